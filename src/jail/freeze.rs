@@ -1,0 +1,305 @@
+//! Plan to steps: every name becomes a descriptor or a C string, nothing is enforced yet.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::probe::Pin;
+use super::step::{Program, Step, Tree, Work};
+use super::{JailError, Pins};
+use crate::plan::{
+    Access, Act, CgroupLayout, CgroupLimits, DirOwner, Host, IdMode, Ids, Namespace, Owner, Plan,
+};
+use crate::sys::landlock::Rules;
+use crate::sys::lease::{self, Lease};
+use crate::sys::process::CStrings;
+use crate::sys::{Errno, clone, mount, socket};
+
+/// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
+/// stretch that systemd's own table (UIDS-GIDS.md) lists as unused.
+const FIRST_ID: u32 = 0x7000_0000;
+/// Jails at once: 4096 ranges of 65,536 ids end at 0x7fff_ffff.
+const SLOTS: u32 = 4096;
+
+/// The child's stdin, stdout and stderr; `None` leaves the caller's own.
+#[derive(Debug, Default)]
+pub struct Stdio(pub [Option<OwnedFd>; 3]);
+
+/// A jail that is one clone away.
+pub struct Ready {
+    pub(super) plan: Plan,
+    pub(super) flags: u64,
+    pub(super) ids: Ids,
+    /// Host ids of the jail's range.
+    pub(super) first_id: u32,
+    pub(super) cgroup: Option<(CgroupLayout, CgroupLimits)>,
+    pub(super) lease: Option<Lease>,
+    pub(super) steps: Vec<Step>,
+    /// Trees to send, in the order in which the steps ask for them.
+    pub(super) trees: Vec<SentTree>,
+    pub(super) program: Program,
+    pub(super) stdio: Stdio,
+    pub(super) socket: (OwnedFd, OwnedFd),
+    pub(super) pins: Pins,
+}
+
+/// A tree that the parent copies from a pinned inode.
+pub(super) struct SentTree {
+    pub path: PathBuf,
+    pub attributes: u64,
+    pub owner: Owner,
+}
+
+/// Compiles a plan. `state`: where leases live, a directory of mode 0700.
+pub fn freeze(plan: Plan, host: &Host, pins: Pins, stdio: Stdio, state: &Path) -> Result<Ready, JailError> {
+    let mut flags = 0;
+    let mut ids = Ids::Caller { uid: host.uid, gid: host.gid };
+    let mut cgroup = None;
+    let mut steps = vec![];
+    let mut trees = vec![];
+    let user = plan
+        .acts
+        .iter()
+        .find_map(|act| match act {
+            Act::Become { uid, gid } => Some((*uid, *gid)),
+            _ => None,
+        })
+        .unwrap_or((host.uid, host.gid));
+    for (number, act) in plan.acts.iter().enumerate() {
+        let work = match act {
+            Act::Namespaces { which } => {
+                flags = which.iter().map(|ns| flag(*ns)).sum();
+                continue;
+            }
+            Act::MapIds(map) => {
+                ids = *map;
+                continue;
+            }
+            Act::Cgroup(limits) => {
+                cgroup = Some((host.cgroups.clone(), *limits));
+                continue;
+            }
+            Act::Exec => continue,
+            act => compile(act, host, &pins, user, &mut trees)?,
+        };
+        steps.push(Step { act: number as u32, work });
+    }
+    let needs_slot = cgroup.is_some() || matches!(ids, Ids::Range { .. });
+    let lease = if needs_slot { Some(take_lease(state)?) } else { None };
+    let slot = lease.as_ref().map_or(0, |l| l.slot);
+    let socket = socket::pair().map_err(|source| JailError::System { what: "socketpair", source })?;
+    Ok(Ready {
+        flags,
+        ids,
+        first_id: FIRST_ID + slot * 0x1_0000,
+        cgroup,
+        lease,
+        steps,
+        trees,
+        program: program(&plan),
+        stdio,
+        socket,
+        pins,
+        plan,
+    })
+}
+
+fn take_lease(state: &Path) -> Result<Lease, JailError> {
+    make_private_dir(state)?;
+    let file = state.join("slots");
+    // Start where the last run probably did not: neighbours in time spread out.
+    let first = std::process::id() % SLOTS;
+    lease::take(&file, first, SLOTS).map_err(|source| match source {
+        Errno::AGAIN => JailError::NoLease,
+        source => JailError::State { path: file, source: source.into() },
+    })
+}
+
+/// A directory of this user's alone. Anybody else's, or one that others may write, is refused
+/// (CVE-2022-31214: a state directory that somebody else had prepared).
+fn make_private_dir(dir: &Path) -> Result<(), JailError> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    let refuse = |source: std::io::Error| JailError::State { path: dir.into(), source };
+    let meta = match std::fs::symlink_metadata(dir) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(dir);
+            made.map_err(refuse)?;
+            std::fs::symlink_metadata(dir).map_err(refuse)?
+        }
+        Err(e) => return Err(refuse(e)),
+    };
+    let (uid, _) = crate::sys::host::ids();
+    if !meta.is_dir() || meta.uid() != uid || meta.mode() & 0o022 != 0 {
+        return Err(refuse(std::io::Error::other("it is not a directory of yours alone")));
+    }
+    Ok(())
+}
+
+fn flag(namespace: Namespace) -> u64 {
+    match namespace {
+        Namespace::User => clone::NEWUSER,
+        Namespace::Mount => clone::NEWNS,
+        Namespace::Pid => clone::NEWPID,
+        Namespace::Net => clone::NEWNET,
+        Namespace::Ipc => clone::NEWIPC,
+        Namespace::Uts => clone::NEWUTS,
+        Namespace::Cgroup => clone::NEWCGROUP,
+    }
+}
+
+fn compile(
+    act: &Act,
+    host: &Host,
+    pins: &Pins,
+    user: (u32, u32),
+    trees: &mut Vec<SentTree>,
+) -> Result<Work, JailError> {
+    Ok(match act {
+        Act::Root { bytes, inodes } => Work::Root {
+            options: vec![
+                option("mode", "0755"),
+                option("size", &bytes.to_string()),
+                option("nr_inodes", &inodes.to_string()),
+            ],
+        },
+        Act::Directory { path, mode, owner } => Work::Directory {
+            path: relative(path),
+            mode: *mode,
+            owner: (*owner == DirOwner::User).then_some(user),
+        },
+        Act::Link { path, target } => Work::Link { path: relative(path), target: absolute(target) },
+        Act::File { path, mode, contents } => {
+            Work::File { path: relative(path), mode: *mode, contents: contents.clone().into_bytes() }
+        }
+        Act::Bind { source, target, access, owner, .. } => {
+            let attributes = attributes(*access) | mount::NODEV;
+            let pin = pinned(pins, source)?;
+            let tree = match host.id_mode {
+                IdMode::Privileged => {
+                    trees.push(SentTree { path: source.clone(), attributes, owner: *owner });
+                    Tree::Sent
+                }
+                IdMode::Rootless => Tree::Named { source: absolute(source), stat: pin.stat },
+            };
+            Work::Tree { path: relative(target), tree, attributes }
+        }
+        Act::Device { path, major, minor } => Work::Device {
+            path: relative(path),
+            source: absolute(path),
+            number: rustix::fs::makedev(*major, *minor),
+        },
+        Act::Tmpfs { path, bytes, inodes, mode, access } => Work::Instance {
+            path: relative(path),
+            kind: c"tmpfs".into(),
+            options: vec![
+                option("mode", &format!("{mode:o}")),
+                option("size", &bytes.to_string()),
+                option("nr_inodes", &inodes.to_string()),
+                option("uid", &user.0.to_string()),
+                option("gid", &user.1.to_string()),
+            ],
+            attributes: attributes(*access) | mount::NODEV,
+        },
+        Act::Devpts => Work::Instance {
+            path: c"dev/pts".into(),
+            kind: c"devpts".into(),
+            options: vec![option("newinstance", ""), option("ptmxmode", "0666"), option("mode", "0600")],
+            attributes: mount::NOSUID | mount::NOEXEC,
+        },
+        Act::Proc => Work::Instance {
+            path: c"proc".into(),
+            kind: c"proc".into(),
+            options: vec![option("hidepid", "invisible")],
+            attributes: mount::NOSUID | mount::NODEV | mount::NOEXEC,
+        },
+        Act::ReadOnly { path } => Work::ReadOnly { path: relative(path) },
+        Act::Mask { path, node, absent } => {
+            Work::Mask { path: relative(path), node: *node, absent: *absent }
+        }
+        Act::Pivot => Work::Pivot,
+        Act::Seal => Work::Seal,
+        Act::Hostname { name } => Work::Hostname { name: text(name) },
+        Act::Loopback => Work::Loopback,
+        Act::JoinCgroup => Work::JoinCgroup,
+        Act::Keyring => Work::Keyring,
+        Act::ResourceLimit { limit, soft, hard } => {
+            Work::Limit { limit: *limit, soft: *soft, hard: *hard }
+        }
+        Act::Become { uid, gid } => Work::Become { uid: *uid, gid: *gid },
+        Act::Capabilities => Work::Capabilities,
+        Act::NoNewPrivileges => Work::NoNewPrivileges,
+        Act::NotDumpable => Work::NotDumpable,
+        Act::Landlock { abi, rules } => {
+            let mut set = Rules::new(*abi).map_err(|source| JailError::Landlock { source })?;
+            let mut anchors = vec![];
+            for rule in rules {
+                // A host tree's inode is the same on both sides of the mount.
+                match pins.get(&rule.path) {
+                    Some(pin) => set
+                        .allow(pin.fd.as_fd(), rule.rights, rule.node)
+                        .map_err(|source| JailError::Landlock { source })?,
+                    None => anchors.push((absolute(&rule.path), rule.rights, rule.node)),
+                }
+            }
+            Work::Landlock { rules: Some(set), anchors }
+        }
+        Act::Terminal => Work::Terminal,
+        Act::Descriptors => Work::Descriptors,
+        Act::Workdir { path } => Work::Workdir { path: absolute(path) },
+        Act::Seccomp => Work::Seccomp,
+        Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) | Act::Exec => {
+            return Err(JailError::System { what: "compiling a plan", source: Errno::INVAL });
+        }
+    })
+}
+
+fn pinned<'a>(pins: &'a Pins, path: &Path) -> Result<&'a Pin, JailError> {
+    pins.get(path).ok_or_else(|| JailError::Changed(path.to_path_buf()))
+}
+
+/// Mount attributes of a granted tree; set-user-ID never works in a jail.
+fn attributes(access: Access) -> u64 {
+    let write = if access.write { 0 } else { mount::RDONLY };
+    let exec = if access.exec { 0 } else { mount::NOEXEC };
+    mount::NOSUID | write | exec
+}
+
+fn program(plan: &Plan) -> Program {
+    let command = &plan.command;
+    let environment = command.environment.iter().map(|(name, value)| {
+        let mut line = name.clone();
+        line.push(b'=');
+        line.extend(value);
+        bytes(line)
+    });
+    Program {
+        candidates: command.candidates.iter().cloned().map(bytes).collect(),
+        argv: CStrings::new(command.argv.iter().cloned().map(bytes).collect()),
+        environment: CStrings::new(environment.collect()),
+        disks: plan.watch.disks.iter().map(|p| absolute(p)).collect(),
+    }
+}
+
+fn option(key: &str, value: &str) -> (CString, CString) {
+    (text(key), text(value))
+}
+
+fn relative(path: &Path) -> CString {
+    let path = path.as_os_str().as_bytes();
+    bytes(path.strip_prefix(b"/").unwrap_or(path).to_vec())
+}
+
+fn absolute(path: &Path) -> CString {
+    bytes(path.as_os_str().as_bytes().to_vec())
+}
+
+fn text(text: &str) -> CString {
+    bytes(text.as_bytes().to_vec())
+}
+
+/// `resolve` has refused every NUL in what callers write, and the kernel gives none in paths.
+fn bytes(bytes: Vec<u8>) -> CString {
+    CString::new(bytes).unwrap_or_default()
+}

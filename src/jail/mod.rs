@@ -1,0 +1,27 @@
+//! Enforced: from a plan to a live jail.
+//!
+//! ```text
+//! probe ── Host, Pins ──▶ plan::resolve ── Plan ──▶ freeze ── Ready ──▶ spawn ── Live
+//!                                                                │ clone3
+//!                                                                ▼
+//!                                      walk (the child, step by step) ──▶ init (pid 1) ──▶ exec
+//! ```
+//!
+//! [`probe`](mod@probe) looks at the machine and pins every path that the policy names, [`freeze`] compiles the plan
+//! into steps that need no decision, [`spawn`] clones, [`walk`] is what the child does between clone
+//! and its loop in [`init`]. [`janitor`] removes what a killed supervisor would leave behind.
+
+pub mod error;
+pub mod freeze;
+pub mod init;
+pub mod janitor;
+pub mod probe;
+pub mod spawn;
+pub mod step;
+pub mod walk;
+pub mod wire;
+
+pub use error::JailError;
+pub use freeze::{Ready, Stdio, freeze};
+pub use probe::{Pins, probe};
+pub use spawn::Live;

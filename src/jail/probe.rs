@@ -1,0 +1,102 @@
+//! The machine, looked at once: a [`Host`] for the plan, and a pinned descriptor for every path that
+//! the policy or the request names. Later steps use the descriptors, never the names again.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::JailError;
+use crate::plan::host::Idmap;
+use crate::plan::paths::{Purpose, wanted};
+use crate::plan::{Fact, Host, IdMode, Node, Request};
+use crate::policy::Policy;
+use crate::sys::fd::{self, Kind, Stat};
+use crate::sys::{Errno, caps, cgroup, host, landlock, mount, rlimit};
+
+/// An open inode and what it was when it was opened.
+#[derive(Debug)]
+pub struct Pin {
+    pub fd: OwnedFd,
+    pub stat: Stat,
+}
+
+/// By real path.
+pub type Pins = BTreeMap<PathBuf, Pin>;
+
+/// Looks at the machine for this policy and request.
+pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailError> {
+    let mut host = facts()?;
+    let mut pins = Pins::new();
+    for want in wanted(policy, request, &host) {
+        let fact = look(&want.path, want.purpose, host.id_mode, &mut pins)?;
+        host.paths.insert(want.path, fact);
+    }
+    Ok((host, pins))
+}
+
+/// The machine without any path.
+pub fn facts() -> Result<Host, JailError> {
+    let privileged = caps::privileged();
+    let (uid, gid) = host::ids();
+    let cwd = std::env::current_dir().map_err(|e| JailError::Open {
+        path: ".".into(),
+        source: Errno::from_io_error(&e).unwrap_or(Errno::NOENT),
+    })?;
+    Ok(Host {
+        kernel: host::kernel_release(),
+        id_mode: if privileged { IdMode::Privileged } else { IdMode::Rootless },
+        uid,
+        gid,
+        home: host::home_of(uid),
+        cwd,
+        landlock_abi: landlock::abi(),
+        cgroups: cgroup::layout(privileged),
+        open_files_ceiling: rlimit::open_files_ceiling(),
+        paths: BTreeMap::new(),
+    })
+}
+
+fn look(path: &Path, purpose: Purpose, ids: IdMode, pins: &mut Pins) -> Result<Fact, JailError> {
+    // Most paths have no link in them, and then one call says so.
+    let (fd, real) = match fd::pin_exact(path) {
+        Ok(fd) => (fd, path.to_path_buf()),
+        Err(Errno::LOOP) => match fd::pin(path) {
+            Ok(fd) => {
+                let real = fd::path_of(fd.as_fd())
+                    .map_err(|source| JailError::Open { path: path.into(), source })?;
+                (fd, real)
+            }
+            Err(e) => return absent(path, e),
+        },
+        Err(e) => return absent(path, e),
+    };
+    let stat = fd::stat(fd.as_fd()).map_err(|source| JailError::Open { path: path.into(), source })?;
+    let node = match stat.kind {
+        Kind::Directory => Node::Directory,
+        Kind::File => Node::File,
+        Kind::CharDevice | Kind::Other => return Ok(Fact::Special),
+    };
+    let idmap = match (purpose, ids) {
+        (Purpose::Write, IdMode::Privileged) if mount::can_idmap(fd.as_fd()) => Idmap::Works,
+        (Purpose::Write, IdMode::Privileged) => Idmap::Refused,
+        _ => Idmap::Unasked,
+    };
+    let fact = Fact::Present {
+        link: real != path && fd::is_link(path),
+        real: real.clone(),
+        node,
+        uid: stat.uid,
+        gid: stat.gid,
+        idmap,
+    };
+    pins.insert(real, Pin { fd, stat });
+    Ok(fact)
+}
+
+fn absent(path: &Path, error: Errno) -> Result<Fact, JailError> {
+    match error {
+        Errno::NOENT | Errno::NOTDIR => Ok(Fact::Absent),
+        Errno::ACCESS | Errno::PERM => Ok(Fact::Denied),
+        source => Err(JailError::Open { path: path.into(), source }),
+    }
+}

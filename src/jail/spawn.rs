@@ -1,0 +1,206 @@
+//! Ready to live: the group, the clone, and what only the parent can do for the child.
+//!
+//! The child starts building as soon as its id maps are written. What needs the host's privileges
+//! (detached mounts of pinned trees, idmaps, v1 groups) is made while it builds, and sent when ready.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use super::freeze::{Ready, SentTree};
+use super::janitor::Janitor;
+use super::walk::{Child, Start, walk};
+use super::{JailError, Pins};
+use crate::plan::{CgroupLayout, Ids, Owner, Plan, Terminal};
+use crate::sys::cgroup::Group;
+use crate::sys::clone::{self, Side};
+use crate::sys::lease::Lease;
+use crate::sys::process::{self, Change, Groups, Usage};
+use crate::sys::userns::{self, Range};
+use crate::sys::{Errno, mount, signal, socket};
+
+/// The jail's user in the jail, where the jail has a range of ids.
+const JAIL_ID: u32 = 1000;
+
+/// A jail that exists. Dropping it kills it.
+pub struct Live {
+    pub plan: Plan,
+    pub pidfd: OwnedFd,
+    /// Speaks [`wire`](super::wire).
+    pub socket: OwnedFd,
+    pub group: Option<Group>,
+    pid: i32,
+    janitor: Option<Janitor>,
+    /// Held as long as the jail: its ids and its group's name are its own.
+    _lease: Option<Lease>,
+    reaped: bool,
+}
+
+impl Ready {
+    /// Clones the jail's first process and serves it until it can go on alone.
+    pub fn spawn(mut self) -> Result<Live, JailError> {
+        let mut group = None;
+        let mut janitor = None;
+        if let (Some((layout, limits)), Some(lease)) = (&self.cgroup, &self.lease) {
+            let watcher = Janitor::start()?;
+            let mut made = Group::new(layout, lease.slot);
+            watcher.expect(made.traces());
+            janitor = Some(watcher);
+            made.create()?;
+            if matches!(layout, CgroupLayout::V2 { .. }) {
+                made.limit(limits)?;
+            }
+            group = Some(made);
+        }
+        let (ours, theirs) = self.socket;
+        let birthplace = group.as_ref().and_then(Group::birthplace);
+        // SAFETY contract of clone3: `creel run` and the spawner have one thread.
+        let side = clone::clone3_single_threaded(self.flags, birthplace)
+            .map_err(|source| JailError::Clone { source })?;
+        let (pid, pidfd) = match side {
+            Side::Parent { pid, pidfd } => (pid, pidfd),
+            Side::Child => walk(Child {
+                steps: &mut self.steps,
+                program: &self.program,
+                stdio: &self.stdio,
+                socket: theirs,
+                ids: match self.ids {
+                    Ids::Range { .. } | Ids::Shared { .. } => Start::JailRoot,
+                    Ids::Caller { .. } => Start::Caller,
+                },
+                terminal: self.plan.command.terminal,
+            }),
+        };
+        // The child has its own copies; ours would keep its pipes and its socket open.
+        drop((theirs, self.stdio));
+        let live = Live {
+            plan: self.plan,
+            pidfd,
+            socket: ours,
+            group,
+            pid,
+            janitor,
+            _lease: self.lease,
+            reaped: false,
+        };
+        // From here on an error drops `live`, which kills and cleans.
+        live.map_ids(self.ids, self.first_id)?;
+        live.send_trees(&self.trees, &self.pins, self.ids, self.first_id)?;
+        if let (Some(group), Some((CgroupLayout::V1 { .. }, limits))) = (&live.group, &self.cgroup) {
+            group.limit(limits)?;
+            let tasks = group.open_tasks()?;
+            let tasks: Vec<_> = tasks.iter().map(AsFd::as_fd).collect();
+            live.say(&tasks)?;
+        }
+        Ok(live)
+    }
+}
+
+impl Live {
+    fn map_ids(&self, ids: Ids, first: u32) -> Result<(), JailError> {
+        let one = |inside, outside| Range { inside, outside, count: 1 };
+        let (uids, gids, groups) = match ids {
+            Ids::Range { count } => {
+                let all = Range { inside: 0, outside: first, count };
+                (all, all, Groups::Clear)
+            }
+            Ids::Caller { uid, gid } => (one(uid, uid), one(gid, gid), Groups::Keep),
+            Ids::Shared { uid, gid } => (one(JAIL_ID, uid), one(JAIL_ID, gid), Groups::Clear),
+        };
+        userns::write_maps(self.pid, uids, gids, groups)
+            .map_err(|source| JailError::Maps { source })?;
+        self.say(&[])
+    }
+
+    fn send_trees(
+        &self,
+        trees: &[SentTree],
+        pins: &Pins,
+        ids: Ids,
+        first: u32,
+    ) -> Result<(), JailError> {
+        for tree in trees {
+            let pin = pins.get(&tree.path).ok_or_else(|| JailError::Changed(tree.path.clone()))?;
+            let fault = |source| JailError::Tree { path: tree.path.clone(), source };
+            let mount = mount::copy_tree(pin.fd.as_fd(), c"").map_err(fault)?;
+            if let (Owner::Mapped { uid, gid }, Ids::Range { .. }) = (tree.owner, ids) {
+                idmap(&mount, (uid, gid), first + JAIL_ID)
+                    .map_err(|source| JailError::Idmap { path: tree.path.clone(), source })?;
+            }
+            mount::set(mount.as_fd(), tree.attributes, mount::Reach::Below).map_err(fault)?;
+            self.say(&[mount.as_fd()])?;
+        }
+        Ok(())
+    }
+
+    fn say(&self, fds: &[std::os::fd::BorrowedFd<'_>]) -> Result<(), JailError> {
+        match socket::send(self.socket.as_fd(), b"!", fds) {
+            // A child that is gone has said why, or will be found dead.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(source) => Err(JailError::System { what: "speaking to the jail", source }),
+        }
+    }
+
+    /// Sends a signal to the jail's first process, which passes it on.
+    pub fn signal(&self, number: i32) {
+        // Gone already is as good.
+        let _ = signal::send_pidfd(self.pidfd.as_fd(), number);
+    }
+
+    /// Kills everything in the jail: by its group where there is one, and by its pid namespace.
+    pub fn kill(&self) {
+        if let Some(group) = &self.group {
+            // Without a v2 group the pid namespace does it alone.
+            let _ = group.kill();
+        }
+        self.signal(signal::KILL);
+    }
+
+    /// Whether creel writes the terminal that the jail opened.
+    pub fn has_terminal(&self) -> bool {
+        self.plan.command.terminal == Terminal::Pty
+    }
+
+    /// Waits for the jail's end; call when `pidfd` is readable.
+    pub fn reap(&mut self) -> Result<(Change, Usage), JailError> {
+        self.reaped = true;
+        process::reap(self.pid)
+            .map_err(|source| JailError::System { what: "waiting for the jail", source })
+    }
+
+    /// Removes what the jail leaves: its group. Call after the counters were read.
+    pub fn clean(mut self) {
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        if !self.reaped {
+            self.kill();
+            let _ = self.reap();
+        }
+        if let Some(janitor) = self.janitor.take() {
+            janitor.dismiss();
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn idmap(mount: &OwnedFd, owner: (u32, u32), jail_user: u32) -> crate::sys::Result<()> {
+    let one = |inside| Range { inside, outside: jail_user, count: 1 };
+    let namespace = userns::for_idmap(one(owner.0), one(owner.1))?;
+    mount::idmap(mount.as_fd(), namespace.as_fd())
+}
+
+/// Where leases live: `/run/creel` for root, `$XDG_RUNTIME_DIR/creel` else (or `/run/user/UID`, or
+/// the user's own directory in `/tmp`'s place when neither is there is refused by `freeze`).
+pub fn state_dir(uid: u32, runtime_dir: Option<&Path>) -> std::path::PathBuf {
+    match (uid, runtime_dir) {
+        (0, _) => "/run/creel".into(),
+        (_, Some(dir)) if dir.is_absolute() => dir.join("creel"),
+        (uid, _) => format!("/run/user/{uid}/creel").into(),
+    }
+}

@@ -1,0 +1,306 @@
+//! The child's walk through its steps, from `clone3` to being pid 1 of a finished jail.
+//!
+//! Runs after clone in a copy of the parent's memory: system calls only, no allocation, no lock, no
+//! panic, no unwinding. It decides nothing; it reports the step and the errno and ends.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
+
+use super::freeze::Stdio;
+use super::init;
+use super::step::{Options, Program, Step, Tree, Work};
+use super::wire::Message;
+use crate::plan::{IfAbsent, Node, Terminal};
+use crate::sys::socket::{self, Wait};
+use crate::sys::{
+    Errno, Result, caps, fd, mount, net, process, pty, rlimit, seccomp, signal,
+};
+
+/// The supervisor's socket in the finished jail; everything above it is closed.
+pub const SOCKET: i32 = 3;
+
+/// What is masked is covered by one of these, which nobody may open; gone from the tree when done.
+const MASK_FILE: &CStr = c"dev/.mask-file";
+const MASK_DIRECTORY: &CStr = c"dev/.mask-directory";
+
+/// What the child knows.
+pub struct Child<'a> {
+    pub steps: &'a mut [Step],
+    pub program: &'a Program,
+    pub stdio: &'a Stdio,
+    pub socket: OwnedFd,
+    pub ids: Start,
+    pub terminal: Terminal,
+}
+
+/// The ids with which building starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The jail's root user, who ends when building does.
+    JailRoot,
+    /// The caller's own, which is all that there is.
+    Caller,
+}
+
+/// Builds the jail around this process and becomes its pid 1. Never returns.
+pub fn walk(child: Child<'_>) -> ! {
+    let Child { steps, program, stdio, socket, ids, terminal } = child;
+    let mut state = State { root: None, old: None, slave: None, socket: &socket, stdio, terminal };
+    if let Err(errno) = start(&socket, ids) {
+        fail(socket.as_fd(), u32::MAX, errno);
+    }
+    for step in steps {
+        if let Err(errno) = state.perform(&mut step.work) {
+            fail(state.speaker(), step.act, errno);
+        }
+    }
+    init::run(program, terminal)
+}
+
+fn fail(socket: BorrowedFd<'_>, step: u32, errno: Errno) -> ! {
+    let message = Message::Failed { step, errno: errno.raw_os_error() };
+    // If the supervisor is gone there is nobody to tell.
+    let _ = socket::send(socket, &message.encode(), &[]);
+    process::exit(1)
+}
+
+/// Waits for the word that the id maps are written, and takes on the ids to build with.
+fn start(socket: &OwnedFd, ids: Start) -> Result<()> {
+    signal::block_all()?;
+    process::die_with_parent()?;
+    wait_for_parent(socket.as_fd())?;
+    if ids == Start::JailRoot {
+        process::become_ids(0, 0, process::Groups::Clear)?;
+        process::die_with_parent()?;
+    }
+    mount::make_private()
+}
+
+/// One message from the parent; its end is the end of this process.
+fn wait_for_parent(socket: BorrowedFd<'_>) -> Result<[Option<OwnedFd>; socket::MAX_FDS]> {
+    let mut byte = [0];
+    match socket::receive(socket, &mut byte, Wait::Yes)? {
+        (0, _) => process::exit(1),
+        (_, fds) => Ok(fds),
+    }
+}
+
+struct State<'a> {
+    /// The root under construction.
+    root: Option<OwnedFd>,
+    /// The root after the pivot, to seal it.
+    old: Option<OwnedFd>,
+    slave: Option<OwnedFd>,
+    socket: &'a OwnedFd,
+    stdio: &'a Stdio,
+    terminal: Terminal,
+}
+
+impl State<'_> {
+    /// The socket, wherever it is now.
+    fn speaker(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    fn root(&self) -> Result<BorrowedFd<'_>> {
+        self.root.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
+    }
+
+    /// A path under construction, with no symbolic link in it: whoever can write in a granted tree
+    /// could turn a directory into a link between the plan and this moment (CVE-2021-30465).
+    fn at(&self, path: &CStr) -> Result<OwnedFd> {
+        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        rx::openat2(self.root()?, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how)
+    }
+
+    fn attach(&self, mount: &OwnedFd, path: &CStr) -> Result<()> {
+        mount::attach(mount.as_fd(), self.at(path)?.as_fd(), c"")
+    }
+
+    fn perform(&mut self, work: &mut Work) -> Result<()> {
+        match work {
+            Work::Root { options } => {
+                let attributes = mount::NOSUID | mount::NODEV | mount::NOEXEC;
+                let root = instance(c"tmpfs", options, attributes)?;
+                mount::attach_on_root(root.as_fd())?;
+                self.root = Some(root);
+                Ok(())
+            }
+            Work::Directory { path, mode, owner } => {
+                rx::mkdirat(self.root()?, path.as_c_str(), Mode::from_raw_mode(*mode))?;
+                let Some((uid, gid)) = *owner else { return Ok(()) };
+                let (uid, gid) = (rx::Uid::from_raw(uid), rx::Gid::from_raw(gid));
+                rx::chownat(
+                    self.root()?,
+                    path.as_c_str(),
+                    Some(uid),
+                    Some(gid),
+                    rx::AtFlags::SYMLINK_NOFOLLOW,
+                )
+            }
+            Work::Link { path, target } => rx::symlinkat(target.as_c_str(), self.root()?, path.as_c_str()),
+            Work::File { path, mode, contents } => self.file(path, *mode, contents),
+            Work::Tree { path, tree, attributes } => {
+                let tree = match tree {
+                    Tree::Sent => {
+                        let [tree, ..] = wait_for_parent(self.speaker())?;
+                        tree.ok_or(Errno::BADMSG)?
+                    }
+                    Tree::Named { source, stat } => {
+                        let tree = mount::copy_tree(CWD, source)?;
+                        let now = fd::stat(tree.as_fd())?;
+                        if (now.dev, now.ino) != (stat.dev, stat.ino) {
+                            return Err(Errno::STALE);
+                        }
+                        mount::set(tree.as_fd(), *attributes, mount::Reach::Below)?;
+                        tree
+                    }
+                };
+                self.attach(&tree, path)
+            }
+            Work::Device { path, source, number } => {
+                let device = mount::copy_one(CWD, source)?;
+                let stat = fd::stat(device.as_fd())?;
+                if stat.kind != fd::Kind::CharDevice || stat.rdev != *number {
+                    // CVE-2025-31133: what was named is not the device.
+                    return Err(Errno::NODEV);
+                }
+                let attributes = mount::NOSUID | mount::NOEXEC | mount::RDONLY;
+                mount::set(device.as_fd(), attributes, mount::Reach::This)?;
+                self.file(path, 0o666, b"")?;
+                self.attach(&device, path)
+            }
+            Work::Instance { path, kind, options, attributes } => {
+                self.attach(&instance(kind, options, *attributes)?, path)
+            }
+            Work::ReadOnly { path } => {
+                let place = self.at(path)?;
+                let copy = mount::copy_tree(place.as_fd(), c"")?;
+                let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
+                mount::set(copy.as_fd(), attributes, mount::Reach::Below)?;
+                mount::attach(copy.as_fd(), place.as_fd(), c"")
+            }
+            Work::Mask { path, node, absent } => self.mask(path, *node, *absent),
+            Work::Pivot => {
+                self.forget_masks()?;
+                let root = self.root.take().ok_or(Errno::BADF)?;
+                mount::pivot(root.as_fd())?;
+                self.old = Some(root);
+                Ok(())
+            }
+            Work::Seal => {
+                let root = self.old.take().ok_or(Errno::BADF)?;
+                mount::seal(root.as_fd())
+            }
+            Work::Hostname { name } => process::set_hostname(name),
+            Work::Loopback => net::loopback_up(),
+            Work::JoinCgroup => {
+                for tasks in wait_for_parent(self.speaker())?.iter().flatten() {
+                    rustix::io::write(tasks, b"0")?;
+                }
+                Ok(())
+            }
+            Work::Keyring => process::join_new_keyring(),
+            Work::Limit { limit, soft, hard } => rlimit::set(*limit, *soft, *hard),
+            Work::Become { uid, gid } => {
+                caps::keep_over_setuid()?;
+                process::become_ids(*uid, *gid, process::Groups::Clear)?;
+                process::die_with_parent()
+            }
+            Work::Capabilities => caps::drop_all(),
+            Work::NoNewPrivileges => process::no_new_privs(),
+            Work::NotDumpable => process::not_dumpable(),
+            Work::Landlock { rules, anchors } => {
+                let mut rules = rules.take().ok_or(Errno::BADF)?;
+                for (path, rights, node) in anchors {
+                    rules.allow(fd::pin_c(path)?.as_fd(), *rights, *node)?;
+                }
+                rules.restrict_self()
+            }
+            Work::Terminal => {
+                let (master, slave) = pty::open()?;
+                socket::send(self.speaker(), &Message::Terminal.encode(), &[master.as_fd()])?;
+                self.slave = Some(slave);
+                Ok(())
+            }
+            Work::Descriptors => self.descriptors(),
+            Work::Workdir { path } => {
+                let directory = fd::open_dir_plain(path)?;
+                rustix::process::fchdir(directory)
+            }
+            Work::Seccomp => seccomp::install(),
+        }
+    }
+
+    fn file(&self, path: &CStr, mode: u32, contents: &[u8]) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rx::openat(self.root()?, path, flags, Mode::from_raw_mode(mode))?;
+        match rustix::io::write(&file, contents)? {
+            n if n == contents.len() => Ok(()),
+            _ => Err(Errno::NOSPC),
+        }
+    }
+
+    fn mask(&self, path: &CStr, node: Node, absent: IfAbsent) -> Result<()> {
+        let place = match (self.at(path), absent) {
+            (Err(Errno::NOENT), IfAbsent::Skip) => return Ok(()),
+            (place, _) => place?,
+        };
+        let (cover, make): (&CStr, fn(BorrowedFd<'_>, &CStr) -> Result<()>) = match node {
+            Node::File => (MASK_FILE, |root, path| {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+                rx::openat(root, path, flags, Mode::empty()).map(drop)
+            }),
+            Node::Directory => (MASK_DIRECTORY, |root, path| rx::mkdirat(root, path, Mode::empty())),
+        };
+        let copy = match mount::copy_one(self.root()?, cover) {
+            Err(Errno::NOENT) => {
+                make(self.root()?, cover)?;
+                mount::copy_one(self.root()?, cover)?
+            }
+            copy => copy?,
+        };
+        let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
+        mount::set(copy.as_fd(), attributes, mount::Reach::This)?;
+        mount::attach(copy.as_fd(), place.as_fd(), c"")
+    }
+
+    /// The mounts hold what covers; its names are no longer needed.
+    fn forget_masks(&self) -> Result<()> {
+        for (path, flags) in
+            [(MASK_FILE, rx::AtFlags::empty()), (MASK_DIRECTORY, rx::AtFlags::REMOVEDIR)]
+        {
+            match rx::unlinkat(self.root()?, path, flags) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    /// 0, 1 and 2 are what the plan says, the supervisor's socket is 3, all others are gone.
+    fn descriptors(&mut self) -> Result<()> {
+        process::own_session()?;
+        if let Some(slave) = &self.slave {
+            pty::take_control(slave.as_fd())?;
+        }
+        for (number, fd) in self.stdio.0.iter().enumerate() {
+            let source = match self.terminal {
+                Terminal::Pty => self.slave.as_ref(),
+                Terminal::Pipes => fd.as_ref(),
+            };
+            if let Some(source) = source {
+                fd::dup_to(source.as_fd(), number as i32)?;
+            }
+        }
+        fd::move_to(self.socket.as_fd(), SOCKET)?;
+        fd::close_between(SOCKET as u32 + 1, u32::MAX)
+    }
+}
+
+/// A new filesystem instance from options that were made before clone.
+fn instance(kind: &CStr, options: &Options, attributes: u64) -> Result<OwnedFd> {
+    mount::new(kind, options.iter().map(|(k, v)| (k.as_c_str(), v.as_c_str())), attributes)
+}

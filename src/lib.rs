@@ -1,0 +1,12 @@
+//! creel: a sandbox supervisor for AI agents, straight from kernel primitives.
+//!
+//! Data flows down this list, and a folder imports only from those above it:
+//! [`policy`] (declared) → [`plan`] (resolved) → [`sys`] (the kernel's door) → [`jail`] (enforced) →
+//! [`supervise`] (watched) → [`selftest`] → [`cli`] (the face).
+
+#![deny(unsafe_code)]
+
+pub mod policy;
+pub mod plan;
+pub mod sys;
+pub mod jail;

@@ -1,0 +1,296 @@
+//! The resolved plan: every kernel act of a run as data, in order.
+//!
+//! [`resolve`] turns a policy, a request and a [`Host`] into a [`Plan`]. Pure: it touches nothing, so
+//! a plan can be printed, compared and tested without root and for another machine. What a plan
+//! says is what `jail` does; nothing is decided after it.
+
+pub mod host;
+pub mod order;
+pub mod paths;
+pub mod print;
+pub mod proc;
+pub mod request;
+pub mod resolve;
+
+pub use host::{CgroupLayout, Fact, Host, IdMode};
+pub use order::{Stage, check as check_order};
+pub use request::{Request, Terminal};
+pub use resolve::{ResolveError, resolve};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// Everything that a run does, decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    pub policy: PolicyRef,
+    /// In the order in which they happen; see [`order`].
+    pub acts: Vec<Act>,
+    pub command: Command,
+    /// What the supervisor watches.
+    pub watch: Watch,
+    pub layers: Vec<Layer>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PolicyRef {
+    pub name: String,
+    /// SHA-256 of the policy's text, hex.
+    pub digest: String,
+}
+
+/// What runs, and as what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Command {
+    #[serde(serialize_with = "texts")]
+    pub argv: Vec<Vec<u8>>,
+    /// The absolute paths to try, in order: one where the command has a slash, else one for each
+    /// directory of the jail's `PATH`.
+    #[serde(serialize_with = "texts")]
+    pub candidates: Vec<Vec<u8>>,
+    #[serde(serialize_with = "environment")]
+    pub environment: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub workdir: PathBuf,
+    pub terminal: Terminal,
+}
+
+/// The limits that need the supervisor's clock or count; the kernel does the rest by itself. Times
+/// in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Watch {
+    pub timeout: u64,
+    pub cpu_time: u64,
+    /// Bytes on stdout and stderr together.
+    pub output: u64,
+    pub grace: u64,
+    /// The writable tmpfs mounts, whose fill is reported at the end.
+    pub disks: Vec<PathBuf>,
+}
+
+/// One act of the kernel. Paths are the jail's unless they are called `source`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "act", rename_all = "kebab-case")]
+pub enum Act {
+    /// clone3 with these.
+    Namespaces { which: Vec<Namespace> },
+    MapIds(Ids),
+    Cgroup(CgroupLimits),
+    /// The jail's root: an empty tmpfs, not yet entered.
+    Root { bytes: u64, inodes: u64 },
+    /// Owned by the jail's user where it lies in a tree of that user's, else by nobody who runs.
+    Directory { path: PathBuf, mode: u32, owner: DirOwner },
+    Link { path: PathBuf, target: PathBuf },
+    File { path: PathBuf, mode: u32, contents: String },
+    /// A tree or file of the host, at `target`.
+    Bind { source: PathBuf, target: PathBuf, node: Node, access: Access, owner: Owner },
+    /// A character device of the host, by its numbers.
+    Device { path: PathBuf, major: u32, minor: u32 },
+    Tmpfs { path: PathBuf, bytes: u64, inodes: u64, mode: u32, access: Access },
+    Devpts,
+    Proc,
+    /// Read-only although its filesystem is writable.
+    ReadOnly { path: PathBuf },
+    /// Covered by something empty that nobody may open.
+    Mask { path: PathBuf, node: Node, absent: IfAbsent },
+    /// Makes the root the root and lets the host's tree go.
+    Pivot,
+    /// The root itself, read-only.
+    Seal,
+    Hostname { name: String },
+    Loopback,
+    /// cgroup v1: the child writes itself into its groups.
+    JoinCgroup,
+    Keyring,
+    ResourceLimit { limit: Resource, soft: u64, hard: u64 },
+    /// From the jail's root user to the user that the command runs as.
+    Become { uid: u32, gid: u32 },
+    Capabilities,
+    NoNewPrivileges,
+    NotDumpable,
+    /// `rules`: what may be done beneath each path; the rest is denied.
+    Landlock { abi: u32, rules: Vec<LandlockRule> },
+    Terminal,
+    Descriptors,
+    Workdir { path: PathBuf },
+    Seccomp,
+    Exec,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Namespace {
+    User,
+    Mount,
+    Pid,
+    Net,
+    Ipc,
+    Uts,
+    Cgroup,
+}
+
+/// Which ids the jail has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "mode", rename_all = "kebab-case")]
+pub enum Ids {
+    /// Ids 0 to `count`-1 map to a range of host ids that no other jail has.
+    Range { count: u32 },
+    /// The jail's only ids are the caller's own.
+    Caller { uid: u32, gid: u32 },
+    /// Without idmapped mounts: the jail's user is the workspace's owner on the host.
+    Shared { uid: u32, gid: u32 },
+}
+
+/// What the cgroup enforces; bytes, thousandths of a processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CgroupLimits {
+    pub memory: u64,
+    pub memory_high: u64,
+    pub cpu_milli: u32,
+    pub pids: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Node {
+    Directory,
+    File,
+}
+
+/// What a mask on a path that is not there means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IfAbsent {
+    Skip,
+    Refuse,
+}
+
+/// What a mount and its Landlock rule allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Access {
+    pub write: bool,
+    pub exec: bool,
+}
+
+/// Whose files a bound tree shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Owner {
+    /// As on the host; owners outside the jail's range show as nobody.
+    Host,
+    /// The owner of the granted directory is the jail's user, by an idmapped mount.
+    Mapped { uid: u32, gid: u32 },
+}
+
+/// The kernel's names without their prefix, setrlimit(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resource {
+    /// Seconds of processor time of one process; SIGXCPU at the soft, SIGKILL at the hard limit.
+    Cpu,
+    /// Bytes of one file; SIGXFSZ.
+    FileSize,
+    /// Descriptors.
+    OpenFiles,
+    /// Bytes of a core dump.
+    Core,
+    /// Bytes of locked memory.
+    MemLock,
+    /// Bytes in POSIX message queues.
+    MessageQueue,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LandlockRule {
+    pub path: PathBuf,
+    pub node: Node,
+    pub rights: Rights,
+}
+
+/// What may be done beneath a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rights {
+    /// List directories; nothing else.
+    List,
+    /// Read files and list directories.
+    Read,
+    /// `Read`, and execute.
+    Execute,
+    /// Everything but execute and device nodes.
+    Write,
+    /// `Write`, and execute.
+    WriteExecute,
+    /// `Read`, write to what exists, and ioctl on devices: `/dev`, `/proc`.
+    Use,
+}
+
+impl From<Access> for Rights {
+    fn from(access: Access) -> Rights {
+        match (access.write, access.exec) {
+            (false, false) => Rights::Read,
+            (false, true) => Rights::Execute,
+            (true, false) => Rights::Write,
+            (true, true) => Rights::WriteExecute,
+        }
+    }
+}
+
+/// A layer of the jail for the receipt: what was asked, what is in force, and why they differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Layer {
+    pub name: LayerName,
+    pub in_force: bool,
+    /// What it is here: an ABI, a hierarchy, a range; or what it lacks.
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LayerName {
+    Namespaces,
+    Ids,
+    Idmap,
+    Cgroup,
+    Root,
+    Masks,
+    Network,
+    Keyring,
+    Rlimits,
+    Capabilities,
+    NoNewPrivileges,
+    Landlock,
+    Descriptors,
+    Seccomp,
+}
+
+impl Plan {
+    /// SHA-256 of the plan as JSON, hex: names what was enforced.
+    pub fn digest(&self) -> String {
+        // A plan is maps with string keys, numbers and text: serialising it cannot fail.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        crate::policy::digest(&json)
+    }
+}
+
+fn texts<S: serde::Serializer>(list: &[Vec<u8>], s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(list.iter().map(|bytes| String::from_utf8_lossy(bytes)))
+}
+
+fn environment<S: serde::Serializer>(
+    map: &BTreeMap<Vec<u8>, Vec<u8>>,
+    s: S,
+) -> Result<S::Ok, S::Error> {
+    s.collect_map(
+        map.iter().map(|(k, v)| (String::from_utf8_lossy(k), String::from_utf8_lossy(v))),
+    )
+}
+
+/// Who owns a directory that creel makes in the jail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DirOwner {
+    Root,
+    User,
+}

@@ -1,0 +1,147 @@
+//! Paths as text: expanding what a policy wrote, and the lists of places that are never granted.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::host::Host;
+use super::request::Request;
+use crate::policy::{Policy, WorkspaceMode};
+
+/// Where a fresh workspace (`none`) is mounted.
+pub const FRESH_WORKSPACE: &str = "/workspace";
+/// The home in the jail of an account that has none.
+const FALLBACK_HOME: &str = "/home/agent";
+
+/// Paths that are the jail's own. A grant of one of these changes how the jail's own is mounted
+/// (`exec = ["/tmp"]`), never brings the host's in.
+pub const OWN_TMPFS: [&str; 2] = ["/tmp", "/dev/shm"];
+
+/// Trees that no grant may name, exactly or beneath, with the reason.
+pub const NEVER_BELOW: &[(&str, &str)] = &[
+    ("/proc", "the jail has a /proc of its own"),
+    ("/sys", "it is the host's kernel, not files"),
+    ("/dev", "the jail has devices of its own"),
+    ("/run", "the host's sockets live there, and a read-only mount does not stop connect(2)"),
+    ("/var/run", "the host's sockets live there, and a read-only mount does not stop connect(2)"),
+];
+
+/// Directories too wide to be a workspace or a writable grant; what is beneath them may be one.
+pub const TOO_WIDE: &[&str] = &[
+    "/", "/bin", "/boot", "/etc", "/home", "/lib", "/lib32", "/lib64", "/libx32", "/media", "/mnt",
+    "/opt", "/root", "/sbin", "/srv", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/local",
+    "/usr/local/bin", "/usr/sbin", "/usr/share", "/var", "/var/lib", "/var/tmp",
+];
+
+/// The home directory in the jail: the caller's own path, so that `~` means the same on both sides.
+pub fn home(host: &Host) -> PathBuf {
+    match &host.home {
+        Some(home) if home.components().count() > 1 && !never(home) => home.clone(),
+        _ => PathBuf::from(FALLBACK_HOME),
+    }
+}
+
+fn never(path: &Path) -> bool {
+    NEVER_BELOW.iter().any(|(tree, _)| path.starts_with(tree))
+}
+
+/// The workspace's mode: the request's, else the policy's, else `rw`.
+pub fn workspace_mode(policy: &Policy, request: &Request) -> WorkspaceMode {
+    request
+        .workspace_mode
+        .or(policy.filesystem.workspace.as_ref().map(|w| w.value))
+        .unwrap_or(WorkspaceMode::ReadWrite)
+}
+
+/// The workspace as the caller named it, made absolute.
+pub fn workspace(policy: &Policy, request: &Request, host: &Host) -> PathBuf {
+    match (workspace_mode(policy, request), &request.workspace) {
+        (WorkspaceMode::None, _) => PathBuf::from(FRESH_WORKSPACE),
+        (_, Some(named)) => absolute(named, host),
+        (_, None) => host.cwd.clone(),
+    }
+}
+
+/// `path` made absolute against the caller's working directory, `.` removed. `..` stays: only the
+/// kernel can say what it means behind a symbolic link.
+pub fn absolute(path: &Path, host: &Host) -> PathBuf {
+    host.cwd.join(path).components().filter(|c| *c != Component::CurDir).collect()
+}
+
+/// Expands `~` and `$WORKSPACE`. `None`: it begins with `~` and the caller has no account.
+pub fn expand(text: &str, host: &Host, workspace: &Path) -> Option<PathBuf> {
+    let under = |base: &Path, rest: &str| match rest.trim_start_matches('/') {
+        "" => base.to_path_buf(),
+        rest => base.join(rest),
+    };
+    if let Some(rest) = text.strip_prefix("$WORKSPACE") {
+        Some(under(workspace, rest))
+    } else if let Some(rest) = text.strip_prefix('~') {
+        host.home.as_deref().map(|home| under(home, rest))
+    } else {
+        Some(PathBuf::from(text))
+    }
+}
+
+/// Expands `~` at the start of a value and after each `:` in it.
+pub fn expand_value(value: &str, home: &Path) -> String {
+    let home = home.to_string_lossy();
+    let parts: Vec<String> = value
+        .split(':')
+        .map(|part| match part.strip_prefix('~') {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{home}{rest}"),
+            _ => part.to_owned(),
+        })
+        .collect();
+    parts.join(":")
+}
+
+/// A path that somebody has to look up before a plan can be made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    pub path: PathBuf,
+    pub purpose: Purpose,
+}
+
+/// Whether idmapped mounts of it matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    Read,
+    Write,
+}
+
+/// Every path that [`resolve`](super::resolve) will ask the host about.
+pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
+    let workspace = workspace(policy, request, host);
+    let fs = &policy.filesystem;
+    let mut all = vec![];
+    if workspace_mode(policy, request) != WorkspaceMode::None {
+        let purpose = match workspace_mode(policy, request) {
+            WorkspaceMode::ReadWrite => Purpose::Write,
+            _ => Purpose::Read,
+        };
+        all.push(Wanted { path: workspace.clone(), purpose });
+    }
+    let lists = [
+        (&fs.read, Purpose::Read),
+        (&fs.exec, Purpose::Read),
+        (&fs.deny, Purpose::Read),
+        (&fs.write, Purpose::Write),
+    ];
+    for (grants, purpose) in lists {
+        for grant in grants {
+            if let Some(path) = expand(&grant.path, host, &workspace)
+                && !all.iter().any(|w| w.path == path && w.purpose >= purpose)
+            {
+                all.push(Wanted { path, purpose });
+            }
+        }
+    }
+    let requested = request
+        .read
+        .iter()
+        .map(|p| (p, Purpose::Read))
+        .chain(request.write.iter().map(|p| (p, Purpose::Write)));
+    for (path, purpose) in requested {
+        all.push(Wanted { path: absolute(path, host), purpose });
+    }
+    all
+}

@@ -1,0 +1,160 @@
+//! A plan as text, for `--dry-run`: one act a line, in order.
+
+use std::fmt::{self, Write as _};
+
+use super::{Access, Act, Ids, Node, Owner, Plan, Rights, Terminal};
+
+impl Plan {
+    /// The plan for people; `serde_json` of the plan is the form for programs.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "policy    {} (sha256 {})", self.policy.name, self.policy.digest)?;
+        writeln!(out, "plan      sha256 {}", self.digest())?;
+        writeln!(out, "command   {}", words(&self.command.argv))?;
+        writeln!(out, "workdir   {}", self.command.workdir.display())?;
+        let terminal = match self.command.terminal {
+            Terminal::Pipes => "none; stdout and stderr through counted pipes",
+            Terminal::Pty => "a pseudoterminal of the jail's own",
+        };
+        writeln!(out, "terminal  {terminal}")?;
+        writeln!(
+            out,
+            "watched   wall {} ms, cpu {} ms, output {} bytes, grace {} ms",
+            self.watch.timeout, self.watch.cpu_time, self.watch.output, self.watch.grace
+        )?;
+        writeln!(out, "\nlayers")?;
+        for layer in &self.layers {
+            let mark = if layer.in_force { "on " } else { "OFF" };
+            writeln!(out, "  {mark} {:18} {}", kebab(&layer.name), layer.detail)?;
+        }
+        writeln!(out, "\nacts")?;
+        for (number, act) in self.acts.iter().enumerate() {
+            writeln!(out, "  {number:3}  {act}")?;
+        }
+        writeln!(out, "\nenvironment")?;
+        for (name, value) in &self.command.environment {
+            let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+            writeln!(out, "  {name}={}", value.escape_debug())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Act::Namespaces { which } => {
+                let names: Vec<String> = which.iter().map(kebab).collect();
+                write!(f, "clone into new namespaces: {}", names.join(", "))
+            }
+            Act::MapIds(Ids::Range { count }) => write!(f, "map {count} ids to a range of its own"),
+            Act::MapIds(Ids::Caller { uid, gid }) => write!(f, "map the caller's own ids, {uid}:{gid}"),
+            Act::MapIds(Ids::Shared { uid, gid }) => write!(f, "map the owner of the workspace, {uid}:{gid}"),
+            Act::Cgroup(l) => write!(
+                f,
+                "cgroup: memory {} (high {}), cpu {}.{:03}, pids {}",
+                l.memory,
+                l.memory_high,
+                l.cpu_milli / 1000,
+                l.cpu_milli % 1000,
+                l.pids
+            ),
+            Act::Root { bytes, inodes } => write!(f, "root: tmpfs of {bytes} bytes, {inodes} inodes"),
+            Act::Directory { path, mode, .. } => write!(f, "mkdir {} {mode:04o}", path.display()),
+            Act::Link { path, target } => write!(f, "symlink {} -> {}", path.display(), target.display()),
+            Act::File { path, mode, contents } => {
+                write!(f, "write {} {mode:04o}, {} bytes", path.display(), contents.len())
+            }
+            Act::Bind { source, target, access, owner, .. } => {
+                write!(f, "bind {}", source.display())?;
+                if source != target {
+                    write!(f, " on {}", target.display())?;
+                }
+                write!(f, " {}", flags(*access))?;
+                match owner {
+                    Owner::Host => Ok(()),
+                    Owner::Mapped { uid, gid } => write!(f, ", owner {uid}:{gid} is the jail's user"),
+                }
+            }
+            Act::Device { path, major, minor } => write!(f, "device {} {major}:{minor}", path.display()),
+            Act::Tmpfs { path, bytes, inodes, mode, access } => write!(
+                f,
+                "tmpfs {} {} {mode:04o}, {bytes} bytes, {inodes} inodes",
+                path.display(),
+                flags(*access)
+            ),
+            Act::Devpts => write!(f, "devpts /dev/pts, an instance of its own"),
+            Act::Proc => write!(f, "proc /proc, of the jail's pid namespace"),
+            Act::ReadOnly { path } => write!(f, "read-only {}", path.display()),
+            Act::Mask { path, node, .. } => {
+                let what = match node {
+                    Node::Directory => "directory",
+                    Node::File => "file",
+                };
+                write!(f, "mask {what} {}", path.display())
+            }
+            Act::Pivot => write!(f, "pivot into the root, detach the host's tree"),
+            Act::Seal => write!(f, "make the root read-only"),
+            Act::Hostname { name } => write!(f, "hostname {name}"),
+            Act::Loopback => write!(f, "loopback up"),
+            Act::JoinCgroup => write!(f, "join the v1 groups"),
+            Act::Keyring => write!(f, "new session keyring"),
+            Act::ResourceLimit { limit, soft, hard } => {
+                write!(f, "rlimit {} {soft}, hard {hard}", kebab(limit))
+            }
+            Act::Become { uid, gid } => write!(f, "become {uid}:{gid}"),
+            Act::Capabilities => write!(f, "empty all capability sets, lock the securebits"),
+            Act::NoNewPrivileges => write!(f, "no_new_privs"),
+            Act::NotDumpable => write!(f, "not dumpable"),
+            Act::Landlock { abi, rules } => {
+                write!(f, "landlock ABI {abi}, {} rules", rules.len())?;
+                for rule in rules {
+                    write!(f, "\n         {:13} {}", rights(rule.rights), rule.path.display())?;
+                }
+                Ok(())
+            }
+            Act::Terminal => write!(f, "open a pseudoterminal"),
+            Act::Descriptors => write!(f, "close every descriptor but 0, 1, 2"),
+            Act::Workdir { path } => write!(f, "chdir {}", path.display()),
+            Act::Seccomp => write!(f, "install the seccomp filter"),
+            Act::Exec => write!(f, "execute the command"),
+        }
+    }
+}
+
+fn flags(access: Access) -> &'static str {
+    match (access.write, access.exec) {
+        (false, false) => "ro,noexec",
+        (false, true) => "ro",
+        (true, false) => "rw,noexec",
+        (true, true) => "rw",
+    }
+}
+
+fn rights(rights: Rights) -> &'static str {
+    match rights {
+        Rights::List => "list",
+        Rights::Read => "read",
+        Rights::Execute => "read+exec",
+        Rights::Write => "read+write",
+        Rights::WriteExecute => "all",
+        Rights::Use => "use",
+    }
+}
+
+/// The name that the JSON form uses.
+fn kebab<T: serde::Serialize>(name: &T) -> String {
+    serde_json::to_value(name).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn words(argv: &[Vec<u8>]) -> String {
+    let words: Vec<String> =
+        argv.iter().map(|arg| format!("{:?}", String::from_utf8_lossy(arg))).collect();
+    words.join(" ")
+}

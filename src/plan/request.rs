@@ -1,0 +1,51 @@
+//! What the caller asks of one run, beside the policy.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::policy::{Bytes, Count, CpuShare, Degradable, Span, WorkspaceMode};
+
+/// One run as asked for. Paths are absolute or relative to the caller's working directory.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    pub command: Vec<OsString>,
+    pub workspace: Option<PathBuf>,
+    pub workspace_mode: Option<WorkspaceMode>,
+    pub read: Vec<PathBuf>,
+    pub write: Vec<PathBuf>,
+    /// Name and value; the caller's environment was asked already.
+    pub env: Vec<(OsString, OsString)>,
+    /// Variables of the caller, for the names that the policy passes on.
+    pub caller_env: Vec<(OsString, OsString)>,
+    pub workdir: Option<PathBuf>,
+    pub limits: LimitRequest,
+    pub allow_degraded: Vec<Degradable>,
+    pub terminal: Terminal,
+    /// The jail's id, for `CREEL_ID`.
+    pub id: String,
+}
+
+/// Limits from the command line; each replaces the policy's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LimitRequest {
+    pub memory: Option<Bytes>,
+    pub cpus: Option<CpuShare>,
+    pub pids: Option<Count>,
+    pub timeout: Option<Span>,
+    pub cpu_time: Option<Span>,
+    pub disk: Option<Bytes>,
+    pub output: Option<Bytes>,
+}
+
+/// What the command's stdin, stdout and stderr are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Terminal {
+    /// The caller's stdin; stdout and stderr through pipes that the supervisor counts.
+    #[default]
+    Pipes,
+    /// A pseudoterminal of the jail's own.
+    Pty,
+}

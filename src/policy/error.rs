@@ -1,0 +1,417 @@
+//! What can be wrong with a policy, told in one line each.
+//!
+//! Owns [`PolicyError`]: `FILE:LINE:COL: what is wrong; what to do about it`. A policy may come out
+//! of a checkout that nobody has read, so whatever it says is escaped and shortened before it goes
+//! to a terminal or a log.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::units::UnitError;
+
+/// Why a policy was not taken. `Display` is one line, whatever the policy's text holds.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The read itself failed; the reason is the [`source`](std::error::Error::source).
+    #[error(
+        "{}: cannot read the policy; check the path and its permissions",
+        path_text(path)
+    )]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{}: is a directory; name a policy file in it", path_text(path))]
+    IsDirectory { path: PathBuf },
+    #[error(
+        "no preset is named '{}'; {}presets: {}",
+        shown(name),
+        did_you_mean(*suggestion),
+        known.join(", ")
+    )]
+    MissingPreset {
+        name: String,
+        known: Vec<&'static str>,
+        suggestion: Option<&'static str>,
+    },
+
+    /// `most` in bytes.
+    #[error("{at}: larger than {most} bytes; a policy lists directories, not files")]
+    TooLarge { at: Place, most: usize },
+    #[error("{at}: not UTF-8; save the file as UTF-8")]
+    NotUtf8 { at: Place },
+    #[error("{at}: begins with a byte order mark; save the file as UTF-8 without one")]
+    ByteOrderMark { at: Place },
+    /// `message` is the TOML reader's, and not a source: its `Display` takes several lines and
+    /// quotes the file raw.
+    #[error("{at}: {}; see https://toml.io for the syntax", sentence(message))]
+    Syntax { at: Place, message: String },
+
+    /// `section` reads on from the key: `in [limits]`, `at the top level`.
+    #[error("{at}: unknown key '{}' {section}; {remedy}", shown(key))]
+    UnknownKey {
+        at: Place,
+        key: String,
+        section: &'static str,
+        remedy: Remedy,
+    },
+    #[error("{at}: '{}' is missing; add it", shown(key))]
+    MissingKey { at: Place, key: String },
+    #[error("{at}: '{}' is {found}; write {expected}", shown(key))]
+    WrongType {
+        at: Place,
+        key: String,
+        found: &'static str,
+        expected: &'static str,
+    },
+    #[error("{at}: '{key}' is '{}': {reason}", shown(value))]
+    BadUnit {
+        at: Place,
+        key: &'static str,
+        value: String,
+        // In the message, so not a source: a chain would print it twice.
+        reason: UnitError,
+    },
+    /// A word where only certain words are known.
+    #[error("{at}: '{key}' has no '{}'; {remedy}", shown(word))]
+    UnknownWord {
+        at: Place,
+        key: &'static str,
+        word: String,
+        remedy: Remedy,
+    },
+    /// A word of which the design speaks and which this version does not do.
+    #[error(
+        "{at}: '{key}' cannot be '{}' yet: other modes come with a later version; {remedy}",
+        shown(word)
+    )]
+    Later {
+        at: Place,
+        key: &'static str,
+        word: String,
+        remedy: Remedy,
+    },
+    #[error("{at}: path '{}' in '{key}' {fault}", shown(path))]
+    BadPath {
+        at: Place,
+        key: &'static str,
+        path: String,
+        fault: PathFault,
+    },
+    #[error("{at}: variable name '{}' {fault}", shown(name))]
+    BadName {
+        at: Place,
+        name: String,
+        fault: NameFault,
+    },
+    #[error(
+        "{at}: the value of '{}' holds a NUL byte, which no environment carries; take it out",
+        shown(name)
+    )]
+    NulInValue { at: Place, name: String },
+}
+
+/// A place in a policy's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// A file's path as the operator named it, or `preset:NAME`.
+    pub file: String,
+    /// 1-based; 0 where the fault has no place in the text.
+    pub line: u32,
+    /// 1-based, in characters.
+    pub column: u32,
+}
+
+impl Place {
+    /// The whole file: no line of it.
+    pub fn whole(file: &str) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+        }
+    }
+}
+
+/// What to do about a word that is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// The known word that was probably meant.
+    Spelling(&'static str),
+    /// The section that has this key.
+    Section(&'static str),
+    /// The key stands before all sections.
+    TopLevel,
+    /// All that is known.
+    Known(Vec<&'static str>),
+}
+
+/// What a grant's path may not be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathFault {
+    Empty,
+    Nul,
+    Relative,
+    Parent,
+    Variable,
+    User,
+    Glob,
+}
+
+/// What the name of a variable may not be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameFault {
+    Malformed,
+    Reserved,
+}
+
+impl Remedy {
+    /// The nearest of `known`, or all of them.
+    pub fn among(word: &str, known: &[&'static str]) -> Self {
+        match nearest(word, known) {
+            Some(near) => Self::Spelling(near),
+            None => Self::Known(known.to_vec()),
+        }
+    }
+}
+
+/// The one word of `known` nearest to `word`: at most two edits away (insertions, deletions and
+/// replacements of one character), and no more than half of it. Of two equally near, neither.
+pub fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
+    // No known word is near a text this long, and the distance costs length times length.
+    if word.len() > 64 {
+        return None;
+    }
+    let mut most = (word.chars().count() / 2).min(2) + 1;
+    let mut best = None;
+    for &candidate in known {
+        let distance = distance(word, candidate);
+        if distance < most {
+            (most, best) = (distance, Some(candidate));
+        } else if distance == most {
+            best = None;
+        }
+    }
+    best
+}
+
+/// Levenshtein distance, one row of the table at a time.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (b, cell) in to.iter().zip(row.iter_mut().skip(1)) {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = *cell;
+            left = replaced.min(left + 1).min(diagonal + 1);
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", escaped(self.file.chars()))?;
+        match self.line {
+            0 => Ok(()),
+            line => write!(f, ":{line}:{}", self.column),
+        }
+    }
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spelling(word) => write!(f, "did you mean '{word}'?"),
+            Self::Section(section) => write!(f, "it belongs in [{section}]"),
+            Self::TopLevel => write!(f, "move it above the first [section]"),
+            Self::Known(words) => write!(f, "known: {}", words.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for PathFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "is empty; name a directory or a file",
+            Self::Nul => "holds a NUL byte, which no path does; take it out",
+            Self::Relative => "is relative; begin it with '/', '~/' or '$WORKSPACE/'",
+            Self::Parent => "has a '..'; name the directory that is meant",
+            Self::Variable => {
+                "has a '$': only a leading $WORKSPACE is expanded; write the path out, \
+                 or '~' for the home directory"
+            }
+            Self::User => "names another home: '~' is the caller's own; write the path out",
+            Self::Glob => "has a glob: globs come with a later version; name the directory",
+        })
+    }
+}
+
+impl fmt::Display for NameFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => {
+                "is not [A-Za-z_][A-Za-z0-9_]*; use letters, digits and '_', no digit first"
+            }
+            Self::Reserved => "is reserved: creel sets CREEL and CREEL_* itself; leave it out",
+        })
+    }
+}
+
+/// A policy's own words, fit for one line of a terminal: escaped, and cut where they are long.
+fn shown(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        None => escaped(text.chars()),
+        Some((end, _)) => {
+            escaped(text.chars().take(MOST)) + &format!("… ({} more bytes)", text.len() - end)
+        }
+    }
+}
+
+/// Control characters, line ends and what reorders text (U+202E and its like) become `\u{..}`.
+fn escaped(text: impl Iterator<Item = char>) -> String {
+    let mut out = String::new();
+    for c in text {
+        match c {
+            // Quotes need no escape here, and paths with `\` read better without.
+            '\'' | '"' | '\\' => out.push(c),
+            _ => out.extend(c.escape_debug()),
+        }
+    }
+    out
+}
+
+fn path_text(path: &std::path::Path) -> String {
+    escaped(path.to_string_lossy().chars())
+}
+
+fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(String::new, |word| format!("did you mean '{word}'? "))
+}
+
+/// The TOML reader's words may quote the file and end in a full stop.
+fn sentence(message: &str) -> String {
+    shown(message.trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(file: &str) -> Place {
+        Place {
+            file: file.to_owned(),
+            line: 3,
+            column: 1,
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_reads_as_promised() {
+        let error = PolicyError::UnknownKey {
+            at: at("policy.toml"),
+            key: "raed".to_owned(),
+            section: "in [filesystem]",
+            remedy: Remedy::among("raed", &["read", "write", "exec", "deny"]),
+        };
+        assert_eq!(
+            error.to_string(),
+            "policy.toml:3:1: unknown key 'raed' in [filesystem]; did you mean 'read'?"
+        );
+    }
+
+    #[test]
+    fn suggestions() {
+        let known = ["read", "write", "exec", "deny", "rw", "ro1", "ro2"];
+        for (word, expected) in [
+            ("raed", Some("read")),
+            ("reed", Some("read")),
+            ("writes", Some("write")),
+            ("wirte", Some("write")),
+            ("exe", Some("exec")),
+            ("rx", Some("rw")),
+            ("rod", None),
+            ("rea", Some("read")),
+            ("", None),
+            ("x", None),
+            ("foo", None),
+            ("forbid", None),
+        ] {
+            assert_eq!(nearest(word, &known), expected, "{word:?}");
+        }
+        assert_eq!(nearest(&"r".repeat(1_000_000), &known), None);
+    }
+
+    #[test]
+    fn distances() {
+        for (from, to, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+            ("raed", "read", 2),
+            ("gräz", "graz", 1),
+            ("flaw", "lawn", 2),
+        ] {
+            assert_eq!(distance(from, to), expected, "{from} {to}");
+            assert_eq!(distance(to, from), expected, "{to} {from}");
+        }
+    }
+
+    #[test]
+    fn what_the_policy_says_cannot_drive_the_terminal() {
+        let key =
+            "a\nb\r\0\u{1b}[31m\u{7f}\u{9b}\u{202e}\u{2028}é'".to_owned() + &"x".repeat(1_000_000);
+        let message = PolicyError::MissingKey {
+            at: at("evil\nfile\u{1b}"),
+            key,
+        }
+        .to_string();
+        assert!(message.len() < 300, "{}", message.len());
+        assert!(!message.contains(|c: char| c.is_control() || "\u{202e}\u{2028}".contains(c)));
+        assert!(message.starts_with("evil\\nfile\\u{1b}:3:1: 'a\\nb\\r\\0\\u{1b}[31m"));
+        assert!(message.contains("é'"));
+    }
+
+    #[test]
+    fn a_missing_preset_names_them_all() {
+        let error = |name: &str, suggestion| {
+            PolicyError::MissingPreset {
+                name: name.to_owned(),
+                known: vec!["coding", "default"],
+                suggestion,
+            }
+            .to_string()
+        };
+        assert_eq!(
+            error("codng", Some("coding")),
+            "no preset is named 'codng'; did you mean 'coding'? presets: coding, default"
+        );
+        assert_eq!(
+            error("x", None),
+            "no preset is named 'x'; presets: coding, default"
+        );
+    }
+
+    #[test]
+    fn a_failed_read_keeps_its_cause() {
+        let error = PolicyError::Unreadable {
+            path: PathBuf::from("p.toml"),
+            source: std::io::Error::from(std::io::ErrorKind::NotFound),
+        };
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(source.as_deref(), Some("entity not found"));
+        assert_eq!(
+            error.to_string(),
+            "p.toml: cannot read the policy; check the path and its permissions"
+        );
+    }
+}

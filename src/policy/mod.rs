@@ -1,0 +1,185 @@
+//! The declared policy: what an operator grants, as types.
+//!
+//! Owns the vocabulary (grants, environment, limits, degradations), its file form ([`file`]), its
+//! units ([`units`]) and the policies that ship with creel ([`preset`]). Pure: it never looks at the
+//! machine; what a path means there is `plan`'s business. It refuses what it does not know: an
+//! unknown key, a wrong unit, a number that overflows.
+//!
+//! Every value keeps its [`Origin`], so that an error, `--dry-run` and, later, `explain` can name
+//! the file and line which asked for it.
+
+pub mod error;
+pub mod file;
+pub mod preset;
+pub mod units;
+
+pub use error::PolicyError;
+pub use units::{Bytes, Count, CpuShare, Percent, Span, UnitError};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// A file's path as the operator named it, `preset:NAME`, or `command line`.
+    pub source: String,
+    /// 1-based; 0 where the source has no lines.
+    pub line: u32,
+}
+
+/// A value and where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sourced<T> {
+    pub value: T,
+    pub origin: Origin,
+}
+
+/// One policy, complete: limits that the file did not name are the default policy's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The preset's name or the file's path.
+    pub name: String,
+    /// SHA-256 of the source text, lower-case hex.
+    pub digest: String,
+    pub filesystem: Filesystem,
+    pub network: Network,
+    pub environment: Environment,
+    pub limits: Limits,
+    /// Layers that may be missing; see [`Degradable`].
+    pub allow_degraded: BTreeSet<Degradable>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filesystem {
+    /// Present, readable, not executable.
+    pub read: Vec<Grant>,
+    /// Present, readable and writable, not executable unless `exec` has it too.
+    pub write: Vec<Grant>,
+    /// Present, readable and executable.
+    pub exec: Vec<Grant>,
+    /// Taken out of a granted tree.
+    pub deny: Vec<Grant>,
+    /// How the workspace is there; `None` where the policy leaves it to the request.
+    pub workspace: Option<Sourced<WorkspaceMode>>,
+}
+
+/// What the jail may do with the host's workspace directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkspaceMode {
+    /// Not there: a fresh directory of the jail's own takes its place.
+    None,
+    ReadOnly,
+    ReadWrite,
+}
+
+impl WorkspaceMode {
+    pub const ALL: [WorkspaceMode; 3] = [Self::None, Self::ReadOnly, Self::ReadWrite];
+
+    /// As written in a policy.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ReadOnly => "ro",
+            Self::ReadWrite => "rw",
+        }
+    }
+
+    /// The mode that [`Self::name`] spells so.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+}
+
+/// A path as declared: absolute, or beginning with `~` (the caller's home) or `$WORKSPACE`.
+/// Expanded once, by `plan::resolve`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    pub path: String,
+    pub absent: Absent,
+    pub origin: Origin,
+}
+
+/// What a granted path that does not exist means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// The run is refused.
+    Refuse,
+    /// `optional = true`: the grant is left out, and the plan says so.
+    Skip,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Network {
+    /// An empty network namespace with loopback up.
+    #[default]
+    None,
+}
+
+/// The jail's environment: nothing but this.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// Variables with their values. `~` is not expanded except as the first character of a value
+    /// or after a `:` in it.
+    pub set: BTreeMap<String, Sourced<String>>,
+    /// Names copied from the caller where the caller has them.
+    pub pass: Vec<Sourced<String>>,
+}
+
+/// What the kernel bounds. Sizes in bytes, times in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Of the whole jail, page cache and tmpfs included.
+    pub memory: Sourced<Bytes>,
+    /// Share of `memory` from which the kernel throttles and reclaims (cgroup v2 `memory.high`).
+    pub memory_high: Sourced<Percent>,
+    /// Processor time a second, over all processors.
+    pub cpus: Sourced<CpuShare>,
+    /// Tasks (processes and threads) alive at once.
+    pub pids: Sourced<Count>,
+    /// Wall time of the run.
+    pub timeout: Sourced<Span>,
+    /// Processor time of the jail, user and system together.
+    pub cpu_time: Sourced<Span>,
+    /// Bytes in each writable tmpfs (`/tmp`, `/dev/shm`, home, a fresh workspace).
+    pub disk: Sourced<Bytes>,
+    /// Files and directories in each writable tmpfs.
+    pub inodes: Sourced<Count>,
+    /// Of one file (`RLIMIT_FSIZE`).
+    pub file_size: Sourced<Bytes>,
+    /// Descriptors of one process (`RLIMIT_NOFILE`).
+    pub open_files: Sourced<Count>,
+    /// Bytes on stdout and stderr together.
+    pub output: Sourced<Bytes>,
+    /// Between the polite signal and the kill.
+    pub grace: Sourced<Span>,
+}
+
+/// The layers that a policy or `--allow-degraded` may let go missing. All others are never optional.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Degradable {
+    /// Memory, cpu and pids limits by cgroup.
+    Cgroup,
+    /// A kernel without Landlock.
+    Landlock,
+    /// A filesystem without idmapped mounts (privileged runs only).
+    Idmap,
+}
+
+impl Degradable {
+    pub const ALL: [Degradable; 3] = [Self::Cgroup, Self::Landlock, Self::Idmap];
+
+    /// As written in a policy and after `--allow-degraded`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup",
+            Self::Landlock => "landlock",
+            Self::Idmap => "idmap",
+        }
+    }
+}
+
+/// SHA-256, lower-case hex.
+pub fn digest(bytes: &[u8]) -> String {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,691 @@
+//! Sizes, counts, shares and times, as an operator writes them.
+//!
+//! Owns the one grammar that policy files and command-line flags share: a whole number and a unit,
+//! read in integers from end to end, so that nothing is rounded. It refuses what could be read in
+//! two ways (a time without a unit, `1.5GiB`), and zero wherever the kernel or a person would take
+//! it for "no limit": a tmpfs of size 0 is unbounded (tmpfs(5)). Only a grace period may be zero.
+//!
+//! Every value that `parse` accepts is printed by `Display` in a form which parses to it again.
+
+use std::fmt;
+
+/// Bytes. `512`, `512B`, `64KiB`, `10MB`; `K`, `M`, `G` and `T` alone are binary. Any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bytes(pub u64);
+
+/// A number of things: tasks, files, descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Count(pub u64);
+
+/// Processor time a second of wall time, in thousandths of one processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CpuShare(pub u32);
+
+/// 1 to 100. Written with its sign: `90%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Percent(pub u8);
+
+/// A time in milliseconds. `500ms`, `30s`, `5m`, `1h30m`, `2d`: largest unit first, each once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(pub u64);
+
+/// Why a text is not a quantity. The text itself is not carried: whoever asked has it, with its
+/// place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    #[error("{quantity} is {}; write for example {}", quantity.form(), quantity.example())]
+    Malformed { quantity: Quantity },
+    #[error("{quantity} needs a unit; add a unit: {number}{}", quantity.usual_unit())]
+    NoUnit { quantity: Quantity, number: u64 },
+    #[error("{quantity} has an unknown unit; use {}", quantity.units())]
+    UnknownUnit { quantity: Quantity },
+    #[error("{quantity} names a unit twice or out of order; write the largest first: 1h30m")]
+    UnitOrder { quantity: Quantity },
+    #[error("{quantity} cannot be negative; write for example {}", quantity.example())]
+    Negative { quantity: Quantity },
+    #[error("{quantity} of zero would allow nothing; the least is {}", quantity.least())]
+    Zero { quantity: Quantity },
+    #[error("{quantity} is too small; the least is {}", quantity.least())]
+    TooSmall { quantity: Quantity },
+    #[error("{quantity} is too large; the most is {}", quantity.most())]
+    TooLarge { quantity: Quantity },
+    #[error("{quantity} has more than three decimals; round it: 0.125")]
+    TooFine { quantity: Quantity },
+}
+
+/// What was being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    Size,
+    Count,
+    CpuShare,
+    Percent,
+    Span,
+}
+
+impl Bytes {
+    /// Just under 8 EiB: file offsets are signed, and `u64::MAX` is `RLIM_INFINITY`.
+    pub const MAX: Self = Self(8_388_607 << 40);
+
+    /// A size of one byte or more.
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        let quantity = Quantity::Size;
+        let (number, unit) = number(text, quantity)?;
+        let (_, factor) = BYTE_UNITS
+            .iter()
+            .find(|(name, _)| unit.eq_ignore_ascii_case(name))
+            .ok_or(unknown_unit(unit, quantity))?;
+        match number.checked_mul(*factor) {
+            Some(0) => Err(UnitError::Zero { quantity }),
+            Some(bytes) if bytes <= Self::MAX.0 => Ok(Self(bytes)),
+            _ => Err(UnitError::TooLarge { quantity }),
+        }
+    }
+}
+
+impl Count {
+    /// No table of tasks, descriptors or inodes that a policy bounds is larger, and `u64::MAX` is
+    /// `RLIM_INFINITY`.
+    pub const MAX: Self = Self(u32::MAX as u64);
+
+    /// One or more.
+    pub fn new(number: u64) -> Result<Self, UnitError> {
+        let quantity = Quantity::Count;
+        match number {
+            0 => Err(UnitError::Zero { quantity }),
+            _ if number > Self::MAX.0 => Err(UnitError::TooLarge { quantity }),
+            _ => Ok(Self(number)),
+        }
+    }
+
+    /// A plain whole number, one or more.
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        match number(text, Quantity::Count)? {
+            (number, "") => Self::new(number),
+            _ => Err(malformed(Quantity::Count)),
+        }
+    }
+}
+
+impl CpuShare {
+    /// A hundredth of a processor: below it a cgroup's quota is shorter than the kernel's least
+    /// (1 ms, `min_cfs_quota_period`) in the usual period of 100 ms.
+    pub const MIN: Self = Self(10);
+    pub const MAX: Self = Self(4_096_000);
+
+    /// Processors: `2`, `0.5`, `1.25`; at most three decimals.
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        let quantity = Quantity::CpuShare;
+        let (whole, rest) = number(text, quantity)?;
+        let decimals = match rest.strip_prefix('.') {
+            Some(digits) if is_digits(digits) => digits.trim_end_matches('0').as_bytes(),
+            None if rest.is_empty() => &[],
+            _ => return Err(malformed(quantity)),
+        };
+        let digit = |place: usize| decimals.get(place).map_or(0, |d| u64::from(d - b'0'));
+        let thousandths = digit(0) * 100 + digit(1) * 10 + digit(2);
+        let share = whole.saturating_mul(1000).saturating_add(thousandths);
+        match u32::try_from(share) {
+            Ok(share) if share < Self::MIN.0 => Err(UnitError::TooSmall { quantity }),
+            Ok(_) if decimals.len() > 3 => Err(UnitError::TooFine { quantity }),
+            Ok(share) if share <= Self::MAX.0 => Ok(Self(share)),
+            _ => Err(UnitError::TooLarge { quantity }),
+        }
+    }
+}
+
+impl Percent {
+    /// A whole percentage, 1% to 100%.
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        let quantity = Quantity::Percent;
+        match number(text, quantity)? {
+            (number, "") => Err(UnitError::NoUnit { quantity, number }),
+            (0, "%") => Err(UnitError::Zero { quantity }),
+            (percent, "%") => match u8::try_from(percent) {
+                Ok(percent) if percent <= 100 => Ok(Self(percent)),
+                _ => Err(UnitError::TooLarge { quantity }),
+            },
+            (_, unit) => Err(unknown_unit(unit, quantity)),
+        }
+    }
+}
+
+impl Span {
+    /// The whole days in 2^63 nanoseconds, the range of the kernel's clocks.
+    pub const MAX: Self = Self(106_751 * DAY);
+
+    /// A time, zero included: for a grace period, where zero means "kill at once".
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        let quantity = Quantity::Span;
+        let mut total: u64 = 0;
+        let mut last_factor = u64::MAX;
+        let mut rest = text;
+        loop {
+            let (number, tail) = number(rest, quantity)?;
+            let end = tail.find(|c: char| c.is_ascii_digit());
+            let (unit, tail) = tail.split_at(end.unwrap_or(tail.len()));
+            if unit.is_empty() {
+                return Err(UnitError::NoUnit { quantity, number });
+            }
+            let (_, factor) = SPAN_UNITS
+                .iter()
+                .find(|(name, _)| *name == unit)
+                .ok_or(unknown_unit(unit, quantity))?;
+            if *factor >= last_factor {
+                return Err(UnitError::UnitOrder { quantity });
+            }
+            total = number
+                .checked_mul(*factor)
+                .and_then(|part| total.checked_add(part))
+                .filter(|total| *total <= Self::MAX.0)
+                .ok_or(UnitError::TooLarge { quantity })?;
+            if tail.is_empty() {
+                return Ok(Self(total));
+            }
+            (last_factor, rest) = (*factor, tail);
+        }
+    }
+
+    /// A time of one millisecond or more: for a time limit, where zero would end the run before it
+    /// began and is as often meant as "no limit".
+    pub fn parse_limit(text: &str) -> Result<Self, UnitError> {
+        match Self::parse(text)? {
+            Self(0) => Err(UnitError::Zero {
+                quantity: Quantity::Span,
+            }),
+            span => Ok(span),
+        }
+    }
+}
+
+/// In the largest unit that divides it: `64KiB`, `10MB`, `513B`.
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, factor) = BYTE_UNITS
+            .iter()
+            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor))
+            .unwrap_or(&("B", 1));
+        write!(f, "{}{name}", self.0 / factor)
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// `2`, `0.5`, `1.25`.
+impl fmt::Display for CpuShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, thousandths) = (self.0 / 1000, self.0 % 1000);
+        match thousandths {
+            0 => write!(f, "{whole}"),
+            n if n % 100 == 0 => write!(f, "{whole}.{}", n / 100),
+            n if n % 10 == 0 => write!(f, "{whole}.{:02}", n / 10),
+            n => write!(f, "{whole}.{n:03}"),
+        }
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+/// `1h30m`, `500ms`, `0s`.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 {
+            return f.write_str("0s");
+        }
+        let mut rest = self.0;
+        for (name, factor) in SPAN_UNITS {
+            if rest >= factor {
+                write!(f, "{}{name}", rest / factor)?;
+                rest %= factor;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Quantity {
+    fn form(self) -> &'static str {
+        match self {
+            Self::Size => "a whole number with a unit",
+            Self::Count => "a plain whole number",
+            Self::CpuShare => "a plain decimal number",
+            Self::Percent => "a whole number from 1% to 100%",
+            Self::Span => "whole numbers with units",
+        }
+    }
+
+    fn example(self) -> &'static str {
+        match self {
+            Self::Size => "64MiB",
+            Self::Count => "512",
+            Self::CpuShare => "0.5",
+            Self::Percent => "90%",
+            Self::Span => "1h30m",
+        }
+    }
+
+    fn units(self) -> &'static str {
+        match self {
+            Self::Size => "B, KiB, MiB, GiB, TiB, KB, MB, GB or TB",
+            Self::Count | Self::CpuShare => "none",
+            Self::Percent => "%",
+            Self::Span => "ms, s, m, h or d",
+        }
+    }
+
+    fn usual_unit(self) -> &'static str {
+        match self {
+            Self::Size => "B",
+            Self::Count | Self::CpuShare => "",
+            Self::Percent => "%",
+            Self::Span => "s",
+        }
+    }
+
+    fn least(self) -> &'static str {
+        match self {
+            Self::Size => "1B",
+            Self::Count => "1",
+            Self::CpuShare => "0.01",
+            Self::Percent => "1%",
+            Self::Span => "1ms",
+        }
+    }
+
+    fn most(self) -> &'static str {
+        match self {
+            Self::Size => "8388607TiB",
+            Self::Count => "4294967295",
+            Self::CpuShare => "4096",
+            Self::Percent => "100%",
+            Self::Span => "106751d",
+        }
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Size => "a size",
+            Self::Count => "a count",
+            Self::CpuShare => "a processor share",
+            Self::Percent => "a percentage",
+            Self::Span => "a time",
+        })
+    }
+}
+
+/// Largest first, so that `Display` takes the first that divides. The last five are input only.
+const BYTE_UNITS: [(&str, u64); 14] = [
+    ("TiB", 1 << 40),
+    ("TB", 1_000_000_000_000),
+    ("GiB", 1 << 30),
+    ("GB", 1_000_000_000),
+    ("MiB", 1 << 20),
+    ("MB", 1_000_000),
+    ("KiB", 1 << 10),
+    ("KB", 1_000),
+    ("B", 1),
+    ("", 1),
+    ("K", 1 << 10),
+    ("M", 1 << 20),
+    ("G", 1 << 30),
+    ("T", 1 << 40),
+];
+
+const DAY: u64 = 86_400_000;
+
+const SPAN_UNITS: [(&str, u64); 5] = [
+    ("d", DAY),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
+
+/// The whole number that `text` begins with, and what follows it.
+fn number(text: &str, quantity: Quantity) -> Result<(u64, &str), UnitError> {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
+    if digits.is_empty() {
+        return Err(match rest.strip_prefix('-') {
+            Some(after) if after.starts_with(|c: char| c.is_ascii_digit()) => {
+                UnitError::Negative { quantity }
+            }
+            _ => malformed(quantity),
+        });
+    }
+    match digits.parse() {
+        Ok(number) => Ok((number, rest)),
+        // Digits only: nothing but overflow is left to go wrong.
+        Err(_) => Err(UnitError::TooLarge { quantity }),
+    }
+}
+
+/// `1.5GiB` and `64 MiB` are not short of a unit: their form is wrong.
+fn unknown_unit(unit: &str, quantity: Quantity) -> UnitError {
+    if unit.starts_with(char::is_alphabetic) {
+        UnitError::UnknownUnit { quantity }
+    } else {
+        malformed(quantity)
+    }
+}
+
+fn malformed(quantity: Quantity) -> UnitError {
+    UnitError::Malformed { quantity }
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a parser says of each text: the value's number, or the message.
+    fn check<T: fmt::Debug>(
+        parse: fn(&str) -> Result<T, UnitError>,
+        number: fn(T) -> u64,
+        good: &[(&str, u64)],
+        bad: &[(&str, &str)],
+    ) {
+        for (text, expected) in good {
+            assert_eq!(parse(text).map(number), Ok(*expected), "{text:?}");
+        }
+        for (text, message) in bad {
+            let error = parse(text).map(number).unwrap_err().to_string();
+            assert_eq!(error, *message, "{text:?}");
+        }
+    }
+
+    const SIZE_FORM: &str = "a size is a whole number with a unit; write for example 64MiB";
+    const SIZE_UNITS: &str =
+        "a size has an unknown unit; use B, KiB, MiB, GiB, TiB, KB, MB, GB or TB";
+    const SIZE_ZERO: &str = "a size of zero would allow nothing; the least is 1B";
+    const SIZE_MOST: &str = "a size is too large; the most is 8388607TiB";
+
+    #[test]
+    fn sizes() {
+        let good = [
+            ("1", 1),
+            ("512", 512),
+            ("512b", 512),
+            ("007", 7),
+            ("64KiB", 65_536),
+            ("64kib", 65_536),
+            ("64k", 65_536),
+            ("10MB", 10_000_000),
+            ("10mb", 10_000_000),
+            ("2M", 2 << 20),
+            ("2GiB", 2 << 30),
+            ("1g", 1 << 30),
+            ("3TB", 3_000_000_000_000),
+            ("1T", 1 << 40),
+            ("8388607TiB", Bytes::MAX.0),
+        ];
+        let bad = [
+            ("", SIZE_FORM),
+            ("GiB", SIZE_FORM),
+            ("-", SIZE_FORM),
+            ("+5", SIZE_FORM),
+            (" 5", SIZE_FORM),
+            ("5 ", SIZE_FORM),
+            ("64 MiB", SIZE_FORM),
+            ("1.5GiB", SIZE_FORM),
+            ("1_000", SIZE_FORM),
+            ("5\0", SIZE_FORM),
+            ("5\r", SIZE_FORM),
+            ("٣MiB", SIZE_FORM),
+            ("5x", SIZE_UNITS),
+            ("0x10", SIZE_UNITS),
+            ("1e9", SIZE_UNITS),
+            ("5MiBs", SIZE_UNITS),
+            ("5PiB", SIZE_UNITS),
+            ("5\u{212a}", SIZE_UNITS), // KELVIN SIGN, which lower-cases to k
+            ("0", SIZE_ZERO),
+            ("0GiB", SIZE_ZERO),
+            ("8388608TiB", SIZE_MOST),
+            ("9223372036854775807", SIZE_MOST),
+            ("18446744073709551615", SIZE_MOST),
+            ("18446744073709551616", SIZE_MOST),
+            ("18014398509481984KiB", SIZE_MOST),
+            (
+                "-5MiB",
+                "a size cannot be negative; write for example 64MiB",
+            ),
+        ];
+        check(Bytes::parse, |v| v.0, &good, &bad);
+    }
+
+    #[test]
+    fn counts() {
+        const FORM: &str = "a count is a plain whole number; write for example 512";
+        let good = [("1", 1), ("512", 512), ("4294967295", 4_294_967_295)];
+        let bad = [
+            ("", FORM),
+            ("5k", FORM),
+            ("1.0", FORM),
+            ("five", FORM),
+            ("-1", "a count cannot be negative; write for example 512"),
+            ("0", "a count of zero would allow nothing; the least is 1"),
+            ("4294967296", "a count is too large; the most is 4294967295"),
+        ];
+        check(Count::parse, |v| v.0, &good, &bad);
+    }
+
+    #[test]
+    fn processor_shares() {
+        const FORM: &str = "a processor share is a plain decimal number; write for example 0.5";
+        const LEAST: &str = "a processor share is too small; the least is 0.01";
+        const MOST: &str = "a processor share is too large; the most is 4096";
+        let good = [
+            ("2", 2000),
+            ("0.5", 500),
+            ("1.25", 1250),
+            ("0.01", 10),
+            ("0.011", 11),
+            ("1.500000", 1500),
+            ("4096", 4_096_000),
+            ("4096.000", 4_096_000),
+        ];
+        let bad = [
+            ("", FORM),
+            (".5", FORM),
+            ("2.", FORM),
+            ("1e1", FORM),
+            ("inf", FORM),
+            ("nan", FORM),
+            ("50%", FORM),
+            ("500m", FORM),
+            ("1.2.3", FORM),
+            ("1,5", FORM),
+            ("0", LEAST),
+            ("0.0", LEAST),
+            ("0.009", LEAST),
+            ("0.0000001", LEAST),
+            ("4096.001", MOST),
+            ("4294968", MOST),
+            ("99999999999999999999", MOST),
+            (
+                "0.3333",
+                "a processor share has more than three decimals; round it: 0.125",
+            ),
+            (
+                "-0.5",
+                "a processor share cannot be negative; write for example 0.5",
+            ),
+        ];
+        check(CpuShare::parse, |v| u64::from(v.0), &good, &bad);
+    }
+
+    #[test]
+    fn percentages() {
+        const FORM: &str = "a percentage is a whole number from 1% to 100%; write for example 90%";
+        let good = [("1%", 1), ("90%", 90), ("100%", 100)];
+        let bad = [
+            ("", FORM),
+            ("%", FORM),
+            ("0.9", FORM),
+            ("90 %", FORM),
+            ("90%%", FORM),
+            ("90", "a percentage needs a unit; add a unit: 90%"),
+            ("90pc", "a percentage has an unknown unit; use %"),
+            (
+                "0%",
+                "a percentage of zero would allow nothing; the least is 1%",
+            ),
+            ("101%", "a percentage is too large; the most is 100%"),
+            ("256%", "a percentage is too large; the most is 100%"),
+            (
+                "-9%",
+                "a percentage cannot be negative; write for example 90%",
+            ),
+        ];
+        check(Percent::parse, |v| u64::from(v.0), &good, &bad);
+    }
+
+    #[test]
+    fn times() {
+        const FORM: &str = "a time is whole numbers with units; write for example 1h30m";
+        const UNITS: &str = "a time has an unknown unit; use ms, s, m, h or d";
+        const ORDER: &str =
+            "a time names a unit twice or out of order; write the largest first: 1h30m";
+        const MOST: &str = "a time is too large; the most is 106751d";
+        let good = [
+            ("0s", 0),
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("2d", 172_800_000),
+            ("1h30m", 5_400_000),
+            ("1d2h3m4s5ms", 93_784_005),
+            ("90m", 5_400_000),
+            ("106751d", Span::MAX.0),
+        ];
+        let bad = [
+            ("", FORM),
+            ("s", FORM),
+            ("1.5h", FORM),
+            ("30 s", FORM),
+            ("1h 30m", UNITS),
+            ("30S", UNITS),
+            ("30sec", UNITS),
+            ("1w", UNITS),
+            ("30", "a time needs a unit; add a unit: 30s"),
+            ("1h30", "a time needs a unit; add a unit: 30s"),
+            ("30m1h", ORDER),
+            ("1h1h", ORDER),
+            ("-1s", "a time cannot be negative; write for example 1h30m"),
+            ("106752d", MOST),
+            ("106751d1ms", MOST),
+            ("18446744073709551615s", MOST),
+        ];
+        check(Span::parse, |v| v.0, &good, &bad);
+        assert_eq!(Span::parse_limit("1ms"), Ok(Span(1)));
+        assert_eq!(
+            Span::parse_limit("0m").unwrap_err().to_string(),
+            "a time of zero would allow nothing; the least is 1ms"
+        );
+    }
+
+    #[test]
+    fn a_million_digits_are_too_large_and_a_million_letters_no_unit() {
+        let digits = "9".repeat(1_000_000);
+        assert!(Bytes::parse(&digits).is_err());
+        assert!(Count::parse(&digits).is_err());
+        assert!(Span::parse(&format!("{digits}s")).is_err());
+        assert!(CpuShare::parse(&format!("1.{digits}")).is_err());
+        assert!(Percent::parse(&format!("{digits}%")).is_err());
+        let letters = format!("1{}", "s".repeat(1_000_000));
+        assert!(Span::parse(&letters).is_err_and(|e| e.to_string().len() < 100));
+        assert!(Bytes::parse(&letters).is_err_and(|e| e.to_string().len() < 100));
+    }
+
+    #[test]
+    fn display_is_short() {
+        let sizes = [
+            (1, "1B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1000, "1KB"),
+            (1_024_000, "1000KiB"),
+            (10_000_000, "10MB"),
+            (1536 << 20, "1536MiB"),
+            (2 << 30, "2GiB"),
+            (0, "0B"),
+        ];
+        for (bytes, text) in sizes {
+            assert_eq!(Bytes(bytes).to_string(), text);
+        }
+        assert_eq!(CpuShare(1250).to_string(), "1.25");
+        assert_eq!(CpuShare(2000).to_string(), "2");
+        assert_eq!(CpuShare(10).to_string(), "0.01");
+        assert_eq!(CpuShare(1001).to_string(), "1.001");
+        assert_eq!(Percent(90).to_string(), "90%");
+        assert_eq!(Count(512).to_string(), "512");
+        assert_eq!(Span(5_400_000).to_string(), "1h30m");
+        assert_eq!(Span(1_500).to_string(), "1s500ms");
+        assert_eq!(Span(0).to_string(), "0s");
+    }
+
+    #[test]
+    fn display_parses_back() {
+        // Powers of both bases and their neighbours, up to each maximum.
+        let mut numbers = vec![Bytes::MAX.0, Span::MAX.0, Count::MAX.0, 4_096_000];
+        for base in [2u64, 10, 60, 1024] {
+            let mut power = 1u64;
+            while let Some(next) = power.checked_mul(base) {
+                numbers.extend([power - 1, power, power + 1, power * 3 / 2]);
+                power = next;
+            }
+        }
+        for n in numbers {
+            if (1..=Bytes::MAX.0).contains(&n) {
+                assert_eq!(Bytes::parse(&Bytes(n).to_string()), Ok(Bytes(n)));
+            }
+            if n <= Span::MAX.0 {
+                assert_eq!(Span::parse(&Span(n).to_string()), Ok(Span(n)));
+            }
+            if let Ok(count) = Count::new(n) {
+                assert_eq!(Count::parse(&count.to_string()), Ok(count));
+            }
+        }
+        for n in CpuShare::MIN.0..20_000 {
+            assert_eq!(CpuShare::parse(&CpuShare(n).to_string()), Ok(CpuShare(n)));
+        }
+        for n in 1..=100 {
+            assert_eq!(Percent::parse(&Percent(n).to_string()), Ok(Percent(n)));
+        }
+    }
+
+    #[test]
+    fn messages_name_the_true_bounds() {
+        let bounds = [
+            (Quantity::Size, Bytes(1).to_string(), Bytes::MAX.to_string()),
+            (
+                Quantity::Count,
+                Count(1).to_string(),
+                Count::MAX.to_string(),
+            ),
+            (
+                Quantity::CpuShare,
+                CpuShare::MIN.to_string(),
+                CpuShare::MAX.to_string(),
+            ),
+            (Quantity::Span, Span(1).to_string(), Span::MAX.to_string()),
+        ];
+        for (quantity, least, most) in bounds {
+            assert_eq!((quantity.least(), quantity.most()), (&*least, &*most));
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! Control groups: memory, cpu and pids limits on v2 (cgroup-v2.rst), on v1 (cgroup-v1/) and on
+//! hybrid hosts; kill and `CLONE_INTO_CGROUP` on v2 wherever a v2 hierarchy is mounted.
+//!
+//! cgroups-rs knows the controllers' files and units. It is given the directories: its own search
+//! takes `/proc/self/mountinfo` apart at each call and never sees a hybrid host's v2 half. Nothing
+//! is attached by writing a pid, which costs milliseconds in an RCU grace period: on v2 the child is
+//! born in its group, on v1 it writes `0` to `tasks` files that were opened for it.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use cgroups_rs::fs::cpu::CpuController;
+use cgroups_rs::fs::memory::{MemController, SetMemory};
+use cgroups_rs::fs::pid::PidController;
+use cgroups_rs::fs::{Controller, MaxValue};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use crate::plan::{CgroupLayout as Layout, CgroupLimits as Limits};
+
+/// The directory, under each hierarchy, below which creel makes its groups.
+pub const PARENT: &str = "creel";
+/// `cpu.max` period, microseconds.
+const PERIOD: u64 = 100_000;
+/// The controllers that a jail needs.
+const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+
+/// One jail's group: a directory in each hierarchy concerned.
+#[derive(Debug)]
+pub struct Group {
+    v2: Option<PathBuf>,
+    /// The v2 directory, opened.
+    birthplace: Option<OwnedFd>,
+    /// In the order of [`CONTROLLERS`].
+    v1: Vec<PathBuf>,
+}
+
+/// What the kernel counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub memory_peak: Option<u64>,
+    pub pids_peak: Option<u64>,
+    /// Processes killed for want of memory.
+    pub oom_kills: u64,
+    /// Forks refused by the pids limit.
+    pub pids_refused: u64,
+}
+
+/// A file of a cgroup and what went wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub struct CgroupError {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+type Result<T> = std::result::Result<T, CgroupError>;
+
+/// The paths of a group, for whoever removes it.
+#[derive(Debug, Default)]
+pub struct Traces {
+    /// `cgroup.kill`, where a v2 hierarchy is mounted.
+    pub kill: Option<CString>,
+    /// The group's own directories.
+    pub own: Vec<CString>,
+    /// The directories that they are in.
+    pub parents: Vec<CString>,
+}
+
+impl Group {
+    /// The group of `slot`: nothing is made yet. A directory that a crash left under this slot will
+    /// be taken over; the caller holds the slot's lease, so nobody lives in it.
+    pub fn new(layout: &Layout, slot: u32) -> Group {
+        let slot = slot.to_string();
+        let (v2, v1) = match layout {
+            Layout::V2 { parent } => (Some(parent.join(&slot)), vec![]),
+            Layout::V1 { root, unified } => {
+                let dir = |base: PathBuf| base.join(PARENT).join(&slot);
+                let v1 = CONTROLLERS.iter().map(|c| dir(root.join(c))).collect();
+                (unified.clone().map(dir), v1)
+            }
+            Layout::Unusable { .. } => (None, vec![]),
+        };
+        Group { v2, birthplace: None, v1 }
+    }
+
+    /// What [`Group::create`] and [`Group::limit`] will leave on disk.
+    pub fn traces(&self) -> Traces {
+        let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
+        let all = || self.v2.iter().chain(&self.v1);
+        Traces {
+            kill: self.v2.as_ref().and_then(|dir| text(&dir.join("cgroup.kill"))),
+            own: all().filter_map(|dir| text(dir)).collect(),
+            parents: all().filter_map(|dir| dir.parent().and_then(text)).collect(),
+        }
+    }
+
+    /// Makes the v2 directory, in which the jail is born.
+    pub fn create(&mut self) -> Result<()> {
+        let Some(dir) = &self.v2 else { return Ok(()) };
+        if self.v1.is_empty() {
+            enable_controllers(dir.parent().unwrap_or(dir))?;
+        }
+        make_dir(dir)?;
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = openat(CWD, dir, flags, Mode::empty()).map_err(|e| fault(dir, e.into()))?;
+        self.birthplace = Some(fd);
+        Ok(())
+    }
+
+    /// Makes the v1 directories if there are any and writes the limits; a limit that cannot be
+    /// written is an error.
+    pub fn limit(&self, limits: &Limits) -> Result<()> {
+        for dir in &self.v1 {
+            make_dir(dir)?;
+        }
+        let v2 = self.is_v2();
+        let of = |dir: &Path| {
+            let dir = dir.to_path_buf();
+            move |e: cgroups_rs::fs::error::Error| fault(&dir, io_error(&e))
+        };
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let memory = MemController::new(self.dir_of("memory"), PathBuf::new(), v2);
+        memory.set_limit(number(limits.memory)).map_err(of(memory.path()))?;
+        if v2 {
+            let high = Some(MaxValue::Value(number(limits.memory_high)));
+            let marks = SetMemory { high, low: None, max: None, min: None };
+            memory.set_mem(marks).map_err(of(memory.path()))?;
+            write(&memory.path().join("memory.oom.group"), "1")?;
+            // A kernel without swap has no such file, and nothing to forbid.
+            write_if_there(&memory.path().join("memory.swap.max"), "0")?;
+        } else {
+            // memory plus swap at most memory: no swap.
+            let both = memory.path().join("memory.memsw.limit_in_bytes");
+            write_if_there(&both, &limits.memory.to_string())?;
+        }
+        let cpu = CpuController::new(self.dir_of("cpu"), PathBuf::new(), v2);
+        let quota = i64::from(limits.cpu_milli) * (PERIOD as i64) / 1000;
+        cpu.set_cfs_quota_and_period(Some(quota), Some(PERIOD)).map_err(of(cpu.path()))?;
+        let pids = PidController::new(self.dir_of("pids"), PathBuf::new(), v2);
+        // The kernel takes no more than PID_MAX_LIMIT, 2^22, and refuses a larger number.
+        let most = MaxValue::Value(number(limits.pids.min(1 << 22)));
+        pids.set_pid_max(most).map_err(of(pids.path()))
+    }
+
+    /// For `CLONE_INTO_CGROUP`.
+    pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
+        self.birthplace.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The v1 `tasks` files, opened with this process's rights, into which the child writes `0`.
+    pub fn open_tasks(&self) -> Result<Vec<OwnedFd>> {
+        self.v1
+            .iter()
+            .map(|dir| {
+                let path = dir.join("tasks");
+                openat(CWD, &path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                    .map_err(|e| fault(&path, e.into()))
+            })
+            .collect()
+    }
+
+    /// Signalled each time the kernel runs out of this group's memory. v1 only: on v2 the group
+    /// dies as one and the counters say why.
+    pub fn oom_events(&self) -> Result<Option<OwnedFd>> {
+        if self.v1.is_empty() {
+            return Ok(None);
+        }
+        let dir = self.dir_of("memory");
+        let path = dir.join("memory.oom_control");
+        let control = openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| fault(&path, e.into()))?;
+        let event = rustix::event::eventfd(
+            0,
+            rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
+        )
+        .map_err(|e| fault(&path, e.into()))?;
+        use std::os::fd::AsRawFd;
+        // memory.rst, section 9: "<event_fd> <fd of memory.oom_control>"
+        let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
+        write(&dir.join("cgroup.event_control"), &line)?;
+        Ok(Some(event))
+    }
+
+    /// Kills every process in the group at once (Linux 5.14). False: there is no v2 group to kill.
+    pub fn kill(&self) -> Result<bool> {
+        match &self.v2 {
+            Some(dir) => write(&dir.join("cgroup.kill"), "1").map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// What the kernel counted so far.
+    pub fn counters(&self) -> Counters {
+        let memory = self.dir_of("memory");
+        let pids = self.dir_of("pids");
+        let (peak, events) = if !self.is_v2() {
+            ("memory.max_usage_in_bytes", "memory.oom_control")
+        } else {
+            ("memory.peak", "memory.events")
+        };
+        Counters {
+            memory_peak: number(&memory.join(peak)),
+            pids_peak: number(&pids.join("pids.peak")),
+            oom_kills: keyed(&memory.join(events), "oom_kill").unwrap_or(0),
+            pids_refused: keyed(&pids.join("pids.events"), "max").unwrap_or(0),
+        }
+    }
+
+    /// Microseconds of processor time of the whole group so far, where a v2 hierarchy is mounted.
+    pub fn cpu_used(&self) -> Option<u64> {
+        // Core accounting: also where the cpu controller is on v1 (cgroup-v2.rst, cpu.stat).
+        keyed(&self.v2.as_ref()?.join("cpu.stat"), "usage_usec")
+    }
+
+    fn is_v2(&self) -> bool {
+        self.v1.is_empty()
+    }
+
+    fn dir_of(&self, controller: &str) -> PathBuf {
+        let at = CONTROLLERS.iter().position(|c| *c == controller);
+        at.and_then(|at| self.v1.get(at)).or(self.v2.as_ref()).cloned().unwrap_or_default()
+    }
+}
+
+/// Which layout this host has, for a process with or without privilege.
+pub fn layout(privileged: bool) -> Layout {
+    const ROOT: &str = "/sys/fs/cgroup";
+    const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    let magic = |path: &str| rustix::fs::statfs(path).map(|s| s.f_type as i64);
+    match magic(ROOT) {
+        Ok(CGROUP2_SUPER_MAGIC) if privileged => Layout::V2 { parent: Path::new(ROOT).join(PARENT) },
+        Ok(CGROUP2_SUPER_MAGIC) => delegated(Path::new(ROOT)),
+        Ok(TMPFS_MAGIC) if privileged => {
+            let unified = magic("/sys/fs/cgroup/unified") == Ok(CGROUP2_SUPER_MAGIC);
+            Layout::V1 {
+                root: ROOT.into(),
+                unified: unified.then(|| Path::new(ROOT).join("unified")),
+            }
+        }
+        Ok(TMPFS_MAGIC) => Layout::Unusable {
+            why: "cgroup v1 cannot be delegated to an ordinary user".into(),
+        },
+        Ok(_) => Layout::Unusable { why: "/sys/fs/cgroup is no cgroup filesystem".into() },
+        Err(_) => Layout::Unusable { why: "no cgroup filesystem is mounted".into() },
+    }
+}
+
+/// The nearest ancestor of this process's own group in which an ordinary user may make groups with
+/// the controllers that a jail needs.
+fn delegated(root: &Path) -> Layout {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::/")) else {
+        return Layout::Unusable { why: "this process is in no v2 cgroup".into() };
+    };
+    let mut dir = root.join(path);
+    while dir.starts_with(root) && dir != root {
+        let mine = rustix::fs::access(dir.join("cgroup.subtree_control"), rustix::fs::Access::WRITE_OK);
+        let enterable = rustix::fs::access(dir.join("cgroup.procs"), rustix::fs::Access::WRITE_OK);
+        if mine.is_ok() && enterable.is_ok() && has_all(&dir.join("cgroup.controllers")) {
+            // A group with processes of its own cannot give its children controllers, unless it
+            // does so already.
+            let empty = fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|p| p.is_empty());
+            if empty || has_all(&dir.join("cgroup.subtree_control")) {
+                return Layout::V2 { parent: dir.join(PARENT) };
+            }
+        }
+        match dir.parent() {
+            Some(parent) => dir = parent.to_path_buf(),
+            None => break,
+        }
+    }
+    Layout::Unusable { why: "no cgroup is delegated to this user".into() }
+}
+
+fn has_all(file: &Path) -> bool {
+    let have = fs::read_to_string(file).unwrap_or_default();
+    CONTROLLERS.iter().all(|c| have.split_whitespace().any(|h| h == *c))
+}
+
+/// Gives `parent`'s children the controllers, and its own parent's too where they lack them. What
+/// the kernel did not take is an error here, not at the first limit.
+fn enable_controllers(parent: &Path) -> Result<()> {
+    let above = parent.parent().unwrap_or(parent);
+    make_dir(parent)?;
+    for dir in [above, parent] {
+        let file = dir.join("cgroup.subtree_control");
+        if !has_all(&file) {
+            write(&file, "+memory +pids +cpu")?;
+        }
+    }
+    Ok(())
+}
+
+/// mkdir, with the parent if need be; a directory that is there already is fine.
+fn make_dir(dir: &Path) -> Result<()> {
+    // A racing jail may remove the shared parent between the two calls.
+    for _ in 0..100 {
+        match fs::create_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let parent = dir.parent().unwrap_or(dir);
+                match fs::create_dir(parent) {
+                    Ok(()) => {}
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(e) => return Err(fault(parent, e)),
+                }
+            }
+            Err(e) => return Err(fault(dir, e)),
+        }
+    }
+    Err(fault(dir, io::ErrorKind::NotFound.into()))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()))
+        .map_err(|e| fault(path, e))
+}
+
+fn write_if_there(path: &Path, text: &str) -> Result<()> {
+    match write(path, text) {
+        Err(CgroupError { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The value after `key` in a file of `KEY VALUE` lines.
+fn keyed(path: &Path, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(k, _)| *k == key)
+        .and_then(|(_, v)| v.trim().parse().ok())
+}
+
+fn fault(path: &Path, source: io::Error) -> CgroupError {
+    CgroupError { path: path.to_path_buf(), source }
+}
+
+/// The errno inside a cgroups-rs error.
+fn io_error(error: &cgroups_rs::fs::error::Error) -> io::Error {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(e) = source {
+        if let Some(io) = e.downcast_ref::<io::Error>()
+            && let Some(code) = io.raw_os_error()
+        {
+            return io::Error::from_raw_os_error(code);
+        }
+        source = e.source();
+    }
+    io::Error::other(error.to_string())
+}

@@ -1,0 +1,169 @@
+//! `clone3(2)` and the two uses of `clone(2)` that share memory with their parent.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::{Errno, Result};
+
+/// Linux 5.7; overflows `c_int`, so libc's constant cannot be used.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// The namespaces, as `clone3` flags.
+pub const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
+pub const NEWNS: u64 = libc::CLONE_NEWNS as u64;
+pub const NEWPID: u64 = libc::CLONE_NEWPID as u64;
+pub const NEWNET: u64 = libc::CLONE_NEWNET as u64;
+pub const NEWIPC: u64 = libc::CLONE_NEWIPC as u64;
+pub const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
+pub const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
+
+/// `struct clone_args`, the 88 bytes of Linux 5.7.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Which side of `clone3` this is.
+pub enum Side {
+    Parent { pid: i32, pidfd: OwnedFd },
+    Child,
+}
+
+/// A child with a copy of this memory, in new namespaces, optionally born in the v2 cgroup whose
+/// directory is given.
+///
+/// # Safety
+/// The process has one thread: another thread's locks would stay locked in the child for ever.
+/// The child must reach `exec` or `_exit` without unwinding into the caller's frames.
+pub unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side> {
+    let mut pidfd: i32 = -1;
+    let mut args = CloneArgs {
+        flags: namespaces | libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(dir) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = dir.as_raw_fd() as u64;
+    }
+    // SAFETY: args is a valid clone_args of the size passed and outlives the call; the caller
+    // guarantees that one thread exists, so that copying memory copies a consistent state.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    match pid {
+        -1 => Err(last()),
+        0 => Ok(Side::Child),
+        pid => Ok(Side::Parent {
+            pid: pid as i32,
+            // SAFETY: with CLONE_PIDFD a successful clone3 has stored a new descriptor that
+            // nothing else owns.
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        }),
+    }
+}
+
+/// A stack for a child that shares this memory; there is no guard page.
+pub struct Stack<'a>(&'a mut [u128]);
+
+impl<'a> Stack<'a> {
+    /// `room`: enough for the child's frames.
+    pub fn on(room: &'a mut [u128]) -> Stack<'a> {
+        Stack(room)
+    }
+
+    fn top(&mut self) -> *mut libc::c_void {
+        self.0.as_mut_ptr_range().end.cast()
+    }
+}
+
+/// The argument of a body, as [`vfork`] and [`beside`] pass it.
+pub fn argument<'a, T>(pointer: *mut libc::c_void) -> &'a T {
+    // SAFETY: only vfork and beside call a body, with a pointer to the T that they were given, which
+    // outlives the child; a body names the same T as its caller.
+    unsafe { &*pointer.cast::<T>() }
+}
+
+/// Starts `body(argument)` in a child that shares this memory and waits until it has called exec or
+/// `_exit` (`CLONE_VM | CLONE_VFORK`): no page table is copied. Runs after clone.
+///
+/// # Safety
+/// `body` may call only what is safe while the parent is suspended in the same memory, and must not
+/// return into anything but `_exit`.
+pub unsafe fn vfork<T>(
+    flags: i32,
+    stack: &mut Stack<'_>,
+    body: extern "C" fn(*mut libc::c_void) -> i32,
+    argument: &mut T,
+) -> Result<i32> {
+    let flags = flags | libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack outlives the child, because CLONE_VFORK suspends this thread until the
+    // child has left the memory; the caller answers for `body`.
+    match unsafe { libc::clone(body, stack.top(), flags, (&raw mut *argument).cast()) } {
+        -1 => Err(last()),
+        pid => Ok(pid),
+    }
+}
+
+/// [`vfork`] for a body that makes system calls only and ends in `execve` or `exit`. Runs after
+/// clone.
+pub fn start_command<T>(
+    room: &mut [u128],
+    body: extern "C" fn(*mut libc::c_void) -> i32,
+    argument: &mut T,
+) -> Result<i32> {
+    // SAFETY: this thread is suspended until the body has left the memory, and bodies started here
+    // keep to the contract above.
+    unsafe { vfork(0, &mut Stack::on(room), body, argument) }
+}
+
+/// Starts `body(argument)` in a child process that shares this memory and goes on beside its
+/// parent; it outlives the parent if need be, since the memory is counted.
+///
+/// # Safety
+/// `body` may make raw system calls only: it shares thread-local storage (errno) with the parent.
+/// `stack` and `argument` must never be freed.
+pub unsafe fn beside<T>(
+    stack: &'static mut Stack<'static>,
+    body: extern "C" fn(*mut libc::c_void) -> i32,
+    argument: &'static T,
+) -> Result<i32> {
+    // SAFETY: both references are 'static; the caller answers for `body`. No exit signal: the
+    // parent is not told by SIGCHLD and reaps with __WCLONE.
+    match unsafe {
+        libc::clone(body, stack.top(), libc::CLONE_VM, (&raw const *argument).cast_mut().cast())
+    } {
+        -1 => Err(last()),
+        pid => Ok(pid),
+    }
+}
+
+fn last() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// [`clone3`] for a process that counts its own threads first: with more than one it is refused
+/// with `EBUSY`, because the child would inherit locks that nobody will ever open.
+pub fn clone3_single_threaded(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side> {
+    if !alone() {
+        return Err(Errno::BUSY);
+    }
+    // SAFETY: this is the only thread, so no lock is held elsewhere; callers pass the child straight
+    // to a function that does not return.
+    unsafe { clone3(namespaces, cgroup) }
+}
+
+/// Whether this process has one thread: the link count of `/proc/self/task` is two more than the
+/// number of threads (proc(5)).
+fn alone() -> bool {
+    rustix::fs::stat(c"/proc/self/task").is_ok_and(|s| s.st_nlink == 3)
+}

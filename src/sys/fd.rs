@@ -1,0 +1,146 @@
+//! Descriptors: pinning a path, reading what it is, sweeping all of them.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
+
+use super::{Errno, Result};
+
+/// What kind of file an inode is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Directory,
+    File,
+    CharDevice,
+    Other,
+}
+
+/// An inode's identity and what the plan needs of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    pub dev: u64,
+    pub ino: u64,
+    pub kind: Kind,
+    pub uid: u32,
+    pub gid: u32,
+    pub rdev: u64,
+}
+
+/// Opens `path` with `O_PATH`: nothing is read, the inode cannot be recycled while the descriptor
+/// lives. Symbolic links are followed.
+pub fn pin(path: &Path) -> Result<OwnedFd> {
+    rx::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// As [`pin`], but refuses a path with a symbolic link in any component (`ELOOP`, openat2(2)).
+pub fn pin_exact(path: &Path) -> Result<OwnedFd> {
+    rx::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+}
+
+/// Opens a directory by a path in the jail; a magic link (`/proc/self/fd/7`) is refused with
+/// `ELOOP` (CVE-2024-21626). Runs after clone.
+pub fn open_dir_plain(path: &CStr) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
+    rx::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+}
+
+/// `O_PATH` on a path, symbolic links followed. Runs after clone.
+pub fn pin_c(path: &CStr) -> Result<OwnedFd> {
+    rx::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Identity and kind of an open file. Runs after clone.
+pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
+    let s = rx::fstat(fd)?;
+    Ok(Stat {
+        dev: s.st_dev,
+        ino: s.st_ino,
+        kind: match rx::FileType::from_raw_mode(s.st_mode) {
+            rx::FileType::Directory => Kind::Directory,
+            rx::FileType::RegularFile => Kind::File,
+            rx::FileType::CharacterDevice => Kind::CharDevice,
+            _ => Kind::Other,
+        },
+        uid: s.st_uid,
+        gid: s.st_gid,
+        rdev: s.st_rdev,
+    })
+}
+
+/// The path by which the kernel knows an open file now, every link resolved.
+pub fn path_of(fd: BorrowedFd<'_>) -> Result<PathBuf> {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let text = rx::readlinkat(CWD, link, Vec::new())?;
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(text.into_bytes())))
+}
+
+/// Marks every descriptor from `first` on close-on-exec (Linux 5.11). Runs after clone.
+pub fn cloexec_from(first: u32) -> Result<()> {
+    range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes the descriptors `first..=last` (Linux 5.9). Runs after clone.
+pub fn close_between(first: u32, last: u32) -> Result<()> {
+    range(first, last, 0)
+}
+
+fn range(first: u32, last: u32, flags: u32) -> Result<()> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: close_range takes three integers; the callers own every descriptor in the range or
+    // never use those numbers again (they are about to exec or run with a fixed set).
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}
+
+/// Makes `fd` also descriptor `number`, without close-on-exec. Runs after clone.
+pub fn dup_to(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
+    // SAFETY: dup2 takes two integers; `number` is one of 0, 1, 2, which the caller replaces on
+    // purpose.
+    match unsafe { libc::dup2(fd.as_raw_fd(), number) } {
+        -1 => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes `fd` also descriptor `number`, close-on-exec. Runs after clone.
+pub fn move_to(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
+    if fd.as_raw_fd() == number {
+        return Ok(());
+    }
+    // SAFETY: dup3 takes integers; whatever had the number is no longer used.
+    match unsafe { libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) } {
+        -1 => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        _ => Ok(()),
+    }
+}
+
+/// A descriptor by its number, for code in the jail that knows what it put there. Runs after clone.
+pub fn fixed(number: i32) -> BorrowedFd<'static> {
+    // SAFETY: the jail's first process never closes the numbers that it asks for here.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// A descriptor that the caller handed over by number (`--status-fd`).
+pub fn adopt(number: i32) -> Result<OwnedFd> {
+    // SAFETY: the number is only borrowed for the duplication; fcntl refuses one that is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_dupfd_cloexec(borrowed.as_fd(), 3)
+}
+
+/// Whether the descriptor is open at all.
+pub fn is_open(number: i32) -> bool {
+    // SAFETY: F_GETFD on any integer is harmless.
+    unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
+}
+
+/// Whether the last component of `path` is a symbolic link.
+pub fn is_link(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_symlink())
+}

@@ -1,0 +1,63 @@
+//! System calls of a process that shares its parent's memory and outlives it.
+
+use std::ffi::{CStr, c_char};
+use std::os::fd::OwnedFd;
+
+use super::{Errno, Result, clone, fd};
+
+/// A pidfd of this process itself; readable when it has ended (pidfd_open(2)).
+pub fn own_pidfd() -> Result<OwnedFd> {
+    rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())
+}
+
+/// Starts `body(shared)` beside this process.
+pub fn start<T: Sync>(
+    stack: &'static mut clone::Stack<'static>,
+    body: extern "C" fn(*mut libc::c_void) -> i32,
+    shared: &'static T,
+) -> Result<i32> {
+    // SAFETY: stack and argument are 'static; bodies started here call this module only, which
+    // makes system calls that keep no state in thread-local storage.
+    unsafe { clone::beside(stack, body, shared) }
+}
+
+/// Leaves the caller's session, blocks signals and closes every descriptor but `kept`, which
+/// becomes descriptor 0.
+pub fn keep_only(kept: i32) -> Result<()> {
+    let _ = rustix::process::setsid();
+    let _ = super::signal::block_all();
+    let _ = rustix::thread::set_name(c"creel-janitor");
+    fd::dup_to(fd::fixed(kept), 0)?;
+    fd::close_between(1, u32::MAX)
+}
+
+/// Returns when the process behind descriptor 0 has ended.
+pub fn wait_for_end() {
+    let pidfd = fd::fixed(0);
+    let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    while let Err(Errno::INTR | Errno::AGAIN) = rustix::event::poll(&mut poll, None) {}
+}
+
+/// rmdir(2). `BUSY` also where the directory has children.
+pub fn remove_directory(path: *const c_char) -> Result<()> {
+    // SAFETY: the callers' strings are leaked CStrings.
+    let path = unsafe { CStr::from_ptr(path) };
+    rustix::fs::unlinkat(rustix::fs::CWD, path, rustix::fs::AtFlags::REMOVEDIR)
+}
+
+/// Writes `1` to a file, if it is there.
+pub fn write_one(path: *const c_char) {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    // SAFETY: as above.
+    let path = unsafe { CStr::from_ptr(path) };
+    if let Ok(file) = openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+        let _ = rustix::io::write(&file, b"1");
+    }
+}
+
+/// Sleeps: 100 microseconds at first, then a millisecond.
+pub fn pause(attempt: u32) {
+    let nanoseconds = if attempt < 20 { 100_000 } else { 1_000_000 };
+    let time = rustix::thread::Timespec { tv_sec: 0, tv_nsec: nanoseconds };
+    let _ = rustix::thread::nanosleep(&time);
+}

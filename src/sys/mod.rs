@@ -1,0 +1,31 @@
+//! The kernel's door: one file a primitive, in the kernel's own names.
+//!
+//! All `unsafe` of creel is here, and so is every use of nix, libc, landlock, caps and cgroups-rs.
+//! Nothing here decides: callers say what, these files say how. Functions that run between `clone3`
+//! and `exec` say so; they do not allocate, lock or panic.
+
+#![allow(unsafe_code)]
+
+pub mod caps;
+pub mod cgroup;
+pub mod clone;
+pub mod fd;
+pub mod host;
+pub mod janitor;
+pub mod landlock;
+pub mod lease;
+pub mod mount;
+pub mod net;
+pub mod process;
+pub mod pty;
+pub mod rlimit;
+pub mod seccomp;
+pub mod signal;
+pub mod socket;
+pub mod userns;
+
+pub use rustix::io::Errno;
+
+/// What a primitive answers: the kernel's errno and nothing else; prose is made by the caller that
+/// knows what was attempted.
+pub type Result<T> = std::result::Result<T, Errno>;

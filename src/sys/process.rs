@@ -1,0 +1,203 @@
+//! What one process is and becomes: ids, prctl(2), the session keyring, exec, exit, wait.
+
+use std::ffi::{CStr, c_char};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::{Errno, Result};
+
+fn last() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+fn check(done: libc::c_long) -> Result<()> {
+    if done == -1 { Err(last()) } else { Ok(()) }
+}
+
+/// Becomes `uid` and `gid` for good, with no supplementary groups where the namespace allows to say
+/// so. Raw system calls: glibc's wrappers signal other threads. Runs after clone.
+pub fn become_ids(uid: u32, gid: u32, groups: Groups) -> Result<()> {
+    // SAFETY: integers, and a null list of length 0.
+    unsafe {
+        if groups == Groups::Clear {
+            check(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()))?;
+        }
+        check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
+        check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))
+    }
+}
+
+/// Whether the user namespace lets groups be dropped: a rootless one does not (user_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    Clear,
+    Keep,
+}
+
+/// `PR_SET_NO_NEW_PRIVS`. Runs after clone.
+pub fn no_new_privs() -> Result<()> {
+    rustix::thread::set_no_new_privs(true)
+}
+
+/// Not dumpable: nobody without capabilities over the host can ptrace this process, open its
+/// `/proc/PID/exe` (CVE-2019-5736) or see it under `hidepid`. Runs after clone.
+pub fn not_dumpable() -> Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+}
+
+/// Dies with its parent (`PR_SET_PDEATHSIG`); a change of ids resets it. Runs after clone.
+pub fn die_with_parent() -> Result<()> {
+    use rustix::process::{Signal, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::KILL))
+}
+
+/// A session keyring of its own, empty (keyctl(2)): the caller's keys are not inherited. Runs after
+/// clone.
+pub fn join_new_keyring() -> Result<()> {
+    // SAFETY: KEYCTL_JOIN_SESSION_KEYRING with a null name makes an anonymous keyring.
+    let id = unsafe {
+        libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<c_char>())
+    };
+    match check(id) {
+        // A kernel without keyrings has none to leak.
+        Err(Errno::NOSYS) => Ok(()),
+        other => other,
+    }
+}
+
+/// `sethostname(2)`. Runs after clone.
+pub fn set_hostname(name: &CStr) -> Result<()> {
+    rustix::system::sethostname(name.to_bytes())
+}
+
+/// A process group of its own, in the foreground of `terminal` if there is one. Runs after clone,
+/// with SIGTTOU blocked or ignored.
+pub fn own_group(terminal: Option<BorrowedFd<'_>>) -> Result<()> {
+    rustix::process::setpgid(None, None)?;
+    match terminal {
+        Some(terminal) => rustix::termios::tcsetpgrp(terminal, rustix::process::getpid()),
+        None => Ok(()),
+    }
+}
+
+/// A session of its own. Runs after clone.
+pub fn own_session() -> Result<()> {
+    rustix::process::setsid().map(drop)
+}
+
+/// A null-terminated array of C strings for `execve`, built before clone.
+pub struct CStrings {
+    _owned: Vec<std::ffi::CString>,
+    pointers: Vec<*const c_char>,
+}
+
+impl CStrings {
+    pub fn new(owned: Vec<std::ffi::CString>) -> CStrings {
+        let mut pointers: Vec<_> = owned.iter().map(|s| s.as_ptr()).collect();
+        pointers.push(std::ptr::null());
+        CStrings { _owned: owned, pointers }
+    }
+}
+
+/// `execve(2)`; returns only to say why not. Runs after clone.
+pub fn exec(path: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
+    // SAFETY: both arrays end with a null pointer and own the strings that they point to.
+    unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    last()
+}
+
+/// Leaves without running anything of libc's or Rust's. Runs after clone.
+pub fn exit(code: i32) -> ! {
+    // SAFETY: exit_group takes an integer and does not return.
+    unsafe {
+        libc::syscall(libc::SYS_exit_group, code);
+        libc::_exit(code)
+    }
+}
+
+/// What a wait reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Exited(i32),
+    Signaled(i32),
+    Stopped(i32),
+    Continued,
+}
+
+/// Takes one state change of any child without waiting: its pid and the change. Runs after clone.
+pub fn reap_any() -> Option<(i32, Change)> {
+    let mut status = 0;
+    // SAFETY: writes one int.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
+    (pid > 0).then(|| (pid, decode(status)))
+}
+
+fn decode(status: i32) -> Change {
+    if libc::WIFEXITED(status) {
+        Change::Exited(libc::WEXITSTATUS(status))
+    } else if libc::WIFSTOPPED(status) {
+        Change::Stopped(libc::WSTOPSIG(status))
+    } else if libc::WIFCONTINUED(status) {
+        Change::Continued
+    } else {
+        Change::Signaled(libc::WTERMSIG(status))
+    }
+}
+
+/// What a child and all that it reaped used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Microseconds.
+    pub user: u64,
+    /// Microseconds.
+    pub system: u64,
+    /// Bytes; the largest single process.
+    pub peak_rss: u64,
+    /// 512-byte blocks.
+    pub blocks_in: u64,
+    pub blocks_out: u64,
+}
+
+/// Waits for the child `pid` to end, wait4(2). `__WALL`: also for one without an exit signal.
+pub fn reap(pid: i32) -> Result<(Change, Usage)> {
+    let mut status = 0;
+    // SAFETY: rusage is plain data for which all zeroes is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: writes one int and one rusage, which outlive the call.
+        match unsafe { libc::wait4(pid, &raw mut status, libc::__WALL, &raw mut usage) } {
+            -1 => match last() {
+                Errno::INTR => {}
+                other => return Err(other),
+            },
+            _ => break,
+        }
+    }
+    let micros = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
+    Ok((decode(status), Usage {
+        user: micros(usage.ru_utime),
+        system: micros(usage.ru_stime),
+        peak_rss: usage.ru_maxrss as u64 * 1024,
+        blocks_in: usage.ru_inblock as u64,
+        blocks_out: usage.ru_oublock as u64,
+    }))
+}
+
+/// Ready to be read when the process behind it has ended.
+pub fn ended(pidfd: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd, which outlives the call.
+    unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+}
+
+/// Bytes and inodes used and there in all on the filesystem at `path`, statfs(2). Runs after clone.
+pub fn filesystem_use(path: &CStr) -> Result<[u64; 4]> {
+    let s = rustix::fs::statfs(path)?;
+    let block = s.f_bsize as u64;
+    Ok([
+        (s.f_blocks - s.f_bfree) * block,
+        s.f_blocks * block,
+        s.f_files - s.f_ffree,
+        s.f_files,
+    ])
+}

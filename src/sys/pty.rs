@@ -1,0 +1,87 @@
+//! Pseudoterminals: made inside the jail's own devpts, driven by the supervisor.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::termios::{self, OptionalActions, Termios, Winsize};
+
+use super::{Errno, Result};
+
+/// A new pair from `/dev/ptmx`: master, slave. Runs after clone, inside the jail's root.
+pub fn open() -> Result<(OwnedFd, OwnedFd)> {
+    let master = openat(CWD, c"/dev/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::pty::unlockpt(&master)?;
+    // TIOCGPTPEER (Linux 4.13) opens the peer itself: no path that somebody could have replaced.
+    let slave = rustix::pty::ioctl_tiocgptpeer(
+        &master,
+        rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC,
+    )?;
+    Ok((master, slave))
+}
+
+/// Makes `terminal` the controlling terminal of this session. Runs after clone.
+pub fn take_control(terminal: BorrowedFd<'_>) -> Result<()> {
+    rustix::process::ioctl_tiocsctty(terminal)
+}
+
+/// Whether the descriptor is a terminal.
+pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
+    termios::isatty(fd)
+}
+
+/// The caller's terminal in raw mode, put back when dropped.
+pub struct Raw {
+    terminal: OwnedFd,
+    before: Termios,
+}
+
+impl Raw {
+    pub fn enter(terminal: BorrowedFd<'_>) -> Result<Raw> {
+        let terminal = rustix::io::fcntl_dupfd_cloexec(terminal, 3)?;
+        let before = termios::tcgetattr(&terminal)?;
+        let raw = Raw { terminal, before };
+        raw.resume()?;
+        Ok(raw)
+    }
+
+    /// Raw again, after [`Raw::suspend`].
+    pub fn resume(&self) -> Result<()> {
+        let mut raw = self.before.clone();
+        raw.make_raw();
+        termios::tcsetattr(&self.terminal, OptionalActions::Now, &raw)
+    }
+
+    /// As the caller had it, while this process is stopped.
+    pub fn suspend(&self) -> Result<()> {
+        termios::tcsetattr(&self.terminal, OptionalActions::Drain, &self.before)
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // Nothing can be done about a terminal that has gone.
+        let _ = self.suspend();
+    }
+}
+
+/// Copies the window size of one terminal to another.
+pub fn copy_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    let size: Winsize = termios::tcgetwinsize(from)?;
+    termios::tcsetwinsize(to, size)
+}
+
+/// Bytes waiting to be read on a terminal.
+pub fn waiting(fd: BorrowedFd<'_>) -> Result<u64> {
+    rustix::io::ioctl_fionread(fd)
+}
+
+/// Pushes one byte into a terminal's input (`TIOCSTI`), with garbage in the upper half of the
+/// request if asked (CVE-2019-10063). For the self-test; the jail refuses it.
+pub fn push_input(fd: BorrowedFd<'_>, request: u64, byte: u8) -> Result<()> {
+    // SAFETY: TIOCSTI reads one byte, which outlives the call; raw syscall so that all 64 bits of
+    // the request reach the filter.
+    match unsafe { libc::syscall(libc::SYS_ioctl, fd.as_fd().as_raw_fd(), request, &raw const byte) } {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}

@@ -1,0 +1,34 @@
+//! Resource limits, `setrlimit(2)`.
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use super::Result;
+use crate::plan::Resource as Kind;
+
+/// Sets the soft and the hard limit. Runs after clone.
+pub fn set(kind: Kind, soft: u64, hard: u64) -> Result<()> {
+    let resource = match kind {
+        Kind::Cpu => Resource::Cpu,
+        Kind::FileSize => Resource::Fsize,
+        Kind::OpenFiles => Resource::Nofile,
+        Kind::Core => Resource::Core,
+        Kind::MemLock => Resource::Memlock,
+        Kind::MessageQueue => return set_msgqueue(soft, hard),
+    };
+    setrlimit(resource, Rlimit { current: Some(soft), maximum: Some(hard) })
+}
+
+/// rustix has no name for `RLIMIT_MSGQUEUE`.
+fn set_msgqueue(soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: reads one rlimit, which outlives the call.
+    match unsafe { libc::setrlimit(libc::RLIMIT_MSGQUEUE, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(super::Errno::PERM),
+    }
+}
+
+/// The caller's hard limit of descriptors: a jail cannot have more.
+pub fn open_files_ceiling() -> u64 {
+    rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}

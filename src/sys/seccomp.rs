@@ -1,0 +1,42 @@
+//! The seccomp program that `build.rs` compiled from `plan/syscalls.txt`, and its installation.
+
+use super::{Errno, Result};
+
+static PROGRAM: &[libc::sock_filter] = include!(concat!(env!("OUT_DIR"), "/seccomp.rs"));
+
+/// Instructions in the program.
+pub fn length() -> usize {
+    PROGRAM.len()
+}
+
+/// Installs the filter on this thread; children inherit it and nobody can take it off.
+/// `no_new_privs` must be set. Runs after clone.
+pub fn install() -> Result<()> {
+    let program = libc::sock_fprog {
+        len: PROGRAM.len() as u16,
+        filter: PROGRAM.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel copies `len` instructions from a static array and never writes to it.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}
+
+/// Whether the kernel knows the actions that the program returns, seccomp(2)
+/// `SECCOMP_GET_ACTION_AVAIL`.
+pub fn available() -> bool {
+    let action: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+    // SAFETY: reads one u32, which outlives the call.
+    unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) == 0
+    }
+}

@@ -1,0 +1,87 @@
+//! Signals: which are forwarded, and the mask that a jail's first process waits with.
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+
+use super::{Errno, Result};
+
+/// `SIGKILL`.
+pub const KILL: i32 = libc::SIGKILL;
+
+/// What a supervisor passes on to the jail.
+pub const FORWARDED: [Signal; 7] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+];
+
+/// Blocks every signal, so that [`wait`] takes them one at a time. Runs after clone.
+pub fn block_all() -> Result<()> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).map_err(errno)
+}
+
+/// Blocks nothing and gives every signal its default action, for a program about to be executed.
+/// Runs after clone.
+pub fn reset() -> Result<()> {
+    for number in 1..=64 {
+        // SAFETY: SIG_DFL installs no code; KILL, STOP and glibc's own two are refused, which is
+        // what they need.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(errno)
+}
+
+/// Takes the next signal; all must be blocked. Runs after clone.
+pub fn wait() -> Result<i32> {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset initialises the set; sigwaitinfo reads it and, with a null pointer,
+    // writes nothing.
+    let signal = unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        libc::sigwaitinfo(set.as_ptr(), std::ptr::null_mut())
+    };
+    match signal {
+        -1 => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        signal => Ok(signal),
+    }
+}
+
+/// Sends `signal` to a process; a negative `pid` is a process group, -1 everything visible. Runs
+/// after clone.
+pub fn send(pid: i32, signal: i32) -> Result<()> {
+    // SAFETY: two integers.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}
+
+/// Sends `signal` through a pidfd, so that a recycled pid cannot be hit.
+pub fn send_pidfd(pidfd: std::os::fd::BorrowedFd<'_>, signal: i32) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: integers and a null siginfo, pidfd_send_signal(2).
+    let sent = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0usize, 0)
+    };
+    match sent {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}
+
+/// Stops this process as Ctrl-Z would have; returns after `SIGCONT`.
+pub fn stop_self() -> Result<()> {
+    nix::sys::signal::raise(Signal::SIGSTOP).map_err(errno)
+}
+
+/// The name of a signal number, `SIGKILL` for 9; `None` for a realtime one.
+pub fn name(number: i32) -> Option<&'static str> {
+    Signal::try_from(number).ok().map(Signal::as_str)
+}
+
+fn errno(e: nix::errno::Errno) -> Errno {
+    Errno::from_raw_os_error(e as i32)
+}

@@ -1,0 +1,59 @@
+//! The pair of sockets between a supervisor and the first process of its jail: SOCK_SEQPACKET, so
+//! that a message is whole or absent and the death of either side is the end of file.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::net as rx;
+
+use super::Result;
+
+/// Both ends, close-on-exec.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    rx::socketpair(rx::AddressFamily::UNIX, rx::SocketType::SEQPACKET, rx::SocketFlags::CLOEXEC, None)
+}
+
+/// Sends one message, with descriptors if any (at most [`MAX_FDS`]). Runs after clone.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = rx::SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        control.push(rx::SendAncillaryMessage::ScmRights(fds));
+    }
+    rx::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, rx::SendFlags::NOSIGNAL).map(drop)
+}
+
+/// Descriptors in one message.
+pub const MAX_FDS: usize = 8;
+
+/// Receives one message into `bytes`; the length is 0 when the other side is gone. Runs after
+/// clone.
+pub fn receive(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    wait: Wait,
+) -> Result<(usize, [Option<OwnedFd>; MAX_FDS])> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = rx::RecvAncillaryBuffer::new(&mut space);
+    let mut flags = rx::RecvFlags::CMSG_CLOEXEC;
+    if wait == Wait::No {
+        flags |= rx::RecvFlags::DONTWAIT;
+    }
+    let message = rx::recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
+    let mut fds = [const { None }; MAX_FDS];
+    for part in control.drain() {
+        if let rx::RecvAncillaryMessage::ScmRights(received) = part {
+            for (slot, fd) in fds.iter_mut().zip(received) {
+                *slot = Some(fd);
+            }
+        }
+    }
+    Ok((message.bytes, fds))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    Yes,
+    No,
+}

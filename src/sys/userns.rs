@@ -1,0 +1,54 @@
+//! User namespaces: writing the id maps of user_namespaces(7).
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use super::{Errno, Result, clone, process};
+
+/// One line of an id map: `count` ids from `inside` on are `outside` and following.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    pub inside: u32,
+    pub outside: u32,
+    pub count: u32,
+}
+
+/// Writes both maps of a child in a new user namespace. Without privilege only the caller's own id
+/// can be mapped, and only after `setgroups` is denied.
+pub fn write_maps(pid: i32, uids: Range, gids: Range, groups: process::Groups) -> Result<()> {
+    if groups == process::Groups::Keep {
+        put(pid, "setgroups", "deny")?;
+    }
+    let line = |r: Range| format!("{} {} {}\n", r.inside, r.outside, r.count);
+    put(pid, "gid_map", &line(gids))?;
+    put(pid, "uid_map", &line(uids))
+}
+
+fn put(pid: i32, file: &str, text: &str) -> Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .open(format!("/proc/{pid}/{file}"))
+        .and_then(|mut f| f.write_all(text.as_bytes()))
+        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
+}
+
+/// A user namespace that nobody is in, for `mount_setattr`'s idmap: on disk `uids.inside`, shown as
+/// `uids.outside`. It is the namespace of a child that has ended by the time its maps are written:
+/// a zombie has all that is needed, and there is nothing to wait for.
+pub fn for_idmap(uids: Range, gids: Range) -> Result<OwnedFd> {
+    extern "C" fn leave(_: *mut libc::c_void) -> i32 {
+        process::exit(0)
+    }
+    let mut room = [0u128; 512];
+    let mut stack = clone::Stack::on(&mut room);
+    // SAFETY: the child does nothing but exit_group.
+    let pid = unsafe { clone::vfork(libc::CLONE_NEWUSER, &mut stack, leave, &mut ())? };
+    let made = write_maps(pid, uids, gids, process::Groups::Clear).and_then(|()| {
+        openat(CWD, format!("/proc/{pid}/ns/user"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    });
+    process::reap(pid)?;
+    made
+}
