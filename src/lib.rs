@@ -10,3 +10,5 @@ pub mod policy;
 pub mod plan;
 pub mod sys;
 pub mod jail;
+pub mod supervise;
+pub mod cli;

@@ -190,18 +190,23 @@ fn compile(
             source: absolute(path),
             number: rustix::fs::makedev(*major, *minor),
         },
-        Act::Tmpfs { path, bytes, inodes, mode, access } => Work::Instance {
-            path: relative(path),
-            kind: c"tmpfs".into(),
-            options: vec![
+        Act::Tmpfs { path, bytes, inodes, mode, access } => {
+            let mut options = vec![
                 option("mode", &format!("{mode:o}")),
                 option("size", &bytes.to_string()),
                 option("nr_inodes", &inodes.to_string()),
-                option("uid", &user.0.to_string()),
-                option("gid", &user.1.to_string()),
-            ],
-            attributes: attributes(*access) | mount::NODEV,
-        },
+            ];
+            if mode & 0o002 == 0 {
+                options.push(option("uid", &user.0.to_string()));
+                options.push(option("gid", &user.1.to_string()));
+            }
+            Work::Instance {
+                path: relative(path),
+                kind: c"tmpfs".into(),
+                options,
+                attributes: attributes(*access) | mount::NODEV,
+            }
+        }
         Act::Devpts => Work::Instance {
             path: c"dev/pts".into(),
             kind: c"devpts".into(),

@@ -484,7 +484,8 @@ impl<'a> View<'a> {
         made.directory("/proc".as_ref(), &mut acts);
         made.directory("/etc".as_ref(), &mut acts);
         made.directory("/run".as_ref(), &mut acts);
-        made.directory("/var/tmp".as_ref(), &mut acts);
+        made.directory("/var".as_ref(), &mut acts);
+        acts.push(Act::Link { path: "/var/tmp".into(), target: "/tmp".into() });
         acts.extend(devices());
         made.directory("/dev/pts".as_ref(), &mut acts);
         acts.push(Act::Devpts);

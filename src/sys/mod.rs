@@ -18,10 +18,12 @@ pub mod mount;
 pub mod net;
 pub mod process;
 pub mod pty;
+pub mod readiness;
 pub mod rlimit;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod startup;
 pub mod userns;
 
 pub use rustix::io::Errno;

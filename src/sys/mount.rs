@@ -171,3 +171,11 @@ pub fn can_idmap(dir: BorrowedFd<'_>) -> bool {
         .iter()
         .any(|(magic, since)| stat.f_type as i64 == *magic && kernel_at_least(*since))
 }
+
+/// Whether `/` is the kernel's initial ramfs, which pivot_root(2) refuses to leave: it alone has a
+/// mount of type rootfs at `/` with nothing over it.
+pub fn root_is_rootfs() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let root = mounts.lines().rfind(|line| line.split(' ').nth(1) == Some("/"));
+    root.is_some_and(|line| line.split(' ').nth(2) == Some("rootfs"))
+}

@@ -7,16 +7,29 @@ use super::{Errno, Result};
 /// `SIGKILL`.
 pub const KILL: i32 = libc::SIGKILL;
 
-/// What a supervisor passes on to the jail.
-pub const FORWARDED: [Signal; 7] = [
-    Signal::SIGTERM,
-    Signal::SIGINT,
-    Signal::SIGHUP,
-    Signal::SIGQUIT,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGWINCH,
+/// What a supervisor listens for and passes on to the jail; TSTP and CONT stop and wake it.
+pub const WATCHED: [i32; 9] = [
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGWINCH,
+    libc::SIGTSTP,
+    libc::SIGCONT,
 ];
+
+/// Whether this process was started with the signal ignored, as nohup(1) does.
+pub fn is_ignored(number: i32) -> bool {
+    // SAFETY: sigaction is plain data for which all zeroes is a value; a null new action only
+    // reads the old one.
+    unsafe {
+        let mut old: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(number, std::ptr::null(), &raw mut old) == 0
+            && old.sa_sigaction == libc::SIG_IGN
+    }
+}
 
 /// Blocks every signal, so that [`wait`] takes them one at a time. Runs after clone.
 pub fn block_all() -> Result<()> {

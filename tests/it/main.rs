@@ -1,1 +1,7 @@
+//! All integration tests in one binary: each further one would link the whole graph again.
+//!
+//! They run the real `creel` on the real kernel, as root and as an ordinary user; see
+//! [`support`] for how, and `scripts/test` for what a machine needs.
 
+mod run;
+mod support;

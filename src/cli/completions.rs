@@ -1,0 +1,45 @@
+//! `creel completions SHELL` and `creel man [DIR]`: generated from the same definitions as the help.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::hint::Failure;
+
+/// Print shell completions
+#[derive(clap::Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+/// Print the manual page, or write the page of every verb into a directory
+#[derive(clap::Args)]
+pub struct ManArgs {
+    /// A directory; the pages are named creel.1, creel-run.1, ...
+    directory: Option<PathBuf>,
+}
+
+pub fn completions(args: &CompletionsArgs) -> Result<ExitCode, Failure> {
+    let mut script = vec![];
+    clap_complete::generate(args.shell, &mut super::command(), "creel", &mut script);
+    std::io::stdout().write_all(&script)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn man(args: &ManArgs) -> Result<ExitCode, Failure> {
+    let mut command = super::command();
+    match &args.directory {
+        None => {
+            let mut page = vec![];
+            clap_mangen::Man::new(command).render(&mut page)?;
+            std::io::stdout().write_all(&page)?;
+        }
+        Some(directory) => {
+            command.build();
+            std::fs::create_dir_all(directory)?;
+            clap_mangen::generate_to(command, directory)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

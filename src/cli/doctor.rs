@@ -1,0 +1,232 @@
+//! `creel doctor`: what this machine offers to a jail, and what mends what it lacks.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::hint::{Failure, user_namespaces};
+use crate::jail::probe;
+use crate::plan::resolve::NEWEST_LANDLOCK_ABI;
+use crate::plan::{CgroupLayout, Host, IdMode};
+use crate::sys::{clone, host, mount, seccomp};
+
+/// Say what this machine offers to a jail, and what mends what it lacks
+#[derive(clap::Args)]
+pub struct DoctorArgs {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One primitive.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    state: State,
+    /// What was found: a version, a layout.
+    found: String,
+    /// The command or setting that mends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Ok,
+    /// Jails are made, with less than the newest kernel offers.
+    Less,
+    /// A jail is refused without this, unless the degradation is allowed.
+    Missing,
+}
+
+pub fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
+    let host = probe::facts()?;
+    let checks = checks(&host);
+    let healthy = checks.iter().all(|c| c.state != State::Missing);
+    let text = match args.json {
+        true => {
+            serde_json::to_string_pretty(&serde_json::json!({
+                "version": 1,
+                "creel": env!("CARGO_PKG_VERSION"),
+                "kernel": host.kernel,
+                "healthy": healthy,
+                "checks": checks,
+            }))? + "\n"
+        }
+        false => render(&host, &checks, healthy),
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn render(host: &Host, checks: &[Check], healthy: bool) -> String {
+    let mut text = format!("creel {} on Linux {}\n", env!("CARGO_PKG_VERSION"), host.kernel);
+    for check in checks {
+        let mark = match check.state {
+            State::Ok => "ok  ",
+            State::Less => "less",
+            State::Missing => "MISS",
+        };
+        text += &format!("  {mark}  {:22} {}\n", check.name, check.found);
+        if let Some(remedy) = &check.remedy {
+            text += &format!("        {:22} -> {remedy}\n", "");
+        }
+    }
+    text += match healthy {
+        true => "This machine can make jails. Try: creel run -- ls\n",
+        false => "This machine lacks what is marked MISS; a run is refused until it is mended.\n",
+    };
+    text
+}
+
+fn checks(host: &Host) -> Vec<Check> {
+    vec![
+        kernel(host),
+        privilege(host),
+        namespaces(),
+        cgroups(host),
+        landlock(host),
+        seccomp_filter(),
+        idmap(host),
+        proc_mount(),
+        accounts(host),
+        root_filesystem(),
+    ]
+}
+
+fn ok(name: &'static str, found: impl Into<String>) -> Check {
+    Check { name, state: State::Ok, found: found.into(), remedy: None }
+}
+
+fn lacking(name: &'static str, state: State, found: impl Into<String>, remedy: impl Into<String>) -> Check {
+    Check { name, state, found: found.into(), remedy: Some(remedy.into()) }
+}
+
+fn kernel(host: &Host) -> Check {
+    // mount_setattr and close_range's CLOEXEC flag are the newest calls without a substitute.
+    match host::kernel_at_least((5, 14)) {
+        true => ok("kernel", host.kernel.clone()),
+        false => lacking("kernel", State::Missing, host.kernel.clone(), "boot Linux 5.14 or newer (cgroup.kill)"),
+    }
+}
+
+fn privilege(host: &Host) -> Check {
+    match host.id_mode {
+        IdMode::Privileged => ok("privilege", "privileged: every jail has ids of its own"),
+        IdMode::Rootless => ok("privilege", format!("rootless: jails have your own id, {}", host.uid)),
+    }
+}
+
+fn namespaces() -> Check {
+    let all = clone::NEWUSER
+        | clone::NEWNS
+        | clone::NEWPID
+        | clone::NEWNET
+        | clone::NEWIPC
+        | clone::NEWUTS
+        | clone::NEWCGROUP;
+    match clone::try_namespaces(all) {
+        Ok(()) => ok("namespaces", "user, mount, pid, net, ipc, uts, cgroup"),
+        Err(errno) => lacking("namespaces", State::Missing, format!("clone3: {errno}"), user_namespaces()),
+    }
+}
+
+fn cgroups(host: &Host) -> Check {
+    match &host.cgroups {
+        CgroupLayout::V2 { parent } => ok("cgroups", format!("v2, groups below {}", parent.display())),
+        CgroupLayout::V1 { unified: Some(_), .. } => {
+            ok("cgroups", "v1 controllers with v2 beside them; v1 has no memory.high")
+        }
+        CgroupLayout::V1 { unified: None, .. } => lacking(
+            "cgroups",
+            State::Less,
+            "v1 only: no memory.high, no cgroup.kill",
+            "boot with systemd.unified_cgroup_hierarchy=1",
+        ),
+        CgroupLayout::Unusable { why } => lacking(
+            "cgroups",
+            State::Missing,
+            why.clone(),
+            match host.id_mode {
+                IdMode::Privileged => "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+                IdMode::Rootless => {
+                    "systemd-run --user --scope -p Delegate=yes creel run ..., or --allow-degraded cgroup"
+                }
+            },
+        ),
+    }
+}
+
+fn landlock(host: &Host) -> Check {
+    match host.landlock_abi {
+        0 => lacking(
+            "landlock",
+            State::Missing,
+            "not in this kernel, or not started",
+            "boot with lsm=landlock,... (CONFIG_SECURITY_LANDLOCK), or --allow-degraded landlock",
+        ),
+        abi if abi < NEWEST_LANDLOCK_ABI => lacking(
+            "landlock",
+            State::Less,
+            format!("ABI {abi}"),
+            format!("a newer kernel has ABI {NEWEST_LANDLOCK_ABI} (Linux 6.15); the receipt says what is missing"),
+        ),
+        abi => ok("landlock", format!("ABI {abi}")),
+    }
+}
+
+fn seccomp_filter() -> Check {
+    match seccomp::available() {
+        true => ok("seccomp", format!("filter of {} instructions", seccomp::length())),
+        false => lacking("seccomp", State::Missing, "no filters", "boot a kernel with CONFIG_SECCOMP_FILTER"),
+    }
+}
+
+fn idmap(host: &Host) -> Check {
+    if host.id_mode == IdMode::Rootless {
+        return ok("idmapped mounts", "not needed without privilege");
+    }
+    let here = crate::sys::fd::pin(&host.cwd);
+    match here.is_ok_and(|fd| mount::can_idmap(std::os::fd::AsFd::as_fd(&fd))) {
+        true => ok("idmapped mounts", "in this directory's filesystem"),
+        false => lacking(
+            "idmapped mounts",
+            State::Less,
+            "not in this directory's filesystem",
+            "keep workspaces on ext4, xfs or btrfs (tmpfs from Linux 6.3)",
+        ),
+    }
+}
+
+fn proc_mount() -> Check {
+    match std::path::Path::new("/proc/self/ns/mnt").exists() {
+        true => ok("/proc", "mounted"),
+        false => lacking("/proc", State::Missing, "not mounted", "mount -t proc proc /proc"),
+    }
+}
+
+fn accounts(host: &Host) -> Check {
+    match &host.home {
+        Some(home) => ok("account", format!("home {}", home.display())),
+        None => lacking(
+            "account",
+            State::Less,
+            format!("user {} is not in /etc/passwd, so `~` means nothing in a policy", host.uid),
+            "write such paths in full",
+        ),
+    }
+}
+
+fn root_filesystem() -> Check {
+    match mount::root_is_rootfs() {
+        false => ok("root filesystem", "can be pivoted from"),
+        true => lacking(
+            "root filesystem",
+            State::Missing,
+            "the kernel's initial ramfs, from which pivot_root(2) does not work",
+            "switch_root into a real root first",
+        ),
+    }
+}

@@ -1,0 +1,158 @@
+//! Failures as one sentence: the thing, the layer, the way out. And what creel exits with.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use crate::jail::JailError;
+use crate::plan::Act;
+use crate::sys::{Errno, host};
+
+/// creel itself failed (docker(1), env(1)).
+pub const OWN_FAILURE: u8 = crate::supervise::judge::OWN_FAILURE;
+
+/// Why creel could not do its part.
+#[derive(Debug)]
+pub struct Failure {
+    pub text: String,
+    pub status: u8,
+}
+
+impl Failure {
+    pub fn new(text: impl Into<String>) -> Failure {
+        Failure { text: text.into(), status: OWN_FAILURE }
+    }
+
+    /// An error with its causes, and the remedy if one is known.
+    pub fn of(error: &(dyn Error + 'static)) -> Failure {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !text.contains(&cause_text) {
+                let _ = write!(text, ": {cause_text}");
+            }
+            source = cause.source();
+        }
+        if let Some(remedy) = error.downcast_ref::<JailError>().and_then(remedy) {
+            let _ = write!(text, "; {remedy}");
+        }
+        Failure::new(text)
+    }
+
+    /// clap's error, cut to its first sentence and its suggestion.
+    pub fn usage(error: &clap::Error, arguments: &[OsString]) -> Failure {
+        let rendered = error.render().to_string();
+        let mut parts = rendered.lines().map(str::trim).filter(|line| !line.is_empty());
+        let first = parts.next().unwrap_or("the command line is not understood");
+        let mut text = first.trim_start_matches("error: ").to_owned();
+        for line in parts {
+            if let Some(tip) = line.strip_prefix("tip: ") {
+                let _ = write!(text, "; {tip}");
+            } else if line.starts_with('<') || line.starts_with("--") {
+                let _ = write!(text, " {line}");
+            }
+        }
+        let verb = arguments.get(1).and_then(|a| a.to_str()).filter(|a| !a.starts_with('-'));
+        match verb {
+            Some(verb @ ("run" | "doctor" | "selftest")) => {
+                let _ = write!(text, "; see `creel {verb} --help`");
+            }
+            _ => text.push_str("; see `creel --help`"),
+        }
+        Failure::new(text)
+    }
+
+    /// Says it on stderr.
+    pub fn report(self) -> ExitCode {
+        say(&self.text);
+        ExitCode::from(self.status)
+    }
+}
+
+impl<E: Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::of(&error)
+    }
+}
+
+/// One line on stderr with creel's prefix; coloured where a terminal reads it and nobody objects
+/// (no-color.org).
+pub fn say(text: &str) {
+    use std::io::IsTerminal;
+    let mut err = std::io::stderr().lock();
+    let colour = err.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let (on, off) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    // Control characters of a hostile file name must not reach a terminal.
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
+        .collect();
+    // Nobody is left to be told if stderr is gone.
+    let _ = writeln!(err, "{on}creel:{off} {clean}");
+}
+
+/// The way out of a failed act, where experience knows one.
+fn remedy(error: &JailError) -> Option<String> {
+    let errno = error.errno();
+    match error {
+        JailError::Clone { .. } => Some(match errno {
+            Some(Errno::PERM | Errno::ACCESS) => user_namespaces(),
+            Some(Errno::NOSPC | Errno::USERS) => {
+                "raise it: sysctl -w user.max_user_namespaces=65536".into()
+            }
+            Some(Errno::AGAIN) => "the process limit of this user or cgroup is reached".into(),
+            _ => "see `creel doctor`".into(),
+        }),
+        JailError::Maps { .. } => Some(user_namespaces()),
+        JailError::Idmap { .. } => Some(
+            "its filesystem has no idmapped mounts: use ext4, xfs or btrfs, run as an ordinary user, \
+             or go on with --allow-degraded idmap"
+                .into(),
+        ),
+        JailError::Cgroup(_) => Some(
+            "see `creel doctor`, or go on without memory, cpu and pids limits with --allow-degraded cgroup".into(),
+        ),
+        JailError::State { .. } => {
+            Some("set XDG_RUNTIME_DIR to a directory of yours, mode 0700".into())
+        }
+        JailError::Act { act, .. } => match (act.as_ref(), errno) {
+            (Act::Pivot, Some(Errno::INVAL)) => Some(
+                "pivot_root(2) does not work from the kernel's initial ramfs: switch_root into a real root first".into(),
+            ),
+            (Act::Proc, Some(Errno::PERM)) => Some(
+                "a container around creel masks /proc, and the kernel then refuses a new one: run that container with an unmasked /proc (docker: --security-opt systempaths=unconfined)".into(),
+            ),
+            (Act::Workdir { .. }, Some(Errno::NOENT)) => {
+                Some("it does not exist in the jail; create it in the workspace".into())
+            }
+            (Act::Seccomp, Some(Errno::INVAL)) => Some("the kernel lacks CONFIG_SECCOMP_FILTER".into()),
+            (Act::Bind { .. }, Some(Errno::STALE)) => {
+                Some("it was replaced while the jail was being made".into())
+            }
+            (_, Some(Errno::PERM | Errno::ACCESS)) => Some(user_namespaces()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Which of the known switches forbids user namespaces, with the command that turns it.
+pub fn user_namespaces() -> String {
+    if host::sysctl("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
+        return "AppArmor restricts user namespaces: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, \
+                or install a profile for creel with `userns,`"
+            .into();
+    }
+    if host::sysctl("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) {
+        return "allow user namespaces: sysctl -w kernel.unprivileged_userns_clone=1".into();
+    }
+    if host::sysctl("/proc/sys/user/max_user_namespaces") == Some(0) {
+        return "allow user namespaces: sysctl -w user.max_user_namespaces=65536".into();
+    }
+    "a seccomp profile or security module around creel forbids it (in Docker: --security-opt \
+     seccomp=unconfined); see `creel doctor`"
+        .into()
+}

@@ -1,0 +1,87 @@
+//! The face: one file a verb. Exit codes and hints exist only here.
+
+pub mod completions;
+pub mod doctor;
+pub mod hint;
+pub mod policy;
+pub mod run;
+pub mod selftest;
+pub mod status;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use hint::Failure;
+
+/// A sandbox for AI agents, straight from the Linux kernel
+#[derive(Parser)]
+#[command(
+    name = "creel",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Start with `creel doctor`, then `creel run -- CMD`."
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Run(run::RunArgs),
+    Doctor(doctor::DoctorArgs),
+    Selftest(selftest::SelftestArgs),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
+}
+
+/// The whole command line, for completions and manual pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Parses, runs, and turns the outcome into an exit status.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let done = match verb(&arguments) {
+        Ok(Verb::Run(args)) => run::run(&args),
+        Ok(Verb::Doctor(args)) => doctor::run(&args),
+        Ok(Verb::Selftest(args)) => selftest::run(&args),
+        Ok(Verb::Completions(args)) => completions::completions(&args),
+        Ok(Verb::Man(args)) => completions::man(&args),
+        Err(error) => return usage(&error, &arguments),
+    };
+    done.unwrap_or_else(|failure| failure.report())
+}
+
+/// `run` is on the way to every jail: its arguments are parsed without building the other verbs'.
+fn verb(arguments: &[OsString]) -> Result<Verb, clap::Error> {
+    if arguments.get(1).is_some_and(|word| word == "run") {
+        let command = run::RunArgs::augment_args(clap::Command::new("creel run").bin_name("creel run"))
+            .about(run::ABOUT)
+            .max_term_width(100);
+        let matches = command.try_get_matches_from(&arguments[1..])?;
+        return run::RunArgs::from_arg_matches(&matches).map(Verb::Run);
+    }
+    Cli::try_parse_from(arguments).map(|cli| cli.verb)
+}
+
+/// Help and versions are answers; anything else is creel's own failure, in one sentence.
+fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    use clap::error::ErrorKind as Kind;
+    match error.kind() {
+        Kind::DisplayHelp | Kind::DisplayVersion => match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(hint::OWN_FAILURE),
+        },
+        Kind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::from(hint::OWN_FAILURE)
+        }
+        _ => Failure::usage(error, arguments).report(),
+    }
+}

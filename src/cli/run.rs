@@ -1,0 +1,353 @@
+//! `creel run`: one jail for one command.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::ValueHint;
+
+use super::hint::{Failure, say};
+use super::policy;
+use super::status::Status;
+use crate::jail::{self, spawn};
+use crate::plan::request::LimitRequest;
+use crate::plan::{self, Host, Plan, Request, Terminal};
+use crate::policy::{Bytes, Count, CpuShare, Degradable, Policy, Span, WorkspaceMode};
+use crate::supervise::{self, Kind, SuperviseError, Verdict, judge, stream};
+use crate::sys::{fd, host, pty, startup};
+
+pub const ABOUT: &str = "Run one command in a jail";
+
+/// Run one command in a jail
+#[derive(clap::Args)]
+#[command(after_help = "Exit status: the command's own; 128+N where signal N ended it; 124 time limit; \
+    125 creel's own failure; 126 found but not executable, or denied; 127 not found. The verdict \
+    (--status-fd, --status-file) says which without ambiguity.")]
+pub struct RunArgs {
+    /// The policy: a file, or the name of a shipped one (default, coding)
+    #[arg(long, value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
+    pub policy: Option<PathBuf>,
+
+    /// The workspace, and `none`, `ro` or `rw` [default: the current directory, rw]
+    #[arg(long, value_name = "DIR[:MODE]", value_hint = ValueHint::DirPath)]
+    pub workspace: Option<OsString>,
+
+    /// Also let the command read this file or directory
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub read: Vec<PathBuf>,
+
+    /// Also let the command read and write this file or directory
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub write: Vec<PathBuf>,
+
+    /// Set a variable, or pass the caller's own value of it
+    #[arg(short, long, value_name = "K[=V]")]
+    pub env: Vec<OsString>,
+
+    /// Where the command starts [default: the workspace]
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<PathBuf>,
+
+    /// Memory of the whole jail, e.g. 512MiB
+    #[arg(short, long, value_name = "SIZE", value_parser = Bytes::parse)]
+    pub memory: Option<Bytes>,
+
+    /// Processors, e.g. 1.5
+    #[arg(long, value_name = "N", value_parser = CpuShare::parse)]
+    pub cpus: Option<CpuShare>,
+
+    /// Processes and threads at once
+    #[arg(long, value_name = "N", value_parser = Count::parse)]
+    pub pids: Option<Count>,
+
+    /// Wall time, e.g. 30s or 5m
+    #[arg(long, value_name = "TIME", value_parser = Span::parse_limit)]
+    pub timeout: Option<Span>,
+
+    /// Processor time of the whole jail, e.g. 10s
+    #[arg(long, value_name = "TIME", value_parser = Span::parse_limit)]
+    pub cpu_time: Option<Span>,
+
+    /// Size of each writable tmpfs (/tmp, home, /dev/shm)
+    #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
+    pub disk: Option<Bytes>,
+
+    /// Bytes on stdout and stderr together
+    #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
+    pub output_limit: Option<Bytes>,
+
+    /// Write the verdict as JSON to this open descriptor
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub status_fd: Option<i32>,
+
+    /// Write the verdict as JSON to this file
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub status_file: Option<PathBuf>,
+
+    /// Print the plan and run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// With --dry-run: the plan as JSON
+    #[arg(long, requires = "dry_run")]
+    pub json: bool,
+
+    /// Go on where this layer cannot be had: cgroup, landlock, idmap
+    #[arg(long, value_name = "LAYER", value_parser = degradable)]
+    pub allow_degraded: Vec<Degradable>,
+
+    /// Keep stdin open; it always is, and the flag is here for habit's sake
+    #[arg(short, long)]
+    pub interactive: bool,
+
+    /// Give the command a terminal of its own [default: where stdin and stdout are terminals]
+    #[arg(short, long, overrides_with = "no_tty")]
+    pub tty: bool,
+
+    /// Give it none
+    #[arg(short = 'T', long, overrides_with = "tty")]
+    pub no_tty: bool,
+
+    /// Say nothing about the end of the run
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say what was enforced and what was used
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+fn degradable(name: &str) -> Result<Degradable, String> {
+    let found = Degradable::ALL.into_iter().find(|d| d.name() == name);
+    found.ok_or_else(|| "only cgroup, landlock and idmap can be missed; every other layer is always in force".into())
+}
+
+pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let started = Instant::now();
+    for (number, name) in [(1, "stdout"), (2, "stderr")] {
+        if startup::was_closed(number) {
+            return Err(Failure::new(format!(
+                "{name} is closed, and what the command writes would be lost; redirect it, for example to /dev/null"
+            )));
+        }
+    }
+    let status = Status::open(args.status_fd, args.status_file.as_deref())?;
+    let id = host::random_id();
+    match attempt(args, &id, started) {
+        Ok(Attempt::Planned) => Ok(ExitCode::SUCCESS),
+        Ok(Attempt::Judged(verdict)) => {
+            announce(args, &verdict);
+            status.write(&verdict.to_json())?;
+            Ok(ExitCode::from(verdict.exit_status))
+        }
+        Err(failure) => {
+            let verdict = Verdict::setup_failed(id, failure.status, failure.text.clone());
+            status.write(&verdict.to_json())?;
+            Err(failure)
+        }
+    }
+}
+
+enum Attempt {
+    Planned,
+    Judged(Box<Verdict>),
+}
+
+fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failure> {
+    let policy = policy::load(args.policy.as_deref())?;
+    let request = request(args, id, &policy)?;
+    let (host, pins) = jail::probe(&policy, &request)?;
+    let plan = plan::resolve(&policy, &request, &host)?;
+    if args.dry_run {
+        print_plan(&plan, args.json)?;
+        return Ok(Attempt::Planned);
+    }
+    execute(id, plan, &host, pins, started).map(|verdict| Attempt::Judged(Box::new(verdict)))
+}
+
+/// Plan to verdict, on this machine.
+pub fn execute(
+    id: &str,
+    plan: Plan,
+    host: &Host,
+    pins: jail::Pins,
+    started: Instant,
+) -> Result<Verdict, Failure> {
+    let pipes = match plan.command.terminal {
+        Terminal::Pty => stream::Pipes { theirs: Default::default(), ours: vec![] },
+        Terminal::Pipes => stream::pipes().map_err(|e| Failure::new(format!("no pipe could be made: {e}")))?,
+    };
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
+    let live = jail::freeze(plan, host, pins, pipes.theirs, &state)?.spawn()?;
+    // Judged by the plan that ran; the live jail is consumed by its supervision.
+    let plan = live.plan.clone();
+    match supervise::run(live, pipes.ours, started) {
+        Ok(exited) => {
+            if let supervise::Ended::Setup(error) = &exited.end {
+                return Err(Failure::of(error));
+            }
+            Ok(judge(id.to_owned(), &plan, &host.kernel, &exited))
+        }
+        Err(SuperviseError::Jail(error)) => Err(Failure::of(&error)),
+        Err(error) => Err(Failure::of(&error)),
+    }
+}
+
+fn request(args: &RunArgs, id: &str, policy: &Policy) -> Result<Request, Failure> {
+    let (workspace, workspace_mode) = match &args.workspace {
+        Some(text) => workspace(text)?,
+        None => (None, None),
+    };
+    let mut env = vec![];
+    for text in &args.env {
+        env.push(variable(text)?);
+    }
+    let passed = &policy.environment.pass;
+    let caller_env = passed
+        .iter()
+        .filter_map(|name| Some((name.value.clone().into(), std::env::var_os(&name.value)?)))
+        .collect();
+    Ok(Request {
+        command: args.command.clone(),
+        workspace,
+        workspace_mode,
+        read: args.read.clone(),
+        write: args.write.clone(),
+        env,
+        caller_env,
+        workdir: args.workdir.clone(),
+        limits: LimitRequest {
+            memory: args.memory,
+            cpus: args.cpus,
+            pids: args.pids,
+            timeout: args.timeout,
+            cpu_time: args.cpu_time,
+            disk: args.disk,
+            output: args.output_limit,
+        },
+        allow_degraded: args.allow_degraded.clone(),
+        terminal: terminal(args),
+        id: id.to_owned(),
+    })
+}
+
+/// `DIR`, `DIR:MODE` or `none`. A colon that is followed by no mode belongs to the name.
+fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
+    let bytes = text.as_bytes();
+    if bytes == b"none" || bytes == b":none" {
+        return Ok((None, Some(WorkspaceMode::None)));
+    }
+    if let Some(colon) = bytes.iter().rposition(|b| *b == b':') {
+        let mode = String::from_utf8_lossy(&bytes[colon + 1..]);
+        if let Some(mode) = WorkspaceMode::parse(&mode) {
+            let dir = std::ffi::OsStr::from_bytes(&bytes[..colon]);
+            return Ok(((!dir.is_empty()).then(|| dir.into()), Some(mode)));
+        }
+        if !std::path::Path::new(text).exists() {
+            return Err(Failure::new(format!(
+                "--workspace {}: the mode is none, ro or rw",
+                text.to_string_lossy()
+            )));
+        }
+    }
+    Ok((Some(text.into()), None))
+}
+
+/// `K=V`, or `K` for the caller's value.
+fn variable(text: &OsString) -> Result<(OsString, OsString), Failure> {
+    use std::ffi::OsStr;
+    let bytes = text.as_bytes();
+    let (name, value) = match bytes.iter().position(|b| *b == b'=') {
+        Some(at) => (OsStr::from_bytes(&bytes[..at]), Some(OsStr::from_bytes(&bytes[at + 1..]).to_owned())),
+        None => (text.as_os_str(), std::env::var_os(text)),
+    };
+    if name.is_empty() {
+        return Err(Failure::new("--env needs a name: --env NAME=VALUE"));
+    }
+    match value {
+        Some(value) => Ok((name.to_owned(), value)),
+        None => Err(Failure::new(format!(
+            "--env {0}: the variable is not set here; write --env {0}=VALUE",
+            name.to_string_lossy()
+        ))),
+    }
+}
+
+fn terminal(args: &RunArgs) -> Terminal {
+    let both = pty::is_terminal(fd::fixed(0)) && pty::is_terminal(fd::fixed(1));
+    match (args.tty, args.no_tty) {
+        (true, _) => Terminal::Pty,
+        (_, true) => Terminal::Pipes,
+        _ if both => Terminal::Pty,
+        _ => Terminal::Pipes,
+    }
+}
+
+fn print_plan(plan: &Plan, json: bool) -> Result<(), Failure> {
+    use std::io::Write;
+    let text = match json {
+        true => serde_json::to_string_pretty(plan)? + "\n",
+        false => plan.to_text(),
+    };
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+/// What a person wants to know about the end, on stderr.
+fn announce(args: &RunArgs, verdict: &Verdict) {
+    if !args.quiet {
+        if let Some(text) = reason(verdict) {
+            say(&text);
+        }
+        if let Some(error) = &verdict.error {
+            say(error);
+        }
+    }
+    if args.verbose {
+        if let Some(receipt) = &verdict.receipt {
+            for layer in &receipt.layers {
+                let mark = if layer.in_force { "on" } else { "OFF" };
+                say(&format!("{mark:3} {}: {}", layer_name(layer), layer.detail));
+            }
+        }
+        let used = &verdict.usage;
+        say(&format!(
+            "{} ms wall, {} ms user, {} ms system, {} peak, {} bytes of output",
+            used.wall_us / 1000,
+            used.user_us / 1000,
+            used.system_us / 1000,
+            Bytes(used.memory_peak),
+            used.output
+        ));
+    }
+}
+
+fn layer_name(layer: &plan::Layer) -> String {
+    let name = serde_json::to_value(layer.name).ok();
+    name.and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// One sentence for a run that a limit ended.
+fn reason(verdict: &Verdict) -> Option<String> {
+    let limit = verdict.limit.as_ref()?;
+    let size = || Bytes(limit.value).to_string();
+    let time = || Span(limit.value).to_string();
+    Some(match verdict.kind {
+        Kind::Timeout => format!("ended: the time limit of {} is over; raise it with --timeout", time()),
+        Kind::CpuTime => format!("ended: the processor time of {} is used up; raise it with --cpu-time", time()),
+        Kind::Oom => format!("ended: the jail needed more than its {} of memory; raise it with --memory", size()),
+        Kind::Output => format!("ended: the command wrote more than {}; raise it with --output-limit", size()),
+        Kind::Pids => format!("the command wanted more than {} processes; raise it with --pids", limit.value),
+        Kind::Disk if limit.name == "file_size" => {
+            format!("ended: a file grew beyond {}; raise file_size in the policy", size())
+        }
+        Kind::Disk => format!("a tmpfs of the jail is full at {}; raise it with --disk", size()),
+        _ => return None,
+    })
+}

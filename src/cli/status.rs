@@ -1,0 +1,94 @@
+//! `--status-fd N` and `--status-file PATH`: where the verdict goes.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self as rx, AtFlags, CWD, Mode, OFlags};
+
+use super::hint::Failure;
+use crate::sys::{Errno, fd};
+
+/// Where the verdict goes, opened before the jail is made so that a bad place is an error then.
+#[derive(Default)]
+pub struct Status {
+    fd: Option<File>,
+    file: Option<Unnamed>,
+}
+
+/// A file that gets its name when it is whole: a killed creel leaves nothing half-written.
+struct Unnamed {
+    file: File,
+    directory: OwnedFd,
+    name: PathBuf,
+    path: PathBuf,
+}
+
+impl Status {
+    pub fn open(number: Option<i32>, path: Option<&Path>) -> Result<Status, Failure> {
+        let fd = match number {
+            None => None,
+            Some(number) => Some(File::from(fd::adopt(number).map_err(|_| {
+                Failure::new(format!("--status-fd {number} is not an open descriptor; open it, for example with {number}>FILE"))
+            })?)),
+        };
+        let file = path.map(Unnamed::open).transpose()?;
+        Ok(Status { fd, file })
+    }
+
+    pub fn write(self, json: &str) -> Result<(), Failure> {
+        if let Some(mut fd) = self.fd {
+            fd.write_all(json.as_bytes())
+                .map_err(|e| Failure::new(format!("the verdict could not be written to --status-fd: {e}")))?;
+        }
+        if let Some(file) = self.file {
+            let path = file.path.display().to_string();
+            file.finish(json)
+                .map_err(|e| Failure::new(format!("the verdict could not be written to {path}: {e}")))?;
+        }
+        Ok(())
+    }
+}
+
+impl Unnamed {
+    fn open(path: &Path) -> Result<Unnamed, Failure> {
+        let fault = |e: Errno| Failure::new(format!("--status-file {}: {e}; name a file in a writable directory", path.display()));
+        let name = path.file_name().ok_or_else(|| fault(Errno::ISDIR))?;
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        if rx::stat(path).is_ok_and(|s| rx::FileType::from_raw_mode(s.st_mode).is_dir()) {
+            return Err(fault(Errno::ISDIR));
+        }
+        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+        let directory = rx::openat(CWD, parent, flags, Mode::empty()).map_err(fault)?;
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rx::openat(&directory, ".", flags, Mode::RUSR | Mode::WUSR).map_err(fault)?;
+        // Room for the verdict is taken now, while its lack can still be refused.
+        match rx::fallocate(&file, rx::FallocateFlags::empty(), 0, 16 << 10) {
+            Ok(()) | Err(Errno::OPNOTSUPP) => {}
+            Err(e) => return Err(fault(e)),
+        }
+        Ok(Unnamed { file: file.into(), directory, name: name.into(), path: path.into() })
+    }
+
+    fn finish(mut self, json: &str) -> io::Result<()> {
+        self.file.write_all(json.as_bytes())?;
+        self.file.set_len(json.len() as u64)?;
+        let link = || {
+            // /proc/self/fd with AT_SYMLINK_FOLLOW needs no capability (open(2), O_TMPFILE).
+            use std::os::fd::AsRawFd;
+            let from = format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd());
+            rx::linkat(CWD, from, &self.directory, &self.name, AtFlags::SYMLINK_FOLLOW)
+        };
+        match link() {
+            Err(Errno::EXIST) => {
+                rx::unlinkat(&self.directory, &self.name, AtFlags::empty())?;
+                Ok(link()?)
+            }
+            done => Ok(done?),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! From what was seen to the verdict: pure.
+
+use std::collections::BTreeMap;
+
+use super::verdict::{Kind, Limit, Receipt, Usage, VERSION, Verdict};
+use super::{Cause, Ended, Exited};
+use crate::plan::{Act, CgroupLimits, Plan, Resource};
+use crate::sys::Errno;
+use crate::sys::process::Change;
+use crate::sys::signal;
+
+/// A tmpfs this full (per mille) at the end of a failed run is why it failed.
+const FULL: u32 = 999;
+
+/// The exit status of `creel run` for its own failures.
+pub const OWN_FAILURE: u8 = 125;
+const TIME_LIMIT: u8 = 124;
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// The verdict on a run that ended.
+pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited) -> Verdict {
+    let mut verdict = Verdict {
+        version: VERSION,
+        id,
+        kind: Kind::Exited,
+        code: None,
+        signal: None,
+        limit: None,
+        exit_status: 0,
+        error: None,
+        usage: usage(plan, exited),
+        denials: vec![],
+        receipt: Some(Receipt::of(plan, kernel)),
+    };
+    match &exited.end {
+        Ended::Command(change) => command(&mut verdict, *change),
+        Ended::Silent => {
+            command(&mut verdict, Change::Signaled(signal::KILL));
+            if exited.cause.is_none() && exited.counters.oom_kills == 0 {
+                verdict.error = Some("somebody killed the jail's first process".into());
+            }
+        }
+        Ended::NotExecuted(errno) => not_executed(&mut verdict, *errno, plan),
+        Ended::Setup(error) => {
+            verdict.kind = Kind::SetupFailed;
+            verdict.exit_status = OWN_FAILURE;
+            verdict.error = Some(error.to_string());
+            return verdict;
+        }
+    }
+    limits(&mut verdict, plan, exited);
+    if let Some(lost) = &exited.lost {
+        verdict.error = Some(format!("the output could not be delivered: {lost}"));
+        if verdict.exit_status == 0 {
+            verdict.exit_status = OWN_FAILURE;
+        }
+    }
+    verdict
+}
+
+fn command(verdict: &mut Verdict, change: Change) {
+    match change {
+        Change::Exited(code) => {
+            verdict.kind = Kind::Exited;
+            verdict.code = Some(code);
+            verdict.exit_status = code as u8;
+        }
+        Change::Signaled(number) | Change::Stopped(number) => {
+            verdict.kind = Kind::Signaled;
+            verdict.signal = Some(signal::name(number).map_or(format!("SIG{number}"), str::to_owned));
+            verdict.exit_status = 128u8.saturating_add(number as u8);
+        }
+        Change::Continued => {}
+    }
+}
+
+fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan) {
+    let name = String::from_utf8_lossy(plan.command.argv.first().map_or(b"", Vec::as_slice)).into_owned();
+    let place = match plan.command.candidates.as_slice() {
+        [only] => String::from_utf8_lossy(only).into_owned(),
+        _ => name.clone(),
+    };
+    (verdict.kind, verdict.exit_status, verdict.error) = match errno {
+        Errno::NOENT | Errno::NOTDIR => (
+            Kind::SetupFailed,
+            NOT_FOUND,
+            Some(match plan.command.candidates.len() {
+                1 => format!("{place} is not in the jail, or its interpreter is not"),
+                _ => format!("{name} is in no directory of the jail's PATH"),
+            }),
+        ),
+        Errno::ACCESS | Errno::PERM => (
+            Kind::Denied,
+            NOT_EXECUTABLE,
+            Some(format!("{place} may not be executed: it lacks the x bit, or no `exec` grant covers it")),
+        ),
+        Errno::AGAIN => (
+            Kind::Pids,
+            OWN_FAILURE,
+            Some("the pids limit leaves no room for the command".into()),
+        ),
+        errno => (Kind::SetupFailed, NOT_EXECUTABLE, Some(format!("{place} cannot be executed: {errno}"))),
+    };
+}
+
+/// Puts the limit that ended the run, or that explains its failure, in the verdict.
+fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
+    let cgroup = plan.acts.iter().find_map(|act| match act {
+        Act::Cgroup(limits) => Some(*limits),
+        _ => None,
+    });
+    let failed = verdict.exit_status != 0;
+    let killed = matches!(
+        exited.end,
+        Ended::Silent | Ended::Command(Change::Signaled(signal::KILL))
+    );
+    let full = exited.disks.iter().any(|[bytes, inodes]| *bytes >= FULL || *inodes >= FULL);
+    let found = match (exited.cause, verdict.signal.as_deref()) {
+        (Some(Cause::Timeout), _) => Some((Kind::Timeout, "timeout", plan.watch.timeout)),
+        (Some(Cause::CpuTime), _) | (_, Some("SIGXCPU")) => {
+            Some((Kind::CpuTime, "cpu_time", plan.watch.cpu_time))
+        }
+        (Some(Cause::Output), _) => Some((Kind::Output, "output", plan.watch.output)),
+        (Some(Cause::Oom), _) => Some((Kind::Oom, "memory", memory(cgroup))),
+        _ if killed && exited.counters.oom_kills > 0 => Some((Kind::Oom, "memory", memory(cgroup))),
+        (_, Some("SIGXFSZ")) => {
+            let size = resource(plan, Resource::FileSize);
+            Some((Kind::Disk, "file_size", size))
+        }
+        _ if failed && exited.counters.pids_refused > 0 => {
+            // One of them is creel's own.
+            Some((Kind::Pids, "pids", cgroup.map_or(0, |c| c.pids - 1)))
+        }
+        _ if failed && full => Some((Kind::Disk, "disk", disk(plan))),
+        _ => None,
+    };
+    if let Some((kind, name, value)) = found {
+        verdict.kind = kind;
+        verdict.limit = Some(Limit { name, value });
+        if matches!(kind, Kind::Timeout | Kind::CpuTime) {
+            verdict.exit_status = TIME_LIMIT;
+        }
+    }
+}
+
+fn memory(cgroup: Option<CgroupLimits>) -> u64 {
+    cgroup.map_or(0, |c| c.memory)
+}
+
+fn resource(plan: &Plan, wanted: Resource) -> u64 {
+    let hard = plan.acts.iter().find_map(|act| match act {
+        Act::ResourceLimit { limit, hard, .. } if *limit == wanted => Some(*hard),
+        _ => None,
+    });
+    hard.unwrap_or(0)
+}
+
+fn disk(plan: &Plan) -> u64 {
+    let bytes = plan.acts.iter().find_map(|act| match act {
+        Act::Tmpfs { bytes, .. } => Some(*bytes),
+        _ => None,
+    });
+    bytes.unwrap_or(0)
+}
+
+fn usage(plan: &Plan, exited: &Exited) -> Usage {
+    let micros = |d: std::time::Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+    let disks: BTreeMap<String, [u32; 2]> = plan
+        .watch
+        .disks
+        .iter()
+        .zip(exited.disks)
+        .map(|(path, use_of)| (path.display().to_string(), use_of))
+        .collect();
+    Usage {
+        wall_us: micros(exited.wall),
+        user_us: exited.usage.user,
+        system_us: exited.usage.system,
+        memory_peak: exited.counters.memory_peak.unwrap_or(exited.usage.peak_rss),
+        // getrusage(2) counts in 512-byte blocks.
+        io_read: exited.usage.blocks_in * 512,
+        io_written: exited.usage.blocks_out * 512,
+        pids_peak: exited.counters.pids_peak,
+        output: exited.output,
+        disks,
+    }
+}

@@ -1,0 +1,372 @@
+//! Watched: from a live jail to a verdict.
+//!
+//! ```text
+//! Running ── timeout, cpu time, output, TERM ──▶ Ending ── grace over, second TERM ──▶ Killed
+//!    │                                              │                                     │
+//!    └───────────────────── the jail's first process ends ◀───────────────────────────────┘
+//! ```
+//!
+//! One thread, one loop. It starts after `clone3`, so that nothing of it is on the way there.
+
+pub mod judge;
+pub mod stream;
+pub mod terminal;
+pub mod verdict;
+
+pub use judge::judge;
+pub use verdict::{Kind, Receipt, Verdict};
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::jail::wire::{DISKS, LENGTH, Message};
+use crate::jail::{JailError, Live};
+use crate::sys::cgroup::Counters;
+use crate::sys::process::Change;
+use crate::sys::socket::{self, Wait};
+use crate::sys::{self, Errno};
+use stream::{Budget, End};
+use terminal::Joined;
+
+/// How often the cpu time of a whole jail is looked at, where a cgroup counts it.
+const CPU_TICK: Duration = Duration::from_millis(100);
+
+#[derive(Debug, thiserror::Error)]
+pub enum SuperviseError {
+    #[error("{what} failed")]
+    Io { what: &'static str, #[source] source: io::Error },
+    #[error(transparent)]
+    Jail(#[from] JailError),
+}
+
+/// How a run ended, before it is put in the form of a verdict.
+#[derive(Debug)]
+pub struct Exited {
+    pub end: Ended,
+    /// The limit or the caller's signal that ended it, if creel did.
+    pub cause: Option<Cause>,
+    pub counters: Counters,
+    pub usage: sys::process::Usage,
+    pub wall: Duration,
+    pub output: u64,
+    pub disks: [[u32; 2]; DISKS],
+    /// A stream of the caller's that failed.
+    pub lost: Option<io::Error>,
+}
+
+/// What the jail itself said of its end.
+#[derive(Debug)]
+pub enum Ended {
+    /// The command ran and ended so.
+    Command(Change),
+    /// It could not be executed.
+    NotExecuted(Errno),
+    /// A step failed; its act and errno.
+    Setup(JailError),
+    /// Pid 1 was killed before it could say anything.
+    Silent,
+}
+
+/// Why creel ended a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    Timeout,
+    CpuTime,
+    Output,
+    Oom,
+    Asked,
+}
+
+/// Watches `live` to its end and removes what it leaves.
+pub fn run(live: Live, pipes: Vec<(OwnedFd, i32)>, started: Instant) -> Result<Exited, SuperviseError> {
+    let fault = |what| move |source| SuperviseError::Io { what, source };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(fault("starting the event loop"))?;
+    runtime.block_on(watch(live, pipes, started))
+}
+
+/// What the loop knows.
+struct Watching {
+    live: Live,
+    joined: Option<Joined>,
+    cause: Option<Cause>,
+    /// When politeness ends.
+    deadline: Option<tokio::time::Instant>,
+    end: Option<Ended>,
+    disks: [[u32; 2]; DISKS],
+    /// Pid 1 has closed its end: an end of file is always ready to be read again.
+    silent: bool,
+}
+
+async fn watch(
+    live: Live,
+    pipes: Vec<(OwnedFd, i32)>,
+    started: Instant,
+) -> Result<Exited, SuperviseError> {
+    let fault = |what| move |source: io::Error| SuperviseError::Io { what, source };
+    let readable = sys::readiness::to_read;
+    let mut signals = Signals::new().map_err(fault("listening for signals"))?;
+    let pidfd = live.pidfd.try_clone().and_then(readable).map_err(fault("watching the jail"))?;
+    let socket = live.socket.try_clone().and_then(readable).map_err(fault("watching the jail"))?;
+    let oom = match live.group.as_ref().map(|g| g.oom_events()).transpose() {
+        Ok(events) => events.flatten().map(readable).transpose().map_err(fault("watching memory"))?,
+        Err(e) => return Err(JailError::from(e).into()),
+    };
+    let watch = live.plan.watch.clone();
+    let budget = Budget::new(watch.output);
+    let timeout = tokio::time::sleep_until((started + Duration::from_millis(watch.timeout)).into());
+    tokio::pin!(timeout);
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + CPU_TICK, CPU_TICK);
+    let counts_cpu = live.group.is_some();
+
+    let wait_for_terminal = live.has_terminal();
+    let mut state = Watching {
+        live,
+        joined: None,
+        cause: None,
+        deadline: None,
+        end: None,
+        disks: [[0; 2]; DISKS],
+        silent: false,
+    };
+    let streams = relay_all(pipes, &budget);
+    tokio::pin!(streams);
+    let mut streamed: Option<Option<io::Error>> = None;
+    let screen = async { std::future::pending::<End>().await };
+    let mut screen: std::pin::Pin<Box<dyn Future<Output = End>>> = Box::pin(screen);
+    let mut keys: std::pin::Pin<Box<dyn Future<Output = std::convert::Infallible>>> =
+        Box::pin(std::future::pending());
+
+    loop {
+        let polite_until = state.deadline;
+        tokio::select! {
+            biased;
+            _ = pidfd.readable() => break,
+            ready = socket.readable(), if !state.silent => {
+                if let Ok(mut ready) = ready {
+                    if let Some(master) = state.hear() {
+                        let joined = Joined::new(master);
+                        let (reader, writer) = joined.halves().map_err(fault("joining the terminal"))?;
+                        screen = Box::pin(terminal::output(reader, &budget));
+                        keys = Box::pin(terminal::input(writer));
+                        state.joined = Some(joined);
+                    }
+                    ready.clear_ready();
+                }
+            }
+            number = signals.next() => state.signal(number),
+            () = &mut timeout, if state.cause.is_none() => state.end_politely(Cause::Timeout),
+            () = budget.exceeded() => state.kill(Cause::Output),
+            () = until(polite_until) => {
+                let cause = state.cause.unwrap_or(Cause::Asked);
+                state.kill(cause);
+            }
+            () = ready_or_never(oom.as_ref()) => state.kill(Cause::Oom),
+            _ = tick.tick(), if counts_cpu && state.cause.is_none() => {
+                let used = state.live.group.as_ref().and_then(|g| g.cpu_used()).unwrap_or(0);
+                if used >= watch.cpu_time.saturating_mul(1000) {
+                    state.kill(Cause::CpuTime);
+                }
+            }
+            lost = &mut streams, if streamed.is_none() => streamed = Some(lost),
+            _ = &mut screen => screen = Box::pin(std::future::pending()),
+            _ = &mut keys => {}
+        }
+    }
+    state.hear();
+    let (change, usage) = state.live.reap()?;
+    let wall = started.elapsed();
+    // What was written before the end arrives before the verdict; the last writer is dead.
+    let lost = match streamed {
+        Some(lost) => lost,
+        None => tokio::select! {
+            lost = &mut streams => lost,
+            () = second_thoughts(&mut signals) => Some(io::ErrorKind::Interrupted.into()),
+        },
+    };
+    if wait_for_terminal {
+        let rest = tokio::time::timeout(Duration::from_millis(100), &mut screen).await;
+        drop(rest);
+    }
+    drop((screen, keys));
+    let counters = state.live.group.as_ref().map(|g| g.counters()).unwrap_or_default();
+    let end = state.end.take().unwrap_or(match change {
+        // Pid 1 exits only after it has spoken.
+        Change::Exited(_) => Ended::Setup(JailError::Died),
+        _ => Ended::Silent,
+    });
+    let Watching { live, cause, disks, joined, .. } = state;
+    drop(joined);
+    live.clean();
+    Ok(Exited { end, cause, counters, usage, wall, output: budget.passed(), disks, lost })
+}
+
+impl Watching {
+    /// Takes every message that is there. A terminal's master is handed out.
+    fn hear(&mut self) -> Option<OwnedFd> {
+        let mut bytes = [0; LENGTH];
+        let mut master = None;
+        while let Ok((length, [fd, ..])) = socket::receive(self.live.socket.as_fd(), &mut bytes, Wait::No) {
+            if length == 0 {
+                self.silent = true;
+                break;
+            }
+            match Message::decode(&bytes[..length]) {
+                Some(Message::Failed { step, errno }) => self.end = Some(Ended::Setup(self.failed(step, errno))),
+                Some(Message::NotExecuted { errno }) => {
+                    self.end = Some(Ended::NotExecuted(Errno::from_raw_os_error(errno)));
+                }
+                Some(Message::Ended { change, disks }) => {
+                    self.disks = disks;
+                    // A worker that could not execute exits too, after it said why.
+                    self.end.get_or_insert(Ended::Command(change));
+                }
+                Some(Message::Terminal) => master = fd,
+                Some(Message::Stopped) => self.stop_too(),
+                None => {}
+            }
+        }
+        master
+    }
+
+    fn failed(&self, step: u32, errno: i32) -> JailError {
+        let source = Errno::from_raw_os_error(errno);
+        match self.live.plan.acts.get(step as usize) {
+            Some(act) => JailError::Act { act: Box::new(act.clone()), source },
+            None => JailError::System { what: "starting the jail's first process", source },
+        }
+    }
+
+    fn signal(&mut self, number: i32) {
+        use nix::libc;
+        match number {
+            libc::SIGWINCH => {
+                if let Some(joined) = &self.joined {
+                    joined.resize();
+                }
+            }
+            libc::SIGTSTP => {
+                self.live.signal(libc::SIGTSTP);
+                self.stop_too();
+            }
+            libc::SIGTERM if self.deadline.is_some() => self.kill(Cause::Asked),
+            libc::SIGTERM => {
+                self.live.signal(number);
+                self.be_patient();
+            }
+            number => self.live.signal(number),
+        }
+    }
+
+    /// Stops this process as its caller expects, and wakes the jail with it.
+    fn stop_too(&mut self) {
+        let stop = || {
+            // A process that cannot stop itself goes on, and so does its jail.
+            let _ = sys::signal::stop_self();
+        };
+        match &self.joined {
+            Some(joined) => joined.suspended(stop),
+            None => stop(),
+        }
+        self.live.signal(nix::libc::SIGCONT);
+    }
+
+    fn end_politely(&mut self, cause: Cause) {
+        self.cause.get_or_insert(cause);
+        self.live.signal(nix::libc::SIGTERM);
+        self.be_patient();
+    }
+
+    fn be_patient(&mut self) {
+        let grace = Duration::from_millis(self.live.plan.watch.grace);
+        self.deadline.get_or_insert(tokio::time::Instant::now() + grace);
+    }
+
+    fn kill(&mut self, cause: Cause) {
+        self.cause.get_or_insert(cause);
+        self.live.kill();
+        // Once is enough, and the deadline must not fire again at once.
+        self.deadline = Some(tokio::time::Instant::now() + Duration::from_secs(1));
+    }
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn ready_or_never(event: Option<&AsyncFd<OwnedFd>>) {
+    match event {
+        Some(event) => {
+            if let Ok(mut guard) = event.readable().await {
+                guard.clear_ready();
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Runs every stream to its end; the first that was lost, if any.
+async fn relay_all(pipes: Vec<(OwnedFd, i32)>, budget: &Budget) -> Option<io::Error> {
+    let mut pipes = pipes.into_iter();
+    let mut next = || {
+        let pipe = pipes.next();
+        async {
+            match pipe {
+                Some((from, to)) => stream::relay(from, to, budget).await,
+                None => End::Complete,
+            }
+        }
+    };
+    let (first, second) = tokio::join!(next(), next());
+    [first, second].into_iter().find_map(|end| match end {
+        End::Lost(e) => Some(e),
+        End::Complete | End::NobodyReads | End::Cut => None,
+    })
+}
+
+/// Returns at a TERM or INT: the caller no longer waits for the rest of the output.
+async fn second_thoughts(signals: &mut Signals) {
+    loop {
+        if let nix::libc::SIGTERM | nix::libc::SIGINT = signals.next().await {
+            return;
+        }
+    }
+}
+
+/// The signals that are passed on.
+struct Signals(Vec<(i32, tokio::signal::unix::Signal)>);
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        let mut all = vec![];
+        for number in sys::signal::WATCHED {
+            // What the caller ignores (nohup) stays ignored.
+            if !sys::signal::is_ignored(number) {
+                all.push((number, signal(SignalKind::from_raw(number))?));
+            }
+        }
+        Ok(Signals(all))
+    }
+
+    async fn next(&mut self) -> i32 {
+        std::future::poll_fn(|context| {
+            for (number, signal) in &mut self.0 {
+                if signal.poll_recv(context).is_ready() {
+                    return std::task::Poll::Ready(*number);
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+}

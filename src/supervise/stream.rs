@@ -1,0 +1,170 @@
+//! The command's stdout and stderr: pipes of creel's own, counted on their way to the caller.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::jail::Stdio;
+use crate::sys::{fd, readiness};
+
+/// Read at once, and written at once where the other side says that it has room: `PIPE_BUF`, for
+/// which a pipe that polls writable never blocks (pipe(7)).
+const CHUNK: usize = 4096;
+
+/// Both sides of the streams, before the jail exists.
+pub struct Pipes {
+    /// For the child.
+    pub theirs: Stdio,
+    /// Each pipe's reading end and the caller's descriptor that it leads to.
+    pub ours: Vec<(OwnedFd, i32)>,
+}
+
+/// Makes the pipes. Where the caller's stdout and stderr are one file, so are the jail's: what is
+/// written in order arrives in order.
+pub fn pipes() -> crate::sys::Result<Pipes> {
+    let (out_read, out_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let same = match (fd::stat(fd::fixed(1)), fd::stat(fd::fixed(2))) {
+        (Ok(out), Ok(err)) => (out.dev, out.ino) == (err.dev, err.ino),
+        _ => false,
+    };
+    if same {
+        let err_write = rustix::io::fcntl_dupfd_cloexec(&out_write, 3)?;
+        return Ok(Pipes {
+            theirs: Stdio([None, Some(out_write), Some(err_write)]),
+            ours: vec![(out_read, 1)],
+        });
+    }
+    let (err_read, err_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    Ok(Pipes {
+        theirs: Stdio([None, Some(out_write), Some(err_write)]),
+        ours: vec![(out_read, 1), (err_read, 2)],
+    })
+}
+
+/// Bytes that may still pass, over all streams of a run.
+pub struct Budget {
+    limit: u64,
+    passed: Cell<u64>,
+    exceeded: tokio::sync::Notify,
+}
+
+impl Budget {
+    pub fn new(limit: u64) -> Budget {
+        Budget { limit, passed: Cell::new(0), exceeded: tokio::sync::Notify::new() }
+    }
+
+    /// Bytes that have passed.
+    pub fn passed(&self) -> u64 {
+        self.passed.get()
+    }
+
+    /// Returns when a stream has had to be cut.
+    pub async fn exceeded(&self) {
+        self.exceeded.notified().await;
+    }
+
+    /// How many of `wanted` bytes may pass.
+    fn take(&self, wanted: usize) -> usize {
+        let left = self.limit - self.passed.get();
+        let granted = (wanted as u64).min(left);
+        self.passed.set(self.passed.get() + granted);
+        if granted < wanted as u64 {
+            self.exceeded.notify_one();
+        }
+        granted as usize
+    }
+}
+
+/// How a stream ended.
+#[derive(Debug)]
+pub enum End {
+    /// The command closed it, and all of it has arrived.
+    Complete,
+    /// Nobody reads any more (`EPIPE`); the command finds that out as it would without a jail.
+    NobodyReads,
+    /// The output limit.
+    Cut,
+    /// The caller's side failed: a full disk, an I/O error.
+    Lost(io::Error),
+}
+
+/// Moves everything from a pipe of the jail's to the caller's descriptor `to`.
+pub async fn relay(from: OwnedFd, to: i32, budget: &Budget) -> End {
+    match copy(from, to, budget).await {
+        Ok(end) => end,
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => End::NobodyReads,
+        Err(e) => End::Lost(e),
+    }
+}
+
+async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
+    rustix::io::ioctl_fionbio(&from, true)?;
+    let from = readiness::to_read(from)?;
+    let to = Sink::new(to);
+    let mut buffer = [0; CHUNK];
+    loop {
+        let length = match from.async_io(Interest::READABLE, |fd| read(fd, &mut buffer)).await {
+            Ok(0) => return Ok(End::Complete),
+            Ok(length) => length,
+            // A pseudoterminal whose other side is gone (pty(7)).
+            Err(e) if e.raw_os_error() == Some(5) => return Ok(End::Complete),
+            Err(e) => return Err(e),
+        };
+        let granted = budget.take(length);
+        to.write_all(&buffer[..granted]).await?;
+        if granted < length {
+            return Ok(End::Cut);
+        }
+    }
+}
+
+fn read(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::read(fd, buffer)?)
+}
+
+/// The caller's descriptor, whose flags are not creel's to change: it may be shared with others.
+/// Writability is awaited where the kernel can tell, and taken for granted on regular files.
+pub struct Sink {
+    number: i32,
+    ready: Option<AsyncFd<OwnedFd>>,
+}
+
+impl Sink {
+    pub fn new(number: i32) -> Sink {
+        let ready = rustix::io::fcntl_dupfd_cloexec(fd::fixed(number), 3)
+            .ok()
+            .and_then(|copy| readiness::to_write(copy).ok());
+        Sink { number, ready }
+    }
+
+    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let chunk = &bytes[..bytes.len().min(CHUNK)];
+            let written = match &self.ready {
+                Some(ready) => {
+                    ready
+                        .async_io(Interest::WRITABLE, |fd| {
+                            if !can_write(fd) {
+                                return Err(io::ErrorKind::WouldBlock.into());
+                            }
+                            Ok(rustix::io::write(fd, chunk)?)
+                        })
+                        .await?
+                }
+                None => rustix::io::write(fd::fixed(self.number), chunk)?,
+            };
+            bytes = &bytes[written..];
+        }
+        Ok(())
+    }
+}
+
+/// Asks again: the descriptor is in blocking mode, and readiness may be old news.
+fn can_write(fd: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::OUT)];
+    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1))
+}

@@ -1,0 +1,97 @@
+//! The jail's own pseudoterminal, joined to the caller's terminal.
+//!
+//! The jail never holds the caller's terminal: it cannot push input into it (TIOCSTI), read what is
+//! typed to others, or change its modes. Keys travel as bytes, so Ctrl-C and Ctrl-Z mean what the
+//! jail's line discipline makes of them.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use tokio::io::Interest;
+
+use super::stream::{Budget, End, relay};
+use crate::sys::{fd, pty, readiness};
+
+/// The master side and the caller's terminal in raw mode.
+pub struct Joined {
+    master: OwnedFd,
+    raw: Option<pty::Raw>,
+}
+
+impl Joined {
+    /// Takes over the caller's terminal, if stdin is one.
+    pub fn new(master: OwnedFd) -> Joined {
+        let raw = pty::Raw::enter(fd::fixed(0)).ok();
+        let joined = Joined { master, raw };
+        joined.resize();
+        joined
+    }
+
+    /// Gives the jail's terminal the size of the caller's.
+    pub fn resize(&self) {
+        if pty::copy_size(fd::fixed(0), self.master.as_fd()).is_err() {
+            // stdin may be no terminal while stdout is.
+            let _ = pty::copy_size(fd::fixed(1), self.master.as_fd());
+        }
+    }
+
+    /// The caller's terminal as it was, for as long as this process is stopped.
+    pub fn suspended(&self, stop: impl FnOnce()) {
+        if let Some(raw) = &self.raw {
+            let _ = raw.suspend();
+        }
+        stop();
+        if let Some(raw) = &self.raw {
+            let _ = raw.resume();
+        }
+        self.resize();
+    }
+
+    /// Copies of the master for the two directions.
+    pub fn halves(&self) -> io::Result<(OwnedFd, OwnedFd)> {
+        Ok((self.master.try_clone()?, self.master.try_clone()?))
+    }
+}
+
+/// What the jail writes, to the caller's stdout.
+pub async fn output(master: OwnedFd, budget: &Budget) -> End {
+    relay(master, 1, budget).await
+}
+
+/// What the caller types, to the jail. Never returns: the run's end ends it.
+pub async fn input(master: OwnedFd) -> std::convert::Infallible {
+    let _ = keys(master).await;
+    std::future::pending().await
+}
+
+async fn keys(master: OwnedFd) -> io::Result<()> {
+    rustix::io::ioctl_fionbio(&master, true)?;
+    let master = readiness::to_write(master)?;
+    let stdin = rustix::io::fcntl_dupfd_cloexec(fd::fixed(0), 3)?;
+    // A regular file cannot be waited for, and need not be.
+    let waits = readiness::to_read(stdin.try_clone()?).ok();
+    let mut buffer = [0; 1024];
+    loop {
+        let length = match &waits {
+            Some(waits) => {
+                let mut guard = waits.readable().await?;
+                let length = rustix::io::read(&stdin, &mut buffer)?;
+                guard.clear_ready();
+                length
+            }
+            None => rustix::io::read(&stdin, &mut buffer)?,
+        };
+        // The end of a file is Ctrl-D to a terminal in its usual mode.
+        let bytes: &[u8] = if length == 0 { b"\x04" } else { &buffer[..length] };
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let written = master
+                .async_io(Interest::WRITABLE, |fd| Ok(rustix::io::write(fd, rest)?))
+                .await?;
+            rest = &rest[written..];
+        }
+        if length == 0 {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! `creel run` and its contracts.
+
+mod contract;

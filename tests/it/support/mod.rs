@@ -1,0 +1,274 @@
+//! Running creel as a test does: as root or as an ordinary user, in a workspace of its own, with the
+//! verdict at hand.
+
+#![allow(dead_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The account that rootless tests run as; `scripts/test` makes it.
+pub const ACCOUNT: &str = "creel-test";
+
+/// Who runs creel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    Root,
+    User,
+}
+
+impl Who {
+    /// Both, where this process may become both; an ordinary user's run says what it skips.
+    pub fn all() -> Vec<Who> {
+        if is_root() {
+            vec![Who::Root, Who::User]
+        } else {
+            eprintln!("skipped: the privileged half of this test needs root");
+            vec![Who::User]
+        }
+    }
+
+    /// uid, gid, home.
+    pub fn account(self) -> (u32, u32, PathBuf) {
+        match (self, is_root()) {
+            (Who::Root, _) => (0, 0, "/root".into()),
+            (Who::User, true) => account(|fields| fields[0] == ACCOUNT)
+                .unwrap_or_else(|| panic!("the account {ACCOUNT} is missing: run scripts/test, or useradd -m {ACCOUNT}")),
+            (Who::User, false) => {
+                let uid = rustix::process::getuid().as_raw().to_string();
+                account(|fields| fields[2] == uid).expect("this user is in /etc/passwd")
+            }
+        }
+    }
+}
+
+fn account(wanted: impl Fn(&[&str]) -> bool) -> Option<(u32, u32, PathBuf)> {
+    let passwd = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd is readable");
+    passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.len() >= 6 && wanted(&fields)).then(|| {
+            (fields[2].parse().expect("a uid"), fields[3].parse().expect("a gid"), fields[5].into())
+        })
+    })
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The binary under test, where everybody may execute it.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = BINARY.get_or_init(|| {
+        let dir = open_dir();
+        let path = dir.path().join("creel");
+        std::fs::copy(env!("CARGO_BIN_EXE_creel"), &path).expect("the binary can be copied");
+        (dir, path)
+    });
+    path
+}
+
+/// A temporary directory that others may enter.
+fn open_dir() -> TempDir {
+    let dir = tempfile::Builder::new().prefix("creel-it-").tempdir().expect("a temporary directory");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    dir
+}
+
+/// A directory owned by `who`, gone when dropped.
+pub struct Workspace {
+    dir: TempDir,
+    who: Who,
+}
+
+impl Workspace {
+    pub fn new(who: Who) -> Workspace {
+        let dir = open_dir();
+        let work = dir.path().join("work");
+        std::fs::create_dir(&work).expect("mkdir");
+        let (uid, gid, _) = who.account();
+        chown(&work, Some(uid), Some(gid)).expect("chown");
+        Workspace { dir, who }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("work")
+    }
+
+    /// A place on the same disk that is not in the workspace.
+    pub fn outside(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Writes a file, owned by who owns the workspace, with its parents.
+    pub fn write(&self, name: &str, contents: &str) -> PathBuf {
+        let path = self.path().join(name);
+        let (uid, gid, _) = self.who.account();
+        let mut made = path.parent().expect("a parent").to_path_buf();
+        std::fs::create_dir_all(&made).expect("mkdir -p");
+        while made.starts_with(self.path()) {
+            chown(&made, Some(uid), Some(gid)).expect("chown");
+            made.pop();
+        }
+        std::fs::write(&path, contents).expect("write");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        chown(&path, Some(uid), Some(gid)).expect("chown");
+        path
+    }
+}
+
+/// One `creel run`, to be.
+pub struct Run {
+    who: Who,
+    flags: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    cwd: PathBuf,
+    stdin: Option<Vec<u8>>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Ran {
+    /// The exit status as a shell would show it.
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+    /// `Null` where creel wrote none.
+    pub verdict: Value,
+}
+
+impl Run {
+    /// In `workspace`, which is the working directory and hence the jail's workspace.
+    pub fn new(who: Who, workspace: &Workspace) -> Run {
+        Run { who, flags: vec![], env: vec![], cwd: workspace.path(), stdin: None }
+    }
+
+    /// Flags of `creel run`.
+    pub fn flags<S: AsRef<OsStr>>(mut self, flags: impl IntoIterator<Item = S>) -> Run {
+        self.flags.extend(flags.into_iter().map(|f| f.as_ref().to_owned()));
+        self
+    }
+
+    pub fn policy(self, name: impl AsRef<OsStr>) -> Run {
+        self.flags([OsStr::new("--policy"), name.as_ref()])
+    }
+
+    /// A variable in creel's own environment, not the jail's.
+    pub fn outer_env(mut self, name: &str, value: impl AsRef<OsStr>) -> Run {
+        self.env.push((name.into(), value.as_ref().into()));
+        self
+    }
+
+    pub fn cwd(mut self, dir: impl Into<PathBuf>) -> Run {
+        self.cwd = dir.into();
+        self
+    }
+
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Run {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// The command line as a [`Command`], for a test that drives it itself.
+    pub fn command<S: AsRef<OsStr>>(&self, argv: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(binary());
+        command.env_clear().env("PATH", "/usr/bin:/bin").envs(self.env.iter().cloned());
+        command.arg("run").args(&self.flags);
+        if self.who == Who::User && !delegated() {
+            command.args(["--allow-degraded", "cgroup"]);
+        }
+        command.arg("--").args(argv).current_dir(&self.cwd);
+        let (uid, gid, home) = self.who.account();
+        if is_root() && self.who == Who::User {
+            command.env("HOME", home).uid(uid).gid(gid);
+        }
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn argv<S: AsRef<OsStr>>(self, argv: impl IntoIterator<Item = S>) -> Ran {
+        // The verdict comes through a pipe that becomes descriptor 9 in creel.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let mut run = self;
+        let stdin = run.stdin.take();
+        run.flags.extend(["--status-fd".into(), "9".into()]);
+        let mut command = run.command(argv);
+        command
+            .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let source = std::os::fd::AsRawFd::as_raw_fd(&writer);
+        // SAFETY: dup2 is async-signal-safe and both numbers are open or free.
+        unsafe {
+            command.pre_exec(move || match libc::dup2(source, 9) {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            });
+        }
+        let mut child = command.spawn().expect("creel starts");
+        drop(writer);
+        if let Some(bytes) = stdin {
+            let mut pipe = child.stdin.take().expect("a pipe");
+            std::thread::spawn(move || std::io::Write::write_all(&mut pipe, &bytes));
+        }
+        let verdict = std::thread::spawn(move || std::io::read_to_string(reader).unwrap_or_default());
+        let output = child.wait_with_output().expect("creel ends");
+        let verdict = verdict.join().expect("the verdict is read");
+        Ran {
+            status: shell_status(output.status),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            verdict: serde_json::from_str(&verdict).unwrap_or(Value::Null),
+        }
+    }
+
+    /// `sh -c SCRIPT` in the jail.
+    pub fn sh(self, script: &str) -> Ran {
+        self.argv(["/bin/sh", "-c", script])
+    }
+
+    /// `python3 -c SCRIPT` in the jail, which can make any system call through ctypes.
+    pub fn python(self, script: &str) -> Ran {
+        self.argv(["/usr/bin/python3", "-c", script])
+    }
+}
+
+impl Ran {
+    /// Panics with everything that is known unless the run exited 0.
+    #[track_caller]
+    pub fn ok(self) -> Ran {
+        assert_eq!(self.status, 0, "{self:#?}");
+        self
+    }
+
+    /// The verdict's kind.
+    pub fn kind(&self) -> &str {
+        self.verdict["kind"].as_str().unwrap_or("none")
+    }
+}
+
+/// Whether an ordinary user can have cgroups here.
+fn delegated() -> bool {
+    false
+}
+
+fn shell_status(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+/// A program that must be there; a missing tool is a failure, not a skip.
+#[track_caller]
+pub fn need(program: &str) -> PathBuf {
+    let found = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
+        .iter()
+        .map(|dir| Path::new(dir).join(program))
+        .find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{program} is missing: run scripts/test, which installs it"))
+}
