@@ -8,7 +8,6 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -62,15 +61,17 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The binary under test, where everybody may execute it.
+/// The binary under test, which the ordinary user must be able to reach too.
 pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = BINARY.get_or_init(|| {
-        let dir = open_dir();
-        let path = dir.path().join("creel");
-        std::fs::copy(env!("CARGO_BIN_EXE_creel"), &path).expect("the binary can be copied");
-        (dir, path)
-    });
+    let path = Path::new(env!("CARGO_BIN_EXE_creel"));
+    for dir in path.ancestors().skip(1) {
+        let mode = std::fs::metadata(dir).expect("the target directory is there").permissions().mode();
+        assert!(
+            mode & 0o001 != 0,
+            "{ACCOUNT} cannot enter {}: build elsewhere, CARGO_TARGET_DIR=/var/tmp/creel-target",
+            dir.display()
+        );
+    }
     path
 }
 
