@@ -142,7 +142,8 @@ fn flag(namespace: Namespace) -> u64 {
         Namespace::User => clone::NEWUSER,
         Namespace::Mount => clone::NEWNS,
         Namespace::Pid => clone::NEWPID,
-        Namespace::Net => clone::NEWNET,
+        // Made beside the tree and joined at the Loopback step; see netns.
+        Namespace::Net => 0,
         Namespace::Ipc => clone::NEWIPC,
         Namespace::Uts => clone::NEWUTS,
         Namespace::Cgroup => clone::NEWCGROUP,

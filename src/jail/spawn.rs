@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::freeze::{Ready, SentTree};
 use super::janitor::Janitor;
+use super::netns;
 use super::walk::{Child, Start, walk};
 use super::{JailError, Pins};
 use crate::plan::{CgroupLayout, Ids, Owner, Plan, Terminal};
@@ -51,6 +52,7 @@ impl Ready {
             }
             group = Some(made);
         }
+        let room = Box::leak(vec![0u128; netns::ROOM].into_boxed_slice());
         let (ours, theirs) = self.socket;
         let birthplace = group.as_ref().and_then(Group::birthplace);
         // SAFETY contract of clone3: `creel run` and the spawner have one thread.
@@ -68,6 +70,7 @@ impl Ready {
                     Ids::Caller { .. } => Start::Caller,
                 },
                 terminal: self.plan.command.terminal,
+                room,
             }),
         };
         // The child has its own copies; ours would keep its pipes and its socket open.

@@ -9,13 +9,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
 
 use super::freeze::Stdio;
-use super::init;
+use super::{init, netns};
 use super::step::{Options, Program, Step, Tree, Work};
 use super::wire::Message;
 use crate::plan::{IfAbsent, Node, Terminal};
 use crate::sys::socket::{self, Wait};
 use crate::sys::{
-    Errno, Result, caps, fd, mount, net, process, pty, rlimit, seccomp, signal,
+    Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, signal,
 };
 
 /// The supervisor's socket in the finished jail; everything above it is closed.
@@ -33,6 +33,8 @@ pub struct Child<'a> {
     pub socket: OwnedFd,
     pub ids: Start,
     pub terminal: Terminal,
+    /// For the helper that makes the network namespace.
+    pub room: &'static mut [u128],
 }
 
 /// The ids with which building starts.
@@ -46,11 +48,13 @@ pub enum Start {
 
 /// Builds the jail around this process and becomes its pid 1. Never returns.
 pub fn walk(child: Child<'_>) -> ! {
-    let Child { steps, program, stdio, socket, ids, terminal } = child;
-    let mut state = State { root: None, old: None, slave: None, socket: &socket, stdio, terminal };
-    if let Err(errno) = start(&socket, ids) {
-        fail(socket.as_fd(), u32::MAX, errno);
-    }
+    let Child { steps, program, stdio, socket, ids, terminal, room } = child;
+    let network = match start(&socket, ids).and_then(|()| netns::begin(room)) {
+        Ok(network) => network,
+        Err(errno) => fail(socket.as_fd(), u32::MAX, errno),
+    };
+    let mut state =
+        State { root: None, old: None, slave: None, socket: &socket, stdio, terminal, network };
     for step in steps {
         if let Err(errno) = state.perform(&mut step.work) {
             fail(state.speaker(), step.act, errno);
@@ -96,6 +100,7 @@ struct State<'a> {
     socket: &'a OwnedFd,
     stdio: &'a Stdio,
     terminal: Terminal,
+    network: netns::Making,
 }
 
 impl State<'_> {
@@ -195,7 +200,7 @@ impl State<'_> {
                 mount::seal(root.as_fd())
             }
             Work::Hostname { name } => process::set_hostname(name),
-            Work::Loopback => net::loopback_up(),
+            Work::Loopback => netns::join(&self.network),
             Work::JoinCgroup => {
                 for tasks in wait_for_parent(self.speaker())?.iter().flatten() {
                     rustix::io::write(tasks, b"0")?;
