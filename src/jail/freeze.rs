@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::probe::Pin;
-use super::step::{Program, Step, Tree, Work};
+use super::step::{Place, Program, Step, Tree, Work};
 use super::{JailError, Pins};
 use crate::plan::{
     Access, Act, CgroupLayout, CgroupLimits, DirOwner, Host, IdMode, Ids, Namespace, Owner, Plan,
@@ -81,7 +81,7 @@ pub fn freeze(plan: Plan, host: &Host, pins: Pins, stdio: Stdio, state: &Path) -
                 continue;
             }
             Act::Exec => continue,
-            act => compile(act, host, &pins, user, &mut trees)?,
+            act => compile(act, &plan, host, &pins, user, &mut trees)?,
         };
         steps.push(Step { act: number as u32, work });
     }
@@ -152,6 +152,7 @@ fn flag(namespace: Namespace) -> u64 {
 
 fn compile(
     act: &Act,
+    plan: &Plan,
     host: &Host,
     pins: &Pins,
     user: (u32, u32),
@@ -184,7 +185,7 @@ fn compile(
                 }
                 IdMode::Rootless => Tree::Named { source: absolute(source), stat: pin.stat },
             };
-            Work::Tree { path: relative(target), tree, attributes }
+            Work::Tree { path: relative(target), at: place(plan, target), tree, attributes }
         }
         Act::Device { path, major, minor } => Work::Device {
             path: relative(path),
@@ -203,6 +204,7 @@ fn compile(
             }
             Work::Instance {
                 path: relative(path),
+                at: place(plan, path),
                 kind: c"tmpfs".into(),
                 options,
                 attributes: attributes(*access) | mount::NODEV,
@@ -210,19 +212,19 @@ fn compile(
         }
         Act::Devpts => Work::Instance {
             path: c"dev/pts".into(),
+            at: Place::Own,
             kind: c"devpts".into(),
             options: vec![option("newinstance", ""), option("ptmxmode", "0666"), option("mode", "0600")],
             attributes: mount::NOSUID | mount::NOEXEC,
         },
-        Act::Proc => Work::Instance {
-            path: c"proc".into(),
-            kind: c"proc".into(),
+        Act::Proc => Work::Proc {
             options: vec![option("hidepid", "invisible")],
             attributes: mount::NOSUID | mount::NODEV | mount::NOEXEC,
         },
         Act::ReadOnly { path } => Work::ReadOnly { path: relative(path) },
         Act::Mask { path, node, absent } => {
-            Work::Mask { path: relative(path), node: *node, absent: *absent }
+            let at = place(plan, path);
+            Work::Mask { path: relative(path), at, node: *node, absent: *absent }
         }
         Act::Pivot => Work::Pivot,
         Act::Seal => Work::Seal,
@@ -259,6 +261,14 @@ fn compile(
             return Err(JailError::System { what: "compiling a plan", source: Errno::INVAL });
         }
     })
+}
+
+fn place(plan: &Plan, path: &Path) -> Place {
+    let inside = plan.acts.iter().any(|act| match act {
+        Act::Bind { target, .. } => path != target && path.starts_with(target),
+        _ => false,
+    });
+    if inside { Place::Granted } else { Place::Own }
 }
 
 fn pinned<'a>(pins: &'a Pins, path: &Path) -> Result<&'a Pin, JailError> {

@@ -23,11 +23,12 @@ pub enum Work {
     Directory { path: CString, mode: u32, owner: Option<(u32, u32)> },
     Link { path: CString, target: CString },
     File { path: CString, mode: u32, contents: Vec<u8> },
-    Tree { path: CString, tree: Tree, attributes: u64 },
+    Tree { path: CString, at: Place, tree: Tree, attributes: u64 },
     Device { path: CString, source: CString, number: u64 },
-    Instance { path: CString, kind: CString, options: Options, attributes: u64 },
+    Instance { path: CString, at: Place, kind: CString, options: Options, attributes: u64 },
+    Proc { options: Options, attributes: u64 },
     ReadOnly { path: CString },
-    Mask { path: CString, node: Node, absent: IfAbsent },
+    Mask { path: CString, at: Place, node: Node, absent: IfAbsent },
     Pivot,
     Seal,
     Hostname { name: CString },
@@ -45,6 +46,15 @@ pub enum Work {
     Descriptors,
     Workdir { path: CString },
     Seccomp,
+}
+
+/// Whose directory a mount goes into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// One that this process made, or procfs: nobody else can have put a link there.
+    Own,
+    /// One in a tree of the host's, where somebody could (CVE-2021-30465).
+    Granted,
 }
 
 /// Where a bound tree comes from.

@@ -10,7 +10,7 @@ use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
 
 use super::freeze::Stdio;
 use super::{init, netns};
-use super::step::{Options, Program, Step, Tree, Work};
+use super::step::{Options, Place, Program, Step, Tree, Work};
 use super::wire::Message;
 use crate::plan::{IfAbsent, Node, Terminal};
 use crate::sys::socket::{self, Wait};
@@ -21,9 +21,10 @@ use crate::sys::{
 /// The supervisor's socket in the finished jail; everything above it is closed.
 pub const SOCKET: i32 = 3;
 
-/// What is masked is covered by one of these, which nobody may open; gone from the tree when done.
-const MASK_FILE: &CStr = c"dev/.mask-file";
-const MASK_DIRECTORY: &CStr = c"dev/.mask-directory";
+/// What is masked is covered by one of these, which nobody may open. procfs comes over them, so no
+/// path leads there.
+const COVER_FILE: &CStr = c"proc/file";
+const COVER_DIRECTORY: &CStr = c"proc/directory";
 
 /// What the child knows.
 pub struct Child<'a> {
@@ -53,8 +54,16 @@ pub fn walk(child: Child<'_>) -> ! {
         Ok(network) => network,
         Err(errno) => fail(socket.as_fd(), u32::MAX, errno),
     };
-    let mut state =
-        State { root: None, old: None, slave: None, socket: &socket, stdio, terminal, network };
+    let mut state = State {
+        root: None,
+        old: None,
+        slave: None,
+        socket: &socket,
+        stdio,
+        terminal,
+        network,
+        covers: None,
+    };
     for step in steps {
         if let Err(errno) = state.perform(&mut step.work) {
             fail(state.speaker(), step.act, errno);
@@ -101,6 +110,8 @@ struct State<'a> {
     stdio: &'a Stdio,
     terminal: Terminal,
     network: netns::Making,
+    /// What masks are copied from: a file, a directory.
+    covers: Option<(OwnedFd, OwnedFd)>,
 }
 
 impl State<'_> {
@@ -120,8 +131,11 @@ impl State<'_> {
         rx::openat2(self.root()?, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how)
     }
 
-    fn attach(&self, mount: &OwnedFd, path: &CStr) -> Result<()> {
-        mount::attach(mount.as_fd(), self.at(path)?.as_fd(), c"")
+    fn attach(&self, mount: &OwnedFd, path: &CStr, at: Place) -> Result<()> {
+        match at {
+            Place::Own => mount::attach(mount.as_fd(), self.root()?, path),
+            Place::Granted => mount::attach(mount.as_fd(), self.at(path)?.as_fd(), c""),
+        }
     }
 
     fn perform(&mut self, work: &mut Work) -> Result<()> {
@@ -147,7 +161,7 @@ impl State<'_> {
             }
             Work::Link { path, target } => rx::symlinkat(target.as_c_str(), self.root()?, path.as_c_str()),
             Work::File { path, mode, contents } => self.file(path, *mode, contents),
-            Work::Tree { path, tree, attributes } => {
+            Work::Tree { path, at, tree, attributes } => {
                 let tree = match tree {
                     Tree::Sent => {
                         let [tree, ..] = wait_for_parent(self.speaker())?;
@@ -163,7 +177,7 @@ impl State<'_> {
                         tree
                     }
                 };
-                self.attach(&tree, path)
+                self.attach(&tree, path, *at)
             }
             Work::Device { path, source, number } => {
                 let device = mount::copy_one(CWD, source)?;
@@ -175,10 +189,14 @@ impl State<'_> {
                 let attributes = mount::NOSUID | mount::NOEXEC | mount::RDONLY;
                 mount::set(device.as_fd(), attributes, mount::Reach::This)?;
                 self.file(path, 0o666, b"")?;
-                self.attach(&device, path)
+                self.attach(&device, path, Place::Own)
             }
-            Work::Instance { path, kind, options, attributes } => {
-                self.attach(&instance(kind, options, *attributes)?, path)
+            Work::Instance { path, at, kind, options, attributes } => {
+                self.attach(&instance(kind, options, *attributes)?, path, *at)
+            }
+            Work::Proc { options, attributes } => {
+                self.make_covers()?;
+                self.attach(&instance(c"proc", options, *attributes)?, c"proc", Place::Own)
             }
             Work::ReadOnly { path } => {
                 let place = self.at(path)?;
@@ -187,9 +205,8 @@ impl State<'_> {
                 mount::set(copy.as_fd(), attributes, mount::Reach::Below)?;
                 mount::attach(copy.as_fd(), place.as_fd(), c"")
             }
-            Work::Mask { path, node, absent } => self.mask(path, *node, *absent),
+            Work::Mask { path, at, node, absent } => self.mask(path, *at, *node, *absent),
             Work::Pivot => {
-                self.forget_masks()?;
                 let root = self.root.take().ok_or(Errno::BADF)?;
                 mount::pivot(root.as_fd())?;
                 self.old = Some(root);
@@ -242,47 +259,43 @@ impl State<'_> {
     fn file(&self, path: &CStr, mode: u32, contents: &[u8]) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rx::openat(self.root()?, path, flags, Mode::from_raw_mode(mode))?;
+        if contents.is_empty() {
+            return Ok(());
+        }
         match rustix::io::write(&file, contents)? {
             n if n == contents.len() => Ok(()),
             _ => Err(Errno::NOSPC),
         }
     }
 
-    fn mask(&self, path: &CStr, node: Node, absent: IfAbsent) -> Result<()> {
-        let place = match (self.at(path), absent) {
-            (Err(Errno::NOENT), IfAbsent::Skip) => return Ok(()),
-            (place, _) => place?,
+    /// Makes what masks are copied from: read-only mounts of an empty file and an empty directory.
+    fn make_covers(&mut self) -> Result<()> {
+        let root = self.root()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        rx::openat(root, COVER_FILE, flags, Mode::empty())?;
+        rx::mkdirat(root, COVER_DIRECTORY, Mode::empty())?;
+        let cover = |path| {
+            let copy = mount::copy_one(root, path)?;
+            let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
+            mount::set(copy.as_fd(), attributes, mount::Reach::This)?;
+            mount::attach(copy.as_fd(), root, path)?;
+            Ok(copy)
         };
-        let (cover, make): (&CStr, fn(BorrowedFd<'_>, &CStr) -> Result<()>) = match node {
-            Node::File => (MASK_FILE, |root, path| {
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
-                rx::openat(root, path, flags, Mode::empty()).map(drop)
-            }),
-            Node::Directory => (MASK_DIRECTORY, |root, path| rx::mkdirat(root, path, Mode::empty())),
-        };
-        let copy = match mount::copy_one(self.root()?, cover) {
-            Err(Errno::NOENT) => {
-                make(self.root()?, cover)?;
-                mount::copy_one(self.root()?, cover)?
-            }
-            copy => copy?,
-        };
-        let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
-        mount::set(copy.as_fd(), attributes, mount::Reach::This)?;
-        mount::attach(copy.as_fd(), place.as_fd(), c"")
+        self.covers = Some((cover(COVER_FILE)?, cover(COVER_DIRECTORY)?));
+        Ok(())
     }
 
-    /// The mounts hold what covers; its names are no longer needed.
-    fn forget_masks(&self) -> Result<()> {
-        for (path, flags) in
-            [(MASK_FILE, rx::AtFlags::empty()), (MASK_DIRECTORY, rx::AtFlags::REMOVEDIR)]
-        {
-            match rx::unlinkat(self.root()?, path, flags) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno),
-            }
+    fn mask(&self, path: &CStr, at: Place, node: Node, absent: IfAbsent) -> Result<()> {
+        let (file, directory) = self.covers.as_ref().ok_or(Errno::BADF)?;
+        let cover = match node {
+            Node::File => file,
+            Node::Directory => directory,
+        };
+        let copy = mount::copy_one(cover.as_fd(), c"")?;
+        match (self.attach(&copy, path, at), absent) {
+            (Err(Errno::NOENT), IfAbsent::Skip) => Ok(()),
+            (done, _) => done,
         }
-        Ok(())
     }
 
     /// 0, 1 and 2 are what the plan says, the supervisor's socket is 3, all others are gone.

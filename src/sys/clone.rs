@@ -126,19 +126,16 @@ pub fn start_command<T>(
     unsafe { vfork(0, &mut Stack::on(room), body, argument) }
 }
 
-/// Starts `body(argument)` in a child that shares this memory and these descriptors and runs beside
-/// this process, for a body that makes system calls only and ends in `exit`. The caller reaps it.
-/// Runs after clone.
+/// Starts `body(argument)` in a child that shares this memory and runs beside this process, for a
+/// body that makes system calls only and ends in `exit`. The caller reaps it. Runs after clone.
 pub fn start_helper<T: Sync>(
     room: &'static mut [u128],
     body: extern "C" fn(*mut libc::c_void) -> i32,
     argument: &'static T,
 ) -> Result<i32> {
-    let flags = libc::CLONE_VM | libc::CLONE_FILES;
+    let argument = (&raw const *argument).cast_mut().cast();
     // SAFETY: stack and argument are 'static, and bodies started here keep to the contract above.
-    match unsafe {
-        libc::clone(body, Stack::on(room).top(), flags, (&raw const *argument).cast_mut().cast())
-    } {
+    match unsafe { libc::clone(body, Stack::on(room).top(), libc::CLONE_VM, argument) } {
         -1 => Err(last()),
         pid => Ok(pid),
     }

@@ -48,7 +48,9 @@ pub fn copy_tree(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
 /// A detached copy of one mount without its submounts.
 pub fn copy_one(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
     use rx::OpenTreeFlags as F;
-    rx::open_tree(dir, path, F::OPEN_TREE_CLONE | F::OPEN_TREE_CLOEXEC | F::AT_SYMLINK_NOFOLLOW)
+    let empty = if path.is_empty() { F::AT_EMPTY_PATH } else { F::empty() };
+    let flags = F::OPEN_TREE_CLONE | F::OPEN_TREE_CLOEXEC | F::AT_SYMLINK_NOFOLLOW;
+    rx::open_tree(dir, path, flags | empty)
 }
 
 /// Sets mount attributes and makes propagation private.

@@ -2,7 +2,7 @@
 //!
 //! Everything here runs after clone.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -19,7 +19,7 @@ pub fn new_namespace() -> Result<()> {
 }
 
 /// `SIOCSIFFLAGS` with `IFF_UP` on `lo` (netdevice(7)); the kernel adds 127.0.0.1 and ::1 itself. The
-/// socket that it took, which belongs to the namespace, is handed out.
+/// socket that it took, which is in the namespace, is handed out.
 pub fn loopback_up() -> Result<OwnedFd> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     // SAFETY: ifreq is plain data for which all zeroes is a value.
@@ -34,12 +34,6 @@ pub fn loopback_up() -> Result<OwnedFd> {
     }
 }
 
-/// A descriptor that a helper with the same descriptor table left open.
-pub fn adopt(number: i32) -> OwnedFd {
-    // SAFETY: the helper gave the number away with IntoRawFd and has ended.
-    unsafe { OwnedFd::from_raw_fd(number) }
-}
-
 /// Joins the network namespace that a socket was made in (`SIOCGSKNS`, Linux 4.9; needs
 /// `CAP_NET_ADMIN` there).
 pub fn enter_namespace_of(socket: &OwnedFd) -> Result<()> {
@@ -49,8 +43,9 @@ pub fn enter_namespace_of(socket: &OwnedFd) -> Result<()> {
     if namespace < 0 {
         return Err(last());
     }
-    let namespace = adopt(namespace);
-    move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network))
+    // SAFETY: the descriptor is new and nothing else owns it.
+    let namespace = unsafe { OwnedFd::from_raw_fd(namespace) };
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
 }
 
 fn last() -> Errno {
