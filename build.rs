@@ -42,8 +42,12 @@ fn main() {
     let program = compile(&table);
     let mut out = String::from("&[\n");
     for i in &program {
-        writeln!(out, "    libc::sock_filter {{ code: {:#x}, jt: {}, jf: {}, k: {:#x} }},", i.code, i.jt, i.jf, i.k)
-            .expect("a String takes every write");
+        writeln!(
+            out,
+            "    libc::sock_filter {{ code: {:#x}, jt: {}, jf: {}, k: {:#x} }},",
+            i.code, i.jt, i.jf, i.k
+        )
+        .expect("a String takes every write");
     }
     out.push(']');
     let dir = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
@@ -51,7 +55,10 @@ fn main() {
 }
 
 fn compile(table: &str) -> Vec<sock_filter> {
-    let unknown = Verdict { rules: vec![], default: errno("ENOSYS") };
+    let unknown = Verdict {
+        rules: vec![],
+        default: errno("ENOSYS"),
+    };
     let mut ranges: Vec<(u32, Verdict)> = vec![(0, unknown.clone())];
     let mut next = 0;
     for (at, line) in table.lines().enumerate() {
@@ -60,7 +67,11 @@ fn compile(table: &str) -> Vec<sock_filter> {
             continue;
         }
         let (nr, verdict) = row(line).unwrap_or_else(|e| panic!("{TABLE}:{}: {e}", at + 1));
-        assert!(nr >= next, "{TABLE}:{}: rows are in order of number, each once", at + 1);
+        assert!(
+            nr >= next,
+            "{TABLE}:{}: rows are in order of number, each once",
+            at + 1
+        );
         if nr > next {
             push(&mut ranges, next, unknown.clone());
         }
@@ -99,7 +110,10 @@ fn row(line: &str) -> Result<(u32, Verdict), String> {
         return Err("a row needs its reason".into());
     }
     let mut words = body.trim().splitn(3, char::is_whitespace);
-    let nr = words.next().and_then(|w| w.parse().ok()).ok_or("no syscall number")?;
+    let nr = words
+        .next()
+        .and_then(|w| w.parse().ok())
+        .ok_or("no syscall number")?;
     let rest: Vec<&str> = body.split_whitespace().collect();
     let [_, _name, default, rules @ ..] = rest.as_slice() else {
         return Err("no verdict".into());
@@ -108,12 +122,20 @@ fn row(line: &str) -> Result<(u32, Verdict), String> {
     let mut parsed = vec![];
     if rules != "-" {
         for rule in rules.split(';') {
-            let (verdict, conditions) = rule.split_once(" if ").ok_or("a rule is `ACTION if COND`")?;
+            let (verdict, conditions) = rule
+                .split_once(" if ")
+                .ok_or("a rule is `ACTION if COND`")?;
             let conditions: Result<Vec<_>, _> = conditions.split(" and ").map(condition).collect();
             parsed.push((action(verdict.trim())?, conditions?));
         }
     }
-    Ok((nr, Verdict { rules: parsed, default: action(default)? }))
+    Ok((
+        nr,
+        Verdict {
+            rules: parsed,
+            default: action(default)?,
+        },
+    ))
 }
 
 /// `argN[:64] OP VALUE` or `argN[:64] & MASK == VALUE`.
@@ -139,7 +161,10 @@ fn condition(text: &str) -> Result<SeccompCondition, String> {
         Some(arg) => (arg, Len::Qword),
         None => (*arg, Len::Dword),
     };
-    let index = arg.strip_prefix("arg").and_then(|n| n.parse().ok()).ok_or("not argN")?;
+    let index = arg
+        .strip_prefix("arg")
+        .and_then(|n| n.parse().ok())
+        .ok_or("not argN")?;
     SeccompCondition::new(index, len, op, number(value)?).map_err(|e| e.to_string())
 }
 

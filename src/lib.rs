@@ -6,9 +6,9 @@
 
 #![deny(unsafe_code)]
 
-pub mod policy;
-pub mod plan;
-pub mod sys;
-pub mod jail;
-pub mod supervise;
 pub mod cli;
+pub mod jail;
+pub mod plan;
+pub mod policy;
+pub mod supervise;
+pub mod sys;

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::probe::Pin;
 use super::step::{Place, Program, Step, Tree, Work};
@@ -28,7 +29,7 @@ pub struct Stdio(pub [Option<OwnedFd>; 3]);
 
 /// A jail that is one clone away.
 pub struct Ready {
-    pub(super) plan: Plan,
+    pub(super) plan: Arc<Plan>,
     pub(super) flags: u64,
     pub(super) ids: Ids,
     /// Host ids of the jail's range.
@@ -52,9 +53,18 @@ pub(super) struct SentTree {
 }
 
 /// Compiles a plan. `state`: where leases live, a directory of mode 0700.
-pub fn freeze(plan: Plan, host: &Host, pins: Pins, stdio: Stdio, state: &Path) -> Result<Ready, JailError> {
+pub fn freeze(
+    plan: Plan,
+    host: &Host,
+    pins: Pins,
+    stdio: Stdio,
+    state: &Path,
+) -> Result<Ready, JailError> {
     let mut flags = 0;
-    let mut ids = Ids::Caller { uid: host.uid, gid: host.gid };
+    let mut ids = Ids::Caller {
+        uid: host.uid,
+        gid: host.gid,
+    };
     let mut cgroup = None;
     let mut steps = vec![];
     let mut trees = vec![];
@@ -83,12 +93,22 @@ pub fn freeze(plan: Plan, host: &Host, pins: Pins, stdio: Stdio, state: &Path) -
             Act::Exec => continue,
             act => compile(act, &plan, host, &pins, user, &mut trees)?,
         };
-        steps.push(Step { act: number as u32, work });
+        steps.push(Step {
+            act: number as u32,
+            work,
+        });
     }
     let needs_slot = cgroup.is_some() || matches!(ids, Ids::Range { .. });
-    let lease = if needs_slot { Some(take_lease(state)?) } else { None };
+    let lease = if needs_slot {
+        Some(take_lease(state)?)
+    } else {
+        None
+    };
     let slot = lease.as_ref().map_or(0, |l| l.slot);
-    let socket = socket::pair().map_err(|source| JailError::System { what: "socketpair", source })?;
+    let socket = socket::pair().map_err(|source| JailError::System {
+        what: "socketpair",
+        source,
+    })?;
     Ok(Ready {
         flags,
         ids,
@@ -101,7 +121,7 @@ pub fn freeze(plan: Plan, host: &Host, pins: Pins, stdio: Stdio, state: &Path) -
         stdio,
         socket,
         pins,
-        plan,
+        plan: Arc::new(plan),
     })
 }
 
@@ -112,7 +132,10 @@ fn take_lease(state: &Path) -> Result<Lease, JailError> {
     let first = std::process::id() % SLOTS;
     lease::take(&file, first, SLOTS).map_err(|source| match source {
         Errno::AGAIN => JailError::NoLease,
-        source => JailError::State { path: file, source: source.into() },
+        source => JailError::State {
+            path: file,
+            source: source.into(),
+        },
     })
 }
 
@@ -120,11 +143,17 @@ fn take_lease(state: &Path) -> Result<Lease, JailError> {
 /// (CVE-2022-31214: a state directory that somebody else had prepared).
 fn make_private_dir(dir: &Path) -> Result<(), JailError> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    let refuse = |source: std::io::Error| JailError::State { path: dir.into(), source };
+    let refuse = |source: std::io::Error| JailError::State {
+        path: dir.into(),
+        source,
+    };
     let meta = match std::fs::symlink_metadata(dir) {
         Ok(meta) => meta,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(dir);
+            let made = std::fs::DirBuilder::new()
+                .mode(0o700)
+                .recursive(true)
+                .create(dir);
             made.map_err(refuse)?;
             std::fs::symlink_metadata(dir).map_err(refuse)?
         }
@@ -132,7 +161,9 @@ fn make_private_dir(dir: &Path) -> Result<(), JailError> {
     };
     let (uid, _) = crate::sys::host::ids();
     if !meta.is_dir() || meta.uid() != uid || meta.mode() & 0o022 != 0 {
-        return Err(refuse(std::io::Error::other("it is not a directory of yours alone")));
+        return Err(refuse(std::io::Error::other(
+            "it is not a directory of yours alone",
+        )));
     }
     Ok(())
 }
@@ -171,28 +202,61 @@ fn compile(
             mode: *mode,
             owner: (*owner == DirOwner::User).then_some(user),
         },
-        Act::Link { path, target } => Work::Link { path: relative(path), target: absolute(target) },
-        Act::File { path, mode, contents } => {
-            Work::File { path: relative(path), mode: *mode, contents: contents.clone().into_bytes() }
-        }
-        Act::Bind { source, target, access, owner, .. } => {
+        Act::Link { path, target } => Work::Link {
+            path: relative(path),
+            target: absolute(target),
+        },
+        Act::File {
+            path,
+            mode,
+            contents,
+        } => Work::File {
+            path: relative(path),
+            mode: *mode,
+            contents: contents.clone().into_bytes(),
+        },
+        Act::Bind {
+            source,
+            target,
+            access,
+            owner,
+            ..
+        } => {
             let attributes = attributes(*access) | mount::NODEV;
             let pin = pinned(pins, source)?;
             let tree = match host.id_mode {
                 IdMode::Privileged => {
-                    trees.push(SentTree { path: source.clone(), attributes, owner: *owner });
+                    trees.push(SentTree {
+                        path: source.clone(),
+                        attributes,
+                        owner: *owner,
+                    });
                     Tree::Sent
                 }
-                IdMode::Rootless => Tree::Named { source: absolute(source), stat: pin.stat },
+                IdMode::Rootless => Tree::Named {
+                    source: absolute(source),
+                    stat: pin.stat,
+                },
             };
-            Work::Tree { path: relative(target), at: place(plan, target), tree, attributes }
+            Work::Tree {
+                path: relative(target),
+                at: place(plan, target),
+                tree,
+                attributes,
+            }
         }
         Act::Device { path, major, minor } => Work::Device {
             path: relative(path),
             source: absolute(path),
             number: rustix::fs::makedev(*major, *minor),
         },
-        Act::Tmpfs { path, bytes, inodes, mode, access } => {
+        Act::Tmpfs {
+            path,
+            bytes,
+            inodes,
+            mode,
+            access,
+        } => {
             let mut options = vec![
                 option("mode", &format!("{mode:o}")),
                 option("size", &bytes.to_string()),
@@ -214,17 +278,28 @@ fn compile(
             path: c"dev/pts".into(),
             at: Place::Own,
             kind: c"devpts".into(),
-            options: vec![option("newinstance", ""), option("ptmxmode", "0666"), option("mode", "0600")],
+            options: vec![
+                option("newinstance", ""),
+                option("ptmxmode", "0666"),
+                option("mode", "0600"),
+            ],
             attributes: mount::NOSUID | mount::NOEXEC,
         },
         Act::Proc => Work::Proc {
             options: vec![option("hidepid", "invisible")],
             attributes: mount::NOSUID | mount::NODEV | mount::NOEXEC,
         },
-        Act::ReadOnly { path } => Work::ReadOnly { path: relative(path) },
+        Act::ReadOnly { path } => Work::ReadOnly {
+            path: relative(path),
+        },
         Act::Mask { path, node, absent } => {
             let at = place(plan, path);
-            Work::Mask { path: relative(path), at, node: *node, absent: *absent }
+            Work::Mask {
+                path: relative(path),
+                at,
+                node: *node,
+                absent: *absent,
+            }
         }
         Act::Pivot => Work::Pivot,
         Act::Seal => Work::Seal,
@@ -232,10 +307,15 @@ fn compile(
         Act::Loopback => Work::Loopback,
         Act::JoinCgroup => Work::JoinCgroup,
         Act::Keyring => Work::Keyring,
-        Act::ResourceLimit { limit, soft, hard } => {
-            Work::Limit { limit: *limit, soft: *soft, hard: *hard }
-        }
-        Act::Become { uid, gid } => Work::Become { uid: *uid, gid: *gid },
+        Act::ResourceLimit { limit, soft, hard } => Work::Limit {
+            limit: *limit,
+            soft: *soft,
+            hard: *hard,
+        },
+        Act::Become { uid, gid } => Work::Become {
+            uid: *uid,
+            gid: *gid,
+        },
         Act::Capabilities => Work::Capabilities,
         Act::NoNewPrivileges => Work::NoNewPrivileges,
         Act::NotDumpable => Work::NotDumpable,
@@ -251,14 +331,22 @@ fn compile(
                     None => anchors.push((absolute(&rule.path), rule.rights, rule.node)),
                 }
             }
-            Work::Landlock { rules: Some(set), anchors }
+            Work::Landlock {
+                rules: Some(set),
+                anchors,
+            }
         }
         Act::Terminal => Work::Terminal,
         Act::Descriptors => Work::Descriptors,
-        Act::Workdir { path } => Work::Workdir { path: absolute(path) },
+        Act::Workdir { path } => Work::Workdir {
+            path: absolute(path),
+        },
         Act::Seccomp => Work::Seccomp,
         Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) | Act::Exec => {
-            return Err(JailError::System { what: "compiling a plan", source: Errno::INVAL });
+            return Err(JailError::System {
+                what: "compiling a plan",
+                source: Errno::INVAL,
+            });
         }
     })
 }
@@ -272,7 +360,8 @@ fn place(plan: &Plan, path: &Path) -> Place {
 }
 
 fn pinned<'a>(pins: &'a Pins, path: &Path) -> Result<&'a Pin, JailError> {
-    pins.get(path).ok_or_else(|| JailError::Changed(path.to_path_buf()))
+    pins.get(path)
+        .ok_or_else(|| JailError::Changed(path.to_path_buf()))
 }
 
 /// Mount attributes of a granted tree; set-user-ID never works in a jail.

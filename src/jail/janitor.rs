@@ -42,7 +42,10 @@ pub struct Janitor {
 impl Janitor {
     /// Starts one, with nothing to remove yet.
     pub fn start() -> Result<Janitor, JailError> {
-        let fault = |source| JailError::System { what: "starting the janitor", source };
+        let fault = |source| JailError::System {
+            what: "starting the janitor",
+            source,
+        };
         let me: OwnedFd = sys::own_pidfd().map_err(fault)?;
         let shared: &'static mut Shared = Box::leak(Box::new(Shared {
             pidfd: AtomicI32::new(me.as_fd().as_raw_fd()),
@@ -64,8 +67,16 @@ impl Janitor {
         if let Some(kill) = traces.kill {
             put(&self.shared.kill, kill);
         }
-        self.shared.own.iter().zip(traces.own).for_each(|(to, path)| put(to, path));
-        self.shared.parents.iter().zip(traces.parents).for_each(|(to, path)| put(to, path));
+        self.shared
+            .own
+            .iter()
+            .zip(traces.own)
+            .for_each(|(to, path)| put(to, path));
+        self.shared
+            .parents
+            .iter()
+            .zip(traces.parents)
+            .for_each(|(to, path)| put(to, path));
     }
 
     /// Removes what was noted, now, and sends the janitor home. The jail must have ended.
@@ -87,7 +98,11 @@ extern "C" fn watch(shared: *mut std::ffi::c_void) -> i32 {
 }
 
 fn remove(shared: &'static Shared) {
-    let paths = |list: &'static [Path]| list.iter().map(|p| p.load(Ordering::SeqCst)).filter(|p| !p.is_null());
+    let paths = |list: &'static [Path]| {
+        list.iter()
+            .map(|p| p.load(Ordering::SeqCst))
+            .filter(|p| !p.is_null())
+    };
     let kill = shared.kill.load(Ordering::SeqCst);
     // Some two seconds: a process killed in the middle of a long disk write takes its time.
     for attempt in 0..2000 {

@@ -44,7 +44,11 @@ pub fn facts() -> Result<Host, JailError> {
     })?;
     Ok(Host {
         kernel: host::kernel_release(),
-        id_mode: if privileged { IdMode::Privileged } else { IdMode::Rootless },
+        id_mode: if privileged {
+            IdMode::Privileged
+        } else {
+            IdMode::Rootless
+        },
         uid,
         gid,
         home: host::home_of(uid),
@@ -62,15 +66,20 @@ fn look(path: &Path, purpose: Purpose, ids: IdMode, pins: &mut Pins) -> Result<F
         Ok(fd) => (fd, path.to_path_buf()),
         Err(Errno::LOOP) => match fd::pin(path) {
             Ok(fd) => {
-                let real = fd::path_of(fd.as_fd())
-                    .map_err(|source| JailError::Open { path: path.into(), source })?;
+                let real = fd::path_of(fd.as_fd()).map_err(|source| JailError::Open {
+                    path: path.into(),
+                    source,
+                })?;
                 (fd, real)
             }
             Err(e) => return absent(path, e),
         },
         Err(e) => return absent(path, e),
     };
-    let stat = fd::stat(fd.as_fd()).map_err(|source| JailError::Open { path: path.into(), source })?;
+    let stat = fd::stat(fd.as_fd()).map_err(|source| JailError::Open {
+        path: path.into(),
+        source,
+    })?;
     let node = match stat.kind {
         Kind::Directory => Node::Directory,
         Kind::File => Node::File,
@@ -97,6 +106,9 @@ fn absent(path: &Path, error: Errno) -> Result<Fact, JailError> {
     match error {
         Errno::NOENT | Errno::NOTDIR => Ok(Fact::Absent),
         Errno::ACCESS | Errno::PERM => Ok(Fact::Denied),
-        source => Err(JailError::Open { path: path.into(), source }),
+        source => Err(JailError::Open {
+            path: path.into(),
+            source,
+        }),
     }
 }

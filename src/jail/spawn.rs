@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::freeze::{Ready, SentTree};
 use super::janitor::Janitor;
@@ -24,7 +25,7 @@ const JAIL_ID: u32 = 1000;
 
 /// A jail that exists. Dropping it kills it.
 pub struct Live {
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     pub pidfd: OwnedFd,
     /// Speaks [`wire`](super::wire).
     pub socket: OwnedFd,
@@ -88,7 +89,8 @@ impl Ready {
         // From here on an error drops `live`, which kills and cleans.
         live.map_ids(self.ids, self.first_id)?;
         live.send_trees(&self.trees, &self.pins, self.ids, self.first_id)?;
-        if let (Some(group), Some((CgroupLayout::V1 { .. }, limits))) = (&live.group, &self.cgroup) {
+        if let (Some(group), Some((CgroupLayout::V1 { .. }, limits))) = (&live.group, &self.cgroup)
+        {
             group.limit(limits)?;
             let tasks = group.open_tasks()?;
             let tasks: Vec<_> = tasks.iter().map(AsFd::as_fd).collect();
@@ -100,10 +102,18 @@ impl Ready {
 
 impl Live {
     fn map_ids(&self, ids: Ids, first: u32) -> Result<(), JailError> {
-        let one = |inside, outside| Range { inside, outside, count: 1 };
+        let one = |inside, outside| Range {
+            inside,
+            outside,
+            count: 1,
+        };
         let (uids, gids, groups) = match ids {
             Ids::Range { count } => {
-                let all = Range { inside: 0, outside: first, count };
+                let all = Range {
+                    inside: 0,
+                    outside: first,
+                    count,
+                };
                 (all, all, Groups::Clear)
             }
             Ids::Caller { uid, gid } => (one(uid, uid), one(gid, gid), Groups::Keep),
@@ -122,12 +132,19 @@ impl Live {
         first: u32,
     ) -> Result<(), JailError> {
         for tree in trees {
-            let pin = pins.get(&tree.path).ok_or_else(|| JailError::Changed(tree.path.clone()))?;
-            let fault = |source| JailError::Tree { path: tree.path.clone(), source };
+            let pin = pins
+                .get(&tree.path)
+                .ok_or_else(|| JailError::Changed(tree.path.clone()))?;
+            let fault = |source| JailError::Tree {
+                path: tree.path.clone(),
+                source,
+            };
             let mount = mount::copy_tree(pin.fd.as_fd(), c"").map_err(fault)?;
             if let (Owner::Mapped { uid, gid }, Ids::Range { .. }) = (tree.owner, ids) {
-                idmap(&mount, (uid, gid), first + JAIL_ID)
-                    .map_err(|source| JailError::Idmap { path: tree.path.clone(), source })?;
+                idmap(&mount, (uid, gid), first + JAIL_ID).map_err(|source| JailError::Idmap {
+                    path: tree.path.clone(),
+                    source,
+                })?;
             }
             mount::set(mount.as_fd(), tree.attributes, mount::Reach::Below).map_err(fault)?;
             self.say(&[mount.as_fd()])?;
@@ -139,7 +156,10 @@ impl Live {
         match socket::send(self.socket.as_fd(), b"!", fds) {
             // A child that is gone has said why, or will be found dead.
             Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
-            Err(source) => Err(JailError::System { what: "speaking to the jail", source }),
+            Err(source) => Err(JailError::System {
+                what: "speaking to the jail",
+                source,
+            }),
         }
     }
 
@@ -166,8 +186,10 @@ impl Live {
     /// Waits for the jail's end; call when `pidfd` is readable.
     pub fn reap(&mut self) -> Result<(Change, Usage), JailError> {
         self.reaped = true;
-        process::reap(self.pid)
-            .map_err(|source| JailError::System { what: "waiting for the jail", source })
+        process::reap(self.pid).map_err(|source| JailError::System {
+            what: "waiting for the jail",
+            source,
+        })
     }
 
     /// Removes what the jail leaves: its group. Call after the counters were read.
@@ -193,7 +215,11 @@ impl Drop for Live {
 }
 
 fn idmap(mount: &OwnedFd, owner: (u32, u32), jail_user: u32) -> crate::sys::Result<()> {
-    let one = |inside| Range { inside, outside: jail_user, count: 1 };
+    let one = |inside| Range {
+        inside,
+        outside: jail_user,
+        count: 1,
+    };
     let namespace = userns::for_idmap(one(owner.0), one(owner.1))?;
     mount::idmap(mount.as_fd(), namespace.as_fd())
 }

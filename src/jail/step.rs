@@ -19,32 +19,84 @@ pub type Options = Vec<(CString, CString)>;
 
 /// What to do. Paths are relative to the root under construction up to `Pivot`, absolute after it.
 pub enum Work {
-    Root { options: Options },
-    Directory { path: CString, mode: u32, owner: Option<(u32, u32)> },
-    Link { path: CString, target: CString },
-    File { path: CString, mode: u32, contents: Vec<u8> },
-    Tree { path: CString, at: Place, tree: Tree, attributes: u64 },
-    Device { path: CString, source: CString, number: u64 },
-    Instance { path: CString, at: Place, kind: CString, options: Options, attributes: u64 },
-    Proc { options: Options, attributes: u64 },
-    ReadOnly { path: CString },
-    Mask { path: CString, at: Place, node: Node, absent: IfAbsent },
+    Root {
+        options: Options,
+    },
+    Directory {
+        path: CString,
+        mode: u32,
+        owner: Option<(u32, u32)>,
+    },
+    Link {
+        path: CString,
+        target: CString,
+    },
+    File {
+        path: CString,
+        mode: u32,
+        contents: Vec<u8>,
+    },
+    Tree {
+        path: CString,
+        at: Place,
+        tree: Tree,
+        attributes: u64,
+    },
+    Device {
+        path: CString,
+        source: CString,
+        number: u64,
+    },
+    Instance {
+        path: CString,
+        at: Place,
+        kind: CString,
+        options: Options,
+        attributes: u64,
+    },
+    Proc {
+        options: Options,
+        attributes: u64,
+    },
+    ReadOnly {
+        path: CString,
+    },
+    Mask {
+        path: CString,
+        at: Place,
+        node: Node,
+        absent: IfAbsent,
+    },
     Pivot,
     Seal,
-    Hostname { name: CString },
+    Hostname {
+        name: CString,
+    },
     Loopback,
     JoinCgroup,
     Keyring,
-    Limit { limit: Resource, soft: u64, hard: u64 },
-    Become { uid: u32, gid: u32 },
+    Limit {
+        limit: Resource,
+        soft: u64,
+        hard: u64,
+    },
+    Become {
+        uid: u32,
+        gid: u32,
+    },
     Capabilities,
     NoNewPrivileges,
     NotDumpable,
     /// `anchors`: paths in the jail that have no inode before it exists.
-    Landlock { rules: Option<Rules>, anchors: Vec<(CString, Rights, Node)> },
+    Landlock {
+        rules: Option<Rules>,
+        anchors: Vec<(CString, Rights, Node)>,
+    },
     Terminal,
     Descriptors,
-    Workdir { path: CString },
+    Workdir {
+        path: CString,
+    },
     Seccomp,
 }
 

@@ -9,14 +9,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
 
 use super::freeze::Stdio;
-use super::{init, netns};
 use super::step::{Options, Place, Program, Step, Tree, Work};
 use super::wire::Message;
+use super::{init, netns};
 use crate::plan::{IfAbsent, Node, Terminal};
 use crate::sys::socket::{self, Wait};
-use crate::sys::{
-    Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, signal,
-};
+use crate::sys::{Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, signal};
 
 /// The supervisor's socket in the finished jail; everything above it is closed.
 pub const SOCKET: i32 = 3;
@@ -49,7 +47,15 @@ pub enum Start {
 
 /// Builds the jail around this process and becomes its pid 1. Never returns.
 pub fn walk(child: Child<'_>) -> ! {
-    let Child { steps, program, stdio, socket, ids, terminal, room } = child;
+    let Child {
+        steps,
+        program,
+        stdio,
+        socket,
+        ids,
+        terminal,
+        room,
+    } = child;
     let network = match start(&socket, ids).and_then(|()| netns::begin(room)) {
         Ok(network) => network,
         Err(errno) => fail(socket.as_fd(), u32::MAX, errno),
@@ -73,7 +79,10 @@ pub fn walk(child: Child<'_>) -> ! {
 }
 
 fn fail(socket: BorrowedFd<'_>, step: u32, errno: Errno) -> ! {
-    let message = Message::Failed { step, errno: errno.raw_os_error() };
+    let message = Message::Failed {
+        step,
+        errno: errno.raw_os_error(),
+    };
     // If the supervisor is gone there is nobody to tell.
     let _ = socket::send(socket, &message.encode(), &[]);
     process::exit(1)
@@ -128,7 +137,13 @@ impl State<'_> {
     /// could turn a directory into a link between the plan and this moment (CVE-2021-30465).
     fn at(&self, path: &CStr) -> Result<OwnedFd> {
         let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        rx::openat2(self.root()?, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how)
+        rx::openat2(
+            self.root()?,
+            path,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            how,
+        )
     }
 
     fn attach(&self, mount: &OwnedFd, path: &CStr, at: Place) -> Result<()> {
@@ -149,7 +164,9 @@ impl State<'_> {
             }
             Work::Directory { path, mode, owner } => {
                 rx::mkdirat(self.root()?, path.as_c_str(), Mode::from_raw_mode(*mode))?;
-                let Some((uid, gid)) = *owner else { return Ok(()) };
+                let Some((uid, gid)) = *owner else {
+                    return Ok(());
+                };
                 let (uid, gid) = (rx::Uid::from_raw(uid), rx::Gid::from_raw(gid));
                 rx::chownat(
                     self.root()?,
@@ -159,9 +176,20 @@ impl State<'_> {
                     rx::AtFlags::SYMLINK_NOFOLLOW,
                 )
             }
-            Work::Link { path, target } => rx::symlinkat(target.as_c_str(), self.root()?, path.as_c_str()),
-            Work::File { path, mode, contents } => self.file(path, *mode, contents),
-            Work::Tree { path, at, tree, attributes } => {
+            Work::Link { path, target } => {
+                rx::symlinkat(target.as_c_str(), self.root()?, path.as_c_str())
+            }
+            Work::File {
+                path,
+                mode,
+                contents,
+            } => self.file(path, *mode, contents),
+            Work::Tree {
+                path,
+                at,
+                tree,
+                attributes,
+            } => {
                 let tree = match tree {
                     Tree::Sent => {
                         let [tree, ..] = wait_for_parent(self.speaker())?;
@@ -179,7 +207,11 @@ impl State<'_> {
                 };
                 self.attach(&tree, path, *at)
             }
-            Work::Device { path, source, number } => {
+            Work::Device {
+                path,
+                source,
+                number,
+            } => {
                 let device = mount::copy_one(CWD, source)?;
                 let stat = fd::stat(device.as_fd())?;
                 if stat.kind != fd::Kind::CharDevice || stat.rdev != *number {
@@ -191,12 +223,23 @@ impl State<'_> {
                 self.file(path, 0o666, b"")?;
                 self.attach(&device, path, Place::Own)
             }
-            Work::Instance { path, at, kind, options, attributes } => {
-                self.attach(&instance(kind, options, *attributes)?, path, *at)
-            }
-            Work::Proc { options, attributes } => {
+            Work::Instance {
+                path,
+                at,
+                kind,
+                options,
+                attributes,
+            } => self.attach(&instance(kind, options, *attributes)?, path, *at),
+            Work::Proc {
+                options,
+                attributes,
+            } => {
                 self.make_covers()?;
-                self.attach(&instance(c"proc", options, *attributes)?, c"proc", Place::Own)
+                self.attach(
+                    &instance(c"proc", options, *attributes)?,
+                    c"proc",
+                    Place::Own,
+                )
             }
             Work::ReadOnly { path } => {
                 let place = self.at(path)?;
@@ -205,7 +248,12 @@ impl State<'_> {
                 mount::set(copy.as_fd(), attributes, mount::Reach::Below)?;
                 mount::attach(copy.as_fd(), place.as_fd(), c"")
             }
-            Work::Mask { path, at, node, absent } => self.mask(path, *at, *node, *absent),
+            Work::Mask {
+                path,
+                at,
+                node,
+                absent,
+            } => self.mask(path, *at, *node, *absent),
             Work::Pivot => {
                 let root = self.root.take().ok_or(Errno::BADF)?;
                 mount::pivot(root.as_fd())?;
@@ -243,7 +291,11 @@ impl State<'_> {
             }
             Work::Terminal => {
                 let (master, slave) = pty::open()?;
-                socket::send(self.speaker(), &Message::Terminal.encode(), &[master.as_fd()])?;
+                socket::send(
+                    self.speaker(),
+                    &Message::Terminal.encode(),
+                    &[master.as_fd()],
+                )?;
                 self.slave = Some(slave);
                 Ok(())
             }
@@ -257,7 +309,8 @@ impl State<'_> {
     }
 
     fn file(&self, path: &CStr, mode: u32, contents: &[u8]) -> Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rx::openat(self.root()?, path, flags, Mode::from_raw_mode(mode))?;
         if contents.is_empty() {
             return Ok(());
@@ -320,5 +373,9 @@ impl State<'_> {
 
 /// A new filesystem instance from options that were made before clone.
 fn instance(kind: &CStr, options: &Options, attributes: u64) -> Result<OwnedFd> {
-    mount::new(kind, options.iter().map(|(k, v)| (k.as_c_str(), v.as_c_str())), attributes)
+    mount::new(
+        kind,
+        options.iter().map(|(k, v)| (k.as_c_str(), v.as_c_str())),
+        attributes,
+    )
 }

@@ -21,7 +21,10 @@ pub enum Message {
     /// The command stopped (Ctrl-Z).
     Stopped,
     /// The command ended; for each disk, per mille of its bytes and of its inodes in use.
-    Ended { change: Change, disks: [[u32; 2]; DISKS] },
+    Ended {
+        change: Change,
+        disks: [[u32; 2]; DISKS],
+    },
 }
 
 impl Message {
@@ -59,9 +62,14 @@ impl Message {
             Some(u32::from_ne_bytes(bytes.try_into().ok()?))
         };
         Some(match word(0)? {
-            1 => Message::Failed { step: word(1)?, errno: word(2)? as i32 },
+            1 => Message::Failed {
+                step: word(1)?,
+                errno: word(2)? as i32,
+            },
             2 => Message::Terminal,
-            3 => Message::NotExecuted { errno: word(1)? as i32 },
+            3 => Message::NotExecuted {
+                errno: word(1)? as i32,
+            },
             4 => Message::Stopped,
             5 => {
                 let value = word(2)? as i32;
@@ -93,7 +101,10 @@ mod tests {
             Message::Terminal,
             Message::NotExecuted { errno: 2 },
             Message::Stopped,
-            Message::Ended { change: Change::Signaled(9), disks: [[1, 2], [3, 4], [5, 6], [1000, 7]] },
+            Message::Ended {
+                change: Change::Signaled(9),
+                disks: [[1, 2], [3, 4], [5, 6], [1000, 7]],
+            },
         ] {
             assert_eq!(Message::decode(&message.encode()), Some(message));
         }

@@ -38,7 +38,11 @@ const CPU_TICK: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum SuperviseError {
     #[error("{what} failed")]
-    Io { what: &'static str, #[source] source: io::Error },
+    Io {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error(transparent)]
     Jail(#[from] JailError),
 }
@@ -81,15 +85,30 @@ pub enum Cause {
     Asked,
 }
 
+/// How much is found out about a run: the cgroup's counters cost a dozen system calls, a receipt has
+/// two digests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Somebody reads the verdict.
+    Full,
+    /// Only what explains a failure.
+    OfFailures,
+}
+
 /// Watches `live` to its end and removes what it leaves.
-pub fn run(live: Live, pipes: Vec<(OwnedFd, i32)>, started: Instant) -> Result<Exited, SuperviseError> {
+pub fn run(
+    live: Live,
+    pipes: Vec<(OwnedFd, i32)>,
+    started: Instant,
+    detail: Detail,
+) -> Result<Exited, SuperviseError> {
     let fault = |what| move |source| SuperviseError::Io { what, source };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .map_err(fault("starting the event loop"))?;
-    runtime.block_on(watch(live, pipes, started))
+    runtime.block_on(watch(live, pipes, started, detail))
 }
 
 /// What the loop knows.
@@ -109,14 +128,27 @@ async fn watch(
     live: Live,
     pipes: Vec<(OwnedFd, i32)>,
     started: Instant,
+    detail: Detail,
 ) -> Result<Exited, SuperviseError> {
     let fault = |what| move |source: io::Error| SuperviseError::Io { what, source };
     let readable = sys::readiness::to_read;
     let mut signals = Signals::new().map_err(fault("listening for signals"))?;
-    let pidfd = live.pidfd.try_clone().and_then(readable).map_err(fault("watching the jail"))?;
-    let socket = live.socket.try_clone().and_then(readable).map_err(fault("watching the jail"))?;
+    let pidfd = live
+        .pidfd
+        .try_clone()
+        .and_then(readable)
+        .map_err(fault("watching the jail"))?;
+    let socket = live
+        .socket
+        .try_clone()
+        .and_then(readable)
+        .map_err(fault("watching the jail"))?;
     let oom = match live.group.as_ref().map(|g| g.oom_events()).transpose() {
-        Ok(events) => events.flatten().map(readable).transpose().map_err(fault("watching memory"))?,
+        Ok(events) => events
+            .flatten()
+            .map(readable)
+            .transpose()
+            .map_err(fault("watching memory"))?,
         Err(e) => return Err(JailError::from(e).into()),
     };
     let watch = live.plan.watch.clone();
@@ -196,16 +228,37 @@ async fn watch(
         drop(rest);
     }
     drop((screen, keys));
-    let counters = state.live.group.as_ref().map(|g| g.counters()).unwrap_or_default();
+    let clean =
+        matches!(state.end, Some(Ended::Command(Change::Exited(0)))) && state.cause.is_none();
+    let counters = match (&state.live.group, clean, detail) {
+        // Nobody asks how much a command used that did what it should.
+        (_, true, Detail::OfFailures) | (None, ..) => Counters::default(),
+        (Some(group), ..) => group.counters(),
+    };
     let end = state.end.take().unwrap_or(match change {
         // Pid 1 exits only after it has spoken.
         Change::Exited(_) => Ended::Setup(JailError::Died),
         _ => Ended::Silent,
     });
-    let Watching { live, cause, disks, joined, .. } = state;
+    let Watching {
+        live,
+        cause,
+        disks,
+        joined,
+        ..
+    } = state;
     drop(joined);
     live.clean();
-    Ok(Exited { end, cause, counters, usage, wall, output: budget.passed(), disks, lost })
+    Ok(Exited {
+        end,
+        cause,
+        counters,
+        usage,
+        wall,
+        output: budget.passed(),
+        disks,
+        lost,
+    })
 }
 
 impl Watching {
@@ -213,13 +266,17 @@ impl Watching {
     fn hear(&mut self) -> Option<OwnedFd> {
         let mut bytes = [0; LENGTH];
         let mut master = None;
-        while let Ok((length, [fd, ..])) = socket::receive(self.live.socket.as_fd(), &mut bytes, Wait::No) {
+        while let Ok((length, [fd, ..])) =
+            socket::receive(self.live.socket.as_fd(), &mut bytes, Wait::No)
+        {
             if length == 0 {
                 self.silent = true;
                 break;
             }
             match Message::decode(&bytes[..length]) {
-                Some(Message::Failed { step, errno }) => self.end = Some(Ended::Setup(self.failed(step, errno))),
+                Some(Message::Failed { step, errno }) => {
+                    self.end = Some(Ended::Setup(self.failed(step, errno)))
+                }
                 Some(Message::NotExecuted { errno }) => {
                     self.end = Some(Ended::NotExecuted(Errno::from_raw_os_error(errno)));
                 }
@@ -239,8 +296,14 @@ impl Watching {
     fn failed(&self, step: u32, errno: i32) -> JailError {
         let source = Errno::from_raw_os_error(errno);
         match self.live.plan.acts.get(step as usize) {
-            Some(act) => JailError::Act { act: Box::new(act.clone()), source },
-            None => JailError::System { what: "starting the jail's first process", source },
+            Some(act) => JailError::Act {
+                act: Box::new(act.clone()),
+                source,
+            },
+            None => JailError::System {
+                what: "starting the jail's first process",
+                source,
+            },
         }
     }
 
@@ -286,7 +349,8 @@ impl Watching {
 
     fn be_patient(&mut self) {
         let grace = Duration::from_millis(self.live.plan.watch.grace);
-        self.deadline.get_or_insert(tokio::time::Instant::now() + grace);
+        self.deadline
+            .get_or_insert(tokio::time::Instant::now() + grace);
     }
 
     fn kill(&mut self, cause: Cause) {

@@ -53,7 +53,11 @@ pub struct Budget {
 
 impl Budget {
     pub fn new(limit: u64) -> Budget {
-        Budget { limit, passed: Cell::new(0), exceeded: tokio::sync::Notify::new() }
+        Budget {
+            limit,
+            passed: Cell::new(0),
+            exceeded: tokio::sync::Notify::new(),
+        }
     }
 
     /// Bytes that have passed.
@@ -106,7 +110,10 @@ async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
     let to = Sink::new(to);
     let mut buffer = [0; CHUNK];
     loop {
-        let length = match from.async_io(Interest::READABLE, |fd| read(fd, &mut buffer)).await {
+        let length = match from
+            .async_io(Interest::READABLE, |fd| read(fd, &mut buffer))
+            .await
+        {
             Ok(0) => return Ok(End::Complete),
             Ok(length) => length,
             // A pseudoterminal whose other side is gone (pty(7)).
@@ -166,5 +173,14 @@ impl Sink {
 fn can_write(fd: &OwnedFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::OUT)];
-    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1))
+    matches!(
+        poll(
+            &mut fds,
+            Some(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 0
+            })
+        ),
+        Ok(1)
+    )
 }

@@ -82,7 +82,11 @@ async fn keys(master: OwnedFd) -> io::Result<()> {
             None => rustix::io::read(&stdin, &mut buffer)?,
         };
         // The end of a file is Ctrl-D to a terminal in its usual mode.
-        let bytes: &[u8] = if length == 0 { b"\x04" } else { &buffer[..length] };
+        let bytes: &[u8] = if length == 0 {
+            b"\x04"
+        } else {
+            &buffer[..length]
+        };
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = master

@@ -84,7 +84,11 @@ impl Group {
             }
             Layout::Unusable { .. } => (None, vec![]),
         };
-        Group { v2, birthplace: None, v1 }
+        Group {
+            v2,
+            birthplace: None,
+            v1,
+        }
     }
 
     /// What [`Group::create`] and [`Group::limit`] will leave on disk.
@@ -92,9 +96,14 @@ impl Group {
         let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
         let all = || self.v2.iter().chain(&self.v1);
         Traces {
-            kill: self.v2.as_ref().and_then(|dir| text(&dir.join("cgroup.kill"))),
+            kill: self
+                .v2
+                .as_ref()
+                .and_then(|dir| text(&dir.join("cgroup.kill"))),
             own: all().filter_map(|dir| text(dir)).collect(),
-            parents: all().filter_map(|dir| dir.parent().and_then(text)).collect(),
+            parents: all()
+                .filter_map(|dir| dir.parent().and_then(text))
+                .collect(),
         }
     }
 
@@ -124,10 +133,17 @@ impl Group {
         };
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let memory = MemController::new(self.dir_of("memory"), PathBuf::new(), v2);
-        memory.set_limit(number(limits.memory)).map_err(of(memory.path()))?;
+        memory
+            .set_limit(number(limits.memory))
+            .map_err(of(memory.path()))?;
         if v2 {
             let high = Some(MaxValue::Value(number(limits.memory_high)));
-            let marks = SetMemory { high, low: None, max: None, min: None };
+            let marks = SetMemory {
+                high,
+                low: None,
+                max: None,
+                min: None,
+            };
             memory.set_mem(marks).map_err(of(memory.path()))?;
             write(&memory.path().join("memory.oom.group"), "1")?;
             // A kernel without swap has no such file, and nothing to forbid.
@@ -139,7 +155,8 @@ impl Group {
         }
         let cpu = CpuController::new(self.dir_of("cpu"), PathBuf::new(), v2);
         let quota = i64::from(limits.cpu_milli) * (PERIOD as i64) / 1000;
-        cpu.set_cfs_quota_and_period(Some(quota), Some(PERIOD)).map_err(of(cpu.path()))?;
+        cpu.set_cfs_quota_and_period(Some(quota), Some(PERIOD))
+            .map_err(of(cpu.path()))?;
         let pids = PidController::new(self.dir_of("pids"), PathBuf::new(), v2);
         // The kernel takes no more than PID_MAX_LIMIT, 2^22, and refuses a larger number.
         let most = MaxValue::Value(number(limits.pids.min(1 << 22)));
@@ -222,7 +239,10 @@ impl Group {
 
     fn dir_of(&self, controller: &str) -> PathBuf {
         let at = CONTROLLERS.iter().position(|c| *c == controller);
-        at.and_then(|at| self.v1.get(at)).or(self.v2.as_ref()).cloned().unwrap_or_default()
+        at.and_then(|at| self.v1.get(at))
+            .or(self.v2.as_ref())
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
@@ -233,7 +253,9 @@ pub fn layout(privileged: bool) -> Layout {
     const TMPFS_MAGIC: i64 = 0x0102_1994;
     let magic = |path: &str| rustix::fs::statfs(path).map(|s| s.f_type as i64);
     match magic(ROOT) {
-        Ok(CGROUP2_SUPER_MAGIC) if privileged => Layout::V2 { parent: Path::new(ROOT).join(PARENT) },
+        Ok(CGROUP2_SUPER_MAGIC) if privileged => Layout::V2 {
+            parent: Path::new(ROOT).join(PARENT),
+        },
         Ok(CGROUP2_SUPER_MAGIC) => delegated(Path::new(ROOT)),
         Ok(TMPFS_MAGIC) if privileged => {
             let unified = magic("/sys/fs/cgroup/unified") == Ok(CGROUP2_SUPER_MAGIC);
@@ -245,8 +267,12 @@ pub fn layout(privileged: bool) -> Layout {
         Ok(TMPFS_MAGIC) => Layout::Unusable {
             why: "cgroup v1 cannot be delegated to an ordinary user".into(),
         },
-        Ok(_) => Layout::Unusable { why: "/sys/fs/cgroup is no cgroup filesystem".into() },
-        Err(_) => Layout::Unusable { why: "no cgroup filesystem is mounted".into() },
+        Ok(_) => Layout::Unusable {
+            why: "/sys/fs/cgroup is no cgroup filesystem".into(),
+        },
+        Err(_) => Layout::Unusable {
+            why: "no cgroup filesystem is mounted".into(),
+        },
     }
 }
 
@@ -255,18 +281,25 @@ pub fn layout(privileged: bool) -> Layout {
 fn delegated(root: &Path) -> Layout {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::/")) else {
-        return Layout::Unusable { why: "this process is in no v2 cgroup".into() };
+        return Layout::Unusable {
+            why: "this process is in no v2 cgroup".into(),
+        };
     };
     let mut dir = root.join(path);
     while dir.starts_with(root) && dir != root {
-        let mine = rustix::fs::access(dir.join("cgroup.subtree_control"), rustix::fs::Access::WRITE_OK);
+        let mine = rustix::fs::access(
+            dir.join("cgroup.subtree_control"),
+            rustix::fs::Access::WRITE_OK,
+        );
         let enterable = rustix::fs::access(dir.join("cgroup.procs"), rustix::fs::Access::WRITE_OK);
         if mine.is_ok() && enterable.is_ok() && has_all(&dir.join("cgroup.controllers")) {
             // A group with processes of its own cannot give its children controllers, unless it
             // does so already.
             let empty = fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|p| p.is_empty());
             if empty || has_all(&dir.join("cgroup.subtree_control")) {
-                return Layout::V2 { parent: dir.join(PARENT) };
+                return Layout::V2 {
+                    parent: dir.join(PARENT),
+                };
             }
         }
         match dir.parent() {
@@ -274,12 +307,16 @@ fn delegated(root: &Path) -> Layout {
             None => break,
         }
     }
-    Layout::Unusable { why: "no cgroup is delegated to this user".into() }
+    Layout::Unusable {
+        why: "no cgroup is delegated to this user".into(),
+    }
 }
 
 fn has_all(file: &Path) -> bool {
     let have = fs::read_to_string(file).unwrap_or_default();
-    CONTROLLERS.iter().all(|c| have.split_whitespace().any(|h| h == *c))
+    CONTROLLERS
+        .iter()
+        .all(|c| have.split_whitespace().any(|h| h == *c))
 }
 
 /// Gives `parent`'s children the controllers, and its own parent's too where they lack them. What
@@ -346,7 +383,10 @@ fn keyed(path: &Path, key: &str) -> Option<u64> {
 }
 
 fn fault(path: &Path, source: io::Error) -> CgroupError {
-    CgroupError { path: path.to_path_buf(), source }
+    CgroupError {
+        path: path.to_path_buf(),
+        source,
+    }
 }
 
 /// The errno inside a cgroups-rs error.

@@ -155,7 +155,12 @@ pub unsafe fn beside<T>(
     // SAFETY: both references are 'static; the caller answers for `body`. No exit signal: the
     // parent is not told by SIGCHLD and reaps with __WCLONE.
     match unsafe {
-        libc::clone(body, stack.top(), libc::CLONE_VM, (&raw const *argument).cast_mut().cast())
+        libc::clone(
+            body,
+            stack.top(),
+            libc::CLONE_VM,
+            (&raw const *argument).cast_mut().cast(),
+        )
     } {
         -1 => Err(last()),
         pid => Ok(pid),

@@ -7,7 +7,10 @@ use super::{Errno, Result, clone, fd};
 
 /// A pidfd of this process itself; readable when it has ended (pidfd_open(2)).
 pub fn own_pidfd() -> Result<OwnedFd> {
-    rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())
+    rustix::process::pidfd_open(
+        rustix::process::getpid(),
+        rustix::process::PidfdFlags::empty(),
+    )
 }
 
 /// Starts `body(shared)` beside this process.
@@ -34,7 +37,10 @@ pub fn keep_only(kept: i32) -> Result<()> {
 /// Returns when the process behind descriptor 0 has ended.
 pub fn wait_for_end() {
     let pidfd = fd::fixed(0);
-    let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    let mut poll = [rustix::event::PollFd::new(
+        &pidfd,
+        rustix::event::PollFlags::IN,
+    )];
     while let Err(Errno::INTR | Errno::AGAIN) = rustix::event::poll(&mut poll, None) {}
 }
 
@@ -58,6 +64,9 @@ pub fn write_one(path: *const c_char) {
 /// Sleeps: 100 microseconds at first, then a millisecond.
 pub fn pause(attempt: u32) {
     let nanoseconds = if attempt < 20 { 100_000 } else { 1_000_000 };
-    let time = rustix::thread::Timespec { tv_sec: 0, tv_nsec: nanoseconds };
+    let time = rustix::thread::Timespec {
+        tv_sec: 0,
+        tv_nsec: nanoseconds,
+    };
     let _ = rustix::thread::nanosleep(&time);
 }

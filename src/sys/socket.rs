@@ -11,7 +11,12 @@ use super::Result;
 
 /// Both ends, close-on-exec.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
-    rx::socketpair(rx::AddressFamily::UNIX, rx::SocketType::SEQPACKET, rx::SocketFlags::CLOEXEC, None)
+    rx::socketpair(
+        rx::AddressFamily::UNIX,
+        rx::SocketType::SEQPACKET,
+        rx::SocketFlags::CLOEXEC,
+        None,
+    )
 }
 
 /// Sends one message, with descriptors if any (at most [`MAX_FDS`]). Runs after clone.
@@ -21,7 +26,13 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Res
     if !fds.is_empty() {
         control.push(rx::SendAncillaryMessage::ScmRights(fds));
     }
-    rx::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, rx::SendFlags::NOSIGNAL).map(drop)
+    rx::sendmsg(
+        socket,
+        &[IoSlice::new(bytes)],
+        &mut control,
+        rx::SendFlags::NOSIGNAL,
+    )
+    .map(drop)
 }
 
 /// Descriptors in one message.

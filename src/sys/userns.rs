@@ -47,7 +47,12 @@ pub fn for_idmap(uids: Range, gids: Range) -> Result<OwnedFd> {
     // SAFETY: the child does nothing but exit_group.
     let pid = unsafe { clone::vfork(libc::CLONE_NEWUSER, &mut stack, leave, &mut ())? };
     let made = write_maps(pid, uids, gids, process::Groups::Clear).and_then(|()| {
-        openat(CWD, format!("/proc/{pid}/ns/user"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        openat(
+            CWD,
+            format!("/proc/{pid}/ns/user"),
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
     });
     process::reap(pid)?;
     made
