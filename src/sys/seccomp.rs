@@ -45,3 +45,8 @@ pub fn available() -> bool {
         ) == 0
     }
 }
+
+/// The program as `(code, jt, jf, k)`, for who wants to check what it answers.
+pub fn program() -> impl ExactSizeIterator<Item = (u16, u8, u8, u32)> {
+    PROGRAM.iter().map(|i| (i.code, i.jt, i.jf, i.k))
+}
