@@ -17,8 +17,17 @@ const RET: u16 = 0x06;
 enum Node {
     Ret(u32),
     /// Load a word of `seccomp_data` at this offset, or mask the accumulator.
-    Step { code: u16, k: u32, next: usize },
-    Test { code: u16, k: u32, yes: usize, no: usize },
+    Step {
+        code: u16,
+        k: u32,
+        next: usize,
+    },
+    Test {
+        code: u16,
+        k: u32,
+        yes: usize,
+        no: usize,
+    },
 }
 
 /// The nodes made so far, each once.
@@ -57,18 +66,31 @@ impl Graph {
             LD if held == Some(i.k) => self.read(program, at + 1, held),
             LD => {
                 let next = self.read(program, at + 1, Some(i.k));
-                self.add(Node::Step { code: LD, k: i.k, next })
+                self.add(Node::Step {
+                    code: LD,
+                    k: i.k,
+                    next,
+                })
             }
             AND => {
                 let next = self.read(program, at + 1, None);
-                self.add(Node::Step { code: AND, k: i.k, next })
+                self.add(Node::Step {
+                    code: AND,
+                    k: i.k,
+                    next,
+                })
             }
             code if code & 0x07 == 0x05 => {
                 let yes = self.read(program, at + 1 + usize::from(i.jt), held);
                 let no = self.read(program, at + 1 + usize::from(i.jf), held);
                 match yes == no {
                     true => yes,
-                    false => self.add(Node::Test { code, k: i.k, yes, no }),
+                    false => self.add(Node::Test {
+                        code,
+                        k: i.k,
+                        yes,
+                        no,
+                    }),
                 }
             }
             code => panic!("an instruction that seccompiler does not make: {code:#x}"),

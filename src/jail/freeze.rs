@@ -15,6 +15,7 @@ use crate::plan::{
 use crate::sys::landlock::Rules;
 use crate::sys::lease::{self, Lease};
 use crate::sys::process::CStrings;
+use crate::sys::shared::Board;
 use crate::sys::{Errno, clone, mount, socket};
 
 /// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
@@ -117,7 +118,7 @@ pub fn freeze(
         lease,
         steps,
         trees,
-        program: program(&plan),
+        program: program(&plan)?,
         stdio,
         socket,
         pins,
@@ -231,7 +232,7 @@ fn compile(
                         attributes,
                         owner: *owner,
                     });
-                    Tree::Sent
+                    Tree::Sent(trees.len() - 1)
                 }
                 IdMode::Rootless => Tree::Named {
                     source: absolute(source),
@@ -305,7 +306,10 @@ fn compile(
         Act::Seal => Work::Seal,
         Act::Hostname { name } => Work::Hostname { name: text(name) },
         Act::Loopback => Work::Loopback,
-        Act::JoinCgroup => Work::JoinCgroup,
+        // Every tree comes before it.
+        Act::JoinCgroup => Work::JoinCgroup {
+            sent: trees.len()..trees.len() + 3,
+        },
         Act::Keyring => Work::Keyring,
         Act::ResourceLimit { limit, soft, hard } => Work::Limit {
             limit: *limit,
@@ -371,7 +375,7 @@ fn attributes(access: Access) -> u64 {
     mount::NOSUID | write | exec
 }
 
-fn program(plan: &Plan) -> Program {
+fn program(plan: &Plan) -> Result<Program, JailError> {
     let command = &plan.command;
     let environment = command.environment.iter().map(|(name, value)| {
         let mut line = name.clone();
@@ -379,12 +383,17 @@ fn program(plan: &Plan) -> Program {
         line.extend(value);
         bytes(line)
     });
-    Program {
+    let board = Board::new().map_err(|source| JailError::System {
+        what: "sharing memory",
+        source,
+    })?;
+    Ok(Program {
+        board,
         candidates: command.candidates.iter().cloned().map(bytes).collect(),
         argv: CStrings::new(command.argv.iter().cloned().map(bytes).collect()),
         environment: CStrings::new(environment.collect()),
         disks: plan.watch.disks.iter().map(|p| absolute(p)).collect(),
-    }
+    })
 }
 
 fn option(key: &str, value: &str) -> (CString, CString) {

@@ -74,7 +74,7 @@ fn reap(supervisor: BorrowedFd<'_>, program: &Program, command: i32) {
                 for (use_of, path) in disks.iter_mut().zip(&program.disks) {
                     *use_of = per_mille(path);
                 }
-                tell(supervisor, Message::Ended { change, disks });
+                program.board.put(&Message::Ended { change, disks }.words());
                 process::exit(0)
             }
         }

@@ -17,6 +17,7 @@ use crate::sys::cgroup::Group;
 use crate::sys::clone::{self, Side};
 use crate::sys::lease::Lease;
 use crate::sys::process::{self, Change, Groups, Usage};
+use crate::sys::shared::Board;
 use crate::sys::userns::{self, Range};
 use crate::sys::{Errno, mount, signal, socket};
 
@@ -29,6 +30,8 @@ pub struct Live {
     pub pidfd: OwnedFd,
     /// Speaks [`wire`](super::wire).
     pub socket: OwnedFd,
+    /// Where the jail's first process leaves how the command ended.
+    pub board: Board,
     pub group: Option<Group>,
     pid: i32,
     janitor: Option<Janitor>,
@@ -80,6 +83,7 @@ impl Ready {
             plan: self.plan,
             pidfd,
             socket: ours,
+            board: self.program.board,
             group,
             pid,
             janitor,
@@ -88,13 +92,15 @@ impl Ready {
         };
         // From here on an error drops `live`, which kills and cleans.
         live.map_ids(self.ids, self.first_id)?;
-        live.send_trees(&self.trees, &self.pins, self.ids, self.first_id)?;
+        let mut parcel = live.copy_trees(&self.trees, &self.pins, self.ids, self.first_id)?;
         if let (Some(group), Some((CgroupLayout::V1 { .. }, limits))) = (&live.group, &self.cgroup)
         {
             group.limit(limits)?;
-            let tasks = group.open_tasks()?;
-            let tasks: Vec<_> = tasks.iter().map(AsFd::as_fd).collect();
-            live.say(&tasks)?;
+            parcel.extend(group.open_tasks()?);
+        }
+        if !parcel.is_empty() {
+            let parcel: Vec<_> = parcel.iter().map(AsFd::as_fd).collect();
+            live.say(&parcel)?;
         }
         Ok(live)
     }
@@ -124,14 +130,15 @@ impl Live {
         self.say(&[])
     }
 
-    fn send_trees(
+    /// Detached, restricted copies of the pinned trees, in the order in which the steps number them.
+    fn copy_trees(
         &self,
         trees: &[SentTree],
         pins: &Pins,
         ids: Ids,
         first: u32,
-    ) -> Result<(), JailError> {
-        for tree in trees {
+    ) -> Result<Vec<OwnedFd>, JailError> {
+        let copy = |tree: &SentTree| {
             let pin = pins
                 .get(&tree.path)
                 .ok_or_else(|| JailError::Changed(tree.path.clone()))?;
@@ -147,9 +154,9 @@ impl Live {
                 })?;
             }
             mount::set(mount.as_fd(), tree.attributes, mount::Reach::Below).map_err(fault)?;
-            self.say(&[mount.as_fd()])?;
-        }
-        Ok(())
+            Ok(mount)
+        };
+        trees.iter().map(copy).collect()
     }
 
     fn say(&self, fds: &[std::os::fd::BorrowedFd<'_>]) -> Result<(), JailError> {

@@ -7,6 +7,7 @@ use crate::plan::{IfAbsent, Node, Resource, Rights};
 use crate::sys::fd::Stat;
 use crate::sys::landlock::Rules;
 use crate::sys::process::CStrings;
+use crate::sys::shared::Board;
 
 /// One act of the child's and which act of the plan it is.
 pub struct Step {
@@ -73,7 +74,10 @@ pub enum Work {
         name: CString,
     },
     Loopback,
-    JoinCgroup,
+    /// The `tasks` files are these among the descriptors that the parent sends.
+    JoinCgroup {
+        sent: std::ops::Range<usize>,
+    },
     Keyring,
     Limit {
         limit: Resource,
@@ -111,8 +115,9 @@ pub enum Place {
 
 /// Where a bound tree comes from.
 pub enum Tree {
-    /// The parent, who may mount on the host, sends a detached mount of the pinned inode.
-    Sent,
+    /// The parent, who may mount on the host, sends detached mounts of the pinned inodes; this is the
+    /// one with this number.
+    Sent(usize),
     /// The child resolves the name in its own copy of the mounts and compares it with what was
     /// pinned.
     Named { source: CString, stat: Stat },
@@ -125,4 +130,6 @@ pub struct Program {
     pub environment: CStrings,
     /// The tmpfs mounts whose use is reported at the end.
     pub disks: Vec<CString>,
+    /// Where the end is reported.
+    pub board: Board,
 }

@@ -69,6 +69,7 @@ pub fn walk(child: Child<'_>) -> ! {
         terminal,
         network,
         covers: None,
+        sent: None,
     };
     for step in steps {
         if let Err(errno) = state.perform(&mut step.work) {
@@ -121,6 +122,8 @@ struct State<'a> {
     network: netns::Making,
     /// What masks are copied from: a file, a directory.
     covers: Option<(OwnedFd, OwnedFd)>,
+    /// What the parent sent.
+    sent: Option<[Option<OwnedFd>; socket::MAX_FDS]>,
 }
 
 impl State<'_> {
@@ -191,10 +194,7 @@ impl State<'_> {
                 attributes,
             } => {
                 let tree = match tree {
-                    Tree::Sent => {
-                        let [tree, ..] = wait_for_parent(self.speaker())?;
-                        tree.ok_or(Errno::BADMSG)?
-                    }
+                    Tree::Sent(number) => self.sent(*number)?,
                     Tree::Named { source, stat } => {
                         let tree = mount::copy_tree(CWD, source)?;
                         let now = fd::stat(tree.as_fd())?;
@@ -266,9 +266,9 @@ impl State<'_> {
             }
             Work::Hostname { name } => process::set_hostname(name),
             Work::Loopback => netns::join(&self.network),
-            Work::JoinCgroup => {
-                for tasks in wait_for_parent(self.speaker())?.iter().flatten() {
-                    rustix::io::write(tasks, b"0")?;
+            Work::JoinCgroup { sent } => {
+                for number in sent {
+                    rustix::io::write(self.sent(number)?, b"0")?;
                 }
                 Ok(())
             }
@@ -306,6 +306,17 @@ impl State<'_> {
             }
             Work::Seccomp => seccomp::install(),
         }
+    }
+
+    /// A descriptor from the parent's one message, which is waited for when the first is needed.
+    fn sent(&mut self, number: usize) -> Result<OwnedFd> {
+        if self.sent.is_none() {
+            self.sent = Some(wait_for_parent(self.speaker())?);
+        }
+        self.sent
+            .as_mut()
+            .and_then(|all| all.get_mut(number)?.take())
+            .ok_or(Errno::BADMSG)
     }
 
     fn file(&self, path: &CStr, mode: u32, contents: &[u8]) -> Result<()> {

@@ -645,6 +645,23 @@ impl<'a> View<'a> {
         acts.push(Act::Devpts);
         acts.push(Act::Proc);
 
+        // All that needs nothing of the host comes first: meanwhile the parent prepares its trees.
+        for (path, contents) in etc(uid, gid, &self.home) {
+            acts.push(Act::File {
+                path: path.into(),
+                mode: 0o444,
+                contents,
+            });
+        }
+        acts.extend(proc::READ_ONLY.iter().map(|(name, _)| Act::ReadOnly {
+            path: Path::new("/proc").join(name),
+        }));
+        acts.extend(proc::MASKS.iter().map(|(name, node, _)| Act::Mask {
+            path: Path::new("/proc").join(name),
+            node: *node,
+            absent: IfAbsent::Skip,
+        }));
+
         // Mounts by depth, so that nothing is covered by what encloses it.
         enum Mount<'a> {
             Tmpfs,
@@ -710,21 +727,6 @@ impl<'a> View<'a> {
                 });
             }
         }
-        for (path, contents) in etc(uid, gid, &self.home) {
-            acts.push(Act::File {
-                path: path.into(),
-                mode: 0o444,
-                contents,
-            });
-        }
-        acts.extend(proc::READ_ONLY.iter().map(|(name, _)| Act::ReadOnly {
-            path: Path::new("/proc").join(name),
-        }));
-        acts.extend(proc::MASKS.iter().map(|(name, node, _)| Act::Mask {
-            path: Path::new("/proc").join(name),
-            node: *node,
-            absent: IfAbsent::Skip,
-        }));
         acts.extend(self.masks.iter().map(|(path, node)| Act::Mask {
             path: path.clone(),
             node: *node,

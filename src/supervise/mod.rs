@@ -213,6 +213,11 @@ async fn watch(
         }
     }
     state.hear();
+    if let Some(Message::Ended { change, disks }) = Message::from_words(&state.live.board.get()) {
+        state.disks = disks;
+        // A worker that could not execute ends too, after it said why.
+        state.end.get_or_insert(Ended::Command(change));
+    }
     let (change, usage) = state.live.reap()?;
     let wall = started.elapsed();
     // What was written before the end arrives before the verdict; the last writer is dead.
@@ -266,7 +271,7 @@ impl Watching {
     fn hear(&mut self) -> Option<OwnedFd> {
         let mut bytes = [0; LENGTH];
         let mut master = None;
-        while let Ok((length, [fd, ..])) =
+        while let Ok((length, mut fds)) =
             socket::receive(self.live.socket.as_fd(), &mut bytes, Wait::No)
         {
             if length == 0 {
@@ -280,14 +285,9 @@ impl Watching {
                 Some(Message::NotExecuted { errno }) => {
                     self.end = Some(Ended::NotExecuted(Errno::from_raw_os_error(errno)));
                 }
-                Some(Message::Ended { change, disks }) => {
-                    self.disks = disks;
-                    // A worker that could not execute exits too, after it said why.
-                    self.end.get_or_insert(Ended::Command(change));
-                }
-                Some(Message::Terminal) => master = fd,
+                Some(Message::Terminal) => master = fds[0].take(),
                 Some(Message::Stopped) => self.stop_too(),
-                None => {}
+                Some(Message::Ended { .. }) | None => {}
             }
         }
         master

@@ -21,6 +21,7 @@ pub mod pty;
 pub mod readiness;
 pub mod rlimit;
 pub mod seccomp;
+pub mod shared;
 pub mod signal;
 pub mod socket;
 pub mod startup;
