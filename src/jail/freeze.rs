@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::probe::Pin;
 use super::step::{Place, Program, Step, Tree, Work};
 use super::{JailError, Pins};
+use crate::plan::paths::within;
 use crate::plan::{
     Access, Act, CgroupLayout, CgroupLimits, DirOwner, Host, IdMode, Ids, Namespace, Owner, Plan,
 };
@@ -357,7 +358,7 @@ fn compile(
 
 fn place(plan: &Plan, path: &Path) -> Place {
     let inside = plan.acts.iter().any(|act| match act {
-        Act::Bind { target, .. } => path != target && path.starts_with(target),
+        Act::Bind { target, .. } => path != target && within(path, target),
         _ => false,
     });
     if inside { Place::Granted } else { Place::Own }

@@ -60,6 +60,19 @@ pub const TOO_WIDE: &[&str] = &[
     "/var/tmp",
 ];
 
+/// Whether `path` is `tree` or beneath it. Both are absolute and have no `.`, `..` or double slash in
+/// them, so that bytes decide: `Path::starts_with` takes both apart at every call.
+pub fn within(path: &Path, tree: &Path) -> bool {
+    let (path, tree) = (
+        path.as_os_str().as_encoded_bytes(),
+        tree.as_os_str().as_encoded_bytes(),
+    );
+    match path.strip_prefix(tree) {
+        Some(rest) => rest.is_empty() || rest[0] == b'/' || tree == b"/",
+        None => false,
+    }
+}
+
 /// The home directory in the jail: the caller's own path, so that `~` means the same on both sides.
 pub fn home(host: &Host) -> PathBuf {
     match &host.home {

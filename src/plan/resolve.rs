@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::host::{CgroupLayout, Fact, Host, IdMode, Idmap};
-use super::paths::{self, FRESH_WORKSPACE, NEVER_BELOW, OWN_TMPFS, TOO_WIDE};
+use super::paths::{self, FRESH_WORKSPACE, NEVER_BELOW, OWN_TMPFS, TOO_WIDE, within};
 use super::request::{Request, Terminal};
 use super::*;
 use crate::policy::{Absent, Degradable, Grant, Limits, Origin, Policy, WorkspaceMode};
@@ -605,7 +605,7 @@ impl<'a> View<'a> {
             .is_some_and(|(above, outer)| {
                 outer.access == bound.access
                     // The home tmpfs lies between and would hide it.
-                    && !(self.home.starts_with(above) && path.starts_with(&self.home))
+                    && !(within(&self.home, above) && within(path, &self.home))
             })
     }
 
@@ -847,7 +847,7 @@ impl Made<'_> {
             .view
             .own_tmpfs()
             .iter()
-            .any(|own| own.starts_with(bind) && path.starts_with(own) && path != own)
+            .any(|own| within(own, bind) && within(path, own) && path != own)
     }
 }
 
