@@ -69,6 +69,7 @@ pub fn walk(child: Child<'_>) -> ! {
         terminal,
         network,
         covers: None,
+        spare: [None, None],
         sent: None,
     };
     for step in steps {
@@ -122,6 +123,8 @@ struct State<'a> {
     network: netns::Making,
     /// What masks are copied from: a file, a directory.
     covers: Option<(OwnedFd, OwnedFd)>,
+    /// Copies of the covers for which there was no path: a directory, a file.
+    spare: [Option<OwnedFd>; 2],
     /// What the parent sent.
     sent: Option<[Option<OwnedFd>; socket::MAX_FDS]>,
 }
@@ -147,6 +150,13 @@ impl State<'_> {
             Mode::empty(),
             how,
         )
+    }
+
+    /// Attaches for good: the descriptor stays open until the sweep, which closes all at once.
+    fn settle(&self, mount: OwnedFd, path: &CStr, at: Place) -> Result<()> {
+        self.attach(&mount, path, at)?;
+        std::mem::forget(mount);
+        Ok(())
     }
 
     fn attach(&self, mount: &OwnedFd, path: &CStr, at: Place) -> Result<()> {
@@ -205,7 +215,7 @@ impl State<'_> {
                         tree
                     }
                 };
-                self.attach(&tree, path, *at)
+                self.settle(tree, path, *at)
             }
             Work::Device {
                 path,
@@ -221,7 +231,7 @@ impl State<'_> {
                 let attributes = mount::NOSUID | mount::NOEXEC | mount::RDONLY;
                 mount::set(device.as_fd(), attributes, mount::Reach::This)?;
                 self.file(path, 0o666, b"")?;
-                self.attach(&device, path, Place::Own)
+                self.settle(device, path, Place::Own)
             }
             Work::Instance {
                 path,
@@ -229,14 +239,14 @@ impl State<'_> {
                 kind,
                 options,
                 attributes,
-            } => self.attach(&instance(kind, options, *attributes)?, path, *at),
+            } => self.settle(instance(kind, options, *attributes)?, path, *at),
             Work::Proc {
                 options,
                 attributes,
             } => {
                 self.make_covers()?;
-                self.attach(
-                    &instance(c"proc", options, *attributes)?,
+                self.settle(
+                    instance(c"proc", options, *attributes)?,
                     c"proc",
                     Place::Own,
                 )
@@ -320,12 +330,12 @@ impl State<'_> {
     }
 
     fn file(&self, path: &CStr, mode: u32, contents: &[u8]) -> Result<()> {
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rx::openat(self.root()?, path, flags, Mode::from_raw_mode(mode))?;
+        let mode = Mode::from_raw_mode(mode);
         if contents.is_empty() {
-            return Ok(());
+            return rx::mknodat(self.root()?, path, rx::FileType::RegularFile, mode, 0);
         }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rx::openat(self.root()?, path, flags, mode)?;
         match rustix::io::write(&file, contents)? {
             n if n == contents.len() => Ok(()),
             _ => Err(Errno::NOSPC),
@@ -349,16 +359,27 @@ impl State<'_> {
         Ok(())
     }
 
-    fn mask(&self, path: &CStr, at: Place, node: Node, absent: IfAbsent) -> Result<()> {
+    fn mask(&mut self, path: &CStr, at: Place, node: Node, absent: IfAbsent) -> Result<()> {
         let (file, directory) = self.covers.as_ref().ok_or(Errno::BADF)?;
         let cover = match node {
             Node::File => file,
             Node::Directory => directory,
         };
-        let copy = mount::copy_one(cover.as_fd(), c"")?;
+        let copy = match self.spare[node as usize].take() {
+            Some(spare) => spare,
+            None => mount::copy_one(cover.as_fd(), c"")?,
+        };
         match (self.attach(&copy, path, at), absent) {
-            (Err(Errno::NOENT), IfAbsent::Skip) => Ok(()),
-            (done, _) => done,
+            (Err(Errno::NOENT), IfAbsent::Skip) => {
+                // Good for the next.
+                self.spare[node as usize] = Some(copy);
+                Ok(())
+            }
+            (Ok(()), _) => {
+                std::mem::forget(copy);
+                Ok(())
+            }
+            (Err(errno), _) => Err(errno),
         }
     }
 

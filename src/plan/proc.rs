@@ -1,8 +1,9 @@
 //! What of `/proc` a jail does not see, a reason per row.
 //!
 //! The pid namespace and `hidepid` take care of processes; these are the files that speak of the
-//! host. Files which only the host's root may read (`kpagecount`, `slabinfo`, `timer_list`, ...) are
-//! not here: no id of a jail is that root.
+//! host. Files that only the host's root may open (`kcore`, `kmsg`, `kpagecount`, `slabinfo`,
+//! `sysrq-trigger`, `timer_list`, ...) are not here: no id of a jail is that root, and each mask is a
+//! mount that every run pays for.
 
 use super::Node;
 
@@ -50,10 +51,8 @@ pub const MASKS: &[(&str, Node, &str)] = &[
         Node::File,
         "the kernel's symbols, a help to exploits",
     ),
-    ("kcore", Node::File, "the kernel's memory"),
     ("key-users", Node::File, "who on the host holds keys"),
     ("keys", Node::File, "descriptions of the host's keys"),
-    ("kmsg", Node::File, "the kernel's log"),
     ("latency_stats", Node::File, "kernel activity of the host"),
     (
         "locks",
@@ -71,14 +70,11 @@ pub const MASKS: &[(&str, Node, &str)] = &[
         Node::Directory,
         "load of the host, a side channel",
     ),
-    ("sched_debug", Node::File, "every task of the host by name"),
     (
         "scsi",
         Node::Directory,
         "disks of the host; removing them is a write here",
     ),
-    ("sysrq-trigger", Node::File, "reboots the host"),
-    ("timer_stats", Node::File, "processes of the host by name"),
     (
         "tty",
         Node::Directory,

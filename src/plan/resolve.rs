@@ -881,7 +881,7 @@ fn devices() -> impl Iterator<Item = Act> {
 }
 
 /// The synthetic `/etc`: the jail's user and its loopback, nothing of the host.
-fn etc(uid: u32, gid: u32, home: &Path) -> [(&'static str, String); 6] {
+fn etc(uid: u32, gid: u32, home: &Path) -> [(&'static str, String); 4] {
     let home = home.display();
     let root = if uid == 0 {
         ""
@@ -905,12 +905,10 @@ fn etc(uid: u32, gid: u32, home: &Path) -> [(&'static str, String); 6] {
             "/etc/hosts",
             "127.0.0.1 localhost creel\n::1 localhost creel\n".into(),
         ),
-        ("/etc/hostname", "creel\n".into()),
         (
             "/etc/nsswitch.conf",
             "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n".into(),
         ),
-        ("/etc/resolv.conf", "# no network is granted\n".into()),
     ]
 }
 
