@@ -52,9 +52,10 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited) -> Verdict 
     limits(&mut verdict, plan, exited);
     if let Some(lost) = &exited.lost {
         verdict.error = Some(format!("the output could not be delivered: {lost}"));
-        if verdict.exit_status == 0 {
-            verdict.exit_status = OWN_FAILURE;
-        }
+    }
+    // A lost stream is never success.
+    if verdict.exit_status == 0 && (exited.lost.is_some() || exited.cause == Some(Cause::Output)) {
+        verdict.exit_status = OWN_FAILURE;
     }
     verdict
 }

@@ -126,7 +126,6 @@ async fn watch(
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + CPU_TICK, CPU_TICK);
     let counts_cpu = live.group.is_some();
 
-    let wait_for_terminal = live.has_terminal();
     let mut state = Watching {
         live,
         joined: None,
@@ -139,8 +138,8 @@ async fn watch(
     let streams = relay_all(pipes, &budget);
     tokio::pin!(streams);
     let mut streamed: Option<Option<io::Error>> = None;
-    let screen = async { std::future::pending::<End>().await };
-    let mut screen: std::pin::Pin<Box<dyn Future<Output = End>>> = Box::pin(screen);
+    let mut screen: Option<std::pin::Pin<Box<dyn Future<Output = End>>>> = None;
+    let mut shown = None;
     let mut keys: std::pin::Pin<Box<dyn Future<Output = std::convert::Infallible>>> =
         Box::pin(std::future::pending());
 
@@ -154,7 +153,7 @@ async fn watch(
                     if let Some(master) = state.hear() {
                         let joined = Joined::new(master);
                         let (reader, writer) = joined.halves().map_err(fault("joining the terminal"))?;
-                        screen = Box::pin(terminal::output(reader, &budget));
+                        screen = Some(Box::pin(terminal::output(reader, &budget)));
                         keys = Box::pin(terminal::input(writer));
                         state.joined = Some(joined);
                     }
@@ -176,11 +175,17 @@ async fn watch(
                 }
             }
             lost = &mut streams, if streamed.is_none() => streamed = Some(lost),
-            _ = &mut screen => screen = Box::pin(std::future::pending()),
+            end = finished(&mut screen) => (screen, shown) = (None, end.loss()),
             _ = &mut keys => {}
         }
     }
-    state.hear();
+    if let Some(master) = state.hear() {
+        // The command was quicker than this loop.
+        let joined = Joined::new(master);
+        let (reader, _) = joined.halves().map_err(fault("joining the terminal"))?;
+        screen = Some(Box::pin(terminal::output(reader, &budget)));
+        state.joined = Some(joined);
+    }
     let (change, usage) = state.live.reap()?;
     let wall = started.elapsed();
     // What was written before the end arrives before the verdict; the last writer is dead.
@@ -191,11 +196,17 @@ async fn watch(
             () = second_thoughts(&mut signals) => Some(io::ErrorKind::Interrupted.into()),
         },
     };
-    if wait_for_terminal {
-        let rest = tokio::time::timeout(Duration::from_millis(100), &mut screen).await;
-        drop(rest);
+    if screen.is_some() {
+        tokio::select! {
+            end = finished(&mut screen) => shown = end.loss(),
+            () = second_thoughts(&mut signals) => shown = Some(io::ErrorKind::Interrupted.into()),
+        }
     }
     drop((screen, keys));
+    if budget.was_exceeded() {
+        // Also where the command ended before it could be killed for it.
+        state.cause.get_or_insert(Cause::Output);
+    }
     let counters = state.live.group.as_ref().map(|g| g.counters()).unwrap_or_default();
     let end = state.end.take().unwrap_or(match change {
         // Pid 1 exits only after it has spoken.
@@ -205,7 +216,7 @@ async fn watch(
     let Watching { live, cause, disks, joined, .. } = state;
     drop(joined);
     live.clean();
-    Ok(Exited { end, cause, counters, usage, wall, output: budget.passed(), disks, lost })
+    Ok(Exited { end, cause, counters, usage, wall, output: budget.passed(), disks, lost: lost.or(shown) })
 }
 
 impl Watching {
@@ -213,11 +224,18 @@ impl Watching {
     fn hear(&mut self) -> Option<OwnedFd> {
         let mut bytes = [0; LENGTH];
         let mut master = None;
-        while let Ok((length, [fd, ..])) = socket::receive(self.live.socket.as_fd(), &mut bytes, Wait::No) {
-            if length == 0 {
-                self.silent = true;
-                break;
-            }
+        loop {
+            let (length, fd) = match socket::receive(self.live.socket.as_fd(), &mut bytes, Wait::No) {
+                Ok((0, _)) => {
+                    self.silent = true;
+                    break;
+                }
+                Ok((length, [fd, ..])) => (length, fd),
+                // The child ended with something of ours unread: reported once, and before what it
+                // said itself (unix(7)).
+                Err(Errno::CONNRESET) => continue,
+                Err(_) => break,
+            };
             match Message::decode(&bytes[..length]) {
                 Some(Message::Failed { step, errno }) => self.end = Some(Ended::Setup(self.failed(step, errno))),
                 Some(Message::NotExecuted { errno }) => {
@@ -229,7 +247,13 @@ impl Watching {
                     self.end.get_or_insert(Ended::Command(change));
                 }
                 Some(Message::Terminal) => master = fd,
-                Some(Message::Stopped) => self.stop_too(),
+                // Without a terminal to give back nobody waits for a stopped creel, and a jail must
+                // not stop its own clock.
+                Some(Message::Stopped) if self.joined.as_ref().is_some_and(Joined::holds_terminal) => {
+                    self.live.signal(nix::libc::SIGTSTP);
+                    self.stop_too();
+                }
+                Some(Message::Stopped) => {}
                 None => {}
             }
         }
@@ -251,6 +275,10 @@ impl Watching {
                 if let Some(joined) = &self.joined {
                     joined.resize();
                 }
+            }
+            // The jail stops, says so, and then so does this process.
+            libc::SIGTSTP if self.joined.as_ref().is_some_and(Joined::holds_terminal) => {
+                self.live.signal(libc::SIGTSTP);
             }
             libc::SIGTSTP => {
                 self.live.signal(libc::SIGTSTP);
@@ -304,6 +332,14 @@ async fn until(deadline: Option<tokio::time::Instant>) {
     }
 }
 
+/// The end of what may not have begun.
+async fn finished<T>(future: &mut Option<std::pin::Pin<Box<dyn Future<Output = T> + '_>>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn ready_or_never(event: Option<&AsyncFd<OwnedFd>>) {
     match event {
         Some(event) => {
@@ -328,10 +364,7 @@ async fn relay_all(pipes: Vec<(OwnedFd, i32)>, budget: &Budget) -> Option<io::Er
         }
     };
     let (first, second) = tokio::join!(next(), next());
-    [first, second].into_iter().find_map(|end| match end {
-        End::Lost(e) => Some(e),
-        End::Complete | End::NobodyReads | End::Cut => None,
-    })
+    [first, second].into_iter().find_map(End::loss)
 }
 
 /// Returns at a TERM or INT: the caller no longer waits for the rest of the output.
