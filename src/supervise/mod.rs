@@ -309,6 +309,8 @@ impl Watching {
     fn end_politely(&mut self, cause: Cause) {
         self.cause.get_or_insert(cause);
         self.live.signal(nix::libc::SIGTERM);
+        // What is stopped would never hear of it; timeout(1) does the same.
+        self.live.signal(nix::libc::SIGCONT);
         self.be_patient();
     }
 
