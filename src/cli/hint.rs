@@ -85,10 +85,10 @@ pub fn say(text: &str) {
     let mut err = std::io::stderr().lock();
     let colour = err.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let (on, off) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    // Control characters of a hostile file name must not reach a terminal.
+    // Control characters of a hostile file name must not reach a terminal, nor make a second line.
     let clean: String = text
         .chars()
-        .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect();
     // Nobody is left to be told if stderr is gone.
     let _ = writeln!(err, "{on}creel:{off} {clean}");
