@@ -241,6 +241,10 @@ fn request(args: &RunArgs, id: &str, policy: &Policy) -> Result<Request, Failure
 /// `DIR`, `DIR:MODE` or `none`. A colon that is followed by no mode belongs to the name.
 fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
     let bytes = text.as_bytes();
+    if bytes.is_empty() {
+        // An unset variable in a script, and no wish to hand over the current directory.
+        return Err(Failure::new("--workspace names no directory; write --workspace DIR, or leave it out for the current one"));
+    }
     if bytes == b"none" || bytes == b":none" {
         return Ok((None, Some(WorkspaceMode::None)));
     }
@@ -346,6 +350,9 @@ fn reason(verdict: &Verdict) -> Option<String> {
         Kind::Pids => format!("the command wanted more than {} processes; raise it with --pids", limit.value),
         Kind::Disk if limit.name == "file_size" => {
             format!("ended: a file grew beyond {}; raise file_size in the policy", size())
+        }
+        Kind::Disk if limit.name == "inodes" => {
+            format!("a tmpfs of the jail is full at {} files; raise inodes in the policy", limit.value)
         }
         Kind::Disk => format!("a tmpfs of the jail is full at {}; raise it with --disk", size()),
         _ => return None,
