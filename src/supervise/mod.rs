@@ -271,11 +271,11 @@ impl Watching {
     fn signal(&mut self, number: i32) {
         use nix::libc;
         match number {
-            libc::SIGWINCH => {
-                if let Some(joined) = &self.joined {
-                    joined.resize();
-                }
-            }
+            libc::SIGWINCH => match &self.joined {
+                // The kernel tells the jail's foreground of the new size itself.
+                Some(joined) => joined.resize(),
+                None => self.live.signal(number),
+            },
             // The jail stops, says so, and then so does this process.
             libc::SIGTSTP if self.joined.as_ref().is_some_and(Joined::holds_terminal) => {
                 self.live.signal(libc::SIGTSTP);
