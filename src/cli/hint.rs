@@ -97,16 +97,10 @@ pub fn say(text: &str) {
     } else {
         ("", "")
     };
-    // Control characters of a hostile file name must not reach a terminal.
+    // Control characters of a hostile file name must not reach a terminal, nor make a second line.
     let clean: String = text
         .chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' && c != '\t' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect();
     // Nobody is left to be told if stderr is gone.
     let _ = writeln!(err, "{on}creel:{off} {clean}");

@@ -256,6 +256,12 @@ fn request(args: &RunArgs, id: &str, policy: &Policy) -> Result<Request, Failure
 /// `DIR`, `DIR:MODE` or `none`. A colon that is followed by no mode belongs to the name.
 fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
     let bytes = text.as_bytes();
+    if bytes.is_empty() {
+        // An unset variable in a script, and no wish to hand over the current directory.
+        return Err(Failure::new(
+            "--workspace names no directory; write --workspace DIR, or leave it out for the current one",
+        ));
+    }
     if bytes == b"none" || bytes == b":none" {
         return Ok((None, Some(WorkspaceMode::None)));
     }
@@ -382,6 +388,12 @@ fn reason(verdict: &Verdict) -> Option<String> {
             format!(
                 "ended: a file grew beyond {}; raise file_size in the policy",
                 size()
+            )
+        }
+        Kind::Disk if limit.name == "inodes" => {
+            format!(
+                "a tmpfs of the jail is full at {} files; raise inodes in the policy",
+                limit.value
             )
         }
         Kind::Disk => format!(

@@ -58,10 +58,17 @@ pub(super) struct SentTree {
 pub fn freeze(
     plan: Plan,
     host: &Host,
-    pins: Pins,
+    mut pins: Pins,
     stdio: Stdio,
     state: &Path,
 ) -> Result<Ready, JailError> {
+    // A pin that is not bound is the host's twin of something of the jail's own, such as /tmp: a
+    // Landlock rule on it would open the host's inode and not the jail's.
+    pins.retain(|path, _| {
+        plan.acts
+            .iter()
+            .any(|act| matches!(act, Act::Bind { source, .. } if source == path))
+    });
     let mut flags = 0;
     let mut ids = Ids::Caller {
         uid: host.uid,

@@ -12,7 +12,7 @@ use super::janitor::Janitor;
 use super::netns;
 use super::walk::{Child, Start, walk};
 use super::{JailError, Pins};
-use crate::plan::{CgroupLayout, Ids, Owner, Plan, Terminal};
+use crate::plan::{CgroupLayout, Ids, Owner, Plan};
 use crate::sys::cgroup::Group;
 use crate::sys::clone::{self, Side};
 use crate::sys::lease::Lease;
@@ -183,11 +183,6 @@ impl Live {
             let _ = group.kill();
         }
         self.signal(signal::KILL);
-    }
-
-    /// Whether creel writes the terminal that the jail opened.
-    pub fn has_terminal(&self) -> bool {
-        self.plan.command.terminal == Terminal::Pty
     }
 
     /// Waits for the jail's end; call when `pidfd` is readable.

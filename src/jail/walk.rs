@@ -65,6 +65,7 @@ pub fn walk(child: Child<'_>) -> ! {
         old: None,
         slave: None,
         socket: &socket,
+        settled: false,
         stdio,
         terminal,
         network,
@@ -118,6 +119,8 @@ struct State<'a> {
     old: Option<OwnedFd>,
     slave: Option<OwnedFd>,
     socket: &'a OwnedFd,
+    /// The socket has become [`SOCKET`], and its old number is closed.
+    settled: bool,
     stdio: &'a Stdio,
     terminal: Terminal,
     network: netns::Making,
@@ -132,7 +135,10 @@ struct State<'a> {
 impl State<'_> {
     /// The socket, wherever it is now.
     fn speaker(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match self.settled {
+            true => fd::fixed(SOCKET),
+            false => self.socket.as_fd(),
+        }
     }
 
     fn root(&self) -> Result<BorrowedFd<'_>> {
@@ -301,6 +307,11 @@ impl State<'_> {
             }
             Work::Terminal => {
                 let (master, slave) = pty::open()?;
+                // While 0 and 1 are the caller's still: the command must not start on a terminal of
+                // no size, nor hear of a change that was none.
+                if pty::copy_size(fd::fixed(0), slave.as_fd()).is_err() {
+                    let _ = pty::copy_size(fd::fixed(1), slave.as_fd());
+                }
                 socket::send(
                     self.speaker(),
                     &Message::Terminal.encode(),
@@ -399,6 +410,7 @@ impl State<'_> {
             }
         }
         fd::move_to(self.socket.as_fd(), SOCKET)?;
+        self.settled = true;
         fd::close_between(SOCKET as u32 + 1, u32::MAX)
     }
 }

@@ -318,10 +318,13 @@ pub enum LayerName {
 }
 
 impl Plan {
-    /// SHA-256 of the plan as JSON, hex: names what was enforced.
+    /// SHA-256 of the plan as JSON, hex: names what was enforced. Without the jail's id, so that the
+    /// same policy, request and host have the same digest.
     pub fn digest(&self) -> String {
+        let mut plan = self.clone();
+        plan.command.environment.remove(b"CREEL_ID".as_slice());
         // A plan is maps with string keys, numbers and text: serialising it cannot fail.
-        let json = serde_json::to_vec(self).unwrap_or_default();
+        let json = serde_json::to_vec(&plan).unwrap_or_default();
         crate::policy::digest(&json)
     }
 }

@@ -636,10 +636,21 @@ impl<'a> View<'a> {
         made.directory("/etc".as_ref(), &mut acts);
         made.directory("/run".as_ref(), &mut acts);
         made.directory("/var".as_ref(), &mut acts);
-        acts.push(Act::Link {
-            path: "/var/tmp".into(),
-            target: "/tmp".into(),
-        });
+        // A link is no place to mount anything at, and a workspace may well lie there.
+        let var_tmp = Path::new("/var/tmp");
+        let taken = |path: &PathBuf| path.starts_with(var_tmp);
+        if !self
+            .binds
+            .keys()
+            .chain(self.links.keys())
+            .chain(&self.own_tmpfs())
+            .any(taken)
+        {
+            acts.push(Act::Link {
+                path: var_tmp.into(),
+                target: "/tmp".into(),
+            });
+        }
         acts.extend(devices());
         made.directory("/dev/pts".as_ref(), &mut acts);
         acts.push(Act::Devpts);

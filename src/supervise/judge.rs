@@ -52,9 +52,10 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
     limits(&mut verdict, plan, exited);
     if let Some(lost) = &exited.lost {
         verdict.error = Some(format!("the output could not be delivered: {lost}"));
-        if verdict.exit_status == 0 {
-            verdict.exit_status = OWN_FAILURE;
-        }
+    }
+    // A lost stream is never success.
+    if verdict.exit_status == 0 && (exited.lost.is_some() || exited.cause == Some(Cause::Output)) {
+        verdict.exit_status = OWN_FAILURE;
     }
     verdict
 }
@@ -123,10 +124,7 @@ fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
         exited.end,
         Ended::Silent | Ended::Command(Change::Signaled(signal::KILL))
     );
-    let full = exited
-        .disks
-        .iter()
-        .any(|[bytes, inodes]| *bytes >= FULL || *inodes >= FULL);
+    let full = |which: usize| exited.disks.iter().any(|use_of| use_of[which] >= FULL);
     let found = match (exited.cause, verdict.signal.as_deref()) {
         (Some(Cause::Timeout), _) => Some((Kind::Timeout, "timeout", plan.watch.timeout)),
         (Some(Cause::CpuTime), _) | (_, Some("SIGXCPU")) => {
@@ -143,7 +141,8 @@ fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
             // One of them is creel's own.
             Some((Kind::Pids, "pids", cgroup.map_or(0, |c| c.pids - 1)))
         }
-        _ if failed && full => Some((Kind::Disk, "disk", disk(plan))),
+        _ if failed && full(0) => Some((Kind::Disk, "disk", disk(plan)[0])),
+        _ if failed && full(1) => Some((Kind::Disk, "inodes", disk(plan)[1])),
         _ => None,
     };
     if let Some((kind, name, value)) = found {
@@ -167,12 +166,13 @@ fn resource(plan: &Plan, wanted: Resource) -> u64 {
     hard.unwrap_or(0)
 }
 
-fn disk(plan: &Plan) -> u64 {
-    let bytes = plan.acts.iter().find_map(|act| match act {
-        Act::Tmpfs { bytes, .. } => Some(*bytes),
+/// Bytes and inodes of each writable tmpfs.
+fn disk(plan: &Plan) -> [u64; 2] {
+    let size = plan.acts.iter().find_map(|act| match act {
+        Act::Tmpfs { bytes, inodes, .. } => Some([*bytes, *inodes]),
         _ => None,
     });
-    bytes.unwrap_or(0)
+    size.unwrap_or_default()
 }
 
 fn usage(plan: &Plan, exited: &Exited) -> Usage {

@@ -158,7 +158,6 @@ async fn watch(
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + CPU_TICK, CPU_TICK);
     let counts_cpu = live.group.is_some();
 
-    let wait_for_terminal = live.has_terminal();
     let mut state = Watching {
         live,
         joined: None,
@@ -171,8 +170,8 @@ async fn watch(
     let streams = relay_all(pipes, &budget);
     tokio::pin!(streams);
     let mut streamed: Option<Option<io::Error>> = None;
-    let screen = async { std::future::pending::<End>().await };
-    let mut screen: std::pin::Pin<Box<dyn Future<Output = End>>> = Box::pin(screen);
+    let mut screen: Option<std::pin::Pin<Box<dyn Future<Output = End>>>> = None;
+    let mut shown = None;
     let mut keys: std::pin::Pin<Box<dyn Future<Output = std::convert::Infallible>>> =
         Box::pin(std::future::pending());
 
@@ -186,7 +185,7 @@ async fn watch(
                     if let Some(master) = state.hear() {
                         let joined = Joined::new(master);
                         let (reader, writer) = joined.halves().map_err(fault("joining the terminal"))?;
-                        screen = Box::pin(terminal::output(reader, &budget));
+                        screen = Some(Box::pin(terminal::output(reader, &budget)));
                         keys = Box::pin(terminal::input(writer));
                         state.joined = Some(joined);
                     }
@@ -208,11 +207,17 @@ async fn watch(
                 }
             }
             lost = &mut streams, if streamed.is_none() => streamed = Some(lost),
-            _ = &mut screen => screen = Box::pin(std::future::pending()),
+            end = finished(&mut screen) => (screen, shown) = (None, end.loss()),
             _ = &mut keys => {}
         }
     }
-    state.hear();
+    if let Some(master) = state.hear() {
+        // The command was quicker than this loop.
+        let joined = Joined::new(master);
+        let (reader, _) = joined.halves().map_err(fault("joining the terminal"))?;
+        screen = Some(Box::pin(terminal::output(reader, &budget)));
+        state.joined = Some(joined);
+    }
     if let Some(Message::Ended { change, disks }) = Message::from_words(&state.live.board.get()) {
         state.disks = disks;
         // A worker that could not execute ends too, after it said why.
@@ -228,11 +233,17 @@ async fn watch(
             () = second_thoughts(&mut signals) => Some(io::ErrorKind::Interrupted.into()),
         },
     };
-    if wait_for_terminal {
-        let rest = tokio::time::timeout(Duration::from_millis(100), &mut screen).await;
-        drop(rest);
+    if screen.is_some() {
+        tokio::select! {
+            end = finished(&mut screen) => shown = end.loss(),
+            () = second_thoughts(&mut signals) => shown = Some(io::ErrorKind::Interrupted.into()),
+        }
     }
     drop((screen, keys));
+    if budget.was_exceeded() {
+        // Also where the command ended before it could be killed for it.
+        state.cause.get_or_insert(Cause::Output);
+    }
     let clean =
         matches!(state.end, Some(Ended::Command(Change::Exited(0)))) && state.cause.is_none();
     let counters = match (&state.live.group, clean, detail) {
@@ -262,7 +273,7 @@ async fn watch(
         wall,
         output: budget.passed(),
         disks,
-        lost,
+        lost: lost.or(shown),
     })
 }
 
@@ -271,13 +282,19 @@ impl Watching {
     fn hear(&mut self) -> Option<OwnedFd> {
         let mut bytes = [0; LENGTH];
         let mut master = None;
-        while let Ok((length, mut fds)) =
-            socket::receive(self.live.socket.as_fd(), &mut bytes, Wait::No)
-        {
-            if length == 0 {
-                self.silent = true;
-                break;
-            }
+        loop {
+            let (length, mut fds) =
+                match socket::receive(self.live.socket.as_fd(), &mut bytes, Wait::No) {
+                    Ok((0, _)) => {
+                        self.silent = true;
+                        break;
+                    }
+                    Ok((length, fds)) => (length, fds),
+                    // The child ended with something of ours unread: reported once, and before what it
+                    // said itself (unix(7)).
+                    Err(Errno::CONNRESET) => continue,
+                    Err(_) => break,
+                };
             match Message::decode(&bytes[..length]) {
                 Some(Message::Failed { step, errno }) => {
                     self.end = Some(Ended::Setup(self.failed(step, errno)))
@@ -286,8 +303,15 @@ impl Watching {
                     self.end = Some(Ended::NotExecuted(Errno::from_raw_os_error(errno)));
                 }
                 Some(Message::Terminal) => master = fds[0].take(),
-                Some(Message::Stopped) => self.stop_too(),
-                Some(Message::Ended { .. }) | None => {}
+                // Without a terminal to give back nobody waits for a stopped creel, and a jail must
+                // not stop its own clock.
+                Some(Message::Stopped)
+                    if self.joined.as_ref().is_some_and(Joined::holds_terminal) =>
+                {
+                    self.live.signal(nix::libc::SIGTSTP);
+                    self.stop_too();
+                }
+                Some(Message::Stopped | Message::Ended { .. }) | None => {}
             }
         }
         master
@@ -310,10 +334,14 @@ impl Watching {
     fn signal(&mut self, number: i32) {
         use nix::libc;
         match number {
-            libc::SIGWINCH => {
-                if let Some(joined) = &self.joined {
-                    joined.resize();
-                }
+            libc::SIGWINCH => match &self.joined {
+                // The kernel tells the jail's foreground of the new size itself.
+                Some(joined) => joined.resize(),
+                None => self.live.signal(number),
+            },
+            // The jail stops, says so, and then so does this process.
+            libc::SIGTSTP if self.joined.as_ref().is_some_and(Joined::holds_terminal) => {
+                self.live.signal(libc::SIGTSTP);
             }
             libc::SIGTSTP => {
                 self.live.signal(libc::SIGTSTP);
@@ -344,6 +372,8 @@ impl Watching {
     fn end_politely(&mut self, cause: Cause) {
         self.cause.get_or_insert(cause);
         self.live.signal(nix::libc::SIGTERM);
+        // What is stopped would never hear of it; timeout(1) does the same.
+        self.live.signal(nix::libc::SIGCONT);
         self.be_patient();
     }
 
@@ -364,6 +394,14 @@ impl Watching {
 async fn until(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of what may not have begun.
+async fn finished<T>(future: &mut Option<std::pin::Pin<Box<dyn Future<Output = T> + '_>>>) -> T {
+    match future {
+        Some(future) => future.await,
         None => std::future::pending().await,
     }
 }
@@ -392,10 +430,7 @@ async fn relay_all(pipes: Vec<(OwnedFd, i32)>, budget: &Budget) -> Option<io::Er
         }
     };
     let (first, second) = tokio::join!(next(), next());
-    [first, second].into_iter().find_map(|end| match end {
-        End::Lost(e) => Some(e),
-        End::Complete | End::NobodyReads | End::Cut => None,
-    })
+    [first, second].into_iter().find_map(End::loss)
 }
 
 /// Returns at a TERM or INT: the caller no longer waits for the rest of the output.

@@ -48,6 +48,7 @@ pub fn pipes() -> crate::sys::Result<Pipes> {
 pub struct Budget {
     limit: u64,
     passed: Cell<u64>,
+    cut: Cell<bool>,
     exceeded: tokio::sync::Notify,
 }
 
@@ -56,6 +57,7 @@ impl Budget {
         Budget {
             limit,
             passed: Cell::new(0),
+            cut: Cell::new(false),
             exceeded: tokio::sync::Notify::new(),
         }
     }
@@ -70,12 +72,18 @@ impl Budget {
         self.exceeded.notified().await;
     }
 
+    /// Whether a stream has had to be cut.
+    pub fn was_exceeded(&self) -> bool {
+        self.cut.get()
+    }
+
     /// How many of `wanted` bytes may pass.
     fn take(&self, wanted: usize) -> usize {
         let left = self.limit - self.passed.get();
         let granted = (wanted as u64).min(left);
         self.passed.set(self.passed.get() + granted);
         if granted < wanted as u64 {
+            self.cut.set(true);
             self.exceeded.notify_one();
         }
         granted as usize
@@ -93,6 +101,16 @@ pub enum End {
     Cut,
     /// The caller's side failed: a full disk, an I/O error.
     Lost(io::Error),
+}
+
+impl End {
+    /// The error that lost a part of the stream, if one did.
+    pub fn loss(self) -> Option<io::Error> {
+        match self {
+            End::Lost(e) => Some(e),
+            End::Complete | End::NobodyReads | End::Cut => None,
+        }
+    }
 }
 
 /// Moves everything from a pipe of the jail's to the caller's descriptor `to`.

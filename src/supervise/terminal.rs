@@ -27,6 +27,11 @@ impl Joined {
         joined
     }
 
+    /// Whether the caller has a terminal that is given back while the jail is stopped.
+    pub fn holds_terminal(&self) -> bool {
+        self.raw.is_some()
+    }
+
     /// Gives the jail's terminal the size of the caller's.
     pub fn resize(&self) {
         if pty::copy_size(fd::fixed(0), self.master.as_fd()).is_err() {
@@ -71,6 +76,7 @@ async fn keys(master: OwnedFd) -> io::Result<()> {
     // A regular file cannot be waited for, and need not be.
     let waits = readiness::to_read(stdin.try_clone()?).ok();
     let mut buffer = [0; 1024];
+    let mut line_is_open = false;
     loop {
         let length = match &waits {
             Some(waits) => {
@@ -81,12 +87,14 @@ async fn keys(master: OwnedFd) -> io::Result<()> {
             }
             None => rustix::io::read(&stdin, &mut buffer)?,
         };
-        // The end of a file is Ctrl-D to a terminal in its usual mode.
-        let bytes: &[u8] = if length == 0 {
-            b"\x04"
-        } else {
-            &buffer[..length]
+        // The end of a file is Ctrl-D to a terminal in its usual mode; in the middle of a line the
+        // first one only hands over what there is of it (termios(3), VEOF).
+        let bytes: &[u8] = match (length, line_is_open) {
+            (0, false) => b"\x04",
+            (0, true) => b"\x04\x04",
+            (length, _) => &buffer[..length],
         };
+        line_is_open = bytes.last() != Some(&b'\n');
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = master

@@ -1,11 +1,12 @@
 //! Resource limits, `setrlimit(2)`.
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Result;
 use crate::plan::Resource as Kind;
 
-/// Sets the soft and the hard limit. Runs after clone.
+/// Sets the soft and the hard limit, or the caller's own hard limit where that is lower already and
+/// may not be raised (`ulimit -c 0`): a stricter limit is no breach. Runs after clone.
 pub fn set(kind: Kind, soft: u64, hard: u64) -> Result<()> {
     let resource = match kind {
         Kind::Cpu => Resource::Cpu,
@@ -14,6 +15,10 @@ pub fn set(kind: Kind, soft: u64, hard: u64) -> Result<()> {
         Kind::Core => Resource::Core,
         Kind::MemLock => Resource::Memlock,
         Kind::MessageQueue => return set_msgqueue(soft, hard),
+    };
+    let (soft, hard) = match getrlimit(resource).maximum {
+        Some(ceiling) => (soft.min(ceiling), hard.min(ceiling)),
+        None => (soft, hard),
     };
     setrlimit(
         resource,

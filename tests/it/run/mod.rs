@@ -1,3 +1,14 @@
 //! `creel run` and its contracts.
 
 mod contract;
+mod degraded;
+mod environment;
+mod grants;
+mod input;
+mod limits;
+mod plan;
+mod signals;
+mod status;
+mod streams;
+mod terminal;
+mod workspace;

@@ -3,6 +3,8 @@
 
 #![allow(dead_code)]
 
+pub mod pty;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -257,6 +259,13 @@ impl Run {
         }
     }
 
+    /// With a policy file of this text, which lies outside the workspace and is named `name`.toml.
+    pub fn policy_text(self, workspace: &Workspace, name: &str, text: &str) -> Run {
+        let path = workspace.outside().join(format!("{name}.toml"));
+        std::fs::write(&path, text).expect("write");
+        self.policy(path)
+    }
+
     /// `sh -c SCRIPT` in the jail.
     pub fn sh(self, script: &str) -> Ran {
         self.argv(["/bin/sh", "-c", script])
@@ -287,7 +296,14 @@ fn delegated() -> bool {
     false
 }
 
-fn shell_status(status: std::process::ExitStatus) -> i32 {
+/// A process's state letter, proc_pid_stat(5); `None` when it is gone.
+pub fn state_of(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(')')? + 2..].chars().next()
+}
+
+/// The exit status as a shell shows it.
+pub fn shell_status(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status
         .code()

@@ -1,0 +1,119 @@
+//! What happens where a layer cannot be had: closed unless the caller says otherwise, and then said.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output};
+
+use crate::support::{Run, Who, Workspace, binary, is_root};
+
+/// `creel run FLAGS -- true` as the ordinary user, with no flag of the harness's.
+fn rootless(workspace: &Workspace, flags: &[&str]) -> Output {
+    let (uid, gid, home) = Who::User.account();
+    let mut command = Command::new(binary());
+    command
+        .env_clear()
+        .env("HOME", home)
+        .arg("run")
+        .args(flags)
+        .args(["--", "true"])
+        .current_dir(workspace.path());
+    if is_root() {
+        command.uid(uid).gid(gid);
+    }
+    command.output().expect("creel runs")
+}
+
+#[test]
+fn without_a_cgroup_a_rootless_run_fails_closed_and_names_the_remedy() {
+    let workspace = Workspace::new(Who::User);
+    let output = rootless(&workspace, &[]);
+    if output.status.success() {
+        eprintln!("skipped: this user has a delegated cgroup");
+        return;
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    for word in ["cgroup", "systemd-run --user", "--allow-degraded cgroup"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let output = rootless(&workspace, &["--allow-degraded", "cgroup"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn a_degraded_run_says_so_in_its_receipt_and_when_verbose() {
+    let workspace = Workspace::new(Who::User);
+    if rootless(&workspace, &[]).status.success() {
+        eprintln!("skipped: this user has a delegated cgroup");
+        return;
+    }
+    let ran = Run::new(Who::User, &workspace)
+        .flags(["-v"])
+        .sh("true")
+        .ok();
+    let layers = ran.verdict["receipt"]["layers"]
+        .as_array()
+        .expect("layers")
+        .clone();
+    let off: Vec<_> = layers
+        .iter()
+        .filter(|layer| layer["in_force"] == false)
+        .collect();
+    assert_eq!(off.len(), 1, "{layers:#?}");
+    assert_eq!(off[0]["name"], "cgroup");
+    assert!(
+        off[0]["detail"]
+            .as_str()
+            .expect("text")
+            .contains("no memory, cpu and pids limits")
+    );
+    let said = ran
+        .stderr
+        .lines()
+        .any(|line| line.starts_with("creel: OFF cgroup:"));
+    assert!(said, "{}", ran.stderr);
+}
+
+#[test]
+fn a_whole_run_has_every_layer_in_force_and_lists_them_when_verbose() {
+    if !is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let workspace = Workspace::new(Who::Root);
+    let ran = Run::new(Who::Root, &workspace)
+        .flags(["-v"])
+        .sh("true")
+        .ok();
+    let layers = ran.verdict["receipt"]["layers"]
+        .as_array()
+        .expect("layers")
+        .clone();
+    assert!(
+        layers.iter().all(|layer| layer["in_force"] == true),
+        "{layers:#?}"
+    );
+    for layer in layers {
+        let name = layer["name"].as_str().expect("a name");
+        assert!(
+            ran.stderr.contains(&format!("creel: on  {name}:")),
+            "{name}: {}",
+            ran.stderr
+        );
+    }
+    assert!(!ran.stderr.contains("OFF"));
+}
+
+#[test]
+fn only_three_layers_can_be_missed() {
+    let workspace = Workspace::new(Who::User);
+    for layer in ["seccomp", "namespaces", "all", "", "Cgroup"] {
+        let output = rootless(&workspace, &["--allow-degraded", layer]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{layer}: {text}");
+        assert!(
+            text.contains("every other layer is always in force"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,529 @@
+//! Each limit ends what exceeds it, says so by its name, and lets the same act pass when it is larger.
+
+use crate::support::{Ran, Run, Who, Workspace, is_root, need};
+
+/// Those who have cgroups: an ordinary user is given none on a test machine.
+fn with_cgroups() -> Vec<Who> {
+    if !is_root() {
+        eprintln!("skipped: memory, pids and group cpu time need a cgroup, and hence root");
+    }
+    Who::all()
+        .into_iter()
+        .filter(|who| *who == Who::Root)
+        .collect()
+}
+
+/// The run was ended by, or failed at, the limit `name` of this value.
+#[track_caller]
+fn hit(ran: &Ran, kind: &str, name: &str, value: u64) {
+    assert_eq!(ran.kind(), kind, "{ran:#?}");
+    assert_eq!(ran.verdict["limit"]["name"], name, "{ran:#?}");
+    assert_eq!(ran.verdict["limit"]["value"], value, "{ran:#?}");
+    assert_ne!(ran.status, 0);
+    assert_eq!(ran.verdict["exit_status"], ran.status);
+    assert_eq!(
+        ran.stderr
+            .lines()
+            .filter(|line| line.starts_with("creel:"))
+            .count(),
+        1,
+        "{ran:#?}"
+    );
+}
+
+/// A policy with what `/bin/sh` and python need, and these limits.
+fn limits(who: Who, workspace: &Workspace, limits: &str) -> Run {
+    let text = format!(
+        "[filesystem]\nexec = [\"/usr\", {{ path = \"/bin\", optional = true }}, {{ path = \"/lib\", optional = true }}, {{ path = \"/lib64\", optional = true }}]\n[environment]\nset = {{ PATH = \"/usr/bin:/bin\" }}\n[limits]\n{limits}\n"
+    );
+    Run::new(who, workspace).policy_text(workspace, "limits", &text)
+}
+
+#[test]
+fn timeout_ends_a_run_with_124() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let run = |time| {
+            Run::new(who, &workspace)
+                .flags(["--timeout", time])
+                .sh("echo begun; sleep 0.5")
+        };
+        let ran = run("200ms");
+        hit(&ran, "timeout", "timeout", 200);
+        assert_eq!((ran.status, ran.stdout.as_str()), (124, "begun\n"));
+        assert!(ran.stderr.contains("--timeout"), "{ran:#?}");
+        run("20s").ok();
+    }
+}
+
+#[test]
+fn timeout_lets_the_command_end_by_itself_within_the_grace_period() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let script = "trap 'echo cleaned; exit 7' TERM; echo begun; sleep 30 & wait";
+        let ran = limits(who, &workspace, "timeout = \"200ms\"\ngrace = \"10s\"").sh(script);
+        hit(&ran, "timeout", "timeout", 200);
+        assert_eq!((ran.status, ran.stdout.as_str()), (124, "begun\ncleaned\n"));
+        assert_eq!(ran.verdict["code"], 7);
+    }
+}
+
+#[test]
+fn timeout_kills_what_ignores_it_when_the_grace_period_is_over() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let started = std::time::Instant::now();
+        let script = "trap '' TERM; while :; do sleep 0.1; done";
+        let ran = limits(who, &workspace, "timeout = \"200ms\"\ngrace = \"300ms\"").sh(script);
+        hit(&ran, "timeout", "timeout", 200);
+        assert_eq!(ran.status, 124);
+        assert!(started.elapsed().as_millis() >= 500 && started.elapsed().as_secs() < 10);
+    }
+}
+
+/// A jail that stops itself must not stop the clock.
+#[test]
+fn timeout_ends_a_command_that_stopped_itself() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let script = "sleep 30 & kill -STOP $$; echo woken; sleep 30";
+        let ran = limits(who, &workspace, "timeout = \"300ms\"\ngrace = \"300ms\"").sh(script);
+        hit(&ran, "timeout", "timeout", 300);
+        assert_eq!(ran.status, 124);
+    }
+}
+
+#[test]
+fn cpu_time_ends_one_busy_process() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let run = |time, script| {
+            Run::new(who, &workspace)
+                .flags(["--cpu-time", time])
+                .sh(script)
+        };
+        let ran = run("1s", "while :; do :; done");
+        hit(&ran, "cpu_time", "cpu_time", 1000);
+        assert_eq!(ran.status, 124);
+        assert!(ran.stderr.contains("--cpu-time"), "{ran:#?}");
+        run("60s", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done").ok();
+        // Sleeping is not processor time.
+        run("1s", "sleep 1.3").ok();
+    }
+}
+
+#[test]
+fn cpu_time_counts_a_group_of_processes_each_below_it() {
+    for who in with_cgroups() {
+        let workspace = Workspace::new(who);
+        let script = "
+import os, time
+for n in range(6):
+    if os.fork() == 0:
+        while time.process_time() < 0.5: pass
+        os._exit(0)
+for n in range(6): os.wait()
+print('done')";
+        let run = |time| {
+            Run::new(who, &workspace)
+                .flags(["--cpu-time", time])
+                .python(script)
+        };
+        let ran = run("1s");
+        hit(&ran, "cpu_time", "cpu_time", 1000);
+        assert_eq!((ran.status, ran.stdout.as_str()), (124, ""));
+        assert_eq!(run("60s").ok().stdout, "done\n");
+    }
+}
+
+#[test]
+fn cpus_slows_a_run_down() {
+    for who in with_cgroups() {
+        let workspace = Workspace::new(who);
+        // Half a second of processor time within this many seconds.
+        let run = |cpus, seconds| {
+            let script = format!(
+                "
+import time
+end = time.monotonic() + {seconds}
+while time.monotonic() < end and time.process_time() < 0.5: pass
+print(time.process_time() >= 0.5)"
+            );
+            Run::new(who, &workspace)
+                .flags(["--cpus", cpus])
+                .python(&script)
+                .ok()
+                .stdout
+        };
+        assert_eq!(run("0.1", 2), "False\n");
+        assert_eq!(run("2", 60), "True\n");
+    }
+}
+
+#[test]
+fn memory_kills_what_needs_more() {
+    for who in with_cgroups() {
+        let workspace = Workspace::new(who);
+        let run = |size| {
+            Run::new(who, &workspace)
+                .flags(["--memory", size])
+                .python("b = bytearray(100 << 20); print(len(b))")
+        };
+        let ran = run("64MiB");
+        hit(&ran, "oom", "memory", 64 << 20);
+        assert_eq!((ran.status, ran.stdout.as_str()), (137, ""));
+        assert!(ran.stderr.contains("--memory"), "{ran:#?}");
+        assert_eq!(run("512MiB").ok().stdout, "104857600\n");
+    }
+}
+
+#[test]
+fn memory_kills_the_jail_as_one() {
+    for who in with_cgroups() {
+        let workspace = Workspace::new(who);
+        // A child is the one that grows; its parent, which waits for it, must not outlive it either.
+        let script = "
+import os, time
+if os.fork() == 0:
+    b = bytearray(150 << 20); os._exit(0)
+print('begun', flush=True); os.wait(); time.sleep(1); print('went on', flush=True)";
+        let run = |size| {
+            Run::new(who, &workspace)
+                .flags(["--memory", size])
+                .python(script)
+        };
+        let ran = run("64MiB");
+        hit(&ran, "oom", "memory", 64 << 20);
+        assert_eq!((ran.status, ran.stdout.as_str()), (137, "begun\n"));
+        assert_eq!(run("512MiB").ok().stdout, "begun\nwent on\n");
+    }
+}
+
+#[test]
+fn memory_counts_what_is_written_to_tmpfs() {
+    for who in with_cgroups() {
+        let workspace = Workspace::new(who);
+        let run = |size| {
+            Run::new(who, &workspace)
+                .flags(["--memory", size])
+                .sh("head -c 100M /dev/zero > /tmp/f && stat -c %s /tmp/f")
+        };
+        hit(&run("64MiB"), "oom", "memory", 64 << 20);
+        assert_eq!(run("512MiB").ok().stdout, "104857600\n");
+    }
+}
+
+#[test]
+fn pids_refuses_one_process_too_many() {
+    for who in with_cgroups() {
+        let workspace = Workspace::new(who);
+        let script = "
+import errno, os, sys, time
+made = 0
+for n in range(30):
+    try:
+        if os.fork() == 0: time.sleep(60)
+        made += 1
+    except OSError as e: print(made, errno.errorcode[e.errno]); sys.exit(1)
+print(made)";
+        let run = |count| {
+            Run::new(who, &workspace)
+                .flags(["--pids", count])
+                .python(script)
+        };
+        let ran = run("10");
+        hit(&ran, "pids", "pids", 10);
+        // The command itself is one of the ten.
+        assert_eq!((ran.status, ran.stdout.as_str()), (1, "9 EAGAIN\n"));
+        assert_eq!(run("31").ok().stdout, "30\n");
+    }
+}
+
+#[test]
+fn pids_bounds_a_fork_bomb() {
+    for who in with_cgroups() {
+        let workspace = Workspace::new(who);
+        let ran = limits(
+            who,
+            &workspace,
+            "pids = 40\ntimeout = \"1s\"\ngrace = \"0s\"",
+        )
+        .sh("bomb() { bomb | bomb & }; bomb; sleep 30");
+        assert_eq!(ran.status, 124, "{ran:#?}");
+        let peak = ran.verdict["usage"]["pids_peak"].as_u64();
+        // With creel's own pid 1.
+        assert!(peak.is_none_or(|peak| peak <= 41), "{ran:#?}");
+    }
+}
+
+#[test]
+fn threads_count_as_pids() {
+    for who in with_cgroups() {
+        let workspace = Workspace::new(who);
+        let script = "
+import threading, time
+for n in range(20): threading.Thread(target=time.sleep, args=(0.2,)).start()
+print('started')";
+        let run = |count| {
+            Run::new(who, &workspace)
+                .flags(["--pids", count])
+                .python(script)
+        };
+        let ran = run("10");
+        hit(&ran, "pids", "pids", 10);
+        assert!(ran.stderr.contains("can't start new thread"), "{ran:#?}");
+        assert_eq!(run("30").ok().stdout, "started\n");
+    }
+}
+
+#[test]
+fn disk_bytes_bound_each_tmpfs() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        for place in ["/tmp", "$HOME", "/dev/shm"] {
+            let run = |size| {
+                let script = format!("head -c 2M /dev/zero > {place}/f && echo whole");
+                Run::new(who, &workspace)
+                    .flags(["--disk", size])
+                    .sh(&script)
+            };
+            let ran = run("1MiB");
+            hit(&ran, "disk", "disk", 1 << 20);
+            assert!(
+                ran.stderr.contains("No space left on device") && ran.stderr.contains("--disk"),
+                "{ran:#?}"
+            );
+            assert_eq!(run("8MiB").ok().stdout, "whole\n");
+        }
+    }
+}
+
+#[test]
+fn disk_bounds_a_fresh_workspace_too() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let run = |size| {
+            Run::new(who, &workspace)
+                .flags(["--workspace", "none", "--disk", size])
+                .sh("head -c 2M /dev/zero > f && echo whole")
+        };
+        hit(&run("1MiB"), "disk", "disk", 1 << 20);
+        assert_eq!(run("8MiB").ok().stdout, "whole\n");
+    }
+}
+
+#[test]
+fn disk_inodes_bound_each_tmpfs() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let script = "cd /tmp; for i in $(seq 100); do : > $i || exit 1; done; echo whole";
+        let ran = limits(who, &workspace, "inodes = 50").sh(script);
+        hit(&ran, "disk", "inodes", 50);
+        assert!(
+            ran.stderr.contains("No space left on device") && ran.stderr.contains("raise inodes"),
+            "{ran:#?}"
+        );
+        assert_eq!(
+            limits(who, &workspace, "inodes = 200")
+                .sh(script)
+                .ok()
+                .stdout,
+            "whole\n"
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_does_not_spoil_a_run_that_succeeds() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let ran = Run::new(who, &workspace)
+            .flags(["--disk", "1MiB"])
+            .sh("head -c 2M /dev/zero > /tmp/f; exit 0")
+            .ok();
+        assert_eq!(ran.kind(), "exited");
+        assert_eq!(ran.verdict["usage"]["disks"]["/tmp"][0], 1000);
+    }
+}
+
+#[test]
+fn file_size_ends_what_writes_a_larger_file() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let script = "exec head -c 2M /dev/zero > f";
+        let ran = limits(who, &workspace, "file_size = \"1MiB\"").sh(script);
+        hit(&ran, "disk", "file_size", 1 << 20);
+        assert_eq!(ran.status, 128 + 25);
+        assert_eq!(
+            std::fs::metadata(workspace.path().join("f"))
+                .expect("stat")
+                .len(),
+            1 << 20
+        );
+        limits(who, &workspace, "file_size = \"4MiB\"")
+            .sh(script)
+            .ok();
+    }
+}
+
+#[test]
+fn output_is_cut_at_exactly_the_limit() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let run = |limit, script| {
+            Run::new(who, &workspace)
+                .flags(["--output-limit", limit])
+                .sh(script)
+        };
+        let ran = run("10000", "yes");
+        hit(&ran, "output", "output", 10_000);
+        assert_eq!((ran.stdout.len(), ran.status), (10_000, 137));
+        assert_eq!(ran.verdict["usage"]["output"], 10_000);
+        // Both streams count together.
+        let ran = run(
+            "10000",
+            "(head -c 9000 /dev/zero; sleep 0.3; head -c 9000 /dev/zero >&2; sleep 30) | cat",
+        );
+        assert_eq!(ran.kind(), "output", "{:?}", ran.stderr.len());
+        let ran = run(
+            "18000",
+            "head -c 9000 /dev/zero; head -c 9000 /dev/zero >&2",
+        )
+        .ok();
+        assert_eq!((ran.stdout.len(), ran.stderr.len()), (9000, 9000));
+    }
+}
+
+/// A command may have ended well before the excess is noticed: its output is cut all the same, and
+/// what lost a part is no success.
+#[test]
+fn output_of_a_command_that_ended_already_is_cut_too() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        for _ in 0..20 {
+            let ran = Run::new(who, &workspace)
+                .flags(["--output-limit", "1000"])
+                .sh("head -c 1001 /dev/zero");
+            hit(&ran, "output", "output", 1000);
+            assert_eq!(ran.stdout.len(), 1000);
+        }
+        let ran = Run::new(who, &workspace)
+            .flags(["--output-limit", "1000"])
+            .sh("head -c 1000 /dev/zero")
+            .ok();
+        assert_eq!(ran.stdout.len(), 1000);
+    }
+}
+
+#[test]
+fn open_files_refuses_one_descriptor_too_many() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let script = "
+import errno, os
+try:
+    for n in range(100): os.open('/dev/null', os.O_RDONLY)
+    print('all')
+except OSError as e: print(errno.errorcode[e.errno], n + 3)";
+        let ran = limits(who, &workspace, "open_files = 64")
+            .python(script)
+            .ok();
+        assert_eq!(ran.stdout, "EMFILE 64\n");
+        assert_eq!(
+            limits(who, &workspace, "open_files = 256")
+                .python(script)
+                .ok()
+                .stdout,
+            "all\n"
+        );
+    }
+}
+
+#[test]
+fn a_crash_leaves_no_core() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let script = "
+import os, resource
+# 1, not 0: a piped core_pattern ignores 0.
+print(resource.getrlimit(resource.RLIMIT_CORE)[1] <= 1)
+try: resource.setrlimit(resource.RLIMIT_CORE, (1 << 20, 1 << 20))
+except ValueError as e: print(e)
+import ctypes; print(flush=True); ctypes.string_at(0)";
+        let ran = Run::new(who, &workspace).python(script);
+        assert_eq!(ran.status, 139, "{ran:#?}");
+        assert_eq!(ran.stdout, "True\nnot allowed to raise maximum limit\n\n");
+        assert_eq!(
+            std::fs::read_dir(workspace.path())
+                .expect("readdir")
+                .count(),
+            0
+        );
+    }
+}
+
+#[test]
+fn a_policy_that_names_no_limits_has_those_of_the_default_policy() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let acts = |run: Run| {
+            let ran = run.flags(["--dry-run", "--json"]).sh("true").ok();
+            let plan: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+            let acts = plan["acts"].as_array().expect("acts").clone();
+            let limits: Vec<_> = acts
+                .into_iter()
+                .filter(|act| {
+                    ["cgroup", "resource-limit", "tmpfs"]
+                        .contains(&act["act"].as_str().expect("a name"))
+                })
+                .map(|mut act| {
+                    act.as_object_mut().expect("an object").remove("access");
+                    act
+                })
+                .collect();
+            (limits, plan["watch"].clone())
+        };
+        let default = acts(Run::new(who, &workspace));
+        assert!(default.0.len() > 5);
+        let bare = Run::new(who, &workspace).policy_text(
+            &workspace,
+            "bare",
+            "[filesystem]\nexec = [\"/usr\"]\n",
+        );
+        assert_eq!(acts(bare), default);
+        let coding = acts(Run::new(who, &workspace).policy("coding"));
+        assert_ne!(coding, default);
+    }
+}
+
+/// setrlimit(2) does not raise a hard limit: the caller's own stays where it is the lower one.
+#[test]
+fn lower_limits_of_the_callers_own_stay_in_force() {
+    need("bash");
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let creel = Run::new(who, &workspace).command([
+            "/bin/bash",
+            "-c",
+            "ulimit -c; ulimit -f; ulimit -n; ulimit -l; ulimit -t",
+        ]);
+        let mut shell = std::process::Command::new("/bin/bash");
+        shell.args([
+            "-c",
+            "ulimit -c 0; ulimit -f 4096; ulimit -n 100; ulimit -l 8; ulimit -t 50; exec \"$@\"",
+            "bash",
+        ]);
+        shell
+            .arg(creel.get_program())
+            .args(creel.get_args())
+            .current_dir(workspace.path());
+        if is_root() && who == Who::User {
+            use std::os::unix::process::CommandExt;
+            let (uid, gid, _) = who.account();
+            shell.uid(uid).gid(gid);
+        }
+        let output = shell.output().expect("bash runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(text, "0\n4096\n100\n8\n50\n", "{output:?}");
+    }
+}

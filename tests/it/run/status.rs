@@ -1,0 +1,220 @@
+//! `--status-fd` and `--status-file`: the verdict, whole or not at all.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Run, Who, Workspace, is_root, need};
+
+fn parse(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).expect("the verdict is there");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[test]
+fn a_status_file_is_whole_private_and_has_the_verdict() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let file = workspace.path().join("status");
+        let run = || Run::new(who, &workspace).flags(["--status-file", "status"]);
+        let ran = run().sh("exit 3");
+        assert_eq!(ran.status, 3);
+        assert_eq!(parse(&file)["code"], 3);
+        assert_eq!(parse(&file), ran.verdict, "--status-fd says the same");
+        let mode = std::fs::metadata(&file).expect("stat").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        // A second run replaces it, and leaves nothing else.
+        run().sh("exit 4");
+        assert_eq!(parse(&file)["code"], 4);
+        assert_eq!(
+            std::fs::read_dir(workspace.path())
+                .expect("readdir")
+                .count(),
+            1
+        );
+    }
+}
+
+#[test]
+fn a_status_file_tells_of_a_run_that_did_not_begin() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        Run::new(who, &workspace)
+            .flags(["--status-file", "status", "--read", "/no/such"])
+            .sh("true");
+        let verdict = parse(&workspace.path().join("status"));
+        assert_eq!(
+            (&verdict["kind"], &verdict["exit_status"]),
+            (&"setup_failed".into(), &125.into())
+        );
+    }
+}
+
+#[test]
+fn a_status_file_that_cannot_be_written_is_refused_before_the_run() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write("file", "");
+        std::fs::create_dir(workspace.path().join("dir")).expect("mkdir");
+        for place in [
+            "no/such/dir/status",
+            "file/status",
+            "dir",
+            "/proc/status",
+            "",
+            "/",
+            "..",
+        ] {
+            let ran = Run::new(who, &workspace)
+                .flags(["--status-file", place])
+                .sh("touch ran");
+            assert_eq!(ran.status, 125, "{place}: {ran:#?}");
+            assert!(
+                ran.stderr.contains("--status-file") && ran.stderr.lines().count() == 1,
+                "{place}: {ran:#?}"
+            );
+            assert!(!workspace.path().join("ran").exists(), "{place}: it ran");
+        }
+    }
+    let workspace = Workspace::new(Who::User);
+    let ran = Run::new(Who::User, &workspace)
+        .flags(["--status-file", "/etc/creel-it-status"])
+        .sh("touch ran");
+    assert_eq!(ran.status, 125, "{ran:#?}");
+    assert!(ran.stderr.contains("ermission denied"), "{ran:#?}");
+    assert!(!workspace.path().join("ran").exists());
+}
+
+/// In a mount namespace of the child's own: the host sees nothing of it.
+#[test]
+fn a_full_disk_is_refused_before_the_run() {
+    if !is_root() {
+        eprintln!("skipped: mounting needs root");
+        return;
+    }
+    need("unshare");
+    let workspace = Workspace::new(Who::Root);
+    let full = workspace.outside().join("full");
+    std::fs::create_dir(&full).expect("mkdir");
+    let attempt = |size: &str| {
+        let status = full.join("status");
+        let flags = ["--status-file", status.to_str().expect("text")];
+        let creel = Run::new(Who::Root, &workspace)
+            .flags(flags)
+            .command(["/bin/touch", "ran"]);
+        let script = "mount -t tmpfs -o size=$1 creel-it \"$2\" || exit 99; shift; shift; \"$@\"; s=$?; ls \"$0\"; exit $s";
+        let output = Command::new("/usr/bin/unshare")
+            .args([
+                "--mount",
+                "--propagation",
+                "private",
+                "/bin/sh",
+                "-c",
+                script,
+            ])
+            .arg(&full)
+            .arg(size)
+            .arg(&full)
+            .arg(creel.get_program())
+            .args(creel.get_args())
+            .current_dir(workspace.path())
+            .output()
+            .expect("unshare runs");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (status, listed, said) = attempt("4k");
+    assert_eq!((status, listed.as_str()), (Some(125), ""), "{said}");
+    assert!(said.contains("No space left on device"), "{said}");
+    assert!(!workspace.path().join("ran").exists());
+    let (status, listed, said) = attempt("1m");
+    assert_eq!((status, listed.as_str()), (Some(0), "status\n"), "{said}");
+    assert!(workspace.path().join("ran").exists());
+}
+
+#[test]
+fn a_status_fd_that_is_not_open_is_refused_before_the_run() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        for number in ["77", "1000000"] {
+            let flags = ["--status-fd", number];
+            let output = Run::new(who, &workspace)
+                .flags(flags)
+                .command(["/bin/touch", "ran"])
+                .output()
+                .expect("creel runs");
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(125), "{text}");
+            assert!(
+                text.contains("--status-fd") && text.contains(number) && text.lines().count() == 1,
+                "{text}"
+            );
+            assert!(!workspace.path().join("ran").exists());
+        }
+    }
+}
+
+/// The descriptor is creel's, not the jail's.
+#[test]
+fn a_status_fd_does_not_reach_the_command() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let ran = Run::new(who, &workspace)
+            .sh("ls /proc/self/fd | tr '\\n' ' '; (echo forged >&9) 2>&1")
+            .stdout;
+        // 3 is the directory that ls reads.
+        assert!(
+            ran.starts_with("0 1 2 3 ") && ran.contains("ad file descriptor"),
+            "{ran}"
+        );
+    }
+}
+
+#[test]
+fn a_status_fd_that_takes_nothing_is_no_success() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let creel = Run::new(who, &workspace)
+            .flags(["--status-fd", "8"])
+            .command(["true"]);
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .args(["-c", "exec 8>/dev/full; exec \"$@\"", "sh"])
+            .arg(creel.get_program())
+            .args(creel.get_args());
+        let output = shell
+            .current_dir(workspace.path())
+            .output()
+            .expect("sh runs");
+        assert_eq!(output.status.code(), Some(125), "{output:?}");
+    }
+}
+
+#[test]
+fn a_killed_creel_leaves_no_status_file() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let mut child = Run::new(who, &workspace)
+            .flags(["--status-file", "status"])
+            .command(["/bin/sh", "-c", "touch begun; sleep 30"])
+            .spawn()
+            .expect("creel starts");
+        while !workspace.path().join("begun").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+        assert_eq!(
+            std::fs::read_dir(workspace.path())
+                .expect("readdir")
+                .count(),
+            1
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! A terminal with a program on it: what a person at a keyboard does, and what they see.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::OpenptFlags;
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One terminal and the session on it.
+pub struct Screen {
+    master: File,
+    pub child: Child,
+    shown: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Screen {
+    /// Starts `command` as the leader of a session on a terminal of 24 rows and 80 columns.
+    pub fn start(mut command: Command) -> Screen {
+        let (master, slave) = pair();
+        let copy = || slave.try_clone().expect("dup");
+        command.stdin(copy()).stdout(copy()).stderr(copy());
+        // SAFETY: setsid and ioctl are async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                if libc::setsid() == -1 || libc::ioctl(0, libc::TIOCSCTTY, 0) == -1 {
+                    return Err(std::io::Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
+        let child = command.spawn().expect("it starts");
+        drop((command, slave));
+        let master = File::from(master);
+        let shown = Arc::new(Mutex::new(vec![]));
+        let (mut reader, sink) = (master.try_clone().expect("dup"), shown.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // EIO: nobody has the terminal open any more.
+            while let Ok(length @ 1..) = reader.read(&mut buffer) {
+                sink.lock()
+                    .expect("no panic")
+                    .extend_from_slice(&buffer[..length]);
+            }
+        });
+        Screen {
+            master,
+            child,
+            shown,
+        }
+    }
+
+    /// What was shown so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.shown.lock().expect("no panic")).into_owned()
+    }
+
+    /// Waits until `wanted` is on the screen.
+    #[track_caller]
+    pub fn wait_for(&self, wanted: &str) {
+        self.wait_until(wanted, || self.text().contains(wanted));
+    }
+
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, done: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !done() {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "waiting for {what:?}; the screen shows {:?}",
+                self.text()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn press(&mut self, keys: &str) {
+        self.master
+            .write_all(keys.as_bytes())
+            .expect("the terminal takes input");
+    }
+
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&self.master, size).expect("TIOCSWINSZ");
+    }
+
+    /// The terminal's modes; Linux shows the slave's on the master.
+    pub fn modes(&self) -> Termios {
+        tcgetattr(&self.master).expect("TCGETS")
+    }
+
+    pub fn signal(&self, number: i32) {
+        // SAFETY: two integers; the child is not reaped yet.
+        unsafe { libc::kill(self.child.id() as i32, number) };
+    }
+
+    /// Whether the session's leader is stopped.
+    pub fn is_stopped(&self) -> bool {
+        super::state_of(self.child.id()) == Some('T')
+    }
+
+    /// Waits for the leader's end: its status as a shell shows it, and all that was shown.
+    #[track_caller]
+    pub fn end(mut self) -> (i32, String) {
+        let start = Instant::now();
+        let status = loop {
+            match self.child.try_wait().expect("wait") {
+                Some(status) => break status,
+                None if start.elapsed() > PATIENCE => {
+                    let _ = self.child.kill();
+                    let _ = self.child.wait();
+                    panic!("it did not end; the screen shows {:?}", self.text());
+                }
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        // The reader has all of it a moment after the last writer is gone.
+        std::thread::sleep(Duration::from_millis(50));
+        (super::shell_status(status), self.text())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn pair() -> (OwnedFd, OwnedFd) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = rustix::pty::openpt(flags).expect("a pseudoterminal");
+    rustix::pty::grantpt(&master).expect("grantpt");
+    rustix::pty::unlockpt(&master).expect("unlockpt");
+    let name = rustix::pty::ptsname(&master, vec![]).expect("ptsname");
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let slave = rustix::fs::open(name.as_c_str(), flags, Mode::empty()).expect("the slave");
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: 80,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&master, size).expect("TIOCSWINSZ");
+    assert!(master.as_raw_fd() > 2);
+    (master, slave)
+}
