@@ -229,7 +229,14 @@ impl Watching {
                     self.end.get_or_insert(Ended::Command(change));
                 }
                 Some(Message::Terminal) => master = fd,
-                Some(Message::Stopped) => self.stop_too(),
+                // A jail could otherwise stop its supervisor, and with it every limit that the
+                // supervisor keeps, while other processes of the jail run on: only where a person
+                // at a terminal sees it and can go on.
+                Some(Message::Stopped) if self.joined.as_ref().is_some_and(Joined::has_caller) => {
+                    self.live.signal(nix::libc::SIGTSTP);
+                    self.stop_too();
+                }
+                Some(Message::Stopped) => {}
                 None => {}
             }
         }

@@ -27,6 +27,11 @@ impl Joined {
         joined
     }
 
+    /// Whether the caller's stdin is a terminal, with a person or a shell behind it.
+    pub fn has_caller(&self) -> bool {
+        self.raw.is_some()
+    }
+
     /// Gives the jail's terminal the size of the caller's.
     pub fn resize(&self) {
         if pty::copy_size(fd::fixed(0), self.master.as_fd()).is_err() {
