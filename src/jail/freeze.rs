@@ -11,6 +11,7 @@ use super::{JailError, Pins};
 use crate::plan::{
     Access, Act, CgroupLayout, CgroupLimits, DirOwner, Host, IdMode, Ids, Namespace, Owner, Plan,
 };
+use crate::sys::cgroup::Group;
 use crate::sys::landlock::Rules;
 use crate::sys::lease::{self, Lease};
 use crate::sys::process::CStrings;
@@ -86,7 +87,8 @@ pub fn freeze(plan: Plan, host: &Host, pins: Pins, stdio: Stdio, state: &Path) -
         steps.push(Step { act: number as u32, work });
     }
     let needs_slot = cgroup.is_some() || matches!(ids, Ids::Range { .. });
-    let lease = if needs_slot { Some(take_lease(state)?) } else { None };
+    let layout = cgroup.as_ref().map(|(layout, _)| layout);
+    let lease = if needs_slot { Some(take_lease(state, layout)?) } else { None };
     let slot = lease.as_ref().map_or(0, |l| l.slot);
     let socket = socket::pair().map_err(|source| JailError::System { what: "socketpair", source })?;
     Ok(Ready {
@@ -105,15 +107,23 @@ pub fn freeze(plan: Plan, host: &Host, pins: Pins, stdio: Stdio, state: &Path) -
     })
 }
 
-fn take_lease(state: &Path) -> Result<Lease, JailError> {
+/// A slot that no other jail holds and under whose name no group has processes.
+fn take_lease(state: &Path, layout: Option<&CgroupLayout>) -> Result<Lease, JailError> {
     make_private_dir(state)?;
     let file = state.join("slots");
     // Start where the last run probably did not: neighbours in time spread out.
-    let first = std::process::id() % SLOTS;
-    lease::take(&file, first, SLOTS).map_err(|source| match source {
-        Errno::AGAIN => JailError::NoLease,
-        source => JailError::State { path: file, source: source.into() },
-    })
+    let mut first = std::process::id() % SLOTS;
+    for _ in 0..SLOTS {
+        let lease = lease::take(&file, first, SLOTS).map_err(|source| match source {
+            Errno::AGAIN => JailError::NoLease,
+            source => JailError::State { path: file.clone(), source: source.into() },
+        })?;
+        if layout.is_none_or(|layout| Group::new(layout, lease.slot).vacate()) {
+            return Ok(lease);
+        }
+        first = (lease.slot + 1) % SLOTS;
+    }
+    Err(JailError::NoLease)
 }
 
 /// A directory of this user's alone. Anybody else's, or one that others may write, is refused
