@@ -47,7 +47,7 @@ pub enum Start {
 /// Builds the jail around this process and becomes its pid 1. Never returns.
 pub fn walk(child: Child<'_>) -> ! {
     let Child { steps, program, stdio, socket, ids, terminal } = child;
-    let mut state = State { root: None, old: None, slave: None, socket: &socket, stdio, terminal };
+    let mut state = State { root: None, old: None, slave: None, swept: false, socket: &socket, stdio, terminal };
     if let Err(errno) = start(&socket, ids) {
         fail(socket.as_fd(), u32::MAX, errno);
     }
@@ -93,6 +93,8 @@ struct State<'a> {
     /// The root after the pivot, to seal it.
     old: Option<OwnedFd>,
     slave: Option<OwnedFd>,
+    /// Descriptors are what the command will find.
+    swept: bool,
     socket: &'a OwnedFd,
     stdio: &'a Stdio,
     terminal: Terminal,
@@ -101,7 +103,10 @@ struct State<'a> {
 impl State<'_> {
     /// The socket, wherever it is now.
     fn speaker(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match self.swept {
+            true => fd::fixed(SOCKET),
+            false => self.socket.as_fd(),
+        }
     }
 
     fn root(&self) -> Result<BorrowedFd<'_>> {
@@ -296,7 +301,9 @@ impl State<'_> {
             }
         }
         fd::move_to(self.socket.as_fd(), SOCKET)?;
-        fd::close_between(SOCKET as u32 + 1, u32::MAX)
+        fd::close_between(SOCKET as u32 + 1, u32::MAX)?;
+        self.swept = true;
+        Ok(())
     }
 }
 
