@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use super::JailError;
 use crate::plan::host::Idmap;
 use crate::plan::paths::{Purpose, wanted};
 use crate::plan::{Fact, Host, IdMode, Node, Request};
 use crate::policy::Policy;
 use crate::sys::fd::{self, Kind, Stat};
-use crate::sys::{Errno, caps, cgroup, host, landlock, mount, rlimit};
+use crate::sys::{Errno, caps, cgroup, host, landlock, mount, procfs, rlimit};
 
 /// An open inode and what it was when it was opened.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
 
 /// The machine without any path.
 pub fn facts() -> Result<Host, JailError> {
+    procfs::open(".", OFlags::PATH).map_err(|source| JailError::NotProc { source })?;
     let privileged = caps::privileged();
     let (uid, gid) = host::ids();
     let cwd = std::env::current_dir().map_err(|e| JailError::Open {
