@@ -1,5 +1,6 @@
 //! Plan to steps: every name becomes a descriptor or a C string, nothing is enforced yet.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -67,6 +68,14 @@ pub fn freeze(plan: Plan, host: &Host, pins: Pins, stdio: Stdio, state: &Path) -
             _ => None,
         })
         .unwrap_or((host.uid, host.gid));
+    let made: BTreeSet<&Path> = plan
+        .acts
+        .iter()
+        .filter_map(|act| match act {
+            Act::Directory { path, .. } | Act::File { path, .. } => Some(path.as_path()),
+            _ => None,
+        })
+        .collect();
     for (number, act) in plan.acts.iter().enumerate() {
         let work = match act {
             Act::Namespaces { which } => {
@@ -82,7 +91,7 @@ pub fn freeze(plan: Plan, host: &Host, pins: Pins, stdio: Stdio, state: &Path) -
                 continue;
             }
             Act::Exec => continue,
-            act => compile(act, host, &pins, user, &mut trees)?,
+            act => compile(act, host, &pins, user, &made, &mut trees)?,
         };
         steps.push(Step { act: number as u32, work });
     }
@@ -164,6 +173,7 @@ fn compile(
     host: &Host,
     pins: &Pins,
     user: (u32, u32),
+    made: &BTreeSet<&Path>,
     trees: &mut Vec<SentTree>,
 ) -> Result<Work, JailError> {
     Ok(match act {
@@ -193,7 +203,8 @@ fn compile(
                 }
                 IdMode::Rootless => Tree::Named { source: absolute(source), stat: pin.stat },
             };
-            Work::Tree { path: relative(target), tree, attributes }
+            let over = (!made.contains(target.as_path())).then_some(pin.stat);
+            Work::Tree { path: relative(target), tree, attributes, over }
         }
         Act::Device { path, major, minor } => Work::Device {
             path: relative(path),
@@ -231,8 +242,10 @@ fn compile(
         },
         Act::ReadOnly { path } => Work::ReadOnly { path: relative(path) },
         Act::Mask { path, node, absent } => {
-            Work::Mask { path: relative(path), node: *node, absent: *absent }
+            let over = pins.get(path).map(|pin| pin.stat);
+            Work::Mask { path: relative(path), node: *node, absent: *absent, over }
         }
+        Act::Hold { path } => Work::Hold { path: relative(path) },
         Act::Pivot => Work::Pivot,
         Act::Seal => Work::Seal,
         Act::Hostname { name } => Work::Hostname { name: text(name) },

@@ -2,7 +2,10 @@
 //! the policy or the request names. Later steps use the descriptors, never the names again.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -31,7 +34,13 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     let mut pins = Pins::new();
     for want in wanted(policy, request, &host) {
         let fact = look(&want.path, want.purpose, host.id_mode, &mut pins)?;
+        if want.path == host.cwd {
+            still_here(&want.path, &fact, &pins)?;
+        }
         host.paths.insert(want.path, fact);
+    }
+    for socket in sockets(&pins) {
+        host.paths.entry(socket).or_insert(Fact::Special);
     }
     Ok((host, pins))
 }
@@ -57,6 +66,37 @@ pub fn facts() -> Result<Host, JailError> {
         open_files_ceiling: rlimit::open_files_ceiling(),
         paths: BTreeMap::new(),
     })
+}
+
+/// The kernel says where this process is, but the name may lead elsewhere by now: somebody who can
+/// write above it could hand the jail another directory.
+fn still_here(path: &Path, fact: &Fact, pins: &Pins) -> Result<(), JailError> {
+    let Fact::Present { real, .. } = fact else { return Ok(()) };
+    let fault = |source| JailError::Open { path: path.into(), source };
+    let here = fd::stat(fd::pin(Path::new(".")).map_err(fault)?.as_fd()).map_err(fault)?;
+    match pins.get(real) {
+        Some(pin) if (pin.stat.dev, pin.stat.ino) == (here.dev, here.ino) => Ok(()),
+        _ => Err(JailError::Changed(path.into())),
+    }
+}
+
+/// Where in the pinned trees somebody of this network namespace listens on a socket. Neither a
+/// read-only mount nor Landlock (up to ABI 7) stops connect(2) by path.
+fn sockets(pins: &Pins) -> Vec<PathBuf> {
+    let Ok(list) = procfs::open("net/unix", OFlags::RDONLY) else { return vec![] };
+    let mut text = vec![];
+    if std::fs::File::from(list).read_to_end(&mut text).is_err() {
+        return vec![];
+    }
+    text.split(|b| *b == b'\n')
+        .filter_map(|line| {
+            // "Num RefCount Protocol Flags Type St Inode Path": an abstract name begins with @.
+            let at = line.iter().position(|b| *b == b'/')?;
+            let socket = fd::pin(Path::new(OsStr::from_bytes(&line[at..]))).ok()?;
+            let real = fd::path_of(socket.as_fd()).ok()?;
+            pins.keys().any(|tree| real.starts_with(tree)).then_some(real)
+        })
+        .collect()
 }
 
 fn look(path: &Path, purpose: Purpose, ids: IdMode, pins: &mut Pins) -> Result<Fact, JailError> {

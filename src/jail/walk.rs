@@ -120,6 +120,17 @@ impl State<'_> {
         rx::openat2(self.root()?, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how)
     }
 
+    /// As [`at`](Self::at), for a place that must be the inode that the plan was made for.
+    fn at_same(&self, path: &CStr, over: Option<fd::Stat>) -> Result<OwnedFd> {
+        let place = self.at(path)?;
+        let Some(wanted) = over else { return Ok(place) };
+        let found = fd::stat(place.as_fd())?;
+        match (found.dev, found.ino) == (wanted.dev, wanted.ino) {
+            true => Ok(place),
+            false => Err(Errno::STALE),
+        }
+    }
+
     fn attach(&self, mount: &OwnedFd, path: &CStr) -> Result<()> {
         mount::attach(mount.as_fd(), self.at(path)?.as_fd(), c"")
     }
@@ -147,7 +158,7 @@ impl State<'_> {
             }
             Work::Link { path, target } => rx::symlinkat(target.as_c_str(), self.root()?, path.as_c_str()),
             Work::File { path, mode, contents } => self.file(path, *mode, contents),
-            Work::Tree { path, tree, attributes } => {
+            Work::Tree { path, tree, attributes, over } => {
                 let tree = match tree {
                     Tree::Sent => {
                         let [tree, ..] = wait_for_parent(self.speaker())?;
@@ -163,7 +174,7 @@ impl State<'_> {
                         tree
                     }
                 };
-                self.attach(&tree, path)
+                mount::attach(tree.as_fd(), self.at_same(path, *over)?.as_fd(), c"")
             }
             Work::Device { path, source, number } => {
                 let device = mount::copy_one(CWD, source)?;
@@ -187,7 +198,12 @@ impl State<'_> {
                 mount::set(copy.as_fd(), attributes, mount::Reach::Below)?;
                 mount::attach(copy.as_fd(), place.as_fd(), c"")
             }
-            Work::Mask { path, node, absent } => self.mask(path, *node, *absent),
+            Work::Mask { path, node, absent, over } => self.mask(path, *node, *absent, *over),
+            Work::Hold { path } => {
+                let place = self.at(path)?;
+                let copy = mount::copy_tree(place.as_fd(), c"")?;
+                mount::attach(copy.as_fd(), place.as_fd(), c"")
+            }
             Work::Pivot => {
                 self.forget_masks()?;
                 let root = self.root.take().ok_or(Errno::BADF)?;
@@ -248,8 +264,8 @@ impl State<'_> {
         }
     }
 
-    fn mask(&self, path: &CStr, node: Node, absent: IfAbsent) -> Result<()> {
-        let place = match (self.at(path), absent) {
+    fn mask(&self, path: &CStr, node: Node, absent: IfAbsent, over: Option<fd::Stat>) -> Result<()> {
+        let place = match (self.at_same(path, over), absent) {
             (Err(Errno::NOENT), IfAbsent::Skip) => return Ok(()),
             (place, _) => place?,
         };
