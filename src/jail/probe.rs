@@ -101,9 +101,11 @@ fn sockets(pins: &Pins) -> Vec<PathBuf> {
 
 fn look(path: &Path, purpose: Purpose, ids: IdMode, pins: &mut Pins) -> Result<Fact, JailError> {
     // Most paths have no link in them, and then one call says so.
+    let plain = !path.components().any(|c| c == std::path::Component::ParentDir);
     let (fd, real) = match fd::pin_exact(path) {
-        Ok(fd) => (fd, path.to_path_buf()),
-        Err(Errno::LOOP) => match fd::pin(path) {
+        Ok(fd) if plain => (fd, path.to_path_buf()),
+        // With `..` in it a path has no link and still is not its own real name.
+        Ok(_) | Err(Errno::LOOP) => match fd::pin(path) {
             Ok(fd) => {
                 let real = fd::path_of(fd.as_fd())
                     .map_err(|source| JailError::Open { path: path.into(), source })?;

@@ -268,6 +268,10 @@ impl<'a> View<'a> {
         if *link {
             return Err(ResolveError::WorkspaceLink { link: text, real: real.display().to_string() });
         }
+        if named.components().any(|c| c == std::path::Component::ParentDir) {
+            let why = "it has a `..` in it; write where it leads";
+            return Err(ResolveError::WorkspaceNever { path: text, why });
+        }
         if let Some(why) = never_below(real) {
             return Err(ResolveError::WorkspaceNever { path: text, why });
         }
