@@ -21,6 +21,8 @@ use crate::sys::{Errno, clone, mount, socket};
 /// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
 /// stretch that systemd's own table (UIDS-GIDS.md) lists as unused.
 const FIRST_ID: u32 = 0x7000_0000;
+/// Pseudoterminals of one jail.
+const TERMINALS: &str = "256";
 /// Jails at once: 4096 ranges of 65,536 ids end at 0x7fff_ffff.
 const SLOTS: u32 = 4096;
 
@@ -231,7 +233,13 @@ fn compile(
         Act::Devpts => Work::Instance {
             path: c"dev/pts".into(),
             kind: c"devpts".into(),
-            options: vec![option("newinstance", ""), option("ptmxmode", "0666"), option("mode", "0600")],
+            options: vec![
+                option("newinstance", ""),
+                option("ptmxmode", "0666"),
+                option("mode", "0600"),
+                // All instances share kernel.pty.max, 4096.
+                option("max", TERMINALS),
+            ],
             attributes: mount::NOSUID | mount::NOEXEC,
         },
         Act::Proc => Work::Instance {
