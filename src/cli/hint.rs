@@ -141,7 +141,7 @@ fn remedy(error: &JailError) -> Option<String> {
                 Some("it does not exist in the jail; create it in the workspace".into())
             }
             (Act::Seccomp, Some(Errno::INVAL)) => Some("the kernel lacks CONFIG_SECCOMP_FILTER".into()),
-            (Act::Bind { .. }, Some(Errno::STALE)) => {
+            (Act::Bind { .. } | Act::Mask { .. }, Some(Errno::STALE)) => {
                 Some("it was replaced while the jail was being made".into())
             }
             (_, Some(Errno::PERM | Errno::ACCESS)) => Some(user_namespaces()),

@@ -141,6 +141,13 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             )));
         }
     }
+    if !startup::was_closed(0)
+        && fd::stat(fd::fixed(0)).is_ok_and(|s| s.kind == fd::Kind::Directory)
+    {
+        return Err(Failure::new(
+            "stdin is a directory, from which the command could walk over the host; redirect it, for example from /dev/null",
+        ));
+    }
     let status = Status::open(args.status_fd, args.status_file.as_deref())?;
     let id = host::random_id();
     match attempt(args, &id, started) {

@@ -11,6 +11,11 @@ use crate::sys::cgroup::CgroupError;
 pub enum JailError {
     #[error("{} changed while the jail was being made", .0.display())]
     Changed(PathBuf),
+    #[error("the filesystem on /proc is not the kernel's procfs")]
+    NotProc {
+        #[source]
+        source: Errno,
+    },
     #[error("{} cannot be opened", path.display())]
     Open {
         path: PathBuf,
@@ -75,7 +80,8 @@ impl JailError {
     /// The errno at the root, if there is one.
     pub fn errno(&self) -> Option<Errno> {
         match self {
-            Self::Open { source, .. }
+            Self::NotProc { source }
+            | Self::Open { source, .. }
             | Self::Tree { source, .. }
             | Self::Idmap { source, .. }
             | Self::Clone { source }

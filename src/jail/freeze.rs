@@ -1,5 +1,6 @@
 //! Plan to steps: every name becomes a descriptor or a C string, nothing is enforced yet.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -13,6 +14,7 @@ use crate::plan::paths::within;
 use crate::plan::{
     Access, Act, CgroupLayout, CgroupLimits, DirOwner, Host, IdMode, Ids, Namespace, Owner, Plan,
 };
+use crate::sys::cgroup::Group;
 use crate::sys::landlock::Rules;
 use crate::sys::lease::{self, Lease};
 use crate::sys::process::CStrings;
@@ -22,6 +24,8 @@ use crate::sys::{Errno, clone, mount, socket};
 /// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
 /// stretch that systemd's own table (UIDS-GIDS.md) lists as unused.
 const FIRST_ID: u32 = 0x7000_0000;
+/// Pseudoterminals of one jail.
+const TERMINALS: &str = "256";
 /// Jails at once: 4096 ranges of 65,536 ids end at 0x7fff_ffff.
 const SLOTS: u32 = 4096;
 
@@ -85,6 +89,14 @@ pub fn freeze(
             _ => None,
         })
         .unwrap_or((host.uid, host.gid));
+    let made: BTreeSet<&Path> = plan
+        .acts
+        .iter()
+        .filter_map(|act| match act {
+            Act::Directory { path, .. } | Act::File { path, .. } => Some(path.as_path()),
+            _ => None,
+        })
+        .collect();
     for (number, act) in plan.acts.iter().enumerate() {
         let work = match act {
             Act::Namespaces { which } => {
@@ -100,7 +112,7 @@ pub fn freeze(
                 continue;
             }
             Act::Exec => continue,
-            act => compile(act, &plan, host, &pins, user, &mut trees)?,
+            act => compile(act, &plan, host, &pins, user, &made, &mut trees)?,
         };
         steps.push(Step {
             act: number as u32,
@@ -108,8 +120,9 @@ pub fn freeze(
         });
     }
     let needs_slot = cgroup.is_some() || matches!(ids, Ids::Range { .. });
+    let layout = cgroup.as_ref().map(|(layout, _)| layout);
     let lease = if needs_slot {
-        Some(take_lease(state)?)
+        Some(take_lease(state, layout)?)
     } else {
         None
     };
@@ -134,18 +147,26 @@ pub fn freeze(
     })
 }
 
-fn take_lease(state: &Path) -> Result<Lease, JailError> {
+/// A slot that no other jail holds and under whose name no group has processes.
+fn take_lease(state: &Path, layout: Option<&CgroupLayout>) -> Result<Lease, JailError> {
     make_private_dir(state)?;
     let file = state.join("slots");
     // Start where the last run probably did not: neighbours in time spread out.
-    let first = std::process::id() % SLOTS;
-    lease::take(&file, first, SLOTS).map_err(|source| match source {
-        Errno::AGAIN => JailError::NoLease,
-        source => JailError::State {
-            path: file,
-            source: source.into(),
-        },
-    })
+    let mut first = std::process::id() % SLOTS;
+    for _ in 0..SLOTS {
+        let lease = lease::take(&file, first, SLOTS).map_err(|source| match source {
+            Errno::AGAIN => JailError::NoLease,
+            source => JailError::State {
+                path: file.clone(),
+                source: source.into(),
+            },
+        })?;
+        if layout.is_none_or(|layout| Group::new(layout, lease.slot).vacate()) {
+            return Ok(lease);
+        }
+        first = (lease.slot + 1) % SLOTS;
+    }
+    Err(JailError::NoLease)
 }
 
 /// A directory of this user's alone. Anybody else's, or one that others may write, is refused
@@ -196,6 +217,7 @@ fn compile(
     host: &Host,
     pins: &Pins,
     user: (u32, u32),
+    made: &BTreeSet<&Path>,
     trees: &mut Vec<SentTree>,
 ) -> Result<Work, JailError> {
     Ok(match act {
@@ -247,11 +269,13 @@ fn compile(
                     stat: pin.stat,
                 },
             };
+            let over = (!made.contains(target.as_path())).then_some(pin.stat);
             Work::Tree {
                 path: relative(target),
                 at: place(plan, target),
                 tree,
                 attributes,
+                over,
             }
         }
         Act::Device { path, major, minor } => Work::Device {
@@ -291,6 +315,8 @@ fn compile(
                 option("newinstance", ""),
                 option("ptmxmode", "0666"),
                 option("mode", "0600"),
+                // All instances share kernel.pty.max, 4096.
+                option("max", TERMINALS),
             ],
             attributes: mount::NOSUID | mount::NOEXEC,
         },
@@ -302,14 +328,18 @@ fn compile(
             path: relative(path),
         },
         Act::Mask { path, node, absent } => {
-            let at = place(plan, path);
+            let over = pins.get(path).map(|pin| pin.stat);
             Work::Mask {
                 path: relative(path),
-                at,
+                at: place(plan, path),
                 node: *node,
                 absent: *absent,
+                over,
             }
         }
+        Act::Hold { path } => Work::Hold {
+            path: relative(path),
+        },
         Act::Pivot => Work::Pivot,
         Act::Seal => Work::Seal,
         Act::Hostname { name } => Work::Hostname { name: text(name) },

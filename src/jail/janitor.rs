@@ -8,7 +8,7 @@
 //! descriptors of its own: neither Ctrl-C nor a reader waiting for the end of a pipe notices it.
 
 use std::ffi::{CString, c_char};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 use super::JailError;
@@ -25,6 +25,8 @@ type Path = AtomicPtr<c_char>;
 struct Shared {
     /// The supervisor.
     pidfd: AtomicI32,
+    /// The slot's lock: nobody gets the slot while this process may still kill what is in it.
+    lease: AtomicI32,
     /// The group's `cgroup.kill`.
     kill: Path,
     /// The group's directories.
@@ -41,7 +43,7 @@ pub struct Janitor {
 
 impl Janitor {
     /// Starts one, with nothing to remove yet.
-    pub fn start() -> Result<Janitor, JailError> {
+    pub fn start(lease: BorrowedFd<'_>) -> Result<Janitor, JailError> {
         let fault = |source| JailError::System {
             what: "starting the janitor",
             source,
@@ -49,6 +51,7 @@ impl Janitor {
         let me: OwnedFd = sys::own_pidfd().map_err(fault)?;
         let shared: &'static mut Shared = Box::leak(Box::new(Shared {
             pidfd: AtomicI32::new(me.as_fd().as_raw_fd()),
+            lease: AtomicI32::new(lease.as_raw_fd()),
             kill: Path::default(),
             own: Default::default(),
             parents: Default::default(),
@@ -91,7 +94,8 @@ impl Janitor {
 /// The janitor's process. System calls only: it shares thread-local storage with the supervisor.
 extern "C" fn watch(shared: *mut std::ffi::c_void) -> i32 {
     let shared: &'static Shared = clone::argument(shared);
-    let _ = sys::keep_only(shared.pidfd.load(Ordering::SeqCst));
+    let held = |fd: &AtomicI32| fd.load(Ordering::SeqCst);
+    let _ = sys::keep_only([held(&shared.pidfd), held(&shared.lease)]);
     sys::wait_for_end();
     remove(shared);
     crate::sys::process::exit(0)

@@ -46,7 +46,7 @@ impl Ready {
         let mut group = None;
         let mut janitor = None;
         if let (Some((layout, limits)), Some(lease)) = (&self.cgroup, &self.lease) {
-            let watcher = Janitor::start()?;
+            let watcher = Janitor::start(lease.file.as_fd())?;
             let mut made = Group::new(layout, lease.slot);
             watcher.expect(made.traces());
             janitor = Some(watcher);

@@ -37,11 +37,13 @@ pub enum Work {
         mode: u32,
         contents: Vec<u8>,
     },
+    /// `over`: the inode that must be there, where a granted tree brings the place with it.
     Tree {
         path: CString,
         at: Place,
         tree: Tree,
         attributes: u64,
+        over: Option<Stat>,
     },
     Device {
         path: CString,
@@ -67,6 +69,10 @@ pub enum Work {
         at: Place,
         node: Node,
         absent: IfAbsent,
+        over: Option<Stat>,
+    },
+    Hold {
+        path: CString,
     },
     Pivot,
     Seal,

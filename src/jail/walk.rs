@@ -158,17 +158,34 @@ impl State<'_> {
         )
     }
 
+    /// As [`at`](Self::at), for a place that must be the inode that the plan was made for.
+    fn at_same(&self, path: &CStr, over: Option<fd::Stat>) -> Result<OwnedFd> {
+        let place = self.at(path)?;
+        let Some(wanted) = over else { return Ok(place) };
+        let found = fd::stat(place.as_fd())?;
+        match (found.dev, found.ino) == (wanted.dev, wanted.ino) {
+            true => Ok(place),
+            false => Err(Errno::STALE),
+        }
+    }
+
     /// Attaches for good: the descriptor stays open until the sweep, which closes all at once.
-    fn settle(&self, mount: OwnedFd, path: &CStr, at: Place) -> Result<()> {
-        self.attach(&mount, path, at)?;
+    fn settle(&self, mount: OwnedFd, path: &CStr, at: Place, over: Option<fd::Stat>) -> Result<()> {
+        self.attach(&mount, path, at, over)?;
         std::mem::forget(mount);
         Ok(())
     }
 
-    fn attach(&self, mount: &OwnedFd, path: &CStr, at: Place) -> Result<()> {
+    fn attach(
+        &self,
+        mount: &OwnedFd,
+        path: &CStr,
+        at: Place,
+        over: Option<fd::Stat>,
+    ) -> Result<()> {
         match at {
             Place::Own => mount::attach(mount.as_fd(), self.root()?, path),
-            Place::Granted => mount::attach(mount.as_fd(), self.at(path)?.as_fd(), c""),
+            Place::Granted => mount::attach(mount.as_fd(), self.at_same(path, over)?.as_fd(), c""),
         }
     }
 
@@ -208,6 +225,7 @@ impl State<'_> {
                 at,
                 tree,
                 attributes,
+                over,
             } => {
                 let tree = match tree {
                     Tree::Sent(number) => self.sent(*number)?,
@@ -221,7 +239,7 @@ impl State<'_> {
                         tree
                     }
                 };
-                self.settle(tree, path, *at)
+                self.settle(tree, path, *at, *over)
             }
             Work::Device {
                 path,
@@ -237,7 +255,7 @@ impl State<'_> {
                 let attributes = mount::NOSUID | mount::NOEXEC | mount::RDONLY;
                 mount::set(device.as_fd(), attributes, mount::Reach::This)?;
                 self.file(path, 0o666, b"")?;
-                self.settle(device, path, Place::Own)
+                self.settle(device, path, Place::Own, None)
             }
             Work::Instance {
                 path,
@@ -245,7 +263,7 @@ impl State<'_> {
                 kind,
                 options,
                 attributes,
-            } => self.settle(instance(kind, options, *attributes)?, path, *at),
+            } => self.settle(instance(kind, options, *attributes)?, path, *at, None),
             Work::Proc {
                 options,
                 attributes,
@@ -255,6 +273,7 @@ impl State<'_> {
                     instance(c"proc", options, *attributes)?,
                     c"proc",
                     Place::Own,
+                    None,
                 )
             }
             Work::ReadOnly { path } => {
@@ -269,7 +288,13 @@ impl State<'_> {
                 at,
                 node,
                 absent,
-            } => self.mask(path, *at, *node, *absent),
+                over,
+            } => self.mask(path, *at, *node, *absent, *over),
+            Work::Hold { path } => {
+                let place = self.at(path)?;
+                let copy = mount::copy_tree(place.as_fd(), c"")?;
+                mount::attach(copy.as_fd(), place.as_fd(), c"")
+            }
             Work::Pivot => {
                 let root = self.root.take().ok_or(Errno::BADF)?;
                 mount::pivot(root.as_fd())?;
@@ -370,7 +395,14 @@ impl State<'_> {
         Ok(())
     }
 
-    fn mask(&mut self, path: &CStr, at: Place, node: Node, absent: IfAbsent) -> Result<()> {
+    fn mask(
+        &mut self,
+        path: &CStr,
+        at: Place,
+        node: Node,
+        absent: IfAbsent,
+        over: Option<fd::Stat>,
+    ) -> Result<()> {
         let (file, directory) = self.covers.as_ref().ok_or(Errno::BADF)?;
         let cover = match node {
             Node::File => file,
@@ -380,7 +412,7 @@ impl State<'_> {
             Some(spare) => spare,
             None => mount::copy_one(cover.as_fd(), c"")?,
         };
-        match (self.attach(&copy, path, at), absent) {
+        match (self.attach(&copy, path, at, over), absent) {
             (Err(Errno::NOENT), IfAbsent::Skip) => {
                 // Good for the next.
                 self.spare[node as usize] = Some(copy);

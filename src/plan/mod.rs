@@ -132,6 +132,11 @@ pub enum Act {
         node: Node,
         absent: IfAbsent,
     },
+    /// A writable directory above one that is covered or mounted: itself a mount, so that the jail
+    /// cannot rename it and put another in its place for the next run.
+    Hold {
+        path: PathBuf,
+    },
     /// Makes the root the root and lets the host's tree go.
     Pivot,
     /// The root itself, read-only.

@@ -116,7 +116,8 @@ impl Act {
             | Act::Devpts
             | Act::Proc
             | Act::ReadOnly { .. }
-            | Act::Mask { .. } => Stage::Tree,
+            | Act::Mask { .. }
+            | Act::Hold { .. } => Stage::Tree,
             Act::Pivot | Act::Seal => Stage::Enter,
             Act::Hostname { .. } | Act::Loopback => Stage::System,
             Act::JoinCgroup => Stage::JoinCgroup,

@@ -47,6 +47,12 @@ pub enum ResolveError {
     NoHome { uid: u32, origin: Origin },
     #[error("{place}: {path} does not exist yet, and a mount cannot cover what does not exist; create it, or mark it `optional = true`", place = place(.origin), path = .path.display())]
     DenyAbsent { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} leads through a symbolic link that the jail could change; deny where it leads, {real}, or take the link away", place = place(.origin), path = .path.display(), real = .real.display())]
+    DenyLink {
+        path: PathBuf,
+        real: PathBuf,
+        origin: Origin,
+    },
     #[error("the workspace {0} does not exist; create it, or name another with --workspace DIR")]
     NoWorkspace(String),
     #[error("the workspace {0} is not a directory; name one with --workspace DIR")]
@@ -115,6 +121,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         policy,
         request,
     )?;
+    view.sockets();
 
     let ids = view.ids(&degraded)?;
     let (uid, gid) = match ids {
@@ -240,6 +247,8 @@ struct View<'a> {
     /// Where a grant was named through a symbolic link: the name, and where it leads.
     links: BTreeMap<PathBuf, PathBuf>,
     masks: BTreeMap<PathBuf, Node>,
+    /// Sockets of the host in granted trees.
+    sockets: BTreeSet<PathBuf>,
     skipped: Vec<String>,
 }
 
@@ -278,6 +287,7 @@ impl<'a> View<'a> {
             executable: BTreeSet::new(),
             links: BTreeMap::new(),
             masks: BTreeMap::new(),
+            sockets: BTreeSet::new(),
             skipped: vec![],
         }
     }
@@ -316,6 +326,13 @@ impl<'a> View<'a> {
                 link: text,
                 real: real.display().to_string(),
             });
+        }
+        if named
+            .components()
+            .any(|c| c == std::path::Component::ParentDir)
+        {
+            let why = "it has a `..` in it; write where it leads";
+            return Err(ResolveError::WorkspaceNever { path: text, why });
         }
         if let Some(why) = never_below(real) {
             return Err(ResolveError::WorkspaceNever { path: text, why });
@@ -551,6 +568,19 @@ impl<'a> View<'a> {
                     continue;
                 }
             };
+            // Whoever can write there turns the link, and the plan was made for what it led to.
+            let named = self.behind_links(&path);
+            if named != real
+                && self
+                    .bind_above(&named)
+                    .is_some_and(|(_, bound)| bound.access.write)
+            {
+                return Err(ResolveError::DenyLink {
+                    path,
+                    real,
+                    origin: grant.origin.clone(),
+                });
+            }
             // Deny wins: what is granted beneath a denied path goes, what surrounds it is covered.
             self.binds.retain(|bind, _| !bind.starts_with(&real));
             self.links.retain(|_, target| !target.starts_with(&real));
@@ -559,6 +589,63 @@ impl<'a> View<'a> {
             }
         }
         Ok(())
+    }
+
+    /// `path`, with the link by which a grant was named replaced by where it leads.
+    fn behind_links(&self, path: &Path) -> PathBuf {
+        let through = self.links.iter().rev().find_map(|(link, target)| {
+            let rest = path.strip_prefix(link).ok()?;
+            Some(if rest.as_os_str().is_empty() {
+                target.clone()
+            } else {
+                target.join(rest)
+            })
+        });
+        through.unwrap_or_else(|| path.to_path_buf())
+    }
+
+    /// No host socket is in a jail: what listens in a granted tree is covered, for no mount flag and
+    /// no Landlock right up to ABI 7 stops connect(2) by path.
+    fn sockets(&mut self) {
+        let special = self
+            .host
+            .paths
+            .iter()
+            .filter(|(_, fact)| matches!(fact, Fact::Special));
+        self.sockets = special
+            .map(|(path, _)| path)
+            .filter(|path| self.bind_above(path).is_some())
+            .filter(|path| !self.masks.keys().any(|mask| path.starts_with(mask)))
+            .cloned()
+            .collect();
+    }
+
+    /// The directories of writable trees that lie above what is covered or mounted in them.
+    fn held(&self) -> BTreeSet<PathBuf> {
+        let nested = self
+            .binds
+            .iter()
+            .filter(|(path, bound)| !self.covered(path, bound));
+        let mut held = BTreeSet::new();
+        for path in self.masks.keys().chain(nested.map(|(path, _)| path)) {
+            let Some((tree, bound)) = path.parent().and_then(|parent| self.bind_above(parent))
+            else {
+                continue;
+            };
+            let hidden = self
+                .own_tmpfs()
+                .iter()
+                .any(|own| own.starts_with(tree) && path.starts_with(own));
+            if bound.access.write && !hidden {
+                held.extend(
+                    path.ancestors()
+                        .skip(1)
+                        .take_while(|above| above != tree)
+                        .map(Path::to_path_buf),
+                );
+            }
+        }
+        held
     }
 
     fn ids(&self, degraded: &BTreeSet<Degradable>) -> Result<Ids, ResolveError> {
@@ -738,10 +825,16 @@ impl<'a> View<'a> {
                 });
             }
         }
+        acts.extend(self.held().into_iter().map(|path| Act::Hold { path }));
         acts.extend(self.masks.iter().map(|(path, node)| Act::Mask {
             path: path.clone(),
             node: *node,
             absent: IfAbsent::Refuse,
+        }));
+        acts.extend(self.sockets.iter().map(|path| Act::Mask {
+            path: path.clone(),
+            node: Node::File,
+            absent: IfAbsent::Skip,
         }));
         (acts, own)
     }

@@ -225,6 +225,7 @@ async fn watch(
     }
     let (change, usage) = state.live.reap()?;
     let wall = started.elapsed();
+    budget.jail_ended();
     // What was written before the end arrives before the verdict; the last writer is dead.
     let lost = match streamed {
         Some(lost) => lost,

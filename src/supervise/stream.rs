@@ -50,6 +50,8 @@ pub struct Budget {
     passed: Cell<u64>,
     cut: Cell<bool>,
     exceeded: tokio::sync::Notify,
+    ended: Cell<bool>,
+    end: tokio::sync::Notify,
 }
 
 impl Budget {
@@ -59,12 +61,27 @@ impl Budget {
             passed: Cell::new(0),
             cut: Cell::new(false),
             exceeded: tokio::sync::Notify::new(),
+            ended: Cell::new(false),
+            end: tokio::sync::Notify::new(),
         }
     }
 
     /// Bytes that have passed.
     pub fn passed(&self) -> u64 {
         self.passed.get()
+    }
+
+    /// The jail is gone: what is in the pipes is all that there will be. A copy of a writing end
+    /// that the jail sent out by SCM_RIGHTS keeps nobody waiting.
+    pub fn jail_ended(&self) {
+        self.ended.set(true);
+        self.end.notify_waiters();
+    }
+
+    async fn after_the_end(&self) {
+        if !self.ended.get() {
+            self.end.notified().await;
+        }
     }
 
     /// Returns when a stream has had to be cut.
@@ -128,10 +145,14 @@ async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
     let to = Sink::new(to);
     let mut buffer = [0; CHUNK];
     loop {
-        let length = match from
-            .async_io(Interest::READABLE, |fd| read(fd, &mut buffer))
-            .await
-        {
+        let more = tokio::select! {
+            biased;
+            more = from.async_io(Interest::READABLE, |fd| read(fd, &mut buffer)) => Some(more),
+            () = budget.after_the_end() => None,
+        };
+        // A second borrow of the buffer has to wait for the first to end.
+        let length = match more.unwrap_or_else(|| read(from.get_ref(), &mut buffer)) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(End::Complete),
             Ok(0) => return Ok(End::Complete),
             Ok(length) => length,
             // A pseudoterminal whose other side is gone (pty(7)).

@@ -71,8 +71,7 @@ pub struct Traces {
 }
 
 impl Group {
-    /// The group of `slot`: nothing is made yet. A directory that a crash left under this slot will
-    /// be taken over; the caller holds the slot's lease, so nobody lives in it.
+    /// The group of `slot`: nothing is made yet.
     pub fn new(layout: &Layout, slot: u32) -> Group {
         let slot = slot.to_string();
         let (v2, v1) = match layout {
@@ -107,13 +106,26 @@ impl Group {
         }
     }
 
+    /// Removes the empty directories that a crash left under this name. False: one of them is not
+    /// empty. Whoever lives there is no jail of this slot's holder, so nobody may join, limit or
+    /// kill it (CVE-2022-31214: a container that somebody else had prepared).
+    pub fn vacate(&self) -> bool {
+        self.v2
+            .iter()
+            .chain(&self.v1)
+            .all(|dir| match fs::remove_dir(dir) {
+                Ok(()) => true,
+                Err(e) => e.kind() == io::ErrorKind::NotFound,
+            })
+    }
+
     /// Makes the v2 directory, in which the jail is born.
     pub fn create(&mut self) -> Result<()> {
         let Some(dir) = &self.v2 else { return Ok(()) };
         if self.v1.is_empty() {
             enable_controllers(dir.parent().unwrap_or(dir))?;
         }
-        make_dir(dir)?;
+        make_own_dir(dir)?;
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let fd = openat(CWD, dir, flags, Mode::empty()).map_err(|e| fault(dir, e.into()))?;
         self.birthplace = Some(fd);
@@ -124,7 +136,7 @@ impl Group {
     /// written is an error.
     pub fn limit(&self, limits: &Limits) -> Result<()> {
         for dir in &self.v1 {
-            make_dir(dir)?;
+            make_own_dir(dir)?;
         }
         let v2 = self.is_v2();
         let of = |dir: &Path| {
@@ -335,11 +347,18 @@ fn enable_controllers(parent: &Path) -> Result<()> {
 
 /// mkdir, with the parent if need be; a directory that is there already is fine.
 fn make_dir(dir: &Path) -> Result<()> {
+    match make_own_dir(dir) {
+        Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// mkdir, with the parent if need be; a directory that is there already is somebody else's.
+fn make_own_dir(dir: &Path) -> Result<()> {
     // A racing jail may remove the shared parent between the two calls.
     for _ in 0..100 {
         match fs::create_dir(dir) {
             Ok(()) => return Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let parent = dir.parent().unwrap_or(dir);
                 match fs::create_dir(parent) {

@@ -78,8 +78,8 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
 
 /// The path by which the kernel knows an open file now, every link resolved.
 pub fn path_of(fd: BorrowedFd<'_>) -> Result<PathBuf> {
-    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let text = rx::readlinkat(CWD, link, Vec::new())?;
+    let table = super::procfs::open("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;
+    let text = rx::readlinkat(table, fd.as_raw_fd().to_string(), Vec::new())?;
     Ok(PathBuf::from(std::ffi::OsString::from_vec(
         text.into_bytes(),
     )))

@@ -24,14 +24,16 @@ pub fn start<T: Sync>(
     unsafe { clone::beside(stack, body, shared) }
 }
 
-/// Leaves the caller's session, blocks signals and closes every descriptor but `kept`, which
-/// becomes descriptor 0.
-pub fn keep_only(kept: i32) -> Result<()> {
+/// Leaves the caller's session, blocks signals and closes every descriptor but `kept`, none of them
+/// a standard stream, which become descriptors 0 and 1.
+pub fn keep_only(kept: [i32; 2]) -> Result<()> {
     let _ = rustix::process::setsid();
     let _ = super::signal::block_all();
     let _ = rustix::thread::set_name(c"creel-janitor");
-    fd::dup_to(fd::fixed(kept), 0)?;
-    fd::close_between(1, u32::MAX)
+    for (number, fd) in kept.into_iter().enumerate() {
+        fd::dup_to(fd::fixed(fd), number as i32)?;
+    }
+    fd::close_between(kept.len() as u32, u32::MAX)
 }
 
 /// Returns when the process behind descriptor 0 has ended.

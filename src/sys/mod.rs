@@ -17,6 +17,7 @@ pub mod lease;
 pub mod mount;
 pub mod net;
 pub mod process;
+pub mod procfs;
 pub mod pty;
 pub mod readiness;
 pub mod rlimit;
