@@ -11,4 +11,5 @@ pub mod plan;
 pub mod sys;
 pub mod jail;
 pub mod supervise;
+pub mod selftest;
 pub mod cli;

@@ -251,6 +251,7 @@ fn compile(
             Work::Landlock { rules: Some(set), anchors }
         }
         Act::Terminal => Work::Terminal,
+        Act::Streams => Work::Streams,
         Act::Descriptors => Work::Descriptors,
         Act::Workdir { path } => Work::Workdir { path: absolute(path) },
         Act::Seccomp => Work::Seccomp,

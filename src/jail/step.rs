@@ -42,6 +42,7 @@ pub enum Work {
     /// `anchors`: paths in the jail that have no inode before it exists.
     Landlock { rules: Option<Rules>, anchors: Vec<(CString, Rights, Node)> },
     Terminal,
+    Streams,
     Descriptors,
     Workdir { path: CString },
     Seccomp,

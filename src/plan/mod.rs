@@ -112,6 +112,10 @@ pub enum Act {
     /// `rules`: what may be done beneath each path; the rest is denied.
     Landlock { abi: u32, rules: Vec<LandlockRule> },
     Terminal,
+    /// 0, 1 and 2 are what the command gets; what else is open stays. Only the self-test's weakened
+    /// plans have it, in the place of `Descriptors`.
+    Streams,
+    /// As `Streams`, and nothing else stays open.
     Descriptors,
     Workdir { path: PathBuf },
     Seccomp,
