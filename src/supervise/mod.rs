@@ -196,6 +196,10 @@ async fn watch(
         drop(rest);
     }
     drop((screen, keys));
+    if budget.is_exceeded() {
+        // A command that ended before it could be killed has lost output all the same.
+        state.cause.get_or_insert(Cause::Output);
+    }
     let counters = state.live.group.as_ref().map(|g| g.counters()).unwrap_or_default();
     let end = state.end.take().unwrap_or(match change {
         // Pid 1 exits only after it has spoken.

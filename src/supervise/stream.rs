@@ -48,17 +48,24 @@ pub fn pipes() -> crate::sys::Result<Pipes> {
 pub struct Budget {
     limit: u64,
     passed: Cell<u64>,
+    cut: Cell<bool>,
     exceeded: tokio::sync::Notify,
 }
 
 impl Budget {
     pub fn new(limit: u64) -> Budget {
-        Budget { limit, passed: Cell::new(0), exceeded: tokio::sync::Notify::new() }
+        let (passed, cut) = (Cell::new(0), Cell::new(false));
+        Budget { limit, passed, cut, exceeded: tokio::sync::Notify::new() }
     }
 
     /// Bytes that have passed.
     pub fn passed(&self) -> u64 {
         self.passed.get()
+    }
+
+    /// Whether a stream has had to be cut.
+    pub fn is_exceeded(&self) -> bool {
+        self.cut.get()
     }
 
     /// Returns when a stream has had to be cut.
@@ -72,6 +79,7 @@ impl Budget {
         let granted = (wanted as u64).min(left);
         self.passed.set(self.passed.get() + granted);
         if granted < wanted as u64 {
+            self.cut.set(true);
             self.exceeded.notify_one();
         }
         granted as usize
