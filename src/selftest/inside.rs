@@ -26,7 +26,10 @@ pub enum InsideError {
 /// Does what the outer half asked for; the exit code for [`Task::Spend`], else 0.
 pub fn run(task: &str) -> Result<u8, InsideError> {
     let task: Task = serde_json::from_str(task)?;
-    let shares_pids = matches!(&task, Task::Rows(site) if site.shares_pids);
+    let shares_pids = match &task {
+        Task::Rows(site) => site.shares_pids,
+        Task::Spend { shares_pids, .. } => *shares_pids,
+    };
     // In a jail the parent is creel's pid 1.
     let first = rustix::process::getppid().is_none_or(|p| p.as_raw_nonzero().get() == 1);
     if std::env::var_os("CREEL").is_none() || !(first || shares_pids) {
@@ -35,7 +38,7 @@ pub fn run(task: &str) -> Result<u8, InsideError> {
     attempt::set_umask(0o022);
     match task {
         Task::Rows(site) => perform(&site).map(|()| 0),
-        Task::Spend(spend) => Ok(spend::perform(spend)),
+        Task::Spend { spend, .. } => Ok(spend::perform(spend)),
     }
 }
 

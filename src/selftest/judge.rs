@@ -1,4 +1,4 @@
-//! From an outcome to a verdict on it: pure.
+//! From an outcome to a verdict on it.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ impl Facts {
             group_path: below || cgroup && own.lines().any(|line| line.starts_with("0::")),
             queues: site.queue.is_some(),
             hostname: site.hostname.clone(),
-            paths: needs.filter(|path| std::path::Path::new(path).exists()).collect(),
+            paths: needs.filter(|need| there(need)).collect(),
         }
     }
 
@@ -59,6 +59,8 @@ impl Facts {
         }
         if let Some(path) = row.needs
             && !self.paths.contains(path)
+            // Where the host has no route its lack is no proof, but a jail has none anyway.
+            && (without.is_some() || path.starts_with('/'))
         {
             return Some(format!("this host has no {path}"));
         }
@@ -77,6 +79,17 @@ impl Facts {
         }
         let since = row.stops.iter().map(|stop| stop.since).max().unwrap_or(0);
         Some(format!("needs Landlock ABI {}, the receipt says so", since.max(1)))
+    }
+}
+
+/// Whether the host has what a row needs: a path, or a route.
+fn there(need: &str) -> bool {
+    // Documentation addresses (RFC 5737, RFC 3849); connecting UDP sends nothing.
+    let route = |from, to| std::net::UdpSocket::bind(from).and_then(|s| s.connect(to)).is_ok();
+    match need {
+        "IPv4 route" => route("0.0.0.0:0", "192.0.2.1:9"),
+        "IPv6 route" => route("[::]:0", "[2001:db8::1]:9"),
+        path => std::path::Path::new(path).exists(),
     }
 }
 

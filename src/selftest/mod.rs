@@ -40,7 +40,7 @@ pub struct Attempt {
     pub stops: &'static [Stop],
     /// What it would mean if it got through.
     pub why: &'static str,
-    /// A path of the host without which there is nothing to attempt.
+    /// A path of the host, or a route, without which there is nothing to attempt.
     pub needs: Option<&'static str>,
     pub run: fn(&Site) -> Tried,
 }
@@ -122,7 +122,7 @@ pub enum Outcome {
 #[serde(rename_all = "snake_case")]
 pub enum Task {
     Rows(Site),
-    Spend(spend::Spend),
+    Spend { spend: spend::Spend, shares_pids: bool },
 }
 
 /// Where the canaries are: what attempts look for in the jail and must not find.
@@ -142,8 +142,9 @@ pub struct Site {
     pub key: String,
     /// A descriptor that the outer half left open.
     pub descriptor: i32,
-    /// The outer half.
+    /// The outer half, and its session.
     pub pid: i32,
+    pub session: i32,
     /// The host's name.
     pub hostname: String,
     /// The host's root, as device and inode numbers.

@@ -144,7 +144,8 @@ impl<'a> Outer<'a> {
             report.add(judge_work(row, outcome(row.name), self.options.without));
         }
         for row in spend::ROWS {
-            let ran = self.jail(&Task::Spend(row.spend), row.limit)?;
+            let shares_pids = self.planted.site.shares_pids;
+            let ran = self.jail(&Task::Spend { spend: row.spend, shares_pids }, row.limit)?;
             report.add(judge_spend(row, &ran.verdict, &self.facts, self.options.without));
         }
         Ok(report)

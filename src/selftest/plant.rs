@@ -95,6 +95,7 @@ impl Planted {
             key,
             descriptor: descriptor.as_raw_fd(),
             pid: rustix::process::getpid().as_raw_nonzero().get(),
+            session: rustix::process::getsid(None).map_or(0, |sid| sid.as_raw_nonzero().get()),
             hostname,
             host_root: (device, inode),
             ..Site::default()

@@ -101,7 +101,8 @@ pub fn perform(spend: Spend) -> u8 {
         }
         Spend::Processor => {
             let start = Instant::now();
-            while start.elapsed() < Duration::from_secs(3) {
+            // A busy machine gives it less than it wants: its own time counts, up to a point.
+            while processor_time() < Duration::from_secs(3) && start.elapsed() < Duration::from_secs(60) {
                 std::hint::black_box(0);
             }
             true
@@ -109,6 +110,11 @@ pub fn perform(spend: Spend) -> u8 {
         Spend::Output => std::io::stdout().write_all(&[b'x'; 200_000]).is_ok(),
     };
     u8::from(!had)
+}
+
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// So many at once. They wait for the end of a pipe, and hence for no longer than this process.

@@ -4,4 +4,5 @@
 //! [`support`] for how, and `scripts/test` for what a machine needs.
 
 mod run;
+mod selftest;
 mod support;

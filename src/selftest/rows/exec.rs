@@ -39,7 +39,7 @@ attempts! { ROWS, "credentials";
         "groups own devices" |_| call(c::SYS_setresgid, &[0, 0, 0]);
     "take supplementary groups" [Ids: EPERM, Capabilities: EPERM]
         "groups own devices" |_| call(c::SYS_setgroups, &[1, at(&[0u32])]);
-    "give a file away" [Capabilities: EPERM, Kernel: EPERM|EINVAL]
+    "give a file away" [Capabilities: EPERM|EINVAL, Kernel: EPERM|EINVAL]
         "a file that seems another's" |_| {
             std::fs::write("/tmp/given", "")?;
             Ok(std::os::unix::fs::chown("/tmp/given", Some(65534), Some(65534))?)

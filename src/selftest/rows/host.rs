@@ -68,7 +68,11 @@ attempts! { ROWS, "host";
     "the caller's terminal" [Session: ENXIO]
         "a terminal takes typed commands (CVE-2017-5226)" |_| read("/dev/tty");
     "the session of the caller" [Session: ABSENT, PidNamespace: ABSENT]
-        "a session shares its terminal" |_| unless_absent(!at_pid_one());
+        "a session shares its terminal" |s| {
+            let own = rustix::process::getsid(None)?.as_raw_nonzero().get();
+            // In the jail's numbers 1 is creel's own.
+            unless_absent(own == s.session && (own != 1 || s.shares_pids))
+        };
     "gain privileges by executing" [NoNewPrivileges: ABSENT]
         "a set-user-ID program would have its owner's rights" |_| {
             let set = attempt::call(c::SYS_prctl, &[c::PR_GET_NO_NEW_PRIVS as usize, 0, 0, 0, 0])?;
@@ -76,8 +80,4 @@ attempts! { ROWS, "host";
         };
     "change creel's binary" [ReadOnly: EACCES|EROFS|ETXTBSY, Landlock: EACCES]
         "CVE-2019-5736: the runtime's own binary, executed by the host next" |s| write(&s.creel);
-}
-
-fn at_pid_one() -> bool {
-    rustix::process::getsid(None).is_ok_and(|sid| sid.as_raw_nonzero().get() == 1)
 }

@@ -42,7 +42,7 @@ attempts! { ROWS, "proc";
             let groups = std::fs::read_to_string("/proc/self/cgroup")?;
             unless_absent(groups.lines().any(|line| line.starts_with("0::/") && line != "0::/"))
         };
-    "the host's mounts" [Root: ABSENT]
+    "the host's mounts" [Root: ABSENT, Kernel: ABSENT]
         "what is mounted where on the host" |_| {
             let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
             unless_absent(mounts.lines().any(|line| line.split(' ').nth(4) == Some("/sys")))
