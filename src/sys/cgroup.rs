@@ -101,10 +101,12 @@ impl Group {
     /// Makes the v2 directory, in which the jail is born.
     pub fn create(&mut self) -> Result<()> {
         let Some(dir) = &self.v2 else { return Ok(()) };
+        make_dir(dir)?;
         if self.v1.is_empty() {
+            // After the directory is there: another jail's end cannot remove the shared parent now,
+            // to be made anew without controllers.
             enable_controllers(dir.parent().unwrap_or(dir))?;
         }
-        make_dir(dir)?;
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let fd = openat(CWD, dir, flags, Mode::empty()).map_err(|e| fault(dir, e.into()))?;
         self.birthplace = Some(fd);
@@ -286,7 +288,6 @@ fn has_all(file: &Path) -> bool {
 /// the kernel did not take is an error here, not at the first limit.
 fn enable_controllers(parent: &Path) -> Result<()> {
     let above = parent.parent().unwrap_or(parent);
-    make_dir(parent)?;
     for dir in [above, parent] {
         let file = dir.join("cgroup.subtree_control");
         if !has_all(&file) {
