@@ -10,5 +10,6 @@ pub mod cli;
 pub mod jail;
 pub mod plan;
 pub mod policy;
+pub mod selftest;
 pub mod supervise;
 pub mod sys;

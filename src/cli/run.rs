@@ -125,7 +125,7 @@ pub struct RunArgs {
     pub command: Vec<OsString>,
 }
 
-fn degradable(name: &str) -> Result<Degradable, String> {
+pub fn degradable(name: &str) -> Result<Degradable, String> {
     let found = Degradable::ALL.into_iter().find(|d| d.name() == name);
     found.ok_or_else(|| {
         "only cgroup, landlock and idmap can be missed; every other layer is always in force".into()

@@ -379,6 +379,7 @@ fn compile(
             }
         }
         Act::Terminal => Work::Terminal,
+        Act::Streams => Work::Streams,
         Act::Descriptors => Work::Descriptors,
         Act::Workdir { path } => Work::Workdir {
             path: absolute(path),

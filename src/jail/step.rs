@@ -103,6 +103,7 @@ pub enum Work {
         anchors: Vec<(CString, Rights, Node)>,
     },
     Terminal,
+    Streams,
     Descriptors,
     Workdir {
         path: CString,

@@ -345,7 +345,11 @@ impl State<'_> {
                 self.slave = Some(slave);
                 Ok(())
             }
-            Work::Descriptors => self.descriptors(),
+            Work::Streams => self.streams(),
+            Work::Descriptors => {
+                self.streams()?;
+                fd::close_between(SOCKET as u32 + 1, u32::MAX)
+            }
             Work::Workdir { path } => {
                 let directory = fd::open_dir_plain(path)?;
                 rustix::process::fchdir(directory)
@@ -426,8 +430,8 @@ impl State<'_> {
         }
     }
 
-    /// 0, 1 and 2 are what the plan says, the supervisor's socket is 3, all others are gone.
-    fn descriptors(&mut self) -> Result<()> {
+    /// 0, 1 and 2 are what the plan says, the supervisor's socket is 3.
+    fn streams(&mut self) -> Result<()> {
         process::own_session()?;
         if let Some(slave) = &self.slave {
             pty::take_control(slave.as_fd())?;
@@ -443,7 +447,7 @@ impl State<'_> {
         }
         fd::move_to(self.socket.as_fd(), SOCKET)?;
         self.settled = true;
-        fd::close_between(SOCKET as u32 + 1, u32::MAX)
+        Ok(())
     }
 }
 

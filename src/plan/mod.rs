@@ -167,6 +167,10 @@ pub enum Act {
         rules: Vec<LandlockRule>,
     },
     Terminal,
+    /// 0, 1 and 2 are what the command gets; what else is open stays. Only the self-test's weakened
+    /// plans have it, in the place of `Descriptors`.
+    Streams,
+    /// As `Streams`, and nothing else stays open.
     Descriptors,
     Workdir {
         path: PathBuf,

@@ -129,7 +129,7 @@ impl Act {
             Act::NotDumpable => Stage::NotDumpable,
             Act::Landlock { .. } => Stage::Landlock,
             Act::Terminal => Stage::Terminal,
-            Act::Descriptors => Stage::Descriptors,
+            Act::Streams | Act::Descriptors => Stage::Descriptors,
             Act::Workdir { .. } => Stage::Workdir,
             Act::Seccomp => Stage::Seccomp,
             Act::Exec => Stage::Exec,

@@ -166,6 +166,7 @@ impl fmt::Display for Act {
                 Ok(())
             }
             Act::Terminal => write!(f, "open a pseudoterminal"),
+            Act::Streams => write!(f, "set up 0, 1 and 2, leave every other descriptor open"),
             Act::Descriptors => write!(f, "close every descriptor but 0, 1, 2"),
             Act::Workdir { path } => write!(f, "chdir {}", path.display()),
             Act::Seccomp => write!(f, "install the seccomp filter"),

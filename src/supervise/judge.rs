@@ -151,6 +151,9 @@ fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
         if matches!(kind, Kind::Timeout | Kind::CpuTime) {
             verdict.exit_status = TIME_LIMIT;
         }
+        if kind == Kind::Output && verdict.exit_status == 0 {
+            verdict.exit_status = OWN_FAILURE;
+        }
     }
 }
 

@@ -56,10 +56,11 @@ pub struct Budget {
 
 impl Budget {
     pub fn new(limit: u64) -> Budget {
+        let (passed, cut) = (Cell::new(0), Cell::new(false));
         Budget {
             limit,
-            passed: Cell::new(0),
-            cut: Cell::new(false),
+            passed,
+            cut,
             exceeded: tokio::sync::Notify::new(),
             ended: Cell::new(false),
             end: tokio::sync::Notify::new(),

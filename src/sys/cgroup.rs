@@ -122,10 +122,12 @@ impl Group {
     /// Makes the v2 directory, in which the jail is born.
     pub fn create(&mut self) -> Result<()> {
         let Some(dir) = &self.v2 else { return Ok(()) };
+        make_own_dir(dir)?;
         if self.v1.is_empty() {
+            // After the directory is there: another jail's end cannot remove the shared parent now,
+            // to be made anew without controllers.
             enable_controllers(dir.parent().unwrap_or(dir))?;
         }
-        make_own_dir(dir)?;
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let fd = openat(CWD, dir, flags, Mode::empty()).map_err(|e| fault(dir, e.into()))?;
         self.birthplace = Some(fd);
@@ -335,7 +337,6 @@ fn has_all(file: &Path) -> bool {
 /// the kernel did not take is an error here, not at the first limit.
 fn enable_controllers(parent: &Path) -> Result<()> {
     let above = parent.parent().unwrap_or(parent);
-    make_dir(parent)?;
     for dir in [above, parent] {
         let file = dir.join("cgroup.subtree_control");
         if !has_all(&file) {
@@ -343,14 +344,6 @@ fn enable_controllers(parent: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// mkdir, with the parent if need be; a directory that is there already is fine.
-fn make_dir(dir: &Path) -> Result<()> {
-    match make_own_dir(dir) {
-        Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    }
 }
 
 /// mkdir, with the parent if need be; a directory that is there already is somebody else's.

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod attempt;
 pub mod caps;
 pub mod cgroup;
 pub mod clone;
