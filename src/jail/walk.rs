@@ -31,6 +31,9 @@ pub struct Child<'a> {
     pub program: &'a Program,
     pub stdio: &'a Stdio,
     pub socket: OwnedFd,
+    /// This process's copy of the supervisor's end, which must go: as long as it is open, the end of
+    /// the supervisor would be no end of file here.
+    pub supervisors: OwnedFd,
     pub ids: Start,
     pub terminal: Terminal,
 }
@@ -46,7 +49,8 @@ pub enum Start {
 
 /// Builds the jail around this process and becomes its pid 1. Never returns.
 pub fn walk(child: Child<'_>) -> ! {
-    let Child { steps, program, stdio, socket, ids, terminal } = child;
+    let Child { steps, program, stdio, socket, supervisors, ids, terminal } = child;
+    drop(supervisors);
     let mut state = State { root: None, old: None, slave: None, socket: &socket, settled: false, stdio, terminal };
     if let Err(errno) = start(&socket, ids) {
         fail(socket.as_fd(), u32::MAX, errno);
