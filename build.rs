@@ -2,7 +2,11 @@
 //!
 //! seccompiler compiles the argument rules; the dispatch over syscall numbers is a binary search
 //! over ranges of equal verdict, because a linear filter of 350 rows costs a millisecond to install
-//! (the kernel emulates the filter once per syscall to fill its bitmap).
+//! (the kernel translates it, and emulates it once per syscall to fill its bitmap). What comes out is
+//! shrunk to a third, which the cost of installing follows.
+
+#[path = "build/shrink.rs"]
+mod shrink;
 
 use std::fmt::Write as _;
 use std::{env, fs, path::Path};
@@ -38,12 +42,17 @@ struct Verdict {
 fn main() {
     println!("cargo::rerun-if-changed={TABLE}");
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=build/shrink.rs");
     let table = fs::read_to_string(TABLE).unwrap_or_else(|e| panic!("{TABLE}: {e}"));
     let program = compile(&table);
     let mut out = String::from("&[\n");
     for i in &program {
-        writeln!(out, "    libc::sock_filter {{ code: {:#x}, jt: {}, jf: {}, k: {:#x} }},", i.code, i.jt, i.jf, i.k)
-            .expect("a String takes every write");
+        writeln!(
+            out,
+            "    libc::sock_filter {{ code: {:#x}, jt: {}, jf: {}, k: {:#x} }},",
+            i.code, i.jt, i.jf, i.k
+        )
+        .expect("a String takes every write");
     }
     out.push(']');
     let dir = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
@@ -51,7 +60,10 @@ fn main() {
 }
 
 fn compile(table: &str) -> Vec<sock_filter> {
-    let unknown = Verdict { rules: vec![], default: errno("ENOSYS") };
+    let unknown = Verdict {
+        rules: vec![],
+        default: errno("ENOSYS"),
+    };
     let mut ranges: Vec<(u32, Verdict)> = vec![(0, unknown.clone())];
     let mut next = 0;
     for (at, line) in table.lines().enumerate() {
@@ -60,7 +72,11 @@ fn compile(table: &str) -> Vec<sock_filter> {
             continue;
         }
         let (nr, verdict) = row(line).unwrap_or_else(|e| panic!("{TABLE}:{}: {e}", at + 1));
-        assert!(nr >= next, "{TABLE}:{}: rows are in order of number, each once", at + 1);
+        assert!(
+            nr >= next,
+            "{TABLE}:{}: rows are in order of number, each once",
+            at + 1
+        );
         if nr > next {
             push(&mut ranges, next, unknown.clone());
         }
@@ -79,6 +95,7 @@ fn compile(table: &str) -> Vec<sock_filter> {
         ins(RET, 0, 0, errno("ENOSYS")),
     ];
     program.extend(tree(&ranges));
+    let program = shrink::shrink(&program);
     assert!(program.len() <= 4096, "BPF_MAXINSNS");
     program
 }
@@ -99,7 +116,10 @@ fn row(line: &str) -> Result<(u32, Verdict), String> {
         return Err("a row needs its reason".into());
     }
     let mut words = body.trim().splitn(3, char::is_whitespace);
-    let nr = words.next().and_then(|w| w.parse().ok()).ok_or("no syscall number")?;
+    let nr = words
+        .next()
+        .and_then(|w| w.parse().ok())
+        .ok_or("no syscall number")?;
     let rest: Vec<&str> = body.split_whitespace().collect();
     let [_, _name, default, rules @ ..] = rest.as_slice() else {
         return Err("no verdict".into());
@@ -108,12 +128,20 @@ fn row(line: &str) -> Result<(u32, Verdict), String> {
     let mut parsed = vec![];
     if rules != "-" {
         for rule in rules.split(';') {
-            let (verdict, conditions) = rule.split_once(" if ").ok_or("a rule is `ACTION if COND`")?;
+            let (verdict, conditions) = rule
+                .split_once(" if ")
+                .ok_or("a rule is `ACTION if COND`")?;
             let conditions: Result<Vec<_>, _> = conditions.split(" and ").map(condition).collect();
             parsed.push((action(verdict.trim())?, conditions?));
         }
     }
-    Ok((nr, Verdict { rules: parsed, default: action(default)? }))
+    Ok((
+        nr,
+        Verdict {
+            rules: parsed,
+            default: action(default)?,
+        },
+    ))
 }
 
 /// `argN[:64] OP VALUE` or `argN[:64] & MASK == VALUE`.
@@ -139,7 +167,10 @@ fn condition(text: &str) -> Result<SeccompCondition, String> {
         Some(arg) => (arg, Len::Qword),
         None => (*arg, Len::Dword),
     };
-    let index = arg.strip_prefix("arg").and_then(|n| n.parse().ok()).ok_or("not argN")?;
+    let index = arg
+        .strip_prefix("arg")
+        .and_then(|n| n.parse().ok())
+        .ok_or("not argN")?;
     SeccompCondition::new(index, len, op, number(value)?).map_err(|e| e.to_string())
 }
 

@@ -6,9 +6,10 @@
 
 #![deny(unsafe_code)]
 
-pub mod policy;
-pub mod plan;
-pub mod sys;
-pub mod jail;
-pub mod supervise;
 pub mod cli;
+pub mod jail;
+pub mod plan;
+pub mod policy;
+pub mod selftest;
+pub mod supervise;
+pub mod sys;

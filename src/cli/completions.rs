@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use super::hint::Failure;
 
@@ -20,14 +19,14 @@ pub struct ManArgs {
     directory: Option<PathBuf>,
 }
 
-pub fn completions(args: &CompletionsArgs) -> Result<ExitCode, Failure> {
+pub fn completions(args: &CompletionsArgs) -> Result<u8, Failure> {
     let mut script = vec![];
     clap_complete::generate(args.shell, &mut super::command(), "creel", &mut script);
     std::io::stdout().write_all(&script)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
-pub fn man(args: &ManArgs) -> Result<ExitCode, Failure> {
+pub fn man(args: &ManArgs) -> Result<u8, Failure> {
     let mut command = super::command();
     match &args.directory {
         None => {
@@ -41,5 +40,5 @@ pub fn man(args: &ManArgs) -> Result<ExitCode, Failure> {
             clap_mangen::generate_to(command, directory)?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }

@@ -1,7 +1,6 @@
 //! `creel doctor`: what this machine offers to a jail, and what mends what it lacks.
 
 use std::io::Write;
-use std::process::ExitCode;
 
 use serde::Serialize;
 
@@ -41,7 +40,7 @@ enum State {
     Missing,
 }
 
-pub fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
     let host = probe::facts()?;
     let checks = checks(&host);
     let healthy = checks.iter().all(|c| c.state != State::Missing);
@@ -58,11 +57,15 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
         false => render(&host, &checks, healthy),
     };
     std::io::stdout().write_all(text.as_bytes())?;
-    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if healthy { 0 } else { 1 })
 }
 
 fn render(host: &Host, checks: &[Check], healthy: bool) -> String {
-    let mut text = format!("creel {} on Linux {}\n", env!("CARGO_PKG_VERSION"), host.kernel);
+    let mut text = format!(
+        "creel {} on Linux {}\n",
+        env!("CARGO_PKG_VERSION"),
+        host.kernel
+    );
     for check in checks {
         let mark = match check.state {
             State::Ok => "ok  ",
@@ -97,25 +100,48 @@ fn checks(host: &Host) -> Vec<Check> {
 }
 
 fn ok(name: &'static str, found: impl Into<String>) -> Check {
-    Check { name, state: State::Ok, found: found.into(), remedy: None }
+    Check {
+        name,
+        state: State::Ok,
+        found: found.into(),
+        remedy: None,
+    }
 }
 
-fn lacking(name: &'static str, state: State, found: impl Into<String>, remedy: impl Into<String>) -> Check {
-    Check { name, state, found: found.into(), remedy: Some(remedy.into()) }
+fn lacking(
+    name: &'static str,
+    state: State,
+    found: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Check {
+    Check {
+        name,
+        state,
+        found: found.into(),
+        remedy: Some(remedy.into()),
+    }
 }
 
 fn kernel(host: &Host) -> Check {
     // mount_setattr and close_range's CLOEXEC flag are the newest calls without a substitute.
     match host::kernel_at_least((5, 14)) {
         true => ok("kernel", host.kernel.clone()),
-        false => lacking("kernel", State::Missing, host.kernel.clone(), "boot Linux 5.14 or newer (cgroup.kill)"),
+        false => lacking(
+            "kernel",
+            State::Missing,
+            host.kernel.clone(),
+            "boot Linux 5.14 or newer (cgroup.kill)",
+        ),
     }
 }
 
 fn privilege(host: &Host) -> Check {
     match host.id_mode {
         IdMode::Privileged => ok("privilege", "privileged: every jail has ids of its own"),
-        IdMode::Rootless => ok("privilege", format!("rootless: jails have your own id, {}", host.uid)),
+        IdMode::Rootless => ok(
+            "privilege",
+            format!("rootless: jails have your own id, {}", host.uid),
+        ),
     }
 }
 
@@ -129,16 +155,26 @@ fn namespaces() -> Check {
         | clone::NEWCGROUP;
     match clone::try_namespaces(all) {
         Ok(()) => ok("namespaces", "user, mount, pid, net, ipc, uts, cgroup"),
-        Err(errno) => lacking("namespaces", State::Missing, format!("clone3: {errno}"), user_namespaces()),
+        Err(errno) => lacking(
+            "namespaces",
+            State::Missing,
+            format!("clone3: {errno}"),
+            user_namespaces(),
+        ),
     }
 }
 
 fn cgroups(host: &Host) -> Check {
     match &host.cgroups {
-        CgroupLayout::V2 { parent } => ok("cgroups", format!("v2, groups below {}", parent.display())),
-        CgroupLayout::V1 { unified: Some(_), .. } => {
-            ok("cgroups", "v1 controllers with v2 beside them; v1 has no memory.high")
+        CgroupLayout::V2 { parent } => {
+            ok("cgroups", format!("v2, groups below {}", parent.display()))
         }
+        CgroupLayout::V1 {
+            unified: Some(_), ..
+        } => ok(
+            "cgroups",
+            "v1 controllers with v2 beside them; v1 has no memory.high",
+        ),
         CgroupLayout::V1 { unified: None, .. } => lacking(
             "cgroups",
             State::Less,
@@ -171,7 +207,9 @@ fn landlock(host: &Host) -> Check {
             "landlock",
             State::Less,
             format!("ABI {abi}"),
-            format!("a newer kernel has ABI {NEWEST_LANDLOCK_ABI} (Linux 6.15); the receipt says what is missing"),
+            format!(
+                "a newer kernel has ABI {NEWEST_LANDLOCK_ABI} (Linux 6.15); the receipt says what is missing"
+            ),
         ),
         abi => ok("landlock", format!("ABI {abi}")),
     }
@@ -179,8 +217,16 @@ fn landlock(host: &Host) -> Check {
 
 fn seccomp_filter() -> Check {
     match seccomp::available() {
-        true => ok("seccomp", format!("filter of {} instructions", seccomp::length())),
-        false => lacking("seccomp", State::Missing, "no filters", "boot a kernel with CONFIG_SECCOMP_FILTER"),
+        true => ok(
+            "seccomp",
+            format!("filter of {} instructions", seccomp::length()),
+        ),
+        false => lacking(
+            "seccomp",
+            State::Missing,
+            "no filters",
+            "boot a kernel with CONFIG_SECCOMP_FILTER",
+        ),
     }
 }
 
@@ -203,7 +249,12 @@ fn idmap(host: &Host) -> Check {
 fn proc_mount() -> Check {
     match std::path::Path::new("/proc/self/ns/mnt").exists() {
         true => ok("/proc", "mounted"),
-        false => lacking("/proc", State::Missing, "not mounted", "mount -t proc proc /proc"),
+        false => lacking(
+            "/proc",
+            State::Missing,
+            "not mounted",
+            "mount -t proc proc /proc",
+        ),
     }
 }
 
@@ -213,7 +264,10 @@ fn accounts(host: &Host) -> Check {
         None => lacking(
             "account",
             State::Less,
-            format!("user {} is not in /etc/passwd, so `~` means nothing in a policy", host.uid),
+            format!(
+                "user {} is not in /etc/passwd, so `~` means nothing in a policy",
+                host.uid
+            ),
             "write such paths in full",
         ),
     }

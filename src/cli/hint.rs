@@ -4,7 +4,6 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::process::ExitCode;
 
 use crate::jail::JailError;
 use crate::plan::Act;
@@ -22,7 +21,10 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(text: impl Into<String>) -> Failure {
-        Failure { text: text.into(), status: OWN_FAILURE }
+        Failure {
+            text: text.into(),
+            status: OWN_FAILURE,
+        }
     }
 
     /// An error with its causes, and the remedy if one is known.
@@ -45,7 +47,10 @@ impl Failure {
     /// clap's error, cut to its first sentence and its suggestion.
     pub fn usage(error: &clap::Error, arguments: &[OsString]) -> Failure {
         let rendered = error.render().to_string();
-        let mut parts = rendered.lines().map(str::trim).filter(|line| !line.is_empty());
+        let mut parts = rendered
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty());
         let first = parts.next().unwrap_or("the command line is not understood");
         let mut text = first.trim_start_matches("error: ").to_owned();
         for line in parts {
@@ -55,7 +60,10 @@ impl Failure {
                 let _ = write!(text, " {line}");
             }
         }
-        let verb = arguments.get(1).and_then(|a| a.to_str()).filter(|a| !a.starts_with('-'));
+        let verb = arguments
+            .get(1)
+            .and_then(|a| a.to_str())
+            .filter(|a| !a.starts_with('-'));
         match verb {
             Some(verb @ ("run" | "doctor" | "selftest")) => {
                 let _ = write!(text, "; see `creel {verb} --help`");
@@ -66,9 +74,9 @@ impl Failure {
     }
 
     /// Says it on stderr.
-    pub fn report(self) -> ExitCode {
+    pub fn report(self) -> u8 {
         say(&self.text);
-        ExitCode::from(self.status)
+        self.status
     }
 }
 
@@ -84,7 +92,11 @@ pub fn say(text: &str) {
     use std::io::IsTerminal;
     let mut err = std::io::stderr().lock();
     let colour = err.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let (on, off) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    let (on, off) = if colour {
+        ("\x1b[1;31m", "\x1b[0m")
+    } else {
+        ("", "")
+    };
     // Control characters of a hostile file name must not reach a terminal, nor make a second line.
     let clean: String = text
         .chars()
@@ -129,7 +141,7 @@ fn remedy(error: &JailError) -> Option<String> {
                 Some("it does not exist in the jail; create it in the workspace".into())
             }
             (Act::Seccomp, Some(Errno::INVAL)) => Some("the kernel lacks CONFIG_SECCOMP_FILTER".into()),
-            (Act::Bind { .. }, Some(Errno::STALE)) => {
+            (Act::Bind { .. } | Act::Mask { .. }, Some(Errno::STALE)) => {
                 Some("it was replaced while the jail was being made".into())
             }
             (_, Some(Errno::PERM | Errno::ACCESS)) => Some(user_namespaces()),

@@ -9,10 +9,10 @@ pub mod selftest;
 pub mod status;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::sys::startup;
 use hint::Failure;
 
 /// A sandbox for AI agents, straight from the Linux kernel
@@ -45,7 +45,8 @@ pub fn command() -> clap::Command {
 }
 
 /// Parses, runs, and turns the outcome into an exit status.
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
+    startup::prepare();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let done = match verb(&arguments) {
         Ok(Verb::Run(args)) => run::run(&args),
@@ -61,9 +62,10 @@ pub fn main() -> ExitCode {
 /// `run` is on the way to every jail: its arguments are parsed without building the other verbs'.
 fn verb(arguments: &[OsString]) -> Result<Verb, clap::Error> {
     if arguments.get(1).is_some_and(|word| word == "run") {
-        let command = run::RunArgs::augment_args(clap::Command::new("creel run").bin_name("creel run"))
-            .about(run::ABOUT)
-            .max_term_width(100);
+        let command =
+            run::RunArgs::augment_args(clap::Command::new("creel run").bin_name("creel run"))
+                .about(run::ABOUT)
+                .max_term_width(100);
         let matches = command.try_get_matches_from(&arguments[1..])?;
         return run::RunArgs::from_arg_matches(&matches).map(Verb::Run);
     }
@@ -71,16 +73,16 @@ fn verb(arguments: &[OsString]) -> Result<Verb, clap::Error> {
 }
 
 /// Help and versions are answers; anything else is creel's own failure, in one sentence.
-fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     use clap::error::ErrorKind as Kind;
     match error.kind() {
         Kind::DisplayHelp | Kind::DisplayVersion => match error.print() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(hint::OWN_FAILURE),
+            Ok(()) => 0,
+            Err(_) => hint::OWN_FAILURE,
         },
         Kind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
-            ExitCode::from(hint::OWN_FAILURE)
+            hint::OWN_FAILURE
         }
         _ => Failure::usage(error, arguments).report(),
     }

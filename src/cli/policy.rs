@@ -15,10 +15,15 @@ pub fn load(source: Option<&Path>) -> Result<Policy, PolicyError> {
     if !text.contains('/') && source.extension().is_none() {
         return preset::named(&text);
     }
-    let unreadable = |source: std::io::Error, path: &str| PolicyError::Unreadable { path: path.into(), source };
+    let unreadable = |source: std::io::Error, path: &str| PolicyError::Unreadable {
+        path: path.into(),
+        source,
+    };
     let opened = File::open(source).map_err(|e| unreadable(e, &text))?;
     if opened.metadata().is_ok_and(|m| m.is_dir()) {
-        return Err(PolicyError::IsDirectory { path: source.into() });
+        return Err(PolicyError::IsDirectory {
+            path: source.into(),
+        });
     }
     let mut bytes = vec![];
     // One byte more than is allowed, so that too much is seen without reading all of it.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueHint;
@@ -15,16 +15,18 @@ use crate::jail::{self, spawn};
 use crate::plan::request::LimitRequest;
 use crate::plan::{self, Host, Plan, Request, Terminal};
 use crate::policy::{Bytes, Count, CpuShare, Degradable, Policy, Span, WorkspaceMode};
-use crate::supervise::{self, Kind, SuperviseError, Verdict, judge, stream};
+use crate::supervise::{self, Detail, Kind, SuperviseError, Verdict, judge, stream};
 use crate::sys::{fd, host, pty, startup};
 
 pub const ABOUT: &str = "Run one command in a jail";
 
 /// Run one command in a jail
 #[derive(clap::Args)]
-#[command(after_help = "Exit status: the command's own; 128+N where signal N ended it; 124 time limit; \
+#[command(
+    after_help = "Exit status: the command's own; 128+N where signal N ended it; 124 time limit; \
     125 creel's own failure; 126 found but not executable, or denied; 127 not found. The verdict \
-    (--status-fd, --status-file) says which without ambiguity.")]
+    (--status-fd, --status-file) says which without ambiguity."
+)]
 pub struct RunArgs {
     /// The policy: a file, or the name of a shipped one (default, coding)
     #[arg(long, value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
@@ -123,12 +125,14 @@ pub struct RunArgs {
     pub command: Vec<OsString>,
 }
 
-fn degradable(name: &str) -> Result<Degradable, String> {
+pub fn degradable(name: &str) -> Result<Degradable, String> {
     let found = Degradable::ALL.into_iter().find(|d| d.name() == name);
-    found.ok_or_else(|| "only cgroup, landlock and idmap can be missed; every other layer is always in force".into())
+    found.ok_or_else(|| {
+        "only cgroup, landlock and idmap can be missed; every other layer is always in force".into()
+    })
 }
 
-pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let started = Instant::now();
     for (number, name) in [(1, "stdout"), (2, "stderr")] {
         if startup::was_closed(number) {
@@ -137,14 +141,21 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
             )));
         }
     }
+    if !startup::was_closed(0)
+        && fd::stat(fd::fixed(0)).is_ok_and(|s| s.kind == fd::Kind::Directory)
+    {
+        return Err(Failure::new(
+            "stdin is a directory, from which the command could walk over the host; redirect it, for example from /dev/null",
+        ));
+    }
     let status = Status::open(args.status_fd, args.status_file.as_deref())?;
     let id = host::random_id();
     match attempt(args, &id, started) {
-        Ok(Attempt::Planned) => Ok(ExitCode::SUCCESS),
+        Ok(Attempt::Planned) => Ok(0),
         Ok(Attempt::Judged(verdict)) => {
             announce(args, &verdict);
             status.write(&verdict.to_json())?;
-            Ok(ExitCode::from(verdict.exit_status))
+            Ok(verdict.exit_status)
         }
         Err(failure) => {
             let verdict = Verdict::setup_failed(id, failure.status, failure.text.clone());
@@ -168,7 +179,12 @@ fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failur
         print_plan(&plan, args.json)?;
         return Ok(Attempt::Planned);
     }
-    execute(id, plan, &host, pins, started).map(|verdict| Attempt::Judged(Box::new(verdict)))
+    let detail = match args.verbose || args.status_fd.is_some() || args.status_file.is_some() {
+        true => Detail::Full,
+        false => Detail::OfFailures,
+    };
+    execute(id, plan, &host, pins, started, detail)
+        .map(|verdict| Attempt::Judged(Box::new(verdict)))
 }
 
 /// Plan to verdict, on this machine.
@@ -178,22 +194,28 @@ pub fn execute(
     host: &Host,
     pins: jail::Pins,
     started: Instant,
+    detail: Detail,
 ) -> Result<Verdict, Failure> {
     let pipes = match plan.command.terminal {
-        Terminal::Pty => stream::Pipes { theirs: Default::default(), ours: vec![] },
-        Terminal::Pipes => stream::pipes().map_err(|e| Failure::new(format!("no pipe could be made: {e}")))?,
+        Terminal::Pty => stream::Pipes {
+            theirs: Default::default(),
+            ours: vec![],
+        },
+        Terminal::Pipes => {
+            stream::pipes().map_err(|e| Failure::new(format!("no pipe could be made: {e}")))?
+        }
     };
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
     let live = jail::freeze(plan, host, pins, pipes.theirs, &state)?.spawn()?;
     // Judged by the plan that ran; the live jail is consumed by its supervision.
-    let plan = live.plan.clone();
-    match supervise::run(live, pipes.ours, started) {
+    let plan = Arc::clone(&live.plan);
+    match supervise::run(live, pipes.ours, started, detail) {
         Ok(exited) => {
             if let supervise::Ended::Setup(error) = &exited.end {
                 return Err(Failure::of(error));
             }
-            Ok(judge(id.to_owned(), &plan, &host.kernel, &exited))
+            Ok(judge(id.to_owned(), &plan, &host.kernel, &exited, detail))
         }
         Err(SuperviseError::Jail(error)) => Err(Failure::of(&error)),
         Err(error) => Err(Failure::of(&error)),
@@ -243,7 +265,9 @@ fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>)
     let bytes = text.as_bytes();
     if bytes.is_empty() {
         // An unset variable in a script, and no wish to hand over the current directory.
-        return Err(Failure::new("--workspace names no directory; write --workspace DIR, or leave it out for the current one"));
+        return Err(Failure::new(
+            "--workspace names no directory; write --workspace DIR, or leave it out for the current one",
+        ));
     }
     if bytes == b"none" || bytes == b":none" {
         return Ok((None, Some(WorkspaceMode::None)));
@@ -269,7 +293,10 @@ fn variable(text: &OsString) -> Result<(OsString, OsString), Failure> {
     use std::ffi::OsStr;
     let bytes = text.as_bytes();
     let (name, value) = match bytes.iter().position(|b| *b == b'=') {
-        Some(at) => (OsStr::from_bytes(&bytes[..at]), Some(OsStr::from_bytes(&bytes[at + 1..]).to_owned())),
+        Some(at) => (
+            OsStr::from_bytes(&bytes[..at]),
+            Some(OsStr::from_bytes(&bytes[at + 1..]).to_owned()),
+        ),
         None => (text.as_os_str(), std::env::var_os(text)),
     };
     if name.is_empty() {
@@ -334,7 +361,8 @@ fn announce(args: &RunArgs, verdict: &Verdict) {
 
 fn layer_name(layer: &plan::Layer) -> String {
     let name = serde_json::to_value(layer.name).ok();
-    name.and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    name.and_then(|v| v.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// One sentence for a run that a limit ended.
@@ -343,18 +371,42 @@ fn reason(verdict: &Verdict) -> Option<String> {
     let size = || Bytes(limit.value).to_string();
     let time = || Span(limit.value).to_string();
     Some(match verdict.kind {
-        Kind::Timeout => format!("ended: the time limit of {} is over; raise it with --timeout", time()),
-        Kind::CpuTime => format!("ended: the processor time of {} is used up; raise it with --cpu-time", time()),
-        Kind::Oom => format!("ended: the jail needed more than its {} of memory; raise it with --memory", size()),
-        Kind::Output => format!("ended: the command wrote more than {}; raise it with --output-limit", size()),
-        Kind::Pids => format!("the command wanted more than {} processes; raise it with --pids", limit.value),
+        Kind::Timeout => format!(
+            "ended: the time limit of {} is over; raise it with --timeout",
+            time()
+        ),
+        Kind::CpuTime => format!(
+            "ended: the processor time of {} is used up; raise it with --cpu-time",
+            time()
+        ),
+        Kind::Oom => format!(
+            "ended: the jail needed more than its {} of memory; raise it with --memory",
+            size()
+        ),
+        Kind::Output => format!(
+            "ended: the command wrote more than {}; raise it with --output-limit",
+            size()
+        ),
+        Kind::Pids => format!(
+            "the command wanted more than {} processes; raise it with --pids",
+            limit.value
+        ),
         Kind::Disk if limit.name == "file_size" => {
-            format!("ended: a file grew beyond {}; raise file_size in the policy", size())
+            format!(
+                "ended: a file grew beyond {}; raise file_size in the policy",
+                size()
+            )
         }
         Kind::Disk if limit.name == "inodes" => {
-            format!("a tmpfs of the jail is full at {} files; raise inodes in the policy", limit.value)
+            format!(
+                "a tmpfs of the jail is full at {} files; raise inodes in the policy",
+                limit.value
+            )
         }
-        Kind::Disk => format!("a tmpfs of the jail is full at {}; raise it with --disk", size()),
+        Kind::Disk => format!(
+            "a tmpfs of the jail is full at {}; raise it with --disk",
+            size()
+        ),
         _ => return None,
     })
 }

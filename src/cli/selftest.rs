@@ -1,11 +1,106 @@
-//! `creel selftest`.
-use std::process::ExitCode;
+//! `creel selftest`: does confinement hold on this kernel?
+
+use std::io::Write;
+
 use super::hint::Failure;
+use super::run::degradable;
+use crate::policy::Degradable;
+use crate::selftest::report::Detail;
+use crate::selftest::{self, Layer, Options, inside, rows, spend};
 
-/// Check confinement on this kernel
+/// Try what must not work in a jail, and what must, on this kernel
 #[derive(clap::Args)]
-pub struct SelftestArgs {}
+#[command(
+    after_help = "Exit status: 0 where every attempt was stopped by the layer that should stop it and \
+    all ordinary work succeeded, 1 else, 125 where no jail could be made. A run --without a layer exits 1: \
+    it shows that the suite sees what the layer no longer stops."
+)]
+pub struct SelftestArgs {
+    /// Take this layer out of the jail: what it alone stops must then get through
+    #[arg(long, value_name = "LAYER", value_parser = layer)]
+    without: Option<Layer>,
 
-pub fn run(_: &SelftestArgs) -> Result<ExitCode, Failure> {
-    Ok(ExitCode::SUCCESS)
+    /// Go on where this layer cannot be had: cgroup, landlock, idmap
+    #[arg(long, value_name = "LAYER", value_parser = degradable)]
+    allow_degraded: Vec<Degradable>,
+
+    /// Print the suite and run nothing
+    #[arg(long)]
+    list: bool,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Say why each row is there
+    #[arg(short, long)]
+    verbose: bool,
+
+    /// The inner half, in the jail
+    #[arg(long, hide = true, value_name = "TASK", exclusive = true)]
+    inside: Option<String>,
+}
+
+fn layer(name: &str) -> Result<Layer, String> {
+    Layer::parse(name).ok_or_else(|| {
+        let names: Vec<&str> = Layer::WEAKENABLE.iter().map(|layer| layer.name()).collect();
+        format!("the layers are {}", names.join(", "))
+    })
+}
+
+pub fn run(args: &SelftestArgs) -> Result<u8, Failure> {
+    if let Some(task) = &args.inside {
+        return Ok(inside::run(task)?);
+    }
+    if args.list {
+        std::io::stdout().write_all(list().as_bytes())?;
+        return Ok(0);
+    }
+    let options = Options {
+        without: args.without,
+        allow_degraded: args.allow_degraded.clone(),
+    };
+    let report = selftest::run(&options)?;
+    let text = match (args.json, args.verbose) {
+        (true, _) => serde_json::to_string_pretty(&report.json())? + "\n",
+        (_, true) => report.text(Detail::Full),
+        (_, false) => report.text(Detail::Lines),
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(if report.failed() == 0 { 0 } else { 1 })
+}
+
+/// One row a line: group, name, the layers that stop it.
+fn list() -> String {
+    let mut text = String::new();
+    for row in rows::all() {
+        let layers: Vec<String> = row
+            .stops
+            .iter()
+            .map(|stop| match stop.since {
+                0 => stop.layer.name().to_owned(),
+                since => format!("{} ABI {since}", stop.layer.name()),
+            })
+            .collect();
+        text += &format!(
+            "{:11} {:42} stopped by {}: {}\n",
+            row.group,
+            row.name,
+            layers.join(", "),
+            row.why
+        );
+    }
+    for row in spend::ROWS {
+        let layers: Vec<&str> = row.layers.iter().map(|layer| layer.name()).collect();
+        text += &format!(
+            "{:11} {:42} stopped by {}\n",
+            "limits",
+            row.name,
+            layers.join(", ")
+        );
+    }
+    for row in rows::works() {
+        text += &format!("{:11} {:42} must work\n", row.group, row.name);
+    }
+    text
 }

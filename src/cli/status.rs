@@ -39,13 +39,17 @@ impl Status {
 
     pub fn write(self, json: &str) -> Result<(), Failure> {
         if let Some(mut fd) = self.fd {
-            fd.write_all(json.as_bytes())
-                .map_err(|e| Failure::new(format!("the verdict could not be written to --status-fd: {e}")))?;
+            fd.write_all(json.as_bytes()).map_err(|e| {
+                Failure::new(format!(
+                    "the verdict could not be written to --status-fd: {e}"
+                ))
+            })?;
         }
         if let Some(file) = self.file {
             let path = file.path.display().to_string();
-            file.finish(json)
-                .map_err(|e| Failure::new(format!("the verdict could not be written to {path}: {e}")))?;
+            file.finish(json).map_err(|e| {
+                Failure::new(format!("the verdict could not be written to {path}: {e}"))
+            })?;
         }
         Ok(())
     }
@@ -53,7 +57,12 @@ impl Status {
 
 impl Unnamed {
     fn open(path: &Path) -> Result<Unnamed, Failure> {
-        let fault = |e: Errno| Failure::new(format!("--status-file {}: {e}; name a file in a writable directory", path.display()));
+        let fault = |e: Errno| {
+            Failure::new(format!(
+                "--status-file {}: {e}; name a file in a writable directory",
+                path.display()
+            ))
+        };
         let name = path.file_name().ok_or_else(|| fault(Errno::ISDIR))?;
         let parent = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -71,7 +80,12 @@ impl Unnamed {
             Ok(()) | Err(Errno::OPNOTSUPP) => {}
             Err(e) => return Err(fault(e)),
         }
-        Ok(Unnamed { file: file.into(), directory, name: name.into(), path: path.into() })
+        Ok(Unnamed {
+            file: file.into(),
+            directory,
+            name: name.into(),
+            path: path.into(),
+        })
     }
 
     fn finish(mut self, json: &str) -> io::Result<()> {
@@ -81,7 +95,13 @@ impl Unnamed {
             // /proc/self/fd with AT_SYMLINK_FOLLOW needs no capability (open(2), O_TMPFILE).
             use std::os::fd::AsRawFd;
             let from = format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd());
-            rx::linkat(CWD, from, &self.directory, &self.name, AtFlags::SYMLINK_FOLLOW)
+            rx::linkat(
+                CWD,
+                from,
+                &self.directory,
+                &self.name,
+                AtFlags::SYMLINK_FOLLOW,
+            )
         };
         match link() {
             Err(Errno::EXIST) => {

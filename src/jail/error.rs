@@ -11,29 +11,67 @@ use crate::sys::cgroup::CgroupError;
 pub enum JailError {
     #[error("{} changed while the jail was being made", .0.display())]
     Changed(PathBuf),
+    #[error("the filesystem on /proc is not the kernel's procfs")]
+    NotProc {
+        #[source]
+        source: Errno,
+    },
     #[error("{} cannot be opened", path.display())]
-    Open { path: PathBuf, #[source] source: Errno },
+    Open {
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
     #[error("{} cannot be prepared as a mount", path.display())]
-    Tree { path: PathBuf, #[source] source: Errno },
+    Tree {
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
     #[error("the owner of {} cannot be mapped", path.display())]
-    Idmap { path: PathBuf, #[source] source: Errno },
+    Idmap {
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
     #[error("the namespaces layer: clone3 was refused")]
-    Clone { #[source] source: Errno },
+    Clone {
+        #[source]
+        source: Errno,
+    },
     #[error("the ids layer: the maps of the user namespace cannot be written")]
-    Maps { #[source] source: Errno },
+    Maps {
+        #[source]
+        source: Errno,
+    },
     #[error("the cgroup layer")]
     Cgroup(#[from] CgroupError),
     #[error("the ids layer: no range of ids is free; 4096 jails run already")]
     NoLease,
     #[error("the state directory {} cannot be used", path.display())]
-    State { path: PathBuf, #[source] source: std::io::Error },
+    State {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the Landlock layer: the ruleset cannot be made")]
-    Landlock { #[source] source: Errno },
+    Landlock {
+        #[source]
+        source: Errno,
+    },
     #[error("{what} failed")]
-    System { what: &'static str, #[source] source: Errno },
+    System {
+        what: &'static str,
+        #[source]
+        source: Errno,
+    },
     /// An act of the child's.
     #[error("{act}")]
-    Act { act: Box<Act>, #[source] source: Errno },
+    Act {
+        act: Box<Act>,
+        #[source]
+        source: Errno,
+    },
     #[error("the jail's first process died before it was ready")]
     Died,
 }
@@ -42,7 +80,8 @@ impl JailError {
     /// The errno at the root, if there is one.
     pub fn errno(&self) -> Option<Errno> {
         match self {
-            Self::Open { source, .. }
+            Self::NotProc { source }
+            | Self::Open { source, .. }
             | Self::Tree { source, .. }
             | Self::Idmap { source, .. }
             | Self::Clone { source }

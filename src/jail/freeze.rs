@@ -1,24 +1,31 @@
 //! Plan to steps: every name becomes a descriptor or a C string, nothing is enforced yet.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::probe::Pin;
-use super::step::{Program, Step, Tree, Work};
+use super::step::{Place, Program, Step, Tree, Work};
 use super::{JailError, Pins};
+use crate::plan::paths::within;
 use crate::plan::{
     Access, Act, CgroupLayout, CgroupLimits, DirOwner, Host, IdMode, Ids, Namespace, Owner, Plan,
 };
+use crate::sys::cgroup::Group;
 use crate::sys::landlock::Rules;
 use crate::sys::lease::{self, Lease};
 use crate::sys::process::CStrings;
+use crate::sys::shared::Board;
 use crate::sys::{Errno, clone, mount, socket};
 
 /// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
 /// stretch that systemd's own table (UIDS-GIDS.md) lists as unused.
 const FIRST_ID: u32 = 0x7000_0000;
+/// Pseudoterminals of one jail.
+const TERMINALS: &str = "256";
 /// Jails at once: 4096 ranges of 65,536 ids end at 0x7fff_ffff.
 const SLOTS: u32 = 4096;
 
@@ -28,7 +35,7 @@ pub struct Stdio(pub [Option<OwnedFd>; 3]);
 
 /// A jail that is one clone away.
 pub struct Ready {
-    pub(super) plan: Plan,
+    pub(super) plan: Arc<Plan>,
     pub(super) flags: u64,
     pub(super) ids: Ids,
     /// Host ids of the jail's range.
@@ -52,12 +59,25 @@ pub(super) struct SentTree {
 }
 
 /// Compiles a plan. `state`: where leases live, a directory of mode 0700.
-pub fn freeze(plan: Plan, host: &Host, mut pins: Pins, stdio: Stdio, state: &Path) -> Result<Ready, JailError> {
+pub fn freeze(
+    plan: Plan,
+    host: &Host,
+    mut pins: Pins,
+    stdio: Stdio,
+    state: &Path,
+) -> Result<Ready, JailError> {
     // A pin that is not bound is the host's twin of something of the jail's own, such as /tmp: a
     // Landlock rule on it would open the host's inode and not the jail's.
-    pins.retain(|path, _| plan.acts.iter().any(|act| matches!(act, Act::Bind { source, .. } if source == path)));
+    pins.retain(|path, _| {
+        plan.acts
+            .iter()
+            .any(|act| matches!(act, Act::Bind { source, .. } if source == path))
+    });
     let mut flags = 0;
-    let mut ids = Ids::Caller { uid: host.uid, gid: host.gid };
+    let mut ids = Ids::Caller {
+        uid: host.uid,
+        gid: host.gid,
+    };
     let mut cgroup = None;
     let mut steps = vec![];
     let mut trees = vec![];
@@ -69,6 +89,14 @@ pub fn freeze(plan: Plan, host: &Host, mut pins: Pins, stdio: Stdio, state: &Pat
             _ => None,
         })
         .unwrap_or((host.uid, host.gid));
+    let made: BTreeSet<&Path> = plan
+        .acts
+        .iter()
+        .filter_map(|act| match act {
+            Act::Directory { path, .. } | Act::File { path, .. } => Some(path.as_path()),
+            _ => None,
+        })
+        .collect();
     for (number, act) in plan.acts.iter().enumerate() {
         let work = match act {
             Act::Namespaces { which } => {
@@ -84,14 +112,25 @@ pub fn freeze(plan: Plan, host: &Host, mut pins: Pins, stdio: Stdio, state: &Pat
                 continue;
             }
             Act::Exec => continue,
-            act => compile(act, host, &pins, user, &mut trees)?,
+            act => compile(act, &plan, host, &pins, user, &made, &mut trees)?,
         };
-        steps.push(Step { act: number as u32, work });
+        steps.push(Step {
+            act: number as u32,
+            work,
+        });
     }
     let needs_slot = cgroup.is_some() || matches!(ids, Ids::Range { .. });
-    let lease = if needs_slot { Some(take_lease(state)?) } else { None };
+    let layout = cgroup.as_ref().map(|(layout, _)| layout);
+    let lease = if needs_slot {
+        Some(take_lease(state, layout)?)
+    } else {
+        None
+    };
     let slot = lease.as_ref().map_or(0, |l| l.slot);
-    let socket = socket::pair().map_err(|source| JailError::System { what: "socketpair", source })?;
+    let socket = socket::pair().map_err(|source| JailError::System {
+        what: "socketpair",
+        source,
+    })?;
     Ok(Ready {
         flags,
         ids,
@@ -100,34 +139,51 @@ pub fn freeze(plan: Plan, host: &Host, mut pins: Pins, stdio: Stdio, state: &Pat
         lease,
         steps,
         trees,
-        program: program(&plan),
+        program: program(&plan)?,
         stdio,
         socket,
         pins,
-        plan,
+        plan: Arc::new(plan),
     })
 }
 
-fn take_lease(state: &Path) -> Result<Lease, JailError> {
+/// A slot that no other jail holds and under whose name no group has processes.
+fn take_lease(state: &Path, layout: Option<&CgroupLayout>) -> Result<Lease, JailError> {
     make_private_dir(state)?;
     let file = state.join("slots");
     // Start where the last run probably did not: neighbours in time spread out.
-    let first = std::process::id() % SLOTS;
-    lease::take(&file, first, SLOTS).map_err(|source| match source {
-        Errno::AGAIN => JailError::NoLease,
-        source => JailError::State { path: file, source: source.into() },
-    })
+    let mut first = std::process::id() % SLOTS;
+    for _ in 0..SLOTS {
+        let lease = lease::take(&file, first, SLOTS).map_err(|source| match source {
+            Errno::AGAIN => JailError::NoLease,
+            source => JailError::State {
+                path: file.clone(),
+                source: source.into(),
+            },
+        })?;
+        if layout.is_none_or(|layout| Group::new(layout, lease.slot).vacate()) {
+            return Ok(lease);
+        }
+        first = (lease.slot + 1) % SLOTS;
+    }
+    Err(JailError::NoLease)
 }
 
 /// A directory of this user's alone. Anybody else's, or one that others may write, is refused
 /// (CVE-2022-31214: a state directory that somebody else had prepared).
 fn make_private_dir(dir: &Path) -> Result<(), JailError> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    let refuse = |source: std::io::Error| JailError::State { path: dir.into(), source };
+    let refuse = |source: std::io::Error| JailError::State {
+        path: dir.into(),
+        source,
+    };
     let meta = match std::fs::symlink_metadata(dir) {
         Ok(meta) => meta,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(dir);
+            let made = std::fs::DirBuilder::new()
+                .mode(0o700)
+                .recursive(true)
+                .create(dir);
             made.map_err(refuse)?;
             std::fs::symlink_metadata(dir).map_err(refuse)?
         }
@@ -135,7 +191,9 @@ fn make_private_dir(dir: &Path) -> Result<(), JailError> {
     };
     let (uid, _) = crate::sys::host::ids();
     if !meta.is_dir() || meta.uid() != uid || meta.mode() & 0o022 != 0 {
-        return Err(refuse(std::io::Error::other("it is not a directory of yours alone")));
+        return Err(refuse(std::io::Error::other(
+            "it is not a directory of yours alone",
+        )));
     }
     Ok(())
 }
@@ -145,7 +203,8 @@ fn flag(namespace: Namespace) -> u64 {
         Namespace::User => clone::NEWUSER,
         Namespace::Mount => clone::NEWNS,
         Namespace::Pid => clone::NEWPID,
-        Namespace::Net => clone::NEWNET,
+        // Made beside the tree and joined at the Loopback step; see netns.
+        Namespace::Net => 0,
         Namespace::Ipc => clone::NEWIPC,
         Namespace::Uts => clone::NEWUTS,
         Namespace::Cgroup => clone::NEWCGROUP,
@@ -154,9 +213,11 @@ fn flag(namespace: Namespace) -> u64 {
 
 fn compile(
     act: &Act,
+    plan: &Plan,
     host: &Host,
     pins: &Pins,
     user: (u32, u32),
+    made: &BTreeSet<&Path>,
     trees: &mut Vec<SentTree>,
 ) -> Result<Work, JailError> {
     Ok(match act {
@@ -172,28 +233,63 @@ fn compile(
             mode: *mode,
             owner: (*owner == DirOwner::User).then_some(user),
         },
-        Act::Link { path, target } => Work::Link { path: relative(path), target: absolute(target) },
-        Act::File { path, mode, contents } => {
-            Work::File { path: relative(path), mode: *mode, contents: contents.clone().into_bytes() }
-        }
-        Act::Bind { source, target, access, owner, .. } => {
+        Act::Link { path, target } => Work::Link {
+            path: relative(path),
+            target: absolute(target),
+        },
+        Act::File {
+            path,
+            mode,
+            contents,
+        } => Work::File {
+            path: relative(path),
+            mode: *mode,
+            contents: contents.clone().into_bytes(),
+        },
+        Act::Bind {
+            source,
+            target,
+            access,
+            owner,
+            ..
+        } => {
             let attributes = attributes(*access) | mount::NODEV;
             let pin = pinned(pins, source)?;
             let tree = match host.id_mode {
                 IdMode::Privileged => {
-                    trees.push(SentTree { path: source.clone(), attributes, owner: *owner });
-                    Tree::Sent
+                    trees.push(SentTree {
+                        path: source.clone(),
+                        attributes,
+                        owner: *owner,
+                    });
+                    Tree::Sent(trees.len() - 1)
                 }
-                IdMode::Rootless => Tree::Named { source: absolute(source), stat: pin.stat },
+                IdMode::Rootless => Tree::Named {
+                    source: absolute(source),
+                    stat: pin.stat,
+                },
             };
-            Work::Tree { path: relative(target), tree, attributes }
+            let over = (!made.contains(target.as_path())).then_some(pin.stat);
+            Work::Tree {
+                path: relative(target),
+                at: place(plan, target),
+                tree,
+                attributes,
+                over,
+            }
         }
         Act::Device { path, major, minor } => Work::Device {
             path: relative(path),
             source: absolute(path),
             number: rustix::fs::makedev(*major, *minor),
         },
-        Act::Tmpfs { path, bytes, inodes, mode, access } => {
+        Act::Tmpfs {
+            path,
+            bytes,
+            inodes,
+            mode,
+            access,
+        } => {
             let mut options = vec![
                 option("mode", &format!("{mode:o}")),
                 option("size", &bytes.to_string()),
@@ -205,6 +301,7 @@ fn compile(
             }
             Work::Instance {
                 path: relative(path),
+                at: place(plan, path),
                 kind: c"tmpfs".into(),
                 options,
                 attributes: attributes(*access) | mount::NODEV,
@@ -212,30 +309,55 @@ fn compile(
         }
         Act::Devpts => Work::Instance {
             path: c"dev/pts".into(),
+            at: Place::Own,
             kind: c"devpts".into(),
-            options: vec![option("newinstance", ""), option("ptmxmode", "0666"), option("mode", "0600")],
+            options: vec![
+                option("newinstance", ""),
+                option("ptmxmode", "0666"),
+                option("mode", "0600"),
+                // All instances share kernel.pty.max, 4096.
+                option("max", TERMINALS),
+            ],
             attributes: mount::NOSUID | mount::NOEXEC,
         },
-        Act::Proc => Work::Instance {
-            path: c"proc".into(),
-            kind: c"proc".into(),
+        Act::Proc => Work::Proc {
             options: vec![option("hidepid", "invisible")],
             attributes: mount::NOSUID | mount::NODEV | mount::NOEXEC,
         },
-        Act::ReadOnly { path } => Work::ReadOnly { path: relative(path) },
+        Act::ReadOnly { path } => Work::ReadOnly {
+            path: relative(path),
+        },
         Act::Mask { path, node, absent } => {
-            Work::Mask { path: relative(path), node: *node, absent: *absent }
+            let over = pins.get(path).map(|pin| pin.stat);
+            Work::Mask {
+                path: relative(path),
+                at: place(plan, path),
+                node: *node,
+                absent: *absent,
+                over,
+            }
         }
+        Act::Hold { path } => Work::Hold {
+            path: relative(path),
+        },
         Act::Pivot => Work::Pivot,
         Act::Seal => Work::Seal,
         Act::Hostname { name } => Work::Hostname { name: text(name) },
         Act::Loopback => Work::Loopback,
-        Act::JoinCgroup => Work::JoinCgroup,
+        // Every tree comes before it.
+        Act::JoinCgroup => Work::JoinCgroup {
+            sent: trees.len()..trees.len() + 3,
+        },
         Act::Keyring => Work::Keyring,
-        Act::ResourceLimit { limit, soft, hard } => {
-            Work::Limit { limit: *limit, soft: *soft, hard: *hard }
-        }
-        Act::Become { uid, gid } => Work::Become { uid: *uid, gid: *gid },
+        Act::ResourceLimit { limit, soft, hard } => Work::Limit {
+            limit: *limit,
+            soft: *soft,
+            hard: *hard,
+        },
+        Act::Become { uid, gid } => Work::Become {
+            uid: *uid,
+            gid: *gid,
+        },
         Act::Capabilities => Work::Capabilities,
         Act::NoNewPrivileges => Work::NoNewPrivileges,
         Act::NotDumpable => Work::NotDumpable,
@@ -251,20 +373,38 @@ fn compile(
                     None => anchors.push((absolute(&rule.path), rule.rights, rule.node)),
                 }
             }
-            Work::Landlock { rules: Some(set), anchors }
+            Work::Landlock {
+                rules: Some(set),
+                anchors,
+            }
         }
         Act::Terminal => Work::Terminal,
+        Act::Streams => Work::Streams,
         Act::Descriptors => Work::Descriptors,
-        Act::Workdir { path } => Work::Workdir { path: absolute(path) },
+        Act::Workdir { path } => Work::Workdir {
+            path: absolute(path),
+        },
         Act::Seccomp => Work::Seccomp,
         Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) | Act::Exec => {
-            return Err(JailError::System { what: "compiling a plan", source: Errno::INVAL });
+            return Err(JailError::System {
+                what: "compiling a plan",
+                source: Errno::INVAL,
+            });
         }
     })
 }
 
+fn place(plan: &Plan, path: &Path) -> Place {
+    let inside = plan.acts.iter().any(|act| match act {
+        Act::Bind { target, .. } => path != target && within(path, target),
+        _ => false,
+    });
+    if inside { Place::Granted } else { Place::Own }
+}
+
 fn pinned<'a>(pins: &'a Pins, path: &Path) -> Result<&'a Pin, JailError> {
-    pins.get(path).ok_or_else(|| JailError::Changed(path.to_path_buf()))
+    pins.get(path)
+        .ok_or_else(|| JailError::Changed(path.to_path_buf()))
 }
 
 /// Mount attributes of a granted tree; set-user-ID never works in a jail.
@@ -274,7 +414,7 @@ fn attributes(access: Access) -> u64 {
     mount::NOSUID | write | exec
 }
 
-fn program(plan: &Plan) -> Program {
+fn program(plan: &Plan) -> Result<Program, JailError> {
     let command = &plan.command;
     let environment = command.environment.iter().map(|(name, value)| {
         let mut line = name.clone();
@@ -282,12 +422,17 @@ fn program(plan: &Plan) -> Program {
         line.extend(value);
         bytes(line)
     });
-    Program {
+    let board = Board::new().map_err(|source| JailError::System {
+        what: "sharing memory",
+        source,
+    })?;
+    Ok(Program {
+        board,
         candidates: command.candidates.iter().cloned().map(bytes).collect(),
         argv: CStrings::new(command.argv.iter().cloned().map(bytes).collect()),
         environment: CStrings::new(environment.collect()),
         disks: plan.watch.disks.iter().map(|p| absolute(p)).collect(),
-    }
+    })
 }
 
 fn option(key: &str, value: &str) -> (CString, CString) {

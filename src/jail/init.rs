@@ -37,7 +37,12 @@ pub fn run(program: &Program, terminal: Terminal) -> ! {
     let command = match clone::start_command(&mut room, become_command, &mut worker) {
         Ok(pid) => pid,
         Err(errno) => {
-            tell(supervisor, Message::NotExecuted { errno: errno.raw_os_error() });
+            tell(
+                supervisor,
+                Message::NotExecuted {
+                    errno: errno.raw_os_error(),
+                },
+            );
             process::exit(1)
         }
     };
@@ -69,7 +74,7 @@ fn reap(supervisor: BorrowedFd<'_>, program: &Program, command: i32) {
                 for (use_of, path) in disks.iter_mut().zip(&program.disks) {
                     *use_of = per_mille(path);
                 }
-                tell(supervisor, Message::Ended { change, disks });
+                program.board.put(&Message::Ended { change, disks }.words());
                 process::exit(0)
             }
         }
@@ -79,7 +84,11 @@ fn reap(supervisor: BorrowedFd<'_>, program: &Program, command: i32) {
 /// How full a filesystem is: bytes, inodes.
 fn per_mille(path: &std::ffi::CStr) -> [u32; 2] {
     let share = |used: u64, all: u64| {
-        if all == 0 { 0 } else { (u128::from(used) * 1000 / u128::from(all)) as u32 }
+        if all == 0 {
+            0
+        } else {
+            (u128::from(used) * 1000 / u128::from(all)) as u32
+        }
     };
     match process::filesystem_use(path) {
         Ok([bytes, all_bytes, inodes, all_inodes]) => {
@@ -110,7 +119,12 @@ extern "C" fn become_command(worker: *mut libc::c_void) -> i32 {
         Ok(()) => execute(worker.program),
         Err(errno) => errno,
     };
-    tell(fd::fixed(SOCKET), Message::NotExecuted { errno: errno.raw_os_error() });
+    tell(
+        fd::fixed(SOCKET),
+        Message::NotExecuted {
+            errno: errno.raw_os_error(),
+        },
+    );
     process::exit(127)
 }
 

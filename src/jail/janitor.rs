@@ -8,7 +8,7 @@
 //! descriptors of its own: neither Ctrl-C nor a reader waiting for the end of a pipe notices it.
 
 use std::ffi::{CString, c_char};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 use super::JailError;
@@ -25,6 +25,8 @@ type Path = AtomicPtr<c_char>;
 struct Shared {
     /// The supervisor.
     pidfd: AtomicI32,
+    /// The slot's lock: nobody gets the slot while this process may still kill what is in it.
+    lease: AtomicI32,
     /// The group's `cgroup.kill`.
     kill: Path,
     /// The group's directories.
@@ -41,11 +43,15 @@ pub struct Janitor {
 
 impl Janitor {
     /// Starts one, with nothing to remove yet.
-    pub fn start() -> Result<Janitor, JailError> {
-        let fault = |source| JailError::System { what: "starting the janitor", source };
+    pub fn start(lease: BorrowedFd<'_>) -> Result<Janitor, JailError> {
+        let fault = |source| JailError::System {
+            what: "starting the janitor",
+            source,
+        };
         let me: OwnedFd = sys::own_pidfd().map_err(fault)?;
         let shared: &'static mut Shared = Box::leak(Box::new(Shared {
             pidfd: AtomicI32::new(me.as_fd().as_raw_fd()),
+            lease: AtomicI32::new(lease.as_raw_fd()),
             kill: Path::default(),
             own: Default::default(),
             parents: Default::default(),
@@ -64,8 +70,16 @@ impl Janitor {
         if let Some(kill) = traces.kill {
             put(&self.shared.kill, kill);
         }
-        self.shared.own.iter().zip(traces.own).for_each(|(to, path)| put(to, path));
-        self.shared.parents.iter().zip(traces.parents).for_each(|(to, path)| put(to, path));
+        self.shared
+            .own
+            .iter()
+            .zip(traces.own)
+            .for_each(|(to, path)| put(to, path));
+        self.shared
+            .parents
+            .iter()
+            .zip(traces.parents)
+            .for_each(|(to, path)| put(to, path));
     }
 
     /// Removes what was noted, now, and sends the janitor home. The jail must have ended.
@@ -80,14 +94,19 @@ impl Janitor {
 /// The janitor's process. System calls only: it shares thread-local storage with the supervisor.
 extern "C" fn watch(shared: *mut std::ffi::c_void) -> i32 {
     let shared: &'static Shared = clone::argument(shared);
-    let _ = sys::keep_only(shared.pidfd.load(Ordering::SeqCst));
+    let held = |fd: &AtomicI32| fd.load(Ordering::SeqCst);
+    let _ = sys::keep_only([held(&shared.pidfd), held(&shared.lease)]);
     sys::wait_for_end();
     remove(shared);
     crate::sys::process::exit(0)
 }
 
 fn remove(shared: &'static Shared) {
-    let paths = |list: &'static [Path]| list.iter().map(|p| p.load(Ordering::SeqCst)).filter(|p| !p.is_null());
+    let paths = |list: &'static [Path]| {
+        list.iter()
+            .map(|p| p.load(Ordering::SeqCst))
+            .filter(|p| !p.is_null())
+    };
     let kill = shared.kill.load(Ordering::SeqCst);
     // Some two seconds: a process killed in the middle of a long disk write takes its time.
     for attempt in 0..2000 {

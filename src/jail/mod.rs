@@ -15,6 +15,7 @@ pub mod error;
 pub mod freeze;
 pub mod init;
 pub mod janitor;
+pub mod netns;
 pub mod probe;
 pub mod spawn;
 pub mod step;

@@ -2,8 +2,13 @@
 //! the policy or the request names. Later steps use the descriptors, never the names again.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::JailError;
 use crate::plan::host::Idmap;
@@ -11,7 +16,7 @@ use crate::plan::paths::{Purpose, wanted};
 use crate::plan::{Fact, Host, IdMode, Node, Request};
 use crate::policy::Policy;
 use crate::sys::fd::{self, Kind, Stat};
-use crate::sys::{Errno, caps, cgroup, host, landlock, mount, rlimit};
+use crate::sys::{Errno, caps, cgroup, host, landlock, mount, procfs, rlimit};
 
 /// An open inode and what it was when it was opened.
 #[derive(Debug)]
@@ -29,13 +34,20 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     let mut pins = Pins::new();
     for want in wanted(policy, request, &host) {
         let fact = look(&want.path, want.purpose, host.id_mode, &mut pins)?;
+        if want.path == host.cwd {
+            still_here(&want.path, &fact, &pins)?;
+        }
         host.paths.insert(want.path, fact);
+    }
+    for socket in sockets(&pins) {
+        host.paths.entry(socket).or_insert(Fact::Special);
     }
     Ok((host, pins))
 }
 
 /// The machine without any path.
 pub fn facts() -> Result<Host, JailError> {
+    procfs::open(".", OFlags::PATH).map_err(|source| JailError::NotProc { source })?;
     let privileged = caps::privileged();
     let (uid, gid) = host::ids();
     let cwd = std::env::current_dir().map_err(|e| JailError::Open {
@@ -44,7 +56,11 @@ pub fn facts() -> Result<Host, JailError> {
     })?;
     Ok(Host {
         kernel: host::kernel_release(),
-        id_mode: if privileged { IdMode::Privileged } else { IdMode::Rootless },
+        id_mode: if privileged {
+            IdMode::Privileged
+        } else {
+            IdMode::Rootless
+        },
         uid,
         gid,
         home: host::home_of(uid),
@@ -56,21 +72,70 @@ pub fn facts() -> Result<Host, JailError> {
     })
 }
 
+/// The kernel says where this process is, but the name may lead elsewhere by now: somebody who can
+/// write above it could hand the jail another directory.
+fn still_here(path: &Path, fact: &Fact, pins: &Pins) -> Result<(), JailError> {
+    let Fact::Present { real, .. } = fact else {
+        return Ok(());
+    };
+    let fault = |source| JailError::Open {
+        path: path.into(),
+        source,
+    };
+    let here = fd::stat(fd::pin(Path::new(".")).map_err(fault)?.as_fd()).map_err(fault)?;
+    match pins.get(real) {
+        Some(pin) if (pin.stat.dev, pin.stat.ino) == (here.dev, here.ino) => Ok(()),
+        _ => Err(JailError::Changed(path.into())),
+    }
+}
+
+/// Where in the pinned trees somebody of this network namespace listens on a socket. Neither a
+/// read-only mount nor Landlock (up to ABI 7) stops connect(2) by path.
+fn sockets(pins: &Pins) -> Vec<PathBuf> {
+    let Ok(list) = procfs::open("net/unix", OFlags::RDONLY) else {
+        return vec![];
+    };
+    let mut text = vec![];
+    if std::fs::File::from(list).read_to_end(&mut text).is_err() {
+        return vec![];
+    }
+    text.split(|b| *b == b'\n')
+        .filter_map(|line| {
+            // "Num RefCount Protocol Flags Type St Inode Path": an abstract name begins with @.
+            let at = line.iter().position(|b| *b == b'/')?;
+            let socket = fd::pin(Path::new(OsStr::from_bytes(&line[at..]))).ok()?;
+            let real = fd::path_of(socket.as_fd()).ok()?;
+            pins.keys()
+                .any(|tree| real.starts_with(tree))
+                .then_some(real)
+        })
+        .collect()
+}
+
 fn look(path: &Path, purpose: Purpose, ids: IdMode, pins: &mut Pins) -> Result<Fact, JailError> {
     // Most paths have no link in them, and then one call says so.
+    let plain = !path
+        .components()
+        .any(|c| c == std::path::Component::ParentDir);
     let (fd, real) = match fd::pin_exact(path) {
-        Ok(fd) => (fd, path.to_path_buf()),
-        Err(Errno::LOOP) => match fd::pin(path) {
+        Ok(fd) if plain => (fd, path.to_path_buf()),
+        // With `..` in it a path has no link and still is not its own real name.
+        Ok(_) | Err(Errno::LOOP) => match fd::pin(path) {
             Ok(fd) => {
-                let real = fd::path_of(fd.as_fd())
-                    .map_err(|source| JailError::Open { path: path.into(), source })?;
+                let real = fd::path_of(fd.as_fd()).map_err(|source| JailError::Open {
+                    path: path.into(),
+                    source,
+                })?;
                 (fd, real)
             }
             Err(e) => return absent(path, e),
         },
         Err(e) => return absent(path, e),
     };
-    let stat = fd::stat(fd.as_fd()).map_err(|source| JailError::Open { path: path.into(), source })?;
+    let stat = fd::stat(fd.as_fd()).map_err(|source| JailError::Open {
+        path: path.into(),
+        source,
+    })?;
     let node = match stat.kind {
         Kind::Directory => Node::Directory,
         Kind::File => Node::File,
@@ -97,6 +162,9 @@ fn absent(path: &Path, error: Errno) -> Result<Fact, JailError> {
     match error {
         Errno::NOENT | Errno::NOTDIR => Ok(Fact::Absent),
         Errno::ACCESS | Errno::PERM => Ok(Fact::Denied),
-        source => Err(JailError::Open { path: path.into(), source }),
+        source => Err(JailError::Open {
+            path: path.into(),
+            source,
+        }),
     }
 }

@@ -5,9 +5,11 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::freeze::{Ready, SentTree};
 use super::janitor::Janitor;
+use super::netns;
 use super::walk::{Child, Start, walk};
 use super::{JailError, Pins};
 use crate::plan::{CgroupLayout, Ids, Owner, Plan};
@@ -15,6 +17,7 @@ use crate::sys::cgroup::Group;
 use crate::sys::clone::{self, Side};
 use crate::sys::lease::Lease;
 use crate::sys::process::{self, Change, Groups, Usage};
+use crate::sys::shared::Board;
 use crate::sys::userns::{self, Range};
 use crate::sys::{Errno, mount, signal, socket};
 
@@ -23,10 +26,12 @@ const JAIL_ID: u32 = 1000;
 
 /// A jail that exists. Dropping it kills it.
 pub struct Live {
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     pub pidfd: OwnedFd,
     /// Speaks [`wire`](super::wire).
     pub socket: OwnedFd,
+    /// Where the jail's first process leaves how the command ended.
+    pub board: Board,
     pub group: Option<Group>,
     pid: i32,
     janitor: Option<Janitor>,
@@ -41,7 +46,7 @@ impl Ready {
         let mut group = None;
         let mut janitor = None;
         if let (Some((layout, limits)), Some(lease)) = (&self.cgroup, &self.lease) {
-            let watcher = Janitor::start()?;
+            let watcher = Janitor::start(lease.file.as_fd())?;
             let mut made = Group::new(layout, lease.slot);
             watcher.expect(made.traces());
             janitor = Some(watcher);
@@ -51,6 +56,7 @@ impl Ready {
             }
             group = Some(made);
         }
+        let room = Box::leak(vec![0u128; netns::ROOM].into_boxed_slice());
         let (ours, theirs) = self.socket;
         let birthplace = group.as_ref().and_then(Group::birthplace);
         // SAFETY contract of clone3: `creel run` and the spawner have one thread.
@@ -69,6 +75,7 @@ impl Ready {
                     Ids::Caller { .. } => Start::Caller,
                 },
                 terminal: self.plan.command.terminal,
+                room,
             }),
         };
         // The child has its own copies; ours would keep its pipes and its socket open.
@@ -77,6 +84,7 @@ impl Ready {
             plan: self.plan,
             pidfd,
             socket: ours,
+            board: self.program.board,
             group,
             pid,
             janitor,
@@ -85,12 +93,15 @@ impl Ready {
         };
         // From here on an error drops `live`, which kills and cleans.
         live.map_ids(self.ids, self.first_id)?;
-        live.send_trees(&self.trees, &self.pins, self.ids, self.first_id)?;
-        if let (Some(group), Some((CgroupLayout::V1 { .. }, limits))) = (&live.group, &self.cgroup) {
+        let mut parcel = live.copy_trees(&self.trees, &self.pins, self.ids, self.first_id)?;
+        if let (Some(group), Some((CgroupLayout::V1 { .. }, limits))) = (&live.group, &self.cgroup)
+        {
             group.limit(limits)?;
-            let tasks = group.open_tasks()?;
-            let tasks: Vec<_> = tasks.iter().map(AsFd::as_fd).collect();
-            live.say(&tasks)?;
+            parcel.extend(group.open_tasks()?);
+        }
+        if !parcel.is_empty() {
+            let parcel: Vec<_> = parcel.iter().map(AsFd::as_fd).collect();
+            live.say(&parcel)?;
         }
         Ok(live)
     }
@@ -98,10 +109,18 @@ impl Ready {
 
 impl Live {
     fn map_ids(&self, ids: Ids, first: u32) -> Result<(), JailError> {
-        let one = |inside, outside| Range { inside, outside, count: 1 };
+        let one = |inside, outside| Range {
+            inside,
+            outside,
+            count: 1,
+        };
         let (uids, gids, groups) = match ids {
             Ids::Range { count } => {
-                let all = Range { inside: 0, outside: first, count };
+                let all = Range {
+                    inside: 0,
+                    outside: first,
+                    count,
+                };
                 (all, all, Groups::Clear)
             }
             Ids::Caller { uid, gid } => (one(uid, uid), one(gid, gid), Groups::Keep),
@@ -112,32 +131,43 @@ impl Live {
         self.say(&[])
     }
 
-    fn send_trees(
+    /// Detached, restricted copies of the pinned trees, in the order in which the steps number them.
+    fn copy_trees(
         &self,
         trees: &[SentTree],
         pins: &Pins,
         ids: Ids,
         first: u32,
-    ) -> Result<(), JailError> {
-        for tree in trees {
-            let pin = pins.get(&tree.path).ok_or_else(|| JailError::Changed(tree.path.clone()))?;
-            let fault = |source| JailError::Tree { path: tree.path.clone(), source };
+    ) -> Result<Vec<OwnedFd>, JailError> {
+        let copy = |tree: &SentTree| {
+            let pin = pins
+                .get(&tree.path)
+                .ok_or_else(|| JailError::Changed(tree.path.clone()))?;
+            let fault = |source| JailError::Tree {
+                path: tree.path.clone(),
+                source,
+            };
             let mount = mount::copy_tree(pin.fd.as_fd(), c"").map_err(fault)?;
             if let (Owner::Mapped { uid, gid }, Ids::Range { .. }) = (tree.owner, ids) {
-                idmap(&mount, (uid, gid), first + JAIL_ID)
-                    .map_err(|source| JailError::Idmap { path: tree.path.clone(), source })?;
+                idmap(&mount, (uid, gid), first + JAIL_ID).map_err(|source| JailError::Idmap {
+                    path: tree.path.clone(),
+                    source,
+                })?;
             }
             mount::set(mount.as_fd(), tree.attributes, mount::Reach::Below).map_err(fault)?;
-            self.say(&[mount.as_fd()])?;
-        }
-        Ok(())
+            Ok(mount)
+        };
+        trees.iter().map(copy).collect()
     }
 
     fn say(&self, fds: &[std::os::fd::BorrowedFd<'_>]) -> Result<(), JailError> {
         match socket::send(self.socket.as_fd(), b"!", fds) {
             // A child that is gone has said why, or will be found dead.
             Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
-            Err(source) => Err(JailError::System { what: "speaking to the jail", source }),
+            Err(source) => Err(JailError::System {
+                what: "speaking to the jail",
+                source,
+            }),
         }
     }
 
@@ -159,8 +189,10 @@ impl Live {
     /// Waits for the jail's end; call when `pidfd` is readable.
     pub fn reap(&mut self) -> Result<(Change, Usage), JailError> {
         self.reaped = true;
-        process::reap(self.pid)
-            .map_err(|source| JailError::System { what: "waiting for the jail", source })
+        process::reap(self.pid).map_err(|source| JailError::System {
+            what: "waiting for the jail",
+            source,
+        })
     }
 
     /// Removes what the jail leaves: its group. Call after the counters were read.
@@ -186,7 +218,11 @@ impl Drop for Live {
 }
 
 fn idmap(mount: &OwnedFd, owner: (u32, u32), jail_user: u32) -> crate::sys::Result<()> {
-    let one = |inside| Range { inside, outside: jail_user, count: 1 };
+    let one = |inside| Range {
+        inside,
+        outside: jail_user,
+        count: 1,
+    };
     let namespace = userns::for_idmap(one(owner.0), one(owner.1))?;
     mount::idmap(mount.as_fd(), namespace.as_fd())
 }

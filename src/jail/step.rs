@@ -7,6 +7,7 @@ use crate::plan::{IfAbsent, Node, Resource, Rights};
 use crate::sys::fd::Stat;
 use crate::sys::landlock::Rules;
 use crate::sys::process::CStrings;
+use crate::sys::shared::Board;
 
 /// One act of the child's and which act of the plan it is.
 pub struct Step {
@@ -19,38 +20,111 @@ pub type Options = Vec<(CString, CString)>;
 
 /// What to do. Paths are relative to the root under construction up to `Pivot`, absolute after it.
 pub enum Work {
-    Root { options: Options },
-    Directory { path: CString, mode: u32, owner: Option<(u32, u32)> },
-    Link { path: CString, target: CString },
-    File { path: CString, mode: u32, contents: Vec<u8> },
-    Tree { path: CString, tree: Tree, attributes: u64 },
-    Device { path: CString, source: CString, number: u64 },
-    Instance { path: CString, kind: CString, options: Options, attributes: u64 },
-    ReadOnly { path: CString },
-    Mask { path: CString, node: Node, absent: IfAbsent },
+    Root {
+        options: Options,
+    },
+    Directory {
+        path: CString,
+        mode: u32,
+        owner: Option<(u32, u32)>,
+    },
+    Link {
+        path: CString,
+        target: CString,
+    },
+    File {
+        path: CString,
+        mode: u32,
+        contents: Vec<u8>,
+    },
+    /// `over`: the inode that must be there, where a granted tree brings the place with it.
+    Tree {
+        path: CString,
+        at: Place,
+        tree: Tree,
+        attributes: u64,
+        over: Option<Stat>,
+    },
+    Device {
+        path: CString,
+        source: CString,
+        number: u64,
+    },
+    Instance {
+        path: CString,
+        at: Place,
+        kind: CString,
+        options: Options,
+        attributes: u64,
+    },
+    Proc {
+        options: Options,
+        attributes: u64,
+    },
+    ReadOnly {
+        path: CString,
+    },
+    Mask {
+        path: CString,
+        at: Place,
+        node: Node,
+        absent: IfAbsent,
+        over: Option<Stat>,
+    },
+    Hold {
+        path: CString,
+    },
     Pivot,
     Seal,
-    Hostname { name: CString },
+    Hostname {
+        name: CString,
+    },
     Loopback,
-    JoinCgroup,
+    /// The `tasks` files are these among the descriptors that the parent sends.
+    JoinCgroup {
+        sent: std::ops::Range<usize>,
+    },
     Keyring,
-    Limit { limit: Resource, soft: u64, hard: u64 },
-    Become { uid: u32, gid: u32 },
+    Limit {
+        limit: Resource,
+        soft: u64,
+        hard: u64,
+    },
+    Become {
+        uid: u32,
+        gid: u32,
+    },
     Capabilities,
     NoNewPrivileges,
     NotDumpable,
     /// `anchors`: paths in the jail that have no inode before it exists.
-    Landlock { rules: Option<Rules>, anchors: Vec<(CString, Rights, Node)> },
+    Landlock {
+        rules: Option<Rules>,
+        anchors: Vec<(CString, Rights, Node)>,
+    },
     Terminal,
+    Streams,
     Descriptors,
-    Workdir { path: CString },
+    Workdir {
+        path: CString,
+    },
     Seccomp,
+}
+
+/// Whose directory a mount goes into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// One that this process made, or procfs: nobody else can have put a link there.
+    Own,
+    /// One in a tree of the host's, where somebody could (CVE-2021-30465).
+    Granted,
 }
 
 /// Where a bound tree comes from.
 pub enum Tree {
-    /// The parent, who may mount on the host, sends a detached mount of the pinned inode.
-    Sent,
+    /// The parent, who may mount on the host, sends detached mounts of the pinned inodes; this is the
+    /// one with this number.
+    Sent(usize),
     /// The child resolves the name in its own copy of the mounts and compares it with what was
     /// pinned.
     Named { source: CString, stat: Stat },
@@ -63,4 +137,6 @@ pub struct Program {
     pub environment: CStrings,
     /// The tmpfs mounts whose use is reported at the end.
     pub disks: Vec<CString>,
+    /// Where the end is reported.
+    pub board: Board,
 }

@@ -9,21 +9,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
 
 use super::freeze::Stdio;
-use super::init;
-use super::step::{Options, Program, Step, Tree, Work};
+use super::step::{Options, Place, Program, Step, Tree, Work};
 use super::wire::Message;
+use super::{init, netns};
 use crate::plan::{IfAbsent, Node, Terminal};
 use crate::sys::socket::{self, Wait};
-use crate::sys::{
-    Errno, Result, caps, fd, mount, net, process, pty, rlimit, seccomp, signal,
-};
+use crate::sys::{Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, signal};
 
 /// The supervisor's socket in the finished jail; everything above it is closed.
 pub const SOCKET: i32 = 3;
 
-/// What is masked is covered by one of these, which nobody may open; gone from the tree when done.
-const MASK_FILE: &CStr = c"dev/.mask-file";
-const MASK_DIRECTORY: &CStr = c"dev/.mask-directory";
+/// What is masked is covered by one of these, which nobody may open. procfs comes over them, so no
+/// path leads there.
+const COVER_FILE: &CStr = c"proc/file";
+const COVER_DIRECTORY: &CStr = c"proc/directory";
 
 /// What the child knows.
 pub struct Child<'a> {
@@ -36,6 +35,8 @@ pub struct Child<'a> {
     pub supervisors: OwnedFd,
     pub ids: Start,
     pub terminal: Terminal,
+    /// For the helper that makes the network namespace.
+    pub room: &'static mut [u128],
 }
 
 /// The ids with which building starts.
@@ -49,12 +50,34 @@ pub enum Start {
 
 /// Builds the jail around this process and becomes its pid 1. Never returns.
 pub fn walk(child: Child<'_>) -> ! {
-    let Child { steps, program, stdio, socket, supervisors, ids, terminal } = child;
+    let Child {
+        steps,
+        program,
+        stdio,
+        socket,
+        supervisors,
+        ids,
+        terminal,
+        room,
+    } = child;
     drop(supervisors);
-    let mut state = State { root: None, old: None, slave: None, socket: &socket, settled: false, stdio, terminal };
-    if let Err(errno) = start(&socket, ids) {
-        fail(socket.as_fd(), u32::MAX, errno);
-    }
+    let network = match start(&socket, ids).and_then(|()| netns::begin(room)) {
+        Ok(network) => network,
+        Err(errno) => fail(socket.as_fd(), u32::MAX, errno),
+    };
+    let mut state = State {
+        root: None,
+        old: None,
+        slave: None,
+        socket: &socket,
+        settled: false,
+        stdio,
+        terminal,
+        network,
+        covers: None,
+        spare: [None, None],
+        sent: None,
+    };
     for step in steps {
         if let Err(errno) = state.perform(&mut step.work) {
             fail(state.speaker(), step.act, errno);
@@ -64,7 +87,10 @@ pub fn walk(child: Child<'_>) -> ! {
 }
 
 fn fail(socket: BorrowedFd<'_>, step: u32, errno: Errno) -> ! {
-    let message = Message::Failed { step, errno: errno.raw_os_error() };
+    let message = Message::Failed {
+        step,
+        errno: errno.raw_os_error(),
+    };
     // If the supervisor is gone there is nobody to tell.
     let _ = socket::send(socket, &message.encode(), &[]);
     process::exit(1)
@@ -102,6 +128,13 @@ struct State<'a> {
     settled: bool,
     stdio: &'a Stdio,
     terminal: Terminal,
+    network: netns::Making,
+    /// What masks are copied from: a file, a directory.
+    covers: Option<(OwnedFd, OwnedFd)>,
+    /// Copies of the covers for which there was no path: a directory, a file.
+    spare: [Option<OwnedFd>; 2],
+    /// What the parent sent.
+    sent: Option<[Option<OwnedFd>; socket::MAX_FDS]>,
 }
 
 impl State<'_> {
@@ -121,11 +154,44 @@ impl State<'_> {
     /// could turn a directory into a link between the plan and this moment (CVE-2021-30465).
     fn at(&self, path: &CStr) -> Result<OwnedFd> {
         let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        rx::openat2(self.root()?, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how)
+        rx::openat2(
+            self.root()?,
+            path,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            how,
+        )
     }
 
-    fn attach(&self, mount: &OwnedFd, path: &CStr) -> Result<()> {
-        mount::attach(mount.as_fd(), self.at(path)?.as_fd(), c"")
+    /// As [`at`](Self::at), for a place that must be the inode that the plan was made for.
+    fn at_same(&self, path: &CStr, over: Option<fd::Stat>) -> Result<OwnedFd> {
+        let place = self.at(path)?;
+        let Some(wanted) = over else { return Ok(place) };
+        let found = fd::stat(place.as_fd())?;
+        match (found.dev, found.ino) == (wanted.dev, wanted.ino) {
+            true => Ok(place),
+            false => Err(Errno::STALE),
+        }
+    }
+
+    /// Attaches for good: the descriptor stays open until the sweep, which closes all at once.
+    fn settle(&self, mount: OwnedFd, path: &CStr, at: Place, over: Option<fd::Stat>) -> Result<()> {
+        self.attach(&mount, path, at, over)?;
+        std::mem::forget(mount);
+        Ok(())
+    }
+
+    fn attach(
+        &self,
+        mount: &OwnedFd,
+        path: &CStr,
+        at: Place,
+        over: Option<fd::Stat>,
+    ) -> Result<()> {
+        match at {
+            Place::Own => mount::attach(mount.as_fd(), self.root()?, path),
+            Place::Granted => mount::attach(mount.as_fd(), self.at_same(path, over)?.as_fd(), c""),
+        }
     }
 
     fn perform(&mut self, work: &mut Work) -> Result<()> {
@@ -139,7 +205,9 @@ impl State<'_> {
             }
             Work::Directory { path, mode, owner } => {
                 rx::mkdirat(self.root()?, path.as_c_str(), Mode::from_raw_mode(*mode))?;
-                let Some((uid, gid)) = *owner else { return Ok(()) };
+                let Some((uid, gid)) = *owner else {
+                    return Ok(());
+                };
                 let (uid, gid) = (rx::Uid::from_raw(uid), rx::Gid::from_raw(gid));
                 rx::chownat(
                     self.root()?,
@@ -149,14 +217,23 @@ impl State<'_> {
                     rx::AtFlags::SYMLINK_NOFOLLOW,
                 )
             }
-            Work::Link { path, target } => rx::symlinkat(target.as_c_str(), self.root()?, path.as_c_str()),
-            Work::File { path, mode, contents } => self.file(path, *mode, contents),
-            Work::Tree { path, tree, attributes } => {
+            Work::Link { path, target } => {
+                rx::symlinkat(target.as_c_str(), self.root()?, path.as_c_str())
+            }
+            Work::File {
+                path,
+                mode,
+                contents,
+            } => self.file(path, *mode, contents),
+            Work::Tree {
+                path,
+                at,
+                tree,
+                attributes,
+                over,
+            } => {
                 let tree = match tree {
-                    Tree::Sent => {
-                        let [tree, ..] = wait_for_parent(self.speaker())?;
-                        tree.ok_or(Errno::BADMSG)?
-                    }
+                    Tree::Sent(number) => self.sent(*number)?,
                     Tree::Named { source, stat } => {
                         let tree = mount::copy_tree(CWD, source)?;
                         let now = fd::stat(tree.as_fd())?;
@@ -167,9 +244,13 @@ impl State<'_> {
                         tree
                     }
                 };
-                self.attach(&tree, path)
+                self.settle(tree, path, *at, *over)
             }
-            Work::Device { path, source, number } => {
+            Work::Device {
+                path,
+                source,
+                number,
+            } => {
                 let device = mount::copy_one(CWD, source)?;
                 let stat = fd::stat(device.as_fd())?;
                 if stat.kind != fd::Kind::CharDevice || stat.rdev != *number {
@@ -179,10 +260,26 @@ impl State<'_> {
                 let attributes = mount::NOSUID | mount::NOEXEC | mount::RDONLY;
                 mount::set(device.as_fd(), attributes, mount::Reach::This)?;
                 self.file(path, 0o666, b"")?;
-                self.attach(&device, path)
+                self.settle(device, path, Place::Own, None)
             }
-            Work::Instance { path, kind, options, attributes } => {
-                self.attach(&instance(kind, options, *attributes)?, path)
+            Work::Instance {
+                path,
+                at,
+                kind,
+                options,
+                attributes,
+            } => self.settle(instance(kind, options, *attributes)?, path, *at, None),
+            Work::Proc {
+                options,
+                attributes,
+            } => {
+                self.make_covers()?;
+                self.settle(
+                    instance(c"proc", options, *attributes)?,
+                    c"proc",
+                    Place::Own,
+                    None,
+                )
             }
             Work::ReadOnly { path } => {
                 let place = self.at(path)?;
@@ -191,9 +288,19 @@ impl State<'_> {
                 mount::set(copy.as_fd(), attributes, mount::Reach::Below)?;
                 mount::attach(copy.as_fd(), place.as_fd(), c"")
             }
-            Work::Mask { path, node, absent } => self.mask(path, *node, *absent),
+            Work::Mask {
+                path,
+                at,
+                node,
+                absent,
+                over,
+            } => self.mask(path, *at, *node, *absent, *over),
+            Work::Hold { path } => {
+                let place = self.at(path)?;
+                let copy = mount::copy_tree(place.as_fd(), c"")?;
+                mount::attach(copy.as_fd(), place.as_fd(), c"")
+            }
             Work::Pivot => {
-                self.forget_masks()?;
                 let root = self.root.take().ok_or(Errno::BADF)?;
                 mount::pivot(root.as_fd())?;
                 self.old = Some(root);
@@ -204,10 +311,10 @@ impl State<'_> {
                 mount::seal(root.as_fd())
             }
             Work::Hostname { name } => process::set_hostname(name),
-            Work::Loopback => net::loopback_up(),
-            Work::JoinCgroup => {
-                for tasks in wait_for_parent(self.speaker())?.iter().flatten() {
-                    rustix::io::write(tasks, b"0")?;
+            Work::Loopback => netns::join(&self.network),
+            Work::JoinCgroup { sent } => {
+                for number in sent {
+                    rustix::io::write(self.sent(number)?, b"0")?;
                 }
                 Ok(())
             }
@@ -235,11 +342,19 @@ impl State<'_> {
                 if pty::copy_size(fd::fixed(0), slave.as_fd()).is_err() {
                     let _ = pty::copy_size(fd::fixed(1), slave.as_fd());
                 }
-                socket::send(self.speaker(), &Message::Terminal.encode(), &[master.as_fd()])?;
+                socket::send(
+                    self.speaker(),
+                    &Message::Terminal.encode(),
+                    &[master.as_fd()],
+                )?;
                 self.slave = Some(slave);
                 Ok(())
             }
-            Work::Descriptors => self.descriptors(),
+            Work::Streams => self.streams(),
+            Work::Descriptors => {
+                self.streams()?;
+                fd::close_between(SOCKET as u32 + 1, u32::MAX)
+            }
             Work::Workdir { path } => {
                 let directory = fd::open_dir_plain(path)?;
                 rustix::process::fchdir(directory)
@@ -248,54 +363,80 @@ impl State<'_> {
         }
     }
 
+    /// A descriptor from the parent's one message, which is waited for when the first is needed.
+    fn sent(&mut self, number: usize) -> Result<OwnedFd> {
+        if self.sent.is_none() {
+            self.sent = Some(wait_for_parent(self.speaker())?);
+        }
+        self.sent
+            .as_mut()
+            .and_then(|all| all.get_mut(number)?.take())
+            .ok_or(Errno::BADMSG)
+    }
+
     fn file(&self, path: &CStr, mode: u32, contents: &[u8]) -> Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rx::openat(self.root()?, path, flags, Mode::from_raw_mode(mode))?;
+        let mode = Mode::from_raw_mode(mode);
+        if contents.is_empty() {
+            return rx::mknodat(self.root()?, path, rx::FileType::RegularFile, mode, 0);
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rx::openat(self.root()?, path, flags, mode)?;
         match rustix::io::write(&file, contents)? {
             n if n == contents.len() => Ok(()),
             _ => Err(Errno::NOSPC),
         }
     }
 
-    fn mask(&self, path: &CStr, node: Node, absent: IfAbsent) -> Result<()> {
-        let place = match (self.at(path), absent) {
-            (Err(Errno::NOENT), IfAbsent::Skip) => return Ok(()),
-            (place, _) => place?,
+    /// Makes what masks are copied from: read-only mounts of an empty file and an empty directory.
+    fn make_covers(&mut self) -> Result<()> {
+        let root = self.root()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        rx::openat(root, COVER_FILE, flags, Mode::empty())?;
+        rx::mkdirat(root, COVER_DIRECTORY, Mode::empty())?;
+        let cover = |path| {
+            let copy = mount::copy_one(root, path)?;
+            let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
+            mount::set(copy.as_fd(), attributes, mount::Reach::This)?;
+            mount::attach(copy.as_fd(), root, path)?;
+            Ok(copy)
         };
-        let (cover, make): (&CStr, fn(BorrowedFd<'_>, &CStr) -> Result<()>) = match node {
-            Node::File => (MASK_FILE, |root, path| {
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
-                rx::openat(root, path, flags, Mode::empty()).map(drop)
-            }),
-            Node::Directory => (MASK_DIRECTORY, |root, path| rx::mkdirat(root, path, Mode::empty())),
-        };
-        let copy = match mount::copy_one(self.root()?, cover) {
-            Err(Errno::NOENT) => {
-                make(self.root()?, cover)?;
-                mount::copy_one(self.root()?, cover)?
-            }
-            copy => copy?,
-        };
-        let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
-        mount::set(copy.as_fd(), attributes, mount::Reach::This)?;
-        mount::attach(copy.as_fd(), place.as_fd(), c"")
-    }
-
-    /// The mounts hold what covers; its names are no longer needed.
-    fn forget_masks(&self) -> Result<()> {
-        for (path, flags) in
-            [(MASK_FILE, rx::AtFlags::empty()), (MASK_DIRECTORY, rx::AtFlags::REMOVEDIR)]
-        {
-            match rx::unlinkat(self.root()?, path, flags) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
+        self.covers = Some((cover(COVER_FILE)?, cover(COVER_DIRECTORY)?));
         Ok(())
     }
 
-    /// 0, 1 and 2 are what the plan says, the supervisor's socket is 3, all others are gone.
-    fn descriptors(&mut self) -> Result<()> {
+    fn mask(
+        &mut self,
+        path: &CStr,
+        at: Place,
+        node: Node,
+        absent: IfAbsent,
+        over: Option<fd::Stat>,
+    ) -> Result<()> {
+        let (file, directory) = self.covers.as_ref().ok_or(Errno::BADF)?;
+        let cover = match node {
+            Node::File => file,
+            Node::Directory => directory,
+        };
+        let copy = match self.spare[node as usize].take() {
+            Some(spare) => spare,
+            None => mount::copy_one(cover.as_fd(), c"")?,
+        };
+        match (self.attach(&copy, path, at, over), absent) {
+            (Err(Errno::NOENT), IfAbsent::Skip) => {
+                // Good for the next.
+                self.spare[node as usize] = Some(copy);
+                Ok(())
+            }
+            (Ok(()), _) => {
+                std::mem::forget(copy);
+                Ok(())
+            }
+            (Err(errno), _) => Err(errno),
+        }
+    }
+
+    /// 0, 1 and 2 are what the plan says, the supervisor's socket is 3.
+    fn streams(&mut self) -> Result<()> {
         process::own_session()?;
         if let Some(slave) = &self.slave {
             pty::take_control(slave.as_fd())?;
@@ -311,11 +452,15 @@ impl State<'_> {
         }
         fd::move_to(self.socket.as_fd(), SOCKET)?;
         self.settled = true;
-        fd::close_between(SOCKET as u32 + 1, u32::MAX)
+        Ok(())
     }
 }
 
 /// A new filesystem instance from options that were made before clone.
 fn instance(kind: &CStr, options: &Options, attributes: u64) -> Result<OwnedFd> {
-    mount::new(kind, options.iter().map(|(k, v)| (k.as_c_str(), v.as_c_str())), attributes)
+    mount::new(
+        kind,
+        options.iter().map(|(k, v)| (k.as_c_str(), v.as_c_str())),
+        attributes,
+    )
 }

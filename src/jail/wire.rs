@@ -1,10 +1,13 @@
-//! What the jail's first process tells its supervisor: fixed-size messages on a SOCK_SEQPACKET pair,
-//! encoded without allocation.
+//! What the jail's first process tells its supervisor: fixed-size messages, encoded without
+//! allocation. Those that the supervisor must act on travel over a SOCK_SEQPACKET pair; the last one,
+//! of how the command ended, is left on a board of shared memory, since the end of pid 1 wakes the
+//! supervisor anyway.
 
 use crate::sys::process::Change;
+use crate::sys::shared::WORDS;
 
 /// Length of every message, bytes.
-pub const LENGTH: usize = 80;
+pub const LENGTH: usize = 4 * WORDS;
 
 /// The writable tmpfs mounts whose use fits in one message.
 pub const DISKS: usize = 4;
@@ -21,12 +24,16 @@ pub enum Message {
     /// The command stopped (Ctrl-Z).
     Stopped,
     /// The command ended; for each disk, per mille of its bytes and of its inodes in use.
-    Ended { change: Change, disks: [[u32; 2]; DISKS] },
+    Ended {
+        change: Change,
+        disks: [[u32; 2]; DISKS],
+    },
 }
 
 impl Message {
-    pub fn encode(&self) -> [u8; LENGTH] {
-        let mut words = [0u32; LENGTH / 4];
+    /// In words, for the board; see [`Message::encode`] for the socket.
+    pub fn words(&self) -> [u32; WORDS] {
+        let mut words = [0u32; WORDS];
         match *self {
             Message::Failed { step, errno } => words[..3].copy_from_slice(&[1, step, errno as u32]),
             Message::Terminal => words[0] = 2,
@@ -45,40 +52,51 @@ impl Message {
                 }
             }
         }
-        let mut bytes = [0; LENGTH];
-        for (at, word) in words.iter().enumerate() {
-            bytes[4 * at..4 * at + 4].copy_from_slice(&word.to_ne_bytes());
-        }
-        bytes
+        words
     }
 
     /// `None`: not a message of this version.
-    pub fn decode(bytes: &[u8]) -> Option<Message> {
-        let word = |at: usize| {
-            let bytes = bytes.get(4 * at..4 * at + 4)?;
-            Some(u32::from_ne_bytes(bytes.try_into().ok()?))
-        };
-        Some(match word(0)? {
-            1 => Message::Failed { step: word(1)?, errno: word(2)? as i32 },
+    pub fn from_words(words: &[u32; WORDS]) -> Option<Message> {
+        Some(match words[0] {
+            1 => Message::Failed {
+                step: words[1],
+                errno: words[2] as i32,
+            },
             2 => Message::Terminal,
-            3 => Message::NotExecuted { errno: word(1)? as i32 },
+            3 => Message::NotExecuted {
+                errno: words[1] as i32,
+            },
             4 => Message::Stopped,
             5 => {
-                let value = word(2)? as i32;
-                let change = match word(1)? {
+                let value = words[2] as i32;
+                let change = match words[1] {
                     0 => Change::Exited(value),
                     1 => Change::Signaled(value),
                     2 => Change::Stopped(value),
                     _ => Change::Continued,
                 };
-                let mut disks = [[0; 2]; DISKS];
-                for (at, disk) in disks.iter_mut().enumerate() {
-                    *disk = [word(3 + 2 * at)?, word(4 + 2 * at)?];
-                }
+                let disks = std::array::from_fn(|at| [words[3 + 2 * at], words[4 + 2 * at]]);
                 Message::Ended { change, disks }
             }
             _ => return None,
         })
+    }
+
+    pub fn encode(&self) -> [u8; LENGTH] {
+        let mut bytes = [0; LENGTH];
+        for (to, word) in bytes.chunks_exact_mut(4).zip(self.words()) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// As [`Message::from_words`].
+    pub fn decode(bytes: &[u8]) -> Option<Message> {
+        let mut words = [0; WORDS];
+        for (word, from) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+            *word = u32::from_ne_bytes(from.try_into().ok()?);
+        }
+        Message::from_words(&words)
     }
 }
 
@@ -93,7 +111,10 @@ mod tests {
             Message::Terminal,
             Message::NotExecuted { errno: 2 },
             Message::Stopped,
-            Message::Ended { change: Change::Signaled(9), disks: [[1, 2], [3, 4], [5, 6], [1000, 7]] },
+            Message::Ended {
+                change: Change::Signaled(9),
+                disks: [[1, 2], [3, 4], [5, 6], [1000, 7]],
+            },
         ] {
             assert_eq!(Message::decode(&message.encode()), Some(message));
         }

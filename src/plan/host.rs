@@ -43,7 +43,10 @@ pub enum CgroupLayout {
     /// One v2 hierarchy; groups go below `parent`, which may not exist yet.
     V2 { parent: PathBuf },
     /// Controllers on v1 hierarchies; `unified`: a v2 one beside them, for kill and birth.
-    V1 { root: PathBuf, unified: Option<PathBuf> },
+    V1 {
+        root: PathBuf,
+        unified: Option<PathBuf>,
+    },
     /// None that this process may use, and why.
     Unusable { why: String },
 }

@@ -74,46 +74,107 @@ pub struct Watch {
 #[serde(tag = "act", rename_all = "kebab-case")]
 pub enum Act {
     /// clone3 with these.
-    Namespaces { which: Vec<Namespace> },
+    Namespaces {
+        which: Vec<Namespace>,
+    },
     MapIds(Ids),
     Cgroup(CgroupLimits),
     /// The jail's root: an empty tmpfs, not yet entered.
-    Root { bytes: u64, inodes: u64 },
+    Root {
+        bytes: u64,
+        inodes: u64,
+    },
     /// Owned by the jail's user where it lies in a tree of that user's, else by nobody who runs.
-    Directory { path: PathBuf, mode: u32, owner: DirOwner },
-    Link { path: PathBuf, target: PathBuf },
-    File { path: PathBuf, mode: u32, contents: String },
+    Directory {
+        path: PathBuf,
+        mode: u32,
+        owner: DirOwner,
+    },
+    Link {
+        path: PathBuf,
+        target: PathBuf,
+    },
+    File {
+        path: PathBuf,
+        mode: u32,
+        contents: String,
+    },
     /// A tree or file of the host, at `target`.
-    Bind { source: PathBuf, target: PathBuf, node: Node, access: Access, owner: Owner },
+    Bind {
+        source: PathBuf,
+        target: PathBuf,
+        node: Node,
+        access: Access,
+        owner: Owner,
+    },
     /// A character device of the host, by its numbers.
-    Device { path: PathBuf, major: u32, minor: u32 },
-    Tmpfs { path: PathBuf, bytes: u64, inodes: u64, mode: u32, access: Access },
+    Device {
+        path: PathBuf,
+        major: u32,
+        minor: u32,
+    },
+    Tmpfs {
+        path: PathBuf,
+        bytes: u64,
+        inodes: u64,
+        mode: u32,
+        access: Access,
+    },
     Devpts,
     Proc,
     /// Read-only although its filesystem is writable.
-    ReadOnly { path: PathBuf },
+    ReadOnly {
+        path: PathBuf,
+    },
     /// Covered by something empty that nobody may open.
-    Mask { path: PathBuf, node: Node, absent: IfAbsent },
+    Mask {
+        path: PathBuf,
+        node: Node,
+        absent: IfAbsent,
+    },
+    /// A writable directory above one that is covered or mounted: itself a mount, so that the jail
+    /// cannot rename it and put another in its place for the next run.
+    Hold {
+        path: PathBuf,
+    },
     /// Makes the root the root and lets the host's tree go.
     Pivot,
     /// The root itself, read-only.
     Seal,
-    Hostname { name: String },
+    Hostname {
+        name: String,
+    },
     Loopback,
     /// cgroup v1: the child writes itself into its groups.
     JoinCgroup,
     Keyring,
-    ResourceLimit { limit: Resource, soft: u64, hard: u64 },
+    ResourceLimit {
+        limit: Resource,
+        soft: u64,
+        hard: u64,
+    },
     /// From the jail's root user to the user that the command runs as.
-    Become { uid: u32, gid: u32 },
+    Become {
+        uid: u32,
+        gid: u32,
+    },
     Capabilities,
     NoNewPrivileges,
     NotDumpable,
     /// `rules`: what may be done beneath each path; the rest is denied.
-    Landlock { abi: u32, rules: Vec<LandlockRule> },
+    Landlock {
+        abi: u32,
+        rules: Vec<LandlockRule>,
+    },
     Terminal,
+    /// 0, 1 and 2 are what the command gets; what else is open stays. Only the self-test's weakened
+    /// plans have it, in the place of `Descriptors`.
+    Streams,
+    /// As `Streams`, and nothing else stays open.
     Descriptors,
-    Workdir { path: PathBuf },
+    Workdir {
+        path: PathBuf,
+    },
     Seccomp,
     Exec,
 }
@@ -286,7 +347,8 @@ fn environment<S: serde::Serializer>(
     s: S,
 ) -> Result<S::Ok, S::Error> {
     s.collect_map(
-        map.iter().map(|(k, v)| (String::from_utf8_lossy(k), String::from_utf8_lossy(v))),
+        map.iter()
+            .map(|(k, v)| (String::from_utf8_lossy(k), String::from_utf8_lossy(v))),
     )
 }
 

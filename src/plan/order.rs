@@ -29,25 +29,73 @@ pub enum Stage {
 
 /// Every stage with the reason why it stands where it does.
 pub const ORDER: &[(Stage, &str)] = &[
-    (Stage::Clone, "everything after it happens in the new namespaces"),
-    (Stage::Ids, "a file made by an unmapped id is an error (EOVERFLOW)"),
-    (Stage::Cgroup, "limits hold before the jail allocates anything"),
+    (
+        Stage::Clone,
+        "everything after it happens in the new namespaces",
+    ),
+    (
+        Stage::Ids,
+        "a file made by an unmapped id is an error (EOVERFLOW)",
+    ),
+    (
+        Stage::Cgroup,
+        "limits hold before the jail allocates anything",
+    ),
     (Stage::Root, "the tree is built on it"),
-    (Stage::Tree, "host paths resolve only while the host's tree is the root; parents first"),
-    (Stage::Enter, "from here on no path leads to the host; the root is sealed once entered"),
-    (Stage::System, "needs CAP_SYS_ADMIN and CAP_NET_ADMIN over the new namespaces"),
-    (Stage::JoinCgroup, "after the mounts: building is not charged to the jail's cpu quota"),
-    (Stage::Keyring, "belongs to the session that the jail's user starts with"),
-    (Stage::ResourceLimits, "after the last descriptor and file that building needs"),
-    (Stage::Become, "needs CAP_SETUID; resets the parent-death signal, which is set after it"),
+    (
+        Stage::Tree,
+        "host paths resolve only while the host's tree is the root; parents first",
+    ),
+    (
+        Stage::Enter,
+        "from here on no path leads to the host; the root is sealed once entered",
+    ),
+    (
+        Stage::System,
+        "needs CAP_SYS_ADMIN and CAP_NET_ADMIN over the new namespaces",
+    ),
+    (
+        Stage::JoinCgroup,
+        "after the mounts: building is not charged to the jail's cpu quota",
+    ),
+    (
+        Stage::Keyring,
+        "belongs to the session that the jail's user starts with",
+    ),
+    (
+        Stage::ResourceLimits,
+        "after the last descriptor and file that building needs",
+    ),
+    (
+        Stage::Become,
+        "needs CAP_SETUID; resets the parent-death signal, which is set after it",
+    ),
     (Stage::Capabilities, "nothing after it needs one"),
-    (Stage::NoNewPrivileges, "Landlock and seccomp demand it of a process without capabilities"),
+    (
+        Stage::NoNewPrivileges,
+        "Landlock and seccomp demand it of a process without capabilities",
+    ),
     (Stage::NotDumpable, "a change of ids resets it"),
-    (Stage::Landlock, "forbids mounting; its rules name paths of the finished tree"),
-    (Stage::Terminal, "opened in the jail's own devpts, under the jail's own rules"),
-    (Stage::Descriptors, "no descriptor of the host is left when a path is resolved for the caller"),
-    (Stage::Workdir, "after the sweep: /proc/self/fd leads nowhere (CVE-2024-21626)"),
-    (Stage::Seccomp, "last, so that it need not allow what building needs"),
+    (
+        Stage::Landlock,
+        "forbids mounting; its rules name paths of the finished tree",
+    ),
+    (
+        Stage::Terminal,
+        "opened in the jail's own devpts, under the jail's own rules",
+    ),
+    (
+        Stage::Descriptors,
+        "no descriptor of the host is left when a path is resolved for the caller",
+    ),
+    (
+        Stage::Workdir,
+        "after the sweep: /proc/self/fd leads nowhere (CVE-2024-21626)",
+    ),
+    (
+        Stage::Seccomp,
+        "last, so that it need not allow what building needs",
+    ),
     (Stage::Exec, "the command"),
 ];
 
@@ -68,7 +116,8 @@ impl Act {
             | Act::Devpts
             | Act::Proc
             | Act::ReadOnly { .. }
-            | Act::Mask { .. } => Stage::Tree,
+            | Act::Mask { .. }
+            | Act::Hold { .. } => Stage::Tree,
             Act::Pivot | Act::Seal => Stage::Enter,
             Act::Hostname { .. } | Act::Loopback => Stage::System,
             Act::JoinCgroup => Stage::JoinCgroup,
@@ -80,7 +129,7 @@ impl Act {
             Act::NotDumpable => Stage::NotDumpable,
             Act::Landlock { .. } => Stage::Landlock,
             Act::Terminal => Stage::Terminal,
-            Act::Descriptors => Stage::Descriptors,
+            Act::Streams | Act::Descriptors => Stage::Descriptors,
             Act::Workdir { .. } => Stage::Workdir,
             Act::Seccomp => Stage::Seccomp,
             Act::Exec => Stage::Exec,
@@ -105,17 +154,26 @@ pub fn check(plan: &Plan) -> Result<(), OrderError> {
     let stages: Vec<Stage> = plan.acts.iter().map(Act::stage).collect();
     for (at, pair) in stages.windows(2).enumerate() {
         if pair[1] < pair[0] {
-            return Err(OrderError::Late { at: at + 1, act: pair[1], after: pair[0] });
+            return Err(OrderError::Late {
+                at: at + 1,
+                act: pair[1],
+                after: pair[0],
+            });
         }
     }
     for (at, act) in plan.acts.iter().enumerate() {
         let Some(built) = target(act) else { continue };
-        let covered = plan.acts[at + 1..].iter().any(|later| match (later, target(later)) {
-            // A mask covers on purpose.
-            (Act::Mask { .. } | Act::Directory { .. } | Act::Link { .. } | Act::File { .. }, _) => false,
-            (_, Some(cover)) => built != cover && built.starts_with(cover) && mounts(act),
-            _ => false,
-        });
+        let covered = plan.acts[at + 1..]
+            .iter()
+            .any(|later| match (later, target(later)) {
+                // A mask covers on purpose.
+                (
+                    Act::Mask { .. } | Act::Directory { .. } | Act::Link { .. } | Act::File { .. },
+                    _,
+                ) => false,
+                (_, Some(cover)) => built != cover && built.starts_with(cover) && mounts(act),
+                _ => false,
+            });
         if covered {
             return Err(OrderError::Covered { at });
         }
@@ -128,7 +186,10 @@ pub fn check(plan: &Plan) -> Result<(), OrderError> {
 }
 
 fn mounts(act: &Act) -> bool {
-    matches!(act, Act::Bind { .. } | Act::Tmpfs { .. } | Act::Device { .. } | Act::Mask { .. })
+    matches!(
+        act,
+        Act::Bind { .. } | Act::Tmpfs { .. } | Act::Device { .. } | Act::Mask { .. }
+    )
 }
 
 fn target(act: &Act) -> Option<&std::path::Path> {

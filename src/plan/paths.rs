@@ -20,16 +20,58 @@ pub const NEVER_BELOW: &[(&str, &str)] = &[
     ("/proc", "the jail has a /proc of its own"),
     ("/sys", "it is the host's kernel, not files"),
     ("/dev", "the jail has devices of its own"),
-    ("/run", "the host's sockets live there, and a read-only mount does not stop connect(2)"),
-    ("/var/run", "the host's sockets live there, and a read-only mount does not stop connect(2)"),
+    (
+        "/run",
+        "the host's sockets live there, and a read-only mount does not stop connect(2)",
+    ),
+    (
+        "/var/run",
+        "the host's sockets live there, and a read-only mount does not stop connect(2)",
+    ),
 ];
 
 /// Directories too wide to be a workspace or a writable grant; what is beneath them may be one.
 pub const TOO_WIDE: &[&str] = &[
-    "/", "/bin", "/boot", "/etc", "/home", "/lib", "/lib32", "/lib64", "/libx32", "/media", "/mnt",
-    "/opt", "/root", "/sbin", "/srv", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/local",
-    "/usr/local/bin", "/usr/sbin", "/usr/share", "/var", "/var/lib", "/var/tmp",
+    "/",
+    "/bin",
+    "/boot",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/sbin",
+    "/srv",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/share",
+    "/var",
+    "/var/lib",
+    "/var/tmp",
 ];
+
+/// Whether `path` is `tree` or beneath it. Both are absolute and have no `.`, `..` or double slash in
+/// them, so that bytes decide: `Path::starts_with` takes both apart at every call.
+pub fn within(path: &Path, tree: &Path) -> bool {
+    let (path, tree) = (
+        path.as_os_str().as_encoded_bytes(),
+        tree.as_os_str().as_encoded_bytes(),
+    );
+    match path.strip_prefix(tree) {
+        Some(rest) => rest.is_empty() || rest[0] == b'/' || tree == b"/",
+        None => false,
+    }
+}
 
 /// The home directory in the jail: the caller's own path, so that `~` means the same on both sides.
 pub fn home(host: &Host) -> PathBuf {
@@ -63,7 +105,11 @@ pub fn workspace(policy: &Policy, request: &Request, host: &Host) -> PathBuf {
 /// `path` made absolute against the caller's working directory, `.` removed. `..` stays: only the
 /// kernel can say what it means behind a symbolic link.
 pub fn absolute(path: &Path, host: &Host) -> PathBuf {
-    host.cwd.join(path).components().filter(|c| *c != Component::CurDir).collect()
+    host.cwd
+        .join(path)
+        .components()
+        .filter(|c| *c != Component::CurDir)
+        .collect()
 }
 
 /// Expands `~` and `$WORKSPACE`. `None`: it begins with `~` and the caller has no account.
@@ -118,7 +164,10 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
             WorkspaceMode::ReadWrite => Purpose::Write,
             _ => Purpose::Read,
         };
-        all.push(Wanted { path: workspace.clone(), purpose });
+        all.push(Wanted {
+            path: workspace.clone(),
+            purpose,
+        });
     }
     let lists = [
         (&fs.read, Purpose::Read),
@@ -141,7 +190,10 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
         .map(|p| (p, Purpose::Read))
         .chain(request.write.iter().map(|p| (p, Purpose::Write)));
     for (path, purpose) in requested {
-        all.push(Wanted { path: absolute(path, host), purpose });
+        all.push(Wanted {
+            path: absolute(path, host),
+            purpose,
+        });
     }
     all
 }

@@ -14,7 +14,11 @@ impl Plan {
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
-        writeln!(out, "policy    {} (sha256 {})", self.policy.name, self.policy.digest)?;
+        writeln!(
+            out,
+            "policy    {} (sha256 {})",
+            self.policy.name, self.policy.digest
+        )?;
         writeln!(out, "plan      sha256 {}", self.digest())?;
         writeln!(out, "command   {}", words(&self.command.argv))?;
         writeln!(out, "workdir   {}", self.command.workdir.display())?;
@@ -39,7 +43,10 @@ impl Plan {
         }
         writeln!(out, "\nenvironment")?;
         for (name, value) in &self.command.environment {
-            let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+            let (name, value) = (
+                String::from_utf8_lossy(name),
+                String::from_utf8_lossy(value),
+            );
             writeln!(out, "  {name}={}", value.escape_debug())?;
         }
         Ok(())
@@ -54,8 +61,12 @@ impl fmt::Display for Act {
                 write!(f, "clone into new namespaces: {}", names.join(", "))
             }
             Act::MapIds(Ids::Range { count }) => write!(f, "map {count} ids to a range of its own"),
-            Act::MapIds(Ids::Caller { uid, gid }) => write!(f, "map the caller's own ids, {uid}:{gid}"),
-            Act::MapIds(Ids::Shared { uid, gid }) => write!(f, "map the owner of the workspace, {uid}:{gid}"),
+            Act::MapIds(Ids::Caller { uid, gid }) => {
+                write!(f, "map the caller's own ids, {uid}:{gid}")
+            }
+            Act::MapIds(Ids::Shared { uid, gid }) => {
+                write!(f, "map the owner of the workspace, {uid}:{gid}")
+            }
             Act::Cgroup(l) => write!(
                 f,
                 "cgroup: memory {} (high {}), cpu {}.{:03}, pids {}",
@@ -65,13 +76,32 @@ impl fmt::Display for Act {
                 l.cpu_milli % 1000,
                 l.pids
             ),
-            Act::Root { bytes, inodes } => write!(f, "root: tmpfs of {bytes} bytes, {inodes} inodes"),
-            Act::Directory { path, mode, .. } => write!(f, "mkdir {} {mode:04o}", path.display()),
-            Act::Link { path, target } => write!(f, "symlink {} -> {}", path.display(), target.display()),
-            Act::File { path, mode, contents } => {
-                write!(f, "write {} {mode:04o}, {} bytes", path.display(), contents.len())
+            Act::Root { bytes, inodes } => {
+                write!(f, "root: tmpfs of {bytes} bytes, {inodes} inodes")
             }
-            Act::Bind { source, target, access, owner, .. } => {
+            Act::Directory { path, mode, .. } => write!(f, "mkdir {} {mode:04o}", path.display()),
+            Act::Link { path, target } => {
+                write!(f, "symlink {} -> {}", path.display(), target.display())
+            }
+            Act::File {
+                path,
+                mode,
+                contents,
+            } => {
+                write!(
+                    f,
+                    "write {} {mode:04o}, {} bytes",
+                    path.display(),
+                    contents.len()
+                )
+            }
+            Act::Bind {
+                source,
+                target,
+                access,
+                owner,
+                ..
+            } => {
                 write!(f, "bind {}", source.display())?;
                 if source != target {
                     write!(f, " on {}", target.display())?;
@@ -79,11 +109,21 @@ impl fmt::Display for Act {
                 write!(f, " {}", flags(*access))?;
                 match owner {
                     Owner::Host => Ok(()),
-                    Owner::Mapped { uid, gid } => write!(f, ", owner {uid}:{gid} is the jail's user"),
+                    Owner::Mapped { uid, gid } => {
+                        write!(f, ", owner {uid}:{gid} is the jail's user")
+                    }
                 }
             }
-            Act::Device { path, major, minor } => write!(f, "device {} {major}:{minor}", path.display()),
-            Act::Tmpfs { path, bytes, inodes, mode, access } => write!(
+            Act::Device { path, major, minor } => {
+                write!(f, "device {} {major}:{minor}", path.display())
+            }
+            Act::Tmpfs {
+                path,
+                bytes,
+                inodes,
+                mode,
+                access,
+            } => write!(
                 f,
                 "tmpfs {} {} {mode:04o}, {bytes} bytes, {inodes} inodes",
                 path.display(),
@@ -99,6 +139,7 @@ impl fmt::Display for Act {
                 };
                 write!(f, "mask {what} {}", path.display())
             }
+            Act::Hold { path } => write!(f, "hold {} in its place", path.display()),
             Act::Pivot => write!(f, "pivot into the root, detach the host's tree"),
             Act::Seal => write!(f, "make the root read-only"),
             Act::Hostname { name } => write!(f, "hostname {name}"),
@@ -115,11 +156,17 @@ impl fmt::Display for Act {
             Act::Landlock { abi, rules } => {
                 write!(f, "landlock ABI {abi}, {} rules", rules.len())?;
                 for rule in rules {
-                    write!(f, "\n         {:13} {}", rights(rule.rights), rule.path.display())?;
+                    write!(
+                        f,
+                        "\n         {:13} {}",
+                        rights(rule.rights),
+                        rule.path.display()
+                    )?;
                 }
                 Ok(())
             }
             Act::Terminal => write!(f, "open a pseudoterminal"),
+            Act::Streams => write!(f, "set up 0, 1 and 2, leave every other descriptor open"),
             Act::Descriptors => write!(f, "close every descriptor but 0, 1, 2"),
             Act::Workdir { path } => write!(f, "chdir {}", path.display()),
             Act::Seccomp => write!(f, "install the seccomp filter"),
@@ -150,11 +197,16 @@ fn rights(rights: Rights) -> &'static str {
 
 /// The name that the JSON form uses.
 fn kebab<T: serde::Serialize>(name: &T) -> String {
-    serde_json::to_value(name).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(name)
+        .ok()
+        .and_then(|v| v.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 fn words(argv: &[Vec<u8>]) -> String {
-    let words: Vec<String> =
-        argv.iter().map(|arg| format!("{:?}", String::from_utf8_lossy(arg))).collect();
+    let words: Vec<String> = argv
+        .iter()
+        .map(|arg| format!("{:?}", String::from_utf8_lossy(arg)))
+        .collect();
     words.join(" ")
 }

@@ -1,37 +1,85 @@
 //! What of `/proc` a jail does not see, a reason per row.
 //!
 //! The pid namespace and `hidepid` take care of processes; these are the files that speak of the
-//! host. Files which only the host's root may read (`kpagecount`, `slabinfo`, `timer_list`, ...) are
-//! not here: no id of a jail is that root.
+//! host. Files that only the host's root may open (`kcore`, `kmsg`, `kpagecount`, `slabinfo`,
+//! `sysrq-trigger`, `timer_list`, ...) are not here: no id of a jail is that root, and each mask is a
+//! mount that every run pays for.
 
 use super::Node;
 
 /// A path under `/proc`, what it is, and what it would tell.
 pub const MASKS: &[(&str, Node, &str)] = &[
-    ("acpi", Node::Directory, "firmware of the host; wakeup is a switch"),
+    (
+        "acpi",
+        Node::Directory,
+        "firmware of the host; wakeup is a switch",
+    ),
     ("asound", Node::Directory, "sound hardware of the host"),
-    ("bus", Node::Directory, "PCI and input devices of the host, with their registers"),
-    ("cmdline", Node::File, "the host's boot parameters, secrets among them at times"),
-    ("diskstats", Node::File, "what the host's disks do, a side channel"),
+    (
+        "bus",
+        Node::Directory,
+        "PCI and input devices of the host, with their registers",
+    ),
+    (
+        "cmdline",
+        Node::File,
+        "the host's boot parameters, secrets among them at times",
+    ),
+    (
+        "diskstats",
+        Node::File,
+        "what the host's disks do, a side channel",
+    ),
     ("driver", Node::Directory, "hardware of the host"),
-    ("fs", Node::Directory, "mounted filesystems of the host, with switches"),
-    ("interrupts", Node::File, "keystroke and network timing of the host"),
-    ("irq", Node::Directory, "interrupt routing of the host, with switches"),
-    ("kallsyms", Node::File, "the kernel's symbols, a help to exploits"),
-    ("kcore", Node::File, "the kernel's memory"),
+    (
+        "fs",
+        Node::Directory,
+        "mounted filesystems of the host, with switches",
+    ),
+    (
+        "interrupts",
+        Node::File,
+        "keystroke and network timing of the host",
+    ),
+    (
+        "irq",
+        Node::Directory,
+        "interrupt routing of the host, with switches",
+    ),
+    (
+        "kallsyms",
+        Node::File,
+        "the kernel's symbols, a help to exploits",
+    ),
     ("key-users", Node::File, "who on the host holds keys"),
     ("keys", Node::File, "descriptions of the host's keys"),
-    ("kmsg", Node::File, "the kernel's log"),
     ("latency_stats", Node::File, "kernel activity of the host"),
-    ("locks", Node::File, "pids and inodes of the host that hold locks"),
-    ("modules", Node::File, "what the host's kernel has loaded, a help to exploits"),
+    (
+        "locks",
+        Node::File,
+        "pids and inodes of the host that hold locks",
+    ),
+    (
+        "modules",
+        Node::File,
+        "what the host's kernel has loaded, a help to exploits",
+    ),
     ("partitions", Node::File, "disks of the host"),
-    ("pressure", Node::Directory, "load of the host, a side channel"),
-    ("sched_debug", Node::File, "every task of the host by name"),
-    ("scsi", Node::Directory, "disks of the host; removing them is a write here"),
-    ("sysrq-trigger", Node::File, "reboots the host"),
-    ("timer_stats", Node::File, "processes of the host by name"),
-    ("tty", Node::Directory, "terminals of the host and who uses them"),
+    (
+        "pressure",
+        Node::Directory,
+        "load of the host, a side channel",
+    ),
+    (
+        "scsi",
+        Node::Directory,
+        "disks of the host; removing them is a write here",
+    ),
+    (
+        "tty",
+        Node::Directory,
+        "terminals of the host and who uses them",
+    ),
 ];
 
 /// Read-only for every process, whatever its files' modes say.

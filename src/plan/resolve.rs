@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::host::{CgroupLayout, Fact, Host, IdMode, Idmap};
-use super::paths::{self, FRESH_WORKSPACE, NEVER_BELOW, OWN_TMPFS, TOO_WIDE};
+use super::paths::{self, FRESH_WORKSPACE, NEVER_BELOW, OWN_TMPFS, TOO_WIDE, within};
 use super::request::{Request, Terminal};
 use super::*;
 use crate::policy::{Absent, Degradable, Grant, Limits, Origin, Policy, WorkspaceMode};
@@ -34,7 +34,11 @@ pub enum ResolveError {
     #[error("{place}: {path} is a socket, a device or a pipe, which no grant can bring in", place = place(.origin), path = .path.display())]
     Special { path: PathBuf, origin: Origin },
     #[error("{place}: {path} cannot be granted: {why}", place = place(.origin), path = .path.display())]
-    Never { path: PathBuf, why: &'static str, origin: Origin },
+    Never {
+        path: PathBuf,
+        why: &'static str,
+        origin: Origin,
+    },
     #[error("{place}: {path} is too wide to be writable; name a directory in it", place = place(.origin), path = .path.display())]
     TooWide { path: PathBuf, origin: Origin },
     #[error("{place}: {path} has a `..` in it; write where it leads", place = place(.origin), path = .path.display())]
@@ -43,27 +47,45 @@ pub enum ResolveError {
     NoHome { uid: u32, origin: Origin },
     #[error("{place}: {path} does not exist yet, and a mount cannot cover what does not exist; create it, or mark it `optional = true`", place = place(.origin), path = .path.display())]
     DenyAbsent { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} leads through a symbolic link that the jail could change; deny where it leads, {real}, or take the link away", place = place(.origin), path = .path.display(), real = .real.display())]
+    DenyLink {
+        path: PathBuf,
+        real: PathBuf,
+        origin: Origin,
+    },
     #[error("the workspace {0} does not exist; create it, or name another with --workspace DIR")]
     NoWorkspace(String),
     #[error("the workspace {0} is not a directory; name one with --workspace DIR")]
     WorkspaceNotDirectory(String),
     #[error("the workspace {link} is a symbolic link; name where it leads: --workspace {real}")]
     WorkspaceLink { link: String, real: String },
-    #[error("the workspace {0} is too wide to be handed to a jail; go into a project directory, name one with --workspace DIR, or use --workspace none")]
+    #[error(
+        "the workspace {0} is too wide to be handed to a jail; go into a project directory, name one with --workspace DIR, or use --workspace none"
+    )]
     WorkspaceTooWide(String),
     #[error("the workspace {0} may not be opened by you; name another with --workspace DIR")]
     WorkspaceDenied(String),
     #[error("the workspace {path} cannot be used: {why}")]
     WorkspaceNever { path: String, why: &'static str },
-    #[error("the working directory {0} is not in the jail; name the workspace, /tmp, your home or a granted directory")]
+    #[error(
+        "the working directory {0} is not in the jail; name the workspace, /tmp, your home or a granted directory"
+    )]
     WorkdirOutside(String),
-    #[error("the id layer needs idmapped mounts, which the filesystem of {path} does not have on kernel {kernel}; move it to ext4, xfs or btrfs, run as an ordinary user, or go on with --allow-degraded idmap")]
+    #[error(
+        "the id layer needs idmapped mounts, which the filesystem of {path} does not have on kernel {kernel}; move it to ext4, xfs or btrfs, run as an ordinary user, or go on with --allow-degraded idmap"
+    )]
     NoIdmap { path: String, kernel: String },
-    #[error("the id layer cannot share the owner of {0}, who is root: give the directory to an ordinary user, or move it to a filesystem with idmapped mounts")]
+    #[error(
+        "the id layer cannot share the owner of {0}, who is root: give the directory to an ordinary user, or move it to a filesystem with idmapped mounts"
+    )]
     SharedRoot(String),
-    #[error("the kernel {kernel} has no Landlock, which the file layer needs; boot a kernel with CONFIG_SECURITY_LANDLOCK and `landlock` in lsm=, or go on with --allow-degraded landlock")]
+    #[error(
+        "the kernel {kernel} has no Landlock, which the file layer needs; boot a kernel with CONFIG_SECURITY_LANDLOCK and `landlock` in lsm=, or go on with --allow-degraded landlock"
+    )]
     NoLandlock { kernel: String },
-    #[error("no cgroup can be used for the limits: {why}; {remedy}, or go on without memory, cpu and pids limits with --allow-degraded cgroup")]
+    #[error(
+        "no cgroup can be used for the limits: {why}; {remedy}, or go on without memory, cpu and pids limits with --allow-degraded cgroup"
+    )]
     NoCgroup { why: String, remedy: &'static str },
     #[error("the environment variable {0} is reserved for creel")]
     Reserved(String),
@@ -82,14 +104,24 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         return Err(ResolveError::NoCommand);
     }
     let limits = effective_limits(&policy.limits, request);
-    let degraded: BTreeSet<Degradable> =
-        policy.allow_degraded.iter().chain(&request.allow_degraded).copied().collect();
+    let degraded: BTreeSet<Degradable> = policy
+        .allow_degraded
+        .iter()
+        .chain(&request.allow_degraded)
+        .copied()
+        .collect();
     let home = paths::home(host);
 
     let mut view = View::new(host, home.clone());
     view.workspace(policy, request)?;
     view.grants(policy, request)?;
-    view.denials(&policy.filesystem.deny, request.workspace.as_deref(), policy, request)?;
+    view.denials(
+        &policy.filesystem.deny,
+        request.workspace.as_deref(),
+        policy,
+        request,
+    )?;
+    view.sockets();
 
     let ids = view.ids(&degraded)?;
     let (uid, gid) = match ids {
@@ -128,7 +160,9 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     acts.extend([
         Act::Pivot,
         Act::Seal,
-        Act::Hostname { name: "creel".into() },
+        Act::Hostname {
+            name: "creel".into(),
+        },
         Act::Loopback,
     ]);
     if cgroup.is_some() && matches!(host.cgroups, CgroupLayout::V1 { .. }) {
@@ -141,15 +175,26 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     }
     acts.extend([Act::Capabilities, Act::NoNewPrivileges, Act::NotDumpable]);
     if landlock > 0 {
-        acts.push(Act::Landlock { abi: landlock, rules: view.rules() });
+        acts.push(Act::Landlock {
+            abi: landlock,
+            rules: view.rules(),
+        });
     }
     if request.terminal == Terminal::Pty {
         acts.push(Act::Terminal);
     }
-    acts.extend([Act::Descriptors, Act::Workdir { path: workdir }, Act::Seccomp, Act::Exec]);
+    acts.extend([
+        Act::Descriptors,
+        Act::Workdir { path: workdir },
+        Act::Seccomp,
+        Act::Exec,
+    ]);
 
     Ok(Plan {
-        policy: PolicyRef { name: policy.name.clone(), digest: policy.digest.clone() },
+        policy: PolicyRef {
+            name: policy.name.clone(),
+            digest: policy.digest.clone(),
+        },
         layers: layers(host, &ids, cgroup.as_ref(), landlock, &view),
         acts,
         command,
@@ -202,6 +247,8 @@ struct View<'a> {
     /// Where a grant was named through a symbolic link: the name, and where it leads.
     links: BTreeMap<PathBuf, PathBuf>,
     masks: BTreeMap<PathBuf, Node>,
+    /// Sockets of the host in granted trees.
+    sockets: BTreeSet<PathBuf>,
     skipped: Vec<String>,
 }
 
@@ -232,11 +279,15 @@ impl<'a> View<'a> {
         View {
             host,
             home,
-            workspace: Workspace { path: PathBuf::new(), fresh: false },
+            workspace: Workspace {
+                path: PathBuf::new(),
+                fresh: false,
+            },
             binds: BTreeMap::new(),
             executable: BTreeSet::new(),
             links: BTreeMap::new(),
             masks: BTreeMap::new(),
+            sockets: BTreeSet::new(),
             skipped: vec![],
         }
     }
@@ -245,11 +296,22 @@ impl<'a> View<'a> {
         let mode = paths::workspace_mode(policy, request);
         let named = paths::workspace(policy, request, self.host);
         if mode == WorkspaceMode::None {
-            self.workspace = Workspace { path: FRESH_WORKSPACE.into(), fresh: true };
+            self.workspace = Workspace {
+                path: FRESH_WORKSPACE.into(),
+                fresh: true,
+            };
             return Ok(());
         }
         let text = named.display().to_string();
-        let Fact::Present { real, node, uid, gid, link, idmap } = self.host.fact(&named) else {
+        let Fact::Present {
+            real,
+            node,
+            uid,
+            gid,
+            link,
+            idmap,
+        } = self.host.fact(&named)
+        else {
             return Err(match self.host.fact(&named) {
                 Fact::Absent => ResolveError::NoWorkspace(text),
                 Fact::Denied => ResolveError::WorkspaceDenied(text),
@@ -260,7 +322,17 @@ impl<'a> View<'a> {
             return Err(ResolveError::WorkspaceNotDirectory(text));
         }
         if *link {
-            return Err(ResolveError::WorkspaceLink { link: text, real: real.display().to_string() });
+            return Err(ResolveError::WorkspaceLink {
+                link: text,
+                real: real.display().to_string(),
+            });
+        }
+        if named
+            .components()
+            .any(|c| c == std::path::Component::ParentDir)
+        {
+            let why = "it has a `..` in it; write where it leads";
+            return Err(ResolveError::WorkspaceNever { path: text, why });
         }
         if let Some(why) = never_below(real) {
             return Err(ResolveError::WorkspaceNever { path: text, why });
@@ -268,25 +340,45 @@ impl<'a> View<'a> {
         if self.too_wide(real) {
             return Err(ResolveError::WorkspaceTooWide(text));
         }
-        let access = Access { write: mode == WorkspaceMode::ReadWrite, exec: false };
-        let bound = Bound { node: *node, access, uid: *uid, gid: *gid, idmap: *idmap };
+        let access = Access {
+            write: mode == WorkspaceMode::ReadWrite,
+            exec: false,
+        };
+        let bound = Bound {
+            node: *node,
+            access,
+            uid: *uid,
+            gid: *gid,
+            idmap: *idmap,
+        };
         self.binds.insert(real.clone(), bound);
         if *real != named {
             self.links.insert(named, real.clone());
         }
-        self.workspace = Workspace { path: real.clone(), fresh: false };
+        self.workspace = Workspace {
+            path: real.clone(),
+            fresh: false,
+        };
         Ok(())
     }
 
     /// Too wide to be writable: a directory of the system, or one that holds the caller's home.
     fn too_wide(&self, real: &Path) -> bool {
         TOO_WIDE.iter().any(|wide| real == Path::new(wide))
-            || self.host.home.as_deref().is_some_and(|home| home.starts_with(real))
+            || self
+                .host
+                .home
+                .as_deref()
+                .is_some_and(|home| home.starts_with(real))
     }
 
     fn grants(&mut self, policy: &Policy, request: &Request) -> Result<(), ResolveError> {
         let fs = &policy.filesystem;
-        for (grants, way) in [(&fs.read, Way::Read), (&fs.write, Way::Write), (&fs.exec, Way::Exec)] {
+        for (grants, way) in [
+            (&fs.read, Way::Read),
+            (&fs.write, Way::Write),
+            (&fs.exec, Way::Exec),
+        ] {
             for grant in grants {
                 // A policy is a template: where there is no home, there is nothing under it.
                 let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
@@ -301,12 +393,25 @@ impl<'a> View<'a> {
                 self.grant(&path, way, grant.absent, &grant.origin)?;
             }
         }
-        let line = |flag: &str| Origin { source: flag.into(), line: 0 };
+        let line = |flag: &str| Origin {
+            source: flag.into(),
+            line: 0,
+        };
         for path in &request.read {
-            self.grant(&paths::absolute(path, self.host), Way::Read, Absent::Refuse, &line("--read"))?;
+            self.grant(
+                &paths::absolute(path, self.host),
+                Way::Read,
+                Absent::Refuse,
+                &line("--read"),
+            )?;
         }
         for path in &request.write {
-            self.grant(&paths::absolute(path, self.host), Way::Write, Absent::Refuse, &line("--write"))?;
+            self.grant(
+                &paths::absolute(path, self.host),
+                Way::Write,
+                Absent::Refuse,
+                &line("--write"),
+            )?;
         }
         Ok(())
     }
@@ -339,8 +444,14 @@ impl<'a> View<'a> {
             }
             return Ok(());
         }
-        if path.components().any(|c| c == std::path::Component::ParentDir) {
-            return Err(ResolveError::Parent { path: path.to_path_buf(), origin: origin.clone() });
+        if path
+            .components()
+            .any(|c| c == std::path::Component::ParentDir)
+        {
+            return Err(ResolveError::Parent {
+                path: path.to_path_buf(),
+                origin: origin.clone(),
+            });
         }
         let (real, bound, link) = match self.host.fact(path) {
             Fact::Absent if absent == Absent::Skip => {
@@ -348,21 +459,47 @@ impl<'a> View<'a> {
                 return Ok(());
             }
             Fact::Absent => {
-                return Err(ResolveError::Missing { path: path.into(), origin: origin.clone() });
+                return Err(ResolveError::Missing {
+                    path: path.into(),
+                    origin: origin.clone(),
+                });
             }
             Fact::Denied if absent == Absent::Skip => {
-                self.skipped.push(format!("{} may not be read by the caller", path.display()));
+                self.skipped
+                    .push(format!("{} may not be read by the caller", path.display()));
                 return Ok(());
             }
             Fact::Denied => {
-                return Err(ResolveError::Unreadable { path: path.into(), origin: origin.clone() });
+                return Err(ResolveError::Unreadable {
+                    path: path.into(),
+                    origin: origin.clone(),
+                });
             }
             Fact::Special => {
-                return Err(ResolveError::Special { path: path.into(), origin: origin.clone() });
+                return Err(ResolveError::Special {
+                    path: path.into(),
+                    origin: origin.clone(),
+                });
             }
-            Fact::Present { real, node, uid, gid, link, idmap } => {
-                let access = Access { write: way == Way::Write, exec: way == Way::Exec };
-                let bound = Bound { node: *node, access, uid: *uid, gid: *gid, idmap: *idmap };
+            Fact::Present {
+                real,
+                node,
+                uid,
+                gid,
+                link,
+                idmap,
+            } => {
+                let access = Access {
+                    write: way == Way::Write,
+                    exec: way == Way::Exec,
+                };
+                let bound = Bound {
+                    node: *node,
+                    access,
+                    uid: *uid,
+                    gid: *gid,
+                    idmap: *idmap,
+                };
                 (real.clone(), bound, *link)
             }
         };
@@ -383,7 +520,10 @@ impl<'a> View<'a> {
             });
         }
         if way == Way::Write && self.too_wide(&real) {
-            return Err(ResolveError::TooWide { path: real, origin: origin.clone() });
+            return Err(ResolveError::TooWide {
+                path: real,
+                origin: origin.clone(),
+            });
         }
         let entry = self.binds.entry(real.clone()).or_insert(bound);
         entry.access.write |= bound.access.write;
@@ -416,14 +556,31 @@ impl<'a> View<'a> {
                 Fact::Absent | Fact::Denied => {
                     let granted = self.binds.keys().any(|bind| path.starts_with(bind));
                     if granted && grant.absent == Absent::Refuse {
-                        return Err(ResolveError::DenyAbsent { path, origin: grant.origin.clone() });
+                        return Err(ResolveError::DenyAbsent {
+                            path,
+                            origin: grant.origin.clone(),
+                        });
                     }
                     if granted {
-                        self.skipped.push(format!("deny {}: absent, not covered", path.display()));
+                        self.skipped
+                            .push(format!("deny {}: absent, not covered", path.display()));
                     }
                     continue;
                 }
             };
+            // Whoever can write there turns the link, and the plan was made for what it led to.
+            let named = self.behind_links(&path);
+            if named != real
+                && self
+                    .bind_above(&named)
+                    .is_some_and(|(_, bound)| bound.access.write)
+            {
+                return Err(ResolveError::DenyLink {
+                    path,
+                    real,
+                    origin: grant.origin.clone(),
+                });
+            }
             // Deny wins: what is granted beneath a denied path goes, what surrounds it is covered.
             self.binds.retain(|bind, _| !bind.starts_with(&real));
             self.links.retain(|_, target| !target.starts_with(&real));
@@ -434,27 +591,98 @@ impl<'a> View<'a> {
         Ok(())
     }
 
+    /// `path`, with the link by which a grant was named replaced by where it leads.
+    fn behind_links(&self, path: &Path) -> PathBuf {
+        let through = self.links.iter().rev().find_map(|(link, target)| {
+            let rest = path.strip_prefix(link).ok()?;
+            Some(if rest.as_os_str().is_empty() {
+                target.clone()
+            } else {
+                target.join(rest)
+            })
+        });
+        through.unwrap_or_else(|| path.to_path_buf())
+    }
+
+    /// No host socket is in a jail: what listens in a granted tree is covered, for no mount flag and
+    /// no Landlock right up to ABI 7 stops connect(2) by path.
+    fn sockets(&mut self) {
+        let special = self
+            .host
+            .paths
+            .iter()
+            .filter(|(_, fact)| matches!(fact, Fact::Special));
+        self.sockets = special
+            .map(|(path, _)| path)
+            .filter(|path| self.bind_above(path).is_some())
+            .filter(|path| !self.masks.keys().any(|mask| path.starts_with(mask)))
+            .cloned()
+            .collect();
+    }
+
+    /// The directories of writable trees that lie above what is covered or mounted in them.
+    fn held(&self) -> BTreeSet<PathBuf> {
+        let nested = self
+            .binds
+            .iter()
+            .filter(|(path, bound)| !self.covered(path, bound));
+        let mut held = BTreeSet::new();
+        for path in self.masks.keys().chain(nested.map(|(path, _)| path)) {
+            let Some((tree, bound)) = path.parent().and_then(|parent| self.bind_above(parent))
+            else {
+                continue;
+            };
+            let hidden = self
+                .own_tmpfs()
+                .iter()
+                .any(|own| own.starts_with(tree) && path.starts_with(own));
+            if bound.access.write && !hidden {
+                held.extend(
+                    path.ancestors()
+                        .skip(1)
+                        .take_while(|above| above != tree)
+                        .map(Path::to_path_buf),
+                );
+            }
+        }
+        held
+    }
+
     fn ids(&self, degraded: &BTreeSet<Degradable>) -> Result<Ids, ResolveError> {
         if self.host.id_mode == IdMode::Rootless {
-            return Ok(Ids::Caller { uid: self.host.uid, gid: self.host.gid });
+            return Ok(Ids::Caller {
+                uid: self.host.uid,
+                gid: self.host.gid,
+            });
         }
-        let refused = self.binds.iter().find(|(_, b)| b.access.write && b.idmap == Idmap::Refused);
+        let refused = self
+            .binds
+            .iter()
+            .find(|(_, b)| b.access.write && b.idmap == Idmap::Refused);
         match refused {
             None => Ok(Ids::Range { count: ID_RANGE }),
-            Some((path, _)) if !degraded.contains(&Degradable::Idmap) => Err(ResolveError::NoIdmap {
-                path: path.display().to_string(),
-                kernel: self.host.kernel.clone(),
-            }),
+            Some((path, _)) if !degraded.contains(&Degradable::Idmap) => {
+                Err(ResolveError::NoIdmap {
+                    path: path.display().to_string(),
+                    kernel: self.host.kernel.clone(),
+                })
+            }
             Some((path, bound)) if bound.uid == 0 || bound.gid == 0 => {
                 Err(ResolveError::SharedRoot(path.display().to_string()))
             }
-            Some((_, bound)) => Ok(Ids::Shared { uid: bound.uid, gid: bound.gid }),
+            Some((_, bound)) => Ok(Ids::Shared {
+                uid: bound.uid,
+                gid: bound.gid,
+            }),
         }
     }
 
     /// The mount that a path in the jail would be found on, if creel made it from the host.
     fn bind_above(&self, path: &Path) -> Option<(&PathBuf, &Bound)> {
-        self.binds.range(..=path.to_path_buf()).rev().find(|(bind, _)| path.starts_with(bind))
+        self.binds
+            .range(..=path.to_path_buf())
+            .rev()
+            .find(|(bind, _)| path.starts_with(bind))
     }
 
     /// True where an enclosing grant says the same already.
@@ -464,12 +692,16 @@ impl<'a> View<'a> {
             .is_some_and(|(above, outer)| {
                 outer.access == bound.access
                     // The home tmpfs lies between and would hide it.
-                    && !(self.home.starts_with(above) && path.starts_with(&self.home))
+                    && !(within(&self.home, above) && within(path, &self.home))
             })
     }
 
     fn own_tmpfs(&self) -> Vec<PathBuf> {
-        let mut own = vec![PathBuf::from("/tmp"), PathBuf::from("/dev/shm"), self.home.clone()];
+        let mut own = vec![
+            PathBuf::from("/tmp"),
+            PathBuf::from("/dev/shm"),
+            self.home.clone(),
+        ];
         if self.workspace.fresh {
             own.push(self.workspace.path.clone());
         }
@@ -478,8 +710,14 @@ impl<'a> View<'a> {
 
     /// The acts that build the tree, and the writable tmpfs among them.
     fn tree(&self, limits: &Limits, uid: u32, gid: u32) -> (Vec<Act>, Vec<PathBuf>) {
-        let mut acts = vec![Act::Root { bytes: ROOT_BYTES, inodes: ROOT_INODES }];
-        let mut made = Made { directories: BTreeSet::new(), view: self };
+        let mut acts = vec![Act::Root {
+            bytes: ROOT_BYTES,
+            inodes: ROOT_INODES,
+        }];
+        let mut made = Made {
+            directories: BTreeSet::new(),
+            view: self,
+        };
         made.directory("/dev".as_ref(), &mut acts);
         made.directory("/proc".as_ref(), &mut acts);
         made.directory("/etc".as_ref(), &mut acts);
@@ -488,13 +726,39 @@ impl<'a> View<'a> {
         // A link is no place to mount anything at, and a workspace may well lie there.
         let var_tmp = Path::new("/var/tmp");
         let taken = |path: &PathBuf| path.starts_with(var_tmp);
-        if !self.binds.keys().chain(self.links.keys()).chain(&self.own_tmpfs()).any(taken) {
-            acts.push(Act::Link { path: var_tmp.into(), target: "/tmp".into() });
+        if !self
+            .binds
+            .keys()
+            .chain(self.links.keys())
+            .chain(&self.own_tmpfs())
+            .any(taken)
+        {
+            acts.push(Act::Link {
+                path: var_tmp.into(),
+                target: "/tmp".into(),
+            });
         }
         acts.extend(devices());
         made.directory("/dev/pts".as_ref(), &mut acts);
         acts.push(Act::Devpts);
         acts.push(Act::Proc);
+
+        // All that needs nothing of the host comes first: meanwhile the parent prepares its trees.
+        for (path, contents) in etc(uid, gid, &self.home) {
+            acts.push(Act::File {
+                path: path.into(),
+                mode: 0o444,
+                contents,
+            });
+        }
+        acts.extend(proc::READ_ONLY.iter().map(|(name, _)| Act::ReadOnly {
+            path: Path::new("/proc").join(name),
+        }));
+        acts.extend(proc::MASKS.iter().map(|(name, node, _)| Act::Mask {
+            path: Path::new("/proc").join(name),
+            node: *node,
+            absent: IfAbsent::Skip,
+        }));
 
         // Mounts by depth, so that nothing is covered by what encloses it.
         enum Mount<'a> {
@@ -502,7 +766,8 @@ impl<'a> View<'a> {
             Bind(&'a Bound),
         }
         let own = self.own_tmpfs();
-        let mut mounts: Vec<(&Path, Mount)> = own.iter().map(|p| (p.as_path(), Mount::Tmpfs)).collect();
+        let mut mounts: Vec<(&Path, Mount)> =
+            own.iter().map(|p| (p.as_path(), Mount::Tmpfs)).collect();
         mounts.extend(
             self.binds
                 .iter()
@@ -518,15 +783,25 @@ impl<'a> View<'a> {
                         path: path.into(),
                         bytes: limits.disk.value.0,
                         inodes: limits.inodes.value.0,
-                        mode: if OWN_TMPFS.iter().any(|p| path == Path::new(p)) { 0o1777 } else { 0o700 },
-                        access: Access { write: true, exec: self.executable.contains(path) },
+                        mode: if OWN_TMPFS.iter().any(|p| path == Path::new(p)) {
+                            0o1777
+                        } else {
+                            0o700
+                        },
+                        access: Access {
+                            write: true,
+                            exec: self.executable.contains(path),
+                        },
                     });
                 }
                 Mount::Bind(bound) => {
                     made.target(path, bound.node, &mut acts);
                     let mapped = bound.access.write && self.host.id_mode == IdMode::Privileged;
                     let owner = match mapped && bound.idmap == Idmap::Works {
-                        true => Owner::Mapped { uid: bound.uid, gid: bound.gid },
+                        true => Owner::Mapped {
+                            uid: bound.uid,
+                            gid: bound.gid,
+                        },
                         false => Owner::Host,
                     };
                     acts.push(Act::Bind {
@@ -544,30 +819,32 @@ impl<'a> View<'a> {
                 if let Some(parent) = link.parent() {
                     made.directory(parent, &mut acts);
                 }
-                acts.push(Act::Link { path: link.clone(), target: target.clone() });
+                acts.push(Act::Link {
+                    path: link.clone(),
+                    target: target.clone(),
+                });
             }
         }
-        for (path, contents) in etc(uid, gid, &self.home) {
-            acts.push(Act::File { path: path.into(), mode: 0o444, contents });
-        }
-        acts.extend(proc::READ_ONLY.iter().map(|(name, _)| Act::ReadOnly {
-            path: Path::new("/proc").join(name),
-        }));
-        acts.extend(proc::MASKS.iter().map(|(name, node, _)| Act::Mask {
-            path: Path::new("/proc").join(name),
-            node: *node,
-            absent: IfAbsent::Skip,
-        }));
+        acts.extend(self.held().into_iter().map(|path| Act::Hold { path }));
         acts.extend(self.masks.iter().map(|(path, node)| Act::Mask {
             path: path.clone(),
             node: *node,
             absent: IfAbsent::Refuse,
         }));
+        acts.extend(self.sockets.iter().map(|path| Act::Mask {
+            path: path.clone(),
+            node: Node::File,
+            absent: IfAbsent::Skip,
+        }));
         (acts, own)
     }
 
     fn rules(&self) -> Vec<LandlockRule> {
-        let rule = |path: &Path, node, rights| LandlockRule { path: path.into(), node, rights };
+        let rule = |path: &Path, node, rights| LandlockRule {
+            path: path.into(),
+            node,
+            rights,
+        };
         let mut rules = vec![
             rule("/".as_ref(), Node::Directory, Rights::List),
             rule("/etc".as_ref(), Node::Directory, Rights::Read),
@@ -575,7 +852,10 @@ impl<'a> View<'a> {
             rule("/proc".as_ref(), Node::Directory, Rights::Use),
         ];
         for path in self.own_tmpfs() {
-            let access = Access { write: true, exec: self.executable.contains(&path) };
+            let access = Access {
+                write: true,
+                exec: self.executable.contains(&path),
+            };
             rules.push(rule(&path, Node::Directory, access.into()));
         }
         for (path, bound) in &self.binds {
@@ -595,7 +875,9 @@ impl<'a> View<'a> {
             true => asked.clone(),
             false => self.workspace.path.join(asked),
         };
-        let plain = !path.components().any(|c| c == std::path::Component::ParentDir);
+        let plain = !path
+            .components()
+            .any(|c| c == std::path::Component::ParentDir);
         let inside = self.own_tmpfs().iter().any(|own| path.starts_with(own))
             || self.bind_above(&path).is_some()
             || self.links.keys().any(|link| path.starts_with(link))
@@ -608,7 +890,10 @@ impl<'a> View<'a> {
 }
 
 fn never_below(path: &Path) -> Option<&'static str> {
-    NEVER_BELOW.iter().find(|(tree, _)| path.starts_with(tree)).map(|(_, why)| *why)
+    NEVER_BELOW
+        .iter()
+        .find(|(tree, _)| path.starts_with(tree))
+        .map(|(_, why)| *why)
 }
 
 /// Directories made so far, so that each is made once and none in a tree of the host.
@@ -630,7 +915,11 @@ impl Made<'_> {
         acts.push(Act::Directory {
             path: path.into(),
             mode: 0o755,
-            owner: if in_home { DirOwner::User } else { DirOwner::Root },
+            owner: if in_home {
+                DirOwner::User
+            } else {
+                DirOwner::Root
+            },
         });
     }
 
@@ -643,7 +932,11 @@ impl Made<'_> {
                     self.directory(parent, acts);
                 }
                 if !self.exists(path) {
-                    acts.push(Act::File { path: path.into(), mode: 0o444, contents: String::new() });
+                    acts.push(Act::File {
+                        path: path.into(),
+                        mode: 0o444,
+                        contents: String::new(),
+                    });
                 }
             }
         }
@@ -658,7 +951,7 @@ impl Made<'_> {
             .view
             .own_tmpfs()
             .iter()
-            .any(|own| own.starts_with(bind) && path.starts_with(own) && path != own)
+            .any(|own| within(own, bind) && within(path, own) && path != own)
     }
 }
 
@@ -684,14 +977,21 @@ fn devices() -> impl Iterator<Item = Act> {
         major: *major,
         minor: *minor,
     });
-    let links = LINKS.iter().map(|(path, target)| Act::Link { path: path.into(), target: target.into() });
+    let links = LINKS.iter().map(|(path, target)| Act::Link {
+        path: path.into(),
+        target: target.into(),
+    });
     nodes.chain(links)
 }
 
 /// The synthetic `/etc`: the jail's user and its loopback, nothing of the host.
-fn etc(uid: u32, gid: u32, home: &Path) -> [(&'static str, String); 6] {
+fn etc(uid: u32, gid: u32, home: &Path) -> [(&'static str, String); 4] {
     let home = home.display();
-    let root = if uid == 0 { "" } else { "root:x:0:0:root:/root:/usr/sbin/nologin\n" };
+    let root = if uid == 0 {
+        ""
+    } else {
+        "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+    };
     let root_group = if gid == 0 { "" } else { "root:x:0:\n" };
     [
         (
@@ -701,11 +1001,18 @@ fn etc(uid: u32, gid: u32, home: &Path) -> [(&'static str, String); 6] {
                  nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
             ),
         ),
-        ("/etc/group", format!("{root_group}agent:x:{gid}:\nnogroup:x:65534:\n")),
-        ("/etc/hosts", "127.0.0.1 localhost creel\n::1 localhost creel\n".into()),
-        ("/etc/hostname", "creel\n".into()),
-        ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n".into()),
-        ("/etc/resolv.conf", "# no network is granted\n".into()),
+        (
+            "/etc/group",
+            format!("{root_group}agent:x:{gid}:\nnogroup:x:65534:\n"),
+        ),
+        (
+            "/etc/hosts",
+            "127.0.0.1 localhost creel\n::1 localhost creel\n".into(),
+        ),
+        (
+            "/etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n".into(),
+        ),
     ]
 }
 
@@ -735,9 +1042,9 @@ fn cgroup(
 
 fn landlock(host: &Host, degraded: &BTreeSet<Degradable>) -> Result<u32, ResolveError> {
     match host.landlock_abi {
-        0 if !degraded.contains(&Degradable::Landlock) => {
-            Err(ResolveError::NoLandlock { kernel: host.kernel.clone() })
-        }
+        0 if !degraded.contains(&Degradable::Landlock) => Err(ResolveError::NoLandlock {
+            kernel: host.kernel.clone(),
+        }),
         abi => Ok(abi.min(NEWEST_LANDLOCK_ABI)),
     }
 }
@@ -763,7 +1070,11 @@ fn resource_limits(limits: &Limits, host: &Host) -> Vec<Act> {
 }
 
 fn argv(request: &Request) -> Result<Vec<Vec<u8>>, ResolveError> {
-    request.command.iter().map(|arg| plain(arg.as_bytes(), "an argument")).collect()
+    request
+        .command
+        .iter()
+        .map(|arg| plain(arg.as_bytes(), "an argument"))
+        .collect()
 }
 
 fn plain(bytes: &[u8], what: &'static str) -> Result<Vec<u8>, ResolveError> {
@@ -781,9 +1092,17 @@ fn candidates(
 ) -> Vec<Vec<u8>> {
     let name = request.command[0].as_bytes();
     if name.contains(&b'/') {
-        return vec![workdir.join(Path::new(&request.command[0])).as_os_str().as_bytes().to_vec()];
+        return vec![
+            workdir
+                .join(Path::new(&request.command[0]))
+                .as_os_str()
+                .as_bytes()
+                .to_vec(),
+        ];
     }
-    let path = environment.get(b"PATH".as_slice()).map_or(b"".as_slice(), Vec::as_slice);
+    let path = environment
+        .get(b"PATH".as_slice())
+        .map_or(b"".as_slice(), Vec::as_slice);
     path.split(|b| *b == b':')
         // An empty element means the working directory to a shell; a jail has no such surprise.
         .filter(|dir| dir.first() == Some(&b'/'))
@@ -798,9 +1117,15 @@ fn environment(
 ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ResolveError> {
     let mut all = BTreeMap::new();
     for name in &policy.environment.pass {
-        let caller = request.caller_env.iter().find(|(k, _)| k.as_bytes() == name.value.as_bytes());
+        let caller = request
+            .caller_env
+            .iter()
+            .find(|(k, _)| k.as_bytes() == name.value.as_bytes());
         if let Some((name, value)) = caller {
-            all.insert(name.as_bytes().to_vec(), plain(value.as_bytes(), "a variable")?);
+            all.insert(
+                name.as_bytes().to_vec(),
+                plain(value.as_bytes(), "a variable")?,
+            );
         }
     }
     for (name, value) in &policy.environment.set {
@@ -808,14 +1133,22 @@ fn environment(
         all.insert(name.clone().into_bytes(), value.into_bytes());
     }
     let home = home.as_os_str().as_bytes();
-    for (name, value) in [("HOME", home), ("USER", b"agent"), ("LOGNAME", b"agent"), ("SHELL", b"/bin/sh")] {
+    for (name, value) in [
+        ("HOME", home),
+        ("USER", b"agent"),
+        ("LOGNAME", b"agent"),
+        ("SHELL", b"/bin/sh"),
+    ] {
         all.entry(name.into()).or_insert_with(|| value.to_vec());
     }
     for (name, value) in &request.env {
         if name.as_bytes().starts_with(b"CREEL") {
             return Err(ResolveError::Reserved(name.to_string_lossy().into_owned()));
         }
-        all.insert(plain(name.as_bytes(), "a variable")?, plain(value.as_bytes(), "a variable")?);
+        all.insert(
+            plain(name.as_bytes(), "a variable")?,
+            plain(value.as_bytes(), "a variable")?,
+        );
     }
     all.insert(b"CREEL".into(), b"1".into());
     all.insert(b"CREEL_ID".into(), request.id.clone().into_bytes());
@@ -830,13 +1163,27 @@ fn layers(
     landlock: u32,
     view: &View,
 ) -> Vec<Layer> {
-    let row = |name, in_force, detail: String| Layer { name, in_force, detail };
+    let row = |name, in_force, detail: String| Layer {
+        name,
+        in_force,
+        detail,
+    };
     let idmap = match ids {
-        Ids::Range { .. } => row(LayerName::Idmap, true, "writable trees keep their host owner".into()),
-        Ids::Caller { .. } => row(LayerName::Idmap, true, "not needed: the jail has the caller's own id".into()),
-        Ids::Shared { uid, .. } => {
-            row(LayerName::Idmap, false, format!("the jail's user is host user {uid}"))
-        }
+        Ids::Range { .. } => row(
+            LayerName::Idmap,
+            true,
+            "writable trees keep their host owner".into(),
+        ),
+        Ids::Caller { .. } => row(
+            LayerName::Idmap,
+            true,
+            "not needed: the jail has the caller's own id".into(),
+        ),
+        Ids::Shared { uid, .. } => row(
+            LayerName::Idmap,
+            false,
+            format!("the jail's user is host user {uid}"),
+        ),
     };
     let ids_detail = match ids {
         Ids::Range { count } => format!("{count} ids of the jail's own"),
@@ -844,15 +1191,23 @@ fn layers(
         Ids::Shared { uid, .. } => format!("shared with host user {uid}"),
     };
     let cgroup = match (&host.cgroups, cgroup) {
-        (CgroupLayout::V2 { .. }, Some(_)) => (true, "v2: memory (high and max, no swap, killed as one), cpu, pids".to_owned()),
+        (CgroupLayout::V2 { .. }, Some(_)) => (
+            true,
+            "v2: memory (high and max, no swap, killed as one), cpu, pids".to_owned(),
+        ),
         (CgroupLayout::V1 { unified, .. }, Some(_)) => {
             let kill = match unified {
                 Some(_) => "v2 beside it for kill",
                 None => "no v2 beside it: killed through its pid namespace",
             };
-            (true, format!("v1: memory (max, no swap; v1 has no high mark), cpu, pids; {kill}"))
+            (
+                true,
+                format!("v1: memory (max, no swap; v1 has no high mark), cpu, pids; {kill}"),
+            )
         }
-        (CgroupLayout::Unusable { why }, _) => (false, format!("no memory, cpu and pids limits: {why}")),
+        (CgroupLayout::Unusable { why }, _) => {
+            (false, format!("no memory, cpu and pids limits: {why}"))
+        }
         (_, None) => (false, "not asked for".into()),
     };
     let landlock_detail = match landlock {
@@ -879,22 +1234,49 @@ fn layers(
     };
     let skipped = match view.skipped.as_slice() {
         [] => "an empty tmpfs and the granted trees".to_owned(),
-        skipped => format!("an empty tmpfs and the granted trees; {}", skipped.join(", ")),
+        skipped => format!(
+            "an empty tmpfs and the granted trees; {}",
+            skipped.join(", ")
+        ),
     };
     vec![
-        row(LayerName::Namespaces, true, "user, mount, pid, net, ipc, uts, cgroup".into()),
+        row(
+            LayerName::Namespaces,
+            true,
+            "user, mount, pid, net, ipc, uts, cgroup".into(),
+        ),
         row(LayerName::Ids, true, ids_detail),
         idmap,
         row(LayerName::Cgroup, cgroup.0, cgroup.1),
         row(LayerName::Root, true, skipped),
-        row(LayerName::Masks, true, format!("{} paths", proc::MASKS.len() + view.masks.len())),
+        row(
+            LayerName::Masks,
+            true,
+            format!("{} paths", proc::MASKS.len() + view.masks.len()),
+        ),
         row(LayerName::Network, true, "none: loopback only".into()),
-        row(LayerName::Keyring, true, "a session keyring of its own".into()),
-        row(LayerName::Rlimits, true, "core, fsize, memlock, msgqueue, cpu, nofile".into()),
-        row(LayerName::Capabilities, true, "all sets empty, securebits locked".into()),
+        row(
+            LayerName::Keyring,
+            true,
+            "a session keyring of its own".into(),
+        ),
+        row(
+            LayerName::Rlimits,
+            true,
+            "core, fsize, memlock, msgqueue, cpu, nofile".into(),
+        ),
+        row(
+            LayerName::Capabilities,
+            true,
+            "all sets empty, securebits locked".into(),
+        ),
         row(LayerName::NoNewPrivileges, true, "set".into()),
         row(LayerName::Landlock, landlock > 0, landlock_detail),
         row(LayerName::Descriptors, true, "0, 1 and 2".into()),
-        row(LayerName::Seccomp, true, "an allowlist; foreign ABIs are killed".into()),
+        row(
+            LayerName::Seccomp,
+            true,
+            "an allowlist; foreign ABIs are killed".into(),
+        ),
     ]
 }

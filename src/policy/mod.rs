@@ -8,6 +8,7 @@
 //! Every value keeps its [`Origin`], so that an error, `--dry-run` and, later, `explain` can name
 //! the file and line which asked for it.
 
+pub mod compiled;
 pub mod error;
 pub mod file;
 pub mod preset;
@@ -181,5 +182,8 @@ impl Degradable {
 /// SHA-256, lower-case hex.
 pub fn digest(bytes: &[u8]) -> String {
     use sha2::{Digest as _, Sha256};
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

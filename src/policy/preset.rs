@@ -4,6 +4,7 @@
 //! file; the limits of `default` are also those of a file that names none. A preset that would not
 //! parse is a fault of the build: the tests below stand in its way.
 
+use super::compiled::Compiled;
 use super::error::{PolicyError, nearest};
 use super::{Policy, file};
 
@@ -37,6 +38,9 @@ pub fn text(name: &str) -> Result<&'static str, PolicyError> {
 
 /// The preset of that name. Its origins are `preset:NAME`.
 pub fn named(name: &str) -> Result<Policy, PolicyError> {
+    if let Some(compiled) = Compiled::named(name) {
+        return Ok(compiled.policy());
+    }
     let policy = file::parse_complete(&format!("preset:{name}"), text(name)?)?;
     Ok(Policy {
         name: name.to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::verdict::{Kind, Limit, Receipt, Usage, VERSION, Verdict};
-use super::{Cause, Ended, Exited};
+use super::{Cause, Detail, Ended, Exited};
 use crate::plan::{Act, CgroupLimits, Plan, Resource};
 use crate::sys::Errno;
 use crate::sys::process::Change;
@@ -19,7 +19,7 @@ const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
 /// The verdict on a run that ended.
-pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited) -> Verdict {
+pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Detail) -> Verdict {
     let mut verdict = Verdict {
         version: VERSION,
         id,
@@ -31,7 +31,7 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited) -> Verdict 
         error: None,
         usage: usage(plan, exited),
         denials: vec![],
-        receipt: Some(Receipt::of(plan, kernel)),
+        receipt: (detail == Detail::Full).then(|| Receipt::of(plan, kernel)),
     };
     match &exited.end {
         Ended::Command(change) => command(&mut verdict, *change),
@@ -69,7 +69,8 @@ fn command(verdict: &mut Verdict, change: Change) {
         }
         Change::Signaled(number) | Change::Stopped(number) => {
             verdict.kind = Kind::Signaled;
-            verdict.signal = Some(signal::name(number).map_or(format!("SIG{number}"), str::to_owned));
+            verdict.signal =
+                Some(signal::name(number).map_or(format!("SIG{number}"), str::to_owned));
             verdict.exit_status = 128u8.saturating_add(number as u8);
         }
         Change::Continued => {}
@@ -77,7 +78,8 @@ fn command(verdict: &mut Verdict, change: Change) {
 }
 
 fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan) {
-    let name = String::from_utf8_lossy(plan.command.argv.first().map_or(b"", Vec::as_slice)).into_owned();
+    let name =
+        String::from_utf8_lossy(plan.command.argv.first().map_or(b"", Vec::as_slice)).into_owned();
     let place = match plan.command.candidates.as_slice() {
         [only] => String::from_utf8_lossy(only).into_owned(),
         _ => name.clone(),
@@ -94,14 +96,20 @@ fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan) {
         Errno::ACCESS | Errno::PERM => (
             Kind::Denied,
             NOT_EXECUTABLE,
-            Some(format!("{place} may not be executed: it lacks the x bit, or no `exec` grant covers it")),
+            Some(format!(
+                "{place} may not be executed: it lacks the x bit, or no `exec` grant covers it"
+            )),
         ),
         Errno::AGAIN => (
             Kind::Pids,
             OWN_FAILURE,
             Some("the pids limit leaves no room for the command".into()),
         ),
-        errno => (Kind::SetupFailed, NOT_EXECUTABLE, Some(format!("{place} cannot be executed: {errno}"))),
+        errno => (
+            Kind::SetupFailed,
+            NOT_EXECUTABLE,
+            Some(format!("{place} cannot be executed: {errno}")),
+        ),
     };
 }
 
@@ -142,6 +150,9 @@ fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
         verdict.limit = Some(Limit { name, value });
         if matches!(kind, Kind::Timeout | Kind::CpuTime) {
             verdict.exit_status = TIME_LIMIT;
+        }
+        if kind == Kind::Output && verdict.exit_status == 0 {
+            verdict.exit_status = OWN_FAILURE;
         }
     }
 }

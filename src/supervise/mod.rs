@@ -38,7 +38,11 @@ const CPU_TICK: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum SuperviseError {
     #[error("{what} failed")]
-    Io { what: &'static str, #[source] source: io::Error },
+    Io {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error(transparent)]
     Jail(#[from] JailError),
 }
@@ -81,15 +85,30 @@ pub enum Cause {
     Asked,
 }
 
+/// How much is found out about a run: the cgroup's counters cost a dozen system calls, a receipt has
+/// two digests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Somebody reads the verdict.
+    Full,
+    /// Only what explains a failure.
+    OfFailures,
+}
+
 /// Watches `live` to its end and removes what it leaves.
-pub fn run(live: Live, pipes: Vec<(OwnedFd, i32)>, started: Instant) -> Result<Exited, SuperviseError> {
+pub fn run(
+    live: Live,
+    pipes: Vec<(OwnedFd, i32)>,
+    started: Instant,
+    detail: Detail,
+) -> Result<Exited, SuperviseError> {
     let fault = |what| move |source| SuperviseError::Io { what, source };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .map_err(fault("starting the event loop"))?;
-    runtime.block_on(watch(live, pipes, started))
+    runtime.block_on(watch(live, pipes, started, detail))
 }
 
 /// What the loop knows.
@@ -109,14 +128,27 @@ async fn watch(
     live: Live,
     pipes: Vec<(OwnedFd, i32)>,
     started: Instant,
+    detail: Detail,
 ) -> Result<Exited, SuperviseError> {
     let fault = |what| move |source: io::Error| SuperviseError::Io { what, source };
     let readable = sys::readiness::to_read;
     let mut signals = Signals::new().map_err(fault("listening for signals"))?;
-    let pidfd = live.pidfd.try_clone().and_then(readable).map_err(fault("watching the jail"))?;
-    let socket = live.socket.try_clone().and_then(readable).map_err(fault("watching the jail"))?;
+    let pidfd = live
+        .pidfd
+        .try_clone()
+        .and_then(readable)
+        .map_err(fault("watching the jail"))?;
+    let socket = live
+        .socket
+        .try_clone()
+        .and_then(readable)
+        .map_err(fault("watching the jail"))?;
     let oom = match live.group.as_ref().map(|g| g.oom_events()).transpose() {
-        Ok(events) => events.flatten().map(readable).transpose().map_err(fault("watching memory"))?,
+        Ok(events) => events
+            .flatten()
+            .map(readable)
+            .transpose()
+            .map_err(fault("watching memory"))?,
         Err(e) => return Err(JailError::from(e).into()),
     };
     let watch = live.plan.watch.clone();
@@ -186,8 +218,14 @@ async fn watch(
         screen = Some(Box::pin(terminal::output(reader, &budget)));
         state.joined = Some(joined);
     }
+    if let Some(Message::Ended { change, disks }) = Message::from_words(&state.live.board.get()) {
+        state.disks = disks;
+        // A worker that could not execute ends too, after it said why.
+        state.end.get_or_insert(Ended::Command(change));
+    }
     let (change, usage) = state.live.reap()?;
     let wall = started.elapsed();
+    budget.jail_ended();
     // What was written before the end arrives before the verdict; the last writer is dead.
     let lost = match streamed {
         Some(lost) => lost,
@@ -207,16 +245,37 @@ async fn watch(
         // Also where the command ended before it could be killed for it.
         state.cause.get_or_insert(Cause::Output);
     }
-    let counters = state.live.group.as_ref().map(|g| g.counters()).unwrap_or_default();
+    let clean =
+        matches!(state.end, Some(Ended::Command(Change::Exited(0)))) && state.cause.is_none();
+    let counters = match (&state.live.group, clean, detail) {
+        // Nobody asks how much a command used that did what it should.
+        (_, true, Detail::OfFailures) | (None, ..) => Counters::default(),
+        (Some(group), ..) => group.counters(),
+    };
     let end = state.end.take().unwrap_or(match change {
         // Pid 1 exits only after it has spoken.
         Change::Exited(_) => Ended::Setup(JailError::Died),
         _ => Ended::Silent,
     });
-    let Watching { live, cause, disks, joined, .. } = state;
+    let Watching {
+        live,
+        cause,
+        disks,
+        joined,
+        ..
+    } = state;
     drop(joined);
     live.clean();
-    Ok(Exited { end, cause, counters, usage, wall, output: budget.passed(), disks, lost: lost.or(shown) })
+    Ok(Exited {
+        end,
+        cause,
+        counters,
+        usage,
+        wall,
+        output: budget.passed(),
+        disks,
+        lost: lost.or(shown),
+    })
 }
 
 impl Watching {
@@ -225,36 +284,35 @@ impl Watching {
         let mut bytes = [0; LENGTH];
         let mut master = None;
         loop {
-            let (length, fd) = match socket::receive(self.live.socket.as_fd(), &mut bytes, Wait::No) {
-                Ok((0, _)) => {
-                    self.silent = true;
-                    break;
-                }
-                Ok((length, [fd, ..])) => (length, fd),
-                // The child ended with something of ours unread: reported once, and before what it
-                // said itself (unix(7)).
-                Err(Errno::CONNRESET) => continue,
-                Err(_) => break,
-            };
+            let (length, mut fds) =
+                match socket::receive(self.live.socket.as_fd(), &mut bytes, Wait::No) {
+                    Ok((0, _)) => {
+                        self.silent = true;
+                        break;
+                    }
+                    Ok((length, fds)) => (length, fds),
+                    // The child ended with something of ours unread: reported once, and before what it
+                    // said itself (unix(7)).
+                    Err(Errno::CONNRESET) => continue,
+                    Err(_) => break,
+                };
             match Message::decode(&bytes[..length]) {
-                Some(Message::Failed { step, errno }) => self.end = Some(Ended::Setup(self.failed(step, errno))),
+                Some(Message::Failed { step, errno }) => {
+                    self.end = Some(Ended::Setup(self.failed(step, errno)))
+                }
                 Some(Message::NotExecuted { errno }) => {
                     self.end = Some(Ended::NotExecuted(Errno::from_raw_os_error(errno)));
                 }
-                Some(Message::Ended { change, disks }) => {
-                    self.disks = disks;
-                    // A worker that could not execute exits too, after it said why.
-                    self.end.get_or_insert(Ended::Command(change));
-                }
-                Some(Message::Terminal) => master = fd,
+                Some(Message::Terminal) => master = fds[0].take(),
                 // Without a terminal to give back nobody waits for a stopped creel, and a jail must
                 // not stop its own clock.
-                Some(Message::Stopped) if self.joined.as_ref().is_some_and(Joined::holds_terminal) => {
+                Some(Message::Stopped)
+                    if self.joined.as_ref().is_some_and(Joined::holds_terminal) =>
+                {
                     self.live.signal(nix::libc::SIGTSTP);
                     self.stop_too();
                 }
-                Some(Message::Stopped) => {}
-                None => {}
+                Some(Message::Stopped | Message::Ended { .. }) | None => {}
             }
         }
         master
@@ -263,8 +321,14 @@ impl Watching {
     fn failed(&self, step: u32, errno: i32) -> JailError {
         let source = Errno::from_raw_os_error(errno);
         match self.live.plan.acts.get(step as usize) {
-            Some(act) => JailError::Act { act: Box::new(act.clone()), source },
-            None => JailError::System { what: "starting the jail's first process", source },
+            Some(act) => JailError::Act {
+                act: Box::new(act.clone()),
+                source,
+            },
+            None => JailError::System {
+                what: "starting the jail's first process",
+                source,
+            },
         }
     }
 
@@ -316,7 +380,8 @@ impl Watching {
 
     fn be_patient(&mut self) {
         let grace = Duration::from_millis(self.live.plan.watch.grace);
-        self.deadline.get_or_insert(tokio::time::Instant::now() + grace);
+        self.deadline
+            .get_or_insert(tokio::time::Instant::now() + grace);
     }
 
     fn kill(&mut self, cause: Cause) {

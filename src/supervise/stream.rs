@@ -50,16 +50,39 @@ pub struct Budget {
     passed: Cell<u64>,
     cut: Cell<bool>,
     exceeded: tokio::sync::Notify,
+    ended: Cell<bool>,
+    end: tokio::sync::Notify,
 }
 
 impl Budget {
     pub fn new(limit: u64) -> Budget {
-        Budget { limit, passed: Cell::new(0), cut: Cell::new(false), exceeded: tokio::sync::Notify::new() }
+        let (passed, cut) = (Cell::new(0), Cell::new(false));
+        Budget {
+            limit,
+            passed,
+            cut,
+            exceeded: tokio::sync::Notify::new(),
+            ended: Cell::new(false),
+            end: tokio::sync::Notify::new(),
+        }
     }
 
     /// Bytes that have passed.
     pub fn passed(&self) -> u64 {
         self.passed.get()
+    }
+
+    /// The jail is gone: what is in the pipes is all that there will be. A copy of a writing end
+    /// that the jail sent out by SCM_RIGHTS keeps nobody waiting.
+    pub fn jail_ended(&self) {
+        self.ended.set(true);
+        self.end.notify_waiters();
+    }
+
+    async fn after_the_end(&self) {
+        if !self.ended.get() {
+            self.end.notified().await;
+        }
     }
 
     /// Returns when a stream has had to be cut.
@@ -124,7 +147,14 @@ async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
     let mut buffer = [0; CHUNK];
     let mut end = End::Complete;
     loop {
-        let length = match from.async_io(Interest::READABLE, |fd| read(fd, &mut buffer)).await {
+        let more = tokio::select! {
+            biased;
+            more = from.async_io(Interest::READABLE, |fd| read(fd, &mut buffer)) => Some(more),
+            () = budget.after_the_end() => None,
+        };
+        // A second borrow of the buffer has to wait for the first to end.
+        let length = match more.unwrap_or_else(|| read(from.get_ref(), &mut buffer)) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(end),
             Ok(0) => return Ok(end),
             Ok(length) => length,
             // A pseudoterminal whose other side is gone (pty(7)).
@@ -136,6 +166,9 @@ async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
         if granted < length {
             // Read on, to no end: a closed pipe would race SIGPIPE against the kill that is coming.
             end = End::Cut;
+            if budget.ended.get() {
+                return Ok(end);
+            }
         }
     }
 }
@@ -185,5 +218,14 @@ impl Sink {
 fn can_write(fd: &OwnedFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::OUT)];
-    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1))
+    matches!(
+        poll(
+            &mut fds,
+            Some(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 0
+            })
+        ),
+        Ok(1)
+    )
 }

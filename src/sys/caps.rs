@@ -31,11 +31,14 @@ pub fn drop_all() -> Result<()> {
             | Bits::NO_CAP_AMBIENT_RAISE
             | Bits::NO_CAP_AMBIENT_RAISE_LOCKED,
     )?;
-    rustix::thread::set_capabilities(None, CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
-        inheritable: CapabilitySet::empty(),
-    })
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: CapabilitySet::empty(),
+            permitted: CapabilitySet::empty(),
+            inheritable: CapabilitySet::empty(),
+        },
+    )
 }
 
 /// Lets the next change of ids leave the capabilities alone, so that [`drop_all`] can still empty the
@@ -46,17 +49,26 @@ pub fn keep_over_setuid() -> Result<()> {
 
 /// Whether this process may act on the whole host: mount, map any id, make cgroups.
 pub fn privileged() -> bool {
-    [Capability::CAP_SYS_ADMIN, Capability::CAP_SETUID, Capability::CAP_SETGID]
-        .into_iter()
-        .all(|cap| caps::has_cap(None, CapSet::Effective, cap).unwrap_or(false))
+    [
+        Capability::CAP_SYS_ADMIN,
+        Capability::CAP_SETUID,
+        Capability::CAP_SETGID,
+    ]
+    .into_iter()
+    .all(|cap| caps::has_cap(None, CapSet::Effective, cap).unwrap_or(false))
 }
 
 /// The sizes of the five sets of this process: effective, permitted, inheritable, bounding,
 /// ambient. For the self-test.
 pub fn counts() -> Option<[usize; 5]> {
     let mut counts = [0; 5];
-    let sets =
-        [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable, CapSet::Bounding, CapSet::Ambient];
+    let sets = [
+        CapSet::Effective,
+        CapSet::Permitted,
+        CapSet::Inheritable,
+        CapSet::Bounding,
+        CapSet::Ambient,
+    ];
     for (count, set) in counts.iter_mut().zip(sets) {
         *count = caps::read(None, set).ok()?.len();
     }

@@ -71,8 +71,7 @@ pub struct Traces {
 }
 
 impl Group {
-    /// The group of `slot`: nothing is made yet. A directory that a crash left under this slot will
-    /// be taken over; the caller holds the slot's lease, so nobody lives in it.
+    /// The group of `slot`: nothing is made yet.
     pub fn new(layout: &Layout, slot: u32) -> Group {
         let slot = slot.to_string();
         let (v2, v1) = match layout {
@@ -84,7 +83,11 @@ impl Group {
             }
             Layout::Unusable { .. } => (None, vec![]),
         };
-        Group { v2, birthplace: None, v1 }
+        Group {
+            v2,
+            birthplace: None,
+            v1,
+        }
     }
 
     /// What [`Group::create`] and [`Group::limit`] will leave on disk.
@@ -92,19 +95,39 @@ impl Group {
         let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
         let all = || self.v2.iter().chain(&self.v1);
         Traces {
-            kill: self.v2.as_ref().and_then(|dir| text(&dir.join("cgroup.kill"))),
+            kill: self
+                .v2
+                .as_ref()
+                .and_then(|dir| text(&dir.join("cgroup.kill"))),
             own: all().filter_map(|dir| text(dir)).collect(),
-            parents: all().filter_map(|dir| dir.parent().and_then(text)).collect(),
+            parents: all()
+                .filter_map(|dir| dir.parent().and_then(text))
+                .collect(),
         }
+    }
+
+    /// Removes the empty directories that a crash left under this name. False: one of them is not
+    /// empty. Whoever lives there is no jail of this slot's holder, so nobody may join, limit or
+    /// kill it (CVE-2022-31214: a container that somebody else had prepared).
+    pub fn vacate(&self) -> bool {
+        self.v2
+            .iter()
+            .chain(&self.v1)
+            .all(|dir| match fs::remove_dir(dir) {
+                Ok(()) => true,
+                Err(e) => e.kind() == io::ErrorKind::NotFound,
+            })
     }
 
     /// Makes the v2 directory, in which the jail is born.
     pub fn create(&mut self) -> Result<()> {
         let Some(dir) = &self.v2 else { return Ok(()) };
+        make_own_dir(dir)?;
         if self.v1.is_empty() {
+            // After the directory is there: another jail's end cannot remove the shared parent now,
+            // to be made anew without controllers.
             enable_controllers(dir.parent().unwrap_or(dir))?;
         }
-        make_dir(dir)?;
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let fd = openat(CWD, dir, flags, Mode::empty()).map_err(|e| fault(dir, e.into()))?;
         self.birthplace = Some(fd);
@@ -115,7 +138,7 @@ impl Group {
     /// written is an error.
     pub fn limit(&self, limits: &Limits) -> Result<()> {
         for dir in &self.v1 {
-            make_dir(dir)?;
+            make_own_dir(dir)?;
         }
         let v2 = self.is_v2();
         let of = |dir: &Path| {
@@ -124,10 +147,17 @@ impl Group {
         };
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let memory = MemController::new(self.dir_of("memory"), PathBuf::new(), v2);
-        memory.set_limit(number(limits.memory)).map_err(of(memory.path()))?;
+        memory
+            .set_limit(number(limits.memory))
+            .map_err(of(memory.path()))?;
         if v2 {
             let high = Some(MaxValue::Value(number(limits.memory_high)));
-            let marks = SetMemory { high, low: None, max: None, min: None };
+            let marks = SetMemory {
+                high,
+                low: None,
+                max: None,
+                min: None,
+            };
             memory.set_mem(marks).map_err(of(memory.path()))?;
             write(&memory.path().join("memory.oom.group"), "1")?;
             // A kernel without swap has no such file, and nothing to forbid.
@@ -139,7 +169,8 @@ impl Group {
         }
         let cpu = CpuController::new(self.dir_of("cpu"), PathBuf::new(), v2);
         let quota = i64::from(limits.cpu_milli) * (PERIOD as i64) / 1000;
-        cpu.set_cfs_quota_and_period(Some(quota), Some(PERIOD)).map_err(of(cpu.path()))?;
+        cpu.set_cfs_quota_and_period(Some(quota), Some(PERIOD))
+            .map_err(of(cpu.path()))?;
         let pids = PidController::new(self.dir_of("pids"), PathBuf::new(), v2);
         // The kernel takes no more than PID_MAX_LIMIT, 2^22, and refuses a larger number.
         let most = MaxValue::Value(number(limits.pids.min(1 << 22)));
@@ -222,7 +253,10 @@ impl Group {
 
     fn dir_of(&self, controller: &str) -> PathBuf {
         let at = CONTROLLERS.iter().position(|c| *c == controller);
-        at.and_then(|at| self.v1.get(at)).or(self.v2.as_ref()).cloned().unwrap_or_default()
+        at.and_then(|at| self.v1.get(at))
+            .or(self.v2.as_ref())
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
@@ -233,7 +267,9 @@ pub fn layout(privileged: bool) -> Layout {
     const TMPFS_MAGIC: i64 = 0x0102_1994;
     let magic = |path: &str| rustix::fs::statfs(path).map(|s| s.f_type as i64);
     match magic(ROOT) {
-        Ok(CGROUP2_SUPER_MAGIC) if privileged => Layout::V2 { parent: Path::new(ROOT).join(PARENT) },
+        Ok(CGROUP2_SUPER_MAGIC) if privileged => Layout::V2 {
+            parent: Path::new(ROOT).join(PARENT),
+        },
         Ok(CGROUP2_SUPER_MAGIC) => delegated(Path::new(ROOT)),
         Ok(TMPFS_MAGIC) if privileged => {
             let unified = magic("/sys/fs/cgroup/unified") == Ok(CGROUP2_SUPER_MAGIC);
@@ -245,8 +281,12 @@ pub fn layout(privileged: bool) -> Layout {
         Ok(TMPFS_MAGIC) => Layout::Unusable {
             why: "cgroup v1 cannot be delegated to an ordinary user".into(),
         },
-        Ok(_) => Layout::Unusable { why: "/sys/fs/cgroup is no cgroup filesystem".into() },
-        Err(_) => Layout::Unusable { why: "no cgroup filesystem is mounted".into() },
+        Ok(_) => Layout::Unusable {
+            why: "/sys/fs/cgroup is no cgroup filesystem".into(),
+        },
+        Err(_) => Layout::Unusable {
+            why: "no cgroup filesystem is mounted".into(),
+        },
     }
 }
 
@@ -255,18 +295,25 @@ pub fn layout(privileged: bool) -> Layout {
 fn delegated(root: &Path) -> Layout {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::/")) else {
-        return Layout::Unusable { why: "this process is in no v2 cgroup".into() };
+        return Layout::Unusable {
+            why: "this process is in no v2 cgroup".into(),
+        };
     };
     let mut dir = root.join(path);
     while dir.starts_with(root) && dir != root {
-        let mine = rustix::fs::access(dir.join("cgroup.subtree_control"), rustix::fs::Access::WRITE_OK);
+        let mine = rustix::fs::access(
+            dir.join("cgroup.subtree_control"),
+            rustix::fs::Access::WRITE_OK,
+        );
         let enterable = rustix::fs::access(dir.join("cgroup.procs"), rustix::fs::Access::WRITE_OK);
         if mine.is_ok() && enterable.is_ok() && has_all(&dir.join("cgroup.controllers")) {
             // A group with processes of its own cannot give its children controllers, unless it
             // does so already.
             let empty = fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|p| p.is_empty());
             if empty || has_all(&dir.join("cgroup.subtree_control")) {
-                return Layout::V2 { parent: dir.join(PARENT) };
+                return Layout::V2 {
+                    parent: dir.join(PARENT),
+                };
             }
         }
         match dir.parent() {
@@ -274,19 +321,22 @@ fn delegated(root: &Path) -> Layout {
             None => break,
         }
     }
-    Layout::Unusable { why: "no cgroup is delegated to this user".into() }
+    Layout::Unusable {
+        why: "no cgroup is delegated to this user".into(),
+    }
 }
 
 fn has_all(file: &Path) -> bool {
     let have = fs::read_to_string(file).unwrap_or_default();
-    CONTROLLERS.iter().all(|c| have.split_whitespace().any(|h| h == *c))
+    CONTROLLERS
+        .iter()
+        .all(|c| have.split_whitespace().any(|h| h == *c))
 }
 
 /// Gives `parent`'s children the controllers, and its own parent's too where they lack them. What
 /// the kernel did not take is an error here, not at the first limit.
 fn enable_controllers(parent: &Path) -> Result<()> {
     let above = parent.parent().unwrap_or(parent);
-    make_dir(parent)?;
     for dir in [above, parent] {
         let file = dir.join("cgroup.subtree_control");
         if !has_all(&file) {
@@ -296,13 +346,12 @@ fn enable_controllers(parent: &Path) -> Result<()> {
     Ok(())
 }
 
-/// mkdir, with the parent if need be; a directory that is there already is fine.
-fn make_dir(dir: &Path) -> Result<()> {
+/// mkdir, with the parent if need be; a directory that is there already is somebody else's.
+fn make_own_dir(dir: &Path) -> Result<()> {
     // A racing jail may remove the shared parent between the two calls.
     for _ in 0..100 {
         match fs::create_dir(dir) {
             Ok(()) => return Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let parent = dir.parent().unwrap_or(dir);
                 match fs::create_dir(parent) {
@@ -346,7 +395,10 @@ fn keyed(path: &Path, key: &str) -> Option<u64> {
 }
 
 fn fault(path: &Path, source: io::Error) -> CgroupError {
-    CgroupError { path: path.to_path_buf(), source }
+    CgroupError {
+        path: path.to_path_buf(),
+        source,
+    }
 }
 
 /// The errno inside a cgroups-rs error.

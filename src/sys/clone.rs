@@ -126,6 +126,21 @@ pub fn start_command<T>(
     unsafe { vfork(0, &mut Stack::on(room), body, argument) }
 }
 
+/// Starts `body(argument)` in a child that shares this memory and runs beside this process, for a
+/// body that makes system calls only and ends in `exit`. The caller reaps it. Runs after clone.
+pub fn start_helper<T: Sync>(
+    room: &'static mut [u128],
+    body: extern "C" fn(*mut libc::c_void) -> i32,
+    argument: &'static T,
+) -> Result<i32> {
+    let argument = (&raw const *argument).cast_mut().cast();
+    // SAFETY: stack and argument are 'static, and bodies started here keep to the contract above.
+    match unsafe { libc::clone(body, Stack::on(room).top(), libc::CLONE_VM, argument) } {
+        -1 => Err(last()),
+        pid => Ok(pid),
+    }
+}
+
 /// Starts `body(argument)` in a child process that shares this memory and goes on beside its
 /// parent; it outlives the parent if need be, since the memory is counted.
 ///
@@ -140,7 +155,12 @@ pub unsafe fn beside<T>(
     // SAFETY: both references are 'static; the caller answers for `body`. No exit signal: the
     // parent is not told by SIGCHLD and reaps with __WCLONE.
     match unsafe {
-        libc::clone(body, stack.top(), libc::CLONE_VM, (&raw const *argument).cast_mut().cast())
+        libc::clone(
+            body,
+            stack.top(),
+            libc::CLONE_VM,
+            (&raw const *argument).cast_mut().cast(),
+        )
     } {
         -1 => Err(last()),
         pid => Ok(pid),

@@ -37,7 +37,13 @@ pub fn pin(path: &Path) -> Result<OwnedFd> {
 
 /// As [`pin`], but refuses a path with a symbolic link in any component (`ELOOP`, openat2(2)).
 pub fn pin_exact(path: &Path) -> Result<OwnedFd> {
-    rx::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+    rx::openat2(
+        CWD,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS,
+    )
 }
 
 /// Opens a directory by a path in the jail; a magic link (`/proc/self/fd/7`) is refused with
@@ -72,9 +78,11 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
 
 /// The path by which the kernel knows an open file now, every link resolved.
 pub fn path_of(fd: BorrowedFd<'_>) -> Result<PathBuf> {
-    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let text = rx::readlinkat(CWD, link, Vec::new())?;
-    Ok(PathBuf::from(std::ffi::OsString::from_vec(text.into_bytes())))
+    let table = super::procfs::open("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;
+    let text = rx::readlinkat(table, fd.as_raw_fd().to_string(), Vec::new())?;
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(
+        text.into_bytes(),
+    )))
 }
 
 /// Marks every descriptor from `first` on close-on-exec (Linux 5.11). Runs after clone.

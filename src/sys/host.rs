@@ -6,12 +6,18 @@ use std::path::PathBuf;
 
 /// `uname -r`.
 pub fn kernel_release() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// This process's effective user and group.
 pub fn ids() -> (u32, u32) {
-    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+    (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    )
 }
 
 /// The home directory of `uid` as `/etc/passwd` has it. The environment is not asked: a project's
@@ -48,6 +54,8 @@ pub fn random_id() -> String {
 /// Whether the running kernel is at least `major.minor`.
 pub fn kernel_at_least(wanted: (u32, u32)) -> bool {
     let release = kernel_release();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
 }

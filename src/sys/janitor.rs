@@ -7,7 +7,10 @@ use super::{Errno, Result, clone, fd};
 
 /// A pidfd of this process itself; readable when it has ended (pidfd_open(2)).
 pub fn own_pidfd() -> Result<OwnedFd> {
-    rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())
+    rustix::process::pidfd_open(
+        rustix::process::getpid(),
+        rustix::process::PidfdFlags::empty(),
+    )
 }
 
 /// Starts `body(shared)` beside this process.
@@ -21,20 +24,25 @@ pub fn start<T: Sync>(
     unsafe { clone::beside(stack, body, shared) }
 }
 
-/// Leaves the caller's session, blocks signals and closes every descriptor but `kept`, which
-/// becomes descriptor 0.
-pub fn keep_only(kept: i32) -> Result<()> {
+/// Leaves the caller's session, blocks signals and closes every descriptor but `kept`, none of them
+/// a standard stream, which become descriptors 0 and 1.
+pub fn keep_only(kept: [i32; 2]) -> Result<()> {
     let _ = rustix::process::setsid();
     let _ = super::signal::block_all();
     let _ = rustix::thread::set_name(c"creel-janitor");
-    fd::dup_to(fd::fixed(kept), 0)?;
-    fd::close_between(1, u32::MAX)
+    for (number, fd) in kept.into_iter().enumerate() {
+        fd::dup_to(fd::fixed(fd), number as i32)?;
+    }
+    fd::close_between(kept.len() as u32, u32::MAX)
 }
 
 /// Returns when the process behind descriptor 0 has ended.
 pub fn wait_for_end() {
     let pidfd = fd::fixed(0);
-    let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    let mut poll = [rustix::event::PollFd::new(
+        &pidfd,
+        rustix::event::PollFlags::IN,
+    )];
     while let Err(Errno::INTR | Errno::AGAIN) = rustix::event::poll(&mut poll, None) {}
 }
 
@@ -58,6 +66,9 @@ pub fn write_one(path: *const c_char) {
 /// Sleeps: 100 microseconds at first, then a millisecond.
 pub fn pause(attempt: u32) {
     let nanoseconds = if attempt < 20 { 100_000 } else { 1_000_000 };
-    let time = rustix::thread::Timespec { tv_sec: 0, tv_nsec: nanoseconds };
+    let time = rustix::thread::Timespec {
+        tv_sec: 0,
+        tv_nsec: nanoseconds,
+    };
     let _ = rustix::thread::nanosleep(&time);
 }

@@ -35,8 +35,15 @@ impl Rules {
             .handle_access(AccessFs::from_all(abi))
             .map_err(errno)?;
         let scopes = Scope::from_all(abi);
-        let ruleset = if scopes.is_empty() { ruleset } else { ruleset.scope(scopes).map_err(errno)? };
-        Ok(Rules { created: ruleset.create().map_err(errno)?, abi })
+        let ruleset = if scopes.is_empty() {
+            ruleset
+        } else {
+            ruleset.scope(scopes).map_err(errno)?
+        };
+        Ok(Rules {
+            created: ruleset.create().map_err(errno)?,
+            abi,
+        })
     }
 
     /// Grants `rights` beneath the open file or directory; on a file, those rights that make sense
@@ -46,13 +53,20 @@ impl Rules {
         if node == Node::File {
             access &= AccessFs::from_file(self.abi);
         }
-        (&mut self.created).add_rule(PathBeneath::new(beneath, access)).map(drop).map_err(errno)
+        (&mut self.created)
+            .add_rule(PathBeneath::new(beneath, access))
+            .map(drop)
+            .map_err(errno)
     }
 
     /// Enforces the ruleset on this thread, for good. Runs after clone.
     pub fn restrict_self(self) -> Result<()> {
         // Set already; asking the crate again would only cost a call.
-        let status = self.created.no_new_privs(false).restrict_self().map_err(errno)?;
+        let status = self
+            .created
+            .no_new_privs(false)
+            .restrict_self()
+            .map_err(errno)?;
         match status.ruleset {
             RulesetStatus::FullyEnforced => Ok(()),
             // Cannot be under HardRequirement; never go on as if it were.
@@ -62,19 +76,19 @@ impl Rules {
 }
 
 fn bits(rights: Rights, abi: ABI) -> BitFlags<AccessFs> {
-        let all = AccessFs::from_all(abi);
-        let read = AccessFs::ReadFile | AccessFs::ReadDir;
-        // Nobody without CAP_MKNOD can make these; Landlock says so a second time.
-        let devices = AccessFs::MakeChar | AccessFs::MakeBlock;
-        let bits = match rights {
-            Rights::List => AccessFs::ReadDir.into(),
-            Rights::Read => read,
-            Rights::Execute => read | AccessFs::Execute,
-            Rights::Write => all & !AccessFs::Execute & !devices,
-            Rights::WriteExecute => all & !devices,
-            Rights::Use => read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev,
-        };
-        bits & all
+    let all = AccessFs::from_all(abi);
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    // Nobody without CAP_MKNOD can make these; Landlock says so a second time.
+    let devices = AccessFs::MakeChar | AccessFs::MakeBlock;
+    let bits = match rights {
+        Rights::List => AccessFs::ReadDir.into(),
+        Rights::Read => read,
+        Rights::Execute => read | AccessFs::Execute,
+        Rights::Write => all & !AccessFs::Execute & !devices,
+        Rights::WriteExecute => all & !devices,
+        Rights::Use => read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev,
+    };
+    bits & all
 }
 
 /// The crate's errors wrap the errno; without one, the kernel lacks what was asked.

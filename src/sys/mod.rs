@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod attempt;
 pub mod caps;
 pub mod cgroup;
 pub mod clone;
@@ -17,10 +18,12 @@ pub mod lease;
 pub mod mount;
 pub mod net;
 pub mod process;
+pub mod procfs;
 pub mod pty;
 pub mod readiness;
 pub mod rlimit;
 pub mod seccomp;
+pub mod shared;
 pub mod signal;
 pub mod socket;
 pub mod startup;

@@ -37,44 +37,75 @@ pub enum Reach {
 /// A detached copy of the mount that `path` is on, cut at `path`, with its submounts.
 pub fn copy_tree(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
     use rx::OpenTreeFlags as F;
-    let empty = if path.is_empty() { F::AT_EMPTY_PATH } else { F::empty() };
+    let empty = if path.is_empty() {
+        F::AT_EMPTY_PATH
+    } else {
+        F::empty()
+    };
     rx::open_tree(
         dir,
         path,
-        F::OPEN_TREE_CLONE | F::OPEN_TREE_CLOEXEC | F::AT_RECURSIVE | F::AT_SYMLINK_NOFOLLOW | empty,
+        F::OPEN_TREE_CLONE
+            | F::OPEN_TREE_CLOEXEC
+            | F::AT_RECURSIVE
+            | F::AT_SYMLINK_NOFOLLOW
+            | empty,
     )
 }
 
 /// A detached copy of one mount without its submounts.
 pub fn copy_one(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
     use rx::OpenTreeFlags as F;
-    rx::open_tree(dir, path, F::OPEN_TREE_CLONE | F::OPEN_TREE_CLOEXEC | F::AT_SYMLINK_NOFOLLOW)
+    let empty = if path.is_empty() {
+        F::AT_EMPTY_PATH
+    } else {
+        F::empty()
+    };
+    let flags = F::OPEN_TREE_CLONE | F::OPEN_TREE_CLOEXEC | F::AT_SYMLINK_NOFOLLOW;
+    rx::open_tree(dir, path, flags | empty)
 }
 
 /// Sets mount attributes and makes propagation private.
 pub fn set(mount: BorrowedFd<'_>, attributes: u64, reach: Reach) -> Result<()> {
-    setattr(mount, reach, &MountAttr {
-        set: attributes,
-        clr: 0,
-        propagation: libc::MS_PRIVATE,
-        userns_fd: 0,
-    })
+    setattr(
+        mount,
+        reach,
+        &MountAttr {
+            set: attributes,
+            clr: 0,
+            propagation: libc::MS_PRIVATE,
+            userns_fd: 0,
+        },
+    )
 }
 
 /// Read-only and nothing else; propagation stays.
 pub fn seal(mount: BorrowedFd<'_>) -> Result<()> {
-    setattr(mount, Reach::This, &MountAttr { set: RDONLY, clr: 0, propagation: 0, userns_fd: 0 })
+    setattr(
+        mount,
+        Reach::This,
+        &MountAttr {
+            set: RDONLY,
+            clr: 0,
+            propagation: 0,
+            userns_fd: 0,
+        },
+    )
 }
 
 /// Maps the owners of a detached mount through `userns` (Linux 5.12; a filesystem without support
 /// answers `EINVAL`).
 pub fn idmap(mount: BorrowedFd<'_>, userns: BorrowedFd<'_>) -> Result<()> {
-    setattr(mount, Reach::Below, &MountAttr {
-        set: IDMAP,
-        clr: 0,
-        propagation: 0,
-        userns_fd: userns.as_raw_fd() as u64,
-    })
+    setattr(
+        mount,
+        Reach::Below,
+        &MountAttr {
+            set: IDMAP,
+            clr: 0,
+            propagation: 0,
+            userns_fd: userns.as_raw_fd() as u64,
+        },
+    )
 }
 
 fn setattr(mount: BorrowedFd<'_>, reach: Reach, attr: &MountAttr) -> Result<()> {
@@ -95,7 +126,11 @@ fn setattr(mount: BorrowedFd<'_>, reach: Reach, attr: &MountAttr) -> Result<()> 
             size_of::<MountAttr>(),
         )
     };
-    if done == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(errno())) }
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(Errno::from_raw_os_error(errno()))
+    }
 }
 
 fn errno() -> i32 {
@@ -106,7 +141,11 @@ fn errno() -> i32 {
 /// Attaches a detached mount at `path` under `dir`. An empty path means `dir` itself.
 pub fn attach(mount: BorrowedFd<'_>, dir: BorrowedFd<'_>, path: &CStr) -> Result<()> {
     use rx::MoveMountFlags as F;
-    let to = if path.is_empty() { F::MOVE_MOUNT_T_EMPTY_PATH } else { F::empty() };
+    let to = if path.is_empty() {
+        F::MOVE_MOUNT_T_EMPTY_PATH
+    } else {
+        F::empty()
+    };
     rx::move_mount(mount, c"", dir, path, F::MOVE_MOUNT_F_EMPTY_PATH | to)
 }
 
@@ -133,7 +172,10 @@ pub fn new<'a>(
 
 /// Cuts propagation between this mount namespace and the one it was copied from.
 pub fn make_private() -> Result<()> {
-    rx::mount_change(c"/", rx::MountPropagationFlags::PRIVATE | rx::MountPropagationFlags::REC)
+    rx::mount_change(
+        c"/",
+        rx::MountPropagationFlags::PRIVATE | rx::MountPropagationFlags::REC,
+    )
 }
 
 /// Makes the mount `root` the root of this mount namespace and lets the old tree go.
@@ -158,15 +200,17 @@ pub fn can_idmap(dir: BorrowedFd<'_>) -> bool {
     use crate::sys::host::kernel_at_least;
     // linux/magic.h, and the release whose FS_ALLOW_IDMAP it got.
     const SUPPORT: [(i64, (u32, u32)); 7] = [
-        (0xef53, (5, 12)),           // ext4
-        (0x5846_5342, (5, 12)),      // xfs
-        (0x9123_683e, (5, 15)),      // btrfs
-        (0xf2f5_2010, (5, 18)),      // f2fs
-        (0x0102_1994, (6, 3)),       // tmpfs
-        (0x4d44, (5, 12)),           // vfat
-        (0x2011_bab0, (6, 8)),       // exfat
+        (0xef53, (5, 12)),      // ext4
+        (0x5846_5342, (5, 12)), // xfs
+        (0x9123_683e, (5, 15)), // btrfs
+        (0xf2f5_2010, (5, 18)), // f2fs
+        (0x0102_1994, (6, 3)),  // tmpfs
+        (0x4d44, (5, 12)),      // vfat
+        (0x2011_bab0, (6, 8)),  // exfat
     ];
-    let Ok(stat) = rustix::fs::fstatfs(dir) else { return false };
+    let Ok(stat) = rustix::fs::fstatfs(dir) else {
+        return false;
+    };
     SUPPORT
         .iter()
         .any(|(magic, since)| stat.f_type as i64 == *magic && kernel_at_least(*since))
@@ -176,6 +220,8 @@ pub fn can_idmap(dir: BorrowedFd<'_>) -> bool {
 /// mount of type rootfs at `/` with nothing over it.
 pub fn root_is_rootfs() -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let root = mounts.lines().rfind(|line| line.split(' ').nth(1) == Some("/"));
+    let root = mounts
+        .lines()
+        .rfind(|line| line.split(' ').nth(1) == Some("/"));
     root.is_some_and(|line| line.split(' ').nth(2) == Some("rootfs"))
 }

@@ -19,7 +19,11 @@ pub fn become_ids(uid: u32, gid: u32, groups: Groups) -> Result<()> {
     // SAFETY: integers, and a null list of length 0.
     unsafe {
         if groups == Groups::Clear {
-            check(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()))?;
+            check(libc::syscall(
+                libc::SYS_setgroups,
+                0,
+                std::ptr::null::<u32>(),
+            ))?;
         }
         check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
         check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))
@@ -56,7 +60,11 @@ pub fn die_with_parent() -> Result<()> {
 pub fn join_new_keyring() -> Result<()> {
     // SAFETY: KEYCTL_JOIN_SESSION_KEYRING with a null name makes an anonymous keyring.
     let id = unsafe {
-        libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<c_char>())
+        libc::syscall(
+            libc::SYS_keyctl,
+            libc::KEYCTL_JOIN_SESSION_KEYRING,
+            std::ptr::null::<c_char>(),
+        )
     };
     match check(id) {
         // A kernel without keyrings has none to leak.
@@ -95,14 +103,23 @@ impl CStrings {
     pub fn new(owned: Vec<std::ffi::CString>) -> CStrings {
         let mut pointers: Vec<_> = owned.iter().map(|s| s.as_ptr()).collect();
         pointers.push(std::ptr::null());
-        CStrings { _owned: owned, pointers }
+        CStrings {
+            _owned: owned,
+            pointers,
+        }
     }
 }
 
 /// `execve(2)`; returns only to say why not. Runs after clone.
 pub fn exec(path: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
     // SAFETY: both arrays end with a null pointer and own the strings that they point to.
-    unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    unsafe {
+        libc::execve(
+            path.as_ptr(),
+            argv.pointers.as_ptr(),
+            envp.pointers.as_ptr(),
+        )
+    };
     last()
 }
 
@@ -174,18 +191,25 @@ pub fn reap(pid: i32) -> Result<(Change, Usage)> {
         }
     }
     let micros = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
-    Ok((decode(status), Usage {
-        user: micros(usage.ru_utime),
-        system: micros(usage.ru_stime),
-        peak_rss: usage.ru_maxrss as u64 * 1024,
-        blocks_in: usage.ru_inblock as u64,
-        blocks_out: usage.ru_oublock as u64,
-    }))
+    Ok((
+        decode(status),
+        Usage {
+            user: micros(usage.ru_utime),
+            system: micros(usage.ru_stime),
+            peak_rss: usage.ru_maxrss as u64 * 1024,
+            blocks_in: usage.ru_inblock as u64,
+            blocks_out: usage.ru_oublock as u64,
+        },
+    ))
 }
 
 /// Ready to be read when the process behind it has ended.
 pub fn ended(pidfd: BorrowedFd<'_>) -> bool {
-    let mut poll = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut poll = libc::pollfd {
+        fd: pidfd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
     // SAFETY: one pollfd, which outlives the call.
     unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
 }

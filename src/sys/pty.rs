@@ -9,12 +9,19 @@ use super::{Errno, Result};
 
 /// A new pair from `/dev/ptmx`: master, slave. Runs after clone, inside the jail's root.
 pub fn open() -> Result<(OwnedFd, OwnedFd)> {
-    let master = openat(CWD, c"/dev/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+    let master = openat(
+        CWD,
+        c"/dev/ptmx",
+        OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     rustix::pty::unlockpt(&master)?;
     // TIOCGPTPEER (Linux 4.13) opens the peer itself: no path that somebody could have replaced.
     let slave = rustix::pty::ioctl_tiocgptpeer(
         &master,
-        rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC,
+        rustix::pty::OpenptFlags::RDWR
+            | rustix::pty::OpenptFlags::NOCTTY
+            | rustix::pty::OpenptFlags::CLOEXEC,
     )?;
     Ok((master, slave))
 }
@@ -80,7 +87,14 @@ pub fn waiting(fd: BorrowedFd<'_>) -> Result<u64> {
 pub fn push_input(fd: BorrowedFd<'_>, request: u64, byte: u8) -> Result<()> {
     // SAFETY: TIOCSTI reads one byte, which outlives the call; raw syscall so that all 64 bits of
     // the request reach the filter.
-    match unsafe { libc::syscall(libc::SYS_ioctl, fd.as_fd().as_raw_fd(), request, &raw const byte) } {
+    match unsafe {
+        libc::syscall(
+            libc::SYS_ioctl,
+            fd.as_fd().as_raw_fd(),
+            request,
+            &raw const byte,
+        )
+    } {
         0 => Ok(()),
         _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
     }

@@ -20,12 +20,21 @@ pub fn set(kind: Kind, soft: u64, hard: u64) -> Result<()> {
         Some(ceiling) => (soft.min(ceiling), hard.min(ceiling)),
         None => (soft, hard),
     };
-    setrlimit(resource, Rlimit { current: Some(soft), maximum: Some(hard) })
+    setrlimit(
+        resource,
+        Rlimit {
+            current: Some(soft),
+            maximum: Some(hard),
+        },
+    )
 }
 
 /// rustix has no name for `RLIMIT_MSGQUEUE`.
 fn set_msgqueue(soft: u64, hard: u64) -> Result<()> {
-    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
     // SAFETY: reads one rlimit, which outlives the call.
     match unsafe { libc::setrlimit(libc::RLIMIT_MSGQUEUE, &raw const limit) } {
         0 => Ok(()),
@@ -35,5 +44,7 @@ fn set_msgqueue(soft: u64, hard: u64) -> Result<()> {
 
 /// The caller's hard limit of descriptors: a jail cannot have more.
 pub fn open_files_ceiling() -> u64 {
-    rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+    rustix::process::getrlimit(Resource::Nofile)
+        .maximum
+        .unwrap_or(u64::MAX)
 }

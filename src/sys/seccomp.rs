@@ -37,6 +37,16 @@ pub fn available() -> bool {
     let action: u32 = libc::SECCOMP_RET_KILL_PROCESS;
     // SAFETY: reads one u32, which outlives the call.
     unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) == 0
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_GET_ACTION_AVAIL,
+            0,
+            &raw const action,
+        ) == 0
     }
+}
+
+/// The program as `(code, jt, jf, k)`, for who wants to check what it answers.
+pub fn program() -> impl ExactSizeIterator<Item = (u16, u8, u8, u32)> {
+    PROGRAM.iter().map(|i| (i.code, i.jt, i.jf, i.k))
 }

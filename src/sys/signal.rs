@@ -77,7 +77,13 @@ pub fn send_pidfd(pidfd: std::os::fd::BorrowedFd<'_>, signal: i32) -> Result<()>
     use std::os::fd::AsRawFd;
     // SAFETY: integers and a null siginfo, pidfd_send_signal(2).
     let sent = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0usize, 0)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            0usize,
+            0,
+        )
     };
     match sent {
         0 => Ok(()),

@@ -11,7 +11,12 @@ use super::Result;
 
 /// Both ends, close-on-exec.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
-    rx::socketpair(rx::AddressFamily::UNIX, rx::SocketType::SEQPACKET, rx::SocketFlags::CLOEXEC, None)
+    rx::socketpair(
+        rx::AddressFamily::UNIX,
+        rx::SocketType::SEQPACKET,
+        rx::SocketFlags::CLOEXEC,
+        None,
+    )
 }
 
 /// Sends one message, with descriptors if any (at most [`MAX_FDS`]). Runs after clone.
@@ -21,11 +26,17 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Res
     if !fds.is_empty() {
         control.push(rx::SendAncillaryMessage::ScmRights(fds));
     }
-    rx::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, rx::SendFlags::NOSIGNAL).map(drop)
+    rx::sendmsg(
+        socket,
+        &[IoSlice::new(bytes)],
+        &mut control,
+        rx::SendFlags::NOSIGNAL,
+    )
+    .map(drop)
 }
 
-/// Descriptors in one message.
-pub const MAX_FDS: usize = 8;
+/// Descriptors in one message: the kernel's `SCM_MAX_FD` is 253.
+pub const MAX_FDS: usize = 250;
 
 /// Receives one message into `bytes`; the length is 0 when the other side is gone. Runs after
 /// clone.

@@ -1,23 +1,22 @@
-//! What must be seen before Rust's own start-up: which of 0, 1 and 2 the caller had closed. The
-//! standard library opens `/dev/null` in their place, and a lost stream would look like success.
+//! What the standard library's start-up would do, as far as creel needs it. `main` is C's.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-extern "C" fn look() {
+/// Notes which of 0, 1 and 2 the caller had closed, and opens `/dev/null` in their place, so that no
+/// other file gets their numbers. Makes a write to a closed pipe an error instead of a signal.
+pub fn prepare() {
     for number in 0..3 {
         if !super::fd::is_open(number) {
             CLOSED.fetch_or(1 << number, Ordering::Relaxed);
+            // SAFETY: opens a constant path; the lowest free number is the one that was closed.
+            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
         }
     }
+    // SAFETY: SIG_IGN installs no code.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
-
-// SAFETY: functions in .init_array run once before main, with libc ready; this one calls fcntl and
-// touches one atomic.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static LOOK: extern "C" fn() = look;
 
 /// Whether the caller started this process with descriptor `number` (0, 1 or 2) closed.
 pub fn was_closed(number: i32) -> bool {

@@ -1,12 +1,10 @@
 //! User namespaces: writing the id maps of user_namespaces(7).
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::OFlags;
 
-use super::{Errno, Result, clone, process};
+use super::{Errno, Result, clone, process, procfs};
 
 /// One line of an id map: `count` ids from `inside` on are `outside` and following.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +26,12 @@ pub fn write_maps(pid: i32, uids: Range, gids: Range, groups: process::Groups) -
 }
 
 fn put(pid: i32, file: &str, text: &str) -> Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .open(format!("/proc/{pid}/{file}"))
-        .and_then(|mut f| f.write_all(text.as_bytes()))
-        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
+    let file = procfs::open(&format!("{pid}/{file}"), OFlags::WRONLY)?;
+    // user_namespaces(7): a map is written at once or not at all.
+    match rustix::io::write(&file, text.as_bytes())? {
+        n if n == text.len() => Ok(()),
+        _ => Err(Errno::IO),
+    }
 }
 
 /// A user namespace that nobody is in, for `mount_setattr`'s idmap: on disk `uids.inside`, shown as
@@ -46,9 +45,8 @@ pub fn for_idmap(uids: Range, gids: Range) -> Result<OwnedFd> {
     let mut stack = clone::Stack::on(&mut room);
     // SAFETY: the child does nothing but exit_group.
     let pid = unsafe { clone::vfork(libc::CLONE_NEWUSER, &mut stack, leave, &mut ())? };
-    let made = write_maps(pid, uids, gids, process::Groups::Clear).and_then(|()| {
-        openat(CWD, format!("/proc/{pid}/ns/user"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-    });
+    let made = write_maps(pid, uids, gids, process::Groups::Clear)
+        .and_then(|()| procfs::user_namespace(pid));
     process::reap(pid)?;
     made
 }

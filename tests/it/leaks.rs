@@ -39,17 +39,30 @@ impl Watch {
 
     /// `creel run FLAGS -- ARGV`, marked inside and outside.
     fn command(&self, who: Who, workspace: &Workspace, flags: &[&str], argv: &[&str]) -> Command {
-        let run = Run::new(who, workspace).outer_env(MARK, &self.mark).flags(["-e", &format!("{MARK}={}", self.mark)]);
+        let run = Run::new(who, workspace)
+            .outer_env(MARK, &self.mark)
+            .flags(["-e", &format!("{MARK}={}", self.mark)]);
         let mut command = run.flags(flags).command(argv);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 
     /// Everything of ours that is still there.
     fn left(&self, workspace: &Workspace) -> Vec<String> {
         let mut left = marked_processes(&self.mark);
-        left.extend(abandoned_groups().difference(&self.groups).map(|dir| format!("cgroup {}", dir.display())));
-        left.extend(files(workspace).difference(&self.files).map(|file| format!("file {}", file.display())));
+        left.extend(
+            abandoned_groups()
+                .difference(&self.groups)
+                .map(|dir| format!("cgroup {}", dir.display())),
+        );
+        left.extend(
+            files(workspace)
+                .difference(&self.files)
+                .map(|file| format!("file {}", file.display())),
+        );
         let mounts = mounts();
         if mounts != self.mounts {
             left.push(format!("mounts {mounts:#?} instead of {:#?}", self.mounts));
@@ -78,10 +91,19 @@ fn marked_processes(mark: &str) -> Vec<String> {
     let mut found = vec![];
     for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
         let dir = entry.path();
-        let Ok(environment) = std::fs::read(dir.join("environ")) else { continue };
-        if environment.windows(wanted.len()).any(|part| part == wanted.as_bytes()) {
+        let Ok(environment) = std::fs::read(dir.join("environ")) else {
+            continue;
+        };
+        if environment
+            .windows(wanted.len())
+            .any(|part| part == wanted.as_bytes())
+        {
             let name = std::fs::read_to_string(dir.join("comm")).unwrap_or_default();
-            found.push(format!("process {} {}", entry.file_name().display(), name.trim_end()));
+            found.push(format!(
+                "process {} {}",
+                entry.file_name().display(),
+                name.trim_end()
+            ));
         }
     }
     found
@@ -90,8 +112,13 @@ fn marked_processes(mark: &str) -> Vec<String> {
 /// Groups of jails whose slot nobody holds.
 fn abandoned_groups() -> BTreeSet<PathBuf> {
     let mut groups = BTreeSet::new();
-    let Ok(hierarchies) = std::fs::read_dir("/sys/fs/cgroup") else { return groups };
-    let roots = hierarchies.flatten().map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]);
+    let Ok(hierarchies) = std::fs::read_dir("/sys/fs/cgroup") else {
+        return groups;
+    };
+    let roots = hierarchies
+        .flatten()
+        .map(|entry| entry.path())
+        .chain(["/sys/fs/cgroup".into()]);
     for dir in roots.map(|root| root.join("creel")) {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             let slot = entry.file_name().to_string_lossy().parse().ok();
@@ -105,7 +132,11 @@ fn abandoned_groups() -> BTreeSet<PathBuf> {
 
 /// Whether anybody holds byte `slot` of root's lock file (`F_OFD_GETLK`).
 fn is_leased(slot: i64) -> bool {
-    let Ok(file) = std::fs::OpenOptions::new().read(true).write(true).open("/run/creel/slots") else {
+    let Ok(file) = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/run/creel/slots")
+    else {
         return false;
     };
     // SAFETY: flock is plain data for which all zeroes is a value; fcntl fills it in.
@@ -133,9 +164,19 @@ fn files(workspace: &Workspace) -> BTreeSet<PathBuf> {
     if is_root() {
         places.push("/tmp".into());
     }
-    let list = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let list = |dir: PathBuf| {
+        std::fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+    };
     // The lock file is fixed: all jails of a user share it.
-    places.into_iter().flat_map(list).filter(|path| path != Path::new("/run/creel/slots")).collect()
+    places
+        .into_iter()
+        .flat_map(list)
+        .filter(|path| path != Path::new("/run/creel/slots"))
+        .collect()
 }
 
 /// Gives this thread, and all that it starts, a mount namespace with an empty `/tmp`.
@@ -144,15 +185,29 @@ fn private_tmp() {
         eprintln!("skipped: without root the files in /tmp cannot be told from those of others");
         return;
     }
-    use rustix::mount::{self as rx, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
+    use rustix::mount::{
+        self as rx, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    };
     // SAFETY: unshare changes this thread only (CLONE_NEWNS implies CLONE_FS).
-    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0, "{}", std::io::Error::last_os_error());
+    assert_eq!(
+        unsafe { libc::unshare(libc::CLONE_NEWNS) },
+        0,
+        "{}",
+        std::io::Error::last_os_error()
+    );
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rx::mount_change("/", private).expect("private");
     let build = binary().parent().expect("a directory");
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rx::open_tree(rustix::fs::CWD, build, flags).expect("open_tree");
-    rx::mount("creel-it", "/tmp", "tmpfs", MountFlags::empty(), Some(c"mode=1777")).expect("tmpfs");
+    rx::mount(
+        "creel-it",
+        "/tmp",
+        "tmpfs",
+        MountFlags::empty(),
+        Some(c"mode=1777"),
+    )
+    .expect("tmpfs");
     if !build.exists() {
         std::fs::create_dir_all(build).expect("mkdir");
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -173,8 +228,11 @@ impl Dice {
 }
 
 /// A command that leaves as much behind as it can: sessions of their own, deaf to signals.
-const STUBBORN: [&str; 3] =
-    ["/bin/sh", "-c", "trap '' TERM HUP INT; setsid sleep 60 & (sleep 60 &) & echo x > /tmp/x; sleep 60"];
+const STUBBORN: [&str; 3] = [
+    "/bin/sh",
+    "-c",
+    "trap '' TERM HUP INT; setsid sleep 60 & (sleep 60 &) & echo x > /tmp/x; sleep 60",
+];
 
 fn killed_at_random(who: Who, times: u64, name: &str) {
     private_tmp();
@@ -183,7 +241,10 @@ fn killed_at_random(who: Who, times: u64, name: &str) {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for time in 0..times {
         let flags: &[&str] = if time % 4 == 3 { &["-t"] } else { &[] };
-        let mut child = watch.command(who, &workspace, flags, &STUBBORN).spawn().expect("creel starts");
+        let mut child = watch
+            .command(who, &workspace, flags, &STUBBORN)
+            .spawn()
+            .expect("creel starts");
         // Three of four while the jail is being made, the others in the midst of their run.
         let most = if time % 4 == 0 { 60_000 } else { 15_000 };
         std::thread::sleep(Duration::from_micros(dice.below(most)));
@@ -224,9 +285,14 @@ fn many_at_once(who: Who, name: &str) {
                     }
                     let code = (number % 100).to_string();
                     let script = format!("(sleep 60 &); echo x > /tmp/x; exit {code}");
-                    let mut command = watch.command(who, &workspace, &[], &["/bin/sh", "-c", &script]);
+                    let mut command =
+                        watch.command(who, &workspace, &[], &["/bin/sh", "-c", &script]);
                     let output = command.stderr(Stdio::piped()).output().expect("creel runs");
-                    assert_eq!(output.status.code(), Some((number % 100) as i32), "{output:?}");
+                    assert_eq!(
+                        output.status.code(),
+                        Some((number % 100) as i32),
+                        "{output:?}"
+                    );
                 }
             });
         }
@@ -265,9 +331,16 @@ fn failed_and_ended_runs_leave_nothing() {
             (&[], &["/etc"], 126),
             (&["--policy", policy, "--timeout", "50ms"], &STUBBORN, 124),
             (&["--output-limit", "10"], &["yes"], 137),
-            (&[], &["/bin/sh", "-c", "setsid sleep 60 & kill -KILL $$"], 137),
+            (
+                &[],
+                &["/bin/sh", "-c", "setsid sleep 60 & kill -KILL $$"],
+                137,
+            ),
         ] {
-            let output = watch.command(who, &workspace, flags, argv).output().expect("creel runs");
+            let output = watch
+                .command(who, &workspace, flags, argv)
+                .output()
+                .expect("creel runs");
             assert_eq!(output.status.code(), Some(expected), "{flags:?} {argv:?}");
             watch.nothing_is_left(&workspace);
         }
@@ -282,7 +355,10 @@ fn a_run_that_goes_on_is_seen() {
         let workspace = Workspace::new(who);
         let watch = Watch::start(&workspace, "control");
         let argv = ["/bin/sh", "-c", "touch begun; sleep 60"];
-        let mut child = watch.command(who, &workspace, &[], &argv).spawn().expect("creel starts");
+        let mut child = watch
+            .command(who, &workspace, &[], &argv)
+            .spawn()
+            .expect("creel starts");
         let begun = workspace.path().join("begun");
         let start = Instant::now();
         while !begun.exists() {
@@ -291,8 +367,14 @@ fn a_run_that_goes_on_is_seen() {
         }
         let seen = watch.left(&workspace).join("\n");
         // creel, the jail's first process and the command at least.
-        assert!(seen.matches("process ").count() >= 3 && seen.contains(" creel"), "{seen}");
-        assert!(seen.contains("begun") && (who == Who::User || seen.contains("creel-janitor")), "{seen}");
+        assert!(
+            seen.matches("process ").count() >= 3 && seen.contains(" creel"),
+            "{seen}"
+        );
+        assert!(
+            seen.contains("begun") && (who == Who::User || seen.contains("creel-janitor")),
+            "{seen}"
+        );
         child.kill().expect("kill");
         child.wait().expect("wait");
         std::fs::remove_file(begun).expect("rm");

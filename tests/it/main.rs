@@ -6,4 +6,5 @@
 mod leaks;
 mod programs;
 mod run;
+mod selftest;
 mod support;

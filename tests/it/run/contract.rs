@@ -22,10 +22,22 @@ fn the_exit_status_is_the_commands_own() {
 fn a_signal_that_ends_the_command_is_128_and_its_number() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let signals = [("HUP", 1), ("INT", 2), ("ABRT", 6), ("SEGV", 11), ("PIPE", 13), ("TERM", 15), ("USR1", 10)];
+        let signals = [
+            ("HUP", 1),
+            ("INT", 2),
+            ("ABRT", 6),
+            ("SEGV", 11),
+            ("PIPE", 13),
+            ("TERM", 15),
+            ("USR1", 10),
+        ];
         for (name, number) in signals {
             let ran = Run::new(who, &workspace).sh(&format!("kill -{name} $$; sleep 9"));
-            assert_eq!((ran.status, ran.kind()), (128 + number, "signaled"), "{name}: {ran:#?}");
+            assert_eq!(
+                (ran.status, ran.kind()),
+                (128 + number, "signaled"),
+                "{name}: {ran:#?}"
+            );
             assert_eq!(ran.verdict["signal"], format!("SIG{name}"));
             assert!(ran.verdict["code"].is_null() && ran.verdict["limit"].is_null());
         }
@@ -37,14 +49,26 @@ fn a_command_that_is_not_there_is_127() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         workspace.write("lost", "#!/no/such/interpreter\n");
-        for command in ["no-such-command", "/no/such/command", "./absent", "./lost", "/etc/hosts/x"] {
+        for command in [
+            "no-such-command",
+            "/no/such/command",
+            "./absent",
+            "./lost",
+            "/etc/hosts/x",
+        ] {
             let ran = Run::new(who, &workspace).argv([command]);
             assert_eq!((ran.status, ran.kind()), (127, "setup_failed"), "{ran:#?}");
             assert_eq!(ran.stderr.lines().count(), 1, "{ran:#?}");
-            assert!(ran.stderr.contains(command.trim_start_matches('.')), "{ran:#?}");
+            assert!(
+                ran.stderr.contains(command.trim_start_matches('.')),
+                "{ran:#?}"
+            );
         }
         workspace.write("found", "#!/bin/sh\necho found\n");
-        assert_eq!(Run::new(who, &workspace).argv(["./found"]).ok().stdout, "found\n");
+        assert_eq!(
+            Run::new(who, &workspace).argv(["./found"]).ok().stdout,
+            "found\n"
+        );
     }
 }
 
@@ -57,15 +81,25 @@ fn a_command_that_may_not_be_executed_is_126() {
         std::fs::set_permissions(&plain, PermissionsExt::from_mode(0o644)).expect("chmod");
         workspace.write("garbage", "\x01\x02 this is no program");
         // A file without the x bit, a directory, and what no `exec` grant covers.
-        for (command, kind) in [("./plain", "denied"), ("/etc", "denied"), ("/etc/hosts", "denied")] {
+        for (command, kind) in [
+            ("./plain", "denied"),
+            ("/etc", "denied"),
+            ("/etc/hosts", "denied"),
+        ] {
             let ran = Run::new(who, &workspace).argv([command]);
             assert_eq!((ran.status, ran.kind()), (126, kind), "{ran:#?}");
-            assert!(ran.stderr.contains("x bit") && ran.stderr.lines().count() == 1, "{ran:#?}");
+            assert!(
+                ran.stderr.contains("x bit") && ran.stderr.lines().count() == 1,
+                "{ran:#?}"
+            );
         }
         let ran = Run::new(who, &workspace).argv(["./garbage"]);
         assert_eq!(ran.status, 126, "{ran:#?}");
         std::fs::set_permissions(&plain, PermissionsExt::from_mode(0o755)).expect("chmod");
-        assert_eq!(Run::new(who, &workspace).argv(["./plain"]).ok().stdout, "ran\n");
+        assert_eq!(
+            Run::new(who, &workspace).argv(["./plain"]).ok().stdout,
+            "ran\n"
+        );
     }
 }
 
@@ -73,11 +107,24 @@ fn a_command_that_may_not_be_executed_is_126() {
 fn creels_own_failure_is_125_and_its_verdict_says_so() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let ran = Run::new(who, &workspace).flags(["--read", "/no/such/path"]).sh("exit 3");
+        let ran = Run::new(who, &workspace)
+            .flags(["--read", "/no/such/path"])
+            .sh("exit 3");
         assert_eq!((ran.status, ran.kind()), (125, "setup_failed"), "{ran:#?}");
-        assert!(ran.stderr.contains("/no/such/path") && ran.stderr.contains("--read"), "{ran:#?}");
-        assert!(ran.verdict["error"].as_str().expect("an error").contains("/no/such/path"));
-        Run::new(who, &workspace).flags(["--read", "/etc/os-release"]).sh("exit 0").ok();
+        assert!(
+            ran.stderr.contains("/no/such/path") && ran.stderr.contains("--read"),
+            "{ran:#?}"
+        );
+        assert!(
+            ran.verdict["error"]
+                .as_str()
+                .expect("an error")
+                .contains("/no/such/path")
+        );
+        Run::new(who, &workspace)
+            .flags(["--read", "/etc/os-release"])
+            .sh("exit 0")
+            .ok();
     }
 }
 
@@ -85,12 +132,20 @@ fn creels_own_failure_is_125_and_its_verdict_says_so() {
 fn a_verdict_has_the_usage_and_the_receipt() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let ran = Run::new(who, &workspace).sh("echo 12345; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done").ok();
+        let ran = Run::new(who, &workspace)
+            .sh("echo 12345; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done")
+            .ok();
         let usage = &ran.verdict["usage"];
         assert_eq!(usage["output"], 6);
-        assert!(usage["wall_us"].as_u64().expect("a number") >= usage["user_us"].as_u64().expect("a number") / 4);
+        assert!(
+            usage["wall_us"].as_u64().expect("a number")
+                >= usage["user_us"].as_u64().expect("a number") / 4
+        );
         assert!(usage["user_us"].as_u64().expect("a number") > 0, "{usage}");
-        assert!(usage["memory_peak"].as_u64().expect("a number") > 100_000, "{usage}");
+        assert!(
+            usage["memory_peak"].as_u64().expect("a number") > 100_000,
+            "{usage}"
+        );
         let receipt = &ran.verdict["receipt"];
         assert_eq!(receipt["policy"]["name"], "default");
         assert_eq!(receipt["layers"].as_array().expect("layers").len(), 14);

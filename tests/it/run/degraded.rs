@@ -9,7 +9,13 @@ use crate::support::{Run, Who, Workspace, binary, is_root};
 fn rootless(workspace: &Workspace, flags: &[&str]) -> Output {
     let (uid, gid, home) = Who::User.account();
     let mut command = Command::new(binary());
-    command.env_clear().env("HOME", home).arg("run").args(flags).args(["--", "true"]).current_dir(workspace.path());
+    command
+        .env_clear()
+        .env("HOME", home)
+        .arg("run")
+        .args(flags)
+        .args(["--", "true"])
+        .current_dir(workspace.path());
     if is_root() {
         command.uid(uid).gid(gid);
     }
@@ -41,13 +47,30 @@ fn a_degraded_run_says_so_in_its_receipt_and_when_verbose() {
         eprintln!("skipped: this user has a delegated cgroup");
         return;
     }
-    let ran = Run::new(Who::User, &workspace).flags(["-v"]).sh("true").ok();
-    let layers = ran.verdict["receipt"]["layers"].as_array().expect("layers").clone();
-    let off: Vec<_> = layers.iter().filter(|layer| layer["in_force"] == false).collect();
+    let ran = Run::new(Who::User, &workspace)
+        .flags(["-v"])
+        .sh("true")
+        .ok();
+    let layers = ran.verdict["receipt"]["layers"]
+        .as_array()
+        .expect("layers")
+        .clone();
+    let off: Vec<_> = layers
+        .iter()
+        .filter(|layer| layer["in_force"] == false)
+        .collect();
     assert_eq!(off.len(), 1, "{layers:#?}");
     assert_eq!(off[0]["name"], "cgroup");
-    assert!(off[0]["detail"].as_str().expect("text").contains("no memory, cpu and pids limits"));
-    let said = ran.stderr.lines().any(|line| line.starts_with("creel: OFF cgroup:"));
+    assert!(
+        off[0]["detail"]
+            .as_str()
+            .expect("text")
+            .contains("no memory, cpu and pids limits")
+    );
+    let said = ran
+        .stderr
+        .lines()
+        .any(|line| line.starts_with("creel: OFF cgroup:"));
     assert!(said, "{}", ran.stderr);
 }
 
@@ -58,12 +81,25 @@ fn a_whole_run_has_every_layer_in_force_and_lists_them_when_verbose() {
         return;
     }
     let workspace = Workspace::new(Who::Root);
-    let ran = Run::new(Who::Root, &workspace).flags(["-v"]).sh("true").ok();
-    let layers = ran.verdict["receipt"]["layers"].as_array().expect("layers").clone();
-    assert!(layers.iter().all(|layer| layer["in_force"] == true), "{layers:#?}");
+    let ran = Run::new(Who::Root, &workspace)
+        .flags(["-v"])
+        .sh("true")
+        .ok();
+    let layers = ran.verdict["receipt"]["layers"]
+        .as_array()
+        .expect("layers")
+        .clone();
+    assert!(
+        layers.iter().all(|layer| layer["in_force"] == true),
+        "{layers:#?}"
+    );
     for layer in layers {
         let name = layer["name"].as_str().expect("a name");
-        assert!(ran.stderr.contains(&format!("creel: on  {name}:")), "{name}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains(&format!("creel: on  {name}:")),
+            "{name}: {}",
+            ran.stderr
+        );
     }
     assert!(!ran.stderr.contains("OFF"));
 }
@@ -75,6 +111,9 @@ fn only_three_layers_can_be_missed() {
         let output = rootless(&workspace, &["--allow-degraded", layer]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(125), "{layer}: {text}");
-        assert!(text.contains("every other layer is always in force"), "{text}");
+        assert!(
+            text.contains("every other layer is always in force"),
+            "{text}"
+        );
     }
 }

@@ -6,7 +6,10 @@ use crate::support::{Run, Who, Workspace};
 
 fn environment(text: &str) -> BTreeMap<String, String> {
     let lines = text.split('\0').filter(|line| !line.is_empty());
-    lines.map(|line| line.split_once('=').expect("NAME=VALUE")).map(|(k, v)| (k.into(), v.into())).collect()
+    lines
+        .map(|line| line.split_once('=').expect("NAME=VALUE"))
+        .map(|(k, v)| (k.into(), v.into()))
+        .collect()
 }
 
 #[test]
@@ -25,10 +28,21 @@ fn only_declared_variables_are_inside() {
         assert!(!ran.stdout.contains("secret"), "{}", ran.stdout);
         let inside = environment(&ran.stdout);
         let names: Vec<&str> = inside.keys().map(String::as_str).collect();
-        assert_eq!(names, ["CREEL", "CREEL_ID", "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "USER"]);
+        assert_eq!(
+            names,
+            [
+                "CREEL", "CREEL_ID", "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "USER"
+            ]
+        );
         assert_eq!(inside["CREEL"], "1");
-        assert_eq!(inside["CREEL_ID"], ran.verdict["id"].as_str().expect("an id"));
-        assert_eq!((inside["USER"].as_str(), inside["TERM"].as_str()), ("agent", "dumb"));
+        assert_eq!(
+            inside["CREEL_ID"],
+            ran.verdict["id"].as_str().expect("an id")
+        );
+        assert_eq!(
+            (inside["USER"].as_str(), inside["TERM"].as_str()),
+            ("agent", "dumb")
+        );
         assert_eq!(inside["HOME"], who.account().2.to_str().expect("text"));
         assert!(inside["PATH"].starts_with("/usr/local/bin:/usr/bin:/bin"));
     }
@@ -40,7 +54,16 @@ fn env_sets_a_variable_and_passes_the_callers_value() {
         let workspace = Workspace::new(who);
         let ran = Run::new(who, &workspace)
             .outer_env("MINE", "of the caller")
-            .flags(["-e", "A=b=c d", "-e", "EMPTY=", "--env", "MINE", "-e", "USER=somebody"])
+            .flags([
+                "-e",
+                "A=b=c d",
+                "-e",
+                "EMPTY=",
+                "--env",
+                "MINE",
+                "-e",
+                "USER=somebody",
+            ])
             .sh("echo \"$A|${EMPTY-unset}|$MINE|$USER\"")
             .ok();
         assert_eq!(ran.stdout, "b=c d||of the caller|somebody\n");
@@ -60,7 +83,10 @@ fn env_refuses_what_is_not_set_has_no_name_or_is_creels_own() {
         ] {
             let ran = Run::new(who, &workspace).flags(["-e", flag]).sh("true");
             assert_eq!(ran.status, 125, "{flag}: {ran:#?}");
-            assert!(ran.stderr.contains(words) && ran.stderr.lines().count() == 1, "{flag}: {ran:#?}");
+            assert!(
+                ran.stderr.contains(words) && ran.stderr.lines().count() == 1,
+                "{flag}: {ran:#?}"
+            );
         }
     }
 }
@@ -72,12 +98,21 @@ fn the_callers_path_and_directory_do_not_choose_the_command() {
         let fake = workspace.write("ls", "#!/bin/sh\necho fake\n");
         let dir = fake.parent().expect("a parent");
         let path = format!(".:{}::/usr/bin", dir.display());
-        let ran = Run::new(who, &workspace).outer_env("PATH", &path).argv(["ls"]).ok();
+        let ran = Run::new(who, &workspace)
+            .outer_env("PATH", &path)
+            .argv(["ls"])
+            .ok();
         assert_eq!(ran.stdout, "ls\n", "the real one lists the fake one");
         // Control: named by a path, the fake one runs.
-        assert_eq!(Run::new(who, &workspace).argv(["./ls"]).ok().stdout, "fake\n");
+        assert_eq!(
+            Run::new(who, &workspace).argv(["./ls"]).ok().stdout,
+            "fake\n"
+        );
         // And the jail's own PATH decides.
-        let inside = Run::new(who, &workspace).flags(["-e", &format!("PATH={path}")]).argv(["ls"]).ok();
+        let inside = Run::new(who, &workspace)
+            .flags(["-e", &format!("PATH={path}")])
+            .argv(["ls"])
+            .ok();
         assert_eq!(inside.stdout, "fake\n");
     }
 }
@@ -94,7 +129,11 @@ fn arguments_arrive_as_they_were_written() {
         argv.extend(words.iter().map(|word| OsStr::from_bytes(word)));
         let ran = Run::new(who, &workspace).argv(argv).ok();
         assert_eq!(ran.stdout, "[][two words][*][$HOME][new\nline][--flag]");
-        let ran = Run::new(who, &workspace).argv([OsStr::new("/usr/bin/printf"), OsStr::new("%s"), OsStr::from_bytes(b"\xff")]);
+        let ran = Run::new(who, &workspace).argv([
+            OsStr::new("/usr/bin/printf"),
+            OsStr::new("%s"),
+            OsStr::from_bytes(b"\xff"),
+        ]);
         assert_eq!(ran.ok().stdout, "\u{fffd}");
     }
 }

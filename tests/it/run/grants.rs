@@ -42,7 +42,10 @@ fn what_is_not_granted_is_not_there() {
         let workspace = Workspace::new(who);
         let dir = beside(&workspace, who);
         let ran = Run::new(who, &workspace).python(&probe(&dir)).ok();
-        assert_eq!(ran.stdout, "read ENOENT\nappend ENOENT\nmake ENOENT\nexec ENOENT\n");
+        assert_eq!(
+            ran.stdout,
+            "read ENOENT\nappend ENOENT\nmake ENOENT\nexec ENOENT\n"
+        );
     }
 }
 
@@ -51,15 +54,32 @@ fn read_opens_for_reading_only() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let dir = beside(&workspace, who);
-        let ran = Run::new(who, &workspace).flags(["--read", &dir]).python(&probe(&dir)).ok();
-        assert_eq!(ran.stdout, "read ok\nappend EROFS\nmake EROFS\nexec EACCES\n");
+        let ran = Run::new(who, &workspace)
+            .flags(["--read", &dir])
+            .python(&probe(&dir))
+            .ok();
+        assert_eq!(
+            ran.stdout,
+            "read ok\nappend EROFS\nmake EROFS\nexec EACCES\n"
+        );
         // One file of it, and no other.
         let file = format!("{dir}/text");
-        let ran = Run::new(who, &workspace).flags(["--read", &file]).python(&probe(&dir)).ok();
-        assert!(ran.stdout.starts_with("read ok\nappend EROFS\n"), "{ran:#?}");
+        let ran = Run::new(who, &workspace)
+            .flags(["--read", &file])
+            .python(&probe(&dir))
+            .ok();
+        assert!(
+            ran.stdout.starts_with("read ok\nappend EROFS\n"),
+            "{ran:#?}"
+        );
         assert!(ran.stdout.ends_with("exec ENOENT\n"), "{ran:#?}");
         // Relative to the caller's directory.
-        let ran = Run::new(who, &workspace).cwd(workspace.outside()).flags(["--workspace", "none", "--read", "beside"]);
+        let ran = Run::new(who, &workspace).cwd(workspace.outside()).flags([
+            "--workspace",
+            "none",
+            "--read",
+            "beside",
+        ]);
         assert_eq!(ran.sh(&format!("cat {dir}/text")).ok().stdout, "text\n");
     }
 }
@@ -69,12 +89,23 @@ fn write_opens_for_writing_and_not_for_executing() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let dir = beside(&workspace, who);
-        let ran = Run::new(who, &workspace).flags(["--write", &dir]).python(&probe(&dir)).ok();
+        let ran = Run::new(who, &workspace)
+            .flags(["--write", &dir])
+            .python(&probe(&dir))
+            .ok();
         assert_eq!(ran.stdout, "read ok\nappend ok\nmake ok\nexec EACCES\n");
-        assert_eq!(std::fs::read_to_string(format!("{dir}/text")).expect("read"), "text\nx");
+        assert_eq!(
+            std::fs::read_to_string(format!("{dir}/text")).expect("read"),
+            "text\nx"
+        );
         let (uid, _, _) = who.account();
         use std::os::unix::fs::MetadataExt;
-        assert_eq!(std::fs::metadata(format!("{dir}/made")).expect("made").uid(), uid);
+        assert_eq!(
+            std::fs::metadata(format!("{dir}/made"))
+                .expect("made")
+                .uid(),
+            uid
+        );
     }
 }
 
@@ -83,9 +114,16 @@ fn exec_in_a_policy_opens_for_executing_and_not_for_writing() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let dir = beside(&workspace, who);
-        let text = format!("[filesystem]\nexec = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\", \"{dir}\"]\n");
-        let ran = Run::new(who, &workspace).policy_text(&workspace, "exec", &text).python(&probe(&dir)).ok();
-        assert_eq!(ran.stdout, "ran\nread ok\nappend EROFS\nmake EROFS\nexec ok\n");
+        let text =
+            format!("[filesystem]\nexec = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\", \"{dir}\"]\n");
+        let ran = Run::new(who, &workspace)
+            .policy_text(&workspace, "exec", &text)
+            .python(&probe(&dir))
+            .ok();
+        assert_eq!(
+            ran.stdout,
+            "ran\nread ok\nappend EROFS\nmake EROFS\nexec ok\n"
+        );
     }
 }
 
@@ -96,17 +134,32 @@ fn deny_covers_a_file_and_a_directory_of_the_workspace() {
         workspace.write(".env", "secret");
         workspace.write("keys/key", "secret");
         workspace.write("open", "open");
-        let text = |deny: &str| format!("[filesystem]\nexec = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\"]\ndeny = [{deny}]\n");
+        let text = |deny: &str| {
+            format!(
+                "[filesystem]\nexec = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\"]\ndeny = [{deny}]\n"
+            )
+        };
         let script = "
 import errno, os
 for act in [lambda: open('.env'), lambda: open('keys/key'), lambda: os.listdir('keys'), lambda: open('.env', 'w'),
             lambda: os.unlink('.env'), lambda: os.rename('.env', 'x'), lambda: os.rename('keys', 'y'), lambda: open('open')]:
     try: act(); print('ok')
     except OSError as e: print(errno.errorcode[e.errno])";
-        let run = |name, deny| Run::new(who, &workspace).policy_text(&workspace, name, &text(deny)).python(script).ok();
+        let run = |name, deny| {
+            Run::new(who, &workspace)
+                .policy_text(&workspace, name, &text(deny))
+                .python(script)
+                .ok()
+        };
         let ran = run("deny", "\"$WORKSPACE/.env\", \"$WORKSPACE/keys\"");
-        assert_eq!(ran.stdout, "EACCES\nEACCES\nEACCES\nEROFS\nEBUSY\nEBUSY\nEBUSY\nok\n");
-        assert_eq!(std::fs::read_to_string(workspace.path().join(".env")).expect("untouched"), "secret");
+        assert_eq!(
+            ran.stdout,
+            "EACCES\nEACCES\nEACCES\nEROFS\nEBUSY\nEBUSY\nEBUSY\nok\n"
+        );
+        assert_eq!(
+            std::fs::read_to_string(workspace.path().join(".env")).expect("untouched"),
+            "secret"
+        );
         // Control: nothing denied, everything is open.
         let ran = run("allow", "");
         assert!(ran.stdout.starts_with("ok\nok\nok\nok\nok\n"), "{ran:#?}");
@@ -117,11 +170,22 @@ for act in [lambda: open('.env'), lambda: open('keys/key'), lambda: os.listdir('
 fn deny_of_what_is_absent_is_an_error_unless_optional() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let text = |deny: &str| format!("[filesystem]\nexec = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\"]\ndeny = [{deny}]\n");
-        let run = |name, deny| Run::new(who, &workspace).policy_text(&workspace, name, &text(deny)).sh("true");
+        let text = |deny: &str| {
+            format!(
+                "[filesystem]\nexec = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\"]\ndeny = [{deny}]\n"
+            )
+        };
+        let run = |name, deny| {
+            Run::new(who, &workspace)
+                .policy_text(&workspace, name, &text(deny))
+                .sh("true")
+        };
         let ran = run("must", "\"$WORKSPACE/absent\"");
         assert_eq!(ran.status, 125, "{ran:#?}");
-        assert!(ran.stderr.contains("optional = true") && ran.stderr.contains("must.toml:3"), "{ran:#?}");
+        assert!(
+            ran.stderr.contains("optional = true") && ran.stderr.contains("must.toml:3"),
+            "{ran:#?}"
+        );
         run("may", "{ path = \"$WORKSPACE/absent\", optional = true }").ok();
     }
 }
@@ -153,7 +217,10 @@ fn grants_that_are_never_given_say_why() {
         ] {
             let ran = Run::new(who, &workspace).flags([flag, path]).sh("true");
             assert_eq!(ran.status, 125, "{flag} {path}: {ran:#?}");
-            assert!(ran.stderr.contains(words) && ran.stderr.lines().count() == 1, "{flag} {path}: {ran:#?}");
+            assert!(
+                ran.stderr.contains(words) && ran.stderr.lines().count() == 1,
+                "{flag} {path}: {ran:#?}"
+            );
         }
     }
 }
@@ -162,15 +229,25 @@ fn grants_that_are_never_given_say_why() {
 #[test]
 fn a_rootless_caller_cannot_grant_what_it_may_not_reach() {
     let workspace = Workspace::new(Who::User);
-    let ran = Run::new(Who::User, &workspace).flags(["--read", "/root/.profile"]).sh("true");
-    if Path::new("/root").metadata().is_ok_and(|m| m.permissions().mode() & 0o005 != 0) {
+    let ran = Run::new(Who::User, &workspace)
+        .flags(["--read", "/root/.profile"])
+        .sh("true");
+    if Path::new("/root")
+        .metadata()
+        .is_ok_and(|m| m.permissions().mode() & 0o005 != 0)
+    {
         eprintln!("skipped: everybody may look into /root here");
         return;
     }
     assert_eq!(ran.status, 125, "{ran:#?}");
     assert!(ran.stderr.contains("may not be read by you"), "{ran:#?}");
     // A file in reach that is not the caller's to read is bound, and stays unreadable.
-    let ran = Run::new(Who::User, &workspace).flags(["--read", "/etc/shadow"]).sh("cat /etc/shadow");
+    let ran = Run::new(Who::User, &workspace)
+        .flags(["--read", "/etc/shadow"])
+        .sh("cat /etc/shadow");
     assert_ne!(ran.status, 0, "{ran:#?}");
-    assert!(ran.stderr.contains("Permission denied") || ran.status == 125, "{ran:#?}");
+    assert!(
+        ran.stderr.contains("Permission denied") || ran.status == 125,
+        "{ran:#?}"
+    );
 }

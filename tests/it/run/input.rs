@@ -6,8 +6,14 @@ use crate::support::{Ran, Run, Who, Workspace, binary};
 
 /// creel with these arguments and nothing else.
 fn creel(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(binary()).args(arguments).output().expect("creel runs");
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    let output = Command::new(binary())
+        .args(arguments)
+        .output()
+        .expect("creel runs");
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 #[track_caller]
@@ -25,7 +31,7 @@ fn refused(ran: &Ran, words: &[&str]) {
 fn nonsense_on_the_command_line_is_one_line_and_125() {
     for arguments in [
         &["run", "--no-such-flag", "--", "true"][..],
-        &["run", "--", ],
+        &["run", "--"],
         &["run"],
         &["run", "true"],
         &["run", "--memory", "--", "true"],
@@ -48,19 +54,58 @@ fn nonsense_on_the_command_line_is_one_line_and_125() {
 #[test]
 fn values_that_overflow_or_mean_nothing_are_refused() {
     for (flag, values) in [
-        ("--memory", &["99999999999999999999GiB", "16777216TiB", "18446744073709551616", "0", "-1", "1.5GiB", "12 GiB", "GiB", "", "1e9", "0x10"][..]),
+        (
+            "--memory",
+            &[
+                "99999999999999999999GiB",
+                "16777216TiB",
+                "18446744073709551616",
+                "0",
+                "-1",
+                "1.5GiB",
+                "12 GiB",
+                "GiB",
+                "",
+                "1e9",
+                "0x10",
+            ][..],
+        ),
         ("--disk", &["18446744073709551615TiB", "-5", "none"]),
         ("--output-limit", &["99999999999999999999", "unlimited"]),
-        ("--pids", &["0", "-1", "4294967296", "99999999999999999999", "1k", ""]),
-        ("--cpus", &["0", "-1", "0.001", "99999999999", "NaN", "inf", "1,5"]),
-        ("--timeout", &["0s", "10", "99999999999999999999s", "200000d", "1s1h", "-1s", "forever", ""]),
+        (
+            "--pids",
+            &["0", "-1", "4294967296", "99999999999999999999", "1k", ""],
+        ),
+        (
+            "--cpus",
+            &["0", "-1", "0.001", "99999999999", "NaN", "inf", "1,5"],
+        ),
+        (
+            "--timeout",
+            &[
+                "0s",
+                "10",
+                "99999999999999999999s",
+                "200000d",
+                "1s1h",
+                "-1s",
+                "forever",
+                "",
+            ],
+        ),
         ("--cpu-time", &["0s", "5", "9223372036854775807h"]),
-        ("--status-fd", &["-1", "x", "99999999999999999999", "2147483648"]),
+        (
+            "--status-fd",
+            &["-1", "x", "99999999999999999999", "2147483648"],
+        ),
     ] {
         for value in values {
             let (status, text) = creel(&["run", &format!("{flag}={value}"), "--", "true"]);
             assert_eq!(status, Some(125), "{flag}={value}: {text}");
-            assert!(text.contains(flag) && text.lines().count() == 1, "{flag}={value}: {text}");
+            assert!(
+                text.contains(flag) && text.lines().count() == 1,
+                "{flag}={value}: {text}"
+            );
         }
     }
 }
@@ -71,8 +116,24 @@ fn the_largest_values_that_are_accepted_work() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let ran = Run::new(who, &workspace)
-            .flags(["--memory", "8388607TiB", "--pids", "4294967295", "--cpus", "4096"])
-            .flags(["--timeout", "106751d", "--cpu-time", "106751d", "--disk", "8388607TiB", "--output-limit", "8388607TiB"])
+            .flags([
+                "--memory",
+                "8388607TiB",
+                "--pids",
+                "4294967295",
+                "--cpus",
+                "4096",
+            ])
+            .flags([
+                "--timeout",
+                "106751d",
+                "--cpu-time",
+                "106751d",
+                "--disk",
+                "8388607TiB",
+                "--output-limit",
+                "8388607TiB",
+            ])
             .sh("echo fine");
         assert_eq!(ran.ok().stdout, "fine\n");
     }
@@ -82,7 +143,15 @@ fn the_largest_values_that_are_accepted_work() {
 fn the_smallest_values_that_are_accepted_end_in_a_verdict() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        for flag in ["--memory=1", "--pids=1", "--disk=1", "--timeout=1ms", "--cpu-time=1ms", "--output-limit=1", "--cpus=0.01"] {
+        for flag in [
+            "--memory=1",
+            "--pids=1",
+            "--disk=1",
+            "--timeout=1ms",
+            "--cpu-time=1ms",
+            "--output-limit=1",
+            "--cpus=0.01",
+        ] {
             let ran = Run::new(who, &workspace).flags([flag]).sh("echo fine");
             assert!(ran.verdict["kind"].is_string(), "{flag}: {ran:#?}");
             assert_eq!(ran.verdict["exit_status"], ran.status, "{flag}: {ran:#?}");
@@ -95,7 +164,9 @@ fn a_policy_that_cannot_be_read_is_refused() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let path = |name: &str| workspace.outside().join(name).display().to_string();
-        let put = |name: &str, bytes: &[u8]| std::fs::write(workspace.outside().join(name), bytes).expect("write");
+        let put = |name: &str, bytes: &[u8]| {
+            std::fs::write(workspace.outside().join(name), bytes).expect("write")
+        };
         std::fs::create_dir(path("dir.toml")).expect("mkdir");
         put("empty.toml", b"");
         put("huge.toml", &vec![b'#'; 2 << 20]);
@@ -124,12 +195,23 @@ fn a_policy_that_cannot_be_read_is_refused() {
             ("relative.toml", &["relative.toml:2"]),
             ("net.toml", &["net.toml:2", "none"]),
         ] {
-            refused(&Run::new(who, &workspace).policy(path(name)).sh("true"), words);
+            refused(
+                &Run::new(who, &workspace).policy(path(name)).sh("true"),
+                words,
+            );
         }
-        refused(&Run::new(who, &workspace).policy("defualt").sh("true"), &["defualt", "default", "coding"]);
-        refused(&Run::new(who, &workspace).policy("").sh("true"), &["--policy"]);
+        refused(
+            &Run::new(who, &workspace).policy("defualt").sh("true"),
+            &["defualt", "default", "coding"],
+        );
+        refused(
+            &Run::new(who, &workspace).policy("").sh("true"),
+            &["--policy"],
+        );
         // An empty policy is one: it grants nothing, and so there is no command to find.
-        let ran = Run::new(who, &workspace).policy(path("empty.toml")).argv(["/bin/true"]);
+        let ran = Run::new(who, &workspace)
+            .policy(path("empty.toml"))
+            .argv(["/bin/true"]);
         assert_eq!((ran.status, ran.kind()), (127, "setup_failed"), "{ran:#?}");
     }
 }
@@ -142,7 +224,10 @@ fn a_policy_that_the_caller_may_not_read_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0)).expect("chmod");
     if crate::support::is_root() {
-        refused(&Run::new(Who::User, &workspace).policy(&path).sh("true"), &["cannot read the policy", "ermission denied"]);
+        refused(
+            &Run::new(Who::User, &workspace).policy(&path).sh("true"),
+            &["cannot read the policy", "ermission denied"],
+        );
     }
 }
 
@@ -151,21 +236,44 @@ fn a_policy_that_the_caller_may_not_read_is_refused() {
 fn errors_are_one_line_whatever_the_names_in_them() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        for name in ["/no/\x1b[31msuch", "/no\ncreel: all is well", "/no\rsuch", "/no/\u{7f}"] {
+        for name in [
+            "/no/\x1b[31msuch",
+            "/no\ncreel: all is well",
+            "/no\rsuch",
+            "/no/\u{7f}",
+        ] {
             let ran = Run::new(who, &workspace).flags(["--read", name]).sh("true");
             refused(&ran, &["does not exist"]);
-            assert!(!ran.stderr.trim_end().contains(|c: char| c.is_control()), "{ran:#?}");
+            assert!(
+                !ran.stderr.trim_end().contains(|c: char| c.is_control()),
+                "{ran:#?}"
+            );
         }
         let ran = Run::new(who, &workspace).argv(["no\nsuch\x1bcommand"]);
-        assert_eq!((ran.status, ran.stderr.lines().count()), (127, 1), "{ran:#?}");
+        assert_eq!(
+            (ran.status, ran.stderr.lines().count()),
+            (127, 1),
+            "{ran:#?}"
+        );
     }
 }
 
 #[test]
 fn help_and_version_are_answers() {
-    for arguments in [&["--help"][..], &["run", "--help"], &["--version"], &["run", "-h"]] {
-        let output = Command::new(binary()).args(arguments).output().expect("creel runs");
+    for arguments in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["--version"],
+        &["run", "-h"],
+    ] {
+        let output = Command::new(binary())
+            .args(arguments)
+            .output()
+            .expect("creel runs");
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
-        assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{arguments:?}");
+        assert!(
+            !output.stdout.is_empty() && output.stderr.is_empty(),
+            "{arguments:?}"
+        );
     }
 }

@@ -7,7 +7,10 @@ fn with_cgroups() -> Vec<Who> {
     if !is_root() {
         eprintln!("skipped: memory, pids and group cpu time need a cgroup, and hence root");
     }
-    Who::all().into_iter().filter(|who| *who == Who::Root).collect()
+    Who::all()
+        .into_iter()
+        .filter(|who| *who == Who::Root)
+        .collect()
 }
 
 /// The run was ended by, or failed at, the limit `name` of this value.
@@ -18,12 +21,21 @@ fn hit(ran: &Ran, kind: &str, name: &str, value: u64) {
     assert_eq!(ran.verdict["limit"]["value"], value, "{ran:#?}");
     assert_ne!(ran.status, 0);
     assert_eq!(ran.verdict["exit_status"], ran.status);
-    assert_eq!(ran.stderr.lines().filter(|line| line.starts_with("creel:")).count(), 1, "{ran:#?}");
+    assert_eq!(
+        ran.stderr
+            .lines()
+            .filter(|line| line.starts_with("creel:"))
+            .count(),
+        1,
+        "{ran:#?}"
+    );
 }
 
 /// A policy with what `/bin/sh` and python need, and these limits.
 fn limits(who: Who, workspace: &Workspace, limits: &str) -> Run {
-    let text = format!("[filesystem]\nexec = [\"/usr\", {{ path = \"/bin\", optional = true }}, {{ path = \"/lib\", optional = true }}, {{ path = \"/lib64\", optional = true }}]\n[environment]\nset = {{ PATH = \"/usr/bin:/bin\" }}\n[limits]\n{limits}\n");
+    let text = format!(
+        "[filesystem]\nexec = [\"/usr\", {{ path = \"/bin\", optional = true }}, {{ path = \"/lib\", optional = true }}, {{ path = \"/lib64\", optional = true }}]\n[environment]\nset = {{ PATH = \"/usr/bin:/bin\" }}\n[limits]\n{limits}\n"
+    );
     Run::new(who, workspace).policy_text(workspace, "limits", &text)
 }
 
@@ -31,7 +43,11 @@ fn limits(who: Who, workspace: &Workspace, limits: &str) -> Run {
 fn timeout_ends_a_run_with_124() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let run = |time| Run::new(who, &workspace).flags(["--timeout", time]).sh("echo begun; sleep 0.5");
+        let run = |time| {
+            Run::new(who, &workspace)
+                .flags(["--timeout", time])
+                .sh("echo begun; sleep 0.5")
+        };
         let ran = run("200ms");
         hit(&ran, "timeout", "timeout", 200);
         assert_eq!((ran.status, ran.stdout.as_str()), (124, "begun\n"));
@@ -81,7 +97,11 @@ fn timeout_ends_a_command_that_stopped_itself() {
 fn cpu_time_ends_one_busy_process() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let run = |time, script| Run::new(who, &workspace).flags(["--cpu-time", time]).sh(script);
+        let run = |time, script| {
+            Run::new(who, &workspace)
+                .flags(["--cpu-time", time])
+                .sh(script)
+        };
         let ran = run("1s", "while :; do :; done");
         hit(&ran, "cpu_time", "cpu_time", 1000);
         assert_eq!(ran.status, 124);
@@ -104,7 +124,11 @@ for n in range(6):
         os._exit(0)
 for n in range(6): os.wait()
 print('done')";
-        let run = |time| Run::new(who, &workspace).flags(["--cpu-time", time]).python(script);
+        let run = |time| {
+            Run::new(who, &workspace)
+                .flags(["--cpu-time", time])
+                .python(script)
+        };
         let ran = run("1s");
         hit(&ran, "cpu_time", "cpu_time", 1000);
         assert_eq!((ran.status, ran.stdout.as_str()), (124, ""));
@@ -125,7 +149,11 @@ end = time.monotonic() + {seconds}
 while time.monotonic() < end and time.process_time() < 0.5: pass
 print(time.process_time() >= 0.5)"
             );
-            Run::new(who, &workspace).flags(["--cpus", cpus]).python(&script).ok().stdout
+            Run::new(who, &workspace)
+                .flags(["--cpus", cpus])
+                .python(&script)
+                .ok()
+                .stdout
         };
         assert_eq!(run("0.1", 2), "False\n");
         assert_eq!(run("2", 60), "True\n");
@@ -136,7 +164,11 @@ print(time.process_time() >= 0.5)"
 fn memory_kills_what_needs_more() {
     for who in with_cgroups() {
         let workspace = Workspace::new(who);
-        let run = |size| Run::new(who, &workspace).flags(["--memory", size]).python("b = bytearray(100 << 20); print(len(b))");
+        let run = |size| {
+            Run::new(who, &workspace)
+                .flags(["--memory", size])
+                .python("b = bytearray(100 << 20); print(len(b))")
+        };
         let ran = run("64MiB");
         hit(&ran, "oom", "memory", 64 << 20);
         assert_eq!((ran.status, ran.stdout.as_str()), (137, ""));
@@ -155,7 +187,11 @@ import os, time
 if os.fork() == 0:
     b = bytearray(150 << 20); os._exit(0)
 print('begun', flush=True); os.wait(); time.sleep(1); print('went on', flush=True)";
-        let run = |size| Run::new(who, &workspace).flags(["--memory", size]).python(script);
+        let run = |size| {
+            Run::new(who, &workspace)
+                .flags(["--memory", size])
+                .python(script)
+        };
         let ran = run("64MiB");
         hit(&ran, "oom", "memory", 64 << 20);
         assert_eq!((ran.status, ran.stdout.as_str()), (137, "begun\n"));
@@ -167,7 +203,11 @@ print('begun', flush=True); os.wait(); time.sleep(1); print('went on', flush=Tru
 fn memory_counts_what_is_written_to_tmpfs() {
     for who in with_cgroups() {
         let workspace = Workspace::new(who);
-        let run = |size| Run::new(who, &workspace).flags(["--memory", size]).sh("head -c 100M /dev/zero > /tmp/f && stat -c %s /tmp/f");
+        let run = |size| {
+            Run::new(who, &workspace)
+                .flags(["--memory", size])
+                .sh("head -c 100M /dev/zero > /tmp/f && stat -c %s /tmp/f")
+        };
         hit(&run("64MiB"), "oom", "memory", 64 << 20);
         assert_eq!(run("512MiB").ok().stdout, "104857600\n");
     }
@@ -186,7 +226,11 @@ for n in range(30):
         made += 1
     except OSError as e: print(made, errno.errorcode[e.errno]); sys.exit(1)
 print(made)";
-        let run = |count| Run::new(who, &workspace).flags(["--pids", count]).python(script);
+        let run = |count| {
+            Run::new(who, &workspace)
+                .flags(["--pids", count])
+                .python(script)
+        };
         let ran = run("10");
         hit(&ran, "pids", "pids", 10);
         // The command itself is one of the ten.
@@ -199,7 +243,12 @@ print(made)";
 fn pids_bounds_a_fork_bomb() {
     for who in with_cgroups() {
         let workspace = Workspace::new(who);
-        let ran = limits(who, &workspace, "pids = 40\ntimeout = \"1s\"\ngrace = \"0s\"").sh("bomb() { bomb | bomb & }; bomb; sleep 30");
+        let ran = limits(
+            who,
+            &workspace,
+            "pids = 40\ntimeout = \"1s\"\ngrace = \"0s\"",
+        )
+        .sh("bomb() { bomb | bomb & }; bomb; sleep 30");
         assert_eq!(ran.status, 124, "{ran:#?}");
         let peak = ran.verdict["usage"]["pids_peak"].as_u64();
         // With creel's own pid 1.
@@ -215,7 +264,11 @@ fn threads_count_as_pids() {
 import threading, time
 for n in range(20): threading.Thread(target=time.sleep, args=(0.2,)).start()
 print('started')";
-        let run = |count| Run::new(who, &workspace).flags(["--pids", count]).python(script);
+        let run = |count| {
+            Run::new(who, &workspace)
+                .flags(["--pids", count])
+                .python(script)
+        };
         let ran = run("10");
         hit(&ran, "pids", "pids", 10);
         assert!(ran.stderr.contains("can't start new thread"), "{ran:#?}");
@@ -230,11 +283,16 @@ fn disk_bytes_bound_each_tmpfs() {
         for place in ["/tmp", "$HOME", "/dev/shm"] {
             let run = |size| {
                 let script = format!("head -c 2M /dev/zero > {place}/f && echo whole");
-                Run::new(who, &workspace).flags(["--disk", size]).sh(&script)
+                Run::new(who, &workspace)
+                    .flags(["--disk", size])
+                    .sh(&script)
             };
             let ran = run("1MiB");
             hit(&ran, "disk", "disk", 1 << 20);
-            assert!(ran.stderr.contains("No space left on device") && ran.stderr.contains("--disk"), "{ran:#?}");
+            assert!(
+                ran.stderr.contains("No space left on device") && ran.stderr.contains("--disk"),
+                "{ran:#?}"
+            );
             assert_eq!(run("8MiB").ok().stdout, "whole\n");
         }
     }
@@ -261,8 +319,17 @@ fn disk_inodes_bound_each_tmpfs() {
         let script = "cd /tmp; for i in $(seq 100); do : > $i || exit 1; done; echo whole";
         let ran = limits(who, &workspace, "inodes = 50").sh(script);
         hit(&ran, "disk", "inodes", 50);
-        assert!(ran.stderr.contains("No space left on device") && ran.stderr.contains("raise inodes"), "{ran:#?}");
-        assert_eq!(limits(who, &workspace, "inodes = 200").sh(script).ok().stdout, "whole\n");
+        assert!(
+            ran.stderr.contains("No space left on device") && ran.stderr.contains("raise inodes"),
+            "{ran:#?}"
+        );
+        assert_eq!(
+            limits(who, &workspace, "inodes = 200")
+                .sh(script)
+                .ok()
+                .stdout,
+            "whole\n"
+        );
     }
 }
 
@@ -270,7 +337,10 @@ fn disk_inodes_bound_each_tmpfs() {
 fn a_full_disk_does_not_spoil_a_run_that_succeeds() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let ran = Run::new(who, &workspace).flags(["--disk", "1MiB"]).sh("head -c 2M /dev/zero > /tmp/f; exit 0").ok();
+        let ran = Run::new(who, &workspace)
+            .flags(["--disk", "1MiB"])
+            .sh("head -c 2M /dev/zero > /tmp/f; exit 0")
+            .ok();
         assert_eq!(ran.kind(), "exited");
         assert_eq!(ran.verdict["usage"]["disks"]["/tmp"][0], 1000);
     }
@@ -284,8 +354,15 @@ fn file_size_ends_what_writes_a_larger_file() {
         let ran = limits(who, &workspace, "file_size = \"1MiB\"").sh(script);
         hit(&ran, "disk", "file_size", 1 << 20);
         assert_eq!(ran.status, 128 + 25);
-        assert_eq!(std::fs::metadata(workspace.path().join("f")).expect("stat").len(), 1 << 20);
-        limits(who, &workspace, "file_size = \"4MiB\"").sh(script).ok();
+        assert_eq!(
+            std::fs::metadata(workspace.path().join("f"))
+                .expect("stat")
+                .len(),
+            1 << 20
+        );
+        limits(who, &workspace, "file_size = \"4MiB\"")
+            .sh(script)
+            .ok();
     }
 }
 
@@ -293,15 +370,26 @@ fn file_size_ends_what_writes_a_larger_file() {
 fn output_is_cut_at_exactly_the_limit() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let run = |limit, script| Run::new(who, &workspace).flags(["--output-limit", limit]).sh(script);
+        let run = |limit, script| {
+            Run::new(who, &workspace)
+                .flags(["--output-limit", limit])
+                .sh(script)
+        };
         let ran = run("10000", "yes");
         hit(&ran, "output", "output", 10_000);
         assert_eq!((ran.stdout.len(), ran.status), (10_000, 137));
         assert_eq!(ran.verdict["usage"]["output"], 10_000);
         // Both streams count together.
-        let ran = run("10000", "(head -c 9000 /dev/zero; sleep 0.3; head -c 9000 /dev/zero >&2; sleep 30) | cat");
+        let ran = run(
+            "10000",
+            "(head -c 9000 /dev/zero; sleep 0.3; head -c 9000 /dev/zero >&2; sleep 30) | cat",
+        );
         assert_eq!(ran.kind(), "output", "{:?}", ran.stderr.len());
-        let ran = run("18000", "head -c 9000 /dev/zero; head -c 9000 /dev/zero >&2").ok();
+        let ran = run(
+            "18000",
+            "head -c 9000 /dev/zero; head -c 9000 /dev/zero >&2",
+        )
+        .ok();
         assert_eq!((ran.stdout.len(), ran.stderr.len()), (9000, 9000));
     }
 }
@@ -313,11 +401,16 @@ fn output_of_a_command_that_ended_already_is_cut_too() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         for _ in 0..20 {
-            let ran = Run::new(who, &workspace).flags(["--output-limit", "1000"]).sh("head -c 1001 /dev/zero");
+            let ran = Run::new(who, &workspace)
+                .flags(["--output-limit", "1000"])
+                .sh("head -c 1001 /dev/zero");
             hit(&ran, "output", "output", 1000);
             assert_eq!(ran.stdout.len(), 1000);
         }
-        let ran = Run::new(who, &workspace).flags(["--output-limit", "1000"]).sh("head -c 1000 /dev/zero").ok();
+        let ran = Run::new(who, &workspace)
+            .flags(["--output-limit", "1000"])
+            .sh("head -c 1000 /dev/zero")
+            .ok();
         assert_eq!(ran.stdout.len(), 1000);
     }
 }
@@ -332,9 +425,17 @@ try:
     for n in range(100): os.open('/dev/null', os.O_RDONLY)
     print('all')
 except OSError as e: print(errno.errorcode[e.errno], n + 3)";
-        let ran = limits(who, &workspace, "open_files = 64").python(script).ok();
+        let ran = limits(who, &workspace, "open_files = 64")
+            .python(script)
+            .ok();
         assert_eq!(ran.stdout, "EMFILE 64\n");
-        assert_eq!(limits(who, &workspace, "open_files = 256").python(script).ok().stdout, "all\n");
+        assert_eq!(
+            limits(who, &workspace, "open_files = 256")
+                .python(script)
+                .ok()
+                .stdout,
+            "all\n"
+        );
     }
 }
 
@@ -352,7 +453,12 @@ import ctypes; print(flush=True); ctypes.string_at(0)";
         let ran = Run::new(who, &workspace).python(script);
         assert_eq!(ran.status, 139, "{ran:#?}");
         assert_eq!(ran.stdout, "True\nnot allowed to raise maximum limit\n\n");
-        assert_eq!(std::fs::read_dir(workspace.path()).expect("readdir").count(), 0);
+        assert_eq!(
+            std::fs::read_dir(workspace.path())
+                .expect("readdir")
+                .count(),
+            0
+        );
     }
 }
 
@@ -366,7 +472,10 @@ fn a_policy_that_names_no_limits_has_those_of_the_default_policy() {
             let acts = plan["acts"].as_array().expect("acts").clone();
             let limits: Vec<_> = acts
                 .into_iter()
-                .filter(|act| ["cgroup", "resource-limit", "tmpfs"].contains(&act["act"].as_str().expect("a name")))
+                .filter(|act| {
+                    ["cgroup", "resource-limit", "tmpfs"]
+                        .contains(&act["act"].as_str().expect("a name"))
+                })
                 .map(|mut act| {
                     act.as_object_mut().expect("an object").remove("access");
                     act
@@ -376,7 +485,11 @@ fn a_policy_that_names_no_limits_has_those_of_the_default_policy() {
         };
         let default = acts(Run::new(who, &workspace));
         assert!(default.0.len() > 5);
-        let bare = Run::new(who, &workspace).policy_text(&workspace, "bare", "[filesystem]\nexec = [\"/usr\"]\n");
+        let bare = Run::new(who, &workspace).policy_text(
+            &workspace,
+            "bare",
+            "[filesystem]\nexec = [\"/usr\"]\n",
+        );
         assert_eq!(acts(bare), default);
         let coding = acts(Run::new(who, &workspace).policy("coding"));
         assert_ne!(coding, default);
@@ -389,10 +502,21 @@ fn lower_limits_of_the_callers_own_stay_in_force() {
     need("bash");
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let creel = Run::new(who, &workspace).command(["/bin/bash", "-c", "ulimit -c; ulimit -f; ulimit -n; ulimit -l; ulimit -t"]);
+        let creel = Run::new(who, &workspace).command([
+            "/bin/bash",
+            "-c",
+            "ulimit -c; ulimit -f; ulimit -n; ulimit -l; ulimit -t",
+        ]);
         let mut shell = std::process::Command::new("/bin/bash");
-        shell.args(["-c", "ulimit -c 0; ulimit -f 4096; ulimit -n 100; ulimit -l 8; ulimit -t 50; exec \"$@\"", "bash"]);
-        shell.arg(creel.get_program()).args(creel.get_args()).current_dir(workspace.path());
+        shell.args([
+            "-c",
+            "ulimit -c 0; ulimit -f 4096; ulimit -n 100; ulimit -l 8; ulimit -t 50; exec \"$@\"",
+            "bash",
+        ]);
+        shell
+            .arg(creel.get_program())
+            .args(creel.get_args())
+            .current_dir(workspace.path());
         if is_root() && who == Who::User {
             use std::os::unix::process::CommandExt;
             let (uid, gid, _) = who.account();

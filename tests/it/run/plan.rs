@@ -9,9 +9,15 @@ fn dry_run_runs_nothing() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let status = workspace.outside().join("status");
-        let ran = Run::new(who, &workspace).flags(["--dry-run"]).sh("touch ran; exit 3").ok();
+        let ran = Run::new(who, &workspace)
+            .flags(["--dry-run"])
+            .sh("touch ran; exit 3")
+            .ok();
         assert!(!workspace.path().join("ran").exists());
-        assert!(ran.stdout.contains("clone into new namespaces") && ran.stderr.is_empty(), "{ran:#?}");
+        assert!(
+            ran.stdout.contains("clone into new namespaces") && ran.stderr.is_empty(),
+            "{ran:#?}"
+        );
         assert_eq!(ran.verdict, Value::Null);
         assert!(!status.exists());
         // Control.
@@ -24,13 +30,34 @@ fn dry_run_runs_nothing() {
 fn dry_run_json_is_the_plan() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let ran = Run::new(who, &workspace).flags(["--dry-run", "--json"]).argv(["/bin/echo", "a b"]).ok();
+        let ran = Run::new(who, &workspace)
+            .flags(["--dry-run", "--json"])
+            .argv(["/bin/echo", "a b"])
+            .ok();
         let plan: Value = serde_json::from_str(&ran.stdout).expect("JSON");
-        assert_eq!(plan["command"]["argv"], serde_json::json!(["/bin/echo", "a b"]));
-        assert_eq!(plan["command"]["workdir"], workspace.path().to_str().expect("text"));
-        let acts: Vec<&str> = plan["acts"].as_array().expect("acts").iter().map(|a| a["act"].as_str().expect("a name")).collect();
+        assert_eq!(
+            plan["command"]["argv"],
+            serde_json::json!(["/bin/echo", "a b"])
+        );
+        assert_eq!(
+            plan["command"]["workdir"],
+            workspace.path().to_str().expect("text")
+        );
+        let acts: Vec<&str> = plan["acts"]
+            .as_array()
+            .expect("acts")
+            .iter()
+            .map(|a| a["act"].as_str().expect("a name"))
+            .collect();
         assert_eq!((acts[0], acts[acts.len() - 1]), ("namespaces", "exec"));
-        for wanted in ["landlock", "seccomp", "capabilities", "no-new-privileges", "pivot", "bind"] {
+        for wanted in [
+            "landlock",
+            "seccomp",
+            "capabilities",
+            "no-new-privileges",
+            "pivot",
+            "bind",
+        ] {
             assert!(acts.contains(&wanted), "{wanted}");
         }
     }
@@ -42,8 +69,16 @@ fn the_digest_of_a_plan_is_the_same_twice_and_in_the_receipt() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let digest = |command: &str| {
-            let ran = Run::new(who, &workspace).flags(["--dry-run"]).sh(command).ok();
-            let line = ran.stdout.lines().find(|line| line.starts_with("plan ")).expect("a line").to_owned();
+            let ran = Run::new(who, &workspace)
+                .flags(["--dry-run"])
+                .sh(command)
+                .ok();
+            let line = ran
+                .stdout
+                .lines()
+                .find(|line| line.starts_with("plan "))
+                .expect("a line")
+                .to_owned();
             line.split_whitespace().last().expect("a digest").to_owned()
         };
         let first = digest("true");
@@ -59,7 +94,10 @@ fn dry_run_reports_the_same_errors_as_a_run() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let error = |dry: &[&str]| {
-            let ran = Run::new(who, &workspace).flags(["--read", "/no/such"]).flags(dry).sh("true");
+            let ran = Run::new(who, &workspace)
+                .flags(["--read", "/no/such"])
+                .flags(dry)
+                .sh("true");
             (ran.status, ran.stderr)
         };
         assert_eq!(error(&["--dry-run"]), error(&[]));

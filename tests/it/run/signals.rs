@@ -15,7 +15,11 @@ struct Running {
 
 impl Running {
     fn start(run: Run, script: &str) -> Running {
-        let mut child = run.command(["/bin/sh", "-c", script]).stdout(Stdio::piped()).spawn().expect("creel starts");
+        let mut child = run
+            .command(["/bin/sh", "-c", script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("creel starts");
         let out = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut running = Running { child, out };
         assert_eq!(running.line(), "ready");
@@ -62,7 +66,9 @@ fn eventually(what: &str, done: impl Fn() -> bool) {
 }
 
 fn grace(who: Who, workspace: &Workspace, grace: &str) -> Run {
-    let text = format!("[filesystem]\nexec = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\"]\n[environment]\nset = {{ PATH = \"/usr/bin:/bin\" }}\n[limits]\ngrace = \"{grace}\"\n");
+    let text = format!(
+        "[filesystem]\nexec = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\"]\n[environment]\nset = {{ PATH = \"/usr/bin:/bin\" }}\n[limits]\ngrace = \"{grace}\"\n"
+    );
     Run::new(who, workspace).policy_text(workspace, "grace", &text)
 }
 
@@ -70,8 +76,18 @@ fn grace(who: Who, workspace: &Workspace, grace: &str) -> Run {
 fn signals_are_forwarded_to_the_command() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        for (name, number) in [("TERM", 15), ("INT", 2), ("HUP", 1), ("QUIT", 3), ("USR1", 10), ("USR2", 12), ("WINCH", 28)] {
-            let script = format!("trap 'echo got {name}; exit 3' {name}; echo ready; while :; do sleep 0.02; done");
+        for (name, number) in [
+            ("TERM", 15),
+            ("INT", 2),
+            ("HUP", 1),
+            ("QUIT", 3),
+            ("USR1", 10),
+            ("USR2", 12),
+            ("WINCH", 28),
+        ] {
+            let script = format!(
+                "trap 'echo got {name}; exit 3' {name}; echo ready; while :; do sleep 0.02; done"
+            );
             let running = Running::start(Run::new(who, &workspace), &script);
             running.signal(number);
             assert_eq!(running.end(), (3, format!("got {name}\n")));
@@ -95,7 +111,10 @@ fn a_signal_that_nobody_handles_ends_the_command_as_in_a_shell() {
 fn a_second_term_kills_what_ignores_the_first() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let mut running = Running::start(grace(who, &workspace, "1h"), "trap 'echo no' TERM; echo ready; while :; do sleep 0.02; done");
+        let mut running = Running::start(
+            grace(who, &workspace, "1h"),
+            "trap 'echo no' TERM; echo ready; while :; do sleep 0.02; done",
+        );
         running.signal(15);
         assert_eq!(running.line(), "no");
         running.signal(15);
@@ -107,13 +126,19 @@ fn a_second_term_kills_what_ignores_the_first() {
 fn the_grace_period_ends_what_ignores_a_term() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let running = Running::start(grace(who, &workspace, "300ms"), "trap '' TERM; echo ready; while :; do sleep 0.02; done");
+        let running = Running::start(
+            grace(who, &workspace, "300ms"),
+            "trap '' TERM; echo ready; while :; do sleep 0.02; done",
+        );
         let started = Instant::now();
         running.signal(15);
         assert_eq!(running.end(), (137, String::new()));
         assert!(started.elapsed() >= Duration::from_millis(300));
         // Control: INT is a question, not an order.
-        let mut running = Running::start(grace(who, &workspace, "100ms"), "trap 'echo no' INT; echo ready; while :; do sleep 0.02; done");
+        let mut running = Running::start(
+            grace(who, &workspace, "100ms"),
+            "trap 'echo no' INT; echo ready; while :; do sleep 0.02; done",
+        );
         running.signal(2);
         assert_eq!(running.line(), "no");
         std::thread::sleep(Duration::from_millis(300));
@@ -128,7 +153,8 @@ fn the_grace_period_ends_what_ignores_a_term() {
 fn a_signal_that_the_caller_ignores_stays_ignored() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let mut command = Run::new(who, &workspace).command(["/bin/sh", "-c", "echo ready; sleep 0.5; echo end"]);
+        let mut command =
+            Run::new(who, &workspace).command(["/bin/sh", "-c", "echo ready; sleep 0.5; echo end"]);
         // SAFETY: signal is async-signal-safe.
         unsafe {
             command.pre_exec(|| {
@@ -136,7 +162,10 @@ fn a_signal_that_the_caller_ignores_stays_ignored() {
                 Ok(())
             });
         }
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("creel starts");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("creel starts");
         let out = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut running = Running { child, out };
         assert_eq!(running.line(), "ready");
@@ -176,7 +205,10 @@ fn a_stop_stops_creel_and_the_command_and_a_continue_wakes_both() {
 fn a_command_that_stops_itself_does_not_stop_creel() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let running = Running::start(Run::new(who, &workspace), "echo ready; kill -STOP $$; echo woken");
+        let running = Running::start(
+            Run::new(who, &workspace),
+            "echo ready; kill -STOP $$; echo woken",
+        );
         std::thread::sleep(Duration::from_millis(150));
         assert_ne!(running.state(), Some('T'));
         running.signal(libc::SIGCONT);

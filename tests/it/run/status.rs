@@ -29,7 +29,12 @@ fn a_status_file_is_whole_private_and_has_the_verdict() {
         // A second run replaces it, and leaves nothing else.
         run().sh("exit 4");
         assert_eq!(parse(&file)["code"], 4);
-        assert_eq!(std::fs::read_dir(workspace.path()).expect("readdir").count(), 1);
+        assert_eq!(
+            std::fs::read_dir(workspace.path())
+                .expect("readdir")
+                .count(),
+            1
+        );
     }
 }
 
@@ -37,9 +42,14 @@ fn a_status_file_is_whole_private_and_has_the_verdict() {
 fn a_status_file_tells_of_a_run_that_did_not_begin() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        Run::new(who, &workspace).flags(["--status-file", "status", "--read", "/no/such"]).sh("true");
+        Run::new(who, &workspace)
+            .flags(["--status-file", "status", "--read", "/no/such"])
+            .sh("true");
         let verdict = parse(&workspace.path().join("status"));
-        assert_eq!((&verdict["kind"], &verdict["exit_status"]), (&"setup_failed".into(), &125.into()));
+        assert_eq!(
+            (&verdict["kind"], &verdict["exit_status"]),
+            (&"setup_failed".into(), &125.into())
+        );
     }
 }
 
@@ -49,15 +59,30 @@ fn a_status_file_that_cannot_be_written_is_refused_before_the_run() {
         let workspace = Workspace::new(who);
         workspace.write("file", "");
         std::fs::create_dir(workspace.path().join("dir")).expect("mkdir");
-        for place in ["no/such/dir/status", "file/status", "dir", "/proc/status", "", "/", ".."] {
-            let ran = Run::new(who, &workspace).flags(["--status-file", place]).sh("touch ran");
+        for place in [
+            "no/such/dir/status",
+            "file/status",
+            "dir",
+            "/proc/status",
+            "",
+            "/",
+            "..",
+        ] {
+            let ran = Run::new(who, &workspace)
+                .flags(["--status-file", place])
+                .sh("touch ran");
             assert_eq!(ran.status, 125, "{place}: {ran:#?}");
-            assert!(ran.stderr.contains("--status-file") && ran.stderr.lines().count() == 1, "{place}: {ran:#?}");
+            assert!(
+                ran.stderr.contains("--status-file") && ran.stderr.lines().count() == 1,
+                "{place}: {ran:#?}"
+            );
             assert!(!workspace.path().join("ran").exists(), "{place}: it ran");
         }
     }
     let workspace = Workspace::new(Who::User);
-    let ran = Run::new(Who::User, &workspace).flags(["--status-file", "/etc/creel-it-status"]).sh("touch ran");
+    let ran = Run::new(Who::User, &workspace)
+        .flags(["--status-file", "/etc/creel-it-status"])
+        .sh("touch ran");
     assert_eq!(ran.status, 125, "{ran:#?}");
     assert!(ran.stderr.contains("ermission denied"), "{ran:#?}");
     assert!(!workspace.path().join("ran").exists());
@@ -77,10 +102,19 @@ fn a_full_disk_is_refused_before_the_run() {
     let attempt = |size: &str| {
         let status = full.join("status");
         let flags = ["--status-file", status.to_str().expect("text")];
-        let creel = Run::new(Who::Root, &workspace).flags(flags).command(["/bin/touch", "ran"]);
+        let creel = Run::new(Who::Root, &workspace)
+            .flags(flags)
+            .command(["/bin/touch", "ran"]);
         let script = "mount -t tmpfs -o size=$1 creel-it \"$2\" || exit 99; shift; shift; \"$@\"; s=$?; ls \"$0\"; exit $s";
         let output = Command::new("/usr/bin/unshare")
-            .args(["--mount", "--propagation", "private", "/bin/sh", "-c", script])
+            .args([
+                "--mount",
+                "--propagation",
+                "private",
+                "/bin/sh",
+                "-c",
+                script,
+            ])
             .arg(&full)
             .arg(size)
             .arg(&full)
@@ -89,7 +123,11 @@ fn a_full_disk_is_refused_before_the_run() {
             .current_dir(workspace.path())
             .output()
             .expect("unshare runs");
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     let (status, listed, said) = attempt("4k");
     assert_eq!((status, listed.as_str()), (Some(125), ""), "{said}");
@@ -106,10 +144,17 @@ fn a_status_fd_that_is_not_open_is_refused_before_the_run() {
         let workspace = Workspace::new(who);
         for number in ["77", "1000000"] {
             let flags = ["--status-fd", number];
-            let output = Run::new(who, &workspace).flags(flags).command(["/bin/touch", "ran"]).output().expect("creel runs");
+            let output = Run::new(who, &workspace)
+                .flags(flags)
+                .command(["/bin/touch", "ran"])
+                .output()
+                .expect("creel runs");
             let text = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(125), "{text}");
-            assert!(text.contains("--status-fd") && text.contains(number) && text.lines().count() == 1, "{text}");
+            assert!(
+                text.contains("--status-fd") && text.contains(number) && text.lines().count() == 1,
+                "{text}"
+            );
             assert!(!workspace.path().join("ran").exists());
         }
     }
@@ -120,9 +165,14 @@ fn a_status_fd_that_is_not_open_is_refused_before_the_run() {
 fn a_status_fd_does_not_reach_the_command() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let ran = Run::new(who, &workspace).sh("ls /proc/self/fd | tr '\\n' ' '; (echo forged >&9) 2>&1").stdout;
+        let ran = Run::new(who, &workspace)
+            .sh("ls /proc/self/fd | tr '\\n' ' '; (echo forged >&9) 2>&1")
+            .stdout;
         // 3 is the directory that ls reads.
-        assert!(ran.starts_with("0 1 2 3 ") && ran.contains("ad file descriptor"), "{ran}");
+        assert!(
+            ran.starts_with("0 1 2 3 ") && ran.contains("ad file descriptor"),
+            "{ran}"
+        );
     }
 }
 
@@ -130,10 +180,18 @@ fn a_status_fd_does_not_reach_the_command() {
 fn a_status_fd_that_takes_nothing_is_no_success() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let creel = Run::new(who, &workspace).flags(["--status-fd", "8"]).command(["true"]);
+        let creel = Run::new(who, &workspace)
+            .flags(["--status-fd", "8"])
+            .command(["true"]);
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", "exec 8>/dev/full; exec \"$@\"", "sh"]).arg(creel.get_program()).args(creel.get_args());
-        let output = shell.current_dir(workspace.path()).output().expect("sh runs");
+        shell
+            .args(["-c", "exec 8>/dev/full; exec \"$@\"", "sh"])
+            .arg(creel.get_program())
+            .args(creel.get_args());
+        let output = shell
+            .current_dir(workspace.path())
+            .output()
+            .expect("sh runs");
         assert_eq!(output.status.code(), Some(125), "{output:?}");
     }
 }
@@ -142,12 +200,21 @@ fn a_status_fd_that_takes_nothing_is_no_success() {
 fn a_killed_creel_leaves_no_status_file() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let mut child = Run::new(who, &workspace).flags(["--status-file", "status"]).command(["/bin/sh", "-c", "touch begun; sleep 30"]).spawn().expect("creel starts");
+        let mut child = Run::new(who, &workspace)
+            .flags(["--status-file", "status"])
+            .command(["/bin/sh", "-c", "touch begun; sleep 30"])
+            .spawn()
+            .expect("creel starts");
         while !workspace.path().join("begun").exists() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         child.kill().expect("kill");
         child.wait().expect("wait");
-        assert_eq!(std::fs::read_dir(workspace.path()).expect("readdir").count(), 1);
+        assert_eq!(
+            std::fs::read_dir(workspace.path())
+                .expect("readdir")
+                .count(),
+            1
+        );
     }
 }

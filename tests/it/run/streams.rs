@@ -8,12 +8,25 @@ use sha2::{Digest, Sha256};
 use crate::support::{Run, Who, Workspace, is_root, need, shell_status};
 
 /// A bash script around creel, whose command line is `"$@"`; as whoever runs creel.
-fn around(who: Who, workspace: &Workspace, script: &str, flags: &[&str], argv: &[&str]) -> (i32, String, String) {
+fn around(
+    who: Who,
+    workspace: &Workspace,
+    script: &str,
+    flags: &[&str],
+    argv: &[&str],
+) -> (i32, String, String) {
     need("bash");
     let creel = Run::new(who, workspace).flags(flags).command(argv);
     let mut shell = Command::new("/bin/bash");
-    shell.args(["-c", script, "bash"]).arg(creel.get_program()).args(creel.get_args());
-    shell.env_clear().env("PATH", "/usr/bin:/bin").current_dir(workspace.path()).stdin(Stdio::null());
+    shell
+        .args(["-c", script, "bash"])
+        .arg(creel.get_program())
+        .args(creel.get_args());
+    shell
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .current_dir(workspace.path())
+        .stdin(Stdio::null());
     if is_root() && who == Who::User {
         use std::os::unix::process::CommandExt;
         let (uid, gid, _) = who.account();
@@ -21,7 +34,11 @@ fn around(who: Who, workspace: &Workspace, script: &str, flags: &[&str], argv: &
     }
     let output = shell.output().expect("bash runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (shell_status(output.status), text(&output.stdout), text(&output.stderr))
+    (
+        shell_status(output.status),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 #[test]
@@ -30,10 +47,22 @@ fn stdout_and_stderr_that_are_one_file_stay_in_order() {
         let workspace = Workspace::new(who);
         let script = "i=0; while [ $i -lt 500 ]; do echo out$i; echo err$i >&2; i=$((i+1)); done";
         let expected: String = (0..500).map(|i| format!("out{i}\nerr{i}\n")).collect();
-        let (status, text, _) = around(who, &workspace, "exec \"$@\" 2>&1", &[], &["/bin/sh", "-c", script]);
+        let (status, text, _) = around(
+            who,
+            &workspace,
+            "exec \"$@\" 2>&1",
+            &[],
+            &["/bin/sh", "-c", script],
+        );
         assert_eq!((status, text == expected), (0, true));
         // A file that is appended to, as a log is.
-        let (status, _, _) = around(who, &workspace, "exec \"$@\" >> log 2>&1", &[], &["/bin/sh", "-c", script]);
+        let (status, _, _) = around(
+            who,
+            &workspace,
+            "exec \"$@\" >> log 2>&1",
+            &[],
+            &["/bin/sh", "-c", script],
+        );
         let log = std::fs::read_to_string(workspace.path().join("log")).expect("the log");
         assert_eq!((status, log == expected), (0, true));
     }
@@ -44,7 +73,10 @@ fn stdout_and_stderr_that_are_two_stay_apart() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let ran = Run::new(who, &workspace).sh("echo out; echo err >&2").ok();
-        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("out\n", "err\n"));
+        assert_eq!(
+            (ran.stdout.as_str(), ran.stderr.as_str()),
+            ("out\n", "err\n")
+        );
     }
 }
 
@@ -53,7 +85,11 @@ fn fifty_mebibytes_arrive_whole() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let script = "head -c 50M /dev/urandom > data; cat data";
-        let mut child = Run::new(who, &workspace).command(["/bin/sh", "-c", script]).stdout(Stdio::piped()).spawn().expect("creel starts");
+        let mut child = Run::new(who, &workspace)
+            .command(["/bin/sh", "-c", script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("creel starts");
         let mut out = child.stdout.take().expect("a pipe");
         let (mut hash, mut buffer, mut total) = (Sha256::new(), vec![0; 1 << 16], 0);
         loop {
@@ -80,16 +116,28 @@ fn a_closed_stdout_or_stderr_is_refused() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let argv = ["/bin/touch", "ran"];
-        for (script, name) in [("exec \"$@\" >&-", "stdout"), ("exec \"$@\" 2>&- 3>&1", "stderr")] {
+        for (script, name) in [
+            ("exec \"$@\" >&-", "stdout"),
+            ("exec \"$@\" 2>&- 3>&1", "stderr"),
+        ] {
             let (status, _, text) = around(who, &workspace, script, &[], &argv);
             assert_eq!(status, 125, "{name}: {text}");
             if name == "stdout" {
-                assert!(text.contains("stdout is closed") && text.contains("/dev/null"), "{text}");
+                assert!(
+                    text.contains("stdout is closed") && text.contains("/dev/null"),
+                    "{text}"
+                );
             }
             assert!(!workspace.path().join("ran").exists());
         }
         // A closed stdin loses nothing.
-        let (status, text, _) = around(who, &workspace, "exec \"$@\" <&-", &[], &["/bin/sh", "-c", "cat; echo end"]);
+        let (status, text, _) = around(
+            who,
+            &workspace,
+            "exec \"$@\" <&-",
+            &[],
+            &["/bin/sh", "-c", "cat; echo end"],
+        );
         assert_eq!((status, text.as_str()), (0, "end\n"));
     }
 }
@@ -98,7 +146,9 @@ fn a_closed_stdout_or_stderr_is_refused() {
 fn a_full_stdout_is_never_success() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let to_full = |flags: &[&str], argv: &[&str]| around(who, &workspace, "exec \"$@\" > /dev/full", flags, argv);
+        let to_full = |flags: &[&str], argv: &[&str]| {
+            around(who, &workspace, "exec \"$@\" > /dev/full", flags, argv)
+        };
         let (status, _, text) = to_full(&[], &["/bin/echo", "lost"]);
         assert_eq!(status, 125, "{text}");
         assert!(text.contains("No space left on device"), "{text}");
@@ -115,9 +165,20 @@ fn a_full_stdout_is_never_success() {
 #[test]
 fn other_verbs_on_a_full_stdout_are_no_success_either() {
     need("bash");
-    for verb in ["--help", "--version", "doctor", "completions bash", "man", "run --help"] {
+    for verb in [
+        "--help",
+        "--version",
+        "doctor",
+        "completions bash",
+        "man",
+        "run --help",
+    ] {
         let script = format!("exec \"$0\" {verb} > /dev/full");
-        let output = Command::new("/bin/bash").args(["-c", &script]).arg(crate::support::binary()).output().expect("bash");
+        let output = Command::new("/bin/bash")
+            .args(["-c", &script])
+            .arg(crate::support::binary())
+            .output()
+            .expect("bash");
         assert_ne!(output.status.code(), Some(0), "{verb}: {output:?}");
         assert_ne!(output.status.code(), Some(101), "{verb}: {output:?}");
     }
@@ -127,7 +188,13 @@ fn other_verbs_on_a_full_stdout_are_no_success_either() {
 fn a_reader_that_leaves_ends_the_writer_as_in_a_shell() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let (_, text, said) = around(who, &workspace, "\"$@\" | head -1; echo ${PIPESTATUS[0]}", &[], &["yes"]);
+        let (_, text, said) = around(
+            who,
+            &workspace,
+            "\"$@\" | head -1; echo ${PIPESTATUS[0]}",
+            &[],
+            &["yes"],
+        );
         assert_eq!(text, "y\n141\n", "{said}");
     }
 }
@@ -143,7 +210,10 @@ fn stdin_reaches_the_command_from_a_pipe_a_file_and_dev_null() {
             ("\"$@\" < /dev/null", ""),
             ("\"$@\" <<< word", "word\n"),
         ] {
-            assert_eq!(around(who, &workspace, script, &[], &["/bin/cat"]).1, expected);
+            assert_eq!(
+                around(who, &workspace, script, &[], &["/bin/cat"]).1,
+                expected
+            );
         }
         let big = "x".repeat(3 << 20);
         let ran = Run::new(who, &workspace).stdin(big).sh("wc -c").ok();
@@ -156,7 +226,10 @@ fn creel_itself_eats_nothing_of_stdin() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let script = "printf 'a\\nb\\nc\\n' | while read -r line; do \"$@\" && echo $line; done";
-        assert_eq!(around(who, &workspace, script, &[], &["true"]).1, "a\nb\nc\n");
+        assert_eq!(
+            around(who, &workspace, script, &[], &["true"]).1,
+            "a\nb\nc\n"
+        );
         // What the command reads is gone, and no more.
         let script = "printf 'a\\nb\\nc\\n' > in; { \"$@\"; cat; } < in";
         let one = ["/usr/bin/python3", "-c", "import os; os.read(0, 2)"];
@@ -170,7 +243,10 @@ fn streams_of_the_callers_keep_their_flags() {
         let workspace = Workspace::new(who);
         // O_NONBLOCK is a flag of the open file, which others share.
         let script = "flags() { grep flags /proc/self/fdinfo/1; }; flags > a 3>&1; { flags; \"$@\"; flags; } | sort -u | wc -l";
-        assert_eq!(around(who, &workspace, script, &[], &["true"]).1.trim(), "1");
+        assert_eq!(
+            around(who, &workspace, script, &[], &["true"]).1.trim(),
+            "1"
+        );
     }
 }
 
@@ -178,11 +254,24 @@ fn streams_of_the_callers_keep_their_flags() {
 fn quiet_and_verbose_keep_to_stderr() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let run = |flag| Run::new(who, &workspace).flags([flag, "--timeout", "100ms"]).sh("echo out; sleep 9");
+        let run = |flag| {
+            Run::new(who, &workspace)
+                .flags([flag, "--timeout", "100ms"])
+                .sh("echo out; sleep 9")
+        };
         let quiet = run("-q");
-        assert_eq!((quiet.status, quiet.stdout.as_str(), quiet.stderr.as_str()), (124, "out\n", ""));
+        assert_eq!(
+            (quiet.status, quiet.stdout.as_str(), quiet.stderr.as_str()),
+            (124, "out\n", "")
+        );
         let verbose = run("-v");
         assert_eq!((verbose.status, verbose.stdout.as_str()), (124, "out\n"));
-        assert!(verbose.stderr.lines().count() > 10 && verbose.stderr.lines().all(|line| line.starts_with("creel: ")));
+        assert!(
+            verbose.stderr.lines().count() > 10
+                && verbose
+                    .stderr
+                    .lines()
+                    .all(|line| line.starts_with("creel: "))
+        );
     }
 }

@@ -39,14 +39,30 @@ fn ro_shows_the_workspace_and_refuses_to_write() {
         // Open to all: what is refused is refused by the jail.
         let file = workspace.write("file", "x");
         for path in [workspace.path(), file] {
-            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("chmod");
+            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777))
+                .expect("chmod");
         }
-        let ran = Run::new(who, &workspace).flags(["--workspace", ":ro"]).python(WRITE).ok();
-        assert_eq!(ran.stdout, format!("EROFS\n{} ['file']\n", workspace.path().display()));
+        let ran = Run::new(who, &workspace)
+            .flags(["--workspace", ":ro"])
+            .python(WRITE)
+            .ok();
+        assert_eq!(
+            ran.stdout,
+            format!("EROFS\n{} ['file']\n", workspace.path().display())
+        );
         let named = format!("{}:ro", workspace.path().display());
-        let script = "touch file 2>&1; rm -f file 2>&1; chmod 600 file 2>&1; mkdir d 2>&1; cat file";
-        let ran = Run::new(who, &workspace).cwd("/").flags(["--workspace", &named]).sh(script).ok();
-        assert_eq!(ran.stdout.matches("Read-only file system").count(), 4, "{ran:#?}");
+        let script =
+            "touch file 2>&1; rm -f file 2>&1; chmod 600 file 2>&1; mkdir d 2>&1; cat file";
+        let ran = Run::new(who, &workspace)
+            .cwd("/")
+            .flags(["--workspace", &named])
+            .sh(script)
+            .ok();
+        assert_eq!(
+            ran.stdout.matches("Read-only file system").count(),
+            4,
+            "{ran:#?}"
+        );
         assert!(ran.stdout.ends_with('x'));
     }
 }
@@ -57,13 +73,19 @@ fn none_is_fresh_empty_and_forgotten() {
         let workspace = Workspace::new(who);
         workspace.write("file", "x");
         for flag in ["none", ":none"] {
-            let ran = Run::new(who, &workspace).flags(["--workspace", flag]).python(WRITE).ok();
+            let ran = Run::new(who, &workspace)
+                .flags(["--workspace", flag])
+                .python(WRITE)
+                .ok();
             assert_eq!(ran.stdout, "written\n/workspace ['made']\n");
         }
         assert!(!workspace.path().join("made").exists());
         // Nothing of the host's directory is there by its own name either.
         let script = format!("ls {} 2>&1; true", workspace.path().display());
-        let ran = Run::new(who, &workspace).flags(["--workspace", "none"]).sh(&script).ok();
+        let ran = Run::new(who, &workspace)
+            .flags(["--workspace", "none"])
+            .sh(&script)
+            .ok();
         assert!(ran.stdout.contains("No such file"), "{ran:#?}");
     }
 }
@@ -72,15 +94,23 @@ fn none_is_fresh_empty_and_forgotten() {
 fn a_workspace_below_var_tmp_works() {
     use std::os::unix::fs::{PermissionsExt, chown};
     for who in Who::all() {
-        let dir = tempfile::Builder::new().prefix("creel-it-").tempdir_in("/var/tmp").expect("a directory");
+        let dir = tempfile::Builder::new()
+            .prefix("creel-it-")
+            .tempdir_in("/var/tmp")
+            .expect("a directory");
         let (uid, gid, _) = who.account();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("chmod");
         chown(dir.path(), Some(uid), Some(gid)).expect("chown");
         let workspace = Workspace::new(who);
         let ran = Run::new(who, &workspace).cwd(dir.path()).python(WRITE).ok();
-        assert_eq!(ran.stdout, format!("written\n{} ['made']\n", dir.path().display()));
+        assert_eq!(
+            ran.stdout,
+            format!("written\n{} ['made']\n", dir.path().display())
+        );
         // Elsewhere /var/tmp is the jail's /tmp.
-        let ran = Run::new(who, &workspace).sh("echo x > /var/tmp/f; cat /tmp/f").ok();
+        let ran = Run::new(who, &workspace)
+            .sh("echo x > /var/tmp/f; cat /tmp/f")
+            .ok();
         assert_eq!(ran.stdout, "x\n");
     }
 }
@@ -93,13 +123,26 @@ fn a_workspace_with_an_odd_name_works() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let (uid, gid, _) = who.account();
-        let names: [&[u8]; 6] = [b"with space", b"with:colon", b"new\nline", b"\xff\xfe", b"-dash", b"a,b\\c=d"];
+        let names: [&[u8]; 6] = [
+            b"with space",
+            b"with:colon",
+            b"new\nline",
+            b"\xff\xfe",
+            b"-dash",
+            b"a,b\\c=d",
+        ];
         for name in names {
             let dir = workspace.path().join(OsStr::from_bytes(name));
             std::fs::create_dir(&dir).expect("mkdir");
             chown(&dir, Some(uid), Some(gid)).expect("chown");
-            Run::new(who, &workspace).cwd(&dir).sh("echo x > made && cat \"$PWD/made\"").ok();
-            assert_eq!(std::fs::read(dir.join("made")).expect("it is there"), b"x\n");
+            Run::new(who, &workspace)
+                .cwd(&dir)
+                .sh("echo x > made && cat \"$PWD/made\"")
+                .ok();
+            assert_eq!(
+                std::fs::read(dir.join("made")).expect("it is there"),
+                b"x\n"
+            );
         }
     }
 }
@@ -111,7 +154,10 @@ fn the_host_around_the_workspace_is_not_there() {
         std::fs::write(workspace.outside().join("secret"), "secret").expect("write");
         let script = "cat ../secret 2>&1; echo x 2>&1 > ../made; ls -a ..; ls /root/.ssh /home/* 2>&1 | head -1; true";
         let ran = Run::new(who, &workspace).sh(script).ok();
-        assert!(ran.stdout.contains("No such file or directory") && !ran.stdout.contains("secret\n"), "{ran:#?}");
+        assert!(
+            ran.stdout.contains("No such file or directory") && !ran.stdout.contains("secret\n"),
+            "{ran:#?}"
+        );
         assert!(!workspace.outside().join("made").exists());
     }
 }
@@ -122,15 +168,33 @@ fn workdir_starts_the_command_elsewhere() {
         let workspace = Workspace::new(who);
         workspace.write("sub/file", "x");
         let home = who.account().2.display().to_string();
-        let place = |dir: &str| Run::new(who, &workspace).flags(["-w", dir]).argv(["/bin/pwd", "-P"]);
+        let place = |dir: &str| {
+            Run::new(who, &workspace)
+                .flags(["-w", dir])
+                .argv(["/bin/pwd", "-P"])
+        };
         let sub = workspace.path().join("sub").display().to_string();
-        for (dir, expected) in [("sub", &sub), (sub.as_str(), &sub), ("/tmp", &"/tmp".into()), (&home, &home)] {
+        for (dir, expected) in [
+            ("sub", &sub),
+            (sub.as_str(), &sub),
+            ("/tmp", &"/tmp".into()),
+            (&home, &home),
+        ] {
             assert_eq!(place(dir).ok().stdout.trim_end(), expected);
         }
-        for (dir, words) in [("absent", "does not exist in the jail"), ("/etc/ssh", "not in the jail"), ("../..", "not in the jail"), ("/proc/self/fd/3", "not in the jail"), ("/var/log", "not in the jail")] {
+        for (dir, words) in [
+            ("absent", "does not exist in the jail"),
+            ("/etc/ssh", "not in the jail"),
+            ("../..", "not in the jail"),
+            ("/proc/self/fd/3", "not in the jail"),
+            ("/var/log", "not in the jail"),
+        ] {
             let ran = place(dir);
             assert_eq!(ran.status, 125, "{dir}: {ran:#?}");
-            assert!(ran.stderr.contains(words) && ran.stderr.lines().count() == 1, "{dir}: {ran:#?}");
+            assert!(
+                ran.stderr.contains(words) && ran.stderr.lines().count() == 1,
+                "{dir}: {ran:#?}"
+            );
         }
     }
 }
@@ -161,8 +225,14 @@ fn a_workspace_that_cannot_be_one_is_refused_with_the_remedy() {
             ("/run", ["/run", "sockets"]),
             ("", ["workspace", "--workspace"]),
         ] {
-            let ran = Run::new(who, &workspace).flags(["--workspace", dir]).sh("true");
-            assert_eq!((ran.status, ran.kind()), (125, "setup_failed"), "{dir}: {ran:#?}");
+            let ran = Run::new(who, &workspace)
+                .flags(["--workspace", dir])
+                .sh("true");
+            assert_eq!(
+                (ran.status, ran.kind()),
+                (125, "setup_failed"),
+                "{dir}: {ran:#?}"
+            );
             assert_eq!(ran.stderr.lines().count(), 1, "{dir}: {ran:#?}");
             for word in words {
                 assert!(ran.stderr.contains(word), "{dir}, {word}: {ran:#?}");
@@ -174,10 +244,16 @@ fn a_workspace_that_cannot_be_one_is_refused_with_the_remedy() {
             assert_eq!(ran.status, 125, "{ran:#?}");
             assert!(ran.stderr.contains("too wide"), "{ran:#?}");
         }
-        let ran = Run::new(who, &workspace).flags(["--workspace", &format!("{real}:rx")]).sh("true");
+        let ran = Run::new(who, &workspace)
+            .flags(["--workspace", &format!("{real}:rx")])
+            .sh("true");
         assert_eq!(ran.status, 125);
         assert!(ran.stderr.contains("none, ro or rw"), "{ran:#?}");
-        Run::new(who, &workspace).cwd("/").flags(["--workspace", &real]).sh("test -f file").ok();
+        Run::new(who, &workspace)
+            .cwd("/")
+            .flags(["--workspace", &real])
+            .sh("test -f file")
+            .ok();
     }
 }
 
@@ -188,7 +264,11 @@ fn a_working_directory_that_was_reached_through_a_link_is_a_workspace() {
         let workspace = Workspace::new(who);
         let link = workspace.outside().join("link");
         symlink(workspace.path(), &link).expect("symlink");
-        let ran = Run::new(who, &workspace).cwd(&link).outer_env("PWD", &link).sh("pwd -P; echo x > made").ok();
+        let ran = Run::new(who, &workspace)
+            .cwd(&link)
+            .outer_env("PWD", &link)
+            .sh("pwd -P; echo x > made")
+            .ok();
         assert_eq!(ran.stdout, format!("{}\n", workspace.path().display()));
         assert!(workspace.path().join("made").exists());
     }
@@ -200,10 +280,21 @@ fn a_deleted_working_directory_is_one_line_of_error() {
         let workspace = Workspace::new(who);
         let creel = Run::new(who, &workspace).command(["true"]);
         let mut shell = std::process::Command::new("/bin/sh");
-        shell.args(["-c", "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"", "sh"]);
-        shell.arg(creel.get_program()).args(creel.get_args()).current_dir(workspace.path());
+        shell.args([
+            "-c",
+            "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"",
+            "sh",
+        ]);
+        shell
+            .arg(creel.get_program())
+            .args(creel.get_args())
+            .current_dir(workspace.path());
         let output = shell.output().expect("sh runs");
         let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), text.lines().count()), (Some(125), 1), "{output:?}");
+        assert_eq!(
+            (output.status.code(), text.lines().count()),
+            (Some(125), 1),
+            "{output:?}"
+        );
     }
 }

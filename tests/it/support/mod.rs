@@ -39,8 +39,11 @@ impl Who {
     pub fn account(self) -> (u32, u32, PathBuf) {
         match (self, is_root()) {
             (Who::Root, _) => (0, 0, "/root".into()),
-            (Who::User, true) => account(|fields| fields[0] == ACCOUNT)
-                .unwrap_or_else(|| panic!("the account {ACCOUNT} is missing: run scripts/test, or useradd -m {ACCOUNT}")),
+            (Who::User, true) => account(|fields| fields[0] == ACCOUNT).unwrap_or_else(|| {
+                panic!(
+                    "the account {ACCOUNT} is missing: run scripts/test, or useradd -m {ACCOUNT}"
+                )
+            }),
             (Who::User, false) => {
                 let uid = rustix::process::getuid().as_raw().to_string();
                 account(|fields| fields[2] == uid).expect("this user is in /etc/passwd")
@@ -54,7 +57,11 @@ fn account(wanted: impl Fn(&[&str]) -> bool) -> Option<(u32, u32, PathBuf)> {
     passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         (fields.len() >= 6 && wanted(&fields)).then(|| {
-            (fields[2].parse().expect("a uid"), fields[3].parse().expect("a gid"), fields[5].into())
+            (
+                fields[2].parse().expect("a uid"),
+                fields[3].parse().expect("a gid"),
+                fields[5].into(),
+            )
         })
     })
 }
@@ -67,7 +74,10 @@ pub fn is_root() -> bool {
 pub fn binary() -> &'static Path {
     let path = Path::new(env!("CARGO_BIN_EXE_creel"));
     for dir in path.ancestors().skip(1) {
-        let mode = std::fs::metadata(dir).expect("the target directory is there").permissions().mode();
+        let mode = std::fs::metadata(dir)
+            .expect("the target directory is there")
+            .permissions()
+            .mode();
         assert!(
             mode & 0o001 != 0,
             "{ACCOUNT} cannot enter {}: build elsewhere, CARGO_TARGET_DIR=/var/tmp/creel-target",
@@ -79,7 +89,10 @@ pub fn binary() -> &'static Path {
 
 /// A temporary directory that others may enter.
 fn open_dir() -> TempDir {
-    let dir = tempfile::Builder::new().prefix("creel-it-").tempdir().expect("a temporary directory");
+    let dir = tempfile::Builder::new()
+        .prefix("creel-it-")
+        .tempdir()
+        .expect("a temporary directory");
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
     dir
 }
@@ -149,12 +162,19 @@ pub struct Ran {
 impl Run {
     /// In `workspace`, which is the working directory and hence the jail's workspace.
     pub fn new(who: Who, workspace: &Workspace) -> Run {
-        Run { who, flags: vec![], env: vec![], cwd: workspace.path(), stdin: None }
+        Run {
+            who,
+            flags: vec![],
+            env: vec![],
+            cwd: workspace.path(),
+            stdin: None,
+        }
     }
 
     /// Flags of `creel run`.
     pub fn flags<S: AsRef<OsStr>>(mut self, flags: impl IntoIterator<Item = S>) -> Run {
-        self.flags.extend(flags.into_iter().map(|f| f.as_ref().to_owned()));
+        self.flags
+            .extend(flags.into_iter().map(|f| f.as_ref().to_owned()));
         self
     }
 
@@ -181,7 +201,10 @@ impl Run {
     /// The command line as a [`Command`], for a test that drives it itself.
     pub fn command<S: AsRef<OsStr>>(&self, argv: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(binary());
-        command.env_clear().env("PATH", "/usr/bin:/bin").envs(self.env.iter().cloned());
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .envs(self.env.iter().cloned());
         command.arg("run").args(&self.flags);
         if self.who == Who::User && !delegated() {
             command.args(["--allow-degraded", "cgroup"]);
@@ -203,7 +226,11 @@ impl Run {
         run.flags.extend(["--status-fd".into(), "9".into()]);
         let mut command = run.command(argv);
         command
-            .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdin(if stdin.is_some() {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let source = std::os::fd::AsRawFd::as_raw_fd(&writer);
@@ -220,7 +247,8 @@ impl Run {
             let mut pipe = child.stdin.take().expect("a pipe");
             std::thread::spawn(move || std::io::Write::write_all(&mut pipe, &bytes));
         }
-        let verdict = std::thread::spawn(move || std::io::read_to_string(reader).unwrap_or_default());
+        let verdict =
+            std::thread::spawn(move || std::io::read_to_string(reader).unwrap_or_default());
         let output = child.wait_with_output().expect("creel ends");
         let verdict = verdict.join().expect("the verdict is read");
         Ran {
@@ -277,7 +305,9 @@ pub fn state_of(pid: u32) -> Option<char> {
 /// The exit status as a shell shows it.
 pub fn shell_status(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// A program that must be there; a missing tool is a failure, not a skip.

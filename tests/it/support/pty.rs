@@ -46,10 +46,16 @@ impl Screen {
             let mut buffer = [0; 4096];
             // EIO: nobody has the terminal open any more.
             while let Ok(length @ 1..) = reader.read(&mut buffer) {
-                sink.lock().expect("no panic").extend_from_slice(&buffer[..length]);
+                sink.lock()
+                    .expect("no panic")
+                    .extend_from_slice(&buffer[..length]);
             }
         });
-        Screen { master, child, shown }
+        Screen {
+            master,
+            child,
+            shown,
+        }
     }
 
     /// What was shown so far.
@@ -67,17 +73,28 @@ impl Screen {
     pub fn wait_until(&self, what: &str, done: impl Fn() -> bool) {
         let start = Instant::now();
         while !done() {
-            assert!(start.elapsed() < PATIENCE, "waiting for {what:?}; the screen shows {:?}", self.text());
+            assert!(
+                start.elapsed() < PATIENCE,
+                "waiting for {what:?}; the screen shows {:?}",
+                self.text()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     pub fn press(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).expect("the terminal takes input");
+        self.master
+            .write_all(keys.as_bytes())
+            .expect("the terminal takes input");
     }
 
     pub fn resize(&self, rows: u16, columns: u16) {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         tcsetwinsize(&self.master, size).expect("TIOCSWINSZ");
     }
 
@@ -132,7 +149,12 @@ fn pair() -> (OwnedFd, OwnedFd) {
     let name = rustix::pty::ptsname(&master, vec![]).expect("ptsname");
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let slave = rustix::fs::open(name.as_c_str(), flags, Mode::empty()).expect("the slave");
-    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: 80,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     tcsetwinsize(&master, size).expect("TIOCSWINSZ");
     assert!(master.as_raw_fd() > 2);
     (master, slave)

@@ -1,0 +1,56 @@
+//! The jail's network namespace, made beside its tree.
+//!
+//! `CLONE_NEWNET` and bringing loopback up cost as much as all mounts together and wait for locks of
+//! the whole host. So a helper that shares pid 1's memory makes the namespace while pid 1 builds the
+//! tree, and sends a socket of it; pid 1 then joins the namespace that the socket is in. The helper
+//! has descriptors of its own: a shared table would have to wait for an RCU grace period whenever it
+//! grows. (Joining it through a pidfd is not to be had: a change of ids made the memory undumpable.)
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use crate::sys::socket::{self, Wait};
+use crate::sys::{Errno, Result, clone, fd, net, process};
+
+/// Room for the helper's stack, 16 bytes each.
+pub const ROOM: usize = 1024;
+
+/// The helper's end of the socket pair, for the helper.
+static END: AtomicI32 = AtomicI32::new(-1);
+
+/// The helper at work.
+pub struct Making {
+    pid: i32,
+    socket: OwnedFd,
+}
+
+/// Starts the helper. Runs after clone, once, in pid 1 with capabilities over its user namespace.
+pub fn begin(room: &'static mut [u128]) -> Result<Making> {
+    let (socket, theirs) = socket::pair()?;
+    END.store(theirs.as_raw_fd(), Ordering::SeqCst);
+    let pid = clone::start_helper(room, make, &END)?;
+    Ok(Making { pid, socket })
+}
+
+/// Waits for the helper and joins the namespace that it made. Runs after clone.
+pub fn join(making: &Making) -> Result<()> {
+    let mut errno = [0; 4];
+    let (length, [namespace, ..]) = socket::receive(making.socket.as_fd(), &mut errno, Wait::Yes)?;
+    process::reap(making.pid)?;
+    match namespace {
+        Some(socket) => net::enter_namespace_of(&socket),
+        None if length == errno.len() => Err(Errno::from_raw_os_error(i32::from_ne_bytes(errno))),
+        None => Err(Errno::CHILD),
+    }
+}
+
+extern "C" fn make(end: *mut std::ffi::c_void) -> i32 {
+    let end: &AtomicI32 = clone::argument(end);
+    let end = fd::fixed(end.load(Ordering::SeqCst));
+    // If nobody listens any more, nobody needs the namespace.
+    let _ = match net::new_namespace().and_then(|()| net::loopback_up()) {
+        Ok(socket) => socket::send(end, &[0; 4], &[socket.as_fd()]),
+        Err(errno) => socket::send(end, &errno.raw_os_error().to_ne_bytes(), &[]),
+    };
+    process::exit(0)
+}

@@ -1,0 +1,253 @@
+//! The presets as constants: parsing the default policy would be on the way to every jail.
+//!
+//! `compiled_data.rs` is generated from `policies/*.toml`; a test below compares the two and says how
+//! to write it anew.
+
+use super::{
+    Absent, Bytes, Count, CpuShare, Environment, Filesystem, Grant, Limits, Network, Origin,
+    Percent, Policy, Sourced, Span, WorkspaceMode,
+};
+
+include!("compiled_data.rs");
+
+/// A preset with nothing to parse. Lines are those of the TOML file.
+pub struct Compiled {
+    pub name: &'static str,
+    pub digest: &'static str,
+    pub workspace: Option<(WorkspaceMode, u32)>,
+    pub read: &'static [(&'static str, Absent, u32)],
+    pub write: &'static [(&'static str, Absent, u32)],
+    pub exec: &'static [(&'static str, Absent, u32)],
+    pub deny: &'static [(&'static str, Absent, u32)],
+    pub set: &'static [(&'static str, &'static str, u32)],
+    pub pass: &'static [(&'static str, u32)],
+    /// In the order of the fields of [`Limits`].
+    pub limits: [(u64, u32); 12],
+}
+
+impl Compiled {
+    /// The preset of that name, where it was compiled.
+    pub fn named(name: &str) -> Option<&'static Compiled> {
+        COMPILED.iter().find(|preset| preset.name == name)
+    }
+
+    pub fn policy(&self) -> Policy {
+        let origin = |line| Origin {
+            source: format!("preset:{}", self.name),
+            line,
+        };
+        let grants = |list: &[(&str, Absent, u32)]| -> Vec<Grant> {
+            list.iter()
+                .map(|(path, absent, line)| Grant {
+                    path: (*path).to_owned(),
+                    absent: *absent,
+                    origin: origin(*line),
+                })
+                .collect()
+        };
+        Policy {
+            name: self.name.to_owned(),
+            digest: self.digest.to_owned(),
+            filesystem: Filesystem {
+                read: grants(self.read),
+                write: grants(self.write),
+                exec: grants(self.exec),
+                deny: grants(self.deny),
+                workspace: self.workspace.map(|(value, line)| Sourced {
+                    value,
+                    origin: origin(line),
+                }),
+            },
+            network: Network::None,
+            environment: Environment {
+                set: self
+                    .set
+                    .iter()
+                    .map(|(name, value, line)| {
+                        (
+                            (*name).to_owned(),
+                            Sourced {
+                                value: (*value).to_owned(),
+                                origin: origin(*line),
+                            },
+                        )
+                    })
+                    .collect(),
+                pass: self
+                    .pass
+                    .iter()
+                    .map(|(name, line)| Sourced {
+                        value: (*name).to_owned(),
+                        origin: origin(*line),
+                    })
+                    .collect(),
+            },
+            limits: self.limits(),
+            allow_degraded: Default::default(),
+        }
+    }
+
+    pub fn limits(&self) -> Limits {
+        let [
+            memory,
+            memory_high,
+            cpus,
+            pids,
+            timeout,
+            cpu_time,
+            disk,
+            inodes,
+            file_size,
+            open_files,
+            output,
+            grace,
+        ] = self.limits;
+        let origin = |line| Origin {
+            source: format!("preset:{}", self.name),
+            line,
+        };
+        let bytes = |(n, line)| Sourced {
+            value: Bytes(n),
+            origin: origin(line),
+        };
+        let count = |(n, line)| Sourced {
+            value: Count(n),
+            origin: origin(line),
+        };
+        let span = |(n, line)| Sourced {
+            value: Span(n),
+            origin: origin(line),
+        };
+        Limits {
+            memory: bytes(memory),
+            memory_high: Sourced {
+                value: Percent(memory_high.0 as u8),
+                origin: origin(memory_high.1),
+            },
+            cpus: Sourced {
+                value: CpuShare(cpus.0 as u32),
+                origin: origin(cpus.1),
+            },
+            pids: count(pids),
+            timeout: span(timeout),
+            cpu_time: span(cpu_time),
+            disk: bytes(disk),
+            inodes: count(inodes),
+            file_size: bytes(file_size),
+            open_files: count(open_files),
+            output: bytes(output),
+            grace: span(grace),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{file, preset};
+    use std::fmt::Write;
+
+    fn generate() -> String {
+        let mut out = String::from(
+            "// Generated from policies/*.toml: CREEL_WRITE=1 cargo test --lib policy::compiled\n\n\
+             /// The presets.\npub static COMPILED: &[Compiled] = &[\n",
+        );
+        for name in preset::names() {
+            let text = preset::text(name).unwrap();
+            let policy = file::parse_complete(&format!("preset:{name}"), text).unwrap();
+            let fs = &policy.filesystem;
+            writeln!(
+                out,
+                "    Compiled {{\n        name: {name:?},\n        digest: {:?},",
+                policy.digest
+            )
+            .unwrap();
+            let workspace = fs.workspace.as_ref().map(|w| (w.value, w.origin.line));
+            match workspace {
+                Some((mode, line)) => writeln!(
+                    out,
+                    "        workspace: Some((WorkspaceMode::{mode:?}, {line})),"
+                )
+                .unwrap(),
+                None => writeln!(out, "        workspace: None,").unwrap(),
+            }
+            for (key, grants) in [
+                ("read", &fs.read),
+                ("write", &fs.write),
+                ("exec", &fs.exec),
+                ("deny", &fs.deny),
+            ] {
+                writeln!(out, "        {key}: &[").unwrap();
+                for g in grants {
+                    writeln!(
+                        out,
+                        "            ({:?}, Absent::{:?}, {}),",
+                        g.path, g.absent, g.origin.line
+                    )
+                    .unwrap();
+                }
+                writeln!(out, "        ],").unwrap();
+            }
+            writeln!(out, "        set: &[").unwrap();
+            for (name, value) in &policy.environment.set {
+                writeln!(
+                    out,
+                    "            ({name:?}, {:?}, {}),",
+                    value.value, value.origin.line
+                )
+                .unwrap();
+            }
+            writeln!(out, "        ],\n        pass: &[").unwrap();
+            for name in &policy.environment.pass {
+                writeln!(out, "            ({:?}, {}),", name.value, name.origin.line).unwrap();
+            }
+            writeln!(out, "        ],\n        limits: [").unwrap();
+            let l = &policy.limits;
+            for (value, line) in [
+                (l.memory.value.0, l.memory.origin.line),
+                (u64::from(l.memory_high.value.0), l.memory_high.origin.line),
+                (u64::from(l.cpus.value.0), l.cpus.origin.line),
+                (l.pids.value.0, l.pids.origin.line),
+                (l.timeout.value.0, l.timeout.origin.line),
+                (l.cpu_time.value.0, l.cpu_time.origin.line),
+                (l.disk.value.0, l.disk.origin.line),
+                (l.inodes.value.0, l.inodes.origin.line),
+                (l.file_size.value.0, l.file_size.origin.line),
+                (l.open_files.value.0, l.open_files.origin.line),
+                (l.output.value.0, l.output.origin.line),
+                (l.grace.value.0, l.grace.origin.line),
+            ] {
+                writeln!(out, "            ({value}, {line}),").unwrap();
+            }
+            writeln!(out, "        ],\n    }},").unwrap();
+        }
+        out + "];\n"
+    }
+
+    #[test]
+    fn what_was_compiled_is_what_the_files_say() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/policy/compiled_data.rs");
+        let generated = generate();
+        if std::env::var_os("CREEL_WRITE").is_some() {
+            std::fs::write(path, &generated).unwrap();
+        }
+        let checked_in = std::fs::read_to_string(path).unwrap();
+        assert!(
+            checked_in == generated,
+            "policies/*.toml changed: CREEL_WRITE=1 cargo test --lib policy::compiled"
+        );
+        for name in preset::names() {
+            let parsed =
+                file::parse_complete(&format!("preset:{name}"), preset::text(name).unwrap())
+                    .unwrap();
+            let compiled = Compiled::named(name).unwrap().policy();
+            assert_eq!(
+                compiled,
+                Policy {
+                    name: name.to_owned(),
+                    ..parsed
+                }
+            );
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The self-test: does a jail hold, on this kernel, for this user?
+//!
+//! ```text
+//! outer: plant canaries on the host ─▶ resolve a plan ─▶ (weaken one layer) ─▶ jail ─▶ judge ─▶ report
+//! inner:                                    one attempt after another, each in a process of its own
+//! ```
+//!
+//! The [`rows`] are data: what is attempted, which layers stop it, with which answer, and why it
+//! matters. Every attempt is its own negative control: [`weaken`] takes one layer out of the plan,
+//! and what that layer alone stops must then get through. A suite that cannot fail proves nothing.
+//!
+//! Every attempt is harmless where it succeeds: it reads a canary, asks for nothing twice, or passes
+//! arguments that are refused for permission first and for nonsense second. Weakening is reachable
+//! from here only; `creel run` knows nothing of it.
+
+pub mod inside;
+pub mod judge;
+pub mod outer;
+pub mod plant;
+pub mod report;
+pub mod rows;
+pub mod spend;
+pub mod weaken;
+
+pub use outer::{Options, SelftestError, run};
+pub use report::Report;
+pub use weaken::Layer;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::Errno;
+
+/// Something that must not work in a jail.
+pub struct Attempt {
+    pub group: &'static str,
+    pub name: &'static str,
+    /// What stops it, the first to answer first. Behind the first stand the others.
+    pub stops: &'static [Stop],
+    /// What it would mean if it got through.
+    pub why: &'static str,
+    /// A path of the host, or a route, without which there is nothing to attempt.
+    pub needs: Option<&'static str>,
+    pub run: fn(&Site) -> Tried,
+}
+
+/// A layer that stops an attempt.
+pub struct Stop {
+    pub layer: Layer,
+    /// The Landlock ABI from which on it does; 0: on every kernel.
+    pub since: u32,
+    pub answers: &'static [Answer],
+}
+
+/// Ordinary work, which must succeed.
+pub struct Work {
+    pub group: &'static str,
+    pub name: &'static str,
+    pub run: fn(&Site) -> Tried,
+}
+
+/// How an attempt is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Errno(Errno),
+    /// There is nothing: no variable, no bit, no line.
+    Absent,
+    Signal(i32),
+}
+
+/// What an attempt's process says. `Ok`: it got through, or for [`Work`], it worked.
+pub type Tried = Result<(), Stopped>;
+
+/// Why it did not get through.
+#[derive(Debug)]
+pub enum Stopped {
+    Errno(Errno),
+    Absent,
+    /// The attempt itself could not be made, which is a failure of the test.
+    CouldNotRun(String),
+}
+
+impl From<Errno> for Stopped {
+    fn from(errno: Errno) -> Stopped {
+        Stopped::Errno(errno)
+    }
+}
+
+impl From<std::io::Error> for Stopped {
+    fn from(error: std::io::Error) -> Stopped {
+        match Errno::from_io_error(&error) {
+            Some(errno) => Stopped::Errno(errno),
+            None => Stopped::CouldNotRun(error.to_string()),
+        }
+    }
+}
+
+/// What became of one attempt: the line that the inner half writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    pub name: String,
+    pub group: String,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    GotThrough,
+    /// The errno.
+    Denied(i32),
+    /// There was nothing to have.
+    Absent,
+    CouldNotRun(String),
+    /// The signal that ended it; SIGALRM: it hung.
+    Killed(i32),
+}
+
+/// What the inner half is told to do, as its one argument.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    Rows(Site),
+    Spend {
+        spend: spend::Spend,
+        shares_pids: bool,
+    },
+}
+
+/// Where the canaries are: what attempts look for in the jail and must not find.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Site {
+    /// A file on the host that everybody may read, outside of every grant.
+    pub outside: PathBuf,
+    /// A socket beside it on which the outer half listens.
+    pub socket: PathBuf,
+    /// The port of the host's loopback on which the outer half listens.
+    pub port: u16,
+    /// The abstract name on which it listens.
+    pub abstract_name: String,
+    /// Of a System V message queue; `None` where the kernel has none.
+    pub queue: Option<i32>,
+    /// Description of a key in the outer half's session keyring.
+    pub key: String,
+    /// A descriptor that the outer half left open.
+    pub descriptor: i32,
+    /// The outer half, and its session.
+    pub pid: i32,
+    pub session: i32,
+    /// The host's name.
+    pub hostname: String,
+    /// The host's root, as device and inode numbers.
+    pub host_root: (u64, u64),
+    /// The jail's user.
+    pub uid: u32,
+    pub home: PathBuf,
+    pub workspace: PathBuf,
+    pub creel: PathBuf,
+    /// The pid namespace was taken away, so pid 1 is not creel's.
+    pub shares_pids: bool,
+}

@@ -1,0 +1,339 @@
+//! The outer half: jails around creel itself, one for the attempts and one for each exhaustion.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::judge::{Facts, judge_attempt, judge_spend, judge_work};
+use super::plant::{self, Planted};
+use super::weaken::weaken;
+use super::{Layer, Line, Report, Task, rows, spend};
+use crate::jail::{self, JailError, Stdio, probe, spawn};
+use crate::plan::order::OrderError;
+use crate::plan::{self, Act, Plan, Request, ResolveError, Terminal};
+use crate::policy::{
+    Absent, Degradable, Grant, Limits, Origin, Policy, PolicyError, WorkspaceMode, preset,
+};
+use crate::supervise::{self, Ended, SuperviseError, Verdict};
+use crate::sys::attempt::{self, c};
+use crate::sys::{Errno, host};
+
+/// What the caller asks for.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The layer to take out of the plan.
+    pub without: Option<Layer>,
+    pub allow_degraded: Vec<Degradable>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SelftestError {
+    #[error("the scratch directory {} cannot be used; set TMPDIR to a directory of yours", path.display())]
+    Scratch {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("creel does not know where its own program is")]
+    NoProgram(#[source] std::io::Error),
+    #[error("creel's own program {} has a name that is not text", .0.display())]
+    NotText(PathBuf),
+    #[error("the {} layer is not in force here, so nothing can be shown without it", .0.name())]
+    NotInForce(Layer),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error("the plan is out of order")]
+    Order(#[from] OrderError),
+    #[error(transparent)]
+    Jail(#[from] JailError),
+    #[error(transparent)]
+    Supervise(#[from] SuperviseError),
+    #[error("{what} failed")]
+    System {
+        what: &'static str,
+        #[source]
+        source: Errno,
+    },
+    #[error("the task cannot be written down")]
+    Task(#[from] serde_json::Error),
+    #[error("the inner half said {0:?} instead of what it was asked")]
+    Mumbled(String),
+    #[error("the inner half did not run: {0}")]
+    NotRun(String),
+}
+
+/// Runs the suite.
+pub fn run(options: &Options) -> Result<Report, SelftestError> {
+    let named = std::env::var_os("TMPDIR")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_dir());
+    let base = match named {
+        Some(dir) => dir,
+        None => PathBuf::from("."),
+    };
+    let base = base
+        .canonicalize()
+        .map_err(|source| SelftestError::Scratch {
+            path: base.clone(),
+            source,
+        })?;
+    let mut planted = Planted::new(&base)?;
+    // The canaries' modes are what they say.
+    let umask = attempt::set_umask(0);
+    let report = Outer::new(options, &mut planted).and_then(|outer| outer.run());
+    attempt::set_umask(umask);
+    report
+}
+
+struct Outer<'a> {
+    options: &'a Options,
+    planted: &'a Planted,
+    creel: PathBuf,
+    workspace: WorkspaceMode,
+    facts: Facts,
+    notes: Vec<String>,
+}
+
+/// A jail's end and what was said in it.
+struct Ran {
+    verdict: Verdict,
+    stdout: String,
+    stderr: String,
+}
+
+impl<'a> Outer<'a> {
+    fn new(options: &'a Options, planted: &'a mut Planted) -> Result<Outer<'a>, SelftestError> {
+        if options.without == Some(Layer::PidNamespace) {
+            // A supervisor passes them on to creel's pid 1, which would stop and wake whatever it
+            // sees, and without its namespace that is the host's.
+            attempt::ignore(c::SIGTSTP);
+            attempt::ignore(c::SIGCONT);
+        }
+        let creel = std::fs::read_link("/proc/self/exe").map_err(SelftestError::NoProgram)?;
+        let mut notes = vec![];
+        let mut workspace = WorkspaceMode::ReadWrite;
+        let place = planted.workspace();
+        let first = match resolve(
+            options,
+            &creel,
+            &place,
+            workspace,
+            &Task::Rows(planted.site.clone()),
+            |_| {},
+        ) {
+            Err(SelftestError::Resolve(error @ ResolveError::NoIdmap { .. })) => {
+                notes.push(format!("workspace none: {error}"));
+                workspace = WorkspaceMode::None;
+                resolve(
+                    options,
+                    &creel,
+                    &place,
+                    workspace,
+                    &Task::Rows(planted.site.clone()),
+                    |_| {},
+                )?
+            }
+            other => other?,
+        };
+        let (plan, host, _) = first;
+        let facts = Facts::of(&plan, &host, &planted.site);
+        if let Some(layer) = options.without
+            && !facts.in_force(layer, 0)
+        {
+            return Err(SelftestError::NotInForce(layer));
+        }
+        let site = &mut planted.site;
+        site.uid = plan.acts.iter().find_map(become_uid).unwrap_or(host.uid);
+        site.home = plan::paths::home(&host);
+        site.workspace = plan.command.workdir.clone();
+        site.creel = creel.clone();
+        site.shares_pids = options.without == Some(Layer::PidNamespace);
+        Ok(Outer {
+            options,
+            planted,
+            creel,
+            workspace,
+            facts,
+            notes,
+        })
+    }
+
+    fn run(self) -> Result<Report, SelftestError> {
+        let mut report = Report::new(self.options.without, &self.facts, self.notes.clone());
+        let ran = self.jail(&Task::Rows(self.planted.site.clone()), |_| {})?;
+        let lines = lines(&ran.stdout)?;
+        if lines.is_empty() {
+            let said = ran
+                .stderr
+                .lines()
+                .next()
+                .unwrap_or("it said nothing")
+                .to_owned();
+            return Err(SelftestError::NotRun(ran.verdict.error.unwrap_or(said)));
+        }
+        let outcome = |name: &str| {
+            lines
+                .iter()
+                .find(|line| line.name == name)
+                .map(|line| &line.outcome)
+        };
+        for row in rows::all() {
+            report.add(judge_attempt(
+                row,
+                outcome(row.name),
+                &self.facts,
+                self.options.without,
+            ));
+        }
+        for row in rows::works() {
+            report.add(judge_work(row, outcome(row.name), self.options.without));
+        }
+        for row in spend::ROWS {
+            let shares_pids = self.planted.site.shares_pids;
+            let ran = self.jail(
+                &Task::Spend {
+                    spend: row.spend,
+                    shares_pids,
+                },
+                row.limit,
+            )?;
+            report.add(judge_spend(
+                row,
+                &ran.verdict,
+                &self.facts,
+                self.options.without,
+            ));
+        }
+        Ok(report)
+    }
+
+    /// A jail around creel's inner half.
+    fn jail(&self, task: &Task, limit: impl Fn(&mut Limits)) -> Result<Ran, SelftestError> {
+        let started = Instant::now();
+        let place = self.planted.workspace();
+        let (mut plan, host, mut pins) = resolve(
+            self.options,
+            &self.creel,
+            &place,
+            self.workspace,
+            task,
+            limit,
+        )?;
+        self.planted.put(&mut plan, &mut pins)?;
+        plan::check_order(&plan)?;
+        if let Some(layer) = self.options.without {
+            weaken(&mut plan, layer, self.planted);
+        }
+        let fault = |what| move |source| SelftestError::System { what, source };
+        let pipe =
+            || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(fault("a pipe"));
+        let memory = |name| {
+            let flags = rustix::fs::MemfdFlags::CLOEXEC;
+            rustix::fs::memfd_create(name, flags)
+                .map(File::from)
+                .map_err(fault("a file in memory"))
+        };
+        let (out_read, out_write) = pipe()?;
+        let (err_read, err_write) = pipe()?;
+        let (mut out, mut err) = (memory("stdout")?, memory("stderr")?);
+        let null = File::open("/dev/null").map_err(|e| SelftestError::System {
+            what: "/dev/null",
+            source: Errno::from_io_error(&e).unwrap_or(Errno::IO),
+        })?;
+        let stdio = Stdio([Some(null.into()), Some(out_write), Some(err_write)]);
+        let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
+        let live = jail::freeze(plan, &host, pins, stdio, &state)?.spawn()?;
+        let plan = live.plan.clone();
+        let pipes = vec![(out_read, out.as_raw_fd()), (err_read, err.as_raw_fd())];
+        let exited = supervise::run(live, pipes, started, supervise::Detail::Full)?;
+        if let Ended::Setup(error) = exited.end {
+            return Err(error.into());
+        }
+        let verdict = supervise::judge(
+            host::random_id(),
+            &plan,
+            &host.kernel,
+            &exited,
+            supervise::Detail::Full,
+        );
+        Ok(Ran {
+            verdict,
+            stdout: text(&mut out),
+            stderr: text(&mut err),
+        })
+    }
+}
+
+/// The default policy, with creel itself as one more program.
+fn resolve(
+    options: &Options,
+    creel: &Path,
+    workspace: &Path,
+    mode: WorkspaceMode,
+    task: &Task,
+    limit: impl Fn(&mut Limits),
+) -> Result<(Plan, plan::Host, jail::Pins), SelftestError> {
+    let mut policy: Policy = preset::default()?;
+    limit(&mut policy.limits);
+    let path = creel
+        .to_str()
+        .ok_or_else(|| SelftestError::NotText(creel.into()))?;
+    policy.filesystem.exec.push(Grant {
+        path: path.into(),
+        absent: Absent::Refuse,
+        origin: Origin {
+            source: "creel selftest".into(),
+            line: 0,
+        },
+    });
+    let task = serde_json::to_string(task)?;
+    let request = Request {
+        command: vec![
+            creel.into(),
+            "selftest".into(),
+            "--inside".into(),
+            task.into(),
+        ],
+        workspace: Some(workspace.into()),
+        workspace_mode: Some(mode),
+        // A canary: no policy passes it.
+        caller_env: vec![(plant::VARIABLE.into(), "canary".into())],
+        allow_degraded: options.allow_degraded.clone(),
+        terminal: Terminal::Pipes,
+        id: host::random_id(),
+        ..Request::default()
+    };
+    let (host, pins) = probe(&policy, &request)?;
+    Ok((plan::resolve(&policy, &request, &host)?, host, pins))
+}
+
+fn become_uid(act: &Act) -> Option<u32> {
+    match act {
+        Act::Become { uid, .. } => Some(*uid),
+        _ => None,
+    }
+}
+
+fn text(file: &mut File) -> String {
+    let mut bytes = vec![];
+    // A file in memory is there and readable; nothing read is reported as such.
+    let _ = file.rewind().and_then(|()| file.read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn lines(stdout: &str) -> Result<Vec<Line>, SelftestError> {
+    let parse = |line: &str| {
+        serde_json::from_str(line)
+            .map_err(|_| SelftestError::Mumbled(line.chars().take(200).collect()))
+    };
+    stdout
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(parse)
+        .collect()
+}

@@ -1,0 +1,282 @@
+//! Canaries: what the outer half puts on the host and in the plan, for attempts to look for.
+//!
+//! On the host they live in one scratch directory, removed when dropped, and in this process:
+//! listeners, a message queue, a key, a descriptor. In the plan they are mounts and files under
+//! [`PLACE`] which all layers but one would let through.
+
+use std::fs::{self, File, Permissions};
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+
+use super::Site;
+use super::outer::SelftestError;
+use crate::jail::Pins;
+use crate::jail::probe::Pin;
+use crate::plan::{Access, Act, DirOwner, LandlockRule, Node, Owner, Plan, Rights};
+use crate::sys::attempt::{self, Queue};
+use crate::sys::{fd, host, process};
+
+/// Where a plan has its canaries.
+pub const PLACE: &str = "/run/selftest";
+/// Readable by its mode, on the root itself, where Landlock lets nothing be read.
+pub const FILE: &str = "/run/selftest/file";
+/// A writable, executable tmpfs that no Landlock rule covers.
+pub const FREE: &str = "/run/selftest/free";
+/// Writable by mode and by rule, on the sealed root.
+pub const OPEN: &str = "/run/selftest/open";
+/// Writable by mode and by rule, mounted read-only.
+pub const READ_ONLY: &str = "/run/selftest/readonly";
+/// Executable by mode and by rule, mounted noexec.
+pub const NOEXEC: &str = "/run/selftest/noexec";
+/// A variable that no policy passes.
+pub const VARIABLE: &str = "SELFTEST_API_TOKEN";
+
+/// A script whose interpreter every jail of the default policy has.
+const PROGRAM: &str = "#!/bin/true\n";
+
+/// What is planted, for as long as this lives.
+#[derive(Debug)]
+pub struct Planted {
+    pub site: Site,
+    scratch: PathBuf,
+    _port: TcpListener,
+    _socket: UnixListener,
+    _abstract: UnixListener,
+    _queue: Option<Queue>,
+    _descriptor: OwnedFd,
+}
+
+impl Planted {
+    /// Plants on the host, in a new directory beneath `base`.
+    pub fn new(base: &Path) -> Result<Planted, SelftestError> {
+        let id = host::random_id();
+        let scratch = base.join(format!("creel-selftest-{id}"));
+        let fault = |source| SelftestError::Scratch {
+            path: scratch.clone(),
+            source,
+        };
+        let made = directories(&scratch).and_then(|()| Self::in_scratch(&scratch, &id));
+        made.map_err(|source| {
+            let _ = fs::remove_dir_all(&scratch);
+            fault(source)
+        })
+    }
+
+    fn in_scratch(scratch: &Path, id: &str) -> std::io::Result<Planted> {
+        let outside = scratch.join("outside");
+        let port = TcpListener::bind("127.0.0.1:0")?;
+        let socket = UnixListener::bind(outside.join("socket"))?;
+        fs::set_permissions(outside.join("socket"), Permissions::from_mode(0o666))?;
+        let abstract_name = format!("creel-selftest-{id}");
+        let address = SocketAddr::from_abstract_name(&abstract_name)?;
+        let abstract_ = UnixListener::bind_addr(&address)?;
+        // Kernels without System V queues have none to reach.
+        let key = i32::from_str_radix(&id[..7], 16).unwrap_or(1) | 1;
+        let queue = Queue::new(key).ok();
+        let file = File::open(outside.join("file"))?;
+        let descriptor = attempt::inheritable(file.as_fd())?;
+        let key = format!("creel-selftest-{id}");
+        // The caller's own session keyring is left as it is.
+        if process::join_new_keyring().is_ok()
+            && let Ok(description) = std::ffi::CString::new(key.clone())
+        {
+            let _ = attempt::add_key(&description);
+        }
+        let (device, inode) = rustix::fs::stat("/").map(|s| (s.st_dev, s.st_ino))?;
+        let hostname = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        let site = Site {
+            outside: outside.join("file"),
+            socket: outside.join("socket"),
+            port: port.local_addr()?.port(),
+            abstract_name,
+            queue: queue.as_ref().map(|q| q.key),
+            key,
+            descriptor: descriptor.as_raw_fd(),
+            pid: rustix::process::getpid().as_raw_nonzero().get(),
+            session: rustix::process::getsid(None).map_or(0, |sid| sid.as_raw_nonzero().get()),
+            hostname,
+            host_root: (device, inode),
+            ..Site::default()
+        };
+        Ok(Planted {
+            site,
+            scratch: scratch.into(),
+            _port: port,
+            _socket: socket,
+            _abstract: abstract_,
+            _queue: queue,
+            _descriptor: descriptor,
+        })
+    }
+
+    /// The workspace of the jails.
+    pub fn workspace(&self) -> PathBuf {
+        self.scratch.join("work")
+    }
+
+    /// Puts the canaries in a plan, and pins what they are mounted from.
+    pub fn put(&self, plan: &mut Plan, pins: &mut Pins) -> Result<(), SelftestError> {
+        for name in ["readonly", "noexec", "outside"] {
+            let path = self.scratch.join(name);
+            let fault = |e: crate::sys::Errno| SelftestError::Scratch {
+                path: path.clone(),
+                source: e.into(),
+            };
+            let fd = fd::pin_exact(&path).map_err(fault)?;
+            let stat = fd::stat(fd.as_fd()).map_err(fault)?;
+            pins.insert(path, Pin { fd, stat });
+        }
+        let all = Access {
+            write: true,
+            exec: true,
+        };
+        let read = Access {
+            write: false,
+            exec: false,
+        };
+        let acts = [
+            directory(PLACE, 0o755),
+            file(FILE, 0o444, "canary\n"),
+            directory(OPEN, 0o777),
+            directory(FREE, 0o755),
+            Act::Tmpfs {
+                path: FREE.into(),
+                bytes: 1 << 20,
+                inodes: 64,
+                mode: 0o777,
+                access: all,
+            },
+            directory("/run/selftest/free/dir", 0o777),
+            file("/run/selftest/free/file", 0o666, "canary\n"),
+            file("/run/selftest/free/program", 0o755, PROGRAM),
+            directory(READ_ONLY, 0o755),
+            bind(self.scratch.join("readonly"), READ_ONLY, read),
+            directory(NOEXEC, 0o755),
+            bind(self.scratch.join("noexec"), NOEXEC, read),
+        ];
+        insert(plan, acts);
+        for (path, rights) in [
+            (OPEN, Rights::Write),
+            (READ_ONLY, Rights::Write),
+            (NOEXEC, Rights::Execute),
+        ] {
+            rule(plan, path.as_ref(), rights);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Planted {
+    fn drop(&mut self) {
+        // A directory that cannot be removed is the caller's own, and named after creel.
+        let _ = fs::remove_dir_all(&self.scratch);
+    }
+}
+
+/// Grants the canary outside, as a `read` grant would: the mount and its rule.
+pub fn grant_outside(plan: &mut Plan, planted: &Planted) {
+    let outside = planted.scratch.join("outside");
+    let exists = |path: &Path| {
+        plan.acts.iter().any(|act| match act {
+            Act::Directory { path: made, .. } | Act::Tmpfs { path: made, .. } => made == path,
+            Act::Bind { target, .. } => target == path,
+            _ => false,
+        })
+    };
+    let mut acts: Vec<Act> = outside
+        .ancestors()
+        .filter(|path| path.parent().is_some() && !exists(path))
+        .map(|path| Act::Directory {
+            path: path.into(),
+            mode: 0o755,
+            owner: DirOwner::Root,
+        })
+        .collect();
+    acts.reverse();
+    let target = outside.to_string_lossy().into_owned();
+    acts.push(bind(
+        outside.clone(),
+        &target,
+        Access {
+            write: false,
+            exec: false,
+        },
+    ));
+    insert(plan, acts);
+    rule(plan, &outside, Rights::Read);
+}
+
+fn directories(scratch: &Path) -> std::io::Result<()> {
+    fs::create_dir(scratch)?;
+    let make = |name: &str, mode| {
+        let path = scratch.join(name);
+        fs::create_dir(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))
+    };
+    fs::set_permissions(scratch, Permissions::from_mode(0o755))?;
+    make("work", 0o755)?;
+    make("outside", 0o755)?;
+    make("readonly", 0o777)?;
+    make("noexec", 0o755)?;
+    let write = |name: &str, mode, text: &str| {
+        let path = scratch.join(name);
+        File::create_new(&path)?.write_all(text.as_bytes())?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))
+    };
+    write("outside/file", 0o644, "canary\n")?;
+    write("readonly/file", 0o666, "canary\n")?;
+    write("noexec/program", 0o755, PROGRAM)
+}
+
+fn directory(path: &str, mode: u32) -> Act {
+    Act::Directory {
+        path: path.into(),
+        mode,
+        owner: DirOwner::Root,
+    }
+}
+
+fn file(path: &str, mode: u32, contents: &str) -> Act {
+    Act::File {
+        path: path.into(),
+        mode,
+        contents: contents.into(),
+    }
+}
+
+fn bind(source: PathBuf, target: &str, access: Access) -> Act {
+    Act::Bind {
+        source,
+        target: target.into(),
+        node: Node::Directory,
+        access,
+        owner: Owner::Host,
+    }
+}
+
+/// At the end of the granted tree, before what covers parts of it.
+fn insert(plan: &mut Plan, acts: impl IntoIterator<Item = Act>) {
+    let covers = |act: &Act| matches!(act, Act::ReadOnly { .. } | Act::Mask { .. } | Act::Pivot);
+    let place = plan.acts.iter().position(covers).unwrap_or(plan.acts.len());
+    plan.acts.splice(place..place, acts);
+}
+
+fn rule(plan: &mut Plan, path: &Path, rights: Rights) {
+    for act in &mut plan.acts {
+        if let Act::Landlock { rules, .. } = act {
+            rules.push(LandlockRule {
+                path: path.into(),
+                node: Node::Directory,
+                rights,
+            });
+        }
+    }
+}

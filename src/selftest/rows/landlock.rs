@@ -1,0 +1,53 @@
+//! What the mounts would allow and no Landlock rule does: a writable, executable tmpfs without a
+//! rule, and a readable file on the root.
+
+use super::{attempts, c_path, call, create, execute, read, write};
+use crate::selftest::plant;
+use crate::sys::attempt::{at, c};
+
+/// In the tmpfs without a rule.
+fn free(name: &str) -> String {
+    format!("{}/{name}", plant::FREE)
+}
+
+attempts! { ROWS, "landlock";
+    "read a file on the root" [Landlock: EACCES]
+        "the root may be listed, not read" |_| read(plant::FILE);
+    "read where no rule is" [Landlock: EACCES] "a mount is not a grant" |_| read(free("file"));
+    "write where no rule is" [Landlock: EACCES] "a mount is not a grant" |_| write(free("file"));
+    "execute where no rule is" [Landlock: EACCES] "a mount is not a grant" |_| execute(free("program"));
+    "truncate where no rule is" [Landlock 3: EACCES]
+        "loss of what may not even be written" |_| {
+            let path = c_path(free("file"));
+            call(c::SYS_truncate, &[at(path.as_c_str()), 7])
+        };
+    "make a file where no rule is" [Landlock: EACCES] "a place to hide" |_| create(free("new"));
+    "make a directory where no rule is" [Landlock: EACCES] "a place to hide"
+        |_| Ok(std::fs::create_dir(free("new-dir"))?);
+    "make a link where no rule is" [Landlock: EACCES] "a name that leads elsewhere"
+        |_| Ok(std::os::unix::fs::symlink("/", free("new-link"))?);
+    "make a fifo where no rule is" [Landlock: EACCES] "a channel" |_| {
+        let path = c_path(free("new-fifo"));
+        call(c::SYS_mknod, &[at(path.as_c_str()), c::S_IFIFO as usize | 0o600, 0])
+    };
+    "make a socket where no rule is" [Landlock: EACCES] "a channel"
+        |_| Ok(std::os::unix::net::UnixListener::bind(free("new-socket")).map(drop)?);
+    "remove a directory where no rule is" [Landlock: EACCES] "loss"
+        |_| { let path = c_path(free("dir")); call(c::SYS_rmdir, &[at(path.as_c_str())]) };
+    "rename where no rule is" [Landlock: EACCES] "a trusted name for other contents"
+        |_| Ok(std::fs::rename(free("file"), free("file"))?);
+    "hard link where no rule is" [Landlock: EACCES]
+        "a second name that a rule covers" |_| Ok(std::fs::hard_link(free("file"), free("file2"))?);
+    "execute what was written to /tmp" [Noexec: EACCES, Landlock: EACCES]
+        "a dropped program" |_| {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::write("/tmp/dropped", "#!/bin/true\n")?;
+            std::fs::set_permissions("/tmp/dropped", std::fs::Permissions::from_mode(0o755))?;
+            execute("/tmp/dropped")
+        };
+    "a whiteout in /tmp" [Seccomp: EPERM, Landlock: EACCES]
+        "a device node that hides files from an overlay on the host" |_| {
+            let path = c_path("/tmp/whiteout");
+            call(c::SYS_mknod, &[at(path.as_c_str()), c::S_IFCHR as usize, 0])
+        };
+}

@@ -1,0 +1,151 @@
+//! Exhaustion: programs that take more than their jail has, each in a jail of its own, since the
+//! limit ends it. The verdict's kind says which limit did. Without the limit each ends by itself,
+//! after taking little.
+
+use std::fs::File;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::Layer;
+use crate::policy::{Bytes, Count, Limits, Span};
+use crate::supervise::Kind;
+use crate::sys::attempt;
+
+/// What is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spend {
+    Memory,
+    Pids,
+    Disk,
+    Inodes,
+    Time,
+    Processor,
+    Output,
+}
+
+/// One such program: its limit, and the verdict that must come of it.
+pub struct Row {
+    pub name: &'static str,
+    pub spend: Spend,
+    pub kind: Kind,
+    /// All that enforce the limit.
+    pub layers: &'static [Layer],
+    pub limit: fn(&mut Limits),
+}
+
+pub static ROWS: &[Row] = &[
+    Row {
+        name: "take 80 MiB of 32 MiB of memory",
+        spend: Spend::Memory,
+        kind: Kind::Oom,
+        layers: &[Layer::Cgroup],
+        limit: |limits| limits.memory.value = Bytes(32 << 20),
+    },
+    Row {
+        name: "start 24 processes of 12",
+        spend: Spend::Pids,
+        kind: Kind::Pids,
+        layers: &[Layer::Cgroup],
+        limit: |limits| limits.pids.value = Count(12),
+    },
+    Row {
+        name: "write 4 MiB to a /tmp of 1 MiB",
+        spend: Spend::Disk,
+        kind: Kind::Disk,
+        layers: &[Layer::Disk],
+        limit: |limits| limits.disk.value = Bytes(1 << 20),
+    },
+    Row {
+        name: "make 300 files in a /tmp of 100",
+        spend: Spend::Inodes,
+        kind: Kind::Disk,
+        layers: &[Layer::Disk],
+        limit: |limits| limits.inodes.value = Count(100),
+    },
+    Row {
+        name: "sleep for 3 seconds of 1",
+        spend: Spend::Time,
+        kind: Kind::Timeout,
+        layers: &[Layer::Supervisor],
+        limit: |limits| limits.timeout.value = Span(1000),
+    },
+    Row {
+        name: "compute for 3 seconds of 1",
+        spend: Spend::Processor,
+        kind: Kind::CpuTime,
+        layers: &[Layer::Rlimits, Layer::Cgroup],
+        limit: |limits| limits.cpu_time.value = Span(1000),
+    },
+    Row {
+        name: "print 200 kB of 64 KiB",
+        spend: Spend::Output,
+        kind: Kind::Output,
+        layers: &[Layer::Supervisor],
+        limit: |limits| limits.output.value = Bytes(64 << 10),
+    },
+];
+
+/// Takes it, in the jail. 0: all of it was to be had.
+pub fn perform(spend: Spend) -> u8 {
+    let had = match spend {
+        Spend::Memory => attempt::take_memory(80 << 20).is_ok(),
+        Spend::Pids => processes(24),
+        Spend::Disk => {
+            File::create("/tmp/large").is_ok_and(|mut f| f.write_all(&vec![1; 4 << 20]).is_ok())
+        }
+        Spend::Inodes => (0..300).all(|n| File::create(format!("/tmp/{n}")).is_ok()),
+        Spend::Time => {
+            std::thread::sleep(Duration::from_secs(3));
+            true
+        }
+        Spend::Processor => {
+            let start = Instant::now();
+            // A busy machine gives it less than it wants: its own time counts, up to a point.
+            while processor_time() < Duration::from_secs(3)
+                && start.elapsed() < Duration::from_secs(60)
+            {
+                std::hint::black_box(0);
+            }
+            true
+        }
+        Spend::Output => std::io::stdout().write_all(&[b'x'; 200_000]).is_ok(),
+    };
+    u8::from(!had)
+}
+
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
+}
+
+/// So many at once. They wait for the end of a pipe, and hence for no longer than this process.
+fn processes(count: usize) -> bool {
+    let Ok((reader, writer)) = rustix::pipe::pipe() else {
+        return false;
+    };
+    let mut pids = vec![];
+    for _ in 0..count {
+        let started = attempt::fork(|| {
+            let mut byte = [0u8; 1];
+            let _ = rustix::io::read(&reader, &mut byte);
+            0
+        });
+        match started {
+            Ok(pid) => pids.push(pid),
+            Err(_) => break,
+        }
+    }
+    // A byte for each.
+    let woken = rustix::io::write(&writer, &vec![0; pids.len()]);
+    let all = pids.len() == count && woken.is_ok();
+    for pid in pids {
+        let _ = crate::sys::process::reap(pid);
+    }
+    all
+}

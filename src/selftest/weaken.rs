@@ -1,0 +1,232 @@
+//! Layers, and a plan with one of them taken out: the suite's negative controls.
+//!
+//! The plan is edited as data and goes the usual way afterwards. A weakened plan may break
+//! `plan::check_order` (without seccomp it does not end in the filter): that check is for plans that
+//! `resolve` makes, and passes on those before they are weakened.
+
+use std::path::Path;
+
+use super::plant::{self, Planted};
+use crate::plan::{Act, Namespace, Node, Owner, Plan};
+
+/// What can stop an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layer {
+    PidNamespace,
+    Network,
+    IpcNamespace,
+    UtsNamespace,
+    CgroupNamespace,
+    /// What is not granted is not there.
+    Root,
+    ReadOnly,
+    Noexec,
+    Seal,
+    Masks,
+    Environment,
+    Descriptors,
+    Keyring,
+    Rlimits,
+    Cgroup,
+    /// Sizes of the jail's own tmpfs.
+    Disk,
+    /// The clock and the counter outside.
+    Supervisor,
+    Capabilities,
+    NoNewPrivileges,
+    Landlock,
+    Seccomp,
+    // The rest cannot be taken out of a plan.
+    /// The jail's user is nobody on the host, and no file gives it a right.
+    Ids,
+    /// hidepid, and a pid 1 that is not dumpable.
+    NotDumpable,
+    /// A session of its own, without the caller's terminal.
+    Session,
+    /// The kernel refuses this to everybody, or to everybody without capabilities over the host.
+    Kernel,
+}
+
+use Layer as L;
+
+impl Layer {
+    /// Those that `--without` takes.
+    pub const WEAKENABLE: [Layer; 21] = [
+        L::PidNamespace,
+        L::Network,
+        L::IpcNamespace,
+        L::UtsNamespace,
+        L::CgroupNamespace,
+        L::Root,
+        L::ReadOnly,
+        L::Noexec,
+        L::Seal,
+        L::Masks,
+        L::Environment,
+        L::Descriptors,
+        L::Keyring,
+        L::Rlimits,
+        L::Cgroup,
+        L::Disk,
+        L::Supervisor,
+        L::Capabilities,
+        L::NoNewPrivileges,
+        L::Landlock,
+        L::Seccomp,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            L::PidNamespace => "pid-namespace",
+            L::Network => "network",
+            L::IpcNamespace => "ipc-namespace",
+            L::UtsNamespace => "uts-namespace",
+            L::CgroupNamespace => "cgroup-namespace",
+            L::Root => "root",
+            L::ReadOnly => "read-only",
+            L::Noexec => "noexec",
+            L::Seal => "seal",
+            L::Masks => "masks",
+            L::Environment => "environment",
+            L::Descriptors => "descriptors",
+            L::Keyring => "keyring",
+            L::Rlimits => "rlimits",
+            L::Cgroup => "cgroup",
+            L::Disk => "disk",
+            L::Supervisor => "supervisor",
+            L::Capabilities => "capabilities",
+            L::NoNewPrivileges => "no-new-privileges",
+            L::Landlock => "landlock",
+            L::Seccomp => "seccomp",
+            L::Ids => "ids",
+            L::NotDumpable => "not-dumpable",
+            L::Session => "session",
+            L::Kernel => "kernel",
+        }
+    }
+
+    /// By name, for `--without`.
+    pub fn parse(name: &str) -> Option<Layer> {
+        Self::WEAKENABLE
+            .into_iter()
+            .find(|layer| layer.name() == name)
+    }
+
+    /// All that goes when this layer does: some hold another one up.
+    pub fn gone(self) -> &'static [Layer] {
+        match self {
+            // The kernel takes a filter and a ruleset from a process that may gain privileges only
+            // if it has CAP_SYS_ADMIN over its user namespace.
+            L::NoNewPrivileges => &[L::NoNewPrivileges, L::Capabilities],
+            // It lies behind the filter: that it stops by itself shows `--without seccomp`.
+            L::Keyring => &[L::Keyring, L::Seccomp],
+            // Without it a process has no /proc of its own that the kernel would mount.
+            L::PidNamespace => &[L::PidNamespace],
+            L::Network => &[L::Network],
+            L::IpcNamespace => &[L::IpcNamespace],
+            L::UtsNamespace => &[L::UtsNamespace],
+            L::CgroupNamespace => &[L::CgroupNamespace],
+            L::Root => &[L::Root],
+            L::ReadOnly => &[L::ReadOnly],
+            L::Noexec => &[L::Noexec],
+            L::Seal => &[L::Seal],
+            L::Masks => &[L::Masks],
+            L::Environment => &[L::Environment],
+            L::Descriptors => &[L::Descriptors],
+            L::Rlimits => &[L::Rlimits],
+            L::Cgroup => &[L::Cgroup],
+            L::Disk => &[L::Disk],
+            L::Supervisor => &[L::Supervisor],
+            L::Capabilities => &[L::Capabilities],
+            L::Landlock => &[L::Landlock],
+            L::Seccomp => &[L::Seccomp],
+            L::Ids | L::NotDumpable | L::Session | L::Kernel => &[],
+        }
+    }
+}
+
+/// Takes `layer` out of `plan`.
+pub fn weaken(plan: &mut Plan, layer: Layer, planted: &Planted) {
+    let acts = &mut plan.acts;
+    match layer {
+        L::PidNamespace => {
+            drop_namespace(acts, Namespace::Pid);
+            let proc = Path::new("/proc");
+            acts.retain(|act| match act {
+                Act::Proc => false,
+                Act::Mask { path, .. } | Act::ReadOnly { path } => !path.starts_with(proc),
+                _ => true,
+            });
+        }
+        L::Network => {
+            drop_namespace(acts, Namespace::Net);
+            acts.retain(|act| *act != Act::Loopback);
+        }
+        L::IpcNamespace => drop_namespace(acts, Namespace::Ipc),
+        L::UtsNamespace => {
+            drop_namespace(acts, Namespace::Uts);
+            acts.retain(|act| !matches!(act, Act::Hostname { .. }));
+        }
+        L::CgroupNamespace => drop_namespace(acts, Namespace::Cgroup),
+        L::Root => plant::grant_outside(plan, planted),
+        L::ReadOnly => regrant(acts, plant::READ_ONLY, |access| access.write = true),
+        L::Noexec => regrant(acts, plant::NOEXEC, |access| access.exec = true),
+        L::Seal => acts.retain(|act| *act != Act::Seal),
+        L::Masks => acts.retain(|act| !matches!(act, Act::Mask { .. } | Act::ReadOnly { .. })),
+        L::Environment => {
+            plan.command
+                .environment
+                .insert(plant::VARIABLE.into(), b"canary".into());
+        }
+        L::Descriptors => {
+            for act in acts.iter_mut().filter(|act| **act == Act::Descriptors) {
+                *act = Act::Streams;
+            }
+        }
+        L::Keyring => acts.retain(|act| !matches!(act, Act::Keyring | Act::Seccomp)),
+        L::Rlimits => acts.retain(|act| !matches!(act, Act::ResourceLimit { .. })),
+        L::Cgroup => acts.retain(|act| !matches!(act, Act::Cgroup(_) | Act::JoinCgroup)),
+        L::Disk => {
+            for act in acts.iter_mut() {
+                if let Act::Tmpfs { bytes, inodes, .. } = act {
+                    (*bytes, *inodes) = (512 << 20, 65_536);
+                }
+            }
+        }
+        L::Supervisor => {
+            plan.watch.timeout = 3_600_000;
+            plan.watch.output = 1 << 30;
+        }
+        L::Capabilities => acts.retain(|act| *act != Act::Capabilities),
+        L::NoNewPrivileges => {
+            acts.retain(|act| !matches!(act, Act::NoNewPrivileges | Act::Capabilities));
+        }
+        L::Landlock => acts.retain(|act| !matches!(act, Act::Landlock { .. })),
+        L::Seccomp => acts.retain(|act| *act != Act::Seccomp),
+        L::Ids | L::NotDumpable | L::Session | L::Kernel => {}
+    }
+}
+
+fn drop_namespace(acts: &mut [Act], gone: Namespace) {
+    for act in acts {
+        if let Act::Namespaces { which } = act {
+            which.retain(|namespace| *namespace != gone);
+        }
+    }
+}
+
+fn regrant(acts: &mut [Act], place: &str, change: impl Fn(&mut crate::plan::Access)) {
+    for act in acts {
+        if let Act::Bind {
+            target,
+            access,
+            node: Node::Directory,
+            owner: Owner::Host,
+            ..
+        } = act
+            && target == Path::new(place)
+        {
+            change(access);
+        }
+    }
+}

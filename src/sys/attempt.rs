@@ -1,0 +1,215 @@
+//! Raw system calls for the self-test, whose attempts are made in processes that end with them, and
+//! what its outer half plants for them on the host.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+pub use libc as c;
+
+use super::{Errno, Result, process};
+
+fn last() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// Any system call by its number. For a process that does nothing but this one attempt: the
+/// arguments are numbers, null, or [`at`] something that outlives the call.
+pub fn call(number: libc::c_long, arguments: &[usize]) -> Result<usize> {
+    let a = |n: usize| arguments.get(n).copied().unwrap_or(0);
+    // SAFETY: the callers pass integers, null pointers and addresses of values that outlive the
+    // call and are as large as the kernel expects; the process ends after its attempt, so nothing
+    // relies on what a call that was meant to be refused has changed in it.
+    match unsafe { libc::syscall(number, a(0), a(1), a(2), a(3), a(4), a(5)) } {
+        -1 => Err(last()),
+        value => Ok(value as usize),
+    }
+}
+
+/// The address of a value, as an argument of [`call`].
+pub fn at<T: ?Sized>(value: &T) -> usize {
+    (&raw const *value).cast::<u8>() as usize
+}
+
+/// `getpid` through the i386 entry, `int 0x80`, whose number for it is 20.
+#[cfg(target_arch = "x86_64")]
+pub fn foreign_getpid() -> Result<usize> {
+    let answer: u64;
+    // SAFETY: the interrupt takes its number and gives its answer in eax; getpid reads nothing. The
+    // kernel clears r8 to r11 on the way back. rbx is untouched, as getpid has no argument.
+    unsafe {
+        std::arch::asm!(
+            "int 0x80",
+            inlateout("rax") 20u64 => answer,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    match answer as i32 {
+        errno if errno < 0 => Err(Errno::from_raw_os_error(-errno)),
+        pid => Ok(pid as usize),
+    }
+}
+
+/// Runs `body` in a copy of this process, which must have one thread; the copy exits with its
+/// answer. Returns the copy's pid.
+pub fn fork(body: impl FnOnce() -> i32) -> Result<i32> {
+    // SAFETY: the self-test's processes have one thread, so that no lock is held elsewhere.
+    match unsafe { libc::fork() } {
+        -1 => Err(last()),
+        0 => {
+            // SAFETY: integers. An attempt does not outlive its runner.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            process::exit(body())
+        }
+        pid => Ok(pid),
+    }
+}
+
+/// SIGALRM, which kills, after so many seconds; 0 takes it back.
+pub fn alarm(seconds: u32) {
+    // SAFETY: an integer.
+    unsafe { libc::alarm(seconds) };
+}
+
+/// Ignores a signal.
+pub fn ignore(signal: i32) {
+    // SAFETY: SIG_IGN installs no code.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Makes new files' modes exactly what is asked for; returns the mask that was there.
+pub fn set_umask(mask: u32) -> u32 {
+    // SAFETY: an integer.
+    unsafe { libc::umask(mask) }
+}
+
+/// A copy of a descriptor, 64 or above, that a program executed later inherits.
+pub fn inheritable(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // SAFETY: F_DUPFD takes integers.
+    match unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_DUPFD, 64) } {
+        -1 => Err(last()),
+        // SAFETY: the descriptor is new and nothing else owns it.
+        number => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
+    }
+}
+
+/// A System V message queue that everybody may use, gone when dropped.
+#[derive(Debug)]
+pub struct Queue {
+    pub key: i32,
+    id: i32,
+}
+
+impl Queue {
+    pub fn new(key: i32) -> Result<Queue> {
+        // SAFETY: integers.
+        match unsafe { libc::msgget(key, libc::IPC_CREAT | libc::IPC_EXCL | 0o666) } {
+            -1 => Err(last()),
+            id => Ok(Queue { key, id }),
+        }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: IPC_RMID reads no buffer.
+        unsafe { libc::msgctl(self.id, libc::IPC_RMID, std::ptr::null_mut()) };
+    }
+}
+
+/// The id of an existing queue.
+pub fn find_queue(key: i32) -> Result<()> {
+    // SAFETY: integers.
+    match unsafe { libc::msgget(key, 0) } {
+        -1 => Err(last()),
+        _ => Ok(()),
+    }
+}
+
+/// Adds a key to this process's session keyring, where a kernel has keyrings.
+pub fn add_key(description: &std::ffi::CStr) -> Result<()> {
+    let session = libc::KEY_SPEC_SESSION_KEYRING as isize as usize;
+    let kind = c"user";
+    call(
+        libc::SYS_add_key,
+        &[at(kind), at(description), at(description), 1, session],
+    )
+    .map(drop)
+}
+
+/// Whether memory can be had and touched; it stays until the process ends.
+pub fn take_memory(bytes: usize) -> Result<()> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if memory == libc::MAP_FAILED {
+        Err(last())
+    } else {
+        Ok(())
+    }
+}
+
+/// A file's or no file's pages as memory: `fd` -1 for anonymous. Writes one byte and reads it back.
+pub fn map(fd: i32, bytes: usize, flags: i32, protection: i32) -> Result<()> {
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, fd, 0) };
+    if memory == libc::MAP_FAILED {
+        return Err(last());
+    }
+    if protection & libc::PROT_WRITE != 0 {
+        // SAFETY: the mapping is writable, at least one byte long and not shared with Rust.
+        unsafe { memory.cast::<u8>().write_volatile(1) };
+    }
+    // SAFETY: the whole of the mapping made above.
+    match unsafe { libc::munmap(memory, bytes) } {
+        0 => Ok(()),
+        _ => Err(last()),
+    }
+}
+
+/// A resource's soft and hard limit.
+pub fn limit(resource: u32) -> Result<(u64, u64)> {
+    // SAFETY: rlimit is plain data for which all zeroes is a value.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: writes one rlimit, which outlives the call.
+    match unsafe { libc::getrlimit(resource, &raw mut limit) } {
+        0 => Ok((limit.rlim_cur, limit.rlim_max)),
+        _ => Err(last()),
+    }
+}
+
+/// Asks for other limits of this process.
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: reads one rlimit, which outlives the call.
+    match unsafe { libc::setrlimit(resource, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(last()),
+    }
+}
+
+/// Raises and catches a signal: a handler runs and the process goes on.
+pub fn catch(signal: i32) -> Result<()> {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static SEEN: AtomicBool = AtomicBool::new(false);
+    extern "C" fn see(_: i32) {
+        SEEN.store(true, Ordering::SeqCst);
+    }
+    // SAFETY: the handler stores one atomic, which is async-signal-safe.
+    unsafe {
+        libc::signal(signal, see as *const () as libc::sighandler_t);
+        libc::raise(signal);
+    }
+    if SEEN.load(Ordering::SeqCst) {
+        Ok(())
+    } else {
+        Err(Errno::TIMEDOUT)
+    }
+}
+
+/// `EACCES` for 13.
+pub fn errno_name(number: i32) -> String {
+    format!("{:?}", nix::errno::Errno::from_raw(number))
+}

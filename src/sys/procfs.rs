@@ -1,0 +1,43 @@
+//! The kernel's own `/proc`, and nothing that somebody put in its place: a write that was meant for
+//! the kernel must not land in a file (CVE-2025-52881, CVE-2019-19921).
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
+
+use super::{Errno, Result};
+
+// linux/magic.h
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+/// Opens `path`, relative to `/proc`. A `/proc` of another type is refused with `ENODEV`, a file in
+/// it that something is mounted over with `EXDEV` (openat2(2)).
+pub fn open(path: &str, flags: OFlags) -> Result<OwnedFd> {
+    let root = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rx::openat(CWD, c"/proc", root, Mode::empty())?;
+    is(&root, PROC_SUPER_MAGIC)?;
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+    rx::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), how)
+}
+
+/// The user namespace of a process.
+pub fn user_namespace(pid: i32) -> Result<OwnedFd> {
+    let directory = open(&format!("{pid}/ns"), OFlags::PATH | OFlags::DIRECTORY)?;
+    let namespace = rx::openat(
+        directory,
+        c"user",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    is(&namespace, NSFS_MAGIC)?;
+    Ok(namespace)
+}
+
+/// Refuses with `ENODEV` what is not on a filesystem of that type.
+fn is(fd: impl AsFd, magic: i64) -> Result<()> {
+    match rx::fstatfs(fd)?.f_type as i64 == magic {
+        true => Ok(()),
+        false => Err(Errno::NODEV),
+    }
+}

@@ -1,0 +1,152 @@
+//! `creel selftest` on this kernel: green as it is, and without each layer red where it should be.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Who, Workspace, binary, is_root};
+
+/// Every layer that can be taken out of a plan.
+const LAYERS: [&str; 21] = [
+    "pid-namespace",
+    "network",
+    "ipc-namespace",
+    "uts-namespace",
+    "cgroup-namespace",
+    "root",
+    "read-only",
+    "noexec",
+    "seal",
+    "masks",
+    "environment",
+    "descriptors",
+    "keyring",
+    "rlimits",
+    "cgroup",
+    "disk",
+    "supervisor",
+    "capabilities",
+    "no-new-privileges",
+    "landlock",
+    "seccomp",
+];
+
+struct Tested {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn selftest(who: Who, flags: &[&str]) -> Tested {
+    use std::os::unix::process::CommandExt;
+    let workspace = Workspace::new(who);
+    let mut command = Command::new(binary());
+    command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("TMPDIR", workspace.path());
+    command
+        .arg("selftest")
+        .args(flags)
+        .current_dir(workspace.path());
+    let (uid, gid, home) = who.account();
+    if is_root() && who == Who::User {
+        command.env("HOME", home).uid(uid).gid(gid);
+    }
+    if who == Who::User {
+        command.args(["--allow-degraded", "cgroup"]);
+    }
+    let output = command.output().expect("creel starts");
+    let left: Vec<_> = std::fs::read_dir(workspace.path())
+        .expect("a directory")
+        .collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+    Tested {
+        status: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[test]
+fn every_attempt_is_stopped_and_all_work_is_done() {
+    for who in Who::all() {
+        let tested = selftest(who, &[]);
+        assert_eq!(
+            tested.status,
+            Some(0),
+            "{who:?}\n{}{}",
+            tested.stdout,
+            tested.stderr
+        );
+        let last = tested.stdout.lines().last().expect("a last line");
+        let words: Vec<&str> = last.split(' ').collect();
+        assert_eq!(words[1..], ["passed,", "0", "failed"], "{last}");
+        assert!(words[0].parse::<u32>().expect("a count") > 200, "{last}");
+    }
+}
+
+#[test]
+fn without_a_layer_exactly_what_it_alone_stops_gets_through() {
+    for who in Who::all() {
+        for layer in LAYERS {
+            if who == Who::User && ["cgroup", "cgroup-namespace"].contains(&layer) {
+                eprintln!("skipped: an ordinary user has no {layer} here");
+                continue;
+            }
+            let tested = selftest(who, &["--without", layer]);
+            let shown = format!(
+                "{who:?} without {layer}\n{}{}",
+                tested.stdout, tested.stderr
+            );
+            assert_eq!(tested.status, Some(1), "{shown}");
+            let lines: Vec<&str> = tested.stdout.lines().collect();
+            let [.., summary, _] = lines.as_slice() else {
+                panic!("{shown}")
+            };
+            let counts: Vec<u32> = summary
+                .split(|c: char| !c.is_ascii_digit())
+                .filter_map(|n| n.parse().ok())
+                .collect();
+            assert!(
+                summary.starts_with(&format!("weakened {layer}: expected ")),
+                "{shown}"
+            );
+            let [expected, got, unexpected] = counts[..] else {
+                panic!("{shown}")
+            };
+            assert!(
+                expected >= 1 && got == expected && unexpected == 0,
+                "{shown}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_json_form_says_the_same() {
+    let tested = selftest(Who::User, &["--json"]);
+    let report: Value = serde_json::from_str(&tested.stdout).expect("JSON");
+    let rows = report["rows"].as_array().expect("rows");
+    let count = |state: &str| rows.iter().filter(|row| row["state"] == state).count();
+    assert_eq!(report["passed"], count("ok"));
+    assert_eq!(report["failed"], 0, "{}", tested.stdout);
+    let names: std::collections::BTreeSet<_> =
+        rows.iter().map(|row| row["name"].to_string()).collect();
+    assert_eq!(names.len(), rows.len(), "two rows have one name");
+}
+
+#[test]
+fn the_inner_half_refuses_to_run_outside() {
+    for creel in [None, Some("1")] {
+        let mut command = Command::new(binary());
+        command.env_clear().args([
+            "selftest",
+            "--inside",
+            r#"{"spend":{"spend":"time","shares_pids":false}}"#,
+        ]);
+        command.envs(creel.map(|value| ("CREEL", value)));
+        let output = command.output().expect("creel starts");
+        assert_eq!(output.status.code(), Some(125), "{output:?}");
+    }
+}
