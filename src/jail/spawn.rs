@@ -69,6 +69,7 @@ impl Ready {
                 program: &self.program,
                 stdio: &self.stdio,
                 socket: theirs,
+                supervisors: ours,
                 ids: match self.ids {
                     Ids::Range { .. } | Ids::Shared { .. } => Start::JailRoot,
                     Ids::Caller { .. } => Start::Caller,

@@ -30,6 +30,9 @@ pub struct Child<'a> {
     pub program: &'a Program,
     pub stdio: &'a Stdio,
     pub socket: OwnedFd,
+    /// This process's copy of the supervisor's end, which must go: as long as it is open, the end of
+    /// the supervisor would be no end of file here.
+    pub supervisors: OwnedFd,
     pub ids: Start,
     pub terminal: Terminal,
     /// For the helper that makes the network namespace.
@@ -52,10 +55,12 @@ pub fn walk(child: Child<'_>) -> ! {
         program,
         stdio,
         socket,
+        supervisors,
         ids,
         terminal,
         room,
     } = child;
+    drop(supervisors);
     let network = match start(&socket, ids).and_then(|()| netns::begin(room)) {
         Ok(network) => network,
         Err(errno) => fail(socket.as_fd(), u32::MAX, errno),

@@ -145,6 +145,7 @@ async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
     let from = readiness::to_read(from)?;
     let to = Sink::new(to);
     let mut buffer = [0; CHUNK];
+    let mut end = End::Complete;
     loop {
         let more = tokio::select! {
             biased;
@@ -153,17 +154,21 @@ async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
         };
         // A second borrow of the buffer has to wait for the first to end.
         let length = match more.unwrap_or_else(|| read(from.get_ref(), &mut buffer)) {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(End::Complete),
-            Ok(0) => return Ok(End::Complete),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(end),
+            Ok(0) => return Ok(end),
             Ok(length) => length,
             // A pseudoterminal whose other side is gone (pty(7)).
-            Err(e) if e.raw_os_error() == Some(5) => return Ok(End::Complete),
+            Err(e) if e.raw_os_error() == Some(5) => return Ok(end),
             Err(e) => return Err(e),
         };
         let granted = budget.take(length);
         to.write_all(&buffer[..granted]).await?;
         if granted < length {
-            return Ok(End::Cut);
+            // Read on, to no end: a closed pipe would race SIGPIPE against the kill that is coming.
+            end = End::Cut;
+            if budget.ended.get() {
+                return Ok(end);
+            }
         }
     }
 }

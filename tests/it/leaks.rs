@@ -1,1 +1,383 @@
+//! Nothing stays behind: however creel ends, no process, cgroup, mount or file of it outlives it by
+//! more than a moment.
+//!
+//! Other jails may run on the same machine meanwhile, those of other tests among them, so each trace
+//! is told by what marks it as ours or nobody's: processes by a variable in their environment, which
+//! creel's own processes inherit; cgroups by their slot's lease, which whoever lives in one holds;
+//! mounts and files by a mount namespace of the test's own, with a `/tmp` of its own.
 
+use std::collections::BTreeSet;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{Run, Who, Workspace, binary, is_root};
+
+/// How long the janitor may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+const MARK: &str = "IT_MARK";
+
+/// What was there before, and what marks what came after.
+struct Watch {
+    mark: String,
+    mounts: Vec<String>,
+    files: BTreeSet<PathBuf>,
+    /// Groups that a crash of somebody else's left long ago.
+    groups: BTreeSet<PathBuf>,
+}
+
+impl Watch {
+    fn start(workspace: &Workspace, name: &str) -> Watch {
+        Watch {
+            mark: format!("{name}-{}", std::process::id()),
+            mounts: mounts(),
+            files: files(workspace),
+            groups: abandoned_groups(),
+        }
+    }
+
+    /// `creel run FLAGS -- ARGV`, marked inside and outside.
+    fn command(&self, who: Who, workspace: &Workspace, flags: &[&str], argv: &[&str]) -> Command {
+        let run = Run::new(who, workspace)
+            .outer_env(MARK, &self.mark)
+            .flags(["-e", &format!("{MARK}={}", self.mark)]);
+        let mut command = run.flags(flags).command(argv);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    /// Everything of ours that is still there.
+    fn left(&self, workspace: &Workspace) -> Vec<String> {
+        let mut left = marked_processes(&self.mark);
+        left.extend(
+            abandoned_groups()
+                .difference(&self.groups)
+                .map(|dir| format!("cgroup {}", dir.display())),
+        );
+        left.extend(
+            files(workspace)
+                .difference(&self.files)
+                .map(|file| format!("file {}", file.display())),
+        );
+        let mounts = mounts();
+        if mounts != self.mounts {
+            left.push(format!("mounts {mounts:#?} instead of {:#?}", self.mounts));
+        }
+        left
+    }
+
+    #[track_caller]
+    fn nothing_is_left(&self, workspace: &Workspace) {
+        let start = Instant::now();
+        loop {
+            let left = self.left(workspace);
+            if left.is_empty() {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "left behind: {left:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Processes with the mark in their environment: creel, its janitor, the jail's first process and
+/// the command. Who has ended and is only not yet waited for has none.
+fn marked_processes(mark: &str) -> Vec<String> {
+    let wanted = format!("{MARK}={mark}\0");
+    let mut found = vec![];
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let dir = entry.path();
+        let Ok(environment) = std::fs::read(dir.join("environ")) else {
+            continue;
+        };
+        if environment
+            .windows(wanted.len())
+            .any(|part| part == wanted.as_bytes())
+        {
+            let name = std::fs::read_to_string(dir.join("comm")).unwrap_or_default();
+            found.push(format!(
+                "process {} {}",
+                entry.file_name().display(),
+                name.trim_end()
+            ));
+        }
+    }
+    found
+}
+
+/// Groups of jails whose slot nobody holds.
+fn abandoned_groups() -> BTreeSet<PathBuf> {
+    let mut groups = BTreeSet::new();
+    let Ok(hierarchies) = std::fs::read_dir("/sys/fs/cgroup") else {
+        return groups;
+    };
+    let roots = hierarchies
+        .flatten()
+        .map(|entry| entry.path())
+        .chain(["/sys/fs/cgroup".into()]);
+    for dir in roots.map(|root| root.join("creel")) {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let slot = entry.file_name().to_string_lossy().parse().ok();
+            if slot.is_some_and(|slot| !is_leased(slot)) && entry.path().is_dir() {
+                groups.insert(entry.path());
+            }
+        }
+    }
+    groups
+}
+
+/// Whether anybody holds byte `slot` of root's lock file (`F_OFD_GETLK`).
+fn is_leased(slot: i64) -> bool {
+    let Ok(file) = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/run/creel/slots")
+    else {
+        return false;
+    };
+    // SAFETY: flock is plain data for which all zeroes is a value; fcntl fills it in.
+    unsafe {
+        let mut lock: libc::flock = std::mem::zeroed();
+        lock.l_type = libc::F_WRLCK as libc::c_short;
+        lock.l_whence = libc::SEEK_SET as libc::c_short;
+        lock.l_start = slot;
+        lock.l_len = 1;
+        libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) == 0
+            && lock.l_type != libc::F_UNLCK as libc::c_short
+    }
+}
+
+/// The mounts that this thread, and what it starts, sees.
+fn mounts() -> Vec<String> {
+    let text = std::fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo");
+    text.lines().map(str::to_owned).collect()
+}
+
+/// What is in the places where a program leaves files: `/tmp` where it is the test's own, the state
+/// directories, and the workspace.
+fn files(workspace: &Workspace) -> BTreeSet<PathBuf> {
+    let mut places = vec![workspace.path(), "/run/creel".into(), Who::User.account().2];
+    if is_root() {
+        places.push("/tmp".into());
+    }
+    let list = |dir: PathBuf| {
+        std::fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+    };
+    // The lock file is fixed: all jails of a user share it.
+    places
+        .into_iter()
+        .flat_map(list)
+        .filter(|path| path != Path::new("/run/creel/slots"))
+        .collect()
+}
+
+/// Gives this thread, and all that it starts, a mount namespace with an empty `/tmp`.
+fn private_tmp() {
+    if !is_root() {
+        eprintln!("skipped: without root the files in /tmp cannot be told from those of others");
+        return;
+    }
+    use rustix::mount::{
+        self as rx, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    };
+    // SAFETY: unshare changes this thread only (CLONE_NEWNS implies CLONE_FS).
+    assert_eq!(
+        unsafe { libc::unshare(libc::CLONE_NEWNS) },
+        0,
+        "{}",
+        std::io::Error::last_os_error()
+    );
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rx::mount_change("/", private).expect("private");
+    let build = binary().parent().expect("a directory");
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = rx::open_tree(rustix::fs::CWD, build, flags).expect("open_tree");
+    rx::mount(
+        "creel-it",
+        "/tmp",
+        "tmpfs",
+        MountFlags::empty(),
+        Some(c"mode=1777"),
+    )
+    .expect("tmpfs");
+    if !build.exists() {
+        std::fs::create_dir_all(build).expect("mkdir");
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        rx::move_mount(&tree, "", rustix::fs::CWD, build, flags).expect("move_mount");
+    }
+}
+
+/// Numbers that look random and are the same each time (xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+/// A command that leaves as much behind as it can: sessions of their own, deaf to signals.
+const STUBBORN: [&str; 3] = [
+    "/bin/sh",
+    "-c",
+    "trap '' TERM HUP INT; setsid sleep 60 & (sleep 60 &) & echo x > /tmp/x; sleep 60",
+];
+
+fn killed_at_random(who: Who, times: u64, name: &str) {
+    private_tmp();
+    let workspace = Workspace::new(who);
+    let watch = Watch::start(&workspace, name);
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    for time in 0..times {
+        let flags: &[&str] = if time % 4 == 3 { &["-t"] } else { &[] };
+        let mut child = watch
+            .command(who, &workspace, flags, &STUBBORN)
+            .spawn()
+            .expect("creel starts");
+        // Three of four while the jail is being made, the others in the midst of their run.
+        let most = if time % 4 == 0 { 60_000 } else { 15_000 };
+        std::thread::sleep(Duration::from_micros(dice.below(most)));
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+        if time % 20 == 19 {
+            watch.nothing_is_left(&workspace);
+        }
+    }
+    watch.nothing_is_left(&workspace);
+}
+
+#[test]
+fn two_hundred_kills_at_random_instants_leave_nothing() {
+    match is_root() {
+        true => killed_at_random(Who::Root, 200, "kills"),
+        false => eprintln!("skipped: needs root"),
+    }
+}
+
+#[test]
+fn two_hundred_kills_of_rootless_runs_leave_nothing() {
+    killed_at_random(Who::User, 200, "rootless-kills");
+}
+
+fn many_at_once(who: Who, name: &str) {
+    private_tmp();
+    let workspace = Workspace::new(who);
+    let watch = Watch::start(&workspace, name);
+    let next = std::sync::atomic::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if number >= 500 {
+                        break;
+                    }
+                    let code = (number % 100).to_string();
+                    let script = format!("(sleep 60 &); echo x > /tmp/x; exit {code}");
+                    let mut command =
+                        watch.command(who, &workspace, &[], &["/bin/sh", "-c", &script]);
+                    let output = command.stderr(Stdio::piped()).output().expect("creel runs");
+                    assert_eq!(
+                        output.status.code(),
+                        Some((number % 100) as i32),
+                        "{output:?}"
+                    );
+                }
+            });
+        }
+    });
+    watch.nothing_is_left(&workspace);
+}
+
+#[test]
+fn five_hundred_runs_sixteen_at_a_time_leave_nothing() {
+    match is_root() {
+        true => many_at_once(Who::Root, "many"),
+        false => eprintln!("skipped: needs root"),
+    }
+}
+
+#[test]
+fn five_hundred_rootless_runs_sixteen_at_a_time_leave_nothing() {
+    many_at_once(Who::User, "rootless-many");
+}
+
+#[test]
+fn failed_and_ended_runs_leave_nothing() {
+    private_tmp();
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let policy = workspace.outside().join("hole.toml");
+        std::fs::write(&policy, "[filesystem]\nexec = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\"]\n[limits]\ngrace = \"0s\"\n").expect("write");
+        let policy = policy.to_str().expect("text");
+        let watch = Watch::start(&workspace, "failures");
+        for (flags, argv, expected) in [
+            // Before there is a jail, while one is made, at its last step, and at the end of its run.
+            (&["--read", "/no/such"][..], &["true"][..], 125),
+            (&["--workdir", "absent"], &["true"], 125),
+            (&["--status-file", "/no/such/status"], &["true"], 125),
+            (&[], &["no-such-command"], 127),
+            (&[], &["/etc"], 126),
+            (&["--policy", policy, "--timeout", "50ms"], &STUBBORN, 124),
+            (&["--output-limit", "10"], &["yes"], 137),
+            (
+                &[],
+                &["/bin/sh", "-c", "setsid sleep 60 & kill -KILL $$"],
+                137,
+            ),
+        ] {
+            let output = watch
+                .command(who, &workspace, flags, argv)
+                .output()
+                .expect("creel runs");
+            assert_eq!(output.status.code(), Some(expected), "{flags:?} {argv:?}");
+            watch.nothing_is_left(&workspace);
+        }
+    }
+}
+
+/// The watch sees what is there: otherwise none of the above would mean anything.
+#[test]
+fn a_run_that_goes_on_is_seen() {
+    private_tmp();
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let watch = Watch::start(&workspace, "control");
+        let argv = ["/bin/sh", "-c", "touch begun; sleep 60"];
+        let mut child = watch
+            .command(who, &workspace, &[], &argv)
+            .spawn()
+            .expect("creel starts");
+        let begun = workspace.path().join("begun");
+        let start = Instant::now();
+        while !begun.exists() {
+            assert!(start.elapsed() < PATIENCE, "it did not begin");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let seen = watch.left(&workspace).join("\n");
+        // creel, the jail's first process and the command at least.
+        assert!(
+            seen.matches("process ").count() >= 3 && seen.contains(" creel"),
+            "{seen}"
+        );
+        assert!(
+            seen.contains("begun") && (who == Who::User || seen.contains("creel-janitor")),
+            "{seen}"
+        );
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+        std::fs::remove_file(begun).expect("rm");
+        watch.nothing_is_left(&workspace);
+    }
+}
