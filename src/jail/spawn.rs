@@ -70,7 +70,8 @@ impl Ready {
                 stdio: &self.stdio,
                 socket: theirs,
                 ids: match self.ids {
-                    Ids::Range { .. } | Ids::Shared { .. } => Start::JailRoot,
+                    Ids::Range { .. } => Start::JailRoot,
+                    Ids::Shared { .. } => Start::JailUser(JAIL_ID),
                     Ids::Caller { .. } => Start::Caller,
                 },
                 terminal: self.plan.command.terminal,
