@@ -272,3 +272,63 @@ fn walk(dir: &Path, look: &mut impl FnMut(&Path, &std::fs::Metadata)) {
         }
     }
 }
+
+#[test]
+fn a_jail_that_shares_the_id_of_the_workspaces_owner_has_no_more() {
+    let who = Who::Root;
+    if !crate::support::is_root() {
+        eprintln!("skipped: an ordinary user's jail has that user's id anyway");
+        return;
+    }
+    let workspace = Workspace::new(who);
+    let (uid, gid, _) = Who::User.account();
+    // ramfs has no idmapped mounts.
+    let at = workspace.path().display().to_string();
+    for (owner, degraded, status) in [
+        (uid, true, 0),
+        (uid, false, 125),
+        // Root's own id is never shared.
+        (0, true, 125),
+    ] {
+        let setup = format!(
+            "mount -t ramfs none {at}; mkdir {at}/w; echo SECRET > {at}/w/roots; chmod 600 {at}/w/roots; \
+             chown {owner}:{gid} {at}/w; cd {at}/w"
+        );
+        let flags: &[&str] = if degraded {
+            &["--allow-degraded", "idmap"]
+        } else {
+            &[]
+        };
+        let run = Run::new(who, &workspace).flags(flags);
+        let look = "id -u; grep Cap /proc/self/status; cat roots; touch mine && stat -c %u:%g mine; cat /proc/self/uid_map";
+        let output =
+            super::in_own_mounts(who, &run, &setup, &["/bin/sh", "-c", look]).expect("root");
+        assert_eq!(output.status.code(), Some(status), "{output:#?}");
+        if status == 0 {
+            let words: Vec<String> = String::from_utf8_lossy(&output.stdout)
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect();
+            let none = "0000000000000000";
+            let map = uid.to_string();
+            let wanted = [
+                "1000",
+                "CapInh:",
+                none,
+                "CapPrm:",
+                none,
+                "CapEff:",
+                none,
+                "CapBnd:",
+                none,
+                "CapAmb:",
+                none,
+                "1000:1000",
+                "1000",
+                &map,
+                "1",
+            ];
+            assert_eq!(words, wanted, "{output:#?}");
+        }
+    }
+}
