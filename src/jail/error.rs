@@ -22,6 +22,12 @@ pub enum JailError {
         #[source]
         source: Errno,
     },
+    #[error("{} is a {kind} filesystem of the host inside {}, which is granted; unmount it, or grant less", path.display(), tree.display())]
+    KernelTree {
+        path: PathBuf,
+        kind: String,
+        tree: PathBuf,
+    },
     #[error("{} cannot be prepared as a mount", path.display())]
     Tree {
         path: PathBuf,
@@ -91,7 +97,7 @@ impl JailError {
             | Self::Act { source, .. } => Some(*source),
             Self::Cgroup(e) => Errno::from_io_error(&e.source),
             Self::State { source, .. } => Errno::from_io_error(source),
-            Self::Changed(_) | Self::NoLease | Self::Died => None,
+            Self::Changed(_) | Self::KernelTree { .. } | Self::NoLease | Self::Died => None,
         }
     }
 }

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 
 use super::JailError;
 use crate::plan::host::Idmap;
-use crate::plan::paths::{Purpose, wanted};
+use crate::plan::paths::{NEVER_BELOW, Purpose, wanted};
 use crate::plan::{Fact, Host, IdMode, Node, Request};
 use crate::policy::Policy;
 use crate::sys::fd::{self, Kind, Stat};
@@ -39,6 +39,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
         }
         host.paths.insert(want.path, fact);
     }
+    no_kernel_trees(&pins)?;
     for socket in sockets(&pins) {
         host.paths.entry(socket).or_insert(Fact::Special);
     }
@@ -87,6 +88,76 @@ fn still_here(path: &Path, fact: &Fact, pins: &Pins) -> Result<(), JailError> {
         Some(pin) if (pin.stat.dev, pin.stat.ino) == (here.dev, here.ino) => Ok(()),
         _ => Err(JailError::Changed(path.into())),
     }
+}
+
+/// The kernel's own filesystems, which speak of the host wherever they are mounted.
+const KERNEL: [&str; 13] = [
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "proc",
+    "securityfs",
+    "sysfs",
+    "tracefs",
+];
+
+/// A grant brings what is mounted beneath it: a chroot's `/proc` would show the host's processes.
+fn no_kernel_trees(pins: &Pins) -> Result<(), JailError> {
+    let fault = |source| JailError::Open {
+        path: "/proc/self/mountinfo".into(),
+        source,
+    };
+    let mut text = vec![];
+    std::fs::File::from(procfs::open("self/mountinfo", OFlags::RDONLY).map_err(fault)?)
+        .read_to_end(&mut text)
+        .map_err(|e| fault(Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
+    for line in text.split(|b| *b == b'\n') {
+        // proc(5): "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw"
+        let mut fields = line.split(|b| *b == b' ');
+        let (Some(point), Some(kind)) = (fields.nth(4), fields.skip_while(|f| *f != b"-").nth(1))
+        else {
+            continue;
+        };
+        let Some(kind) = KERNEL.iter().find(|k| k.as_bytes() == kind) else {
+            continue;
+        };
+        let point = PathBuf::from(OsStr::from_bytes(&unescape(point)));
+        let grantable = |tree: &&PathBuf| {
+            tree.as_path() != Path::new("/")
+                && !NEVER_BELOW.iter().any(|(never, _)| tree.starts_with(never))
+        };
+        if let Some(tree) = pins
+            .keys()
+            .filter(grantable)
+            .find(|tree| point.starts_with(tree))
+        {
+            return Err(JailError::KernelTree {
+                path: point,
+                kind: (*kind).into(),
+                tree: tree.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Space, tab, newline and backslash are octal in mountinfo.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut plain = vec![];
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..3).filter(|_| *first == b'\\');
+        let code = code.and_then(|c| u8::from_str_radix(std::str::from_utf8(c).ok()?, 8).ok());
+        plain.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &after[3..] } else { after };
+    }
+    plain
 }
 
 /// Where in the pinned trees somebody of this network namespace listens on a socket. Neither a

@@ -71,7 +71,8 @@ impl Ready {
                 socket: theirs,
                 supervisors: ours,
                 ids: match self.ids {
-                    Ids::Range { .. } | Ids::Shared { .. } => Start::JailRoot,
+                    Ids::Range { .. } => Start::JailRoot,
+                    Ids::Shared { .. } => Start::JailUser(JAIL_ID),
                     Ids::Caller { .. } => Start::Caller,
                 },
                 terminal: self.plan.command.terminal,

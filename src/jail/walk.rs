@@ -44,6 +44,8 @@ pub struct Child<'a> {
 pub enum Start {
     /// The jail's root user, who ends when building does.
     JailRoot,
+    /// The jail's user, where the jail has no other id; the capabilities stay for building.
+    JailUser(u32),
     /// The caller's own, which is all that there is.
     Caller,
 }
@@ -101,8 +103,16 @@ fn start(socket: &OwnedFd, ids: Start) -> Result<()> {
     signal::block_all()?;
     process::die_with_parent()?;
     wait_for_parent(socket.as_fd())?;
-    if ids == Start::JailRoot {
-        process::become_ids(0, 0, process::Groups::Clear)?;
+    let id = match ids {
+        Start::JailRoot => Some(0),
+        Start::JailUser(id) => {
+            caps::keep_over_setuid()?;
+            Some(id)
+        }
+        Start::Caller => None,
+    };
+    if let Some(id) = id {
+        process::become_ids(id, id, process::Groups::Clear)?;
         process::die_with_parent()?;
     }
     mount::make_private()

@@ -3,6 +3,7 @@
 //! They run the real `creel` on the real kernel, as root and as an ordinary user; see
 //! [`support`] for how, and `scripts/test` for what a machine needs.
 
+mod attacks;
 mod leaks;
 mod programs;
 mod run;

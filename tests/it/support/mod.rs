@@ -236,9 +236,13 @@ impl Run {
         let source = std::os::fd::AsRawFd::as_raw_fd(&writer);
         // SAFETY: dup2 is async-signal-safe and both numbers are open or free.
         unsafe {
-            command.pre_exec(move || match libc::dup2(source, 9) {
-                -1 => Err(std::io::Error::last_os_error()),
-                _ => Ok(()),
+            command.pre_exec(move || {
+                // Where it is 9 already, dup2 leaves it close-on-exec.
+                let done = match source {
+                    9 => libc::fcntl(9, libc::F_SETFD, 0),
+                    source => libc::dup2(source, 9),
+                };
+                if done == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
             });
         }
         let mut child = command.spawn().expect("creel starts");

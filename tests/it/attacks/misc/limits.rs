@@ -1,0 +1,238 @@
+//! Ways round a limit.
+
+use std::os::unix::net::UnixListener;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::attacks::attack;
+use crate::support::{Run, Who, Workspace};
+
+#[test]
+fn a_command_that_stops_itself_does_not_stop_the_clock() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        // A child goes on while the command, and once upon a time its supervisor, stands still.
+        let code = "(while :; do date +%s%N > beat; sleep 0.05; done) & kill -STOP $$; wait";
+        let flags = ["--timeout", "1s"];
+        let mut command = Run::new(who, &workspace)
+            .flags(flags)
+            .command(["/bin/sh", "-c", code]);
+        let started = Instant::now();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("creel");
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("wait") {
+                break status;
+            }
+            let state =
+                std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+            let stopped = state
+                .rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.starts_with(" T"));
+            if stopped || started.elapsed() > Duration::from_secs(15) {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("stopped: {stopped}, after {:?}", started.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert_eq!(status.code(), Some(124));
+        assert!(workspace.path().join("beat").exists());
+    }
+}
+
+#[test]
+fn a_pipe_that_was_sent_out_does_not_keep_creel_waiting() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let path = workspace.path().join("late.sock");
+        // An accomplice on the host, who keeps what the jail sends.
+        let (there, ready) = (path.clone(), workspace.path().join("ready"));
+        let accomplice = std::thread::spawn(move || {
+            while !ready.exists() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let listener = UnixListener::bind(&there).expect("bind");
+            std::fs::set_permissions(&there, std::os::unix::fs::PermissionsExt::from_mode(0o777))
+                .expect("chmod");
+            std::fs::write(there.with_extension("ok"), "").expect("write");
+            let (stream, _) = listener.accept().expect("accept");
+            // The descriptor lies in the socket's queue, received by nobody, closed with it.
+            std::thread::sleep(Duration::from_secs(4));
+            drop(stream);
+        });
+        let code = "import socket, array, os, time\nopen('ready', 'w').close()\nwhile not os.path.exists('late.ok'): time.sleep(0.005)\n\
+            s = socket.socket(socket.AF_UNIX); s.connect('late.sock')\n\
+            s.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [1, 2]))])\nprint('last words', flush=True)";
+        let started = Instant::now();
+        let ran = Run::new(who, &workspace).python(code).ok();
+        assert!(
+            started.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            started.elapsed()
+        );
+        assert_eq!(ran.stdout, "last words\n");
+        accomplice.join().expect("the accomplice");
+    }
+}
+
+#[test]
+fn everything_is_delivered_to_a_slow_reader_after_the_end() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let mut command = Run::new(who, &workspace).command([
+            "/bin/sh",
+            "-c",
+            "head -c 65536 /dev/zero; head -c 1000 /dev/zero >&2",
+        ]);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("creel");
+        std::thread::sleep(Duration::from_millis(400));
+        let mut bytes = vec![];
+        use std::io::Read;
+        child
+            .stdout
+            .take()
+            .expect("a pipe")
+            .read_to_end(&mut bytes)
+            .expect("read");
+        assert_eq!(bytes.len(), 65536);
+        child
+            .stderr
+            .take()
+            .expect("a pipe")
+            .read_to_end(&mut bytes)
+            .expect("read");
+        assert_eq!(bytes.len(), 66536);
+        assert!(child.wait().expect("creel ends").success());
+    }
+}
+
+#[test]
+fn pids_are_counted_however_they_detach() {
+    for who in Who::all() {
+        if who == Who::User {
+            eprintln!(
+                "skipped: an ordinary user has no cgroup here, and --allow-degraded cgroup says so"
+            );
+            continue;
+        }
+        let workspace = Workspace::new(who);
+        let body = r#"
+made, answer = 0, 'OK'
+for _ in range(200):
+    try:
+        pid = os.fork()
+    except OSError as e:
+        answer = errno.errorcode[e.errno]
+        break
+    if pid == 0:
+        os.setsid()
+        try:
+            if os.fork(): os._exit(0)
+        except OSError:
+            pass
+        time.sleep(30)
+    made += 1
+    time.sleep(0.002)
+say('answer', answer)
+say('below', made < 60)
+"#;
+        let ran = Run::new(who, &workspace)
+            .flags(["--pids", "24"])
+            .python(&crate::attacks::script(body));
+        let got = crate::attacks::answers(&ran.stdout);
+        got.expect(&[("answer", "EAGAIN"), ("below", "True")]);
+        let got = attack(Run::new(who, &workspace).flags(["--pids", "450"]), body);
+        got.expect(&[("answer", "OK")]);
+    }
+}
+
+#[test]
+fn every_writable_tmpfs_has_a_size_and_a_number_of_inodes() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let body = r#"
+def fill(path):
+    def go():
+        with open(path, 'wb', 0) as f:
+            for _ in range(9): f.write(b'x' * 1048576)
+    answer = py(go)
+    py(os.unlink, path)
+    return answer
+for name, d in [('tmp', '/tmp'), ('home', os.path.expanduser('~')), ('shm', '/dev/shm'), ('var_tmp', '/var/tmp')]:
+    say(name, fill(d + '/big'))
+    size = os.statvfs(d)
+    say(name + '_inodes', 0 < size.f_files <= 70000)
+for d in ['/', '/dev', '/etc', '/run', '/var', '/dev/pts', '/proc']:
+    say('write_' + d, opened(d + '/x', os.O_CREAT | os.O_WRONLY) in ('EROFS', 'EACCES', 'ENOENT'))
+"#;
+        let got = attack(Run::new(who, &workspace).flags(["--disk", "8MiB"]), body);
+        for name in ["tmp", "home", "shm", "var_tmp"] {
+            got.expect(&[(name, "ENOSPC"), (&format!("{name}_inodes"), "True")]);
+        }
+        for dir in ["/", "/dev", "/etc", "/run", "/var", "/dev/pts", "/proc"] {
+            got.expect(&[(&format!("write_{dir}"), "True")]);
+        }
+        let got = attack(Run::new(who, &workspace).flags(["--disk", "32MiB"]), body);
+        got.expect(&[("tmp", "OK"), ("home", "OK"), ("shm", "OK")]);
+    }
+}
+
+#[test]
+fn one_jail_cannot_have_every_pseudoterminal() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let body = r#"
+held, answer = [], 'OK'
+for _ in range(400):
+    try:
+        held.append(os.open('/dev/ptmx', os.O_RDWR | os.O_NOCTTY))
+    except OSError as e:
+        answer = errno.errorcode[e.errno]
+        break
+say('answer', answer)
+say('some', 8 < len(held) <= 256)
+"#;
+        attack(Run::new(who, &workspace), body).expect(&[("answer", "ENOSPC"), ("some", "True")]);
+    }
+}
+
+#[test]
+fn resource_limits_do_not_go_up_again() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let body = r#"
+import resource as r
+for name in ['NOFILE', 'FSIZE', 'CPU', 'CORE', 'MEMLOCK', 'MSGQUEUE']:
+    which = getattr(r, 'RLIMIT_' + name, 12)
+    soft, hard = r.getrlimit(which)
+    def up():
+        try:
+            r.setrlimit(which, (soft, hard + 1))
+        except ValueError as e:
+            raise OSError(errno.EPERM, '')
+    say(name, py(up))
+    say(name + '_down', py(lambda: r.setrlimit(which, (soft, hard))))
+say('nice', py(os.nice, -5))
+say('fifo', py(os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(1)))
+say('mq', sc(240, b'q', 0o102, 0o600, 0))
+say('oom', wrote('/proc/self/oom_score_adj', b'-1000'))
+"#;
+        let got = attack(Run::new(who, &workspace), body);
+        for name in ["NOFILE", "FSIZE", "CPU", "CORE", "MEMLOCK", "MSGQUEUE"] {
+            got.expect(&[(name, "EPERM"), (&format!("{name}_down"), "OK")]);
+        }
+        got.expect(&[("fifo", "EPERM"), ("mq", "EMFILE"), ("oom", "EACCES")]);
+        assert_ne!(got.of("nice"), "OK");
+    }
+}

@@ -1,0 +1,9 @@
+//! Attempts that no advisory of the table names.
+
+mod execution;
+mod kernel_surface;
+mod limits;
+mod neighbours;
+mod proc_and_view;
+mod stdin;
+mod survivors;

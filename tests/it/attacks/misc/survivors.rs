@@ -1,0 +1,139 @@
+//! Nothing outlives its jail, however it detached itself and however the jail ended.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::support::{Run, Who, Workspace, is_root};
+
+/// Daemons in every usual way, each a `sleep` with a number that nobody else has.
+fn daemons(number: &str) -> String {
+    format!(
+        r#"import os, signal, time
+def detach(depth):
+    if os.fork(): return
+    os.setsid()
+    if depth: detach(depth - 1)
+    for s in range(1, 32):
+        try: signal.signal(s, signal.SIG_IGN)
+        except (OSError, ValueError): pass
+    for fd in range(3): os.close(fd)
+    os.execv('/bin/sleep', ['sleep', '{number}'])
+for depth in range(3): detach(depth)
+if not os.fork():
+    os.setpgid(0, 0); os.execv('/bin/sleep', ['sleep', '{number}'])
+time.sleep(0.2)
+open('ready', 'w').close()
+"#
+    )
+}
+
+fn alive(number: &str) -> usize {
+    let wanted = format!("sleep\0{number}\0");
+    std::fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok())
+        .filter(|line| line == wanted.as_bytes())
+        .count()
+}
+
+#[track_caller]
+fn gone(number: &str) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while alive(number) > 0 {
+        assert!(Instant::now() < end, "{} survive", alive(number));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn daemons_end_with_the_command() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let number = format!("7001.{}{}", std::process::id(), who as u8);
+        let ran = Run::new(who, &workspace).python(&format!("{}\nprint(1)", daemons(&number)));
+        assert_eq!(ran.ok().stdout, "1\n");
+        assert_eq!(alive(&number), 0, "creel ended before its jail");
+    }
+}
+
+#[test]
+fn daemons_end_with_a_killed_supervisor() {
+    for who in Who::all() {
+        for signal in [libc::SIGKILL, libc::SIGABRT] {
+            let workspace = Workspace::new(who);
+            let number = format!("7002.{}{}{signal}", std::process::id(), who as u8);
+            let code = format!("{}\ntime.sleep(60)", daemons(&number));
+            let mut command = Run::new(who, &workspace).command(["/usr/bin/python3", "-c", &code]);
+            let mut child = command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("creel");
+            for _ in 0..2000 {
+                if workspace.path().join("ready").exists() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            assert!(alive(&number) >= 4, "the control: {}", alive(&number));
+            // SAFETY: a child that has not been waited for.
+            unsafe { libc::kill(child.id() as i32, signal) };
+            child.wait().expect("creel ends");
+            gone(&number);
+        }
+    }
+}
+
+#[test]
+fn no_group_is_left_by_a_killed_supervisor() {
+    if !is_root() {
+        eprintln!("skipped: groups need root here");
+        return;
+    }
+    let workspace = Workspace::new(Who::Root);
+    let mut command = Run::new(Who::Root, &workspace).command([
+        "/bin/sh",
+        "-c",
+        "cat /proc/self/cgroup > groups; exec sleep 60",
+    ]);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("creel");
+    let mut text = String::new();
+    for _ in 0..2000 {
+        text = std::fs::read_to_string(workspace.path().join("groups")).unwrap_or_default();
+        if text.contains("0::") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let slot = text
+        .lines()
+        .find_map(|line| line.rsplit_once("creel/").map(|(_, slot)| slot.to_owned()));
+    let slot = slot.unwrap_or_else(|| panic!("no slot in {text}"));
+    let there = || {
+        std::process::Command::new("find")
+            .args([
+                "/sys/fs/cgroup",
+                "-maxdepth",
+                "3",
+                "-path",
+                &format!("*/creel/{slot}"),
+            ])
+            .output()
+            .map(|out| String::from_utf8_lossy(&out.stdout).into_owned())
+            .expect("find")
+    };
+    assert_ne!(there(), "");
+    child.kill().expect("kill");
+    child.wait().expect("creel ends");
+    let end = Instant::now() + Duration::from_secs(5);
+    while !there().is_empty() {
+        assert!(Instant::now() < end, "left: {}", there());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
