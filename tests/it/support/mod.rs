@@ -242,7 +242,11 @@ impl Run {
                     9 => libc::fcntl(9, libc::F_SETFD, 0),
                     source => libc::dup2(source, 9),
                 };
-                if done == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+                if done == -1 {
+                    Err(std::io::Error::last_os_error())
+                } else {
+                    Ok(())
+                }
             });
         }
         let mut child = command.spawn().expect("creel starts");
