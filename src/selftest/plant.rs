@@ -264,8 +264,9 @@ fn bind(source: PathBuf, target: &str, access: Access) -> Act {
 
 /// At the end of the granted tree, before what covers parts of it.
 fn insert(plan: &mut Plan, acts: impl IntoIterator<Item = Act>) {
-    let covers = |act: &Act| matches!(act, Act::ReadOnly { .. } | Act::Mask { .. } | Act::Pivot);
-    let place = plan.acts.iter().position(covers).unwrap_or(plan.acts.len());
+    // After every mount, so that none covers what is put there.
+    let place = plan.acts.iter().position(|act| matches!(act, Act::Pivot));
+    let place = place.unwrap_or(plan.acts.len());
     plan.acts.splice(place..place, acts);
 }
 
