@@ -485,7 +485,11 @@ impl<'a> View<'a> {
         made.directory("/etc".as_ref(), &mut acts);
         made.directory("/run".as_ref(), &mut acts);
         made.directory("/var".as_ref(), &mut acts);
-        acts.push(Act::Link { path: "/var/tmp".into(), target: "/tmp".into() });
+        // Unless something is granted in the host's: a link cannot hold a mount.
+        let taken = |path: &PathBuf| path.starts_with("/var/tmp");
+        if !self.binds.keys().chain(self.links.keys()).any(taken) && !taken(&self.home) {
+            acts.push(Act::Link { path: "/var/tmp".into(), target: "/tmp".into() });
+        }
         acts.extend(devices());
         made.directory("/dev/pts".as_ref(), &mut acts);
         acts.push(Act::Devpts);
