@@ -11,9 +11,11 @@ use crate::selftest::{self, Layer, Options, inside, rows, spend};
 
 /// Try what must not work in a jail, and what must, on this kernel
 #[derive(clap::Args)]
-#[command(after_help = "Exit status: 0 where every attempt was stopped by the layer that should stop it and \
+#[command(
+    after_help = "Exit status: 0 where every attempt was stopped by the layer that should stop it and \
     all ordinary work succeeded, 1 else, 125 where no jail could be made. A run --without a layer exits 1: \
-    it shows that the suite sees what the layer no longer stops.")]
+    it shows that the suite sees what the layer no longer stops."
+)]
 pub struct SelftestArgs {
     /// Take this layer out of the jail: what it alone stops must then get through
     #[arg(long, value_name = "LAYER", value_parser = layer)]
@@ -78,7 +80,13 @@ fn list() -> String {
                 since => format!("{} ABI {since}", stop.layer.name()),
             })
             .collect();
-        text += &format!("{:11} {:42} stopped by {}: {}\n", row.group, row.name, layers.join(", "), row.why);
+        text += &format!(
+            "{:11} {:42} stopped by {}: {}\n",
+            row.group,
+            row.name,
+            layers.join(", "),
+            row.why
+        );
     }
     for row in spend::ROWS {
         let layers: Vec<&str> = row.layers.iter().map(|layer| layer.name()).collect();

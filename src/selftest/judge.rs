@@ -143,7 +143,9 @@ pub fn judge_attempt(
 pub fn judge_work(row: &Work, outcome: Option<&Outcome>, without: Option<Layer>) -> Judged {
     let no_proc = without == Some(Layer::PidNamespace) && row.group == "proc";
     let (state, got) = match outcome {
-        _ if no_proc => (State::NotApplicable, "a jail without a pid namespace has no /proc".into()),
+        _ if no_proc => {
+            (State::NotApplicable, "a jail without a pid namespace has no /proc".into())
+        }
         Some(Outcome::GotThrough) => (State::Ok, "works".to_owned()),
         Some(other) => (State::Failed, describe(other)),
         None => (State::Failed, "never attempted".into()),
@@ -175,7 +177,14 @@ pub fn judge_spend(
         _ if through => "got through".into(),
         _ => kind(verdict.kind),
     };
-    Judged { group: "limits", name: row.name, state, got, layers, why: "one jail must not starve the host" }
+    Judged {
+        group: "limits",
+        name: row.name,
+        state,
+        got,
+        layers,
+        why: "one jail must not starve the host",
+    }
 }
 
 fn kind(kind: Kind) -> String {

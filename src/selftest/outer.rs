@@ -31,7 +31,11 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum SelftestError {
     #[error("the scratch directory {} cannot be used; set TMPDIR to a directory of yours", path.display())]
-    Scratch { path: PathBuf, #[source] source: std::io::Error },
+    Scratch {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("creel does not know where its own program is")]
     NoProgram(#[source] std::io::Error),
     #[error("creel's own program {} has a name that is not text", .0.display())]
@@ -49,7 +53,11 @@ pub enum SelftestError {
     #[error(transparent)]
     Supervise(#[from] SuperviseError),
     #[error("{what} failed")]
-    System { what: &'static str, #[source] source: Errno },
+    System {
+        what: &'static str,
+        #[source]
+        source: Errno,
+    },
     #[error("the task cannot be written down")]
     Task(#[from] serde_json::Error),
     #[error("the inner half said {0:?} instead of what it was asked")]
@@ -65,8 +73,9 @@ pub fn run(options: &Options) -> Result<Report, SelftestError> {
         Some(dir) => dir,
         None => PathBuf::from("."),
     };
-    let base =
-        base.canonicalize().map_err(|source| SelftestError::Scratch { path: base.clone(), source })?;
+    let base = base
+        .canonicalize()
+        .map_err(|source| SelftestError::Scratch { path: base.clone(), source })?;
     let mut planted = Planted::new(&base)?;
     // The canaries' modes are what they say.
     let umask = attempt::set_umask(0);
@@ -103,11 +112,25 @@ impl<'a> Outer<'a> {
         let mut notes = vec![];
         let mut workspace = WorkspaceMode::ReadWrite;
         let place = planted.workspace();
-        let first = match resolve(options, &creel, &place, workspace, &Task::Rows(planted.site.clone()), |_| {}) {
+        let first = match resolve(
+            options,
+            &creel,
+            &place,
+            workspace,
+            &Task::Rows(planted.site.clone()),
+            |_| {},
+        ) {
             Err(SelftestError::Resolve(error @ ResolveError::NoIdmap { .. })) => {
                 notes.push(format!("workspace none: {error}"));
                 workspace = WorkspaceMode::None;
-                resolve(options, &creel, &place, workspace, &Task::Rows(planted.site.clone()), |_| {})?
+                resolve(
+                    options,
+                    &creel,
+                    &place,
+                    workspace,
+                    &Task::Rows(planted.site.clone()),
+                    |_| {},
+                )?
             }
             other => other?,
         };
@@ -163,7 +186,8 @@ impl<'a> Outer<'a> {
             weaken(&mut plan, layer, self.planted);
         }
         let fault = |what| move |source| SelftestError::System { what, source };
-        let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(fault("a pipe"));
+        let pipe =
+            || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(fault("a pipe"));
         let memory = |name| {
             let flags = rustix::fs::MemfdFlags::CLOEXEC;
             rustix::fs::memfd_create(name, flags).map(File::from).map_err(fault("a file in memory"))
@@ -239,7 +263,8 @@ fn text(file: &mut File) -> String {
 
 fn lines(stdout: &str) -> Result<Vec<Line>, SelftestError> {
     let parse = |line: &str| {
-        serde_json::from_str(line).map_err(|_| SelftestError::Mumbled(line.chars().take(200).collect()))
+        serde_json::from_str(line)
+            .map_err(|_| SelftestError::Mumbled(line.chars().take(200).collect()))
     };
     stdout.lines().filter(|line| !line.is_empty()).map(parse).collect()
 }

@@ -120,8 +120,10 @@ impl Planted {
     pub fn put(&self, plan: &mut Plan, pins: &mut Pins) -> Result<(), SelftestError> {
         for name in ["readonly", "noexec", "outside"] {
             let path = self.scratch.join(name);
-            let fault =
-                |e: crate::sys::Errno| SelftestError::Scratch { path: path.clone(), source: e.into() };
+            let fault = |e: crate::sys::Errno| SelftestError::Scratch {
+                path: path.clone(),
+                source: e.into(),
+            };
             let fd = fd::pin_exact(&path).map_err(fault)?;
             let stat = fd::stat(fd.as_fd()).map_err(fault)?;
             pins.insert(path, Pin { fd, stat });

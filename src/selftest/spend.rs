@@ -66,11 +66,11 @@ pub static ROWS: &[Row] = &[
         limit: |limits| limits.inodes.value = Count(100),
     },
     Row {
-        name: "sleep for 3 seconds of 1",
+        name: "sleep for 3 seconds of a half",
         spend: Spend::Time,
         kind: Kind::Timeout,
         layers: &[Layer::Supervisor],
-        limit: |limits| limits.timeout.value = Span(1000),
+        limit: |limits| limits.timeout.value = Span(500),
     },
     Row {
         name: "compute for 3 seconds of 1",
@@ -93,7 +93,9 @@ pub fn perform(spend: Spend) -> u8 {
     let had = match spend {
         Spend::Memory => attempt::take_memory(80 << 20).is_ok(),
         Spend::Pids => processes(24),
-        Spend::Disk => File::create("/tmp/large").is_ok_and(|mut f| f.write_all(&vec![1; 4 << 20]).is_ok()),
+        Spend::Disk => {
+            File::create("/tmp/large").is_ok_and(|mut f| f.write_all(&vec![1; 4 << 20]).is_ok())
+        }
         Spend::Inodes => (0..300).all(|n| File::create(format!("/tmp/{n}")).is_ok()),
         Spend::Time => {
             std::thread::sleep(Duration::from_secs(3));
@@ -102,7 +104,9 @@ pub fn perform(spend: Spend) -> u8 {
         Spend::Processor => {
             let start = Instant::now();
             // A busy machine gives it less than it wants: its own time counts, up to a point.
-            while processor_time() < Duration::from_secs(3) && start.elapsed() < Duration::from_secs(60) {
+            while processor_time() < Duration::from_secs(3)
+                && start.elapsed() < Duration::from_secs(60)
+            {
                 std::hint::black_box(0);
             }
             true

@@ -85,8 +85,10 @@ fn without_a_layer_exactly_what_it_alone_stops_gets_through() {
             assert_eq!(tested.status, Some(1), "{shown}");
             let lines: Vec<&str> = tested.stdout.lines().collect();
             let [.., summary, _] = lines.as_slice() else { panic!("{shown}") };
-            let counts: Vec<u32> =
-                summary.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+            let counts: Vec<u32> = summary
+                .split(|c: char| !c.is_ascii_digit())
+                .filter_map(|n| n.parse().ok())
+                .collect();
             assert!(summary.starts_with(&format!("weakened {layer}: expected ")), "{shown}");
             let [expected, got, unexpected] = counts[..] else { panic!("{shown}") };
             assert!(expected >= 1 && got == expected && unexpected == 0, "{shown}");
@@ -102,7 +104,8 @@ fn the_json_form_says_the_same() {
     let count = |state: &str| rows.iter().filter(|row| row["state"] == state).count();
     assert_eq!(report["passed"], count("ok"));
     assert_eq!(report["failed"], 0, "{}", tested.stdout);
-    let names: std::collections::BTreeSet<_> = rows.iter().map(|row| row["name"].to_string()).collect();
+    let names: std::collections::BTreeSet<_> =
+        rows.iter().map(|row| row["name"].to_string()).collect();
     assert_eq!(names.len(), rows.len(), "two rows have one name");
 }
 
@@ -110,7 +113,11 @@ fn the_json_form_says_the_same() {
 fn the_inner_half_refuses_to_run_outside() {
     for creel in [None, Some("1")] {
         let mut command = Command::new(binary());
-        command.env_clear().args(["selftest", "--inside", r#"{"spend":{"spend":"time","shares_pids":false}}"#]);
+        command.env_clear().args([
+            "selftest",
+            "--inside",
+            r#"{"spend":{"spend":"time","shares_pids":false}}"#,
+        ]);
         command.envs(creel.map(|value| ("CREEL", value)));
         let output = command.output().expect("creel starts");
         assert_eq!(output.status.code(), Some(125), "{output:?}");

@@ -23,8 +23,15 @@ use crate::sys::Errno;
 /// Every attempt; those that look for processes first, while the jail's pids are small.
 pub fn all() -> impl Iterator<Item = &'static Attempt> {
     let tables = [
-        host::PROCESSES, host::ROWS, files::ROWS, landlock::ROWS, exec::ROWS, proc::ROWS,
-        kernel::ROWS, syscalls::ROWS, network::ROWS,
+        host::PROCESSES,
+        host::ROWS,
+        files::ROWS,
+        landlock::ROWS,
+        exec::ROWS,
+        proc::ROWS,
+        kernel::ROWS,
+        syscalls::ROWS,
+        network::ROWS,
     ];
     tables.into_iter().flatten()
 }
