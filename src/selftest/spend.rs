@@ -66,11 +66,11 @@ pub static ROWS: &[Row] = &[
         limit: |limits| limits.inodes.value = Count(100),
     },
     Row {
-        name: "sleep for 3 seconds of 1",
+        name: "sleep for 3 seconds of a half",
         spend: Spend::Time,
         kind: Kind::Timeout,
         layers: &[Layer::Supervisor],
-        limit: |limits| limits.timeout.value = Span(1000),
+        limit: |limits| limits.timeout.value = Span(500),
     },
     Row {
         name: "compute for 3 seconds of 1",
