@@ -5,6 +5,15 @@
 //! [`supervise`] (watched) → [`selftest`] → [`cli`] (the face).
 
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::dbg_macro
+    )
+)]
 
 pub mod cli;
 pub mod jail;

@@ -31,6 +31,7 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one is made, once a process")]
 enum Verb {
     Run(run::RunArgs),
     Doctor(doctor::DoctorArgs),

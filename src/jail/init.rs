@@ -48,9 +48,9 @@ pub fn run(program: &Program, terminal: Terminal) -> ! {
     };
     loop {
         match signal::wait() {
-            Ok(libc::SIGCHLD) => reap(supervisor, program, command),
-            Ok(libc::SIGTSTP) => drop(signal::send(-1, libc::SIGSTOP)),
-            Ok(libc::SIGCONT) => drop(signal::send(-1, libc::SIGCONT)),
+            Ok(signal::CHLD) => reap(supervisor, program, command),
+            Ok(signal::TSTP) => drop(signal::send(-1, signal::STOP)),
+            Ok(signal::CONT) => drop(signal::send(-1, signal::CONT)),
             Ok(number) => {
                 if signal::send(-command, number).is_err() {
                     let _ = signal::send(command, number);
@@ -109,7 +109,7 @@ struct Worker<'a> {
 }
 
 /// The command's process, between vfork and exec.
-extern "C" fn become_command(worker: *mut libc::c_void) -> i32 {
+extern "C" fn become_command(worker: *mut std::ffi::c_void) -> i32 {
     let worker: &Worker<'_> = clone::argument(worker);
     let terminal = match worker.terminal {
         Terminal::Pty => Some(fd::fixed(0)),

@@ -7,19 +7,16 @@
 //! ended, whatever the reason, then kills the group and removes it. It runs in a session and with
 //! descriptors of its own: neither Ctrl-C nor a reader waiting for the end of a pipe notices it.
 
-use std::ffi::{CString, c_char};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::JailError;
 use crate::sys::cgroup::Traces;
-use crate::sys::{Errno, clone, janitor as sys, signal};
+use crate::sys::janitor::{self as sys, SharedPath};
+use crate::sys::{Errno, clone, signal};
 
 /// Hierarchies at most: three v1 controllers and a v2 one beside them.
 const HIERARCHIES: usize = 4;
-
-/// A path that both processes read; null where there is none.
-type Path = AtomicPtr<c_char>;
 
 /// Shared with the janitor's process. Leaked: it may outlive this process.
 struct Shared {
@@ -28,11 +25,11 @@ struct Shared {
     /// The slot's lock: nobody gets the slot while this process may still kill what is in it.
     lease: AtomicI32,
     /// The group's `cgroup.kill`.
-    kill: Path,
+    kill: SharedPath,
     /// The group's directories.
-    own: [Path; HIERARCHIES],
+    own: [SharedPath; HIERARCHIES],
     /// The directories that hold every jail's, which go with the last jail.
-    parents: [Path; HIERARCHIES],
+    parents: [SharedPath; HIERARCHIES],
 }
 
 /// A janitor at work; dropped without [`Janitor::dismiss`] it goes on watching.
@@ -52,7 +49,7 @@ impl Janitor {
         let shared: &'static mut Shared = Box::leak(Box::new(Shared {
             pidfd: AtomicI32::new(me.as_fd().as_raw_fd()),
             lease: AtomicI32::new(lease.as_raw_fd()),
-            kill: Path::default(),
+            kill: SharedPath::default(),
             own: Default::default(),
             parents: Default::default(),
         }));
@@ -65,21 +62,19 @@ impl Janitor {
 
     /// Notes what is about to be made.
     pub fn expect(&self, traces: Traces) {
-        // Leaked on purpose, as Shared is.
-        let put = |to: &Path, path: CString| to.store(path.into_raw(), Ordering::SeqCst);
-        if let Some(kill) = traces.kill {
-            put(&self.shared.kill, kill);
+        let Shared {
+            kill, own, parents, ..
+        } = self.shared;
+        if let Some(path) = traces.kill {
+            kill.put(path);
         }
-        self.shared
-            .own
-            .iter()
+        own.iter()
             .zip(traces.own)
-            .for_each(|(to, path)| put(to, path));
-        self.shared
-            .parents
+            .for_each(|(to, path)| to.put(path));
+        parents
             .iter()
             .zip(traces.parents)
-            .for_each(|(to, path)| put(to, path));
+            .for_each(|(to, path)| to.put(path));
     }
 
     /// Removes what was noted, now, and sends the janitor home. The jail must have ended.
@@ -102,19 +97,15 @@ extern "C" fn watch(shared: *mut std::ffi::c_void) -> i32 {
 }
 
 fn remove(shared: &'static Shared) {
-    let paths = |list: &'static [Path]| {
-        list.iter()
-            .map(|p| p.load(Ordering::SeqCst))
-            .filter(|p| !p.is_null())
-    };
-    let kill = shared.kill.load(Ordering::SeqCst);
+    let paths = |list: &'static [SharedPath]| list.iter().filter_map(SharedPath::get);
+    let kill = shared.kill.get();
     // Some two seconds: a process killed in the middle of a long disk write takes its time.
     for attempt in 0..2000 {
         let busy = |path| sys::remove_directory(path) == Err(Errno::BUSY);
-        if paths(&shared.own).filter(|path| busy(*path)).count() == 0 {
+        if paths(&shared.own).filter(|path| busy(path)).count() == 0 {
             break;
         }
-        if !kill.is_null() {
+        if let Some(kill) = kill {
             sys::write_one(kill);
         }
         sys::pause(attempt);

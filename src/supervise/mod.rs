@@ -309,7 +309,7 @@ impl Watching {
                 Some(Message::Stopped)
                     if self.joined.as_ref().is_some_and(Joined::holds_terminal) =>
                 {
-                    self.live.signal(nix::libc::SIGTSTP);
+                    self.live.signal(sys::signal::TSTP);
                     self.stop_too();
                 }
                 Some(Message::Stopped | Message::Ended { .. }) | None => {}
@@ -333,23 +333,22 @@ impl Watching {
     }
 
     fn signal(&mut self, number: i32) {
-        use nix::libc;
         match number {
-            libc::SIGWINCH => match &self.joined {
+            sys::signal::WINCH => match &self.joined {
                 // The kernel tells the jail's foreground of the new size itself.
                 Some(joined) => joined.resize(),
                 None => self.live.signal(number),
             },
             // The jail stops, says so, and then so does this process.
-            libc::SIGTSTP if self.joined.as_ref().is_some_and(Joined::holds_terminal) => {
-                self.live.signal(libc::SIGTSTP);
+            sys::signal::TSTP if self.joined.as_ref().is_some_and(Joined::holds_terminal) => {
+                self.live.signal(sys::signal::TSTP);
             }
-            libc::SIGTSTP => {
-                self.live.signal(libc::SIGTSTP);
+            sys::signal::TSTP => {
+                self.live.signal(sys::signal::TSTP);
                 self.stop_too();
             }
-            libc::SIGTERM if self.deadline.is_some() => self.kill(Cause::Asked),
-            libc::SIGTERM => {
+            sys::signal::TERM if self.deadline.is_some() => self.kill(Cause::Asked),
+            sys::signal::TERM => {
                 self.live.signal(number);
                 self.be_patient();
             }
@@ -367,14 +366,14 @@ impl Watching {
             Some(joined) => joined.suspended(stop),
             None => stop(),
         }
-        self.live.signal(nix::libc::SIGCONT);
+        self.live.signal(sys::signal::CONT);
     }
 
     fn end_politely(&mut self, cause: Cause) {
         self.cause.get_or_insert(cause);
-        self.live.signal(nix::libc::SIGTERM);
+        self.live.signal(sys::signal::TERM);
         // What is stopped would never hear of it; timeout(1) does the same.
-        self.live.signal(nix::libc::SIGCONT);
+        self.live.signal(sys::signal::CONT);
         self.be_patient();
     }
 
@@ -437,7 +436,7 @@ async fn relay_all(pipes: Vec<(OwnedFd, i32)>, budget: &Budget) -> Option<io::Er
 /// Returns at a TERM or INT: the caller no longer waits for the rest of the output.
 async fn second_thoughts(signals: &mut Signals) {
     loop {
-        if let nix::libc::SIGTERM | nix::libc::SIGINT = signals.next().await {
+        if let sys::signal::TERM | sys::signal::INT = signals.next().await {
             return;
         }
     }

@@ -265,7 +265,7 @@ pub fn layout(privileged: bool) -> Layout {
     const ROOT: &str = "/sys/fs/cgroup";
     const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
     const TMPFS_MAGIC: i64 = 0x0102_1994;
-    let magic = |path: &str| rustix::fs::statfs(path).map(|s| s.f_type as i64);
+    let magic = |path: &str| rustix::fs::statfs(path).map(|s| s.f_type);
     match magic(ROOT) {
         Ok(CGROUP2_SUPER_MAGIC) if privileged => Layout::V2 {
             parent: Path::new(ROOT).join(PARENT),

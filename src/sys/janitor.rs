@@ -1,9 +1,27 @@
 //! System calls of a process that shares its parent's memory and outlives it.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::{Errno, Result, clone, fd};
+
+/// A path that both processes read; absent until it is put.
+#[derive(Default)]
+pub struct SharedPath(AtomicPtr<c_char>);
+
+impl SharedPath {
+    /// Puts it there for good: the other process may outlive this one, so it is never freed.
+    pub fn put(&self, path: CString) {
+        self.0.store(path.into_raw(), Ordering::SeqCst);
+    }
+
+    pub fn get(&self) -> Option<&'static CStr> {
+        let path = self.0.load(Ordering::SeqCst);
+        // SAFETY: what is not null came from a CString that was leaked in put.
+        (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) })
+    }
+}
 
 /// A pidfd of this process itself; readable when it has ended (pidfd_open(2)).
 pub fn own_pidfd() -> Result<OwnedFd> {
@@ -47,17 +65,13 @@ pub fn wait_for_end() {
 }
 
 /// rmdir(2). `BUSY` also where the directory has children.
-pub fn remove_directory(path: *const c_char) -> Result<()> {
-    // SAFETY: the callers' strings are leaked CStrings.
-    let path = unsafe { CStr::from_ptr(path) };
+pub fn remove_directory(path: &CStr) -> Result<()> {
     rustix::fs::unlinkat(rustix::fs::CWD, path, rustix::fs::AtFlags::REMOVEDIR)
 }
 
 /// Writes `1` to a file, if it is there.
-pub fn write_one(path: *const c_char) {
+pub fn write_one(path: &CStr) {
     use rustix::fs::{CWD, Mode, OFlags, openat};
-    // SAFETY: as above.
-    let path = unsafe { CStr::from_ptr(path) };
     if let Ok(file) = openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
         let _ = rustix::io::write(&file, b"1");
     }

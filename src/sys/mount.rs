@@ -213,7 +213,7 @@ pub fn can_idmap(dir: BorrowedFd<'_>) -> bool {
     };
     SUPPORT
         .iter()
-        .any(|(magic, since)| stat.f_type as i64 == *magic && kernel_at_least(*since))
+        .any(|(magic, since)| stat.f_type == *magic && kernel_at_least(*since))
 }
 
 /// Whether `/` is the kernel's initial ramfs, which pivot_root(2) refuses to leave: it alone has a

@@ -180,14 +180,11 @@ pub fn reap(pid: i32) -> Result<(Change, Usage)> {
     let mut status = 0;
     // SAFETY: rusage is plain data for which all zeroes is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    loop {
-        // SAFETY: writes one int and one rusage, which outlive the call.
-        match unsafe { libc::wait4(pid, &raw mut status, libc::__WALL, &raw mut usage) } {
-            -1 => match last() {
-                Errno::INTR => {}
-                other => return Err(other),
-            },
-            _ => break,
+    // SAFETY: writes one int and one rusage, which outlive the call.
+    while unsafe { libc::wait4(pid, &raw mut status, libc::__WALL, &raw mut usage) } == -1 {
+        match last() {
+            Errno::INTR => {}
+            other => return Err(other),
         }
     }
     let micros = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;

@@ -4,8 +4,15 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
 use super::{Errno, Result};
 
-/// `SIGKILL`.
+/// The numbers of signal(7) that creel itself sends or answers.
+pub const CHLD: i32 = libc::SIGCHLD;
+pub const CONT: i32 = libc::SIGCONT;
+pub const INT: i32 = libc::SIGINT;
 pub const KILL: i32 = libc::SIGKILL;
+pub const STOP: i32 = libc::SIGSTOP;
+pub const TERM: i32 = libc::SIGTERM;
+pub const TSTP: i32 = libc::SIGTSTP;
+pub const WINCH: i32 = libc::SIGWINCH;
 
 /// What a supervisor listens for and passes on to the jail; TSTP and CONT stop and wake it.
 pub const WATCHED: [i32; 9] = [

@@ -4,8 +4,10 @@
 //! [`support`] for how, and `scripts/test` for what a machine needs.
 
 mod attacks;
+mod house;
 mod leaks;
 mod programs;
 mod run;
 mod selftest;
 mod support;
+mod verdict;

@@ -222,7 +222,7 @@ fn a_policy_that_the_caller_may_not_read_is_refused() {
     let path = workspace.outside().join("private.toml");
     std::fs::write(&path, "").expect("write");
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0)).expect("chmod");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o0)).expect("chmod");
     if crate::support::is_root() {
         refused(
             &Run::new(Who::User, &workspace).policy(&path).sh("true"),

@@ -1,0 +1,480 @@
+//! The rules of the house, held by reading the source: which folder may import which, where `unsafe`
+//! and the kernel's crates may be named, what is pure, how long a file may be, and that the
+//! documents keep up. See docs/architecture.md.
+
+use std::path::{Path, PathBuf};
+
+/// Folders of `src`, each of which may import itself and those before it.
+const FOLDERS: [&str; 7] = [
+    "policy",
+    "plan",
+    "sys",
+    "jail",
+    "supervise",
+    "selftest",
+    "cli",
+];
+/// Crates that only `src/sys` names.
+const KERNEL_CRATES: [&str; 6] = [
+    "nix",
+    "libc",
+    "landlock",
+    "seccompiler",
+    "caps",
+    "cgroups_rs",
+];
+/// What a pure folder does not use, beneath `std` or as a crate.
+const IMPURE: [&str; 9] = [
+    "std::fs",
+    "std::env",
+    "std::process",
+    "std::net",
+    "std::thread",
+    "std::os::fd",
+    "std::time::SystemTime",
+    "tokio",
+    "rustix",
+];
+/// Lines above which a file is remarked upon, and above which it fails.
+const LONG: usize = 400;
+const TOO_LONG: usize = 700;
+/// Files that may be longer, and why.
+const LONG_FOR_A_REASON: [(&str, &str); 2] = [
+    (
+        "policy/file.rs",
+        "one walk over one grammar; half of it is its tests",
+    ),
+    (
+        "plan/resolve.rs",
+        "one decision, what a run means on one machine; its parts share one view",
+    ),
+];
+/// Names that say nothing about what a file owns.
+const SAYING_NOTHING: [&str; 6] = ["utils", "util", "helpers", "manager", "common", "misc"];
+
+#[test]
+fn imports_point_up_the_page() {
+    let mut broken = vec![];
+    for file in sources("src") {
+        let Some(folder) = file.folder() else {
+            continue;
+        };
+        let Some(own) = FOLDERS.iter().position(|f| *f == folder) else {
+            panic!(
+                "src/{folder} has no place in FOLDERS: give it one, here and in docs/architecture.md"
+            );
+        };
+        for (line, path) in file.paths() {
+            let Some(target) = path.strip_prefix("crate::") else {
+                // From src/FOLDER/FILE.rs two steps up lead out of the folder.
+                if path.starts_with("super::super::") && line < file.tests {
+                    broken.push(format!("{}:{line}: {path}: write crate::", file.name));
+                }
+                continue;
+            };
+            let target = target.split("::").next().unwrap_or_default();
+            match FOLDERS.iter().position(|f| *f == target) {
+                Some(at) if at <= own => {}
+                _ => broken.push(format!(
+                    "{}:{line}: {folder} may not use {target}",
+                    file.name
+                )),
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn unsafe_and_the_kernels_crates_are_named_in_sys_only() {
+    let mut broken = vec![];
+    for file in sources("src")
+        .into_iter()
+        .filter(|f| f.folder() != Some("sys"))
+    {
+        let mut attributes = 0;
+        for (line, text) in file.code_lines() {
+            if !words(text).any(|word| word == "unsafe") {
+                continue;
+            }
+            // An attribute that Rust calls unsafe, where the process begins.
+            if file.name == "src/main.rs" && text.trim().starts_with("#[unsafe(") && attributes == 0
+            {
+                attributes += 1;
+                continue;
+            }
+            broken.push(format!("{}:{line}: unsafe", file.name));
+        }
+        let paths = file.paths();
+        // Modules have the same names: what was imported from `sys`, or is declared here, is creel's.
+        let ours = |name: &str| {
+            file.code.contains(&format!("mod {name};"))
+                || paths.iter().any(|(_, p)| {
+                    let module = p
+                        .strip_prefix("crate::sys::")
+                        .and_then(|p| p.split("::").next());
+                    module == Some(name)
+                })
+        };
+        for (line, path) in &paths {
+            let first = path
+                .trim_start_matches("::")
+                .split("::")
+                .next()
+                .unwrap_or_default();
+            if KERNEL_CRATES.contains(&first) && (path.starts_with("::") || !ours(first)) {
+                broken.push(format!("{}:{line}: {path}", file.name));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn policy_and_plan_are_pure() {
+    let mut broken = vec![];
+    for file in sources("src") {
+        if !matches!(file.folder(), Some("policy" | "plan")) {
+            continue;
+        }
+        for (line, path) in file.paths() {
+            let impure = IMPURE.iter().any(|name| {
+                path.strip_prefix(name)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+            });
+            // A test may read a file to compare with.
+            if impure && line < file.tests {
+                broken.push(format!("{}:{line}: {path}", file.name));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn nothing_panics_and_nothing_is_left_to_do() {
+    let mut broken = vec![];
+    for file in sources("src") {
+        for (line, text) in file.code_lines() {
+            if line >= file.tests {
+                continue;
+            }
+            // With an argument of another kind `expect` is somebody's method.
+            for call in [".unwrap()", ".expect(\"\"", "panic!(", "dbg!("] {
+                if text.contains(call) {
+                    broken.push(format!("{}:{line}: {call}", file.name));
+                }
+            }
+        }
+    }
+    for file in ["src", "tests"].into_iter().flat_map(sources) {
+        for (line, text) in file.code_lines() {
+            for call in ["todo!(", "unimplemented!("] {
+                if text.contains(call) {
+                    broken.push(format!("{}:{line}: {call}", file.name));
+                }
+            }
+        }
+        for (at, text) in file.text.lines().enumerate() {
+            if text.contains(concat!("FIX", "ME")) || text.contains(concat!("TO", "DO")) {
+                broken.push(format!("{}:{}: {}", file.name, at + 1, text.trim()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn files_are_short_and_named_for_what_they_own() {
+    let mut broken = vec![];
+    for file in sources("src") {
+        let lines = file.text.lines().count();
+        let reason = LONG_FOR_A_REASON
+            .iter()
+            .find(|(name, _)| file.name == format!("src/{name}"));
+        match reason {
+            Some((_, reason)) => eprintln!("{}: {lines} lines: {reason}", file.name),
+            None if lines > TOO_LONG => broken.push(format!("{}: {lines} lines", file.name)),
+            None if lines > LONG => eprintln!("{}: {lines} lines, which is long", file.name),
+            None => {}
+        }
+        let stem = Path::new(&file.name)
+            .file_stem()
+            .and_then(|s| s.to_str())
+            .unwrap_or_default();
+        if SAYING_NOTHING.contains(&stem) {
+            broken.push(format!("{}: name it for what it owns", file.name));
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_documents_keep_up() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).expect(name);
+    let mut missing = vec![];
+
+    // The default policy names every limit; these are the keys that it leaves out.
+    let mut keys = vec![
+        "workspace".to_owned(),
+        "allow_degraded".into(),
+        "path".into(),
+        "optional".into(),
+    ];
+    let policy: toml::Table = read("policies/default.toml")
+        .parse()
+        .expect("the default policy is TOML");
+    for (name, section) in policy {
+        keys.push(name);
+        keys.extend(
+            section
+                .as_table()
+                .into_iter()
+                .flat_map(|t| t.keys().cloned()),
+        );
+    }
+    let text = read("docs/policy.md");
+    for key in keys {
+        if !text.contains(&format!("`{key}`")) && !text.contains(&format!("`[{key}]`")) {
+            missing.push(format!("docs/policy.md: {key}"));
+        }
+    }
+
+    let text = read("docs/architecture.md");
+    for folder in FOLDERS {
+        if !text.contains(&format!("`{folder}/`")) {
+            missing.push(format!("docs/architecture.md: {folder}/"));
+        }
+    }
+    for (stage, reason) in creel::plan::order::ORDER {
+        if !text.contains(reason) {
+            missing.push(format!("docs/architecture.md: {stage:?}: {reason}"));
+        }
+    }
+
+    // tests/it/attacks/c01_runtime_binary.rs is `attacks/c01` there.
+    let text = read("docs/security.md");
+    for file in sources("tests/it/attacks") {
+        let stem = Path::new(&file.name)
+            .file_stem()
+            .and_then(|s| s.to_str())
+            .unwrap_or_default();
+        let numbered = stem
+            .split_once('_')
+            .map(|(number, _)| number)
+            .filter(|number| number.len() == 3 && number[1..].parse::<u8>().is_ok());
+        if let Some(number) = numbered.filter(|n| !text.contains(&format!("attacks/{n}"))) {
+            missing.push(format!("docs/security.md: attacks/{number}"));
+        }
+    }
+    assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// One Rust file.
+struct Source {
+    /// From the root of the repository, with slashes.
+    name: String,
+    text: String,
+    /// `text` without comments, and without what is in strings and characters; as many lines.
+    code: String,
+    /// The line on which its tests begin, which are last in every file.
+    tests: usize,
+}
+
+/// Every Rust file under a directory of the repository; none where there is no such directory.
+fn sources(under: &str) -> Vec<Source> {
+    let mut found = vec![];
+    let mut directories: Vec<PathBuf> = vec![root().join(under)];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten() {
+            let path = entry.expect("a directory is readable").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&path).expect("a source is readable");
+                let name = path.strip_prefix(root()).expect("it is below the root");
+                found.push(Source::new(name.display().to_string(), text));
+            }
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+impl Source {
+    fn new(name: String, text: String) -> Source {
+        let code = without_words(&text);
+        let tests = code.lines().position(|line| line.trim() == "#[cfg(test)]");
+        Source {
+            name,
+            text,
+            code,
+            tests: tests.map_or(usize::MAX, |at| at + 1),
+        }
+    }
+
+    /// The folder of `src` that it is in; none for `lib.rs` and `main.rs`.
+    fn folder(&self) -> Option<&str> {
+        self.name
+            .strip_prefix("src/")?
+            .split_once('/')
+            .map(|(folder, _)| folder)
+    }
+
+    fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.code
+            .lines()
+            .enumerate()
+            .map(|(at, line)| (at + 1, line))
+    }
+
+    /// Every path of two parts or more, with its line; the groups of `use` are written out, and
+    /// `use NAME` alone is `NAME::self`.
+    fn paths(&self) -> Vec<(usize, String)> {
+        let mut found = vec![];
+        // What the open braces put before a path; an ordinary block puts nothing.
+        let mut open: Vec<String> = vec![];
+        let (mut path, mut before, mut line) = (String::new(), String::new(), 1);
+        let mut rest = self.code.chars().peekable();
+        while let Some(c) = rest.next() {
+            if c.is_alphanumeric() || c == '_' {
+                path.push(c);
+                continue;
+            }
+            if c == ':' && rest.peek() == Some(&':') {
+                rest.next();
+                path.push_str("::");
+                continue;
+            }
+            let prefix = open.last().map_or("", String::as_str);
+            // `as NAME` is no path, `as libc::c_int` is one.
+            let alias = path == "as" || before == "as" && !path.contains("::");
+            let whole = format!("{prefix}{path}");
+            match c {
+                '{' if path.ends_with("::") => open.push(whole),
+                _ => {
+                    if alias {
+                        // Nothing is named that was not named before.
+                    } else if before == "use" && !path.is_empty() && !whole.contains("::") {
+                        found.push((line, format!("{whole}::self")));
+                    } else if !path.is_empty() && whole.contains("::") {
+                        found.push((line, whole));
+                    }
+                    match c {
+                        '{' => open.push(String::new()),
+                        '}' => drop(open.pop()),
+                        '\n' => line += 1,
+                        _ => {}
+                    }
+                }
+            }
+            if !path.is_empty() {
+                before = std::mem::take(&mut path);
+            }
+        }
+        found
+    }
+}
+
+/// The words of a line of code.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+}
+
+/// Code without its comments, and with nothing in its strings and characters. Lines stay.
+fn without_words(text: &str) -> String {
+    let mut code = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        // What starts here, and how long it is.
+        let (length, instead) = if rest.starts_with("//") {
+            (rest.find('\n').unwrap_or(rest.len()), "")
+        } else if rest.starts_with("/*") {
+            (rest.find("*/").map_or(rest.len(), |end| end + 2), " ")
+        } else if let Some(hashes) = raw_string(rest, code.chars().last()) {
+            let close = format!("\"{}", "#".repeat(hashes));
+            let body = hashes + 2;
+            (
+                rest[body..]
+                    .find(&close)
+                    .map_or(rest.len(), |end| body + end + close.len()),
+                "\"\"",
+            )
+        } else if c == '"' {
+            (quoted(rest, '"'), "\"\"")
+        } else if c == '\'' && is_character(rest) {
+            (quoted(rest, '\''), "''")
+        } else {
+            code.push(c);
+            rest = &rest[c.len_utf8()..];
+            continue;
+        };
+        code.push_str(instead);
+        code.extend(rest[..length].chars().filter(|c| *c == '\n'));
+        rest = &rest[length..];
+    }
+    code
+}
+
+/// How many `#` a raw string that starts here has.
+fn raw_string(rest: &str, before: Option<char>) -> Option<usize> {
+    let after = rest.strip_prefix('r')?;
+    let hashes = after.len() - after.trim_start_matches('#').len();
+    // An identifier may end in r; `br` and `cr` are prefixes too.
+    let prefixed =
+        before.is_some_and(|c| c.is_alphanumeric() && !matches!(c, 'b' | 'c') || c == '_');
+    (after[hashes..].starts_with('"') && !prefixed).then_some(hashes)
+}
+
+/// The length of a quoted text with its quotes.
+fn quoted(rest: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in rest.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            c if c == quote => return at + 1,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+/// Whether this quote starts a character; a lifetime has no second quote.
+fn is_character(rest: &str) -> bool {
+    let mut next = rest.chars().skip(1);
+    match next.next() {
+        Some('\\') => true,
+        Some(_) => next.next() == Some('\''),
+        None => false,
+    }
+}
+
+#[test]
+fn the_reader_of_sources_reads() {
+    let text = "use crate::{sys::{self, fd}, plan as p}; // libc::x\nlet s = \"nix::y\"; 'a: loop {}\nuse libc;\nlet q = '\"'; ::nix::z(r#\"unsafe \" {\"#);\n";
+    let source = Source::new("src/plan/x.rs".into(), text.into());
+    assert_eq!(source.code.lines().count(), text.lines().count());
+    let paths: Vec<String> = source
+        .paths()
+        .into_iter()
+        .map(|(line, path)| format!("{line} {path}"))
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "1 crate::sys::self",
+            "1 crate::sys::fd",
+            "1 crate::plan",
+            "3 libc::self",
+            "4 ::nix::z"
+        ]
+    );
+    assert_eq!(source.folder(), Some("plan"));
+    assert!(!words(&source.code).any(|word| word == "unsafe"));
+}
