@@ -264,7 +264,12 @@ fn bind(source: PathBuf, target: &str, access: Access) -> Act {
 
 /// At the end of the granted tree, before what covers parts of it.
 fn insert(plan: &mut Plan, acts: impl IntoIterator<Item = Act>) {
-    let covers = |act: &Act| matches!(act, Act::ReadOnly { .. } | Act::Mask { .. } | Act::Pivot);
+    // The masks of /proc come with it, before the rest of the tree is there.
+    let covers = |act: &Act| match act {
+        Act::Mask { path, .. } => !path.starts_with("/proc"),
+        Act::Hold { .. } | Act::Pivot => true,
+        _ => false,
+    };
     let place = plan.acts.iter().position(covers).unwrap_or(plan.acts.len());
     plan.acts.splice(place..place, acts);
 }
