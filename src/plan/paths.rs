@@ -73,6 +73,9 @@ pub fn within(path: &Path, tree: &Path) -> bool {
     }
 }
 
+/// Trees of the system's own configuration and programs, in which nothing is writable.
+pub const NEVER_WRITABLE: &[&str] = &["/bin", "/boot", "/etc", "/lib", "/lib64", "/sbin"];
+
 /// The home directory in the jail: the caller's own path, so that `~` means the same on both sides.
 pub fn home(host: &Host) -> PathBuf {
     match &host.home {
@@ -160,13 +163,10 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
     let fs = &policy.filesystem;
     let mut all = vec![];
     if workspace_mode(policy, request) != WorkspaceMode::None {
-        let purpose = match workspace_mode(policy, request) {
-            WorkspaceMode::ReadWrite => Purpose::Write,
-            _ => Purpose::Read,
-        };
+        // Also where it is read-only: its owner is to be the jail's user.
         all.push(Wanted {
             path: workspace.clone(),
-            purpose,
+            purpose: Purpose::Write,
         });
     }
     let lists = [

@@ -76,6 +76,11 @@ pub const MASKS: &[(&str, Node, &str)] = &[
         "disks of the host; removing them is a write here",
     ),
     (
+        "softirqs",
+        Node::File,
+        "network and timer activity of the host",
+    ),
+    (
         "tty",
         Node::Directory,
         "terminals of the host and who uses them",

@@ -5,7 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::host::{CgroupLayout, Fact, Host, IdMode, Idmap};
-use super::paths::{self, FRESH_WORKSPACE, NEVER_BELOW, OWN_TMPFS, TOO_WIDE, within};
+use super::paths::{
+    self, FRESH_WORKSPACE, NEVER_BELOW, NEVER_WRITABLE, OWN_TMPFS, TOO_WIDE, within,
+};
 use super::request::{Request, Terminal};
 use super::*;
 use crate::policy::{Absent, Degradable, Grant, Limits, Origin, Policy, WorkspaceMode};
@@ -365,6 +367,9 @@ impl<'a> View<'a> {
     /// Too wide to be writable: a directory of the system, or one that holds the caller's home.
     fn too_wide(&self, real: &Path) -> bool {
         TOO_WIDE.iter().any(|wide| real == Path::new(wide))
+            || NEVER_WRITABLE
+                .iter()
+                .any(|tree| within(real, Path::new(tree)))
             || self
                 .host
                 .home
@@ -796,7 +801,8 @@ impl<'a> View<'a> {
                 }
                 Mount::Bind(bound) => {
                     made.target(path, bound.node, &mut acts);
-                    let mapped = bound.access.write && self.host.id_mode == IdMode::Privileged;
+                    let theirs = bound.access.write || path == self.workspace.path;
+                    let mapped = theirs && self.host.id_mode == IdMode::Privileged;
                     let owner = match mapped && bound.idmap == Idmap::Works {
                         true => Owner::Mapped {
                             uid: bound.uid,
