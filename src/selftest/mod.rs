@@ -121,7 +121,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    Rows(Site),
+    Rows(Box<Site>),
     Spend { spend: spend::Spend, shares_pids: bool },
 }
 

@@ -117,7 +117,7 @@ impl<'a> Outer<'a> {
             &creel,
             &place,
             workspace,
-            &Task::Rows(planted.site.clone()),
+            &Task::Rows(Box::new(planted.site.clone())),
             |_| {},
         ) {
             Err(SelftestError::Resolve(error @ ResolveError::NoIdmap { .. })) => {
@@ -128,7 +128,7 @@ impl<'a> Outer<'a> {
                     &creel,
                     &place,
                     workspace,
-                    &Task::Rows(planted.site.clone()),
+                    &Task::Rows(Box::new(planted.site.clone())),
                     |_| {},
                 )?
             }
@@ -152,7 +152,7 @@ impl<'a> Outer<'a> {
 
     fn run(self) -> Result<Report, SelftestError> {
         let mut report = Report::new(self.options.without, &self.facts, self.notes.clone());
-        let ran = self.jail(&Task::Rows(self.planted.site.clone()), |_| {})?;
+        let ran = self.jail(&Task::Rows(Box::new(self.planted.site.clone())), |_| {})?;
         let lines = lines(&ran.stdout)?;
         if lines.is_empty() {
             let said = ran.stderr.lines().next().unwrap_or("it said nothing").to_owned();
