@@ -122,7 +122,7 @@ pub enum Outcome {
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "one is made, once a process")]
 pub enum Task {
-    Rows(Site),
+    Rows(Box<Site>),
     Spend {
         spend: spend::Spend,
         shares_pids: bool,

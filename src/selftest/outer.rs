@@ -122,7 +122,7 @@ impl<'a> Outer<'a> {
             &creel,
             &place,
             workspace,
-            &Task::Rows(planted.site.clone()),
+            &Task::Rows(Box::new(planted.site.clone())),
             |_| {},
         ) {
             Err(SelftestError::Resolve(error @ ResolveError::NoIdmap { .. })) => {
@@ -133,7 +133,7 @@ impl<'a> Outer<'a> {
                     &creel,
                     &place,
                     workspace,
-                    &Task::Rows(planted.site.clone()),
+                    &Task::Rows(Box::new(planted.site.clone())),
                     |_| {},
                 )?
             }
@@ -164,7 +164,7 @@ impl<'a> Outer<'a> {
 
     fn run(self) -> Result<Report, SelftestError> {
         let mut report = Report::new(self.options.without, &self.facts, self.notes.clone());
-        let ran = self.jail(&Task::Rows(self.planted.site.clone()), |_| {})?;
+        let ran = self.jail(&Task::Rows(Box::new(self.planted.site.clone())), |_| {})?;
         let lines = lines(&ran.stdout)?;
         if lines.is_empty() {
             let said = ran

@@ -45,10 +45,4 @@ attempts! { ROWS, "landlock";
             std::fs::set_permissions("/tmp/dropped", std::fs::Permissions::from_mode(0o755))?;
             execute("/tmp/dropped")
         };
-    "a whiteout in /tmp" [Seccomp: EPERM, Landlock 3: EACCES]
-        // Linux 6.1 lets it through.
-        "a device node that hides files from an overlay on the host" |_| {
-            let path = c_path("/tmp/whiteout");
-            call(c::SYS_mknod, &[at(path.as_c_str()), c::S_IFCHR as usize, 0])
-        };
 }
