@@ -1,10 +1,10 @@
 //! Plan to steps: every name becomes a descriptor or a C string, nothing is enforced yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::probe::Pin;
@@ -19,6 +19,7 @@ use crate::sys::landlock::Rules;
 use crate::sys::lease::{self, Lease};
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
+use crate::sys::userns::{self, Range};
 use crate::sys::{Errno, clone, mount, socket};
 
 /// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
@@ -26,6 +27,8 @@ use crate::sys::{Errno, clone, mount, socket};
 const FIRST_ID: u32 = 0x7000_0000;
 /// Pseudoterminals of one jail.
 const TERMINALS: &str = "256";
+/// The jail's user in the jail, where the jail has a range of ids.
+pub(super) const JAIL_ID: u32 = 1000;
 /// Jails at once: 4096 ranges of 65,536 ids end at 0x7fff_ffff.
 const SLOTS: u32 = 4096;
 
@@ -43,19 +46,58 @@ pub struct Ready {
     pub(super) cgroup: Option<(CgroupLayout, CgroupLimits)>,
     pub(super) lease: Option<Lease>,
     pub(super) steps: Vec<Step>,
-    /// Trees to send, in the order in which the steps ask for them.
-    pub(super) trees: Vec<SentTree>,
     pub(super) program: Program,
     pub(super) stdio: Stdio,
     pub(super) socket: (OwnedFd, OwnedFd),
-    pub(super) pins: Pins,
 }
 
-/// A tree that the parent copies from a pinned inode.
-pub(super) struct SentTree {
-    pub path: PathBuf,
-    pub attributes: u64,
-    pub owner: Owner,
+/// Makes detached mounts of pinned inodes, for a process that may mount on the host.
+struct Copier {
+    /// The host id that shows as the jail's user, where the jail has a range of ids.
+    jail_user: Option<u32>,
+    /// By owner on the host, the user namespace that shows it as the jail's user.
+    idmaps: BTreeMap<(u32, u32), OwnedFd>,
+}
+
+impl Copier {
+    fn copy(
+        &mut self,
+        path: &Path,
+        pin: &Pin,
+        attributes: u64,
+        owner: Owner,
+    ) -> Result<OwnedFd, JailError> {
+        let fault = |source| JailError::Tree {
+            path: path.into(),
+            source,
+        };
+        let tree = mount::copy_tree(pin.fd.as_fd(), c"").map_err(fault)?;
+        if let (Owner::Mapped { uid, gid }, Some(user)) = (owner, self.jail_user) {
+            self.idmap(&tree, (uid, gid), user)
+                .map_err(|source| JailError::Idmap {
+                    path: path.into(),
+                    source,
+                })?;
+        }
+        mount::set(tree.as_fd(), attributes, mount::Reach::Below).map_err(fault)?;
+        Ok(tree)
+    }
+
+    fn idmap(&mut self, tree: &OwnedFd, owner: (u32, u32), user: u32) -> crate::sys::Result<()> {
+        if !self.idmaps.contains_key(&owner) {
+            let one = |inside| Range {
+                inside,
+                outside: user,
+                count: 1,
+            };
+            self.idmaps
+                .insert(owner, userns::for_idmap(one(owner.0), one(owner.1))?);
+        }
+        match self.idmaps.get(&owner) {
+            Some(namespace) => mount::idmap(tree.as_fd(), namespace.as_fd()),
+            None => Err(Errno::INVAL),
+        }
+    }
 }
 
 /// Compiles a plan. `state`: where leases live, a directory of mode 0700.
@@ -79,8 +121,27 @@ pub fn freeze(
         gid: host.gid,
     };
     let mut cgroup = None;
+    for act in &plan.acts {
+        match act {
+            Act::Namespaces { which } => flags = which.iter().map(|ns| flag(*ns)).sum(),
+            Act::MapIds(map) => ids = *map,
+            Act::Cgroup(limits) => cgroup = Some((host.cgroups.clone(), *limits)),
+            _ => {}
+        }
+    }
+    let needs_slot = cgroup.is_some() || matches!(ids, Ids::Range { .. });
+    let layout = cgroup.as_ref().map(|(layout, _)| layout);
+    let lease = if needs_slot {
+        Some(take_lease(state, layout)?)
+    } else {
+        None
+    };
+    let first_id = FIRST_ID + lease.as_ref().map_or(0, |l| l.slot) * 0x1_0000;
+    let mut copier = Copier {
+        jail_user: matches!(ids, Ids::Range { .. }).then_some(first_id + JAIL_ID),
+        idmaps: BTreeMap::new(),
+    };
     let mut steps = vec![];
-    let mut trees = vec![];
     let user = plan
         .acts
         .iter()
@@ -99,34 +160,14 @@ pub fn freeze(
         .collect();
     for (number, act) in plan.acts.iter().enumerate() {
         let work = match act {
-            Act::Namespaces { which } => {
-                flags = which.iter().map(|ns| flag(*ns)).sum();
-                continue;
-            }
-            Act::MapIds(map) => {
-                ids = *map;
-                continue;
-            }
-            Act::Cgroup(limits) => {
-                cgroup = Some((host.cgroups.clone(), *limits));
-                continue;
-            }
-            Act::Exec => continue,
-            act => compile(act, &plan, host, &pins, user, &made, &mut trees)?,
+            Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) | Act::Exec => continue,
+            act => compile(act, &plan, host, &pins, user, &made, &mut copier)?,
         };
         steps.push(Step {
             act: number as u32,
             work,
         });
     }
-    let needs_slot = cgroup.is_some() || matches!(ids, Ids::Range { .. });
-    let layout = cgroup.as_ref().map(|(layout, _)| layout);
-    let lease = if needs_slot {
-        Some(take_lease(state, layout)?)
-    } else {
-        None
-    };
-    let slot = lease.as_ref().map_or(0, |l| l.slot);
     let socket = socket::pair().map_err(|source| JailError::System {
         what: "socketpair",
         source,
@@ -134,15 +175,13 @@ pub fn freeze(
     Ok(Ready {
         flags,
         ids,
-        first_id: FIRST_ID + slot * 0x1_0000,
+        first_id,
         cgroup,
         lease,
         steps,
-        trees,
         program: program(&plan)?,
         stdio,
         socket,
-        pins,
         plan: Arc::new(plan),
     })
 }
@@ -218,7 +257,7 @@ fn compile(
     pins: &Pins,
     user: (u32, u32),
     made: &BTreeSet<&Path>,
-    trees: &mut Vec<SentTree>,
+    copier: &mut Copier,
 ) -> Result<Work, JailError> {
     Ok(match act {
         Act::Root { bytes, inodes } => Work::Root {
@@ -256,14 +295,7 @@ fn compile(
             let attributes = attributes(*access) | mount::NODEV;
             let pin = pinned(pins, source)?;
             let tree = match host.id_mode {
-                IdMode::Privileged => {
-                    trees.push(SentTree {
-                        path: source.clone(),
-                        attributes,
-                        owner: *owner,
-                    });
-                    Tree::Sent(trees.len() - 1)
-                }
+                IdMode::Privileged => Tree::Held(copier.copy(source, pin, attributes, *owner)?),
                 IdMode::Rootless => Tree::Named {
                     source: absolute(source),
                     stat: pin.stat,
@@ -344,10 +376,7 @@ fn compile(
         Act::Seal => Work::Seal,
         Act::Hostname { name } => Work::Hostname { name: text(name) },
         Act::Loopback => Work::Loopback,
-        // Every tree comes before it.
-        Act::JoinCgroup => Work::JoinCgroup {
-            sent: trees.len()..trees.len() + 3,
-        },
+        Act::JoinCgroup => Work::JoinCgroup,
         Act::Keyring => Work::Keyring,
         Act::ResourceLimit { limit, soft, hard } => Work::Limit {
             limit: *limit,

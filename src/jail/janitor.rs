@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use super::JailError;
 use crate::sys::cgroup::Traces;
 use crate::sys::janitor::{self as sys, SharedPath};
-use crate::sys::{Errno, clone, signal};
+use crate::sys::{Errno, clone};
 
 /// Hierarchies at most: three v1 controllers and a v2 one beside them.
 const HIERARCHIES: usize = 4;
@@ -22,6 +22,8 @@ const HIERARCHIES: usize = 4;
 struct Shared {
     /// The supervisor.
     pidfd: AtomicI32,
+    /// Rung when the supervisor needs no watching any more.
+    bell: AtomicI32,
     /// The slot's lock: nobody gets the slot while this process may still kill what is in it.
     lease: AtomicI32,
     /// The group's `cgroup.kill`.
@@ -35,6 +37,7 @@ struct Shared {
 /// A janitor at work; dropped without [`Janitor::dismiss`] it goes on watching.
 pub struct Janitor {
     pid: i32,
+    bell: OwnedFd,
     shared: &'static Shared,
 }
 
@@ -46,8 +49,10 @@ impl Janitor {
             source,
         };
         let me: OwnedFd = sys::own_pidfd().map_err(fault)?;
+        let bell = sys::bell().map_err(fault)?;
         let shared: &'static mut Shared = Box::leak(Box::new(Shared {
             pidfd: AtomicI32::new(me.as_fd().as_raw_fd()),
+            bell: AtomicI32::new(bell.as_raw_fd()),
             lease: AtomicI32::new(lease.as_raw_fd()),
             kill: SharedPath::default(),
             own: Default::default(),
@@ -57,7 +62,7 @@ impl Janitor {
         let room: &'static mut [u128] = Box::leak(vec![0u128; 1024].into_boxed_slice());
         let stack = Box::leak(Box::new(clone::Stack::on(room)));
         let pid = sys::start(stack, watch, shared).map_err(fault)?;
-        Ok(Janitor { pid, shared })
+        Ok(Janitor { pid, bell, shared })
     }
 
     /// Notes what is about to be made.
@@ -79,9 +84,10 @@ impl Janitor {
 
     /// Removes what was noted, now, and sends the janitor home. The jail must have ended.
     pub fn dismiss(self) {
+        // Both remove: by the time that this process is done, the other has woken, found nothing left
+        // and ended. Killed in between, this one leaves nothing either.
+        sys::ring(&self.bell);
         remove(self.shared);
-        // It is this process's own child and not yet reaped, so the pid is still its own.
-        let _ = signal::send(self.pid, signal::KILL);
         let _ = crate::sys::process::reap(self.pid);
     }
 }
@@ -90,7 +96,7 @@ impl Janitor {
 extern "C" fn watch(shared: *mut std::ffi::c_void) -> i32 {
     let shared: &'static Shared = clone::argument(shared);
     let held = |fd: &AtomicI32| fd.load(Ordering::SeqCst);
-    let _ = sys::keep_only([held(&shared.pidfd), held(&shared.lease)]);
+    let _ = sys::keep_only([held(&shared.pidfd), held(&shared.bell), held(&shared.lease)]);
     sys::wait_for_end();
     remove(shared);
     crate::sys::process::exit(0)

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -113,10 +112,7 @@ fn no_kernel_trees(pins: &Pins) -> Result<(), JailError> {
         path: "/proc/self/mountinfo".into(),
         source,
     };
-    let mut text = vec![];
-    std::fs::File::from(procfs::open("self/mountinfo", OFlags::RDONLY).map_err(fault)?)
-        .read_to_end(&mut text)
-        .map_err(|e| fault(Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
+    let text = procfs::read("self/mountinfo").map_err(fault)?;
     for line in text.split(|b| *b == b'\n') {
         // proc(5): "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw"
         let mut fields = line.split(|b| *b == b' ');
@@ -163,13 +159,9 @@ fn unescape(text: &[u8]) -> Vec<u8> {
 /// Where in the pinned trees somebody of this network namespace listens on a socket. Neither a
 /// read-only mount nor Landlock (up to ABI 7) stops connect(2) by path.
 fn sockets(pins: &Pins) -> Vec<PathBuf> {
-    let Ok(list) = procfs::open("net/unix", OFlags::RDONLY) else {
+    let Ok(text) = procfs::read("net/unix") else {
         return vec![];
     };
-    let mut text = vec![];
-    if std::fs::File::from(list).read_to_end(&mut text).is_err() {
-        return vec![];
-    }
     text.split(|b| *b == b'\n')
         .filter_map(|line| {
             // "Num RefCount Protocol Flags Type St Inode Path": an abstract name begins with @.
@@ -218,7 +210,8 @@ fn look(path: &Path, purpose: Purpose, ids: IdMode, pins: &mut Pins) -> Result<F
         _ => Idmap::Unasked,
     };
     let fact = Fact::Present {
-        link: real != path && fd::is_link(path),
+        // Only a workspace is asked for its own name.
+        link: purpose == Purpose::Write && real != path && fd::is_link(path),
         real: real.clone(),
         node,
         uid: stat.uid,

@@ -1,28 +1,25 @@
 //! Ready to live: the group, the clone, and what only the parent can do for the child.
 //!
-//! The child starts building as soon as its id maps are written. What needs the host's privileges
-//! (detached mounts of pinned trees, idmaps, v1 groups) is made while it builds, and sent when ready.
+//! What needs the host's privileges (detached mounts of pinned trees, groups) is there before the child
+//! is: it inherits it, and waits once, for its id maps.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::freeze::{Ready, SentTree};
+use super::JailError;
+use super::freeze::{JAIL_ID, Ready};
 use super::janitor::Janitor;
 use super::netns;
 use super::walk::{Child, Start, walk};
-use super::{JailError, Pins};
-use crate::plan::{CgroupLayout, Ids, Owner, Plan};
+use crate::plan::{CgroupLayout, Ids, Plan};
 use crate::sys::cgroup::Group;
 use crate::sys::clone::{self, Side};
 use crate::sys::lease::Lease;
 use crate::sys::process::{self, Change, Groups, Usage};
 use crate::sys::shared::Board;
 use crate::sys::userns::{self, Range};
-use crate::sys::{Errno, mount, signal, socket};
-
-/// The jail's user in the jail, where the jail has a range of ids.
-const JAIL_ID: u32 = 1000;
+use crate::sys::{Errno, signal, socket};
 
 /// A jail that exists. Dropping it kills it.
 pub struct Live {
@@ -56,6 +53,11 @@ impl Ready {
             }
             group = Some(made);
         }
+        let mut tasks = vec![];
+        if let (Some(group), Some((CgroupLayout::V1 { .. }, limits))) = (&group, &self.cgroup) {
+            group.limit(limits)?;
+            tasks = group.open_tasks()?;
+        }
         let room = Box::leak(vec![0u128; netns::ROOM].into_boxed_slice());
         let (ours, theirs) = self.socket;
         let birthplace = group.as_ref().and_then(Group::birthplace);
@@ -68,6 +70,7 @@ impl Ready {
                 steps: &mut self.steps,
                 program: &self.program,
                 stdio: &self.stdio,
+                tasks: &tasks,
                 socket: theirs,
                 supervisors: ours,
                 ids: match self.ids {
@@ -94,16 +97,6 @@ impl Ready {
         };
         // From here on an error drops `live`, which kills and cleans.
         live.map_ids(self.ids, self.first_id)?;
-        let mut parcel = live.copy_trees(&self.trees, &self.pins, self.ids, self.first_id)?;
-        if let (Some(group), Some((CgroupLayout::V1 { .. }, limits))) = (&live.group, &self.cgroup)
-        {
-            group.limit(limits)?;
-            parcel.extend(group.open_tasks()?);
-        }
-        if !parcel.is_empty() {
-            let parcel: Vec<_> = parcel.iter().map(AsFd::as_fd).collect();
-            live.say(&parcel)?;
-        }
         Ok(live)
     }
 }
@@ -129,40 +122,12 @@ impl Live {
         };
         userns::write_maps(self.pid, uids, gids, groups)
             .map_err(|source| JailError::Maps { source })?;
-        self.say(&[])
+        self.say_go()
     }
 
-    /// Detached, restricted copies of the pinned trees, in the order in which the steps number them.
-    fn copy_trees(
-        &self,
-        trees: &[SentTree],
-        pins: &Pins,
-        ids: Ids,
-        first: u32,
-    ) -> Result<Vec<OwnedFd>, JailError> {
-        let copy = |tree: &SentTree| {
-            let pin = pins
-                .get(&tree.path)
-                .ok_or_else(|| JailError::Changed(tree.path.clone()))?;
-            let fault = |source| JailError::Tree {
-                path: tree.path.clone(),
-                source,
-            };
-            let mount = mount::copy_tree(pin.fd.as_fd(), c"").map_err(fault)?;
-            if let (Owner::Mapped { uid, gid }, Ids::Range { .. }) = (tree.owner, ids) {
-                idmap(&mount, (uid, gid), first + JAIL_ID).map_err(|source| JailError::Idmap {
-                    path: tree.path.clone(),
-                    source,
-                })?;
-            }
-            mount::set(mount.as_fd(), tree.attributes, mount::Reach::Below).map_err(fault)?;
-            Ok(mount)
-        };
-        trees.iter().map(copy).collect()
-    }
-
-    fn say(&self, fds: &[std::os::fd::BorrowedFd<'_>]) -> Result<(), JailError> {
-        match socket::send(self.socket.as_fd(), b"!", fds) {
+    /// Tells the child to go on.
+    fn say_go(&self) -> Result<(), JailError> {
+        match socket::send(self.socket.as_fd(), b"!", &[]) {
             // A child that is gone has said why, or will be found dead.
             Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
             Err(source) => Err(JailError::System {
@@ -218,18 +183,8 @@ impl Drop for Live {
     }
 }
 
-fn idmap(mount: &OwnedFd, owner: (u32, u32), jail_user: u32) -> crate::sys::Result<()> {
-    let one = |inside| Range {
-        inside,
-        outside: jail_user,
-        count: 1,
-    };
-    let namespace = userns::for_idmap(one(owner.0), one(owner.1))?;
-    mount::idmap(mount.as_fd(), namespace.as_fd())
-}
-
-/// Where leases live: `/run/creel` for root, `$XDG_RUNTIME_DIR/creel` else (or `/run/user/UID`, or
-/// the user's own directory in `/tmp`'s place when neither is there is refused by `freeze`).
+/// Where leases live: `/run/creel` for root, else `$XDG_RUNTIME_DIR/creel`, which is
+/// `/run/user/UID/creel` where the variable is not set.
 pub fn state_dir(uid: u32, runtime_dir: Option<&Path>) -> std::path::PathBuf {
     match (uid, runtime_dir) {
         (0, _) => "/run/creel".into(),

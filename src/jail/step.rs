@@ -2,6 +2,7 @@
 //! numbers.
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 
 use crate::plan::{IfAbsent, Node, Resource, Rights};
 use crate::sys::fd::Stat;
@@ -80,10 +81,8 @@ pub enum Work {
         name: CString,
     },
     Loopback,
-    /// The `tasks` files are these among the descriptors that the parent sends.
-    JoinCgroup {
-        sent: std::ops::Range<usize>,
-    },
+    /// The parent has opened the `tasks` files.
+    JoinCgroup,
     Keyring,
     Limit {
         limit: Resource,
@@ -122,9 +121,8 @@ pub enum Place {
 
 /// Where a bound tree comes from.
 pub enum Tree {
-    /// The parent, who may mount on the host, sends detached mounts of the pinned inodes; this is the
-    /// one with this number.
-    Sent(usize),
+    /// The parent, who may mount on the host, has made a detached mount of the pinned inode.
+    Held(OwnedFd),
     /// The child resolves the name in its own copy of the mounts and compares it with what was
     /// pinned.
     Named { source: CString, stat: Stat },

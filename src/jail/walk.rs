@@ -29,6 +29,8 @@ pub struct Child<'a> {
     pub steps: &'a mut [Step],
     pub program: &'a Program,
     pub stdio: &'a Stdio,
+    /// The `tasks` files of the v1 groups.
+    pub tasks: &'a [OwnedFd],
     pub socket: OwnedFd,
     /// This process's copy of the supervisor's end, which must go: as long as it is open, the end of
     /// the supervisor would be no end of file here.
@@ -56,6 +58,7 @@ pub fn walk(child: Child<'_>) -> ! {
         steps,
         program,
         stdio,
+        tasks,
         socket,
         supervisors,
         ids,
@@ -74,11 +77,11 @@ pub fn walk(child: Child<'_>) -> ! {
         socket: &socket,
         settled: false,
         stdio,
+        tasks,
         terminal,
         network,
         covers: None,
         spare: [None, None],
-        sent: None,
     };
     for step in steps {
         if let Err(errno) = state.perform(&mut step.work) {
@@ -118,12 +121,12 @@ fn start(socket: &OwnedFd, ids: Start) -> Result<()> {
     mount::make_private()
 }
 
-/// One message from the parent; its end is the end of this process.
-fn wait_for_parent(socket: BorrowedFd<'_>) -> Result<[Option<OwnedFd>; socket::MAX_FDS]> {
+/// The parent's one message; its end is the end of this process.
+fn wait_for_parent(socket: BorrowedFd<'_>) -> Result<()> {
     let mut byte = [0];
     match socket::receive(socket, &mut byte, Wait::Yes)? {
         (0, _) => process::exit(1),
-        (_, fds) => Ok(fds),
+        _ => Ok(()),
     }
 }
 
@@ -143,8 +146,8 @@ struct State<'a> {
     covers: Option<(OwnedFd, OwnedFd)>,
     /// Copies of the covers for which there was no path: a directory, a file.
     spare: [Option<OwnedFd>; 2],
-    /// What the parent sent.
-    sent: Option<[Option<OwnedFd>; socket::MAX_FDS]>,
+    /// The `tasks` files of the v1 groups.
+    tasks: &'a [OwnedFd],
 }
 
 impl State<'_> {
@@ -242,18 +245,16 @@ impl State<'_> {
                 attributes,
                 over,
             } => {
-                let tree = match tree {
-                    Tree::Sent(number) => self.sent(*number)?,
-                    Tree::Named { source, stat } => {
-                        let tree = mount::copy_tree(CWD, source)?;
-                        let now = fd::stat(tree.as_fd())?;
-                        if (now.dev, now.ino) != (stat.dev, stat.ino) {
-                            return Err(Errno::STALE);
-                        }
-                        mount::set(tree.as_fd(), *attributes, mount::Reach::Below)?;
-                        tree
-                    }
+                let (source, stat) = match tree {
+                    Tree::Held(tree) => return self.attach(tree, path, *at, *over),
+                    Tree::Named { source, stat } => (source, stat),
                 };
+                let tree = mount::copy_tree(CWD, source)?;
+                let now = fd::stat(tree.as_fd())?;
+                if (now.dev, now.ino) != (stat.dev, stat.ino) {
+                    return Err(Errno::STALE);
+                }
+                mount::set(tree.as_fd(), *attributes, mount::Reach::Below)?;
                 self.settle(tree, path, *at, *over)
             }
             Work::Device {
@@ -322,9 +323,9 @@ impl State<'_> {
             }
             Work::Hostname { name } => process::set_hostname(name),
             Work::Loopback => netns::join(&self.network),
-            Work::JoinCgroup { sent } => {
-                for number in sent {
-                    rustix::io::write(self.sent(number)?, b"0")?;
+            Work::JoinCgroup => {
+                for tasks in self.tasks {
+                    rustix::io::write(tasks, b"0")?;
                 }
                 Ok(())
             }
@@ -371,17 +372,6 @@ impl State<'_> {
             }
             Work::Seccomp => seccomp::install(),
         }
-    }
-
-    /// A descriptor from the parent's one message, which is waited for when the first is needed.
-    fn sent(&mut self, number: usize) -> Result<OwnedFd> {
-        if self.sent.is_none() {
-            self.sent = Some(wait_for_parent(self.speaker())?);
-        }
-        self.sent
-            .as_mut()
-            .and_then(|all| all.get_mut(number)?.take())
-            .ok_or(Errno::BADMSG)
     }
 
     fn file(&self, path: &CStr, mode: u32, contents: &[u8]) -> Result<()> {

@@ -2,6 +2,7 @@
 //! the kernel must not land in a file (CVE-2025-52881, CVE-2019-19921).
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
 
@@ -14,11 +15,37 @@ const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// Opens `path`, relative to `/proc`. A `/proc` of another type is refused with `ENODEV`, a file in
 /// it that something is mounted over with `EXDEV` (openat2(2)).
 pub fn open(path: &str, flags: OFlags) -> Result<OwnedFd> {
-    let root = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = rx::openat(CWD, c"/proc", root, Mode::empty())?;
-    is(&root, PROC_SUPER_MAGIC)?;
+    let root = root()?;
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
     rx::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), how)
+}
+
+/// The text of a file in `/proc`, which has no length to ask for.
+pub fn read(path: &str) -> Result<Vec<u8>> {
+    const ROOM: usize = 16 << 10;
+    let file = open(path, OFlags::RDONLY)?;
+    let mut text = vec![];
+    loop {
+        let end = text.len();
+        text.resize(end + ROOM, 0);
+        let length = rustix::io::read(&file, &mut text[end..])?;
+        text.truncate(end + length);
+        if length == 0 {
+            return Ok(text);
+        }
+    }
+}
+
+/// `/proc`, opened and checked once: what is mounted over it later is not looked at.
+fn root() -> Result<&'static OwnedFd> {
+    static ROOT: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(root) = ROOT.get() {
+        return Ok(root);
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rx::openat(CWD, c"/proc", flags, Mode::empty())?;
+    is(&root, PROC_SUPER_MAGIC)?;
+    Ok(ROOT.get_or_init(|| root))
 }
 
 /// The user namespace of a process.

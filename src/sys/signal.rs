@@ -43,14 +43,12 @@ pub fn block_all() -> Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).map_err(errno)
 }
 
-/// Blocks nothing and gives every signal its default action, for a program about to be executed.
+/// Blocks nothing, for a program about to be executed: exec(2) itself gives every handled signal its
+/// default action. SIGPIPE is ignored by creel alone; what the caller ignores (nohup(1)) stays ignored.
 /// Runs after clone.
 pub fn reset() -> Result<()> {
-    for number in 1..=64 {
-        // SAFETY: SIG_DFL installs no code; KILL, STOP and glibc's own two are refused, which is
-        // what they need.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
-    }
+    // SAFETY: SIG_DFL installs no code.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(errno)
 }
 

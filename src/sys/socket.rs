@@ -35,8 +35,8 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Res
     .map(drop)
 }
 
-/// Descriptors in one message: the kernel's `SCM_MAX_FD` is 253.
-pub const MAX_FDS: usize = 250;
+/// Descriptors in one message.
+pub const MAX_FDS: usize = 2;
 
 /// Receives one message into `bytes`; the length is 0 when the other side is gone. Runs after
 /// clone.
