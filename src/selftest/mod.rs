@@ -120,7 +120,6 @@ pub enum Outcome {
 /// What the inner half is told to do, as its one argument.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "one is made, once a process")]
 pub enum Task {
     Rows(Box<Site>),
     Spend {
