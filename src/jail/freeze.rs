@@ -1,6 +1,7 @@
 //! Plan to steps: every name becomes a descriptor or a C string, nothing is enforced yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -84,19 +85,18 @@ impl Copier {
     }
 
     fn idmap(&mut self, tree: &OwnedFd, owner: (u32, u32), user: u32) -> crate::sys::Result<()> {
-        if !self.idmaps.contains_key(&owner) {
-            let one = |inside| Range {
-                inside,
-                outside: user,
-                count: 1,
-            };
-            self.idmaps
-                .insert(owner, userns::for_idmap(one(owner.0), one(owner.1))?);
-        }
-        match self.idmaps.get(&owner) {
-            Some(namespace) => mount::idmap(tree.as_fd(), namespace.as_fd()),
-            None => Err(Errno::INVAL),
-        }
+        let namespace = match self.idmaps.entry(owner) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let one = |inside| Range {
+                    inside,
+                    outside: user,
+                    count: 1,
+                };
+                new.insert(userns::for_idmap(one(owner.0), one(owner.1))?)
+            }
+        };
+        mount::idmap(tree.as_fd(), namespace.as_fd())
     }
 }
 

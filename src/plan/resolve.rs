@@ -59,6 +59,12 @@ pub enum ResolveError {
     NoWorkspace(String),
     #[error("the workspace {0} is not a directory; name one with --workspace DIR")]
     WorkspaceNotDirectory(String),
+    #[error("{path} leads through a symbolic link out of the writable tree {tree}, and the jail could turn it; grant where it leads, {real}", path = .path.display(), tree = .tree.display(), real = .real.display())]
+    LinkOut {
+        path: PathBuf,
+        real: PathBuf,
+        tree: PathBuf,
+    },
     #[error("the workspace {link} is a symbolic link; name where it leads: --workspace {real}")]
     WorkspaceLink { link: String, real: String },
     #[error(
@@ -418,6 +424,28 @@ impl<'a> View<'a> {
                 &line("--write"),
             )?;
         }
+        self.no_links_out()
+    }
+
+    /// Whoever can write in a tree can turn a link in it, and the next run would be granted what it
+    /// leads to then.
+    fn no_links_out(&self) -> Result<(), ResolveError> {
+        let writable = |path: &Path| {
+            self.binds
+                .iter()
+                .find(|(tree, bound)| bound.access.write && within(path, tree))
+        };
+        for (path, real) in &self.links {
+            if let Some((tree, _)) = writable(path)
+                && !within(real, tree)
+            {
+                return Err(ResolveError::LinkOut {
+                    path: path.clone(),
+                    real: real.clone(),
+                    tree: tree.clone(),
+                });
+            }
+        }
         Ok(())
     }
 
@@ -750,6 +778,10 @@ impl<'a> View<'a> {
 
         // All that needs nothing of the host comes first: meanwhile the parent prepares its trees.
         for (path, contents) in etc(uid, gid, &self.home) {
+            // A grant of the host's own file takes its place.
+            if self.binds.contains_key(Path::new(path)) {
+                continue;
+            }
             acts.push(Act::File {
                 path: path.into(),
                 mode: 0o444,
