@@ -46,6 +46,15 @@ impl Failure {
 
     /// clap's error, cut to its first sentence and its suggestion.
     pub fn usage(error: &clap::Error, arguments: &[OsString]) -> Failure {
+        use clap::error::{ContextKind, ContextValue};
+        let run = arguments.get(1).is_some_and(|verb| verb == "run");
+        if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+            && run
+            && error.kind() == clap::error::ErrorKind::UnknownArgument
+            && !word.starts_with('-')
+        {
+            return Failure::new(format!("the command goes after `--`: creel run -- {word}"));
+        }
         let rendered = error.render().to_string();
         let mut parts = rendered
             .lines()

@@ -23,6 +23,7 @@ use hint::Failure;
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true,
+    disable_help_subcommand = true,
     after_help = "Start with `creel doctor`, then `creel run -- CMD`."
 )]
 struct Cli {

@@ -6,6 +6,7 @@
 mod attacks;
 mod house;
 mod leaks;
+mod plan_order;
 mod programs;
 mod run;
 mod selftest;

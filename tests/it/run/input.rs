@@ -277,3 +277,13 @@ fn help_and_version_are_answers() {
         );
     }
 }
+
+#[test]
+fn a_command_without_the_dashes_is_shown_where_they_go() {
+    let (status, text) = creel(&["run", "ls", "-la"]);
+    assert_eq!(status, Some(125));
+    assert_eq!(
+        text,
+        "creel: the command goes after `--`: creel run -- ls\n"
+    );
+}

@@ -1,0 +1,223 @@
+//! Every plan keeps the order table, whatever is granted on whatever machine: resolved from fixtures,
+//! without root and without a kernel.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use creel::plan::host::Idmap;
+use creel::plan::{
+    Act, CgroupLayout, Fact, Host, IdMode, Namespace, Node, Request, Stage, check_order, order,
+    resolve,
+};
+use creel::policy::{Degradable, file, preset};
+use proptest::prelude::*;
+
+/// Places that enclose each other in every way that matters.
+const PLACES: &[&str] = &[
+    "/usr",
+    "/usr/local/bin",
+    "/opt",
+    "/opt/tools/bin",
+    "/home/u",
+    "/home/u/.cargo/bin",
+    "/home/u/project",
+    "/home/u/project/vendor",
+    "/srv/data",
+    "/srv/data/in/deep",
+    "/tmp",
+    "/tmp/work/a",
+    "/var/tmp/build",
+    "/etc/hosts",
+    "/etc/ssl/certs",
+];
+
+fn fact(index: usize, kind: u8) -> Fact {
+    let path = PathBuf::from(PLACES[index]);
+    match kind {
+        0 => Fact::Absent,
+        1 => Fact::Denied,
+        2 => Fact::Special,
+        _ => Fact::Present {
+            node: if PLACES[index] == "/etc/hosts" {
+                Node::File
+            } else {
+                Node::Directory
+            },
+            real: if kind == 3 {
+                PathBuf::from(PLACES[(index + 3) % PLACES.len()])
+            } else {
+                path
+            },
+            uid: 1000,
+            gid: 1000,
+            link: kind == 3,
+            idmap: if kind == 4 {
+                Idmap::Refused
+            } else {
+                Idmap::Works
+            },
+        },
+    }
+}
+
+fn host() -> impl Strategy<Value = Host> {
+    let kinds = proptest::collection::vec(0u8..12, PLACES.len());
+    (kinds, 0u8..4, any::<bool>(), 0u32..9).prop_map(|(kinds, cgroups, root, abi)| Host {
+        kernel: "6.1.0".into(),
+        id_mode: if root {
+            IdMode::Privileged
+        } else {
+            IdMode::Rootless
+        },
+        uid: if root { 0 } else { 1000 },
+        gid: if root { 0 } else { 1000 },
+        home: Some("/home/u".into()),
+        cwd: "/home/u/project".into(),
+        landlock_abi: abi,
+        cgroups: match cgroups {
+            0 => CgroupLayout::V2 {
+                parent: "/sys/fs/cgroup/creel".into(),
+            },
+            1 => CgroupLayout::V1 {
+                root: "/sys/fs/cgroup".into(),
+                unified: None,
+            },
+            2 => CgroupLayout::V1 {
+                root: "/sys/fs/cgroup".into(),
+                unified: Some("/sys/fs/cgroup/unified".into()),
+            },
+            _ => CgroupLayout::Unusable {
+                why: "a test".into(),
+            },
+        },
+        open_files_ceiling: 1024,
+        paths: kinds
+            .iter()
+            .enumerate()
+            .map(|(index, kind)| (PathBuf::from(PLACES[index]), fact(index, *kind)))
+            .collect::<BTreeMap<_, _>>(),
+    })
+}
+
+/// This machine, with nothing looked up.
+fn fixture() -> Host {
+    creel::jail::probe::facts().expect("this machine can be looked at")
+}
+
+fn list(places: &[usize]) -> String {
+    let places: Vec<String> = places
+        .iter()
+        .map(|place| format!("{{ path = {:?}, optional = true }}", PLACES[*place]))
+        .collect();
+    places.join(", ")
+}
+
+/// Cases that were not refused: a property of nothing would hold too.
+static RESOLVED: AtomicUsize = AtomicUsize::new(0);
+
+#[test]
+fn every_plan_keeps_the_order() {
+    resolve_and_check();
+    let resolved = RESOLVED.load(Ordering::Relaxed);
+    eprintln!("{resolved} of 2000 cases resolved");
+    assert!(resolved >= 200, "{resolved}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    fn resolve_and_check(
+        host in host(),
+        read in proptest::collection::vec(0..PLACES.len(), 0..5),
+        write in proptest::collection::vec(0..PLACES.len(), 0..4),
+        exec in proptest::collection::vec(0..PLACES.len(), 0..4),
+        deny in proptest::collection::vec(0..PLACES.len(), 0..4),
+        workspace in proptest::sample::select(vec![0usize, 6, 7, 8, 9, 11, 12]),
+        degraded in proptest::bool::weighted(0.9),
+    ) {
+        let text = format!(
+            "[filesystem]\nread = [{}]\nwrite = [{}]\nexec = [{}]\ndeny = [{}]\n",
+            list(&read), list(&write), list(&exec), list(&deny),
+        );
+        let limits = preset::default().expect("the default parses").limits;
+        let policy = file::parse("a test", &text, &limits).expect("the policy parses");
+        let request = Request {
+            command: vec!["true".into()],
+            workspace: Some(PLACES[workspace].into()),
+            allow_degraded: if degraded { Degradable::ALL.to_vec() } else { vec![] },
+            ..Default::default()
+        };
+        // What cannot be had is refused; what is not refused is in order.
+        if let Ok(plan) = resolve(&policy, &request, &host) {
+            check_order(&plan).map_err(|e| TestCaseError::fail(format!("{e}\n{}", plan.to_text())))?;
+            RESOLVED.fetch_add(1, Ordering::Relaxed);
+            let alone = plan.acts.iter().any(|act| match act {
+                Act::Namespaces { which } => {
+                    which.contains(&Namespace::User) && which.contains(&Namespace::Net)
+                }
+                _ => false,
+            });
+            prop_assert!(alone, "namespaces of its own");
+            prop_assert_eq!(plan.digest(), resolve(&policy, &request, &host).expect("again").digest());
+        }
+    }
+}
+
+#[test]
+fn the_table_names_every_stage_once_in_order() {
+    let stages: Vec<Stage> = order::ORDER.iter().map(|(stage, _)| *stage).collect();
+    let mut sorted = stages.clone();
+    sorted.sort();
+    sorted.dedup();
+    assert_eq!(stages, sorted);
+    assert!(order::ORDER.iter().all(|(_, reason)| reason.len() > 10));
+}
+
+/// The control: the check sees a plan that is out of order.
+#[test]
+fn a_plan_out_of_order_is_found() {
+    let policy = preset::default().expect("the default parses");
+    let mut host = fixture();
+    host.paths.insert(
+        "/usr".into(),
+        Fact::Present {
+            real: "/usr".into(),
+            node: Node::Directory,
+            uid: 0,
+            gid: 0,
+            link: false,
+            idmap: Idmap::Unasked,
+        },
+    );
+    let request = Request {
+        command: vec!["true".into()],
+        workspace_mode: Some(creel::policy::WorkspaceMode::None),
+        allow_degraded: Degradable::ALL.to_vec(),
+        ..Default::default()
+    };
+    let plan = resolve(&policy, &request, &host).expect("a plan");
+    check_order(&plan).expect("in order");
+    for (first, second) in [
+        ("Seccomp", "Exec"),
+        ("Become", "Capabilities"),
+        ("Pivot", "Proc"),
+    ] {
+        let name = |act: &Act| {
+            format!("{act:?}")
+                .split([' ', '{', '('])
+                .next()
+                .unwrap_or("")
+                .to_owned()
+        };
+        let place = |wanted: &str| plan.acts.iter().position(|act| name(act) == wanted);
+        let (Some(a), Some(b)) = (place(first), place(second)) else {
+            // An ordinary user's plan becomes nobody else.
+            assert_eq!(first, "Become");
+            continue;
+        };
+        let mut wrong = plan.clone();
+        wrong.acts.swap(a, b);
+        assert!(check_order(&wrong).is_err(), "{first} and {second}");
+    }
+}
