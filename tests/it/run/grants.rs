@@ -251,3 +251,37 @@ fn a_rootless_caller_cannot_grant_what_it_may_not_reach() {
         "{ran:#?}"
     );
 }
+
+#[test]
+fn a_grant_through_a_link_out_of_a_writable_tree_is_refused() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let outside = workspace.outside().join("outside");
+        std::fs::create_dir(&outside).expect("mkdir");
+        std::fs::write(outside.join("file"), "outside\n").expect("write");
+        let link = workspace.path().join("link");
+        std::os::unix::fs::symlink(&outside, &link).expect("symlink");
+        let read = |path: &std::path::Path| {
+            Run::new(who, &workspace)
+                .flags(["--read".as_ref(), path.as_os_str()])
+                .argv(["cat".as_ref(), outside.join("file").as_os_str()])
+        };
+        let ran = read(&link);
+        assert_eq!(ran.status, 125, "{ran:#?}");
+        assert!(ran.stderr.contains("grant where it leads"), "{ran:#?}");
+        // The control: named by where it leads, it is granted.
+        assert_eq!(read(&outside).ok().stdout, "outside\n");
+    }
+}
+
+#[test]
+fn the_hosts_own_file_takes_the_place_of_the_jails() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let host = std::fs::read_to_string("/etc/passwd").expect("readable");
+        let run = || Run::new(who, &workspace);
+        assert_ne!(run().argv(["cat", "/etc/passwd"]).ok().stdout, host);
+        let granted = run().flags(["--read", "/etc/passwd"]);
+        assert_eq!(granted.argv(["cat", "/etc/passwd"]).ok().stdout, host);
+    }
+}
