@@ -9,13 +9,18 @@ pub mod order;
 pub mod paths;
 pub mod print;
 pub mod proc;
+mod receipt;
+mod refusal;
 pub mod request;
 pub mod resolve;
+mod tree;
+mod view;
 
 pub use host::{CgroupLayout, Fact, Host, IdMode};
 pub use order::{Stage, check as check_order};
+pub use refusal::ResolveError;
 pub use request::{Request, Terminal};
-pub use resolve::{ResolveError, resolve};
+pub use resolve::resolve;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,0 +1,131 @@
+//! The receipt's rows: each layer, whether it will be in force, and what it is or lacks here.
+
+use super::host::{CgroupLayout, Host};
+use super::view::View;
+use super::*;
+
+/// The receipt's rows: what this plan will put in force.
+pub(super) fn layers(
+    host: &Host,
+    ids: &Ids,
+    cgroup: Option<&CgroupLimits>,
+    landlock: u32,
+    view: &View,
+) -> Vec<Layer> {
+    let row = |name, in_force, detail: String| Layer {
+        name,
+        in_force,
+        detail,
+    };
+    let idmap = match ids {
+        Ids::Range { .. } => row(
+            LayerName::Idmap,
+            true,
+            "writable trees keep their host owner".into(),
+        ),
+        Ids::Caller { .. } => row(
+            LayerName::Idmap,
+            true,
+            "not needed: the jail has the caller's own id".into(),
+        ),
+        Ids::Shared { uid, .. } => row(
+            LayerName::Idmap,
+            false,
+            format!("the jail's user is host user {uid}"),
+        ),
+    };
+    let ids_detail = match ids {
+        Ids::Range { count } => format!("{count} ids of the jail's own"),
+        Ids::Caller { uid, .. } => format!("the caller's own id {uid}"),
+        Ids::Shared { uid, .. } => format!("shared with host user {uid}"),
+    };
+    let cgroup = match (&host.cgroups, cgroup) {
+        (CgroupLayout::V2 { .. }, Some(_)) => (
+            true,
+            "v2: memory (high and max, no swap, killed as one), cpu, pids".to_owned(),
+        ),
+        (CgroupLayout::V1 { unified, .. }, Some(_)) => {
+            let kill = match unified {
+                Some(_) => "v2 beside it for kill",
+                None => "no v2 beside it: killed through its pid namespace",
+            };
+            (
+                true,
+                format!("v1: memory (max, no swap; v1 has no high mark), cpu, pids; {kill}"),
+            )
+        }
+        (CgroupLayout::Unusable { why }, _) => {
+            (false, format!("no memory, cpu and pids limits: {why}"))
+        }
+        (_, None) => (false, "not asked for".into()),
+    };
+    let landlock_detail = match landlock {
+        0 => "the kernel has none".to_owned(),
+        abi => {
+            let mut lacks = vec![];
+            if abi < 2 {
+                lacks.push("rename across directories");
+            }
+            if abi < 3 {
+                lacks.push("truncate");
+            }
+            if abi < 5 {
+                lacks.push("ioctl on devices");
+            }
+            if abi < 6 {
+                lacks.push("scopes for signals and abstract sockets");
+            }
+            match lacks.as_slice() {
+                [] => format!("ABI {abi}"),
+                lacks => format!("ABI {abi}; the kernel cannot restrict {}", lacks.join(", ")),
+            }
+        }
+    };
+    let skipped = match view.skipped.as_slice() {
+        [] => "an empty tmpfs and the granted trees".to_owned(),
+        skipped => format!(
+            "an empty tmpfs and the granted trees; {}",
+            skipped.join(", ")
+        ),
+    };
+    vec![
+        row(
+            LayerName::Namespaces,
+            true,
+            "user, mount, pid, net, ipc, uts, cgroup".into(),
+        ),
+        row(LayerName::Ids, true, ids_detail),
+        idmap,
+        row(LayerName::Cgroup, cgroup.0, cgroup.1),
+        row(LayerName::Root, true, skipped),
+        row(
+            LayerName::Masks,
+            true,
+            format!("{} paths", proc::MASKS.len() + view.masks.len()),
+        ),
+        row(LayerName::Network, true, "none: loopback only".into()),
+        row(
+            LayerName::Keyring,
+            true,
+            "a session keyring of its own".into(),
+        ),
+        row(
+            LayerName::Rlimits,
+            true,
+            "core, fsize, memlock, msgqueue, cpu, nofile".into(),
+        ),
+        row(
+            LayerName::Capabilities,
+            true,
+            "all sets empty, securebits locked".into(),
+        ),
+        row(LayerName::NoNewPrivileges, true, "set".into()),
+        row(LayerName::Landlock, landlock > 0, landlock_detail),
+        row(LayerName::Descriptors, true, "0, 1 and 2".into()),
+        row(
+            LayerName::Seccomp,
+            true,
+            "an allowlist; foreign ABIs are killed".into(),
+        ),
+    ]
+}

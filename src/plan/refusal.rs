@@ -1,0 +1,89 @@
+//! Why no plan can be made. The messages name the thing, who forbids it, and the way out.
+
+use std::path::PathBuf;
+
+use crate::policy::Origin;
+
+/// Why no plan can be made. The messages name the thing, who forbids it, and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error("there is no command; write it after `--`: creel run -- CMD")]
+    NoCommand,
+    #[error("a NUL byte in {0} cannot be passed to a program")]
+    Nul(&'static str),
+    #[error("{place}: {path} does not exist; correct it, or mark it `optional = true`", place = place(.origin), path = .path.display())]
+    Missing { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} may not be read by you, so it cannot be granted", place = place(.origin), path = .path.display())]
+    Unreadable { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} is a socket, a device or a pipe, which no grant can bring in", place = place(.origin), path = .path.display())]
+    Special { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} cannot be granted: {why}", place = place(.origin), path = .path.display())]
+    Never {
+        path: PathBuf,
+        why: &'static str,
+        origin: Origin,
+    },
+    #[error("{place}: {path} is too wide to be writable; name a directory in it", place = place(.origin), path = .path.display())]
+    TooWide { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} has a `..` in it; write where it leads", place = place(.origin), path = .path.display())]
+    Parent { path: PathBuf, origin: Origin },
+    #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd; write the path in full", place = place(.origin))]
+    NoHome { uid: u32, origin: Origin },
+    #[error("{place}: {path} does not exist yet, and a mount cannot cover what does not exist; create it, or mark it `optional = true`", place = place(.origin), path = .path.display())]
+    DenyAbsent { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} leads through a symbolic link that the jail could change; deny where it leads, {real}, or take the link away", place = place(.origin), path = .path.display(), real = .real.display())]
+    DenyLink {
+        path: PathBuf,
+        real: PathBuf,
+        origin: Origin,
+    },
+    #[error("the workspace {0} does not exist; create it, or name another with --workspace DIR")]
+    NoWorkspace(String),
+    #[error("the workspace {0} is not a directory; name one with --workspace DIR")]
+    WorkspaceNotDirectory(String),
+    #[error("{path} leads through a symbolic link out of the writable tree {tree}, and the jail could turn it; grant where it leads, {real}", path = .path.display(), tree = .tree.display(), real = .real.display())]
+    LinkOut {
+        path: PathBuf,
+        real: PathBuf,
+        tree: PathBuf,
+    },
+    #[error("the workspace {link} is a symbolic link; name where it leads: --workspace {real}")]
+    WorkspaceLink { link: String, real: String },
+    #[error(
+        "the workspace {0} is too wide to be handed to a jail; go into a project directory, name one with --workspace DIR, or use --workspace none"
+    )]
+    WorkspaceTooWide(String),
+    #[error("the workspace {0} may not be opened by you; name another with --workspace DIR")]
+    WorkspaceDenied(String),
+    #[error("the workspace {path} cannot be used: {why}")]
+    WorkspaceNever { path: String, why: &'static str },
+    #[error(
+        "the working directory {0} is not in the jail; name the workspace, /tmp, your home or a granted directory"
+    )]
+    WorkdirOutside(String),
+    #[error(
+        "the id layer needs idmapped mounts, which the filesystem of {path} does not have on kernel {kernel}; move it to ext4, xfs or btrfs, run as an ordinary user, or go on with --allow-degraded idmap"
+    )]
+    NoIdmap { path: String, kernel: String },
+    #[error(
+        "the id layer cannot share the owner of {0}, who is root: give the directory to an ordinary user, or move it to a filesystem with idmapped mounts"
+    )]
+    SharedRoot(String),
+    #[error(
+        "the kernel {kernel} has no Landlock, which the file layer needs; boot a kernel with CONFIG_SECURITY_LANDLOCK and `landlock` in lsm=, or go on with --allow-degraded landlock"
+    )]
+    NoLandlock { kernel: String },
+    #[error(
+        "no cgroup can be used for the limits: {why}; {remedy}, or go on without memory, cpu and pids limits with --allow-degraded cgroup"
+    )]
+    NoCgroup { why: String, remedy: &'static str },
+    #[error("the environment variable {0} is reserved for creel")]
+    Reserved(String),
+}
+
+fn place(origin: &Origin) -> String {
+    match origin.line {
+        0 => origin.source.clone(),
+        line => format!("{}:{line}", origin.source),
+    }
+}

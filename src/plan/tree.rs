@@ -1,0 +1,300 @@
+//! From what is granted to the acts that build it, parents first, and the Landlock rules that say it
+//! again.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::host::{IdMode, Idmap};
+use super::paths::{OWN_TMPFS, within};
+use super::view::{Bound, View};
+use super::*;
+use crate::policy::Limits;
+
+/// Of the root tmpfs, which holds directories, links and a few small files.
+const ROOT_BYTES: u64 = 1 << 20;
+const ROOT_INODES: u64 = 1024;
+
+impl View<'_> {
+    /// The acts that build the tree, and the writable tmpfs among them.
+    pub(super) fn tree(&self, limits: &Limits, uid: u32, gid: u32) -> (Vec<Act>, Vec<PathBuf>) {
+        let mut acts = vec![Act::Root {
+            bytes: ROOT_BYTES,
+            inodes: ROOT_INODES,
+        }];
+        let mut made = Made {
+            directories: BTreeSet::new(),
+            view: self,
+        };
+        made.directory("/dev".as_ref(), &mut acts);
+        made.directory("/proc".as_ref(), &mut acts);
+        made.directory("/etc".as_ref(), &mut acts);
+        made.directory("/run".as_ref(), &mut acts);
+        made.directory("/var".as_ref(), &mut acts);
+        // A link is no place to mount anything at, and a workspace may well lie there.
+        let var_tmp = Path::new("/var/tmp");
+        let taken = |path: &PathBuf| path.starts_with(var_tmp);
+        if !self
+            .binds
+            .keys()
+            .chain(self.links.keys())
+            .chain(&self.own_tmpfs())
+            .any(taken)
+        {
+            acts.push(Act::Link {
+                path: var_tmp.into(),
+                target: "/tmp".into(),
+            });
+        }
+        acts.extend(devices());
+        made.directory("/dev/pts".as_ref(), &mut acts);
+        acts.push(Act::Devpts);
+        acts.push(Act::Proc);
+
+        // All that needs nothing of the host comes first: meanwhile the parent prepares its trees.
+        for (path, contents) in etc(uid, gid, &self.home) {
+            // A grant of the host's own file takes its place.
+            if self.binds.contains_key(Path::new(path)) {
+                continue;
+            }
+            acts.push(Act::File {
+                path: path.into(),
+                mode: 0o444,
+                contents,
+            });
+        }
+        acts.extend(proc::READ_ONLY.iter().map(|(name, _)| Act::ReadOnly {
+            path: Path::new("/proc").join(name),
+        }));
+        acts.extend(proc::MASKS.iter().map(|(name, node, _)| Act::Mask {
+            path: Path::new("/proc").join(name),
+            node: *node,
+            absent: IfAbsent::Skip,
+        }));
+
+        // Mounts by depth, so that nothing is covered by what encloses it.
+        enum Mount<'a> {
+            Tmpfs,
+            Bind(&'a Bound),
+        }
+        let own = self.own_tmpfs();
+        let mut mounts: Vec<(&Path, Mount)> =
+            own.iter().map(|p| (p.as_path(), Mount::Tmpfs)).collect();
+        mounts.extend(
+            self.binds
+                .iter()
+                .filter(|(path, bound)| !self.covered(path, bound))
+                .map(|(path, bound)| (path.as_path(), Mount::Bind(bound))),
+        );
+        mounts.sort_by_key(|(path, _)| path.components().count());
+        for (path, mount) in mounts {
+            match mount {
+                Mount::Tmpfs => {
+                    made.directory(path, &mut acts);
+                    acts.push(Act::Tmpfs {
+                        path: path.into(),
+                        bytes: limits.disk.value.0,
+                        inodes: limits.inodes.value.0,
+                        mode: if OWN_TMPFS.iter().any(|p| path == Path::new(p)) {
+                            0o1777
+                        } else {
+                            0o700
+                        },
+                        access: Access {
+                            write: true,
+                            exec: self.executable.contains(path),
+                        },
+                    });
+                }
+                Mount::Bind(bound) => {
+                    made.target(path, bound.node, &mut acts);
+                    let theirs = bound.access.write || path == self.workspace.path;
+                    let mapped = theirs && self.host.id_mode == IdMode::Privileged;
+                    let owner = match mapped && bound.idmap == Idmap::Works {
+                        true => Owner::Mapped {
+                            uid: bound.uid,
+                            gid: bound.gid,
+                        },
+                        false => Owner::Host,
+                    };
+                    acts.push(Act::Bind {
+                        source: path.into(),
+                        target: path.into(),
+                        node: bound.node,
+                        access: bound.access,
+                        owner,
+                    });
+                }
+            }
+        }
+        for (link, target) in &self.links {
+            if self.bind_above(link).is_none() {
+                if let Some(parent) = link.parent() {
+                    made.directory(parent, &mut acts);
+                }
+                acts.push(Act::Link {
+                    path: link.clone(),
+                    target: target.clone(),
+                });
+            }
+        }
+        acts.extend(self.held().into_iter().map(|path| Act::Hold { path }));
+        acts.extend(self.masks.iter().map(|(path, node)| Act::Mask {
+            path: path.clone(),
+            node: *node,
+            absent: IfAbsent::Refuse,
+        }));
+        acts.extend(self.sockets.iter().map(|path| Act::Mask {
+            path: path.clone(),
+            node: Node::File,
+            absent: IfAbsent::Skip,
+        }));
+        (acts, own)
+    }
+
+    pub(super) fn rules(&self) -> Vec<LandlockRule> {
+        let rule = |path: &Path, node, rights| LandlockRule {
+            path: path.into(),
+            node,
+            rights,
+        };
+        let mut rules = vec![
+            rule("/".as_ref(), Node::Directory, Rights::List),
+            rule("/etc".as_ref(), Node::Directory, Rights::Read),
+            rule("/dev".as_ref(), Node::Directory, Rights::Use),
+            rule("/proc".as_ref(), Node::Directory, Rights::Use),
+        ];
+        for path in self.own_tmpfs() {
+            let access = Access {
+                write: true,
+                exec: self.executable.contains(&path),
+            };
+            rules.push(rule(&path, Node::Directory, access.into()));
+        }
+        for (path, bound) in &self.binds {
+            if !self.covered(path, bound) {
+                rules.push(rule(path, bound.node, bound.access.into()));
+            }
+        }
+        rules
+    }
+}
+
+/// Directories made so far, so that each is made once and none in a tree of the host.
+struct Made<'a> {
+    directories: BTreeSet<PathBuf>,
+    view: &'a View<'a>,
+}
+
+impl Made<'_> {
+    fn directory(&mut self, path: &Path, acts: &mut Vec<Act>) {
+        if path == Path::new("/") || self.directories.contains(path) || self.exists(path) {
+            return;
+        }
+        if let Some(parent) = path.parent() {
+            self.directory(parent, acts);
+        }
+        self.directories.insert(path.into());
+        let in_home = path.starts_with(&self.view.home) && path != self.view.home;
+        acts.push(Act::Directory {
+            path: path.into(),
+            mode: 0o755,
+            owner: if in_home {
+                DirOwner::User
+            } else {
+                DirOwner::Root
+            },
+        });
+    }
+
+    /// What a mount needs to be there before it.
+    fn target(&mut self, path: &Path, node: Node, acts: &mut Vec<Act>) {
+        match node {
+            Node::Directory => self.directory(path, acts),
+            Node::File => {
+                if let Some(parent) = path.parent() {
+                    self.directory(parent, acts);
+                }
+                if !self.exists(path) {
+                    acts.push(Act::File {
+                        path: path.into(),
+                        mode: 0o444,
+                        contents: String::new(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Whether a bound tree brings `path` with it: one that encloses it, with no tmpfs between.
+    fn exists(&self, path: &Path) -> bool {
+        let Some((bind, _)) = path.parent().and_then(|p| self.view.bind_above(p)) else {
+            return false;
+        };
+        !self
+            .view
+            .own_tmpfs()
+            .iter()
+            .any(|own| within(own, bind) && within(path, own) && path != own)
+    }
+}
+
+/// The devices of a jail: memory(4), random(4), tty(4).
+fn devices() -> impl Iterator<Item = Act> {
+    const DEVICES: [(&str, u32, u32); 6] = [
+        ("/dev/null", 1, 3),
+        ("/dev/zero", 1, 5),
+        ("/dev/full", 1, 7),
+        ("/dev/random", 1, 8),
+        ("/dev/urandom", 1, 9),
+        ("/dev/tty", 5, 0),
+    ];
+    const LINKS: [(&str, &str); 5] = [
+        ("/dev/ptmx", "pts/ptmx"),
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+    ];
+    let nodes = DEVICES.iter().map(|(path, major, minor)| Act::Device {
+        path: path.into(),
+        major: *major,
+        minor: *minor,
+    });
+    let links = LINKS.iter().map(|(path, target)| Act::Link {
+        path: path.into(),
+        target: target.into(),
+    });
+    nodes.chain(links)
+}
+
+/// The synthetic `/etc`: the jail's user and its loopback, nothing of the host.
+fn etc(uid: u32, gid: u32, home: &Path) -> [(&'static str, String); 4] {
+    let home = home.display();
+    let root = if uid == 0 {
+        ""
+    } else {
+        "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+    };
+    let root_group = if gid == 0 { "" } else { "root:x:0:\n" };
+    [
+        (
+            "/etc/passwd",
+            format!(
+                "{root}agent:x:{uid}:{gid}:agent:{home}:/bin/sh\n\
+                 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+            ),
+        ),
+        (
+            "/etc/group",
+            format!("{root_group}agent:x:{gid}:\nnogroup:x:65534:\n"),
+        ),
+        (
+            "/etc/hosts",
+            "127.0.0.1 localhost creel\n::1 localhost creel\n".into(),
+        ),
+        (
+            "/etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n".into(),
+        ),
+    ]
+}

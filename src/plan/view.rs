@@ -1,0 +1,553 @@
+//! What the jail will see of the filesystem: grants and denials, gathered and judged before they become
+//! acts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::host::{Fact, Host, IdMode, Idmap};
+use super::paths::{
+    self, FRESH_WORKSPACE, NEVER_BELOW, NEVER_WRITABLE, OWN_TMPFS, TOO_WIDE, within,
+};
+use super::refusal::ResolveError;
+use super::request::Request;
+use super::*;
+use crate::policy::{Absent, Degradable, Grant, Origin, Policy, WorkspaceMode};
+
+/// Ids in a jail's range: what programs expect to exist.
+const ID_RANGE: u32 = 65_536;
+
+/// What the jail will see of the filesystem, gathered before it becomes acts.
+pub(super) struct View<'a> {
+    pub(super) host: &'a Host,
+    pub(super) home: PathBuf,
+    pub(super) workspace: Workspace,
+    /// Real path on the host, and in the jail, with what is granted there.
+    pub(super) binds: BTreeMap<PathBuf, Bound>,
+    /// The jail's own tmpfs that are executable.
+    pub(super) executable: BTreeSet<PathBuf>,
+    /// Where a grant was named through a symbolic link: the name, and where it leads.
+    pub(super) links: BTreeMap<PathBuf, PathBuf>,
+    pub(super) masks: BTreeMap<PathBuf, Node>,
+    /// Sockets of the host in granted trees.
+    pub(super) sockets: BTreeSet<PathBuf>,
+    pub(super) skipped: Vec<String>,
+}
+
+pub(super) struct Workspace {
+    pub(super) path: PathBuf,
+    pub(super) fresh: bool,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Bound {
+    pub(super) node: Node,
+    pub(super) access: Access,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) idmap: Idmap,
+}
+
+/// One way in which a grant opens a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Read,
+    Write,
+    Exec,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(host: &'a Host, home: PathBuf) -> View<'a> {
+        View {
+            host,
+            home,
+            workspace: Workspace {
+                path: PathBuf::new(),
+                fresh: false,
+            },
+            binds: BTreeMap::new(),
+            executable: BTreeSet::new(),
+            links: BTreeMap::new(),
+            masks: BTreeMap::new(),
+            sockets: BTreeSet::new(),
+            skipped: vec![],
+        }
+    }
+
+    pub(super) fn workspace(
+        &mut self,
+        policy: &Policy,
+        request: &Request,
+    ) -> Result<(), ResolveError> {
+        let mode = paths::workspace_mode(policy, request);
+        let named = paths::workspace(policy, request, self.host);
+        if mode == WorkspaceMode::None {
+            self.workspace = Workspace {
+                path: FRESH_WORKSPACE.into(),
+                fresh: true,
+            };
+            return Ok(());
+        }
+        let text = named.display().to_string();
+        let Fact::Present {
+            real,
+            node,
+            uid,
+            gid,
+            link,
+            idmap,
+        } = self.host.fact(&named)
+        else {
+            return Err(match self.host.fact(&named) {
+                Fact::Absent => ResolveError::NoWorkspace(text),
+                Fact::Denied => ResolveError::WorkspaceDenied(text),
+                _ => ResolveError::WorkspaceNotDirectory(text),
+            });
+        };
+        if *node != Node::Directory {
+            return Err(ResolveError::WorkspaceNotDirectory(text));
+        }
+        if *link {
+            return Err(ResolveError::WorkspaceLink {
+                link: text,
+                real: real.display().to_string(),
+            });
+        }
+        if named
+            .components()
+            .any(|c| c == std::path::Component::ParentDir)
+        {
+            let why = "it has a `..` in it; write where it leads";
+            return Err(ResolveError::WorkspaceNever { path: text, why });
+        }
+        if let Some(why) = never_below(real) {
+            return Err(ResolveError::WorkspaceNever { path: text, why });
+        }
+        if self.too_wide(real) {
+            return Err(ResolveError::WorkspaceTooWide(text));
+        }
+        let access = Access {
+            write: mode == WorkspaceMode::ReadWrite,
+            exec: false,
+        };
+        let bound = Bound {
+            node: *node,
+            access,
+            uid: *uid,
+            gid: *gid,
+            idmap: *idmap,
+        };
+        self.binds.insert(real.clone(), bound);
+        if *real != named {
+            self.links.insert(named, real.clone());
+        }
+        self.workspace = Workspace {
+            path: real.clone(),
+            fresh: false,
+        };
+        Ok(())
+    }
+
+    /// Too wide to be writable: a directory of the system, or one that holds the caller's home.
+    fn too_wide(&self, real: &Path) -> bool {
+        TOO_WIDE.iter().any(|wide| real == Path::new(wide))
+            || NEVER_WRITABLE
+                .iter()
+                .any(|tree| within(real, Path::new(tree)))
+            || self
+                .host
+                .home
+                .as_deref()
+                .is_some_and(|home| home.starts_with(real))
+    }
+
+    pub(super) fn grants(
+        &mut self,
+        policy: &Policy,
+        request: &Request,
+    ) -> Result<(), ResolveError> {
+        let fs = &policy.filesystem;
+        for (grants, way) in [
+            (&fs.read, Way::Read),
+            (&fs.write, Way::Write),
+            (&fs.exec, Way::Exec),
+        ] {
+            for grant in grants {
+                // A policy is a template: where there is no home, there is nothing under it.
+                let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
+                    if grant.absent == Absent::Skip {
+                        continue;
+                    }
+                    return Err(ResolveError::NoHome {
+                        uid: self.host.uid,
+                        origin: grant.origin.clone(),
+                    });
+                };
+                self.grant(&path, way, grant.absent, &grant.origin)?;
+            }
+        }
+        let line = |flag: &str| Origin {
+            source: flag.into(),
+            line: 0,
+        };
+        for path in &request.read {
+            self.grant(
+                &paths::absolute(path, self.host),
+                Way::Read,
+                Absent::Refuse,
+                &line("--read"),
+            )?;
+        }
+        for path in &request.write {
+            self.grant(
+                &paths::absolute(path, self.host),
+                Way::Write,
+                Absent::Refuse,
+                &line("--write"),
+            )?;
+        }
+        self.no_links_out()
+    }
+
+    /// Whoever can write in a tree can turn a link in it, and the next run would be granted what it
+    /// leads to then.
+    fn no_links_out(&self) -> Result<(), ResolveError> {
+        let writable = |path: &Path| {
+            self.binds
+                .iter()
+                .find(|(tree, bound)| bound.access.write && within(path, tree))
+        };
+        for (path, real) in &self.links {
+            if let Some((tree, _)) = writable(path)
+                && !within(real, tree)
+            {
+                return Err(ResolveError::LinkOut {
+                    path: path.clone(),
+                    real: real.clone(),
+                    tree: tree.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn grant(
+        &mut self,
+        path: &Path,
+        way: Way,
+        absent: Absent,
+        origin: &Origin,
+    ) -> Result<(), ResolveError> {
+        if self.workspace.fresh && path == self.workspace.path {
+            if way == Way::Exec {
+                self.executable.insert(path.to_path_buf());
+            }
+            return Ok(());
+        }
+        if OWN_TMPFS.iter().any(|own| path == Path::new(own)) || path == self.home {
+            match way {
+                Way::Exec => drop(self.executable.insert(path.to_path_buf())),
+                // Writable already.
+                Way::Write => {}
+                Way::Read => {
+                    return Err(ResolveError::Never {
+                        path: path.to_path_buf(),
+                        why: "the jail has its own, empty; name a directory in it",
+                        origin: origin.clone(),
+                    });
+                }
+            }
+            return Ok(());
+        }
+        if path
+            .components()
+            .any(|c| c == std::path::Component::ParentDir)
+        {
+            return Err(ResolveError::Parent {
+                path: path.to_path_buf(),
+                origin: origin.clone(),
+            });
+        }
+        let (real, bound, link) = match self.host.fact(path) {
+            Fact::Absent if absent == Absent::Skip => {
+                self.skipped.push(format!("{} is absent", path.display()));
+                return Ok(());
+            }
+            Fact::Absent => {
+                return Err(ResolveError::Missing {
+                    path: path.into(),
+                    origin: origin.clone(),
+                });
+            }
+            Fact::Denied if absent == Absent::Skip => {
+                self.skipped
+                    .push(format!("{} may not be read by the caller", path.display()));
+                return Ok(());
+            }
+            Fact::Denied => {
+                return Err(ResolveError::Unreadable {
+                    path: path.into(),
+                    origin: origin.clone(),
+                });
+            }
+            Fact::Special => {
+                return Err(ResolveError::Special {
+                    path: path.into(),
+                    origin: origin.clone(),
+                });
+            }
+            Fact::Present {
+                real,
+                node,
+                uid,
+                gid,
+                link,
+                idmap,
+            } => {
+                let access = Access {
+                    write: way == Way::Write,
+                    exec: way == Way::Exec,
+                };
+                let bound = Bound {
+                    node: *node,
+                    access,
+                    uid: *uid,
+                    gid: *gid,
+                    idmap: *idmap,
+                };
+                (real.clone(), bound, *link)
+            }
+        };
+        for candidate in [path, &real] {
+            if let Some(why) = never_below(candidate) {
+                return Err(ResolveError::Never {
+                    path: candidate.to_path_buf(),
+                    why,
+                    origin: origin.clone(),
+                });
+            }
+        }
+        if real == Path::new("/") {
+            return Err(ResolveError::Never {
+                path: real,
+                why: "it is the whole host; name the directories that are needed",
+                origin: origin.clone(),
+            });
+        }
+        if way == Way::Write && self.too_wide(&real) {
+            return Err(ResolveError::TooWide {
+                path: real,
+                origin: origin.clone(),
+            });
+        }
+        let entry = self.binds.entry(real.clone()).or_insert(bound);
+        entry.access.write |= bound.access.write;
+        entry.access.exec |= bound.access.exec;
+        if bound.access.write {
+            entry.idmap = bound.idmap;
+        }
+        if link || real != path {
+            self.links.insert(path.to_path_buf(), real);
+        }
+        Ok(())
+    }
+
+    pub(super) fn denials(
+        &mut self,
+        deny: &[Grant],
+        _workspace: Option<&Path>,
+        _policy: &Policy,
+        _request: &Request,
+    ) -> Result<(), ResolveError> {
+        for grant in deny {
+            let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
+                // No home, hence nothing granted beneath it.
+                continue;
+            };
+            let (real, node) = match self.host.fact(&path) {
+                Fact::Present { real, node, .. } => (real.clone(), *node),
+                // Not a file that can be read; its name is covered all the same.
+                Fact::Special => (path.clone(), Node::File),
+                Fact::Absent | Fact::Denied => {
+                    let granted = self.binds.keys().any(|bind| path.starts_with(bind));
+                    if granted && grant.absent == Absent::Refuse {
+                        return Err(ResolveError::DenyAbsent {
+                            path,
+                            origin: grant.origin.clone(),
+                        });
+                    }
+                    if granted {
+                        self.skipped
+                            .push(format!("deny {}: absent, not covered", path.display()));
+                    }
+                    continue;
+                }
+            };
+            // Whoever can write there turns the link, and the plan was made for what it led to.
+            let named = self.behind_links(&path);
+            if named != real
+                && self
+                    .bind_above(&named)
+                    .is_some_and(|(_, bound)| bound.access.write)
+            {
+                return Err(ResolveError::DenyLink {
+                    path,
+                    real,
+                    origin: grant.origin.clone(),
+                });
+            }
+            // Deny wins: what is granted beneath a denied path goes, what surrounds it is covered.
+            self.binds.retain(|bind, _| !bind.starts_with(&real));
+            self.links.retain(|_, target| !target.starts_with(&real));
+            if self.binds.keys().any(|bind| real.starts_with(bind)) {
+                self.masks.insert(real, node);
+            }
+        }
+        Ok(())
+    }
+
+    /// `path`, with the link by which a grant was named replaced by where it leads.
+    fn behind_links(&self, path: &Path) -> PathBuf {
+        let through = self.links.iter().rev().find_map(|(link, target)| {
+            let rest = path.strip_prefix(link).ok()?;
+            Some(if rest.as_os_str().is_empty() {
+                target.clone()
+            } else {
+                target.join(rest)
+            })
+        });
+        through.unwrap_or_else(|| path.to_path_buf())
+    }
+
+    /// No host socket is in a jail: what listens in a granted tree is covered, for no mount flag and
+    /// no Landlock right up to ABI 7 stops connect(2) by path.
+    pub(super) fn sockets(&mut self) {
+        let special = self
+            .host
+            .paths
+            .iter()
+            .filter(|(_, fact)| matches!(fact, Fact::Special));
+        self.sockets = special
+            .map(|(path, _)| path)
+            .filter(|path| self.bind_above(path).is_some())
+            .filter(|path| !self.masks.keys().any(|mask| path.starts_with(mask)))
+            .cloned()
+            .collect();
+    }
+
+    /// The directories of writable trees that lie above what is covered or mounted in them.
+    pub(super) fn held(&self) -> BTreeSet<PathBuf> {
+        let nested = self
+            .binds
+            .iter()
+            .filter(|(path, bound)| !self.covered(path, bound));
+        let mut held = BTreeSet::new();
+        for path in self.masks.keys().chain(nested.map(|(path, _)| path)) {
+            let Some((tree, bound)) = path.parent().and_then(|parent| self.bind_above(parent))
+            else {
+                continue;
+            };
+            let hidden = self
+                .own_tmpfs()
+                .iter()
+                .any(|own| own.starts_with(tree) && path.starts_with(own));
+            if bound.access.write && !hidden {
+                held.extend(
+                    path.ancestors()
+                        .skip(1)
+                        .take_while(|above| above != tree)
+                        .map(Path::to_path_buf),
+                );
+            }
+        }
+        held
+    }
+
+    pub(super) fn ids(&self, degraded: &BTreeSet<Degradable>) -> Result<Ids, ResolveError> {
+        if self.host.id_mode == IdMode::Rootless {
+            return Ok(Ids::Caller {
+                uid: self.host.uid,
+                gid: self.host.gid,
+            });
+        }
+        let refused = self
+            .binds
+            .iter()
+            .find(|(_, b)| b.access.write && b.idmap == Idmap::Refused);
+        match refused {
+            None => Ok(Ids::Range { count: ID_RANGE }),
+            Some((path, _)) if !degraded.contains(&Degradable::Idmap) => {
+                Err(ResolveError::NoIdmap {
+                    path: path.display().to_string(),
+                    kernel: self.host.kernel.clone(),
+                })
+            }
+            Some((path, bound)) if bound.uid == 0 || bound.gid == 0 => {
+                Err(ResolveError::SharedRoot(path.display().to_string()))
+            }
+            Some((_, bound)) => Ok(Ids::Shared {
+                uid: bound.uid,
+                gid: bound.gid,
+            }),
+        }
+    }
+
+    /// The mount that a path in the jail would be found on, if creel made it from the host.
+    pub(super) fn bind_above(&self, path: &Path) -> Option<(&PathBuf, &Bound)> {
+        self.binds
+            .range(..=path.to_path_buf())
+            .rev()
+            .find(|(bind, _)| path.starts_with(bind))
+    }
+
+    /// True where an enclosing grant says the same already.
+    pub(super) fn covered(&self, path: &Path, bound: &Bound) -> bool {
+        path.parent()
+            .and_then(|parent| self.bind_above(parent))
+            .is_some_and(|(above, outer)| {
+                outer.access == bound.access
+                    // The home tmpfs lies between and would hide it.
+                    && !(within(&self.home, above) && within(path, &self.home))
+            })
+    }
+
+    pub(super) fn own_tmpfs(&self) -> Vec<PathBuf> {
+        let mut own = vec![
+            PathBuf::from("/tmp"),
+            PathBuf::from("/dev/shm"),
+            self.home.clone(),
+        ];
+        if self.workspace.fresh {
+            own.push(self.workspace.path.clone());
+        }
+        own
+    }
+
+    /// The working directory in the jail: asked for, else the workspace.
+    pub(super) fn workdir(&self, request: &Request) -> Result<PathBuf, ResolveError> {
+        let Some(asked) = &request.workdir else {
+            return Ok(self.workspace.path.clone());
+        };
+        let path = match asked.is_absolute() {
+            true => asked.clone(),
+            false => self.workspace.path.join(asked),
+        };
+        let plain = !path
+            .components()
+            .any(|c| c == std::path::Component::ParentDir);
+        let inside = self.own_tmpfs().iter().any(|own| path.starts_with(own))
+            || self.bind_above(&path).is_some()
+            || self.links.keys().any(|link| path.starts_with(link))
+            || path == Path::new("/");
+        match plain && inside {
+            true => Ok(path),
+            false => Err(ResolveError::WorkdirOutside(path.display().to_string())),
+        }
+    }
+}
+
+fn never_below(path: &Path) -> Option<&'static str> {
+    NEVER_BELOW
+        .iter()
+        .find(|(tree, _)| path.starts_with(tree))
+        .map(|(_, why)| *why)
+}
