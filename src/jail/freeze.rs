@@ -12,6 +12,7 @@ use super::probe::Pin;
 use super::step::{Place, Program, Step, Tree, Work};
 use super::{JailError, Pins};
 use crate::plan::paths::within;
+use crate::plan::resolve::JAIL_ID;
 use crate::plan::{
     Access, Act, CgroupLayout, CgroupLimits, DirOwner, Host, IdMode, Ids, Namespace, Owner, Plan,
 };
@@ -28,8 +29,6 @@ use crate::sys::{Errno, clone, mount, socket};
 const FIRST_ID: u32 = 0x7000_0000;
 /// Pseudoterminals of one jail.
 const TERMINALS: &str = "256";
-/// The jail's user in the jail, where the jail has a range of ids.
-pub(super) const JAIL_ID: u32 = 1000;
 /// Jails at once: 4096 ranges of 65,536 ids end at 0x7fff_ffff.
 const SLOTS: u32 = 4096;
 

@@ -8,10 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::JailError;
-use super::freeze::{JAIL_ID, Ready};
+use super::freeze::Ready;
 use super::janitor::Janitor;
 use super::netns;
 use super::walk::{Child, Start, walk};
+use crate::plan::resolve::JAIL_ID;
 use crate::plan::{CgroupLayout, Ids, Plan};
 use crate::sys::cgroup::Group;
 use crate::sys::clone::{self, Side};
@@ -61,7 +62,7 @@ impl Ready {
         let room = Box::leak(vec![0u128; netns::ROOM].into_boxed_slice());
         let (ours, theirs) = self.socket;
         let birthplace = group.as_ref().and_then(Group::birthplace);
-        // SAFETY contract of clone3: `creel run` and the spawner have one thread.
+        // Refused where this process has a second thread.
         let side = clone::clone3_single_threaded(self.flags, birthplace)
             .map_err(|source| JailError::Clone { source })?;
         let (pid, pidfd) = match side {

@@ -14,7 +14,7 @@ use super::*;
 use crate::policy::{Degradable, Limits, Policy};
 
 /// The jail's user where the jail has a range of ids.
-const JAIL_ID: u32 = 1000;
+pub const JAIL_ID: u32 = 1000;
 /// Bytes that a jail's processes may lock, for secrets that they keep.
 const LOCKED_BYTES: u64 = 64 << 10;
 

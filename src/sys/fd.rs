@@ -85,11 +85,6 @@ pub fn path_of(fd: BorrowedFd<'_>) -> Result<PathBuf> {
     )))
 }
 
-/// Marks every descriptor from `first` on close-on-exec (Linux 5.11). Runs after clone.
-pub fn cloexec_from(first: u32) -> Result<()> {
-    range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-}
-
 /// Closes the descriptors `first..=last` (Linux 5.9). Runs after clone.
 pub fn close_between(first: u32, last: u32) -> Result<()> {
     range(first, last, 0)

@@ -38,11 +38,6 @@ pub fn sysctl(path: &str) -> Option<i64> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// Processors that this process may run on.
-pub fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// Sixteen random hexadecimal digits.
 pub fn random_id() -> String {
     let mut bytes = [0u8; 8];

@@ -1,7 +1,7 @@
 //! What one process is and becomes: ids, prctl(2), the session keyring, exec, exit, wait.
 
 use std::ffi::{CStr, c_char};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use super::{Errno, Result};
 
@@ -198,17 +198,6 @@ pub fn reap(pid: i32) -> Result<(Change, Usage)> {
             blocks_out: usage.ru_oublock as u64,
         },
     ))
-}
-
-/// Ready to be read when the process behind it has ended.
-pub fn ended(pidfd: BorrowedFd<'_>) -> bool {
-    let mut poll = libc::pollfd {
-        fd: pidfd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    // SAFETY: one pollfd, which outlives the call.
-    unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
 }
 
 /// Bytes and inodes used and there in all on the filesystem at `path`, statfs(2). Runs after clone.

@@ -1,11 +1,11 @@
 //! Pseudoterminals: made inside the jail's own devpts, driven by the supervisor.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::termios::{self, OptionalActions, Termios, Winsize};
 
-use super::{Errno, Result};
+use super::Result;
 
 /// A new pair from `/dev/ptmx`: master, slave. Runs after clone, inside the jail's root.
 pub fn open() -> Result<(OwnedFd, OwnedFd)> {
@@ -75,27 +75,4 @@ impl Drop for Raw {
 pub fn copy_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     let size: Winsize = termios::tcgetwinsize(from)?;
     termios::tcsetwinsize(to, size)
-}
-
-/// Bytes waiting to be read on a terminal.
-pub fn waiting(fd: BorrowedFd<'_>) -> Result<u64> {
-    rustix::io::ioctl_fionread(fd)
-}
-
-/// Pushes one byte into a terminal's input (`TIOCSTI`), with garbage in the upper half of the
-/// request if asked (CVE-2019-10063). For the self-test; the jail refuses it.
-pub fn push_input(fd: BorrowedFd<'_>, request: u64, byte: u8) -> Result<()> {
-    // SAFETY: TIOCSTI reads one byte, which outlives the call; raw syscall so that all 64 bits of
-    // the request reach the filter.
-    match unsafe {
-        libc::syscall(
-            libc::SYS_ioctl,
-            fd.as_fd().as_raw_fd(),
-            request,
-            &raw const byte,
-        )
-    } {
-        0 => Ok(()),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
-    }
 }
