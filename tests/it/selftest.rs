@@ -60,7 +60,7 @@ fn selftest(who: Who, flags: &[&str]) -> Tested {
     let left: Vec<_> = std::fs::read_dir(workspace.path())
         .expect("a directory")
         .collect();
-    assert!(left.is_empty(), "left behind: {left:?}");
+    assert!(left.is_empty(), "left behind: {left:?}\n{output:#?}");
     Tested {
         status: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
