@@ -18,8 +18,8 @@ use toml::de::{DeArray, DeInteger, DeString, DeTable, DeValue};
 use super::error::{NameFault, PathFault, Place, PolicyError, Remedy};
 use super::units::{Bytes, Count, CpuShare, Percent, Quantity, Span, UnitError};
 use super::{
-    Absent, Degradable, Environment, Filesystem, Grant, Limits, Network, Origin, Policy, Sourced,
-    WorkspaceMode,
+    Absent, Degradable, Environment, Execution, Filesystem, Grant, Limits, Network, Origin, Policy,
+    Sourced, WorkspaceMode,
 };
 
 /// The largest policy that is read, in bytes.
@@ -130,6 +130,13 @@ fn read(source: &str, text: &str, base: Option<&Limits>) -> Result<Policy, Polic
         name: source.to_owned(),
         digest: hex_digest(text),
         filesystem: file.filesystem(file.section(top, &FILESYSTEM)?)?,
+        exec: Sourced {
+            value: Execution::Granted,
+            origin: Origin {
+                source: source.to_owned(),
+                line: 0,
+            },
+        },
         network: file.network(file.section(top, &NETWORK)?)?,
         environment: file.environment(file.section(top, &ENVIRONMENT)?)?,
         limits: file.limits(file.section(top, &LIMITS)?, base)?,
@@ -173,6 +180,7 @@ impl File<'_> {
             write: self.grants(table, "filesystem.write")?,
             exec: self.grants(table, "filesystem.exec")?,
             deny: self.grants(table, "filesystem.deny")?,
+            protect: vec![],
             workspace: self.workspace(table)?,
         })
     }

@@ -9,9 +9,15 @@
 //! the file and line which asked for it.
 
 pub mod compiled;
+pub mod decide;
+pub mod effective;
 pub mod error;
 pub mod file;
+pub mod layer;
 pub mod preset;
+pub mod rights;
+pub mod tools;
+pub mod trees;
 pub mod units;
 
 pub use error::PolicyError;
@@ -43,6 +49,8 @@ pub struct Policy {
     /// SHA-256 of the source text, lower-case hex.
     pub digest: String,
     pub filesystem: Filesystem,
+    /// What may execute.
+    pub exec: Sourced<Execution>,
     pub network: Network,
     pub environment: Environment,
     pub limits: Limits,
@@ -60,12 +68,25 @@ pub struct Filesystem {
     pub exec: Vec<Grant>,
     /// Taken out of a granted tree.
     pub deny: Vec<Grant>,
+    /// Cannot be changed, replaced, removed or created, though it lies in a writable tree.
+    pub protect: Vec<Grant>,
     /// How the workspace is there; `None` where the policy leaves it to the request.
     pub workspace: Option<Sourced<WorkspaceMode>>,
 }
 
+/// What may execute in the jail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Execution {
+    /// Whatever lies in an executable grant.
+    Granted,
+    /// The command that creel starts, and what it loads.
+    Worker,
+    /// These programs, and what they load.
+    Only(Vec<Grant>),
+}
+
 /// What the jail may do with the host's workspace directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WorkspaceMode {
     /// Not there: a fresh directory of the jail's own takes its place.
     None,
@@ -109,7 +130,7 @@ pub enum Absent {
     Skip,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Network {
     /// An empty network namespace with loopback up.
     #[default]

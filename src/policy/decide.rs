@@ -1,0 +1,218 @@
+//! The evaluator: may this tool do this? Answered from the rights alone, with the rule that says so.
+//!
+//! It says what the kernel will do with the policy that [`super::effective`] makes of the same
+//! rights: a path rule holds for every process, so the answer for `write src/x` is that of any
+//! program in the jail. Links, mounts and what exists are the machine's; here a path is its text.
+
+use super::effective::{reach, usable};
+use super::layer::{Ask, Case, PROGRAM_DIRECTORIES, Security};
+use super::rights::{Places, Rights, Roots};
+use super::tools::{Ruling, Tool};
+use super::trees::{Trees, clean, within};
+use super::{Network, Origin, WorkspaceMode};
+
+/// The answer, with its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// `by`: the grant; `None` where no single rule grants it.
+    Allowed {
+        by: Option<Origin>,
+    },
+    Denied {
+        why: Why,
+    },
+}
+
+/// Why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// A deny rule names the tool.
+    ToolDenied(Origin),
+    /// A list of allowed tools does not.
+    ToolUnlisted(Origin),
+    /// The tool works by another, which is not allowed.
+    ToolNeeds(Tool),
+    /// Somebody would have to be asked.
+    Asks(Origin),
+    /// The case names no path or command.
+    Nothing,
+    /// `..` in a path means what the kernel says, not what the text says.
+    Parent,
+    /// No grant covers the path or program.
+    NotGranted,
+    /// A `deny` does.
+    Denied(Origin),
+    /// A `protect` does.
+    Protected(Origin),
+    /// The workspace is there to be read, or not at all.
+    Workspace(Option<Origin>),
+    /// `security = "deny"`.
+    Security(Origin),
+    /// The list of commands does not have it.
+    Unlisted,
+    /// It has it, with other arguments.
+    Arguments(Origin),
+    /// There is no network.
+    NoNetwork,
+}
+
+impl Decision {
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Decision::Allowed { .. })
+    }
+}
+
+/// Decides one case under closed rights.
+pub fn decide(rights: &Rights, roots: &Roots, case: &Case) -> Decision {
+    match judge(rights, roots, case) {
+        Ok(by) => Decision::Allowed { by },
+        Err(why) => Decision::Denied { why },
+    }
+}
+
+fn judge(rights: &Rights, roots: &Roots, case: &Case) -> Result<Option<Origin>, Why> {
+    tool(rights, case.tool)?;
+    let subject = || case.words.first().ok_or(Why::Nothing);
+    match case.tool {
+        Tool::Read => readable(rights, roots, &path(roots, subject()?)?),
+        Tool::Write | Tool::Edit | Tool::ApplyPatch => {
+            writable(rights, roots, &path(roots, subject()?)?)
+        }
+        Tool::Exec => executable(rights, roots, subject()?, &case.words[1..]),
+        Tool::Process => Ok(None),
+        Tool::Browser | Tool::Message | Tool::Fetch => {
+            match rights.network.as_ref().map_or(Network::None, |n| n.value) {
+                Network::None => Err(Why::NoNetwork),
+            }
+        }
+    }
+}
+
+/// The rules that speak of the tool by its name.
+fn tool(rights: &Rights, tool: Tool) -> Result<(), Why> {
+    match rights.tools.rule_tool(tool) {
+        Ruling::Denied(_, origin) => return Err(Why::ToolDenied(origin.clone())),
+        Ruling::Unlisted(origin) => return Err(Why::ToolUnlisted(origin.clone())),
+        Ruling::Needs(needed) => return Err(Why::ToolNeeds(needed)),
+        Ruling::Allowed => {}
+    }
+    for asked in std::iter::once(&tool).chain(tool.needs()) {
+        if let Some(ask) = rights.constraints(*asked).ask
+            && ask.value == Ask::Always
+        {
+            return Err(Why::Asks(ask.origin));
+        }
+    }
+    debug_assert!(usable(rights, tool));
+    Ok(())
+}
+
+/// A path as a case has it: relative to the workspace.
+fn path(roots: &Roots, text: &str) -> Result<String, Why> {
+    if text.split('/').any(|part| part == "..") {
+        return Err(Why::Parent);
+    }
+    Ok(match text.as_bytes().first() {
+        Some(b'/' | b'~' | b'$') => roots.expand(text),
+        _ => clean(&format!("{}/{text}", roots.workspace)),
+    })
+}
+
+fn readable(rights: &Rights, roots: &Roots, path: &str) -> Result<Option<Origin>, Why> {
+    let reach = reach(rights, roots);
+    denied(&reach.deny, path).map_or(Ok(()), |origin| Err(Why::Denied(origin)))?;
+    for trees in [&reach.read, &reach.write, &reach.exec] {
+        if trees.cover(path) {
+            return Ok(grant(trees, path));
+        }
+    }
+    match &reach.workspace {
+        _ if !within(path, &roots.workspace) => Err(Why::NotGranted),
+        Some(mode) if mode.value == WorkspaceMode::None => {
+            Err(Why::Workspace(Some(mode.origin.clone())))
+        }
+        mode => Ok(mode.as_ref().map(|mode| mode.origin.clone())),
+    }
+}
+
+fn writable(rights: &Rights, roots: &Roots, path: &str) -> Result<Option<Origin>, Why> {
+    let reach = reach(rights, roots);
+    denied(&reach.deny, path).map_or(Ok(()), |origin| Err(Why::Denied(origin)))?;
+    denied(&reach.protect, path).map_or(Ok(()), |origin| Err(Why::Protected(origin)))?;
+    if reach.write.cover(path) {
+        return Ok(grant(&reach.write, path));
+    }
+    match &reach.workspace {
+        _ if !within(path, &roots.workspace) => Err(Why::NotGranted),
+        Some(mode) if mode.value != WorkspaceMode::ReadWrite => {
+            Err(Why::Workspace(Some(mode.origin.clone())))
+        }
+        mode => Ok(mode.as_ref().map(|mode| mode.origin.clone())),
+    }
+}
+
+fn executable(
+    rights: &Rights,
+    roots: &Roots,
+    program: &str,
+    args: &[String],
+) -> Result<Option<Origin>, Why> {
+    let bounds = rights.constraints(Tool::Exec);
+    if let Some(security) = &bounds.security
+        && security.value == Security::Deny
+    {
+        return Err(Why::Security(security.origin.clone()));
+    }
+    let candidates: Vec<String> = match program.contains('/') || program == "~" {
+        true => vec![path(roots, program)?],
+        false => PROGRAM_DIRECTORIES
+            .iter()
+            .map(|dir| format!("{dir}/{program}"))
+            .collect(),
+    };
+    let mut why = Why::NotGranted;
+    for path in &candidates {
+        match one_program(rights, roots, path, args) {
+            Ok(by) => return Ok(by),
+            // The most telling reason: a path that is not granted says the least.
+            Err(Why::NotGranted) => {}
+            Err(other) => why = other,
+        }
+    }
+    Err(why)
+}
+
+fn one_program(
+    rights: &Rights,
+    roots: &Roots,
+    path: &str,
+    args: &[String],
+) -> Result<Option<Origin>, Why> {
+    let reach = reach(rights, roots);
+    denied(&reach.deny, path).map_or(Ok(()), |origin| Err(Why::Denied(origin)))?;
+    if !reach.exec.cover(path) {
+        return Err(Why::NotGranted);
+    }
+    let bounds = rights.constraints(Tool::Exec);
+    match (&bounds.commands, &bounds.security) {
+        (Some(commands), _) => match commands.get(path) {
+            None => Err(Why::Unlisted),
+            Some(allowed) if !allowed.accepts(args) => Err(Why::Arguments(allowed.origin.clone())),
+            Some(allowed) => Ok(Some(allowed.origin.clone())),
+        },
+        (None, Some(security)) if security.value == Security::Allowlist => Err(Why::Unlisted),
+        _ => Ok(grant(&reach.exec, path)),
+    }
+}
+
+/// The place that takes `path` or a directory above it out.
+fn denied(places: &Places, path: &str) -> Option<Origin> {
+    let found = places.iter().find(|(place, _)| within(path, place));
+    found.map(|(_, leaf)| leaf.origin.clone())
+}
+
+fn grant(trees: &Trees, path: &str) -> Option<Origin> {
+    let Trees::Of(trees) = trees else { return None };
+    let found = trees.iter().find(|(tree, _)| within(path, tree));
+    found.map(|(_, leaf)| leaf.origin.clone())
+}

@@ -1,0 +1,459 @@
+//! From what layers allow to the policy that the kernel enforces.
+//!
+//! [`close`] ends the "says nothing" of every field: what no layer granted is not granted, and limits
+//! that nobody named are the default policy's. [`enforce`] then applies the table of tools: which
+//! grants, which workspace and which programs are left when a tool is not allowed. What the kernel
+//! cannot hold (a rate, a channel, a count of turns) is kept as data and said in a [`Note`]; where
+//! holding it would need somebody to ask, it is refused, for silence is denial.
+
+use std::collections::BTreeMap;
+
+use super::layer::{Ask, Security};
+use super::rights::{Allowed, Constraints, Places, Rights, Roots};
+use super::tools::Tool;
+use super::trees::{Leaf, Trees, within};
+use super::{
+    Absent, Environment, Execution, Filesystem, Grant, Limits, Network, Origin, Policy, Sourced,
+    WorkspaceMode, layer,
+};
+
+/// What is in force for one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective {
+    pub policy: Policy,
+    /// What of the layers' words the kernel does not hold, or holds in another way.
+    pub notes: Vec<Note>,
+}
+
+/// One such word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The key, as written: `tools.exec.ask`.
+    pub key: String,
+    pub text: String,
+    pub origin: Option<Origin>,
+}
+
+/// Ends "says nothing": grants nothing that nobody granted, and takes `limits` where none was named.
+pub fn close(rights: &Rights, limits: &Limits) -> Rights {
+    let mut closed = rights.clone();
+    if let (Trees::All, Some(commands)) = (&rights.exec, &rights.constraints(Tool::Exec).commands) {
+        // Who names commands and no trees means these programs, wherever they lie.
+        closed.exec = Trees::of(commands.iter().map(|(path, allowed)| Grant {
+            path: path.clone(),
+            absent: Absent::Skip,
+            origin: allowed.origin.clone(),
+        }));
+    }
+    for trees in [&mut closed.read, &mut closed.write, &mut closed.exec] {
+        if *trees == Trees::All {
+            *trees = Trees::none();
+        }
+    }
+    closed.set.get_or_insert_default();
+    closed.pass.get_or_insert_default();
+    closed.unprotect.get_or_insert_default();
+    closed.allow_degraded.get_or_insert_default();
+    let own = &mut closed.limits;
+    let base = limits.clone();
+    own.memory.get_or_insert(base.memory);
+    own.memory_high.get_or_insert(base.memory_high);
+    own.cpus.get_or_insert(base.cpus);
+    own.pids.get_or_insert(base.pids);
+    own.timeout.get_or_insert(base.timeout);
+    own.cpu_time.get_or_insert(base.cpu_time);
+    own.disk.get_or_insert(base.disk);
+    own.inodes.get_or_insert(base.inodes);
+    own.file_size.get_or_insert(base.file_size);
+    own.open_files.get_or_insert(base.open_files);
+    own.output.get_or_insert(base.output);
+    own.grace.get_or_insert(base.grace);
+    closed
+}
+
+/// The policy of a command under these rights, which [`close`] has closed. `limits` are those of
+/// [`close`]; `name` and `digest` name the layers in the receipt.
+pub fn enforce(
+    rights: &Rights,
+    limits: &Limits,
+    roots: &Roots,
+    name: &str,
+    digest: &str,
+) -> Effective {
+    let mut notes = Notes(vec![]);
+    let files = files(rights, roots, &mut notes);
+    let exec = execution(rights, roots, &mut notes);
+    said_only(rights, &mut notes);
+    let mut limits = merged(&rights.limits, limits);
+    if let Some(timeout) = rights.constraints(Tool::Exec).timeout
+        && timeout.value < limits.timeout.value
+    {
+        limits.timeout = timeout;
+    }
+    let policy = Policy {
+        name: name.to_owned(),
+        digest: digest.to_owned(),
+        filesystem: files,
+        exec,
+        network: rights.network.as_ref().map_or(Network::None, |n| n.value),
+        environment: Environment {
+            set: rights.set.clone().unwrap_or_default(),
+            pass: rights
+                .pass
+                .iter()
+                .flatten()
+                .map(|(name, origin)| Sourced {
+                    value: name.clone(),
+                    origin: origin.clone(),
+                })
+                .collect(),
+        },
+        limits,
+        allow_degraded: rights
+            .allow_degraded
+            .iter()
+            .flatten()
+            .map(|(d, _)| *d)
+            .collect(),
+    };
+    Effective {
+        policy,
+        notes: notes.0,
+    }
+}
+
+/// Collects what the kernel does not hold.
+struct Notes(Vec<Note>);
+
+impl Notes {
+    fn add(&mut self, key: impl Into<String>, text: impl Into<String>, origin: Option<&Origin>) {
+        self.0.push(Note {
+            key: key.into(),
+            text: text.into(),
+            origin: origin.cloned(),
+        });
+    }
+}
+
+/// Whether a tool may be used without asking anybody: nobody answers yet.
+pub fn usable(rights: &Rights, tool: Tool) -> bool {
+    let asks = |tool: Tool| {
+        let ask = rights.constraints(tool).ask;
+        ask.is_some_and(|ask| ask.value == Ask::Always)
+    };
+    rights.tools.allows(tool) && !asks(tool) && !tool.needs().iter().any(|needed| asks(*needed))
+}
+
+/// The trees that a tool's own paths leave, of those granted.
+fn bounded(trees: &Trees, constraints: &Constraints) -> Trees {
+    trees.meet(&constraints.allowed)
+}
+
+/// The workspace's mode and the grants, as the tools leave them.
+pub struct Reach {
+    pub workspace: Option<Sourced<WorkspaceMode>>,
+    pub read: Trees,
+    pub write: Trees,
+    pub exec: Trees,
+    pub deny: Places,
+    pub protect: Places,
+}
+
+/// What any process of the jail may reach under these rights.
+pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
+    let (reader, writer, runner) = (
+        rights.constraints(Tool::Read),
+        rights.constraints(Tool::Write),
+        rights.constraints(Tool::Exec),
+    );
+    let mut reach = Reach {
+        workspace: rights.workspace.clone(),
+        read: bounded(&rights.read, &reader),
+        write: bounded(&bounded(&rights.write, &writer), &reader),
+        exec: bounded(&rights.exec, &runner),
+        deny: rights.deny.clone(),
+        protect: rights.protect.clone(),
+    };
+    for denied in [&reader.denied, &runner.denied] {
+        extend(&mut reach.deny, denied);
+    }
+    extend(&mut reach.protect, &writer.denied);
+    for tool in [Tool::Edit, Tool::ApplyPatch] {
+        let constraints = rights.constraints(tool);
+        extend(&mut reach.protect, &constraints.denied);
+        reach.write = bounded(&reach.write, &constraints);
+    }
+    if !usable(rights, Tool::Read) {
+        let origin = why_not(rights, Tool::Read);
+        narrow(&mut reach.workspace, WorkspaceMode::None, &origin);
+        (reach.read, reach.write) = (Trees::none(), Trees::none());
+    } else if !usable(rights, Tool::Write) {
+        let origin = why_not(rights, Tool::Write);
+        narrow(&mut reach.workspace, WorkspaceMode::ReadOnly, &origin);
+        reach.write = Trees::none();
+    }
+    confine_workspace(&mut reach, rights, roots);
+    reach
+}
+
+/// Where a tool's own paths leave only parts of the workspace, those parts become grants.
+fn confine_workspace(reach: &mut Reach, rights: &Rights, roots: &Roots) {
+    let mode = reach.workspace.as_ref().map(|mode| mode.value);
+    let place = &roots.workspace;
+    for (tool, least) in [
+        (Tool::Write, WorkspaceMode::ReadOnly),
+        (Tool::Edit, WorkspaceMode::ReadOnly),
+        (Tool::ApplyPatch, WorkspaceMode::ReadOnly),
+        (Tool::Read, WorkspaceMode::None),
+    ] {
+        let constraints = rights.constraints(tool);
+        let Trees::Of(allowed) = &constraints.allowed else {
+            continue;
+        };
+        if constraints.allowed.cover(place) || mode.is_some_and(|mode| mode <= least) {
+            continue;
+        }
+        let origin = allowed.values().next().map(|leaf| leaf.origin.clone());
+        narrow(&mut reach.workspace, least, &origin.unwrap_or_else(nowhere));
+        let parts = allowed.iter().filter(|(path, _)| within(path, place));
+        let parts = Trees::of(parts.map(|(path, leaf)| Grant {
+            path: path.clone(),
+            absent: leaf.absent,
+            origin: leaf.origin.clone(),
+        }));
+        if mode != Some(WorkspaceMode::None) && usable(rights, Tool::Read) {
+            reach.read = reach.read.join(&parts);
+            let writes = mode != Some(WorkspaceMode::ReadOnly) && usable(rights, Tool::Write);
+            if writes && tool != Tool::Read {
+                reach.write = reach.write.join(&parts);
+            }
+        }
+    }
+}
+
+fn narrow(mode: &mut Option<Sourced<WorkspaceMode>>, most: WorkspaceMode, origin: &Origin) {
+    if mode.as_ref().is_none_or(|mode| mode.value > most) {
+        *mode = Some(Sourced {
+            value: most,
+            origin: origin.clone(),
+        });
+    }
+}
+
+fn extend(places: &mut Places, more: &Places) {
+    for (path, leaf) in more {
+        let known = places.get(path);
+        let leaf = known.map_or(leaf.clone(), |known| known.merge(leaf));
+        places.insert(path.clone(), leaf);
+    }
+}
+
+/// The place that keeps a tool from being used.
+fn why_not(rights: &Rights, tool: Tool) -> Origin {
+    use super::tools::Ruling;
+    match rights.tools.rule_tool(tool) {
+        Ruling::Denied(_, origin) | Ruling::Unlisted(origin) => origin.clone(),
+        Ruling::Needs(needed) => why_not(rights, needed),
+        Ruling::Allowed => {
+            let asked = rights.constraints(tool).ask;
+            asked.map_or_else(nowhere, |ask| ask.origin)
+        }
+    }
+}
+
+fn nowhere() -> Origin {
+    Origin {
+        source: "creel".into(),
+        line: 0,
+    }
+}
+
+fn files(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Filesystem {
+    let reach = reach(rights, roots);
+    let shown = |grants: Vec<Grant>| -> Vec<Grant> {
+        let shorten = |grant: Grant| Grant {
+            path: roots.shorten(&grant.path),
+            ..grant
+        };
+        grants.into_iter().map(shorten).collect()
+    };
+    let listed = |places: &Places| {
+        let grants = places.iter().map(|(path, leaf): (&String, &Leaf)| Grant {
+            path: path.clone(),
+            absent: leaf.absent,
+            origin: leaf.origin.clone(),
+        });
+        shown(grants.collect())
+    };
+    for (tool, constraints) in &rights.each {
+        let key = |name: &str| format!("tools.{}.{name}", tool.name());
+        let of_files = [
+            Tool::Read,
+            Tool::Write,
+            Tool::Edit,
+            Tool::ApplyPatch,
+            Tool::Exec,
+        ];
+        if let Trees::Of(trees) = &constraints.allowed
+            && !of_files.contains(tool)
+        {
+            let origin = trees.values().next().map(|leaf| &leaf.origin);
+            notes.add(
+                key("allowed_paths"),
+                "kept as data: this tool touches no files",
+                origin,
+            );
+        }
+    }
+    // What may be written or executed is readable by that; the rest is for reading alone.
+    let mut read = reach.read.grants();
+    read.retain(|grant| !reach.write.cover(&grant.path) && !reach.exec.cover(&grant.path));
+    Filesystem {
+        read: shown(read),
+        write: shown(reach.write.grants()),
+        exec: shown(reach.exec.grants()),
+        deny: listed(&reach.deny),
+        protect: listed(&reach.protect),
+        workspace: reach.workspace,
+    }
+}
+
+/// What may execute.
+fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execution> {
+    let bounds = rights.constraints(Tool::Exec);
+    let exec = bounded(&rights.exec, &bounds);
+    let worker = |origin: Origin| Sourced {
+        value: Execution::Worker,
+        origin,
+    };
+    if !usable(rights, Tool::Exec) {
+        if let Some(ask) = &bounds.ask
+            && ask.value == Ask::Always
+            && rights.tools.allows(Tool::Exec)
+        {
+            let text = "refused: there is nobody to ask in `creel run`, and silence is denial";
+            notes.add("tools.exec.ask", text, Some(&ask.origin));
+        }
+        return worker(why_not(rights, Tool::Exec));
+    }
+    if let Some(security) = &bounds.security
+        && security.value == Security::Deny
+    {
+        return worker(security.origin.clone());
+    }
+    let listed = |commands: &BTreeMap<String, Allowed>, notes: &mut Notes| {
+        let mut programs = vec![];
+        for (path, allowed) in commands.iter().filter(|(path, _)| exec.cover(path)) {
+            if allowed.args.is_empty() {
+                programs.push(Grant {
+                    path: roots.shorten(path),
+                    // A bare name stands for a path in each directory of programs.
+                    absent: Absent::Skip,
+                    origin: allowed.origin.clone(),
+                });
+            } else {
+                let text = format!(
+                    "{path}: the arguments hold for the command that creel starts; started by another program it is refused"
+                );
+                notes.add("tools.exec.commands", text, Some(&allowed.origin));
+            }
+        }
+        programs
+    };
+    match (&bounds.commands, &bounds.security) {
+        (Some(commands), _) => {
+            let first = commands
+                .values()
+                .map(|allowed| allowed.origin.clone())
+                .min();
+            Sourced {
+                value: Execution::Only(listed(commands, notes)),
+                origin: first.unwrap_or_else(nowhere),
+            }
+        }
+        (
+            None,
+            Some(Sourced {
+                value: Security::Allowlist,
+                origin,
+            }),
+        ) => Sourced {
+            value: Execution::Only(vec![]),
+            origin: origin.clone(),
+        },
+        _ => Sourced {
+            value: Execution::Granted,
+            origin: bounds
+                .security
+                .map_or_else(nowhere, |security| security.origin),
+        },
+    }
+}
+
+/// What is kept as data for the tools and the sessions.
+fn said_only(rights: &Rights, notes: &mut Notes) {
+    const TOOLS: &str = "kept as data: the tool counts, the kernel does not";
+    for (tool, bounds) in &rights.each {
+        let key = |name: &str| format!("tools.{}.{name}", tool.name());
+        if let Some(rate) = &bounds.rate {
+            notes.add(key("rate"), TOOLS, Some(&rate.origin));
+        }
+        if let Some(count) = &bounds.max_iterations {
+            notes.add(key("max_iterations"), TOOLS, Some(&count.origin));
+        }
+        if let Some(channels) = &bounds.channels {
+            let text = "kept as data: channels are the message tool's own";
+            notes.add(key("channels"), text, channels.values().next());
+        }
+        if let Some(timeout) = &bounds.timeout
+            && *tool != Tool::Exec
+        {
+            notes.add(
+                key("timeout"),
+                "kept as data: the tool's own clock",
+                Some(&timeout.origin),
+            );
+        }
+        match &bounds.ask {
+            Some(ask) if ask.value == Ask::Always && *tool != Tool::Exec => {
+                let text = "refused: there is nobody to ask in `creel run`, and silence is denial";
+                notes.add(key("ask"), text, Some(&ask.origin));
+            }
+            Some(ask) if ask.value == Ask::OnMiss => {
+                let text = "what a rule allows needs no answer; everything else is refused, since there is nobody to ask";
+                notes.add(key("ask"), text, Some(&ask.origin));
+            }
+            _ => {}
+        }
+    }
+    if let Some(count) = &rights.max_iterations {
+        notes.add("tools.max_iterations", TOOLS, Some(&count.origin));
+    }
+    if let Some(mode) = &rights.mode {
+        let text = "kept as data for sessions: `creel run` always makes a jail";
+        notes.add("session.mode", text, Some(&mode.origin));
+    }
+    if let Some(scope) = &rights.scope {
+        let text = "kept as data for sessions: `creel run` makes a jail for one command";
+        notes.add("session.scope", text, Some(&scope.origin));
+    }
+}
+
+/// The limits of closed rights; `base` is what they were closed with.
+fn merged(own: &layer::Limits, base: &Limits) -> Limits {
+    let base = base.clone();
+    Limits {
+        memory: own.memory.clone().unwrap_or(base.memory),
+        memory_high: own.memory_high.clone().unwrap_or(base.memory_high),
+        cpus: own.cpus.clone().unwrap_or(base.cpus),
+        pids: own.pids.clone().unwrap_or(base.pids),
+        timeout: own.timeout.clone().unwrap_or(base.timeout),
+        cpu_time: own.cpu_time.clone().unwrap_or(base.cpu_time),
+        disk: own.disk.clone().unwrap_or(base.disk),
+        inodes: own.inodes.clone().unwrap_or(base.inodes),
+        file_size: own.file_size.clone().unwrap_or(base.file_size),
+        open_files: own.open_files.clone().unwrap_or(base.open_files),
+        output: own.output.clone().unwrap_or(base.output),
+        grace: own.grace.clone().unwrap_or(base.grace),
+    }
+}

@@ -1,0 +1,438 @@
+//! The vocabulary of tools: names, aliases, groups, profiles and patterns, and what each tool means
+//! to the kernel.
+//!
+//! The names are those that agent runtimes already use (OpenClaw's, August 2026). A runtime may have
+//! tools that creel never heard of: their names are data, matched by the same patterns, and no kernel
+//! rule depends on them. Matching is by the whole name: lower case, aliases replaced, `*` for any
+//! run of characters.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::Origin;
+
+/// The tools that the kernel enforces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tool {
+    Read,
+    Write,
+    Edit,
+    ApplyPatch,
+    Exec,
+    Process,
+    Browser,
+    Message,
+    Fetch,
+}
+
+impl Tool {
+    pub const ALL: [Tool; 9] = [
+        Self::Read,
+        Self::Write,
+        Self::Edit,
+        Self::ApplyPatch,
+        Self::Exec,
+        Self::Process,
+        Self::Browser,
+        Self::Message,
+        Self::Fetch,
+    ];
+
+    /// As written in a policy.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Edit => "edit",
+            Self::ApplyPatch => "apply_patch",
+            Self::Exec => "exec",
+            Self::Process => "process",
+            Self::Browser => "browser",
+            Self::Message => "message",
+            Self::Fetch => "fetch",
+        }
+    }
+
+    /// The tool of that name or alias.
+    pub fn named(name: &str) -> Option<Tool> {
+        let name = canonical(name);
+        Self::ALL.into_iter().find(|tool| tool.name() == name)
+    }
+
+    /// Tools without which this one cannot be had, because the kernel cannot tell them apart or the
+    /// one works by the other: a process that may change one file of the workspace may change any.
+    pub fn needs(self) -> &'static [Tool] {
+        match self {
+            Self::Write => &[Self::Read],
+            Self::Edit | Self::ApplyPatch => &[Self::Write, Self::Read],
+            Self::Process => &[Self::Exec],
+            _ => &[],
+        }
+    }
+
+    /// What the kernel does where the tool is not allowed.
+    pub fn without(self) -> &'static str {
+        match self {
+            Self::Read => {
+                "no workspace: a fresh, empty directory takes its place, and no read grant holds"
+            }
+            Self::Write => "the workspace and every write grant are read-only for every process",
+            Self::Edit | Self::ApplyPatch => {
+                "the tool is not offered; a process may still write where `write` may"
+            }
+            Self::Exec => "the worker runs and can execute nothing else",
+            Self::Process => "the tool is not offered; what the worker starts ends with it",
+            Self::Browser | Self::Message | Self::Fetch => {
+                "no network, unless another of browser, message and fetch is allowed"
+            }
+        }
+    }
+}
+
+/// Other names for the same tool.
+const ALIASES: [(&str, &str); 13] = [
+    ("bash", "exec"),
+    ("shell", "exec"),
+    ("code_execution", "exec"),
+    ("apply-patch", "apply_patch"),
+    ("patch", "apply_patch"),
+    ("web_fetch", "fetch"),
+    ("web_search", "fetch"),
+    ("x_search", "fetch"),
+    ("api_calls", "fetch"),
+    ("http", "fetch"),
+    ("web_browsing", "browser"),
+    ("multi_edit", "edit"),
+    ("send_message", "message"),
+];
+
+/// Groups, as of August 2026. A group that is not here is an error, never an empty set.
+const GROUPS: [(&str, &[&str]); 13] = [
+    ("fs", &["read", "write", "edit", "apply_patch"]),
+    ("runtime", &["exec", "process"]),
+    ("web", &["fetch"]),
+    ("ui", &["browser", "canvas"]),
+    ("messaging", &["message"]),
+    ("memory", &["memory_search", "memory_get"]),
+    ("sessions", &["sessions_*", "session_status", "subagents"]),
+    ("automation", &["heartbeat_respond", "cron", "gateway"]),
+    ("nodes", &["nodes", "computer"]),
+    ("agents", &["agents_list"]),
+    ("media", &["image", "image_generate", "tts"]),
+    (
+        "openclaw",
+        &[
+            "gateway",
+            "cron",
+            "nodes",
+            "canvas",
+            "sessions_*",
+            "session_status",
+            "subagents",
+            "agents_list",
+        ],
+    ),
+    ("plugins", &["*__*", "bundle-mcp"]),
+];
+
+/// A named set of tools to start from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Profile {
+    Minimal,
+    Readonly,
+    Messaging,
+    Coding,
+    Full,
+}
+
+impl Profile {
+    pub const ALL: [Profile; 5] = [
+        Self::Minimal,
+        Self::Readonly,
+        Self::Messaging,
+        Self::Coding,
+        Self::Full,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Minimal => "minimal",
+            Self::Readonly => "readonly",
+            Self::Messaging => "messaging",
+            Self::Coding => "coding",
+            Self::Full => "full",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Profile> {
+        Self::ALL.into_iter().find(|profile| profile.name() == name)
+    }
+
+    /// What it allows, as patterns.
+    pub fn allows(self) -> &'static [&'static str] {
+        match self {
+            Self::Minimal => &["session_status"],
+            Self::Readonly => &["read", "session_status"],
+            Self::Messaging => &["message", "sessions_*", "session_status"],
+            Self::Coding => &[
+                "read",
+                "write",
+                "edit",
+                "apply_patch",
+                "exec",
+                "process",
+                "fetch",
+                "image",
+                "sessions_*",
+                "session_status",
+                "subagents",
+                "memory_search",
+                "memory_get",
+            ],
+            Self::Full => &["*"],
+        }
+    }
+}
+
+/// A tool's name or a glob over names: lower case, aliases replaced.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pattern(String);
+
+/// Why a text is no pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternFault {
+    #[error("is empty; take it out, or write the tool's name")]
+    Empty,
+    #[error(
+        "has a character that no tool's name has; names are letters, digits, `_`, `-`, `.` and `*`"
+    )]
+    Character,
+    #[error("is no group; groups: {}", group_names().join(", "))]
+    Group,
+}
+
+impl Pattern {
+    /// The patterns that a text stands for: a group's members, or one.
+    pub fn parse(text: &str) -> Result<Vec<Pattern>, PatternFault> {
+        let text = text.trim().to_ascii_lowercase();
+        if let Some(group) = text.strip_prefix("group:") {
+            let (_, members) = GROUPS
+                .iter()
+                .find(|(name, _)| *name == group)
+                .ok_or(PatternFault::Group)?;
+            return Ok(members.iter().map(|name| Pattern((*name).into())).collect());
+        }
+        if text.is_empty() {
+            return Err(PatternFault::Empty);
+        }
+        let known = |c: char| c.is_ascii_alphanumeric() || "_-.*".contains(c);
+        if !text.chars().all(known) {
+            return Err(PatternFault::Character);
+        }
+        Ok(vec![Pattern(canonical(&text))])
+    }
+
+    /// Whether the tool of this canonical name is meant.
+    pub fn matches(&self, name: &str) -> bool {
+        glob(self.0.as_bytes(), name.as_bytes())
+    }
+
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it names more than one tool.
+    pub fn is_wild(&self) -> bool {
+        self.0.contains('*')
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The groups' names, with their prefix.
+pub fn group_names() -> Vec<String> {
+    GROUPS
+        .iter()
+        .map(|(name, _)| format!("group:{name}"))
+        .collect()
+}
+
+/// Lower case, with an alias replaced by what it stands for.
+pub fn canonical(name: &str) -> String {
+    let name = name.trim().to_ascii_lowercase();
+    match ALIASES.iter().find(|(alias, _)| *alias == name) {
+        Some((_, tool)) => (*tool).into(),
+        None => name,
+    }
+}
+
+/// `*` is any run of bytes; everything else is itself. Linear in the product of the lengths.
+pub fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(c) if *c == text[t] => (p, t) = (p + 1, t + 1),
+            _ => match star {
+                // The last star takes one more byte.
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    (p, t) = (at + 1, taken + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == b'*')
+}
+
+/// Which tools layers allow: allowed by every list, denied by none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Lists of alternatives; a tool must be in each. An empty list allows nothing.
+    pub allow: BTreeMap<Vec<Pattern>, Origin>,
+    pub deny: BTreeMap<Pattern, Origin>,
+}
+
+/// Why a tool is allowed or is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling<'f> {
+    Allowed,
+    /// By this deny rule.
+    Denied(&'f Pattern, &'f Origin),
+    /// Not in this list.
+    Unlisted(&'f Origin),
+    /// Because the tool that it needs is not allowed.
+    Needs(Tool),
+}
+
+impl Filter {
+    /// Adds a list of which a tool must be a member.
+    pub fn allow(&mut self, mut patterns: Vec<Pattern>, origin: Origin) {
+        patterns.sort();
+        patterns.dedup();
+        keep_earlier(&mut self.allow, patterns, origin);
+    }
+
+    /// Adds a denial.
+    pub fn deny(&mut self, pattern: Pattern, origin: Origin) {
+        keep_earlier(&mut self.deny, pattern, origin);
+    }
+
+    /// What both allow.
+    pub fn meet(&self, other: &Filter) -> Filter {
+        let mut both = self.clone();
+        for (patterns, origin) in &other.allow {
+            keep_earlier(&mut both.allow, patterns.clone(), origin.clone());
+        }
+        for (pattern, origin) in &other.deny {
+            keep_earlier(&mut both.deny, pattern.clone(), origin.clone());
+        }
+        both
+    }
+
+    /// What is said of the tool by its name alone.
+    pub fn rule(&self, name: &str) -> Ruling<'_> {
+        let name = canonical(name);
+        if let Some((pattern, origin)) = self.deny.iter().find(|(p, _)| p.matches(&name)) {
+            return Ruling::Denied(pattern, origin);
+        }
+        let misses = |patterns: &Vec<Pattern>| !patterns.iter().any(|p| p.matches(&name));
+        match self.allow.iter().find(|(patterns, _)| misses(patterns)) {
+            Some((_, origin)) => Ruling::Unlisted(origin),
+            None => Ruling::Allowed,
+        }
+    }
+
+    /// What is said of a tool and of those that it needs.
+    pub fn rule_tool(&self, tool: Tool) -> Ruling<'_> {
+        match self.rule(tool.name()) {
+            Ruling::Allowed => {}
+            ruling => return ruling,
+        }
+        let lacking = tool.needs().iter().find(|t| !self.allows(**t));
+        lacking.map_or(Ruling::Allowed, |tool| Ruling::Needs(*tool))
+    }
+
+    pub fn allows(&self, tool: Tool) -> bool {
+        self.rule_tool(tool) == Ruling::Allowed
+    }
+}
+
+/// Of two that say the same, the origin that sorts first: the order of layers must not matter.
+fn keep_earlier<K: Ord>(map: &mut BTreeMap<K, Origin>, key: K, origin: Origin) {
+    match map.get_mut(&key) {
+        Some(known) if *known <= origin => {}
+        Some(known) => *known = origin,
+        None => drop(map.insert(key, origin)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(allow: Option<&[&str]>, deny: &[&str]) -> Filter {
+        let origin = || Origin {
+            source: "test".into(),
+            line: 1,
+        };
+        let mut filter = Filter::default();
+        if let Some(allow) = allow {
+            let patterns = allow.iter().flat_map(|t| Pattern::parse(t).unwrap());
+            filter.allow(patterns.collect(), origin());
+        }
+        for text in deny {
+            for pattern in Pattern::parse(text).unwrap() {
+                filter.deny(pattern, origin());
+            }
+        }
+        filter
+    }
+
+    #[test]
+    fn deny_wins_and_an_empty_list_allows_nothing() {
+        let all = filter(Some(&["*"]), &["write"]);
+        assert!(all.allows(Tool::Exec) && !all.allows(Tool::Write));
+        // No process that may edit can be kept from writing.
+        assert!(!all.allows(Tool::Edit) && !all.allows(Tool::ApplyPatch));
+        assert!(Tool::ALL.iter().all(|t| !filter(Some(&[]), &[]).allows(*t)));
+    }
+
+    #[test]
+    fn names_are_matched_whole_and_by_alias() {
+        let bash = filter(Some(&["Bash "]), &[]);
+        assert!(bash.allows(Tool::Exec));
+        assert_eq!(bash.rule("execute"), bash.rule("nothing"));
+        assert!(filter(Some(&["group:fs"]), &[]).allows(Tool::ApplyPatch));
+        assert_eq!(Pattern::parse("group:nonsense"), Err(PatternFault::Group));
+        assert_eq!(Pattern::parse("a b"), Err(PatternFault::Character));
+    }
+
+    #[test]
+    fn a_star_is_any_run_of_characters() {
+        for (pattern, text, matches) in [
+            ("*", "", true),
+            ("sessions_*", "sessions_send", true),
+            ("sessions_*", "session", false),
+            ("*__*", "server__tool", true),
+            ("a*b*c", "abbbc", true),
+            ("a*b*c", "abbbd", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(
+                glob(pattern.as_bytes(), text.as_bytes()),
+                matches,
+                "{pattern} {text}"
+            );
+        }
+    }
+}

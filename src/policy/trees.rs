@@ -1,0 +1,217 @@
+//! Sets of directory trees, and what two of them have in common.
+//!
+//! A grant of `/usr` grants everything beneath it, so a grant is a tree, and a list of grants is a
+//! set of trees of which none lies in another. Where two layers speak of the same thing, what both
+//! grant is granted: of two trees, the inner one. Paths are absolute text without `.`, `..`, double
+//! or trailing slashes; what they lead to on a machine is `plan`'s business.
+
+use std::collections::BTreeMap;
+
+use super::{Absent, Grant, Origin};
+
+/// What a layer grants of one kind: everything, or these trees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trees {
+    /// The layer does not speak of it: what the layers above grant stays.
+    All,
+    Of(BTreeMap<String, Leaf>),
+}
+
+/// A tree's own facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    pub absent: Absent,
+    pub origin: Origin,
+}
+
+impl Leaf {
+    /// The stricter of two that speak of the same path, and the earlier origin.
+    pub fn merge(&self, other: &Leaf) -> Leaf {
+        let absent = match (self.absent, other.absent) {
+            (Absent::Skip, Absent::Skip) => Absent::Skip,
+            _ => Absent::Refuse,
+        };
+        Leaf {
+            absent,
+            origin: self.origin.clone().min(other.origin.clone()),
+        }
+    }
+}
+
+impl Trees {
+    /// These grants, whose paths were expanded; what lies in another of them is left out.
+    pub fn of(grants: impl IntoIterator<Item = Grant>) -> Trees {
+        let mut all: BTreeMap<String, Leaf> = BTreeMap::new();
+        for grant in grants {
+            let leaf = Leaf {
+                absent: grant.absent,
+                origin: grant.origin,
+            };
+            let leaf = all
+                .get(&grant.path)
+                .map_or(leaf.clone(), |l| l.merge(&leaf));
+            all.insert(grant.path, leaf);
+        }
+        let outer: Vec<String> = all.keys().cloned().collect();
+        all.retain(|path, _| {
+            !outer
+                .iter()
+                .any(|other| other != path && within(path, other))
+        });
+        Trees::Of(all)
+    }
+
+    /// No tree at all.
+    pub fn none() -> Trees {
+        Trees::Of(BTreeMap::new())
+    }
+
+    /// What both grant.
+    pub fn meet(&self, other: &Trees) -> Trees {
+        let (these, those) = match (self, other) {
+            (Trees::All, trees) | (trees, Trees::All) => return trees.clone(),
+            (Trees::Of(these), Trees::Of(those)) => (these, those),
+        };
+        let mut both = BTreeMap::new();
+        for (path, leaf) in these {
+            if let Some((outer, other)) = covering(path, those) {
+                let leaf = match outer == path {
+                    true => leaf.merge(other),
+                    false => leaf.clone(),
+                };
+                both.insert(path.clone(), leaf);
+            }
+        }
+        for (path, leaf) in those {
+            if !both.contains_key(path) && covering(path, these).is_some() {
+                both.insert(path.clone(), leaf.clone());
+            }
+        }
+        Trees::Of(both)
+    }
+
+    /// What either grants.
+    pub fn join(&self, other: &Trees) -> Trees {
+        match (self, other) {
+            (Trees::All, _) | (_, Trees::All) => Trees::All,
+            (these, those) => Trees::of(these.grants().into_iter().chain(those.grants())),
+        }
+    }
+
+    /// Whether `path` lies in one of them.
+    pub fn cover(&self, path: &str) -> bool {
+        match self {
+            Trees::All => true,
+            Trees::Of(trees) => covering(path, trees).is_some(),
+        }
+    }
+
+    /// Whether every tree of `self` lies in one of `other`.
+    pub fn within(&self, other: &Trees) -> bool {
+        match (self, other) {
+            (_, Trees::All) => true,
+            (Trees::All, _) => false,
+            (Trees::Of(trees), _) => trees.keys().all(|path| other.cover(path)),
+        }
+    }
+
+    /// As grants, in the order of their paths; none where nobody spoke.
+    pub fn grants(&self) -> Vec<Grant> {
+        match self {
+            Trees::All => vec![],
+            Trees::Of(trees) => trees
+                .iter()
+                .map(|(path, leaf)| Grant {
+                    path: path.clone(),
+                    absent: leaf.absent,
+                    origin: leaf.origin.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The tree in which `path` lies. There is at most one, since none lies in another.
+fn covering<'t>(path: &str, trees: &'t BTreeMap<String, Leaf>) -> Option<(&'t String, &'t Leaf)> {
+    let mut prefix = path;
+    loop {
+        if let Some(found) = trees.get_key_value(prefix) {
+            return Some(found);
+        }
+        match prefix.rfind('/') {
+            _ if prefix == "/" => return None,
+            Some(0) => prefix = "/",
+            Some(at) => prefix = &prefix[..at],
+            None => return None,
+        }
+    }
+}
+
+/// Whether `path` is `tree` or beneath it.
+pub fn within(path: &str, tree: &str) -> bool {
+    match path.strip_prefix(tree) {
+        Some(rest) => rest.is_empty() || rest.starts_with('/') || tree == "/",
+        None => false,
+    }
+}
+
+/// `text` with `.` and needless slashes taken out. `..` stays, for whoever refuses it.
+pub fn clean(text: &str) -> String {
+    let mut path = String::with_capacity(text.len());
+    for part in text.split('/').filter(|p| !p.is_empty() && *p != ".") {
+        path.push('/');
+        path.push_str(part);
+    }
+    match path.is_empty() {
+        true => "/".into(),
+        false => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trees(paths: &[&str]) -> Trees {
+        Trees::of(paths.iter().map(|path| Grant {
+            path: (*path).into(),
+            absent: Absent::Refuse,
+            origin: Origin {
+                source: "test".into(),
+                line: 1,
+            },
+        }))
+    }
+
+    #[test]
+    fn of_two_trees_the_inner_one_is_common() {
+        let (usr, bin) = (trees(&["/usr", "/etc/ssl"]), trees(&["/usr/bin", "/etc"]));
+        assert_eq!(usr.meet(&bin), trees(&["/usr/bin", "/etc/ssl"]));
+        assert_eq!(bin.meet(&usr), usr.meet(&bin));
+        assert_eq!(usr.meet(&Trees::All), usr);
+        assert_eq!(usr.meet(&trees(&[])), trees(&[]));
+        assert_eq!(trees(&["/"]).meet(&bin), bin);
+    }
+
+    #[test]
+    fn a_name_that_begins_alike_is_another_tree() {
+        assert!(!trees(&["/usr"]).cover("/usrlocal"));
+        assert!(trees(&["/usr"]).cover("/usr/local"));
+        assert!(trees(&["/"]).cover("/usr"));
+        assert_eq!(trees(&["/usr"]).meet(&trees(&["/usr2"])), trees(&[]));
+    }
+
+    #[test]
+    fn what_lies_in_another_is_left_out() {
+        assert_eq!(
+            trees(&["/usr", "/usr/bin", "/usr-x"]),
+            trees(&["/usr", "/usr-x"])
+        );
+    }
+
+    #[test]
+    fn paths_are_cleaned_of_what_says_nothing() {
+        assert_eq!(clean("//usr/./bin/"), "/usr/bin");
+        assert_eq!(clean("/"), "/");
+    }
+}
