@@ -8,6 +8,7 @@
 //! Every value keeps its [`Origin`], so that an error, `--dry-run` and, later, `explain` can name
 //! the file and line which asked for it.
 
+pub mod compare;
 pub mod compiled;
 pub mod decide;
 pub mod effective;
@@ -16,6 +17,7 @@ pub mod file;
 pub mod layer;
 pub mod preset;
 pub mod rights;
+pub mod stack;
 pub mod tools;
 pub mod trees;
 pub mod units;

@@ -1,0 +1,109 @@
+//! The layers of one run, from the platform's to the command line's, and what comes of them.
+//!
+//! The platform and the operator grant; their rights are closed, and every further layer can only
+//! take away. A layer that asks for more than the layers above it have is clipped, and the clip is
+//! reported with its place.
+
+use super::compare::{Excess, clipped};
+use super::effective::{Effective, close, enforce};
+use super::layer::{Layer, Rank};
+use super::rights::{Rights, Roots};
+use super::{Limits, digest};
+
+/// The layers in force, in any order of ranks.
+#[derive(Debug, Clone, Default)]
+pub struct Stack {
+    pub layers: Vec<(Rank, Layer)>,
+}
+
+/// What comes of a stack on a machine.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Closed.
+    pub rights: Rights,
+    pub effective: Effective,
+    pub clips: Vec<Clip>,
+}
+
+/// A word that a layer may not say, or that goes beyond the layers above.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clip {
+    pub rank: Rank,
+    pub excess: Excess,
+}
+
+impl Stack {
+    /// Meets the layers. `limits` bound what none of them bounds.
+    pub fn resolve(&self, limits: &Limits, roots: &Roots) -> Outcome {
+        let mut layers: Vec<&(Rank, Layer)> = self.layers.iter().collect();
+        layers.sort_by_key(|(rank, _)| *rank);
+        let mut clips = vec![];
+        let mut above = Rights::default();
+        let mut closed = false;
+        for (rank, layer) in &layers {
+            if *rank > Rank::Operator && !closed {
+                above = close(&above, limits);
+                closed = true;
+            }
+            let rights = Rights::of(layer, *rank, roots);
+            let excess = clipped(&rights, &above)
+                .into_iter()
+                .chain(unheard(layer, *rank));
+            clips.extend(excess.map(|excess| Clip {
+                rank: *rank,
+                excess,
+            }));
+            above = above.meet(&rights);
+        }
+        let rights = match closed {
+            true => above,
+            false => close(&above, limits),
+        };
+        let (name, digest) = name(&layers);
+        let effective = enforce(&rights, limits, roots, &name, &digest);
+        Outcome {
+            rights,
+            effective,
+            clips,
+        }
+    }
+}
+
+/// What a layer of this rank has no right to say.
+fn unheard(layer: &Layer, rank: Rank) -> Vec<Excess> {
+    if rank <= Rank::Operator {
+        return vec![];
+    }
+    let unprotect = layer.filesystem.unprotect.iter().map(|grant| Excess {
+        key: "filesystem.unprotect".into(),
+        item: grant.path.clone(),
+        origin: Some(grant.origin.clone()),
+    });
+    let tools = &layer.tools;
+    let elevated = std::iter::once(&tools.elevated)
+        .chain(tools.each.values().map(|settings| &settings.elevated))
+        .flatten()
+        .filter(|said| said.value);
+    let elevated = elevated.map(|said| Excess {
+        key: "tools.elevated".into(),
+        item: "true".into(),
+        origin: Some(said.origin.clone()),
+    });
+    unprotect.chain(elevated).collect()
+}
+
+/// The layers' names, and a digest of what each said in which rank.
+fn name(layers: &[&(Rank, Layer)]) -> (String, String) {
+    if let [(_, only)] = layers {
+        return (only.name.clone(), only.digest.clone());
+    }
+    let names: Vec<&str> = layers
+        .iter()
+        .map(|(_, layer)| layer.name.as_str())
+        .collect();
+    let lines: String = layers
+        .iter()
+        .map(|(rank, layer)| format!("{} {}\n", rank.name(), layer.digest))
+        .collect();
+    (names.join(" & "), digest(lines.as_bytes()))
+}
