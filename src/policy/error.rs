@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::tree::Format;
 use super::units::UnitError;
 
 /// Why a policy was not taken. `Display` is one line, whatever the policy's text holds.
@@ -43,10 +44,14 @@ pub enum PolicyError {
     NotUtf8 { at: Place },
     #[error("{at}: begins with a byte order mark; save the file as UTF-8 without one")]
     ByteOrderMark { at: Place },
-    /// `message` is the TOML reader's, and not a source: its `Display` takes several lines and
-    /// quotes the file raw.
-    #[error("{at}: {}; see https://toml.io for the syntax", sentence(message))]
-    Syntax { at: Place, message: String },
+    /// `message` is the reader's, and not a source: its `Display` takes several lines and quotes
+    /// the file raw.
+    #[error("{at}: {}; see {} for the syntax", sentence(message), format.reference())]
+    Syntax {
+        at: Place,
+        message: String,
+        format: Format,
+    },
 
     /// `section` reads on from the key: `in [limits]`, `at the top level`.
     #[error("{at}: unknown key '{}' {section}; {remedy}", shown(key))]
@@ -297,7 +302,7 @@ fn did_you_mean(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(String::new, |word| format!("did you mean '{word}'? "))
 }
 
-/// The TOML reader's words may quote the file and end in a full stop.
+/// A reader's words may quote the file and end in a full stop.
 fn sentence(message: &str) -> String {
     shown(message.trim_end_matches('.'))
 }

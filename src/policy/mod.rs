@@ -12,6 +12,7 @@ pub mod compiled;
 pub mod error;
 pub mod file;
 pub mod preset;
+pub mod tree;
 pub mod units;
 
 pub use error::PolicyError;
