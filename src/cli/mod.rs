@@ -1,9 +1,10 @@
 //! The face: one file a verb. Exit codes and hints exist only here.
 
+pub mod authority;
 pub mod completions;
 pub mod doctor;
 pub mod hint;
-pub mod policy;
+pub mod layers;
 pub mod run;
 pub mod selftest;
 pub mod status;

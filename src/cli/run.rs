@@ -2,19 +2,23 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueHint;
 
+use super::authority;
 use super::hint::{Failure, say};
-use super::policy;
+use super::layers::{Layers, PolicyArgs};
 use super::status::Status;
 use crate::jail::{self, spawn};
 use crate::plan::request::LimitRequest;
-use crate::plan::{self, Host, Plan, Request, Terminal};
-use crate::policy::{Bytes, Count, CpuShare, Degradable, Policy, Span, WorkspaceMode};
+use crate::plan::{self, Host, Plan, Request, Terminal, paths};
+use crate::policy::rights::Roots;
+use crate::policy::{
+    Bytes, Count, CpuShare, Degradable, Policy, Span, WorkspaceMode, preset, trees,
+};
 use crate::supervise::{self, Detail, Kind, SuperviseError, Verdict, judge, stream};
 use crate::sys::{fd, host, pty, startup};
 
@@ -28,9 +32,8 @@ pub const ABOUT: &str = "Run one command in a jail";
     (--status-fd, --status-file) says which without ambiguity."
 )]
 pub struct RunArgs {
-    /// The policy: a file, or the name of a shipped one (default, coding)
-    #[arg(long, value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
-    pub policy: Option<PathBuf>,
+    #[command(flatten)]
+    pub policies: PolicyArgs,
 
     /// The workspace, and `none`, `ro` or `rw` [default: the current directory, rw]
     #[arg(long, value_name = "DIR[:MODE]", value_hint = ValueHint::DirPath)]
@@ -171,8 +174,7 @@ enum Attempt {
 }
 
 fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failure> {
-    let policy = policy::load(args.policy.as_deref())?;
-    let request = request(args, id, &policy)?;
+    let (policy, request) = declared(args, id)?;
     let (host, pins) = jail::probe(&policy, &request)?;
     let plan = plan::resolve(&policy, &request, &host)?;
     if args.dry_run {
@@ -185,6 +187,47 @@ fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failur
     };
     execute(id, plan, &host, pins, started, detail)
         .map(|verdict| Attempt::Judged(Box::new(verdict)))
+}
+
+/// The policy that all layers make together, and what the command line asks beside it.
+fn declared(args: &RunArgs, id: &str) -> Result<(Policy, Request), Failure> {
+    let (workspace, mode) = match &args.workspace {
+        Some(text) => workspace(text)?,
+        None => (None, None),
+    };
+    let roots = roots(workspace.as_deref());
+    let Some(layers) = Layers::load(&args.policies, &roots)? else {
+        let policy = preset::default()?;
+        let request = request(args, id, &policy, workspace, mode)?;
+        return Ok((policy, request));
+    };
+    let outcome = layers.resolve(&roots)?;
+    if args.verbose {
+        outcome.clips.iter().for_each(|clip| say(&clip.to_string()));
+    }
+    let policy = outcome.effective.policy;
+    let request = request(args, id, &policy, workspace, mode)?;
+    if layers.ceiling {
+        authority::check(&request, &outcome.rights, &policy, &roots)?;
+    }
+    Ok((policy, request))
+}
+
+/// What `~` and `$WORKSPACE` stand for in this run.
+pub fn roots(workspace: Option<&Path>) -> Roots {
+    // A name that is not text cannot be written in a policy either: it stands for itself.
+    let own = Roots::symbolic();
+    let text = |path: &Path, unnamed: &str| match path.to_str() {
+        Some(text) => trees::clean(text),
+        None => unnamed.to_owned(),
+    };
+    let home = paths::jail_home(host::home_of(host::ids().0).as_deref());
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let workspace = workspace.map_or(cwd.clone(), |named| cwd.join(named));
+    Roots {
+        home: text(&home, &own.home),
+        workspace: text(&workspace, &own.workspace),
+    }
 }
 
 /// Plan to verdict, on this machine.
@@ -222,11 +265,13 @@ pub fn execute(
     }
 }
 
-fn request(args: &RunArgs, id: &str, policy: &Policy) -> Result<Request, Failure> {
-    let (workspace, workspace_mode) = match &args.workspace {
-        Some(text) => workspace(text)?,
-        None => (None, None),
-    };
+fn request(
+    args: &RunArgs,
+    id: &str,
+    policy: &Policy,
+    workspace: Option<PathBuf>,
+    workspace_mode: Option<WorkspaceMode>,
+) -> Result<Request, Failure> {
     let mut env = vec![];
     for text in &args.env {
         env.push(variable(text)?);

@@ -78,8 +78,13 @@ pub const NEVER_WRITABLE: &[&str] = &["/bin", "/boot", "/etc", "/lib", "/lib64",
 
 /// The home directory in the jail: the caller's own path, so that `~` means the same on both sides.
 pub fn home(host: &Host) -> PathBuf {
-    match &host.home {
-        Some(home) if home.components().count() > 1 && !never(home) => home.clone(),
+    jail_home(host.home.as_deref())
+}
+
+/// The same, from what the account database says.
+pub fn jail_home(home: Option<&Path>) -> PathBuf {
+    match home {
+        Some(home) if home.components().count() > 1 && !never(home) => home.to_path_buf(),
         _ => PathBuf::from(FALLBACK_HOME),
     }
 }

@@ -277,6 +277,8 @@ fn environment(
         ("USER", b"agent"),
         ("LOGNAME", b"agent"),
         ("SHELL", b"/bin/sh"),
+        // What a shell assumes; it finds only what is granted.
+        ("PATH", b"/usr/local/bin:/usr/bin:/bin"),
     ] {
         all.entry(name.into()).or_insert_with(|| value.to_vec());
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::layer::Limits;
-use super::rights::{Bound, Constraints, Names, Places, Rights};
+use super::rights::{Bound, Constraints, Names, Others, Places, Rights, Values};
 use super::tools::{Ruling, Tool};
 use super::trees::{Trees, within};
 use super::{Origin, Sourced};
@@ -50,6 +50,7 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
     found.tools(a, b);
     found.trees("filesystem.read", &a.read, &b.read);
     found.trees("filesystem.write", &a.write, &b.write);
+    found.trees("filesystem.load", &a.load, &b.load);
     found.trees("filesystem.exec", &a.exec, &b.exec);
     found.places("filesystem.deny", &a.deny, &b.deny);
     found.places("filesystem.protect", &a.protect, &b.protect);
@@ -161,16 +162,19 @@ impl Found {
         }
     }
 
-    fn values(
-        &mut self,
-        key: &str,
-        a: &Option<BTreeMap<String, Sourced<String>>>,
-        b: &Option<BTreeMap<String, Sourced<String>>>,
-    ) {
-        let (Some(a), Some(b)) = (a, b) else { return };
-        for (name, value) in a {
-            if b.get(name).is_none_or(|other| other.value != value.value) {
-                self.add(key, format!("{name}={}", value.value), Some(&value.origin));
+    fn values(&mut self, key: &str, a: &Values, b: &Values) {
+        for (name, ours) in a.set() {
+            let same = |theirs: &Option<Sourced<String>>| {
+                theirs
+                    .as_ref()
+                    .is_some_and(|theirs| theirs.value == ours.value)
+            };
+            let within = match b.named.get(name) {
+                Some(theirs) => same(theirs),
+                None => b.others == Others::Open,
+            };
+            if !within {
+                self.add(key, format!("{name}={}", ours.value), Some(&ours.origin));
             }
         }
     }

@@ -121,7 +121,7 @@ fn path(roots: &Roots, text: &str) -> Result<String, Why> {
 fn readable(rights: &Rights, roots: &Roots, path: &str) -> Result<Option<Origin>, Why> {
     let reach = reach(rights, roots);
     denied(&reach.deny, path).map_or(Ok(()), |origin| Err(Why::Denied(origin)))?;
-    for trees in [&reach.read, &reach.write, &reach.exec] {
+    for trees in [&reach.read, &reach.write, &reach.load, &reach.exec] {
         if trees.cover(path) {
             return Ok(grant(trees, path));
         }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::layer::{Ask, Security};
-use super::rights::{Allowed, Constraints, Places, Rights, Roots};
+use super::rights::{Allowed, Constraints, Others, Places, Rights, Roots};
 use super::tools::Tool;
 use super::trees::{Leaf, Trees, within};
 use super::{
@@ -45,12 +45,19 @@ pub fn close(rights: &Rights, limits: &Limits) -> Rights {
             origin: allowed.origin.clone(),
         }));
     }
-    for trees in [&mut closed.read, &mut closed.write, &mut closed.exec] {
+    for trees in [&mut closed.write, &mut closed.exec] {
         if *trees == Trees::All {
             *trees = Trees::none();
         }
     }
-    closed.set.get_or_insert_default();
+    if closed.load == Trees::All {
+        closed.load = closed.exec.clone();
+    }
+    if closed.read == Trees::All {
+        closed.read = closed.load.join(&closed.write).join(&closed.exec);
+    }
+    closed.set.others = Others::Closed;
+    closed.set.named.retain(|_, value| value.is_some());
     closed.pass.get_or_insert_default();
     closed.unprotect.get_or_insert_default();
     closed.allow_degraded.get_or_insert_default();
@@ -97,7 +104,11 @@ pub fn enforce(
         exec,
         network: rights.network.as_ref().map_or(Network::None, |n| n.value),
         environment: Environment {
-            set: rights.set.clone().unwrap_or_default(),
+            set: rights
+                .set
+                .set()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
             pass: rights
                 .pass
                 .iter()
@@ -154,6 +165,7 @@ pub struct Reach {
     pub workspace: Option<Sourced<WorkspaceMode>>,
     pub read: Trees,
     pub write: Trees,
+    pub load: Trees,
     pub exec: Trees,
     pub deny: Places,
     pub protect: Places,
@@ -170,6 +182,7 @@ pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
         workspace: rights.workspace.clone(),
         read: bounded(&rights.read, &reader),
         write: bounded(&bounded(&rights.write, &writer), &reader),
+        load: rights.load.clone(),
         exec: bounded(&rights.exec, &runner),
         deny: rights.deny.clone(),
         protect: rights.protect.clone(),
@@ -214,7 +227,11 @@ fn confine_workspace(reach: &mut Reach, rights: &Rights, roots: &Roots) {
             continue;
         }
         let origin = allowed.values().next().map(|leaf| leaf.origin.clone());
-        narrow(&mut reach.workspace, least, &origin.unwrap_or_else(nowhere));
+        narrow(
+            &mut reach.workspace,
+            least,
+            &origin.unwrap_or_else(Origin::creel),
+        );
         let parts = allowed.iter().filter(|(path, _)| within(path, place));
         let parts = Trees::of(parts.map(|(path, leaf)| Grant {
             path: path.clone(),
@@ -256,15 +273,8 @@ fn why_not(rights: &Rights, tool: Tool) -> Origin {
         Ruling::Needs(needed) => why_not(rights, needed),
         Ruling::Allowed => {
             let asked = rights.constraints(tool).ask;
-            asked.map_or_else(nowhere, |ask| ask.origin)
+            asked.map_or_else(Origin::creel, |ask| ask.origin)
         }
-    }
-}
-
-fn nowhere() -> Origin {
-    Origin {
-        source: "creel".into(),
-        line: 0,
     }
 }
 
@@ -306,11 +316,17 @@ fn files(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Filesystem {
         }
     }
     // What may be written or executed is readable by that; the rest is for reading alone.
+    let mut load = reach.load.grants();
+    load.retain(|grant| !reach.exec.cover(&grant.path));
     let mut read = reach.read.grants();
-    read.retain(|grant| !reach.write.cover(&grant.path) && !reach.exec.cover(&grant.path));
+    read.retain(|grant| {
+        let path = &grant.path;
+        !reach.write.cover(path) && !reach.load.cover(path) && !reach.exec.cover(path)
+    });
     Filesystem {
         read: shown(read),
         write: shown(reach.write.grants()),
+        load: shown(load),
         exec: shown(reach.exec.grants()),
         deny: listed(&reach.deny),
         protect: listed(&reach.protect),
@@ -368,7 +384,7 @@ fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execu
                 .min();
             Sourced {
                 value: Execution::Only(listed(commands, notes)),
-                origin: first.unwrap_or_else(nowhere),
+                origin: first.unwrap_or_else(Origin::creel),
             }
         }
         (
@@ -385,7 +401,7 @@ fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execu
             value: Execution::Granted,
             origin: bounds
                 .security
-                .map_or_else(nowhere, |security| security.origin),
+                .map_or_else(Origin::creel, |security| security.origin),
         },
     }
 }

@@ -4,9 +4,12 @@
 //! of a checkout that nobody has read, so whatever it says is escaped and shortened before it goes
 //! to a terminal or a log.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::tools::PatternFault;
+use super::tree::Format;
 use super::units::UnitError;
 
 /// Why a policy was not taken. `Display` is one line, whatever the policy's text holds.
@@ -43,10 +46,14 @@ pub enum PolicyError {
     NotUtf8 { at: Place },
     #[error("{at}: begins with a byte order mark; save the file as UTF-8 without one")]
     ByteOrderMark { at: Place },
-    /// `message` is the TOML reader's, and not a source: its `Display` takes several lines and
-    /// quotes the file raw.
-    #[error("{at}: {}; see https://toml.io for the syntax", sentence(message))]
-    Syntax { at: Place, message: String },
+    /// `message` is the reader's, and not a source: its `Display` takes several lines and quotes
+    /// the file raw.
+    #[error("{at}: {}; see {} for the syntax", sentence(message), format.reference())]
+    Syntax {
+        at: Place,
+        message: String,
+        format: Format,
+    },
 
     /// `section` reads on from the key: `in [limits]`, `at the top level`.
     #[error("{at}: unknown key '{}' {section}; {remedy}", shown(key))]
@@ -68,7 +75,7 @@ pub enum PolicyError {
     #[error("{at}: '{key}' is '{}': {reason}", shown(value))]
     BadUnit {
         at: Place,
-        key: &'static str,
+        key: Cow<'static, str>,
         value: String,
         // In the message, so not a source: a chain would print it twice.
         reason: UnitError,
@@ -77,7 +84,7 @@ pub enum PolicyError {
     #[error("{at}: '{key}' has no '{}'; {remedy}", shown(word))]
     UnknownWord {
         at: Place,
-        key: &'static str,
+        key: Cow<'static, str>,
         word: String,
         remedy: Remedy,
     },
@@ -88,17 +95,46 @@ pub enum PolicyError {
     )]
     Later {
         at: Place,
-        key: &'static str,
+        key: Cow<'static, str>,
         word: String,
         remedy: Remedy,
     },
     #[error("{at}: path '{}' in '{key}' {fault}", shown(path))]
     BadPath {
         at: Place,
-        key: &'static str,
+        key: Cow<'static, str>,
         path: String,
         fault: PathFault,
     },
+    #[error("{at}: tool '{}' in '{key}' {fault}", shown(text))]
+    BadPattern {
+        at: Place,
+        key: String,
+        text: String,
+        // In the message, so not a source.
+        fault: PatternFault,
+    },
+    #[error(
+        "{at}: command '{}' in '{key}' is no program; write its bare name or its path, without arguments",
+        shown(text)
+    )]
+    BadProgram {
+        at: Place,
+        key: String,
+        text: String,
+    },
+    #[error("{at}: '{key}' is an empty list; {remedy}")]
+    EmptyList {
+        at: Place,
+        key: String,
+        remedy: &'static str,
+    },
+    /// A file that reuses itself, or more files than anybody can follow.
+    #[error(
+        "{at}: 'extends' leads through '{}' again, or too deep; take it out",
+        shown(name)
+    )]
+    Extends { at: Place, name: String },
     #[error("{at}: variable name '{}' {fault}", shown(name))]
     BadName {
         at: Place,
@@ -297,7 +333,7 @@ fn did_you_mean(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(String::new, |word| format!("did you mean '{word}'? "))
 }
 
-/// The TOML reader's words may quote the file and end in a full stop.
+/// A reader's words may quote the file and end in a full stop.
 fn sentence(message: &str) -> String {
     shown(message.trim_end_matches('.'))
 }

@@ -105,6 +105,8 @@ pub struct Settings {
 pub struct Files {
     pub read: Option<Vec<Grant>>,
     pub write: Option<Vec<Grant>>,
+    /// Mapped as code, as libraries are, and not executed.
+    pub load: Option<Vec<Grant>>,
     pub exec: Option<Vec<Grant>>,
     pub deny: Vec<Grant>,
     /// Cannot be changed, though it lies in a writable tree.

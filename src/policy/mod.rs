@@ -13,12 +13,14 @@ pub mod compiled;
 pub mod decide;
 pub mod effective;
 pub mod error;
+pub mod extend;
 pub mod file;
 pub mod layer;
 pub mod preset;
 pub mod rights;
 pub mod stack;
 pub mod tools;
+pub mod tree;
 pub mod trees;
 pub mod units;
 
@@ -34,6 +36,16 @@ pub struct Origin {
     pub source: String,
     /// 1-based; 0 where the source has no lines.
     pub line: u32,
+}
+
+impl Origin {
+    /// Of what creel itself says where nobody else did.
+    pub fn creel() -> Origin {
+        Origin {
+            source: "creel".into(),
+            line: 0,
+        }
+    }
 }
 
 /// A value and where it was written.
@@ -66,6 +78,8 @@ pub struct Filesystem {
     pub read: Vec<Grant>,
     /// Present, readable and writable, not executable unless `exec` has it too.
     pub write: Vec<Grant>,
+    /// Present, readable and mapped as code by programs that load it, as libraries are; not executed.
+    pub load: Vec<Grant>,
     /// Present, readable and executable.
     pub exec: Vec<Grant>,
     /// Taken out of a granted tree.
@@ -176,6 +190,28 @@ pub struct Limits {
     pub output: Sourced<Bytes>,
     /// Between the polite signal and the kill.
     pub grace: Sourced<Span>,
+}
+
+impl Limits {
+    /// Changes every value's origin.
+    pub fn each_origin(&mut self, mut change: impl FnMut(&mut Origin)) {
+        for origin in [
+            &mut self.memory.origin,
+            &mut self.memory_high.origin,
+            &mut self.cpus.origin,
+            &mut self.pids.origin,
+            &mut self.timeout.origin,
+            &mut self.cpu_time.origin,
+            &mut self.disk.origin,
+            &mut self.inodes.origin,
+            &mut self.file_size.origin,
+            &mut self.open_files.origin,
+            &mut self.output.origin,
+            &mut self.grace.origin,
+        ] {
+            change(origin);
+        }
+    }
 }
 
 /// The layers that a policy or `--allow-degraded` may let go missing. All others are never optional.

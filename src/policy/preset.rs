@@ -6,6 +6,7 @@
 
 use super::compiled::Compiled;
 use super::error::{PolicyError, nearest};
+use super::layer::Layer;
 use super::{Policy, file};
 
 /// What `creel run` uses when no policy is named.
@@ -15,6 +16,10 @@ const PRESETS: [(&str, &str); 2] = [
     ("coding", include_str!("../../policies/coding.toml")),
     (DEFAULT, include_str!("../../policies/default.toml")),
 ];
+
+/// Those that are constants, because their parsing would be on the way to many a jail.
+#[cfg(test)]
+pub const COMPILED: [&str; 2] = ["coding", DEFAULT];
 
 /// The presets' names, in the order of the alphabet.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -41,10 +46,15 @@ pub fn named(name: &str) -> Result<Policy, PolicyError> {
     if let Some(compiled) = Compiled::named(name) {
         return Ok(compiled.policy());
     }
-    let policy = file::parse_complete(&format!("preset:{name}"), text(name)?)?;
-    Ok(Policy {
+    Ok(file::alone(layer(name)?, &default()?.limits))
+}
+
+/// What the preset of that name says, for other layers to meet.
+pub fn layer(name: &str) -> Result<Layer, PolicyError> {
+    let layer = file::read(&format!("preset:{name}"), text(name)?)?;
+    Ok(Layer {
         name: name.to_owned(),
-        ..policy
+        ..layer
     })
 }
 

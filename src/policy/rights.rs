@@ -23,8 +23,66 @@ use super::{Count, Degradable, Grant, Network, Origin, Sourced, Span, WorkspaceM
 pub type Bound<T> = Option<Sourced<T>>;
 /// Names that all layers have which speak of them; `None` is the top.
 pub type Names<T> = Option<BTreeMap<T, Origin>>;
+/// Variables with their values.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Values {
+    /// What a layer does not name: with `Open` it has no opinion, with `Closed` it is not set.
+    pub others: Others,
+    /// `None`: two layers set it to different values, so it is not set.
+    pub named: BTreeMap<String, Option<Sourced<String>>>,
+}
+
+/// What is said of the names that are not listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Others {
+    #[default]
+    Open,
+    Closed,
+}
+
+impl Values {
+    /// The variables that are set, for good.
+    pub fn set(&self) -> impl Iterator<Item = (&String, &Sourced<String>)> {
+        self.named
+            .iter()
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+    }
+
+    fn meet(&self, other: &Values) -> Values {
+        let mut named = BTreeMap::new();
+        for name in self.named.keys().chain(other.named.keys()) {
+            match (self.named.get(name), other.named.get(name)) {
+                (Some(ours), Some(theirs)) => {
+                    named.insert(name.clone(), agreed(ours, theirs));
+                }
+                (Some(value), None) if other.others == Others::Open => {
+                    named.insert(name.clone(), value.clone());
+                }
+                (None, Some(value)) if self.others == Others::Open => {
+                    named.insert(name.clone(), value.clone());
+                }
+                // The side that is closed does not set it.
+                _ => {}
+            }
+        }
+        let others = match (self.others, other.others) {
+            (Others::Open, Others::Open) => Others::Open,
+            _ => Others::Closed,
+        };
+        if others == Others::Closed {
+            // Not set either way.
+            named.retain(|_, value: &mut Option<_>| value.is_some());
+        }
+        Values { others, named }
+    }
+}
 /// Paths that any layer named.
 pub type Places = BTreeMap<String, Leaf>;
+
+/// The jail's own directories, beside its home.
+pub const OWN: [&str; 2] = ["/tmp", "/dev/shm"];
+/// Before a path: the jail's own, not the host's. No path of a policy begins so.
+const OWN_PREFIX: &str = "own:";
 
 /// What one layer allows, or several together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +95,8 @@ pub struct Rights {
     /// Readable; where a layer names all kinds of grants, what it lets be written or executed too.
     pub read: Trees,
     pub write: Trees,
+    /// Mapped as code by a program that loads it, as libraries are.
+    pub load: Trees,
     pub exec: Trees,
     pub deny: Places,
     pub protect: Places,
@@ -45,7 +105,7 @@ pub struct Rights {
     pub workspace: Bound<WorkspaceMode>,
     pub network: Bound<Network>,
     /// Variables with their values; where two differ, neither is set.
-    pub set: Option<BTreeMap<String, Sourced<String>>>,
+    pub set: Values,
     pub pass: Names<String>,
     pub limits: Limits,
     pub allow_degraded: Names<Degradable>,
@@ -95,8 +155,23 @@ impl Roots {
         }
     }
 
+    /// Roots that stand for themselves, for what is the same on every machine.
+    pub fn symbolic() -> Roots {
+        Roots {
+            home: "/~".into(),
+            workspace: "/$WORKSPACE".into(),
+        }
+    }
+
+    /// A name for one of the directories that every jail has of its own, if `path` is one: a grant of
+    /// it changes that directory and grants nothing of the host's beneath it.
+    pub fn own(&self, path: &str) -> Option<String> {
+        (path == self.home || OWN.contains(&path)).then(|| format!("{OWN_PREFIX}{path}"))
+    }
+
     /// The reverse, so that what was written with a root is shown with it.
     pub fn shorten(&self, path: &str) -> String {
+        let path = path.strip_prefix(OWN_PREFIX).unwrap_or(path);
         for (root, name) in [(&self.workspace, "$WORKSPACE"), (&self.home, "~")] {
             if within(path, root) && root != "/" {
                 return format!("{name}{}", &path[root.len()..]);
@@ -116,13 +191,14 @@ impl Default for Rights {
             each: BTreeMap::new(),
             read: Trees::All,
             write: Trees::All,
+            load: Trees::All,
             exec: Trees::All,
             deny: Places::new(),
             protect: Places::new(),
             unprotect: None,
             workspace: None,
             network: None,
-            set: None,
+            set: Values::default(),
             pass: None,
             limits: Limits::default(),
             allow_degraded: None,
@@ -154,26 +230,28 @@ impl Rights {
     /// (`unprotect`, `elevated = true`) is left out; [`super::clip`] reports it.
     pub fn of(layer: &Layer, rank: Rank, roots: &Roots) -> Rights {
         let files = &layer.filesystem;
-        let trees = |grants: &Option<Vec<Grant>>| match grants {
-            Some(grants) => Trees::of(expanded(grants, roots)),
-            None => Trees::All,
+        let (write, exec) = (trees(&files.write, roots), trees(&files.exec, roots));
+        let named = |trees: &Trees| match trees {
+            Trees::All => Trees::none(),
+            trees => trees.clone(),
         };
-        let (write, exec) = (trees(&files.write), trees(&files.exec));
-        // Without a word about reading, what the layers above let be read stays readable. With one,
-        // what may be written or executed is readable as well.
+        // Without a word about loading, what the layers above let be loaded stays. With one, what may
+        // be executed is loadable as well; and so for reading.
+        let load = match &files.load {
+            None => Trees::All,
+            list => trees(list, roots).join(&named(&exec)),
+        };
         let read = match &files.read {
             None => Trees::All,
-            Some(_) => {
-                let named = |trees: &Trees| match trees {
-                    Trees::All => Trees::none(),
-                    trees => trees.clone(),
-                };
-                trees(&files.read).join(&named(&write)).join(&named(&exec))
+            list => {
+                let all = trees(list, roots).join(&named(&write)).join(&named(&exec));
+                all.join(&named(&load))
             }
         };
         let mut rights = Rights {
             read,
             write,
+            load,
             exec,
             deny: places(&files.deny, roots),
             protect: places(&files.protect, roots),
@@ -184,7 +262,16 @@ impl Rights {
             }),
             workspace: files.workspace.clone(),
             network: layer.network.clone(),
-            set: layer.environment.set.clone(),
+            set: Values {
+                others: Others::Open,
+                named: layer
+                    .environment
+                    .set
+                    .iter()
+                    .flatten()
+                    .map(|(name, value)| (name.clone(), Some(value.clone())))
+                    .collect(),
+            },
             pass: layer.environment.pass.as_deref().map(names),
             limits: layer.limits.clone(),
             allow_degraded: layer.allow_degraded.clone(),
@@ -255,13 +342,14 @@ impl Rights {
             each,
             read: self.read.meet(&other.read),
             write: self.write.meet(&other.write),
+            load: self.load.meet(&other.load),
             exec: self.exec.meet(&other.exec),
             deny: union(&self.deny, &other.deny),
             protect: union(&self.protect, &other.protect),
             unprotect: common(&self.unprotect, &other.unprotect),
             workspace: least(&self.workspace, &other.workspace),
             network: least(&self.network, &other.network),
-            set: agreed(&self.set, &other.set),
+            set: self.set.meet(&other.set),
             pass: common(&self.pass, &other.pass),
             limits: self.limits.meet(&other.limits),
             allow_degraded: common(&self.allow_degraded, &other.allow_degraded),
@@ -302,10 +390,7 @@ impl Constraints {
         Constraints {
             security: settings.security.clone(),
             ask: settings.ask.clone(),
-            allowed: match &settings.allowed_paths {
-                Some(grants) => Trees::of(expanded(grants, roots)),
-                None => Trees::All,
-            },
+            allowed: trees(&settings.allowed_paths, roots),
             denied: places(&settings.denied_paths, roots),
             // In one layer, commands and languages add up.
             commands: match (listed, spoken) {
@@ -421,6 +506,17 @@ fn expanded<'g>(grants: &'g [Grant], roots: &'g Roots) -> impl Iterator<Item = G
     })
 }
 
+/// The trees of a list of grants. The jail's own directories are none of the host's, and hold none.
+fn trees(grants: &Option<Vec<Grant>>, roots: &Roots) -> Trees {
+    let Some(grants) = grants else {
+        return Trees::All;
+    };
+    Trees::of(expanded(grants, roots).map(|grant| Grant {
+        path: roots.own(&grant.path).unwrap_or(grant.path),
+        ..grant
+    }))
+}
+
 fn places(grants: &[Grant], roots: &Roots) -> Places {
     let mut places = Places::new();
     for grant in expanded(grants, roots) {
@@ -473,22 +569,17 @@ fn common<T: Ord + Clone>(a: &Names<T>, b: &Names<T>) -> Names<T> {
     }
 }
 
-/// The variables that both set to the same value.
+/// The value that both have, if it is the same.
 fn agreed(
-    a: &Option<BTreeMap<String, Sourced<String>>>,
-    b: &Option<BTreeMap<String, Sourced<String>>>,
-) -> Option<BTreeMap<String, Sourced<String>>> {
-    match (a, b) {
-        (None, set) | (set, None) => set.clone(),
-        (Some(a), Some(b)) => Some(
-            a.iter()
-                .filter_map(|(name, ours)| {
-                    let theirs = b.get(name).filter(|theirs| theirs.value == ours.value)?;
-                    let first = ours.origin <= theirs.origin;
-                    Some((name.clone(), if first { ours } else { theirs }.clone()))
-                })
-                .collect(),
-        ),
+    ours: &Option<Sourced<String>>,
+    theirs: &Option<Sourced<String>>,
+) -> Option<Sourced<String>> {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours.value == theirs.value => Some(Sourced {
+            value: ours.value.clone(),
+            origin: ours.origin.clone().min(theirs.origin.clone()),
+        }),
+        _ => None,
     }
 }
 

@@ -4,6 +4,8 @@
 //! take away. A layer that asks for more than the layers above it have is clipped, and the clip is
 //! reported with its place.
 
+use std::fmt;
+
 use super::compare::{Excess, clipped};
 use super::effective::{Effective, close, enforce};
 use super::layer::{Layer, Rank};
@@ -30,6 +32,21 @@ pub struct Outcome {
 pub struct Clip {
     pub rank: Rank,
     pub excess: Excess,
+}
+
+impl fmt::Display for Clip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Excess { key, item, origin } = &self.excess;
+        if let Some(origin) = origin {
+            write!(f, "{}:{}: ", origin.source, origin.line)?;
+        }
+        let item = item.escape_debug();
+        let rank = self.rank.name();
+        write!(
+            f,
+            "'{key}' asks for {item}, which the layers above the {rank}'s do not grant; it is left out"
+        )
+    }
 }
 
 impl Stack {

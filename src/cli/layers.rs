@@ -1,0 +1,249 @@
+//! Where policies come from: the layers' places, `--policy FILE|NAME`, and the reading of both.
+//!
+//! | rank | place | may |
+//! |---|---|---|
+//! | platform | `/etc/creel/policy.*` | grant |
+//! | operator | `$XDG_CONFIG_HOME/creel/policy.*`, else the first `--policy`, else the default preset | grant |
+//! | agent | `$XDG_CONFIG_HOME/creel/agents/NAME.*`, by `--agent NAME` | narrow |
+//! | renter | `--renter FILE` | narrow |
+//! | project | `.creel/policy.*` in the workspace | narrow |
+//! | command line | every further `--policy` | narrow |
+//!
+//! The extension is `toml`, `yaml`, `yml`, `json5` or `json`; two files of one place are an error.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::ValueHint;
+
+use super::hint::Failure;
+use crate::policy::layer::{Layer, Rank};
+use crate::policy::rights::Roots;
+use crate::policy::stack::{Outcome, Stack};
+use crate::policy::{Limits, PolicyError, file, preset};
+
+/// The machine's ceiling.
+const PLATFORM: &str = "/etc/creel";
+/// The directory of a project's file, in its workspace.
+const PROJECT: &str = ".creel";
+const EXTENSIONS: [&str; 5] = ["toml", "yaml", "yml", "json5", "json"];
+/// Files that one file may lead through by `extends`.
+const MOST_EXTENDS: usize = 16;
+
+/// Which policy
+#[derive(clap::Args, Debug, Clone, Default)]
+pub struct PolicyArgs {
+    /// The policy: a file, or the name of a shipped one; each further one narrows the first
+    #[arg(long, value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
+    pub policy: Vec<PathBuf>,
+
+    /// Also the layer of this agent, from the operator's directory
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+
+    /// Also the layer of a renter, from this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub renter: Option<PathBuf>,
+
+    /// Leave the workspace's own `.creel/policy.*` aside
+    #[arg(long)]
+    pub no_project: bool,
+}
+
+/// The layers of one command, read.
+pub struct Layers {
+    pub stack: Stack,
+    /// The platform or the operator has spoken: what the command line asks must lie within.
+    pub ceiling: bool,
+}
+
+impl Layers {
+    /// Reads every layer that there is. `None`: only the default preset, which need not be read.
+    pub fn load(args: &PolicyArgs, roots: &Roots) -> Result<Option<Layers>, Failure> {
+        let mut layers = vec![];
+        if let Some(path) = find(Path::new(PLATFORM), "policy")? {
+            layers.push((Rank::Platform, read(&path)?));
+        }
+        let config = config_dir(roots);
+        if let Some(path) = find(&config, "policy")? {
+            layers.push((Rank::Operator, read(&path)?));
+        }
+        let ceiling = !layers.is_empty();
+        let spoken = layers.iter().any(|(rank, _)| *rank == Rank::Operator);
+        if let Some(name) = &args.agent {
+            layers.push((Rank::Agent, read(&agent(&config, name)?)?));
+        }
+        if let Some(path) = &args.renter {
+            layers.push((Rank::Renter, read(path)?));
+        }
+        let project = Path::new(&roots.workspace).join(PROJECT);
+        if !args.no_project
+            && let Some(path) = find(&project, "policy")?
+        {
+            layers.push((Rank::Project, read_found(&path)?));
+        }
+        if layers.is_empty() && args.policy.is_empty() {
+            return Ok(None);
+        }
+        let mut rank = match spoken {
+            true => Rank::CommandLine,
+            false => Rank::Operator,
+        };
+        for source in &args.policy {
+            layers.push((rank, read(source)?));
+            rank = Rank::CommandLine;
+        }
+        if rank == Rank::Operator {
+            layers.push((rank, preset::layer(preset::DEFAULT)?));
+        }
+        let stack = Stack { layers };
+        Ok(Some(Layers { stack, ceiling }))
+    }
+
+    pub fn resolve(&self, roots: &Roots) -> Result<Outcome, Failure> {
+        Ok(self.stack.resolve(&limits()?, roots))
+    }
+}
+
+/// The limits of who names none.
+pub fn limits() -> Result<Limits, PolicyError> {
+    Ok(preset::default()?.limits)
+}
+
+/// The operator's directory.
+fn config_dir(roots: &Roots) -> PathBuf {
+    let named = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    let base = match named {
+        Some(dir) if dir.is_absolute() => dir,
+        _ => Path::new(&roots.home).join(".config"),
+    };
+    base.join("creel")
+}
+
+fn agent(config: &Path, name: &str) -> Result<PathBuf, Failure> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(Failure::new(format!(
+            "--agent '{}' is no name; names are letters, digits, `-`, `_` and `.`",
+            name.escape_debug()
+        )));
+    }
+    let dir = config.join("agents");
+    find(&dir, name)?.ok_or_else(|| {
+        Failure::new(format!(
+            "agent {name} has no layer; write {}",
+            dir.join(format!("{name}.toml")).display()
+        ))
+    })
+}
+
+/// The one file of that name in `dir`, whatever its format.
+fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>, Failure> {
+    if !dir.is_dir() {
+        return Ok(None);
+    }
+    let paths = EXTENSIONS.map(|extension| dir.join(format!("{name}.{extension}")));
+    let mut found = paths
+        .into_iter()
+        .filter(|path| path.symlink_metadata().is_ok());
+    match (found.next(), found.next()) {
+        (Some(one), Some(other)) => Err(Failure::new(format!(
+            "{} and {} are both there, and only one can be meant; remove one",
+            one.display(),
+            other.display()
+        ))),
+        (one, _) => Ok(one),
+    }
+}
+
+/// A layer with what it extends. A name is a preset; anything with a slash or an extension is a file.
+pub fn read(source: &Path) -> Result<Layer, PolicyError> {
+    extended(source, &mut 0)
+}
+
+/// A layer that whoever wrote the project put there: a regular file, reached through no link, which
+/// reuses presets only. What it names could else be any file of the caller's, and an error would quote
+/// it.
+fn read_found(source: &Path) -> Result<Layer, Failure> {
+    let plain = |path: &Path, is: fn(&std::fs::Metadata) -> bool| {
+        path.symlink_metadata().is_ok_and(|found| is(&found))
+    };
+    let directory = source.parent().unwrap_or(source);
+    if !plain(directory, std::fs::Metadata::is_dir) || !plain(source, std::fs::Metadata::is_file) {
+        return Err(Failure::new(format!(
+            "{} is no plain file in a plain directory; make it one, or leave it aside with --no-project",
+            source.display()
+        )));
+    }
+    let mut layer = one(source)?;
+    for base in std::mem::take(&mut layer.extends) {
+        if !is_preset(Path::new(&base.value)) {
+            return Err(Failure::new(format!(
+                "{}:{}: a project's policy can extend presets only, not {}",
+                base.origin.source,
+                base.origin.line,
+                base.value.escape_debug()
+            )));
+        }
+        layer = layer.over(preset::layer(&base.value)?);
+    }
+    Ok(layer)
+}
+
+fn extended(source: &Path, depth: &mut usize) -> Result<Layer, PolicyError> {
+    let mut layer = one(source)?;
+    for base in std::mem::take(&mut layer.extends) {
+        *depth += 1;
+        if *depth > MOST_EXTENDS {
+            return Err(PolicyError::Extends {
+                at: crate::policy::error::Place {
+                    file: base.origin.source,
+                    line: base.origin.line,
+                    column: 1,
+                },
+                name: base.value,
+            });
+        }
+        let named = Path::new(&base.value);
+        let beside = match is_preset(named) {
+            true => named.to_path_buf(),
+            false => source.parent().unwrap_or(Path::new("")).join(named),
+        };
+        layer = layer.over(extended(&beside, depth)?);
+    }
+    Ok(layer)
+}
+
+fn is_preset(source: &Path) -> bool {
+    source.extension().is_none() && !source.as_os_str().as_encoded_bytes().contains(&b'/')
+}
+
+fn one(source: &Path) -> Result<Layer, PolicyError> {
+    let text = source.to_string_lossy();
+    if is_preset(source) {
+        return preset::layer(&text);
+    }
+    let bytes = bytes(source)?;
+    file::read(&text, file::decode(&text, &bytes)?)
+}
+
+/// A policy's bytes; one more than is allowed, so that too much is seen without reading all of it.
+fn bytes(source: &Path) -> Result<Vec<u8>, PolicyError> {
+    let unreadable = |error: std::io::Error| PolicyError::Unreadable {
+        path: source.into(),
+        source: error,
+    };
+    let opened = File::open(source).map_err(unreadable)?;
+    if opened.metadata().is_ok_and(|m| m.is_dir()) {
+        return Err(PolicyError::IsDirectory {
+            path: source.into(),
+        });
+    }
+    let mut bytes = vec![];
+    opened
+        .take(file::MAX_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    Ok(bytes)
+}

@@ -1,0 +1,235 @@
+//! A document as a tree of values, each with its place in the text, whatever format it is written in.
+//!
+//! Owns what TOML, YAML and JSON5 have in common ([`Node`], [`Table`]) and the choice between them
+//! ([`Format`]). It knows no key and no unit: what a value means is the business of
+//! [`file`](super::file). It refuses what is not one document of the format. Numbers stay digits:
+//! who reads one knows how large it may be, and 0.1 has no value in binary.
+
+pub mod text;
+mod toml;
+
+pub use text::Text;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use super::PolicyError;
+
+/// How a document is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Toml,
+}
+
+impl Format {
+    /// The format of a file of that name. TOML where the extension names no other.
+    pub fn of(_source: &str) -> Self {
+        Self::Toml
+    }
+
+    /// Where its syntax is described.
+    pub fn reference(self) -> &'static str {
+        match self {
+            Self::Toml => "https://toml.io",
+        }
+    }
+}
+
+/// A value and the bytes of the text in which it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    pub span: Range<usize>,
+    pub value: Value,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    Integer(Integer),
+    /// As written: always finite in YAML and JSON5, `inf` and `nan` are possible in TOML.
+    Float(String),
+    String(String),
+    /// A date or a time of day, as written; TOML alone has them.
+    Date(String),
+    Array(Vec<Node>),
+    Table(Table),
+}
+
+impl Node {
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Reads on from `is`: `a string`.
+    pub fn kind(&self) -> &'static str {
+        match self.value {
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Integer(_) => "an integer",
+            Value::Float(_) => "a float",
+            Value::String(_) => "a string",
+            Value::Date(_) => "a date",
+            Value::Array(_) => "an array",
+            Value::Table(_) => "a table",
+        }
+    }
+}
+
+/// A whole number of any size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Integer {
+    /// What [`u64::from_str_radix`] takes: digits, with a sign before them or not.
+    digits: String,
+    radix: u32,
+}
+
+impl Integer {
+    /// `digits` are those of `radix` (2, 8, 10 or 16), a sign may stand before them.
+    pub fn new(digits: &str, radix: u32) -> Self {
+        Self {
+            digits: digits.to_owned(),
+            radix,
+        }
+    }
+
+    /// A minus stands before it; `-0` counts.
+    pub fn is_negative(&self) -> bool {
+        self.digits.starts_with('-')
+    }
+
+    /// `None` where it is negative or too large.
+    pub fn to_u64(&self) -> Option<u64> {
+        u64::from_str_radix(&self.digits, self.radix).ok()
+    }
+}
+
+impl fmt::Display for Integer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, digits) = match self.digits.strip_prefix('-') {
+            Some(digits) => ("-", digits),
+            None => ("", self.digits.as_str()),
+        };
+        let base = match self.radix {
+            2 => "0b",
+            8 => "0o",
+            16 => "0x",
+            _ => "",
+        };
+        write!(f, "{sign}{base}{digits}")
+    }
+}
+
+/// A key and the bytes in which it is written, quotes included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    pub name: String,
+    pub span: Range<usize>,
+}
+
+/// Keys with their values, in the order of the text; no key is there twice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table {
+    entries: Vec<(Key, Node)>,
+    /// Where in `entries` each name is.
+    index: BTreeMap<String, usize>,
+}
+
+impl Table {
+    /// The first key of that name, where there is one already: then nothing is added.
+    pub fn insert(&mut self, key: Key, value: Node) -> Result<(), &Key> {
+        match self.index.get(&key.name) {
+            // Always there: the index names entries.
+            Some(&at) => self.entries.get(at).map_or(Ok(()), |(first, _)| Err(first)),
+            None => {
+                self.index.insert(key.name.clone(), self.entries.len());
+                self.entries.push((key, value));
+                Ok(())
+            }
+        }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Node> {
+        let at = *self.index.get(name)?;
+        self.entries.get(at).map(|(_, value)| value)
+    }
+
+    /// In the order of the text.
+    pub fn entries(&self) -> &[(Key, Node)] {
+        &self.entries
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.entries.iter().map(|(key, _)| key)
+    }
+}
+
+/// The document that `text` is. `source` names it in errors.
+pub fn parse(format: Format, source: &str, text: &str) -> Result<Table, PolicyError> {
+    read(format, &Text::new(source, text))
+}
+
+/// As [`parse`], for who has the text's lines already.
+pub fn read(format: Format, text: &Text) -> Result<Table, PolicyError> {
+    if text.as_str().starts_with('\u{feff}') {
+        let at = text.place(0);
+        return Err(PolicyError::ByteOrderMark { at });
+    }
+    match format {
+        Format::Toml => toml::read(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_of_any_size_and_base() {
+        for (digits, radix, shown, value) in [
+            ("0", 10, "0", Some(0)),
+            ("+7", 10, "+7", Some(7)),
+            ("ff", 16, "0xff", Some(255)),
+            ("-10", 16, "-0x10", None),
+            ("-0", 10, "-0", None),
+            (
+                "18446744073709551615",
+                10,
+                "18446744073709551615",
+                Some(u64::MAX),
+            ),
+            ("18446744073709551616", 10, "18446744073709551616", None),
+        ] {
+            let integer = Integer::new(digits, radix);
+            assert_eq!(integer.to_string(), shown);
+            assert_eq!(
+                integer.to_u64(),
+                value.filter(|_| !integer.is_negative()),
+                "{shown}"
+            );
+            assert_eq!(integer.is_negative(), shown.starts_with('-'));
+        }
+    }
+
+    #[test]
+    fn a_table_takes_a_key_once() {
+        let key = |start| Key {
+            name: "a".to_owned(),
+            span: start..start + 1,
+        };
+        let value = |truth| Node {
+            span: 0..0,
+            value: Value::Bool(truth),
+        };
+        let mut table = Table::default();
+        assert_eq!(table.insert(key(3), value(true)), Ok(()));
+        assert_eq!(table.insert(key(9), value(false)), Err(&key(3)));
+        assert_eq!(table.get("a"), Some(&value(true)));
+        assert_eq!(table.get("b"), None);
+        assert_eq!(table.entries().len(), 1);
+    }
+}
