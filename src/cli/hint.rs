@@ -155,7 +155,7 @@ fn remedy(error: &JailError) -> Option<String> {
                 .into(),
         ),
         JailError::Cgroup(_) => Some(
-            "see `creel doctor`, or go on without memory, cpu and pids limits with --allow-degraded cgroup".into(),
+            "see `creel doctor`, or go on without memory and cpu limits with --allow-degraded cgroup".into(),
         ),
         JailError::State { .. } => {
             Some("set XDG_RUNTIME_DIR to a directory of yours, mode 0700".into())
