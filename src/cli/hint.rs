@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use crate::jail::JailError;
 use crate::plan::Act;
-use crate::sys::{Errno, host};
+use crate::sys::{Errno, host, process, pty};
 
 /// creel itself failed (docker(1), env(1)).
 pub const OWN_FAILURE: u8 = crate::supervise::judge::OWN_FAILURE;
@@ -115,6 +115,27 @@ pub fn say(text: &str) {
     let _ = writeln!(err, "{on}creel:{off} {clean}");
 }
 
+/// Makes a panic the end of this process: one sentence, creel's own exit status, the caller's terminal
+/// as it was. `main` is C's, so nothing could be unwound into, and a release does not unwind. The
+/// jail dies with its supervisor and the janitor removes the cgroup, as after SIGKILL.
+pub fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        pty::give_back();
+        let place = panic.location().map(ToString::to_string);
+        let message = panic.payload_as_str().unwrap_or("it gave no reason");
+        say(&internal_error(place.as_deref(), message));
+        process::exit(i32::from(OWN_FAILURE))
+    }));
+}
+
+fn internal_error(place: Option<&str>, message: &str) -> String {
+    format!(
+        "internal error at {}: {message}; this is a fault of creel {}, please report it",
+        place.unwrap_or("an unknown place"),
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
 /// The way out of a failed act, where experience knows one.
 fn remedy(error: &JailError) -> Option<String> {
     let errno = error.errno();
@@ -134,7 +155,7 @@ fn remedy(error: &JailError) -> Option<String> {
                 .into(),
         ),
         JailError::Cgroup(_) => Some(
-            "see `creel doctor`, or go on without memory, cpu and pids limits with --allow-degraded cgroup".into(),
+            "see `creel doctor`, or go on without memory and cpu limits with --allow-degraded cgroup".into(),
         ),
         JailError::State { .. } => {
             Some("set XDG_RUNTIME_DIR to a directory of yours, mode 0700".into())
@@ -176,4 +197,22 @@ pub fn user_namespaces() -> String {
     "a seccomp profile or security module around creel forbids it (in Docker: --security-opt \
      seccomp=unconfined); see `creel doctor`"
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_internal_error_is_one_sentence_that_says_where_and_asks_for_a_report() {
+        let text = internal_error(Some("src/x.rs:1:2"), "index out of bounds");
+        assert_eq!(
+            text,
+            format!(
+                "internal error at src/x.rs:1:2: index out of bounds; this is a fault of creel {}, please report it",
+                env!("CARGO_PKG_VERSION")
+            )
+        );
+        assert!(internal_error(None, "x").contains("an unknown place"));
+    }
 }

@@ -50,6 +50,7 @@ pub fn command() -> clap::Command {
 /// Parses, runs, and turns the outcome into an exit status.
 pub fn main() -> u8 {
     startup::prepare();
+    hint::end_on_panic();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let done = match verb(&arguments) {
         Ok(Verb::Run(args)) => run::run(&args),

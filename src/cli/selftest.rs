@@ -92,8 +92,11 @@ fn list() -> String {
     }
     for row in spend::ROWS {
         let layers: Vec<&str> = row.layers.iter().map(|layer| layer.name()).collect();
+        let instead = row.instead.map_or(String::new(), |layer| {
+            format!(", without a cgroup by {}", layer.name())
+        });
         text += &format!(
-            "{:11} {:42} stopped by {}\n",
+            "{:11} {:42} stopped by {}{instead}\n",
             "limits",
             row.name,
             layers.join(", ")

@@ -265,6 +265,8 @@ pub enum Resource {
     MemLock,
     /// Bytes in POSIX message queues.
     MessageQueue,
+    /// Processes and threads of the user at once, counted in the jail's own user namespace.
+    Processes,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -9,6 +9,7 @@ pub(super) fn layers(
     host: &Host,
     ids: &Ids,
     cgroup: Option<&CgroupLimits>,
+    processes: Option<u64>,
     landlock: u32,
     view: &View,
 ) -> Vec<Layer> {
@@ -54,9 +55,15 @@ pub(super) fn layers(
                 format!("v1: memory (max, no swap; v1 has no high mark), cpu, pids; {kill}"),
             )
         }
-        (CgroupLayout::Unusable { why }, _) => {
-            (false, format!("no memory, cpu and pids limits: {why}"))
-        }
+        (CgroupLayout::Unusable { why }, _) => (
+            false,
+            match processes {
+                Some(_) => format!(
+                    "no memory and cpu limits, pids by rlimit for each user of the jail's user namespace: {why}"
+                ),
+                None => format!("no memory, cpu and pids limits: {why}"),
+            },
+        ),
         (_, None) => (false, "not asked for".into()),
     };
     let landlock_detail = match landlock {
@@ -112,7 +119,10 @@ pub(super) fn layers(
         row(
             LayerName::Rlimits,
             true,
-            "core, fsize, memlock, msgqueue, cpu, nofile".into(),
+            match processes {
+                Some(_) => "core, fsize, memlock, msgqueue, cpu, nofile, nproc".into(),
+                None => "core, fsize, memlock, msgqueue, cpu, nofile".into(),
+            },
         ),
         row(
             LayerName::Capabilities,

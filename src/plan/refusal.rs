@@ -74,7 +74,7 @@ pub enum ResolveError {
     )]
     NoLandlock { kernel: String },
     #[error(
-        "no cgroup can be used for the limits: {why}; {remedy}, or go on without memory, cpu and pids limits with --allow-degraded cgroup"
+        "no cgroup can be used for the limits: {why}; {remedy}, or go on without memory and cpu limits with --allow-degraded cgroup"
     )]
     NoCgroup { why: String, remedy: &'static str },
     #[error("the environment variable {0} is reserved for creel")]

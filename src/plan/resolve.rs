@@ -90,6 +90,15 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     }
     acts.push(Act::Keyring);
     acts.extend(resource_limits(&limits, host));
+    let processes = match cgroup {
+        Some(_) => None,
+        None => processes(&limits, host),
+    };
+    acts.extend(processes.map(|most| Act::ResourceLimit {
+        limit: Resource::Processes,
+        soft: most,
+        hard: most,
+    }));
     if !matches!(ids, Ids::Caller { .. }) {
         acts.push(Act::Become { uid, gid });
     }
@@ -115,7 +124,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
             name: policy.name.clone(),
             digest: policy.digest.clone(),
         },
-        layers: layers(host, &ids, cgroup.as_ref(), landlock, &view),
+        layers: layers(host, &ids, cgroup.as_ref(), processes, landlock, &view),
         acts,
         command,
         watch: Watch {
@@ -206,6 +215,23 @@ fn resource_limits(limits: &Limits, host: &Host) -> Vec<Act> {
         limit(Resource::Cpu, seconds, seconds.saturating_add(1)),
         limit(Resource::OpenFiles, open, open),
     ]
+}
+
+/// The `pids` limit of a jail without a cgroup, as `RLIMIT_NPROC`: creel's own pid 1 counts too.
+/// `None` where that would be no limit, or the wrong one: the kernel exempts the host's root, and
+/// before Linux 5.14 it counts what the user runs on the whole host (user_namespaces(7), ucounts).
+fn processes(limits: &Limits, host: &Host) -> Option<u64> {
+    (host.uid != 0 || host.id_mode == IdMode::Privileged)
+        .then_some(limits.pids.value.0.saturating_add(1))
+        .filter(|_| release(&host.kernel) >= (5, 14))
+}
+
+/// `6.18.44-x` as (6, 18); what is no release is older than any.
+fn release(kernel: &str) -> (u32, u32) {
+    let mut numbers = kernel
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn argv(request: &Request) -> Result<Vec<Vec<u8>>, ResolveError> {

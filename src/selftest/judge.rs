@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::report::{Judged, State};
 use super::{Answer, Attempt, Layer, Outcome, Site, Work, spend};
-use crate::plan::{Act, Host, Plan};
+use crate::plan::{Act, Host, Plan, Resource};
 use crate::supervise::{Kind, Verdict};
 use crate::sys::attempt::errno_name;
 
@@ -14,6 +14,8 @@ pub struct Facts {
     pub kernel: String,
     pub landlock_abi: u32,
     pub cgroup: bool,
+    /// `RLIMIT_NPROC` is set, in the cgroup's place.
+    nproc: bool,
     /// The jail's own v2 group has a path that tells something.
     group_path: bool,
     queues: bool,
@@ -29,6 +31,10 @@ impl Facts {
             _ => None,
         });
         let cgroup = plan.acts.iter().any(|act| matches!(act, Act::Cgroup(_)));
+        let nproc = plan.acts.iter().any(|act| match act {
+            Act::ResourceLimit { limit, .. } => *limit == Resource::Processes,
+            _ => false,
+        });
         let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let below = own
             .lines()
@@ -38,6 +44,7 @@ impl Facts {
             kernel: host.kernel.clone(),
             landlock_abi: landlock_abi.unwrap_or(0),
             cgroup,
+            nproc,
             group_path: below || cgroup && own.lines().any(|line| line.starts_with("0::")),
             queues: site.queue.is_some(),
             hostname: site.hostname.clone(),
@@ -193,25 +200,33 @@ pub fn judge_spend(
     facts: &Facts,
     without: Option<Layer>,
 ) -> Judged {
-    let layers: Vec<Layer> = row
+    let mut layers: Vec<Layer> = row
         .layers
         .iter()
         .copied()
         .filter(|layer| facts.in_force(*layer, 0))
         .collect();
+    let instead = row.instead.filter(|_| layers.is_empty() && facts.nproc);
+    layers.extend(instead);
     let gone = without.map_or(&[][..], Layer::gone);
     let through = verdict.kind == Kind::Exited && verdict.code == Some(0);
+    let stopped = match instead {
+        // The program says itself that it was refused.
+        Some(_) => verdict.kind == Kind::Exited && verdict.code == Some(1),
+        None => verdict.kind == row.kind,
+    };
     let open = layers.iter().all(|layer| gone.contains(layer));
     let state = match (layers.is_empty(), open) {
         (true, _) => State::NotApplicable,
         (_, true) if through => State::Through,
         (_, true) => State::Held,
-        _ if verdict.kind == row.kind => State::Ok,
+        _ if stopped => State::Ok,
         _ => State::Failed,
     };
     let got = match state {
         State::NotApplicable => "needs the cgroup layer, the receipt says so".into(),
         _ if through => "got through".into(),
+        _ if stopped && instead.is_some() => "refused".into(),
         _ => kind(verdict.kind),
     };
     Judged {

@@ -19,6 +19,7 @@ pub mod outer;
 pub mod plant;
 pub mod report;
 pub mod rows;
+pub mod scratch;
 pub mod spend;
 pub mod weaken;
 

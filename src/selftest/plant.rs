@@ -1,6 +1,6 @@
 //! Canaries: what the outer half puts on the host and in the plan, for attempts to look for.
 //!
-//! On the host they live in one scratch directory, removed when dropped, and in this process:
+//! On the host they live in one [`scratch`](super::scratch) directory and in this process:
 //! listeners, a message queue, a key, a descriptor. In the plan they are mounts and files under
 //! [`PLACE`] which all layers but one would let through.
 
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::Site;
 use super::outer::SelftestError;
+use super::scratch::{CONTENTS, Scratch};
 use crate::jail::Pins;
 use crate::jail::probe::Pin;
 use crate::plan::{Access, Act, DirOwner, LandlockRule, Node, Owner, Plan, Rights};
@@ -43,7 +44,7 @@ const PROGRAM: &str = "#!/bin/true\n";
 #[derive(Debug)]
 pub struct Planted {
     pub site: Site,
-    scratch: PathBuf,
+    scratch: Scratch,
     _port: TcpListener,
     _socket: UnixListener,
     _abstract: UnixListener,
@@ -55,20 +56,17 @@ impl Planted {
     /// Plants on the host, in a new directory beneath `base`.
     pub fn new(base: &Path) -> Result<Planted, SelftestError> {
         let id = host::random_id();
-        let scratch = base.join(format!("creel-selftest-{id}"));
         let fault = |source| SelftestError::Scratch {
-            path: scratch.clone(),
+            path: base.into(),
             source,
         };
-        let made = directories(&scratch).and_then(|()| Self::in_scratch(&scratch, &id));
-        made.map_err(|source| {
-            let _ = fs::remove_dir_all(&scratch);
-            fault(source)
-        })
+        let scratch = Scratch::new(base, &id).map_err(fault)?;
+        Self::in_scratch(scratch, &id).map_err(fault)
     }
 
-    fn in_scratch(scratch: &Path, id: &str) -> std::io::Result<Planted> {
-        let outside = scratch.join("outside");
+    fn in_scratch(scratch: Scratch, id: &str) -> std::io::Result<Planted> {
+        fill(&scratch.path)?;
+        let outside = scratch.path.join("outside");
         let port = TcpListener::bind("127.0.0.1:0")?;
         let socket = UnixListener::bind(outside.join("socket"))?;
         fs::set_permissions(outside.join("socket"), Permissions::from_mode(0o666))?;
@@ -108,7 +106,7 @@ impl Planted {
         };
         Ok(Planted {
             site,
-            scratch: scratch.into(),
+            scratch,
             _port: port,
             _socket: socket,
             _abstract: abstract_,
@@ -119,13 +117,13 @@ impl Planted {
 
     /// The workspace of the jails.
     pub fn workspace(&self) -> PathBuf {
-        self.scratch.join("work")
+        self.scratch.path.join("work")
     }
 
     /// Puts the canaries in a plan, and pins what they are mounted from.
     pub fn put(&self, plan: &mut Plan, pins: &mut Pins) -> Result<(), SelftestError> {
         for name in ["readonly", "noexec", "outside"] {
-            let path = self.scratch.join(name);
+            let path = self.scratch.path.join(name);
             let fault = |e: crate::sys::Errno| SelftestError::Scratch {
                 path: path.clone(),
                 source: e.into(),
@@ -158,9 +156,9 @@ impl Planted {
             file("/run/selftest/free/file", 0o666, "canary\n"),
             file("/run/selftest/free/program", 0o755, PROGRAM),
             directory(READ_ONLY, 0o755),
-            bind(self.scratch.join("readonly"), READ_ONLY, read),
+            bind(self.scratch.path.join("readonly"), READ_ONLY, read),
             directory(NOEXEC, 0o755),
-            bind(self.scratch.join("noexec"), NOEXEC, read),
+            bind(self.scratch.path.join("noexec"), NOEXEC, read),
         ];
         insert(plan, acts);
         for (path, rights) in [
@@ -174,16 +172,9 @@ impl Planted {
     }
 }
 
-impl Drop for Planted {
-    fn drop(&mut self) {
-        // A directory that cannot be removed is the caller's own, and named after creel.
-        let _ = fs::remove_dir_all(&self.scratch);
-    }
-}
-
 /// Grants the canary outside, as a `read` grant would: the mount and its rule.
 pub fn grant_outside(plan: &mut Plan, planted: &Planted) {
-    let outside = planted.scratch.join("outside");
+    let outside = planted.scratch.path.join("outside");
     let exists = |path: &Path| {
         plan.acts.iter().any(|act| match act {
             Act::Directory { path: made, .. } | Act::Tmpfs { path: made, .. } => made == path,
@@ -214,18 +205,13 @@ pub fn grant_outside(plan: &mut Plan, planted: &Planted) {
     rule(plan, &outside, Rights::Read);
 }
 
-fn directories(scratch: &Path) -> std::io::Result<()> {
-    fs::create_dir(scratch)?;
-    let make = |name: &str, mode| {
+fn fill(scratch: &Path) -> std::io::Result<()> {
+    for name in CONTENTS {
         let path = scratch.join(name);
+        let mode = if name == "readonly" { 0o777 } else { 0o755 };
         fs::create_dir(&path)?;
-        fs::set_permissions(&path, Permissions::from_mode(mode))
-    };
-    fs::set_permissions(scratch, Permissions::from_mode(0o755))?;
-    make("work", 0o755)?;
-    make("outside", 0o755)?;
-    make("readonly", 0o777)?;
-    make("noexec", 0o755)?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))?;
+    }
     let write = |name: &str, mode, text: &str| {
         let path = scratch.join(name);
         File::create_new(&path)?.write_all(text.as_bytes())?;

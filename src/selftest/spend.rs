@@ -33,6 +33,9 @@ pub struct Row {
     pub kind: Kind,
     /// All that enforce the limit.
     pub layers: &'static [Layer],
+    /// What refuses in their place where there is no cgroup. It keeps no count of refusals, so the
+    /// verdict is the program's own failure.
+    pub instead: Option<Layer>,
     pub limit: fn(&mut Limits),
 }
 
@@ -42,6 +45,7 @@ pub static ROWS: &[Row] = &[
         spend: Spend::Memory,
         kind: Kind::Oom,
         layers: &[Layer::Cgroup],
+        instead: None,
         limit: |limits| limits.memory.value = Bytes(32 << 20),
     },
     Row {
@@ -49,6 +53,7 @@ pub static ROWS: &[Row] = &[
         spend: Spend::Pids,
         kind: Kind::Pids,
         layers: &[Layer::Cgroup],
+        instead: Some(Layer::Rlimits),
         limit: |limits| limits.pids.value = Count(12),
     },
     Row {
@@ -56,6 +61,7 @@ pub static ROWS: &[Row] = &[
         spend: Spend::Disk,
         kind: Kind::Disk,
         layers: &[Layer::Disk],
+        instead: None,
         limit: |limits| limits.disk.value = Bytes(1 << 20),
     },
     Row {
@@ -63,6 +69,7 @@ pub static ROWS: &[Row] = &[
         spend: Spend::Inodes,
         kind: Kind::Disk,
         layers: &[Layer::Disk],
+        instead: None,
         limit: |limits| limits.inodes.value = Count(100),
     },
     Row {
@@ -70,6 +77,7 @@ pub static ROWS: &[Row] = &[
         spend: Spend::Time,
         kind: Kind::Timeout,
         layers: &[Layer::Supervisor],
+        instead: None,
         limit: |limits| limits.timeout.value = Span(500),
     },
     Row {
@@ -77,6 +85,7 @@ pub static ROWS: &[Row] = &[
         spend: Spend::Processor,
         kind: Kind::CpuTime,
         layers: &[Layer::Rlimits, Layer::Cgroup],
+        instead: None,
         limit: |limits| limits.cpu_time.value = Span(1000),
     },
     Row {
@@ -84,6 +93,7 @@ pub static ROWS: &[Row] = &[
         spend: Spend::Output,
         kind: Kind::Output,
         layers: &[Layer::Supervisor],
+        instead: None,
         limit: |limits| limits.output.value = Bytes(64 << 10),
     },
 ];

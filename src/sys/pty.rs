@@ -1,6 +1,7 @@
 //! Pseudoterminals: made inside the jail's own devpts, driven by the supervisor.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::termios::{self, OptionalActions, Termios, Winsize};
@@ -46,6 +47,9 @@ impl Raw {
     pub fn enter(terminal: BorrowedFd<'_>) -> Result<Raw> {
         let terminal = rustix::io::fcntl_dupfd_cloexec(terminal, 3)?;
         let before = termios::tcgetattr(&terminal)?;
+        if let Ok(mut taken) = TAKEN.lock() {
+            *taken = Some((terminal.as_raw_fd(), before.clone()));
+        }
         let raw = Raw { terminal, before };
         raw.resume()?;
         Ok(raw)
@@ -68,6 +72,21 @@ impl Drop for Raw {
     fn drop(&mut self) {
         // Nothing can be done about a terminal that has gone.
         let _ = self.suspend();
+        if let Ok(mut taken) = TAKEN.lock() {
+            *taken = None;
+        }
+    }
+}
+
+/// The terminal in raw mode, and how it was, for an end that drops nothing.
+static TAKEN: Mutex<Option<(i32, Termios)>> = Mutex::new(None);
+
+/// Puts the caller's terminal back where this process ends without dropping its [`Raw`].
+pub fn give_back() {
+    if let Ok(taken) = TAKEN.try_lock()
+        && let Some((terminal, before)) = taken.as_ref()
+    {
+        let _ = termios::tcsetattr(super::fd::fixed(*terminal), OptionalActions::Now, before);
     }
 }
 

@@ -14,6 +14,7 @@ pub fn set(kind: Kind, soft: u64, hard: u64) -> Result<()> {
         Kind::OpenFiles => Resource::Nofile,
         Kind::Core => Resource::Core,
         Kind::MemLock => Resource::Memlock,
+        Kind::Processes => Resource::Nproc,
         Kind::MessageQueue => return set_msgqueue(soft, hard),
     };
     let (soft, hard) = match getrlimit(resource).maximum {

@@ -347,6 +347,75 @@ fn failed_and_ended_runs_leave_nothing() {
     }
 }
 
+/// An error of creel's own, while a jail lives: its status, one sentence, and nothing left.
+#[test]
+fn a_panic_ends_with_125_and_one_sentence_and_leaves_nothing() {
+    private_tmp();
+    let workspace = Workspace::new(Who::all()[0]);
+    let watch = Watch::start(&workspace, "panic");
+    let said = workspace.outside().join("stderr");
+    let stderr = std::fs::File::create(&said).expect("a file");
+    let (mut word, go) = std::io::pipe().expect("a pipe");
+    // SAFETY: the copy has one thread and ends in the panic that it is made for.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "{}", std::io::Error::last_os_error());
+    if pid == 0 {
+        drop(go);
+        creel::cli::hint::end_on_panic();
+        // SAFETY: both are open.
+        unsafe { libc::dup2(stderr.as_raw_fd(), 2) };
+        let live = a_jail(&workspace, &watch.mark);
+        let _ = std::io::Read::read(&mut word, &mut [0]);
+        assert_eq!(live.group.is_some(), is_root());
+        // The line break and the colour must not reach a terminal.
+        panic!("on\npurpose \x1b[31m");
+    }
+    drop(word);
+    let start = Instant::now();
+    // The control: what must go was there.
+    while marked_processes(&watch.mark).is_empty() {
+        assert!(start.elapsed() < PATIENCE, "it did not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(go);
+    let mut status = 0;
+    // SAFETY: writes one int; the child is this test's own.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    let text = std::fs::read_to_string(said).expect("what it said");
+    assert!(libc::WIFEXITED(status), "{status:x} {text}");
+    assert_eq!(libc::WEXITSTATUS(status), 125, "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.starts_with("creel: internal error at "), "{text}");
+    for part in ["tests/it/leaks.rs", "purpose", "please report it"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains('\x1b'), "{text}");
+    watch.nothing_is_left(&workspace);
+}
+
+/// A jail of this process itself, in which a marked command sleeps.
+fn a_jail(workspace: &Workspace, mark: &str) -> creel::jail::Live {
+    use creel::plan::Request;
+    use creel::policy::{Degradable, preset};
+    let policy = preset::default().expect("the default policy");
+    let request = Request {
+        command: vec!["/bin/sleep".into(), "60".into()],
+        workspace: Some(workspace.path()),
+        env: vec![(MARK.into(), mark.into())],
+        allow_degraded: match is_root() {
+            true => vec![],
+            false => vec![Degradable::Cgroup],
+        },
+        id: "panic".into(),
+        ..Request::default()
+    };
+    let (host, pins) = creel::jail::probe(&policy, &request).expect("a host");
+    let plan = creel::plan::resolve(&policy, &request, &host).expect("a plan");
+    let state = creel::jail::spawn::state_dir(host.uid, None);
+    let ready = creel::jail::freeze(plan, &host, pins, Default::default(), &state);
+    ready.expect("ready").spawn().expect("a jail")
+}
+
 /// The watch sees what is there: otherwise none of the above would mean anything.
 #[test]
 fn a_run_that_goes_on_is_seen() {

@@ -1,6 +1,8 @@
 //! `creel selftest` on this kernel: green as it is, and without each layer red where it should be.
 
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -38,17 +40,19 @@ struct Tested {
 }
 
 fn selftest(who: Who, flags: &[&str]) -> Tested {
-    use std::os::unix::process::CommandExt;
     let workspace = Workspace::new(who);
+    selftest_in(who, &workspace.path(), flags)
+}
+
+/// In `base`, where nothing must be left of it.
+fn selftest_in(who: Who, base: &Path, flags: &[&str]) -> Tested {
+    use std::os::unix::process::CommandExt;
     let mut command = Command::new(binary());
     command
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
-        .env("TMPDIR", workspace.path());
-    command
-        .arg("selftest")
-        .args(flags)
-        .current_dir(workspace.path());
+        .env("TMPDIR", base);
+    command.arg("selftest").args(flags).current_dir(base);
     let (uid, gid, home) = who.account();
     if is_root() && who == Who::User {
         command.env("HOME", home).uid(uid).gid(gid);
@@ -57,9 +61,7 @@ fn selftest(who: Who, flags: &[&str]) -> Tested {
         command.args(["--allow-degraded", "cgroup"]);
     }
     let output = command.output().expect("creel starts");
-    let left: Vec<_> = std::fs::read_dir(workspace.path())
-        .expect("a directory")
-        .collect();
+    let left: Vec<_> = std::fs::read_dir(base).expect("a directory").collect();
     assert!(left.is_empty(), "left behind: {left:?}\n{output:#?}");
     Tested {
         status: output.status.code(),
@@ -159,5 +161,67 @@ fn the_inner_half_refuses_to_run_outside() {
         command.envs(creel.map(|value| ("CREEL", value)));
         let output = command.output().expect("creel starts");
         assert_eq!(output.status.code(), Some(125), "{output:?}");
+    }
+}
+
+/// What a self-test has in `base`, once there is `count` of it.
+fn scratches(base: &Path, count: usize) -> Vec<PathBuf> {
+    let start = Instant::now();
+    loop {
+        let entries = std::fs::read_dir(base).expect("a directory").flatten();
+        let found: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        // Its last canary.
+        let whole = found
+            .iter()
+            .filter(|dir| dir.join("noexec/program").exists());
+        if whole.count() == count && found.len() == count {
+            return found;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{found:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn begin(who: Who, base: &Path) -> Child {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new(binary());
+    command.env_clear().env("TMPDIR", base).current_dir(base);
+    command
+        .args(["selftest", "--allow-degraded", "cgroup"])
+        .stdout(Stdio::null());
+    let (uid, gid, home) = who.account();
+    if is_root() && who == Who::User {
+        command.env("HOME", home).uid(uid).gid(gid);
+    }
+    command.spawn().expect("creel starts")
+}
+
+#[test]
+fn what_a_killed_self_test_left_goes_with_the_next_and_a_living_ones_stays() {
+    let end = |mut child: Child| {
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+    };
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let base = workspace.path();
+        let killed = begin(who, &base);
+        let left = scratches(&base, 1);
+        end(killed);
+        assert_eq!(scratches(&base, 1), left, "the control: it is left behind");
+        let living = begin(who, &base);
+        let start = Instant::now();
+        while left[0].exists() {
+            assert!(start.elapsed() < Duration::from_secs(10), "{left:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let its = scratches(&base, 1);
+        let third = begin(who, &base);
+        let both = scratches(&base, 2);
+        assert!(both.contains(&its[0]), "{both:?} without {its:?}");
+        end(third);
+        end(living);
+        let last = selftest_in(who, &base, &[]);
+        assert_eq!(last.status, Some(0), "{}{}", last.stdout, last.stderr);
     }
 }

@@ -61,17 +61,72 @@ fn a_degraded_run_says_so_in_its_receipt_and_when_verbose() {
         .collect();
     assert_eq!(off.len(), 1, "{layers:#?}");
     assert_eq!(off[0]["name"], "cgroup");
+    let detail = |layer: &serde_json::Value| layer["detail"].as_str().expect("text").to_owned();
+    let (lacks, has) = ("no memory and cpu limits", "pids by rlimit");
     assert!(
-        off[0]["detail"]
-            .as_str()
-            .expect("text")
-            .contains("no memory, cpu and pids limits")
+        detail(off[0]).contains(lacks) && detail(off[0]).contains(has),
+        "{off:#?}"
     );
+    let rlimits = layers.iter().find(|layer| layer["name"] == "rlimits");
+    assert!(detail(rlimits.expect("a row")).ends_with(", nproc"));
     let said = ran
         .stderr
         .lines()
         .any(|line| line.starts_with("creel: OFF cgroup:"));
     assert!(said, "{}", ran.stderr);
+}
+
+#[test]
+fn without_a_cgroup_processes_are_bounded_by_rlimit() {
+    let workspace = Workspace::new(Who::User);
+    if rootless(&workspace, &[]).status.success() {
+        eprintln!("skipped: this user has a delegated cgroup");
+        return;
+    }
+    let script = "
+import errno, os, sys, time
+made = 0
+for n in range(30):
+    try:
+        if os.fork() == 0: time.sleep(60)
+        made += 1
+    except OSError as e: print(made, errno.errorcode[e.errno]); sys.exit(1)
+print(made)";
+    let run = |count| {
+        Run::new(Who::User, &workspace)
+            .flags(["--pids", count])
+            .python(script)
+    };
+    // A neighbour of the same user has a count of its own.
+    let mut neighbour = Run::new(Who::User, &workspace)
+        .flags(["--pids", "10"])
+        .command([
+            "/bin/sh",
+            "-c",
+            "for n in 1 2 3 4 5 6; do sleep 60 & done; touch begun; wait",
+        ])
+        .spawn()
+        .expect("creel starts");
+    let begun = workspace.path().join("begun");
+    for _ in 0..1000 {
+        if begun.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(begun.exists(), "the neighbour did not begin");
+    let ran = run("10");
+    // The command itself is one of the ten. The kernel keeps no count of what it refused, so the
+    // verdict has what the command made of it.
+    assert_eq!(
+        (ran.status, ran.stdout.as_str()),
+        (1, "9 EAGAIN\n"),
+        "{ran:#?}"
+    );
+    assert_eq!(ran.kind(), "exited");
+    assert_eq!(run("31").ok().stdout, "30\n");
+    neighbour.kill().expect("kill");
+    neighbour.wait().expect("wait");
 }
 
 #[test]
