@@ -4,8 +4,8 @@
 //! to write it anew.
 
 use super::{
-    Absent, Bytes, Count, CpuShare, Environment, Filesystem, Grant, Limits, Network, Origin,
-    Percent, Policy, Sourced, Span, WorkspaceMode,
+    Absent, Bytes, Count, CpuShare, Environment, Execution, Filesystem, Grant, Limits, Network,
+    Origin, Percent, Policy, Sourced, Span, WorkspaceMode,
 };
 
 include!("compiled_data.rs");
@@ -53,10 +53,15 @@ impl Compiled {
                 write: grants(self.write),
                 exec: grants(self.exec),
                 deny: grants(self.deny),
+                load: vec![],
                 workspace: self.workspace.map(|(value, line)| Sourced {
                     value,
                     origin: origin(line),
                 }),
+            },
+            exec: Sourced {
+                value: Execution::Granted,
+                origin: origin(0),
             },
             network: Network::None,
             environment: Environment {

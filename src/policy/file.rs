@@ -18,8 +18,8 @@ use toml::de::{DeArray, DeInteger, DeString, DeTable, DeValue};
 use super::error::{NameFault, PathFault, Place, PolicyError, Remedy};
 use super::units::{Bytes, Count, CpuShare, Percent, Quantity, Span, UnitError};
 use super::{
-    Absent, Degradable, Environment, Filesystem, Grant, Limits, Network, Origin, Policy, Sourced,
-    WorkspaceMode,
+    Absent, Degradable, Environment, Execution, Filesystem, Grant, Limits, Network, Origin, Policy,
+    Sourced, WorkspaceMode,
 };
 
 /// The largest policy that is read, in bytes.
@@ -53,6 +53,7 @@ const TOP: Keys = Keys {
     section: "",
     known: &[
         "filesystem",
+        "exec",
         "network",
         "environment",
         "limits",
@@ -62,7 +63,12 @@ const TOP: Keys = Keys {
 const FILESYSTEM: Keys = Keys {
     place: "in [filesystem]",
     section: "filesystem",
-    known: &["read", "write", "exec", "deny", "workspace"],
+    known: &["read", "write", "exec", "load", "deny", "workspace"],
+};
+const EXEC: Keys = Keys {
+    place: "in [exec]",
+    section: "exec",
+    known: &["mode", "programs"],
 };
 const NETWORK: Keys = Keys {
     place: "in [network]",
@@ -130,6 +136,7 @@ fn read(source: &str, text: &str, base: Option<&Limits>) -> Result<Policy, Polic
         name: source.to_owned(),
         digest: hex_digest(text),
         filesystem: file.filesystem(file.section(top, &FILESYSTEM)?)?,
+        exec: file.execution(file.section(top, &EXEC)?)?,
         network: file.network(file.section(top, &NETWORK)?)?,
         environment: file.environment(file.section(top, &ENVIRONMENT)?)?,
         limits: file.limits(file.section(top, &LIMITS)?, base)?,
@@ -172,6 +179,7 @@ impl File<'_> {
             read: self.grants(table, "filesystem.read")?,
             write: self.grants(table, "filesystem.write")?,
             exec: self.grants(table, "filesystem.exec")?,
+            load: self.grants(table, "filesystem.load")?,
             deny: self.grants(table, "filesystem.deny")?,
             workspace: self.workspace(table)?,
         })
@@ -202,6 +210,36 @@ impl File<'_> {
                 word,
             },
         })
+    }
+
+    fn execution(&self, table: Table) -> Result<Sourced<Execution>, PolicyError> {
+        const KEY: &str = "exec.mode";
+        const MODES: [&str; 3] = ["granted", "worker", "allowlist"];
+        let programs = self.grants(table, "exec.programs")?;
+        let Some(value) = get(table, KEY) else {
+            return Ok(Sourced {
+                value: Execution::Granted,
+                origin: Origin {
+                    source: self.source.to_owned(),
+                    line: 0,
+                },
+            });
+        };
+        let word = self.string(value, KEY, "\"granted\", \"worker\" or \"allowlist\"")?;
+        let execution = match word {
+            "granted" => Execution::Granted,
+            "worker" => Execution::Worker,
+            "allowlist" => Execution::Only(programs),
+            _ => {
+                return Err(PolicyError::UnknownWord {
+                    at: self.place_of(value),
+                    key: KEY,
+                    word: word.to_owned(),
+                    remedy: Remedy::among(word, &MODES),
+                });
+            }
+        };
+        Ok(self.sourced(value, execution))
     }
 
     fn network(&self, table: Table) -> Result<Network, PolicyError> {
@@ -826,7 +864,7 @@ mod tests {
             [network]|zz = 1|aa = 1
             2:1: unknown key 'zz' in [network]; known: mode
             '' = 1
-            1:1: unknown key '' at the top level; known: filesystem, network, environment, limits, allow_degraded
+            1:1: unknown key '' at the top level; known: filesystem, exec, network, environment, limits, allow_degraded
             "#,
         );
     }

@@ -43,6 +43,8 @@ pub struct Policy {
     /// SHA-256 of the source text, lower-case hex.
     pub digest: String,
     pub filesystem: Filesystem,
+    /// What may be executed of what is there.
+    pub exec: Sourced<Execution>,
     pub network: Network,
     pub environment: Environment,
     pub limits: Limits,
@@ -58,10 +60,23 @@ pub struct Filesystem {
     pub write: Vec<Grant>,
     /// Present, readable and executable.
     pub exec: Vec<Grant>,
+    /// Present, readable, and what programs load from there runs as their code; not executable.
+    pub load: Vec<Grant>,
     /// Taken out of a granted tree.
     pub deny: Vec<Grant>,
     /// How the workspace is there; `None` where the policy leaves it to the request.
     pub workspace: Option<Sourced<WorkspaceMode>>,
+}
+
+/// Which files may be executed, whatever the grants let be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Execution {
+    /// Whatever lies in an executable grant.
+    Granted,
+    /// The command that creel starts and what it loads; executable grants are for reading.
+    Worker,
+    /// These programs and what they load; executable grants are for reading.
+    Only(Vec<Grant>),
 }
 
 /// What the jail may do with the host's workspace directory.
