@@ -78,6 +78,10 @@ pub enum JailError {
         #[source]
         source: Errno,
     },
+    #[error(
+        "stdin is a file in a granted tree, from which a program could load code that the policy does not allow; give it through a pipe: cat FILE | creel run"
+    )]
+    LoadableStdin,
     #[error("the jail's first process died before it was ready")]
     Died,
 }
@@ -97,7 +101,11 @@ impl JailError {
             | Self::Act { source, .. } => Some(*source),
             Self::Cgroup(e) => Errno::from_io_error(&e.source),
             Self::State { source, .. } => Errno::from_io_error(source),
-            Self::Changed(_) | Self::KernelTree { .. } | Self::NoLease | Self::Died => None,
+            Self::Changed(_)
+            | Self::KernelTree { .. }
+            | Self::NoLease
+            | Self::LoadableStdin
+            | Self::Died => None,
         }
     }
 }

@@ -14,7 +14,8 @@ use super::{JailError, Pins};
 use crate::plan::paths::within;
 use crate::plan::resolve::JAIL_ID;
 use crate::plan::{
-    Access, Act, CgroupLayout, CgroupLimits, DirOwner, Host, IdMode, Ids, Namespace, Owner, Plan,
+    Access, Act, CgroupLayout, CgroupLimits, Code, DirOwner, Host, IdMode, Ids, Namespace, Owner,
+    Plan,
 };
 use crate::sys::cgroup::Group;
 use crate::sys::landlock::Rules;
@@ -22,7 +23,7 @@ use crate::sys::lease::{self, Lease};
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
 use crate::sys::userns::{self, Range};
-use crate::sys::{Errno, clone, mount, socket};
+use crate::sys::{Errno, clone, fd, mount, socket};
 
 /// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
 /// stretch that systemd's own table (UIDS-GIDS.md) lists as unused.
@@ -114,6 +115,9 @@ pub fn freeze(
             .iter()
             .any(|act| matches!(act, Act::Bind { source, .. } if source == path))
     });
+    if plan.acts.contains(&Act::NoMemfd) {
+        check_stdin(&stdio, &plan, &pins)?;
+    }
     let mut flags = 0;
     let mut ids = Ids::Caller {
         uid: host.uid,
@@ -183,6 +187,33 @@ pub fn freeze(
         socket,
         plan: Arc::new(plan),
     })
+}
+
+/// A file that comes in as stdin lies on the host's mount: opened again through /proc/self/fd it
+/// could be mapped as code, whatever it holds by then. Landlock forbids that outside the granted
+/// trees, which it knows by their inodes.
+fn check_stdin(stdio: &Stdio, plan: &Plan, pins: &Pins) -> Result<(), JailError> {
+    use std::os::unix::fs::MetadataExt;
+    let stdin = stdio.0[0].as_ref().map_or(fd::fixed(0), AsFd::as_fd);
+    if !fd::stat(stdin).is_ok_and(|s| s.kind == fd::Kind::File)
+        || fd::is_noexec(stdin).unwrap_or(false)
+    {
+        return Ok(());
+    }
+    let landlock = plan
+        .acts
+        .iter()
+        .any(|act| matches!(act, Act::Landlock { .. }));
+    let granted = |directory: &Path| match std::fs::metadata(directory) {
+        Ok(meta) => pins
+            .values()
+            .any(|pin| (pin.stat.dev, pin.stat.ino) == (meta.dev(), meta.ino())),
+        Err(_) => false,
+    };
+    match fd::path_of(stdin) {
+        Ok(path) if landlock && !path.ancestors().any(granted) => Ok(()),
+        _ => Err(JailError::LoadableStdin),
+    }
 }
 
 /// A slot that no other jail holds and under whose name no group has processes.
@@ -412,6 +443,7 @@ fn compile(
         Act::Workdir { path } => Work::Workdir {
             path: absolute(path),
         },
+        Act::NoMemfd => Work::NoMemfd,
         Act::Seccomp => Work::Seccomp,
         Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) | Act::Exec => {
             return Err(JailError::System {
@@ -438,7 +470,10 @@ fn pinned<'a>(pins: &'a Pins, path: &Path) -> Result<&'a Pin, JailError> {
 /// Mount attributes of a granted tree; set-user-ID never works in a jail.
 fn attributes(access: Access) -> u64 {
     let write = if access.write { 0 } else { mount::RDONLY };
-    let exec = if access.exec { 0 } else { mount::NOEXEC };
+    let exec = match access.code {
+        Code::Data => mount::NOEXEC,
+        Code::Load | Code::Execute => 0,
+    };
     mount::NOSUID | write | exec
 }
 

@@ -11,10 +11,12 @@
 //! into steps that need no decision, [`spawn`] clones, [`walk`] is what the child does between clone
 //! and its loop in [`init`]. [`janitor`] removes what a killed supervisor would leave behind.
 
+pub mod elf;
 pub mod error;
 pub mod freeze;
 pub mod init;
 pub mod janitor;
+pub mod loads;
 pub mod netns;
 pub mod probe;
 pub mod spawn;

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::JailError;
+use super::loads::Search;
 use crate::plan::host::Idmap;
 use crate::plan::paths::{NEVER_BELOW, Purpose, wanted};
-use crate::plan::{Fact, Host, IdMode, Node, Request};
+use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
 use crate::policy::Policy;
 use crate::sys::fd::{self, Kind, Stat};
 use crate::sys::{Errno, caps, cgroup, host, landlock, mount, procfs, rlimit};
@@ -31,8 +32,30 @@ pub type Pins = BTreeMap<PathBuf, Pin>;
 pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailError> {
     let mut host = facts()?;
     let mut pins = Pins::new();
+    let mut search = Search::default();
     for want in wanted(policy, request, &host) {
         let fact = look(&want.path, want.purpose, host.id_mode, &mut pins)?;
+        if let Fact::Present { real, .. } = &fact {
+            let real = real.clone();
+            host.paths.insert(want.path.clone(), fact.clone());
+            match want.purpose {
+                Purpose::Program => {
+                    let image = search.image(&real, &mut host, &mut pins);
+                    host.found.programs.insert(real.clone(), image);
+                }
+                Purpose::Load => {
+                    let tree = search.tree(&real, &mut host, &mut pins);
+                    host.found.load_trees.insert(real.clone(), tree);
+                }
+                Purpose::Read | Purpose::Write => {}
+            }
+            if pins
+                .get(&real)
+                .is_some_and(|pin| pin.stat.kind == Kind::File && pin.stat.links > 1)
+            {
+                host.found.hard_linked.insert(real);
+            }
+        }
         if want.path == host.cwd {
             still_here(&want.path, &fact, &pins)?;
         }
@@ -69,6 +92,7 @@ pub fn facts() -> Result<Host, JailError> {
         cgroups: cgroup::layout(privileged),
         open_files_ceiling: rlimit::open_files_ceiling(),
         paths: BTreeMap::new(),
+        found: Found::default(),
     })
 }
 
@@ -175,7 +199,13 @@ fn sockets(pins: &Pins) -> Vec<PathBuf> {
         .collect()
 }
 
-fn look(path: &Path, purpose: Purpose, ids: IdMode, pins: &mut Pins) -> Result<Fact, JailError> {
+/// What a path is; what is there is pinned.
+pub(super) fn look(
+    path: &Path,
+    purpose: Purpose,
+    ids: IdMode,
+    pins: &mut Pins,
+) -> Result<Fact, JailError> {
     // Most paths have no link in them, and then one call says so.
     let plain = !path
         .components()

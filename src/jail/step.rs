@@ -107,6 +107,7 @@ pub enum Work {
     Workdir {
         path: CString,
     },
+    NoMemfd,
     Seccomp,
 }
 

@@ -370,6 +370,7 @@ impl State<'_> {
                 let directory = fd::open_dir_plain(path)?;
                 rustix::process::fchdir(directory)
             }
+            Work::NoMemfd => seccomp::refuse_memfd(),
             Work::Seccomp => seccomp::install(),
         }
     }

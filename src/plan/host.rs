@@ -1,6 +1,6 @@
 //! The machine as a value: what `jail::probe` found, or a fixture that describes another one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -26,6 +26,75 @@ pub struct Host {
     pub open_files_ceiling: u64,
     /// Every path that the policy and the request name.
     pub paths: BTreeMap<PathBuf, Fact>,
+    pub found: Found,
+}
+
+/// What was read of the files that the policy names; only what it needs is looked up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// By real path, what a program that may be executed is.
+    pub programs: BTreeMap<PathBuf, Image>,
+    /// By real path, what a tree that may be loaded from holds.
+    pub load_trees: BTreeMap<PathBuf, LoadTree>,
+    /// Files with a second name, which no mount over the first one covers.
+    pub hard_linked: BTreeSet<PathBuf>,
+}
+
+/// What a program's file is, execve(2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Image {
+    /// `missing`: names of libraries that are nowhere.
+    Elf {
+        loads: Vec<Piece>,
+        missing: Vec<String>,
+    },
+    /// `interpreter`: as its first line names it.
+    Script { interpreter: PathBuf },
+    /// Neither.
+    Other,
+    /// The caller may not read it.
+    Unreadable,
+}
+
+/// A file that a program needs in order to start: its loader, a library, the loader's cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Piece {
+    /// As the loader finds it; a fact of the host's has where that leads.
+    pub name: PathBuf,
+    pub role: Role,
+    pub named_by: NamedBy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    Loader,
+    Library,
+    Cache,
+}
+
+/// Whose word led to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NamedBy {
+    /// It lies where the system's loader looks.
+    System,
+    /// A path in the program or in a library of its.
+    Program,
+}
+
+/// What lies in a tree from which programs may load code. A loader executes whatever it can map, so
+/// such a tree may hold libraries only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum LoadTree {
+    /// `loads`: what they need from elsewhere.
+    Libraries { loads: Vec<Piece> },
+    /// The first program in it.
+    Holds { program: PathBuf },
+    /// More files than are looked at.
+    TooLarge { most: usize },
 }
 
 /// Whether the caller may map ids and mounts for the whole host.

@@ -9,6 +9,7 @@ pub mod order;
 pub mod paths;
 pub mod print;
 pub mod proc;
+mod programs;
 mod receipt;
 mod refusal;
 pub mod request;
@@ -16,7 +17,7 @@ pub mod resolve;
 mod tree;
 mod view;
 
-pub use host::{CgroupLayout, Fact, Host, IdMode};
+pub use host::{CgroupLayout, Fact, Found, Host, IdMode};
 pub use order::{Stage, check as check_order};
 pub use refusal::ResolveError;
 pub use request::{Request, Terminal};
@@ -180,6 +181,9 @@ pub enum Act {
     Workdir {
         path: PathBuf,
     },
+    /// memfd_create(2) is refused: what it makes lies on no mount, and neither noexec nor Landlock
+    /// reaches it.
+    NoMemfd,
     Seccomp,
     Exec,
 }
@@ -236,7 +240,18 @@ pub enum IfAbsent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Access {
     pub write: bool,
-    pub exec: bool,
+    pub code: Code,
+}
+
+/// What the bytes of a file may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Code {
+    /// Neither executed nor mapped as code: its mount is noexec.
+    Data,
+    /// Mapped as code by a program that loads it; not executed (Landlock).
+    Load,
+    Execute,
 }
 
 /// Whose files a bound tree shows.
@@ -296,11 +311,11 @@ pub enum Rights {
 
 impl From<Access> for Rights {
     fn from(access: Access) -> Rights {
-        match (access.write, access.exec) {
-            (false, false) => Rights::Read,
-            (false, true) => Rights::Execute,
-            (true, false) => Rights::Write,
-            (true, true) => Rights::WriteExecute,
+        match (access.write, access.code) {
+            (false, Code::Data | Code::Load) => Rights::Read,
+            (false, Code::Execute) => Rights::Execute,
+            (true, Code::Data | Code::Load) => Rights::Write,
+            (true, Code::Execute) => Rights::WriteExecute,
         }
     }
 }
@@ -322,6 +337,7 @@ pub enum LayerName {
     Idmap,
     Cgroup,
     Root,
+    Execution,
     Masks,
     Network,
     Keyring,

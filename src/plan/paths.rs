@@ -4,7 +4,8 @@ use std::path::{Component, Path, PathBuf};
 
 use super::host::Host;
 use super::request::Request;
-use crate::policy::{Policy, WorkspaceMode};
+use super::resolve::command_places;
+use crate::policy::{Execution, Policy, WorkspaceMode};
 
 /// Where a fresh workspace (`none`) is mounted.
 pub const FRESH_WORKSPACE: &str = "/workspace";
@@ -155,10 +156,15 @@ pub struct Wanted {
     pub purpose: Purpose,
 }
 
-/// Whether idmapped mounts of it matter.
+/// What has to be known of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
+    /// What it is and what it loads.
+    Program,
+    /// Whether programs lie in it.
+    Load,
     Read,
+    /// Whether idmapped mounts of it work.
     Write,
 }
 
@@ -173,6 +179,27 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
             path: workspace.clone(),
             purpose: Purpose::Write,
         });
+    }
+    // Whoever looks one path up for two purposes keeps the later answer, which knows more.
+    if let Execution::Only(programs) = &policy.exec.value {
+        for grant in programs {
+            if let Some(path) = expand(&grant.path, host, &workspace) {
+                let purpose = Purpose::Program;
+                all.insert(0, Wanted { path, purpose });
+            }
+        }
+    }
+    if policy.exec.value == Execution::Worker {
+        for path in command_places(policy, request, host) {
+            let purpose = Purpose::Program;
+            all.insert(0, Wanted { path, purpose });
+        }
+    }
+    for grant in &fs.load {
+        if let Some(path) = expand(&grant.path, host, &workspace) {
+            let purpose = Purpose::Load;
+            all.insert(0, Wanted { path, purpose });
+        }
     }
     let lists = [
         (&fs.read, Purpose::Read),

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Access, Act, Ids, Node, Owner, Plan, Rights, Terminal};
+use super::{Access, Act, Code, Ids, Node, Owner, Plan, Rights, Terminal};
 
 impl Plan {
     /// The plan for people; `serde_json` of the plan is the form for programs.
@@ -169,6 +169,7 @@ impl fmt::Display for Act {
             Act::Streams => write!(f, "set up 0, 1 and 2, leave every other descriptor open"),
             Act::Descriptors => write!(f, "close every descriptor but 0, 1, 2"),
             Act::Workdir { path } => write!(f, "chdir {}", path.display()),
+            Act::NoMemfd => write!(f, "refuse memfd_create"),
             Act::Seccomp => write!(f, "install the seccomp filter"),
             Act::Exec => write!(f, "execute the command"),
         }
@@ -176,11 +177,13 @@ impl fmt::Display for Act {
 }
 
 fn flags(access: Access) -> &'static str {
-    match (access.write, access.exec) {
-        (false, false) => "ro,noexec",
-        (false, true) => "ro",
-        (true, false) => "rw,noexec",
-        (true, true) => "rw",
+    match (access.write, access.code) {
+        (false, Code::Data) => "ro,noexec",
+        (false, Code::Load) => "ro,load",
+        (false, Code::Execute) => "ro",
+        (true, Code::Data) => "rw,noexec",
+        (true, Code::Load) => "rw,load",
+        (true, Code::Execute) => "rw",
     }
 }
 

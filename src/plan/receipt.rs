@@ -105,6 +105,7 @@ pub(super) fn layers(
         idmap,
         row(LayerName::Cgroup, cgroup.0, cgroup.1),
         row(LayerName::Root, true, skipped),
+        row(LayerName::Execution, true, view.execution.clone()),
         row(
             LayerName::Masks,
             true,

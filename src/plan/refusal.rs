@@ -29,6 +29,42 @@ pub enum ResolveError {
     Parent { path: PathBuf, origin: Origin },
     #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd; write the path in full", place = place(.origin))]
     NoHome { uid: u32, origin: Origin },
+    #[error("{place}: {path} is a directory; name the programs in it that may be executed", place = place(.origin), path = .path.display())]
+    ProgramDirectory { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} is neither a 64-bit ELF program nor a script, so what it loads is not known; name a program", place = place(.origin), path = .path.display())]
+    NotProgram { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} is a script, and its interpreter {interpreter} may not be executed; name the interpreter too, or start it with the script as its argument", place = place(.origin), path = .path.display(), interpreter = .interpreter.display())]
+    Interpreter {
+        path: PathBuf,
+        interpreter: PathBuf,
+        origin: Origin,
+    },
+    #[error("{place}: {path} has another name in {tree}, by which the jail could write to it; give it one name, or move it out of the writable tree", place = place(.origin), path = .path.display(), tree = .tree.display())]
+    HardLink {
+        path: PathBuf,
+        tree: PathBuf,
+        origin: Origin,
+    },
+    #[error("{place}: {path} cannot be loaded from: it lies in {tree}, where the jail can write; load from a tree that is read-only", place = place(.origin), path = .path.display(), tree = .tree.display())]
+    LoadWritable {
+        path: PathBuf,
+        tree: PathBuf,
+        origin: Origin,
+    },
+    #[error("{place}: {path} cannot be loaded from: {program} in it is a program, which a loader would execute; name a directory that has libraries only", place = place(.origin), path = .path.display(), program = .program.display())]
+    LoadProgram {
+        path: PathBuf,
+        program: PathBuf,
+        origin: Origin,
+    },
+    #[error("{place}: {path} cannot be loaded from: it has more than {most} files; name the directories in it that have the libraries", place = place(.origin), path = .path.display())]
+    LoadLarge {
+        path: PathBuf,
+        most: usize,
+        origin: Origin,
+    },
+    #[error("{place}: {path} can be loaded from only where Landlock tells loading from executing, and the kernel has none; boot a kernel with Landlock, or take the grant away", place = place(.origin), path = .path.display())]
+    LoadNoLandlock { path: PathBuf, origin: Origin },
     #[error("{place}: {path} does not exist yet, and a mount cannot cover what does not exist; create it, or mark it `optional = true`", place = place(.origin), path = .path.display())]
     DenyAbsent { path: PathBuf, origin: Origin },
     #[error("{place}: {path} leads through a symbolic link that the jail could change; deny where it leads, {real}, or take the link away", place = place(.origin), path = .path.display(), real = .real.display())]

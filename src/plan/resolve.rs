@@ -11,7 +11,7 @@ use super::refusal::ResolveError;
 use super::request::{Request, Terminal};
 use super::view::View;
 use super::*;
-use crate::policy::{Degradable, Limits, Policy};
+use crate::policy::{Degradable, Execution, Limits, Policy};
 
 /// The jail's user where the jail has a range of ids.
 pub const JAIL_ID: u32 = 1000;
@@ -32,9 +32,11 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         .collect();
     let home = paths::home(host);
 
+    let landlock = landlock(host, &degraded)?;
     let mut view = View::new(host, home.clone());
     view.workspace(policy, request)?;
     view.grants(policy, request)?;
+    view.programs(policy, &command_places(policy, request, host), landlock)?;
     view.denials(
         &policy.filesystem.deny,
         request.workspace.as_deref(),
@@ -49,7 +51,6 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         Ids::Caller { uid, gid } => (uid, gid),
     };
     let cgroup = cgroup(host, &limits, &degraded)?;
-    let landlock = landlock(host, &degraded)?;
     let workdir = view.workdir(request)?;
     let environment = environment(policy, request, &home)?;
     let command = Command {
@@ -112,12 +113,11 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     if request.terminal == Terminal::Pty {
         acts.push(Act::Terminal);
     }
-    acts.extend([
-        Act::Descriptors,
-        Act::Workdir { path: workdir },
-        Act::Seccomp,
-        Act::Exec,
-    ]);
+    acts.extend([Act::Descriptors, Act::Workdir { path: workdir }]);
+    if policy.exec.value != Execution::Granted {
+        acts.push(Act::NoMemfd);
+    }
+    acts.extend([Act::Seccomp, Act::Exec]);
 
     Ok(Plan {
         policy: PolicyRef {
@@ -246,6 +246,26 @@ fn plain(bytes: &[u8], what: &'static str) -> Result<Vec<u8>, ResolveError> {
     match bytes.contains(&0) {
         true => Err(ResolveError::Nul(what)),
         false => Ok(bytes.to_vec()),
+    }
+}
+
+/// Where the command of a run may be, in the jail and on the host alike: a granted path is the same
+/// on both sides. Nothing where the request is one that [`resolve`] refuses.
+pub(super) fn command_places(policy: &Policy, request: &Request, host: &Host) -> Vec<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let workdir = paths::workspace(policy, request, host)
+        .join(request.workdir.as_deref().unwrap_or("".as_ref()));
+    match environment(policy, request, &paths::home(host)) {
+        Ok(environment) if !request.command.is_empty() => {
+            candidates(request, &environment, &workdir)
+                .into_iter()
+                .map(|bytes| {
+                    let path = PathBuf::from(std::ffi::OsString::from_vec(bytes));
+                    paths::absolute(&path, host)
+                })
+                .collect()
+        }
+        _ => vec![],
     }
 }
 

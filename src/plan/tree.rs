@@ -101,21 +101,13 @@ impl View<'_> {
                         },
                         access: Access {
                             write: true,
-                            exec: self.executable.contains(path),
+                            code: self.own_code(path),
                         },
                     });
                 }
                 Mount::Bind(bound) => {
                     made.target(path, bound.node, &mut acts);
-                    let theirs = bound.access.write || path == self.workspace.path;
-                    let mapped = theirs && self.host.id_mode == IdMode::Privileged;
-                    let owner = match mapped && bound.idmap == Idmap::Works {
-                        true => Owner::Mapped {
-                            uid: bound.uid,
-                            gid: bound.gid,
-                        },
-                        false => Owner::Host,
-                    };
+                    let owner = self.owner(path, bound);
                     acts.push(Act::Bind {
                         source: path.into(),
                         target: path.into(),
@@ -127,7 +119,12 @@ impl View<'_> {
             }
         }
         for (link, target) in &self.links {
-            if self.bind_above(link).is_none() {
+            // What a link above it, or a tree, brings along need not be made.
+            let along = self
+                .links
+                .keys()
+                .any(|above| above != link && within(link, above));
+            if !along && self.bind_above(link).is_none() {
                 if let Some(parent) = link.parent() {
                     made.directory(parent, &mut acts);
                 }
@@ -151,6 +148,32 @@ impl View<'_> {
         (acts, own)
     }
 
+    /// Whose files a mount shows. What lies in a tree of the jail's user is that user's, too.
+    fn owner(&self, path: &Path, bound: &Bound) -> Owner {
+        let outer = path
+            .ancestors()
+            .filter_map(|above| self.binds.get_key_value(above))
+            .filter(|(above, outer)| outer.access.write || **above == self.workspace.path)
+            .last();
+        let (_, whose) = outer.unwrap_or((&self.home, bound));
+        let theirs = outer.is_some() && self.host.id_mode == IdMode::Privileged;
+        match theirs && whose.idmap == Idmap::Works {
+            true => Owner::Mapped {
+                uid: whose.uid,
+                gid: whose.gid,
+            },
+            false => Owner::Host,
+        }
+    }
+
+    /// Whether one of the jail's own tmpfs is executable.
+    fn own_code(&self, path: &Path) -> Code {
+        match self.executable.contains(path) {
+            true => Code::Execute,
+            false => Code::Data,
+        }
+    }
+
     pub(super) fn rules(&self) -> Vec<LandlockRule> {
         let rule = |path: &Path, node, rights| LandlockRule {
             path: path.into(),
@@ -166,7 +189,7 @@ impl View<'_> {
         for path in self.own_tmpfs() {
             let access = Access {
                 write: true,
-                exec: self.executable.contains(&path),
+                code: self.own_code(&path),
             };
             rules.push(rule(&path, Node::Directory, access.into()));
         }

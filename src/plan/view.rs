@@ -11,7 +11,7 @@ use super::paths::{
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::*;
-use crate::policy::{Absent, Degradable, Grant, Origin, Policy, WorkspaceMode};
+use crate::policy::{Absent, Degradable, Execution, Grant, Origin, Policy, WorkspaceMode};
 
 /// Ids in a jail's range: what programs expect to exist.
 const ID_RANGE: u32 = 65_536;
@@ -31,6 +31,8 @@ pub(super) struct View<'a> {
     /// Sockets of the host in granted trees.
     pub(super) sockets: BTreeSet<PathBuf>,
     pub(super) skipped: Vec<String>,
+    /// What may be executed, in words.
+    pub(super) execution: String,
 }
 
 pub(super) struct Workspace {
@@ -53,6 +55,20 @@ enum Way {
     Read,
     Write,
     Exec,
+    Load,
+}
+
+impl Way {
+    fn access(self) -> Access {
+        Access {
+            write: self == Way::Write,
+            code: match self {
+                Way::Read | Way::Write => Code::Data,
+                Way::Load => Code::Load,
+                Way::Exec => Code::Execute,
+            },
+        }
+    }
 }
 
 impl<'a> View<'a> {
@@ -70,6 +86,7 @@ impl<'a> View<'a> {
             masks: BTreeMap::new(),
             sockets: BTreeSet::new(),
             skipped: vec![],
+            execution: "what lies in an executable grant".into(),
         }
     }
 
@@ -127,7 +144,7 @@ impl<'a> View<'a> {
         }
         let access = Access {
             write: mode == WorkspaceMode::ReadWrite,
-            exec: false,
+            code: Code::Data,
         };
         let bound = Bound {
             node: *node,
@@ -166,12 +183,22 @@ impl<'a> View<'a> {
         request: &Request,
     ) -> Result<(), ResolveError> {
         let fs = &policy.filesystem;
+        // Where programs are named one by one, a tree of them is there to be read.
+        let limited = policy.exec.value != Execution::Granted;
         for (grants, way) in [
             (&fs.read, Way::Read),
             (&fs.write, Way::Write),
             (&fs.exec, Way::Exec),
+            (&fs.load, Way::Load),
         ] {
+            let way = match way {
+                Way::Exec if limited => Way::Read,
+                way => way,
+            };
             for grant in grants {
+                if limited && std::ptr::eq(grants, &fs.exec) && self.is_own(&grant.path) {
+                    continue;
+                }
                 // A policy is a template: where there is no home, there is nothing under it.
                 let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
                     if grant.absent == Absent::Skip {
@@ -205,12 +232,18 @@ impl<'a> View<'a> {
                 &line("--write"),
             )?;
         }
-        self.no_links_out()
+        Ok(())
+    }
+
+    /// Whether a grant names a tmpfs of the jail's own.
+    fn is_own(&self, text: &str) -> bool {
+        let path = paths::expand(text, self.host, &self.workspace.path);
+        path.is_some_and(|path| self.own_tmpfs().contains(&path))
     }
 
     /// Whoever can write in a tree can turn a link in it, and the next run would be granted what it
     /// leads to then.
-    fn no_links_out(&self) -> Result<(), ResolveError> {
+    pub(super) fn no_links_out(&self) -> Result<(), ResolveError> {
         let writable = |path: &Path| {
             self.binds
                 .iter()
@@ -237,7 +270,7 @@ impl<'a> View<'a> {
         absent: Absent,
         origin: &Origin,
     ) -> Result<(), ResolveError> {
-        if self.workspace.fresh && path == self.workspace.path {
+        if self.workspace.fresh && path == self.workspace.path && way != Way::Load {
             if way == Way::Exec {
                 self.executable.insert(path.to_path_buf());
             }
@@ -248,7 +281,7 @@ impl<'a> View<'a> {
                 Way::Exec => drop(self.executable.insert(path.to_path_buf())),
                 // Writable already.
                 Way::Write => {}
-                Way::Read => {
+                Way::Read | Way::Load => {
                     return Err(ResolveError::Never {
                         path: path.to_path_buf(),
                         why: "the jail has its own, empty; name a directory in it",
@@ -303,13 +336,9 @@ impl<'a> View<'a> {
                 link,
                 idmap,
             } => {
-                let access = Access {
-                    write: way == Way::Write,
-                    exec: way == Way::Exec,
-                };
                 let bound = Bound {
                     node: *node,
-                    access,
+                    access: way.access(),
                     uid: *uid,
                     gid: *gid,
                     idmap: *idmap,
@@ -341,7 +370,7 @@ impl<'a> View<'a> {
         }
         let entry = self.binds.entry(real.clone()).or_insert(bound);
         entry.access.write |= bound.access.write;
-        entry.access.exec |= bound.access.exec;
+        entry.access.code = entry.access.code.max(bound.access.code);
         if bound.access.write {
             entry.idmap = bound.idmap;
         }
@@ -406,7 +435,7 @@ impl<'a> View<'a> {
     }
 
     /// `path`, with the link by which a grant was named replaced by where it leads.
-    fn behind_links(&self, path: &Path) -> PathBuf {
+    pub(super) fn behind_links(&self, path: &Path) -> PathBuf {
         let through = self.links.iter().rev().find_map(|(link, target)| {
             let rest = path.strip_prefix(link).ok()?;
             Some(if rest.as_os_str().is_empty() {
@@ -545,7 +574,7 @@ impl<'a> View<'a> {
     }
 }
 
-fn never_below(path: &Path) -> Option<&'static str> {
+pub(super) fn never_below(path: &Path) -> Option<&'static str> {
     NEVER_BELOW
         .iter()
         .find(|(tree, _)| path.starts_with(tree))

@@ -50,7 +50,7 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
     found.tools(a, b);
     found.trees("filesystem.read", &a.read, &b.read);
     found.trees("filesystem.write", &a.write, &b.write);
-    found.trees("filesystem.load", &a.load, &b.load);
+    found.trees("filesystem.load", &a.load, &b.load.join(&b.exec));
     found.trees("filesystem.exec", &a.exec, &b.exec);
     found.places("filesystem.deny", &a.deny, &b.deny);
     found.places("filesystem.protect", &a.protect, &b.protect);

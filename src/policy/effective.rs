@@ -45,13 +45,10 @@ pub fn close(rights: &Rights, limits: &Limits) -> Rights {
             origin: allowed.origin.clone(),
         }));
     }
-    for trees in [&mut closed.write, &mut closed.exec] {
+    for trees in [&mut closed.write, &mut closed.load, &mut closed.exec] {
         if *trees == Trees::All {
             *trees = Trees::none();
         }
-    }
-    if closed.load == Trees::All {
-        closed.load = closed.exec.clone();
     }
     if closed.read == Trees::All {
         closed.read = closed.load.join(&closed.write).join(&closed.exec);
@@ -88,8 +85,8 @@ pub fn enforce(
     digest: &str,
 ) -> Effective {
     let mut notes = Notes(vec![]);
-    let files = files(rights, roots, &mut notes);
     let exec = execution(rights, roots, &mut notes);
+    let files = files(rights, roots, &exec.value, &mut notes);
     said_only(rights, &mut notes);
     let mut limits = merged(&rights.limits, limits);
     if let Some(timeout) = rights.constraints(Tool::Exec).timeout
@@ -278,7 +275,7 @@ fn why_not(rights: &Rights, tool: Tool) -> Origin {
     }
 }
 
-fn files(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Filesystem {
+fn files(rights: &Rights, roots: &Roots, exec: &Execution, notes: &mut Notes) -> Filesystem {
     let reach = reach(rights, roots);
     let shown = |grants: Vec<Grant>| -> Vec<Grant> {
         let shorten = |grant: Grant| Grant {
@@ -316,8 +313,12 @@ fn files(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Filesystem {
         }
     }
     // What may be written or executed is readable by that; the rest is for reading alone.
+    // A tree that is executable needs no other grant, unless it is only for reading now.
     let mut load = reach.load.grants();
-    load.retain(|grant| !reach.exec.cover(&grant.path));
+    load.retain(|grant| match exec {
+        Execution::Granted => !reach.exec.cover(&grant.path),
+        Execution::Worker | Execution::Only(_) => true,
+    });
     let mut read = reach.read.grants();
     read.retain(|grant| {
         let path = &grant.path;
@@ -359,12 +360,16 @@ fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execu
     }
     let listed = |commands: &BTreeMap<String, Allowed>, notes: &mut Notes| {
         let mut programs = vec![];
-        for (path, allowed) in commands.iter().filter(|(path, _)| exec.cover(path)) {
-            if allowed.args.is_empty() {
+        for (path, allowed) in commands {
+            if !exec.cover(path) {
+                if allowed.absent == Absent::Refuse {
+                    let text = format!("{path}: left out, since it lies in no executable tree");
+                    notes.add("tools.exec.commands", text, Some(&allowed.origin));
+                }
+            } else if allowed.args.is_empty() {
                 programs.push(Grant {
                     path: roots.shorten(path),
-                    // A bare name stands for a path in each directory of programs.
-                    absent: Absent::Skip,
+                    absent: allowed.absent,
                     origin: allowed.origin.clone(),
                 });
             } else {

@@ -95,9 +95,9 @@ pub struct Filesystem {
 pub enum Execution {
     /// Whatever lies in an executable grant.
     Granted,
-    /// The command that creel starts, and what it loads.
+    /// The command that creel starts and what it loads; executable grants are for reading.
     Worker,
-    /// These programs, and what they load.
+    /// These programs and what they load; executable grants are for reading.
     Only(Vec<Grant>),
 }
 
@@ -144,6 +144,16 @@ pub enum Absent {
     Refuse,
     /// `optional = true`: the grant is left out, and the plan says so.
     Skip,
+}
+
+impl Absent {
+    /// Of two that speak of the same path.
+    pub fn stricter(self, other: Absent) -> Absent {
+        match (self, other) {
+            (Absent::Skip, Absent::Skip) => Absent::Skip,
+            _ => Absent::Refuse,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

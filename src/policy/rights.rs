@@ -17,7 +17,7 @@ use super::layer::{
 };
 use super::tools::{Filter, Pattern, Tool};
 use super::trees::{Leaf, Trees, clean, within};
-use super::{Count, Degradable, Grant, Network, Origin, Sourced, Span, WorkspaceMode};
+use super::{Absent, Count, Degradable, Grant, Network, Origin, Sourced, Span, WorkspaceMode};
 
 /// The smallest, or the strictest, that was named; `None` is the top.
 pub type Bound<T> = Option<Sourced<T>>;
@@ -95,7 +95,7 @@ pub struct Rights {
     /// Readable; where a layer names all kinds of grants, what it lets be written or executed too.
     pub read: Trees,
     pub write: Trees,
-    /// Mapped as code by a program that loads it, as libraries are.
+    /// Mapped as code by a program that loads it, as libraries are; so is what `exec` has.
     pub load: Trees,
     pub exec: Trees,
     pub deny: Places,
@@ -134,6 +134,8 @@ pub struct Constraints {
 pub struct Allowed {
     /// Lists of alternatives, one of each must match; none: any arguments.
     pub args: BTreeSet<BTreeSet<Arguments>>,
+    /// Skip: the path is one of those that a bare name may mean.
+    pub absent: Absent,
     pub origin: Origin,
 }
 
@@ -235,12 +237,13 @@ impl Rights {
             Trees::All => Trees::none(),
             trees => trees.clone(),
         };
-        // Without a word about loading, what the layers above let be loaded stays. With one, what may
-        // be executed is loadable as well; and so for reading.
-        let load = match &files.load {
-            None => Trees::All,
-            list => trees(list, roots).join(&named(&exec)),
+        // What may be executed may be loaded, so who names executable trees bounds what is loaded.
+        let load = match (&files.load, &files.exec) {
+            (None, Some(_)) => Trees::none(),
+            (list, _) => trees(list, roots),
         };
+        // Without a word about reading, what the layers above let be read stays readable. With one,
+        // what may be written, loaded or executed is readable as well.
         let read = match &files.read {
             None => Trees::All,
             list => {
@@ -342,7 +345,7 @@ impl Rights {
             each,
             read: self.read.meet(&other.read),
             write: self.write.meet(&other.write),
-            load: self.load.meet(&other.load),
+            load: self.loads(other),
             exec: self.exec.meet(&other.exec),
             deny: union(&self.deny, &other.deny),
             protect: union(&self.protect, &other.protect),
@@ -355,6 +358,18 @@ impl Rights {
             allow_degraded: common(&self.allow_degraded, &other.allow_degraded),
             mode: least(&self.mode, &other.mode),
             scope: least(&self.scope, &other.scope),
+        }
+    }
+
+    /// What both let be loaded, by a grant of loading on one side at least: what both let be executed
+    /// needs none.
+    fn loads(&self, other: &Rights) -> Trees {
+        match (&self.load, &other.load) {
+            (Trees::All, load) | (load, Trees::All) => load.clone(),
+            (ours, theirs) => {
+                let either = ours.meet(&other.exec).join(&self.exec.meet(theirs));
+                ours.meet(theirs).join(&either)
+            }
         }
     }
 
@@ -438,6 +453,7 @@ impl Allowed {
     fn meet(&self, other: &Allowed) -> Allowed {
         Allowed {
             args: self.args.union(&other.args).cloned().collect(),
+            absent: self.absent.stricter(other.absent),
             origin: self.origin.clone().min(other.origin.clone()),
         }
     }
@@ -471,14 +487,17 @@ impl Limits {
 
 /// The program under each path that its name may mean. Twice in one layer: either may match.
 fn add_command(all: &mut BTreeMap<String, Allowed>, command: &Command, roots: &Roots) {
-    let paths: Vec<String> = match command.program.contains('/') || command.program == "~" {
-        true => vec![roots.expand(&command.program)],
-        false => PROGRAM_DIRECTORIES
-            .iter()
-            .map(|dir| format!("{dir}/{}", command.program))
-            .collect(),
+    let (paths, absent) = match command.program.contains('/') || command.program == "~" {
+        true => (vec![roots.expand(&command.program)], Absent::Refuse),
+        false => {
+            let paths = PROGRAM_DIRECTORIES.iter();
+            let paths = paths.map(|dir| format!("{dir}/{}", command.program));
+            (paths.collect(), Absent::Skip)
+        }
     };
     for path in paths {
+        let known = all.get(&path).map(|known| known.absent);
+        let absent = known.map_or(absent, |known| known.stricter(absent));
         let alternatives = match all.remove(&path) {
             // One of the two takes any arguments.
             Some(known) if known.args.is_empty() || command.args.is_empty() => BTreeSet::new(),
@@ -495,7 +514,14 @@ fn add_command(all: &mut BTreeMap<String, Allowed>, command: &Command, roots: &R
             false => BTreeSet::from([alternatives]),
         };
         let origin = command.origin.clone();
-        all.insert(path, Allowed { args, origin });
+        all.insert(
+            path,
+            Allowed {
+                args,
+                absent,
+                origin,
+            },
+        );
     }
 }
 

@@ -27,12 +27,8 @@ pub struct Leaf {
 impl Leaf {
     /// The stricter of two that speak of the same path, and the earlier origin.
     pub fn merge(&self, other: &Leaf) -> Leaf {
-        let absent = match (self.absent, other.absent) {
-            (Absent::Skip, Absent::Skip) => Absent::Skip,
-            _ => Absent::Refuse,
-        };
         Leaf {
-            absent,
+            absent: self.absent.stricter(other.absent),
             origin: self.origin.clone().min(other.origin.clone()),
         }
     }

@@ -18,7 +18,7 @@ use super::outer::SelftestError;
 use super::scratch::{CONTENTS, Scratch};
 use crate::jail::Pins;
 use crate::jail::probe::Pin;
-use crate::plan::{Access, Act, DirOwner, LandlockRule, Node, Owner, Plan, Rights};
+use crate::plan::{Access, Act, Code, DirOwner, LandlockRule, Node, Owner, Plan, Rights};
 use crate::sys::attempt::{self, Queue};
 use crate::sys::{fd, host, process};
 
@@ -134,11 +134,11 @@ impl Planted {
         }
         let all = Access {
             write: true,
-            exec: true,
+            code: Code::Execute,
         };
         let read = Access {
             write: false,
-            exec: false,
+            code: Code::Data,
         };
         let acts = [
             directory(PLACE, 0o755),
@@ -198,7 +198,7 @@ pub fn grant_outside(plan: &mut Plan, planted: &Planted) {
         &target,
         Access {
             write: false,
-            exec: false,
+            code: Code::Data,
         },
     ));
     insert(plan, acts);

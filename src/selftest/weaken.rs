@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::plant::{self, Planted};
-use crate::plan::{Act, Namespace, Node, Owner, Plan};
+use crate::plan::{Act, Code, Namespace, Node, Owner, Plan};
 
 /// What can stop an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,7 +170,7 @@ pub fn weaken(plan: &mut Plan, layer: Layer, planted: &Planted) {
         L::CgroupNamespace => drop_namespace(acts, Namespace::Cgroup),
         L::Root => plant::grant_outside(plan, planted),
         L::ReadOnly => regrant(acts, plant::READ_ONLY, |access| access.write = true),
-        L::Noexec => regrant(acts, plant::NOEXEC, |access| access.exec = true),
+        L::Noexec => regrant(acts, plant::NOEXEC, |access| access.code = Code::Execute),
         L::Seal => acts.retain(|act| *act != Act::Seal),
         L::Masks => acts.retain(|act| !matches!(act, Act::Mask { .. } | Act::ReadOnly { .. })),
         L::Environment => {

@@ -27,6 +27,8 @@ pub struct Stat {
     pub uid: u32,
     pub gid: u32,
     pub rdev: u64,
+    /// Names of it.
+    pub links: u64,
 }
 
 /// Opens `path` with `O_PATH`: nothing is read, the inode cannot be recycled while the descriptor
@@ -73,6 +75,7 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
         uid: s.st_uid,
         gid: s.st_gid,
         rdev: s.st_rdev,
+        links: s.st_nlink,
     })
 }
 
@@ -83,6 +86,23 @@ pub fn path_of(fd: BorrowedFd<'_>) -> Result<PathBuf> {
     Ok(PathBuf::from(std::ffi::OsString::from_vec(
         text.into_bytes(),
     )))
+}
+
+/// Opens a pinned regular file again, to read it (proc(5), /proc/self/fd).
+pub fn reopen(pinned: BorrowedFd<'_>) -> Result<OwnedFd> {
+    if stat(pinned)?.kind != Kind::File {
+        return Err(super::Errno::INVAL);
+    }
+    let table = super::procfs::open("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rx::openat(table, pinned.as_raw_fd().to_string(), flags, Mode::empty())
+}
+
+/// Whether files on this one's mount cannot be executed or mapped as code, statvfs(3).
+pub fn is_noexec(file: BorrowedFd<'_>) -> Result<bool> {
+    Ok(rx::fstatvfs(file)?
+        .f_flag
+        .contains(rx::StatVfsMountFlags::NOEXEC))
 }
 
 /// Closes the descriptors `first..=last` (Linux 5.9). Runs after clone.

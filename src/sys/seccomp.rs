@@ -9,12 +9,51 @@ pub fn length() -> usize {
     PROGRAM.len()
 }
 
+/// Answers `EPERM` to memfd_create(2) and lets everything else through to the other filter, which
+/// has refused the foreign ABIs.
+static NO_MEMFD: &[libc::sock_filter] = &[
+    // The number of the call is the first word of struct seccomp_data.
+    instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+    instruction(
+        libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+        0,
+        1,
+        libc::SYS_memfd_create as u32,
+    ),
+    instruction(
+        libc::BPF_RET | libc::BPF_K,
+        0,
+        0,
+        libc::SECCOMP_RET_ERRNO | libc::EPERM as u32,
+    ),
+    instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+];
+
+const fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    }
+}
+
 /// Installs the filter on this thread; children inherit it and nobody can take it off.
 /// `no_new_privs` must be set. Runs after clone.
 pub fn install() -> Result<()> {
+    load(PROGRAM)
+}
+
+/// Refuses memfd_create(2) with `EPERM`, whatever [`install`] answers: of several filters the
+/// strictest answer holds. Runs after clone.
+pub fn refuse_memfd() -> Result<()> {
+    load(NO_MEMFD)
+}
+
+fn load(program: &'static [libc::sock_filter]) -> Result<()> {
     let program = libc::sock_fprog {
-        len: PROGRAM.len() as u16,
-        filter: PROGRAM.as_ptr().cast_mut(),
+        len: program.len() as u16,
+        filter: program.as_ptr().cast_mut(),
     };
     // SAFETY: the kernel copies `len` instructions from a static array and never writes to it.
     let done = unsafe {

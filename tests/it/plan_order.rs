@@ -92,6 +92,7 @@ fn host() -> impl Strategy<Value = Host> {
             },
         },
         open_files_ceiling: 1024,
+        found: Default::default(),
         paths: kinds
             .iter()
             .enumerate()
