@@ -15,13 +15,12 @@ mod limits;
 mod sections;
 mod walk;
 
-use super::error::{Place, PolicyError};
-use super::tree::{Format, Text, read as read_tree};
+pub use super::tree::MAX_BYTES;
+
+use super::error::PolicyError;
+use super::tree::{self, Format, Text, check_length};
 use super::{Limits, Policy, digest};
 use walk::File;
-
-/// The largest policy that is read, in bytes.
-pub const MAX_BYTES: usize = 1 << 20;
 
 /// The file's bytes as text. `source` names the file in errors.
 pub fn decode<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, PolicyError> {
@@ -35,8 +34,8 @@ pub fn decode<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, PolicyError>
     })
 }
 
-/// The policy that `text` declares. `source` is the file's path as the operator named it; limits
-/// that `text` leaves out are those of `base`.
+/// The policy that `text` declares. `source` is the file's path as the operator named it, and its
+/// extension names the format; limits that `text` leaves out are those of `base`.
 pub fn parse(source: &str, text: &str, base: &Limits) -> Result<Policy, PolicyError> {
     read(source, text, Some(base))
 }
@@ -47,10 +46,13 @@ pub fn parse_complete(source: &str, text: &str) -> Result<Policy, PolicyError> {
 }
 
 fn read(source: &str, text: &str, base: Option<&Limits>) -> Result<Policy, PolicyError> {
-    check_length(source, text.as_bytes())?;
+    let format = Format::of(source);
     let lines = Text::new(source, text);
-    let top = read_tree(Format::of(source), &lines)?;
-    let file = File { text: &lines };
+    let top = tree::read(format, &lines)?;
+    let file = File {
+        text: &lines,
+        format,
+    };
     file.check_keys(&top, &keys::TOP)?;
     Ok(Policy {
         name: source.to_owned(),
@@ -61,16 +63,6 @@ fn read(source: &str, text: &str, base: Option<&Limits>) -> Result<Policy, Polic
         limits: file.limits(file.section(&top, &keys::LIMITS)?, base)?,
         allow_degraded: file.allow_degraded(&top)?,
     })
-}
-
-fn check_length(source: &str, bytes: &[u8]) -> Result<(), PolicyError> {
-    if bytes.len() > MAX_BYTES {
-        return Err(PolicyError::TooLarge {
-            at: Place::whole(source),
-            most: MAX_BYTES,
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]
