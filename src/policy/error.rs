@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::tools::PatternFault;
-use super::tree::Format;
+use super::tree::{Fault, Format};
 use super::units::UnitError;
 
 /// Why a policy was not taken. `Display` is one line, whatever the policy's text holds.
@@ -54,6 +54,8 @@ pub enum PolicyError {
         message: String,
         format: Format,
     },
+    #[error("{at}: {fault}")]
+    Document { at: Place, fault: Fault },
 
     /// `section` reads on from the key: `in [limits]`, `at the top level`.
     #[error("{at}: unknown key '{}' {section}; {remedy}", shown(key))]
@@ -70,7 +72,7 @@ pub enum PolicyError {
         at: Place,
         key: String,
         found: &'static str,
-        expected: &'static str,
+        expected: String,
     },
     #[error("{at}: '{key}' is '{}': {reason}", shown(value))]
     BadUnit {
@@ -148,6 +150,33 @@ pub enum PolicyError {
     NulInValue { at: Place, name: String },
 }
 
+impl PolicyError {
+    /// Where in the text it is; none where the text was not read.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Unreadable { .. } | Self::IsDirectory { .. } | Self::MissingPreset { .. } => None,
+            Self::TooLarge { at, .. }
+            | Self::NotUtf8 { at }
+            | Self::ByteOrderMark { at }
+            | Self::Syntax { at, .. }
+            | Self::Document { at, .. }
+            | Self::UnknownKey { at, .. }
+            | Self::MissingKey { at, .. }
+            | Self::WrongType { at, .. }
+            | Self::BadUnit { at, .. }
+            | Self::UnknownWord { at, .. }
+            | Self::Later { at, .. }
+            | Self::BadPath { at, .. }
+            | Self::BadPattern { at, .. }
+            | Self::BadProgram { at, .. }
+            | Self::EmptyList { at, .. }
+            | Self::Extends { at, .. }
+            | Self::BadName { at, .. }
+            | Self::NulInValue { at, .. } => Some(at),
+        }
+    }
+}
+
 /// A place in a policy's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -177,8 +206,10 @@ pub enum Remedy {
     Spelling(&'static str),
     /// The section that has this key.
     Section(&'static str),
-    /// The key stands before all sections.
+    /// The key stands before all sections (TOML).
     TopLevel,
+    /// The key stands beside the sections.
+    Outermost,
     /// All that is known.
     Known(Vec<&'static str>),
 }
@@ -268,6 +299,7 @@ impl fmt::Display for Remedy {
             Self::Spelling(word) => write!(f, "did you mean '{word}'?"),
             Self::Section(section) => write!(f, "it belongs in [{section}]"),
             Self::TopLevel => write!(f, "move it above the first [section]"),
+            Self::Outermost => write!(f, "move it to the top level"),
             Self::Known(words) => write!(f, "known: {}", words.join(", ")),
         }
     }
@@ -302,7 +334,7 @@ impl fmt::Display for NameFault {
 }
 
 /// A policy's own words, fit for one line of a terminal: escaped, and cut where they are long.
-fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     const MOST: usize = 80;
     match text.char_indices().nth(MOST) {
         None => escaped(text.chars()),
@@ -314,15 +346,16 @@ fn shown(text: &str) -> String {
 
 /// Control characters, line ends and what reorders text (U+202E and its like) become `\u{..}`.
 fn escaped(text: impl Iterator<Item = char>) -> String {
-    let mut out = String::new();
-    for c in text {
-        match c {
-            // Quotes need no escape here, and paths with `\` read better without.
-            '\'' | '"' | '\\' => out.push(c),
-            _ => out.extend(c.escape_debug()),
-        }
+    text.map(escape).collect()
+}
+
+/// One character as [`escaped`] shows it.
+pub fn escape(c: char) -> String {
+    match c {
+        // Quotes need no escape here, and paths with `\` read better without.
+        '\'' | '"' | '\\' => c.to_string(),
+        _ => c.escape_debug().collect(),
     }
-    out
 }
 
 fn path_text(path: &std::path::Path) -> String {
@@ -333,9 +366,11 @@ fn did_you_mean(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(String::new, |word| format!("did you mean '{word}'? "))
 }
 
-/// A reader's words may quote the file and end in a full stop.
+/// A reader's words may quote the file, begin with a capital and end in a full stop.
 fn sentence(message: &str) -> String {
-    shown(message.trim_end_matches('.'))
+    let mut rest = message.trim_end_matches('.').chars();
+    let first = rest.next().map(|c| c.to_ascii_lowercase());
+    shown(&first.into_iter().chain(rest).collect::<String>())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::walk::File;
 use crate::policy::error::{PolicyError, Remedy};
 use crate::policy::tools::Tool;
-use crate::policy::tree::Table;
+use crate::policy::tree::{Format, Table};
 
 pub const TOP: Keys = Keys {
     place: "at the top level",
@@ -204,7 +204,10 @@ impl File<'_> {
         .find(|other| other.known.contains(&name));
         let remedy = match elsewhere {
             Some(other) => Remedy::Section(other.section),
-            None if TOP.known.contains(&name) => Remedy::TopLevel,
+            None if TOP.known.contains(&name) => match self.format {
+                Format::Toml => Remedy::TopLevel,
+                Format::Yaml | Format::Json5 => Remedy::Outermost,
+            },
             None => Remedy::among(name, keys.known),
         };
         Err(PolicyError::UnknownKey {

@@ -16,16 +16,15 @@ mod sections;
 mod tools;
 mod walk;
 
-use super::error::{Place, PolicyError};
+pub use super::tree::MAX_BYTES;
+
+use super::error::PolicyError;
 use super::layer::{Layer, Rank};
 use super::rights::Roots;
 use super::stack::Stack;
-use super::tree::{Format, Text, read as read_tree};
+use super::tree::{self, Format, Text, check_length};
 use super::{Limits, Policy, digest};
 use walk::File;
-
-/// The largest policy that is read, in bytes.
-pub const MAX_BYTES: usize = 1 << 20;
 
 /// The file's bytes as text. `source` names the file in errors.
 pub fn decode<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, PolicyError> {
@@ -42,10 +41,13 @@ pub fn decode<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, PolicyError>
 /// What `text` says. `source` is the file's path as the operator named it; its extension names the
 /// format.
 pub fn read(source: &str, text: &str) -> Result<Layer, PolicyError> {
-    check_length(source, text.as_bytes())?;
+    let format = Format::of(source);
     let lines = Text::new(source, text);
-    let top = read_tree(Format::of(source), &lines)?;
-    let file = File { text: &lines };
+    let top = tree::read(format, &lines)?;
+    let file = File {
+        text: &lines,
+        format,
+    };
     file.check_keys(&top, &keys::TOP)?;
     Ok(Layer {
         name: source.to_owned(),
@@ -74,16 +76,6 @@ pub fn alone(layer: Layer, base: &Limits) -> Policy {
         layers: vec![(Rank::Operator, layer)],
     };
     stack.resolve(base, &Roots::symbolic()).effective.policy
-}
-
-fn check_length(source: &str, bytes: &[u8]) -> Result<(), PolicyError> {
-    if bytes.len() > MAX_BYTES {
-        return Err(PolicyError::TooLarge {
-            at: Place::whole(source),
-            most: MAX_BYTES,
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

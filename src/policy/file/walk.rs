@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use crate::policy::error::{Place, PolicyError};
-use crate::policy::tree::{Node, Table, Text, Value};
+use crate::policy::tree::{Format, Node, Table, Text, Value};
 use crate::policy::{Origin, Sourced};
 
 /// A section's table; none where the file does not have it.
@@ -11,6 +11,7 @@ pub type Section<'t> = Option<&'t Table>;
 /// The file that is walked: what its places are taken from.
 pub struct File<'a> {
     pub text: &'a Text<'a>,
+    pub format: Format,
 }
 
 impl File<'_> {
@@ -23,11 +24,13 @@ impl File<'_> {
                 self.check_keys(table, keys)?;
                 Ok(Some(table))
             }
-            _ => Err(self.wrong_type(
-                value,
-                keys.section,
-                "a section: its name in single brackets",
-            )),
+            _ => {
+                let expected = match self.format {
+                    Format::Toml => "a section: its name in single brackets",
+                    Format::Yaml | Format::Json5 => "a table: its keys with their values",
+                };
+                Err(self.wrong_type(value, keys.section, expected))
+            }
         }
     }
 
@@ -56,12 +59,16 @@ impl File<'_> {
             .ok_or_else(|| self.wrong_type(value, key, expected))
     }
 
+    /// `expected` has its examples in TOML; they are shown in the file's own format.
     pub fn wrong_type(&self, value: &Node, key: &str, expected: &'static str) -> PolicyError {
         PolicyError::WrongType {
             at: self.place_of(value),
             key: key.to_owned(),
             found: value.kind(),
-            expected,
+            expected: match self.format {
+                Format::Toml => expected.to_owned(),
+                Format::Yaml | Format::Json5 => expected.replace(" = ", ": "),
+            },
         }
     }
 

@@ -5,33 +5,59 @@
 //! [`file`](super::file). It refuses what is not one document of the format. Numbers stay digits:
 //! who reads one knows how large it may be, and 0.1 has no value in binary.
 
-pub mod text;
+mod excerpt;
+mod fault;
+mod json5;
+mod number;
+mod text;
 mod toml;
+mod yaml;
 
+pub use excerpt::excerpt;
+pub use fault::Fault;
 pub use text::Text;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 
 use super::PolicyError;
+use super::error::Place;
+
+/// The largest document that is read, in bytes.
+pub const MAX_BYTES: usize = 1 << 20;
+/// Arrays and tables in one another, the outermost not counted.
+pub const MAX_DEPTH: usize = 80;
 
 /// How a document is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Toml,
+    Yaml,
+    /// JSON and JSON with comments are parts of it.
+    Json5,
 }
 
 impl Format {
+    pub const ALL: [Format; 3] = [Self::Toml, Self::Yaml, Self::Json5];
+
     /// The format of a file of that name. TOML where the extension names no other.
-    pub fn of(_source: &str) -> Self {
-        Self::Toml
+    pub fn of(source: &str) -> Self {
+        let extension = Path::new(source).extension().and_then(|e| e.to_str());
+        match extension.map(str::to_ascii_lowercase).as_deref() {
+            Some("yaml" | "yml") => Self::Yaml,
+            Some("json" | "json5" | "jsonc") => Self::Json5,
+            _ => Self::Toml,
+        }
     }
 
     /// Where its syntax is described.
     pub fn reference(self) -> &'static str {
         match self {
             Self::Toml => "https://toml.io",
+            Self::Yaml => "https://yaml.org",
+            Self::Json5 => "https://json5.org",
         }
     }
 }
@@ -153,6 +179,15 @@ impl Table {
         }
     }
 
+    /// As [`Table::insert`]; a key that is there already is an error at its second place.
+    fn add(&mut self, text: &Text, key: Key, value: Node) -> Result<(), PolicyError> {
+        let (name, at) = (key.name.clone(), key.span.start);
+        self.insert(key, value).map_err(|first| {
+            let first = text.origin(first.span.start).line;
+            text.fault(at, Fault::Duplicate { key: name, first })
+        })
+    }
+
     pub fn get(&self, name: &str) -> Option<&Node> {
         let at = *self.index.get(name)?;
         self.entries.get(at).map(|(_, value)| value)
@@ -175,13 +210,46 @@ pub fn parse(format: Format, source: &str, text: &str) -> Result<Table, PolicyEr
 
 /// As [`parse`], for who has the text's lines already.
 pub fn read(format: Format, text: &Text) -> Result<Table, PolicyError> {
+    check_length(text.source(), text.as_str().as_bytes())?;
     if text.as_str().starts_with('\u{feff}') {
         let at = text.place(0);
         return Err(PolicyError::ByteOrderMark { at });
     }
     match format {
+        // The reader knows which characters TOML has.
         Format::Toml => toml::read(text),
+        Format::Yaml => check_characters(text).and_then(|()| yaml::read(text)),
+        Format::Json5 => check_characters(text).and_then(|()| json5::read(text)),
     }
+}
+
+/// No more than [`MAX_BYTES`].
+pub fn check_length(source: &str, bytes: &[u8]) -> Result<(), PolicyError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(PolicyError::TooLarge {
+            at: Place::whole(source),
+            most: MAX_BYTES,
+        });
+    }
+    Ok(())
+}
+
+/// Two readers take different characters for the end of a line, and so for the end of a comment: what
+/// one of them skips, the other obeys. Only `\n` and `\r\n` end a line here.
+fn check_characters(text: &Text) -> Result<(), PolicyError> {
+    let mut rest = text.as_str().char_indices().peekable();
+    while let Some((at, c)) = rest.next() {
+        let refused = match c {
+            '\n' | '\t' => false,
+            '\r' => rest.peek().is_none_or(|(_, next)| *next != '\n'),
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => true,
+            _ => c.is_control(),
+        };
+        if refused {
+            return Err(text.fault(at, Fault::Character(c)));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

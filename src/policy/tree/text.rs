@@ -4,8 +4,9 @@
 //! editors count them. An offset outside the text is clamped to it: no reader's mistake makes an
 //! error message fail.
 
-use crate::policy::Origin;
+use super::Fault;
 use crate::policy::error::Place;
+use crate::policy::{Origin, PolicyError};
 
 /// A text under its name, with an index of its lines.
 pub struct Text<'a> {
@@ -55,6 +56,24 @@ impl<'a> Text<'a> {
         Origin {
             source: self.source.to_owned(),
             line: clamped(self.line(offset)),
+        }
+    }
+
+    /// The error that `fault` at `offset` is.
+    pub fn fault(&self, offset: usize, fault: Fault) -> PolicyError {
+        PolicyError::Document {
+            at: self.place(offset),
+            fault,
+        }
+    }
+
+    /// What stands before `offset` on its line, where that is nothing but white space.
+    pub fn indent(&self, offset: usize) -> &'a str {
+        let begin = self.lines.get(self.line(offset) - 1).copied().unwrap_or(0);
+        let before = self.text.get(begin..offset).unwrap_or_default();
+        match before.trim().is_empty() {
+            true => before,
+            false => "",
         }
     }
 

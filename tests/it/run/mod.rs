@@ -3,6 +3,7 @@
 mod contract;
 mod degraded;
 mod environment;
+mod formats;
 mod grants;
 mod input;
 mod limits;
