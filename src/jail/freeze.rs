@@ -109,11 +109,15 @@ pub fn freeze(
 ) -> Result<Ready, JailError> {
     // A pin that is not bound is the host's twin of something of the jail's own, such as /tmp: a
     // Landlock rule on it would open the host's inode and not the jail's.
-    pins.retain(|path, _| {
-        plan.acts
-            .iter()
-            .any(|act| matches!(act, Act::Bind { source, .. } if source == path))
-    });
+    let bound: BTreeSet<&Path> = plan
+        .acts
+        .iter()
+        .filter_map(|act| match act {
+            Act::Bind { source, .. } => Some(source.as_path()),
+            _ => None,
+        })
+        .collect();
+    pins.retain(|path, _| bound.contains(path.as_path()));
     let mut flags = 0;
     let mut ids = Ids::Caller {
         uid: host.uid,
@@ -424,7 +428,7 @@ fn compile(
 
 fn place(plan: &Plan, path: &Path) -> Place {
     let inside = plan.acts.iter().any(|act| match act {
-        Act::Bind { target, .. } => path != target && within(path, target),
+        Act::Bind { target, .. } => within(path, target) && path != target,
         _ => false,
     });
     if inside { Place::Granted } else { Place::Own }

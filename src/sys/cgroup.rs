@@ -66,8 +66,6 @@ pub struct Traces {
     pub kill: Option<CString>,
     /// The group's own directories.
     pub own: Vec<CString>,
-    /// The directories that they are in.
-    pub parents: Vec<CString>,
 }
 
 impl Group {
@@ -100,9 +98,6 @@ impl Group {
                 .as_ref()
                 .and_then(|dir| text(&dir.join("cgroup.kill"))),
             own: all().filter_map(|dir| text(dir)).collect(),
-            parents: all()
-                .filter_map(|dir| dir.parent().and_then(text))
-                .collect(),
         }
     }
 
@@ -124,8 +119,6 @@ impl Group {
         let Some(dir) = &self.v2 else { return Ok(()) };
         make_own_dir(dir)?;
         if self.v1.is_empty() {
-            // After the directory is there: another jail's end cannot remove the shared parent now,
-            // to be made anew without controllers.
             enable_controllers(dir.parent().unwrap_or(dir))?;
         }
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
@@ -346,9 +339,11 @@ fn enable_controllers(parent: &Path) -> Result<()> {
     Ok(())
 }
 
-/// mkdir, with the parent if need be; a directory that is there already is somebody else's.
+/// mkdir, with the parent if need be; a directory that is there already is somebody else's. The
+/// parent stays, empty, when the last jail goes: making and removing one costs as much as the jail's
+/// own, in each hierarchy.
 fn make_own_dir(dir: &Path) -> Result<()> {
-    // A racing jail may remove the shared parent between the two calls.
+    // An administrator may remove the parent between the two calls.
     for _ in 0..100 {
         match fs::create_dir(dir) {
             Ok(()) => return Ok(()),

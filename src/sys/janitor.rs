@@ -43,8 +43,8 @@ pub fn start<T: Sync>(
 }
 
 /// Leaves the caller's session, blocks signals and closes every descriptor but `kept`, none of them
-/// a standard stream, which become descriptors 0, 1 and 2.
-pub fn keep_only(kept: [i32; 3]) -> Result<()> {
+/// a standard stream, which become descriptors 0 and 1.
+pub fn keep_only(kept: [i32; 2]) -> Result<()> {
     let _ = rustix::process::setsid();
     let _ = super::signal::block_all();
     let _ = rustix::thread::set_name(c"creel-janitor");
@@ -54,21 +54,13 @@ pub fn keep_only(kept: [i32; 3]) -> Result<()> {
     fd::close_between(kept.len() as u32, u32::MAX)
 }
 
-/// An event that [`ring`] makes ready.
-pub fn bell() -> Result<OwnedFd> {
-    rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
-}
-
-pub fn ring(bell: &OwnedFd) {
-    // A bell that cannot be rung leaves the end of this process as the signal.
-    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
-}
-
-/// Returns when the process behind descriptor 0 has ended, or the bell on descriptor 1 has rung.
+/// Returns when the process behind descriptor 0 has ended.
 pub fn wait_for_end() {
-    let (pidfd, bell) = (fd::fixed(0), fd::fixed(1));
-    let mut poll =
-        [&pidfd, &bell].map(|fd| rustix::event::PollFd::new(fd, rustix::event::PollFlags::IN));
+    let pidfd = fd::fixed(0);
+    let mut poll = [rustix::event::PollFd::new(
+        &pidfd,
+        rustix::event::PollFlags::IN,
+    )];
     while let Err(Errno::INTR | Errno::AGAIN) = rustix::event::poll(&mut poll, None) {}
 }
 
