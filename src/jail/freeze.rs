@@ -1,27 +1,27 @@
 //! Plan to steps: every name becomes a descriptor or a C string, nothing is enforced yet.
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::copier::{Copier, home};
+use super::janitor::Janitor;
 use super::probe::Pin;
 use super::step::{Place, Program, Step, Tree, Work};
 use super::{JailError, Pins};
 use crate::plan::paths::within;
 use crate::plan::resolve::JAIL_ID;
 use crate::plan::{
-    Access, Act, CgroupLayout, CgroupLimits, DirOwner, Host, IdMode, Ids, Namespace, Owner, Plan,
+    Access, Act, CgroupLayout, CgroupLimits, DirOwner, Host, IdMode, Ids, Namespace, Plan,
 };
 use crate::sys::cgroup::Group;
 use crate::sys::landlock::Rules;
 use crate::sys::lease::{self, Lease};
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
-use crate::sys::userns::{self, Range};
 use crate::sys::{Errno, clone, mount, socket};
 
 /// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
@@ -45,58 +45,12 @@ pub struct Ready {
     pub(super) first_id: u32,
     pub(super) cgroup: Option<(CgroupLayout, CgroupLimits)>,
     pub(super) lease: Option<Lease>,
+    /// Watches already, where there will be a group.
+    pub(super) janitor: Option<Janitor>,
     pub(super) steps: Vec<Step>,
     pub(super) program: Program,
     pub(super) stdio: Stdio,
     pub(super) socket: (OwnedFd, OwnedFd),
-}
-
-/// Makes detached mounts of pinned inodes, for a process that may mount on the host.
-struct Copier {
-    /// The host id that shows as the jail's user, where the jail has a range of ids.
-    jail_user: Option<u32>,
-    /// By owner on the host, the user namespace that shows it as the jail's user.
-    idmaps: BTreeMap<(u32, u32), OwnedFd>,
-}
-
-impl Copier {
-    fn copy(
-        &mut self,
-        path: &Path,
-        pin: &Pin,
-        attributes: u64,
-        owner: Owner,
-    ) -> Result<OwnedFd, JailError> {
-        let fault = |source| JailError::Tree {
-            path: path.into(),
-            source,
-        };
-        let tree = mount::copy_tree(pin.fd.as_fd(), c"").map_err(fault)?;
-        if let (Owner::Mapped { uid, gid }, Some(user)) = (owner, self.jail_user) {
-            self.idmap(&tree, (uid, gid), user)
-                .map_err(|source| JailError::Idmap {
-                    path: path.into(),
-                    source,
-                })?;
-        }
-        mount::set(tree.as_fd(), attributes, mount::Reach::Below).map_err(fault)?;
-        Ok(tree)
-    }
-
-    fn idmap(&mut self, tree: &OwnedFd, owner: (u32, u32), user: u32) -> crate::sys::Result<()> {
-        let namespace = match self.idmaps.entry(owner) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                let one = |inside| Range {
-                    inside,
-                    outside: user,
-                    count: 1,
-                };
-                new.insert(userns::for_idmap(one(owner.0), one(owner.1))?)
-            }
-        };
-        mount::idmap(tree.as_fd(), namespace.as_fd())
-    }
 }
 
 /// Compiles a plan. `state`: where leases live, a directory of mode 0700.
@@ -139,10 +93,15 @@ pub fn freeze(
     } else {
         None
     };
+    let janitor = match (&cgroup, &lease) {
+        (Some(_), Some(lease)) => Some(Janitor::start(lease.file.as_fd(), home(&plan, host))?),
+        _ => None,
+    };
     let first_id = FIRST_ID + lease.as_ref().map_or(0, |l| l.slot) * 0x1_0000;
     let mut copier = Copier {
         jail_user: matches!(ids, Ids::Range { .. }).then_some(first_id + JAIL_ID),
         idmaps: BTreeMap::new(),
+        lender: janitor.as_ref().and_then(Janitor::lender),
     };
     let mut steps = vec![];
     let user = plan
@@ -181,6 +140,7 @@ pub fn freeze(
         first_id,
         cgroup,
         lease,
+        janitor,
         steps,
         program: program(&plan)?,
         stdio,

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::JailError;
 use crate::sys::cgroup::Traces;
-use crate::sys::janitor::{self as sys, SharedPath};
+use crate::sys::janitor::{self as sys, Home, SharedPath};
 use crate::sys::{Errno, clone, signal};
 
 /// Hierarchies at most: three v1 controllers and a v2 one beside them.
@@ -35,12 +35,13 @@ struct Shared {
 /// A janitor at work; dropped without [`Janitor::dismiss`] it goes on watching.
 pub struct Janitor {
     pid: i32,
+    home: Home,
     shared: &'static Shared,
 }
 
 impl Janitor {
     /// Starts one, with nothing to remove yet.
-    pub fn start(lease: BorrowedFd<'_>) -> Result<Janitor, JailError> {
+    pub fn start(lease: BorrowedFd<'_>, home: Home) -> Result<Janitor, JailError> {
         let fault = |source| JailError::System {
             what: "starting the janitor",
             source,
@@ -55,8 +56,13 @@ impl Janitor {
         let shared: &'static Shared = shared;
         let room: &'static mut [u128] = Box::leak(vec![0u128; 1024].into_boxed_slice());
         let stack = Box::leak(Box::new(clone::Stack::on(room)));
-        let pid = sys::start(stack, watch, shared).map_err(fault)?;
-        Ok(Janitor { pid, shared })
+        let pid = sys::start(home, stack, watch, shared).map_err(fault)?;
+        Ok(Janitor { pid, home, shared })
+    }
+
+    /// The process whose user namespace is for an idmap: it has no maps, and nobody else is in it.
+    pub fn lender(&self) -> Option<i32> {
+        (self.home == Home::New).then_some(self.pid)
     }
 
     /// Notes what is about to be made.

@@ -42,12 +42,11 @@ impl Ready {
     /// Clones the jail's first process and serves it until it can go on alone.
     pub fn spawn(mut self) -> Result<Live, JailError> {
         let mut group = None;
-        let mut janitor = None;
-        if let (Some((layout, limits)), Some(lease)) = (&self.cgroup, &self.lease) {
-            let watcher = Janitor::start(lease.file.as_fd())?;
+        if let (Some((layout, limits)), Some(lease), Some(janitor)) =
+            (&self.cgroup, &self.lease, &self.janitor)
+        {
             let mut made = Group::new(layout, lease.slot);
-            watcher.expect(made.traces());
-            janitor = Some(watcher);
+            janitor.expect(made.traces());
             made.create()?;
             if matches!(layout, CgroupLayout::V2 { .. }) {
                 made.limit(limits)?;
@@ -92,7 +91,7 @@ impl Ready {
             board: self.program.board,
             group,
             pid,
-            janitor,
+            janitor: self.janitor,
             _lease: self.lease,
             reaped: false,
         };

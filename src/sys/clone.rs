@@ -148,6 +148,7 @@ pub fn start_helper<T: Sync>(
 /// `body` may make raw system calls only: it shares thread-local storage (errno) with the parent.
 /// `stack` and `argument` must never be freed.
 pub unsafe fn beside<T>(
+    flags: i32,
     stack: &'static mut Stack<'static>,
     body: extern "C" fn(*mut libc::c_void) -> i32,
     argument: &'static T,
@@ -158,7 +159,7 @@ pub unsafe fn beside<T>(
         libc::clone(
             body,
             stack.top(),
-            libc::CLONE_VM,
+            flags | libc::CLONE_VM,
             (&raw const *argument).cast_mut().cast(),
         )
     } {

@@ -31,15 +31,29 @@ pub fn own_pidfd() -> Result<OwnedFd> {
     )
 }
 
+/// The user namespace that the process lives in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// Its parent's.
+    Parents,
+    /// A new one without a map, in which it is still its parent's user to every file.
+    New,
+}
+
 /// Starts `body(shared)` beside this process.
 pub fn start<T: Sync>(
+    home: Home,
     stack: &'static mut clone::Stack<'static>,
     body: extern "C" fn(*mut libc::c_void) -> i32,
     shared: &'static T,
 ) -> Result<i32> {
+    let flags = match home {
+        Home::Parents => 0,
+        Home::New => libc::CLONE_NEWUSER,
+    };
     // SAFETY: stack and argument are 'static; bodies started here call this module only, which
     // makes system calls that keep no state in thread-local storage.
-    unsafe { clone::beside(stack, body, shared) }
+    unsafe { clone::beside(flags, stack, body, shared) }
 }
 
 /// Leaves the caller's session, blocks signals and closes every descriptor but `kept`, none of them
