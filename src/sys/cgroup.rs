@@ -23,7 +23,8 @@ use crate::plan::{CgroupLayout as Layout, CgroupLimits as Limits};
 
 /// The directory, under each hierarchy, below which creel makes its groups.
 pub const PARENT: &str = "creel";
-/// `cpu.max` period, microseconds.
+/// The kernel's default period of a new group's cpu quota, microseconds (cgroup-v2.rst, `cpu.max`;
+/// sched-bwc.rst); it is not written.
 const PERIOD: u64 = 100_000;
 /// The controllers that a jail needs.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
@@ -108,6 +109,8 @@ impl Group {
         self.v2
             .iter()
             .chain(&self.v1)
+            // Looking is cheaper than trying to remove, which locks the parent, and nearly always enough.
+            .filter(|dir| fs::symlink_metadata(dir).is_ok())
             .all(|dir| match fs::remove_dir(dir) {
                 Ok(()) => true,
                 Err(e) => e.kind() == io::ErrorKind::NotFound,
@@ -162,8 +165,7 @@ impl Group {
         }
         let cpu = CpuController::new(self.dir_of("cpu"), PathBuf::new(), v2);
         let quota = i64::from(limits.cpu_milli) * (PERIOD as i64) / 1000;
-        cpu.set_cfs_quota_and_period(Some(quota), Some(PERIOD))
-            .map_err(of(cpu.path()))?;
+        cpu.set_cfs_quota(quota).map_err(of(cpu.path()))?;
         let pids = PidController::new(self.dir_of("pids"), PathBuf::new(), v2);
         // The kernel takes no more than PID_MAX_LIMIT, 2^22, and refuses a larger number.
         let most = MaxValue::Value(number(limits.pids.min(1 << 22)));
