@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::copier::{Copier, home};
-use super::janitor::Janitor;
+use super::janitor::{Janitor, Network};
 use super::probe::Pin;
 use super::step::{Place, Program, Step, Tree, Work};
 use super::{JailError, Pins};
@@ -93,8 +93,17 @@ pub fn freeze(
     } else {
         None
     };
+    let loopback = plan.acts.contains(&Act::Loopback);
+    let network = match (loopback, host.id_mode) {
+        (true, IdMode::Privileged) => Network::New,
+        _ => Network::Kept,
+    };
     let janitor = match (&cgroup, &lease) {
-        (Some(_), Some(lease)) => Some(Janitor::start(lease.file.as_fd(), home(&plan, host))?),
+        (Some(_), Some(lease)) => Some(Janitor::start(
+            lease.file.as_fd(),
+            home(&plan, host),
+            network,
+        )?),
         _ => None,
     };
     let first_id = FIRST_ID + lease.as_ref().map_or(0, |l| l.slot) * 0x1_0000;
@@ -123,6 +132,8 @@ pub fn freeze(
     for (number, act) in plan.acts.iter().enumerate() {
         let work = match act {
             Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) | Act::Exec => continue,
+            // The jail is born where it is up.
+            Act::Loopback if network == Network::New && janitor.is_some() => continue,
             act => compile(act, &plan, host, &pins, user, &made, &mut copier)?,
         };
         steps.push(Step {
@@ -205,7 +216,7 @@ fn flag(namespace: Namespace) -> u64 {
         Namespace::User => clone::NEWUSER,
         Namespace::Mount => clone::NEWNS,
         Namespace::Pid => clone::NEWPID,
-        // Made beside the tree and joined at the Loopback step; see netns.
+        // Made by the janitor before the clone, or beside the tree and joined at the Loopback step.
         Namespace::Net => 0,
         Namespace::Ipc => clone::NEWIPC,
         Namespace::Uts => clone::NEWUTS,

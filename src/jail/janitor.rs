@@ -8,14 +8,18 @@
 //! removes the group itself and then kills the janitor: two at once would wait for the same locks. It
 //! runs in a session and with descriptors of its own: neither Ctrl-C nor a reader waiting for the end
 //! of a pipe notices it.
+//!
+//! Where the supervisor may act on the whole host the janitor first makes the jail's network namespace,
+//! which costs as much as all mounts together, while the supervisor prepares the rest; the jail is
+//! cloned in it. Elsewhere [`netns`](super::netns) does it, from inside.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::JailError;
 use crate::sys::cgroup::Traces;
-use crate::sys::janitor::{self as sys, Home, SharedPath};
-use crate::sys::{Errno, clone, signal};
+use crate::sys::janitor::{self as sys, Home, SharedPath, State};
+use crate::sys::{Errno, clone, net, procfs, signal};
 
 /// Hierarchies at most: three v1 controllers and a v2 one beside them.
 const HIERARCHIES: usize = 4;
@@ -28,8 +32,19 @@ struct Shared {
     lease: AtomicI32,
     /// The group's `cgroup.kill`.
     kill: SharedPath,
+    /// Whether there is a network namespace to make.
+    network: Network,
+    state: State,
     /// The group's directories.
     own: [SharedPath; HIERARCHIES],
+}
+
+/// Which network namespace the janitor lives in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    Kept,
+    /// One that it makes, for the jail.
+    New,
 }
 
 /// A janitor at work; dropped without [`Janitor::dismiss`] it goes on watching.
@@ -41,7 +56,11 @@ pub struct Janitor {
 
 impl Janitor {
     /// Starts one, with nothing to remove yet.
-    pub fn start(lease: BorrowedFd<'_>, home: Home) -> Result<Janitor, JailError> {
+    pub fn start(
+        lease: BorrowedFd<'_>,
+        home: Home,
+        network: Network,
+    ) -> Result<Janitor, JailError> {
         let fault = |source| JailError::System {
             what: "starting the janitor",
             source,
@@ -51,18 +70,38 @@ impl Janitor {
             pidfd: AtomicI32::new(me.as_fd().as_raw_fd()),
             lease: AtomicI32::new(lease.as_raw_fd()),
             kill: SharedPath::default(),
+            network,
+            state: State::new(),
             own: Default::default(),
         }));
         let shared: &'static Shared = shared;
         let room: &'static mut [u128] = Box::leak(vec![0u128; 1024].into_boxed_slice());
         let stack = Box::leak(Box::new(clone::Stack::on(room)));
-        let pid = sys::start(home, stack, watch, shared).map_err(fault)?;
+        let pid = sys::start(home, stack, watch, shared, &shared.state).map_err(fault)?;
         Ok(Janitor { pid, home, shared })
     }
 
     /// The process whose user namespace is for an idmap: it has no maps, and nobody else is in it.
     pub fn lender(&self) -> Option<i32> {
         (self.home == Home::New).then_some(self.pid)
+    }
+
+    /// Takes this process into the network namespace that the janitor made, for a clone to be born there;
+    /// the way back is handed out.
+    pub fn enter_network(&self) -> Result<Option<OwnedFd>, JailError> {
+        if self.shared.network == Network::Kept {
+            return Ok(None);
+        }
+        let enter = || {
+            self.shared.state.wait()?;
+            let outside = procfs::namespace("self", "net")?;
+            net::enter(&procfs::namespace(&self.pid.to_string(), "net")?)?;
+            Ok(Some(outside))
+        };
+        enter().map_err(|source| JailError::System {
+            what: "making the network namespace",
+            source,
+        })
     }
 
     /// Notes what is about to be made.
@@ -90,6 +129,11 @@ impl Janitor {
 extern "C" fn watch(shared: *mut std::ffi::c_void) -> i32 {
     let shared: &'static Shared = clone::argument(shared);
     let held = |fd: &AtomicI32| fd.load(Ordering::SeqCst);
+    if shared.network == Network::New {
+        // The socket that comes with it goes with the others.
+        let made = net::new_namespace().and_then(|()| net::loopback_up());
+        shared.state.tell(made.map(drop));
+    }
     let _ = sys::keep_only([held(&shared.pidfd), held(&shared.lease)]);
     sys::wait_for_end();
     let _ = remove(shared);

@@ -2,7 +2,9 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use rustix::thread::futex;
 
 use super::{Errno, Result, clone, fd};
 
@@ -46,6 +48,7 @@ pub fn start<T: Sync>(
     stack: &'static mut clone::Stack<'static>,
     body: extern "C" fn(*mut libc::c_void) -> i32,
     shared: &'static T,
+    state: &'static State,
 ) -> Result<i32> {
     let flags = match home {
         Home::Parents => 0,
@@ -53,7 +56,49 @@ pub fn start<T: Sync>(
     };
     // SAFETY: stack and argument are 'static; bodies started here call this module only, which
     // makes system calls that keep no state in thread-local storage.
-    unsafe { clone::beside(flags, stack, body, shared) }
+    unsafe { clone::beside(flags, stack, body, shared, &state.0) }
+}
+
+/// How far the process beside this one is with what it makes at first: a word that both see, which the
+/// kernel sets to 0 when that process ends.
+pub struct State(AtomicU32);
+
+/// Not there yet.
+const BUSY: u32 = 1;
+/// Made.
+const READY: u32 = 2;
+/// Not to be had; the errno is added.
+const FAILED: u32 = 0x1000;
+
+impl State {
+    pub const fn new() -> State {
+        State(AtomicU32::new(BUSY))
+    }
+
+    /// Says how it went, once.
+    pub fn tell(&self, done: Result<()>) {
+        let word = match done {
+            Ok(()) => READY,
+            Err(errno) => FAILED + errno.raw_os_error().unsigned_abs(),
+        };
+        self.0.store(word, Ordering::SeqCst);
+        let _ = futex::wake(&self.0, futex::Flags::empty(), 1);
+    }
+
+    /// Waits for what was told; `CHILD`: the process ended before it could say.
+    pub fn wait(&self) -> Result<()> {
+        loop {
+            match self.0.load(Ordering::SeqCst) {
+                BUSY => match futex::wait(&self.0, futex::Flags::empty(), BUSY, None) {
+                    Ok(()) | Err(Errno::AGAIN | Errno::INTR) => {}
+                    Err(errno) => return Err(errno),
+                },
+                READY => return Ok(()),
+                0 => return Err(Errno::CHILD),
+                failed => return Err(Errno::from_raw_os_error((failed - FAILED) as i32)),
+            }
+        }
+    }
 }
 
 /// Leaves the caller's session, blocks signals and closes every descriptor but `kept`, none of them

@@ -53,5 +53,5 @@ pub fn for_idmap(uids: Range, gids: Range) -> Result<OwnedFd> {
 /// As [`for_idmap`], with the user namespace of a child of this process's that has no maps yet.
 pub fn lent(pid: i32, uids: Range, gids: Range) -> Result<OwnedFd> {
     write_maps(pid, uids, gids, process::Groups::Clear)?;
-    procfs::user_namespace(pid)
+    procfs::namespace(&pid.to_string(), "user")
 }
