@@ -1,28 +1,27 @@
 //! Plan to steps: every name becomes a descriptor or a C string, nothing is enforced yet.
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::copier::{Copier, home};
+use super::janitor::{Janitor, Network};
 use super::probe::Pin;
 use super::step::{Place, Program, Step, Tree, Work};
 use super::{JailError, Pins};
 use crate::plan::paths::within;
 use crate::plan::resolve::JAIL_ID;
 use crate::plan::{
-    Access, Act, CgroupLayout, CgroupLimits, Code, DirOwner, Host, IdMode, Ids, Namespace, Owner,
-    Plan,
+    Access, Act, CgroupLayout, CgroupLimits, Code, DirOwner, Host, IdMode, Ids, Namespace, Plan,
 };
 use crate::sys::cgroup::Group;
 use crate::sys::landlock::Rules;
 use crate::sys::lease::{self, Lease};
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
-use crate::sys::userns::{self, Range};
 use crate::sys::{Errno, clone, fd, mount, socket};
 
 /// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
@@ -46,58 +45,12 @@ pub struct Ready {
     pub(super) first_id: u32,
     pub(super) cgroup: Option<(CgroupLayout, CgroupLimits)>,
     pub(super) lease: Option<Lease>,
+    /// Watches already, where there will be a group.
+    pub(super) janitor: Option<Janitor>,
     pub(super) steps: Vec<Step>,
     pub(super) program: Program,
     pub(super) stdio: Stdio,
     pub(super) socket: (OwnedFd, OwnedFd),
-}
-
-/// Makes detached mounts of pinned inodes, for a process that may mount on the host.
-struct Copier {
-    /// The host id that shows as the jail's user, where the jail has a range of ids.
-    jail_user: Option<u32>,
-    /// By owner on the host, the user namespace that shows it as the jail's user.
-    idmaps: BTreeMap<(u32, u32), OwnedFd>,
-}
-
-impl Copier {
-    fn copy(
-        &mut self,
-        path: &Path,
-        pin: &Pin,
-        attributes: u64,
-        owner: Owner,
-    ) -> Result<OwnedFd, JailError> {
-        let fault = |source| JailError::Tree {
-            path: path.into(),
-            source,
-        };
-        let tree = mount::copy_tree(pin.fd.as_fd(), c"").map_err(fault)?;
-        if let (Owner::Mapped { uid, gid }, Some(user)) = (owner, self.jail_user) {
-            self.idmap(&tree, (uid, gid), user)
-                .map_err(|source| JailError::Idmap {
-                    path: path.into(),
-                    source,
-                })?;
-        }
-        mount::set(tree.as_fd(), attributes, mount::Reach::Below).map_err(fault)?;
-        Ok(tree)
-    }
-
-    fn idmap(&mut self, tree: &OwnedFd, owner: (u32, u32), user: u32) -> crate::sys::Result<()> {
-        let namespace = match self.idmaps.entry(owner) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                let one = |inside| Range {
-                    inside,
-                    outside: user,
-                    count: 1,
-                };
-                new.insert(userns::for_idmap(one(owner.0), one(owner.1))?)
-            }
-        };
-        mount::idmap(tree.as_fd(), namespace.as_fd())
-    }
 }
 
 /// Compiles a plan. `state`: where leases live, a directory of mode 0700.
@@ -110,11 +63,15 @@ pub fn freeze(
 ) -> Result<Ready, JailError> {
     // A pin that is not bound is the host's twin of something of the jail's own, such as /tmp: a
     // Landlock rule on it would open the host's inode and not the jail's.
-    pins.retain(|path, _| {
-        plan.acts
-            .iter()
-            .any(|act| matches!(act, Act::Bind { source, .. } if source == path))
-    });
+    let bound: BTreeSet<&Path> = plan
+        .acts
+        .iter()
+        .filter_map(|act| match act {
+            Act::Bind { source, .. } => Some(source.as_path()),
+            _ => None,
+        })
+        .collect();
+    pins.retain(|path, _| bound.contains(path.as_path()));
     if plan.acts.contains(&Act::NoMemfd) {
         check_stdin(&stdio, &plan, &pins)?;
     }
@@ -139,10 +96,24 @@ pub fn freeze(
     } else {
         None
     };
+    let loopback = plan.acts.contains(&Act::Loopback);
+    let network = match (loopback, host.id_mode) {
+        (true, IdMode::Privileged) => Network::New,
+        _ => Network::Kept,
+    };
+    let janitor = match (&cgroup, &lease) {
+        (Some(_), Some(lease)) => Some(Janitor::start(
+            lease.file.as_fd(),
+            home(&plan, host),
+            network,
+        )?),
+        _ => None,
+    };
     let first_id = FIRST_ID + lease.as_ref().map_or(0, |l| l.slot) * 0x1_0000;
     let mut copier = Copier {
         jail_user: matches!(ids, Ids::Range { .. }).then_some(first_id + JAIL_ID),
         idmaps: BTreeMap::new(),
+        lender: janitor.as_ref().and_then(Janitor::lender),
     };
     let mut steps = vec![];
     let user = plan
@@ -164,6 +135,8 @@ pub fn freeze(
     for (number, act) in plan.acts.iter().enumerate() {
         let work = match act {
             Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) | Act::Exec => continue,
+            // The jail is born where it is up.
+            Act::Loopback if network == Network::New && janitor.is_some() => continue,
             act => compile(act, &plan, host, &pins, user, &made, &mut copier)?,
         };
         steps.push(Step {
@@ -181,6 +154,7 @@ pub fn freeze(
         first_id,
         cgroup,
         lease,
+        janitor,
         steps,
         program: program(&plan)?,
         stdio,
@@ -272,7 +246,7 @@ fn flag(namespace: Namespace) -> u64 {
         Namespace::User => clone::NEWUSER,
         Namespace::Mount => clone::NEWNS,
         Namespace::Pid => clone::NEWPID,
-        // Made beside the tree and joined at the Loopback step; see netns.
+        // Made by the janitor before the clone, or beside the tree and joined at the Loopback step.
         Namespace::Net => 0,
         Namespace::Ipc => clone::NEWIPC,
         Namespace::Uts => clone::NEWUTS,
@@ -456,7 +430,7 @@ fn compile(
 
 fn place(plan: &Plan, path: &Path) -> Place {
     let inside = plan.acts.iter().any(|act| match act {
-        Act::Bind { target, .. } => path != target && within(path, target),
+        Act::Bind { target, .. } => within(path, target) && path != target,
         _ => false,
     });
     if inside { Place::Granted } else { Place::Own }

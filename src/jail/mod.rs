@@ -11,6 +11,7 @@
 //! into steps that need no decision, [`spawn`] clones, [`walk`] is what the child does between clone
 //! and its loop in [`init`]. [`janitor`] removes what a killed supervisor would leave behind.
 
+mod copier;
 pub mod elf;
 pub mod error;
 pub mod freeze;

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use super::JailError;
 use super::loads::Search;
 use crate::plan::host::Idmap;
-use crate::plan::paths::{NEVER_BELOW, Purpose, wanted};
+use crate::plan::paths::{NEVER_BELOW, Purpose, wanted, within};
 use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
 use crate::policy::Policy;
 use crate::sys::fd::{self, Kind, Stat};
@@ -137,6 +137,13 @@ fn no_kernel_trees(pins: &Pins) -> Result<(), JailError> {
         source,
     };
     let text = procfs::read("self/mountinfo").map_err(fault)?;
+    let grantable = |tree: &&PathBuf| {
+        tree.as_path() != Path::new("/")
+            && !NEVER_BELOW
+                .iter()
+                .any(|(never, _)| within(tree, Path::new(never)))
+    };
+    let trees: Vec<&PathBuf> = pins.keys().filter(grantable).collect();
     for line in text.split(|b| *b == b'\n') {
         // proc(5): "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw"
         let mut fields = line.split(|b| *b == b' ');
@@ -148,19 +155,11 @@ fn no_kernel_trees(pins: &Pins) -> Result<(), JailError> {
             continue;
         };
         let point = PathBuf::from(OsStr::from_bytes(&unescape(point)));
-        let grantable = |tree: &&PathBuf| {
-            tree.as_path() != Path::new("/")
-                && !NEVER_BELOW.iter().any(|(never, _)| tree.starts_with(never))
-        };
-        if let Some(tree) = pins
-            .keys()
-            .filter(grantable)
-            .find(|tree| point.starts_with(tree))
-        {
+        if let Some(tree) = trees.iter().find(|tree| within(&point, tree)) {
             return Err(JailError::KernelTree {
                 path: point,
                 kind: (*kind).into(),
-                tree: tree.clone(),
+                tree: tree.to_path_buf(),
             });
         }
     }
@@ -192,9 +191,7 @@ fn sockets(pins: &Pins) -> Vec<PathBuf> {
             let at = line.iter().position(|b| *b == b'/')?;
             let socket = fd::pin(Path::new(OsStr::from_bytes(&line[at..]))).ok()?;
             let real = fd::path_of(socket.as_fd()).ok()?;
-            pins.keys()
-                .any(|tree| real.starts_with(tree))
-                .then_some(real)
+            pins.keys().any(|tree| within(&real, tree)).then_some(real)
         })
         .collect()
 }

@@ -11,6 +11,7 @@ use super::JailError;
 use super::freeze::Ready;
 use super::janitor::Janitor;
 use super::netns;
+use super::step::{Step, Work};
 use super::walk::{Child, Start, walk};
 use crate::plan::resolve::JAIL_ID;
 use crate::plan::{CgroupLayout, Ids, Plan};
@@ -20,7 +21,7 @@ use crate::sys::lease::Lease;
 use crate::sys::process::{self, Change, Groups, Usage};
 use crate::sys::shared::Board;
 use crate::sys::userns::{self, Range};
-use crate::sys::{Errno, signal, socket};
+use crate::sys::{Errno, net, signal, socket};
 
 /// A jail that exists. Dropping it kills it.
 pub struct Live {
@@ -42,12 +43,11 @@ impl Ready {
     /// Clones the jail's first process and serves it until it can go on alone.
     pub fn spawn(mut self) -> Result<Live, JailError> {
         let mut group = None;
-        let mut janitor = None;
-        if let (Some((layout, limits)), Some(lease)) = (&self.cgroup, &self.lease) {
-            let watcher = Janitor::start(lease.file.as_fd())?;
+        if let (Some((layout, limits)), Some(lease), Some(janitor)) =
+            (&self.cgroup, &self.lease, &self.janitor)
+        {
             let mut made = Group::new(layout, lease.slot);
-            watcher.expect(made.traces());
-            janitor = Some(watcher);
+            janitor.expect(made.traces());
             made.create()?;
             if matches!(layout, CgroupLayout::V2 { .. }) {
                 made.limit(limits)?;
@@ -59,12 +59,25 @@ impl Ready {
             group.limit(limits)?;
             tasks = group.open_tasks()?;
         }
-        let room = Box::leak(vec![0u128; netns::ROOM].into_boxed_slice());
+        let networked = |step: &Step| matches!(step.work, Work::Loopback);
+        let room = self
+            .steps
+            .iter()
+            .any(networked)
+            .then(|| &mut *Box::leak(vec![0u128; netns::ROOM].into_boxed_slice()));
         let (ours, theirs) = self.socket;
         let birthplace = group.as_ref().and_then(Group::birthplace);
         // Refused where this process has a second thread.
-        let side = clone::clone3_single_threaded(self.flags, birthplace)
-            .map_err(|source| JailError::Clone { source })?;
+        let outside = match &self.janitor {
+            Some(janitor) => janitor.enter_network()?,
+            None => None,
+        };
+        let born = clone::clone3_single_threaded(self.flags, birthplace);
+        if let (Err(_), Some(outside)) = (&born, &outside) {
+            // What failed first is told.
+            let _ = net::enter(outside);
+        }
+        let side = born.map_err(|source| JailError::Clone { source })?;
         let (pid, pidfd) = match side {
             Side::Parent { pid, pidfd } => (pid, pidfd),
             Side::Child => walk(Child {
@@ -92,12 +105,18 @@ impl Ready {
             board: self.program.board,
             group,
             pid,
-            janitor,
+            janitor: self.janitor,
             _lease: self.lease,
             reaped: false,
         };
         // From here on an error drops `live`, which kills and cleans.
         live.map_ids(self.ids, self.first_id)?;
+        if let Some(outside) = outside {
+            net::enter(&outside).map_err(|source| JailError::System {
+                what: "leaving the jail's network namespace",
+                source,
+            })?;
+        }
         Ok(live)
     }
 }

@@ -37,8 +37,8 @@ pub struct Child<'a> {
     pub supervisors: OwnedFd,
     pub ids: Start,
     pub terminal: Terminal,
-    /// For the helper that makes the network namespace.
-    pub room: &'static mut [u128],
+    /// For the helper that makes the network namespace, where the jail was not born in its own.
+    pub room: Option<&'static mut [u128]>,
 }
 
 /// The ids with which building starts.
@@ -66,7 +66,8 @@ pub fn walk(child: Child<'_>) -> ! {
         room,
     } = child;
     drop(supervisors);
-    let network = match start(&socket, ids).and_then(|()| netns::begin(room)) {
+    let begin = |()| room.map(netns::begin).transpose();
+    let network = match start(&socket, ids).and_then(begin) {
         Ok(network) => network,
         Err(errno) => fail(socket.as_fd(), u32::MAX, errno),
     };
@@ -141,7 +142,7 @@ struct State<'a> {
     settled: bool,
     stdio: &'a Stdio,
     terminal: Terminal,
-    network: netns::Making,
+    network: Option<netns::Making>,
     /// What masks are copied from: a file, a directory.
     covers: Option<(OwnedFd, OwnedFd)>,
     /// Copies of the covers for which there was no path: a directory, a file.
@@ -322,7 +323,7 @@ impl State<'_> {
                 mount::seal(root.as_fd())
             }
             Work::Hostname { name } => process::set_hostname(name),
-            Work::Loopback => netns::join(&self.network),
+            Work::Loopback => netns::join(self.network.as_ref().ok_or(Errno::BADF)?),
             Work::JoinCgroup => {
                 for tasks in self.tasks {
                     rustix::io::write(tasks, b"0")?;

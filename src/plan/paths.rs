@@ -74,6 +74,17 @@ pub fn within(path: &Path, tree: &Path) -> bool {
     }
 }
 
+/// As [`within`], for a path as somebody wrote it: where it has what bytes cannot decide, its components
+/// do.
+pub fn beneath(path: &Path, tree: &Path) -> bool {
+    let text = path.as_os_str().as_encoded_bytes();
+    let odd = |pair: &[u8]| pair == b"//" || pair == b"/.";
+    match text.windows(2).any(odd) {
+        true => path.starts_with(tree),
+        false => within(path, tree),
+    }
+}
+
 /// Trees of the system's own configuration and programs, in which nothing is writable.
 pub const NEVER_WRITABLE: &[&str] = &["/bin", "/boot", "/etc", "/lib", "/lib64", "/sbin"];
 
@@ -228,4 +239,43 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
         });
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_components_agree_on_what_is_beneath() {
+        let trees = ["/", "/a", "/a/b", "/a/.b", "/ab"];
+        let paths = [
+            "/",
+            "/a",
+            "/a/",
+            "/a//",
+            "/ab",
+            "/a/b",
+            "/a//b",
+            "/a/./b",
+            "/./a/b",
+            "//a/b",
+            "/a/b/",
+            "/a/.b",
+            "/a/.b/c",
+            "/a/..",
+            "/a/../a/b",
+            "/ab/a",
+            "",
+        ];
+        for tree in trees {
+            for path in paths {
+                let (path, tree) = (Path::new(path), Path::new(tree));
+                assert_eq!(
+                    beneath(path, tree),
+                    path.starts_with(tree),
+                    "{path:?} {tree:?}"
+                );
+            }
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::host::{Fact, Host, IdMode, Idmap};
 use super::paths::{
-    self, FRESH_WORKSPACE, NEVER_BELOW, NEVER_WRITABLE, OWN_TMPFS, TOO_WIDE, within,
+    self, FRESH_WORKSPACE, NEVER_BELOW, NEVER_WRITABLE, OWN_TMPFS, TOO_WIDE, beneath, within,
 };
 use super::refusal::ResolveError;
 use super::request::Request;
@@ -522,10 +522,11 @@ impl<'a> View<'a> {
 
     /// The mount that a path in the jail would be found on, if creel made it from the host.
     pub(super) fn bind_above(&self, path: &Path) -> Option<(&PathBuf, &Bound)> {
+        // Those that enclose a path are a chain, and the deepest is the last.
         self.binds
-            .range(..=path.to_path_buf())
+            .iter()
             .rev()
-            .find(|(bind, _)| path.starts_with(bind))
+            .find(|(bind, _)| beneath(path, bind))
     }
 
     /// True where an enclosing grant says the same already.

@@ -23,7 +23,8 @@ use crate::plan::{CgroupLayout as Layout, CgroupLimits as Limits};
 
 /// The directory, under each hierarchy, below which creel makes its groups.
 pub const PARENT: &str = "creel";
-/// `cpu.max` period, microseconds.
+/// The kernel's default period of a new group's cpu quota, microseconds (cgroup-v2.rst, `cpu.max`;
+/// sched-bwc.rst); it is not written.
 const PERIOD: u64 = 100_000;
 /// The controllers that a jail needs.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
@@ -66,8 +67,6 @@ pub struct Traces {
     pub kill: Option<CString>,
     /// The group's own directories.
     pub own: Vec<CString>,
-    /// The directories that they are in.
-    pub parents: Vec<CString>,
 }
 
 impl Group {
@@ -100,9 +99,6 @@ impl Group {
                 .as_ref()
                 .and_then(|dir| text(&dir.join("cgroup.kill"))),
             own: all().filter_map(|dir| text(dir)).collect(),
-            parents: all()
-                .filter_map(|dir| dir.parent().and_then(text))
-                .collect(),
         }
     }
 
@@ -113,6 +109,8 @@ impl Group {
         self.v2
             .iter()
             .chain(&self.v1)
+            // Looking is cheaper than trying to remove, which locks the parent, and nearly always enough.
+            .filter(|dir| fs::symlink_metadata(dir).is_ok())
             .all(|dir| match fs::remove_dir(dir) {
                 Ok(()) => true,
                 Err(e) => e.kind() == io::ErrorKind::NotFound,
@@ -124,8 +122,6 @@ impl Group {
         let Some(dir) = &self.v2 else { return Ok(()) };
         make_own_dir(dir)?;
         if self.v1.is_empty() {
-            // After the directory is there: another jail's end cannot remove the shared parent now,
-            // to be made anew without controllers.
             enable_controllers(dir.parent().unwrap_or(dir))?;
         }
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
@@ -169,8 +165,7 @@ impl Group {
         }
         let cpu = CpuController::new(self.dir_of("cpu"), PathBuf::new(), v2);
         let quota = i64::from(limits.cpu_milli) * (PERIOD as i64) / 1000;
-        cpu.set_cfs_quota_and_period(Some(quota), Some(PERIOD))
-            .map_err(of(cpu.path()))?;
+        cpu.set_cfs_quota(quota).map_err(of(cpu.path()))?;
         let pids = PidController::new(self.dir_of("pids"), PathBuf::new(), v2);
         // The kernel takes no more than PID_MAX_LIMIT, 2^22, and refuses a larger number.
         let most = MaxValue::Value(number(limits.pids.min(1 << 22)));
@@ -346,9 +341,11 @@ fn enable_controllers(parent: &Path) -> Result<()> {
     Ok(())
 }
 
-/// mkdir, with the parent if need be; a directory that is there already is somebody else's.
+/// mkdir, with the parent if need be; a directory that is there already is somebody else's. The
+/// parent stays, empty, when the last jail goes: making and removing one costs as much as the jail's
+/// own, in each hierarchy.
 fn make_own_dir(dir: &Path) -> Result<()> {
-    // A racing jail may remove the shared parent between the two calls.
+    // An administrator may remove the parent between the two calls.
     for _ in 0..100 {
         match fs::create_dir(dir) {
             Ok(()) => return Ok(()),

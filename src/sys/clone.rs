@@ -1,6 +1,7 @@
 //! `clone3(2)` and the two uses of `clone(2)` that share memory with their parent.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::AtomicU32;
 
 use super::{Errno, Result};
 
@@ -142,24 +143,31 @@ pub fn start_helper<T: Sync>(
 }
 
 /// Starts `body(argument)` in a child process that shares this memory and goes on beside its
-/// parent; it outlives the parent if need be, since the memory is counted.
+/// parent; it outlives the parent if need be, since the memory is counted. When it ends the kernel
+/// sets `alive` to 0 and wakes who waits on it (`CLONE_CHILD_CLEARTID`, set_tid_address(2)).
 ///
 /// # Safety
 /// `body` may make raw system calls only: it shares thread-local storage (errno) with the parent.
 /// `stack` and `argument` must never be freed.
 pub unsafe fn beside<T>(
+    flags: i32,
     stack: &'static mut Stack<'static>,
     body: extern "C" fn(*mut libc::c_void) -> i32,
     argument: &'static T,
+    alive: &'static AtomicU32,
 ) -> Result<i32> {
     // SAFETY: both references are 'static; the caller answers for `body`. No exit signal: the
-    // parent is not told by SIGCHLD and reaps with __WCLONE.
+    // parent is not told by SIGCHLD and reaps with __WCLONE. The kernel writes to `alive`, a word
+    // that lives for ever, at the end of the child.
     match unsafe {
         libc::clone(
             body,
             stack.top(),
-            libc::CLONE_VM,
+            flags | libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID,
             (&raw const *argument).cast_mut().cast(),
+            std::ptr::null_mut::<libc::pid_t>(),
+            std::ptr::null_mut::<libc::c_void>(),
+            alive.as_ptr(),
         )
     } {
         -1 => Err(last()),

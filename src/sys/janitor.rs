@@ -2,7 +2,9 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use rustix::thread::futex;
 
 use super::{Errno, Result, clone, fd};
 
@@ -31,20 +33,77 @@ pub fn own_pidfd() -> Result<OwnedFd> {
     )
 }
 
+/// The user namespace that the process lives in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// Its parent's.
+    Parents,
+    /// A new one without a map, in which it is still its parent's user to every file.
+    New,
+}
+
 /// Starts `body(shared)` beside this process.
 pub fn start<T: Sync>(
+    home: Home,
     stack: &'static mut clone::Stack<'static>,
     body: extern "C" fn(*mut libc::c_void) -> i32,
     shared: &'static T,
+    state: &'static State,
 ) -> Result<i32> {
+    let flags = match home {
+        Home::Parents => 0,
+        Home::New => libc::CLONE_NEWUSER,
+    };
     // SAFETY: stack and argument are 'static; bodies started here call this module only, which
     // makes system calls that keep no state in thread-local storage.
-    unsafe { clone::beside(stack, body, shared) }
+    unsafe { clone::beside(flags, stack, body, shared, &state.0) }
+}
+
+/// How far the process beside this one is with what it makes at first: a word that both see, which the
+/// kernel sets to 0 when that process ends.
+pub struct State(AtomicU32);
+
+/// Not there yet.
+const BUSY: u32 = 1;
+/// Made.
+const READY: u32 = 2;
+/// Not to be had; the errno is added.
+const FAILED: u32 = 0x1000;
+
+impl State {
+    pub const fn new() -> State {
+        State(AtomicU32::new(BUSY))
+    }
+
+    /// Says how it went, once.
+    pub fn tell(&self, done: Result<()>) {
+        let word = match done {
+            Ok(()) => READY,
+            Err(errno) => FAILED + errno.raw_os_error().unsigned_abs(),
+        };
+        self.0.store(word, Ordering::SeqCst);
+        let _ = futex::wake(&self.0, futex::Flags::empty(), 1);
+    }
+
+    /// Waits for what was told; `CHILD`: the process ended before it could say.
+    pub fn wait(&self) -> Result<()> {
+        loop {
+            match self.0.load(Ordering::SeqCst) {
+                BUSY => match futex::wait(&self.0, futex::Flags::empty(), BUSY, None) {
+                    Ok(()) | Err(Errno::AGAIN | Errno::INTR) => {}
+                    Err(errno) => return Err(errno),
+                },
+                READY => return Ok(()),
+                0 => return Err(Errno::CHILD),
+                failed => return Err(Errno::from_raw_os_error((failed - FAILED) as i32)),
+            }
+        }
+    }
 }
 
 /// Leaves the caller's session, blocks signals and closes every descriptor but `kept`, none of them
-/// a standard stream, which become descriptors 0, 1 and 2.
-pub fn keep_only(kept: [i32; 3]) -> Result<()> {
+/// a standard stream, which become descriptors 0 and 1.
+pub fn keep_only(kept: [i32; 2]) -> Result<()> {
     let _ = rustix::process::setsid();
     let _ = super::signal::block_all();
     let _ = rustix::thread::set_name(c"creel-janitor");
@@ -54,21 +113,13 @@ pub fn keep_only(kept: [i32; 3]) -> Result<()> {
     fd::close_between(kept.len() as u32, u32::MAX)
 }
 
-/// An event that [`ring`] makes ready.
-pub fn bell() -> Result<OwnedFd> {
-    rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
-}
-
-pub fn ring(bell: &OwnedFd) {
-    // A bell that cannot be rung leaves the end of this process as the signal.
-    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
-}
-
-/// Returns when the process behind descriptor 0 has ended, or the bell on descriptor 1 has rung.
+/// Returns when the process behind descriptor 0 has ended.
 pub fn wait_for_end() {
-    let (pidfd, bell) = (fd::fixed(0), fd::fixed(1));
-    let mut poll =
-        [&pidfd, &bell].map(|fd| rustix::event::PollFd::new(fd, rustix::event::PollFlags::IN));
+    let pidfd = fd::fixed(0);
+    let mut poll = [rustix::event::PollFd::new(
+        &pidfd,
+        rustix::event::PollFlags::IN,
+    )];
     while let Err(Errno::INTR | Errno::AGAIN) = rustix::event::poll(&mut poll, None) {}
 }
 

@@ -49,7 +49,11 @@ pub fn enter_namespace_of(socket: &OwnedFd) -> Result<()> {
         return Err(last());
     }
     // SAFETY: the descriptor is new and nothing else owns it.
-    let namespace = unsafe { OwnedFd::from_raw_fd(namespace) };
+    enter(&unsafe { OwnedFd::from_raw_fd(namespace) })
+}
+
+/// Joins a network namespace; needs `CAP_SYS_ADMIN` over it.
+pub fn enter(namespace: &OwnedFd) -> Result<()> {
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
 }
 

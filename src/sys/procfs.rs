@@ -26,11 +26,8 @@ pub fn read(path: &str) -> Result<Vec<u8>> {
     let file = open(path, OFlags::RDONLY)?;
     let mut text = vec![];
     loop {
-        let end = text.len();
-        text.resize(end + ROOM, 0);
-        let length = rustix::io::read(&file, &mut text[end..])?;
-        text.truncate(end + length);
-        if length == 0 {
+        text.reserve(ROOM);
+        if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text))? == 0 {
             return Ok(text);
         }
     }
@@ -48,12 +45,12 @@ fn root() -> Result<&'static OwnedFd> {
     Ok(ROOT.get_or_init(|| root))
 }
 
-/// The user namespace of a process.
-pub fn user_namespace(pid: i32) -> Result<OwnedFd> {
-    let directory = open(&format!("{pid}/ns"), OFlags::PATH | OFlags::DIRECTORY)?;
+/// A namespace of a process, by its name in `/proc/PID/ns`; this process's own as `self`.
+pub fn namespace(process: &str, name: &str) -> Result<OwnedFd> {
+    let directory = open(&format!("{process}/ns"), OFlags::PATH | OFlags::DIRECTORY)?;
     let namespace = rx::openat(
         directory,
-        c"user",
+        name,
         OFlags::RDONLY | OFlags::CLOEXEC,
         Mode::empty(),
     )?;

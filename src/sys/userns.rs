@@ -45,8 +45,13 @@ pub fn for_idmap(uids: Range, gids: Range) -> Result<OwnedFd> {
     let mut stack = clone::Stack::on(&mut room);
     // SAFETY: the child does nothing but exit_group.
     let pid = unsafe { clone::vfork(libc::CLONE_NEWUSER, &mut stack, leave, &mut ())? };
-    let made = write_maps(pid, uids, gids, process::Groups::Clear)
-        .and_then(|()| procfs::user_namespace(pid));
+    let made = lent(pid, uids, gids);
     process::reap(pid)?;
     made
+}
+
+/// As [`for_idmap`], with the user namespace of a child of this process's that has no maps yet.
+pub fn lent(pid: i32, uids: Range, gids: Range) -> Result<OwnedFd> {
+    write_maps(pid, uids, gids, process::Groups::Clear)?;
+    procfs::namespace(&pid.to_string(), "user")
 }
