@@ -12,6 +12,7 @@ use super::authority;
 use super::hint::{Failure, say};
 use super::layers::{Layers, PolicyArgs};
 use super::status::Status;
+use crate::jail::scope::Settled;
 use crate::jail::{self, spawn};
 use crate::plan::request::LimitRequest;
 use crate::plan::{self, Host, Plan, Request, Terminal, paths};
@@ -175,11 +176,14 @@ enum Attempt {
 
 fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failure> {
     let (policy, request) = declared(args, id)?;
-    let (host, pins) = jail::probe(&policy, &request)?;
-    let plan = plan::resolve(&policy, &request, &host)?;
+    let (mut host, pins) = jail::probe(&policy, &request)?;
+    let mut plan = plan::resolve(&policy, &request, &host)?;
     if args.dry_run {
         print_plan(&plan, args.json)?;
         return Ok(Attempt::Planned);
+    }
+    if jail::scope::settle(&mut host, id) == Settled::Anew {
+        plan = plan::resolve(&policy, &request, &host)?;
     }
     let detail = match args.verbose || args.status_fd.is_some() || args.status_file.is_some() {
         true => Detail::Full,

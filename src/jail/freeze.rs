@@ -128,6 +128,9 @@ pub fn freeze(
         match act {
             Act::Namespaces { which } => flags = which.iter().map(|ns| flag(*ns)).sum(),
             Act::MapIds(map) => ids = *map,
+            Act::Cgroup(_) if matches!(host.cgroups, CgroupLayout::OnRequest { .. }) => {
+                return Err(JailError::NotAsked);
+            }
             Act::Cgroup(limits) => cgroup = Some((host.cgroups.clone(), *limits)),
             _ => {}
         }

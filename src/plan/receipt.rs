@@ -41,7 +41,7 @@ pub(super) fn layers(
         Ids::Shared { uid, .. } => format!("shared with host user {uid}"),
     };
     let cgroup = match (&host.cgroups, cgroup) {
-        (CgroupLayout::V2 { .. }, Some(_)) => (
+        (CgroupLayout::V2 { .. } | CgroupLayout::OnRequest { .. }, Some(_)) => (
             true,
             "v2: memory (high and max, no swap, killed as one), cpu, pids".to_owned(),
         ),
