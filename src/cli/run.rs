@@ -15,7 +15,7 @@ use super::status::Status;
 use crate::jail::scope::Settled;
 use crate::jail::{self, spawn};
 use crate::plan::request::LimitRequest;
-use crate::plan::{self, Host, Plan, Request, Terminal, paths};
+use crate::plan::{self, Clocks, Host, Plan, Request, Terminal, paths};
 use crate::policy::rights::Roots;
 use crate::policy::{
     Bytes, Count, CpuShare, Degradable, Policy, Span, WorkspaceMode, preset, trees,
@@ -83,6 +83,10 @@ pub struct RunArgs {
     /// Bytes on stdout and stderr together
     #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
     pub output_limit: Option<Bytes>,
+
+    /// Hide since when the host is up: a time namespace, whose clocks start with the jail
+    #[arg(long)]
+    pub time_ns: bool,
 
     /// Write the verdict as JSON to this open descriptor
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
@@ -305,6 +309,10 @@ fn request(
         },
         allow_degraded: args.allow_degraded.clone(),
         terminal: terminal(args),
+        clocks: match args.time_ns {
+            true => Clocks::Jail,
+            false => Clocks::Host,
+        },
         id: id.to_owned(),
     })
 }

@@ -409,6 +409,7 @@ fn compile(
         Act::Seal => Work::Seal,
         Act::Hostname { name } => Work::Hostname { name: text(name) },
         Act::Loopback => Work::Loopback,
+        Act::Clocks => Work::Clocks,
         Act::JoinCgroup => Work::JoinCgroup,
         Act::Keyring => Work::Keyring,
         Act::ResourceLimit { limit, soft, hard } => Work::Limit {

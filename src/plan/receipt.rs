@@ -7,6 +7,7 @@ use super::*;
 /// The receipt's rows: what this plan will put in force.
 pub(super) fn layers(
     host: &Host,
+    request: &Request,
     ids: &Ids,
     cgroup: Option<&CgroupLimits>,
     processes: Option<u64>,
@@ -99,7 +100,10 @@ pub(super) fn layers(
         row(
             LayerName::Namespaces,
             true,
-            "user, mount, pid, net, ipc, uts, cgroup".into(),
+            match request.clocks {
+                Clocks::Host => "user, mount, pid, net, ipc, uts, cgroup".into(),
+                Clocks::Jail => "user, mount, pid, net, ipc, uts, cgroup, time".into(),
+            },
         ),
         row(LayerName::Ids, true, ids_detail),
         idmap,

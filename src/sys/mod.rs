@@ -29,6 +29,7 @@ pub mod shared;
 pub mod signal;
 pub mod socket;
 pub mod startup;
+pub mod timens;
 pub mod userns;
 
 pub use rustix::io::Errno;
