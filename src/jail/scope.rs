@@ -16,8 +16,8 @@ use crate::sys::bus::Bus;
 use crate::sys::cgroup::CgroupError;
 use crate::sys::hierarchy;
 
-/// How long all of it may take.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+/// How long all of it may take. An emulated, overloaded machine has needed more than two seconds.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
