@@ -169,6 +169,10 @@ fn cgroups(host: &Host) -> Check {
         CgroupLayout::V2 { parent } => {
             ok("cgroups", format!("v2, groups below {}", parent.display()))
         }
+        CgroupLayout::OnRequest { .. } => ok(
+            "cgroups",
+            "v2; systemd's user manager is asked for a scope at each run",
+        ),
         CgroupLayout::V1 {
             unified: Some(_), ..
         } => ok(

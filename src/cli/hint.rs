@@ -164,6 +164,9 @@ fn remedy(error: &JailError) -> Option<String> {
             (Act::Pivot, Some(Errno::INVAL)) => Some(
                 "pivot_root(2) does not work from the kernel's initial ramfs: switch_root into a real root first".into(),
             ),
+            (Act::Clocks, Some(Errno::INVAL)) => {
+                Some("the kernel lacks CONFIG_TIME_NS; leave out --time-ns".into())
+            }
             (Act::Proc, Some(Errno::PERM)) => Some(
                 "a container around creel masks /proc, and the kernel then refuses a new one: run that container with an unmasked /proc (docker: --security-opt systempaths=unconfined)".into(),
             ),

@@ -12,9 +12,10 @@ use super::authority;
 use super::hint::{Failure, say};
 use super::layers::{Layers, PolicyArgs};
 use super::status::Status;
+use crate::jail::scope::Settled;
 use crate::jail::{self, spawn};
 use crate::plan::request::LimitRequest;
-use crate::plan::{self, Host, Plan, Request, Terminal, paths};
+use crate::plan::{self, Clocks, Host, Plan, Request, Terminal, paths};
 use crate::policy::rights::Roots;
 use crate::policy::{
     Bytes, Count, CpuShare, Degradable, Policy, Span, WorkspaceMode, preset, trees,
@@ -82,6 +83,10 @@ pub struct RunArgs {
     /// Bytes on stdout and stderr together
     #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
     pub output_limit: Option<Bytes>,
+
+    /// Hide since when the host is up: a time namespace, whose clocks start with the jail
+    #[arg(long)]
+    pub time_ns: bool,
 
     /// Write the verdict as JSON to this open descriptor
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
@@ -175,11 +180,14 @@ enum Attempt {
 
 fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failure> {
     let (policy, request) = declared(args, id)?;
-    let (host, pins) = jail::probe(&policy, &request)?;
-    let plan = plan::resolve(&policy, &request, &host)?;
+    let (mut host, pins) = jail::probe(&policy, &request)?;
+    let mut plan = plan::resolve(&policy, &request, &host)?;
     if args.dry_run {
         print_plan(&plan, args.json)?;
         return Ok(Attempt::Planned);
+    }
+    if jail::scope::settle(&mut host, id) == Settled::Anew {
+        plan = plan::resolve(&policy, &request, &host)?;
     }
     let detail = match args.verbose || args.status_fd.is_some() || args.status_file.is_some() {
         true => Detail::Full,
@@ -301,6 +309,10 @@ fn request(
         },
         allow_degraded: args.allow_degraded.clone(),
         terminal: terminal(args),
+        clocks: match args.time_ns {
+            true => Clocks::Jail,
+            false => Clocks::Host,
+        },
         id: id.to_owned(),
     })
 }

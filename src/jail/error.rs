@@ -52,6 +52,8 @@ pub enum JailError {
     },
     #[error("the cgroup layer")]
     Cgroup(#[from] CgroupError),
+    #[error("the cgroup layer: nobody has asked systemd's user manager for the group yet")]
+    NotAsked,
     #[error("the ids layer: no range of ids is free; 4096 jails run already")]
     NoLease,
     #[error("the state directory {} cannot be used", path.display())]
@@ -103,6 +105,7 @@ impl JailError {
             Self::State { source, .. } => Errno::from_io_error(source),
             Self::Changed(_)
             | Self::KernelTree { .. }
+            | Self::NotAsked
             | Self::NoLease
             | Self::LoadableStdin
             | Self::Died => None,

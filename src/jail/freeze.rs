@@ -85,6 +85,9 @@ pub fn freeze(
         match act {
             Act::Namespaces { which } => flags = which.iter().map(|ns| flag(*ns)).sum(),
             Act::MapIds(map) => ids = *map,
+            Act::Cgroup(_) if matches!(host.cgroups, CgroupLayout::OnRequest { .. }) => {
+                return Err(JailError::NotAsked);
+            }
             Act::Cgroup(limits) => cgroup = Some((host.cgroups.clone(), *limits)),
             _ => {}
         }
@@ -380,6 +383,7 @@ fn compile(
         Act::Seal => Work::Seal,
         Act::Hostname { name } => Work::Hostname { name: text(name) },
         Act::Loopback => Work::Loopback,
+        Act::Clocks => Work::Clocks,
         Act::JoinCgroup => Work::JoinCgroup,
         Act::Keyring => Work::Keyring,
         Act::ResourceLimit { limit, soft, hard } => Work::Limit {

@@ -9,7 +9,7 @@
 //!
 //! [`probe`](mod@probe) looks at the machine and pins every path that the policy names, [`freeze`] compiles the plan
 //! into steps that need no decision, [`spawn`] clones, [`walk`] is what the child does between clone
-//! and its loop in [`init`]. [`janitor`] removes what a killed supervisor would leave behind.
+//! and its loop in [`init`]. [`scope`] asks systemd for a cgroup where the host has none to use. [`janitor`] removes what a killed supervisor would leave behind.
 
 mod copier;
 pub mod elf;
@@ -20,6 +20,7 @@ pub mod janitor;
 pub mod loads;
 pub mod netns;
 pub mod probe;
+pub mod scope;
 pub mod spawn;
 pub mod step;
 pub mod walk;

@@ -16,7 +16,7 @@ use crate::plan::paths::{NEVER_BELOW, Purpose, wanted, within};
 use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
 use crate::policy::Policy;
 use crate::sys::fd::{self, Kind, Stat};
-use crate::sys::{Errno, caps, cgroup, host, landlock, mount, procfs, rlimit};
+use crate::sys::{Errno, bus, caps, hierarchy, host, landlock, mount, procfs, rlimit};
 
 /// An open inode and what it was when it was opened.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ pub fn facts() -> Result<Host, JailError> {
         home: host::home_of(uid),
         cwd,
         landlock_abi: landlock::abi(),
-        cgroups: cgroup::layout(privileged),
+        cgroups: hierarchy::layout(privileged, bus::find()),
         open_files_ceiling: rlimit::open_files_ceiling(),
         paths: BTreeMap::new(),
         found: Found::default(),

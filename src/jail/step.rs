@@ -81,6 +81,8 @@ pub enum Work {
         name: CString,
     },
     Loopback,
+    /// After `Loopback`, whose helper shares this memory.
+    Clocks,
     /// The parent has opened the `tasks` files.
     JoinCgroup,
     Keyring,

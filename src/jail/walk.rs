@@ -14,7 +14,7 @@ use super::wire::Message;
 use super::{init, netns};
 use crate::plan::{IfAbsent, Node, Terminal};
 use crate::sys::socket::{self, Wait};
-use crate::sys::{Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, signal};
+use crate::sys::{Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, signal, timens};
 
 /// The supervisor's socket in the finished jail; everything above it is closed.
 pub const SOCKET: i32 = 3;
@@ -324,6 +324,7 @@ impl State<'_> {
             }
             Work::Hostname { name } => process::set_hostname(name),
             Work::Loopback => netns::join(self.network.as_ref().ok_or(Errno::BADF)?),
+            Work::Clocks => timens::start_anew(),
             Work::JoinCgroup => {
                 for tasks in self.tasks {
                     rustix::io::write(tasks, b"0")?;

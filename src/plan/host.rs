@@ -116,6 +116,9 @@ pub enum CgroupLayout {
         root: PathBuf,
         unified: Option<PathBuf>,
     },
+    /// One v2 hierarchy, and none of its groups is the caller's; but there is a user's bus, at this
+    /// D-Bus address, on which systemd's manager may be asked for a group when the jail is made.
+    OnRequest { bus: String },
     /// None that this process may use, and why.
     Unusable { why: String },
 }

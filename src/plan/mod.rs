@@ -20,7 +20,7 @@ mod view;
 pub use host::{CgroupLayout, Fact, Found, Host, IdMode};
 pub use order::{Stage, check as check_order};
 pub use refusal::ResolveError;
-pub use request::{Request, Terminal};
+pub use request::{Clocks, Request, Terminal};
 pub use resolve::resolve;
 
 use std::collections::BTreeMap;
@@ -151,6 +151,8 @@ pub enum Act {
         name: String,
     },
     Loopback,
+    /// A time namespace in which the monotonic and the boot clock start at zero.
+    Clocks,
     /// cgroup v1: the child writes itself into its groups.
     JoinCgroup,
     Keyring,

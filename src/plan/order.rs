@@ -119,7 +119,7 @@ impl Act {
             | Act::Mask { .. }
             | Act::Hold { .. } => Stage::Tree,
             Act::Pivot | Act::Seal => Stage::Enter,
-            Act::Hostname { .. } | Act::Loopback => Stage::System,
+            Act::Hostname { .. } | Act::Loopback | Act::Clocks => Stage::System,
             Act::JoinCgroup => Stage::JoinCgroup,
             Act::Keyring => Stage::Keyring,
             Act::ResourceLimit { .. } => Stage::ResourceLimits,

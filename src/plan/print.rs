@@ -144,6 +144,7 @@ impl fmt::Display for Act {
             Act::Seal => write!(f, "make the root read-only"),
             Act::Hostname { name } => write!(f, "hostname {name}"),
             Act::Loopback => write!(f, "loopback up"),
+            Act::Clocks => write!(f, "time namespace, monotonic and boot clock from zero"),
             Act::JoinCgroup => write!(f, "join the v1 groups"),
             Act::Keyring => write!(f, "new session keyring"),
             Act::ResourceLimit { limit, soft, hard } => {

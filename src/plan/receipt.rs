@@ -7,6 +7,7 @@ use super::*;
 /// The receipt's rows: what this plan will put in force.
 pub(super) fn layers(
     host: &Host,
+    request: &Request,
     ids: &Ids,
     cgroup: Option<&CgroupLimits>,
     processes: Option<u64>,
@@ -41,7 +42,7 @@ pub(super) fn layers(
         Ids::Shared { uid, .. } => format!("shared with host user {uid}"),
     };
     let cgroup = match (&host.cgroups, cgroup) {
-        (CgroupLayout::V2 { .. }, Some(_)) => (
+        (CgroupLayout::V2 { .. } | CgroupLayout::OnRequest { .. }, Some(_)) => (
             true,
             "v2: memory (high and max, no swap, killed as one), cpu, pids".to_owned(),
         ),
@@ -99,7 +100,10 @@ pub(super) fn layers(
         row(
             LayerName::Namespaces,
             true,
-            "user, mount, pid, net, ipc, uts, cgroup".into(),
+            match request.clocks {
+                Clocks::Host => "user, mount, pid, net, ipc, uts, cgroup".into(),
+                Clocks::Jail => "user, mount, pid, net, ipc, uts, cgroup, time".into(),
+            },
         ),
         row(LayerName::Ids, true, ids_detail),
         idmap,

@@ -23,6 +23,7 @@ pub struct Request {
     pub limits: LimitRequest,
     pub allow_degraded: Vec<Degradable>,
     pub terminal: Terminal,
+    pub clocks: Clocks,
     /// The jail's id, for `CREEL_ID`.
     pub id: String,
 }
@@ -48,4 +49,14 @@ pub enum Terminal {
     Pipes,
     /// A pseudoterminal of the jail's own.
     Pty,
+}
+
+/// Since when the jail's monotonic and boot clocks count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Clocks {
+    /// Since the host's boot, as the host's do.
+    #[default]
+    Host,
+    /// Since the jail's start: a time namespace.
+    Jail,
 }

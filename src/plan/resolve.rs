@@ -8,7 +8,7 @@ use super::host::{CgroupLayout, Host, IdMode};
 use super::paths;
 use super::receipt::layers;
 use super::refusal::ResolveError;
-use super::request::{Request, Terminal};
+use super::request::{Clocks, Request, Terminal};
 use super::view::View;
 use super::*;
 use crate::policy::{Degradable, Execution, Limits, Policy};
@@ -86,6 +86,9 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         },
         Act::Loopback,
     ]);
+    if request.clocks == Clocks::Jail {
+        acts.push(Act::Clocks);
+    }
     if cgroup.is_some() && matches!(host.cgroups, CgroupLayout::V1 { .. }) {
         acts.push(Act::JoinCgroup);
     }
@@ -124,7 +127,15 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
             name: policy.name.clone(),
             digest: policy.digest.clone(),
         },
-        layers: layers(host, &ids, cgroup.as_ref(), processes, landlock, &view),
+        layers: layers(
+            host,
+            request,
+            &ids,
+            cgroup.as_ref(),
+            processes,
+            landlock,
+            &view,
+        ),
         acts,
         command,
         watch: Watch {

@@ -308,7 +308,8 @@ fn resolve(
         id: host::random_id(),
         ..Request::default()
     };
-    let (host, pins) = probe(&policy, &request)?;
+    let (mut host, pins) = probe(&policy, &request)?;
+    jail::scope::settle(&mut host, &request.id);
     Ok((plan::resolve(&policy, &request, &host)?, host, pins))
 }
 

@@ -27,7 +27,7 @@ pub const PARENT: &str = "creel";
 /// sched-bwc.rst); it is not written.
 const PERIOD: u64 = 100_000;
 /// The controllers that a jail needs.
-const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+pub(super) const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 
 /// One jail's group: a directory in each hierarchy concerned.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub struct CgroupError {
     pub source: io::Error,
 }
 
-type Result<T> = std::result::Result<T, CgroupError>;
+pub(super) type Result<T> = std::result::Result<T, CgroupError>;
 
 /// The paths of a group, for whoever removes it.
 #[derive(Debug, Default)]
@@ -80,7 +80,7 @@ impl Group {
                 let v1 = CONTROLLERS.iter().map(|c| dir(root.join(c))).collect();
                 (unified.clone().map(dir), v1)
             }
-            Layout::Unusable { .. } => (None, vec![]),
+            Layout::OnRequest { .. } | Layout::Unusable { .. } => (None, vec![]),
         };
         Group {
             v2,
@@ -255,73 +255,7 @@ impl Group {
     }
 }
 
-/// Which layout this host has, for a process with or without privilege.
-pub fn layout(privileged: bool) -> Layout {
-    const ROOT: &str = "/sys/fs/cgroup";
-    const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
-    const TMPFS_MAGIC: i64 = 0x0102_1994;
-    let magic = |path: &str| rustix::fs::statfs(path).map(|s| s.f_type);
-    match magic(ROOT) {
-        Ok(CGROUP2_SUPER_MAGIC) if privileged => Layout::V2 {
-            parent: Path::new(ROOT).join(PARENT),
-        },
-        Ok(CGROUP2_SUPER_MAGIC) => delegated(Path::new(ROOT)),
-        Ok(TMPFS_MAGIC) if privileged => {
-            let unified = magic("/sys/fs/cgroup/unified") == Ok(CGROUP2_SUPER_MAGIC);
-            Layout::V1 {
-                root: ROOT.into(),
-                unified: unified.then(|| Path::new(ROOT).join("unified")),
-            }
-        }
-        Ok(TMPFS_MAGIC) => Layout::Unusable {
-            why: "cgroup v1 cannot be delegated to an ordinary user".into(),
-        },
-        Ok(_) => Layout::Unusable {
-            why: "/sys/fs/cgroup is no cgroup filesystem".into(),
-        },
-        Err(_) => Layout::Unusable {
-            why: "no cgroup filesystem is mounted".into(),
-        },
-    }
-}
-
-/// The nearest ancestor of this process's own group in which an ordinary user may make groups with
-/// the controllers that a jail needs.
-fn delegated(root: &Path) -> Layout {
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::/")) else {
-        return Layout::Unusable {
-            why: "this process is in no v2 cgroup".into(),
-        };
-    };
-    let mut dir = root.join(path);
-    while dir.starts_with(root) && dir != root {
-        let mine = rustix::fs::access(
-            dir.join("cgroup.subtree_control"),
-            rustix::fs::Access::WRITE_OK,
-        );
-        let enterable = rustix::fs::access(dir.join("cgroup.procs"), rustix::fs::Access::WRITE_OK);
-        if mine.is_ok() && enterable.is_ok() && has_all(&dir.join("cgroup.controllers")) {
-            // A group with processes of its own cannot give its children controllers, unless it
-            // does so already.
-            let empty = fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|p| p.is_empty());
-            if empty || has_all(&dir.join("cgroup.subtree_control")) {
-                return Layout::V2 {
-                    parent: dir.join(PARENT),
-                };
-            }
-        }
-        match dir.parent() {
-            Some(parent) => dir = parent.to_path_buf(),
-            None => break,
-        }
-    }
-    Layout::Unusable {
-        why: "no cgroup is delegated to this user".into(),
-    }
-}
-
-fn has_all(file: &Path) -> bool {
+pub(super) fn has_all(file: &Path) -> bool {
     let have = fs::read_to_string(file).unwrap_or_default();
     CONTROLLERS
         .iter()
@@ -344,7 +278,7 @@ fn enable_controllers(parent: &Path) -> Result<()> {
 /// mkdir, with the parent if need be; a directory that is there already is somebody else's. The
 /// parent stays, empty, when the last jail goes: making and removing one costs as much as the jail's
 /// own, in each hierarchy.
-fn make_own_dir(dir: &Path) -> Result<()> {
+pub(super) fn make_own_dir(dir: &Path) -> Result<()> {
     // An administrator may remove the parent between the two calls.
     for _ in 0..100 {
         match fs::create_dir(dir) {
@@ -363,7 +297,7 @@ fn make_own_dir(dir: &Path) -> Result<()> {
     Err(fault(dir, io::ErrorKind::NotFound.into()))
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     fs::OpenOptions::new()
         .write(true)
         .open(path)

@@ -7,10 +7,12 @@
 #![allow(unsafe_code)]
 
 pub mod attempt;
+pub mod bus;
 pub mod caps;
 pub mod cgroup;
 pub mod clone;
 pub mod fd;
+pub mod hierarchy;
 pub mod host;
 pub mod janitor;
 pub mod landlock;
@@ -27,6 +29,7 @@ pub mod shared;
 pub mod signal;
 pub mod socket;
 pub mod startup;
+pub mod timens;
 pub mod userns;
 
 pub use rustix::io::Errno;

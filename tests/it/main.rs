@@ -10,6 +10,7 @@ mod leaks;
 mod plan_order;
 mod programs;
 mod run;
+mod scope;
 mod selftest;
 mod support;
 mod verdict;

@@ -63,7 +63,7 @@ fn fact(index: usize, kind: u8) -> Fact {
 
 fn host() -> impl Strategy<Value = Host> {
     let kinds = proptest::collection::vec(0u8..12, PLACES.len());
-    (kinds, 0u8..4, any::<bool>(), 0u32..9).prop_map(|(kinds, cgroups, root, abi)| Host {
+    (kinds, 0u8..5, any::<bool>(), 0u32..9).prop_map(|(kinds, cgroups, root, abi)| Host {
         kernel: "6.1.0".into(),
         id_mode: if root {
             IdMode::Privileged
@@ -86,6 +86,9 @@ fn host() -> impl Strategy<Value = Host> {
             2 => CgroupLayout::V1 {
                 root: "/sys/fs/cgroup".into(),
                 unified: Some("/sys/fs/cgroup/unified".into()),
+            },
+            3 => CgroupLayout::OnRequest {
+                bus: "unix:path=/run/user/1000/bus".into(),
             },
             _ => CgroupLayout::Unusable {
                 why: "a test".into(),

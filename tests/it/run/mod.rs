@@ -1,5 +1,6 @@
 //! `creel run` and its contracts.
 
+mod clocks;
 mod contract;
 mod degraded;
 mod environment;

@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+pub mod manager;
 pub mod pty;
 
 use std::ffi::{OsStr, OsString};
