@@ -74,6 +74,12 @@ pub enum JailError {
         source: Errno,
     },
     /// An act of the child's.
+    #[error("{} cannot be kept from being created; create it, or protect it only when it is there", path.display())]
+    Placeholder {
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
     #[error("{act}")]
     Act {
         act: Box<Act>,
@@ -99,6 +105,7 @@ impl JailError {
             | Self::Clone { source }
             | Self::Maps { source }
             | Self::Landlock { source }
+            | Self::Placeholder { source, .. }
             | Self::System { source, .. }
             | Self::Act { source, .. } => Some(*source),
             Self::Cgroup(e) => Errno::from_io_error(&e.source),

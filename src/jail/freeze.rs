@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::copier::{Copier, home};
 use super::janitor::{Janitor, Network};
+use super::keeper::Placeholder;
 use super::probe::Pin;
 use super::step::{Place, Program, Step, Tree, Work};
 use super::{JailError, Pins};
@@ -51,6 +52,8 @@ pub struct Ready {
     pub(super) program: Program,
     pub(super) stdio: Stdio,
     pub(super) socket: (OwnedFd, OwnedFd),
+    /// In the order of the plan's acts.
+    pub(super) placeholders: Vec<Placeholder>,
 }
 
 /// Compiles a plan. `state`: where leases live, a directory of mode 0700.
@@ -61,6 +64,7 @@ pub fn freeze(
     stdio: Stdio,
     state: &Path,
 ) -> Result<Ready, JailError> {
+    let placeholders = placeholders(&plan, &pins)?;
     // A pin that is not bound is the host's twin of something of the jail's own, such as /tmp: a
     // Landlock rule on it would open the host's inode and not the jail's.
     let bound: BTreeSet<&Path> = plan
@@ -162,6 +166,7 @@ pub fn freeze(
         program: program(&plan)?,
         stdio,
         socket,
+        placeholders,
         plan: Arc::new(plan),
     })
 }
@@ -191,6 +196,27 @@ fn check_stdin(stdio: &Stdio, plan: &Plan, pins: &Pins) -> Result<(), JailError>
         Ok(path) if landlock && !path.ancestors().any(granted) => Ok(()),
         _ => Err(JailError::LoadableStdin),
     }
+}
+
+/// The names that are to be held, with the directories that they were looked up in.
+fn placeholders(plan: &Plan, pins: &Pins) -> Result<Vec<Placeholder>, JailError> {
+    let withheld = plan.acts.iter().filter_map(|act| match act {
+        Act::Withhold { path } => Some(path),
+        _ => None,
+    });
+    withheld
+        .map(|path| {
+            let changed = || JailError::Changed(path.clone());
+            let parent = path.parent().and_then(|parent| pins.get(parent));
+            let directory = parent.ok_or_else(changed)?.fd.try_clone();
+            let name = path.file_name().ok_or_else(changed)?;
+            Ok(Placeholder::new(
+                directory.map_err(|_| changed())?,
+                bytes(name.as_bytes().to_vec()),
+                path.clone(),
+            ))
+        })
+        .collect()
 }
 
 /// A slot that no other jail holds and under whose name no group has processes.
@@ -376,6 +402,10 @@ fn compile(
                 over,
             }
         }
+        Act::Withhold { path } => Work::Withhold {
+            path: relative(path),
+            over: None,
+        },
         Act::Hold { path } => Work::Hold {
             path: relative(path),
         },

@@ -134,7 +134,7 @@ extern "C" fn watch(shared: *mut std::ffi::c_void) -> i32 {
         let made = net::new_namespace().and_then(|()| net::loopback_up());
         shared.state.tell(made.map(drop));
     }
-    let _ = sys::keep_only([held(&shared.pidfd), held(&shared.lease)]);
+    let _ = sys::keep_only([held(&shared.pidfd), held(&shared.lease)], &[]);
     sys::wait_for_end();
     let _ = remove(shared);
     crate::sys::process::exit(0)

@@ -17,6 +17,7 @@ pub mod error;
 pub mod freeze;
 pub mod init;
 pub mod janitor;
+pub mod keeper;
 pub mod loads;
 pub mod netns;
 pub mod probe;

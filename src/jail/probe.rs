@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
 use super::JailError;
-use super::loads::Search;
+use super::loads::{Search, files_below};
 use crate::plan::host::Idmap;
 use crate::plan::paths::{NEVER_BELOW, Purpose, wanted, within};
 use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
@@ -46,6 +47,13 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
                 Purpose::Load => {
                     let tree = search.tree(&real, &mut host, &mut pins);
                     host.found.load_trees.insert(real.clone(), tree);
+                }
+                Purpose::Protect => {
+                    for file in files_below(&real).unwrap_or_default() {
+                        if std::fs::symlink_metadata(&file).is_ok_and(|meta| meta.nlink() > 1) {
+                            host.found.hard_linked.insert(file);
+                        }
+                    }
                 }
                 Purpose::Read | Purpose::Write => {}
             }
@@ -229,6 +237,8 @@ pub(super) fn look(
     let node = match stat.kind {
         Kind::Directory => Node::Directory,
         Kind::File => Node::File,
+        // Another run's, which goes when that run does.
+        Kind::Placeholder => return Ok(Fact::Absent),
         Kind::CharDevice | Kind::Other => return Ok(Fact::Special),
     };
     let idmap = match (purpose, ids) {

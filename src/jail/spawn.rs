@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::JailError;
 use super::freeze::Ready;
 use super::janitor::Janitor;
+use super::keeper::Keeper;
 use super::netns;
 use super::step::{Step, Work};
 use super::walk::{Child, Start, walk};
@@ -34,6 +35,7 @@ pub struct Live {
     pub group: Option<Group>,
     pid: i32,
     janitor: Option<Janitor>,
+    keeper: Option<Keeper>,
     /// Held as long as the jail: its ids and its group's name are its own.
     _lease: Option<Lease>,
     reaped: bool,
@@ -54,6 +56,20 @@ impl Ready {
             }
             group = Some(made);
         }
+        let placeholders = std::mem::take(&mut self.placeholders);
+        let keeper = match placeholders.is_empty() {
+            true => None,
+            false => Some(Keeper::start(placeholders)?),
+        };
+        let mut held = match &keeper {
+            Some(keeper) => keeper.held.clone().into_iter(),
+            None => vec![].into_iter(),
+        };
+        for step in &mut self.steps {
+            if let Work::Withhold { over, .. } = &mut step.work {
+                *over = held.next();
+            }
+        }
         let mut tasks = vec![];
         if let (Some(group), Some((CgroupLayout::V1 { .. }, limits))) = (&group, &self.cgroup) {
             group.limit(limits)?;
@@ -72,7 +88,11 @@ impl Ready {
             Some(janitor) => janitor.enter_network()?,
             None => None,
         };
-        let born = clone::clone3_single_threaded(self.flags, birthplace);
+        let born = clone::clone3_single_threaded(
+            self.flags,
+            birthplace,
+            keeper.as_ref().map(Keeper::jail),
+        );
         if let (Err(_), Some(outside)) = (&born, &outside) {
             // What failed first is told.
             let _ = net::enter(outside);
@@ -106,6 +126,7 @@ impl Ready {
             group,
             pid,
             janitor: self.janitor,
+            keeper,
             _lease: self.lease,
             reaped: false,
         };
@@ -190,6 +211,9 @@ impl Live {
         if !self.reaped {
             self.kill();
             let _ = self.reap();
+        }
+        if let Some(keeper) = self.keeper.take() {
+            keeper.dismiss();
         }
         if let Some(janitor) = self.janitor.take() {
             janitor.dismiss();

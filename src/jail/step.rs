@@ -72,6 +72,11 @@ pub enum Work {
         absent: IfAbsent,
         over: Option<Stat>,
     },
+    /// `over`: the placeholder, which is made just before the clone.
+    Withhold {
+        path: CString,
+        over: Option<Stat>,
+    },
     Hold {
         path: CString,
     },

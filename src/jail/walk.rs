@@ -23,6 +23,7 @@ pub const SOCKET: i32 = 3;
 /// path leads there.
 const COVER_FILE: &CStr = c"proc/file";
 const COVER_DIRECTORY: &CStr = c"proc/directory";
+const COVER_ABSENT: &CStr = c"proc/absent";
 
 /// What the child knows.
 pub struct Child<'a> {
@@ -143,8 +144,8 @@ struct State<'a> {
     stdio: &'a Stdio,
     terminal: Terminal,
     network: Option<netns::Making>,
-    /// What masks are copied from: a file, a directory.
-    covers: Option<(OwnedFd, OwnedFd)>,
+    /// What masks are copied from: a file, a directory, what stands for nothing.
+    covers: Option<(OwnedFd, OwnedFd, OwnedFd)>,
     /// Copies of the covers for which there was no path: a directory, a file.
     spare: [Option<OwnedFd>; 2],
     /// The `tasks` files of the v1 groups.
@@ -307,6 +308,12 @@ impl State<'_> {
                 absent,
                 over,
             } => self.mask(path, *at, *node, *absent, *over),
+            Work::Withhold { path, over } => {
+                let (_, _, absent) = self.covers.as_ref().ok_or(Errno::BADF)?;
+                let copy = mount::copy_one(absent.as_fd(), c"")?;
+                let placeholder = over.ok_or(Errno::STALE)?;
+                self.settle(copy, path, Place::Granted, Some(placeholder))
+            }
             Work::Hold { path } => {
                 let place = self.at(path)?;
                 let copy = mount::copy_tree(place.as_fd(), c"")?;
@@ -396,6 +403,9 @@ impl State<'_> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         rx::openat(root, COVER_FILE, flags, Mode::empty())?;
         rx::mkdirat(root, COVER_DIRECTORY, Mode::empty())?;
+        // A socket: git, tar and grep pass over it, where they would take up an empty file.
+        let socket = rx::FileType::Socket;
+        rx::mknodat(root, COVER_ABSENT, socket, Mode::empty(), 0)?;
         let cover = |path| {
             let copy = mount::copy_one(root, path)?;
             let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
@@ -403,7 +413,11 @@ impl State<'_> {
             mount::attach(copy.as_fd(), root, path)?;
             Ok(copy)
         };
-        self.covers = Some((cover(COVER_FILE)?, cover(COVER_DIRECTORY)?));
+        self.covers = Some((
+            cover(COVER_FILE)?,
+            cover(COVER_DIRECTORY)?,
+            cover(COVER_ABSENT)?,
+        ));
         Ok(())
     }
 
@@ -415,7 +429,7 @@ impl State<'_> {
         absent: IfAbsent,
         over: Option<fd::Stat>,
     ) -> Result<()> {
-        let (file, directory) = self.covers.as_ref().ok_or(Errno::BADF)?;
+        let (file, directory, _) = self.covers.as_ref().ok_or(Errno::BADF)?;
         let cover = match node {
             Node::File => file,
             Node::Directory => directory,

@@ -4,12 +4,14 @@
 //! a plan can be printed, compared and tested without root and for another machine. What a plan
 //! says is what `jail` does; nothing is decided after it.
 
+mod covers;
 pub mod host;
 pub mod order;
 pub mod paths;
 pub mod print;
 pub mod proc;
 mod programs;
+mod protect;
 mod receipt;
 mod refusal;
 pub mod request;
@@ -137,6 +139,11 @@ pub enum Act {
         path: PathBuf,
         node: Node,
         absent: IfAbsent,
+    },
+    /// A name that is not there and cannot be created: an empty file of creel's own, gone when the
+    /// jail is, covered by something that nobody may open.
+    Withhold {
+        path: PathBuf,
     },
     /// A writable directory above one that is covered or mounted: itself a mount, so that the jail
     /// cannot rename it and put another in its place for the next run.

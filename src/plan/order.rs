@@ -117,6 +117,7 @@ impl Act {
             | Act::Proc
             | Act::ReadOnly { .. }
             | Act::Mask { .. }
+            | Act::Withhold { .. }
             | Act::Hold { .. } => Stage::Tree,
             Act::Pivot | Act::Seal => Stage::Enter,
             Act::Hostname { .. } | Act::Loopback | Act::Clocks => Stage::System,

@@ -174,6 +174,8 @@ pub enum Purpose {
     Program,
     /// Whether programs lie in it.
     Load,
+    /// Whether files in it have other names.
+    Protect,
     Read,
     /// Whether idmapped mounts of it work.
     Write,
@@ -209,6 +211,44 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
     for grant in &fs.load {
         if let Some(path) = expand(&grant.path, host, &workspace) {
             let purpose = Purpose::Load;
+            all.insert(0, Wanted { path, purpose });
+        }
+    }
+    // Whoever asks for what is absent has to know what there is above it, in trees that are looked
+    // at anyway.
+    let exact = fs.protect.iter().map(|p| &p.path);
+    let mut above = vec![];
+    let bases: Vec<PathBuf> = std::iter::once(workspace.clone())
+        .chain(
+            fs.write
+                .iter()
+                .filter_map(|g| expand(&g.path, host, &workspace)),
+        )
+        .chain(request.write.iter().map(|p| absolute(p, host)))
+        .collect();
+    for text in exact.chain(fs.deny.iter().map(|g| &g.path)) {
+        let Some(path) = expand(text, host, &workspace) else {
+            continue;
+        };
+        if let Some(base) = bases
+            .iter()
+            .filter(|base| within(&path, base))
+            .min_by_key(|base| base.components().count())
+        {
+            for parent in path.ancestors().skip(1).take_while(|p| *p != base) {
+                if !above.iter().any(|known: &PathBuf| known == parent) {
+                    above.push(parent.to_path_buf());
+                }
+            }
+        }
+    }
+    all.extend(above.into_iter().map(|path| Wanted {
+        path,
+        purpose: Purpose::Read,
+    }));
+    for protect in &fs.protect {
+        if let Some(path) = expand(&protect.path, host, &workspace) {
+            let purpose = Purpose::Protect;
             all.insert(0, Wanted { path, purpose });
         }
     }

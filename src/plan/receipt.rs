@@ -89,6 +89,13 @@ pub(super) fn layers(
             }
         }
     };
+    let mut masks = format!("{} paths", proc::MASKS.len() + view.masks.len());
+    if view.protected > 0 {
+        masks = format!("{masks}, {} protected", view.protected);
+    }
+    if !view.withheld.is_empty() {
+        masks = format!("{masks}, {} absent names held", view.withheld.len());
+    }
     let skipped = match view.skipped.as_slice() {
         [] => "an empty tmpfs and the granted trees".to_owned(),
         skipped => format!(
@@ -110,11 +117,7 @@ pub(super) fn layers(
         row(LayerName::Cgroup, cgroup.0, cgroup.1),
         row(LayerName::Root, true, skipped),
         row(LayerName::Execution, true, view.execution.clone()),
-        row(
-            LayerName::Masks,
-            true,
-            format!("{} paths", proc::MASKS.len() + view.masks.len()),
-        ),
+        row(LayerName::Masks, true, masks),
         row(LayerName::Network, true, "none: loopback only".into()),
         row(
             LayerName::Keyring,

@@ -29,6 +29,12 @@ pub enum ResolveError {
     Parent { path: PathBuf, origin: Origin },
     #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd; write the path in full", place = place(.origin))]
     NoHome { uid: u32, origin: Origin },
+    #[error("{place}: {path} leads through a symbolic link, which the jail could turn: {real}; protect where it leads, or take the link away", place = place(.origin), path = .path.display(), real = .real.display())]
+    ProtectLink {
+        path: PathBuf,
+        real: PathBuf,
+        origin: Origin,
+    },
     #[error("{place}: {path} is a directory; name the programs in it that may be executed", place = place(.origin), path = .path.display())]
     ProgramDirectory { path: PathBuf, origin: Origin },
     #[error("{place}: {path} is neither a 64-bit ELF program nor a script, so what it loads is not known; name a program", place = place(.origin), path = .path.display())]

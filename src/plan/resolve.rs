@@ -37,12 +37,8 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     view.workspace(policy, request)?;
     view.grants(policy, request)?;
     view.programs(policy, &command_places(policy, request, host), landlock)?;
-    view.denials(
-        &policy.filesystem.deny,
-        request.workspace.as_deref(),
-        policy,
-        request,
-    )?;
+    view.protect(&policy.filesystem.protect)?;
+    view.denials(&policy.filesystem.deny)?;
     view.sockets();
 
     let ids = view.ids(&degraded)?;

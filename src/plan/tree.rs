@@ -140,6 +140,11 @@ impl View<'_> {
             node: *node,
             absent: IfAbsent::Refuse,
         }));
+        acts.extend(
+            self.withheld
+                .iter()
+                .map(|path| Act::Withhold { path: path.clone() }),
+        );
         acts.extend(self.sockets.iter().map(|path| Act::Mask {
             path: path.clone(),
             node: Node::File,

@@ -1,7 +1,7 @@
 //! `clone3(2)` and the two uses of `clone(2)` that share memory with their parent.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicI32, AtomicU32};
 
 use super::{Errno, Result};
 
@@ -41,12 +41,17 @@ pub enum Side {
 }
 
 /// A child with a copy of this memory, in new namespaces, optionally born in the v2 cgroup whose
-/// directory is given.
+/// directory is given. `told`: where the kernel leaves the child's pid before the child runs, for
+/// whoever shares this memory and outlives this process.
 ///
 /// # Safety
 /// The process has one thread: another thread's locks would stay locked in the child for ever.
 /// The child must reach `exec` or `_exit` without unwinding into the caller's frames.
-pub unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side> {
+pub unsafe fn clone3(
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    told: Option<&'static AtomicI32>,
+) -> Result<Side> {
     let mut pidfd: i32 = -1;
     let mut args = CloneArgs {
         flags: namespaces | libc::CLONE_PIDFD as u64,
@@ -57,6 +62,10 @@ pub unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<
     if let Some(dir) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = dir.as_raw_fd() as u64;
+    }
+    if let Some(told) = told {
+        args.flags |= libc::CLONE_PARENT_SETTID as u64;
+        args.parent_tid = told.as_ptr() as u64;
     }
     // SAFETY: args is a valid clone_args of the size passed and outlives the call; the caller
     // guarantees that one thread exists, so that copying memory copies a consistent state.
@@ -181,13 +190,17 @@ fn last() -> Errno {
 
 /// [`clone3`] for a process that counts its own threads first: with more than one it is refused
 /// with `EBUSY`, because the child would inherit locks that nobody will ever open.
-pub fn clone3_single_threaded(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side> {
+pub fn clone3_single_threaded(
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    told: Option<&'static AtomicI32>,
+) -> Result<Side> {
     if !alone() {
         return Err(Errno::BUSY);
     }
     // SAFETY: this is the only thread, so no lock is held elsewhere; callers pass the child straight
     // to a function that does not return.
-    unsafe { clone3(namespaces, cgroup) }
+    unsafe { clone3(namespaces, cgroup, told) }
 }
 
 /// Whether this process has one thread: the link count of `/proc/self/task` is two more than the
@@ -198,7 +211,7 @@ fn alone() -> bool {
 
 /// Makes the namespaces for a child that ends at once.
 pub fn try_namespaces(namespaces: u64) -> Result<()> {
-    match clone3_single_threaded(namespaces, None)? {
+    match clone3_single_threaded(namespaces, None, None)? {
         Side::Child => super::process::exit(0),
         Side::Parent { pid, .. } => super::process::reap(pid).map(drop),
     }

@@ -14,6 +14,9 @@ use super::{Errno, Result};
 pub enum Kind {
     Directory,
     File,
+    /// An empty file by which creel keeps a name from being created; see
+    /// [`placeholder`](super::placeholder).
+    Placeholder,
     CharDevice,
     Other,
 }
@@ -68,6 +71,7 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
         ino: s.st_ino,
         kind: match rx::FileType::from_raw_mode(s.st_mode) {
             rx::FileType::Directory => Kind::Directory,
+            rx::FileType::RegularFile if super::placeholder::marked(&s) => Kind::Placeholder,
             rx::FileType::RegularFile => Kind::File,
             rx::FileType::CharacterDevice => Kind::CharDevice,
             _ => Kind::Other,

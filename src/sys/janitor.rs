@@ -101,16 +101,25 @@ impl State {
     }
 }
 
-/// Leaves the caller's session, blocks signals and closes every descriptor but `kept`, none of them
-/// a standard stream, which become descriptors 0 and 1.
-pub fn keep_only(kept: [i32; 2]) -> Result<()> {
+/// Leaves the caller's session, blocks signals and closes every descriptor but `kept`, which become
+/// descriptors 0 and 1, and `more`, which stay where they are. None of them is a standard stream;
+/// `more` is in ascending order.
+pub fn keep_only(kept: [i32; 2], more: &[i32]) -> Result<()> {
     let _ = rustix::process::setsid();
     let _ = super::signal::block_all();
     let _ = rustix::thread::set_name(c"creel-janitor");
     for (number, fd) in kept.into_iter().enumerate() {
         fd::dup_to(fd::fixed(fd), number as i32)?;
     }
-    fd::close_between(kept.len() as u32, u32::MAX)
+    let mut from = kept.len() as u32;
+    for number in more {
+        let number = *number as u32;
+        if number > from {
+            fd::close_between(from, number - 1)?;
+        }
+        from = from.max(number + 1);
+    }
+    fd::close_between(from, u32::MAX)
 }
 
 /// Returns when the process behind descriptor 0 has ended.
@@ -121,6 +130,25 @@ pub fn wait_for_end() {
         rustix::event::PollFlags::IN,
     )];
     while let Err(Errno::INTR | Errno::AGAIN) = rustix::event::poll(&mut poll, None) {}
+}
+
+/// Waits until a process has ended, ten seconds at most; at once where it is gone.
+pub fn wait_for(pid: i32) {
+    let Some(pid) = rustix::process::Pid::from_raw(pid) else {
+        return;
+    };
+    let flags = rustix::process::PidfdFlags::empty();
+    if let Ok(pidfd) = rustix::process::pidfd_open(pid, flags) {
+        let mut poll = [rustix::event::PollFd::new(
+            &pidfd,
+            rustix::event::PollFlags::IN,
+        )];
+        let most = rustix::event::Timespec {
+            tv_sec: 10,
+            tv_nsec: 0,
+        };
+        let _ = rustix::event::poll(&mut poll, Some(&most));
+    }
 }
 
 /// rmdir(2). `BUSY` also where the directory has children.

@@ -19,6 +19,7 @@ pub mod landlock;
 pub mod lease;
 pub mod mount;
 pub mod net;
+pub mod placeholder;
 pub mod process;
 pub mod procfs;
 pub mod pty;

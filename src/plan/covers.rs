@@ -1,0 +1,113 @@
+//! What of a granted tree is not to be seen or moved: denied paths, the host's sockets, and the
+//! directories above both, which the jail could rename.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::host::Fact;
+use super::paths;
+use super::refusal::ResolveError;
+use super::view::View;
+use super::*;
+use crate::policy::{Absent, Grant};
+
+impl View<'_> {
+    /// Takes what is denied out of what is granted, after everything is.
+    pub(super) fn denials(&mut self, deny: &[Grant]) -> Result<(), ResolveError> {
+        for grant in deny {
+            let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
+                // No home, hence nothing granted beneath it.
+                continue;
+            };
+            let (real, node) = match self.host.fact(&path) {
+                Fact::Present { real, node, .. } => (real.clone(), *node),
+                // Not a file that can be read; its name is covered all the same.
+                Fact::Special => (path.clone(), Node::File),
+                Fact::Absent if self.writable_tree(&self.behind_links(&path)).is_some() => {
+                    self.withhold(&path, grant.absent.into(), &grant.origin)?;
+                    continue;
+                }
+                Fact::Absent | Fact::Denied => {
+                    let granted = self.binds.keys().any(|bind| path.starts_with(bind));
+                    if granted && grant.absent == Absent::Refuse {
+                        return Err(ResolveError::DenyAbsent {
+                            path,
+                            origin: grant.origin.clone(),
+                        });
+                    }
+                    if granted {
+                        self.skipped
+                            .push(format!("deny {}: absent, not covered", path.display()));
+                    }
+                    continue;
+                }
+            };
+            // Whoever can write there turns the link, and the plan was made for what it led to.
+            let named = self.behind_links(&path);
+            if named != real
+                && self
+                    .bind_above(&named)
+                    .is_some_and(|(_, bound)| bound.access.write)
+            {
+                return Err(ResolveError::DenyLink {
+                    path,
+                    real,
+                    origin: grant.origin.clone(),
+                });
+            }
+            // Deny wins: what is granted beneath a denied path goes, what surrounds it is covered.
+            self.binds.retain(|bind, _| !bind.starts_with(&real));
+            self.links.retain(|_, target| !target.starts_with(&real));
+            self.withheld.retain(|name| !name.starts_with(&real));
+            if self.binds.keys().any(|bind| real.starts_with(bind)) {
+                self.masks.insert(real, node);
+            }
+        }
+        Ok(())
+    }
+
+    /// No host socket is in a jail: what listens in a granted tree is covered, for no mount flag and
+    /// no Landlock right up to ABI 7 stops connect(2) by path.
+    pub(super) fn sockets(&mut self) {
+        let special = self
+            .host
+            .paths
+            .iter()
+            .filter(|(_, fact)| matches!(fact, Fact::Special));
+        self.sockets = special
+            .map(|(path, _)| path)
+            .filter(|path| self.bind_above(path).is_some())
+            .filter(|path| !self.masks.keys().any(|mask| path.starts_with(mask)))
+            .cloned()
+            .collect();
+    }
+
+    /// The directories of writable trees that lie above what is covered or mounted in them.
+    pub(super) fn held(&self) -> BTreeSet<PathBuf> {
+        let nested = self
+            .binds
+            .iter()
+            .filter(|(path, bound)| !self.covered(path, bound));
+        let mut held = BTreeSet::new();
+        let covered = self.masks.keys().chain(&self.withheld);
+        for path in covered.chain(nested.map(|(path, _)| path)) {
+            let Some((tree, bound)) = path.parent().and_then(|parent| self.bind_above(parent))
+            else {
+                continue;
+            };
+            let hidden = self
+                .own_tmpfs()
+                .iter()
+                .any(|own| own.starts_with(tree) && path.starts_with(own));
+            if bound.access.write && !hidden {
+                held.extend(
+                    path.ancestors()
+                        .skip(1)
+                        .take_while(|above| above != tree)
+                        .map(Path::to_path_buf),
+                );
+            }
+        }
+        held
+    }
+}

@@ -1,0 +1,179 @@
+//! What stays as it is in a writable tree: paths that the host trusts later, such as git's hooks.
+//!
+//! What is there becomes a read-only mount over itself, and the directories above it are held. What
+//! is absent is withheld: the first missing component of it cannot be created.
+
+use std::path::{Path, PathBuf};
+
+use super::host::Fact;
+use super::paths;
+use super::refusal::ResolveError;
+use super::view::{Bound, View};
+use super::*;
+use crate::policy::{Absent, Grant, Origin};
+
+/// What holding a name that does not exist means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenAbsent {
+    /// It cannot be created: the first component of it that is missing cannot.
+    Hold,
+    /// As `Hold` where the directory that it belongs in exists. Otherwise it can be created, and the
+    /// plan says so.
+    HoldName,
+}
+
+impl From<Absent> for WhenAbsent {
+    fn from(absent: Absent) -> WhenAbsent {
+        match absent {
+            Absent::Refuse => WhenAbsent::Hold,
+            Absent::Skip => WhenAbsent::HoldName,
+        }
+    }
+}
+
+impl View<'_> {
+    /// Adds the protected paths, after all grants are known.
+    pub(super) fn protect(&mut self, protect: &[Grant]) -> Result<(), ResolveError> {
+        for Grant {
+            path,
+            absent,
+            origin,
+        } in protect
+        {
+            // No home, hence nothing granted beneath it.
+            let Some(path) = paths::expand(path, self.host, &self.workspace.path) else {
+                continue;
+            };
+            for (bind, bound) in &mut self.binds {
+                if bind.starts_with(&path) && bound.access.write {
+                    bound.access.write = false;
+                    self.protected += 1;
+                }
+            }
+            if self.writable_tree(&self.behind_links(&path)).is_none() {
+                continue;
+            }
+            match self.host.fact(&path) {
+                Fact::Present { .. } => self.keep(&path, origin)?,
+                // A socket, a device: covered, for nothing else can be said of it.
+                Fact::Special => drop(self.masks.insert(path, Node::File)),
+                Fact::Absent => self.withhold(&path, (*absent).into(), origin)?,
+                Fact::Denied => {
+                    let origin = origin.clone();
+                    return Err(ResolveError::Unreadable { path, origin });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is at `path` is read-only. Refused where the name leads elsewhere, or the content has
+    /// another name.
+    fn keep(&mut self, path: &Path, origin: &Origin) -> Result<(), ResolveError> {
+        let place = self.place_of(path, origin)?;
+        let Fact::Present {
+            node,
+            uid,
+            gid,
+            idmap,
+            ..
+        } = self.host.fact(path).clone()
+        else {
+            return Ok(());
+        };
+        let linked = &self.host.found.hard_linked;
+        if let Some(file) = linked.iter().find(|file| file.starts_with(&place)) {
+            return Err(ResolveError::HardLink {
+                path: file.clone(),
+                tree: self.writable_tree(&place).unwrap_or_default(),
+                origin: origin.clone(),
+            });
+        }
+        let code = self
+            .bind_above(&place)
+            .map_or(Code::Data, |(_, bound)| bound.access.code);
+        let access = Access { write: false, code };
+        self.binds.entry(place).or_insert(Bound {
+            node,
+            access,
+            uid,
+            gid,
+            idmap,
+        });
+        self.protected += 1;
+        Ok(())
+    }
+
+    /// `path` is absent and lies in a writable tree.
+    pub(super) fn withhold(
+        &mut self,
+        path: &Path,
+        when_absent: WhenAbsent,
+        origin: &Origin,
+    ) -> Result<(), ResolveError> {
+        let mut missing = path;
+        let nearest = loop {
+            let Some(parent) = missing.parent() else {
+                return Ok(());
+            };
+            match self.host.fact(parent) {
+                Fact::Absent if self.bind_above(parent).is_none_or(|(b, _)| b != parent) => {
+                    missing = parent;
+                }
+                _ => break parent,
+            }
+        };
+        let leave = match when_absent {
+            WhenAbsent::Hold => false,
+            WhenAbsent::HoldName => missing != path,
+        };
+        if leave {
+            self.skipped.push(format!(
+                "{} is absent and not held: the jail can create it",
+                path.display()
+            ));
+            return Ok(());
+        }
+        let directory = self.place_of(nearest, origin)?;
+        match self.host.fact(nearest) {
+            // Nothing can be made beneath a file, as long as it is one.
+            Fact::Present {
+                node: Node::File, ..
+            } => self.keep(nearest, origin),
+            Fact::Denied => Err(ResolveError::Unreadable {
+                path: nearest.into(),
+                origin: origin.clone(),
+            }),
+            _ => {
+                if let Some(name) = missing.file_name() {
+                    self.withheld.insert(directory.join(name));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Where `path` is, no link of a writable tree being on the way.
+    fn place_of(&self, path: &Path, origin: &Origin) -> Result<PathBuf, ResolveError> {
+        let place = self.behind_links(path);
+        match self.host.fact(path) {
+            Fact::Present { real, .. } if *real != place => Err(ResolveError::ProtectLink {
+                path: path.into(),
+                real: real.clone(),
+                origin: origin.clone(),
+            }),
+            _ => Ok(place),
+        }
+    }
+
+    /// The tree of the host that `path` lies in, if the jail can write there.
+    pub(super) fn writable_tree(&self, path: &Path) -> Option<PathBuf> {
+        // The jail's own tmpfs may lie between, and what is on it is nobody's later.
+        let (tree, bound) = self.bind_above(path)?;
+        let hidden = self
+            .own_tmpfs()
+            .iter()
+            .any(|own| own.starts_with(tree) && own != tree && path.starts_with(own));
+        (bound.access.write && !hidden && tree != path).then(|| tree.clone())
+    }
+}

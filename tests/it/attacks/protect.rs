@@ -1,0 +1,334 @@
+//! Protected paths (hazards F1, F2): what the host trusts later stays as it is, present or absent, and
+//! nothing of creel's stays behind. The control is the same act on a path that is not protected.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::attacks::{attack, outside, policy, refused};
+use crate::support::{Run, Who, Workspace, need};
+
+/// A run with these protected paths, in TOML.
+fn protect(who: Who, workspace: &Workspace, paths: &str) -> Run {
+    let lines = format!("protect = [{paths}]");
+    Run::new(who, workspace).policy(policy(workspace, &lines))
+}
+
+/// Every way to change `p`, and the same with a file beside it.
+const CHANGES: &str = r#"
+def made(f):
+    def go():
+        os.close(os.open(f, os.O_WRONLY | os.O_CREAT, 0o644))
+    return py(go)
+def changes(name, p):
+    d = os.path.dirname(p) or '.'
+    open(d + '/new', 'w').write('evil')
+    say(name + '_write', opened(p, os.O_WRONLY))
+    say(name + '_truncate', py(os.truncate, p, 0))
+    say(name + '_create', made(p))
+    say(name + '_chmod', py(os.chmod, p, 0o777))
+    say(name + '_times', py(os.utime, p))
+    say(name + '_twin', py(os.link, p, d + '/twin'))
+    say(name + '_over', py(os.rename, d + '/new', p))
+    say(name + '_away', py(os.rename, p, d + '/gone'))
+    if not os.path.lexists(p):
+        open(p, 'w').close()
+    say(name + '_unlink', py(os.unlink, p))
+    say(name + '_mkdir', py(os.mkdir, p))
+    say(name + '_rmdir', py(os.rmdir, p))
+    say(name + '_symlink', py(os.symlink, 'new', p))
+"#;
+
+#[test]
+fn what_is_there_cannot_be_changed_nor_replaced() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write("a/b/guarded", "good");
+        workspace.write("a/b/free", "good");
+        workspace.write("hooks/one", "good");
+        let body = format!(
+            r#"{CHANGES}
+say('read', open('a/b/guarded').read())
+changes('guarded', 'a/b/guarded')
+say('parent', py(os.rename, 'a/b', 'a/c'))
+say('grandparent', py(os.rename, 'a', 'c'))
+say('swap', sc(316, -100, b'a', -100, b'hooks', 2))
+say('in_tree', wrote('hooks/one', b'evil'))
+say('new_in_tree', made('hooks/two'))
+say('tree', py(os.rename, 'hooks', 'old'))
+changes('free', 'a/b/free')
+"#
+        );
+        let paths = r#""$WORKSPACE/a/b/guarded", "$WORKSPACE/hooks""#;
+        let got = attack(protect(who, &workspace, paths), &body);
+        got.expect(&[
+            ("read", "good"),
+            ("guarded_write", "EROFS"),
+            ("guarded_truncate", "EROFS"),
+            ("guarded_create", "EROFS"),
+            ("guarded_chmod", "EROFS"),
+            ("guarded_times", "EROFS"),
+            ("guarded_twin", "EXDEV"),
+            ("guarded_over", "EBUSY"),
+            ("guarded_away", "EBUSY"),
+            ("guarded_unlink", "EBUSY"),
+            ("guarded_mkdir", "EEXIST"),
+            ("guarded_rmdir", "ENOTDIR"),
+            ("guarded_symlink", "EEXIST"),
+            ("parent", "EBUSY"),
+            ("grandparent", "EBUSY"),
+            ("swap", "EBUSY"),
+            ("in_tree", "EROFS"),
+            ("new_in_tree", "EROFS"),
+            ("tree", "EBUSY"),
+        ]);
+        for change in [
+            "write", "truncate", "create", "chmod", "times", "twin", "over", "away", "unlink",
+            "mkdir", "rmdir", "symlink",
+        ] {
+            got.expect(&[(&format!("free_{change}"), "OK")]);
+        }
+        let read = |name: &str| std::fs::read_to_string(workspace.path().join(name)).unwrap();
+        assert_eq!(read("a/b/guarded") + &read("hooks/one"), "goodgood");
+        assert!(!workspace.path().join("hooks/two").exists());
+    }
+}
+
+#[test]
+fn what_is_absent_cannot_be_created_and_leaves_nothing() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write(".git/config", "[core]\n");
+        let body = format!(
+            r#"{CHANGES}
+for name, p in [('rc', '.envrc'), ('hooks', '.git/hooks')]:
+    say(name + '_read', opened(p, os.O_RDONLY))
+    changes(name, p)
+    say(name + '_below', made(p + '/x'))
+say('parent', py(os.rename, '.git', 'x'))
+say('deep', py(os.mkdir, 'none'))
+say('beside', made('.git/index'))
+"#
+        );
+        let paths = r#""$WORKSPACE/.envrc", "$WORKSPACE/.git/hooks", "$WORKSPACE/none/at/all""#;
+        let got = attack(protect(who, &workspace, paths), &body);
+        for name in ["rc", "hooks"] {
+            let of = |change: &str| got.of(&format!("{name}_{change}")).to_owned();
+            for (change, errno) in [
+                ("read", "EACCES"),
+                ("write", "EACCES"),
+                ("create", "EACCES"),
+                ("twin", "EXDEV"),
+                ("over", "EBUSY"),
+                ("away", "EBUSY"),
+                ("unlink", "EBUSY"),
+                ("mkdir", "EEXIST"),
+                ("symlink", "EEXIST"),
+                ("below", "ENOTDIR"),
+            ] {
+                assert_eq!(of(change), errno, "{name} {change}: {got:#?}");
+            }
+        }
+        got.expect(&[("parent", "EBUSY"), ("deep", "EEXIST"), ("beside", "OK")]);
+        for name in [".envrc", ".git/hooks", "none"] {
+            let path = workspace.path().join(name);
+            assert!(path.symlink_metadata().is_err(), "{name} was left behind");
+        }
+        // The control: the same without protection.
+        let got = attack(protect(who, &workspace, ""), &body);
+        got.expect(&[("rc_create", "OK"), ("hooks_mkdir", "OK"), ("deep", "OK")]);
+    }
+}
+
+/// `git init` in a fresh workspace is ordinary work; where there is a repository, its hooks are held.
+#[test]
+fn optional_says_whether_a_missing_parent_is_held() {
+    for who in Who::all() {
+        let run = |workspace: &Workspace, when: &str| {
+            let path = format!(r#"{{ path = "$WORKSPACE/.git/hooks", optional = {when} }}"#);
+            let body = "say('git', py(os.makedirs, '.git', exist_ok=True)); say('hooks', py(os.mkdir, '.git/hooks'))";
+            attack(protect(who, workspace, &path), body)
+        };
+        run(&Workspace::new(who), "false").expect(&[("git", "EEXIST"), ("hooks", "ENOTDIR")]);
+        run(&Workspace::new(who), "true").expect(&[("git", "OK"), ("hooks", "OK")]);
+        let workspace = Workspace::new(who);
+        workspace.write(".git/config", "");
+        run(&workspace, "true").expect(&[("git", "OK"), ("hooks", "EEXIST")]);
+        let workspace = Workspace::new(who);
+        let path = r#"{ path = "$WORKSPACE/.git/hooks", optional = true }"#;
+        let plan = protect(who, &workspace, path)
+            .flags(["--dry-run"])
+            .sh("true")
+            .ok();
+        assert!(
+            plan.stdout
+                .contains(".git/hooks is absent and not held: the jail can create it"),
+            "{plan:#?}"
+        );
+    }
+}
+
+#[test]
+fn what_no_mount_can_hold_is_refused() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let file = workspace.write("file", "x");
+        let run = |path: &str| protect(who, &workspace, path).sh("true");
+        std::os::unix::fs::symlink("file", workspace.path().join("link")).expect("symlink");
+        refused(
+            &run(r#""$WORKSPACE/link""#),
+            "leads through a symbolic link",
+        );
+        std::os::unix::fs::symlink("/etc", workspace.path().join("out")).expect("symlink");
+        refused(
+            &run(r#""$WORKSPACE/out/none""#),
+            "leads through a symbolic link",
+        );
+        run(r#""$WORKSPACE/file""#).ok();
+        std::fs::hard_link(&file, workspace.path().join("twin")).expect("link");
+        refused(&run(r#""$WORKSPACE/file""#), "has another name in");
+        workspace.write("tree/x", "");
+        std::fs::hard_link(&file, workspace.path().join("tree/twin")).expect("link");
+        refused(&run(r#""$WORKSPACE/tree""#), "has another name in");
+    }
+}
+
+#[test]
+fn a_denied_name_that_is_absent_stays_absent() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write("dir/x", "");
+        let body = r#"
+def made(p):
+    return py(lambda: os.close(os.open(p, os.O_WRONLY | os.O_CREAT)))
+say('secret', made('.env')); say('deep', made('dir/.env')); say('read', opened('.env', os.O_RDONLY)); say('free', made('.other'))
+"#;
+        let with = policy(
+            &workspace,
+            r#"deny = ["$WORKSPACE/.env", "$WORKSPACE/dir/.env"]"#,
+        );
+        attack(Run::new(who, &workspace).policy(with), body).expect(&[
+            ("secret", "EACCES"),
+            ("deep", "EACCES"),
+            ("read", "EACCES"),
+            ("free", "OK"),
+        ]);
+        assert!(!workspace.path().join(".env").exists());
+        let without = policy(&workspace, "");
+        attack(Run::new(who, &workspace).policy(without), body).expect(&[
+            ("secret", "OK"),
+            ("deep", "OK"),
+            ("read", "OK"),
+        ]);
+    }
+}
+
+/// What stands for nothing is nothing to git, tar and grep.
+#[test]
+fn programs_pass_over_a_withheld_name() {
+    need("git");
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let ran = protect(who, &workspace, r#""$WORKSPACE/.envrc""#).sh(
+            "echo x > f && git init -q r && mv f r && cd r && git add -A && git ls-files && cd .. &&
+             git init -q . && git add -A . 2>/dev/null; git ls-files; grep -r nothing . ; tar cf /tmp/t . && tar tf /tmp/t | grep -c envrc",
+        );
+        assert!(!ran.stdout.contains(".envrc"), "{ran:#?}");
+        assert!(ran.stdout.ends_with("0\n"), "{ran:#?}");
+    }
+}
+
+/// Two runs need the same name; the first to end must not take it from the other.
+#[test]
+fn a_name_is_held_as_long_as_any_run_needs_it() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let start = |marker: &str| {
+            let script = format!(
+                "touch {marker}; while [ ! -e stop-{marker} ]; do sleep 0.05; done; echo x > .envrc && echo created"
+            );
+            let mut command = protect(who, &workspace, r#""$WORKSPACE/.envrc""#)
+                .command(["/bin/sh", "-c", &script]);
+            let child = command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("creel starts");
+            until(|| workspace.path().join(marker).exists());
+            child
+        };
+        let (first, second) = (start("one"), start("two"));
+        let end = |child: std::process::Child, marker: &str| {
+            std::fs::write(workspace.path().join(marker), "").expect("write");
+            let output = child.wait_with_output().expect("creel ends");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+        };
+        end(first, "stop-one");
+        assert!(
+            workspace.path().join(".envrc").exists(),
+            "the second needs it"
+        );
+        end(second, "stop-two");
+        assert!(!workspace.path().join(".envrc").exists());
+    }
+}
+
+#[test]
+fn killed_at_any_instant_nothing_is_left() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write(".git/config", "");
+        let mut seen = 0;
+        for round in 0..60u64 {
+            let paths = r#""$WORKSPACE/.envrc", "$WORKSPACE/.git/hooks", "$WORKSPACE/.vscode""#;
+            let mut child = protect(who, &workspace, paths)
+                .command(["/bin/sleep", "60"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("creel starts");
+            std::thread::sleep(Duration::from_micros(round * 1000));
+            seen += u32::from(workspace.path().join(".envrc").exists());
+            child.kill().expect("SIGKILL");
+            child.wait().expect("reaped");
+            let left = || {
+                [".envrc", ".git/hooks", ".vscode"]
+                    .iter()
+                    .any(|name| workspace.path().join(name).symlink_metadata().is_ok())
+            };
+            until(|| !left());
+        }
+        assert!(seen > 5, "the kill came too early each time: {seen}");
+    }
+}
+
+/// A name that somebody else has taken, by the mark or without it, is nobody's to remove.
+#[test]
+fn a_file_of_the_users_own_is_not_taken_for_creels() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write(".envrc", "");
+        protect(who, &workspace, r#""$WORKSPACE/.envrc""#)
+            .sh("! (echo x > .envrc)")
+            .ok();
+        assert!(workspace.path().join(".envrc").exists());
+        let got = outside(who, &workspace.path(), "say('own', wrote('.envrc', b'x'))");
+        got.expect(&[("own", "OK")]);
+        assert_eq!(read(&workspace.path().join(".envrc")), "x");
+    }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("read")
+}
+
+#[track_caller]
+fn until(done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(10), "waited 10 s");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
