@@ -70,6 +70,12 @@ const READY: u32 = 2;
 /// Not to be had; the errno is added.
 const FAILED: u32 = 0x1000;
 
+impl Default for State {
+    fn default() -> State {
+        State::new()
+    }
+}
+
 impl State {
     pub const fn new() -> State {
         State(AtomicU32::new(BUSY))
