@@ -34,9 +34,13 @@ impl Compiled {
     }
 
     pub fn policy(&self) -> Policy {
-        let origin = |line| Origin {
-            source: format!("preset:{}", self.name),
-            line,
+        // Line 0 is no line of the file: what creel itself adds.
+        let origin = |line| match line {
+            0 => Origin::creel(),
+            line => Origin {
+                source: format!("preset:{}", self.name),
+                line,
+            },
         };
         let grants = |list: &[(&str, Absent, u32)]| -> Vec<Grant> {
             list.iter()

@@ -22,6 +22,7 @@ pub mod stack;
 pub mod tools;
 pub mod tree;
 pub mod trees;
+pub mod trust;
 pub mod units;
 
 pub use error::PolicyError;

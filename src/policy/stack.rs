@@ -10,7 +10,7 @@ use super::compare::{Excess, clipped};
 use super::effective::{Effective, close, enforce};
 use super::layer::{Layer, Rank};
 use super::rights::{Rights, Roots};
-use super::{Limits, digest};
+use super::{Limits, digest, trust};
 
 /// The layers in force, in any order of ranks.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +59,7 @@ impl Stack {
         let mut closed = false;
         for (rank, layer) in &layers {
             if *rank > Rank::Operator && !closed {
-                above = close(&above, limits);
+                above = ended(&above, limits, roots);
                 closed = true;
             }
             let rights = Rights::of(layer, *rank, roots);
@@ -74,7 +74,7 @@ impl Stack {
         }
         let rights = match closed {
             true => above,
-            false => close(&above, limits),
+            false => ended(&above, limits, roots),
         };
         let (name, digest) = name(&layers);
         let effective = enforce(&rights, limits, roots, &name, &digest);
@@ -84,6 +84,13 @@ impl Stack {
             clips,
         }
     }
+}
+
+/// What the layers that grant leave unsaid, said.
+fn ended(rights: &Rights, limits: &Limits, roots: &Roots) -> Rights {
+    let mut closed = close(rights, limits);
+    trust::guard(&mut closed, roots);
+    closed
 }
 
 /// What a layer of this rank has no right to say.

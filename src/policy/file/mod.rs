@@ -135,7 +135,15 @@ mod tests {
     fn an_empty_file_grants_nothing_and_has_the_base_limits() {
         let policy = good("");
         assert_eq!(policy.name, "p.toml");
-        assert_eq!(policy.filesystem, Filesystem::default());
+        let protect = policy.filesystem.protect.clone();
+        assert_eq!(protect.len(), crate::policy::trust::PATHS.len());
+        assert_eq!(
+            policy.filesystem,
+            Filesystem {
+                protect,
+                ..Filesystem::default()
+            }
+        );
         assert_eq!(policy.environment, Environment::default());
         assert_eq!(policy.network, Network::None);
         assert_eq!(policy.allow_degraded, BTreeSet::new());
@@ -180,6 +188,8 @@ mod tests {
                     grant("~/x", Absent::Refuse, 8),
                 ],
                 workspace: Some(sourced(WorkspaceMode::ReadOnly, 3)),
+                // Trust paths, which every policy protects.
+                protect: policy.filesystem.protect.clone(),
                 ..Filesystem::default()
             }
         );
