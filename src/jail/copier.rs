@@ -6,20 +6,16 @@ use std::path::Path;
 
 use super::JailError;
 use super::probe::Pin;
-use crate::plan::{Act, Host, IdMode, Owner, Plan};
-use crate::sys::janitor::Home;
+use crate::plan::Owner;
 use crate::sys::mount;
-use crate::sys::userns::{self, Range};
+use crate::sys::userns::{Idmap, Range};
 
 /// Makes detached mounts of pinned inodes, for a process that may mount on the host.
 pub(super) struct Copier {
     /// The host id that shows as the jail's user, where the jail has a range of ids.
     pub(super) jail_user: Option<u32>,
     /// By owner on the host, the user namespace that shows it as the jail's user.
-    pub(super) idmaps: BTreeMap<(u32, u32), OwnedFd>,
-    /// A process whose user namespace can be the first of them; a process only for it costs more than
-    /// all other mounts together.
-    pub(super) lender: Option<i32>,
+    pub(super) idmaps: BTreeMap<(u32, u32), Idmap>,
 }
 
 impl Copier {
@@ -47,7 +43,7 @@ impl Copier {
     }
 
     fn idmap(&mut self, tree: &OwnedFd, owner: (u32, u32), user: u32) -> crate::sys::Result<()> {
-        let namespace = match self.idmaps.entry(owner) {
+        let known = match self.idmaps.entry(owner) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
                 let one = |inside| Range {
@@ -55,31 +51,9 @@ impl Copier {
                     outside: user,
                     count: 1,
                 };
-                let (uids, gids) = (one(owner.0), one(owner.1));
-                new.insert(match self.lender.take() {
-                    Some(pid) => userns::lent(pid, uids, gids)?,
-                    None => userns::for_idmap(uids, gids)?,
-                })
+                new.insert(Idmap::new(one(owner.0), one(owner.1))?)
             }
         };
-        mount::idmap(tree.as_fd(), namespace.as_fd())
-    }
-}
-
-/// The janitor's user namespace: one that can be an idmap, where one is needed. Only for root, who owns
-/// every directory that the janitor removes: it has no capability over them then.
-pub(super) fn home(plan: &Plan, host: &Host) -> Home {
-    let mapped = plan.acts.iter().any(|act| {
-        matches!(
-            act,
-            Act::Bind {
-                owner: Owner::Mapped { .. },
-                ..
-            }
-        )
-    });
-    match mapped && host.uid == 0 && host.id_mode == IdMode::Privileged {
-        true => Home::New,
-        false => Home::Parents,
+        mount::idmap(tree.as_fd(), known.namespace.as_fd())
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::copier::{Copier, home};
+use super::copier::Copier;
 use super::janitor::{Janitor, Network};
 use super::keeper::Placeholder;
 use super::probe::Pin;
@@ -109,18 +109,13 @@ pub fn freeze(
         _ => Network::Kept,
     };
     let janitor = match (&cgroup, &lease) {
-        (Some(_), Some(lease)) => Some(Janitor::start(
-            lease.file.as_fd(),
-            home(&plan, host),
-            network,
-        )?),
+        (Some(_), Some(lease)) => Some(Janitor::start(lease.file.as_fd(), network)?),
         _ => None,
     };
     let first_id = FIRST_ID + lease.as_ref().map_or(0, |l| l.slot) * 0x1_0000;
     let mut copier = Copier {
         jail_user: matches!(ids, Ids::Range { .. }).then_some(first_id + JAIL_ID),
         idmaps: BTreeMap::new(),
-        lender: janitor.as_ref().and_then(Janitor::lender),
     };
     let mut steps = vec![];
     let user = plan

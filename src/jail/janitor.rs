@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::JailError;
 use crate::sys::cgroup::Traces;
-use crate::sys::janitor::{self as sys, Home, SharedPath, State};
+use crate::sys::janitor::{self as sys, SharedPath, State};
 use crate::sys::{Errno, clone, net, procfs, signal};
 
 /// Hierarchies at most: three v1 controllers and a v2 one beside them.
@@ -47,20 +47,16 @@ pub enum Network {
     New,
 }
 
-/// A janitor at work; dropped without [`Janitor::dismiss`] it goes on watching.
+/// A janitor at work; dropped without [`Janitor::dismiss`] it goes on watching, if there is anything to
+/// remove.
 pub struct Janitor {
     pid: i32,
-    home: Home,
     shared: &'static Shared,
 }
 
 impl Janitor {
     /// Starts one, with nothing to remove yet.
-    pub fn start(
-        lease: BorrowedFd<'_>,
-        home: Home,
-        network: Network,
-    ) -> Result<Janitor, JailError> {
+    pub fn start(lease: BorrowedFd<'_>, network: Network) -> Result<Janitor, JailError> {
         let fault = |source| JailError::System {
             what: "starting the janitor",
             source,
@@ -71,19 +67,14 @@ impl Janitor {
             lease: AtomicI32::new(lease.as_raw_fd()),
             kill: SharedPath::default(),
             network,
-            state: State::new(),
+            state: State::default(),
             own: Default::default(),
         }));
         let shared: &'static Shared = shared;
         let room: &'static mut [u128] = Box::leak(vec![0u128; 1024].into_boxed_slice());
         let stack = Box::leak(Box::new(clone::Stack::on(room)));
-        let pid = sys::start(home, stack, watch, shared, &shared.state).map_err(fault)?;
-        Ok(Janitor { pid, home, shared })
-    }
-
-    /// The process whose user namespace is for an idmap: it has no maps, and nobody else is in it.
-    pub fn lender(&self) -> Option<i32> {
-        (self.home == Home::New).then_some(self.pid)
+        let pid = sys::start(stack, watch, shared, &shared.state).map_err(fault)?;
+        Ok(Janitor { pid, shared })
     }
 
     /// Takes this process into the network namespace that the janitor made, for a clone to be born there;
@@ -116,11 +107,28 @@ impl Janitor {
     }
 
     /// Removes what was noted, now, and sends the janitor home. The jail must have ended.
-    pub fn dismiss(self) {
+    pub fn dismiss(mut self) {
         // Where it could not be removed the janitor stays, and tries again when this process has ended.
         // Killed in between, this one leaves nothing either.
-        if remove(self.shared) == Removed::All && signal::send(self.pid, signal::KILL).is_ok() {
-            let _ = crate::sys::process::reap(self.pid);
+        if remove(self.shared) == Removed::All {
+            self.send_home();
+        }
+    }
+
+    fn send_home(&mut self) {
+        let pid = std::mem::take(&mut self.pid);
+        // It is this process's child and not waited for yet: the pid is nobody else's.
+        if pid > 0 && signal::send(pid, signal::KILL).is_ok() {
+            let _ = crate::sys::process::reap(pid);
+        }
+    }
+}
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        // A plan that could not be frozen: nothing was made.
+        if self.shared.own.iter().all(|path| path.get().is_none()) {
+            self.send_home();
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use super::JailError;
 use crate::sys::fd::Stat;
-use crate::sys::janitor::{self as sys, Home, State};
+use crate::sys::janitor::{self as sys, State};
 use crate::sys::{Errno, clone, placeholder, process, signal};
 
 /// A name that is to be kept from being created.
@@ -99,13 +99,13 @@ impl Keeper {
         let shared: &'static Shared = Box::leak(Box::new(Shared {
             pidfd: AtomicI32::new(me.as_raw_fd()),
             jail: AtomicI32::new(0),
-            state: State::new(),
+            state: State::default(),
             placeholders,
             directories,
         }));
         let room: &'static mut [u128] = Box::leak(vec![0u128; 1024].into_boxed_slice());
         let stack = Box::leak(Box::new(clone::Stack::on(room)));
-        let started = sys::start(Home::Parents, stack, watch, shared, &shared.state);
+        let started = sys::start(stack, watch, shared, &shared.state);
         let mut keeper = Keeper {
             pid: started.map_err(fault)?,
             shared,

@@ -28,7 +28,7 @@ pub struct Making {
 pub fn begin(room: &'static mut [u128]) -> Result<Making> {
     let (socket, theirs) = socket::pair()?;
     END.store(theirs.as_raw_fd(), Ordering::SeqCst);
-    let pid = clone::start_helper(room, make, &END)?;
+    let pid = clone::start_helper(0, room, make, &END)?;
     Ok(Making { pid, socket })
 }
 

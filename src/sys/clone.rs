@@ -136,16 +136,25 @@ pub fn start_command<T>(
     unsafe { vfork(0, &mut Stack::on(room), body, argument) }
 }
 
-/// Starts `body(argument)` in a child that shares this memory and runs beside this process, for a
-/// body that makes system calls only and ends in `exit`. The caller reaps it. Runs after clone.
+/// Starts `body(argument)` in a child that shares this memory and runs beside this process, in new
+/// `namespaces`, for a body that makes system calls only and ends in `exit`. The caller reaps it.
+/// Runs after clone.
 pub fn start_helper<T: Sync>(
+    namespaces: i32,
     room: &'static mut [u128],
     body: extern "C" fn(*mut libc::c_void) -> i32,
     argument: &'static T,
 ) -> Result<i32> {
     let argument = (&raw const *argument).cast_mut().cast();
     // SAFETY: stack and argument are 'static, and bodies started here keep to the contract above.
-    match unsafe { libc::clone(body, Stack::on(room).top(), libc::CLONE_VM, argument) } {
+    match unsafe {
+        libc::clone(
+            body,
+            Stack::on(room).top(),
+            libc::CLONE_VM | namespaces,
+            argument,
+        )
+    } {
         -1 => Err(last()),
         pid => Ok(pid),
     }
@@ -159,7 +168,6 @@ pub fn start_helper<T: Sync>(
 /// `body` may make raw system calls only: it shares thread-local storage (errno) with the parent.
 /// `stack` and `argument` must never be freed.
 pub unsafe fn beside<T>(
-    flags: i32,
     stack: &'static mut Stack<'static>,
     body: extern "C" fn(*mut libc::c_void) -> i32,
     argument: &'static T,
@@ -172,7 +180,7 @@ pub unsafe fn beside<T>(
         libc::clone(
             body,
             stack.top(),
-            flags | libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID,
+            libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID,
             (&raw const *argument).cast_mut().cast(),
             std::ptr::null_mut::<libc::pid_t>(),
             std::ptr::null_mut::<libc::c_void>(),

@@ -33,30 +33,16 @@ pub fn own_pidfd() -> Result<OwnedFd> {
     )
 }
 
-/// The user namespace that the process lives in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Home {
-    /// Its parent's.
-    Parents,
-    /// A new one without a map, in which it is still its parent's user to every file.
-    New,
-}
-
 /// Starts `body(shared)` beside this process.
 pub fn start<T: Sync>(
-    home: Home,
     stack: &'static mut clone::Stack<'static>,
     body: extern "C" fn(*mut libc::c_void) -> i32,
     shared: &'static T,
     state: &'static State,
 ) -> Result<i32> {
-    let flags = match home {
-        Home::Parents => 0,
-        Home::New => libc::CLONE_NEWUSER,
-    };
     // SAFETY: stack and argument are 'static; bodies started here call this module only, which
     // makes system calls that keep no state in thread-local storage.
-    unsafe { clone::beside(flags, stack, body, shared, &state.0) }
+    unsafe { clone::beside(stack, body, shared, &state.0) }
 }
 
 /// How far the process beside this one is with what it makes at first: a word that both see, which the
@@ -70,11 +56,13 @@ const READY: u32 = 2;
 /// Not to be had; the errno is added.
 const FAILED: u32 = 0x1000;
 
-impl State {
-    pub const fn new() -> State {
+impl Default for State {
+    fn default() -> State {
         State(AtomicU32::new(BUSY))
     }
+}
 
+impl State {
     /// Says how it went, once.
     pub fn tell(&self, done: Result<()>) {
         let word = match done {

@@ -35,23 +35,36 @@ fn put(pid: i32, file: &str, text: &str) -> Result<()> {
 }
 
 /// A user namespace that nobody is in, for `mount_setattr`'s idmap: on disk `uids.inside`, shown as
-/// `uids.outside`. It is the namespace of a child that has ended by the time its maps are written:
-/// a zombie has all that is needed, and there is nothing to wait for.
-pub fn for_idmap(uids: Range, gids: Range) -> Result<OwnedFd> {
-    extern "C" fn leave(_: *mut libc::c_void) -> i32 {
-        process::exit(0)
-    }
-    let mut room = [0u128; 512];
-    let mut stack = clone::Stack::on(&mut room);
-    // SAFETY: the child does nothing but exit_group.
-    let pid = unsafe { clone::vfork(libc::CLONE_NEWUSER, &mut stack, leave, &mut ())? };
-    let made = lent(pid, uids, gids);
-    process::reap(pid)?;
-    made
+/// `uids.outside`. It is the namespace of a child that ends at once; a zombie has all that is needed.
+#[derive(Debug)]
+pub struct Idmap {
+    pub namespace: OwnedFd,
+    child: i32,
 }
 
-/// As [`for_idmap`], with the user namespace of a child of this process's that has no maps yet.
-pub fn lent(pid: i32, uids: Range, gids: Range) -> Result<OwnedFd> {
-    write_maps(pid, uids, gids, process::Groups::Clear)?;
-    procfs::namespace(&pid.to_string(), "user")
+impl Idmap {
+    /// The child ends beside this process, which does not wait for it before it is dropped.
+    pub fn new(uids: Range, gids: Range) -> Result<Idmap> {
+        extern "C" fn leave(_: *mut libc::c_void) -> i32 {
+            process::exit(0)
+        }
+        let room = Box::leak(vec![0u128; 256].into_boxed_slice());
+        let child = clone::start_helper(libc::CLONE_NEWUSER, room, leave, &())?;
+        let made = write_maps(child, uids, gids, process::Groups::Clear)
+            .and_then(|()| procfs::namespace(&child.to_string(), "user"));
+        match made {
+            Ok(namespace) => Ok(Idmap { namespace, child }),
+            Err(errno) => {
+                process::reap(child)?;
+                Err(errno)
+            }
+        }
+    }
+}
+
+impl Drop for Idmap {
+    fn drop(&mut self) {
+        // It is this process's child and ends by itself.
+        let _ = process::reap(self.child);
+    }
 }

@@ -21,6 +21,7 @@ say('pids', len([p for p in os.listdir('/proc') if p.isdigit()]))
 say('hostname', open('/proc/sys/kernel/hostname').read().strip())
 say('nodename', os.uname().nodename)
 say('interfaces', sorted(l.split(':')[0].strip() for l in open('/proc/net/dev').readlines()[2:]))
+say('net_owner', os.stat('/proc/sys/net/ipv4/ip_forward').st_uid == os.getuid())
 say('secret', [v for v in os.environ.values() if 'hush' in v])
 say('own_environ', b'hush' in open('/proc/self/environ', 'rb').read())
 mounts = [l.split() for l in open('/proc/self/mountinfo')]
@@ -39,6 +40,7 @@ say('timens', wrote('/proc/self/timens_offsets', b'monotonic x x'))
                 "hostname",
                 "nodename",
                 "interfaces",
+                "net_owner",
                 "secret",
                 "own_environ",
                 "suid",
@@ -61,6 +63,9 @@ say('timens', wrote('/proc/self/timens_offsets', b'monotonic x x'))
             ("hostname", "creel"),
             ("nodename", "creel"),
             ("interfaces", "['lo']"),
+            // A namespace whose user namespace showed the workspace's owner as its root would give the
+            // jail's user its switches, and only the read-only mount would be left before them.
+            ("net_owner", "False"),
             ("secret", "[]"),
             ("own_environ", "False"),
             ("suid", "[]"),
