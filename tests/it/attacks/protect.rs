@@ -10,7 +10,12 @@ use crate::support::{Run, Who, Workspace, need};
 
 /// A run with these protected paths, in TOML.
 fn protect(who: Who, workspace: &Workspace, paths: &str) -> Run {
-    let lines = format!("protect = [{paths}]");
+    // What every policy protects by itself would be in the way of the controls.
+    let trusted = creel::policy::trust::PATHS.iter();
+    let trusted: Vec<String> = trusted
+        .map(|(name, _)| format!("$WORKSPACE/{name}"))
+        .collect();
+    let lines = format!("protect = [{paths}]\nunprotect = {trusted:?}");
     Run::new(who, workspace).policy(policy(workspace, &lines))
 }
 

@@ -9,7 +9,7 @@ const WRITE: &str = "
 import errno, os
 try: open('made', 'w').write('x'); print('written')
 except OSError as e: print(errno.errorcode[e.errno])
-print(os.getcwd(), sorted(os.listdir('.')))";
+print(os.getcwd(), sorted(n for n in os.listdir('.') if n[0] != '.'))";
 
 #[test]
 fn rw_is_the_default_and_writes_to_the_host_as_its_owner() {
