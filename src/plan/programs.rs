@@ -249,13 +249,6 @@ impl View<'_> {
             let Fact::Present { real, .. } = self.host.fact(&path) else {
                 continue;
             };
-            let executable = real
-                .ancestors()
-                .filter_map(|above| self.binds.get(above))
-                .any(|bound| bound.access.code == Code::Execute);
-            if executable {
-                continue;
-            }
             let origin = grant.origin.clone();
             if landlock == 0 {
                 return Err(ResolveError::LoadNoLandlock { path, origin });
