@@ -261,6 +261,18 @@ pub fn group_names() -> Vec<String> {
         .collect()
 }
 
+/// Whether creel has heard of a tool: its own, and those of the groups and profiles.
+pub fn is_known(name: &str) -> bool {
+    let name = canonical(name);
+    let is = |known: &&str| glob(known.as_bytes(), name.as_bytes());
+    let mut grouped = GROUPS.iter().flat_map(|(_, members)| members.iter());
+    let mut profiled = Profile::ALL
+        .into_iter()
+        .filter(|profile| *profile != Profile::Full)
+        .flat_map(|profile| profile.allows().iter());
+    Tool::named(&name).is_some() || grouped.any(|n| is(&n)) || profiled.any(|n| is(&n))
+}
+
 /// Lower case, with an alias replaced by what it stands for.
 pub fn canonical(name: &str) -> String {
     let name = name.trim().to_ascii_lowercase();

@@ -8,6 +8,7 @@ mod formats;
 mod house;
 mod leaks;
 mod plan_order;
+mod policy_lint;
 mod programs;
 mod run;
 mod scope;
