@@ -9,6 +9,7 @@ mod house;
 mod leaks;
 mod plan_order;
 mod policy_lint;
+mod presets;
 mod programs;
 mod run;
 mod scope;
