@@ -8,7 +8,9 @@ mod formats;
 mod house;
 mod leaks;
 mod plan_order;
+mod policy_errors;
 mod policy_lint;
+
 mod presets;
 mod programs;
 mod run;

@@ -216,7 +216,12 @@ impl File<'_> {
                 "each case as a string, for example \"exec git status\"",
             )?;
             let mut words = text.split_ascii_whitespace();
-            let first = words.next().unwrap_or_default();
+            let first = words.next().ok_or_else(|| PolicyError::BadPattern {
+                at: self.place_of(node),
+                key: key.to_owned(),
+                text: text.to_owned(),
+                fault: PatternFault::Empty,
+            })?;
             let tool = Tool::named(first).ok_or_else(|| PolicyError::UnknownWord {
                 at: self.place_of(node),
                 key: key.to_owned().into(),
