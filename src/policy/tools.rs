@@ -70,6 +70,28 @@ impl Tool {
         }
     }
 
+    /// What the kernel lets every process of the jail do where the tool is allowed.
+    pub fn with(self) -> &'static str {
+        match self {
+            Self::Read => {
+                "the workspace and every read grant are there to be read, less `denied_paths`, within `allowed_paths`"
+            }
+            Self::Write => {
+                "the workspace (where `workspace = \"rw\"`) and every write grant can be changed, less `denied_paths`, within `allowed_paths`; needs read"
+            }
+            Self::Edit | Self::ApplyPatch => {
+                "what write allows, within the tool's own `allowed_paths` and less its `denied_paths`; needs write and read"
+            }
+            Self::Exec => {
+                "programs under executable grants execute: all of them, those of `commands` and `languages`, or with `security = \"deny\"` none; no longer than `timeout`"
+            }
+            Self::Process => "nothing more: the tool looks after what exec started; needs exec",
+            Self::Browser | Self::Message | Self::Fetch => {
+                "what `[network]` says, which is loopback alone so far"
+            }
+        }
+    }
+
     /// What the kernel does where the tool is not allowed.
     pub fn without(self) -> &'static str {
         match self {

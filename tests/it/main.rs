@@ -10,7 +10,7 @@ mod leaks;
 mod plan_order;
 mod policy_errors;
 mod policy_lint;
-
+mod policy_tools;
 mod presets;
 mod programs;
 mod run;
