@@ -18,10 +18,11 @@ use std::path::{Path, PathBuf};
 use clap::ValueHint;
 
 use super::hint::Failure;
+use crate::policy::error::Place;
 use crate::policy::layer::{Layer, Rank};
 use crate::policy::rights::Roots;
 use crate::policy::stack::{Outcome, Stack};
-use crate::policy::{Limits, PolicyError, file, preset};
+use crate::policy::{Limits, PolicyError, Sourced, file, preset};
 
 /// The machine's ceiling.
 const PLATFORM: &str = "/etc/creel";
@@ -186,7 +187,8 @@ fn read_found(source: &Path) -> Result<Layer, Failure> {
                 base.value.escape_debug()
             )));
         }
-        layer = layer.over(preset::layer(&base.value)?);
+        let reused = preset::layer(&base.value).map_err(|error| unfollowed(&base, error))?;
+        layer = layer.over(reused);
     }
     Ok(layer)
 }
@@ -197,22 +199,44 @@ fn extended(source: &Path, depth: &mut usize) -> Result<Layer, PolicyError> {
         *depth += 1;
         if *depth > MOST_EXTENDS {
             return Err(PolicyError::Extends {
-                at: crate::policy::error::Place {
-                    file: base.origin.source,
-                    line: base.origin.line,
-                    column: 1,
-                },
+                at: place(&base),
                 name: base.value,
             });
         }
         let named = Path::new(&base.value);
         let beside = match is_preset(named) {
             true => named.to_path_buf(),
-            false => source.parent().unwrap_or(Path::new("")).join(named),
+            // Without the `.` of `./base.toml`.
+            false => {
+                let beside = source.parent().unwrap_or(Path::new("")).join(named);
+                beside.components().collect()
+            }
         };
-        layer = layer.over(extended(&beside, depth)?);
+        let reused = extended(&beside, depth).map_err(|error| unfollowed(&base, error))?;
+        layer = layer.over(reused);
     }
     Ok(layer)
+}
+
+/// What is not there has no place of its own: the line that names it is where to mend it.
+fn unfollowed(base: &Sourced<String>, error: PolicyError) -> PolicyError {
+    match error {
+        PolicyError::Unreadable { .. }
+        | PolicyError::IsDirectory { .. }
+        | PolicyError::MissingPreset { .. } => PolicyError::Base {
+            at: place(base),
+            reason: Box::new(error),
+        },
+        error => error,
+    }
+}
+
+fn place(base: &Sourced<String>) -> Place {
+    Place {
+        file: base.origin.source.clone(),
+        line: base.origin.line,
+        column: 1,
+    }
 }
 
 fn is_preset(source: &Path) -> bool {

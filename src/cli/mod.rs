@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod completions;
 pub mod doctor;
+pub mod facts;
 pub mod hint;
 pub mod layers;
 pub mod run;

@@ -4,7 +4,7 @@
 pub static COMPILED: &[Compiled] = &[
     Compiled {
         name: "coding",
-        digest: "1b55b643305ffa570a0b0f0491185abd6bf4334b07ed560889b26b9c0639abb6",
+        digest: "62b57ee13ea802f25211ea55cb3876e65016e3461d53d0c535df813ec2790a5c",
         workspace: Some((WorkspaceMode::ReadWrite, 13)),
         read: &[
             ("/etc/alternatives", Absent::Skip, 47),
@@ -125,7 +125,7 @@ pub static COMPILED: &[Compiled] = &[
     },
     Compiled {
         name: "default",
-        digest: "dd5ac78ee8432bd139b90c52415f9afc249b6e46c099d60ddcb7c94f6730cacc",
+        digest: "bcc0a040c92b081253ff014ab0c5a80f597e6982a5794f78189e28318cac1bc2",
         workspace: None,
         read: &[
             ("/etc/alternatives", Absent::Skip, 18),

@@ -4,11 +4,11 @@
 //! rights: a path rule holds for every process, so the answer for `write src/x` is that of any
 //! program in the jail. Links, mounts and what exists are the machine's; here a path is its text.
 
-use super::effective::{reach, usable};
+use super::effective::{Reach, reach, usable};
 use super::layer::{Ask, Case, PROGRAM_DIRECTORIES, Security};
 use super::rights::{Places, Rights, Roots};
 use super::tools::{Ruling, Tool};
-use super::trees::{Trees, clean, within};
+use super::trees::{Leaf, Trees, clean, within};
 use super::{Network, Origin, WorkspaceMode};
 
 /// The answer, with its reason.
@@ -122,7 +122,7 @@ fn readable(rights: &Rights, roots: &Roots, path: &str) -> Result<Option<Origin>
     let reach = reach(rights, roots);
     denied(&reach.deny, path).map_or(Ok(()), |origin| Err(Why::Denied(origin)))?;
     for trees in [&reach.read, &reach.write, &reach.load, &reach.exec] {
-        if trees.cover(path) {
+        if covered(&reach, roots, trees, path) {
             return Ok(grant(trees, path));
         }
     }
@@ -139,7 +139,7 @@ fn writable(rights: &Rights, roots: &Roots, path: &str) -> Result<Option<Origin>
     let reach = reach(rights, roots);
     denied(&reach.deny, path).map_or(Ok(()), |origin| Err(Why::Denied(origin)))?;
     denied(&reach.protect, path).map_or(Ok(()), |origin| Err(Why::Protected(origin)))?;
-    if reach.write.cover(path) {
+    if covered(&reach, roots, &reach.write, path) {
         return Ok(grant(&reach.write, path));
     }
     match &reach.workspace {
@@ -190,7 +190,7 @@ fn one_program(
 ) -> Result<Option<Origin>, Why> {
     let reach = reach(rights, roots);
     denied(&reach.deny, path).map_or(Ok(()), |origin| Err(Why::Denied(origin)))?;
-    if !reach.exec.cover(path) {
+    if !covered(&reach, roots, &reach.exec, path) {
         return Err(Why::NotGranted);
     }
     let bounds = rights.constraints(Tool::Exec);
@@ -211,8 +211,22 @@ fn denied(places: &Places, path: &str) -> Option<Origin> {
     found.map(|(_, leaf)| leaf.origin.clone())
 }
 
+/// Whether a grant has the path on the host. Where the workspace is the jail's own, a grant of
+/// `$WORKSPACE` is of that one.
+fn covered(reach: &Reach, roots: &Roots, trees: &Trees, path: &str) -> bool {
+    let mode = reach.workspace.as_ref().map(|mode| mode.value);
+    match tree(trees, path) {
+        Some((tree, _)) => mode != Some(WorkspaceMode::None) || *tree != roots.workspace,
+        None => trees.cover(path),
+    }
+}
+
 fn grant(trees: &Trees, path: &str) -> Option<Origin> {
+    tree(trees, path).map(|(_, leaf)| leaf.origin.clone())
+}
+
+/// The tree in which the path lies.
+fn tree<'t>(trees: &'t Trees, path: &str) -> Option<(&'t String, &'t Leaf)> {
     let Trees::Of(trees) = trees else { return None };
-    let found = trees.iter().find(|(tree, _)| within(path, tree));
-    found.map(|(_, leaf)| leaf.origin.clone())
+    trees.iter().find(|(tree, _)| within(path, tree))
 }

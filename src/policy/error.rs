@@ -48,7 +48,7 @@ pub enum PolicyError {
     ByteOrderMark { at: Place },
     /// `message` is the reader's, and not a source: its `Display` takes several lines and quotes
     /// the file raw.
-    #[error("{at}: {}; see {} for the syntax", sentence(message), format.reference())]
+    #[error("{at}: {}; {}see {} for the syntax", sentence(message), repair(message), format.reference())]
     Syntax {
         at: Place,
         message: String,
@@ -117,7 +117,7 @@ pub enum PolicyError {
         fault: PatternFault,
     },
     #[error(
-        "{at}: command '{}' in '{key}' is no program; write its bare name or its path, without arguments",
+        "{at}: command '{}' in '{key}' is no program; write its bare name or its path, without arguments or globs",
         shown(text)
     )]
     BadProgram {
@@ -133,10 +133,13 @@ pub enum PolicyError {
     },
     /// A file that reuses itself, or more files than anybody can follow.
     #[error(
-        "{at}: 'extends' leads through '{}' again, or too deep; take it out",
+        "{at}: 'extends' leads through '{}' a second time, or deeper than anybody follows; take it out",
         shown(name)
     )]
     Extends { at: Place, name: String },
+    /// What `extends` names cannot be had.
+    #[error("{at}: 'extends': {reason}")]
+    Base { at: Place, reason: Box<PolicyError> },
     #[error("{at}: variable name '{}' {fault}", shown(name))]
     BadName {
         at: Place,
@@ -172,6 +175,7 @@ impl PolicyError {
             | Self::EmptyList { at, .. }
             | Self::Extends { at, .. }
             | Self::BadName { at, .. }
+            | Self::Base { at, .. }
             | Self::NulInValue { at, .. } => Some(at),
         }
     }
@@ -364,6 +368,36 @@ fn path_text(path: &std::path::Path) -> String {
 
 fn did_you_mean(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(String::new, |word| format!("did you mean '{word}'? "))
+}
+
+/// What mends the faults of syntax that people make most; nothing of the others.
+fn repair(message: &str) -> &'static str {
+    const REPAIRS: [(&str, &str); 9] = [
+        ("duplicate key", "remove one of the two, or "),
+        ("unclosed", "close what was opened (quote, bracket), or "),
+        (
+            "unterminated",
+            "close what was opened (quote, bracket), or ",
+        ),
+        ("must be quoted", "write a value, text in quotes, or "),
+        ("comma", "write a comma, or close the list before, or "),
+        ("expected key", "write KEY = VALUE, or "),
+        ("tabs", "indent with spaces, or "),
+        ("block mapping", "indent the keys of one table alike, or "),
+        (
+            "block collection",
+            "indent the members of one list alike, or ",
+        ),
+    ];
+    let message = message.to_lowercase();
+    let found = REPAIRS.iter().find(|(said, _)| message.contains(said));
+    match found {
+        // YAML's reader says of a wrong indent that it expected a key.
+        Some((_, "write KEY = VALUE, or ")) if message.contains("block mapping") => {
+            "indent the keys of one table alike, or "
+        }
+        found => found.map_or("", |(_, repair)| repair),
+    }
 }
 
 /// A reader's words may quote the file, begin with a capital and end in a full stop.

@@ -16,6 +16,7 @@ pub mod error;
 pub mod extend;
 pub mod file;
 pub mod layer;
+pub mod lint;
 pub mod preset;
 pub mod rights;
 pub mod stack;

@@ -5,17 +5,33 @@
 //! parse is a fault of the build: the tests below stand in its way.
 
 use super::compiled::Compiled;
-use super::error::{PolicyError, nearest};
+use super::error::{Place, PolicyError, nearest};
 use super::layer::Layer;
 use super::{Policy, file};
 
 /// What `creel run` uses when no policy is named.
 pub const DEFAULT: &str = "default";
 
-const PRESETS: [(&str, &str); 2] = [
+/// In the order of the alphabet.
+const PRESETS: [(&str, &str); 11] = [
+    ("browser", include_str!("../../policies/browser.toml")),
+    ("challenge", include_str!("../../policies/challenge.toml")),
     ("coding", include_str!("../../policies/coding.toml")),
     (DEFAULT, include_str!("../../policies/default.toml")),
+    ("node", include_str!("../../policies/node.toml")),
+    (
+        "public-support",
+        include_str!("../../policies/public-support.toml"),
+    ),
+    ("python", include_str!("../../policies/python.toml")),
+    ("readonly", include_str!("../../policies/readonly.toml")),
+    ("rental", include_str!("../../policies/rental.toml")),
+    ("rust", include_str!("../../policies/rust.toml")),
+    ("untrusted", include_str!("../../policies/untrusted.toml")),
 ];
+
+/// Presets that one preset may lead through by `extends`.
+const DEEPEST: usize = 4;
 
 /// Those that are constants, because their parsing would be on the way to many a jail.
 #[cfg(test)]
@@ -49,13 +65,30 @@ pub fn named(name: &str) -> Result<Policy, PolicyError> {
     Ok(file::alone(layer(name)?, &default()?.limits))
 }
 
-/// What the preset of that name says, for other layers to meet.
+/// What the preset of that name says, with the presets that it extends, for other layers to meet.
 pub fn layer(name: &str) -> Result<Layer, PolicyError> {
+    extended(name, 0)
+}
+
+fn extended(name: &str, depth: usize) -> Result<Layer, PolicyError> {
     let layer = file::read(&format!("preset:{name}"), text(name)?)?;
-    Ok(Layer {
+    let mut layer = Layer {
         name: name.to_owned(),
         ..layer
-    })
+    };
+    for base in std::mem::take(&mut layer.extends) {
+        if depth == DEEPEST {
+            let at = Place {
+                file: base.origin.source,
+                line: base.origin.line,
+                column: 1,
+            };
+            let name = base.value;
+            return Err(PolicyError::Extends { at, name });
+        }
+        layer = layer.over(extended(&base.value, depth + 1)?);
+    }
+    Ok(layer)
 }
 
 /// The preset [`DEFAULT`].
@@ -181,7 +214,7 @@ mod tests {
                     known,
                     ..
                 }) => {
-                    assert_eq!((found, known), (suggestion, vec!["coding", "default"]));
+                    assert_eq!((found, known), (suggestion, names().collect()));
                 }
                 other => panic!("{name}: {other:?}"),
             }

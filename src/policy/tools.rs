@@ -70,6 +70,28 @@ impl Tool {
         }
     }
 
+    /// What the kernel lets every process of the jail do where the tool is allowed.
+    pub fn with(self) -> &'static str {
+        match self {
+            Self::Read => {
+                "the workspace and every read grant are there to be read, less `denied_paths`, within `allowed_paths`"
+            }
+            Self::Write => {
+                "the workspace (where `workspace = \"rw\"`) and every write grant can be changed, less `denied_paths`, within `allowed_paths`; needs read"
+            }
+            Self::Edit | Self::ApplyPatch => {
+                "what write allows, within the tool's own `allowed_paths` and less its `denied_paths`; needs write and read"
+            }
+            Self::Exec => {
+                "programs under executable grants execute: all of them, those of `commands` and `languages`, or with `security = \"deny\"` none; no longer than `timeout`"
+            }
+            Self::Process => "nothing more: the tool looks after what exec started; needs exec",
+            Self::Browser | Self::Message | Self::Fetch => {
+                "what `[network]` says, which is loopback alone so far"
+            }
+        }
+    }
+
     /// What the kernel does where the tool is not allowed.
     pub fn without(self) -> &'static str {
         match self {
@@ -259,6 +281,18 @@ pub fn group_names() -> Vec<String> {
         .iter()
         .map(|(name, _)| format!("group:{name}"))
         .collect()
+}
+
+/// Whether creel has heard of a tool: its own, and those of the groups and profiles.
+pub fn is_known(name: &str) -> bool {
+    let name = canonical(name);
+    let is = |known: &&str| glob(known.as_bytes(), name.as_bytes());
+    let mut grouped = GROUPS.iter().flat_map(|(_, members)| members.iter());
+    let mut profiled = Profile::ALL
+        .into_iter()
+        .filter(|profile| *profile != Profile::Full)
+        .flat_map(|profile| profile.allows().iter());
+    Tool::named(&name).is_some() || grouped.any(|n| is(n)) || profiled.any(|n| is(n))
 }
 
 /// Lower case, with an alias replaced by what it stands for.

@@ -124,7 +124,7 @@ impl File<'_> {
     }
 
     fn arguments(&self, table: &Table, key: &str) -> Result<BTreeSet<Arguments>, PolicyError> {
-        let key = format!("{key}: args");
+        let key = format!("{key}.args");
         let example = "an array of patterns, for example [\"status\", \"diff ...\"]";
         let mut all = BTreeSet::new();
         for node in self.array(Some(table), &key, example)? {
@@ -216,7 +216,12 @@ impl File<'_> {
                 "each case as a string, for example \"exec git status\"",
             )?;
             let mut words = text.split_ascii_whitespace();
-            let first = words.next().unwrap_or_default();
+            let first = words.next().ok_or_else(|| PolicyError::BadPattern {
+                at: self.place_of(node),
+                key: key.to_owned(),
+                text: text.to_owned(),
+                fault: PatternFault::Empty,
+            })?;
             let tool = Tool::named(first).ok_or_else(|| PolicyError::UnknownWord {
                 at: self.place_of(node),
                 key: key.to_owned().into(),
@@ -305,5 +310,30 @@ impl File<'_> {
                 _ => Err(self.wrong_type(node, key, "true or false")),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read;
+    use super::super::tests::refused;
+    use super::*;
+
+    #[test]
+    fn commands_have_arguments() {
+        let text = "tools.exec.commands = ['ls', { command = 'git', args = ['status', ''] }]";
+        let layer = read("p", text).unwrap();
+        let commands = layer.tools.each[&Tool::Exec].commands.as_ref().unwrap();
+        assert!(commands[0].args.is_empty());
+        let args = ["status", ""].map(Arguments::parse);
+        assert_eq!(commands[1].args, BTreeSet::from(args));
+        refused(
+            r#"
+            tools.exec.commands = [{ command = 'git', args = [] }]
+            1:50: 'tools.exec.commands.args' is an empty list; leave it out for any arguments, or write [""] for none
+            tools.exec.commands = [{ command = 'git', args = 'status' }]
+            1:50: 'tools.exec.commands.args' is a string; write an array of patterns, for example ["status", "diff ..."]
+            "#,
+        );
     }
 }

@@ -14,7 +14,7 @@ mod c08_privileges;
 mod c09_forged_state;
 mod c10_workspace_names;
 mod c11_host_sockets;
-mod exec_allowlist;
+pub mod exec_allowlist;
 mod exec_none;
 mod f04_workdir_roots;
 mod f06_tmp_files;

@@ -1,0 +1,527 @@
+//! Every check of lint fires where it should and is silent where it should; docs/lint.md is what the
+//! table says; what ships with creel has no finding worse than info.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use creel::policy::layer::Rank;
+use creel::policy::lint::{CHECKS, Facts, Finding, Found, Keeping, Severity, is_secret_file, lint};
+use creel::policy::rights::Roots;
+use creel::policy::stack::Stack;
+use creel::policy::{file, preset};
+
+fn roots() -> Roots {
+    Roots {
+        home: "/home/u".into(),
+        workspace: "/home/u/w".into(),
+    }
+}
+
+/// What lint says of files of these ranks, which are named after them.
+fn findings(layers: &[(Rank, &str)], roots: &Roots, facts: &Facts) -> Vec<Finding> {
+    let layers = layers.iter().map(|(rank, text)| {
+        let name = format!("{}.toml", rank.name());
+        let layer = file::read(&name, text).unwrap_or_else(|error| panic!("{text}\n{error}"));
+        (*rank, layer)
+    });
+    let stack = Stack {
+        layers: layers.collect(),
+    };
+    let limits = preset::default().expect("it parses").limits;
+    let outcome = stack.resolve(&limits, roots);
+    lint(&stack, &outcome, roots, facts)
+}
+
+/// A check, an operator's file on which it fires, and one on which it is silent.
+const OF_ONE_FILE: &[(&str, &str, &str)] = &[
+    (
+        "exec-shell",
+        "tools.exec.commands = ['bash']\nfilesystem.exec = ['/usr']",
+        "tools.exec.commands = [{ command = 'bash', args = ['scripts/build'] }]\nfilesystem.exec = ['/usr']",
+    ),
+    (
+        "exec-interpreter",
+        "tools.exec.commands = ['/usr/bin/python3.12']\nfilesystem.exec = ['/usr']",
+        "tools.exec.commands = [{ command = 'python3', args = ['tool.py'] }]\nfilesystem.exec = ['/usr']",
+    ),
+    (
+        "exec-languages",
+        "tools.exec.languages = ['python']",
+        "tools.exec.commands = ['ls']",
+    ),
+    (
+        "exec-launcher",
+        "tools.exec.commands = [{ command = 'xargs', args = ['ls'] }]",
+        "tools.exec.commands = ['ls']",
+    ),
+    (
+        "exec-arguments",
+        "tools.exec.commands = [{ command = 'git', args = ['diff ...'] }]",
+        "tools.exec.commands = [{ command = 'git', args = ['status', 'diff --stat'] }, { command = 'ls', args = ['...'] }]",
+    ),
+    (
+        "exec-never",
+        "tools.exec.commands = ['/opt/tool']\nfilesystem.exec = ['/usr']",
+        "tools.exec.commands = ['/usr/bin/tool']\nfilesystem.exec = ['/usr']",
+    ),
+    (
+        "exec-allowlist-empty",
+        "tools.exec.security = 'allowlist'",
+        "tools.exec = { security = 'allowlist', commands = ['ls'] }",
+    ),
+    (
+        "exec-full-listed",
+        "tools.exec = { security = 'full', commands = ['ls'] }",
+        "tools.exec.security = 'full'",
+    ),
+    (
+        "exec-writes",
+        "tools.deny = ['edit']",
+        "tools.deny = ['edit', 'write']",
+    ),
+    (
+        "exec-writable",
+        "filesystem = { exec = ['/opt/x/bin'], write = ['/opt/x'] }",
+        "filesystem = { exec = ['/opt/x/bin'], write = ['/opt/x/data', '/tmp'] }",
+    ),
+    (
+        "tool-unknown",
+        "tools.deny = ['raed']",
+        "tools.deny = ['bash', 'cron', 'group:plugins', 'sessions_send']",
+    ),
+    (
+        "tool-wildcard",
+        "tools.allow = ['*']",
+        "tools.allow = ['read', 'group:plugins']",
+    ),
+    (
+        "tool-both",
+        "tools = { allow = ['read', 'bash'], deny = ['exec'] }",
+        "tools = { allow = ['read', 'exec'], deny = ['write'] }",
+    ),
+    (
+        "tool-deny-idle",
+        "tools = { allow = ['read'], deny = ['exec'] }",
+        "tools = { allow = ['group:fs'], deny = ['write'] }",
+    ),
+    (
+        "tool-edit-without-write",
+        "tools.allow = ['read', 'edit']",
+        "tools.allow = ['read', 'write', 'edit']",
+    ),
+    (
+        "tool-process-without-exec",
+        "tools.allow = ['process']",
+        "tools.allow = ['process', 'exec']",
+    ),
+    (
+        "tool-outside-profile",
+        "tools = { profile = 'readonly', allow = ['read', 'exec'] }",
+        "tools = { profile = 'coding', allow = ['read', 'exec'] }",
+    ),
+    (
+        "tool-enabled-idle",
+        "tools = { allow = ['read'], exec = { enabled = true } }",
+        "tools = { allow = ['read', 'exec'], exec = { enabled = true } }",
+    ),
+    (
+        "tool-settings-idle",
+        "tools = { allow = ['read'], exec = { timeout = '1m' } }",
+        "tools = { allow = ['exec'], exec = { timeout = '1m' } }",
+    ),
+    (
+        "tool-no-network",
+        "tools.allow = ['read', 'web_fetch']",
+        "tools.allow = ['read']",
+    ),
+    (
+        "tool-ask-nobody",
+        "tools.exec.ask = 'always'",
+        "tools.exec.ask = 'on-miss'",
+    ),
+    (
+        "tool-elevated",
+        "tools.exec.elevated = true",
+        "tools.exec.elevated = false",
+    ),
+    ("empty-list", "tools.allow = []", "tools.allow = ['read']"),
+    (
+        "empty-list",
+        "filesystem.read = []",
+        "filesystem = { write = [], deny = [] }",
+    ),
+    (
+        "empty-list",
+        "tools.exec.commands = []",
+        "tools.exec.commands = ['ls']",
+    ),
+    (
+        "grant-dangerous",
+        "filesystem.read = ['/var/lib/docker/x', '/srv/docker.sock']",
+        "filesystem.read = ['/usr/share/docker.sock.d']",
+    ),
+    (
+        "grant-dangerous",
+        "filesystem.read = ['~/.ssh/id_rsa']",
+        "filesystem.read = ['~/.cargo/registry', '~/.sshx']",
+    ),
+    // A parent of a secret.
+    (
+        "grant-dangerous",
+        "filesystem.read = ['~/.config']",
+        "filesystem.read = ['~/.config/nvim']",
+    ),
+    (
+        "grant-dangerous",
+        "filesystem.read = ['/etc']",
+        "filesystem.read = ['/etc/ssl/certs']",
+    ),
+    // `~` by itself is the jail's own home.
+    (
+        "grant-home",
+        "filesystem.read = ['/home']",
+        "filesystem.exec = ['~', '~/bin']",
+    ),
+    (
+        "grant-twice",
+        "filesystem.read = ['/opt', '/opt/x']",
+        "filesystem = { read = ['/opt'], exec = ['/opt/x', '~', '~/bin'] }",
+    ),
+    (
+        "deny-idle",
+        "filesystem.deny = ['/opt/secrets']",
+        "filesystem = { deny = ['/opt/secrets', '$WORKSPACE/.env'], read = ['/opt'] }",
+    ),
+    (
+        "deny-shadowed",
+        "filesystem.deny = ['$WORKSPACE/a', '$WORKSPACE/a/b']",
+        "filesystem.deny = ['$WORKSPACE/a', '$WORKSPACE/ab']",
+    ),
+    (
+        "deny-hides",
+        "filesystem = { read = ['/opt/x'], deny = ['/opt'] }",
+        "filesystem = { read = ['/opt'], deny = ['/opt/x'] }",
+    ),
+    (
+        "unprotect",
+        "filesystem.unprotect = ['$WORKSPACE/.git/hooks']",
+        "filesystem.protect = ['$WORKSPACE/Makefile']",
+    ),
+    (
+        "workspace-idle",
+        "filesystem.workspace = 'rw'\ntools.deny = ['write']",
+        "filesystem.workspace = 'ro'\ntools.deny = ['write']",
+    ),
+    (
+        "env-credential",
+        "environment.pass = ['AWS_SECRET_ACCESS_KEY']",
+        "environment.pass = ['TERM', 'TOKENIZERS_PARALLELISM']",
+    ),
+    (
+        "env-secret",
+        "environment.set = { GITHUB_TOKEN = 'x' }",
+        "environment.set = { GITHUB_TOKEN = '', LANG = 'C' }",
+    ),
+    (
+        "env-loader",
+        "environment.pass = ['LD_PRELOAD']",
+        "environment.pass = ['LDFLAGS']",
+    ),
+    (
+        "env-loader",
+        "environment.set = { BASH_ENV = '/x' }",
+        "environment.set = { BASH = '/x' }",
+    ),
+    (
+        "env-twice",
+        "environment = { set = { TERM = 'dumb' }, pass = ['TERM'] }",
+        "environment = { set = { LANG = 'C' }, pass = ['TERM'] }",
+    ),
+    (
+        "path-absent",
+        "environment.set = { LANG = 'C' }",
+        "environment.set = { PATH = '/usr/bin' }",
+    ),
+    (
+        "path-relative",
+        "environment.set = { PATH = '/usr/bin:' }",
+        "environment.set = { PATH = '/usr/bin:~/bin:~' }",
+    ),
+    (
+        "path-relative",
+        "environment.set = { PATH = 'node_modules/.bin:/usr/bin' }",
+        "environment.set = { PATH = '/usr/bin' }",
+    ),
+    (
+        "path-writable",
+        "environment.set = { PATH = '/home/u/w/bin' }",
+        "environment.set = { PATH = '/home/u/w/bin' }\nfilesystem.workspace = 'ro'",
+    ),
+    (
+        "limit-absent",
+        "limits = { memory = '1GiB', pids = 64, cpus = 1 }",
+        "limits = { memory = '1GiB', pids = 64, cpus = 1, timeout = '1m' }",
+    ),
+    (
+        "limit-huge",
+        "limits.timeout = '60d'",
+        "limits.timeout = '1d'",
+    ),
+    (
+        "limit-tiny",
+        "limits.memory = '1MiB'",
+        "limits.memory = '1GiB'",
+    ),
+    (
+        "limit-idle",
+        "limits = { disk = '8GiB', memory = '1GiB' }",
+        "limits = { disk = '1GiB', memory = '8GiB' }",
+    ),
+    (
+        "limit-idle",
+        "tools.exec.timeout = '2h'\nlimits.timeout = '1h'",
+        "tools.exec.timeout = '1m'\nlimits.timeout = '1h'",
+    ),
+    ("layer-empty", "# nothing\n", "limits.pids = 64"),
+    (
+        "degraded-landlock",
+        "allow_degraded = ['landlock']",
+        "allow_degraded = ['cgroup']",
+    ),
+    (
+        "session-off",
+        "session.mode = 'off'",
+        "session.mode = 'all'",
+    ),
+    (
+        "session-shared",
+        "session.scope = 'shared'",
+        "session.scope = 'agent'",
+    ),
+];
+
+/// Checks of several layers: what fires and what is silent, each with the operator's file first.
+const OF_LAYERS: &[(&str, [(Rank, &str); 2], [(Rank, &str); 2])] = &[
+    (
+        "layer-clipped",
+        [
+            (Rank::Operator, "filesystem.read = ['/usr']"),
+            (Rank::Project, "filesystem.read = ['/etc/hosts']"),
+        ],
+        [
+            (Rank::Operator, "filesystem.read = ['/usr']"),
+            (Rank::Project, "filesystem.read = ['/usr/share']"),
+        ],
+    ),
+    (
+        "degraded-below",
+        [
+            (Rank::Operator, "allow_degraded = ['cgroup']"),
+            (Rank::Renter, "allow_degraded = ['cgroup']"),
+        ],
+        [
+            (Rank::Platform, "allow_degraded = ['cgroup']"),
+            (Rank::Operator, "allow_degraded = ['cgroup']"),
+        ],
+    ),
+];
+
+fn has(findings: &[Finding], id: &str) -> bool {
+    findings.iter().any(|finding| finding.id == id)
+}
+
+fn paths(list: &[(&str, Found)]) -> BTreeMap<String, Found> {
+    let own = |(path, found): &(&str, Found)| ((*path).to_owned(), *found);
+    list.iter().map(own).collect()
+}
+
+/// Checks of the machine: an operator's file, the facts on which it fires and those on which it does
+/// not.
+fn of_the_machine() -> Vec<(&'static str, &'static str, Facts, Facts)> {
+    let files = |keeping| Facts {
+        files: BTreeMap::from([("operator.toml".to_owned(), keeping)]),
+        ..Facts::default()
+    };
+    let at = |list: &[(&str, Found)]| Facts {
+        paths: paths(list),
+        ..Facts::default()
+    };
+    let secrets = |path: &str| Facts {
+        secrets: BTreeSet::from([path.to_owned()]),
+        ..Facts::default()
+    };
+    vec![
+        (
+            "policy-writable",
+            "",
+            files(Keeping::WritableByOthers),
+            files(Keeping::Own),
+        ),
+        (
+            "policy-foreign",
+            "",
+            files(Keeping::Foreign),
+            files(Keeping::WritableByOthers),
+        ),
+        (
+            "grant-absent",
+            "filesystem.read = ['/opt/x', { path = '/opt/y', optional = true }]",
+            at(&[("/opt/x", Found::Absent), ("/opt/y", Found::Absent)]),
+            at(&[("/opt/x", Found::There), ("/opt/y", Found::Absent)]),
+        ),
+        (
+            "exec-by-others",
+            "filesystem.exec = ['/opt/x']",
+            at(&[("/opt/x", Found::WritableByOthers)]),
+            at(&[("/opt/x", Found::There)]),
+        ),
+        (
+            "path-by-others",
+            "filesystem.exec = ['/opt']\nenvironment.set = { PATH = '/opt/bin' }",
+            at(&[("/opt/bin", Found::WritableByOthers)]),
+            at(&[("/opt/bin", Found::There)]),
+        ),
+        (
+            "exec-never",
+            "filesystem.exec = ['/opt']\ntools.exec.commands = ['/opt/tool']",
+            at(&[("/opt/tool", Found::Absent)]),
+            at(&[("/opt/tool", Found::There)]),
+        ),
+        (
+            "secret-in-workspace",
+            "filesystem.deny = ['$WORKSPACE/keys']",
+            secrets("/home/u/w/.env"),
+            secrets("/home/u/w/keys/.env"),
+        ),
+    ]
+}
+
+#[test]
+fn every_check_fires_and_is_silent() {
+    let none = Facts::default();
+    let mut tried = BTreeSet::new();
+    let mut wrong = vec![];
+    let mut judge = |id: &'static str, fires: Vec<Finding>, silent: Vec<Finding>| {
+        tried.insert(id);
+        if !has(&fires, id) {
+            wrong.push(format!("{id} does not fire: {fires:#?}"));
+        }
+        if has(&silent, id) {
+            wrong.push(format!("{id} is not silent: {silent:#?}"));
+        }
+    };
+    for (id, fires, silent) in OF_ONE_FILE {
+        let said = |text| findings(&[(Rank::Operator, text)], &roots(), &none);
+        judge(id, said(fires), said(silent));
+    }
+    for (id, fires, silent) in OF_LAYERS {
+        let said = |layers: &[(Rank, &str)]| findings(layers, &roots(), &none);
+        judge(id, said(fires), said(silent));
+    }
+    for (id, text, fires, silent) in of_the_machine() {
+        let said = |facts| findings(&[(Rank::Operator, text)], &roots(), facts);
+        judge(id, said(&fires), said(&silent));
+    }
+    let at = |workspace: &str| Roots {
+        workspace: workspace.into(),
+        ..roots()
+    };
+    let said = |workspace| findings(&[(Rank::Operator, "")], &at(workspace), &none);
+    judge("workspace-home", said("/home/u"), said("/home/u/w"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    let all: BTreeSet<&str> = CHECKS.iter().map(|check| check.id).collect();
+    assert_eq!(all.len(), CHECKS.len(), "an id is there twice");
+    assert!(all.len() >= 25, "{}", all.len());
+    let untried: Vec<_> = all.difference(&tried).collect();
+    assert!(untried.is_empty(), "never tried: {untried:?}");
+    println!("{} checks, each with a firing and a silent case", all.len());
+}
+
+#[test]
+fn a_finding_names_its_line_and_the_case() {
+    let text = "# one\ntools.deny = [\n  'raed',\n]\n";
+    let found = findings(&[(Rank::Operator, text)], &roots(), &Facts::default());
+    let unknown = found
+        .iter()
+        .find(|f| f.id == "tool-unknown")
+        .expect("it fires");
+    assert_eq!(unknown.severity, Severity::Warn);
+    assert_eq!(unknown.reason, "creel knows no tool 'raed'");
+    assert_eq!(unknown.fix, "write \"read\"");
+    let origin = unknown.origin.as_ref().expect("a place");
+    assert_eq!((origin.source.as_str(), origin.line), ("operator.toml", 3));
+    // The worst first.
+    let severities: Vec<_> = found.iter().map(|f| f.severity).collect();
+    assert!(severities.is_sorted(), "{severities:?}");
+}
+
+#[test]
+fn what_ships_with_creel_has_nothing_worse_than_info() {
+    for name in preset::names() {
+        let stack = Stack {
+            layers: vec![(Rank::Operator, preset::layer(name).expect("it parses"))],
+        };
+        let limits = preset::default().expect("it parses").limits;
+        let outcome = stack.resolve(&limits, &roots());
+        let found = lint(&stack, &outcome, &roots(), &Facts::default());
+        let worse: Vec<_> = found
+            .iter()
+            .filter(|f| f.severity < Severity::Info)
+            .collect();
+        assert!(worse.is_empty(), "{name}: {worse:#?}");
+    }
+}
+
+#[test]
+fn names_of_credentials() {
+    for name in [
+        ".env",
+        ".env.local",
+        "server.key",
+        "id_rsa",
+        "credentials.json",
+    ] {
+        assert!(is_secret_file(name), "{name}");
+    }
+    for name in [
+        ".env.example",
+        "id_rsa.pub",
+        "keys.rs",
+        "environment",
+        "main.py",
+    ] {
+        assert!(!is_secret_file(name), "{name}");
+    }
+}
+
+/// `CREEL_WRITE=1` writes it.
+#[test]
+fn the_document_is_the_table() {
+    let mut text = String::from(
+        "# Lint\n\n`creel policy check` reads the layers that a run would have, looks at the machine, \
+         and warns of what is dangerous, useless, or other than it seems. A finding refuses nothing.\n\n\
+         | severity | meaning |\n|---|---|\n\
+         | `critical` | the jail does not hold what the policy's reader would think |\n\
+         | `warn` | probably a mistake |\n| `info` | worth knowing |\n\n\
+         | id | severity | why | smallest fix |\n|---|---|---|---|\n",
+    );
+    for check in CHECKS {
+        text += &format!(
+            "| `{}` | {} | {} | {} |\n",
+            check.id,
+            check.severity.name(),
+            check.why,
+            check.fix
+        );
+    }
+    text += "\nThis page is made from `src/policy/lint/checks.rs`: `CREEL_WRITE=1 cargo test --test it policy_lint`.\n";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lint.md");
+    if std::env::var_os("CREEL_WRITE").is_some() {
+        std::fs::write(&path, &text).expect("write");
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == text,
+        "docs/lint.md is behind: CREEL_WRITE=1 cargo test --test it policy_lint"
+    );
+}
