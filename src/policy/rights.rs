@@ -149,12 +149,14 @@ pub struct Roots {
 impl Roots {
     /// `text` with its beginning replaced, cleaned.
     pub fn expand(&self, text: &str) -> String {
-        let under = |root: &str, rest: &str| clean(&format!("{root}/{rest}"));
-        match (text.strip_prefix("$WORKSPACE"), text.strip_prefix('~')) {
-            (Some(rest), _) => under(&self.workspace, rest),
-            (_, Some(rest)) => under(&self.home, rest),
-            _ => clean(text),
+        let rooted = [("$WORKSPACE", &self.workspace), ("~", &self.home)];
+        for (name, root) in rooted {
+            // `~backup` is a name of its own.
+            if within(text, name) {
+                return clean(&format!("{root}/{}", &text[name.len()..]));
+            }
         }
+        clean(text)
     }
 
     /// Roots that stand for themselves, for what is the same on every machine.
@@ -259,9 +261,8 @@ impl Rights {
             deny: places(&files.deny, roots),
             protect: places(&files.protect, roots),
             unprotect: (rank <= Rank::Operator && !files.unprotect.is_empty()).then(|| {
-                expanded(&files.unprotect, roots)
-                    .map(|grant| (grant.path, grant.origin))
-                    .collect()
+                let places = places(&files.unprotect, roots).into_iter();
+                places.map(|(path, leaf)| (path, leaf.origin)).collect()
             }),
             workspace: files.workspace.clone(),
             network: layer.network.clone(),
@@ -284,7 +285,45 @@ impl Rights {
             ..Rights::default()
         };
         rights.tools_of(layer, rank, roots);
+        rights.hold(files, roots);
         rights
+    }
+
+    /// In one layer the inner word counts: what it lets be read or executed, or shows read-only, within
+    /// what it lets be written, is not written. That must not get lost where another layer does not
+    /// repeat the inner word, so it becomes a protection.
+    fn hold(&mut self, files: &super::layer::Files, roots: &Roots) {
+        let place = &roots.workspace;
+        let mode = files.workspace.as_ref();
+        let shown = mode.filter(|mode| mode.value != WorkspaceMode::ReadWrite);
+        let wrote = |path: &str| match &self.write {
+            Trees::All => false,
+            Trees::Of(trees) => trees.contains_key(path),
+        };
+        let mut held = Places::new();
+        if let Some(mode) = shown
+            && self.write.cover(place)
+            && !wrote(place)
+        {
+            let leaf = Leaf {
+                absent: Absent::Skip,
+                origin: mode.origin.clone(),
+            };
+            place_in(&mut held, place, &leaf);
+        }
+        let inner = [&files.read, &files.exec].into_iter().flatten().flatten();
+        let inner = inner.map(|grant| (roots.expand(&grant.path), grant.origin.clone()));
+        let commands = self.constraints(Tool::Exec).commands.unwrap_or_default();
+        let programs = commands.into_iter().map(|(path, a)| (path, a.origin));
+        for (path, origin) in inner.chain(programs) {
+            let named = self.write != Trees::All && self.write.cover(&path);
+            let by_mode = shown.is_none() && path != *place && within(&path, place);
+            if (named || by_mode) && !wrote(&path) {
+                let absent = Absent::Skip;
+                place_in(&mut held, &path, &Leaf { absent, origin });
+            }
+        }
+        self.protect = union(&self.protect, &held);
     }
 
     fn tools_of(&mut self, layer: &Layer, rank: Rank, roots: &Roots) {
@@ -550,12 +589,12 @@ fn places(grants: &[Grant], roots: &Roots) -> Places {
             absent: grant.absent,
             origin: grant.origin,
         };
-        place(&mut places, &grant.path, &leaf);
+        place_in(&mut places, &grant.path, &leaf);
     }
     places
 }
 
-fn place(places: &mut Places, path: &str, leaf: &Leaf) {
+fn place_in(places: &mut Places, path: &str, leaf: &Leaf) {
     let known = places.get(path);
     let merged = known.map_or(leaf.clone(), |known| known.merge(leaf));
     places.insert(path.to_owned(), merged);
@@ -613,6 +652,6 @@ fn agreed(
 fn union(a: &Places, b: &Places) -> Places {
     let mut all = a.clone();
     b.iter()
-        .for_each(|(path, leaf)| place(&mut all, path, leaf));
+        .for_each(|(path, leaf)| place_in(&mut all, path, leaf));
     all
 }

@@ -7,6 +7,7 @@ mod attacks;
 mod house;
 mod leaks;
 mod plan_order;
+mod policy_laws;
 mod programs;
 mod run;
 mod selftest;
