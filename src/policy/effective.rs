@@ -37,6 +37,15 @@ pub struct Note {
 /// Ends "says nothing": grants nothing that nobody granted, and takes `limits` where none was named.
 pub fn close(rights: &Rights, limits: &Limits) -> Rights {
     let mut closed = rights.clone();
+    if let Some(exec) = closed.each.get_mut(&Tool::Exec)
+        && let Some(Sourced {
+            value: Security::Allowlist,
+            ..
+        }) = exec.security
+    {
+        // A list that nobody named who grants is empty: no further layer may fill it.
+        exec.commands.get_or_insert_default();
+    }
     if let (Trees::All, Some(commands)) = (&rights.exec, &rights.constraints(Tool::Exec).commands) {
         // Who names commands and no trees means these programs, wherever they lie.
         closed.exec = Trees::of(commands.iter().map(|(path, allowed)| Grant {

@@ -289,43 +289,6 @@ impl Rights {
         rights
     }
 
-    /// In one layer the inner word counts: what it lets be read or executed, or shows read-only, within
-    /// what it lets be written, is not written. That must not get lost where another layer does not
-    /// repeat the inner word, so it becomes a protection.
-    fn hold(&mut self, files: &super::layer::Files, roots: &Roots) {
-        let place = &roots.workspace;
-        let mode = files.workspace.as_ref();
-        let shown = mode.filter(|mode| mode.value != WorkspaceMode::ReadWrite);
-        let wrote = |path: &str| match &self.write {
-            Trees::All => false,
-            Trees::Of(trees) => trees.contains_key(path),
-        };
-        let mut held = Places::new();
-        if let Some(mode) = shown
-            && self.write.cover(place)
-            && !wrote(place)
-        {
-            let leaf = Leaf {
-                absent: Absent::Skip,
-                origin: mode.origin.clone(),
-            };
-            place_in(&mut held, place, &leaf);
-        }
-        let inner = [&files.read, &files.exec].into_iter().flatten().flatten();
-        let inner = inner.map(|grant| (roots.expand(&grant.path), grant.origin.clone()));
-        let commands = self.constraints(Tool::Exec).commands.unwrap_or_default();
-        let programs = commands.into_iter().map(|(path, a)| (path, a.origin));
-        for (path, origin) in inner.chain(programs) {
-            let named = self.write != Trees::All && self.write.cover(&path);
-            let by_mode = shown.is_none() && path != *place && within(&path, place);
-            if (named || by_mode) && !wrote(&path) {
-                let absent = Absent::Skip;
-                place_in(&mut held, &path, &Leaf { absent, origin });
-            }
-        }
-        self.protect = union(&self.protect, &held);
-    }
-
     fn tools_of(&mut self, layer: &Layer, rank: Rank, roots: &Roots) {
         let tools = &layer.tools;
         if let Some(profile) = &tools.profile {
@@ -594,7 +557,7 @@ fn places(grants: &[Grant], roots: &Roots) -> Places {
     places
 }
 
-fn place_in(places: &mut Places, path: &str, leaf: &Leaf) {
+pub(super) fn place_in(places: &mut Places, path: &str, leaf: &Leaf) {
     let known = places.get(path);
     let merged = known.map_or(leaf.clone(), |known| known.merge(leaf));
     places.insert(path.to_owned(), merged);
@@ -649,7 +612,7 @@ fn agreed(
 }
 
 /// The places of both.
-fn union(a: &Places, b: &Places) -> Places {
+pub(super) fn union(a: &Places, b: &Places) -> Places {
     let mut all = a.clone();
     b.iter()
         .for_each(|(path, leaf)| place_in(&mut all, path, leaf));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use creel::policy::layer::{Arguments, Case, Rank};
+use creel::policy::layer::{Arguments, Case, Rank, Security};
 use creel::policy::rights::{Bound, Constraints, Names, Others, Places, Rights};
 use creel::policy::tools::{Ruling, Tool};
 use creel::policy::trees::Trees;
@@ -57,6 +57,15 @@ pub fn all(ev: &Evaluator, given: [&Given; 3], cases: &[Case]) -> Result<(), Bro
             !narrowed || allows(&closed),
             said,
         )?;
+        // Before it is closed, an allowlist may be named by one who grants and filled by another.
+        let unfilled = |rights: &Rights| {
+            let exec = rights.constraints(Tool::Exec);
+            let listed = exec
+                .security
+                .is_some_and(|s| s.value == Security::Allowlist);
+            listed && exec.commands.is_none()
+        };
+        let met = met && !(case.tool == Tool::Exec && (unfilled(&a) || unfilled(&b)));
         hold(
             "no meet allows more than either side",
             !met || allows(&a) && allows(&b),
@@ -64,7 +73,7 @@ pub fn all(ev: &Evaluator, given: [&Given; 3], cases: &[Case]) -> Result<(), Bro
         )?;
         hold(
             "closing never allows by silence",
-            !allows(&closed) || met,
+            !allows(&closed) || allows(&both),
             said,
         )?;
         for given in given {

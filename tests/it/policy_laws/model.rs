@@ -189,6 +189,11 @@ impl Model<'_> {
 
     fn executable(&self, path: &str, args: &[String]) -> bool {
         let security = |l: &Layer| settings(l, Tool::Exec).security.map(|s| s.value);
+        // Only who grants can fill the list that they call for.
+        let grants = |says: &dyn Fn(&Layer) -> bool| {
+            let mut those = self.0.iter().filter(|(rank, _)| *rank <= Rank::Operator);
+            those.any(|(_, layer)| says(layer))
+        };
         let allowlist = !self.each(|l| security(l) != Some(Security::Allowlist));
         let listed = |l: &Layer| {
             commands(l).is_none_or(|all| {
@@ -203,6 +208,8 @@ impl Model<'_> {
             && self.in_exec(path)
             && self.each(listed)
             && (!allowlist || !self.each(|l| commands(l).is_none()))
+            && (!grants(&|l| security(l) == Some(Security::Allowlist))
+                || grants(&|l| commands(l).is_some()))
     }
 }
 

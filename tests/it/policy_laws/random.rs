@@ -79,7 +79,7 @@ fn fail(broken: Broken) -> TestCaseError {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn three_layers_keep_the_laws(tape in proptest::collection::vec(any::<u8>(), 0..600)) {
