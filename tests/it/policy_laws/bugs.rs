@@ -10,7 +10,7 @@ fn caught(fault: Fault) -> Option<(&'static str, &'static str)> {
     let law = |result: Result<(), Broken>| result.err().map(|broken| broken.law);
     let by = |test: &'static str, found: Option<&'static str>| found.map(|law| (test, law));
     by("triples", law(random::triples(&ev, 1, 400)))
-        .or_else(|| by("model", law(random::many(&ev, 1, 400).map(drop))))
+        .or_else(|| by("model", law(random::many(&ev, 1, 3000).map(drop))))
         .or_else(|| {
             by(
                 "scope",

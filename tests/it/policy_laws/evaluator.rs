@@ -45,12 +45,10 @@ pub enum Fault {
     PrefixWithoutSlash,
     ProtectForgotten,
     ParentIgnored,
-    ArgumentsIgnored,
-    AllowlistIgnored,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 31] = [
+    pub const ALL: [Fault; 29] = [
         Self::AllowBeforeDeny,
         Self::AliasForgotten,
         Self::EmptyListAllows,
@@ -80,8 +78,6 @@ impl Fault {
         Self::PrefixWithoutSlash,
         Self::ProtectForgotten,
         Self::ParentIgnored,
-        Self::ArgumentsIgnored,
-        Self::AllowlistIgnored,
     ];
 }
 
@@ -278,8 +274,6 @@ impl Evaluator {
                 let plain = Case { words, ..*case };
                 decide(rights, &plain).is_allowed()
             }
-            (Some(Fault::ArgumentsIgnored), Why::Arguments(_)) => true,
-            (Some(Fault::AllowlistIgnored), Why::Unlisted) => true,
             _ => false,
         }
     }
