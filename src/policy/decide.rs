@@ -112,9 +112,13 @@ fn path(roots: &Roots, text: &str) -> Result<String, Why> {
     if text.split('/').any(|part| part == "..") {
         return Err(Why::Parent);
     }
-    Ok(match text.as_bytes().first() {
-        Some(b'/' | b'~' | b'$') => roots.expand(text),
-        _ => clean(&format!("{}/{text}", roots.workspace)),
+    if text.is_empty() {
+        return Err(Why::Nothing);
+    }
+    let rooted = text.starts_with('/') || within(text, "~") || within(text, "$WORKSPACE");
+    Ok(match rooted {
+        true => roots.expand(text),
+        false => clean(&format!("{}/{text}", roots.workspace)),
     })
 }
 
@@ -144,9 +148,7 @@ fn writable(rights: &Rights, roots: &Roots, path: &str) -> Result<Option<Origin>
     }
     match &reach.workspace {
         _ if !within(path, &roots.workspace) => Err(Why::NotGranted),
-        Some(mode) if mode.value != WorkspaceMode::ReadWrite => {
-            Err(Why::Workspace(Some(mode.origin.clone())))
-        }
+        Some(mode) if !reach.writes(path, roots) => Err(Why::Workspace(Some(mode.origin.clone()))),
         mode => Ok(mode.as_ref().map(|mode| mode.origin.clone())),
     }
 }
@@ -165,6 +167,7 @@ fn executable(
     }
     let candidates: Vec<String> = match program.contains('/') || program == "~" {
         true => vec![path(roots, program)?],
+        false if matches!(program, "" | "." | "..") => return Err(Why::Nothing),
         false => PROGRAM_DIRECTORIES
             .iter()
             .map(|dir| format!("{dir}/{program}"))

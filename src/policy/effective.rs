@@ -37,6 +37,15 @@ pub struct Note {
 /// Ends "says nothing": grants nothing that nobody granted, and takes `limits` where none was named.
 pub fn close(rights: &Rights, limits: &Limits) -> Rights {
     let mut closed = rights.clone();
+    if let Some(exec) = closed.each.get_mut(&Tool::Exec)
+        && let Some(Sourced {
+            value: Security::Allowlist,
+            ..
+        }) = exec.security
+    {
+        // A list that nobody named who grants is empty: no further layer may fill it.
+        exec.commands.get_or_insert_default();
+    }
     if let (Trees::All, Some(commands)) = (&rights.exec, &rights.constraints(Tool::Exec).commands) {
         // Who names commands and no trees means these programs, wherever they lie.
         closed.exec = Trees::of(commands.iter().map(|(path, allowed)| Grant {
@@ -55,6 +64,10 @@ pub fn close(rights: &Rights, limits: &Limits) -> Rights {
     }
     closed.set.others = Others::Closed;
     closed.set.named.retain(|_, value| value.is_some());
+    closed.elevated.get_or_insert(Sourced {
+        value: false,
+        origin: Origin::creel(),
+    });
     closed.pass.get_or_insert_default();
     closed.unprotect.get_or_insert_default();
     closed.allow_degraded.get_or_insert_default();
@@ -168,6 +181,33 @@ pub struct Reach {
     pub protect: Places,
 }
 
+impl Reach {
+    /// Whether the host's workspace is there by its mode.
+    pub fn shows_workspace(&self) -> bool {
+        let mode = self.workspace.as_ref().map(|mode| mode.value);
+        mode != Some(WorkspaceMode::None)
+    }
+
+    /// The roots by which the policy names paths. A fresh workspace lies elsewhere: what was granted of
+    /// the host's keeps the host's name.
+    fn names(&self, roots: &Roots) -> Roots {
+        match self.shows_workspace() {
+            true => roots.clone(),
+            false => Roots {
+                workspace: "/".into(),
+                ..roots.clone()
+            },
+        }
+    }
+
+    /// Whether a grant or the workspace's mode lets `path` be written; denials aside.
+    pub fn writes(&self, path: &str, roots: &Roots) -> bool {
+        let mode = self.workspace.as_ref().map(|mode| mode.value);
+        let by_mode = mode.is_none_or(|mode| mode == WorkspaceMode::ReadWrite);
+        self.write.cover(path) || by_mode && within(path, &roots.workspace)
+    }
+}
+
 /// What any process of the jail may reach under these rights.
 pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
     let (reader, writer, runner) = (
@@ -206,42 +246,39 @@ pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
     reach
 }
 
-/// Where a tool's own paths leave only parts of the workspace, those parts become grants.
+/// Where tools' own paths leave only parts of the workspace, those parts become grants: to read what
+/// `read` leaves, to write what every tool that writes leaves of that.
 fn confine_workspace(reach: &mut Reach, rights: &Rights, roots: &Roots) {
-    let mode = reach.workspace.as_ref().map(|mode| mode.value);
     let place = &roots.workspace;
-    for (tool, least) in [
+    let mut left = Trees::of([Grant {
+        path: place.clone(),
+        absent: Absent::Skip,
+        origin: Origin::creel(),
+    }]);
+    let mode = reach.workspace.as_ref().map(|mode| mode.value);
+    for (tool, most) in [
+        (Tool::Read, WorkspaceMode::None),
         (Tool::Write, WorkspaceMode::ReadOnly),
         (Tool::Edit, WorkspaceMode::ReadOnly),
         (Tool::ApplyPatch, WorkspaceMode::ReadOnly),
-        (Tool::Read, WorkspaceMode::None),
     ] {
         let constraints = rights.constraints(tool);
-        let Trees::Of(allowed) = &constraints.allowed else {
-            continue;
-        };
-        if constraints.allowed.cover(place) || mode.is_some_and(|mode| mode <= least) {
-            continue;
+        if mode.is_some_and(|mode| mode <= most) {
+            break;
         }
-        let origin = allowed.values().next().map(|leaf| leaf.origin.clone());
-        narrow(
-            &mut reach.workspace,
-            least,
-            &origin.unwrap_or_else(Origin::creel),
-        );
-        let parts = allowed.iter().filter(|(path, _)| within(path, place));
-        let parts = Trees::of(parts.map(|(path, leaf)| Grant {
-            path: path.clone(),
-            absent: leaf.absent,
-            origin: leaf.origin.clone(),
-        }));
-        if mode != Some(WorkspaceMode::None) && usable(rights, Tool::Read) {
-            reach.read = reach.read.join(&parts);
-            let writes = mode != Some(WorkspaceMode::ReadOnly) && usable(rights, Tool::Write);
-            if writes && tool != Tool::Read {
-                reach.write = reach.write.join(&parts);
-            }
+        left = bounded(&left, &constraints);
+        if !constraints.allowed.cover(place) {
+            let first = constraints.allowed.grants().into_iter().next();
+            let origin = first.map_or_else(Origin::creel, |grant| grant.origin);
+            narrow(&mut reach.workspace, most, &origin);
         }
+        if tool == Tool::Read && !left.cover(place) {
+            reach.read = reach.read.join(&left);
+        }
+    }
+    let written = mode.is_none_or(|mode| mode == WorkspaceMode::ReadWrite);
+    if written && !left.cover(place) {
+        reach.write = reach.write.join(&left);
     }
 }
 
@@ -277,9 +314,10 @@ fn why_not(rights: &Rights, tool: Tool) -> Origin {
 
 fn files(rights: &Rights, roots: &Roots, exec: &Execution, notes: &mut Notes) -> Filesystem {
     let reach = reach(rights, roots);
+    let shows = reach.names(roots);
     let shown = |grants: Vec<Grant>| -> Vec<Grant> {
         let shorten = |grant: Grant| Grant {
-            path: roots.shorten(&grant.path),
+            path: shows.shorten(&grant.path),
             ..grant
         };
         grants.into_iter().map(shorten).collect()
@@ -312,27 +350,73 @@ fn files(rights: &Rights, roots: &Roots, exec: &Execution, notes: &mut Notes) ->
             );
         }
     }
-    // What may be written or executed is readable by that; the rest is for reading alone.
     // A tree that is executable needs no other grant, unless it is only for reading now.
     let mut load = reach.load.grants();
     load.retain(|grant| match exec {
         Execution::Granted => !reach.exec.cover(&grant.path),
         Execution::Worker | Execution::Only(_) => true,
     });
+    let (read, write, exec) = added_up(&reach, roots);
+    let mut protect = reach.protect.clone();
+    // Of protections those count that lie in something writable, or around it.
+    let workspace = Some(&roots.workspace).filter(|path| reach.writes(path, roots));
+    let written = || write.iter().map(|grant| &grant.path).chain(workspace);
+    protect
+        .retain(|place, _| reach.writes(place, roots) || written().any(|path| within(path, place)));
+    Filesystem {
+        read: shown(read),
+        write: shown(write),
+        load: shown(load),
+        exec: shown(exec),
+        deny: listed(&reach.deny),
+        protect: listed(&protect),
+        workspace: reach.workspace,
+    }
+}
+
+/// The grants to read, write and execute, as the kernel needs them. It goes by the innermost grant,
+/// while lists add up here: a grant that lies in a wider one of another kind is listed under that
+/// kind too. Else the inner one would take away, and a layer that drops it would give back.
+fn added_up(reach: &Reach, roots: &Roots) -> (Vec<Grant>, Vec<Grant>, Vec<Grant>) {
+    let place = &roots.workspace;
+    let shows = |path: &str| reach.shows_workspace() && within(path, place);
+    // What may be written or executed is readable by that; the rest is for reading alone.
     let mut read = reach.read.grants();
     read.retain(|grant| {
         let path = &grant.path;
-        !reach.write.cover(path) && !reach.load.cover(path) && !reach.exec.cover(path)
+        let more = [&reach.write, &reach.load, &reach.exec];
+        !more.iter().any(|trees| trees.cover(path)) && !shows(path)
     });
-    Filesystem {
-        read: shown(read),
-        write: shown(reach.write.grants()),
-        load: shown(load),
-        exec: shown(reach.exec.grants()),
-        deny: listed(&reach.deny),
-        protect: listed(&reach.protect),
-        workspace: reach.workspace,
+    let (mut write, mut exec) = (reach.write.grants(), reach.exec.grants());
+    let mut points: BTreeMap<String, Origin> = BTreeMap::new();
+    let load = reach.load.grants();
+    for grant in [&read, &write, &load, &exec].into_iter().flatten() {
+        points.insert(grant.path.clone(), grant.origin.clone());
     }
+    if reach.shows_workspace() {
+        points.entry(place.clone()).or_insert_with(Origin::creel);
+    }
+    for (path, origin) in points {
+        let again = || Grant {
+            path: path.clone(),
+            absent: Absent::Skip,
+            origin: origin.clone(),
+        };
+        let listed = |grants: &[Grant]| grants.iter().any(|grant| grant.path == path);
+        let held = reach.protect.keys().any(|held| within(&path, held));
+        // The workspace itself has its mode.
+        let mode = path == *place && !reach.write.cover(&path);
+        if !listed(&write) && !held && !mode && reach.writes(&path, roots) {
+            write.push(again());
+        }
+        if !listed(&exec) && reach.exec.cover(&path) {
+            exec.push(again());
+        }
+    }
+    for grants in [&mut write, &mut exec] {
+        grants.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+    (read, write, exec)
 }
 
 /// What may execute.
@@ -358,6 +442,7 @@ fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execu
     {
         return worker(security.origin.clone());
     }
+    let names = reach(rights, roots).names(roots);
     let listed = |commands: &BTreeMap<String, Allowed>, notes: &mut Notes| {
         let mut programs = vec![];
         for (path, allowed) in commands {
@@ -368,7 +453,7 @@ fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execu
                 }
             } else if allowed.args.is_empty() {
                 programs.push(Grant {
-                    path: roots.shorten(path),
+                    path: names.shorten(path),
                     absent: allowed.absent,
                     origin: allowed.origin.clone(),
                 });

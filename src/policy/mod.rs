@@ -15,6 +15,7 @@ pub mod effective;
 pub mod error;
 pub mod extend;
 pub mod file;
+mod hold;
 pub mod layer;
 pub mod lint;
 pub mod preset;

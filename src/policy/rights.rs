@@ -149,12 +149,14 @@ pub struct Roots {
 impl Roots {
     /// `text` with its beginning replaced, cleaned.
     pub fn expand(&self, text: &str) -> String {
-        let under = |root: &str, rest: &str| clean(&format!("{root}/{rest}"));
-        match (text.strip_prefix("$WORKSPACE"), text.strip_prefix('~')) {
-            (Some(rest), _) => under(&self.workspace, rest),
-            (_, Some(rest)) => under(&self.home, rest),
-            _ => clean(text),
+        let rooted = [("$WORKSPACE", &self.workspace), ("~", &self.home)];
+        for (name, root) in rooted {
+            // `~backup` is a name of its own.
+            if within(text, name) {
+                return clean(&format!("{root}/{}", &text[name.len()..]));
+            }
         }
+        clean(text)
     }
 
     /// Roots that stand for themselves, for what is the same on every machine.
@@ -259,9 +261,8 @@ impl Rights {
             deny: places(&files.deny, roots),
             protect: places(&files.protect, roots),
             unprotect: (rank <= Rank::Operator && !files.unprotect.is_empty()).then(|| {
-                expanded(&files.unprotect, roots)
-                    .map(|grant| (grant.path, grant.origin))
-                    .collect()
+                let places = places(&files.unprotect, roots).into_iter();
+                places.map(|(path, leaf)| (path, leaf.origin)).collect()
             }),
             workspace: files.workspace.clone(),
             network: layer.network.clone(),
@@ -284,6 +285,7 @@ impl Rights {
             ..Rights::default()
         };
         rights.tools_of(layer, rank, roots);
+        rights.hold(files, roots);
         rights
     }
 
@@ -550,12 +552,12 @@ fn places(grants: &[Grant], roots: &Roots) -> Places {
             absent: grant.absent,
             origin: grant.origin,
         };
-        place(&mut places, &grant.path, &leaf);
+        place_in(&mut places, &grant.path, &leaf);
     }
     places
 }
 
-fn place(places: &mut Places, path: &str, leaf: &Leaf) {
+pub(super) fn place_in(places: &mut Places, path: &str, leaf: &Leaf) {
     let known = places.get(path);
     let merged = known.map_or(leaf.clone(), |known| known.merge(leaf));
     places.insert(path.to_owned(), merged);
@@ -610,9 +612,9 @@ fn agreed(
 }
 
 /// The places of both.
-fn union(a: &Places, b: &Places) -> Places {
+pub(super) fn union(a: &Places, b: &Places) -> Places {
     let mut all = a.clone();
     b.iter()
-        .for_each(|(path, leaf)| place(&mut all, path, leaf));
+        .for_each(|(path, leaf)| place_in(&mut all, path, leaf));
     all
 }

@@ -259,6 +259,13 @@ impl Pattern {
         glob(self.0.as_bytes(), name.as_bytes())
     }
 
+    /// Whether it means this tool under any of its names: a denial of `web_*` denies `fetch`, which
+    /// others call `web_fetch`.
+    pub fn covers(&self, name: &str) -> bool {
+        let mut aliases = ALIASES.iter().filter(|(_, tool)| *tool == name);
+        self.matches(name) || aliases.any(|(alias, _)| self.matches(alias))
+    }
+
     pub fn text(&self) -> &str {
         &self.0
     }
@@ -376,7 +383,7 @@ impl Filter {
     /// What is said of the tool by its name alone.
     pub fn rule(&self, name: &str) -> Ruling<'_> {
         let name = canonical(name);
-        if let Some((pattern, origin)) = self.deny.iter().find(|(p, _)| p.matches(&name)) {
+        if let Some((pattern, origin)) = self.deny.iter().find(|(p, _)| p.covers(&name)) {
             return Ruling::Denied(pattern, origin);
         }
         let misses = |patterns: &Vec<Pattern>| !patterns.iter().any(|p| p.matches(&name));

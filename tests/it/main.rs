@@ -9,6 +9,7 @@ mod house;
 mod leaks;
 mod plan_order;
 mod policy_errors;
+mod policy_laws;
 mod policy_lint;
 mod policy_tools;
 mod presets;

@@ -1,0 +1,49 @@
+//! What a layer holds in place within what it lets be written.
+//!
+//! Owns one rule: in one layer the inner word counts, while between layers lists only shrink. It refuses
+//! nothing and grants nothing; it adds protections.
+
+use super::layer::Files;
+use super::rights::{Places, Rights, Roots, place_in, union};
+use super::tools::Tool;
+use super::trees::{Leaf, Trees, within};
+use super::{Absent, WorkspaceMode};
+
+impl Rights {
+    /// In one layer the inner word counts: what it lets be read or executed, or shows read-only, within
+    /// what it lets be written, is not written. That must not get lost where another layer does not
+    /// repeat the inner word, so it becomes a protection.
+    pub(super) fn hold(&mut self, files: &Files, roots: &Roots) {
+        let place = &roots.workspace;
+        let mode = files.workspace.as_ref();
+        let shown = mode.filter(|mode| mode.value != WorkspaceMode::ReadWrite);
+        let wrote = |path: &str| match &self.write {
+            Trees::All => false,
+            Trees::Of(trees) => trees.contains_key(path),
+        };
+        let mut held = Places::new();
+        if let Some(mode) = shown
+            && self.write.cover(place)
+            && !wrote(place)
+        {
+            let leaf = Leaf {
+                absent: Absent::Skip,
+                origin: mode.origin.clone(),
+            };
+            place_in(&mut held, place, &leaf);
+        }
+        let inner = [&files.read, &files.exec].into_iter().flatten().flatten();
+        let inner = inner.map(|grant| (roots.expand(&grant.path), grant.origin.clone()));
+        let commands = self.constraints(Tool::Exec).commands.unwrap_or_default();
+        let programs = commands.into_iter().map(|(path, a)| (path, a.origin));
+        for (path, origin) in inner.chain(programs) {
+            let named = self.write != Trees::All && self.write.cover(&path);
+            let by_mode = shown.is_none() && path != *place && within(&path, place);
+            if (named || by_mode) && !wrote(&path) {
+                let absent = Absent::Skip;
+                place_in(&mut held, &path, &Leaf { absent, origin });
+            }
+        }
+        self.protect = union(&self.protect, &held);
+    }
+}

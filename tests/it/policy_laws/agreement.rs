@@ -1,0 +1,148 @@
+//! What `decide` answers is what the policy does that `enforce` makes of the same rights. The policy is
+//! read here as the kernel will hold it: the innermost grant decides, a denial covers.
+
+use creel::policy::effective::enforce;
+use creel::policy::layer::Case;
+use creel::policy::rights::Rights;
+use creel::policy::tools::Tool;
+use creel::policy::{Execution, Grant, Policy, WorkspaceMode};
+
+use super::evaluator::Evaluator;
+use super::laws::inside;
+
+/// A policy on a machine on which everything named exists and nothing is a link.
+pub struct Held<'h> {
+    ev: &'h Evaluator,
+    policy: Policy,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Access {
+    shown: bool,
+    write: bool,
+    exec: bool,
+}
+
+impl<'h> Held<'h> {
+    pub fn new(ev: &'h Evaluator, rights: &Rights) -> Held<'h> {
+        let policy = enforce(rights, &ev.base, &ev.roots, "a test", "").policy;
+        Held { ev, policy }
+    }
+
+    fn path(&self, grant: &Grant) -> String {
+        let fresh = self.mode() == WorkspaceMode::None;
+        // A fresh workspace lies elsewhere, and whatever is named by it.
+        assert!(
+            !fresh || !grant.path.starts_with("$WORKSPACE"),
+            "{}",
+            grant.path
+        );
+        self.ev.roots.expand(&grant.path)
+    }
+
+    fn mode(&self) -> WorkspaceMode {
+        let mode = self.policy.filesystem.workspace.as_ref();
+        mode.map_or(WorkspaceMode::ReadWrite, |mode| mode.value)
+    }
+
+    /// Of the deepest mount above, all grants of that very path together.
+    fn access(&self, path: &str) -> Access {
+        let files = &self.policy.filesystem;
+        let mut mounts: Vec<(String, Access)> = vec![];
+        if self.mode() != WorkspaceMode::None {
+            let write = self.mode() == WorkspaceMode::ReadWrite;
+            let access = Access {
+                write,
+                ..Access::default()
+            };
+            mounts.push((self.ev.roots.workspace.clone(), access));
+        }
+        let none = Access::default();
+        for (grants, access) in [
+            (&files.read, none),
+            (&files.load, none),
+            (
+                &files.write,
+                Access {
+                    write: true,
+                    ..none
+                },
+            ),
+            (&files.exec, Access { exec: true, ..none }),
+        ] {
+            mounts.extend(grants.iter().map(|grant| (self.path(grant), access)));
+        }
+        let above = |tree: &str| inside(path, tree);
+        let depth = mounts
+            .iter()
+            .filter(|(tree, _)| above(tree))
+            .map(|(tree, _)| tree.len())
+            .max();
+        let innermost = mounts
+            .iter()
+            .filter(|(tree, _)| above(tree) && Some(tree.len()) == depth);
+        let mut all = innermost.fold(none, |all, (_, access)| Access {
+            shown: true,
+            write: all.write || access.write,
+            exec: all.exec || access.exec,
+        });
+        let covered = |places: &[Grant]| places.iter().any(|place| above(&self.path(place)));
+        all.write &= !covered(&files.protect);
+        match covered(&files.deny) {
+            true => none,
+            false => all,
+        }
+    }
+
+    /// Whether a process of the jail may do this; `None` where the tools count, not the kernel.
+    pub fn allows(&self, case: &Case) -> Option<bool> {
+        let word = case.words.first()?;
+        if word.is_empty() || word.split('/').any(|part| part == "..") {
+            return None;
+        }
+        let rooted = ["/", "~/", "$WORKSPACE/"]
+            .iter()
+            .any(|root| word.starts_with(root));
+        let path = match rooted || word == "~" || word == "$WORKSPACE" {
+            true => self.ev.roots.expand(word),
+            false => self.ev.roots.expand(&format!("$WORKSPACE/{word}")),
+        };
+        match case.tool {
+            Tool::Read => Some(self.access(&path).shown),
+            Tool::Write => Some(self.access(&path).write),
+            // With arguments it is the supervisor that counts.
+            Tool::Exec if word.starts_with('/') => Some(match &self.policy.exec.value {
+                Execution::Worker => false,
+                Execution::Granted => self.access(&path).exec,
+                Execution::Only(list) => {
+                    let listed = list.iter().any(|grant| self.path(grant) == path);
+                    listed && self.access(&path).exec
+                }
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether the kernel lets through what was denied, or stops what was allowed.
+    pub fn disagrees(&self, rights: &Rights, case: &Case) -> bool {
+        let answer = self.ev.allows(rights, case);
+        let Some(kernel) = self.allows(case) else {
+            return false;
+        };
+        let usable = |tool: Tool| creel::policy::effective::usable(rights, tool);
+        match case.tool {
+            // Without `read` programs are there to be executed, hence to be read by a process.
+            Tool::Read if !usable(Tool::Read) => answer,
+            Tool::Exec => {
+                let with_args = rights.constraints(Tool::Exec).commands.is_some_and(|all| {
+                    let path = &case.words[0];
+                    all.get(path)
+                        .is_some_and(|allowed| !allowed.args.is_empty())
+                });
+                // What is bound by its arguments only creel starts.
+                if with_args { kernel } else { answer != kernel }
+            }
+            _ => answer != kernel,
+        }
+    }
+}
