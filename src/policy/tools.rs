@@ -299,7 +299,7 @@ pub fn is_known(name: &str) -> bool {
         .into_iter()
         .filter(|profile| *profile != Profile::Full)
         .flat_map(|profile| profile.allows().iter());
-    Tool::named(&name).is_some() || grouped.any(|n| is(n)) || profiled.any(|n| is(n))
+    Tool::named(&name).is_some() || grouped.any(&is) || profiled.any(is)
 }
 
 /// Lower case, with an alias replaced by what it stands for.

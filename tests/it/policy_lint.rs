@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use creel::cli::facts;
 use creel::policy::layer::Rank;
 use creel::policy::lint::{CHECKS, Facts, Finding, Found, Keeping, Severity, is_secret_file, lint};
 use creel::policy::rights::Roots;
@@ -204,7 +205,12 @@ const OF_ONE_FILE: &[(&str, &str, &str)] = &[
     (
         "unprotect",
         "filesystem.unprotect = ['$WORKSPACE/.git/hooks']",
-        "filesystem.protect = ['$WORKSPACE/Makefile']",
+        "filesystem = { protect = ['$WORKSPACE/x'], unprotect = ['$WORKSPACE/package.json'] }",
+    ),
+    (
+        "unprotect-build",
+        "filesystem.unprotect = ['$WORKSPACE/Makefile']",
+        "filesystem.unprotect = ['$WORKSPACE/.envrc']",
     ),
     (
         "workspace-idle",
@@ -299,8 +305,11 @@ const OF_ONE_FILE: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// Two layers' files.
+type Two = [(Rank, &'static str); 2];
+
 /// Checks of several layers: what fires and what is silent, each with the operator's file first.
-const OF_LAYERS: &[(&str, [(Rank, &str); 2], [(Rank, &str); 2])] = &[
+const OF_LAYERS: &[(&str, Two, Two)] = &[
     (
         "layer-clipped",
         [
@@ -470,6 +479,61 @@ fn what_ships_with_creel_has_nothing_worse_than_info() {
             .collect();
         assert!(worse.is_empty(), "{name}: {worse:#?}");
     }
+}
+
+/// The facts come from the machine: modes, absence, names.
+#[test]
+fn the_facts_are_what_is_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let mode = |name: &str, mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(at(name), mode).expect("chmod");
+    };
+    for name in ["w/src", "w/node_modules", "tools", "open"] {
+        std::fs::create_dir_all(at(name)).expect("mkdir");
+    }
+    for name in [
+        "w/.env",
+        "w/src/x.pem",
+        "w/src/x.rs",
+        "w/node_modules/y.pem",
+    ] {
+        std::fs::write(at(name), "").expect("write");
+    }
+    let text = format!(
+        "filesystem.exec = ['{0}/tools', '{0}/open', '{0}/gone']\n",
+        dir.path().display()
+    );
+    std::fs::write(at("p.toml"), &text).expect("write");
+    mode("p.toml", 0o666);
+    mode("tools", 0o755);
+    mode("open", 0o777);
+    let source = at("p.toml").display().to_string();
+    let roots = Roots {
+        home: "/home/u".into(),
+        workspace: at("w").display().to_string(),
+    };
+    let stack = Stack {
+        layers: vec![(
+            Rank::Operator,
+            file::read(&source, &text).expect("it parses"),
+        )],
+    };
+    let limits = preset::default().expect("it parses").limits;
+    let outcome = stack.resolve(&limits, &roots);
+    let facts = facts::gather(&stack, &outcome, &roots);
+    let name = |name: &str| at(name).display().to_string();
+    assert_eq!(facts.files[&source], Keeping::WritableByOthers);
+    assert_eq!(facts.paths[&name("tools")], Found::There);
+    assert_eq!(facts.paths[&name("open")], Found::WritableByOthers);
+    assert_eq!(facts.paths[&name("gone")], Found::Absent);
+    // Other people's code is passed by.
+    let secrets = BTreeSet::from([name("w/.env"), name("w/src/x.pem")]);
+    assert_eq!(facts.secrets, secrets);
+    mode("p.toml", 0o644);
+    let facts = facts::gather(&stack, &outcome, &roots);
+    assert_eq!(facts.files[&source], Keeping::Own);
 }
 
 #[test]

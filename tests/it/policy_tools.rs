@@ -285,6 +285,25 @@ fn a_tools_own_paths_bind_every_process() {
 }
 
 #[test]
+fn what_write_is_denied_no_process_changes() {
+    for who in Who::all() {
+        for tool in ["write", "edit", "apply_patch"] {
+            let text = format!("[tools.{tool}]\ndenied_paths = ['$WORKSPACE/secret']");
+            let found = probe(who, &text, PARTS);
+            holds(
+                &found,
+                &[
+                    ("write", "ok"),
+                    ("write-out", "ok"),
+                    ("read-secret", "ok"),
+                    ("write-secret", "EROFS"),
+                ],
+            );
+        }
+    }
+}
+
+#[test]
 fn the_timeout_of_exec_ends_the_run() {
     for who in Who::all() {
         let workspace = Workspace::new(who);

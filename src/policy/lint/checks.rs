@@ -134,6 +134,9 @@ checks! {
     UNPROTECT = "unprotect", Critical,
         "the host executes what lies at a trust path (a git hook, an editor's task, a shell's start file), so the jail would run code outside of itself",
         "take it out, and change such files by hand";
+    UNPROTECT_BUILD = "unprotect-build", Info,
+        "an agent has to edit such files (a Makefile, package.json), and what they run it runs in the jail; outside of it, you do",
+        "look at them before running them outside of the jail";
     WORKSPACE_IDLE = "workspace-idle", Warn,
         "workspace = \"rw\" without the tool write, or any workspace without read, is not what holds",
         "write the mode that holds, or allow the tool";

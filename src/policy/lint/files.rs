@@ -1,7 +1,7 @@
 //! Grants and denials: too much, twice, or of nothing.
 
 use super::checks::*;
-use super::suspects::danger;
+use super::suspects::{danger, is_project_work};
 use super::{Found, Lint, granted};
 use crate::policy::layer::Layer;
 use crate::policy::rights::Roots;
@@ -19,8 +19,17 @@ impl Lint<'_> {
             }
             self.denials(layer);
             for grant in &layer.filesystem.unprotect {
-                let reason = format!("the host executes what lies at {}", grant.path);
-                self.say(&UNPROTECT, Some(&grant.origin), reason);
+                let (check, reason) = match is_project_work(&grant.path) {
+                    true => (
+                        &UNPROTECT_BUILD,
+                        format!("{} is run by whoever builds the project", grant.path),
+                    ),
+                    false => (
+                        &UNPROTECT,
+                        format!("the host executes what lies at {}", grant.path),
+                    ),
+                };
+                self.say(check, Some(&grant.origin), reason);
             }
             self.workspace(layer);
         }

@@ -160,6 +160,25 @@ pub fn danger(path: &str, home: &str) -> Option<&'static str> {
     found.map(|(_, what)| *what)
 }
 
+/// Whether a trust path is part of a project's own work: what it runs, it runs when somebody builds or
+/// tests the project, and not merely because the file is there.
+pub fn is_project_work(path: &str) -> bool {
+    const NAMES: [&str; 11] = [
+        ".gitattributes",
+        ".gitmodules",
+        ".npmrc",
+        ".yarnrc.yml",
+        "AGENTS.md",
+        "CLAUDE.md",
+        "Makefile",
+        "build.rs",
+        "conftest.py",
+        "package.json",
+        "worktrees",
+    ];
+    NAMES.contains(&path.rsplit('/').next().unwrap_or_default())
+}
+
 /// Whether a variable's name is that of a credential, or of a door to one.
 pub fn is_secret_variable(name: &str) -> bool {
     const WORDS: [&str; 12] = [
