@@ -16,6 +16,7 @@ use crate::jail::scope::Settled;
 use crate::jail::{self, spawn};
 use crate::plan::request::LimitRequest;
 use crate::plan::{self, Clocks, Host, Plan, Request, Terminal, paths};
+use crate::policy::effective;
 use crate::policy::rights::Roots;
 use crate::policy::{
     Bytes, Count, CpuShare, Degradable, Policy, Span, WorkspaceMode, preset, trees,
@@ -213,7 +214,13 @@ fn declared(args: &RunArgs, id: &str) -> Result<(Policy, Request), Failure> {
     if args.verbose {
         outcome.clips.iter().for_each(|clip| say(&clip.to_string()));
     }
-    let policy = outcome.effective.policy;
+    let mut policy = outcome.effective.policy;
+    let argv: Vec<String> = args
+        .command
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    effective::admit(&mut policy, &outcome.rights, &roots, &argv);
     let request = request(args, id, &policy, workspace, mode)?;
     if layers.ceiling {
         authority::check(&request, &outcome.rights, &policy, &roots)?;

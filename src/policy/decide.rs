@@ -217,11 +217,7 @@ fn denied(places: &Places, path: &str) -> Option<Origin> {
 /// Whether a grant has the path on the host. Where the workspace is the jail's own, a grant of
 /// `$WORKSPACE` is of that one.
 fn covered(reach: &Reach, roots: &Roots, trees: &Trees, path: &str) -> bool {
-    let mode = reach.workspace.as_ref().map(|mode| mode.value);
-    match tree(trees, path) {
-        Some((tree, _)) => mode != Some(WorkspaceMode::None) || *tree != roots.workspace,
-        None => trees.cover(path),
-    }
+    trees.cover(path) && (reach.parts_left() || !within(path, &roots.workspace))
 }
 
 fn grant(trees: &Trees, path: &str) -> Option<Origin> {

@@ -8,10 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use super::layer::{Ask, Security};
+use super::layer::{Ask, PROGRAM_DIRECTORIES, Security};
 use super::rights::{Allowed, Constraints, Others, Places, Rights, Roots};
 use super::tools::Tool;
-use super::trees::{Leaf, Trees, within};
+use super::trees::{Leaf, Trees, clean, within};
 use super::{
     Absent, Environment, Execution, Filesystem, Grant, Limits, Network, Origin, Policy, Sourced,
     WorkspaceMode, layer,
@@ -143,6 +143,51 @@ pub fn enforce(
     }
 }
 
+/// Admits the command that creel starts where the list of commands allows it with these arguments
+/// only: it then runs alone, for no filter of the kernel sees what another program passes to it.
+pub fn admit(policy: &mut Policy, rights: &Rights, roots: &Roots, argv: &[String]) {
+    let bounds = rights.constraints(Tool::Exec);
+    let (Execution::Only(programs), Some(commands), Some((program, args))) =
+        (&mut policy.exec.value, &bounds.commands, argv.split_first())
+    else {
+        return;
+    };
+    let reach = reach(rights, roots);
+    let names = reach.names_of_programs(roots);
+    let admitted = |path: &String| {
+        let allowed = commands
+            .get(path)
+            .filter(|allowed| !allowed.args.is_empty())?;
+        let within = allowed.accepts(args) && reach.exec.cover(path);
+        within.then(|| Grant {
+            path: names.shorten(path),
+            absent: allowed.absent,
+            origin: allowed.origin.clone(),
+        })
+    };
+    let admitted: Vec<Grant> = candidates(program, roots)
+        .iter()
+        .filter_map(admitted)
+        .collect();
+    if !admitted.is_empty() {
+        *programs = admitted;
+    }
+}
+
+/// The paths that a program's name may mean; a relative path is the workspace's.
+pub fn candidates(program: &str, roots: &Roots) -> Vec<String> {
+    match program {
+        "" | "." | ".." => vec![],
+        _ if program.split('/').any(|part| part == "..") => vec![],
+        _ if program.starts_with(['/', '~', '$']) => vec![roots.expand(program)],
+        _ if program.contains('/') => vec![clean(&format!("{}/{program}", roots.workspace))],
+        _ => PROGRAM_DIRECTORIES
+            .iter()
+            .map(|dir| format!("{dir}/{program}"))
+            .collect(),
+    }
+}
+
 /// Collects what the kernel does not hold.
 struct Notes(Vec<Note>);
 
@@ -179,6 +224,16 @@ pub struct Reach {
     pub exec: Trees,
     pub deny: Places,
     pub protect: Places,
+    parts: Parts,
+}
+
+/// What is there of the host's workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parts {
+    All,
+    /// What tools' own paths leave.
+    Some,
+    None,
 }
 
 impl Reach {
@@ -188,15 +243,28 @@ impl Reach {
         mode != Some(WorkspaceMode::None)
     }
 
-    /// The roots by which the policy names paths. A fresh workspace lies elsewhere: what was granted of
-    /// the host's keeps the host's name.
+    /// Whether anything of the host's workspace is there.
+    pub fn parts_left(&self) -> bool {
+        self.parts != Parts::None
+    }
+
+    /// The roots by which the policy names paths. Where parts of the host's workspace are left,
+    /// `$WORKSPACE` is the jail's own, so they keep the host's names.
     fn names(&self, roots: &Roots) -> Roots {
-        match self.shows_workspace() {
-            true => roots.clone(),
-            false => Roots {
+        match self.parts {
+            Parts::All => roots.clone(),
+            Parts::Some | Parts::None => Roots {
                 workspace: "/".into(),
                 ..roots.clone()
             },
+        }
+    }
+
+    /// The same for programs: of a workspace that is not there, `$WORKSPACE` is the fresh one.
+    fn names_of_programs(&self, roots: &Roots) -> Roots {
+        match self.parts {
+            Parts::All | Parts::None => roots.clone(),
+            Parts::Some => self.names(roots),
         }
     }
 
@@ -204,7 +272,11 @@ impl Reach {
     pub fn writes(&self, path: &str, roots: &Roots) -> bool {
         let mode = self.workspace.as_ref().map(|mode| mode.value);
         let by_mode = mode.is_none_or(|mode| mode == WorkspaceMode::ReadWrite);
-        self.write.cover(path) || by_mode && within(path, &roots.workspace)
+        let inside = within(path, &roots.workspace);
+        match self.parts {
+            Parts::None if inside => false,
+            _ => self.write.cover(path) || by_mode && inside,
+        }
     }
 }
 
@@ -223,6 +295,7 @@ pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
         exec: bounded(&rights.exec, &runner),
         deny: rights.deny.clone(),
         protect: rights.protect.clone(),
+        parts: Parts::All,
     };
     for denied in [&reader.denied, &runner.denied] {
         extend(&mut reach.deny, denied);
@@ -242,8 +315,35 @@ pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
         narrow(&mut reach.workspace, WorkspaceMode::ReadOnly, &origin);
         reach.write = Trees::none();
     }
-    confine_workspace(&mut reach, rights, roots);
+    match reach.shows_workspace() {
+        true => confine_workspace(&mut reach, rights, roots),
+        false => hide_workspace(&mut reach, &roots.workspace),
+    }
     reach
+}
+
+/// Without the host's workspace nothing within it is there, whatever else is granted around it.
+/// `exec = ["$WORKSPACE"]` stays: it is the fresh directory that takes its place.
+fn hide_workspace(reach: &mut Reach, place: &str) {
+    reach.parts = Parts::None;
+    let outside = |path: &str| !within(path, place);
+    for trees in [&mut reach.read, &mut reach.write, &mut reach.load] {
+        trees.retain(outside);
+    }
+    reach.exec.retain(|path| path == place || outside(path));
+    reach.deny.retain(|path, _| outside(path));
+    reach.protect.retain(|path, _| outside(path));
+    let mut around = [&reach.read, &reach.write, &reach.load, &reach.exec]
+        .into_iter()
+        .flat_map(Trees::grants);
+    if around.any(|grant| grant.path != place && within(place, &grant.path)) {
+        let mode = reach.workspace.as_ref();
+        let leaf = Leaf {
+            absent: Absent::Skip,
+            origin: mode.map_or_else(Origin::creel, |mode| mode.origin.clone()),
+        };
+        reach.deny.insert(place.to_owned(), leaf);
+    }
 }
 
 /// Where tools' own paths leave only parts of the workspace, those parts become grants: to read what
@@ -273,7 +373,15 @@ fn confine_workspace(reach: &mut Reach, rights: &Rights, roots: &Roots) {
             narrow(&mut reach.workspace, most, &origin);
         }
         if tool == Tool::Read && !left.cover(place) {
+            reach.parts = Parts::Some;
             reach.read = reach.read.join(&left);
+            // What is executed or loaded is read.
+            for trees in [&mut reach.exec, &mut reach.load] {
+                let mut inner = trees.clone();
+                inner.retain(|path| within(path, place));
+                trees.retain(|path| !within(path, place));
+                *trees = trees.join(&inner.meet(&left));
+            }
         }
     }
     let written = mode.is_none_or(|mode| mode == WorkspaceMode::ReadWrite);
@@ -367,7 +475,13 @@ fn files(rights: &Rights, roots: &Roots, exec: &Execution, notes: &mut Notes) ->
         read: shown(read),
         write: shown(write),
         load: shown(load),
-        exec: shown(exec),
+        exec: exec
+            .into_iter()
+            .map(|grant| Grant {
+                path: reach.names_of_programs(roots).shorten(&grant.path),
+                ..grant
+            })
+            .collect(),
         deny: listed(&reach.deny),
         protect: listed(&protect),
         workspace: reach.workspace,
@@ -442,7 +556,7 @@ fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execu
     {
         return worker(security.origin.clone());
     }
-    let names = reach(rights, roots).names(roots);
+    let names = reach(rights, roots).names_of_programs(roots);
     let listed = |commands: &BTreeMap<String, Allowed>, notes: &mut Notes| {
         let mut programs = vec![];
         for (path, allowed) in commands {
@@ -459,7 +573,7 @@ fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execu
                 });
             } else {
                 let text = format!(
-                    "{path}: the arguments hold for the command that creel starts; started by another program it is refused"
+                    "{path}: the arguments hold for the command that creel starts, which then runs alone; started by another program it is refused"
                 );
                 notes.add("tools.exec.commands", text, Some(&allowed.origin));
             }

@@ -86,6 +86,13 @@ impl Trees {
         Trees::Of(both)
     }
 
+    /// Leaves out the trees that `keep` does not want.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        if let Trees::Of(trees) = self {
+            trees.retain(|path, _| keep(path));
+        }
+    }
+
     /// What either grants.
     pub fn join(&self, other: &Trees) -> Trees {
         match (self, other) {

@@ -30,14 +30,11 @@ impl<'h> Held<'h> {
     }
 
     fn path(&self, grant: &Grant) -> String {
-        let fresh = self.mode() == WorkspaceMode::None;
         // A fresh workspace lies elsewhere, and whatever is named by it.
-        assert!(
-            !fresh || !grant.path.starts_with("$WORKSPACE"),
-            "{}",
-            grant.path
-        );
-        self.ev.roots.expand(&grant.path)
+        match grant.path.strip_prefix("$WORKSPACE") {
+            Some(rest) if self.mode() == WorkspaceMode::None => format!("/workspace{rest}"),
+            _ => self.ev.roots.expand(&grant.path),
+        }
     }
 
     fn mode(&self) -> WorkspaceMode {

@@ -134,6 +134,7 @@ impl Model<'_> {
         };
         let read = self.granted(path, all) || by_others || self.mode(WorkspaceMode::ReadOnly, path);
         !self.denied(path)
+            && !self.hidden(path)
             && (read && self.tool_paths(&[Tool::Read], path)
                 || self.written(path)
                 || self.in_exec(path))
@@ -143,6 +144,7 @@ impl Model<'_> {
         let tools = [Tool::Read, Tool::Write, Tool::Edit, Tool::ApplyPatch];
         let listed = self.granted(path, |l| l.filesystem.write.clone());
         self.usable(Tool::Write)
+            && !self.hidden(path)
             && self.tool_paths(&tools, path)
             && (listed || self.mode(WorkspaceMode::ReadWrite, path))
     }
@@ -158,8 +160,22 @@ impl Model<'_> {
         self.written(path) && !self.denied(path) && !self.0.iter().any(|(_, layer)| held(layer))
     }
 
+    /// The host's workspace is not there at all.
+    fn hidden(&self, path: &str) -> bool {
+        inside(path, &roots().workspace)
+            && !(self.mode(WorkspaceMode::ReadOnly, path) && self.usable(Tool::Read))
+    }
+
     fn in_exec(&self, path: &str) -> bool {
-        self.named_exec(path) && self.tool_paths(&[Tool::Exec], path)
+        // What is executed of the workspace is read.
+        let place = roots().workspace;
+        let of_it = |g: &Grant| inside(path, &expand(&g.path)) && inside(&expand(&g.path), &place);
+        let named = |l: &Layer| l.filesystem.exec.iter().flatten().any(of_it);
+        let own = self.0.iter().any(|(_, l)| named(l));
+        self.named_exec(path)
+            && !self.hidden(path)
+            && self.tool_paths(&[Tool::Exec], path)
+            && (!own || self.tool_paths(&[Tool::Read], path))
     }
 
     fn named_exec(&self, path: &str) -> bool {
