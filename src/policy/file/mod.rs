@@ -17,6 +17,8 @@ mod tools;
 mod walk;
 
 pub use super::tree::MAX_BYTES;
+pub use grants::path_fault;
+pub use sections::is_variable_name;
 
 use super::error::PolicyError;
 use super::layer::{Layer, Rank};
