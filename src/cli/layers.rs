@@ -272,11 +272,13 @@ fn one(source: &Path, rank: Rank, lost: &mut Vec<Entry>) -> Result<Layer, Policy
     }
     let bytes = bytes(source)?;
     let document = file::decode(&text, &bytes)?;
-    let Some(dialect) = import::detect(&text, document) else {
-        return file::read(&text, document);
-    };
+    if !import::is_named(&text)
+        && let Some(layer) = file::read_own(&text, document, import::is_foreign)?
+    {
+        return Ok(layer);
+    }
     let choice = Choice {
-        dialect: Some(dialect),
+        dialect: None,
         agent: None,
         standing: match rank <= Rank::Operator {
             true => Standing::Grants,

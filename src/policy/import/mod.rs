@@ -132,11 +132,12 @@ pub fn read(source: &str, text: &str, choice: &Choice) -> Result<Imported, Polic
     let Source {
         mut layer,
         mut report,
+        whole,
         ..
     } = into;
     layer.name = source.to_owned();
     layer.digest = digest(text.as_bytes());
-    if dialect != Dialect::Native && choice.standing == Standing::Grants {
+    if dialect != Dialect::Native && choice.standing == Standing::Grants && !whole {
         // The programs of the system, which other programs grant without a word.
         layer.extends.push(Sourced {
             value: preset::DEFAULT.to_owned(),
@@ -155,6 +156,16 @@ pub fn read(source: &str, text: &str, choice: &Choice) -> Result<Imported, Polic
         report,
         agents,
     })
+}
+
+/// Whether a file of that name is another program's, whatever it holds.
+pub fn is_named(source: &str) -> bool {
+    of_name(source).is_some()
+}
+
+/// Whether a document with these keys is another program's.
+pub fn is_foreign(top: &Table) -> bool {
+    of_keys(top) != Dialect::Native
 }
 
 /// The dialect of a file, where it is none of creel's own.

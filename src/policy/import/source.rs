@@ -25,6 +25,8 @@ pub enum Standing {
 pub struct Source<'a> {
     pub text: &'a Text<'a>,
     pub standing: Standing,
+    /// The file itself says all that is granted: no preset beneath it.
+    pub whole: bool,
     pub layer: Layer,
     pub report: Vec<Entry>,
 }
@@ -65,6 +67,7 @@ impl<'a> Source<'a> {
         Source {
             text,
             standing,
+            whole: false,
             layer: Layer::default(),
             report: vec![],
         }

@@ -4,7 +4,7 @@
 //! nothing is there that is not granted: the system's programs, the workspace, and what is allowed.
 
 use super::paths;
-use super::source::{Item, Source, Standing, join, table};
+use super::source::{Item, Source, Standing, join, stricter, table};
 use crate::policy::error::PolicyError;
 use crate::policy::layer::Layer;
 use crate::policy::tools::Tool;
@@ -93,11 +93,19 @@ fn filesystem(into: &mut Source, of: &Table) -> Result<(), PolicyError> {
     // Said once, beside the key itself.
     into.report
         .retain(|entry| entry.key != "filesystem.allowRead");
+    // First: what is opened again depends on it.
+    if let Some(node) = of.get("denyRead") {
+        let key = "filesystem.denyRead";
+        deny_read(into, Item { key, node }, &reopened)?;
+    }
     for (key, node) in of.entries() {
         let name = join("filesystem", &key.name);
         let item = Item { key: &name, node };
         match key.name.as_str() {
-            "denyRead" => deny_read(into, item, &reopened)?,
+            "denyRead" => {}
+            "allowRead" if into.whole => {
+                into.grants(item, exec_list, "filesystem.exec: nothing else is there");
+            }
             "allowRead" => into.grants(item, read_list, "filesystem.read; a denial still wins"),
             "allowWrite" => allow_write(into, item),
             "denyWrite" => {
@@ -126,29 +134,37 @@ fn filesystem(into: &mut Source, of: &Table) -> Result<(), PolicyError> {
     Ok(())
 }
 
+/// There what may be read may be executed.
+fn exec_list(layer: &mut Layer) -> &mut Option<Vec<Grant>> {
+    &mut layer.filesystem.exec
+}
+
 fn read_list(layer: &mut Layer) -> &mut Option<Vec<Grant>> {
     &mut layer.filesystem.read
 }
 
 /// A root that is denied as a whole and opened again in parts is not granted in the first place.
 fn deny_read(into: &mut Source, item: Item, reopened: &[String]) -> Result<(), PolicyError> {
+    let workspace = reopened.iter().any(|path| path == "$WORKSPACE");
     for denial in into.denials(item)? {
-        let path = denial.path.clone();
-        let workspace = reopened.iter().any(|path| path == "$WORKSPACE");
-        if paths::is_whole(&path) && path != "$WORKSPACE" && path != "/usr" && workspace {
-            into.translated(
-                item,
-                format!("{path} is denied by not being granted; what allowRead opens is"),
-            );
-            if path == "/" && into.standing == Standing::Grants {
+        match denial.path.as_str() {
+            "/" if into.standing == Standing::Grants && !reopened.is_empty() => {
+                into.whole = true;
+                if !workspace {
+                    let none = into.sourced(item.node, WorkspaceMode::None);
+                    into.layer.filesystem.workspace = Some(none);
+                }
                 into.translated(
                     item,
-                    "the system's programs stay readable, or nothing could run",
+                    "/ is denied: there is what allowRead opens, and nothing else",
                 );
             }
-            continue;
+            path @ ("~" | "/home" | "/root" | "/Users") if workspace => into.translated(
+                item,
+                format!("{path} is denied by not being granted; what allowRead opens is"),
+            ),
+            _ => into.layer.filesystem.deny.push(denial),
         }
-        into.layer.filesystem.deny.push(denial);
     }
     into.enforced(item, "filesystem.deny");
     Ok(())
@@ -171,7 +187,9 @@ fn allow_write(into: &mut Source, item: Item) {
     if mode == WorkspaceMode::ReadWrite {
         grants.retain(|grant| !grant.path.starts_with("$WORKSPACE/"));
     }
-    into.layer.filesystem.workspace = Some(into.sourced(item.node, mode));
+    let mode = into.sourced(item.node, mode);
+    stricter(&mut into.layer.filesystem.workspace, mode.clone());
+    let mode = mode.value;
     let nothing = matches!(&item.node.value, Value::Array(nodes) if nodes.is_empty());
     if nothing {
         into.deny_tool(item.node, "write");
