@@ -19,6 +19,7 @@ use clap::ValueHint;
 
 use super::hint::Failure;
 use crate::policy::error::Place;
+use crate::policy::import::{self, Choice, Entry, Fate, Standing};
 use crate::policy::layer::{Layer, Rank};
 use crate::policy::rights::Roots;
 use crate::policy::stack::{Outcome, Stack};
@@ -57,32 +58,36 @@ pub struct Layers {
     pub stack: Stack,
     /// The platform or the operator has spoken: what the command line asks must lie within.
     pub ceiling: bool,
+    /// Keys of other programs' policies that were not honoured.
+    pub lost: Vec<Entry>,
 }
 
 impl Layers {
     /// Reads every layer that there is. `None`: only the default preset, which need not be read.
     pub fn load(args: &PolicyArgs, roots: &Roots) -> Result<Option<Layers>, Failure> {
         let mut layers = vec![];
+        let mut lost = vec![];
         if let Some(path) = find(Path::new(PLATFORM), "policy")? {
-            layers.push((Rank::Platform, read(&path)?));
+            layers.push((Rank::Platform, ranked(&path, Rank::Platform, &mut lost)?));
         }
         let config = config_dir(roots);
         if let Some(path) = find(&config, "policy")? {
-            layers.push((Rank::Operator, read(&path)?));
+            layers.push((Rank::Operator, ranked(&path, Rank::Operator, &mut lost)?));
         }
         let ceiling = !layers.is_empty();
         let spoken = layers.iter().any(|(rank, _)| *rank == Rank::Operator);
         if let Some(name) = &args.agent {
-            layers.push((Rank::Agent, read(&agent(&config, name)?)?));
+            let path = agent(&config, name)?;
+            layers.push((Rank::Agent, ranked(&path, Rank::Agent, &mut lost)?));
         }
         if let Some(path) = &args.renter {
-            layers.push((Rank::Renter, read(path)?));
+            layers.push((Rank::Renter, ranked(path, Rank::Renter, &mut lost)?));
         }
         let project = Path::new(&roots.workspace).join(PROJECT);
         if !args.no_project
             && let Some(path) = find(&project, "policy")?
         {
-            layers.push((Rank::Project, read_found(&path)?));
+            layers.push((Rank::Project, read_found(&path, &mut lost)?));
         }
         if layers.is_empty() && args.policy.is_empty() {
             return Ok(None);
@@ -92,14 +97,18 @@ impl Layers {
             false => Rank::Operator,
         };
         for source in &args.policy {
-            layers.push((rank, read(source)?));
+            layers.push((rank, ranked(source, rank, &mut lost)?));
             rank = Rank::CommandLine;
         }
         if rank == Rank::Operator {
             layers.push((rank, preset::layer(preset::DEFAULT)?));
         }
         let stack = Stack { layers };
-        Ok(Some(Layers { stack, ceiling }))
+        Ok(Some(Layers {
+            stack,
+            ceiling,
+            lost,
+        }))
     }
 
     pub fn resolve(&self, roots: &Roots) -> Result<Outcome, Failure> {
@@ -160,13 +169,19 @@ fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>, Failure> {
 
 /// A layer with what it extends. A name is a preset; anything with a slash or an extension is a file.
 pub fn read(source: &Path) -> Result<Layer, PolicyError> {
-    extended(source, &mut 0)
+    ranked(source, Rank::Operator, &mut vec![])
+}
+
+/// As [`read`]; another program's policy is taken over as one of that rank, and what of it is not
+/// honoured goes into `lost`.
+fn ranked(source: &Path, rank: Rank, lost: &mut Vec<Entry>) -> Result<Layer, PolicyError> {
+    extended(source, rank, lost, &mut 0)
 }
 
 /// A layer that whoever wrote the project put there: a regular file, reached through no link, which
 /// reuses presets only. What it names could else be any file of the caller's, and an error would quote
 /// it.
-fn read_found(source: &Path) -> Result<Layer, Failure> {
+fn read_found(source: &Path, lost: &mut Vec<Entry>) -> Result<Layer, Failure> {
     let plain = |path: &Path, is: fn(&std::fs::Metadata) -> bool| {
         path.symlink_metadata().is_ok_and(|found| is(&found))
     };
@@ -177,7 +192,7 @@ fn read_found(source: &Path) -> Result<Layer, Failure> {
             source.display()
         )));
     }
-    let mut layer = one(source)?;
+    let mut layer = one(source, Rank::Project, lost)?;
     for base in std::mem::take(&mut layer.extends) {
         if !is_preset(Path::new(&base.value)) {
             return Err(Failure::new(format!(
@@ -193,8 +208,13 @@ fn read_found(source: &Path) -> Result<Layer, Failure> {
     Ok(layer)
 }
 
-fn extended(source: &Path, depth: &mut usize) -> Result<Layer, PolicyError> {
-    let mut layer = one(source)?;
+fn extended(
+    source: &Path,
+    rank: Rank,
+    lost: &mut Vec<Entry>,
+    depth: &mut usize,
+) -> Result<Layer, PolicyError> {
+    let mut layer = one(source, rank, lost)?;
     for base in std::mem::take(&mut layer.extends) {
         *depth += 1;
         if *depth > MOST_EXTENDS {
@@ -212,7 +232,8 @@ fn extended(source: &Path, depth: &mut usize) -> Result<Layer, PolicyError> {
                 beside.components().collect()
             }
         };
-        let reused = extended(&beside, depth).map_err(|error| unfollowed(&base, error))?;
+        let reused =
+            extended(&beside, rank, lost, depth).map_err(|error| unfollowed(&base, error))?;
         layer = layer.over(reused);
     }
     Ok(layer)
@@ -243,17 +264,36 @@ fn is_preset(source: &Path) -> bool {
     source.extension().is_none() && !source.as_os_str().as_encoded_bytes().contains(&b'/')
 }
 
-fn one(source: &Path) -> Result<Layer, PolicyError> {
+/// Of a file in another program's words, which its keys tell, what they mean in creel's.
+fn one(source: &Path, rank: Rank, lost: &mut Vec<Entry>) -> Result<Layer, PolicyError> {
     let text = source.to_string_lossy();
     if is_preset(source) {
         return preset::layer(&text);
     }
     let bytes = bytes(source)?;
-    file::read(&text, file::decode(&text, &bytes)?)
+    let document = file::decode(&text, &bytes)?;
+    if !import::is_named(&text)
+        && let Some(layer) = file::read_own(&text, document, import::is_foreign)?
+    {
+        return Ok(layer);
+    }
+    let choice = Choice {
+        dialect: None,
+        agent: None,
+        standing: match rank <= Rank::Operator {
+            true => Standing::Grants,
+            false => Standing::Narrows,
+        },
+    };
+    let imported = import::read(&text, document, &choice)?;
+    let mut report = imported.report;
+    report.retain(|entry| entry.fate == Fate::NotHonoured);
+    lost.extend(report);
+    Ok(imported.layer)
 }
 
 /// A policy's bytes; one more than is allowed, so that too much is seen without reading all of it.
-fn bytes(source: &Path) -> Result<Vec<u8>, PolicyError> {
+pub fn bytes(source: &Path) -> Result<Vec<u8>, PolicyError> {
     let unreadable = |error: std::io::Error| PolicyError::Unreadable {
         path: source.into(),
         source: error,

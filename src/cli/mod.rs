@@ -5,7 +5,9 @@ pub mod completions;
 pub mod doctor;
 pub mod facts;
 pub mod hint;
+pub mod import;
 pub mod layers;
+pub mod policy;
 pub mod run;
 pub mod selftest;
 pub mod status;
@@ -37,6 +39,7 @@ struct Cli {
 #[expect(clippy::large_enum_variant, reason = "one is made, once a process")]
 enum Verb {
     Run(run::RunArgs),
+    Policy(policy::PolicyVerbArgs),
     Doctor(doctor::DoctorArgs),
     Selftest(selftest::SelftestArgs),
     Completions(completions::CompletionsArgs),
@@ -55,6 +58,7 @@ pub fn main() -> u8 {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let done = match verb(&arguments) {
         Ok(Verb::Run(args)) => run::run(&args),
+        Ok(Verb::Policy(args)) => policy::run(&args),
         Ok(Verb::Doctor(args)) => doctor::run(&args),
         Ok(Verb::Selftest(args)) => selftest::run(&args),
         Ok(Verb::Completions(args)) => completions::completions(&args),

@@ -210,6 +210,9 @@ fn declared(args: &RunArgs, id: &str) -> Result<(Policy, Request), Failure> {
         let request = request(args, id, &policy, workspace, mode)?;
         return Ok((policy, request));
     };
+    if !args.quiet {
+        layers.lost.iter().for_each(|key| say(&key.to_string()));
+    }
     let outcome = layers.resolve(&roots)?;
     if args.verbose {
         outcome.clips.iter().for_each(|clip| say(&clip.to_string()));

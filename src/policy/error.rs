@@ -140,6 +140,16 @@ pub enum PolicyError {
     /// What `extends` names cannot be had.
     #[error("{at}: 'extends': {reason}")]
     Base { at: Place, reason: Box<PolicyError> },
+    /// A file of another program has agents, and not this one.
+    #[error("{at}: no agent is called '{}'; agents: {}", shown(name), shown(&known.join(", ")))]
+    MissingAgent {
+        at: Place,
+        name: String,
+        known: Vec<String>,
+    },
+    /// Rules whose text ends in the middle or begins nothing.
+    #[error("{at}: {fault}")]
+    Rules { at: Place, fault: RulesFault },
     #[error("{at}: variable name '{}' {fault}", shown(name))]
     BadName {
         at: Place,
@@ -174,6 +184,8 @@ impl PolicyError {
             | Self::BadProgram { at, .. }
             | Self::EmptyList { at, .. }
             | Self::Extends { at, .. }
+            | Self::MissingAgent { at, .. }
+            | Self::Rules { at, .. }
             | Self::BadName { at, .. }
             | Self::Base { at, .. }
             | Self::NulInValue { at, .. } => Some(at),
@@ -235,6 +247,19 @@ pub enum PathFault {
 pub enum NameFault {
     Malformed,
     Reserved,
+}
+
+/// Why a text is no list of rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RulesFault {
+    #[error("a string is not closed; close it on its line")]
+    OpenString,
+    #[error("a bracket is not closed; close it")]
+    OpenBracket,
+    #[error("brackets are nested deeper than any rule needs; take the inner ones out")]
+    TooDeep,
+    #[error("a control character stands in the rules; remove it")]
+    Character,
 }
 
 impl Remedy {

@@ -16,6 +16,7 @@ pub mod error;
 pub mod extend;
 pub mod file;
 mod hold;
+pub mod import;
 pub mod layer;
 pub mod lint;
 pub mod preset;
@@ -26,6 +27,7 @@ pub mod tree;
 pub mod trees;
 pub mod trust;
 pub mod units;
+pub mod write;
 
 pub use error::PolicyError;
 pub use units::{Bytes, Count, CpuShare, Percent, Span, UnitError};

@@ -302,6 +302,11 @@ pub fn is_known(name: &str) -> bool {
     Tool::named(&name).is_some() || grouped.any(&is) || profiled.any(is)
 }
 
+/// Other names, each with the tool that it stands for.
+pub fn aliases() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ALIASES.into_iter()
+}
+
 /// Lower case, with an alias replaced by what it stands for.
 pub fn canonical(name: &str) -> String {
     let name = name.trim().to_ascii_lowercase();

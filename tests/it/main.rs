@@ -6,6 +6,7 @@
 mod attacks;
 mod formats;
 mod house;
+mod import;
 mod leaks;
 mod plan_order;
 mod policy_errors;

@@ -68,7 +68,7 @@ impl File<'_> {
 }
 
 /// Why a path cannot be granted, if it cannot.
-fn path_fault(path: &str) -> Option<PathFault> {
+pub fn path_fault(path: &str) -> Option<PathFault> {
     if path.is_empty() {
         return Some(PathFault::Empty);
     }

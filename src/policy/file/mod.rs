@@ -17,12 +17,14 @@ mod tools;
 mod walk;
 
 pub use super::tree::MAX_BYTES;
+pub use grants::path_fault;
+pub use sections::is_variable_name;
 
 use super::error::PolicyError;
 use super::layer::{Layer, Rank};
 use super::rights::Roots;
 use super::stack::Stack;
-use super::tree::{self, Format, Text, check_length};
+use super::tree::{self, Format, Table, Text, check_length};
 use super::{Limits, Policy, digest};
 use walk::File;
 
@@ -41,26 +43,44 @@ pub fn decode<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, PolicyError>
 /// What `text` says. `source` is the file's path as the operator named it; its extension names the
 /// format.
 pub fn read(source: &str, text: &str) -> Result<Layer, PolicyError> {
-    let format = Format::of(source);
     let lines = Text::new(source, text);
-    let top = tree::read(format, &lines)?;
+    let top = tree::read(Format::of(source), &lines)?;
+    of_tree(&lines, &top)
+}
+
+/// As [`read`]; `None` where `foreign` knows the document by its keys as another program's.
+pub fn read_own(
+    source: &str,
+    text: &str,
+    foreign: fn(&Table) -> bool,
+) -> Result<Option<Layer>, PolicyError> {
+    let lines = Text::new(source, text);
+    let top = tree::read(Format::of(source), &lines)?;
+    match foreign(&top) {
+        true => Ok(None),
+        false => of_tree(&lines, &top).map(Some),
+    }
+}
+
+fn of_tree(lines: &Text, top: &Table) -> Result<Layer, PolicyError> {
+    let (source, text) = (lines.source(), lines.as_str());
     let file = File {
-        text: &lines,
-        format,
+        text: lines,
+        format: Format::of(source),
     };
-    file.check_keys(&top, &keys::TOP)?;
+    file.check_keys(top, &keys::TOP)?;
     Ok(Layer {
         name: source.to_owned(),
         digest: digest(text.as_bytes()),
-        extends: file.extends(&top)?,
-        tools: file.tools(&top)?,
-        filesystem: file.filesystem(file.section(&top, &keys::FILESYSTEM)?)?,
-        network: file.network(file.section(&top, &keys::NETWORK)?)?,
-        environment: file.environment(file.section(&top, &keys::ENVIRONMENT)?)?,
-        limits: file.limits(file.section(&top, &keys::LIMITS)?)?,
-        allow_degraded: file.allow_degraded(&top)?,
-        session: file.session(&top)?,
-        tests: file.tests(&top)?,
+        extends: file.extends(top)?,
+        tools: file.tools(top)?,
+        filesystem: file.filesystem(file.section(top, &keys::FILESYSTEM)?)?,
+        network: file.network(file.section(top, &keys::NETWORK)?)?,
+        environment: file.environment(file.section(top, &keys::ENVIRONMENT)?)?,
+        limits: file.limits(file.section(top, &keys::LIMITS)?)?,
+        allow_degraded: file.allow_degraded(top)?,
+        session: file.session(top)?,
+        tests: file.tests(top)?,
     })
 }
 

@@ -158,7 +158,7 @@ impl File<'_> {
     }
 }
 
-fn is_variable_name(text: &str) -> bool {
+pub fn is_variable_name(text: &str) -> bool {
     !text.starts_with(|c: char| c.is_ascii_digit())
         && !text.is_empty()
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')

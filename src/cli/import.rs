@@ -1,0 +1,195 @@
+//! `creel policy import`: another program's policy as native TOML, and a report of every key.
+//!
+//! Exit status: 0; 1 where a key was not honoured and `--strict` was asked; 2 where the file cannot be
+//! taken over.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::ValueHint;
+use serde_json::json;
+
+use super::hint::{Failure, say};
+use super::layers;
+use crate::policy::file::decode;
+use crate::policy::import::{Choice, Dialect, Fate, Imported, Standing, read};
+use crate::policy::layer::{Command, Layer};
+use crate::policy::tools::Tool;
+use crate::policy::{Sourced, write};
+
+/// A key was not honoured, and that was to be an error.
+const NOT_HONOURED: u8 = 1;
+const UNREADABLE: u8 = 2;
+
+/// Take another program's policy over: native TOML on stdout, what became of each key on stderr
+#[derive(clap::Args, Debug)]
+pub struct ImportArgs {
+    /// openclaw.json, exec-approvals.json, srt settings, Codex's config.toml or .rules, ...
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    file: PathBuf,
+
+    /// Whose file it is, where its keys do not say
+    #[arg(long, value_name = "DIALECT", value_parser = names())]
+    from: Option<String>,
+
+    /// The layer of this agent of the file; without it, what holds for all
+    #[arg(long, value_name = "ID")]
+    agent: Option<String>,
+
+    /// Also what this OpenClaw approvals document says; the stricter holds
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    approvals: Option<PathBuf>,
+
+    /// For a layer that only narrows: no grants, and no preset beneath them
+    #[arg(long)]
+    narrow: bool,
+
+    /// Write the policy there instead of to stdout
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
+
+    /// The report as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// End with 1 where a key is not honoured
+    #[arg(long)]
+    strict: bool,
+
+    /// Leave the report's enforced and translated keys out
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+fn names() -> Vec<&'static str> {
+    Dialect::ALL.iter().map(|dialect| dialect.name()).collect()
+}
+
+pub fn run(args: &ImportArgs) -> Result<u8, Failure> {
+    let unreadable = |failure: Failure| Failure {
+        status: UNREADABLE,
+        ..failure
+    };
+    let imported = imported(args).map_err(unreadable)?;
+    let text = write::toml(&imported.layer);
+    match &args.output {
+        Some(path) => std::fs::write(path, &text)
+            .map_err(|error| {
+                Failure::new(format!("{}: {error}; name another file", path.display()))
+            })
+            .map_err(unreadable)?,
+        None => std::io::stdout()
+            .write_all(text.as_bytes())
+            .map_err(|error| unreadable(Failure::new(format!("stdout: {error}"))))?,
+    }
+    match args.json {
+        true => eprintln!("{:#}", report(&imported)),
+        false => tell(&imported, args.quiet),
+    }
+    let lost = imported
+        .report
+        .iter()
+        .any(|entry| entry.fate == Fate::NotHonoured);
+    Ok(if lost && args.strict { NOT_HONOURED } else { 0 })
+}
+
+fn imported(args: &ImportArgs) -> Result<Imported, Failure> {
+    let standing = match args.narrow {
+        true => Standing::Narrows,
+        false => Standing::Grants,
+    };
+    let dialect = |name: &String| Dialect::ALL.into_iter().find(|d| d.name() == name);
+    let mut choice = Choice {
+        dialect: args.from.as_ref().and_then(dialect),
+        agent: args.agent.as_deref(),
+        standing,
+    };
+    let one = |path: &Path, choice: &Choice| -> Result<Imported, Failure> {
+        let name = path.to_string_lossy();
+        let bytes = layers::bytes(path)?;
+        Ok(read(&name, decode(&name, &bytes)?, choice)?)
+    };
+    let mut imported = one(&args.file, &choice)?;
+    if let Some(path) = &args.approvals {
+        choice.dialect = Some(Dialect::Approvals);
+        // An agent without an entry has what holds for all.
+        let approvals = match one(path, &choice) {
+            Err(_) if choice.agent.is_some() => {
+                choice.agent = None;
+                one(path, &choice)?
+            }
+            approvals => approvals?,
+        };
+        approve(&mut imported.layer, approvals.layer);
+        imported.report.extend(approvals.report);
+    }
+    Ok(imported)
+}
+
+/// The stricter of the file's and the document's word on `exec`, as OpenClaw takes it.
+fn approve(layer: &mut Layer, approvals: Layer) {
+    let Some(theirs) = approvals.tools.each.get(&Tool::Exec).cloned() else {
+        return;
+    };
+    let ours = layer.tools.each.entry(Tool::Exec).or_default();
+    ours.security = least(ours.security.take(), theirs.security);
+    ours.ask = least(ours.ask.take(), theirs.ask);
+    let known: Option<Vec<Command>> = ours.commands.take();
+    ours.commands = known.or(theirs.commands);
+}
+
+fn least<T: Ord>(a: Option<Sourced<T>>, b: Option<Sourced<T>>) -> Option<Sourced<T>> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.value < a.value { b } else { a }),
+        (a, b) => a.or(b),
+    }
+}
+
+fn tell(imported: &Imported, quiet: bool) {
+    for entry in &imported.report {
+        if !quiet || entry.fate == Fate::NotHonoured {
+            say(&entry.to_string());
+        }
+    }
+    let count = |fate| {
+        imported
+            .report
+            .iter()
+            .filter(|entry| entry.fate == fate)
+            .count()
+    };
+    say(&format!(
+        "read as {}: {} enforced, {} translated, {} not honoured",
+        imported.dialect.name(),
+        count(Fate::Enforced),
+        count(Fate::Translated),
+        count(Fate::NotHonoured)
+    ));
+    if !imported.agents.is_empty() && !quiet {
+        say(&format!(
+            "agents, each a layer by --agent: {}",
+            imported.agents.join(", ")
+        ));
+    }
+}
+
+fn report(imported: &Imported) -> serde_json::Value {
+    let entries: Vec<serde_json::Value> = imported
+        .report
+        .iter()
+        .map(|entry| {
+            json!({
+                "key": entry.key,
+                "file": entry.origin.source,
+                "line": entry.origin.line,
+                "fate": entry.fate.name(),
+                "text": entry.text,
+            })
+        })
+        .collect();
+    json!({
+        "dialect": imported.dialect.name(),
+        "agents": imported.agents,
+        "report": entries,
+    })
+}

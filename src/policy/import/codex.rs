@@ -1,0 +1,200 @@
+//! Codex's `config.toml`: the sandbox mode and what goes with it.
+
+use super::paths;
+use super::source::{Item, Source, Standing, inner, join, table, text};
+use crate::policy::error::PolicyError;
+use crate::policy::file::is_variable_name;
+use crate::policy::layer::Ask;
+use crate::policy::tools::Tool;
+use crate::policy::tree::{Node, Table, Value};
+use crate::policy::{Network, WorkspaceMode};
+
+/// From the strictest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mode {
+    ReadOnly,
+    WorkspaceWrite,
+    FullAccess,
+}
+
+pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
+    let mut modes = vec![];
+    for (key, node) in top.entries() {
+        let item = Item {
+            key: &key.name,
+            node,
+        };
+        match (key.name.as_str(), table(node)) {
+            ("sandbox_mode" | "default_permissions", _) => modes.push(mode(into, item)),
+            ("approval_policy", _) => approval(into, item),
+            ("sandbox_workspace_write", Some(_)) => {}
+            ("shell_environment_policy", Some(of)) => environment(into, of),
+            ("profile", _) => into.translated(
+                item,
+                "its modes count beside the file's own; the stricter holds",
+            ),
+            ("profiles", Some(of)) => profiles(into, of, text(top, "profile"), &mut modes),
+            ("sandbox_workspace_write", None) => return Err(into.wrong_type(item, "a table")),
+            ("projects", _) => into.not(item, "trust in a directory is not the jail's business"),
+            ("mcp_servers", _) => {
+                into.not(item, "servers that the runtime starts are not in the jail")
+            }
+            ("permissions", _) => into.not(item, "profiles of permissions are read as read-only"),
+            _ => into.not(item, "speaks of neither tools nor the sandbox"),
+        }
+    }
+    // Codex's own default for a directory that nobody trusted.
+    let mode = modes.into_iter().min().unwrap_or(Mode::ReadOnly);
+    if let Some(of) = inner(top, &["sandbox_workspace_write"]) {
+        workspace_write(into, of, mode);
+    }
+    let Some((_, node)) = top.entries().first() else {
+        return Ok(());
+    };
+    into.layer.network = Some(into.sourced(node, Network::None));
+    let workspace = match mode {
+        Mode::ReadOnly => {
+            into.deny_tool(node, "write");
+            WorkspaceMode::ReadOnly
+        }
+        Mode::WorkspaceWrite | Mode::FullAccess => WorkspaceMode::ReadWrite,
+    };
+    into.layer.filesystem.workspace = Some(into.sourced(node, workspace));
+    Ok(())
+}
+
+fn mode(into: &mut Source, item: Item) -> Mode {
+    match item.node.as_str() {
+        Some("read-only" | ":read-only") => {
+            into.enforced(
+                item,
+                "tools.deny = [\"write\"], filesystem.workspace = \"ro\"",
+            );
+            Mode::ReadOnly
+        }
+        Some("workspace-write" | ":workspace") => {
+            into.enforced(item, "filesystem.workspace = \"rw\"");
+            Mode::WorkspaceWrite
+        }
+        Some("danger-full-access" | ":danger-full-access") => {
+            into.not(
+                item,
+                "every command runs in the jail; the workspace is writable",
+            );
+            Mode::FullAccess
+        }
+        _ => {
+            into.not(item, "is no mode that creel knows; read-only holds");
+            Mode::ReadOnly
+        }
+    }
+}
+
+fn approval(into: &mut Source, item: Item) {
+    let (ask, how) = match item.node.as_str() {
+        Some("never") => (Ask::Off, "tools.exec.ask = \"off\""),
+        Some("on-request" | "on-failure") => (
+            Ask::OnMiss,
+            "tools.exec.ask = \"on-miss\": nothing runs outside the jail",
+        ),
+        _ => (
+            Ask::Always,
+            "tools.exec.ask = \"always\"; where nobody can be asked, refused",
+        ),
+    };
+    into.tool(Tool::Exec).ask = Some(into.sourced(item.node, ask));
+    into.translated(item, how);
+}
+
+fn profiles(into: &mut Source, of: &Table, selected: Option<&str>, modes: &mut Vec<Mode>) {
+    for (profile, node) in of.entries() {
+        let above = join("profiles", &profile.name);
+        let keys = table(node).filter(|_| Some(profile.name.as_str()) == selected);
+        let Some(keys) = keys else {
+            into.translated(
+                Item { key: &above, node },
+                "is not the profile that is selected",
+            );
+            continue;
+        };
+        for (key, node) in keys.entries() {
+            let name = join(&above, &key.name);
+            let item = Item { key: &name, node };
+            match key.name.as_str() {
+                "sandbox_mode" => modes.push(mode(into, item)),
+                "approval_policy" => approval(into, item),
+                _ => into.not(item, "speaks of neither tools nor the sandbox"),
+            }
+        }
+    }
+}
+
+fn workspace_write(into: &mut Source, of: &Table, mode: Mode) {
+    for (key, node) in of.entries() {
+        let name = join("sandbox_workspace_write", &key.name);
+        let item = Item { key: &name, node };
+        if mode == Mode::ReadOnly {
+            into.translated(item, "has no effect: the mode is read-only");
+            continue;
+        }
+        let on = matches!(node.value, Value::Bool(true));
+        match key.name.as_str() {
+            "writable_roots" if into.standing == Standing::Narrows => {
+                into.not(item, "a layer that narrows grants no paths");
+            }
+            "writable_roots" => {
+                let mut grants = into.listed(item);
+                grants.retain(|grant| !paths::is_whole(&grant.path));
+                into.layer.filesystem.write = Some(grants);
+                into.enforced(item, "filesystem.write");
+            }
+            "network_access" if on => {
+                into.not(item, "there is no network yet: network.mode = \"none\"")
+            }
+            "network_access" => into.enforced(item, "network.mode = \"none\""),
+            "exclude_slash_tmp" | "exclude_tmpdir_env_var" => {
+                into.translated(item, "/tmp is the jail's own, and never the host's");
+            }
+            _ => into.not(item, "creel knows no such key"),
+        }
+    }
+}
+
+fn environment(into: &mut Source, of: &Table) {
+    for (key, node) in of.entries() {
+        let name = join("shell_environment_policy", &key.name);
+        let item = Item { key: &name, node };
+        match (key.name.as_str(), table(node)) {
+            ("set", Some(variables)) => {
+                for (variable, node) in variables.entries() {
+                    let name = join(&name, &variable.name);
+                    set(into, Item { key: &name, node }, &variable.name);
+                }
+            }
+            ("exclude", _) => {
+                into.enforced(item, "the environment has only what [environment] names")
+            }
+            ("inherit", _) if node.as_str() == Some("none") => {
+                into.enforced(item, "the environment has only what [environment] names");
+            }
+            _ => into.not(item, "the environment has only what [environment] names"),
+        }
+    }
+}
+
+fn set(into: &mut Source, item: Item, variable: &str) {
+    let reserved = variable == "CREEL" || variable.starts_with("CREEL_");
+    let value = Node::as_str(item.node).filter(|value| !value.contains('\0'));
+    match value {
+        Some(value) if is_variable_name(variable) && !reserved => {
+            let value = into.sourced(item.node, value.to_owned());
+            into.layer
+                .environment
+                .set
+                .get_or_insert_default()
+                .insert(variable.to_owned(), value);
+            into.enforced(item, "environment.set");
+        }
+        _ => into.not(item, "is no variable that a policy may set"),
+    }
+}

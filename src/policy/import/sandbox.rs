@@ -1,0 +1,344 @@
+//! OpenClaw's `sandbox`: what its container is given, as what the jail is given.
+//!
+//! A key that several tables have counts in the last; environments and binds add up. Where sandboxing is
+//! on, its own defaults hold too: no workspace, and the tools that a sandbox has.
+
+use super::openclaw::Lists;
+use super::paths;
+use super::source::{Item, Source, Standing, join, table};
+use crate::policy::error::PolicyError;
+use crate::policy::file::is_variable_name;
+use crate::policy::layer::{Mode, Scope};
+use crate::policy::tools::Pattern;
+use crate::policy::tree::{Node, Table, Value};
+use crate::policy::trees::within;
+use crate::policy::units::{Bytes, Count, CpuShare};
+use crate::policy::{Absent, Network, Sourced, WorkspaceMode};
+
+/// What a sandbox allows where it says nothing, August 2026.
+const TOOLS: [&str; 10] = [
+    "exec",
+    "process",
+    "read",
+    "write",
+    "edit",
+    "apply_patch",
+    "image",
+    "sessions_*",
+    "subagents",
+    "session_status",
+];
+const NO_TOOLS: [&str; 5] = ["browser", "canvas", "nodes", "cron", "gateway"];
+/// Ends of names that OpenClaw keeps out of a sandbox.
+const SECRET: [&str; 5] = ["API_KEY", "TOKEN", "PASSWORD", "PRIVATE_KEY", "SECRET"];
+/// What OpenClaw refuses to bind, with all beneath.
+const NEVER: [&str; 17] = [
+    "/",
+    "/etc",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/boot",
+    "/root",
+    "/run",
+    "/var/run",
+    "~/.aws",
+    "~/.cargo",
+    "~/.config",
+    "~/.docker",
+    "~/.gnupg",
+    "~/.netrc",
+    "~/.npm",
+    "~/.ssh",
+];
+
+pub fn read(
+    into: &mut Source,
+    lists: &mut Lists,
+    boxes: &[(String, &Table)],
+) -> Result<(), PolicyError> {
+    let last = |key: &str| boxes.iter().rev().find_map(|(_, of)| of.get(key));
+    let mode = last("mode");
+    let on = mode.is_some_and(|node| node.as_str() != Some("off"));
+    for (at, (above, of)) in boxes.iter().enumerate() {
+        let later = boxes.get(at + 1..).unwrap_or_default();
+        for (key, node) in of.entries() {
+            let name = join(above, &key.name);
+            let item = Item { key: &name, node };
+            let adds_up = matches!(key.name.as_str(), "docker" | "browser");
+            if !adds_up && later.iter().any(|(_, of)| of.get(&key.name).is_some()) {
+                into.translated(item, "the agent's own value counts instead");
+                continue;
+            }
+            one(into, item, &key.name, last("scope"))?;
+        }
+    }
+    let Some(mode) = mode.filter(|_| on) else {
+        return Ok(());
+    };
+    if last("workspaceAccess").is_none() {
+        into.layer.filesystem.workspace = Some(into.sourced(mode, WorkspaceMode::None));
+        let key = "sandbox.workspaceAccess";
+        into.translated(Item { key, node: mode }, "is \"none\" where it is left out");
+    }
+    let own = into
+        .report
+        .iter()
+        .any(|entry| entry.key.contains("tools.sandbox.tools"));
+    if !own {
+        let words = TOOLS
+            .iter()
+            .flat_map(|name| Pattern::parse(name).unwrap_or_default());
+        let list = into.sourced(mode, words.collect());
+        lists.narrow(list);
+        NO_TOOLS.iter().for_each(|name| into.deny_tool(mode, name));
+        let key = "tools.sandbox.tools";
+        into.translated(
+            Item { key, node: mode },
+            "a sandbox's own list of tools, where it is left out",
+        );
+    }
+    Ok(())
+}
+
+fn one(into: &mut Source, item: Item, name: &str, scope: Option<&Node>) -> Result<(), PolicyError> {
+    let node = item.node;
+    match name {
+        "mode" => match node.as_str().and_then(Mode::parse) {
+            Some(mode) => {
+                into.layer.session.mode = Some(into.sourced(node, mode));
+                into.translated(
+                    item,
+                    "session.mode, kept as data: every command gets a jail",
+                );
+            }
+            None => return Err(into.wrong_type(item, "\"off\", \"non-main\" or \"all\"")),
+        },
+        "scope" => match node.as_str().and_then(Scope::parse) {
+            Some(scope) => {
+                into.layer.session.scope = Some(into.sourced(node, scope));
+                into.translated(
+                    item,
+                    "session.scope, kept as data: every command gets a jail",
+                );
+            }
+            None => return Err(into.wrong_type(item, "\"session\", \"agent\" or \"shared\"")),
+        },
+        "workspaceAccess" => match node.as_str().and_then(WorkspaceMode::parse) {
+            Some(mode) => {
+                into.layer.filesystem.workspace = Some(into.sourced(node, mode));
+                into.enforced(item, "filesystem.workspace");
+            }
+            None => return Err(into.wrong_type(item, "\"none\", \"ro\" or \"rw\"")),
+        },
+        "backend" => into.translated(item, "the jail is the backend"),
+        "workspaceRoot" => into.not(
+            item,
+            "the workspace is --workspace or the current directory",
+        ),
+        "docker"
+            if scope.and_then(Node::as_str) == Some("shared")
+                && item.key.starts_with("agents.")
+                && !item.key.starts_with("agents.defaults.") =>
+        {
+            into.translated(
+                item,
+                "the shared scope leaves an agent's own container aside",
+            );
+        }
+        "docker" => match table(node) {
+            Some(docker) => container(into, docker, item.key)?,
+            None => return Err(into.wrong_type(item, "a table")),
+        },
+        "ssh" | "browser" | "prune" => into.not(item, "belongs to a backend that creel is not"),
+        _ => into.not(item, "creel knows no such key"),
+    }
+    Ok(())
+}
+
+fn container(into: &mut Source, docker: &Table, above: &str) -> Result<(), PolicyError> {
+    for (key, node) in docker.entries() {
+        let name = join(above, &key.name);
+        let item = Item { key: &name, node };
+        match key.name.as_str() {
+            "network" => {
+                into.layer.network = Some(into.sourced(node, Network::None));
+                match node.as_str() {
+                    Some("none") => into.enforced(item, "network.mode"),
+                    _ => into.not(item, "there is no network yet: network.mode = \"none\""),
+                }
+            }
+            "memory" => {
+                let limit = number(node).and_then(|text| Bytes::parse(&text).ok());
+                into.layer.limits.memory = limit_of(into, item, limit, "limits.memory");
+            }
+            "cpus" => {
+                let limit = number(node).and_then(|text| CpuShare::parse(&text).ok());
+                into.layer.limits.cpus = limit_of(into, item, limit, "limits.cpus");
+            }
+            "pidsLimit" => {
+                let limit = number(node).and_then(|text| Count::parse(&text).ok());
+                into.layer.limits.pids = limit_of(into, item, limit, "limits.pids");
+            }
+            "memorySwap" => into.not(item, "a jail has no swap"),
+            "env" => environment(into, item),
+            "binds" => binds(into, item),
+            "readOnlyRoot" => match node.value {
+                Value::Bool(true) => into.enforced(item, "the root is read-only, always"),
+                _ => into.not(item, "the root is read-only, always"),
+            },
+            "capDrop" => into.enforced(item, "no capability is ever left"),
+            "tmpfs" => into.translated(item, "/tmp, /var/tmp and the home are tmpfs, always"),
+            "ulimits" => ulimits(into, item),
+            "seccompProfile" | "apparmorProfile" => into.not(item, "creel's own filter holds"),
+            "image" | "containerPrefix" | "setupCommand" => {
+                into.not(
+                    item,
+                    "there is no container: programs are the host's, as granted",
+                );
+            }
+            "workdir" => into.not(item, "the workspace has its own path; see --workdir"),
+            "user" => into.not(item, "the jail's user is the workspace's owner"),
+            "gpus" => into.not(item, "no device of the host is in the jail"),
+            "dns" | "extraHosts" => into.not(item, "there is no network yet"),
+            _ => into.not(item, "creel knows no such key"),
+        }
+    }
+    Ok(())
+}
+
+/// A number or a text, as creel's units read it.
+fn number(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(text) | Value::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn limit_of<T>(into: &mut Source, item: Item, limit: Option<T>, name: &str) -> Option<Sourced<T>> {
+    match limit {
+        Some(limit) => {
+            into.enforced(item, name);
+            Some(into.sourced(item.node, limit))
+        }
+        None => {
+            into.not(item, "is no limit that creel takes; its own stays");
+            None
+        }
+    }
+}
+
+fn environment(into: &mut Source, item: Item) {
+    let Some(variables) = table(item.node) else {
+        return into.other_type(item, "a table");
+    };
+    for (key, node) in variables.entries() {
+        let name = join(item.key, &key.name);
+        let item = Item { key: &name, node };
+        let upper = key.name.to_ascii_uppercase();
+        let reserved = key.name == "CREEL" || key.name.starts_with("CREEL_");
+        if SECRET.iter().any(|end| upper.ends_with(end)) {
+            into.not(
+                item,
+                "reads like a credential, which OpenClaw itself keeps out",
+            );
+        } else if !is_variable_name(&key.name) || reserved {
+            into.not(item, "is no name that a policy may set");
+        } else if let Some(value) = node.as_str().filter(|value| !value.contains('\0')) {
+            let value = into.sourced(node, value.to_owned());
+            into.layer
+                .environment
+                .set
+                .get_or_insert_default()
+                .insert(key.name.clone(), value);
+            into.enforced(item, "environment.set");
+        } else {
+            into.other_type(item, "a string");
+        }
+    }
+}
+
+/// `source:target:mode`. A path has one name on both sides.
+fn binds(into: &mut Source, item: Item) {
+    if into.standing == Standing::Narrows {
+        return into.not(item, "a layer that narrows grants no paths");
+    }
+    for word in into.words(item) {
+        let bind = word.node.as_str().unwrap_or_default();
+        let mut parts = bind.split(':');
+        let source = parts.next().unwrap_or_default();
+        let target = parts.next().unwrap_or(source);
+        let options = parts.next().unwrap_or_default();
+        let granted = paths::granted(source);
+        let never = |tree: &&str| {
+            granted
+                .as_deref()
+                .is_ok_and(|path| path == *tree || *tree != "/" && within(path, tree))
+        };
+        if NEVER.iter().any(never) {
+            into.not(
+                word,
+                format!("'{bind}': OpenClaw refuses that path, and so does creel"),
+            );
+            continue;
+        }
+        let path = match granted {
+            Ok(path) if source == target && parts.next().is_none() => path,
+            Ok(_) => {
+                into.not(
+                    word,
+                    format!("'{bind}': a path has the same name in the jail as outside"),
+                );
+                continue;
+            }
+            Err(fault) => {
+                into.not(word, format!("path '{source}' {fault}"));
+                continue;
+            }
+        };
+        let grant = into.grant(word.node, path, Absent::Refuse);
+        let files = &mut into.layer.filesystem;
+        let read_only = options.split(',').any(|option| option == "ro");
+        let list = if read_only {
+            &mut files.read
+        } else {
+            &mut files.write
+        };
+        list.get_or_insert_default().push(grant);
+        let name = if read_only {
+            "filesystem.read"
+        } else {
+            "filesystem.write"
+        };
+        into.enforced(word, name);
+    }
+}
+
+fn ulimits(into: &mut Source, item: Item) {
+    let Some(all) = table(item.node) else {
+        return into.other_type(item, "a table");
+    };
+    for (key, node) in all.entries() {
+        let name = join(item.key, &key.name);
+        let item = Item { key: &name, node };
+        let least = match table(node) {
+            Some(of) => of.get("soft").or(of.get("hard")).and_then(number),
+            None => number(node),
+        };
+        match key.name.as_str() {
+            "nofile" => {
+                let limit = least.and_then(|text| Count::parse(&text).ok());
+                into.layer.limits.open_files = limit_of(into, item, limit, "limits.open_files");
+            }
+            "fsize" => {
+                let limit = least.and_then(|text| Bytes::parse(&text).ok());
+                into.layer.limits.file_size = limit_of(into, item, limit, "limits.file_size");
+            }
+            _ => into.not(
+                item,
+                "creel bounds it in no way, or by the group of the jail",
+            ),
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The law of the import: what a naive reading of the source denies, the imported layer denies.
+//!
+//! The readings here are written apart from the import, from the other programs' documents.
+
+use creel::policy::decide::decide;
+use creel::policy::effective::close;
+use creel::policy::layer::{Case, Layer, Rank};
+use creel::policy::preset;
+use creel::policy::rights::{Rights, Roots};
+use creel::policy::tools::Tool;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::{reads_as_written, take};
+
+fn roots() -> Roots {
+    Roots {
+        home: "/home/u".into(),
+        workspace: "/home/u/w".into(),
+    }
+}
+
+/// What the layer means on top of what it extends.
+pub fn rights(layer: &Layer) -> Rights {
+    let mut whole = layer.clone();
+    for base in std::mem::take(&mut whole.extends) {
+        whole = whole.over(preset::layer(&base.value).expect("a preset"));
+    }
+    let limits = preset::default().expect("the default").limits;
+    close(&Rights::of(&whole, Rank::Operator, &roots()), &limits)
+}
+
+pub fn denies(rights: &Rights, case: &Case) -> bool {
+    !decide(rights, &roots(), case).is_allowed()
+}
+
+/// Denied for its name: while there is no network, the tools of the network are denied whatever a policy
+/// says of them, which would prove nothing.
+fn denies_by_name(rights: &Rights, tool: Tool) -> bool {
+    !rights.tools.allows(tool)
+}
+
+fn case(tool: Tool, words: &[&str]) -> Case {
+    Case {
+        tool,
+        words: words.iter().map(|word| (*word).to_owned()).collect(),
+    }
+}
+
+// OpenClaw: names, globs and groups.
+
+const WORDS: [&str; 22] = [
+    "read",
+    "Write",
+    "edit",
+    "apply_patch",
+    "apply-patch",
+    "exec",
+    " bash",
+    "process",
+    "browser",
+    "message",
+    "web_fetch",
+    "web_search",
+    "code_execution",
+    "web_*",
+    "*",
+    "e*",
+    "*_patch",
+    "group:fs",
+    "group:runtime",
+    "group:web",
+    "group:ui",
+    "sessions_send",
+];
+
+/// OpenClaw's tools, each under all its names, with creel's.
+const TOOLS: [(Tool, &str); 9] = [
+    (Tool::Read, "read"),
+    (Tool::Write, "write"),
+    (Tool::Edit, "edit"),
+    (Tool::ApplyPatch, "apply_patch"),
+    (Tool::Exec, "exec"),
+    (Tool::Process, "process"),
+    (Tool::Browser, "browser"),
+    (Tool::Message, "message"),
+    (Tool::Fetch, "web_fetch"),
+];
+
+fn star(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, tail)) => text
+            .strip_prefix(head)
+            .is_some_and(|rest| (0..=rest.len()).any(|at| star(tail, &rest[at..]))),
+    }
+}
+
+fn meant(word: &str, tool: &str) -> bool {
+    let word = word.trim().to_lowercase();
+    let group: &[&str] = match word.as_str() {
+        "bash" => &["exec"],
+        "apply-patch" => &["apply_patch"],
+        "group:fs" => &["read", "write", "edit", "apply_patch"],
+        "group:runtime" => &["exec", "process"],
+        "group:web" => &["web_search", "x_search", "web_fetch"],
+        "group:ui" => &["browser", "canvas"],
+        word => return star(word, tool),
+    };
+    group.contains(&tool)
+}
+
+/// One scope's word on a tool.
+fn scope_denies(allow: &[&str], deny: &[&str], tool: &str) -> bool {
+    let listed = |tool| allow.iter().any(|word| meant(word, tool));
+    let implied = tool == "apply_patch" && listed("write");
+    deny.iter().any(|word| meant(word, tool)) || !(allow.is_empty() || listed(tool) || implied)
+}
+
+fn words() -> impl Strategy<Value = Vec<&'static str>> {
+    subsequence(WORDS.to_vec(), 0..5)
+}
+
+fn json(words: &[&str]) -> String {
+    serde_json::to_string(words).expect("words")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn openclaws_scopes_only_narrow(
+        allow in words(), deny in words(),
+        agent_allow in words(), agent_deny in words(),
+        provider_deny in words(), sandbox_allow in words(),
+        entries: bool,
+    ) {
+        let agent = format!(
+            r#"{{"id": "a", "tools": {{"allow": {}, "deny": {}}}}}"#, json(&agent_allow), json(&agent_deny)
+        );
+        let agents = match entries {
+            true => format!(r#"{{"entries": {{"a": {agent}}}}}"#),
+            false => format!(r#"{{"list": [{agent}]}}"#),
+        };
+        let text = format!(
+            r#"{{"tools": {{"allow": {}, "deny": {}, "byProvider": {{"x": {{"deny": {}}}}},
+                "sandbox": {{"tools": {{"allow": {}}}}}}}, "agents": {agents}}}"#,
+            json(&allow), json(&deny), json(&provider_deny), json(&sandbox_allow)
+        );
+        let everybody = take("o.json", &text, None).layer;
+        let one = take("o.json", &text, Some("a")).layer;
+        reads_as_written(&everybody);
+        reads_as_written(&one);
+        for (tool, name) in TOOLS {
+            let case = match tool {
+                Tool::Exec => case(tool, &["/usr/bin/git"]),
+                _ => case(tool, &["/home/u/w/x"]),
+            };
+            let all = scope_denies(&allow, &deny, name)
+                || scope_denies(&[], &provider_deny, name)
+                || scope_denies(&sandbox_allow, &[], name);
+            if all {
+                let rights = rights(&everybody);
+                prop_assert!(denies_by_name(&rights, tool) && denies(&rights, &case), "{name}
+{text}");
+            }
+            if all || scope_denies(&agent_allow, &agent_deny, name) {
+                let rights = rights(&one);
+                prop_assert!(denies_by_name(&rights, tool) && denies(&rights, &case), "{name}, agent
+{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn srt_paths_stay_denied(
+        deny_read in subsequence(PATHS.to_vec(), 0..4),
+        allow_write in subsequence(PATHS.to_vec(), 0..4),
+        deny_write in subsequence(PATHS.to_vec(), 0..4),
+    ) {
+        let text = format!(
+            r#"{{"network": {{"allowedDomains": []}}, "filesystem": {{"denyRead": {}, "allowWrite": {}, "denyWrite": {}}}}}"#,
+            json(&deny_read), json(&allow_write), json(&deny_write)
+        );
+        let layer = take("s.json", &text, None).layer;
+        reads_as_written(&layer);
+        let rights = rights(&layer);
+        for path in ASKED {
+            let beneath = |list: &[&str]| list.iter().any(|tree| {
+                let tree = absolute(tree);
+                path == tree || path.starts_with(&format!("{}/", tree.trim_end_matches('/')))
+            });
+            if beneath(&deny_read) {
+                prop_assert!(denies(&rights, &case(Tool::Read, &[path])), "read {path}\n{text}");
+            }
+            if beneath(&deny_write) || !beneath(&allow_write) {
+                prop_assert!(denies(&rights, &case(Tool::Write, &[path])), "write {path}\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn shape_three_stays_within_its_paths(
+        enabled: bool, exec: bool,
+        allowed in subsequence(PATHS.to_vec(), 0..4),
+        denied in subsequence(PATHS.to_vec(), 0..4),
+        language in select(vec!["python", "javascript", "cobol"]),
+    ) {
+        let text = format!(
+            r#"{{"sandbox": true, "tools": {{"file_system": {{"enabled": {enabled}, "allowed_paths": {}, "denied_paths": {}}},
+                "code_execution": {{"enabled": {exec}, "languages": ["{language}"]}}, "web_browsing": {{"enabled": false}}}}}}"#,
+            json(&allowed), json(&denied)
+        );
+        let layer = take("p.json", &text, None).layer;
+        reads_as_written(&layer);
+        let rights = rights(&layer);
+        for path in ASKED {
+            let beneath = |list: &[&str]| list.iter().any(|tree| {
+                let tree = absolute(tree);
+                path == tree || path.starts_with(&format!("{}/", tree.trim_end_matches('/')))
+            });
+            // What may be executed stays readable: the workspace's programs and /usr.
+            if beneath(&denied) {
+                prop_assert!(denies(&rights, &case(Tool::Read, &[path])), "read {path}\n{text}");
+            }
+            if !enabled || beneath(&denied) || !beneath(&allowed) {
+                prop_assert!(denies(&rights, &case(Tool::Write, &[path])), "write {path}\n{text}");
+            }
+        }
+        let programs = [("python", "python3"), ("javascript", "node"), ("", "ruby"), ("", "bash")];
+        for (of, program) in programs {
+            if !exec || of != language {
+                prop_assert!(denies(&rights, &case(Tool::Exec, &[program])), "{program}\n{text}");
+            }
+        }
+        prop_assert!(denies_by_name(&rights, Tool::Browser));
+        prop_assert!(exec || denies_by_name(&rights, Tool::Exec));
+    }
+
+    #[test]
+    fn codex_rules_keep_the_strictest(
+        rules in prop::collection::vec((
+            prop::collection::vec(subsequence(vec!["git", "push", "/usr/bin/git", "a*", "..."], 1..3), 1..4),
+            0..3usize,
+        ), 0..5),
+        asked in prop::collection::vec(select(vec!["git", "push", "/usr/bin/git", "a*", "ab", "..."]), 1..5),
+    ) {
+        const DECISIONS: [&str; 3] = ["allow", "prompt", "forbidden"];
+        let text: String = rules.iter().map(|(pattern, decision)| {
+            let pattern = serde_json::to_string(pattern).expect("words");
+            format!("prefix_rule(pattern = {pattern}, decision = \"{}\")\n", DECISIONS[*decision])
+        }).collect();
+        let layer = take("p.rules", &text, None).layer;
+        reads_as_written(&layer);
+        // The program is the same by either name: creel looks at the file.
+        let same = |a: &str, b: &str, first: bool| {
+            a == b || first && a.rsplit('/').next() == b.rsplit('/').next()
+        };
+        let matching = rules.iter().filter(|(pattern, _)| {
+            pattern.len() <= asked.len()
+                && pattern.iter().zip(&asked).enumerate().all(|(at, (words, asked))| {
+                    words.iter().any(|word| same(word, asked, at == 0))
+                })
+        });
+        let strictest = matching.map(|(_, decision)| *decision).max();
+        if strictest != Some(0) {
+            let words: Vec<&str> = asked.clone();
+            prop_assert!(denies(&rights(&layer), &case(Tool::Exec, &words)), "{asked:?}\n{text}");
+        }
+    }
+}
+
+const PATHS: [&str; 9] = [
+    ".",
+    "src",
+    "./src/x",
+    "~/.ssh",
+    "/etc",
+    "/usr/share",
+    "/opt/data/**",
+    "~/w/doc",
+    "~",
+];
+const ASKED: [&str; 9] = [
+    "/home/u/w/a",
+    "/home/u/w/src/x/y",
+    "/home/u/w/src/z",
+    "/home/u/w/doc/z",
+    "/home/u/.ssh/id",
+    "/home/u/z",
+    "/etc/ssl/certs/x",
+    "/usr/share/x",
+    "/opt/data/x",
+];
+
+fn absolute(path: &str) -> String {
+    let path = path.trim_end_matches("/**");
+    match path.as_bytes()[0] {
+        b'/' => path.into(),
+        b'~' => path.replacen('~', "/home/u", 1),
+        _ => {
+            let rest = path.trim_start_matches('.').trim_start_matches('/');
+            format!("/home/u/w/{rest}").trim_end_matches('/').to_owned()
+        }
+    }
+}
+
+#[test]
+fn modes_of_codex_deny_what_they_say() {
+    let write = case(Tool::Write, &["x"]);
+    let outside = case(Tool::Write, &["/home/u/z"]);
+    for (text, writes) in [
+        ("sandbox_mode = 'read-only'", false),
+        ("approval_policy = 'never'", false),
+        ("sandbox_mode = 'nonsense'", false),
+        ("default_permissions = 'custom'", false),
+        ("sandbox_mode = 'workspace-write'", true),
+        ("sandbox_mode = 'danger-full-access'", true),
+        (
+            "sandbox_mode = 'workspace-write'\nprofile = 'a'\n[profiles.a]\nsandbox_mode = 'read-only'",
+            false,
+        ),
+    ] {
+        let rights = rights(&take("c.toml", text, None).layer);
+        assert_eq!(denies(&rights, &write), !writes, "{text}");
+        assert!(denies(&rights, &outside), "{text}");
+    }
+}
+
+#[test]
+fn commands_of_approvals_are_those_of_the_document() {
+    let text = super::sample("exec-approvals.json");
+    let main = rights(&take("a.json", &text, Some("main")).layer);
+    for (words, allowed) in [
+        (&["git", "status"][..], true),
+        (&["git", "status", "-s"], true),
+        (&["git", "push"], false),
+        (&["python3", "safe.py"], true),
+        (&["python3", "other.py"], false),
+        (&["ls"], false),
+        (&["make", "test"], false),
+        (&["wc", "-l"], true),
+        (&["rg"], false),
+    ] {
+        assert_eq!(
+            !denies(&main, &case(Tool::Exec, words)),
+            allowed,
+            "{words:?}"
+        );
+    }
+    let all = rights(&take("a.json", &text, None).layer);
+    assert!(denies(&all, &case(Tool::Exec, &["wc"])));
+}
+
+#[test]
+fn what_srt_opens_again_is_all_that_there_is() {
+    let text = r#"{"filesystem": {"allowRead": [".", "/opt"], "denyRead": ["/", "~"], "allowWrite": ["."], "denyWrite": []}}"#;
+    let layer = take("s.json", text, None).layer;
+    reads_as_written(&layer);
+    let open = rights(&layer);
+    for (tool, path, allowed) in [
+        (Tool::Read, "/home/u/w/x", true),
+        (Tool::Write, "/home/u/w/x", true),
+        (Tool::Read, "/opt/x", true),
+        (Tool::Write, "/opt/x", false),
+        (Tool::Read, "/usr/share/x", false),
+        (Tool::Read, "/home/u/x", false),
+        (Tool::Exec, "/usr/bin/git", false),
+    ] {
+        assert_eq!(!denies(&open, &case(tool, &[path])), allowed, "{path}");
+    }
+    let closed = text.replace("\".\", ", "");
+    let closed = rights(&take("s.json", &closed, None).layer);
+    assert!(denies(&closed, &case(Tool::Read, &["/home/u/w/x"])));
+    assert!(!denies(&closed, &case(Tool::Read, &["/opt/x"])));
+}

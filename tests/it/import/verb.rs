@@ -1,0 +1,100 @@
+//! The verb itself, and policies of other programs given to `creel run`.
+
+use std::process::{Command, Output};
+
+use super::folder;
+use crate::support::binary;
+
+fn import(args: &[&str]) -> Output {
+    Command::new(binary())
+        .args(["policy", "import"])
+        .args(args)
+        .current_dir(folder("samples"))
+        .output()
+        .expect("creel starts")
+}
+
+fn status(args: &[&str]) -> Option<i32> {
+    import(args).status.code()
+}
+
+#[test]
+fn the_exit_status_says_whether_all_was_honoured() {
+    assert_eq!(status(&["shape2.json", "--strict"]), Some(0));
+    assert_eq!(status(&["openclaw.json"]), Some(0));
+    assert_eq!(status(&["openclaw.json", "--strict"]), Some(1));
+    assert_eq!(status(&["openclaw.json", "--agent", "nobody"]), Some(2));
+    assert_eq!(status(&["absent.json"]), Some(2));
+    assert_eq!(status(&["openclaw.json", "--from", "codex-rules"]), Some(0));
+}
+
+#[test]
+fn the_report_is_lines_or_json() {
+    let lines = import(&["openclaw.json"]);
+    let text = String::from_utf8_lossy(&lines.stderr);
+    assert!(
+        text.contains("creel: openclaw.json:3: gateway: not honoured: "),
+        "{text}"
+    );
+    assert!(
+        text.contains("agents, each a layer by --agent: public, main"),
+        "{text}"
+    );
+    let json = import(&["openclaw.json", "--json"]);
+    assert_eq!(json.stdout, lines.stdout);
+    let report: serde_json::Value = serde_json::from_slice(&json.stderr).expect("JSON");
+    assert_eq!(report["dialect"], "openclaw");
+    assert_eq!(report["report"][0]["fate"], "not honoured");
+    assert_eq!(report["report"][0]["line"], 3);
+}
+
+#[test]
+fn approvals_are_met_with_the_config() {
+    let with = |more: &[&str]| {
+        let args = [
+            &["openclaw.json", "-q", "--approvals", "exec-approvals.json"],
+            more,
+        ]
+        .concat();
+        String::from_utf8_lossy(&import(&args).stdout).into_owned()
+    };
+    assert!(with(&[]).contains("security = \"deny\""));
+    let main = with(&["--agent", "main"]);
+    assert!(
+        main.contains("security = \"allowlist\"") && main.contains("\"status ...\""),
+        "{main}"
+    );
+}
+
+#[test]
+fn another_programs_policy_runs_as_it_stands() {
+    let run = |policy: &str, quiet: &[&str], command: &[&str]| {
+        let work = tempfile::tempdir().expect("a directory");
+        let output = Command::new(binary())
+            .args(["run", "--no-project", "--timeout", "20s"])
+            .args(quiet)
+            .arg("--policy")
+            .arg(folder("samples").join(policy))
+            .arg("--")
+            .args(command)
+            .current_dir(work.path())
+            .output()
+            .expect("creel starts");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), stderr)
+    };
+    // The control: what the policy grants, happens.
+    let (code, stderr) = run("codex.toml", &[], &["/usr/bin/touch", "x"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("network_access: not honoured"), "{stderr}");
+    let (code, stderr) = run("codex.toml", &["-q"], &["/usr/bin/touch", "x"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    // EROFS: what it denies, does not.
+    let read_only = "codex-read-only.toml";
+    let (code, stderr) = run(read_only, &["-q"], &["/usr/bin/touch", "x"]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("Read-only file system"), "{stderr}");
+    // `git status` is allowed by the rules and `rm` is not.
+    let (code, stderr) = run("default.rules", &["-q"], &["/usr/bin/rm", "--version"]);
+    assert_eq!(code, Some(126), "{stderr}");
+}
