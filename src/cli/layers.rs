@@ -59,47 +59,98 @@ pub struct Layers {
     pub ceiling: bool,
 }
 
+/// Where a layer is written, before it is read.
+pub struct Source {
+    pub rank: Rank,
+    /// A file, or a preset's name.
+    pub path: PathBuf,
+    pub put: Put,
+}
+
+/// Who put a source where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// The platform or the operator, in their own directory.
+    Placed,
+    /// Whoever runs creel, on the command line.
+    Named,
+    /// Whoever wrote the project.
+    Found,
+}
+
+impl Source {
+    pub fn read(&self) -> Result<Layer, Failure> {
+        match self.put {
+            Put::Placed | Put::Named => Ok(read(&self.path)?),
+            Put::Found => read_found(&self.path),
+        }
+    }
+}
+
+/// The layers of this place and of this command line, in the order of their ranks. With none, the
+/// default preset is the operator's.
+pub fn sources(args: &PolicyArgs, roots: &Roots) -> Result<Vec<Source>, Failure> {
+    let mut all = vec![];
+    let mut add = |rank, path: PathBuf, put| all.push(Source { rank, path, put });
+    if let Some(path) = find(Path::new(PLATFORM), "policy")? {
+        add(Rank::Platform, path, Put::Placed);
+    }
+    let config = config_dir(roots);
+    let operator = find(&config, "policy")?;
+    let mut rank = match operator {
+        Some(_) => Rank::CommandLine,
+        None => Rank::Operator,
+    };
+    if let Some(path) = operator {
+        add(Rank::Operator, path, Put::Placed);
+    }
+    if let Some(name) = &args.agent {
+        add(Rank::Agent, agent(&config, name)?, Put::Placed);
+    }
+    if let Some(path) = &args.renter {
+        add(Rank::Renter, path.clone(), Put::Named);
+    }
+    let project = Path::new(&roots.workspace).join(PROJECT);
+    if !args.no_project
+        && let Some(path) = find(&project, "policy")?
+    {
+        add(Rank::Project, path, Put::Found);
+    }
+    for path in &args.policy {
+        add(rank, path.clone(), Put::Named);
+        rank = Rank::CommandLine;
+    }
+    if rank == Rank::Operator {
+        add(rank, preset::DEFAULT.into(), Put::Named);
+    }
+    all.sort_by_key(|source| source.rank);
+    Ok(all)
+}
+
 impl Layers {
     /// Reads every layer that there is. `None`: only the default preset, which need not be read.
     pub fn load(args: &PolicyArgs, roots: &Roots) -> Result<Option<Layers>, Failure> {
-        let mut layers = vec![];
-        if let Some(path) = find(Path::new(PLATFORM), "policy")? {
-            layers.push((Rank::Platform, read(&path)?));
-        }
-        let config = config_dir(roots);
-        if let Some(path) = find(&config, "policy")? {
-            layers.push((Rank::Operator, read(&path)?));
-        }
-        let ceiling = !layers.is_empty();
-        let spoken = layers.iter().any(|(rank, _)| *rank == Rank::Operator);
-        if let Some(name) = &args.agent {
-            layers.push((Rank::Agent, read(&agent(&config, name)?)?));
-        }
-        if let Some(path) = &args.renter {
-            layers.push((Rank::Renter, read(path)?));
-        }
-        let project = Path::new(&roots.workspace).join(PROJECT);
-        if !args.no_project
-            && let Some(path) = find(&project, "policy")?
+        let sources = sources(args, roots)?;
+        if let [only] = sources.as_slice()
+            && args.policy.is_empty()
+            && only.path == Path::new(preset::DEFAULT)
         {
-            layers.push((Rank::Project, read_found(&path)?));
-        }
-        if layers.is_empty() && args.policy.is_empty() {
             return Ok(None);
         }
-        let mut rank = match spoken {
-            true => Rank::CommandLine,
-            false => Rank::Operator,
-        };
-        for source in &args.policy {
-            layers.push((rank, read(source)?));
-            rank = Rank::CommandLine;
+        Layers::of(&sources).map(Some)
+    }
+
+    /// Reads these.
+    pub fn of(sources: &[Source]) -> Result<Layers, Failure> {
+        let mut layers = vec![];
+        for source in sources {
+            layers.push((source.rank, source.read()?));
         }
-        if rank == Rank::Operator {
-            layers.push((rank, preset::layer(preset::DEFAULT)?));
-        }
+        let ceiling = sources
+            .iter()
+            .any(|source| source.rank <= Rank::Operator && source.put == Put::Placed);
         let stack = Stack { layers };
-        Ok(Some(Layers { stack, ceiling }))
+        Ok(Layers { stack, ceiling })
     }
 
     pub fn resolve(&self, roots: &Roots) -> Result<Outcome, Failure> {
@@ -167,11 +218,7 @@ pub fn read(source: &Path) -> Result<Layer, PolicyError> {
 /// reuses presets only. What it names could else be any file of the caller's, and an error would quote
 /// it.
 fn read_found(source: &Path) -> Result<Layer, Failure> {
-    let plain = |path: &Path, is: fn(&std::fs::Metadata) -> bool| {
-        path.symlink_metadata().is_ok_and(|found| is(&found))
-    };
-    let directory = source.parent().unwrap_or(source);
-    if !plain(directory, std::fs::Metadata::is_dir) || !plain(source, std::fs::Metadata::is_file) {
+    if !is_plain(source) {
         return Err(Failure::new(format!(
             "{} is no plain file in a plain directory; make it one, or leave it aside with --no-project",
             source.display()
@@ -191,6 +238,15 @@ fn read_found(source: &Path) -> Result<Layer, Failure> {
         layer = layer.over(reused);
     }
     Ok(layer)
+}
+
+/// A regular file in a directory, neither of them a link.
+pub fn is_plain(source: &Path) -> bool {
+    let is = |path: &Path, kind: fn(&std::fs::Metadata) -> bool| {
+        path.symlink_metadata().is_ok_and(|found| kind(&found))
+    };
+    let directory = source.parent().unwrap_or(source);
+    is(directory, std::fs::Metadata::is_dir) && is(source, std::fs::Metadata::is_file)
 }
 
 fn extended(source: &Path, depth: &mut usize) -> Result<Layer, PolicyError> {
@@ -239,17 +295,27 @@ fn place(base: &Sourced<String>) -> Place {
     }
 }
 
-fn is_preset(source: &Path) -> bool {
+/// A word without a slash and an extension names a preset.
+pub fn is_preset(source: &Path) -> bool {
     source.extension().is_none() && !source.as_os_str().as_encoded_bytes().contains(&b'/')
 }
 
 fn one(source: &Path) -> Result<Layer, PolicyError> {
-    let text = source.to_string_lossy();
+    let name = source.to_string_lossy();
+    match is_preset(source) {
+        true => preset::layer(&name),
+        false => file::read(&name, &text(source)?),
+    }
+}
+
+/// A preset's or a file's text.
+pub fn text(source: &Path) -> Result<String, PolicyError> {
+    let name = source.to_string_lossy();
     if is_preset(source) {
-        return preset::layer(&text);
+        return preset::text(&name).map(str::to_owned);
     }
     let bytes = bytes(source)?;
-    file::read(&text, file::decode(&text, &bytes)?)
+    Ok(file::decode(&name, &bytes)?.to_owned())
 }
 
 /// A policy's bytes; one more than is allowed, so that too much is seen without reading all of it.

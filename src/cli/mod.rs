@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod facts;
 pub mod hint;
 pub mod layers;
+pub mod policy;
 pub mod run;
 pub mod selftest;
 pub mod status;
@@ -38,6 +39,7 @@ struct Cli {
 enum Verb {
     Run(run::RunArgs),
     Doctor(doctor::DoctorArgs),
+    Policy(policy::FamilyArgs),
     Selftest(selftest::SelftestArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -56,6 +58,7 @@ pub fn main() -> u8 {
     let done = match verb(&arguments) {
         Ok(Verb::Run(args)) => run::run(&args),
         Ok(Verb::Doctor(args)) => doctor::run(&args),
+        Ok(Verb::Policy(args)) => policy::run(&args),
         Ok(Verb::Selftest(args)) => selftest::run(&args),
         Ok(Verb::Completions(args)) => completions::completions(&args),
         Ok(Verb::Man(args)) => completions::man(&args),

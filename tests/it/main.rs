@@ -8,6 +8,7 @@ mod formats;
 mod house;
 mod leaks;
 mod plan_order;
+mod policy;
 mod policy_errors;
 mod policy_laws;
 mod policy_lint;

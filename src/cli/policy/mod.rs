@@ -1,0 +1,48 @@
+//! `creel policy`: what policies say, mean and allow, without running anything.
+//!
+//! One file a verb. Each exits with 0 where all is well, with 1 for what it was asked to find, and
+//! with [`WRONG`] where a policy or the command line is wrong: a review must not take the one for the
+//! other.
+
+mod check;
+mod list;
+mod report;
+
+use super::hint::Failure;
+
+/// A policy that cannot be read, or a wrong command line.
+pub const WRONG: u8 = 2;
+/// What was looked for was found: a warning under `--strict`, something widened, a case that fails.
+const FOUND: u8 = 1;
+
+/// Say what policies mean, what is wrong with them, and what they allow
+#[derive(clap::Args)]
+pub struct FamilyArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    Check(check::CheckArgs),
+    List(list::ListArgs),
+}
+
+pub fn run(args: &FamilyArgs) -> Result<u8, Failure> {
+    let done = match &args.verb {
+        Verb::Check(args) => check::run(args),
+        Verb::List(args) => list::run(args),
+    };
+    done.map_err(|failure| failure.with_status(WRONG))
+}
+
+/// Writes an answer.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+/// An answer for programs.
+fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+    print(&(serde_json::to_string_pretty(value)? + "\n"))
+}
