@@ -18,6 +18,7 @@ pub mod file;
 mod hold;
 pub mod layer;
 pub mod lint;
+pub mod native;
 pub mod preset;
 pub mod rights;
 pub mod stack;
@@ -47,6 +48,16 @@ impl Origin {
         Origin {
             source: "creel".into(),
             line: 0,
+        }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let source = self.source.escape_debug();
+        match self.line {
+            0 => write!(f, "{source}"),
+            line => write!(f, "{source}:{line}"),
         }
     }
 }

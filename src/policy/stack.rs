@@ -49,7 +49,7 @@ impl Clip {
 impl fmt::Display for Clip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(origin) = &self.excess.origin {
-            write!(f, "{}:{}: ", origin.source, origin.line)?;
+            write!(f, "{origin}: ")?;
         }
         f.write_str(&self.reason())
     }

@@ -5,10 +5,15 @@
 //! other.
 
 mod check;
+mod diff;
+mod explain;
 mod list;
 mod report;
+mod schema;
+mod show;
 
 use super::hint::Failure;
+use crate::policy::Origin;
 
 /// A policy that cannot be read, or a wrong command line.
 pub const WRONG: u8 = 2;
@@ -23,15 +28,24 @@ pub struct FamilyArgs {
 }
 
 #[derive(clap::Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one is made, once a process")]
 enum Verb {
     Check(check::CheckArgs),
+    Explain(explain::ExplainArgs),
+    Diff(diff::DiffArgs),
+    Show(show::ShowArgs),
     List(list::ListArgs),
+    Schema(schema::SchemaArgs),
 }
 
 pub fn run(args: &FamilyArgs) -> Result<u8, Failure> {
     let done = match &args.verb {
         Verb::Check(args) => check::run(args),
+        Verb::Explain(args) => explain::run(args),
+        Verb::Diff(args) => diff::run(args),
+        Verb::Show(args) => show::run(args),
         Verb::List(args) => list::run(args),
+        Verb::Schema(args) => schema::run(args),
     };
     done.map_err(|failure| failure.with_status(WRONG))
 }
@@ -45,4 +59,9 @@ fn print(text: &str) -> Result<(), Failure> {
 /// An answer for programs.
 fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&(serde_json::to_string_pretty(value)? + "\n"))
+}
+
+/// `{"file": "policy.toml", "line": 3}`; line 0 where there is none.
+fn origin_json(origin: &Origin) -> serde_json::Value {
+    serde_json::json!({ "file": origin.source, "line": origin.line })
 }

@@ -82,7 +82,8 @@ impl Finding {
             column: self.column,
         };
         let mut shown = format!("{word}[{}]: {}\n", self.id, self.reason);
-        shown += &excerpt(text, &at);
+        shown += &format!(" --> {at}\n");
+        shown += &text.and_then(|text| excerpt(text, &at)).unwrap_or_default();
         if let Some(fix) = &self.fix {
             shown += &format!(" = fix: {fix}\n");
         }

@@ -12,11 +12,13 @@
 mod grants;
 mod keys;
 mod limits;
+mod schema;
 mod sections;
 mod tools;
 mod walk;
 
 pub use super::tree::MAX_BYTES;
+pub use schema::schema;
 
 use super::error::PolicyError;
 use super::layer::{Layer, Rank};

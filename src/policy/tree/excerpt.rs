@@ -1,14 +1,7 @@
-//! A fault shown in its source: the line, and a caret under what is meant.
-//!
-//! ```text
-//!  --> policy.toml:3:1
-//!   |
-//! 3 | raed = []
-//!   | ^^^^
-//! ```
+//! The line that an error is about, with carets beneath what is meant.
 //!
 //! The text may come out of a checkout that nobody has read: whatever it holds is escaped, and a long
-//! line is cut to what stands around the place. A place outside the text shows its name alone.
+//! line is cut to what stands around the place.
 
 use std::fmt::Write as _;
 
@@ -17,13 +10,16 @@ use crate::policy::error::{Place, escaped};
 /// Characters of a line that are shown.
 const WIDE: usize = 100;
 
-/// The lines below a message. Columns are characters; column 0 means the whole line.
-pub fn excerpt(text: Option<&str>, at: &Place) -> String {
-    let gutter = " ".repeat(at.line.max(1).to_string().len());
-    let mut shown = format!("{gutter}--> {at}\n");
-    let index = usize::try_from(at.line).unwrap_or(usize::MAX);
-    let line = text.and_then(|text| text.split('\n').nth(index.checked_sub(1)?));
-    let Some(line) = line else { return shown };
+/// Two lines for a terminal; column 0 means the whole line. None where the place has no line, or the
+/// text has no such line.
+///
+/// ```text
+///   3 | raed = ["/usr"]
+///     | ^^^^
+/// ```
+pub fn excerpt(text: &str, at: &Place) -> Option<String> {
+    let index = usize::try_from(at.line).ok()?.checked_sub(1)?;
+    let line = text.split('\n').nth(index)?;
     let line: Vec<char> = line.trim_end_matches('\r').chars().collect();
     let (begin, end) = meant(&line, usize::try_from(at.column).unwrap_or(usize::MAX));
     // What is cut off before the place leaves some of the line in sight.
@@ -42,11 +38,13 @@ pub fn excerpt(text: Option<&str>, at: &Place) -> String {
     let after = format!("{}{}", piece(end.min(last), last), dots(last < line.len()));
     let carets = "^".repeat(under.chars().count().max(1));
     let blank = " ".repeat(before.chars().count());
+    let number = at.line.to_string();
+    let margin = " ".repeat(number.len());
+    let mut shown = String::new();
     // Writing to a String does not fail.
-    let _ = writeln!(shown, "{gutter} |");
-    let _ = writeln!(shown, "{} | {before}{under}{after}", at.line);
-    let _ = writeln!(shown, "{gutter} | {blank}{carets}");
-    shown
+    let _ = writeln!(shown, "  {number} | {before}{under}{after}");
+    let _ = writeln!(shown, "  {margin} | {blank}{carets}");
+    Some(shown)
 }
 
 /// What stands at a column, as a range of characters: a quoted text, a word, or one character.
@@ -75,52 +73,52 @@ fn meant(line: &[char], column: usize) -> (usize, usize) {
 mod tests {
     use super::*;
 
-    fn shown(text: &str, line: u32, column: u32) -> String {
+    fn shown(text: &str, line: u32, column: u32) -> Option<String> {
         let file = "p.toml".to_owned();
-        excerpt(Some(text), &Place { file, line, column })
+        excerpt(text, &Place { file, line, column })
     }
 
     #[test]
-    fn a_caret_stands_under_what_is_meant() {
+    fn carets_stand_under_what_is_meant() {
+        let lines = |text, line, column| shown(text, line, column).unwrap();
         assert_eq!(
-            shown("[filesystem]\nraed = []\n", 2, 1),
-            " --> p.toml:2:1\n  |\n2 | raed = []\n  | ^^^^\n"
+            lines("[filesystem]\nraed = []\n", 2, 1),
+            "  2 | raed = []\n    | ^^^^\n"
         );
         assert_eq!(
-            shown("a = ['/ä', 'b c']", 1, 12),
-            " --> p.toml:1:12\n  |\n1 | a = ['/ä', 'b c']\n  |            ^^^^^\n"
+            lines("a = ['/ä', 'b c']", 1, 12),
+            "  1 | a = ['/ä', 'b c']\n    |            ^^^^^\n"
         );
         // A whole line, one character, the end of the line, an unclosed quote.
-        assert!(shown("  x = 1  ", 1, 0).ends_with("  |   ^^^^^\n"));
-        assert!(shown("a = [", 1, 5).ends_with("  |     ^\n"));
-        assert!(shown("a = ", 1, 5).ends_with("  |     ^\n"));
-        assert!(shown("a = 'b", 1, 5).ends_with("  |     ^\n"));
+        assert!(lines("  x = 1  ", 1, 0).ends_with("    |   ^^^^^\n"));
+        assert!(lines("a = [", 1, 5).ends_with("    |     ^\n"));
+        assert!(lines("a = ", 1, 5).ends_with("    |     ^\n"));
+        assert!(lines("a = 'b", 1, 5).ends_with("    |     ^\n"));
+        assert_eq!(
+            lines("a\r\n\tb = [\u{1b}]", 2, 2),
+            "  2 |  b = [\\u{1b}]\n    |  ^\n"
+        );
     }
 
     #[test]
-    fn a_place_outside_the_text_shows_its_name() {
+    fn a_place_outside_the_text_has_no_lines() {
         for (line, column) in [(0, 0), (9, 1), (u32::MAX, u32::MAX)] {
-            let text = shown("a\nb", line, column);
-            assert_eq!(text.lines().count(), 1, "{text}");
+            assert_eq!(shown("a\nb", line, column), None);
         }
-        assert_eq!(shown("a", 1, 900).lines().count(), 4);
-        let whole = Place::whole("p.toml");
-        assert_eq!(excerpt(None, &whole), " --> p.toml\n");
+        assert!(shown("a", 1, 900).is_some());
+        assert_eq!(excerpt("a", &Place::whole("p.toml")), None);
     }
 
     #[test]
     fn a_hostile_line_is_escaped_and_cut() {
-        let text = shown("k = '\u{1b}[31m\u{202e}'\t# x", 1, 5);
-        assert!(
-            !text.contains(|c: char| c.is_control() && c != '\n'),
-            "{text:?}"
-        );
+        let text = shown("k = '\u{1b}[31m\u{202e}'\t# x", 1, 5).unwrap();
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'));
         assert!(!text.contains('\u{202e}'));
         let long = format!("{}'here'{}", "x".repeat(5000), "y".repeat(5000));
-        let text = shown(&long, 1, 5001);
+        let text = shown(&long, 1, 5001).unwrap();
         assert!(text.len() < 400 && text.contains("'here'"), "{text}");
         let lines: Vec<&str> = text.lines().collect();
-        let caret = lines[3].chars().position(|c| c == '^');
-        assert_eq!(caret, lines[2].chars().position(|c| c == '\''), "{text}");
+        let caret = lines[1].chars().position(|c| c == '^');
+        assert_eq!(caret, lines[0].chars().position(|c| c == '\''), "{text}");
     }
 }

@@ -13,21 +13,18 @@ fn every_fault_is_shown_in_its_line() {
     let expected = "\
 error[unknown-key]: unknown key 'raed' in [filesystem]; did you mean 'read'?
  --> bad.toml:2:1
-  |
-2 | raed = []
-  | ^^^^
+  2 | raed = []
+    | ^^^^
 
 error[bad-unit]: 'limits.memory' is '2GX': a size has an unknown unit; use B, KiB, MiB, GiB, TiB, KB, MB, GB or TB
  --> bad.toml:4:10
-  |
-4 | memory = \"2GX\"
-  |          ^^^^^
+  4 | memory = \"2GX\"
+    |          ^^^^^
 
 error[unknown-word]: 'tools.profile' has no 'codng'; did you mean 'coding'?
  --> bad.toml:6:11
-  |
-6 | profile = 'codng'
-  |           ^^^^^^^
+  6 | profile = 'codng'
+    |           ^^^^^^^
 
 bad.toml, default: 3 errors, 0 warnings
 ";

@@ -1,5 +1,6 @@
 //! `creel policy`: the verbs, from the command line.
 
+mod answers;
 mod check;
 
 use std::path::PathBuf;
