@@ -8,6 +8,7 @@
 //! Every value keeps its [`Origin`], so that an error, `--dry-run` and, later, `explain` can name
 //! the file and line which asked for it.
 
+pub mod cases;
 pub mod compare;
 pub mod compiled;
 pub mod decide;

@@ -7,10 +7,12 @@
 mod check;
 mod diff;
 mod explain;
+mod inner;
 mod list;
 mod report;
 mod schema;
 mod show;
+mod test;
 
 use super::hint::Failure;
 use crate::policy::Origin;
@@ -33,6 +35,7 @@ enum Verb {
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
     Diff(diff::DiffArgs),
+    Test(test::TestArgs),
     Show(show::ShowArgs),
     List(list::ListArgs),
     Schema(schema::SchemaArgs),
@@ -43,6 +46,7 @@ pub fn run(args: &FamilyArgs) -> Result<u8, Failure> {
         Verb::Check(args) => check::run(args),
         Verb::Explain(args) => explain::run(args),
         Verb::Diff(args) => diff::run(args),
+        Verb::Test(args) => test::run(args),
         Verb::Show(args) => show::run(args),
         Verb::List(args) => list::run(args),
         Verb::Schema(args) => schema::run(args),

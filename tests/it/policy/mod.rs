@@ -1,6 +1,7 @@
 //! `creel policy`: the verbs, from the command line.
 
 mod answers;
+mod cases;
 mod check;
 
 use std::path::PathBuf;
