@@ -35,7 +35,6 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one is made, once a process")]
 enum Verb {
     Run(run::RunArgs),
     Doctor(doctor::DoctorArgs),

@@ -192,13 +192,13 @@ impl Lines {
 fn bare<'p>(path: &'p str, commands: &BTreeMap<String, Allowed>) -> Option<&'p str> {
     let (directory, name) = path.rsplit_once('/')?;
     let own = commands.get(path)?;
-    let alike = |directory: &&str| {
+    let alike = |directory: &str| {
         let other = commands.get(&format!("{directory}/{name}"));
         other.is_some_and(|other| (&other.args, other.absent) == (&own.args, own.absent))
     };
     let everywhere = PROGRAM_DIRECTORIES.contains(&directory)
         && own.absent == Absent::Skip
-        && PROGRAM_DIRECTORIES.iter().all(|d| alike(&d));
+        && PROGRAM_DIRECTORIES.iter().all(|d| alike(d));
     everywhere.then_some(name)
 }
 

@@ -14,11 +14,12 @@ use crate::jail;
 use crate::plan::explain::{Row, rows};
 use crate::plan::{self, Host, Plan};
 use crate::policy::effective::usable;
+use crate::policy::error::escaped;
 use crate::policy::layer::Ask;
 use crate::policy::rights::Rights;
 use crate::policy::stack::Outcome;
 use crate::policy::tools::{Ruling, Tool};
-use crate::policy::{Degradable, Origin};
+use crate::policy::{Degradable, Network, Origin};
 
 /// Say what a command may do, which line says so, and what the kernel does of it
 #[derive(clap::Args)]
@@ -168,6 +169,16 @@ fn tool_row(rights: &Rights, tool: Tool) -> ToolRow {
                 asks.as_ref(),
             )
         }
+        Ruling::Allowed if matches!(tool, Tool::Browser | Tool::Message | Tool::Fetch) => {
+            let network = rights.network.as_ref();
+            match network.map_or(Network::None, |mode| mode.value) {
+                Network::None => row(
+                    false,
+                    "there is no network".into(),
+                    network.map(|mode| &mode.origin),
+                ),
+            }
+        }
         Ruling::Allowed => {
             let list = rights.tools.allow.values().next();
             row(true, "allowed".into(), list)
@@ -221,10 +232,10 @@ impl Answer<'_> {
         }
         text += "\nrules\n";
         for row in &self.rows {
-            let item = row.item.escape_debug();
+            let item = escaped(row.item.chars());
             text += &format!("  {} {item} ({})\n", row.key, self.from(&row.origin));
             for act in &row.kernel {
-                text += &format!("      -> {}\n", act.escape_debug());
+                text += &format!("      -> {}\n", escaped(act.chars()));
             }
         }
         for (title, lines) in self.remarks() {

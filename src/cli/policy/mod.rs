@@ -30,7 +30,6 @@ pub struct FamilyArgs {
 }
 
 #[derive(clap::Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one is made, once a process")]
 enum Verb {
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),

@@ -97,7 +97,7 @@ pub fn faults(source: &Path, error: &PolicyError) -> Vec<Finding> {
     let named = error.place().map_or(name.as_ref(), |at| at.file.as_str());
     let all = layers::text(&place_path(named)).map(|text| file::read_all(named, &text));
     match all {
-        Ok(Err(faults)) => std::iter::once(&faults.first)
+        Ok(Err(faults)) => std::iter::once(faults.first.as_ref())
             .chain(&faults.rest)
             .map(|error| Finding::of_error(error, named))
             .collect(),

@@ -43,20 +43,22 @@ pub fn decode<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, PolicyError>
 /// What `text` says. `source` is the file's path as the operator named it; its extension names the
 /// format.
 pub fn read(source: &str, text: &str) -> Result<Layer, PolicyError> {
-    read_all(source, text).map_err(|faults| faults.first)
+    read_all(source, text).map_err(|faults| *faults.first)
 }
 
 /// Everything that is wrong with a text, one fault a section at most.
 #[derive(Debug)]
 pub struct Faults {
-    pub first: PolicyError,
+    pub first: Box<PolicyError>,
     pub rest: Vec<PolicyError>,
 }
 
 impl From<PolicyError> for Faults {
     fn from(first: PolicyError) -> Faults {
-        let rest = vec![];
-        Faults { first, rest }
+        Faults {
+            first: first.into(),
+            rest: vec![],
+        }
     }
 }
 
@@ -95,7 +97,7 @@ pub fn read_all(source: &str, text: &str) -> Result<Layer, Faults> {
     match faults.next() {
         None => Ok(layer),
         Some(first) => Err(Faults {
-            first,
+            first: first.into(),
             rest: faults.collect(),
         }),
     }
