@@ -27,6 +27,11 @@ impl Failure {
         }
     }
 
+    /// The same with another exit status.
+    pub fn with_status(self, status: u8) -> Failure {
+        Failure { status, ..self }
+    }
+
     /// An error with its causes, and the remedy if one is known.
     pub fn of(error: &(dyn Error + 'static)) -> Failure {
         let mut text = error.to_string();
@@ -74,12 +79,16 @@ impl Failure {
             .and_then(|a| a.to_str())
             .filter(|a| !a.starts_with('-'));
         match verb {
-            Some(verb @ ("run" | "doctor" | "selftest")) => {
+            Some(verb @ ("run" | "doctor" | "policy" | "selftest")) => {
                 let _ = write!(text, "; see `creel {verb} --help`");
             }
             _ => text.push_str("; see `creel --help`"),
         }
-        Failure::new(text)
+        let failure = Failure::new(text);
+        match verb {
+            Some("policy") => failure.with_status(super::policy::WRONG),
+            _ => failure,
+        }
     }
 
     /// Says it on stderr.

@@ -62,53 +62,103 @@ pub struct Layers {
     pub lost: Vec<Entry>,
 }
 
+/// Where a layer is written, before it is read.
+pub struct Source {
+    pub rank: Rank,
+    /// A file, or a preset's name.
+    pub path: PathBuf,
+    pub put: Put,
+}
+
+/// Who put a source where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// The platform or the operator, in their own directory.
+    Placed,
+    /// Whoever runs creel, on the command line.
+    Named,
+    /// Whoever wrote the project.
+    Found,
+}
+
+impl Source {
+    pub fn read(&self, lost: &mut Vec<Entry>) -> Result<Layer, Failure> {
+        match self.put {
+            Put::Placed | Put::Named => Ok(ranked(&self.path, self.rank, lost)?),
+            Put::Found => read_found(&self.path, lost),
+        }
+    }
+}
+
+/// The layers of this place and of this command line, in the order of their ranks. With none, the
+/// default preset is the operator's.
+pub fn sources(args: &PolicyArgs, roots: &Roots) -> Result<Vec<Source>, Failure> {
+    let mut all = vec![];
+    let mut add = |rank, path: PathBuf, put| all.push(Source { rank, path, put });
+    if let Some(path) = find(Path::new(PLATFORM), "policy")? {
+        add(Rank::Platform, path, Put::Placed);
+    }
+    let config = config_dir(roots);
+    let operator = find(&config, "policy")?;
+    let mut rank = match operator {
+        Some(_) => Rank::CommandLine,
+        None => Rank::Operator,
+    };
+    if let Some(path) = operator {
+        add(Rank::Operator, path, Put::Placed);
+    }
+    if let Some(name) = &args.agent {
+        add(Rank::Agent, agent(&config, name)?, Put::Placed);
+    }
+    if let Some(path) = &args.renter {
+        add(Rank::Renter, path.clone(), Put::Named);
+    }
+    let project = Path::new(&roots.workspace).join(PROJECT);
+    if !args.no_project
+        && let Some(path) = find(&project, "policy")?
+    {
+        add(Rank::Project, path, Put::Found);
+    }
+    for path in &args.policy {
+        add(rank, path.clone(), Put::Named);
+        rank = Rank::CommandLine;
+    }
+    if rank == Rank::Operator {
+        add(rank, preset::DEFAULT.into(), Put::Named);
+    }
+    all.sort_by_key(|source| source.rank);
+    Ok(all)
+}
+
 impl Layers {
     /// Reads every layer that there is. `None`: only the default preset, which need not be read.
     pub fn load(args: &PolicyArgs, roots: &Roots) -> Result<Option<Layers>, Failure> {
-        let mut layers = vec![];
-        let mut lost = vec![];
-        if let Some(path) = find(Path::new(PLATFORM), "policy")? {
-            layers.push((Rank::Platform, ranked(&path, Rank::Platform, &mut lost)?));
-        }
-        let config = config_dir(roots);
-        if let Some(path) = find(&config, "policy")? {
-            layers.push((Rank::Operator, ranked(&path, Rank::Operator, &mut lost)?));
-        }
-        let ceiling = !layers.is_empty();
-        let spoken = layers.iter().any(|(rank, _)| *rank == Rank::Operator);
-        if let Some(name) = &args.agent {
-            let path = agent(&config, name)?;
-            layers.push((Rank::Agent, ranked(&path, Rank::Agent, &mut lost)?));
-        }
-        if let Some(path) = &args.renter {
-            layers.push((Rank::Renter, ranked(path, Rank::Renter, &mut lost)?));
-        }
-        let project = Path::new(&roots.workspace).join(PROJECT);
-        if !args.no_project
-            && let Some(path) = find(&project, "policy")?
+        let sources = sources(args, roots)?;
+        if let [only] = sources.as_slice()
+            && args.policy.is_empty()
+            && only.path == Path::new(preset::DEFAULT)
         {
-            layers.push((Rank::Project, read_found(&path, &mut lost)?));
-        }
-        if layers.is_empty() && args.policy.is_empty() {
             return Ok(None);
         }
-        let mut rank = match spoken {
-            true => Rank::CommandLine,
-            false => Rank::Operator,
-        };
-        for source in &args.policy {
-            layers.push((rank, ranked(source, rank, &mut lost)?));
-            rank = Rank::CommandLine;
+        Layers::of(&sources).map(Some)
+    }
+
+    /// Reads these.
+    pub fn of(sources: &[Source]) -> Result<Layers, Failure> {
+        let mut layers = vec![];
+        let mut lost = vec![];
+        for source in sources {
+            layers.push((source.rank, source.read(&mut lost)?));
         }
-        if rank == Rank::Operator {
-            layers.push((rank, preset::layer(preset::DEFAULT)?));
-        }
+        let ceiling = sources
+            .iter()
+            .any(|source| source.rank <= Rank::Operator && source.put == Put::Placed);
         let stack = Stack { layers };
-        Ok(Some(Layers {
+        Ok(Layers {
             stack,
             ceiling,
             lost,
-        }))
+        })
     }
 
     pub fn resolve(&self, roots: &Roots) -> Result<Outcome, Failure> {
@@ -182,11 +232,7 @@ fn ranked(source: &Path, rank: Rank, lost: &mut Vec<Entry>) -> Result<Layer, Pol
 /// reuses presets only. What it names could else be any file of the caller's, and an error would quote
 /// it.
 fn read_found(source: &Path, lost: &mut Vec<Entry>) -> Result<Layer, Failure> {
-    let plain = |path: &Path, is: fn(&std::fs::Metadata) -> bool| {
-        path.symlink_metadata().is_ok_and(|found| is(&found))
-    };
-    let directory = source.parent().unwrap_or(source);
-    if !plain(directory, std::fs::Metadata::is_dir) || !plain(source, std::fs::Metadata::is_file) {
+    if !is_plain(source) {
         return Err(Failure::new(format!(
             "{} is no plain file in a plain directory; make it one, or leave it aside with --no-project",
             source.display()
@@ -206,6 +252,15 @@ fn read_found(source: &Path, lost: &mut Vec<Entry>) -> Result<Layer, Failure> {
         layer = layer.over(reused);
     }
     Ok(layer)
+}
+
+/// A regular file in a directory, neither of them a link.
+pub fn is_plain(source: &Path) -> bool {
+    let is = |path: &Path, kind: fn(&std::fs::Metadata) -> bool| {
+        path.symlink_metadata().is_ok_and(|found| kind(&found))
+    };
+    let directory = source.parent().unwrap_or(source);
+    is(directory, std::fs::Metadata::is_dir) && is(source, std::fs::Metadata::is_file)
 }
 
 fn extended(
@@ -260,20 +315,30 @@ fn place(base: &Sourced<String>) -> Place {
     }
 }
 
-fn is_preset(source: &Path) -> bool {
+/// A word without a slash and an extension names a preset.
+pub fn is_preset(source: &Path) -> bool {
     source.extension().is_none() && !source.as_os_str().as_encoded_bytes().contains(&b'/')
+}
+
+/// A preset's or a file's text.
+pub fn text(source: &Path) -> Result<String, PolicyError> {
+    let name = source.to_string_lossy();
+    if is_preset(source) {
+        return preset::text(&name).map(str::to_owned);
+    }
+    let bytes = bytes(source)?;
+    Ok(file::decode(&name, &bytes)?.to_owned())
 }
 
 /// Of a file in another program's words, which its keys tell, what they mean in creel's.
 fn one(source: &Path, rank: Rank, lost: &mut Vec<Entry>) -> Result<Layer, PolicyError> {
-    let text = source.to_string_lossy();
+    let name = source.to_string_lossy();
     if is_preset(source) {
-        return preset::layer(&text);
+        return preset::layer(&name);
     }
-    let bytes = bytes(source)?;
-    let document = file::decode(&text, &bytes)?;
-    if !import::is_named(&text)
-        && let Some(layer) = file::read_own(&text, document, import::is_foreign)?
+    let document = text(source)?;
+    if !import::is_named(&name)
+        && let Some(layer) = file::read_own(&name, &document, import::is_foreign)?
     {
         return Ok(layer);
     }
@@ -285,7 +350,7 @@ fn one(source: &Path, rank: Rank, lost: &mut Vec<Entry>) -> Result<Layer, Policy
             false => Standing::Narrows,
         },
     };
-    let imported = import::read(&text, document, &choice)?;
+    let imported = import::read(&name, &document, &choice)?;
     let mut report = imported.report;
     report.retain(|entry| entry.fate == Fate::NotHonoured);
     lost.extend(report);

@@ -36,11 +36,10 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one is made, once a process")]
 enum Verb {
     Run(run::RunArgs),
-    Policy(policy::PolicyVerbArgs),
     Doctor(doctor::DoctorArgs),
+    Policy(policy::FamilyArgs),
     Selftest(selftest::SelftestArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -58,8 +57,8 @@ pub fn main() -> u8 {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let done = match verb(&arguments) {
         Ok(Verb::Run(args)) => run::run(&args),
-        Ok(Verb::Policy(args)) => policy::run(&args),
         Ok(Verb::Doctor(args)) => doctor::run(&args),
+        Ok(Verb::Policy(args)) => policy::run(&args),
         Ok(Verb::Selftest(args)) => selftest::run(&args),
         Ok(Verb::Completions(args)) => completions::completions(&args),
         Ok(Verb::Man(args)) => completions::man(&args),

@@ -16,8 +16,9 @@ use crate::jail::scope::Settled;
 use crate::jail::{self, spawn};
 use crate::plan::request::LimitRequest;
 use crate::plan::{self, Clocks, Host, Plan, Request, Terminal, paths};
-use crate::policy::effective;
+use crate::policy::effective::{self, Weight};
 use crate::policy::rights::Roots;
+use crate::policy::stack::Outcome;
 use crate::policy::{
     Bytes, Count, CpuShare, Degradable, Policy, Span, WorkspaceMode, preset, trees,
 };
@@ -27,7 +28,7 @@ use crate::sys::{fd, host, pty, startup};
 pub const ABOUT: &str = "Run one command in a jail";
 
 /// Run one command in a jail
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 #[command(
     after_help = "Exit status: the command's own; 128+N where signal N ended it; 124 time limit; \
     125 creel's own failure; 126 found but not executable, or denied; 127 not found. The verdict \
@@ -180,7 +181,11 @@ enum Attempt {
 }
 
 fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failure> {
-    let (policy, request) = declared(args, id)?;
+    let Declared {
+        policy,
+        request,
+        outcome,
+    } = declared(args, id)?;
     let (mut host, pins) = jail::probe(&policy, &request)?;
     let mut plan = plan::resolve(&policy, &request, &host)?;
     if args.dry_run {
@@ -194,58 +199,122 @@ fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failur
         true => Detail::Full,
         false => Detail::OfFailures,
     };
-    execute(id, plan, &host, pins, started, detail)
-        .map(|verdict| Attempt::Judged(Box::new(verdict)))
+    let verdict = execute(id, plan, &host, pins, started, detail)?;
+    if let Some(outcome) = &outcome {
+        remark(args, outcome, &verdict);
+    }
+    Ok(Attempt::Judged(Box::new(verdict)))
+}
+
+/// What is asked, in the words of all layers and of the command line.
+pub struct Declared {
+    pub policy: Policy,
+    pub request: Request,
+    /// What came of the layers; `None` for the default preset, which is not read.
+    pub outcome: Option<Outcome>,
 }
 
 /// The policy that all layers make together, and what the command line asks beside it.
-fn declared(args: &RunArgs, id: &str) -> Result<(Policy, Request), Failure> {
-    let (workspace, mode) = match &args.workspace {
-        Some(text) => workspace(text)?,
-        None => (None, None),
-    };
-    let roots = roots(workspace.as_deref());
-    let Some(layers) = Layers::load(&args.policies, &roots)? else {
+fn declared(args: &RunArgs, id: &str) -> Result<Declared, Failure> {
+    let place = Place::here();
+    let (workspace, _) = named_workspace(args)?;
+    let layers = Layers::load(&args.policies, &place.roots(workspace.as_deref()))?;
+    declared_by(args, id, layers.as_ref(), &place)
+}
+
+/// The same with these layers, in another place.
+pub fn declared_by(
+    args: &RunArgs,
+    id: &str,
+    layers: Option<&Layers>,
+    place: &Place,
+) -> Result<Declared, Failure> {
+    let (workspace, mode) = named_workspace(args)?;
+    let Some(layers) = layers else {
         let policy = preset::default()?;
         let request = request(args, id, &policy, workspace, mode)?;
-        return Ok((policy, request));
+        return Ok(Declared {
+            policy,
+            request,
+            outcome: None,
+        });
     };
     if !args.quiet {
         layers.lost.iter().for_each(|key| say(&key.to_string()));
     }
+    let roots = place.roots(workspace.as_deref());
     let outcome = layers.resolve(&roots)?;
-    if args.verbose {
-        outcome.clips.iter().for_each(|clip| say(&clip.to_string()));
-    }
-    let mut policy = outcome.effective.policy;
+    let mut policy = outcome.effective.policy.clone();
     let argv: Vec<String> = args
         .command
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     effective::admit(&mut policy, &outcome.rights, &roots, &argv);
-    let request = request(args, id, &policy, workspace, mode)?;
+    let mut request = request(args, id, &policy, workspace, mode)?;
+    let notes = outcome.effective.notes.iter().map(ToString::to_string);
+    request.notes = notes
+        .chain(outcome.clips.iter().map(ToString::to_string))
+        .collect();
     if layers.ceiling {
         authority::check(&request, &outcome.rights, &policy, &roots)?;
     }
-    Ok((policy, request))
+    Ok(Declared {
+        policy,
+        request,
+        outcome: Some(outcome),
+    })
+}
+
+fn named_workspace(args: &RunArgs) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
+    match &args.workspace {
+        Some(text) => workspace(text),
+        None => Ok((None, None)),
+    }
+}
+
+/// Where a command is asked for.
+pub struct Place {
+    home: PathBuf,
+    cwd: PathBuf,
+}
+
+impl Place {
+    /// This process's own.
+    pub fn here() -> Place {
+        Place {
+            home: paths::jail_home(host::home_of(host::ids().0).as_deref()),
+            cwd: std::env::current_dir().unwrap_or_default(),
+        }
+    }
+
+    /// That of a caller on a machine that was described.
+    pub fn of(host: &Host) -> Place {
+        Place {
+            home: paths::home(host),
+            cwd: host.cwd.clone(),
+        }
+    }
+
+    /// What `~` and `$WORKSPACE` stand for there.
+    pub fn roots(&self, workspace: Option<&Path>) -> Roots {
+        // A name that is not text cannot be written in a policy either: it stands for itself.
+        let own = Roots::symbolic();
+        let text = |path: &Path, unnamed: &str| match path.to_str() {
+            Some(text) => trees::clean(text),
+            None => unnamed.to_owned(),
+        };
+        let workspace = workspace.map_or(self.cwd.clone(), |named| self.cwd.join(named));
+        Roots {
+            home: text(&self.home, &own.home),
+            workspace: text(&workspace, &own.workspace),
+        }
+    }
 }
 
 /// What `~` and `$WORKSPACE` stand for in this run.
 pub fn roots(workspace: Option<&Path>) -> Roots {
-    // A name that is not text cannot be written in a policy either: it stands for itself.
-    let own = Roots::symbolic();
-    let text = |path: &Path, unnamed: &str| match path.to_str() {
-        Some(text) => trees::clean(text),
-        None => unnamed.to_owned(),
-    };
-    let home = paths::jail_home(host::home_of(host::ids().0).as_deref());
-    let cwd = std::env::current_dir().unwrap_or_default();
-    let workspace = workspace.map_or(cwd.clone(), |named| cwd.join(named));
-    Roots {
-        home: text(&home, &own.home),
-        workspace: text(&workspace, &own.workspace),
-    }
+    Place::here().roots(workspace)
 }
 
 /// Plan to verdict, on this machine.
@@ -323,6 +392,7 @@ fn request(
             true => Clocks::Jail,
             false => Clocks::Host,
         },
+        notes: vec![],
         id: id.to_owned(),
     })
 }
@@ -395,6 +465,23 @@ fn print_plan(plan: &Plan, json: bool) -> Result<(), Failure> {
         false => plan.to_text(),
     };
     Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+/// What of the policy's words had no effect: all of it on request, and where the command failed what
+/// it may have failed of.
+fn remark(args: &RunArgs, outcome: &Outcome, verdict: &Verdict) {
+    let failed = verdict.exit_status != 0 && !args.quiet;
+    for note in &outcome.effective.notes {
+        if args.verbose || failed && note.weight == Weight::Refused {
+            say(&format!("note: {note}"));
+        }
+    }
+    if args.verbose {
+        outcome
+            .clips
+            .iter()
+            .for_each(|clip| say(&format!("note: {clip}")));
+    }
 }
 
 /// What a person wants to know about the end, on stderr.

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Node;
 
 /// Everything about a machine and a caller that a plan depends on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// `uname -r`.
     pub kernel: String,
@@ -30,7 +30,7 @@ pub struct Host {
 }
 
 /// What was read of the files that the policy names; only what it needs is looked up.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// By real path, what a program that may be executed is.
     pub programs: BTreeMap<PathBuf, Image>,
@@ -41,7 +41,7 @@ pub struct Found {
 }
 
 /// What a program's file is, execve(2).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Image {
     /// `missing`: names of libraries that are nowhere.
@@ -58,7 +58,7 @@ pub enum Image {
 }
 
 /// A file that a program needs in order to start: its loader, a library, the loader's cache.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece {
     /// As the loader finds it; a fact of the host's has where that leads.
     pub name: PathBuf,
@@ -66,7 +66,7 @@ pub struct Piece {
     pub named_by: NamedBy,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     Loader,
@@ -75,7 +75,7 @@ pub enum Role {
 }
 
 /// Whose word led to a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NamedBy {
     /// It lies where the system's loader looks.
@@ -86,7 +86,7 @@ pub enum NamedBy {
 
 /// What lies in a tree from which programs may load code. A loader executes whatever it can map, so
 /// such a tree may hold libraries only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum LoadTree {
     /// `loads`: what they need from elsewhere.
@@ -98,7 +98,7 @@ pub enum LoadTree {
 }
 
 /// Whether the caller may map ids and mounts for the whole host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IdMode {
     Privileged,
@@ -106,7 +106,7 @@ pub enum IdMode {
 }
 
 /// How cgroups are mounted, and where this process may make its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "version", rename_all = "kebab-case")]
 pub enum CgroupLayout {
     /// One v2 hierarchy; groups go below `parent`, which may not exist yet.
@@ -124,7 +124,7 @@ pub enum CgroupLayout {
 }
 
 /// What a path is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Fact {
     Absent,
@@ -146,7 +146,7 @@ pub enum Fact {
 
 /// Whether the filesystem of a path can be mounted with mapped owners. Looked up for writable
 /// grants of a privileged run only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Idmap {
     Unasked,

@@ -5,6 +5,7 @@
 //! says is what `jail` does; nothing is decided after it.
 
 mod covers;
+pub mod explain;
 pub mod host;
 pub mod order;
 pub mod paths;
@@ -28,7 +29,7 @@ pub use resolve::resolve;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Everything that a run does, decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +48,9 @@ pub struct PolicyRef {
     pub name: String,
     /// SHA-256 of the policy's text, hex.
     pub digest: String,
+    /// What of the policy's words has no effect, or another one than they seem to say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What runs, and as what.
@@ -230,7 +234,7 @@ pub struct CgroupLimits {
     pub pids: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Node {
     Directory,

@@ -32,6 +32,9 @@ impl Plan {
             "watched   wall {} ms, cpu {} ms, output {} bytes, grace {} ms",
             self.watch.timeout, self.watch.cpu_time, self.watch.output, self.watch.grace
         )?;
+        for note in &self.policy.notes {
+            writeln!(out, "note      {}", note.escape_debug())?;
+        }
         writeln!(out, "\nlayers")?;
         for layer in &self.layers {
             let mark = if layer.in_force { "on " } else { "OFF" };
@@ -189,7 +192,7 @@ fn flags(access: Access) -> &'static str {
     }
 }
 
-fn rights(rights: Rights) -> &'static str {
+pub(super) fn rights(rights: Rights) -> &'static str {
     match rights {
         Rights::List => "list",
         Rights::Read => "read",

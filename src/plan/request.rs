@@ -24,6 +24,8 @@ pub struct Request {
     pub allow_degraded: Vec<Degradable>,
     pub terminal: Terminal,
     pub clocks: Clocks,
+    /// What of the policy's words has no effect or another one, for the receipt.
+    pub notes: Vec<String>,
     /// The jail's id, for `CREEL_ID`.
     pub id: String,
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::layer::Limits;
-use super::rights::{Bound, Constraints, Names, Others, Places, Rights, Values};
+use super::rights::{Bound, Constraints, Names, Others, Places, Rights, Roots, Values};
 use super::tools::{Ruling, Tool};
 use super::trees::{Trees, within};
 use super::{Origin, Sourced};
@@ -21,6 +21,14 @@ pub struct Excess {
     pub item: String,
     /// Where the rule stands; `None` where a rule is missing.
     pub origin: Option<Origin>,
+}
+
+impl Excess {
+    /// With a path as a policy would write it.
+    pub fn shortened(self, roots: &Roots) -> Excess {
+        let item = roots.shorten(&self.item);
+        Excess { item, ..self }
+    }
 }
 
 /// What is compared.

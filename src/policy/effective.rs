@@ -32,6 +32,25 @@ pub struct Note {
     pub key: String,
     pub text: String,
     pub origin: Option<Origin>,
+    pub weight: Weight,
+}
+
+/// What a note means to whoever runs a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// Kept, or held in another way: nothing fails of it.
+    Told,
+    /// Something is refused that the words alone would seem to allow: a command may fail of it.
+    Refused,
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(origin) = &self.origin {
+            write!(f, "{origin}: ")?;
+        }
+        write!(f, "{}: {}", self.key, self.text)
+    }
 }
 
 /// Ends "says nothing": grants nothing that nobody granted, and takes `limits` where none was named.
@@ -193,10 +212,19 @@ struct Notes(Vec<Note>);
 
 impl Notes {
     fn add(&mut self, key: impl Into<String>, text: impl Into<String>, origin: Option<&Origin>) {
+        self.weighed(Weight::Told, key.into(), text.into(), origin);
+    }
+
+    fn refused(&mut self, key: impl Into<String>, text: impl Into<String>, origin: &Origin) {
+        self.weighed(Weight::Refused, key.into(), text.into(), Some(origin));
+    }
+
+    fn weighed(&mut self, weight: Weight, key: String, text: String, origin: Option<&Origin>) {
         self.0.push(Note {
-            key: key.into(),
-            text: text.into(),
+            key,
+            text,
             origin: origin.cloned(),
+            weight,
         });
     }
 }
@@ -547,7 +575,7 @@ fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execu
             && rights.tools.allows(Tool::Exec)
         {
             let text = "refused: there is nobody to ask in `creel run`, and silence is denial";
-            notes.add("tools.exec.ask", text, Some(&ask.origin));
+            notes.refused("tools.exec.ask", text, &ask.origin);
         }
         return worker(why_not(rights, Tool::Exec));
     }
@@ -563,7 +591,7 @@ fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execu
             if !exec.cover(path) {
                 if allowed.absent == Absent::Refuse {
                     let text = format!("{path}: left out, since it lies in no executable tree");
-                    notes.add("tools.exec.commands", text, Some(&allowed.origin));
+                    notes.refused("tools.exec.commands", text, &allowed.origin);
                 }
             } else if allowed.args.is_empty() {
                 programs.push(Grant {
@@ -575,7 +603,7 @@ fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execu
                 let text = format!(
                     "{path}: the arguments hold for the command that creel starts, which then runs alone; started by another program it is refused"
                 );
-                notes.add("tools.exec.commands", text, Some(&allowed.origin));
+                notes.refused("tools.exec.commands", text, &allowed.origin);
             }
         }
         programs
@@ -637,11 +665,11 @@ fn said_only(rights: &Rights, notes: &mut Notes) {
         match &bounds.ask {
             Some(ask) if ask.value == Ask::Always && *tool != Tool::Exec => {
                 let text = "refused: there is nobody to ask in `creel run`, and silence is denial";
-                notes.add(key("ask"), text, Some(&ask.origin));
+                notes.refused(key("ask"), text, &ask.origin);
             }
             Some(ask) if ask.value == Ask::OnMiss => {
                 let text = "what a rule allows needs no answer; everything else is refused, since there is nobody to ask";
-                notes.add(key("ask"), text, Some(&ask.origin));
+                notes.refused(key("ask"), text, &ask.origin);
             }
             _ => {}
         }

@@ -164,7 +164,37 @@ pub enum PolicyError {
 }
 
 impl PolicyError {
-    /// Where in the text it is; none where the text was not read.
+    /// A name for this kind of fault that stays the same from version to version.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "unreadable",
+            Self::IsDirectory { .. } => "is-directory",
+            Self::MissingPreset { .. } => "missing-preset",
+            Self::TooLarge { .. } => "too-large",
+            Self::NotUtf8 { .. } => "not-utf8",
+            Self::ByteOrderMark { .. } => "byte-order-mark",
+            Self::Syntax { .. } => "syntax",
+            Self::Document { .. } => "document",
+            Self::UnknownKey { .. } => "unknown-key",
+            Self::MissingKey { .. } => "missing-key",
+            Self::WrongType { .. } => "wrong-type",
+            Self::BadUnit { .. } => "bad-unit",
+            Self::UnknownWord { .. } => "unknown-word",
+            Self::Later { .. } => "later",
+            Self::BadPath { .. } => "bad-path",
+            Self::BadPattern { .. } => "bad-pattern",
+            Self::BadProgram { .. } => "bad-program",
+            Self::EmptyList { .. } => "empty-list",
+            Self::Extends { .. } => "extends",
+            Self::Base { .. } => "base",
+            Self::MissingAgent { .. } => "missing-agent",
+            Self::Rules { .. } => "rules",
+            Self::BadName { .. } => "bad-name",
+            Self::NulInValue { .. } => "nul-in-value",
+        }
+    }
+
+    /// Where in a text the fault is; `None` where there is no text.
     pub fn place(&self) -> Option<&Place> {
         match self {
             Self::Unreadable { .. } | Self::IsDirectory { .. } | Self::MissingPreset { .. } => None,
@@ -191,6 +221,14 @@ impl PolicyError {
             | Self::NulInValue { at, .. } => Some(at),
         }
     }
+
+    /// The message without the place before it.
+    pub fn reason(&self) -> String {
+        let text = self.to_string();
+        let before = self.place().map(|at| format!("{at}: "));
+        let rest = before.and_then(|before| text.strip_prefix(&before).map(str::to_owned));
+        rest.unwrap_or(text)
+    }
 }
 
 /// A place in a policy's text.
@@ -200,7 +238,7 @@ pub struct Place {
     pub file: String,
     /// 1-based; 0 where the fault has no place in the text.
     pub line: u32,
-    /// 1-based, in characters.
+    /// 1-based, in characters; 0 for the whole line.
     pub column: u32,
 }
 
@@ -315,9 +353,10 @@ fn distance(from: &str, to: &str) -> usize {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", escaped(self.file.chars()))?;
-        match self.line {
-            0 => Ok(()),
-            line => write!(f, ":{line}:{}", self.column),
+        match (self.line, self.column) {
+            (0, _) => Ok(()),
+            (line, 0) => write!(f, ":{line}"),
+            (line, column) => write!(f, ":{line}:{column}"),
         }
     }
 }
@@ -374,7 +413,7 @@ pub fn shown(text: &str) -> String {
 }
 
 /// Control characters, line ends and what reorders text (U+202E and its like) become `\u{..}`.
-fn escaped(text: impl Iterator<Item = char>) -> String {
+pub fn escaped(text: impl Iterator<Item = char>) -> String {
     text.map(escape).collect()
 }
 

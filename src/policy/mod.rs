@@ -8,6 +8,7 @@
 //! Every value keeps its [`Origin`], so that an error, `--dry-run` and, later, `explain` can name
 //! the file and line which asked for it.
 
+pub mod cases;
 pub mod compare;
 pub mod compiled;
 pub mod decide;
@@ -19,6 +20,7 @@ mod hold;
 pub mod import;
 pub mod layer;
 pub mod lint;
+pub mod native;
 pub mod preset;
 pub mod rights;
 pub mod stack;
@@ -49,6 +51,16 @@ impl Origin {
         Origin {
             source: "creel".into(),
             line: 0,
+        }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let source = self.source.escape_debug();
+        match self.line {
+            0 => write!(f, "{source}"),
+            line => write!(f, "{source}:{line}"),
         }
     }
 }

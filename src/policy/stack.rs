@@ -34,18 +34,24 @@ pub struct Clip {
     pub excess: Excess,
 }
 
-impl fmt::Display for Clip {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Excess { key, item, origin } = &self.excess;
-        if let Some(origin) = origin {
-            write!(f, "{}:{}: ", origin.source, origin.line)?;
-        }
+impl Clip {
+    /// What is left out, without the place.
+    pub fn reason(&self) -> String {
+        let Excess { key, item, .. } = &self.excess;
         let item = item.escape_debug();
         let rank = self.rank.name();
-        write!(
-            f,
+        format!(
             "'{key}' asks for {item}, which the layers above the {rank}'s do not grant; it is left out"
         )
+    }
+}
+
+impl fmt::Display for Clip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(origin) = &self.excess.origin {
+            write!(f, "{origin}: ")?;
+        }
+        f.write_str(&self.reason())
     }
 }
 
@@ -63,12 +69,12 @@ impl Stack {
                 closed = true;
             }
             let rights = Rights::of(layer, *rank, roots);
-            let excess = clipped(&rights, &above)
-                .into_iter()
-                .chain(unheard(layer, *rank));
+            let mut excess = clipped(&rights, &above);
+            told_once(&mut excess);
+            let excess = excess.into_iter().chain(unheard(layer, *rank));
             clips.extend(excess.map(|excess| Clip {
                 rank: *rank,
-                excess,
+                excess: excess.shortened(roots),
             }));
             above = above.meet(&rights);
         }
@@ -91,6 +97,21 @@ fn ended(rights: &Rights, limits: &Limits, roots: &Roots) -> Rights {
     let mut closed = close(rights, limits);
     trust::guard(&mut closed, roots);
     closed
+}
+
+/// What may be executed is loadable and readable too: one word is not to be told three times.
+fn told_once(excess: &mut Vec<Excess>) {
+    const IMPLIED: [&str; 2] = ["filesystem.read", "filesystem.load"];
+    const IMPLYING: [&str; 3] = ["filesystem.exec", "filesystem.write", "filesystem.load"];
+    let all = excess.clone();
+    excess.retain(|one| {
+        let told = all.iter().any(|other| {
+            other.key != one.key
+                && IMPLYING.contains(&other.key.as_str())
+                && (&other.item, &other.origin) == (&one.item, &one.origin)
+        });
+        !(IMPLIED.contains(&one.key.as_str()) && told)
+    });
 }
 
 /// What a layer of this rank has no right to say.

@@ -9,6 +9,7 @@ mod house;
 mod import;
 mod leaks;
 mod plan_order;
+mod policy;
 mod policy_errors;
 mod policy_laws;
 mod policy_lint;

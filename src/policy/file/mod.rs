@@ -12,12 +12,14 @@
 mod grants;
 mod keys;
 mod limits;
+mod schema;
 mod sections;
 mod tools;
 mod walk;
 
 pub use super::tree::MAX_BYTES;
 pub use grants::path_fault;
+pub use schema::schema;
 pub use sections::is_variable_name;
 
 use super::error::PolicyError;
@@ -43,6 +45,27 @@ pub fn decode<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, PolicyError>
 /// What `text` says. `source` is the file's path as the operator named it; its extension names the
 /// format.
 pub fn read(source: &str, text: &str) -> Result<Layer, PolicyError> {
+    read_all(source, text).map_err(|faults| *faults.first)
+}
+
+/// Everything that is wrong with a text, one fault a section at most.
+#[derive(Debug)]
+pub struct Faults {
+    pub first: Box<PolicyError>,
+    pub rest: Vec<PolicyError>,
+}
+
+impl From<PolicyError> for Faults {
+    fn from(first: PolicyError) -> Faults {
+        Faults {
+            first: first.into(),
+            rest: vec![],
+        }
+    }
+}
+
+/// As [`read`], and goes on after a section that has a fault, to find those of the others.
+pub fn read_all(source: &str, text: &str) -> Result<Layer, Faults> {
     let lines = Text::new(source, text);
     let top = tree::read(Format::of(source), &lines)?;
     of_tree(&lines, &top)
@@ -58,29 +81,56 @@ pub fn read_own(
     let top = tree::read(Format::of(source), &lines)?;
     match foreign(&top) {
         true => Ok(None),
-        false => of_tree(&lines, &top).map(Some),
+        false => match of_tree(&lines, &top) {
+            Ok(layer) => Ok(Some(layer)),
+            Err(faults) => Err(*faults.first),
+        },
     }
 }
 
-fn of_tree(lines: &Text, top: &Table) -> Result<Layer, PolicyError> {
+fn of_tree(lines: &Text, top: &Table) -> Result<Layer, Faults> {
     let (source, text) = (lines.source(), lines.as_str());
     let file = File {
         text: lines,
         format: Format::of(source),
     };
-    file.check_keys(top, &keys::TOP)?;
-    Ok(Layer {
+    let mut faults = vec![];
+    kept(&mut faults, file.check_keys(top, &keys::TOP));
+    let mut section = |keys| kept(&mut faults, file.section(top, keys));
+    let filesystem = section(&keys::FILESYSTEM);
+    let network = section(&keys::NETWORK);
+    let environment = section(&keys::ENVIRONMENT);
+    let limits = section(&keys::LIMITS);
+    let layer = Layer {
         name: source.to_owned(),
         digest: digest(text.as_bytes()),
-        extends: file.extends(top)?,
-        tools: file.tools(top)?,
-        filesystem: file.filesystem(file.section(top, &keys::FILESYSTEM)?)?,
-        network: file.network(file.section(top, &keys::NETWORK)?)?,
-        environment: file.environment(file.section(top, &keys::ENVIRONMENT)?)?,
-        limits: file.limits(file.section(top, &keys::LIMITS)?)?,
-        allow_degraded: file.allow_degraded(top)?,
-        session: file.session(top)?,
-        tests: file.tests(top)?,
+        extends: kept(&mut faults, file.extends(top)),
+        tools: kept(&mut faults, file.tools(top)),
+        filesystem: kept(&mut faults, file.filesystem(filesystem)),
+        network: kept(&mut faults, file.network(network)),
+        environment: kept(&mut faults, file.environment(environment)),
+        limits: kept(&mut faults, file.limits(limits)),
+        allow_degraded: kept(&mut faults, file.allow_degraded(top)),
+        session: kept(&mut faults, file.session(top)),
+        tests: kept(&mut faults, file.tests(top)),
+    };
+    // As somebody reads the file.
+    faults.sort_by_key(|fault| fault.place().map(|at| (at.line, at.column)));
+    let mut faults = faults.into_iter();
+    match faults.next() {
+        None => Ok(layer),
+        Some(first) => Err(Faults {
+            first: first.into(),
+            rest: faults.collect(),
+        }),
+    }
+}
+
+/// The part, or nothing and one more fault.
+fn kept<T: Default>(faults: &mut Vec<PolicyError>, part: Result<T, PolicyError>) -> T {
+    part.unwrap_or_else(|fault| {
+        faults.push(fault);
+        T::default()
     })
 }
 

@@ -1,0 +1,149 @@
+//! `creel policy check`: what is wrong with policies, and what in them has no effect.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueHint;
+use serde_json::json;
+
+use super::report::{self, Finding, Severity};
+use super::{FOUND, WRONG, print, print_json};
+use crate::cli::hint::Failure;
+use crate::cli::layers::{self, Layers, PolicyArgs, Put, Source};
+use crate::cli::{facts, run};
+use crate::policy::error::PolicyError;
+use crate::policy::layer::Rank;
+use crate::policy::stack::Stack;
+use crate::policy::{file, lint};
+
+/// Say what is wrong with policies, and what in them has no effect
+#[derive(clap::Args)]
+#[command(
+    after_help = "Without FILE: all layers of this place, together, as `creel run` here would take them. \
+    Exit status: 0 nothing wrong; 1 a warning under --strict; 2 an error."
+)]
+pub struct CheckArgs {
+    /// Check these alone, each for itself
+    #[arg(value_name = "FILE|NAME", value_hint = ValueHint::FilePath,
+          conflicts_with_all = ["policy", "agent", "renter", "no_project"])]
+    files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    policies: PolicyArgs,
+
+    /// Warnings are errors: exit with 1
+    #[arg(long)]
+    strict: bool,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
+    let (checked, findings) = match args.files.as_slice() {
+        [] => of_this_place(&args.policies)?,
+        files => each(files)?,
+    };
+    let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    match args.json {
+        true => print_json(&json!({
+            "version": 1,
+            "checked": checked,
+            "findings": findings,
+            "errors": errors,
+            "warnings": warnings,
+        }))?,
+        false => {
+            let number = |count: usize, noun: &str| match count {
+                1 => format!("1 {noun}"),
+                _ => format!("{count} {noun}s"),
+            };
+            print(&format!(
+                "{}{}: {}, {}\n",
+                report::to_text(&findings),
+                checked.join(", "),
+                number(errors, "error"),
+                number(warnings, "warning"),
+            ))?;
+        }
+    }
+    Ok(match (errors, warnings) {
+        (0, 0) => 0,
+        (0, _) if args.strict => FOUND,
+        (0, _) => 0,
+        _ => WRONG,
+    })
+}
+
+/// Each by itself: what it says is wrong or right whoever says it.
+fn each(files: &[PathBuf]) -> Result<(Vec<String>, Vec<Finding>), Failure> {
+    let mut findings = vec![];
+    for path in files {
+        match layers::read(path) {
+            Err(error) => findings.extend(report::faults(path, &error)),
+            Ok(layer) => {
+                let stack = Stack {
+                    layers: vec![(Rank::Operator, layer)],
+                };
+                findings.extend(linted(&stack)?);
+            }
+        }
+    }
+    Ok((files.iter().map(|path| shown(path)).collect(), findings))
+}
+
+/// All that `creel run` would read here, and what comes of them together.
+fn of_this_place(args: &PolicyArgs) -> Result<(Vec<String>, Vec<Finding>), Failure> {
+    let roots = run::roots(None);
+    let sources = layers::sources(args, &roots)?;
+    let mut findings = vec![];
+    for source in &sources {
+        findings.extend(wrong(source)?);
+    }
+    if findings.is_empty() {
+        let layers = Layers::of(&sources)?;
+        let outcome = layers.resolve(&roots)?;
+        findings.extend(outcome.clips.iter().map(Finding::of_clip));
+        // What is clipped was said just now.
+        let linted = linted(&layers.stack)?.into_iter();
+        findings.extend(linted.filter(|finding| finding.id != "clip"));
+    }
+    let named = |source: &Source| match source.rank {
+        Rank::CommandLine => shown(&source.path),
+        rank => format!("{} ({})", shown(&source.path), rank.name()),
+    };
+    Ok((sources.iter().map(named).collect(), findings))
+}
+
+/// What is unwise in layers that can be read.
+fn linted(stack: &Stack) -> Result<Vec<Finding>, Failure> {
+    let roots = run::roots(None);
+    let outcome = stack.resolve(&layers::limits()?, &roots);
+    let facts = facts::gather(stack, &outcome, &roots);
+    let found = lint::lint(stack, &outcome, &roots, &facts);
+    Ok(found.iter().map(Finding::of_lint).collect())
+}
+
+fn wrong(source: &Source) -> Result<Vec<Finding>, Failure> {
+    // A link in a checkout could make an error quote any file of the caller's.
+    if source.put == Put::Found && !layers::is_plain(&source.path) {
+        return source.read(&mut vec![]).map(|_| vec![]);
+    }
+    let read: Result<_, PolicyError> = match source.put {
+        Put::Placed | Put::Named => layers::read(&source.path).map(|_| ()),
+        Put::Found => layers::text(&source.path)
+            .and_then(|text| file::read(&source.path.to_string_lossy(), &text))
+            .map(|_| ()),
+    };
+    match read {
+        Err(error) => Ok(report::faults(&source.path, &error)),
+        // What else a project may not say.
+        Ok(()) => source.read(&mut vec![]).map(|_| vec![]),
+    }
+}
+
+/// A name that is fit for one line.
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().escape_debug().to_string()
+}

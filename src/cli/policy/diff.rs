@@ -1,0 +1,90 @@
+//! `creel policy diff`: what one policy allows that another did not. Made for code review.
+
+use std::path::PathBuf;
+
+use clap::ValueHint;
+use serde_json::{Value, json};
+
+use super::{FOUND, print, print_json};
+use crate::cli::hint::Failure;
+use crate::cli::layers;
+use crate::policy::compare::{Excess, widened};
+use crate::policy::layer::Rank;
+use crate::policy::rights::{Rights, Roots};
+use crate::policy::stack::Stack;
+
+/// Say what a policy allows that another did not, and the reverse
+#[derive(clap::Args)]
+#[command(
+    after_help = "One line each, in the same order every time. Exit status: 0 nothing widened; 1 something \
+    did; 2 a policy cannot be read."
+)]
+pub struct DiffArgs {
+    /// The policy as it was
+    #[arg(value_name = "OLD", value_hint = ValueHint::FilePath)]
+    old: PathBuf,
+
+    /// The policy as it is to be
+    #[arg(value_name = "NEW", value_hint = ValueHint::FilePath)]
+    new: PathBuf,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &DiffArgs) -> Result<u8, Failure> {
+    let (old, new) = (rights(&args.old)?, rights(&args.new)?);
+    let wider = shown(widened(&old, &new));
+    let narrower = shown(widened(&new, &old));
+    if args.json {
+        let data = |list: &[Excess]| list.iter().map(as_json).collect::<Vec<_>>();
+        print_json(&json!({
+            "version": 1,
+            "widened": data(&wider),
+            "narrowed": data(&narrower),
+        }))?;
+    } else {
+        let lines = |word: &str, list: &[Excess]| -> String {
+            list.iter().map(|excess| line(word, excess)).collect()
+        };
+        print(&(lines("widened ", &wider) + &lines("narrowed", &narrower)))?;
+    }
+    Ok(if wider.is_empty() { 0 } else { FOUND })
+}
+
+/// What a policy alone grants, the same on every machine.
+fn rights(source: &std::path::Path) -> Result<Rights, Failure> {
+    let layer = layers::read(source)?;
+    let stack = Stack {
+        layers: vec![(Rank::Operator, layer)],
+    };
+    let outcome = stack.resolve(&layers::limits()?, &Roots::symbolic());
+    Ok(outcome.rights)
+}
+
+fn shown(list: Vec<Excess>) -> Vec<Excess> {
+    let roots = Roots::symbolic();
+    let list = list.into_iter().map(|excess| excess.shortened(&roots));
+    let mut list: Vec<Excess> = list.collect();
+    list.sort();
+    list
+}
+
+/// `widened  filesystem.exec: /opt (policy.toml:3)`
+fn line(word: &str, excess: &Excess) -> String {
+    let item = excess.item.escape_debug();
+    let origin = match &excess.origin {
+        Some(origin) => format!(" ({origin})"),
+        None => String::new(),
+    };
+    format!("{word} {}: {item}{origin}\n", excess.key)
+}
+
+fn as_json(excess: &Excess) -> Value {
+    json!({
+        "key": excess.key,
+        "item": excess.item,
+        "origin": excess.origin.as_ref().map(super::origin_json),
+    })
+}

@@ -1,0 +1,315 @@
+//! `creel policy explain`: what a command may do, which line says so, and what the kernel does of it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::ValueHint;
+use serde_json::{Value, json};
+
+use super::{origin_json, print, print_json};
+use crate::cli::hint::Failure;
+use crate::cli::layers::{self, Layers, PolicyArgs};
+use crate::cli::run::{self, RunArgs, degradable};
+use crate::jail;
+use crate::plan::explain::{Row, rows};
+use crate::plan::{self, Host, Plan};
+use crate::policy::effective::usable;
+use crate::policy::error::escaped;
+use crate::policy::layer::Ask;
+use crate::policy::rights::Rights;
+use crate::policy::stack::Outcome;
+use crate::policy::tools::{Ruling, Tool};
+use crate::policy::{Degradable, Network, Origin};
+
+/// Say what a command may do, which line says so, and what the kernel does of it
+#[derive(clap::Args)]
+#[command(
+    after_help = "With --host FILE nothing of this machine is asked but the policies: FILE is what \
+    --print-host printed there, under the same policies. Exit status: 0; 2 where there is no answer."
+)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    policies: PolicyArgs,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "DIR[:MODE]", value_hint = ValueHint::DirPath)]
+    workspace: Option<OsString>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    read: Vec<PathBuf>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    write: Vec<PathBuf>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "LAYER", value_parser = degradable)]
+    allow_degraded: Vec<Degradable>,
+
+    /// Answer for the machine that this file describes
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    host: Option<PathBuf>,
+
+    /// Print what was found of this machine, for --host, and nothing else
+    #[arg(long, conflicts_with = "host")]
+    print_host: bool,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    command: Vec<OsString>,
+}
+
+pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
+    let asked = RunArgs {
+        policies: args.policies.clone(),
+        workspace: args.workspace.clone(),
+        read: args.read.clone(),
+        write: args.write.clone(),
+        allow_degraded: args.allow_degraded.clone(),
+        command: args.command.clone(),
+        ..RunArgs::default()
+    };
+    let given = args.host.as_deref().map(described).transpose()?;
+    let place = match &given {
+        Some(host) => run::Place::of(host),
+        None => run::Place::here(),
+    };
+    let sources = layers::sources(&args.policies, &run::Place::here().roots(None))?;
+    let layers = Layers::of(&sources)?;
+    let declared = run::declared_by(&asked, "explain", Some(&layers), &place)?;
+    let host = match given {
+        Some(host) => host,
+        None => jail::probe(&declared.policy, &declared.request)?.0,
+    };
+    if args.print_host {
+        print_json(&serde_json::to_value(&host)?)?;
+        return Ok(0);
+    }
+    let plan = plan::resolve(&declared.policy, &declared.request, &host)?;
+    let Some(outcome) = &declared.outcome else {
+        return Err(Failure::new(
+            "the layers came to nothing; name one with --policy",
+        ));
+    };
+    let answer = Answer {
+        ranks: ranks(&layers),
+        tools: Tool::ALL.map(|tool| tool_row(&outcome.rights, tool)).into(),
+        rows: rows(&declared.policy, &declared.request, &host, &plan),
+        outcome,
+        plan: &plan,
+    };
+    match args.json {
+        true => print_json(&answer.to_json())?,
+        false => print(&answer.to_text())?,
+    }
+    Ok(0)
+}
+
+fn described(path: &Path) -> Result<Host, Failure> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::new(format!("--host {name}: {e}; check the path")))?;
+    serde_json::from_str(&text).map_err(|e| {
+        Failure::new(format!(
+            "--host {name}: {e}; write it with `creel policy explain --print-host -- CMD`"
+        ))
+    })
+}
+
+/// Which layer a source belongs to, with what it extends.
+fn ranks(layers: &Layers) -> Vec<(String, &'static str)> {
+    let all = layers.stack.layers.iter().flat_map(|(rank, layer)| {
+        let own = layer.name.clone();
+        let preset = format!("preset:{}", layer.name);
+        [(own, rank.name()), (preset, rank.name())]
+    });
+    all.collect()
+}
+
+/// Whether a tool may be used.
+struct ToolRow {
+    tool: Tool,
+    allowed: bool,
+    /// The rule that says so.
+    rule: String,
+    origin: Option<Origin>,
+}
+
+fn tool_row(rights: &Rights, tool: Tool) -> ToolRow {
+    let row = |allowed, rule: String, origin: Option<&Origin>| ToolRow {
+        tool,
+        allowed,
+        rule,
+        origin: origin.cloned(),
+    };
+    match rights.tools.rule_tool(tool) {
+        Ruling::Denied(pattern, origin) => {
+            row(false, format!("denied by '{pattern}'"), Some(origin))
+        }
+        Ruling::Unlisted(origin) => row(
+            false,
+            "not in the list of allowed tools".into(),
+            Some(origin),
+        ),
+        Ruling::Needs(needed) => row(false, format!("needs {}", needed.name()), None),
+        Ruling::Allowed if !usable(rights, tool) => {
+            let asks = [&[tool], tool.needs()].concat();
+            let asks = asks.iter().find_map(|tool| {
+                let ask = rights.constraints(*tool).ask?;
+                (ask.value == Ask::Always).then_some(ask.origin)
+            });
+            row(
+                false,
+                "somebody would have to be asked".into(),
+                asks.as_ref(),
+            )
+        }
+        Ruling::Allowed if matches!(tool, Tool::Browser | Tool::Message | Tool::Fetch) => {
+            let network = rights.network.as_ref();
+            match network.map_or(Network::None, |mode| mode.value) {
+                Network::None => row(
+                    false,
+                    "there is no network".into(),
+                    network.map(|mode| &mode.origin),
+                ),
+            }
+        }
+        Ruling::Allowed => {
+            let list = rights.tools.allow.values().next();
+            row(true, "allowed".into(), list)
+        }
+    }
+}
+
+struct Answer<'a> {
+    ranks: Vec<(String, &'static str)>,
+    tools: Vec<ToolRow>,
+    rows: Vec<Row>,
+    outcome: &'a Outcome,
+    plan: &'a Plan,
+}
+
+impl Answer<'_> {
+    fn rank(&self, origin: &Origin) -> Option<&'static str> {
+        let found = self.ranks.iter().find(|(name, _)| *name == origin.source);
+        found.map(|(_, rank)| *rank)
+    }
+
+    /// `operator, policy.toml:3`
+    fn from(&self, origin: &Origin) -> String {
+        match self.rank(origin) {
+            Some(rank) => format!("{rank}, {origin}"),
+            None => origin.to_string(),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let policy = &self.plan.policy;
+        let argv = &self.plan.command.argv;
+        let argv = argv
+            .iter()
+            .map(|word| format!("{:?}", String::from_utf8_lossy(word)));
+        let mut text = format!(
+            "policy    {} (sha256 {})\nplan      sha256 {}\ncommand   {}\n\ntools\n",
+            policy.name,
+            policy.digest,
+            self.plan.digest(),
+            argv.collect::<Vec<_>>().join(" ")
+        );
+        for row in &self.tools {
+            let mark = if row.allowed { "yes" } else { "NO " };
+            let from = row.origin.as_ref().map(|o| format!(" ({})", self.from(o)));
+            let from = from.unwrap_or_default();
+            text += &format!("  {mark} {:12} {}{from}\n", row.tool.name(), row.rule);
+            if !row.allowed {
+                text += &format!("      {:12} -> {}\n", "", row.tool.without());
+            }
+        }
+        text += "\nrules\n";
+        for row in &self.rows {
+            let item = escaped(row.item.chars());
+            text += &format!("  {} {item} ({})\n", row.key, self.from(&row.origin));
+            for act in &row.kernel {
+                text += &format!("      -> {}\n", escaped(act.chars()));
+            }
+        }
+        for (title, lines) in self.remarks() {
+            text += &format!("\n{title}\n");
+            lines.iter().for_each(|line| text += &format!("  {line}\n"));
+        }
+        text
+    }
+
+    /// What is not as the words alone would have it.
+    fn remarks(&self) -> Vec<(&'static str, Vec<String>)> {
+        let notes = self.outcome.effective.notes.iter();
+        let clips = self.outcome.clips.iter();
+        let off = self.plan.layers.iter().filter(|layer| !layer.in_force);
+        let all = [
+            ("notes", notes.map(ToString::to_string).collect()),
+            ("left out", clips.map(ToString::to_string).collect()),
+            (
+                "not in force",
+                off.map(|layer| layer.detail.clone()).collect(),
+            ),
+        ];
+        let all: Vec<(&'static str, Vec<String>)> = all.into();
+        all.into_iter()
+            .filter(|(_, lines)| !lines.is_empty())
+            .collect()
+    }
+
+    fn to_json(&self) -> Value {
+        let origin = |origin: &Origin| {
+            let mut value = origin_json(origin);
+            if let (Value::Object(map), Some(rank)) = (&mut value, self.rank(origin)) {
+                map.insert("layer".into(), rank.into());
+            }
+            value
+        };
+        let tools: Vec<Value> = self
+            .tools
+            .iter()
+            .map(|row| {
+                json!({
+                    "tool": row.tool.name(),
+                    "allowed": row.allowed,
+                    "rule": row.rule,
+                    "origin": row.origin.as_ref().map(origin),
+                    "kernel": if row.allowed { None } else { Some(row.tool.without()) },
+                })
+            })
+            .collect();
+        let rules: Vec<Value> = self
+            .rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "key": row.key,
+                    "item": row.item,
+                    "origin": origin(&row.origin),
+                    "kernel": row.kernel,
+                })
+            })
+            .collect();
+        let remarks: serde_json::Map<String, Value> = self
+            .remarks()
+            .into_iter()
+            .map(|(title, lines)| (title.replace(' ', "_"), lines.into()))
+            .collect();
+        json!({
+            "version": 1,
+            "policy": self.plan.policy,
+            "plan": self.plan.digest(),
+            "tools": tools,
+            "rules": rules,
+            "remarks": remarks,
+            "layers": self.plan.layers,
+        })
+    }
+}

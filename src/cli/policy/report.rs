@@ -1,0 +1,144 @@
+//! Findings: what is wrong with a policy or could be better, as text and as data.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::cli::layers;
+use crate::policy::error::{Place, PolicyError};
+use crate::policy::stack::Clip;
+use crate::policy::tree::excerpt;
+use crate::policy::{file, lint};
+
+/// How much a finding weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The policy cannot be used.
+    Error,
+    /// It can, and does not mean what it says, or grants more than is wise.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+/// One thing to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub severity: Severity,
+    /// The same from version to version.
+    pub id: String,
+    pub file: String,
+    /// 1-based; 0 where it is the whole file.
+    pub line: u32,
+    /// 1-based; 0 where it is the whole line.
+    pub column: u32,
+    pub reason: String,
+    /// The smallest change that mends it, where the reason does not name one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    /// `source` is the file that was read.
+    pub fn of_error(error: &PolicyError, source: &str) -> Finding {
+        let at = error.place().cloned();
+        let at = at.unwrap_or_else(|| Place::whole(source));
+        let cause = std::error::Error::source(error);
+        Finding {
+            severity: Severity::Error,
+            id: error.id().into(),
+            file: at.file,
+            line: at.line,
+            column: at.column,
+            reason: match cause {
+                Some(cause) => format!("{}: {cause}", error.reason()),
+                None => error.reason(),
+            },
+            fix: None,
+        }
+    }
+
+    pub fn of_clip(clip: &Clip) -> Finding {
+        let origin = clip.excess.origin.as_ref();
+        Finding {
+            severity: Severity::Warning,
+            id: "clipped".into(),
+            file: origin.map_or_else(String::new, |origin| origin.source.clone()),
+            line: origin.map_or(0, |origin| origin.line),
+            column: 0,
+            reason: clip.reason(),
+            fix: Some("grant it in the layer above, or take it out here".into()),
+        }
+    }
+
+    pub fn of_lint(finding: &lint::Finding) -> Finding {
+        let origin = finding.origin.as_ref();
+        Finding {
+            severity: match finding.severity {
+                lint::Severity::Critical | lint::Severity::Warn => Severity::Warning,
+                lint::Severity::Info => Severity::Note,
+            },
+            id: finding.id.into(),
+            file: origin.map_or_else(String::new, |origin| origin.source.clone()),
+            line: origin.map_or(0, |origin| origin.line),
+            column: 0,
+            reason: finding.reason.clone(),
+            fix: Some(finding.fix.clone()),
+        }
+    }
+
+    /// As a compiler shows it. `text`: of the file.
+    fn to_text(&self, text: Option<&str>) -> String {
+        let word = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        let at = Place {
+            file: self.file.clone(),
+            line: self.line,
+            column: self.column,
+        };
+        let mut shown = format!("{word}[{}]: {}\n", self.id, self.reason);
+        if !self.file.is_empty() {
+            shown += &format!(" --> {at}\n");
+        }
+        shown += &text.and_then(|text| excerpt(text, &at)).unwrap_or_default();
+        if let Some(fix) = &self.fix {
+            shown += &format!(" = fix: {fix}\n");
+        }
+        shown
+    }
+}
+
+/// What is wrong with one source: every fault of the text in which the first was found.
+pub fn faults(source: &Path, error: &PolicyError) -> Vec<Finding> {
+    let name = source.to_string_lossy();
+    let named = error.place().map_or(name.as_ref(), |at| at.file.as_str());
+    let all = layers::text(&place_path(named)).map(|text| file::read_all(named, &text));
+    match all {
+        Ok(Err(faults)) => std::iter::once(faults.first.as_ref())
+            .chain(&faults.rest)
+            .map(|error| Finding::of_error(error, named))
+            .collect(),
+        // What `extends` leads to, or what cannot be read at all.
+        _ => vec![Finding::of_error(error, named)],
+    }
+}
+
+/// All findings as text, each with its lines.
+pub fn to_text(findings: &[Finding]) -> String {
+    let mut shown = String::new();
+    for finding in findings {
+        let text = layers::text(&place_path(&finding.file)).ok();
+        shown += &finding.to_text(text.as_deref());
+        shown.push('\n');
+    }
+    shown
+}
+
+/// The path or preset that an origin names.
+fn place_path(named: &str) -> std::path::PathBuf {
+    named.strip_prefix("preset:").unwrap_or(named).into()
+}

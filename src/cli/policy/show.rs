@@ -1,0 +1,30 @@
+//! `creel policy show`: the policy that all layers make together, as one file would say it.
+
+use super::print;
+use crate::cli::hint::Failure;
+use crate::cli::layers::{self, Layers, PolicyArgs};
+use crate::cli::run;
+use crate::policy::native;
+
+/// Print the policy that all layers make together, each line with its place
+#[derive(clap::Args)]
+pub struct ShowArgs {
+    #[command(flatten)]
+    policies: PolicyArgs,
+}
+
+pub fn run(args: &ShowArgs) -> Result<u8, Failure> {
+    let roots = run::roots(None);
+    let sources = layers::sources(&args.policies, &roots)?;
+    let outcome = Layers::of(&sources)?.resolve(&roots)?;
+    let mut text = String::new();
+    for note in &outcome.effective.notes {
+        text += &format!("# {note}\n");
+    }
+    for clip in &outcome.clips {
+        text += &format!("# {clip}\n");
+    }
+    text += &native::text(&outcome.rights, &outcome.effective, &roots);
+    print(&text)?;
+    Ok(0)
+}

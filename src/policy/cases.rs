@@ -1,0 +1,123 @@
+//! The cases of a policy's `[tests]`: what the evaluator says of each, and which of them the kernel can
+//! be asked about too.
+
+use super::Sourced;
+use super::decide::{Decision, Why, decide};
+use super::layer::{Case, Layer, PROGRAM_DIRECTORIES};
+use super::rights::{Rights, Roots};
+use super::tools::Tool;
+use super::trees::within;
+
+/// What a case expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    Allow,
+    Deny,
+}
+
+/// A case with the evaluator's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    pub case: Sourced<Case>,
+    pub expected: Expected,
+    pub decision: Decision,
+}
+
+impl Judged {
+    /// The evaluator says what is expected.
+    pub fn holds(&self) -> bool {
+        self.decision.is_allowed() == (self.expected == Expected::Allow)
+    }
+}
+
+/// Decides every case of a layer, in the order of the file.
+pub fn judge(layer: &Layer, rights: &Rights, roots: &Roots) -> Vec<Judged> {
+    let judged = |case: &Sourced<Case>, expected| Judged {
+        case: case.clone(),
+        expected,
+        decision: decide(rights, roots, &case.value),
+    };
+    let allow = layer.tests.allow.iter().map(|c| judged(c, Expected::Allow));
+    let deny = layer.tests.deny.iter().map(|c| judged(c, Expected::Deny));
+    allow.chain(deny).collect()
+}
+
+/// Directories of which every jail has its own, whatever the policy says.
+const OWN: [&str; 6] = ["/tmp", "/dev", "/proc", "/etc", "/var/tmp", "/workspace"];
+
+/// Why the kernel cannot be asked about a case, if it cannot: the rule is the tool's, or the jail has
+/// something of its own there.
+pub fn beyond_kernel(judged: &Judged, rights: &Rights, roots: &Roots) -> Option<&'static str> {
+    let case = &judged.case.value;
+    let by_name = matches!(
+        judged.decision,
+        Decision::Denied {
+            why: Why::ToolDenied(_) | Why::ToolUnlisted(_) | Why::ToolNeeds(_) | Why::Asks(_)
+        }
+    );
+    let subject = case.words.first().map(|word| subject(roots, word));
+    let own = subject.as_ref().is_some_and(|path| {
+        let own = OWN.iter().any(|own| within(path, own)) || within(path, &roots.home);
+        own && !within(path, &roots.workspace)
+    });
+    match case.tool {
+        Tool::Process => Some("a tool of the runtime's: there is no system call to try"),
+        Tool::Edit | Tool::ApplyPatch if by_name => {
+            Some("the tool is not offered; to the kernel it is writing")
+        }
+        Tool::Read
+            if by_name
+                && !subject
+                    .as_ref()
+                    .is_some_and(|p| within(p, &roots.workspace)) =>
+        {
+            Some("what may be executed is readable")
+        }
+        Tool::Read | Tool::Write | Tool::Edit | Tool::ApplyPatch if own => {
+            Some("the jail has its own there")
+        }
+        Tool::Exec => {
+            let commands = rights.constraints(Tool::Exec).commands?;
+            let program = case.words.first()?;
+            let paths: Vec<String> = match program.contains('/') {
+                true => vec![subject?],
+                false => PROGRAM_DIRECTORIES.map(|d| format!("{d}/{program}")).into(),
+            };
+            let bound = |path: &String| commands.get(path).is_some_and(|c| !c.args.is_empty());
+            let why = "the arguments hold for the command that creel starts";
+            paths.iter().any(bound).then_some(why)
+        }
+        _ => None,
+    }
+}
+
+/// The path that a case names, absolute.
+pub fn subject(roots: &Roots, word: &str) -> String {
+    match word.as_bytes().first() {
+        Some(b'/' | b'~' | b'$') => roots.expand(word),
+        _ => roots.expand(&format!("$WORKSPACE/{word}")),
+    }
+}
+
+impl Why {
+    /// In words, for whoever wrote the case.
+    pub fn reason(&self) -> String {
+        match self {
+            Why::ToolDenied(origin) => format!("the tool is denied at {origin}"),
+            Why::ToolUnlisted(origin) => format!("the list at {origin} does not have the tool"),
+            Why::ToolNeeds(tool) => format!("it needs {}, which is not allowed", tool.name()),
+            Why::Asks(origin) => format!("somebody would have to be asked, says {origin}"),
+            Why::Nothing => "the case names no path or command".into(),
+            Why::Parent => "a path with `..` is not decided by its text".into(),
+            Why::NotGranted => "nothing grants it".into(),
+            Why::Denied(origin) => format!("denied at {origin}"),
+            Why::Protected(origin) => format!("protected at {origin}"),
+            Why::Workspace(Some(origin)) => format!("the workspace's mode at {origin}"),
+            Why::Workspace(None) => "the workspace's mode".into(),
+            Why::Security(origin) => format!("security at {origin}"),
+            Why::Unlisted => "the list of commands does not have it".into(),
+            Why::Arguments(origin) => format!("other arguments are allowed at {origin}"),
+            Why::NoNetwork => "there is no network".into(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `diff`, `show`, `explain`, and what a run says of notes.
+
+use super::Desk;
+
+#[test]
+fn diff_says_what_widened_and_what_narrowed() {
+    let desk = Desk::new();
+    desk.file(
+        "old.toml",
+        "filesystem.exec = ['/usr']\nlimits.memory = '1GiB'\n[tools]\ndeny = ['fetch']\n",
+    );
+    desk.file(
+        "new.toml",
+        "filesystem.exec = ['/usr', '~/bin']\nlimits.memory = '512MiB'\n",
+    );
+    let said = desk.policy(["diff", "old.toml", "new.toml"]).exits(1);
+    assert_eq!(
+        said.stdout,
+        "\
+widened  filesystem.exec: ~/bin (new.toml:1)
+widened  filesystem.read: ~/bin (new.toml:1)
+widened  tools.allow: fetch
+narrowed limits.memory: 1GiB (old.toml:2)
+"
+    );
+    // Only narrower is no reason to look twice, and the same is nothing at all.
+    desk.file(
+        "less.toml",
+        "filesystem.exec = []\nlimits.memory = '1GiB'\ntools.deny = ['fetch']\n",
+    );
+    let said = desk.policy(["diff", "old.toml", "less.toml"]).exits(0);
+    assert!(said.stdout.starts_with("narrowed "), "{said:#?}");
+    let said = desk.policy(["diff", "default", "default"]).exits(0);
+    assert_eq!(said.stdout, "");
+    let json = desk
+        .policy(["diff", "--json", "old.toml", "new.toml"])
+        .exits(1)
+        .json();
+    assert_eq!(json["widened"][0]["key"], "filesystem.exec");
+    assert_eq!(json["widened"][0]["origin"]["line"], 1);
+    desk.policy(["diff", "old.toml", "nosuch.toml"]).exits(2);
+}
+
+#[test]
+fn what_show_prints_is_a_policy_that_means_the_same() {
+    let desk = Desk::new();
+    desk.file(
+        "p.toml",
+        "extends = 'default'\n[tools]\ndeny = ['write']\n[limits]\npids = 7\n",
+    );
+    let said = desk.policy(["show", "--policy", "p.toml"]).exits(0);
+    assert!(said.stdout.contains("pids = 7 # p.toml:5\n"), "{said:#?}");
+    assert!(
+        said.stdout.contains("workspace = \"ro\" # p.toml:3\n"),
+        "{said:#?}"
+    );
+    desk.file("shown.toml", &said.stdout);
+    desk.policy(["check", "--strict", "shown.toml"]).exits(0);
+    let again = desk.policy(["diff", "p.toml", "shown.toml"]).exits(0);
+    assert!(!again.stdout.contains("widened"), "{again:#?}");
+}
+
+#[test]
+fn explain_traces_every_line_to_the_kernel() {
+    let desk = Desk::new();
+    desk.file(
+        "p.toml",
+        "extends = 'default'\n[tools]\ndeny = ['write']\n[tools.exec]\nrate = 5\n[limits]\nfile_size = '1MiB'\n",
+    );
+    let said = desk
+        .policy([
+            "explain",
+            "--allow-degraded",
+            "cgroup",
+            "--policy",
+            "p.toml",
+            "--",
+            "true",
+        ])
+        .exits(0);
+    for part in [
+        "NO  write        denied by 'write' (operator, p.toml:3)",
+        "-> the workspace and every write grant are read-only for every process",
+        "filesystem.workspace ro (operator, p.toml:3)",
+        "filesystem.exec /usr (preset:default:",
+        "-> bind /usr ro",
+        "-> landlock read+exec /usr",
+        "limits.file_size 1MiB (operator, p.toml:7)",
+        "-> rlimit file-size 1048576",
+        "p.toml:5: tools.exec.rate: kept as data",
+    ] {
+        assert!(said.stdout.contains(part), "{part}\n{}", said.stdout);
+    }
+    let json = desk
+        .policy([
+            "explain",
+            "--json",
+            "--allow-degraded",
+            "cgroup",
+            "--policy",
+            "p.toml",
+            "--",
+            "true",
+        ])
+        .exits(0)
+        .json();
+    assert_eq!(json["tools"][1]["allowed"], false);
+    assert_eq!(json["tools"][1]["origin"]["layer"], "operator");
+}
+
+#[test]
+fn explain_answers_for_another_machine() {
+    let desk = Desk::new();
+    let printed = desk
+        .policy(["explain", "--print-host", "--", "true"])
+        .exits(0);
+    let mut host = printed.json();
+    host["kernel"] = "9.9-elsewhere".into();
+    host["landlock_abi"] = 3.into();
+    host["cgroups"] = serde_json::json!({ "version": "v2", "parent": "/sys/fs/cgroup/x" });
+    desk.file("host.json", &host.to_string());
+    let json = desk
+        .policy(["explain", "--json", "--host", "host.json", "--", "true"])
+        .exits(0)
+        .json();
+    let layers = json["layers"].to_string();
+    assert!(
+        layers.contains("ABI 3") && layers.contains("ioctl on devices"),
+        "{layers}"
+    );
+    // Control: without Landlock there, the answer is the refusal that a run there would meet.
+    host["landlock_abi"] = 0.into();
+    desk.file("host.json", &host.to_string());
+    let said = desk
+        .policy(["explain", "--host", "host.json", "--", "true"])
+        .exits(2);
+    assert!(
+        said.stderr.contains("9.9-elsewhere has no Landlock"),
+        "{said:#?}"
+    );
+    desk.file("host.json", "{}");
+    let said = desk
+        .policy(["explain", "--host", "host.json", "--", "true"])
+        .exits(2);
+    assert!(said.stderr.contains("--print-host"), "{said:#?}");
+}
+
+/// A command that fails because nobody can be asked says so; the receipt does in any case.
+#[test]
+fn a_refusal_for_want_of_an_answer_reaches_the_user() {
+    use crate::support::{Run, Who, Workspace};
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let run = |ask: &str| {
+            let text = format!("extends = 'default'\n[tools.exec]\nask = '{ask}'\n");
+            Run::new(who, &workspace).policy_text(&workspace, "asks", &text)
+        };
+        let note = "tools.exec.ask: refused: there is nobody to ask";
+        let ran = run("always").sh("/bin/ls; exit 3");
+        assert_eq!(ran.status, 3, "{ran:#?}");
+        assert!(ran.stderr.contains(note), "{ran:#?}");
+        let notes = ran.verdict["receipt"]["policy"]["notes"].to_string();
+        assert!(notes.contains(note), "{notes}");
+        let plan = run("always").flags(["--dry-run"]).sh("true").ok();
+        assert!(plan.stdout.contains(note), "{plan:#?}");
+        // Control: where nobody need be asked, nothing is said.
+        let ran = run("off").sh("exit 3");
+        assert!(ran.status == 3 && !ran.stderr.contains("note:"), "{ran:#?}");
+        assert!(ran.verdict["receipt"]["policy"]["notes"].is_null());
+    }
+}

@@ -1,0 +1,107 @@
+//! `test`: the cases inside a policy, against the evaluator and against the kernel.
+
+use super::Desk;
+
+/// Fails by design: what the evaluator refuses here, and what it allows.
+const WRONG: &str = "extends = 'default'\n[tests]\nallow = ['read /opt/x']\ndeny = ['exec ls']\n";
+
+#[test]
+fn cases_are_held_against_the_evaluator() {
+    let desk = Desk::new();
+    desk.file("wrong.toml", WRONG);
+    let said = desk.policy(["test", "wrong.toml"]).exits(1);
+    assert!(
+        said.stdout.starts_with(
+            "FAIL  wrong.toml:3: allow read /opt/x: denied: nothing grants it\n\
+             FAIL  wrong.toml:4: deny exec ls: allowed at preset:default:"
+        ),
+        "{said:#?}"
+    );
+    assert!(said.stdout.ends_with("0 passed, 2 failed\n"), "{said:#?}");
+    let json = desk
+        .policy(["test", "--json", "wrong.toml"])
+        .exits(1)
+        .json();
+    assert_eq!(
+        (&json["failed"], &json["cases"][0]["holds"]),
+        (&2.into(), &false.into())
+    );
+    // Control: the same cases the other way round.
+    let right = WRONG.replace("allow", "ALLOW").replace("deny", "allow");
+    desk.file("right.toml", &right.replace("ALLOW", "deny"));
+    desk.policy(["test", "right.toml"]).exits(0);
+    desk.policy(["test", "nosuch.toml"]).exits(2);
+    desk.policy(["test"]).exits(2);
+}
+
+/// Evaluator and kernel agree, and where the kernel refuses it names its errno.
+#[test]
+fn cases_are_held_against_the_kernel() {
+    let desk = Desk::new();
+    for (name, tools, cases, answers) in [
+        (
+            "open",
+            "",
+            "allow = ['read a', 'write b/c', 'exec ls']\n\
+             deny = ['write /usr/x', 'exec /opt/none', 'fetch https://x']",
+            [
+                ("allow read a", "allowed"),
+                ("allow write b/c", "allowed"),
+                ("allow exec ls", "allowed"),
+                ("deny write /usr/x", "denied, EROFS"),
+                ("deny fetch https://x", "denied, ENETUNREACH"),
+            ]
+            .as_slice(),
+        ),
+        (
+            "listed",
+            "[tools]\ndeny = ['write']\n[tools.exec]\nsecurity = 'allowlist'\ncommands = ['ls']\n",
+            "allow = ['read a', 'exec ls']\ndeny = ['write a', 'exec cat']",
+            &[
+                ("allow read a", "allowed"),
+                ("allow exec ls", "allowed"),
+                ("deny write a", "denied, EROFS"),
+                ("deny exec cat", "denied, EACCES"),
+            ],
+        ),
+        (
+            "bare",
+            "[tools]\nallow = []\n",
+            "deny = ['read a', 'write a', 'exec ls']",
+            &[
+                ("deny read a", "denied, ENOENT"),
+                ("deny write a", "denied, ENOENT"),
+                ("deny exec ls", "denied, EACCES"),
+            ],
+        ),
+    ] {
+        desk.file(
+            &format!("{name}.toml"),
+            &format!("extends = 'default'\n{tools}[tests]\n{cases}\n"),
+        );
+        let file = format!("{name}.toml");
+        let words = [
+            "test",
+            "--kernel",
+            "--json",
+            "--allow-degraded",
+            "cgroup",
+            &file,
+        ];
+        let json = desk.policy(words).exits(0).json();
+        for (case, answer) in answers {
+            let found = json["cases"]
+                .as_array()
+                .expect("cases")
+                .iter()
+                .find(|found| {
+                    let text = |key: &str| found[key].as_str().expect("text").to_owned();
+                    format!("{} {}", text("expected"), text("case")) == *case
+                });
+            let found = found.unwrap_or_else(|| panic!("{case}: {json:#}"));
+            assert_eq!(found["kernel"], *answer, "{name}: {case}");
+        }
+        let left = std::fs::read_dir(desk.work()).expect("a directory").count();
+        assert!(left <= 3, "nothing is left but the policies");
+    }
+}
