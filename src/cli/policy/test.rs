@@ -111,7 +111,8 @@ pub fn run(args: &TestArgs) -> Result<u8, Failure> {
 }
 
 fn of_file(args: &TestArgs, path: &Path) -> Result<Vec<Tried>, Failure> {
-    let layer = layers::read(path)?;
+    let mut layer = layers::read(path)?;
+    own_cases(&mut layer, path);
     // A fresh workspace is empty; the paths of the cases are made in it.
     let fresh = match args.kernel && args.workspace.is_none() {
         true => Some(scratch()?),
@@ -135,6 +136,17 @@ fn of_file(args: &TestArgs, path: &Path) -> Result<Vec<Tried>, Failure> {
         furnish(&layer, &roots)?;
     }
     in_jail(args, judged, &outcome, &roots)
+}
+
+/// Leaves the cases of this file: what it extends was meant to allow other things.
+fn own_cases(layer: &mut Layer, path: &Path) {
+    let name = path.to_string_lossy();
+    let own = |origin: &Origin| {
+        let preset = origin.source.strip_prefix("preset:");
+        *origin.source == *name || preset == Some(name.as_ref())
+    };
+    layer.tests.allow.retain(|case| own(&case.origin));
+    layer.tests.deny.retain(|case| own(&case.origin));
 }
 
 fn scratch() -> Result<Scratch, Failure> {

@@ -41,7 +41,7 @@ fn cases_are_held_against_the_kernel() {
     for (name, tools, cases, answers) in [
         (
             "open",
-            "",
+            "extends = 'default'\n",
             "allow = ['read a', 'write b/c', 'exec ls']\n\
              deny = ['write /usr/x', 'exec /opt/none', 'fetch https://x']",
             [
@@ -55,7 +55,7 @@ fn cases_are_held_against_the_kernel() {
         ),
         (
             "listed",
-            "[tools]\ndeny = ['write']\n[tools.exec]\nsecurity = 'allowlist'\ncommands = ['ls']\n",
+            "extends = 'default'\n[tools]\ndeny = ['write']\n[tools.exec]\nsecurity = 'allowlist'\ncommands = ['ls']\n",
             "allow = ['read a', 'exec ls']\ndeny = ['write a', 'exec cat']",
             &[
                 ("allow read a", "allowed"),
@@ -66,7 +66,7 @@ fn cases_are_held_against_the_kernel() {
         ),
         (
             "bare",
-            "[tools]\nallow = []\n",
+            "filesystem.exec = ['/usr']\n[tools]\nallow = []\n",
             "deny = ['read a', 'write a', 'exec ls']",
             &[
                 ("deny read a", "denied, ENOENT"),
@@ -77,7 +77,7 @@ fn cases_are_held_against_the_kernel() {
     ] {
         desk.file(
             &format!("{name}.toml"),
-            &format!("extends = 'default'\n{tools}[tests]\n{cases}\n"),
+            &format!("{tools}[tests]\n{cases}\n"),
         );
         let file = format!("{name}.toml");
         let words = [
