@@ -4,8 +4,8 @@
 //! rights: a path rule holds for every process, so the answer for `write src/x` is that of any
 //! program in the jail. Links, mounts and what exists are the machine's; here a path is its text.
 
-use super::effective::{Reach, reach, usable};
 use super::layer::{Ask, Case, PROGRAM_DIRECTORIES, Security};
+use super::reach::{Reach, reach, usable};
 use super::rights::{Places, Rights, Roots};
 use super::tools::{Ruling, Tool};
 use super::trees::{Leaf, Trees, clean, within};

@@ -29,10 +29,8 @@ impl Layer {
                 mode: self.session.mode.or(base.session.mode),
                 scope: self.session.scope.or(base.session.scope),
             },
-            tests: super::layer::Cases {
-                allow: joined(base.tests.allow, self.tests.allow),
-                deny: joined(base.tests.deny, self.tests.deny),
-            },
+            // What a policy promises of itself need not hold for what is made of it.
+            tests: self.tests,
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod layer;
 pub mod lint;
 pub mod native;
 pub mod preset;
+pub mod reach;
 pub mod rights;
 pub mod stack;
 pub mod tools;

@@ -34,6 +34,10 @@ pub struct CheckArgs {
     #[arg(long)]
     strict: bool,
 
+    /// Also what is only worth knowing; with --json it is always there
+    #[arg(long)]
+    notes: bool,
+
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -59,9 +63,11 @@ pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
                 1 => format!("1 {noun}"),
                 _ => format!("{count} {noun}s"),
             };
+            let mut shown_findings = findings;
+            shown_findings.retain(|finding| args.notes || finding.severity != Severity::Note);
             print(&format!(
                 "{}{}: {}, {}\n",
-                report::to_text(&findings),
+                report::to_text(&shown_findings),
                 checked.join(", "),
                 number(errors, "error"),
                 number(warnings, "warning"),
@@ -107,7 +113,7 @@ fn of_this_place(args: &PolicyArgs) -> Result<(Vec<String>, Vec<Finding>), Failu
         findings.extend(outcome.clips.iter().map(Finding::of_clip));
         // What is clipped was said just now.
         let linted = linted(&layers.stack)?.into_iter();
-        findings.extend(linted.filter(|finding| finding.id != "clip"));
+        findings.extend(linted.filter(|finding| finding.id != "layer-clipped"));
     }
     let named = |source: &Source| match source.rank {
         Rank::CommandLine => shown(&source.path),

@@ -19,8 +19,8 @@ pub use suspects::is_secret_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::effective::{Reach, reach};
 use super::layer::{Layer, PROGRAM_DIRECTORIES, Rank};
+use super::reach::{Reach, reach};
 use super::rights::Roots;
 use super::stack::{Outcome, Stack};
 use super::{Grant, Origin};

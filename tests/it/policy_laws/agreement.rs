@@ -126,7 +126,7 @@ impl<'h> Held<'h> {
         let Some(kernel) = self.allows(case) else {
             return false;
         };
-        let usable = |tool: Tool| creel::policy::effective::usable(rights, tool);
+        let usable = |tool: Tool| creel::policy::reach::usable(rights, tool);
         match case.tool {
             // Without `read` programs are there to be executed, hence to be read by a process.
             Tool::Read if !usable(Tool::Read) => answer,
