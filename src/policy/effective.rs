@@ -221,12 +221,15 @@ impl Notes {
     }
 
     fn weighed(&mut self, weight: Weight, key: String, text: String, origin: Option<&Origin>) {
-        self.0.push(Note {
+        let note = Note {
             key,
             text,
             origin: origin.cloned(),
             weight,
-        });
+        };
+        if !self.0.contains(&note) {
+            self.0.push(note);
+        }
     }
 }
 
@@ -382,8 +385,13 @@ fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execu
                     origin: allowed.origin.clone(),
                 });
             } else {
+                // A bare name stands for many paths, and is one word of the policy.
+                let named = match allowed.absent {
+                    Absent::Skip => path.rsplit('/').next().unwrap_or(path),
+                    Absent::Refuse => path,
+                };
                 let text = format!(
-                    "{path}: the arguments hold for the command that creel starts, which then runs alone; started by another program it is refused"
+                    "{named}: the arguments hold for the command that creel starts, which then runs alone; started by another program it is refused"
                 );
                 notes.refused("tools.exec.commands", text, &allowed.origin);
             }

@@ -97,7 +97,7 @@ fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan) {
             Kind::Denied,
             NOT_EXECUTABLE,
             Some(format!(
-                "{place} may not be executed: it lacks the x bit, or no `exec` grant covers it"
+                "{place} may not be executed: it lacks the x bit, or the policy does not let it be; `creel policy explain` says what does"
             )),
         ),
         Errno::AGAIN => (
