@@ -23,7 +23,10 @@ pub fn gather(stack: &Stack, outcome: &Outcome, roots: &Roots) -> Facts {
     let caller = rustix::process::getuid().as_raw();
     let mut facts = Facts::default();
     for (_, layer) in &stack.layers {
-        if let Ok(meta) = std::fs::metadata(&layer.name) {
+        // A pipe or a device is nobody's to keep.
+        if let Ok(meta) = std::fs::metadata(&layer.name)
+            && meta.is_file()
+        {
             facts
                 .files
                 .insert(layer.name.clone(), keeping(&meta, caller));
