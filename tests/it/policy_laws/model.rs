@@ -169,8 +169,11 @@ impl Model<'_> {
     fn in_exec(&self, path: &str) -> bool {
         // What is executed of the workspace is read.
         let place = roots().workspace;
-        let of_it = |g: &Grant| inside(path, &expand(&g.path)) && inside(&expand(&g.path), &place);
-        let named = |l: &Layer| l.filesystem.exec.iter().flatten().any(of_it);
+        let of_it = |p: &String| inside(path, p) && inside(p, &place);
+        let named = |l: &Layer| {
+            let all = l.filesystem.exec.as_deref().unwrap_or_default();
+            outermost(all).iter().any(of_it)
+        };
         let own = self.0.iter().any(|(_, l)| named(l));
         self.named_exec(path)
             && !self.hidden(path)
