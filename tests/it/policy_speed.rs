@@ -75,7 +75,7 @@ fn two_hundred_rules_in_four_layers_are_a_plan_within_a_millisecond() {
     ];
     let request = Request {
         command: vec!["program-1".into()],
-        workspace: Some(workspace.path().into()),
+        workspace: Some(workspace.path()),
         allow_degraded: Degradable::ALL.to_vec(),
         ..Request::default()
     };
