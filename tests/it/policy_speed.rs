@@ -11,8 +11,8 @@ use creel::policy::{Degradable, file, preset};
 
 use crate::support::{Who, Workspace};
 
-/// What an optimised build must do it in; another one is some thirty times slower and only shows that
-/// it works.
+/// What an optimised build must do it in. Another one takes some four times as long, and more where the
+/// machine is busy: it has twenty times as much, and only guards against a change of kind.
 const TEXT_TO_PLAN: Duration = Duration::from_millis(1);
 const EMBEDDED: Duration = Duration::from_micros(100);
 
@@ -35,7 +35,7 @@ fn best(times: usize, mut work: impl FnMut()) -> Duration {
 
 fn allowed(most: Duration) -> Duration {
     match cfg!(debug_assertions) {
-        true => most * 60,
+        true => most * 20,
         false => most,
     }
 }
