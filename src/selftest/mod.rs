@@ -146,7 +146,7 @@ pub struct Site {
     pub key: String,
     /// A descriptor that the outer half left open.
     pub descriptor: i32,
-    /// The outer half, and its session.
+    /// A process of the outer half, and that half's session.
     pub pid: i32,
     pub session: i32,
     /// The host's name.

@@ -19,7 +19,7 @@ use super::scratch::{CONTENTS, Scratch};
 use crate::jail::Pins;
 use crate::jail::probe::Pin;
 use crate::plan::{Access, Act, Code, DirOwner, LandlockRule, Node, Owner, Plan, Rights};
-use crate::sys::attempt::{self, Queue};
+use crate::sys::attempt::{self, Queue, c};
 use crate::sys::{fd, host, process};
 
 /// Where a plan has its canaries.
@@ -40,6 +40,40 @@ pub const VARIABLE: &str = "SELFTEST_API_TOKEN";
 /// A script whose interpreter every jail of the default policy has.
 const PROGRAM: &str = "#!/bin/true\n";
 
+/// Pids which a jail's own processes may have: one of these would be found in there by its number alone.
+const NUMBERS_OF_A_JAIL: i32 = 64;
+
+/// A process of the host that stands in for the outer half where that one's pid is too low to tell it
+/// from the jail's, as in a container that runs nothing else. Ends with its parent.
+#[derive(Debug)]
+struct Witness {
+    pid: i32,
+}
+
+impl Witness {
+    fn new() -> std::io::Result<Witness> {
+        loop {
+            let pid = attempt::fork(|| {
+                if rustix::process::getpid().as_raw_nonzero().get() >= NUMBERS_OF_A_JAIL {
+                    attempt::pause();
+                }
+                0
+            })?;
+            if pid >= NUMBERS_OF_A_JAIL {
+                return Ok(Witness { pid });
+            }
+            process::reap(pid)?;
+        }
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        let _ = attempt::call(c::SYS_kill, &[self.pid as usize, c::SIGKILL as usize]);
+        let _ = process::reap(self.pid);
+    }
+}
+
 /// What is planted, for as long as this lives.
 #[derive(Debug)]
 pub struct Planted {
@@ -50,6 +84,7 @@ pub struct Planted {
     _abstract: UnixListener,
     _queue: Option<Queue>,
     _descriptor: OwnedFd,
+    _witness: Option<Witness>,
 }
 
 impl Planted {
@@ -85,6 +120,8 @@ impl Planted {
         {
             let _ = attempt::add_key(&description);
         }
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        let witness = (own < NUMBERS_OF_A_JAIL).then(Witness::new).transpose()?;
         let (device, inode) = rustix::fs::stat("/").map(|s| (s.st_dev, s.st_ino))?;
         let hostname = rustix::system::uname()
             .nodename()
@@ -98,8 +135,8 @@ impl Planted {
             queue: queue.as_ref().map(|q| q.key),
             key,
             descriptor: descriptor.as_raw_fd(),
-            pid: rustix::process::getpid().as_raw_nonzero().get(),
-            session: rustix::process::getsid(None).map_or(0, |sid| sid.as_raw_nonzero().get()),
+            pid: witness.as_ref().map_or(own, |w| w.pid),
+            session: process::session_id(),
             hostname,
             host_root: (device, inode),
             ..Site::default()
@@ -112,6 +149,7 @@ impl Planted {
             _abstract: abstract_,
             _queue: queue,
             _descriptor: descriptor,
+            _witness: witness,
         })
     }
 

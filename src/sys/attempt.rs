@@ -63,6 +63,12 @@ pub fn fork(body: impl FnOnce() -> i32) -> Result<i32> {
     }
 }
 
+/// Waits for a signal that ends the process.
+pub fn pause() {
+    // SAFETY: takes nothing.
+    unsafe { libc::pause() };
+}
+
 /// SIGALRM, which kills, after so many seconds; 0 takes it back.
 pub fn alarm(seconds: u32) {
     // SAFETY: an integer.

@@ -93,6 +93,13 @@ pub fn own_session() -> Result<()> {
     rustix::process::setsid().map(drop)
 }
 
+/// The caller's session as its pid namespace numbers it, 0 where the session's leader is outside of
+/// that namespace, as in many a container (`credentials(7)`; `rustix::process::getsid` has no word for 0).
+pub fn session_id() -> i32 {
+    // SAFETY: takes no memory; for the caller itself it cannot fail.
+    unsafe { libc::getsid(0) }
+}
+
 /// A null-terminated array of C strings for `execve`, built before clone.
 pub struct CStrings {
     _owned: Vec<std::ffi::CString>,

@@ -88,6 +88,38 @@ fn every_attempt_is_stopped_and_all_work_is_done() {
     }
 }
 
+/// A container's usual case: creel in a pid namespace, its session's leader outside of it. Once a
+/// session number of 0 ended the self-test.
+#[test]
+fn a_session_from_outside_of_the_pid_namespace_changes_nothing() {
+    use std::os::unix::process::CommandExt;
+    let workspace = Workspace::new(Who::User);
+    let (uid, gid, home) = Who::User.account();
+    let mut command = Command::new("unshare");
+    // A user namespace first: with it an ordinary user may have a pid namespace.
+    command
+        .args([
+            "--map-current-user",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--",
+        ])
+        .arg(binary())
+        .args(["selftest", "--allow-degraded", "cgroup"])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("TMPDIR", workspace.path())
+        .current_dir(workspace.path());
+    if is_root() {
+        command.env("HOME", home).uid(uid).gid(gid);
+    }
+    let output = command.output().expect("unshare starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:#?}");
+    assert!(stdout.ends_with("passed, 0 failed\n"), "{stdout}");
+}
+
 #[test]
 fn without_a_layer_exactly_what_it_alone_stops_gets_through_as_root() {
     if Who::all().contains(&Who::Root) {

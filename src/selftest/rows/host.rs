@@ -3,6 +3,7 @@
 use super::{attempts, call, read, unless_absent, write};
 use crate::selftest::{Stopped, plant};
 use crate::sys::attempt::{self, at, c, find_queue};
+use crate::sys::process;
 
 attempts! { PROCESSES, "processes";
     "see the outer process by its pid" [PidNamespace: ESRCH]
@@ -69,9 +70,9 @@ attempts! { ROWS, "host";
         "a terminal takes typed commands (CVE-2017-5226)" |_| read("/dev/tty");
     "the session of the caller" [Session: ABSENT, PidNamespace: ABSENT]
         "a session shares its terminal" |s| {
-            let own = rustix::process::getsid(None)?.as_raw_nonzero().get();
-            // In the jail's numbers 1 is creel's own.
-            unless_absent(own == s.session && (own != 1 || s.shares_pids))
+            let own = process::session_id();
+            // In the jail's own numbers 1 is creel's, and 0 any session from outside.
+            unless_absent(own == s.session && (own > 1 || s.shares_pids))
         };
     "gain privileges by executing" [NoNewPrivileges: ABSENT]
         "a set-user-ID program would have its owner's rights" |_| {
