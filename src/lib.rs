@@ -1,8 +1,8 @@
 //! creel: a sandbox supervisor for AI agents, straight from kernel primitives.
 //!
 //! Data flows down this list, and a folder imports only from those above it:
-//! [`policy`] (declared) → [`plan`] (resolved) → [`sys`] (the kernel's door) → [`jail`] (enforced) →
-//! [`supervise`] (watched) → [`selftest`] → [`cli`] (the face).
+//! [`policy`] (declared) → [`plan`] (resolved) → [`sys`] (the kernel's door) → [`egress`] (the way out) →
+//! [`jail`] (enforced) → [`supervise`] (watched) → [`selftest`] → [`cli`] (the face).
 
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -16,6 +16,7 @@
 )]
 
 pub mod cli;
+pub mod egress;
 pub mod jail;
 pub mod plan;
 pub mod policy;

@@ -70,7 +70,7 @@ impl Compiled {
                 value: Execution::Granted,
                 origin: Origin::creel(),
             },
-            network: Network::None,
+            network: Network::default(),
             environment: Environment {
                 set: self
                     .set

@@ -5,11 +5,12 @@
 //! program in the jail. Links, mounts and what exists are the machine's; here a path is its text.
 
 use super::layer::{Ask, Case, PROGRAM_DIRECTORIES, Security};
+use super::net::Mode;
 use super::reach::{Reach, reach, usable};
 use super::rights::{Places, Rights, Roots};
 use super::tools::{Ruling, Tool};
 use super::trees::{Leaf, Trees, clean, within};
-use super::{Network, Origin, WorkspaceMode};
+use super::{Origin, WorkspaceMode};
 
 /// The answer, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +82,9 @@ fn judge(rights: &Rights, roots: &Roots, case: &Case) -> Result<Option<Origin>, 
         Tool::Exec => executable(rights, roots, subject()?, &case.words[1..]),
         Tool::Process => Ok(None),
         Tool::Browser | Tool::Message | Tool::Fetch => {
-            match rights.network.as_ref().map_or(Network::None, |n| n.value) {
-                Network::None => Err(Why::NoNetwork),
+            match rights.network.as_ref().map_or(Mode::None, |n| n.value) {
+                Mode::None => Err(Why::NoNetwork),
+                Mode::Allowlist | Mode::Ask | Mode::Open => Ok(None),
             }
         }
     }

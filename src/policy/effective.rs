@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::layer::{Ask, PROGRAM_DIRECTORIES, Security};
+use super::net::Mode;
 use super::reach::{Reach, bounded, reach, usable, why_not};
 use super::rights::{Allowed, Others, Places, Rights, Roots};
 use super::tools::Tool;
@@ -132,7 +133,10 @@ pub fn enforce(
         digest: digest.to_owned(),
         filesystem: files,
         exec,
-        network: rights.network.as_ref().map_or(Network::None, |n| n.value),
+        network: Network {
+            mode: rights.network.as_ref().map_or(Mode::None, |n| n.value),
+            ..Network::default()
+        },
         environment: Environment {
             set: rights
                 .set

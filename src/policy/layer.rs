@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::net;
 use super::tools::{Pattern, Profile, Tool};
 use super::{
-    Bytes, Count, CpuShare, Degradable, Grant, Network, Origin, Percent, Sourced, Span,
-    WorkspaceMode,
+    Bytes, Count, CpuShare, Degradable, Grant, Origin, Percent, Sourced, Span, WorkspaceMode,
 };
 
 /// The layers, from the widest authority to the narrowest.
@@ -59,7 +59,7 @@ pub struct Layer {
     pub extends: Vec<Sourced<String>>,
     pub tools: Tools,
     pub filesystem: Files,
-    pub network: Option<Sourced<Network>>,
+    pub network: Option<Sourced<net::Mode>>,
     pub environment: Variables,
     pub limits: Limits,
     pub allow_degraded: Option<BTreeMap<Degradable, Origin>>,

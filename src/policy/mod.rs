@@ -21,6 +21,7 @@ pub mod import;
 pub mod layer;
 pub mod lint;
 pub mod native;
+pub mod net;
 pub mod preset;
 pub mod reach;
 pub mod rights;
@@ -33,6 +34,7 @@ pub mod units;
 pub mod write;
 
 pub use error::PolicyError;
+pub use net::Network;
 pub use units::{Bytes, Count, CpuShare, Percent, Span, UnitError};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -172,13 +174,6 @@ impl Absent {
             _ => Absent::Refuse,
         }
     }
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Network {
-    /// An empty network namespace with loopback up.
-    #[default]
-    None,
 }
 
 /// The jail's environment: nothing but this.

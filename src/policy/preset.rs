@@ -107,7 +107,7 @@ mod tests {
             let policy = named(name).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(policy.name, name);
             assert_eq!(policy.digest.len(), 64);
-            assert_eq!(policy.network, Network::None);
+            assert_eq!(policy.network, Network::default());
             assert!(policy.allow_degraded.is_empty());
             assert_eq!(policy.limits.memory.origin.source, format!("preset:{name}"));
         }

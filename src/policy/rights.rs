@@ -15,9 +15,10 @@ use super::layer::{
     Arguments, Ask, Command, Layer, Limits, Mode, PROGRAM_DIRECTORIES, Rank, Scope, Security,
     Settings, Target,
 };
+use super::net;
 use super::tools::{Filter, Pattern, Tool};
 use super::trees::{Leaf, Trees, clean, within};
-use super::{Absent, Count, Degradable, Grant, Network, Origin, Sourced, Span, WorkspaceMode};
+use super::{Absent, Count, Degradable, Grant, Origin, Sourced, Span, WorkspaceMode};
 
 /// The smallest, or the strictest, that was named; `None` is the top.
 pub type Bound<T> = Option<Sourced<T>>;
@@ -103,7 +104,7 @@ pub struct Rights {
     /// Trust paths that need no protection.
     pub unprotect: Names<String>,
     pub workspace: Bound<WorkspaceMode>,
-    pub network: Bound<Network>,
+    pub network: Bound<net::Mode>,
     /// Variables with their values; where two differ, neither is set.
     pub set: Values,
     pub pass: Names<String>,

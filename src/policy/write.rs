@@ -7,7 +7,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::layer::{Command, Layer, Settings};
-use super::{Absent, Grant, Network, Sourced};
+use super::{Absent, Grant, Sourced};
 
 /// A line that is longer is broken after each element.
 const WIDTH: usize = 96;
@@ -27,9 +27,7 @@ pub fn toml(layer: &Layer) -> String {
     tools(&mut out, layer);
     files(&mut out, layer);
     out.section("network");
-    out.word("mode", &layer.network, |mode| match mode {
-        Network::None => "none",
-    });
+    out.word("mode", &layer.network, |mode| mode.name());
     environment(&mut out, layer);
     limits(&mut out, layer);
     out.section("session");

@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 
 /// Folders of `src`, each of which may import itself and those before it.
-const FOLDERS: [&str; 7] = [
+const FOLDERS: [&str; 8] = [
     "policy",
     "plan",
     "sys",
+    "egress",
     "jail",
     "supervise",
     "selftest",

@@ -15,11 +15,12 @@ use crate::plan::explain::{Row, rows};
 use crate::plan::{self, Host, Plan};
 use crate::policy::error::escaped;
 use crate::policy::layer::Ask;
+use crate::policy::net::Mode;
 use crate::policy::reach::usable;
 use crate::policy::rights::Rights;
 use crate::policy::stack::Outcome;
 use crate::policy::tools::{Ruling, Tool};
-use crate::policy::{Degradable, Network, Origin};
+use crate::policy::{Degradable, Origin};
 
 /// Say what a command may do, which line says so, and what the kernel does of it
 #[derive(clap::Args)]
@@ -171,12 +172,10 @@ fn tool_row(rights: &Rights, tool: Tool) -> ToolRow {
         }
         Ruling::Allowed if matches!(tool, Tool::Browser | Tool::Message | Tool::Fetch) => {
             let network = rights.network.as_ref();
-            match network.map_or(Network::None, |mode| mode.value) {
-                Network::None => row(
-                    false,
-                    "there is no network".into(),
-                    network.map(|mode| &mode.origin),
-                ),
+            let origin = network.map(|mode| &mode.origin);
+            match network.map_or(Mode::None, |mode| mode.value) {
+                Mode::None => row(false, "there is no network".into(), origin),
+                mode => row(true, mode.name().into(), origin),
             }
         }
         Ruling::Allowed => {

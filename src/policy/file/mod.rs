@@ -215,7 +215,7 @@ mod tests {
             }
         );
         assert_eq!(policy.environment, Environment::default());
-        assert_eq!(policy.network, Network::None);
+        assert_eq!(policy.network, Network::default());
         assert_eq!(policy.allow_degraded, BTreeSet::new());
         assert_eq!(policy.limits, base());
         assert_eq!(policy.limits.memory.origin.source, "preset:default");

@@ -6,9 +6,10 @@ use std::ops::Range;
 use super::walk::{File, Section, get};
 use crate::policy::error::{NameFault, PolicyError, Remedy};
 use crate::policy::layer::{Files, Variables};
+use crate::policy::net::Mode;
 use crate::policy::rights::Bound;
 use crate::policy::tree::{Table, Value};
-use crate::policy::{Degradable, Network, Origin, Sourced, WorkspaceMode};
+use crate::policy::{Degradable, Origin, Sourced, WorkspaceMode};
 
 impl File<'_> {
     pub fn filesystem(&self, table: Section) -> Result<Files, PolicyError> {
@@ -52,7 +53,7 @@ impl File<'_> {
         })
     }
 
-    pub fn network(&self, table: Section) -> Result<Bound<Network>, PolicyError> {
+    pub fn network(&self, table: Section) -> Result<Bound<Mode>, PolicyError> {
         const KEY: &str = "network.mode";
         const MODES: [&str; 1] = ["none"];
         let Some(value) = get(table, KEY) else {
@@ -60,7 +61,7 @@ impl File<'_> {
         };
         let word = self.string(value, KEY, "\"none\"")?;
         if word == "none" {
-            return Ok(Some(self.sourced(value, Network::None)));
+            return Ok(Some(self.sourced(value, Mode::None)));
         }
         Err(PolicyError::Later {
             at: self.place_of(value),

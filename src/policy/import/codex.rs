@@ -7,7 +7,7 @@ use crate::policy::file::is_variable_name;
 use crate::policy::layer::Ask;
 use crate::policy::tools::Tool;
 use crate::policy::tree::{Node, Table, Value};
-use crate::policy::{Network, WorkspaceMode};
+use crate::policy::{WorkspaceMode, net};
 
 /// From the strictest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +51,7 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     let Some((_, node)) = top.entries().first() else {
         return Ok(());
     };
-    into.layer.network = Some(into.sourced(node, Network::None));
+    into.layer.network = Some(into.sourced(node, net::Mode::None));
     let workspace = match mode {
         Mode::ReadOnly => {
             into.deny_tool(node, "write");

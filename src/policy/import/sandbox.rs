@@ -13,7 +13,7 @@ use crate::policy::tools::Pattern;
 use crate::policy::tree::{Node, Table, Value};
 use crate::policy::trees::within;
 use crate::policy::units::{Bytes, Count, CpuShare};
-use crate::policy::{Absent, Network, Sourced, WorkspaceMode};
+use crate::policy::{Absent, Sourced, WorkspaceMode, net};
 
 /// What a sandbox allows where it says nothing, August 2026.
 const TOOLS: [&str; 10] = [
@@ -162,7 +162,7 @@ fn container(into: &mut Source, docker: &Table, above: &str) -> Result<(), Polic
         let item = Item { key: &name, node };
         match key.name.as_str() {
             "network" => {
-                into.layer.network = Some(into.sourced(node, Network::None));
+                into.layer.network = Some(into.sourced(node, net::Mode::None));
                 match node.as_str() {
                     Some("none") => into.enforced(item, "network.mode"),
                     _ => into.not(item, "there is no network yet: network.mode = \"none\""),

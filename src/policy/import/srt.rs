@@ -9,7 +9,7 @@ use crate::policy::error::PolicyError;
 use crate::policy::layer::Layer;
 use crate::policy::tools::Tool;
 use crate::policy::tree::{Node, Table, Value};
-use crate::policy::{Absent, Grant, Network, WorkspaceMode};
+use crate::policy::{Absent, Grant, WorkspaceMode, net};
 
 pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     for (key, node) in top.entries() {
@@ -51,7 +51,7 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
 }
 
 fn network(into: &mut Source, of: &Table, section: &Node) {
-    into.layer.network = Some(into.sourced(section, Network::None));
+    into.layer.network = Some(into.sourced(section, net::Mode::None));
     for (key, node) in of.entries() {
         let name = join("network", &key.name);
         let item = Item { key: &name, node };

@@ -9,7 +9,7 @@ use creel::policy::layer::{
 use creel::policy::rights::Roots;
 use creel::policy::tools::{Pattern, Profile, Tool};
 use creel::policy::{
-    Absent, Bytes, Count, CpuShare, Degradable, Grant, Network, Origin, Percent, Sourced, Span,
+    Absent, Bytes, Count, CpuShare, Degradable, Grant, Origin, Percent, Sourced, Span,
     WorkspaceMode,
 };
 
@@ -318,7 +318,7 @@ impl<'c> Writer<'c> {
             WorkspaceMode::ReadOnly,
             WorkspaceMode::None,
         ]);
-        layer.network = self.one(&[Network::None]);
+        layer.network = self.one(&[net::Mode::None]);
         layer.environment.pass = self.names();
         layer.environment.set = self.speaks().then(|| {
             let pairs = self.many(3, |w| {

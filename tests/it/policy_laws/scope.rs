@@ -8,7 +8,7 @@ use creel::policy::layer::{
 };
 use creel::policy::tools::{Pattern, Profile, Tool};
 use creel::policy::{
-    Absent, Bytes, Count, CpuShare, Degradable, Grant, Network, Origin, Percent, Sourced, Span,
+    Absent, Bytes, Count, CpuShare, Degradable, Grant, Origin, Percent, Sourced, Span,
     WorkspaceMode,
 };
 
@@ -390,7 +390,7 @@ fn alone() -> Vec<Group> {
         field("max_iterations", &counts, |l, v| {
             l.tools.max_iterations = Some(v)
         }),
-        field("network", &[Network::None], |l, v| l.network = Some(v)),
+        field("network", &[net::Mode::None], |l, v| l.network = Some(v)),
         field("session.mode", Mode::ALL, |l, v| l.session.mode = Some(v)),
         field("session.scope", Scope::ALL, |l, v| {
             l.session.scope = Some(v)

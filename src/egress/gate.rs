@@ -1,0 +1,273 @@
+//! The gate that every way out goes through: decision, question, limits, record, and the dial.
+//!
+//! A [`Pass`] is a destination that was allowed. It counts as a connection and its record is closed
+//! when it is dropped, whatever the reason.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use super::Way;
+use super::names::Names;
+use super::record::{Entry, Event, Records};
+use super::resolve::Resolver;
+use super::tls::Authority;
+use super::{dial, record};
+use crate::policy::Network;
+use crate::policy::net::judge::{Spoken, Transport};
+use crate::policy::net::{Answer, Host, Tls, Why, special};
+
+/// A connection on which nothing moves is closed after this long, where the policy names no time.
+const IDLE: Duration = Duration::from_secs(600);
+/// Open at once, where the policy names no number: what the relay's descriptors allow.
+const CONNECTIONS: u64 = 4096;
+
+/// Why a destination is not to be reached, in the words of the record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{0}")]
+    Policy(Why),
+    #[error("nobody allowed it when asked")]
+    Unanswered,
+    #[error("it is no host: {0}")]
+    NoHost(String),
+    #[error("the name's address {address} is {kind}, and no rule names its range")]
+    Special { address: String, kind: &'static str },
+    #[error("the name has no address: {0}")]
+    Unresolved(String),
+    #[error("nobody answers: {0}")]
+    Dial(String),
+    #[error("the limit {0} is reached")]
+    Limit(&'static str),
+    /// What was said on the connection is not what was granted.
+    #[error("{0}")]
+    Spoken(String),
+    #[error("closed by creel: {0}")]
+    Closed(&'static str),
+}
+
+/// Everything that the ways share.
+pub struct Gate {
+    pub policy: Network,
+    pub names: RefCell<Names>,
+    pub resolver: Resolver,
+    pub records: Records,
+    /// Of TLS that creel ends; `None` where no rule asks for it.
+    pub authority: Option<Authority>,
+    pub asker: Option<Box<dyn Asker>>,
+    pub meter: Meter,
+}
+
+/// Somebody who can be asked about a destination that a list does not have.
+pub trait Asker {
+    /// Answers, in its own time; silence is denial.
+    fn ask(&self, host: &Host, port: u16) -> std::pin::Pin<Box<dyn Future<Output = bool>>>;
+}
+
+/// What has been used of the limits.
+#[derive(Debug, Default)]
+pub struct Meter {
+    connections: Cell<u64>,
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
+    /// Of the second that runs.
+    second: Cell<Option<(Instant, u64)>>,
+}
+
+/// A way that bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the network to the jail.
+    In,
+    /// From the jail to the network.
+    Out,
+}
+
+/// One admitted connection.
+pub struct Pass {
+    gate: Rc<Gate>,
+    pub way: Way,
+    pub host: Host,
+    pub port: u16,
+    entry: RefCell<Entry>,
+}
+
+impl Gate {
+    /// Decides on a destination, asking where the policy says so. The refusal is on record.
+    pub async fn admit(self: &Rc<Self>, way: Way, host: Host, port: u16) -> Result<Pass, Refusal> {
+        let entry = Entry::new(way, &host, port);
+        match self.decide(&host, port).await {
+            Ok(rule) => {
+                let entry = entry.allowed(rule);
+                self.records.write(&entry, Event::Open);
+                self.meter.connections.set(self.meter.connections.get() + 1);
+                Ok(Pass {
+                    gate: Rc::clone(self),
+                    way,
+                    host,
+                    port,
+                    entry: RefCell::new(entry),
+                })
+            }
+            Err(refusal) => {
+                self.records.write(&entry.refused(&refusal), Event::Refused);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Records that something which is not even a destination was refused.
+    pub fn refuse(&self, way: Way, said: &str, port: u16, refusal: &Refusal) {
+        let entry = Entry::unknown(way, said, port).refused(refusal);
+        self.records.write(&entry, Event::Refused);
+    }
+
+    async fn decide(&self, host: &Host, port: u16) -> Result<String, Refusal> {
+        let rule = match self.policy.judge(host, port, Transport::Tcp) {
+            Answer::Allow(rules) => record::rules(&rules),
+            Answer::Deny(why) => return Err(Refusal::Policy(why)),
+            Answer::Ask => match &self.asker {
+                Some(asker) if asker.ask(host, port).await => "asked".into(),
+                _ => return Err(Refusal::Unanswered),
+            },
+        };
+        self.meter.admit(&self.policy.limits)?;
+        Ok(rule)
+    }
+
+    /// How long a connection may be silent.
+    pub fn idle(&self) -> Duration {
+        match &self.policy.limits.idle {
+            Some(idle) => Duration::from_millis(idle.value.0),
+            None => IDLE,
+        }
+    }
+}
+
+impl Meter {
+    fn admit(&self, limits: &crate::policy::net::Limits) -> Result<(), Refusal> {
+        let most = limits
+            .connections
+            .as_ref()
+            .map_or(CONNECTIONS, |c| c.value.0);
+        if self.connections.get() >= most {
+            return Err(Refusal::Limit("network.limits.connections"));
+        }
+        if let Some(rate) = &limits.rate {
+            let now = Instant::now();
+            let (since, count) = match self.second.get() {
+                Some((since, count)) if now - since < Duration::from_secs(1) => (since, count),
+                _ => (now, 0),
+            };
+            if count >= rate.value.0 {
+                return Err(Refusal::Limit("network.limits.rate"));
+            }
+            self.second.set(Some((since, count + 1)));
+        }
+        Ok(())
+    }
+}
+
+impl Pass {
+    pub fn gate(&self) -> &Rc<Gate> {
+        &self.gate
+    }
+
+    /// Whether TLS to this destination is ended here.
+    pub fn tls(&self) -> Tls {
+        self.gate.policy.tls_of(&self.host, self.port)
+    }
+
+    /// Whether what is spoken on the connection is what the rules grant; a request is judged by its
+    /// method and path. A destination that somebody allowed when asked may speak anything.
+    pub fn judge(&self, spoken: &Spoken<'_>) -> Result<(), Refusal> {
+        match self.gate.policy.judge_spoken(&self.host, self.port, spoken) {
+            Ok(()) => Ok(()),
+            Err(why) => Err(Refusal::Spoken(why)),
+        }
+    }
+
+    /// Dials the destination: its name is resolved outside, by its canonical form alone; every answer
+    /// is checked, and only a checked address is dialled.
+    pub async fn dial(&self) -> Result<TcpStream, Refusal> {
+        let addresses: Vec<SocketAddr> = match &self.host {
+            Host::Address(address) => vec![SocketAddr::new(*address, self.port)],
+            Host::Name(name) => {
+                let found = self.gate.resolver.resolve(name).await;
+                let found = found.map_err(|e| Refusal::Unresolved(e.to_string()))?;
+                let mut open = vec![];
+                let mut closed = None;
+                for address in found {
+                    match special(address) {
+                        Some(kind) if !self.gate.policy.names_address(address, self.port) => {
+                            let address = address.to_string();
+                            closed = Some(Refusal::Special { address, kind });
+                        }
+                        _ => open.push(SocketAddr::new(address, self.port)),
+                    }
+                }
+                if let (true, Some(refusal)) = (open.is_empty(), closed) {
+                    return Err(refusal);
+                }
+                open
+            }
+        };
+        let dialled = dial::dial(&addresses).await;
+        let stream = dialled.map_err(|e| Refusal::Dial(e.to_string()))?;
+        if let Ok(peer) = stream.peer_addr() {
+            self.entry.borrow_mut().address = Some(peer.ip());
+        }
+        Ok(stream)
+    }
+
+    /// Counts bytes that moved; an error says that a limit is reached and the connection must close.
+    pub fn count(&self, direction: Direction, bytes: u64) -> Result<(), Refusal> {
+        let limits = &self.gate.policy.limits;
+        let meter = &self.gate.meter;
+        let mut entry = self.entry.borrow_mut();
+        let (used, own, most, name) = match direction {
+            Direction::In => (
+                &meter.bytes_in,
+                &mut entry.bytes_in,
+                &limits.bytes_in,
+                "network.limits.bytes_in",
+            ),
+            Direction::Out => (
+                &meter.bytes_out,
+                &mut entry.bytes_out,
+                &limits.bytes_out,
+                "network.limits.bytes_out",
+            ),
+        };
+        *own += bytes;
+        used.set(used.get() + bytes);
+        match most {
+            Some(most) if used.get() > most.value.0 => Err(Refusal::Limit(name)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes why the connection is closed before its end.
+    pub fn refuse(&self, refusal: &Refusal) {
+        self.entry.borrow_mut().refuse(refusal);
+    }
+
+    /// Notes a request that was judged, for the record.
+    pub fn request(&self, method: &str, path: &str, refusal: Option<&Refusal>) {
+        let entry = self.entry.borrow().request(method, path, refusal);
+        self.gate.records.write(&entry, Event::Request);
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let meter = &self.gate.meter;
+        meter
+            .connections
+            .set(meter.connections.get().saturating_sub(1));
+        self.gate.records.write(&self.entry.borrow(), Event::Close);
+    }
+}

@@ -1,0 +1,51 @@
+//! The way out: a jail's connections by name, decided, dialled and relayed outside of it.
+//!
+//! Inside the jail every address is local (one local default route), and this side has the listening
+//! sockets: DNS on 53, each granted port, the explicit proxies. One process, the relay, serves them;
+//! it has no filesystem, no capability, and no system call that its work does not need.
+//!
+//! ```text
+//! dns ────── names (one synthetic address a name)
+//!                │
+//! transparent ───┤                        ┌── splice (bytes)
+//! connect ───────┼── gate (decide, ask, ──┼── http (requests judged one by one)
+//! socks ─────────┤    count, record)      └── tls (ended, where a rule says so)
+//! absolute ──────┘        │
+//!                     resolve, dial (outside)
+//! ```
+//!
+//! Every way asks the same [`gate`], which asks the same [`policy::net`](crate::policy::net). A name is
+//! made canonical once, where it comes in. What was judged is what is forwarded.
+
+pub mod connect;
+pub mod dial;
+pub mod dns;
+pub mod gate;
+pub mod hello;
+pub mod http;
+pub mod names;
+pub mod record;
+pub mod resolve;
+pub mod socks;
+pub mod splice;
+pub mod tls;
+pub mod transparent;
+pub mod tunnel;
+
+use serde::Serialize;
+
+/// How a destination was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// A question to the resolver.
+    Dns,
+    /// A connection to an address, as if there were no relay.
+    Transparent,
+    /// HTTP CONNECT.
+    Connect,
+    /// A request to an HTTP proxy with the whole URL in its first line.
+    Absolute,
+    Socks5,
+    Udp,
+}

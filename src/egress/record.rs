@@ -1,0 +1,203 @@
+//! What becomes known of each decision: a line of JSON each, and a summary by destination.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::Way;
+use super::gate::Refusal;
+use crate::policy::net::{Host, Rule};
+
+/// Destinations that the summary tells apart; the rest is counted together.
+const DESTINATIONS: usize = 200;
+
+/// When a line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// Allowed, before anything is dialled.
+    Open,
+    /// Refused before anything was dialled.
+    Refused,
+    /// A request on a connection, allowed or refused.
+    Request,
+    /// The connection's end.
+    Close,
+}
+
+/// One destination that was asked for, and what became of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    pub way: Way,
+    /// The name or address, canonical; what was said where it is no host.
+    pub host: String,
+    pub port: u16,
+    /// The address that was dialled.
+    pub address: Option<IpAddr>,
+    /// File and line of the rules that allowed it.
+    pub rule: Option<String>,
+    /// Why it was refused or closed early.
+    pub refused: Option<String>,
+    pub method: Option<String>,
+    pub path: Option<String>,
+    /// To the jail, and from it.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub duration_ms: u64,
+    #[serde(skip)]
+    since: Instant,
+}
+
+/// Where the rules were written, the strictest layer's word included.
+pub fn rules(rules: &[&Rule]) -> String {
+    let mut places: Vec<String> = rules.iter().map(|rule| rule.origin.to_string()).collect();
+    places.dedup();
+    places.join(", ")
+}
+
+impl Entry {
+    pub fn new(way: Way, host: &Host, port: u16) -> Entry {
+        Entry::unknown(way, &host.to_string(), port)
+    }
+
+    /// Of something that may be no host.
+    pub fn unknown(way: Way, said: &str, port: u16) -> Entry {
+        Entry {
+            way,
+            host: said.chars().take(256).collect(),
+            port,
+            address: None,
+            rule: None,
+            refused: None,
+            method: None,
+            path: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            duration_ms: 0,
+            since: Instant::now(),
+        }
+    }
+
+    pub fn allowed(mut self, rule: String) -> Entry {
+        self.rule = Some(rule);
+        self
+    }
+
+    pub fn refused(mut self, refusal: &Refusal) -> Entry {
+        self.refuse(refusal);
+        self
+    }
+
+    pub fn refuse(&mut self, refusal: &Refusal) {
+        self.refused.get_or_insert(refusal.to_string());
+    }
+
+    pub fn request(&self, method: &str, path: &str, refusal: Option<&Refusal>) -> Entry {
+        let mut entry = self.clone();
+        // A query may have what should not be in a log.
+        let path = path.split('?').next().unwrap_or_default();
+        entry.method = Some(method.chars().take(32).collect());
+        entry.path = Some(path.chars().take(1024).collect());
+        if let Some(refusal) = refusal {
+            entry.refuse(refusal);
+        }
+        entry
+    }
+}
+
+/// What the verdict says of one destination.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    pub host: String,
+    pub port: u16,
+    pub allowed: u64,
+    pub refused: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Of the last refusal.
+    pub why: Option<String>,
+}
+
+/// Keeps the records of one jail.
+#[derive(Default)]
+pub struct Records {
+    log: Option<RefCell<std::fs::File>>,
+    summary: RefCell<BTreeMap<(String, u16), Destination>>,
+}
+
+impl Records {
+    /// With lines to `log`, if there is one.
+    pub fn new(log: Option<std::fs::File>) -> Records {
+        Records {
+            log: log.map(RefCell::new),
+            summary: RefCell::default(),
+        }
+    }
+
+    pub fn write(&self, entry: &Entry, event: Event) {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            /// Microseconds since 1970.
+            time_us: u64,
+            event: Event,
+            #[serde(flatten)]
+            entry: &'a Entry,
+        }
+        let mut entry = entry.clone();
+        entry.duration_ms = entry
+            .since
+            .elapsed()
+            .as_millis()
+            .try_into()
+            .unwrap_or(u64::MAX);
+        self.sum(&entry, event);
+        if let Some(log) = &self.log {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            let line = Line {
+                time_us: now.as_micros().try_into().unwrap_or(u64::MAX),
+                event,
+                entry: &entry,
+            };
+            let mut text = serde_json::to_vec(&line).unwrap_or_default();
+            text.push(b'\n');
+            // One write a line: lines of several jails in one file stay whole.
+            let _ = log.borrow_mut().write_all(&text);
+        }
+    }
+
+    fn sum(&self, entry: &Entry, event: Event) {
+        let mut summary = self.summary.borrow_mut();
+        let mut key = (entry.host.clone(), entry.port);
+        if summary.len() >= DESTINATIONS && !summary.contains_key(&key) {
+            key = ("others".into(), 0);
+        }
+        let sum = summary.entry(key.clone()).or_insert_with(|| Destination {
+            host: key.0,
+            port: key.1,
+            ..Destination::default()
+        });
+        match event {
+            Event::Open => sum.allowed += 1,
+            Event::Refused => sum.refused += 1,
+            Event::Request => {}
+            Event::Close => {
+                sum.bytes_in += entry.bytes_in;
+                sum.bytes_out += entry.bytes_out;
+            }
+        }
+        if entry.refused.is_some() {
+            sum.why.clone_from(&entry.refused);
+        }
+    }
+
+    /// By destination, for the verdict.
+    pub fn summary(&self) -> Vec<Destination> {
+        self.summary.borrow().values().cloned().collect()
+    }
+}

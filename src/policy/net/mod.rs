@@ -1,0 +1,120 @@
+//! What the network is to a jail: the canonical form of a host, the rules that name destinations, and
+//! the one answer that every way out of the jail asks for. Pure: nothing here resolves or dials.
+//!
+//! Layers only narrow. Each layer that speaks of destinations adds a [`List`], and a destination must
+//! be on every list; denials of any layer hold. So the meet of two layers is the union of their lists
+//! and of their denials, and is never wider than either.
+
+pub mod host;
+pub mod judge;
+pub mod range;
+pub mod rule;
+
+pub use host::{Host, HostError, Name};
+pub use judge::{Answer, Why};
+pub use range::{Range, special};
+pub use rule::{Http, Protocol, Rule, Tls, To};
+
+use std::collections::BTreeSet;
+
+use super::{Bytes, Count, Origin, Sourced, Span};
+
+/// How much of the network there is, from the strictest to the loosest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// An empty network namespace with loopback up.
+    #[default]
+    None,
+    /// What the lists have.
+    Allowlist,
+    /// As `Allowlist`, and what a list does not have is asked. Silence is denial.
+    Ask,
+    /// Every public name, at the ports of HTTP and HTTPS where no list names others.
+    Open,
+}
+
+impl Mode {
+    pub const ALL: [Mode; 4] = [Self::None, Self::Allowlist, Self::Ask, Self::Open];
+
+    /// As written in a policy.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Allowlist => "allowlist",
+            Self::Ask => "ask",
+            Self::Open => "open",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Mode> {
+        Self::ALL.into_iter().find(|mode| mode.name() == word)
+    }
+}
+
+/// What a jail may reach. The default is nothing but its own loopback.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Network {
+    pub mode: Mode,
+    /// A destination must be on each. In any mode but `None`, no list at all is an empty list.
+    pub lists: BTreeSet<List>,
+    /// Denied whatever the lists say.
+    pub deny: BTreeSet<Rule>,
+    pub limits: Limits,
+    /// Headers that creel puts in, outside of the jail.
+    pub credentials: Vec<Credential>,
+    /// Where names are resolved, `IP:PORT`; empty: what `/etc/resolv.conf` and `/etc/hosts` say.
+    pub resolvers: Vec<Sourced<core::net::SocketAddr>>,
+}
+
+/// One layer's word on destinations.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct List {
+    pub on_miss: OnMiss,
+    pub rules: BTreeSet<Rule>,
+}
+
+/// What becomes of a destination that a list does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OnMiss {
+    Deny,
+    Ask,
+}
+
+/// Bounds on all connections of a jail together; `None`: no bound but the machine's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Open at once.
+    pub connections: Option<Sourced<Count>>,
+    /// New ones a second.
+    pub rate: Option<Sourced<Count>>,
+    /// From the network to the jail, over the whole run.
+    pub bytes_in: Option<Sourced<Bytes>>,
+    /// From the jail to the network.
+    pub bytes_out: Option<Sourced<Bytes>>,
+    /// Bytes a second, each direction by itself.
+    pub bandwidth: Option<Sourced<Bytes>>,
+    /// A connection on which nothing moves is closed after this long; creel's own default is 10 min.
+    pub idle: Option<Sourced<Span>>,
+}
+
+/// A secret that the jail uses and never has: in requests to `host`, over TLS that creel ends, the
+/// header's placeholder is replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    pub host: Name,
+    /// Of the header, lower case: `authorization`.
+    pub header: String,
+    /// The variable in the jail that holds the placeholder.
+    pub variable: String,
+    pub secret: Secret,
+    pub origin: Origin,
+}
+
+/// Where the supervisor finds a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// A variable of creel's own environment.
+    Variable(String),
+    /// A file, read before the relay is confined; a newline at its end is not part of the secret.
+    File(String),
+}
