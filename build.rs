@@ -1,4 +1,5 @@
-//! Compiles `src/plan/syscalls.txt` into the seccomp program, at build time: nothing in it varies.
+//! Compiles `src/plan/syscalls.txt`, and the relay's table beside it, into seccomp programs at build
+//! time: nothing in them varies.
 //!
 //! seccompiler compiles the argument rules; the dispatch over syscall numbers is a binary search
 //! over ranges of equal verdict, because a linear filter of 350 rows costs a millisecond to install
@@ -16,7 +17,11 @@ use seccompiler::{
     sock_filter,
 };
 
-const TABLE: &str = "src/plan/syscalls.txt";
+/// The tables: of jails, and of the relay that serves their way out.
+const TABLES: [(&str, &str); 2] = [
+    ("src/plan/syscalls.txt", "seccomp.rs"),
+    ("src/egress/syscalls.txt", "relay.rs"),
+];
 
 // linux/seccomp.h, linux/filter.h, linux/audit.h
 const RET_KILL_PROCESS: u32 = 0x8000_0000;
@@ -40,11 +45,17 @@ struct Verdict {
 }
 
 fn main() {
-    println!("cargo::rerun-if-changed={TABLE}");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build/shrink.rs");
-    let table = fs::read_to_string(TABLE).unwrap_or_else(|e| panic!("{TABLE}: {e}"));
-    let program = compile(&table);
+    for (table, file) in TABLES {
+        println!("cargo::rerun-if-changed={table}");
+        write_program(table, file);
+    }
+}
+
+fn write_program(name: &str, file: &str) {
+    let table = fs::read_to_string(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let program = compile(name, &table);
     let mut out = String::from("&[\n");
     for i in &program {
         writeln!(
@@ -56,10 +67,10 @@ fn main() {
     }
     out.push(']');
     let dir = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
-    fs::write(Path::new(&dir).join("seccomp.rs"), out).expect("OUT_DIR is writable");
+    fs::write(Path::new(&dir).join(file), out).expect("OUT_DIR is writable");
 }
 
-fn compile(table: &str) -> Vec<sock_filter> {
+fn compile(name: &str, table: &str) -> Vec<sock_filter> {
     let unknown = Verdict {
         rules: vec![],
         default: errno("ENOSYS"),
@@ -71,10 +82,10 @@ fn compile(table: &str) -> Vec<sock_filter> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (nr, verdict) = row(line).unwrap_or_else(|e| panic!("{TABLE}:{}: {e}", at + 1));
+        let (nr, verdict) = row(line).unwrap_or_else(|e| panic!("{name}:{}: {e}", at + 1));
         assert!(
             nr >= next,
-            "{TABLE}:{}: rows are in order of number, each once",
+            "{name}:{}: rows are in order of number, each once",
             at + 1
         );
         if nr > next {

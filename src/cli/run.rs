@@ -1,6 +1,8 @@
 //! `creel run`: one jail for one command.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,10 +14,11 @@ use super::authority;
 use super::hint::{Failure, say};
 use super::layers::{Layers, PolicyArgs};
 use super::status::Status;
+use crate::egress::relay;
 use crate::jail::scope::Settled;
 use crate::jail::{self, spawn};
-use crate::plan::request::LimitRequest;
-use crate::plan::{self, Clocks, Host, Plan, Request, Terminal, paths};
+use crate::plan::request::{LimitRequest, Publish};
+use crate::plan::{self, Act, Clocks, Host, Plan, Request, Terminal, paths};
 use crate::policy::effective::{self, Weight};
 use crate::policy::rights::Roots;
 use crate::policy::stack::Outcome;
@@ -98,6 +101,18 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub status_file: Option<PathBuf>,
 
+    /// Let the host reach a server in the jail; the address is the host's loopback unless named
+    #[arg(long, value_name = "[ADDR:]HOSTPORT[:PORT]", value_parser = publish)]
+    pub publish: Vec<Publish>,
+
+    /// Publish on other addresses than loopback too, where anybody may connect
+    #[arg(long)]
+    pub publish_anyway: bool,
+
+    /// Append a line of JSON to this file for each decision on the network
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub log_net: Option<PathBuf>,
+
     /// Print the plan and run nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -158,6 +173,14 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             "stdin is a directory, from which the command could walk over the host; redirect it, for example from /dev/null",
         ));
     }
+    if let Some(open) = args.publish.iter().find(|p| !p.address.ip().is_loopback())
+        && !args.publish_anyway
+    {
+        return Err(Failure::new(format!(
+            "--publish {}: whoever reaches this address could connect; leave it out for the host's loopback, or say --publish-anyway",
+            open.address
+        )));
+    }
     let status = Status::open(args.status_fd, args.status_file.as_deref())?;
     let id = host::random_id();
     match attempt(args, &id, started) {
@@ -173,6 +196,36 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             Err(failure)
         }
     }
+}
+
+/// `8080`, `8080:80`, `127.0.0.2:8080:80`, `[::1]:8080:80`.
+fn publish(text: &str) -> Result<Publish, String> {
+    let wrong = || format!("'{text}' is no [ADDR:]HOSTPORT[:PORT]; write for example 8080:80");
+    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
+    let (address, ports) = match text.rsplit_once("]:") {
+        Some((address, ports)) => (address.strip_prefix('[').ok_or_else(wrong)?, ports),
+        None => match text.split_once(':') {
+            Some((address, ports)) if address.contains('.') => (address, ports),
+            _ => ("127.0.0.1", text),
+        },
+    };
+    let (host, inside) = ports.split_once(':').unwrap_or((ports, ports));
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    Ok(Publish {
+        address: SocketAddr::new(address, number(host).ok_or_else(wrong)?),
+        port: number(inside).ok_or_else(wrong)?,
+    })
+}
+
+/// The log of decisions on the network: opened by the caller's rights, before anything runs.
+fn open_log(path: &Path) -> Result<File, Failure> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let opened = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path);
+    opened.map_err(|e| Failure::new(format!("--log-net {}: {e}", path.display())))
 }
 
 enum Attempt {
@@ -199,7 +252,8 @@ fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failur
         true => Detail::Full,
         false => Detail::OfFailures,
     };
-    let verdict = execute(id, plan, &host, pins, started, detail)?;
+    let log = args.log_net.as_deref().map(open_log).transpose()?;
+    let verdict = execute(id, plan, &host, pins, log, started, detail)?;
     if let Some(outcome) = &outcome {
         remark(args, outcome, &verdict);
     }
@@ -323,6 +377,7 @@ pub fn execute(
     plan: Plan,
     host: &Host,
     pins: jail::Pins,
+    log: Option<File>,
     started: Instant,
     detail: Detail,
 ) -> Result<Verdict, Failure> {
@@ -337,10 +392,19 @@ pub fn execute(
     };
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
-    let live = jail::freeze(plan, host, pins, pipes.theirs, &state)?.spawn()?;
+    let way_out = plan.acts.iter().find_map(|act| match act {
+        Act::Egress(egress) => Some(egress),
+        _ => None,
+    });
+    let mut relay = way_out
+        .map(|egress| relay::start(egress, log))
+        .transpose()
+        .map_err(|error| Failure::of(&error))?;
+    let sockets = relay.as_mut().and_then(|relay| relay.sockets.take());
+    let live = jail::freeze(plan, host, pins, pipes.theirs, sockets, &state)?.spawn()?;
     // Judged by the plan that ran; the live jail is consumed by its supervision.
     let plan = Arc::clone(&live.plan);
-    match supervise::run(live, pipes.ours, started, detail) {
+    match supervise::run(live, relay, pipes.ours, started, detail) {
         Ok(exited) => {
             if let supervise::Ended::Setup(error) = &exited.end {
                 return Err(Failure::of(error));
@@ -393,6 +457,7 @@ fn request(
             false => Clocks::Host,
         },
         notes: vec![],
+        publish: args.publish.clone(),
         id: id.to_owned(),
     })
 }

@@ -102,7 +102,9 @@ impl Gate {
         match self.decide(&host, port).await {
             Ok(rule) => {
                 let entry = entry.allowed(rule);
-                self.records.write(&entry, Event::Open);
+                if self.records.write(&entry, Event::Open).is_err() {
+                    return Err(Refusal::Closed("its record cannot be written"));
+                }
                 self.meter.connections.set(self.meter.connections.get() + 1);
                 Ok(Pass {
                     gate: Rc::clone(self),
@@ -113,7 +115,7 @@ impl Gate {
                 })
             }
             Err(refusal) => {
-                self.records.write(&entry.refused(&refusal), Event::Refused);
+                let _ = self.records.write(&entry.refused(&refusal), Event::Refused);
                 Err(refusal)
             }
         }
@@ -122,7 +124,7 @@ impl Gate {
     /// Records that something which is not even a destination was refused.
     pub fn refuse(&self, way: Way, said: &str, port: u16, refusal: &Refusal) {
         let entry = Entry::unknown(way, said, port).refused(refusal);
-        self.records.write(&entry, Event::Refused);
+        let _ = self.records.write(&entry, Event::Refused);
     }
 
     async fn decide(&self, host: &Host, port: u16) -> Result<String, Refusal> {
@@ -258,7 +260,7 @@ impl Pass {
     /// Notes a request that was judged, for the record.
     pub fn request(&self, method: &str, path: &str, refusal: Option<&Refusal>) {
         let entry = self.entry.borrow().request(method, path, refusal);
-        self.gate.records.write(&entry, Event::Request);
+        let _ = self.gate.records.write(&entry, Event::Request);
     }
 }
 
@@ -268,6 +270,6 @@ impl Drop for Pass {
         meter
             .connections
             .set(meter.connections.get().saturating_sub(1));
-        self.gate.records.write(&self.entry.borrow(), Event::Close);
+        let _ = self.gate.records.write(&self.entry.borrow(), Event::Close);
     }
 }

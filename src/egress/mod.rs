@@ -24,13 +24,16 @@ pub mod gate;
 pub mod hello;
 pub mod http;
 pub mod names;
+pub mod publish;
 pub mod record;
+pub mod relay;
 pub mod resolve;
 pub mod socks;
 pub mod splice;
 pub mod tls;
 pub mod transparent;
 pub mod tunnel;
+pub mod wire;
 
 use serde::Serialize;
 
@@ -48,4 +51,6 @@ pub enum Way {
     Absolute,
     Socks5,
     Udp,
+    /// Into the jail, by a published port.
+    Published,
 }

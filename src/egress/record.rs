@@ -138,7 +138,8 @@ impl Records {
         }
     }
 
-    pub fn write(&self, entry: &Entry, event: Event) {
+    /// Counts the event, and writes its line. Where that fails nothing may be admitted.
+    pub fn write(&self, entry: &Entry, event: Event) -> std::io::Result<()> {
         #[derive(Serialize)]
         struct Line<'a> {
             /// Microseconds since 1970.
@@ -167,8 +168,9 @@ impl Records {
             let mut text = serde_json::to_vec(&line).unwrap_or_default();
             text.push(b'\n');
             // One write a line: lines of several jails in one file stay whole.
-            let _ = log.borrow_mut().write_all(&text);
+            log.borrow_mut().write_all(&text)?;
         }
+        Ok(())
     }
 
     fn sum(&self, entry: &Entry, event: Event) {

@@ -13,6 +13,7 @@ use super::keeper::Placeholder;
 use super::probe::Pin;
 use super::step::{Place, Program, Step, Tree, Work};
 use super::{JailError, Pins};
+use crate::plan::egress::PUBLISHED;
 use crate::plan::paths::within;
 use crate::plan::resolve::JAIL_ID;
 use crate::plan::{
@@ -21,6 +22,7 @@ use crate::plan::{
 use crate::sys::cgroup::Group;
 use crate::sys::landlock::Rules;
 use crate::sys::lease::{self, Lease};
+use crate::sys::net::Transport;
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
 use crate::sys::{Errno, clone, fd, mount, socket};
@@ -54,14 +56,17 @@ pub struct Ready {
     pub(super) socket: (OwnedFd, OwnedFd),
     /// In the order of the plan's acts.
     pub(super) placeholders: Vec<Placeholder>,
+    /// Where the relay awaits its sockets, if there is a way out.
+    pub(super) relay: Option<OwnedFd>,
 }
 
-/// Compiles a plan. `state`: where leases live, a directory of mode 0700.
+/// Compiles a plan. `relay`: where the relay awaits its sockets, if the plan has a way out. `state`: where leases live, a directory of mode 0700.
 pub fn freeze(
     plan: Plan,
     host: &Host,
     mut pins: Pins,
     stdio: Stdio,
+    relay: Option<OwnedFd>,
     state: &Path,
 ) -> Result<Ready, JailError> {
     let placeholders = placeholders(&plan, &pins)?;
@@ -104,7 +109,9 @@ pub fn freeze(
         None
     };
     let loopback = plan.acts.contains(&Act::Loopback);
-    let network = match (loopback, host.id_mode) {
+    let egress = plan.acts.iter().any(|act| matches!(act, Act::Egress(_)));
+    let network = match (loopback && !egress, host.id_mode) {
+        // With a way out the jail's own user namespace must own its network: routes and low ports.
         (true, IdMode::Privileged) => Network::New,
         _ => Network::Kept,
     };
@@ -162,6 +169,7 @@ pub fn freeze(
         stdio,
         socket,
         placeholders,
+        relay,
         plan: Arc::new(plan),
     })
 }
@@ -408,6 +416,23 @@ fn compile(
         Act::Seal => Work::Seal,
         Act::Hostname { name } => Work::Hostname { name: text(name) },
         Act::Loopback => Work::Loopback,
+        Act::Egress(egress) => Work::Egress {
+            spare: match egress.publish.is_empty() {
+                true => 0,
+                false => PUBLISHED,
+            },
+            sockets: egress
+                .listeners
+                .iter()
+                .map(|listener| {
+                    let transport = match listener.serves.is_datagram() {
+                        true => Transport::Datagram,
+                        false => Transport::Stream,
+                    };
+                    (listener.address, transport)
+                })
+                .collect(),
+        },
         Act::Clocks => Work::Clocks,
         Act::JoinCgroup => Work::JoinCgroup,
         Act::Keyring => Work::Keyring,

@@ -114,10 +114,11 @@ impl Ready {
                 },
                 terminal: self.plan.command.terminal,
                 room,
+                relay: self.relay,
             }),
         };
         // The child has its own copies; ours would keep its pipes and its socket open.
-        drop((theirs, self.stdio));
+        drop((theirs, self.stdio, self.relay));
         let live = Live {
             plan: self.plan,
             pidfd,

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use crate::plan::{IfAbsent, Node, Resource, Rights};
 use crate::sys::fd::Stat;
 use crate::sys::landlock::Rules;
+use crate::sys::net::Transport;
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
 
@@ -86,6 +87,12 @@ pub enum Work {
         name: CString,
     },
     Loopback,
+    /// After `Loopback`: the relay's sockets are made in the jail's network and given away.
+    Egress {
+        sockets: Vec<(std::net::SocketAddr, Transport)>,
+        /// Unconnected sockets of each family, for connections into the jail.
+        spare: usize,
+    },
     /// After `Loopback`, whose helper shares this memory.
     Clocks,
     /// The parent has opened the `tasks` files.

@@ -4,6 +4,7 @@
 //! panic, no unwinding. It decides nothing; it reports the step and the errno and ends.
 
 use std::ffi::CStr;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
@@ -14,7 +15,9 @@ use super::wire::Message;
 use super::{init, netns};
 use crate::plan::{IfAbsent, Node, Terminal};
 use crate::sys::socket::{self, Wait};
-use crate::sys::{Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, signal, timens};
+use crate::sys::{
+    Errno, Result, caps, fd, mount, net, process, pty, rlimit, seccomp, signal, timens,
+};
 
 /// The supervisor's socket in the finished jail; everything above it is closed.
 pub const SOCKET: i32 = 3;
@@ -40,6 +43,8 @@ pub struct Child<'a> {
     pub terminal: Terminal,
     /// For the helper that makes the network namespace, where the jail was not born in its own.
     pub room: Option<&'static mut [u128]>,
+    /// Where the relay awaits its sockets.
+    pub relay: Option<OwnedFd>,
 }
 
 /// The ids with which building starts.
@@ -65,6 +70,7 @@ pub fn walk(child: Child<'_>) -> ! {
         ids,
         terminal,
         room,
+        relay,
     } = child;
     drop(supervisors);
     let begin = |()| room.map(netns::begin).transpose();
@@ -82,6 +88,7 @@ pub fn walk(child: Child<'_>) -> ! {
         tasks,
         terminal,
         network,
+        relay,
         covers: None,
         spare: [None, None],
     };
@@ -91,6 +98,41 @@ pub fn walk(child: Child<'_>) -> ! {
         }
     }
     init::run(program, terminal)
+}
+
+/// Every address becomes local, and the relay gets a socket for each of its listeners, by number, and
+/// `spare` unconnected ones of each family; where the kernel has no IPv6, none of that family. None of
+/// them stays here.
+fn give_sockets(
+    relay: Option<OwnedFd>,
+    sockets: &[(SocketAddr, net::Transport)],
+    spare: usize,
+) -> Result<()> {
+    let relay = relay.ok_or(Errno::BADF)?;
+    if !sockets.is_empty() {
+        net::route_everything_here()?;
+    }
+    for (number, (address, transport)) in sockets.iter().enumerate() {
+        if let Some(made) = net::serve_at(*address, *transport)? {
+            socket::send(
+                relay.as_fd(),
+                &(number as u32).to_le_bytes(),
+                &[made.as_fd()],
+            )?;
+        }
+    }
+    for family in [net::Family::V4, net::Family::V6] {
+        for _ in 0..spare {
+            if let Some(made) = net::unconnected(family)? {
+                socket::send(
+                    relay.as_fd(),
+                    &family.number().to_le_bytes(),
+                    &[made.as_fd()],
+                )?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn fail(socket: BorrowedFd<'_>, step: u32, errno: Errno) -> ! {
@@ -144,6 +186,7 @@ struct State<'a> {
     stdio: &'a Stdio,
     terminal: Terminal,
     network: Option<netns::Making>,
+    relay: Option<OwnedFd>,
     /// What masks are copied from: a file, a directory, what stands for nothing.
     covers: Option<(OwnedFd, OwnedFd, OwnedFd)>,
     /// Copies of the covers for which there was no path: a directory, a file.
@@ -331,6 +374,7 @@ impl State<'_> {
             }
             Work::Hostname { name } => process::set_hostname(name),
             Work::Loopback => netns::join(self.network.as_ref().ok_or(Errno::BADF)?),
+            Work::Egress { sockets, spare } => give_sockets(self.relay.take(), sockets, *spare),
             Work::Clocks => timens::start_anew(),
             Work::JoinCgroup => {
                 for tasks in self.tasks {

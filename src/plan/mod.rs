@@ -5,6 +5,7 @@
 //! says is what `jail` does; nothing is decided after it.
 
 mod covers;
+pub mod egress;
 pub mod explain;
 pub mod host;
 pub mod order;
@@ -162,6 +163,8 @@ pub enum Act {
         name: String,
     },
     Loopback,
+    /// Every address is local, and the relay listens: its sockets are made here and given to it.
+    Egress(egress::Egress),
     /// A time namespace in which the monotonic and the boot clock start at zero.
     Clocks,
     /// cgroup v1: the child writes itself into its groups.

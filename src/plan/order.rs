@@ -120,7 +120,7 @@ impl Act {
             | Act::Withhold { .. }
             | Act::Hold { .. } => Stage::Tree,
             Act::Pivot | Act::Seal => Stage::Enter,
-            Act::Hostname { .. } | Act::Loopback | Act::Clocks => Stage::System,
+            Act::Hostname { .. } | Act::Loopback | Act::Egress(_) | Act::Clocks => Stage::System,
             Act::JoinCgroup => Stage::JoinCgroup,
             Act::Keyring => Stage::Keyring,
             Act::ResourceLimit { .. } => Stage::ResourceLimits,

@@ -148,6 +148,13 @@ impl fmt::Display for Act {
             Act::Seal => write!(f, "make the root read-only"),
             Act::Hostname { name } => write!(f, "hostname {name}"),
             Act::Loopback => write!(f, "loopback up"),
+            Act::Egress(egress) => write!(
+                f,
+                "the relay listens on {} sockets; network {}, {} published",
+                egress.listeners.len(),
+                egress.mode,
+                egress.publish.len()
+            ),
             Act::Clocks => write!(f, "time namespace, monotonic and boot clock from zero"),
             Act::JoinCgroup => write!(f, "join the v1 groups"),
             Act::Keyring => write!(f, "new session keyring"),

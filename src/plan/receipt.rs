@@ -13,6 +13,7 @@ pub(super) fn layers(
     processes: Option<u64>,
     landlock: u32,
     view: &View,
+    egress: Option<&egress::Egress>,
 ) -> Vec<Layer> {
     let row = |name, in_force, detail: String| Layer {
         name,
@@ -96,6 +97,19 @@ pub(super) fn layers(
     if !view.withheld.is_empty() {
         masks = format!("{masks}, {} absent names held", view.withheld.len());
     }
+    let network = match egress {
+        None => "none: loopback only".into(),
+        Some(egress) => {
+            let out = match egress.listeners.is_empty() {
+                true => "none: loopback only".to_owned(),
+                false => format!("{}: through the relay alone", egress.mode),
+            };
+            match egress.publish.len() {
+                0 => out,
+                count => format!("{out}; {count} published"),
+            }
+        }
+    };
     let skipped = match view.skipped.as_slice() {
         [] => "an empty tmpfs and the granted trees".to_owned(),
         skipped => format!(
@@ -118,7 +132,7 @@ pub(super) fn layers(
         row(LayerName::Root, true, skipped),
         row(LayerName::Execution, true, view.execution.clone()),
         row(LayerName::Masks, true, masks),
-        row(LayerName::Network, true, "none: loopback only".into()),
+        row(LayerName::Network, true, network),
         row(
             LayerName::Keyring,
             true,

@@ -9,6 +9,10 @@ use crate::policy::Origin;
 pub enum ResolveError {
     #[error("there is no command; write it after `--`: creel run -- CMD")]
     NoCommand,
+    #[error(
+        "the network's rules need more than {most} listening sockets; name fewer ports, or a wildcard instead of many names at ports above 1023"
+    )]
+    Listeners { most: usize },
     #[error("a NUL byte in {0} cannot be passed to a program")]
     Nul(&'static str),
     #[error("{place}: {path} does not exist; correct it, or mark it `optional = true`", place = place(.origin), path = .path.display())]

@@ -26,8 +26,17 @@ pub struct Request {
     pub clocks: Clocks,
     /// What of the policy's words has no effect or another one, for the receipt.
     pub notes: Vec<String>,
+    /// Ways in, to servers in the jail.
+    pub publish: Vec<Publish>,
     /// The jail's id, for `CREEL_ID`.
     pub id: String,
+}
+
+/// A way in: who connects to `address` on the host reaches `port` on the jail's loopback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Publish {
+    pub address: core::net::SocketAddr,
+    pub port: u16,
 }
 
 /// Limits from the command line; each replaces the policy's.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::egress::Egress;
 use super::host::{CgroupLayout, Host, IdMode};
 use super::paths;
 use super::receipt::layers;
@@ -11,6 +12,7 @@ use super::refusal::ResolveError;
 use super::request::{Clocks, Request, Terminal};
 use super::view::View;
 use super::*;
+use crate::policy::net::Mode;
 use crate::policy::{Degradable, Execution, Limits, Policy};
 
 /// The jail's user where the jail has a range of ids.
@@ -32,6 +34,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         .collect();
     let home = paths::home(host);
 
+    let egress = Egress::plan(&policy.network, &request.publish)?;
     let landlock = landlock(host, &degraded)?;
     let mut view = View::new(host, home.clone());
     view.workspace(policy, request)?;
@@ -72,7 +75,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         Act::MapIds(ids),
     ];
     acts.extend(cgroup.map(Act::Cgroup));
-    let (tree, disks) = view.tree(&limits, uid, gid);
+    let (tree, disks) = view.tree(&limits, uid, gid, egress.as_ref());
     acts.extend(tree);
     acts.extend([
         Act::Pivot,
@@ -82,6 +85,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         },
         Act::Loopback,
     ]);
+    acts.extend(egress.clone().map(Act::Egress));
     if request.clocks == Clocks::Jail {
         acts.push(Act::Clocks);
     }
@@ -132,6 +136,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
             processes,
             landlock,
             &view,
+            egress.as_ref(),
         ),
         acts,
         command,
@@ -335,6 +340,11 @@ fn environment(
         ("PATH", b"/usr/local/bin:/usr/bin:/bin"),
     ] {
         all.entry(name.into()).or_insert_with(|| value.to_vec());
+    }
+    if policy.network.mode != Mode::None {
+        for (name, value) in Egress::environment() {
+            all.entry(name.into()).or_insert_with(|| value.into_bytes());
+        }
     }
     for (name, value) in &request.env {
         if name.as_bytes().starts_with(b"CREEL") {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::egress::Egress;
 use super::host::{IdMode, Idmap};
 use super::paths::{OWN_TMPFS, within};
 use super::view::{Bound, View};
@@ -16,7 +17,13 @@ const ROOT_INODES: u64 = 1024;
 
 impl View<'_> {
     /// The acts that build the tree, and the writable tmpfs among them.
-    pub(super) fn tree(&self, limits: &Limits, uid: u32, gid: u32) -> (Vec<Act>, Vec<PathBuf>) {
+    pub(super) fn tree(
+        &self,
+        limits: &Limits,
+        uid: u32,
+        gid: u32,
+        egress: Option<&Egress>,
+    ) -> (Vec<Act>, Vec<PathBuf>) {
         let mut acts = vec![Act::Root {
             bytes: ROOT_BYTES,
             inodes: ROOT_INODES,
@@ -51,7 +58,10 @@ impl View<'_> {
         acts.push(Act::Proc);
 
         // All that needs nothing of the host comes first: meanwhile the parent prepares its trees.
-        for (path, contents) in etc(uid, gid, &self.home) {
+        let resolver = egress
+            .filter(|e| !e.listeners.is_empty())
+            .map(|_| ("/etc/resolv.conf", Egress::resolv_conf()));
+        for (path, contents) in etc(uid, gid, &self.home).into_iter().chain(resolver) {
             // A grant of the host's own file takes its place.
             if self.binds.contains_key(Path::new(path)) {
                 continue;

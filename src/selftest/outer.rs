@@ -247,10 +247,10 @@ impl<'a> Outer<'a> {
         let stdio = Stdio([Some(null.into()), Some(out_write), Some(err_write)]);
         let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
-        let live = jail::freeze(plan, &host, pins, stdio, &state)?.spawn()?;
+        let live = jail::freeze(plan, &host, pins, stdio, None, &state)?.spawn()?;
         let plan = live.plan.clone();
         let pipes = vec![(out_read, out.as_raw_fd()), (err_read, err.as_raw_fd())];
-        let exited = supervise::run(live, pipes, started, supervise::Detail::Full)?;
+        let exited = supervise::run(live, None, pipes, started, supervise::Detail::Full)?;
         if let Ended::Setup(error) = exited.end {
             return Err(error.into());
         }

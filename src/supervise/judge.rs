@@ -31,6 +31,7 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
         error: None,
         usage: usage(plan, exited),
         denials: vec![],
+        network: exited.traffic.clone(),
         receipt: (detail == Detail::Full).then(|| Receipt::of(plan, kernel)),
     };
     match &exited.end {

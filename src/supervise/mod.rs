@@ -8,10 +8,12 @@
 //!
 //! One thread, one loop. It starts after `clone3`, so that nothing of it is on the way there.
 
+pub mod ask;
 pub mod judge;
 pub mod stream;
 pub mod terminal;
 pub mod verdict;
+pub mod way_out;
 
 pub use judge::judge;
 pub use verdict::{Kind, Receipt, Verdict};
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::egress::relay::Relay;
 use crate::jail::wire::{DISKS, LENGTH, Message};
 use crate::jail::{JailError, Live};
 use crate::sys::cgroup::Counters;
@@ -31,6 +34,7 @@ use crate::sys::socket::{self, Wait};
 use crate::sys::{self, Errno};
 use stream::{Budget, End};
 use terminal::Joined;
+use way_out::{Traffic, WayOut};
 
 /// How often the cpu time of a whole jail is looked at, where a cgroup counts it.
 const CPU_TICK: Duration = Duration::from_millis(100);
@@ -60,6 +64,8 @@ pub struct Exited {
     pub disks: [[u32; 2]; DISKS],
     /// A stream of the caller's that failed.
     pub lost: Option<io::Error>,
+    /// What was reached, where there was a way out.
+    pub traffic: Option<Traffic>,
 }
 
 /// What the jail itself said of its end.
@@ -98,6 +104,7 @@ pub enum Detail {
 /// Watches `live` to its end and removes what it leaves.
 pub fn run(
     live: Live,
+    relay: Option<Relay>,
     pipes: Vec<(OwnedFd, i32)>,
     started: Instant,
     detail: Detail,
@@ -108,7 +115,7 @@ pub fn run(
         .enable_time()
         .build()
         .map_err(fault("starting the event loop"))?;
-    runtime.block_on(watch(live, pipes, started, detail))
+    runtime.block_on(watch(live, relay, pipes, started, detail))
 }
 
 /// What the loop knows.
@@ -126,6 +133,7 @@ struct Watching {
 
 async fn watch(
     live: Live,
+    relay: Option<Relay>,
     pipes: Vec<(OwnedFd, i32)>,
     started: Instant,
     detail: Detail,
@@ -151,6 +159,10 @@ async fn watch(
             .map_err(fault("watching memory"))?,
         Err(e) => return Err(JailError::from(e).into()),
     };
+    let mut way_out = relay
+        .map(WayOut::new)
+        .transpose()
+        .map_err(fault("watching the relay"))?;
     let watch = live.plan.watch.clone();
     let budget = Budget::new(watch.output);
     let timeout = tokio::time::sleep_until((started + Duration::from_millis(watch.timeout)).into());
@@ -209,6 +221,7 @@ async fn watch(
             lost = &mut streams, if streamed.is_none() => streamed = Some(lost),
             end = finished(&mut screen) => (screen, shown) = (None, end.loss()),
             _ = &mut keys => {}
+            () = way_out::serve(&mut way_out) => {}
         }
     }
     if let Some(master) = state.hear() {
@@ -224,6 +237,10 @@ async fn watch(
         state.end.get_or_insert(Ended::Command(change));
     }
     let (change, usage) = state.live.reap()?;
+    let traffic = match way_out {
+        Some(way_out) => Some(way_out.finish().await),
+        None => None,
+    };
     let wall = started.elapsed();
     budget.jail_ended();
     // What was written before the end arrives before the verdict; the last writer is dead.
@@ -275,6 +292,7 @@ async fn watch(
         output: budget.passed(),
         disks,
         lost: lost.or(shown),
+        traffic,
     })
 }
 

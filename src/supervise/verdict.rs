@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::way_out::Traffic;
 use crate::plan::{Act, Layer, Plan, PolicyRef};
 
 /// The version of this form; a field that changes its meaning raises it.
@@ -29,6 +30,9 @@ pub struct Verdict {
     pub usage: Usage,
     /// What the jail refused, where the kernel reports it.
     pub denials: Vec<String>,
+    /// What was reached through the relay; absent where there was no way out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Traffic>,
     pub receipt: Option<Receipt>,
 }
 
@@ -116,6 +120,7 @@ impl Verdict {
             error: Some(error),
             usage: Usage::default(),
             denials: vec![],
+            network: None,
             receipt: None,
         }
     }

@@ -161,6 +161,15 @@ pub fn adopt(number: i32) -> Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(borrowed.as_fd(), 3)
 }
 
+/// Takes over a descriptor by its number, which nobody else uses as an owner; `EBADF` if it is not open.
+pub fn own(number: i32) -> Result<OwnedFd> {
+    if !is_open(number) {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: it is open, and the caller put it there for this owner.
+    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(number) })
+}
+
 /// Whether the descriptor is open at all.
 pub fn is_open(number: i32) -> bool {
     // SAFETY: F_GETFD on any integer is harmless.

@@ -3,8 +3,8 @@
 use std::os::fd::BorrowedFd;
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
 use super::{Errno, Result};
@@ -44,6 +44,33 @@ impl Rules {
             created: ruleset.create().map_err(errno)?,
             abi,
         })
+    }
+
+    /// For a process that only dials: no file at all, no TCP port to bind, and, from ABI 4 on, those ports
+    /// alone to connect to.
+    pub fn dial_only(abi: u32, ports: impl Iterator<Item = u16>) -> Result<Rules> {
+        let abi = ABI::from(abi as i32);
+        let mut ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::from_all(abi))
+            .map_err(errno)?;
+        let net = AccessNet::from_all(abi);
+        if !net.is_empty() {
+            ruleset = ruleset.handle_access(net).map_err(errno)?;
+        }
+        let scopes = Scope::from_all(abi);
+        if !scopes.is_empty() {
+            ruleset = ruleset.scope(scopes).map_err(errno)?;
+        }
+        let mut created = ruleset.create().map_err(errno)?;
+        if !net.is_empty() {
+            for port in ports {
+                (&mut created)
+                    .add_rule(NetPort::new(port, AccessNet::ConnectTcp))
+                    .map_err(errno)?;
+            }
+        }
+        Ok(Rules { created, abi })
     }
 
     /// Grants `rights` beneath the open file or directory; on a file, those rights that make sense

@@ -11,6 +11,7 @@ pub mod bus;
 pub mod caps;
 pub mod cgroup;
 pub mod clone;
+pub mod confine;
 pub mod fd;
 pub mod hierarchy;
 pub mod host;

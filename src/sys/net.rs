@@ -60,3 +60,182 @@ pub fn enter(namespace: &OwnedFd) -> Result<()> {
 fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
+
+/// `struct rtmsg` and its attribute after a `struct nlmsghdr`, as rtnetlink(7) has them.
+#[repr(C)]
+struct RouteRequest {
+    header: libc::nlmsghdr,
+    family: u8,
+    dst_len: u8,
+    src_len: u8,
+    tos: u8,
+    table: u8,
+    protocol: u8,
+    scope: u8,
+    kind: u8,
+    flags: u32,
+    attribute: [u16; 2],
+    interface: u32,
+}
+
+/// Makes every address local (`ip route add local default dev lo`), IPv4, and IPv6 where the kernel has
+/// it: whatever a program dials is answered in this namespace. Needs `CAP_NET_ADMIN` over it.
+pub fn route_everything_here() -> Result<()> {
+    let socket = socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        // NETLINK_ROUTE
+        None,
+    )?;
+    add_local_default(&socket, libc::AF_INET)?;
+    match add_local_default(&socket, libc::AF_INET6) {
+        // No IPv6 in this kernel, or switched off: nothing to answer.
+        Err(Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::ACCESS | Errno::NODEV) => Ok(()),
+        other => other,
+    }
+}
+
+fn add_local_default(socket: &OwnedFd, family: i32) -> Result<()> {
+    /// The loopback device is the first of every namespace (net/core/dev.c).
+    const LOOPBACK: u32 = 1;
+    let length = size_of::<RouteRequest>();
+    let request = RouteRequest {
+        header: libc::nlmsghdr {
+            nlmsg_len: length as u32,
+            nlmsg_type: libc::RTM_NEWROUTE,
+            nlmsg_flags: (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE) as u16,
+            nlmsg_seq: 1,
+            nlmsg_pid: 0,
+        },
+        family: family as u8,
+        dst_len: 0,
+        src_len: 0,
+        tos: 0,
+        table: libc::RT_TABLE_LOCAL,
+        protocol: libc::RTPROT_STATIC,
+        scope: libc::RT_SCOPE_HOST,
+        kind: libc::RTN_LOCAL,
+        flags: 0,
+        attribute: [8, libc::RTA_OIF],
+        interface: LOOPBACK,
+    };
+    // SAFETY: the request is plain data without padding at its end, and outlives the slice.
+    let bytes = unsafe { std::slice::from_raw_parts((&raw const request).cast::<u8>(), length) };
+    rustix::net::send(socket, bytes, rustix::net::SendFlags::empty())?;
+    let mut answer = [0u8; 128];
+    let (read, _) = rustix::net::recv(socket, &mut answer[..], rustix::net::RecvFlags::empty())?;
+    // struct nlmsgerr follows the header: an errno, negative, or 0.
+    match answer[..read].get(16..20) {
+        Some(&[a, b, c, d]) => match i32::from_ne_bytes([a, b, c, d]) {
+            0 => Ok(()),
+            errno => Err(Errno::from_raw_os_error(-errno)),
+        },
+        _ => Err(Errno::PROTO),
+    }
+}
+
+/// A socket in this namespace on which the relay serves: listening, or for datagrams and then with the
+/// address that each was sent to (`IP_PKTINFO`). Nonblocking. `None` where the kernel has no IPv6.
+pub fn serve_at(address: std::net::SocketAddr, transport: Transport) -> Result<Option<OwnedFd>> {
+    use rustix::net::sockopt;
+    let family = match address {
+        std::net::SocketAddr::V4(_) => AddressFamily::INET,
+        std::net::SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let kind = match transport {
+        Transport::Stream => SocketType::STREAM,
+        Transport::Datagram => SocketType::DGRAM,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = match socket_with(family, kind, flags, None) {
+        Err(Errno::AFNOSUPPORT) if family == AddressFamily::INET6 => return Ok(None),
+        other => other?,
+    };
+    let on: libc::c_int = 1;
+    if family == AddressFamily::INET6 {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+        // The address is local by a route and on no device.
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, on)?;
+    }
+    if let Transport::Datagram = transport {
+        match family {
+            AddressFamily::INET => set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, on)?,
+            _ => set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, on)?,
+        }
+    }
+    match rustix::net::bind(&socket, &address) {
+        Err(Errno::ADDRNOTAVAIL) if family == AddressFamily::INET6 => return Ok(None),
+        other => other?,
+    }
+    if let Transport::Stream = transport {
+        rustix::net::listen(&socket, BACKLOG)?;
+    }
+    Ok(Some(socket))
+}
+
+/// Of an unconnected socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// What goes with such a socket, in the place of a listener's number.
+    pub fn number(self) -> u32 {
+        match self {
+            Family::V4 => u32::MAX,
+            Family::V6 => u32::MAX - 1,
+        }
+    }
+}
+
+/// A TCP socket of this namespace, wherever it is used; nonblocking. `None` where the kernel has no IPv6.
+pub fn unconnected(family: Family) -> Result<Option<OwnedFd>> {
+    let (domain, flags) = match family {
+        Family::V4 => (
+            AddressFamily::INET,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        ),
+        Family::V6 => (
+            AddressFamily::INET6,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        ),
+    };
+    match socket_with(domain, SocketType::STREAM, flags, None) {
+        Err(Errno::AFNOSUPPORT) if family == Family::V6 => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Ends the connection of a socket, which can then be connected anew (connect(2), `AF_UNSPEC`).
+pub fn disconnect(socket: impl AsFd) -> Result<()> {
+    rustix::net::connect_unspec(socket)
+}
+
+/// Connections that wait to be accepted; the kernel takes the smaller of this and `somaxconn`.
+const BACKLOG: i32 = 4096;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Stream,
+    Datagram,
+}
+
+fn set_option(socket: &OwnedFd, level: i32, name: i32, value: libc::c_int) -> Result<()> {
+    // SAFETY: the option is an int, which outlives the call.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as u32,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(last()),
+    }
+}

@@ -8,6 +8,21 @@ use rustix::termios::{self, OptionalActions, Termios, Winsize};
 
 use super::Result;
 
+/// The caller's own terminal, to ask on it: nonblocking, and only where this process is in its
+/// foreground (else reading from it would stop the process).
+pub fn of_caller() -> Option<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let terminal = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open("/dev/tty")
+        .ok()?;
+    // SAFETY: integers; getpgrp cannot fail, and what is no terminal has no foreground.
+    let ours = unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() };
+    ours.then_some(terminal)
+}
+
 /// A new pair from `/dev/ptmx`: master, slave. Runs after clone, inside the jail's root.
 pub fn open() -> Result<(OwnedFd, OwnedFd)> {
     let master = openat(

@@ -4,6 +4,13 @@ use super::{Errno, Result};
 
 static PROGRAM: &[libc::sock_filter] = include!(concat!(env!("OUT_DIR"), "/seccomp.rs"));
 
+static RELAY: &[libc::sock_filter] = include!(concat!(env!("OUT_DIR"), "/relay.rs"));
+
+/// Installs the relay's filter on this thread, for good; as [`install`].
+pub fn install_for_relay() -> Result<()> {
+    load(RELAY)
+}
+
 /// Instructions in the program.
 pub fn length() -> usize {
     PROGRAM.len()

@@ -96,6 +96,23 @@ pub fn send_pidfd(pidfd: std::os::fd::BorrowedFd<'_>, signal: i32) -> Result<()>
     }
 }
 
+/// What a terminal or a caller sends to the supervisor is the supervisor's business, and a broken
+/// connection is an errno.
+pub fn ignore_what_callers_send() {
+    use nix::sys::signal::{SigHandler, signal};
+    for number in [
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+        Signal::SIGTSTP,
+        Signal::SIGPIPE,
+    ] {
+        // SAFETY: SIG_IGN installs no code.
+        let _ = unsafe { signal(number, SigHandler::SigIgn) };
+    }
+}
+
 /// Stops this process as Ctrl-Z would have; returns after `SIGCONT`.
 pub fn stop_self() -> Result<()> {
     nix::sys::signal::raise(Signal::SIGSTOP).map_err(errno)

@@ -1,0 +1,239 @@
+//! The way out, planned: where the relay listens in the jail's network, and what a program is told.
+//!
+//! Every address is local to the jail (one local default route), so a listener on a wildcard address has
+//! every destination's port. A wildcard would take that port from the jail's own loopback too: where a
+//! port is one that the jail may bind (1024 and up) and only exact names have it, the listeners are on
+//! those names' synthetic addresses alone.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::refusal::ResolveError;
+use super::request::Publish;
+use crate::policy::Network;
+use crate::policy::net::{Mode, Name, Protocol, Rule, Tls, To};
+
+/// Where the proxies and the resolver are told to be: of 198.18.0.0/24, which no name gets.
+pub const SERVICE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const HTTP_PROXY: u16 = 3128;
+const SOCKS_PROXY: u16 = 1080;
+/// The first port that a process without capabilities binds (`ip_unprivileged_port_start`).
+const FIRST_OWN_PORT: u16 = 1024;
+/// Listening sockets at most: each costs a descriptor and some 20 microseconds.
+const MOST_LISTENERS: usize = 1024;
+
+const FIRST_V4: u32 = u32::from_be_bytes([198, 18, 1, 0]);
+/// `fd63:7265:656c::/96`, a unique local prefix (RFC 4193) of creel's own.
+const FIRST_V6: u128 = 0xfd63_7265_656c_0000_0000_0000_0000_0000;
+
+/// The synthetic addresses of the name with this number: 198.18.0.0/15 is for benchmarks (RFC 2544) and
+/// nobody's on the internet.
+pub fn synthetic(number: u32) -> (Ipv4Addr, Ipv6Addr) {
+    (
+        Ipv4Addr::from(FIRST_V4 + number),
+        Ipv6Addr::from(FIRST_V6 + u128::from(number)),
+    )
+}
+
+/// The reverse of [`synthetic`].
+pub fn number_of(address: IpAddr) -> Option<u32> {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => u32::from(v4).checked_sub(FIRST_V4),
+        IpAddr::V6(v6) => u128::from(v6).checked_sub(FIRST_V6)?.try_into().ok(),
+    }
+}
+
+/// The way out of one jail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Egress {
+    pub mode: &'static str,
+    /// What each layer's list allows; a destination must be on every list.
+    pub lists: Vec<Vec<String>>,
+    pub deny: Vec<String>,
+    pub listeners: Vec<Listener>,
+    /// Names with fixed synthetic addresses, in the order of their numbers.
+    pub names: Vec<String>,
+    /// Ways in, to servers in the jail.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<Publish>,
+    #[serde(skip)]
+    pub network: Network,
+}
+
+/// Connections into the jail at once, for each family: so many sockets in the jail's network are made for
+/// them, and used again and again.
+pub const PUBLISHED: usize = 64;
+
+/// A socket of the relay's in the jail's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Listener {
+    pub address: SocketAddr,
+    pub serves: Serves,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Serves {
+    /// Questions in datagrams.
+    Dns,
+    /// Questions on connections.
+    DnsStream,
+    /// Connections to whatever address the program dialled.
+    Transparent,
+    HttpProxy,
+    SocksProxy,
+    /// Datagrams to whatever address the program sent to.
+    Udp,
+}
+
+impl Serves {
+    pub fn is_datagram(self) -> bool {
+        matches!(self, Serves::Dns | Serves::Udp)
+    }
+}
+
+impl Egress {
+    /// `None` where the policy grants no network and nothing is published.
+    pub fn plan(network: &Network, publish: &[Publish]) -> Result<Option<Egress>, ResolveError> {
+        match (network.mode, publish) {
+            (Mode::None, []) => return Ok(None),
+            (Mode::None, _) => {
+                return Ok(Some(Egress {
+                    mode: network.mode.name(),
+                    lists: vec![],
+                    deny: vec![],
+                    listeners: vec![],
+                    names: vec![],
+                    publish: publish.to_vec(),
+                    network: network.clone(),
+                }));
+            }
+            _ => {}
+        }
+        let rules = || network.lists.iter().flat_map(|list| &list.rules);
+        let names: BTreeSet<&Name> = rules().filter_map(exact).collect();
+        let mut listeners = services();
+        // A port's names where they are all exact; `None`: any destination may have it.
+        let mut ports: BTreeMap<(u16, Serves), Option<BTreeSet<&Name>>> = BTreeMap::new();
+        for rule in rules() {
+            let serves = match rule.protocol {
+                Protocol::Udp => Serves::Udp,
+                _ => Serves::Transparent,
+            };
+            for port in &rule.ports {
+                let own = ports
+                    .entry((*port, serves))
+                    .or_insert_with(|| Some(BTreeSet::new()));
+                match (exact(rule), own.as_mut()) {
+                    (Some(name), Some(names)) => {
+                        names.insert(name);
+                    }
+                    (Some(_), None) => {}
+                    (None, _) => *own = None,
+                }
+            }
+        }
+        if network.mode == Mode::Ask {
+            // Somebody may allow a destination that no rule has.
+            for port in [80, 443] {
+                ports.insert((port, Serves::Transparent), None);
+            }
+        }
+        let number = |name: &Name| names.iter().position(|n| *n == name).unwrap_or(0) as u32;
+        for ((port, serves), only) in ports {
+            match only {
+                Some(exact) if port >= FIRST_OWN_PORT => {
+                    for name in exact {
+                        let (v4, v6) = synthetic(number(name));
+                        listeners.push(at(v4, port, serves));
+                        listeners.push(at(v6, port, serves));
+                    }
+                }
+                _ => listeners.extend(everywhere(port, serves)),
+            }
+        }
+        if listeners.len() > MOST_LISTENERS {
+            return Err(ResolveError::Listeners {
+                most: MOST_LISTENERS,
+            });
+        }
+        Ok(Some(Egress {
+            mode: network.mode.name(),
+            lists: network
+                .lists
+                .iter()
+                .map(|list| list.rules.iter().map(text).collect())
+                .collect(),
+            deny: network.deny.iter().map(text).collect(),
+            names: names.iter().map(|name| name.to_string()).collect(),
+            listeners,
+            publish: publish.to_vec(),
+            network: network.clone(),
+        }))
+    }
+
+    /// Whether TLS is ended anywhere, so that the jail has an authority to trust.
+    pub fn terminates(&self) -> bool {
+        let mut rules = self.network.lists.iter().flat_map(|list| &list.rules);
+        rules.any(|rule| rule.tls == Tls::Terminate)
+    }
+
+    /// The variables by which programs are told of the proxies, of nothing that they need.
+    pub fn environment() -> Vec<(&'static str, String)> {
+        let http = format!("http://{SERVICE}:{HTTP_PROXY}");
+        let none = "localhost,127.0.0.1,::1".to_owned();
+        let mut all = vec![];
+        for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
+            all.push((name, http.clone()));
+        }
+        for name in ["all_proxy", "ALL_PROXY"] {
+            all.push((name, format!("socks5h://{SERVICE}:{SOCKS_PROXY}")));
+        }
+        for name in ["no_proxy", "NO_PROXY"] {
+            all.push((name, none.clone()));
+        }
+        all
+    }
+
+    /// The jail's `/etc/resolv.conf`.
+    pub fn resolv_conf() -> String {
+        // Any address would do: all are the relay's.
+        format!("nameserver {SERVICE}\noptions timeout:2 attempts:2\n")
+    }
+}
+
+fn text(rule: &Rule) -> String {
+    format!("{rule:?}")
+}
+
+fn exact(rule: &Rule) -> Option<&Name> {
+    match &rule.to {
+        To::Name(name) => Some(name),
+        _ => None,
+    }
+}
+
+fn services() -> Vec<Listener> {
+    let mut all = vec![];
+    all.extend(everywhere(53, Serves::Dns));
+    all.extend(everywhere(53, Serves::DnsStream));
+    all.push(at(SERVICE, HTTP_PROXY, Serves::HttpProxy));
+    all.push(at(SERVICE, SOCKS_PROXY, Serves::SocksProxy));
+    all
+}
+
+fn everywhere(port: u16, serves: Serves) -> [Listener; 2] {
+    [
+        at(Ipv4Addr::UNSPECIFIED, port, serves),
+        at(Ipv6Addr::UNSPECIFIED, port, serves),
+    ]
+}
+
+fn at(address: impl Into<IpAddr>, port: u16, serves: Serves) -> Listener {
+    Listener {
+        address: SocketAddr::new(address.into(), port),
+        serves,
+    }
+}

@@ -1,0 +1,63 @@
+//! A process of creel's own that speaks to the outside, confined before it does.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::landlock::Rules;
+use super::process::{self, Groups};
+use super::{Result, caps, fd, landlock, rlimit, seccomp};
+use crate::plan::Resource;
+
+/// The user and group that nobody is (`nobody`, `nogroup`): what root's relay becomes.
+const NOBODY: u32 = 65534;
+
+/// Leaves the supervisor's session, signals and descriptors behind: what is kept gets the numbers from 3
+/// on, in order; 0 and 1 are /dev/null. What the caller holds of the old numbers is void.
+pub fn keep_descriptors(kept: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
+    process::die_with_parent()?;
+    let _ = process::own_session();
+    let null = File::options().read(true).write(true).open("/dev/null");
+    if let Ok(null) = null {
+        fd::dup_to(null.as_fd(), 0)?;
+        fd::dup_to(null.as_fd(), 1)?;
+    }
+    // Above all numbers that are given out below.
+    let first = 3 + kept.len() as i32;
+    let high: Vec<OwnedFd> = kept
+        .iter()
+        .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, first))
+        .collect::<Result<_>>()?;
+    // Their numbers are closed below, or taken over.
+    std::mem::forget(kept);
+    for (number, fd) in (3..).zip(&high) {
+        fd::move_to(fd.as_fd(), number)?;
+    }
+    let count = high.len() as i32;
+    let numbers = 3..3 + count;
+    high.into_iter().for_each(std::mem::forget);
+    fd::close_between(first as u32, u32::MAX)?;
+    numbers.map(fd::own).collect()
+}
+
+/// No privilege, no file, no program, no signal to others; TCP to `ports` alone where the kernel can say
+/// so (Landlock ABI 4).
+pub fn for_good(ports: impl Iterator<Item = u16>) -> Result<()> {
+    rlimit::set(Resource::Core, 0, 0)?;
+    let most = rlimit::open_files_ceiling();
+    rlimit::set(Resource::OpenFiles, most, most)?;
+    if caps::privileged() {
+        caps::keep_over_setuid()?;
+        process::become_ids(NOBODY, NOBODY, Groups::Clear)?;
+        // A change of ids resets it.
+        process::die_with_parent()?;
+        caps::drop_all()?;
+    }
+    process::no_new_privs()?;
+    process::not_dumpable()?;
+    match landlock::abi() {
+        0 => {}
+        abi => Rules::dial_only(abi.min(crate::plan::resolve::NEWEST_LANDLOCK_ABI), ports)?
+            .restrict_self()?,
+    }
+    seccomp::install_for_relay()
+}
