@@ -16,7 +16,7 @@ use super::layers::{Layers, PolicyArgs};
 use super::status::Status;
 use crate::egress::relay;
 use crate::jail::scope::Settled;
-use crate::jail::{self, spawn};
+use crate::jail::{self, WayOut, spawn};
 use crate::plan::request::{LimitRequest, Publish};
 use crate::plan::{self, Act, Clocks, Host, Plan, Request, Terminal, paths};
 use crate::policy::effective::{self, Weight};
@@ -400,8 +400,13 @@ pub fn execute(
         .map(|egress| relay::start(egress, log))
         .transpose()
         .map_err(|error| Failure::of(&error))?;
-    let sockets = relay.as_mut().and_then(|relay| relay.sockets.take());
-    let live = jail::freeze(plan, host, pins, pipes.theirs, sockets, &state)?.spawn()?;
+    let way_out = relay.as_mut().and_then(|relay| {
+        Some(WayOut {
+            sockets: relay.sockets.take()?,
+            authority: relay.authority.take(),
+        })
+    });
+    let live = jail::freeze(plan, host, pins, pipes.theirs, way_out, &state)?.spawn()?;
     // Judged by the plan that ran; the live jail is consumed by its supervision.
     let plan = Arc::clone(&live.plan);
     match supervise::run(live, relay, pipes.ours, started, detail) {

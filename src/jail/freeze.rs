@@ -39,6 +39,15 @@ const SLOTS: u32 = 4096;
 #[derive(Debug, Default)]
 pub struct Stdio(pub [Option<OwnedFd>; 3]);
 
+/// What the relay of a jail asks of it, and gives it.
+#[derive(Debug)]
+pub struct WayOut {
+    /// Where the relay awaits its listening sockets.
+    pub sockets: OwnedFd,
+    /// The certificate of the jail's own authority, PEM, where TLS is ended.
+    pub authority: Option<String>,
+}
+
 /// A jail that is one clone away.
 pub struct Ready {
     pub(super) plan: Arc<Plan>,
@@ -60,15 +69,19 @@ pub struct Ready {
     pub(super) relay: Option<OwnedFd>,
 }
 
-/// Compiles a plan. `relay`: where the relay awaits its sockets, if the plan has a way out. `state`: where leases live, a directory of mode 0700.
+/// Compiles a plan. `way_out`: of the relay, if the plan has one. `state`: where leases live, a directory of mode 0700.
 pub fn freeze(
     plan: Plan,
     host: &Host,
     mut pins: Pins,
     stdio: Stdio,
-    relay: Option<OwnedFd>,
+    way_out: Option<WayOut>,
     state: &Path,
 ) -> Result<Ready, JailError> {
+    let (relay, mut authority) = match way_out {
+        Some(way_out) => (Some(way_out.sockets), way_out.authority),
+        None => (None, None),
+    };
     let placeholders = placeholders(&plan, &pins)?;
     // A pin that is not bound is the host's twin of something of the jail's own, such as /tmp: a
     // Landlock rule on it would open the host's inode and not the jail's.
@@ -146,6 +159,24 @@ pub fn freeze(
             Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) | Act::Exec => continue,
             // The jail is born where it is up.
             Act::Loopback if network == Network::New && janitor.is_some() => continue,
+            Act::Authority {
+                certificate,
+                bundle,
+            } => {
+                let own = authority.take().unwrap_or_default();
+                let both = [crate::sys::host::certificates(), own.clone().into_bytes()].concat();
+                for (path, contents) in [(certificate, own.into_bytes()), (bundle, both)] {
+                    steps.push(Step {
+                        act: number as u32,
+                        work: Work::File {
+                            path: relative(path),
+                            mode: 0o444,
+                            contents,
+                        },
+                    });
+                }
+                continue;
+            }
             act => compile(act, &plan, host, &pins, user, &made, &mut copier)?,
         };
         steps.push(Step {
@@ -473,7 +504,11 @@ fn compile(
         },
         Act::NoMemfd => Work::NoMemfd,
         Act::Seccomp => Work::Seccomp,
-        Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) | Act::Exec => {
+        Act::Namespaces { .. }
+        | Act::MapIds(_)
+        | Act::Cgroup(_)
+        | Act::Authority { .. }
+        | Act::Exec => {
             return Err(JailError::System {
                 what: "compiling a plan",
                 source: Errno::INVAL,

@@ -28,6 +28,6 @@ pub mod walk;
 pub mod wire;
 
 pub use error::JailError;
-pub use freeze::{Ready, Stdio, freeze};
+pub use freeze::{Ready, Stdio, WayOut, freeze};
 pub use probe::{Pins, probe};
 pub use spawn::Live;

@@ -62,6 +62,23 @@ pub struct Egress {
     pub network: Network,
 }
 
+/// The certificate of the jail's own authority, and the host's certificates together with it.
+pub const CERTIFICATE: &str = "/etc/creel-ca.pem";
+pub const BUNDLE: &str = "/etc/creel-ca-bundle.pem";
+/// By which programs are told of certificates: curl, OpenSSL, Python, git, pip, cargo, AWS's and Nix's.
+const BUNDLE_VARIABLES: [&str; 8] = [
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    "CARGO_HTTP_CAINFO",
+    "AWS_CA_BUNDLE",
+    "NIX_SSL_CERT_FILE",
+];
+/// By which programs are told of one more: Node.js, Deno.
+const CERTIFICATE_VARIABLES: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
+
 /// Connections into the jail at once, for each family: so many sockets in the jail's network are made for
 /// them, and used again and again.
 pub const PUBLISHED: usize = 64;
@@ -176,12 +193,15 @@ impl Egress {
 
     /// Whether TLS is ended anywhere, so that the jail has an authority to trust.
     pub fn terminates(&self) -> bool {
-        let mut rules = self.network.lists.iter().flat_map(|list| &list.rules);
-        rules.any(|rule| rule.tls == Tls::Terminate)
+        terminates(&self.network)
     }
 
-    /// The variables by which programs are told of the proxies, of nothing that they need.
-    pub fn environment() -> Vec<(&'static str, String)> {
+    /// The variables by which programs are told of the proxies, which they need not know of, and of the
+    /// certificates, which they must.
+    pub fn environment(network: &Network) -> Vec<(&'static str, String)> {
+        if network.mode == Mode::None {
+            return vec![];
+        }
         let http = format!("http://{SERVICE}:{HTTP_PROXY}");
         let none = "localhost,127.0.0.1,::1".to_owned();
         let mut all = vec![];
@@ -194,6 +214,10 @@ impl Egress {
         for name in ["no_proxy", "NO_PROXY"] {
             all.push((name, none.clone()));
         }
+        if terminates(network) {
+            all.extend(BUNDLE_VARIABLES.map(|name| (name, BUNDLE.to_owned())));
+            all.extend(CERTIFICATE_VARIABLES.map(|name| (name, CERTIFICATE.to_owned())));
+        }
         all
     }
 
@@ -202,6 +226,11 @@ impl Egress {
         // Any address would do: all are the relay's.
         format!("nameserver {SERVICE}\noptions timeout:2 attempts:2\n")
     }
+}
+
+fn terminates(network: &Network) -> bool {
+    let mut rules = network.lists.iter().flat_map(|list| &list.rules);
+    rules.any(|rule| rule.tls == Tls::Terminate)
 }
 
 fn text(rule: &Rule) -> String {

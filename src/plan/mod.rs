@@ -112,6 +112,12 @@ pub enum Act {
         mode: u32,
         contents: String,
     },
+    /// The certificate of the jail's own authority, made when the relay starts, and the host's
+    /// certificates together with it.
+    Authority {
+        certificate: PathBuf,
+        bundle: PathBuf,
+    },
     /// A tree or file of the host, at `target`.
     Bind {
         source: PathBuf,

@@ -110,6 +110,7 @@ impl Act {
             Act::Directory { .. }
             | Act::Link { .. }
             | Act::File { .. }
+            | Act::Authority { .. }
             | Act::Bind { .. }
             | Act::Device { .. }
             | Act::Tmpfs { .. }

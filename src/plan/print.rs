@@ -147,6 +147,11 @@ impl fmt::Display for Act {
             Act::Pivot => write!(f, "pivot into the root, detach the host's tree"),
             Act::Seal => write!(f, "make the root read-only"),
             Act::Hostname { name } => write!(f, "hostname {name}"),
+            Act::Authority { bundle, .. } => write!(
+                f,
+                "an authority of the jail's own, trusted by {}",
+                bundle.display()
+            ),
             Act::Loopback => write!(f, "loopback up"),
             Act::Egress(egress) => write!(
                 f,

@@ -12,7 +12,6 @@ use super::refusal::ResolveError;
 use super::request::{Clocks, Request, Terminal};
 use super::view::View;
 use super::*;
-use crate::policy::net::Mode;
 use crate::policy::{Degradable, Execution, Limits, Policy};
 
 /// The jail's user where the jail has a range of ids.
@@ -341,10 +340,8 @@ fn environment(
     ] {
         all.entry(name.into()).or_insert_with(|| value.to_vec());
     }
-    if policy.network.mode != Mode::None {
-        for (name, value) in Egress::environment() {
-            all.entry(name.into()).or_insert_with(|| value.into_bytes());
-        }
+    for (name, value) in Egress::environment(&policy.network) {
+        all.entry(name.into()).or_insert_with(|| value.into_bytes());
     }
     for (name, value) in &request.env {
         if name.as_bytes().starts_with(b"CREEL") {

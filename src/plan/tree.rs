@@ -72,6 +72,12 @@ impl View<'_> {
                 contents,
             });
         }
+        if egress.is_some_and(Egress::terminates) {
+            acts.push(Act::Authority {
+                certificate: egress::CERTIFICATE.into(),
+                bundle: egress::BUNDLE.into(),
+            });
+        }
         acts.extend(proc::READ_ONLY.iter().map(|(name, _)| Act::ReadOnly {
             path: Path::new("/proc").join(name),
         }));

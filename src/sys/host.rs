@@ -4,6 +4,21 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+/// Where distributions keep the certificates that they trust, as one PEM file: Debian, Fedora, Alpine.
+pub const CERTIFICATES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+/// The certificates that the host trusts, PEM; empty where there are none.
+pub fn certificates() -> Vec<u8> {
+    let mut read = CERTIFICATES
+        .iter()
+        .filter_map(|path| std::fs::read(path).ok());
+    read.next().unwrap_or_default()
+}
+
 /// `uname -r`.
 pub fn kernel_release() -> String {
     rustix::system::uname()
