@@ -412,7 +412,7 @@ fn a_jail(workspace: &Workspace, mark: &str) -> creel::jail::Live {
     let (host, pins) = creel::jail::probe(&policy, &request).expect("a host");
     let plan = creel::plan::resolve(&policy, &request, &host).expect("a plan");
     let state = creel::jail::spawn::state_dir(host.uid, None);
-    let ready = creel::jail::freeze(plan, &host, pins, Default::default(), &state);
+    let ready = creel::jail::freeze(plan, &host, pins, Default::default(), None, &state);
     ready.expect("ready").spawn().expect("a jail")
 }
 

@@ -17,6 +17,7 @@ mod policy_speed;
 mod policy_tools;
 mod presets;
 mod programs;
+mod relay_confined;
 mod run;
 mod scope;
 mod selftest;

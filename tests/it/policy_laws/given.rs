@@ -318,7 +318,7 @@ impl<'c> Writer<'c> {
             WorkspaceMode::ReadOnly,
             WorkspaceMode::None,
         ]);
-        layer.network = self.one(&[net::Mode::None]);
+        layer.network = self.one(&[creel::policy::net::Mode::None]);
         layer.environment.pass = self.names();
         layer.environment.set = self.speaks().then(|| {
             let pairs = self.many(3, |w| {

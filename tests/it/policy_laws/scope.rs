@@ -390,7 +390,9 @@ fn alone() -> Vec<Group> {
         field("max_iterations", &counts, |l, v| {
             l.tools.max_iterations = Some(v)
         }),
-        field("network", &[net::Mode::None], |l, v| l.network = Some(v)),
+        field("network", &[creel::policy::net::Mode::None], |l, v| {
+            l.network = Some(v)
+        }),
         field("session.mode", Mode::ALL, |l, v| l.session.mode = Some(v)),
         field("session.scope", Scope::ALL, |l, v| {
             l.session.scope = Some(v)
