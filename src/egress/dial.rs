@@ -1,11 +1,168 @@
 //! Dialling outside: the addresses that were checked, no others.
+//!
+//! Happy Eyeballs (RFC 8305): families take turns, each attempt has a short lead over the next, and
+//! the first that answers is the connection.
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
-/// The first that answers (RFC 8305).
+/// The lead of one attempt over the next; one that fails loses what is left of it.
+const LEAD: Duration = Duration::from_millis(250);
+/// For one attempt.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Addresses that are tried at all.
+const MOST: usize = 16;
+
+/// The first that answers. An error is that of the attempt which failed last, with its address.
 pub async fn dial(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    TcpStream::connect(addresses).await
+    let mut left = order(addresses).into_iter();
+    let mut attempts = JoinSet::new();
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "there is no address to dial");
+    loop {
+        let next = left.next();
+        let any_left = next.is_some();
+        if let Some(address) = next {
+            attempts.spawn(attempt(address));
+        }
+        // Until one fails, or the lead is over.
+        let ended = tokio::select! {
+            ended = attempts.join_next() => ended,
+            () = sleep(LEAD), if any_left => continue,
+        };
+        match ended {
+            Some(Ok(Ok(stream))) => return Ok(stream),
+            Some(Ok(Err(error))) => last = error,
+            Some(Err(error)) => last = io::Error::other(error),
+            None => return Err(last),
+        }
+    }
+}
+
+async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
+    let connected = match timeout(PATIENCE, TcpStream::connect(address)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    let stream =
+        connected.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The order of the attempts: the family of the first address first, then the families in turn.
+fn order(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (one, other): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses
+        .iter()
+        .partition(|address| address.is_ipv6() == first_is_v6);
+    let mut ordered = Vec::with_capacity(addresses.len());
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    loop {
+        let turn = [one.next(), other.next()];
+        if turn == [None, None] {
+            break;
+        }
+        ordered.extend(turn.into_iter().flatten());
+    }
+    ordered.truncate(MOST);
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    use std::time::Instant;
+
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    async fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    /// A port of `ip` at which nobody listens.
+    async fn closed(ip: IpAddr) -> SocketAddr {
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
+        listener.local_addr().unwrap()
+    }
+
+    /// A listener whose queue is full: who connects hears nothing.
+    async fn silent() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queue = vec![];
+        while let Ok(stream) =
+            timeout(Duration::from_millis(100), TcpStream::connect(address)).await
+        {
+            queue.push(stream.unwrap());
+            assert!(queue.len() < 16, "the queue of one has no end");
+        }
+        (listener, queue, address)
+    }
+
+    #[tokio::test]
+    async fn the_first_that_answers_is_the_connection() {
+        let (_listener, open) = listener().await;
+        let refused = [
+            closed(Ipv4Addr::LOCALHOST.into()).await,
+            closed(Ipv6Addr::LOCALHOST.into()).await,
+        ];
+        let start = Instant::now();
+        let stream = dial(&[refused[1], refused[0], open]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), open);
+        assert!(stream.nodelay().unwrap());
+        assert!(start.elapsed() < LEAD, "a refusal loses the lead");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_silent_delays_by_its_lead() {
+        let (_listener, open) = listener().await;
+        let (_silent, _queue, silent) = silent().await;
+        let start = Instant::now();
+        let stream = dial(&[silent, open]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), open);
+        assert!(start.elapsed() >= LEAD);
+        assert!(start.elapsed() < PATIENCE / 2);
+    }
+
+    #[tokio::test]
+    async fn the_error_names_the_address_and_its_cause() {
+        let refused = closed(Ipv4Addr::LOCALHOST.into()).await;
+        let error = dial(&[refused]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(
+            error.to_string().starts_with(&refused.to_string()),
+            "{error}"
+        );
+        let error = dial(&[]).await.unwrap_err();
+        assert_eq!(error.to_string(), "there is no address to dial");
+    }
+
+    #[test]
+    fn families_take_turns_and_the_first_address_begins() {
+        let address = |text: &&str| SocketAddr::new(text.parse().unwrap(), 443);
+        let order_of = |texts: &[&str]| -> Vec<String> {
+            let addresses: Vec<SocketAddr> = texts.iter().map(address).collect();
+            let ordered = order(&addresses);
+            ordered.iter().map(|a| a.ip().to_string()).collect()
+        };
+        assert_eq!(
+            order_of(&["::1", "::2", "::3", "1.1.1.1", "2.2.2.2"]),
+            ["::1", "1.1.1.1", "::2", "2.2.2.2", "::3"]
+        );
+        assert_eq!(order_of(&["1.1.1.1", "::1"]), ["1.1.1.1", "::1"]);
+        assert_eq!(order_of(&["::1"]), ["::1"]);
+        assert_eq!(order_of(&["1.1.1.1"; 40]).len(), MOST);
+        assert!(order_of(&[]).is_empty());
+    }
 }

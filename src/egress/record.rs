@@ -1,7 +1,7 @@
 //! What becomes known of each decision: a line of JSON each, and a summary by destination.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -14,6 +14,10 @@ use crate::policy::net::{Host, Rule};
 
 /// Destinations that the summary tells apart; the rest is counted together.
 const DESTINATIONS: usize = 200;
+/// Lines of refused questions to the resolver, of one name, and names that have any. A jail asks as
+/// often as it likes, and what it asks is its own text: the rest is in the summary alone.
+const LINES_OF_A_NAME: u32 = 3;
+const NAMES_WITH_LINES: usize = 1000;
 
 /// When a line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -127,6 +131,8 @@ pub struct Destination {
 pub struct Records {
     log: Option<RefCell<std::fs::File>>,
     summary: RefCell<BTreeMap<(String, u16), Destination>>,
+    /// Refused questions that have lines.
+    questions: RefCell<HashMap<String, u32>>,
 }
 
 impl Records {
@@ -134,7 +140,7 @@ impl Records {
     pub fn new(log: Option<std::fs::File>) -> Records {
         Records {
             log: log.map(RefCell::new),
-            summary: RefCell::default(),
+            ..Records::default()
         }
     }
 
@@ -156,7 +162,9 @@ impl Records {
             .try_into()
             .unwrap_or(u64::MAX);
         self.sum(&entry, event);
-        if let Some(log) = &self.log {
+        if let Some(log) = &self.log
+            && self.has_line(&entry, event)
+        {
             let now = SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default();
@@ -171,6 +179,19 @@ impl Records {
             log.borrow_mut().write_all(&text)?;
         }
         Ok(())
+    }
+
+    fn has_line(&self, entry: &Entry, event: Event) -> bool {
+        if entry.way != Way::Dns || event != Event::Refused {
+            return true;
+        }
+        let mut questions = self.questions.borrow_mut();
+        if questions.len() >= NAMES_WITH_LINES && !questions.contains_key(&entry.host) {
+            return false;
+        }
+        let lines = questions.entry(entry.host.clone()).or_default();
+        *lines = lines.saturating_add(1);
+        *lines <= LINES_OF_A_NAME
     }
 
     fn sum(&self, entry: &Entry, event: Event) {

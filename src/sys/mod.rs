@@ -32,6 +32,7 @@ pub mod signal;
 pub mod socket;
 pub mod startup;
 pub mod timens;
+pub mod udp;
 pub mod userns;
 
 pub use rustix::io::Errno;
