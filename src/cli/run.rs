@@ -20,13 +20,14 @@ use crate::jail::{self, WayOut, spawn};
 use crate::plan::request::{LimitRequest, Publish};
 use crate::plan::{self, Act, Clocks, Host, Plan, Request, Terminal, paths};
 use crate::policy::effective::{self, Weight};
+use crate::policy::net::Secret;
 use crate::policy::rights::Roots;
 use crate::policy::stack::Outcome;
 use crate::policy::{
     Bytes, Count, CpuShare, Degradable, Policy, Span, WorkspaceMode, preset, trees,
 };
 use crate::supervise::{self, Detail, Kind, SuperviseError, Verdict, judge, stream};
-use crate::sys::{fd, host, pty, startup};
+use crate::sys::{fd, host, process, pty, startup};
 
 pub const ABOUT: &str = "Run one command in a jail";
 
@@ -374,7 +375,7 @@ pub fn roots(workspace: Option<&Path>) -> Roots {
 /// Plan to verdict, on this machine.
 pub fn execute(
     id: &str,
-    plan: Plan,
+    mut plan: Plan,
     host: &Host,
     pins: jail::Pins,
     log: Option<File>,
@@ -392,14 +393,33 @@ pub fn execute(
     };
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
-    let way_out = plan.acts.iter().find_map(|act| match act {
+    let egress = plan.acts.iter().find_map(|act| match act {
         Act::Egress(egress) => Some(egress),
         _ => None,
     });
-    let mut relay = way_out
-        .map(|egress| relay::start(egress, log))
+    let secret_variables: Vec<String> = egress
+        .iter()
+        .flat_map(|egress| &egress.network.credentials)
+        .filter_map(|credential| match &credential.secret {
+            Secret::Variable(name) => Some(name.clone()),
+            Secret::File(_) => None,
+        })
+        .collect();
+    let mut relay = egress
+        .map(|egress| relay::start(id, egress, log))
         .transpose()
         .map_err(|error| Failure::of(&error))?;
+    if let Some(relay) = &relay {
+        for credential in relay.placeholders.iter() {
+            let (name, value) = credential;
+            let environment = &mut plan.command.environment;
+            environment.insert(name.clone().into_bytes(), value.clone().into_bytes());
+        }
+        // The relay has its own copy; the jail's first process begins as a copy of this one.
+        secret_variables
+            .iter()
+            .for_each(|name| process::forget_variable(name));
+    }
     let way_out = relay.as_mut().and_then(|relay| {
         Some(WayOut {
             sockets: relay.sockets.take()?,

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::plan::egress::{number_of, synthetic};
 use crate::policy::net::Name;
 
 /// Names that may have an address at once; a jail that asks for more gets no more.
@@ -27,17 +28,11 @@ pub struct Names {
     by_number: Vec<Name>,
 }
 
-const FIRST_V4: u32 = u32::from_be_bytes([198, 18, 1, 0]);
-/// In `fd63:7265:656c::/96`; the last bytes are those of the IPv4 address.
-const FIRST_V6: u128 = 0xfd63_7265_656c_0000_0000_0000_0000_0100;
-
 impl Addresses {
     /// Those of the name that was given this number.
     pub const fn numbered(number: u32) -> Addresses {
-        Addresses {
-            v4: Ipv4Addr::from_bits(FIRST_V4 + number),
-            v6: Ipv6Addr::from_bits(FIRST_V6 + number as u128),
-        }
+        let (v4, v6) = synthetic(number);
+        Addresses { v4, v6 }
     }
 }
 
@@ -71,11 +66,7 @@ impl Names {
 
     /// The name that was given this address. An address that was never given out has none.
     pub fn name(&self, address: IpAddr) -> Option<&Name> {
-        let number = match address.to_canonical() {
-            IpAddr::V4(v4) => u32::from(v4).checked_sub(FIRST_V4)?,
-            IpAddr::V6(v6) => u128::from(v6).checked_sub(FIRST_V6)?.try_into().ok()?,
-        };
-        self.by_number.get(number as usize)
+        self.by_number.get(number_of(address)? as usize)
     }
 }
 

@@ -5,7 +5,7 @@
 //! closes every connection and every listener, so that nothing leaves.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -17,6 +17,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::LocalSet;
 
+use super::authority::Authority;
+use super::credential::Vault;
 use super::gate::{Asker, Gate, Meter};
 use super::names::Names;
 use super::publish::{self, Store};
@@ -54,10 +56,12 @@ pub struct Relay {
     pub sockets: Option<OwnedFd>,
     /// The certificate of the jail's own authority, PEM, where TLS is ended.
     pub authority: Option<String>,
+    /// Variables of the jail, with what stands in them for secrets.
+    pub placeholders: BTreeMap<String, String>,
 }
 
 /// Starts the relay and waits until it is confined. `log` gets a line a decision.
-pub fn start(egress: &Egress, log: Option<File>) -> Result<Relay, RelayError> {
+pub fn start(id: &str, egress: &Egress, log: Option<File>) -> Result<Relay, RelayError> {
     let (ours, theirs) = socket::pair().map_err(RelayError::Start)?;
     let (give, take) = socket::pair().map_err(RelayError::Start)?;
     let side = clone::clone3_single_threaded(0, None, None).map_err(RelayError::Start)?;
@@ -68,7 +72,7 @@ pub fn start(egress: &Egress, log: Option<File>) -> Result<Relay, RelayError> {
             std::mem::forget((ours, give));
             let mut kept = vec![theirs, take];
             kept.extend(log.map(OwnedFd::from));
-            process::exit(live(egress, kept))
+            process::exit(live(id, egress, kept))
         }
     };
     drop((theirs, take));
@@ -77,9 +81,16 @@ pub fn start(egress: &Egress, log: Option<File>) -> Result<Relay, RelayError> {
         socket: ours,
         sockets: Some(give),
         authority: None,
+        placeholders: BTreeMap::new(),
     };
     match wire::receive(&relay.socket, Wait::Yes) {
-        Ok(Some(FromRelay::Ready { authority })) => relay.authority = authority,
+        Ok(Some(FromRelay::Ready {
+            authority,
+            placeholders,
+        })) => {
+            relay.authority = authority;
+            relay.placeholders = placeholders;
+        }
         Ok(Some(FromRelay::Failed { why })) => return Err(RelayError::Failed(why)),
         Ok(_) => return Err(RelayError::Gone),
         Err(error) => return Err(RelayError::Failed(error.to_string())),
@@ -106,7 +117,7 @@ impl Drop for Relay {
 }
 
 /// The relay's life; returns its exit status.
-fn live(egress: &Egress, kept: Vec<OwnedFd>) -> i32 {
+fn live(id: &str, egress: &Egress, kept: Vec<OwnedFd>) -> i32 {
     let mut kept = match confine::keep_descriptors(kept) {
         Ok(kept) => kept.into_iter(),
         Err(_) => return 1,
@@ -115,7 +126,7 @@ fn live(egress: &Egress, kept: Vec<OwnedFd>) -> i32 {
         return 1;
     };
     let log = kept.next().map(File::from);
-    match serve(egress, &control, sockets, log) {
+    match serve(id, egress, &control, sockets, log) {
         Ok(()) => 0,
         Err(why) => {
             // If the supervisor is gone there is nobody to tell.
@@ -126,6 +137,7 @@ fn live(egress: &Egress, kept: Vec<OwnedFd>) -> i32 {
 }
 
 fn serve(
+    id: &str,
     egress: &Egress,
     control: &OwnedFd,
     sockets: OwnedFd,
@@ -134,8 +146,22 @@ fn serve(
     signal::ignore_what_callers_send();
     let network = &egress.network;
     let published = publish::listen(&egress.publish)?;
-    let resolver = Resolver::of_host();
-    let authority = None;
+    let resolver = match network.resolvers.as_slice() {
+        [] => Resolver::of_host(|name| network.knows(name)),
+        named => Resolver::with(named.iter().map(|server| server.value).collect()),
+    };
+    let mut placeholders = BTreeMap::new();
+    let (authority, certificate) = match egress.terminates() {
+        false => (None, None),
+        true => {
+            let vault = Vault::load(&network.credentials).map_err(|e| e.to_string())?;
+            let pairs = vault.placeholders();
+            placeholders.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            let roots = crate::sys::host::certificates();
+            let (authority, pem) = Authority::new(id, &roots, vault).map_err(|e| e.to_string())?;
+            (Some(authority), Some(pem))
+        }
+    };
     let ports = network.ports();
     let resolvers: Vec<u16> = resolver
         .servers
@@ -158,14 +184,17 @@ fn serve(
     });
     let gate = Rc::new(Gate {
         policy: network.clone(),
-        names: RefCell::new(Names::default()),
+        names: RefCell::new(Names::with(&egress.names)),
         resolver,
         records: Records::new(log),
         authority,
         asker: Some(Box::new(Rc::clone(&questions))),
         meter: Meter::default(),
     });
-    let ready = FromRelay::Ready { authority: None };
+    let ready = FromRelay::Ready {
+        authority: certificate,
+        placeholders,
+    };
     wire::send(control.as_fd(), &ready).map_err(|e| e.to_string())?;
     let local = LocalSet::new();
     let listeners = egress.listeners.iter().map(|l| l.serves).collect();

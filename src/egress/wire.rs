@@ -1,5 +1,6 @@
 //! What the relay and its supervisor say to each other: one JSON object a message, on a SOCK_SEQPACKET.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -21,6 +22,8 @@ pub enum FromRelay {
     Ready {
         /// The certificate of the jail's own authority, PEM, where TLS is ended.
         authority: Option<String>,
+        /// Variables of the jail, with what stands in them for secrets.
+        placeholders: BTreeMap<String, String>,
     },
     /// It could not begin.
     Failed { why: String },

@@ -25,15 +25,15 @@ const FIRST_OWN_PORT: u16 = 1024;
 const MOST_LISTENERS: usize = 1024;
 
 const FIRST_V4: u32 = u32::from_be_bytes([198, 18, 1, 0]);
-/// `fd63:7265:656c::/96`, a unique local prefix (RFC 4193) of creel's own.
-const FIRST_V6: u128 = 0xfd63_7265_656c_0000_0000_0000_0000_0000;
+/// In `fd63:7265:656c::/96`, a unique local prefix (RFC 4193) of creel's own.
+const FIRST_V6: u128 = 0xfd63_7265_656c_0000_0000_0000_0000_0100;
 
 /// The synthetic addresses of the name with this number: 198.18.0.0/15 is for benchmarks (RFC 2544) and
 /// nobody's on the internet.
-pub fn synthetic(number: u32) -> (Ipv4Addr, Ipv6Addr) {
+pub const fn synthetic(number: u32) -> (Ipv4Addr, Ipv6Addr) {
     (
-        Ipv4Addr::from(FIRST_V4 + number),
-        Ipv6Addr::from(FIRST_V6 + u128::from(number)),
+        Ipv4Addr::from_bits(FIRST_V4 + number),
+        Ipv6Addr::from_bits(FIRST_V6 + number as u128),
     )
 }
 
@@ -54,7 +54,8 @@ pub struct Egress {
     pub deny: Vec<String>,
     pub listeners: Vec<Listener>,
     /// Names with fixed synthetic addresses, in the order of their numbers.
-    pub names: Vec<String>,
+    #[serde(serialize_with = "texts")]
+    pub names: Vec<Name>,
     /// Ways in, to servers in the jail.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub publish: Vec<Publish>,
@@ -184,7 +185,7 @@ impl Egress {
                 .map(|list| list.rules.iter().map(text).collect())
                 .collect(),
             deny: network.deny.iter().map(text).collect(),
-            names: names.iter().map(|name| name.to_string()).collect(),
+            names: names.into_iter().cloned().collect(),
             listeners,
             publish: publish.to_vec(),
             network: network.clone(),
@@ -226,6 +227,10 @@ impl Egress {
         // Any address would do: all are the relay's.
         format!("nameserver {SERVICE}\noptions timeout:2 attempts:2\n")
     }
+}
+
+fn texts<S: serde::Serializer>(names: &[Name], s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(names.iter().map(Name::as_str))
 }
 
 fn terminates(network: &Network) -> bool {

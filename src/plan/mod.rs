@@ -371,12 +371,20 @@ pub enum LayerName {
     Seccomp,
 }
 
+/// How what stands in the jail for a secret begins; the rest is random.
+pub const PLACEHOLDER: &[u8] = b"creel-secret-";
+
 impl Plan {
     /// SHA-256 of the plan as JSON, hex: names what was enforced. Without the jail's id, so that the
     /// same policy, request and host have the same digest.
     pub fn digest(&self) -> String {
         let mut plan = self.clone();
         plan.command.environment.remove(b"CREEL_ID".as_slice());
+        for value in plan.command.environment.values_mut() {
+            if value.starts_with(PLACEHOLDER) {
+                *value = PLACEHOLDER.to_vec();
+            }
+        }
         // A plan is maps with string keys, numbers and text: serialising it cannot fail.
         let json = serde_json::to_vec(&plan).unwrap_or_default();
         crate::policy::digest(&json)

@@ -100,6 +100,30 @@ pub fn session_id() -> i32 {
     unsafe { libc::getsid(0) }
 }
 
+/// Overwrites the value of a variable in this process's environment, in the memory where the kernel put
+/// it at exec: nobody who has a copy of that memory reads it there.
+pub fn forget_variable(name: &str) {
+    unsafe extern "C" {
+        static environ: *const *mut c_char;
+    }
+    // SAFETY: this process has one thread; environ is null-terminated, each entry is a C string in
+    // memory of this process that may be written (execve(2) put it on the stack).
+    unsafe {
+        let mut entry = environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            let text = std::ffi::CStr::from_ptr(*entry).to_bytes();
+            if let Some(value) = text
+                .strip_prefix(name.as_bytes())
+                .and_then(|t| t.strip_prefix(b"="))
+            {
+                let (start, length) = (text.len() - value.len(), value.len());
+                (*entry).add(start).write_bytes(b'x' as _, length);
+            }
+            entry = entry.add(1);
+        }
+    }
+}
+
 /// A null-terminated array of C strings for `execve`, built before clone.
 pub struct CStrings {
     _owned: Vec<std::ffi::CString>,
