@@ -20,10 +20,13 @@
 pub mod connect;
 pub mod dial;
 pub mod dns;
+pub mod first;
 pub mod gate;
 pub mod hello;
 pub mod http;
 pub mod names;
+pub mod pace;
+pub mod prefixed;
 pub mod publish;
 pub mod record;
 pub mod relay;
