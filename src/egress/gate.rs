@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::Way;
 use super::names::Names;
+use super::pace::{Pace, Paced};
 use super::record::{Entry, Event, Records};
 use super::resolve::Resolver;
 use super::tls::Authority;
@@ -73,6 +74,8 @@ pub struct Meter {
     connections: Cell<u64>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
+    pace_in: Pace,
+    pace_out: Pace,
     /// Of the second that runs.
     second: Cell<Option<(Instant, u64)>>,
 }
@@ -276,6 +279,16 @@ impl Pass {
             Some(most) if used.get() > most.value.0 => Err(Refusal::Limit(name)),
             _ => Ok(()),
         }
+    }
+
+    /// The bandwidth of a direction, which all connections share; `None`: no bound.
+    pub fn pace(&self, direction: Direction) -> Option<Paced<'_>> {
+        let rate = self.gate.policy.limits.bandwidth.as_ref()?.value.0;
+        let pace = match direction {
+            Direction::In => &self.gate.meter.pace_in,
+            Direction::Out => &self.gate.meter.pace_out,
+        };
+        Some(Paced { pace, rate })
     }
 
     /// Notes why the connection is closed before its end.

@@ -1,10 +1,68 @@
 //! Connections to an address, as if there were no relay.
+//!
+//! In the jail every address is local, so the address that the program dialled is the accepted socket's
+//! own: a synthetic one stands for a name, any other for itself. Loopback is the jail's own, and never
+//! leads out.
 
+use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
 
-use super::gate::Gate;
+use super::Way;
+use super::gate::{Gate, Refusal};
+use super::splice::reset;
+use super::tunnel;
+use crate::policy::net::Host;
+
+/// Where there is no descriptor or memory for another connection, until somebody closes one.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts on a port for good. The address that the program dialled is the accepted socket's own.
-pub async fn serve(_gate: Rc<Gate>, _listener: TcpListener) {}
+pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((client, _)) => {
+                let gate = Rc::clone(&gate);
+                spawn_local(async move { one(gate, client).await });
+            }
+            // The client was gone before it was accepted (accept(2)).
+            Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+            // The backlog holds the others meanwhile, and refuses what is beyond it.
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+async fn one(gate: Rc<Gate>, client: TcpStream) {
+    let Ok(meant) = client.local_addr() else {
+        return;
+    };
+    let admitted = match destination(&gate, meant) {
+        Ok(host) => gate.admit(Way::Transparent, host, meant.port()).await,
+        Err(refusal) => {
+            let said = meant.ip().to_canonical().to_string();
+            gate.refuse(Way::Transparent, &said, meant.port(), &refusal);
+            Err(refusal)
+        }
+    };
+    match admitted {
+        Ok(pass) => tunnel::carry(pass, client, vec![]).await,
+        Err(_) => reset(client),
+    }
+}
+
+/// What the program meant by an address.
+pub fn destination(gate: &Gate, meant: SocketAddr) -> Result<Host, Refusal> {
+    let address = meant.ip().to_canonical();
+    if let Some(name) = gate.names.borrow().name(address) {
+        return Ok(Host::Name(name.clone()));
+    }
+    if address.is_loopback() {
+        return Err(Refusal::Closed("loopback is the jail's own"));
+    }
+    Ok(Host::Address(address))
+}

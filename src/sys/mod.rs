@@ -30,6 +30,7 @@ pub mod seccomp;
 pub mod shared;
 pub mod signal;
 pub mod socket;
+pub mod splice;
 pub mod startup;
 pub mod timens;
 pub mod udp;

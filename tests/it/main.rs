@@ -4,6 +4,7 @@
 //! [`support`] for how, and `scripts/test` for what a machine needs.
 
 mod attacks;
+mod egress;
 mod formats;
 mod house;
 mod import;

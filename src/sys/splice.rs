@@ -1,0 +1,69 @@
+//! Bytes between connections: splice(2) through a pipe for many, recv(2) and send(2) for few.
+//!
+//! All of it is for sockets that do not block; `EAGAIN` is the caller's to wait for. SIGPIPE must be
+//! ignored (splice has no `MSG_NOSIGNAL`).
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::net as rx;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+
+/// A pipe that bytes lie in on their way.
+pub struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+    raised: bool,
+}
+
+/// What a full pipe is raised to; a user's pipes may hold 64 MiB in all (pipe(7)), so not at once.
+const RAISED: usize = 1 << 20;
+
+impl Pipe {
+    pub fn new() -> io::Result<Pipe> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok(Pipe {
+            read,
+            write,
+            raised: false,
+        })
+    }
+
+    /// Moves up to `most` bytes from a socket into the pipe, which must be empty: then `EAGAIN` means
+    /// that the socket is. 0 is the end.
+    pub fn fill(&mut self, from: impl AsFd, most: usize) -> io::Result<usize> {
+        Ok(splice(from, None, &self.write, None, most, FLAGS)?)
+    }
+
+    /// Moves up to `most` bytes from the pipe, which has as many, to a socket.
+    pub fn drain(&mut self, to: impl AsFd, most: usize) -> io::Result<usize> {
+        Ok(splice(&self.read, None, to, None, most, FLAGS)?)
+    }
+
+    /// Lets an empty pipe hold more, once; where the kernel says no it stays as it is.
+    pub fn raise(&mut self) {
+        if !self.raised {
+            self.raised = true;
+            let _ = fcntl_setpipe_size(&self.write, RAISED);
+        }
+    }
+}
+
+const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+
+/// recv(2): 0 is the end.
+pub fn recv(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let (bytes, _) = rx::recv(socket, buffer, rx::RecvFlags::DONTWAIT)?;
+    Ok(bytes)
+}
+
+/// send(2).
+pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = rx::SendFlags::DONTWAIT | rx::SendFlags::NOSIGNAL;
+    Ok(rx::send(socket, bytes, flags)?)
+}
+
+/// shutdown(2) with `SHUT_WR`: the other side reads the end.
+pub fn shutdown_write(socket: impl AsFd) -> io::Result<()> {
+    Ok(rx::shutdown(socket, rx::Shutdown::Write)?)
+}

@@ -1,0 +1,322 @@
+//! One connection from its first bytes on: what is spoken is judged before any of it leaves (E6).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use creel::egress::gate::{Gate, Pass};
+use creel::egress::{Way, tunnel};
+use creel::policy::net::{Host, Limits, Protocol};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
+
+use super::hello::{named, records, with};
+use super::{admit, gate, listen, local, name, network, pair, rules};
+
+/// A client whose connection was admitted, and the server that it is for.
+struct Carried {
+    gate: Rc<Gate>,
+    client: TcpStream,
+    server: TcpListener,
+}
+
+impl Carried {
+    async fn new(protocol: Protocol, host: Option<&str>) -> Carried {
+        let (server, port) = listen().await;
+        let names = ["a.example", "b.example"];
+        let gate = gate(network(rules(port, protocol, &names), Limits::default()));
+        let pass = match host {
+            None => admit(&gate, port).await,
+            Some(host) => {
+                let host = Host::Name(name(host));
+                let admitted = gate.admit(Way::Transparent, host, port).await;
+                admitted.expect("it is granted")
+            }
+        };
+        Carried::of(gate, server, pass, vec![]).await
+    }
+
+    async fn of(gate: Rc<Gate>, server: TcpListener, pass: Pass, early: Vec<u8>) -> Carried {
+        let (client, inside) = pair().await;
+        spawn_local(tunnel::carry(pass, inside, early));
+        Carried {
+            gate,
+            client,
+            server,
+        }
+    }
+
+    async fn accept(&self) -> TcpStream {
+        self.server.accept().await.expect("the relay dials").0
+    }
+
+    /// What the server has of the first bytes.
+    async fn arrives(&mut self, bytes: &[u8]) {
+        self.client.write_all(bytes).await.expect("a write");
+        let mut server = self.accept().await;
+        let mut read = vec![0; bytes.len()];
+        server.read_exact(&mut read).await.expect("a read");
+        assert!(read == bytes);
+        server.write_all(b"answer").await.expect("a write");
+        let mut answer = [0; 6];
+        self.client.read_exact(&mut answer).await.expect("a read");
+        assert_eq!(&answer, b"answer");
+    }
+
+    /// The alert, if it is TLS, and the end; nobody was dialled.
+    async fn refused(&mut self, bytes: &[u8], alert: Option<u8>, why: &str) {
+        self.client.write_all(bytes).await.expect("a write");
+        let mut read = vec![];
+        let end = self.client.read_to_end(&mut read).await;
+        match alert {
+            Some(alert) => assert_eq!(read, [21, 3, 3, 0, 2, 2, alert], "{why}"),
+            None => {
+                let error = end.expect_err("a reset");
+                assert_eq!(error.raw_os_error(), Some(104), "ECONNRESET: {why}");
+            }
+        }
+        let dialled = tokio::time::timeout(Duration::from_millis(50), self.server.accept());
+        assert!(dialled.await.is_err(), "{why}: the server was dialled");
+        let sums = self.gate.records.summary();
+        let said = sums
+            .iter()
+            .find_map(|sum| sum.why.clone())
+            .unwrap_or_default();
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
+fn the_granted_name_goes_through_byte_for_byte() {
+    local(async {
+        let hello = with(&[(0, &named(b"a.example"))]);
+        let cut = [
+            &records(&hello[5..], 7)[..],
+            b"\x14\x03\x03\0\x01\x01 early data",
+        ]
+        .concat();
+        for protocol in [Protocol::Tls, Protocol::Auto] {
+            for bytes in [&hello, &cut] {
+                let mut carried = Carried::new(protocol, Some("a.example")).await;
+                carried.arrives(bytes).await;
+            }
+        }
+        // Another spelling of the same name.
+        let mut carried = Carried::new(Protocol::Tls, Some("a.example")).await;
+        carried.arrives(&with(&[(0, &named(b"A.EXAMPLE."))])).await;
+    });
+}
+
+#[test]
+fn a_hello_in_many_segments_is_read_whole_before_any_leaves() {
+    local(async {
+        let hello = with(&[(0, &named(b"a.example"))]);
+        let mut carried = Carried::new(Protocol::Tls, Some("a.example")).await;
+        carried.client.set_nodelay(true).expect("nodelay");
+        let (last, first) = hello.split_last().expect("bytes");
+        for byte in first {
+            carried.client.write_all(&[*byte]).await.expect("a write");
+            tokio::task::yield_now().await;
+        }
+        let early = tokio::time::timeout(Duration::from_millis(50), carried.server.accept());
+        assert!(early.await.is_err());
+        carried.client.write_all(&[*last]).await.expect("a write");
+        let mut read = vec![0; hello.len()];
+        carried
+            .accept()
+            .await
+            .read_exact(&mut read)
+            .await
+            .expect("a read");
+        assert!(read == hello);
+    });
+}
+
+/// Each at a port of its own and at one where anything may be spoken.
+#[test]
+fn every_mismatch_is_refused_before_anybody_is_dialled() {
+    let a = named(b"a.example");
+    let cases: [(Vec<u8>, u8, &str); 9] = [
+        (
+            with(&[(0, &named(b"b.example"))]),
+            112,
+            "not what was granted",
+        ),
+        (
+            with(&[(0, &named(b"a.example.evil.example"))]),
+            112,
+            "not what was granted",
+        ),
+        (
+            with(&[(0, &named(b"a.example\0.evil.example"))]),
+            112,
+            "is none",
+        ),
+        (with(&[(0, &named(b"127.0.0.1"))]), 112, "server name"),
+        (with(&[(16, b"\0\x03\x02h2")]), 112, "no server name"),
+        (with(&[(0, &a), (0, &a)]), 50, "twice"),
+        (with(&[(0, &a), (0xfe0d, &[0; 60])]), 49, "ECH"),
+        (b"\x80\x2e\x01\x03\x03\0\x15".to_vec(), 50, "SSLv2"),
+        (
+            b"\x15\x03\x01\0\x02\x01\0".to_vec(),
+            50,
+            "another kind of record",
+        ),
+    ];
+    local(async {
+        for protocol in [Protocol::Tls, Protocol::Auto] {
+            for (bytes, alert, why) in &cases {
+                let mut carried = Carried::new(protocol, Some("a.example")).await;
+                carried.refused(bytes, Some(*alert), why).await;
+            }
+        }
+    });
+}
+
+/// In half of a hello nothing is clear, and nothing leaves.
+#[test]
+fn a_hello_without_its_end_is_refused() {
+    local(async {
+        let hello = with(&[(0, &named(b"a.example"))]);
+        let mut carried = Carried::new(Protocol::Tls, Some("a.example")).await;
+        let (part, _) = hello.split_at(40);
+        carried.client.write_all(part).await.expect("a write");
+        carried.client.shutdown().await.expect("the end");
+        carried.refused(b"", Some(50), "lengths").await;
+    });
+}
+
+/// A range was granted: without a name there is nothing to compare, with one it must be granted too.
+#[test]
+fn an_address_with_a_server_name_needs_the_name_granted() {
+    local(async {
+        for bytes in [with(&[]), with(&[(0, &named(b"b.example"))])] {
+            let mut carried = Carried::new(Protocol::Tls, None).await;
+            carried.arrives(&bytes).await;
+        }
+        let mut carried = Carried::new(Protocol::Tls, None).await;
+        let other = with(&[(0, &named(b"c.example"))]);
+        carried.refused(&other, Some(112), "no rule allows").await;
+    });
+}
+
+/// SSH, SMTP, MySQL: the server says the first word.
+#[test]
+fn a_server_may_speak_first() {
+    local(async {
+        let mut carried = Carried::new(Protocol::Auto, None).await;
+        let mut server = carried.accept().await;
+        server.write_all(b"220 ready\r\n").await.expect("a write");
+        let mut banner = [0; 11];
+        carried
+            .client
+            .read_exact(&mut banner)
+            .await
+            .expect("a read");
+        assert_eq!(&banner, b"220 ready\r\n");
+        for said in [&b"EHLO client.example\r\n"[..], b"STARTTLS\r\n"] {
+            carried.client.write_all(said).await.expect("a write");
+            let mut read = vec![0; said.len()];
+            server.read_exact(&mut read).await.expect("a read");
+            assert_eq!(read, said);
+        }
+        drop(server);
+        assert_eq!(carried.client.read(&mut banner).await.expect("the end"), 0);
+    });
+}
+
+/// The client says nothing at all and reads what there is (RFC 867).
+#[test]
+fn a_client_may_say_nothing() {
+    local(async {
+        for close in [true, false] {
+            let mut carried = Carried::new(Protocol::Auto, None).await;
+            if close {
+                carried.client.shutdown().await.expect("a half-close");
+            }
+            let mut server = carried.accept().await;
+            server.write_all(b"today").await.expect("a write");
+            drop(server);
+            let mut read = vec![];
+            carried.client.read_to_end(&mut read).await.expect("a read");
+            assert_eq!(read, b"today");
+        }
+    });
+}
+
+/// A connection whose server spoke first carries no request: its `Host` would be judged by nobody.
+#[test]
+fn no_request_follows_a_server_that_spoke_first() {
+    local(async {
+        let mut carried = Carried::new(Protocol::Auto, None).await;
+        let mut server = carried.accept().await;
+        server.write_all(b"x").await.expect("a write");
+        carried.client.read_exact(&mut [0]).await.expect("a read");
+        let request = b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+        carried
+            .refused(request, None, "the server spoke first")
+            .await;
+        let mut read = vec![];
+        let _ = server.read_to_end(&mut read).await;
+        assert_eq!(read, b"");
+    });
+}
+
+#[test]
+fn nobody_looks_where_a_rule_says_tcp() {
+    local(async {
+        for bytes in [
+            with(&[(0, &named(b"c.example"))]),
+            b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        ] {
+            let mut carried = Carried::new(Protocol::Tcp, None).await;
+            carried.arrives(&bytes).await;
+        }
+    });
+}
+
+/// What a proxy read beyond its own request goes first.
+#[test]
+fn early_bytes_are_judged_and_go_first() {
+    local(async {
+        let hello = with(&[(0, &named(b"c.example"))]);
+        for (protocol, allowed) in [(Protocol::Tcp, true), (Protocol::Tls, false)] {
+            let (server, port) = listen().await;
+            let gate = gate(network(rules(port, protocol, &[]), Limits::default()));
+            let pass = admit(&gate, port).await;
+            let (early, rest) = hello.split_at(9);
+            let mut carried = Carried::of(gate, server, pass, early.to_vec()).await;
+            if !allowed {
+                carried.refused(rest, Some(112), "no rule allows").await;
+                continue;
+            }
+            carried.client.write_all(rest).await.expect("a write");
+            let mut read = vec![0; hello.len()];
+            carried
+                .accept()
+                .await
+                .read_exact(&mut read)
+                .await
+                .expect("a read");
+            assert!(read == hello);
+        }
+    });
+}
+
+#[test]
+fn a_server_that_is_not_there_is_a_reset() {
+    local(async {
+        let mut carried = Carried::new(Protocol::Tcp, None).await;
+        // The listener goes before the relay has had its turn.
+        let (gone, _) = listen().await;
+        drop(std::mem::replace(&mut carried.server, gone));
+        let error = carried.client.read(&mut [0]).await.expect_err("a reset");
+        assert_eq!(error.raw_os_error(), Some(104), "ECONNRESET");
+        let sum = &carried.gate.records.summary()[0];
+        assert!(
+            sum.why
+                .as_ref()
+                .is_some_and(|why| why.contains("nobody answers"))
+        );
+    });
+}

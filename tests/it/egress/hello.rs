@@ -1,0 +1,296 @@
+//! The reader of ClientHellos, with those of real clients and with what no client should send (E2, E6).
+
+use creel::egress::first::{self, First};
+use creel::egress::hello::{Encrypted, Flaw, Hello, Reading, read};
+use creel::egress::http::Version;
+use proptest::prelude::*;
+
+const CURL: &[u8] = include_bytes!("hellos/curl.bin");
+const NODE: &[u8] = include_bytes!("hellos/node.bin");
+const OPENSSL: &[u8] = include_bytes!("hellos/openssl.bin");
+const OPENSSL_1_2: &[u8] = include_bytes!("hellos/openssl12.bin");
+const NAMELESS: &[u8] = include_bytes!("hellos/nosni.bin");
+const PYTHON: &[u8] = include_bytes!("hellos/python.bin");
+const ALL: [&[u8]; 6] = [CURL, NODE, OPENSSL, OPENSSL_1_2, NAMELESS, PYTHON];
+
+#[test]
+fn real_clients_are_read() {
+    let http: &[&[u8]] = &[b"h2", b"http/1.1"];
+    let cases: [(&[u8], Option<&str>, &[&[u8]]); 6] = [
+        (CURL, Some("api.example.org"), http),
+        (NODE, Some("api.example.org"), &[]),
+        (OPENSSL, Some("api.example.org"), &[]),
+        (OPENSSL_1_2, Some("api.example.org"), http),
+        (NAMELESS, None, &[]),
+        (PYTHON, Some("api.example.org"), &[]),
+    ];
+    for (bytes, name, alpn) in cases {
+        let hello = Hello {
+            server_name: name.map(|name| name.as_bytes().to_vec()),
+            encrypted: Encrypted::No,
+            alpn: alpn.iter().map(|one| one.to_vec()).collect(),
+        };
+        assert_eq!(read(bytes), Reading::Hello(hello));
+    }
+}
+
+/// However it is cut: a part needs more, and says how much at least.
+#[test]
+fn every_part_needs_more() {
+    for hello in ALL {
+        for at in 0..hello.len() {
+            match read(&hello[..at]) {
+                Reading::More(least) => {
+                    assert!(at < least && least <= hello.len(), "{at}: {least}")
+                }
+                other => panic!("{at}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn records_of_any_length_read_the_same() {
+    for hello in ALL {
+        for length in [1, 2, 3, 5, 17, 100, 300, 1 << 14] {
+            let mut cut = records(&hello[5..], length);
+            assert_eq!(read(&cut), read(hello), "{length}");
+            cut.extend_from_slice(b"and what else a client sends");
+            assert_eq!(read(&cut), read(hello), "{length}");
+        }
+    }
+}
+
+#[test]
+fn an_encrypted_hello_is_told() {
+    for kind in [0xfe0du16, 0xfe08, 0xffce] {
+        for value in [&[][..], &[1], &[0; 200]] {
+            let hello = with(&[(0, &named(b"a.example")), (kind, value)]);
+            let Reading::Hello(hello) = read(&hello) else {
+                panic!("{kind:x}")
+            };
+            assert_eq!(hello.encrypted, Encrypted::Maybe);
+        }
+    }
+}
+
+/// Each is a way for two readers to see two names. The control is the same hello without the flaw.
+#[test]
+fn what_could_be_read_twice_is_malformed() {
+    let a = named(b"a.example");
+    let control = with(&[(0, &a), (16, b"\0\x03\x02h2")]);
+    assert!(matches!(read(&control), Reading::Hello(_)));
+
+    let two_names: &[u8] = b"\0\x0a\0\0\x02aa\0\0\x02bb";
+    let unknown_kind: &[u8] = b"\0\x05\x01\0\x02aa";
+    let both_kinds: &[u8] = b"\0\x0a\0\0\x02aa\x01\0\x02bb";
+    let extensions: [(&[(u16, &[u8])], Flaw); 11] = [
+        (&[(0, &a), (0, &named(b"b.example"))], Flaw::Twice),
+        (&[(0, &a), (0, &a)], Flaw::Twice),
+        (&[(0, &a), (0x0a0a, b""), (0x0a0a, b"")], Flaw::Twice),
+        (&[(0, two_names)], Flaw::Name),
+        (&[(0, unknown_kind)], Flaw::Name),
+        (&[(0, both_kinds)], Flaw::Name),
+        (&[(0, b"")], Flaw::Name),
+        (&[(0, b"\0\0")], Flaw::Name),
+        (&[(0, b"\0\x03\0\0\0")], Flaw::Name),
+        (&[(0, b"\0\x05\0\0\x02aab")], Flaw::Name),
+        (&[(16, b"\0\x01\0")], Flaw::Length),
+    ];
+    for (extensions, flaw) in extensions {
+        assert_eq!(
+            read(&with(extensions)),
+            Reading::Malformed(flaw),
+            "{extensions:?}"
+        );
+    }
+
+    let message = &control[5..];
+    let alert = [21, 3, 1, 0, 2, 1, 0];
+    let mut trailing = message.to_vec();
+    trailing.push(14);
+    let mut shorter = message.to_vec();
+    shorter[3] -= 1;
+    let mut middle = records(&message[..20], 20);
+    middle.extend(alert);
+    middle.extend(records(&message[20..], 1 << 14));
+    let mut empty = records(&message[..20], 20);
+    empty.extend([22, 3, 1, 0, 0]);
+    let mut server = message.to_vec();
+    server[0] = 2;
+    let mut long = message.to_vec();
+    long[1] = 1;
+    let bytes: [(&str, Vec<u8>, Flaw); 12] = [
+        (
+            "SSLv2",
+            b"\x80\x2e\x01\x00\x02\x00\x15".to_vec(),
+            Flaw::Sslv2,
+        ),
+        (
+            "SSLv2 for TLS",
+            b"\x80\x2e\x01\x03\x03\x00\x15".to_vec(),
+            Flaw::Sslv2,
+        ),
+        (
+            "an alert before",
+            [&alert[..], &control].concat(),
+            Flaw::Record,
+        ),
+        ("an alert within", middle, Flaw::Record),
+        (
+            "a version before 3",
+            [&[22, 2], &control[2..]].concat(),
+            Flaw::Record,
+        ),
+        ("data", [&[23], &control[1..]].concat(), Flaw::Record),
+        ("an empty record", empty, Flaw::RecordLength),
+        ("a long record", vec![22, 3, 1, 0x40, 1], Flaw::RecordLength),
+        (
+            "something behind it",
+            records(&trailing, 1 << 14),
+            Flaw::Trailing,
+        ),
+        (
+            "its length less",
+            records(&shorter, 1 << 14),
+            Flaw::Trailing,
+        ),
+        ("another message", records(&server, 1 << 14), Flaw::NotFirst),
+        ("16 MiB", records(&long, 1 << 14), Flaw::Long),
+    ];
+    for (what, bytes, flaw) in bytes {
+        assert_eq!(read(&bytes), Reading::Malformed(flaw), "{what}");
+    }
+}
+
+#[test]
+fn too_many_records_are_refused() {
+    let padding = vec![0; 12_000];
+    let hello = with(&[(0, &named(b"a.example")), (21, &padding)]);
+    assert!(matches!(read(&hello), Reading::Hello(_)));
+    assert!(matches!(
+        read(&records(&hello[5..], 100)),
+        Reading::Hello(_)
+    ));
+    assert_eq!(
+        read(&records(&hello[5..], 1)),
+        Reading::Malformed(Flaw::Long)
+    );
+}
+
+#[test]
+fn what_is_spoken_is_told() {
+    let cases: [(&[u8], First); 26] = [
+        (b"", First::More),
+        (b"G", First::More),
+        (b"GET / HTTP/1.1", First::More),
+        (b"GET / HTTP/1.1\r\n", First::Http(Version::One)),
+        (b"\r\n\r\nGET / HTTP/1.1\r\n", First::Http(Version::One)),
+        (b" get\t/\thttp/1.1\n", First::Http(Version::One)),
+        (b"M-SEARCH * HTTP/1.1\r\n", First::Http(Version::One)),
+        (b"GET /a b c HTTP/1.0\n", First::Http(Version::One)),
+        (b"GET / HTTP/1.1\rHost: a\r\r\n", First::Http(Version::One)),
+        (
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            First::Http(Version::Two),
+        ),
+        (b"PRI * HTTP/2.0\r", First::More),
+        (b"GET /\r\n", First::Other),
+        (b"EHLO client.example\r\n", First::Other),
+        (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", First::Other),
+        (b"QUIT\r\n", First::Other),
+        (b"*1\r\n$4\r\nPING\r\n", First::Other),
+        (b"\0\0\0\x08\x04\xd2\x16\x2f", First::Other),
+        (b"\x80\0\0\x01", First::Other),
+        (b"\x80\x2e\x01\x00", First::More),
+        (b"\x16", First::More),
+        (b"\x16\x03", First::More),
+        (b"\x16\x10\x01", First::Other),
+        (b"\x15\x03\x01\0\x02\x01\0", First::Flawed(Flaw::Record)),
+        (b"\x16\x02\x01\0\x02", First::Flawed(Flaw::Record)),
+        (b"\x80\x2e\x01\x03\x01", First::Flawed(Flaw::Sslv2)),
+        (b"caf\xc3\xa9 x\n", First::Other),
+    ];
+    for (bytes, told) in cases {
+        assert_eq!(first::read(bytes), told, "{}", bytes.escape_ascii());
+    }
+    let long = [b"GET /", &[b'a'; 9000][..]].concat();
+    assert_eq!(first::read(&long), First::Http(Version::One));
+    assert_eq!(first::read_all(b"GET / HTT"), First::Other);
+    assert_eq!(first::read_all(b"\x16\x03"), First::Flawed(Flaw::Length));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// What is once told stays so, whatever comes behind.
+    #[test]
+    fn nothing_later_changes_what_was_told(bytes in proptest::collection::vec(any::<u8>(), 0..80), at in 0usize..80) {
+        stays(&bytes, at)?;
+    }
+
+    /// The same near to a real hello: some bytes of it are others.
+    #[test]
+    fn nothing_later_changes_a_hello(
+        which in 0usize..6,
+        length in prop_oneof![Just(1usize), Just(40), Just(1 << 14)],
+        changes in proptest::collection::vec((0usize..600, any::<u8>()), 0..4),
+        at in 0usize..3000,
+    ) {
+        let mut bytes = records(&ALL[which][5..], length);
+        for (place, byte) in changes {
+            let place = place % bytes.len();
+            bytes[place] = byte;
+        }
+        stays(&bytes, at)?;
+    }
+}
+
+fn stays(bytes: &[u8], at: usize) -> Result<(), TestCaseError> {
+    let part = &bytes[..at.min(bytes.len())];
+    match first::read(part) {
+        First::More => {}
+        told => prop_assert_eq!(told, first::read(bytes)),
+    }
+    if let Reading::More(least) = read(part) {
+        prop_assert!(least > part.len());
+        let nearly = &bytes[..(least - 1).min(bytes.len())];
+        prop_assert!(matches!(read(nearly), Reading::More(_)));
+    }
+    Ok(())
+}
+
+/// A handshake message in records that hold at most so much.
+pub fn records(message: &[u8], length: usize) -> Vec<u8> {
+    let record = |part: &[u8]| {
+        let length = u16::try_from(part.len()).expect("a record").to_be_bytes();
+        [&[22, 3, 1], &length[..], part].concat()
+    };
+    message.chunks(length).flat_map(record).collect()
+}
+
+/// The server_name extension with one name.
+pub fn named(name: &[u8]) -> Vec<u8> {
+    let short = |length: usize| u16::try_from(length).expect("a length").to_be_bytes();
+    [&short(name.len() + 3)[..], &[0], &short(name.len()), name].concat()
+}
+
+/// A hello with these extensions, in one record.
+pub fn with(extensions: &[(u16, &[u8])]) -> Vec<u8> {
+    let short = |length: usize| u16::try_from(length).expect("a length").to_be_bytes();
+    let block: Vec<u8> = extensions
+        .iter()
+        .flat_map(|(kind, value)| [&kind.to_be_bytes()[..], &short(value.len()), value].concat())
+        .collect();
+    let body = [
+        &[3, 3],
+        &[7; 32][..],
+        &[0, 0, 2, 0x13, 1, 1, 0],
+        &short(block.len()),
+        &block,
+    ]
+    .concat();
+    let length = u32::try_from(body.len()).expect("a length").to_be_bytes();
+    let message = [&[1], &length[1..], &body].concat();
+    records(&message, 1 << 14)
+}
