@@ -1,10 +1,114 @@
 //! The HTTP proxy: CONNECT and requests in absolute form.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use tokio::net::TcpListener;
+use hyper::StatusCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 
-use super::gate::Gate;
+use super::Way;
+use super::gate::{Gate, Refusal};
+use super::head::{self, Head, HeadError};
+use super::prefixed::Prefixed;
+use super::{http, reply, tunnel};
+
+/// For the first head.
+const HEAD: Duration = Duration::from_secs(30);
+/// For a client to read why it was refused.
+const LINGER: Duration = Duration::from_secs(2);
+/// After an error of accept(2), such as too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts for good.
-pub async fn serve(_gate: Rc<Gate>, _listener: TcpListener) {}
+pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((client, _)) => {
+                tokio::task::spawn_local(greet(Rc::clone(&gate), client));
+            }
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Reads the first head of a client, and carries what it asks for.
+async fn greet(gate: Rc<Gate>, mut client: TcpStream) {
+    let mut bytes = vec![];
+    let head = match timeout(HEAD, first(&mut client, &mut bytes)).await {
+        Ok(Some(head)) => head,
+        Ok(None) => return,
+        Err(_) => {
+            let refusal = Refusal::Closed("no request in 30 s");
+            gate.refuse(Way::Connect, "", 0, &refusal);
+            return refuse(client, StatusCode::REQUEST_TIMEOUT, &refusal).await;
+        }
+    };
+    let (target, port, length) = match head {
+        Ok(Head::Connect {
+            target,
+            port,
+            length,
+        }) => (target, port, length),
+        Ok(Head::Request) => return http::serve_proxy(gate, Prefixed::new(bytes, client)).await,
+        Err(error) => {
+            let (said, refusal) = match error {
+                HeadError::Target { said, error } => (said, Refusal::NoHost(error.to_string())),
+                HeadError::NoPort(said) => (said, Refusal::NoHost("it has no port".into())),
+                error => (String::new(), Refusal::Spoken(error.to_string())),
+            };
+            gate.refuse(Way::Connect, &said, 0, &refusal);
+            return refuse(client, StatusCode::BAD_REQUEST, &refusal).await;
+        }
+    };
+    let early = bytes.split_off(length);
+    let host = gate.meant(target.host);
+    let pass = match gate.admit(Way::Connect, host, port).await {
+        Ok(pass) => pass,
+        Err(refusal) => return refuse(client, reply::status(&refusal), &refusal).await,
+    };
+    if let Err(refusal) = pass.prepare().await {
+        pass.refuse(&refusal);
+        return refuse(client, reply::status(&refusal), &refusal).await;
+    }
+    let established = b"HTTP/1.1 200 Connection established\r\n\r\n";
+    if client.write_all(established).await.is_ok() {
+        tunnel::carry(pass, client, early).await;
+    }
+}
+
+/// The first head, and all bytes that came with it; `None` where the client went away.
+async fn first(client: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Result<Head, HeadError>> {
+    loop {
+        match head::read(bytes) {
+            Ok(Some(head)) => return Some(Ok(head)),
+            Ok(None) => {}
+            Err(error) => return Some(Err(error)),
+        }
+        bytes.reserve(4096);
+        match client.read_buf(bytes).await {
+            Ok(0) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Answers, and waits until the answer was read: what is closed with bytes unread is reset, and the
+/// answer may be lost with it.
+async fn refuse(mut client: TcpStream, status: StatusCode, refusal: &Refusal) {
+    let answer = reply::whole(status, refusal);
+    if client.write_all(answer.as_bytes()).await.is_ok() {
+        linger(client).await;
+    }
+}
+
+/// Closes this side, and takes what the other still sends, for a moment.
+pub(super) async fn linger(mut client: TcpStream) {
+    if client.shutdown().await.is_err() {
+        return;
+    }
+    let mut rest = [0; 1024];
+    let drained = async { while matches!(client.read(&mut rest).await, Ok(1..)) {} };
+    let _ = timeout(LINGER, drained).await;
+}

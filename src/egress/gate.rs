@@ -93,6 +93,8 @@ pub struct Pass {
     pub host: Host,
     pub port: u16,
     entry: RefCell<Entry>,
+    /// Dialled already, for whoever dials next.
+    dialled: RefCell<Option<TcpStream>>,
 }
 
 impl Gate {
@@ -112,12 +114,25 @@ impl Gate {
                     host,
                     port,
                     entry: RefCell::new(entry),
+                    dialled: RefCell::default(),
                 })
             }
             Err(refusal) => {
                 let _ = self.records.write(&entry.refused(&refusal), Event::Refused);
                 Err(refusal)
             }
+        }
+    }
+
+    /// What an address stands for that a program gives to a proxy after it resolved a name by itself:
+    /// the name that a synthetic address was made for.
+    pub fn meant(&self, host: Host) -> Host {
+        match &host {
+            Host::Address(address) => match self.names.borrow().name(*address) {
+                Some(name) => Host::Name(name.clone()),
+                None => host,
+            },
+            Host::Name(_) => host,
         }
     }
 
@@ -195,6 +210,9 @@ impl Pass {
     /// Dials the destination: its name is resolved outside, by its canonical form alone; every answer
     /// is checked, and only a checked address is dialled.
     pub async fn dial(&self) -> Result<TcpStream, Refusal> {
+        if let Some(stream) = self.dialled.take() {
+            return Ok(stream);
+        }
         let addresses: Vec<SocketAddr> = match &self.host {
             Host::Address(address) => vec![SocketAddr::new(*address, self.port)],
             Host::Name(name) => {
@@ -223,6 +241,14 @@ impl Pass {
             self.entry.borrow_mut().address = Some(peer.ip());
         }
         Ok(stream)
+    }
+
+    /// Dials now, so that a client can be told whether anybody answers; the next
+    /// [`dial`](Pass::dial) has the connection.
+    pub async fn prepare(&self) -> Result<(), Refusal> {
+        let stream = self.dial().await?;
+        *self.dialled.borrow_mut() = Some(stream);
+        Ok(())
     }
 
     /// Counts bytes that moved; an error says that a limit is reached and the connection must close.

@@ -17,19 +17,26 @@
 //! Every way asks the same [`gate`], which asks the same [`policy::net`](crate::policy::net). A name is
 //! made canonical once, where it comes in. What was judged is what is forwarded.
 
+pub mod authority;
 pub mod connect;
+pub mod credential;
 pub mod dial;
 pub mod dns;
 pub mod gate;
+pub mod head;
 pub mod hello;
 pub mod http;
+pub mod mask;
 pub mod names;
+pub mod prefixed;
 pub mod publish;
 pub mod record;
 pub mod relay;
+pub mod reply;
 pub mod resolve;
 pub mod socks;
 pub mod splice;
+pub mod target;
 pub mod tls;
 pub mod transparent;
 pub mod tunnel;
