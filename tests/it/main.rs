@@ -24,3 +24,4 @@ mod scope;
 mod selftest;
 mod support;
 mod verdict;
+mod way_out;

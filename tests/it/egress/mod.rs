@@ -78,7 +78,7 @@ pub fn network(rules: Vec<Rule>, limits: Limits) -> Network {
 pub fn gate(policy: Network) -> Rc<Gate> {
     let rules = policy.lists.iter().flat_map(|list| &list.rules);
     let hosts = rules.filter_map(|rule| match &rule.to {
-        To::Name(name) => Some((name.clone(), LOOPBACK)),
+        To::Name(name) => Some((name.clone(), vec![LOOPBACK])),
         _ => None,
     });
     let resolver = Resolver {

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod manager;
+pub mod outside;
 pub mod pty;
 
 use std::ffi::{OsStr, OsString};

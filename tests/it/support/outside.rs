@@ -1,0 +1,266 @@
+//! The network outside of a jail, in a namespace that the test makes: every address is local to it, a
+//! resolver answers on each, and servers speak HTTP, TLS and something of their own. Nothing depends on
+//! the machine's network.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA};
+use hickory_proto::rr::{RData, Record, RecordType};
+use sha2::{Digest, Sha256};
+
+/// Where names lead.
+pub const PUBLIC: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 34);
+
+/// What the servers saw.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Names that the resolver was asked for.
+    pub questions: Vec<String>,
+    /// Addresses that were connected to.
+    pub connections: Vec<SocketAddr>,
+    /// Heads of requests.
+    pub requests: Vec<String>,
+}
+
+/// The outside, for as long as this process lives.
+#[derive(Clone)]
+pub struct Outside {
+    pub seen: Arc<Mutex<Seen>>,
+    names: Arc<Mutex<BTreeMap<String, Vec<IpAddr>>>>,
+    /// The certificate authority that signs the TLS server's certificates, PEM.
+    pub authority: Arc<PathBuf>,
+}
+
+impl Outside {
+    /// Takes this thread, and all that it starts, into it. Every name of `names` leads to [`PUBLIC`].
+    pub fn enter(names: &[&str], directory: &Path) -> Outside {
+        creel::sys::net::new_namespace().expect("a network namespace needs root");
+        creel::sys::net::loopback_up().expect("loopback");
+        creel::sys::net::route_everything_here().expect("routes");
+        let table = names
+            .iter()
+            .map(|name| ((*name).to_owned(), vec![PUBLIC.into()]));
+        let authority = directory.join("outside-ca.pem");
+        let outside = Outside {
+            seen: Arc::default(),
+            names: Arc::new(Mutex::new(table.collect())),
+            authority: Arc::new(authority),
+        };
+        outside.resolver();
+        outside.serve(80, answer_requests);
+        outside.tls(names);
+        outside
+    }
+
+    /// What the name leads to from now on.
+    pub fn lead(&self, name: &str, to: &[IpAddr]) {
+        self.names
+            .lock()
+            .expect("a lock")
+            .insert(name.to_owned(), to.to_vec());
+    }
+
+    pub fn questions(&self) -> Vec<String> {
+        self.seen.lock().expect("a lock").questions.clone()
+    }
+
+    pub fn connections(&self) -> Vec<SocketAddr> {
+        self.seen.lock().expect("a lock").connections.clone()
+    }
+
+    pub fn requests(&self) -> Vec<String> {
+        self.seen.lock().expect("a lock").requests.clone()
+    }
+
+    fn resolver(&self) {
+        let socket = UdpSocket::bind("127.0.0.53:53").expect("port 53");
+        let (seen, names) = (Arc::clone(&self.seen), Arc::clone(&self.names));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+                let Ok(question) = Message::from_vec(&bytes[..length]) else {
+                    continue;
+                };
+                if let Ok(answer) = answer(&question, &seen, &names).to_vec() {
+                    let _ = socket.send_to(&answer, from);
+                }
+            }
+        });
+    }
+
+    /// A server on every address, each connection in a thread of its own.
+    pub fn serve(&self, port: u16, speak: fn(Box<dyn Stream>, &Mutex<Seen>) -> io::Result<()>) {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a port");
+        let seen = Arc::clone(&self.seen);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let seen = Arc::clone(&seen);
+                note(&client, &seen);
+                std::thread::spawn(move || speak(Box::new(client), &seen));
+            }
+        });
+    }
+
+    fn tls(&self, names: &[&str]) {
+        let mut params = rcgen::CertificateParams::new(vec![]).expect("parameters");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        std::fs::write(&*self.authority, certificate.pem()).expect("write");
+        let issuer = rcgen::Issuer::new(params, key);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let leaf = rcgen::CertificateParams::new(names).expect("parameters");
+        let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
+        let der = rustls_pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], der)
+            .expect("a configuration");
+        let config = Arc::new(config);
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 443)).expect("port 443");
+        let seen = Arc::clone(&self.seen);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let (config, seen) = (Arc::clone(&config), Arc::clone(&seen));
+                note(&client, &seen);
+                std::thread::spawn(move || {
+                    let session =
+                        rustls::ServerConnection::new(config).map_err(io::Error::other)?;
+                    let stream = rustls::StreamOwned::new(session, client);
+                    answer_requests(Box::new(stream), &seen)
+                });
+            }
+        });
+    }
+}
+
+pub trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+fn note(client: &TcpStream, seen: &Mutex<Seen>) {
+    if let Ok(address) = client.local_addr() {
+        seen.lock().expect("a lock").connections.push(address);
+    }
+}
+
+fn answer(
+    question: &Message,
+    seen: &Mutex<Seen>,
+    names: &Mutex<BTreeMap<String, Vec<IpAddr>>>,
+) -> Message {
+    let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
+    answer.metadata.message_type = MessageType::Response;
+    answer.metadata.recursion_available = true;
+    for query in &question.queries {
+        answer.add_query(query.clone());
+        let name = query.name().to_ascii();
+        let name = name.trim_end_matches('.').to_owned();
+        seen.lock().expect("a lock").questions.push(name.clone());
+        match names.lock().expect("a lock").get(&name) {
+            None => answer.metadata.response_code = ResponseCode::NXDomain,
+            Some(addresses) => {
+                for address in addresses {
+                    let data = match (address, query.query_type()) {
+                        (IpAddr::V4(v4), RecordType::A) => RData::A(A(*v4)),
+                        (IpAddr::V6(v6), RecordType::AAAA) => RData::AAAA(AAAA(*v6)),
+                        _ => continue,
+                    };
+                    answer.add_answer(Record::from_rdata(query.name().clone(), 5, data));
+                }
+            }
+        }
+    }
+    answer
+}
+
+/// HTTP/1.1, one request after another: `/big/N` is N bytes, `/sum` the SHA-256 of what was sent,
+/// anything else the request's own head.
+pub fn answer_requests(mut client: Box<dyn Stream>, seen: &Mutex<Seen>) -> io::Result<()> {
+    let mut early = vec![];
+    loop {
+        let Some(end) = read_head(&mut client, &mut early)? else {
+            return Ok(());
+        };
+        let rest = early.split_off(end);
+        let head = String::from_utf8_lossy(&early).into_owned();
+        early = rest;
+        seen.lock().expect("a lock").requests.push(head.clone());
+        let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            let own = name.eq_ignore_ascii_case("content-length");
+            own.then(|| value.trim().parse::<usize>().ok()).flatten()
+        });
+        if head.to_ascii_lowercase().contains("expect: 100-continue") {
+            client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        let mut sum = Sha256::new();
+        let mut left = length.unwrap_or(0);
+        let taken = left.min(early.len());
+        sum.update(&early[..taken]);
+        early.drain(..taken);
+        left -= taken;
+        let mut bytes = vec![0; 64 << 10];
+        while left > 0 {
+            let most = left.min(bytes.len());
+            let count = client.read(&mut bytes[..most])?;
+            if count == 0 {
+                return Ok(());
+            }
+            sum.update(&bytes[..count]);
+            left -= count;
+        }
+        if let Some(count) = path
+            .strip_prefix("/big/")
+            .and_then(|n| n.parse::<usize>().ok())
+        {
+            write!(client, "HTTP/1.1 200 OK\r\ncontent-length: {count}\r\n\r\n")?;
+            let block = vec![b'x'; 64 << 10];
+            let mut left = count;
+            while left > 0 {
+                let most = left.min(block.len());
+                client.write_all(&block[..most])?;
+                left -= most;
+            }
+            client.flush()?;
+            continue;
+        }
+        let body = match path.as_str() {
+            "/sum" => sum
+                .finalize()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            _ => head,
+        };
+        write!(
+            client,
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        client.flush()?;
+    }
+}
+
+/// Reads until there is a whole head at the beginning of `early`; its length.
+fn read_head(client: &mut impl Read, early: &mut Vec<u8>) -> io::Result<Option<usize>> {
+    loop {
+        if let Some(at) = early.windows(4).position(|w| w == b"\r\n\r\n") {
+            return Ok(Some(at + 4));
+        }
+        let mut bytes = [0; 4096];
+        match client.read(&mut bytes)? {
+            0 => return Ok(None),
+            count => early.extend_from_slice(&bytes[..count]),
+        }
+    }
+}
