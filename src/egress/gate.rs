@@ -19,7 +19,7 @@ use super::tls::Authority;
 use super::{dial, record};
 use crate::policy::Network;
 use crate::policy::net::judge::{Spoken, Transport};
-use crate::policy::net::{Answer, Host, Tls, Why, special};
+use crate::policy::net::{Answer, Host, Tls, Why};
 
 /// A connection on which nothing moves is closed after this long, where the policy names no time.
 const IDLE: Duration = Duration::from_secs(600);
@@ -224,12 +224,13 @@ impl Pass {
                 let mut open = vec![];
                 let mut closed = None;
                 for address in found {
-                    match special(address) {
-                        Some(kind) if !self.gate.policy.names_address(address, self.port) => {
+                    match self.gate.policy.bars(address, self.port) {
+                        Some(Why::Special(kind)) => {
                             let address = address.to_string();
                             closed = Some(Refusal::Special { address, kind });
                         }
-                        _ => open.push(SocketAddr::new(address, self.port)),
+                        Some(why) => closed = Some(Refusal::Policy(why)),
+                        None => open.push(SocketAddr::new(address, self.port)),
                     }
                 }
                 if let (true, Some(refusal)) = (open.is_empty(), closed) {

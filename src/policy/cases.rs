@@ -4,6 +4,7 @@
 use super::Sourced;
 use super::decide::{Decision, Why, decide};
 use super::layer::{Case, Layer, PROGRAM_DIRECTORIES};
+use super::net::Mode;
 use super::rights::{Rights, Roots};
 use super::tools::Tool;
 use super::trees::within;
@@ -61,6 +62,9 @@ pub fn beyond_kernel(judged: &Judged, rights: &Rights, roots: &Roots) -> Option<
         own && !within(path, &roots.workspace)
     });
     match case.tool {
+        Tool::Browser | Tool::Message | Tool::Fetch if rights.network.mode() != Mode::None => {
+            Some("destinations are decided outside of the jail, not by the kernel")
+        }
         Tool::Process => Some("a tool of the runtime's: there is no system call to try"),
         Tool::Edit | Tool::ApplyPatch if by_name => {
             Some("the tool is not offered; to the kernel it is writing")
@@ -118,6 +122,9 @@ impl Why {
             Why::Unlisted => "the list of commands does not have it".into(),
             Why::Arguments(origin) => format!("other arguments are allowed at {origin}"),
             Why::NoNetwork => "there is no network".into(),
+            Why::NoHost(fault) => format!("it is no destination: {fault}"),
+            Why::Special(kind) => format!("the address is {kind}, and no rule names its range"),
+            Why::Spoken(why) => why.clone(),
         }
     }
 }

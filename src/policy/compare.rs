@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::layer::Limits;
+use super::net::{Bounds, Credential, Mode, To};
 use super::rights::{Bound, Constraints, Names, Others, Places, Rights, Roots, Values};
 use super::tools::{Ruling, Tool};
 use super::trees::{Trees, within};
@@ -66,6 +67,7 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
     found.bound("filesystem.workspace", &a.workspace, &b.workspace, |m| {
         m.name().into()
     });
+    found.network(&a.network, &b.network);
     found.values("environment.set", &a.set, &b.set);
     found.names("environment.pass", &a.pass, &b.pass);
     found.limits(&a.limits, &b.limits);
@@ -129,6 +131,55 @@ impl Found {
             if allows(a) && !allows(b) {
                 self.add("tools.allow", name.clone(), origin.as_ref());
             }
+        }
+    }
+
+    fn network(&mut self, a: &Bounds, b: &Bounds) {
+        self.bound("network.mode", &a.mode, &b.mode, |m| m.name().into());
+        let none = |bounds: &Bounds| bounds.mode.as_ref().is_some_and(|m| m.value == Mode::None);
+        // The rules of a layer whose mode goes beyond what is above say nothing more.
+        if !none(a) && (self.scope == Scope::Whole || !none(b)) {
+            for rule in a.folded() {
+                let (Ok(rule) | Err(rule)) = rule;
+                let told = rule.to == To::Any && a.mode() > b.mode();
+                let shut = a.deny.iter().any(|deny| deny.shuts(&rule));
+                if !told && !shut && (none(b) || !b.covers(&rule)) {
+                    self.add("network.allow", rule.to_string(), Some(&rule.origin));
+                }
+            }
+        }
+        macro_rules! each {
+            ($($field:ident),+) => {
+                $(self.bound(
+                    concat!("network.limits.", stringify!($field)),
+                    &a.limits.$field,
+                    &b.limits.$field,
+                    |value| value.to_string(),
+                );)+
+            };
+        }
+        if !none(a) {
+            each!(connections, rate, bytes_in, bytes_out, bandwidth, idle);
+        }
+        if self.scope == Scope::Words || none(a) {
+            return;
+        }
+        for deny in &b.deny {
+            if !a.deny.iter().any(|own| own.shuts(deny)) {
+                self.add(
+                    "network.deny",
+                    format!("{} no longer", deny.destination()),
+                    None,
+                );
+            }
+        }
+        let given = |c: &Credential| {
+            let same = |b: &&Credential| (&b.host, &b.header) == (&c.host, &c.header);
+            b.credentials.iter().any(|b| same(&b))
+        };
+        for new in a.credentials.iter().filter(|c| !given(c)) {
+            let item = format!("{} for {}", new.header, new.host);
+            self.add("network.credentials", item, Some(&new.origin));
         }
     }
 

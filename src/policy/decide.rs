@@ -5,7 +5,8 @@
 //! program in the jail. Links, mounts and what exists are the machine's; here a path is its text.
 
 use super::layer::{Ask, Case, PROGRAM_DIRECTORIES, Security};
-use super::net::Mode;
+use super::net::judge::{Spoken, Transport};
+use super::net::{Answer, Host, HostError, Mode, Tls, Why as Refused};
 use super::reach::{Reach, reach, usable};
 use super::rights::{Places, Rights, Roots};
 use super::tools::{Ruling, Tool};
@@ -55,6 +56,12 @@ pub enum Why {
     Arguments(Origin),
     /// There is no network.
     NoNetwork,
+    /// What should be reached is no destination.
+    NoHost(HostError),
+    /// It is an address of this kind, and no rule names its range.
+    Special(&'static str),
+    /// What would be said there is not granted.
+    Spoken(String),
 }
 
 impl Decision {
@@ -81,13 +88,59 @@ fn judge(rights: &Rights, roots: &Roots, case: &Case) -> Result<Option<Origin>, 
         }
         Tool::Exec => executable(rights, roots, subject()?, &case.words[1..]),
         Tool::Process => Ok(None),
-        Tool::Browser | Tool::Message | Tool::Fetch => {
-            match rights.network.as_ref().map_or(Mode::None, |n| n.value) {
-                Mode::None => Err(Why::NoNetwork),
-                Mode::Allowlist | Mode::Ask | Mode::Open => Ok(None),
-            }
-        }
+        Tool::Browser | Tool::Message | Tool::Fetch => reachable(rights, &case.words),
     }
+}
+
+/// `https://github.com/x`, `POST https://api.example/v1`, `db.example:5432`, or nothing: any network.
+fn reachable(rights: &Rights, words: &[String]) -> Result<Option<Origin>, Why> {
+    let mode = rights.network.mode.as_ref();
+    if mode.is_some_and(|mode| mode.value == Mode::None) {
+        return Err(Why::NoNetwork);
+    }
+    let (method, url) = match words {
+        [] => return Ok(None),
+        [method, url, ..] if method.bytes().all(|b| b.is_ascii_uppercase()) => (&**method, url),
+        [url, ..] => ("GET", url),
+    };
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let usual = match scheme {
+        "http" | "ws" => 80,
+        _ => 443,
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let path = if path.is_empty() { "/" } else { path };
+    let (host, port) = Host::parse_with_port(authority.as_bytes(), usual).map_err(Why::NoHost)?;
+    // Rights that are not closed bound nothing by silence.
+    let silent = mode.is_none() && rights.network.lists.is_empty();
+    let network = rights.network.judged();
+    let by = match network.judge(&host, port, Transport::Tcp) {
+        Answer::Allow(rules) => rules.first().map(|rule| rule.origin.clone()),
+        Answer::Ask => {
+            let origin = mode.map_or_else(Origin::creel, |mode| mode.origin.clone());
+            return Err(Why::Asks(origin));
+        }
+        Answer::Deny(Refused::NoNetwork) => return Err(Why::NoNetwork),
+        Answer::Deny(Refused::Denied(origin)) => return Err(Why::Denied(origin)),
+        Answer::Deny(Refused::Unlisted) if silent => return Ok(None),
+        Answer::Deny(Refused::Unlisted) => return Err(Why::NotGranted),
+        Answer::Deny(Refused::Special(kind)) => return Err(Why::Special(kind)),
+    };
+    let request = Spoken::Request { method, path };
+    let ended = network.tls_of(&host, port) == Tls::Terminate;
+    let spoken: &[Spoken] = match scheme {
+        "https" | "wss" if ended => &[Spoken::Tls, request],
+        "https" | "wss" => &[Spoken::Tls],
+        "http" | "ws" => &[request],
+        _ => &[],
+    };
+    for spoken in spoken {
+        let judged = network.judge_spoken(&host, port, spoken);
+        judged.map_err(Why::Spoken)?;
+    }
+    Ok(by)
 }
 
 /// The rules that speak of the tool by its name.

@@ -83,6 +83,7 @@ pub fn close(rights: &Rights, limits: &Limits) -> Rights {
     if closed.read == Trees::All {
         closed.read = closed.load.join(&closed.write).join(&closed.exec);
     }
+    closed.network.close();
     closed.set.others = Others::Closed;
     closed.set.named.retain(|_, value| value.is_some());
     closed.elevated.get_or_insert(Sourced {
@@ -133,10 +134,7 @@ pub fn enforce(
         digest: digest.to_owned(),
         filesystem: files,
         exec,
-        network: Network {
-            mode: rights.network.as_ref().map_or(Mode::None, |n| n.value),
-            ..Network::default()
-        },
+        network: network(rights, &mut notes),
         environment: Environment {
             set: rights
                 .set
@@ -164,6 +162,30 @@ pub fn enforce(
     Effective {
         policy,
         notes: notes.0,
+    }
+}
+
+/// What may be reached, and nothing where no tool of the network is allowed.
+fn network(rights: &Rights, notes: &mut Notes) -> Network {
+    let bounds = &rights.network;
+    let origin = bounds
+        .mode
+        .as_ref()
+        .map_or_else(Origin::creel, |m| m.origin.clone());
+    let tools = [Tool::Fetch, Tool::Browser, Tool::Message];
+    match bounds.mode() {
+        Mode::None => Network::default(),
+        _ if !tools.iter().any(|tool| usable(rights, *tool)) => {
+            let text = "no network: none of fetch, browser and message is allowed";
+            notes.refused("network.mode", text, &origin);
+            Network::default()
+        }
+        _ if bounds.unresolvable() => {
+            let text = "no network: the layers name different resolvers";
+            notes.refused("network.resolvers", text, &origin);
+            Network::default()
+        }
+        _ => bounds.network(),
     }
 }
 

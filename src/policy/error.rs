@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::net::NetworkFault;
 use super::tools::PatternFault;
 use super::tree::{Fault, Format};
 use super::units::UnitError;
@@ -147,6 +148,8 @@ pub enum PolicyError {
         name: String,
         known: Vec<String>,
     },
+    #[error("{at}: {fault}")]
+    Network { at: Place, fault: NetworkFault },
     /// Rules whose text ends in the middle or begins nothing.
     #[error("{at}: {fault}")]
     Rules { at: Place, fault: RulesFault },
@@ -188,6 +191,7 @@ impl PolicyError {
             Self::Extends { .. } => "extends",
             Self::Base { .. } => "base",
             Self::MissingAgent { .. } => "missing-agent",
+            Self::Network { .. } => "network",
             Self::Rules { .. } => "rules",
             Self::BadName { .. } => "bad-name",
             Self::NulInValue { .. } => "nul-in-value",
@@ -215,6 +219,7 @@ impl PolicyError {
             | Self::EmptyList { at, .. }
             | Self::Extends { at, .. }
             | Self::MissingAgent { at, .. }
+            | Self::Network { at, .. }
             | Self::Rules { at, .. }
             | Self::BadName { at, .. }
             | Self::Base { at, .. }

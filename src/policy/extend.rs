@@ -16,7 +16,7 @@ impl Layer {
             extends: vec![],
             tools: self.tools.over(base.tools),
             filesystem: self.filesystem.over(base.filesystem),
-            network: self.network.or(base.network),
+            network: self.network.over(base.network),
             environment: self.environment.over(base.environment),
             limits: self.limits.over(base.limits),
             allow_degraded: both(self.allow_degraded, base.allow_degraded, |mut all, more| {

@@ -59,7 +59,7 @@ pub struct Layer {
     pub extends: Vec<Sourced<String>>,
     pub tools: Tools,
     pub filesystem: Files,
-    pub network: Option<Sourced<net::Mode>>,
+    pub network: net::Said,
     pub environment: Variables,
     pub limits: Limits,
     pub allow_degraded: Option<BTreeMap<Degradable, Origin>>,

@@ -34,7 +34,7 @@ pub mod units;
 pub mod write;
 
 pub use error::PolicyError;
-pub use net::Network;
+pub use net::{Name, Network};
 pub use units::{Bytes, Count, CpuShare, Percent, Span, UnitError};
 
 use std::collections::{BTreeMap, BTreeSet};

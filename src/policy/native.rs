@@ -9,10 +9,11 @@ use std::fmt::Write as _;
 
 use super::effective::Effective;
 use super::layer::PROGRAM_DIRECTORIES;
+use super::net::{List, Mode, OnMiss};
 use super::rights::{Allowed, Constraints, Places, Rights, Roots};
 use super::tools::Tool;
 use super::trees::Trees;
-use super::{Absent, Grant, Origin, Sourced};
+use super::{Absent, Grant, Origin, Policy, Sourced, write};
 
 /// The text. `rights` are those of which `effective` came, `roots` those of both.
 pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
@@ -57,9 +58,7 @@ pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
         let shown = names.iter().map(|(p, o)| (quoted(&roots.shorten(p)), o));
         out.list("unprotect", shown);
     }
-    out.section("network");
-    let origin = rights.network.as_ref().map(|n| &n.origin);
-    out.line("mode = \"none\"", origin);
+    out.network(rights, policy);
     out.section("environment");
     let passed = policy.environment.pass.iter();
     out.list("pass", passed.map(|p| (quoted(&p.value), &p.origin)));
@@ -125,6 +124,63 @@ impl Lines {
     fn sourced<T>(&mut self, key: &str, value: &Sourced<T>, show: impl Fn(&T) -> String) {
         let text = format!("{key} = {}", show(&value.value));
         self.line(&text, Some(&value.origin));
+    }
+
+    /// Of several layers' lists what they have together.
+    fn network(&mut self, rights: &Rights, policy: &Policy) {
+        let bounds = &rights.network;
+        let origin = bounds.mode.as_ref().map(|mode| &mode.origin);
+        let mode = policy.network.mode;
+        self.section("network");
+        // Without a mode, or with one that no tool may use.
+        self.line(&format!("mode = {}", quoted(mode.name())), origin);
+        if mode == Mode::None {
+            return;
+        }
+        let asks = |list: &List| list.on_miss == OnMiss::Ask;
+        if mode == Mode::Ask && !bounds.lists.iter().all(asks) {
+            self.line(
+                "# one layer asks, and another has a list: what is not on it is denied",
+                None,
+            );
+        }
+        let folded = bounds.folded();
+        let items = folded.iter().map(|rule| match rule {
+            Ok(rule) => (write::rule(rule), &rule.origin),
+            // One file cannot say it, and with one layer's paths it would say more.
+            Err(rule) => (
+                format!("# {rule}: several layers bound its paths"),
+                &rule.origin,
+            ),
+        });
+        self.list("allow", items);
+        let denied = bounds.deny.iter();
+        self.list(
+            "deny",
+            denied.map(|r| (quoted(&r.destination()), &r.origin)),
+        );
+        if let Some(resolvers) = &bounds.resolvers {
+            let items = resolvers.iter().map(|(r, o)| (quoted(&r.to_string()), o));
+            self.list("resolvers", items);
+        }
+        let limits = &bounds.limits;
+        self.section("network.limits");
+        self.bound("connections", &limits.connections, ToString::to_string);
+        self.bound("rate", &limits.rate, ToString::to_string);
+        self.bound("bytes_in", &limits.bytes_in, quoted_text);
+        self.bound("bytes_out", &limits.bytes_out, quoted_text);
+        self.bound("bandwidth", &limits.bandwidth, quoted_text);
+        self.bound("idle", &limits.idle, quoted_text);
+        for one in &policy.network.credentials {
+            self.section("[network.credentials]");
+            self.line(
+                &format!("host = {}", quoted(one.host.as_str())),
+                Some(&one.origin),
+            );
+            self.line(&format!("header = {}", quoted(&one.header)), None);
+            self.line(&format!("variable = {}", quoted(&one.variable)), None);
+            self.line(&format!("secret = {}", write::secret(&one.secret)), None);
+        }
     }
 
     fn tool(&mut self, tool: Tool, bounds: &Constraints, roots: &Roots) {
@@ -285,6 +341,13 @@ mod tests {
              [tools.exec]\nsecurity = 'allowlist'\ncommands = ['git', { command = '/usr/bin/make', args = ['all', 'test ...'] }]\n\
              timeout = '5m'\nrate = 3\n[tools.write]\ndenied_paths = ['$WORKSPACE/secret']\n\
              [environment.set]\nA = \"tab\\t\\\"\"\n[limits]\npids = 7\ncpus = 0.125\n[session]\nmode = 'all'\n",
+            "[network]\nmode = 'allowlist'\nallow = ['a.example', '*.b.example:8443', { host = 'c.example', tls = 'terminate', \
+             methods = ['GET'] }, { host = 'd.example', ports = [53], protocol = 'udp' }]\ndeny = ['x.b.example']\n\
+             resolvers = ['9.9.9.9:53']\n[network.limits]\nconnections = 5\nidle = '1m'\n\
+             [[network.credentials]]\nhost = 'c.example'\nheader = 'x-key'\nvariable = 'K'\nsecret = { file = '/run/k' }\n",
+            "network = { mode = 'open', allow = ['a.example:22'] }",
+            "network = { mode = 'ask' }",
+            "network = { mode = 'allowlist', allow = ['a.example'] }\ntools.allow = ['exec']\n",
             "allow_degraded = ['cgroup']\ntools.exec.ask = 'always'",
         ];
         for source in presets.chain(more.map(str::to_owned)) {

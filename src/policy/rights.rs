@@ -104,7 +104,7 @@ pub struct Rights {
     /// Trust paths that need no protection.
     pub unprotect: Names<String>,
     pub workspace: Bound<WorkspaceMode>,
-    pub network: Bound<net::Mode>,
+    pub network: net::Bounds,
     /// Variables with their values; where two differ, neither is set.
     pub set: Values,
     pub pass: Names<String>,
@@ -202,7 +202,7 @@ impl Default for Rights {
             protect: Places::new(),
             unprotect: None,
             workspace: None,
-            network: None,
+            network: net::Bounds::default(),
             set: Values::default(),
             pass: None,
             limits: Limits::default(),
@@ -266,7 +266,7 @@ impl Rights {
                 places.map(|(path, leaf)| (path, leaf.origin)).collect()
             }),
             workspace: files.workspace.clone(),
-            network: layer.network.clone(),
+            network: net::Bounds::of(&layer.network, rank),
             set: Values {
                 others: Others::Open,
                 named: layer
@@ -354,7 +354,7 @@ impl Rights {
             protect: union(&self.protect, &other.protect),
             unprotect: common(&self.unprotect, &other.unprotect),
             workspace: least(&self.workspace, &other.workspace),
-            network: least(&self.network, &other.network),
+            network: self.network.meet(&other.network),
             set: self.set.meet(&other.set),
             pass: common(&self.pass, &other.pass),
             limits: self.limits.meet(&other.limits),
@@ -574,7 +574,7 @@ fn names(list: &[Sourced<String>]) -> BTreeMap<String, Origin> {
 }
 
 /// The smaller of two bounds; of equals, the one whose origin sorts first.
-fn least<T: Ord + Clone>(a: &Bound<T>, b: &Bound<T>) -> Bound<T> {
+pub(super) fn least<T: Ord + Clone>(a: &Bound<T>, b: &Bound<T>) -> Bound<T> {
     match (a, b) {
         (None, bound) | (bound, None) => bound.clone(),
         (Some(a), Some(b)) => Some(match (&a.value, &a.origin).cmp(&(&b.value, &b.origin)) {
@@ -585,7 +585,7 @@ fn least<T: Ord + Clone>(a: &Bound<T>, b: &Bound<T>) -> Bound<T> {
 }
 
 /// The names that both have.
-fn common<T: Ord + Clone>(a: &Names<T>, b: &Names<T>) -> Names<T> {
+pub(super) fn common<T: Ord + Clone>(a: &Names<T>, b: &Names<T>) -> Names<T> {
     match (a, b) {
         (None, names) | (names, None) => names.clone(),
         (Some(a), Some(b)) => Some(

@@ -10,7 +10,7 @@ use super::compare::{Excess, clipped};
 use super::effective::{Effective, close, enforce};
 use super::layer::{Layer, Rank};
 use super::rights::{Rights, Roots};
-use super::{Limits, digest, trust};
+use super::{Limits, Origin, digest, trust};
 
 /// The layers in force, in any order of ranks.
 #[derive(Debug, Clone, Default)]
@@ -134,7 +134,21 @@ fn unheard(layer: &Layer, rank: Rank) -> Vec<Excess> {
         item: "true".into(),
         origin: Some(said.origin.clone()),
     });
-    unprotect.chain(elevated).collect()
+    let network = &layer.network;
+    let excess = |key: &str, item: String, origin: &Origin| Excess {
+        key: key.into(),
+        item,
+        origin: Some(origin.clone()),
+    };
+    let secrets = network.credentials.iter().map(|one| {
+        let item = format!("{} for {}", one.header, one.host);
+        excess("network.credentials", item, &one.origin)
+    });
+    let resolvers = network.resolvers.iter().flatten();
+    let resolvers =
+        resolvers.map(|one| excess("network.resolvers", one.value.to_string(), &one.origin));
+    let all = unprotect.chain(elevated).chain(secrets).chain(resolvers);
+    all.collect()
 }
 
 /// The layers' names, and a digest of what each said in which rank.

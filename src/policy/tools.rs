@@ -87,7 +87,7 @@ impl Tool {
             }
             Self::Process => "nothing more: the tool looks after what exec started; needs exec",
             Self::Browser | Self::Message | Self::Fetch => {
-                "what `[network]` says, which is loopback alone so far"
+                "what `[network]` says: no more than loopback where it says nothing"
             }
         }
     }

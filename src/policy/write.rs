@@ -7,6 +7,8 @@
 use std::fmt::{Display, Write as _};
 
 use super::layer::{Command, Layer, Settings};
+use super::net::rule::ports_text;
+use super::net::{Protocol, Rule, Secret, Tls};
 use super::{Absent, Grant, Sourced};
 
 /// A line that is longer is broken after each element.
@@ -26,8 +28,7 @@ pub fn toml(layer: &Layer) -> String {
     }
     tools(&mut out, layer);
     files(&mut out, layer);
-    out.section("network");
-    out.word("mode", &layer.network, |mode| mode.name());
+    network(&mut out, layer);
     environment(&mut out, layer);
     limits(&mut out, layer);
     out.section("session");
@@ -112,6 +113,73 @@ fn files(out: &mut Writer, layer: &Layer) {
     out.grants("deny", said(&files.deny));
     out.grants("protect", said(&files.protect));
     out.grants("unprotect", said(&files.unprotect));
+}
+
+fn network(out: &mut Writer, layer: &Layer) {
+    let said = &layer.network;
+    out.section("network");
+    out.word("mode", &said.mode, |mode| mode.name());
+    if let Some(rules) = &said.allow {
+        out.list("allow", rules.iter().map(rule));
+    }
+    if !said.deny.is_empty() {
+        let texts = said.deny.iter().map(|rule| quoted(&rule.destination()));
+        out.list("deny", texts);
+    }
+    if let Some(resolvers) = &said.resolvers {
+        let texts = resolvers.iter().map(|r| quoted(&r.value.to_string()));
+        out.list("resolvers", texts);
+    }
+    let limits = &said.limits;
+    out.section("network.limits");
+    out.plain("connections", &limits.connections);
+    out.plain("rate", &limits.rate);
+    out.quoted("bytes_in", &limits.bytes_in);
+    out.quoted("bytes_out", &limits.bytes_out);
+    out.quoted("bandwidth", &limits.bandwidth);
+    out.quoted("idle", &limits.idle);
+    for one in &said.credentials {
+        out.open("[network.credentials]");
+        out.line("host", &quoted(one.host.as_str()));
+        out.line("header", &quoted(&one.header));
+        out.line("variable", &quoted(&one.variable));
+        out.line("secret", &secret(&one.secret));
+    }
+}
+
+pub(super) fn secret(secret: &Secret) -> String {
+    match secret {
+        Secret::Variable(name) => format!("{{ env = {} }}", quoted(name)),
+        Secret::File(path) => format!("{{ file = {} }}", quoted(path)),
+    }
+}
+
+/// A rule that allows, as an element of `allow`.
+pub(super) fn rule(rule: &Rule) -> String {
+    let to = rule.to.to_string();
+    let usual = rule.ports == rule.protocol.ports();
+    if (rule.protocol, rule.tls, &rule.http) == (Protocol::Auto, Tls::Forward, &None) {
+        return quoted(&if usual { to } else { rule.destination() });
+    }
+    let mut out = format!("{{ host = {}", quoted(&to));
+    if !usual {
+        let _ = write!(out, ", ports = {}", quoted(&ports_text(&rule.ports)));
+    }
+    if rule.protocol != Protocol::Auto {
+        let _ = write!(out, ", protocol = {}", quoted(rule.protocol.name()));
+    }
+    if rule.tls != Tls::Forward {
+        let _ = write!(out, ", tls = {}", quoted(rule.tls.name()));
+    }
+    if let Some(http) = &rule.http {
+        for (key, words) in [("methods", &http.methods), ("paths", &http.paths)] {
+            if !words.is_empty() {
+                let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+                let _ = write!(out, ", {key} = [{}]", words.join(", "));
+            }
+        }
+    }
+    out + " }"
 }
 
 fn environment(out: &mut Writer, layer: &Layer) {
@@ -289,7 +357,14 @@ mod tests {
             [tools.message]\nchannels = [\"a\\\"b\\\\\\n\\u0001\"]\n\n\
             [filesystem]\nworkspace = \"ro\"\nread = []\nwrite = [\"/a\"]\nload = [\"/l\"]\n\
             exec = [\"/usr\"]\ndeny = [\"/a/b\"]\nprotect = [\"/a/c\"]\nunprotect = [\"/a/d\"]\n\n\
-            [network]\nmode = \"none\"\n\n\
+            [network]\nmode = \"open\"\nallow = [\n    \"*.a.example\",\n    \"[2001:db8::]/32:443\",\n    \
+            { host = \"b.example\", ports = \"443,8000-8002\", tls = \"terminate\", methods = [\"GET\"], paths = [\"/v1/*\"] },\n    \
+            { host = \"c.example\", protocol = \"tls\" },\n]\ndeny = [\"d.example\", \"*.e.example:25\"]\n\
+            resolvers = [\"9.9.9.9:53\"]\n\n\
+            [network.limits]\nconnections = 9\nrate = 5\nbytes_in = \"1GiB\"\nbytes_out = \"1MiB\"\nbandwidth = \"2MiB\"\n\
+            idle = \"1m\"\n\n\
+            [[network.credentials]]\nhost = \"b.example\"\nheader = \"authorization\"\nvariable = \"TOKEN\"\n\
+            secret = { env = \"REAL\" }\n\n\
             [environment]\nset = { A = \"\", B = \"x y\" }\npass = []\n\n\
             [limits]\nmemory = \"1GiB\"\nmemory_high = \"90%\"\ncpus = 0.5\npids = 5\ntimeout = \"1h\"\n\
             cpu_time = \"1m\"\ndisk = \"1MiB\"\ninodes = 7\nfile_size = \"2MiB\"\nopen_files = 9\n\

@@ -171,9 +171,8 @@ fn tool_row(rights: &Rights, tool: Tool) -> ToolRow {
             )
         }
         Ruling::Allowed if matches!(tool, Tool::Browser | Tool::Message | Tool::Fetch) => {
-            let network = rights.network.as_ref();
-            let origin = network.map(|mode| &mode.origin);
-            match network.map_or(Mode::None, |mode| mode.value) {
+            let origin = rights.network.mode.as_ref().map(|mode| &mode.origin);
+            match rights.network.mode() {
                 Mode::None => row(false, "there is no network".into(), origin),
                 mode => row(true, mode.name().into(), origin),
             }

@@ -37,7 +37,41 @@ pub const FILESYSTEM: Keys = Keys {
 pub const NETWORK: Keys = Keys {
     place: "in [network]",
     section: "network",
-    known: &["mode"],
+    known: &[
+        "mode",
+        "allow",
+        "deny",
+        "limits",
+        "credentials",
+        "resolvers",
+    ],
+};
+pub const DESTINATION: Keys = Keys {
+    place: "in a destination",
+    section: "",
+    known: &["host", "ports", "protocol", "tls", "methods", "paths"],
+};
+pub const NETWORK_LIMITS: Keys = Keys {
+    place: "in [network.limits]",
+    section: "network.limits",
+    known: &[
+        "connections",
+        "rate",
+        "bytes_in",
+        "bytes_out",
+        "bandwidth",
+        "idle",
+    ],
+};
+pub const CREDENTIAL: Keys = Keys {
+    place: "in [[network.credentials]]",
+    section: "",
+    known: &["host", "header", "variable", "secret"],
+};
+pub const SECRET: Keys = Keys {
+    place: "in a secret",
+    section: "",
+    known: &["env", "file"],
 };
 pub const ENVIRONMENT: Keys = Keys {
     place: "in [environment]",
@@ -182,6 +216,9 @@ pub fn of_tool(tool: Tool) -> &'static Keys {
     }
 }
 
+/// Keys that more than one section has, so that none is the one that was meant.
+const EVERYWHERE: [&str; 3] = ["allow", "limits", "ports"];
+
 impl File<'_> {
     /// The first unknown key, in the order of the file, is an error.
     pub fn check_keys(&self, table: &Table, keys: &Keys) -> Result<(), PolicyError> {
@@ -201,7 +238,7 @@ impl File<'_> {
             &MESSAGE_TOOL,
         ]
         .into_iter()
-        .find(|other| other.known.contains(&name));
+        .find(|other| other.known.contains(&name) && !EVERYWHERE.contains(&name));
         let remedy = match elsewhere {
             Some(other) => Remedy::Section(other.section),
             None if TOP.known.contains(&name) => match self.format {
@@ -237,11 +274,11 @@ mod tests {
             [limits]|allow_degraded = []
             2:1: unknown key 'allow_degraded' in [limits]; move it above the first [section]
             [network]|  "é".ports = [443]
-            2:3: unknown key 'é' in [network]; known: mode
+            2:3: unknown key 'é' in [network]; known: mode, allow, deny, limits, credentials, resolvers
             [filesystem]|read = ['/ä', { path = '/a', optoinal = true }]
             2:30: unknown key 'optoinal' in a grant; did you mean 'optional'?
             [network]|zz = 1|aa = 1
-            2:1: unknown key 'zz' in [network]; known: mode
+            2:1: unknown key 'zz' in [network]; known: mode, allow, deny, limits, credentials, resolvers
             '' = 1
             1:1: unknown key '' at the top level; known: filesystem, tools, network, environment, limits, session, tests, extends, allow_degraded
             "#,

@@ -30,6 +30,11 @@ impl File<'_> {
         self.quantity(table, key, count)
     }
 
+    /// A size under `key`.
+    pub fn size(&self, table: Section, key: &str) -> Result<Bound<Bytes>, PolicyError> {
+        self.quantity(table, key, size)
+    }
+
     /// A time under `key`, longer than none.
     pub fn span(&self, table: Section, key: &str) -> Result<Bound<Span>, PolicyError> {
         self.quantity(table, key, time_limit)

@@ -12,6 +12,7 @@
 mod grants;
 mod keys;
 mod limits;
+mod network;
 mod schema;
 mod sections;
 mod tools;

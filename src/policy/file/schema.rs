@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::keys::{self, Keys};
 use crate::policy::layer::{Ask, Language, Mode, Scope, Security, Target};
+use crate::policy::net::{self, Protocol, Tls};
 use crate::policy::tools::{Profile, Tool};
 use crate::policy::{Degradable, WorkspaceMode};
 
@@ -51,7 +52,17 @@ fn shape(section: &str, key: &str) -> Option<Value> {
         ("", "allow_degraded") => list(words(&Degradable::ALL.map(Degradable::name))),
         ("filesystem", "workspace") => words(&WorkspaceMode::ALL.map(WorkspaceMode::name)),
         ("filesystem", _) => list(of("grant")),
-        ("network", "mode") => words(&["none"]),
+        ("network", "mode") => words(net::Mode::WORDS),
+        ("network", "allow") => list(of("destination")),
+        ("network", "deny") => list(json!({ "type": "string", "minLength": 1 })),
+        ("network", "limits") => object(&keys::NETWORK_LIMITS),
+        ("network", "credentials") => list(of("credential")),
+        ("network", "resolvers") => {
+            json!({ "type": "array", "minItems": 1, "items": { "type": "string", "pattern": ":[0-9]+$" } })
+        }
+        ("network.limits", "connections" | "rate") => of("count"),
+        ("network.limits", "idle") => of("time"),
+        ("network.limits", _) => of("size"),
         ("environment", "set") => json!({
             "type": "object",
             "propertyNames": of("variable"),
@@ -103,7 +114,7 @@ fn setting(key: &str) -> Option<Value> {
 }
 
 fn definitions() -> Value {
-    let whole = |keys: &Keys, required: &str, properties: Value| {
+    let whole = |keys: &Keys, required: &[&str], properties: Value| {
         let known = keys.known.iter().map(|key| (*key).to_owned());
         let all: Map<String, Value> = known
             .filter_map(|key| Some((key.clone(), properties.get(&key)?.clone())))
@@ -111,13 +122,13 @@ fn definitions() -> Value {
         json!({
             "type": "object",
             "properties": all,
-            "required": [required],
+            "required": required,
             "additionalProperties": false,
         })
     };
     let command = whole(
         &keys::COMMAND,
-        "command",
+        &["command"],
         json!({
             "command": { "type": "string", "minLength": 1 },
             "args": { "type": "array", "items": { "type": "string" }, "minItems": 1 },
@@ -125,8 +136,36 @@ fn definitions() -> Value {
     );
     let grant = whole(
         &keys::GRANT,
-        "path",
+        &["path"],
         json!({ "path": of("path"), "optional": { "type": "boolean" } }),
+    );
+    let some = json!({ "type": "array", "minItems": 1, "items": { "type": "string" } });
+    let destination = whole(
+        &keys::DESTINATION,
+        &["host"],
+        json!({
+            "host": { "type": "string", "minLength": 1 },
+            "ports": { "anyOf": [of("port"), { "type": "array", "minItems": 1, "items": of("port") }] },
+            "protocol": words(Protocol::WORDS),
+            "tls": words(Tls::WORDS),
+            "methods": some,
+            "paths": some,
+        }),
+    );
+    let secret = whole(
+        &keys::SECRET,
+        &[],
+        json!({ "env": { "type": "string" }, "file": of("path") }),
+    );
+    let credential = whole(
+        &keys::CREDENTIAL,
+        keys::CREDENTIAL.known,
+        json!({
+            "host": { "type": "string", "minLength": 1 },
+            "header": { "type": "string", "minLength": 1 },
+            "variable": { "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
+            "secret": secret,
+        }),
     );
     json!({
         "path": {
@@ -134,6 +173,17 @@ fn definitions() -> Value {
             "type": "string",
             "pattern": "^(/|~$|~/|\\$WORKSPACE$|\\$WORKSPACE/)",
         },
+        "destination": {
+            "description": "HOST[:PORTS]: a name, *.NAME, an address or ADDRESS/BITS",
+            "anyOf": [{ "type": "string", "minLength": 1 }, destination],
+        },
+        "port": {
+            "anyOf": [
+                { "type": "integer", "minimum": 1, "maximum": 65535 },
+                { "type": "string", "pattern": "^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$" },
+            ],
+        },
+        "credential": credential,
         "grant": { "anyOf": [of("path"), grant] },
         "command": { "anyOf": [{ "type": "string", "minLength": 1 }, command] },
         "tool": {
@@ -222,6 +272,13 @@ mod tests {
         }
         same(&schema["$defs"]["command"]["anyOf"][1], &keys::COMMAND);
         same(&schema["$defs"]["grant"]["anyOf"][1], &keys::GRANT);
+        let destination = &schema["$defs"]["destination"]["anyOf"][1];
+        same(destination, &keys::DESTINATION);
+        let credential = &schema["$defs"]["credential"];
+        same(credential, &keys::CREDENTIAL);
+        same(&credential["properties"]["secret"], &keys::SECRET);
+        let limits = &section("network")["properties"]["limits"];
+        same(limits, &keys::NETWORK_LIMITS);
     }
 
     /// The document as the schema sees it.
@@ -257,6 +314,9 @@ mod tests {
             "tools.message = { channels = ['x'], rate = 5 }",
             "tools.browser.target = 'sandbox'",
             "session = { mode = 'non-main', scope = 'agent' }",
+            "network = { mode = 'open', allow = ['*:443', { host = 'a.example', ports = [443, '8000-8010'], tls = 'terminate', methods = ['GET'], paths = ['/x*'] }], deny = ['b.example'] }",
+            "network = { resolvers = ['9.9.9.9:53'], limits = { connections = 5, bytes_in = '1GiB', idle = '1m' } }",
+            "network = { allow = [{ host = 'a.example', tls = 'terminate' }], credentials = [{ host = 'a.example', header = 'x', variable = 'X', secret = { env = 'Y' } }] }",
             "tests = { allow = ['read x'], deny = ['exec curl'] }",
         ] {
             agree(text, true);
@@ -270,6 +330,15 @@ mod tests {
             "filesystem.read = [{ path = '/a', optoinal = true }]",
             "filesystem.workspace = 'overlay'",
             "network.mode = 'host'",
+            "network.allow = 'a.example'",
+            "network.allow = ['']",
+            "network.allow = [{ ports = [443] }]",
+            "network.allow = [{ host = 'a.example', ports = [0] }]",
+            "network.allow = [{ host = 'a.example', ports = [] }]",
+            "network.allow = [{ host = 'a.example', protocol = 'ftp' }]",
+            "network.resolvers = []",
+            "network.limits.rate = 0",
+            "network.credentials = [{ host = 'a.example' }]",
             "environment.set = { CREEL_ID = 'x' }",
             "environment.pass = ['9']",
             "limits.memory = 5",

@@ -6,8 +6,6 @@ use std::ops::Range;
 use super::walk::{File, Section, get};
 use crate::policy::error::{NameFault, PolicyError, Remedy};
 use crate::policy::layer::{Files, Variables};
-use crate::policy::net::Mode;
-use crate::policy::rights::Bound;
 use crate::policy::tree::{Table, Value};
 use crate::policy::{Degradable, Origin, Sourced, WorkspaceMode};
 
@@ -50,24 +48,6 @@ impl File<'_> {
                 remedy: Remedy::among(&word, &names),
                 word,
             },
-        })
-    }
-
-    pub fn network(&self, table: Section) -> Result<Bound<Mode>, PolicyError> {
-        const KEY: &str = "network.mode";
-        const MODES: [&str; 1] = ["none"];
-        let Some(value) = get(table, KEY) else {
-            return Ok(None);
-        };
-        let word = self.string(value, KEY, "\"none\"")?;
-        if word == "none" {
-            return Ok(Some(self.sourced(value, Mode::None)));
-        }
-        Err(PolicyError::Later {
-            at: self.place_of(value),
-            key: KEY.into(),
-            word: word.to_owned(),
-            remedy: Remedy::among(word, &MODES),
         })
     }
 
@@ -207,10 +187,6 @@ mod tests {
     fn words() {
         refused(
             r#"
-            [network]|mode = 'proxy'
-            2:8: 'network.mode' cannot be 'proxy' yet: other modes come with a later version; known: none
-            [network]|mode = 'noen'
-            2:8: 'network.mode' cannot be 'noen' yet: other modes come with a later version; did you mean 'none'?
             [filesystem]|workspace = 'overlay'
             2:13: 'filesystem.workspace' cannot be 'overlay' yet: other modes come with a later version; known: none, ro, rw
             [filesystem]|workspace = 'rx'

@@ -51,7 +51,7 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     let Some((_, node)) = top.entries().first() else {
         return Ok(());
     };
-    into.layer.network = Some(into.sourced(node, net::Mode::None));
+    into.layer.network.mode = Some(into.sourced(node, net::Mode::None));
     let workspace = match mode {
         Mode::ReadOnly => {
             into.deny_tool(node, "write");

@@ -162,7 +162,7 @@ fn container(into: &mut Source, docker: &Table, above: &str) -> Result<(), Polic
         let item = Item { key: &name, node };
         match key.name.as_str() {
             "network" => {
-                into.layer.network = Some(into.sourced(node, net::Mode::None));
+                into.layer.network.mode = Some(into.sourced(node, net::Mode::None));
                 match node.as_str() {
                     Some("none") => into.enforced(item, "network.mode"),
                     _ => into.not(item, "there is no network yet: network.mode = \"none\""),

@@ -51,7 +51,7 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
 }
 
 fn network(into: &mut Source, of: &Table, section: &Node) {
-    into.layer.network = Some(into.sourced(section, net::Mode::None));
+    into.layer.network.mode = Some(into.sourced(section, net::Mode::None));
     for (key, node) in of.entries() {
         let name = join("network", &key.name);
         let item = Item { key: &name, node };

@@ -5,15 +5,21 @@
 //! be on every list; denials of any layer hold. So the meet of two layers is the union of their lists
 //! and of their denials, and is never wider than either.
 
+pub mod fault;
 pub mod host;
+pub mod http;
 pub mod judge;
+pub mod meet;
 pub mod range;
 pub mod rule;
 
+pub use fault::NetworkFault;
 pub use host::{Host, HostError, Name};
+pub use http::Http;
 pub use judge::{Answer, Why};
+pub use meet::{Bounds, Said};
 pub use range::{Range, special};
-pub use rule::{Http, Protocol, Rule, Tls, To};
+pub use rule::{Protocol, Rule, RuleError, Tls, To};
 
 use std::collections::BTreeSet;
 
@@ -35,6 +41,7 @@ pub enum Mode {
 
 impl Mode {
     pub const ALL: [Mode; 4] = [Self::None, Self::Allowlist, Self::Ask, Self::Open];
+    pub const WORDS: &[&str] = &["none", "allowlist", "ask", "open"];
 
     /// As written in a policy.
     pub fn name(self) -> &'static str {
@@ -99,7 +106,7 @@ pub struct Limits {
 
 /// A secret that the jail uses and never has: in requests to `host`, over TLS that creel ends, the
 /// header's placeholder is replaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Credential {
     pub host: Name,
     /// Of the header, lower case: `authorization`.
@@ -111,7 +118,7 @@ pub struct Credential {
 }
 
 /// Where the supervisor finds a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Secret {
     /// A variable of creel's own environment.
     Variable(String),

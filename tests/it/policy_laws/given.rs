@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use creel::policy::layer::{
     Arguments, Ask, Case, Command, Language, Layer, Mode, Rank, Scope, Security, Settings, Target,
 };
+use creel::policy::net;
 use creel::policy::rights::Roots;
 use creel::policy::tools::{Pattern, Profile, Tool};
 use creel::policy::{
@@ -81,6 +82,36 @@ pub const COMMANDS: [&[&str]; 9] = [
     &["/opt/x/run"],
     &["$WORKSPACE/src/a", "y"],
     &["bash"],
+];
+
+/// Destinations that policies name, which enclose each other and end alike.
+pub const RULES: [&str; 9] = [
+    "a.example",
+    "*.a.example",
+    "*.example:443",
+    "b.example:443,8443",
+    "*:8443",
+    "10.0.0.0/8:443",
+    "10.1.0.0/16:443",
+    "0.0.0.0/0:443",
+    "8.8.8.8:443",
+];
+
+/// What is to be reached.
+pub const HOSTS: [&str; 13] = [
+    "a.example",
+    "https://A.example./x",
+    "http://a.example",
+    "x.a.example",
+    "y.x.a.example",
+    "b.example:8443",
+    "ba.example",
+    "a.example.evil",
+    "8.8.8.8",
+    "10.1.2.3",
+    "10.2.0.1",
+    "127.1",
+    "a b",
 ];
 
 const PATTERNS: [&str; 20] = [
@@ -272,6 +303,33 @@ impl<'c> Writer<'c> {
         })
     }
 
+    fn rules(&mut self, denial: bool) -> Vec<net::Rule> {
+        self.many(3, |w| {
+            let (text, origin) = (w.of(&RULES), w.place());
+            match denial {
+                true => net::Rule::denial(text, origin),
+                false => net::Rule::of_text(text, origin),
+            }
+            .expect("a rule")
+        })
+    }
+
+    fn network(&mut self) -> net::Said {
+        net::Said {
+            mode: self.one(&net::Mode::ALL),
+            allow: self.speaks().then(|| self.rules(false)),
+            deny: match self.speaks() {
+                true => self.rules(true),
+                false => vec![],
+            },
+            limits: net::Limits {
+                rate: self.count(),
+                ..net::Limits::default()
+            },
+            ..net::Said::default()
+        }
+    }
+
     pub fn layer(&mut self) -> Layer {
         let mut layer = Layer {
             name: self.source.clone(),
@@ -318,7 +376,7 @@ impl<'c> Writer<'c> {
             WorkspaceMode::ReadOnly,
             WorkspaceMode::None,
         ]);
-        layer.network = self.one(&[creel::policy::net::Mode::None]);
+        layer.network = self.network();
         layer.environment.pass = self.names();
         layer.environment.set = self.speaks().then(|| {
             let pairs = self.many(3, |w| {
@@ -390,6 +448,7 @@ pub fn universe() -> Vec<Case> {
     for tool in [Tool::Process, Tool::Browser, Tool::Message, Tool::Fetch] {
         all.push(case(tool, &["x"]));
     }
+    all.extend(HOSTS.iter().map(|host| case(Tool::Fetch, &[host])));
     for tool in [Tool::Read, Tool::Exec] {
         all.push(case(tool, &[]));
     }

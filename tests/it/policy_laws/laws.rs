@@ -1,15 +1,17 @@
 //! The laws, over three layers and a universe of cases. Each is judged without the evaluator's own
 //! idea of "wider": field by field, by membership.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use creel::policy::layer::{Arguments, Case, Rank, Security};
+use creel::policy::net::judge::Transport;
+use creel::policy::net::{self, Answer, Host, List, Network};
 use creel::policy::rights::{Bound, Constraints, Names, Others, Places, Rights};
 use creel::policy::tools::{Ruling, Tool};
 use creel::policy::trees::Trees;
 
 use super::evaluator::Evaluator;
-use super::given::{COMMANDS, Given, SUBJECTS, tool_names};
+use super::given::{COMMANDS, Given, HOSTS, SUBJECTS, tool_names};
 
 /// The law that does not hold, and on what.
 #[derive(Debug)]
@@ -258,7 +260,13 @@ pub fn wider(a: &Rights, b: &Rights) -> Option<String> {
             })+
         };
     }
-    bounds!(elevated, max_iterations, workspace, network, mode, scope of a, b);
+    bounds!(elevated, max_iterations, workspace, mode, scope of a, b);
+    bounds!(mode of a.network, b.network);
+    bounds!(connections, rate, bytes_in, bytes_out, bandwidth, idle of a.network.limits, b.network.limits);
+    let more = |host: &&&str| reaches(a, host) > reaches(b, host);
+    if let Some(host) = HOSTS.iter().find(more) {
+        return name(&format!("network: {host}"));
+    }
     bounds!(memory, memory_high, cpus, pids, timeout, cpu_time, disk, inodes, file_size, open_files,
         output, grace of a.limits, b.limits);
     if names(&a.unprotect, &b.unprotect) || names(&a.pass, &b.pass) {
@@ -271,6 +279,31 @@ pub fn wider(a: &Rights, b: &Rights) -> Option<String> {
         let field = constraints(&a.constraints(*tool), &b.constraints(*tool))?;
         name(&format!("{}.{field}", tool.name()))
     })
+}
+
+/// 0: denied, 1: asked, 2: allowed; whatever the mode, and where nobody has a list.
+fn reaches(rights: &Rights, host: &str) -> u8 {
+    let host = host.split("://").last().and_then(|h| h.split('/').next());
+    let bounds = &rights.network;
+    let Ok((host, port)) = Host::parse_with_port(host.unwrap_or_default().as_bytes(), 443) else {
+        return 0;
+    };
+    let judged = |lists: BTreeSet<List>| {
+        let network = Network {
+            mode: net::Mode::Open,
+            lists,
+            deny: bounds.deny.clone(),
+            ..Network::default()
+        };
+        match network.judge(&host, port, Transport::Tcp) {
+            Answer::Allow(_) => 2,
+            Answer::Ask => 1,
+            Answer::Deny(net::Why::Denied(_)) => 0,
+            Answer::Deny(_) if network.lists.is_empty() => 2,
+            Answer::Deny(_) => 0,
+        }
+    };
+    judged(bounds.lists.clone())
 }
 
 fn constraints(a: &Constraints, b: &Constraints) -> Option<&'static str> {

@@ -5,6 +5,7 @@
 use creel::policy::layer::{
     Ask, Case, Command, Layer, PROGRAM_DIRECTORIES, Rank, Security, Settings,
 };
+use creel::policy::net::{Mode, Rule};
 use creel::policy::tools::{Pattern, Tool};
 use creel::policy::{Grant, WorkspaceMode};
 
@@ -32,12 +33,52 @@ impl Model<'_> {
                     .iter()
                     .any(|p| self.executable(p, &case.words[1..])),
                 Tool::Process => true,
-                Tool::Browser | Tool::Message | Tool::Fetch => false,
+                Tool::Browser | Tool::Message | Tool::Fetch => self.reachable(first),
             }
     }
 
     fn each(&self, judge: impl Fn(&Layer) -> bool) -> bool {
         self.0.iter().all(|(_, layer)| judge(layer))
+    }
+
+    /// A name by its labels, an address by its numbers, at one port: granted by somebody who may, on
+    /// every list, and denied by nobody. Who would have to be asked says no.
+    fn reachable(&self, text: &str) -> bool {
+        let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
+        let rest = rest.split('/').next().unwrap_or_default();
+        let usual = if scheme == "http" { "80" } else { "443" };
+        let (host, port) = rest.split_once(':').unwrap_or((rest, usual));
+        let host = host.trim_end_matches('.').to_lowercase();
+        let port: u16 = port.parse().unwrap();
+        let host = if host == "127.1" {
+            "127.0.0.1".into()
+        } else {
+            host
+        };
+        let named = |l: &Layer| l.network.mode.as_ref().map(|m| m.value);
+        let granted = self
+            .0
+            .iter()
+            .any(|(rank, l)| *rank <= Rank::Operator && named(l).is_some());
+        let speaks = |rule: &Rule| destination(&rule.to.to_string(), &host);
+        let listed = |l: &Layer| {
+            let rules = l.network.allow.iter().flatten();
+            let any = rules.clone().any(|r| r.to.to_string() == "*");
+            let open = named(l) == Some(Mode::Open) && !any && !numeric(&host);
+            let has =
+                |r: &Rule| r.ports.contains(&port) && speaks(r) && public(&r.to.to_string(), &host);
+            let silent = named(l).is_none_or(|m| m == Mode::None) && l.network.allow.is_none();
+            silent || open && [80, 443].contains(&port) || rules.clone().any(has)
+        };
+        let denied = |l: &Layer| {
+            let mut rules = l.network.deny.iter();
+            rules.any(|r| (r.ports.is_empty() || r.ports.contains(&port)) && speaks(r))
+        };
+        let spoken = match (text.contains("://"), scheme, port) {
+            (true, "http", 443) | (true, "https", 80) => false,
+            _ => !host.contains(' '),
+        };
+        granted && spoken && self.each(|l| named(l) != Some(Mode::None) && listed(l) && !denied(l))
     }
 
     /// The tool and those that it needs: denied by nobody, in every list, and nobody is asked.
@@ -230,6 +271,32 @@ impl Model<'_> {
             && (!grants(&|l| security(l) == Some(Security::Allowlist))
                 || grants(&|l| commands(l).is_some()))
     }
+}
+
+fn numeric(host: &str) -> bool {
+    host.split('.').all(|part| part.parse::<u8>().is_ok())
+}
+
+/// `*`, `*.NAME`, NAME, `ADDRESS/BITS` with whole bytes, or an address.
+fn destination(to: &str, host: &str) -> bool {
+    let bytes = |text: &str| -> Vec<String> { text.split('.').map(str::to_owned).collect() };
+    match (to.split_once('/'), to.strip_prefix("*.")) {
+        (Some((net, bits)), _) if numeric(host) => {
+            let whole = bits.parse::<usize>().unwrap() / 8;
+            bytes(net)[..whole] == bytes(host)[..whole]
+        }
+        (None, Some(suffix)) => host.ends_with(&format!(".{suffix}")),
+        (None, None) => to == host || to == "*" && !numeric(host),
+        _ => false,
+    }
+}
+
+/// A private or loopback address needs a rule for what makes it so.
+fn public(to: &str, host: &str) -> bool {
+    let special = ["10.", "127."]
+        .into_iter()
+        .find(|s| numeric(host) && host.starts_with(s));
+    special.is_none_or(|special| to.starts_with(special))
 }
 
 /// What a layer itself shows read-only within what it lets be written.

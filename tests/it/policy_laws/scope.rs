@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use creel::policy::layer::{
     Arguments, Ask, Case, Command, Language, Layer, Mode, Rank, Scope, Security, Settings, Target,
 };
+use creel::policy::net;
 use creel::policy::tools::{Pattern, Profile, Tool};
 use creel::policy::{
     Absent, Bytes, Count, CpuShare, Degradable, Grant, Origin, Percent, Sourced, Span,
@@ -13,7 +14,7 @@ use creel::policy::{
 };
 
 use super::evaluator::Evaluator;
-use super::given::{Given, case, universe};
+use super::given::{Given, HOSTS, case, universe};
 use super::laws;
 
 type Set = Box<dyn Fn(&mut Layer)>;
@@ -350,6 +351,33 @@ pub fn groups() -> Vec<Group> {
     groups
 }
 
+/// Modes, lists and denials of destinations.
+fn networks() -> Group {
+    let rules = |texts: &[&str]| -> Vec<net::Rule> {
+        let rule = |text: &&str| net::Rule::of_text(text, here(()).origin).expect("a rule");
+        texts.iter().map(rule).collect()
+    };
+    let modes = [net::Mode::Allowlist, net::Mode::Ask, net::Mode::Open];
+    let lists = [&["*.a.example"][..], &["a.example", "10.0.0.0/8:443"], &[]];
+    let mut layers = product(&[
+        domain(&modes, |l, mode| l.network.mode = Some(here(mode))),
+        domain(&lists, move |l, texts| l.network.allow = Some(rules(texts))),
+    ]);
+    layers.extend(product(&[domain(
+        &["*.a.example", "0.0.0.0/0"],
+        |l, text| {
+            let denial = net::Rule::denial(text, here(()).origin);
+            l.network.deny = vec![denial.expect("a denial")];
+        },
+    )]));
+    let hosts = HOSTS.iter().map(|host| case(Tool::Fetch, &[host]));
+    Group {
+        name: "network",
+        layers,
+        cases: hosts.collect(),
+    }
+}
+
 /// Fields that touch no other: every value against every other.
 fn alone() -> Vec<Group> {
     fn field<T: Clone + 'static>(
@@ -390,9 +418,13 @@ fn alone() -> Vec<Group> {
         field("max_iterations", &counts, |l, v| {
             l.tools.max_iterations = Some(v)
         }),
-        field("network", &[creel::policy::net::Mode::None], |l, v| {
-            l.network = Some(v)
+        field("network.mode", &net::Mode::ALL, |l, v| {
+            l.network.mode = Some(v)
         }),
+        field("network.limits", &counts, |l, v| {
+            l.network.limits.rate = Some(v)
+        }),
+        networks(),
         field("session.mode", Mode::ALL, |l, v| l.session.mode = Some(v)),
         field("session.scope", Scope::ALL, |l, v| {
             l.session.scope = Some(v)
