@@ -81,10 +81,8 @@ pub fn gate(policy: Network) -> Rc<Gate> {
         To::Name(name) => Some((name.clone(), vec![LOOPBACK])),
         _ => None,
     });
-    let resolver = Resolver {
-        hosts: hosts.collect(),
-        ..Resolver::default()
-    };
+    let mut resolver = Resolver::default();
+    resolver.hosts = hosts.collect();
     Rc::new(Gate {
         policy,
         names: RefCell::new(Names::default()),

@@ -52,9 +52,6 @@ impl Jail {
         self
     }
 
-    pub fn workspace(&self) -> &Workspace {
-        &self.workspace
-    }
 
     fn run(&self) -> Run {
         Run::new(self.who, &self.workspace)
