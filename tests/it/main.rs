@@ -5,6 +5,7 @@
 
 mod attacks;
 mod formats;
+mod hosts;
 mod house;
 mod import;
 mod leaks;
