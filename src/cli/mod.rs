@@ -7,6 +7,7 @@ pub mod facts;
 pub mod hint;
 pub mod import;
 pub mod layers;
+pub mod network;
 pub mod policy;
 pub mod run;
 pub mod selftest;

@@ -13,6 +13,7 @@ use clap::ValueHint;
 use super::authority;
 use super::hint::{Failure, say};
 use super::layers::{Layers, PolicyArgs};
+use super::network;
 use super::status::Status;
 use crate::egress::relay;
 use crate::jail::scope::Settled;
@@ -53,6 +54,10 @@ pub struct RunArgs {
     /// Also let the command read and write this file or directory
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub write: Vec<PathBuf>,
+
+    /// Also let the command reach this host, at ports 80 and 443 unless told otherwise
+    #[arg(long, value_name = "HOST[:PORT]", value_hint = ValueHint::Hostname)]
+    pub allow_net: Vec<String>,
 
     /// Set a variable, or pass the caller's own value of it
     #[arg(short, long, value_name = "K[=V]")]
@@ -286,8 +291,9 @@ pub fn declared_by(
 ) -> Result<Declared, Failure> {
     let (workspace, mode) = named_workspace(args)?;
     let Some(layers) = layers else {
-        let policy = preset::default()?;
+        let mut policy = preset::default()?;
         let request = request(args, id, &policy, workspace, mode)?;
+        network::grant(&mut policy.network, &request.allow_net);
         return Ok(Declared {
             policy,
             request,
@@ -313,6 +319,8 @@ pub fn declared_by(
         .collect();
     if layers.ceiling {
         authority::check(&request, &outcome.rights, &policy, &roots)?;
+    } else {
+        network::grant(&mut policy.network, &request.allow_net);
     }
     Ok(Declared {
         policy,
@@ -463,6 +471,7 @@ fn request(
         workspace_mode,
         read: args.read.clone(),
         write: args.write.clone(),
+        allow_net: network::rules(&args.allow_net)?,
         env,
         caller_env,
         workdir: args.workdir.clone(),

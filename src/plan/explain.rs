@@ -30,6 +30,7 @@ pub fn rows(policy: &Policy, request: &Request, host: &Host, plan: &Plan) -> Vec
     };
     out.files(policy);
     out.execution(&policy.exec);
+    out.network(policy);
     out.environment(policy);
     out.limits(policy);
     out.rows
@@ -172,6 +173,17 @@ impl Rows<'_> {
             (false, _) => acts,
             (true, false) => vec!["nothing is granted there".into()],
             (true, true) => vec!["no act of its own: see the mounts around it".into()],
+        }
+    }
+
+    /// What may be reached is decided outside of the jail, on every list.
+    fn network(&mut self, policy: &Policy) {
+        let kernel = || vec!["decided outside of the jail, which has no other way out".into()];
+        for rule in policy.network.lists.iter().flat_map(|list| &list.rules) {
+            self.add("network.allow", rule.to_string(), &rule.origin, kernel());
+        }
+        for rule in &policy.network.deny {
+            self.add("network.deny", rule.destination(), &rule.origin, kernel());
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::policy::net::Rule;
 use crate::policy::{Bytes, Count, CpuShare, Degradable, Span, WorkspaceMode};
 
 /// One run as asked for. Paths are absolute or relative to the caller's working directory.
@@ -15,6 +16,8 @@ pub struct Request {
     pub workspace_mode: Option<WorkspaceMode>,
     pub read: Vec<PathBuf>,
     pub write: Vec<PathBuf>,
+    /// Destinations, beside those of the policy; in its network already where they are granted.
+    pub allow_net: Vec<Rule>,
     /// Name and value; the caller's environment was asked already.
     pub env: Vec<(OsString, OsString)>,
     /// Variables of the caller, for the names that the policy passes on.

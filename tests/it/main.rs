@@ -6,6 +6,7 @@
 mod attacks;
 mod egress;
 mod formats;
+mod hosts;
 mod house;
 mod import;
 mod leaks;

@@ -132,7 +132,37 @@ const OF_ONE_FILE: &[(&str, &str, &str)] = &[
     (
         "tool-no-network",
         "tools.allow = ['read', 'web_fetch']",
-        "tools.allow = ['read']",
+        "tools.allow = ['read', 'web_fetch']\nnetwork.mode = 'open'",
+    ),
+    (
+        "network-idle",
+        "network.allow = ['a.example']",
+        "network = { mode = 'allowlist', allow = ['a.example'] }",
+    ),
+    (
+        "network-public-suffix",
+        "network.allow = ['*.com', '*.github.io']",
+        "network.allow = ['*.mozilla.org', 'a.github.io']",
+    ),
+    (
+        "network-address",
+        "network.allow = ['8.8.8.8:53']",
+        "network.allow = ['10.0.0.0/8:5432']",
+    ),
+    (
+        "network-http-idle",
+        "network.allow = ['*.a.example', { host = 'b.a.example', tls = 'terminate', methods = ['GET'] }]",
+        "network.allow = ['*.b.example', { host = 'b.a.example', tls = 'terminate', methods = ['GET'] }]",
+    ),
+    (
+        "network-deny-idle",
+        "network = { mode = 'allowlist', allow = ['*.a.example'], deny = ['b.example'] }",
+        "network = { mode = 'allowlist', allow = ['*.a.example'], deny = ['b.a.example', '10.0.0.0/8'] }",
+    ),
+    (
+        "network-udp",
+        "network.allow = [{ host = 'a.example', ports = [443], protocol = 'udp' }]",
+        "network.allow = ['a.example']",
     ),
     (
         "tool-ask-nobody",

@@ -44,6 +44,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     write: Vec<PathBuf>,
 
+    /// Also reachable: this host, at ports 80 and 443 unless told otherwise
+    #[arg(long, value_name = "HOST[:PORT]", value_hint = ValueHint::Hostname)]
+    allow_net: Vec<String>,
+
     /// As for `creel run`
     #[arg(long, value_name = "LAYER", value_parser = degradable)]
     allow_degraded: Vec<Degradable>,
@@ -71,6 +75,7 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         workspace: args.workspace.clone(),
         read: args.read.clone(),
         write: args.write.clone(),
+        allow_net: args.allow_net.clone(),
         allow_degraded: args.allow_degraded.clone(),
         command: args.command.clone(),
         ..RunArgs::default()

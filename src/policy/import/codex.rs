@@ -51,7 +51,8 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     let Some((_, node)) = top.entries().first() else {
         return Ok(());
     };
-    into.layer.network.mode = Some(into.sourced(node, net::Mode::None));
+    let none = into.sourced(node, net::Mode::None);
+    into.layer.network.mode.get_or_insert(none);
     let workspace = match mode {
         Mode::ReadOnly => {
             into.deny_tool(node, "write");
@@ -148,9 +149,11 @@ fn workspace_write(into: &mut Source, of: &Table, mode: Mode) {
                 into.layer.filesystem.write = Some(grants);
                 into.enforced(item, "filesystem.write");
             }
-            "network_access" if on => {
-                into.not(item, "there is no network yet: network.mode = \"none\"")
+            "network_access" if on && mode == Mode::WorkspaceWrite => {
+                into.layer.network.mode = Some(into.sourced(node, net::Mode::Open));
+                into.translated(item, "network.mode = \"open\": names, at ports 80 and 443");
             }
+            "network_access" if on => into.not(item, "this mode has no network"),
             "network_access" => into.enforced(item, "network.mode = \"none\""),
             "exclude_slash_tmp" | "exclude_tmpdir_env_var" => {
                 into.translated(item, "/tmp is the jail's own, and never the host's");

@@ -57,7 +57,7 @@ pub fn read(into: &mut Source) -> Result<(), PolicyError> {
                     statement.start,
                     Fate::NotHonoured,
                     "network_rule",
-                    "there is no network yet: nothing is reached",
+                    "rules of the network are not taken over: name the hosts under network.allow",
                 );
             }
             Read::Not => {

@@ -165,7 +165,10 @@ fn container(into: &mut Source, docker: &Table, above: &str) -> Result<(), Polic
                 into.layer.network.mode = Some(into.sourced(node, net::Mode::None));
                 match node.as_str() {
                     Some("none") => into.enforced(item, "network.mode"),
-                    _ => into.not(item, "there is no network yet: network.mode = \"none\""),
+                    _ => into.not(
+                        item,
+                        "no network is taken over: name its hosts under network.allow",
+                    ),
                 }
             }
             "memory" => {
@@ -200,7 +203,7 @@ fn container(into: &mut Source, docker: &Table, above: &str) -> Result<(), Polic
             "workdir" => into.not(item, "the workspace has its own path; see --workdir"),
             "user" => into.not(item, "the jail's user is the workspace's owner"),
             "gpus" => into.not(item, "no device of the host is in the jail"),
-            "dns" | "extraHosts" => into.not(item, "there is no network yet"),
+            "dns" | "extraHosts" => into.not(item, "names are resolved outside of the jail"),
             _ => into.not(item, "creel knows no such key"),
         }
     }

@@ -9,7 +9,7 @@ use crate::policy::error::PolicyError;
 use crate::policy::layer::Layer;
 use crate::policy::tools::Tool;
 use crate::policy::tree::{Node, Table, Value};
-use crate::policy::{Absent, Grant, WorkspaceMode, net};
+use crate::policy::{Absent, Grant, Origin, WorkspaceMode, net};
 
 pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     for (key, node) in top.entries() {
@@ -52,6 +52,7 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
 
 fn network(into: &mut Source, of: &Table, section: &Node) {
     into.layer.network.mode = Some(into.sourced(section, net::Mode::None));
+    into.layer.network.allow = Some(vec![]);
     for (key, node) in of.entries() {
         let name = join("network", &key.name);
         let item = Item { key: &name, node };
@@ -62,9 +63,21 @@ fn network(into: &mut Source, of: &Table, section: &Node) {
         };
         match key.name.as_str() {
             "allowedDomains" if empty => into.enforced(item, "network.mode = \"none\""),
-            "allowedDomains" => into.not(item, "there is no network yet: network.mode = \"none\""),
-            "deniedDomains" | "strictAllowlist" => into.enforced(item, "nothing is reached"),
-            "deniedDomainReasons" => into.not(item, "there is no network yet"),
+            "allowedDomains" => {
+                let rules = destinations(into, item, net::Rule::of_text);
+                if !rules.is_empty() {
+                    let mode = into.sourced(node, net::Mode::Allowlist);
+                    into.layer.network.mode = Some(mode);
+                    into.translated(item, "network.allow, at ports 80 and 443");
+                }
+                into.layer.network.allow = Some(rules);
+            }
+            "deniedDomains" => {
+                into.layer.network.deny = destinations(into, item, net::Rule::denial);
+                into.enforced(item, "network.deny");
+            }
+            "strictAllowlist" => into.enforced(item, "what no list has is denied"),
+            "deniedDomainReasons" => into.not(item, "a denial names its rule"),
             "allowUnixSockets" | "allowAllUnixSockets" if empty => {
                 into.enforced(item, "no socket of the host is in the jail");
             }
@@ -73,9 +86,31 @@ fn network(into: &mut Source, of: &Table, section: &Node) {
             }
             "allowLocalBinding" => into.translated(item, "the jail's loopback is its own"),
             "allowMachLookup" => into.not(item, "macOS alone has it"),
-            _ => into.not(item, "there is no network yet, and no proxy"),
+            _ => into.not(item, "the way out is creel's own"),
         }
     }
+}
+
+/// The hosts of a list; one that cannot be read is told, and grants or denies nothing.
+fn destinations(
+    into: &mut Source,
+    item: Item,
+    read: fn(&str, Origin) -> Result<net::Rule, net::RuleError>,
+) -> Vec<net::Rule> {
+    let Value::Array(nodes) = &item.node.value else {
+        into.other_type(item, "an array of domains");
+        return vec![];
+    };
+    let mut rules = vec![];
+    for node in nodes {
+        let text = node.as_str().unwrap_or_default();
+        match read(text, into.origin(node)) {
+            Ok(rule) if rule.to != net::To::Any => rules.push(rule),
+            Ok(_) => into.not(Item { node, ..item }, "every name is more than a list"),
+            Err(fault) => into.not(Item { node, ..item }, fault.to_string()),
+        }
+    }
+    rules
 }
 
 fn filesystem(into: &mut Source, of: &Table) -> Result<(), PolicyError> {

@@ -95,7 +95,7 @@ checks! {
         "allow the tool, or take its section out";
     TOOL_NO_NETWORK = "tool-no-network", Info,
         "fetch, browser and message need a network, and this policy has none",
-        "take the tool out until there is a network for it";
+        "name the hosts under [network], or take the tool out";
     TOOL_ASK_NOBODY = "tool-ask-nobody", Warn,
         "ask = \"always\" is refused in `creel run`: there is nobody to ask, and silence is denial",
         "write ask = \"on-miss\" with rules for what is allowed, or deny the tool";
@@ -183,6 +183,26 @@ checks! {
     LIMIT_IDLE = "limit-idle", Info,
         "the limit cannot be reached, because another ends the run or the write before",
         "make it smaller than the other, or take it out";
+
+    // The network.
+    NETWORK_IDLE = "network-idle", Warn,
+        "hosts are allowed under mode \"none\", or under no mode at all, which is the same: nothing is reached",
+        "write mode = \"allowlist\", or take network.allow out";
+    NETWORK_PUBLIC_SUFFIX = "network-public-suffix", Warn,
+        "beneath a registry's or a hoster's name anybody may have one, and data may go to any of them",
+        "name the hosts, or the owner's own suffix";
+    NETWORK_ADDRESS = "network-address", Info,
+        "an address has no name to be checked, and belongs to somebody else tomorrow",
+        "name the host";
+    NETWORK_HTTP_IDLE = "network-http-idle", Warn,
+        "a rule about requests beside one that allows every request to the same host bounds nothing: what one rule of a list allows is allowed",
+        "take the wider rule out";
+    NETWORK_DENY_IDLE = "network-deny-idle", Info,
+        "a denial of what no list has takes nothing away",
+        "correct the name, or take it out";
+    NETWORK_UDP = "network-udp", Warn,
+        "nobody looks into datagrams: over UDP the host is all that is checked, and QUIC's requests are not seen",
+        "take it out where TCP would do, so that clients fall back to it";
 
     // Layers.
     LAYER_CLIPPED = "layer-clipped", Warn,

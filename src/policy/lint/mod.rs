@@ -10,6 +10,7 @@ mod environment;
 mod files;
 mod layers;
 mod limits;
+mod network;
 mod programs;
 mod suspects;
 mod tools;
@@ -106,6 +107,7 @@ pub fn lint(stack: &Stack, outcome: &Outcome, roots: &Roots, facts: &Facts) -> V
     lint.tools();
     lint.files();
     lint.environment();
+    lint.network();
     lint.limits();
     lint.layers();
     let mut found = lint.found;

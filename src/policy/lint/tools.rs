@@ -4,6 +4,7 @@ use super::Lint;
 use super::checks::*;
 use crate::policy::error::nearest;
 use crate::policy::layer::{Ask, Layer};
+use crate::policy::net;
 use crate::policy::tools::{self, Pattern, Profile, Tool};
 use crate::policy::{Origin, Sourced};
 
@@ -115,9 +116,8 @@ impl Lint<'_> {
         }
     }
 
-    /// There is no mode of the network but none yet.
     fn offline(&mut self, tool: Tool, origin: &Origin) {
-        if self.allows(tool) {
+        if self.allows(tool) && self.outcome.rights.network.mode() == net::Mode::None {
             let reason = format!("{} needs a network, and there is none", tool.name());
             self.say(&TOOL_NO_NETWORK, Some(origin), reason);
         }

@@ -1,0 +1,96 @@
+//! `--allow-net`: destinations from the command line.
+//!
+//! Without a policy of a platform's or an operator's the caller is the operator, and what is named here
+//! is granted beside what the policy has. With one it must lie within, and adds nothing.
+
+use super::hint::Failure;
+use crate::policy::net::meet::Bounds;
+use crate::policy::net::{List, Mode, OnMiss, Rule, RuleError, To};
+use crate::policy::{Network, Origin};
+
+/// The destinations that `--allow-net` names.
+pub fn rules(texts: &[String]) -> Result<Vec<Rule>, Failure> {
+    let origin = Origin {
+        source: "command line".into(),
+        line: 0,
+    };
+    let rule = |text: &String| {
+        let rule = Rule::of_text(text, origin.clone());
+        rule.and_then(|rule| match rule.to {
+            To::Any => Err(RuleError::Any),
+            _ => Ok(rule),
+        })
+        .map_err(|fault| Failure::new(format!("--allow-net {}: it {fault}", text.escape_debug())))
+    };
+    texts.iter().map(rule).collect()
+}
+
+/// Grants these too. Denials hold.
+pub fn grant(network: &mut Network, rules: &[Rule]) {
+    if rules.is_empty() {
+        return;
+    }
+    if network.mode == Mode::None {
+        network.mode = Mode::Allowlist;
+        network.lists.clear();
+    }
+    let mut lists = std::mem::take(&mut network.lists);
+    if lists.is_empty() {
+        lists.insert(List {
+            on_miss: OnMiss::Deny,
+            rules: Default::default(),
+        });
+    }
+    // A destination must be on each.
+    network.lists = lists
+        .into_iter()
+        .map(|mut list| {
+            list.rules.extend(rules.iter().cloned());
+            list
+        })
+        .collect();
+}
+
+/// Refuses what goes beyond the rights of those who have a policy here.
+pub fn check(rules: &[Rule], granted: &Bounds) -> Result<(), Failure> {
+    let beyond = |rule: &&Rule| granted.mode() == Mode::None || !granted.covers(rule);
+    match rules.iter().find(beyond) {
+        Some(rule) => Err(Failure::new(format!(
+            "--allow-net {}: the platform's or operator's policy does not grant it; add it to `network.allow` there",
+            rule.destination()
+        ))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::net::judge::Transport;
+    use crate::policy::net::{Answer, Host};
+
+    fn allows(network: &Network, text: &str) -> bool {
+        let (host, port) = Host::parse_with_port(text.as_bytes(), 443).unwrap();
+        matches!(network.judge(&host, port, Transport::Tcp), Answer::Allow(_))
+    }
+
+    #[test]
+    fn what_is_named_is_granted_and_nothing_else() {
+        let mut network = Network::default();
+        grant(
+            &mut network,
+            &rules(&["a.example".into(), "b.example:22".into()]).unwrap(),
+        );
+        assert!(allows(&network, "a.example") && allows(&network, "b.example:22"));
+        assert!(!allows(&network, "b.example") && !allows(&network, "c.example"));
+        network.deny =
+            std::iter::once(Rule::denial("a.example", Origin::creel()).unwrap()).collect();
+        grant(
+            &mut network,
+            &rules(&["a.example".into(), "c.example".into()]).unwrap(),
+        );
+        assert!(!allows(&network, "a.example") && allows(&network, "c.example"));
+        grant(&mut network, &[]);
+        assert!(rules(&["*:443".into()]).is_err() && rules(&["".into()]).is_err());
+    }
+}
