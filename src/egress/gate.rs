@@ -4,7 +4,7 @@
 //! when it is dropped, whatever the reason.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -223,7 +223,8 @@ impl Pass {
                 let found = found.map_err(|e| Refusal::Unresolved(e.to_string()))?;
                 let mut open = vec![];
                 let mut closed = None;
-                for address in found {
+                // An IPv4-mapped answer is dialled as the address that is checked.
+                for address in found.iter().map(IpAddr::to_canonical) {
                     match self.gate.policy.bars(address, self.port) {
                         Some(Why::Special(kind)) => {
                             let address = address.to_string();

@@ -63,3 +63,8 @@ pub enum Way {
     /// Into the jail, by a published port.
     Published,
 }
+
+#[cfg(test)]
+mod outside;
+#[cfg(test)]
+mod pinning;

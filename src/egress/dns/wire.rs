@@ -1,8 +1,8 @@
 //! Names as they are in a message, made canonical.
 //!
-//! A label there may hold any byte. One that holds a dot is not two labels, and one that holds a byte
-//! above ASCII is no name that was encoded for the wire (RFC 5890): both are refused, before anything
-//! is matched.
+//! A label there may hold any byte. One that holds a dot is not two labels, one that holds NUL ends
+//! there for nobody, and one that holds a byte above ASCII was not encoded for the wire (RFC 5890): all
+//! are refused before anything is matched.
 
 use hickory_proto::rr::Name as Wire;
 
@@ -12,7 +12,8 @@ use crate::policy::net::{Host, HostError, Name};
 pub fn name(wire: &Wire) -> Result<Name, HostError> {
     let mut text = Vec::with_capacity(256);
     for label in wire {
-        if let Some(byte) = label.iter().find(|byte| !byte.is_ascii() || **byte == b'.') {
+        let of_a_host = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if let Some(byte) = label.iter().find(|byte| !of_a_host(byte)) {
             return Err(HostError::Character(char::from(*byte)));
         }
         if !text.is_empty() {
