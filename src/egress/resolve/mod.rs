@@ -28,6 +28,8 @@ use crate::policy::net::Name;
 
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// For all of one name: each server in turn, twice, and what its aliases lead to.
+const WHOLE: Duration = Duration::from_secs(15);
 /// How long the other family may take once one has an address (RFC 8305, section 3, is stricter).
 const SETTLE: Duration = Duration::from_millis(150);
 /// For how long an answer is kept, whatever it says, and one that says there is nothing.
@@ -49,6 +51,8 @@ pub enum ResolveError {
     NoAddress,
     #[error("its aliases do not end")]
     Aliases,
+    #[error("no resolver answered in {} s", WHOLE.as_secs())]
+    Late,
     #[error("the resolver {server} failed: {why}")]
     Server { server: SocketAddr, why: String },
 }
@@ -145,6 +149,13 @@ impl Resolver {
     }
 
     async fn find(&self, name: &Name) -> Kept {
+        match timeout(WHOLE, self.ask_both(name)).await {
+            Ok(kept) => kept,
+            Err(_) => keep(None, Some(Err(ResolveError::Late))),
+        }
+    }
+
+    async fn ask_both(&self, name: &Name) -> Kept {
         let _turn = self.turns.acquire().await;
         let mut v4 = pin!(ask(&self.servers, self.patience, name, Kind::A));
         let mut v6 = pin!(ask(&self.servers, self.patience, name, Kind::Aaaa));
@@ -464,6 +475,7 @@ mod tests {
         assert_eq!(lasts(found(60), failed()), (true, 5.0));
         assert_eq!(lasts(none(), none()), (false, 5.0));
         assert_eq!(lasts(none(), failed()), (false, 0.0));
+        assert_eq!(lasts(None, failed()), (false, 0.0));
     }
 
     #[tokio::test]
