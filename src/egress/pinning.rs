@@ -107,8 +107,22 @@ async fn every_way_to_write_a_private_address_is_refused() {
         let (listener, port) = target().await;
         let outside = Outside::with(&[
             "AAAA mapped.x.example ::ffff:127.0.0.1",
+            "AAAA compatible.x.example ::127.0.0.1",
+            "AAAA nat64.x.example 64:ff9b::127.0.0.1",
+            "AAAA local-nat64.x.example 64:ff9b:1::127.0.0.1",
+            "AAAA 6to4.x.example 2002:7f00:1::",
+            "AAAA loopback.x.example ::1",
+            "AAAA none.x.example ::",
+            "AAAA unique.x.example fd00::1",
+            "AAAA link.x.example fe80::1",
+            "AAAA multicast.x.example ff02::1",
+            "A none4.x.example 0.0.0.0",
             "A other.x.example 127.8.8.8",
             "A ten.x.example 10.0.0.1",
+            "A metadata.x.example 169.254.169.254",
+            "A carrier.x.example 100.64.0.1",
+            "A synthetic.x.example 198.18.1.0",
+            "A broadcast.x.example 255.255.255.255",
             "CNAME alias.x.example elsewhere.example",
             "CNAME elsewhere.example further.example",
             "A further.example 127.0.0.1",
@@ -117,7 +131,26 @@ async fn every_way_to_write_a_private_address_is_refused() {
         let rules = vec![rule(To::Under(name("x.example")), port)];
         let gate = gate(rules, outside.resolver());
         let mut reached = vec![];
-        for host in ["mapped", "other", "ten", "alias"] {
+        for host in [
+            "mapped",
+            "compatible",
+            "nat64",
+            "local-nat64",
+            "6to4",
+            "loopback",
+            "none",
+            "unique",
+            "link",
+            "multicast",
+            "none4",
+            "other",
+            "ten",
+            "metadata",
+            "carrier",
+            "synthetic",
+            "broadcast",
+            "alias",
+        ] {
             match dial(&gate, &format!("{host}.x.example"), port).await {
                 Err(Refusal::Special { .. }) => {}
                 other => reached.push(format!("{host}: {other:?}")),
@@ -126,6 +159,28 @@ async fn every_way_to_write_a_private_address_is_refused() {
         assert!(reached.is_empty(), "{reached:#?}");
         let waiting = tokio::time::timeout(std::time::Duration::ZERO, listener.accept()).await;
         assert!(waiting.is_err(), "somebody connected");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_denied_range_is_denied_to_names_too() {
+    locally(async {
+        let (_listener, port) = target().await;
+        let outside = Outside::with(&["A granted.example 127.0.0.1"]).await;
+        let rules = || {
+            vec![
+                rule(To::Name(name("granted.example")), port),
+                rule(range("127.0.0.0/8"), port),
+            ]
+        };
+        let mut closed = gate(rules(), outside.resolver());
+        let deny = BTreeSet::from([rule(range("127.0.0.0/16"), port)]);
+        Rc::get_mut(&mut closed).unwrap().policy.deny = deny;
+        let refused = dial(&closed, "granted.example", port).await.unwrap_err();
+        assert!(matches!(refused, Refusal::Policy(_)), "{refused}");
+        let open = gate(rules(), outside.resolver());
+        dial(&open, "granted.example", port).await.unwrap();
     })
     .await;
 }
