@@ -163,9 +163,7 @@ mod relay {
     use creel::egress::resolve::Resolver;
     use creel::egress::{Way, tunnel};
     use creel::policy::Origin;
-    use creel::policy::net::{
-        Host, List, Mode, Network, OnMiss, Protocol, Range, Rule, Tls, To,
-    };
+    use creel::policy::net::{Host, List, Mode, Network, OnMiss, Protocol, Range, Rule, Tls, To};
 
     use super::{connect, echo, serve, throughput};
 

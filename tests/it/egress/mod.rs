@@ -3,6 +3,7 @@
 mod carried;
 mod hello;
 mod spliced;
+mod transparent;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
