@@ -104,7 +104,11 @@ impl Gate {
     /// Decides on a destination, asking where the policy says so. The refusal is on record.
     pub async fn admit(self: &Rc<Self>, way: Way, host: Host, port: u16) -> Result<Pass, Refusal> {
         let entry = Entry::new(way, &host, port);
-        match self.decide(&host, port).await {
+        let transport = match way {
+            Way::Udp => Transport::Udp,
+            _ => Transport::Tcp,
+        };
+        match self.decide(&host, port, transport).await {
             Ok(rule) => {
                 let entry = entry.allowed(rule);
                 if self.records.write(&entry, Event::Open).is_err() {
@@ -145,8 +149,13 @@ impl Gate {
         let _ = self.records.write(&entry, Event::Refused);
     }
 
-    async fn decide(&self, host: &Host, port: u16) -> Result<String, Refusal> {
-        let rule = match self.policy.judge(host, port, Transport::Tcp) {
+    async fn decide(
+        &self,
+        host: &Host,
+        port: u16,
+        transport: Transport,
+    ) -> Result<String, Refusal> {
+        let rule = match self.policy.judge(host, port, transport) {
             Answer::Allow(rules) => record::rules(&rules),
             Answer::Deny(why) => return Err(Refusal::Policy(why)),
             Answer::Ask => match &self.asker {
@@ -210,13 +219,23 @@ impl Pass {
         }
     }
 
-    /// Dials the destination: its name is resolved outside, by its canonical form alone; every answer
-    /// is checked, and only a checked address is dialled.
+    /// Dials the destination, at an address that was checked.
     pub async fn dial(&self) -> Result<TcpStream, Refusal> {
         if let Some(stream) = self.dialled.take() {
             return Ok(stream);
         }
-        let addresses: Vec<SocketAddr> = match &self.host {
+        let dialled = dial::dial(&self.addresses().await?).await;
+        let stream = dialled.map_err(|e| Refusal::Dial(e.to_string()))?;
+        if let Ok(peer) = stream.peer_addr() {
+            self.reached(peer.ip());
+        }
+        Ok(stream)
+    }
+
+    /// What may be dialled: a name is resolved outside, by its canonical form alone, and every answer is
+    /// checked.
+    pub async fn addresses(&self) -> Result<Vec<SocketAddr>, Refusal> {
+        Ok(match &self.host {
             Host::Address(address) => vec![SocketAddr::new(*address, self.port)],
             Host::Name(name) => {
                 let found = self.gate.resolver.resolve(name).await;
@@ -239,13 +258,12 @@ impl Pass {
                 }
                 open
             }
-        };
-        let dialled = dial::dial(&addresses).await;
-        let stream = dialled.map_err(|e| Refusal::Dial(e.to_string()))?;
-        if let Ok(peer) = stream.peer_addr() {
-            self.entry.borrow_mut().address = Some(peer.ip());
-        }
-        Ok(stream)
+        })
+    }
+
+    /// Notes the address that was dialled, for the record.
+    pub fn reached(&self, address: IpAddr) {
+        self.entry.borrow_mut().address = Some(address);
     }
 
     /// Dials now, so that a client can be told whether anybody answers; the next

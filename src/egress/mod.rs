@@ -42,6 +42,7 @@ pub mod target;
 pub mod tls;
 pub mod transparent;
 pub mod tunnel;
+pub mod udp;
 pub mod wire;
 
 use serde::Serialize;

@@ -25,7 +25,7 @@ use super::publish::{self, Store};
 use super::record::Records;
 use super::resolve::Resolver;
 use super::wire::{self, FromRelay, ToRelay};
-use super::{connect, dns, socks, transparent};
+use super::{connect, dns, socks, transparent, udp};
 use crate::plan::egress::{Egress, Serves};
 use crate::policy::net::Host;
 use crate::sys::clone::{self, Side};
@@ -276,7 +276,7 @@ fn start_service(gate: &Rc<Gate>, socket: OwnedFd, serves: Serves) -> io::Result
         let socket = tokio::net::UdpSocket::from_std(UdpSocket::from(socket))?;
         match serves {
             Serves::Dns => tokio::task::spawn_local(dns::serve_udp(gate, socket)),
-            _ => return Ok(()),
+            _ => tokio::task::spawn_local(udp::serve(gate, socket)),
         };
         return Ok(());
     }

@@ -96,7 +96,7 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
         First::Tls(hello) => match judge_tls(&pass, hello) {
             Ok(()) if pass.tls() == Tls::Terminate => {
                 // It has the pass, and says itself what it refused.
-                let _ = tls::serve(pass, client, said.bytes).await;
+                let _ = Box::pin(tls::serve(pass, client, said.bytes)).await;
             }
             Ok(()) => forward(pass, client, said, begun).await,
             Err((refusal, alert)) => refuse_tls(&pass, client, &refusal, alert),
@@ -112,7 +112,8 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
                 return refuse(&pass, client, &Refusal::Spoken(refusal.into()));
             }
             let client = Prefixed::new(said.bytes, client);
-            http::serve(pass, client, Scheme::Http, version).await;
+            // Boxed: a connection that is only spliced need not have room for it.
+            Box::pin(http::serve(pass, client, Scheme::Http, version)).await;
         }
         First::Other | First::More => match pass.judge(&Spoken::Other) {
             Ok(()) => forward(pass, client, said, begun).await,
@@ -127,15 +128,19 @@ fn order(pass: &Pass) -> Order {
     if pass.tls() == Tls::Terminate {
         return Order::Client;
     }
-    let Answer::Allow(rules) = policy.judge(&pass.host, pass.port, Transport::Tcp) else {
-        return Order::Either;
+    let known = matches!(pass.port, 80 | 443);
+    let rules = match policy.judge(&pass.host, pass.port, Transport::Tcp) {
+        Answer::Allow(rules) => rules,
+        // Somebody was asked.
+        _ if known => return Order::Client,
+        _ => return Order::Either,
     };
     let speaks = |protocol| rules.iter().any(|rule| rule.protocol == protocol);
     if rules.iter().all(|rule| rule.protocol == Protocol::Tcp) {
         Order::Unheard
     } else if speaks(Protocol::Tls)
         || speaks(Protocol::Http)
-        || speaks(Protocol::Auto) && matches!(pass.port, 80 | 443)
+        || speaks(Protocol::Auto) && known
         || rules.iter().any(|rule| rule.http.is_some())
     {
         Order::Client

@@ -150,7 +150,7 @@ fn every_mismatch_is_refused_before_anybody_is_dialled() {
         (
             with(&[(0, &named(b"a.example\0.evil.example"))]),
             112,
-            "is none",
+            "server name",
         ),
         (with(&[(0, &named(b"127.0.0.1"))]), 112, "server name"),
         (with(&[(16, b"\0\x03\x02h2")]), 112, "no server name"),

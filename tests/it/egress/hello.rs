@@ -5,12 +5,12 @@ use creel::egress::hello::{Encrypted, Flaw, Hello, Reading, read};
 use creel::egress::http::Version;
 use proptest::prelude::*;
 
-const CURL: &[u8] = include_bytes!("hellos/curl.bin");
-const NODE: &[u8] = include_bytes!("hellos/node.bin");
-const OPENSSL: &[u8] = include_bytes!("hellos/openssl.bin");
-const OPENSSL_1_2: &[u8] = include_bytes!("hellos/openssl12.bin");
-const NAMELESS: &[u8] = include_bytes!("hellos/nosni.bin");
-const PYTHON: &[u8] = include_bytes!("hellos/python.bin");
+const CURL: &[u8] = include_bytes!("../../../fuzz/seeds/hello/curl.bin");
+const NODE: &[u8] = include_bytes!("../../../fuzz/seeds/hello/node.bin");
+const OPENSSL: &[u8] = include_bytes!("../../../fuzz/seeds/hello/openssl.bin");
+const OPENSSL_1_2: &[u8] = include_bytes!("../../../fuzz/seeds/hello/openssl12.bin");
+const NAMELESS: &[u8] = include_bytes!("../../../fuzz/seeds/hello/nosni.bin");
+const PYTHON: &[u8] = include_bytes!("../../../fuzz/seeds/hello/python.bin");
 const ALL: [&[u8]; 6] = [CURL, NODE, OPENSSL, OPENSSL_1_2, NAMELESS, PYTHON];
 
 #[test]

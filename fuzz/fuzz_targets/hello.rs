@@ -1,0 +1,49 @@
+//! The readers of a client's first bytes: any bytes get an answer, and what was once told stays so when
+//! more bytes come.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../src/egress/first.rs"]
+mod first;
+#[path = "../../src/egress/hello.rs"]
+mod hello;
+
+/// What `first` names of the engine of HTTP.
+mod http {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Version {
+        One,
+        Two,
+    }
+}
+
+use first::First;
+use hello::Reading;
+
+fuzz_target!(|bytes: &[u8]| {
+    let told = first::read(bytes);
+    // A cut that the input chooses, and the one that hides the last byte.
+    let chosen = bytes.first().map_or(0, |byte| usize::from(*byte) * bytes.len() / 256);
+    for at in [chosen, bytes.len().saturating_sub(1)] {
+        let part = &bytes[..at];
+        match first::read(part) {
+            First::More => {}
+            early => assert_eq!(early, told),
+        }
+        if let Reading::More(least) = hello::read(part) {
+            assert!(least > at && least <= hello::MOST);
+            let nearly = &bytes[..(least - 1).min(bytes.len())];
+            assert!(matches!(hello::read(nearly), Reading::More(_)));
+        }
+    }
+    assert_ne!(first::read_all(bytes), First::More);
+    if let Reading::Hello(hello) = hello::read(bytes) {
+        // The name is in these bytes, in one piece or over records.
+        let name = hello.server_name.unwrap_or_default();
+        let mut rest = bytes.iter();
+        assert!(name.iter().all(|byte| rest.any(|other| other == byte)));
+        assert!(bytes.len() >= 5 + 4 + 2 + 32);
+    }
+});
