@@ -55,10 +55,13 @@ impl Store {
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
         match self.dial(Family::V4, v4).await {
             Ok(stream) => Ok((stream, Family::V4)),
-            Err(refused) => match self.v6.borrow().is_empty() {
-                true => Err(refused),
-                false => Ok((self.dial(Family::V6, v6).await?, Family::V6)),
-            },
+            Err(refused) => {
+                let no_v6 = self.v6.borrow().is_empty();
+                match no_v6 {
+                    true => Err(refused),
+                    false => Ok((self.dial(Family::V6, v6).await?, Family::V6)),
+                }
+            }
         }
     }
 

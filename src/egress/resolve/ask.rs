@@ -85,6 +85,13 @@ async fn ask_each(
     Err(last)
 }
 
+/// From the kernel: what guesses at it could answer in the resolver's place.
+fn random_id() -> io::Result<u16> {
+    let mut bytes = [0; 2];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u16::from_ne_bytes(bytes))
+}
+
 async fn ask_one(
     server: SocketAddr,
     patience: Duration,
@@ -92,8 +99,9 @@ async fn ask_one(
     kind: Kind,
     extended: Extended,
 ) -> io::Result<Said> {
-    let (id, bytes) =
-        question(name, kind, extended).ok_or(io::Error::from(io::ErrorKind::InvalidInput))?;
+    let id = random_id()?;
+    let bytes =
+        question(id, name, kind, extended).ok_or(io::Error::from(io::ErrorKind::InvalidInput))?;
     let said = timeout(
         patience,
         by_datagram(server, &bytes, |answer| read(answer, id, name, kind)),

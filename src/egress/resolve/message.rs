@@ -52,11 +52,11 @@ pub enum Said {
     Alias(Name, u32),
 }
 
-/// A question and its number.
-pub fn question(name: &Name, kind: Kind, extended: Extended) -> Option<(u16, Vec<u8>)> {
+/// A question with this number.
+pub fn question(id: u16, name: &Name, kind: Kind, extended: Extended) -> Option<Vec<u8>> {
     let mut wire = Wire::from_ascii(name.as_str()).ok()?;
     wire.set_fqdn(true);
-    let mut message = Message::query();
+    let mut message = Message::new(id, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.add_query(Query::query(wire, kind.record()));
     if extended == Extended::Yes {
@@ -64,7 +64,7 @@ pub fn question(name: &Name, kind: Kind, extended: Extended) -> Option<(u16, Vec
         edns.set_max_payload(DEFAULT_MAX_PAYLOAD_LEN);
         message.set_edns(edns);
     }
-    Some((message.metadata.id, message.to_vec().ok()?))
+    message.to_vec().ok()
 }
 
 /// Reads the answer to the question with this number.

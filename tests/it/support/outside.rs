@@ -108,6 +108,11 @@ impl Outside {
 
     fn tls(&self, names: &[&str]) {
         let mut params = rcgen::CertificateParams::new(vec![]).expect("parameters");
+        // Two certificates of one name would look like one that signed itself.
+        let common = rcgen::DnType::CommonName;
+        params
+            .distinguished_name
+            .push(common.clone(), "the test's authority");
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
@@ -115,7 +120,8 @@ impl Outside {
         let issuer = rcgen::Issuer::new(params, key);
         let key = rcgen::KeyPair::generate().expect("a key");
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let leaf = rcgen::CertificateParams::new(names).expect("parameters");
+        let mut leaf = rcgen::CertificateParams::new(names).expect("parameters");
+        leaf.distinguished_name.push(common, "the test's server");
         let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
         let der = rustls_pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let provider = Arc::new(rustls::crypto::ring::default_provider());

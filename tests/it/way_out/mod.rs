@@ -42,7 +42,9 @@ impl Jail {
             workspace,
             who,
             flags: vec![],
-            policy: format!("[network]\nresolvers = [\"127.0.0.53:53\"]\n{network}\n"),
+            policy: format!(
+                "extends = [\"default\"]\n[network]\nresolvers = [\"127.0.0.53:53\"]\n{network}\n"
+            ),
         })
     }
 
@@ -52,11 +54,9 @@ impl Jail {
         self
     }
 
-
     fn run(&self) -> Run {
         Run::new(self.who, &self.workspace)
             .flags(&self.flags)
-            .flags(["--policy", "default"])
             // What the relay trusts outside, and, by name alone, what the programs do.
             .outer_env("SSL_CERT_FILE", &*self.outside.authority)
             .policy_text(&self.workspace, "network", &self.policy)
