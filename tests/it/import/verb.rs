@@ -86,7 +86,7 @@ fn another_programs_policy_runs_as_it_stands() {
     // The control: what the policy grants, happens.
     let (code, stderr) = run("codex.toml", &[], &["/usr/bin/touch", "x"]);
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(stderr.contains("network_access: not honoured"), "{stderr}");
+    assert!(stderr.contains("model: not honoured"), "{stderr}");
     let (code, stderr) = run("codex.toml", &["-q"], &["/usr/bin/touch", "x"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     // EROFS: what it denies, does not.
