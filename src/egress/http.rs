@@ -36,6 +36,7 @@ use super::mask::Mask;
 use super::reply;
 use super::target::Target;
 use crate::policy::net::Host;
+use crate::policy::net::http::ambiguous;
 use crate::policy::net::judge::Spoken;
 
 /// What carries the requests of a client, and how they go on outside.
@@ -175,6 +176,7 @@ impl Session {
                         .timer(TokioTimer::new())
                         .header_read_timeout(HEAD)
                         .max_buf_size(BUFFER)
+                        .max_header_size(BUFFER)
                         .half_close(true)
                         .auto_date_header(false)
                         .preserve_header_case(true);
@@ -422,8 +424,15 @@ impl Session {
             let why = format!("{method} would give a credential back");
             return Err(Denied::from(Refusal::Spoken(why)));
         }
-        pass.judge(&Spoken::Request { method, path })?;
-        Ok(framing)
+        match pass.judge(&Spoken::Request { method, path }) {
+            Ok(()) => Ok(framing),
+            Err(refusal) if !asterisk && ambiguous(path).is_some() => Err(Denied {
+                status: StatusCode::BAD_REQUEST,
+                refusal,
+                after: After::Close,
+            }),
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 
     /// The head as it is sent on: its target and authority as they were judged, and none of the fields

@@ -5,6 +5,7 @@
 
 mod attacks;
 mod egress;
+mod egress_http;
 mod formats;
 mod hosts;
 mod house;

@@ -5,14 +5,15 @@ use std::cell::Cell;
 use std::error::Error;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::body::{Body as HyperBody, Frame, Incoming, SizeHint};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
-use crate::egress::gate::{Direction, Pass};
+use crate::egress::gate::{Direction, Pass, Refusal};
 use crate::egress::mask::Mask;
 
 /// When something last moved on a client's connection.
@@ -45,10 +46,32 @@ pub struct Meter {
 
 impl Meter {
     /// Counts; an error closes the connection, and is on its record.
-    pub fn count(&self, bytes: u64) -> Result<(), crate::egress::gate::Refusal> {
+    pub fn count(&self, bytes: u64) -> Result<(), Refusal> {
         self.activity.note();
         let counted = self.pass.count(self.direction, bytes);
         counted.inspect_err(|refusal| self.pass.refuse(refusal))
+    }
+
+    /// What bytes that moved cost of the bandwidth that all connections share: the next ones move
+    /// after it.
+    pub fn pause(&self, bytes: usize) -> Pause {
+        let wait = self.pass.pace(self.direction);
+        let wait = wait.map_or(Duration::ZERO, |paced| paced.reserve(bytes));
+        Pause((!wait.is_zero()).then(|| Box::pin(sleep(wait))))
+    }
+}
+
+/// A wait before the next bytes.
+#[derive(Default)]
+pub struct Pause(Option<Pin<Box<Sleep>>>);
+
+impl Pause {
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(sleep) = &mut self.0 {
+            ready!(sleep.as_mut().poll(context));
+            self.0 = None;
+        }
+        Poll::Ready(())
     }
 }
 
@@ -64,6 +87,7 @@ pub struct Passing {
     inner: Incoming,
     meter: Meter,
     mask: Option<Mask>,
+    pause: Pause,
     /// What comes after the end of a masked body.
     trailers: Option<HeaderMap>,
     ended: bool,
@@ -75,6 +99,7 @@ impl Body {
             inner,
             meter,
             mask,
+            pause: Pause::default(),
             trailers: None,
             ended: false,
         })
@@ -128,6 +153,7 @@ impl Passing {
             if self.ended {
                 return Poll::Ready(None);
             }
+            ready!(self.pause.poll(context));
             let frame = match Pin::new(&mut self.inner).poll_frame(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(frame) => frame,
@@ -148,6 +174,7 @@ impl Passing {
                     if let Err(refusal) = self.meter.count(data.len() as u64) {
                         return Poll::Ready(Some(Err(refusal.into())));
                     }
+                    self.pause = self.meter.pause(data.len());
                     let data = match &mut self.mask {
                         Some(mask) => Bytes::from(mask.next(&data)),
                         None => data,

@@ -3,13 +3,13 @@
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
-use super::body::{Activity, Meter};
+use super::body::{Activity, Meter, Pause};
 use crate::egress::gate::{Direction, Pass, Refusal};
 use crate::egress::mask::Mask;
 
@@ -42,6 +42,8 @@ impl Change {
             inner: TokioIo::new(host),
             read: meter(Direction::In),
             written: meter(Direction::Out),
+            before_read: Pause::default(),
+            before_write: Pause::default(),
             mask: self.mask,
         };
         // An end that is not clean is nobody's refusal, and limits are on record already.
@@ -54,6 +56,8 @@ struct Counted {
     inner: TokioIo<Upgraded>,
     read: Meter,
     written: Meter,
+    before_read: Pause,
+    before_write: Pause,
     mask: Option<Mask>,
 }
 
@@ -63,6 +67,7 @@ impl AsyncRead for Counted {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.before_read.poll(context));
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
         let Poll::Ready(Ok(())) = polled else {
@@ -72,6 +77,7 @@ impl AsyncRead for Counted {
         self.read
             .count(new.len() as u64)
             .map_err(io::Error::other)?;
+        self.before_read = self.read.pause(new.len());
         // A placeholder has another length, and frames have theirs written in them: nothing can be
         // put in the secret's place.
         if let Some(mask) = &mut self.mask
@@ -92,10 +98,12 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.before_write.poll(context));
         let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
         if let Poll::Ready(Ok(written)) = polled {
             let counted = self.written.count(written as u64);
             counted.map_err(io::Error::other)?;
+            self.before_write = self.written.pause(written);
         }
         polled
     }

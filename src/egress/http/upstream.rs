@@ -129,6 +129,7 @@ impl Upstream {
             Version::One => {
                 let (sender, connection) = http1::Builder::new()
                     .max_buf_size(BUFFER)
+                    .max_header_size(BUFFER)
                     .preserve_header_case(true)
                     .handshake(io)
                     .await?;

@@ -1,0 +1,249 @@
+//! HTTP, the explicit proxies and TLS that is ended, in this process: a gate made by hand, servers on
+//! loopback, and a resolver that has the names of the policy there. Nothing depends on the outside.
+
+mod hosts;
+mod paths;
+mod proxied;
+mod requests;
+mod server;
+mod smuggled;
+mod streams;
+mod terminated;
+mod withheld;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use creel::egress::gate::{Gate, Meter, Pass};
+use creel::egress::http::{self, Scheme, Version};
+use creel::egress::names::Names;
+use creel::egress::record::Records;
+use creel::egress::resolve::Resolver;
+use creel::egress::tls::Authority;
+use creel::egress::{Way, connect, socks};
+use creel::policy::Origin;
+use creel::policy::net::{
+    Host, Http, List, Mode, Name, Network, OnMiss, Protocol, Range, Rule, Tls, To,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Longer than anything here takes, on a machine that has better things to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs on one thread as the relay does, and not for good.
+fn local<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let test = async { tokio::time::timeout(PATIENCE, test).await };
+    let done = tokio::task::LocalSet::new().block_on(&runtime, test);
+    done.expect("it takes no longer than a minute")
+}
+
+fn host(text: &str) -> Host {
+    Host::parse(text.as_bytes()).expect("a host")
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text.as_bytes()).expect("a name")
+}
+
+/// What is granted, to be changed by a test.
+struct Setup {
+    network: Network,
+    authority: Option<Authority>,
+    tls: Tls,
+    http: Option<Http>,
+    ports: BTreeSet<u16>,
+}
+
+/// A gate with the explicit proxies in front of it, and its records.
+struct World {
+    gate: Rc<Gate>,
+    proxy: SocketAddr,
+    socks: SocketAddr,
+    log: tempfile::NamedTempFile,
+}
+
+impl Setup {
+    /// Grants `good.example`, `*.wild.example` and `xn--bcher-kva.example` at these ports, all on
+    /// loopback.
+    fn at(ports: &[u16]) -> Setup {
+        Setup {
+            network: Network {
+                mode: Mode::Allowlist,
+                ..Network::default()
+            },
+            authority: None,
+            tls: Tls::Forward,
+            http: None,
+            ports: ports.iter().copied().collect(),
+        }
+    }
+
+    async fn start(self) -> World {
+        let rule = |to| Rule {
+            to,
+            ports: self.ports.clone(),
+            protocol: Protocol::Auto,
+            tls: self.tls,
+            http: self.http.clone(),
+            origin: Origin::creel(),
+        };
+        let loopback = To::Range(Range {
+            address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)),
+            bits: 8,
+        });
+        let rules = [
+            rule(To::Name(name("good.example"))),
+            rule(To::Name(name("xn--bcher-kva.example"))),
+            rule(To::Under(name("wild.example"))),
+            rule(loopback),
+        ];
+        let list = List {
+            on_miss: OnMiss::Deny,
+            rules: rules.into_iter().collect(),
+        };
+        let mut network = self.network;
+        network.lists = BTreeSet::from([list]);
+        let names = [
+            "good.example",
+            "xn--bcher-kva.example",
+            "a.wild.example",
+            // Somebody answers at each of these: that they are not reached is not for want of an address.
+            "wild.example",
+            "evil.example",
+            "good.example.evil.example",
+            "evilgood.example",
+            "sub.good.example",
+            "evilwild.example",
+        ];
+        let mut resolver = Resolver::default();
+        resolver.hosts = names.iter().map(|n| (name(n), vec![LOOPBACK])).collect();
+        let log = tempfile::NamedTempFile::new().expect("a log");
+        let gate = Rc::new(Gate {
+            policy: network,
+            names: RefCell::new(Names::default()),
+            resolver,
+            records: Records::new(Some(log.reopen().expect("the log"))),
+            authority: self.authority,
+            asker: None,
+            meter: Meter::default(),
+        });
+        let (proxy, proxy_at) = listen().await;
+        let (socks, socks_at) = listen().await;
+        tokio::task::spawn_local(connect::serve(Rc::clone(&gate), proxy));
+        tokio::task::spawn_local(socks::serve(Rc::clone(&gate), socks));
+        World {
+            gate,
+            proxy: proxy_at,
+            socks: socks_at,
+            log,
+        }
+    }
+}
+
+impl World {
+    async fn admit(&self, to: &str, port: u16) -> Pass {
+        let admitted = self.gate.admit(Way::Transparent, host(to), port).await;
+        admitted.expect("it is granted")
+    }
+
+    /// A connection to `to` as if there were no relay, with plain HTTP on it.
+    async fn transparent(&self, to: &str, port: u16, version: Version) -> TcpStream {
+        let pass = self.admit(to, port).await;
+        let (client, relay) = pair().await;
+        tokio::task::spawn_local(http::serve(pass, relay, Scheme::Http, version));
+        client
+    }
+
+    /// What is on record, a line each.
+    fn records(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.log.path()).expect("the log");
+        let lines = text.lines();
+        lines
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).expect("the log")
+    }
+
+    /// Whether a record says so.
+    fn said(&self, why: &str) -> bool {
+        let records = self.records();
+        let mut refusals = records
+            .iter()
+            .filter_map(|record| record["refused"].as_str());
+        refusals.any(|refused| refused.contains(why))
+    }
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((LOOPBACK, 0)).await.expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    (listener, address)
+}
+
+/// Both ends of a connection.
+async fn pair() -> (TcpStream, TcpStream) {
+    let (listener, address) = listen().await;
+    let (one, other) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (one.expect("a connection"), other.expect("its other end").0)
+}
+
+async fn dial(to: SocketAddr) -> TcpStream {
+    TcpStream::connect(to).await.expect("a connection")
+}
+
+/// Says something, and reads until the other side closes.
+async fn say(mut stream: TcpStream, bytes: &[u8]) -> String {
+    // Who refuses early may have closed before all was said.
+    let _ = stream.write_all(bytes).await;
+    rest(&mut stream).await
+}
+
+async fn rest(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+    let mut answer = vec![];
+    // A reset after the answer does not take it away.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Reads one answer with its body, whose length it says.
+async fn answer(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+    let mut bytes = vec![];
+    let head = loop {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).await.expect("a head");
+        bytes.push(byte[0]);
+        if bytes.ends_with(b"\r\n\r\n") {
+            break String::from_utf8_lossy(&bytes).into_owned();
+        }
+    };
+    let length = field(&head, "content-length").map_or(0, |l| l.parse().expect("a length"));
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.expect("a body");
+    head + &String::from_utf8_lossy(&body)
+}
+
+/// A field of a head as text.
+fn field(head: &str, name: &str) -> Option<String> {
+    head.lines().find_map(|line| {
+        let (own, value) = line.split_once(':')?;
+        own.eq_ignore_ascii_case(name)
+            .then(|| value.trim().to_owned())
+    })
+}
+
+fn status(answer: &str) -> u16 {
+    let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+    code.unwrap_or_else(|| panic!("no status in {answer:?}"))
+}

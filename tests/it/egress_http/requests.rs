@@ -1,0 +1,238 @@
+//! Every request on a connection is judged, the first and the last.
+
+use super::*;
+use creel::policy::Sourced;
+use creel::policy::net::Limits;
+
+fn get(host: &str) -> String {
+    format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n")
+}
+
+#[test]
+fn a_request_to_another_host_is_refused_on_any_connection() {
+    local(async {
+        let outside = server::http().await;
+        let port = outside.port;
+        let world = Setup::at(&[port]).start().await;
+        for (to, said) in [
+            ("good.example", format!("good.example:{port}")),
+            ("good.example", format!("GOOD.example.:{port}")),
+            ("127.0.0.1", format!("127.0.0.1:{port}")),
+            ("127.0.0.1", format!("[::ffff:127.0.0.1]:{port}")),
+        ] {
+            let mut client = world.transparent(to, port, Version::One).await;
+            client.write_all(get(&said).as_bytes()).await.unwrap();
+            assert_eq!(status(&answer(&mut client).await), 200, "{said}");
+        }
+        // What was judged is what is sent.
+        assert!(
+            outside
+                .seen
+                .last()
+                .contains(&format!("host: 127.0.0.1:{port}\n"))
+        );
+        let before = outside.seen.count();
+        for (to, said) in [
+            ("good.example", "good.example".to_owned()),
+            ("good.example", format!("good.example:{}", port - 1)),
+            ("good.example", format!("evil.example:{port}")),
+            ("good.example", format!("good.example.evil.example:{port}")),
+            ("good.example", format!("sub.good.example:{port}")),
+            ("good.example", format!("127.0.0.1:{port}")),
+            ("good.example", format!("a.wild.example:{port}")),
+            ("127.0.0.1", format!("good.example:{port}")),
+            ("127.0.0.1", format!("127.0.0.2:{port}")),
+            ("a.wild.example", format!("b.wild.example:{port}")),
+        ] {
+            let client = world.transparent(to, port, Version::One).await;
+            let answer = say(client, get(&said).as_bytes()).await;
+            assert_eq!(status(&answer), 403, "{to} {said}");
+            assert!(field(&answer, "x-creel-denied").is_some(), "{answer}");
+            assert!(answer.ends_with("was granted\n"), "{answer}");
+        }
+        assert_eq!(outside.seen.count(), before);
+        assert!(world.said("its Host is"));
+    });
+}
+
+#[test]
+fn the_second_request_of_a_connection_is_judged_as_the_first() {
+    local(async {
+        let outside = server::http().await;
+        let port = outside.port;
+        let world = Setup::at(&[port]).start().await;
+        let mut client = world.transparent("good.example", port, Version::One).await;
+        for _ in 0..3 {
+            let good = get(&format!("good.example:{port}"));
+            client.write_all(good.as_bytes()).await.unwrap();
+            assert_eq!(status(&answer(&mut client).await), 200);
+        }
+        assert_eq!(outside.seen.connections.get(), 1);
+        // Two at once: the second is read from what came with the first.
+        let both = get(&format!("good.example:{port}")) + &get("evil.example");
+        client.write_all(both.as_bytes()).await.unwrap();
+        assert_eq!(status(&answer(&mut client).await), 200);
+        let refused = answer(&mut client).await;
+        assert_eq!(status(&refused), 403);
+        assert_eq!(rest(&mut client).await, "");
+        assert_eq!(outside.seen.count(), 4);
+    });
+}
+
+#[test]
+fn fields_of_the_connection_go_no_further_and_none_are_added() {
+    local(async {
+        let outside = server::http().await;
+        let port = outside.port;
+        let world = Setup::at(&[port]).start().await;
+        let client = world.transparent("good.example", port, Version::One).await;
+        let text = format!(
+            "GET /x?a=b HTTP/1.1\r\nHost: good.example:{port}\r\nConnection: close, X-Mine\r\n\
+             X-Mine: 1\r\nKeep-Alive: 5\r\nProxy-Authorization: Basic eDp5\r\n\
+             Proxy-Connection: keep-alive\r\nX-Kept: 2\r\n\r\n"
+        );
+        assert_eq!(status(&say(client, text.as_bytes()).await), 200);
+        let seen = outside.seen.last();
+        assert_eq!(
+            seen,
+            format!("GET /x?a=b HTTP/1.1\nhost: good.example:{port}\nx-kept: 2\n")
+        );
+    });
+}
+
+#[test]
+fn a_tunnel_is_not_begun_inside_a_connection() {
+    local(async {
+        let outside = server::http().await;
+        let port = outside.port;
+        let world = Setup::at(&[port]).start().await;
+        let client = world.transparent("good.example", port, Version::One).await;
+        let text =
+            format!("CONNECT good.example:{port} HTTP/1.1\r\nHost: good.example:{port}\r\n\r\n");
+        assert_eq!(status(&say(client, text.as_bytes()).await), 400);
+        assert_eq!(outside.seen.count(), 0);
+    });
+}
+
+#[test]
+fn a_client_that_has_said_all_still_gets_its_answer() {
+    local(async {
+        let outside = server::http().await;
+        let port = outside.port;
+        let world = Setup::at(&[port]).start().await;
+        let mut client = world.transparent("good.example", port, Version::One).await;
+        let text = get(&format!("good.example:{port}"));
+        client.write_all(text.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(status(&rest(&mut client).await), 200);
+    });
+}
+
+#[test]
+fn a_limit_of_bytes_ends_the_connection() {
+    local(async {
+        let outside = server::http().await;
+        let port = outside.port;
+        let mut setup = Setup::at(&[port]);
+        let bytes = |most| {
+            Some(Sourced {
+                value: creel::policy::Bytes(most),
+                origin: Origin::creel(),
+            })
+        };
+        setup.network.limits = Limits {
+            bytes_in: bytes(200_000),
+            ..Limits::default()
+        };
+        let world = setup.start().await;
+        let ask = |many: u64| {
+            format!(
+                "GET /bytes?{many} HTTP/1.1\r\nHost: good.example:{port}\r\nConnection: close\r\n\r\n"
+            )
+        };
+        let client = world.transparent("good.example", port, Version::One).await;
+        let whole = say(client, ask(100_000).as_bytes()).await;
+        assert!(whole.ends_with("0\r\n\r\n"));
+        let client = world.transparent("good.example", port, Version::One).await;
+        let cut = say(client, ask(300_000).as_bytes()).await;
+        assert!(
+            !cut.ends_with("0\r\n\r\n") && cut.chars().count() < 150_000,
+            "{}",
+            cut.len()
+        );
+        assert!(world.said("network.limits.bytes_in"));
+    });
+}
+
+#[test]
+fn a_connection_on_which_nothing_moves_is_closed() {
+    local(async {
+        let outside = server::http().await;
+        let port = outside.port;
+        let mut setup = Setup::at(&[port]);
+        setup.network.limits.idle = Some(Sourced {
+            value: creel::policy::Span(300),
+            origin: Origin::creel(),
+        });
+        let world = setup.start().await;
+        let mut client = world.transparent("good.example", port, Version::One).await;
+        client
+            .write_all(get(&format!("good.example:{port}")).as_bytes())
+            .await
+            .unwrap();
+        assert_eq!(status(&answer(&mut client).await), 200);
+        assert_eq!(rest(&mut client).await, "");
+        assert!(world.said("nothing moved"));
+        // Events every 50 ms keep it open.
+        let mut client = world.transparent("good.example", port, Version::One).await;
+        let events = format!("GET /events HTTP/1.1\r\nHost: good.example:{port}\r\n\r\n");
+        client.write_all(events.as_bytes()).await.unwrap();
+        assert!(rest(&mut client).await.ends_with("0\r\n\r\n"));
+    });
+}
+
+#[test]
+fn a_host_that_does_not_answer_is_a_bad_gateway() {
+    local(async {
+        let (listener, address) = listen().await;
+        drop(listener);
+        let world = Setup::at(&[address.port()]).start().await;
+        let client = world
+            .transparent("good.example", address.port(), Version::One)
+            .await;
+        let text = format!(
+            "GET / HTTP/1.1\r\nHost: good.example:{}\r\nConnection: close\r\n\r\n",
+            address.port()
+        );
+        let answer = say(client, text.as_bytes()).await;
+        assert_eq!(status(&answer), 502, "{answer}");
+        // It is on the connection's record, which is written when that has ended.
+        while !world.log().contains("\"event\":\"close\"") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(world.said("nobody answers"));
+    });
+}
+
+#[test]
+fn a_redirect_is_the_clients_own_and_its_next_request_is_judged() {
+    local(async {
+        let outside = server::http().await;
+        let port = outside.port;
+        let world = Setup::at(&[port]).start().await;
+        let mut client = world.transparent("good.example", port, Version::One).await;
+        let away = format!("GET /away HTTP/1.1\r\nHost: good.example:{port}\r\n\r\n");
+        client.write_all(away.as_bytes()).await.unwrap();
+        let answer = answer(&mut client).await;
+        assert_eq!(
+            (status(&answer), field(&answer, "location").as_deref()),
+            (302, Some("http://evil.example/"))
+        );
+        let followed = say(
+            dial(world.proxy).await,
+            b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+        assert_eq!(status(&followed), 403);
+    });
+}
