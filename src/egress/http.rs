@@ -37,7 +37,7 @@ use super::reply;
 use super::target::Target;
 use crate::policy::net::Host;
 use crate::policy::net::http::ambiguous;
-use crate::policy::net::judge::Spoken;
+use crate::policy::net::judge::{Carried, Spoken};
 
 /// What carries the requests of a client, and how they go on outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -424,7 +424,16 @@ impl Session {
             let why = format!("{method} would give a credential back");
             return Err(Denied::from(Refusal::Spoken(why)));
         }
-        match pass.judge(&Spoken::Request { method, path }) {
+        let carried = match self.scheme {
+            Scheme::Http => Carried::Plain,
+            Scheme::Https => Carried::Tls,
+        };
+        let request = Spoken::Request {
+            method,
+            path,
+            carried,
+        };
+        match pass.judge(&request) {
             Ok(()) => Ok(framing),
             Err(refusal) if !asterisk && ambiguous(path).is_some() => Err(Denied {
                 status: StatusCode::BAD_REQUEST,

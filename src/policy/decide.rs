@@ -5,7 +5,7 @@
 //! program in the jail. Links, mounts and what exists are the machine's; here a path is its text.
 
 use super::layer::{Ask, Case, PROGRAM_DIRECTORIES, Security};
-use super::net::judge::{Spoken, Transport};
+use super::net::judge::{Carried, Spoken, Transport};
 use super::net::{Answer, Host, HostError, Mode, Tls, Why as Refused};
 use super::reach::{Reach, reach, usable};
 use super::rights::{Places, Rights, Roots};
@@ -128,7 +128,15 @@ fn reachable(rights: &Rights, words: &[String]) -> Result<Option<Origin>, Why> {
         Answer::Deny(Refused::Unlisted) => return Err(Why::NotGranted),
         Answer::Deny(Refused::Special(kind)) => return Err(Why::Special(kind)),
     };
-    let request = Spoken::Request { method, path };
+    let carried = match scheme {
+        "https" | "wss" => Carried::Tls,
+        _ => Carried::Plain,
+    };
+    let request = Spoken::Request {
+        method,
+        path,
+        carried,
+    };
     let ended = network.tls_of(&host, port) == Tls::Terminate;
     let spoken: &[Spoken] = match scheme {
         "https" | "wss" if ended => &[Spoken::Tls, request],

@@ -50,13 +50,25 @@ pub enum Transport {
     Udp,
 }
 
+/// What carries a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    Plain,
+    /// TLS that creel has ended.
+    Tls,
+}
+
 /// What is spoken on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spoken<'a> {
     /// TLS, with its server name judged.
     Tls,
     /// A request: method, and path as it was sent, without the query.
-    Request { method: &'a str, path: &'a str },
+    Request {
+        method: &'a str,
+        path: &'a str,
+        carried: Carried,
+    },
     /// Neither TLS nor HTTP.
     Other,
 }
@@ -204,17 +216,18 @@ impl Rule {
     /// Whether it grants what is spoken; `tls`: what becomes of TLS to this destination.
     fn lets(&self, spoken: &Spoken<'_>, port: u16, tls: Tls) -> bool {
         let ended = tls == Tls::Terminate;
+        let inside = |carried: &Carried| *carried == Carried::Tls;
         let expected = match (self.protocol, port, spoken) {
             (Protocol::Tcp, ..) => true,
             (Protocol::Udp, ..) => false,
             (Protocol::Tls, _, Spoken::Tls) => true,
             // What is said in TLS that is ended.
-            (Protocol::Tls, _, Spoken::Request { .. }) => ended,
+            (Protocol::Tls, _, Spoken::Request { carried, .. }) => ended && inside(carried),
             (Protocol::Http, _, Spoken::Request { .. }) => true,
             (Protocol::Http, _, Spoken::Tls) => ended,
             (Protocol::Tls | Protocol::Http, _, Spoken::Other) => false,
             (Protocol::Auto, 443, Spoken::Tls) => true,
-            (Protocol::Auto, 443, Spoken::Request { .. }) => ended,
+            (Protocol::Auto, 443, Spoken::Request { carried, .. }) => ended && inside(carried),
             (Protocol::Auto, 80, Spoken::Request { .. }) => true,
             (Protocol::Auto, 80, Spoken::Tls) => false,
             (Protocol::Auto, 80 | 443, Spoken::Other) => false,
@@ -224,7 +237,7 @@ impl Rule {
             (None, _) => true,
             // Its requests are judged when they come.
             (Some(_), Spoken::Tls) => ended,
-            (Some(http), Spoken::Request { method, path }) => Http::allows(http, method, path),
+            (Some(http), Spoken::Request { method, path, .. }) => Http::allows(http, method, path),
             (Some(_), Spoken::Other) => false,
         };
         expected && said
@@ -449,7 +462,17 @@ mod tests {
             let (host, port) = Host::parse_with_port(text.as_bytes(), 443).unwrap();
             network.judge_spoken(&host, port, &spoken).is_ok()
         };
-        let request = |method, path| Spoken::Request { method, path };
+        let carried = Carried::Tls;
+        let request = |method, path| Spoken::Request {
+            method,
+            path,
+            carried,
+        };
+        let plainly = |method, path| Spoken::Request {
+            method,
+            path,
+            carried: Carried::Plain,
+        };
         for (text, spoken, good) in [
             ("plain.example:443", Spoken::Tls, true),
             ("plain.example:443", Spoken::Other, false),
@@ -464,6 +487,7 @@ mod tests {
             ("api.example:443", Spoken::Tls, true),
             ("api.example:443", Spoken::Other, false),
             ("api.example:443", request("GET", "/v1/x"), true),
+            ("api.example:443", plainly("GET", "/v1/x"), false),
             ("api.example:443", request("GET", "/v2/x"), false),
             ("api.example:443", request("get", "/v1/x"), false),
             ("api.example:443", request("POST", "/v1/jobs"), true),
