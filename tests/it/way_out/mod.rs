@@ -52,7 +52,6 @@ impl Jail {
         self
     }
 
-
     fn run(&self) -> Run {
         Run::new(self.who, &self.workspace)
             .flags(&self.flags)
