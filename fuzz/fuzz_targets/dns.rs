@@ -99,7 +99,10 @@ fn ask(question: &[u8]) {
             RData::AAAA(a) => IpAddr::V6(a.0),
             _ => continue,
         };
-        assert!(Few.name(address).is_some() || address.is_loopback(), "{address}");
+        assert!(
+            Few.name(address).is_some() || address.is_loopback(),
+            "{address}"
+        );
     }
     match reply.refused {
         None => {}
