@@ -5,8 +5,7 @@
 
 #![no_main]
 
-use std::cell::RefCell;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::RData;
@@ -18,30 +17,39 @@ mod policy;
 
 /// What of the way out needs no socket.
 #[allow(dead_code)]
+#[path = "../../src/egress"]
 mod egress {
-    #[path = "../../../src/egress/names.rs"]
-    pub mod names;
+    /// In place of the names that have addresses: the target has one pair.
+    pub mod names {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct Addresses {
+            pub v4: std::net::Ipv4Addr,
+            pub v6: std::net::Ipv6Addr,
+        }
+    }
 
     pub mod dns {
-        #[path = "../../../../src/egress/dns/answer.rs"]
         pub mod answer;
-        #[path = "../../../../src/egress/dns/wire.rs"]
         pub mod wire;
     }
 
     pub mod resolve {
-        #[path = "../../../../src/egress/resolve/message.rs"]
         pub mod message;
     }
 }
 
 use egress::dns::answer::{Refused, Zone, answer};
-use egress::names::{Addresses, Names};
+use egress::names::Addresses;
 use egress::resolve::message::{Kind, Said, read};
 use policy::net::Name;
 
-/// Knows `granted.example` and what is beneath `wild.example`.
-struct Few(RefCell<Names>);
+/// Knows `granted.example` and what is beneath `wild.example`, all at one pair of addresses.
+struct Few;
+
+const PAIR: Addresses = Addresses {
+    v4: Ipv4Addr::new(198, 18, 1, 0),
+    v6: Ipv6Addr::new(0xfd63, 0x7265, 0x656c, 0, 0, 0, 0, 0x100),
+};
 
 fn granted(name: &Name) -> bool {
     name.as_str() == "granted.example" || name.as_str().ends_with(".wild.example")
@@ -54,11 +62,11 @@ impl Zone for Few {
 
     fn addresses(&self, name: &Name) -> Option<Addresses> {
         assert!(granted(name), "{name} was given an address");
-        self.0.borrow_mut().address(name)
+        Some(PAIR)
     }
 
     fn name(&self, address: IpAddr) -> Option<Name> {
-        self.0.borrow().name(address).cloned()
+        (address == PAIR.v4 || address == PAIR.v6).then(name)
     }
 }
 
@@ -78,8 +86,7 @@ fn name() -> Name {
 }
 
 fn ask(question: &[u8]) {
-    let zone = Few(RefCell::new(Names::with(&[name()])));
-    let Some(reply) = answer(question, &zone) else {
+    let Some(reply) = answer(question, &Few) else {
         return;
     };
     assert!(reply.bytes.len() <= 512, "{} bytes", reply.bytes.len());
@@ -92,8 +99,10 @@ fn ask(question: &[u8]) {
             RData::AAAA(a) => IpAddr::V6(a.0),
             _ => continue,
         };
-        let given = zone.name(address).is_some_and(|name| granted(&name));
-        assert!(given || address.is_loopback(), "{address}");
+        assert!(
+            Few.name(address).is_some() || address.is_loopback(),
+            "{address}"
+        );
     }
     match reply.refused {
         None => {}

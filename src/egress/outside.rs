@@ -83,8 +83,10 @@ impl Outside {
     }
 }
 
+type Answers = Box<dyn FnMut(&Message, Carrier) -> Vec<Message>>;
+
 struct Server {
-    answers: RefCell<Box<dyn FnMut(&Message, Carrier) -> Vec<Message>>>,
+    answers: RefCell<Answers>,
     asked: Rc<RefCell<Vec<String>>>,
 }
 

@@ -489,8 +489,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_hosts_file_and_localhost_need_no_server() {
-        let mut resolver = Resolver::default();
-        resolver.hosts = host::hosts("192.0.2.9 own.example\n", |_| true);
+        let resolver = Resolver {
+            hosts: host::hosts("192.0.2.9 own.example\n", |_| true),
+            ..Resolver::default()
+        };
         let found = resolver.resolve(&name("own.example")).await;
         assert_eq!(found, Ok(addresses(&["192.0.2.9"])));
         let found = resolver.resolve(&name("x.localhost")).await;
