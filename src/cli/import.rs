@@ -180,7 +180,7 @@ fn report(imported: &Imported) -> serde_json::Value {
         .map(|entry| {
             json!({
                 "key": entry.key,
-                "file": entry.origin.source,
+                "file": &*entry.origin.source,
                 "line": entry.origin.line,
                 "fate": entry.fate.name(),
                 "text": entry.text,

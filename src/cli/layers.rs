@@ -309,7 +309,7 @@ fn unfollowed(base: &Sourced<String>, error: PolicyError) -> PolicyError {
 
 fn place(base: &Sourced<String>) -> Place {
     Place {
-        file: base.origin.source.clone(),
+        file: base.origin.source.to_string(),
         line: base.origin.line,
         column: 1,
     }

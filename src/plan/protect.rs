@@ -170,10 +170,13 @@ impl View<'_> {
     pub(super) fn writable_tree(&self, path: &Path) -> Option<PathBuf> {
         // The jail's own tmpfs may lie between, and what is on it is nobody's later.
         let (tree, bound) = self.bind_above(path)?;
+        if !bound.access.write || tree == path {
+            return None;
+        }
         let hidden = self
             .own_tmpfs()
             .iter()
             .any(|own| own.starts_with(tree) && own != tree && path.starts_with(own));
-        (bound.access.write && !hidden && tree != path).then(|| tree.clone())
+        (!hidden).then(|| tree.clone())
     }
 }

@@ -129,7 +129,7 @@ pub enum ResolveError {
 
 fn place(origin: &Origin) -> String {
     match origin.line {
-        0 => origin.source.clone(),
+        0 => origin.source.to_string(),
         line => format!("{}:{line}", origin.source),
     }
 }

@@ -431,10 +431,8 @@ impl<'a> View<'a> {
     /// The mount that a path in the jail would be found on, if creel made it from the host.
     pub(super) fn bind_above(&self, path: &Path) -> Option<(&PathBuf, &Bound)> {
         // Those that enclose a path are a chain, and the deepest is the last.
-        self.binds
-            .iter()
-            .rev()
-            .find(|(bind, _)| beneath(path, bind))
+        let lies = beneath(path);
+        self.binds.iter().rev().find(|(bind, _)| lies(bind))
     }
 
     /// True where an enclosing grant says the same already.

@@ -81,7 +81,7 @@ pub fn beyond_kernel(judged: &Judged, rights: &Rights, roots: &Roots) -> Option<
             Some("the jail has its own there")
         }
         Tool::Exec => {
-            let commands = rights.constraints(Tool::Exec).commands?;
+            let commands = rights.constraints(Tool::Exec).commands.as_ref()?;
             let program = case.words.first()?;
             let paths: Vec<String> = match program.contains('/') {
                 true => vec![subject?],

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::layer::Limits;
+use super::layer::{Limits, Security};
 use super::net::{Bounds, Credential, Mode, To};
+use super::reach::usable;
 use super::rights::{Bound, Constraints, Names, Others, Places, Rights, Roots, Values};
 use super::tools::{Ruling, Tool};
 use super::trees::{Trees, within};
@@ -51,6 +52,15 @@ pub fn widened(old: &Rights, new: &Rights) -> Vec<Excess> {
     compare(new, old, Scope::Whole)
 }
 
+/// Whether these say which programs may execute, and leave it not to the grants alone.
+fn programs_named(rights: &Rights) -> bool {
+    let exec = rights.constraints(Tool::Exec);
+    let security = exec.security.as_ref().map(|security| security.value);
+    exec.commands.is_some()
+        || security.is_some_and(|word| word != Security::Full)
+        || !usable(rights, Tool::Exec)
+}
+
 fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
     let mut found = Found {
         list: vec![],
@@ -59,7 +69,12 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
     found.tools(a, b);
     found.trees("filesystem.read", &a.read, &b.read);
     found.trees("filesystem.write", &a.write, &b.write);
-    found.trees("filesystem.load", &a.load, &b.load.join(&b.exec));
+    // What stays executable needs no other word to be loaded, unless programs are named.
+    let executed = match programs_named(a) || programs_named(b) {
+        true => Trees::none(),
+        false => b.exec.meet(&a.exec),
+    };
+    found.trees("filesystem.load", &a.load, &b.loadable().join(&executed));
     found.trees("filesystem.exec", &a.exec, &b.exec);
     found.places("filesystem.deny", &a.deny, &b.deny);
     found.places("filesystem.protect", &a.protect, &b.protect);
@@ -94,7 +109,10 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
         count,
     );
     for tool in Tool::ALL {
-        found.constraints(tool, &a.constraints(tool), &b.constraints(tool));
+        // Who says nothing of a tool asks for nothing.
+        if scope == Scope::Whole || a.each.contains_key(&tool) {
+            found.constraints(tool, a.constraints(tool), b.constraints(tool));
+        }
     }
     found.list.sort();
     found.list

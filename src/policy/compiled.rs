@@ -3,6 +3,8 @@
 //! `compiled_data.rs` is generated from `policies/*.toml`; a test below compares the two and says how
 //! to write it anew.
 
+use std::sync::Arc;
+
 use super::{
     Absent, Bytes, Count, CpuShare, Environment, Execution, Filesystem, Grant, Limits, Network,
     Origin, Percent, Policy, Sourced, Span, WorkspaceMode,
@@ -35,10 +37,11 @@ impl Compiled {
 
     pub fn policy(&self) -> Policy {
         // Line 0 is no line of the file: what creel itself adds.
+        let source: Arc<str> = format!("preset:{}", self.name).into();
         let origin = |line| match line {
             0 => Origin::creel(),
             line => Origin {
-                source: format!("preset:{}", self.name),
+                source: source.clone(),
                 line,
             },
         };
@@ -114,8 +117,9 @@ impl Compiled {
             output,
             grace,
         ] = self.limits;
+        let source: Arc<str> = format!("preset:{}", self.name).into();
         let origin = |line| Origin {
-            source: format!("preset:{}", self.name),
+            source: source.clone(),
             line,
         };
         let bytes = |(n, line)| Sourced {
@@ -167,7 +171,7 @@ mod tests {
         policy
             .limits
             .clone()
-            .each_origin(|origin| assert_ne!(origin.source, "base", "{name}"));
+            .each_origin(|origin| assert_ne!(&*origin.source, "base", "{name}"));
         policy
     }
 

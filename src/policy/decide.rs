@@ -160,10 +160,10 @@ fn tool(rights: &Rights, tool: Tool) -> Result<(), Why> {
         Ruling::Allowed => {}
     }
     for asked in std::iter::once(&tool).chain(tool.needs()) {
-        if let Some(ask) = rights.constraints(*asked).ask
+        if let Some(ask) = &rights.constraints(*asked).ask
             && ask.value == Ask::Always
         {
-            return Err(Why::Asks(ask.origin));
+            return Err(Why::Asks(ask.origin.clone()));
         }
     }
     debug_assert!(usable(rights, tool));

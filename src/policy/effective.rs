@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::layer::{Ask, PROGRAM_DIRECTORIES, Security};
 use super::net::Mode;
-use super::reach::{Reach, bounded, reach, usable, why_not};
+use super::reach::{Reach, reach, usable, why_not};
 use super::rights::{Allowed, Others, Places, Rights, Roots};
 use super::tools::Tool;
 use super::trees::{Leaf, Trees, clean, within};
@@ -57,7 +57,12 @@ impl std::fmt::Display for Note {
 
 /// Ends "says nothing": grants nothing that nobody granted, and takes `limits` where none was named.
 pub fn close(rights: &Rights, limits: &Limits) -> Rights {
-    let mut closed = rights.clone();
+    ended(rights.clone(), limits)
+}
+
+/// As [`close`], of rights that nobody needs any longer.
+pub(super) fn ended(rights: Rights, limits: &Limits) -> Rights {
+    let mut closed = rights;
     if let Some(exec) = closed.each.get_mut(&Tool::Exec)
         && let Some(Sourced {
             value: Security::Allowlist,
@@ -67,7 +72,7 @@ pub fn close(rights: &Rights, limits: &Limits) -> Rights {
         // A list that nobody named who grants is empty: no further layer may fill it.
         exec.commands.get_or_insert_default();
     }
-    if let (Trees::All, Some(commands)) = (&rights.exec, &rights.constraints(Tool::Exec).commands) {
+    if let (Trees::All, Some(commands)) = (&closed.exec, &closed.constraints(Tool::Exec).commands) {
         // Who names commands and no trees means these programs, wherever they lie.
         closed.exec = Trees::of(commands.iter().map(|(path, allowed)| Grant {
             path: path.clone(),
@@ -81,7 +86,7 @@ pub fn close(rights: &Rights, limits: &Limits) -> Rights {
         }
     }
     if closed.read == Trees::All {
-        closed.read = closed.load.join(&closed.write).join(&closed.exec);
+        closed.read = closed.loadable().join(&closed.write).join(&closed.exec);
     }
     closed.network.close();
     closed.set.others = Others::Closed;
@@ -120,14 +125,15 @@ pub fn enforce(
     digest: &str,
 ) -> Effective {
     let mut notes = Notes(vec![]);
-    let exec = execution(rights, roots, &mut notes);
-    let files = files(rights, roots, &exec.value, &mut notes);
+    let reach = reach(rights, roots);
+    let exec = execution(rights, roots, &reach, &mut notes);
+    let files = files(rights, roots, reach, &exec.value, &mut notes);
     said_only(rights, &mut notes);
     let mut limits = merged(&rights.limits, limits);
-    if let Some(timeout) = rights.constraints(Tool::Exec).timeout
+    if let Some(timeout) = &rights.constraints(Tool::Exec).timeout
         && timeout.value < limits.timeout.value
     {
-        limits.timeout = timeout;
+        limits.timeout = timeout.clone();
     }
     let policy = Policy {
         name: name.to_owned(),
@@ -259,9 +265,14 @@ impl Notes {
     }
 }
 
-fn files(rights: &Rights, roots: &Roots, exec: &Execution, notes: &mut Notes) -> Filesystem {
-    let reach = reach(rights, roots);
-    let shows = reach.names(roots);
+fn files(
+    rights: &Rights,
+    roots: &Roots,
+    reach: Reach,
+    exec: &Execution,
+    notes: &mut Notes,
+) -> Filesystem {
+    let (shows, programs) = (reach.names(roots), reach.names_of_programs(roots));
     let shown = |grants: Vec<Grant>| -> Vec<Grant> {
         let shorten = |grant: Grant| Grant {
             path: shows.shorten(&grant.path),
@@ -317,7 +328,7 @@ fn files(rights: &Rights, roots: &Roots, exec: &Execution, notes: &mut Notes) ->
         exec: exec
             .into_iter()
             .map(|grant| Grant {
-                path: reach.names_of_programs(roots).shorten(&grant.path),
+                path: programs.shorten(&grant.path),
                 ..grant
             })
             .collect(),
@@ -372,10 +383,15 @@ fn added_up(reach: &Reach, roots: &Roots) -> (Vec<Grant>, Vec<Grant>, Vec<Grant>
     (read, write, exec)
 }
 
-/// What may execute.
-fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execution> {
+/// What may execute. A program by name is a mount of its own, so it must lie in what is left of the
+/// executable trees: nothing else keeps it out.
+fn execution(
+    rights: &Rights,
+    roots: &Roots,
+    reach: &Reach,
+    notes: &mut Notes,
+) -> Sourced<Execution> {
     let bounds = rights.constraints(Tool::Exec);
-    let exec = bounded(&rights.exec, &bounds);
     let worker = |origin: Origin| Sourced {
         value: Execution::Worker,
         origin,
@@ -395,11 +411,11 @@ fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execu
     {
         return worker(security.origin.clone());
     }
-    let names = reach(rights, roots).names_of_programs(roots);
+    let names = reach.names_of_programs(roots);
     let listed = |commands: &BTreeMap<String, Allowed>, notes: &mut Notes| {
         let mut programs = vec![];
         for (path, allowed) in commands {
-            if !exec.cover(path) {
+            if !reach.exec.cover(path) {
                 if allowed.absent == Absent::Refuse {
                     let text = format!("{path}: left out, since it lies in no executable tree");
                     notes.refused("tools.exec.commands", text, &allowed.origin);
@@ -449,7 +465,8 @@ fn execution(rights: &Rights, roots: &Roots, notes: &mut Notes) -> Sourced<Execu
             value: Execution::Granted,
             origin: bounds
                 .security
-                .map_or_else(Origin::creel, |security| security.origin),
+                .as_ref()
+                .map_or_else(Origin::creel, |security| security.origin.clone()),
         },
     }
 }

@@ -3,6 +3,8 @@
 //! Owns one rule: in one layer the inner word counts, while between layers lists only shrink. It refuses
 //! nothing and grants nothing; it adds protections.
 
+use std::borrow::Cow;
+
 use super::layer::Files;
 use super::rights::{Places, Rights, Roots, place_in, union};
 use super::tools::Tool;
@@ -10,7 +12,7 @@ use super::trees::{Leaf, Trees, within};
 use super::{Absent, WorkspaceMode};
 
 impl Rights {
-    /// In one layer the inner word counts: what it lets be read or executed, or shows read-only, within
+    /// In one layer the inner word counts: what it lets be read, loaded or executed, or shows read-only, within
     /// what it lets be written, is not written. That must not get lost where another layer does not
     /// repeat the inner word, so it becomes a protection.
     pub(super) fn hold(&mut self, files: &Files, roots: &Roots) {
@@ -32,18 +34,24 @@ impl Rights {
             };
             place_in(&mut held, place, &leaf);
         }
-        let inner = [&files.read, &files.exec].into_iter().flatten().flatten();
-        let inner = inner.map(|grant| (roots.expand(&grant.path), grant.origin.clone()));
-        let commands = self.constraints(Tool::Exec).commands.unwrap_or_default();
-        let programs = commands.into_iter().map(|(path, a)| (path, a.origin));
+        let inner = [&files.read, &files.load, &files.exec]
+            .into_iter()
+            .flatten()
+            .flatten();
+        let inner = inner.map(|grant| (Cow::Owned(roots.expand(&grant.path)), &grant.origin));
+        let commands = self.constraints(Tool::Exec).commands.iter().flatten();
+        let programs = commands.map(|(path, allowed)| (Cow::Borrowed(path), &allowed.origin));
         for (path, origin) in inner.chain(programs) {
             let named = self.write != Trees::All && self.write.cover(&path);
-            let by_mode = shown.is_none() && path != *place && within(&path, place);
+            let by_mode = shown.is_none() && *path != *place && within(&path, place);
             if (named || by_mode) && !wrote(&path) {
-                let absent = Absent::Skip;
-                place_in(&mut held, &path, &Leaf { absent, origin });
+                let leaf = Leaf {
+                    absent: Absent::Skip,
+                    origin: origin.clone(),
+                };
+                place_in(&mut held, &path, &leaf);
             }
         }
-        self.protect = union(&self.protect, &held);
+        self.protect = union(std::mem::take(&mut self.protect), held);
     }
 }

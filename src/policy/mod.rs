@@ -38,12 +38,14 @@ pub use net::{Name, Network};
 pub use units::{Bytes, Count, CpuShare, Percent, Span, UnitError};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// A file's path as the operator named it, `preset:NAME`, or `command line`.
-    pub source: String,
+    /// Shared, since every value of a file has it.
+    pub source: Arc<str>,
     /// 1-based; 0 where the source has no lines.
     pub line: u32,
 }
@@ -264,8 +266,8 @@ impl Degradable {
 /// SHA-256, lower-case hex.
 pub fn digest(bytes: &[u8]) -> String {
     use sha2::{Digest as _, Sha256};
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let nibble = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or_default();
+    let digest = Sha256::digest(bytes);
+    let pairs = digest.iter().map(|byte| [byte >> 4, byte & 15]);
+    pairs.flatten().map(nibble).collect()
 }

@@ -79,7 +79,7 @@ fn extended(name: &str, depth: usize) -> Result<Layer, PolicyError> {
     for base in std::mem::take(&mut layer.extends) {
         if depth == DEEPEST {
             let at = Place {
-                file: base.origin.source,
+                file: base.origin.source.to_string(),
                 line: base.origin.line,
                 column: 1,
             };
@@ -109,7 +109,10 @@ mod tests {
             assert_eq!(policy.digest.len(), 64);
             assert_eq!(policy.network, Network::default());
             assert!(policy.allow_degraded.is_empty());
-            assert_eq!(policy.limits.memory.origin.source, format!("preset:{name}"));
+            assert_eq!(
+                *policy.limits.memory.origin.source,
+                *format!("preset:{name}")
+            );
         }
     }
 

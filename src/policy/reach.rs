@@ -14,14 +14,14 @@ use super::{Absent, Grant, Origin, Sourced, WorkspaceMode};
 /// Whether a tool may be used without asking anybody: nobody answers yet.
 pub fn usable(rights: &Rights, tool: Tool) -> bool {
     let asks = |tool: Tool| {
-        let ask = rights.constraints(tool).ask;
-        ask.is_some_and(|ask| ask.value == Ask::Always)
+        let ask = &rights.constraints(tool).ask;
+        ask.as_ref().is_some_and(|ask| ask.value == Ask::Always)
     };
     rights.tools.allows(tool) && !asks(tool) && !tool.needs().iter().any(|needed| asks(*needed))
 }
 
 /// The trees that a tool's own paths leave, of those granted.
-pub(super) fn bounded(trees: &Trees, constraints: &Constraints) -> Trees {
+fn bounded(trees: &Trees, constraints: &Constraints) -> Trees {
     trees.meet(&constraints.allowed)
 }
 
@@ -99,10 +99,10 @@ pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
     );
     let mut reach = Reach {
         workspace: rights.workspace.clone(),
-        read: bounded(&rights.read, &reader),
-        write: bounded(&bounded(&rights.write, &writer), &reader),
-        load: rights.load.clone(),
-        exec: bounded(&rights.exec, &runner),
+        read: bounded(&rights.read, reader),
+        write: bounded(&bounded(&rights.write, writer), reader),
+        load: rights.loadable(),
+        exec: bounded(&rights.exec, runner),
         deny: rights.deny.clone(),
         protect: rights.protect.clone(),
         parts: Parts::All,
@@ -114,7 +114,7 @@ pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
     for tool in [Tool::Edit, Tool::ApplyPatch] {
         let constraints = rights.constraints(tool);
         extend(&mut reach.protect, &constraints.denied);
-        reach.write = bounded(&reach.write, &constraints);
+        reach.write = bounded(&reach.write, constraints);
     }
     if !usable(rights, Tool::Read) {
         let origin = why_not(rights, Tool::Read);
@@ -176,7 +176,7 @@ fn confine_workspace(reach: &mut Reach, rights: &Rights, roots: &Roots) {
         if mode.is_some_and(|mode| mode <= most) {
             break;
         }
-        left = bounded(&left, &constraints);
+        left = bounded(&left, constraints);
         if !constraints.allowed.cover(place) {
             let first = constraints.allowed.grants().into_iter().next();
             let origin = first.map_or_else(Origin::creel, |grant| grant.origin);
@@ -223,8 +223,8 @@ pub(super) fn why_not(rights: &Rights, tool: Tool) -> Origin {
         Ruling::Denied(_, origin) | Ruling::Unlisted(origin) => origin.clone(),
         Ruling::Needs(needed) => why_not(rights, needed),
         Ruling::Allowed => {
-            let asked = rights.constraints(tool).ask;
-            asked.map_or_else(Origin::creel, |ask| ask.origin)
+            let asked = rights.constraints(tool).ask.as_ref();
+            asked.map_or_else(Origin::creel, |ask| ask.origin.clone())
         }
     }
 }

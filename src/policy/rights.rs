@@ -9,7 +9,8 @@
 //! Paths must be expanded before they can be compared: [`Rights::of`] takes the places that `~` and
 //! `$WORKSPACE` stand for, and nothing else of the machine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::layer::{
     Arguments, Ask, Command, Layer, Limits, Mode, PROGRAM_DIRECTORIES, Rank, Scope, Security,
@@ -96,8 +97,12 @@ pub struct Rights {
     /// Readable; where a layer names all kinds of grants, what it lets be written or executed too.
     pub read: Trees,
     pub write: Trees,
-    /// Mapped as code by a program that loads it, as libraries are; so is what `exec` has.
+    /// Mapped as code by a program that loads it, as libraries are, where a grant of loading says so;
+    /// see [`Rights::loadable`].
     pub load: Trees,
+    /// The bound of that: who names executable trees lets be mapped as code what lies in these or in
+    /// what they let be loaded.
+    pub mapped: Trees,
     pub exec: Trees,
     pub deny: Places,
     pub protect: Places,
@@ -197,6 +202,7 @@ impl Default for Rights {
             read: Trees::All,
             write: Trees::All,
             load: Trees::All,
+            mapped: Trees::All,
             exec: Trees::All,
             deny: Places::new(),
             protect: Places::new(),
@@ -213,20 +219,23 @@ impl Default for Rights {
     }
 }
 
+/// Of a tool of which nobody speaks.
+static SILENT: Constraints = Constraints {
+    security: None,
+    ask: None,
+    allowed: Trees::All,
+    denied: Places::new(),
+    commands: None,
+    timeout: None,
+    rate: None,
+    max_iterations: None,
+    channels: None,
+    target: None,
+};
+
 impl Default for Constraints {
     fn default() -> Constraints {
-        Constraints {
-            security: None,
-            ask: None,
-            allowed: Trees::All,
-            denied: Places::new(),
-            commands: None,
-            timeout: None,
-            rate: None,
-            max_iterations: None,
-            channels: None,
-            target: None,
-        }
+        SILENT.clone()
     }
 }
 
@@ -240,10 +249,10 @@ impl Rights {
             Trees::All => Trees::none(),
             trees => trees.clone(),
         };
-        // What may be executed may be loaded, so who names executable trees bounds what is loaded.
-        let load = match (&files.load, &files.exec) {
-            (None, Some(_)) => Trees::none(),
-            (list, _) => trees(list, roots),
+        let load = trees(&files.load, roots);
+        let mapped = match exec {
+            Trees::All => Trees::All,
+            _ => named(&load).join(&exec),
         };
         // Without a word about reading, what the layers above let be read stays readable. With one,
         // what may be written, loaded or executed is readable as well.
@@ -258,6 +267,7 @@ impl Rights {
             read,
             write,
             load,
+            mapped,
             exec,
             deny: places(&files.deny, roots),
             protect: places(&files.protect, roots),
@@ -329,56 +339,57 @@ impl Rights {
         let heard = said
             .clone()
             .filter(|said| !said.value || rank <= Rank::Operator);
-        self.elevated = least(&self.elevated, &heard);
+        self.elevated = least(self.elevated.take(), heard);
     }
 
     /// What both allow.
     pub fn meet(&self, other: &Rights) -> Rights {
-        let mut each = self.each.clone();
-        for (tool, theirs) in &other.each {
-            let both = each
-                .get(tool)
-                .map_or(theirs.clone(), |ours| ours.meet(theirs));
-            each.insert(*tool, both);
+        self.clone().met(other.clone())
+    }
+
+    /// As [`Self::meet`], of rights that nobody needs any longer.
+    pub fn met(self, other: Rights) -> Rights {
+        let mut each = self.each;
+        for (tool, theirs) in other.each {
+            let both = match each.remove(&tool) {
+                Some(ours) => ours.met(theirs),
+                None => theirs,
+            };
+            each.insert(tool, both);
         }
         Rights {
-            tools: self.tools.meet(&other.tools),
-            elevated: least(&self.elevated, &other.elevated),
-            max_iterations: least(&self.max_iterations, &other.max_iterations),
+            tools: self.tools.meet(other.tools),
+            elevated: least(self.elevated, other.elevated),
+            max_iterations: least(self.max_iterations, other.max_iterations),
             each,
-            read: self.read.meet(&other.read),
-            write: self.write.meet(&other.write),
-            load: self.loads(other),
-            exec: self.exec.meet(&other.exec),
-            deny: union(&self.deny, &other.deny),
-            protect: union(&self.protect, &other.protect),
-            unprotect: common(&self.unprotect, &other.unprotect),
-            workspace: least(&self.workspace, &other.workspace),
+            read: self.read.met(other.read),
+            write: self.write.met(other.write),
+            load: self.load.met(other.load),
+            mapped: self.mapped.met(other.mapped),
+            exec: self.exec.met(other.exec),
+            deny: union(self.deny, other.deny),
+            protect: union(self.protect, other.protect),
+            unprotect: common(self.unprotect, other.unprotect),
+            workspace: least(self.workspace, other.workspace),
             network: self.network.meet(&other.network),
             set: self.set.meet(&other.set),
-            pass: common(&self.pass, &other.pass),
-            limits: self.limits.meet(&other.limits),
-            allow_degraded: common(&self.allow_degraded, &other.allow_degraded),
-            mode: least(&self.mode, &other.mode),
-            scope: least(&self.scope, &other.scope),
+            pass: common(self.pass, other.pass),
+            limits: self.limits.met(other.limits),
+            allow_degraded: common(self.allow_degraded, other.allow_degraded),
+            mode: least(self.mode, other.mode),
+            scope: least(self.scope, other.scope),
         }
     }
 
-    /// What both let be loaded, by a grant of loading on one side at least: what both let be executed
-    /// needs none.
-    fn loads(&self, other: &Rights) -> Trees {
-        match (&self.load, &other.load) {
-            (Trees::All, load) | (load, Trees::All) => load.clone(),
-            (ours, theirs) => {
-                let either = ours.meet(&other.exec).join(&self.exec.meet(theirs));
-                ours.meet(theirs).join(&either)
-            }
-        }
+    /// What may be mapped as code without being executable: what all grant to be loaded who speak of
+    /// it, within the bounds of those who name executable trees.
+    pub fn loadable(&self) -> Trees {
+        self.load.meet(&self.mapped)
     }
 
     /// What binds this tool.
-    pub fn constraints(&self, tool: Tool) -> Constraints {
-        self.each.get(&tool).cloned().unwrap_or_default()
+    pub fn constraints(&self, tool: Tool) -> &Constraints {
+        self.each.get(&tool).unwrap_or(&SILENT)
     }
 }
 
@@ -428,36 +439,40 @@ impl Constraints {
         }
     }
 
-    fn meet(&self, other: &Constraints) -> Constraints {
-        let commands = match (&self.commands, &other.commands) {
-            (None, commands) | (commands, None) => commands.clone(),
-            (Some(ours), Some(theirs)) => Some(
-                ours.iter()
-                    .filter_map(|(path, a)| Some((path.clone(), a.meet(theirs.get(path)?))))
+    fn met(self, other: Constraints) -> Constraints {
+        let commands = match (self.commands, other.commands) {
+            (None, commands) | (commands, None) => commands,
+            (Some(ours), Some(mut theirs)) => Some(
+                ours.into_iter()
+                    .filter_map(|(path, ours)| {
+                        let both = ours.met(theirs.remove(&path)?);
+                        Some((path, both))
+                    })
                     .collect(),
             ),
         };
         Constraints {
-            security: least(&self.security, &other.security),
-            ask: least(&self.ask, &other.ask),
-            allowed: self.allowed.meet(&other.allowed),
-            denied: union(&self.denied, &other.denied),
+            security: least(self.security, other.security),
+            ask: least(self.ask, other.ask),
+            allowed: self.allowed.met(other.allowed),
+            denied: union(self.denied, other.denied),
             commands,
-            timeout: least(&self.timeout, &other.timeout),
-            rate: least(&self.rate, &other.rate),
-            max_iterations: least(&self.max_iterations, &other.max_iterations),
-            channels: common(&self.channels, &other.channels),
-            target: least(&self.target, &other.target),
+            timeout: least(self.timeout, other.timeout),
+            rate: least(self.rate, other.rate),
+            max_iterations: least(self.max_iterations, other.max_iterations),
+            channels: common(self.channels, other.channels),
+            target: least(self.target, other.target),
         }
     }
 }
 
 impl Allowed {
-    fn meet(&self, other: &Allowed) -> Allowed {
+    fn met(mut self, mut other: Allowed) -> Allowed {
+        self.args.append(&mut other.args);
         Allowed {
-            args: self.args.union(&other.args).cloned().collect(),
+            args: self.args,
             absent: self.absent.stricter(other.absent),
-            origin: self.origin.clone().min(other.origin.clone()),
+            origin: self.origin.min(other.origin),
         }
     }
 
@@ -470,20 +485,20 @@ impl Allowed {
 }
 
 impl Limits {
-    pub fn meet(&self, other: &Limits) -> Limits {
+    fn met(self, other: Limits) -> Limits {
         Limits {
-            memory: least(&self.memory, &other.memory),
-            memory_high: least(&self.memory_high, &other.memory_high),
-            cpus: least(&self.cpus, &other.cpus),
-            pids: least(&self.pids, &other.pids),
-            timeout: least(&self.timeout, &other.timeout),
-            cpu_time: least(&self.cpu_time, &other.cpu_time),
-            disk: least(&self.disk, &other.disk),
-            inodes: least(&self.inodes, &other.inodes),
-            file_size: least(&self.file_size, &other.file_size),
-            open_files: least(&self.open_files, &other.open_files),
-            output: least(&self.output, &other.output),
-            grace: least(&self.grace, &other.grace),
+            memory: least(self.memory, other.memory),
+            memory_high: least(self.memory_high, other.memory_high),
+            cpus: least(self.cpus, other.cpus),
+            pids: least(self.pids, other.pids),
+            timeout: least(self.timeout, other.timeout),
+            cpu_time: least(self.cpu_time, other.cpu_time),
+            disk: least(self.disk, other.disk),
+            inodes: least(self.inodes, other.inodes),
+            file_size: least(self.file_size, other.file_size),
+            open_files: least(self.open_files, other.open_files),
+            output: least(self.output, other.output),
+            grace: least(self.grace, other.grace),
         }
     }
 }
@@ -494,37 +509,36 @@ fn add_command(all: &mut BTreeMap<String, Allowed>, command: &Command, roots: &R
         true => (vec![roots.expand(&command.program)], Absent::Refuse),
         false => {
             let paths = PROGRAM_DIRECTORIES.iter();
-            let paths = paths.map(|dir| format!("{dir}/{}", command.program));
+            let paths = paths.map(|dir| [dir, "/", &command.program].concat());
             (paths.collect(), Absent::Skip)
         }
     };
     for path in paths {
-        let known = all.get(&path).map(|known| known.absent);
-        let absent = known.map_or(absent, |known| known.stricter(absent));
-        let alternatives = match all.remove(&path) {
-            // One of the two takes any arguments.
-            Some(known) if known.args.is_empty() || command.args.is_empty() => BTreeSet::new(),
-            Some(known) => known
-                .args
-                .into_iter()
-                .flatten()
-                .chain(command.args.clone())
-                .collect(),
-            None => command.args.clone(),
-        };
-        let args = match alternatives.is_empty() {
-            true => BTreeSet::new(),
-            false => BTreeSet::from([alternatives]),
-        };
-        let origin = command.origin.clone();
-        all.insert(
-            path,
-            Allowed {
-                args,
-                absent,
-                origin,
+        let mut own = Allowed {
+            args: match command.args.is_empty() {
+                true => BTreeSet::new(),
+                false => BTreeSet::from([command.args.clone()]),
             },
-        );
+            absent,
+            origin: command.origin.clone(),
+        };
+        match all.entry(path) {
+            Entry::Vacant(place) => drop(place.insert(own)),
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                own.absent = known.absent.stricter(absent);
+                let before = std::mem::take(&mut known.args);
+                own.args = match before.is_empty() || own.args.is_empty() {
+                    // One of the two takes any arguments.
+                    true => BTreeSet::new(),
+                    false => {
+                        let either = before.into_iter().chain(own.args).flatten();
+                        BTreeSet::from([either.collect()])
+                    }
+                };
+                *known = own;
+            }
+        }
     }
 }
 
@@ -559,39 +573,44 @@ fn places(grants: &[Grant], roots: &Roots) -> Places {
 }
 
 pub(super) fn place_in(places: &mut Places, path: &str, leaf: &Leaf) {
-    let known = places.get(path);
-    let merged = known.map_or(leaf.clone(), |known| known.merge(leaf));
-    places.insert(path.to_owned(), merged);
+    match places.get_mut(path) {
+        Some(known) => *known = known.merge(leaf),
+        None => drop(places.insert(path.to_owned(), leaf.clone())),
+    }
 }
 
 fn names(list: &[Sourced<String>]) -> BTreeMap<String, Origin> {
     let mut all: BTreeMap<String, Origin> = BTreeMap::new();
-    for name in list {
-        let origin = all.get(&name.value).cloned().unwrap_or(name.origin.clone());
-        all.insert(name.value.clone(), origin.min(name.origin.clone()));
+    for Sourced { value, origin } in list {
+        match all.get_mut(value) {
+            Some(known) if *known <= *origin => {}
+            Some(known) => *known = origin.clone(),
+            None => drop(all.insert(value.clone(), origin.clone())),
+        }
     }
     all
 }
 
 /// The smaller of two bounds; of equals, the one whose origin sorts first.
-pub(super) fn least<T: Ord + Clone>(a: &Bound<T>, b: &Bound<T>) -> Bound<T> {
+pub(super) fn least<T: Ord>(a: Bound<T>, b: Bound<T>) -> Bound<T> {
     match (a, b) {
-        (None, bound) | (bound, None) => bound.clone(),
+        (None, bound) | (bound, None) => bound,
         (Some(a), Some(b)) => Some(match (&a.value, &a.origin).cmp(&(&b.value, &b.origin)) {
-            std::cmp::Ordering::Greater => b.clone(),
-            _ => a.clone(),
+            std::cmp::Ordering::Greater => b,
+            _ => a,
         }),
     }
 }
 
 /// The names that both have.
-pub(super) fn common<T: Ord + Clone>(a: &Names<T>, b: &Names<T>) -> Names<T> {
+pub(super) fn common<T: Ord>(a: Names<T>, b: Names<T>) -> Names<T> {
     match (a, b) {
-        (None, names) | (names, None) => names.clone(),
-        (Some(a), Some(b)) => Some(
-            a.iter()
+        (None, names) | (names, None) => names,
+        (Some(a), Some(mut b)) => Some(
+            a.into_iter()
                 .filter_map(|(name, origin)| {
-                    Some((name.clone(), origin.clone().min(b.get(name)?.clone())))
+                    let both = origin.min(b.remove(&name)?);
+                    Some((name, both))
                 })
                 .collect(),
         ),
@@ -613,9 +632,16 @@ fn agreed(
 }
 
 /// The places of both.
-pub(super) fn union(a: &Places, b: &Places) -> Places {
-    let mut all = a.clone();
-    b.iter()
-        .for_each(|(path, leaf)| place_in(&mut all, path, leaf));
+pub(super) fn union(a: Places, b: Places) -> Places {
+    let (mut all, less) = match a.len() < b.len() {
+        true => (b, a),
+        false => (a, b),
+    };
+    for (path, leaf) in less {
+        match all.entry(path) {
+            Entry::Vacant(place) => drop(place.insert(leaf)),
+            Entry::Occupied(mut known) => *known.get_mut() = known.get().merge(&leaf),
+        }
+    }
     all
 }

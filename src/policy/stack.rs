@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::compare::{Excess, clipped};
-use super::effective::{Effective, close, enforce};
+use super::effective::{self, Effective, enforce};
 use super::layer::{Layer, Rank};
 use super::rights::{Rights, Roots};
 use super::{Limits, Origin, digest, trust};
@@ -65,7 +65,7 @@ impl Stack {
         let mut closed = false;
         for (rank, layer) in &layers {
             if *rank > Rank::Operator && !closed {
-                above = ended(&above, limits, roots);
+                above = ended(above, limits, roots);
                 closed = true;
             }
             let rights = Rights::of(layer, *rank, roots);
@@ -76,11 +76,11 @@ impl Stack {
                 rank: *rank,
                 excess: excess.shortened(roots),
             }));
-            above = above.meet(&rights);
+            above = above.met(rights);
         }
         let rights = match closed {
             true => above,
-            false => ended(&above, limits, roots),
+            false => ended(above, limits, roots),
         };
         let (name, digest) = name(&layers);
         let effective = enforce(&rights, limits, roots, &name, &digest);
@@ -93,8 +93,8 @@ impl Stack {
 }
 
 /// What the layers that grant leave unsaid, said.
-fn ended(rights: &Rights, limits: &Limits, roots: &Roots) -> Rights {
-    let mut closed = close(rights, limits);
+fn ended(rights: Rights, limits: &Limits, roots: &Roots) -> Rights {
+    let mut closed = effective::ended(rights, limits);
     trust::guard(&mut closed, roots);
     closed
 }
@@ -165,4 +165,91 @@ fn name(layers: &[&(Rank, Layer)]) -> (String, String) {
         .map(|(rank, layer)| format!("{} {}\n", rank.name(), layer.digest))
         .collect();
     (names.join(" & "), digest(lines.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Execution, file, preset};
+
+    fn resolved(layers: &[(Rank, &str)]) -> Outcome {
+        let layer = |(rank, text): &(Rank, &str)| {
+            let text = text.replace(';', "\n");
+            let layer = file::read("p.toml", &text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            (*rank, layer)
+        };
+        let limits = preset::default().unwrap().limits;
+        let stack = Stack {
+            layers: layers.iter().map(layer).collect(),
+        };
+        stack.resolve(&limits, &Roots::symbolic())
+    }
+
+    fn loads(layers: &[(Rank, &str)]) -> Vec<String> {
+        let files = resolved(layers).effective.policy.filesystem;
+        files.load.into_iter().map(|grant| grant.path).collect()
+    }
+
+    #[test]
+    fn no_further_layer_lets_be_loaded_what_those_above_did_not() {
+        const ASKS: (Rank, &str) = (Rank::Project, "filesystem.load = ['/usr/lib/x']");
+        let silent = "filesystem.exec = ['/usr']; tools.exec.commands = ['git']";
+        assert!(loads(&[(Rank::Operator, silent), ASKS]).is_empty());
+        let clips = resolved(&[(Rank::Operator, silent), ASKS]).clips;
+        let clipped = |clip: &Clip| clip.excess.key == "filesystem.load";
+        assert!(clips.iter().any(clipped), "{clips:?}");
+        let control = format!("{silent}; filesystem.load = ['/usr/lib']");
+        assert_eq!(loads(&[(Rank::Operator, &control), ASKS]), ["/usr/lib/x"]);
+    }
+
+    #[test]
+    fn an_empty_list_of_what_may_be_loaded_is_heard() {
+        let operator = (
+            Rank::Operator,
+            "filesystem.exec = ['/usr']; filesystem.load = ['/opt/l']",
+        );
+        assert_eq!(loads(&[operator]), ["/opt/l"]);
+        assert!(loads(&[operator, (Rank::Project, "filesystem.load = []")]).is_empty());
+        // Who names executable trees bounds what is mapped as code.
+        assert!(loads(&[operator, (Rank::Agent, "filesystem.exec = ['/usr']")]).is_empty());
+    }
+
+    #[test]
+    fn a_program_out_of_reach_is_not_named_to_the_kernel() {
+        let programs = |paths: &str| {
+            let policy = format!(
+                "filesystem.exec = ['/usr', '$WORKSPACE']; tools.exec.commands = ['$WORKSPACE/a/run']; \
+                 tools.read.allowed_paths = [{paths}]"
+            );
+            match resolved(&[(Rank::Operator, &policy)])
+                .effective
+                .policy
+                .exec
+                .value
+            {
+                Execution::Only(programs) => programs.len(),
+                other => panic!("{other:?}"),
+            }
+        };
+        // What is executed of the workspace is read.
+        assert_eq!(programs("'$WORKSPACE/b'"), 0);
+        assert_eq!(programs("'$WORKSPACE/a'"), 1);
+    }
+
+    #[test]
+    fn what_is_loaded_within_what_is_written_is_held() {
+        let policy = "filesystem.write = ['/a']; filesystem.load = ['/a/b']";
+        let files = resolved(&[(Rank::Operator, policy)])
+            .effective
+            .policy
+            .filesystem;
+        let held = |path: &str| files.protect.iter().any(|grant| grant.path == path);
+        assert!(held("/a/b") && !held("/a/c"), "{:?}", files.protect);
+        let written: Vec<&str> = files
+            .write
+            .iter()
+            .map(|grant| grant.path.as_str())
+            .collect();
+        assert_eq!(written, ["/a"]);
+    }
 }

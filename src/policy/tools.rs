@@ -262,6 +262,10 @@ impl Pattern {
     /// Whether it means this tool under any of its names: a denial of `web_*` denies `fetch`, which
     /// others call `web_fetch`.
     pub fn covers(&self, name: &str) -> bool {
+        // A name by itself was replaced by what it stands for.
+        if !self.is_wild() {
+            return self.0 == name;
+        }
         let mut aliases = ALIASES.iter().filter(|(_, tool)| *tool == name);
         self.matches(name) || aliases.any(|(alias, _)| self.matches(alias))
     }
@@ -374,24 +378,26 @@ impl Filter {
     }
 
     /// What both allow.
-    pub fn meet(&self, other: &Filter) -> Filter {
-        let mut both = self.clone();
-        for (patterns, origin) in &other.allow {
-            keep_earlier(&mut both.allow, patterns.clone(), origin.clone());
+    pub fn meet(mut self, other: Filter) -> Filter {
+        for (patterns, origin) in other.allow {
+            keep_earlier(&mut self.allow, patterns, origin);
         }
-        for (pattern, origin) in &other.deny {
-            keep_earlier(&mut both.deny, pattern.clone(), origin.clone());
+        for (pattern, origin) in other.deny {
+            keep_earlier(&mut self.deny, pattern, origin);
         }
-        both
+        self
     }
 
     /// What is said of the tool by its name alone.
     pub fn rule(&self, name: &str) -> Ruling<'_> {
-        let name = canonical(name);
-        if let Some((pattern, origin)) = self.deny.iter().find(|(p, _)| p.covers(&name)) {
+        self.rule_canonical(&canonical(name))
+    }
+
+    fn rule_canonical(&self, name: &str) -> Ruling<'_> {
+        if let Some((pattern, origin)) = self.deny.iter().find(|(p, _)| p.covers(name)) {
             return Ruling::Denied(pattern, origin);
         }
-        let misses = |patterns: &Vec<Pattern>| !patterns.iter().any(|p| p.matches(&name));
+        let misses = |patterns: &Vec<Pattern>| !patterns.iter().any(|p| p.matches(name));
         match self.allow.iter().find(|(patterns, _)| misses(patterns)) {
             Some((_, origin)) => Ruling::Unlisted(origin),
             None => Ruling::Allowed,
@@ -400,7 +406,7 @@ impl Filter {
 
     /// What is said of a tool and of those that it needs.
     pub fn rule_tool(&self, tool: Tool) -> Ruling<'_> {
-        match self.rule(tool.name()) {
+        match self.rule_canonical(tool.name()) {
             Ruling::Allowed => {}
             ruling => return ruling,
         }

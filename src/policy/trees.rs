@@ -43,23 +43,31 @@ impl Trees {
                 absent: grant.absent,
                 origin: grant.origin,
             };
-            let leaf = all
-                .get(&grant.path)
-                .map_or(leaf.clone(), |l| l.merge(&leaf));
-            all.insert(grant.path, leaf);
+            match all.get_mut(&grant.path) {
+                Some(known) => *known = known.merge(&leaf),
+                None => drop(all.insert(grant.path, leaf)),
+            }
         }
-        let outer: Vec<String> = all.keys().cloned().collect();
-        all.retain(|path, _| {
-            !outer
-                .iter()
-                .any(|other| other != path && within(path, other))
-        });
+        let inner: Vec<String> = all
+            .keys()
+            .filter(|path| above(path).is_some_and(|above| covering(above, &all).is_some()))
+            .cloned()
+            .collect();
+        inner.iter().for_each(|path| drop(all.remove(path)));
         Trees::Of(all)
     }
 
     /// No tree at all.
     pub fn none() -> Trees {
         Trees::Of(BTreeMap::new())
+    }
+
+    /// As [`Self::meet`], of trees that nobody needs any longer.
+    pub fn met(self, other: Trees) -> Trees {
+        match (self, other) {
+            (Trees::All, trees) | (trees, Trees::All) => trees,
+            (these, those) => these.meet(&those),
+        }
     }
 
     /// What both grant.
@@ -134,6 +142,15 @@ impl Trees {
     }
 }
 
+/// The directory above, of a path that has one.
+fn above(path: &str) -> Option<&str> {
+    match path.rfind('/')? {
+        _ if path == "/" => None,
+        0 => Some("/"),
+        at => Some(&path[..at]),
+    }
+}
+
 /// The tree in which `path` lies. There is at most one, since none lies in another.
 fn covering<'t>(path: &str, trees: &'t BTreeMap<String, Leaf>) -> Option<(&'t String, &'t Leaf)> {
     let mut prefix = path;
@@ -141,12 +158,7 @@ fn covering<'t>(path: &str, trees: &'t BTreeMap<String, Leaf>) -> Option<(&'t St
         if let Some(found) = trees.get_key_value(prefix) {
             return Some(found);
         }
-        match prefix.rfind('/') {
-            _ if prefix == "/" => return None,
-            Some(0) => prefix = "/",
-            Some(at) => prefix = &prefix[..at],
-            None => return None,
-        }
+        prefix = above(prefix)?;
     }
 }
 

@@ -96,7 +96,7 @@ fn bare(mut policy: Policy) -> Policy {
     let forget = |origin: &mut Origin| {
         if !origin.source.starts_with("preset:") {
             *origin = Origin {
-                source: String::new(),
+                source: "".into(),
                 line: 0,
             };
         }
@@ -163,7 +163,7 @@ fn the_same_policy_in_three_formats_is_the_same_policy() {
     assert_eq!(lines(&toml), (4, 12, 18));
     assert_eq!(lines(&yaml), (7, 21, 27));
     assert_eq!(lines(&json5), (6, 14, 17));
-    assert_eq!(yaml.limits.pids.origin.source, "p.yaml");
+    assert_eq!(&*yaml.limits.pids.origin.source, "p.yaml");
     assert_eq!(bare(toml.clone()), bare(yaml));
     assert_eq!(bare(toml), bare(json5));
 }

@@ -16,6 +16,7 @@ mod policy;
 mod policy_errors;
 mod policy_laws;
 mod policy_lint;
+mod policy_size;
 mod policy_speed;
 mod policy_tools;
 mod presets;

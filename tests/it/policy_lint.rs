@@ -488,7 +488,7 @@ fn a_finding_names_its_line_and_the_case() {
     assert_eq!(unknown.reason, "creel knows no tool 'raed'");
     assert_eq!(unknown.fix, "write \"read\"");
     let origin = unknown.origin.as_ref().expect("a place");
-    assert_eq!((origin.source.as_str(), origin.line), ("operator.toml", 3));
+    assert_eq!((&*origin.source, origin.line), ("operator.toml", 3));
     // The worst first.
     let severities: Vec<_> = found.iter().map(|f| f.severity).collect();
     assert!(severities.is_sorted(), "{severities:?}");

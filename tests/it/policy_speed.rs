@@ -24,7 +24,7 @@ fn processor_time() -> Duration {
     )
 }
 
-fn best(times: usize, mut work: impl FnMut()) -> Duration {
+pub fn best(times: usize, mut work: impl FnMut()) -> Duration {
     let one = |work: &mut dyn FnMut()| {
         let before = processor_time();
         work();

@@ -24,7 +24,7 @@ fn every_preset_holds_its_own_cases() {
         let layer = preset::layer(name).expect("it parses");
         // Of its own file: what it extends was written for another purpose.
         let own = |case: &&creel::policy::Sourced<creel::policy::layer::Case>| {
-            case.origin.source == format!("preset:{name}")
+            *case.origin.source == *format!("preset:{name}")
         };
         let tests = layer.tests.clone();
         let stack = Stack {

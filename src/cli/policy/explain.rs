@@ -166,8 +166,8 @@ fn tool_row(rights: &Rights, tool: Tool) -> ToolRow {
         Ruling::Allowed if !usable(rights, tool) => {
             let asks = [&[tool], tool.needs()].concat();
             let asks = asks.iter().find_map(|tool| {
-                let ask = rights.constraints(*tool).ask?;
-                (ask.value == Ask::Always).then_some(ask.origin)
+                let ask = rights.constraints(*tool).ask.as_ref()?;
+                (ask.value == Ask::Always).then(|| ask.origin.clone())
             });
             row(
                 false,
@@ -199,7 +199,7 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     fn rank(&self, origin: &Origin) -> Option<&'static str> {
-        let found = self.ranks.iter().find(|(name, _)| *name == origin.source);
+        let found = self.ranks.iter().find(|(name, _)| **name == *origin.source);
         found.map(|(_, rank)| *rank)
     }
 

@@ -69,5 +69,5 @@ fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
 
 /// `{"file": "policy.toml", "line": 3}`; line 0 where there is none.
 fn origin_json(origin: &Origin) -> serde_json::Value {
-    serde_json::json!({ "file": origin.source, "line": origin.line })
+    serde_json::json!({ "file": &*origin.source, "line": origin.line })
 }

@@ -64,7 +64,7 @@ impl Finding {
         Finding {
             severity: Severity::Warning,
             id: "clipped".into(),
-            file: origin.map_or_else(String::new, |origin| origin.source.clone()),
+            file: origin.map_or_else(String::new, |origin| origin.source.to_string()),
             line: origin.map_or(0, |origin| origin.line),
             column: 0,
             reason: clip.reason(),
@@ -80,7 +80,7 @@ impl Finding {
                 lint::Severity::Info => Severity::Note,
             },
             id: finding.id.into(),
-            file: origin.map_or_else(String::new, |origin| origin.source.clone()),
+            file: origin.map_or_else(String::new, |origin| origin.source.to_string()),
             line: origin.map_or(0, |origin| origin.line),
             column: 0,
             reason: finding.reason.clone(),

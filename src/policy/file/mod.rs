@@ -192,7 +192,7 @@ mod tests {
 
     pub fn origin(line: u32) -> Origin {
         Origin {
-            source: "p.toml".to_owned(),
+            source: "p.toml".into(),
             line,
         }
     }
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(policy.network, Network::default());
         assert_eq!(policy.allow_degraded, BTreeSet::new());
         assert_eq!(policy.limits, base());
-        assert_eq!(policy.limits.memory.origin.source, "preset:default");
+        assert_eq!(&*policy.limits.memory.origin.source, "preset:default");
         // sha256sum </dev/null
         assert_eq!(
             policy.digest,

@@ -26,7 +26,7 @@ impl Lint<'_> {
             };
             if *layer == named {
                 let origin = Origin {
-                    source: layer.name.clone(),
+                    source: layer.name.as_str().into(),
                     line: 0,
                 };
                 let reason = format!("the {}'s layer says nothing", rank.name());
@@ -37,7 +37,7 @@ impl Lint<'_> {
         }
         for (file, keeping) in &self.facts.files {
             let origin = Origin {
-                source: file.clone(),
+                source: file.as_str().into(),
                 line: 0,
             };
             match keeping {

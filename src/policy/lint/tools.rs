@@ -190,7 +190,7 @@ impl Lint<'_> {
         for (key, origin) in empty {
             // A list without members keeps no line of its own.
             let whole = Origin {
-                source: layer.name.clone(),
+                source: layer.name.as_str().into(),
                 line: 0,
             };
             let reason = format!("'{key}' is empty, which allows nothing");

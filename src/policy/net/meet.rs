@@ -105,7 +105,7 @@ impl Bounds {
     /// What both allow.
     pub fn meet(&self, other: &Bounds) -> Bounds {
         Bounds {
-            mode: least(&self.mode, &other.mode),
+            mode: least(self.mode.clone(), other.mode.clone()),
             lists: self.lists.union(&other.lists).cloned().collect(),
             deny: self.deny.union(&other.deny).cloned().collect(),
             limits: self.limits.meet(&other.limits),
@@ -114,7 +114,7 @@ impl Bounds {
                 .union(&other.credentials)
                 .cloned()
                 .collect(),
-            resolvers: common(&self.resolvers, &other.resolvers),
+            resolvers: common(self.resolvers.clone(), other.resolvers.clone()),
         }
     }
 
@@ -213,12 +213,12 @@ impl Limits {
 
     pub fn meet(&self, other: &Limits) -> Limits {
         Limits {
-            connections: least(&self.connections, &other.connections),
-            rate: least(&self.rate, &other.rate),
-            bytes_in: least(&self.bytes_in, &other.bytes_in),
-            bytes_out: least(&self.bytes_out, &other.bytes_out),
-            bandwidth: least(&self.bandwidth, &other.bandwidth),
-            idle: least(&self.idle, &other.idle),
+            connections: least(self.connections.clone(), other.connections.clone()),
+            rate: least(self.rate.clone(), other.rate.clone()),
+            bytes_in: least(self.bytes_in.clone(), other.bytes_in.clone()),
+            bytes_out: least(self.bytes_out.clone(), other.bytes_out.clone()),
+            bandwidth: least(self.bandwidth.clone(), other.bandwidth.clone()),
+            idle: least(self.idle.clone(), other.idle.clone()),
         }
     }
 }

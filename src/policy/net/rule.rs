@@ -334,7 +334,7 @@ impl Rule {
             tls: Tls::Forward,
             http: None,
             origin: Origin {
-                source: String::new(),
+                source: String::new().into(),
                 line: 0,
             },
         }

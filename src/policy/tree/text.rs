@@ -4,6 +4,8 @@
 //! editors count them. An offset outside the text is clamped to it: no reader's mistake makes an
 //! error message fail.
 
+use std::sync::Arc;
+
 use super::Fault;
 use crate::policy::error::Place;
 use crate::policy::{Origin, PolicyError};
@@ -11,6 +13,8 @@ use crate::policy::{Origin, PolicyError};
 /// A text under its name, with an index of its lines.
 pub struct Text<'a> {
     source: &'a str,
+    /// The same, for the origins of values.
+    shared: Arc<str>,
     text: &'a str,
     /// Where each line begins, in bytes.
     lines: Vec<usize>,
@@ -23,6 +27,7 @@ impl<'a> Text<'a> {
         let lines = std::iter::once(0).chain(ends.map(|(end, _)| end + 1));
         Self {
             source,
+            shared: source.into(),
             text,
             lines: lines.collect(),
         }
@@ -54,7 +59,7 @@ impl<'a> Text<'a> {
     /// What a value that begins at `offset` is traced to.
     pub fn origin(&self, offset: usize) -> Origin {
         Origin {
-            source: self.source.to_owned(),
+            source: self.shared.clone(),
             line: clamped(self.line(offset)),
         }
     }

@@ -20,6 +20,7 @@ pub struct Held<'h> {
 struct Access {
     shown: bool,
     write: bool,
+    load: bool,
     exec: bool,
 }
 
@@ -57,7 +58,7 @@ impl<'h> Held<'h> {
         let none = Access::default();
         for (grants, access) in [
             (&files.read, none),
-            (&files.load, none),
+            (&files.load, Access { load: true, ..none }),
             (
                 &files.write,
                 Access {
@@ -81,13 +82,39 @@ impl<'h> Held<'h> {
         let mut all = innermost.fold(none, |all, (_, access)| Access {
             shown: true,
             write: all.write || access.write,
+            load: all.load || access.load,
             exec: all.exec || access.exec,
         });
+        // A program by name is a mount of its own, wherever it lies.
+        if self.is_program(path) {
+            (all.shown, all.write, all.exec) = (true, false, true);
+        }
         let covered = |places: &[Grant]| places.iter().any(|place| above(&self.path(place)));
         all.write &= !covered(&files.protect);
         match covered(&files.deny) {
             true => none,
             false => all,
+        }
+    }
+
+    fn is_program(&self, word: &str) -> bool {
+        let rooted = word.starts_with(['/', '$', '~']);
+        let path = match rooted {
+            true => self.ev.roots.expand(word),
+            false => self.ev.roots.expand(&format!("$WORKSPACE/{word}")),
+        };
+        match &self.policy.exec.value {
+            Execution::Only(programs) => programs.iter().any(|grant| self.path(grant) == path),
+            Execution::Granted | Execution::Worker => false,
+        }
+    }
+
+    /// Whether a process may map the file as code; programs by name aside.
+    pub fn maps(&self, path: &str) -> bool {
+        let access = self.access(path);
+        match self.policy.exec.value {
+            Execution::Granted => access.load || access.exec,
+            Execution::Worker | Execution::Only(_) => access.load,
         }
     }
 
@@ -128,14 +155,20 @@ impl<'h> Held<'h> {
         };
         let usable = |tool: Tool| creel::policy::reach::usable(rights, tool);
         match case.tool {
+            // A program by name is held whoever lets it be written: there the kernel is the stricter.
+            Tool::Write if self.is_program(&case.words[0]) => kernel && !answer,
             // Without `read` programs are there to be executed, hence to be read by a process.
             Tool::Read if !usable(Tool::Read) => answer,
             Tool::Exec => {
-                let with_args = rights.constraints(Tool::Exec).commands.is_some_and(|all| {
-                    let path = &case.words[0];
-                    all.get(path)
-                        .is_some_and(|allowed| !allowed.args.is_empty())
-                });
+                let with_args = rights
+                    .constraints(Tool::Exec)
+                    .commands
+                    .as_ref()
+                    .is_some_and(|all| {
+                        let path = &case.words[0];
+                        all.get(path)
+                            .is_some_and(|allowed| !allowed.args.is_empty())
+                    });
                 // What is bound by its arguments only creel starts.
                 if with_args { kernel } else { answer != kernel }
             }

@@ -2,6 +2,7 @@
 //! are the simplest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use creel::policy::layer::{
     Arguments, Ask, Case, Command, Language, Layer, Mode, Rank, Scope, Security, Settings, Target,
@@ -171,7 +172,7 @@ impl Choices for Tape<'_> {
 /// Makes one layer's values, each with a place of its own.
 pub struct Writer<'c> {
     choices: &'c mut dyn Choices,
-    source: String,
+    source: Arc<str>,
     line: u32,
     /// One of so many keys is written.
     sparse: usize,
@@ -181,7 +182,7 @@ impl<'c> Writer<'c> {
     pub fn new(choices: &'c mut dyn Choices, source: String, sparse: usize) -> Writer<'c> {
         Writer {
             choices,
-            source,
+            source: source.into(),
             line: 0,
             sparse,
         }
@@ -332,8 +333,8 @@ impl<'c> Writer<'c> {
 
     pub fn layer(&mut self) -> Layer {
         let mut layer = Layer {
-            name: self.source.clone(),
-            digest: self.source.clone(),
+            name: self.source.to_string(),
+            digest: self.source.to_string(),
             ..Layer::default()
         };
         let tools = &mut layer.tools;
@@ -367,6 +368,7 @@ impl<'c> Writer<'c> {
         let files = &mut layer.filesystem;
         files.read = self.grants();
         files.write = self.grants();
+        files.load = self.grants();
         files.exec = self.grants();
         files.deny = self.denials();
         files.protect = self.denials();

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use creel::policy::layer::{Arguments, Case, Rank, Security};
 use creel::policy::net::judge::Transport;
 use creel::policy::net::{self, Answer, Host, List, Network};
+use creel::policy::reach::{reach, usable};
 use creel::policy::rights::{Bound, Constraints, Names, Others, Places, Rights};
 use creel::policy::tools::{Ruling, Tool};
 use creel::policy::trees::Trees;
@@ -50,6 +51,10 @@ pub fn all(ev: &Evaluator, given: [&Given; 3], cases: &[Case]) -> Result<(), Bro
     if let Some(field) = wider(&closed, &both) {
         return hold("closing never widens", false, || field.clone());
     }
+    for path in ["/a/b", "/ab", "/usr/bin/git", "/opt/x", "/home/u/w/src/a"] {
+        let more = mapped(ev, &further, path) && !mapped(ev, &closed, path);
+        hold("a further layer never lets load", !more, || path.into())?;
+    }
     for case in cases {
         let allows = |rights: &Rights| ev.allows(rights, case);
         let said = || case.to_string();
@@ -64,6 +69,7 @@ pub fn all(ev: &Evaluator, given: [&Given; 3], cases: &[Case]) -> Result<(), Bro
             let exec = rights.constraints(Tool::Exec);
             let listed = exec
                 .security
+                .as_ref()
                 .is_some_and(|s| s.value == Security::Allowlist);
             listed && exec.commands.is_none()
         };
@@ -88,6 +94,21 @@ pub fn all(ev: &Evaluator, given: [&Given; 3], cases: &[Case]) -> Result<(), Bro
         empty(ev, given, rights)?;
     }
     Ok(())
+}
+
+/// Whether a process may map the path as code, under closed rights.
+pub fn mapped(ev: &Evaluator, rights: &Rights, path: &str) -> bool {
+    let reach = reach(rights, &ev.roots);
+    let exec = rights.constraints(Tool::Exec);
+    let full = exec
+        .security
+        .as_ref()
+        .is_none_or(|s| s.value == Security::Full);
+    let free = usable(rights, Tool::Exec) && full && exec.commands.is_none();
+    let lies = |place: &String| inside(path, place);
+    let there = reach.parts_left() || !inside(path, &ev.roots.workspace);
+    let loads = reach.load.cover(path) || free && reach.exec.cover(path);
+    loads && there && !reach.deny.keys().any(lies)
 }
 
 fn algebra(
@@ -194,6 +215,11 @@ fn empty(ev: &Evaluator, (_, layer): &Given, rights: &Rights) -> Result<(), Brok
         !none(&files.exec) || rights.exec == Trees::none(),
         String::new,
     )?;
+    hold(
+        LAW,
+        !none(&files.load) || rights.loadable() == Trees::none(),
+        String::new,
+    )?;
     let tools = layer
         .tools
         .allow
@@ -228,6 +254,8 @@ pub fn wider(a: &Rights, b: &Rights) -> Option<String> {
     for (field, a, b) in [
         ("read", &a.read, &b.read),
         ("write", &a.write, &b.write),
+        ("load", &a.load, &b.load),
+        ("mapped", &a.mapped, &b.mapped),
         ("exec", &a.exec, &b.exec),
     ] {
         if trees(a, b) {
@@ -276,7 +304,7 @@ pub fn wider(a: &Rights, b: &Rights) -> Option<String> {
         return name("allow_degraded");
     }
     Tool::ALL.iter().find_map(|tool| {
-        let field = constraints(&a.constraints(*tool), &b.constraints(*tool))?;
+        let field = constraints(a.constraints(*tool), b.constraints(*tool))?;
         name(&format!("{}.{field}", tool.name()))
     })
 }

@@ -158,7 +158,7 @@ impl Model<'_> {
     fn readable(&self, path: &str) -> bool {
         let all = |l: &Layer| -> Option<Vec<Grant>> {
             let f = &l.filesystem;
-            let lists = [f.read.as_ref(), f.write.as_ref(), f.exec.as_ref()];
+            let lists = [&f.read, &f.write, &f.load, &f.exec];
             f.read
                 .as_ref()
                 .map(|_| lists.into_iter().flatten().flatten().cloned().collect())
@@ -170,7 +170,7 @@ impl Model<'_> {
         let by_others = silent && {
             let those = Model(&only);
             let wrote = those.granted(path, |l| l.filesystem.write.clone());
-            (wrote || those.named_exec(path))
+            (wrote || those.named_load(path) || those.named_exec(path))
                 && self.each(|l| all(l).is_none_or(|g| inside_any(path, &g)))
         };
         let read = self.granted(path, all) || by_others || self.mode(WorkspaceMode::ReadOnly, path);
@@ -178,6 +178,7 @@ impl Model<'_> {
             && !self.hidden(path)
             && (read && self.tool_paths(&[Tool::Read], path)
                 || self.written(path)
+                || self.in_load(path)
                 || self.in_exec(path))
     }
 
@@ -208,21 +209,67 @@ impl Model<'_> {
     }
 
     fn in_exec(&self, path: &str) -> bool {
-        // What is executed of the workspace is read.
-        let place = roots().workspace;
-        let of_it = |p: &String| inside(path, p) && inside(p, &place);
+        // By its trees, or by the paths that `exec` is bound to.
         let named = |l: &Layer| {
-            let all = l.filesystem.exec.as_deref().unwrap_or_default();
-            outermost(all).iter().any(of_it)
+            of_workspace(path, l.filesystem.exec.as_deref())
+                || of_workspace(path, settings(l, Tool::Exec).allowed_paths.as_deref())
         };
-        let own = self.0.iter().any(|(_, l)| named(l));
+        // So is a program that nothing but its name grants.
+        let by_name = |l: &Layer| {
+            let all = commands(l).unwrap_or_default();
+            let mut paths = all.iter().flat_map(|c| programs(&c.program));
+            paths.any(|p| inside(path, &p) && inside(&p, &roots().workspace))
+        };
+        let own = self
+            .0
+            .iter()
+            .any(|(_, l)| named(l) || self.by_command(path) && by_name(l));
         self.named_exec(path)
             && !self.hidden(path)
             && self.tool_paths(&[Tool::Exec], path)
             && (!own || self.tool_paths(&[Tool::Read], path))
     }
 
+    /// Whether a process may map the path as code without being allowed to execute it.
+    pub fn in_load(&self, path: &str) -> bool {
+        let named = |l: &Layer| {
+            let (load, exec) = (&l.filesystem.load, &l.filesystem.exec);
+            let bound = exec
+                .as_ref()
+                .map(|exec| [load.clone().unwrap_or_default(), exec.clone()].concat());
+            of_workspace(path, load.as_deref()) || of_workspace(path, bound.as_deref())
+        };
+        let own = self.0.iter().any(|(_, l)| named(l));
+        self.named_load(path)
+            && !self.hidden(path)
+            && (!own || self.tool_paths(&[Tool::Read], path))
+    }
+
+    /// All who speak of loading, one who grants among them; who names executable trees bounds it.
+    fn named_load(&self, path: &str) -> bool {
+        let bound = |l: &Layer| {
+            let loads = l.filesystem.load.as_deref().unwrap_or_default();
+            let exec = l.filesystem.exec.as_ref();
+            exec.is_none_or(|exec| inside_any(path, loads) || inside_any(path, exec))
+        };
+        self.granted(path, |l| l.filesystem.load.clone()) && self.each(bound)
+    }
+
+    /// Whether a process may map the path as code in any way.
+    pub fn mapped(&self, path: &str) -> bool {
+        let restricts = |l: &Layer| {
+            let security = settings(l, Tool::Exec).security;
+            commands(l).is_some() || security.is_some_and(|s| s.value != Security::Full)
+        };
+        let free = self.usable(Tool::Exec) && !self.0.iter().any(|(_, l)| restricts(l));
+        !self.denied(path) && (self.in_load(path) || free && self.in_exec(path))
+    }
+
     fn named_exec(&self, path: &str) -> bool {
+        self.granted(path, |l| l.filesystem.exec.clone()) || self.by_command(path)
+    }
+
+    fn by_command(&self, path: &str) -> bool {
         let lists = |l: &Layer| l.filesystem.exec.clone();
         // Who names commands and no trees means these programs, wherever they lie.
         let nobody = !self
@@ -237,14 +284,13 @@ impl Model<'_> {
             let means = |c: &Command| programs(&c.program).iter().any(|p| inside(path, p));
             commands(l).is_none_or(|all| all.iter().any(means))
         };
-        let by_command = nobody
+        nobody
             && named
             && self
                 .0
                 .iter()
                 .all(|(rank, l)| *rank > Rank::Operator || program(l))
-            && self.each(|l| lists(l).is_none_or(|grants| inside_any(path, &grants)));
-        self.granted(path, lists) || by_command
+            && self.each(|l| lists(l).is_none_or(|grants| inside_any(path, &grants)))
     }
 
     fn executable(&self, path: &str, args: &[String]) -> bool {
@@ -310,6 +356,7 @@ fn inner_words(layer: &Layer) -> Vec<String> {
     let inner = files
         .read
         .iter()
+        .chain(&files.load)
         .chain(&files.exec)
         .flatten()
         .map(|g| expand(&g.path));
@@ -326,6 +373,14 @@ fn inner_words(layer: &Layer) -> Vec<String> {
         held.push(place);
     }
     held
+}
+
+/// Whether a layer names the path by a tree of the workspace: what is executed or loaded of it is read.
+fn of_workspace(path: &str, grants: Option<&[Grant]>) -> bool {
+    let place = roots().workspace;
+    outermost(grants.unwrap_or_default())
+        .iter()
+        .any(|p| inside(path, p) && inside(p, &place))
 }
 
 fn outermost(grants: &[Grant]) -> Vec<String> {

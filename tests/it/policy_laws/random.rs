@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::agreement::Held;
 use super::evaluator::Evaluator;
-use super::given::{Choices, Given, Numbers, Tape, layers, universe};
+use super::given::{Choices, Given, Numbers, SUBJECTS, Tape, layers, universe};
 use super::laws::{self, Broken};
 use super::model::Model;
 use super::values;
@@ -23,6 +23,13 @@ pub fn compare(ev: &Evaluator, given: &[Given], cases: &[&Case]) -> Result<(), B
         return broken("values are the model's", format!("{field}\n{given:#?}"));
     }
     let (model, held) = (Model(given), Held::new(ev, &rights));
+    for path in SUBJECTS.iter().filter(|path| path.starts_with('/')) {
+        let (ours, theirs) = (laws::mapped(ev, &rights, path), model.mapped(path));
+        if ours != theirs || held.maps(path) && !theirs {
+            let on = format!("map {path}: evaluator {ours}, model {theirs}\n{given:#?}");
+            return broken("what is mapped as code is the model's", on);
+        }
+    }
     for case in cases {
         let (ours, theirs) = (ev.allows(&rights, case), model.allows(case));
         if ours != theirs {

@@ -25,7 +25,7 @@ fn here<T>(value: T) -> Sourced<T> {
     Sourced {
         value,
         origin: Origin {
-            source: String::new(),
+            source: "".into(),
             line: 1,
         },
     }
@@ -86,12 +86,14 @@ fn product(domains: &[Domain]) -> Vec<Layer> {
 
 /// The layer, all of whose places are those of the layer of this number.
 fn placed(layer: &Layer, number: usize) -> Layer {
-    let source = format!("layer {number}");
+    let source: std::sync::Arc<str> = format!("layer {number}").into();
     let mut layer = layer.clone();
     let files = &mut layer.filesystem;
-    let lists = [&mut files.read, &mut files.write, &mut files.exec];
+    let granted = [&mut files.read, &mut files.write];
+    let code = [&mut files.load, &mut files.exec];
+    let lists = granted.into_iter().chain(code);
     let places = [&mut files.deny, &mut files.protect, &mut files.unprotect];
-    let lists = lists.into_iter().filter_map(Option::as_mut).chain(places);
+    let lists = lists.filter_map(Option::as_mut).chain(places);
     lists
         .flatten()
         .for_each(|grant| grant.origin.source = source.clone());
@@ -208,6 +210,27 @@ pub fn groups() -> Vec<Group> {
                 lists(&[&["/a/b"]], |l, g| l.filesystem.exec = g),
             ]),
             cases: files(&[Tool::Read, Tool::Write], &nested)
+                .into_iter()
+                .chain(runs.clone())
+                .collect(),
+        },
+        Group {
+            name: "filesystem: load, exec, commands",
+            layers: product(&[
+                lists(&[&[], &["/a/b"], &["/a", "/ab"]], |l, g| {
+                    l.filesystem.load = g
+                }),
+                lists(&[&[], &["/a"]], |l, g| l.filesystem.exec = g),
+                domain(&["/a/b"], |l, program| {
+                    let command = Command {
+                        program: program.into(),
+                        args: Default::default(),
+                        origin: here(()).origin,
+                    };
+                    of(l, Tool::Exec).commands = Some(vec![command]);
+                }),
+            ]),
+            cases: files(&[Tool::Read], &nested)
                 .into_iter()
                 .chain(runs.clone())
                 .collect(),
