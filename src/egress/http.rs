@@ -5,6 +5,7 @@
 //! read in two ways is answered 400, what is not granted 403, and the host hears of neither.
 
 pub mod body;
+mod denied;
 pub mod fields;
 mod upgrade;
 mod upstream;
@@ -14,7 +15,6 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
@@ -27,13 +27,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
 use self::body::{Activity, Body, Meter};
+use self::denied::{After, Denied};
 use self::fields::Framing;
 use self::upgrade::Change;
 use self::upstream::Upstream;
 use super::Way;
 use super::gate::{Direction, Gate, Pass, Refusal};
 use super::mask::Mask;
-use super::reply;
 use super::target::Target;
 use crate::policy::net::Host;
 use crate::policy::net::http::ambiguous;
@@ -122,20 +122,6 @@ enum Front {
     One(Rc<Upstream>),
     /// Where each says; the last one is kept.
     Any(RefCell<Option<Rc<Upstream>>>),
-}
-
-/// Why a request is answered by creel.
-struct Denied {
-    status: StatusCode,
-    refusal: Refusal,
-    after: After,
-}
-
-/// What becomes of the connection after a refusal.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum After {
-    Keep,
-    Close,
 }
 
 /// Spawns on the one thread that there is.
@@ -543,61 +529,6 @@ fn path_of(uri: &Uri) -> &str {
 fn head_length(parts: &Parts) -> u64 {
     let target = parts.uri.path_and_query().map_or(0, |p| p.as_str().len());
     fields::length(&parts.headers) + target as u64 + 16
-}
-
-impl From<Refusal> for Denied {
-    fn from(refusal: Refusal) -> Denied {
-        Denied {
-            status: reply::status(&refusal),
-            refusal,
-            after: After::Keep,
-        }
-    }
-}
-
-impl Denied {
-    /// What can be read in two ways.
-    fn unread(why: String) -> Denied {
-        Denied {
-            status: StatusCode::BAD_REQUEST,
-            refusal: Refusal::Spoken(why),
-            after: After::Close,
-        }
-    }
-
-    fn closing(refusal: Refusal) -> Denied {
-        Denied {
-            after: After::Close,
-            ..Denied::from(refusal)
-        }
-    }
-
-    /// An answer of the host that is not given on.
-    fn gateway(why: &str) -> Denied {
-        Denied {
-            status: StatusCode::BAD_GATEWAY,
-            refusal: Refusal::Spoken(why.into()),
-            after: After::Close,
-        }
-    }
-
-    fn answer(self, version: Version) -> Response<Body> {
-        let why = reply::line(&self.refusal.to_string());
-        let text = Bytes::from(format!("creel: {why}\n"));
-        let mut response = Response::new(Body::Own(Some(text)));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        let plain = HeaderValue::from_static("text/plain");
-        headers.insert(header::CONTENT_TYPE, plain);
-        if let Ok(why) = HeaderValue::try_from(why) {
-            headers.insert(reply::DENIED, why);
-        }
-        if (self.after, version) == (After::Close, Version::One) {
-            let close = HeaderValue::from_static("close");
-            headers.insert(header::CONNECTION, close);
-        }
-        response
-    }
 }
 
 /// A task that ends with whoever waits for it.

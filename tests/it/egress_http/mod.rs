@@ -124,7 +124,7 @@ impl Setup {
             "sub.good.example",
             "evilwild.example",
         ];
-        let mut resolver = Resolver::default();
+        let mut resolver = Resolver::with(vec![]);
         resolver.hosts = names.iter().map(|n| (name(n), vec![LOOPBACK])).collect();
         let log = tempfile::NamedTempFile::new().expect("a log");
         let gate = Rc::new(Gate {
