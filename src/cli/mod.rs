@@ -38,7 +38,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     Doctor(doctor::DoctorArgs),
     Policy(policy::FamilyArgs),
     Selftest(selftest::SelftestArgs),
@@ -76,7 +76,7 @@ fn verb(arguments: &[OsString]) -> Result<Verb, clap::Error> {
                 .about(run::ABOUT)
                 .max_term_width(100);
         let matches = command.try_get_matches_from(&arguments[1..])?;
-        return run::RunArgs::from_arg_matches(&matches).map(Verb::Run);
+        return run::RunArgs::from_arg_matches(&matches).map(|args| Verb::Run(Box::new(args)));
     }
     Cli::try_parse_from(arguments).map(|cli| cli.verb)
 }

@@ -274,10 +274,16 @@ fn start_service(gate: &Rc<Gate>, socket: OwnedFd, serves: Serves) -> io::Result
     let gate = Rc::clone(gate);
     if serves.is_datagram() {
         let socket = tokio::net::UdpSocket::from_std(UdpSocket::from(socket))?;
-        match serves {
-            Serves::Dns => tokio::task::spawn_local(dns::serve_udp(gate, socket)),
-            _ => tokio::task::spawn_local(udp::serve(gate, socket)),
-        };
+        tokio::task::spawn_local(async move {
+            let ended = match serves {
+                Serves::Dns => dns::serve_udp(gate, socket).await,
+                _ => udp::serve(gate, socket).await,
+            };
+            if let Err(error) = ended {
+                // Without it nothing leaves: the safe side.
+                eprintln!("creel: the relay serves datagrams no longer: {error}");
+            }
+        });
         return Ok(());
     }
     let listener = tokio::net::TcpListener::from_std(TcpListener::from(socket))?;

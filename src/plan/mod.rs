@@ -170,7 +170,7 @@ pub enum Act {
     },
     Loopback,
     /// Every address is local, and the relay listens: its sockets are made here and given to it.
-    Egress(egress::Egress),
+    Egress(Box<egress::Egress>),
     /// A time namespace in which the monotonic and the boot clock start at zero.
     Clocks,
     /// cgroup v1: the child writes itself into its groups.

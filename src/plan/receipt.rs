@@ -4,17 +4,30 @@ use super::host::{CgroupLayout, Host};
 use super::view::View;
 use super::*;
 
+/// What a plan was made of.
+pub(super) struct Means<'a> {
+    pub host: &'a Host,
+    pub request: &'a Request,
+    pub ids: &'a Ids,
+    pub cgroup: Option<&'a CgroupLimits>,
+    pub processes: Option<u64>,
+    pub landlock: u32,
+    pub view: &'a View<'a>,
+    pub egress: Option<&'a egress::Egress>,
+}
+
 /// The receipt's rows: what this plan will put in force.
-pub(super) fn layers(
-    host: &Host,
-    request: &Request,
-    ids: &Ids,
-    cgroup: Option<&CgroupLimits>,
-    processes: Option<u64>,
-    landlock: u32,
-    view: &View,
-    egress: Option<&egress::Egress>,
-) -> Vec<Layer> {
+pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
+    let Means {
+        host,
+        request,
+        ids,
+        cgroup,
+        processes,
+        landlock,
+        view,
+        egress,
+    } = *means;
     let row = |name, in_force, detail: String| Layer {
         name,
         in_force,

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::egress::Egress;
 use super::host::{CgroupLayout, Host, IdMode};
 use super::paths;
-use super::receipt::layers;
+use super::receipt::{Means, layers};
 use super::refusal::ResolveError;
 use super::request::{Clocks, Request, Terminal};
 use super::view::View;
@@ -84,7 +84,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         },
         Act::Loopback,
     ]);
-    acts.extend(egress.clone().map(Act::Egress));
+    acts.extend(egress.clone().map(|egress| Act::Egress(Box::new(egress))));
     if request.clocks == Clocks::Jail {
         acts.push(Act::Clocks);
     }
@@ -127,16 +127,16 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
             digest: policy.digest.clone(),
             notes: request.notes.clone(),
         },
-        layers: layers(
+        layers: layers(&Means {
             host,
             request,
-            &ids,
-            cgroup.as_ref(),
+            ids: &ids,
+            cgroup: cgroup.as_ref(),
             processes,
             landlock,
-            &view,
-            egress.as_ref(),
-        ),
+            view: &view,
+            egress: egress.as_ref(),
+        }),
         acts,
         command,
         watch: Watch {
