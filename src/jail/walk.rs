@@ -13,6 +13,7 @@ use super::freeze::Stdio;
 use super::step::{Options, Place, Program, Step, Tree, Work};
 use super::wire::Message;
 use super::{init, netns};
+use crate::plan::egress::OWN;
 use crate::plan::{IfAbsent, Node, Terminal};
 use crate::sys::socket::{self, Wait};
 use crate::sys::{
@@ -110,7 +111,7 @@ fn give_sockets(
 ) -> Result<()> {
     let relay = relay.ok_or(Errno::BADF)?;
     if !sockets.is_empty() {
-        net::route_everything_here()?;
+        net::route_everything_here(OWN)?;
     }
     for (number, (address, transport)) in sockets.iter().enumerate() {
         if let Some(made) = net::serve_at(*address, *transport)? {

@@ -17,6 +17,11 @@ use crate::policy::net::{Mode, Name, Protocol, Rule, Tls, To};
 
 /// Where the proxies and the resolver are told to be: of 198.18.0.0/24, which no name gets.
 pub const SERVICE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+/// What loopback has for itself, so that the jail looks like a machine with a network.
+pub const OWN: (Ipv4Addr, Ipv6Addr) = (
+    SERVICE,
+    Ipv6Addr::from_bits(0xfd63_7265_656c_0000_0000_0000_0000_0001),
+);
 const HTTP_PROXY: u16 = 3128;
 const SOCKS_PROXY: u16 = 1080;
 /// The first port that a process without capabilities binds (`ip_unprivileged_port_start`).

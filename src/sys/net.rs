@@ -2,6 +2,7 @@
 //!
 //! Everything here runs after clone.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -61,69 +62,75 @@ fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-/// `struct rtmsg` and its attribute after a `struct nlmsghdr`, as rtnetlink(7) has them.
-#[repr(C)]
-struct RouteRequest {
-    header: libc::nlmsghdr,
-    family: u8,
-    dst_len: u8,
-    src_len: u8,
-    tos: u8,
-    table: u8,
-    protocol: u8,
-    scope: u8,
-    kind: u8,
-    flags: u32,
-    attribute: [u16; 2],
-    interface: u32,
-}
-
 /// Makes every address local (`ip route add local default dev lo`), IPv4, and IPv6 where the kernel has
-/// it: whatever a program dials is answered in this namespace. Needs `CAP_NET_ADMIN` over it.
-pub fn route_everything_here() -> Result<()> {
-    let socket = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        // NETLINK_ROUTE
-        None,
-    )?;
+/// it: whatever a program dials is answered in this namespace. `own` are addresses of loopback's own,
+/// beside 127.0.0.1 and ::1: who asks a resolver for what this machine can reach (`AI_ADDRCONFIG`,
+/// getaddrinfo(3)) would see no network at all without. Needs `CAP_NET_ADMIN` over the namespace.
+pub fn route_everything_here(own: (Ipv4Addr, Ipv6Addr)) -> Result<()> {
+    // NETLINK_ROUTE is protocol 0.
+    let kind = (AddressFamily::NETLINK, SocketType::RAW);
+    let socket = socket_with(kind.0, kind.1, SocketFlags::CLOEXEC, None)?;
+    add_address(&socket, libc::AF_INET, &own.0.octets())?;
     add_local_default(&socket, libc::AF_INET)?;
-    match add_local_default(&socket, libc::AF_INET6) {
+    let v6 = add_address(&socket, libc::AF_INET6, &own.1.octets());
+    match v6.and_then(|()| add_local_default(&socket, libc::AF_INET6)) {
         // No IPv6 in this kernel, or switched off: nothing to answer.
         Err(Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::ACCESS | Errno::NODEV) => Ok(()),
         other => other,
     }
 }
 
+/// The loopback device is the first of every namespace (net/core/dev.c).
+const LOOPBACK: u32 = 1;
+
+/// `struct ifaddrmsg`, then `IFA_LOCAL` and `IFA_ADDRESS` (rtnetlink(7)).
+fn add_address(socket: &OwnedFd, family: i32, address: &[u8]) -> Result<()> {
+    let bits = address.len() as u8 * 8;
+    let mut body = vec![family as u8, bits, 0, libc::RT_SCOPE_UNIVERSE];
+    body.extend(LOOPBACK.to_ne_bytes());
+    for kind in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
+        body.extend(attribute(kind, address));
+    }
+    route_request(socket, libc::RTM_NEWADDR, &body)
+}
+
+/// `struct rtmsg`, then `RTA_OIF`.
 fn add_local_default(socket: &OwnedFd, family: i32) -> Result<()> {
-    /// The loopback device is the first of every namespace (net/core/dev.c).
-    const LOOPBACK: u32 = 1;
-    let length = size_of::<RouteRequest>();
-    let request = RouteRequest {
-        header: libc::nlmsghdr {
-            nlmsg_len: length as u32,
-            nlmsg_type: libc::RTM_NEWROUTE,
-            nlmsg_flags: (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE) as u16,
-            nlmsg_seq: 1,
-            nlmsg_pid: 0,
-        },
-        family: family as u8,
-        dst_len: 0,
-        src_len: 0,
-        tos: 0,
-        table: libc::RT_TABLE_LOCAL,
-        protocol: libc::RTPROT_STATIC,
-        scope: libc::RT_SCOPE_HOST,
-        kind: libc::RTN_LOCAL,
-        flags: 0,
-        attribute: [8, libc::RTA_OIF],
-        interface: LOOPBACK,
-    };
-    // SAFETY: the request is plain data without padding at its end, and outlives the slice.
-    let bytes = unsafe { std::slice::from_raw_parts((&raw const request).cast::<u8>(), length) };
-    rustix::net::send(socket, bytes, rustix::net::SendFlags::empty())?;
-    let mut answer = [0u8; 128];
+    let mut body = vec![
+        family as u8,
+        0,
+        0,
+        0,
+        libc::RT_TABLE_LOCAL,
+        libc::RTPROT_STATIC,
+        libc::RT_SCOPE_HOST,
+        libc::RTN_LOCAL,
+    ];
+    body.extend([0; 4]);
+    body.extend(attribute(libc::RTA_OIF, &LOOPBACK.to_ne_bytes()));
+    route_request(socket, libc::RTM_NEWROUTE, &body)
+}
+
+/// `struct rtattr`; what is put in here is a multiple of four bytes long.
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = 4 + value.len() as u16;
+    [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat()
+}
+
+/// Sends one request after its `struct nlmsghdr`, and waits for the kernel's word on it.
+fn route_request(socket: &OwnedFd, kind: u16, body: &[u8]) -> Result<()> {
+    let length = 16 + body.len() as u32;
+    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE) as u16;
+    let (sequence, port) = (1u32.to_ne_bytes(), 0u32.to_ne_bytes());
+    let header = [
+        &length.to_ne_bytes()[..],
+        &kind.to_ne_bytes(),
+        &flags.to_ne_bytes(),
+    ]
+    .concat();
+    let request = [&header[..], &sequence, &port, body].concat();
+    rustix::net::send(socket, &request, rustix::net::SendFlags::empty())?;
+    let mut answer = [0u8; 256];
     let (read, _) = rustix::net::recv(socket, &mut answer[..], rustix::net::RecvFlags::empty())?;
     // struct nlmsgerr follows the header: an errno, negative, or 0.
     match answer[..read].get(16..20) {

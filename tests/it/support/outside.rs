@@ -41,7 +41,7 @@ impl Outside {
     pub fn enter(names: &[&str], directory: &Path) -> Outside {
         creel::sys::net::new_namespace().expect("a network namespace needs root");
         creel::sys::net::loopback_up().expect("loopback");
-        creel::sys::net::route_everything_here().expect("routes");
+        creel::sys::net::route_everything_here(creel::plan::egress::OWN).expect("routes");
         let table = names
             .iter()
             .map(|name| ((*name).to_owned(), vec![PUBLIC.into()]));

@@ -80,6 +80,21 @@ fn python_and_wget_and_openssl_reach_a_granted_name() {
     assert!(jail.sh(&openssl).stdout.starts_with("HTTP/1.1 200"));
 }
 
+/// Programs that ask for what this machine can reach see a machine with a network.
+#[test]
+fn a_name_is_found_by_either_family_alone() {
+    let Some(jail) = Jail::new(Who::User, WEB) else {
+        return;
+    };
+    let script = "import socket as s\n\
+        for f in (s.AF_INET, s.AF_INET6):\n\
+        \x20   print(s.getaddrinfo('web.test', 443, f, s.SOCK_STREAM, 0, s.AI_ADDRCONFIG)[0][4][0])";
+    let ran = jail.python(script).ok();
+    assert_eq!(ran.stdout, "198.18.1.0\nfd63:7265:656c::100\n", "{ran:#?}");
+    let four = format!("{PLAIN} curl -4 -sS http://web.test/hello");
+    assert!(jail.sh(&four).ok().stdout.starts_with("GET /hello"));
+}
+
 #[test]
 fn a_large_download_and_upload_arrive_whole() {
     let Some(jail) = Jail::new(Who::Root, WEB) else {

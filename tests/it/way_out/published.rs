@@ -17,12 +17,14 @@ fn a_published_port_reaches_a_server_in_the_jail_again_and_again() {
             \x20   c, _ = s.accept(); c.sendall(c.recv(100)); c.close()";
         let port = free_port();
         let publish = format!("{port}:7000");
-        let mut jail = Run::new(who, &workspace)
-            .flags(["--publish", &publish])
-            .command(["/usr/bin/python3", "-c", script])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("creel starts");
+        let jail = Ended(
+            Run::new(who, &workspace)
+                .flags(["--publish", &publish])
+                .command(["/usr/bin/python3", "-c", script])
+                .stdin(Stdio::null())
+                .spawn()
+                .expect("creel starts"),
+        );
         let asked = || -> std::io::Result<Vec<u8>> {
             let mut client = TcpStream::connect(("127.0.0.1", port))?;
             client.write_all(b"hello")?;
@@ -38,12 +40,21 @@ fn a_published_port_reaches_a_server_in_the_jail_again_and_again() {
         for turn in 0..150 {
             assert_eq!(asked().expect("an answer"), b"hello", "{who:?} {turn}");
         }
-        let _ = jail.kill();
-        let _ = jail.wait();
+        drop(jail);
         assert!(
             until(|| TcpStream::connect(("127.0.0.1", port)).is_err()),
             "{who:?}"
         );
+    }
+}
+
+/// Ends with the test, however that ends.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
