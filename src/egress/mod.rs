@@ -27,6 +27,7 @@ pub mod gate;
 pub mod head;
 pub mod hello;
 pub mod http;
+pub mod keystore;
 pub mod mask;
 pub mod names;
 pub mod pace;

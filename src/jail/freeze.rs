@@ -13,6 +13,7 @@ use super::keeper::Placeholder;
 use super::probe::Pin;
 use super::step::{Place, Program, Step, Tree, Work};
 use super::{JailError, Pins};
+use crate::egress::keystore;
 use crate::plan::egress::PUBLISHED;
 use crate::plan::paths::within;
 use crate::plan::resolve::JAIL_ID;
@@ -162,10 +163,12 @@ pub fn freeze(
             Act::Authority {
                 certificate,
                 bundle,
+                store,
             } => {
-                let own = authority.take().unwrap_or_default();
-                let both = [crate::sys::host::certificates(), own.clone().into_bytes()].concat();
-                for (path, contents) in [(certificate, own.into_bytes()), (bundle, both)] {
+                let own = authority.take().unwrap_or_default().into_bytes();
+                let both = [crate::sys::host::certificates(), own.clone()].concat();
+                let java = keystore::of_pem(&both);
+                for (path, contents) in [(certificate, own), (bundle, both), (store, java)] {
                     steps.push(Step {
                         act: number as u32,
                         work: Work::File {
@@ -436,6 +439,11 @@ fn compile(
                 over,
             }
         }
+        Act::Trust { path, by } => Work::Trust {
+            path: relative(path),
+            at: place(plan, path),
+            by: relative(by),
+        },
         Act::Withhold { path } => Work::Withhold {
             path: relative(path),
             over: None,

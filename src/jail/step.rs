@@ -73,6 +73,12 @@ pub enum Work {
         absent: IfAbsent,
         over: Option<Stat>,
     },
+    /// A file of the jail's own over one of the host's.
+    Trust {
+        path: CString,
+        at: Place,
+        by: CString,
+    },
     /// `over`: the placeholder, which is made just before the clone.
     Withhold {
         path: CString,

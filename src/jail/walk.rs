@@ -352,6 +352,12 @@ impl State<'_> {
                 absent,
                 over,
             } => self.mask(path, *at, *node, *absent, *over),
+            Work::Trust { path, at, by } => {
+                let copy = mount::copy_one(self.root()?, by)?;
+                let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
+                mount::set(copy.as_fd(), attributes, mount::Reach::This)?;
+                self.settle(copy, path, *at, None)
+            }
             Work::Withhold { path, over } => {
                 let (_, _, absent) = self.covers.as_ref().ok_or(Errno::BADF)?;
                 let copy = mount::copy_one(absent.as_fd(), c"")?;

@@ -71,6 +71,17 @@ pub struct Egress {
 /// The certificate of the jail's own authority, and the host's certificates together with it.
 pub const CERTIFICATE: &str = "/etc/creel-ca.pem";
 pub const BUNDLE: &str = "/etc/creel-ca-bundle.pem";
+/// The same for Java, which reads a form of its own.
+pub const STORE: &str = "/etc/creel-ca.jks";
+/// Where distributions keep the certificates that they trust, and what covers them for programs that no
+/// variable tells: Debian, Fedora, Alpine; Java's on Debian and Fedora.
+pub const USUAL: [(&str, &str); 5] = [
+    ("/etc/ssl/certs/ca-certificates.crt", BUNDLE),
+    ("/etc/pki/tls/certs/ca-bundle.crt", BUNDLE),
+    ("/etc/ssl/cert.pem", BUNDLE),
+    ("/etc/ssl/certs/java/cacerts", STORE),
+    ("/etc/pki/java/cacerts", STORE),
+];
 /// By which programs are told of certificates: curl, OpenSSL, Python, git, pip, cargo, AWS's and Nix's.
 const BUNDLE_VARIABLES: [&str; 8] = [
     "SSL_CERT_FILE",
@@ -238,7 +249,8 @@ fn texts<S: serde::Serializer>(names: &[Name], s: S) -> Result<S::Ok, S::Error> 
     s.collect_seq(names.iter().map(Name::as_str))
 }
 
-fn terminates(network: &Network) -> bool {
+/// Whether TLS is ended for any destination of these.
+pub fn terminates(network: &Network) -> bool {
     let mut rules = network.lists.iter().flat_map(|list| &list.rules);
     rules.any(|rule| rule.tls == Tls::Terminate)
 }

@@ -113,10 +113,16 @@ pub enum Act {
         contents: String,
     },
     /// The certificate of the jail's own authority, made when the relay starts, and the host's
-    /// certificates together with it.
+    /// certificates together with it, once as PEM and once as Java reads them.
     Authority {
         certificate: PathBuf,
         bundle: PathBuf,
+        store: PathBuf,
+    },
+    /// A file of the host's certificates, covered by one of these.
+    Trust {
+        path: PathBuf,
+        by: PathBuf,
     },
     /// A tree or file of the host, at `target`.
     Bind {

@@ -111,6 +111,7 @@ impl Act {
             | Act::Link { .. }
             | Act::File { .. }
             | Act::Authority { .. }
+            | Act::Trust { .. }
             | Act::Bind { .. }
             | Act::Device { .. }
             | Act::Tmpfs { .. }
@@ -190,14 +191,21 @@ pub fn check(plan: &Plan) -> Result<(), OrderError> {
 fn mounts(act: &Act) -> bool {
     matches!(
         act,
-        Act::Bind { .. } | Act::Tmpfs { .. } | Act::Device { .. } | Act::Mask { .. }
+        Act::Bind { .. }
+            | Act::Tmpfs { .. }
+            | Act::Device { .. }
+            | Act::Mask { .. }
+            | Act::Trust { .. }
     )
 }
 
 fn target(act: &Act) -> Option<&std::path::Path> {
     match act {
         Act::Bind { target, .. } => Some(target),
-        Act::Tmpfs { path, .. } | Act::Device { path, .. } | Act::Mask { path, .. } => Some(path),
+        Act::Tmpfs { path, .. }
+        | Act::Device { path, .. }
+        | Act::Mask { path, .. }
+        | Act::Trust { path, .. } => Some(path),
         Act::Devpts => Some("/dev/pts".as_ref()),
         Act::Proc => Some("/proc".as_ref()),
         _ => None,

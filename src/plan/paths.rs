@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::egress::{USUAL, terminates};
 use super::host::Host;
 use super::request::Request;
 use super::resolve::command_places;
@@ -278,6 +279,12 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
             path: absolute(path, host),
             purpose,
         });
+    }
+    if terminates(&policy.network) {
+        all.extend(USUAL.iter().map(|(path, _)| Wanted {
+            path: path.into(),
+            purpose: Purpose::Read,
+        }));
     }
     all
 }

@@ -152,6 +152,9 @@ impl fmt::Display for Act {
                 "an authority of the jail's own, trusted by {}",
                 bundle.display()
             ),
+            Act::Trust { path, by } => {
+                write!(f, "cover {} by {}", path.display(), by.display())
+            }
             Act::Loopback => write!(f, "loopback up"),
             Act::Egress(egress) => write!(
                 f,

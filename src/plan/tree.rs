@@ -1,11 +1,11 @@
 //! From what is granted to the acts that build it, parents first, and the Landlock rules that say it
 //! again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::egress::Egress;
-use super::host::{IdMode, Idmap};
+use super::host::{Fact, IdMode, Idmap};
 use super::paths::{OWN_TMPFS, within};
 use super::view::{Bound, View};
 use super::*;
@@ -76,6 +76,7 @@ impl View<'_> {
             acts.push(Act::Authority {
                 certificate: egress::CERTIFICATE.into(),
                 bundle: egress::BUNDLE.into(),
+                store: egress::STORE.into(),
             });
         }
         acts.extend(proc::READ_ONLY.iter().map(|(name, _)| Act::ReadOnly {
@@ -156,6 +157,9 @@ impl View<'_> {
             node: *node,
             absent: IfAbsent::Refuse,
         }));
+        if egress.is_some_and(Egress::terminates) {
+            acts.extend(self.trusted());
+        }
         acts.extend(
             self.withheld
                 .iter()
@@ -167,6 +171,27 @@ impl View<'_> {
             absent: IfAbsent::Skip,
         }));
         (acts, own)
+    }
+
+    /// Where the jail sees the host's certificates, it is to see its own with them.
+    fn trusted(&self) -> impl Iterator<Item = Act> {
+        let own = self.own_tmpfs();
+        let usual = egress::USUAL.iter().filter_map(|(path, by)| {
+            let Fact::Present {
+                real,
+                node: Node::File,
+                ..
+            } = self.host.fact(Path::new(path))
+            else {
+                return None;
+            };
+            let seen = self.bind_above(real).is_some_and(|(_, b)| !b.access.write);
+            let hidden = self.masks.keys().chain(&own).any(|over| within(real, over));
+            (seen && !hidden).then(|| (real.clone(), PathBuf::from(by)))
+        });
+        // Several names may lead to one file.
+        let places: BTreeMap<PathBuf, PathBuf> = usual.collect();
+        places.into_iter().map(|(path, by)| Act::Trust { path, by })
     }
 
     /// Whose files a mount shows. What lies in a tree of the jail's user is that user's, too.
