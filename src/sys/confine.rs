@@ -15,6 +15,11 @@ const NOBODY: u32 = 65534;
 /// on, in order; 0 and 1 are /dev/null. What the caller holds of the old numbers is void.
 pub fn keep_descriptors(kept: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
     process::die_with_parent()?;
+    // Before it has a secret: no core dump, and no memory for others of its user to read.
+    rlimit::set(Resource::Core, 0, 0)?;
+    process::not_dumpable()?;
+    // For ps(1).
+    let _ = rustix::thread::set_name(c"creel-relay");
     let _ = process::own_session();
     let null = File::options().read(true).write(true).open("/dev/null");
     if let Ok(null) = null {
@@ -42,7 +47,6 @@ pub fn keep_descriptors(kept: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
 /// No privilege, no file, no program, no signal to others; TCP to `ports` alone where the kernel can say
 /// so (Landlock ABI 4).
 pub fn for_good(ports: impl Iterator<Item = u16>) -> Result<()> {
-    rlimit::set(Resource::Core, 0, 0)?;
     let most = rlimit::open_files_ceiling();
     rlimit::set(Resource::OpenFiles, most, most)?;
     if caps::privileged() {
@@ -53,6 +57,7 @@ pub fn for_good(ports: impl Iterator<Item = u16>) -> Result<()> {
         caps::drop_all()?;
     }
     process::no_new_privs()?;
+    // A change of ids resets this too.
     process::not_dumpable()?;
     match landlock::abi() {
         0 => {}
