@@ -2,15 +2,20 @@
 //! resolver answers on each, and servers speak HTTP, TLS and something of their own. Nothing depends on
 //! the machine's network.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{RData, Record, RecordType};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 use sha2::{Digest, Sha256};
 
 /// Where names lead.
@@ -34,6 +39,32 @@ pub struct Outside {
     names: Arc<Mutex<BTreeMap<String, Vec<IpAddr>>>>,
     /// The certificate authority that signs the TLS server's certificates, PEM.
     pub authority: Arc<PathBuf>,
+    /// The server's own certificate and key, PEM, for servers of other programs'.
+    pub certificate: Arc<PathBuf>,
+    pub key: Arc<PathBuf>,
+}
+
+thread_local! {
+    /// Whether this thread has [trusted](Outside::trust) before.
+    static TRUSTS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A server of another program's, outside. It ends with the test.
+pub struct Peer(Child);
+
+impl Peer {
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // PostgreSQL shuts down at it, Python and Node.js end. The child is not waited for yet.
+        // SAFETY: a signal to a child of this process's own.
+        unsafe { libc::kill(self.0.id() as i32, libc::SIGINT) };
+        let _ = self.0.wait();
+    }
 }
 
 impl Outside {
@@ -45,16 +76,64 @@ impl Outside {
         let table = names
             .iter()
             .map(|name| ((*name).to_owned(), vec![PUBLIC.into()]));
-        let authority = directory.join("outside-ca.pem");
+        let file = |name| Arc::new(directory.join(name));
         let outside = Outside {
             seen: Arc::default(),
             names: Arc::new(Mutex::new(table.collect())),
-            authority: Arc::new(authority),
+            authority: file("outside-ca.pem"),
+            certificate: file("outside-certificate.pem"),
+            key: file("outside-key.pem"),
         };
         outside.resolver();
         outside.serve(80, answer_requests);
         outside.tls(names);
         outside
+    }
+
+    /// Has what is started from here on trust the test's authority beside the machine's own, by a file
+    /// in mounts of this thread's own.
+    pub fn trust(&self) {
+        let bundle = Path::new(creel::sys::host::CERTIFICATES[0]);
+        // SAFETY: concerns this thread alone.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", private).expect("private mounts");
+        if TRUSTS.replace(true) {
+            unmount(bundle, UnmountFlags::DETACH).expect("the mount of the last time");
+        }
+        let host = std::fs::read(bundle).expect("certificates: install ca-certificates");
+        let own = std::fs::read(&*self.authority).expect("the authority");
+        let both = self.authority.with_file_name("outside-bundle.pem");
+        std::fs::write(&both, [host, own].concat()).expect("write");
+        mount_bind(&both, bundle).expect("a bind mount");
+    }
+
+    /// Starts a server, and waits until it listens.
+    pub fn start(&self, command: &mut Command, port: u16) -> Peer {
+        // SAFETY: prctl is async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGINT as libc::c_ulong) {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                }
+            });
+        }
+        let null = (Stdio::null(), Stdio::null());
+        let peer = Peer(
+            command
+                .stdin(null.0)
+                .stdout(null.1)
+                .spawn()
+                .expect("a server"),
+        );
+        for _ in 0..400 {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+                return peer;
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        panic!("{command:?} does not listen at {port}");
     }
 
     /// What the name leads to from now on.
@@ -123,6 +202,8 @@ impl Outside {
         let mut leaf = rcgen::CertificateParams::new(names).expect("parameters");
         leaf.distinguished_name.push(common, "the test's server");
         let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
+        std::fs::write(&*self.certificate, leaf.pem()).expect("write");
+        std::fs::write(&*self.key, key.serialize_pem()).expect("write");
         let der = rustls_pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)

@@ -1,14 +1,25 @@
 //! The way out, end to end: jails with a relay, unmodified programs, servers in a network of the test's
 //! own. Each denial has its control.
 
-mod clients;
+mod captured;
+mod database;
 mod denied;
+mod ended;
+mod git;
+mod large;
+mod live;
+mod many;
 mod published;
+mod running;
+mod secrets;
+mod web;
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
-use crate::support::outside::Outside;
-use crate::support::{Ran, Run, Who, Workspace, is_root};
+use crate::support::outside::{Outside, Peer};
+use crate::support::{Ran, Run, Who, Workspace, is_root, need};
 
 /// Names that exist outside.
 pub const NAMES: [&str; 5] = [
@@ -25,7 +36,10 @@ pub struct Jail {
     workspace: Workspace,
     who: Who,
     flags: Vec<String>,
-    policy: String,
+    env: Vec<(String, String)>,
+    base: &'static str,
+    network: String,
+    kept: Vec<tempfile::NamedTempFile>,
 }
 
 impl Jail {
@@ -42,10 +56,39 @@ impl Jail {
             workspace,
             who,
             flags: vec![],
-            policy: format!(
-                "extends = [\"default\"]\n[network]\nresolvers = [\"127.0.0.53:53\"]\n{network}\n"
-            ),
+            env: vec![],
+            base: "default",
+            network: network.into(),
+            kept: vec![],
         })
+    }
+
+    /// Begins with another of the shipped policies.
+    pub fn extends(mut self, base: &'static str) -> Jail {
+        self.base = base;
+        self
+    }
+
+    /// A variable of creel's own.
+    pub fn outer_env(mut self, name: &str, value: &str) -> Jail {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// A file that is there as long as this.
+    pub fn keep(mut self, file: tempfile::NamedTempFile) -> Jail {
+        self.kept.push(file);
+        self
+    }
+
+    /// A place on the disk that the jail does not see.
+    pub fn elsewhere(&self, name: &str) -> PathBuf {
+        self.workspace.outside().join(name)
+    }
+
+    /// A file in the workspace.
+    pub fn write(&self, name: &str, contents: &str) -> PathBuf {
+        self.workspace.write(name, contents)
     }
 
     pub fn flags(mut self, flags: &[&str]) -> Jail {
@@ -54,23 +97,44 @@ impl Jail {
         self
     }
 
-    fn run(&self) -> Run {
-        Run::new(self.who, &self.workspace)
-            .flags(&self.flags)
-            // What the relay trusts outside, and, by name alone, what the programs do.
-            .outer_env("SSL_CERT_FILE", &*self.outside.authority)
-            .policy_text(&self.workspace, "network", &self.policy)
+    pub fn run(&self) -> Run {
+        // Programs inside trust the test's authority where TLS is forwarded.
+        let ca = std::fs::read_to_string(&*self.outside.authority).expect("the authority");
+        self.write("ca.pem", &ca);
+        let policy = format!(
+            "extends = [\"{}\"]\n[network]\nresolvers = [\"127.0.0.53:53\"]\n{}\n",
+            self.base, self.network
+        );
+        let run = Run::new(self.who, &self.workspace).flags(&self.flags);
+        self.env
+            .iter()
+            .fold(run, |run, (name, value)| run.outer_env(name, value))
+            .policy_text(&self.workspace, "network", &policy)
     }
 
     pub fn sh(&self, script: &str) -> Ran {
-        // Programs inside trust the test's authority where it is forwarded.
-        let ca = std::fs::read_to_string(&*self.outside.authority).expect("the authority");
-        self.workspace.write("ca.pem", &ca);
         self.run().sh(script)
     }
 
     pub fn python(&self, script: &str) -> Ran {
         self.run().python(script)
+    }
+
+    pub fn argv(&self, argv: &[&str]) -> Ran {
+        self.run().argv(argv)
+    }
+
+    /// A server of HTTP/1.1, HTTP/2, WebSocket and server-sent events, over TLS. The file has a line for
+    /// each request.
+    pub fn peer(&self, port: u16) -> (Peer, PathBuf) {
+        let script = self.elsewhere("peer.mjs");
+        std::fs::write(&script, include_str!("servers/peer.mjs")).expect("write");
+        let log = self.elsewhere("peer.log");
+        let outside = &self.outside;
+        let mut node = Command::new(need("node"));
+        node.args([&script, &*outside.certificate, &*outside.key]);
+        node.arg(port.to_string()).arg(&log);
+        (outside.start(&mut node, port), log)
     }
 }
 
