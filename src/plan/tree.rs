@@ -13,6 +13,8 @@ use crate::policy::Limits;
 
 /// Of the root tmpfs, which holds directories, links and a few small files.
 const ROOT_BYTES: u64 = 1 << 20;
+/// Where it holds the certificates that are trusted outside as well, in two forms.
+const ROOT_BYTES_WITH_CERTIFICATES: u64 = 4 << 20;
 const ROOT_INODES: u64 = 1024;
 
 impl View<'_> {
@@ -25,7 +27,10 @@ impl View<'_> {
         egress: Option<&Egress>,
     ) -> (Vec<Act>, Vec<PathBuf>) {
         let mut acts = vec![Act::Root {
-            bytes: ROOT_BYTES,
+            bytes: match egress.is_some_and(Egress::terminates) {
+                true => ROOT_BYTES_WITH_CERTIFICATES,
+                false => ROOT_BYTES,
+            },
             inodes: ROOT_INODES,
         }];
         let mut made = Made {

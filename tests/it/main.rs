@@ -12,6 +12,7 @@ mod house;
 mod import;
 mod leaks;
 mod plan_order;
+mod plan_trust;
 mod policy;
 mod policy_errors;
 mod policy_laws;
