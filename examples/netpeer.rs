@@ -181,7 +181,11 @@ mod relay {
         let (server, direct) = listener();
         let (relay, relayed) = listener();
         thread::spawn(move || serve(server));
-        thread::spawn(move || run(relay, direct.port()));
+        // A name of its own, for who profiles it.
+        let relay_thread = thread::Builder::new().name("relay".into());
+        relay_thread
+            .spawn(move || run(relay, direct.port()))
+            .expect("a thread");
         for (what, streams, bytes) in [
             ("down", 1, 2u64 << 30),
             ("up", 1, 2 << 30),

@@ -26,6 +26,8 @@ use crate::sys::splice::{self as sys, Pipe};
 const FEW: usize = 16 << 10;
 /// Less than this at once is not worth a pipe.
 const LITTLE: usize = 4 << 10;
+/// What fills a new pipe (pipe(7)).
+const FULL: usize = 64 << 10;
 /// What is moved by splice at once.
 const MANY: usize = 1 << 20;
 /// What a direction moves before others have their turn.
@@ -233,6 +235,9 @@ impl Half {
         };
         let moved = from.try_io(Interest::READABLE, || pipe.fill(from, most.min(MANY)))?;
         *left = moved;
+        if moved >= FULL {
+            pipe.raise();
+        }
         self.many = moved >= LITTLE;
         self.count(pass, moved)?;
         if moved == 0 {

@@ -176,6 +176,10 @@ pub fn serve_at(address: std::net::SocketAddr, transport: Transport) -> Result<O
         other => other?,
     }
     if let Transport::Stream = transport {
+        // What is accepted inherits it. The way to the jail has no bottleneck to probe for, which is
+        // what costs BBR its timers, where the machine's default is that. Each kernel has Reno, and
+        // lets everybody use it (tcp(7)).
+        sockopt::set_tcp_congestion(&socket, "reno")?;
         rustix::net::listen(&socket, BACKLOG)?;
     }
     Ok(Some(socket))

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::net as rx;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
@@ -16,8 +17,15 @@ pub struct Pipe {
     raised: bool,
 }
 
-/// What a full pipe is raised to; a user's pipes may hold 64 MiB in all (pipe(7)), so not at once.
+/// What a pipe that was filled is raised to. splice(2) puts a page at most into each of its slots, of
+/// which a new pipe has 16: then 64 KiB are moved by a call, and the other side is woken for each.
 const RAISED: usize = 1 << 20;
+/// A user's pipes may hold 64 MiB in all (`pipe-user-pages-soft`, pipe(7)); others of the user's
+/// programs want some too.
+const RAISED_PIPES: usize = 16;
+
+/// Of this process, whose connections one thread serves.
+static RAISED_NOW: AtomicUsize = AtomicUsize::new(0);
 
 impl Pipe {
     pub fn new() -> io::Result<Pipe> {
@@ -40,11 +48,20 @@ impl Pipe {
         Ok(splice(&self.read, None, to, None, most, FLAGS)?)
     }
 
-    /// Lets an empty pipe hold more, once; where the kernel says no it stays as it is.
+    /// Lets the pipe hold more, once; where too many do, or the kernel says no, it stays as it is.
     pub fn raise(&mut self) {
-        if !self.raised {
+        if !self.raised && RAISED_NOW.load(Ordering::Relaxed) < RAISED_PIPES {
+            RAISED_NOW.fetch_add(1, Ordering::Relaxed);
             self.raised = true;
             let _ = fcntl_setpipe_size(&self.write, RAISED);
+        }
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        if self.raised {
+            RAISED_NOW.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
