@@ -107,7 +107,7 @@ pub async fn serve(gate: Rc<Gate>, store: Rc<Store>, listener: TcpListener, port
         };
         let (gate, store) = (Rc::clone(&gate), Rc::clone(&store));
         tokio::task::spawn_local(async move {
-            let host = Host::Address(peer.ip().to_canonical());
+            let host = Host::from(peer.ip());
             let mut entry = Entry::new(Way::Published, &host, port).allowed("--publish".into());
             if gate.records.write(&entry, Event::Open).is_err() {
                 return;

@@ -44,7 +44,7 @@ async fn one(gate: Rc<Gate>, client: TcpStream) {
     let admitted = match destination(&gate, meant) {
         Ok(host) => gate.admit(Way::Transparent, host, meant.port()).await,
         Err(refusal) => {
-            let said = meant.ip().to_canonical().to_string();
+            let said = Host::from(meant.ip()).to_string();
             gate.refuse(Way::Transparent, &said, meant.port(), &refusal);
             Err(refusal)
         }
@@ -57,12 +57,11 @@ async fn one(gate: Rc<Gate>, client: TcpStream) {
 
 /// What the program meant by an address.
 pub fn destination(gate: &Gate, meant: SocketAddr) -> Result<Host, Refusal> {
-    let address = meant.ip().to_canonical();
-    if let Some(name) = gate.names.borrow().name(address) {
-        return Ok(Host::Name(name.clone()));
+    let host = gate.meant(meant.ip().into());
+    match host {
+        Host::Address(address) if address.is_loopback() => {
+            Err(Refusal::Closed("loopback is the jail's own"))
+        }
+        host => Ok(host),
     }
-    if address.is_loopback() {
-        return Err(Refusal::Closed("loopback is the jail's own"));
-    }
-    Ok(Host::Address(address))
 }
