@@ -189,6 +189,7 @@ async fn watch(
 
     loop {
         let polite_until = state.deadline;
+        let asking = way_out::is_asking(&way_out);
         tokio::select! {
             biased;
             _ = pidfd.readable() => break,
@@ -219,8 +220,9 @@ async fn watch(
                 }
             }
             lost = &mut streams, if streamed.is_none() => streamed = Some(lost),
-            end = finished(&mut screen) => (screen, shown) = (None, end.loss()),
-            _ = &mut keys => {}
+            // While a person is asked, the terminal is theirs alone.
+            end = finished(&mut screen), if !asking => (screen, shown) = (None, end.loss()),
+            _ = &mut keys, if !asking => {}
             () = way_out::serve(&mut way_out) => {}
         }
     }

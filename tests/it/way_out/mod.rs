@@ -1,6 +1,7 @@
 //! The way out, end to end: jails with a relay, unmodified programs, servers in a network of the test's
 //! own. Each denial has its control.
 
+mod asked;
 mod clients;
 mod denied;
 mod published;
@@ -67,7 +68,7 @@ impl Jail {
         text.lines().map(line).collect()
     }
 
-    fn run(&self) -> Run {
+    pub fn run(&self) -> Run {
         Run::new(self.who, &self.workspace)
             .flags(&self.flags)
             // What the relay trusts outside, and, by name alone, what the programs do.
