@@ -4,8 +4,12 @@
 mod asked;
 mod clients;
 mod denied;
+mod limits;
 mod published;
+mod relay_dies;
+mod untold;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::support::outside::Outside;
@@ -27,6 +31,7 @@ pub struct Jail {
     who: Who,
     flags: Vec<String>,
     policy: String,
+    config: Option<PathBuf>,
 }
 
 impl Jail {
@@ -43,6 +48,7 @@ impl Jail {
             workspace,
             who,
             flags: vec![],
+            config: None,
             policy: format!(
                 "extends = [\"default\"]\n[network]\nresolvers = [\"127.0.0.53:53\"]\n{network}\n"
             ),
@@ -68,12 +74,28 @@ impl Jail {
         text.lines().map(line).collect()
     }
 
+    /// With this policy of an operator's above it.
+    pub fn operator(mut self, policy: &str) -> Jail {
+        let home = self.workspace.outside().join("config");
+        std::fs::create_dir_all(home.join("creel")).expect("mkdir");
+        std::fs::write(home.join("creel/policy.toml"), policy).expect("write");
+        self.config = Some(home);
+        self
+    }
+
+    /// A file in the workspace.
+    pub fn file(&self, name: &str) -> std::path::PathBuf {
+        self.workspace.path().join(name)
+    }
+
     pub fn run(&self) -> Run {
-        Run::new(self.who, &self.workspace)
+        let run = Run::new(self.who, &self.workspace)
             .flags(&self.flags)
-            // What the relay trusts outside, and, by name alone, what the programs do.
-            .outer_env("SSL_CERT_FILE", &*self.outside.authority)
-            .policy_text(&self.workspace, "network", &self.policy)
+            .policy_text(&self.workspace, "network", &self.policy);
+        match &self.config {
+            Some(config) => run.outer_env("XDG_CONFIG_HOME", config),
+            None => run,
+        }
     }
 
     pub fn sh(&self, script: &str) -> Ran {
@@ -100,4 +122,29 @@ pub fn until(what: impl Fn() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(25));
     }
     false
+}
+
+/// The processes that a process started, all its threads taken together (proc_pid_task_children(5)).
+pub fn children_of(pid: u32) -> Vec<u32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return vec![];
+    };
+    let texts = threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let numbers = |text: String| {
+        let numbers = text.split_whitespace().filter_map(|pid| pid.parse().ok());
+        numbers.collect::<Vec<u32>>()
+    };
+    texts.flat_map(numbers).collect()
+}
+
+/// The relay of a creel: the child under a filter that is in no pid namespace of its own.
+pub fn relay_of(creel: u32) -> Option<u32> {
+    children_of(creel).into_iter().find(|pid| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let value = |key| status.lines().find_map(|line| line.strip_prefix(key));
+        let namespaces = value("NSpid:").map(|pids| pids.split_whitespace().count());
+        value("Seccomp:").map(str::trim) == Some("2") && namespaces == Some(1)
+    })
 }
