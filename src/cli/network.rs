@@ -1,11 +1,18 @@
-//! `--allow-net`: destinations from the command line.
+//! What the command line says of the network: `--allow-net`, `--publish`, `--log-net`.
 //!
-//! Without a policy of a platform's or an operator's the caller is the operator, and what is named here
-//! is granted beside what the policy has. With one it must lie within, and adds nothing.
+//! Without a policy of a platform's or an operator's the caller is the operator, and a destination that is
+//! named here is granted beside what the policy has. With one it must lie within, and adds nothing.
+
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 use super::hint::Failure;
+use crate::plan::egress::Egress;
+use crate::plan::request::Publish;
 use crate::policy::net::meet::Bounds;
-use crate::policy::net::{List, Mode, OnMiss, Rule, RuleError, To};
+use crate::policy::net::{List, Mode, OnMiss, Rule, RuleError, Secret, To};
 use crate::policy::{Network, Origin};
 
 /// The destinations that `--allow-net` names.
@@ -61,6 +68,56 @@ pub fn check(rules: &[Rule], granted: &Bounds) -> Result<(), Failure> {
         ))),
         None => Ok(()),
     }
+}
+
+/// `8080`, `8080:80`, `127.0.0.2:8080:80`, `[::1]:8080:80`.
+pub fn publish(text: &str) -> Result<Publish, String> {
+    let wrong = || format!("'{text}' is no [ADDR:]HOSTPORT[:PORT]; write for example 8080:80");
+    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
+    let (address, ports) = match text.rsplit_once("]:") {
+        Some((address, ports)) => (address.strip_prefix('[').ok_or_else(wrong)?, ports),
+        None => match text.split_once(':') {
+            Some((address, ports)) if address.contains('.') => (address, ports),
+            _ => ("127.0.0.1", text),
+        },
+    };
+    let (host, inside) = ports.split_once(':').unwrap_or((ports, ports));
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    Ok(Publish {
+        address: SocketAddr::new(address, number(host).ok_or_else(wrong)?),
+        port: number(inside).ok_or_else(wrong)?,
+    })
+}
+
+/// Refuses what anybody could connect to.
+pub fn only_loopback(published: &[Publish]) -> Result<(), Failure> {
+    match published.iter().find(|p| !p.address.ip().is_loopback()) {
+        Some(open) => Err(Failure::new(format!(
+            "--publish {}: whoever reaches this address could connect; leave it out for the host's loopback, or say --publish-anyway",
+            open.address
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The log of decisions on the network: opened by the caller's rights, before anything runs.
+pub fn open_log(path: &Path) -> Result<File, Failure> {
+    let opened = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path);
+    opened.map_err(|e| Failure::new(format!("--log-net {}: {e}", path.display())))
+}
+
+/// The caller's variables that hold the secrets of credentials.
+pub fn secret_variables(egress: &Egress) -> Vec<String> {
+    let credentials = egress.network.credentials.iter();
+    let named = credentials.filter_map(|credential| match &credential.secret {
+        Secret::Variable(name) => Some(name.clone()),
+        Secret::File(_) => None,
+    });
+    named.collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +20,6 @@ use crate::jail::{self, WayOut, spawn};
 use crate::plan::request::{LimitRequest, Publish};
 use crate::plan::{self, Act, Clocks, Host, Plan, Request, Terminal, paths};
 use crate::policy::effective::{self, Weight};
-use crate::policy::net::Secret;
 use crate::policy::rights::Roots;
 use crate::policy::stack::Outcome;
 use crate::policy::{
@@ -108,7 +106,7 @@ pub struct RunArgs {
     pub status_file: Option<PathBuf>,
 
     /// Let the host reach a server in the jail; the address is the host's loopback unless named
-    #[arg(long, value_name = "[ADDR:]HOSTPORT[:PORT]", value_parser = publish)]
+    #[arg(long, value_name = "[ADDR:]HOSTPORT[:PORT]", value_parser = network::publish)]
     pub publish: Vec<Publish>,
 
     /// Publish on other addresses than loopback too, where anybody may connect
@@ -179,13 +177,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             "stdin is a directory, from which the command could walk over the host; redirect it, for example from /dev/null",
         ));
     }
-    if let Some(open) = args.publish.iter().find(|p| !p.address.ip().is_loopback())
-        && !args.publish_anyway
-    {
-        return Err(Failure::new(format!(
-            "--publish {}: whoever reaches this address could connect; leave it out for the host's loopback, or say --publish-anyway",
-            open.address
-        )));
+    if !args.publish_anyway {
+        network::only_loopback(&args.publish)?;
     }
     let status = Status::open(args.status_fd, args.status_file.as_deref())?;
     let id = host::random_id();
@@ -202,36 +195,6 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             Err(failure)
         }
     }
-}
-
-/// `8080`, `8080:80`, `127.0.0.2:8080:80`, `[::1]:8080:80`.
-fn publish(text: &str) -> Result<Publish, String> {
-    let wrong = || format!("'{text}' is no [ADDR:]HOSTPORT[:PORT]; write for example 8080:80");
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
-    let (address, ports) = match text.rsplit_once("]:") {
-        Some((address, ports)) => (address.strip_prefix('[').ok_or_else(wrong)?, ports),
-        None => match text.split_once(':') {
-            Some((address, ports)) if address.contains('.') => (address, ports),
-            _ => ("127.0.0.1", text),
-        },
-    };
-    let (host, inside) = ports.split_once(':').unwrap_or((ports, ports));
-    let address: IpAddr = address.parse().map_err(|_| wrong())?;
-    Ok(Publish {
-        address: SocketAddr::new(address, number(host).ok_or_else(wrong)?),
-        port: number(inside).ok_or_else(wrong)?,
-    })
-}
-
-/// The log of decisions on the network: opened by the caller's rights, before anything runs.
-fn open_log(path: &Path) -> Result<File, Failure> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let opened = File::options()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path);
-    opened.map_err(|e| Failure::new(format!("--log-net {}: {e}", path.display())))
 }
 
 enum Attempt {
@@ -258,7 +221,7 @@ fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failur
         true => Detail::Full,
         false => Detail::OfFailures,
     };
-    let log = args.log_net.as_deref().map(open_log).transpose()?;
+    let log = args.log_net.as_deref().map(network::open_log).transpose()?;
     let verdict = execute(id, plan, &host, pins, log, started, detail)?;
     if let Some(outcome) = &outcome {
         remark(args, outcome, &verdict);
@@ -405,26 +368,18 @@ pub fn execute(
         Act::Egress(egress) => Some(egress),
         _ => None,
     });
-    let secret_variables: Vec<String> = egress
-        .iter()
-        .flat_map(|egress| &egress.network.credentials)
-        .filter_map(|credential| match &credential.secret {
-            Secret::Variable(name) => Some(name.clone()),
-            Secret::File(_) => None,
-        })
-        .collect();
+    let secrets = egress.map_or_else(Vec::new, |egress| network::secret_variables(egress));
     let mut relay = egress
         .map(|egress| relay::start(id, egress, log))
         .transpose()
         .map_err(|error| Failure::of(&error))?;
     if let Some(relay) = &relay {
-        for credential in relay.placeholders.iter() {
-            let (name, value) = credential;
+        for (name, value) in &relay.placeholders {
             let environment = &mut plan.command.environment;
             environment.insert(name.clone().into_bytes(), value.clone().into_bytes());
         }
         // The relay has its own copy; the jail's first process begins as a copy of this one.
-        secret_variables
+        secrets
             .iter()
             .for_each(|name| process::forget_variable(name));
     }
@@ -591,6 +546,11 @@ fn announce(args: &RunArgs, verdict: &Verdict) {
         }
         if let Some(error) = &verdict.error {
             say(error);
+        }
+        if verdict.network.as_ref().is_some_and(|n| n.relay_died) {
+            say(
+                "the relay ended before the command did, and nothing left the jail from then on; run it again",
+            );
         }
     }
     if args.verbose {

@@ -6,30 +6,24 @@ use std::time::Duration;
 use hyper::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::Way;
 use super::gate::{Gate, Refusal};
 use super::head::{self, Head, HeadError};
 use super::prefixed::Prefixed;
-use super::{http, reply, tunnel};
+use super::{accept, http, reply, tunnel};
 
 /// For the first head.
 const HEAD: Duration = Duration::from_secs(30);
 /// For a client to read why it was refused.
 const LINGER: Duration = Duration::from_secs(2);
-/// After an error of accept(2), such as too many open files.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts for good.
 pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
     loop {
-        match listener.accept().await {
-            Ok((client, _)) => {
-                tokio::task::spawn_local(greet(Rc::clone(&gate), client));
-            }
-            Err(_) => sleep(PAUSE).await,
-        }
+        let (client, _) = accept::client(&listener).await;
+        tokio::task::spawn_local(greet(Rc::clone(&gate), client));
     }
 }
 

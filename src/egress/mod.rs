@@ -17,6 +17,7 @@
 //! Every way asks the same [`gate`], which asks the same [`policy::net`](crate::policy::net). A name is
 //! made canonical once, where it comes in. What was judged is what is forwarded.
 
+pub mod accept;
 pub mod authority;
 pub mod connect;
 pub mod credential;

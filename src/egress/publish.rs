@@ -12,9 +12,9 @@ use std::rc::Rc;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
-use super::Way;
 use super::gate::Gate;
 use super::record::{Entry, Event};
+use super::{Way, accept};
 use crate::plan::request::Publish;
 use crate::policy::net::Host;
 use crate::sys::net::{self, Family};
@@ -100,14 +100,10 @@ pub fn listen(publish: &[Publish]) -> Result<Vec<(Listener, u16)>, String> {
 /// Accepts for good.
 pub async fn serve(gate: Rc<Gate>, store: Rc<Store>, listener: TcpListener, port: u16) {
     loop {
-        let Ok((client, peer)) = listener.accept().await else {
-            // Out of descriptors, most likely: some connection must end first.
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            continue;
-        };
+        let (client, peer) = accept::client(&listener).await;
         let (gate, store) = (Rc::clone(&gate), Rc::clone(&store));
         tokio::task::spawn_local(async move {
-            let host = Host::Address(peer.ip().to_canonical());
+            let host = Host::from(peer.ip());
             let mut entry = Entry::new(Way::Published, &host, port).allowed("--publish".into());
             if gate.records.write(&entry, Event::Open).is_err() {
                 return;

@@ -35,7 +35,7 @@ use crate::sys::{Errno, confine, process, readiness, signal};
 
 /// Questions that may wait for an answer at once, and for how long.
 const QUESTIONS: usize = 16;
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {

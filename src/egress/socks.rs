@@ -10,28 +10,22 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use self::wire::{Method, Read, Reply, SocksError};
 use super::Way;
 use super::connect::linger;
 use super::gate::{Gate, Refusal};
-use super::tunnel;
+use super::{accept, tunnel};
 
 /// For all that comes before the tunnel.
 const GREETING: Duration = Duration::from_secs(30);
-/// After an error of accept(2), such as too many open files.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts for good.
 pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
     loop {
-        match listener.accept().await {
-            Ok((client, _)) => {
-                tokio::task::spawn_local(greet(Rc::clone(&gate), client));
-            }
-            Err(_) => sleep(PAUSE).await,
-        }
+        let (client, _) = accept::client(&listener).await;
+        tokio::task::spawn_local(greet(Rc::clone(&gate), client));
     }
 }
 

@@ -4,10 +4,8 @@
 //! own: a synthetic one stands for a name, any other for itself. Loopback is the jail's own, and never
 //! leads out.
 
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
@@ -15,25 +13,15 @@ use tokio::task::spawn_local;
 use super::Way;
 use super::gate::{Gate, Refusal};
 use super::splice::reset;
-use super::tunnel;
+use super::{accept, tunnel};
 use crate::policy::net::Host;
-
-/// Where there is no descriptor or memory for another connection, until somebody closes one.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts on a port for good. The address that the program dialled is the accepted socket's own.
 pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
     loop {
-        match listener.accept().await {
-            Ok((client, _)) => {
-                let gate = Rc::clone(&gate);
-                spawn_local(async move { one(gate, client).await });
-            }
-            // The client was gone before it was accepted (accept(2)).
-            Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
-            // The backlog holds the others meanwhile, and refuses what is beyond it.
-            Err(_) => tokio::time::sleep(PAUSE).await,
-        }
+        let (client, _) = accept::client(&listener).await;
+        let gate = Rc::clone(&gate);
+        spawn_local(async move { one(gate, client).await });
     }
 }
 
@@ -44,7 +32,7 @@ async fn one(gate: Rc<Gate>, client: TcpStream) {
     let admitted = match destination(&gate, meant) {
         Ok(host) => gate.admit(Way::Transparent, host, meant.port()).await,
         Err(refusal) => {
-            let said = meant.ip().to_canonical().to_string();
+            let said = Host::from(meant.ip()).to_string();
             gate.refuse(Way::Transparent, &said, meant.port(), &refusal);
             Err(refusal)
         }
@@ -57,12 +45,11 @@ async fn one(gate: Rc<Gate>, client: TcpStream) {
 
 /// What the program meant by an address.
 pub fn destination(gate: &Gate, meant: SocketAddr) -> Result<Host, Refusal> {
-    let address = meant.ip().to_canonical();
-    if let Some(name) = gate.names.borrow().name(address) {
-        return Ok(Host::Name(name.clone()));
+    let host = gate.meant(meant.ip().into());
+    match host {
+        Host::Address(address) if address.is_loopback() => {
+            Err(Refusal::Closed("loopback is the jail's own"))
+        }
+        host => Ok(host),
     }
-    if address.is_loopback() {
-        return Err(Refusal::Closed("loopback is the jail's own"));
-    }
-    Ok(Host::Address(address))
 }

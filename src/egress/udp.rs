@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use super::Way;
 use super::gate::{Direction, Gate, Pass, Refusal};
 use super::transparent::destination;
+use crate::policy::net::Host;
 use crate::sys::{Errno, udp};
 
 /// Flows of one port at once.
@@ -102,7 +103,7 @@ impl Flows {
         let host = match destination(&self.gate, SocketAddr::new(key.1, self.port)) {
             Ok(host) => self.gate.admit(Way::Udp, host, self.port).await,
             Err(refusal) => {
-                let said = key.1.to_canonical().to_string();
+                let said = Host::from(key.1).to_string();
                 self.gate.refuse(Way::Udp, &said, self.port, &refusal);
                 Err(refusal)
             }

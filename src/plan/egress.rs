@@ -3,7 +3,8 @@
 //! Every address is local to the jail (one local default route), so a listener on a wildcard address has
 //! every destination's port. A wildcard would take that port from the jail's own loopback too: where a
 //! port is one that the jail may bind (1024 and up) and only exact names have it, the listeners are on
-//! those names' synthetic addresses alone.
+//! those names' synthetic addresses alone. So are those for datagrams at any port: the kernel then refuses
+//! the rest at once, which the relay cannot, and QUIC falls back.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,7 +179,7 @@ impl Egress {
         let number = |name: &Name| names.iter().position(|n| *n == name).unwrap_or(0) as u32;
         for ((port, serves), only) in ports {
             match only {
-                Some(exact) if port >= FIRST_OWN_PORT => {
+                Some(exact) if port >= FIRST_OWN_PORT || serves.is_datagram() => {
                     for name in exact {
                         let (v4, v6) = synthetic(number(name));
                         listeners.push(at(v4, port, serves));

@@ -1,7 +1,7 @@
 //! Asking whoever sits at the terminal. Where there is no terminal, or nobody answers, the answer is no.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use crate::sys::{pty, readiness};
@@ -21,12 +21,16 @@ pub async fn may(host: &str, port: u16) -> bool {
 
 async fn question(terminal: File, host: &str, port: u16) -> bool {
     use std::io::Write as _;
+    // Where the jail has the terminal it is raw. What was typed before the question is no answer to it.
+    let Ok(_lines) = pty::Lines::enter(terminal.as_fd()) else {
+        return false;
+    };
     // What a jail says is shown without anything that a terminal would obey.
     let host = host.escape_default();
     let mut screen = &terminal;
     if write!(
         screen,
-        "creel: may the jail connect to {host} port {port}? [y/N] "
+        "\rcreel: may the jail connect to {host} port {port}? [y/N] "
     )
     .is_err()
     {
@@ -47,7 +51,7 @@ async fn question(terminal: File, host: &str, port: u16) -> bool {
             Err(crate::sys::Errno::AGAIN) => ready.clear_ready(),
             Err(_) => return false,
         }
-        if line.contains(&b'\n') || line.len() > 64 {
+        if line.iter().any(|key| matches!(key, b'\n' | b'\r')) || line.len() > 64 {
             let answer = String::from_utf8_lossy(&line).trim().to_lowercase();
             return ["y", "yes"].contains(&answer.as_str());
         }

@@ -189,6 +189,7 @@ async fn watch(
 
     loop {
         let polite_until = state.deadline;
+        let asking = way_out::is_asking(&way_out);
         tokio::select! {
             biased;
             _ = pidfd.readable() => break,
@@ -219,8 +220,9 @@ async fn watch(
                 }
             }
             lost = &mut streams, if streamed.is_none() => streamed = Some(lost),
-            end = finished(&mut screen) => (screen, shown) = (None, end.loss()),
-            _ = &mut keys => {}
+            // While a person is asked, the terminal is theirs alone.
+            end = finished(&mut screen), if !asking => (screen, shown) = (None, end.loss()),
+            _ = &mut keys, if !asking => {}
             () = way_out::serve(&mut way_out) => {}
         }
     }
@@ -243,18 +245,28 @@ async fn watch(
     };
     let wall = started.elapsed();
     budget.jail_ended();
-    // What was written before the end arrives before the verdict; the last writer is dead.
+    // What was written before the end arrives before the verdict; the last writer is dead. Only what the
+    // caller does not take can be given up: a signal came with the end as often as after it.
+    let given_up = || {
+        Some(io::Error::other(
+            "nobody read it before the caller asked again to end",
+        ))
+    };
+    let grace = Duration::from_millis(watch.grace);
+    let ending = state.deadline;
     let lost = match streamed {
         Some(lost) => lost,
         None => tokio::select! {
+            biased;
             lost = &mut streams => lost,
-            () = second_thoughts(&mut signals) => Some(io::ErrorKind::Interrupted.into()),
+            () = second_thoughts(&mut signals, ending, grace) => given_up(),
         },
     };
     if screen.is_some() {
         tokio::select! {
+            biased;
             end = finished(&mut screen) => shown = end.loss(),
-            () = second_thoughts(&mut signals) => shown = Some(io::ErrorKind::Interrupted.into()),
+            () = second_thoughts(&mut signals, ending, grace) => shown = given_up(),
         }
     }
     drop((screen, keys));
@@ -451,11 +463,25 @@ async fn relay_all(pipes: Vec<(OwnedFd, i32)>, budget: &Budget) -> Option<io::Er
     [first, second].into_iter().find_map(End::loss)
 }
 
-/// Returns at a TERM or INT: the caller no longer waits for the rest of the output.
-async fn second_thoughts(signals: &mut Signals) {
+/// Returns when the caller no longer waits for the rest of the output: at a TERM or INT where the jail was
+/// `ending` already, else at a second one or when the grace after it is over. The first may have been what
+/// ended the command.
+async fn second_thoughts(
+    signals: &mut Signals,
+    ending: Option<tokio::time::Instant>,
+    grace: Duration,
+) {
+    let mut patience = None;
     loop {
-        if let sys::signal::TERM | sys::signal::INT = signals.next().await {
-            return;
+        tokio::select! {
+            number = signals.next() => match number {
+                sys::signal::TERM | sys::signal::INT if ending.or(patience).is_some() => return,
+                sys::signal::TERM | sys::signal::INT => {
+                    patience = Some(tokio::time::Instant::now() + grace);
+                }
+                _ => {}
+            },
+            () = until(patience) => return,
         }
     }
 }

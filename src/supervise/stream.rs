@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -199,7 +199,7 @@ impl Sink {
                 Some(ready) => {
                     ready
                         .async_io(Interest::WRITABLE, |fd| {
-                            if !can_write(fd) {
+                            if !readiness::can_write(fd) {
                                 return Err(io::ErrorKind::WouldBlock.into());
                             }
                             Ok(rustix::io::write(fd, chunk)?)
@@ -212,20 +212,4 @@ impl Sink {
         }
         Ok(())
     }
-}
-
-/// Asks again: the descriptor is in blocking mode, and readiness may be old news.
-fn can_write(fd: &OwnedFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::OUT)];
-    matches!(
-        poll(
-            &mut fds,
-            Some(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 0
-            })
-        ),
-        Ok(1)
-    )
 }

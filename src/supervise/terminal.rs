@@ -81,6 +81,11 @@ async fn keys(master: OwnedFd) -> io::Result<()> {
         let length = match &waits {
             Some(waits) => {
                 let mut guard = waits.readable().await?;
+                // Somebody who was asked a question may have typed what this heard of.
+                if !readiness::can_read(&stdin) {
+                    guard.clear_ready();
+                    continue;
+                }
                 let length = rustix::io::read(&stdin, &mut buffer)?;
                 guard.clear_ready();
                 length

@@ -1,14 +1,17 @@
 //! The relay as its supervisor sees it: questions are answered, its death is noticed, its last word is
 //! kept for the verdict.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, timeout_at};
 
-use super::ask;
+use super::{ask, finished};
 use crate::egress::record::Destination;
 use crate::egress::relay::Relay;
 use crate::egress::wire::{self, FromRelay, ToRelay};
@@ -17,6 +20,9 @@ use crate::sys::socket::Wait;
 
 /// How long the relay may take for its last word.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How long the relay waits for an answer; a question that is older is nobody's.
+const HELD: Duration = crate::egress::relay::PATIENCE;
 
 /// What was reached, for the verdict.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -32,6 +38,17 @@ pub struct WayOut {
     _relay: Relay,
     socket: AsyncFd<OwnedFd>,
     died: bool,
+    /// Questions that wait for the one that is asked; the relay bounds their number.
+    waiting: VecDeque<Question>,
+    /// The answer to the one that is asked.
+    asking: Option<Pin<Box<dyn Future<Output = ToRelay>>>>,
+}
+
+struct Question {
+    number: u64,
+    host: String,
+    port: u16,
+    until: Instant,
 }
 
 impl WayOut {
@@ -41,42 +58,52 @@ impl WayOut {
             _relay: relay,
             socket,
             died: false,
+            waiting: VecDeque::new(),
+            asking: None,
         })
     }
 
-    /// Serves the relay's questions, for good. Safe to drop between two messages.
-    pub async fn serve(&mut self) {
-        while !self.died {
-            if let Some(FromRelay::Ask { number, host, port }) = self.next().await {
-                let allow = ask::may(&host, port).await;
-                let answer = ToRelay::Answer { number, allow };
-                // If the relay is gone nobody waits for it.
-                let _ = wire::send(self.socket.get_ref().as_fd(), &answer);
-            }
-        }
-        std::future::pending().await
+    /// Whether somebody is asked now: the terminal is theirs.
+    pub fn is_asking(&self) -> bool {
+        self.asking.is_some()
     }
 
-    /// The next message; `None` where there is none to come.
-    async fn next(&mut self) -> Option<FromRelay> {
+    /// Serves the relay's questions, one at a time; returns when one is begun or answered. What is asked
+    /// goes on being asked when this is dropped and called again.
+    pub async fn serve(&mut self) {
         loop {
-            let Ok(mut ready) = self.socket.readable().await else {
-                self.died = true;
-                return None;
-            };
-            match wire::receive(self.socket.get_ref(), Wait::No) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                Ok(Some(message)) => return Some(message),
-                Ok(None) | Err(_) => {
-                    self.died = true;
-                    return None;
+            if self.died {
+                // Nobody waits for an answer any more.
+                (self.asking, self.waiting) = (None, VecDeque::new());
+                return std::future::pending().await;
+            }
+            if self.asking.is_none()
+                && let Some(question) = self.waiting.pop_front()
+            {
+                self.asking = Some(Box::pin(question.put()));
+                return;
+            }
+            tokio::select! {
+                answer = finished(&mut self.asking) => {
+                    self.asking = None;
+                    // If the relay is gone nobody waits for it.
+                    let _ = wire::send(self.socket.get_ref().as_fd(), &answer);
+                    return;
                 }
+                said = next(&self.socket) => match said {
+                    Some(FromRelay::Ask { number, host, port }) => {
+                        let until = Instant::now() + HELD;
+                        self.waiting.push_back(Question { number, host, port, until });
+                    }
+                    Some(_) => {}
+                    None => self.died = true,
+                },
             }
         }
     }
 
     /// The jail has ended: ends the relay and hears what was reached.
-    pub async fn finish(mut self) -> Traffic {
+    pub async fn finish(self) -> Traffic {
         if self.died || wire::send(self.socket.get_ref().as_fd(), &ToRelay::Finish).is_err() {
             return Traffic {
                 relay_died: true,
@@ -85,7 +112,7 @@ impl WayOut {
         }
         let last = async {
             loop {
-                match self.next().await {
+                match next(&self.socket).await {
                     Some(FromRelay::Summary { destinations }) => return Some(destinations),
                     Some(_) => {}
                     None => return None,
@@ -98,6 +125,33 @@ impl WayOut {
             destinations: destinations.unwrap_or_default(),
         }
     }
+}
+
+impl Question {
+    /// Asks it, unless nobody waits for the answer any more.
+    async fn put(self) -> ToRelay {
+        let asked = timeout_at(self.until, ask::may(&self.host, self.port));
+        let allow = self.until > Instant::now() && asked.await.unwrap_or(false);
+        let number = self.number;
+        ToRelay::Answer { number, allow }
+    }
+}
+
+/// The relay's next message; `None` where there is none to come.
+async fn next(socket: &AsyncFd<OwnedFd>) -> Option<FromRelay> {
+    loop {
+        let mut ready = socket.readable().await.ok()?;
+        match wire::receive(socket.get_ref(), Wait::No) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            Ok(Some(message)) => return Some(message),
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+/// Whether somebody is asked now.
+pub fn is_asking(way_out: &Option<WayOut>) -> bool {
+    way_out.as_ref().is_some_and(WayOut::is_asking)
 }
 
 /// Serves what may not be there.

@@ -93,6 +93,34 @@ impl Drop for Raw {
     }
 }
 
+/// A terminal on which a person answers: line by line, with what they type shown. Put back when dropped.
+pub struct Lines {
+    terminal: OwnedFd,
+    before: Termios,
+}
+
+impl Lines {
+    /// What was typed and not read is lost.
+    pub fn enter(terminal: BorrowedFd<'_>) -> Result<Lines> {
+        use termios::{InputModes, LocalModes, OutputModes};
+        let terminal = rustix::io::fcntl_dupfd_cloexec(terminal, 3)?;
+        let before = termios::tcgetattr(&terminal)?;
+        let mut lines = before.clone();
+        lines.input_modes |= InputModes::ICRNL;
+        lines.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
+        lines.local_modes |= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+        termios::tcsetattr(&terminal, OptionalActions::Flush, &lines)?;
+        Ok(Lines { terminal, before })
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        // Nothing can be done about a terminal that has gone.
+        let _ = termios::tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
+}
+
 /// The terminal in raw mode, and how it was, for an end that drops nothing.
 static TAKEN: Mutex<Option<(i32, Termios)>> = Mutex::new(None);
 

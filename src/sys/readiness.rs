@@ -1,8 +1,9 @@
 //! Waiting for descriptors, through tokio's reactor.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -14,6 +15,26 @@ pub fn to_read(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// A descriptor to be written when it is ready; a regular file is refused with `EPERM` (epoll(7)).
 pub fn to_write(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     register(fd, Interest::WRITABLE)
+}
+
+/// Asks again whether reading would not block: the descriptor is in blocking mode, and readiness may be
+/// old news.
+pub fn can_read(fd: &OwnedFd) -> bool {
+    is(fd, PollFlags::IN)
+}
+
+/// The same for writing.
+pub fn can_write(fd: &OwnedFd) -> bool {
+    is(fd, PollFlags::OUT)
+}
+
+fn is(fd: &OwnedFd, wanted: PollFlags) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), wanted)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(poll(&mut fds, Some(&at_once)), Ok(1))
 }
 
 fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {

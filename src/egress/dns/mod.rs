@@ -23,9 +23,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use self::answer::{Refused, Zone, answer};
-use super::Way;
 use super::gate::{Gate, Refusal};
 use super::names::Addresses;
+use super::{Way, accept};
 use crate::policy::Network;
 use crate::policy::net::judge::Transport;
 use crate::policy::net::{Answer, Host, Mode, Name, Why};
@@ -72,10 +72,7 @@ pub async fn serve_tcp(gate: Rc<Gate>, listener: TcpListener) {
         let Ok(permit) = Arc::clone(&clients).acquire_owned().await else {
             return;
         };
-        let Ok((stream, _)) = listener.accept().await else {
-            sleep(PAUSE).await;
-            continue;
-        };
+        let (stream, _) = accept::client(&listener).await;
         let gate = Rc::clone(&gate);
         tokio::task::spawn_local(async move {
             let _permit = permit;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
-use super::range::carried;
+use super::range::{canonical, carried};
 
 /// A name or an address, canonical.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,6 +107,13 @@ impl Host {
             Host::Address(IpAddr::V6(address)) => format!("[{address}]:{port}"),
             host => format!("{host}:{port}"),
         }
+    }
+}
+
+/// An address that came as one: of a socket, of an answer.
+impl From<IpAddr> for Host {
+    fn from(address: IpAddr) -> Host {
+        Host::Address(canonical(address))
     }
 }
 

@@ -122,6 +122,69 @@ fn a_second_term_kills_what_ignores_the_first() {
     }
 }
 
+/// What was written arrives, though creel hears of the command's end and of a TERM in one moment.
+#[test]
+fn a_term_that_comes_with_the_end_loses_no_output() {
+    let workspace = Workspace::new(Who::User);
+    for turn in 0..6 {
+        let run = Run::new(Who::User, &workspace).flags(["--status-file", "verdict.json"]);
+        let script =
+            "echo ready; while [ ! -e go ]; do sleep 0.02; done; rm go; echo last; echo > gone";
+        let running = Running::start(run, script);
+        running.signal(19);
+        eventually("creel stops", || running.state() == Some('T'));
+        workspace.write("go", "");
+        eventually("the command ends", || {
+            workspace.path().join("gone").exists()
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        std::fs::remove_file(workspace.path().join("gone")).expect("unlink");
+        running.signal(15);
+        running.signal(18);
+        assert_eq!(running.end(), (0, "last\n".into()), "{turn}");
+        let verdict = std::fs::read_to_string(workspace.path().join("verdict.json")).expect("one");
+        let verdict: serde_json::Value = serde_json::from_str(&verdict).expect("JSON");
+        assert_eq!(
+            verdict["error"],
+            serde_json::Value::Null,
+            "{turn}: {verdict:#}"
+        );
+    }
+}
+
+/// A reader that takes nothing is given up, and that is said: at the second TERM.
+#[test]
+fn output_that_nobody_reads_is_given_up_at_the_second_term() {
+    let workspace = Workspace::new(Who::User);
+    let run = grace(Who::User, &workspace, "1h").flags(["--status-file", "verdict.json"]);
+    let script = "echo ready; head -c 100000 /dev/zero; echo > gone";
+    let mut running = Running::start(run, script);
+    // The pipe of this test is full, and the jail's own holds what is left.
+    eventually("the command ends", || {
+        workspace.path().join("gone").exists()
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    running.signal(15);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(
+        running.child.try_wait().expect("wait").is_none(),
+        "the first"
+    );
+    running.signal(15);
+    eventually("creel ends", || running.state() == Some('Z'));
+    let (status, rest) = running.end();
+    assert!(
+        status == 125 && rest.len() < 100_000,
+        "{status} {}",
+        rest.len()
+    );
+    let verdict = std::fs::read_to_string(workspace.path().join("verdict.json")).expect("one");
+    assert!(
+        verdict.contains("the output could not be delivered"),
+        "{verdict}"
+    );
+}
+
 #[test]
 fn the_grace_period_ends_what_ignores_a_term() {
     for who in Who::all() {

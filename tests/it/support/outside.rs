@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA};
-use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 use sha2::{Digest, Sha256};
 
@@ -37,6 +37,7 @@ pub struct Seen {
 pub struct Outside {
     pub seen: Arc<Mutex<Seen>>,
     names: Arc<Mutex<BTreeMap<String, Vec<IpAddr>>>>,
+    aliases: Arc<Mutex<BTreeMap<String, String>>>,
     /// The certificate authority that signs the TLS server's certificates, PEM.
     pub authority: Arc<PathBuf>,
     /// The server's own certificate and key, PEM, for servers of other programs'.
@@ -80,6 +81,7 @@ impl Outside {
         let outside = Outside {
             seen: Arc::default(),
             names: Arc::new(Mutex::new(table.collect())),
+            aliases: Arc::default(),
             authority: file("outside-ca.pem"),
             certificate: file("outside-certificate.pem"),
             key: file("outside-key.pem"),
@@ -144,6 +146,12 @@ impl Outside {
             .insert(name.to_owned(), to.to_vec());
     }
 
+    /// The name is another's alias from now on.
+    pub fn alias(&self, name: &str, other: &str) {
+        let mut aliases = self.aliases.lock().expect("a lock");
+        aliases.insert(name.to_owned(), other.to_owned());
+    }
+
     pub fn questions(&self) -> Vec<String> {
         self.seen.lock().expect("a lock").questions.clone()
     }
@@ -156,20 +164,69 @@ impl Outside {
         self.seen.lock().expect("a lock").requests.clone()
     }
 
+    /// Packets on the network so far, whatever they are: it has loopback alone.
+    pub fn packets(&self) -> u64 {
+        // proc_pid_net(5): the network of this thread.
+        let text = std::fs::read_to_string("/proc/thread-self/net/dev").expect("the devices");
+        let loopback = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("lo:"))
+            .expect("loopback");
+        let received = loopback.split_whitespace().nth(1).expect("packets");
+        received.parse().expect("a number")
+    }
+
     fn resolver(&self) {
         let socket = UdpSocket::bind("127.0.0.53:53").expect("port 53");
-        let (seen, names) = (Arc::clone(&self.seen), Arc::clone(&self.names));
+        let outside = self.clone();
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok((length, from)) = socket.recv_from(&mut bytes) {
                 let Ok(question) = Message::from_vec(&bytes[..length]) else {
                     continue;
                 };
-                if let Ok(answer) = answer(&question, &seen, &names).to_vec() {
+                if let Ok(answer) = outside.resolve(&question).to_vec() {
                     let _ = socket.send_to(&answer, from);
                 }
             }
         });
+    }
+
+    fn resolve(&self, question: &Message) -> Message {
+        let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
+        answer.metadata.message_type = MessageType::Response;
+        answer.metadata.recursion_available = true;
+        for query in &question.queries {
+            answer.add_query(query.clone());
+            let name = query.name().to_ascii();
+            let mut name = name.trim_end_matches('.').to_owned();
+            let mut owner = query.name().clone();
+            self.seen
+                .lock()
+                .expect("a lock")
+                .questions
+                .push(name.clone());
+            if let Some(other) = self.aliases.lock().expect("a lock").get(&name) {
+                let target = Name::from_ascii(format!("{other}.")).expect("a name");
+                let data = RData::CNAME(CNAME(target.clone()));
+                answer.add_answer(Record::from_rdata(owner, 5, data));
+                (owner, name) = (target, other.clone());
+            }
+            match self.names.lock().expect("a lock").get(&name) {
+                None => answer.metadata.response_code = ResponseCode::NXDomain,
+                Some(addresses) => {
+                    for address in addresses {
+                        let data = match (address, query.query_type()) {
+                            (IpAddr::V4(v4), RecordType::A) => RData::A(A(*v4)),
+                            (IpAddr::V6(v6), RecordType::AAAA) => RData::AAAA(AAAA(*v6)),
+                            _ => continue,
+                        };
+                        answer.add_answer(Record::from_rdata(owner.clone(), 5, data));
+                    }
+                }
+            }
+        }
+        answer
     }
 
     /// A server on every address, each connection in a thread of its own.
@@ -239,38 +296,8 @@ fn note(client: &TcpStream, seen: &Mutex<Seen>) {
     }
 }
 
-fn answer(
-    question: &Message,
-    seen: &Mutex<Seen>,
-    names: &Mutex<BTreeMap<String, Vec<IpAddr>>>,
-) -> Message {
-    let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
-    answer.metadata.message_type = MessageType::Response;
-    answer.metadata.recursion_available = true;
-    for query in &question.queries {
-        answer.add_query(query.clone());
-        let name = query.name().to_ascii();
-        let name = name.trim_end_matches('.').to_owned();
-        seen.lock().expect("a lock").questions.push(name.clone());
-        match names.lock().expect("a lock").get(&name) {
-            None => answer.metadata.response_code = ResponseCode::NXDomain,
-            Some(addresses) => {
-                for address in addresses {
-                    let data = match (address, query.query_type()) {
-                        (IpAddr::V4(v4), RecordType::A) => RData::A(A(*v4)),
-                        (IpAddr::V6(v6), RecordType::AAAA) => RData::AAAA(AAAA(*v6)),
-                        _ => continue,
-                    };
-                    answer.add_answer(Record::from_rdata(query.name().clone(), 5, data));
-                }
-            }
-        }
-    }
-    answer
-}
-
 /// HTTP/1.1, one request after another: `/big/N` is N bytes, `/sum` the SHA-256 of what was sent,
-/// anything else the request's own head.
+/// `/to/SCHEME/HOST` leads there, anything else the request's own head.
 pub fn answer_requests(mut client: Box<dyn Stream>, seen: &Mutex<Seen>) -> io::Result<()> {
     let mut early = vec![];
     loop {
@@ -318,6 +345,14 @@ pub fn answer_requests(mut client: Box<dyn Stream>, seen: &Mutex<Seen>) -> io::R
                 client.write_all(&block[..most])?;
                 left -= most;
             }
+            client.flush()?;
+            continue;
+        }
+        if let Some((scheme, host)) = path.strip_prefix("/to/").and_then(|to| to.split_once('/')) {
+            write!(
+                client,
+                "HTTP/1.1 302 Found\r\nlocation: {scheme}://{host}/\r\ncontent-length: 0\r\n\r\n"
+            )?;
             client.flush()?;
             continue;
         }

@@ -69,6 +69,16 @@ impl Screen {
         self.wait_until(wanted, || self.text().contains(wanted));
     }
 
+    /// The same for what takes its time.
+    #[track_caller]
+    pub fn wait_for_long(&self, wanted: &str, patience: Duration) {
+        let start = Instant::now();
+        while !self.text().contains(wanted) && start.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.wait_for(wanted);
+    }
+
     #[track_caller]
     pub fn wait_until(&self, what: &str, done: impl Fn() -> bool) {
         let start = Instant::now();

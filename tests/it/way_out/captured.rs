@@ -2,9 +2,33 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use super::denied::ways;
 use super::{Jail, PLAIN};
 use crate::support::{Who, need};
+
+/// Every way that a program has, as a script.
+fn ways(host: &str) -> Vec<(&'static str, String)> {
+    let get = "curl -sS -m 5 -o /dev/null -f";
+    vec![
+        (
+            "transparent, plain",
+            format!("{PLAIN} {get} http://{host}/"),
+        ),
+        (
+            "transparent, TLS",
+            format!("{PLAIN} {get} -k https://{host}/"),
+        ),
+        ("absolute form", format!("{get} http://{host}/")),
+        ("CONNECT", format!("{get} -k https://{host}/")),
+        (
+            "SOCKS5",
+            format!("{get} -k --proxy $ALL_PROXY https://{host}/"),
+        ),
+        (
+            "by the public address",
+            format!("{PLAIN} {get} -k --resolve {host}:443:93.184.216.34 https://{host}/"),
+        ),
+    ]
+}
 
 /// Every packet of this network namespace, of whatever protocol.
 struct Capture(OwnedFd);

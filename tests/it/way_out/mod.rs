@@ -1,17 +1,21 @@
 //! The way out, end to end: jails with a relay, unmodified programs, servers in a network of the test's
 //! own. Each denial has its control.
 
+mod asked;
 mod captured;
 mod database;
 mod denied;
 mod ended;
 mod git;
 mod large;
+mod limits;
 mod live;
 mod many;
 mod published;
+mod relay_dies;
 mod running;
 mod secrets;
+mod untold;
 mod web;
 
 use std::path::PathBuf;
@@ -40,6 +44,7 @@ pub struct Jail {
     base: &'static str,
     network: String,
     kept: Vec<tempfile::NamedTempFile>,
+    config: Option<PathBuf>,
 }
 
 impl Jail {
@@ -60,6 +65,7 @@ impl Jail {
             base: "default",
             network: network.into(),
             kept: vec![],
+            config: None,
         })
     }
 
@@ -97,6 +103,33 @@ impl Jail {
         self
     }
 
+    /// With a log of its decisions.
+    pub fn logged(self) -> Jail {
+        let log = self.workspace.write("net.jsonl", "");
+        self.flags(&["--log-net", &log.to_string_lossy()])
+    }
+
+    /// The lines of that log.
+    pub fn log(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.workspace.path().join("net.jsonl")).expect("a log");
+        let line = |line| serde_json::from_str(line).expect("a line of JSON");
+        text.lines().map(line).collect()
+    }
+
+    /// With this policy of an operator's above it.
+    pub fn operator(mut self, policy: &str) -> Jail {
+        let home = self.workspace.outside().join("config");
+        std::fs::create_dir_all(home.join("creel")).expect("mkdir");
+        std::fs::write(home.join("creel/policy.toml"), policy).expect("write");
+        self.config = Some(home);
+        self
+    }
+
+    /// A file in the workspace.
+    pub fn file(&self, name: &str) -> std::path::PathBuf {
+        self.workspace.path().join(name)
+    }
+
     pub fn run(&self) -> Run {
         // Programs inside trust the test's authority where TLS is forwarded.
         let ca = std::fs::read_to_string(&*self.outside.authority).expect("the authority");
@@ -106,6 +139,10 @@ impl Jail {
             self.base, self.network
         );
         let run = Run::new(self.who, &self.workspace).flags(&self.flags);
+        let run = match &self.config {
+            Some(config) => run.outer_env("XDG_CONFIG_HOME", config),
+            None => run,
+        };
         self.env
             .iter()
             .fold(run, |run, (name, value)| run.outer_env(name, value))
@@ -150,4 +187,29 @@ pub fn until(what: impl Fn() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(25));
     }
     false
+}
+
+/// The processes that a process started, all its threads taken together (proc_pid_task_children(5)).
+pub fn children_of(pid: u32) -> Vec<u32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return vec![];
+    };
+    let texts = threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let numbers = |text: String| {
+        let numbers = text.split_whitespace().filter_map(|pid| pid.parse().ok());
+        numbers.collect::<Vec<u32>>()
+    };
+    texts.flat_map(numbers).collect()
+}
+
+/// The relay of a creel: the child under a filter that is in no pid namespace of its own.
+pub fn relay_of(creel: u32) -> Option<u32> {
+    children_of(creel).into_iter().find(|pid| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let value = |key| status.lines().find_map(|line| line.strip_prefix(key));
+        let namespaces = value("NSpid:").map(|pids| pids.split_whitespace().count());
+        value("Seccomp:").map(str::trim) == Some("2") && namespaces == Some(1)
+    })
 }

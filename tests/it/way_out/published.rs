@@ -87,3 +87,55 @@ fn publishing_gives_no_way_out() {
         );
     assert_eq!(ran.ok().stdout, "ENETUNREACH\n");
 }
+
+/// So many are served at once for each family, and the others wait for their turn.
+#[test]
+fn more_connections_than_are_published_at_once_wait() {
+    let workspace = Workspace::new(Who::User);
+    // Says hello to everybody at once, and holds on until it is told to go.
+    let script = "import socket, threading\n\
+        s = socket.socket(); s.bind(('127.0.0.1', 7000)); s.listen(200)\n\
+        def one(c): c.sendall(b'hello'); c.recv(1); c.sendall(b'bye'); c.close()\n\
+        while True: threading.Thread(target=one, args=(s.accept()[0],), daemon=True).start()";
+    let port = free_port();
+    let publish = format!("{port}:7000");
+    let jail = Ended(
+        Run::new(Who::User, &workspace)
+            .flags(["--publish", &publish])
+            .command(["/usr/bin/python3", "-c", script])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("creel starts"),
+    );
+    let greeted = |client: &mut TcpStream| {
+        let mut said = [0; 5];
+        client.read_exact(&mut said).is_ok() && said == *b"hello"
+    };
+    let connect = || TcpStream::connect(("127.0.0.1", port));
+    // Somebody is there: one that is told to go at once.
+    assert!(until(
+        || connect().is_ok_and(|mut client| greeted(&mut client))
+    ));
+    let most = creel::plan::egress::PUBLISHED;
+    let short = Some(std::time::Duration::from_millis(500));
+    let (mut held, mut waiting) = (vec![], vec![]);
+    for _ in 0..most + 3 {
+        let mut client = connect().expect("accepted");
+        client.set_read_timeout(short).expect("a time");
+        match greeted(&mut client) {
+            true => held.push(client),
+            false => waiting.push(client),
+        }
+    }
+    assert_eq!((held.len(), waiting.len()), (most, 3));
+    // One goes, and one of those who waited is served.
+    let mut first = held.remove(0);
+    first.write_all(b"x").expect("told to go");
+    let mut said = vec![];
+    first.read_to_end(&mut said).expect("bye");
+    assert_eq!(said, b"bye");
+    drop(first);
+    let served = waiting.iter_mut().filter_map(|c| greeted(c).then_some(()));
+    assert_eq!(served.count(), 1);
+    drop(jail);
+}

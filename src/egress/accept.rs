@@ -1,0 +1,24 @@
+//! Accepting, for every listener of the relay's. Refuses nobody: what may not be served is told so.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+
+/// Where there is no descriptor or memory for another connection, until somebody closes one. The backlog
+/// holds the others meanwhile, and refuses what is beyond it.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The next client, and its own address.
+pub async fn client(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(client) => return client,
+            // It was gone before it was accepted (accept(2)).
+            Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+}

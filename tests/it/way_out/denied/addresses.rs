@@ -1,0 +1,231 @@
+//! E4, E5: addresses in every spelling, and names that lead to what is not for the jail.
+
+use serde_json::json;
+
+use super::super::{Jail, PLAIN};
+use super::{Answers, NO_ADDRESS, REACHED, Row, by_every_way};
+use crate::support::outside::PUBLIC;
+use crate::support::{Who, need};
+
+const WEB: &str = "mode = \"allowlist\"\nallow = [\"web.test\"]";
+
+/// A granted name that leads to an address that is not.
+const SPECIAL: Answers = [
+    "0",
+    "403 creel",
+    "ECONNRESET",
+    "403 creel",
+    "403 creel",
+    "2",
+];
+
+/// One address, however it is written, is one address, and no rule has it.
+#[test]
+fn e4_an_address_in_every_spelling_is_refused_by_every_way() {
+    let Some(jail) = Jail::new(Who::Root, WEB) else {
+        return;
+    };
+    let jail = jail.logged();
+    // As it is written, and the key that it has on record.
+    let spellings = [
+        ("93.184.216.34", "93.184.216.34"),
+        ("0x5db8d822", "93.184.216.34"),
+        ("1572395042", "93.184.216.34"),
+        ("0135.0270.0330.042", "93.184.216.34"),
+        ("93.12113954", "93.184.216.34"),
+        ("[::ffff:93.184.216.34]", "93.184.216.34"),
+        ("[::ffff:5db8:d822]", "93.184.216.34"),
+        ("[64:ff9b::5db8:d822]", "93.184.216.34"),
+        ("[2002:5db8:d822::1]", "2002:5db8:d822::1"),
+        ("169.254.169.254", "169.254.169.254"),
+        ("[::ffff:169.254.169.254]", "169.254.169.254"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("[fd00:ec2::254]", "fd00:ec2::254"),
+    ];
+    let rows: Vec<Row> = spellings
+        .iter()
+        .flat_map(|(text, _)| by_every_way(text, NO_ADDRESS))
+        .collect();
+    jail.holds_in_silence(&rows);
+    let log = jail.log();
+    for (text, key) in spellings {
+        for way in ["transparent", "connect", "absolute", "socks5"] {
+            let of = |line: &&serde_json::Value| line["way"] == way && line["host"] == key;
+            let line = log.iter().find(of);
+            let line = line.unwrap_or_else(|| panic!("{text} {way}: {log:#?}"));
+            assert_eq!(line["event"], "refused", "{text} {way}");
+        }
+    }
+    let keys: Vec<&str> = spellings.iter().map(|(_, key)| *key).collect();
+    for line in log.iter().filter(|line| line["way"] != "dns") {
+        assert!(
+            keys.contains(&line["host"].as_str().expect("a host")),
+            "{line}"
+        );
+    }
+    // A denial of the address has each of its spellings, however wide the grant is.
+    let wide =
+        "mode = \"allowlist\"\nallow = [\"0.0.0.0/0\", \"[::]/0\"]\ndeny = [\"93.184.216.34/32\"]";
+    let Some(jail) = Jail::new(Who::User, wide) else {
+        return;
+    };
+    let same = || spellings.iter().filter(|(_, key)| *key == "93.184.216.34");
+    let rows: Vec<Row> = same()
+        .flat_map(|(text, _)| by_every_way(text, NO_ADDRESS))
+        .collect();
+    jail.holds_in_silence(&rows);
+    // The controls: where the range is granted, each spelling of it is reached.
+    let granted = "mode = \"allowlist\"\nallow = [\"93.184.216.34/32\"]";
+    let Some(jail) = Jail::new(Who::Root, granted) else {
+        return;
+    };
+    let mut rows = vec![];
+    for (text, _) in same() {
+        let ways = by_every_way(text, REACHED).into_iter();
+        rows.extend(ways.filter(|(attempt, _)| attempt["way"] != "dns"));
+    }
+    jail.holds(&rows);
+}
+
+/// What no host outside has is refused too: this host, the jail's own loopback, a zone.
+#[test]
+fn e4_addresses_that_mean_something_else_to_somebody_are_refused() {
+    let Some(jail) = Jail::new(Who::User, WEB) else {
+        return;
+    };
+    let mut rows: Vec<Row> = vec![];
+    for (host, connect, absolute) in [
+        ("127.0.0.1", "403 creel", "403 creel"),
+        ("127.0.0.53", "403 creel", "403 creel"),
+        ("0.0.0.0", "403 creel", "403 creel"),
+        ("[::1]", "403 creel", "403 creel"),
+        ("[::]", "403 creel", "403 creel"),
+        ("0x7f.1", "403 creel", "403 creel"),
+        ("[fe80::1%25lo]", "400 creel", "400 creel"),
+        ("93.184.216.34.", "403 creel", "403 creel"),
+    ] {
+        rows.push((json!({ "way": "connect", "host": host }), connect));
+        rows.push((json!({ "way": "absolute", "host": host }), absolute));
+        rows.push((json!({ "way": "socks", "host": host }), "2"));
+    }
+    for host in ["127.0.0.1", "127.0.0.53", "0.0.0.0", "::1", "::"] {
+        for way in ["plain", "tls"] {
+            rows.push((json!({ "way": way, "host": host }), "ECONNRESET"));
+        }
+    }
+    jail.holds_in_silence(&rows);
+    jail.holds(&by_every_way("web.test", REACHED));
+}
+
+/// Only an address that was checked is dialled, though the name was granted.
+#[test]
+fn e5_an_answer_that_turns_private_is_not_dialled() {
+    let Some(jail) = Jail::new(Who::Root, WEB) else {
+        return;
+    };
+    for address in [
+        "127.0.0.1",
+        "10.0.0.1",
+        "169.254.169.254",
+        "100.100.100.200",
+        "0.0.0.0",
+        "224.0.0.1",
+        "::1",
+        "::ffff:10.0.0.1",
+        "fd00::1",
+        "64:ff9b::a00:1",
+    ] {
+        let lead = |to: &[&str]| {
+            let to: Vec<_> = to.iter().map(|a| a.parse().expect("an address")).collect();
+            jail.outside.lead("web.test", &to);
+        };
+        lead(&[address]);
+        let ran = jail.holds(&by_every_way("web.test", SPECIAL));
+        assert!(
+            ran.stderr.contains("no rule names its range"),
+            "{address}: {ran:#?}"
+        );
+    }
+    assert_eq!(jail.outside.connections(), []);
+    // Of several, the one that may be dialled is.
+    jail.outside.lead(
+        "web.test",
+        &["10.0.0.1".parse().expect("an address"), PUBLIC.into()],
+    );
+    jail.holds(&by_every_way("web.test", REACHED));
+    let dialled = jail.outside.connections();
+    assert!(dialled.iter().all(|to| to.ip() == PUBLIC), "{dialled:?}");
+}
+
+/// A private address behind a granted name, reached by an alias of the resolver's.
+#[test]
+fn e5_an_alias_to_a_private_address_is_not_dialled() {
+    let Some(jail) = Jail::new(Who::Root, WEB) else {
+        return;
+    };
+    jail.outside.alias("web.test", "inside.test");
+    jail.outside
+        .lead("inside.test", &["10.0.0.1".parse().expect("an address")]);
+    jail.holds(&by_every_way("web.test", SPECIAL));
+    assert_eq!(jail.outside.connections(), []);
+    jail.outside.lead("inside.test", &[PUBLIC.into()]);
+    jail.holds(&by_every_way("web.test", REACHED));
+}
+
+/// Each hop is decided anew.
+#[test]
+fn e5_a_redirection_to_a_denied_host_ends_there() {
+    need("curl");
+    let Some(jail) = Jail::new(Who::Root, WEB) else {
+        return;
+    };
+    let get = "curl -sS -k -L -m 5 -o /dev/null -w '%{http_code} %{num_redirects}'";
+    // What curl says of it: its own status, and the HTTP status of the last answer.
+    for (way, script, status, said) in [
+        (
+            "plain",
+            format!("{PLAIN} {get} http://web.test/to/http/other.test"),
+            6,
+            "302 1",
+        ),
+        (
+            "tls",
+            format!("{PLAIN} {get} https://web.test/to/https/other.test"),
+            6,
+            "302 1",
+        ),
+        (
+            "absolute",
+            format!("{get} http://web.test/to/http/other.test"),
+            0,
+            "403 1",
+        ),
+        (
+            "connect",
+            format!("{get} https://web.test/to/https/other.test"),
+            56,
+            "000 1",
+        ),
+        (
+            "socks",
+            format!("{get} --proxy $ALL_PROXY https://web.test/to/https/other.test"),
+            97,
+            "302 1",
+        ),
+    ] {
+        let ran = jail.sh(&script);
+        assert_eq!(
+            (ran.status, ran.stdout.as_str()),
+            (status, said),
+            "{way}: {ran:#?}"
+        );
+        let refused = &ran.verdict["network"]["destinations"][0];
+        assert_eq!(refused["host"], "other.test", "{way}: {ran:#?}");
+        // The control: the hop itself is followed where it leads to what is granted.
+        let ran = jail.sh(&script.replace("/other.test", "/web.test"));
+        assert_eq!(ran.status, 0, "{way}: {ran:#?}");
+        assert!(ran.stdout.starts_with("200 1"), "{way}: {ran:#?}");
+    }
+    let asked = jail.outside.questions();
+    assert!(asked.iter().all(|name| name == "web.test"), "{asked:?}");
+}
