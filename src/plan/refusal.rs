@@ -83,6 +83,12 @@ pub enum ResolveError {
         real: PathBuf,
         origin: Origin,
     },
+    #[error("{place}: {pattern} is a pattern, and the jail could create such a name in {tree}, which it may write to; name the directory that they lie in, or mark it `optional = true` to cover only the names that are there", place = place(.origin), tree = .tree.display())]
+    PatternLater {
+        pattern: String,
+        tree: PathBuf,
+        origin: Origin,
+    },
     #[error("the workspace {0} does not exist; create it, or name another with --workspace DIR")]
     NoWorkspace(String),
     #[error("the workspace {0} is not a directory; name one with --workspace DIR")]

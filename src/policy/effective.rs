@@ -334,8 +334,20 @@ fn files(
             .collect(),
         deny: listed(&reach.deny),
         protect: listed(&protect),
+        deny_patterns: patterns(&rights.deny_patterns),
+        protect_patterns: patterns(&rights.protect_patterns),
         workspace: reach.workspace,
     }
+}
+
+/// As they are, absolute: a root's own name may look like a wildcard.
+fn patterns(places: &Places) -> Vec<Grant> {
+    let grants = places.iter().map(|(path, leaf)| Grant {
+        path: path.clone(),
+        absent: leaf.absent,
+        origin: leaf.origin.clone(),
+    });
+    grants.collect()
 }
 
 /// The grants to read, write and execute, as the kernel needs them. It goes by the innermost grant,
