@@ -58,7 +58,7 @@ pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
         ("protect", &files.protect, &files.protect_patterns),
     ] {
         let named = grants.iter().map(|g| (grant(g), &g.origin));
-        let met = patterns.iter().map(|g| (pattern(g), &g.origin));
+        let met = patterns.iter().map(|g| (pattern(g, roots), &g.origin));
         out.list(key, named.chain(met));
     }
     if let Some(names) = rights.unprotect.as_ref().filter(|names| !names.is_empty()) {
@@ -269,9 +269,9 @@ fn grant(grant: &Grant) -> String {
     one_grant(&grant.path, grant.absent)
 }
 
-/// A pattern was a pattern before.
-fn pattern(grant: &Grant) -> String {
-    optional(quoted(&grant.path), grant.absent)
+/// What was a pattern before. A root whose own name has wildcards in it is written out.
+fn pattern(grant: &Grant, roots: &Roots) -> String {
+    optional(quoted(&roots.shorten(&grant.path)), grant.absent)
 }
 
 fn one_grant(path: &str, absent: Absent) -> String {
