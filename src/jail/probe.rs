@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::JailError;
-use super::loads::{Search, files_below};
+use super::loads::{MOST_PROTECTED, Search, files_below};
 use crate::plan::host::Idmap;
 use crate::plan::paths::{NEVER_BELOW, Purpose, wanted, within};
 use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
@@ -49,7 +49,11 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
                     host.found.load_trees.insert(real.clone(), tree);
                 }
                 Purpose::Protect => {
-                    for file in files_below(&real).unwrap_or_default() {
+                    let files = files_below(&real, MOST_PROTECTED);
+                    if files.is_none() {
+                        host.found.too_many.insert(real.clone());
+                    }
+                    for file in files.unwrap_or_default() {
                         if std::fs::symlink_metadata(&file).is_ok_and(|meta| meta.nlink() > 1) {
                             host.found.hard_linked.insert(file);
                         }
