@@ -3,7 +3,7 @@
 use super::checks::*;
 use super::suspects::{danger, is_project_work};
 use super::{Found, Lint, granted};
-use crate::policy::glob::Pattern;
+use crate::policy::glob::{Pattern, escape};
 use crate::policy::layer::Layer;
 use crate::policy::rights::Roots;
 use crate::policy::tools::Tool;
@@ -212,7 +212,8 @@ impl Lint<'_> {
             .collect();
         for path in seen {
             let reason = format!("{path} looks like a credential, and the jail reads it");
-            let fix = format!("add \"{path}\" to filesystem.deny, or move it away");
+            let named = escape(&path);
+            let fix = format!("add \"{named}\" to filesystem.deny, or move it away");
             self.add(&SECRET_IN_WORKSPACE, None::<&Origin>, reason, fix);
         }
     }

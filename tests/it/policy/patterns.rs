@@ -138,6 +138,16 @@ narrowed filesystem.read: ~/data (old.toml:1)
     );
 }
 
+/// A name with a wildcard in it is not a pattern in what check proposes.
+#[test]
+fn a_fix_names_what_it_means() {
+    let desk = desk();
+    desk.file("empty.toml", "");
+    let said = desk.policy(["check", "empty.toml"]).exits(0).stdout;
+    let fix = "add \"$WORKSPACE/[[]app]/k.pem\" to filesystem.deny";
+    assert!(said.contains(fix), "{said}");
+}
+
 #[test]
 fn too_much_is_refused_with_the_way_out() {
     let desk = Desk::new();
