@@ -91,6 +91,8 @@ pub enum JailError {
         "stdin is a file in a granted tree, from which a program could load code that the policy does not allow; give it through a pipe: cat FILE | creel run"
     )]
     LoadableStdin,
+    #[error("{} and {} are one name in a directory that folds case, and a policy compares them as text; spell it in one way", one.display(), other.display())]
+    Spellings { one: PathBuf, other: PathBuf },
     #[error("{origin}: {pattern} cannot be expanded: {why}; {remedy}")]
     Pattern {
         /// As written.
@@ -125,6 +127,7 @@ impl JailError {
             | Self::NoLease
             | Self::LoadableStdin
             | Self::Pattern { .. }
+            | Self::Spellings { .. }
             | Self::Died => None,
         }
     }

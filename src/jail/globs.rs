@@ -7,6 +7,7 @@
 
 use std::fs::DirEntry;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::JailError;
@@ -79,7 +80,13 @@ impl Walk<'_> {
             Part::Wild(_) => {
                 for entry in self.list(dir)? {
                     let name = entry.file_name();
-                    if part.accepts(&name.to_string_lossy(), self.wanted.sense) {
+                    let text = name.to_string_lossy();
+                    let sense = self.wanted.sense;
+                    // A denial is of every spelling that leads there; a grant is of what it says.
+                    let spelt = sense == Sense::Denial
+                        && part.accepts_folded(&text, sense)
+                        && folds(dir, &text);
+                    if part.accepts(&text, sense) || spelt {
                         self.step(&dir.join(name), rest)?;
                     }
                 }
@@ -177,6 +184,20 @@ impl Walk<'_> {
     fn refused(&self, why: impl Into<String>, remedy: &'static str) -> JailError {
         refused(self.wanted, why, remedy)
     }
+}
+
+/// Whether another spelling of an entry's name leads to it too.
+fn folds(dir: &Path, name: &str) -> bool {
+    let swap = |c: char| match c.is_lowercase() {
+        true => c.to_uppercase().next().unwrap_or(c),
+        false => c.to_lowercase().next().unwrap_or(c),
+    };
+    let other: String = name.chars().map(swap).collect();
+    let inode = |name: &str| {
+        let meta = dir.join(name).symlink_metadata().ok()?;
+        Some((meta.dev(), meta.ino()))
+    };
+    other != name && inode(name).is_some() && inode(name) == inode(&other)
 }
 
 /// Whether this process may reach what lies in the directory by its name.

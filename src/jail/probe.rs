@@ -73,6 +73,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
         }
         host.paths.insert(want.path, fact);
     }
+    one_spelling(&host)?;
     no_kernel_trees(&pins)?;
     for socket in sockets(&pins) {
         host.paths.entry(socket).or_insert(Fact::Special);
@@ -123,6 +124,33 @@ fn still_here(path: &Path, fact: &Fact, pins: &Pins) -> Result<(), JailError> {
         Some(pin) if (pin.stat.dev, pin.stat.ino) == (here.dev, here.ino) => Ok(()),
         _ => Err(JailError::Changed(path.into())),
     }
+}
+
+/// A plan compares paths as text. Where a filesystem folds case, one directory has many spellings, and
+/// a denial in one would not be found within a grant in another.
+fn one_spelling(host: &Host) -> Result<(), JailError> {
+    let mut spelt: BTreeMap<String, &Path> = BTreeMap::new();
+    for path in host.paths.keys() {
+        for part in path.ancestors() {
+            let folded = part.to_string_lossy().to_lowercase();
+            let known = *spelt.entry(folded).or_insert(part);
+            if known == part {
+                continue;
+            }
+            let inode = |path: &Path| {
+                let stat = fd::stat(fd::pin_exact(path).ok()?.as_fd()).ok()?;
+                Some((stat.dev, stat.ino))
+            };
+            let (one, other) = (inode(known), inode(part));
+            if one.is_some() && one == other {
+                return Err(JailError::Spellings {
+                    one: known.into(),
+                    other: part.into(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The kernel's own filesystems, which speak of the host wherever they are mounted.

@@ -186,6 +186,41 @@ impl Part {
     }
 }
 
+impl Part {
+    /// As [`Self::accepts`], where the directory takes every spelling of a name for the same.
+    pub fn accepts_folded(&self, name: &str, sense: Sense) -> bool {
+        let lower = |c: &char| c.to_lowercase().next().unwrap_or(*c);
+        let folded = |token: &Token| match token {
+            Token::Char(c) => Token::Char(lower(c)),
+            Token::Class { not: false, ranges } => {
+                // Either spelling may be what the class has.
+                let spelt = |c: char| (lower(&c), lower(&c));
+                let short = ranges.iter().filter(|(from, to)| from == to);
+                let more = short.map(|(c, _)| spelt(*c));
+                let cased = ranges.iter().filter_map(|(from, to)| {
+                    let upper = from.is_ascii_uppercase() && to.is_ascii_uppercase();
+                    upper.then(|| (lower(from), lower(to)))
+                });
+                Token::Class {
+                    not: false,
+                    ranges: ranges.iter().copied().chain(more).chain(cased).collect(),
+                }
+            }
+            // What a class leaves out in one spelling it meets in the other.
+            Token::Class { not: true, .. } => Token::One,
+            token => token.clone(),
+        };
+        let name: String = name.chars().map(|c| lower(&c)).collect();
+        match self {
+            Part::Name(own) => own.chars().map(|c| lower(&c)).eq(name.chars()),
+            Part::Wild(tokens) => {
+                Part::Wild(tokens.iter().map(folded).collect()).accepts(&name, sense)
+            }
+            Part::Deep => false,
+        }
+    }
+}
+
 /// Whether a wildcard that writes no dot meets the name.
 pub fn seen(name: &str, sense: Sense) -> bool {
     sense == Sense::Denial || !name.starts_with('.')
@@ -398,6 +433,22 @@ mod tests {
         ] {
             let pattern_ = Pattern::parse(pattern);
             assert_eq!(pattern_.reaches_beneath(tree), reaches, "{pattern} {tree}");
+        }
+    }
+
+    #[test]
+    fn where_case_is_folded_every_spelling_is_met() {
+        for (pattern, name) in [
+            ("*.pem", "A.PEM"),
+            ("*.PEM", "a.pem"),
+            ("[A-C]*", "bx"),
+            ("[K]x", "kX"),
+            ("[!k]x", "Kx"),
+        ] {
+            let pattern_ = Pattern::parse(pattern);
+            let part = &pattern_.parts()[0];
+            assert!(part.accepts_folded(name, Sense::Denial), "{pattern} {name}");
+            assert!(!part.accepts_folded("other", Sense::Denial), "{pattern}");
         }
     }
 
