@@ -11,6 +11,7 @@
 //!
 //! The extension is `toml`, `yaml`, `yml`, `json5` or `json`; two files of one place are an error.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,15 @@ use std::path::{Path, PathBuf};
 use clap::ValueHint;
 
 use super::hint::Failure;
+use crate::jail::globs::Finder;
+use crate::policy::effective::{Note, Weight};
 use crate::policy::error::Place;
+use crate::policy::expand::Unmet;
 use crate::policy::import::{self, Choice, Entry, Fate, Standing};
 use crate::policy::layer::{Layer, Rank};
 use crate::policy::rights::Roots;
 use crate::policy::stack::{Outcome, Stack};
-use crate::policy::{Limits, PolicyError, Sourced, file, preset};
+use crate::policy::{Absent, Limits, PolicyError, Sourced, file, preset};
 
 /// The machine's ceiling.
 const PLATFORM: &str = "/etc/creel";
@@ -60,6 +64,68 @@ pub struct Layers {
     pub ceiling: bool,
     /// Keys of other programs' policies that were not honoured.
     pub lost: Vec<Entry>,
+    pub expanded: Expanded,
+}
+
+/// What became of the layers' patterns.
+#[derive(Debug, Default)]
+pub struct Expanded {
+    /// The names that each met, by [`crate::policy::expand::Wanted::key`].
+    pub met: BTreeMap<String, Vec<String>>,
+    /// Those of grants that met nothing.
+    pub unmet: Vec<Unmet>,
+}
+
+/// Where the names are looked for that patterns meet.
+#[derive(Clone, Copy)]
+pub enum Names<'a> {
+    /// On this machine.
+    Here,
+    /// In the description of another.
+    Given(&'a BTreeMap<String, Vec<String>>),
+}
+
+impl Names<'_> {
+    /// Replaces the patterns of the layers by the names that they meet.
+    pub fn expand(self, stack: &mut Stack, roots: &Roots) -> Result<Expanded, Failure> {
+        let mut finder = Finder::default();
+        let mut met: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let unmet = stack.expand(roots, |wanted| {
+            let key = wanted.key();
+            let known = match self {
+                Names::Here => met.get(&key),
+                Names::Given(given) => given.get(&key),
+            };
+            let names = match (known, self) {
+                (Some(names), _) => names.clone(),
+                (None, Names::Here) => finder.find(wanted)?,
+                (None, Names::Given(_)) => {
+                    return Err(Failure::new(format!(
+                        "--host: {}: {} was not looked up there; write the file anew with --print-host, under the same policies",
+                        wanted.origin,
+                        wanted.written.escape_debug()
+                    )));
+                }
+            };
+            met.insert(key, names.clone());
+            Ok(names)
+        })?;
+        Ok(Expanded { met, unmet })
+    }
+}
+
+impl Expanded {
+    /// A run needs what it was promised, unless that is optional.
+    pub fn all_met(&self) -> Result<(), Failure> {
+        match self.unmet.iter().find(|one| one.absent == Absent::Refuse) {
+            None => Ok(()),
+            Some(one) => Err(Failure::new(format!(
+                "{}: {} meets nothing here; correct it, or mark it `optional = true`",
+                one.origin,
+                one.written.escape_debug()
+            ))),
+        }
+    }
 }
 
 /// Where a layer is written, before it is read.
@@ -140,11 +206,11 @@ impl Layers {
         {
             return Ok(None);
         }
-        Layers::of(&sources).map(Some)
+        Layers::of(&sources, roots, Names::Here).map(Some)
     }
 
-    /// Reads these.
-    pub fn of(sources: &[Source]) -> Result<Layers, Failure> {
+    /// Reads these, and expands their patterns.
+    pub fn of(sources: &[Source], roots: &Roots, names: Names<'_>) -> Result<Layers, Failure> {
         let mut layers = vec![];
         let mut lost = vec![];
         for source in sources {
@@ -153,16 +219,26 @@ impl Layers {
         let ceiling = sources
             .iter()
             .any(|source| source.rank <= Rank::Operator && source.put == Put::Placed);
-        let stack = Stack { layers };
+        let mut stack = Stack { layers };
+        let expanded = names.expand(&mut stack, roots)?;
         Ok(Layers {
             stack,
             ceiling,
             lost,
+            expanded,
         })
     }
 
     pub fn resolve(&self, roots: &Roots) -> Result<Outcome, Failure> {
-        Ok(self.stack.resolve(&limits()?, roots))
+        let mut outcome = self.stack.resolve(&limits()?, roots);
+        let unmet = self.expanded.unmet.iter().map(|one| Note {
+            key: one.written.clone(),
+            text: "meets nothing here, and grants nothing".into(),
+            origin: Some(one.origin.clone()),
+            weight: Weight::Told,
+        });
+        outcome.effective.notes.extend(unmet);
+        Ok(outcome)
     }
 }
 

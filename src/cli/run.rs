@@ -267,6 +267,7 @@ pub fn declared_by(
         layers.lost.iter().for_each(|key| say(&key.to_string()));
     }
     let roots = place.roots(workspace.as_deref());
+    layers.expanded.all_met()?;
     let outcome = layers.resolve(&roots)?;
     let mut policy = outcome.effective.policy.clone();
     let argv: Vec<String> = args
@@ -292,7 +293,10 @@ pub fn declared_by(
     })
 }
 
-fn named_workspace(args: &RunArgs) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
+/// The workspace that the command line names, and its mode.
+pub fn named_workspace(
+    args: &RunArgs,
+) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
     match &args.workspace {
         Some(text) => workspace(text),
         None => Ok((None, None)),

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use crate::plan::Act;
+use crate::policy::Origin;
 use crate::sys::Errno;
 use crate::sys::cgroup::CgroupError;
 
@@ -90,6 +91,16 @@ pub enum JailError {
         "stdin is a file in a granted tree, from which a program could load code that the policy does not allow; give it through a pipe: cat FILE | creel run"
     )]
     LoadableStdin,
+    #[error("{} and {} are one name in a directory that folds case, and a policy compares them as text; spell it in one way", one.display(), other.display())]
+    Spellings { one: PathBuf, other: PathBuf },
+    #[error("{origin}: {pattern} cannot be expanded: {why}; {remedy}")]
+    Pattern {
+        /// As written.
+        pattern: String,
+        origin: Origin,
+        why: String,
+        remedy: &'static str,
+    },
     #[error("the jail's first process died before it was ready")]
     Died,
 }
@@ -115,6 +126,8 @@ impl JailError {
             | Self::NotAsked
             | Self::NoLease
             | Self::LoadableStdin
+            | Self::Pattern { .. }
+            | Self::Spellings { .. }
             | Self::Died => None,
         }
     }

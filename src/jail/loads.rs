@@ -36,6 +36,9 @@ const CACHE: &str = "/etc/ld.so.cache";
 const MOST_LIBRARIES: usize = 1024;
 /// Files of one tree that is loaded from.
 pub const MOST_FILES: usize = 4096;
+/// Entries of one protected tree in which other names of files are looked for: half a second's work
+/// where nothing is in the kernel's caches.
+pub const MOST_PROTECTED: usize = 131_072;
 
 /// The search, with what it has read of this machine already.
 #[derive(Default)]
@@ -147,7 +150,7 @@ impl Search {
     /// Whether a tree of libraries holds a program, which a loader would execute like any other
     /// file that it can map; else what the libraries need from outside of it.
     pub fn tree(&mut self, root: &Path, host: &mut Host, pins: &mut Pins) -> LoadTree {
-        let Some(files) = files_below(root) else {
+        let Some(files) = files_below(root, MOST_FILES) else {
             return LoadTree::TooLarge { most: MOST_FILES };
         };
         let mut queue = vec![];
@@ -312,9 +315,9 @@ fn form_in(file: &File) -> Form {
     })
 }
 
-/// The regular files in a tree, or `root` itself; `None` where there are too many. Links are not
+/// The regular files in a tree, or `root` itself; `None` where it has more than `most` entries. Links are not
 /// followed: where one leads is in the tree, or is not granted.
-pub fn files_below(root: &Path) -> Option<Vec<PathBuf>> {
+pub fn files_below(root: &Path, most: usize) -> Option<Vec<PathBuf>> {
     if root.is_file() {
         return Some(vec![root.to_path_buf()]);
     }
@@ -329,7 +332,7 @@ pub fn files_below(root: &Path) -> Option<Vec<PathBuf>> {
             .flatten()
         {
             seen += 1;
-            if seen > MOST_FILES {
+            if seen > most {
                 return None;
             }
             match entry.file_type() {

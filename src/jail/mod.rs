@@ -7,7 +7,8 @@
 //!                                      walk (the child, step by step) ──▶ init (pid 1) ──▶ exec
 //! ```
 //!
-//! [`probe`](mod@probe) looks at the machine and pins every path that the policy names, [`freeze`] compiles the plan
+//! [`probe`](mod@probe) looks at the machine and pins every path that the policy names,
+//! [`globs`] finds the names that its patterns meet before that, [`freeze`] compiles the plan
 //! into steps that need no decision, [`spawn`] clones, [`walk`] is what the child does between clone
 //! and its loop in [`init`]. [`scope`] asks systemd for a cgroup where the host has none to use. [`janitor`] removes what a killed supervisor would leave behind.
 
@@ -15,6 +16,7 @@ mod copier;
 pub mod elf;
 pub mod error;
 pub mod freeze;
+pub mod globs;
 pub mod init;
 pub mod janitor;
 pub mod keeper;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::JailError;
-use super::loads::{Search, files_below};
+use super::loads::{MOST_PROTECTED, Search, files_below};
 use crate::plan::host::Idmap;
 use crate::plan::paths::{NEVER_BELOW, Purpose, wanted, within};
 use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
@@ -49,7 +49,11 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
                     host.found.load_trees.insert(real.clone(), tree);
                 }
                 Purpose::Protect => {
-                    for file in files_below(&real).unwrap_or_default() {
+                    let files = files_below(&real, MOST_PROTECTED);
+                    if files.is_none() {
+                        host.found.too_many.insert(real.clone());
+                    }
+                    for file in files.unwrap_or_default() {
                         if std::fs::symlink_metadata(&file).is_ok_and(|meta| meta.nlink() > 1) {
                             host.found.hard_linked.insert(file);
                         }
@@ -69,6 +73,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
         }
         host.paths.insert(want.path, fact);
     }
+    one_spelling(&host)?;
     no_kernel_trees(&pins)?;
     for socket in sockets(&pins) {
         host.paths.entry(socket).or_insert(Fact::Special);
@@ -119,6 +124,33 @@ fn still_here(path: &Path, fact: &Fact, pins: &Pins) -> Result<(), JailError> {
         Some(pin) if (pin.stat.dev, pin.stat.ino) == (here.dev, here.ino) => Ok(()),
         _ => Err(JailError::Changed(path.into())),
     }
+}
+
+/// A plan compares paths as text. Where a filesystem folds case, one directory has many spellings, and
+/// a denial in one would not be found within a grant in another.
+fn one_spelling(host: &Host) -> Result<(), JailError> {
+    let mut spelt: BTreeMap<String, &Path> = BTreeMap::new();
+    for path in host.paths.keys() {
+        for part in path.ancestors() {
+            let folded = part.to_string_lossy().to_lowercase();
+            let known = *spelt.entry(folded).or_insert(part);
+            if known == part {
+                continue;
+            }
+            let inode = |path: &Path| {
+                let stat = fd::stat(fd::pin_exact(path).ok()?.as_fd()).ok()?;
+                Some((stat.dev, stat.ino))
+            };
+            let (one, other) = (inode(known), inode(part));
+            if one.is_some() && one == other {
+                return Err(JailError::Spellings {
+                    one: known.into(),
+                    other: part.into(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The kernel's own filesystems, which speak of the host wherever they are mounted.

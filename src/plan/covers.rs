@@ -7,9 +7,10 @@ use std::path::Path;
 use super::host::Fact;
 use super::paths;
 use super::refusal::ResolveError;
-use super::view::View;
+use super::view::{Bound, View};
 use super::*;
-use crate::policy::{Absent, Grant};
+use crate::policy::glob::Pattern;
+use crate::policy::{Absent, Filesystem, Grant};
 
 impl View<'_> {
     /// Takes what is denied out of what is granted, after everything is.
@@ -64,6 +65,55 @@ impl View<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What patterns of denials met is covered by now. A name that is created later is covered by no
+    /// mount: where the jail itself could create one, only a policy that says so goes without.
+    pub(super) fn patterns(&mut self, fs: &Filesystem) -> Result<(), ResolveError> {
+        for grant in fs.deny_patterns.iter().chain(&fs.protect_patterns) {
+            let pattern = self.behind_base(Pattern::parse(&grant.path));
+            let reached: Vec<(&PathBuf, &Bound)> = self
+                .binds
+                .iter()
+                // A path that is no text has a pattern's name beneath it for all that is known.
+                .filter(|(tree, _)| tree.to_str().is_none_or(|t| pattern.reaches_beneath(t)))
+                .collect();
+            let writable = reached.iter().find(|(_, bound)| bound.access.write);
+            match (writable, grant.absent) {
+                (Some((tree, _)), Absent::Refuse) => {
+                    return Err(ResolveError::PatternLater {
+                        pattern: grant.path.escape_debug().to_string(),
+                        tree: tree.to_path_buf(),
+                        origin: grant.origin.clone(),
+                    });
+                }
+                (None, _) if reached.is_empty() => {}
+                _ => {
+                    let by = match writable {
+                        Some(_) => "later",
+                        None => "by the host later",
+                    };
+                    self.skipped.push(format!(
+                        "{}: what is created {by} under such a name is not covered",
+                        grant.path.escape_debug()
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The pattern, with its directory under the name that the jail has it by.
+    fn behind_base(&self, pattern: Pattern) -> Pattern {
+        let base = PathBuf::from(pattern.base());
+        let real = match self.host.fact(&base) {
+            Fact::Present { real, .. } => real.clone(),
+            _ => self.behind_links(&base),
+        };
+        match real.to_str() {
+            Some(real) => pattern.rebased(real),
+            None => pattern,
+        }
     }
 
     /// No host socket is in a jail: what listens in a granted tree is covered, for no mount flag and

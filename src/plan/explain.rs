@@ -90,6 +90,15 @@ impl Rows<'_> {
                 self.add(key, &grant.path, &grant.origin, kernel);
             }
         }
+        for (key, grants) in [
+            ("filesystem.deny", &files.deny_patterns),
+            ("filesystem.protect", &files.protect_patterns),
+        ] {
+            for grant in grants {
+                let kernel = "each name that it meets now; one that is created later under such a name is not covered";
+                self.add(key, &grant.path, &grant.origin, vec![kernel.into()]);
+            }
+        }
     }
 
     fn granted(&self, grant: &Grant) -> Vec<String> {

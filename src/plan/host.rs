@@ -38,6 +38,12 @@ pub struct Found {
     pub load_trees: BTreeMap<PathBuf, LoadTree>,
     /// Files with a second name, which no mount over the first one covers.
     pub hard_linked: BTreeSet<PathBuf>,
+    /// Protected trees with more entries than are looked at for such files.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub too_many: BTreeSet<PathBuf>,
+    /// What the policies' patterns meet, by [`crate::policy::expand::Wanted::key`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub globs: BTreeMap<String, Vec<String>>,
 }
 
 /// What a program's file is, execve(2).

@@ -6,6 +6,7 @@ use super::egress::{USUAL, terminates};
 use super::host::Host;
 use super::request::Request;
 use super::resolve::command_places;
+use crate::policy::glob::Pattern;
 use crate::policy::{Execution, Policy, WorkspaceMode};
 
 /// Where a fresh workspace (`none`) is mounted.
@@ -252,6 +253,14 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
         if let Some(path) = expand(&protect.path, host, &workspace) {
             let purpose = Purpose::Protect;
             all.insert(0, Wanted { path, purpose });
+        }
+    }
+    // Where a pattern's names would be created.
+    for grant in fs.deny_patterns.iter().chain(&fs.protect_patterns) {
+        let path = PathBuf::from(Pattern::parse(&grant.path).base());
+        let purpose = Purpose::Read;
+        if path != Path::new("/") && !all.iter().any(|w| w.path == path) {
+            all.push(Wanted { path, purpose });
         }
     }
     let lists = [

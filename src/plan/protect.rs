@@ -54,7 +54,7 @@ impl View<'_> {
                 continue;
             }
             match self.host.fact(&path) {
-                Fact::Present { .. } => self.keep(&path, origin)?,
+                Fact::Present { .. } => self.keep(&path, *absent, origin)?,
                 // A socket, a device: covered, for nothing else can be said of it.
                 Fact::Special => drop(self.masks.insert(path, Node::File)),
                 Fact::Absent => self.withhold(&path, (*absent).into(), origin)?,
@@ -69,7 +69,7 @@ impl View<'_> {
 
     /// What is at `path` is read-only. Refused where the name leads elsewhere, or the content has
     /// another name.
-    fn keep(&mut self, path: &Path, origin: &Origin) -> Result<(), ResolveError> {
+    fn keep(&mut self, path: &Path, absent: Absent, origin: &Origin) -> Result<(), ResolveError> {
         let place = self.place_of(path, origin)?;
         let Fact::Present {
             node,
@@ -88,6 +88,18 @@ impl View<'_> {
                 tree: self.writable_tree(&place).unwrap_or_default(),
                 origin: origin.clone(),
             });
+        }
+        if self.host.found.too_many.contains(&place) {
+            if absent == Absent::Refuse {
+                return Err(ResolveError::ProtectLarge {
+                    path: path.into(),
+                    origin: origin.clone(),
+                });
+            }
+            self.skipped.push(format!(
+                "{}: too large to be searched for files that have another name, by which the jail could write to them",
+                path.display()
+            ));
         }
         let code = self
             .bind_above(&place)
@@ -139,7 +151,7 @@ impl View<'_> {
             // Nothing can be made beneath a file, as long as it is one.
             Fact::Present {
                 node: Node::File, ..
-            } => self.keep(nearest, origin),
+            } => self.keep(nearest, Absent::Refuse, origin),
             Fact::Denied => Err(ResolveError::Unreadable {
                 path: nearest.into(),
                 origin: origin.clone(),

@@ -55,6 +55,8 @@ pub enum ResolveError {
         tree: PathBuf,
         origin: Origin,
     },
+    #[error("{place}: {path} has too many files to be searched for those that have another name, by which the jail could write to them; protect the directories in it that matter, or mark it `optional = true` to go without the search", place = place(.origin), path = .path.display())]
+    ProtectLarge { path: PathBuf, origin: Origin },
     #[error("{place}: {path} cannot be loaded from: it lies in {tree}, where the jail can write; load from a tree that is read-only", place = place(.origin), path = .path.display(), tree = .tree.display())]
     LoadWritable {
         path: PathBuf,
@@ -81,6 +83,12 @@ pub enum ResolveError {
     DenyLink {
         path: PathBuf,
         real: PathBuf,
+        origin: Origin,
+    },
+    #[error("{place}: {pattern} is a pattern, and the jail could create such a name in {tree}, which it may write to; name the directory that they lie in, or mark it `optional = true` to cover only the names that are there", place = place(.origin), tree = .tree.display())]
+    PatternLater {
+        pattern: String,
+        tree: PathBuf,
         origin: Origin,
     },
     #[error("the workspace {0} does not exist; create it, or name another with --workspace DIR")]

@@ -41,6 +41,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     view.programs(policy, &command_places(policy, request, host), landlock)?;
     view.protect(&policy.filesystem.protect)?;
     view.denials(&policy.filesystem.deny)?;
+    view.patterns(&policy.filesystem)?;
     view.sockets();
 
     let ids = view.ids(&degraded)?;

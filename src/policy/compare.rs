@@ -78,6 +78,12 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
     found.trees("filesystem.exec", &a.exec, &b.exec);
     found.places("filesystem.deny", &a.deny, &b.deny);
     found.places("filesystem.protect", &a.protect, &b.protect);
+    found.places("filesystem.deny", &a.deny_patterns, &b.deny_patterns);
+    found.places(
+        "filesystem.protect",
+        &a.protect_patterns,
+        &b.protect_patterns,
+    );
     found.names("filesystem.unprotect", &a.unprotect, &b.unprotect);
     found.bound("filesystem.workspace", &a.workspace, &b.workspace, |m| {
         m.name().into()

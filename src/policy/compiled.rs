@@ -64,6 +64,9 @@ impl Compiled {
                 deny: grants(self.deny),
                 load: grants(self.load),
                 protect: grants(self.protect),
+                // A preset has none; a test below holds that.
+                deny_patterns: vec![],
+                protect_patterns: vec![],
                 workspace: self.workspace.map(|(value, line)| Sourced {
                     value,
                     origin: origin(line),

@@ -319,8 +319,16 @@ fn files(
     // Of protections those count that lie in something writable, or around it.
     let workspace = Some(&roots.workspace).filter(|path| reach.writes(path, roots));
     let written = || write.iter().map(|grant| &grant.path).chain(workspace);
-    protect
-        .retain(|place, _| reach.writes(place, roots) || written().any(|path| within(path, place)));
+    // Where a filesystem folds case they may lie there in another spelling; whoever looks at it tells.
+    let folded: Vec<String> = written().map(|path| path.to_lowercase()).collect();
+    let respelt = |place: &str| {
+        let place = place.to_lowercase();
+        let mut written = folded.iter();
+        written.any(|path| within(path, &place) || within(&place, path))
+    };
+    protect.retain(|place, _| {
+        reach.writes(place, roots) || written().any(|path| within(path, place)) || respelt(place)
+    });
     Filesystem {
         read: shown(read),
         write: shown(write),
@@ -334,8 +342,20 @@ fn files(
             .collect(),
         deny: listed(&reach.deny),
         protect: listed(&protect),
+        deny_patterns: patterns(&rights.deny_patterns),
+        protect_patterns: patterns(&rights.protect_patterns),
         workspace: reach.workspace,
     }
+}
+
+/// As they are, absolute: a root's own name may look like a wildcard.
+fn patterns(places: &Places) -> Vec<Grant> {
+    let grants = places.iter().map(|(path, leaf)| Grant {
+        path: path.clone(),
+        absent: leaf.absent,
+        origin: leaf.origin.clone(),
+    });
+    grants.collect()
 }
 
 /// The grants to read, write and execute, as the kernel needs them. It goes by the innermost grant,

@@ -282,6 +282,11 @@ pub enum PathFault {
     Parent,
     Variable,
     User,
+    /// `**` beside other characters.
+    Stars,
+    /// A `[` that is not closed, or holds nothing.
+    Bracket,
+    /// Where a pattern cannot stand.
     Glob,
 }
 
@@ -390,7 +395,13 @@ impl fmt::Display for PathFault {
                  or '~' for the home directory"
             }
             Self::User => "names another home: '~' is the caller's own; write the path out",
-            Self::Glob => "has a glob: globs come with a later version; name the directory",
+            Self::Stars => {
+                "has a '**' beside other characters; write it between slashes, or one '*' within a name"
+            }
+            Self::Bracket => {
+                "has a '[' that no ']' closes, or that holds nothing; close it, or write '[[]' for the character"
+            }
+            Self::Glob => "is a pattern, which cannot stand here; write the paths out, and '[*]' for a star",
         })
     }
 }

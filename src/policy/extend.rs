@@ -89,6 +89,8 @@ impl Files {
             deny: joined(base.deny, self.deny),
             protect: joined(base.protect, self.protect),
             unprotect: joined(base.unprotect, self.unprotect),
+            deny_patterns: joined(base.deny_patterns, self.deny_patterns),
+            protect_patterns: joined(base.protect_patterns, self.protect_patterns),
             workspace: self.workspace.or(base.workspace),
         }
     }

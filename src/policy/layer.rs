@@ -114,6 +114,10 @@ pub struct Files {
     /// Taken from the trust paths that are protected by default; the operator's and the platform's
     /// right alone.
     pub unprotect: Vec<Grant>,
+    /// Patterns that were in `deny` before they were expanded.
+    pub deny_patterns: Vec<Grant>,
+    /// The same of `protect`.
+    pub protect_patterns: Vec<Grant>,
     pub workspace: Option<Sourced<WorkspaceMode>>,
 }
 

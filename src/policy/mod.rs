@@ -14,8 +14,10 @@ pub mod compiled;
 pub mod decide;
 pub mod effective;
 pub mod error;
+pub mod expand;
 pub mod extend;
 pub mod file;
+pub mod glob;
 mod hold;
 pub mod import;
 pub mod layer;
@@ -108,6 +110,10 @@ pub struct Filesystem {
     pub deny: Vec<Grant>,
     /// Cannot be changed, replaced, removed or created, though it lies in a writable tree.
     pub protect: Vec<Grant>,
+    /// Absolute patterns of denials whose names, as far as they are there, are in `deny`.
+    pub deny_patterns: Vec<Grant>,
+    /// The same of `protect`.
+    pub protect_patterns: Vec<Grant>,
     /// How the workspace is there; `None` where the policy leaves it to the request.
     pub workspace: Option<Sourced<WorkspaceMode>>,
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::effective::Effective;
+use super::glob::escape;
 use super::layer::PROGRAM_DIRECTORIES;
 use super::net::{List, Mode, OnMiss};
 use super::rights::{Allowed, Constraints, Places, Rights, Roots};
@@ -49,10 +50,16 @@ pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
         ("write", &files.write),
         ("load", &files.load),
         ("exec", &files.exec),
-        ("deny", &files.deny),
-        ("protect", &files.protect),
     ] {
         out.list(key, grants.iter().map(|g| (grant(g), &g.origin)));
+    }
+    for (key, grants, patterns) in [
+        ("deny", &files.deny, &files.deny_patterns),
+        ("protect", &files.protect, &files.protect_patterns),
+    ] {
+        let named = grants.iter().map(|g| (grant(g), &g.origin));
+        let met = patterns.iter().map(|g| (pattern(g, roots), &g.origin));
+        out.list(key, named.chain(met));
     }
     if let Some(names) = rights.unprotect.as_ref().filter(|names| !names.is_empty()) {
         let shown = names.iter().map(|(p, o)| (quoted(&roots.shorten(p)), o));
@@ -262,10 +269,19 @@ fn grant(grant: &Grant) -> String {
     one_grant(&grant.path, grant.absent)
 }
 
+/// What was a pattern before. A root whose own name has wildcards in it is written out.
+fn pattern(grant: &Grant, roots: &Roots) -> String {
+    optional(quoted(&roots.shorten(&grant.path)), grant.absent)
+}
+
 fn one_grant(path: &str, absent: Absent) -> String {
+    optional(quoted(&escape(path)), absent)
+}
+
+fn optional(path: String, absent: Absent) -> String {
     match absent {
-        Absent::Refuse => quoted(path),
-        Absent::Skip => format!("{{ path = {}, optional = true }}", quoted(path)),
+        Absent::Refuse => path,
+        Absent::Skip => format!("{{ path = {path}, optional = true }}"),
     }
 }
 

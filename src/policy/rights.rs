@@ -106,6 +106,10 @@ pub struct Rights {
     pub exec: Trees,
     pub deny: Places,
     pub protect: Places,
+    /// Absolute patterns of denials; the names that they met are in `deny`.
+    pub deny_patterns: Places,
+    /// The same of `protect`.
+    pub protect_patterns: Places,
     /// Trust paths that need no protection.
     pub unprotect: Names<String>,
     pub workspace: Bound<WorkspaceMode>,
@@ -206,6 +210,8 @@ impl Default for Rights {
             exec: Trees::All,
             deny: Places::new(),
             protect: Places::new(),
+            deny_patterns: Places::new(),
+            protect_patterns: Places::new(),
             unprotect: None,
             workspace: None,
             network: net::Bounds::default(),
@@ -271,6 +277,8 @@ impl Rights {
             exec,
             deny: places(&files.deny, roots),
             protect: places(&files.protect, roots),
+            deny_patterns: places(&files.deny_patterns, roots),
+            protect_patterns: places(&files.protect_patterns, roots),
             unprotect: (rank <= Rank::Operator && !files.unprotect.is_empty()).then(|| {
                 let places = places(&files.unprotect, roots).into_iter();
                 places.map(|(path, leaf)| (path, leaf.origin)).collect()
@@ -369,6 +377,8 @@ impl Rights {
             exec: self.exec.met(other.exec),
             deny: union(self.deny, other.deny),
             protect: union(self.protect, other.protect),
+            deny_patterns: union(self.deny_patterns, other.deny_patterns),
+            protect_patterns: union(self.protect_patterns, other.protect_patterns),
             unprotect: common(self.unprotect, other.unprotect),
             workspace: least(self.workspace, other.workspace),
             network: self.network.meet(&other.network),

@@ -236,6 +236,20 @@ mod tests {
         assert_eq!(programs("'$WORKSPACE/a'"), 1);
     }
 
+    /// Whether they are one directory is the filesystem's to say.
+    #[test]
+    fn a_protection_in_another_spelling_of_what_is_written_stays() {
+        let held = |written: &str| {
+            let policy =
+                format!("filesystem.write = ['{written}']; filesystem.protect = ['/a/Dir/x']");
+            let outcome = resolved(&[(Rank::Operator, &policy)]);
+            let files = outcome.effective.policy.filesystem;
+            files.protect.iter().any(|grant| grant.path == "/a/Dir/x")
+        };
+        assert!(held("/a/dir") && held("/a/DIR/X/y") && held("/A"));
+        assert!(!held("/a/dirt") && !held("/b"));
+    }
+
     #[test]
     fn what_is_loaded_within_what_is_written_is_held() {
         let policy = "filesystem.write = ['/a']; filesystem.load = ['/a/b']";

@@ -2,13 +2,15 @@
 //! table says; what ships with creel has no finding worse than info.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 use creel::cli::facts;
+use creel::policy::expand::Unmet;
 use creel::policy::layer::Rank;
 use creel::policy::lint::{CHECKS, Facts, Finding, Found, Keeping, Severity, is_secret_file, lint};
 use creel::policy::rights::Roots;
 use creel::policy::stack::Stack;
-use creel::policy::{file, preset};
+use creel::policy::{Absent, Origin, file, preset};
 
 fn roots() -> Roots {
     Roots {
@@ -24,9 +26,12 @@ fn findings(layers: &[(Rank, &str)], roots: &Roots, facts: &Facts) -> Vec<Findin
         let layer = file::read(&name, text).unwrap_or_else(|error| panic!("{text}\n{error}"));
         (*rank, layer)
     });
-    let stack = Stack {
+    let mut stack = Stack {
         layers: layers.collect(),
     };
+    // Nothing is there that a pattern could meet.
+    let met = stack.expand(roots, |_| Ok::<_, Infallible>(vec![]));
+    assert!(met.is_ok());
     let limits = preset::default().expect("it parses").limits;
     let outcome = stack.resolve(&limits, roots);
     lint(&stack, &outcome, roots, facts)
@@ -459,6 +464,38 @@ fn every_check_fires_and_is_silent() {
     for (id, text, fires, silent) in of_the_machine() {
         let said = |facts| findings(&[(Rank::Operator, text)], &roots(), facts);
         judge(id, said(&fires), said(&silent));
+    }
+    let unmet = |absent| Facts {
+        unmet: vec![Unmet {
+            written: "/opt/*".into(),
+            absent,
+            origin: Origin::creel(),
+        }],
+        ..Facts::default()
+    };
+    let said = |facts| findings(&[(Rank::Operator, "")], &roots(), facts);
+    let (fires, silent) = (unmet(Absent::Refuse), unmet(Absent::Skip));
+    judge("pattern-unmet", said(&fires), said(&silent));
+    let said = |text| findings(&[(Rank::Operator, text)], &roots(), &none);
+    for (fires, silent) in [
+        (
+            "filesystem.deny = ['$WORKSPACE/**/.env']",
+            "filesystem.deny = [{ path = '$WORKSPACE/**/.env', optional = true }]",
+        ),
+        (
+            "filesystem.protect = ['$WORKSPACE/*.lock']",
+            "filesystem.protect = ['$WORKSPACE/*.lock']\nfilesystem.workspace = 'ro'",
+        ),
+        (
+            "filesystem.workspace = 'ro'\nfilesystem.write = ['/srv/a']\nfilesystem.deny = ['/srv/*/k']",
+            "filesystem.workspace = 'ro'\nfilesystem.write = ['/srv/a']\nfilesystem.deny = ['/srv/b/*']",
+        ),
+        (
+            "tools.write.denied_paths = ['$WORKSPACE/*.lock']",
+            "tools.write.denied_paths = ['$WORKSPACE/x.lock']",
+        ),
+    ] {
+        judge("pattern-later", said(fires), said(silent));
     }
     let at = |workspace: &str| Roots {
         workspace: workspace.into(),

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::report::{self, Finding, Severity};
 use super::{FOUND, WRONG, print, print_json};
 use crate::cli::hint::Failure;
-use crate::cli::layers::{self, Layers, PolicyArgs, Put, Source};
+use crate::cli::layers::{self, Expanded, Layers, Names, PolicyArgs, Put, Source};
 use crate::cli::{facts, run};
 use crate::policy::error::PolicyError;
 use crate::policy::layer::Rank;
@@ -89,10 +89,11 @@ fn each(files: &[PathBuf]) -> Result<(Vec<String>, Vec<Finding>), Failure> {
         match layers::read(path) {
             Err(error) => findings.extend(report::faults(path, &error)),
             Ok(layer) => {
-                let stack = Stack {
+                let mut stack = Stack {
                     layers: vec![(Rank::Operator, layer)],
                 };
-                findings.extend(linted(&stack)?);
+                let expanded = Names::Here.expand(&mut stack, &run::roots(None))?;
+                findings.extend(linted(&stack, &expanded)?);
             }
         }
     }
@@ -108,11 +109,11 @@ fn of_this_place(args: &PolicyArgs) -> Result<(Vec<String>, Vec<Finding>), Failu
         findings.extend(wrong(source)?);
     }
     if findings.is_empty() {
-        let layers = Layers::of(&sources)?;
+        let layers = Layers::of(&sources, &roots, Names::Here)?;
         let outcome = layers.resolve(&roots)?;
         findings.extend(outcome.clips.iter().map(Finding::of_clip));
         // What is clipped was said just now.
-        let linted = linted(&layers.stack)?.into_iter();
+        let linted = linted(&layers.stack, &layers.expanded)?.into_iter();
         findings.extend(linted.filter(|finding| finding.id != "layer-clipped"));
     }
     let named = |source: &Source| match source.rank {
@@ -123,10 +124,11 @@ fn of_this_place(args: &PolicyArgs) -> Result<(Vec<String>, Vec<Finding>), Failu
 }
 
 /// What is unwise in layers that can be read.
-fn linted(stack: &Stack) -> Result<Vec<Finding>, Failure> {
+fn linted(stack: &Stack, expanded: &Expanded) -> Result<Vec<Finding>, Failure> {
     let roots = run::roots(None);
     let outcome = stack.resolve(&layers::limits()?, &roots);
-    let facts = facts::gather(stack, &outcome, &roots);
+    let mut facts = facts::gather(stack, &outcome, &roots);
+    facts.unmet = expanded.unmet.clone();
     let found = lint::lint(stack, &outcome, &roots, &facts);
     Ok(found.iter().map(Finding::of_lint).collect())
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{origin_json, print, print_json};
 use crate::cli::hint::Failure;
-use crate::cli::layers::{self, Layers, PolicyArgs};
+use crate::cli::layers::{self, Layers, Names, PolicyArgs};
 use crate::cli::run::{self, RunArgs, degradable};
 use crate::jail;
 use crate::plan::explain::{Row, rows};
@@ -86,11 +86,20 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         None => run::Place::here(),
     };
     let sources = layers::sources(&args.policies, &run::Place::here().roots(None))?;
-    let layers = Layers::of(&sources)?;
+    let (workspace, _) = run::named_workspace(&asked)?;
+    let names = match &given {
+        Some(host) => Names::Given(&host.found.globs),
+        None => Names::Here,
+    };
+    let layers = Layers::of(&sources, &place.roots(workspace.as_deref()), names)?;
     let declared = run::declared_by(&asked, "explain", Some(&layers), &place)?;
     let host = match given {
         Some(host) => host,
-        None => jail::probe(&declared.policy, &declared.request)?.0,
+        None => {
+            let (mut host, _) = jail::probe(&declared.policy, &declared.request)?;
+            host.found.globs = layers.expanded.met.clone();
+            host
+        }
     };
     if args.print_host {
         print_json(&serde_json::to_value(&host)?)?;

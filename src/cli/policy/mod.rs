@@ -59,7 +59,12 @@ pub fn run(args: &FamilyArgs) -> Result<u8, Failure> {
 /// Writes an answer.
 fn print(text: &str) -> Result<(), Failure> {
     use std::io::Write;
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| {
+        Failure::new(format!(
+            "the answer could not be written to stdout ({error}); let it be read to its end, or redirect it to where there is room"
+        ))
+    })
 }
 
 /// An answer for programs.

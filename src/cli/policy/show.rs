@@ -2,7 +2,7 @@
 
 use super::print;
 use crate::cli::hint::Failure;
-use crate::cli::layers::{self, Layers, PolicyArgs};
+use crate::cli::layers::{self, Layers, Names, PolicyArgs};
 use crate::cli::run;
 use crate::policy::native;
 
@@ -16,7 +16,8 @@ pub struct ShowArgs {
 pub fn run(args: &ShowArgs) -> Result<u8, Failure> {
     let roots = run::roots(None);
     let sources = layers::sources(&args.policies, &roots)?;
-    let outcome = Layers::of(&sources)?.resolve(&roots)?;
+    let layers = Layers::of(&sources, &roots, Names::Here)?;
+    let outcome = layers.resolve(&roots)?;
     let mut text = String::new();
     for note in &outcome.effective.notes {
         text += &format!("# {note}\n");

@@ -12,12 +12,14 @@ use serde_json::{Value, json};
 use super::inner::{self, Answer, Trial};
 use super::{FOUND, origin_json, print, print_json};
 use crate::cli::hint::Failure;
-use crate::cli::layers;
+use crate::cli::layers::{self, Names};
 use crate::cli::run::{Place, degradable};
+use crate::jail::globs::Finder;
 use crate::jail::{self, Stdio, spawn};
 use crate::plan::{self, Request, Terminal};
 use crate::policy::cases::{Expected, Judged, beyond_kernel, judge, subject};
 use crate::policy::decide::Decision;
+use crate::policy::glob::Pattern;
 use crate::policy::layer::{Layer, PROGRAM_DIRECTORIES, Rank};
 use crate::policy::rights::Roots;
 use crate::policy::stack::{Outcome, Stack};
@@ -120,9 +122,17 @@ fn of_file(args: &TestArgs, path: &Path) -> Result<Vec<Tried>, Failure> {
     };
     let work = fresh.as_ref().map(|scratch| scratch.path.join("work"));
     let roots = Place::here().roots(work.as_deref().or(args.workspace.as_deref()));
-    let stack = Stack {
+    if args.kernel && work.is_some() {
+        // Before the patterns are expanded: they are to meet these.
+        furnish(&layer, &roots)?;
+    }
+    let mut stack = Stack {
         layers: vec![(Rank::Operator, layer.clone())],
     };
+    match args.kernel {
+        true => Names::Here.expand(&mut stack, &roots)?.all_met()?,
+        false => as_if_there(&mut stack, &layer, &roots)?,
+    }
     let outcome = stack.resolve(&layers::limits()?, &roots);
     let judged = judge(&layer, &outcome.rights, &roots);
     if !args.kernel {
@@ -132,10 +142,29 @@ fn of_file(args: &TestArgs, path: &Path) -> Result<Vec<Tried>, Failure> {
         });
         return Ok(tried.collect());
     }
-    if work.is_some() {
-        furnish(&layer, &roots)?;
-    }
     in_jail(args, judged, &outcome, &roots)
+}
+
+/// Expands patterns to what they meet here, and to what the cases name, as if that were there: the
+/// evaluator's answer must not hang on which files a checkout has.
+fn as_if_there(stack: &mut Stack, layer: &Layer, roots: &Roots) -> Result<(), Failure> {
+    let cases = layer.tests.allow.iter().chain(&layer.tests.deny);
+    let named: Vec<String> = cases
+        .filter_map(|case| Some(subject(roots, case.value.words.first()?)))
+        .collect();
+    let mut finder = Finder::default();
+    stack.expand(roots, |wanted| {
+        let pattern = Pattern::parse(&wanted.pattern);
+        let mut names = finder.find(wanted)?;
+        for path in named.iter().flat_map(|path| Path::new(path).ancestors()) {
+            let path = path.to_string_lossy().into_owned();
+            if pattern.meets(&path, wanted.sense) && !names.contains(&path) {
+                names.push(path);
+            }
+        }
+        Ok::<_, Failure>(names)
+    })?;
+    Ok(())
 }
 
 /// Leaves the cases of this file: what it extends was meant to allow other things.

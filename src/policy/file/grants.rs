@@ -3,6 +3,7 @@
 use super::keys::GRANT;
 use super::walk::{File, Section, get};
 use crate::policy::error::{PathFault, PolicyError};
+use crate::policy::glob;
 use crate::policy::tree::{Node, Table, Value};
 use crate::policy::{Absent, Grant};
 
@@ -22,6 +23,24 @@ impl File<'_> {
             .collect()
     }
 
+    /// As [`Self::grants`], where a pattern would mean less than it says; none where the key is absent.
+    pub fn named(&self, key: &str, table: Section) -> Result<Vec<Grant>, PolicyError> {
+        if get(table, key).is_none() {
+            return Ok(vec![]);
+        }
+        let nodes = self.array(
+            table,
+            key,
+            "an array of paths, for example [\"$WORKSPACE/Makefile\"]",
+        )?;
+        let grants = nodes.iter().map(|node| {
+            let grant = self.grant(node, key)?;
+            self.path(node, &grant.path, key)?;
+            Ok(grant)
+        });
+        grants.collect()
+    }
+
     fn grant(&self, value: &Node, key: &str) -> Result<Grant, PolicyError> {
         let (path, absent) = match &value.value {
             Value::Table(table) => {
@@ -36,15 +55,26 @@ impl File<'_> {
         };
         let text = self.string(path, key, "a path, or { path = \"/usr\", optional = true }")?;
         Ok(Grant {
-            path: self.path(path, text, key)?.to_owned(),
+            path: self.sound(path, text, key, path_fault(text))?.to_owned(),
             absent,
             origin: self.origin(path),
         })
     }
 
-    /// `text`, which stands at `node`, where it is a path that can be granted.
+    /// `text`, which stands at `node`, where it is the path of one thing.
     pub fn path<'t>(&self, node: &Node, text: &'t str, key: &str) -> Result<&'t str, PolicyError> {
-        match path_fault(text) {
+        let pattern = glob::is_pattern(text).then_some(PathFault::Glob);
+        self.sound(node, text, key, path_fault(text).or(pattern))
+    }
+
+    fn sound<'t>(
+        &self,
+        node: &Node,
+        text: &'t str,
+        key: &str,
+        fault: Option<PathFault>,
+    ) -> Result<&'t str, PolicyError> {
+        match fault {
             Some(fault) => Err(PolicyError::BadPath {
                 at: self.place_of(node),
                 key: key.to_owned().into(),
@@ -91,7 +121,7 @@ pub fn path_fault(path: &str) -> Option<PathFault> {
     if path.split('/').any(|component| component == "..") {
         return Some(PathFault::Parent);
     }
-    path.contains(['*', '?', '[']).then_some(PathFault::Glob)
+    glob::fault(path)
 }
 
 #[cfg(test)]
@@ -119,6 +149,9 @@ mod tests {
             "$WORKSPACE/",
             "$WORKSPACE/a",
             "/a{b}",
+            "/a/*",
+            "~/**/[a-z]?",
+            "$WORKSPACE/*.pem",
         ] {
             let text = format!("filesystem.deny = [\"{}\"]", path.replace('\\', "\\\\"));
             assert_eq!(read("p", &text).unwrap().filesystem.deny[0].path, path);
@@ -147,9 +180,9 @@ mod tests {
             ("$WORKSPACE$X", PathFault::Variable),
             ("~root", PathFault::User),
             ("~root/a", PathFault::User),
-            ("/a/*", PathFault::Glob),
-            ("/a?", PathFault::Glob),
-            ("~/[ab]", PathFault::Glob),
+            ("/a/**b", PathFault::Stars),
+            ("/a?/[", PathFault::Bracket),
+            ("~/[b/c]", PathFault::Bracket),
         ] {
             match parse("p", &format!("filesystem.read = [\"{path}\"]"), &base()) {
                 Err(PolicyError::BadPath { fault: found, .. }) => {
@@ -159,8 +192,10 @@ mod tests {
             }
         }
         refused(
-            "[filesystem]|exec = ['/usr', '/opt/*']
-            2:17: path '/opt/*' in 'filesystem.exec' has a glob: globs come with a later version; name the directory",
+            "[filesystem]|exec = ['/usr', '/opt/a**']
+            2:17: path '/opt/a**' in 'filesystem.exec' has a '**' beside other characters; write it between slashes, or one '*' within a name
+            [filesystem]|unprotect = ['$WORKSPACE/*']
+            2:14: path '$WORKSPACE/*' in 'filesystem.unprotect' is a pattern, which cannot stand here; write the paths out, and '[*]' for a star",
         );
     }
 }

@@ -4,7 +4,7 @@
 //! keeps its line and every fault its column: `keys` knows what may be written where, `sections`,
 //! `grants` and `limits` what it means. It refuses what it does not know (a key, a section, a word, a
 //! type), what no kernel call can carry (NUL), and what would mean something else than it says (`..`,
-//! globs, `$HOME`).
+//! `$HOME`).
 //!
 //! No text makes it panic: the readers bound nesting at 80, the text is bounded by [`MAX_BYTES`], and
 //! spans are clamped to it.

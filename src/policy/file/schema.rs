@@ -169,7 +169,7 @@ fn definitions() -> Value {
     );
     json!({
         "path": {
-            "description": "Absolute, or beginning with ~/ or $WORKSPACE/; no glob, no other variable, no ..",
+            "description": "Absolute, or beginning with ~/ or $WORKSPACE/; *, ?, [..] and ** are patterns; no other variable, no ..",
             "type": "string",
             "pattern": "^(/|~$|~/|\\$WORKSPACE$|\\$WORKSPACE/)",
         },

@@ -19,8 +19,9 @@ impl File<'_> {
             exec: list("filesystem.exec")?,
             deny: list("filesystem.deny")?.unwrap_or_default(),
             protect: list("filesystem.protect")?.unwrap_or_default(),
-            unprotect: list("filesystem.unprotect")?.unwrap_or_default(),
+            unprotect: self.named("filesystem.unprotect", table)?,
             workspace: self.workspace(table)?,
+            ..Files::default()
         })
     }
 

@@ -151,7 +151,7 @@ fn workspace_write(into: &mut Source, of: &Table, mode: Mode) {
             }
             "network_access" if on && mode == Mode::WorkspaceWrite => {
                 into.layer.network.mode = Some(into.sourced(node, net::Mode::Open));
-                into.translated(item, "network.mode = \"open\": names, at ports 80 and 443");
+                into.translated(item, "network.mode = \"open\": public names at ports 80 and 443, where Codex lets every address and port be reached");
             }
             "network_access" if on => into.not(item, "this mode has no network"),
             "network_access" => into.enforced(item, "network.mode = \"none\""),

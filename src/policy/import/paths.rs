@@ -5,6 +5,7 @@
 
 use crate::policy::error::PathFault;
 use crate::policy::file::path_fault;
+use crate::policy::glob::is_pattern;
 
 /// Directories that hold far more than a rule means.
 const WHOLE: [&str; 7] = ["/", "~", "$WORKSPACE", "/home", "/root", "/usr", "/Users"];
@@ -76,6 +77,8 @@ fn rooted(text: &str) -> String {
 fn checked(path: String) -> Result<String, PathFault> {
     match path_fault(&path) {
         Some(fault) => Err(fault),
+        // What a wildcard meets differs from program to program.
+        None if is_pattern(&path) => Err(PathFault::Glob),
         None => Ok(path),
     }
 }

@@ -122,6 +122,12 @@ checks! {
     GRANT_ABSENT = "grant-absent", Warn,
         "a grant of what does not exist refuses the run",
         "correct the path, or write { path = \"...\", optional = true }";
+    PATTERN_UNMET = "pattern-unmet", Warn,
+        "a pattern of grants that meets nothing grants nothing, and refuses the run",
+        "correct it, or write { path = \"...\", optional = true }";
+    PATTERN_LATER = "pattern-later", Warn,
+        "a pattern in deny or protect covers the names that are there; in a tree that the jail may write to, a name that is created later is covered by nothing",
+        "name the directory that they lie in, or the names; { path = \"...\", optional = true } says that what is there is enough";
     DENY_IDLE = "deny-idle", Warn,
         "a deny outside every grant takes nothing away: the path is not there anyway, and a misspelt one protects nothing",
         "correct the path, or take the line out";

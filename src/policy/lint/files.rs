@@ -3,6 +3,7 @@
 use super::checks::*;
 use super::suspects::{danger, is_project_work};
 use super::{Found, Lint, granted};
+use crate::policy::glob::{Pattern, escape};
 use crate::policy::layer::Layer;
 use crate::policy::rights::Roots;
 use crate::policy::tools::Tool;
@@ -39,6 +40,40 @@ impl Lint<'_> {
             self.say(&WORKSPACE_HOME, None, reason);
         }
         self.secrets();
+        self.path_patterns();
+    }
+
+    fn path_patterns(&mut self) {
+        let unmet = self.facts.unmet.iter();
+        for one in unmet.filter(|one| one.absent == Absent::Refuse) {
+            let reason = format!("{} meets nothing here, so no run starts", one.written);
+            self.say(&PATTERN_UNMET, Some(&one.origin), reason);
+        }
+        let rights = &self.outcome.rights;
+        let kept = rights.deny_patterns.iter().chain(&rights.protect_patterns);
+        for (text, leaf) in kept.filter(|(_, leaf)| leaf.absent == Absent::Refuse) {
+            let pattern = Pattern::parse(text);
+            let mut written = self.reach.write.grants();
+            let workspace = &self.roots.workspace;
+            if self.reach.writes(workspace, self.roots) {
+                written.push(Grant {
+                    path: workspace.clone(),
+                    absent: Absent::Skip,
+                    origin: Origin::creel(),
+                });
+            }
+            let tree = written
+                .iter()
+                .find(|tree| pattern.reaches_beneath(&tree.path));
+            if let Some(tree) = tree {
+                let reason = format!(
+                    "{} is a pattern, and the jail could create such a name in {}, so no run starts",
+                    self.roots.shorten(text),
+                    self.roots.shorten(&tree.path)
+                );
+                self.say(&PATTERN_LATER, Some(&leaf.origin), reason);
+            }
+        }
     }
 
     fn each_grant(&mut self, key: &str, grants: &[Grant]) {
@@ -177,7 +212,8 @@ impl Lint<'_> {
             .collect();
         for path in seen {
             let reason = format!("{path} looks like a credential, and the jail reads it");
-            let fix = format!("add \"{path}\" to filesystem.deny, or move it away");
+            let named = escape(&path);
+            let fix = format!("add \"{named}\" to filesystem.deny, or move it away");
             self.add(&SECRET_IN_WORKSPACE, None::<&Origin>, reason, fix);
         }
     }

@@ -20,6 +20,7 @@ pub use suspects::is_secret_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::expand::Unmet;
 use super::layer::{Layer, PROGRAM_DIRECTORIES, Rank};
 use super::reach::{Reach, reach};
 use super::rights::Roots;
@@ -70,6 +71,8 @@ pub struct Facts {
     pub paths: BTreeMap<String, Found>,
     /// Files in the workspace whose names are those of credentials, see [`is_secret_file`].
     pub secrets: BTreeSet<String>,
+    /// Patterns of grants that met nothing.
+    pub unmet: Vec<Unmet>,
 }
 
 /// Who may change a policy file.

@@ -198,6 +198,23 @@ fn what_no_mount_can_hold_is_refused() {
     }
 }
 
+/// Of 5,000 files one has another name.
+#[test]
+fn a_second_name_is_found_in_a_large_tree() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let file = workspace.write("tree/deep/first", "x");
+        let deep = workspace.path().join("tree/deep");
+        for at in 0..5000 {
+            std::fs::File::create(deep.join(at.to_string())).expect("create");
+        }
+        let run = || protect(who, &workspace, r#""$WORKSPACE/tree""#).sh("true");
+        run().ok();
+        std::fs::hard_link(&file, workspace.path().join("twin")).expect("link");
+        refused(&run(), "tree/deep/first has another name in");
+    }
+}
+
 #[test]
 fn a_denied_name_that_is_absent_stays_absent() {
     for who in Who::all() {

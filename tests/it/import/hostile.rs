@@ -27,7 +27,7 @@ fn a_denial_that_cannot_be_said_is_an_error() {
         (
             "s.json",
             r#"{"filesystem": {"denyRead": ["**/.env"]}}"#,
-            "s.json:1:30: path '**/.env' in 'filesystem.denyRead' has a glob",
+            "s.json:1:30: path '**/.env' in 'filesystem.denyRead' is a pattern, which cannot stand here",
         ),
         (
             "s.json",

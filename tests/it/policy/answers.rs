@@ -41,6 +41,48 @@ narrowed limits.memory: 1GiB (old.toml:2)
     desk.policy(["diff", "old.toml", "nosuch.toml"]).exits(2);
 }
 
+/// More files than are searched for second names: known of the host, so told of another's too.
+#[test]
+fn a_protected_tree_that_is_too_large_is_refused_or_said() {
+    let desk = Desk::new();
+    desk.file("big/x", "");
+    for (path, status, said) in [
+        ("'$WORKSPACE/big'", 2, "p.toml:1: /"),
+        (
+            "{ path = '$WORKSPACE/big', optional = true }",
+            0,
+            "too large to be searched",
+        ),
+    ] {
+        desk.file("p.toml", &format!("filesystem.protect = [{path}]\n"));
+        let explain = |words: &[&str]| {
+            let base = [
+                "explain",
+                "--allow-degraded",
+                "cgroup",
+                "--policy",
+                "p.toml",
+            ];
+            desk.policy(base.iter().chain(words).copied())
+        };
+        let host = explain(&["--print-host", "--", "true"]).exits(0);
+        let mut host = host.json();
+        let big = desk.work().canonicalize().expect("a path").join("big");
+        desk.file("host.json", &host.to_string());
+        // Control.
+        explain(&["--host", "host.json", "--", "true"]).exits(0);
+        host["found"]["too_many"] = serde_json::json!([big]);
+        desk.file("host.json", &host.to_string());
+        let answer = explain(&["--json", "--host", "host.json", "--", "true"]).exits(status);
+        let all = answer.stdout.clone() + &answer.stderr;
+        assert!(all.contains(said), "{said}: {answer:#?}");
+        assert!(
+            status == 0 || all.contains("protect the directories in it that matter"),
+            "{all}"
+        );
+    }
+}
+
 #[test]
 fn what_show_prints_is_a_policy_that_means_the_same() {
     let desk = Desk::new();

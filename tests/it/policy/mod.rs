@@ -3,6 +3,7 @@
 mod answers;
 mod cases;
 mod check;
+mod patterns;
 
 use std::path::PathBuf;
 use std::process::Command;

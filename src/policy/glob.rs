@@ -1,0 +1,461 @@
+//! Patterns in paths: `*`, `?`, `[..]` and `**`, and what they mean as text.
+//!
+//! A pattern is taken apart at its slashes: `**` stands for any number of directories, `*` for any
+//! run of characters within a name, `?` for one, `[a-z]` for one of these, `[!a-z]` for one of none
+//! of these. `[*]` is the star itself. A name that begins with a dot is hidden: in a grant only a
+//! pattern that writes the dot meets it, in a denial every pattern does, so that each errs to the
+//! side that allows less. It refuses a `**` beside other characters and a bracket that is not
+//! closed. Which names there are is the machine's; [`super::expand`] asks for them.
+
+use super::error::PathFault;
+
+/// Which names a wildcard meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sense {
+    /// Those that are not hidden.
+    Grant,
+    /// All.
+    Denial,
+}
+
+/// A path with wildcards in it, absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    parts: Vec<Part>,
+}
+
+/// What stands between two slashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    Name(String),
+    Wild(Vec<Token>),
+    /// `**`: any number of directories, none among them.
+    Deep,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Token {
+    Char(char),
+    /// `?`
+    One,
+    /// `*`
+    Run,
+    Class {
+        not: bool,
+        ranges: Vec<(char, char)>,
+    },
+}
+
+/// Whether a path is a pattern and no name.
+pub fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
+/// Why a pattern says nothing that can be met, if it does not.
+pub fn fault(text: &str) -> Option<PathFault> {
+    text.split('/').find_map(|part| match part {
+        "**" => None,
+        _ if part.contains("**") => Some(PathFault::Stars),
+        _ => tokens(part).is_none().then_some(PathFault::Bracket),
+    })
+}
+
+/// The pattern that meets `path` alone.
+pub fn escape(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for c in path.chars() {
+        match c {
+            '*' | '?' | '[' => out.extend(['[', c, ']']),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+impl Pattern {
+    /// Of text without a [`fault`]; what has one stands for itself.
+    pub fn parse(text: &str) -> Pattern {
+        let mut parts = vec![];
+        for text in text.split('/').filter(|p| !p.is_empty() && *p != ".") {
+            let part = part(text);
+            // Twice any number is any number.
+            if part != Part::Deep || parts.last() != Some(&Part::Deep) {
+                parts.push(part);
+            }
+        }
+        // All beneath a directory is what lies in it, since a path stands for its tree.
+        if let Some(last) = parts.last_mut()
+            && *last == Part::Deep
+        {
+            *last = Part::Wild(vec![Token::Run]);
+        }
+        Pattern { parts }
+    }
+
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The path, where no wildcard is in it.
+    pub fn literal(&self) -> Option<String> {
+        let plain = self.parts.iter().all(|p| matches!(p, Part::Name(_)));
+        plain.then(|| self.base())
+    }
+
+    /// The directory that lies above the first wildcard.
+    pub fn base(&self) -> String {
+        let mut path = String::new();
+        for part in &self.parts {
+            let Part::Name(name) = part else { break };
+            path.push('/');
+            path.push_str(name);
+        }
+        match path.is_empty() {
+            true => "/".into(),
+            false => path,
+        }
+    }
+
+    /// As this one, with another directory above the first wildcard.
+    pub fn rebased(&self, base: &str) -> Pattern {
+        let names = base.split('/').filter(|name| !name.is_empty());
+        let names = names.map(|name| Part::Name(name.into()));
+        let wild = self.parts.iter().skip_while(|p| matches!(p, Part::Name(_)));
+        Pattern {
+            parts: names.chain(wild.cloned()).collect(),
+        }
+    }
+
+    /// Whether it meets `path`.
+    pub fn meets(&self, path: &str, sense: Sense) -> bool {
+        self.after(path, sense).contains(&self.parts.len())
+    }
+
+    /// Whether it may meet a name beneath the directory `tree`.
+    pub fn reaches_beneath(&self, tree: &str) -> bool {
+        let after = self.after(tree, Sense::Denial);
+        after.iter().any(|at| *at < self.parts.len())
+    }
+
+    /// Where in the pattern somebody may stand who has walked along `path`.
+    fn after(&self, path: &str, sense: Sense) -> Vec<usize> {
+        let mut at = self.past_deep(vec![0]);
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            let mut next = vec![];
+            for at in at {
+                match self.parts.get(at) {
+                    // Deep again, which may end here.
+                    Some(Part::Deep) if seen(name, sense) => next.push(at),
+                    Some(part) if *part != Part::Deep && part.accepts(name, sense) => {
+                        next.push(at + 1);
+                    }
+                    _ => {}
+                }
+            }
+            at = self.past_deep(next);
+        }
+        at
+    }
+
+    /// These places, and those behind a `**` that stands for nothing.
+    fn past_deep(&self, mut places: Vec<usize>) -> Vec<usize> {
+        let behind = |at: &usize| self.parts.get(*at) == Some(&Part::Deep);
+        let more: Vec<usize> = places
+            .iter()
+            .filter(|at| behind(at))
+            .map(|a| a + 1)
+            .collect();
+        places.extend(more);
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+}
+
+impl Part {
+    /// Whether this is one that a directory's entry of that name meets. A `**` meets none by itself.
+    pub fn accepts(&self, name: &str, sense: Sense) -> bool {
+        match self {
+            Part::Name(own) => own == name,
+            Part::Deep => false,
+            Part::Wild(tokens) => {
+                let dotted = tokens.first() == Some(&Token::Char('.'));
+                (dotted || seen(name, sense)) && run(tokens, &name.chars().collect::<Vec<_>>())
+            }
+        }
+    }
+}
+
+impl Part {
+    /// As [`Self::accepts`], where the directory takes every spelling of a name for the same.
+    pub fn accepts_folded(&self, name: &str, sense: Sense) -> bool {
+        let lower = |c: &char| c.to_lowercase().next().unwrap_or(*c);
+        let folded = |token: &Token| match token {
+            Token::Char(c) => Token::Char(lower(c)),
+            Token::Class { not: false, ranges } => {
+                // Either spelling may be what the class has.
+                let spelt = |c: char| (lower(&c), lower(&c));
+                let short = ranges.iter().filter(|(from, to)| from == to);
+                let more = short.map(|(c, _)| spelt(*c));
+                let cased = ranges.iter().filter_map(|(from, to)| {
+                    let upper = from.is_ascii_uppercase() && to.is_ascii_uppercase();
+                    upper.then(|| (lower(from), lower(to)))
+                });
+                Token::Class {
+                    not: false,
+                    ranges: ranges.iter().copied().chain(more).chain(cased).collect(),
+                }
+            }
+            // What a class leaves out in one spelling it meets in the other.
+            Token::Class { not: true, .. } => Token::One,
+            token => token.clone(),
+        };
+        let name: String = name.chars().map(|c| lower(&c)).collect();
+        match self {
+            Part::Name(own) => own.chars().map(|c| lower(&c)).eq(name.chars()),
+            Part::Wild(tokens) => {
+                Part::Wild(tokens.iter().map(folded).collect()).accepts(&name, sense)
+            }
+            Part::Deep => false,
+        }
+    }
+}
+
+/// Whether a wildcard that writes no dot meets the name.
+pub fn seen(name: &str, sense: Sense) -> bool {
+    sense == Sense::Denial || !name.starts_with('.')
+}
+
+fn part(text: &str) -> Part {
+    if text == "**" {
+        return Part::Deep;
+    }
+    let tokens = tokens(text).unwrap_or_else(|| text.chars().map(Token::Char).collect());
+    let plain = |token: &Token| match token {
+        Token::Char(c) => Some(*c),
+        _ => None,
+    };
+    match tokens.iter().map(plain).collect::<Option<String>>() {
+        Some(name) => Part::Name(name),
+        None => Part::Wild(tokens),
+    }
+}
+
+/// `None`: a bracket is not closed, or has nothing in it.
+fn tokens(text: &str) -> Option<Vec<Token>> {
+    let mut out = vec![];
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        out.push(match c {
+            '*' => Token::Run,
+            '?' => Token::One,
+            '[' => class(&mut rest)?,
+            c => Token::Char(c),
+        });
+    }
+    Some(out)
+}
+
+/// glob(7): a `]` that comes first is one of the characters.
+fn class(rest: &mut std::str::Chars<'_>) -> Option<Token> {
+    let mut ranges = vec![];
+    let mut ahead = rest.clone();
+    let not = matches!(ahead.next(), Some('!' | '^'));
+    if not {
+        rest.next();
+    }
+    loop {
+        let from = match rest.next()? {
+            ']' if !ranges.is_empty() => break,
+            c => c,
+        };
+        let mut ahead = rest.clone();
+        let to = match (ahead.next(), ahead.next()) {
+            (Some('-'), Some(to)) if to != ']' => {
+                *rest = ahead;
+                to
+            }
+            _ => from,
+        };
+        if to < from {
+            return None;
+        }
+        ranges.push((from, to));
+    }
+    Some(match ranges.as_slice() {
+        [(from, to)] if !not && from == to => Token::Char(*from),
+        _ => Token::Class { not, ranges },
+    })
+}
+
+/// Whether the whole name meets the tokens. Where a star was last is kept, so that a name costs no
+/// more than its length times the pattern's.
+fn run(tokens: &[Token], name: &[char]) -> bool {
+    let (mut token, mut at) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(c) = name.get(at) {
+        match tokens.get(token) {
+            Some(Token::Run) => {
+                star = Some((token, at));
+                token += 1;
+            }
+            Some(one) if one.meets(*c) => {
+                token += 1;
+                at += 1;
+            }
+            _ => match star {
+                None => return false,
+                Some((place, from)) => {
+                    star = Some((place, from + 1));
+                    token = place + 1;
+                    at = from + 1;
+                }
+            },
+        }
+    }
+    let rest = tokens.get(token..).unwrap_or_default();
+    rest.iter().all(|token| *token == Token::Run)
+}
+
+impl Token {
+    fn meets(&self, c: char) -> bool {
+        match self {
+            Token::Char(own) => *own == c,
+            Token::One => true,
+            Token::Run => false,
+            Token::Class { not, ranges } => {
+                ranges.iter().any(|(from, to)| (*from..=*to).contains(&c)) != *not
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meets(pattern: &str, path: &str, sense: Sense) -> bool {
+        assert_eq!(fault(pattern), None, "{pattern}");
+        Pattern::parse(pattern).meets(path, sense)
+    }
+
+    #[test]
+    fn what_a_pattern_meets() {
+        for (pattern, path, met) in [
+            ("/a/*", "/a/b", true),
+            ("/a/*", "/a", false),
+            ("/a/*", "/a/b/c", false),
+            ("/a/*.rs", "/a/x.rs", true),
+            ("/a/*.rs", "/a/x.rsx", false),
+            ("/a/*a*b", "/a/xaybab", true),
+            ("/a/*a*b", "/a/xayba", false),
+            ("/a/?", "/a/ä", true),
+            ("/a/?", "/a/ab", false),
+            ("/a/[a-c]", "/a/b", true),
+            ("/a/[a-c]", "/a/d", false),
+            ("/a/[!a-c]", "/a/d", true),
+            ("/a/[^a-c]", "/a/a", false),
+            ("/a/[]x]", "/a/]", true),
+            ("/a/[a-]", "/a/-", true),
+            ("/a/[*]", "/a/*", true),
+            ("/a/[*]", "/a/b", false),
+            ("/a/**/x", "/a/x", true),
+            ("/a/**/x", "/a/b/c/x", true),
+            ("/a/**/x", "/a/b/xx", false),
+            ("/a/**/**/x", "/a/b/x", true),
+            ("/**/x", "/x", true),
+            ("/a/**", "/a/b", true),
+            ("/a/**", "/a", false),
+            ("/a/*/c/**/e", "/a/b/c/d/e", true),
+            ("/a//./*/", "/a/b", true),
+            ("/a/{b,c}*", "/a/{b,c}d", true),
+        ] {
+            assert_eq!(meets(pattern, path, Sense::Denial), met, "{pattern} {path}");
+            assert_eq!(meets(pattern, path, Sense::Grant), met, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_hidden_name_is_met_by_denials_and_by_a_written_dot() {
+        for (pattern, path) in [
+            ("/a/*", "/a/.b"),
+            ("/a/?b", "/a/.b"),
+            ("/a/**/x", "/a/.b/x"),
+        ] {
+            assert!(meets(pattern, path, Sense::Denial), "{pattern} {path}");
+            assert!(!meets(pattern, path, Sense::Grant), "{pattern} {path}");
+        }
+        for (pattern, path) in [
+            ("/a/.*", "/a/.b"),
+            ("/a/[.]b*", "/a/.bc"),
+            ("/a/.b/*", "/a/.b/c"),
+        ] {
+            assert!(meets(pattern, path, Sense::Grant), "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_is_refused() {
+        for pattern in ["/a/**b", "/a/b**", "/***"] {
+            assert_eq!(fault(pattern), Some(PathFault::Stars), "{pattern}");
+        }
+        for pattern in ["/a/[", "/a/[]", "/a/[b", "/a/[b/c]", "/a/[!]", "/a/[z-a]"] {
+            assert_eq!(fault(pattern), Some(PathFault::Bracket), "{pattern}");
+        }
+        assert_eq!(fault("/a]"), None);
+    }
+
+    #[test]
+    fn a_name_with_wildcards_in_it_can_be_written() {
+        for path in ["/a/[slug].tsx", "/*", "/a?/[", "/a"] {
+            let pattern = escape(path);
+            assert_eq!(fault(&pattern), None, "{pattern}");
+            assert_eq!(Pattern::parse(&pattern).literal().as_deref(), Some(path));
+        }
+        assert_eq!(Pattern::parse("/a/b*/c").literal(), None);
+        assert_eq!(Pattern::parse("/a/b/c*/d").base(), "/a/b");
+        assert_eq!(Pattern::parse("/*").base(), "/");
+        let moved = Pattern::parse("/a/*/c").rebased("/x/y");
+        assert_eq!(moved, Pattern::parse("/x/y/*/c"));
+    }
+
+    #[test]
+    fn what_lies_beneath_a_tree_may_be_met() {
+        for (pattern, tree, reaches) in [
+            ("/w/*.pem", "/w", true),
+            ("/w/*.pem", "/", true),
+            ("/w/*.pem", "/w/a", false),
+            ("/w/*.pem", "/v", false),
+            ("/w/**/.env", "/w/a/b", true),
+            ("/w/**/.env", "/v", false),
+            ("/w/*/x", "/w/a", true),
+            ("/w/*/x", "/w/a/x", false),
+        ] {
+            let pattern_ = Pattern::parse(pattern);
+            assert_eq!(pattern_.reaches_beneath(tree), reaches, "{pattern} {tree}");
+        }
+    }
+
+    #[test]
+    fn where_case_is_folded_every_spelling_is_met() {
+        for (pattern, name) in [
+            ("*.pem", "A.PEM"),
+            ("*.PEM", "a.pem"),
+            ("[A-C]*", "bx"),
+            ("[K]x", "kX"),
+            ("[!k]x", "Kx"),
+        ] {
+            let pattern_ = Pattern::parse(pattern);
+            let part = &pattern_.parts()[0];
+            assert!(part.accepts_folded(name, Sense::Denial), "{pattern} {name}");
+            assert!(!part.accepts_folded("other", Sense::Denial), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_name_costs_little() {
+        let pattern = format!("/{}b", "*a".repeat(200));
+        let name = format!("/{}", "a".repeat(250));
+        assert!(!meets(&pattern, &name, Sense::Denial));
+    }
+}
