@@ -13,6 +13,7 @@ mod import;
 mod leaks;
 mod plan_order;
 mod policy;
+mod policy_answers;
 mod policy_compare;
 mod policy_errors;
 mod policy_laws;
