@@ -99,3 +99,13 @@ fn layers_come_to_what_they_came_to() {
     }
     assert!(kept.matches("===\n").count() > 15);
 }
+
+#[test]
+fn the_schema_is_what_it_was() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/policy_schema.json");
+    let found = format!("{:#}\n", file::schema());
+    if std::env::var_os("CREEL_BLESS").is_some() {
+        std::fs::write(&path, &found).expect("it is writable");
+    }
+    assert_eq!(std::fs::read_to_string(&path).expect("it is there"), found);
+}

@@ -224,7 +224,7 @@ fn v4(text: &str) -> Result<Ipv4Addr, HostError> {
         return Err(HostError::Number);
     }
     let shifted = first.iter().zip([24, 16, 8]).map(|(part, by)| part << by);
-    let bits = shifted.sum::<u64>() | last;
+    let bits: u64 = shifted.chain([*last]).sum();
     u32::try_from(bits)
         .map(Ipv4Addr::from)
         .map_err(|_| HostError::Number)
@@ -241,8 +241,6 @@ fn number(part: &str) -> Option<u64> {
     match (valid, digits) {
         (false, _) => None,
         (true, "") => Some(0),
-        // No number of 32 bits has more.
-        (true, digits) if digits.len() > 11 => None,
         (true, digits) => u64::from_str_radix(digits, radix).ok(),
     }
 }

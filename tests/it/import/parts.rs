@@ -4,7 +4,8 @@
 
 use std::fmt::Write as _;
 
-use creel::policy::import::{Choice, Standing, read};
+use creel::policy::import::{Choice, Standing, is_foreign, is_named, read};
+use creel::policy::tree::{self, Format};
 use creel::policy::write;
 
 use super::{folder, reads_as_written};
@@ -57,4 +58,15 @@ fn each_key_becomes_what_it_became() {
         }
     }
     assert!(kept.matches("=== ").count() > 50);
+}
+
+#[test]
+fn another_programs_file_is_told_by_its_name_or_its_keys() {
+    assert!(is_named("a.rules") && is_named("a.codexpolicy") && !is_named("a.rules.toml"));
+    let foreign = |text: &str| {
+        let top = tree::parse(Format::of("p.toml"), "p.toml", text).expect("it parses");
+        is_foreign(&top)
+    };
+    assert!(foreign("sandbox_mode = 'read-only'"));
+    assert!(!foreign("[filesystem]\nread = []"));
 }
