@@ -8,11 +8,12 @@ use std::path::Path;
 
 use creel::policy::cases::{beyond_kernel, judge};
 use creel::policy::decide::Decision;
+use creel::policy::effective::admit;
 use creel::policy::layer::{Layer, Rank};
 use creel::policy::lint::{Facts, lint};
 use creel::policy::rights::Roots;
 use creel::policy::stack::Stack;
-use creel::policy::{file, native, preset};
+use creel::policy::{Execution, file, native, preset};
 
 const RANKS: [Rank; 6] = [
     Rank::Platform,
@@ -108,4 +109,48 @@ fn the_schema_is_what_it_was() {
         std::fs::write(&path, &found).expect("it is writable");
     }
     assert_eq!(std::fs::read_to_string(&path).expect("it is there"), found);
+}
+
+#[test]
+fn a_command_with_its_arguments_is_admitted_alone() {
+    let roots = Roots {
+        home: "/home/u".into(),
+        workspace: "/home/u/w".into(),
+    };
+    let limits = preset::default().expect("it parses").limits;
+    let text = "operator\nfilesystem.exec = ['/usr']\n\
+        tools.exec.commands = ['ls', { command = 'git', args = ['status'] }, { command = '/opt/x', args = ['a'] }]";
+    let stack = Stack {
+        layers: vec![layer(text)],
+    };
+    let outcome = stack.resolve(&limits, &roots);
+    let only = |argv: &[&str]| {
+        let mut policy = outcome.effective.policy.clone();
+        let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+        admit(&mut policy, &outcome.rights, &roots, &argv);
+        match policy.exec.value {
+            Execution::Only(programs) => programs.into_iter().map(|grant| grant.path).collect(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let places = |name: &str| -> Vec<String> {
+        let under = ["bin", "local/bin", "local/sbin", "sbin"];
+        under.map(|dir| format!("/usr/{dir}/{name}")).to_vec()
+    };
+    let sorted = |mut paths: Vec<String>| {
+        paths.sort();
+        paths
+    };
+    assert_eq!(sorted(only(&["git", "status"])), places("git"));
+    assert_eq!(only(&["/usr/bin/git", "status"]), ["/usr/bin/git"]);
+    // What is listed without arguments stays as it is, and so it does for what is not admitted.
+    for argv in [
+        &["ls", "x"][..],
+        &["git", "push"],
+        &["/opt/x", "a"],
+        &["cat"],
+        &[],
+    ] {
+        assert_eq!(sorted(only(argv)), places("ls"), "{argv:?}");
+    }
 }
