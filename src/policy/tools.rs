@@ -334,8 +334,8 @@ pub fn glob(pattern: &[u8], text: &[u8]) -> bool {
             _ => match star {
                 // The last star takes one more byte.
                 Some((after, taken)) => {
-                    star = Some((after, taken + 1));
                     (p, t) = (after, taken + 1);
+                    star = Some((p, t));
                 }
                 None => return false,
             },

@@ -351,6 +351,12 @@ fn each_rule_that_allows_more_is_said_and_no_other() {
             "network.mode = 'allowlist'\nnetwork.allow = [{ host = 'a.example', tls = 'terminate' }]\n[[network.credentials]]\nhost = 'a.example'\nheader = 'x-key'\nvariable = 'T'\nsecret = { env = 'S' }",
             &["network.credentials: x-key for a.example @3"],
         ),
+        // Port by port, whichever rule has each.
+        (
+            "network.mode = 'allowlist'\nnetwork.allow = ['a.example:80', 'a.example:443']",
+            "network.mode = 'allowlist'\nnetwork.allow = ['a.example']",
+            &[],
+        ),
     ];
     let mut wrong = vec![];
     for (old, new, expected) in cases {

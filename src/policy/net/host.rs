@@ -233,7 +233,7 @@ fn v4(text: &str) -> Result<Ipv4Addr, HostError> {
 fn number(part: &str) -> Option<u64> {
     let (digits, radix) = match part.strip_prefix("0x") {
         Some(digits) => (digits, 16),
-        None if part.len() > 1 && part.starts_with('0') => (part, 8),
+        None if part.starts_with('0') => (part, 8),
         None => (part, 10),
     };
     let valid = !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix));
