@@ -127,7 +127,7 @@ pub fn enforce(
     let mut notes = Notes(vec![]);
     let reach = reach(rights, roots);
     let exec = execution(rights, roots, &reach, &mut notes);
-    let files = files(rights, roots, reach, &exec.value, &mut notes);
+    let files = files(roots, reach, &exec.value);
     said_only(rights, &mut notes);
     let mut limits = merged(&rights.limits, limits);
     if let Some(timeout) = &rights.constraints(Tool::Exec).timeout
@@ -265,13 +265,7 @@ impl Notes {
     }
 }
 
-fn files(
-    rights: &Rights,
-    roots: &Roots,
-    reach: Reach,
-    exec: &Execution,
-    notes: &mut Notes,
-) -> Filesystem {
+fn files(roots: &Roots, reach: Reach, exec: &Execution) -> Filesystem {
     let (shows, programs) = (reach.names(roots), reach.names_of_programs(roots));
     let shown = |grants: Vec<Grant>| -> Vec<Grant> {
         let shorten = |grant: Grant| Grant {
@@ -288,26 +282,6 @@ fn files(
         });
         shown(grants.collect())
     };
-    for (tool, constraints) in &rights.each {
-        let key = |name: &str| format!("tools.{}.{name}", tool.name());
-        let of_files = [
-            Tool::Read,
-            Tool::Write,
-            Tool::Edit,
-            Tool::ApplyPatch,
-            Tool::Exec,
-        ];
-        if let Trees::Of(trees) = &constraints.allowed
-            && !of_files.contains(tool)
-        {
-            let origin = trees.values().next().map(|leaf| &leaf.origin);
-            notes.add(
-                key("allowed_paths"),
-                "kept as data: this tool touches no files",
-                origin,
-            );
-        }
-    }
     // A tree that is executable needs no other grant, unless it is only for reading now.
     let mut load = reach.load.grants();
     load.retain(|grant| match exec {

@@ -223,28 +223,6 @@ pub struct Limits {
     pub grace: Sourced<Span>,
 }
 
-impl Limits {
-    /// Changes every value's origin.
-    pub fn each_origin(&mut self, mut change: impl FnMut(&mut Origin)) {
-        for origin in [
-            &mut self.memory.origin,
-            &mut self.memory_high.origin,
-            &mut self.cpus.origin,
-            &mut self.pids.origin,
-            &mut self.timeout.origin,
-            &mut self.cpu_time.origin,
-            &mut self.disk.origin,
-            &mut self.inodes.origin,
-            &mut self.file_size.origin,
-            &mut self.open_files.origin,
-            &mut self.output.origin,
-            &mut self.grace.origin,
-        ] {
-            change(origin);
-        }
-    }
-}
-
 /// The layers that a policy or `--allow-degraded` may let go missing. All others are never optional.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Degradable {

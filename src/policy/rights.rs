@@ -655,3 +655,44 @@ pub(super) fn union(a: Places, b: Places) -> Places {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_side_sets_what_it_names_and_no_more() {
+        let values = |others, names: &[&str]| {
+            let origin = Origin::creel();
+            let value = |name: &&str| {
+                let value = Sourced {
+                    value: "v".to_owned(),
+                    origin: origin.clone(),
+                };
+                ((*name).to_owned(), Some(value))
+            };
+            Values {
+                others,
+                named: names.iter().map(value).collect(),
+            }
+        };
+        let open = values(Others::Open, &["A", "B"]);
+        let closed = values(Others::Closed, &["B", "C"]);
+        let names = |values: Values| values.named.into_keys().collect::<Vec<_>>();
+        assert_eq!(names(open.meet(&closed)), ["B", "C"]);
+        assert_eq!(names(closed.meet(&open)), ["B", "C"]);
+        assert_eq!(
+            names(open.meet(&values(Others::Open, &["C"]))),
+            ["A", "B", "C"]
+        );
+        assert_eq!(names(closed.meet(&values(Others::Closed, &["B"]))), ["B"]);
+        // Two values of one name are none, and that is remembered only where a name may still come.
+        let unset = |others| Values {
+            others,
+            named: BTreeMap::from([("A".to_owned(), None)]),
+        };
+        assert_eq!(names(open.meet(&unset(Others::Open))), ["A", "B"]);
+        assert_eq!(open.meet(&unset(Others::Open)).set().count(), 1);
+        assert_eq!(names(open.meet(&unset(Others::Closed))), [""; 0]);
+    }
+}

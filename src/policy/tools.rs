@@ -327,15 +327,15 @@ pub fn glob(pattern: &[u8], text: &[u8]) -> bool {
     while t < text.len() {
         match pattern.get(p) {
             Some(b'*') => {
-                star = Some((p, t));
                 p += 1;
+                star = Some((p, t));
             }
             Some(c) if *c == text[t] => (p, t) = (p + 1, t + 1),
             _ => match star {
                 // The last star takes one more byte.
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    (p, t) = (at + 1, taken + 1);
+                Some((after, taken)) => {
+                    (p, t) = (after, taken + 1);
+                    star = Some((p, t));
                 }
                 None => return false,
             },

@@ -14,6 +14,8 @@ mod leaks;
 mod plan_order;
 mod plan_trust;
 mod policy;
+mod policy_answers;
+mod policy_compare;
 mod policy_errors;
 mod policy_laws;
 mod policy_lint;

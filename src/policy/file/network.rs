@@ -359,6 +359,8 @@ mod tests {
             2:32: unknown key 'prots' in a destination; did you mean 'ports'?
             [network]|resolvers = ['dns.example']
             2:14: resolver 'dns.example' in 'network.resolvers' is no IP:PORT; write for example "9.9.9.9:53"
+            [network]|resolvers = ['9.9.9.9:0']
+            2:14: resolver '9.9.9.9:0' in 'network.resolvers' is no IP:PORT; write for example "9.9.9.9:53"
             [network.limits]|conections = 5
             2:1: unknown key 'conections' in [network.limits]; did you mean 'connections'?
             [network.limits]|bytes_in = 5

@@ -257,7 +257,7 @@ fn environment(into: &mut Source, item: Item) {
                 .insert(key.name.clone(), value);
             into.enforced(item, "environment.set");
         } else {
-            into.other_type(item, "a string");
+            into.other_type(item, "a string without NUL");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::policy::error::PolicyError;
 use crate::policy::layer::Layer;
 use crate::policy::tools::Tool;
 use crate::policy::tree::{Node, Table, Value};
-use crate::policy::{Absent, Grant, Origin, WorkspaceMode, net};
+use crate::policy::{Absent, Grant, WorkspaceMode, net};
 
 pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     for (key, node) in top.entries() {
@@ -18,7 +18,7 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
             node,
         };
         match (key.name.as_str(), table(node)) {
-            ("network", Some(of)) => network(into, of, node),
+            ("network", Some(of)) => network(into, of, node)?,
             ("filesystem", Some(of)) => filesystem(into, of)?,
             ("credentials", Some(of)) => credentials(into, of)?,
             ("network" | "filesystem" | "credentials", None) => {
@@ -50,7 +50,7 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     Ok(())
 }
 
-fn network(into: &mut Source, of: &Table, section: &Node) {
+fn network(into: &mut Source, of: &Table, section: &Node) -> Result<(), PolicyError> {
     into.layer.network.mode = Some(into.sourced(section, net::Mode::None));
     into.layer.network.allow = Some(vec![]);
     for (key, node) in of.entries() {
@@ -64,7 +64,7 @@ fn network(into: &mut Source, of: &Table, section: &Node) {
         match key.name.as_str() {
             "allowedDomains" if empty => into.enforced(item, "network.mode = \"none\""),
             "allowedDomains" => {
-                let rules = destinations(into, item, net::Rule::of_text);
+                let rules = destinations(into, item);
                 if !rules.is_empty() {
                     let mode = into.sourced(node, net::Mode::Allowlist);
                     into.layer.network.mode = Some(mode);
@@ -73,7 +73,7 @@ fn network(into: &mut Source, of: &Table, section: &Node) {
                 into.layer.network.allow = Some(rules);
             }
             "deniedDomains" => {
-                into.layer.network.deny = destinations(into, item, net::Rule::denial);
+                into.layer.network.deny = denied(into, item)?;
                 into.enforced(item, "network.deny");
             }
             "strictAllowlist" => into.enforced(item, "what no list has is denied"),
@@ -89,14 +89,31 @@ fn network(into: &mut Source, of: &Table, section: &Node) {
             _ => into.not(item, "the way out is creel's own"),
         }
     }
+    Ok(())
 }
 
-/// The hosts of a list; one that cannot be read is told, and grants or denies nothing.
-fn destinations(
-    into: &mut Source,
-    item: Item,
-    read: fn(&str, Origin) -> Result<net::Rule, net::RuleError>,
-) -> Vec<net::Rule> {
+/// The hosts of a list that denies.
+fn denied(into: &Source, item: Item) -> Result<Vec<net::Rule>, PolicyError> {
+    let Value::Array(_) = &item.node.value else {
+        return Err(into.wrong_type(item, "an array of domains"));
+    };
+    let one = |word: Item| {
+        let text = word.node.as_str().unwrap_or_default();
+        let rule = net::Rule::denial(text, into.origin(word.node));
+        rule.map_err(|fault| PolicyError::Network {
+            at: into.text.place(word.node.span.start),
+            fault: net::NetworkFault::Destination {
+                key: item.key.to_owned(),
+                text: text.to_owned(),
+                fault,
+            },
+        })
+    };
+    into.strict_words(item)?.into_iter().map(one).collect()
+}
+
+/// The hosts of a list that grants; one that cannot be read is told, and grants nothing.
+fn destinations(into: &mut Source, item: Item) -> Vec<net::Rule> {
     let Value::Array(nodes) = &item.node.value else {
         into.other_type(item, "an array of domains");
         return vec![];
@@ -104,7 +121,7 @@ fn destinations(
     let mut rules = vec![];
     for node in nodes {
         let text = node.as_str().unwrap_or_default();
-        match read(text, into.origin(node)) {
+        match net::Rule::of_text(text, into.origin(node)) {
             Ok(rule) if rule.to != net::To::Any => rules.push(rule),
             Ok(_) => into.not(Item { node, ..item }, "every name is more than a list"),
             Err(fault) => into.not(Item { node, ..item }, fault.to_string()),

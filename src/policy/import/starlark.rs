@@ -292,6 +292,9 @@ mod tests {
         );
         assert_eq!(kinds("for x in y:\n    f(a='x')"), [false, true]);
         assert_eq!(kinds(""), [false; 0]);
+        let nested = |n: usize| format!("f(a={}{})", "[".repeat(n), "]".repeat(n));
+        assert_eq!(kinds(&nested(17)), [true]);
+        assert!(read(&Text::new("p.rules", &nested(18))).is_err());
     }
 
     #[test]

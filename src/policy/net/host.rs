@@ -231,7 +231,7 @@ fn v4(text: &str) -> Result<Ipv4Addr, HostError> {
         return Err(HostError::Number);
     }
     let shifted = first.iter().zip([24, 16, 8]).map(|(part, by)| part << by);
-    let bits = shifted.sum::<u64>() | last;
+    let bits: u64 = shifted.chain([*last]).sum();
     u32::try_from(bits)
         .map(Ipv4Addr::from)
         .map_err(|_| HostError::Number)
@@ -240,7 +240,7 @@ fn v4(text: &str) -> Result<Ipv4Addr, HostError> {
 fn number(part: &str) -> Option<u64> {
     let (digits, radix) = match part.strip_prefix("0x") {
         Some(digits) => (digits, 16),
-        None if part.len() > 1 && part.starts_with('0') => (part, 8),
+        None if part.starts_with('0') => (part, 8),
         None => (part, 10),
     };
     let valid = !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix));
@@ -248,8 +248,6 @@ fn number(part: &str) -> Option<u64> {
     match (valid, digits) {
         (false, _) => None,
         (true, "") => Some(0),
-        // No number of 32 bits has more.
-        (true, digits) if digits.len() > 11 => None,
         (true, digits) => u64::from_str_radix(digits, radix).ok(),
     }
 }

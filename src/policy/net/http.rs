@@ -144,4 +144,36 @@ mod tests {
             assert!(ambiguous(path).is_some(), "{path:?}");
         }
     }
+
+    #[test]
+    fn what_covers_allows_all_that_the_other_does() {
+        let http = |methods: &[&str], paths: &[&str]| Http {
+            methods: methods.iter().map(|m| (*m).to_owned()).collect(),
+            paths: paths.iter().map(|p| (*p).to_owned()).collect(),
+        };
+        let any = http(&[], &[]);
+        for (outer, inner, covers) in [
+            (&any, &http(&["GET"], &["/a"]), true),
+            (&http(&["GET"], &["/a"]), &any, false),
+            (&http(&["GET"], &[]), &any, false),
+            (&http(&[], &["/a"]), &any, false),
+            (&http(&["GET", "PUT"], &[]), &http(&["GET"], &["/a"]), true),
+            (&http(&["GET"], &[]), &http(&["GET", "PUT"], &[]), false),
+            (&http(&[], &["/a/*"]), &http(&[], &["/a/b", "/a/*"]), true),
+            (
+                &http(&[], &["/a/*"]),
+                &http(&[], &["/a/b*", "/a/*/c"]),
+                true,
+            ),
+            (&http(&[], &["/a/*"]), &http(&[], &["/b"]), false),
+            (&http(&[], &["/a/b"]), &http(&[], &["/a/*"]), false),
+            // `*` may stand for what ends otherwise.
+            (&http(&[], &["/*/a"]), &http(&[], &["/x/*"]), false),
+            (&http(&[], &["/*/a"]), &http(&[], &["/*"]), false),
+            (&http(&[], &["/*/a*"]), &http(&[], &["/*/ab*"]), false),
+            (&http(&[], &["/*/a*"]), &http(&[], &["/x/ab"]), true),
+        ] {
+            assert_eq!(outer.covers(inner), covers, "{outer:?} {inner:?}");
+        }
+    }
 }

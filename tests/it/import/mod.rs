@@ -5,6 +5,7 @@
 
 mod hostile;
 mod law;
+mod parts;
 mod verb;
 
 use std::path::{Path, PathBuf};
