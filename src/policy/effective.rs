@@ -127,7 +127,7 @@ pub fn enforce(
     let mut notes = Notes(vec![]);
     let reach = reach(rights, roots);
     let exec = execution(rights, roots, &reach, &mut notes);
-    let files = files(roots, reach, &exec.value);
+    let files = files(rights, roots, reach, &exec.value);
     said_only(rights, &mut notes);
     let mut limits = merged(&rights.limits, limits);
     if let Some(timeout) = &rights.constraints(Tool::Exec).timeout
@@ -265,7 +265,7 @@ impl Notes {
     }
 }
 
-fn files(roots: &Roots, reach: Reach, exec: &Execution) -> Filesystem {
+fn files(rights: &Rights, roots: &Roots, reach: Reach, exec: &Execution) -> Filesystem {
     let (shows, programs) = (reach.names(roots), reach.names_of_programs(roots));
     let shown = |grants: Vec<Grant>| -> Vec<Grant> {
         let shorten = |grant: Grant| Grant {
