@@ -269,9 +269,13 @@ impl Pass {
     /// Dials now, so that a client can be told whether anybody answers; the next
     /// [`dial`](Pass::dial) has the connection.
     pub async fn prepare(&self) -> Result<(), Refusal> {
-        let stream = self.dial().await?;
-        *self.dialled.borrow_mut() = Some(stream);
+        self.keep(self.dial().await?);
         Ok(())
+    }
+
+    /// Keeps a connection that was dialled for the next who dials.
+    pub fn keep(&self, dialled: TcpStream) {
+        *self.dialled.borrow_mut() = Some(dialled);
     }
 
     /// Counts bytes that moved; an error says that a limit is reached and the connection must close.

@@ -173,7 +173,8 @@ async fn hear(client: &TcpStream, mut bytes: Vec<u8>) -> Result<Said, Ended> {
     let first = match timeout(CLEAR, clear).await {
         Ok(first) => first.map_err(|_| None)?,
         Err(_) => {
-            let refusal = "the client did not say within 10 seconds what it speaks";
+            let refusal = "the client did not say within 10 seconds what it speaks; `protocol = \"tcp\"` \
+                           in the rule carries what nobody looks at";
             return Err(Some(Refusal::Spoken(refusal.into())));
         }
     };
@@ -190,9 +191,15 @@ async fn either(
     if let Ok(said) = timeout(GRACE, hearing.as_mut()).await {
         return Ok((said?, None));
     }
+    let mut dialling = pin!(pass.dial());
     let outside = tokio::select! {
-        said = hearing.as_mut() => return Ok((said?, None)),
-        dialled = pass.dial() => dialled.map_err(Some)?,
+        said = hearing.as_mut() => {
+            let said = said?;
+            // The server may have seen this connection already, and is not to see another.
+            pass.keep(dialling.await.map_err(Some)?);
+            return Ok((said, None));
+        }
+        dialled = dialling.as_mut() => dialled.map_err(Some)?,
     };
     let mut back = Half::new(Direction::In);
     loop {
