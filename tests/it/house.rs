@@ -461,3 +461,20 @@ fn the_reader_of_sources_reads() {
     assert_eq!(source.folder(), Some("plan"));
     assert!(!words(&source.code).any(|word| word == "unsafe"));
 }
+
+/// What a document says to write into a policy can be written there.
+#[test]
+fn the_policies_in_the_documents_can_be_read() {
+    let mut count = 0;
+    for document in ["docs/network.md", "docs/policy.md"] {
+        let text = std::fs::read_to_string(root().join(document)).expect(document);
+        for part in text.split("```toml\n").skip(1) {
+            let policy = part.split("```").next().unwrap_or_default();
+            if let Err(error) = creel::policy::file::read(document, policy) {
+                panic!("{document}: {policy}\n{error}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 8, "{count} policies");
+}
