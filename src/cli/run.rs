@@ -377,10 +377,13 @@ pub fn execute(
         .map(|egress| relay::start(id, egress, log))
         .transpose()
         .map_err(|error| Failure::of(&error))?;
-    if let Some(relay) = &relay {
-        for (name, value) in &relay.placeholders {
+    let terminates = egress.is_some_and(|egress| egress.terminates());
+    let mut made = relay::Made::default();
+    if let Some(relay) = relay.as_ref().filter(|_| terminates) {
+        made = relay.ready().map_err(|error| Failure::of(&error))?;
+        for (name, value) in made.placeholders {
             let environment = &mut plan.command.environment;
-            environment.insert(name.clone().into_bytes(), value.clone().into_bytes());
+            environment.insert(name.into_bytes(), value.into_bytes());
         }
         // The relay has its own copy; the jail's first process begins as a copy of this one.
         secrets
@@ -390,10 +393,14 @@ pub fn execute(
     let way_out = relay.as_mut().and_then(|relay| {
         Some(WayOut {
             sockets: relay.sockets.take()?,
-            authority: relay.authority.take(),
+            authority: made.authority,
         })
     });
     let live = jail::freeze(plan, host, pins, pipes.theirs, way_out, &state)?.spawn()?;
+    if let Some(relay) = relay.as_ref().filter(|_| !terminates) {
+        // Nothing of the relay's is in such a jail: the two are built side by side.
+        relay.ready().map_err(|error| Failure::of(&error))?;
+    }
     // Judged by the plan that ran; the live jail is consumed by its supervision.
     let plan = Arc::clone(&live.plan);
     match supervise::run(live, relay, pipes.ours, started, detail) {

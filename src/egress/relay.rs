@@ -54,13 +54,18 @@ pub struct Relay {
     pub socket: OwnedFd,
     /// For the jail, which sends its listening sockets here.
     pub sockets: Option<OwnedFd>,
-    /// The certificate of the jail's own authority, PEM, where TLS is ended.
+}
+
+/// What the relay makes for the jail where TLS is ended.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// The certificate of the jail's own authority, PEM.
     pub authority: Option<String>,
     /// Variables of the jail, with what stands in them for secrets.
     pub placeholders: BTreeMap<String, String>,
 }
 
-/// Starts the relay and waits until it is confined. `log` gets a line a decision.
+/// Starts the relay, which is of use once it is [ready](Relay::ready). `log` gets a line a decision.
 pub fn start(id: &str, egress: &Egress, log: Option<File>) -> Result<Relay, RelayError> {
     let (ours, theirs) = socket::pair().map_err(RelayError::Start)?;
     let (give, take) = socket::pair().map_err(RelayError::Start)?;
@@ -76,29 +81,31 @@ pub fn start(id: &str, egress: &Egress, log: Option<File>) -> Result<Relay, Rela
         }
     };
     drop((theirs, take));
-    let mut relay = Relay {
+    Ok(Relay {
         pid,
         socket: ours,
         sockets: Some(give),
-        authority: None,
-        placeholders: BTreeMap::new(),
-    };
-    match wire::receive(&relay.socket, Wait::Yes) {
-        Ok(Some(FromRelay::Ready {
-            authority,
-            placeholders,
-        })) => {
-            relay.authority = authority;
-            relay.placeholders = placeholders;
-        }
-        Ok(Some(FromRelay::Failed { why })) => return Err(RelayError::Failed(why)),
-        Ok(_) => return Err(RelayError::Gone),
-        Err(error) => return Err(RelayError::Failed(error.to_string())),
-    }
-    Ok(relay)
+    })
 }
 
 impl Relay {
+    /// Waits until it is confined and says what it made for the jail. The jail hears of it too, and does
+    /// not begin its command before.
+    pub fn ready(&self) -> Result<Made, RelayError> {
+        match wire::receive(&self.socket, Wait::Yes) {
+            Ok(Some(FromRelay::Ready {
+                authority,
+                placeholders,
+            })) => Ok(Made {
+                authority,
+                placeholders,
+            }),
+            Ok(Some(FromRelay::Failed { why })) => Err(RelayError::Failed(why)),
+            Ok(_) => Err(RelayError::Gone),
+            Err(error) => Err(RelayError::Failed(error.to_string())),
+        }
+    }
+
     /// Ends it, if it has not ended; waits until it has.
     fn end(&mut self) {
         let pid = std::mem::take(&mut self.pid);
@@ -196,6 +203,7 @@ fn serve(
         placeholders,
     };
     wire::send(control.as_fd(), &ready).map_err(|e| e.to_string())?;
+    socket::send(sockets.as_fd(), b"!", &[]).map_err(|e| e.to_string())?;
     let local = LocalSet::new();
     let listeners = egress.listeners.iter().map(|l| l.serves).collect();
     let store = Rc::new(Store::default());

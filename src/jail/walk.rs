@@ -103,7 +103,7 @@ pub fn walk(child: Child<'_>) -> ! {
 
 /// Every address becomes local, and the relay gets a socket for each of its listeners, by number, and
 /// `spare` unconnected ones of each family; where the kernel has no IPv6, none of that family. None of
-/// them stays here.
+/// them stays here. Waits for the relay's one message: that it is confined.
 fn give_sockets(
     relay: Option<OwnedFd>,
     sockets: &[(SocketAddr, net::Transport)],
@@ -133,7 +133,11 @@ fn give_sockets(
             }
         }
     }
-    Ok(())
+    match socket::receive(relay.as_fd(), &mut [0], Wait::Yes)? {
+        // Its supervisor says why.
+        (0, _) => Err(Errno::PIPE),
+        _ => Ok(()),
+    }
 }
 
 fn fail(socket: BorrowedFd<'_>, step: u32, errno: Errno) -> ! {
