@@ -16,7 +16,7 @@ use super::network;
 use super::status::Status;
 use crate::egress::relay;
 use crate::jail::scope::Settled;
-use crate::jail::{self, WayOut, spawn};
+use crate::jail::{self, Ready, WayOut, spawn};
 use crate::plan::request::{LimitRequest, Publish};
 use crate::plan::{self, Act, Clocks, Host, Plan, Request, Terminal, paths};
 use crate::policy::effective::{self, Weight};
@@ -396,11 +396,13 @@ pub fn execute(
             authority: made.authority,
         })
     });
-    let live = jail::freeze(plan, host, pins, pipes.theirs, way_out, &state)?.spawn()?;
+    let live = jail::freeze(plan, host, pins, pipes.theirs, way_out, &state).and_then(Ready::spawn);
     if let Some(relay) = relay.as_ref().filter(|_| !terminates) {
-        // Nothing of the relay's is in such a jail: the two are built side by side.
+        // Nothing of the relay's is in such a jail: the two are built side by side. Where it failed, the
+        // jail failed of that.
         relay.ready().map_err(|error| Failure::of(&error))?;
     }
+    let live = live?;
     // Judged by the plan that ran; the live jail is consumed by its supervision.
     let plan = Arc::clone(&live.plan);
     match supervise::run(live, relay, pipes.ours, started, detail) {

@@ -203,7 +203,6 @@ fn serve(
         placeholders,
     };
     wire::send(control.as_fd(), &ready).map_err(|e| e.to_string())?;
-    socket::send(sockets.as_fd(), b"!", &[]).map_err(|e| e.to_string())?;
     let local = LocalSet::new();
     let listeners = egress.listeners.iter().map(|l| l.serves).collect();
     let store = Rc::new(Store::default());
@@ -247,6 +246,7 @@ async fn receive_sockets(
                 }
                 other => other?,
             };
+        let last = number[..length] == *wire::ALL;
         let number = u32::from_le_bytes(number);
         let spare = [Family::V4, Family::V6]
             .into_iter()
@@ -254,8 +254,9 @@ async fn receive_sockets(
         let serves = listeners.get(number as usize);
         match (length, socket, serves) {
             (4, Some(socket), None) if let Some(family) = spare => store.put(family, socket),
-            // The jail has given all, and goes on.
-            (0, ..) => return Ok(()),
+            (_, None, _) if last => {
+                return Ok(socket::send(sockets.get_ref().as_fd(), wire::SERVED, &[])?);
+            }
             (4, Some(socket), Some(serves)) => start_service(&gate, socket, *serves)?,
             _ => return Err(io::ErrorKind::InvalidData.into()),
         }

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use super::copier::Copier;
 use super::janitor::{Janitor, Network};
 use super::keeper::Placeholder;
+use super::netns::Sockets;
 use super::probe::Pin;
 use super::step::{Place, Program, Step, Tree, Work};
 use super::{JailError, Pins};
 use crate::egress::keystore;
-use crate::plan::egress::PUBLISHED;
+use crate::plan::egress::{Egress, Listener, PUBLISHED};
+use crate::plan::order::Stage;
 use crate::plan::paths::within;
 use crate::plan::resolve::JAIL_ID;
 use crate::plan::{
@@ -68,6 +70,8 @@ pub struct Ready {
     pub(super) placeholders: Vec<Placeholder>,
     /// Where the relay awaits its sockets, if there is a way out.
     pub(super) relay: Option<OwnedFd>,
+    /// Those sockets, where the supervisor makes them.
+    pub(super) sockets: Option<Sockets>,
 }
 
 /// Compiles a plan. `way_out`: of the relay, if the plan has one. `state`: where leases live, a directory of mode 0700.
@@ -123,9 +127,7 @@ pub fn freeze(
         None
     };
     let loopback = plan.acts.contains(&Act::Loopback);
-    let egress = plan.acts.iter().any(|act| matches!(act, Act::Egress(_)));
-    let network = match (loopback && !egress, host.id_mode) {
-        // With a way out the jail's own user namespace must own its network: routes and low ports.
+    let network = match (loopback, host.id_mode) {
         (true, IdMode::Privileged) => Network::New,
         _ => Network::Kept,
     };
@@ -139,6 +141,8 @@ pub fn freeze(
         idmaps: BTreeMap::new(),
     };
     let mut steps = vec![];
+    let mut sockets = None;
+    let mut egress = None;
     let user = plan
         .acts
         .iter()
@@ -180,8 +184,28 @@ pub fn freeze(
                 }
                 continue;
             }
+            Act::Egress(way_out) => {
+                egress = Some(number as u32);
+                let made = sockets_of(way_out);
+                match network == Network::New && janitor.is_some() {
+                    true => {
+                        sockets = Some(made);
+                        continue;
+                    }
+                    false => Work::Egress(made),
+                }
+            }
             act => compile(act, &plan, host, &pins, user, &made, &mut copier)?,
         };
+        if act.stage() == Stage::Descriptors
+            && let Some(act) = egress.take()
+        {
+            // As late as it can be: the relay has its own things to do.
+            steps.push(Step {
+                act,
+                work: Work::Served,
+            });
+        }
         steps.push(Step {
             act: number as u32,
             work,
@@ -204,6 +228,7 @@ pub fn freeze(
         socket,
         placeholders,
         relay,
+        sockets,
         plan: Arc::new(plan),
     })
 }
@@ -455,23 +480,6 @@ fn compile(
         Act::Seal => Work::Seal,
         Act::Hostname { name } => Work::Hostname { name: text(name) },
         Act::Loopback => Work::Loopback,
-        Act::Egress(egress) => Work::Egress {
-            spare: match egress.publish.is_empty() {
-                true => 0,
-                false => PUBLISHED,
-            },
-            sockets: egress
-                .listeners
-                .iter()
-                .map(|listener| {
-                    let transport = match listener.serves.is_datagram() {
-                        true => Transport::Datagram,
-                        false => Transport::Stream,
-                    };
-                    (listener.address, transport)
-                })
-                .collect(),
-        },
         Act::Clocks => Work::Clocks,
         Act::JoinCgroup => Work::JoinCgroup,
         Act::Keyring => Work::Keyring,
@@ -516,6 +524,7 @@ fn compile(
         | Act::MapIds(_)
         | Act::Cgroup(_)
         | Act::Authority { .. }
+        | Act::Egress(_)
         | Act::Exec => {
             return Err(JailError::System {
                 what: "compiling a plan",
@@ -523,6 +532,23 @@ fn compile(
             });
         }
     })
+}
+
+fn sockets_of(egress: &Egress) -> Sockets {
+    let of_one = |listener: &Listener| {
+        let transport = match listener.serves.is_datagram() {
+            true => Transport::Datagram,
+            false => Transport::Stream,
+        };
+        (listener.address, transport)
+    };
+    Sockets {
+        at: egress.listeners.iter().map(of_one).collect(),
+        spare: match egress.publish.is_empty() {
+            true => 0,
+            false => PUBLISHED,
+        },
+    }
 }
 
 fn place(plan: &Plan, path: &Path) -> Place {

@@ -5,10 +5,17 @@
 //! tree, and sends a socket of it; pid 1 then joins the namespace that the socket is in. The helper
 //! has descriptors of its own: a shared table would have to wait for an RCU grace period whenever it
 //! grows. (Joining it through a pidfd is not to be had: a change of ids made the memory undumpable.)
+//!
+//! Where there is a way out, the relay's sockets are made here and given away: by the supervisor while the
+//! jail builds its tree, where the jail is born in its network, else by pid 1.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use crate::egress::wire::{ALL, SERVED};
+use crate::plan::egress::OWN;
+use crate::sys::net::{Family, Transport};
 use crate::sys::socket::{self, Wait};
 use crate::sys::{Errno, Result, clone, fd, net, process};
 
@@ -53,4 +60,44 @@ extern "C" fn make(end: *mut std::ffi::c_void) -> i32 {
         Err(errno) => socket::send(end, &errno.raw_os_error().to_ne_bytes(), &[]),
     };
     process::exit(0)
+}
+
+/// What the relay gets of a jail's network.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Of its listeners, in their order.
+    pub at: Vec<(SocketAddr, Transport)>,
+    /// Unconnected ones of each family, for connections into the jail.
+    pub spare: usize,
+}
+
+/// Makes every address of this network local, and gives `relay` a socket for each of its listeners, by
+/// number, and the spare ones; where the kernel has no IPv6, none of that family. None of them stays here.
+pub fn give(relay: &OwnedFd, sockets: &Sockets) -> Result<()> {
+    let relay = relay.as_fd();
+    if !sockets.at.is_empty() {
+        net::route_everything_here(OWN)?;
+    }
+    for (number, (address, transport)) in sockets.at.iter().enumerate() {
+        if let Some(made) = net::serve_at(*address, *transport)? {
+            socket::send(relay, &(number as u32).to_le_bytes(), &[made.as_fd()])?;
+        }
+    }
+    for family in [Family::V4, Family::V6] {
+        for _ in 0..sockets.spare {
+            if let Some(made) = net::unconnected(family)? {
+                socket::send(relay, &family.number().to_le_bytes(), &[made.as_fd()])?;
+            }
+        }
+    }
+    socket::send(relay, ALL, &[])
+}
+
+/// Waits until the relay serves what it was given. Its end is an error; its supervisor says why.
+pub fn wait_for(relay: OwnedFd) -> Result<()> {
+    let mut answer = [0; 1];
+    match socket::receive(relay.as_fd(), &mut answer, Wait::Yes)? {
+        (1, _) if answer == *SERVED => Ok(()),
+        _ => Err(Errno::PIPE),
+    }
 }

@@ -118,7 +118,7 @@ impl Ready {
             }),
         };
         // The child has its own copies; ours would keep its pipes and its socket open.
-        drop((theirs, self.stdio, self.relay));
+        drop((theirs, self.stdio));
         let live = Live {
             plan: self.plan,
             pidfd,
@@ -133,10 +133,19 @@ impl Ready {
         };
         // From here on an error drops `live`, which kills and cleans.
         live.map_ids(self.ids, self.first_id)?;
+        let given = match (&self.relay, &self.sockets) {
+            // While the jail builds its tree.
+            (Some(relay), Some(sockets)) => netns::give(relay, sockets),
+            _ => Ok(()),
+        };
         if let Some(outside) = outside {
             // The supervisor speaks to no network: where it may not go back it stays.
             let _ = net::enter(&outside);
         }
+        given.map_err(|source| JailError::System {
+            what: "making the relay's sockets",
+            source,
+        })?;
         Ok(live)
     }
 }

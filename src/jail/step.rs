@@ -4,10 +4,10 @@
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
+use super::netns::Sockets;
 use crate::plan::{IfAbsent, Node, Resource, Rights};
 use crate::sys::fd::Stat;
 use crate::sys::landlock::Rules;
-use crate::sys::net::Transport;
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
 
@@ -94,11 +94,9 @@ pub enum Work {
     },
     Loopback,
     /// After `Loopback`: the relay's sockets are made in the jail's network and given away.
-    Egress {
-        sockets: Vec<(std::net::SocketAddr, Transport)>,
-        /// Unconnected sockets of each family, for connections into the jail.
-        spare: usize,
-    },
+    Egress(Sockets),
+    /// Waits until the relay serves them.
+    Served,
     /// After `Loopback`, whose helper shares this memory.
     Clocks,
     /// The parent has opened the `tasks` files.

@@ -4,7 +4,6 @@
 //! panic, no unwinding. It decides nothing; it reports the step and the errno and ends.
 
 use std::ffi::CStr;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
@@ -13,12 +12,9 @@ use super::freeze::Stdio;
 use super::step::{Options, Place, Program, Step, Tree, Work};
 use super::wire::Message;
 use super::{init, netns};
-use crate::plan::egress::OWN;
 use crate::plan::{IfAbsent, Node, Terminal};
 use crate::sys::socket::{self, Wait};
-use crate::sys::{
-    Errno, Result, caps, fd, mount, net, process, pty, rlimit, seccomp, signal, timens,
-};
+use crate::sys::{Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, signal, timens};
 
 /// The supervisor's socket in the finished jail; everything above it is closed.
 pub const SOCKET: i32 = 3;
@@ -99,45 +95,6 @@ pub fn walk(child: Child<'_>) -> ! {
         }
     }
     init::run(program, terminal)
-}
-
-/// Every address becomes local, and the relay gets a socket for each of its listeners, by number, and
-/// `spare` unconnected ones of each family; where the kernel has no IPv6, none of that family. None of
-/// them stays here. Waits for the relay's one message: that it is confined.
-fn give_sockets(
-    relay: Option<OwnedFd>,
-    sockets: &[(SocketAddr, net::Transport)],
-    spare: usize,
-) -> Result<()> {
-    let relay = relay.ok_or(Errno::BADF)?;
-    if !sockets.is_empty() {
-        net::route_everything_here(OWN)?;
-    }
-    for (number, (address, transport)) in sockets.iter().enumerate() {
-        if let Some(made) = net::serve_at(*address, *transport)? {
-            socket::send(
-                relay.as_fd(),
-                &(number as u32).to_le_bytes(),
-                &[made.as_fd()],
-            )?;
-        }
-    }
-    for family in [net::Family::V4, net::Family::V6] {
-        for _ in 0..spare {
-            if let Some(made) = net::unconnected(family)? {
-                socket::send(
-                    relay.as_fd(),
-                    &family.number().to_le_bytes(),
-                    &[made.as_fd()],
-                )?;
-            }
-        }
-    }
-    match socket::receive(relay.as_fd(), &mut [0], Wait::Yes)? {
-        // Its supervisor says why.
-        (0, _) => Err(Errno::PIPE),
-        _ => Ok(()),
-    }
 }
 
 fn fail(socket: BorrowedFd<'_>, step: u32, errno: Errno) -> ! {
@@ -385,7 +342,8 @@ impl State<'_> {
             }
             Work::Hostname { name } => process::set_hostname(name),
             Work::Loopback => netns::join(self.network.as_ref().ok_or(Errno::BADF)?),
-            Work::Egress { sockets, spare } => give_sockets(self.relay.take(), sockets, *spare),
+            Work::Egress(sockets) => netns::give(self.relay.as_ref().ok_or(Errno::BADF)?, sockets),
+            Work::Served => netns::wait_for(self.relay.take().ok_or(Errno::BADF)?),
             Work::Clocks => timens::start_anew(),
             Work::JoinCgroup => {
                 for tasks in self.tasks {

@@ -226,6 +226,7 @@ async fn watch(
             () = way_out::serve(&mut way_out) => {}
         }
     }
+    way_out.iter_mut().for_each(WayOut::end);
     if let Some(master) = state.hear() {
         // The command was quicker than this loop.
         let joined = Joined::new(master);
@@ -239,7 +240,7 @@ async fn watch(
         state.end.get_or_insert(Ended::Command(change));
     }
     let (change, usage) = state.live.reap()?;
-    let traffic = match way_out {
+    let traffic = match &way_out {
         Some(way_out) => Some(way_out.finish().await),
         None => None,
     };
@@ -295,6 +296,8 @@ async fn watch(
     } = state;
     drop(joined);
     live.clean();
+    // Last: by now it has ended by itself.
+    drop(way_out);
     Ok(Exited {
         end,
         cause,

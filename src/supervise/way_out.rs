@@ -102,9 +102,14 @@ impl WayOut {
         }
     }
 
-    /// The jail has ended: ends the relay and hears what was reached.
-    pub async fn finish(self) -> Traffic {
-        if self.died || wire::send(self.socket.get_ref().as_fd(), &ToRelay::Finish).is_err() {
+    /// The jail has ended: tells the relay to end too, which it does while others clean up.
+    pub fn end(&mut self) {
+        self.died |= wire::send(self.socket.get_ref().as_fd(), &ToRelay::Finish).is_err();
+    }
+
+    /// Hears what was reached, after [`end`](Self::end).
+    pub async fn finish(&self) -> Traffic {
+        if self.died {
             return Traffic {
                 relay_died: true,
                 destinations: vec![],

@@ -1,7 +1,7 @@
 //! Ways in.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 
 use super::until;
@@ -72,6 +72,32 @@ fn a_wildcard_address_is_published_only_on_purpose() {
     assert!(ran.stderr.contains("--publish-anyway"), "{ran:#?}");
     let flags = ["--publish", "0.0.0.0:18099:80", "--publish-anyway"];
     Run::new(Who::User, &workspace).flags(flags).sh("true").ok();
+}
+
+/// The jail is built while the relay starts: what the relay cannot do is told, and no command begins.
+#[test]
+fn a_port_that_somebody_has_ends_the_run_before_its_command() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = taken.local_addr().expect("an address").port();
+        let run = |port: u16| {
+            let flag = format!("{port}:7000");
+            let flags = ["--publish", &flag];
+            Run::new(who, &workspace).flags(flags).sh("touch begun")
+        };
+        let begun = workspace.path().join("begun");
+        for _ in 0..10 {
+            let refused = run(port);
+            assert_eq!(refused.status, 125, "{refused:#?}");
+            let why = format!("--publish 127.0.0.1:{port}: ");
+            assert!(refused.stderr.contains(&why), "{refused:#?}");
+            assert!(!begun.exists(), "{who:?}");
+        }
+        drop(taken);
+        run(port).ok();
+        assert!(begun.exists(), "{who:?}");
+    }
 }
 
 #[test]
