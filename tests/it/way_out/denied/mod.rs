@@ -52,6 +52,15 @@ fn by_every_way(host: &str, answers: Answers) -> Vec<Row> {
     WAYS.into_iter().zip(answers).map(row).collect()
 }
 
+impl Ran {
+    /// How often the verdict says that something was refused.
+    fn refusals(&self) -> u64 {
+        let all = self.verdict["network"]["destinations"].as_array();
+        let refused = |one: &Value| one["refused"].as_u64();
+        all.expect("destinations").iter().filter_map(refused).sum()
+    }
+}
+
 impl Jail {
     /// Makes the attempts in one jail and compares each answer.
     #[track_caller]
