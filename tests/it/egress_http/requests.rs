@@ -122,6 +122,33 @@ fn what_is_refused_on_an_open_connection_counts() {
     });
 }
 
+/// No record, no act: on a connection that is open already too.
+#[test]
+fn a_request_whose_record_cannot_be_written_goes_nowhere() {
+    local(async {
+        let outside = server::http().await;
+        let port = outside.port;
+        // A log of which nobody takes more than the first lines.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let mut setup = Setup::at(&[port]);
+        setup.log = Some(std::os::fd::OwnedFd::from(writer).into());
+        let world = setup.start().await;
+        let mut client = world.transparent("good.example", port, Version::One).await;
+        let good = get(&format!("good.example:{port}"));
+        client.write_all(good.as_bytes()).await.unwrap();
+        assert_eq!(status(&answer(&mut client).await), 200);
+        drop(reader);
+        client.write_all(good.as_bytes()).await.unwrap();
+        let refused = rest(&mut client).await;
+        assert_eq!(status(&refused), 403);
+        assert!(
+            refused.contains("its record cannot be written"),
+            "{refused}"
+        );
+        assert_eq!(outside.seen.count(), 1);
+    });
+}
+
 #[test]
 fn fields_of_the_connection_go_no_further_and_none_are_added() {
     local(async {
