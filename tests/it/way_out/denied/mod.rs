@@ -6,6 +6,7 @@
 //! fuzzed.
 
 mod addresses;
+mod modes;
 mod names;
 mod paths;
 mod sockets;
