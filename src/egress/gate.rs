@@ -50,6 +50,9 @@ pub enum Refusal {
     Closed(&'static str),
 }
 
+/// No record, no act.
+const UNWRITTEN: Refusal = Refusal::Closed("its record cannot be written");
+
 /// Everything that the ways share.
 pub struct Gate {
     pub policy: Network,
@@ -112,7 +115,7 @@ impl Gate {
             Ok(rule) => {
                 let entry = entry.allowed(rule);
                 if self.records.write(&entry, Event::Open).is_err() {
-                    return Err(Refusal::Closed("its record cannot be written"));
+                    return Err(UNWRITTEN);
                 }
                 self.meter.connections.set(self.meter.connections.get() + 1);
                 Ok(Pass {
@@ -320,10 +323,16 @@ impl Pass {
         self.entry.borrow_mut().refuse(refusal);
     }
 
-    /// Notes a request that was judged, for the record.
-    pub fn request(&self, method: &str, path: &str, refusal: Option<&Refusal>) {
+    /// Records a request that was judged; where that fails it is not to be sent.
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        refusal: Option<&Refusal>,
+    ) -> Result<(), Refusal> {
         let entry = self.entry.borrow().request(method, path, refusal);
-        let _ = self.gate.records.write(&entry, Event::Request);
+        let written = self.gate.records.write(&entry, Event::Request);
+        written.map_err(|_| UNWRITTEN)
     }
 }
 

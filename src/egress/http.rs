@@ -244,8 +244,11 @@ impl Session {
         let judged = self.judge(&pass, &parts);
         let path = path_of(&parts.uri);
         let refusal = judged.as_ref().err().map(|denied| &denied.refusal);
-        pass.request(parts.method.as_str(), path, refusal);
+        let recorded = pass.request(parts.method.as_str(), path, refusal);
         let framing = judged?;
+        recorded
+            .inspect_err(|refusal| pass.refuse(refusal))
+            .map_err(Denied::closing)?;
 
         let change = self.version == Version::One
             && parts.method == Method::GET
@@ -330,8 +333,7 @@ impl Session {
                 let (host, own) = (&pass.host, pass.port);
                 let why = format!("its Host is {written}, and {host}:{own} was granted");
                 let refusal = Refusal::Spoken(why);
-                pass.refuse(&refusal);
-                pass.request(parts.method.as_str(), path_of(&parts.uri), Some(&refusal));
+                let _ = pass.request(parts.method.as_str(), path_of(&parts.uri), Some(&refusal));
                 Err(Denied::closing(refusal))
             }
             Front::Any(last) => {
@@ -492,7 +494,7 @@ impl Session {
             Front::One(upstream) => {
                 let refusal = Some(&denied.refusal);
                 let path = path_of(&parts.uri);
-                upstream.pass.request(parts.method.as_str(), path, refusal);
+                let _ = upstream.pass.request(parts.method.as_str(), path, refusal);
             }
             Front::Any(_) => {
                 let authority = parts.uri.authority();

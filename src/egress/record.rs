@@ -100,15 +100,14 @@ impl Entry {
         self.refused.get_or_insert(refusal.to_string());
     }
 
+    /// Of one request on this connection, with its own refusal alone.
     pub fn request(&self, method: &str, path: &str, refusal: Option<&Refusal>) -> Entry {
         let mut entry = self.clone();
         // A query may have what should not be in a log.
         let path = path.split('?').next().unwrap_or_default();
         entry.method = Some(method.chars().take(32).collect());
         entry.path = Some(path.chars().take(1024).collect());
-        if let Some(refusal) = refusal {
-            entry.refuse(refusal);
-        }
+        entry.refused = refusal.map(Refusal::to_string);
         entry
     }
 }
@@ -118,7 +117,9 @@ impl Entry {
 pub struct Destination {
     pub host: String,
     pub port: u16,
+    /// Connections.
     pub allowed: u64,
+    /// Connections, requests on them, and connections that were closed before their end.
     pub refused: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
@@ -207,14 +208,14 @@ impl Records {
         });
         match event {
             Event::Open => sum.allowed += 1,
-            Event::Refused => sum.refused += 1,
-            Event::Request => {}
+            Event::Refused | Event::Request => {}
             Event::Close => {
                 sum.bytes_in += entry.bytes_in;
                 sum.bytes_out += entry.bytes_out;
             }
         }
         if entry.refused.is_some() {
+            sum.refused += 1;
             sum.why.clone_from(&entry.refused);
         }
     }

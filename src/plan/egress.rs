@@ -221,7 +221,8 @@ impl Egress {
             return vec![];
         }
         let http = format!("http://{SERVICE}:{HTTP_PROXY}");
-        let none = "localhost,127.0.0.1,::1".to_owned();
+        // With brackets too: Python compares with what stands in the URL.
+        let none = "localhost,127.0.0.1,::1,[::1]".to_owned();
         let mut all = vec![];
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
             all.push((name, http.clone()));

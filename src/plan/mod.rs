@@ -310,6 +310,10 @@ pub enum Resource {
     MessageQueue,
     /// Processes and threads of the user at once, counted in the jail's own user namespace.
     Processes,
+    /// How far a process may better its nice value: to 20 less this.
+    Nice,
+    /// The highest real-time priority that a process may take.
+    RealTime,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -155,8 +155,10 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
             LayerName::Rlimits,
             true,
             match processes {
-                Some(_) => "core, fsize, memlock, msgqueue, cpu, nofile, nproc".into(),
-                None => "core, fsize, memlock, msgqueue, cpu, nofile".into(),
+                Some(_) => {
+                    "core, fsize, memlock, msgqueue, nice, rtprio, cpu, nofile, nproc".into()
+                }
+                None => "core, fsize, memlock, msgqueue, nice, rtprio, cpu, nofile".into(),
             },
         ),
         row(

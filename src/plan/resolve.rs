@@ -225,6 +225,9 @@ fn resource_limits(limits: &Limits, host: &Host) -> Vec<Act> {
         limit(Resource::MemLock, LOCKED_BYTES, LOCKED_BYTES),
         // Queues are memory of the kernel's that no tmpfs limit counts.
         limit(Resource::MessageQueue, 0, 0),
+        // A caller that may go before others (limits.conf(5), for sound) does not hand that on.
+        limit(Resource::Nice, 0, 0),
+        limit(Resource::RealTime, 0, 0),
         limit(Resource::Cpu, seconds, seconds.saturating_add(1)),
         limit(Resource::OpenFiles, open, open),
     ]

@@ -15,6 +15,8 @@ pub fn set(kind: Kind, soft: u64, hard: u64) -> Result<()> {
         Kind::Core => Resource::Core,
         Kind::MemLock => Resource::Memlock,
         Kind::Processes => Resource::Nproc,
+        Kind::Nice => Resource::Nice,
+        Kind::RealTime => Resource::Rtprio,
         Kind::MessageQueue => return set_msgqueue(soft, hard),
     };
     let (soft, hard) = match getrlimit(resource).maximum {

@@ -1,10 +1,14 @@
-//! The canonical form of a host beside the C library's dialler: what [`Host::parse`] calls an address is
-//! the address that getaddrinfo(3) with AI_NUMERICHOST makes of the same text, and what it calls a name
-//! is none to it. 40,000 random texts; `CREEL_HOSTS=1000000` takes as many, from `CREEL_SEED`.
+//! The canonical form of a host beside two readers that share nothing with it. To the C library's dialler,
+//! getaddrinfo(3) with AI_NUMERICHOST, what [`Host::parse`] calls an address is the same address, and what
+//! it calls a name is none. To the URL standard's reader in Node.js, which clients hold to, a text is the
+//! same name or address, non-ASCII ones too, or nothing at all. 40,000 random texts; `CREEL_HOSTS=4000000`
+//! (`scripts/long`) takes as many, from `CREEL_SEED`.
 
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
+
+use crate::support::need;
 
 use creel::policy::net::Host;
 use creel::policy::net::range::canonical;
@@ -19,6 +23,17 @@ for line in sys.stdin:
         print(found[0][4][0])
     except (socket.gaierror, ValueError):
         print('-')
+";
+
+/// Answers in the same way: the host of a URL as it is written again, or `-`.
+const URL: &str = "
+const lines = require('fs').readFileSync(0, 'latin1').trimEnd().split('\\n');
+const said = lines.map((line) => {
+  const host = Buffer.from(line, 'hex').toString();
+  const url = host.includes(':') && !host.startsWith('[') ? `http://[${host}]/` : `http://${host}/`;
+  try { return new URL(url).hostname; } catch { return '-'; }
+});
+require('fs').writeFileSync(1, said.join('\\n') + '\\n');
 ";
 
 /// SplitMix64.
@@ -102,6 +117,17 @@ const PIECES: &[&str] = &[
     "\u{ff11}",
     "\u{3002}",
     "\u{2024}",
+    "\u{ff0e}",
+    "\u{ff61}",
+    "\u{df}",
+    "\u{ad}",
+    "\u{130}",
+    "\u{212a}",
+    "\u{fb01}",
+    "e\u{301}",
+    "\u{200d}",
+    "\u{5d0}",
+    "\u{6771}\u{4eac}",
 ];
 
 fn text(numbers: &mut Numbers) -> String {
@@ -152,8 +178,9 @@ fn what_is_judged_is_what_is_dialled() {
         number("CREEL_SEED").unwrap_or(1),
     );
     let mut numbers = Numbers(seed);
-    // What was read, each with the text that a dialler would get.
+    // What was read, each with the text that the dialler and the reader of URLs would get.
     let mut asked: Vec<(String, Host)> = vec![];
+    let mut written: Vec<(String, Host)> = vec![];
     for _ in 0..count {
         let text = text(&mut numbers);
         let Ok(host) = Host::parse(text.as_bytes()) else {
@@ -170,29 +197,12 @@ fn what_is_judged_is_what_is_dialled() {
             Ok(host.clone()),
             "{text:?}"
         );
-        asked.push((host.to_string(), host));
+        asked.push((host.to_string(), host.clone()));
+        written.push((text, host));
     }
-    let mut dialler = Command::new("python3")
-        .args(["-c", DIALLER])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python3");
-    let mut stdin = dialler.stdin.take().expect("piped");
-    let lines: String = asked
-        .iter()
-        .map(|(text, _)| {
-            let hex: String = text.bytes().map(|b| format!("{b:02x}")).collect();
-            hex + "\n"
-        })
-        .collect();
-    let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
-    let output = dialler.wait_with_output().expect("it ends");
-    writer.join().expect("no panic").expect("it reads");
-    let answers = String::from_utf8(output.stdout).expect("text");
-    assert_eq!(answers.lines().count(), asked.len());
+    let answers = ask("python3", ["-c", DIALLER], &asked);
     let (mut addresses, mut names) = (0, 0);
-    for ((text, host), answer) in asked.iter().zip(answers.lines()) {
+    for ((text, host), answer) in asked.iter().zip(&answers) {
         let dialled: Option<IpAddr> = answer.parse().ok();
         match host {
             Host::Address(address) => {
@@ -207,4 +217,45 @@ fn what_is_judged_is_what_is_dialled() {
     }
     println!("{count} texts: {addresses} addresses and {names} names agree");
     assert!(addresses * 20 > asked.len() && names * 20 > asked.len());
+
+    let answers = ask("node", ["-e", URL], &written);
+    let (mut same, mut beyond_ascii) = (0, 0);
+    for ((text, host), answer) in written.iter().zip(&answers) {
+        if answer == "-" {
+            continue;
+        }
+        let bare = answer.trim_start_matches('[').trim_end_matches(']');
+        let read = match bare.parse() {
+            Ok(address) => canonical(address).to_string(),
+            Err(_) => bare.strip_suffix('.').unwrap_or(bare).to_owned(),
+        };
+        assert_eq!(read, host.to_string(), "{text:?}");
+        same += 1;
+        beyond_ascii += usize::from(!text.is_ascii());
+    }
+    println!(
+        "{same} of {} read in a URL agree, {beyond_ascii} beyond ASCII",
+        written.len()
+    );
+    assert!(same * 10 > written.len() * 9 && beyond_ascii * 20 > same);
+}
+
+/// What a program says of each text, a line each.
+fn ask(program: &str, argv: [&str; 2], texts: &[(String, Host)]) -> Vec<String> {
+    let mut child = Command::new(need(program))
+        .args(argv)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    let hex = |text: &str| text.bytes().map(|b| format!("{b:02x}")).collect::<String>();
+    let lines: String = texts.iter().map(|(text, _)| hex(text) + "\n").collect();
+    let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
+    let output = child.wait_with_output().expect("it ends");
+    writer.join().expect("no panic").expect("it reads");
+    let said = String::from_utf8(output.stdout).expect("text");
+    let said: Vec<String> = said.lines().map(str::to_owned).collect();
+    assert_eq!(said.len(), texts.len(), "{program}");
+    said
 }

@@ -4,14 +4,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use creel::egress::gate::{Gate, Pass};
+use creel::egress::resolve::Resolver;
 use creel::egress::{Way, tunnel};
 use creel::policy::net::{Host, Limits, Protocol};
+use hickory_proto::op::{Message, MessageType};
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::spawn_local;
 
 use super::hello::{named, records, with};
-use super::{admit, gate, listen, local, name, network, pair, rules};
+use super::{LOOPBACK, admit, gate, gate_with, listen, local, name, network, pair, rules};
 
 /// A client whose connection was admitted, and the server that it is for.
 struct Carried {
@@ -259,6 +263,83 @@ fn no_request_follows_a_server_that_spoke_first() {
         let mut read = vec![];
         let _ = server.read_to_end(&mut read).await;
         assert_eq!(read, b"");
+    });
+}
+
+/// A resolver that takes its time.
+struct Slow(UdpSocket);
+
+impl Slow {
+    /// Waits until the name is asked for, lets `meanwhile` pass, and says that it is loopback's.
+    async fn answer(&self, meanwhile: impl Future<Output = ()>) {
+        let mut asked = vec![];
+        // Either family.
+        while asked.len() < 2 {
+            let mut bytes = [0; 512];
+            let (length, from) = self.0.recv_from(&mut bytes).await.expect("a question");
+            asked.push((Message::from_vec(&bytes[..length]).expect("one"), from));
+        }
+        meanwhile.await;
+        for (question, from) in asked {
+            let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
+            answer.metadata.message_type = MessageType::Response;
+            let query = question.queries[0].clone();
+            if query.query_type() == RecordType::A {
+                let data = RData::A(A(std::net::Ipv4Addr::LOCALHOST));
+                answer.add_answer(Record::from_rdata(query.name().clone(), 5, data));
+            }
+            answer.add_query(query);
+            let answer = answer.to_vec().expect("an answer");
+            self.0.send_to(&answer, from).await.expect("it is sent");
+        }
+    }
+}
+
+/// Where the client speaks late the server is dialled before; that connection is then the one that it
+/// has, and the server never sees another.
+#[test]
+fn a_client_that_speaks_while_its_server_is_dialled_is_one_connection() {
+    local(async {
+        let (server, port) = listen().await;
+        let request = format!("GET / HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n");
+        let other = with(&[(0, &named(b"b.example"))]);
+        let cases: [(&[u8], &[u8]); 4] = [
+            (&with(&[(0, &named(b"a.example"))]), b"\x16\x03"),
+            (request.as_bytes(), b"GET / HTTP/1.1\r\n"),
+            (b"\0\0\0\x08words", b"\0\0\0\x08words"),
+            // It is refused, and nothing of it leaves.
+            (&other, b""),
+        ];
+        for (said, arrives) in cases {
+            let slow = Slow(UdpSocket::bind((LOOPBACK, 0)).await.expect("a socket"));
+            let resolver = Resolver::with(vec![slow.0.local_addr().expect("its address")]);
+            let policy = network(
+                rules(port, Protocol::Auto, &["a.example"]),
+                Limits::default(),
+            );
+            let gate = gate_with(policy, resolver);
+            let host = Host::Name(name("a.example"));
+            let admitted = gate.admit(Way::Transparent, host, port).await;
+            let (mut client, inside) = pair().await;
+            let pass = admitted.expect("it is granted");
+            spawn_local(tunnel::carry(pass, inside, vec![]));
+            slow.answer(async {
+                client.write_all(said).await.expect("a write");
+                // The relay hears it before it has an address to dial.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            })
+            .await;
+            let (mut only, _) = server.accept().await.expect("the relay dials");
+            let mut read = vec![0; arrives.len()];
+            only.read_exact(&mut read).await.expect("a read");
+            assert_eq!(read, arrives);
+            let another = tokio::time::timeout(Duration::from_millis(50), server.accept());
+            assert!(another.await.is_err(), "{said:?}: it is dialled twice");
+            if arrives.is_empty() {
+                only.read_to_end(&mut read).await.expect("the end");
+                assert_eq!(read, b"");
+            }
+        }
     });
 }
 

@@ -84,6 +84,10 @@ pub fn gate(policy: Network) -> Rc<Gate> {
     });
     let mut resolver = Resolver::default();
     resolver.hosts = hosts.collect();
+    gate_with(policy, resolver)
+}
+
+pub fn gate_with(policy: Network, resolver: Resolver) -> Rc<Gate> {
     Rc::new(Gate {
         policy,
         names: RefCell::new(Names::default()),

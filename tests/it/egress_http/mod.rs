@@ -61,6 +61,8 @@ struct Setup {
     tls: Tls,
     http: Option<Http>,
     ports: BTreeSet<u16>,
+    /// In place of a file.
+    log: Option<std::fs::File>,
 }
 
 /// A gate with the explicit proxies in front of it, and its records.
@@ -84,6 +86,7 @@ impl Setup {
             tls: Tls::Forward,
             http: None,
             ports: ports.iter().copied().collect(),
+            log: None,
         }
     }
 
@@ -131,7 +134,9 @@ impl Setup {
             policy: network,
             names: RefCell::new(Names::default()),
             resolver,
-            records: Records::new(Some(log.reopen().expect("the log"))),
+            records: Records::new(Some(
+                self.log.unwrap_or_else(|| log.reopen().expect("the log")),
+            )),
             authority: self.authority,
             asker: None,
             meter: Meter::default(),

@@ -79,6 +79,76 @@ fn the_second_request_of_a_connection_is_judged_as_the_first() {
     });
 }
 
+/// Each refusal is one, and a request has its own alone.
+#[test]
+fn what_is_refused_on_an_open_connection_counts() {
+    local(async {
+        let outside = server::http().await;
+        let port = outside.port;
+        let mut setup = Setup::at(&[port]);
+        let below = BTreeSet::from(["/api/*".to_owned()]);
+        setup.http = Some(Http::new(BTreeSet::new(), below).expect("a rule"));
+        let world = setup.start().await;
+        let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: good.example:{port}\r\n\r\n");
+        let mut client = world.transparent("good.example", port, Version::One).await;
+        for (path, code) in [("/api/a", 200), ("/a", 403), ("/b", 403), ("/api/b", 200)] {
+            client.write_all(ask(path).as_bytes()).await.unwrap();
+            assert_eq!(status(&answer(&mut client).await), code, "{path}");
+        }
+        client.write_all(b"\x01\r\n\r\n").await.unwrap();
+        rest(&mut client).await;
+        while !world.log().contains("\"event\":\"close\"") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let records = world.records();
+        let refused: Vec<_> = records
+            .iter()
+            .map(|r| (r["event"].as_str().unwrap(), r["refused"].is_null()))
+            .collect();
+        assert_eq!(
+            refused,
+            [
+                ("open", true),
+                ("request", true),
+                ("request", false),
+                ("request", false),
+                ("request", true),
+                ("close", false)
+            ]
+        );
+        let sum = &world.gate.records.summary()[0];
+        assert_eq!((sum.allowed, sum.refused), (1, 3), "{sum:?}");
+        assert!(sum.why.as_ref().unwrap().contains("no HTTP"), "{sum:?}");
+    });
+}
+
+/// No record, no act: on a connection that is open already too.
+#[test]
+fn a_request_whose_record_cannot_be_written_goes_nowhere() {
+    local(async {
+        let outside = server::http().await;
+        let port = outside.port;
+        // A log of which nobody takes more than the first lines.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let mut setup = Setup::at(&[port]);
+        setup.log = Some(std::os::fd::OwnedFd::from(writer).into());
+        let world = setup.start().await;
+        let mut client = world.transparent("good.example", port, Version::One).await;
+        let good = get(&format!("good.example:{port}"));
+        client.write_all(good.as_bytes()).await.unwrap();
+        assert_eq!(status(&answer(&mut client).await), 200);
+        drop(reader);
+        client.write_all(good.as_bytes()).await.unwrap();
+        let refused = rest(&mut client).await;
+        assert_eq!(status(&refused), 403);
+        assert!(
+            refused.contains("its record cannot be written"),
+            "{refused}"
+        );
+        assert_eq!(outside.seen.count(), 1);
+    });
+}
+
 #[test]
 fn fields_of_the_connection_go_no_further_and_none_are_added() {
     local(async {

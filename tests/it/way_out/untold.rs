@@ -88,6 +88,48 @@ fn an_operators_list_is_the_most_that_anybody_has() {
     }
 }
 
+/// A rule for more than a name listens on every address: what it does not grant gets no answer there.
+#[test]
+fn datagrams_to_what_a_wildcard_does_not_grant_get_no_answer() {
+    let network = "mode = \"allowlist\"\nallow = [\"web.test\", \
+        { host = \"*.wild.test\", ports = 4433, protocol = \"udp\" }, \
+        { host = \"10.20.0.0/16\", ports = 4433, protocol = \"udp\" }]";
+    for who in Who::all() {
+        let Some(jail) = Jail::new(who, network) else {
+            return;
+        };
+        let socket = UdpSocket::bind(("0.0.0.0", 4433)).expect("a port");
+        std::thread::spawn(move || {
+            let mut bytes = [0; 100];
+            while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+                let _ = socket.send_to(&bytes[..length], from);
+            }
+        });
+        let script = "import socket, errno, sys\n\
+            for host in sys.argv[1:]:\n\
+            \x20   try:\n\
+            \x20       f, t, _, _, to = socket.getaddrinfo(host, 4433, 0, socket.SOCK_DGRAM)[0]\n\
+            \x20       s = socket.socket(f, t); s.settimeout(1); s.connect(to); s.send(b'x'); s.recv(1)\n\
+            \x20       print(host, 'echoed')\n\
+            \x20   except socket.timeout: print(host, 'silence')\n\
+            \x20   except OSError as e: print(host, errno.errorcode.get(e.errno, str(e)))";
+        let ask =
+            |hosts: &[&str]| jail.argv(&[&["/usr/bin/python3", "-c", script], hosts].concat());
+        let before = jail.outside.packets();
+        let ran = ask(&["web.test", "93.184.216.34", "10.21.0.1", "8.8.8.8"]).ok();
+        let silence =
+            "web.test silence\n93.184.216.34 silence\n10.21.0.1 silence\n8.8.8.8 silence\n";
+        assert_eq!(ran.stdout, silence, "{who:?}: {ran:#?}");
+        assert_eq!(jail.outside.packets() - before, 0, "{who:?}");
+        // The control.
+        let ran = ask(&["a.wild.test", "10.20.0.1"]).ok();
+        assert_eq!(
+            ran.stdout, "a.wild.test echoed\n10.20.0.1 echoed\n",
+            "{who:?}: {ran:#?}"
+        );
+    }
+}
+
 /// Datagrams reach a named host, and nothing else; what nobody serves is refused at once.
 #[test]
 fn datagrams_reach_the_named_host_alone() {

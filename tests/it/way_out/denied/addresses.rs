@@ -10,7 +10,7 @@ use crate::support::{Who, need};
 const WEB: &str = "mode = \"allowlist\"\nallow = [\"web.test\"]";
 
 /// A granted name that leads to an address that is not.
-const SPECIAL: Answers = [
+pub const SPECIAL: Answers = [
     "0",
     "403 creel",
     "ECONNRESET",

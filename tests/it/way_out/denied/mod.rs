@@ -6,6 +6,7 @@
 //! fuzzed.
 
 mod addresses;
+mod modes;
 mod names;
 mod paths;
 mod sockets;
@@ -50,6 +51,15 @@ type Row = (Value, &'static str);
 fn by_every_way(host: &str, answers: Answers) -> Vec<Row> {
     let row = |(way, answer)| (json!({ "way": way, "host": host }), answer);
     WAYS.into_iter().zip(answers).map(row).collect()
+}
+
+impl Ran {
+    /// How often the verdict says that something was refused.
+    fn refusals(&self) -> u64 {
+        let all = self.verdict["network"]["destinations"].as_array();
+        let refused = |one: &Value| one["refused"].as_u64();
+        all.expect("destinations").iter().filter_map(refused).sum()
+    }
 }
 
 impl Jail {

@@ -55,7 +55,8 @@ fn e7_a_path_with_two_readings_is_refused_by_every_way() {
     .into_iter()
     .flat_map(|(method, path, answer)| by_every_way(method, path, answer))
     .collect();
-    jail.holds(&rows);
+    let ran = jail.holds(&rows);
+    assert_eq!(ran.refusals(), rows.len() as u64, "{ran:#?}");
     assert_eq!(jail.outside.requests(), Vec::<String>::new());
     // The controls: what was judged is what arrives, to the byte.
     for path in ["/public/a", "/public/%C3%A4?q=../x", "/public/a.b/..c"] {

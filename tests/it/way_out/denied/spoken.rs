@@ -52,7 +52,9 @@ fn e6_a_server_name_must_be_the_granted_one_by_every_way() {
         in_tls(json!({ "sni": "other.test", "split": true }), UNRECOGNIZED),
     ];
     let jail = jail.logged();
-    jail.holds(&rows.concat());
+    let rows = rows.concat();
+    let ran = jail.holds(&rows);
+    assert_eq!(ran.refusals(), rows.len() as u64, "{ran:#?}");
     // A proxy says whether anybody answers before the first byte; none of these got one.
     assert_eq!(jail.outside.requests(), Vec::<String>::new());
     let log = jail.log();
@@ -109,7 +111,8 @@ fn e6_a_host_field_must_be_the_granted_one_by_every_way() {
         ["other.test", "web.test:81", "web.test, other.test", ""]
             .map(|field| (absolute(field), "400 creel")),
     );
-    jail.holds(&rows);
+    let ran = jail.holds(&rows);
+    assert_eq!(ran.refusals(), rows.len() as u64, "{ran:#?}");
     assert_eq!(jail.outside.requests(), Vec::<String>::new());
     let mut controls = [in_http("web.test", "200"), in_http("WEB.test:80", "200")].concat();
     controls.push((absolute("web.test:80"), "200"));
@@ -127,14 +130,16 @@ fn e6_a_protocol_must_be_that_of_its_port() {
         attempt[more] = true.into();
         attempt
     };
-    jail.holds(&[
+    let rows = [
         (at("plain", 443, "clear"), "403 creel"),
         (at("connect", 443, "clear"), "403 creel"),
         (at("socks", 443, "clear"), "403 creel"),
         (at("plain", 80, "tls"), "alert TLSV1_ALERT_ACCESS_DENIED"),
         (at("connect", 80, "tls"), "alert TLSV1_ALERT_ACCESS_DENIED"),
         (at("socks", 80, "tls"), "alert TLSV1_ALERT_ACCESS_DENIED"),
-    ]);
+    ];
+    let ran = jail.holds(&rows);
+    assert_eq!(ran.refusals(), rows.len() as u64, "{ran:#?}");
     assert_eq!(jail.outside.requests(), Vec::<String>::new());
     jail.holds(&[
         (at("plain", 80, "clear"), "200"),
