@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
@@ -27,7 +27,8 @@ use crate::policy::import::{self, Choice, Entry, Fate, Standing};
 use crate::policy::layer::{Layer, Rank};
 use crate::policy::rights::Roots;
 use crate::policy::stack::{Outcome, Stack};
-use crate::policy::{Absent, Limits, PolicyError, Sourced, file, preset};
+use crate::policy::trees;
+use crate::policy::{Absent, Grant, Limits, Origin, Policy, PolicyError, Sourced, file, preset};
 
 /// The machine's ceiling.
 const PLATFORM: &str = "/etc/creel";
@@ -62,9 +63,44 @@ pub struct Layers {
     pub stack: Stack,
     /// The platform or the operator has spoken: what the command line asks must lie within.
     pub ceiling: bool,
+    pub read: Read,
+    pub expanded: Expanded,
+}
+
+/// What reading the layers brought up besides what they say.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// Every file of them, with those that they extend.
+    files: Vec<PathBuf>,
     /// Keys of other programs' policies that were not honoured.
     pub lost: Vec<Entry>,
-    pub expanded: Expanded,
+}
+
+impl Read {
+    /// Keeps the files as they are in the jail: what may be written there would else rule the next run.
+    pub fn protect(&self, policy: &mut Policy) -> Result<(), Failure> {
+        for file in &self.files {
+            let named = std::path::absolute(file).ok();
+            // Also where links lead.
+            for path in [named, file.canonicalize().ok()].into_iter().flatten() {
+                let Some(path) = path.to_str().map(trees::clean) else {
+                    return Err(Failure::new(format!(
+                        "{}: the path of a policy must be UTF-8, or the jail could not be kept from it; rename it",
+                        file.display()
+                    )));
+                };
+                let protect = &mut policy.filesystem.protect;
+                if protect.iter().all(|grant| grant.path != path) {
+                    protect.push(Grant {
+                        path,
+                        absent: Absent::Skip,
+                        origin: Origin::creel(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What became of the layers' patterns.
@@ -148,10 +184,10 @@ pub enum Put {
 }
 
 impl Source {
-    pub fn read(&self, lost: &mut Vec<Entry>) -> Result<Layer, Failure> {
+    pub fn read(&self, read: &mut Read) -> Result<Layer, Failure> {
         match self.put {
-            Put::Placed | Put::Named => Ok(ranked(&self.path, self.rank, lost)?),
-            Put::Found => read_found(&self.path, lost),
+            Put::Placed | Put::Named => Ok(ranked(&self.path, self.rank, read)?),
+            Put::Found => read_found(&self.path, read),
         }
     }
 }
@@ -212,9 +248,9 @@ impl Layers {
     /// Reads these, and expands their patterns.
     pub fn of(sources: &[Source], roots: &Roots, names: Names<'_>) -> Result<Layers, Failure> {
         let mut layers = vec![];
-        let mut lost = vec![];
+        let mut read = Read::default();
         for source in sources {
-            layers.push((source.rank, source.read(&mut lost)?));
+            layers.push((source.rank, source.read(&mut read)?));
         }
         let ceiling = sources
             .iter()
@@ -224,7 +260,7 @@ impl Layers {
         Ok(Layers {
             stack,
             ceiling,
-            lost,
+            read,
             expanded,
         })
     }
@@ -295,26 +331,25 @@ fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>, Failure> {
 
 /// A layer with what it extends. A name is a preset; anything with a slash or an extension is a file.
 pub fn read(source: &Path) -> Result<Layer, PolicyError> {
-    ranked(source, Rank::Operator, &mut vec![])
+    ranked(source, Rank::Operator, &mut Read::default())
 }
 
-/// As [`read`]; another program's policy is taken over as one of that rank, and what of it is not
-/// honoured goes into `lost`.
-fn ranked(source: &Path, rank: Rank, lost: &mut Vec<Entry>) -> Result<Layer, PolicyError> {
-    extended(source, rank, lost, &mut 0)
+/// As [`read`]; another program's policy is taken over as one of that rank.
+fn ranked(source: &Path, rank: Rank, read: &mut Read) -> Result<Layer, PolicyError> {
+    extended(source, rank, read, &mut 0)
 }
 
 /// A layer that whoever wrote the project put there: a regular file, reached through no link, which
 /// reuses presets only. What it names could else be any file of the caller's, and an error would quote
 /// it.
-fn read_found(source: &Path, lost: &mut Vec<Entry>) -> Result<Layer, Failure> {
+fn read_found(source: &Path, read: &mut Read) -> Result<Layer, Failure> {
     if !is_plain(source) {
         return Err(Failure::new(format!(
             "{} is no plain file in a plain directory; make it one, or leave it aside with --no-project",
             source.display()
         )));
     }
-    let mut layer = one(source, Rank::Project, lost)?;
+    let mut layer = one(source, Rank::Project, read)?;
     for base in std::mem::take(&mut layer.extends) {
         if !is_preset(Path::new(&base.value)) {
             return Err(Failure::new(format!(
@@ -342,10 +377,10 @@ pub fn is_plain(source: &Path) -> bool {
 fn extended(
     source: &Path,
     rank: Rank,
-    lost: &mut Vec<Entry>,
+    read: &mut Read,
     depth: &mut usize,
 ) -> Result<Layer, PolicyError> {
-    let mut layer = one(source, rank, lost)?;
+    let mut layer = one(source, rank, read)?;
     for base in std::mem::take(&mut layer.extends) {
         *depth += 1;
         if *depth > MOST_EXTENDS {
@@ -364,7 +399,7 @@ fn extended(
             }
         };
         let reused =
-            extended(&beside, rank, lost, depth).map_err(|error| unfollowed(&base, error))?;
+            extended(&beside, rank, read, depth).map_err(|error| unfollowed(&base, error))?;
         layer = layer.over(reused);
     }
     Ok(layer)
@@ -407,12 +442,13 @@ pub fn text(source: &Path) -> Result<String, PolicyError> {
 }
 
 /// Of a file in another program's words, which its keys tell, what they mean in creel's.
-fn one(source: &Path, rank: Rank, lost: &mut Vec<Entry>) -> Result<Layer, PolicyError> {
+fn one(source: &Path, rank: Rank, read: &mut Read) -> Result<Layer, PolicyError> {
     let name = source.to_string_lossy();
     if is_preset(source) {
         return preset::layer(&name);
     }
     let document = text(source)?;
+    read.files.push(source.into());
     if !import::is_named(&name)
         && let Some(layer) = file::read_own(&name, &document, import::is_foreign)?
     {
@@ -429,7 +465,7 @@ fn one(source: &Path, rank: Rank, lost: &mut Vec<Entry>) -> Result<Layer, Policy
     let imported = import::read(&name, &document, &choice)?;
     let mut report = imported.report;
     report.retain(|entry| entry.fate == Fate::NotHonoured);
-    lost.extend(report);
+    read.lost.extend(report);
     Ok(imported.layer)
 }
 

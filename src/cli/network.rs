@@ -5,15 +5,19 @@
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use super::hint::Failure;
 use crate::plan::egress::Egress;
 use crate::plan::request::Publish;
+use crate::plan::{Act, Plan};
 use crate::policy::net::meet::Bounds;
 use crate::policy::net::{List, Mode, OnMiss, Rule, RuleError, Secret, To};
 use crate::policy::{Network, Origin};
+use crate::sys::Errno;
 
 /// The destinations that `--allow-net` names.
 pub fn rules(texts: &[String]) -> Result<Vec<Rule>, Failure> {
@@ -100,14 +104,52 @@ pub fn only_loopback(published: &[Publish]) -> Result<(), Failure> {
     }
 }
 
-/// The log of decisions on the network: opened by the caller's rights, before anything runs.
-pub fn open_log(path: &Path) -> Result<File, Failure> {
-    let opened = File::options()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path);
-    opened.map_err(|e| Failure::new(format!("--log-net {}: {e}", path.display())))
+/// The log of decisions on the network: opened by the caller's rights, before anything runs. A regular
+/// file must be out of the jail's reach: the jail could empty it, or put a link in its place, and what
+/// the next run appends, names that the jail chooses, would be in a file of the jail's choice.
+pub fn open_log(path: &Path, plan: &Plan) -> Result<File, Failure> {
+    let fault =
+        |why: &dyn std::fmt::Display| Failure::new(format!("--log-net {}: {why}", path.display()));
+    let mut options = File::options();
+    options.append(true).create(true).mode(0o600);
+    // What lies there is the kernel's: /dev/stderr, /dev/fd/9.
+    if ["/dev", "/proc"].iter().any(|own| path.starts_with(own)) {
+        return options.open(path).map_err(|e| fault(&e));
+    }
+    let absolute = std::path::absolute(path).map_err(|e| fault(&e))?;
+    let (Some(directory), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(fault(&"it is no file; name one"));
+    };
+    let place = directory.canonicalize().map_err(|e| fault(&e))?.join(name);
+    // By inodes: a tree has as many names as it has mounts.
+    let node = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+    let above: Vec<_> = place.ancestors().filter_map(node).collect();
+    let writable = |act: &Act| match act {
+        Act::Bind { source, access, .. } if access.write => {
+            node(source).is_some_and(|tree| above.contains(&tree))
+        }
+        _ => false,
+    };
+    if plan.acts.iter().any(writable) {
+        return Err(fault(
+            &"the jail could change it; name a file outside of what it may write",
+        ));
+    }
+    let nofollow = OFlags::NOFOLLOW.bits() as i32;
+    let opened = options.custom_flags(nofollow).open(&place);
+    let file = opened.map_err(
+        |e| match e.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+            true => fault(&"it is a link; name the file itself"),
+            false => fault(&e),
+        },
+    )?;
+    let meta = file.metadata().map_err(|e| fault(&e))?;
+    match meta.is_file() && meta.nlink() > 1 {
+        true => Err(fault(
+            &"it has another name as well, through which it could be changed; name a file of its own",
+        )),
+        false => Ok(file),
+    }
 }
 
 /// The caller's variables that hold the secrets of credentials.

@@ -221,7 +221,11 @@ fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failur
         true => Detail::Full,
         false => Detail::OfFailures,
     };
-    let log = args.log_net.as_deref().map(network::open_log).transpose()?;
+    let log = args
+        .log_net
+        .as_deref()
+        .map(|path| network::open_log(path, &plan))
+        .transpose()?;
     let verdict = execute(id, plan, &host, pins, log, started, detail)?;
     if let Some(outcome) = &outcome {
         remark(args, outcome, &verdict);
@@ -264,7 +268,11 @@ pub fn declared_by(
         });
     };
     if !args.quiet {
-        layers.lost.iter().for_each(|key| say(&key.to_string()));
+        layers
+            .read
+            .lost
+            .iter()
+            .for_each(|key| say(&key.to_string()));
     }
     let roots = place.roots(workspace.as_deref());
     layers.expanded.all_met()?;
@@ -276,6 +284,7 @@ pub fn declared_by(
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     effective::admit(&mut policy, &outcome.rights, &roots, &argv);
+    layers.read.protect(&mut policy)?;
     let mut request = request(args, id, &policy, workspace, mode)?;
     let notes = outcome.effective.notes.iter().map(ToString::to_string);
     request.notes = notes

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::report::{self, Finding, Severity};
 use super::{FOUND, WRONG, print, print_json};
 use crate::cli::hint::Failure;
-use crate::cli::layers::{self, Expanded, Layers, Names, PolicyArgs, Put, Source};
+use crate::cli::layers::{self, Expanded, Layers, Names, PolicyArgs, Put, Read, Source};
 use crate::cli::{facts, run};
 use crate::policy::error::PolicyError;
 use crate::policy::layer::Rank;
@@ -136,7 +136,7 @@ fn linted(stack: &Stack, expanded: &Expanded) -> Result<Vec<Finding>, Failure> {
 fn wrong(source: &Source) -> Result<Vec<Finding>, Failure> {
     // A link in a checkout could make an error quote any file of the caller's.
     if source.put == Put::Found && !layers::is_plain(&source.path) {
-        return source.read(&mut vec![]).map(|_| vec![]);
+        return source.read(&mut Read::default()).map(|_| vec![]);
     }
     let read: Result<_, PolicyError> = match source.put {
         Put::Placed | Put::Named => layers::read(&source.path).map(|_| ()),
@@ -147,7 +147,7 @@ fn wrong(source: &Source) -> Result<Vec<Finding>, Failure> {
     match read {
         Err(error) => Ok(report::faults(&source.path, &error)),
         // What else a project may not say.
-        Ok(()) => source.read(&mut vec![]).map(|_| vec![]),
+        Ok(()) => source.read(&mut Read::default()).map(|_| vec![]),
     }
 }
 

@@ -105,13 +105,13 @@ impl Jail {
 
     /// With a log of its decisions.
     pub fn logged(self) -> Jail {
-        let log = self.workspace.write("net.jsonl", "");
+        let log = self.workspace.write("../net.jsonl", "");
         self.flags(&["--log-net", &log.to_string_lossy()])
     }
 
     /// The lines of that log.
     pub fn log(&self) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(self.workspace.path().join("net.jsonl")).expect("a log");
+        let text = std::fs::read_to_string(self.elsewhere("net.jsonl")).expect("a log");
         let line = |line| serde_json::from_str(line).expect("a line of JSON");
         text.lines().map(line).collect()
     }

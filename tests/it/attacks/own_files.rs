@@ -1,0 +1,115 @@
+//! What creel reads and writes for the caller, in the jail's reach: policies that rule the next run, and
+//! the log of decisions, whose words the jail chooses.
+
+use std::os::unix::fs::symlink;
+
+use crate::attacks::attack;
+use crate::support::{Run, Who, Workspace};
+
+const GRANTS: &str = "[filesystem]\nworkspace = \"rw\"\n";
+
+/// The first example of every handbook: a policy beside the code that it is for.
+#[test]
+fn a_policy_in_the_workspace_is_not_the_jails_to_change() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write(
+            "rules/base.toml",
+            &format!("extends = [\"default\"]\n{GRANTS}"),
+        );
+        workspace.write("agent.toml", "extends = [\"rules/base.toml\"]\n");
+        workspace.write("notes.toml", "");
+        let run = Run::new(who, &workspace)
+            .cwd(workspace.path())
+            .policy("agent.toml");
+        let got = attack(
+            run,
+            r#"
+for name, p in [('agent', 'agent.toml'), ('base', 'rules/base.toml'), ('notes', 'notes.toml')]:
+    say(name + '_write', opened(p, os.O_WRONLY | os.O_APPEND))
+    say(name + '_chmod', py(os.chmod, p, 0o600))
+    beside = os.path.join(os.path.dirname(p), 'new')
+    open(beside, 'w').close()
+    say(name + '_over', py(os.rename, beside, p))
+    say(name + '_away', py(os.rename, p, beside))
+    if not os.path.exists(p): open(p, 'w').close()
+    say(name + '_unlink', py(os.unlink, p))
+say('parent', py(os.rename, 'rules', 'other'))
+"#,
+        );
+        for name in ["agent", "base"] {
+            got.expect(&[
+                (&format!("{name}_write"), "EROFS"),
+                (&format!("{name}_chmod"), "EROFS"),
+                (&format!("{name}_over"), "EBUSY"),
+                (&format!("{name}_away"), "EBUSY"),
+                (&format!("{name}_unlink"), "EBUSY"),
+            ]);
+        }
+        got.expect(&[("parent", "EBUSY")]);
+        for act in ["write", "chmod", "over", "away", "unlink"] {
+            got.expect(&[(&format!("notes_{act}"), "OK")]);
+        }
+    }
+}
+
+/// A link could be turned to another policy.
+#[test]
+fn a_policy_behind_a_link_in_the_workspace_is_refused() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write("real.toml", &format!("extends = [\"default\"]\n{GRANTS}"));
+        symlink("real.toml", workspace.path().join("link.toml")).expect("a link");
+        let run = |name: &str| {
+            Run::new(who, &workspace)
+                .cwd(workspace.path())
+                .policy(name)
+                .sh("true")
+        };
+        let refused = run("link.toml");
+        assert_eq!(refused.status, 125, "{refused:#?}");
+        assert!(refused.stderr.contains("link.toml"), "{refused:#?}");
+        run("real.toml").ok();
+    }
+}
+
+#[test]
+fn a_log_in_the_jails_reach_is_refused() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let victim = workspace.write("../victim", "");
+        let victim = victim.canonicalize().expect("a path");
+        let log = |path: &str| {
+            Run::new(who, &workspace)
+                .cwd(workspace.path())
+                .flags(["--log-net", path, "--allow-net", "a.example"])
+                .sh("true")
+        };
+        let refused = |path: &str, why: &str| {
+            let ran = log(path);
+            assert_eq!(ran.status, 125, "{path}: {ran:#?}");
+            assert!(ran.stderr.contains(why), "{path}: {ran:#?}");
+        };
+        // Left by an earlier run.
+        workspace.write("deep/net.log", "");
+        symlink(&victim, workspace.path().join("planted")).expect("a link");
+        for path in ["net.log", "deep/net.log", "planted", "../work/net.log"] {
+            refused(path, "the jail could change it");
+        }
+        assert!(!workspace.path().join("net.log").exists());
+        // By another name of the same directory.
+        let alias = workspace.outside().join("alias");
+        symlink(workspace.path(), &alias).expect("a link");
+        refused("../alias/net.log", "the jail could change it");
+        symlink(&victim, workspace.outside().join("link.log")).expect("a link");
+        refused("../link.log", "it is a link");
+        let twin = workspace.outside().join("twin.log");
+        std::fs::hard_link(&victim, &twin).expect("a link");
+        refused("../twin.log", "it has another name");
+        std::fs::remove_file(&twin).expect("unlink");
+        // The controls: out of reach, and the kernel's own.
+        for path in ["../victim", "/dev/null"] {
+            log(path).ok();
+        }
+    }
+}
