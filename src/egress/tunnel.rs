@@ -264,6 +264,17 @@ fn judge_tls(pass: &Pass, hello: &Hello) -> Result<(), (Refusal, Alert)> {
                 let why = format!("the server name is {host}, which no rule allows");
                 return refuse(why, Alert::UnrecognizedName);
             }
+            // The address's rules must not undo what the name's ask for.
+            if policy.tls_of(&host, pass.port) == Tls::Terminate {
+                let why = format!(
+                    "TLS to {host} is ended by creel, and here it was dialled by its address"
+                );
+                return refuse(why, Alert::UnrecognizedName);
+            }
+            if let Err(why) = policy.judge_spoken(&host, pass.port, &Spoken::Tls) {
+                let why = format!("the server name is {host}: {why}");
+                return refuse(why, Alert::UnrecognizedName);
+            }
         }
         (Host::Address(_), None) => {}
     }

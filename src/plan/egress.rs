@@ -147,7 +147,10 @@ impl Egress {
             }
             _ => {}
         }
-        let rules = || network.lists.iter().flat_map(|list| &list.rules);
+        let rules = || {
+            let all = network.lists.iter().flat_map(|list| &list.rules);
+            all.filter(|rule| rule.protocol != Protocol::None)
+        };
         let names: BTreeSet<&Name> = rules().filter_map(exact).collect();
         let mut listeners = services();
         // A port's names where they are all exact; `None`: any destination may have it.

@@ -165,6 +165,11 @@ const OF_ONE_FILE: &[(&str, &str, &str)] = &[
         "network = { mode = 'allowlist', allow = ['*.a.example'], deny = ['b.a.example', '10.0.0.0/8'] }",
     ),
     (
+        "network-range-direct",
+        "network.allow = [{ host = 'a.example', tls = 'terminate' }, '10.0.0.0/8']",
+        "network.allow = [{ host = 'a.example', tls = 'terminate' }, { host = '10.0.0.0/8', protocol = 'none' }]",
+    ),
+    (
         "network-udp",
         "network.allow = [{ host = 'a.example', ports = [443], protocol = 'udp' }]",
         "network.allow = ['a.example']",

@@ -206,6 +206,9 @@ checks! {
     NETWORK_DENY_IDLE = "network-deny-idle", Info,
         "a denial of what no list has takes nothing away",
         "correct the name, or take it out";
+    NETWORK_RANGE_DIRECT = "network-range-direct", Warn,
+        "a range that names resolve to can be dialled by its numbers too, past the methods, the paths and the ended TLS of those names",
+        "add protocol = \"none\" to the range: names may be there, and nobody dials it by number";
     NETWORK_UDP = "network-udp", Warn,
         "nobody looks into datagrams: over UDP the host is all that is checked, and QUIC's requests are not seen",
         "take it out where TCP would do, so that clients fall back to it";

@@ -4,7 +4,7 @@ use super::Lint;
 use super::checks::*;
 use crate::policy::layer::Layer;
 use crate::policy::net::range::block;
-use crate::policy::net::{Mode, Protocol, Rule, To};
+use crate::policy::net::{Mode, Protocol, Rule, Tls, To};
 
 /// Names beneath which anybody may have one: of registries, and of hosting that gives names away.
 const SHARED: &[&str] = &[
@@ -87,6 +87,19 @@ impl Lint<'_> {
                 self.say(&NETWORK_ADDRESS, Some(&rule.origin), reason);
             }
             _ => {}
+        }
+        // What a name's rule bounds, its address does not.
+        let bounded = |other: &&Rule| {
+            let shut = other.http.is_some() || other.tls == Tls::Terminate;
+            shut && !other.ports.is_disjoint(&rule.ports) && !matches!(other.to, To::Range(_))
+        };
+        let direct = matches!(rule.to, To::Range(_)) && rule.protocol != Protocol::None;
+        if let (true, Some(name)) = (direct, all.iter().find(bounded)) {
+            let name = name.destination();
+            let reason = format!(
+                "{shown} can be dialled by number, where nothing of what {name} asks for is looked at"
+            );
+            self.say(&NETWORK_RANGE_DIRECT, Some(&rule.origin), reason);
         }
         if rule.protocol == Protocol::Udp {
             let reason = format!("{shown} is granted datagrams");

@@ -126,6 +126,7 @@ impl Network {
     /// HTTPS too.
     pub fn ports(&self) -> BTreeSet<u16> {
         let rules = self.lists.iter().flat_map(|list| &list.rules);
+        let rules = rules.filter(|rule| rule.protocol != Protocol::None);
         let mut ports: BTreeSet<u16> = rules.flat_map(|rule| rule.ports.iter().copied()).collect();
         if self.lists.iter().any(|list| list.on_miss == OnMiss::Ask) {
             ports.extend(Protocol::Auto.ports());
@@ -205,8 +206,12 @@ impl List {
     fn rules_for(&self, host: &Host, port: u16, transport: Transport) -> Vec<&Rule> {
         let mut rules = matching(&self.rules, host);
         rules.retain(|rule| {
-            let udp = rule.protocol == Protocol::Udp;
-            rule.ports.contains(&port) && udp == (transport == Transport::Udp)
+            let granted = match rule.protocol {
+                Protocol::None => false,
+                Protocol::Udp => transport == Transport::Udp,
+                _ => transport == Transport::Tcp,
+            };
+            granted && rule.ports.contains(&port)
         });
         rules
     }
@@ -219,7 +224,7 @@ impl Rule {
         let inside = |carried: &Carried| *carried == Carried::Tls;
         let expected = match (self.protocol, port, spoken) {
             (Protocol::Tcp, ..) => true,
-            (Protocol::Udp, ..) => false,
+            (Protocol::Udp | Protocol::None, ..) => false,
             (Protocol::Tls, _, Spoken::Tls) => true,
             // What is said in TLS that is ended.
             (Protocol::Tls, _, Spoken::Request { carried, .. }) => ended && inside(carried),
@@ -324,6 +329,34 @@ mod tests {
             Answer::Deny(Why::Special(_)) => "special",
             Answer::Deny(_) => "deny",
         }
+    }
+
+    #[test]
+    fn a_range_for_names_alone_is_not_dialled_by_number() {
+        let to = To::parse("10.0.0.0/8").unwrap();
+        let ports = Some(BTreeSet::from([443]));
+        let none = Rule::new(
+            to,
+            ports,
+            Protocol::None,
+            Tls::Forward,
+            None,
+            Origin::creel(),
+        );
+        let mut names = list(OnMiss::Deny, &["db.example:443"]);
+        names.rules.insert(none.unwrap());
+        let both = network(std::slice::from_ref(&names), &[]);
+        assert_eq!(answer(&both, "10.0.0.1"), "special");
+        assert_eq!(answer(&both, "db.example"), "allow");
+        let address: IpAddr = [10, 0, 0, 1].into();
+        assert_eq!(both.bars(address, 443), None);
+        assert!(both.bars(address, 80).is_some());
+        // Another layer may grant the range itself: each list says what it lets be.
+        let wide = list(OnMiss::Deny, &["10.0.0.0/8:443", "db.example:443"]);
+        let met = network(&[names, wide], &[]);
+        assert_eq!(answer(&met, "10.0.0.1"), "special");
+        assert_eq!(met.bars(address, 443), None);
+        assert_eq!(met.ports(), BTreeSet::from([443]));
     }
 
     #[test]

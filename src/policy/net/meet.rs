@@ -259,6 +259,7 @@ impl Rule {
         let ports: BTreeSet<u16> = self.ports.intersection(&other.ports).copied().collect();
         let protocol = match (self.protocol, other.protocol) {
             (own, other) if own == other => own,
+            (Protocol::None, _) | (_, Protocol::None) => Protocol::None,
             (Protocol::Udp, _) | (_, Protocol::Udp) => return None,
             (Protocol::Tcp | Protocol::Auto, other) => other,
             (own, Protocol::Tcp | Protocol::Auto) => own,

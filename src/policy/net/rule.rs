@@ -47,10 +47,13 @@ pub enum Protocol {
     Tcp,
     /// Datagrams; the rule then grants no TCP.
     Udp,
+    /// Nothing: granted names may resolve to addresses of this range, and who dials one by its number
+    /// is refused.
+    None,
 }
 
 impl Protocol {
-    pub const WORDS: &[&str] = &["auto", "tls", "http", "tcp", "udp"];
+    pub const WORDS: &[&str] = &["auto", "tls", "http", "tcp", "udp", "none"];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -59,18 +62,26 @@ impl Protocol {
             Self::Http => "http",
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::None => "none",
         }
     }
 
     pub fn parse(word: &str) -> Option<Protocol> {
-        let all = [Self::Auto, Self::Tls, Self::Http, Self::Tcp, Self::Udp];
+        let all = [
+            Self::Auto,
+            Self::Tls,
+            Self::Http,
+            Self::Tcp,
+            Self::Udp,
+            Self::None,
+        ];
         all.into_iter().find(|p| p.name() == word)
     }
 
     /// Where a rule names no port; none: it must name them.
     pub fn ports(self) -> BTreeSet<u16> {
         match self {
-            Self::Auto => BTreeSet::from([80, 443]),
+            Self::Auto | Self::None => BTreeSet::from([80, 443]),
             Self::Tls => BTreeSet::from([443]),
             Self::Http => BTreeSet::from([80]),
             Self::Tcp | Self::Udp => BTreeSet::new(),
@@ -141,6 +152,10 @@ pub enum RuleError {
         "ends TLS or looks at requests, which `protocol = \"{0}\"` excludes; take one of them out"
     )]
     Opaque(&'static str),
+    #[error(
+        "grants nothing: `protocol = \"none\"` is for a range, where granted names may be; take it out, or name the range"
+    )]
+    Nothing,
     #[error(
         "grants every name, which only `mode = \"open\"` does; name the hosts, or set that mode"
     )]
@@ -281,9 +296,12 @@ impl Rule {
         if ports.len() > MOST_PORTS {
             return Err(RuleError::Ports);
         }
-        let opaque = matches!(protocol, Protocol::Tcp | Protocol::Udp);
+        let opaque = matches!(protocol, Protocol::Tcp | Protocol::Udp | Protocol::None);
         if opaque && (http.is_some() || tls == Tls::Terminate) {
             return Err(RuleError::Opaque(protocol.name()));
+        }
+        if protocol == Protocol::None && !matches!(to, To::Range(_)) {
+            return Err(RuleError::Nothing);
         }
         if http.is_some() && tls == Tls::Forward && protocol != Protocol::Http {
             return Err(RuleError::Unseen);
@@ -354,6 +372,8 @@ impl Rule {
     pub fn covers(&self, other: &Rule) -> bool {
         let protocol = match self.protocol {
             own if own == other.protocol => true,
+            // Every rule for a range lets names be there.
+            _ if other.protocol == Protocol::None => true,
             Protocol::Tcp => other.protocol != Protocol::Udp,
             _ => false,
         };
@@ -554,5 +574,12 @@ mod tests {
             new(Protocol::Tcp, Tls::Forward, None),
             Err(RuleError::NoPorts("tcp"))
         );
+        let none = |to| {
+            let to = To::parse(to).unwrap();
+            let none = Protocol::None;
+            Rule::new(to, None, none, Tls::Forward, None, Origin::creel()).map(|_| ())
+        };
+        assert_eq!(none("a.example"), Err(RuleError::Nothing));
+        assert_eq!(none("10.0.0.0/8"), Ok(()));
     }
 }

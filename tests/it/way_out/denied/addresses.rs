@@ -229,3 +229,46 @@ fn e5_a_redirection_to_a_denied_host_ends_there() {
     let asked = jail.outside.questions();
     assert!(asked.iter().all(|name| name == "web.test"), "{asked:?}");
 }
+
+/// What a name's rule asks for is not got round by dialling its address, whose range is named so that the
+/// name may be there.
+#[test]
+fn e5_the_range_that_a_name_needs_is_no_way_past_its_rules() {
+    const NAME: &str = "{ host = \"web.test\", tls = \"terminate\", methods = [\"GET\"] }";
+    let names = |sni: Option<&str>, answer| -> Vec<Row> {
+        let row = |way| {
+            let attempt = json!({
+                "way": way, "host": "93.184.216.34", "port": 443, "hello": true, "sni": sni,
+            });
+            (attempt, answer)
+        };
+        ["tls", "connect", "socks"].map(row).into()
+    };
+    for who in Who::all() {
+        // The range is for names alone.
+        let lists = format!(
+            "mode = \"allowlist\"\nallow = [{NAME}, {{ host = \"93.184.216.34/32\", protocol = \"none\" }}]"
+        );
+        let Some(jail) = Jail::new(who, &lists) else {
+            return;
+        };
+        jail.outside.trust();
+        jail.holds_in_silence(&by_every_way("93.184.216.34", NO_ADDRESS));
+        let by_name = [
+            (json!({ "way": "tls", "host": "web.test" }), "200"),
+            (
+                json!({ "way": "tls", "host": "web.test", "method": "POST" }),
+                "403 creel",
+            ),
+        ];
+        jail.holds(&by_name);
+        // The range is granted: still no way past the name, by the name.
+        let lists = format!("mode = \"allowlist\"\nallow = [{NAME}, \"93.184.216.34/32\"]");
+        let Some(jail) = Jail::new(who, &lists) else {
+            return;
+        };
+        jail.holds(&names(Some("web.test"), "alert 112"));
+        // The control: the address itself was granted.
+        jail.holds(&names(None, "server hello"));
+    }
+}
