@@ -45,6 +45,7 @@ impl Finder {
             wanted,
             entries: &mut self.entries,
             found: vec![],
+            base: Path::new(&base).canonicalize().ok(),
         };
         walk.along(Path::new("/"), pattern.parts(), 0)?;
         let mut names = walk.found;
@@ -67,6 +68,8 @@ struct Walk<'a> {
     wanted: &'a Wanted,
     entries: &'a mut usize,
     found: Vec<String>,
+    /// What is before the first wildcard, without links.
+    base: Option<PathBuf>,
 }
 
 impl Walk<'_> {
@@ -140,6 +143,15 @@ impl Walk<'_> {
         if self.found.len() == MOST_NAMES && !self.found.iter().any(|known| known == text) {
             let why = format!("it meets more than {MOST_NAMES} names");
             return Err(self.refused(why, "name the directory that they lie in"));
+        }
+        // A pattern's names are whoever's who fills the directory: what lies elsewhere needs a name that
+        // the policy's author wrote. What leads nowhere is nothing to grant.
+        let real = path.canonicalize().ok();
+        if let (Sense::Grant, Some(base), Some(real)) = (self.wanted.sense, &self.base, real)
+            && !real.starts_with(base)
+        {
+            let why = format!("{} is a link out of {}", text, base.display());
+            return Err(self.refused(why, "write that path out, if it is meant"));
         }
         self.found.push(text.to_owned());
         Ok(())
@@ -265,6 +277,13 @@ mod tests {
                 );
             }
         }
+        std::os::unix::fs::symlink("/etc", dir.join("out")).unwrap();
+        for pattern in ["*", "*/passwd", "o?t/*"] {
+            let refused = found(dir, pattern, Sense::Grant).unwrap_err();
+            assert!(refused.contains("is a link out of"), "{refused}");
+            assert!(found(dir, pattern, Sense::Denial).is_ok());
+        }
+        std::fs::remove_file(dir.join("out")).unwrap();
         // Through a link by a single star, as by a name; never by two.
         let met = found(dir, "*/a.pem", Sense::Grant).unwrap();
         assert_eq!(met, ["link/a.pem", "x/a.pem"]);
