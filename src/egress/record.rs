@@ -225,3 +225,51 @@ impl Records {
         self.summary.borrow().values().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(records: &Records, way: Way, said: &str) {
+        let entry = Entry::unknown(way, said, 53);
+        let entry = entry.refused(&Refusal::NoHost("a test".into()));
+        records.write(&entry, Event::Refused).unwrap();
+    }
+
+    #[test]
+    fn the_summary_is_bounded_and_counts_what_it_does_not_name() {
+        let records = Records::default();
+        for number in 0..DESTINATIONS + 100 {
+            refused(&records, Way::Connect, &format!("n{number}.example"));
+            refused(&records, Way::Connect, "n0.example");
+        }
+        let summary = records.summary();
+        assert_eq!(summary.len(), DESTINATIONS + 1);
+        let of = |host: &str| summary.iter().find(|sum| sum.host == host).unwrap();
+        assert_eq!((of("others").port, of("others").refused), (0, 100));
+        assert_eq!(of("n0.example").refused, DESTINATIONS as u64 + 101);
+    }
+
+    /// Questions are the jail's own text and cost it nothing; other refusals have a line each.
+    #[test]
+    fn questions_have_few_lines_and_all_count() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let lines = || std::fs::read_to_string(log.path()).unwrap().lines().count();
+        let records = Records::new(Some(log.reopen().unwrap()));
+        for _ in 0..10 {
+            refused(&records, Way::Dns, "a.example");
+        }
+        assert_eq!(lines(), LINES_OF_A_NAME as usize);
+        assert_eq!(records.summary()[0].refused, 10);
+        for _ in 0..10 {
+            refused(&records, Way::Connect, "a.example");
+        }
+        assert_eq!(lines(), LINES_OF_A_NAME as usize + 10);
+        let before = lines();
+        for number in 0..NAMES_WITH_LINES + 100 {
+            refused(&records, Way::Dns, &format!("n{number}.example"));
+        }
+        // The first name has its lines already.
+        assert_eq!(lines() - before, NAMES_WITH_LINES - 1);
+    }
+}

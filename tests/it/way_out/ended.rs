@@ -57,6 +57,30 @@ fn programs_trust_the_jails_authority_by_themselves() {
     }
 }
 
+/// Each jail has an authority that no other has, and its key is in none of its files.
+#[test]
+fn a_jails_authority_is_its_own() {
+    for who in Who::all() {
+        let certificate = || {
+            let jail = Jail::new(who, ENDED)?;
+            let script = "cat /etc/creel-ca.pem; grep -rlsF 'PRIVATE KEY' /etc /run /tmp /dev/shm ~ >&2; \
+                          grep -qF \"$(sed -n 2p /etc/creel-ca.pem)\" /etc/creel-ca-bundle.pem && echo in the bundle";
+            let ran = jail.sh(script).ok();
+            assert_eq!(ran.stderr, "", "{ran:#?}");
+            let bundled = ran
+                .stdout
+                .strip_suffix("in the bundle\n")
+                .map(str::to_owned);
+            Some(bundled.unwrap_or_else(|| panic!("{ran:#?}")))
+        };
+        let (Some(one), Some(other)) = (certificate(), certificate()) else {
+            return;
+        };
+        assert!(one.starts_with("-----BEGIN CERTIFICATE"), "{one}");
+        assert_ne!(one, other, "{who:?}");
+    }
+}
+
 #[test]
 fn java_trusts_the_jails_authority_by_itself() {
     need("java");

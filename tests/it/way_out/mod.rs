@@ -12,6 +12,7 @@ mod limits;
 mod live;
 mod many;
 mod published;
+mod recorded;
 mod relay_dies;
 mod running;
 mod secrets;

@@ -48,6 +48,43 @@ fn a_published_port_reaches_a_server_in_the_jail_again_and_again() {
     }
 }
 
+/// Either family outside, whichever the server in the jail has.
+#[test]
+fn a_port_is_published_in_both_families() {
+    let workspace = Workspace::new(Who::User);
+    for (address, inside) in [
+        ("[::1]", "127.0.0.1"),
+        ("[::1]", "::1"),
+        ("127.0.0.1", "::1"),
+    ] {
+        let script = format!(
+            "import socket\ns = socket.create_server(('{inside}', 7000), \
+             family=socket.AF_INET6 if ':' in '{inside}' else socket.AF_INET)\n\
+             while True:\n\
+             \x20   c, _ = s.accept(); c.sendall(b'hello'); c.close()"
+        );
+        let port = free_port();
+        let publish = format!("{address}:{port}:7000");
+        let _jail = Ended(
+            Run::new(Who::User, &workspace)
+                .flags(["--publish", &publish])
+                .command(["/usr/bin/python3", "-c", &script])
+                .stdin(Stdio::null())
+                .spawn()
+                .expect("creel starts"),
+        );
+        let asked = || -> std::io::Result<String> {
+            let mut said = String::new();
+            TcpStream::connect(format!("{address}:{port}"))?.read_to_string(&mut said)?;
+            Ok(said)
+        };
+        assert!(
+            until(|| asked().is_ok_and(|said| said == "hello")),
+            "{publish} {inside}"
+        );
+    }
+}
+
 /// Ends with the test, however that ends.
 struct Ended(std::process::Child);
 

@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 
 use super::Jail;
 use crate::support::Who;
+use crate::support::outside::PUBLIC;
 
 const WEB: &str = "mode = \"allowlist\"\nallow = [\"web.test\"]";
 
@@ -121,7 +122,14 @@ fn datagrams_to_what_a_wildcard_does_not_grant_get_no_answer() {
             "web.test silence\n93.184.216.34 silence\n10.21.0.1 silence\n8.8.8.8 silence\n";
         assert_eq!(ran.stdout, silence, "{who:?}: {ran:#?}");
         assert_eq!(jail.outside.packets() - before, 0, "{who:?}");
+        // The name is granted, and not the address that it leads to.
+        jail.outside.lead("a.wild.test", &[[10, 21, 0, 1].into()]);
+        let ran = ask(&["a.wild.test"]).ok();
+        assert_eq!(ran.stdout, "a.wild.test silence\n", "{who:?}: {ran:#?}");
+        let why = &ran.verdict["network"]["destinations"][0]["why"];
+        assert!(why.to_string().contains("10.21.0.1 is private"), "{ran:#?}");
         // The control.
+        jail.outside.lead("a.wild.test", &[PUBLIC.into()]);
         let ran = ask(&["a.wild.test", "10.20.0.1"]).ok();
         assert_eq!(
             ran.stdout, "a.wild.test echoed\n10.20.0.1 echoed\n",

@@ -103,6 +103,24 @@ fn e4_addresses_that_mean_something_else_to_somebody_are_refused() {
         ("0x7f.1", "403 creel", "403 creel"),
         ("[fe80::1%25lo]", "400 creel", "400 creel"),
         ("93.184.216.34.", "403 creel", "403 creel"),
+        ("0", "403 creel", "403 creel"),
+        ("127.1", "403 creel", "403 creel"),
+        ("2130706433", "403 creel", "403 creel"),
+        ("[::127.0.0.1]", "403 creel", "403 creel"),
+        ("[::ffff:0:127.0.0.1]", "403 creel", "403 creel"),
+        ("[64:ff9b:1::7f00:1]", "403 creel", "403 creel"),
+        ("[2002:7f00:1::]", "403 creel", "403 creel"),
+        ("[2001:0:7f00:1::]", "403 creel", "403 creel"),
+        ("[fe80::1]", "403 creel", "403 creel"),
+        ("[ff02::1]", "403 creel", "403 creel"),
+        ("224.0.0.1", "403 creel", "403 creel"),
+        ("255.255.255.255", "403 creel", "403 creel"),
+        ("100.64.0.1", "403 creel", "403 creel"),
+        // Neither address nor name.
+        ("256.1", "400 creel", "400 creel"),
+        ("1.2.3.4.5", "400 creel", "400 creel"),
+        ("a.0x7f", "400 creel", "400 creel"),
+        ("09", "400 creel", "400 creel"),
     ] {
         rows.push((json!({ "way": "connect", "host": host }), connect));
         rows.push((json!({ "way": "absolute", "host": host }), absolute));

@@ -67,11 +67,18 @@ impl Jail {
     #[track_caller]
     fn holds(&self, rows: &[Row]) -> Ran {
         let attempts: Vec<&Value> = rows.iter().map(|(attempt, _)| attempt).collect();
-        let attempts = serde_json::to_string(&attempts).expect("JSON");
+        let mut text = String::new();
+        for unit in serde_json::to_string(&attempts)
+            .expect("JSON")
+            .encode_utf16()
+        {
+            match u8::try_from(unit) {
+                Ok(printable @ b' '..=b'~') => text.push(printable.into()),
+                _ => text += &format!("\\u{unit:04x}"),
+            }
+        }
         // Printable text in quotes is the same in Rust and Python.
-        let ran = self
-            .python(&format!("ATTEMPTS = {attempts:?}\n{CLIENT}"))
-            .ok();
+        let ran = self.python(&format!("ATTEMPTS = {text:?}\n{CLIENT}")).ok();
         let said: Vec<&str> = ran.stdout.lines().collect();
         assert_eq!(said.len(), rows.len(), "{ran:#?}");
         let wrong: Vec<String> = rows

@@ -81,23 +81,32 @@ fn e2_what_is_no_host_name_is_refused_by_every_parser() {
     };
     let long = "x".repeat(64) + ".wild.test";
     let longer = "abcdefghi.".repeat(25) + "wild.test";
-    // Host, and the answers of dns, CONNECT, absolute form, SOCKS5, a server name to web.test.
-    let (bad, not, alert) = ("400 creel", "2", "alert 112");
-    let table: Vec<(&str, [&str; 5])> = vec![
-        ("other.test\0.wild.test", ["3", bad, bad, not, alert]),
-        ("a.wild.test\0.other.test", ["3", bad, bad, not, alert]),
-        ("a.wild.test\r\nx", ["3", bad, bad, not, alert]),
-        ("a.wild.test\nx", ["3", bad, bad, not, alert]),
-        // The HTTP library's own 400: no URL has such an authority.
-        ("a%2ewild.test", ["3", bad, "400", not, alert]),
-        ("a%00.wild.test", ["3", bad, "400", not, alert]),
-        ("a .wild.test", ["3", bad, bad, not, alert]),
-        (" a.wild.test", ["3", bad, bad, not, alert]),
-        ("me@a.wild.test", ["3", bad, bad, not, alert]),
-        ("a.wild.test#.other.test", ["3", bad, bad, not, alert]),
-        ("a..wild.test", ["5", bad, bad, not, alert]),
-        (&long, ["1", bad, bad, not, alert]),
-        (&longer, ["1", bad, bad, not, alert]),
+    // Host, and the answers of dns, CONNECT, absolute form, SOCKS5, a server name to web.test, a Host
+    // field on a connection to web.test.
+    // The HTTP library's own 400: no URL has such an authority, no field such a value.
+    let (bad, own, not, alert) = ("400 creel", "400", "2", "alert 112");
+    let table: Vec<(&str, [&str; 6])> = vec![
+        ("other.test\0.wild.test", ["3", bad, bad, not, alert, own]),
+        ("a.wild.test\0.other.test", ["3", bad, bad, not, alert, own]),
+        ("a.wild.test\r\nx", ["3", bad, bad, not, alert, own]),
+        ("a.wild.test\nx", ["3", bad, bad, not, alert, own]),
+        ("a%2ewild.test", ["3", bad, own, not, alert, bad]),
+        ("a%00.wild.test", ["3", bad, own, not, alert, bad]),
+        ("a .wild.test", ["3", bad, bad, not, alert, bad]),
+        // White space before a field's value is none of it (RFC 9110, 5.5).
+        (" a.wild.test", ["3", bad, bad, not, alert, "403 creel"]),
+        ("a.wild.test\t.x", ["3", bad, bad, not, alert, bad]),
+        ("a\u{7f}.wild.test", ["3", bad, bad, not, alert, own]),
+        ("me@a.wild.test", ["3", bad, bad, not, alert, bad]),
+        ("a.wild.test#.other.test", ["3", bad, bad, not, alert, bad]),
+        ("a.wild.test/.other.test", ["3", bad, bad, not, alert, bad]),
+        ("a.wild.test\\.other.test", ["3", bad, own, not, alert, bad]),
+        ("a..wild.test", ["5", bad, bad, not, alert, bad]),
+        // No label that IDNA makes, and a character that it has none for.
+        ("xn--a.wild.test", ["3", bad, bad, not, alert, bad]),
+        ("a\u{202e}.wild.test", ["3", bad, own, not, alert, bad]),
+        (&long, ["1", bad, bad, not, alert, bad]),
+        (&longer, ["1", bad, bad, not, alert, bad]),
     ];
     let mut rows: Vec<Row> = vec![];
     for (host, answers) in &table {
@@ -107,6 +116,8 @@ fn e2_what_is_no_host_name_is_refused_by_every_parser() {
         }
         let sni = json!({ "way": "tls", "host": "web.test", "hello": true, "sni": host });
         rows.push((sni, answers[4]));
+        let field = json!({ "way": "plain", "host": "web.test", "host_field": host });
+        rows.push((field, answers[5]));
     }
     jail.holds_in_silence(&rows);
     // The controls: names in another spelling, of which DNS has but the one, and a URL none but ASCII.
