@@ -226,11 +226,10 @@ pub fn admit(policy: &mut Policy, rights: &Rights, roots: &Roots, argv: &[String
     }
 }
 
-/// The paths that a program's name may mean; a relative path is the workspace's.
-pub fn candidates(program: &str, roots: &Roots) -> Vec<String> {
+/// The paths that a program's name may mean; a relative path is the workspace's. No listed command has
+/// a `..`, so what has one is none of them.
+fn candidates(program: &str, roots: &Roots) -> Vec<String> {
     match program {
-        "" | "." | ".." => vec![],
-        _ if program.split('/').any(|part| part == "..") => vec![],
         _ if program.starts_with(['/', '~', '$']) => vec![roots.expand(program)],
         _ if program.contains('/') => vec![clean(&format!("{}/{program}", roots.workspace))],
         _ => PROGRAM_DIRECTORIES
@@ -290,18 +289,15 @@ fn files(rights: &Rights, roots: &Roots, reach: Reach, exec: &Execution) -> File
     });
     let (read, write, exec) = added_up(&reach, roots);
     let mut protect = reach.protect.clone();
-    // Of protections those count that lie in something writable, or around it.
+    // Of protections those count that lie in something writable, or around it. Where a filesystem folds
+    // case they may lie there in another spelling; whoever looks at it tells.
     let workspace = Some(&roots.workspace).filter(|path| reach.writes(path, roots));
-    let written = || write.iter().map(|grant| &grant.path).chain(workspace);
-    // Where a filesystem folds case they may lie there in another spelling; whoever looks at it tells.
-    let folded: Vec<String> = written().map(|path| path.to_lowercase()).collect();
-    let respelt = |place: &str| {
-        let place = place.to_lowercase();
-        let mut written = folded.iter();
-        written.any(|path| within(path, &place) || within(&place, path))
-    };
+    let written = write.iter().map(|grant| &grant.path).chain(workspace);
+    let written: Vec<String> = written.map(|path| path.to_lowercase()).collect();
     protect.retain(|place, _| {
-        reach.writes(place, roots) || written().any(|path| within(path, place)) || respelt(place)
+        let place = place.to_lowercase();
+        let mut written = written.iter();
+        written.any(|path| within(path, &place) || within(&place, path))
     });
     Filesystem {
         read: shown(read),

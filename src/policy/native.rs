@@ -375,6 +375,28 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_of_a_denial_is_written_as_it_was() {
+        let text_ = "[filesystem]\ndeny = ['$WORKSPACE/*.pem']\nprotect = [{ path = '/a/?', optional = true }]\n";
+        let roots = Roots {
+            home: "/home/u".into(),
+            workspace: "/home/u/w".into(),
+        };
+        let mut stack = Stack {
+            layers: vec![(Rank::Operator, file::read("p.toml", text_).unwrap())],
+        };
+        let met = stack.expand(&roots, |_| Ok::<_, std::convert::Infallible>(vec![]));
+        assert!(met.is_ok());
+        let outcome = stack.resolve(&base(), &roots);
+        let shown = text(&outcome.rights, &outcome.effective, &roots);
+        for line in [
+            "    \"$WORKSPACE/*.pem\", # p.toml:2\n",
+            "    { path = \"/a/?\", optional = true }, # p.toml:3\n",
+        ] {
+            assert!(shown.contains(line), "{line}{shown}");
+        }
+    }
+
+    #[test]
     fn each_line_names_its_place() {
         let (outcome, roots) = resolved("[filesystem]\nread = [\n'/a']\nworkspace = 'ro'\n");
         let shown = text(&outcome.rights, &outcome.effective, &roots);

@@ -592,11 +592,8 @@ pub(super) fn place_in(places: &mut Places, path: &str, leaf: &Leaf) {
 fn names(list: &[Sourced<String>]) -> BTreeMap<String, Origin> {
     let mut all: BTreeMap<String, Origin> = BTreeMap::new();
     for Sourced { value, origin } in list {
-        match all.get_mut(value) {
-            Some(known) if *known <= *origin => {}
-            Some(known) => *known = origin.clone(),
-            None => drop(all.insert(value.clone(), origin.clone())),
-        }
+        // Of two, the first: a list is in the order of its lines.
+        all.entry(value.clone()).or_insert_with(|| origin.clone());
     }
     all
 }

@@ -117,15 +117,6 @@ impl Trees {
         }
     }
 
-    /// Whether every tree of `self` lies in one of `other`.
-    pub fn within(&self, other: &Trees) -> bool {
-        match (self, other) {
-            (_, Trees::All) => true,
-            (Trees::All, _) => false,
-            (Trees::Of(trees), _) => trees.keys().all(|path| other.cover(path)),
-        }
-    }
-
     /// As grants, in the order of their paths; none where nobody spoke.
     pub fn grants(&self) -> Vec<Grant> {
         match self {

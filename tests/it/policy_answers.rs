@@ -119,7 +119,8 @@ fn a_command_with_its_arguments_is_admitted_alone() {
     };
     let limits = preset::default().expect("it parses").limits;
     let text = "operator\nfilesystem.exec = ['/usr']\n\
-        tools.exec.commands = ['ls', { command = 'git', args = ['status'] }, { command = '/opt/x', args = ['a'] }]";
+        tools.exec.commands = ['ls', { command = 'git', args = ['status'] }, { command = '/opt/x', args = ['a'] }, \
+        { command = '/usr/bin/d/x', args = ['a'] }, { command = '/usr/w/t', args = ['a'] }]";
     let stack = Stack {
         layers: vec![layer(text)],
     };
@@ -149,6 +150,10 @@ fn a_command_with_its_arguments_is_admitted_alone() {
         &["git", "push"],
         &["/opt/x", "a"],
         &["cat"],
+        &["d/x", "a"],
+        &["/usr/bin/../bin/git", "status"],
+        &["."],
+        &[""],
         &[],
     ] {
         assert_eq!(sorted(only(argv)), places("ls"), "{argv:?}");

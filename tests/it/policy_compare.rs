@@ -77,6 +77,26 @@ fn each_rule_that_allows_more_is_said_and_no_other() {
             &["filesystem.load: /a @2"],
         ),
         (
+            "filesystem.exec = ['/a']",
+            "filesystem.exec = ['/a']\nfilesystem.load = ['/a']",
+            &[],
+        ),
+        (
+            "filesystem.exec = ['/a']\ntools.exec.security = 'full'",
+            "filesystem.exec = ['/a']\nfilesystem.load = ['/a']\ntools.exec.security = 'full'",
+            &[],
+        ),
+        (
+            "filesystem.exec = ['/a']\ntools.exec.security = 'allowlist'",
+            "filesystem.exec = ['/a']\nfilesystem.load = ['/a']\ntools.exec.security = 'allowlist'",
+            &["filesystem.load: /a @2"],
+        ),
+        (
+            "filesystem.exec = ['/a']\ntools.deny = ['exec']",
+            "filesystem.exec = ['/a']\nfilesystem.load = ['/a']\ntools.deny = ['exec']",
+            &["filesystem.load: /a @2"],
+        ),
+        (
             "filesystem.exec = ['/a']\ntools.exec.security = 'full'",
             "filesystem.load = ['/a']",
             &[

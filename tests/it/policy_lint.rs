@@ -288,6 +288,11 @@ const OF_ONE_FILE: &[(&str, &str, &str)] = &[
         "environment.set = { PATH = '/usr/bin' }",
     ),
     (
+        "path-absent",
+        "environment.pass = ['LANG']",
+        "environment.pass = ['PATH']",
+    ),
+    (
         "path-relative",
         "environment.set = { PATH = '/usr/bin:' }",
         "environment.set = { PATH = '/usr/bin:~/bin:~' }",

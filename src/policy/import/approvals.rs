@@ -35,6 +35,7 @@ pub fn read(
     }
     let mut ids = vec![];
     let mut commands = vec![];
+    let mut lists = vec![];
     let agents = inner(top, &["agents"])
         .map(Table::entries)
         .unwrap_or_default();
@@ -60,13 +61,19 @@ pub fn read(
         };
         posture(into, of, &key, &mut security, &mut ask)?;
         if let Some(node) = of.get("allowlist") {
-            let name = join(&key, "allowlist");
-            list(into, Item { key: &name, node }, &mut commands)?;
+            lists.push((join(&key, "allowlist"), node));
         }
     }
     let listed = security
         .as_ref()
         .is_some_and(|s: &Sourced<Security>| s.value == Security::Allowlist);
+    for (key, node) in &lists {
+        let item = Item { key, node };
+        match listed {
+            true => list(into, item, &mut commands)?,
+            false => into.translated(item, "counts under security = \"allowlist\" alone"),
+        }
+    }
     let tool = into.tool(Tool::Exec);
     tool.security = security;
     tool.ask = ask;
@@ -121,6 +128,7 @@ fn list(into: &mut Source, item: Item, commands: &mut Vec<Command>) -> Result<()
         into.other_type(item, "an array");
         return Ok(());
     };
+    into.if_empty(item, "allows nothing");
     for (at, node) in entries.iter().enumerate() {
         let key = format!("{}[{at}]", item.key);
         let item = Item { key: &key, node };
@@ -130,7 +138,16 @@ fn list(into: &mut Source, item: Item, commands: &mut Vec<Command>) -> Result<()
         };
         match entry(into, of, node) {
             Ok(command) => {
-                into.translated(item, format!("tools.exec.commands: {}", command.program));
+                let mut how = format!("tools.exec.commands: {}", command.program);
+                let keys = of.entries().iter().map(|(key, _)| key.name.as_str());
+                let record: Vec<&str> = keys
+                    .filter(|key| !matches!(*key, "pattern" | "argPattern"))
+                    .collect();
+                if !record.is_empty() {
+                    how += "; a record, and no rule: ";
+                    how += &record.join(", ");
+                }
+                into.translated(item, how);
                 commands.push(command);
             }
             Err(why) => into.not(item, why),

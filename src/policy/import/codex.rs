@@ -1,7 +1,8 @@
 //! Codex's `config.toml`: the sandbox mode and what goes with it.
 
-use super::paths;
-use super::source::{Item, Source, Standing, inner, join, table, text};
+use super::paths::{self, Spelling};
+use super::report::Fate;
+use super::source::{Item, Source, Standing, Taken, inner, join, stricter, table, text};
 use crate::policy::error::PolicyError;
 use crate::policy::file::is_variable_name;
 use crate::policy::layer::Ask;
@@ -103,7 +104,8 @@ fn approval(into: &mut Source, item: Item) {
             "tools.exec.ask = \"always\"; where nobody can be asked, refused",
         ),
     };
-    into.tool(Tool::Exec).ask = Some(into.sourced(item.node, ask));
+    let said = into.sourced(item.node, ask);
+    stricter(&mut into.tool(Tool::Exec).ask, said);
     into.translated(item, how);
 }
 
@@ -144,22 +146,34 @@ fn workspace_write(into: &mut Source, of: &Table, mode: Mode) {
                 into.not(item, "a layer that narrows grants no paths");
             }
             "writable_roots" => {
-                let mut grants = into.listed(item);
-                grants.retain(|grant| !paths::is_whole(&grant.path));
-                into.layer.filesystem.write = Some(grants);
-                into.enforced(item, "filesystem.write");
+                into.layer.filesystem.write =
+                    Some(into.listed(item, Spelling::Plain, writable_root));
             }
             "network_access" if on && mode == Mode::WorkspaceWrite => {
                 into.layer.network.mode = Some(into.sourced(node, net::Mode::Open));
                 into.translated(item, "network.mode = \"open\": public names at ports 80 and 443, where Codex lets every address and port be reached");
             }
             "network_access" if on => into.not(item, "this mode has no network"),
-            "network_access" => into.enforced(item, "network.mode = \"none\""),
+            "network_access" if node.value == Value::Bool(false) => {
+                into.enforced(item, "network.mode = \"none\"");
+            }
+            "network_access" => into.other_type(item, "true or false"),
             "exclude_slash_tmp" | "exclude_tmpdir_env_var" => {
                 into.translated(item, "/tmp is the jail's own, and never the host's");
             }
             _ => into.not(item, "creel knows no such key"),
         }
+    }
+}
+
+fn writable_root(path: &str) -> Taken {
+    match path {
+        "$WORKSPACE" => Taken::Left(Fate::Enforced, "filesystem.workspace = \"rw\"".into()),
+        _ if paths::is_whole(path) => Taken::Left(
+            Fate::NotHonoured,
+            format!("{path} is too wide to be writable"),
+        ),
+        _ => Taken::As(Fate::Enforced, "filesystem.write".into()),
     }
 }
 

@@ -5,6 +5,7 @@
 //! out. What depends on the model's provider is applied whatever the model: creel does not know it.
 
 use super::names;
+use super::report::Fate;
 use super::sandbox;
 use super::source::{Item, Source, inner, join, stricter, table, text};
 use crate::policy::error::PolicyError;
@@ -33,6 +34,19 @@ impl Lists {
                 origin: known.origin,
             },
         });
+    }
+
+    /// The lists of a scope that stands beside these.
+    fn narrow_by(&mut self, own: Lists) {
+        if let Some(profile) = own.profile {
+            let mut value = expanded(profile.value);
+            value.extend(own.also);
+            let origin = profile.origin;
+            self.narrow(Sourced { value, origin });
+        }
+        if let Some(list) = own.allow {
+            self.narrow(list);
+        }
     }
 }
 
@@ -128,6 +142,7 @@ fn agents<'t>(into: &mut Source, top: &'t Table) -> Vec<Agent<'t>> {
         match (key.name.as_str(), &node.value) {
             ("defaults", Value::Table(_)) => {}
             ("list", Value::Array(nodes)) => {
+                into.if_empty(item, "names no agent");
                 for (at, node) in nodes.iter().enumerate() {
                     let key = format!("{name}[{at}]");
                     match table(node).and_then(|of| Some((of, text(of, "id")?))) {
@@ -196,9 +211,10 @@ fn scope(
             "profile" => lists.profile = Some(profile(into, item)),
             "allow" => allow(into, lists, item),
             "alsoAllow" => {
-                let more = into.allowed_tools(item);
-                lists.also.extend(more);
-                into.translated(item, "added to the profile's list, in tools.allow");
+                let how = "added to the profile's list, in tools.allow; without a profile it adds nothing";
+                lists
+                    .also
+                    .extend(into.allowed_tools(item, Fate::Translated, how));
             }
             "deny" => into.deny_tools(item)?,
             "byProvider" => providers(into, lists, item)?,
@@ -251,13 +267,12 @@ fn allow(into: &mut Source, lists: &mut Lists, item: Item) {
             "allows all that is not denied, as an empty list does there",
         );
     }
-    let mut patterns = into.allowed_tools(item);
+    let mut patterns = into.allowed_tools(item, Fate::Enforced, "tools.allow");
     if patterns.iter().any(|pattern| pattern.matches("write")) {
         patterns.extend(Pattern::parse("apply_patch").unwrap_or_default());
     }
     let list = into.sourced(item.node, patterns);
     lists.narrow(list);
-    into.enforced(item, "tools.allow");
 }
 
 fn providers(into: &mut Source, lists: &mut Lists, item: Item) -> Result<(), PolicyError> {
@@ -272,17 +287,7 @@ fn providers(into: &mut Source, lists: &mut Lists, item: Item) -> Result<(), Pol
         };
         let mut own = Lists::default();
         scope(into, &mut own, tools, &name)?;
-        if let Some(profile) = own.profile {
-            let mut patterns = expanded(profile.value);
-            patterns.extend(own.also);
-            lists.narrow(Sourced {
-                value: patterns,
-                origin: profile.origin,
-            });
-        }
-        if let Some(list) = own.allow {
-            lists.narrow(list);
-        }
+        lists.narrow_by(own);
         into.translated(
             of,
             "holds whatever the model: creel does not know its provider",
@@ -301,10 +306,10 @@ fn sandbox_tools(into: &mut Source, lists: &mut Lists, item: Item) -> Result<(),
             ("tools", Some(tools)) => {
                 let mut own = Lists::default();
                 scope(into, &mut own, tools, &name)?;
-                if let Some(mut list) = own.allow {
-                    list.value.extend(own.also);
-                    lists.narrow(list);
+                if let Some(list) = &mut own.allow {
+                    list.value.extend(own.also.iter().cloned());
                 }
+                lists.narrow_by(own);
             }
             _ => into.not(Item { key: &name, node }, "creel knows no such key"),
         }

@@ -40,7 +40,10 @@ pub fn read(into: &mut Source) -> Result<(), PolicyError> {
     let mut dark = false;
     for statement in &statements {
         match rule(statement) {
-            Read::Rule(rule) => rules.push(rule),
+            Read::Rule(rule) => {
+                beside(into, statement, &rule);
+                rules.push(rule);
+            }
             Read::Paths(name, all) => {
                 paths.entry(name).or_default().extend(all);
                 say(
@@ -114,6 +117,25 @@ pub fn read(into: &mut Source) -> Result<(), PolicyError> {
     });
     tool.commands = Some(commands);
     Ok(())
+}
+
+/// What stands in a rule beside the rule.
+fn beside(into: &mut Source, statement: &Statement, rule: &Rule) {
+    let What::Call(_, arguments) = &statement.what else {
+        return;
+    };
+    for (key, _) in arguments {
+        let (fate, text) = match key.as_str() {
+            "justification" => (Fate::Translated, "means nothing to the kernel"),
+            "match" | "not_match" => (
+                Fate::NotHonoured,
+                "its examples are not tried; write them as cases under [tests]",
+            ),
+            _ => continue,
+        };
+        let key = format!("prefix_rule {}: {key}", shown(&rule.pattern));
+        say(into, statement.start, fate, &key, text);
+    }
 }
 
 /// What a statement is.

@@ -4,11 +4,11 @@
 //! on, its own defaults hold too: no workspace, and the tools that a sandbox has.
 
 use super::openclaw::Lists;
-use super::paths;
+use super::paths::{self, Spelling};
 use super::source::{Item, Source, Standing, join, table};
 use crate::policy::error::PolicyError;
 use crate::policy::file::is_variable_name;
-use crate::policy::layer::{Mode, Scope};
+use crate::policy::layer::{Limits, Mode, Scope};
 use crate::policy::tools::Pattern;
 use crate::policy::tree::{Node, Table, Value};
 use crate::policy::trees::within;
@@ -60,6 +60,10 @@ pub fn read(
     let last = |key: &str| boxes.iter().rev().find_map(|(_, of)| of.get(key));
     let mode = last("mode");
     let on = mode.is_some_and(|node| node.as_str() != Some("off"));
+    let shared = last("scope").and_then(Node::as_str) == Some("shared");
+    let aside = |above: &str| {
+        shared && above.starts_with("agents.") && !above.starts_with("agents.defaults.")
+    };
     for (at, (above, of)) in boxes.iter().enumerate() {
         let later = boxes.get(at + 1..).unwrap_or_default();
         for (key, node) in of.entries() {
@@ -70,7 +74,20 @@ pub fn read(
                 into.translated(item, "the agent's own value counts instead");
                 continue;
             }
-            one(into, item, &key.name, last("scope"))?;
+            match (key.name.as_str(), table(node)) {
+                ("docker", Some(_)) if aside(above) => into.translated(
+                    item,
+                    "the shared scope leaves an agent's own container aside",
+                ),
+                ("docker", Some(docker)) => {
+                    let later = later.iter().filter(|(above, _)| !aside(above));
+                    let later: Vec<&Table> = later
+                        .filter_map(|(_, of)| table(of.get("docker")?))
+                        .collect();
+                    container(into, docker, item.key, &later)?;
+                }
+                _ => one(into, item, &key.name)?,
+            }
         }
     }
     let Some(mode) = mode.filter(|_| on) else {
@@ -81,27 +98,31 @@ pub fn read(
         let key = "sandbox.workspaceAccess";
         into.translated(Item { key, node: mode }, "is \"none\" where it is left out");
     }
-    let own = into
-        .report
-        .iter()
-        .any(|entry| entry.key.contains("tools.sandbox.tools"));
-    if !own {
+    let own = |into: &Source, list: &str| {
+        let key = format!("tools.sandbox.tools.{list}");
+        into.report.iter().any(|entry| entry.key.contains(&key))
+    };
+    // Each list is replaced by itself.
+    if !own(into, "allow") {
         let words = TOOLS
             .iter()
             .flat_map(|name| Pattern::parse(name).unwrap_or_default());
         let list = into.sourced(mode, words.collect());
         lists.narrow(list);
+        let key = "tools.sandbox.tools.allow";
+        let how = "a sandbox's own list of tools, where it is left out";
+        into.translated(Item { key, node: mode }, how);
+    }
+    if !own(into, "deny") {
         NO_TOOLS.iter().for_each(|name| into.deny_tool(mode, name));
-        let key = "tools.sandbox.tools";
-        into.translated(
-            Item { key, node: mode },
-            "a sandbox's own list of tools, where it is left out",
-        );
+        let key = "tools.sandbox.tools.deny";
+        let how = "what a sandbox denies of itself, where it is left out";
+        into.translated(Item { key, node: mode }, how);
     }
     Ok(())
 }
 
-fn one(into: &mut Source, item: Item, name: &str, scope: Option<&Node>) -> Result<(), PolicyError> {
+fn one(into: &mut Source, item: Item, name: &str) -> Result<(), PolicyError> {
     let node = item.node;
     match name {
         "mode" => match node.as_str().and_then(Mode::parse) {
@@ -136,30 +157,27 @@ fn one(into: &mut Source, item: Item, name: &str, scope: Option<&Node>) -> Resul
             item,
             "the workspace is --workspace or the current directory",
         ),
-        "docker"
-            if scope.and_then(Node::as_str) == Some("shared")
-                && item.key.starts_with("agents.")
-                && !item.key.starts_with("agents.defaults.") =>
-        {
-            into.translated(
-                item,
-                "the shared scope leaves an agent's own container aside",
-            );
-        }
-        "docker" => match table(node) {
-            Some(docker) => container(into, docker, item.key)?,
-            None => return Err(into.wrong_type(item, "a table")),
-        },
+        "docker" => return Err(into.wrong_type(item, "a table")),
         "ssh" | "browser" | "prune" => into.not(item, "belongs to a backend that creel is not"),
         _ => into.not(item, "creel knows no such key"),
     }
     Ok(())
 }
 
-fn container(into: &mut Source, docker: &Table, above: &str) -> Result<(), PolicyError> {
+fn container(
+    into: &mut Source,
+    docker: &Table,
+    above: &str,
+    later: &[&Table],
+) -> Result<(), PolicyError> {
     for (key, node) in docker.entries() {
         let name = join(above, &key.name);
         let item = Item { key: &name, node };
+        let adds_up = matches!(key.name.as_str(), "env" | "binds" | "ulimits");
+        if !adds_up && later.iter().any(|of| of.get(&key.name).is_some()) {
+            into.translated(item, "the agent's own value counts instead");
+            continue;
+        }
         match key.name.as_str() {
             "network" => {
                 into.layer.network.mode = Some(into.sourced(node, net::Mode::None));
@@ -173,15 +191,15 @@ fn container(into: &mut Source, docker: &Table, above: &str) -> Result<(), Polic
             }
             "memory" => {
                 let limit = number(node).and_then(|text| Bytes::parse(&text).ok());
-                into.layer.limits.memory = limit_of(into, item, limit, "limits.memory");
+                limit_of(into, item, limit, |l| &mut l.memory, "limits.memory");
             }
             "cpus" => {
                 let limit = number(node).and_then(|text| CpuShare::parse(&text).ok());
-                into.layer.limits.cpus = limit_of(into, item, limit, "limits.cpus");
+                limit_of(into, item, limit, |l| &mut l.cpus, "limits.cpus");
             }
             "pidsLimit" => {
                 let limit = number(node).and_then(|text| Count::parse(&text).ok());
-                into.layer.limits.pids = limit_of(into, item, limit, "limits.pids");
+                limit_of(into, item, limit, |l| &mut l.pids, "limits.pids");
             }
             "memorySwap" => into.not(item, "a jail has no swap"),
             "env" => environment(into, item),
@@ -219,16 +237,19 @@ fn number(node: &Node) -> Option<String> {
     }
 }
 
-fn limit_of<T>(into: &mut Source, item: Item, limit: Option<T>, name: &str) -> Option<Sourced<T>> {
+fn limit_of<T>(
+    into: &mut Source,
+    item: Item,
+    limit: Option<T>,
+    slot: fn(&mut Limits) -> &mut Option<Sourced<T>>,
+    name: &str,
+) {
     match limit {
         Some(limit) => {
             into.enforced(item, name);
-            Some(into.sourced(item.node, limit))
+            *slot(&mut into.layer.limits) = Some(into.sourced(item.node, limit));
         }
-        None => {
-            into.not(item, "is no limit that creel takes; its own stays");
-            None
-        }
+        None => into.not(item, "is no limit that creel takes; its own stays"),
     }
 }
 
@@ -267,13 +288,14 @@ fn binds(into: &mut Source, item: Item) {
     if into.standing == Standing::Narrows {
         return into.not(item, "a layer that narrows grants no paths");
     }
+    into.if_empty(item, "grants nothing");
     for word in into.words(item) {
-        let bind = word.node.as_str().unwrap_or_default();
+        let bind = word.text();
         let mut parts = bind.split(':');
         let source = parts.next().unwrap_or_default();
         let target = parts.next().unwrap_or(source);
         let options = parts.next().unwrap_or_default();
-        let granted = paths::granted(source);
+        let granted = paths::granted(source, Spelling::Plain);
         let never = |tree: &&str| {
             granted
                 .as_deref()
@@ -281,7 +303,7 @@ fn binds(into: &mut Source, item: Item) {
         };
         if NEVER.iter().any(never) {
             into.not(
-                word,
+                word.item(),
                 format!("'{bind}': OpenClaw refuses that path, and so does creel"),
             );
             continue;
@@ -290,13 +312,13 @@ fn binds(into: &mut Source, item: Item) {
             Ok(path) if source == target && parts.next().is_none() => path,
             Ok(_) => {
                 into.not(
-                    word,
+                    word.item(),
                     format!("'{bind}': a path has the same name in the jail as outside"),
                 );
                 continue;
             }
             Err(fault) => {
-                into.not(word, format!("path '{source}' {fault}"));
+                into.not(word.item(), format!("path '{source}' {fault}"));
                 continue;
             }
         };
@@ -314,7 +336,7 @@ fn binds(into: &mut Source, item: Item) {
         } else {
             "filesystem.write"
         };
-        into.enforced(word, name);
+        into.enforced(word.item(), name);
     }
 }
 
@@ -325,23 +347,45 @@ fn ulimits(into: &mut Source, item: Item) {
     for (key, node) in all.entries() {
         let name = join(item.key, &key.name);
         let item = Item { key: &name, node };
-        let least = match table(node) {
-            Some(of) => of.get("soft").or(of.get("hard")).and_then(number),
-            None => number(node),
+        let (Some(of), "nofile" | "fsize") = (table(node), key.name.as_str()) else {
+            ulimit(into, item, &key.name);
+            continue;
         };
-        match key.name.as_str() {
-            "nofile" => {
-                let limit = least.and_then(|text| Count::parse(&text).ok());
-                into.layer.limits.open_files = limit_of(into, item, limit, "limits.open_files");
+        let counts = ["soft", "hard"]
+            .into_iter()
+            .find(|key| of.get(key).is_some());
+        for (part, node) in of.entries() {
+            let name = join(&name, &part.name);
+            let item = Item { key: &name, node };
+            match part.name.as_str() {
+                part if Some(part) == counts => ulimit(into, item, &key.name),
+                "hard" => into.translated(item, "the soft one holds, and cannot be raised"),
+                _ => into.not(item, "creel knows no such key"),
             }
-            "fsize" => {
-                let limit = least.and_then(|text| Bytes::parse(&text).ok());
-                into.layer.limits.file_size = limit_of(into, item, limit, "limits.file_size");
-            }
-            _ => into.not(
-                item,
-                "creel bounds it in no way, or by the group of the jail",
-            ),
         }
+    }
+}
+
+fn ulimit(into: &mut Source, item: Item, name: &str) {
+    let text = number(item.node);
+    match name {
+        "nofile" => {
+            let limit = text.and_then(|text| Count::parse(&text).ok());
+            limit_of(
+                into,
+                item,
+                limit,
+                |l| &mut l.open_files,
+                "limits.open_files",
+            );
+        }
+        "fsize" => {
+            let limit = text.and_then(|text| Bytes::parse(&text).ok());
+            limit_of(into, item, limit, |l| &mut l.file_size, "limits.file_size");
+        }
+        _ => into.not(
+            item,
+            "creel bounds it in no way, or by the group of the jail",
+        ),
     }
 }

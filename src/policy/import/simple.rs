@@ -3,14 +3,15 @@
 //! Its paths bound what every process may touch. What is to be confirmed is asked about always: where
 //! nobody answers, it is refused.
 
-use super::paths;
-use super::source::{Item, Source, join, table};
+use super::paths::{self, Denial, Spelling};
+use super::report::Fate;
+use super::source::{Item, Source, Standing, Taken, join, table};
+use crate::policy::Sourced;
 use crate::policy::error::PolicyError;
 use crate::policy::layer::{Ask, Language};
 use crate::policy::tools::Tool;
 use crate::policy::tree::{Node, Table};
 use crate::policy::units::Count;
-use crate::policy::{Grant, Sourced};
 
 /// What acts on something, and so is confirmed.
 const ACTING: [Tool; 7] = [
@@ -70,9 +71,8 @@ fn tools_of(into: &mut Source, tools: &Table) -> Result<(), PolicyError> {
             ("file_system", Some(of)) => file_system(into, of, &name)?,
             ("deny", _) => into.deny_tools(item)?,
             ("allow", _) => {
-                let patterns = into.allowed_tools(item);
+                let patterns = into.allowed_tools(item, Fate::Enforced, "tools.allow");
                 into.layer.tools.allow = Some(into.sourced(node, patterns));
-                into.enforced(item, "tools.allow");
             }
             (word, Some(of)) => match Tool::named(word) {
                 Some(tool) => one_tool(into, tool, of, &name)?,
@@ -97,16 +97,11 @@ fn file_system(into: &mut Source, of: &Table, above: &str) -> Result<(), PolicyE
                     into.enforced(item, "tools.deny: read, write, edit and apply_patch");
                 }
             }
-            "allowed_paths" => {
-                let grants = into.listed(item);
-                into.tool(Tool::Read).allowed_paths = Some(grants.clone());
-                into.tool(Tool::Write).allowed_paths = Some(grants.clone());
-                granted(into, item, grants);
-            }
+            "allowed_paths" => allowed_paths(into, item),
             "denied_paths" => {
-                let denials = into.denials(item)?;
+                let list = "filesystem.deny, for every process";
+                let denials = into.denials(item, Denial::Sight, list, |_| None)?;
                 into.layer.filesystem.deny.extend(denials);
-                into.enforced(item, "filesystem.deny, for every process");
             }
             "require_confirmation" => {
                 if into.strict_switch(item)? {
@@ -125,23 +120,27 @@ fn file_system(into: &mut Source, of: &Table, above: &str) -> Result<(), PolicyE
 }
 
 /// Who bounds the files names those that there are.
-fn granted(into: &mut Source, item: Item, grants: Vec<Grant>) {
-    use super::source::Standing;
-    if into.standing == Standing::Grants {
-        let narrow: Vec<Grant> = grants
+fn allowed_paths(into: &mut Source, item: Item) {
+    let standing = into.standing;
+    let grants = into.listed(item, Spelling::Globs, |path| {
+        let how = match standing {
+            Standing::Grants if !paths::is_whole(path) => {
+                "filesystem.write, and no file of the workspace outside them; programs stay readable"
+            }
+            Standing::Grants if path != "$WORKSPACE" => {
+                "allowed_paths of read and write, and too wide to be a grant by itself"
+            }
+            _ => "allowed_paths of read and write; programs stay readable",
+        };
+        Taken::As(Fate::Translated, how.into())
+    });
+    into.tool(Tool::Read).allowed_paths = Some(grants.clone());
+    into.tool(Tool::Write).allowed_paths = Some(grants.clone());
+    if standing == Standing::Grants {
+        let narrow = grants
             .into_iter()
-            .filter(|grant| !paths::is_whole(&grant.path))
-            .collect();
-        into.layer.filesystem.write = Some(narrow);
-        into.translated(
-            item,
-            "filesystem.write, and no file of the workspace outside them; programs stay readable",
-        );
-    } else {
-        into.translated(
-            item,
-            "allowed_paths of read and write; programs stay readable",
-        );
+            .filter(|grant| !paths::is_whole(&grant.path));
+        into.layer.filesystem.write = Some(narrow.collect());
     }
 }
 
@@ -184,27 +183,27 @@ fn one_tool(into: &mut Source, tool: Tool, of: &Table, above: &str) -> Result<()
 }
 
 fn languages(into: &mut Source, item: Item) {
+    let how = "tools.exec.languages: their interpreters, and no other program";
     let mut known = vec![];
     for word in into.words(item) {
-        let name = word.node.as_str().unwrap_or_default();
-        let name = match name.trim().to_ascii_lowercase().as_str() {
+        let name = match word.text().trim().to_ascii_lowercase().as_str() {
             "js" | "node" | "nodejs" => "javascript".to_owned(),
             "python3" | "py" => "python".to_owned(),
             other => other.to_owned(),
         };
         match Language::parse(&name) {
-            Some(language) => known.push(into.sourced(word.node, language)),
+            Some(language) => {
+                known.push(into.sourced(word.node, language));
+                into.translated(word.item(), how);
+            }
             None => into.not(
-                word,
+                word.item(),
                 format!("'{name}' is no language that creel knows an interpreter of"),
             ),
         }
     }
+    into.if_empty(item, how);
     into.tool(Tool::Exec).languages = Some(known);
-    into.translated(
-        item,
-        "tools.exec.languages: their interpreters, and no other program",
-    );
 }
 
 fn confirm(into: &mut Source, node: &Node, tool: Tool) {

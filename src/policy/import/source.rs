@@ -1,11 +1,11 @@
 //! A foreign file that is being taken over: its tree in, a layer and a report out.
 //!
-//! Owns what all dialects share: a line of the report for each key, values that keep their places, and
-//! grants that are made only where the layer grants at all. It refuses what it must not drop: a denial
-//! that it cannot read is an error, never a line of the report.
+//! Owns what all dialects share: a line of the report for each key and for each element of a list, values
+//! that keep their places, and grants that are made only where the layer grants at all. It refuses what
+//! it must not drop: a denial that it cannot read is an error, never a line of the report.
 
 use super::names::{self, Wider};
-use super::paths;
+use super::paths::{self, Denial, Denied, Spelling};
 use super::report::{Entry, Fate};
 use crate::policy::error::{PathFault, PolicyError};
 use crate::policy::layer::{Layer, Settings};
@@ -36,6 +36,46 @@ pub struct Source<'a> {
 pub struct Item<'t> {
     pub key: &'t str,
     pub node: &'t Node,
+}
+
+/// An element of a list, under the list's key and its place; a single value counts as a list of it.
+pub struct Element<'t> {
+    key: String,
+    pub node: &'t Node,
+}
+
+impl Element<'_> {
+    pub fn item(&self) -> Item<'_> {
+        let Element { key, node } = self;
+        Item { key, node }
+    }
+
+    pub fn text(&self) -> &str {
+        self.node.as_str().unwrap_or_default()
+    }
+}
+
+/// What becomes of a path of a list that grants: its line of the report, and whether it is taken.
+pub enum Taken {
+    As(Fate, String),
+    Left(Fate, String),
+}
+
+/// The elements, whatever they are.
+pub fn elements<'t>(item: Item<'t>) -> Vec<Element<'t>> {
+    match &item.node.value {
+        Value::Array(nodes) => {
+            let key = |at: usize| format!("{}[{at}]", item.key);
+            let nodes = nodes.iter().enumerate();
+            nodes
+                .map(|(at, node)| Element { key: key(at), node })
+                .collect()
+        }
+        _ => vec![Element {
+            key: item.key.to_owned(),
+            node: item.node,
+        }],
+    }
 }
 
 /// One more part of a key's name.
@@ -128,34 +168,40 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Elements of a list that grants; a single word counts as a list of it.
-    pub fn words<'t>(&mut self, item: Item<'t>) -> Vec<Item<'t>> {
-        let nodes = match &item.node.value {
-            Value::Array(nodes) => nodes.as_slice(),
-            _ => std::slice::from_ref(item.node),
-        };
-        let (good, bad): (Vec<&Node>, Vec<&Node>) =
-            nodes.iter().partition(|node| node.as_str().is_some());
-        for node in bad {
-            self.other_type(Item { node, ..item }, "a string");
-        }
-        good.into_iter().map(|node| Item { node, ..item }).collect()
+    /// Elements of a list that grants; what is no text has its line of the report.
+    pub fn words<'t>(&mut self, item: Item<'t>) -> Vec<Element<'t>> {
+        let mut all = elements(item);
+        all.retain(|element| match element.node.as_str() {
+            Some(_) => true,
+            None => {
+                self.other_type(element.item(), "a string");
+                false
+            }
+        });
+        all
     }
 
     /// Elements of a list that denies.
-    pub fn strict_words<'t>(&self, item: Item<'t>) -> Result<Vec<Item<'t>>, PolicyError> {
-        let nodes = match &item.node.value {
-            Value::Array(nodes) => nodes.as_slice(),
-            _ => std::slice::from_ref(item.node),
-        };
-        let one = |node| {
-            let item = Item { node, ..item };
-            match item.node.as_str() {
-                Some(_) => Ok(item),
-                None => Err(self.wrong_type(item, "each as a string")),
-            }
-        };
-        nodes.iter().map(one).collect()
+    pub fn strict_words<'t>(&self, item: Item<'t>) -> Result<Vec<Element<'t>>, PolicyError> {
+        let all = elements(item);
+        let other = |element: &&Element| element.node.as_str().is_none();
+        match all.iter().find(other) {
+            Some(element) => Err(self.wrong_type(
+                Item {
+                    node: element.node,
+                    ..item
+                },
+                "each as a string",
+            )),
+            None => Ok(all),
+        }
+    }
+
+    /// The line of a list without an element, which none of its elements can have.
+    pub fn if_empty(&mut self, item: Item, how: &str) {
+        if matches!(&item.node.value, Value::Array(nodes) if nodes.is_empty()) {
+            self.translated(item, how);
+        }
     }
 
     /// A switch; `None`, with its line of the report, where it is none.
@@ -221,43 +267,56 @@ impl<'a> Source<'a> {
 
     /// Denies what a list of tools names.
     pub fn deny_tools(&mut self, item: Item) -> Result<(), PolicyError> {
+        self.if_empty(item, "denies nothing");
         for word in self.strict_words(item)? {
-            let name = word.node.as_str().unwrap_or_default();
-            match names::denied(name) {
+            match names::denied(word.text()) {
                 Ok(patterns) => {
                     for pattern in patterns {
                         let pattern = self.sourced(word.node, pattern);
                         self.layer.tools.deny.push(pattern);
                     }
+                    self.enforced(word.item(), "tools.deny");
                 }
                 // A group may have any tool in it.
-                Err(fault) if name.trim().to_ascii_lowercase().starts_with("group:") => {
+                Err(fault)
+                    if word
+                        .text()
+                        .trim()
+                        .to_ascii_lowercase()
+                        .starts_with("group:") =>
+                {
                     return Err(PolicyError::BadPattern {
                         at: self.text.place(word.node.span.start),
                         key: item.key.to_owned(),
-                        text: name.to_owned(),
+                        text: word.text().to_owned(),
                         fault,
                     });
                 }
-                Err(_) => self.not(word, format!("'{name}' can be no tool's name here")),
+                Err(_) => {
+                    let why = format!("'{}' can be no tool's name here", word.text());
+                    self.not(word.item(), why);
+                }
             }
         }
-        self.enforced(item, "tools.deny");
         Ok(())
     }
 
-    /// The patterns of a list that allows.
-    pub fn allowed_tools(&mut self, item: Item) -> Vec<Pattern> {
+    /// The patterns of a list that allows. `fate` and `how` of those that it has.
+    pub fn allowed_tools(&mut self, item: Item, fate: Fate, how: &str) -> Vec<Pattern> {
+        self.if_empty(item, "allows nothing");
         let mut all = vec![];
         for word in self.words(item) {
-            let name = word.node.as_str().unwrap_or_default();
+            let name = word.text();
             match names::granted(name) {
-                Ok(patterns) => all.extend(patterns),
+                Ok(patterns) => {
+                    all.extend(patterns);
+                    self.say(word.item(), fate, how);
+                }
                 Err(Wider::Tool(tool)) => self.not(
-                    word,
+                    word.item(),
                     format!("'{name}' is part of {tool} here, which the list does not name"),
                 ),
-                Err(Wider::Fault(fault)) => self.not(word, format!("'{name}' {fault}")),
+                Err(Wider::Fault(fault)) => self.not(word.item(), format!("'{name}' {fault}")),
             }
         }
         all
@@ -273,48 +332,78 @@ impl<'a> Source<'a> {
         if self.standing == Standing::Narrows {
             return self.not(item, "a layer that narrows grants no paths");
         }
-        let mut some = false;
-        for word in self.words(item) {
-            let text = word.node.as_str().unwrap_or_default();
-            match paths::granted(text) {
-                Ok(path) => {
-                    let grant = self.grant(word.node, path, Absent::Skip);
-                    list(&mut self.layer).get_or_insert_default().push(grant);
-                    some = true;
-                }
-                Err(fault) => self.not(word, format!("path '{text}' {fault}")),
-            }
-        }
-        if some {
-            self.enforced(item, name);
-        } else {
-            self.translated(item, "grants nothing");
+        let enforced = |_: &str| Taken::As(Fate::Enforced, name.to_owned());
+        let grants = self.listed(item, Spelling::Globs, enforced);
+        if !grants.is_empty() {
+            list(&mut self.layer).get_or_insert_default().extend(grants);
         }
     }
 
-    /// The grants of a list of paths, with what cannot be granted in the report.
-    pub fn listed(&mut self, item: Item) -> Vec<Grant> {
+    /// The grants of a list of paths, and the line of each: `take` says what becomes of one.
+    pub fn listed(
+        &mut self,
+        item: Item,
+        spelling: Spelling,
+        take: impl Fn(&str) -> Taken,
+    ) -> Vec<Grant> {
+        self.if_empty(item, "grants nothing");
         let mut all = vec![];
         for word in self.words(item) {
-            let text = word.node.as_str().unwrap_or_default();
-            match paths::granted(text) {
-                Ok(path) => all.push(self.grant(word.node, path, Absent::Skip)),
-                Err(fault) => self.not(word, format!("path '{text}' {fault}")),
+            let path = match paths::granted(word.text(), spelling) {
+                Ok(path) => path,
+                Err(why) => {
+                    self.not(word.item(), format!("path '{}' {why}", word.text()));
+                    continue;
+                }
+            };
+            match take(&path) {
+                Taken::As(fate, how) => {
+                    self.say(word.item(), fate, how);
+                    all.push(self.grant(word.node, path, Absent::Skip));
+                }
+                Taken::Left(fate, why) => self.say(word.item(), fate, why),
             }
         }
         all
     }
 
-    /// The denials of a list of paths.
-    pub fn denials(&mut self, item: Item) -> Result<Vec<Grant>, PolicyError> {
+    /// The denials of a list of paths, which go to the policy's `list`, and the line of each. What
+    /// `otherwise` has a line for is denied in another way.
+    pub fn denials(
+        &mut self,
+        item: Item,
+        denial: Denial,
+        list: &str,
+        mut otherwise: impl FnMut(&Denied) -> Option<String>,
+    ) -> Result<Vec<Grant>, PolicyError> {
+        self.if_empty(item, "denies nothing");
         let mut all = vec![];
         for word in self.strict_words(item)? {
-            let text = word.node.as_str().unwrap_or_default();
-            let path = paths::denied(text).map_err(|fault| self.bad_path(word, text, fault))?;
-            if text.contains(['*', '?', '[', '{']) {
-                self.translated(word, format!("'{text}' becomes all of {path}"));
+            let text = word.text();
+            let listed = Item {
+                node: word.node,
+                ..item
+            };
+            let denied =
+                paths::denied(text, denial).map_err(|fault| self.bad_path(listed, text, fault))?;
+            if let Some(how) = otherwise(&denied) {
+                self.translated(word.item(), how);
+                continue;
             }
-            all.push(self.grant(word.node, path, Absent::Refuse));
+            match &denied {
+                Denied::Path(_) => self.enforced(word.item(), list),
+                Denied::Tree(path) => {
+                    let how = format!("{list}: '{text}' becomes all of {path}");
+                    self.translated(word.item(), how);
+                }
+                Denied::Pattern(path) => {
+                    let how = format!(
+                        "{list}: the pattern {path}; where the jail could create such a name, the run is refused"
+                    );
+                    self.translated(word.item(), how);
+                }
+            }
+            all.push(self.grant(word.node, denied.path().to_owned(), Absent::Refuse));
         }
         Ok(all)
     }

@@ -3,8 +3,9 @@
 //! There everything is readable that is not denied, and nothing is writable that is not allowed. Here
 //! nothing is there that is not granted: the system's programs, the workspace, and what is allowed.
 
-use super::paths;
-use super::source::{Item, Source, Standing, join, stricter, table};
+use super::paths::{self, Denial, Spelling};
+use super::report::Fate;
+use super::source::{Item, Source, Standing, Taken, elements, join, stricter, table};
 use crate::policy::error::PolicyError;
 use crate::policy::layer::Layer;
 use crate::policy::tools::Tool;
@@ -68,13 +69,11 @@ fn network(into: &mut Source, of: &Table, section: &Node) -> Result<(), PolicyEr
                 if !rules.is_empty() {
                     let mode = into.sourced(node, net::Mode::Allowlist);
                     into.layer.network.mode = Some(mode);
-                    into.translated(item, "network.allow, at ports 80 and 443");
                 }
                 into.layer.network.allow = Some(rules);
             }
             "deniedDomains" => {
                 into.layer.network.deny = denied(into, item)?;
-                into.enforced(item, "network.deny");
             }
             "strictAllowlist" => into.enforced(item, "what no list has is denied"),
             "deniedDomainReasons" => into.not(item, "a denial names its rule"),
@@ -93,58 +92,58 @@ fn network(into: &mut Source, of: &Table, section: &Node) -> Result<(), PolicyEr
 }
 
 /// The hosts of a list that denies.
-fn denied(into: &Source, item: Item) -> Result<Vec<net::Rule>, PolicyError> {
+fn denied(into: &mut Source, item: Item) -> Result<Vec<net::Rule>, PolicyError> {
     let Value::Array(_) = &item.node.value else {
         return Err(into.wrong_type(item, "an array of domains"));
     };
-    let one = |word: Item| {
-        let text = word.node.as_str().unwrap_or_default();
-        let rule = net::Rule::denial(text, into.origin(word.node));
-        rule.map_err(|fault| PolicyError::Network {
+    into.if_empty(item, "denies nothing");
+    let mut rules = vec![];
+    for word in into.strict_words(item)? {
+        let rule = net::Rule::denial(word.text(), into.origin(word.node));
+        rules.push(rule.map_err(|fault| PolicyError::Network {
             at: into.text.place(word.node.span.start),
             fault: net::NetworkFault::Destination {
                 key: item.key.to_owned(),
-                text: text.to_owned(),
+                text: word.text().to_owned(),
                 fault,
             },
-        })
-    };
-    into.strict_words(item)?.into_iter().map(one).collect()
+        })?);
+        into.enforced(word.item(), "network.deny");
+    }
+    Ok(rules)
 }
 
 /// The hosts of a list that grants; one that cannot be read is told, and grants nothing.
 fn destinations(into: &mut Source, item: Item) -> Vec<net::Rule> {
-    let Value::Array(nodes) = &item.node.value else {
+    let Value::Array(_) = &item.node.value else {
         into.other_type(item, "an array of domains");
         return vec![];
     };
     let mut rules = vec![];
-    for node in nodes {
-        let text = node.as_str().unwrap_or_default();
-        match net::Rule::of_text(text, into.origin(node)) {
-            Ok(rule) if rule.to != net::To::Any => rules.push(rule),
-            Ok(_) => into.not(Item { node, ..item }, "every name is more than a list"),
-            Err(fault) => into.not(Item { node, ..item }, fault.to_string()),
+    for word in elements(item) {
+        match net::Rule::of_text(word.text(), into.origin(word.node)) {
+            Ok(rule) if rule.to != net::To::Any => {
+                rules.push(rule);
+                into.translated(word.item(), "network.allow, at ports 80 and 443");
+            }
+            Ok(_) => into.not(word.item(), "every name is more than a list"),
+            Err(fault) => into.not(word.item(), fault.to_string()),
         }
     }
     rules
 }
 
 fn filesystem(into: &mut Source, of: &Table) -> Result<(), PolicyError> {
-    let reopened: Vec<String> = match of.get("allowRead") {
-        Some(node) => into
-            .words(Item {
-                key: "filesystem.allowRead",
-                node,
-            })
-            .iter()
-            .filter_map(|word| paths::granted(word.node.as_str()?).ok())
-            .collect(),
-        None => vec![],
-    };
-    // Said once, beside the key itself.
-    into.report
-        .retain(|entry| entry.key != "filesystem.allowRead");
+    let opened = of.get("allowRead").map(|node| Item {
+        key: "filesystem.allowRead",
+        node,
+    });
+    let reopened: Vec<String> = opened
+        .map(elements)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|word| paths::granted(word.node.as_str()?, Spelling::Globs).ok())
+        .collect();
     // First: what is opened again depends on it.
     if let Some(node) = of.get("denyRead") {
         let key = "filesystem.denyRead";
@@ -161,9 +160,9 @@ fn filesystem(into: &mut Source, of: &Table) -> Result<(), PolicyError> {
             "allowRead" => into.grants(item, read_list, "filesystem.read; a denial still wins"),
             "allowWrite" => allow_write(into, item),
             "denyWrite" => {
-                let places = into.denials(item)?;
+                let list = "filesystem.protect";
+                let places = into.denials(item, Denial::Change, list, |_| None)?;
                 into.layer.filesystem.protect.extend(places);
-                into.enforced(item, "filesystem.protect");
             }
             "allowGitConfig" => match node.value {
                 Value::Bool(false) => into.enforced(item, "trust paths are protected"),
@@ -198,66 +197,73 @@ fn read_list(layer: &mut Layer) -> &mut Option<Vec<Grant>> {
 /// A root that is denied as a whole and opened again in parts is not granted in the first place.
 fn deny_read(into: &mut Source, item: Item, reopened: &[String]) -> Result<(), PolicyError> {
     let workspace = reopened.iter().any(|path| path == "$WORKSPACE");
-    for denial in into.denials(item)? {
-        match denial.path.as_str() {
-            "/" if into.standing == Standing::Grants && !reopened.is_empty() => {
-                into.whole = true;
-                if !workspace {
-                    let none = into.sourced(item.node, WorkspaceMode::None);
-                    into.layer.filesystem.workspace = Some(none);
-                }
-                into.translated(
-                    item,
-                    "/ is denied: there is what allowRead opens, and nothing else",
-                );
+    let opens = into.standing == Standing::Grants && !reopened.is_empty();
+    let mut whole = false;
+    let denials = into.denials(
+        item,
+        Denial::Sight,
+        "filesystem.deny",
+        |denied| match denied.path() {
+            "/" if opens => {
+                whole = true;
+                Some("/ is denied: there is what allowRead opens, and nothing else".into())
             }
-            path @ ("~" | "/home" | "/root" | "/Users") if workspace => into.translated(
-                item,
-                format!("{path} is denied by not being granted; what allowRead opens is"),
-            ),
-            _ => into.layer.filesystem.deny.push(denial),
+            path @ ("~" | "/home" | "/root" | "/Users") if workspace => Some(format!(
+                "{path} is denied by not being granted; what allowRead opens is"
+            )),
+            _ => None,
+        },
+    )?;
+    into.layer.filesystem.deny.extend(denials);
+    if whole {
+        into.whole = true;
+        if !workspace {
+            let none = into.sourced(item.node, WorkspaceMode::None);
+            into.layer.filesystem.workspace = Some(none);
         }
     }
-    into.enforced(item, "filesystem.deny");
     Ok(())
 }
 
 fn allow_write(into: &mut Source, item: Item) {
-    let mut mode = WorkspaceMode::ReadOnly;
-    let mut grants = vec![];
-    for grant in into.listed(item) {
-        match grant.path.as_str() {
-            "$WORKSPACE" => mode = WorkspaceMode::ReadWrite,
-            // The jail's own.
-            "/tmp" | "/dev/shm" | "~" | "/var/tmp" => {}
-            path if paths::is_whole(path) => {
-                into.not(item, format!("{path} is too wide to be writable"));
-            }
-            _ => grants.push(grant),
-        }
-    }
-    if mode == WorkspaceMode::ReadWrite {
-        grants.retain(|grant| !grant.path.starts_with("$WORKSPACE/"));
-    }
-    let mode = into.sourced(item.node, mode);
-    stricter(&mut into.layer.filesystem.workspace, mode.clone());
-    let mode = mode.value;
+    let is_workspace = |text| paths::granted(text, Spelling::Globs).as_deref() == Ok("$WORKSPACE");
+    let all = elements(item);
+    let whole = all
+        .iter()
+        .any(|word| word.node.as_str().is_some_and(is_workspace));
+    let mut grants = into.listed(item, Spelling::Globs, |path| match path {
+        "$WORKSPACE" => Taken::Left(Fate::Enforced, "filesystem.workspace = \"rw\"".into()),
+        "/tmp" | "/dev/shm" | "~" | "/var/tmp" => Taken::Left(
+            Fate::Translated,
+            format!("{path} is the jail's own, writable and gone with it"),
+        ),
+        path if paths::is_whole(path) => Taken::Left(
+            Fate::NotHonoured,
+            format!("{path} is too wide to be writable"),
+        ),
+        path if whole && path.starts_with("$WORKSPACE/") => Taken::Left(
+            Fate::Enforced,
+            "lies in the workspace, which is writable".into(),
+        ),
+        _ => Taken::As(Fate::Enforced, "filesystem.write".into()),
+    });
+    let mode = match whole {
+        true => WorkspaceMode::ReadWrite,
+        false => WorkspaceMode::ReadOnly,
+    };
+    let said = into.sourced(item.node, mode);
+    stricter(&mut into.layer.filesystem.workspace, said);
     let nothing = matches!(&item.node.value, Value::Array(nodes) if nodes.is_empty());
     if nothing {
         into.deny_tool(item.node, "write");
     }
     match into.standing {
-        Standing::Grants => {
-            into.layer.filesystem.write = Some(grants);
-            into.enforced(item, "filesystem.write and filesystem.workspace");
-        }
+        Standing::Grants => into.layer.filesystem.write = Some(grants),
         Standing::Narrows => {
-            let workspace = into.grant(item.node, "$WORKSPACE".into(), Absent::Refuse);
-            if mode == WorkspaceMode::ReadWrite {
-                grants.push(workspace);
+            if whole {
+                grants.push(into.grant(item.node, "$WORKSPACE".into(), Absent::Refuse));
             }
             into.tool(Tool::Write).allowed_paths = Some(grants);
-            into.enforced(item, "tools.write.allowed_paths and filesystem.workspace");
         }
     }
 }
@@ -266,7 +272,7 @@ fn credentials(into: &mut Source, of: &Table) -> Result<(), PolicyError> {
     for (key, node) in of.entries() {
         let name = join("credentials", &key.name);
         let item = Item { key: &name, node };
-        let Value::Array(entries) = &node.value else {
+        let Value::Array(_) = &node.value else {
             into.not(item, "creel gives no credential to a jail");
             continue;
         };
@@ -278,27 +284,33 @@ fn credentials(into: &mut Source, of: &Table) -> Result<(), PolicyError> {
             into.not(item, "creel gives no credential to a jail");
             continue;
         }
-        for entry in entries {
-            let of = Item {
-                key: &name,
-                node: entry,
-            };
-            let path = table(entry).and_then(|entry| entry.get("path"));
-            let Some(path) = path else {
-                return Err(into.wrong_type(of, "a table with a `path`"));
-            };
-            let denials = into.denials(Item {
-                key: &name,
-                node: path,
-            })?;
-            into.layer.filesystem.deny.extend(denials);
-            let mode = table(entry)
-                .and_then(|entry| entry.get("mode"))
-                .and_then(Node::as_str);
-            match mode {
-                Some("deny") => into.enforced(of, "filesystem.deny"),
-                _ => into.translated(of, "filesystem.deny: a mask is not made"),
-            }
+        into.if_empty(item, "denies nothing");
+        for entry in elements(item) {
+            credential(into, entry.item())?;
+        }
+    }
+    Ok(())
+}
+
+fn credential(into: &mut Source, entry: Item) -> Result<(), PolicyError> {
+    let Some((of, path)) = table(entry.node).and_then(|of| Some((of, of.get("path")?))) else {
+        return Err(into.wrong_type(entry, "a table with a `path`"));
+    };
+    let key = join(entry.key, "path");
+    let item = Item {
+        key: &key,
+        node: path,
+    };
+    let denials = into.denials(item, Denial::Sight, "filesystem.deny", |_| None)?;
+    into.layer.filesystem.deny.extend(denials);
+    for (key, node) in of.entries() {
+        let name = join(entry.key, &key.name);
+        let item = Item { key: &name, node };
+        match (key.name.as_str(), node.as_str()) {
+            ("path", _) => {}
+            ("mode", Some("deny")) => into.enforced(item, "filesystem.deny"),
+            ("mode", _) => into.translated(item, "filesystem.deny: a mask is not made"),
+            _ => into.not(item, "creel knows no such key"),
         }
     }
     Ok(())

@@ -485,6 +485,17 @@ mod tests {
             ..Rule::of_text("tcp.example:443", Origin::creel()).unwrap()
         };
         rules.rules.insert(tcp);
+        for (to, tls) in [
+            ("tls.example:443", Tls::Forward),
+            ("cut.example:443", Tls::Terminate),
+        ] {
+            let rule = Rule::of_text(to, Origin::creel()).unwrap();
+            rules.rules.insert(Rule {
+                protocol: Protocol::Tls,
+                tls,
+                ..rule
+            });
+        }
         let ended = |methods: &[&str], paths: &[&str]| {
             http("api.example:443", Tls::Terminate, methods, paths)
         };
@@ -517,6 +528,12 @@ mod tests {
             ("plain.example:5432", Spoken::Tls, true),
             ("plain.example:22", Spoken::Other, false),
             ("tcp.example:443", Spoken::Other, true),
+            ("tls.example:443", Spoken::Tls, true),
+            ("tls.example:443", Spoken::Other, false),
+            ("tls.example:443", request("GET", "/"), false),
+            ("cut.example:443", Spoken::Tls, true),
+            ("cut.example:443", request("GET", "/"), true),
+            ("cut.example:443", plainly("GET", "/"), false),
             ("api.example:443", Spoken::Tls, true),
             ("api.example:443", Spoken::Other, false),
             ("api.example:443", request("GET", "/v1/x"), true),

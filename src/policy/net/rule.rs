@@ -358,16 +358,6 @@ impl Rule {
         }
     }
 
-    /// Whether the host is one of this rule's.
-    pub fn speaks_of(&self, host: &Host) -> bool {
-        self.to.has(host)
-    }
-
-    /// Whether a denial says no to the host at this port.
-    pub fn denies(&self, host: &Host, port: u16) -> bool {
-        (self.ports.is_empty() || self.ports.contains(&port)) && self.to.has(host)
-    }
-
     /// Whether this rule allows whatever `other` does. It may say no of what is within, never yes.
     pub fn covers(&self, other: &Rule) -> bool {
         let protocol = match self.protocol {

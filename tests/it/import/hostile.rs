@@ -26,8 +26,8 @@ fn a_denial_that_cannot_be_said_is_an_error() {
     for (name, text, expected) in [
         (
             "s.json",
-            r#"{"filesystem": {"denyRead": ["**/.env"]}}"#,
-            "s.json:1:30: path '**/.env' in 'filesystem.denyRead' is a pattern, which cannot stand here",
+            r#"{"filesystem": {"denyRead": ["**.env"]}}"#,
+            "s.json:1:30: path '**.env' in 'filesystem.denyRead' is a pattern, which cannot stand here",
         ),
         (
             "s.json",

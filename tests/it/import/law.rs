@@ -2,11 +2,16 @@
 //!
 //! The readings here are written apart from the import, from the other programs' documents.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+
 use creel::policy::decide::decide;
 use creel::policy::effective::close;
+use creel::policy::glob::Pattern;
 use creel::policy::layer::{Case, Layer, Rank};
 use creel::policy::preset;
 use creel::policy::rights::{Rights, Roots};
+use creel::policy::stack::Stack;
 use creel::policy::tools::Tool;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -26,8 +31,24 @@ pub fn rights(layer: &Layer) -> Rights {
     for base in std::mem::take(&mut whole.extends) {
         whole = whole.over(preset::layer(&base.value).expect("a preset"));
     }
+    let mut stack = Stack {
+        layers: vec![(Rank::Operator, whole)],
+    };
+    // All that is asked for is there.
+    let unmet = stack.expand(&roots(), |wanted| {
+        let pattern = Pattern::parse(&wanted.pattern);
+        let names: BTreeSet<&str> = ASKED.iter().flat_map(|path| above(path)).collect();
+        let met = names
+            .into_iter()
+            .filter(|name| pattern.meets(name, wanted.sense));
+        Ok::<_, Infallible>(met.map(str::to_owned).collect())
+    });
+    assert!(unmet.is_ok());
     let limits = preset::default().expect("the default").limits;
-    close(&Rights::of(&whole, Rank::Operator, &roots()), &limits)
+    close(
+        &Rights::of(&stack.layers[0].1, Rank::Operator, &roots()),
+        &limits,
+    )
 }
 
 pub fn denies(rights: &Rights, case: &Case) -> bool {
@@ -186,14 +207,10 @@ proptest! {
         reads_as_written(&layer);
         let rights = rights(&layer);
         for path in ASKED {
-            let beneath = |list: &[&str]| list.iter().any(|tree| {
-                let tree = absolute(tree);
-                path == tree || path.starts_with(&format!("{}/", tree.trim_end_matches('/')))
-            });
-            if beneath(&deny_read) {
+            if is_denied(&deny_read, path) {
                 prop_assert!(denies(&rights, &case(Tool::Read, &[path])), "read {path}\n{text}");
             }
-            if beneath(&deny_write) || !beneath(&allow_write) {
+            if is_denied(&deny_write, path) || !is_granted(&allow_write, path) {
                 prop_assert!(denies(&rights, &case(Tool::Write, &[path])), "write {path}\n{text}");
             }
         }
@@ -215,15 +232,11 @@ proptest! {
         reads_as_written(&layer);
         let rights = rights(&layer);
         for path in ASKED {
-            let beneath = |list: &[&str]| list.iter().any(|tree| {
-                let tree = absolute(tree);
-                path == tree || path.starts_with(&format!("{}/", tree.trim_end_matches('/')))
-            });
             // What may be executed stays readable: the workspace's programs and /usr.
-            if beneath(&denied) {
+            if is_denied(&denied, path) {
                 prop_assert!(denies(&rights, &case(Tool::Read, &[path])), "read {path}\n{text}");
             }
-            if !enabled || beneath(&denied) || !beneath(&allowed) {
+            if !enabled || is_denied(&denied, path) || !is_granted(&allowed, path) {
                 prop_assert!(denies(&rights, &case(Tool::Write, &[path])), "write {path}\n{text}");
             }
         }
@@ -270,7 +283,7 @@ proptest! {
     }
 }
 
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 19] = [
     ".",
     "src",
     "./src/x",
@@ -280,9 +293,21 @@ const PATHS: [&str; 9] = [
     "/opt/data/**",
     "~/w/doc",
     "~",
+    "*.key",
+    "**/z",
+    "src/*",
+    "**/[x-z]/**",
+    "~/*/doc",
+    "~/w/s?c/**",
+    "/opt/d*/**",
+    "/etc/ssl/*/x",
+    "/opt/d**",
+    "/etc/[!a]*/**",
 ];
-const ASKED: [&str; 9] = [
+const ASKED: [&str; 12] = [
     "/home/u/w/a",
+    "/home/u/w/a.key",
+    "/home/u/w/.hidden/z",
     "/home/u/w/src/x/y",
     "/home/u/w/src/z",
     "/home/u/w/doc/z",
@@ -291,10 +316,12 @@ const ASKED: [&str; 9] = [
     "/etc/ssl/certs/x",
     "/usr/share/x",
     "/opt/data/x",
+    "/opt/data/y/z",
 ];
 
+/// A path or a glob from the root, without the end that stands for all beneath.
 fn absolute(path: &str) -> String {
-    let path = path.trim_end_matches("/**");
+    let path = path.strip_suffix("/**").unwrap_or(path);
     match path.as_bytes()[0] {
         b'/' => path.into(),
         b'~' => path.replacen('~', "/home/u", 1),
@@ -302,6 +329,80 @@ fn absolute(path: &str) -> String {
             let rest = path.trim_start_matches('.').trim_start_matches('/');
             format!("/home/u/w/{rest}").trim_end_matches('/').to_owned()
         }
+    }
+}
+
+/// The path and the directories above it.
+fn above(path: &str) -> impl Iterator<Item = &str> {
+    let ends = path.match_indices('/').map(|(at, _)| at);
+    ends.skip(1)
+        .map(|at| &path[..at])
+        .chain(std::iter::once(path))
+}
+
+/// sandbox-runtime's globs, as its regular expressions have them.
+fn glob(glob: &str, text: &str) -> bool {
+    let rest_of = |at: usize| text.get(at..).unwrap_or_default();
+    if let Some(rest) = glob.strip_prefix("**/") {
+        let behind = |(at, _): (usize, &str)| self::glob(rest, rest_of(at + 1));
+        return self::glob(rest, text) || text.match_indices('/').any(behind);
+    }
+    if let Some(rest) = glob.strip_prefix("**") {
+        return (0..=text.len()).any(|at| self::glob(rest, rest_of(at)));
+    }
+    if let Some(rest) = glob.strip_prefix('*') {
+        let name = text.find('/').unwrap_or(text.len());
+        return (0..=name).any(|at| self::glob(rest, rest_of(at)));
+    }
+    let Some(c) = text.bytes().next() else {
+        return glob.is_empty();
+    };
+    if let Some(rest) = glob.strip_prefix('?') {
+        return c != b'/' && self::glob(rest, rest_of(1));
+    }
+    if let Some((class, rest)) = glob.strip_prefix('[').and_then(|g| g.split_once(']')) {
+        let range = |of: &[u8]| match of {
+            [from, b'-', to] => (from..=to).contains(&&c),
+            of => of.contains(&c),
+        };
+        return range(class.as_bytes()) && self::glob(rest, rest_of(1));
+    }
+    glob.bytes().next() == Some(c) && self::glob(&glob[1..], rest_of(1))
+}
+
+/// Whether a list of denials has the path, or a directory above it.
+fn is_denied(list: &[&str], path: &str) -> bool {
+    let has = |tree: &&str| above(path).any(|name| glob(&absolute(tree), name));
+    list.iter().any(has)
+}
+
+/// As [`is_denied`], of a list of grants: there a glob means the names that it meets and nothing beneath
+/// them, unless it says so.
+fn is_granted(list: &[&str], path: &str) -> bool {
+    let has = |text: &&str| match text.ends_with("/**") || !text.contains(['*', '?', '[']) {
+        true => is_denied(&[text], path),
+        false => glob(&absolute(text), path),
+    };
+    list.iter().any(has)
+}
+
+#[test]
+fn a_sandboxs_own_lists_hold_where_only_the_other_is_replaced() {
+    let take = |lists: &str| {
+        let text =
+            format!("{{sandbox: {{mode: 'all'}}, tools: {{sandbox: {{tools: {{{lists}}}}}}}}}");
+        rights(&take("o.json", &text, None).layer)
+    };
+    for (lists, browser, fetch) in [
+        ("", true, true),
+        ("deny: ['x']", true, true),
+        ("allow: ['read', 'browser', 'web_fetch']", true, false),
+        ("allow: ['read', 'browser'], deny: ['x']", false, true),
+    ] {
+        let rights = take(lists);
+        assert_eq!(denies_by_name(&rights, Tool::Browser), browser, "{lists}");
+        assert_eq!(denies_by_name(&rights, Tool::Fetch), fetch, "{lists}");
+        assert!(!denies_by_name(&rights, Tool::Read), "{lists}");
     }
 }
 

@@ -6,6 +6,7 @@
 mod hostile;
 mod law;
 mod parts;
+mod silence;
 mod verb;
 
 use std::path::{Path, PathBuf};
