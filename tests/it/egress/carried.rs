@@ -54,22 +54,22 @@ impl Carried {
         self.server.accept().await.expect("the relay dials").0
     }
 
+    async fn says(&mut self, bytes: &[u8]) {
+        self.client.write_all(bytes).await.expect("a write");
+    }
+
     /// What the server has of the first bytes.
     async fn arrives(&mut self, bytes: &[u8]) {
-        self.client.write_all(bytes).await.expect("a write");
+        self.says(bytes).await;
         let mut server = self.accept().await;
-        let mut read = vec![0; bytes.len()];
-        server.read_exact(&mut read).await.expect("a read");
-        assert!(read == bytes);
+        hears(&mut server, bytes).await;
         server.write_all(b"answer").await.expect("a write");
-        let mut answer = [0; 6];
-        self.client.read_exact(&mut answer).await.expect("a read");
-        assert_eq!(&answer, b"answer");
+        hears(&mut self.client, b"answer").await;
     }
 
     /// The alert, if it is TLS, and the end; nobody was dialled.
     async fn refused(&mut self, bytes: &[u8], alert: Option<u8>, why: &str) {
-        self.client.write_all(bytes).await.expect("a write");
+        self.says(bytes).await;
         let mut read = vec![];
         let end = self.client.read_to_end(&mut read).await;
         match alert {
@@ -88,6 +88,13 @@ impl Carried {
             .unwrap_or_default();
         assert!(said.contains(why), "{said}");
     }
+}
+
+/// The next bytes are these.
+async fn hears(stream: &mut TcpStream, bytes: &[u8]) {
+    let mut read = vec![0; bytes.len()];
+    stream.read_exact(&mut read).await.expect("a read");
+    assert!(read == bytes, "{}", read.escape_ascii());
 }
 
 #[test]
@@ -119,20 +126,13 @@ fn a_hello_in_many_segments_is_read_whole_before_any_leaves() {
         carried.client.set_nodelay(true).expect("nodelay");
         let (last, first) = hello.split_last().expect("bytes");
         for byte in first {
-            carried.client.write_all(&[*byte]).await.expect("a write");
+            carried.says(&[*byte]).await;
             tokio::task::yield_now().await;
         }
         let early = tokio::time::timeout(Duration::from_millis(50), carried.server.accept());
         assert!(early.await.is_err());
-        carried.client.write_all(&[*last]).await.expect("a write");
-        let mut read = vec![0; hello.len()];
-        carried
-            .accept()
-            .await
-            .read_exact(&mut read)
-            .await
-            .expect("a read");
-        assert!(read == hello);
+        carried.says(&[*last]).await;
+        hears(&mut carried.accept().await, &hello).await;
     });
 }
 
@@ -184,7 +184,7 @@ fn a_hello_without_its_end_is_refused() {
         let hello = with(&[(0, &named(b"a.example"))]);
         let mut carried = Carried::new(Protocol::Tls, Some("a.example")).await;
         let (part, _) = hello.split_at(40);
-        carried.client.write_all(part).await.expect("a write");
+        carried.says(part).await;
         carried.client.shutdown().await.expect("the end");
         carried.refused(b"", Some(50), "lengths").await;
     });
@@ -211,21 +211,13 @@ fn a_server_may_speak_first() {
         let mut carried = Carried::new(Protocol::Auto, None).await;
         let mut server = carried.accept().await;
         server.write_all(b"220 ready\r\n").await.expect("a write");
-        let mut banner = [0; 11];
-        carried
-            .client
-            .read_exact(&mut banner)
-            .await
-            .expect("a read");
-        assert_eq!(&banner, b"220 ready\r\n");
+        hears(&mut carried.client, b"220 ready\r\n").await;
         for said in [&b"EHLO client.example\r\n"[..], b"STARTTLS\r\n"] {
-            carried.client.write_all(said).await.expect("a write");
-            let mut read = vec![0; said.len()];
-            server.read_exact(&mut read).await.expect("a read");
-            assert_eq!(read, said);
+            carried.says(said).await;
+            hears(&mut server, said).await;
         }
         drop(server);
-        assert_eq!(carried.client.read(&mut banner).await.expect("the end"), 0);
+        assert_eq!(carried.client.read(&mut [0]).await.expect("the end"), 0);
     });
 }
 
@@ -255,7 +247,7 @@ fn no_request_follows_a_server_that_spoke_first() {
         let mut carried = Carried::new(Protocol::Auto, None).await;
         let mut server = carried.accept().await;
         server.write_all(b"x").await.expect("a write");
-        carried.client.read_exact(&mut [0]).await.expect("a read");
+        hears(&mut carried.client, b"x").await;
         let request = b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n";
         carried
             .refused(request, None, "the server spoke first")
@@ -330,12 +322,11 @@ fn a_client_that_speaks_while_its_server_is_dialled_is_one_connection() {
             })
             .await;
             let (mut only, _) = server.accept().await.expect("the relay dials");
-            let mut read = vec![0; arrives.len()];
-            only.read_exact(&mut read).await.expect("a read");
-            assert_eq!(read, arrives);
+            hears(&mut only, arrives).await;
             let another = tokio::time::timeout(Duration::from_millis(50), server.accept());
             assert!(another.await.is_err(), "{said:?}: it is dialled twice");
             if arrives.is_empty() {
+                let mut read = vec![];
                 only.read_to_end(&mut read).await.expect("the end");
                 assert_eq!(read, b"");
             }
@@ -371,15 +362,8 @@ fn early_bytes_are_judged_and_go_first() {
                 carried.refused(rest, Some(112), "no rule allows").await;
                 continue;
             }
-            carried.client.write_all(rest).await.expect("a write");
-            let mut read = vec![0; hello.len()];
-            carried
-                .accept()
-                .await
-                .read_exact(&mut read)
-                .await
-                .expect("a read");
-            assert!(read == hello);
+            carried.says(rest).await;
+            hears(&mut carried.accept().await, &hello).await;
         }
     });
 }

@@ -3,7 +3,7 @@
 
 use creel::egress::credential::Vault;
 
-use super::terminated::{Outside, get_two, tls};
+use super::terminated::{Ending, Outside, get_one, get_two};
 use super::*;
 
 const PLAIN: [&str; 4] = ["transparent", "absolute", "connect", "socks5"];
@@ -112,26 +112,15 @@ fn a_path_is_judged_inside_tls_in_both_versions() {
         let outside = Outside::new();
         let server = outside.https("good.example", &["h2", "http/1.1"]).await;
         let port = server.port;
-        let made = Authority::new("t", outside.pem.as_bytes(), Vault::default());
-        let (authority, pem) = made.unwrap();
         let mut setup = Setup::at(&[port]);
-        setup.authority = Some(authority);
-        setup.tls = Tls::Terminate;
         setup.http = Some(only_get_below_api());
-        let world = setup.start().await;
+        let ending = Ending::new(&outside, Vault::default(), setup).await;
         let both = async |path: &str| {
             let to = ("good.example", port);
-            let mut stream = tls(&world, &pem, to, to.0, &["http/1.1"]).await.unwrap();
-            let get = format!(
-                "GET {path} HTTP/1.1\r\nHost: {}:{port}\r\nConnection: close\r\n\r\n",
-                to.0
-            );
-            stream.write_all(get.as_bytes()).await.unwrap();
-            let one = status(&rest(&mut stream).await);
-            let stream = tls(&world, &pem, to, to.0, &["h2"]).await.unwrap();
-            let two = get_two(stream, &format!("https://{}:{port}{path}", to.0))
-                .await
-                .0;
+            let own = format!("good.example:{port}");
+            let (one, _) = get_one(ending.tls(to, "http/1.1").await, &own, path).await;
+            let uri = format!("https://{own}{path}");
+            let (two, _) = get_two(ending.tls(to, "h2").await, &uri).await;
             (one, two)
         };
         for path in GRANTED {

@@ -15,6 +15,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::listen;
@@ -30,6 +31,10 @@ pub struct Seen {
 }
 
 impl Seen {
+    fn connect(&self) {
+        self.connections.set(self.connections.get() + 1);
+    }
+
     pub fn count(&self) -> usize {
         self.requests.borrow().len()
     }
@@ -58,44 +63,46 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
     }
 }
 
+impl Server {
+    /// Serves each connection in this way.
+    pub async fn start<F: Future<Output = ()> + 'static>(
+        serve: impl Fn(TcpStream, Rc<Seen>) -> F + 'static,
+    ) -> Server {
+        let (listener, address) = listen().await;
+        let seen = Rc::new(Seen::default());
+        let server = Server {
+            port: address.port(),
+            seen: Rc::clone(&seen),
+        };
+        tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::task::spawn_local(serve(stream, Rc::clone(&seen)));
+            }
+        });
+        server
+    }
+}
+
 /// Serves HTTP/1 in plain text.
 pub async fn http() -> Server {
-    let (listener, address) = listen().await;
-    let seen = Rc::new(Seen::default());
-    let server = Server {
-        port: address.port(),
-        seen: Rc::clone(&seen),
-    };
-    tokio::task::spawn_local(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            seen.connections.set(seen.connections.get() + 1);
-            tokio::task::spawn_local(one(stream, Rc::clone(&seen)));
-        }
-    });
-    server
+    Server::start(one).await
 }
 
 /// Serves HTTP/2 with prior knowledge.
 pub async fn http2() -> Server {
-    let (listener, address) = listen().await;
-    let seen = Rc::new(Seen::default());
-    let server = Server {
-        port: address.port(),
-        seen: Rc::clone(&seen),
-    };
-    tokio::task::spawn_local(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            seen.connections.set(seen.connections.get() + 1);
-            tokio::task::spawn_local(two(stream, Rc::clone(&seen)));
-        }
-    });
-    server
+    Server::start(two).await
+}
+
+/// Answers one head after the other with 200, whatever it says, and keeps every byte.
+pub async fn keeper() -> Server {
+    Server::start(keep).await
 }
 
 pub async fn one<S>(stream: S, seen: Rc<Seen>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    seen.connect();
     let service = service_fn(move |request| reply(request, Rc::clone(&seen)));
     let _ = hyper::server::conn::http1::Builder::new()
         .half_close(true)
@@ -108,40 +115,26 @@ pub async fn two<S>(stream: S, seen: Rc<Seen>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    seen.connect();
     let service = service_fn(move |request| reply(request, Rc::clone(&seen)));
     let _ = hyper::server::conn::http2::Builder::new(Local)
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
-/// Answers one head after the other with 200, whatever it says, and keeps every byte.
-pub async fn keeper() -> Server {
-    let (listener, address) = listen().await;
-    let seen = Rc::new(Seen::default());
-    let server = Server {
-        port: address.port(),
-        seen: Rc::clone(&seen),
-    };
-    tokio::task::spawn_local(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            seen.connections.set(seen.connections.get() + 1);
-            let seen = Rc::clone(&seen);
-            tokio::task::spawn_local(async move {
-                let mut buffer = [0; 4096];
-                while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-                    let new = &buffer[..length];
-                    seen.bytes.borrow_mut().extend_from_slice(new);
-                    if new.windows(4).any(|w| w == b"\r\n\r\n") {
-                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-                        if stream.write_all(answer).await.is_err() {
-                            return;
-                        }
-                    }
-                }
-            });
+async fn keep(mut stream: TcpStream, seen: Rc<Seen>) {
+    seen.connect();
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        let new = &buffer[..length];
+        seen.bytes.borrow_mut().extend_from_slice(new);
+        if new.windows(4).any(|w| w == b"\r\n\r\n") {
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            if stream.write_all(answer).await.is_err() {
+                return;
+            }
         }
-    });
-    server
+    }
 }
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;

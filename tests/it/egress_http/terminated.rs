@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::server::{Local, Seen, Server};
+use super::server::{Local, Server};
 use super::*;
 
 /// Authorities outside, one of which is trusted.
@@ -47,67 +47,74 @@ impl Outside {
             .unwrap();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let (listener, address) = listen().await;
-        let seen = Rc::new(Seen::default());
-        let server = Server {
-            port: address.port(),
-            seen: Rc::clone(&seen),
-        };
-        tokio::task::spawn_local(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, seen) = (acceptor.clone(), Rc::clone(&seen));
-                tokio::task::spawn_local(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else {
-                        return;
-                    };
-                    seen.connections.set(seen.connections.get() + 1);
-                    match stream.get_ref().1.alpn_protocol() {
-                        Some(b"h2") => server::two(stream, seen).await,
-                        _ => server::one(stream, seen).await,
-                    }
-                });
+        Server::start(move |stream, seen| {
+            let acceptor = acceptor.clone();
+            async move {
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                match stream.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => server::two(stream, seen).await,
+                    _ => server::one(stream, seen).await,
+                }
             }
-        });
-        server
+        })
+        .await
     }
 }
 
 /// A jail that ends TLS, and the certificate that is trusted in it.
-pub async fn ending(outside: &Outside, vault: Vault, ports: &[u16]) -> (World, String) {
-    let (authority, pem) = Authority::new("t", outside.pem.as_bytes(), vault).unwrap();
-    let mut setup = Setup::at(ports);
-    setup.authority = Some(authority);
-    setup.tls = Tls::Terminate;
-    (setup.start().await, pem)
+pub struct Ending {
+    pub world: World,
+    pub pem: String,
 }
 
-/// TLS from the jail, by CONNECT, to `to`, saying `said`; what the client trusts is `pem`.
-pub async fn tls(
-    world: &World,
-    pem: &str,
-    (to, port): (&str, u16),
-    said: &str,
-    alpn: &[&str],
-) -> Result<TlsStream<TcpStream>, String> {
-    let mut client = dial(world.proxy).await;
-    let connect = format!("CONNECT {to}:{port} HTTP/1.1\r\n\r\n");
-    client.write_all(connect.as_bytes()).await.unwrap();
-    assert_eq!(status(&answer(&mut client).await), 200);
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
-        .unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let name = ServerName::try_from(said.to_owned()).unwrap();
-    let connected = TlsConnector::from(Arc::new(config))
-        .connect(name, client)
-        .await;
-    connected.map_err(|error| error.to_string())
+impl Ending {
+    pub async fn new(outside: &Outside, vault: Vault, mut setup: Setup) -> Ending {
+        let (authority, pem) = Authority::new("t", outside.pem.as_bytes(), vault).unwrap();
+        setup.authority = Some(authority);
+        setup.tls = Tls::Terminate;
+        let world = setup.start().await;
+        Ending { world, pem }
+    }
+
+    /// With the ports of these servers.
+    async fn at(outside: &Outside, servers: &[&Server]) -> Ending {
+        let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
+        Ending::new(outside, Vault::default(), Setup::at(&ports)).await
+    }
+
+    /// To a host by its own name, speaking `alpn`.
+    pub async fn tls(&self, to: (&str, u16), alpn: &str) -> TlsStream<TcpStream> {
+        self.offer(to, to.0, &[alpn]).await.unwrap()
+    }
+
+    /// TLS from the jail, by CONNECT, to `to`, saying `said`.
+    async fn offer(
+        &self,
+        (to, port): (&str, u16),
+        said: &str,
+        alpn: &[&str],
+    ) -> Result<TlsStream<TcpStream>, String> {
+        let mut client = dial(self.world.proxy).await;
+        let connect = format!("CONNECT {to}:{port} HTTP/1.1\r\n\r\n");
+        client.write_all(connect.as_bytes()).await.unwrap();
+        assert_eq!(status(&answer(&mut client).await), 200);
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap())
+            .unwrap();
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let name = ServerName::try_from(said.to_owned()).unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let connected = connector.connect(name, client).await;
+        connected.map_err(|error| error.to_string())
+    }
 }
 
 #[test]
@@ -117,8 +124,7 @@ fn both_versions_go_through_and_both_sides_speak_the_same() {
         let both = outside.https("good.example", &["h2", "http/1.1"]).await;
         let old = outside.https("good.example", &["http/1.1"]).await;
         let none = outside.https("good.example", &[]).await;
-        let ports = [both.port, old.port, none.port];
-        let (world, pem) = ending(&outside, Vault::default(), &ports).await;
+        let ending = Ending::at(&outside, &[&both, &old, &none]).await;
         for (server, offered, taken) in [
             (&both, &["h2", "http/1.1"][..], Some("h2")),
             (&both, &["http/1.1"], Some("http/1.1")),
@@ -128,27 +134,26 @@ fn both_versions_go_through_and_both_sides_speak_the_same() {
             (&none, &["h2", "http/1.1"], Some("http/1.1")),
         ] {
             let to = ("good.example", server.port);
-            let stream = tls(&world, &pem, to, "good.example", offered)
-                .await
-                .unwrap();
+            let stream = ending.offer(to, "good.example", offered).await.unwrap();
             let spoken = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
             assert_eq!(spoken.as_deref(), taken.map(str::as_bytes), "{offered:?}");
             let uri = format!("https://good.example:{}/x", server.port);
             let seen = server.seen.count();
             let code = match taken {
                 Some("h2") => get_two(stream, &uri).await.0,
-                _ => {
-                    get_one(stream, &format!("good.example:{}", server.port), "/x")
-                        .await
-                        .0
-                }
+                _ => get_one(stream, &own(server), "/x").await.0,
             };
             assert_eq!(code, 200);
             assert_eq!(server.seen.count(), seen + 1);
         }
-        let log = world.log();
+        let log = ending.world.log();
         assert!(log.contains("\"path\":\"/x\"") && log.contains("\"method\":\"GET\""));
     });
+}
+
+/// The server's authority as a request writes it.
+fn own(server: &Server) -> String {
+    format!("good.example:{}", server.port)
 }
 
 /// One request over HTTP/2.
@@ -186,34 +191,22 @@ fn a_request_to_another_host_is_refused_inside_tls() {
     local(async {
         let outside = Outside::new();
         let server = outside.https("good.example", &["h2", "http/1.1"]).await;
-        let port = server.port;
-        let (world, pem) = ending(&outside, Vault::default(), &[port]).await;
-        let to = ("good.example", port);
+        let ending = Ending::at(&outside, &[&server]).await;
+        let to = ("good.example", server.port);
         for host in [
             "evil.example",
             "sub.good.example",
             "127.0.0.1",
             "good.example:1",
         ] {
-            let stream = tls(&world, &pem, to, "good.example", &["http/1.1"])
-                .await
-                .unwrap();
-            assert_eq!(get_one(stream, host, "/").await.0, 403, "{host}");
-            let stream = tls(&world, &pem, to, "good.example", &["h2"])
-                .await
-                .unwrap();
-            assert_eq!(
-                get_two(stream, &format!("https://{host}/")).await.0,
-                403,
-                "{host}"
-            );
+            let one = get_one(ending.tls(to, "http/1.1").await, host, "/").await;
+            let uri = format!("https://{host}/");
+            let two = get_two(ending.tls(to, "h2").await, &uri).await;
+            assert_eq!((one.0, two.0), (403, 403), "{host}");
         }
         // An http:// target in a connection that is https is another request.
-        let stream = tls(&world, &pem, to, "good.example", &["h2"])
-            .await
-            .unwrap();
-        let plain = format!("http://good.example:{port}/");
-        assert_eq!(get_two(stream, &plain).await.0, 400);
+        let plain = format!("http://{}/", own(&server));
+        assert_eq!(get_two(ending.tls(to, "h2").await, &plain).await.0, 400);
         assert_eq!(server.seen.count(), 0);
     });
 }
@@ -225,33 +218,28 @@ fn another_server_name_is_refused_and_a_host_that_is_not_itself_is_told() {
         let good = outside.https("good.example", &["h2", "http/1.1"]).await;
         let wrong_name = outside.https("evil.example", &["h2", "http/1.1"]).await;
         let untrusted = other.https("good.example", &["h2", "http/1.1"]).await;
-        let ports = [good.port, wrong_name.port, untrusted.port];
-        let (world, pem) = ending(&outside, Vault::default(), &ports).await;
+        let mut ending = Ending::at(&outside, &[&good, &wrong_name, &untrusted]).await;
         let to = ("good.example", good.port);
-        assert!(
-            tls(&world, &pem, to, "evil.example", &["http/1.1"])
-                .await
-                .is_err()
-        );
-        assert!(
-            tls(&world, &pem, to, "good.example", &["postgresql"])
-                .await
-                .is_err()
-        );
+        for (said, alpn) in [("evil.example", "http/1.1"), ("good.example", "postgresql")] {
+            assert!(
+                ending.offer(to, said, &[alpn]).await.is_err(),
+                "{said} {alpn}"
+            );
+        }
         // The jail's certificate is worth something there alone.
+        let pem = std::mem::replace(&mut ending.pem, outside.pem.clone());
         assert!(
-            tls(&world, &outside.pem, to, "good.example", &["http/1.1"])
+            ending
+                .offer(to, "good.example", &["http/1.1"])
                 .await
                 .is_err()
         );
+        ending.pem = pem;
         assert_eq!(good.seen.count(), 0);
         for server in [&wrong_name, &untrusted] {
             let to = ("good.example", server.port);
-            let stream = tls(&world, &pem, to, "good.example", &["http/1.1"])
-                .await
-                .unwrap();
-            let host = format!("good.example:{}", server.port);
-            let (code, answer) = get_one(stream, &host, "/").await;
+            let stream = ending.tls(to, "http/1.1").await;
+            let (code, answer) = get_one(stream, &own(server), "/").await;
             assert_eq!(code, 502);
             assert!(answer.contains("TLS with the host"), "{answer}");
             assert_eq!(server.seen.connections.get(), 0);
@@ -264,9 +252,9 @@ fn what_is_not_http_inside_tls_is_refused() {
     local(async {
         let outside = Outside::new();
         let server = outside.https("good.example", &[]).await;
-        let (world, pem) = ending(&outside, Vault::default(), &[server.port]).await;
+        let ending = Ending::at(&outside, &[&server]).await;
         let to = ("good.example", server.port);
-        let mut stream = tls(&world, &pem, to, "good.example", &[]).await.unwrap();
+        let mut stream = ending.offer(to, "good.example", &[]).await.unwrap();
         stream
             .write_all(b"\0\0\0\x08\x04\xd2\x16\x2f")
             .await
@@ -274,6 +262,6 @@ fn what_is_not_http_inside_tls_is_refused() {
         let answer = rest(&mut stream).await;
         assert!(answer.is_empty() || status(&answer) == 400, "{answer}");
         assert_eq!(server.seen.count(), 0);
-        assert!(world.said("no HTTP"));
+        assert!(ending.world.said("no HTTP"));
     });
 }

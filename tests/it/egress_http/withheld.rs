@@ -6,15 +6,14 @@ use creel::policy::net::{Credential, Secret};
 use hyper::Request;
 
 use super::server::Server;
-use super::terminated::{Outside, ending, send_two, tls};
+use super::terminated::{Ending, Outside, send_two};
 use super::*;
 
 const SECRET: &str = "s3cr3t-token-of-good-example";
 
 /// A jail with a credential for `good.example`, a server of it and one of another host.
 struct Withheld {
-    world: World,
-    pem: String,
+    ending: Ending,
     good: Server,
     other: Server,
     placeholder: String,
@@ -36,10 +35,9 @@ async fn start() -> Withheld {
     let alpn = ["h2", "http/1.1"];
     let good = outside.https("good.example", &alpn).await;
     let other = outside.https("a.wild.example", &alpn).await;
-    let (world, pem) = ending(&outside, vault, &[good.port, other.port]).await;
+    let setup = Setup::at(&[good.port, other.port]);
     Withheld {
-        world,
-        pem,
+        ending: Ending::new(&outside, vault, setup).await,
         good,
         other,
         placeholder,
@@ -49,9 +47,7 @@ async fn start() -> Withheld {
 impl Withheld {
     /// A request in both versions; the answers.
     async fn ask(&self, to: (&str, u16), path: &str, fields: &[(&str, &str)]) -> [String; 2] {
-        let mut stream = tls(&self.world, &self.pem, to, to.0, &["http/1.1"])
-            .await
-            .unwrap();
+        let mut stream = self.ending.tls(to, "http/1.1").await;
         let mut text = format!(
             "GET {path} HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\n",
             to.0, to.1
@@ -61,9 +57,7 @@ impl Withheld {
         }
         stream.write_all((text + "\r\n").as_bytes()).await.unwrap();
         let one = rest(&mut stream).await;
-        let stream = tls(&self.world, &self.pem, to, to.0, &["h2"])
-            .await
-            .unwrap();
+        let stream = self.ending.tls(to, "h2").await;
         let mut request = Request::get(format!("https://{}:{}{path}", to.0, to.1));
         for (name, value) in fields {
             request = request.header(*name, *value);
@@ -100,7 +94,7 @@ fn the_secret_goes_out_and_does_not_come_back() {
                 assert!(seen.contains("accept-encoding: identity\n"), "{seen}");
             }
         }
-        let log = all.world.log();
+        let log = all.ending.world.log();
         assert!(log.contains("/reflect") && !log.contains(SECRET) && !log.contains("token"));
     });
 }
@@ -204,9 +198,7 @@ fn what_could_hide_the_secret_is_not_asked_for_and_not_given() {
         // A method that says the request back is none for such a host.
         let to = ("good.example", all.good.port);
         let before = all.good.seen.count();
-        let mut stream = tls(&all.world, &all.pem, to, to.0, &["http/1.1"])
-            .await
-            .unwrap();
+        let mut stream = all.ending.tls(to, "http/1.1").await;
         let trace = format!(
             "TRACE / HTTP/1.1\r\nHost: good.example:{}\r\nConnection: close\r\n\r\n",
             to.1
