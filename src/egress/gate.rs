@@ -20,6 +20,7 @@ use super::{dial, record};
 use crate::policy::Network;
 use crate::policy::net::judge::{Spoken, Transport};
 use crate::policy::net::{Answer, Host, Tls, Why};
+use crate::sys::local;
 
 /// A connection on which nothing moves is closed after this long, where the policy names no time.
 const IDLE: Duration = Duration::from_secs(600);
@@ -35,7 +36,7 @@ pub enum Refusal {
     Unanswered,
     #[error("it is no host: {0}")]
     NoHost(String),
-    #[error("the name's address {address} is {kind}, and no rule names its range")]
+    #[error("the address {address} is {kind}, and no rule names its range")]
     Special { address: String, kind: &'static str },
     #[error("the name has no address: {0}")]
     Unresolved(String),
@@ -161,13 +162,36 @@ impl Gate {
         let rule = match self.policy.judge(host, port, transport) {
             Answer::Allow(rules) => record::rules(&rules),
             Answer::Deny(why) => return Err(Refusal::Policy(why)),
-            Answer::Ask => match &self.asker {
-                Some(asker) if asker.ask(host, port).await => "asked".into(),
-                _ => return Err(Refusal::Unanswered),
-            },
+            Answer::Ask => {
+                if let Host::Address(address) = host {
+                    self.check_own(*address, port)?;
+                }
+                match &self.asker {
+                    Some(asker) if asker.ask(host, port).await => "asked".into(),
+                    _ => return Err(Refusal::Unanswered),
+                }
+            }
         };
         self.meter.admit(&self.policy.limits)?;
         Ok(rule)
+    }
+
+    /// Refuses an address that is this host's own now, whatever its block: what listens there is not on
+    /// the network that the policy speaks of. A rule that names its range grants it.
+    fn check_own(&self, address: IpAddr, port: u16) -> Result<(), Refusal> {
+        if self.policy.names_address(address, port) {
+            return Ok(());
+        }
+        match local::is_local(address) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Refusal::Special {
+                address: address.to_string(),
+                kind: "this host's own",
+            }),
+            Err(errno) => Err(Refusal::Dial(format!(
+                "whether {address} is this host's own cannot be found out: {errno}"
+            ))),
+        }
     }
 
     /// How long a connection may be silent.
@@ -239,7 +263,10 @@ impl Pass {
     /// checked.
     pub async fn addresses(&self) -> Result<Vec<SocketAddr>, Refusal> {
         Ok(match &self.host {
-            Host::Address(address) => vec![SocketAddr::new(*address, self.port)],
+            Host::Address(address) => {
+                self.gate.check_own(*address, self.port)?;
+                vec![SocketAddr::new(*address, self.port)]
+            }
             Host::Name(name) => {
                 let found = self.gate.resolver.resolve(name).await;
                 let found = found.map_err(|e| Refusal::Unresolved(e.to_string()))?;
@@ -253,7 +280,10 @@ impl Pass {
                             closed = Some(Refusal::Special { address, kind });
                         }
                         Some(why) => closed = Some(Refusal::Policy(why)),
-                        None => open.push(SocketAddr::new(address, self.port)),
+                        None => match self.gate.check_own(address, self.port) {
+                            Ok(()) => open.push(SocketAddr::new(address, self.port)),
+                            Err(refusal) => closed = Some(refusal),
+                        },
                     }
                 }
                 if let (true, Some(refusal)) = (open.is_empty(), closed) {

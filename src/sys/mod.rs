@@ -18,6 +18,7 @@ pub mod host;
 pub mod janitor;
 pub mod landlock;
 pub mod lease;
+pub mod local;
 pub mod mount;
 pub mod net;
 pub mod placeholder;

@@ -1,17 +1,20 @@
-//! The network outside of a jail, in a namespace that the test makes: every address is local to it, a
-//! resolver answers on each, and servers speak HTTP, TLS and something of their own. Nothing depends on
-//! the machine's network.
+//! The network outside of a jail, made of two namespaces and a cable: the test and its jails are on a
+//! machine with a resolver, and all other addresses are local to the one at the other end, where servers
+//! speak HTTP, TLS and something of their own. Nothing depends on the machine's network.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use creel::sys::udp;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -43,7 +46,13 @@ pub struct Outside {
     /// The server's own certificate and key, PEM, for servers of other programs'.
     pub certificate: Arc<PathBuf>,
     pub key: Arc<PathBuf>,
+    /// A thread at the other end does what is sent there.
+    far: Sender<Job>,
+    /// The namespace of the other end.
+    network: Arc<OwnedFd>,
 }
+
+type Job = Box<dyn FnOnce() + Send>;
 
 thread_local! {
     /// Whether this thread has [trusted](Outside::trust) before.
@@ -73,7 +82,7 @@ impl Outside {
     pub fn enter(names: &[&str], directory: &Path) -> Outside {
         creel::sys::net::new_namespace().expect("a network namespace needs root");
         creel::sys::net::loopback_up().expect("loopback");
-        creel::sys::net::route_everything_here(creel::plan::egress::OWN).expect("routes");
+        let (far, network) = cable();
         let table = names
             .iter()
             .map(|name| ((*name).to_owned(), vec![PUBLIC.into()]));
@@ -85,6 +94,8 @@ impl Outside {
             authority: file("outside-ca.pem"),
             certificate: file("outside-certificate.pem"),
             key: file("outside-key.pem"),
+            far,
+            network: Arc::new(network),
         };
         outside.resolver();
         outside.serve(80, answer_requests);
@@ -110,7 +121,15 @@ impl Outside {
         mount_bind(&both, bundle).expect("a bind mount");
     }
 
-    /// Starts a server, and waits until it listens.
+    /// Does something at the other end of the cable.
+    pub fn beyond<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> T {
+        let (give, take) = channel();
+        let job = Box::new(move || drop(give.send(act())));
+        self.far.send(job).expect("the other end");
+        take.recv().expect("no panic there")
+    }
+
+    /// Starts a server at the other end, and waits until it listens.
     pub fn start(&self, command: &mut Command, port: u16) -> Peer {
         // SAFETY: prctl is async-signal-safe.
         unsafe {
@@ -122,15 +141,14 @@ impl Outside {
             });
         }
         let null = (Stdio::null(), Stdio::null());
-        let peer = Peer(
-            command
-                .stdin(null.0)
-                .stdout(null.1)
-                .spawn()
-                .expect("a server"),
-        );
+        // It may not be root any more where it could go there by itself.
+        let here = std::fs::File::open("/proc/thread-self/ns/net").expect("a namespace");
+        creel::sys::net::enter(&self.network).expect("the other end");
+        let spawned = command.stdin(null.0).stdout(null.1).spawn();
+        creel::sys::net::enter(&here.into()).expect("this end");
+        let peer = Peer(spawned.expect("a server"));
         for _ in 0..400 {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            if self.beyond(move || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()) {
                 return peer;
             }
             std::thread::sleep(Duration::from_millis(25));
@@ -164,16 +182,19 @@ impl Outside {
         self.seen.lock().expect("a lock").requests.clone()
     }
 
-    /// Packets on the network so far, whatever they are: it has loopback alone.
+    /// Packets on the network so far, whatever they are: what the test's machine said to itself, and what
+    /// came and went by the cable.
     pub fn packets(&self) -> u64 {
         // proc_pid_net(5): the network of this thread.
         let text = std::fs::read_to_string("/proc/thread-self/net/dev").expect("the devices");
-        let loopback = text
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("lo:"))
-            .expect("loopback");
-        let received = loopback.split_whitespace().nth(1).expect("packets");
-        received.parse().expect("a number")
+        let devices = text.lines().filter_map(|line| line.split_once(':'));
+        let count = |numbers: &str, at| -> u64 {
+            let number = numbers.split_whitespace().nth(at).expect("packets");
+            number.parse().expect("a number")
+        };
+        devices
+            .map(|(_, numbers)| count(numbers, 1) + count(numbers, 9))
+            .sum()
     }
 
     fn resolver(&self) {
@@ -229,15 +250,39 @@ impl Outside {
         answer
     }
 
-    /// A server on every address, each connection in a thread of its own.
+    /// A server on every address, the machine's own too, each connection in a thread of its own.
     pub fn serve(&self, port: u16, speak: fn(Box<dyn Stream>, &Mutex<Seen>) -> io::Result<()>) {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a port");
-        let seen = Arc::clone(&self.seen);
+        for listener in self.listen(port) {
+            let seen = Arc::clone(&self.seen);
+            std::thread::spawn(move || {
+                for client in listener.incoming().flatten() {
+                    let seen = Arc::clone(&seen);
+                    note(&client, &seen);
+                    std::thread::spawn(move || speak(Box::new(client), &seen));
+                }
+            });
+        }
+    }
+
+    /// Listeners at both ends of the cable.
+    fn listen(&self, port: u16) -> [TcpListener; 2] {
+        let any = (Ipv4Addr::UNSPECIFIED, port);
+        let far = self.beyond(move || TcpListener::bind(any));
+        [TcpListener::bind(any), far].map(|listener| listener.expect("a port"))
+    }
+
+    /// Sends datagrams at a port of the other end back to where they came from.
+    pub fn echo(&self, port: u16) {
+        let any = (Ipv4Addr::UNSPECIFIED, port);
+        let socket = self.beyond(move || UdpSocket::bind(any)).expect("a port");
+        udp::tell_destination(socket.as_fd()).expect("IP_PKTINFO");
         std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let seen = Arc::clone(&seen);
-                note(&client, &seen);
-                std::thread::spawn(move || speak(Box::new(client), &seen));
+            let mut bytes = [0; 2048];
+            // Looked at without taking it, and so waited for.
+            while socket.peek_from(&mut bytes).is_ok() {
+                if let Ok(came) = udp::receive(socket.as_fd(), &mut bytes) {
+                    let _ = udp::send(socket.as_fd(), &bytes[..came.bytes], came.from, came.to);
+                }
             }
         });
     }
@@ -270,21 +315,70 @@ impl Outside {
             .with_single_cert(vec![leaf.der().clone()], der)
             .expect("a configuration");
         let config = Arc::new(config);
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 443)).expect("port 443");
-        let seen = Arc::clone(&self.seen);
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let (config, seen) = (Arc::clone(&config), Arc::clone(&seen));
-                note(&client, &seen);
-                std::thread::spawn(move || {
-                    let session =
-                        rustls::ServerConnection::new(config).map_err(io::Error::other)?;
-                    let stream = rustls::StreamOwned::new(session, client);
-                    answer_requests(Box::new(stream), &seen)
-                });
-            }
-        });
+        for listener in self.listen(443) {
+            let (config, seen) = (Arc::clone(&config), Arc::clone(&self.seen));
+            std::thread::spawn(move || {
+                for client in listener.incoming().flatten() {
+                    let (config, seen) = (Arc::clone(&config), Arc::clone(&seen));
+                    note(&client, &seen);
+                    std::thread::spawn(move || {
+                        let session =
+                            rustls::ServerConnection::new(config).map_err(io::Error::other)?;
+                        let stream = rustls::StreamOwned::new(session, client);
+                        answer_requests(Box::new(stream), &seen)
+                    });
+                }
+            });
+        }
     }
+}
+
+/// Puts a cable between this network namespace and a new one: veth(4), without a word of its own, since
+/// both ends have one hardware address and ask for none. The thread at the other end is there as long as
+/// somebody may send it something to do.
+fn cable() -> (Sender<Job>, OwnedFd) {
+    let (far, jobs) = channel::<Job>();
+    let (give, take) = channel();
+    std::thread::spawn(move || {
+        creel::sys::net::new_namespace().expect("a network namespace needs root");
+        creel::sys::net::loopback_up().expect("loopback");
+        creel::sys::net::route_everything_here(creel::plan::egress::OWN).expect("routes");
+        let network = std::fs::File::open("/proc/thread-self/ns/net").expect("a namespace");
+        // SAFETY: no pointers, and it cannot fail.
+        let thread = unsafe { libc::gettid() };
+        give.send((network, thread)).expect("the test's thread");
+        for job in jobs {
+            job();
+        }
+    });
+    let (network, thread) = take.recv().expect("the other end");
+    let hardware = "02:00:00:00:00:01";
+    ip(&format!(
+        "link add cable address {hardware} type veth peer name cable address {hardware} netns {thread}"
+    ));
+    for words in [
+        "link set cable arp off addrgenmode none up",
+        "addr add 203.0.113.1/32 dev cable",
+        "route add default dev cable",
+    ] {
+        ip(words);
+    }
+    let (ready, wait) = channel();
+    let plug = move || {
+        ip("link set cable arp off addrgenmode none up");
+        // Before the route that has all addresses here.
+        ip("route add 203.0.113.1/32 dev cable table local");
+        let _ = ready.send(());
+    };
+    far.send(Box::new(plug)).expect("the other end");
+    wait.recv().expect("the cable");
+    (far, network.into())
+}
+
+/// ip(8), in this thread's network.
+pub fn ip(words: &str) {
+    let status = Command::new("ip").args(words.split(' ')).status();
+    assert!(status.expect("ip(8) is there").success(), "{words}");
 }
 
 pub trait Stream: Read + Write {}

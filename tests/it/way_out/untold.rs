@@ -1,7 +1,5 @@
 //! Promises beside the decision: no record no act, a ceiling clips, datagrams by name.
 
-use std::net::UdpSocket;
-
 use super::Jail;
 use crate::support::Who;
 use crate::support::outside::PUBLIC;
@@ -99,13 +97,7 @@ fn datagrams_to_what_a_wildcard_does_not_grant_get_no_answer() {
         let Some(jail) = Jail::new(who, network) else {
             return;
         };
-        let socket = UdpSocket::bind(("0.0.0.0", 4433)).expect("a port");
-        std::thread::spawn(move || {
-            let mut bytes = [0; 100];
-            while let Ok((length, from)) = socket.recv_from(&mut bytes) {
-                let _ = socket.send_to(&bytes[..length], from);
-            }
-        });
+        jail.outside.echo(4433);
         let script = "import socket, errno, sys\n\
             for host in sys.argv[1:]:\n\
             \x20   try:\n\
@@ -148,13 +140,7 @@ fn datagrams_reach_the_named_host_alone() {
             return;
         };
         for port in [443, 4433, 5000] {
-            let socket = UdpSocket::bind(("0.0.0.0", port)).expect("a port");
-            std::thread::spawn(move || {
-                let mut bytes = [0; 2048];
-                while let Ok((length, from)) = socket.recv_from(&mut bytes) {
-                    let _ = socket.send_to(&bytes[..length], from);
-                }
-            });
+            jail.outside.echo(port);
         }
         let script = "import socket, errno, time\n\
             def udp(what, host, port):\n\

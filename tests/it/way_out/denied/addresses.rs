@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::{Jail, PLAIN};
 use super::{Answers, NO_ADDRESS, REACHED, Row, by_every_way};
-use crate::support::outside::PUBLIC;
+use crate::support::outside::{PUBLIC, ip};
 use crate::support::{Who, need};
 
 const WEB: &str = "mode = \"allowlist\"\nallow = [\"web.test\"]";
@@ -173,6 +173,69 @@ fn e5_an_answer_that_turns_private_is_not_dialled() {
     jail.holds(&by_every_way("web.test", REACHED));
     let dialled = jail.outside.connections();
     assert!(dialled.iter().all(|to| to.ip() == PUBLIC), "{dialled:?}");
+}
+
+/// What a name leads to may be public and the host's own all the same: by a device's first address or a
+/// later one, by a prefix of loopback's, by a route alone.
+#[test]
+fn e5_an_address_of_the_hosts_own_is_not_dialled() {
+    const NAMED: &str = "mode = \"allowlist\"\nallow = [\"web.test\", \"93.184.0.0/16\"]";
+    let own = [
+        "93.184.217.1",
+        "93.184.217.77",
+        "93.184.218.1",
+        "93.184.218.2",
+        "93.184.219.5",
+        "2606:2800::1",
+        "2606:2801::7",
+    ];
+    let take = || {
+        for words in [
+            "addr add 93.184.217.1/24 dev lo",
+            "addr add 93.184.218.1/24 dev cable",
+            "addr add 93.184.218.2/24 dev cable",
+            "route add local 93.184.219.0/24 dev lo",
+            "-6 addr add 2606:2800::1/128 dev lo",
+            "-6 route add local 2606:2801::/64 dev lo",
+        ] {
+            ip(words);
+        }
+    };
+    for network in [WEB, "mode = \"open\""] {
+        let Some(jail) = Jail::new(Who::Root, network) else {
+            return;
+        };
+        take();
+        jail.outside
+            .beyond(|| ip("route add 93.184.218.1/32 dev cable table local"));
+        for address in own {
+            let to = address.parse().expect("an address");
+            jail.outside.lead("web.test", &[to]);
+            let ran = jail.holds(&by_every_way("web.test", SPECIAL));
+            let why =
+                format!("the address {address} is this host's own, and no rule names its range");
+            assert!(ran.stderr.contains(&why), "{ran:#?}");
+            assert_eq!(jail.outside.connections(), [], "{address}");
+        }
+        // The control: a neighbour's, and somebody's far away.
+        for other in ["93.184.218.3", "93.184.216.34"] {
+            let to = other.parse().expect("an address");
+            jail.outside.lead("web.test", &[to]);
+            jail.holds(&by_every_way("web.test", REACHED));
+        }
+    }
+    // The host's own, where a rule names it.
+    let Some(jail) = Jail::new(Who::User, NAMED) else {
+        return;
+    };
+    take();
+    for address in own.into_iter().filter(|address| !address.contains(':')) {
+        let to = address.parse().expect("an address");
+        jail.outside.lead("web.test", &[to]);
+        jail.holds(&by_every_way("web.test", REACHED));
+        let dialled = jail.outside.connections();
+        assert!(dialled.iter().any(|peer| peer.ip() == to), "{dialled:?}");
+    }
 }
 
 /// A private address behind a granted name, reached by an alias of the resolver's.
