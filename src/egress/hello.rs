@@ -135,13 +135,15 @@ fn handshake(bytes: &[u8]) -> Result<Vec<u8>, Reading> {
             _ => {}
         }
         let record = bytes.get(at..).unwrap_or_default();
-        match *record {
-            [] | [HANDSHAKE] => {}
-            [HANDSHAKE, 3, ..] => {}
-            _ => return malformed(Flaw::Record),
-        }
         if at + 5 > MOST {
             return malformed(Flaw::Long);
+        }
+        match *record {
+            // The next byte may be one that no record begins with.
+            [] => return Err(Reading::More(at + 1)),
+            [HANDSHAKE] => return Err(Reading::More(at + 2)),
+            [HANDSHAKE, 3, ..] => {}
+            _ => return malformed(Flaw::Record),
         }
         let [_, _, _, high, low, ref rest @ ..] = *record else {
             return Err(Reading::More(at + 5));
