@@ -1,8 +1,7 @@
-//! The table of tools: each row holds in a real jail, as root and as an ordinary user. The control of every refusal is the same act with the tool allowed.
+//! The table of tools: each row holds in a real jail, as root and as an ordinary user. The control of
+//! every refusal is the same act with the tool allowed.
 
 use std::os::unix::fs::PermissionsExt;
-
-use creel::policy::tools::Tool;
 
 use crate::support::{Ran, Run, Who, Workspace};
 
