@@ -1,10 +1,9 @@
 //! What layers come to: the policy in force with its places, what is noted, clipped and found, and what
 //! each case is answered and why. `policy_answers.txt` has blocks of `=== `, the layers as `+++ RANK` and
-//! text, and after `--- ` the answers; the cases are those of `[tests]`. `CREEL_BLESS=1` writes the answers
+//! text, and after `--- ` the answers; the cases are those of `[tests]`. `CREEL_WRITE=1` writes the answers
 //! anew.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use creel::policy::cases::{beyond_kernel, judge};
 use creel::policy::decide::Decision;
@@ -14,6 +13,8 @@ use creel::policy::lint::{Facts, lint};
 use creel::policy::rights::Roots;
 use creel::policy::stack::Stack;
 use creel::policy::{Execution, file, native, preset};
+
+use crate::golden;
 
 const RANKS: [Rank; 6] = [
     Rank::Platform,
@@ -84,31 +85,17 @@ fn answer(layers: &str) -> String {
 
 #[test]
 fn layers_come_to_what_they_came_to() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/policy_answers.txt");
-    let kept = std::fs::read_to_string(&path).expect("it is there");
-    let mut found = String::new();
-    for block in kept.split("===\n").skip(1) {
-        let layers = block.split("--- ").next().unwrap_or_default();
-        let _ = write!(found, "===\n{layers}{}", answer(layers));
-    }
-    if std::env::var_os("CREEL_BLESS").is_some() {
-        std::fs::write(&path, &found).expect("it is writable");
-    } else {
-        for (kept, found) in kept.split("===\n").zip(found.split("===\n")) {
-            assert_eq!(kept, found);
-        }
-    }
-    assert!(kept.matches("===\n").count() > 15);
+    golden::hold_answers("tests/it/policy_answers.txt", 15, |_, layers| {
+        answer(layers)
+    });
 }
 
 #[test]
 fn the_schema_is_what_it_was() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/policy_schema.json");
-    let found = format!("{:#}\n", file::schema());
-    if std::env::var_os("CREEL_BLESS").is_some() {
-        std::fs::write(&path, &found).expect("it is writable");
-    }
-    assert_eq!(std::fs::read_to_string(&path).expect("it is there"), found);
+    golden::hold(
+        "tests/it/policy_schema.json",
+        &format!("{:#}\n", file::schema()),
+    );
 }
 
 #[test]

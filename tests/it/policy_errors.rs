@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use creel::cli::layers;
 
+use crate::golden;
+
 const PLACE: &str = "tests/errors";
 
 /// The broken policies, relative to the repository, which is where tests run.
@@ -33,11 +35,7 @@ fn broken_policies_give_the_messages_that_were_read() {
     for path in &broken {
         let message = message(path) + "\n";
         let kept = path.with_extension("txt");
-        if std::env::var_os("CREEL_WRITE").is_some() {
-            std::fs::write(&kept, &message).expect("write");
-        }
-        let expected = std::fs::read_to_string(&kept).unwrap_or_default();
-        if message != expected {
+        if !golden::holds(&kept.to_string_lossy(), &message) {
             wrong.push(format!("{}: {message}", kept.display()));
         }
     }

@@ -1,5 +1,4 @@
-//! Every check of lint fires where it should and is silent where it should; docs/lint.md is what the
-//! table says; what ships with creel has no finding worse than info.
+//! Every check of lint fires where it should and is silent where it should; what ships with creel has no finding worse than info.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -633,36 +632,4 @@ fn names_of_credentials() {
     ] {
         assert!(!is_secret_file(name), "{name}");
     }
-}
-
-/// `CREEL_WRITE=1` writes it.
-#[test]
-fn the_document_is_the_table() {
-    let mut text = String::from(
-        "# Lint\n\n`creel policy check` reads the layers that a run would have, looks at the machine, \
-         and warns of what is dangerous, useless, or other than it seems. A finding refuses nothing.\n\n\
-         | severity | meaning |\n|---|---|\n\
-         | `critical` | the jail does not hold what the policy's reader would think |\n\
-         | `warn` | probably a mistake |\n| `info` | worth knowing |\n\n\
-         | id | severity | why | smallest fix |\n|---|---|---|---|\n",
-    );
-    for check in CHECKS {
-        text += &format!(
-            "| `{}` | {} | {} | {} |\n",
-            check.id,
-            check.severity.name(),
-            check.why,
-            check.fix
-        );
-    }
-    text += "\nThis page is made from `src/policy/lint/checks.rs`: `CREEL_WRITE=1 cargo test --test it policy_lint`.\n";
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lint.md");
-    if std::env::var_os("CREEL_WRITE").is_some() {
-        std::fs::write(&path, &text).expect("write");
-    }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        kept == text,
-        "docs/lint.md is behind: CREEL_WRITE=1 cargo test --test it policy_lint"
-    );
 }

@@ -1,9 +1,7 @@
-//! The table of tools: docs/tools.md is what the code says, and each row holds in a real jail, as root
-//! and as an ordinary user. The control of every refusal is the same act with the tool allowed.
+//! The table of tools: each row holds in a real jail, as root and as an ordinary user. The control of
+//! every refusal is the same act with the tool allowed.
 
 use std::os::unix::fs::PermissionsExt;
-
-use creel::policy::tools::Tool;
 
 use crate::support::{Ran, Run, Who, Workspace};
 
@@ -316,36 +314,4 @@ fn the_timeout_of_exec_ends_the_run() {
         assert_eq!((ran.status, ran.kind()), (124, "timeout"), "{ran:#?}");
         assert_eq!(run("tools.exec.timeout = '1m'").status, 0);
     }
-}
-
-/// `CREEL_WRITE=1` writes it.
-#[test]
-fn the_document_is_the_table() {
-    let mut text = String::from(
-        "# Tools and the kernel\n\n\
-         A policy says which tools an agent has. creel turns that into what the kernel allows, so a row \
-         holds for every process of the jail: for the tool, for a program that exec starts, and for an \
-         exploit alike. `tests/it/policy_tools.rs` holds each row inside a jail, as root and as an \
-         ordinary user.\n\n\
-         | tool | allowed | not allowed |\n|---|---|---|\n",
-    );
-    for tool in Tool::ALL {
-        text += &format!(
-            "| `{}` | {} | {} |\n",
-            tool.name(),
-            tool.with(),
-            tool.without()
-        );
-    }
-    text += "\nA tool that needs another is not there without it: `deny = [\"write\"]` denies `edit` and \
-             `apply_patch` too. `ask = \"always\"` counts as not allowed in `creel run`, where there is \
-             nobody to ask. What the kernel cannot hold (a rate, a channel, a count of turns) is kept as \
-             data, and the plan says so.\n\n\
-             This page is made from `src/policy/tools.rs`: `CREEL_WRITE=1 cargo test --test it policy_tools`.\n";
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tools.md");
-    if std::env::var_os("CREEL_WRITE").is_some() {
-        std::fs::write(&path, &text).expect("write");
-    }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == text, "docs/tools.md is behind");
 }

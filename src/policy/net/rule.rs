@@ -519,6 +519,28 @@ mod tests {
     }
 
     #[test]
+    fn of_protocols_tcp_covers_all_but_udp() {
+        let of = |protocol| Rule {
+            protocol,
+            ..rule("a.example:443").unwrap()
+        };
+        use Protocol::{Auto, Http, Tcp, Tls, Udp};
+        for (wide, narrow, covers) in [
+            (Tcp, Tcp, true),
+            (Tcp, Tls, true),
+            (Tcp, Http, true),
+            (Tcp, Auto, true),
+            (Tcp, Udp, false),
+            (Udp, Tcp, false),
+            (Udp, Udp, true),
+            (Tls, Tcp, false),
+            (Auto, Tls, false),
+        ] {
+            assert_eq!(of(wide).covers(&of(narrow)), covers, "{wide:?} {narrow:?}");
+        }
+    }
+
+    #[test]
     fn what_covers_what() {
         for (wide, narrow, covers) in [
             ("*.a.example:443", "b.a.example:443", true),

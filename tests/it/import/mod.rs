@@ -1,7 +1,7 @@
 //! Policies of other programs: what each becomes, and that nothing denied is granted by it.
 //!
 //! `samples/` holds files as they circulate, `goldens/` what they become and the report of each. A
-//! golden that has to change is written anew with `CREEL_BLESS=1`.
+//! golden that has to change is written anew with `CREEL_WRITE=1`.
 
 mod hostile;
 mod law;
@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use creel::policy::import::{Choice, Imported, Standing, read};
 use creel::policy::layer::Layer;
 use creel::policy::{file, write};
+
+use crate::golden;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -81,18 +83,14 @@ fn samples_become_what_they_became() {
             .iter()
             .map(|entry| format!("{entry}\n"))
             .collect();
-        let golden = match agent {
+        let name = match agent {
             Some(agent) => format!("{name}-{agent}"),
             None => name.to_owned(),
         };
         for (kind, found) in [("toml", write::toml(&imported.layer)), ("report", report)] {
-            let path = folder("goldens").join(format!("{golden}.{kind}"));
-            if std::env::var_os("CREEL_BLESS").is_some() {
-                std::fs::write(&path, &found).expect("the golden is writable");
-            }
-            let expected = std::fs::read_to_string(&path).unwrap_or_default();
-            if found != expected {
-                broken.push(format!("{}:\n{found}", path.display()));
+            let path = format!("tests/it/import/goldens/{name}.{kind}");
+            if !golden::holds(&path, &found) {
+                broken.push(format!("{path}:\n{found}"));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Each key of each dialect, with the values that it has and some that it must not have: what becomes of
 //! it. `parts.txt` has blocks of `=== FILE AGENT STANDING`, the text, `--- report` and what is said, and
-//! `--- policy` and what is written, or `--- error`. `CREEL_BLESS=1` writes the answers anew.
+//! `--- policy` and what is written, or `--- error`. `CREEL_WRITE=1` writes the answers anew.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,8 @@ use creel::policy::import::{Choice, Standing, is_foreign, is_named, read};
 use creel::policy::tree::{self, Format};
 use creel::policy::write;
 
-use super::{folder, reads_as_written};
+use super::reads_as_written;
+use crate::golden;
 
 /// What is said of a block.
 fn answer(head: &str, text: &str) -> String {
@@ -42,22 +43,7 @@ fn answer(head: &str, text: &str) -> String {
 
 #[test]
 fn each_key_becomes_what_it_became() {
-    let path = folder("parts.txt");
-    let kept = std::fs::read_to_string(&path).expect("it is there");
-    let mut found = String::new();
-    for block in kept.split("=== ").skip(1) {
-        let (head, rest) = block.split_once('\n').expect("a head");
-        let text = rest.split("--- ").next().unwrap_or_default();
-        let _ = write!(found, "=== {head}\n{text}{}", answer(head, text));
-    }
-    if std::env::var_os("CREEL_BLESS").is_some() {
-        std::fs::write(&path, &found).expect("it is writable");
-    } else {
-        for (kept, found) in kept.split("=== ").zip(found.split("=== ")) {
-            assert_eq!(kept, found);
-        }
-    }
-    assert!(kept.matches("=== ").count() > 50);
+    golden::hold_answers("tests/it/import/parts.txt", 50, answer);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod evaluator;
 mod given;
 mod laws;
 mod model;
+mod patterns;
 mod random;
 mod scope;
 mod values;
