@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use super::hint::Failure;
 use crate::plan::egress::Egress;
 use crate::plan::request::Publish;
-use crate::plan::{Act, Plan};
+use crate::plan::{Access, Act, Plan};
 use crate::policy::net::meet::Bounds;
 use crate::policy::net::{List, Mode, OnMiss, Rule, RuleError, Secret, To};
 use crate::policy::{Network, Origin};
@@ -121,16 +121,7 @@ pub fn open_log(path: &Path, plan: &Plan) -> Result<File, Failure> {
         return Err(fault(&"it is no file; name one"));
     };
     let place = directory.canonicalize().map_err(|e| fault(&e))?.join(name);
-    // By inodes: a tree has as many names as it has mounts.
-    let node = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
-    let above: Vec<_> = place.ancestors().filter_map(node).collect();
-    let writable = |act: &Act| match act {
-        Act::Bind { source, access, .. } if access.write => {
-            node(source).is_some_and(|tree| above.contains(&tree))
-        }
-        _ => false,
-    };
-    if plan.acts.iter().any(writable) {
+    if in_reach(&place, plan, |access| access.write) {
         return Err(fault(
             &"the jail could change it; name a file outside of what it may write",
         ));
@@ -150,6 +141,48 @@ pub fn open_log(path: &Path, plan: &Plan) -> Result<File, Failure> {
         )),
         false => Ok(file),
     }
+}
+
+/// Whether a path of the host lies in a tree that the jail has with such access. By inodes: a tree has as
+/// many names as it has mounts.
+fn in_reach(path: &Path, plan: &Plan, such: fn(&Access) -> bool) -> bool {
+    let node = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+    let above: Vec<_> = path.ancestors().filter_map(node).collect();
+    plan.acts.iter().any(|act| match act {
+        Act::Bind { source, access, .. } if such(access) => {
+            node(source).is_some_and(|tree| above.contains(&tree))
+        }
+        _ => false,
+    })
+}
+
+/// Refuses a secret that the jail could read in its file.
+pub fn check_secrets(plan: &Plan) -> Result<(), Failure> {
+    let egress = plan.acts.iter().find_map(|act| match act {
+        Act::Egress(egress) => Some(egress),
+        _ => None,
+    });
+    let credentials = egress.map(|egress| egress.network.credentials.as_slice());
+    for credential in credentials.unwrap_or_default() {
+        let Secret::File(file) = &credential.secret else {
+            continue;
+        };
+        // What is not there is the relay's to tell.
+        let Ok(real) = Path::new(file).canonicalize() else {
+            continue;
+        };
+        let masked = plan.acts.iter().any(|act| match act {
+            Act::Mask { path, .. } => real.starts_with(path),
+            _ => false,
+        });
+        if !masked && in_reach(&real, plan, |_| true) {
+            return Err(Failure::new(format!(
+                "{file}: the secret of {} lies where the jail reads it; move it out of what is granted, or deny it",
+                credential.host
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The caller's variables that hold the secrets of credentials.

@@ -210,6 +210,7 @@ fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failur
     } = declared(args, id)?;
     let (mut host, pins) = jail::probe(&policy, &request)?;
     let mut plan = plan::resolve(&policy, &request, &host)?;
+    network::check_secrets(&plan)?;
     if args.dry_run {
         print_plan(&plan, args.json)?;
         return Ok(Attempt::Planned);

@@ -113,3 +113,37 @@ fn a_log_in_the_jails_reach_is_refused() {
         }
     }
 }
+
+/// A secret that the jail is to use and never has.
+#[test]
+fn a_secret_in_a_file_that_the_jail_reads_is_refused() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let inside = workspace.write("token", "sk-abcdefgh12345");
+        let outside = workspace.write("../token", "sk-abcdefgh12345");
+        let run = |file: &std::path::Path, filesystem: &str| {
+            let text = format!(
+                "extends = [\"default\"]\n{filesystem}\n[network]\nmode = \"allowlist\"\n\
+                 allow = [{{ host = \"a.example\", tls = \"terminate\" }}]\n\
+                 [[network.credentials]]\nhost = \"a.example\"\nheader = \"authorization\"\n\
+                 variable = \"TOKEN\"\nsecret = {{ file = {:?} }}\n",
+                file.canonicalize().expect("a path"),
+            );
+            Run::new(who, &workspace)
+                .policy_text(&workspace, "credential.toml", &text)
+                .cwd(workspace.path())
+                .sh("cat token")
+        };
+        let refused = run(&inside, "");
+        assert_eq!(refused.status, 125, "{refused:#?}");
+        assert!(
+            refused.stderr.contains("lies where the jail reads it"),
+            "{refused:#?}"
+        );
+        // The controls: denied to the jail, and out of its reach.
+        let denied = run(&inside, "[filesystem]\ndeny = [\"$WORKSPACE/token\"]");
+        assert!(denied.stderr.contains("Permission denied"), "{denied:#?}");
+        assert_eq!((denied.status, denied.stdout.as_str()), (1, ""));
+        run(&outside, "").ok();
+    }
+}
