@@ -23,6 +23,7 @@ pub mod glob;
 mod hold;
 pub mod import;
 pub mod layer;
+mod limits;
 pub mod lint;
 pub mod native;
 pub mod net;

@@ -253,25 +253,6 @@ impl Rights {
     }
 }
 
-impl Limits {
-    fn met(self, other: Limits) -> Limits {
-        Limits {
-            memory: least(self.memory, other.memory),
-            memory_high: least(self.memory_high, other.memory_high),
-            cpus: least(self.cpus, other.cpus),
-            pids: least(self.pids, other.pids),
-            timeout: least(self.timeout, other.timeout),
-            cpu_time: least(self.cpu_time, other.cpu_time),
-            disk: least(self.disk, other.disk),
-            inodes: least(self.inodes, other.inodes),
-            file_size: least(self.file_size, other.file_size),
-            open_files: least(self.open_files, other.open_files),
-            output: least(self.output, other.output),
-            grace: least(self.grace, other.grace),
-        }
-    }
-}
-
 fn expanded<'g>(grants: &'g [Grant], roots: &'g Roots) -> impl Iterator<Item = Grant> + 'g {
     grants.iter().map(|grant| Grant {
         path: roots.expand(&grant.path),
