@@ -5,8 +5,10 @@
 //! allow what another policy did not, for a reviewer.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
-use super::layer::{Limits, Security};
+use super::layer::Security;
+use super::limits::Visitor;
 use super::net::{Bounds, Credential, Mode, To};
 use super::reach::usable;
 use super::rights::{Bound, Constraints, Names, Others, Places, Rights, Roots, Values};
@@ -91,7 +93,7 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
     found.network(&a.network, &b.network);
     found.values("environment.set", &a.set, &b.set);
     found.names("environment.pass", &a.pass, &b.pass);
-    found.limits(&a.limits, &b.limits);
+    a.limits.each(&b.limits, &mut found);
     if let Some(degraded) = &a.allow_degraded {
         for (layer, origin) in degraded {
             if b.allow_degraded
@@ -128,6 +130,12 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
 struct Found {
     list: Vec<Excess>,
     scope: Scope,
+}
+
+impl Visitor for Found {
+    fn limit<T: Ord + Clone + Display>(&mut self, key: &str, a: &Bound<T>, b: &Bound<T>) {
+        self.bound(key, a, b, T::to_string);
+    }
 }
 
 impl Found {
@@ -278,33 +286,6 @@ impl Found {
             }
             _ => {}
         }
-    }
-
-    fn limits(&mut self, a: &Limits, b: &Limits) {
-        macro_rules! each {
-            ($($field:ident),+) => {
-                $(self.bound(
-                    concat!("limits.", stringify!($field)),
-                    &a.$field,
-                    &b.$field,
-                    |value| value.to_string(),
-                );)+
-            };
-        }
-        each!(
-            memory,
-            memory_high,
-            cpus,
-            pids,
-            timeout,
-            cpu_time,
-            disk,
-            inodes,
-            file_size,
-            open_files,
-            output,
-            grace
-        );
     }
 
     fn constraints(&mut self, tool: Tool, a: &Constraints, b: &Constraints) {

@@ -16,7 +16,6 @@ use super::tools::Tool;
 use super::trees::{Leaf, Trees, clean, within};
 use super::{
     Absent, Environment, Execution, Filesystem, Grant, Limits, Network, Origin, Policy, Sourced,
-    layer,
 };
 
 /// What is in force for one command.
@@ -98,20 +97,8 @@ pub(super) fn ended(rights: Rights, limits: &Limits) -> Rights {
     closed.pass.get_or_insert_default();
     closed.unprotect.get_or_insert_default();
     closed.allow_degraded.get_or_insert_default();
-    let own = &mut closed.limits;
-    let base = limits.clone();
-    own.memory.get_or_insert(base.memory);
-    own.memory_high.get_or_insert(base.memory_high);
-    own.cpus.get_or_insert(base.cpus);
-    own.pids.get_or_insert(base.pids);
-    own.timeout.get_or_insert(base.timeout);
-    own.cpu_time.get_or_insert(base.cpu_time);
-    own.disk.get_or_insert(base.disk);
-    own.inodes.get_or_insert(base.inodes);
-    own.file_size.get_or_insert(base.file_size);
-    own.open_files.get_or_insert(base.open_files);
-    own.output.get_or_insert(base.output);
-    own.grace.get_or_insert(base.grace);
+    let own = std::mem::take(&mut closed.limits);
+    closed.limits = own.closed(limits.clone()).into();
     closed
 }
 
@@ -129,7 +116,7 @@ pub fn enforce(
     let exec = execution(rights, roots, &reach, &mut notes);
     let files = files(rights, roots, reach, &exec.value);
     said_only(rights, &mut notes);
-    let mut limits = merged(&rights.limits, limits);
+    let mut limits = rights.limits.clone().closed(limits.clone());
     if let Some(timeout) = &rights.constraints(Tool::Exec).timeout
         && timeout.value < limits.timeout.value
     {
@@ -507,24 +494,5 @@ fn said_only(rights: &Rights, notes: &mut Notes) {
     if let Some(scope) = &rights.scope {
         let text = "kept as data for sessions: `creel run` makes a jail for one command";
         notes.add("session.scope", text, Some(&scope.origin));
-    }
-}
-
-/// The limits of closed rights; `base` is what they were closed with.
-fn merged(own: &layer::Limits, base: &Limits) -> Limits {
-    let base = base.clone();
-    Limits {
-        memory: own.memory.clone().unwrap_or(base.memory),
-        memory_high: own.memory_high.clone().unwrap_or(base.memory_high),
-        cpus: own.cpus.clone().unwrap_or(base.cpus),
-        pids: own.pids.clone().unwrap_or(base.pids),
-        timeout: own.timeout.clone().unwrap_or(base.timeout),
-        cpu_time: own.cpu_time.clone().unwrap_or(base.cpu_time),
-        disk: own.disk.clone().unwrap_or(base.disk),
-        inodes: own.inodes.clone().unwrap_or(base.inodes),
-        file_size: own.file_size.clone().unwrap_or(base.file_size),
-        open_files: own.open_files.clone().unwrap_or(base.open_files),
-        output: own.output.clone().unwrap_or(base.output),
-        grace: own.grace.clone().unwrap_or(base.grace),
     }
 }

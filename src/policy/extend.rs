@@ -4,7 +4,7 @@
 //! value of the extending layer replaces the other's. What layers of different authors mean together
 //! is [`super::rights`]' business.
 
-use super::layer::{Files, Layer, Limits, Session, Settings, Tools, Variables};
+use super::layer::{Files, Layer, Session, Settings, Tools, Variables};
 use super::{Sourced, digest};
 
 impl Layer {
@@ -104,25 +104,6 @@ impl Variables {
                 all
             }),
             pass: lists(self.pass, base.pass),
-        }
-    }
-}
-
-impl Limits {
-    fn over(self, base: Limits) -> Limits {
-        Limits {
-            memory: self.memory.or(base.memory),
-            memory_high: self.memory_high.or(base.memory_high),
-            cpus: self.cpus.or(base.cpus),
-            pids: self.pids.or(base.pids),
-            timeout: self.timeout.or(base.timeout),
-            cpu_time: self.cpu_time.or(base.cpu_time),
-            disk: self.disk.or(base.disk),
-            inodes: self.inodes.or(base.inodes),
-            file_size: self.file_size.or(base.file_size),
-            open_files: self.open_files.or(base.open_files),
-            output: self.output.or(base.output),
-            grace: self.grace.or(base.grace),
         }
     }
 }

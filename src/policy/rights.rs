@@ -9,82 +9,24 @@
 //! Paths must be expanded before they can be compared: [`Rights::of`] takes the places that `~` and
 //! `$WORKSPACE` stand for, and nothing else of the machine.
 
-use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 
-use super::layer::{
-    Arguments, Ask, Command, Layer, Limits, Mode, PROGRAM_DIRECTORIES, Rank, Scope, Security,
-    Settings, Target,
-};
+use super::constraints::SILENT;
+pub use super::constraints::{Allowed, Constraints};
+use super::layer::{Layer, Limits, Mode, Rank, Scope};
 use super::net;
+pub use super::roots::{OWN, Roots};
 use super::tools::{Filter, Pattern, Tool};
-use super::trees::{Leaf, Trees, clean, within};
-use super::{Absent, Count, Degradable, Grant, Origin, Sourced, Span, WorkspaceMode};
+use super::trees::{Leaf, Trees};
+pub use super::values::{Others, Values};
+use super::{Count, Degradable, Grant, Origin, Sourced, WorkspaceMode};
 
 /// The smallest, or the strictest, that was named; `None` is the top.
 pub type Bound<T> = Option<Sourced<T>>;
 /// Names that all layers have which speak of them; `None` is the top.
 pub type Names<T> = Option<BTreeMap<T, Origin>>;
-/// Variables with their values.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Values {
-    /// What a layer does not name: with `Open` it has no opinion, with `Closed` it is not set.
-    pub others: Others,
-    /// `None`: two layers set it to different values, so it is not set.
-    pub named: BTreeMap<String, Option<Sourced<String>>>,
-}
-
-/// What is said of the names that are not listed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Others {
-    #[default]
-    Open,
-    Closed,
-}
-
-impl Values {
-    /// The variables that are set, for good.
-    pub fn set(&self) -> impl Iterator<Item = (&String, &Sourced<String>)> {
-        self.named
-            .iter()
-            .filter_map(|(name, value)| Some((name, value.as_ref()?)))
-    }
-
-    fn meet(&self, other: &Values) -> Values {
-        let mut named = BTreeMap::new();
-        for name in self.named.keys().chain(other.named.keys()) {
-            match (self.named.get(name), other.named.get(name)) {
-                (Some(ours), Some(theirs)) => {
-                    named.insert(name.clone(), agreed(ours, theirs));
-                }
-                (Some(value), None) if other.others == Others::Open => {
-                    named.insert(name.clone(), value.clone());
-                }
-                (None, Some(value)) if self.others == Others::Open => {
-                    named.insert(name.clone(), value.clone());
-                }
-                // The side that is closed does not set it.
-                _ => {}
-            }
-        }
-        let others = match (self.others, other.others) {
-            (Others::Open, Others::Open) => Others::Open,
-            _ => Others::Closed,
-        };
-        if others == Others::Closed {
-            // Not set either way.
-            named.retain(|_, value: &mut Option<_>| value.is_some());
-        }
-        Values { others, named }
-    }
-}
 /// Paths that any layer named.
 pub type Places = BTreeMap<String, Leaf>;
-
-/// The jail's own directories, beside its home.
-pub const OWN: [&str; 2] = ["/tmp", "/dev/shm"];
-/// Before a path: the jail's own, not the host's. No path of a policy begins so.
-const OWN_PREFIX: &str = "own:";
 
 /// What one layer allows, or several together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,78 +65,6 @@ pub struct Rights {
     pub scope: Bound<Scope>,
 }
 
-/// What binds one tool beside its being allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Constraints {
-    pub security: Bound<Security>,
-    pub ask: Bound<Ask>,
-    pub allowed: Trees,
-    pub denied: Places,
-    pub commands: Option<BTreeMap<String, Allowed>>,
-    pub timeout: Bound<Span>,
-    /// Calls a minute.
-    pub rate: Bound<Count>,
-    pub max_iterations: Bound<Count>,
-    pub channels: Names<String>,
-    pub target: Bound<Target>,
-}
-
-/// A program by its path, and what its arguments must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Allowed {
-    /// Lists of alternatives, one of each must match; none: any arguments.
-    pub args: BTreeSet<BTreeSet<Arguments>>,
-    /// Skip: the path is one of those that a bare name may mean.
-    pub absent: Absent,
-    pub origin: Origin,
-}
-
-/// What `~` and `$WORKSPACE` stand for: absolute, clean paths.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Roots {
-    pub home: String,
-    pub workspace: String,
-}
-
-impl Roots {
-    /// `text` with its beginning replaced, cleaned.
-    pub fn expand(&self, text: &str) -> String {
-        let rooted = [("$WORKSPACE", &self.workspace), ("~", &self.home)];
-        for (name, root) in rooted {
-            // `~backup` is a name of its own.
-            if within(text, name) {
-                return clean(&format!("{root}/{}", &text[name.len()..]));
-            }
-        }
-        clean(text)
-    }
-
-    /// Roots that stand for themselves, for what is the same on every machine.
-    pub fn symbolic() -> Roots {
-        Roots {
-            home: "/~".into(),
-            workspace: "/$WORKSPACE".into(),
-        }
-    }
-
-    /// A name for one of the directories that every jail has of its own, if `path` is one: a grant of
-    /// it changes that directory and grants nothing of the host's beneath it.
-    pub fn own(&self, path: &str) -> Option<String> {
-        (path == self.home || OWN.contains(&path)).then(|| format!("{OWN_PREFIX}{path}"))
-    }
-
-    /// The reverse, so that what was written with a root is shown with it.
-    pub fn shorten(&self, path: &str) -> String {
-        let path = path.strip_prefix(OWN_PREFIX).unwrap_or(path);
-        for (root, name) in [(&self.workspace, "$WORKSPACE"), (&self.home, "~")] {
-            if within(path, root) && root != "/" {
-                return format!("{name}{}", &path[root.len()..]);
-            }
-        }
-        path.to_owned()
-    }
-}
-
 impl Default for Rights {
     /// The top: says nothing.
     fn default() -> Rights {
@@ -222,26 +92,6 @@ impl Default for Rights {
             mode: None,
             scope: None,
         }
-    }
-}
-
-/// Of a tool of which nobody speaks.
-static SILENT: Constraints = Constraints {
-    security: None,
-    ask: None,
-    allowed: Trees::All,
-    denied: Places::new(),
-    commands: None,
-    timeout: None,
-    rate: None,
-    max_iterations: None,
-    channels: None,
-    target: None,
-};
-
-impl Default for Constraints {
-    fn default() -> Constraints {
-        SILENT.clone()
     }
 }
 
@@ -403,155 +253,6 @@ impl Rights {
     }
 }
 
-impl Constraints {
-    fn of(settings: &Settings, roots: &Roots) -> Constraints {
-        let listed = settings.commands.as_ref().map(|commands| {
-            let mut all = BTreeMap::new();
-            commands
-                .iter()
-                .for_each(|command| add_command(&mut all, command, roots));
-            all
-        });
-        let spoken = settings.languages.as_ref().map(|languages| {
-            let mut all = BTreeMap::new();
-            for language in languages {
-                for program in language.value.programs() {
-                    let command = Command {
-                        program: (*program).into(),
-                        args: BTreeSet::new(),
-                        origin: language.origin.clone(),
-                    };
-                    add_command(&mut all, &command, roots);
-                }
-            }
-            all
-        });
-        Constraints {
-            security: settings.security.clone(),
-            ask: settings.ask.clone(),
-            allowed: trees(&settings.allowed_paths, roots),
-            denied: places(&settings.denied_paths, roots),
-            // In one layer, commands and languages add up.
-            commands: match (listed, spoken) {
-                (Some(mut listed), Some(spoken)) => {
-                    for (program, allowed) in spoken {
-                        listed.insert(program, allowed);
-                    }
-                    Some(listed)
-                }
-                (listed, spoken) => listed.or(spoken),
-            },
-            timeout: settings.timeout.clone(),
-            rate: settings.rate.clone(),
-            max_iterations: settings.max_iterations.clone(),
-            channels: settings.channels.as_deref().map(names),
-            target: settings.target.clone(),
-        }
-    }
-
-    fn met(self, other: Constraints) -> Constraints {
-        let commands = match (self.commands, other.commands) {
-            (None, commands) | (commands, None) => commands,
-            (Some(ours), Some(mut theirs)) => Some(
-                ours.into_iter()
-                    .filter_map(|(path, ours)| {
-                        let both = ours.met(theirs.remove(&path)?);
-                        Some((path, both))
-                    })
-                    .collect(),
-            ),
-        };
-        Constraints {
-            security: least(self.security, other.security),
-            ask: least(self.ask, other.ask),
-            allowed: self.allowed.met(other.allowed),
-            denied: union(self.denied, other.denied),
-            commands,
-            timeout: least(self.timeout, other.timeout),
-            rate: least(self.rate, other.rate),
-            max_iterations: least(self.max_iterations, other.max_iterations),
-            channels: common(self.channels, other.channels),
-            target: least(self.target, other.target),
-        }
-    }
-}
-
-impl Allowed {
-    fn met(mut self, mut other: Allowed) -> Allowed {
-        self.args.append(&mut other.args);
-        Allowed {
-            args: self.args,
-            absent: self.absent.stricter(other.absent),
-            origin: self.origin.min(other.origin),
-        }
-    }
-
-    /// Whether these arguments, without the program's own name, are allowed.
-    pub fn accepts(&self, args: &[String]) -> bool {
-        let some =
-            |alternatives: &BTreeSet<Arguments>| alternatives.iter().any(|a| a.matches(args));
-        self.args.iter().all(some)
-    }
-}
-
-impl Limits {
-    fn met(self, other: Limits) -> Limits {
-        Limits {
-            memory: least(self.memory, other.memory),
-            memory_high: least(self.memory_high, other.memory_high),
-            cpus: least(self.cpus, other.cpus),
-            pids: least(self.pids, other.pids),
-            timeout: least(self.timeout, other.timeout),
-            cpu_time: least(self.cpu_time, other.cpu_time),
-            disk: least(self.disk, other.disk),
-            inodes: least(self.inodes, other.inodes),
-            file_size: least(self.file_size, other.file_size),
-            open_files: least(self.open_files, other.open_files),
-            output: least(self.output, other.output),
-            grace: least(self.grace, other.grace),
-        }
-    }
-}
-
-/// The program under each path that its name may mean. Twice in one layer: either may match.
-fn add_command(all: &mut BTreeMap<String, Allowed>, command: &Command, roots: &Roots) {
-    let (paths, absent) = match command.program.contains('/') || command.program == "~" {
-        true => (vec![roots.expand(&command.program)], Absent::Refuse),
-        false => {
-            let paths = PROGRAM_DIRECTORIES.iter();
-            let paths = paths.map(|dir| [dir, "/", &command.program].concat());
-            (paths.collect(), Absent::Skip)
-        }
-    };
-    for path in paths {
-        let mut own = Allowed {
-            args: match command.args.is_empty() {
-                true => BTreeSet::new(),
-                false => BTreeSet::from([command.args.clone()]),
-            },
-            absent,
-            origin: command.origin.clone(),
-        };
-        match all.entry(path) {
-            Entry::Vacant(place) => drop(place.insert(own)),
-            Entry::Occupied(mut known) => {
-                let known = known.get_mut();
-                own.absent = known.absent.stricter(absent);
-                let before = std::mem::take(&mut known.args);
-                own.args = match before.is_empty() || own.args.is_empty() {
-                    // One of the two takes any arguments.
-                    true => BTreeSet::new(),
-                    false => {
-                        let either = before.into_iter().chain(own.args).flatten();
-                        BTreeSet::from([either.collect()])
-                    }
-                };
-                *known = own;
-            }
-        }
-    }
-}
-
 fn expanded<'g>(grants: &'g [Grant], roots: &'g Roots) -> impl Iterator<Item = Grant> + 'g {
     grants.iter().map(|grant| Grant {
         path: roots.expand(&grant.path),
@@ -560,7 +261,7 @@ fn expanded<'g>(grants: &'g [Grant], roots: &'g Roots) -> impl Iterator<Item = G
 }
 
 /// The trees of a list of grants. The jail's own directories are none of the host's, and hold none.
-fn trees(grants: &Option<Vec<Grant>>, roots: &Roots) -> Trees {
+pub(super) fn trees(grants: &Option<Vec<Grant>>, roots: &Roots) -> Trees {
     let Some(grants) = grants else {
         return Trees::All;
     };
@@ -570,7 +271,7 @@ fn trees(grants: &Option<Vec<Grant>>, roots: &Roots) -> Trees {
     }))
 }
 
-fn places(grants: &[Grant], roots: &Roots) -> Places {
+pub(super) fn places(grants: &[Grant], roots: &Roots) -> Places {
     let mut places = Places::new();
     for grant in expanded(grants, roots) {
         let leaf = Leaf {
@@ -589,7 +290,7 @@ pub(super) fn place_in(places: &mut Places, path: &str, leaf: &Leaf) {
     }
 }
 
-fn names(list: &[Sourced<String>]) -> BTreeMap<String, Origin> {
+pub(super) fn names(list: &[Sourced<String>]) -> BTreeMap<String, Origin> {
     let mut all: BTreeMap<String, Origin> = BTreeMap::new();
     for Sourced { value, origin } in list {
         // Of two, the first: a list is in the order of its lines.
@@ -624,20 +325,6 @@ pub(super) fn common<T: Ord>(a: Names<T>, b: Names<T>) -> Names<T> {
     }
 }
 
-/// The value that both have, if it is the same.
-fn agreed(
-    ours: &Option<Sourced<String>>,
-    theirs: &Option<Sourced<String>>,
-) -> Option<Sourced<String>> {
-    match (ours, theirs) {
-        (Some(ours), Some(theirs)) if ours.value == theirs.value => Some(Sourced {
-            value: ours.value.clone(),
-            origin: ours.origin.clone().min(theirs.origin.clone()),
-        }),
-        _ => None,
-    }
-}
-
 /// The places of both.
 pub(super) fn union(a: Places, b: Places) -> Places {
     let (mut all, less) = match a.len() < b.len() {
@@ -651,45 +338,4 @@ pub(super) fn union(a: Places, b: Places) -> Places {
         }
     }
     all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_closed_side_sets_what_it_names_and_no_more() {
-        let values = |others, names: &[&str]| {
-            let origin = Origin::creel();
-            let value = |name: &&str| {
-                let value = Sourced {
-                    value: "v".to_owned(),
-                    origin: origin.clone(),
-                };
-                ((*name).to_owned(), Some(value))
-            };
-            Values {
-                others,
-                named: names.iter().map(value).collect(),
-            }
-        };
-        let open = values(Others::Open, &["A", "B"]);
-        let closed = values(Others::Closed, &["B", "C"]);
-        let names = |values: Values| values.named.into_keys().collect::<Vec<_>>();
-        assert_eq!(names(open.meet(&closed)), ["B", "C"]);
-        assert_eq!(names(closed.meet(&open)), ["B", "C"]);
-        assert_eq!(
-            names(open.meet(&values(Others::Open, &["C"]))),
-            ["A", "B", "C"]
-        );
-        assert_eq!(names(closed.meet(&values(Others::Closed, &["B"]))), ["B"]);
-        // Two values of one name are none, and that is remembered only where a name may still come.
-        let unset = |others| Values {
-            others,
-            named: BTreeMap::from([("A".to_owned(), None)]),
-        };
-        assert_eq!(names(open.meet(&unset(Others::Open))), ["A", "B"]);
-        assert_eq!(open.meet(&unset(Others::Open)).set().count(), 1);
-        assert_eq!(names(open.meet(&unset(Others::Closed))), [""; 0]);
-    }
 }

@@ -9,6 +9,10 @@
 
 use std::fmt;
 
+pub use super::quantity::{Quantity, UnitError};
+use super::quantity::{is_digits, malformed, number, unknown_unit};
+pub use super::span::Span;
+
 /// Bytes. `512`, `512B`, `64KiB`, `10MB`; `K`, `M`, `G` and `T` alone are binary. Any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
@@ -24,44 +28,6 @@ pub struct CpuShare(pub u32);
 /// 1 to 100. Written with its sign: `90%`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Percent(pub u8);
-
-/// A time in milliseconds. `500ms`, `30s`, `5m`, `1h30m`, `2d`: largest unit first, each once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Span(pub u64);
-
-/// Why a text is not a quantity. The text itself is not carried: whoever asked has it, with its
-/// place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UnitError {
-    #[error("{quantity} is {}; write for example {}", quantity.form(), quantity.example())]
-    Malformed { quantity: Quantity },
-    #[error("{quantity} needs a unit; add a unit: {number}{}", quantity.usual_unit())]
-    NoUnit { quantity: Quantity, number: u64 },
-    #[error("{quantity} has an unknown unit; use {}", quantity.units())]
-    UnknownUnit { quantity: Quantity },
-    #[error("{quantity} names a unit twice or out of order; write the largest first: 1h30m")]
-    UnitOrder { quantity: Quantity },
-    #[error("{quantity} cannot be negative; write for example {}", quantity.example())]
-    Negative { quantity: Quantity },
-    #[error("{quantity} of zero would allow nothing; the least is {}", quantity.least())]
-    Zero { quantity: Quantity },
-    #[error("{quantity} is too small; the least is {}", quantity.least())]
-    TooSmall { quantity: Quantity },
-    #[error("{quantity} is too large; the most is {}", quantity.most())]
-    TooLarge { quantity: Quantity },
-    #[error("{quantity} has more than three decimals; round it: 0.125")]
-    TooFine { quantity: Quantity },
-}
-
-/// What was being read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quantity {
-    Size,
-    Count,
-    CpuShare,
-    Percent,
-    Span,
-}
 
 impl Bytes {
     /// Just under 8 EiB: file offsets are signed, and `u64::MAX` is `RLIM_INFINITY`.
@@ -150,54 +116,6 @@ impl Percent {
     }
 }
 
-impl Span {
-    /// The whole days in 2^63 nanoseconds, the range of the kernel's clocks.
-    pub const MAX: Self = Self(106_751 * DAY);
-
-    /// A time, zero included: for a grace period, where zero means "kill at once".
-    pub fn parse(text: &str) -> Result<Self, UnitError> {
-        let quantity = Quantity::Span;
-        let mut total: u64 = 0;
-        let mut last_factor = u64::MAX;
-        let mut rest = text;
-        loop {
-            let (number, tail) = number(rest, quantity)?;
-            let end = tail.find(|c: char| c.is_ascii_digit());
-            let (unit, tail) = tail.split_at(end.unwrap_or(tail.len()));
-            if unit.is_empty() {
-                return Err(UnitError::NoUnit { quantity, number });
-            }
-            let (_, factor) = SPAN_UNITS
-                .iter()
-                .find(|(name, _)| *name == unit)
-                .ok_or(unknown_unit(unit, quantity))?;
-            if *factor >= last_factor {
-                return Err(UnitError::UnitOrder { quantity });
-            }
-            total = number
-                .checked_mul(*factor)
-                .and_then(|part| total.checked_add(part))
-                .filter(|total| *total <= Self::MAX.0)
-                .ok_or(UnitError::TooLarge { quantity })?;
-            if tail.is_empty() {
-                return Ok(Self(total));
-            }
-            (last_factor, rest) = (*factor, tail);
-        }
-    }
-
-    /// A time of one millisecond or more: for a time limit, where zero would end the run before it
-    /// began and is as often meant as "no limit".
-    pub fn parse_limit(text: &str) -> Result<Self, UnitError> {
-        match Self::parse(text)? {
-            Self(0) => Err(UnitError::Zero {
-                quantity: Quantity::Span,
-            }),
-            span => Ok(span),
-        }
-    }
-}
-
 /// In the largest unit that divides it: `64KiB`, `10MB`, `513B`.
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -234,95 +152,6 @@ impl fmt::Display for Percent {
     }
 }
 
-/// `1h30m`, `500ms`, `0s`.
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == 0 {
-            return f.write_str("0s");
-        }
-        let mut rest = self.0;
-        for (name, factor) in SPAN_UNITS {
-            if rest >= factor {
-                write!(f, "{}{name}", rest / factor)?;
-                rest %= factor;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Quantity {
-    fn form(self) -> &'static str {
-        match self {
-            Self::Size => "a whole number with a unit",
-            Self::Count => "a plain whole number",
-            Self::CpuShare => "a plain decimal number",
-            Self::Percent => "a whole number from 1% to 100%",
-            Self::Span => "whole numbers with units",
-        }
-    }
-
-    fn example(self) -> &'static str {
-        match self {
-            Self::Size => "64MiB",
-            Self::Count => "512",
-            Self::CpuShare => "0.5",
-            Self::Percent => "90%",
-            Self::Span => "1h30m",
-        }
-    }
-
-    fn units(self) -> &'static str {
-        match self {
-            Self::Size => "B, KiB, MiB, GiB, TiB, KB, MB, GB or TB",
-            Self::Count | Self::CpuShare => "none",
-            Self::Percent => "%",
-            Self::Span => "ms, s, m, h or d",
-        }
-    }
-
-    fn usual_unit(self) -> &'static str {
-        match self {
-            Self::Size => "B",
-            Self::Count | Self::CpuShare => "",
-            Self::Percent => "%",
-            Self::Span => "s",
-        }
-    }
-
-    fn least(self) -> &'static str {
-        match self {
-            Self::Size => "1B",
-            Self::Count => "1",
-            Self::CpuShare => "0.01",
-            Self::Percent => "1%",
-            Self::Span => "1ms",
-        }
-    }
-
-    fn most(self) -> &'static str {
-        match self {
-            Self::Size => "8388607TiB",
-            Self::Count => "4294967295",
-            Self::CpuShare => "4096",
-            Self::Percent => "100%",
-            Self::Span => "106751d",
-        }
-    }
-}
-
-impl fmt::Display for Quantity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Size => "a size",
-            Self::Count => "a count",
-            Self::CpuShare => "a processor share",
-            Self::Percent => "a percentage",
-            Self::Span => "a time",
-        })
-    }
-}
-
 /// Largest first, so that `Display` takes the first that divides. The last five are input only.
 const BYTE_UNITS: [(&str, u64); 14] = [
     ("TiB", 1 << 40),
@@ -341,71 +170,10 @@ const BYTE_UNITS: [(&str, u64); 14] = [
     ("T", 1 << 40),
 ];
 
-const DAY: u64 = 86_400_000;
-
-const SPAN_UNITS: [(&str, u64); 5] = [
-    ("d", DAY),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
-
-/// The whole number that `text` begins with, and what follows it.
-fn number(text: &str, quantity: Quantity) -> Result<(u64, &str), UnitError> {
-    let end = text.find(|c: char| !c.is_ascii_digit());
-    let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
-    if digits.is_empty() {
-        return Err(match rest.strip_prefix('-') {
-            Some(after) if after.starts_with(|c: char| c.is_ascii_digit()) => {
-                UnitError::Negative { quantity }
-            }
-            _ => malformed(quantity),
-        });
-    }
-    match digits.parse() {
-        Ok(number) => Ok((number, rest)),
-        // Digits only: nothing but overflow is left to go wrong.
-        Err(_) => Err(UnitError::TooLarge { quantity }),
-    }
-}
-
-/// `1.5GiB` and `64 MiB` are not short of a unit: their form is wrong.
-fn unknown_unit(unit: &str, quantity: Quantity) -> UnitError {
-    if unit.starts_with(char::is_alphabetic) {
-        UnitError::UnknownUnit { quantity }
-    } else {
-        malformed(quantity)
-    }
-}
-
-fn malformed(quantity: Quantity) -> UnitError {
-    UnitError::Malformed { quantity }
-}
-
-fn is_digits(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::quantity::tests::check;
     use super::*;
-
-    /// What a parser says of each text: the value's number, or the message.
-    fn check<T: fmt::Debug>(
-        parse: fn(&str) -> Result<T, UnitError>,
-        number: fn(T) -> u64,
-        good: &[(&str, u64)],
-        bad: &[(&str, &str)],
-    ) {
-        for (text, expected) in good {
-            assert_eq!(parse(text).map(number), Ok(*expected), "{text:?}");
-        }
-        for (text, message) in bad {
-            let error = parse(text).map(number).unwrap_err().to_string();
-            assert_eq!(error, *message, "{text:?}");
-        }
-    }
 
     const SIZE_FORM: &str = "a size is a whole number with a unit; write for example 64MiB";
     const SIZE_UNITS: &str =
@@ -551,51 +319,6 @@ mod tests {
             ),
         ];
         check(Percent::parse, |v| u64::from(v.0), &good, &bad);
-    }
-
-    #[test]
-    fn times() {
-        const FORM: &str = "a time is whole numbers with units; write for example 1h30m";
-        const UNITS: &str = "a time has an unknown unit; use ms, s, m, h or d";
-        const ORDER: &str =
-            "a time names a unit twice or out of order; write the largest first: 1h30m";
-        const MOST: &str = "a time is too large; the most is 106751d";
-        let good = [
-            ("0s", 0),
-            ("500ms", 500),
-            ("30s", 30_000),
-            ("5m", 300_000),
-            ("1h", 3_600_000),
-            ("2d", 172_800_000),
-            ("1h30m", 5_400_000),
-            ("1d2h3m4s5ms", 93_784_005),
-            ("90m", 5_400_000),
-            ("106751d", Span::MAX.0),
-        ];
-        let bad = [
-            ("", FORM),
-            ("s", FORM),
-            ("1.5h", FORM),
-            ("30 s", FORM),
-            ("1h 30m", UNITS),
-            ("30S", UNITS),
-            ("30sec", UNITS),
-            ("1w", UNITS),
-            ("30", "a time needs a unit; add a unit: 30s"),
-            ("1h30", "a time needs a unit; add a unit: 30s"),
-            ("30m1h", ORDER),
-            ("1h1h", ORDER),
-            ("-1s", "a time cannot be negative; write for example 1h30m"),
-            ("106752d", MOST),
-            ("106751d1ms", MOST),
-            ("18446744073709551615s", MOST),
-        ];
-        check(Span::parse, |v| v.0, &good, &bad);
-        assert_eq!(Span::parse_limit("1ms"), Ok(Span(1)));
-        assert_eq!(
-            Span::parse_limit("0m").unwrap_err().to_string(),
-            "a time of zero would allow nothing; the least is 1ms"
-        );
     }
 
     #[test]

@@ -298,21 +298,20 @@ fn form(body: &str) -> Form {
     });
     // 010 is eight in YAML 1.1 and ten in YAML 1.2.
     let zero = mantissa == whole && exponent.is_none() && whole.len() > 1 && whole.starts_with('0');
-    match (decimal && scaled, zero) {
-        (true, false) => Form::Number,
-        (true, true) => Form::Old,
-        // 1_000 and 1:30 are numbers in YAML 1.1.
-        _ if whole.starts_with(|c: char| c.is_ascii_digit())
-            && mantissa
-                .bytes()
-                .all(|b| b.is_ascii_digit() || b"_:.".contains(&b))
-            && scaled
-            && !mantissa.contains("::")
-            && mantissa.matches('.').count() < 2 =>
-        {
-            Form::Old
-        }
-        _ => Form::Word,
+    if decimal && scaled && !zero {
+        return Form::Number;
+    }
+    // So are 1_000 and 1:30 numbers in YAML 1.1.
+    let old = whole.starts_with(|c: char| c.is_ascii_digit())
+        && mantissa
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b"_:.".contains(&b))
+        && scaled
+        && !mantissa.contains("::")
+        && mantissa.matches('.').count() < 2;
+    match old {
+        true => Form::Old,
+        false => Form::Word,
     }
 }
 

@@ -1,0 +1,168 @@
+//! Why a text is no quantity, and the whole numbers with which quantities begin.
+//!
+//! Owns what the messages say of each kind: its form, an example, its units and its bounds.
+
+use std::fmt;
+
+/// Why a text is not a quantity. The text itself is not carried: whoever asked has it, with its
+/// place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    #[error("{quantity} is {}; write for example {}", quantity.form(), quantity.example())]
+    Malformed { quantity: Quantity },
+    #[error("{quantity} needs a unit; add a unit: {number}{}", quantity.usual_unit())]
+    NoUnit { quantity: Quantity, number: u64 },
+    #[error("{quantity} has an unknown unit; use {}", quantity.units())]
+    UnknownUnit { quantity: Quantity },
+    #[error("{quantity} names a unit twice or out of order; write the largest first: 1h30m")]
+    UnitOrder { quantity: Quantity },
+    #[error("{quantity} cannot be negative; write for example {}", quantity.example())]
+    Negative { quantity: Quantity },
+    #[error("{quantity} of zero would allow nothing; the least is {}", quantity.least())]
+    Zero { quantity: Quantity },
+    #[error("{quantity} is too small; the least is {}", quantity.least())]
+    TooSmall { quantity: Quantity },
+    #[error("{quantity} is too large; the most is {}", quantity.most())]
+    TooLarge { quantity: Quantity },
+    #[error("{quantity} has more than three decimals; round it: 0.125")]
+    TooFine { quantity: Quantity },
+}
+
+/// What was being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    Size,
+    Count,
+    CpuShare,
+    Percent,
+    Span,
+}
+
+impl Quantity {
+    fn form(self) -> &'static str {
+        match self {
+            Self::Size => "a whole number with a unit",
+            Self::Count => "a plain whole number",
+            Self::CpuShare => "a plain decimal number",
+            Self::Percent => "a whole number from 1% to 100%",
+            Self::Span => "whole numbers with units",
+        }
+    }
+
+    fn example(self) -> &'static str {
+        match self {
+            Self::Size => "64MiB",
+            Self::Count => "512",
+            Self::CpuShare => "0.5",
+            Self::Percent => "90%",
+            Self::Span => "1h30m",
+        }
+    }
+
+    fn units(self) -> &'static str {
+        match self {
+            Self::Size => "B, KiB, MiB, GiB, TiB, KB, MB, GB or TB",
+            Self::Count | Self::CpuShare => "none",
+            Self::Percent => "%",
+            Self::Span => "ms, s, m, h or d",
+        }
+    }
+
+    fn usual_unit(self) -> &'static str {
+        match self {
+            Self::Size => "B",
+            Self::Count | Self::CpuShare => "",
+            Self::Percent => "%",
+            Self::Span => "s",
+        }
+    }
+
+    pub(super) fn least(self) -> &'static str {
+        match self {
+            Self::Size => "1B",
+            Self::Count => "1",
+            Self::CpuShare => "0.01",
+            Self::Percent => "1%",
+            Self::Span => "1ms",
+        }
+    }
+
+    pub(super) fn most(self) -> &'static str {
+        match self {
+            Self::Size => "8388607TiB",
+            Self::Count => "4294967295",
+            Self::CpuShare => "4096",
+            Self::Percent => "100%",
+            Self::Span => "106751d",
+        }
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Size => "a size",
+            Self::Count => "a count",
+            Self::CpuShare => "a processor share",
+            Self::Percent => "a percentage",
+            Self::Span => "a time",
+        })
+    }
+}
+
+/// The whole number that `text` begins with, and what follows it.
+pub(super) fn number(text: &str, quantity: Quantity) -> Result<(u64, &str), UnitError> {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
+    if digits.is_empty() {
+        return Err(match rest.strip_prefix('-') {
+            Some(after) if after.starts_with(|c: char| c.is_ascii_digit()) => {
+                UnitError::Negative { quantity }
+            }
+            _ => malformed(quantity),
+        });
+    }
+    match digits.parse() {
+        Ok(number) => Ok((number, rest)),
+        // Digits only: nothing but overflow is left to go wrong.
+        Err(_) => Err(UnitError::TooLarge { quantity }),
+    }
+}
+
+/// `1.5GiB` and `64 MiB` are not short of a unit: their form is wrong.
+pub(super) fn unknown_unit(unit: &str, quantity: Quantity) -> UnitError {
+    if unit.starts_with(char::is_alphabetic) {
+        UnitError::UnknownUnit { quantity }
+    } else {
+        malformed(quantity)
+    }
+}
+
+pub(super) fn malformed(quantity: Quantity) -> UnitError {
+    UnitError::Malformed { quantity }
+}
+
+pub(super) fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// What a parser says of each text: the value's number, or the message.
+    pub fn check<T: fmt::Debug>(
+        parse: fn(&str) -> Result<T, UnitError>,
+        number: fn(T) -> u64,
+        good: &[(&str, u64)],
+        bad: &[(&str, &str)],
+    ) {
+        for (text, expected) in good {
+            assert_eq!(parse(text).map(number), Ok(*expected), "{text:?}");
+        }
+        for (text, message) in bad {
+            let error = parse(text).map(number).unwrap_err().to_string();
+            assert_eq!(error, *message, "{text:?}");
+        }
+    }
+}
