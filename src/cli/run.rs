@@ -1,14 +1,17 @@
-//! `creel run`: one jail for one command.
+//! `creel run`: one jail for one command. From the flags and all layers to the verdict.
+
+mod ending;
+mod request;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueHint;
 
+pub use self::request::named_workspace;
 use super::authority;
 use super::hint::{Failure, say};
 use super::layers::{Layers, PolicyArgs};
@@ -17,16 +20,14 @@ use super::status::Status;
 use crate::egress::relay;
 use crate::jail::scope::Settled;
 use crate::jail::{self, Ready, WayOut, spawn};
-use crate::plan::request::{LimitRequest, Publish};
-use crate::plan::{self, Act, Clocks, Host, Plan, Request, Terminal, paths};
-use crate::policy::effective::{self, Weight};
+use crate::plan::request::Publish;
+use crate::plan::{self, Act, Host, Plan, Request, Terminal, paths};
+use crate::policy::effective;
 use crate::policy::rights::Roots;
 use crate::policy::stack::Outcome;
-use crate::policy::{
-    Bytes, Count, CpuShare, Degradable, Policy, Span, WorkspaceMode, preset, trees,
-};
-use crate::supervise::{self, Detail, Kind, SuperviseError, Verdict, judge, stream};
-use crate::sys::{fd, host, process, pty, startup};
+use crate::policy::{Bytes, Count, CpuShare, Degradable, Policy, Span, preset, trees};
+use crate::supervise::{self, Detail, SuperviseError, Verdict, judge, stream};
+use crate::sys::{fd, host, process, startup};
 
 pub const ABOUT: &str = "Run one command in a jail";
 
@@ -185,7 +186,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     match attempt(args, &id, started) {
         Ok(Attempt::Planned) => Ok(0),
         Ok(Attempt::Judged(verdict)) => {
-            announce(args, &verdict);
+            ending::announce(args, &verdict);
             status.write(&verdict.to_json())?;
             Ok(verdict.exit_status)
         }
@@ -229,7 +230,7 @@ fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failur
         .transpose()?;
     let verdict = execute(id, plan, &host, pins, log, started, detail)?;
     if let Some(outcome) = &outcome {
-        remark(args, outcome, &verdict);
+        ending::remark(args, outcome, &verdict);
     }
     Ok(Attempt::Judged(Box::new(verdict)))
 }
@@ -260,7 +261,7 @@ pub fn declared_by(
     let (workspace, mode) = named_workspace(args)?;
     let Some(layers) = layers else {
         let mut policy = preset::default()?;
-        let request = request(args, id, &policy, workspace, mode)?;
+        let request = request::request(args, id, &policy, workspace, mode)?;
         network::grant(&mut policy.network, &request.allow_net);
         return Ok(Declared {
             policy,
@@ -286,7 +287,7 @@ pub fn declared_by(
         .collect();
     effective::admit(&mut policy, &outcome.rights, &roots, &argv);
     layers.read.protect(&mut policy)?;
-    let mut request = request(args, id, &policy, workspace, mode)?;
+    let mut request = request::request(args, id, &policy, workspace, mode)?;
     let notes = outcome.effective.notes.iter().map(ToString::to_string);
     request.notes = notes
         .chain(outcome.clips.iter().map(ToString::to_string))
@@ -301,16 +302,6 @@ pub fn declared_by(
         request,
         outcome: Some(outcome),
     })
-}
-
-/// The workspace that the command line names, and its mode.
-pub fn named_workspace(
-    args: &RunArgs,
-) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
-    match &args.workspace {
-        Some(text) => workspace(text),
-        None => Ok((None, None)),
-    }
 }
 
 /// Where a command is asked for.
@@ -427,114 +418,6 @@ pub fn execute(
     }
 }
 
-fn request(
-    args: &RunArgs,
-    id: &str,
-    policy: &Policy,
-    workspace: Option<PathBuf>,
-    workspace_mode: Option<WorkspaceMode>,
-) -> Result<Request, Failure> {
-    let mut env = vec![];
-    for text in &args.env {
-        env.push(variable(text)?);
-    }
-    let passed = &policy.environment.pass;
-    let caller_env = passed
-        .iter()
-        .filter_map(|name| Some((name.value.clone().into(), std::env::var_os(&name.value)?)))
-        .collect();
-    Ok(Request {
-        command: args.command.clone(),
-        workspace,
-        workspace_mode,
-        read: args.read.clone(),
-        write: args.write.clone(),
-        allow_net: network::rules(&args.allow_net)?,
-        env,
-        caller_env,
-        workdir: args.workdir.clone(),
-        limits: LimitRequest {
-            memory: args.memory,
-            cpus: args.cpus,
-            pids: args.pids,
-            timeout: args.timeout,
-            cpu_time: args.cpu_time,
-            disk: args.disk,
-            output: args.output_limit,
-        },
-        allow_degraded: args.allow_degraded.clone(),
-        terminal: terminal(args),
-        clocks: match args.time_ns {
-            true => Clocks::Jail,
-            false => Clocks::Host,
-        },
-        notes: vec![],
-        publish: args.publish.clone(),
-        id: id.to_owned(),
-    })
-}
-
-/// `DIR`, `DIR:MODE` or `none`. A colon that is followed by no mode belongs to the name.
-fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
-    let bytes = text.as_bytes();
-    if bytes.is_empty() {
-        // An unset variable in a script, and no wish to hand over the current directory.
-        return Err(Failure::new(
-            "--workspace names no directory; write --workspace DIR, or leave it out for the current one",
-        ));
-    }
-    if bytes == b"none" || bytes == b":none" {
-        return Ok((None, Some(WorkspaceMode::None)));
-    }
-    if let Some(colon) = bytes.iter().rposition(|b| *b == b':') {
-        let mode = String::from_utf8_lossy(&bytes[colon + 1..]);
-        if let Some(mode) = WorkspaceMode::parse(&mode) {
-            let dir = std::ffi::OsStr::from_bytes(&bytes[..colon]);
-            return Ok(((!dir.is_empty()).then(|| dir.into()), Some(mode)));
-        }
-        if !std::path::Path::new(text).exists() {
-            return Err(Failure::new(format!(
-                "--workspace {}: the mode is none, ro or rw",
-                text.to_string_lossy()
-            )));
-        }
-    }
-    Ok((Some(text.into()), None))
-}
-
-/// `K=V`, or `K` for the caller's value.
-fn variable(text: &OsString) -> Result<(OsString, OsString), Failure> {
-    use std::ffi::OsStr;
-    let bytes = text.as_bytes();
-    let (name, value) = match bytes.iter().position(|b| *b == b'=') {
-        Some(at) => (
-            OsStr::from_bytes(&bytes[..at]),
-            Some(OsStr::from_bytes(&bytes[at + 1..]).to_owned()),
-        ),
-        None => (text.as_os_str(), std::env::var_os(text)),
-    };
-    if name.is_empty() {
-        return Err(Failure::new("--env needs a name: --env NAME=VALUE"));
-    }
-    match value {
-        Some(value) => Ok((name.to_owned(), value)),
-        None => Err(Failure::new(format!(
-            "--env {0}: the variable is not set here; write --env {0}=VALUE",
-            name.to_string_lossy()
-        ))),
-    }
-}
-
-fn terminal(args: &RunArgs) -> Terminal {
-    let both = pty::is_terminal(fd::fixed(0)) && pty::is_terminal(fd::fixed(1));
-    match (args.tty, args.no_tty) {
-        (true, _) => Terminal::Pty,
-        (_, true) => Terminal::Pipes,
-        _ if both => Terminal::Pty,
-        _ => Terminal::Pipes,
-    }
-}
-
 fn print_plan(plan: &Plan, json: bool) -> Result<(), Failure> {
     use std::io::Write;
     let text = match json {
@@ -542,107 +425,4 @@ fn print_plan(plan: &Plan, json: bool) -> Result<(), Failure> {
         false => plan.to_text(),
     };
     Ok(std::io::stdout().write_all(text.as_bytes())?)
-}
-
-/// What of the policy's words had no effect: all of it on request, and where the command failed what
-/// it may have failed of.
-fn remark(args: &RunArgs, outcome: &Outcome, verdict: &Verdict) {
-    let failed = verdict.exit_status != 0 && !args.quiet;
-    for note in &outcome.effective.notes {
-        if args.verbose || failed && note.weight == Weight::Refused {
-            say(&format!("note: {note}"));
-        }
-    }
-    if args.verbose {
-        outcome
-            .clips
-            .iter()
-            .for_each(|clip| say(&format!("note: {clip}")));
-    }
-}
-
-/// What a person wants to know about the end, on stderr.
-fn announce(args: &RunArgs, verdict: &Verdict) {
-    if !args.quiet {
-        if let Some(text) = reason(verdict) {
-            say(&text);
-        }
-        if let Some(error) = &verdict.error {
-            say(error);
-        }
-        if verdict.network.as_ref().is_some_and(|n| n.relay_died) {
-            say(
-                "the relay ended before the command did, and nothing left the jail from then on; run it again",
-            );
-        }
-    }
-    if args.verbose {
-        if let Some(receipt) = &verdict.receipt {
-            for layer in &receipt.layers {
-                let mark = if layer.in_force { "on" } else { "OFF" };
-                say(&format!("{mark:3} {}: {}", layer_name(layer), layer.detail));
-            }
-        }
-        let used = &verdict.usage;
-        say(&format!(
-            "{} ms wall, {} ms user, {} ms system, {} peak, {} bytes of output",
-            used.wall_us / 1000,
-            used.user_us / 1000,
-            used.system_us / 1000,
-            Bytes(used.memory_peak),
-            used.output
-        ));
-    }
-}
-
-fn layer_name(layer: &plan::Layer) -> String {
-    let name = serde_json::to_value(layer.name).ok();
-    name.and_then(|v| v.as_str().map(str::to_owned))
-        .unwrap_or_default()
-}
-
-/// One sentence for a run that a limit ended.
-fn reason(verdict: &Verdict) -> Option<String> {
-    let limit = verdict.limit.as_ref()?;
-    let size = || Bytes(limit.value).to_string();
-    let time = || Span(limit.value).to_string();
-    Some(match verdict.kind {
-        Kind::Timeout => format!(
-            "ended: the time limit of {} is over; raise it with --timeout",
-            time()
-        ),
-        Kind::CpuTime => format!(
-            "ended: the processor time of {} is used up; raise it with --cpu-time",
-            time()
-        ),
-        Kind::Oom => format!(
-            "ended: the jail needed more than its {} of memory; raise it with --memory",
-            size()
-        ),
-        Kind::Output => format!(
-            "ended: the command wrote more than {}; raise it with --output-limit",
-            size()
-        ),
-        Kind::Pids => format!(
-            "the command wanted more than {} processes; raise it with --pids",
-            limit.value
-        ),
-        Kind::Disk if limit.name == "file_size" => {
-            format!(
-                "ended: a file grew beyond {}; raise file_size in the policy",
-                size()
-            )
-        }
-        Kind::Disk if limit.name == "inodes" => {
-            format!(
-                "a tmpfs of the jail is full at {} files; raise inodes in the policy",
-                limit.value
-            )
-        }
-        Kind::Disk => format!(
-            "a tmpfs of the jail is full at {}; raise it with --disk",
-            size()
-        ),
-        _ => return None,
-    })
 }

@@ -1,0 +1,113 @@
+//! What a person is told on stderr when a run has ended: why, what had no effect, and on request what was
+//! enforced and used. Programs read the verdict instead.
+
+use super::RunArgs;
+use crate::cli::hint::say;
+use crate::plan;
+use crate::policy::effective::Weight;
+use crate::policy::stack::Outcome;
+use crate::policy::{Bytes, Span};
+use crate::supervise::{Kind, Verdict};
+
+/// What of the policy's words had no effect: all of it on request, and where the command failed what
+/// it may have failed of.
+pub fn remark(args: &RunArgs, outcome: &Outcome, verdict: &Verdict) {
+    let failed = verdict.exit_status != 0 && !args.quiet;
+    for note in &outcome.effective.notes {
+        if args.verbose || failed && note.weight == Weight::Refused {
+            say(&format!("note: {note}"));
+        }
+    }
+    if args.verbose {
+        outcome
+            .clips
+            .iter()
+            .for_each(|clip| say(&format!("note: {clip}")));
+    }
+}
+
+/// What a person wants to know about the end, on stderr.
+pub fn announce(args: &RunArgs, verdict: &Verdict) {
+    if !args.quiet {
+        if let Some(text) = reason(verdict) {
+            say(&text);
+        }
+        if let Some(error) = &verdict.error {
+            say(error);
+        }
+        if verdict.network.as_ref().is_some_and(|n| n.relay_died) {
+            say(
+                "the relay ended before the command did, and nothing left the jail from then on; run it again",
+            );
+        }
+    }
+    if args.verbose {
+        if let Some(receipt) = &verdict.receipt {
+            for layer in &receipt.layers {
+                let mark = if layer.in_force { "on" } else { "OFF" };
+                say(&format!("{mark:3} {}: {}", layer_name(layer), layer.detail));
+            }
+        }
+        let used = &verdict.usage;
+        say(&format!(
+            "{} ms wall, {} ms user, {} ms system, {} peak, {} bytes of output",
+            used.wall_us / 1000,
+            used.user_us / 1000,
+            used.system_us / 1000,
+            Bytes(used.memory_peak),
+            used.output
+        ));
+    }
+}
+
+fn layer_name(layer: &plan::Layer) -> String {
+    let name = serde_json::to_value(layer.name).ok();
+    name.and_then(|v| v.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// One sentence for a run that a limit ended.
+fn reason(verdict: &Verdict) -> Option<String> {
+    let limit = verdict.limit.as_ref()?;
+    let size = || Bytes(limit.value).to_string();
+    let time = || Span(limit.value).to_string();
+    Some(match verdict.kind {
+        Kind::Timeout => format!(
+            "ended: the time limit of {} is over; raise it with --timeout",
+            time()
+        ),
+        Kind::CpuTime => format!(
+            "ended: the processor time of {} is used up; raise it with --cpu-time",
+            time()
+        ),
+        Kind::Oom => format!(
+            "ended: the jail needed more than its {} of memory; raise it with --memory",
+            size()
+        ),
+        Kind::Output => format!(
+            "ended: the command wrote more than {}; raise it with --output-limit",
+            size()
+        ),
+        Kind::Pids => format!(
+            "the command wanted more than {} processes; raise it with --pids",
+            limit.value
+        ),
+        Kind::Disk if limit.name == "file_size" => {
+            format!(
+                "ended: a file grew beyond {}; raise file_size in the policy",
+                size()
+            )
+        }
+        Kind::Disk if limit.name == "inodes" => {
+            format!(
+                "a tmpfs of the jail is full at {} files; raise inodes in the policy",
+                limit.value
+            )
+        }
+        Kind::Disk => format!(
+            "a tmpfs of the jail is full at {}; raise it with --disk",
+            size()
+        ),
+        _ => return None,
+    })
+}

@@ -1,0 +1,132 @@
+//! The flags of `creel run` as a [`Request`]. Refuses what can be read in two ways: a workspace without a
+//! name, a variable without a value.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::RunArgs;
+use crate::cli::hint::Failure;
+use crate::cli::network;
+use crate::plan::request::LimitRequest;
+use crate::plan::{Clocks, Request, Terminal};
+use crate::policy::{Policy, WorkspaceMode};
+use crate::sys::{fd, pty};
+
+/// The workspace that the command line names, and its mode.
+pub fn named_workspace(
+    args: &RunArgs,
+) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
+    match &args.workspace {
+        Some(text) => workspace(text),
+        None => Ok((None, None)),
+    }
+}
+
+/// What the flags ask for beside the policy.
+pub fn request(
+    args: &RunArgs,
+    id: &str,
+    policy: &Policy,
+    workspace: Option<PathBuf>,
+    workspace_mode: Option<WorkspaceMode>,
+) -> Result<Request, Failure> {
+    let mut env = vec![];
+    for text in &args.env {
+        env.push(variable(text)?);
+    }
+    let passed = &policy.environment.pass;
+    let caller_env = passed
+        .iter()
+        .filter_map(|name| Some((name.value.clone().into(), std::env::var_os(&name.value)?)))
+        .collect();
+    Ok(Request {
+        command: args.command.clone(),
+        workspace,
+        workspace_mode,
+        read: args.read.clone(),
+        write: args.write.clone(),
+        allow_net: network::rules(&args.allow_net)?,
+        env,
+        caller_env,
+        workdir: args.workdir.clone(),
+        limits: LimitRequest {
+            memory: args.memory,
+            cpus: args.cpus,
+            pids: args.pids,
+            timeout: args.timeout,
+            cpu_time: args.cpu_time,
+            disk: args.disk,
+            output: args.output_limit,
+        },
+        allow_degraded: args.allow_degraded.clone(),
+        terminal: terminal(args),
+        clocks: match args.time_ns {
+            true => Clocks::Jail,
+            false => Clocks::Host,
+        },
+        notes: vec![],
+        publish: args.publish.clone(),
+        id: id.to_owned(),
+    })
+}
+
+/// `DIR`, `DIR:MODE` or `none`. A colon that is followed by no mode belongs to the name.
+fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
+    let bytes = text.as_bytes();
+    if bytes.is_empty() {
+        // An unset variable in a script, and no wish to hand over the current directory.
+        return Err(Failure::new(
+            "--workspace names no directory; write --workspace DIR, or leave it out for the current one",
+        ));
+    }
+    if bytes == b"none" || bytes == b":none" {
+        return Ok((None, Some(WorkspaceMode::None)));
+    }
+    if let Some(colon) = bytes.iter().rposition(|b| *b == b':') {
+        let mode = String::from_utf8_lossy(&bytes[colon + 1..]);
+        if let Some(mode) = WorkspaceMode::parse(&mode) {
+            let dir = OsStr::from_bytes(&bytes[..colon]);
+            return Ok(((!dir.is_empty()).then(|| dir.into()), Some(mode)));
+        }
+        if !Path::new(text).exists() {
+            return Err(Failure::new(format!(
+                "--workspace {}: the mode is none, ro or rw",
+                text.to_string_lossy()
+            )));
+        }
+    }
+    Ok((Some(text.into()), None))
+}
+
+/// `K=V`, or `K` for the caller's value.
+fn variable(text: &OsString) -> Result<(OsString, OsString), Failure> {
+    let bytes = text.as_bytes();
+    let (name, value) = match bytes.iter().position(|b| *b == b'=') {
+        Some(at) => (
+            OsStr::from_bytes(&bytes[..at]),
+            Some(OsStr::from_bytes(&bytes[at + 1..]).to_owned()),
+        ),
+        None => (text.as_os_str(), std::env::var_os(text)),
+    };
+    if name.is_empty() {
+        return Err(Failure::new("--env needs a name: --env NAME=VALUE"));
+    }
+    match value {
+        Some(value) => Ok((name.to_owned(), value)),
+        None => Err(Failure::new(format!(
+            "--env {0}: the variable is not set here; write --env {0}=VALUE",
+            name.to_string_lossy()
+        ))),
+    }
+}
+
+fn terminal(args: &RunArgs) -> Terminal {
+    let both = pty::is_terminal(fd::fixed(0)) && pty::is_terminal(fd::fixed(1));
+    match (args.tty, args.no_tty) {
+        (true, _) => Terminal::Pty,
+        (_, true) => Terminal::Pipes,
+        _ if both => Terminal::Pty,
+        _ => Terminal::Pipes,
+    }
+}
