@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::Way;
 use super::gate::{Gate, Refusal};
 use super::head::{self, Head, HeadError};
+use super::lobby::{Held, LEAST, Place};
 use super::prefixed::Prefixed;
 use super::{accept, http, reply, tunnel};
 
@@ -23,17 +24,26 @@ const LINGER: Duration = Duration::from_secs(2);
 pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
     loop {
         let (client, _) = accept::client(&listener).await;
-        tokio::task::spawn_local(greet(Rc::clone(&gate), client));
+        let place = gate.meter.lobby.place().await;
+        tokio::task::spawn_local(greet(Rc::clone(&gate), client, place));
     }
 }
 
+/// Why there is no head.
+enum Wrong {
+    Head(HeadError),
+    NoRoom(Refusal),
+}
+
 /// Reads the first head of a client, and carries what it asks for.
-async fn greet(gate: Rc<Gate>, mut client: TcpStream) {
+async fn greet(gate: Rc<Gate>, mut client: TcpStream, place: Place) {
     let mut bytes = vec![];
-    let head = match timeout(HEAD, first(&mut client, &mut bytes)).await {
+    let mut held = Held::new(&gate);
+    let head = match timeout(HEAD, first(&mut client, &mut bytes, &mut held)).await {
         Ok(Some(head)) => head,
         Ok(None) => return,
         Err(_) => {
+            drop((bytes, held));
             let refusal = Refusal::Closed("no request in 30 s");
             gate.refuse(Way::Connect, "", 0, &refusal);
             return refuse(client, StatusCode::REQUEST_TIMEOUT, &refusal).await;
@@ -45,12 +55,23 @@ async fn greet(gate: Rc<Gate>, mut client: TcpStream) {
             port,
             length,
         }) => (target, port, length),
-        Ok(Head::Request) => return http::serve_proxy(gate, Prefixed::new(bytes, client)).await,
+        Ok(Head::Request) => {
+            drop(held);
+            // It may go on to what is not granted, so it keeps its place.
+            let _place = place;
+            return http::serve_proxy(gate, Prefixed::new(bytes, client)).await;
+        }
         Err(error) => {
+            drop((bytes, held));
             let (said, refusal) = match error {
-                HeadError::Target { said, error } => (said, Refusal::NoHost(error.to_string())),
-                HeadError::NoPort(said) => (said, Refusal::NoHost("it has no port".into())),
-                error => (String::new(), Refusal::Spoken(error.to_string())),
+                Wrong::NoRoom(refusal) => (String::new(), refusal),
+                Wrong::Head(HeadError::Target { said, error }) => {
+                    (said, Refusal::NoHost(error.to_string()))
+                }
+                Wrong::Head(HeadError::NoPort(said)) => {
+                    (said, Refusal::NoHost("it has no port".into()))
+                }
+                Wrong::Head(error) => (String::new(), Refusal::Spoken(error.to_string())),
             };
             gate.refuse(Way::Connect, &said, 0, &refusal);
             return refuse(client, StatusCode::BAD_REQUEST, &refusal).await;
@@ -62,6 +83,7 @@ async fn greet(gate: Rc<Gate>, mut client: TcpStream) {
         Ok(pass) => pass,
         Err(refusal) => return refuse(client, reply::status(&refusal), &refusal).await,
     };
+    drop((bytes, held, place));
     if let Err(refusal) = pass.prepare().await {
         pass.refuse(&refusal);
         return refuse(client, reply::status(&refusal), &refusal).await;
@@ -73,14 +95,26 @@ async fn greet(gate: Rc<Gate>, mut client: TcpStream) {
 }
 
 /// The first head, and all bytes that came with it; `None` where the client went away.
-async fn first(client: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Result<Head, HeadError>> {
+async fn first(
+    client: &mut TcpStream,
+    bytes: &mut Vec<u8>,
+    held: &mut Held,
+) -> Option<Result<Head, Wrong>> {
+    let mut seen = 0;
     loop {
-        match head::read(bytes) {
-            Ok(Some(head)) => return Some(Ok(head)),
-            Ok(None) => {}
-            Err(error) => return Some(Err(error)),
+        // A long head is read again only where a line of it has ended.
+        let fresh = bytes.get(seen..).unwrap_or_default();
+        if bytes.len() < LEAST || bytes.len() >= head::LONGEST || fresh.contains(&b'\n') {
+            match head::read(bytes) {
+                Ok(Some(head)) => return Some(Ok(head)),
+                Ok(None) => {}
+                Err(error) => return Some(Err(Wrong::Head(error))),
+            }
         }
-        bytes.reserve(4096);
+        seen = bytes.len();
+        if let Err(refusal) = held.reserve(bytes) {
+            return Some(Err(Wrong::NoRoom(refusal)));
+        }
         match client.read_buf(bytes).await {
             Ok(0) | Err(_) => return None,
             Ok(_) => {}

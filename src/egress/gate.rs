@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::Way;
+use super::lobby::Lobby;
 use super::names::Names;
 use super::pace::{Pace, Paced};
 use super::record::{Entry, Event, Records};
@@ -80,6 +81,8 @@ pub struct Meter {
     bytes_out: Cell<u64>,
     pace_in: Pace,
     pace_out: Pace,
+    /// Of those who are not admitted yet.
+    pub lobby: Lobby,
     /// Of the second that runs.
     second: Cell<Option<(Instant, u64)>>,
 }

@@ -33,6 +33,7 @@ use self::upgrade::Change;
 use self::upstream::Upstream;
 use super::Way;
 use super::gate::{Direction, Gate, Pass, Refusal};
+use super::lobby::{self, Room};
 use super::mask::Mask;
 use super::target::Target;
 use crate::policy::net::Host;
@@ -59,12 +60,6 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// Bytes of a head, and of what is read or written at once.
-const BUFFER: usize = 64 << 10;
-/// Bytes of one stream of HTTP/2 on their way.
-const WINDOW: u32 = 256 << 10;
-/// Streams of HTTP/2 at once.
-const STREAMS: u32 = 100;
 /// For a request's head, from its first byte or from the end of the request before it.
 const HEAD: Duration = Duration::from_secs(30);
 
@@ -154,6 +149,8 @@ impl Session {
             async move { Ok::<_, Infallible>(session.answer(request).await) }
         });
         let io = TokioIo::new(client);
+        let _counted = lobby::Session::begin(&self.gate);
+        let room = Room::of(&self.gate);
         let served = async {
             match self.version {
                 Version::One => {
@@ -161,8 +158,8 @@ impl Session {
                     server
                         .timer(TokioTimer::new())
                         .header_read_timeout(HEAD)
-                        .max_buf_size(BUFFER)
-                        .max_header_size(BUFFER)
+                        .max_buf_size(room.buffer)
+                        .max_header_size(room.buffer)
                         .half_close(true)
                         .auto_date_header(false)
                         .preserve_header_case(true);
@@ -172,11 +169,11 @@ impl Session {
                     let mut server = http2::Builder::new(Local);
                     server
                         .timer(TokioTimer::new())
-                        .initial_stream_window_size(WINDOW)
-                        .initial_connection_window_size(4 * WINDOW)
-                        .max_concurrent_streams(STREAMS)
-                        .max_header_list_size(BUFFER as u32)
-                        .max_send_buf_size(BUFFER)
+                        .initial_stream_window_size(room.stream)
+                        .initial_connection_window_size(room.connection)
+                        .max_concurrent_streams(room.streams)
+                        .max_header_list_size(room.buffer as u32)
+                        .max_send_buf_size(room.buffer)
                         .auto_date_header(false);
                     server.serve_connection(io, service).await
                 }

@@ -29,6 +29,7 @@ pub mod head;
 pub mod hello;
 pub mod http;
 pub mod keystore;
+pub mod lobby;
 pub mod mask;
 pub mod names;
 pub mod pace;

@@ -1,6 +1,6 @@
 //! What becomes known of each decision: a line of JSON each, and a summary by destination.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -12,8 +12,11 @@ use super::Way;
 use super::gate::Refusal;
 use crate::policy::net::{Host, Rule};
 
-/// Destinations that the summary tells apart; the rest is counted together.
+/// Destinations that the summary tells apart, of those that were allowed and of those that never were; the
+/// rest of either is counted together. A jail is refused as many as it likes.
 const DESTINATIONS: usize = 200;
+/// Letters of a reason in the summary.
+const REASON: usize = 300;
 /// Lines of refused questions to the resolver, of one name, and names that have any. A jail asks as
 /// often as it likes, and what it asks is its own text: the rest is in the summary alone.
 const LINES_OF_A_NAME: u32 = 3;
@@ -127,11 +130,17 @@ pub struct Destination {
     pub why: Option<String>,
 }
 
+/// By host and port.
+type Summary = BTreeMap<(String, u16), Destination>;
+
 /// Keeps the records of one jail.
 #[derive(Default)]
 pub struct Records {
     log: Option<RefCell<std::fs::File>>,
-    summary: RefCell<BTreeMap<(String, u16), Destination>>,
+    /// The last line in the log has no end.
+    torn: Cell<bool>,
+    allowed: RefCell<Summary>,
+    refused: RefCell<Summary>,
     /// Refused questions that have lines.
     questions: RefCell<HashMap<String, u32>>,
 }
@@ -176,8 +185,7 @@ impl Records {
             };
             let mut text = serde_json::to_vec(&line).unwrap_or_default();
             text.push(b'\n');
-            // One write a line: lines of several jails in one file stay whole.
-            log.borrow_mut().write_all(&text)?;
+            self.append(&mut log.borrow_mut(), text)?;
         }
         Ok(())
     }
@@ -195,17 +203,48 @@ impl Records {
         *lines <= LINES_OF_A_NAME
     }
 
-    fn sum(&self, entry: &Entry, event: Event) {
-        let mut summary = self.summary.borrow_mut();
-        let mut key = (entry.host.clone(), entry.port);
-        if summary.len() >= DESTINATIONS && !summary.contains_key(&key) {
-            key = ("others".into(), 0);
+    /// One write a line: lines of several jails in one file stay whole. What a full disk cut off ends
+    /// before the next line begins.
+    fn append(&self, log: &mut std::fs::File, mut text: Vec<u8>) -> std::io::Result<()> {
+        if self.torn.get() {
+            text.insert(0, b'\n');
         }
-        let sum = summary.entry(key.clone()).or_insert_with(|| Destination {
-            host: key.0,
-            port: key.1,
-            ..Destination::default()
-        });
+        let mut rest = text.as_slice();
+        while !rest.is_empty() {
+            match log.write(rest) {
+                Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    rest = rest.get(written..).unwrap_or_default();
+                    self.torn.set(!rest.is_empty());
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn sum(&self, entry: &Entry, event: Event) {
+        let key = (entry.host.clone(), entry.port);
+        let mut allowed = self.allowed.borrow_mut();
+        // It has a rule from its admission on, however it ends.
+        let was_allowed = entry.rule.is_some() || allowed.contains_key(&key);
+        let mut refused = self.refused.borrow_mut();
+        let sum = match was_allowed {
+            false => place(&mut refused, key),
+            true => {
+                let before = match allowed.contains_key(&key) {
+                    true => None,
+                    false => refused.remove(&key),
+                };
+                let sum = place(&mut allowed, key);
+                if let Some(before) = before {
+                    sum.refused += before.refused;
+                    sum.why = before.why;
+                }
+                sum
+            }
+        };
         match event {
             Event::Open => sum.allowed += 1,
             Event::Refused | Event::Request => {}
@@ -214,15 +253,107 @@ impl Records {
                 sum.bytes_out += entry.bytes_out;
             }
         }
-        if entry.refused.is_some() {
+        if let Some(why) = &entry.refused {
             sum.refused += 1;
-            sum.why.clone_from(&entry.refused);
+            sum.why = Some(why.chars().take(REASON).collect());
         }
     }
 
     /// By destination, for the verdict.
     pub fn summary(&self) -> Vec<Destination> {
-        self.summary.borrow().values().cloned().collect()
+        let (allowed, refused) = (self.allowed.borrow(), self.refused.borrow());
+        let mut all: Vec<Destination> = allowed.values().chain(refused.values()).cloned().collect();
+        // Of what is counted together, the allowed first.
+        all.sort_by(|a, b| (&a.host, a.port).cmp(&(&b.host, b.port)));
+        all
+    }
+}
+
+/// The destination's own place, or that of all for whom there is none left.
+fn place(summary: &mut Summary, mut key: (String, u16)) -> &mut Destination {
+    if summary.len() >= DESTINATIONS && !summary.contains_key(&key) {
+        key = ("others".into(), 0);
+    }
+    summary.entry(key.clone()).or_insert_with(|| Destination {
+        host: key.0,
+        port: key.1,
+        ..Destination::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read as _;
+
+    use super::*;
+
+    fn entry(host: &str) -> Entry {
+        Entry::unknown(Way::Connect, host, 443)
+    }
+
+    #[test]
+    fn refused_names_take_no_place_of_what_was_allowed() {
+        let records = Records::default();
+        let no = |host: &str| entry(host).refused(&Refusal::Unanswered);
+        records.write(&no("web.test"), Event::Refused).unwrap();
+        for number in 0..2 * DESTINATIONS {
+            let host = format!("n{number}.test");
+            records.write(&no(&host), Event::Refused).unwrap();
+        }
+        let mut sent = entry("web.test").allowed("a rule".into());
+        records.write(&sent, Event::Open).unwrap();
+        sent.bytes_out = 5;
+        records.write(&sent, Event::Close).unwrap();
+        let summary = records.summary();
+        assert_eq!(summary.len(), 1 + DESTINATIONS);
+        let web = summary.iter().find(|one| one.host == "web.test").unwrap();
+        assert_eq!(
+            (web.host.as_str(), web.allowed, web.refused, web.bytes_out),
+            ("web.test", 1, 1, 5)
+        );
+        let others = summary.iter().find(|one| one.host == "others").unwrap();
+        assert_eq!(
+            (others.allowed, others.refused),
+            (0, DESTINATIONS as u64 + 1)
+        );
+        // It is one place, whatever becomes of it later.
+        records.write(&no("web.test"), Event::Refused).unwrap();
+        let summary = records.summary();
+        let webs = summary.iter().filter(|one| one.host == "web.test");
+        assert_eq!(webs.map(|web| web.refused).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn the_line_after_one_that_was_cut_off_is_whole() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let writer = std::os::fd::OwnedFd::from(writer);
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let mut log = File::from(writer);
+        // Room for one page, and a line is longer than that.
+        let mut filled = 0;
+        while let Ok(written) = log.write(&[b' '; 4096]) {
+            filled += written;
+        }
+        reader.read_exact(&mut vec![0; 4096]).unwrap();
+        let records = Records::new(Some(log));
+        let long = entry("a.test").request("GET", &"\u{10ffff}".repeat(1024), None);
+        let cut = records.write(&long, Event::Request).unwrap_err();
+        assert_eq!(cut.kind(), std::io::ErrorKind::WouldBlock);
+        reader.read_exact(&mut vec![0; filled - 4096]).unwrap();
+        records.write(&entry("b.test"), Event::Open).unwrap();
+        records.write(&entry("c.test"), Event::Open).unwrap();
+        drop(records);
+        let mut text = String::new();
+        let mut bytes = vec![];
+        reader.read_to_end(&mut bytes).unwrap();
+        text.push_str(&String::from_utf8_lossy(&bytes));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        for (line, host) in lines[1..].iter().zip(["b.test", "c.test"]) {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["host"], host);
+        }
     }
 }
 

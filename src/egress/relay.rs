@@ -107,7 +107,7 @@ impl Relay {
     }
 
     /// Ends it, if it has not ended; waits until it has.
-    fn end(&mut self) {
+    pub fn end(&mut self) {
         let pid = std::mem::take(&mut self.pid);
         // It is this process's child and not waited for yet: the pid is nobody else's.
         if pid > 0 {
@@ -222,8 +222,12 @@ fn serve(
     // Every connection is closed, and with it its record.
     drop(local);
     told.map_err(|e| e.to_string())?;
-    let destinations = gate.records.summary();
-    let _ = wire::send(control.as_fd(), &FromRelay::Summary { destinations });
+    for destinations in wire::in_messages(gate.records.summary()) {
+        let part = FromRelay::Summary { destinations };
+        wire::send(control.as_fd(), &part).map_err(|e| e.to_string())?;
+    }
+    // If the supervisor is gone there is nobody to tell.
+    let _ = wire::send(control.as_fd(), &FromRelay::Finished);
     Ok(())
 }
 

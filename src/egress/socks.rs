@@ -16,6 +16,7 @@ use self::wire::{Method, Read, Reply, SocksError};
 use super::Way;
 use super::connect::linger;
 use super::gate::{Gate, Refusal};
+use super::lobby::Place;
 use super::{accept, tunnel};
 
 /// For all that comes before the tunnel.
@@ -25,7 +26,8 @@ const GREETING: Duration = Duration::from_secs(30);
 pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
     loop {
         let (client, _) = accept::client(&listener).await;
-        tokio::task::spawn_local(greet(Rc::clone(&gate), client));
+        let place = gate.meter.lobby.place().await;
+        tokio::task::spawn_local(greet(Rc::clone(&gate), client, place));
     }
 }
 
@@ -42,7 +44,7 @@ enum Ended {
     Wrong(SocksError),
 }
 
-async fn greet(gate: Rc<Gate>, stream: TcpStream) {
+async fn greet(gate: Rc<Gate>, stream: TcpStream, place: Place) {
     let mut client = Client {
         stream,
         bytes: vec![],
@@ -72,6 +74,7 @@ async fn greet(gate: Rc<Gate>, stream: TcpStream) {
         Ok(pass) => pass,
         Err(refusal) => return client.close(&reply(&refusal).bytes()).await,
     };
+    drop(place);
     if let Err(refusal) = pass.prepare().await {
         pass.refuse(&refusal);
         return client.close(&reply(&refusal).bytes()).await;

@@ -26,6 +26,7 @@ use super::first::{self, First};
 use super::gate::{Direction, Pass, Refusal};
 use super::hello::{Encrypted, Hello};
 use super::http::{self, Scheme};
+use super::lobby::Held;
 use super::prefixed::Prefixed;
 use super::splice::{self, Half, IDLE, reset};
 use super::tls;
@@ -80,7 +81,7 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
             let bytes = early;
             return forward(pass, client, Said { bytes, first }, None).await;
         }
-        Order::Client => match timeout(pass.gate().idle(), hear(&client, early)).await {
+        Order::Client => match timeout(pass.gate().idle(), hear(&pass, &client, early)).await {
             Ok(Ok(said)) if said.bytes.is_empty() => Err(None),
             Ok(said) => said.map(|said| (said, None)),
             Err(_) => Err(Some(IDLE)),
@@ -151,7 +152,8 @@ fn order(pass: &Pass) -> Order {
 
 /// Reads until it is clear what the client speaks. `bytes` is empty where it said nothing and never
 /// will.
-async fn hear(client: &TcpStream, mut bytes: Vec<u8>) -> Result<Said, Ended> {
+async fn hear(pass: &Pass, client: &TcpStream, mut bytes: Vec<u8>) -> Result<Said, Ended> {
+    let mut held = Held::new(pass.gate());
     if bytes.is_empty() {
         client.readable().await.map_err(|_| None)?;
     }
@@ -161,17 +163,17 @@ async fn hear(client: &TcpStream, mut bytes: Vec<u8>) -> Result<Said, Ended> {
                 First::More => {}
                 first => return Ok(first),
             }
-            bytes.reserve(4096);
-            client.readable().await?;
+            held.reserve(&mut bytes).map_err(Some)?;
+            client.readable().await.map_err(|_| None)?;
             match client.try_read_buf(&mut bytes) {
                 Ok(0) => return Ok(first::read_all(&bytes)),
-                Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
+                Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(None),
                 _ => {}
             }
         }
     };
     let first = match timeout(CLEAR, clear).await {
-        Ok(first) => first.map_err(|_| None)?,
+        Ok(first) => first?,
         Err(_) => {
             let refusal = "the client did not say within 10 seconds what it speaks; `protocol = \"tcp\"` \
                            in the rule carries what nobody looks at";
@@ -187,7 +189,7 @@ async fn either(
     client: &TcpStream,
     early: Vec<u8>,
 ) -> Result<(Said, Option<Begun>), Ended> {
-    let mut hearing = pin!(hear(client, early));
+    let mut hearing = pin!(hear(pass, client, early));
     if let Ok(said) = timeout(GRACE, hearing.as_mut()).await {
         return Ok((said?, None));
     }

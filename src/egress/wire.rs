@@ -39,8 +39,10 @@ pub enum FromRelay {
         host: String,
         port: u16,
     },
-    /// The last word: what was reached.
+    /// What was reached, or a part of it.
     Summary { destinations: Vec<Destination> },
+    /// The last word: that was all of it.
+    Finished,
 }
 
 /// To the relay.
@@ -53,6 +55,27 @@ pub enum ToRelay {
     },
     /// The jail has ended.
     Finish,
+}
+
+/// Bytes of destinations in a message, as far as each may be that many.
+const PART: usize = 32 << 10;
+
+/// Destinations in as many parts as there are messages for: a jail asks for names as long as it likes.
+pub fn in_messages(all: Vec<Destination>) -> Vec<Vec<Destination>> {
+    let mut parts: Vec<Vec<Destination>> = vec![];
+    let mut room = 0;
+    for one in all {
+        let length = serde_json::to_vec(&one).map_or(PART, |text| text.len());
+        match parts.last_mut() {
+            Some(part) if length <= room => part.push(one),
+            _ => {
+                room = PART;
+                parts.push(vec![one]);
+            }
+        }
+        room = room.saturating_sub(length);
+    }
+    parts
 }
 
 /// Sends one message.
@@ -68,5 +91,28 @@ pub fn receive<M: DeserializeOwned>(socket: impl AsFd, wait: Wait) -> io::Result
         Ok((0, _)) | Err(Errno::CONNRESET) => Ok(None),
         Ok((length, _)) => Ok(Some(serde_json::from_slice(&bytes[..length])?)),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_goes_in_messages_that_are_not_too_long() {
+        let one = |number: usize| Destination {
+            host: format!("{number}{}", "\u{1}".repeat(256)),
+            why: Some("\u{1}".repeat(300)),
+            ..Destination::default()
+        };
+        let all: Vec<Destination> = (0..402).map(one).collect();
+        let parts = in_messages(all.clone());
+        for part in &parts {
+            let destinations = part.clone();
+            let said = serde_json::to_vec(&FromRelay::Summary { destinations }).unwrap();
+            assert!(said.len() < MOST, "{}", said.len());
+        }
+        assert_eq!(parts.concat(), all);
+        assert!(in_messages(vec![]).is_empty());
     }
 }

@@ -1,13 +1,23 @@
 //! Asking whoever sits at the terminal. Where there is no terminal, or nobody answers, the answer is no.
+//!
+//! What a jail shows is on the same screen: it may look like a question, or be meant to hide one. So
+//! nothing of the jail's is shown while a question stands, what it may have left half said to the
+//! terminal is ended first, and the answer that allows is a word that it cannot know: whoever answers
+//! something else than this question has denied it.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use crate::sys::{pty, readiness};
+use crate::sys::{host, pty, readiness};
 
 /// How long a question stands.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Ends what a terminal may be in the middle of, on a line of its own with nothing below: CAN and ST
+/// (ECMA-48, 8.3.6 and 8.3.143) an open sequence or string, then no colours and nothing concealed (SGR 0),
+/// letters as letters (SI, and ASCII in G0), long lines wrapped (DECAWM), and the rest erased (ED).
+const BEGIN: &str = "\x18\x1b\\\x1b[0m\x0f\x1b(B\x1b[?7h\n\x1b[J";
 
 /// May the jail go there?
 pub async fn may(host: &str, port: u16) -> bool {
@@ -19,21 +29,22 @@ pub async fn may(host: &str, port: u16) -> bool {
         .unwrap_or(false)
 }
 
-async fn question(terminal: File, host: &str, port: u16) -> bool {
+async fn question(terminal: File, name: &str, port: u16) -> bool {
     use std::io::Write as _;
     // Where the jail has the terminal it is raw. What was typed before the question is no answer to it.
     let Ok(_lines) = pty::Lines::enter(terminal.as_fd()) else {
         return false;
     };
+    let Some(word) = host::random_word() else {
+        return false;
+    };
     // What a jail says is shown without anything that a terminal would obey.
-    let host = host.escape_default();
+    let name = name.escape_default();
     let mut screen = &terminal;
-    if write!(
-        screen,
-        "\rcreel: may the jail connect to {host} port {port}? [y/N] "
-    )
-    .is_err()
-    {
+    let text = format!(
+        "{BEGIN}creel: may the jail connect to {name} port {port}? type {word} to allow it, Enter to deny: "
+    );
+    if screen.write_all(text.as_bytes()).is_err() {
         return false;
     }
     let Ok(keys) = readiness::to_read(OwnedFd::from(terminal)) else {
@@ -53,7 +64,7 @@ async fn question(terminal: File, host: &str, port: u16) -> bool {
         }
         if line.iter().any(|key| matches!(key, b'\n' | b'\r')) || line.len() > 64 {
             let answer = String::from_utf8_lossy(&line).trim().to_lowercase();
-            return ["y", "yes"].contains(&answer.as_str());
+            return answer == word;
         }
     }
 }

@@ -219,8 +219,8 @@ async fn watch(
                     state.kill(Cause::CpuTime);
                 }
             }
-            lost = &mut streams, if streamed.is_none() => streamed = Some(lost),
-            // While a person is asked, the terminal is theirs alone.
+            // While a person is asked, the terminal is theirs alone; a pipe may lead to it as well.
+            lost = &mut streams, if streamed.is_none() && !asking => streamed = Some(lost),
             end = finished(&mut screen), if !asking => (screen, shown) = (None, end.loss()),
             _ = &mut keys, if !asking => {}
             () = way_out::serve(&mut way_out) => {}

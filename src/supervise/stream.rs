@@ -8,7 +8,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::jail::Stdio;
-use crate::sys::{fd, readiness};
+use crate::sys::{fd, pty, readiness};
 
 /// Read at once, and written at once where the other side says that it has room: `PIPE_BUF`, for
 /// which a pipe that polls writable never blocks (pipe(7)).
@@ -24,7 +24,10 @@ pub struct Pipes {
 
 /// Makes the pipes. Where the caller's stdout and stderr are one file, so are the jail's: what is
 /// written in order arrives in order.
+///
+/// A terminal as stdin is handed on to be read alone: most are open for writing too, past all pipes.
 pub fn pipes() -> crate::sys::Result<Pipes> {
+    let input = || pty::read_only(fd::fixed(0));
     let (out_read, out_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let same = match (fd::stat(fd::fixed(1)), fd::stat(fd::fixed(2))) {
         (Ok(out), Ok(err)) => (out.dev, out.ino) == (err.dev, err.ino),
@@ -33,13 +36,13 @@ pub fn pipes() -> crate::sys::Result<Pipes> {
     if same {
         let err_write = rustix::io::fcntl_dupfd_cloexec(&out_write, 3)?;
         return Ok(Pipes {
-            theirs: Stdio([None, Some(out_write), Some(err_write)]),
+            theirs: Stdio([input(), Some(out_write), Some(err_write)]),
             ours: vec![(out_read, 1)],
         });
     }
     let (err_read, err_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     Ok(Pipes {
-        theirs: Stdio([None, Some(out_write), Some(err_write)]),
+        theirs: Stdio([input(), Some(out_write), Some(err_write)]),
         ours: vec![(out_read, 1), (err_read, 2)],
     })
 }

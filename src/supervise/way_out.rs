@@ -1,5 +1,5 @@
 //! The relay as its supervisor sees it: questions are answered, its death is noticed, its last word is
-//! kept for the verdict.
+//! kept for the verdict. One that says nothing any more may still serve, and is not taken for dead.
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,13 +29,15 @@ const HELD: Duration = crate::egress::relay::PATIENCE;
 pub struct Traffic {
     /// The relay ended before the jail did; from then on nothing left.
     pub relay_died: bool,
+    /// The relay lived, and did not say in time what was reached: all of it may have left.
+    pub summary_lost: bool,
     pub destinations: Vec<Destination>,
 }
 
 /// The relay of a jail that runs.
 pub struct WayOut {
     /// Ends with this.
-    _relay: Relay,
+    relay: Relay,
     socket: AsyncFd<OwnedFd>,
     died: bool,
     /// Questions that wait for the one that is asked; the relay bounds their number.
@@ -55,7 +57,7 @@ impl WayOut {
     pub fn new(relay: Relay) -> io::Result<WayOut> {
         let socket = readiness::to_read(relay.socket.try_clone()?)?;
         Ok(WayOut {
-            _relay: relay,
+            relay,
             socket,
             died: false,
             waiting: VecDeque::new(),
@@ -91,12 +93,17 @@ impl WayOut {
                     return;
                 }
                 said = next(&self.socket) => match said {
-                    Some(FromRelay::Ask { number, host, port }) => {
+                    Heard::Said(FromRelay::Ask { number, host, port }) => {
                         let until = Instant::now() + HELD;
                         self.waiting.push_back(Question { number, host, port, until });
                     }
-                    Some(_) => {}
-                    None => self.died = true,
+                    Heard::Said(_) => {}
+                    Heard::Ended => self.died = true,
+                    // Nobody knows what it does: it ends before that is said of it.
+                    Heard::Nonsense => {
+                        self.relay.end();
+                        self.died = true;
+                    }
                 },
             }
         }
@@ -112,22 +119,29 @@ impl WayOut {
         if self.died {
             return Traffic {
                 relay_died: true,
-                destinations: vec![],
+                ..Traffic::default()
             };
         }
+        let mut destinations = vec![];
         let last = async {
             loop {
                 match next(&self.socket).await {
-                    Some(FromRelay::Summary { destinations }) => return Some(destinations),
-                    Some(_) => {}
-                    None => return None,
+                    Heard::Said(FromRelay::Summary { destinations: part }) => {
+                        destinations.extend(part);
+                    }
+                    Heard::Said(FromRelay::Finished) => return Heard::Said(()),
+                    Heard::Said(_) => {}
+                    Heard::Ended => return Heard::Ended,
+                    Heard::Nonsense => return Heard::Nonsense,
                 }
             }
         };
-        let destinations = tokio::time::timeout(FAREWELL, last).await.ok().flatten();
+        let last = tokio::time::timeout(FAREWELL, last).await;
         Traffic {
-            relay_died: destinations.is_none(),
-            destinations: destinations.unwrap_or_default(),
+            // Its end of the socket closes with it and not before.
+            relay_died: matches!(last, Ok(Heard::Ended)),
+            summary_lost: matches!(last, Err(_) | Ok(Heard::Nonsense)),
+            destinations,
         }
     }
 }
@@ -142,14 +156,25 @@ impl Question {
     }
 }
 
-/// The relay's next message; `None` where there is none to come.
-async fn next(socket: &AsyncFd<OwnedFd>) -> Option<FromRelay> {
+/// What came from the relay.
+enum Heard<M> {
+    Said(M),
+    /// It has ended: nothing is to come.
+    Ended,
+    /// No message of its own.
+    Nonsense,
+}
+
+async fn next(socket: &AsyncFd<OwnedFd>) -> Heard<FromRelay> {
     loop {
-        let mut ready = socket.readable().await.ok()?;
+        let Ok(mut ready) = socket.readable().await else {
+            return Heard::Nonsense;
+        };
         match wire::receive(socket.get_ref(), Wait::No) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-            Ok(Some(message)) => return Some(message),
-            Ok(None) | Err(_) => return None,
+            Ok(Some(message)) => return Heard::Said(message),
+            Ok(None) => return Heard::Ended,
+            Err(_) => return Heard::Nonsense,
         }
     }
 }

@@ -61,6 +61,23 @@ pub fn random_id() -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// Four random letters of twenty, none of which a vowel: no word of any language. `None` where the kernel
+/// gives no randomness.
+pub fn random_word() -> Option<String> {
+    const LETTERS: &[u8; 20] = b"bcdfghjkmnpqrstvwxyz";
+    const EVEN: u8 = 240;
+    let mut word = String::new();
+    while word.len() < 4 {
+        let mut byte = [0u8];
+        rustix::rand::getrandom(&mut byte, rustix::rand::GetRandomFlags::empty()).ok()?;
+        // Each letter as often as any other.
+        if byte[0] < EVEN {
+            word.push(char::from(LETTERS[usize::from(byte[0]) % LETTERS.len()]));
+        }
+    }
+    Some(word)
+}
+
 /// Whether the running kernel is at least `major.minor`.
 pub fn kernel_at_least(wanted: (u32, u32)) -> bool {
     let release = kernel_release();

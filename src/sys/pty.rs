@@ -23,6 +23,23 @@ pub fn of_caller() -> Option<std::fs::File> {
     ours.then_some(terminal)
 }
 
+/// Another descriptor of a terminal, which cannot be written to. `None` where it is no terminal, or another
+/// than this session's that this user may not open.
+pub fn read_only(terminal: BorrowedFd<'_>) -> Option<OwnedFd> {
+    if !is_terminal(terminal) {
+        return None;
+    }
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let path = format!("/proc/self/fd/{}", terminal.as_raw_fd());
+    let again = openat(CWD, path, flags, Mode::empty());
+    // After su(1) the terminal is still another user's. Only of this session's can its leader be asked.
+    let own = || match termios::tcgetsid(terminal) {
+        Ok(_) => openat(CWD, c"/dev/tty", flags, Mode::empty()),
+        Err(errno) => Err(errno),
+    };
+    again.or_else(|_| own()).ok()
+}
+
 /// A new pair from `/dev/ptmx`: master, slave. Runs after clone, inside the jail's root.
 pub fn open() -> Result<(OwnedFd, OwnedFd)> {
     let master = openat(

@@ -40,6 +40,11 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
                 "the relay ended before the command did, and nothing left the jail from then on; run it again",
             );
         }
+        if verdict.network.as_ref().is_some_and(|n| n.summary_lost) {
+            say(
+                "the relay did not say in time what was reached, though it served to the end: the verdict's destinations are not all; --log-net FILE has each",
+            );
+        }
     }
     if args.verbose {
         if let Some(receipt) = &verdict.receipt {

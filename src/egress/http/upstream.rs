@@ -11,8 +11,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 
 use super::body::Body;
-use super::{BUFFER, Duplex, Local, Scheme, Version, WINDOW};
+use super::{Duplex, Local, Scheme, Version};
 use crate::egress::gate::{Pass, Refusal};
+use crate::egress::lobby::Room;
 use crate::egress::tls;
 
 /// One destination of a client.
@@ -125,11 +126,12 @@ impl Upstream {
 
     async fn begin(&self, stream: Box<dyn Duplex>) -> Result<Sender, hyper::Error> {
         let io = TokioIo::new(stream);
+        let room = Room::of(self.pass.gate());
         Ok(match self.version {
             Version::One => {
                 let (sender, connection) = http1::Builder::new()
-                    .max_buf_size(BUFFER)
-                    .max_header_size(BUFFER)
+                    .max_buf_size(room.buffer)
+                    .max_header_size(room.buffer)
                     .preserve_header_case(true)
                     .handshake(io)
                     .await?;
@@ -140,10 +142,10 @@ impl Upstream {
             Version::Two => {
                 let (sender, connection) = http2::Builder::new(Local)
                     .timer(TokioTimer::new())
-                    .initial_stream_window_size(WINDOW)
-                    .initial_connection_window_size(4 * WINDOW)
-                    .max_header_list_size(BUFFER as u32)
-                    .max_send_buf_size(BUFFER)
+                    .initial_stream_window_size(room.stream)
+                    .initial_connection_window_size(room.connection)
+                    .max_header_list_size(room.buffer as u32)
+                    .max_send_buf_size(room.buffer)
                     .handshake(io)
                     .await?;
                 tokio::task::spawn_local(connection);

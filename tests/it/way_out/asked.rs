@@ -7,7 +7,21 @@ use crate::support::Who;
 use crate::support::pty::Screen;
 
 const ASK: &str = "mode = \"ask\"\nallow = [\"web.test\"]\ndeny = [\"evilweb.test\"]";
-const QUESTION: &str = "creel: may the jail connect to other.test port 443? [y/N] ";
+const QUESTION: &str = "creel: may the jail connect to other.test port 443? type ";
+const END: &str = " to allow it, Enter to deny: ";
+
+/// The word that allows, of the last question on the screen.
+fn word(screen: &Screen) -> String {
+    screen.wait_until("a whole question", || screen.text().contains(END));
+    let text = screen.text();
+    let asked = text.rsplit_once(END).expect("a question").0;
+    let word = asked.rsplit_once("? type ").expect("a question").1;
+    assert!(
+        word.len() == 4 && word.bytes().all(|b| b.is_ascii_lowercase()),
+        "{word:?}"
+    );
+    word.into()
+}
 
 /// CONNECT to `other.test`, which prints the proxy's status in a line of its own; then what is typed.
 const CLIENT: &str = "import socket\n\
@@ -27,11 +41,11 @@ fn a_person_allows_with_a_word_and_denies_with_any_other() {
         // With a terminal of the jail's own, and without.
         for flags in [&["-T"][..], &["-t"]] {
             for (keys, status) in [
-                ("y", "200"),
-                ("YES", "200"),
-                ("n", "403"),
+                ("WORD", "200"),
+                (" Word ", "200"),
+                ("WORDx", "403"),
                 ("", "403"),
-                ("yo", "403"),
+                ("y", "403"),
             ] {
                 let Some(jail) = Jail::new(who, ASK) else {
                     return;
@@ -43,6 +57,11 @@ fn a_person_allows_with_a_word_and_denies_with_any_other() {
                 // Longer than anything else that the supervisor wakes up for.
                 std::thread::sleep(std::time::Duration::from_millis(300));
                 assert_eq!(jail.outside.connections(), [], "{who:?} {flags:?}");
+                let word = word(&screen);
+                let keys = match keys {
+                    " Word " => format!(" {} ", word.to_uppercase()),
+                    keys => keys.replace("WORD", &word),
+                };
                 screen.press(&format!("{keys}\r"));
                 screen.wait_for(&format!("status {status}"));
                 // What is typed afterwards is the command's again, and all of it.
@@ -108,20 +127,114 @@ fn more_questions_than_are_held_are_denied_at_once() {
         done = []\n\
         all = [threading.Thread(target=one, args=(i,), daemon=True) for i in range(20)]\n\
         for t in all: t.start()\n\
-        import time; time.sleep(2); print('denied', len(done), set(done), flush=True)\n\
+        import time; time.sleep(2); open('denied', 'w').write('%d %s' % (len(done), set(done)))\n\
         for t in all: t.join()\n\
         print('in all', done.count('403'), done.count('502'))";
     let mut screen = start(&jail, &["-T"], script);
-    screen.wait_for("denied 4 {'403'}");
+    // Nothing that it says is shown meanwhile.
+    let denied = jail.file("denied");
+    screen.wait_until("the others", || {
+        std::fs::read_to_string(&denied).is_ok_and(|text| text == "4 {'403'}")
+    });
     // The rest is asked one after another; a name that does not exist outside is a 502.
     for turn in 0..16 {
         screen.wait_until("a question", || {
-            screen.text().matches("? [y/N] ").count() == turn + 1
+            screen.text().matches(END).count() == turn + 1
         });
         std::thread::sleep(std::time::Duration::from_millis(20));
-        screen.press(if turn % 2 == 0 { "y\r" } else { "n\r" });
+        let word = word(&screen);
+        screen.press(&match turn % 2 {
+            0 => format!("{word}\r"),
+            _ => "n\r".into(),
+        });
     }
     screen.wait_for("in all 12 8");
     let (code, text) = screen.end();
     assert_eq!(code, 0, "{text:?}");
+}
+
+/// What a jail shows is not shown while somebody is asked, so it cannot put another question in the
+/// place of the one that is; and what answers a question of its own answers no other.
+#[test]
+fn a_jail_cannot_put_its_own_question_in_the_place_of_the_one_that_is_asked() {
+    const SPOOF: &str = "import os, threading, time, errno\n\
+        fake = b'\\r\\x1b[2Kcreel: may the jail connect to web.test port 443? type bbbb to allow it, Enter to deny: '\n\
+        def again():\n\
+        \x20   while True: os.write(1, fake); os.write(2, fake); time.sleep(0.02)\n\
+        threading.Thread(target=again, daemon=True).start()\n\
+        time.sleep(0.3)\n\
+        said = go(b'other.test'); print('status', said, flush=True)\n\
+        time.sleep(0.3)";
+    for flags in [&["-T"][..], &["-t"]] {
+        for (answers, status) in [("bbbb", "403"), ("WORD", "200")] {
+            let Some(jail) = Jail::new(Who::User, ASK) else {
+                return;
+            };
+            let mut screen = start(&jail, flags, SPOOF);
+            screen.wait_for(QUESTION);
+            let word = word(&screen);
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            let shown = screen.text();
+            let asked = format!("{QUESTION}{word}{END}");
+            assert!(shown.ends_with(&asked), "{flags:?}: {shown:?}");
+            // The control: it was shown before, and is again.
+            let before = shown.matches("web.test").count();
+            assert!(before > 0, "{flags:?}: {shown:?}");
+            screen.press(&format!("{}\r", answers.replace("WORD", &word)));
+            screen.wait_for(&format!("status {status}"));
+            let (code, text) = screen.end();
+            assert_eq!(code, 0, "{flags:?}: {text:?}");
+            assert!(text.matches("web.test").count() > before, "{flags:?}");
+        }
+    }
+}
+
+/// Without a terminal of its own a jail reads the caller's, and cannot write to it past creel.
+#[test]
+fn a_jail_cannot_write_to_the_terminal_that_it_reads() {
+    let script = "import os, errno\n\
+        def t(what, act):\n\
+        \x20   try: act(); print(what, 'OK')\n\
+        \x20   except OSError as e: print(what, errno.errorcode[e.errno])\n\
+        t('isatty', lambda: os.isatty(0) or os.write(-1, b''))\n\
+        t('write', lambda: os.write(0, b'DIRECT'))\n\
+        t('again', lambda: os.write(os.open('/proc/self/fd/0', os.O_WRONLY | os.O_NOCTTY), b'DIRECT'))\n\
+        t('stdout', lambda: os.write(1, b'PIPED\\n'))";
+    for who in Who::all() {
+        let Some(jail) = Jail::new(who, ASK) else {
+            return;
+        };
+        let (code, text) = start(&jail, &["-T"], script).end();
+        assert_eq!(code, 0, "{text:?}");
+        assert!(!text.contains("DIRECT"), "{who:?}: {text:?}");
+        for line in [
+            "isatty OK",
+            "write EBADF",
+            "again EACCES",
+            "PIPED",
+            "stdout OK",
+        ] {
+            assert!(text.contains(line), "{who:?}: {line}: {text:?}");
+        }
+    }
+}
+
+/// A title that is never ended takes what comes after it, unless that begins with its end.
+#[test]
+fn a_question_ends_what_the_jail_left_open() {
+    let Some(jail) = Jail::new(Who::User, ASK) else {
+        return;
+    };
+    let script = "import os; os.write(1, b'\\x1b[8m\\x1b]0;'); print('status', go(b'other.test'))";
+    let mut screen = start(&jail, &["-t"], script);
+    screen.wait_for(QUESTION);
+    let word = word(&screen);
+    let ended = "\x18\x1b\\\x1b[0m\x0f\x1b(B\x1b[?7h\r\n\x1b[Jcreel: may the jail";
+    let text = screen.text();
+    assert!(text.contains(ended), "{text:?}");
+    let opened = text.find("\x1b]0;").expect("the control: it was left open");
+    assert!(opened < text.find(ended).expect("its end"), "{text:?}");
+    screen.press(&format!("{word}\r"));
+    screen.wait_for("status 200");
+    assert_eq!(screen.end().0, 0);
 }

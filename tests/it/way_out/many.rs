@@ -63,3 +63,68 @@ print('done')
         "{open} KiB, {idle} KiB of them idle"
     );
 }
+
+/// Heads and hellos that are never said to their end: the relay's memory is not the jail's, and who has
+/// something to say is heard all the same.
+#[test]
+fn what_is_half_said_costs_the_relay_little_and_keeps_nobody_out() {
+    let network = "mode = \"allowlist\"\nallow = [\"web.test\", \"web.test:7777\"]";
+    let Some(jail) = Jail::new(Who::Root, network) else {
+        return;
+    };
+    jail.outside.serve(7777, |mut client, _| {
+        let mut bytes = [0; 16];
+        let length = client.read(&mut bytes)?;
+        client.write_all(&bytes[..length])?;
+        client.read(&mut bytes).map(drop)
+    });
+    let mut run = jail.start(
+        r#"
+import os, resource, socket, time
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+count = min(1500, (most - 100) // 2)
+def wait(name):
+    print(name, count, flush=True)
+    while not os.path.exists(name): time.sleep(0.02)
+def flood(to, bytes):
+    s = socket.create_connection(to, 60); s.setblocking(False)
+    try: s.send(bytes)
+    except OSError: pass
+    return s
+def tunnel():
+    s = socket.create_connection(('198.18.0.1', 3128), 60)
+    s.sendall(b'CONNECT web.test:7777 HTTP/1.1\r\n\r\n')
+    return s
+def status(s): return s.recv(4096).split()[1].decode()
+head = b'GET http://web.test/ HTTP/1.1\r\nHost: web.test\r\nX: ' + b'y' * 60000
+hello = b'\x16\x03\x01\x40\x00\x01\x00\x7f\x00' + bytes(16380) + b'\x16\x03\x01\x3f\x00' + bytes(16000)
+wait('idle')
+web = socket.gethostbyname('web.test')
+all = [flood(('198.18.0.1', 3128), head) for _ in range(count)]
+all += [flood((web, 443), hello) for _ in range(count)]
+time.sleep(1)
+wait('half')
+print('meanwhile', status(tunnel()), flush=True)
+for s in all: s.close()
+all = [tunnel() for _ in range(1000)]
+print('then', {status(s) for s in all})
+for number, s in enumerate(all): s.sendall(b'%04d' % number)
+print('echoed', all and [s.recv(4) for s in all] == [b'%04d' % n for n in range(1000)])
+"#,
+    );
+    assert!(run.line().starts_with("idle"));
+    let relay = run.relay();
+    let idle = kib(relay, RESIDENT);
+    jail.write("idle", "");
+    let half = run.line();
+    let held = kib(relay, RESIDENT);
+    jail.write("half", "");
+    assert_eq!(run.line(), "meanwhile 200");
+    assert_eq!(run.rest(), ["then {'200'}", "echoed True"]);
+    eprintln!("the relay: {idle} KiB idle, {held} KiB, {half}");
+    assert!(
+        held - idle <= 40 << 10,
+        "{held} KiB, {idle} KiB of them idle; {half}"
+    );
+}

@@ -64,6 +64,69 @@ fn the_relays_death_closes_every_connection_and_fails_closed() {
         // The control: the same client, where nobody kills it, is told nothing of the kind.
         let ran = jail.python("print('well')").ok();
         assert_eq!(ran.verdict["network"]["relay_died"], false, "{ran:#?}");
+        assert_eq!(ran.verdict["network"]["summary_lost"], false, "{ran:#?}");
         assert_eq!(ran.stderr, "");
+    }
+}
+
+/// A relay that is too busy for its last word was no less there: what it let through may be anything.
+#[test]
+fn a_relay_that_is_silent_at_the_end_is_not_taken_for_dead() {
+    let Some(jail) = Jail::new(Who::User, "mode = \"allowlist\"\nallow = [\"web.test\"]") else {
+        return;
+    };
+    let own = std::process::id();
+    let before = children_of(own);
+    let ready = jail.file("ready");
+    let stopper = std::thread::spawn(move || {
+        assert!(until(|| ready.exists()), "the client is ready");
+        let mut children = children_of(own).into_iter();
+        let creel = children.find(|pid| !before.contains(pid)).expect("creel");
+        let relay = relay_of(creel).expect("a relay");
+        // SAFETY: two integers; the relay is not reaped before creel ends, which waits for the jail.
+        unsafe { libc::kill(relay as i32, libc::SIGSTOP) };
+    });
+    let script = "import time, urllib.request\n\
+        print(urllib.request.urlopen('http://web.test/').status); open('ready', 'w').close()\n\
+        time.sleep(2)";
+    let ran = jail.python(script);
+    stopper.join().expect("the relay was stopped");
+    assert_eq!(ran.stdout, "200\n", "{ran:#?}");
+    let network = &ran.verdict["network"];
+    assert_eq!(network["relay_died"], false, "{ran:#?}");
+    assert_eq!(network["summary_lost"], true, "{ran:#?}");
+    assert!(
+        ran.stderr.contains("did not say in time what was reached"),
+        "{ran:#?}"
+    );
+    assert!(!ran.stderr.contains("nothing left the jail"), "{ran:#?}");
+    // The control: one that is not stopped says it.
+    let _ = std::fs::remove_file(jail.file("ready"));
+    let ran = jail.python(script).ok();
+    let network = &ran.verdict["network"];
+    assert_eq!(network["summary_lost"], false, "{ran:#?}");
+    assert_eq!(network["destinations"][0]["allowed"], 1, "{ran:#?}");
+}
+
+/// A jail that asks for more names than the summary has room for hides nothing that it reached.
+#[test]
+fn refused_names_hide_no_destination_that_was_reached() {
+    let Some(jail) = Jail::new(Who::User, "mode = \"allowlist\"\nallow = [\"web.test\"]") else {
+        return;
+    };
+    let script = "import socket, sys, urllib.request\n\
+        for i in range(int(sys.argv[1])):\n\
+        \x20   try: socket.getaddrinfo(('x' * 60 + '.') * 3 + 'bogus%d.test' % i, 80)\n\
+        \x20   except OSError: pass\n\
+        print(urllib.request.urlopen('http://web.test/', b'x' * 1000).status)";
+    for (names, others) in [("0", false), ("230", true)] {
+        let ran = jail.argv(&["/usr/bin/python3", "-c", script, names]).ok();
+        let all = ran.verdict["network"]["destinations"].as_array();
+        let all = all.expect("destinations");
+        let find = |host: &str| all.iter().find(|one| one["host"] == host);
+        let web = find("web.test").unwrap_or_else(|| panic!("{names}: {ran:#?}"));
+        assert_eq!(web["allowed"], 1, "{web}");
+        assert!(web["bytes_out"].as_u64().expect("a number") > 1000, "{web}");
+        assert_eq!(find("others").is_some(), others, "{ran:#?}");
     }
 }
