@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::{PathAndQuery, Scheme as UriScheme};
@@ -289,14 +290,21 @@ impl Session {
             pass.refuse(&Refusal::Spoken(why.into()));
             return Err(Denied::gateway(why));
         }
+        if mask.is_some() && parts.status == StatusCode::PARTIAL_CONTENT {
+            let why = "the host sends a part that nobody asked for, and has a credential that could be cut \
+                       by it";
+            pass.refuse(&Refusal::Spoken(why.into()));
+            return Err(Denied::gateway(why));
+        }
         if fields::strip(&mut parts.headers).is_err() {
             return Err(Denied::gateway("the host's answer has an odd Connection"));
         }
+        // Nobody reads it, and it could have anything in it.
+        parts.extensions.remove::<ReasonPhrase>();
         if let Some(mask) = &mask {
             fields::mask(&mut parts.headers, mask);
-            if !incoming.is_end() {
-                parts.headers.remove(header::CONTENT_LENGTH);
-            }
+            // It would tell how long the answer is with the secret in it, to HEAD too.
+            parts.headers.remove(header::CONTENT_LENGTH);
         }
         if changed {
             fields::set_websocket(&mut parts.headers);
@@ -311,6 +319,7 @@ impl Session {
             *self.changed.borrow_mut() = Some(copying);
             return Ok(Response::from_parts(parts, Body::Own(None)));
         }
+        let mask = mask.filter(|_| !incoming.is_end());
         let body = Body::passing(incoming, meter(Direction::In), mask);
         Ok(Response::from_parts(parts, body))
     }

@@ -1,6 +1,7 @@
 //! HTTP, the explicit proxies and TLS that is ended, in this process: a gate made by hand, servers on
 //! loopback, and a resolver that has the names of the policy there. Nothing depends on the outside.
 
+mod guessed;
 mod hosts;
 mod paths;
 mod proxied;

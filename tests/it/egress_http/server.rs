@@ -259,6 +259,30 @@ async fn reply(mut request: Request<Incoming>, seen: Rc<Seen>) -> Result<Answer,
             let frames = bytes.map(|byte| Ok(Frame::data(Bytes::from(vec![byte]))));
             Response::new(BoxBody::new(Frames(frames.collect())))
         }
+        // What it was sent, in pieces of so many bytes.
+        "/echo" => {
+            let many = request.uri().query().and_then(|q| q.parse().ok());
+            let body = request.body_mut().collect().await?.to_bytes();
+            let pieces = body.chunks(many.unwrap_or(usize::MAX));
+            let frames = pieces.map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))));
+            Response::new(BoxBody::new(Frames(frames.collect())))
+        }
+        // A token where a name and a reason are, and a part that nobody asked for.
+        "/named" | "/part" => {
+            let token = request.headers().get("authorization").expect("a token");
+            let token = token.to_str().expect("text").replace("Bearer ", "");
+            let mut answer = text("body".into());
+            let name: hyper::header::HeaderName = format!("x-{token}").parse().expect("a name");
+            answer
+                .headers_mut()
+                .insert(name, "1".parse().expect("a value"));
+            if path == "/part" {
+                *answer.status_mut() = hyper::StatusCode::PARTIAL_CONTENT;
+            }
+            let reason = hyper::ext::ReasonPhrase::try_from(token.into_bytes());
+            answer.extensions_mut().insert(reason.expect("a reason"));
+            answer
+        }
         "/away" => {
             let mut answer = text(String::new());
             *answer.status_mut() = hyper::StatusCode::FOUND;
