@@ -31,7 +31,7 @@ use self::body::{Activity, Body, Meter};
 use self::denied::{After, Denied};
 use self::fields::Framing;
 use self::upgrade::Change;
-use self::upstream::Upstream;
+use self::upstream::{Behind, Upstream};
 use super::Way;
 use super::gate::{Direction, Gate, Pass, Refusal};
 use super::mask::Mask;
@@ -251,15 +251,25 @@ impl Session {
             .inspect_err(|refusal| pass.refuse(refusal))
             .map_err(Denied::closing)?;
 
+        let bare = incoming.is_end();
         let change = self.version == Version::One
             && parts.method == Method::GET
-            && fields::websocket(&parts.headers);
+            && fields::websocket(&parts.headers)
+            && bare;
         let head = pass.count(Direction::Out, head_length(&parts));
         head.inspect_err(|refusal| pass.refuse(refusal))
             .map_err(Denied::closing)?;
         self.rewrite(&mut parts, &authority, framing)?;
         if change {
             fields::set_websocket(&mut parts.headers);
+        }
+        let behind = match bare {
+            true => Behind::Another,
+            false => self.behind(&pass, &parts.method),
+        };
+        if behind == Behind::Nothing {
+            let close = HeaderValue::from_static("close");
+            parts.headers.insert(header::CONNECTION, close);
         }
         let mask = self.inject(&pass, &mut parts);
         let meter = |direction| Meter {
@@ -268,7 +278,9 @@ impl Session {
             activity: Rc::clone(&self.activity),
         };
         let body = Body::passing(incoming, meter(Direction::Out), None);
-        let sent = upstream.send(Request::from_parts(parts, body)).await;
+        let sent = upstream
+            .send(Request::from_parts(parts, body), behind)
+            .await;
         let mut response = sent.map_err(|refusal| {
             pass.refuse(&refusal);
             Denied::from(refusal)
@@ -479,6 +491,21 @@ impl Session {
         }
         parts.uri = uri.build().map_err(unread)?;
         Ok(())
+    }
+
+    /// What may follow a request with a body. A host that does not expect one takes it for the next
+    /// request, which nobody judged, so there is no next one: not where one request is granted and
+    /// another is not, and not behind a method that has no body of its own. HTTP/2 cuts every body off.
+    fn behind(&self, pass: &Pass, method: &Method) -> Behind {
+        let expected = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        let alike = !pass
+            .gate()
+            .policy
+            .tells_requests_apart(&pass.host, pass.port);
+        match self.version == Version::Two || expected && alike {
+            true => Behind::Another,
+            false => Behind::Nothing,
+        }
     }
 
     /// Puts the host's secrets in, over TLS alone.

@@ -9,6 +9,7 @@ mod requests;
 mod server;
 mod smuggled;
 mod streams;
+mod swallowed;
 mod terminated;
 mod withheld;
 

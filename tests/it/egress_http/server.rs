@@ -144,6 +144,59 @@ pub async fn keeper() -> Server {
     server
 }
 
+/// Answers one head after the other whatever body one says that it has, and closes where it is asked to:
+/// as Python's own server does, for methods that it expects no body of.
+pub async fn deaf_to_bodies(mut stream: impl AsyncRead + AsyncWrite + Unpin, seen: Rc<Seen>) {
+    let mut bytes = vec![];
+    loop {
+        while let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+            let rest = bytes.split_off(end + 4);
+            let head = String::from_utf8_lossy(&bytes).to_lowercase();
+            bytes = rest;
+            seen.requests.borrow_mut().push(head.clone());
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            if stream.write_all(answer).await.is_err() || head.contains("connection: close") {
+                let _ = stream.shutdown().await;
+                return;
+            }
+        }
+        if !matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {
+            return;
+        }
+    }
+}
+
+/// Serves each connection like this, over TLS where there is some to end.
+pub async fn each<S, F>(acceptor: Option<tokio_rustls::TlsAcceptor>, serve: S) -> Server
+where
+    S: Fn(Box<dyn creel::egress::http::Duplex>, Rc<Seen>) -> F + Copy + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let (listener, address) = listen().await;
+    let seen = Rc::new(Seen::default());
+    let server = Server {
+        port: address.port(),
+        seen: Rc::clone(&seen),
+    };
+    tokio::task::spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, seen) = (acceptor.clone(), Rc::clone(&seen));
+            tokio::task::spawn_local(async move {
+                let stream: Box<dyn creel::egress::http::Duplex> = match acceptor {
+                    None => Box::new(stream),
+                    Some(acceptor) => match acceptor.accept(stream).await {
+                        Ok(stream) => Box::new(stream),
+                        Err(_) => return,
+                    },
+                };
+                seen.connections.set(seen.connections.get() + 1);
+                serve(stream, seen).await;
+            });
+        }
+    });
+    server
+}
+
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 async fn reply(mut request: Request<Incoming>, seen: Rc<Seen>) -> Result<Answer, hyper::Error> {
