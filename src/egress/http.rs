@@ -66,6 +66,8 @@ const BUFFER: usize = 64 << 10;
 const WINDOW: u32 = 256 << 10;
 /// Streams of HTTP/2 at once.
 const STREAMS: u32 = 100;
+/// Bytes of a method; the longest that is registered has 17.
+const METHOD: usize = 32;
 /// For a request's head, from its first byte or from the end of the request before it.
 const HEAD: Duration = Duration::from_secs(30);
 
@@ -429,6 +431,11 @@ impl Session {
         }
         let framing = fields::framing(&parts.headers).map_err(Denied::unread)?;
         let method = parts.method.as_str();
+        if method.len() > METHOD {
+            return Err(Denied::unread(format!(
+                "its method has more than {METHOD} bytes"
+            )));
+        }
         if self.vault_has(&pass.host) && matches!(method, "TRACE" | "TRACK") {
             let why = format!("{method} would give a credential back");
             return Err(Denied::from(Refusal::Spoken(why)));
@@ -566,7 +573,8 @@ fn path_of(uri: &Uri) -> &str {
 
 fn head_length(parts: &Parts) -> u64 {
     let target = parts.uri.path_and_query().map_or(0, |p| p.as_str().len());
-    fields::length(&parts.headers) + target as u64 + 16
+    let line = parts.method.as_str().len() + target;
+    fields::length(&parts.headers) + line as u64 + 16
 }
 
 /// A task that ends with whoever waits for it.

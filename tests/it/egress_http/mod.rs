@@ -3,6 +3,7 @@
 
 mod guessed;
 mod hosts;
+mod metered;
 mod paths;
 mod proxied;
 mod requests;
