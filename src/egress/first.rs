@@ -1,13 +1,13 @@
 //! What a client speaks, told from its first bytes. Pure.
 //!
 //! Whatever a lenient server could take for TLS or for a request with a `Host` is told as such here, and
-//! the strict readers have it; the rest is bytes.
+//! the strict readers have it, which refuse what is odd; the rest is bytes. Only a first word that has in
+//! it what no method has is bytes at once, since who speaks so may wait for an answer before any line's
+//! end.
 
 use super::hello::{self, Flaw, Hello, Reading};
 use super::http::Version;
 
-/// A method longer than this is none.
-const METHOD: usize = 64;
 /// A first line longer than this is left to the reader of requests, which says how long they may be.
 const LINE: usize = 8 << 10;
 
@@ -38,33 +38,36 @@ pub fn read(bytes: &[u8]) -> First {
 pub fn read_all(bytes: &[u8]) -> First {
     match (read(bytes), bytes) {
         (First::More, [20..=24, ..]) => First::Flawed(Flaw::Length),
+        // The end ends the line too.
+        (First::More, _) if says_http(bytes) => First::Http(Version::One),
         (First::More, _) => First::Other,
         (told, _) => told,
     }
 }
 
-/// A line of a method, white space, and `HTTP/` somewhere, behind what servers skip.
+/// A line of a method, white space, and `HTTP/` somewhere, behind what servers skip. `GET` needs no
+/// version: Python's server takes that for HTTP/0.9, and reads fields behind it all the same.
 fn request(bytes: &[u8]) -> First {
-    let blank = |byte: &u8| matches!(byte, b'\r' | b'\n' | b' ' | b'\t');
-    let start = bytes.iter().position(|byte| !blank(byte));
+    let start = bytes.iter().position(|byte| !is_blank(*byte));
     let Some(line) = start.and_then(|start| bytes.get(start..)) else {
         return match bytes.len() {
             0..LINE => First::More,
-            _ => First::Other,
+            _ => First::Http(Version::One),
         };
     };
     let method = line.iter().take_while(|byte| is_token(**byte)).count();
     match line.get(method) {
-        _ if method == 0 || method > METHOD => return First::Other,
-        None => return First::More,
-        Some(b' ' | b'\t') => {}
-        Some(_) => return First::Other,
+        _ if method == 0 => return First::Other,
+        Some(byte) if !is_blank(*byte) => return First::Other,
+        _ => {}
     }
     if line.starts_with(b"PRI * HTTP/2.0\r\n") {
         return First::Http(Version::Two);
     }
     match line.iter().position(|byte| *byte == b'\n') {
-        Some(end) if says_http(&line[..end]) => First::Http(Version::One),
+        Some(end) if &line[..method] == b"GET" || says_http(&line[..end]) => {
+            First::Http(Version::One)
+        }
         Some(_) => First::Other,
         None if line.len() > LINE => First::Http(Version::One),
         None => First::More,
@@ -74,6 +77,12 @@ fn request(bytes: &[u8]) -> First {
 fn says_http(line: &[u8]) -> bool {
     line.windows(5)
         .any(|five| five.eq_ignore_ascii_case(b"HTTP/"))
+}
+
+/// What servers skip or split at: the most lenient is Python, which reads a line as Latin-1 and takes
+/// for white space what Unicode does.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | 0x1c..=b' ' | 0x85 | 0xa0)
 }
 
 /// RFC 9110, 5.6.2.

@@ -105,6 +105,7 @@ pub struct Pass {
     entry: RefCell<Entry>,
     /// Dialled already, for whoever dials next.
     dialled: RefCell<Option<TcpStream>>,
+    dials: Cell<u64>,
 }
 
 impl Gate {
@@ -129,6 +130,7 @@ impl Gate {
                     port,
                     entry: RefCell::new(entry),
                     dialled: RefCell::default(),
+                    dials: Cell::new(0),
                 })
             }
             Err(refusal) => {
@@ -215,6 +217,11 @@ impl Meter {
         if self.connections.get() >= most {
             return Err(Refusal::Limit("network.limits.connections"));
         }
+        self.hurry(limits)
+    }
+
+    /// Counts a new connection, of which there may be so many a second.
+    fn hurry(&self, limits: &crate::policy::net::Limits) -> Result<(), Refusal> {
         if let Some(rate) = &limits.rate {
             let now = Instant::now();
             let (since, count) = match self.second.get() {
@@ -254,12 +261,28 @@ impl Pass {
         if let Some(stream) = self.dialled.take() {
             return Ok(stream);
         }
+        if self.dials.replace(self.dials.get() + 1) > 0 {
+            self.again()?;
+        }
         let dialled = dial::dial(&self.addresses().await?).await;
         let stream = dialled.map_err(|e| Refusal::Dial(e.to_string()))?;
         if let Ok(peer) = stream.peer_addr() {
             self.reached(peer.ip());
         }
         Ok(stream)
+    }
+
+    /// Admits another connection in place of the one before, which is over: it is as much a new one as
+    /// the first was, to the limits and on record.
+    fn again(&self) -> Result<(), Refusal> {
+        self.gate.meter.hurry(&self.gate.policy.limits)?;
+        let mut entry = Entry::new(self.way, &self.host, self.port);
+        entry.rule.clone_from(&self.entry.borrow().rule);
+        let before = self.entry.replace(entry);
+        let records = &self.gate.records;
+        let _ = records.write(&before, Event::Close);
+        let opened = records.write(&self.entry.borrow(), Event::Open);
+        opened.map_err(|_| UNWRITTEN)
     }
 
     /// What may be dialled: a name is resolved outside, by its canonical form alone, and every answer is

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::{PathAndQuery, Scheme as UriScheme};
@@ -30,7 +31,7 @@ use self::body::{Activity, Body, Meter};
 use self::denied::{After, Denied};
 use self::fields::Framing;
 use self::upgrade::Change;
-use self::upstream::Upstream;
+use self::upstream::{Behind, Upstream};
 use super::Way;
 use super::gate::{Direction, Gate, Pass, Refusal};
 use super::lobby::{self, Room};
@@ -60,6 +61,8 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
+/// Bytes of a method; the longest that is registered has 17.
+const METHOD: usize = 32;
 /// For a request's head, from its first byte or from the end of the request before it.
 const HEAD: Duration = Duration::from_secs(30);
 
@@ -247,15 +250,25 @@ impl Session {
             .inspect_err(|refusal| pass.refuse(refusal))
             .map_err(Denied::closing)?;
 
+        let bare = incoming.is_end();
         let change = self.version == Version::One
             && parts.method == Method::GET
-            && fields::websocket(&parts.headers);
+            && fields::websocket(&parts.headers)
+            && bare;
         let head = pass.count(Direction::Out, head_length(&parts));
         head.inspect_err(|refusal| pass.refuse(refusal))
             .map_err(Denied::closing)?;
         self.rewrite(&mut parts, &authority, framing)?;
         if change {
             fields::set_websocket(&mut parts.headers);
+        }
+        let behind = match bare {
+            true => Behind::Another,
+            false => self.behind(&pass, &parts.method),
+        };
+        if behind == Behind::Nothing {
+            let close = HeaderValue::from_static("close");
+            parts.headers.insert(header::CONNECTION, close);
         }
         let mask = self.inject(&pass, &mut parts);
         let meter = |direction| Meter {
@@ -264,7 +277,9 @@ impl Session {
             activity: Rc::clone(&self.activity),
         };
         let body = Body::passing(incoming, meter(Direction::Out), None);
-        let sent = upstream.send(Request::from_parts(parts, body)).await;
+        let sent = upstream
+            .send(Request::from_parts(parts, body), behind)
+            .await;
         let mut response = sent.map_err(|refusal| {
             pass.refuse(&refusal);
             Denied::from(refusal)
@@ -286,14 +301,21 @@ impl Session {
             pass.refuse(&Refusal::Spoken(why.into()));
             return Err(Denied::gateway(why));
         }
+        if mask.is_some() && parts.status == StatusCode::PARTIAL_CONTENT {
+            let why = "the host sends a part that nobody asked for, and has a credential that could be cut \
+                       by it";
+            pass.refuse(&Refusal::Spoken(why.into()));
+            return Err(Denied::gateway(why));
+        }
         if fields::strip(&mut parts.headers).is_err() {
             return Err(Denied::gateway("the host's answer has an odd Connection"));
         }
+        // Nobody reads it, and it could have anything in it.
+        parts.extensions.remove::<ReasonPhrase>();
         if let Some(mask) = &mask {
             fields::mask(&mut parts.headers, mask);
-            if !incoming.is_end() {
-                parts.headers.remove(header::CONTENT_LENGTH);
-            }
+            // It would tell how long the answer is with the secret in it, to HEAD too.
+            parts.headers.remove(header::CONTENT_LENGTH);
         }
         if changed {
             fields::set_websocket(&mut parts.headers);
@@ -308,6 +330,7 @@ impl Session {
             *self.changed.borrow_mut() = Some(copying);
             return Ok(Response::from_parts(parts, Body::Own(None)));
         }
+        let mask = mask.filter(|_| !incoming.is_end());
         let body = Body::passing(incoming, meter(Direction::In), mask);
         Ok(Response::from_parts(parts, body))
     }
@@ -405,6 +428,11 @@ impl Session {
         }
         let framing = fields::framing(&parts.headers).map_err(Denied::unread)?;
         let method = parts.method.as_str();
+        if method.len() > METHOD {
+            return Err(Denied::unread(format!(
+                "its method has more than {METHOD} bytes"
+            )));
+        }
         if self.vault_has(&pass.host) && matches!(method, "TRACE" | "TRACK") {
             let why = format!("{method} would give a credential back");
             return Err(Denied::from(Refusal::Spoken(why)));
@@ -469,6 +497,21 @@ impl Session {
         Ok(())
     }
 
+    /// What may follow a request with a body. A host that does not expect one takes it for the next
+    /// request, which nobody judged, so there is no next one: not where one request is granted and
+    /// another is not, and not behind a method that has no body of its own. HTTP/2 cuts every body off.
+    fn behind(&self, pass: &Pass, method: &Method) -> Behind {
+        let expected = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        let alike = !pass
+            .gate()
+            .policy
+            .tells_requests_apart(&pass.host, pass.port);
+        match self.version == Version::Two || expected && alike {
+            true => Behind::Another,
+            false => Behind::Nothing,
+        }
+    }
+
     /// Puts the host's secrets in, over TLS alone.
     fn inject(&self, pass: &Pass, parts: &mut Parts) -> Option<Mask> {
         let authority = self.gate.authority.as_ref()?;
@@ -527,7 +570,8 @@ fn path_of(uri: &Uri) -> &str {
 
 fn head_length(parts: &Parts) -> u64 {
     let target = parts.uri.path_and_query().map_or(0, |p| p.as_str().len());
-    fields::length(&parts.headers) + target as u64 + 16
+    let line = parts.method.as_str().len() + target;
+    fields::length(&parts.headers) + line as u64 + 16
 }
 
 /// A task that ends with whoever waits for it.

@@ -355,11 +355,6 @@ mod tests {
             assert_eq!(line["host"], host);
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     fn refused(records: &Records, way: Way, said: &str) {
         let entry = Entry::unknown(way, said, 53);

@@ -122,16 +122,18 @@ pub fn ask_for_plain(headers: &mut HeaderMap) {
 
 /// Whether an answer's body is as it is meant.
 pub fn is_plain(headers: &HeaderMap) -> bool {
-    let mut encodings =
-        tokens(headers, &header::CONTENT_ENCODING).chain(tokens(headers, &TRANSFER_ENCODING));
-    encodings.all(|token| {
-        ["identity", "chunked"]
-            .iter()
-            .any(|t| token.eq_ignore_ascii_case(t))
-    })
+    let both = [&header::CONTENT_ENCODING, &TRANSFER_ENCODING];
+    let mut values = both.into_iter().flat_map(|name| headers.get_all(name));
+    let mut encodings = both.into_iter().flat_map(|name| tokens(headers, name));
+    values.all(|value| value.to_str().is_ok())
+        && encodings.all(|token| {
+            ["identity", "chunked"]
+                .iter()
+                .any(|t| token.eq_ignore_ascii_case(t))
+        })
 }
 
-/// Takes the secrets out of every field.
+/// Takes the secrets out of every field, and the fields away that have one in their name.
 pub fn mask(headers: &mut HeaderMap, mask: &Mask) {
     for value in headers.values_mut() {
         if let Some(masked) = mask.whole(value.as_bytes()) {

@@ -33,6 +33,15 @@ enum Sender {
     Two(http2::SendRequest<Body>),
 }
 
+/// What becomes of the host's connection behind a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    /// It may carry another.
+    Another,
+    /// It carries nothing more.
+    Nothing,
+}
+
 /// Whether a connection has carried a request before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Age {
@@ -59,7 +68,11 @@ impl Upstream {
 
     /// Sends a request. One that was not sent because the host had closed the connection meanwhile is
     /// sent again, once.
-    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, Refusal> {
+    pub async fn send(
+        &self,
+        mut request: Request<Body>,
+        behind: Behind,
+    ) -> Result<Response<Incoming>, Refusal> {
         loop {
             let (mut sender, age) = self.sender().await?;
             let sent = match &mut sender {
@@ -68,7 +81,7 @@ impl Upstream {
             };
             let mut error = match sent {
                 Ok(response) => {
-                    if let Sender::One(_) = sender {
+                    if let (Sender::One(_), Behind::Another) = (&sender, behind) {
                         *self.sender.borrow_mut() = Some(sender);
                     }
                     return Ok(response);

@@ -193,6 +193,13 @@ impl Network {
         Ok(())
     }
 
+    /// Whether some rule for a destination grants one request and not another.
+    pub fn tells_requests_apart(&self, host: &Host, port: u16) -> bool {
+        let rules = |list| List::rules_for(list, host, port, Transport::Tcp);
+        let mut all = self.lists.iter().flat_map(rules);
+        all.any(|rule| rule.http.is_some())
+    }
+
     /// What becomes of TLS to a destination: it is ended where any rule for it says so.
     pub fn tls_of(&self, host: &Host, port: u16) -> Tls {
         let rules = |list| List::rules_for(list, host, port, Transport::Tcp);

@@ -258,6 +258,70 @@ fn no_request_follows_a_server_that_spoke_first() {
     });
 }
 
+/// At a port where anything may be spoken: what servers could read as a request has its `Host` judged,
+/// or is refused, however odd it is and in however many pieces it comes.
+#[test]
+fn every_line_that_a_server_could_take_for_a_request_is_read_strictly() {
+    local(async {
+        let blank = "\r\n".repeat(4096);
+        let long = "A".repeat(65);
+        let odd = [
+            "GET / HTTP/1.1\r\n",
+            "GET\x0b/\x0bHTTP/1.1\r\n",
+            "GET\x0c/ HTTP/1.1\r\n",
+            "GET /\r\n",
+            "\x0bGET / HTTP/1.1\r\n",
+            "GET /\rHTTP/1.1\r\n",
+            &format!("{long} / HTTP/1.1\r\n"),
+            &format!("{}GET / HTTP/1.1\r\n", &blank[..8190]),
+            &format!("{blank}GET / HTTP/1.1\r\n"),
+            &format!("{blank}{blank}GET / HTTP/1.1\r\n"),
+        ];
+        for line in odd {
+            for cut in [0, 3, 8192] {
+                let mut carried = Carried::new(Protocol::Auto, Some("a.example")).await;
+                let text = format!("{line}Host: evil.example\r\n\r\n");
+                let cut = cut.min(text.len() - 1);
+                let (one, two) = text.as_bytes().split_at(cut);
+                carried.client.write_all(one).await.expect("a write");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let _ = carried.client.write_all(two).await;
+                let mut answer = vec![];
+                let _ = carried.client.read_to_end(&mut answer).await;
+                let answer = String::from_utf8_lossy(&answer);
+                let what = line.trim_start().as_bytes().escape_ascii().to_string();
+                let refused = answer.starts_with("HTTP/1.1 4") || answer.is_empty();
+                assert!(refused, "{what} {cut}: {answer}");
+                // Where the client waits first the server may be dialled, and hears nothing.
+                let dialled = Duration::from_millis(20);
+                if let Ok(Ok((mut server, _))) =
+                    tokio::time::timeout(dialled, carried.server.accept()).await
+                {
+                    let mut heard = vec![];
+                    let _ = server.read_to_end(&mut heard).await;
+                    let heard = String::from_utf8_lossy(&heard);
+                    assert_eq!(heard, "", "{what} {cut}");
+                }
+            }
+        }
+        // The control: another protocol, and the Host that was granted.
+        let mut carried = Carried::new(Protocol::Auto, Some("a.example")).await;
+        carried.arrives(b"EHLO client.example\r\n").await;
+        let mut carried = Carried::new(Protocol::Auto, Some("a.example")).await;
+        let port = carried.server.local_addr().expect("its address").port();
+        let get = format!("GET / HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n");
+        carried
+            .client
+            .write_all(get.as_bytes())
+            .await
+            .expect("a write");
+        let mut server = carried.accept().await;
+        let mut read = [0; 14];
+        server.read_exact(&mut read).await.expect("a read");
+        assert_eq!(&read, b"GET / HTTP/1.1");
+    });
+}
+
 /// A resolver that takes its time.
 struct Slow(UdpSocket);
 

@@ -182,9 +182,19 @@ fn too_many_records_are_refused() {
     );
 }
 
+/// A method of a hundred letters.
+const ODD: [u8; 120] = {
+    let (mut line, end, mut at) = ([b'A'; 120], b" / HTTP/1.1\r\n", 0);
+    while at < end.len() {
+        line[at + 107] = end[at];
+        at += 1;
+    }
+    line
+};
+
 #[test]
 fn what_is_spoken_is_told() {
-    let cases: [(&[u8], First); 26] = [
+    let cases: [(&[u8], First); 37] = [
         (b"", First::More),
         (b"G", First::More),
         (b"GET / HTTP/1.1", First::More),
@@ -199,7 +209,21 @@ fn what_is_spoken_is_told() {
             First::Http(Version::Two),
         ),
         (b"PRI * HTTP/2.0\r", First::More),
-        (b"GET /\r\n", First::Other),
+        (b"GET /\r\n", First::Http(Version::One)),
+        (b"get key\r\n", First::Other),
+        (b"GET\x0b/\x0bHTTP/1.1\r\n", First::Http(Version::One)),
+        (b"GET\x0c/\x0cHTTP/1.1\r\n", First::Http(Version::One)),
+        (b"GET\r/ HTTP/1.1\r\n", First::Http(Version::One)),
+        (b"GET\x1f/\x1cHTTP/1.1\r\n", First::Http(Version::One)),
+        (b"GET\x85/\xa0HTTP/1.1\r\n", First::Http(Version::One)),
+        (b"\x0b\xa0GET / HTTP/1.1\r\n", First::Http(Version::One)),
+        (&ODD, First::Http(Version::One)),
+        (&ODD[..100], First::More),
+        (
+            b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef01\n",
+            First::Other,
+        ),
+        (b"GET\x01", First::Other),
         (b"EHLO client.example\r\n", First::Other),
         (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", First::Other),
         (b"QUIT\r\n", First::Other),
@@ -220,7 +244,13 @@ fn what_is_spoken_is_told() {
     }
     let long = [b"GET /", &[b'a'; 9000][..]].concat();
     assert_eq!(first::read(&long), First::Http(Version::One));
+    let blank = [&[b'\r', b'\n'].repeat(4096)[..], b"GET /"].concat();
+    assert_eq!(first::read(&blank[..8000]), First::More);
+    assert_eq!(first::read(&blank[..8192]), First::Http(Version::One));
+    assert_eq!(first::read(&[b'a'; 9000]), First::Http(Version::One));
     assert_eq!(first::read_all(b"GET / HTT"), First::Other);
+    let whole = first::read_all(b"GET / HTTP/1.1");
+    assert_eq!(whole, First::Http(Version::One));
     assert_eq!(first::read_all(b"\x16\x03"), First::Flawed(Flaw::Length));
 }
 

@@ -1,13 +1,16 @@
 //! HTTP, the explicit proxies and TLS that is ended, in this process: a gate made by hand, servers on
 //! loopback, and a resolver that has the names of the policy there. Nothing depends on the outside.
 
+mod guessed;
 mod hosts;
+mod metered;
 mod paths;
 mod proxied;
 mod requests;
 mod server;
 mod smuggled;
 mod streams;
+mod swallowed;
 mod terminated;
 mod withheld;
 

@@ -137,6 +137,51 @@ async fn keep(mut stream: TcpStream, seen: Rc<Seen>) {
     }
 }
 
+/// Answers one head after the other whatever body one says that it has, and closes where it is asked to:
+/// as Python's own server does, for methods that it expects no body of.
+pub async fn deaf_to_bodies(mut stream: impl AsyncRead + AsyncWrite + Unpin, seen: Rc<Seen>) {
+    let mut bytes = vec![];
+    loop {
+        while let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+            let rest = bytes.split_off(end + 4);
+            let head = String::from_utf8_lossy(&bytes).to_lowercase();
+            bytes = rest;
+            seen.requests.borrow_mut().push(head.clone());
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            if stream.write_all(answer).await.is_err() || head.contains("connection: close") {
+                let _ = stream.shutdown().await;
+                return;
+            }
+        }
+        if !matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {
+            return;
+        }
+    }
+}
+
+/// Serves each connection like this, over TLS where there is some to end.
+pub async fn each<S, F>(acceptor: Option<tokio_rustls::TlsAcceptor>, serve: S) -> Server
+where
+    S: Fn(Box<dyn creel::egress::http::Duplex>, Rc<Seen>) -> F + Copy + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    Server::start(move |stream, seen| {
+        let acceptor = acceptor.clone();
+        async move {
+            let stream: Box<dyn creel::egress::http::Duplex> = match acceptor {
+                None => Box::new(stream),
+                Some(acceptor) => match acceptor.accept(stream).await {
+                    Ok(stream) => Box::new(stream),
+                    Err(_) => return,
+                },
+            };
+            seen.connect();
+            serve(stream, seen).await;
+        }
+    })
+    .await
+}
+
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 async fn reply(mut request: Request<Incoming>, seen: Rc<Seen>) -> Result<Answer, hyper::Error> {
@@ -251,6 +296,30 @@ async fn reply(mut request: Request<Incoming>, seen: Rc<Seen>) -> Result<Answer,
             let bytes = said.into_bytes().into_iter();
             let frames = bytes.map(|byte| Ok(Frame::data(Bytes::from(vec![byte]))));
             Response::new(BoxBody::new(Frames(frames.collect())))
+        }
+        // What it was sent, in pieces of so many bytes.
+        "/echo" => {
+            let many = request.uri().query().and_then(|q| q.parse().ok());
+            let body = request.body_mut().collect().await?.to_bytes();
+            let pieces = body.chunks(many.unwrap_or(usize::MAX));
+            let frames = pieces.map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))));
+            Response::new(BoxBody::new(Frames(frames.collect())))
+        }
+        // A token where a name and a reason are, and a part that nobody asked for.
+        "/named" | "/part" => {
+            let token = request.headers().get("authorization").expect("a token");
+            let token = token.to_str().expect("text").replace("Bearer ", "");
+            let mut answer = text("body".into());
+            let name: hyper::header::HeaderName = format!("x-{token}").parse().expect("a name");
+            answer
+                .headers_mut()
+                .insert(name, "1".parse().expect("a value"));
+            if path == "/part" {
+                *answer.status_mut() = hyper::StatusCode::PARTIAL_CONTENT;
+            }
+            let reason = hyper::ext::ReasonPhrase::try_from(token.into_bytes());
+            answer.extensions_mut().insert(reason.expect("a reason"));
+            answer
         }
         "/away" => {
             let mut answer = text(String::new());

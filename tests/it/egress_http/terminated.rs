@@ -33,8 +33,8 @@ impl Outside {
         Outside { issuer, pem }
     }
 
-    /// A server of HTTPS for a name.
-    pub async fn https(&self, name: &str, alpn: &[&str]) -> Server {
+    /// What ends the TLS of a name.
+    pub fn acceptor(&self, name: &str, alpn: &[&str]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -46,7 +46,12 @@ impl Outside {
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// A server of HTTPS for a name.
+    pub async fn https(&self, name: &str, alpn: &[&str]) -> Server {
+        let acceptor = self.acceptor(name, alpn);
         Server::start(move |stream, seen| {
             let acceptor = acceptor.clone();
             async move {
@@ -79,7 +84,7 @@ impl Ending {
     }
 
     /// With the ports of these servers.
-    async fn at(outside: &Outside, servers: &[&Server]) -> Ending {
+    pub async fn at(outside: &Outside, servers: &[&Server]) -> Ending {
         let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
         Ending::new(outside, Vault::default(), Setup::at(&ports)).await
     }

@@ -9,17 +9,18 @@ use super::server::Server;
 use super::terminated::{Ending, Outside, send_two};
 use super::*;
 
-const SECRET: &str = "s3cr3t-token-of-good-example";
+/// With capitals, which the names of fields lose.
+pub const SECRET: &str = "S3cr3t-Token-of-good-example";
 
 /// A jail with a credential for `good.example`, a server of it and one of another host.
-struct Withheld {
-    ending: Ending,
-    good: Server,
+pub struct Withheld {
+    pub ending: Ending,
+    pub good: Server,
     other: Server,
-    placeholder: String,
+    pub placeholder: String,
 }
 
-async fn start() -> Withheld {
+pub async fn start() -> Withheld {
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), format!("{SECRET}\n")).unwrap();
     let vault = Vault::load(&[Credential {
@@ -46,7 +47,7 @@ async fn start() -> Withheld {
 
 impl Withheld {
     /// A request in both versions; the answers.
-    async fn ask(&self, to: (&str, u16), path: &str, fields: &[(&str, &str)]) -> [String; 2] {
+    pub async fn ask(&self, to: (&str, u16), path: &str, fields: &[(&str, &str)]) -> [String; 2] {
         let mut stream = self.ending.tls(to, "http/1.1").await;
         let mut text = format!(
             "GET {path} HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\n",
@@ -100,7 +101,7 @@ fn the_secret_goes_out_and_does_not_come_back() {
 }
 
 /// An answer without the lengths of its chunks.
-fn gathered(answer: &str) -> String {
+pub fn gathered(answer: &str) -> String {
     let chunked = answer.contains("chunked");
     let Some((head, body)) = answer.split_once("\r\n\r\n").filter(|_| chunked) else {
         return answer.to_owned();
