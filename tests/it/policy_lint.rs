@@ -633,3 +633,14 @@ fn names_of_credentials() {
         assert!(!is_secret_file(name), "{name}");
     }
 }
+
+#[test]
+fn of_two_equal_denials_the_later_one_is_shadowed() {
+    let text = "[filesystem]\nread = ['/srv']\ndeny = [\n'/srv/a',\n'/srv/a']";
+    let found = findings(&[(Rank::Operator, text)], &roots(), &Facts::default());
+    let shadowed = found.iter().filter(|finding| finding.id == "deny-shadowed");
+    let lines: Vec<Option<u32>> = shadowed
+        .map(|finding| finding.origin.as_ref().map(|origin| origin.line))
+        .collect();
+    assert_eq!(lines, [Some(5)]);
+}

@@ -485,6 +485,17 @@ mod tests {
     }
 
     #[test]
+    fn of_ranges_the_narrowest_answers_first() {
+        let texts = ["8.8.0.0/16:443", "8.0.0.0/8:443", "8.8.8.0/24:443"];
+        let network = network(&[list(OnMiss::Deny, &texts)], &[]);
+        let host = Host::parse(b"8.8.8.8").unwrap();
+        let Answer::Allow(rules) = network.judge(&host, 443, Transport::Tcp) else {
+            panic!("it is granted");
+        };
+        assert_eq!(rules[0].to.to_string(), "8.8.8.0/24");
+    }
+
+    #[test]
     fn what_may_be_spoken() {
         let mut rules = list(OnMiss::Deny, &["plain.example:80,443,5432"]);
         let tcp = Rule {

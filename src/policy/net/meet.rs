@@ -324,6 +324,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_reused_adds_up_and_the_own_word_counts() {
+        let base = "network = { mode = 'ask', allow = ['a.example'], deny = ['x.a.example'], resolvers = ['9.9.9.9:53'] }";
+        let own = "network = { mode = 'allowlist', allow = ['b.example'], deny = ['x.b.example'] }";
+        let said = layer(own).network.over(layer(base).network);
+        let texts = |rules: &[Rule]| -> Vec<String> {
+            rules.iter().map(|rule| rule.to.to_string()).collect()
+        };
+        assert_eq!(said.mode.map(|mode| mode.value), Some(Mode::Allowlist));
+        assert_eq!(texts(&said.allow.unwrap()), ["a.example", "b.example"]);
+        assert_eq!(texts(&said.deny), ["x.a.example", "x.b.example"]);
+        assert_eq!(said.resolvers.unwrap().len(), 1);
+    }
+
+    #[test]
     fn what_a_layer_says_of_destinations() {
         for (text, a, b, lists) in [
             ("", "deny", "deny", 0),
