@@ -33,11 +33,11 @@ def wait(name):
     print(name, flush=True)
     while not os.path.exists(name): time.sleep(0.02)
 def carry(turn):
-    for number, s in enumerate(all): s.sendall(b'%04d%04d' % (number, turn) * 256)
+    for number, s in enumerate(all): s.sendall(b'%04d:%03d' % (number, turn) * 256)
     for number, s in enumerate(all):
         left, said = 2048, b''
         while len(said) < 2048: said += s.recv(2048) or sys.exit('closed')
-        assert said == b'%04d%04d' % (number, turn) * 256
+        assert said == b'%04d:%03d' % (number, turn) * 256
 wait('idle')
 all = [socket.create_connection(('web.test', 7777), 20) for _ in range(1000)]
 carry(1)

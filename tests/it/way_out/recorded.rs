@@ -94,7 +94,7 @@ fn each_decision_has_a_line_with_what_became_of_it() {
             };
             assert_eq!(line["address"], address, "{line}");
         }
-        let text = std::fs::read_to_string(jail.file("net.jsonl")).expect("a log");
+        let text = std::fs::read_to_string(jail.elsewhere("net.jsonl")).expect("a log");
         assert!(!text.contains("hush"), "{text}");
 
         let sums = &ran.verdict["network"]["destinations"];
