@@ -109,8 +109,9 @@ print('meanwhile', status(tunnel()), flush=True)
 for s in all: s.close()
 all = [tunnel() for _ in range(1000)]
 print('then', {status(s) for s in all})
-for number, s in enumerate(all): s.sendall(b'%04d' % number)
-print('echoed', all and [s.recv(4) for s in all] == [b'%04d' % n for n in range(1000)])
+# No letter that a request could begin with.
+for number, s in enumerate(all): s.sendall(b'\x01%04d' % number)
+print('echoed', [s.recv(5) for s in all] == [b'\x01%04d' % n for n in range(1000)])
 "#,
     );
     assert!(run.line().starts_with("idle"));
