@@ -15,7 +15,6 @@ use super::probe::Pin;
 use super::step::{Place, Program, Step, Tree, Work};
 use super::{JailError, Pins};
 use crate::egress::keystore;
-use crate::plan::egress::{Egress, Listener, PUBLISHED};
 use crate::plan::order::Stage;
 use crate::plan::paths::within;
 use crate::plan::resolve::JAIL_ID;
@@ -25,7 +24,6 @@ use crate::plan::{
 use crate::sys::cgroup::Group;
 use crate::sys::landlock::Rules;
 use crate::sys::lease::{self, Lease};
-use crate::sys::net::Transport;
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
 use crate::sys::{Errno, clone, fd, mount, socket};
@@ -186,7 +184,7 @@ pub fn freeze(
             }
             Act::Egress(way_out) => {
                 egress = Some(number as u32);
-                let made = sockets_of(way_out);
+                let made = Sockets::of(way_out);
                 match network == Network::New && janitor.is_some() {
                     true => {
                         sockets = Some(made);
@@ -532,23 +530,6 @@ fn compile(
             });
         }
     })
-}
-
-fn sockets_of(egress: &Egress) -> Sockets {
-    let of_one = |listener: &Listener| {
-        let transport = match listener.serves.is_datagram() {
-            true => Transport::Datagram,
-            false => Transport::Stream,
-        };
-        (listener.address, transport)
-    };
-    Sockets {
-        at: egress.listeners.iter().map(of_one).collect(),
-        spare: match egress.publish.is_empty() {
-            true => 0,
-            false => PUBLISHED,
-        },
-    }
 }
 
 fn place(plan: &Plan, path: &Path) -> Place {

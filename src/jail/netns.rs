@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::egress::wire::{ALL, SERVED};
-use crate::plan::egress::OWN;
+use crate::plan::egress::{Egress, Listener, OWN, PUBLISHED};
 use crate::sys::net::{Family, Transport};
 use crate::sys::socket::{self, Wait};
 use crate::sys::{Errno, Result, clone, fd, net, process};
@@ -69,6 +69,25 @@ pub struct Sockets {
     pub at: Vec<(SocketAddr, Transport)>,
     /// Unconnected ones of each family, for connections into the jail.
     pub spare: usize,
+}
+
+impl Sockets {
+    pub fn of(egress: &Egress) -> Sockets {
+        let of_one = |listener: &Listener| {
+            let transport = match listener.serves.is_datagram() {
+                true => Transport::Datagram,
+                false => Transport::Stream,
+            };
+            (listener.address, transport)
+        };
+        Sockets {
+            at: egress.listeners.iter().map(of_one).collect(),
+            spare: match egress.publish.is_empty() {
+                true => 0,
+                false => PUBLISHED,
+            },
+        }
+    }
 }
 
 /// Makes every address of this network local, and gives `relay` a socket for each of its listeners, by

@@ -79,7 +79,7 @@ impl Pause {
 pub enum Body {
     /// What creel itself says.
     Own(Option<Bytes>),
-    Passing(Passing),
+    Passing(Box<Passing>),
 }
 
 /// A body that streams through.
@@ -95,14 +95,14 @@ pub struct Passing {
 
 impl Body {
     pub fn passing(inner: Incoming, meter: Meter, mask: Option<Mask>) -> Body {
-        Body::Passing(Passing {
+        Body::Passing(Box::new(Passing {
             inner,
             meter,
             mask,
             pause: Pause::default(),
             trailers: None,
             ended: false,
-        })
+        }))
     }
 }
 

@@ -15,7 +15,7 @@ type Pieces = (Vec<usize>, Vec<u8>);
 
 /// What jails ask of the host, in one connection.
 enum Asked {
-    One(tokio::io::BufReader<tokio_rustls::client::TlsStream<TcpStream>>),
+    One(Box<tokio::io::BufReader<tokio_rustls::client::TlsStream<TcpStream>>>),
     Two(hyper::client::conn::http2::SendRequest<Full<bytes::Bytes>>),
 }
 
@@ -32,7 +32,7 @@ impl Asked {
                 tokio::task::spawn_local(connection);
                 Asked::Two(sender)
             }
-            _ => Asked::One(tokio::io::BufReader::new(stream)),
+            _ => Asked::One(Box::new(tokio::io::BufReader::new(stream))),
         }
     }
 
