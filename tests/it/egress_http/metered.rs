@@ -17,16 +17,7 @@ async fn counted(method: &str, code: u16) -> u64 {
     let port = outside.port;
     let world = Setup::at(&[port]).start().await;
     for way in ["transparent", "absolute"] {
-        let (client, target) = match way {
-            "absolute" => (
-                dial(world.proxy).await,
-                format!("http://good.example:{port}/"),
-            ),
-            _ => (
-                world.transparent("good.example", port, Version::One).await,
-                "/".to_owned(),
-            ),
-        };
+        let (client, target) = by(&world, way, port, "/").await;
         let text = format!(
             "{method} {target} HTTP/1.1\r\nHost: good.example:{port}\r\nConnection: close\r\n\r\n"
         );
@@ -79,16 +70,7 @@ fn a_connection_that_is_made_anew_counts_as_another() {
                     ..Limits::default()
                 };
                 let world = setup.start().await;
-                let (mut client, target) = match way {
-                    "absolute" => (
-                        dial(world.proxy).await,
-                        format!("http://good.example:{port}/"),
-                    ),
-                    _ => (
-                        world.transparent("good.example", port, Version::One).await,
-                        "/".to_owned(),
-                    ),
-                };
+                let (mut client, target) = by(&world, way, port, "/").await;
                 let get = format!("GET {target} HTTP/1.1\r\nHost: good.example:{port}\r\n\r\n");
                 let begun = std::time::Instant::now();
                 let mut answers = vec![];

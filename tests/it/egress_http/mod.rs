@@ -207,6 +207,20 @@ async fn pair() -> (TcpStream, TcpStream) {
     (one.expect("a connection"), other.expect("its other end").0)
 }
 
+/// A connection to a server of plain HTTP by this way, and the target of a request for the path.
+async fn by(world: &World, way: &str, port: u16, path: &str) -> (TcpStream, String) {
+    match way {
+        "absolute" => (
+            dial(world.proxy).await,
+            format!("http://good.example:{port}{path}"),
+        ),
+        _ => (
+            world.transparent("good.example", port, Version::One).await,
+            path.to_owned(),
+        ),
+    }
+}
+
 async fn dial(to: SocketAddr) -> TcpStream {
     TcpStream::connect(to).await.expect("a connection")
 }

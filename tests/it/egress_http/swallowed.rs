@@ -64,16 +64,7 @@ fn no_body_becomes_a_request_over_plain_http() {
                     let server = each(None, deaf_to_bodies).await;
                     let port = server.port;
                     let world = setup(port, apart).start().await;
-                    let (mut client, target) = match way {
-                        "absolute" => (
-                            dial(world.proxy).await,
-                            format!("http://good.example:{port}/api/a"),
-                        ),
-                        _ => (
-                            world.transparent("good.example", port, Version::One).await,
-                            "/api/a".to_owned(),
-                        ),
-                    };
+                    let (mut client, target) = by(&world, way, port, "/api/a").await;
                     let (framing, body) = framed(chunked);
                     let said = request(method, &target, port, &framing, &body);
                     client.write_all(said.as_bytes()).await.unwrap();
