@@ -248,7 +248,7 @@ fn pids_bounds_a_fork_bomb() {
             &workspace,
             "pids = 40\ntimeout = \"1s\"\ngrace = \"0s\"",
         )
-        .sh("bomb() { bomb | bomb & }; bomb; sleep 30");
+        .sh("bomb() { bomb | bomb & }; bomb & exec sleep 30");
         assert_eq!(ran.status, 124, "{ran:#?}");
         let peak = ran.verdict["usage"]["pids_peak"].as_u64();
         // With creel's own pid 1.
