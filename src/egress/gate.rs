@@ -112,11 +112,7 @@ impl Gate {
     /// Decides on a destination, asking where the policy says so. The refusal is on record.
     pub async fn admit(self: &Rc<Self>, way: Way, host: Host, port: u16) -> Result<Pass, Refusal> {
         let entry = Entry::new(way, &host, port);
-        let transport = match way {
-            Way::Udp => Transport::Udp,
-            _ => Transport::Tcp,
-        };
-        match self.decide(&host, port, transport).await {
+        match self.decide(&host, port, way.transport()).await {
             Ok(rule) => {
                 let entry = entry.allowed(rule);
                 if self.records.write(&entry, Event::Open).is_err() {
@@ -169,7 +165,7 @@ impl Gate {
             Answer::Deny(why) => return Err(Refusal::Policy(why)),
             Answer::Ask => {
                 if let Host::Address(address) = host {
-                    self.check_own(*address, port)?;
+                    self.check_own(*address, port, transport)?;
                 }
                 match &self.asker {
                     Some(asker) if asker.ask(host, port).await => "asked".into(),
@@ -183,8 +179,8 @@ impl Gate {
 
     /// Refuses an address that is this host's own now, whatever its block: what listens there is not on
     /// the network that the policy speaks of. A rule that names its range grants it.
-    fn check_own(&self, address: IpAddr, port: u16) -> Result<(), Refusal> {
-        if self.policy.names_address(address, port) {
+    fn check_own(&self, address: IpAddr, port: u16, transport: Transport) -> Result<(), Refusal> {
+        if self.policy.names_address(address, port, transport) {
             return Ok(());
         }
         match local::is_local(address) {
@@ -288,9 +284,10 @@ impl Pass {
     /// What may be dialled: a name is resolved outside, by its canonical form alone, and every answer is
     /// checked.
     pub async fn addresses(&self) -> Result<Vec<SocketAddr>, Refusal> {
+        let transport = self.way.transport();
         Ok(match &self.host {
             Host::Address(address) => {
-                self.gate.check_own(*address, self.port)?;
+                self.gate.check_own(*address, self.port, transport)?;
                 vec![SocketAddr::new(*address, self.port)]
             }
             Host::Name(name) => {
@@ -300,13 +297,13 @@ impl Pass {
                 let mut closed = None;
                 // An IPv4-mapped answer is dialled as the address that is checked.
                 for address in found.iter().map(IpAddr::to_canonical) {
-                    match self.gate.policy.bars(address, self.port) {
+                    match self.gate.policy.bars(address, self.port, transport) {
                         Some(Why::Special(kind)) => {
                             let address = address.to_string();
                             closed = Some(Refusal::Special { address, kind });
                         }
                         Some(why) => closed = Some(Refusal::Policy(why)),
-                        None => match self.gate.check_own(address, self.port) {
+                        None => match self.gate.check_own(address, self.port, transport) {
                             Ok(()) => open.push(SocketAddr::new(address, self.port)),
                             Err(refusal) => closed = Some(refusal),
                         },

@@ -50,6 +50,8 @@ pub mod wire;
 
 use serde::Serialize;
 
+use crate::policy::net::judge::Transport;
+
 /// How a destination was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -66,6 +68,15 @@ pub enum Way {
     Udp,
     /// Into the jail, by a published port.
     Published,
+}
+
+impl Way {
+    pub fn transport(self) -> Transport {
+        match self {
+            Way::Udp => Transport::Udp,
+            _ => Transport::Tcp,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -111,6 +111,7 @@ fn fail(socket: BorrowedFd<'_>, step: u32, errno: Errno) -> ! {
 fn start(socket: &OwnedFd, ids: Start) -> Result<()> {
     signal::block_all()?;
     process::die_with_parent()?;
+    process::schedule_as_others()?;
     wait_for_parent(socket.as_fd())?;
     let id = match ids {
         Start::JailRoot => Some(0),

@@ -55,6 +55,39 @@ pub fn die_with_parent() -> Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))
 }
 
+/// Leaves a real-time or deadline policy and a real-time I/O class that were inherited (sched(7),
+/// ioprio_set(2)): limits on the processor hold for ordinary scheduling alone. Niceness, batch and idle
+/// stay. Runs after clone.
+pub fn schedule_as_others() -> Result<()> {
+    const WHO_PROCESS: libc::c_int = 1;
+    const CLASS_REAL_TIME: libc::c_long = 1;
+    const CLASS_SHIFT: u32 = 13;
+    // SAFETY: integers, and one parameter that outlives its call; 0 is the calling thread.
+    unsafe {
+        let policy = libc::syscall(libc::SYS_sched_getscheduler, 0);
+        check(policy)?;
+        let policy = policy & !libc::c_long::from(libc::SCHED_RESET_ON_FORK);
+        let ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH, libc::SCHED_IDLE];
+        if !ordinary.map(libc::c_long::from).contains(&policy) {
+            let mut parameter: libc::sched_param = std::mem::zeroed();
+            parameter.sched_priority = 0;
+            let set = libc::SYS_sched_setscheduler;
+            check(libc::syscall(
+                set,
+                0,
+                libc::SCHED_OTHER,
+                &raw const parameter,
+            ))?;
+        }
+        // A kernel without block devices has no classes.
+        let class = libc::syscall(libc::SYS_ioprio_get, WHO_PROCESS, 0) >> CLASS_SHIFT;
+        if class == CLASS_REAL_TIME {
+            check(libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, 0))?;
+        }
+    }
+    Ok(())
+}
+
 /// A session keyring of its own, empty (keyctl(2)): the caller's keys are not inherited. Runs after
 /// clone.
 pub fn join_new_keyring() -> Result<()> {

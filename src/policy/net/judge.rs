@@ -136,24 +136,26 @@ impl Network {
 
     /// Whether every list has a range with this address and port: such an address may be what a
     /// granted name resolves to, though it is special.
-    pub fn names_address(&self, address: IpAddr, port: u16) -> bool {
+    pub fn names_address(&self, address: IpAddr, port: u16, transport: Transport) -> bool {
         let host = Host::Address(canonical(address));
         let named = |list: &List| {
             let rules = matching(&list.rules, &host);
-            rules.iter().any(|rule| rule.ports.contains(&port))
+            let carries = |rule: &&Rule| rule.protocol == Protocol::None || rule.carries(transport);
+            let mut rules = rules.iter().filter(|rule| carries(rule));
+            rules.any(|rule| rule.ports.contains(&port))
         };
         self.mode != Mode::None && !self.lists.is_empty() && self.lists.iter().all(named)
     }
 
     /// Why an address that a granted name resolved to is not to be dialled, if it is not: a denial has
     /// it, or it is special and unnamed.
-    pub fn bars(&self, address: IpAddr, port: u16) -> Option<Why> {
+    pub fn bars(&self, address: IpAddr, port: u16, transport: Transport) -> Option<Why> {
         let host = Host::Address(canonical(address));
         if let Some(rule) = denial(&self.deny, &host, port) {
             return Some(Why::Denied(rule.origin.clone()));
         }
         let kind = special_of(&host)?;
-        (!self.names_address(address, port)).then_some(Why::Special(kind))
+        (!self.names_address(address, port, transport)).then_some(Why::Special(kind))
     }
 
     /// Whether the rules for a destination grant what is spoken; else why not. Each list must, by one
@@ -212,19 +214,20 @@ impl List {
     /// The rules that grant a destination something, the narrowest first.
     fn rules_for(&self, host: &Host, port: u16, transport: Transport) -> Vec<&Rule> {
         let mut rules = matching(&self.rules, host);
-        rules.retain(|rule| {
-            let granted = match rule.protocol {
-                Protocol::None => false,
-                Protocol::Udp => transport == Transport::Udp,
-                _ => transport == Transport::Tcp,
-            };
-            granted && rule.ports.contains(&port)
-        });
+        rules.retain(|rule| rule.carries(transport) && rule.ports.contains(&port));
         rules
     }
 }
 
 impl Rule {
+    fn carries(&self, transport: Transport) -> bool {
+        match self.protocol {
+            Protocol::None => false,
+            Protocol::Udp => transport == Transport::Udp,
+            _ => transport == Transport::Tcp,
+        }
+    }
+
     /// Whether it grants what is spoken; `tls`: what becomes of TLS to this destination.
     fn lets(&self, spoken: &Spoken<'_>, port: u16, tls: Tls) -> bool {
         let ended = tls == Tls::Terminate;
@@ -356,14 +359,31 @@ mod tests {
         assert_eq!(answer(&both, "10.0.0.1"), "special");
         assert_eq!(answer(&both, "db.example"), "allow");
         let address: IpAddr = [10, 0, 0, 1].into();
-        assert_eq!(both.bars(address, 443), None);
-        assert!(both.bars(address, 80).is_some());
+        assert_eq!(both.bars(address, 443, Transport::Tcp), None);
+        assert!(both.bars(address, 80, Transport::Udp).is_some());
         // Another layer may grant the range itself: each list says what it lets be.
         let wide = list(OnMiss::Deny, &["10.0.0.0/8:443", "db.example:443"]);
         let met = network(&[names, wide], &[]);
         assert_eq!(answer(&met, "10.0.0.1"), "special");
-        assert_eq!(met.bars(address, 443), None);
+        assert_eq!(met.bars(address, 443, Transport::Tcp), None);
         assert_eq!(met.ports(), BTreeSet::from([443]));
+    }
+
+    #[test]
+    fn a_range_counts_for_what_its_rule_carries() {
+        let address: IpAddr = [10, 0, 0, 1].into();
+        let bars = |protocol, transport| {
+            let to = To::parse("10.0.0.0/8").unwrap();
+            let ports = Some(BTreeSet::from([443]));
+            let rule = Rule::new(to, ports, protocol, Tls::Forward, None, Origin::creel());
+            let mut names = list(OnMiss::Deny, &["db.example:443"]);
+            names.rules.insert(rule.unwrap());
+            network(&[names], &[])
+                .bars(address, 443, transport)
+                .is_some()
+        };
+        assert!(bars(Protocol::Udp, Transport::Tcp) && bars(Protocol::Tcp, Transport::Udp));
+        assert!(!bars(Protocol::Udp, Transport::Udp) && !bars(Protocol::Tcp, Transport::Tcp));
     }
 
     #[test]
@@ -451,7 +471,10 @@ mod tests {
         }
         assert_eq!(answer(&asks, "169.254.169.254"), "special");
         assert_eq!(answer(&asks, "8.8.8.8"), "ask");
-        let bars = |text: &str| network.bars(text.parse().unwrap(), 443).is_some();
+        let bars = |text: &str| {
+            let address = text.parse().unwrap();
+            network.bars(address, 443, Transport::Tcp).is_some()
+        };
         assert!(!bars("8.8.8.8") && bars("8.8.4.4") && bars("::ffff:8.8.4.4"));
         assert!(!bars("10.1.0.1") && bars("10.1.2.3") && bars("127.0.0.1") && bars("fd00::1"));
     }

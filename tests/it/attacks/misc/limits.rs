@@ -270,3 +270,32 @@ say('fifo', py(os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(1)))
         got.expect(&[("nicer", "OK"), ("nice", "OK"), ("fifo", "OK")]);
     }
 }
+
+/// A limit on the processor binds ordinary scheduling alone (sched(7)).
+#[test]
+fn a_caller_with_real_time_does_not_hand_that_on() {
+    let body = r#"
+say('policy', os.sched_getscheduler(0))
+say('class', raw(252, 1, 0) >> 13)
+"#;
+    let first = libc::sched_param { sched_priority: 1 };
+    let (real_time, level_0) = (1, 1 << 13);
+    // SAFETY: integers and a parameter that outlives the call; concerns this thread and what it starts.
+    let raised = unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const first) == 0
+            && libc::syscall(libc::SYS_ioprio_set, real_time, 0, level_0) == 0
+    };
+    assert!(
+        raised,
+        "real-time needs CAP_SYS_NICE: {}",
+        std::io::Error::last_os_error()
+    );
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let got = attack(Run::new(who, &workspace), body);
+        got.expect(&[("policy", "0"), ("class", "0")]);
+        // The control: the same caller, without a jail.
+        let got = outside(who, &workspace.path(), body);
+        got.expect(&[("policy", "1"), ("class", "1")]);
+    }
+}
