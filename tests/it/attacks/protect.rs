@@ -2,7 +2,7 @@
 //! nothing of creel's stays behind. The control is the same act on a path that is not protected.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::attacks::{attack, outside, policy, refused};
@@ -301,18 +301,14 @@ fn killed_at_any_instant_nothing_is_left() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         workspace.write(".git/config", "");
-        let mut seen = 0;
-        for round in 0..60u64 {
+        let envrc = workspace.path().join(".envrc");
+        let start = || {
             let paths = r#""$WORKSPACE/.envrc", "$WORKSPACE/.git/hooks", "$WORKSPACE/.vscode""#;
-            let mut child = protect(who, &workspace, paths)
-                .command(["/bin/sleep", "60"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("creel starts");
-            std::thread::sleep(Duration::from_micros(round * 1000));
-            seen += u32::from(workspace.path().join(".envrc").exists());
+            let mut command = protect(who, &workspace, paths).command(["/bin/sleep", "60"]);
+            command.stdin(Stdio::null()).stdout(Stdio::null());
+            command.stderr(Stdio::null()).spawn().expect("creel starts")
+        };
+        let end = |mut child: Child| {
             child.kill().expect("SIGKILL");
             child.wait().expect("reaped");
             let left = || {
@@ -321,6 +317,19 @@ fn killed_at_any_instant_nothing_is_left() {
                     .any(|name| workspace.path().join(name).symlink_metadata().is_ok())
             };
             until(|| !left());
+        };
+        // Instants on both sides of that at which the names come to be, however busy the machine is.
+        let since = Instant::now();
+        let first = start();
+        until(|| envrc.exists());
+        let made = since.elapsed();
+        end(first);
+        let mut seen = 0;
+        for round in 0..60 {
+            let child = start();
+            std::thread::sleep(made * round / 30);
+            seen += u32::from(envrc.exists());
+            end(child);
         }
         assert!(seen > 5, "the kill came too early each time: {seen}");
     }

@@ -181,7 +181,7 @@ pub const PLAIN: &str = "unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS
 
 /// Waits for what another process does.
 pub fn until(what: impl Fn() -> bool) -> bool {
-    for _ in 0..200 {
+    for _ in 0..800 {
         if what() {
             return true;
         }
