@@ -261,10 +261,8 @@ impl Pass {
             self.again()?;
         }
         let dialled = dial::dial(&self.addresses().await?).await;
-        let stream = dialled.map_err(|e| Refusal::Dial(e.to_string()))?;
-        if let Ok(peer) = stream.peer_addr() {
-            self.reached(peer.ip());
-        }
+        let (stream, address) = dialled.map_err(|e| Refusal::Dial(e.to_string()))?;
+        self.reached(address.ip());
         Ok(stream)
     }
 

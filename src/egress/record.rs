@@ -54,7 +54,6 @@ pub struct Entry {
     /// To the jail, and from it.
     pub bytes_in: u64,
     pub bytes_out: u64,
-    pub duration_ms: u64,
     #[serde(skip)]
     since: Instant,
 }
@@ -84,7 +83,6 @@ impl Entry {
             path: None,
             bytes_in: 0,
             bytes_out: 0,
-            duration_ms: 0,
             since: Instant::now(),
         }
     }
@@ -163,25 +161,21 @@ impl Records {
             event: Event,
             #[serde(flatten)]
             entry: &'a Entry,
+            duration_ms: u64,
         }
-        let mut entry = entry.clone();
-        entry.duration_ms = entry
-            .since
-            .elapsed()
-            .as_millis()
-            .try_into()
-            .unwrap_or(u64::MAX);
-        self.sum(&entry, event);
+        self.sum(entry, event);
         if let Some(log) = &self.log
-            && self.has_line(&entry, event)
+            && self.has_line(entry, event)
         {
+            let duration = entry.since.elapsed().as_millis();
             let now = SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default();
             let line = Line {
                 time_us: now.as_micros().try_into().unwrap_or(u64::MAX),
                 event,
-                entry: &entry,
+                entry,
+                duration_ms: duration.try_into().unwrap_or(u64::MAX),
             };
             let mut text = serde_json::to_vec(&line).unwrap_or_default();
             text.push(b'\n');

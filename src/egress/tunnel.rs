@@ -154,8 +154,10 @@ fn order(pass: &Pass) -> Order {
 /// will.
 async fn hear(pass: &Pass, client: &TcpStream, mut bytes: Vec<u8>) -> Result<Said, Ended> {
     let mut held = Held::new(pass.gate());
-    if bytes.is_empty() {
-        client.readable().await.map_err(|_| None)?;
+    // As long as it says nothing, no clock runs.
+    if bytes.is_empty() && more(client, &mut held, &mut bytes).await? == 0 {
+        let first = first::read_all(&bytes);
+        return Ok(Said { bytes, first });
     }
     let clear = async {
         loop {
@@ -163,12 +165,8 @@ async fn hear(pass: &Pass, client: &TcpStream, mut bytes: Vec<u8>) -> Result<Sai
                 First::More => {}
                 first => return Ok(first),
             }
-            held.reserve(&mut bytes).map_err(Some)?;
-            client.readable().await.map_err(|_| None)?;
-            match client.try_read_buf(&mut bytes) {
-                Ok(0) => return Ok(first::read_all(&bytes)),
-                Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(None),
-                _ => {}
+            if more(client, &mut held, &mut bytes).await? == 0 {
+                return Ok::<First, Ended>(first::read_all(&bytes));
             }
         }
     };
@@ -181,6 +179,19 @@ async fn hear(pass: &Pass, client: &TcpStream, mut bytes: Vec<u8>) -> Result<Sai
         }
     };
     Ok(Said { bytes, first })
+}
+
+/// Reads what the client says next, as soon as it does; 0 is its end.
+async fn more(client: &TcpStream, held: &mut Held, bytes: &mut Vec<u8>) -> Result<usize, Ended> {
+    held.reserve(bytes).map_err(Some)?;
+    loop {
+        // Ready need not mean that there is anything: an accepted socket is taken to be.
+        client.readable().await.map_err(|_| None)?;
+        match client.try_read_buf(bytes) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            read => return read.map_err(|_| None),
+        }
+    }
 }
 
 /// Dials while the client may still speak first, and lets through what the server says meanwhile.
@@ -303,7 +314,6 @@ async fn forward(pass: Pass, client: TcpStream, said: Said, begun: Option<Begun>
         Ok(begun) => begun,
         Err(refusal) => return refuse(&pass, client, &refusal),
     };
-    let _ = outside.set_nodelay(true);
     let out = Half::holding(Direction::Out, said.bytes);
     if let Err(refusal) = splice::relay(&pass, client, outside, out, back).await {
         pass.refuse(&refusal);

@@ -221,6 +221,28 @@ fn a_server_may_speak_first() {
     });
 }
 
+/// Somebody types a password: a client has time until its first byte, and from that on ten seconds.
+#[test]
+fn a_client_may_be_silent_for_long() {
+    local(async {
+        let mut first = Carried::new(Protocol::Auto, None).await;
+        let mut second = Carried::new(Protocol::Tls, Some("a.example")).await;
+        let mut server = first.accept().await;
+        server.write_all(b"220 ready\r\n").await.expect("a write");
+        hears(&mut first.client, b"220 ready\r\n").await;
+        tokio::time::sleep(Duration::from_millis(10_500)).await;
+        first.says(b"EHLO client.example\r\n").await;
+        hears(&mut server, b"EHLO client.example\r\n").await;
+        let hello = with(&[(0, &named(b"a.example"))]);
+        second.arrives(&hello).await;
+        // The control: half a first word.
+        let mut third = Carried::new(Protocol::Tls, Some("a.example")).await;
+        third
+            .refused(&hello[..9], None, "did not say within 10 seconds")
+            .await;
+    });
+}
+
 /// The client says nothing at all and reads what there is (RFC 867).
 #[test]
 fn a_client_may_say_nothing() {

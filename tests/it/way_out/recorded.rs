@@ -84,7 +84,7 @@ fn each_decision_has_a_line_with_what_became_of_it() {
         for line in &log {
             let carried = line["event"] == "close" && line["port"] == 7;
             let took = number(line, "duration_ms");
-            assert!(!carried || (300..20_000).contains(&took), "{line}");
+            assert!(!carried || (100..20_000).contains(&took), "{line}");
             // Known from the dial on.
             let dialled = line["event"] == "close";
             let address = if dialled {
