@@ -261,11 +261,11 @@ fn check_stdin(stdio: &Stdio, plan: &Plan, pins: &Pins) -> Result<(), JailError>
 /// The names that are to be held, with the directories that they were looked up in.
 fn placeholders(plan: &Plan, pins: &Pins) -> Result<Vec<Placeholder>, JailError> {
     let withheld = plan.acts.iter().filter_map(|act| match act {
-        Act::Withhold { path } => Some(path),
+        Act::Withhold { path, says } => Some((path, *says)),
         _ => None,
     });
     withheld
-        .map(|path| {
+        .map(|(path, says)| {
             let changed = || JailError::Changed(path.clone());
             let parent = path.parent().and_then(|parent| pins.get(parent));
             let directory = parent.ok_or_else(changed)?.fd.try_clone();
@@ -273,6 +273,7 @@ fn placeholders(plan: &Plan, pins: &Pins) -> Result<Vec<Placeholder>, JailError>
             Ok(Placeholder::new(
                 directory.map_err(|_| changed())?,
                 bytes(name.as_bytes().to_vec()),
+                says,
                 path.clone(),
             ))
         })
@@ -467,8 +468,9 @@ fn compile(
             at: place(plan, path),
             by: relative(by),
         },
-        Act::Withhold { path } => Work::Withhold {
+        Act::Withhold { path, says } => Work::Withhold {
             path: relative(path),
+            says: *says,
             over: None,
         },
         Act::Hold { path } => Work::Hold {

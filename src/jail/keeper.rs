@@ -15,22 +15,32 @@ use crate::sys::fd::Stat;
 use crate::sys::janitor::{self as sys, State};
 use crate::sys::{Errno, clone, placeholder, process, signal};
 
+/// A directory is made and then known.
+const UNSAID: u64 = u64::MAX;
+
 /// A name that is to be kept from being created.
 pub struct Placeholder {
     directory: OwnedFd,
     name: CString,
+    says: Option<&'static str>,
     path: PathBuf,
-    /// Which inode it is; 0 and 0: none yet.
+    /// Which inode it is; 0: none yet, [`UNSAID`]: it may be there.
     device: AtomicU64,
     inode: AtomicU64,
 }
 
 impl Placeholder {
-    /// `name` in `directory`; `path` is for messages.
-    pub fn new(directory: OwnedFd, name: CString, path: PathBuf) -> Placeholder {
+    /// `name` in `directory`, where `says` stands; `path` is for messages.
+    pub fn new(
+        directory: OwnedFd,
+        name: CString,
+        says: Option<&'static str>,
+        path: PathBuf,
+    ) -> Placeholder {
         Placeholder {
             directory,
             name,
+            says,
             path,
             device: AtomicU64::new(0),
             inode: AtomicU64::new(0),
@@ -43,7 +53,10 @@ impl Placeholder {
             self.device.store(device, Ordering::SeqCst);
             self.inode.store(inode, Ordering::SeqCst);
         };
-        let made = placeholder::hold(self.directory.as_fd(), &self.name, note);
+        if self.says.is_none() {
+            self.inode.store(UNSAID, Ordering::SeqCst);
+        }
+        let made = placeholder::hold(self.directory.as_fd(), &self.name, self.says, note);
         made.map_err(|source| match source {
             Errno::EXIST => JailError::Changed(self.path.clone()),
             source => JailError::Placeholder {
@@ -54,12 +67,16 @@ impl Placeholder {
     }
 
     fn remove(&self) {
-        let inode = self.inode.load(Ordering::SeqCst);
-        if inode != 0 {
-            let device = self.device.load(Ordering::SeqCst);
-            // What is not there any more need not be removed.
-            let _ = placeholder::remove(self.directory.as_fd(), &self.name, (device, inode));
-        }
+        let directory = self.directory.as_fd();
+        // What is not there any more need not be removed.
+        let _ = match self.inode.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            UNSAID => placeholder::remove_nameless(directory, &self.name),
+            inode => {
+                let device = self.device.load(Ordering::SeqCst);
+                placeholder::remove(directory, &self.name, (device, inode))
+            }
+        };
     }
 }
 

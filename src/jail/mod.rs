@@ -28,6 +28,7 @@ pub mod spawn;
 pub mod step;
 pub mod walk;
 pub mod wire;
+mod worktrees;
 
 pub use error::JailError;
 pub use freeze::{Ready, Stdio, WayOut, freeze};

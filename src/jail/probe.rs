@@ -12,12 +12,13 @@ use rustix::fs::OFlags;
 
 use super::JailError;
 use super::loads::{MOST_PROTECTED, Search, files_below};
+use super::worktrees;
 use crate::plan::host::Idmap;
 use crate::plan::paths::{NEVER_BELOW, Purpose, wanted, within};
 use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
 use crate::policy::Policy;
 use crate::sys::fd::{self, Kind, Stat};
-use crate::sys::{Errno, bus, caps, hierarchy, host, landlock, mount, procfs, rlimit};
+use crate::sys::{Errno, bus, caps, hierarchy, host, landlock, mount, placeholder, procfs, rlimit};
 
 /// An open inode and what it was when it was opened.
 #[derive(Debug)]
@@ -70,6 +71,17 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
         }
         if want.path == host.cwd {
             still_here(&want.path, &fact, &pins)?;
+        }
+        if want.purpose == Purpose::Protect && want.path.ends_with(".git/commondir") {
+            let git = want.path.parent().unwrap_or(Path::new("/"));
+            for path in worktrees::leading(git) {
+                // What is absent is held in its directory, which must be known.
+                for part in path.parent().into_iter().chain([path.as_path()]) {
+                    let fact = look(part, Purpose::Protect, host.id_mode, &mut pins)?;
+                    host.paths.entry(part.into()).or_insert(fact);
+                }
+                host.found.worktrees.insert(path);
+            }
         }
         host.paths.insert(want.path, fact);
     }
@@ -267,10 +279,12 @@ pub(super) fn look(
         source,
     })?;
     let node = match stat.kind {
-        Kind::Directory => Node::Directory,
-        Kind::File => Node::File,
         // Another run's, which goes when that run does.
-        Kind::Placeholder => return Ok(Fact::Absent),
+        Kind::Placeholder if placeholder::stands_for_nothing(fd.as_fd()) => {
+            return Ok(Fact::Absent);
+        }
+        Kind::Directory | Kind::Placeholder => Node::Directory,
+        Kind::File => Node::File,
         Kind::CharDevice | Kind::Other => return Ok(Fact::Special),
     };
     let idmap = match (purpose, ids) {

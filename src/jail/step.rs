@@ -79,9 +79,10 @@ pub enum Work {
         at: Place,
         by: CString,
     },
-    /// `over`: the placeholder, which is made just before the clone.
+    /// `over`: the placeholder, which is made just before the clone; `says`: it is there to be read.
     Withhold {
         path: CString,
+        says: Option<&'static str>,
         over: Option<Stat>,
     },
     Hold {

@@ -24,6 +24,8 @@ pub const SOCKET: i32 = 3;
 const COVER_FILE: &CStr = c"proc/file";
 const COVER_DIRECTORY: &CStr = c"proc/directory";
 const COVER_ABSENT: &CStr = c"proc/absent";
+/// Of what is mounted over its own place so that it stays as it is.
+const INERT: u64 = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
 
 /// What the child knows.
 pub struct Child<'a> {
@@ -303,8 +305,7 @@ impl State<'_> {
             Work::ReadOnly { path } => {
                 let place = self.at(path)?;
                 let copy = mount::copy_tree(place.as_fd(), c"")?;
-                let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
-                mount::set(copy.as_fd(), attributes, mount::Reach::Below)?;
+                mount::set(copy.as_fd(), INERT, mount::Reach::Below)?;
                 mount::attach(copy.as_fd(), place.as_fd(), c"")
             }
             Work::Mask {
@@ -316,15 +317,20 @@ impl State<'_> {
             } => self.mask(path, *at, *node, *absent, *over),
             Work::Trust { path, at, by } => {
                 let copy = mount::copy_one(self.root()?, by)?;
-                let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
-                mount::set(copy.as_fd(), attributes, mount::Reach::This)?;
+                mount::set(copy.as_fd(), INERT, mount::Reach::This)?;
                 self.settle(copy, path, *at, None)
             }
-            Work::Withhold { path, over } => {
+            Work::Withhold { path, says, over } => {
+                let placeholder = Some(over.ok_or(Errno::STALE)?);
+                if says.is_some() {
+                    let place = self.at_same(path, placeholder)?;
+                    let copy = mount::copy_one(place.as_fd(), c"")?;
+                    mount::set(copy.as_fd(), INERT, mount::Reach::This)?;
+                    return mount::attach(copy.as_fd(), place.as_fd(), c"");
+                }
                 let (_, _, absent) = self.covers.as_ref().ok_or(Errno::BADF)?;
                 let copy = mount::copy_one(absent.as_fd(), c"")?;
-                let placeholder = over.ok_or(Errno::STALE)?;
-                self.settle(copy, path, Place::Granted, Some(placeholder))
+                self.settle(copy, path, Place::Granted, placeholder)
             }
             Work::Hold { path } => {
                 let place = self.at(path)?;
@@ -417,9 +423,8 @@ impl State<'_> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         rx::openat(root, COVER_FILE, flags, Mode::empty())?;
         rx::mkdirat(root, COVER_DIRECTORY, Mode::empty())?;
-        // A socket: git, tar and grep pass over it, where they would take up an empty file.
-        let socket = rx::FileType::Socket;
-        rx::mknodat(root, COVER_ABSENT, socket, Mode::empty(), 0)?;
+        // Empty and for everybody to read: git, tar and grep take nothing from it and say nothing.
+        rx::mkdirat(root, COVER_ABSENT, Mode::from_raw_mode(0o555))?;
         let cover = |path| {
             let copy = mount::copy_one(root, path)?;
             let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;

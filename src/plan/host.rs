@@ -38,6 +38,9 @@ pub struct Found {
     pub load_trees: BTreeMap<PathBuf, LoadTree>,
     /// Files with a second name, which no mount over the first one covers.
     pub hard_linked: BTreeSet<PathBuf>,
+    /// Files of linked worktrees that lead git to configuration and hooks.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub worktrees: BTreeSet<PathBuf>,
     /// Protected trees with more entries than are looked at for such files.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub too_many: BTreeSet<PathBuf>,

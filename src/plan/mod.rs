@@ -157,10 +157,11 @@ pub enum Act {
         node: Node,
         absent: IfAbsent,
     },
-    /// A name that is not there and cannot be created: an empty file of creel's own, gone when the
-    /// jail is, covered by something that nobody may open.
+    /// A name that is not there and cannot be created: an empty directory of creel's own, gone when
+    /// the jail is, or a file that says something. It is read-only.
     Withhold {
         path: PathBuf,
+        says: Option<&'static str>,
     },
     /// A writable directory above one that is covered or mounted: itself a mount, so that the jail
     /// cannot rename it and put another in its place for the next run.

@@ -142,7 +142,9 @@ impl fmt::Display for Act {
                 };
                 write!(f, "mask {what} {}", path.display())
             }
-            Act::Withhold { path } => write!(f, "withhold {}, which is absent", path.display()),
+            Act::Withhold { path, .. } => {
+                write!(f, "withhold {}, which is absent", path.display())
+            }
             Act::Hold { path } => write!(f, "hold {} in its place", path.display()),
             Act::Pivot => write!(f, "pivot into the root, detach the host's tree"),
             Act::Seal => write!(f, "make the root read-only"),

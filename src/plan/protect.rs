@@ -44,24 +44,38 @@ impl View<'_> {
             let Some(path) = paths::expand(path, self.host, &self.workspace.path) else {
                 continue;
             };
-            for (bind, bound) in &mut self.binds {
-                if bind.starts_with(&path) && bound.access.write {
-                    bound.access.write = false;
-                    self.protected += 1;
-                }
+            self.protect_one(path, *absent, origin)?;
+        }
+        let host = self.host;
+        for path in &host.found.worktrees {
+            self.protect_one(path.clone(), Absent::Skip, &Origin::creel())?;
+        }
+        Ok(())
+    }
+
+    fn protect_one(
+        &mut self,
+        path: PathBuf,
+        absent: Absent,
+        origin: &Origin,
+    ) -> Result<(), ResolveError> {
+        for (bind, bound) in &mut self.binds {
+            if bind.starts_with(&path) && bound.access.write {
+                bound.access.write = false;
+                self.protected += 1;
             }
-            if self.writable_tree(&self.behind_links(&path)).is_none() {
-                continue;
-            }
-            match self.host.fact(&path) {
-                Fact::Present { .. } => self.keep(&path, *absent, origin)?,
-                // A socket, a device: covered, for nothing else can be said of it.
-                Fact::Special => drop(self.masks.insert(path, Node::File)),
-                Fact::Absent => self.withhold(&path, (*absent).into(), origin)?,
-                Fact::Denied => {
-                    let origin = origin.clone();
-                    return Err(ResolveError::Unreadable { path, origin });
-                }
+        }
+        if self.writable_tree(&self.behind_links(&path)).is_none() {
+            return Ok(());
+        }
+        match self.host.fact(&path) {
+            Fact::Present { .. } => self.keep(&path, absent, origin)?,
+            // A socket, a device: covered, for nothing else can be said of it.
+            Fact::Special => drop(self.masks.insert(path, Node::File)),
+            Fact::Absent => self.withhold(&path, absent.into(), origin)?,
+            Fact::Denied => {
+                let origin = origin.clone();
+                return Err(ResolveError::Unreadable { path, origin });
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::host::{Fact, IdMode, Idmap};
 use super::paths::{OWN_TMPFS, within};
 use super::view::{Bound, View};
 use super::*;
-use crate::policy::Limits;
+use crate::policy::{Limits, trust};
 
 /// Of the root tmpfs, which holds directories, links and a few small files.
 const ROOT_BYTES: u64 = 1 << 20;
@@ -165,11 +165,10 @@ impl View<'_> {
         if egress.is_some_and(Egress::terminates) {
             acts.extend(self.trusted());
         }
-        acts.extend(
-            self.withheld
-                .iter()
-                .map(|path| Act::Withhold { path: path.clone() }),
-        );
+        acts.extend(self.withheld.iter().map(|path| Act::Withhold {
+            path: path.clone(),
+            says: trust::stands_in(path),
+        }));
         acts.extend(self.sockets.iter().map(|path| Act::Mask {
             path: path.clone(),
             node: Node::File,

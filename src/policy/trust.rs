@@ -5,6 +5,8 @@
 //! absent, unless the platform or the operator says `unprotect`. Where the directory that a path
 //! belongs in does not exist (`.git` before `git init`), nothing can be held, and the plan says so.
 
+use std::path::Path;
+
 use super::rights::{Rights, Roots};
 use super::trees::Leaf;
 use super::{Absent, Origin};
@@ -18,6 +20,14 @@ pub const PATHS: &[(&str, &str)] = &[
     (
         ".git/config",
         "git runs what it names: fsmonitor, pagers, filters, aliases",
+    ),
+    (
+        ".git/commondir",
+        "git takes configuration and hooks from the directory that it names",
+    ),
+    (
+        ".git/config.worktree",
+        "as .git/config, where extensions.worktreeConfig is set",
     ),
     (".git/info", "attributes there choose filters that git runs"),
     (".git/modules", "configuration and hooks of submodules"),
@@ -56,6 +66,19 @@ pub const PATHS: &[(&str, &str)] = &[
     ("conftest.py", "pytest runs it"),
     ("build.rs", "cargo runs it"),
 ];
+
+/// What stands in a file that is only there so that its name is taken, for a reader who stumbles over
+/// an empty or unreadable one: the directory of the repository itself is what git takes for common
+/// where there is no such file (gitrepository-layout(5)).
+pub fn stands_in(path: &Path) -> Option<&'static str> {
+    if path.ends_with(".git/commondir") {
+        Some(".\n")
+    } else if path.ends_with("config.worktree") {
+        Some("")
+    } else {
+        None
+    }
+}
 
 /// Protects the trust paths that closed rights do not except.
 pub fn guard(rights: &mut Rights, roots: &Roots) {

@@ -14,7 +14,7 @@ use super::{Errno, Result};
 pub enum Kind {
     Directory,
     File,
-    /// An empty file by which creel keeps a name from being created; see
+    /// By which creel keeps a name from being created, unless something is in it; see
     /// [`placeholder`](super::placeholder).
     Placeholder,
     CharDevice,
@@ -70,8 +70,8 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
         dev: s.st_dev,
         ino: s.st_ino,
         kind: match rx::FileType::from_raw_mode(s.st_mode) {
+            _ if super::placeholder::marked(&s) => Kind::Placeholder,
             rx::FileType::Directory => Kind::Directory,
-            rx::FileType::RegularFile if super::placeholder::marked(&s) => Kind::Placeholder,
             rx::FileType::RegularFile => Kind::File,
             rx::FileType::CharacterDevice => Kind::CharDevice,
             _ => Kind::Other,

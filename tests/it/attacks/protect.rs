@@ -2,10 +2,10 @@
 //! nothing of creel's stays behind. The control is the same act on a path that is not protected.
 
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::attacks::{attack, outside, policy, refused};
+use crate::attacks::{attack, become_who, outside, policy, refused};
 use crate::support::{Run, Who, Workspace, need};
 
 /// A run with these protected paths, in TOML.
@@ -110,6 +110,10 @@ for name, p in [('rc', '.envrc'), ('hooks', '.git/hooks')]:
     say(name + '_read', opened(p, os.O_RDONLY))
     changes(name, p)
     say(name + '_below', made(p + '/x'))
+    other = os.path.join(os.path.dirname(p), 'other')
+    os.mkdir(other)
+    say(name + '_replaced', py(os.rename, other, p))
+    os.rmdir(other)
 say('parent', py(os.rename, '.git', 'x'))
 say('deep', py(os.mkdir, 'none'))
 say('beside', made('.git/index'))
@@ -120,16 +124,21 @@ say('beside', made('.git/index'))
         for name in ["rc", "hooks"] {
             let of = |change: &str| got.of(&format!("{name}_{change}")).to_owned();
             for (change, errno) in [
-                ("read", "EACCES"),
-                ("write", "EACCES"),
-                ("create", "EACCES"),
+                ("read", "OK"),
+                ("write", "EISDIR"),
+                ("truncate", "EISDIR"),
+                ("create", "EISDIR"),
+                ("chmod", "EROFS"),
+                ("times", "EROFS"),
                 ("twin", "EXDEV"),
-                ("over", "EBUSY"),
+                ("over", "EISDIR"),
                 ("away", "EBUSY"),
-                ("unlink", "EBUSY"),
+                ("unlink", "EISDIR"),
+                ("rmdir", "EBUSY"),
+                ("replaced", "EBUSY"),
                 ("mkdir", "EEXIST"),
                 ("symlink", "EEXIST"),
-                ("below", "ENOTDIR"),
+                ("below", "EROFS"),
             ] {
                 assert_eq!(of(change), errno, "{name} {change}: {got:#?}");
             }
@@ -154,7 +163,7 @@ fn optional_says_whether_a_missing_parent_is_held() {
             let body = "say('git', py(os.makedirs, '.git', exist_ok=True)); say('hooks', py(os.mkdir, '.git/hooks'))";
             attack(protect(who, workspace, &path), body)
         };
-        run(&Workspace::new(who), "false").expect(&[("git", "EEXIST"), ("hooks", "ENOTDIR")]);
+        run(&Workspace::new(who), "false").expect(&[("git", "OK"), ("hooks", "EROFS")]);
         run(&Workspace::new(who), "true").expect(&[("git", "OK"), ("hooks", "OK")]);
         let workspace = Workspace::new(who);
         workspace.write(".git/config", "");
@@ -230,9 +239,9 @@ say('secret', made('.env')); say('deep', made('dir/.env')); say('read', opened('
             r#"deny = ["$WORKSPACE/.env", "$WORKSPACE/dir/.env"]"#,
         );
         attack(Run::new(who, &workspace).policy(with), body).expect(&[
-            ("secret", "EACCES"),
-            ("deep", "EACCES"),
-            ("read", "EACCES"),
+            ("secret", "EISDIR"),
+            ("deep", "EISDIR"),
+            ("read", "OK"),
             ("free", "OK"),
         ]);
         assert!(!workspace.path().join(".env").exists());
@@ -245,18 +254,35 @@ say('secret', made('.env')); say('deep', made('dir/.env')); say('read', opened('
     }
 }
 
-/// What stands for nothing is nothing to git, tar and grep.
+/// What stands for nothing is nothing to git, find and grep, in the jail and outside it.
 #[test]
 fn programs_pass_over_a_withheld_name() {
     need("git");
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let ran = protect(who, &workspace, r#""$WORKSPACE/.envrc""#).sh(
-            "echo x > f && git init -q r && mv f r && cd r && git add -A && git ls-files && cd .. &&
-             git init -q . && git add -A . 2>/dev/null; git ls-files; grep -r nothing . ; tar cf /tmp/t . && tar tf /tmp/t | grep -c envrc",
+        let script = "git init -q . && echo x > f && git status --porcelain && git add -A && \
+                      git ls-files && find . -type f -name .envrc && grep -r nothing f .envrc; \
+                      touch made; while [ ! -e stop ]; do sleep 0.05; done";
+        let run = protect(who, &workspace, r#""$WORKSPACE/.envrc""#);
+        let mut child = run.command(["/bin/sh", "-c", script]);
+        let child = child.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = child.spawn().expect("creel starts");
+        until(|| workspace.path().join("made").exists());
+        assert!(workspace.path().join(".envrc").is_dir());
+        let mut git = Command::new("/usr/bin/git");
+        git.args(["-c", "safe.directory=*", "-C"])
+            .arg(workspace.path());
+        let seen = git.args(["status", "--porcelain"]).output();
+        workspace.write("stop", "");
+        let seen = seen.expect("git starts");
+        assert_eq!(
+            String::from_utf8_lossy(&seen.stdout),
+            "A  f\n?? made\n",
+            "{seen:?}"
         );
-        assert!(!ran.stdout.contains(".envrc"), "{ran:#?}");
-        assert!(ran.stdout.ends_with("0\n"), "{ran:#?}");
+        let ran = child.wait_with_output().expect("it ends");
+        assert_eq!(String::from_utf8_lossy(&ran.stdout), "?? f\nf\n", "{ran:?}");
+        assert_eq!(String::from_utf8_lossy(&ran.stderr), "", "{ran:?}");
     }
 }
 
@@ -293,6 +319,124 @@ fn a_name_is_held_as_long_as_any_run_needs_it() {
         );
         end(second, "stop-two");
         assert!(!workspace.path().join(".envrc").exists());
+    }
+}
+
+/// git takes configuration and hooks from where `.git/commondir` points, and does not work where that
+/// is there and says nothing.
+#[test]
+fn git_is_led_nowhere_and_works() {
+    let body = r#"
+say('lead', wrote('.git/commondir', b'../evil\n'))
+open('.git/other', 'w').close()
+say('replace', py(os.rename, '.git/other', '.git/commondir'))
+say('chmod', py(os.chmod, '.git/commondir', 0o666))
+say('remove', py(os.unlink, '.git/commondir'))
+say('worktree', wrote('.git/config.worktree', b'[core]\n\tfsmonitor = touch pwned; false\n'))
+git = lambda *a: subprocess.run(['/usr/bin/git', *a], capture_output=True, text=True)
+say('add', git('add', '.').stderr)
+say('commit', git('-c', 'user.name=a', '-c', 'user.email=a@b', 'commit', '-qm', 'jail').stderr)
+say('log', git('log', '--format=%s').stdout.strip())
+"#;
+    let outer = |workspace: &Workspace, who: Who, args: &[&str]| {
+        let mut git = Command::new("/usr/bin/git");
+        git.args(["-C"]).arg(workspace.path()).args(args);
+        git.env("GIT_CONFIG_GLOBAL", "/dev/null");
+        become_who(&mut git, who);
+        git.output().expect("git starts")
+    };
+    for who in Who::all() {
+        for extension in ["false", "true"] {
+            let workspace = Workspace::new(who);
+            assert!(outer(&workspace, who, &["init", "-q"]).status.success());
+            let set = ["config", "extensions.worktreeConfig", extension];
+            assert!(outer(&workspace, who, &set).status.success());
+            workspace.write("file", "text");
+            workspace.write("evil/HEAD", "ref: refs/heads/master");
+            workspace.write("evil/config", "[core]\n\tfsmonitor = touch pwned; false\n");
+            let body = format!("import subprocess\n{body}");
+            attack(Run::new(who, &workspace), &body).expect(&[
+                ("lead", "EACCES"),
+                ("chmod", "EROFS"),
+                ("replace", "EBUSY"),
+                ("remove", "EBUSY"),
+                ("worktree", "EACCES"),
+                ("add", ""),
+                ("commit", ""),
+                ("log", "jail"),
+            ]);
+            for name in [".git/commondir", ".git/config.worktree"] {
+                assert!(!workspace.path().join(name).exists(), "{name} was left");
+            }
+            outer(&workspace, who, &["status"]);
+            assert!(!workspace.path().join("pwned").exists());
+        }
+        // The control: led there, git runs what it finds.
+        let workspace = Workspace::new(who);
+        outer(&workspace, who, &["init", "-q"]);
+        workspace.write(
+            ".git/config.worktree",
+            "[core]\n\tfsmonitor = touch pwned; false\n",
+        );
+        outer(
+            &workspace,
+            who,
+            &["config", "extensions.worktreeConfig", "true"],
+        );
+        outer(&workspace, who, &["status"]);
+        assert!(workspace.path().join("pwned").exists());
+    }
+}
+
+/// The same for worktrees that are there, wherever they lie; new ones may be made.
+#[test]
+fn a_linked_worktree_is_led_nowhere() {
+    let body = r#"
+import subprocess
+git = lambda *a: subprocess.run(['/usr/bin/git', *a], capture_output=True, text=True)
+say('lead', opened('.git/worktrees/side/commondir', os.O_WRONLY))
+say('point', opened('.git/worktrees/side/gitdir', os.O_WRONLY))
+say('away', py(os.rename, '.git/worktrees/side', '.git/worktrees/other'))
+say('all', py(os.rename, '.git/worktrees', '.git/others'))
+say('own', opened('.git/config.worktree', os.O_WRONLY))
+say('file', opened('.git/worktrees/side/config.worktree', os.O_WRONLY))
+say('work', wrote('.git/worktrees/side/HEAD', b'ref: refs/heads/side\n'))
+say('add', git('worktree', 'add', '-q', 'new').returncode)
+say('new', git('-C', 'new', 'status', '--short').stdout)
+"#;
+    need("git");
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let run = |script: &str| {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-ec", script]).current_dir(workspace.path());
+            shell.env("GIT_CONFIG_GLOBAL", "/dev/null");
+            become_who(&mut shell, who);
+            let output = shell.output().expect("a shell");
+            assert!(output.status.success(), "{output:?}");
+        };
+        run(
+            "git init -q . && git -c user.name=a -c user.email=a@b commit -qm x --allow-empty \
+             && git worktree add -q side",
+        );
+        let kept = [
+            ("lead", "EROFS"),
+            ("point", "EROFS"),
+            ("away", "EBUSY"),
+            ("all", "EBUSY"),
+            ("own", "EACCES"),
+            ("file", "EACCES"),
+            ("work", "OK"),
+            ("add", "0"),
+            ("new", ""),
+        ];
+        attack(Run::new(who, &workspace), body).expect(&kept);
+        // The control: what leads git elsewhere is followed.
+        run(
+            "cp -r .git evil && git -C evil config core.fsmonitor 'touch pwned; false' \
+             && echo ../../../evil > .git/worktrees/side/commondir && git -C side status",
+        );
+        assert!(workspace.path().join("side/pwned").exists());
     }
 }
 
