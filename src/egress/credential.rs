@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE as BASE64_URL};
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use zeroize::Zeroizing;
@@ -62,6 +62,8 @@ struct Kept {
     header: HeaderName,
     placeholder: String,
     secret: Bytes,
+    /// How the secret looks within something in base64.
+    encoded: Vec<Bytes>,
 }
 
 impl Vault {
@@ -90,6 +92,7 @@ impl Vault {
                 host,
                 header,
                 placeholder,
+                encoded: in_base64(&secret.0),
                 secret,
             });
         }
@@ -107,13 +110,30 @@ impl Vault {
         self.of(host).next().is_some()
     }
 
+    /// What takes the host's secrets out of an answer; `None` where it has none.
+    pub fn mask(&self, host: &Host) -> Option<Mask> {
+        let secrets = self.secrets(host);
+        (!secrets.is_empty()).then(|| Mask::new(secrets))
+    }
+
+    fn secrets(&self, host: &Host) -> Vec<(Zeroizing<Vec<u8>>, Vec<u8>)> {
+        let of_one = |kept: &Kept| {
+            let placeholder = kept.placeholder.as_bytes().to_vec();
+            let encoded = kept
+                .encoded
+                .iter()
+                .map(|form| (form.0.clone(), MASKED.to_vec()));
+            let plain = [(kept.secret.0.clone(), placeholder)];
+            plain.into_iter().chain(encoded).collect::<Vec<_>>()
+        };
+        self.of(host).flat_map(of_one).collect()
+    }
+
     /// Puts the host's secrets in. Returns what takes them out of the answer again; `None` where the
     /// host has none.
     pub fn inject(&self, host: &Host, headers: &mut HeaderMap) -> Option<Mask> {
-        let mut secrets: Vec<(Zeroizing<Vec<u8>>, Vec<u8>)> = vec![];
+        let mut secrets = self.secrets(host);
         for kept in self.of(host) {
-            let placeholder = kept.placeholder.as_bytes();
-            secrets.push((kept.secret.0.clone(), placeholder.to_vec()));
             let Some(values) = headers.contains_key(&kept.header).then(|| {
                 let values = headers.get_all(&kept.header).iter();
                 values.map(|value| kept.fill(value)).collect::<Vec<_>>()
@@ -123,7 +143,7 @@ impl Vault {
             headers.remove(&kept.header);
             for filled in values {
                 if let Some(encoded) = filled.encoded {
-                    secrets.push((encoded, b"masked".to_vec()));
+                    secrets.push((encoded, MASKED.to_vec()));
                 }
                 headers.append(&kept.header, filled.value);
             }
@@ -139,6 +159,32 @@ impl Vault {
         let kept = self.kept.iter();
         kept.filter(move |kept| Some(&kept.host) == name.as_ref())
     }
+}
+
+/// What stands for a secret in another form.
+const MASKED: &[u8] = b"masked";
+
+/// What base64 (RFC 4648, both alphabets) makes of a secret wherever it stands in a longer text: which
+/// depends on how many bytes are before it, to the three. Letters that are in part of its neighbours'
+/// bytes are left out.
+fn in_base64(secret: &[u8]) -> Vec<Bytes> {
+    let mut forms = vec![];
+    for before in 0..3 {
+        let text = Zeroizing::new([&b"\0\0"[..before], secret].concat());
+        // Six bits a letter.
+        let (first, end) = ((before * 8).div_ceil(6), text.len() * 8 / 6);
+        let mut plain = Zeroizing::new(BASE64.encode(&*text).into_bytes());
+        let mut safe = Zeroizing::new(BASE64_URL.encode(&*text).into_bytes());
+        for form in [&mut plain, &mut safe] {
+            form.truncate(end);
+            form.drain(..first);
+        }
+        if safe != plain {
+            forms.push(Bytes(safe));
+        }
+        forms.push(Bytes(plain));
+    }
+    forms
 }
 
 /// Fields that say where a message ends or goes: no secret is among them.
@@ -300,6 +346,25 @@ mod tests {
 
     fn host(name: &str) -> Host {
         Host::parse(name.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_base64_makes_of_a_secret_is_masked_wherever_it_stands() {
+        let (vault, _directory) = vault(&[("api.example", "authorization")]);
+        let mask = vault.mask(&host("api.example")).unwrap();
+        for engine in [BASE64, BASE64_URL] {
+            for (before, after) in [("", ""), ("x", ""), ("x:", "y"), ("name:", " and more")] {
+                let text = engine.encode(format!("{before}{SECRET}{after}"));
+                let masked = mask.whole(text.as_bytes());
+                let shown = masked.unwrap_or_else(|| text.clone().into_bytes());
+                let shown = String::from_utf8(shown).unwrap();
+                // Of the letters that it shares with its neighbours at most one on each side.
+                let around = engine.encode(before).len() + engine.encode(after).len() + 4;
+                assert!(shown.contains("masked"), "{text}: {shown}");
+                assert!(shown.len() <= around + "masked".len(), "{text}: {shown}");
+            }
+        }
+        assert!(vault.mask(&host("other.example")).is_none());
     }
 
     #[test]

@@ -429,14 +429,17 @@ impl Session {
         }
     }
 
-    /// Puts the host's secrets in, over TLS alone.
+    /// Puts the host's secrets in, over TLS alone. It may say them back on any connection.
     fn inject(&self, pass: &Pass, parts: &mut Parts) -> Option<Mask> {
-        let authority = self.gate.authority.as_ref()?;
-        if self.scheme != Scheme::Https || !authority.vault().has(&pass.host) {
+        let vault = self.gate.authority.as_ref()?.vault();
+        if !vault.has(&pass.host) {
             return None;
         }
         fields::ask_for_plain(&mut parts.headers);
-        authority.vault().inject(&pass.host, &mut parts.headers)
+        match self.scheme {
+            Scheme::Http => vault.mask(&pass.host),
+            Scheme::Https => vault.inject(&pass.host, &mut parts.headers),
+        }
     }
 
     fn vault_has(&self, host: &Host) -> bool {

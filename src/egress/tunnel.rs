@@ -53,6 +53,8 @@ enum Order {
 struct Said {
     bytes: Vec<u8>,
     first: First,
+    /// Of the bytes, as long as nobody else has them.
+    held: Option<Held>,
 }
 
 /// A server that was dialled before the client spoke.
@@ -78,8 +80,12 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
     let heard = match order(&pass) {
         Order::Unheard => {
             let first = First::Other;
-            let bytes = early;
-            return forward(pass, client, Said { bytes, first }, None).await;
+            let said = Said {
+                bytes: early,
+                first,
+                held: None,
+            };
+            return forward(pass, client, said, None).await;
         }
         Order::Client => match timeout(pass.gate().idle(), hear(&pass, &client, early)).await {
             Ok(Ok(said)) if said.bytes.is_empty() => Err(None),
@@ -157,7 +163,8 @@ async fn hear(pass: &Pass, client: &TcpStream, mut bytes: Vec<u8>) -> Result<Sai
     // As long as it says nothing, no clock runs.
     if bytes.is_empty() && more(client, &mut held, &mut bytes).await? == 0 {
         let first = first::read_all(&bytes);
-        return Ok(Said { bytes, first });
+        let held = None;
+        return Ok(Said { bytes, first, held });
     }
     let clear = async {
         loop {
@@ -178,7 +185,8 @@ async fn hear(pass: &Pass, client: &TcpStream, mut bytes: Vec<u8>) -> Result<Sai
             return Err(Some(Refusal::Spoken(refusal.into())));
         }
     };
-    Ok(Said { bytes, first })
+    let held = Some(held);
+    Ok(Said { bytes, first, held })
 }
 
 /// Reads what the client says next, as soon as it does; 0 is its end.
@@ -309,6 +317,7 @@ async fn forward(pass: Pass, client: TcpStream, said: Said, begun: Option<Begun>
             back: Half::new(Direction::In),
         }),
     };
+    drop(said.held);
     let counted = pass.count(Direction::Out, said.bytes.len() as u64);
     let Begun { outside, back } = match begun.and_then(|begun| counted.map(|()| begun)) {
         Ok(begun) => begun,

@@ -261,7 +261,10 @@ impl Rule {
 
 /// Whether a set of denials has the destination.
 fn denial<'r>(deny: &'r BTreeSet<Rule>, host: &Host, port: u16) -> Option<&'r Rule> {
-    let mut speaking = speaking(deny, host).into_iter();
+    // Whoever denies every name means what has none as well.
+    let any = Rule::least(To::Any);
+    let everything = deny.range(&any..).take_while(|rule| rule.to == To::Any);
+    let mut speaking = speaking(deny, host).into_iter().chain(everything);
     speaking.find(|rule| rule.ports.is_empty() || rule.ports.contains(&port))
 }
 
@@ -367,6 +370,24 @@ mod tests {
         assert_eq!(answer(&met, "10.0.0.1"), "special");
         assert_eq!(met.bars(address, 443, Transport::Tcp), None);
         assert_eq!(met.ports(), BTreeSet::from([443]));
+    }
+
+    #[test]
+    fn a_denial_of_everything_is_of_addresses_too() {
+        let allowed = list(
+            OnMiss::Deny,
+            &["a.example:443", "8.8.0.0/16:443", "10.0.0.0/8:443"],
+        );
+        for deny in ["*", "*:443"] {
+            let network = network(std::slice::from_ref(&allowed), &[deny]);
+            for host in ["a.example", "8.8.8.8", "10.0.0.1"] {
+                assert_eq!(answer(&network, host), "deny", "{deny} {host}");
+            }
+            let address = [8, 8, 8, 8].into();
+            assert!(network.bars(address, 443, Transport::Tcp).is_some());
+        }
+        let network = network(&[allowed], &["*:80"]);
+        assert_eq!(answer(&network, "8.8.8.8"), "allow");
     }
 
     #[test]

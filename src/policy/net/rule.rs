@@ -24,7 +24,7 @@ pub struct Rule {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum To {
-    /// `*`: every name; mode `open` alone has it.
+    /// `*`: every name; mode `open` alone grants it. A denial of it is of every address too.
     Any,
     Name(Name),
     /// `*.example.org`: every name beneath, not the name itself.

@@ -169,6 +169,16 @@ fn over_plain_http_there_is_no_secret() {
         assert_eq!(status(&say(client, get.as_bytes()).await), 200);
         assert!(!plain.seen.last().contains(SECRET));
         assert!(plain.seen.last().contains(&placeholder));
+        // What the host kept of a request over TLS it does not say here either.
+        let client = world
+            .transparent("good.example", plain.port, Version::One)
+            .await;
+        let said = get.replace(&placeholder, SECRET);
+        let answer = say(client, said.as_bytes()).await;
+        assert_eq!(status(&answer), 200);
+        assert!(plain.seen.last().contains(SECRET), "the control");
+        assert!(!answer.contains(SECRET), "{answer}");
+        assert!(gathered(&answer).contains(&placeholder), "{answer}");
         drop(all);
     });
 }
