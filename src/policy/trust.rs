@@ -56,7 +56,13 @@ pub const PATHS: &[(&str, &str)] = &[
         "AGENTS.md",
         "instructions that an agent outside the jail follows",
     ),
+    (
+        "CLAUDE.local.md",
+        "instructions that an agent outside the jail follows",
+    ),
     ("Makefile", "make runs it"),
+    ("makefile", "make runs it rather than Makefile"),
+    ("GNUmakefile", "make runs it rather than the other two"),
     ("package.json", "npm runs its scripts"),
     (
         ".npmrc",
@@ -65,6 +71,18 @@ pub const PATHS: &[(&str, &str)] = &[
     (".yarnrc.yml", "yarn runs the program that it names"),
     ("conftest.py", "pytest runs it"),
     ("build.rs", "cargo runs it"),
+    (
+        ".cargo",
+        "cargo runs the compiler and the runner that it names",
+    ),
+    (
+        ".husky",
+        "hooks that git runs where it was told to find them here",
+    ),
+    (
+        ".pre-commit-config.yaml",
+        "a hook of git runs what it names",
+    ),
 ];
 
 /// What stands in a file that is only there so that its name is taken, for a reader who stumbles over

@@ -163,16 +163,20 @@ pub fn danger(path: &str, home: &str) -> Option<&'static str> {
 /// Whether a trust path is part of a project's own work: what it runs, it runs when somebody builds or
 /// tests the project, and not merely because the file is there.
 pub fn is_project_work(path: &str) -> bool {
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 15] = [
+        ".cargo",
         ".gitattributes",
         ".gitmodules",
         ".npmrc",
         ".yarnrc.yml",
         "AGENTS.md",
+        "CLAUDE.local.md",
         "CLAUDE.md",
+        "GNUmakefile",
         "Makefile",
         "build.rs",
         "conftest.py",
+        "makefile",
         "package.json",
         "worktrees",
     ];
