@@ -5,8 +5,9 @@
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
@@ -120,6 +121,9 @@ pub fn open_log(path: &Path, plan: &Plan) -> Result<File, Failure> {
     let (Some(directory), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Err(fault(&"it is no file; name one"));
     };
+    if let Some(link) = turned(directory, plan) {
+        return Err(fault(&turned_words(&link)));
+    }
     let place = directory.canonicalize().map_err(|e| fault(&e))?.join(name);
     if in_reach(&place, plan, |access| access.write) {
         return Err(fault(
@@ -156,16 +160,57 @@ fn in_reach(path: &Path, plan: &Plan, such: fn(&Access) -> bool) -> bool {
     })
 }
 
-/// Refuses a secret that the jail could read in its file.
+/// Refuses a file of the verdict's whose place an earlier run in the same trees could have chosen.
+pub fn check_status(path: &Path, plan: &Plan) -> Result<(), Failure> {
+    let absolute = std::path::absolute(path).ok();
+    match absolute.and_then(|absolute| turned(absolute.parent()?, plan)) {
+        Some(link) => Err(Failure::new(format!(
+            "--status-file {}: {}",
+            path.display(),
+            turned_words(&link)
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The first link on the way that lies where the jail may write.
+fn turned(path: &Path, plan: &Plan) -> Option<PathBuf> {
+    let is_link = |path: &&Path| path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+    let writable = |path: &&Path| {
+        let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
+        directory.is_some_and(|directory| in_reach(&directory, plan, |access| access.write))
+    };
+    let link = path.ancestors().filter(is_link).find(writable);
+    link.map(Path::to_path_buf)
+}
+
+fn turned_words(link: &Path) -> String {
+    let link = link.display();
+    format!("{link} is a link where the jail may write; name the directory that it leads to")
+}
+
+/// Refuses a secret that the jail could read in its file, or is handed in its variable.
 pub fn check_secrets(plan: &Plan) -> Result<(), Failure> {
     let egress = plan.acts.iter().find_map(|act| match act {
         Act::Egress(egress) => Some(egress),
         _ => None,
     });
     let credentials = egress.map(|egress| egress.network.credentials.as_slice());
+    let handed_on = |name: &String| {
+        let inside = plan.command.environment.get(name.as_bytes());
+        let secret = std::env::var_os(name);
+        inside.is_some_and(|value| secret.is_some_and(|secret| secret.as_bytes() == value))
+    };
     for credential in credentials.unwrap_or_default() {
-        let Secret::File(file) = &credential.secret else {
-            continue;
+        let file = match &credential.secret {
+            Secret::File(file) => file,
+            Secret::Variable(name) if handed_on(name) => {
+                return Err(Failure::new(format!(
+                    "{name}: the secret of {} is in a variable that the jail gets; take it out of `environment` and --env",
+                    credential.host
+                )));
+            }
+            Secret::Variable(_) => continue,
         };
         // What is not there is the relay's to tell.
         let Ok(real) = Path::new(file).canonicalize() else {

@@ -181,9 +181,9 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     if !args.publish_anyway {
         network::only_loopback(&args.publish)?;
     }
-    let status = Status::open(args.status_fd, args.status_file.as_deref())?;
+    let mut status = Status::open(args.status_fd, args.status_file.as_deref())?;
     let id = host::random_id();
-    match attempt(args, &id, started) {
+    match attempt(args, &id, started, &mut status) {
         Ok(Attempt::Planned) => Ok(0),
         Ok(Attempt::Judged(verdict)) => {
             ending::announce(args, &verdict);
@@ -203,7 +203,12 @@ enum Attempt {
     Judged(Box<Verdict>),
 }
 
-fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failure> {
+fn attempt(
+    args: &RunArgs,
+    id: &str,
+    started: Instant,
+    status: &mut Status,
+) -> Result<Attempt, Failure> {
     let Declared {
         policy,
         request,
@@ -212,6 +217,9 @@ fn attempt(args: &RunArgs, id: &str, started: Instant) -> Result<Attempt, Failur
     let (mut host, pins) = jail::probe(&policy, &request)?;
     let mut plan = plan::resolve(&policy, &request, &host)?;
     network::check_secrets(&plan)?;
+    if let Some(path) = &args.status_file {
+        network::check_status(path, &plan).inspect_err(|_| status.leave_file())?;
+    }
     if args.dry_run {
         print_plan(&plan, args.json)?;
         return Ok(Attempt::Planned);

@@ -37,6 +37,11 @@ impl Status {
         Ok(Status { fd, file })
     }
 
+    /// Writes no file after all.
+    pub fn leave_file(&mut self) {
+        self.file = None;
+    }
+
     pub fn write(self, json: &str) -> Result<(), Failure> {
         if let Some(mut fd) = self.fd {
             fd.write_all(json.as_bytes()).map_err(|e| {

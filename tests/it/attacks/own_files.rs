@@ -114,6 +114,42 @@ fn a_log_in_the_jails_reach_is_refused() {
     }
 }
 
+/// A directory of the workspace that an earlier run turned into a link.
+#[test]
+fn a_link_that_a_jail_left_leads_no_file_of_creels_out() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let victim = workspace.write("../victims/verdict.json", "important");
+        let read = || std::fs::read_to_string(&victim).expect("a file");
+        let victims = victim.parent().expect("a directory").to_path_buf();
+        symlink(&victims, workspace.path().join("out")).expect("a link");
+        symlink(&victims, workspace.outside().join("out")).expect("a link");
+        let run = |flags: [&str; 2]| {
+            Run::new(who, &workspace)
+                .cwd(workspace.path())
+                .flags(flags)
+                .flags(["--allow-net", "a.example"])
+                .sh("true")
+        };
+        for option in ["--log-net", "--status-file"] {
+            for path in ["out/verdict.json", "../work/out/verdict.json"] {
+                let ran = run([option, path]);
+                assert_eq!(ran.status, 125, "{ran:#?}");
+                assert!(
+                    ran.stderr.contains("is a link where the jail may write"),
+                    "{ran:#?}"
+                );
+                assert_eq!(read(), "important");
+            }
+        }
+        // The control: a link that no jail could have made.
+        run(["--log-net", "../out/net.log"]).ok();
+        assert!(victims.join("net.log").exists());
+        run(["--status-file", "../out/verdict.json"]).ok();
+        assert!(read().starts_with('{'));
+    }
+}
+
 /// A secret that the jail is to use and never has.
 #[test]
 fn a_secret_in_a_file_that_the_jail_reads_is_refused() {
@@ -145,5 +181,31 @@ fn a_secret_in_a_file_that_the_jail_reads_is_refused() {
         assert!(denied.stderr.contains("Permission denied"), "{denied:#?}");
         assert_eq!((denied.status, denied.stdout.as_str()), (1, ""));
         run(&outside, "").ok();
+    }
+}
+
+#[test]
+fn a_secret_in_a_variable_that_the_jail_gets_is_refused() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let run = |environment: &str| {
+            let text = format!(
+                "extends = [\"default\"]\n[environment]\n{environment}\n[network]\nmode = \"allowlist\"\n\
+                 allow = [{{ host = \"a.example\", tls = \"terminate\" }}]\n\
+                 [[network.credentials]]\nhost = \"a.example\"\nheader = \"authorization\"\n\
+                 variable = \"TOKEN\"\nsecret = {{ env = \"REAL_TOKEN\" }}\n",
+            );
+            let run = Run::new(who, &workspace).policy_text(&workspace, "credential.toml", &text);
+            run.outer_env("REAL_TOKEN", "sk-abcdefgh12345")
+                .sh("echo ${REAL_TOKEN-none}")
+        };
+        let refused = run("pass = [\"REAL_TOKEN\"]");
+        assert_eq!(refused.status, 125, "{refused:#?}");
+        assert!(
+            refused.stderr.contains("in a variable that the jail gets"),
+            "{refused:#?}"
+        );
+        // The control: it is used, and not handed on.
+        assert_eq!(run("pass = []").ok().stdout, "none\n");
     }
 }
