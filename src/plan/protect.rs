@@ -44,27 +44,40 @@ impl View<'_> {
             let Some(path) = paths::expand(path, self.host, &self.workspace.path) else {
                 continue;
             };
-            for (bind, bound) in &mut self.binds {
-                if bind.starts_with(&path) && bound.access.write {
-                    bound.access.write = false;
-                    self.protected += 1;
-                }
-            }
-            if self.writable_tree(&self.behind_links(&path)).is_none() {
-                continue;
-            }
-            match self.host.fact(&path) {
-                Fact::Present { .. } => self.keep(&path, *absent, origin)?,
-                // A socket, a device: covered, for nothing else can be said of it.
-                Fact::Special => drop(self.masks.insert(path, Node::File)),
-                Fact::Absent => self.withhold(&path, (*absent).into(), origin)?,
-                Fact::Denied => {
-                    let origin = origin.clone();
-                    return Err(ResolveError::Unreadable { path, origin });
-                }
-            }
+            self.hold(&path, *absent, origin)?;
         }
         Ok(())
+    }
+
+    /// Keeps `path` as it is, there or absent.
+    pub(super) fn hold(
+        &mut self,
+        path: &Path,
+        absent: Absent,
+        origin: &Origin,
+    ) -> Result<(), ResolveError> {
+        for (bind, bound) in &mut self.binds {
+            if bind.starts_with(path) && bound.access.write {
+                bound.access.write = false;
+                self.protected += 1;
+            }
+        }
+        if self.writable_tree(&self.behind_links(path)).is_none() {
+            return Ok(());
+        }
+        match self.host.fact(path) {
+            Fact::Present { .. } => self.keep(path, absent, origin),
+            // A socket, a device: covered, for nothing else can be said of it.
+            Fact::Special => {
+                self.masks.insert(path.into(), Node::File);
+                Ok(())
+            }
+            Fact::Absent => self.withhold(path, absent.into(), origin),
+            Fact::Denied => Err(ResolveError::Unlooked {
+                path: path.into(),
+                origin: origin.clone(),
+            }),
+        }
     }
 
     /// What is at `path` is read-only. Refused where the name leads elsewhere, or the content has
@@ -152,7 +165,7 @@ impl View<'_> {
             Fact::Present {
                 node: Node::File, ..
             } => self.keep(nearest, Absent::Refuse, origin),
-            Fact::Denied => Err(ResolveError::Unreadable {
+            Fact::Denied => Err(ResolveError::Unlooked {
                 path: nearest.into(),
                 origin: origin.clone(),
             }),
