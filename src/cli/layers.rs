@@ -32,6 +32,8 @@ use crate::policy::{Absent, Grant, Limits, Origin, Policy, PolicyError, Sourced,
 
 /// The machine's ceiling.
 const PLATFORM: &str = "/etc/creel";
+/// The operator's directory, among those of other programs.
+const OWN: &str = "creel";
 /// The directory of a project's file, in its workspace.
 const PROJECT: &str = ".creel";
 const EXTENSIONS: [&str; 5] = ["toml", "yaml", "yml", "json5", "json"];
@@ -290,7 +292,16 @@ fn config_dir(roots: &Roots) -> PathBuf {
         Some(dir) if dir.is_absolute() => dir,
         _ => Path::new(&roots.home).join(".config"),
     };
-    base.join("creel")
+    base.join(OWN)
+}
+
+/// Where the next run would look for policies that grant, or that stand between those and a command:
+/// whatever the variable is then. A project's own only narrows.
+pub fn seats(roots: &Roots) -> Vec<PathBuf> {
+    let home = Path::new(&roots.home).join(".config").join(OWN);
+    let mut all = vec![PathBuf::from(PLATFORM), home, config_dir(roots)];
+    all.dedup();
+    all
 }
 
 fn agent(config: &Path, name: &str) -> Result<PathBuf, Failure> {

@@ -14,7 +14,7 @@ use clap::ValueHint;
 pub use self::request::named_workspace;
 use super::authority;
 use super::hint::{Failure, say};
-use super::layers::{Layers, PolicyArgs};
+use super::layers::{self, Layers, PolicyArgs};
 use super::network;
 use super::status::Status;
 use crate::egress::relay;
@@ -267,9 +267,11 @@ pub fn declared_by(
     place: &Place,
 ) -> Result<Declared, Failure> {
     let (workspace, mode) = named_workspace(args)?;
+    let roots = place.roots(workspace.as_deref());
     let Some(layers) = layers else {
         let mut policy = preset::default()?;
-        let request = request::request(args, id, &policy, workspace, mode)?;
+        let mut request = request::request(args, id, &policy, workspace, mode)?;
+        request.seats = layers::seats(&roots);
         network::grant(&mut policy.network, &request.allow_net);
         return Ok(Declared {
             policy,
@@ -284,7 +286,6 @@ pub fn declared_by(
             .iter()
             .for_each(|key| say(&key.to_string()));
     }
-    let roots = place.roots(workspace.as_deref());
     layers.expanded.all_met()?;
     let outcome = layers.resolve(&roots)?;
     let mut policy = outcome.effective.policy.clone();
@@ -296,6 +297,7 @@ pub fn declared_by(
     effective::admit(&mut policy, &outcome.rights, &roots, &argv);
     layers.read.protect(&mut policy)?;
     let mut request = request::request(args, id, &policy, workspace, mode)?;
+    request.seats = layers::seats(&roots);
     let notes = outcome.effective.notes.iter().map(ToString::to_string);
     request.notes = notes
         .chain(outcome.clips.iter().map(ToString::to_string))

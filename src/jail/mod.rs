@@ -24,6 +24,7 @@ pub mod loads;
 pub mod netns;
 pub mod probe;
 pub mod scope;
+mod seats;
 pub mod spawn;
 pub mod step;
 pub mod walk;

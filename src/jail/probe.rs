@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::JailError;
 use super::loads::{MOST_PROTECTED, Search, files_below};
-use super::worktrees;
+use super::{JailError, seats, worktrees};
 use crate::plan::host::Idmap;
-use crate::plan::paths::{NEVER_BELOW, Purpose, wanted, within};
-use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
+use crate::plan::paths::{NEVER_BELOW, Purpose, Wanted, wanted, within};
+use crate::plan::{self, Fact, Found, Host, IdMode, Node, Request};
 use crate::policy::Policy;
 use crate::sys::fd::{self, Kind, Stat};
 use crate::sys::{Errno, bus, caps, hierarchy, host, landlock, mount, placeholder, procfs, rlimit};
@@ -36,54 +35,26 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     let mut pins = Pins::new();
     let mut search = Search::default();
     for want in wanted(policy, request, &host) {
-        let fact = look(&want.path, want.purpose, host.id_mode, &mut pins)?;
-        if let Fact::Present { real, .. } = &fact {
-            let real = real.clone();
-            host.paths.insert(want.path.clone(), fact.clone());
-            match want.purpose {
-                Purpose::Program => {
-                    let image = search.image(&real, &mut host, &mut pins);
-                    host.found.programs.insert(real.clone(), image);
-                }
-                Purpose::Load => {
-                    let tree = search.tree(&real, &mut host, &mut pins);
-                    host.found.load_trees.insert(real.clone(), tree);
-                }
-                Purpose::Protect => {
-                    let files = files_below(&real, MOST_PROTECTED);
-                    if files.is_none() {
-                        host.found.too_many.insert(real.clone());
-                    }
-                    for file in files.unwrap_or_default() {
-                        if std::fs::symlink_metadata(&file).is_ok_and(|meta| meta.nlink() > 1) {
-                            host.found.hard_linked.insert(file);
-                        }
-                    }
-                }
-                Purpose::Read | Purpose::Write => {}
+        let git = match want.purpose {
+            Purpose::Protect if want.path.ends_with(".git/commondir") => want.path.parent(),
+            _ => None,
+        };
+        for path in git.map(worktrees::leading).unwrap_or_default() {
+            // What is absent is held in its directory, which must be known.
+            for part in path.parent().into_iter().chain([path.as_path()]) {
+                let fact = look(part, Purpose::Protect, host.id_mode, &mut pins)?;
+                host.paths.entry(part.into()).or_insert(fact);
             }
-            if pins
-                .get(&real)
-                .is_some_and(|pin| pin.stat.kind == Kind::File && pin.stat.links > 1)
-            {
-                host.found.hard_linked.insert(real);
-            }
+            host.found.worktrees.insert(path);
         }
-        if want.path == host.cwd {
-            still_here(&want.path, &fact, &pins)?;
+        learn(want, &mut search, &mut host, &mut pins)?;
+    }
+    host.found.seats = request.seats.iter().map(|name| seats::of(name)).collect();
+    for want in plan::seats::wanted(policy, request, &host) {
+        // What is granted as well was asked for more.
+        if !host.paths.contains_key(&want.path) || want.purpose == Purpose::Protect {
+            learn(want, &mut search, &mut host, &mut pins)?;
         }
-        if want.purpose == Purpose::Protect && want.path.ends_with(".git/commondir") {
-            let git = want.path.parent().unwrap_or(Path::new("/"));
-            for path in worktrees::leading(git) {
-                // What is absent is held in its directory, which must be known.
-                for part in path.parent().into_iter().chain([path.as_path()]) {
-                    let fact = look(part, Purpose::Protect, host.id_mode, &mut pins)?;
-                    host.paths.entry(part.into()).or_insert(fact);
-                }
-                host.found.worktrees.insert(path);
-            }
-        }
-        host.paths.insert(want.path, fact);
     }
     one_spelling(&host)?;
     no_kernel_trees(&pins)?;
@@ -91,6 +62,53 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
         host.paths.entry(socket).or_insert(Fact::Special);
     }
     Ok((host, pins))
+}
+
+/// Looks at one path, and at what its purpose needs of it.
+fn learn(
+    want: Wanted,
+    search: &mut Search,
+    host: &mut Host,
+    pins: &mut Pins,
+) -> Result<(), JailError> {
+    let fact = look(&want.path, want.purpose, host.id_mode, pins)?;
+    if let Fact::Present { real, .. } = &fact {
+        let real = real.clone();
+        host.paths.insert(want.path.clone(), fact.clone());
+        match want.purpose {
+            Purpose::Program => {
+                let image = search.image(&real, host, pins);
+                host.found.programs.insert(real.clone(), image);
+            }
+            Purpose::Load => {
+                let tree = search.tree(&real, host, pins);
+                host.found.load_trees.insert(real.clone(), tree);
+            }
+            Purpose::Protect => {
+                let files = files_below(&real, MOST_PROTECTED);
+                if files.is_none() {
+                    host.found.too_many.insert(real.clone());
+                }
+                for file in files.unwrap_or_default() {
+                    if std::fs::symlink_metadata(&file).is_ok_and(|meta| meta.nlink() > 1) {
+                        host.found.hard_linked.insert(file);
+                    }
+                }
+            }
+            Purpose::Read | Purpose::Write => {}
+        }
+        if pins
+            .get(&real)
+            .is_some_and(|pin| pin.stat.kind == Kind::File && pin.stat.links > 1)
+        {
+            host.found.hard_linked.insert(real);
+        }
+    }
+    if want.path == host.cwd {
+        still_here(&want.path, &fact, pins)?;
+    }
+    host.paths.insert(want.path, fact);
+    Ok(())
 }
 
 /// The machine without any path.

@@ -18,6 +18,7 @@ mod receipt;
 mod refusal;
 pub mod request;
 pub mod resolve;
+pub mod seats;
 mod tree;
 mod view;
 

@@ -44,41 +44,44 @@ impl View<'_> {
             let Some(path) = paths::expand(path, self.host, &self.workspace.path) else {
                 continue;
             };
-            self.protect_one(path, *absent, origin)?;
+            self.hold(&path, *absent, origin)?;
         }
         let host = self.host;
         for path in &host.found.worktrees {
-            self.protect_one(path.clone(), Absent::Skip, &Origin::creel())?;
+            self.hold(path, Absent::Skip, &Origin::creel())?;
         }
         Ok(())
     }
 
-    fn protect_one(
+    /// Keeps `path` as it is, there or absent.
+    pub(super) fn hold(
         &mut self,
-        path: PathBuf,
+        path: &Path,
         absent: Absent,
         origin: &Origin,
     ) -> Result<(), ResolveError> {
         for (bind, bound) in &mut self.binds {
-            if bind.starts_with(&path) && bound.access.write {
+            if bind.starts_with(path) && bound.access.write {
                 bound.access.write = false;
                 self.protected += 1;
             }
         }
-        if self.writable_tree(&self.behind_links(&path)).is_none() {
+        if self.writable_tree(&self.behind_links(path)).is_none() {
             return Ok(());
         }
-        match self.host.fact(&path) {
-            Fact::Present { .. } => self.keep(&path, absent, origin)?,
+        match self.host.fact(path) {
+            Fact::Present { .. } => self.keep(path, absent, origin),
             // A socket, a device: covered, for nothing else can be said of it.
-            Fact::Special => drop(self.masks.insert(path, Node::File)),
-            Fact::Absent => self.withhold(&path, absent.into(), origin)?,
-            Fact::Denied => {
-                let origin = origin.clone();
-                return Err(ResolveError::Unreadable { path, origin });
+            Fact::Special => {
+                self.masks.insert(path.into(), Node::File);
+                Ok(())
             }
+            Fact::Absent => self.withhold(path, absent.into(), origin),
+            Fact::Denied => Err(ResolveError::Unlooked {
+                path: path.into(),
+                origin: origin.clone(),
+            }),
         }
-        Ok(())
     }
 
     /// What is at `path` is read-only. Refused where the name leads elsewhere, or the content has
@@ -166,7 +169,7 @@ impl View<'_> {
             Fact::Present {
                 node: Node::File, ..
             } => self.keep(nearest, Absent::Refuse, origin),
-            Fact::Denied => Err(ResolveError::Unreadable {
+            Fact::Denied => Err(ResolveError::Unlooked {
                 path: nearest.into(),
                 origin: origin.clone(),
             }),

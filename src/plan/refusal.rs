@@ -19,6 +19,8 @@ pub enum ResolveError {
     Missing { path: PathBuf, origin: Origin },
     #[error("{place}: {path} may not be read by you, so it cannot be granted", place = place(.origin), path = .path.display())]
     Unreadable { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} may not be looked at by you, so it cannot be kept as it is; let yourself read it, or keep it out of what the jail may write", place = place(.origin), path = .path.display())]
+    Unlooked { path: PathBuf, origin: Origin },
     #[error("{place}: {path} is a socket, a device or a pipe, which no grant can bring in", place = place(.origin), path = .path.display())]
     Special { path: PathBuf, origin: Origin },
     #[error("{place}: {path} cannot be granted: {why}", place = place(.origin), path = .path.display())]
@@ -99,6 +101,12 @@ pub enum ResolveError {
     LinkOut {
         path: PathBuf,
         real: PathBuf,
+        tree: PathBuf,
+    },
+    #[error("{link} is a symbolic link in the writable tree {tree}, and policies are looked for behind it, in {seat}: the jail could turn it and rule the next run; put a directory in its place, or grant a tree that does not have it", link = .link.display(), tree = .tree.display(), seat = .seat.display())]
+    SeatLink {
+        link: PathBuf,
+        seat: PathBuf,
         tree: PathBuf,
     },
     #[error("the workspace {link} is a symbolic link; name where it leads: --workspace {real}")]

@@ -27,6 +27,9 @@ pub struct Request {
     pub allow_degraded: Vec<Degradable>,
     pub terminal: Terminal,
     pub clocks: Clocks,
+    /// Directories in which the caller's next run would look for policies that grant: nothing may be
+    /// written there, whatever else is granted.
+    pub seats: Vec<PathBuf>,
     /// What of the policy's words has no effect or another one, for the receipt.
     pub notes: Vec<String>,
     /// Ways in, to servers in the jail.

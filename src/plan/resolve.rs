@@ -40,6 +40,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     view.grants(policy, request)?;
     view.programs(policy, &command_places(policy, request, host), landlock)?;
     view.protect(&policy.filesystem.protect)?;
+    view.seats()?;
     view.denials(&policy.filesystem.deny)?;
     view.patterns(&policy.filesystem)?;
     view.sockets();

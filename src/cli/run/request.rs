@@ -65,6 +65,7 @@ pub fn request(
             true => Clocks::Jail,
             false => Clocks::Host,
         },
+        seats: vec![],
         notes: vec![],
         publish: args.publish.clone(),
         id: id.to_owned(),
