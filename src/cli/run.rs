@@ -371,7 +371,7 @@ pub fn execute(
     let pipes = match plan.command.terminal {
         Terminal::Pty => stream::Pipes {
             theirs: Default::default(),
-            ours: vec![],
+            ours: Default::default(),
         },
         Terminal::Pipes => {
             stream::pipes().map_err(|e| Failure::new(format!("no pipe could be made: {e}")))?

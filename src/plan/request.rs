@@ -61,7 +61,8 @@ pub struct LimitRequest {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Terminal {
-    /// The caller's stdin; stdout and stderr through pipes that the supervisor counts.
+    /// The caller's stdin, by a pipe where that is a terminal; stdout and stderr through pipes that the
+    /// supervisor counts.
     #[default]
     Pipes,
     /// A pseudoterminal of the jail's own.

@@ -16,6 +16,7 @@ use crate::plan::{self, Act, Plan, Request, ResolveError, Terminal};
 use crate::policy::{
     Absent, Degradable, Grant, Limits, Origin, Policy, PolicyError, WorkspaceMode, preset,
 };
+use crate::supervise::stream::Ours;
 use crate::supervise::{self, Ended, SuperviseError, Verdict};
 use crate::sys::attempt::{self, c};
 use crate::sys::{Errno, host};
@@ -249,7 +250,10 @@ impl<'a> Outer<'a> {
         let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
         let live = jail::freeze(plan, &host, pins, stdio, None, &state)?.spawn()?;
         let plan = live.plan.clone();
-        let pipes = vec![(out_read, out.as_raw_fd()), (err_read, err.as_raw_fd())];
+        let pipes = Ours {
+            written: vec![(out_read, out.as_raw_fd()), (err_read, err.as_raw_fd())],
+            typed: None,
+        };
         let exited = supervise::run(live, None, pipes, started, supervise::Detail::Full)?;
         if let Ended::Setup(error) = exited.end {
             return Err(error.into());

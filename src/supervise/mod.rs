@@ -12,6 +12,7 @@ pub mod ask;
 pub mod judge;
 pub mod stream;
 pub mod terminal;
+pub mod typed;
 pub mod verdict;
 pub mod way_out;
 
@@ -32,7 +33,7 @@ use crate::sys::cgroup::Counters;
 use crate::sys::process::Change;
 use crate::sys::socket::{self, Wait};
 use crate::sys::{self, Errno};
-use stream::{Budget, End};
+use stream::{Budget, End, Ours};
 use terminal::Joined;
 use way_out::{Traffic, WayOut};
 
@@ -105,7 +106,7 @@ pub enum Detail {
 pub fn run(
     live: Live,
     relay: Option<Relay>,
-    pipes: Vec<(OwnedFd, i32)>,
+    pipes: Ours,
     started: Instant,
     detail: Detail,
 ) -> Result<Exited, SuperviseError> {
@@ -134,7 +135,7 @@ struct Watching {
 async fn watch(
     live: Live,
     relay: Option<Relay>,
-    pipes: Vec<(OwnedFd, i32)>,
+    pipes: Ours,
     started: Instant,
     detail: Detail,
 ) -> Result<Exited, SuperviseError> {
@@ -179,13 +180,16 @@ async fn watch(
         disks: [[0; 2]; DISKS],
         silent: false,
     };
-    let streams = relay_all(pipes, &budget);
+    let streams = relay_all(pipes.written, &budget);
     tokio::pin!(streams);
     let mut streamed: Option<Option<io::Error>> = None;
     let mut screen: Option<std::pin::Pin<Box<dyn Future<Output = End>>>> = None;
     let mut shown = None;
     let mut keys: std::pin::Pin<Box<dyn Future<Output = std::convert::Infallible>>> =
-        Box::pin(std::future::pending());
+        match pipes.typed {
+            Some(typed) => Box::pin(typed.carry()),
+            None => Box::pin(std::future::pending()),
+        };
 
     loop {
         let polite_until = state.deadline;

@@ -1,4 +1,5 @@
-//! The command's stdout and stderr: pipes of creel's own, counted on their way to the caller.
+//! The command's stdout and stderr: pipes of creel's own, counted on their way to the caller. Its stdin is
+//! the caller's, or what is [`typed`](super::typed).
 
 use std::cell::Cell;
 use std::io;
@@ -7,8 +8,9 @@ use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::typed::Typed;
 use crate::jail::Stdio;
-use crate::sys::{fd, pty, readiness};
+use crate::sys::{fd, readiness};
 
 /// Read at once, and written at once where the other side says that it has room: `PIPE_BUF`, for
 /// which a pipe that polls writable never blocks (pipe(7)).
@@ -18,16 +20,24 @@ const CHUNK: usize = 4096;
 pub struct Pipes {
     /// For the child.
     pub theirs: Stdio,
+    pub ours: Ours,
+}
+
+/// Creel's side of them.
+#[derive(Default)]
+pub struct Ours {
     /// Each pipe's reading end and the caller's descriptor that it leads to.
-    pub ours: Vec<(OwnedFd, i32)>,
+    pub written: Vec<(OwnedFd, i32)>,
+    /// Where the caller's stdin is a terminal.
+    pub typed: Option<Typed>,
 }
 
 /// Makes the pipes. Where the caller's stdout and stderr are one file, so are the jail's: what is
 /// written in order arrives in order.
 ///
-/// A terminal as stdin is handed on to be read alone: most are open for writing too, past all pipes.
+/// stdin is the caller's own, unless that is a terminal.
 pub fn pipes() -> crate::sys::Result<Pipes> {
-    let input = || pty::read_only(fd::fixed(0));
+    let (input, typed) = Typed::split()?.unzip();
     let (out_read, out_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let same = match (fd::stat(fd::fixed(1)), fd::stat(fd::fixed(2))) {
         (Ok(out), Ok(err)) => (out.dev, out.ino) == (err.dev, err.ino),
@@ -36,14 +46,20 @@ pub fn pipes() -> crate::sys::Result<Pipes> {
     if same {
         let err_write = rustix::io::fcntl_dupfd_cloexec(&out_write, 3)?;
         return Ok(Pipes {
-            theirs: Stdio([input(), Some(out_write), Some(err_write)]),
-            ours: vec![(out_read, 1)],
+            theirs: Stdio([input, Some(out_write), Some(err_write)]),
+            ours: Ours {
+                written: vec![(out_read, 1)],
+                typed,
+            },
         });
     }
     let (err_read, err_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     Ok(Pipes {
-        theirs: Stdio([input(), Some(out_write), Some(err_write)]),
-        ours: vec![(out_read, 1), (err_read, 2)],
+        theirs: Stdio([input, Some(out_write), Some(err_write)]),
+        ours: Ours {
+            written: vec![(out_read, 1), (err_read, 2)],
+            typed,
+        },
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::termios::{self, OptionalActions, Termios, Winsize};
 
-use super::Result;
+use super::{Errno, Result};
 
 /// The caller's own terminal, to ask on it: nonblocking, and only where this process is in its
 /// foreground (else reading from it would stop the process).
@@ -23,21 +23,37 @@ pub fn of_caller() -> Option<std::fs::File> {
     ours.then_some(terminal)
 }
 
-/// Another descriptor of a terminal, which cannot be written to. `None` where it is no terminal, or another
-/// than this session's that this user may not open.
-pub fn read_only(terminal: BorrowedFd<'_>) -> Option<OwnedFd> {
+/// A terminal to read from; `None` where it is none. Where the kernel lets it, this is another open file,
+/// which does not block and whose flags nobody shares.
+pub fn reader(terminal: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
     if !is_terminal(terminal) {
-        return None;
+        return Ok(None);
     }
-    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let path = format!("/proc/self/fd/{}", terminal.as_raw_fd());
-    let again = openat(CWD, path, flags, Mode::empty());
     // After su(1) the terminal is still another user's. Only of this session's can its leader be asked.
-    let own = || match termios::tcgetsid(terminal) {
+    let own = |_| match termios::tcgetsid(terminal) {
         Ok(_) => openat(CWD, c"/dev/tty", flags, Mode::empty()),
         Err(errno) => Err(errno),
     };
-    again.or_else(|_| own()).ok()
+    // A master that is opened again is a new one (pts(4)).
+    let opened = match rustix::pty::ptsname(terminal, vec![]) {
+        Ok(_) => Err(Errno::INVAL),
+        Err(_) => openat(CWD, path, flags, Mode::empty()).or_else(own),
+    };
+    opened
+        .or_else(|_| rustix::io::fcntl_dupfd_cloexec(terminal, 3))
+        .map(Some)
+}
+
+/// Whether this process may not read from the terminal now: it is its session's, and another job's.
+pub fn is_in_background(terminal: BorrowedFd<'_>) -> bool {
+    let terminal = terminal.as_raw_fd();
+    // SAFETY: integers; getsid(0) and getpgrp cannot fail. A session or group of another pid namespace is
+    // 0 to both, which rustix's types do not have.
+    unsafe {
+        libc::tcgetsid(terminal) == libc::getsid(0) && libc::tcgetpgrp(terminal) != libc::getpgrp()
+    }
 }
 
 /// A new pair from `/dev/ptmx`: master, slave. Runs after clone, inside the jail's root.

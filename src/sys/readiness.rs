@@ -28,6 +28,11 @@ pub fn can_write(fd: &OwnedFd) -> bool {
     is(fd, PollFlags::OUT)
 }
 
+/// Whether nobody can read from this end's pipe any more (poll(2), `POLLERR`).
+pub fn is_left(fd: &OwnedFd) -> bool {
+    is(fd, PollFlags::empty())
+}
+
 fn is(fd: &OwnedFd, wanted: PollFlags) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), wanted)];
     let at_once = Timespec {

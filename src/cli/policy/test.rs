@@ -27,6 +27,7 @@ use crate::policy::tools::Tool;
 use crate::policy::trees::within;
 use crate::policy::{Absent, Degradable, Execution, Grant, Origin, Policy};
 use crate::selftest::scratch::Scratch;
+use crate::supervise::stream::Ours;
 use crate::supervise::{self, Detail, Ended};
 use crate::sys::{attempt, host};
 
@@ -347,7 +348,10 @@ fn performed(
     let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
     let live = jail::freeze(plan, &host, pins, stdio, None, &state)?.spawn()?;
     let plan = live.plan.clone();
-    let pipes = vec![(out_read, out.as_raw_fd()), (err_read, err.as_raw_fd())];
+    let pipes = Ours {
+        written: vec![(out_read, out.as_raw_fd()), (err_read, err.as_raw_fd())],
+        typed: None,
+    };
     let exited = supervise::run(live, None, pipes, Instant::now(), Detail::OfFailures)?;
     if let Ended::Setup(error) = exited.end {
         return Err(Failure::of(&error));

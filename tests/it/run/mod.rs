@@ -13,4 +13,5 @@ mod signals;
 mod status;
 mod streams;
 mod terminal;
+mod typed;
 mod workspace;

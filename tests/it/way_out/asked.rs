@@ -189,36 +189,6 @@ fn a_jail_cannot_put_its_own_question_in_the_place_of_the_one_that_is_asked() {
     }
 }
 
-/// Without a terminal of its own a jail reads the caller's, and cannot write to it past creel.
-#[test]
-fn a_jail_cannot_write_to_the_terminal_that_it_reads() {
-    let script = "import os, errno\n\
-        def t(what, act):\n\
-        \x20   try: act(); print(what, 'OK')\n\
-        \x20   except OSError as e: print(what, errno.errorcode[e.errno])\n\
-        t('isatty', lambda: os.isatty(0) or os.write(-1, b''))\n\
-        t('write', lambda: os.write(0, b'DIRECT'))\n\
-        t('again', lambda: os.write(os.open('/proc/self/fd/0', os.O_WRONLY | os.O_NOCTTY), b'DIRECT'))\n\
-        t('stdout', lambda: os.write(1, b'PIPED\\n'))";
-    for who in Who::all() {
-        let Some(jail) = Jail::new(who, ASK) else {
-            return;
-        };
-        let (code, text) = start(&jail, &["-T"], script).end();
-        assert_eq!(code, 0, "{text:?}");
-        assert!(!text.contains("DIRECT"), "{who:?}: {text:?}");
-        for line in [
-            "isatty OK",
-            "write EBADF",
-            "again EACCES",
-            "PIPED",
-            "stdout OK",
-        ] {
-            assert!(text.contains(line), "{who:?}: {line}: {text:?}");
-        }
-    }
-}
-
 /// A title that is never ended takes what comes after it, unless that begins with its end.
 #[test]
 fn a_question_ends_what_the_jail_left_open() {
