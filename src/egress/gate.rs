@@ -14,6 +14,7 @@ use super::Way;
 use super::lobby::Lobby;
 use super::names::Names;
 use super::pace::{Pace, Paced};
+use super::queue::Held;
 use super::record::{Entry, Event, Records};
 use super::resolve::Resolver;
 use super::tls::Authority;
@@ -83,6 +84,8 @@ pub struct Meter {
     pace_out: Pace,
     /// Of those who are not admitted yet.
     pub lobby: Lobby,
+    /// Of datagrams that wait.
+    pub datagrams: Held,
     /// Of the second that runs.
     second: Cell<Option<(Instant, u64)>>,
 }

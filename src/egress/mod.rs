@@ -35,6 +35,7 @@ pub mod names;
 pub mod pace;
 pub mod prefixed;
 pub mod publish;
+pub mod queue;
 pub mod record;
 pub mod relay;
 pub mod reply;

@@ -2,12 +2,11 @@
 //!
 //! A flow is a client's socket and a destination. Its first datagram is decided on as a connection is;
 //! then it has a socket outside, connected to an address that was checked, so that nobody else's answers
-//! are heard. A flow on which nothing moves for a minute ends. Where there are too many, or one's
-//! datagrams come faster than they leave, the newest are lost, as in any network.
+//! are heard. A flow on which nothing moves for a minute ends. Where there are too many, or
+//! datagrams come faster than they leave, the newest are lost: what waits is in bounds ([`queue`](super::queue)).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::pending;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
@@ -16,20 +15,18 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::Way;
 use super::gate::{Direction, Gate, Pass, Refusal};
+use super::queue::Queue;
 use super::transparent::destination;
 use crate::policy::net::Host;
 use crate::sys::{Errno, udp};
 
 /// Flows of one port at once.
 const FLOWS: usize = 256;
-/// Datagrams of a flow that wait.
-const WAITING: usize = 32;
 const IDLE: Duration = Duration::from_secs(60);
 /// For so long a destination that was refused is not asked for again.
 const REFUSED: Duration = Duration::from_secs(1);
@@ -45,9 +42,12 @@ struct Flows {
     gate: Rc<Gate>,
     inside: UdpSocket,
     port: u16,
-    open: RefCell<HashMap<Key, Sender<Vec<u8>>>>,
-    /// For what comes from outside.
-    buffer: RefCell<Vec<u8>>,
+    open: RefCell<HashMap<Key, Rc<Queue>>>,
+}
+
+thread_local! {
+    /// Where all datagrams are read; the relay has one thread.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; LONGEST].into());
 }
 
 /// Relays the datagrams of a port for good. The socket receives what was sent to any address; an error
@@ -59,67 +59,69 @@ pub async fn serve(gate: Rc<Gate>, inside: UdpSocket) -> io::Result<()> {
         gate,
         inside,
         open: RefCell::default(),
-        buffer: RefCell::new(vec![0; LONGEST]),
     });
-    let mut buffer = vec![0; LONGEST];
     loop {
-        let read = || Ok(udp::receive(flows.inside.as_fd(), &mut buffer)?);
-        let arrival = match flows.inside.async_io(Interest::READABLE, read).await {
-            Ok(arrival) => arrival,
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::NODATA) => continue,
-            Err(_) => {
-                sleep(PAUSE).await;
-                continue;
-            }
-        };
-        let datagram = buffer.get(..arrival.bytes).unwrap_or_default().to_vec();
-        flows.pass_on((arrival.from, arrival.to), datagram);
+        let read = || flows.receive();
+        match flows.inside.async_io(Interest::READABLE, read).await {
+            Ok(()) => {}
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NODATA) => {}
+            Err(_) => sleep(PAUSE).await,
+        }
     }
 }
 
 impl Flows {
-    /// Gives a datagram to its flow, which is begun where there is none.
-    fn pass_on(self: &Rc<Self>, key: Key, datagram: Vec<u8>) {
+    /// Receives one from the jail and gives it to its flow, which is begun where there is none.
+    fn receive(self: &Rc<Self>) -> io::Result<()> {
+        BUFFER.with_borrow_mut(|buffer| {
+            let arrival = udp::receive(self.inside.as_fd(), buffer)?;
+            let datagram = buffer.get(..arrival.bytes).unwrap_or_default();
+            self.pass_on((arrival.from, arrival.to), datagram);
+            Ok(())
+        })
+    }
+
+    fn pass_on(self: &Rc<Self>, key: Key, datagram: &[u8]) {
         let mut open = self.open.borrow_mut();
         if let Some(flow) = open.get(&key) {
-            let _ = flow.try_send(datagram);
-            return;
+            return flow.push(datagram);
         }
         if open.len() >= FLOWS {
             return;
         }
-        let (give, take) = channel(WAITING);
-        let _ = give.try_send(datagram);
-        open.insert(key, give);
+        let Some(queue) = Queue::new(&self.gate) else {
+            return;
+        };
+        queue.push(datagram);
+        open.insert(key, Rc::clone(&queue));
         let flows = Rc::clone(self);
         spawn_local(async move {
-            flows.carry(key, take).await;
+            // What a flow needs while it lasts is not kept for one that was refused.
+            let carried = Box::pin(flows.carry(key, &queue)).await;
+            queue.close();
+            if carried.is_err() {
+                sleep(REFUSED).await;
+            }
             flows.open.borrow_mut().remove(&key);
         });
     }
 
     /// One flow, until it is idle, refused, or nobody is there.
-    async fn carry(&self, key: Key, mut datagrams: Receiver<Vec<u8>>) {
-        let host = match destination(&self.gate, SocketAddr::new(key.1, self.port)) {
-            Ok(host) => self.gate.admit(Way::Udp, host, self.port).await,
-            Err(refusal) => {
-                let said = Host::from(key.1).to_string();
-                self.gate.refuse(Way::Udp, &said, self.port, &refusal);
-                Err(refusal)
-            }
-        };
-        let Ok(pass) = host else {
-            return sleep(REFUSED).await;
-        };
+    async fn carry(&self, key: Key, queue: &Rc<Queue>) -> Result<(), Refusal> {
+        let host = destination(&self.gate, SocketAddr::new(key.1, self.port));
+        let host = host.inspect_err(|refusal| {
+            let said = Host::from(key.1).to_string();
+            self.gate.refuse(Way::Udp, &said, self.port, refusal);
+        })?;
+        let pass = self.gate.admit(Way::Udp, host, self.port).await?;
         let ended = match outside(&pass).await {
-            Ok(outside) => self.relay(&pass, key, &outside, &mut datagrams).await,
+            Ok(outside) => {
+                queue.open();
+                self.relay(&pass, key, &outside, queue).await
+            }
             Err(refusal) => Err(refusal),
         };
-        if let Err(refusal) = ended {
-            pass.refuse(&refusal);
-            drop(pass);
-            sleep(REFUSED).await;
-        }
+        ended.inspect_err(|refusal| pass.refuse(refusal))
     }
 
     async fn relay(
@@ -127,36 +129,33 @@ impl Flows {
         pass: &Pass,
         key: Key,
         outside: &UdpSocket,
-        datagrams: &mut Receiver<Vec<u8>>,
+        queue: &Rc<Queue>,
     ) -> Result<(), Refusal> {
         loop {
             let next = async {
                 tokio::select! {
-                    datagram = datagrams.recv() => match datagram {
-                        Some(datagram) => Some(datagram),
-                        None => pending().await,
-                    },
+                    datagram = queue.next() => Some(datagram),
                     ready = outside.readable() => ready.ok().and(None),
                 }
             };
             match timeout(IDLE, next).await {
                 Err(_) => return Ok(()),
                 Ok(Some(datagram)) => {
-                    account(pass, Direction::Out, datagram.len()).await?;
-                    let _ = outside.send(&datagram).await;
+                    account(pass, Direction::Out, datagram.bytes.len()).await?;
+                    let _ = outside.send(&datagram.bytes).await;
                 }
                 Ok(None) => {
-                    let datagram = {
-                        let mut buffer = self.buffer.borrow_mut();
-                        match outside.try_recv(&mut buffer) {
-                            Ok(bytes) => buffer.get(..bytes).unwrap_or_default().to_vec(),
-                            Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
-                            // Nobody listens there (udp(7)); the client hears nothing, and asks again.
-                            Err(_) => continue,
-                        }
+                    let received = BUFFER.with_borrow_mut(|buffer| {
+                        let bytes = outside.try_recv(buffer).ok()?;
+                        queue.hold(buffer.get(..bytes).unwrap_or_default())
+                    });
+                    // Nothing came after all, or nobody listens there (udp(7)): the client hears nothing,
+                    // and asks again. Or there is no room for it.
+                    let Some(datagram) = received else {
+                        continue;
                     };
-                    account(pass, Direction::In, datagram.len()).await?;
-                    let _ = udp::send(self.inside.as_fd(), &datagram, key.0, key.1);
+                    account(pass, Direction::In, datagram.bytes.len()).await?;
+                    let _ = udp::send(self.inside.as_fd(), &datagram.bytes, key.0, key.1);
                 }
             }
         }

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use creel::egress::gate::Gate;
+use creel::egress::resolve::Resolver;
 use creel::egress::{transparent, udp};
 use creel::policy::net::{Limits, Protocol};
 use creel::sys::net as kernel;
@@ -14,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UdpSocket as Datagrams};
 use tokio::task::{spawn_blocking, spawn_local};
 
-use super::{LOOPBACK, gate, listen, local, name, network, rules};
+use super::{LOOPBACK, gate, gate_with, listen, local, name, network, rules};
 use crate::support::is_root;
 
 /// Runs `inside` in a network namespace of its own thread's, in which every address is local.
@@ -227,5 +228,69 @@ fn datagrams_go_to_a_granted_name_and_their_answers_come_from_it() {
             .map(|sum| sum.host)
             .collect();
         assert_eq!(refused, ["b.example", "t.example"]);
+    });
+}
+
+/// Flows to names that nobody resolves hold what they have sent; there is a bound on it, and one whose name
+/// is known goes its way beside them.
+#[test]
+fn datagrams_that_wait_for_a_name_are_bounded_and_delay_nobody() {
+    if !is_root() {
+        eprintln!("skipped: a network namespace without a user namespace needs root");
+        return;
+    }
+    local(async {
+        let server = Datagrams::bind((LOOPBACK, 0)).await.expect("a socket");
+        let port = server.local_addr().expect("its address").port();
+        let slow: Vec<String> = (0..200).map(|n| format!("n{n}.slow.example")).collect();
+        let names: Vec<&str> = slow.iter().map(String::as_str).collect();
+        let granted = [names.as_slice(), &["a.example"]].concat();
+        let policy = network(rules(port, Protocol::Udp, &granted), Limits::default());
+        // It hears every question and answers none.
+        let silent = Datagrams::bind((LOOPBACK, 0)).await.expect("a socket");
+        let mut resolver = Resolver::with(vec![silent.local_addr().expect("its address")]);
+        resolver.hosts.insert(name("a.example"), vec![LOOPBACK]);
+        let gate = gate_with(policy, resolver);
+        let Inside {
+            udp: socket,
+            client,
+            ..
+        } = Inside::new(port);
+        let socket = Datagrams::from_std(socket).expect("a socket");
+        spawn_local(udp::serve(Rc::clone(&gate), socket));
+        spawn_local(async move {
+            let mut buffer = [0; 2000];
+            loop {
+                let (length, from) = server.recv_from(&mut buffer).await.expect("a datagram");
+                let sent = server.send_to(&buffer[..length], from).await;
+                sent.expect("an answer");
+            }
+        });
+        let slow = slow.iter().map(|name| addresses(&gate, name)[0]);
+        let slow: Vec<IpAddr> = slow.collect();
+        let [a, _] = addresses(&gate, "a.example");
+        let asked = spawn_blocking(move || {
+            for to in [slow.as_slice(); 5].concat() {
+                let to = SocketAddr::new(to, port);
+                client.send_to(&[0; 60_000], to).expect("it is sent");
+                thread::sleep(Duration::from_micros(500));
+            }
+            let mut buffer = [0; 2000];
+            let mut hear = |said: &[u8]| {
+                // What goes through the network may be lost: the relay is busy.
+                let short = Some(Duration::from_millis(200));
+                client.set_read_timeout(short).expect("a time");
+                (0..20).any(|_| {
+                    let sent = client.send_to(said, (a, port)).expect("it is sent");
+                    let heard = client.recv_from(&mut buffer);
+                    heard.is_ok_and(|(length, _)| length == sent)
+                })
+            };
+            [hear(b"one"), hear(&[0; 1400])]
+        });
+        assert_eq!(asked.await.expect("no panic"), [true, true]);
+        let held = gate.meter.datagrams.shared();
+        // The control: they do hold much.
+        assert!(((6 << 20)..=(8 << 20)).contains(&held), "{held}");
     });
 }
