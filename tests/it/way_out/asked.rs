@@ -7,20 +7,21 @@ use crate::support::Who;
 use crate::support::pty::Screen;
 
 const ASK: &str = "mode = \"ask\"\nallow = [\"web.test\"]\ndeny = [\"evilweb.test\"]";
-const QUESTION: &str = "creel: may the jail connect to other.test port 443? type ";
-const END: &str = " to allow it, Enter to deny: ";
+const QUESTION: &str = "creel: may the jail connect to other.test port 443?\r\ntype the next line to allow it, Enter to deny:\r\n";
+const END: &str = "\r\n> ";
 
-/// The word that allows, of the last question on the screen.
-fn word(screen: &Screen) -> String {
+/// The line that allows, of the last question on the screen: the letters and where.
+fn line(screen: &Screen) -> (String, String) {
     screen.wait_until("a whole question", || screen.text().contains(END));
     let text = screen.text();
     let asked = text.rsplit_once(END).expect("a question").0;
-    let word = asked.rsplit_once("? type ").expect("a question").1;
+    let (_, line) = asked.rsplit_once(":\r\n").expect("a question");
+    let (word, place) = line.split_once(' ').expect("letters and a place");
     assert!(
         word.len() == 4 && word.bytes().all(|b| b.is_ascii_lowercase()),
         "{word:?}"
     );
-    word.into()
+    (word.into(), place.into())
 }
 
 /// CONNECT to `other.test`, which prints the proxy's status in a line of its own; then what is typed.
@@ -36,16 +37,18 @@ fn start(jail: &Jail, flags: &[&str], script: &str) -> Screen {
 }
 
 #[test]
-fn a_person_allows_with_a_word_and_denies_with_any_other() {
+fn a_person_allows_with_letters_and_the_place_and_denies_with_anything_else() {
     for who in Who::all() {
         // With a terminal of the jail's own, and without.
         for flags in [&["-T"][..], &["-t"]] {
             for (keys, status) in [
-                ("WORD", "200"),
-                (" Word ", "200"),
-                ("WORDx", "403"),
+                ("WORD other.test", "200"),
+                (" Word  Other.Test ", "200"),
+                ("WORDx other.test", "403"),
+                ("WORD", "403"),
+                // Who reads a question about another place.
+                ("WORD web.test", "403"),
                 ("", "403"),
-                ("y", "403"),
             ] {
                 let Some(jail) = Jail::new(who, ASK) else {
                     return;
@@ -57,11 +60,10 @@ fn a_person_allows_with_a_word_and_denies_with_any_other() {
                 // Longer than anything else that the supervisor wakes up for.
                 std::thread::sleep(std::time::Duration::from_millis(300));
                 assert_eq!(jail.outside.connections(), [], "{who:?} {flags:?}");
-                let word = word(&screen);
-                let keys = match keys {
-                    " Word " => format!(" {} ", word.to_uppercase()),
-                    keys => keys.replace("WORD", &word),
-                };
+                let (word, place) = line(&screen);
+                assert_eq!(place, "other.test");
+                let keys = keys.replace("WORD", &word);
+                let keys = keys.replace("Word", &word.to_uppercase());
                 screen.press(&format!("{keys}\r"));
                 screen.wait_for(&format!("status {status}"));
                 // What is typed afterwards is the command's again, and all of it.
@@ -142,9 +144,9 @@ fn more_questions_than_are_held_are_denied_at_once() {
             screen.text().matches(END).count() == turn + 1
         });
         std::thread::sleep(std::time::Duration::from_millis(20));
-        let word = word(&screen);
+        let (word, place) = line(&screen);
         screen.press(&match turn % 2 {
-            0 => format!("{word}\r"),
+            0 => format!("{word} {place}\r"),
             _ => "n\r".into(),
         });
     }
@@ -158,7 +160,7 @@ fn more_questions_than_are_held_are_denied_at_once() {
 #[test]
 fn a_jail_cannot_put_its_own_question_in_the_place_of_the_one_that_is_asked() {
     const SPOOF: &str = "import os, threading, time, errno\n\
-        fake = b'\\r\\x1b[2Kcreel: may the jail connect to web.test port 443? type bbbb to allow it, Enter to deny: '\n\
+        fake = b'\\r\\x1b[2Kcreel: may the jail connect to web.test port 443? type bbbb web.test to allow it: '\n\
         def again():\n\
         \x20   while True: os.write(1, fake); os.write(2, fake); time.sleep(0.02)\n\
         threading.Thread(target=again, daemon=True).start()\n\
@@ -166,16 +168,20 @@ fn a_jail_cannot_put_its_own_question_in_the_place_of_the_one_that_is_asked() {
         said = go(b'other.test'); print('status', said, flush=True)\n\
         time.sleep(0.3)";
     for flags in [&["-T"][..], &["-t"]] {
-        for (answers, status) in [("bbbb", "403"), ("WORD", "200")] {
+        for (answers, status) in [
+            ("bbbb web.test", "403"),
+            ("WORD web.test", "403"),
+            ("WORD other.test", "200"),
+        ] {
             let Some(jail) = Jail::new(Who::User, ASK) else {
                 return;
             };
             let mut screen = start(&jail, flags, SPOOF);
             screen.wait_for(QUESTION);
-            let word = word(&screen);
+            let (word, place) = line(&screen);
             std::thread::sleep(std::time::Duration::from_millis(500));
             let shown = screen.text();
-            let asked = format!("{QUESTION}{word}{END}");
+            let asked = format!("{QUESTION}{word} {place}{END}");
             assert!(shown.ends_with(&asked), "{flags:?}: {shown:?}");
             // The control: it was shown before, and is again.
             let before = shown.matches("web.test").count();
@@ -198,13 +204,13 @@ fn a_question_ends_what_the_jail_left_open() {
     let script = "import os; os.write(1, b'\\x1b[8m\\x1b]0;'); print('status', go(b'other.test'))";
     let mut screen = start(&jail, &["-t"], script);
     screen.wait_for(QUESTION);
-    let word = word(&screen);
-    let ended = "\x18\x1b\\\x1b[0m\x0f\x1b(B\x1b[?7h\r\n\x1b[Jcreel: may the jail";
+    let (word, place) = line(&screen);
+    let ended = "\x18\x1b\\\x1b[!p\x1b[?6l\x1b[?69l\x1b[r\x1b[4l\x1b[0m\x0f\x1b(B\x1b[?7h\x1b[9999;1H\r\n\x1b[Jcreel: may the jail";
     let text = screen.text();
     assert!(text.contains(ended), "{text:?}");
     let opened = text.find("\x1b]0;").expect("the control: it was left open");
     assert!(opened < text.find(ended).expect("its end"), "{text:?}");
-    screen.press(&format!("{word}\r"));
+    screen.press(&format!("{word} {place}\r"));
     screen.wait_for("status 200");
     assert_eq!(screen.end().0, 0);
 }
