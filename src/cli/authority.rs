@@ -22,6 +22,7 @@ pub fn check(
     paths("--read", &request.read, &rights.read, roots)?;
     paths("--write", &request.write, &rights.write, roots)?;
     super::network::check(&request.allow_net, &rights.network)?;
+    super::network::check_published(&request.publish)?;
     for (name, value) in &request.env {
         let name = name.to_string_lossy();
         let passed = policy.environment.pass.iter().any(|p| p.value == name);

@@ -105,6 +105,18 @@ pub fn only_loopback(published: &[Publish]) -> Result<(), Failure> {
     }
 }
 
+/// Refuses what other machines could connect to, whoever says so: no policy of a platform's or an
+/// operator's grants it.
+pub fn check_published(published: &[Publish]) -> Result<(), Failure> {
+    match published.iter().find(|p| !p.address.ip().is_loopback()) {
+        Some(open) => Err(Failure::new(format!(
+            "--publish {}: a platform's or operator's policy is in force, and none grants ways in from other addresses than loopback; leave the address out for the host's loopback",
+            open.address
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// The log of decisions on the network: opened by the caller's rights, before anything runs. A regular
 /// file must be out of the jail's reach: the jail could empty it, or put a link in its place, and what
 /// the next run appends, names that the jail chooses, would be in a file of the jail's choice.

@@ -116,27 +116,48 @@ impl Gate {
     pub async fn admit(self: &Rc<Self>, way: Way, host: Host, port: u16) -> Result<Pass, Refusal> {
         let entry = Entry::new(way, &host, port);
         match self.decide(&host, port, way.transport()).await {
-            Ok(rule) => {
-                let entry = entry.allowed(rule);
-                if self.records.write(&entry, Event::Open).is_err() {
-                    return Err(UNWRITTEN);
-                }
-                self.meter.connections.set(self.meter.connections.get() + 1);
-                Ok(Pass {
-                    gate: Rc::clone(self),
-                    way,
-                    host,
-                    port,
-                    entry: RefCell::new(entry),
-                    dialled: RefCell::default(),
-                    dials: Cell::new(0),
-                })
-            }
+            Ok(rule) => self.open(way, host, port, entry.allowed(rule)),
             Err(refusal) => {
                 let _ = self.records.write(&entry.refused(&refusal), Event::Refused);
                 Err(refusal)
             }
         }
+    }
+
+    /// Lets somebody in who came to a published port. To the limits it is a connection as any other, but
+    /// for their rate, which is of those that the jail begins.
+    pub fn welcome(self: &Rc<Self>, peer: IpAddr, port: u16) -> Result<Pass, Refusal> {
+        let (way, host) = (Way::Published, Host::from(peer));
+        let entry = Entry::new(way, &host, port);
+        match self.meter.has_room(&self.policy.limits) {
+            Ok(()) => self.open(way, host, port, entry.allowed("--publish".into())),
+            Err(refusal) => {
+                let _ = self.records.write(&entry.refused(&refusal), Event::Refused);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn open(
+        self: &Rc<Self>,
+        way: Way,
+        host: Host,
+        port: u16,
+        entry: Entry,
+    ) -> Result<Pass, Refusal> {
+        if self.records.write(&entry, Event::Open).is_err() {
+            return Err(UNWRITTEN);
+        }
+        self.meter.connections.set(self.meter.connections.get() + 1);
+        Ok(Pass {
+            gate: Rc::clone(self),
+            way,
+            host,
+            port,
+            entry: RefCell::new(entry),
+            dialled: RefCell::default(),
+            dials: Cell::new(0),
+        })
     }
 
     /// What an address stands for that a program gives to a proxy after it resolved a name by itself:
@@ -209,14 +230,19 @@ impl Gate {
 
 impl Meter {
     fn admit(&self, limits: &crate::policy::net::Limits) -> Result<(), Refusal> {
+        self.has_room(limits)?;
+        self.hurry(limits)
+    }
+
+    fn has_room(&self, limits: &crate::policy::net::Limits) -> Result<(), Refusal> {
         let most = limits
             .connections
             .as_ref()
             .map_or(CONNECTIONS, |c| c.value.0);
-        if self.connections.get() >= most {
-            return Err(Refusal::Limit("network.limits.connections"));
+        match self.connections.get() >= most {
+            true => Err(Refusal::Limit("network.limits.connections")),
+            false => Ok(()),
         }
-        self.hurry(limits)
     }
 
     /// Counts a new connection, of which there may be so many a second.

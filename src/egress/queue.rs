@@ -182,7 +182,7 @@ mod tests {
     use super::super::resolve::Resolver;
     use super::*;
 
-    const LONG: [u8; 60_000] = [0; 60_000];
+    static LONG: [u8; 60_000] = [0; 60_000];
 
     fn held(queues: &[Rc<Queue>]) -> usize {
         let of = |queue: &Rc<Queue>| {

@@ -2,6 +2,7 @@
 
 mod carried;
 mod hello;
+mod published;
 mod spliced;
 mod transparent;
 

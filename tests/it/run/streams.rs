@@ -256,7 +256,7 @@ fn quiet_and_verbose_keep_to_stderr() {
         let workspace = Workspace::new(who);
         let run = |flag| {
             Run::new(who, &workspace)
-                .flags([flag, "--timeout", "100ms"])
+                .flags([flag, "--timeout", "1s"])
                 .sh("echo out; sleep 9")
         };
         let quiet = run("-q");

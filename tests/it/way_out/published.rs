@@ -111,6 +111,28 @@ fn a_wildcard_address_is_published_only_on_purpose() {
     Run::new(Who::User, &workspace).flags(flags).sh("true").ok();
 }
 
+/// An operator's policy bounds what the command line asks, ways in among it.
+#[test]
+fn beneath_an_operators_policy_loopback_alone_is_published() {
+    let workspace = Workspace::new(Who::User);
+    let home = workspace.outside().join("config");
+    let anyway = ["--publish", "0.0.0.0:18097:80", "--publish-anyway"];
+    let run = |flags: &[&str]| {
+        let run = Run::new(Who::User, &workspace).flags(flags);
+        run.outer_env("XDG_CONFIG_HOME", &home).sh("echo began")
+    };
+    // The control: nobody has said anything.
+    assert_eq!(run(&anyway).ok().stdout, "began\n");
+    std::fs::create_dir_all(home.join("creel")).expect("mkdir");
+    let policy = "extends = [\"default\"]\nallow_degraded = [\"cgroup\"]\n";
+    std::fs::write(home.join("creel/policy.toml"), policy).expect("write");
+    let refused = run(&anyway);
+    assert_eq!((refused.status, refused.stdout.as_str()), (125, ""));
+    let why = "--publish 0.0.0.0:18097: a platform's or operator's policy is in force";
+    assert!(refused.stderr.contains(why), "{refused:#?}");
+    assert_eq!(run(&["--publish", "18097:80"]).ok().stdout, "began\n");
+}
+
 /// The jail is built while the relay starts: what the relay cannot do is told, and no command begins.
 #[test]
 fn a_port_that_somebody_has_ends_the_run_before_its_command() {
