@@ -330,7 +330,8 @@ impl State<'_> {
                 }
                 let (_, _, absent) = self.covers.as_ref().ok_or(Errno::BADF)?;
                 let copy = mount::copy_one(absent.as_fd(), c"")?;
-                self.settle(copy, path, Place::Granted, placeholder)
+                // Closed at once: there are many, and `open_files` may be few.
+                self.attach(&copy, path, Place::Granted, placeholder)
             }
             Work::Hold { path } => {
                 let place = self.at(path)?;

@@ -46,10 +46,10 @@ fn timeout_ends_a_run_with_124() {
         let run = |time| {
             Run::new(who, &workspace)
                 .flags(["--timeout", time])
-                .sh("echo begun; sleep 0.5")
+                .sh("echo begun; sleep 3")
         };
-        let ran = run("200ms");
-        hit(&ran, "timeout", "timeout", 200);
+        let ran = run("1s");
+        hit(&ran, "timeout", "timeout", 1000);
         assert_eq!((ran.status, ran.stdout.as_str()), (124, "begun\n"));
         assert!(ran.stderr.contains("--timeout"), "{ran:#?}");
         run("20s").ok();
