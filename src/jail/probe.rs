@@ -49,6 +49,20 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
         }
         learn(want, &mut search, &mut host, &mut pins)?;
     }
+    for one in &policy.filesystem.confined {
+        let base = Path::new(&one.base);
+        let link = match host.fact(Path::new(&one.path)) {
+            Fact::Present { real, .. } => real != Path::new(&one.path),
+            _ => false,
+        };
+        // After what is granted was opened: it is that which must lie there.
+        if link
+            && !host.found.bases.contains_key(base)
+            && let Ok(real) = fd::pin(base).and_then(|fd| fd::path_of(fd.as_fd()))
+        {
+            host.found.bases.insert(base.into(), real);
+        }
+    }
     host.found.seats = request.seats.iter().map(|name| seats::of(name)).collect();
     for want in plan::seats::wanted(policy, request, &host) {
         // What is granted as well was asked for more.

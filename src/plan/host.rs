@@ -45,6 +45,9 @@ pub struct Found {
     /// Protected trees with more entries than are looked at for such files.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub too_many: BTreeSet<PathBuf>,
+    /// Where directories really are out of which a grant must not lead.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bases: BTreeMap<PathBuf, PathBuf>,
     /// Where the next run would look for policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seats: Vec<Seat>,

@@ -4,6 +4,7 @@
 //! a plan can be printed, compared and tested without root and for another machine. What a plan
 //! says is what `jail` does; nothing is decided after it.
 
+mod confined;
 mod covers;
 pub mod egress;
 pub mod explain;

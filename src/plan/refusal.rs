@@ -31,6 +31,13 @@ pub enum ResolveError {
     },
     #[error("{place}: {path} is too wide to be writable; name a directory in it", place = place(.origin), path = .path.display())]
     TooWide { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} is a link out of {base}, where alone it is granted: it leads to {real}; write that path out, if it is meant", place = place(.origin), path = .path.display(), base = .base.display(), real = .real.display())]
+    LeadsOut {
+        path: PathBuf,
+        real: PathBuf,
+        base: PathBuf,
+        origin: Origin,
+    },
     #[error("{place}: {path} has a `..` in it; write where it leads", place = place(.origin), path = .path.display())]
     Parent { path: PathBuf, origin: Origin },
     #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd; write the path in full", place = place(.origin))]

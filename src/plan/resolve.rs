@@ -39,6 +39,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     view.workspace(policy, request)?;
     view.grants(policy, request)?;
     view.programs(policy, &command_places(policy, request, host), landlock)?;
+    view.confined(policy, request)?;
     view.protect(&policy.filesystem.protect)?;
     view.seats()?;
     view.denials(&policy.filesystem.deny)?;

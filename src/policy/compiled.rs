@@ -67,6 +67,7 @@ impl Compiled {
                 // A preset has none; a test below holds that.
                 deny_patterns: vec![],
                 protect_patterns: vec![],
+                confined: vec![],
                 workspace: self.workspace.map(|(value, line)| Sourced {
                     value,
                     origin: origin(line),

@@ -301,6 +301,8 @@ fn files(rights: &Rights, roots: &Roots, reach: Reach, exec: &Execution) -> File
         protect: listed(&protect),
         deny_patterns: patterns(&rights.deny_patterns),
         protect_patterns: patterns(&rights.protect_patterns),
+        // Whoever has the layers knows.
+        confined: vec![],
         workspace: reach.workspace,
     }
 }

@@ -3,10 +3,12 @@
 //! Owns what a pattern in a list of grants or denials turns into: the names that it meets now, each
 //! with the pattern's place. The pattern of a denial stays beside them, since what is created later
 //! under such a name is covered by no mount; what that means is `plan`'s. It asks its caller for the
-//! names, and refuses nothing: a grant's pattern that meets nothing is reported.
+//! names, and refuses nothing: a grant's pattern that meets nothing is reported. Names of grants are
+//! kept with the directory that they were met in, since a name may lead elsewhere by the time it is
+//! opened.
 
 use super::glob::{Pattern, Sense, escape, is_pattern};
-use super::layer::{Layer, Settings};
+use super::layer::{Layer, Met, Settings};
 use super::rights::Roots;
 use super::stack::Stack;
 use super::tools::Tool;
@@ -65,8 +67,10 @@ impl Stack {
                 roots,
                 find: &mut find,
                 unmet: &mut unmet,
+                met: vec![],
             };
             names.of_layer(layer)?;
+            layer.filesystem.met.append(&mut names.met);
         }
         Ok(unmet)
     }
@@ -76,6 +80,7 @@ struct Names<'a, F> {
     roots: &'a Roots,
     find: &'a mut F,
     unmet: &'a mut Vec<Unmet>,
+    met: Vec<Met>,
 }
 
 impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
@@ -119,8 +124,15 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
         let mut names = vec![];
         for grant in std::mem::take(list) {
             let before = names.len();
-            let met = self.names(&grant, Sense::Grant, &mut names)?;
-            if met == Met::Pattern && names.len() == before {
+            let Turned::Pattern { base } = self.names(&grant, Sense::Grant, &mut names)? else {
+                continue;
+            };
+            let found = names.get(before..).unwrap_or_default();
+            self.met.extend(found.iter().map(|grant| Met {
+                name: grant.path.clone(),
+                base: base.clone(),
+            }));
+            if found.is_empty() {
                 self.unmet.push(Unmet {
                     written: grant.path,
                     absent: grant.absent,
@@ -136,7 +148,7 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
     fn denials(&mut self, list: &mut Vec<Grant>) -> Result<Vec<Grant>, E> {
         let (mut names, mut kept) = (vec![], vec![]);
         for grant in std::mem::take(list) {
-            if self.names(&grant, Sense::Denial, &mut names)? == Met::Pattern {
+            if self.names(&grant, Sense::Denial, &mut names)? != Turned::Name {
                 kept.push(Grant {
                     path: rooted(&grant.path, self.roots),
                     ..grant
@@ -147,16 +159,17 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
         Ok(kept)
     }
 
-    fn names(&mut self, grant: &Grant, sense: Sense, all: &mut Vec<Grant>) -> Result<Met, E> {
+    fn names(&mut self, grant: &Grant, sense: Sense, all: &mut Vec<Grant>) -> Result<Turned, E> {
         if !is_pattern(&grant.path) {
             all.push(grant.clone());
-            return Ok(Met::Name);
+            return Ok(Turned::Name);
         }
         let text = rooted(&grant.path, self.roots);
-        if let Some(path) = Pattern::parse(&text).literal() {
+        let pattern = Pattern::parse(&text);
+        if let Some(path) = pattern.literal() {
             let grant = grant.clone();
             all.push(Grant { path, ..grant });
-            return Ok(Met::Name);
+            return Ok(Turned::Name);
         }
         let names = (self.find)(&Wanted {
             pattern: text,
@@ -168,15 +181,17 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
             path: clean(&path),
             ..grant.clone()
         }));
-        Ok(Met::Pattern)
+        Ok(Turned::Pattern {
+            base: pattern.base(),
+        })
     }
 }
 
 /// What a grant's path turned out to be.
 #[derive(PartialEq, Eq)]
-enum Met {
+enum Turned {
     Name,
-    Pattern,
+    Pattern { base: String },
 }
 
 #[cfg(test)]

@@ -91,6 +91,7 @@ impl Files {
             unprotect: joined(base.unprotect, self.unprotect),
             deny_patterns: joined(base.deny_patterns, self.deny_patterns),
             protect_patterns: joined(base.protect_patterns, self.protect_patterns),
+            met: joined(base.met, self.met),
             workspace: self.workspace.or(base.workspace),
         }
     }

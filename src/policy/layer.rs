@@ -118,7 +118,17 @@ pub struct Files {
     pub deny_patterns: Vec<Grant>,
     /// The same of `protect`.
     pub protect_patterns: Vec<Grant>,
+    /// The names of grants that were patterns before they were expanded.
+    pub met: Vec<Met>,
     pub workspace: Option<Sourced<WorkspaceMode>>,
+}
+
+/// A name that a pattern of a grant met. Both paths are absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Met {
+    pub name: String,
+    /// What is before the pattern's first wildcard, out of which the name must not lead.
+    pub base: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

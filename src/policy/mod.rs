@@ -11,6 +11,7 @@
 pub mod cases;
 pub mod compare;
 pub mod compiled;
+mod confined;
 mod constraints;
 pub mod decide;
 pub mod effective;
@@ -121,8 +122,21 @@ pub struct Filesystem {
     pub deny_patterns: Vec<Grant>,
     /// The same of `protect`.
     pub protect_patterns: Vec<Grant>,
+    /// Grants whose names somebody else may fill.
+    pub confined: Vec<Confined>,
     /// How the workspace is there; `None` where the policy leaves it to the request.
     pub workspace: Option<Sourced<WorkspaceMode>>,
+}
+
+/// A path that is granted as long as it does not lead out of a directory, by whatever links there are
+/// when it is opened.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Confined {
+    /// Absolute.
+    pub path: String,
+    /// Absolute; links in its own name are followed.
+    pub base: String,
+    pub origin: Origin,
 }
 
 /// What may execute in the jail.

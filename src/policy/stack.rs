@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::compare::{Excess, clipped};
+use super::confined::confined;
 use super::effective::{self, Effective, enforce};
 use super::layer::{Layer, Rank};
 use super::rights::{Rights, Roots};
@@ -83,7 +84,9 @@ impl Stack {
             false => ended(above, limits, roots),
         };
         let (name, digest) = name(&layers);
-        let effective = enforce(&rights, limits, roots, &name, &digest);
+        let mut effective = enforce(&rights, limits, roots, &name, &digest);
+        let policy = &mut effective.policy;
+        policy.filesystem.confined = confined(&layers, &rights, policy, roots);
         Outcome {
             rights,
             effective,

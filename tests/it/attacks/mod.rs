@@ -21,6 +21,7 @@ mod f06_tmp_files;
 mod misc;
 mod next_policy;
 mod own_files;
+mod pattern_race;
 mod patterns;
 mod protect;
 

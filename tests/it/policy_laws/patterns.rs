@@ -213,6 +213,11 @@ fn patterns_are_the_names_that_the_model_finds() {
         for (_, layer) in &mut given {
             naive(layer, &there);
         }
+        for (_, layer) in &mut stack.layers {
+            let met = std::mem::take(&mut layer.filesystem.met);
+            let beneath = |one: &creel::policy::layer::Met| one.name.starts_with(&one.base);
+            assert!(met.iter().all(beneath), "{met:?}");
+        }
         assert_eq!(stack.layers, given);
         let cases: Vec<&Case> = (0..12)
             .map(|_| &universe[numbers.pick(universe.len())])
