@@ -1,14 +1,17 @@
-//! Which grants must not lead out of a directory: those whose name the policy's author left to
-//! somebody else.
+//! Which grants must not lead out of a directory: those whose name one author left to another.
 //!
-//! Owns the list of them. It looks at no link and refuses nothing: the plan does, by what the name was
-//! found to be when it was opened.
+//! A pattern's names are whoever's who fills its directory. And where one layer grants a tree and another
+//! names a path in it, that path is the second one's word: it could be a link that leads out of what the
+//! first one granted. Owns the list of both. It looks at no link and refuses nothing: the plan does, by
+//! what the name was found to be when it was opened.
+
+use std::collections::BTreeSet;
 
 use super::layer::{Layer, Rank};
 use super::rights::{Rights, Roots};
 use super::tools::Tool;
 use super::trees::within;
-use super::{Confined, Grant, Policy};
+use super::{Confined, Grant, Origin, Policy};
 
 /// What of the policy is confined, which these layers came to.
 pub(super) fn confined(
@@ -21,17 +24,32 @@ pub(super) fn confined(
         .iter()
         .flat_map(|(_, layer)| &layer.filesystem.met)
         .collect();
-    if met.is_empty() {
+    // One author may name what they grant.
+    let words: Vec<Words> = match layers {
+        [_] => vec![],
+        layers => layers.iter().map(|one| Words::of(one, roots)).collect(),
+    };
+    if met.is_empty() && words.is_empty() {
         return vec![];
     }
     let mut all = vec![];
-    for grant in granted(rights, policy, roots) {
+    for one in granted(rights, policy, roots) {
         // What another layer names beneath such a name is reached through it.
-        let through = met.iter().filter(|one| within(&grant.path, &one.name));
-        all.extend(through.map(|one| Confined {
-            path: grant.path.clone(),
-            base: one.base.clone(),
-            origin: grant.origin.clone(),
+        let through = met.iter().filter(|met| within(&one.path, &met.name));
+        let mut bases: Vec<&str> = through.map(|met| met.base.as_str()).collect();
+        bases.extend(words.iter().flat_map(|words| words.around(&one)));
+        let own = |words: &Words| words.rank <= Rank::Operator && words.name(&one);
+        if !words.is_empty()
+            && !words.iter().any(own)
+            && one.path != roots.workspace
+            && within(&one.path, &roots.workspace)
+        {
+            bases.push(&roots.workspace);
+        }
+        all.extend(bases.into_iter().map(|base| Confined {
+            path: one.path.clone(),
+            base: base.to_owned(),
+            origin: one.origin.clone(),
         }));
     }
     all.sort();
@@ -39,19 +57,123 @@ pub(super) fn confined(
     all
 }
 
-/// Every path that the policy grants, or may when the command is known; absolute.
-fn granted(rights: &Rights, policy: &Policy, roots: &Roots) -> Vec<Grant> {
+/// In what way a path is granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Read,
+    Write,
+    Load,
+    Exec,
+    /// Executed by name.
+    Program,
+}
+
+struct Granted {
+    /// Absolute.
+    path: String,
+    way: Way,
+    origin: Origin,
+}
+
+/// Every path that the policy grants, or may when the command is known.
+fn granted(rights: &Rights, policy: &Policy, roots: &Roots) -> Vec<Granted> {
     let files = &policy.filesystem;
-    let lists = [&files.read, &files.write, &files.load, &files.exec];
-    let trees = lists.into_iter().flatten().map(|grant| Grant {
-        path: roots.expand(&grant.path),
-        ..grant.clone()
+    let lists = [
+        (&files.read, Way::Read),
+        (&files.write, Way::Write),
+        (&files.load, Way::Load),
+        (&files.exec, Way::Exec),
+    ];
+    let trees = lists.into_iter().flat_map(|(list, way)| {
+        list.iter().map(move |grant| Granted {
+            path: roots.expand(&grant.path),
+            way,
+            origin: grant.origin.clone(),
+        })
     });
     let commands = rights.constraints(Tool::Exec).commands.iter().flatten();
-    let programs = commands.map(|(path, allowed)| Grant {
+    let programs = commands.map(|(path, allowed)| Granted {
         path: path.clone(),
-        absent: allowed.absent,
+        way: Way::Program,
         origin: allowed.origin.clone(),
     });
     trees.chain(programs).collect()
+}
+
+/// The paths of a layer.
+struct Words {
+    rank: Rank,
+    names: BTreeSet<String>,
+    /// Each bounds what is granted in these ways.
+    walls: Vec<(&'static [Way], Vec<String>)>,
+    programs: bool,
+}
+
+impl Words {
+    fn of((rank, layer): &(Rank, Layer), roots: &Roots) -> Words {
+        const READ: &[Way] = &[Way::Read, Way::Write, Way::Load, Way::Exec, Way::Program];
+        let files = &layer.filesystem;
+        let list = |grants: &Option<Vec<Grant>>| -> Option<Vec<String>> {
+            let grants = grants.as_ref()?;
+            Some(grants.iter().map(|g| roots.expand(&g.path)).collect())
+        };
+        let named = [&files.read, &files.write, &files.load, &files.exec].map(list);
+        let all: Vec<String> = named.iter().flatten().flatten().cloned().collect();
+        let [read, write, load, exec] = named;
+        let mut walls: Vec<(&'static [Way], Vec<String>)> = vec![];
+        let bounds: [(&'static [Way], _); 4] = [
+            // Who names what is read lets the rest be read as well.
+            (&[Way::Read], read.map(|_| all.clone())),
+            (&[Way::Write], write),
+            (&[Way::Load], load),
+            (&[Way::Exec, Way::Program], exec),
+        ];
+        walls.extend(
+            bounds
+                .into_iter()
+                .filter_map(|(ways, list)| Some((ways, list?))),
+        );
+        let mut names: BTreeSet<String> = all.into_iter().collect();
+        for (tool, settings) in &layer.tools.each {
+            let ways: &'static [Way] = match tool {
+                Tool::Read => READ,
+                Tool::Write | Tool::Edit | Tool::ApplyPatch => &[Way::Write],
+                Tool::Exec => &[Way::Exec, Way::Program],
+                _ => continue,
+            };
+            if let Some(allowed) = list(&settings.allowed_paths) {
+                names.extend(allowed.iter().cloned());
+                walls.push((ways, allowed));
+            }
+        }
+        let exec = layer.tools.each.get(&Tool::Exec);
+        Words {
+            rank: *rank,
+            names,
+            walls,
+            programs: exec.is_some_and(|s| s.commands.is_some() || s.languages.is_some()),
+        }
+    }
+
+    /// Whether the path is this layer's own word. Of programs all layers that speak of them name those
+    /// that are left.
+    fn name(&self, one: &Granted) -> bool {
+        self.names.contains(&one.path) || one.way == Way::Program && self.programs
+    }
+
+    /// The trees of this layer in which a path lies that it does not name itself.
+    fn around<'w>(&'w self, one: &Granted) -> Vec<&'w str> {
+        if self.name(one) {
+            return vec![];
+        }
+        let walls = self
+            .walls
+            .iter()
+            .filter(|(ways, _)| ways.contains(&one.way));
+        let outer = walls.filter_map(|(_, trees)| {
+            let around = trees.iter().filter(|tree| within(&one.path, tree));
+            around.min_by_key(|tree| tree.len())
+        });
+        outer.map(String::as_str).collect()
+    }
 }

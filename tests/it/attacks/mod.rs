@@ -19,6 +19,7 @@ mod exec_none;
 mod f04_workdir_roots;
 mod f06_tmp_files;
 mod misc;
+mod narrowed_links;
 mod next_policy;
 mod own_files;
 mod pattern_race;
