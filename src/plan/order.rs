@@ -1,6 +1,6 @@
 //! The order of acts, as a table with reasons, and the check that a plan keeps it.
 
-use super::{Act, Plan};
+use super::{Act, Plan, Resource};
 
 /// Where in a jail's making an act belongs. Earlier variants come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +64,7 @@ pub const ORDER: &[(Stage, &str)] = &[
     ),
     (
         Stage::ResourceLimits,
-        "after the last descriptor and file that building needs",
+        "after the last file that building writes",
     ),
     (
         Stage::Become,
@@ -125,6 +125,10 @@ impl Act {
             Act::Hostname { .. } | Act::Loopback | Act::Egress(_) | Act::Clocks => Stage::System,
             Act::JoinCgroup => Stage::JoinCgroup,
             Act::Keyring => Stage::Keyring,
+            Act::ResourceLimit {
+                limit: Resource::OpenFiles,
+                ..
+            } => Stage::Descriptors,
             Act::ResourceLimit { .. } => Stage::ResourceLimits,
             Act::Become { .. } => Stage::Become,
             Act::Capabilities => Stage::Capabilities,

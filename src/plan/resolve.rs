@@ -95,7 +95,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         acts.push(Act::JoinCgroup);
     }
     acts.push(Act::Keyring);
-    acts.extend(resource_limits(&limits, host));
+    acts.extend(resource_limits(&limits));
     let processes = match cgroup {
         Some(_) => None,
         None => processes(&limits, host),
@@ -118,7 +118,11 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     if request.terminal == Terminal::Pty {
         acts.push(Act::Terminal);
     }
-    acts.extend([Act::Descriptors, Act::Workdir { path: workdir }]);
+    acts.extend([
+        Act::Descriptors,
+        open_files(&limits, host),
+        Act::Workdir { path: workdir },
+    ]);
     if policy.exec.value != Execution::Granted {
         acts.push(Act::NoMemfd);
     }
@@ -215,10 +219,9 @@ fn landlock(host: &Host, degraded: &BTreeSet<Degradable>) -> Result<u32, Resolve
 /// The newest Landlock ABI that creel has rules for (Linux 6.15).
 pub const NEWEST_LANDLOCK_ABI: u32 = 7;
 
-fn resource_limits(limits: &Limits, host: &Host) -> Vec<Act> {
+fn resource_limits(limits: &Limits) -> Vec<Act> {
     let limit = |limit, soft, hard| Act::ResourceLimit { limit, soft, hard };
     let seconds = limits.cpu_time.value.0.div_ceil(1000).max(1);
-    let open = limits.open_files.value.0.min(host.open_files_ceiling);
     let size = limits.file_size.value.0;
     vec![
         // 1, not 0: a piped core_pattern ignores 0 but not 1 (core(5)), and no file is that small.
@@ -231,8 +234,17 @@ fn resource_limits(limits: &Limits, host: &Host) -> Vec<Act> {
         limit(Resource::Nice, 0, 0),
         limit(Resource::RealTime, 0, 0),
         limit(Resource::Cpu, seconds, seconds.saturating_add(1)),
-        limit(Resource::OpenFiles, open, open),
     ]
+}
+
+/// What building has open is closed by then, and does not count.
+fn open_files(limits: &Limits, host: &Host) -> Act {
+    let open = limits.open_files.value.0.min(host.open_files_ceiling);
+    Act::ResourceLimit {
+        limit: Resource::OpenFiles,
+        soft: open,
+        hard: open,
+    }
 }
 
 /// The `pids` limit of a jail without a cgroup, as `RLIMIT_NPROC`: creel's own pid 1 counts too.
