@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use clap::ValueHint;
 
@@ -82,7 +82,7 @@ impl Read {
     /// Keeps the files as they are in the jail: what may be written there would else rule the next run.
     pub fn protect(&self, policy: &mut Policy) -> Result<(), Failure> {
         for file in &self.files {
-            let named = std::path::absolute(file).ok();
+            let named = std::path::absolute(file).ok().map(|path| plain(&path));
             // Also where links lead.
             for path in [named, file.canonicalize().ok()].into_iter().flatten() {
                 let Some(path) = path.to_str().map(trees::clean) else {
@@ -103,6 +103,18 @@ impl Read {
         }
         Ok(())
     }
+}
+
+/// A path without `..`, but behind a link, where it leads elsewhere.
+fn plain(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut plain, part| {
+        let behind = plain.is_symlink() || plain.ends_with("..");
+        match part {
+            Component::ParentDir if !behind => drop(plain.pop()),
+            part => plain.push(part),
+        }
+        plain
+    })
 }
 
 /// What became of the layers' patterns.

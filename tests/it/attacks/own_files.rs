@@ -69,7 +69,23 @@ fn a_policy_behind_a_link_in_the_workspace_is_refused() {
         let refused = run("link.toml");
         assert_eq!(refused.status, 125, "{refused:#?}");
         assert!(refused.stderr.contains("link.toml"), "{refused:#?}");
-        run("real.toml").ok();
+        workspace.write("deep/er/x", "");
+        workspace.write("deep/real.toml", "extends = [\"default\"]\n");
+        symlink("deep/er", workspace.path().join("door")).expect("a link");
+        for name in ["door/../real.toml", "deep/../door/../real.toml"] {
+            let refused = run(name);
+            assert_eq!(refused.status, 125, "{refused:#?}");
+            assert!(refused.stderr.contains("symbolic link"), "{refused:#?}");
+        }
+        workspace.write("../outside.toml", "extends = [\"default\"]\n");
+        for name in [
+            "real.toml",
+            "../outside.toml",
+            "deep/../real.toml",
+            "deep/er/../../real.toml",
+        ] {
+            run(name).ok();
+        }
     }
 }
 
