@@ -69,7 +69,7 @@ pub struct Made {
 pub fn start(id: &str, egress: &Egress, log: Option<File>) -> Result<Relay, RelayError> {
     let (ours, theirs) = socket::pair().map_err(RelayError::Start)?;
     let (give, take) = socket::pair().map_err(RelayError::Start)?;
-    let side = clone::clone3_single_threaded(0, None, None).map_err(RelayError::Start)?;
+    let side = clone::clone3_single_threaded(0, None).map_err(RelayError::Start)?;
     let pid = match side {
         Side::Parent { pid, .. } => pid,
         Side::Child => {
@@ -242,7 +242,7 @@ async fn receive_sockets(
     loop {
         let mut ready = sockets.readable().await?;
         let mut number = [0; 4];
-        let (length, [socket, _]) =
+        let (length, [socket, ..]) =
             match socket::receive(sockets.get_ref().as_fd(), &mut number, Wait::No) {
                 Err(Errno::AGAIN) => {
                     ready.clear_ready();

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::copier::Copier;
-use super::janitor::{Janitor, Network};
-use super::keeper::Placeholder;
+use super::covers::Covers;
+use super::janitor::{Duties, Janitor, Mounts, Network};
+use super::names::{self, Names};
 use super::netns::Sockets;
 use super::probe::Pin;
 use super::step::{Place, Program, Step, Tree, Work};
@@ -58,14 +59,12 @@ pub struct Ready {
     pub(super) first_id: u32,
     pub(super) cgroup: Option<(CgroupLayout, CgroupLimits)>,
     pub(super) lease: Option<Lease>,
-    /// Watches already, where there will be a group.
+    /// At work already, where there is something for it.
     pub(super) janitor: Option<Janitor>,
     pub(super) steps: Vec<Step>,
     pub(super) program: Program,
     pub(super) stdio: Stdio,
     pub(super) socket: (OwnedFd, OwnedFd),
-    /// In the order of the plan's acts.
-    pub(super) placeholders: Vec<Placeholder>,
     /// Where the relay awaits its sockets, if there is a way out.
     pub(super) relay: Option<OwnedFd>,
     /// Those sockets, where the supervisor makes them.
@@ -85,7 +84,8 @@ pub fn freeze(
         Some(way_out) => (Some(way_out.sockets), way_out.authority),
         None => (None, None),
     };
-    let placeholders = placeholders(&plan, &pins)?;
+    let covers = Covers::of(&plan);
+    let names = Names::of(&plan, &pins, covers.kept())?;
     // A pin that is not bound is the host's twin of something of the jail's own, such as /tmp: a
     // Landlock rule on it would open the host's inode and not the jail's.
     let bound: BTreeSet<&Path> = plan
@@ -129,9 +129,24 @@ pub fn freeze(
         (true, IdMode::Privileged) => Network::New,
         _ => Network::Kept,
     };
-    let janitor = match (&cgroup, &lease) {
-        (Some(_), Some(lease)) => Some(Janitor::start(lease.file.as_fd(), network)?),
+    let group = match (&cgroup, &lease) {
+        (Some((layout, _)), Some(lease)) => Some(Group::new(layout, lease.slot).traces()),
         _ => None,
+    };
+    let idle = group.is_none() && names.is_empty() && covers.is_empty() && network == Network::Kept;
+    let janitor = match idle {
+        true => None,
+        false => Some(Janitor::start(Duties {
+            lease: lease.as_ref().map(|lease| lease.file.as_fd()),
+            group,
+            network,
+            names,
+            covers,
+            mounts: match host.id_mode {
+                IdMode::Privileged => Mounts::Joinable,
+                IdMode::Rootless => Mounts::OfUserNamespace,
+            },
+        })?),
     };
     let first_id = FIRST_ID + lease.as_ref().map_or(0, |l| l.slot) * 0x1_0000;
     let mut copier = Copier {
@@ -161,7 +176,7 @@ pub fn freeze(
         let work = match act {
             Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) | Act::Exec => continue,
             // The jail is born where it is up.
-            Act::Loopback if network == Network::New && janitor.is_some() => continue,
+            Act::Loopback if network == Network::New => continue,
             Act::Authority {
                 certificate,
                 bundle,
@@ -185,7 +200,7 @@ pub fn freeze(
             Act::Egress(way_out) => {
                 egress = Some(number as u32);
                 let made = Sockets::of(way_out);
-                match network == Network::New && janitor.is_some() {
+                match network == Network::New {
                     true => {
                         sockets = Some(made);
                         continue;
@@ -224,7 +239,6 @@ pub fn freeze(
         program: program(&plan)?,
         stdio,
         socket,
-        placeholders,
         relay,
         sockets,
         plan: Arc::new(plan),
@@ -256,28 +270,6 @@ fn check_stdin(stdio: &Stdio, plan: &Plan, pins: &Pins) -> Result<(), JailError>
         Ok(path) if landlock && !path.ancestors().any(granted) => Ok(()),
         _ => Err(JailError::LoadableStdin),
     }
-}
-
-/// The names that are to be held, with the directories that they were looked up in.
-fn placeholders(plan: &Plan, pins: &Pins) -> Result<Vec<Placeholder>, JailError> {
-    let withheld = plan.acts.iter().filter_map(|act| match act {
-        Act::Withhold { path, says } => Some((path, *says)),
-        _ => None,
-    });
-    withheld
-        .map(|(path, says)| {
-            let changed = || JailError::Changed(path.clone());
-            let parent = path.parent().and_then(|parent| pins.get(parent));
-            let directory = parent.ok_or_else(changed)?.fd.try_clone();
-            let name = path.file_name().ok_or_else(changed)?;
-            Ok(Placeholder::new(
-                directory.map_err(|_| changed())?,
-                bytes(name.as_bytes().to_vec()),
-                says,
-                path.clone(),
-            ))
-        })
-        .collect()
 }
 
 /// A slot that no other jail holds and under whose name no group has processes.
@@ -468,10 +460,11 @@ fn compile(
             at: place(plan, path),
             by: relative(by),
         },
-        Act::Withhold { path, says } => Work::Withhold {
+        Act::Withhold { path, by, .. } => Work::Withhold {
             path: relative(path),
-            says: *says,
-            over: None,
+            directory: relative(path.parent().unwrap_or(path)),
+            name: bytes(path.file_name().unwrap_or_default().as_bytes().to_vec()),
+            form: names::form(*by),
         },
         Act::Hold { path } => Work::Hold {
             path: relative(path),
@@ -534,7 +527,7 @@ fn compile(
     })
 }
 
-fn place(plan: &Plan, path: &Path) -> Place {
+pub(super) fn place(plan: &Plan, path: &Path) -> Place {
     let inside = plan.acts.iter().any(|act| match act {
         Act::Bind { target, .. } => within(path, target) && path != target,
         _ => false,
@@ -548,7 +541,7 @@ fn pinned<'a>(pins: &'a Pins, path: &Path) -> Result<&'a Pin, JailError> {
 }
 
 /// Mount attributes of a granted tree; set-user-ID never works in a jail.
-fn attributes(access: Access) -> u64 {
+pub(super) fn attributes(access: Access) -> u64 {
     let write = if access.write { 0 } else { mount::RDONLY };
     let exec = match access.code {
         Code::Data => mount::NOEXEC,

@@ -10,17 +10,19 @@
 //! [`probe`](mod@probe) looks at the machine and pins every path that the policy names,
 //! [`globs`] finds the names that its patterns meet before that, [`freeze`] compiles the plan
 //! into steps that need no decision, [`spawn`] clones, [`walk`] is what the child does between clone
-//! and its loop in [`init`]. [`scope`] asks systemd for a cgroup where the host has none to use. [`janitor`] removes what a killed supervisor would leave behind.
+//! and its loop in [`init`]. [`scope`] asks systemd for a cgroup where the host has none to use. [`janitor`] removes what a killed supervisor would
+//! leave behind, and puts back the [`covers`] that the host takes off.
 
 mod copier;
+pub mod covers;
 pub mod elf;
 pub mod error;
 pub mod freeze;
 pub mod globs;
 pub mod init;
 pub mod janitor;
-pub mod keeper;
 pub mod loads;
+pub mod names;
 pub mod netns;
 pub mod probe;
 pub mod scope;

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use super::JailError;
 use super::freeze::Ready;
-use super::janitor::Janitor;
-use super::keeper::Keeper;
+use super::janitor::{Janitor, Told};
 use super::netns;
 use super::step::{Step, Work};
 use super::walk::{Child, Start, walk};
@@ -34,8 +33,7 @@ pub struct Live {
     pub board: Board,
     pub group: Option<Group>,
     pid: i32,
-    janitor: Option<Janitor>,
-    keeper: Option<Keeper>,
+    pub janitor: Option<Janitor>,
     /// Held as long as the jail: its ids and its group's name are its own.
     _lease: Option<Lease>,
     reaped: bool,
@@ -45,35 +43,15 @@ impl Ready {
     /// Clones the jail's first process and serves it until it can go on alone.
     pub fn spawn(mut self) -> Result<Live, JailError> {
         let mut group = None;
-        if let (Some((layout, limits)), Some(lease), Some(janitor)) =
-            (&self.cgroup, &self.lease, &self.janitor)
-        {
+        let mut tasks = vec![];
+        if let (Some((layout, limits)), Some(lease)) = (&self.cgroup, &self.lease) {
             let mut made = Group::new(layout, lease.slot);
-            janitor.expect(made.traces());
             made.create()?;
-            if matches!(layout, CgroupLayout::V2 { .. }) {
-                made.limit(limits)?;
+            made.limit(limits)?;
+            if matches!(layout, CgroupLayout::V1 { .. }) {
+                tasks = made.open_tasks()?;
             }
             group = Some(made);
-        }
-        let placeholders = std::mem::take(&mut self.placeholders);
-        let keeper = match placeholders.is_empty() {
-            true => None,
-            false => Some(Keeper::start(placeholders)?),
-        };
-        let mut held = match &keeper {
-            Some(keeper) => keeper.held.clone().into_iter(),
-            None => vec![].into_iter(),
-        };
-        for step in &mut self.steps {
-            if let Work::Withhold { over, .. } = &mut step.work {
-                *over = held.next();
-            }
-        }
-        let mut tasks = vec![];
-        if let (Some(group), Some((CgroupLayout::V1 { .. }, limits))) = (&group, &self.cgroup) {
-            group.limit(limits)?;
-            tasks = group.open_tasks()?;
         }
         let networked = |step: &Step| matches!(step.work, Work::Loopback);
         let room = self
@@ -84,15 +62,11 @@ impl Ready {
         let (ours, theirs) = self.socket;
         let birthplace = group.as_ref().and_then(Group::birthplace);
         // Refused where this process has a second thread.
-        let outside = match &self.janitor {
-            Some(janitor) => janitor.enter_network()?,
+        let outside = match &mut self.janitor {
+            Some(janitor) => janitor.ready()?,
             None => None,
         };
-        let born = clone::clone3_single_threaded(
-            self.flags,
-            birthplace,
-            keeper.as_ref().map(Keeper::jail),
-        );
+        let born = clone::clone3_single_threaded(self.flags, birthplace);
         if let (Err(_), Some(outside)) = (&born, &outside) {
             // What failed first is told.
             let _ = net::enter(outside);
@@ -119,7 +93,7 @@ impl Ready {
         };
         // The child has its own copies; ours would keep its pipes and its socket open.
         drop((theirs, self.stdio));
-        let live = Live {
+        let mut live = Live {
             plan: self.plan,
             pidfd,
             socket: ours,
@@ -127,11 +101,11 @@ impl Ready {
             group,
             pid,
             janitor: self.janitor,
-            keeper,
             _lease: self.lease,
             reaped: false,
         };
         // From here on an error drops `live`, which kills and cleans.
+        live.hand_over()?;
         live.map_ids(self.ids, self.first_id)?;
         let given = match (&self.relay, &self.sockets) {
             // While the jail builds its tree.
@@ -151,6 +125,19 @@ impl Ready {
 }
 
 impl Live {
+    /// Before the jail's first process goes on.
+    fn hand_over(&mut self) -> Result<(), JailError> {
+        let Some(janitor) = &mut self.janitor else {
+            return Ok(());
+        };
+        janitor
+            .watch(self.pid, self.pidfd.as_fd())
+            .map_err(|source| JailError::System {
+                what: "handing the jail to the janitor",
+                source,
+            })
+    }
+
     fn map_ids(&self, ids: Ids, first: u32) -> Result<(), JailError> {
         let one = |inside, outside| Range {
             inside,
@@ -204,28 +191,28 @@ impl Live {
     /// Waits for the jail's end; call when `pidfd` is readable.
     pub fn reap(&mut self) -> Result<(Change, Usage), JailError> {
         self.reaped = true;
-        process::reap(self.pid).map_err(|source| JailError::System {
+        let ended = process::reap(self.pid).map_err(|source| JailError::System {
             what: "waiting for the jail",
             source,
-        })
+        });
+        if let Some(janitor) = &mut self.janitor {
+            janitor.end();
+        }
+        ended
     }
 
-    /// Removes what the jail leaves: its group. Call after the counters were read.
-    pub fn clean(mut self) {
-        self.finish();
+    /// Removes what the jail leaves: its group. Call after the counters were read. What the janitor told
+    /// since it was asked last.
+    pub fn clean(mut self) -> Vec<Told> {
+        self.finish()
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self) -> Vec<Told> {
         if !self.reaped {
             self.kill();
             let _ = self.reap();
         }
-        if let Some(keeper) = self.keeper.take() {
-            keeper.dismiss();
-        }
-        if let Some(janitor) = self.janitor.take() {
-            janitor.dismiss();
-        }
+        self.janitor.take().map_or_else(Vec::new, Janitor::finish)
     }
 }
 

@@ -8,6 +8,7 @@ use super::netns::Sockets;
 use crate::plan::{IfAbsent, Node, Resource, Rights};
 use crate::sys::fd::Stat;
 use crate::sys::landlock::Rules;
+use crate::sys::placeholder::Form;
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
 
@@ -79,11 +80,12 @@ pub enum Work {
         at: Place,
         by: CString,
     },
-    /// `over`: the placeholder, which is made just before the clone; `says`: it is there to be read.
+    /// `name` of `directory`, which is `path`, has a placeholder.
     Withhold {
         path: CString,
-        says: Option<&'static str>,
-        over: Option<Stat>,
+        directory: CString,
+        name: CString,
+        form: Form,
     },
     Hold {
         path: CString,

@@ -13,6 +13,7 @@ use super::step::{Options, Place, Program, Step, Tree, Work};
 use super::wire::Message;
 use super::{init, netns};
 use crate::plan::{IfAbsent, Node, Terminal};
+use crate::sys::placeholder::Form;
 use crate::sys::socket::{self, Wait};
 use crate::sys::{Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, signal, timens};
 
@@ -89,6 +90,7 @@ pub fn walk(child: Child<'_>) -> ! {
         network,
         relay,
         covers: None,
+        directory: None,
         spare: [None, None],
     };
     for step in steps {
@@ -154,13 +156,15 @@ struct State<'a> {
     relay: Option<OwnedFd>,
     /// What masks are copied from: a file, a directory, what stands for nothing.
     covers: Option<(OwnedFd, OwnedFd, OwnedFd)>,
+    /// The directory of the name that was withheld last.
+    directory: Option<(&'a CStr, OwnedFd)>,
     /// Copies of the covers for which there was no path: a directory, a file.
     spare: [Option<OwnedFd>; 2],
     /// The `tasks` files of the v1 groups.
     tasks: &'a [OwnedFd],
 }
 
-impl State<'_> {
+impl<'a> State<'a> {
     /// The socket, wherever it is now.
     fn speaker(&self) -> BorrowedFd<'_> {
         match self.settled {
@@ -217,7 +221,7 @@ impl State<'_> {
         }
     }
 
-    fn perform(&mut self, work: &mut Work) -> Result<()> {
+    fn perform(&mut self, work: &'a mut Work) -> Result<()> {
         match work {
             Work::Root { options } => {
                 let attributes = mount::NOSUID | mount::NODEV | mount::NOEXEC;
@@ -320,19 +324,12 @@ impl State<'_> {
                 mount::set(copy.as_fd(), INERT, mount::Reach::This)?;
                 self.settle(copy, path, *at, None)
             }
-            Work::Withhold { path, says, over } => {
-                let placeholder = Some(over.ok_or(Errno::STALE)?);
-                if says.is_some() {
-                    let place = self.at_same(path, placeholder)?;
-                    let copy = mount::copy_one(place.as_fd(), c"")?;
-                    mount::set(copy.as_fd(), INERT, mount::Reach::This)?;
-                    return mount::attach(copy.as_fd(), place.as_fd(), c"");
-                }
-                let (_, _, absent) = self.covers.as_ref().ok_or(Errno::BADF)?;
-                let copy = mount::copy_one(absent.as_fd(), c"")?;
-                // Closed at once: there are many, and `open_files` may be few.
-                self.attach(&copy, path, Place::Granted, placeholder)
-            }
+            Work::Withhold {
+                path,
+                directory,
+                name,
+                form,
+            } => self.withhold(path, directory, name, *form),
             Work::Hold { path } => {
                 let place = self.at(path)?;
                 let copy = mount::copy_tree(place.as_fd(), c"")?;
@@ -424,8 +421,8 @@ impl State<'_> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         rx::openat(root, COVER_FILE, flags, Mode::empty())?;
         rx::mkdirat(root, COVER_DIRECTORY, Mode::empty())?;
-        // Empty and for everybody to read: git, tar and grep take nothing from it and say nothing.
-        rx::mkdirat(root, COVER_ABSENT, Mode::from_raw_mode(0o555))?;
+        // git, tar and find pass over it.
+        rx::mknodat(root, COVER_ABSENT, rx::FileType::Socket, Mode::empty(), 0)?;
         let cover = |path| {
             let copy = mount::copy_one(root, path)?;
             let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
@@ -439,6 +436,41 @@ impl State<'_> {
             cover(COVER_ABSENT)?,
         ));
         Ok(())
+    }
+
+    /// Covers a placeholder. What has the name by now is covered all the same, but for a directory, which
+    /// takes no socket over it.
+    fn withhold(
+        &mut self,
+        path: &'a CStr,
+        directory: &'a CStr,
+        name: &CStr,
+        form: Form,
+    ) -> Result<()> {
+        if form == Form::Socket {
+            let (_, _, absent) = self.covers.as_ref().ok_or(Errno::BADF)?;
+            let copy = mount::copy_one(absent.as_fd(), c"")?;
+            let known = self
+                .directory
+                .as_ref()
+                .is_some_and(|(at, _)| *at == directory);
+            if !known {
+                self.directory = Some((directory, self.at(directory)?));
+            }
+            let (_, place) = self.directory.as_ref().ok_or(Errno::BADF)?;
+            // Closed at once: there are many, and `open_files` may be few.
+            match mount::attach(copy.as_fd(), place.as_fd(), name) {
+                Err(Errno::INVAL | Errno::NOTDIR) => {}
+                other => return other,
+            }
+        }
+        let place = self.at(path)?;
+        if fd::stat(place.as_fd())?.kind != fd::Kind::Placeholder {
+            return Err(Errno::STALE);
+        }
+        let copy = mount::copy_one(place.as_fd(), c"")?;
+        mount::set(copy.as_fd(), INERT, mount::Reach::This)?;
+        mount::attach(copy.as_fd(), place.as_fd(), c"")
     }
 
     fn mask(

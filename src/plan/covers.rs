@@ -25,7 +25,8 @@ impl View<'_> {
                 // Not a file that can be read; its name is covered all the same.
                 Fact::Special => (path.clone(), Node::File),
                 Fact::Absent if self.writable_tree(&self.behind_links(&path)).is_some() => {
-                    self.withhold(&path, grant.absent.into(), &grant.origin)?;
+                    let when = grant.absent.into();
+                    self.withhold(&path, when, Later::Denied, &grant.origin)?;
                     continue;
                 }
                 Fact::Absent | Fact::Denied => {
@@ -59,7 +60,7 @@ impl View<'_> {
             // Deny wins: what is granted beneath a denied path goes, what surrounds it is covered.
             self.binds.retain(|bind, _| !bind.starts_with(&real));
             self.links.retain(|_, target| !target.starts_with(&real));
-            self.withheld.retain(|name| !name.starts_with(&real));
+            self.withheld.retain(|name, _| !name.starts_with(&real));
             if self.binds.keys().any(|bind| real.starts_with(bind)) {
                 self.masks.insert(real, node);
             }
@@ -139,7 +140,7 @@ impl View<'_> {
             .iter()
             .filter(|(path, bound)| !self.covered(path, bound));
         let mut held = BTreeSet::new();
-        let covered = self.masks.keys().chain(&self.withheld);
+        let covered = self.masks.keys().chain(self.withheld.keys());
         for path in covered.chain(nested.map(|(path, _)| path)) {
             let Some((tree, bound)) = path.parent().and_then(|parent| self.bind_above(parent))
             else {

@@ -34,6 +34,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::trust::StandIn;
+
 /// Everything that a run does, decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {
@@ -159,11 +161,13 @@ pub enum Act {
         node: Node,
         absent: IfAbsent,
     },
-    /// A name that is not there and cannot be created: an empty directory of creel's own, gone when
-    /// the jail is, or a file that says something. It is read-only.
+    /// A name that is absent and cannot be created: `by` stands for it until the jail ends, and is
+    /// read-only.
     Withhold {
         path: PathBuf,
-        says: Option<&'static str>,
+        by: StandIn,
+        /// What the host makes under this name while the jail runs.
+        later: Later,
     },
     /// A writable directory above one that is covered or mounted: itself a mount, so that the jail
     /// cannot rename it and put another in its place for the next run.
@@ -257,6 +261,16 @@ pub struct CgroupLimits {
 pub enum Node {
     Directory,
     File,
+}
+
+/// What becomes of a file that the host puts where a name is withheld.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Later {
+    /// Covered: the name is denied.
+    Denied,
+    /// Read-only: the name is protected.
+    ReadOnly,
 }
 
 /// What a mask on a path that is not there means.

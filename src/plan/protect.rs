@@ -76,7 +76,7 @@ impl View<'_> {
                 self.masks.insert(path.into(), Node::File);
                 Ok(())
             }
-            Fact::Absent => self.withhold(path, absent.into(), origin),
+            Fact::Absent => self.withhold(path, absent.into(), Later::ReadOnly, origin),
             Fact::Denied => Err(ResolveError::Unlooked {
                 path: path.into(),
                 origin: origin.clone(),
@@ -138,6 +138,7 @@ impl View<'_> {
         &mut self,
         path: &Path,
         when_absent: WhenAbsent,
+        later: Later,
         origin: &Origin,
     ) -> Result<(), ResolveError> {
         let mut missing = path;
@@ -175,7 +176,9 @@ impl View<'_> {
             }),
             _ => {
                 if let Some(name) = missing.file_name() {
-                    self.withheld.insert(directory.join(name));
+                    // Denied by one and protected by another, it is denied.
+                    let known = self.withheld.entry(directory.join(name)).or_insert(later);
+                    *known = (*known).min(later);
                 }
                 Ok(())
             }

@@ -247,12 +247,13 @@ fn open_files(limits: &Limits, host: &Host) -> Act {
     }
 }
 
-/// The `pids` limit of a jail without a cgroup, as `RLIMIT_NPROC`: creel's own pid 1 counts too.
+/// The `pids` limit of a jail without a cgroup, as `RLIMIT_NPROC`: creel's own pid 1 counts too, and its
+/// process that watches covers from within the jail's user namespace.
 /// `None` where that would be no limit, or the wrong one: the kernel exempts the host's root, and
 /// before Linux 5.14 it counts what the user runs on the whole host (user_namespaces(7), ucounts).
 fn processes(limits: &Limits, host: &Host) -> Option<u64> {
     (host.uid != 0 || host.id_mode == IdMode::Privileged)
-        .then_some(limits.pids.value.0.saturating_add(1))
+        .then_some(limits.pids.value.0.saturating_add(2))
         .filter(|_| release(&host.kernel) >= (5, 14))
 }
 

@@ -165,9 +165,10 @@ impl View<'_> {
         if egress.is_some_and(Egress::terminates) {
             acts.extend(self.trusted());
         }
-        acts.extend(self.withheld.iter().map(|path| Act::Withhold {
+        acts.extend(self.withheld.iter().map(|(path, later)| Act::Withhold {
             path: path.clone(),
-            says: trust::stands_in(path),
+            by: trust::stand_in(path),
+            later: *later,
         }));
         acts.extend(self.sockets.iter().map(|path| Act::Mask {
             path: path.clone(),

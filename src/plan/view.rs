@@ -32,7 +32,7 @@ pub(super) struct View<'a> {
     pub(super) sockets: BTreeSet<PathBuf>,
     pub(super) skipped: Vec<String>,
     /// Names that are absent and stay so.
-    pub(super) withheld: BTreeSet<PathBuf>,
+    pub(super) withheld: BTreeMap<PathBuf, Later>,
     /// How many paths are there and protected.
     pub(super) protected: usize,
     /// What may be executed, in words.
@@ -90,7 +90,7 @@ impl<'a> View<'a> {
             masks: BTreeMap::new(),
             sockets: BTreeSet::new(),
             skipped: vec![],
-            withheld: BTreeSet::new(),
+            withheld: BTreeMap::new(),
             protected: 0,
             execution: "what lies in an executable grant".into(),
         }

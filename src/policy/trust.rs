@@ -85,16 +85,29 @@ pub const PATHS: &[(&str, &str)] = &[
     ),
 ];
 
-/// What stands in a file that is only there so that its name is taken, for a reader who stumbles over
-/// an empty or unreadable one: the directory of the repository itself is what git takes for common
-/// where there is no such file (gitrepository-layout(5)).
-pub fn stands_in(path: &Path) -> Option<&'static str> {
+/// What stands for a name that is absent, so that it cannot be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StandIn {
+    /// A socket that nobody can open: git, tar and find pass over it.
+    Socket,
+    /// An empty directory, for names that git opens: it warns of what it cannot open.
+    Directory,
+    /// A file with this content, for names whose presence alone has a meaning.
+    File(&'static str),
+}
+
+/// What stands for `path`. Git takes the repository's own directory for the common one where `commondir`
+/// says so or is absent (gitrepository-layout(5)).
+pub fn stand_in(path: &Path) -> StandIn {
     if path.ends_with(".git/commondir") {
-        Some(".\n")
+        StandIn::File(".\n")
     } else if path.ends_with("config.worktree") {
-        Some("")
+        StandIn::File("")
+    } else if path.ends_with(".gitattributes") {
+        StandIn::Directory
     } else {
-        None
+        StandIn::Socket
     }
 }
 

@@ -1,9 +1,11 @@
 //! From what was seen to the verdict: pure.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use super::verdict::{Kind, Limit, Receipt, Usage, VERSION, Verdict};
+use super::verdict::{Kind, Limit, Receipt, Uncovered, Usage, VERSION, Verdict};
 use super::{Cause, Detail, Ended, Exited};
+use crate::jail::covers::Fate;
 use crate::plan::{Act, CgroupLimits, Plan, Resource};
 use crate::sys::Errno;
 use crate::sys::process::Change;
@@ -17,6 +19,8 @@ pub const OWN_FAILURE: u8 = 125;
 const TIME_LIMIT: u8 = 124;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
+/// Names in a verdict whose covers were taken off.
+const MOST_UNCOVERED: usize = 64;
 
 /// The verdict on a run that ended.
 pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Detail) -> Verdict {
@@ -32,6 +36,8 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
         usage: usage(plan, exited),
         denials: vec![],
         network: exited.traffic.clone(),
+        uncovered: vec![],
+        unwatched: None,
         receipt: (detail == Detail::Full).then(|| Receipt::of(plan, kernel)),
     };
     match &exited.end {
@@ -51,6 +57,7 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
         }
     }
     limits(&mut verdict, plan, exited);
+    uncovered(&mut verdict, exited);
     if let Some(lost) = &exited.lost {
         verdict.error = Some(format!("the output could not be delivered: {lost}"));
     }
@@ -155,6 +162,44 @@ fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
         if kind == Kind::Output && verdict.exit_status == 0 {
             verdict.exit_status = OWN_FAILURE;
         }
+    }
+}
+
+/// What came of the names that the host uncovered while the jail ran.
+fn uncovered(verdict: &mut Verdict, exited: &Exited) {
+    let all = exited.uncovered.iter().take(MOST_UNCOVERED);
+    verdict.uncovered = all
+        .map(|name| Uncovered {
+            path: name.path.display().to_string(),
+            restored: name.fate == Fate::Restored,
+            after_us: name.microseconds,
+        })
+        .collect();
+    verdict.unwatched = exited.unwatched.map(|errno| errno.to_string());
+    match exited.cause {
+        Some(Cause::Uncovered) => {
+            let ended = exited
+                .uncovered
+                .iter()
+                .find(|name| name.fate == Fate::Ended);
+            let path = ended.map_or(Path::new(""), |name| &name.path);
+            verdict.kind = Kind::Denied;
+            verdict.exit_status = NOT_EXECUTABLE;
+            verdict.error = Some(format!(
+                "the jail was ended: {} was replaced or removed from outside of the jail, and could not be \
+                 covered again before the jail may have used it",
+                path.display()
+            ));
+        }
+        Some(Cause::JanitorDied) => {
+            verdict.exit_status = OWN_FAILURE;
+            verdict.error = Some(
+                "the jail was ended: somebody killed creel's janitor, which looks after the names that the \
+                 policy denies or protects"
+                    .into(),
+            );
+        }
+        _ => {}
     }
 }
 

@@ -27,6 +27,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::egress::relay::Relay;
+use crate::jail::covers::Fate;
+use crate::jail::janitor::{Janitor, Told, Uncovered};
 use crate::jail::wire::{DISKS, LENGTH, Message};
 use crate::jail::{JailError, Live};
 use crate::sys::cgroup::Counters;
@@ -67,6 +69,10 @@ pub struct Exited {
     pub lost: Option<io::Error>,
     /// What was reached, where there was a way out.
     pub traffic: Option<Traffic>,
+    /// Names whose covers the host took off, in order.
+    pub uncovered: Vec<Uncovered>,
+    /// Why nobody looked after the covers, where nobody did.
+    pub unwatched: Option<Errno>,
 }
 
 /// What the jail itself said of its end.
@@ -90,6 +96,10 @@ pub enum Cause {
     Output,
     Oom,
     Asked,
+    /// A cover could not be put back in time.
+    Uncovered,
+    /// The janitor ended before the jail.
+    JanitorDied,
 }
 
 /// How much is found out about a run: the cgroup's counters cost a dozen system calls, a receipt has
@@ -130,6 +140,9 @@ struct Watching {
     disks: [[u32; 2]; DISKS],
     /// Pid 1 has closed its end: an end of file is always ready to be read again.
     silent: bool,
+    uncovered: Vec<Uncovered>,
+    unwatched: Option<Errno>,
+    janitor_over: bool,
 }
 
 async fn watch(
@@ -152,6 +165,11 @@ async fn watch(
         .try_clone()
         .and_then(readable)
         .map_err(fault("watching the jail"))?;
+    let janitor = live.janitor.as_ref().map(|janitor| {
+        let socket = janitor.socket().try_clone_to_owned();
+        socket.and_then(readable)
+    });
+    let janitor = janitor.transpose().map_err(fault("watching the janitor"))?;
     let oom = match live.group.as_ref().map(|g| g.oom_events()).transpose() {
         Ok(events) => events
             .flatten()
@@ -179,6 +197,9 @@ async fn watch(
         end: None,
         disks: [[0; 2]; DISKS],
         silent: false,
+        uncovered: vec![],
+        unwatched: None,
+        janitor_over: false,
     };
     let streams = relay_all(pipes.written, &budget);
     tokio::pin!(streams);
@@ -217,6 +238,13 @@ async fn watch(
                 state.kill(cause);
             }
             () = ready_or_never(oom.as_ref()) => state.kill(Cause::Oom),
+            () = ready_or_never(janitor.as_ref()), if !state.janitor_over => {
+                let told = state.live.janitor.as_mut().map_or_else(Vec::new, Janitor::told);
+                state.note(told);
+                if state.janitor_over {
+                    state.kill(Cause::JanitorDied);
+                }
+            }
             _ = tick.tick(), if counts_cpu && state.cause.is_none() => {
                 let used = state.live.group.as_ref().and_then(|g| g.cpu_used()).unwrap_or(0);
                 if used >= watch.cpu_time.saturating_mul(1000) {
@@ -293,13 +321,24 @@ async fn watch(
     });
     let Watching {
         live,
-        cause,
+        mut cause,
         disks,
         joined,
+        mut uncovered,
+        mut unwatched,
         ..
     } = state;
-    drop(joined);
-    live.clean();
+    drop((joined, janitor));
+    for told in live.clean() {
+        match told {
+            Told::Uncovered(name) => uncovered.push(name),
+            Told::Unwatched(errno) => unwatched = Some(errno),
+            Told::Over => {}
+        }
+    }
+    if uncovered.iter().any(|name| name.fate == Fate::Ended) {
+        cause = Some(Cause::Uncovered);
+    }
     // Last: by now it has ended by itself.
     drop(way_out);
     Ok(Exited {
@@ -312,6 +351,8 @@ async fn watch(
         disks,
         lost: lost.or(shown),
         traffic,
+        uncovered,
+        unwatched,
     })
 }
 
@@ -353,6 +394,16 @@ impl Watching {
             }
         }
         master
+    }
+
+    fn note(&mut self, all: Vec<Told>) {
+        for told in all {
+            match told {
+                Told::Uncovered(name) => self.uncovered.push(name),
+                Told::Unwatched(errno) => self.unwatched = Some(errno),
+                Told::Over => self.janitor_over = true,
+            }
+        }
     }
 
     fn failed(&self, step: u32, errno: i32) -> JailError {

@@ -33,7 +33,24 @@ pub struct Verdict {
     /// What was reached through the relay; absent where there was no way out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Traffic>,
+    /// Denied, protected or absent names that were replaced or removed from outside of the jail while it ran,
+    /// the first 64.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uncovered: Vec<Uncovered>,
+    /// Why nobody looked after such names, where nobody did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unwatched: Option<String>,
     pub receipt: Option<Receipt>,
+}
+
+/// A name whose cover in the jail was gone for a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Uncovered {
+    pub path: String,
+    /// False: the jail was ended instead.
+    pub restored: bool,
+    /// Microseconds from when creel noticed.
+    pub after_us: u32,
 }
 
 /// What ended the run.
@@ -121,6 +138,8 @@ impl Verdict {
             usage: Usage::default(),
             denials: vec![],
             network: None,
+            uncovered: vec![],
+            unwatched: None,
             receipt: None,
         }
     }

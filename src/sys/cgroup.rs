@@ -65,6 +65,8 @@ pub(super) type Result<T> = std::result::Result<T, CgroupError>;
 pub struct Traces {
     /// `cgroup.kill`, where a v2 hierarchy is mounted.
     pub kill: Option<CString>,
+    /// `cgroup.freeze` beside it.
+    pub freeze: Option<CString>,
     /// The group's own directories.
     pub own: Vec<CString>,
 }
@@ -94,10 +96,11 @@ impl Group {
         let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
         let all = || self.v2.iter().chain(&self.v1);
         Traces {
-            kill: self
+            kill: self.v2.as_ref().and_then(|d| text(&d.join("cgroup.kill"))),
+            freeze: self
                 .v2
                 .as_ref()
-                .and_then(|dir| text(&dir.join("cgroup.kill"))),
+                .and_then(|d| text(&d.join("cgroup.freeze"))),
             own: all().filter_map(|dir| text(dir)).collect(),
         }
     }

@@ -1,7 +1,6 @@
 //! `clone3(2)` and the two uses of `clone(2)` that share memory with their parent.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicU32};
 
 use super::{Errno, Result};
 
@@ -41,17 +40,12 @@ pub enum Side {
 }
 
 /// A child with a copy of this memory, in new namespaces, optionally born in the v2 cgroup whose
-/// directory is given. `told`: where the kernel leaves the child's pid before the child runs, for
-/// whoever shares this memory and outlives this process.
+/// directory is given.
 ///
 /// # Safety
 /// The process has one thread: another thread's locks would stay locked in the child for ever.
 /// The child must reach `exec` or `_exit` without unwinding into the caller's frames.
-pub unsafe fn clone3(
-    namespaces: u64,
-    cgroup: Option<BorrowedFd<'_>>,
-    told: Option<&'static AtomicI32>,
-) -> Result<Side> {
+pub unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side> {
     let mut pidfd: i32 = -1;
     let mut args = CloneArgs {
         flags: namespaces | libc::CLONE_PIDFD as u64,
@@ -62,10 +56,6 @@ pub unsafe fn clone3(
     if let Some(dir) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = dir.as_raw_fd() as u64;
-    }
-    if let Some(told) = told {
-        args.flags |= libc::CLONE_PARENT_SETTID as u64;
-        args.parent_tid = told.as_ptr() as u64;
     }
     // SAFETY: args is a valid clone_args of the size passed and outlives the call; the caller
     // guarantees that one thread exists, so that copying memory copies a consistent state.
@@ -96,9 +86,9 @@ impl<'a> Stack<'a> {
     }
 }
 
-/// The argument of a body, as [`vfork`] and [`beside`] pass it.
+/// The argument of a body, as [`vfork`] and [`start_helper`] pass it.
 pub fn argument<'a, T>(pointer: *mut libc::c_void) -> &'a T {
-    // SAFETY: only vfork and beside call a body, with a pointer to the T that they were given, which
+    // SAFETY: only vfork and start_helper call a body, with a pointer to the T that they were given, which
     // outlives the child; a body names the same T as its caller.
     unsafe { &*pointer.cast::<T>() }
 }
@@ -160,55 +150,19 @@ pub fn start_helper<T: Sync>(
     }
 }
 
-/// Starts `body(argument)` in a child process that shares this memory and goes on beside its
-/// parent; it outlives the parent if need be, since the memory is counted. When it ends the kernel
-/// sets `alive` to 0 and wakes who waits on it (`CLONE_CHILD_CLEARTID`, set_tid_address(2)).
-///
-/// # Safety
-/// `body` may make raw system calls only: it shares thread-local storage (errno) with the parent.
-/// `stack` and `argument` must never be freed.
-pub unsafe fn beside<T>(
-    stack: &'static mut Stack<'static>,
-    body: extern "C" fn(*mut libc::c_void) -> i32,
-    argument: &'static T,
-    alive: &'static AtomicU32,
-) -> Result<i32> {
-    // SAFETY: both references are 'static; the caller answers for `body`. No exit signal: the
-    // parent is not told by SIGCHLD and reaps with __WCLONE. The kernel writes to `alive`, a word
-    // that lives for ever, at the end of the child.
-    match unsafe {
-        libc::clone(
-            body,
-            stack.top(),
-            libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID,
-            (&raw const *argument).cast_mut().cast(),
-            std::ptr::null_mut::<libc::pid_t>(),
-            std::ptr::null_mut::<libc::c_void>(),
-            alive.as_ptr(),
-        )
-    } {
-        -1 => Err(last()),
-        pid => Ok(pid),
-    }
-}
-
 fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
 /// [`clone3`] for a process that counts its own threads first: with more than one it is refused
 /// with `EBUSY`, because the child would inherit locks that nobody will ever open.
-pub fn clone3_single_threaded(
-    namespaces: u64,
-    cgroup: Option<BorrowedFd<'_>>,
-    told: Option<&'static AtomicI32>,
-) -> Result<Side> {
+pub fn clone3_single_threaded(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side> {
     if !alone() {
         return Err(Errno::BUSY);
     }
     // SAFETY: this is the only thread, so no lock is held elsewhere; callers pass the child straight
     // to a function that does not return.
-    unsafe { clone3(namespaces, cgroup, told) }
+    unsafe { clone3(namespaces, cgroup) }
 }
 
 /// Whether this process has one thread: the link count of `/proc/self/task` is two more than the
@@ -219,7 +173,7 @@ fn alone() -> bool {
 
 /// Makes the namespaces for a child that ends at once.
 pub fn try_namespaces(namespaces: u64) -> Result<()> {
-    match clone3_single_threaded(namespaces, None, None)? {
+    match clone3_single_threaded(namespaces, None)? {
         Side::Child => super::process::exit(0),
         Side::Parent { pid, .. } => super::process::reap(pid).map(drop),
     }

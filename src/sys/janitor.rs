@@ -1,107 +1,39 @@
-//! System calls of a process that shares its parent's memory and outlives it.
+//! A process that outlives this one: a copy of it, with memory of its own, so that the kernel does not end
+//! both where it ends one for want of memory (it ends every process that shares the memory).
 
-use std::ffi::{CStr, CString, c_char};
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::thread::futex;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 
-use super::{Errno, Result, clone, fd};
+use super::clone::{self, Side};
+use super::{Errno, Result, fd, procfs};
 
-/// A path that both processes read; absent until it is put.
-#[derive(Default)]
-pub struct SharedPath(AtomicPtr<c_char>);
-
-impl SharedPath {
-    /// Puts it there for good: the other process may outlive this one, so it is never freed.
-    pub fn put(&self, path: CString) {
-        self.0.store(path.into_raw(), Ordering::SeqCst);
-    }
-
-    pub fn get(&self) -> Option<&'static CStr> {
-        let path = self.0.load(Ordering::SeqCst);
-        // SAFETY: what is not null came from a CString that was leaked in put.
-        (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) })
-    }
-}
-
-/// A pidfd of this process itself; readable when it has ended (pidfd_open(2)).
-pub fn own_pidfd() -> Result<OwnedFd> {
-    rustix::process::pidfd_open(
-        rustix::process::getpid(),
-        rustix::process::PidfdFlags::empty(),
-    )
-}
-
-/// Starts `body(shared)` beside this process.
-pub fn start<T: Sync>(
-    stack: &'static mut clone::Stack<'static>,
-    body: extern "C" fn(*mut libc::c_void) -> i32,
-    shared: &'static T,
-    state: &'static State,
-) -> Result<i32> {
-    // SAFETY: stack and argument are 'static; bodies started here call this module only, which
-    // makes system calls that keep no state in thread-local storage.
-    unsafe { clone::beside(stack, body, shared, &state.0) }
-}
-
-/// How far the process beside this one is with what it makes at first: a word that both see, which the
-/// kernel sets to 0 when that process ends.
-pub struct State(AtomicU32);
-
-/// Not there yet.
-const BUSY: u32 = 1;
-/// Made.
-const READY: u32 = 2;
-/// Not to be had; the errno is added.
-const FAILED: u32 = 0x1000;
-
-impl Default for State {
-    fn default() -> State {
-        State(AtomicU32::new(BUSY))
-    }
-}
-
-impl State {
-    /// Says how it went, once.
-    pub fn tell(&self, done: Result<()>) {
-        let word = match done {
-            Ok(()) => READY,
-            Err(errno) => FAILED + errno.raw_os_error().unsigned_abs(),
-        };
-        self.0.store(word, Ordering::SeqCst);
-        let _ = futex::wake(&self.0, futex::Flags::empty(), 1);
-    }
-
-    /// Waits for what was told; `CHILD`: the process ended before it could say.
-    pub fn wait(&self) -> Result<()> {
-        loop {
-            match self.0.load(Ordering::SeqCst) {
-                BUSY => match futex::wait(&self.0, futex::Flags::empty(), BUSY, None) {
-                    Ok(()) | Err(Errno::AGAIN | Errno::INTR) => {}
-                    Err(errno) => return Err(errno),
-                },
-                READY => return Ok(()),
-                0 => return Err(Errno::CHILD),
-                failed => return Err(Errno::from_raw_os_error((failed - FAILED) as i32)),
-            }
+/// Runs `body` in a copy of this process; its pid. `EBUSY` where this process has a second thread.
+pub fn start(body: impl FnOnce()) -> Result<i32> {
+    match clone::clone3_single_threaded(0, None)? {
+        Side::Parent { pid, .. } => Ok(pid),
+        Side::Child => {
+            body();
+            super::process::exit(0)
         }
     }
 }
 
-/// Leaves the caller's session, blocks signals and closes every descriptor but `kept`, which become
-/// descriptors 0 and 1, and `more`, which stay where they are. None of them is a standard stream;
-/// `more` is in ascending order.
-pub fn keep_only(kept: [i32; 2], more: &[i32]) -> Result<()> {
+/// Leaves the caller's session, blocks signals and closes every descriptor but `kept`: neither Ctrl-C nor
+/// a reader that waits for the end of a pipe notices this process.
+pub fn settle(kept: &mut [i32]) -> Result<()> {
     let _ = rustix::process::setsid();
-    let _ = super::signal::block_all();
-    let _ = rustix::thread::set_name(c"creel-janitor");
-    for (number, fd) in kept.into_iter().enumerate() {
-        fd::dup_to(fd::fixed(fd), number as i32)?;
+    super::signal::block_all()?;
+    // Root alone may: the kernel takes others first where memory is wanted (proc(5)).
+    if let Ok(score) = procfs::open("self/oom_score_adj", OFlags::WRONLY) {
+        let _ = rustix::io::write(&score, b"-1000");
     }
-    let mut from = kept.len() as u32;
-    for number in more {
-        let number = *number as u32;
+    let _ = rustix::thread::set_name(c"creel-janitor");
+    kept.sort_unstable();
+    let mut from = 0;
+    for number in kept.iter().map(|number| number.unsigned_abs()) {
         if number > from {
             fd::close_between(from, number - 1)?;
         }
@@ -110,46 +42,82 @@ pub fn keep_only(kept: [i32; 2], more: &[i32]) -> Result<()> {
     fd::close_between(from, u32::MAX)
 }
 
-/// Returns when the process behind descriptor 0 has ended.
-pub fn wait_for_end() {
-    let pidfd = fd::fixed(0);
-    let mut poll = [rustix::event::PollFd::new(
-        &pidfd,
-        rustix::event::PollFlags::IN,
-    )];
-    while let Err(Errno::INTR | Errno::AGAIN) = rustix::event::poll(&mut poll, None) {}
+/// Closes this process's copy of a descriptor that another process goes on with; the owner is not used again.
+pub fn close(fd: &OwnedFd) {
+    use std::os::fd::AsRawFd;
+    let number = fd.as_raw_fd().unsigned_abs();
+    let _ = fd::close_between(number, number);
 }
 
-/// Waits until a process has ended, ten seconds at most; at once where it is gone.
-pub fn wait_for(pid: i32) {
-    let Some(pid) = rustix::process::Pid::from_raw(pid) else {
-        return;
+/// A pipe whose first end is at its end when every copy of the second one is closed.
+pub fn until_closed() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+}
+
+/// Opens a file below `root` to write to it.
+pub fn open(root: &OwnedFd, path: &CStr) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    openat(root.as_fd(), relative(path), flags, Mode::empty())
+}
+
+/// The root of this process's mounts, for paths that must lead there when it has joined others.
+pub fn root() -> Result<OwnedFd> {
+    openat(CWD, c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Waits until a process has ended, ten seconds at most.
+pub fn wait_for(pidfd: &OwnedFd) {
+    let mut ended = [PollFd::new(pidfd, PollFlags::IN)];
+    let most = rustix::event::Timespec {
+        tv_sec: 10,
+        tv_nsec: 0,
     };
-    let flags = rustix::process::PidfdFlags::empty();
-    if let Ok(pidfd) = rustix::process::pidfd_open(pid, flags) {
-        let mut poll = [rustix::event::PollFd::new(
-            &pidfd,
-            rustix::event::PollFlags::IN,
-        )];
-        let most = rustix::event::Timespec {
-            tv_sec: 10,
-            tv_nsec: 0,
-        };
-        let _ = rustix::event::poll(&mut poll, Some(&most));
+    while let Err(Errno::INTR) = poll(&mut ended, Some(&most)) {}
+}
+
+/// Waits for one of `sources`, or for `milliseconds` (-1: for ever); tells which are ready.
+pub fn wait_any<const N: usize>(
+    sources: [Option<(BorrowedFd<'_>, PollFlags)>; N],
+    milliseconds: i32,
+) -> Result<[bool; N]> {
+    use std::os::fd::AsRawFd;
+    // poll(2) passes over a negative descriptor.
+    let mut polled = sources.map(|source| match source {
+        Some((fd, events)) => libc::pollfd {
+            fd: fd.as_raw_fd(),
+            events: events.bits() as i16,
+            revents: 0,
+        },
+        None => libc::pollfd {
+            fd: -1,
+            events: 0,
+            revents: 0,
+        },
+    });
+    // SAFETY: the array is as long as said and outlives the call.
+    match unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, milliseconds) } {
+        -1 => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        _ => Ok(polled.map(|one| one.revents != 0)),
     }
 }
 
-/// rmdir(2). `BUSY` also where the directory has children.
-pub fn remove_directory(path: &CStr) -> Result<()> {
-    rustix::fs::unlinkat(rustix::fs::CWD, path, rustix::fs::AtFlags::REMOVEDIR)
+/// rmdir(2) of a path below `root`. `BUSY` also where the directory has children.
+pub fn remove_directory(root: &OwnedFd, path: &CStr) -> Result<()> {
+    unlinkat(root.as_fd(), relative(path), AtFlags::REMOVEDIR)
 }
 
-/// Writes `1` to a file, if it is there.
-pub fn write_one(path: &CStr) {
-    use rustix::fs::{CWD, Mode, OFlags, openat};
-    if let Ok(file) = openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+/// Writes `1` to a file below `root`, if it is there.
+pub fn write_one(root: &OwnedFd, path: &CStr) {
+    if let Ok(file) = open(root, path) {
         let _ = rustix::io::write(&file, b"1");
     }
+}
+
+/// An absolute path without its first slash.
+fn relative(path: &CStr) -> &CStr {
+    let bytes = path.to_bytes_with_nul();
+    let rest = bytes.strip_prefix(b"/").unwrap_or(bytes);
+    CStr::from_bytes_with_nul(rest).unwrap_or(path)
 }
 
 /// Sleeps: 100 microseconds at first, then a millisecond.

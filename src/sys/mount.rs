@@ -170,6 +170,21 @@ pub fn new<'a>(
     rx::fsmount(fs.as_fd(), rx::FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
+/// Joins a mount namespace (setns(2)); the working directory and the root become its root.
+pub fn enter(namespace: &OwnedFd) -> Result<()> {
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
+}
+
+/// Whether `path` is where a mount begins (statx(2), `STATX_ATTR_MOUNT_ROOT`, Linux 5.8). A symbolic link
+/// at its end is not followed.
+pub fn is_root_of_mount(dir: BorrowedFd<'_>, path: &CStr) -> Result<bool> {
+    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let stat = statx(dir, path, flags, StatxFlags::TYPE)?;
+    Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 /// Cuts propagation between this mount namespace and the one it was copied from.
 pub fn make_private() -> Result<()> {
     rx::mount_change(

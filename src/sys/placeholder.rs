@@ -1,13 +1,17 @@
 //! What keeps a name from being created, since the kernel knows no entry that says "nothing".
 //!
-//! An empty directory does for most names: git takes up none, so that nobody commits it who commits all
-//! there is, and to remove one can destroy nothing. Where a reader takes the name's being there for a
-//! word, it is a file that says what is meant without it, made without a name (`O_TMPFILE`, open(2)) and
-//! then linked.
+//! A socket inode (mknod(2)) does for most names: git takes up none, status, add, clean and stash pass
+//! over it, and it costs a fifth of a directory. A directory stands where a reader would complain about
+//! what it cannot open, and where the filesystem makes no sockets. Where a reader takes the name's being
+//! there for a word, it is a file that says what is meant without it, made without a name (`O_TMPFILE`,
+//! open(2)) and then linked. A mark tells each from somebody else's: of a socket and of a directory a mode
+//! that nobody gives one, which they have from their start, of a file its time.
 //!
-//! Several runs may need one name. Each holds a shared lock (flock(2)) on what is there; who can lock it
-//! alone is the last, and removes it. A mark tells it from somebody else's: of a file its time, of a
-//! directory a mode that nobody gives one (sticky, and nobody may write), which it has from its start.
+//! Several runs may need one name. Each holds a read lock (an open file description lock, fcntl(2)) on
+//! the directory, at an offset that is the name's hash; the run that finds nobody else's lock there
+//! removes the name. While a run removes names it holds the directory's flock(2) alone, and while it
+//! makes some it shares that one. A jail may take these locks on a directory of its workspace, too. It
+//! thus gains that a run waits [`PATIENCE`] and that a name stays on the host.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -26,10 +30,22 @@ const MODE: u32 = 0o444;
 const DIRECTORY_MODE: u32 = 0o1555;
 /// Turns against another run that makes or removes it at the same time.
 const MOST_TURNS: usize = 1000;
+/// How often, a tenth of a millisecond apart, the directory's flock(2) is tried.
+const PATIENCE: usize = 200;
 
-/// Whether a file or directory is a placeholder.
+/// What stands for a name that is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Socket,
+    Directory,
+    /// With this content, of two bytes at most.
+    File(&'static str),
+}
+
+/// Whether a file, socket or directory is a placeholder.
 pub(super) fn marked(stat: &rx::Stat) -> bool {
     match rx::FileType::from_raw_mode(stat.st_mode) {
+        rx::FileType::Socket => stat.st_mode & 0o7777 == 0 && stat.st_nlink == 1,
         // Whatever the umask took, and with the group's bit that a directory inherits (inode(7)).
         rx::FileType::Directory => stat.st_mode & 0o5222 == 0o1000,
         rx::FileType::RegularFile => {
@@ -53,70 +69,148 @@ fn is_empty(directory: &OwnedFd) -> bool {
     rx::Dir::read_from(directory).is_ok_and(|entries| entries.flatten().all(|e| !named(e)))
 }
 
-/// Makes `name` in `directory`, or shares the one that is there; `says` stands in it, if it is a file.
-/// `note` is told device and inode: of a file before the name exists, of a directory afterwards, for
-/// which [`remove_nameless`] is. `EXIST` where something else has the name.
-pub fn hold(
-    directory: BorrowedFd<'_>,
-    name: &CStr,
-    says: Option<&str>,
-    note: impl Fn(u64, u64),
-) -> Result<(OwnedFd, Stat)> {
-    for _ in 0..MOST_TURNS {
-        if let Some(says) = says {
-            let file = nameless(directory, says)?;
-            rx::flock(&file, FlockOperation::LockShared)?;
-            let stat = fd::stat(file.as_fd())?;
-            note(stat.dev, stat.ino);
-            match link(&file, directory, name) {
-                Ok(()) => {
-                    return Ok((file, fd::stat(directory_entry(directory, name)?.as_fd())?));
-                }
-                Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno),
-            }
-        } else {
-            match rx::mkdirat(directory, name, Mode::from_raw_mode(DIRECTORY_MODE)) {
-                Ok(()) => settle(directory, name)?,
-                Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno),
+/// Opens a pinned directory, so that it can be locked. One that the caller may not read stays without locks.
+pub fn open_directory(pinned: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rx::openat(pinned, c".", flags, Mode::empty()) {
+        Err(Errno::ACCESS) => rustix::io::fcntl_dupfd_cloexec(pinned, 0),
+        other => other,
+    }
+}
+
+/// A directory while names in it are made or removed; see the module's text.
+pub struct Turn<'a>(BorrowedFd<'a>);
+
+impl<'a> Turn<'a> {
+    /// To make names, beside other runs that do.
+    pub fn to_make(directory: BorrowedFd<'a>) -> Turn<'a> {
+        Turn::take(directory, FlockOperation::NonBlockingLockShared)
+    }
+
+    /// To remove names, alone.
+    pub fn to_remove(directory: BorrowedFd<'a>) -> Turn<'a> {
+        Turn::take(directory, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn take(directory: BorrowedFd<'a>, how: FlockOperation) -> Turn<'a> {
+        for _ in 0..PATIENCE {
+            match rx::flock(directory, how) {
+                Err(Errno::WOULDBLOCK) => super::janitor::pause(0),
+                // Not every filesystem locks; what it guards against is another run at the same instant.
+                _ => break,
             }
         }
-        if let Some(shared) = share(directory, name)? {
-            note(shared.1.dev, shared.1.ino);
-            return Ok(shared);
+        Turn(directory)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let _ = rx::flock(self.0, FlockOperation::Unlock);
+    }
+}
+
+/// Makes `name` in `directory`, or shares the one that is there. `EXIST` where something else has the
+/// name.
+pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
+    lock(directory, name, libc::F_RDLCK);
+    for _ in 0..MOST_TURNS {
+        match make(directory, name, form) {
+            Err(Errno::EXIST) => {}
+            other => return other,
+        }
+        match look(directory, name) {
+            // Another run was done with it at once.
+            Err(Errno::NOENT) => {}
+            Ok((place, stat))
+                if stat.kind == Kind::Placeholder && stands_for_nothing(place.as_fd()) =>
+            {
+                return Ok(());
+            }
+            _ => return Err(Errno::EXIST),
         }
     }
     Err(Errno::EXIST)
 }
 
-/// Removes `name` where it is still that inode and nobody else holds it. System calls only.
-pub fn remove(directory: BorrowedFd<'_>, name: &CStr, inode: (u64, u64)) -> Result<()> {
-    remove_if(directory, name, |stat| (stat.st_dev, stat.st_ino) == inode)
-}
-
-/// Removes `name` where it is a placeholder that nobody holds: its maker ended before it could say
-/// which. System calls only.
-pub fn remove_nameless(directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
-    remove_if(directory, name, marked)
-}
-
-fn remove_if(
-    directory: BorrowedFd<'_>,
-    name: &CStr,
-    ours: impl Fn(&rx::Stat) -> bool,
-) -> Result<()> {
-    let place = directory_entry(directory, name)?;
-    let stat = rx::fstat(&place)?;
-    if !ours(&stat) {
-        return Ok(());
+fn make(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
+    let socket = rx::FileType::Socket;
+    match form {
+        Form::Socket => match rx::mknodat(directory, name, socket, Mode::empty(), 0) {
+            // As NFS without, or a filesystem of another system.
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                make(directory, name, Form::Directory)
+            }
+            other => other,
+        },
+        Form::Directory => {
+            rx::mkdirat(directory, name, Mode::from_raw_mode(DIRECTORY_MODE))?;
+            settle(directory, name)
+        }
+        Form::File(says) => link(&nameless(directory, says)?, directory, name),
     }
-    rx::flock(&place, FlockOperation::NonBlockingLockExclusive)?;
+}
+
+/// Gives `name` up, and removes it where it is a placeholder that no other run holds. `AGAIN` where one
+/// does, `EXIST` where it is somebody else's. System calls only.
+pub fn release(directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    lock(directory, name, libc::F_UNLCK);
+    if is_locked(directory, name) {
+        return Err(Errno::AGAIN);
+    }
+    let stat = rx::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if !marked(&stat) {
+        return Err(Errno::EXIST);
+    }
     let flags = match rx::FileType::from_raw_mode(stat.st_mode) {
         rx::FileType::Directory => AtFlags::REMOVEDIR,
         _ => AtFlags::empty(),
     };
     rx::unlinkat(directory, name, flags)
+}
+
+/// Where the lock of a name is: FNV-1a, without the sign.
+fn offset(name: &CStr) -> i64 {
+    let hash = name
+        .to_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    // The last offset is that of a length that has no end.
+    (hash >> 2) as i64
+}
+
+fn range(name: &CStr, kind: libc::c_int) -> libc::flock {
+    // SAFETY: flock is plain data for which all zeroes is a value.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = kind as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    range.l_start = offset(name);
+    range.l_len = 1;
+    range
+}
+
+/// Locks, or unlocks. A filesystem without locks has no way of sharing a name: its first run removes it.
+fn lock(directory: BorrowedFd<'_>, name: &CStr, kind: libc::c_int) {
+    let range = range(name, kind);
+    // SAFETY: the command reads a flock, which outlives the call.
+    unsafe { libc::fcntl(directory.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
+}
+
+/// Whether another run holds the name.
+fn is_locked(directory: BorrowedFd<'_>, name: &CStr) -> bool {
+    let mut range = range(name, libc::F_WRLCK);
+    // SAFETY: the command reads and writes a flock, which outlives the call.
+    let asked = unsafe { libc::fcntl(directory.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) };
+    asked == 0 && range.l_type != libc::F_UNLCK as libc::c_short
+}
+
+fn look(directory: BorrowedFd<'_>, name: &CStr) -> Result<(OwnedFd, Stat)> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rx::openat(directory, name, flags, Mode::empty())?;
+    let stat = fd::stat(place.as_fd())?;
+    Ok((place, stat))
 }
 
 /// Gives a new directory its whole mode, whatever the umask. Where a filesystem knows no such mode it
@@ -168,23 +262,4 @@ fn link(file: &OwnedFd, directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
 fn directory_entry(directory: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     rx::openat(directory, name, flags, Mode::empty())
-}
-
-/// The placeholder that is there, locked; `None` where it went meanwhile.
-fn share(directory: BorrowedFd<'_>, name: &CStr) -> Result<Option<(OwnedFd, Stat)>> {
-    let file = match directory_entry(directory, name) {
-        Ok(file) => file,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(_) => return Err(Errno::EXIST),
-    };
-    let stat = fd::stat(file.as_fd())?;
-    if stat.kind != Kind::Placeholder || !stands_for_nothing(file.as_fd()) {
-        return Err(Errno::EXIST);
-    }
-    rx::flock(&file, FlockOperation::LockShared)?;
-    let now = directory_entry(directory, name).and_then(|entry| fd::stat(entry.as_fd()));
-    Ok(match now {
-        Ok(now) if (now.dev, now.ino) == (stat.dev, stat.ino) => Some((file, stat)),
-        _ => None,
-    })
 }

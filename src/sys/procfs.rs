@@ -20,6 +20,12 @@ pub fn open(path: &str, flags: OFlags) -> Result<OwnedFd> {
     rx::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), how)
 }
 
+/// The descriptor by which `/proc` is known here, for a process that keeps few.
+pub fn descriptor() -> Option<i32> {
+    use std::os::fd::AsRawFd;
+    root().ok().map(AsRawFd::as_raw_fd)
+}
+
 /// The text of a file in `/proc`, which has no length to ask for.
 pub fn read(path: &str) -> Result<Vec<u8>> {
     const ROOM: usize = 16 << 10;

@@ -36,7 +36,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Res
 }
 
 /// Descriptors in one message.
-pub const MAX_FDS: usize = 2;
+pub const MAX_FDS: usize = 3;
 
 /// Receives one message into `bytes`; the length is 0 when the other side is gone. Runs after
 /// clone.

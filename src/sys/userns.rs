@@ -1,10 +1,16 @@
 //! User namespaces: writing the id maps of user_namespaces(7).
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::OFlags;
 
 use super::{Errno, Result, clone, process, procfs};
+
+/// Joins a user namespace, for good (setns(2)): its owner has every capability there.
+pub fn enter(namespace: &OwnedFd) -> Result<()> {
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User))
+}
 
 /// One line of an id map: `count` ids from `inside` on are `outside` and following.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

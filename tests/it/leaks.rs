@@ -313,6 +313,133 @@ fn five_hundred_rootless_runs_sixteen_at_a_time_leave_nothing() {
     many_at_once(Who::User, "rootless-many");
 }
 
+/// The process of this name that `pid` started, if it has begun.
+fn child_named(pid: u32, name: &str) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    let named = |child: &u32| {
+        let comm = std::fs::read_to_string(format!("/proc/{child}/comm"));
+        comm.is_ok_and(|comm| comm.trim_end() == name)
+    };
+    children
+        .split_whitespace()
+        .filter_map(|c| c.parse().ok())
+        .find(named)
+}
+
+#[track_caller]
+fn wait_for<T>(mut seen: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        match seen() {
+            Some(seen) => return seen,
+            None => assert!(since.elapsed() < PATIENCE, "waited in vain"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// While it makes names, while the jail is built, and while the command runs: the run ends, and says why.
+#[test]
+fn a_killed_janitor_ends_the_run_and_leaves_nothing() {
+    private_tmp();
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        for round in 0..24u32 {
+            let watch = Watch::start(&workspace, "janitor");
+            let script = ["/bin/sh", "-c", "touch started; sleep 60"];
+            let mut child = watch.command(who, &workspace, &[], &script);
+            let mut child = child.stderr(Stdio::piped()).spawn().expect("creel starts");
+            let started = workspace.path().join("started");
+            let mut victim = wait_for(|| child_named(child.id(), "creel-janitor"));
+            match round % 3 {
+                0 => std::thread::sleep(Duration::from_micros(u64::from(round) * 100)),
+                1 => drop(wait_for(|| started.exists().then_some(()))),
+                // The janitor's own child, which watches covers.
+                _ => {
+                    drop(wait_for(|| started.exists().then_some(())));
+                    victim = wait_for(|| child_named(victim, "creel-janitor"));
+                }
+            }
+            let victim = rustix::process::Pid::from_raw(victim as i32).expect("a pid");
+            rustix::process::kill_process(victim, rustix::process::Signal::KILL).expect("killed");
+            let output = child.wait_with_output().expect("it ends");
+            let why = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(125), "{round}: {why}");
+            assert!(why.contains("janitor"), "{round}: {why}");
+            let _ = std::fs::remove_file(&started);
+            watch.nothing_is_left(&workspace);
+        }
+    }
+}
+
+/// Takes memory until the supervisor has ended.
+const HOG: &str = r#"
+import time
+taken = []
+while open('/proc/PID/stat').read().rsplit(')', 1)[1].split()[0] not in 'ZX':
+    taken.append(b'x' * (1 << 20))
+    # What was ended is to be gone before more is wanted: else this process is next.
+    time.sleep(0.01)
+    assert len(taken) < 200
+"#;
+
+/// The kernel ends every process that shares the memory of one that it ends for want of memory. In a small
+/// group of the test's own it ends the supervisor, which has the worst score.
+#[test]
+fn a_supervisor_that_the_kernel_ends_for_want_of_memory_leaves_nothing() {
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    if !is_root() {
+        eprintln!("skipped: a cgroup of the test's own needs root");
+        return;
+    }
+    private_tmp();
+    let parent = Path::new("/sys/fs/cgroup/memory/creel");
+    std::fs::create_dir_all(parent).expect("cgroup v1's memory controller");
+    let group = parent.join(format!("it-{}", std::process::id()));
+    std::fs::create_dir(&group).expect("a group");
+    let tasks = group.join("tasks");
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let watch = Watch::start(&workspace, "oom");
+        let script = ["/bin/sh", "-c", "touch started; sleep 60"];
+        let mut child = watch.command(who, &workspace, &[], &script);
+        let mut child = child.spawn().expect("creel starts");
+        wait_for(|| workspace.path().join("started").exists().then_some(()));
+        let janitor = wait_for(|| child_named(child.id(), "creel-janitor"));
+        for pid in [child.id(), janitor] {
+            std::fs::write(&tasks, pid.to_string()).expect("moved");
+        }
+        std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), "1000").expect("its score");
+        std::fs::write(group.join("memory.limit_in_bytes"), "32M").expect("a limit");
+        let mut hog = Command::new("/usr/bin/python3");
+        hog.args(["-c", "x = b'x' * (200 << 20)"])
+            .stderr(Stdio::null());
+        let into = std::ffi::CString::new(tasks.to_str().expect("text")).expect("no NUL");
+        // SAFETY: open, write and close are async-signal-safe.
+        unsafe {
+            hog.pre_exec(move || {
+                let file = libc::open(into.as_ptr(), libc::O_WRONLY);
+                let moved = libc::write(file, c"0".as_ptr().cast(), 1) == 1;
+                libc::close(file);
+                moved
+                    .then_some(())
+                    .ok_or_else(std::io::Error::last_os_error)
+            });
+        }
+        let _ = hog.status().expect("python3 starts");
+        let ended = child.wait().expect("it ends");
+        assert_eq!(ended.signal(), Some(9), "{ended:?}");
+        std::fs::remove_file(workspace.path().join("started")).expect("the jail's own");
+        watch.nothing_is_left(&workspace);
+        std::fs::write(group.join("memory.limit_in_bytes"), "-1").expect("no limit");
+    }
+    let since = Instant::now();
+    while std::fs::remove_dir(&group).is_err() {
+        assert!(since.elapsed() < PATIENCE, "the test's own group stays");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn failed_and_ended_runs_leave_nothing() {
     private_tmp();

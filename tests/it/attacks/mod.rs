@@ -25,6 +25,7 @@ mod own_files;
 mod pattern_race;
 mod patterns;
 mod protect;
+mod uncovered;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;

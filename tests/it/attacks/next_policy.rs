@@ -100,11 +100,11 @@ const CASES: [Case; 4] = [
         &["conf"],
         &[
             ("mkdirs", "EEXIST"),
-            ("write", "EROFS"),
-            ("over", "EBUSY"),
+            ("write", "ENOTDIR"),
+            ("over", "ENOTDIR"),
             ("link", "EEXIST"),
-            ("agents", "EROFS"),
-            ("away", "EACCES"),
+            ("agents", "ENOTDIR"),
+            ("away", "EBUSY"),
             ("upper", "EBUSY"),
         ],
     ),
@@ -112,18 +112,22 @@ const CASES: [Case; 4] = [
         "deep/er/conf",
         &[],
         &[
-            ("mkdirs", "EROFS"),
-            ("write", "ENOENT"),
-            ("over", "ENOENT"),
-            ("link", "ENOENT"),
-            ("agents", "ENOENT"),
+            ("mkdirs", "EEXIST"),
+            ("write", "ENOTDIR"),
+            ("over", "ENOTDIR"),
+            ("link", "ENOTDIR"),
+            ("agents", "ENOTDIR"),
         ],
     ),
     // The workspace is the configuration directory itself.
     (
         "",
         &[],
-        &[("mkdirs", "EEXIST"), ("write", "EROFS"), ("away", "EACCES")],
+        &[
+            ("mkdirs", "EEXIST"),
+            ("write", "ENOTDIR"),
+            ("away", "EBUSY"),
+        ],
     ),
 ];
 
@@ -184,7 +188,7 @@ fn a_seat_behind_a_link_is_held_where_it_leads() {
             let seat = workspace.path().join("dot/creel");
             let before = ruling(who, &config);
             let got = tried(who, &workspace, &config, &seat);
-            let answer = if made.is_empty() { "ENOENT" } else { "EROFS" };
+            let answer = if made.len() == 2 { "EROFS" } else { "ENOTDIR" };
             got.expect(&[("beside_write", "OK"), ("write", answer)]);
             assert_eq!(ruling(who, &config), before);
             std::fs::create_dir_all(&seat).expect("mkdir -p");

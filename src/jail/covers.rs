@@ -1,0 +1,429 @@
+//! Mounts over names of granted trees, put back where somebody outside of the jail took them off.
+//!
+//! What is denied, protected or absent is covered by a mount in the jail. The kernel detaches a mount
+//! when, in another mount namespace, something is renamed over its place or its place is removed
+//! (rename(2), Linux 3.18), and takes it along when its place is renamed. Editors save so, and git writes
+//! its configuration so. The janitor watches for it from within the jail's mount namespace:
+//!
+//! ```text
+//! mountinfo or a directory changed ──▶ is each cover there? ──▶ freeze ──▶ cover again ──▶ thaw
+//!                                              │ yes                            │ cannot be had, or the
+//!                                              ▼                                ▼ jail has it open
+//!                                            wait                            end the jail
+//! ```
+//!
+//! Between the change and the freeze the jail can use the name: docs/security.md has the measured window.
+//! Without a v2 cgroup nothing can be frozen, and the window is as long as covering takes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{self as rx, Mode, OFlags, ResolveFlags};
+
+use super::freeze::attributes;
+use super::names::Names;
+use super::step::Place;
+use crate::plan::paths::within;
+use crate::plan::{Act, IfAbsent, Later, Plan};
+use crate::sys::filelease::{self, Open};
+use crate::sys::{Errno, Result, dnotify, fd, mount};
+
+/// Rounds of covering, where the host goes on replacing.
+const MOST_ROUNDS: usize = 64;
+/// How long a frozen jail waits for the host to put something where it removed something, and to close what
+/// it put there.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Of a mount that keeps a file as it is.
+const KEPT: u64 = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
+
+/// What a name is covered for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Nothing of it is seen.
+    Denied,
+    /// A socket that somebody listens on, as `Denied`; where there is none, there may be one later.
+    Socket,
+    /// It stays as it is; mount attributes.
+    Kept(u64),
+    /// It keeps its name.
+    Held,
+    /// It stays absent.
+    Withheld(Later),
+}
+
+/// A cover, by where it is in the jail.
+#[derive(Debug, Clone)]
+struct Cover {
+    path: PathBuf,
+    at: CString,
+    parent: CString,
+    purpose: Purpose,
+}
+
+/// What became of a cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is there again.
+    Restored,
+    /// It could not be put back, or too late; the jail was ended.
+    Ended,
+}
+
+/// One event: which cover, what became of it, and how long after it was noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    pub cover: u32,
+    pub fate: Fate,
+    pub microseconds: u32,
+}
+
+/// The covers of a plan, in the order in which they are made: what encloses first.
+#[derive(Debug, Clone, Default)]
+pub struct Covers(Vec<Cover>);
+
+impl Covers {
+    pub fn of(plan: &Plan) -> Covers {
+        let writable = |path: &Path| {
+            let above = plan.acts.iter().filter_map(|act| match act {
+                Act::Bind { target, access, .. } if within(path, target) && path != target => {
+                    Some((target, access.write))
+                }
+                _ => None,
+            });
+            above
+                .max_by_key(|(target, _)| target.components().count())
+                .is_some_and(|(_, write)| write)
+        };
+        let granted = |path: &Path| super::freeze::place(plan, path) == Place::Granted;
+        let purpose = |act: &Act| match act {
+            Act::Bind { target, access, .. } if !access.write && writable(target) => Some((
+                target.clone(),
+                Purpose::Kept(attributes(*access) | mount::NODEV),
+            )),
+            Act::Hold { path } => Some((path.clone(), Purpose::Held)),
+            Act::Mask { path, absent, .. } if granted(path) => Some((
+                path.clone(),
+                match absent {
+                    IfAbsent::Refuse => Purpose::Denied,
+                    IfAbsent::Skip => Purpose::Socket,
+                },
+            )),
+            Act::Withhold { path, later, .. } => Some((path.clone(), Purpose::Withheld(*later))),
+            _ => None,
+        };
+        let mut covers: Vec<Cover> = plan
+            .acts
+            .iter()
+            .filter_map(purpose)
+            .filter_map(|(path, purpose)| Cover::new(path, purpose))
+            .collect();
+        covers.sort_by_key(|cover| cover.path.components().count());
+        Covers(covers)
+    }
+
+    /// Names that are there, and become absent where the host removes them.
+    pub fn kept(&self) -> impl Iterator<Item = &Path> {
+        let kept = |cover: &&Cover| matches!(cover.purpose, Purpose::Kept(_));
+        self.0.iter().filter(kept).map(|cover| cover.path.as_path())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The path of an [`Event`]'s cover.
+    pub fn path(&self, cover: u32) -> Option<&Path> {
+        self.0.get(cover as usize).map(|cover| cover.path.as_path())
+    }
+}
+
+impl Cover {
+    fn new(path: PathBuf, purpose: Purpose) -> Option<Cover> {
+        let text = |bytes: &[u8]| CString::new(bytes).ok();
+        Some(Cover {
+            at: text(path.as_os_str().as_bytes())?,
+            parent: text(path.parent()?.as_os_str().as_bytes())?,
+            purpose,
+            path,
+        })
+    }
+}
+
+/// The covers of a jail that runs, watched by a process in its mount namespace.
+pub struct Watched<'a> {
+    covers: &'a Covers,
+    names: &'a Names,
+    root: OwnedFd,
+    mounts: OwnedFd,
+    signals: OwnedFd,
+    /// By path: kept open, since a watch ends with its descriptor.
+    directories: BTreeMap<CString, Watch>,
+    /// Of denied names, those that nothing has.
+    absent: BTreeSet<usize>,
+    /// `cgroup.freeze`, where the jail has a v2 group.
+    freezer: Option<OwnedFd>,
+    /// A file and a directory that nobody may open, made when the first is needed.
+    blank: Option<OwnedFd>,
+    /// Files that are covered again, and what nobody may have them open for.
+    uncovered: Vec<(usize, OwnedFd, Open)>,
+}
+
+struct Watch {
+    /// Kept: the watch ends with it.
+    _fd: OwnedFd,
+    inode: (u64, u64),
+}
+
+impl<'a> Watched<'a> {
+    /// Begins to watch. The caller has joined the jail's mount namespace, after the jail was built.
+    pub fn new(
+        covers: &'a Covers,
+        names: &'a Names,
+        freezer: Option<OwnedFd>,
+    ) -> Result<Watched<'a>> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut watched = Watched {
+            covers,
+            names,
+            root: rx::openat(rx::CWD, c"/", flags, Mode::empty())?,
+            mounts: crate::sys::procfs::open("self/mountinfo", OFlags::RDONLY)?,
+            signals: dnotify::signals()?,
+            directories: BTreeMap::new(),
+            absent: BTreeSet::new(),
+            freezer,
+            blank: None,
+            uncovered: vec![],
+        };
+        watched.watch()?;
+        Ok(watched)
+    }
+
+    /// For poll(2): `PRI` where a mount was made or removed.
+    pub fn mounts(&self) -> BorrowedFd<'_> {
+        self.mounts.as_fd()
+    }
+
+    /// For poll(2): readable where a directory changed.
+    pub fn changes(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
+    }
+
+    /// Looks at every cover and restores what is gone. Whether something was, and what came of it.
+    pub fn check(&mut self, report: &mut dyn FnMut(Event)) -> Fate {
+        let since = Instant::now();
+        dnotify::take(&self.signals);
+        let mut first = self.gone();
+        if first.is_empty() {
+            return Fate::Restored;
+        }
+        self.freeze(true);
+        let fate = match self.restore(&first) {
+            Ok(()) => Fate::Restored,
+            Err(culprit) => {
+                // It is named first.
+                first.sort_by_key(|number| *number != culprit);
+                Fate::Ended
+            }
+        };
+        let microseconds = since.elapsed().as_micros().try_into().unwrap_or(u32::MAX);
+        for cover in first {
+            report(Event {
+                cover: cover as u32,
+                fate,
+                microseconds,
+            });
+        }
+        if fate == Fate::Restored {
+            self.freeze(false);
+        }
+        fate
+    }
+
+    /// Without a freezer the jail goes on meanwhile.
+    fn freeze(&self, frozen: bool) {
+        if let Some(freezer) = &self.freezer {
+            let _ = rustix::io::pwrite(freezer, if frozen { b"1" } else { b"0" }, 0);
+        }
+    }
+
+    /// Covers that are not there. A denied name that nothing has for long needs none.
+    fn gone(&mut self) -> Vec<usize> {
+        let mut gone = vec![];
+        for (number, cover) in self.covers.0.iter().enumerate() {
+            let there = mount::is_root_of_mount(self.root.as_fd(), &cover.at);
+            let denied = matches!(cover.purpose, Purpose::Denied | Purpose::Socket);
+            let is_gone = match there {
+                Err(Errno::NOENT) if denied => !self.absent.contains(&number),
+                other => other != Ok(true),
+            };
+            if there != Err(Errno::NOENT) {
+                self.absent.remove(&number);
+            }
+            if is_gone {
+                gone.push(number);
+            }
+        }
+        gone
+    }
+
+    /// The cover that could not be put back, where one could not.
+    fn restore(&mut self, first: &[usize]) -> std::result::Result<(), usize> {
+        let covers = self.covers;
+        let mut gone = first.to_vec();
+        for _ in 0..MOST_ROUNDS {
+            for number in &gone {
+                match self.cover(*number, &covers.0[*number]) {
+                    // Replaced again meanwhile: the next round finds it.
+                    Err(Errno::STALE) | Ok(()) => {}
+                    Err(_) => return Err(*number),
+                }
+            }
+            let culprit = gone.first().copied().unwrap_or_default();
+            self.watch().map_err(|_| culprit)?;
+            gone = self.gone();
+            if gone.is_empty() {
+                return self.is_unused();
+            }
+        }
+        Err(gone.first().copied().unwrap_or_default())
+    }
+
+    /// Watches each directory in which there is a cover, by the inode that has its name now.
+    fn watch(&mut self) -> Result<()> {
+        let parents: Vec<CString> = self.covers.0.iter().map(|c| c.parent.clone()).collect();
+        for parent in parents {
+            let fd = match self.open(&parent, OFlags::RDONLY | OFlags::DIRECTORY) {
+                Ok(fd) => fd,
+                // Nothing is in it then, or the cover above it is to be put back first.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                Err(errno) => return Err(errno),
+            };
+            let stat = fd::stat(fd.as_fd())?;
+            let inode = (stat.dev, stat.ino);
+            if self
+                .directories
+                .get(&parent)
+                .is_none_or(|w| w.inode != inode)
+            {
+                dnotify::watch(fd.as_fd())?;
+                self.directories.insert(parent, Watch { _fd: fd, inode });
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self, path: &CString, flags: OFlags) -> Result<OwnedFd> {
+        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        rx::openat2(self.root.as_fd(), path, flags, Mode::empty(), how)
+    }
+
+    /// Covers what has the name now.
+    fn cover(&mut self, number: usize, cover: &Cover) -> Result<()> {
+        if mount::is_root_of_mount(self.root.as_fd(), &cover.at) == Ok(true) {
+            return Ok(());
+        }
+        let place = match self.open(&cover.at, OFlags::PATH) {
+            Ok(place) => place,
+            Err(Errno::NOENT) => match cover.purpose {
+                Purpose::Denied | Purpose::Socket => {
+                    if self.wait_for(cover) == Err(Errno::STALE) {
+                        return Err(Errno::STALE);
+                    }
+                    self.absent.insert(number);
+                    return Ok(());
+                }
+                Purpose::Held => return self.wait_for(cover),
+                Purpose::Kept(_) | Purpose::Withheld(_) => {
+                    self.wait_for(cover).or_else(|_| self.withhold(cover))?;
+                    return Err(Errno::STALE);
+                }
+            },
+            Err(errno) => return Err(errno),
+        };
+        let stat = rx::fstat(&place)?;
+        let node = rx::FileType::from_raw_mode(stat.st_mode);
+        let over = match (cover.purpose, node) {
+            (Purpose::Held, _) => mount::copy_tree(place.as_fd(), c"")?,
+            // Of a link nothing is to be followed.
+            (Purpose::Kept(_) | Purpose::Withheld(Later::ReadOnly), rx::FileType::Symlink) => {
+                mount::copy_one(self.blank()?, c"file")?
+            }
+            (Purpose::Kept(attributes), _) => read_only(&place, attributes)?,
+            (Purpose::Withheld(Later::ReadOnly), _) => read_only(&place, KEPT)?,
+            (_, rx::FileType::Directory) => mount::copy_one(self.blank()?, c"directory")?,
+            _ => mount::copy_one(self.blank()?, c"file")?,
+        };
+        let asked = match cover.purpose {
+            Purpose::Denied => Some(Open::ForAnything),
+            Purpose::Kept(_) | Purpose::Withheld(..) => Some(Open::Writing),
+            Purpose::Held | Purpose::Socket => None,
+        };
+        if let (Some(open), Ok(file)) = (asked, fd::reopen(place.as_fd())) {
+            self.uncovered.push((number, file, open));
+        }
+        match mount::attach(over.as_fd(), place.as_fd(), c"") {
+            // The place was removed between the two calls.
+            Err(Errno::NOENT | Errno::INVAL) => Err(Errno::STALE),
+            other => other,
+        }
+    }
+
+    /// Waits, while the jail is frozen, for the host to put something there.
+    fn wait_for(&self, cover: &Cover) -> Result<()> {
+        let since = Instant::now();
+        while self.freezer.is_some() && since.elapsed() < PATIENCE {
+            if self.open(&cover.at, OFlags::PATH).is_ok() {
+                return Err(Errno::STALE);
+            }
+            crate::sys::janitor::pause(0);
+        }
+        Err(Errno::NOENT)
+    }
+
+    /// Takes an absent name by a placeholder again.
+    fn withhold(&self, cover: &Cover) -> Result<()> {
+        let directory = self.open(&cover.parent, OFlags::PATH)?;
+        self.names.hold_again(&cover.path, directory.as_fd())
+    }
+
+    /// That nobody, hence not the jail, has open what was uncovered. Neither a directory nor a filesystem
+    /// without leases can be asked.
+    fn is_unused(&mut self) -> std::result::Result<(), usize> {
+        let since = Instant::now();
+        for (number, file, open) in self.uncovered.drain(..) {
+            // The host's own program is done with it soon.
+            while filelease::is_open_elsewhere(file.as_fd(), open).unwrap_or(false) {
+                if since.elapsed() > PATIENCE {
+                    return Err(number);
+                }
+                crate::sys::janitor::pause(20);
+            }
+        }
+        Ok(())
+    }
+
+    /// A tmpfs with a file and a directory that nobody may open.
+    fn blank(&mut self) -> Result<BorrowedFd<'_>> {
+        if self.blank.is_none() {
+            let options = [(c"mode", c"0555"), (c"size", c"4096"), (c"nr_inodes", c"3")];
+            let blank = mount::new(c"tmpfs", options.into_iter(), mount::NOSUID | mount::NODEV)?;
+            rx::mknodat(&blank, c"file", rx::FileType::RegularFile, Mode::empty(), 0)?;
+            rx::mkdirat(&blank, c"directory", Mode::empty())?;
+            mount::set(blank.as_fd(), KEPT, mount::Reach::This)?;
+            self.blank = Some(blank);
+        }
+        self.blank.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
+    }
+}
+
+/// A copy of what is at `place` that cannot be changed.
+fn read_only(place: &OwnedFd, attributes: u64) -> Result<OwnedFd> {
+    let copy = mount::copy_tree(place.as_fd(), c"")?;
+    mount::set(copy.as_fd(), attributes, mount::Reach::Below)?;
+    Ok(copy)
+}

@@ -1,0 +1,251 @@
+//! The host takes covers off: rename(2) over the place of a mount, or its removal, detaches the mount in
+//! every mount namespace, and a rename of the place takes the mount along. Each way is tried on what is
+//! denied, protected and absent, while a jail asks; the control is the same act in a jail whose janitor is
+//! gone, and a name that the policy says nothing of.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::attacks::{become_who, policy, script};
+use crate::support::{Run, Who, Workspace, need};
+
+/// Answers each line `ACT PATH` with `OK` or the errno's name.
+const SERVE: &str = r#"
+def make(p):
+    os.close(os.open(p, os.O_WRONLY | os.O_CREAT, 0o644))
+acts = {
+    'read': lambda p: opened(p, os.O_RDONLY),
+    'write': lambda p: opened(p, os.O_WRONLY),
+    'make': lambda p: py(make, p),
+    'open': lambda p: py(lambda: kept.append(os.open(p, os.O_RDWR))),
+}
+kept = []
+print('ready', flush=True)
+for line in sys.stdin:
+    act, path = line.split()
+    print(acts[act](path), flush=True)
+"#;
+
+/// A jail that does what it is asked.
+struct Jail {
+    child: Child,
+    ask: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Jail {
+    fn start(run: Run) -> Jail {
+        let mut command = run.command(["/usr/bin/python3", "-c", &script(SERVE)]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("creel starts");
+        let mut jail = Jail {
+            ask: child.stdin.take(),
+            answers: BufReader::new(child.stdout.take().expect("a pipe")),
+            child,
+        };
+        assert_eq!(jail.line(), "ready");
+        jail
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("an answer");
+        line.trim_end().to_owned()
+    }
+
+    fn ask(&mut self, act: &str, path: &str) -> String {
+        let ask = self.ask.as_mut().expect("it runs");
+        writeln!(ask, "{act} {path}").expect("asked");
+        self.line()
+    }
+
+    /// Asks until the answer is another than OK.
+    #[track_caller]
+    fn refused(&mut self, act: &str, path: &str) -> String {
+        let since = Instant::now();
+        loop {
+            match self.ask(act, path) {
+                answer if answer != "OK" => return answer,
+                _ => assert!(
+                    since.elapsed() < Duration::from_secs(20),
+                    "{act} {path} goes on"
+                ),
+            }
+        }
+    }
+
+    /// Lets it end; the exit status.
+    fn end(mut self) -> Option<i32> {
+        self.ask = None;
+        self.child.wait().expect("reaped").code()
+    }
+}
+
+/// A workspace with a secret, a repository and settings, and a policy that denies the secret.
+fn workspace(who: Who) -> (Workspace, Run, std::path::PathBuf) {
+    let workspace = Workspace::new(who);
+    workspace.write(".env", "A=1");
+    workspace.write("sec/key", "A=1");
+    workspace.write(".vscode/settings.json", "{}");
+    outside(
+        who,
+        &workspace.path(),
+        "git init -q . && git config user.name a",
+    );
+    let lines = r#"deny = ["$WORKSPACE/.env", "$WORKSPACE/sec"]"#;
+    let place = workspace.outside().join("status");
+    std::fs::create_dir(&place).expect("mkdir");
+    let (uid, gid, _) = who.account();
+    std::os::unix::fs::chown(&place, Some(uid), Some(gid)).expect("chown");
+    let status = place.join("status.json");
+    let run = Run::new(who, &workspace).policy(policy(&workspace, lines));
+    let run = run.flags([std::ffi::OsStr::new("--status-file"), status.as_os_str()]);
+    (workspace, run, status)
+}
+
+/// What the host does: a shell as the workspace's owner.
+fn outside(who: Who, cwd: &Path, act: &str) -> bool {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-ec", act]).current_dir(cwd);
+    shell.env("GIT_CONFIG_GLOBAL", "/dev/null");
+    become_who(&mut shell, who);
+    shell
+        .stderr(Stdio::null())
+        .status()
+        .expect("a shell")
+        .success()
+}
+
+fn verdict(status: &Path) -> Value {
+    let text = std::fs::read_to_string(status).expect("a verdict");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[test]
+fn what_the_host_uncovers_is_covered_again() {
+    need("git");
+    // What the host does, what the jail tries then, and what it must be told.
+    let cases = [
+        ("echo B >n && mv n .env", "read", ".env", "EACCES"),
+        ("rm .env && echo C >.env", "read", ".env", "EACCES"),
+        ("mv .env .env.old && echo D >.env", "read", ".env", "EACCES"),
+        ("true", "read", ".env.old", "EACCES"),
+        (
+            "rm -rf sec && mkdir sec && echo E >sec/key",
+            "read",
+            "sec/key",
+            "EACCES",
+        ),
+        ("git config a.b c", "write", ".git/config", "EROFS"),
+        (
+            "mv .git/hooks .git/h && cp -r .git/h .git/hooks",
+            "make",
+            ".git/hooks/pre-commit",
+            "EROFS",
+        ),
+        (
+            "rm -rf .vscode && mkdir new && mv new .vscode",
+            "make",
+            ".vscode/tasks.json",
+            "EROFS",
+        ),
+        ("rm -f .envrc", "make", ".envrc", "EACCES"),
+        ("echo x >n && mv n .envrc", "write", ".envrc", "EROFS"),
+    ];
+    for who in Who::all() {
+        let (workspace, run, status) = workspace(who);
+        let mut jail = Jail::start(run);
+        for (act, attempt, path, errno) in cases {
+            let done = outside(who, &workspace.path(), act);
+            let answer = jail.refused(attempt, path);
+            match (who, path) {
+                // Without a cgroup nothing waits for the host to be done: a socket takes the name at once.
+                (Who::User, ".vscode/tasks.json" | ".git/hooks/pre-commit") => {
+                    assert!(
+                        ["EROFS", "ENOTDIR"].contains(&answer.as_str()),
+                        "{act}: {answer}"
+                    );
+                }
+                _ => {
+                    assert!(done, "{act}");
+                    assert_eq!(answer, errno, "{who:?}: {attempt} {path} after {act}");
+                }
+            }
+        }
+        // The control: a name that is nobody's business.
+        assert!(outside(who, &workspace.path(), "echo F >n && mv n free"));
+        assert_eq!(jail.ask("read", "free"), "OK");
+        assert_eq!(jail.end(), Some(0));
+        let verdict = verdict(&status);
+        let uncovered = verdict["uncovered"].as_array().expect("a list");
+        for name in [
+            ".env",
+            "sec",
+            ".git/config",
+            ".git/hooks",
+            ".vscode",
+            ".envrc",
+        ] {
+            let path = workspace.path().join(name);
+            let of = uncovered
+                .iter()
+                .find(|u| u["path"] == path.to_str().expect("text"));
+            assert_eq!(of.expect(name)["restored"], true, "{verdict:#}");
+        }
+        for name in [".envrc", ".mcp.json", ".vscode"] {
+            use std::os::unix::fs::FileTypeExt;
+            let left = workspace.path().join(name).symlink_metadata();
+            assert!(
+                !left.is_ok_and(|m| m.file_type().is_socket()),
+                "{name} was left behind"
+            );
+        }
+    }
+}
+
+/// What the jail opened while it could stays open: it is ended. The file stays open for writing in the jail
+/// alone, so nobody else can be meant.
+#[test]
+fn a_jail_that_used_what_was_uncovered_is_ended() {
+    for who in Who::all() {
+        let (workspace, run, status) = workspace(who);
+        let mut jail = Jail::start(run);
+        // A second name that the jail has open before the host gives it the first one.
+        workspace.write("next", "[core]\n");
+        assert_eq!(jail.ask("open", "next"), "OK");
+        assert!(outside(who, &workspace.path(), "mv next .git/config"));
+        jail.child.wait().expect("reaped");
+        let verdict = verdict(&status);
+        assert_eq!(verdict["kind"], "denied", "{verdict:#}");
+        assert_eq!(verdict["exit_status"], 126);
+        assert_eq!(verdict["uncovered"][0]["restored"], false);
+        let error = verdict["error"].as_str().expect("why");
+        assert!(error.contains(".git/config was replaced"), "{error}");
+        // The control: nobody has it open.
+        let (workspace, run, status) = self::workspace(who);
+        let mut jail = Jail::start(run);
+        workspace.write("next", "[core]\n");
+        assert!(outside(who, &workspace.path(), "mv next .git/config"));
+        jail.refused("write", ".git/config");
+        assert_eq!(jail.end(), Some(0));
+        assert_eq!(self::verdict(&status)["kind"], "exited");
+    }
+}
+
+/// A directory above protected names that goes takes them along: nothing can be held in it. As root, whose
+/// jails can be frozen; else a placeholder that is made again is in the way of the host.
+#[test]
+fn a_jail_is_ended_where_nothing_can_be_covered_again() {
+    for who in Who::all().into_iter().filter(|who| *who == Who::Root) {
+        let (workspace, run, status) = workspace(who);
+        let mut jail = Jail::start(run);
+        assert!(outside(who, &workspace.path(), "rm -rf .git"));
+        jail.child.wait().expect("reaped");
+        let verdict = verdict(&status);
+        assert_eq!(verdict["kind"], "denied", "{verdict:#}");
+    }
+}
