@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+pub mod drill;
 pub mod manager;
 pub mod outside;
 pub mod pty;
