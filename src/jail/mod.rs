@@ -16,6 +16,7 @@ mod copier;
 pub mod elf;
 pub mod error;
 pub mod freeze;
+mod glibc;
 pub mod globs;
 pub mod init;
 pub mod janitor;

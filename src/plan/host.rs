@@ -73,7 +73,8 @@ pub enum Image {
     Unreadable,
 }
 
-/// A file that a program needs in order to start: its loader, a library, the loader's cache.
+/// A file that a program needs in order to start: its loader, a library, the loader's cache; and what
+/// its libc opens later by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece {
     /// As the loader finds it; a fact of the host's has where that leads.
@@ -88,6 +89,8 @@ pub enum Role {
     Loader,
     Library,
     Cache,
+    /// The directory of libc's converters, iconv(3).
+    Converters,
 }
 
 /// Whose word led to a file.

@@ -155,11 +155,28 @@ impl View<'_> {
             let code = match role {
                 Role::Loader => Code::Execute,
                 Role::Library => Code::Load,
+                // A loader would execute a program in it, so nobody may put one there.
+                Role::Converters if self.is_writable(&name) => {
+                    self.skipped.push(format!(
+                        "{} gets none of libc's converters: {} can be written",
+                        path.display(),
+                        name.display()
+                    ));
+                    continue;
+                }
+                Role::Converters => Code::Load,
                 Role::Cache => Code::Data,
             };
             self.piece(&name, code, &origin)?;
         }
         Ok(Some(real))
+    }
+
+    fn is_writable(&self, name: &Path) -> bool {
+        match self.host.fact(name) {
+            Fact::Present { real, .. } => self.writable_above(real).is_some(),
+            _ => false,
+        }
     }
 
     /// One file of the host at its own place, read-only.

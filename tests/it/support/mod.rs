@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod drill;
+pub mod libc_alone;
 pub mod manager;
 pub mod outside;
 pub mod pty;
