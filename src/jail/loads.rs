@@ -18,7 +18,7 @@ use super::elf::{self, Elf, Form};
 use super::glibc::{self, Libc};
 use super::probe::{Pin, Pins, look};
 use crate::plan::host::{Image, LoadTree, NamedBy, Piece, Role};
-use crate::plan::paths::Purpose;
+use crate::plan::questions::Purpose;
 use crate::plan::{Fact, Host};
 use crate::sys::fd;
 
@@ -77,7 +77,10 @@ impl Search {
             Some(Form::Other) => return Image::Other,
             Some(Form::Script(name)) => {
                 let interpreter = PathBuf::from(OsStr::from_bytes(&name));
-                self.real(&interpreter, host, pins);
+                if self.real(&interpreter, host, pins).is_none() {
+                    let fact = Fact::Absent;
+                    host.paths.entry(interpreter.clone()).or_insert(fact);
+                }
                 return Image::Script { interpreter };
             }
             Some(Form::Elf(elf)) => *elf,
@@ -301,8 +304,8 @@ impl Search {
             }
             host.paths.insert(name.into(), fact);
         }
-        match host.fact(name) {
-            Fact::Present { real, .. } => Some(real.clone()),
+        match host.paths.get(name) {
+            Some(Fact::Present { real, .. }) => Some(real.clone()),
             _ => None,
         }
     }

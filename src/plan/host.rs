@@ -173,9 +173,21 @@ pub enum Idmap {
     Refused,
 }
 
+/// Nobody looked at a path. It may be there or not: no plan is made on a guess.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "nobody looked at {} on this host, and the plan depends on it; a description of a host is for one policy: make it anew with this one. Without one, this is a defect of creel: please report it",
+    path.display()
+)]
+pub struct Unasked {
+    pub path: PathBuf,
+}
+
 impl Host {
-    /// What is known of `path`; a path that was not asked for counts as absent.
-    pub fn fact(&self, path: &Path) -> &Fact {
-        self.paths.get(path).unwrap_or(&Fact::Absent)
+    /// What is known of `path`, which must have been asked for.
+    pub fn fact(&self, path: &Path) -> Result<&Fact, Unasked> {
+        self.paths
+            .get(path)
+            .ok_or_else(|| Unasked { path: path.into() })
     }
 }

@@ -7,6 +7,7 @@ pub mod drill;
 pub mod libc_alone;
 pub mod manager;
 pub mod outside;
+pub mod planned;
 pub mod pty;
 
 use std::ffi::{OsStr, OsString};
