@@ -35,11 +35,8 @@ const LAST_WORD: &str = "that is all";
 const NAME: &str = "CREEL_IT_DRILL";
 const ARGUMENTS: &str = "CREEL_IT_DRILL_ARGUMENTS";
 
-#[used]
-#[unsafe(link_section = ".init_array")]
-static BEFORE_MAIN: extern "C" fn() = before_main;
-
-extern "C" fn before_main() {
+/// Where this process is a drill: it ends here.
+pub fn begin() {
     let Ok(name) = std::env::var(NAME) else {
         return;
     };
