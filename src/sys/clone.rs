@@ -203,7 +203,7 @@ pub fn clone3_single_threaded(
     cgroup: Option<BorrowedFd<'_>>,
     told: Option<&'static AtomicI32>,
 ) -> Result<Side> {
-    if threads() != Some(1) {
+    if alone() != Some(true) {
         return Err(Errno::BUSY);
     }
     // SAFETY: this is the only thread, so no lock is held elsewhere; callers pass the child straight
@@ -211,11 +211,11 @@ pub fn clone3_single_threaded(
     unsafe { clone3(namespaces, cgroup, told) }
 }
 
-/// The number of this process's threads: the link count of `/proc/self/task` is two more (proc(5)).
-/// `None` where no /proc says so.
-pub fn threads() -> Option<u64> {
+/// Whether this process has one thread: the link count of `/proc/self/task` is two more than the
+/// number of threads (proc(5)). `None` where no /proc says so.
+pub fn alone() -> Option<bool> {
     let stat = rustix::fs::stat(c"/proc/self/task").ok()?;
-    u64::from(stat.st_nlink).checked_sub(2)
+    Some(stat.st_nlink == 3)
 }
 
 /// Makes the namespaces for a child that ends at once.

@@ -11,8 +11,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use creel::sys::process;
 
-/// By name; each is told its arguments.
-const DRILLS: &[(&str, fn(&[String]))] = &[
+/// What a drill does; it is told its arguments.
+type Act = fn(&[String]);
+
+const DRILLS: &[(&str, Act)] = &[
     ("relay", crate::relay_confined::drill),
     ("panic", crate::leaks::panic_drill),
     ("tests::speaks", |_| say("a word")),
