@@ -2,8 +2,9 @@
 //! repeated on the host's files without running anything of them.
 //!
 //! Owns the order in which libraries are looked for. It takes each file that the loader may choose
-//! (one for each kind of processor), and no more. What a program opens later, with dlopen(3), nobody
-//! can know: a policy names such trees in `load`.
+//! (one for each kind of processor), and no more, and what glibc opens by itself later
+//! ([`glibc`]). What a program opens with dlopen(3), nobody can know: a policy names such
+//! trees in `load`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -14,9 +15,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::elf::{self, Elf, Form};
+use super::glibc::{self, Libc};
 use super::probe::{Pin, Pins, look};
 use crate::plan::host::{Image, LoadTree, NamedBy, Piece, Role};
-use crate::plan::paths::Purpose;
+use crate::plan::questions::Purpose;
 use crate::plan::{Fact, Host};
 use crate::sys::fd;
 
@@ -56,6 +58,16 @@ struct Object {
     inherited: Vec<PathBuf>,
 }
 
+/// What was found of a program or a tree.
+#[derive(Default)]
+struct Found {
+    loads: Vec<Piece>,
+    missing: Vec<String>,
+    /// By the names that were looked for.
+    seen: BTreeSet<Vec<u8>>,
+    libc: Option<Libc>,
+}
+
 impl Search {
     /// What the program at `real`, which is pinned, is and loads. The facts of all files that it
     /// names are added to `host`, their pins to `pins`.
@@ -65,13 +77,15 @@ impl Search {
             Some(Form::Other) => return Image::Other,
             Some(Form::Script(name)) => {
                 let interpreter = PathBuf::from(OsStr::from_bytes(&name));
-                self.real(&interpreter, host, pins);
+                if self.real(&interpreter, host, pins).is_none() {
+                    let fact = Fact::Absent;
+                    host.paths.entry(interpreter.clone()).or_insert(fact);
+                }
                 return Image::Script { interpreter };
             }
             Some(Form::Elf(elf)) => *elf,
         };
-        let mut loads = vec![];
-        let mut missing = vec![];
+        let mut found = Found::default();
         let loader = elf.loader.clone();
         if let Some(name) = &loader {
             let name = PathBuf::from(OsStr::from_bytes(name));
@@ -81,13 +95,13 @@ impl Search {
             };
             match self.real(&name, host, pins) {
                 Some(real) if matches!(self.form(&real, pins), Some(Form::Elf(_))) => {
-                    loads.push(Piece {
+                    found.loads.push(Piece {
                         name,
                         role: Role::Loader,
                         named_by,
                     });
                 }
-                _ => missing.push(name.display().to_string()),
+                _ => found.missing.push(name.display().to_string()),
             }
         }
         let musl = loader.is_some_and(|l| l.windows(7).any(|w| w == b"ld-musl"));
@@ -96,7 +110,11 @@ impl Search {
             origin: parent(real),
             inherited: vec![],
         };
-        self.libraries(vec![first], musl, host, pins, &mut loads, &mut missing);
+        self.libraries(vec![first], musl, host, pins, &mut found);
+        self.by_itself(host, pins, &mut found);
+        let Found {
+            mut loads, missing, ..
+        } = found;
         let name = PathBuf::from(CACHE);
         if !loads.is_empty() && !musl && self.real(&name, host, pins).is_some() {
             loads.push(Piece {
@@ -115,24 +133,30 @@ impl Search {
         musl: bool,
         host: &mut Host,
         pins: &mut Pins,
-        loads: &mut Vec<Piece>,
-        missing: &mut Vec<String>,
+        all: &mut Found,
     ) {
-        let mut seen: BTreeSet<Vec<u8>> = BTreeSet::new();
         while let Some(object) = queue.pop() {
             let paths = object.paths();
             for name in &object.elf.needed {
                 // musl's loader is its libc, by whatever name.
                 let itself = musl && (name == b"libc.so" || name.starts_with(b"libc.musl"));
-                if itself || seen.len() >= MOST_LIBRARIES || !seen.insert(name.clone()) {
+                if itself || all.seen.len() >= MOST_LIBRARIES || !all.seen.insert(name.clone()) {
                     continue;
                 }
                 let found = self.find(name, &paths, host, pins);
                 if found.is_empty() {
-                    missing.push(String::from_utf8_lossy(name).into_owned());
+                    let name = String::from_utf8_lossy(name).into_owned();
+                    all.missing.push(name);
                 }
                 for (path, real, elf, named_by) in found {
-                    loads.push(Piece {
+                    if name == glibc::NAME.as_bytes() {
+                        all.libc.get_or_insert_with(|| Libc {
+                            real: real.clone(),
+                            inherited: paths.clone(),
+                            named_by,
+                        });
+                    }
+                    all.loads.push(Piece {
                         name: path,
                         role: Role::Library,
                         named_by,
@@ -143,6 +167,39 @@ impl Search {
                         inherited: paths.clone(),
                     });
                 }
+            }
+        }
+    }
+
+    /// What glibc opens later by itself, as far as this machine has it.
+    fn by_itself(&mut self, host: &mut Host, pins: &mut Pins, all: &mut Found) {
+        let Some(libc) = all.libc.take() else {
+            return;
+        };
+        let object = Object {
+            elf: Elf {
+                needed: libc.opens(),
+                ..Elf::default()
+            },
+            origin: parent(&libc.real),
+            inherited: libc.inherited.clone(),
+        };
+        let missing = all.missing.len();
+        self.libraries(vec![object], false, host, pins, all);
+        all.missing.truncate(missing);
+        for name in libc.converters() {
+            let Some(real) = self.real(&name, host, pins) else {
+                continue;
+            };
+            // Whose libc it is, his converters they are.
+            let owner = |path: &Path| pins.get(path).map(|pin| pin.stat.uid);
+            if owner(&real) == owner(&libc.real) {
+                all.loads.push(Piece {
+                    name,
+                    role: Role::Converters,
+                    named_by: libc.named_by,
+                });
+                break;
             }
         }
     }
@@ -167,8 +224,9 @@ impl Search {
                 inherited: vec![],
             });
         }
-        let (mut loads, mut missing) = (vec![], vec![]);
-        self.libraries(queue, false, host, pins, &mut loads, &mut missing);
+        let mut found = Found::default();
+        self.libraries(queue, false, host, pins, &mut found);
+        let mut loads = found.loads;
         loads.retain(|piece| !piece.name.starts_with(root));
         LoadTree::Libraries { loads }
     }
@@ -246,8 +304,8 @@ impl Search {
             }
             host.paths.insert(name.into(), fact);
         }
-        match host.fact(name) {
-            Fact::Present { real, .. } => Some(real.clone()),
+        match host.paths.get(name) {
+            Some(Fact::Present { real, .. }) => Some(real.clone()),
             _ => None,
         }
     }

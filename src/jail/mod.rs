@@ -18,6 +18,7 @@ pub mod covers;
 pub mod elf;
 pub mod error;
 pub mod freeze;
+mod glibc;
 pub mod globs;
 pub mod init;
 pub mod janitor;

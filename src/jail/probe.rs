@@ -13,8 +13,9 @@ use rustix::fs::OFlags;
 use super::loads::{MOST_PROTECTED, Search, files_below};
 use super::{JailError, seats, worktrees};
 use crate::plan::host::Idmap;
-use crate::plan::paths::{NEVER_BELOW, Purpose, Wanted, wanted, within};
-use crate::plan::{self, Fact, Found, Host, IdMode, Node, Request};
+use crate::plan::paths::{NEVER_BELOW, within};
+use crate::plan::questions::{Purpose, Wanted, ask};
+use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
 use crate::policy::Policy;
 use crate::sys::fd::{self, Kind, Stat};
 use crate::sys::{Errno, bus, caps, hierarchy, host, landlock, mount, placeholder, procfs, rlimit};
@@ -34,25 +35,23 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     let mut host = facts()?;
     let mut pins = Pins::new();
     let mut search = Search::default();
-    for want in wanted(policy, request, &host) {
+    host.found.seats = request.seats.iter().map(|name| seats::of(name)).collect();
+    ask(policy, request, &mut host, |want, host| {
         let git = match want.purpose {
             Purpose::Protect if want.path.ends_with(".git/commondir") => want.path.parent(),
             _ => None,
         };
         for path in git.map(worktrees::leading).unwrap_or_default() {
-            // What is absent is held in its directory, which must be known.
-            for part in path.parent().into_iter().chain([path.as_path()]) {
-                let fact = look(part, Purpose::Protect, host.id_mode, &mut pins)?;
-                host.paths.entry(part.into()).or_insert(fact);
-            }
+            let fact = look(&path, Purpose::Protect, host.id_mode, &mut pins)?;
+            host.paths.entry(path.clone()).or_insert(fact);
             host.found.worktrees.insert(path);
         }
-        learn(want, &mut search, &mut host, &mut pins)?;
-    }
+        learn(want, &mut search, host, &mut pins)
+    })?;
     for one in &policy.filesystem.confined {
         let base = Path::new(&one.base);
-        let link = match host.fact(Path::new(&one.path)) {
-            Fact::Present { real, .. } => real != Path::new(&one.path),
+        let link = match host.paths.get(Path::new(&one.path)) {
+            Some(Fact::Present { real, .. }) => real != Path::new(&one.path),
             _ => false,
         };
         // After what is granted was opened: it is that which must lie there.
@@ -61,13 +60,6 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
             && let Ok(real) = fd::pin(base).and_then(|fd| fd::path_of(fd.as_fd()))
         {
             host.found.bases.insert(base.into(), real);
-        }
-    }
-    host.found.seats = request.seats.iter().map(|name| seats::of(name)).collect();
-    for want in plan::seats::wanted(policy, request, &host) {
-        // What is granted as well was asked for more.
-        if !host.paths.contains_key(&want.path) || want.purpose == Purpose::Protect {
-            learn(want, &mut search, &mut host, &mut pins)?;
         }
     }
     one_spelling(&host)?;

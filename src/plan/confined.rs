@@ -17,14 +17,11 @@ impl View<'_> {
     /// Judges the links that confined grants led through, after all grants are known.
     pub(super) fn confined(&self, policy: &Policy, request: &Request) -> Result<(), ResolveError> {
         let named = workspace(policy, request, self.host);
-        let out: Vec<Out> = policy
-            .filesystem
-            .confined
-            .iter()
-            .filter_map(|one| self.led_out(one, &named))
-            .collect();
+        let confined = policy.filesystem.confined.iter();
+        let out = confined.filter_map(|one| self.led_out(one, &named).transpose());
+        let out: Vec<Out> = out.collect::<Result<_, _>>()?;
         for one in &out {
-            if !self.granted_otherwise(policy, &one.real, &out) {
+            if !self.granted_otherwise(policy, &one.real, &out)? {
                 return Err(ResolveError::LeadsOut {
                     path: one.path.clone(),
                     real: one.real.clone(),
@@ -37,29 +34,38 @@ impl View<'_> {
     }
 
     /// Where a grant leads that was brought in from outside of where it belongs.
-    fn led_out<'p>(&self, confined: &'p Confined, named: &Path) -> Option<Out<'p>> {
+    fn led_out<'p>(
+        &self,
+        confined: &'p Confined,
+        named: &Path,
+    ) -> Result<Option<Out<'p>>, ResolveError> {
         let mut path = PathBuf::from(&confined.path);
         // The grants go by the workspace's real name.
         if let (false, Ok(rest)) = (self.workspace.fresh, path.strip_prefix(named)) {
             path = self.workspace.path.join(rest).components().collect();
         }
-        let Fact::Present { real, .. } = self.host.fact(&path) else {
-            return None;
+        let Fact::Present { real, .. } = self.host.fact(&path)? else {
+            return Ok(None);
         };
         if *real == path || !self.binds.contains_key(real) {
-            return None;
+            return Ok(None);
         }
         let base = self.host.found.bases.get(Path::new(&confined.base));
         let inside = base.is_some_and(|base| within(real, base));
-        (!inside).then(|| Out {
+        Ok((!inside).then(|| Out {
             real: real.clone(),
             path,
             confined,
-        })
+        }))
     }
 
     /// Whether other grants have as much of `real` as it is granted.
-    fn granted_otherwise(&self, policy: &Policy, real: &Path, out: &[Out]) -> bool {
+    fn granted_otherwise(
+        &self,
+        policy: &Policy,
+        real: &Path,
+        out: &[Out],
+    ) -> Result<bool, ResolveError> {
         let fs = &policy.filesystem;
         let lists = [
             (&fs.read, false, Code::Data),
@@ -77,7 +83,7 @@ impl View<'_> {
                 let Some(path) = expand(&grant.path, self.host, &self.workspace.path) else {
                     continue;
                 };
-                let there = match self.host.fact(&path) {
+                let there = match self.host.fact(&path)? {
                     Fact::Present { real: there, .. } => within(real, there),
                     _ => false,
                 };
@@ -89,7 +95,8 @@ impl View<'_> {
             }
         }
         let own = self.binds.get(real).map(|bound| bound.access);
-        found && own.is_some_and(|own| own.write <= others.write && own.code <= others.code)
+        let as_much = |own: Access| own.write <= others.write && own.code <= others.code;
+        Ok(found && own.is_some_and(as_much))
     }
 }
 

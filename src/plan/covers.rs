@@ -20,7 +20,7 @@ impl View<'_> {
                 // No home, hence nothing granted beneath it.
                 continue;
             };
-            let (real, node) = match self.host.fact(&path) {
+            let (real, node) = match self.host.fact(&path)? {
                 Fact::Present { real, node, .. } => (real.clone(), *node),
                 // Not a file that can be read; its name is covered all the same.
                 Fact::Special => (path.clone(), Node::File),
@@ -72,7 +72,7 @@ impl View<'_> {
     /// mount: where the jail itself could create one, only a policy that says so goes without.
     pub(super) fn patterns(&mut self, fs: &Filesystem) -> Result<(), ResolveError> {
         for grant in fs.deny_patterns.iter().chain(&fs.protect_patterns) {
-            let pattern = self.behind_base(Pattern::parse(&grant.path));
+            let pattern = self.behind_base(Pattern::parse(&grant.path))?;
             let reached: Vec<(&PathBuf, &Bound)> = self
                 .binds
                 .iter()
@@ -105,16 +105,19 @@ impl View<'_> {
     }
 
     /// The pattern, with its directory under the name that the jail has it by.
-    fn behind_base(&self, pattern: Pattern) -> Pattern {
+    fn behind_base(&self, pattern: Pattern) -> Result<Pattern, ResolveError> {
         let base = PathBuf::from(pattern.base());
-        let real = match self.host.fact(&base) {
+        if base == Path::new("/") {
+            return Ok(pattern);
+        }
+        let real = match self.host.fact(&base)? {
             Fact::Present { real, .. } => real.clone(),
             _ => self.behind_links(&base),
         };
-        match real.to_str() {
+        Ok(match real.to_str() {
             Some(real) => pattern.rebased(real),
             None => pattern,
-        }
+        })
     }
 
     /// No host socket is in a jail: what listens in a granted tree is covered, for no mount flag and

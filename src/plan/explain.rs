@@ -23,7 +23,7 @@ pub struct Row {
 /// Every line of `policy` with what it became in `plan`, which came of all three.
 pub fn rows(policy: &Policy, request: &Request, host: &Host, plan: &Plan) -> Vec<Row> {
     let mut out = Rows {
-        workspace: paths::workspace(policy, request, host),
+        workspace: paths::real_workspace(policy, request, host),
         host,
         plan,
         rows: vec![],
@@ -109,7 +109,7 @@ impl Rows<'_> {
         if !own.is_empty() {
             return own.into_iter().chain(self.rule(&path)).collect();
         }
-        match self.host.fact(&path) {
+        match self.host.paths.get(&path).unwrap_or(&Fact::Absent) {
             Fact::Absent => vec!["left out: it does not exist here".into()],
             Fact::Denied => vec!["left out: the caller may not look".into()],
             Fact::Special => vec!["left out: it is no file or directory".into()],
@@ -164,8 +164,8 @@ impl Rows<'_> {
         let Some(path) = paths::expand(&grant.path, self.host, &self.workspace) else {
             return vec!["nothing: the caller has no home".into()];
         };
-        let real = match self.host.fact(&path) {
-            Fact::Present { real, .. } => real.clone(),
+        let real = match self.host.paths.get(&path) {
+            Some(Fact::Present { real, .. }) => real.clone(),
             _ => path.clone(),
         };
         let here = |p: &PathBuf| *p == path || *p == real;

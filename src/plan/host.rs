@@ -73,7 +73,8 @@ pub enum Image {
     Unreadable,
 }
 
-/// A file that a program needs in order to start: its loader, a library, the loader's cache.
+/// A file that a program needs in order to start: its loader, a library, the loader's cache; and what
+/// its libc opens later by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece {
     /// As the loader finds it; a fact of the host's has where that leads.
@@ -88,6 +89,8 @@ pub enum Role {
     Loader,
     Library,
     Cache,
+    /// The directory of libc's converters, iconv(3).
+    Converters,
 }
 
 /// Whose word led to a file.
@@ -170,9 +173,21 @@ pub enum Idmap {
     Refused,
 }
 
+/// Nobody looked at a path. It may be there or not: no plan is made on a guess.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "nobody looked at {} on this host, and the plan depends on it; a description of a host is for one policy: make it anew with this one. Without one, this is a defect of creel: please report it",
+    path.display()
+)]
+pub struct Unasked {
+    pub path: PathBuf,
+}
+
 impl Host {
-    /// What is known of `path`; a path that was not asked for counts as absent.
-    pub fn fact(&self, path: &Path) -> &Fact {
-        self.paths.get(path).unwrap_or(&Fact::Absent)
+    /// What is known of `path`, which must have been asked for.
+    pub fn fact(&self, path: &Path) -> Result<&Fact, Unasked> {
+        self.paths
+            .get(path)
+            .ok_or_else(|| Unasked { path: path.into() })
     }
 }

@@ -15,6 +15,7 @@ pub mod print;
 pub mod proc;
 mod programs;
 mod protect;
+pub mod questions;
 mod receipt;
 mod refusal;
 pub mod request;

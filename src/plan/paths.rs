@@ -2,12 +2,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::egress::{USUAL, terminates};
-use super::host::Host;
+use super::host::{Fact, Host};
 use super::request::Request;
-use super::resolve::command_places;
-use crate::policy::glob::Pattern;
-use crate::policy::{Execution, Policy, WorkspaceMode};
+use crate::policy::{Policy, WorkspaceMode};
 
 /// Where a fresh workspace (`none`) is mounted.
 pub const FRESH_WORKSPACE: &str = "/workspace";
@@ -125,6 +122,16 @@ pub fn workspace(policy: &Policy, request: &Request, host: &Host) -> PathBuf {
     }
 }
 
+/// The same by its real name, once that is known: `$WORKSPACE` in a policy means this one.
+pub fn real_workspace(policy: &Policy, request: &Request, host: &Host) -> PathBuf {
+    let named = workspace(policy, request, host);
+    match (workspace_mode(policy, request), host.paths.get(&named)) {
+        (WorkspaceMode::None, _) => named,
+        (_, Some(Fact::Present { real, .. })) => real.clone(),
+        _ => named,
+    }
+}
+
 /// `path` made absolute against the caller's working directory, `.` removed. `..` stays: only the
 /// kernel can say what it means behind a symbolic link.
 pub fn absolute(path: &Path, host: &Host) -> PathBuf {
@@ -161,141 +168,6 @@ pub fn expand_value(value: &str, home: &Path) -> String {
         })
         .collect();
     parts.join(":")
-}
-
-/// A path that somebody has to look up before a plan can be made.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Wanted {
-    pub path: PathBuf,
-    pub purpose: Purpose,
-}
-
-/// What has to be known of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Purpose {
-    /// What it is and what it loads.
-    Program,
-    /// Whether programs lie in it.
-    Load,
-    /// Whether files in it have other names.
-    Protect,
-    Read,
-    /// Whether idmapped mounts of it work.
-    Write,
-}
-
-/// Every path that [`resolve`](super::resolve) will ask the host about.
-pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
-    let workspace = workspace(policy, request, host);
-    let fs = &policy.filesystem;
-    let mut all = vec![];
-    if workspace_mode(policy, request) != WorkspaceMode::None {
-        // Also where it is read-only: its owner is to be the jail's user.
-        all.push(Wanted {
-            path: workspace.clone(),
-            purpose: Purpose::Write,
-        });
-    }
-    // Whoever looks one path up for two purposes keeps the later answer, which knows more.
-    if let Execution::Only(programs) = &policy.exec.value {
-        for grant in programs {
-            if let Some(path) = expand(&grant.path, host, &workspace) {
-                let purpose = Purpose::Program;
-                all.insert(0, Wanted { path, purpose });
-            }
-        }
-    }
-    if policy.exec.value == Execution::Worker {
-        for path in command_places(policy, request, host) {
-            let purpose = Purpose::Program;
-            all.insert(0, Wanted { path, purpose });
-        }
-    }
-    for grant in &fs.load {
-        if let Some(path) = expand(&grant.path, host, &workspace) {
-            let purpose = Purpose::Load;
-            all.insert(0, Wanted { path, purpose });
-        }
-    }
-    // Whoever asks for what is absent has to know what there is above it, in trees that are looked
-    // at anyway.
-    let exact = fs.protect.iter().map(|p| &p.path);
-    let mut above = vec![];
-    let bases: Vec<PathBuf> = std::iter::once(workspace.clone())
-        .chain(
-            fs.write
-                .iter()
-                .filter_map(|g| expand(&g.path, host, &workspace)),
-        )
-        .chain(request.write.iter().map(|p| absolute(p, host)))
-        .collect();
-    for text in exact.chain(fs.deny.iter().map(|g| &g.path)) {
-        let Some(path) = expand(text, host, &workspace) else {
-            continue;
-        };
-        if let Some(base) = bases
-            .iter()
-            .filter(|base| within(&path, base))
-            .min_by_key(|base| base.components().count())
-        {
-            for parent in path.ancestors().skip(1).take_while(|p| *p != base) {
-                if !above.iter().any(|known: &PathBuf| known == parent) {
-                    above.push(parent.to_path_buf());
-                }
-            }
-        }
-    }
-    all.extend(above.into_iter().map(|path| Wanted {
-        path,
-        purpose: Purpose::Read,
-    }));
-    for protect in &fs.protect {
-        if let Some(path) = expand(&protect.path, host, &workspace) {
-            let purpose = Purpose::Protect;
-            all.insert(0, Wanted { path, purpose });
-        }
-    }
-    // Where a pattern's names would be created.
-    for grant in fs.deny_patterns.iter().chain(&fs.protect_patterns) {
-        let path = PathBuf::from(Pattern::parse(&grant.path).base());
-        let purpose = Purpose::Read;
-        if path != Path::new("/") && !all.iter().any(|w| w.path == path) {
-            all.push(Wanted { path, purpose });
-        }
-    }
-    let lists = [
-        (&fs.read, Purpose::Read),
-        (&fs.exec, Purpose::Read),
-        (&fs.deny, Purpose::Read),
-        (&fs.write, Purpose::Write),
-    ];
-    for (grants, purpose) in lists {
-        for grant in grants {
-            if let Some(path) = expand(&grant.path, host, &workspace)
-                && !all.iter().any(|w| w.path == path && w.purpose >= purpose)
-            {
-                all.push(Wanted { path, purpose });
-            }
-        }
-    }
-    let requested = request
-        .read
-        .iter()
-        .map(|p| (p, Purpose::Read))
-        .chain(request.write.iter().map(|p| (p, Purpose::Write)));
-    for (path, purpose) in requested {
-        all.push(Wanted {
-            path: absolute(path, host),
-            purpose,
-        });
-    }
-    if terminates(&policy.network) {
-        all.extend(USUAL.iter().map(|(path, _)| Wanted {
-            path: path.into(),
-            purpose: Purpose::Read,
-        }));
-    }
-    all
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ impl View<'_> {
         let names = match &policy.exec.value {
             Execution::Granted => vec![],
             Execution::Worker => self
-                .worker(places)
+                .worker(places)?
                 .map(|path| (path.to_path_buf(), Absent::Refuse, &policy.exec.origin))
                 .into_iter()
                 .collect(),
@@ -81,14 +81,16 @@ impl View<'_> {
     }
 
     /// The first of `places` that is a file in a granted tree: being the command grants nothing.
-    fn worker<'p>(&self, places: &'p [PathBuf]) -> Option<&'p Path> {
-        let visible = |path: &&PathBuf| match self.host.fact(path) {
-            Fact::Present { real, node, .. } => {
-                *node == Node::File && self.bind_above(real).is_some()
+    fn worker<'p>(&self, places: &'p [PathBuf]) -> Result<Option<&'p Path>, ResolveError> {
+        for path in places {
+            if let Fact::Present { real, node, .. } = self.host.fact(path)?
+                && *node == Node::File
+                && self.bind_above(real).is_some()
+            {
+                return Ok(Some(path));
             }
-            _ => false,
-        };
-        places.iter().find(visible).map(PathBuf::as_path)
+        }
+        Ok(None)
     }
 
     /// Adds a program and what it loads; answers its real path, or `None` where it may be absent
@@ -100,7 +102,7 @@ impl View<'_> {
         origin: &Origin,
     ) -> Result<Option<PathBuf>, ResolveError> {
         let (path, origin) = (path.to_path_buf(), origin.clone());
-        let (real, node) = match self.host.fact(&path) {
+        let (real, node) = match self.host.fact(&path)? {
             Fact::Present { real, node, .. } => (real.clone(), *node),
             Fact::Absent | Fact::Denied if absent == Absent::Skip => {
                 self.skipped.push(format!("{} is absent", path.display()));
@@ -140,7 +142,7 @@ impl View<'_> {
             named_by,
         } in loads
         {
-            let granted = match self.host.fact(&name) {
+            let granted = match self.host.fact(&name)? {
                 Fact::Present { real, .. } => self.bind_above(real).is_some(),
                 _ => false,
             };
@@ -155,11 +157,28 @@ impl View<'_> {
             let code = match role {
                 Role::Loader => Code::Execute,
                 Role::Library => Code::Load,
+                // A loader would execute a program in it, so nobody may put one there.
+                Role::Converters if self.is_writable(&name)? => {
+                    self.skipped.push(format!(
+                        "{} gets none of libc's converters: {} can be written",
+                        path.display(),
+                        name.display()
+                    ));
+                    continue;
+                }
+                Role::Converters => Code::Load,
                 Role::Cache => Code::Data,
             };
             self.piece(&name, code, &origin)?;
         }
         Ok(Some(real))
+    }
+
+    fn is_writable(&self, name: &Path) -> Result<bool, ResolveError> {
+        Ok(match self.host.fact(name)? {
+            Fact::Present { real, .. } => self.writable_above(real).is_some(),
+            _ => false,
+        })
     }
 
     /// One file of the host at its own place, read-only.
@@ -171,7 +190,7 @@ impl View<'_> {
             gid,
             idmap,
             ..
-        } = self.host.fact(name).clone()
+        } = self.host.fact(name)?.clone()
         else {
             // Gone since it was found: the loader will say so.
             return Ok(());
@@ -221,7 +240,7 @@ impl View<'_> {
         let Some(Image::Script { interpreter }) = self.host.found.programs.get(script) else {
             return Ok(());
         };
-        let allowed = match self.host.fact(interpreter) {
+        let allowed = match self.host.fact(interpreter)? {
             Fact::Present { real, .. } => programs.iter().any(|(program, _)| program == real),
             _ => false,
         };
@@ -246,7 +265,7 @@ impl View<'_> {
         for grant in load {
             let path = paths::expand(&grant.path, self.host, &self.workspace.path);
             let Some(path) = path else { continue };
-            let Fact::Present { real, .. } = self.host.fact(&path) else {
+            let Fact::Present { real, .. } = self.host.fact(&path)? else {
                 continue;
             };
             let origin = grant.origin.clone();

@@ -69,7 +69,7 @@ impl View<'_> {
         if self.writable_tree(&self.behind_links(path)).is_none() {
             return Ok(());
         }
-        match self.host.fact(path) {
+        match self.host.fact(path)? {
             Fact::Present { .. } => self.keep(path, absent, origin),
             // A socket, a device: covered, for nothing else can be said of it.
             Fact::Special => {
@@ -94,7 +94,7 @@ impl View<'_> {
             gid,
             idmap,
             ..
-        } = self.host.fact(path).clone()
+        } = self.host.fact(path)?.clone()
         else {
             return Ok(());
         };
@@ -146,7 +146,7 @@ impl View<'_> {
             let Some(parent) = missing.parent() else {
                 return Ok(());
             };
-            match self.host.fact(parent) {
+            match self.host.fact(parent)? {
                 Fact::Absent if self.bind_above(parent).is_none_or(|(b, _)| b != parent) => {
                     missing = parent;
                 }
@@ -165,7 +165,7 @@ impl View<'_> {
             return Ok(());
         }
         let directory = self.place_of(nearest, origin)?;
-        match self.host.fact(nearest) {
+        match self.host.fact(nearest)? {
             // Nothing can be made beneath a file, as long as it is one.
             Fact::Present {
                 node: Node::File, ..
@@ -188,7 +188,7 @@ impl View<'_> {
     /// Where `path` is, no link of a writable tree being on the way.
     fn place_of(&self, path: &Path, origin: &Origin) -> Result<PathBuf, ResolveError> {
         let place = self.behind_links(path);
-        match self.host.fact(path) {
+        match self.host.fact(path)? {
             Fact::Present { real, .. } if *real != place => Err(ResolveError::ProtectLink {
                 path: path.into(),
                 real: real.clone(),

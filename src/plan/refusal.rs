@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::host::Unasked;
 use crate::policy::Origin;
 
 /// Why no plan can be made. The messages name the thing, who forbids it, and the way out.
@@ -148,6 +149,8 @@ pub enum ResolveError {
     NoCgroup { why: String, remedy: &'static str },
     #[error("the environment variable {0} is reserved for creel")]
     Reserved(String),
+    #[error(transparent)]
+    Unasked(#[from] Unasked),
 }
 
 fn place(origin: &Origin) -> String {

@@ -77,7 +77,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         Act::MapIds(ids),
     ];
     acts.extend(cgroup.map(Act::Cgroup));
-    let (tree, disks) = view.tree(&limits, uid, gid, egress.as_ref());
+    let (tree, disks) = view.tree(&limits, uid, gid, egress.as_ref())?;
     acts.extend(tree);
     acts.extend([
         Act::Pivot,

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::host::{Fact, Host};
-use super::paths::{Purpose, Wanted, within, workspace, workspace_mode};
-use super::paths::{absolute, expand};
+use super::paths::{absolute, expand, real_workspace};
+use super::paths::{within, workspace, workspace_mode};
+use super::questions::{Purpose, Wanted};
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::view::View;
@@ -53,19 +54,29 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
     all
 }
 
-/// Where the trees really are that are asked for to be written.
-fn writable<'h>(policy: &Policy, request: &Request, host: &'h Host) -> Vec<&'h Path> {
-    let place = workspace(policy, request, host);
+/// Where the trees really are that are asked for to be written, and the names that lead there.
+pub(super) fn writable<'h>(policy: &Policy, request: &Request, host: &'h Host) -> Vec<&'h Path> {
+    let place = real_workspace(policy, request, host);
     let granted = policy.filesystem.write.iter();
     let granted = granted.filter_map(|grant| expand(&grant.path, host, &place));
     let asked = request.write.iter().map(|path| absolute(path, host));
     let mode = workspace_mode(policy, request);
-    let own = (mode == WorkspaceMode::ReadWrite).then(|| place.clone());
-    let real = |path: PathBuf| match host.fact(&path) {
-        Fact::Present { real, .. } => Some(real.as_path()),
+    let own = (mode == WorkspaceMode::ReadWrite).then(|| workspace(policy, request, host));
+    let real = |path: PathBuf| match host.paths.get(&path) {
+        Some(Fact::Present { real, .. }) => Some(real.as_path()),
         _ => None,
     };
-    granted.chain(asked).chain(own).filter_map(real).collect()
+    let mut trees: Vec<&Path> = granted.chain(asked).chain(own).filter_map(real).collect();
+    let named = host.paths.iter().filter_map(|(name, fact)| match fact {
+        Fact::Present { real, .. } if real != name => {
+            let near = |tree: &&Path| within(real, tree) || within(tree, real);
+            trees.iter().any(near).then_some(name.as_path())
+        }
+        _ => None,
+    });
+    let named: Vec<&Path> = named.collect();
+    trees.extend(named);
+    trees
 }
 
 impl View<'_> {

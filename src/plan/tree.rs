@@ -25,7 +25,7 @@ impl View<'_> {
         uid: u32,
         gid: u32,
         egress: Option<&Egress>,
-    ) -> (Vec<Act>, Vec<PathBuf>) {
+    ) -> Result<(Vec<Act>, Vec<PathBuf>), ResolveError> {
         let mut acts = vec![Act::Root {
             bytes: match egress.is_some_and(Egress::terminates) {
                 true => ROOT_BYTES_WITH_CERTIFICATES,
@@ -163,7 +163,7 @@ impl View<'_> {
             absent: IfAbsent::Refuse,
         }));
         if egress.is_some_and(Egress::terminates) {
-            acts.extend(self.trusted());
+            acts.extend(self.trusted()?);
         }
         acts.extend(self.withheld.iter().map(|(path, later)| Act::Withhold {
             path: path.clone(),
@@ -175,28 +175,30 @@ impl View<'_> {
             node: Node::File,
             absent: IfAbsent::Skip,
         }));
-        (acts, own)
+        Ok((acts, own))
     }
 
     /// Where the jail sees the host's certificates, it is to see its own with them.
-    fn trusted(&self) -> impl Iterator<Item = Act> {
+    fn trusted(&self) -> Result<impl Iterator<Item = Act>, ResolveError> {
         let own = self.own_tmpfs();
-        let usual = egress::USUAL.iter().filter_map(|(path, by)| {
+        // Several names may lead to one file.
+        let mut places: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+        for (path, by) in egress::USUAL {
             let Fact::Present {
                 real,
                 node: Node::File,
                 ..
-            } = self.host.fact(Path::new(path))
+            } = self.host.fact(Path::new(path))?
             else {
-                return None;
+                continue;
             };
             let seen = self.bind_above(real).is_some_and(|(_, b)| !b.access.write);
             let hidden = self.masks.keys().chain(&own).any(|over| within(real, over));
-            (seen && !hidden).then(|| (real.clone(), PathBuf::from(by)))
-        });
-        // Several names may lead to one file.
-        let places: BTreeMap<PathBuf, PathBuf> = usual.collect();
-        places.into_iter().map(|(path, by)| Act::Trust { path, by })
+            if seen && !hidden {
+                places.insert(real.clone(), PathBuf::from(by));
+            }
+        }
+        Ok(places.into_iter().map(|(path, by)| Act::Trust { path, by }))
     }
 
     /// Whose files a mount shows. What lies in a tree of the jail's user is that user's, too.

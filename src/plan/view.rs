@@ -118,9 +118,9 @@ impl<'a> View<'a> {
             gid,
             link,
             idmap,
-        } = self.host.fact(&named)
+        } = self.host.fact(&named)?
         else {
-            return Err(match self.host.fact(&named) {
+            return Err(match self.host.fact(&named)? {
                 Fact::Absent => ResolveError::NoWorkspace(text),
                 Fact::Denied => ResolveError::WorkspaceDenied(text),
                 _ => ResolveError::WorkspaceNotDirectory(text),
@@ -306,7 +306,7 @@ impl<'a> View<'a> {
                 origin: origin.clone(),
             });
         }
-        let (real, bound, link) = match self.host.fact(path) {
+        let (real, bound, link) = match self.host.fact(path)? {
             Fact::Absent if absent == Absent::Skip => {
                 self.skipped.push(format!("{} is absent", path.display()));
                 return Ok(());

@@ -12,6 +12,7 @@ use super::Layer;
 use crate::policy::{Bytes, Count, Limits, Span};
 use crate::supervise::Kind;
 use crate::sys::attempt;
+use crate::sys::process::{self, Change};
 
 /// What is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,8 +144,10 @@ fn processes(count: usize) -> bool {
     for _ in 0..count {
         let started = attempt::fork(|| {
             let mut byte = [0u8; 1];
-            let _ = rustix::io::read(&reader, &mut byte);
-            0
+            match rustix::io::read(&reader, &mut byte) {
+                Ok(1) => 0,
+                _ => 1,
+            }
         });
         match started {
             Ok(pid) => pids.push(pid),
@@ -153,9 +156,9 @@ fn processes(count: usize) -> bool {
     }
     // A byte for each.
     let woken = rustix::io::write(&writer, &vec![0; pids.len()]);
-    let all = pids.len() == count && woken.is_ok();
+    let mut all = pids.len() == count && woken == Ok(count);
     for pid in pids {
-        let _ = crate::sys::process::reap(pid);
+        all &= matches!(process::reap(pid), Ok((Change::Exited(0), _)));
     }
     all
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 pub use libc as c;
 
-use super::{Errno, Result, process};
+use super::{Errno, Result, clone, process};
 
 fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
@@ -48,10 +48,15 @@ pub fn foreign_getpid() -> Result<usize> {
     }
 }
 
-/// Runs `body` in a copy of this process, which must have one thread; the copy exits with its
-/// answer. Returns the copy's pid.
+/// Runs `body` in a copy of this process; the copy exits with its answer. Returns the copy's pid. A
+/// process that has a second thread, or may have one, is refused with `EBUSY`: the copy would inherit
+/// locks that nobody opens.
 pub fn fork(body: impl FnOnce() -> i32) -> Result<i32> {
-    // SAFETY: the self-test's processes have one thread, so that no lock is held elsewhere.
+    if !single_threaded() {
+        return Err(Errno::BUSY);
+    }
+    // SAFETY: this is the only thread, so that no lock is held elsewhere, and none can be started
+    // before the call.
     match unsafe { libc::fork() } {
         -1 => Err(last()),
         0 => {
@@ -61,6 +66,28 @@ pub fn fork(body: impl FnOnce() -> i32) -> Result<i32> {
         }
         pid => Ok(pid),
     }
+}
+
+/// Whether this process has one thread for certain.
+fn single_threaded() -> bool {
+    // A jail of the self-test that has no /proc: libc's own word, which errs towards "no".
+    clone::alone().unwrap_or_else(libc_says_single)
+}
+
+#[cfg(target_env = "gnu")]
+fn libc_says_single() -> bool {
+    unsafe extern "C" {
+        // glibc 2.32, sys/single_threaded.h.
+        static __libc_single_threaded: libc::c_char;
+    }
+    // SAFETY: a char that libc alone writes, and to false only in a call of this thread that starts
+    // another one.
+    unsafe { (&raw const __libc_single_threaded).read_volatile() != 0 }
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn libc_says_single() -> bool {
+    false
 }
 
 /// Waits for a signal that ends the process.

@@ -157,7 +157,7 @@ fn last() -> Errno {
 /// [`clone3`] for a process that counts its own threads first: with more than one it is refused
 /// with `EBUSY`, because the child would inherit locks that nobody will ever open.
 pub fn clone3_single_threaded(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side> {
-    if !alone() {
+    if alone() != Some(true) {
         return Err(Errno::BUSY);
     }
     // SAFETY: this is the only thread, so no lock is held elsewhere; callers pass the child straight
@@ -166,9 +166,10 @@ pub fn clone3_single_threaded(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -
 }
 
 /// Whether this process has one thread: the link count of `/proc/self/task` is two more than the
-/// number of threads (proc(5)).
-fn alone() -> bool {
-    rustix::fs::stat(c"/proc/self/task").is_ok_and(|s| s.st_nlink == 3)
+/// number of threads (proc(5)). `None` where no /proc says so.
+pub fn alone() -> Option<bool> {
+    let stat = rustix::fs::stat(c"/proc/self/task").ok()?;
+    Some(stat.st_nlink == 3)
 }
 
 /// Makes the namespaces for a child that ends at once.

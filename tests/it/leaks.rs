@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::drill::{self, Drill};
 use crate::support::{Run, Who, Workspace, binary, is_root};
 
 /// How long the janitor may take.
@@ -482,35 +483,20 @@ fn a_panic_ends_with_125_and_one_sentence_and_leaves_nothing() {
     let watch = Watch::start(&workspace, "panic");
     let said = workspace.outside().join("stderr");
     let stderr = std::fs::File::create(&said).expect("a file");
-    let (mut word, go) = std::io::pipe().expect("a pipe");
-    // SAFETY: the copy has one thread and ends in the panic that it is made for.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0, "{}", std::io::Error::last_os_error());
-    if pid == 0 {
-        drop(go);
-        creel::cli::hint::end_on_panic();
-        // SAFETY: both are open.
-        unsafe { libc::dup2(stderr.as_raw_fd(), 2) };
-        let live = a_jail(&workspace, &watch.mark);
-        let _ = std::io::Read::read(&mut word, &mut [0]);
-        assert_eq!(live.group.is_some(), is_root());
-        // The line break and the colour must not reach a terminal.
-        panic!("on\npurpose \x1b[31m");
-    }
-    drop(word);
+    let place = workspace.path();
+    let place = place.to_str().expect("text");
+    let mut drill = Drill::of(drill::command("panic", &[place, &watch.mark]).stderr(stderr));
+    drill.hear(LIVES);
     let start = Instant::now();
     // The control: what must go was there.
     while marked_processes(&watch.mark).is_empty() {
         assert!(start.elapsed() < PATIENCE, "it did not begin");
         std::thread::sleep(Duration::from_millis(5));
     }
-    drop(go);
-    let mut status = 0;
-    // SAFETY: writes one int; the child is this test's own.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    let (words, ended) = drill.end();
     let text = std::fs::read_to_string(said).expect("what it said");
-    assert!(libc::WIFEXITED(status), "{status:x} {text}");
-    assert_eq!(libc::WEXITSTATUS(status), 125, "{text}");
+    assert_eq!(words, [LIVES], "{text}");
+    assert_eq!(ended.code(), Some(125), "{ended} {text}");
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.starts_with("creel: internal error at "), "{text}");
     for part in ["tests/it/leaks.rs", "purpose", "please report it"] {
@@ -520,14 +506,27 @@ fn a_panic_ends_with_125_and_one_sentence_and_leaves_nothing() {
     watch.nothing_is_left(&workspace);
 }
 
+const LIVES: &str = "it lives";
+
+/// Makes a jail and panics: its last word is the panic's.
+pub fn panic_drill(arguments: &[String]) {
+    creel::cli::hint::end_on_panic();
+    let live = a_jail(Path::new(&arguments[0]), &arguments[1]);
+    assert_eq!(live.group.is_some(), is_root());
+    drill::say(LIVES);
+    let _ = std::io::Read::read(&mut std::io::stdin(), &mut [0]);
+    // The line break and the colour must not reach a terminal.
+    panic!("on\npurpose \x1b[31m");
+}
+
 /// A jail of this process itself, in which a marked command sleeps.
-fn a_jail(workspace: &Workspace, mark: &str) -> creel::jail::Live {
+fn a_jail(workspace: &Path, mark: &str) -> creel::jail::Live {
     use creel::plan::Request;
     use creel::policy::{Degradable, preset};
     let policy = preset::default().expect("the default policy");
     let request = Request {
         command: vec!["/bin/sleep".into(), "60".into()],
-        workspace: Some(workspace.path()),
+        workspace: Some(workspace.into()),
         env: vec![(MARK.into(), mark.into())],
         allow_degraded: match is_root() {
             true => vec![],

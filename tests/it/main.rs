@@ -13,6 +13,7 @@ mod house;
 mod import;
 mod leaks;
 mod plan_order;
+mod plan_questions;
 mod plan_trust;
 mod policy;
 mod policy_answers;

@@ -13,6 +13,8 @@ use creel::plan::{
 use creel::policy::{Degradable, file, preset};
 use proptest::prelude::*;
 
+use crate::support::planned;
+
 /// Places that enclose each other in every way that matters.
 const PLACES: &[&str] = &[
     "/usr",
@@ -152,6 +154,8 @@ proptest! {
             allow_degraded: if degraded { Degradable::ALL.to_vec() } else { vec![] },
             ..Default::default()
         };
+        let mut host = host;
+        planned::fill(&policy, &request, &mut host);
         // What cannot be had is refused; what is not refused is in order.
         if let Ok(plan) = resolve(&policy, &request, &host) {
             check_order(&plan).map_err(|e| TestCaseError::fail(format!("{e}\n{}", plan.to_text())))?;
@@ -200,6 +204,7 @@ fn a_plan_out_of_order_is_found() {
         allow_degraded: Degradable::ALL.to_vec(),
         ..Default::default()
     };
+    planned::fill(&policy, &request, &mut host);
     let plan = resolve(&policy, &request, &host).expect("a plan");
     check_order(&plan).expect("in order");
     for (first, second) in [

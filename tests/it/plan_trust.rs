@@ -7,6 +7,8 @@ use creel::plan::host::Idmap;
 use creel::plan::{Act, Fact, Host, Node, Plan, Request, check_order, resolve};
 use creel::policy::{file, preset};
 
+use crate::support::planned;
+
 const FORWARDED: &str = "allow = [\"a.example\"]";
 const ENDED: &str = "allow = [{ host = \"a.example\", tls = \"terminate\" }]";
 
@@ -68,6 +70,7 @@ fn plan(places: &Places, filesystem: &str, network: &str) -> Plan {
         allow_degraded: creel::policy::Degradable::ALL.to_vec(),
         ..Default::default()
     };
+    planned::fill(&policy, &request, &mut host);
     let plan = resolve(&policy, &request, &host).expect("a plan");
     check_order(&plan).expect("in order");
     plan

@@ -9,7 +9,7 @@ use creel::policy::preset;
 use creel::policy::rights::Roots;
 use creel::policy::stack::Stack;
 
-use crate::support::{Ran, Run, Who, Workspace, need};
+use crate::support::{Ran, Run, Who, Workspace, libc_alone, need};
 
 #[test]
 fn every_preset_holds_its_own_cases() {
@@ -272,6 +272,28 @@ except OSError as e: print(errno.errorcode[e.errno])
             .python(page)
             .ok();
         assert_eq!(ran.stdout, "<title>here</title>\nENETUNREACH\n");
+    }
+}
+
+/// The same with every preset, whether its programs are granted or named.
+#[test]
+fn what_libc_loads_by_itself_is_there_in_every_preset() {
+    need("python3");
+    let host = std::process::Command::new("/usr/bin/python3");
+    let host = { host }
+        .args(["-c", libc_alone::PYTHON])
+        .output()
+        .expect("python3");
+    assert_eq!(String::from_utf8_lossy(&host.stdout), libc_alone::ANSWER);
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        for preset in preset::names() {
+            let ran = Run::new(who, &workspace)
+                .policy(preset)
+                .python(libc_alone::PYTHON);
+            let got = (ran.status, ran.stdout.as_str());
+            assert_eq!(got, (0, libc_alone::ANSWER), "{preset}: {ran:#?}");
+        }
     }
 }
 

@@ -2,26 +2,13 @@
 //! attempt fails with the layer's errno, and succeeds in the same process before it is confined.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 
-use creel::sys::attempt::{self, at, c, call};
+use creel::sys::attempt::{at, c, call};
+use creel::sys::process::{Change, exit, reap};
 use creel::sys::{Errno, confine, landlock};
 
-/// Runs `body` in a process of its own; it returns what was wrong.
-fn in_child(body: impl FnOnce() -> Vec<String>) {
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    let pid = attempt::fork(|| {
-        let text = body().join("\n");
-        // The pipe is all that a confined process has left.
-        let _ = rustix::io::write(&writer, text.as_bytes());
-        0
-    })
-    .expect("fork");
-    drop(writer);
-    let said = std::io::read_to_string(reader).expect("a text");
-    creel::sys::process::reap(pid).expect("a child");
-    assert_eq!(said, "");
-}
+use crate::support::drill::{Drill, say};
+use crate::support::is_root;
 
 type Attempt = (&'static str, Errno, Box<dyn Fn() -> Result<usize, Errno>>);
 
@@ -42,9 +29,12 @@ fn attempts(closed: SocketAddr) -> Vec<Attempt> {
                 let pid = call(c::SYS_clone, &[c::SIGCHLD as usize, 0, 0, 0, 0])?;
                 if pid == 0 {
                     let _ = call(c::SYS_execve, &[at(program), at(&none), at(&none)]);
-                    creel::sys::process::exit(1);
+                    exit(1);
                 }
-                creel::sys::process::reap(pid as i32).map(|_| pid)
+                match reap(pid as i32)? {
+                    (Change::Exited(0), _) => Ok(pid),
+                    _ => Err(Errno::CHILD),
+                }
             }),
         ),
         (
@@ -103,43 +93,67 @@ fn attempts(closed: SocketAddr) -> Vec<Attempt> {
     ]
 }
 
+/// Tries all before and after it is confined. What was wrong is a line.
+pub fn drill(ports: &[String]) {
+    let address = |port: &String| SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap_or(0)));
+    let (closed, granted) = (address(&ports[0]), address(&ports[1]));
+    // Landlock restricts TCP from ABI 4 on; before it the relay's ports are not bounded.
+    let bounded = landlock::abi() >= 4;
+    let all = attempts(closed);
+    for (what, _, act) in &all {
+        if let Err(errno) = act() {
+            say(&format!("before: {what}: {errno:?}"));
+        }
+    }
+    if let Err(errno) = confine::for_good([granted.port()].into_iter()) {
+        say(&format!("confine: {errno:?}"));
+    }
+    for (what, expected, act) in &all {
+        if *expected == Errno::ACCESS && !bounded {
+            continue;
+        }
+        match act() {
+            Err(errno) if errno == *expected => {}
+            other => say(&format!("after: {what}: {other:?}, not {expected:?}")),
+        }
+    }
+    if let Err(error) = TcpStream::connect(granted) {
+        say(&format!("after: a granted port: {error}"));
+    }
+    say(CONFINED);
+    // Its ids are no business of a confined process; the test reads them from outside, and then
+    // closes this.
+    let _ = call(c::SYS_read, &[0, at(&[0u8; 1]), 1]);
+}
+
+const CONFINED: &str = "confined";
+
 #[test]
 fn a_relay_that_was_taken_over_opens_runs_and_reaches_nothing() {
-    let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let granted = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let (closed_at, granted_at) = (
-        closed.local_addr().expect("an address"),
-        granted.local_addr().expect("an address"),
-    );
-    // Landlock restricts TCP from ABI 4 on; before it the relay's ports are not bounded.
-    let ports = landlock::abi() >= 4;
-    in_child(|| {
-        let mut wrong = vec![];
-        let all = attempts(closed_at);
-        for (what, _, act) in &all {
-            if let Err(errno) = act() {
-                wrong.push(format!("before: {what}: {errno:?}"));
-            }
+    let port = || TcpListener::bind("127.0.0.1:0").expect("a port");
+    let number = |port: &TcpListener| port.local_addr().expect("an address").port().to_string();
+    let (closed, granted) = (port(), port());
+    let mut drill = Drill::start("relay", &[&number(&closed), &number(&granted)]);
+    drill.hear(CONFINED);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", drill.pid())).expect("status");
+    assert_eq!(drill.finish(), [CONFINED]);
+    let is = |field: &str, value: &str| {
+        let line = status.lines().find(|line| line.starts_with(field));
+        let words = line.map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>());
+        assert_eq!(words, Some(value.split_whitespace().collect()), "{status}");
+    };
+    if is_root() {
+        is("Uid:", "65534 65534 65534 65534");
+        is("Gid:", "65534 65534 65534 65534");
+        is("Groups:", "");
+    }
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        // Who has no right over the bounding set keeps it, and gains nothing by it.
+        if is_root() || set != "CapBnd:" {
+            is(set, "0000000000000000");
         }
-        if let Err(errno) = confine::for_good([granted_at.port()].into_iter()) {
-            wrong.push(format!("confine: {errno:?}"));
-        }
-        for (what, expected, act) in &all {
-            if *expected == Errno::ACCESS && !ports {
-                continue;
-            }
-            match act() {
-                Err(errno) if errno == *expected => {}
-                other => wrong.push(format!("after: {what}: {other:?}, not {expected:?}")),
-            }
-        }
-        if let Err(error) = TcpStream::connect(granted_at) {
-            wrong.push(format!("after: a granted port: {error}"));
-        }
-        if rustix::process::geteuid().is_root() {
-            wrong.push("after: still root".into());
-        }
-        wrong
-    });
-    assert!(closed.as_raw_fd() > 2);
+    }
+    is("NoNewPrivs:", "1");
+    is("Seccomp:", "2");
+    is("Threads:", "1");
 }

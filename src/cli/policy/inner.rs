@@ -20,6 +20,8 @@ use crate::sys::process::{self, CStrings, Change};
 const NO_ROOM: u64 = 64 << 10;
 /// A trial that takes longer hangs, seconds.
 const PATIENCE: u32 = 10;
+/// What a trial of a program says when all is ready for it.
+const READY: u8 = b'.';
 
 /// One thing to try.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -120,7 +122,9 @@ fn execute(path: &str, args: &[String]) -> io::Result<()> {
     let pid = attempt::fork(move || {
         attempt::alarm(PATIENCE);
         let errno = match attempt::set_limit(c::RLIMIT_AS, NO_ROOM, NO_ROOM) {
-            Ok(()) => process::exec(&program, &argv, &envp),
+            // Its last word before the program, without which a silent end would count as one.
+            Ok(()) if writer.write_all(&[READY]).is_ok() => process::exec(&program, &argv, &envp),
+            Ok(()) => return 1,
             Err(errno) => errno,
         };
         // Nobody is left to be told if the runner is gone.
@@ -131,6 +135,11 @@ fn execute(path: &str, args: &[String]) -> io::Result<()> {
     let mut said = vec![];
     reader.read_to_end(&mut said)?;
     let (change, _) = process::reap(pid)?;
+    let Some((&READY, said)) = said.split_first() else {
+        return Err(io::Error::other(format!(
+            "the trial ended early: {change:?}"
+        )));
+    };
     match <[u8; 4]>::try_from(said) {
         Ok(bytes) => match i32::from_ne_bytes(bytes) {
             // Permitted, and no program for this kernel or this much memory.
@@ -140,6 +149,7 @@ fn execute(path: &str, args: &[String]) -> io::Result<()> {
         Err(_) if change == Change::Signaled(c::SIGALRM) => {
             Err(io::Error::from_raw_os_error(c::ETIMEDOUT))
         }
+        // The pipe was closed by execve(2), and the program had no memory to begin in.
         Err(_) => Ok(()),
     }
 }

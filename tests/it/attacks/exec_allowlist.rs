@@ -3,7 +3,7 @@
 //! a program that is named, or the same act without the list.
 
 use crate::attacks::{attack, refused};
-use crate::support::{Run, Who, Workspace, need};
+use crate::support::{Run, Who, Workspace, libc_alone, need};
 
 /// The system's trees, python with its extension modules, and `programs`.
 fn policy(programs: Option<&[&str]>) -> String {
@@ -280,5 +280,81 @@ fn git_and_python_work_from_a_list() {
         let python = allow(who, &workspace, &["/usr/bin/python3"])
             .python("import ssl, json, sqlite3, hashlib, ctypes, zlib; print(sqlite3.connect(':memory:').execute('select 6*7').fetchone()[0])");
         assert_eq!(python.ok().stdout, "42\n");
+    }
+}
+
+/// glibc opens libgcc_s, libidn2 and its converters when they are first needed: no header asks for them.
+#[test]
+fn what_libc_loads_by_itself_comes_with_every_named_program() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        libc_alone::compile(&workspace, "outlives");
+        libc_alone::compile(&workspace, "other");
+        let run = || {
+            allow(
+                who,
+                &workspace,
+                &["/usr/bin/python3", "$WORKSPACE/outlives"],
+            )
+        };
+        assert_eq!(run().argv(["./outlives"]).ok().stdout, libc_alone::C_ANSWER);
+        assert_eq!(
+            run().python(libc_alone::PYTHON).ok().stdout,
+            libc_alone::ANSWER
+        );
+        // It is loaded, and not executed; the same program without its name neither.
+        let body = format!(
+            r#"{TOOLS}
+import glob
+gcc = ctypes.CDLL('libgcc_s.so.1') and [l.split()[-1] for l in open('/proc/self/maps') if 'libgcc_s' in l][0]
+converter = next(p for d in ['/usr/lib/x86_64-linux-gnu', '/usr/lib64', '/usr/lib'] for p in glob.glob(d + '/gconv/*.so'))
+for name, path in [('gcc', gcc), ('converter', converter)]:
+    say(name, run(path))
+    say(name + '_write', opened(path, os.O_WRONLY))
+    say(name + '_load', py(lambda: ctypes.CDLL(path)))
+say('beside', opened(os.path.dirname(converter) + '/new', os.O_WRONLY | os.O_CREAT))
+say('other', run('./other'))
+"#
+        );
+        attack(run(), &body).expect(&[
+            ("gcc", "EACCES"),
+            ("gcc_write", "EACCES"),
+            ("gcc_load", "OK"),
+            ("converter", "EACCES"),
+            ("converter_write", "EACCES"),
+            ("converter_load", "OK"),
+            ("beside", "EROFS"),
+            ("other", "EACCES"),
+        ]);
+    }
+}
+
+/// Nobody who may write where converters are gets them mapped as code.
+#[test]
+fn converters_that_the_jail_could_write_are_not_loaded() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let program = libc_alone::compile(&workspace, "outlives");
+        // A libc of the workspace's own, with converters beside it.
+        let libc = std::fs::read("/lib/x86_64-linux-gnu/libc.so.6")
+            .or_else(|_| std::fs::read("/lib64/libc.so.6"))
+            .expect("libc");
+        let own = workspace.write("lib/libc.so.6", "");
+        std::fs::write(&own, libc).expect("write");
+        workspace.write("lib/gconv/gconv-modules", "");
+        let patched = std::process::Command::new(need("gcc"))
+            .args(["-pthread", "-Wl,-rpath,$ORIGIN/lib", "-o"])
+            .arg(&program)
+            .arg(workspace.outside().join("outlives.c"))
+            .status();
+        assert!(patched.expect("gcc").success());
+        let plan = allow(who, &workspace, &["$WORKSPACE/outlives"])
+            .flags(["--dry-run"])
+            .argv(["./outlives"])
+            .ok();
+        let place = workspace.path().join("lib/gconv");
+        let note = format!("{} can be written", place.display());
+        assert!(plan.stdout.contains(&note), "{}", plan.stdout);
+        assert!(!plan.stdout.contains("ro,load  "), "{}", plan.stdout);
     }
 }

@@ -9,7 +9,7 @@ use creel::plan::{Act, Fact, Node, Request, resolve, seats::Seat};
 use creel::policy::{Degradable, file, preset};
 
 use crate::attacks::{Answers, attack, refused};
-use crate::support::{Ran, Run, Who, Workspace};
+use crate::support::{Ran, Run, Who, Workspace, planned};
 
 /// What an attacker would like to be granted.
 const WIDER: &str =
@@ -283,6 +283,7 @@ fn planned(seat: Option<Node>) -> Vec<Act> {
         allow_degraded: Degradable::ALL.to_vec(),
         ..Default::default()
     };
+    planned::fill(&policy, &request, &mut host);
     resolve(&policy, &request, &host).expect("a plan").acts
 }
 

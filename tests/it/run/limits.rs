@@ -122,7 +122,7 @@ for n in range(6):
     if os.fork() == 0:
         while time.process_time() < 0.5: pass
         os._exit(0)
-for n in range(6): os.wait()
+for n in range(6): assert os.wait()[1] == 0
 print('done')";
         let run = |time| {
             Run::new(who, &workspace)
@@ -186,7 +186,7 @@ fn memory_kills_the_jail_as_one() {
 import os, time
 if os.fork() == 0:
     b = bytearray(150 << 20); os._exit(0)
-print('begun', flush=True); os.wait(); time.sleep(1); print('went on', flush=True)";
+print('begun', flush=True); print(os.wait()[1]); time.sleep(1); print('went on', flush=True)";
         let run = |size| {
             Run::new(who, &workspace)
                 .flags(["--memory", size])
@@ -195,7 +195,7 @@ print('begun', flush=True); os.wait(); time.sleep(1); print('went on', flush=Tru
         let ran = run("64MiB");
         hit(&ran, "oom", "memory", 64 << 20);
         assert_eq!((ran.status, ran.stdout.as_str()), (137, "begun\n"));
-        assert_eq!(run("512MiB").ok().stdout, "begun\nwent on\n");
+        assert_eq!(run("512MiB").ok().stdout, "begun\n0\nwent on\n");
     }
 }
 

@@ -25,6 +25,7 @@ fn around(
     shell
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
+        .env("HOME", workspace.home())
         .current_dir(workspace.path())
         .stdin(Stdio::null());
     if is_root() && who == Who::User {

@@ -265,7 +265,8 @@ fn a_shell_stops_creel_with_control_z_and_resumes_it_with_fg() {
             .args(["--noprofile", "--rcfile", "rc", "-i"])
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
-            .env("TERM", "dumb");
+            .env("TERM", "dumb")
+            .env("HOME", workspace.home());
         shell.current_dir(workspace.path());
         let mut screen = Screen::start(shell);
         screen.wait_for("prompt> ");

@@ -40,11 +40,12 @@ fn shell(who: Who, workspace: &Workspace, run: &Run, argv: &[&str], arguments: &
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .env("TERM", "dumb")
+        .env("HOME", workspace.home())
         .current_dir(workspace.path());
     if is_root() && who == Who::User {
         use std::os::unix::process::CommandExt;
-        let (uid, gid, home) = who.account();
-        shell.env("HOME", home).uid(uid).gid(gid);
+        let (uid, gid, _) = who.account();
+        shell.uid(uid).gid(gid);
     }
     Screen::start(shell)
 }

@@ -1,6 +1,6 @@
 //! The workspace and its modes, and the working directory.
 
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 
 use crate::support::{Run, Who, Workspace};
 
@@ -271,6 +271,72 @@ fn a_working_directory_that_was_reached_through_a_link_is_a_workspace() {
             .ok();
         assert_eq!(ran.stdout, format!("{}\n", workspace.path().display()));
         assert!(workspace.path().join("made").exists());
+    }
+}
+
+/// `$WORKSPACE` means the directory itself, by whatever name it is given.
+#[test]
+fn what_is_denied_in_a_workspace_named_through_a_link_is_denied() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write("project/.env", "secret\n");
+        workspace.write("project/.git/hooks/sample", "sample\n");
+        workspace.write("project/file", "text\n");
+        let (real, link) = (workspace.path(), workspace.outside().join("link"));
+        symlink(&real, &link).expect("symlink");
+        let policy = "[filesystem]\nexec = ['/usr', { path = '/bin', optional = true }, { path = '/lib', optional = true }, { path = '/lib64', optional = true }]\nprotect = [{ path = '$WORKSPACE/.git/hooks', optional = true }]\n";
+        let deny = "deny = [{ path = '$WORKSPACE/.env', optional = true }]\n";
+        for (place, mode) in [(&real, "ro"), (&link, "ro"), (&real, "rw"), (&link, "rw")] {
+            let run = |text: &str, script: &str| {
+                let named = format!("{}:{mode}", place.join("project").display());
+                Run::new(who, &workspace)
+                    .flags(["--workspace", &named])
+                    .policy_text(&workspace, "denied", text)
+                    .sh(script)
+            };
+            let denied = policy.to_owned() + deny;
+            let ran = run(&denied, "cat file; cat .env; echo x > .git/hooks/made");
+            assert_eq!(ran.stdout, "text\n", "{place:?} {mode}: {ran:#?}");
+            assert!(ran.stderr.contains("Permission denied"), "{ran:#?}");
+            assert!(ran.stderr.contains("Read-only file system"), "{ran:#?}");
+            assert_ne!(ran.status, 0, "{ran:#?}");
+            // The control, without the denial.
+            assert_eq!(run(policy, "cat .env").ok().stdout, "secret\n");
+        }
+        let ran = Run::new(who, &workspace)
+            .flags(["--workspace".as_ref(), link.join("project").as_os_str()])
+            .sh("cat file");
+        assert_eq!(ran.ok().stdout, "text\n");
+    }
+}
+
+/// What a policy names by its real name, where it is granted through a link, is looked for there.
+#[test]
+fn a_name_in_a_tree_that_is_granted_through_a_link_is_held() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let data = workspace.outside().join("data");
+        std::fs::create_dir_all(data.join("a")).expect("mkdir");
+        let (uid, gid, _) = who.account();
+        for path in [&data, &data.join("a")] {
+            chown(path, Some(uid), Some(gid)).expect("chown");
+        }
+        let link = workspace.outside().join("link");
+        symlink(&data, &link).expect("symlink");
+        let held = data.join("a/.env");
+        let policy = format!(
+            "[filesystem]\nexec = ['/usr', {{ path = '/bin', optional = true }}, {{ path = '/lib', optional = true }}, {{ path = '/lib64', optional = true }}]\nwrite = [{link:?}]\n"
+        );
+        let run = |more: &str| {
+            Run::new(who, &workspace)
+                .policy_text(&workspace, "held", &(policy.clone() + more))
+                .sh(&format!("echo x > {0}; cat {0}; rm -f {0}", held.display()))
+        };
+        let deny = format!("deny = [{{ path = {held:?}, optional = true }}]\n");
+        let ran = run(&deny);
+        assert_eq!(ran.stdout, "", "{ran:#?}");
+        assert!(ran.stderr.contains("cannot create"), "{ran:#?}");
+        assert_eq!(run("").ok().stdout, "x\n");
     }
 }
 

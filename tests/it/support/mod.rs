@@ -3,8 +3,12 @@
 
 #![allow(dead_code)]
 
+mod begin;
+pub mod drill;
+pub mod libc_alone;
 pub mod manager;
 pub mod outside;
+pub mod planned;
 pub mod pty;
 
 use std::ffi::{OsStr, OsString};
@@ -122,6 +126,17 @@ impl Workspace {
     /// A place on the same disk that is not in the workspace.
     pub fn outside(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// A home for programs beside creel, owned by who owns the workspace: they leave histories and caches.
+    pub fn home(&self) -> PathBuf {
+        let home = self.dir.path().join("home");
+        if !home.exists() {
+            std::fs::create_dir(&home).expect("mkdir");
+            let (uid, gid, _) = self.who.account();
+            chown(&home, Some(uid), Some(gid)).expect("chown");
+        }
+        home
     }
 
     /// Writes a file, owned by who owns the workspace, with its parents.

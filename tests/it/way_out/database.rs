@@ -68,7 +68,8 @@ fn postgres(jail: &Jail) -> Peer {
     chown(&home, Some(uid), Some(gid)).expect("chown");
     let theirs = |name: &str| {
         let mut command = Command::new(program(name));
-        command.current_dir(&home).uid(uid).gid(gid).env_clear();
+        command.current_dir(&home).uid(uid).gid(gid);
+        command.env_clear().env("HOME", &home);
         command
     };
     let made = theirs("initdb")

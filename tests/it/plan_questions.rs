@@ -1,0 +1,331 @@
+//! What a plan depends on has been asked for: `ask` covers `resolve` for whatever policy, request and
+//! machine. From answers made up, without root and without a kernel.
+
+use std::collections::hash_map::DefaultHasher;
+use std::convert::Infallible;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use creel::plan::host::{Idmap, Image, LoadTree, NamedBy, Piece, Role};
+use creel::plan::questions::{Purpose, Wanted, ask};
+use creel::plan::seats::Seat;
+use creel::plan::{CgroupLayout, Fact, Host, IdMode, Node, Request, ResolveError, resolve};
+use creel::policy::{
+    Absent, Degradable, Execution, Grant, Origin, Policy, WorkspaceMode, file, preset,
+};
+use proptest::prelude::*;
+
+/// Names that enclose each other, in a policy's words.
+const NAMES: &[&str] = &[
+    "/usr",
+    "/usr/bin/tool",
+    "/usr/lib",
+    "/opt/a",
+    "/opt/a/b/c/d",
+    "/home/u/project",
+    "/home/u/project/.git/hooks",
+    "/home/u/link",
+    "/home/u/link/x/y/z",
+    "/srv/real",
+    "/srv/real/p",
+    "/srv/real/p/q/r",
+    "$WORKSPACE",
+    "$WORKSPACE/.env",
+    "$WORKSPACE/.git/config",
+    "$WORKSPACE/a/b/c",
+    "$WORKSPACE/bin/tool",
+    "~",
+    "~/.config/creel",
+    "~/.config/creel/policies/x",
+    "~/link/x",
+    "/tmp",
+    "/tmp/w/deep/er",
+    "/etc/ssl/certs",
+];
+const WORKSPACES: &[&str] = &["/home/u/project", "/home/u/link", "/srv/real/p", "/tmp/w"];
+
+/// A machine that answers whatever it is asked, the same each time.
+#[derive(Debug)]
+struct Machine(u64);
+
+impl Machine {
+    fn pick(&self, what: &str, path: &Path, end: u64) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.0, what, path).hash(&mut hasher);
+        hasher.finish() % end
+    }
+
+    fn place(&self, what: &str, path: &Path) -> PathBuf {
+        let place = NAMES[self.pick(what, path, NAMES.len() as u64) as usize];
+        PathBuf::from(
+            place
+                .replace("$WORKSPACE", WORKSPACES[0])
+                .replace('~', "/home/u"),
+        )
+    }
+
+    fn fact(&self, path: &Path) -> Fact {
+        let leads = self.pick("leads", path, 4) == 0;
+        match self.pick("fact", path, 16) {
+            0..4 => Fact::Absent,
+            4 => Fact::Denied,
+            5 => Fact::Special,
+            kind => Fact::Present {
+                real: match leads {
+                    true => self.place("real", path),
+                    false => path.into(),
+                },
+                node: match kind < 9 {
+                    true => Node::File,
+                    false => Node::Directory,
+                },
+                uid: 1000,
+                gid: 1000,
+                link: leads && kind % 3 == 0,
+                idmap: Idmap::Works,
+            },
+        }
+    }
+
+    /// As `jail::probe` does: what a program loads is looked at where it is found.
+    fn answer(&self, want: Wanted, host: &mut Host) {
+        let fact = self.fact(&want.path);
+        if let Fact::Present { real, .. } = &fact {
+            let other = self.place("loads", real);
+            let there = matches!(self.fact(&other), Fact::Present { .. });
+            let loads = match there {
+                false => vec![],
+                true => vec![Piece {
+                    name: other.clone(),
+                    role: [Role::Library, Role::Converters][self.pick("role", real, 2) as usize],
+                    named_by: NamedBy::System,
+                }],
+            };
+            match want.purpose {
+                Purpose::Program => {
+                    let image = match self.pick("image", real, 6) {
+                        0 => Image::Script {
+                            interpreter: other.clone(),
+                        },
+                        1 => Image::Unreadable,
+                        _ => Image::Elf {
+                            loads,
+                            missing: vec![],
+                        },
+                    };
+                    host.paths
+                        .entry(other.clone())
+                        .or_insert_with(|| self.fact(&other));
+                    host.found.programs.insert(real.clone(), image);
+                }
+                Purpose::Load => {
+                    host.paths
+                        .entry(other.clone())
+                        .or_insert_with(|| self.fact(&other));
+                    let tree = LoadTree::Libraries { loads };
+                    host.found.load_trees.insert(real.clone(), tree);
+                }
+                Purpose::Protect if self.pick("linked", real, 16) == 0 => {
+                    host.found.hard_linked.insert(real.clone());
+                }
+                Purpose::Protect | Purpose::Read | Purpose::Write => {}
+            }
+        }
+        if want.path.ends_with(".git/config") {
+            let path = want.path.with_file_name("worktrees").join("w/commondir");
+            host.paths.insert(path.clone(), self.fact(&path));
+            host.found.worktrees.insert(path);
+        }
+        host.paths.insert(want.path, fact);
+    }
+
+    fn host(&self, id_mode: IdMode) -> Host {
+        let seats = ["/etc/creel", "/home/u/.config/creel", "/home/u/project/p/q"];
+        let seat = |path: &str| Seat {
+            path: path.into(),
+            links: vec![],
+        };
+        let mut host = Host {
+            kernel: "6.1.0".into(),
+            id_mode,
+            uid: 1000,
+            gid: 1000,
+            home: Some("/home/u".into()),
+            cwd: WORKSPACES[0].into(),
+            landlock_abi: 7,
+            cgroups: CgroupLayout::Unusable {
+                why: "a test".into(),
+            },
+            open_files_ceiling: 1024,
+            paths: Default::default(),
+            found: Default::default(),
+        };
+        host.found.seats = seats.map(seat).into();
+        host
+    }
+
+    fn asked(&self, policy: &Policy, request: &Request, id_mode: IdMode) -> Host {
+        let mut host = self.host(id_mode);
+        let asked = ask(policy, request, &mut host, |want, host| {
+            self.answer(want, host);
+            Ok::<(), Infallible>(())
+        });
+        asked.expect("it answers");
+        host
+    }
+}
+
+fn grants() -> impl Strategy<Value = Vec<Grant>> {
+    let one = (0..NAMES.len(), proptest::bool::weighted(0.9)).prop_map(|(name, optional)| Grant {
+        path: NAMES[name].into(),
+        absent: match optional {
+            true => Absent::Skip,
+            false => Absent::Refuse,
+        },
+        origin: Origin::creel(),
+    });
+    proptest::collection::vec(one, 0..4)
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let lists = (grants(), grants(), grants(), grants());
+    let more = (grants(), grants(), grants(), 0u8..4, any::<bool>());
+    (lists, more).prop_map(|((read, write, exec, load), (deny, protect, patterns, how, ends))| {
+        let text = match ends {
+            true => "[network]\nmode = 'allowlist'\nallow = [{ host = 'a.example', tls = 'terminate' }]",
+            false => "",
+        };
+        let limits = preset::default().expect("the default parses").limits;
+        let mut policy = file::parse("a test", text, &limits).expect("the policy parses");
+        policy.exec.value = match how {
+            0 => Execution::Worker,
+            1 => Execution::Only(exec.clone()),
+            _ => Execution::Granted,
+        };
+        let fs = &mut policy.filesystem;
+        let bases = patterns.iter().filter(|grant| grant.path.starts_with('/'));
+        fs.deny_patterns = bases
+            .map(|grant| Grant {
+                path: format!("{}/**/.env", grant.path),
+                absent: Absent::Skip,
+                ..grant.clone()
+            })
+            .collect();
+        (fs.read, fs.write, fs.exec, fs.load) = (read, write, exec, load);
+        (fs.deny, fs.protect) = (deny, protect);
+        policy
+    })
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let place = || proptest::option::weighted(0.3, 0..NAMES.len());
+    let mode = proptest::option::of(0u8..3);
+    (place(), place(), 0..WORKSPACES.len(), mode).prop_map(|(read, write, workspace, mode)| {
+        let path = |place: usize| PathBuf::from(NAMES[place].trim_start_matches(['$', '~']));
+        Request {
+            command: vec!["tool".into()],
+            workspace: Some(WORKSPACES[workspace].into()),
+            workspace_mode: mode.map(|mode| match mode {
+                0 => WorkspaceMode::None,
+                1 => WorkspaceMode::ReadOnly,
+                _ => WorkspaceMode::ReadWrite,
+            }),
+            read: read.map(path).into_iter().collect(),
+            write: write.map(path).into_iter().collect(),
+            allow_degraded: Degradable::ALL.to_vec(),
+            ..Default::default()
+        }
+    })
+}
+
+static RESOLVED: AtomicUsize = AtomicUsize::new(0);
+static MISSED: AtomicUsize = AtomicUsize::new(0);
+
+#[test]
+fn what_a_plan_depends_on_was_asked() {
+    nothing_is_unasked();
+    let (resolved, missed) = (
+        RESOLVED.load(Ordering::Relaxed),
+        MISSED.load(Ordering::Relaxed),
+    );
+    eprintln!("{resolved} of 2000 cases resolved; an answer taken away was missed {missed} times");
+    assert!(resolved >= 80, "{resolved}");
+    assert!(missed >= 200, "{missed}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    fn nothing_is_unasked(
+        policy in policy(),
+        request in request(),
+        machine in any::<u64>().prop_map(Machine),
+        root in any::<bool>(),
+        lost in any::<prop::sample::Index>(),
+    ) {
+        let id_mode = if root { IdMode::Privileged } else { IdMode::Rootless };
+        let mut host = machine.asked(&policy, &request, id_mode);
+        match resolve(&policy, &request, &host) {
+            Err(ResolveError::Unasked(error)) => {
+                return Err(TestCaseError::fail(format!("{error}\n{:#?}", host.paths)));
+            }
+            Ok(_) => drop(RESOLVED.fetch_add(1, Ordering::Relaxed)),
+            Err(_) => {}
+        }
+        // The control: an answer that is not there is not made up.
+        let paths: Vec<PathBuf> = host.paths.keys().cloned().collect();
+        if !paths.is_empty() {
+            let lost = lost.get(&paths);
+            host.paths.remove(lost);
+            if let Err(ResolveError::Unasked(error)) = resolve(&policy, &request, &host) {
+                prop_assert_eq!(&error.path, lost);
+                MISSED.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// An absent name in a `deny` that nobody looked for was a note in the plan.
+#[test]
+fn a_question_that_was_forgotten_is_an_error() {
+    let limits = preset::default().expect("the default parses").limits;
+    let text = "[filesystem]\ndeny = [{ path = '$WORKSPACE/.env', optional = true }]\n";
+    let policy = file::parse("a test", text, &limits).expect("the policy parses");
+    let request = Request {
+        command: vec!["true".into()],
+        workspace_mode: Some(WorkspaceMode::ReadOnly),
+        allow_degraded: Degradable::ALL.to_vec(),
+        ..Default::default()
+    };
+    let mut host = Machine(0).host(IdMode::Rootless);
+    host.found.seats.clear();
+    let directory = |path: &str| Fact::Present {
+        real: path.into(),
+        node: Node::Directory,
+        uid: 1000,
+        gid: 1000,
+        link: false,
+        idmap: Idmap::Works,
+    };
+    let done = ask(&policy, &request, &mut host, |want, host| {
+        let fact = match want.path == Path::new(WORKSPACES[0]) {
+            true => directory(WORKSPACES[0]),
+            false => Fact::Absent,
+        };
+        host.paths.insert(want.path, fact);
+        Ok::<(), Infallible>(())
+    });
+    done.expect("it answers");
+    let plan = resolve(&policy, &request, &host).expect("a plan");
+    assert!(plan.to_text().contains(".env: absent, not covered"));
+    let name = Path::new(WORKSPACES[0]).join(".env");
+    host.paths.remove(&name).expect("it was asked for");
+    let error = resolve(&policy, &request, &host).expect_err("unasked");
+    assert!(
+        error
+            .to_string()
+            .starts_with("nobody looked at /home/u/project/.env on this host"),
+        "{error}"
+    );
+}

@@ -1,0 +1,176 @@
+//! Drills: what a test does in a process of its own, because it gives up rights for good or dies of it.
+//!
+//! libtest has several threads, and a copy of such a process inherits locks that nobody opens. So a drill
+//! is this binary started anew: before `main`, where there is one thread, it finds the drill's name in its
+//! environment. It says lines on its stdout, [`LAST_WORD`] after all others, and exits with 0. Its parent
+//! checks both: a drill that died on the way looks like one that found nothing.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use creel::sys::process;
+
+/// What a drill does; it is told its arguments.
+type Act = fn(&[String]);
+
+const DRILLS: &[(&str, Act)] = &[
+    ("relay", crate::relay_confined::drill),
+    ("panic", crate::leaks::panic_drill),
+    ("tests::speaks", |_| say("a word")),
+    ("tests::leaves", |_| process::exit(0)),
+    ("tests::fails", |_| {
+        say(LAST_WORD);
+        process::exit(3)
+    }),
+    ("tests::dies", |_| {
+        say("a word");
+        std::process::abort()
+    }),
+    ("tests::panics", |_| panic!("on purpose")),
+    ("tests::forks", |_| {
+        let pid = creel::sys::attempt::fork(|| 7).expect("one thread");
+        say(&format!("{:?}", process::reap(pid).map(|(end, _)| end)));
+    }),
+];
+const LAST_WORD: &str = "that is all";
+const NAME: &str = "CREEL_IT_DRILL";
+const ARGUMENTS: &str = "CREEL_IT_DRILL_ARGUMENTS";
+
+/// Where this process is a drill: it ends here.
+pub fn begin() {
+    let Ok(name) = std::env::var(NAME) else {
+        return;
+    };
+    let Some((_, drill)) = DRILLS.iter().find(|(known, _)| *known == name) else {
+        process::exit(2);
+    };
+    let arguments = std::env::var(ARGUMENTS).unwrap_or_default();
+    let arguments: Vec<String> = arguments.lines().map(str::to_owned).collect();
+    drill(&arguments);
+    say(LAST_WORD);
+    process::exit(0);
+}
+
+/// One line from a drill to its test. The descriptor is all that a confined process has left.
+pub fn say(line: &str) {
+    let line = format!("{line}\n");
+    if rustix::io::write(rustix::stdio::stdout(), line.as_bytes()) != Ok(line.len()) {
+        process::exit(4);
+    }
+}
+
+/// The drill `name` as a command, for a test that ends it in another way.
+pub fn command(name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this binary"));
+    command
+        .env(NAME, name)
+        .env(ARGUMENTS, arguments.join("\n"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    command
+}
+
+/// A drill that goes on.
+pub struct Drill {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    said: Vec<String>,
+}
+
+impl Drill {
+    pub fn start(name: &str, arguments: &[&str]) -> Drill {
+        Drill::of(&mut command(name, arguments))
+    }
+
+    pub fn of(command: &mut Command) -> Drill {
+        let mut child = command.spawn().expect("the drill starts");
+        let stdout = child.stdout.take().expect("a pipe");
+        Drill {
+            child,
+            lines: BufReader::new(stdout).lines(),
+            said: vec![],
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line.
+    #[track_caller]
+    pub fn hear(&mut self, line: &str) {
+        while self.said.last().is_none_or(|last| last != line) {
+            match self.lines.next() {
+                Some(said) => self.said.push(said.expect("text")),
+                None => panic!("it never said {line:?}: {:?}", self.end()),
+            }
+        }
+    }
+
+    /// Lets it go on: its stdin ends.
+    pub fn release(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// All that it said, and how it ended.
+    pub fn end(&mut self) -> (Vec<String>, ExitStatus) {
+        self.release();
+        let more = self.lines.by_ref().map(|line| line.expect("text"));
+        self.said.extend(more);
+        (self.said.clone(), self.child.wait().expect("it ends"))
+    }
+
+    /// What it said before its last word; it must have come to that, and ended in peace.
+    #[track_caller]
+    pub fn finish(mut self) -> Vec<String> {
+        let (mut said, ended) = self.end();
+        let last = said.pop();
+        assert!(
+            last.as_deref() == Some(LAST_WORD) && ended.code() == Some(0),
+            "the drill did not come to its end: {ended}, {said:#?}, last {last:?}"
+        );
+        said
+    }
+}
+
+impl Drop for Drill {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+mod tests {
+    use super::*;
+
+    fn finished(name: &'static str) -> Option<Vec<String>> {
+        std::panic::catch_unwind(|| Drill::start(name, &[]).finish()).ok()
+    }
+
+    #[test]
+    fn a_drill_that_does_not_come_to_its_last_word_fails() {
+        assert_eq!(finished("tests::speaks"), Some(vec!["a word".to_owned()]));
+        for name in [
+            "tests::leaves",
+            "tests::fails",
+            "tests::dies",
+            "tests::panics",
+            "tests::unknown",
+        ] {
+            assert_eq!(finished(name), None, "{name}");
+        }
+        let (said, ended) = Drill::start("tests::dies", &[]).end();
+        assert_eq!(said, ["a word"]);
+        assert_eq!(ended.signal(), Some(libc::SIGABRT));
+    }
+
+    /// What is safe to call says itself when it would not be.
+    #[test]
+    fn a_process_of_several_threads_is_not_copied() {
+        let refused = creel::sys::attempt::fork(|| 7);
+        assert_eq!(refused, Err(creel::sys::Errno::BUSY));
+        let copied = finished("tests::forks").expect("one thread");
+        assert_eq!(copied, ["Ok(Exited(7))"]);
+    }
+}

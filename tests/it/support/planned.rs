@@ -1,0 +1,16 @@
+//! Machines that are not there: what a fixture does not say is absent.
+
+use std::convert::Infallible;
+
+use creel::plan::questions::ask;
+use creel::plan::{Fact, Host, Request};
+use creel::policy::Policy;
+
+/// Answers with "absent" whatever the fixture does not have.
+pub fn fill(policy: &Policy, request: &Request, host: &mut Host) {
+    let filled = ask(policy, request, host, |want, host| {
+        host.paths.entry(want.path).or_insert(Fact::Absent);
+        Ok::<(), Infallible>(())
+    });
+    filled.expect("it answers");
+}
