@@ -1,7 +1,7 @@
 //! What code execution in the relay would be worth: the drill of a parser that was taken over. Each
 //! attempt fails with the layer's errno, and succeeds in the same process before it is confined.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use creel::sys::attempt::{self, at, c, call};
@@ -142,4 +142,49 @@ fn a_relay_that_was_taken_over_opens_runs_and_reaches_nothing() {
         wrong
     });
     assert!(closed.as_raw_fd() > 2);
+}
+
+/// Landlock restricts UDP from ABI 10 on: before it, and unconfined, any free port can be bound. Datagrams
+/// go to any port, since a relay answers where it is asked from.
+#[test]
+fn a_relay_binds_no_udp_port_of_its_own_choice_and_answers_at_any() {
+    let peer = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let free = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let (asker, own) = (
+        peer.local_addr().expect("an address"),
+        free.local_addr().expect("an address"),
+    );
+    drop(free);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let act = move |confined: &str| {
+        let any = UdpSocket::bind("127.0.0.1:0");
+        let sent = any.and_then(|socket| socket.send_to(b"x", asker));
+        let bound = match UdpSocket::bind(own) {
+            Ok(_) => "bound".to_owned(),
+            Err(error) => format!("{:?}", Errno::from_io_error(&error)),
+        };
+        format!("{confined}: sent {:?}, {bound}; ", sent.ok())
+    };
+    let pid = attempt::fork(|| {
+        let before = act("before");
+        let text = match confine::for_good(std::iter::empty()) {
+            Ok(()) => before + &act("after") + "done",
+            Err(errno) => format!("not confined: {errno:?}"),
+        };
+        let _ = rustix::io::write(&writer, text.as_bytes());
+        0
+    })
+    .expect("fork");
+    drop(writer);
+    let said = std::io::read_to_string(reader).expect("a text");
+    let (change, _) = creel::sys::process::reap(pid).expect("a child");
+    let refused = match landlock::abi() {
+        0..10 => "bound".to_owned(),
+        _ => format!("{:?}", Some(Errno::ACCESS)),
+    };
+    assert_eq!(
+        said,
+        format!("before: sent Some(1), bound; after: sent Some(1), {refused}; done")
+    );
+    assert_eq!(change, creel::sys::process::Change::Exited(0));
 }
