@@ -8,11 +8,11 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Run, Who, Workspace, binary, is_root};
+use crate::support::{Run, Who, Workspace, binary, delegated, has_cgroups, is_root, state_dir};
 
 /// How long the janitor may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -118,7 +118,8 @@ fn abandoned_groups() -> BTreeSet<PathBuf> {
     let roots = hierarchies
         .flatten()
         .map(|entry| entry.path())
-        .chain(["/sys/fs/cgroup".into()]);
+        .chain(["/sys/fs/cgroup".into()])
+        .chain(delegated());
     for dir in roots.map(|root| root.join("creel")) {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             let slot = entry.file_name().to_string_lossy().parse().ok();
@@ -130,12 +131,12 @@ fn abandoned_groups() -> BTreeSet<PathBuf> {
     groups
 }
 
-/// Whether anybody holds byte `slot` of root's lock file (`F_OFD_GETLK`).
+/// Whether anybody holds byte `slot` of this user's lock file (`F_OFD_GETLK`).
 fn is_leased(slot: i64) -> bool {
     let Ok(file) = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
-        .open("/run/creel/slots")
+        .open(state_dir().join("slots"))
     else {
         return false;
     };
@@ -160,7 +161,7 @@ fn mounts() -> Vec<String> {
 /// What is in the places where a program leaves files: `/tmp` where it is the test's own, the state
 /// directories, and the workspace.
 fn files(workspace: &Workspace) -> BTreeSet<PathBuf> {
-    let mut places = vec![workspace.path(), "/run/creel".into(), Who::User.account().2];
+    let mut places = vec![workspace.path(), state_dir(), Who::User.account().2];
     if is_root() {
         places.push("/tmp".into());
     }
@@ -175,7 +176,7 @@ fn files(workspace: &Workspace) -> BTreeSet<PathBuf> {
     places
         .into_iter()
         .flat_map(list)
-        .filter(|path| path != Path::new("/run/creel/slots"))
+        .filter(|path| *path != state_dir().join("slots"))
         .collect()
 }
 
@@ -366,7 +367,7 @@ fn a_panic_ends_with_125_and_one_sentence_and_leaves_nothing() {
         unsafe { libc::dup2(stderr.as_raw_fd(), 2) };
         let live = a_jail(&workspace, &watch.mark);
         let _ = std::io::Read::read(&mut word, &mut [0]);
-        assert_eq!(live.group.is_some(), is_root());
+        assert_eq!(live.group.is_some(), own_groups());
         // The line break and the colour must not reach a terminal.
         panic!("on\npurpose \x1b[31m");
     }
@@ -393,6 +394,11 @@ fn a_panic_ends_with_125_and_one_sentence_and_leaves_nothing() {
     watch.nothing_is_left(&workspace);
 }
 
+/// Whether jails of this process itself have groups.
+fn own_groups() -> bool {
+    is_root() || delegated().is_some()
+}
+
 /// A jail of this process itself, in which a marked command sleeps.
 fn a_jail(workspace: &Workspace, mark: &str) -> creel::jail::Live {
     use creel::plan::Request;
@@ -402,7 +408,7 @@ fn a_jail(workspace: &Workspace, mark: &str) -> creel::jail::Live {
         command: vec!["/bin/sleep".into(), "60".into()],
         workspace: Some(workspace.path()),
         env: vec![(MARK.into(), mark.into())],
-        allow_degraded: match is_root() {
+        allow_degraded: match own_groups() {
             true => vec![],
             false => vec![Degradable::Cgroup],
         },
@@ -441,7 +447,7 @@ fn a_run_that_goes_on_is_seen() {
             "{seen}"
         );
         assert!(
-            seen.contains("begun") && (who == Who::User || seen.contains("creel-janitor")),
+            seen.contains("begun") && (!has_cgroups(who) || seen.contains("creel-janitor")),
             "{seen}"
         );
         child.kill().expect("kill");
