@@ -212,7 +212,7 @@ fn landlock(host: &Host) -> Check {
             State::Less,
             format!("ABI {abi}"),
             format!(
-                "a newer kernel has ABI {NEWEST_LANDLOCK_ABI} (Linux 6.15); the receipt says what is missing"
+                "a newer kernel has ABI {NEWEST_LANDLOCK_ABI} (Linux 7.2); the receipt says what is missing"
             ),
         ),
         abi => ok("landlock", format!("ABI {abi}")),

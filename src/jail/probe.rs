@@ -255,8 +255,8 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Where in the pinned trees somebody of this network namespace listens on a socket. Neither a
-/// read-only mount nor Landlock (up to ABI 7) stops connect(2) by path.
+/// Where in the pinned trees somebody of this network namespace listens on a socket. No read-only mount
+/// stops connect(2) by path, and Landlock does from ABI 9 on.
 fn sockets(pins: &Pins) -> Vec<PathBuf> {
     let Ok(text) = procfs::read("net/unix") else {
         return vec![];

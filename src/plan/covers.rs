@@ -120,8 +120,8 @@ impl View<'_> {
         })
     }
 
-    /// No host socket is in a jail: what listens in a granted tree is covered, for no mount flag and
-    /// no Landlock right up to ABI 7 stops connect(2) by path.
+    /// No host socket is in a jail: what listens in a granted tree is covered, for no mount flag stops
+    /// connect(2) by path, and Landlock from ABI 9 on alone.
     pub(super) fn sockets(&mut self) {
         let special = self
             .host

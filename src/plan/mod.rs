@@ -357,6 +357,8 @@ pub enum Rights {
     WriteExecute,
     /// `Read`, write to what exists, and ioctl on devices: `/dev`, `/proc`.
     Use,
+    /// Connect and send to a socket (Landlock ABI 9); nothing else.
+    Connect,
 }
 
 impl From<Access> for Rights {

@@ -217,6 +217,7 @@ pub(super) fn rights(rights: Rights) -> &'static str {
         Rights::Write => "read+write",
         Rights::WriteExecute => "all",
         Rights::Use => "use",
+        Rights::Connect => "connect",
     }
 }
 

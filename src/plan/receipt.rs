@@ -97,6 +97,9 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
             if abi < 6 {
                 lacks.push("scopes for signals and abstract sockets");
             }
+            if abi < 9 {
+                lacks.push("connections to socket files");
+            }
             match lacks.as_slice() {
                 [] => format!("ABI {abi}"),
                 lacks => format!("ABI {abi}; the kernel cannot restrict {}", lacks.join(", ")),

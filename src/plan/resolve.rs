@@ -216,8 +216,8 @@ fn landlock(host: &Host, degraded: &BTreeSet<Degradable>) -> Result<u32, Resolve
     }
 }
 
-/// The newest Landlock ABI that creel has rules for (Linux 6.15).
-pub const NEWEST_LANDLOCK_ABI: u32 = 7;
+/// The newest Landlock ABI that creel has rules for (Linux 7.2).
+pub const NEWEST_LANDLOCK_ABI: u32 = 10;
 
 fn resource_limits(limits: &Limits) -> Vec<Act> {
     let limit = |limit, soft, hard| Act::ResourceLimit { limit, soft, hard };

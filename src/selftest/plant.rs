@@ -10,7 +10,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
 use super::Site;
@@ -34,6 +34,11 @@ pub const OPEN: &str = "/run/selftest/open";
 pub const READ_ONLY: &str = "/run/selftest/readonly";
 /// Executable by mode and by rule, mounted noexec.
 pub const NOEXEC: &str = "/run/selftest/noexec";
+/// Sockets of the host, open by mode, in a granted tree, which no rule names; the datagram socket too.
+pub const SOCKET: &str = "/run/selftest/readonly/socket";
+pub const DATAGRAM: &str = "/run/selftest/readonly/datagram";
+/// One that a rule names.
+pub const NAMED_SOCKET: &str = "/run/selftest/readonly/named";
 /// A variable that no policy passes.
 pub const VARIABLE: &str = "SELFTEST_API_TOKEN";
 
@@ -80,7 +85,8 @@ pub struct Planted {
     pub site: Site,
     scratch: Scratch,
     _port: TcpListener,
-    _socket: UnixListener,
+    _sockets: [UnixListener; 3],
+    _datagram: UnixDatagram,
     _abstract: UnixListener,
     _queue: Option<Queue>,
     _descriptor: OwnedFd,
@@ -103,8 +109,19 @@ impl Planted {
         fill(&scratch.path)?;
         let outside = scratch.path.join("outside");
         let port = TcpListener::bind("127.0.0.1:0")?;
-        let socket = UnixListener::bind(outside.join("socket"))?;
-        fs::set_permissions(outside.join("socket"), Permissions::from_mode(0o666))?;
+        let granted = scratch.path.join("readonly");
+        let open = |path: PathBuf| fs::set_permissions(path, Permissions::from_mode(0o666));
+        let listen = |path: PathBuf| {
+            let listener = UnixListener::bind(&path)?;
+            open(path).map(|()| listener)
+        };
+        let sockets = [
+            listen(outside.join("socket"))?,
+            listen(granted.join("socket"))?,
+            listen(granted.join("named"))?,
+        ];
+        let datagram = UnixDatagram::bind(granted.join("datagram"))?;
+        open(granted.join("datagram"))?;
         let abstract_name = format!("creel-selftest-{id}");
         let address = SocketAddr::from_abstract_name(&abstract_name)?;
         let abstract_ = UnixListener::bind_addr(&address)?;
@@ -145,7 +162,8 @@ impl Planted {
             site,
             scratch,
             _port: port,
-            _socket: socket,
+            _sockets: sockets,
+            _datagram: datagram,
             _abstract: abstract_,
             _queue: queue,
             _descriptor: descriptor,
@@ -204,8 +222,9 @@ impl Planted {
             (READ_ONLY, Rights::Write),
             (NOEXEC, Rights::Execute),
         ] {
-            rule(plan, path.as_ref(), rights);
+            rule(plan, path.as_ref(), Node::Directory, rights);
         }
+        rule(plan, NAMED_SOCKET.as_ref(), Node::File, Rights::Connect);
         Ok(())
     }
 }
@@ -240,7 +259,9 @@ pub fn grant_outside(plan: &mut Plan, planted: &Planted) {
         },
     ));
     insert(plan, acts);
-    rule(plan, &outside, Rights::Read);
+    rule(plan, &outside, Node::Directory, Rights::Read);
+    // A socket that was granted by its path is what this layer alone keeps away.
+    rule(plan, &outside.join("socket"), Node::File, Rights::Connect);
 }
 
 fn fill(scratch: &Path) -> std::io::Result<()> {
@@ -294,12 +315,12 @@ fn insert(plan: &mut Plan, acts: impl IntoIterator<Item = Act>) {
     plan.acts.splice(place..place, acts);
 }
 
-fn rule(plan: &mut Plan, path: &Path, rights: Rights) {
+fn rule(plan: &mut Plan, path: &Path, node: Node, rights: Rights) {
     for act in &mut plan.acts {
         if let Act::Landlock { rules, .. } = act {
             rules.push(LandlockRule {
                 path: path.into(),
-                node: Node::Directory,
+                node,
                 rights,
             });
         }

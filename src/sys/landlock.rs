@@ -25,9 +25,11 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Handles every right of the ABI; scopes signals and abstract sockets where it can (ABI 6).
-    /// TCP ports are not handled: the jail's network namespace has nothing but loopback, where every
-    /// port is the jail's own.
+    /// Handles every right of the ABI on files, connecting to socket files among them (ABI 9): only
+    /// sockets that this very ruleset's processes made, or that a rule names, can be connected to.
+    /// Scopes signals and abstract sockets where it can (ABI 6). Ports are not handled, TCP's (ABI 4) and
+    /// UDP's (ABI 10): the jail's network namespace has nothing but loopback, where every port is the
+    /// jail's own or the relay's. ABI 8 is about several threads, and a jail begins with one.
     pub fn new(abi: u32) -> Result<Rules> {
         let abi = ABI::from(abi as i32);
         let ruleset = Ruleset::default()
@@ -46,15 +48,16 @@ impl Rules {
         })
     }
 
-    /// For a process that only dials: no file at all, no TCP port to bind, and, from ABI 4 on, those ports
-    /// alone to connect to.
+    /// For a process that only dials: no file and no socket file at all; from ABI 4 on no TCP port to
+    /// bind and those ports alone to connect to; from ABI 10 on no UDP port to bind but one that the kernel
+    /// picks.
     pub fn dial_only(abi: u32, ports: impl Iterator<Item = u16>) -> Result<Rules> {
         let abi = ABI::from(abi as i32);
         let mut ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(AccessFs::from_all(abi))
             .map_err(errno)?;
-        let net = AccessNet::from_all(abi);
+        let net = dialling(abi);
         if !net.is_empty() {
             ruleset = ruleset.handle_access(net).map_err(errno)?;
         }
@@ -70,6 +73,12 @@ impl Rules {
                     .map_err(errno)?;
             }
         }
+        if net.contains(AccessNet::BindUdp) {
+            // Port 0: of the kernel's choice, as a socket has that asks or connects.
+            (&mut created)
+                .add_rule(NetPort::new(0, AccessNet::BindUdp))
+                .map_err(errno)?;
+        }
         Ok(Rules { created, abi })
     }
 
@@ -79,6 +88,10 @@ impl Rules {
         let mut access = bits(rights, self.abi);
         if node == Node::File {
             access &= AccessFs::from_file(self.abi);
+        }
+        if access.is_empty() {
+            // This ABI does not decide it; a rule without a right is an error (ENOMSG).
+            return Ok(());
         }
         (&mut self.created)
             .add_rule(PathBeneath::new(beneath, access))
@@ -102,18 +115,28 @@ impl Rules {
     }
 }
 
+/// What is decided of a relay's network. Not to which UDP ports it sends: its answers go to the ports that
+/// the jail's programs ask from, which are any, and a rule names one.
+fn dialling(abi: ABI) -> BitFlags<AccessNet> {
+    AccessNet::from_all(abi) & !AccessNet::ConnectSendUdp
+}
+
 fn bits(rights: Rights, abi: ABI) -> BitFlags<AccessFs> {
     let all = AccessFs::from_all(abi);
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     // Nobody without CAP_MKNOD can make these; Landlock says so a second time.
     let devices = AccessFs::MakeChar | AccessFs::MakeBlock;
+    // A tree that is granted grants no socket in it: those of the host's daemons lie in such trees.
+    let sockets = AccessFs::ResolveUnix;
+    let write = all & !devices & !sockets;
     let bits = match rights {
         Rights::List => AccessFs::ReadDir.into(),
         Rights::Read => read,
         Rights::Execute => read | AccessFs::Execute,
-        Rights::Write => all & !AccessFs::Execute & !devices,
-        Rights::WriteExecute => all & !devices,
+        Rights::Write => write & !AccessFs::Execute,
+        Rights::WriteExecute => write,
         Rights::Use => read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev,
+        Rights::Connect => sockets.into(),
     };
     bits & all
 }
@@ -128,4 +151,59 @@ fn errno(error: landlock::RulesetError) -> Errno {
         source = e.source();
     }
     Errno::OPNOTSUPP
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TREES: [Rights; 6] = [
+        Rights::List,
+        Rights::Read,
+        Rights::Execute,
+        Rights::Write,
+        Rights::WriteExecute,
+        Rights::Use,
+    ];
+
+    #[test]
+    fn no_grant_of_a_tree_grants_its_sockets() {
+        for abi in 1..=10 {
+            let abi = ABI::from(abi);
+            for rights in TREES {
+                assert!(!bits(rights, abi).contains(AccessFs::ResolveUnix));
+            }
+            let named = bits(Rights::Connect, abi);
+            match abi >= ABI::V9 {
+                true => assert_eq!(named, AccessFs::ResolveUnix),
+                false => assert!(named.is_empty()),
+            }
+            // The control: all else that can be written is granted.
+            let devices = AccessFs::MakeChar | AccessFs::MakeBlock;
+            assert_eq!(
+                bits(Rights::WriteExecute, abi) | devices | named,
+                AccessFs::from_all(abi)
+            );
+        }
+    }
+
+    #[test]
+    fn a_relay_answers_at_any_udp_port_and_binds_none() {
+        let tcp = AccessNet::BindTcp | AccessNet::ConnectTcp;
+        for (abi, decided) in [
+            (3, BitFlags::EMPTY),
+            (4, tcp),
+            (9, tcp),
+            (10, tcp | AccessNet::BindUdp),
+        ] {
+            assert_eq!(dialling(ABI::from(abi)), decided, "ABI {abi}");
+        }
+    }
+
+    #[test]
+    fn the_crate_knows_the_newest_abi() {
+        let newest = crate::plan::resolve::NEWEST_LANDLOCK_ABI as i32;
+        assert_eq!(ABI::from(newest) as i32, newest);
+        assert_ne!(ABI::from(newest), ABI::from(newest - 1));
+    }
 }

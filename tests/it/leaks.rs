@@ -8,12 +8,12 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::drill::{self, Drill};
-use crate::support::{Run, Who, Workspace, binary, is_root};
+use crate::support::{Run, Who, Workspace, binary, delegated, has_cgroups, is_root, state_dir};
 
 /// How long the janitor may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -119,7 +119,8 @@ fn abandoned_groups() -> BTreeSet<PathBuf> {
     let roots = hierarchies
         .flatten()
         .map(|entry| entry.path())
-        .chain(["/sys/fs/cgroup".into()]);
+        .chain(["/sys/fs/cgroup".into()])
+        .chain(delegated());
     for dir in roots.map(|root| root.join("creel")) {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             let slot = entry.file_name().to_string_lossy().parse().ok();
@@ -131,12 +132,12 @@ fn abandoned_groups() -> BTreeSet<PathBuf> {
     groups
 }
 
-/// Whether anybody holds byte `slot` of root's lock file (`F_OFD_GETLK`).
+/// Whether anybody holds byte `slot` of this user's lock file (`F_OFD_GETLK`).
 fn is_leased(slot: i64) -> bool {
     let Ok(file) = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
-        .open("/run/creel/slots")
+        .open(state_dir().join("slots"))
     else {
         return false;
     };
@@ -161,7 +162,7 @@ fn mounts() -> Vec<String> {
 /// What is in the places where a program leaves files: `/tmp` where it is the test's own, the state
 /// directories, and the workspace.
 fn files(workspace: &Workspace) -> BTreeSet<PathBuf> {
-    let mut places = vec![workspace.path(), "/run/creel".into(), Who::User.account().2];
+    let mut places = vec![workspace.path(), state_dir(), Who::User.account().2];
     if is_root() {
         places.push("/tmp".into());
     }
@@ -176,7 +177,7 @@ fn files(workspace: &Workspace) -> BTreeSet<PathBuf> {
     places
         .into_iter()
         .flat_map(list)
-        .filter(|path| path != Path::new("/run/creel/slots"))
+        .filter(|path| *path != state_dir().join("slots"))
         .collect()
 }
 
@@ -512,11 +513,16 @@ const LIVES: &str = "it lives";
 pub fn panic_drill(arguments: &[String]) {
     creel::cli::hint::end_on_panic();
     let live = a_jail(Path::new(&arguments[0]), &arguments[1]);
-    assert_eq!(live.group.is_some(), is_root());
+    assert_eq!(live.group.is_some(), own_groups());
     drill::say(LIVES);
     let _ = std::io::Read::read(&mut std::io::stdin(), &mut [0]);
     // The line break and the colour must not reach a terminal.
     panic!("on\npurpose \x1b[31m");
+}
+
+/// Whether jails of this process itself have groups.
+fn own_groups() -> bool {
+    is_root() || delegated().is_some()
 }
 
 /// A jail of this process itself, in which a marked command sleeps.
@@ -528,7 +534,7 @@ fn a_jail(workspace: &Path, mark: &str) -> creel::jail::Live {
         command: vec!["/bin/sleep".into(), "60".into()],
         workspace: Some(workspace.into()),
         env: vec![(MARK.into(), mark.into())],
-        allow_degraded: match is_root() {
+        allow_degraded: match own_groups() {
             true => vec![],
             false => vec![Degradable::Cgroup],
         },
@@ -567,7 +573,7 @@ fn a_run_that_goes_on_is_seen() {
             "{seen}"
         );
         assert!(
-            seen.contains("begun") && (who == Who::User || seen.contains("creel-janitor")),
+            seen.contains("begun") && (!has_cgroups(who) || seen.contains("creel-janitor")),
             "{seen}"
         );
         child.kill().expect("kill");

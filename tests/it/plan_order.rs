@@ -10,6 +10,7 @@ use creel::plan::{
     Act, CgroupLayout, Fact, Host, IdMode, Namespace, Node, Request, Stage, check_order, order,
     resolve,
 };
+use creel::plan::{LandlockRule, LayerName, Rights};
 use creel::policy::{Degradable, file, preset};
 use proptest::prelude::*;
 
@@ -65,7 +66,7 @@ fn fact(index: usize, kind: u8) -> Fact {
 
 fn host() -> impl Strategy<Value = Host> {
     let kinds = proptest::collection::vec(0u8..12, PLACES.len());
-    (kinds, 0u8..5, any::<bool>(), 0u32..9).prop_map(|(kinds, cgroups, root, abi)| Host {
+    (kinds, 0u8..5, any::<bool>(), 0u32..12).prop_map(|(kinds, cgroups, root, abi)| Host {
         kernel: "6.1.0".into(),
         id_mode: if root {
             IdMode::Privileged
@@ -187,17 +188,7 @@ fn the_table_names_every_stage_once_in_order() {
 fn a_plan_out_of_order_is_found() {
     let policy = preset::default().expect("the default parses");
     let mut host = fixture();
-    host.paths.insert(
-        "/usr".into(),
-        Fact::Present {
-            real: "/usr".into(),
-            node: Node::Directory,
-            uid: 0,
-            gid: 0,
-            link: false,
-            idmap: Idmap::Unasked,
-        },
-    );
+    host.paths.insert("/usr".into(), tree("/usr"));
     let request = Request {
         command: vec!["true".into()],
         workspace_mode: Some(creel::policy::WorkspaceMode::None),
@@ -228,5 +219,67 @@ fn a_plan_out_of_order_is_found() {
         let mut wrong = plan.clone();
         wrong.acts.swap(a, b);
         assert!(check_order(&wrong).is_err(), "{first} and {second}");
+    }
+}
+
+/// Old kernels and ones that are yet to come: what is in force of Landlock, and what the receipt says.
+#[test]
+fn every_landlock_abi_is_used_up_to_the_newest_that_is_known() {
+    let mut first: Option<Vec<LandlockRule>> = None;
+    for (has, uses, says) in [
+        (
+            5,
+            5,
+            "ABI 5; the kernel cannot restrict scopes for signals and abstract sockets, \
+             connections to socket files",
+        ),
+        (
+            7,
+            7,
+            "ABI 7; the kernel cannot restrict connections to socket files",
+        ),
+        (
+            8,
+            8,
+            "ABI 8; the kernel cannot restrict connections to socket files",
+        ),
+        (9, 9, "ABI 9"),
+        (10, 10, "ABI 10"),
+        (11, 10, "ABI 10"),
+    ] {
+        let mut host = fixture();
+        host.landlock_abi = has;
+        let policy = preset::default().expect("the default parses");
+        let request = Request {
+            command: vec!["true".into()],
+            workspace_mode: Some(creel::policy::WorkspaceMode::None),
+            allow_degraded: vec![Degradable::Cgroup],
+            ..Default::default()
+        };
+        host.paths.insert("/usr".into(), tree("/usr"));
+        let plan = resolve(&policy, &request, &host).expect("a plan");
+        let acts = plan.acts.iter().find_map(|act| match act {
+            Act::Landlock { abi, rules } => Some((*abi, rules.clone())),
+            _ => None,
+        });
+        let (abi, rules) = acts.expect("a ruleset");
+        assert_eq!(abi, uses);
+        let layer = plan.layers.iter().find(|l| l.name == LayerName::Landlock);
+        assert_eq!(layer.map(|l| l.detail.as_str()), Some(says), "ABI {has}");
+        let named = |rule: &LandlockRule| rule.rights == Rights::Connect;
+        assert!(!rules.iter().any(named), "nobody named a socket");
+        // The kernel decides more with the same rules.
+        assert_eq!(first.get_or_insert_with(|| rules.clone()), &rules);
+    }
+}
+
+fn tree(path: &str) -> Fact {
+    Fact::Present {
+        real: path.into(),
+        node: Node::Directory,
+        uid: 0,
+        gid: 0,
+        link: false,
+        idmap: Idmap::Unasked,
     }
 }

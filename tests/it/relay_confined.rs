@@ -1,7 +1,7 @@
 //! What code execution in the relay would be worth: the drill of a parser that was taken over. Each
 //! attempt fails with the layer's errno, and succeeds in the same process before it is confined.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use creel::sys::attempt::{at, c, call};
 use creel::sys::process::{Change, exit, reap};
@@ -156,4 +156,39 @@ fn a_relay_that_was_taken_over_opens_runs_and_reaches_nothing() {
     is("NoNewPrivs:", "1");
     is("Seccomp:", "2");
     is("Threads:", "1");
+}
+
+/// Sends a datagram to one port and binds another, before it is confined and after.
+pub fn udp_drill(ports: &[String]) {
+    let address = |port: &String| SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap_or(0)));
+    let (asker, own) = (address(&ports[0]), address(&ports[1]));
+    let act = |when: &str| {
+        let any = UdpSocket::bind("127.0.0.1:0");
+        let sent = any.and_then(|socket| socket.send_to(b"x", asker));
+        let bound = UdpSocket::bind(own).map_err(|error| Errno::from_io_error(&error));
+        say(&format!("{when}: sent {:?}, bound {:?}", sent.ok(), bound.err()));
+    };
+    act("before");
+    if let Err(errno) = confine::for_good(std::iter::empty()) {
+        say(&format!("confine: {errno:?}"));
+    }
+    act("after");
+}
+
+/// Landlock restricts UDP from ABI 10 on: before it, and unconfined, any free port can be bound. Datagrams
+/// go to any port, since a relay answers where it is asked from.
+#[test]
+fn a_relay_binds_no_udp_port_of_its_own_choice_and_answers_at_any() {
+    let port = || UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let number = |port: &UdpSocket| port.local_addr().expect("an address").port().to_string();
+    let (asker, own) = (port(), port());
+    let (asked, free) = (number(&asker), number(&own));
+    drop(own);
+    let said = Drill::start("relay's UDP", &[&asked, &free]).finish();
+    let refused = match landlock::abi() {
+        0..10 => "None",
+        _ => &format!("{:?}", Some(Some(Errno::ACCESS))),
+    };
+    let after = format!("after: sent Some(1), bound {refused}");
+    assert_eq!(said, ["before: sent Some(1), bound None", &after]);
 }

@@ -181,6 +181,40 @@ fn the_json_form_says_the_same() {
     assert_eq!(names.len(), rows.len(), "two rows have one name");
 }
 
+/// docs/kernel-exploits.md promises rows: each that it names is one, and each door of an exploit is named.
+#[test]
+fn the_page_of_exploits_names_rows_of_the_self_test() {
+    let page = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/docs/kernel-exploits.md"
+    ));
+    let page = page.expect("the page");
+    let rows = page.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let last: Vec<&str> = rows.filter_map(|row| row.split(" | ").last()).collect();
+    let named = last
+        .iter()
+        .flat_map(|cell| cell.split('"').skip(1).step_by(2));
+    let named: std::collections::BTreeSet<&str> = named.collect();
+    let tested = selftest(Who::User, &["--json"]);
+    let report: Value = serde_json::from_str(&tested.stdout).expect("JSON");
+    let rows = report["rows"].as_array().expect("rows");
+    let of = |name: &str| rows.iter().find(|row| row["name"] == name);
+    assert!(named.len() >= 9, "{named:?}");
+    for name in &named {
+        assert_eq!(
+            of(name).map(|row| &row["state"]),
+            Some(&"ok".into()),
+            "{name}"
+        );
+    }
+    for row in rows.iter().filter(|row| row["group"] == "exploits") {
+        assert!(
+            named.contains(row["name"].as_str().expect("a name")),
+            "{row}"
+        );
+    }
+}
+
 #[test]
 fn the_inner_half_refuses_to_run_outside() {
     for creel in [None, Some("1")] {

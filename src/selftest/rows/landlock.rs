@@ -1,6 +1,8 @@
 //! What the mounts would allow and no Landlock rule does: a writable, executable tmpfs without a
 //! rule, and a readable file on the root.
 
+use std::os::unix::net::{UnixDatagram, UnixStream};
+
 use super::{attempts, c_path, call, create, execute, read, write};
 use crate::selftest::plant;
 use crate::sys::attempt::{at, c};
@@ -38,6 +40,12 @@ attempts! { ROWS, "landlock";
         |_| Ok(std::fs::rename(free("file"), free("file"))?);
     "hard link where no rule is" [Landlock: EACCES]
         "a second name that a rule covers" |_| Ok(std::fs::hard_link(free("file"), free("file2"))?);
+    "connect to a socket of the host in a granted tree" [Landlock 9: EACCES]
+        "a socket obeys whoever connects, and no mount flag stops connect(2)"
+        |_| Ok(UnixStream::connect(plant::SOCKET).map(drop)?);
+    "send to a socket of the host in a granted tree" [Landlock 9: EACCES]
+        "a socket obeys whoever sends, and no mount flag stops sendto(2)"
+        |_| Ok(UnixDatagram::unbound()?.send_to(b"", plant::DATAGRAM).map(drop)?);
     "execute what was written to /tmp" [Noexec: EACCES, Landlock: EACCES]
         "a dropped program" |_| {
             use std::os::unix::fs::PermissionsExt;

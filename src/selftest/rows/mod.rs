@@ -5,6 +5,7 @@
 //! through without that layer.
 
 mod exec;
+mod exploits;
 mod files;
 mod host;
 mod kernel;
@@ -32,6 +33,7 @@ pub fn all() -> impl Iterator<Item = &'static Attempt> {
         kernel::ROWS,
         syscalls::ROWS,
         network::ROWS,
+        exploits::ROWS,
     ];
     tables.into_iter().flatten()
 }

@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 use super::{c_path, call, execute};
-use crate::selftest::{Stopped, Tried, Work};
+use crate::selftest::{Stopped, Tried, Work, plant};
 use crate::sys::attempt::{self, at, c};
 
 macro_rules! works {
@@ -108,6 +108,13 @@ works! { MORE, "work";
         let listener = UnixListener::bind(&path)?;
         let _client = UnixStream::connect(&path)?;
         Ok(listener.accept().map(drop)?)
+    };
+    "a socket of the host that is granted by its path" |_| Ok(UnixStream::connect(plant::NAMED_SOCKET).map(drop)?);
+    "datagrams on unix sockets in the workspace" |s| {
+        let (a, b) = (s.workspace.join("datagram-a"), s.workspace.join("datagram-b"));
+        let (a, there) = (UnixDatagram::bind(a)?, UnixDatagram::bind(&b)?);
+        a.send_to(b"x", b)?;
+        Ok(there.recv(&mut [0]).map(drop)?)
     };
     "TCP on 127.0.0.1" |_| loopback("127.0.0.1:0");
     "TCP on ::1" |_| loopback("[::1]:0");

@@ -16,6 +16,7 @@ type Act = fn(&[String]);
 
 const DRILLS: &[(&str, Act)] = &[
     ("relay", crate::relay_confined::drill),
+    ("relay's UDP", crate::relay_confined::udp_drill),
     ("panic", crate::leaks::panic_drill),
     ("tests::speaks", |_| say("a word")),
     ("tests::leaves", |_| process::exit(0)),

@@ -223,7 +223,7 @@ impl Run {
             .env("PATH", "/usr/bin:/bin")
             .envs(self.env.iter().cloned());
         command.arg("run").args(&self.flags);
-        if self.who == Who::User && !delegated() {
+        if !has_cgroups(self.who) {
             command.args(["--allow-degraded", "cgroup"]);
         }
         command.arg("--").args(argv).current_dir(&self.cwd);
@@ -316,9 +316,54 @@ impl Ran {
     }
 }
 
-/// Whether an ordinary user can have cgroups here.
-fn delegated() -> bool {
-    false
+/// Whether the jails of `who` have cgroups here without asking anybody.
+pub fn has_cgroups(who: Who) -> bool {
+    who == Who::Root || delegated().is_some()
+}
+
+/// Those who have cgroups.
+pub fn with_cgroups() -> Vec<Who> {
+    let (with, without): (Vec<Who>, Vec<Who>) =
+        Who::all().into_iter().partition(|who| has_cgroups(*who));
+    if !without.is_empty() {
+        eprintln!("skipped for {without:?}: no cgroup is delegated to an ordinary user here");
+    }
+    with
+}
+
+/// The v2 group that was delegated to this process's user, with the controllers that a jail needs: it is
+/// the user's own, and whoever delegated it gave it to this process by starting it in there. What root
+/// starts as an ordinary user stays in root's group, so for root there is none.
+pub fn delegated() -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt;
+    const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+    if is_root() {
+        return None;
+    }
+    let uid = rustix::process::getuid().as_raw();
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = Path::new("/sys/fs/cgroup");
+    let own = root.join(own);
+    own.ancestors()
+        .take_while(|dir| *dir != root)
+        .find(|dir| {
+            let gives = std::fs::read_to_string(dir.join("cgroup.subtree_control"));
+            let gives = gives.unwrap_or_default();
+            std::fs::metadata(dir).is_ok_and(|meta| meta.uid() == uid)
+                && CONTROLLERS
+                    .iter()
+                    .all(|name| gives.split_whitespace().any(|given| given == *name))
+        })
+        .map(Path::to_path_buf)
+}
+
+/// Where creel's state is, for this process's user.
+pub fn state_dir() -> PathBuf {
+    match rustix::process::getuid().as_raw() {
+        0 => "/run/creel".into(),
+        uid => format!("/run/user/{uid}/creel").into(),
+    }
 }
 
 /// A process's state letter, proc_pid_stat(5); `None` when it is gone.

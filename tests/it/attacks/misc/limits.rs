@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use creel::sys::attempt::{c, set_limit};
 
 use crate::attacks::{attack, outside};
-use crate::support::{Run, Who, Workspace};
+use crate::support::{Run, Who, Workspace, with_cgroups};
 
 #[test]
 fn a_command_that_stops_itself_does_not_stop_the_clock() {
@@ -121,13 +121,7 @@ fn everything_is_delivered_to_a_slow_reader_after_the_end() {
 
 #[test]
 fn pids_are_counted_however_they_detach() {
-    for who in Who::all() {
-        if who == Who::User {
-            eprintln!(
-                "skipped: an ordinary user has no cgroup here, and --allow-degraded cgroup says so"
-            );
-            continue;
-        }
+    for who in with_cgroups() {
         let workspace = Workspace::new(who);
         let body = r#"
 made, answer = 0, 'OK'
