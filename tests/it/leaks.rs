@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Run, Who, Workspace, binary, is_root};
+use crate::support::{Run, Who, Workspace, binary, is_root, shell_status};
 
 /// How long the janitor may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -268,6 +268,49 @@ fn two_hundred_kills_at_random_instants_leave_nothing() {
 #[test]
 fn two_hundred_kills_of_rootless_runs_leave_nothing() {
     killed_at_random(Who::User, 200, "rootless-kills");
+}
+
+/// One of signals that end a program, at an instant spread over the start: it ends the run with 128 + its
+/// number, whatever is being made, and nothing of it is left.
+fn ended_at_random(who: Who, times: u32, name: &str) {
+    private_tmp();
+    let workspace = Workspace::new(who);
+    let watch = Watch::start(&workspace, name);
+    let command = |seconds| watch.command(who, &workspace, &[], &["/bin/sleep", seconds]);
+    // Control: not ended, it takes its time.
+    let start = Instant::now();
+    assert!(command("0.2").status().expect("creel runs").success());
+    let whole = start.elapsed();
+    assert!(whole >= Duration::from_millis(200));
+    let whole = whole - Duration::from_millis(150);
+    for time in 0..times {
+        for number in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+            let mut child = command("60").spawn().expect("creel starts");
+            let start = Instant::now();
+            std::thread::sleep(whole * time / times);
+            let at = start.elapsed();
+            // SAFETY: two integers; the child is not reaped yet.
+            unsafe { libc::kill(child.id() as i32, number) };
+            let status = shell_status(child.wait().expect("wait"));
+            let took = start.elapsed();
+            assert_eq!(status, 128 + number, "at {at:?}, after {took:?}");
+            assert!(took < Duration::from_secs(30), "at {at:?}: {took:?}");
+        }
+    }
+    watch.nothing_is_left(&workspace);
+}
+
+#[test]
+fn ended_by_a_signal_at_any_instant_of_the_start_nothing_is_left() {
+    match is_root() {
+        true => ended_at_random(Who::Root, 60, "signals"),
+        false => eprintln!("skipped: needs root"),
+    }
+}
+
+#[test]
+fn rootless_runs_ended_by_a_signal_at_any_instant_of_the_start_leave_nothing() {
+    ended_at_random(Who::User, 60, "rootless-signals");
 }
 
 fn many_at_once(who: Who, name: &str) {

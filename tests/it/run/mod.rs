@@ -3,6 +3,7 @@
 mod clocks;
 mod contract;
 mod degraded;
+mod early;
 mod environment;
 mod formats;
 mod grants;
@@ -11,6 +12,7 @@ mod limits;
 mod plan;
 mod signals;
 mod status;
+mod stopped;
 mod streams;
 mod terminal;
 mod typed;
