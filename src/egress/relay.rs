@@ -229,7 +229,8 @@ fn serve(
         wire::send(control.as_fd(), &part).map_err(|e| e.to_string())?;
     }
     // If the supervisor is gone there is nobody to tell.
-    let _ = wire::send(control.as_fd(), &FromRelay::Finished);
+    let lines = gate.records.finish();
+    let _ = wire::send(control.as_fd(), &FromRelay::Finished { lines });
     Ok(())
 }
 

@@ -60,6 +60,8 @@ pub struct Exited {
     /// The limit or the caller's signal that ended it, if creel did.
     pub cause: Option<Cause>,
     pub counters: Counters,
+    /// Milliseconds of processor time of the command's own process, as RLIMIT_CPU counts them.
+    pub cpu: u32,
     pub usage: sys::process::Usage,
     pub wall: Duration,
     pub output: u64,
@@ -131,6 +133,7 @@ struct Watching {
     deadline: Option<tokio::time::Instant>,
     end: Option<Ended>,
     disks: [[u32; 2]; DISKS],
+    cpu: u32,
     /// Pid 1 has closed its end: an end of file is always ready to be read again.
     silent: bool,
 }
@@ -184,6 +187,7 @@ async fn watch(
         deadline: None,
         end: None,
         disks: [[0; 2]; DISKS],
+        cpu: 0,
         silent: false,
     };
     let streams = relay_all(pipes.written, &budget);
@@ -244,8 +248,9 @@ async fn watch(
         screen = Some(Box::pin(terminal::output(reader, &budget)));
         state.joined = Some(joined);
     }
-    if let Some(Message::Ended { change, disks }) = Message::from_words(&state.live.board.get()) {
-        state.disks = disks;
+    let word = Message::from_words(&state.live.board.get());
+    if let Some(Message::Ended { change, disks, cpu }) = word {
+        (state.disks, state.cpu) = (disks, cpu);
         // A worker that could not execute ends too, after it said why.
         state.end.get_or_insert(Ended::Command(change));
     }
@@ -301,6 +306,7 @@ async fn watch(
         live,
         cause,
         disks,
+        cpu,
         joined,
         ..
     } = state;
@@ -312,6 +318,7 @@ async fn watch(
         end,
         cause,
         counters,
+        cpu,
         usage,
         wall,
         output: budget.passed(),
