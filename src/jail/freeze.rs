@@ -280,7 +280,10 @@ fn placeholders(plan: &Plan, pins: &Pins) -> Result<Vec<Placeholder>, JailError>
             let directory = parent.ok_or_else(changed)?.fd.try_clone();
             let name = path.file_name().ok_or_else(changed)?;
             Ok(Placeholder::new(
-                directory.map_err(|_| changed())?,
+                directory.map_err(|e| JailError::Open {
+                    path: path.clone(),
+                    source: Errno::from_io_error(&e).unwrap_or(Errno::IO),
+                })?,
                 bytes(name.as_bytes().to_vec()),
                 says,
                 path.clone(),

@@ -41,16 +41,23 @@ pub(super) fn marked(stat: &rx::Stat) -> bool {
 
 /// Whether what is marked is indeed nobody's: a directory with something in it is somebody's.
 pub fn stands_for_nothing(place: BorrowedFd<'_>) -> bool {
+    looked_into(place).unwrap_or(false)
+}
+
+/// The same, where that can be found out.
+fn looked_into(place: BorrowedFd<'_>) -> Result<bool> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rx::openat(place, c".", flags, Mode::empty()) {
         Ok(directory) => is_empty(&directory),
-        Err(errno) => errno == Errno::NOTDIR,
+        Err(Errno::NOTDIR) => Ok(true),
+        Err(errno) => Err(errno),
     }
 }
 
-fn is_empty(directory: &OwnedFd) -> bool {
+fn is_empty(directory: &OwnedFd) -> Result<bool> {
     let named = |entry: rx::DirEntry| !matches!(entry.file_name().to_bytes(), b"." | b"..");
-    rx::Dir::read_from(directory).is_ok_and(|entries| entries.flatten().all(|e| !named(e)))
+    let entries = rx::Dir::read_from(directory)?;
+    Ok(entries.flatten().all(|e| !named(e)))
 }
 
 /// Makes `name` in `directory`, or shares the one that is there; `says` stands in it, if it is a file.
@@ -170,15 +177,23 @@ fn directory_entry(directory: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     rx::openat(directory, name, flags, Mode::empty())
 }
 
+/// What cannot be opened is somebody else's, unless the trouble is this process's own.
+fn somebodys(errno: Errno) -> Errno {
+    match errno {
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM => errno,
+        _ => Errno::EXIST,
+    }
+}
+
 /// The placeholder that is there, locked; `None` where it went meanwhile.
 fn share(directory: BorrowedFd<'_>, name: &CStr) -> Result<Option<(OwnedFd, Stat)>> {
     let file = match directory_entry(directory, name) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
-        Err(_) => return Err(Errno::EXIST),
+        Err(errno) => return Err(somebodys(errno)),
     };
     let stat = fd::stat(file.as_fd())?;
-    if stat.kind != Kind::Placeholder || !stands_for_nothing(file.as_fd()) {
+    if stat.kind != Kind::Placeholder || !looked_into(file.as_fd()).map_err(somebodys)? {
         return Err(Errno::EXIST);
     }
     rx::flock(&file, FlockOperation::LockShared)?;

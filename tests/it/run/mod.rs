@@ -17,4 +17,5 @@ mod stopped;
 mod streams;
 mod terminal;
 mod typed;
+mod ulimits;
 mod workspace;
