@@ -116,12 +116,17 @@ pub fn say(text: &str) {
         ("", "")
     };
     // Control characters of a hostile file name must not reach a terminal, nor make a second line.
-    let clean: String = text
+    let clean: String = unprefixed(text)
         .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect();
     // Nobody is left to be told if stderr is gone.
     let _ = writeln!(err, "{on}creel:{off} {clean}");
+}
+
+/// Without the name in front, where creel itself is the place of a fault (`Origin::creel`): it is said once.
+fn unprefixed(text: &str) -> &str {
+    text.strip_prefix("creel: ").unwrap_or(text)
 }
 
 /// Makes a panic the end of this process: one sentence, creel's own exit status, the caller's terminal
@@ -166,10 +171,22 @@ fn remedy(error: &JailError) -> Option<String> {
         JailError::Cgroup(_) => Some(
             "see `creel doctor`, or go on without memory and cpu limits with --allow-degraded cgroup".into(),
         ),
+        _ if matches!(errno, Some(Errno::MFILE)) => {
+            Some("raise the number of descriptors: ulimit -n 1024".into())
+        }
+        // Root's is at one place, whatever the variable says.
+        JailError::State { path, .. } if host::ids().0 == 0 => Some(format!(
+            "{} must be a directory of root's on a filesystem that root may write to, a tmpfs at /run for one",
+            path.parent().unwrap_or(path).display()
+        )),
         JailError::State { .. } => {
             Some("set XDG_RUNTIME_DIR to a directory of yours, mode 0700".into())
         }
+        JailError::System { .. } if errno == Some(Errno::AGAIN) => {
+            Some("the process limit of this user or cgroup is reached".into())
+        }
         JailError::Act { act, .. } => match (act.as_ref(), errno) {
+            (_, Some(Errno::FBIG)) => Some("a file of the jail's own is larger than the caller's `ulimit -f`; raise it".into()),
             (Act::Pivot, Some(Errno::INVAL)) => Some(
                 "pivot_root(2) does not work from the kernel's initial ramfs: switch_root into a real root first".into(),
             ),
@@ -214,6 +231,23 @@ pub fn user_namespaces() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::ResolveError;
+    use crate::policy::Origin;
+
+    /// What creel protects by itself has creel for its place.
+    #[test]
+    fn a_refusal_has_the_name_in_front_once() {
+        let (path, real) = ("/w/.vscode".into(), "/etc".into());
+        let origin = Origin::creel();
+        let failure = Failure::of(&ResolveError::ProtectLink { path, real, origin });
+        assert!(
+            failure.text.starts_with("creel: /w/.vscode"),
+            "{}",
+            failure.text
+        );
+        assert!(unprefixed(&failure.text).starts_with("/w/.vscode"));
+        assert_eq!(unprefixed("the plan"), "the plan");
+    }
 
     #[test]
     fn an_internal_error_is_one_sentence_that_says_where_and_asks_for_a_report() {

@@ -63,10 +63,11 @@ impl Status {
 impl Unnamed {
     fn open(path: &Path) -> Result<Unnamed, Failure> {
         let fault = |e: Errno| {
-            Failure::new(format!(
-                "--status-file {}: {e}; name a file in a writable directory",
-                path.display()
-            ))
+            let remedy = match e {
+                Errno::FBIG => "raise `ulimit -f`",
+                _ => "name a file in a writable directory",
+            };
+            Failure::new(format!("--status-file {}: {e}; {remedy}", path.display()))
         };
         let name = path.file_name().ok_or_else(|| fault(Errno::ISDIR))?;
         let parent = match path.parent() {

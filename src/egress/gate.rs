@@ -53,9 +53,6 @@ pub enum Refusal {
     Closed(&'static str),
 }
 
-/// No record, no act.
-const UNWRITTEN: Refusal = Refusal::Closed("its record cannot be written");
-
 /// Everything that the ways share.
 pub struct Gate {
     pub policy: Network,
@@ -145,9 +142,9 @@ impl Gate {
         port: u16,
         entry: Entry,
     ) -> Result<Pass, Refusal> {
-        if self.records.write(&entry, Event::Open).is_err() {
-            return Err(UNWRITTEN);
-        }
+        // No record, no act.
+        let written = self.records.write(&entry, Event::Open);
+        written.map_err(|unrecorded| unrecorded.refusal())?;
         self.meter.connections.set(self.meter.connections.get() + 1);
         Ok(Pass {
             gate: Rc::clone(self),
@@ -305,7 +302,7 @@ impl Pass {
         let records = &self.gate.records;
         let _ = records.write(&before, Event::Close);
         let opened = records.write(&self.entry.borrow(), Event::Open);
-        opened.map_err(|_| UNWRITTEN)
+        opened.map_err(|unrecorded| unrecorded.refusal())
     }
 
     /// What may be dialled: a name is resolved outside, by its canonical form alone, and every answer is
@@ -412,7 +409,7 @@ impl Pass {
     ) -> Result<(), Refusal> {
         let entry = self.entry.borrow().request(method, path, refusal);
         let written = self.gate.records.write(&entry, Event::Request);
-        written.map_err(|_| UNWRITTEN)
+        written.map_err(|unrecorded| unrecorded.refusal())
     }
 }
 

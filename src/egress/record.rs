@@ -22,6 +22,36 @@ const REASON: usize = 300;
 const LINES_OF_A_NAME: u32 = 3;
 const NAMES_WITH_LINES: usize = 1000;
 
+/// Bytes of lines of one jail: of what was refused, which is done as often as the jail likes, and of what
+/// was admitted. Beyond the first a refusal has no line; beyond the second nothing is admitted.
+const REFUSED_BYTES: u64 = 16 << 20;
+const ADMITTED_BYTES: u64 = 256 << 20;
+
+/// Why something has no line, and hence was not done.
+#[derive(Debug)]
+pub enum Unrecorded {
+    Failed(std::io::Error),
+    Full,
+}
+
+impl Unrecorded {
+    pub fn refusal(&self) -> Refusal {
+        Refusal::Closed(match self {
+            Unrecorded::Failed(_) => "its record cannot be written",
+            Unrecorded::Full => "the records of this run have reached their limit",
+        })
+    }
+}
+
+/// What became of the lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lines {
+    /// Lines that could not be written; what waited for one was not admitted.
+    pub unwritten: u64,
+    /// Lines that were left out beyond the bound: of refusals, and of what was refused for want of a line.
+    pub dropped: u64,
+}
+
 /// When a line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -34,6 +64,8 @@ pub enum Event {
     Request,
     /// The connection's end.
     Close,
+    /// The last line, where lines are missing.
+    Missing,
 }
 
 /// One destination that was asked for, and what became of it.
@@ -137,6 +169,9 @@ pub struct Records {
     log: Option<RefCell<std::fs::File>>,
     /// The last line in the log has no end.
     torn: Cell<bool>,
+    /// Bytes written, of what was refused and of what was admitted.
+    used: [Cell<u64>; 2],
+    lines: Cell<Lines>,
     allowed: RefCell<Summary>,
     refused: RefCell<Summary>,
     /// Refused questions that have lines.
@@ -152,8 +187,29 @@ impl Records {
         }
     }
 
-    /// Counts the event, and writes its line. Where that fails nothing may be admitted.
-    pub fn write(&self, entry: &Entry, event: Event) -> std::io::Result<()> {
+    /// Writes the line of an event, and counts it. Where that fails nothing may be admitted, and it is
+    /// counted as refused.
+    pub fn write(&self, entry: &Entry, event: Event) -> Result<(), Unrecorded> {
+        let written = self.write_line(entry, event);
+        match (&written, event) {
+            (Err(unrecorded), Event::Open | Event::Request) => {
+                let mut refused = entry.clone();
+                refused.refuse(&unrecorded.refusal());
+                if event == Event::Open {
+                    refused.rule = None;
+                }
+                self.sum(&refused, Event::Refused);
+            }
+            _ => self.sum(entry, event),
+        }
+        written
+    }
+
+    fn write_line(&self, entry: &Entry, event: Event) -> Result<(), Unrecorded> {
+        let Some(log) = &self.log else { return Ok(()) };
+        if !self.has_line(entry, event) {
+            return Ok(());
+        }
         #[derive(Serialize)]
         struct Line<'a> {
             /// Microseconds since 1970.
@@ -163,25 +219,68 @@ impl Records {
             entry: &'a Entry,
             duration_ms: u64,
         }
-        self.sum(entry, event);
-        if let Some(log) = &self.log
-            && self.has_line(entry, event)
-        {
-            let duration = entry.since.elapsed().as_millis();
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
-            let line = Line {
-                time_us: now.as_micros().try_into().unwrap_or(u64::MAX),
-                event,
-                entry,
-                duration_ms: duration.try_into().unwrap_or(u64::MAX),
+        let duration = entry.since.elapsed().as_millis();
+        let text = serde_json::to_vec(&Line {
+            time_us: now(),
+            event,
+            entry,
+            duration_ms: duration.try_into().unwrap_or(u64::MAX),
+        });
+        let mut text = text.unwrap_or_default();
+        text.push(b'\n');
+        let refusal = event == Event::Refused || event == Event::Request && entry.refused.is_some();
+        let (used, most) = match refusal {
+            true => (&self.used[0], REFUSED_BYTES),
+            false => (&self.used[1], ADMITTED_BYTES),
+        };
+        let after = used.get() + text.len() as u64;
+        // The end of what was admitted has its line: there are no more of them than connections.
+        if after > most && event != Event::Close {
+            self.count(|lines| lines.dropped += 1);
+            return if refusal {
+                Ok(())
+            } else {
+                Err(Unrecorded::Full)
             };
-            let mut text = serde_json::to_vec(&line).unwrap_or_default();
-            text.push(b'\n');
-            self.append(&mut log.borrow_mut(), text)?;
         }
-        Ok(())
+        used.set(after);
+        self.append(&mut log.borrow_mut(), text).map_err(|error| {
+            self.count(|lines| lines.unwritten += 1);
+            Unrecorded::Failed(error)
+        })
+    }
+
+    fn count(&self, add: impl FnOnce(&mut Lines)) {
+        let mut lines = self.lines.get();
+        add(&mut lines);
+        self.lines.set(lines);
+    }
+
+    /// Ends the log: says in it, and here, how many lines are missing.
+    pub fn finish(&self) -> Lines {
+        #[derive(Serialize)]
+        struct Last {
+            time_us: u64,
+            event: Event,
+            #[serde(flatten)]
+            lines: Lines,
+        }
+        let lines = self.lines.get();
+        if let Some(log) = &self.log
+            && lines != Lines::default()
+        {
+            let (time_us, event) = (now(), Event::Missing);
+            let last = serde_json::to_vec(&Last {
+                time_us,
+                event,
+                lines,
+            });
+            let mut text = last.unwrap_or_default();
+            text.push(b'\n');
+            // The verdict says it too.
+            let _ = self.append(&mut log.borrow_mut(), text);
+        }
+        lines
     }
 
     fn has_line(&self, entry: &Entry, event: Event) -> bool {
@@ -241,7 +340,7 @@ impl Records {
         };
         match event {
             Event::Open => sum.allowed += 1,
-            Event::Refused | Event::Request => {}
+            Event::Refused | Event::Request | Event::Missing => {}
             Event::Close => {
                 sum.bytes_in += entry.bytes_in;
                 sum.bytes_out += entry.bytes_out;
@@ -261,6 +360,14 @@ impl Records {
         all.sort_by(|a, b| (&a.host, a.port).cmp(&(&b.host, b.port)));
         all
     }
+}
+
+/// Microseconds since 1970.
+fn now() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    now.as_micros().try_into().unwrap_or(u64::MAX)
 }
 
 /// The destination's own place, or that of all for whom there is none left.
@@ -333,7 +440,10 @@ mod tests {
         let records = Records::new(Some(log));
         let long = entry("a.test").request("GET", &"\u{10ffff}".repeat(1024), None);
         let cut = records.write(&long, Event::Request).unwrap_err();
-        assert_eq!(cut.kind(), std::io::ErrorKind::WouldBlock);
+        let Unrecorded::Failed(error) = cut else {
+            panic!("{cut:?}")
+        };
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
         reader.read_exact(&mut vec![0; filled - 4096]).unwrap();
         records.write(&entry("b.test"), Event::Open).unwrap();
         records.write(&entry("c.test"), Event::Open).unwrap();
@@ -391,5 +501,66 @@ mod tests {
         }
         // The first name has its lines already.
         assert_eq!(lines() - before, NAMES_WITH_LINES - 1);
+    }
+
+    /// A file that takes no byte: what is read-only, for one.
+    fn closed() -> Records {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        Records::new(Some(File::open(log.path()).unwrap()))
+    }
+
+    #[test]
+    fn what_cannot_be_recorded_is_counted_as_refused_and_not_as_reached() {
+        let records = closed();
+        let open = entry("a.test").allowed("a rule".into());
+        records.write(&open, Event::Open).unwrap_err();
+        let summary = records.summary();
+        assert_eq!((summary[0].allowed, summary[0].refused), (0, 1));
+        let why = summary[0].why.clone().unwrap();
+        assert_eq!(why, "closed by creel: its record cannot be written");
+        assert_eq!(records.finish().unwritten, 1);
+        // Control: a file that takes it.
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let records = Records::new(Some(log.reopen().unwrap()));
+        records.write(&open, Event::Open).unwrap();
+        let summary = records.summary();
+        assert_eq!((summary[0].allowed, summary[0].refused), (1, 0));
+        assert_eq!(records.finish(), Lines::default());
+        assert_eq!(
+            std::fs::read_to_string(log.path()).unwrap().lines().count(),
+            1
+        );
+    }
+
+    #[test]
+    fn the_lines_have_a_bound_beyond_which_nothing_is_admitted() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let records = Records::new(Some(log.reopen().unwrap()));
+        let last = || {
+            let text = std::fs::read_to_string(log.path()).unwrap();
+            let line = text.lines().last().unwrap().to_owned();
+            serde_json::from_str::<serde_json::Value>(&line).unwrap()
+        };
+        // Refusals take no room of what is admitted.
+        records.used[0].set(REFUSED_BYTES - 10);
+        refused(&records, Way::Connect, "no.test");
+        let open = entry("a.test").allowed("a rule".into());
+        records.write(&open, Event::Open).unwrap();
+        assert_eq!(last()["host"], "a.test");
+        records.used[1].set(ADMITTED_BYTES - 10);
+        let full = records.write(&open, Event::Open).unwrap_err();
+        assert!(matches!(full, Unrecorded::Full), "{full:?}");
+        let request = open.request("GET", "/", None);
+        records.write(&request, Event::Request).unwrap_err();
+        // What was admitted has its end, all the same.
+        records.write(&open, Event::Close).unwrap();
+        assert_eq!(last()["event"], "close");
+        let lines = records.finish();
+        assert_eq!((lines.dropped, lines.unwritten), (3, 0));
+        assert_eq!(last()["event"], "missing");
+        assert_eq!(last()["dropped"], 3);
+        let summary = records.summary();
+        let a = summary.iter().find(|one| one.host == "a.test").unwrap();
+        assert_eq!((a.allowed, a.refused), (1, 2));
     }
 }

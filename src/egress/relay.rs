@@ -69,6 +69,8 @@ pub struct Made {
 pub fn start(id: &str, egress: &Egress, log: Option<File>) -> Result<Relay, RelayError> {
     let (ours, theirs) = socket::pair().map_err(RelayError::Start)?;
     let (give, take) = socket::pair().map_err(RelayError::Start)?;
+    // The relay never takes them: a Ctrl-C for the caller's whole job is not its own.
+    let held = signal::Held::all().map_err(RelayError::Start)?;
     let side = clone::clone3_single_threaded(0, None).map_err(RelayError::Start)?;
     let pid = match side {
         Side::Parent { pid, .. } => pid,
@@ -80,7 +82,7 @@ pub fn start(id: &str, egress: &Egress, log: Option<File>) -> Result<Relay, Rela
             process::exit(live(id, egress, kept))
         }
     };
-    drop((theirs, take));
+    drop((theirs, take, held));
     Ok(Relay {
         pid,
         socket: ours,
@@ -227,7 +229,8 @@ fn serve(
         wire::send(control.as_fd(), &part).map_err(|e| e.to_string())?;
     }
     // If the supervisor is gone there is nobody to tell.
-    let _ = wire::send(control.as_fd(), &FromRelay::Finished);
+    let lines = gate.records.finish();
+    let _ = wire::send(control.as_fd(), &FromRelay::Finished { lines });
     Ok(())
 }
 

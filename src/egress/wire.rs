@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::record::Destination;
+use super::record::{Destination, Lines};
 use crate::sys::Errno;
 use crate::sys::socket::{self, Wait};
 
@@ -41,8 +41,8 @@ pub enum FromRelay {
     },
     /// What was reached, or a part of it.
     Summary { destinations: Vec<Destination> },
-    /// The last word: that was all of it.
-    Finished,
+    /// The last word: that was all of it, and of the log's lines these are missing.
+    Finished { lines: Lines },
 }
 
 /// To the relay.

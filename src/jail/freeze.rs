@@ -27,6 +27,7 @@ use crate::sys::landlock::Rules;
 use crate::sys::lease::{self, Lease};
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
+use crate::sys::signal::Held;
 use crate::sys::{Errno, clone, fd, mount, socket};
 
 /// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
@@ -52,6 +53,9 @@ pub struct WayOut {
 
 /// A jail that is one clone away.
 pub struct Ready {
+    /// From before the first helper is made until there are handlers: the jail's first process and the
+    /// helpers are born with every signal blocked.
+    pub(super) held: Held,
     pub(super) plan: Arc<Plan>,
     pub(super) flags: u64,
     pub(super) ids: Ids,
@@ -80,6 +84,10 @@ pub fn freeze(
     way_out: Option<WayOut>,
     state: &Path,
 ) -> Result<Ready, JailError> {
+    let held = Held::all().map_err(|source| JailError::System {
+        what: "holding signals",
+        source,
+    })?;
     let (relay, mut authority) = match way_out {
         Some(way_out) => (Some(way_out.sockets), way_out.authority),
         None => (None, None),
@@ -229,6 +237,7 @@ pub fn freeze(
         source,
     })?;
     Ok(Ready {
+        held,
         flags,
         ids,
         first_id,

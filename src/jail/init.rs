@@ -62,7 +62,15 @@ pub fn run(program: &Program, terminal: Terminal) -> ! {
 }
 
 fn reap(supervisor: BorrowedFd<'_>, program: &Program, command: i32) {
-    while let Some((pid, change)) = process::reap_any() {
+    while let Some(pid) = process::changed() {
+        // Before it is waited for: afterwards nobody knows.
+        let cpu = match pid == command {
+            true => process::processor_time(pid),
+            false => 0,
+        };
+        let Some(change) = process::take_change(pid) else {
+            continue;
+        };
         if pid != command {
             continue;
         }
@@ -74,7 +82,9 @@ fn reap(supervisor: BorrowedFd<'_>, program: &Program, command: i32) {
                 for (use_of, path) in disks.iter_mut().zip(&program.disks) {
                     *use_of = per_mille(path);
                 }
-                program.board.put(&Message::Ended { change, disks }.words());
+                program
+                    .board
+                    .put(&Message::Ended { change, disks, cpu }.words());
                 process::exit(0)
             }
         }

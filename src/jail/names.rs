@@ -70,8 +70,8 @@ impl Names {
             known.names.push(name);
             return Ok(());
         }
-        let fault = |source| JailError::Placeholder {
-            path: path.into(),
+        let fault = |source| JailError::Open {
+            path: parent.into(),
             source,
         };
         let fd = match (pins.get(parent), need) {

@@ -55,18 +55,30 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
             _ => false,
         };
         // After what is granted was opened: it is that which must lie there.
-        if link
-            && !host.found.bases.contains_key(base)
-            && let Ok(real) = fd::pin(base).and_then(|fd| fd::path_of(fd.as_fd()))
-        {
-            host.found.bases.insert(base.into(), real);
+        if link && !host.found.bases.contains_key(base) {
+            match fd::pin(base).and_then(|fd| fd::path_of(fd.as_fd())) {
+                Ok(real) => drop(host.found.bases.insert(base.into(), real)),
+                // What lies in it is refused.
+                Err(errno) if !is_own(errno) => {}
+                Err(source) => {
+                    return Err(JailError::Open {
+                        path: base.into(),
+                        source,
+                    });
+                }
+            }
         }
     }
     one_spelling(&host)?;
     no_kernel_trees(&pins)?;
-    for socket in sockets(&pins) {
+    for socket in sockets(&pins)? {
         host.paths.entry(socket).or_insert(Fact::Special);
     }
+    // What is open stays open: where some more can be opened now, nothing above failed for want of one.
+    fd::room_for_some().map_err(|source| JailError::System {
+        what: "opening what the policy names",
+        source,
+    })?;
     Ok((host, pins))
 }
 
@@ -257,19 +269,39 @@ fn unescape(text: &[u8]) -> Vec<u8> {
 
 /// Where in the pinned trees somebody of this network namespace listens on a socket. No read-only mount
 /// stops connect(2) by path, and Landlock does from ABI 9 on.
-fn sockets(pins: &Pins) -> Vec<PathBuf> {
-    let Ok(text) = procfs::read("net/unix") else {
-        return vec![];
+fn sockets(pins: &Pins) -> Result<Vec<PathBuf>, JailError> {
+    let fault = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| JailError::Open { path, source }
     };
-    text.split(|b| *b == b'\n')
-        .filter_map(|line| {
-            // "Num RefCount Protocol Flags Type St Inode Path": an abstract name begins with @.
-            let at = line.iter().position(|b| *b == b'/')?;
-            let socket = fd::pin(Path::new(OsStr::from_bytes(&line[at..]))).ok()?;
-            let real = fd::path_of(socket.as_fd()).ok()?;
-            pins.keys().any(|tree| within(&real, tree)).then_some(real)
-        })
-        .collect()
+    let text = match procfs::read("net/unix") {
+        // A kernel without CONFIG_UNIX has none.
+        Err(Errno::NOENT) => return Ok(vec![]),
+        read => read.map_err(fault(Path::new("/proc/net/unix")))?,
+    };
+    let mut found = vec![];
+    for line in text.split(|b| *b == b'\n') {
+        // "Num RefCount Protocol Flags Type St Inode Path": an abstract name begins with @.
+        let Some(at) = line.iter().position(|b| *b == b'/') else {
+            continue;
+        };
+        let path = Path::new(OsStr::from_bytes(&line[at..]));
+        let socket = match fd::pin(path) {
+            // Bound elsewhere: in another root, or gone.
+            Err(errno) if !is_own(errno) => continue,
+            socket => socket.map_err(fault(path))?,
+        };
+        let real = fd::path_of(socket.as_fd()).map_err(fault(path))?;
+        if pins.keys().any(|tree| within(&real, tree)) {
+            found.push(real);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether that errno says something of this process and not of a path: nothing was found out.
+fn is_own(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
 }
 
 /// What a path is; what is there is pinned.

@@ -20,6 +20,7 @@ use crate::sys::clone::{self, Side};
 use crate::sys::lease::Lease;
 use crate::sys::process::{self, Change, Groups, Usage};
 use crate::sys::shared::Board;
+use crate::sys::signal::Held;
 use crate::sys::userns::{self, Range};
 use crate::sys::{Errno, net, signal, socket};
 
@@ -32,6 +33,8 @@ pub struct Live {
     /// Where the jail's first process leaves how the command ended.
     pub board: Board,
     pub group: Option<Group>,
+    /// Until there are handlers; see [`Ready`].
+    pub held: Option<Held>,
     pid: i32,
     pub janitor: Option<Janitor>,
     /// Held as long as the jail: its ids and its group's name are its own.
@@ -99,6 +102,7 @@ impl Ready {
             socket: ours,
             board: self.program.board,
             group,
+            held: Some(self.held),
             pid,
             janitor: self.janitor,
             _lease: self.lease,
@@ -186,6 +190,17 @@ impl Live {
             let _ = group.kill();
         }
         self.signal(signal::KILL);
+    }
+
+    /// Lets nothing of the jail run until [`Live::thaw`]. False: there is no group that can be frozen.
+    pub fn freeze(&self) -> bool {
+        self.group.as_ref().is_some_and(Group::freeze)
+    }
+
+    /// Ends [`Live::freeze`].
+    pub fn thaw(&self) {
+        // What cannot be thawed was not frozen, or is killed at the time limit.
+        self.group.as_ref().map(Group::thaw);
     }
 
     /// Waits for the jail's end; call when `pidfd` is readable.

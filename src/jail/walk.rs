@@ -15,7 +15,7 @@ use super::{init, netns};
 use crate::plan::{IfAbsent, Node, Terminal};
 use crate::sys::placeholder::Form;
 use crate::sys::socket::{self, Wait};
-use crate::sys::{Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, signal, timens};
+use crate::sys::{Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, timens};
 
 /// The supervisor's socket in the finished jail; everything above it is closed.
 pub const SOCKET: i32 = 3;
@@ -81,7 +81,7 @@ pub fn walk(child: Child<'_>) -> ! {
     let mut state = State {
         root: None,
         old: None,
-        slave: None,
+        pair: None,
         socket: &socket,
         settled: false,
         stdio,
@@ -113,7 +113,7 @@ fn fail(socket: BorrowedFd<'_>, step: u32, errno: Errno) -> ! {
 
 /// Waits for the word that the id maps are written, and takes on the ids to build with.
 fn start(socket: &OwnedFd, ids: Start) -> Result<()> {
-    signal::block_all()?;
+    // Every signal is blocked since before the clone (`signal::Held`).
     process::die_with_parent()?;
     process::schedule_as_others()?;
     wait_for_parent(socket.as_fd())?;
@@ -146,7 +146,8 @@ struct State<'a> {
     root: Option<OwnedFd>,
     /// The root after the pivot, to seal it.
     old: Option<OwnedFd>,
-    slave: Option<OwnedFd>,
+    /// Of the jail's own terminal: master, slave.
+    pair: Option<(OwnedFd, OwnedFd)>,
     socket: &'a OwnedFd,
     /// The socket has become [`SOCKET`], and its old number is closed.
     settled: bool,
@@ -380,12 +381,7 @@ impl<'a> State<'a> {
                 if pty::copy_size(fd::fixed(0), slave.as_fd()).is_err() {
                     let _ = pty::copy_size(fd::fixed(1), slave.as_fd());
                 }
-                socket::send(
-                    self.speaker(),
-                    &Message::Terminal.encode(),
-                    &[master.as_fd()],
-                )?;
-                self.slave = Some(slave);
+                self.pair = Some((master, slave));
                 Ok(())
             }
             Work::Streams => self.streams(),
@@ -507,12 +503,15 @@ impl<'a> State<'a> {
     /// 0, 1 and 2 are what the plan says, the supervisor's socket is 3.
     fn streams(&mut self) -> Result<()> {
         process::own_session()?;
-        if let Some(slave) = &self.slave {
+        if let Some((master, slave)) = &self.pair {
             pty::take_control(slave.as_fd())?;
+            // Not before: what is typed at a terminal that has no foreground interrupts nobody.
+            let said = Message::Terminal.encode();
+            socket::send(self.speaker(), &said, &[master.as_fd()])?;
         }
         for (number, fd) in self.stdio.0.iter().enumerate() {
             let source = match self.terminal {
-                Terminal::Pty => self.slave.as_ref(),
+                Terminal::Pty => self.pair.as_ref().map(|(_, slave)| slave),
                 Terminal::Pipes => fd.as_ref(),
             };
             if let Some(source) = source {

@@ -23,10 +23,12 @@ pub enum Message {
     NotExecuted { errno: i32 },
     /// The command stopped (Ctrl-Z).
     Stopped,
-    /// The command ended; for each disk, per mille of its bytes and of its inodes in use.
+    /// The command ended; for each disk, per mille of its bytes and of its inodes in use; milliseconds of
+    /// processor time of the command's own process, as RLIMIT_CPU counts them.
     Ended {
         change: Change,
         disks: [[u32; 2]; DISKS],
+        cpu: u32,
     },
 }
 
@@ -39,7 +41,7 @@ impl Message {
             Message::Terminal => words[0] = 2,
             Message::NotExecuted { errno } => words[..2].copy_from_slice(&[3, errno as u32]),
             Message::Stopped => words[0] = 4,
-            Message::Ended { change, disks } => {
+            Message::Ended { change, disks, cpu } => {
                 let (kind, value) = match change {
                     Change::Exited(code) => (0, code),
                     Change::Signaled(signal) => (1, signal),
@@ -47,6 +49,7 @@ impl Message {
                     Change::Continued => (3, 0),
                 };
                 words[..3].copy_from_slice(&[5, kind, value as u32]);
+                words[3 + 2 * DISKS] = cpu;
                 for (at, disk) in disks.iter().enumerate() {
                     words[3 + 2 * at..5 + 2 * at].copy_from_slice(disk);
                 }
@@ -76,7 +79,8 @@ impl Message {
                     _ => Change::Continued,
                 };
                 let disks = std::array::from_fn(|at| [words[3 + 2 * at], words[4 + 2 * at]]);
-                Message::Ended { change, disks }
+                let cpu = words[3 + 2 * DISKS];
+                Message::Ended { change, disks, cpu }
             }
             _ => return None,
         })
@@ -114,6 +118,7 @@ mod tests {
             Message::Ended {
                 change: Change::Signaled(9),
                 disks: [[1, 2], [3, 4], [5, 6], [1000, 7]],
+                cpu: 8,
             },
         ] {
             assert_eq!(Message::decode(&message.encode()), Some(message));

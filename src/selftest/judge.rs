@@ -213,7 +213,10 @@ pub fn judge_spend(
     let stopped = match instead {
         // The program says itself that it was refused.
         Some(_) => verdict.kind == Kind::Exited && verdict.code == Some(1),
-        None => verdict.kind == row.kind,
+        None => {
+            let hit = |name| verdict.limits_hit.iter().any(|limit| limit.name == name);
+            verdict.kind == row.kind && row.reached.is_none_or(hit)
+        }
     };
     let open = layers.iter().all(|layer| gone.contains(layer));
     let state = match (layers.is_empty(), open) {
@@ -227,6 +230,7 @@ pub fn judge_spend(
         State::NotApplicable => "needs the cgroup layer, the receipt says so".into(),
         _ if through => "got through".into(),
         _ if stopped && instead.is_some() => "refused".into(),
+        _ if stopped && let Some(name) = row.reached => name.into(),
         _ => kind(verdict.kind),
     };
     Judged {

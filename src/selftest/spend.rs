@@ -1,5 +1,5 @@
 //! Exhaustion: programs that take more than their jail has, each in a jail of its own, since the
-//! limit ends it. The verdict's kind says which limit did. Without the limit each ends by itself,
+//! limit ends it. The verdict says which limit did. Without the limit each ends by itself,
 //! after taking little.
 
 use std::fs::File;
@@ -35,6 +35,8 @@ pub struct Row {
     pub name: &'static str,
     pub spend: Spend,
     pub kind: Kind,
+    /// The limit that the verdict names beside the kind, where it ends nothing.
+    pub reached: Option<&'static str>,
     /// All that enforce the limit.
     pub layers: &'static [Layer],
     /// What refuses in their place where there is no cgroup. It keeps no count of refusals, so the
@@ -48,6 +50,7 @@ pub static ROWS: &[Row] = &[
         name: "take 80 MiB of 32 MiB of memory",
         spend: Spend::Memory,
         kind: Kind::Oom,
+        reached: None,
         layers: &[Layer::Cgroup],
         instead: None,
         limit: |limits| limits.memory.value = Bytes(32 << 20),
@@ -55,7 +58,8 @@ pub static ROWS: &[Row] = &[
     Row {
         name: "start 24 processes of 12",
         spend: Spend::Pids,
-        kind: Kind::Pids,
+        kind: Kind::Exited,
+        reached: Some("pids"),
         layers: &[Layer::Cgroup],
         instead: Some(Layer::Rlimits),
         limit: |limits| limits.pids.value = Count(12),
@@ -63,7 +67,8 @@ pub static ROWS: &[Row] = &[
     Row {
         name: "write 4 MiB to a /tmp of 1 MiB",
         spend: Spend::Disk,
-        kind: Kind::Disk,
+        kind: Kind::Exited,
+        reached: Some("disk"),
         layers: &[Layer::Disk],
         instead: None,
         limit: |limits| limits.disk.value = Bytes(1 << 20),
@@ -71,7 +76,8 @@ pub static ROWS: &[Row] = &[
     Row {
         name: "make 300 files in a /tmp of 100",
         spend: Spend::Inodes,
-        kind: Kind::Disk,
+        kind: Kind::Exited,
+        reached: Some("inodes"),
         layers: &[Layer::Disk],
         instead: None,
         limit: |limits| limits.inodes.value = Count(100),
@@ -80,6 +86,7 @@ pub static ROWS: &[Row] = &[
         name: "sleep for 3 seconds of a half",
         spend: Spend::Time,
         kind: Kind::Timeout,
+        reached: None,
         layers: &[Layer::Supervisor],
         instead: None,
         limit: |limits| limits.timeout.value = Span(500),
@@ -88,6 +95,7 @@ pub static ROWS: &[Row] = &[
         name: "compute for 3 seconds of 1",
         spend: Spend::Processor,
         kind: Kind::CpuTime,
+        reached: None,
         layers: &[Layer::Rlimits, Layer::Cgroup],
         instead: None,
         limit: |limits| limits.cpu_time.value = Span(1000),
@@ -96,6 +104,7 @@ pub static ROWS: &[Row] = &[
         name: "print 200 kB of 64 KiB",
         spend: Spend::Output,
         kind: Kind::Output,
+        reached: None,
         layers: &[Layer::Supervisor],
         instead: None,
         limit: |limits| limits.output.value = Bytes(64 << 10),

@@ -7,11 +7,12 @@ use super::verdict::{Kind, Limit, Receipt, Uncovered, Usage, VERSION, Verdict};
 use super::{Cause, Detail, Ended, Exited};
 use crate::jail::covers::Fate;
 use crate::plan::{Act, CgroupLimits, Plan, Resource};
+use crate::policy::{Bytes, Span};
 use crate::sys::Errno;
 use crate::sys::process::Change;
 use crate::sys::signal;
 
-/// A tmpfs this full (per mille) at the end of a failed run is why it failed.
+/// A tmpfs this full (per mille) at the end has reached its limit.
 const FULL: u32 = 999;
 
 /// The exit status of `creel run` for its own failures.
@@ -31,6 +32,7 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
         code: None,
         signal: None,
         limit: None,
+        limits_hit: vec![],
         exit_status: 0,
         error: None,
         usage: usage(plan, exited),
@@ -48,7 +50,7 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
                 verdict.error = Some("somebody killed the jail's first process".into());
             }
         }
-        Ended::NotExecuted(errno) => not_executed(&mut verdict, *errno, plan),
+        Ended::NotExecuted(errno) => not_executed(&mut verdict, *errno, plan, exited),
         Ended::Setup(error) => {
             verdict.kind = Kind::SetupFailed;
             verdict.exit_status = OWN_FAILURE;
@@ -85,7 +87,8 @@ fn command(verdict: &mut Verdict, change: Change) {
     }
 }
 
-fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan) {
+fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan, exited: &Exited) {
+    let counted = plan.acts.iter().any(|act| matches!(act, Act::Cgroup(_)));
     let name =
         String::from_utf8_lossy(plan.command.argv.first().map_or(b"", Vec::as_slice)).into_owned();
     let place = match plan.command.candidates.as_slice() {
@@ -108,10 +111,17 @@ fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan) {
                 "{place} may not be executed: it lacks the x bit, or the policy does not let it be; `creel policy explain` says what does"
             )),
         ),
+        Errno::AGAIN if counted && exited.counters.pids_refused == 0 => (
+            Kind::SetupFailed,
+            OWN_FAILURE,
+            Some(
+                "the host has no process for the command: a limit around creel is reached, of its user or of its cgroup".into(),
+            ),
+        ),
         Errno::AGAIN => (
             Kind::Pids,
             OWN_FAILURE,
-            Some("the pids limit leaves no room for the command".into()),
+            Some("the pids limit leaves no room for the command; raise it with --pids".into()),
         ),
         errno => (
             Kind::SetupFailed,
@@ -121,36 +131,33 @@ fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan) {
     };
 }
 
-/// Puts the limit that ended the run, or that explains its failure, in the verdict.
+/// Puts the limit that ended the run in the verdict, and those that were reached besides. A limit ended a
+/// run where its measure says so, or creel itself did: what the command made of its own end proves nothing.
 fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
     let cgroup = plan.acts.iter().find_map(|act| match act {
         Act::Cgroup(limits) => Some(*limits),
         _ => None,
     });
-    let failed = verdict.exit_status != 0;
-    let killed = matches!(
-        exited.end,
-        Ended::Silent | Ended::Command(Change::Signaled(signal::KILL))
-    );
-    let full = |which: usize| exited.disks.iter().any(|use_of| use_of[which] >= FULL);
-    let found = match (exited.cause, verdict.signal.as_deref()) {
-        (Some(Cause::Timeout), _) => Some((Kind::Timeout, "timeout", plan.watch.timeout)),
-        (Some(Cause::CpuTime), _) | (_, Some("SIGXCPU")) => {
-            Some((Kind::CpuTime, "cpu_time", plan.watch.cpu_time))
-        }
-        (Some(Cause::Output), _) => Some((Kind::Output, "output", plan.watch.output)),
-        (Some(Cause::Oom), _) => Some((Kind::Oom, "memory", memory(cgroup))),
+    // One of them is creel's own.
+    let pids = cgroup.map_or(0, |c| c.pids - 1);
+    let signal = match exited.end {
+        Ended::Command(Change::Signaled(number)) => Some(number),
+        Ended::Silent => Some(signal::KILL),
+        _ => None,
+    };
+    let killed = signal == Some(signal::KILL);
+    // RLIMIT_CPU: the signal, and a second later the kill, of a process that used up whole seconds.
+    let seconds = plan.watch.cpu_time.div_ceil(1000).max(1);
+    let computed = (killed || signal == Some(signal::XCPU))
+        && u64::from(exited.cpu) >= seconds.saturating_mul(1000);
+    let found = match exited.cause {
+        Some(Cause::Timeout) => Some((Kind::Timeout, "timeout", plan.watch.timeout)),
+        Some(Cause::CpuTime) => Some((Kind::CpuTime, "cpu_time", plan.watch.cpu_time)),
+        Some(Cause::Output) => Some((Kind::Output, "output", plan.watch.output)),
+        Some(Cause::Oom) => Some((Kind::Oom, "memory", memory(cgroup))),
         _ if killed && exited.counters.oom_kills > 0 => Some((Kind::Oom, "memory", memory(cgroup))),
-        (_, Some("SIGXFSZ")) => {
-            let size = resource(plan, Resource::FileSize);
-            Some((Kind::Disk, "file_size", size))
-        }
-        _ if failed && exited.counters.pids_refused > 0 => {
-            // One of them is creel's own.
-            Some((Kind::Pids, "pids", cgroup.map_or(0, |c| c.pids - 1)))
-        }
-        _ if failed && full(0) => Some((Kind::Disk, "disk", disk(plan)[0])),
-        _ if failed && full(1) => Some((Kind::Disk, "inodes", disk(plan)[1])),
+        _ if computed => Some((Kind::CpuTime, "cpu_time", plan.watch.cpu_time)),
+        _ if verdict.kind == Kind::Pids && cgroup.is_some() => Some((Kind::Pids, "pids", pids)),
         _ => None,
     };
     if let Some((kind, name, value)) = found {
@@ -162,7 +169,28 @@ fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
         if kind == Kind::Output && verdict.exit_status == 0 {
             verdict.exit_status = OWN_FAILURE;
         }
+    } else if signal == Some(signal::XCPU) {
+        verdict.error = Some(format!(
+            "SIGXCPU ended the command, and {} of processor time were not used up",
+            Span(plan.watch.cpu_time)
+        ));
+    } else if signal == Some(signal::XFSZ) {
+        verdict.error = Some(format!(
+            "SIGXFSZ ended the command: the kernel sends it where a file would grow beyond file_size, {} by the policy, and any program may",
+            Bytes(resource(plan, Resource::FileSize))
+        ));
     }
+    let full = |which: usize| exited.disks.iter().any(|use_of| use_of[which] >= FULL);
+    let reached = [
+        ("pids", pids, exited.counters.pids_refused > 0),
+        ("disk", disk(plan)[0], full(0)),
+        ("inodes", disk(plan)[1], full(1)),
+    ];
+    verdict.limits_hit = reached
+        .into_iter()
+        .filter(|(name, _, reached)| *reached && found.is_none_or(|(_, ended, _)| ended != *name))
+        .map(|(name, value, _)| Limit { name, value })
+        .collect();
 }
 
 /// What came of the names that the host uncovered while the jail ran.

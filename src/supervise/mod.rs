@@ -33,6 +33,7 @@ use crate::jail::wire::{DISKS, LENGTH, Message};
 use crate::jail::{JailError, Live};
 use crate::sys::cgroup::Counters;
 use crate::sys::process::Change;
+use crate::sys::signal::{Alarm, Held};
 use crate::sys::socket::{self, Wait};
 use crate::sys::{self, Errno};
 use stream::{Budget, End, Ours};
@@ -61,6 +62,8 @@ pub struct Exited {
     /// The limit or the caller's signal that ended it, if creel did.
     pub cause: Option<Cause>,
     pub counters: Counters,
+    /// Milliseconds of processor time of the command's own process, as RLIMIT_CPU counts them.
+    pub cpu: u32,
     pub usage: sys::process::Usage,
     pub wall: Duration,
     pub output: u64,
@@ -134,10 +137,13 @@ struct Watching {
     live: Live,
     joined: Option<Joined>,
     cause: Option<Cause>,
+    /// When the wall time is over.
+    over: tokio::time::Instant,
     /// When politeness ends.
     deadline: Option<tokio::time::Instant>,
     end: Option<Ended>,
     disks: [[u32; 2]; DISKS],
+    cpu: u32,
     /// Pid 1 has closed its end: an end of file is always ready to be read again.
     silent: bool,
     uncovered: Vec<Uncovered>,
@@ -146,7 +152,7 @@ struct Watching {
 }
 
 async fn watch(
-    live: Live,
+    mut live: Live,
     relay: Option<Relay>,
     pipes: Ours,
     started: Instant,
@@ -155,6 +161,7 @@ async fn watch(
     let fault = |what| move |source: io::Error| SuperviseError::Io { what, source };
     let readable = sys::readiness::to_read;
     let mut signals = Signals::new().map_err(fault("listening for signals"))?;
+    live.held.take().into_iter().for_each(Held::deliver);
     let pidfd = live
         .pidfd
         .try_clone()
@@ -184,7 +191,8 @@ async fn watch(
         .map_err(fault("watching the relay"))?;
     let watch = live.plan.watch.clone();
     let budget = Budget::new(watch.output);
-    let timeout = tokio::time::sleep_until((started + Duration::from_millis(watch.timeout)).into());
+    let over = (started + Duration::from_millis(watch.timeout)).into();
+    let timeout = tokio::time::sleep_until(over);
     tokio::pin!(timeout);
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + CPU_TICK, CPU_TICK);
     let counts_cpu = live.group.is_some();
@@ -193,9 +201,11 @@ async fn watch(
         live,
         joined: None,
         cause: None,
+        over,
         deadline: None,
         end: None,
         disks: [[0; 2]; DISKS],
+        cpu: 0,
         silent: false,
         uncovered: vec![],
         unwatched: None,
@@ -254,7 +264,7 @@ async fn watch(
             // While a person is asked, the terminal is theirs alone; a pipe may lead to it as well.
             lost = &mut streams, if streamed.is_none() && !asking => streamed = Some(lost),
             end = finished(&mut screen), if !asking => (screen, shown) = (None, end.loss()),
-            _ = &mut keys, if !asking => {}
+            _ = &mut keys, if !asking && !state.is_left() => {}
             () = way_out::serve(&mut way_out) => {}
         }
     }
@@ -266,8 +276,9 @@ async fn watch(
         screen = Some(Box::pin(terminal::output(reader, &budget)));
         state.joined = Some(joined);
     }
-    if let Some(Message::Ended { change, disks }) = Message::from_words(&state.live.board.get()) {
-        state.disks = disks;
+    let word = Message::from_words(&state.live.board.get());
+    if let Some(Message::Ended { change, disks, cpu }) = word {
+        (state.disks, state.cpu) = (disks, cpu);
         // A worker that could not execute ends too, after it said why.
         state.end.get_or_insert(Ended::Command(change));
     }
@@ -323,6 +334,7 @@ async fn watch(
         live,
         mut cause,
         disks,
+        cpu,
         joined,
         mut uncovered,
         mut unwatched,
@@ -345,6 +357,7 @@ async fn watch(
         end,
         cause,
         counters,
+        cpu,
         usage,
         wall,
         output: budget.passed(),
@@ -406,6 +419,11 @@ impl Watching {
         }
     }
 
+    /// Whether the caller's terminal was taken over, and is another job's by now.
+    fn is_left(&self) -> bool {
+        self.joined.as_ref().is_some_and(Joined::is_left)
+    }
+
     fn failed(&self, step: u32, errno: i32) -> JailError {
         let source = Errno::from_raw_os_error(errno);
         match self.live.plan.acts.get(step as usize) {
@@ -444,16 +462,31 @@ impl Watching {
         }
     }
 
-    /// Stops this process as its caller expects, and wakes the jail with it.
+    /// Stops this process as its caller expects, and wakes the jail with it. Nothing of the jail runs
+    /// meanwhile, or the clock goes on: what was stopped by a signal wakes itself with a timer of its own.
     fn stop_too(&mut self) {
-        let stop = || {
-            // A process that cannot stop itself goes on, and so does its jail.
-            let _ = sys::signal::stop_self();
+        let ends = match self.cause {
+            None => self.over,
+            Some(_) => self.deadline.unwrap_or(self.over),
         };
-        match &self.joined {
-            Some(joined) => joined.suspended(stop),
-            None => stop(),
+        let left = ends.saturating_duration_since(tokio::time::Instant::now());
+        let alarm = match self.live.freeze() {
+            true => None,
+            false => Some(Alarm::after(left)),
+        };
+        // Where there is neither, this process does not stop.
+        if !matches!(alarm, Some(Err(_))) {
+            let stop = || {
+                // A process that cannot stop itself goes on, and so does its jail.
+                let _ = sys::signal::stop_self();
+            };
+            let over = || alarm.is_some() && tokio::time::Instant::now() >= ends;
+            match &mut self.joined {
+                Some(joined) => joined.suspended(stop, over),
+                None => stop(),
+            }
         }
+        self.live.thaw();
         self.live.signal(sys::signal::CONT);
     }
 

@@ -16,13 +16,15 @@ use crate::sys::{fd, pty, readiness};
 pub struct Joined {
     master: OwnedFd,
     raw: Option<pty::Raw>,
+    left: bool,
 }
 
 impl Joined {
     /// Takes over the caller's terminal, if stdin is one.
     pub fn new(master: OwnedFd) -> Joined {
         let raw = pty::Raw::enter(fd::fixed(0)).ok();
-        let joined = Joined { master, raw };
+        let left = false;
+        let joined = Joined { master, raw, left };
         joined.resize();
         joined
     }
@@ -30,6 +32,11 @@ impl Joined {
     /// Whether the caller has a terminal that is given back while the jail is stopped.
     pub fn holds_terminal(&self) -> bool {
         self.raw.is_some()
+    }
+
+    /// Whether the terminal was left to another job: nothing is read from it any more.
+    pub fn is_left(&self) -> bool {
+        self.left
     }
 
     /// Gives the jail's terminal the size of the caller's.
@@ -40,14 +47,27 @@ impl Joined {
         }
     }
 
-    /// The caller's terminal as it was, for as long as this process is stopped.
-    pub fn suspended(&self, stop: impl FnOnce()) {
+    /// The caller's terminal as it was, for as long as this process is stopped. It stops once more where it
+    /// was woken in the background, until `over`: then the terminal is left to who has it.
+    pub fn suspended(&mut self, stop: impl Fn(), over: impl Fn() -> bool) {
         if let Some(raw) = &self.raw {
             let _ = raw.suspend();
         }
         stop();
-        if let Some(raw) = &self.raw {
-            let _ = raw.resume();
+        if let Some(raw) = self.raw.take() {
+            while raw.is_elsewhere() && !over() {
+                stop();
+            }
+            match raw.is_elsewhere() {
+                true => {
+                    raw.leave();
+                    self.left = true;
+                }
+                false => {
+                    let _ = raw.resume();
+                    self.raw = Some(raw);
+                }
+            }
         }
         self.resize();
     }

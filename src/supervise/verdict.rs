@@ -9,7 +9,7 @@ use super::way_out::Traffic;
 use crate::plan::{Act, Layer, Plan, PolicyRef};
 
 /// The version of this form; a field that changes its meaning raises it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One run's end. Bytes, microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,6 +23,8 @@ pub struct Verdict {
     pub signal: Option<String>,
     /// The limit that ended it.
     pub limit: Option<Limit>,
+    /// Limits that were reached and did not end it.
+    pub limits_hit: Vec<Limit>,
     /// What `creel run` exits with.
     pub exit_status: u8,
     /// Why, where the kind alone does not say.
@@ -63,7 +65,6 @@ pub enum Kind {
     CpuTime,
     Oom,
     Pids,
-    Disk,
     Output,
     Denied,
     SetupFailed,
@@ -133,6 +134,7 @@ impl Verdict {
             code: None,
             signal: None,
             limit: None,
+            limits_hit: vec![],
             exit_status,
             error: Some(error),
             usage: Usage::default(),

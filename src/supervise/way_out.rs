@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
 
 use super::{ask, finished};
-use crate::egress::record::Destination;
+use crate::egress::record::{Destination, Lines};
 use crate::egress::relay::Relay;
 use crate::egress::wire::{self, FromRelay, ToRelay};
 use crate::sys::readiness;
@@ -31,6 +31,8 @@ pub struct Traffic {
     pub relay_died: bool,
     /// The relay lived, and did not say in time what was reached: all of it may have left.
     pub summary_lost: bool,
+    /// Lines of --log-net that are missing.
+    pub log: Lines,
     pub destinations: Vec<Destination>,
 }
 
@@ -123,13 +125,17 @@ impl WayOut {
             };
         }
         let mut destinations = vec![];
+        let mut log = Lines::default();
         let last = async {
             loop {
                 match next(&self.socket).await {
                     Heard::Said(FromRelay::Summary { destinations: part }) => {
                         destinations.extend(part);
                     }
-                    Heard::Said(FromRelay::Finished) => return Heard::Said(()),
+                    Heard::Said(FromRelay::Finished { lines }) => {
+                        log = lines;
+                        return Heard::Said(());
+                    }
                     Heard::Said(_) => {}
                     Heard::Ended => return Heard::Ended,
                     Heard::Nonsense => return Heard::Nonsense,
@@ -141,6 +147,7 @@ impl WayOut {
             // Its end of the socket closes with it and not before.
             relay_died: matches!(last, Ok(Heard::Ended)),
             summary_lost: matches!(last, Err(_) | Ok(Heard::Nonsense)),
+            log,
             destinations,
         }
     }

@@ -170,6 +170,17 @@ pub fn own(number: i32) -> Result<OwnedFd> {
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(number) })
 }
 
+/// Whether this process may open some more: `MFILE` where it may not (RLIMIT_NOFILE).
+pub fn room_for_some() -> Result<()> {
+    const SOME: i32 = 8;
+    // The lowest number that is free, and one that many above it: two calls for that many.
+    let lowest = rustix::io::fcntl_dupfd_cloexec(fixed(0), 3)?;
+    match rustix::io::fcntl_dupfd_cloexec(fixed(0), lowest.as_raw_fd() + SOME) {
+        Err(Errno::INVAL) => Err(Errno::MFILE),
+        higher => higher.map(drop),
+    }
+}
+
 /// Whether the descriptor is open at all.
 pub fn is_open(number: i32) -> bool {
     // SAFETY: F_GETFD on any integer is harmless.

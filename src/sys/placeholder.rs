@@ -57,16 +57,23 @@ pub(super) fn marked(stat: &rx::Stat) -> bool {
 
 /// Whether what is marked is indeed nobody's: a directory with something in it is somebody's.
 pub fn stands_for_nothing(place: BorrowedFd<'_>) -> bool {
+    looked_into(place).unwrap_or(false)
+}
+
+/// The same, where that can be found out.
+fn looked_into(place: BorrowedFd<'_>) -> Result<bool> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rx::openat(place, c".", flags, Mode::empty()) {
         Ok(directory) => is_empty(&directory),
-        Err(errno) => errno == Errno::NOTDIR,
+        Err(Errno::NOTDIR) => Ok(true),
+        Err(errno) => Err(errno),
     }
 }
 
-fn is_empty(directory: &OwnedFd) -> bool {
+fn is_empty(directory: &OwnedFd) -> Result<bool> {
     let named = |entry: rx::DirEntry| !matches!(entry.file_name().to_bytes(), b"." | b"..");
-    rx::Dir::read_from(directory).is_ok_and(|entries| entries.flatten().all(|e| !named(e)))
+    let entries = rx::Dir::read_from(directory)?;
+    Ok(entries.flatten().all(|e| !named(e)))
 }
 
 /// Opens a pinned directory, so that it can be locked. One that the caller may not read stays without locks.
@@ -122,6 +129,8 @@ pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
         match look(directory, name) {
             // Another run was done with it at once.
             Err(Errno::NOENT) => {}
+            // The trouble is this process's own.
+            Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => return Err(errno),
             Ok((place, stat))
                 if stat.kind == Kind::Placeholder && stands_for_nothing(place.as_fd()) =>
             {

@@ -1,6 +1,6 @@
 //! Pseudoterminals: made inside the jail's own devpts, driven by the supervisor.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -108,6 +108,19 @@ impl Raw {
         let mut raw = self.before.clone();
         raw.make_raw();
         termios::tcsetattr(&self.terminal, OptionalActions::Now, &raw)
+    }
+
+    /// Whether another job has the terminal now.
+    pub fn is_elsewhere(&self) -> bool {
+        is_in_background(self.terminal.as_fd())
+    }
+
+    /// Leaves it as it is by now, after [`Raw::suspend`]: it is another job's.
+    pub fn leave(self) {
+        if let Ok(mut taken) = TAKEN.lock() {
+            *taken = None;
+        }
+        std::mem::forget(self);
     }
 
     /// As the caller had it, while this process is stopped.

@@ -1,4 +1,4 @@
-//! Signals: which are forwarded, and the mask that a jail's first process waits with.
+//! Signals: which are forwarded, and the masks that creel's processes start and wait with.
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
@@ -13,6 +13,11 @@ pub const STOP: i32 = libc::SIGSTOP;
 pub const TERM: i32 = libc::SIGTERM;
 pub const TSTP: i32 = libc::SIGTSTP;
 pub const WINCH: i32 = libc::SIGWINCH;
+pub const XCPU: i32 = libc::SIGXCPU;
+pub const XFSZ: i32 = libc::SIGXFSZ;
+
+/// What creel itself ignores: there it is an errno, or another's business.
+pub const IGNORED: [i32; 3] = [libc::SIGPIPE, libc::SIGXFSZ, libc::SIGXCPU];
 
 /// What a supervisor listens for and passes on to the jail; TSTP and CONT stop and wake it.
 pub const WATCHED: [i32; 9] = [
@@ -38,17 +43,51 @@ pub fn is_ignored(number: i32) -> bool {
     }
 }
 
+/// Every signal is held: what comes to this process, and to the children that it makes meanwhile, waits.
+/// Dropping it puts the mask back as it was.
+///
+/// The kernel discards a signal with a default action that comes to the first process of a pid namespace
+/// (`pid_namespaces(7)`), unless that process blocks it. It can only do so in time if it is born so.
+#[must_use]
+pub struct Held {
+    before: SigSet,
+}
+
+impl Held {
+    pub fn all() -> Result<Held> {
+        let mut before = SigSet::empty();
+        let all = SigSet::all();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), Some(&mut before)).map_err(errno)?;
+        Ok(Held { before })
+    }
+
+    /// Blocks nothing from now on, whatever a caller had blocked: what came is delivered to the handlers
+    /// that are there by now.
+    pub fn deliver(mut self) {
+        self.before = SigSet::empty();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // With a valid set and a valid word it cannot fail.
+        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
+    }
+}
+
 /// Blocks every signal, so that [`wait`] takes them one at a time. Runs after clone.
 pub fn block_all() -> Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).map_err(errno)
 }
 
 /// Blocks nothing, for a program about to be executed: exec(2) itself gives every handled signal its
-/// default action. SIGPIPE is ignored by creel alone; what the caller ignores (nohup(1)) stays ignored.
+/// default action. [`IGNORED`] are ignored by creel alone; what the caller ignores (nohup(1)) stays ignored.
 /// Runs after clone.
 pub fn reset() -> Result<()> {
-    // SAFETY: SIG_DFL installs no code.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    for number in IGNORED {
+        // SAFETY: SIG_DFL installs no code.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(errno)
 }
 
@@ -116,6 +155,48 @@ pub fn ignore_what_callers_send() {
 /// Stops this process as Ctrl-Z would have; returns after `SIGCONT`.
 pub fn stop_self() -> Result<()> {
     nix::sys::signal::raise(Signal::SIGSTOP).map_err(errno)
+}
+
+/// A timer that sends this process SIGCONT: it ends a stop in which nothing else of this process could
+/// run. Dropping it takes it back.
+#[must_use]
+pub struct Alarm(libc::timer_t);
+
+impl Alarm {
+    /// In `time` and then ten times a second, so that none comes before the stop that it is to end:
+    /// timer_create(2). `AGAIN`: the user has as many signals pending as RLIMIT_SIGPENDING
+    /// allows, of which a timer takes one.
+    pub fn after(time: std::time::Duration) -> Result<Alarm> {
+        let last = || Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);
+        // SAFETY: sigevent and itimerspec are plain data for which all zeroes is a value; they and the
+        // timer outlive the calls, which write the timer alone.
+        unsafe {
+            let mut event: libc::sigevent = std::mem::zeroed();
+            event.sigev_notify = libc::SIGEV_SIGNAL;
+            event.sigev_signo = CONT;
+            let mut timer: libc::timer_t = std::mem::zeroed();
+            if libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) != 0 {
+                return Err(last());
+            }
+            let alarm = Alarm(timer);
+            let mut when: libc::itimerspec = std::mem::zeroed();
+            when.it_value.tv_sec = time.as_secs().try_into().unwrap_or(libc::time_t::MAX);
+            // All zeroes would disarm it.
+            when.it_value.tv_nsec = i64::from(time.subsec_nanos().max(1));
+            when.it_interval.tv_nsec = 100_000_000;
+            match libc::timer_settime(timer, 0, &raw const when, std::ptr::null_mut()) {
+                0 => Ok(alarm),
+                _ => Err(last()),
+            }
+        }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        // SAFETY: this is the one owner of the timer.
+        unsafe { libc::timer_delete(self.0) };
+    }
 }
 
 /// The name of a signal number, `SIGKILL` for 9; `None` for a realtime one.

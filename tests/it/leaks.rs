@@ -8,12 +8,14 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::drill::{self, Drill};
-use crate::support::{Run, Who, Workspace, binary, delegated, has_cgroups, is_root, state_dir};
+use crate::support::{
+    Run, Who, Workspace, binary, delegated, has_cgroups, is_root, shell_status, state_dir,
+};
 
 /// How long the janitor may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -272,6 +274,49 @@ fn two_hundred_kills_of_rootless_runs_leave_nothing() {
     killed_at_random(Who::User, 200, "rootless-kills");
 }
 
+/// One of signals that end a program, at an instant spread over the start: it ends the run with 128 + its
+/// number, whatever is being made, and nothing of it is left.
+fn ended_at_random(who: Who, times: u32, name: &str) {
+    private_tmp();
+    let workspace = Workspace::new(who);
+    let watch = Watch::start(&workspace, name);
+    let command = |seconds| watch.command(who, &workspace, &[], &["/bin/sleep", seconds]);
+    // Control: not ended, it takes its time.
+    let start = Instant::now();
+    assert!(command("0.2").status().expect("creel runs").success());
+    let whole = start.elapsed();
+    assert!(whole >= Duration::from_millis(200));
+    let whole = whole - Duration::from_millis(150);
+    for time in 0..times {
+        for number in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+            let mut child = command("60").spawn().expect("creel starts");
+            let start = Instant::now();
+            std::thread::sleep(whole * time / times);
+            let at = start.elapsed();
+            // SAFETY: two integers; the child is not reaped yet.
+            unsafe { libc::kill(child.id() as i32, number) };
+            let status = shell_status(child.wait().expect("wait"));
+            let took = start.elapsed();
+            assert_eq!(status, 128 + number, "at {at:?}, after {took:?}");
+            assert!(took < Duration::from_secs(30), "at {at:?}: {took:?}");
+        }
+    }
+    watch.nothing_is_left(&workspace);
+}
+
+#[test]
+fn ended_by_a_signal_at_any_instant_of_the_start_nothing_is_left() {
+    match is_root() {
+        true => ended_at_random(Who::Root, 60, "signals"),
+        false => eprintln!("skipped: needs root"),
+    }
+}
+
+#[test]
+fn rootless_runs_ended_by_a_signal_at_any_instant_of_the_start_leave_nothing() {
+    ended_at_random(Who::User, 60, "rootless-signals");
+}
+
 fn many_at_once(who: Who, name: &str) {
     private_tmp();
     let workspace = Workspace::new(who);
@@ -350,7 +395,7 @@ fn a_killed_janitor_ends_the_run_and_leaves_nothing() {
             let watch = Watch::start(&workspace, "janitor");
             let script = ["/bin/sh", "-c", "touch started; sleep 60"];
             let mut child = watch.command(who, &workspace, &[], &script);
-            let mut child = child.stderr(Stdio::piped()).spawn().expect("creel starts");
+            let child = child.stderr(Stdio::piped()).spawn().expect("creel starts");
             let started = workspace.path().join("started");
             let mut victim = wait_for(|| child_named(child.id(), "creel-janitor"));
             match round % 3 {

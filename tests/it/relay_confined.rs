@@ -166,7 +166,11 @@ pub fn udp_drill(ports: &[String]) {
         let any = UdpSocket::bind("127.0.0.1:0");
         let sent = any.and_then(|socket| socket.send_to(b"x", asker));
         let bound = UdpSocket::bind(own).map_err(|error| Errno::from_io_error(&error));
-        say(&format!("{when}: sent {:?}, bound {:?}", sent.ok(), bound.err()));
+        say(&format!(
+            "{when}: sent {:?}, bound {:?}",
+            sent.ok(),
+            bound.err()
+        ));
     };
     act("before");
     if let Err(errno) = confine::for_good(std::iter::empty()) {

@@ -70,7 +70,8 @@ fn real_verdicts_are_what_the_schema_says() {
         );
         // A tmpfs is part of the jail's memory, so this one is smaller than that.
         let full = run(&["--disk", "1MiB"]).sh("head -c 4194304 /dev/zero > /tmp/file");
-        hold(&schema, &full, "disk", 1);
+        hold(&schema, &full, "exited", 1);
+        assert_eq!(full.verdict["limits_hit"][0]["name"], "disk");
 
         if who == Who::User {
             eprintln!(
@@ -106,7 +107,8 @@ fn the_schema_refuses_what_is_not_a_verdict() {
     wrong(|v| v["kind"] = "escaped".into());
     wrong(|v| v["kind"] = "signaled".into());
     wrong(|v| v["code"] = Value::Null);
-    wrong(|v| v["version"] = 2.into());
+    wrong(|v| v["version"] = 1.into());
+    wrong(|v| v["limits_hit"] = Value::Null);
     wrong(|v| v["exit_status"] = 256.into());
     wrong(|v| drop(v.as_object_mut().map(|o| o.remove("receipt"))));
 }

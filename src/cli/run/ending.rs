@@ -7,6 +7,8 @@ use crate::plan;
 use crate::policy::effective::Weight;
 use crate::policy::stack::Outcome;
 use crate::policy::{Bytes, Span};
+use crate::supervise::verdict::Limit;
+use crate::supervise::way_out::Traffic;
 use crate::supervise::{Kind, Verdict};
 
 /// What of the policy's words had no effect: all of it on request, and where the command failed what
@@ -35,6 +37,12 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
         if let Some(error) = &verdict.error {
             say(error);
         }
+        if verdict.exit_status != 0 && verdict.limit.is_none() {
+            verdict
+                .limits_hit
+                .iter()
+                .for_each(|limit| say(&reached(limit)));
+        }
         if verdict.network.as_ref().is_some_and(|n| n.relay_died) {
             say(
                 "the relay ended before the command did, and nothing left the jail from then on; run it again",
@@ -44,6 +52,9 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
             say(
                 "the relay did not say in time what was reached, though it served to the end: the verdict's destinations are not all; --log-net FILE has each",
             );
+        }
+        if let Some(text) = verdict.network.as_ref().and_then(missing) {
+            say(&text);
         }
     }
     if args.verbose {
@@ -93,26 +104,38 @@ fn reason(verdict: &Verdict) -> Option<String> {
             "ended: the command wrote more than {}; raise it with --output-limit",
             size()
         ),
-        Kind::Pids => format!(
-            "the command wanted more than {} processes; raise it with --pids",
-            limit.value
-        ),
-        Kind::Disk if limit.name == "file_size" => {
-            format!(
-                "ended: a file grew beyond {}; raise file_size in the policy",
-                size()
-            )
-        }
-        Kind::Disk if limit.name == "inodes" => {
-            format!(
-                "a tmpfs of the jail is full at {} files; raise inodes in the policy",
-                limit.value
-            )
-        }
-        Kind::Disk => format!(
-            "a tmpfs of the jail is full at {}; raise it with --disk",
-            size()
-        ),
         _ => return None,
+    })
+}
+
+/// One sentence for a limit that a run reached that failed; whether it failed of that nobody knows.
+fn reached(limit: &Limit) -> String {
+    let value = limit.value;
+    match limit.name {
+        "pids" => format!("the command wanted more than {value} processes; raise it with --pids"),
+        "inodes" => {
+            format!("a tmpfs of the jail is full at {value} files; raise inodes in the policy")
+        }
+        _ => format!(
+            "a tmpfs of the jail is full at {}; raise it with --disk",
+            Bytes(value)
+        ),
+    }
+}
+
+/// What of `--log-net` is not in its file.
+fn missing(traffic: &Traffic) -> Option<String> {
+    let lines = traffic.log;
+    if lines.unwritten > 0 {
+        return Some(format!(
+            "{} lines of --log-net could not be written, and what waited for one was not admitted; make room where the file is",
+            lines.unwritten
+        ));
+    }
+    (lines.dropped > 0).then(|| {
+        format!(
+            "{} lines of --log-net were left out: a run has at most 16 MiB of refusals, and nothing is admitted beyond 256 MiB of the rest",
+            lines.dropped
+        )
     })
 }

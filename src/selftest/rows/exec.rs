@@ -46,7 +46,7 @@ attempts! { ROWS, "credentials";
         };
     "a core dump" [Rlimits: ABSENT]
         "core_pattern runs a program on the host" |_| unless_absent(attempt::limit(c::RLIMIT_CORE)?.1 > 1);
-    "a file of 5 GiB" [Rlimits: SIGXFSZ]
+    "a file of 5 GiB" [Rlimits: EFBIG]
         "fills a disk of the host" |_| {
             // Sparse: no block is used.
             let file = std::fs::File::create("/tmp/large")?;

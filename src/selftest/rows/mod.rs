@@ -94,7 +94,7 @@ const EAFNOSUPPORT: Answer = Answer::Errno(Errno::AFNOSUPPORT);
 const ABSENT: Answer = Answer::Absent;
 const SIGSYS: Answer = Answer::Signal(crate::sys::attempt::c::SIGSYS);
 const SIGSEGV: Answer = Answer::Signal(crate::sys::attempt::c::SIGSEGV);
-const SIGXFSZ: Answer = Answer::Signal(crate::sys::attempt::c::SIGXFSZ);
+const EFBIG: Answer = Answer::Errno(Errno::FBIG);
 
 /// Opens for reading and reads nothing.
 fn read(path: impl AsRef<Path>) -> Tried {

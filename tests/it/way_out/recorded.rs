@@ -114,6 +114,43 @@ fn each_decision_has_a_line_with_what_became_of_it() {
     }
 }
 
+/// A file that takes no line: nothing is reached, and the verdict says so.
+#[test]
+fn what_cannot_be_recorded_is_not_done_and_said() {
+    for who in Who::all() {
+        let Some(jail) = Jail::new(who, NETWORK) else {
+            return;
+        };
+        jail.outside
+            .serve(7, |mut client, _| client.write_all(b"taken"));
+        let script = r#"
+import socket
+try: print(socket.create_connection(('web.test', 7), 5).recv(9))
+except OSError as e: print('refused')
+"#;
+        let run = |log| jail.run().flags(["--log-net", log]).python(script).ok();
+        let ran = run("/dev/full");
+        assert_ne!(ran.stdout, "b'taken'\n", "{ran:#?}");
+        assert_eq!(jail.outside.connections(), []);
+        let network = &ran.verdict["network"];
+        let web = &network["destinations"][0];
+        assert_eq!((&web["allowed"], &web["refused"]), (&json!(0), &json!(1)));
+        assert_eq!(web["why"], "closed by creel: its record cannot be written");
+        assert_eq!(network["log"], json!({ "unwritten": 1, "dropped": 0 }));
+        assert!(
+            ran.stderr.contains("--log-net could not be written"),
+            "{ran:#?}"
+        );
+        // Control: a file that takes it.
+        let ran = run("/dev/null");
+        assert_eq!(ran.stdout, "b'taken'\n", "{ran:#?}");
+        assert_eq!(jail.outside.connections().len(), 1);
+        let network = &ran.verdict["network"];
+        assert_eq!(network["destinations"][0]["allowed"], 1);
+        assert_eq!(network["log"], json!({ "unwritten": 0, "dropped": 0 }));
+    }
+}
+
 /// What of a line is the same in every run.
 #[derive(Debug, Default)]
 struct Line {

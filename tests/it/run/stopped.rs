@@ -1,0 +1,182 @@
+//! A stopped creel stops its jail, whatever the jail's own timers do, or its clock goes on.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::termios::LocalModes;
+
+use crate::support::pty::Screen;
+use crate::support::{Run, Who, Workspace, is_root, need};
+
+/// A child counts, and has the kernel wake it twenty times a second; its parent stops itself, or waits for
+/// others to.
+fn counting(end: &str) -> String {
+    format!(
+        "
+import ctypes, os, signal, struct, time
+libc = ctypes.CDLL(None)
+if os.fork() == 0:
+    signal.signal(signal.SIGCONT, lambda *_: None)
+    event, timer = ctypes.create_string_buffer(64), ctypes.c_void_p()
+    struct.pack_into('qii', event, 0, 0, signal.SIGCONT, 0)
+    assert libc.timer_create(1, event, ctypes.byref(timer)) == 0
+    every = ctypes.create_string_buffer(struct.pack('qqqq', 0, 50000000, 0, 50000000))
+    assert libc.timer_settime(timer, 0, every, None) == 0
+    n = 0
+    while True:
+        n += 1
+        with open('next', 'w') as f: f.write(str(n))
+        os.rename('next', 'count')
+        time.sleep(0.01)
+while not os.path.exists('count'): time.sleep(0.01)
+print('ready', flush=True)
+{end}"
+    )
+}
+
+fn read(workspace: &Workspace) -> u64 {
+    let text = std::fs::read_to_string(workspace.path().join("count"));
+    text.ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Whether it goes on counting.
+fn counts(workspace: &Workspace) -> bool {
+    let before = read(workspace);
+    std::thread::sleep(Duration::from_millis(400));
+    read(workspace) != before
+}
+
+#[test]
+fn what_wakes_itself_does_not_run_while_creel_is_stopped_or_meets_its_time_limit() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        for end in [
+            "os.kill(os.getpid(), signal.SIGSTOP)\ntime.sleep(60)",
+            "time.sleep(60)",
+        ] {
+            let run = Run::new(who, &workspace).flags(["-t", "--timeout", "8s"]);
+            let command = run.command(["/usr/bin/python3", "-c", &counting(end)]);
+            let start = Instant::now();
+            let mut screen = Screen::start(command);
+            // What it wrote as it stopped itself may wait until it goes on.
+            if !end.contains("SIGSTOP") {
+                screen.wait_for("ready");
+                // Control: it counts as long as nobody stops it.
+                assert!(counts(&workspace), "{who:?}");
+                screen.press("\x1a");
+            }
+            screen.wait_until("creel stops", || screen.is_stopped());
+            match who {
+                Who::Root => {
+                    assert!(!counts(&workspace), "it went on");
+                    // Its time is over, and nothing of it runs: it ends when creel goes on.
+                    while start.elapsed() < Duration::from_secs(9) {
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                    assert!(screen.is_stopped());
+                    assert!(!counts(&workspace), "it went on");
+                    screen.signal(libc::SIGCONT);
+                }
+                // Without a cgroup it cannot be frozen: nobody has to wake creel.
+                Who::User => assert!(counts(&workspace), "a stop held it"),
+            }
+            let (status, text) = screen.end();
+            assert_eq!(status, 124, "{who:?} {text}");
+            assert!(start.elapsed() >= Duration::from_secs(8));
+            assert!(start.elapsed() < Duration::from_secs(30), "{who:?} {text}");
+            std::fs::remove_file(workspace.path().join("count")).expect("unlink");
+        }
+    }
+}
+
+/// The same without a terminal, where a caller stops creel.
+#[test]
+fn what_a_caller_stops_is_frozen_and_goes_on_with_creel() {
+    for who in Who::all().into_iter().filter(|who| *who == Who::Root) {
+        let workspace = Workspace::new(who);
+        let run = Run::new(who, &workspace).flags(["-T"]);
+        let script = counting("while not os.path.exists('go'): time.sleep(0.01)");
+        let screen = Screen::start(run.command(["/usr/bin/python3", "-c", &script]));
+        screen.wait_for("ready");
+        for _ in 0..3 {
+            screen.signal(libc::SIGTSTP);
+            screen.wait_until("creel stops", || screen.is_stopped());
+            assert!(!counts(&workspace), "it went on");
+            screen.signal(libc::SIGCONT);
+            let before = read(&workspace);
+            screen.wait_until("it goes on", || read(&workspace) != before);
+        }
+        workspace.write("go", "");
+        assert_eq!(screen.end().0, 0);
+    }
+}
+
+/// Killed while its jail is frozen, creel takes it along.
+#[test]
+fn a_frozen_jail_dies_with_creel() {
+    for who in Who::all().into_iter().filter(|who| *who == Who::Root) {
+        let workspace = Workspace::new(who);
+        let mark = format!("60.{}", std::process::id());
+        let script = format!("echo ready; sleep {mark}");
+        let run = Run::new(who, &workspace).flags(["-T"]);
+        let screen = Screen::start(run.command(["/bin/sh", "-c", &script]));
+        screen.wait_for("ready");
+        let alive = || {
+            let list = Command::new("/usr/bin/pgrep").args(["-f", &mark]).output();
+            list.expect("pgrep runs").status.success()
+        };
+        need("pgrep");
+        screen.signal(libc::SIGTSTP);
+        screen.wait_until("creel stops", || screen.is_stopped());
+        assert!(alive(), "the control");
+        screen.signal(libc::SIGKILL);
+        screen.wait_until("the jail ends", || !alive());
+    }
+}
+
+/// A shell's job, stopped and left in the background until its time is over: it ends there, and the
+/// terminal stays the shell's.
+#[test]
+fn a_job_that_cannot_be_frozen_ends_in_the_background() {
+    need("bash");
+    let who = Who::User;
+    let workspace = Workspace::new(who);
+    let run = Run::new(who, &workspace).flags(["--timeout", "3s"]);
+    let creel = run.command(["/bin/sh", "-c", "echo ready; sleep 60"]);
+    let words = std::iter::once(creel.get_program()).chain(creel.get_args());
+    let words: Vec<String> = words
+        .map(|word| format!("'{}'", word.to_str().expect("text").replace('\'', "'\\''")))
+        .collect();
+    workspace.write("job", &format!("set -m; {}\n", words.join(" ")));
+    let mut shell = Command::new("/bin/bash");
+    shell
+        .args(["--noprofile", "--norc", "-i"])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("PS1", "prompt> ")
+        .env("HISTFILE", "")
+        .env("TERM", "dumb")
+        .current_dir(workspace.path());
+    if is_root() {
+        // Whoever may have a cgroup gets one.
+        let (uid, gid, _) = who.account();
+        shell.uid(uid).gid(gid);
+    }
+    let mut screen = Screen::start(shell);
+    screen.wait_for("prompt> ");
+    screen.press(". ./job\r");
+    screen.wait_for("ready");
+    screen.press("\x1a");
+    screen.wait_for("Stopped");
+    let children = format!("/proc/{0}/task/{0}/children", screen.child.id());
+    screen.wait_until("the job ends", || {
+        std::fs::read_to_string(&children).is_ok_and(|text| text.trim().is_empty())
+    });
+    assert!(screen.modes().local_modes.contains(LocalModes::ISIG));
+    screen.press("echo ba''ck\r");
+    screen.wait_for("back");
+    screen.wait_for("124");
+    screen.press("exit 0\r");
+    assert_eq!(screen.end().0, 0);
+}
