@@ -298,6 +298,8 @@ pub fn declared_by(
     layers.read.protect(&mut policy)?;
     let mut request = request::request(args, id, &policy, workspace, mode)?;
     request.seats = layers::seats(&roots);
+    let excepted = outcome.rights.unprotect.iter().flatten();
+    request.unprotected = excepted.map(|(path, _)| path.into()).collect();
     let notes = outcome.effective.notes.iter().map(ToString::to_string);
     request.notes = notes
         .chain(outcome.clips.iter().map(ToString::to_string))

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::loads::{MOST_PROTECTED, Search, files_below};
-use super::{JailError, seats, worktrees};
+use super::loads::{MOST_PROTECTED, Search, below};
+use super::{JailError, obeyed, seats, worktrees};
 use crate::plan::host::Idmap;
 use crate::plan::paths::{NEVER_BELOW, Purpose, Wanted, wanted, within};
 use crate::plan::{self, Fact, Found, Host, IdMode, Node, Request};
@@ -34,6 +34,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     let mut host = facts()?;
     let mut pins = Pins::new();
     let mut search = Search::default();
+    let mut links = vec![];
     for want in wanted(policy, request, &host) {
         let git = match want.purpose {
             Purpose::Protect if want.path.ends_with(".git/commondir") => want.path.parent(),
@@ -47,7 +48,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
             }
             host.found.worktrees.insert(path);
         }
-        learn(want, &mut search, &mut host, &mut pins)?;
+        links.extend(learn(want, &mut search, &mut host, &mut pins)?);
     }
     for one in &policy.filesystem.confined {
         let base = Path::new(&one.base);
@@ -70,6 +71,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
             learn(want, &mut search, &mut host, &mut pins)?;
         }
     }
+    obeyed::look(policy, request, links, &mut search, &mut host, &mut pins)?;
     one_spelling(&host)?;
     no_kernel_trees(&pins)?;
     for socket in sockets(&pins) {
@@ -78,14 +80,15 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     Ok((host, pins))
 }
 
-/// Looks at one path, and at what its purpose needs of it.
-fn learn(
+/// Looks at one path, and at what its purpose needs of it. Returns the links in what is protected.
+pub(super) fn learn(
     want: Wanted,
     search: &mut Search,
     host: &mut Host,
     pins: &mut Pins,
-) -> Result<(), JailError> {
+) -> Result<Vec<PathBuf>, JailError> {
     let fact = look(&want.path, want.purpose, host.id_mode, pins)?;
+    let mut links = vec![];
     if let Fact::Present { real, .. } = &fact {
         let real = real.clone();
         host.paths.insert(want.path.clone(), fact.clone());
@@ -99,11 +102,13 @@ fn learn(
                 host.found.load_trees.insert(real.clone(), tree);
             }
             Purpose::Protect => {
-                let files = files_below(&real, MOST_PROTECTED);
-                if files.is_none() {
+                let all = below(&real, MOST_PROTECTED);
+                if all.is_none() {
                     host.found.too_many.insert(real.clone());
                 }
-                for file in files.unwrap_or_default() {
+                let (files, inside) = all.unwrap_or_default();
+                links = inside;
+                for file in files {
                     if std::fs::symlink_metadata(&file).is_ok_and(|meta| meta.nlink() > 1) {
                         host.found.hard_linked.insert(file);
                     }
@@ -122,7 +127,7 @@ fn learn(
         still_here(&want.path, &fact, pins)?;
     }
     host.paths.insert(want.path, fact);
-    Ok(())
+    Ok(links)
 }
 
 /// The machine without any path.

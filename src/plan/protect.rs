@@ -3,6 +3,7 @@
 //! What is there becomes a read-only mount over itself, and the directories above it are held. What
 //! is absent is withheld: the first missing component of it cannot be created.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::host::Fact;
@@ -49,6 +50,49 @@ impl View<'_> {
         let host = self.host;
         for path in &host.found.worktrees {
             self.hold(path, Absent::Skip, &Origin::creel())?;
+        }
+        Ok(())
+    }
+
+    /// Adds what the host obeys there without a policy's word.
+    pub(super) fn obeyed(&mut self, unprotected: &BTreeSet<PathBuf>) -> Result<(), ResolveError> {
+        let host = self.host;
+        self.skipped.extend(host.found.unread.iter().cloned());
+        for (path, obeyed) in &host.found.obeyed {
+            if unprotected.contains(path) {
+                continue;
+            }
+            let origin = Origin {
+                source: obeyed.by.clone().into(),
+                line: 0,
+            };
+            // What was granted is not taken away whole: such a name says nothing of what is in it.
+            let whole = |(bind, bound): (&PathBuf, &Bound)| {
+                bound.access.write && bound.node == Node::Directory && bind.starts_with(path)
+            };
+            if self.binds.iter().any(whole) {
+                let name = path.display();
+                self.skipped.push(format!(
+                    "{name} is obeyed ({origin}) and is not held: it is granted whole",
+                    origin = obeyed.by
+                ));
+                continue;
+            }
+            for link in &obeyed.links {
+                if self.writable_tree(link).is_some() {
+                    return Err(ResolveError::ObeyedLink {
+                        link: link.clone(),
+                        real: path.clone(),
+                        origin,
+                    });
+                }
+            }
+            let before = (self.protected, self.withheld.len());
+            self.hold(path, Absent::Refuse, &origin)?;
+            if before != (self.protected, self.withheld.len()) {
+                self.obeyed
+                    .push(format!("{} ({})", path.display(), obeyed.by));
+            }
         }
         Ok(())
     }

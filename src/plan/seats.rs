@@ -54,7 +54,7 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
 }
 
 /// Where the trees really are that are asked for to be written.
-fn writable<'h>(policy: &Policy, request: &Request, host: &'h Host) -> Vec<&'h Path> {
+pub fn writable<'h>(policy: &Policy, request: &Request, host: &'h Host) -> Vec<&'h Path> {
     let place = workspace(policy, request, host);
     let granted = policy.filesystem.write.iter();
     let granted = granted.filter_map(|grant| expand(&grant.path, host, &place));

@@ -167,7 +167,7 @@ impl View<'_> {
         }
         acts.extend(self.withheld.iter().map(|path| Act::Withhold {
             path: path.clone(),
-            says: trust::stands_in(path),
+            says: self.stands_in(path),
         }));
         acts.extend(self.sockets.iter().map(|path| Act::Mask {
             path: path.clone(),
@@ -175,6 +175,14 @@ impl View<'_> {
             absent: IfAbsent::Skip,
         }));
         (acts, own)
+    }
+
+    /// What stands in a withheld name.
+    fn stands_in(&self, path: &Path) -> Option<&'static str> {
+        let obeyed = self.host.found.obeyed.get(path);
+        trust::stands_in(path).or(obeyed
+            .is_some_and(|obeyed| obeyed.stands == Node::File)
+            .then_some(""))
     }
 
     /// Where the jail sees the host's certificates, it is to see its own with them.

@@ -89,7 +89,7 @@ pub const PATHS: &[(&str, &str)] = &[
 /// an empty or unreadable one: the directory of the repository itself is what git takes for common
 /// where there is no such file (gitrepository-layout(5)).
 pub fn stands_in(path: &Path) -> Option<&'static str> {
-    if path.ends_with(".git/commondir") {
+    if path.ends_with("commondir") {
         Some(".\n")
     } else if path.ends_with("config.worktree") {
         Some("")

@@ -21,6 +21,7 @@ mod f06_tmp_files;
 mod misc;
 mod narrowed_links;
 mod next_policy;
+mod obeyed;
 mod own_files;
 mod pattern_race;
 mod patterns;
