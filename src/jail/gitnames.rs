@@ -154,6 +154,33 @@ fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
+/// The system's and the caller's own files of configuration, in the order in which git reads them.
+fn callers(home: Option<&Path>) -> Vec<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let mut all = vec![variable("GIT_CONFIG_SYSTEM").unwrap_or_else(|| "/etc/gitconfig".into())];
+    match variable("GIT_CONFIG_GLOBAL") {
+        Some(global) => all.push(global),
+        None => {
+            let home = variable("HOME").or(home.map(Path::to_path_buf));
+            let settings = variable("XDG_CONFIG_HOME").filter(|dir| dir.is_absolute());
+            let settings = settings.or(home.as_ref().map(|home| home.join(".config")));
+            all.extend(settings.map(|dir| dir.join("git/config")));
+            all.extend(home.map(|home| home.join(".gitconfig")));
+        }
+    }
+    all
+}
+
+/// What the caller's own configuration says of a key, `safe.barerepository`; files that it includes are
+/// not read.
+pub fn setting(home: Option<&Path>, key: &str) -> Option<Vec<u8>> {
+    let files = callers(home).into_iter();
+    let texts = files.filter_map(|file| contents(&file, MOST_BYTES).ok().flatten());
+    let entries = texts.flat_map(|text| gitconfig::parse(&text));
+    let said = entries.filter(|entry| entry.name() == key);
+    said.last().map(|entry| entry.value)
+}
+
 struct Reader<'a> {
     home: Option<&'a Path>,
     found: Obeyed,
@@ -193,20 +220,9 @@ impl Reader<'_> {
 
     /// Reads every file of configuration, with what they include.
     fn configuration(&mut self, repository: &Repository) {
-        let variable = |name| std::env::var_os(name).map(PathBuf::from);
         let mut first = vec![repository.common.join("config")];
         first.push(repository.git.join("config.worktree"));
-        match variable("GIT_CONFIG_GLOBAL") {
-            Some(global) => first.push(global),
-            None => {
-                let home = variable("HOME").or(self.home.map(Path::to_path_buf));
-                let settings = variable("XDG_CONFIG_HOME").filter(|dir| dir.is_absolute());
-                let settings = settings.or(home.as_ref().map(|home| home.join(".config")));
-                first.extend(settings.map(|dir| dir.join("git/config")));
-                first.extend(home.map(|home| home.join(".gitconfig")));
-            }
-        }
-        first.push(variable("GIT_CONFIG_SYSTEM").unwrap_or_else(|| "/etc/gitconfig".into()));
+        first.extend(callers(self.home));
         let own = first.len();
         let mut queue: VecDeque<(PathBuf, usize)> =
             first.into_iter().map(|file| (file, 0)).collect();

@@ -16,7 +16,7 @@ mod copier;
 pub mod elf;
 pub mod error;
 pub mod freeze;
-mod gitnames;
+pub mod gitnames;
 pub mod globs;
 pub mod init;
 pub mod janitor;

@@ -11,7 +11,7 @@ use super::paths;
 use super::refusal::ResolveError;
 use super::view::{Bound, View};
 use super::*;
-use crate::policy::{Absent, Grant, Origin};
+use crate::policy::{Absent, Grant, Origin, trust};
 
 /// What holding a name that does not exist means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,14 @@ impl View<'_> {
             let Some(path) = paths::expand(path, self.host, &self.workspace.path) else {
                 continue;
             };
+            let beneath = path.strip_prefix(&self.workspace.path);
+            let when = beneath.map_or(trust::When::Always, trust::when);
+            if *origin == Origin::creel()
+                && when == trust::When::Present
+                && *self.host.fact(&path) == Fact::Absent
+            {
+                continue;
+            }
             self.hold(&path, *absent, origin)?;
         }
         let host = self.host;

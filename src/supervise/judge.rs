@@ -32,6 +32,7 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
         usage: usage(plan, exited),
         denials: vec![],
         network: exited.traffic.clone(),
+        left: None,
         receipt: (detail == Detail::Full).then(|| Receipt::of(plan, kernel)),
     };
     match &exited.end {

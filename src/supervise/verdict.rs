@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::left::Left;
 use super::way_out::Traffic;
 use crate::plan::{Act, Layer, Plan, PolicyRef};
 
@@ -33,6 +34,9 @@ pub struct Verdict {
     /// What was reached through the relay; absent where there was no way out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Traffic>,
+    /// What the host obeys later, new or changed; absent where nothing could be left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
     pub receipt: Option<Receipt>,
 }
 
@@ -121,6 +125,7 @@ impl Verdict {
             usage: Usage::default(),
             denials: vec![],
             network: None,
+            left: None,
             receipt: None,
         }
     }

@@ -28,7 +28,7 @@ const DIRECTORY_MODE: u32 = 0o1555;
 const MOST_TURNS: usize = 1000;
 
 /// Whether a file or directory is a placeholder.
-pub(super) fn marked(stat: &rx::Stat) -> bool {
+pub fn marked(stat: &rx::Stat) -> bool {
     match rx::FileType::from_raw_mode(stat.st_mode) {
         // Whatever the umask took, and with the group's bit that a directory inherits (inode(7)).
         rx::FileType::Directory => stat.st_mode & 0o5222 == 0o1000,

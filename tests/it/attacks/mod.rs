@@ -18,6 +18,7 @@ pub mod exec_allowlist;
 mod exec_none;
 mod f04_workdir_roots;
 mod f06_tmp_files;
+mod left;
 mod misc;
 mod narrowed_links;
 mod next_policy;
