@@ -88,7 +88,7 @@ pub fn obeyed(workspace: &Path, home: Option<&Path>) -> Obeyed {
         files: 0,
         bytes: 0,
     };
-    reader.repository(&repository);
+    reader.repository(&repository, workspace);
     reader.configuration(&repository);
     reader.values(&repository);
     reader.found
@@ -155,7 +155,7 @@ fn path(bytes: &[u8]) -> &Path {
 }
 
 /// The system's and the caller's own files of configuration, in the order in which git reads them.
-fn callers(home: Option<&Path>) -> Vec<PathBuf> {
+pub fn callers(home: Option<&Path>) -> Vec<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     let mut all = vec![variable("GIT_CONFIG_SYSTEM").unwrap_or_else(|| "/etc/gitconfig".into())];
     match variable("GIT_CONFIG_GLOBAL") {
@@ -192,10 +192,13 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// Wherever a repository's own directory lies: `.git` of a workspace is not the only place.
-    fn repository(&mut self, repository: &Repository) {
+    fn repository(&mut self, repository: &Repository, workspace: &Path) {
         let own = [&repository.common, &repository.git];
         let different = repository.common != repository.git;
-        for dir in own.into_iter().take(if different { 2 } else { 1 }) {
+        // The trust paths name what is in that one.
+        let usual = workspace.join(".git");
+        let own = own.into_iter().take(if different { 2 } else { 1 });
+        for dir in own.filter(|dir| **dir != usual) {
             for name in LEADING {
                 let by = format!("{}, git's own", dir.display());
                 self.name(dir.join(name), by, When::Always, Node::Directory);
@@ -223,13 +226,15 @@ impl Reader<'_> {
         let mut first = vec![repository.common.join("config")];
         first.push(repository.git.join("config.worktree"));
         first.extend(callers(self.home));
-        let own = first.len();
         let mut queue: VecDeque<(PathBuf, usize)> =
             first.into_iter().map(|file| (file, 0)).collect();
         let mut seen: Vec<PathBuf> = vec![];
         while let Some((file, depth)) = queue.pop_front() {
             // Beside which file a name is meant goes by its spelling, which file it is does not.
-            let place = seats::of(&file).path;
+            let place = match depth {
+                0 => file.clone(),
+                _ => seats::of(&file).path,
+            };
             if seen.contains(&place) {
                 continue;
             }
@@ -247,7 +252,8 @@ impl Reader<'_> {
                     continue;
                 }
             };
-            if seen.len() <= own {
+            // The repository's own is a trust path, or was named above.
+            if depth == 0 && !file.starts_with(&repository.common) {
                 // The caller's own may lie in the workspace, or lead there.
                 let by = "git's configuration".into();
                 self.name(file.clone(), by, When::Always, Node::File);
@@ -303,11 +309,16 @@ impl Reader<'_> {
                             self.name(path, by.clone(), When::Always, Node::File);
                         }
                     }
-                    Some(Names::Command) => self.command(&entry.value, base, &by),
+                    Some(Names::Command) => self.command(&entry.value, base, &by, When::Always),
                     Some(Names::Marked)
                         if entry.value.starts_with(b"!") || entry.value.contains(&b'/') =>
                     {
-                        self.command(&entry.value, base, &by);
+                        // Somebody types an alias: a name that nobody has made yet is not held for it.
+                        let when = match entry.section.as_str() {
+                            "alias" => When::Present,
+                            _ => When::Always,
+                        };
+                        self.command(&entry.value, base, &by, when);
                     }
                     Some(Names::Marked | Names::Include | Names::Worktree) | None => {}
                 }
@@ -315,13 +326,13 @@ impl Reader<'_> {
         }
     }
 
-    fn command(&mut self, command: &[u8], base: &Path, by: &str) {
+    fn command(&mut self, command: &[u8], base: &Path, by: &str, programs: When) {
         for word in words(command) {
             let slash = word.text.contains(&b'/');
             let when = match word.runs {
                 // Without a slash it is looked for in PATH.
                 true if !slash => continue,
-                true => When::Always,
+                true => programs,
                 false if word.text.starts_with(b"-") => continue,
                 false if slash || word.text.contains(&b'.') => When::Present,
                 false => continue,
@@ -342,7 +353,9 @@ impl Reader<'_> {
     /// A path as git reads one: beneath a home, absolute, or beside `base`.
     fn resolve(&self, value: &[u8], base: &Path) -> Option<PathBuf> {
         let value = value.strip_prefix(b":(optional)").unwrap_or(value);
-        if value.is_empty() || value.contains(&0) {
+        // What is longer than a name can be names nothing.
+        let longest = value.split(|b| *b == b'/').map(<[u8]>::len).max();
+        if value.is_empty() || value.contains(&0) || longest > Some(255) || value.len() > 2048 {
             return None;
         }
         match beneath_home(value) {
@@ -391,7 +404,7 @@ mod tests {
             (
                 ".git/config",
                 "[core]\nhooksPath = .githooks\nfsmonitor = ./mon -v\n[include]\npath = ../a.inc\n\
-                 [filter \"x\"]\nclean = python3 tools/c.py src/none\n[alias]\ny = !bin/z\nz = log a/b\n",
+                 [filter \"x\"]\nclean = python3 tools/c.py src/none\n[alias]\ny = !bin/z\nx = !bin/absent\nz = log a/b\n",
             ),
             (
                 "a.inc",
@@ -402,6 +415,7 @@ mod tests {
                 "[diff \"q\"]\ntextconv = t/conv\n[include]\npath = ../a.inc\n",
             ),
             ("tools/c.py", ""),
+            ("bin/z", ""),
         ]);
         assert_eq!(
             names(dir.path()),

@@ -11,6 +11,7 @@ use super::probe::{Pins, learn};
 use super::{JailError, seats};
 use crate::plan::host::Obeyed;
 use crate::plan::paths::{Purpose, Wanted, within, workspace, workspace_mode};
+use crate::plan::seats::MOST_LINKS;
 use crate::plan::{self, Fact, Host, Node, Request};
 use crate::policy::{Policy, WorkspaceMode};
 
@@ -47,6 +48,15 @@ pub fn look(
             }
         }
     }
+    // Obeyed in every repository, also where the workspace is none.
+    let inside = |path: &PathBuf| trees.iter().any(|tree| within(path, tree));
+    let callers = gitnames::callers(host.home.as_deref());
+    queue.extend(callers.into_iter().filter(inside).map(|path| Named {
+        path,
+        by: "git's configuration".into(),
+        when: When::Always,
+        node: Node::File,
+    }));
     while let Some(name) = queue.pop() {
         let seat = seats::of(&name.path);
         let inside = |path: &Path| trees.iter().find(|tree| within(path, tree));
@@ -54,7 +64,9 @@ pub fn look(
         if around.is_none() && !seat.links.iter().any(|link| inside(link).is_some()) {
             continue;
         }
-        if host.found.obeyed.contains_key(&seat.path) {
+        if let Some(known) = host.found.obeyed.get_mut(&seat.path) {
+            // Each way to it must hold.
+            known.links.extend(seat.links);
             continue;
         }
         if host.found.obeyed.len() == MOST {
@@ -64,6 +76,8 @@ pub fn look(
                 .push(format!("{}: {why}", name.path.display()));
             break;
         }
+        // Links that go round lead nowhere, and are not followed to be told so.
+        let around = around.filter(|_| seat.links.len() < MOST_LINKS);
         if let Some(tree) = &around {
             for above in seat
                 .path

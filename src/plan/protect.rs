@@ -95,6 +95,10 @@ impl View<'_> {
                     });
                 }
             }
+            // Links that go round lead nowhere, and nobody looked.
+            if !host.paths.contains_key(path) {
+                continue;
+            }
             let before = (self.protected, self.withheld.len());
             self.hold(path, Absent::Refuse, &origin)?;
             if before != (self.protected, self.withheld.len()) {

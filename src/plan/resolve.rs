@@ -41,8 +41,8 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     view.programs(policy, &command_places(policy, request, host), landlock)?;
     view.confined(policy, request)?;
     view.protect(&policy.filesystem.protect)?;
-    view.obeyed(&request.unprotected)?;
     view.seats()?;
+    view.obeyed(&request.unprotected)?;
     view.denials(&policy.filesystem.deny)?;
     view.patterns(&policy.filesystem)?;
     view.sockets();

@@ -16,6 +16,9 @@ use super::request::Request;
 use super::view::View;
 use crate::policy::{Absent, Origin, Policy, WorkspaceMode};
 
+/// Links that the kernel follows in one name, path_resolution(7).
+pub const MOST_LINKS: usize = 40;
+
 /// A directory in which policies are looked for, there or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seat {

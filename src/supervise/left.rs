@@ -54,6 +54,8 @@ pub struct Remnant {
     pub path: String,
     pub what: What,
     pub done: Done,
+    /// Of a repository, the keys of its configuration that name programs or more configuration.
+    pub runs: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -69,7 +71,7 @@ pub enum What {
     Settings,
     /// A file that runs as its owner.
     SetId,
-    /// A link in the workspace's repository, through which git would write.
+    /// A link or pipe in the workspace's repository, through which git would write.
     Link,
     /// The workspace's repository was none to git any more.
     Head,
@@ -181,6 +183,10 @@ struct Seen {
 
 impl Seen {
     fn add(&mut self, path: &Path, what: What, done: Done) {
+        self.add_running(path, what, done, vec![]);
+    }
+
+    fn add_running(&mut self, path: &Path, what: What, done: Done, runs: Vec<String>) {
         if self.left.found.len() == MOST {
             self.left.more += 1;
             return;
@@ -189,6 +195,7 @@ impl Seen {
             path: path.display().to_string(),
             what,
             done,
+            runs,
         });
     }
 

@@ -12,6 +12,8 @@ use crate::supervise::{Kind, Verdict};
 
 /// Of what was left, on stderr.
 const MOST_LINES: usize = 5;
+/// Of a path there, in characters.
+const MOST_OF_PATH: usize = 256;
 
 /// What of the policy's words had no effect: all of it on request, and where the command failed what
 /// it may have failed of.
@@ -84,10 +86,10 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
 fn remnants(left: &Left) -> Vec<String> {
     let count = left.found.len();
     let lines = left.found.iter().map(|remnant| {
-        let path = &remnant.path;
+        let path: String = remnant.path.chars().take(MOST_OF_PATH).collect();
         let what = match remnant.what {
             What::Repository => {
-                "git obeys the configuration and hooks there, which the command made or changed"
+                "git obeys the configuration and hooks there, which the command made or changed, also from above where it is a submodule"
             }
             What::BareRepository => {
                 "git takes this directory for a repository, with the configuration and hooks that the command gave it; `git config --global safe.bareRepository explicit` forbids that"
@@ -95,7 +97,7 @@ fn remnants(left: &Left) -> Vec<String> {
             What::Hook => "git runs it",
             What::Settings => "an editor, a shell or an agent obeys it",
             What::SetId => "it runs as its owner",
-            What::Link => "git would write where this link leads",
+            What::Link => "git on the host would follow it",
             What::Head => "without it as it was git does not take this for a repository",
         };
         let done = match remnant.done {
@@ -104,7 +106,11 @@ fn remnants(left: &Left) -> Vec<String> {
             Done::Restored => "it is as it was at the start",
             Done::Failed => "it could not be mended; do that before you go there",
         };
-        format!("left by the command: {path}: {what}; {done}")
+        let runs = match remnant.runs.as_slice() {
+            [] => String::new(),
+            keys => format!(" ({} name what it runs)", keys.join(", ")),
+        };
+        format!("left by the command: {path}: {what}{runs}; {done}")
     });
     if count <= MOST_LINES {
         return lines.collect();

@@ -3,16 +3,18 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::io::Read;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, openat2, statat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, openat, openat2, statat, unlinkat,
 };
 
 use super::{Done, Seen, What};
+use crate::policy::gitconfig::{self, Names};
 use crate::policy::trust;
 use crate::sys::placeholder;
 
@@ -24,6 +26,10 @@ const LEADING: [&str; 5] = [
     "info/attributes",
     "HEAD",
 ];
+
+/// Of a repository's configuration, bytes that are read and keys that are told.
+const MOST_CONFIGURATION: u64 = 64 << 10;
+const MOST_KEYS: usize = 8;
 
 /// Looks for names; returns how many plain files there are.
 pub(super) fn names(place: &Path, tree: BorrowedFd<'_>, seen: &mut Seen) -> u64 {
@@ -187,7 +193,8 @@ fn breadth_first(
         each(&dir, &entries, seen);
         let below = entries.iter().filter(|e| e.kind == FileType::Directory);
         // What a repository stores is no file of anybody's, and is much.
-        let below = below.filter(|e| !(repository && names && e.name == Path::new("objects")));
+        let whole = seen.until.is_none() && !names;
+        let below = below.filter(|e| !repository || whole || e.name != Path::new("objects"));
         queue.extend(below.map(|e| relative.join(&e.name)));
     }
 }
@@ -196,6 +203,34 @@ fn breadth_first(
 fn is_repository(entries: &[Entry]) -> bool {
     let has = |name: &str| entries.iter().any(|entry| entry.name == Path::new(name));
     has("HEAD") && has("objects") && has("refs")
+}
+
+/// The keys of a repository's configuration that lead git to programs.
+fn runs(dir: &Dir) -> Vec<String> {
+    let mut all = vec![];
+    for name in ["config", "config.worktree"] {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = openat(&dir.fd, name, flags, Mode::empty()) else {
+            continue;
+        };
+        let mut text = vec![];
+        // Whatever it is: a pipe that nobody writes to is at its end.
+        let mut file = std::fs::File::from(file).take(MOST_CONFIGURATION);
+        if file.read_to_end(&mut text).is_err() {
+            continue;
+        }
+        let entries = gitconfig::parse(&text).into_iter();
+        let leading = entries.filter(|entry| match entry.names() {
+            Some(Names::Marked) => entry.value.starts_with(b"!") || entry.value.contains(&b'/'),
+            Some(Names::Path | Names::Worktree) | None => false,
+            Some(Names::Include | Names::Hooks | Names::Command) => true,
+        });
+        all.extend(leading.map(|entry| entry.name()));
+    }
+    all.sort();
+    all.dedup();
+    all.truncate(MOST_KEYS);
+    all
 }
 
 fn look(dir: &Dir, entries: &[Entry], seen: &mut Seen) {
@@ -211,8 +246,12 @@ fn look(dir: &Dir, entries: &[Entry], seen: &mut Seen) {
         let config = LEADING.iter().filter(|name| **name != "HEAD");
         let config = config.clone().any(|name| dir.is_new(name, seen));
         match own {
-            true if config => seen.add(&dir.place, What::Repository, Done::Nothing),
-            false if leads || marks => seen.add(&dir.place, What::BareRepository, Done::Nothing),
+            true if config => {
+                seen.add_running(&dir.place, What::Repository, Done::Nothing, runs(dir));
+            }
+            false if leads || marks => {
+                seen.add_running(&dir.place, What::BareRepository, Done::Nothing, runs(dir));
+            }
             _ => {}
         }
     }

@@ -142,14 +142,14 @@ fn links_in_the_repository_are_taken_away() {
     for who in Who::all() {
         let workspace = repository(who);
         // Made before the run, and moved there whole.
-        let moved = "mkdir -p moved/deep && ln -s ../../../../victim moved/deep/link";
+        let moved = "mkdir -p .git/old/deep && ln -s ../../../../victim .git/old/deep/link";
         assert!(host(who, &workspace, moved).status.success());
         std::thread::sleep(std::time::Duration::from_millis(20));
         let victim = workspace.outside().join("victim");
         std::fs::write(&victim, "untouched").expect("write");
         let body = format!(
             "for n in {links:?}:\n    if os.path.isdir(n): shutil.rmtree(n)\n    elif os.path.lexists(n): os.unlink(n)\n    os.symlink('../../victim', n)\n\
-             os.mkdir('.git/logs.d'); os.mkfifo('.git/MERGE_MSG'); os.rename('moved', '.git/rebase-apply')\n\
+             os.mkdir('.git/logs.d'); os.mkfifo('.git/MERGE_MSG'); os.rename('.git/old', '.git/rebase-apply')\n\
              os.symlink('refs/heads/master', 'HEAD')\nos.symlink('x', 'plain')\n"
         );
         let ran = jail(who, &workspace, &body);
@@ -244,6 +244,17 @@ fn what_the_host_obeys_is_said_where_it_is_new() {
             ],
             "{who:?}"
         );
+        let kept = ran.verdict["left"]["found"]
+            .as_array()
+            .expect("findings")
+            .iter();
+        let kept = kept.filter(|one| {
+            one["path"]
+                .as_str()
+                .is_some_and(|p| p.ends_with("kept/.git"))
+        });
+        let runs: Vec<&Value> = kept.map(|one| &one["runs"]).collect();
+        assert_eq!(runs, [&serde_json::json!(["core.fsmonitor"])], "{ran:#?}");
         assert_eq!(ran.verdict["left"]["unseen"], 0, "{ran:#?}");
         assert_eq!(ran.verdict["left"]["modes"], true, "{ran:#?}");
         let lines = ran

@@ -229,6 +229,23 @@ fn what_the_callers_configuration_names_is_held_and_said() {
     }
 }
 
+/// Also where there is no repository and no such file yet.
+#[test]
+fn the_callers_configuration_itself_is_not_made() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let run = |global: &str| {
+            Run::new(who, &workspace)
+                .policy(policy(&workspace, ""))
+                .outer_env("GIT_CONFIG_GLOBAL", workspace.path().join(global))
+        };
+        let got = attack(run("conf/git"), &writes("conf/git", RUNS));
+        assert!(WITHHELD.contains(&got.of("write")), "{got:#?}");
+        attack(run("other"), &writes("conf/git", RUNS)).expect(&[("write", "OK")]);
+        attack(run("conf/git"), &writes("conf/git", RUNS)).expect(&[("write", "EROFS")]);
+    }
+}
+
 /// A link that the jail could turn is no way to hold what it leads to.
 #[test]
 fn a_link_on_the_way_to_what_git_obeys_is_refused() {
@@ -239,6 +256,25 @@ fn a_link_on_the_way_to_what_git_obeys_is_refused() {
         on_host(who, &workspace, setup);
         let run = |lines: &str| Run::new(who, &workspace).policy(policy(&workspace, lines));
         refused(&run("").sh("true"), "could turn the link");
+        // Also where another name leads there without it, and where it leads round.
+        let twice = "git config include.path ../real";
+        on_host(who, &workspace, twice);
+        refused(&run("").sh("true"), "could turn the link");
+        let round = Workspace::new(who);
+        let setup =
+            "git init -q . && git config core.hooksPath .githooks && ln -s .githooks .githooks";
+        on_host(who, &round, setup);
+        let ran = Run::new(who, &round).policy(policy(&round, "")).sh("true");
+        refused(&ran, "could turn the link");
+        on_host(
+            who,
+            &round,
+            "rm .githooks && mkdir -p .git/hooks && ln -s x .git/hooks/x",
+        );
+        Run::new(who, &round)
+            .policy(policy(&round, ""))
+            .sh("true")
+            .ok();
         run(r#"unprotect = ["$WORKSPACE/real"]"#).sh("true").ok();
     }
 }
