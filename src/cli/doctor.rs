@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::hint::{Failure, user_namespaces};
-use crate::jail::probe;
+use crate::jail::{gitnames, probe};
 use crate::plan::resolve::NEWEST_LANDLOCK_ABI;
 use crate::plan::{CgroupLayout, Host, IdMode};
 use crate::sys::{clone, host, mount, seccomp};
@@ -96,6 +96,7 @@ fn checks(host: &Host) -> Vec<Check> {
         proc_mount(),
         accounts(host),
         root_filesystem(),
+        git(host),
     ]
 }
 
@@ -273,6 +274,20 @@ fn accounts(host: &Host) -> Check {
                 host.uid
             ),
             "write such paths in full",
+        ),
+    }
+}
+
+/// A jail may leave what git takes for a repository without being told to.
+fn git(host: &Host) -> Check {
+    let said = gitnames::setting(host.home.as_deref(), "safe.barerepository");
+    match said.as_deref() {
+        Some(b"explicit") => ok("git", "safe.bareRepository = explicit"),
+        _ => lacking(
+            "git",
+            State::Less,
+            "safe.bareRepository = all: git obeys any directory that looks like a repository, which a jail may leave in its workspace",
+            "git config --global safe.bareRepository explicit",
         ),
     }
 }

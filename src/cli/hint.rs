@@ -4,6 +4,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 
 use crate::jail::JailError;
 use crate::plan::Act;
@@ -203,11 +204,24 @@ fn remedy(error: &JailError) -> Option<String> {
             (Act::Bind { .. } | Act::Mask { .. }, Some(Errno::STALE)) => {
                 Some("it was replaced while the jail was being made".into())
             }
+            // Of a tree that a command could change; who forbids mounts forbids the first of them.
+            (Act::Workdir { path } | Act::Hold { path } | Act::Withhold { path, .. }, Some(Errno::ACCESS)) => {
+                Some(closed(path))
+            }
             (_, Some(Errno::PERM | Errno::ACCESS)) => Some(user_namespaces()),
             _ => None,
         },
+        JailError::Open { path, source: Errno::ACCESS } => Some(closed(path)),
         _ => None,
     }
+}
+
+/// The way into a directory that its own mode keeps its owner out of.
+fn closed(path: &Path) -> String {
+    format!(
+        "its mode, or that of a directory above it, lets nobody enter, perhaps since an earlier command: chmod u+rwx {}",
+        path.display()
+    )
 }
 
 /// Which of the known switches forbids user namespaces, with the command that turns it.

@@ -26,7 +26,7 @@ use crate::policy::effective;
 use crate::policy::rights::Roots;
 use crate::policy::stack::Outcome;
 use crate::policy::{Bytes, Count, CpuShare, Degradable, Policy, Span, preset, trees};
-use crate::supervise::{self, Detail, SuperviseError, Verdict, judge, stream};
+use crate::supervise::{self, Detail, SuperviseError, Verdict, judge, left, stream};
 use crate::sys::{fd, host, process, startup};
 
 pub const ABOUT: &str = "Run one command in a jail";
@@ -113,6 +113,10 @@ pub struct RunArgs {
     /// Publish on other addresses than loopback too, where anybody may connect
     #[arg(long)]
     pub publish_anyway: bool,
+
+    /// Look at all that the command left for the host to obey, however long it takes [default: for 5 ms]
+    #[arg(long)]
+    pub review_all: bool,
 
     /// Append a line of JSON to this file for each decision on the network
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -236,7 +240,13 @@ fn attempt(
         .as_deref()
         .map(|path| network::open_log(path, &plan))
         .transpose()?;
-    let verdict = execute(id, plan, &host, pins, log, started, detail)?;
+    let before = left::Before::of(&plan, &host, &pins, id)?;
+    let mut verdict = execute(id, plan, &host, pins, log, started, detail)?;
+    let extent = match args.review_all {
+        true => left::Extent::Whole,
+        false => left::Extent::Budget,
+    };
+    verdict.left = before.map(|before| before.look(extent));
     if let Some(outcome) = &outcome {
         ending::remark(args, outcome, &verdict);
     }
@@ -298,6 +308,8 @@ pub fn declared_by(
     layers.read.protect(&mut policy)?;
     let mut request = request::request(args, id, &policy, workspace, mode)?;
     request.seats = layers::seats(&roots);
+    let excepted = outcome.rights.unprotect.iter().flatten();
+    request.unprotected = excepted.map(|(path, _)| path.into()).collect();
     let notes = outcome.effective.notes.iter().map(ToString::to_string);
     request.notes = notes
         .chain(outcome.clips.iter().map(ToString::to_string))

@@ -376,10 +376,15 @@ fn form_in(file: &File) -> Form {
 /// The regular files in a tree, or `root` itself; `None` where it has more than `most` entries. Links are not
 /// followed: where one leads is in the tree, or is not granted.
 pub fn files_below(root: &Path, most: usize) -> Option<Vec<PathBuf>> {
+    below(root, most).map(|(files, _)| files)
+}
+
+/// The regular files in a tree, or `root` itself, and the symbolic links in it.
+pub fn below(root: &Path, most: usize) -> Option<(Vec<PathBuf>, Vec<PathBuf>)> {
     if root.is_file() {
-        return Some(vec![root.to_path_buf()]);
+        return Some((vec![root.to_path_buf()], vec![]));
     }
-    let mut files = vec![];
+    let (mut files, mut links) = (vec![], vec![]);
     let mut seen = 0;
     let mut directories = vec![root.to_path_buf()];
     while let Some(directory) = directories.pop() {
@@ -396,9 +401,10 @@ pub fn files_below(root: &Path, most: usize) -> Option<Vec<PathBuf>> {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => directories.push(entry.path()),
                 Ok(kind) if kind.is_file() => files.push(entry.path()),
+                Ok(kind) if kind.is_symlink() => links.push(entry.path()),
                 _ => {}
             }
         }
     }
-    Some(files)
+    Some((files, links))
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::loads::{MOST_PROTECTED, Search, files_below};
-use super::{JailError, seats, worktrees};
+use super::loads::{MOST_PROTECTED, Search, below};
+use super::{JailError, obeyed, seats, worktrees};
 use crate::plan::host::Idmap;
 use crate::plan::paths::{NEVER_BELOW, within};
 use crate::plan::questions::{Purpose, Wanted, ask};
@@ -36,6 +36,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     let mut pins = Pins::new();
     let mut search = Search::default();
     host.found.seats = request.seats.iter().map(|name| seats::of(name)).collect();
+    let mut links = vec![];
     ask(policy, request, &mut host, |want, host| {
         let git = match want.purpose {
             Purpose::Protect if want.path.ends_with(".git/commondir") => want.path.parent(),
@@ -46,7 +47,8 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
             host.paths.entry(path.clone()).or_insert(fact);
             host.found.worktrees.insert(path);
         }
-        learn(want, &mut search, host, &mut pins)
+        links.extend(learn(want, &mut search, host, &mut pins)?);
+        Ok::<(), JailError>(())
     })?;
     for one in &policy.filesystem.confined {
         let base = Path::new(&one.base);
@@ -69,6 +71,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
             }
         }
     }
+    obeyed::look(policy, request, links, &mut search, &mut host, &mut pins)?;
     one_spelling(&host)?;
     no_kernel_trees(&pins)?;
     for socket in sockets(&pins)? {
@@ -82,14 +85,15 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     Ok((host, pins))
 }
 
-/// Looks at one path, and at what its purpose needs of it.
-fn learn(
+/// Looks at one path, and at what its purpose needs of it. Returns the links in what is protected.
+pub(super) fn learn(
     want: Wanted,
     search: &mut Search,
     host: &mut Host,
     pins: &mut Pins,
-) -> Result<(), JailError> {
+) -> Result<Vec<PathBuf>, JailError> {
     let fact = look(&want.path, want.purpose, host.id_mode, pins)?;
+    let mut links = vec![];
     if let Fact::Present { real, .. } = &fact {
         let real = real.clone();
         host.paths.insert(want.path.clone(), fact.clone());
@@ -103,11 +107,13 @@ fn learn(
                 host.found.load_trees.insert(real.clone(), tree);
             }
             Purpose::Protect => {
-                let files = files_below(&real, MOST_PROTECTED);
-                if files.is_none() {
+                let all = below(&real, MOST_PROTECTED);
+                if all.is_none() {
                     host.found.too_many.insert(real.clone());
                 }
-                for file in files.unwrap_or_default() {
+                let (files, inside) = all.unwrap_or_default();
+                links = inside;
+                for file in files {
                     if std::fs::symlink_metadata(&file).is_ok_and(|meta| meta.nlink() > 1) {
                         host.found.hard_linked.insert(file);
                     }
@@ -126,7 +132,7 @@ fn learn(
         still_here(&want.path, &fact, pins)?;
     }
     host.paths.insert(want.path, fact);
-    Ok(())
+    Ok(links)
 }
 
 /// The machine without any path.

@@ -7,11 +7,8 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use crate::plan::seats::Seat;
+use crate::plan::seats::{MOST_LINKS, Seat};
 use crate::sys::{Errno, fd};
-
-/// Links that the kernel follows in one name, path_resolution(7).
-const MOST_LINKS: usize = 40;
 
 /// The seat of that name, which is absolute. One call where no link is on the way, as far as it is there.
 pub fn of(name: &Path) -> Seat {

@@ -13,6 +13,11 @@ const MOST: usize = 64;
 /// What of `.git/worktrees` is to stay as it is, `git` being the repository's own directory.
 pub fn leading(git: &Path) -> Vec<PathBuf> {
     let all = git.join("worktrees");
+    // A link is not git's, and what it leads to is no worktree of this repository: the jail may have
+    // made it, and the next run goes on.
+    if all.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) {
+        return vec![];
+    }
     let Ok(entries) = std::fs::read_dir(&all) else {
         return vec![];
     };

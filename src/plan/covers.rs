@@ -144,7 +144,8 @@ impl View<'_> {
             .filter(|(path, bound)| !self.covered(path, bound));
         let mut held = BTreeSet::new();
         let covered = self.masks.keys().chain(self.withheld.keys());
-        for path in covered.chain(nested.map(|(path, _)| path)) {
+        let pinned = &self.host.found.pinned;
+        for path in covered.chain(pinned).chain(nested.map(|(path, _)| path)) {
             let Some((tree, bound)) = path.parent().and_then(|parent| self.bind_above(parent))
             else {
                 continue;
@@ -154,6 +155,8 @@ impl View<'_> {
                 .iter()
                 .any(|own| own.starts_with(tree) && path.starts_with(own));
             if bound.access.write && !hidden {
+                let itself = self.host.found.pinned.contains(path);
+                held.extend(itself.then(|| path.clone()));
                 held.extend(
                     path.ancestors()
                         .skip(1)

@@ -42,6 +42,15 @@ pub struct Found {
     /// Files of linked worktrees that lead git to configuration and hooks.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub worktrees: BTreeSet<PathBuf>,
+    /// What git on the host obeys though no policy names it, and whose word leads there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub obeyed: BTreeMap<PathBuf, Obeyed>,
+    /// Directories without which git takes another directory for the repository.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub pinned: BTreeSet<PathBuf>,
+    /// What could not be looked at of that, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
     /// Protected trees with more entries than are looked at for such files.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub too_many: BTreeSet<PathBuf>,
@@ -54,6 +63,18 @@ pub struct Found {
     /// What the policies' patterns meet, by [`crate::policy::expand::Wanted::key`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub globs: BTreeMap<String, Vec<String>>,
+}
+
+/// Why a path is obeyed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Obeyed {
+    /// The place that names it: `core.hookspath in /w/.git/config:5`, `the link /w/.git/hooks/x`.
+    pub by: String,
+    /// Links that the name leads through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<PathBuf>,
+    /// What may stand there while it is absent, so that who obeys it goes on: an empty file or directory.
+    pub stands: Node,
 }
 
 /// What a program's file is, execve(2).

@@ -3,6 +3,7 @@
 //! What is there becomes a read-only mount over itself, and the directories above it are held. What
 //! is absent is withheld: the first missing component of it cannot be created.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::host::Fact;
@@ -10,7 +11,7 @@ use super::paths;
 use super::refusal::ResolveError;
 use super::view::{Bound, View};
 use super::*;
-use crate::policy::{Absent, Grant, Origin};
+use crate::policy::{Absent, Grant, Origin, trust};
 
 /// What holding a name that does not exist means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +45,66 @@ impl View<'_> {
             let Some(path) = paths::expand(path, self.host, &self.workspace.path) else {
                 continue;
             };
+            let beneath = path.strip_prefix(&self.workspace.path);
+            let when = beneath.map_or(trust::When::Always, trust::when);
+            if *origin == Origin::creel()
+                && when == trust::When::Present
+                && self.host.paths.get(&path) == Some(&Fact::Absent)
+            {
+                continue;
+            }
             self.hold(&path, *absent, origin)?;
         }
         let host = self.host;
         for path in &host.found.worktrees {
             self.hold(path, Absent::Skip, &Origin::creel())?;
+        }
+        Ok(())
+    }
+
+    /// Adds what the host obeys there without a policy's word.
+    pub(super) fn obeyed(&mut self, unprotected: &BTreeSet<PathBuf>) -> Result<(), ResolveError> {
+        let host = self.host;
+        self.skipped.extend(host.found.unread.iter().cloned());
+        for (path, obeyed) in &host.found.obeyed {
+            if unprotected.contains(path) {
+                continue;
+            }
+            let origin = Origin {
+                source: obeyed.by.clone().into(),
+                line: 0,
+            };
+            // What was granted is not taken away whole: such a name says nothing of what is in it.
+            let whole = |(bind, bound): (&PathBuf, &Bound)| {
+                bound.access.write && bound.node == Node::Directory && bind.starts_with(path)
+            };
+            if self.binds.iter().any(whole) {
+                let name = path.display();
+                self.skipped.push(format!(
+                    "{name} is obeyed ({origin}) and is not held: it is granted whole",
+                    origin = obeyed.by
+                ));
+                continue;
+            }
+            for link in &obeyed.links {
+                if self.writable_tree(link).is_some() {
+                    return Err(ResolveError::ObeyedLink {
+                        link: link.clone(),
+                        real: path.clone(),
+                        origin,
+                    });
+                }
+            }
+            // Links that go round lead nowhere, and nobody looked.
+            if !host.paths.contains_key(path) {
+                continue;
+            }
+            let before = (self.protected, self.withheld.len());
+            self.hold(path, Absent::Refuse, &origin)?;
+            if before != (self.protected, self.withheld.len()) {
+                self.obeyed
+                    .push(format!("{} ({})", path.display(), obeyed.by));
+            }
         }
         Ok(())
     }

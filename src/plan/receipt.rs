@@ -4,6 +4,9 @@ use super::host::{CgroupLayout, Host};
 use super::view::View;
 use super::*;
 
+/// Of a list in a row, how much is written out.
+const SOME: usize = 8;
+
 /// What a plan was made of.
 pub(super) struct Means<'a> {
     pub host: &'a Host,
@@ -112,6 +115,13 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
     }
     if !view.withheld.is_empty() {
         masks = format!("{masks}, {} absent names held", view.withheld.len());
+    }
+    if !view.obeyed.is_empty() {
+        let some = &view.obeyed[..view.obeyed.len().min(SOME)];
+        masks = format!("{masks}; obeyed by the host: {}", some.join(", "));
+        if view.obeyed.len() > SOME {
+            masks = format!("{masks} and {} more", view.obeyed.len() - SOME);
+        }
     }
     let network = match egress {
         None => "none: loopback only".into(),

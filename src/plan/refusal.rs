@@ -49,6 +49,12 @@ pub enum ResolveError {
         real: PathBuf,
         origin: Origin,
     },
+    #[error("{place}: git on the host obeys {real}, and the jail could turn the link {link} on the way there; name it without the link, or except it with `unprotect = [\"{real}\"]` if the jail may rule it", place = place(.origin), real = .real.display(), link = .link.display())]
+    ObeyedLink {
+        link: PathBuf,
+        real: PathBuf,
+        origin: Origin,
+    },
     #[error("{place}: {path} is a directory; name the programs in it that may be executed", place = place(.origin), path = .path.display())]
     ProgramDirectory { path: PathBuf, origin: Origin },
     #[error("{place}: {path} is neither a 64-bit ELF program nor a script, so what it loads is not known; name a program", place = place(.origin), path = .path.display())]

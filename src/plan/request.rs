@@ -1,5 +1,6 @@
 //! What the caller asks of one run, beside the policy.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -27,6 +28,8 @@ pub struct Request {
     pub allow_degraded: Vec<Degradable>,
     pub terminal: Terminal,
     pub clocks: Clocks,
+    /// Paths that are not held though git's configuration names them (`unprotect`).
+    pub unprotected: BTreeSet<PathBuf>,
     /// Directories in which the caller's next run would look for policies that grant: nothing may be
     /// written there, whatever else is granted.
     pub seats: Vec<PathBuf>,

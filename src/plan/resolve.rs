@@ -42,6 +42,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     view.confined(policy, request)?;
     view.protect(&policy.filesystem.protect)?;
     view.seats()?;
+    view.obeyed(&request.unprotected)?;
     view.denials(&policy.filesystem.deny)?;
     view.patterns(&policy.filesystem)?;
     view.sockets();

@@ -17,6 +17,9 @@ use super::request::Request;
 use super::view::View;
 use crate::policy::{Absent, Origin, Policy, WorkspaceMode};
 
+/// Links that the kernel follows in one name, path_resolution(7).
+pub const MOST_LINKS: usize = 40;
+
 /// A directory in which policies are looked for, there or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seat {
@@ -55,7 +58,7 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
 }
 
 /// Where the trees really are that are asked for to be written, and the names that lead there.
-pub(super) fn writable<'h>(policy: &Policy, request: &Request, host: &'h Host) -> Vec<&'h Path> {
+pub fn writable<'h>(policy: &Policy, request: &Request, host: &'h Host) -> Vec<&'h Path> {
     let place = real_workspace(policy, request, host);
     let granted = policy.filesystem.write.iter();
     let granted = granted.filter_map(|grant| expand(&grant.path, host, &place));

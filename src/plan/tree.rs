@@ -167,7 +167,7 @@ impl View<'_> {
         }
         acts.extend(self.withheld.iter().map(|(path, later)| Act::Withhold {
             path: path.clone(),
-            by: trust::stand_in(path),
+            by: self.stand_in(path),
             later: *later,
         }));
         acts.extend(self.sockets.iter().map(|path| Act::Mask {
@@ -176,6 +176,16 @@ impl View<'_> {
             absent: IfAbsent::Skip,
         }));
         Ok((acts, own))
+    }
+
+    /// What stands in a withheld name.
+    fn stand_in(&self, path: &Path) -> StandIn {
+        let obeyed = self.host.found.obeyed.get(path).map(|obeyed| obeyed.stands);
+        match (trust::stand_in(path), obeyed) {
+            (StandIn::Socket, Some(Node::File)) => StandIn::File(""),
+            (StandIn::Socket, Some(Node::Directory)) => StandIn::Directory,
+            (other, _) => other,
+        }
     }
 
     /// Where the jail sees the host's certificates, it is to see its own with them.

@@ -35,6 +35,8 @@ pub(super) struct View<'a> {
     pub(super) withheld: BTreeMap<PathBuf, Later>,
     /// How many paths are there and protected.
     pub(super) protected: usize,
+    /// What is held because the host obeys it, and whose word leads there.
+    pub(super) obeyed: Vec<String>,
     /// What may be executed, in words.
     pub(super) execution: String,
 }
@@ -92,6 +94,7 @@ impl<'a> View<'a> {
             skipped: vec![],
             withheld: BTreeMap::new(),
             protected: 0,
+            obeyed: vec![],
             execution: "what lies in an executable grant".into(),
         }
     }

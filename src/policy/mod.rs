@@ -20,6 +20,7 @@ pub mod expand;
 pub mod extend;
 mod fault;
 pub mod file;
+pub mod gitconfig;
 pub mod glob;
 mod hold;
 pub mod import;

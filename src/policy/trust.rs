@@ -11,79 +11,400 @@ use super::rights::{Rights, Roots};
 use super::trees::Leaf;
 use super::{Absent, Origin};
 
-/// Beneath the workspace, with who obeys it.
-pub const PATHS: &[(&str, &str)] = &[
-    (
-        ".git/hooks",
-        "git runs them at the next commit, merge or checkout",
-    ),
-    (
-        ".git/config",
-        "git runs what it names: fsmonitor, pagers, filters, aliases",
-    ),
-    (
-        ".git/commondir",
-        "git takes configuration and hooks from the directory that it names",
-    ),
-    (
-        ".git/config.worktree",
-        "as .git/config, where extensions.worktreeConfig is set",
-    ),
-    (".git/info", "attributes there choose filters that git runs"),
-    (".git/modules", "configuration and hooks of submodules"),
-    (".git/worktrees", "configuration of worktrees"),
-    (
-        ".gitattributes",
-        "chooses filters and merge drivers that git runs",
-    ),
-    (".gitmodules", "where git fetches from next"),
-    (".envrc", "direnv runs it when a shell enters"),
-    (".vscode", "tasks and settings that an editor runs"),
-    (".idea", "run configurations of an editor"),
-    (".mcp.json", "servers that an agent starts"),
-    (".claude", "hooks and settings of an agent"),
-    (".cursor", "rules and servers of an agent"),
-    (".codex", "configuration of an agent"),
-    (".gemini", "configuration of an agent"),
-    (".amazonq", "configuration of an agent"),
-    (".openclaw", "configuration of an agent"),
-    (".creel", "what creel itself reads at the next run"),
-    (
-        "CLAUDE.md",
-        "instructions that an agent outside the jail follows",
-    ),
-    (
-        "AGENTS.md",
-        "instructions that an agent outside the jail follows",
-    ),
-    (
-        "CLAUDE.local.md",
-        "instructions that an agent outside the jail follows",
-    ),
-    ("Makefile", "make runs it"),
-    ("makefile", "make runs it rather than Makefile"),
-    ("GNUmakefile", "make runs it rather than the other two"),
-    ("package.json", "npm runs its scripts"),
-    (
-        ".npmrc",
-        "npm takes its registry and its scripts' shell from it",
-    ),
-    (".yarnrc.yml", "yarn runs the program that it names"),
-    ("conftest.py", "pytest runs it"),
-    ("build.rs", "cargo runs it"),
-    (
-        ".cargo",
-        "cargo runs the compiler and the runner that it names",
-    ),
-    (
-        ".husky",
-        "hooks that git runs where it was told to find them here",
-    ),
-    (
-        ".pre-commit-config.yaml",
-        "a hook of git runs what it names",
-    ),
+/// A trust path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Beneath the workspace.
+    pub path: &'static str,
+    pub when: When,
+    pub by: By,
+    /// Who obeys it.
+    pub why: &'static str,
+}
+
+/// When a path is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Also where it is absent: what obeys it is on most machines, and obeys without asking. Each such
+    /// name costs a start its placeholder.
+    Always,
+    /// Where it is there: what obeys it asks first, has to be told to, or is used by those who have the
+    /// file already. The verdict says what is new.
+    Present,
+}
+
+/// Who obeys a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Git,
+    /// A program that somebody starts, or a shell that enters, in the workspace.
+    Program,
+    /// Somebody who builds the project or works on it: an agent has to edit such files. There is no end
+    /// of them, and a policy that wants more of them held names them.
+    Work,
+}
+
+/// All of them; docs/policy.md has the list.
+pub const PATHS: &[Row] = &[
+    Row {
+        path: ".git/hooks",
+        when: When::Always,
+        by: By::Git,
+        why: "git runs them at the next commit, merge or checkout",
+    },
+    Row {
+        path: ".git/config",
+        when: When::Always,
+        by: By::Git,
+        why: "git runs what it names: fsmonitor, pagers, filters, aliases",
+    },
+    Row {
+        path: ".git/commondir",
+        when: When::Always,
+        by: By::Git,
+        why: "git takes configuration and hooks from the directory that it names",
+    },
+    Row {
+        path: ".git/config.worktree",
+        when: When::Always,
+        by: By::Git,
+        why: "as .git/config, where extensions.worktreeConfig is set",
+    },
+    Row {
+        path: ".git/info",
+        when: When::Always,
+        by: By::Git,
+        why: "attributes there choose filters that git runs",
+    },
+    Row {
+        path: ".git/modules",
+        when: When::Always,
+        by: By::Git,
+        why: "configuration and hooks of submodules",
+    },
+    Row {
+        path: ".git/worktrees",
+        when: When::Always,
+        by: By::Git,
+        why: "configuration of worktrees",
+    },
+    Row {
+        path: ".gitattributes",
+        when: When::Always,
+        by: By::Git,
+        why: "chooses filters and merge drivers that git runs",
+    },
+    Row {
+        path: ".gitmodules",
+        when: When::Always,
+        by: By::Git,
+        why: "where git fetches from next",
+    },
+    Row {
+        path: ".envrc",
+        when: When::Always,
+        by: By::Program,
+        why: "direnv runs it when a shell enters",
+    },
+    Row {
+        path: ".vscode",
+        when: When::Always,
+        by: By::Program,
+        why: "tasks and settings that an editor runs",
+    },
+    Row {
+        path: ".idea",
+        when: When::Always,
+        by: By::Program,
+        why: "run configurations of an editor",
+    },
+    Row {
+        path: ".mcp.json",
+        when: When::Always,
+        by: By::Program,
+        why: "servers that an agent starts",
+    },
+    Row {
+        path: ".claude",
+        when: When::Always,
+        by: By::Program,
+        why: "hooks and settings of an agent",
+    },
+    Row {
+        path: ".cursor",
+        when: When::Always,
+        by: By::Program,
+        why: "rules and servers of an agent",
+    },
+    Row {
+        path: ".codex",
+        when: When::Always,
+        by: By::Program,
+        why: "configuration of an agent",
+    },
+    Row {
+        path: ".gemini",
+        when: When::Always,
+        by: By::Program,
+        why: "configuration of an agent",
+    },
+    Row {
+        path: ".amazonq",
+        when: When::Always,
+        by: By::Program,
+        why: "configuration of an agent",
+    },
+    Row {
+        path: ".openclaw",
+        when: When::Always,
+        by: By::Program,
+        why: "configuration of an agent",
+    },
+    Row {
+        path: ".creel",
+        when: When::Always,
+        by: By::Program,
+        why: "what creel itself reads at the next run",
+    },
+    Row {
+        path: "CLAUDE.md",
+        when: When::Always,
+        by: By::Work,
+        why: "instructions that an agent outside the jail follows",
+    },
+    Row {
+        path: "AGENTS.md",
+        when: When::Always,
+        by: By::Work,
+        why: "instructions that an agent outside the jail follows",
+    },
+    Row {
+        path: "CLAUDE.local.md",
+        when: When::Always,
+        by: By::Work,
+        why: "instructions that an agent outside the jail follows",
+    },
+    Row {
+        path: "Makefile",
+        when: When::Always,
+        by: By::Work,
+        why: "make runs it",
+    },
+    Row {
+        path: "makefile",
+        when: When::Always,
+        by: By::Work,
+        why: "make runs it rather than Makefile",
+    },
+    Row {
+        path: "GNUmakefile",
+        when: When::Always,
+        by: By::Work,
+        why: "make runs it rather than the other two",
+    },
+    Row {
+        path: "package.json",
+        when: When::Always,
+        by: By::Work,
+        why: "npm runs its scripts",
+    },
+    Row {
+        path: ".npmrc",
+        when: When::Always,
+        by: By::Work,
+        why: "npm takes its registry and its scripts' shell from it",
+    },
+    Row {
+        path: ".yarnrc.yml",
+        when: When::Always,
+        by: By::Work,
+        why: "yarn runs the program that it names",
+    },
+    Row {
+        path: "conftest.py",
+        when: When::Always,
+        by: By::Work,
+        why: "pytest runs it",
+    },
+    Row {
+        path: "build.rs",
+        when: When::Always,
+        by: By::Work,
+        why: "cargo runs it",
+    },
+    Row {
+        path: ".cargo",
+        when: When::Always,
+        by: By::Work,
+        why: "cargo runs the compiler and the runner that it names",
+    },
+    Row {
+        path: ".husky",
+        when: When::Always,
+        by: By::Program,
+        why: "hooks that git runs where it was told to find them here",
+    },
+    Row {
+        path: ".pre-commit-config.yaml",
+        when: When::Always,
+        by: By::Work,
+        why: "a hook of git runs what it names",
+    },
+    Row {
+        path: ".windsurf",
+        when: When::Always,
+        by: By::Program,
+        why: "rules and hooks of an agent, which runs them without asking",
+    },
+    Row {
+        path: ".opencode",
+        when: When::Always,
+        by: By::Program,
+        why: "plugins of an agent, which loads them without asking",
+    },
+    Row {
+        path: "opencode.json",
+        when: When::Always,
+        by: By::Program,
+        why: "servers and commands of an agent, which starts them without asking",
+    },
+    Row {
+        path: "GEMINI.md",
+        when: When::Always,
+        by: By::Work,
+        why: "instructions that an agent outside the jail follows",
+    },
+    Row {
+        path: ".hg/hgrc",
+        when: When::Always,
+        by: By::Program,
+        why: "hooks and extensions that Mercurial runs",
+    },
+    Row {
+        path: ".jj/repo/config.toml",
+        when: When::Always,
+        by: By::Program,
+        why: "tools and aliases that Jujutsu runs",
+    },
+    Row {
+        path: ".devcontainer",
+        when: When::Present,
+        by: By::Program,
+        why: "commands of a container, for which an editor asks first",
+    },
+    Row {
+        path: ".devcontainer.json",
+        when: When::Present,
+        by: By::Program,
+        why: "commands of a container, for which an editor asks first",
+    },
+    Row {
+        path: ".zed",
+        when: When::Present,
+        by: By::Program,
+        why: "tasks and servers of an editor, which asks whether the project is trusted",
+    },
+    Row {
+        path: ".cursorrules",
+        when: When::Present,
+        by: By::Program,
+        why: "instructions that an agent outside the jail follows",
+    },
+    Row {
+        path: ".windsurfrules",
+        when: When::Present,
+        by: By::Program,
+        why: "instructions that an agent outside the jail follows",
+    },
+    Row {
+        path: ".clinerules",
+        when: When::Present,
+        by: By::Program,
+        why: "instructions that an agent outside the jail follows",
+    },
+    Row {
+        path: ".aider.conf.yml",
+        when: When::Present,
+        by: By::Program,
+        why: "commands of an agent, in projects that use it",
+    },
+    Row {
+        path: "mise.toml",
+        when: When::Present,
+        by: By::Program,
+        why: "hooks that mise runs when a shell enters, in projects that were trusted",
+    },
+    Row {
+        path: ".mise.toml",
+        when: When::Present,
+        by: By::Program,
+        why: "hooks that mise runs when a shell enters, in projects that were trusted",
+    },
+    Row {
+        path: ".gdbinit",
+        when: When::Present,
+        by: By::Program,
+        why: "gdb runs it where the user allowed its directory",
+    },
+    Row {
+        path: ".lldbinit",
+        when: When::Present,
+        by: By::Program,
+        why: "lldb runs it where the user allowed such files",
+    },
+    Row {
+        path: ".exrc",
+        when: When::Present,
+        by: By::Program,
+        why: "vim runs it where the user set exrc",
+    },
+    Row {
+        path: ".vimrc",
+        when: When::Present,
+        by: By::Program,
+        why: "vim runs it where the user set exrc",
+    },
+    Row {
+        path: ".nvimrc",
+        when: When::Present,
+        by: By::Program,
+        why: "Neovim runs it where the user set exrc, and asks first",
+    },
+    Row {
+        path: ".nvim.lua",
+        when: When::Present,
+        by: By::Program,
+        why: "Neovim runs it where the user set exrc, and asks first",
+    },
+    Row {
+        path: ".dir-locals.el",
+        when: When::Present,
+        by: By::Program,
+        why: "Emacs obeys it, and asks before what is dangerous",
+    },
 ];
+
+/// Whether a file or directory of this name, wherever it lies, is obeyed by whoever works there.
+pub fn is_settings(name: &str) -> bool {
+    PATHS
+        .iter()
+        .any(|row| row.by == By::Program && row.path == name)
+}
+
+/// Whether a directory of this name in a workspace has trust paths in it.
+pub fn is_directory(name: &str) -> bool {
+    let within = |path: &str| {
+        path.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
+    PATHS.iter().any(|row| within(row.path))
+}
+
+/// When `path` is held, which is beneath a workspace; always, where it is no trust path.
+pub fn when(path: &Path) -> When {
+    let row = PATHS.iter().find(|row| Path::new(row.path) == path);
+    row.map_or(When::Always, |row| row.when)
+}
 
 /// What stands for a name that is absent, so that it cannot be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -100,7 +421,7 @@ pub enum StandIn {
 /// What stands for `path`. Git takes the repository's own directory for the common one where `commondir`
 /// says so or is absent (gitrepository-layout(5)).
 pub fn stand_in(path: &Path) -> StandIn {
-    if path.ends_with(".git/commondir") {
+    if path.ends_with("commondir") {
         StandIn::File(".\n")
     } else if path.ends_with("config.worktree") {
         StandIn::File("")
@@ -113,8 +434,8 @@ pub fn stand_in(path: &Path) -> StandIn {
 
 /// Protects the trust paths that closed rights do not except.
 pub fn guard(rights: &mut Rights, roots: &Roots) {
-    for (name, _) in PATHS {
-        let path = roots.expand(&format!("$WORKSPACE/{name}"));
+    for row in PATHS {
+        let path = roots.expand(&format!("$WORKSPACE/{}", row.path));
         let excepted = rights
             .unprotect
             .as_ref()

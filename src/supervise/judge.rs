@@ -40,6 +40,7 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
         network: exited.traffic.clone(),
         uncovered: vec![],
         unwatched: None,
+        left: None,
         receipt: (detail == Detail::Full).then(|| Receipt::of(plan, kernel)),
     };
     match &exited.end {

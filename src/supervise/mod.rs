@@ -10,6 +10,7 @@
 
 pub mod ask;
 pub mod judge;
+pub mod left;
 pub mod stream;
 pub mod terminal;
 pub mod typed;

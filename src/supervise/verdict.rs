@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::left::Left;
 use super::way_out::Traffic;
 use crate::plan::{Act, Layer, Plan, PolicyRef};
 
@@ -42,6 +43,9 @@ pub struct Verdict {
     /// Why nobody looked after such names, where nobody did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unwatched: Option<String>,
+    /// What the host obeys later, new or changed; absent where nothing could be left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
     pub receipt: Option<Receipt>,
 }
 
@@ -142,6 +146,7 @@ impl Verdict {
             network: None,
             uncovered: vec![],
             unwatched: None,
+            left: None,
             receipt: None,
         }
     }

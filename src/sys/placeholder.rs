@@ -43,7 +43,7 @@ pub enum Form {
 }
 
 /// Whether a file, socket or directory is a placeholder.
-pub(super) fn marked(stat: &rx::Stat) -> bool {
+pub fn marked(stat: &rx::Stat) -> bool {
     match rx::FileType::from_raw_mode(stat.st_mode) {
         rx::FileType::Socket => stat.st_mode & 0o7777 == 0 && stat.st_nlink == 1,
         // Whatever the umask took, and with the group's bit that a directory inherits (inode(7)).

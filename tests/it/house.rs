@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use creel::policy::trust;
+
 /// Folders of `src`, each of which may import itself and those before it.
 const FOLDERS: [&str; 8] = [
     "policy",
@@ -251,6 +253,22 @@ fn the_documents_keep_up() {
         }
     }
     assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+}
+
+/// The list of trust paths in the document is the table.
+#[test]
+fn the_document_lists_the_trust_paths() {
+    let text = std::fs::read_to_string(root().join("docs/policy.md")).expect("docs/policy.md");
+    let (_, list) = text.split_once("#### Trust paths").expect("a heading");
+    let lines = list.lines().skip_while(|line| !line.starts_with("| `"));
+    let listed: Vec<&str> = lines.take_while(|line| line.starts_with("| `")).collect();
+    let held = |when: trust::When| match when {
+        trust::When::Always => "always",
+        trust::When::Present => "present",
+    };
+    let rows = trust::PATHS.iter();
+    let rows = rows.map(|row| format!("| `{}` | {} | {} |", row.path, held(row.when), row.why));
+    assert_eq!(listed, rows.collect::<Vec<String>>());
 }
 
 fn root() -> &'static Path {

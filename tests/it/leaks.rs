@@ -400,10 +400,10 @@ fn a_killed_janitor_ends_the_run_and_leaves_nothing() {
             let mut victim = wait_for(|| child_named(child.id(), "creel-janitor"));
             match round % 3 {
                 0 => std::thread::sleep(Duration::from_micros(u64::from(round) * 100)),
-                1 => drop(wait_for(|| started.exists().then_some(()))),
+                1 => wait_for(|| started.exists().then_some(())),
                 // The janitor's own child, which watches covers.
                 _ => {
-                    drop(wait_for(|| started.exists().then_some(())));
+                    wait_for(|| started.exists().then_some(()));
                     victim = wait_for(|| child_named(victim, "creel-janitor"));
                 }
             }
@@ -459,8 +459,7 @@ fn a_supervisor_that_the_kernel_ends_for_want_of_memory_leaves_nothing() {
         std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), "1000").expect("its score");
         std::fs::write(group.join("memory.limit_in_bytes"), "32M").expect("a limit");
         let mut hog = Command::new("/usr/bin/python3");
-        hog.args(["-c", "x = b'x' * (200 << 20)"])
-            .stderr(Stdio::null());
+        hog.args(["-c", &HOG.replace("PID", &child.id().to_string())]);
         let into = std::ffi::CString::new(tasks.to_str().expect("text")).expect("no NUL");
         // SAFETY: open, write and close are async-signal-safe.
         unsafe {

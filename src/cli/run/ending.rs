@@ -7,9 +7,15 @@ use crate::plan;
 use crate::policy::effective::Weight;
 use crate::policy::stack::Outcome;
 use crate::policy::{Bytes, Span};
+use crate::supervise::left::{Done, Left, What};
 use crate::supervise::verdict::Limit;
 use crate::supervise::way_out::Traffic;
 use crate::supervise::{Kind, Verdict};
+
+/// Of what was left, on stderr.
+const MOST_LINES: usize = 5;
+/// Of a path there, in characters.
+const MOST_OF_PATH: usize = 256;
 
 /// What of the policy's words had no effect: all of it on request, and where the command failed what
 /// it may have failed of.
@@ -57,6 +63,17 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
             say(&text);
         }
     }
+    if let Some(left) = verdict.left.as_ref().filter(|_| !args.quiet) {
+        remnants(left).iter().for_each(|line| say(line));
+    }
+    if let Some(left) = verdict.left.as_ref().filter(|_| args.verbose)
+        && let Some(first) = &left.unseen_first
+    {
+        say(&format!(
+            "{} directories were not looked at for what the host obeys, {first} first; --review-all looks at all",
+            left.unseen
+        ));
+    }
     if args.verbose {
         if let Some(receipt) = &verdict.receipt {
             for layer in &receipt.layers {
@@ -74,6 +91,47 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
             used.output
         ));
     }
+}
+
+/// What the command left for the host to obey, in a few lines.
+fn remnants(left: &Left) -> Vec<String> {
+    let count = left.found.len();
+    let lines = left.found.iter().map(|remnant| {
+        let path: String = remnant.path.chars().take(MOST_OF_PATH).collect();
+        let what = match remnant.what {
+            What::Repository => {
+                "git obeys the configuration and hooks there, which the command made or changed, also from above where it is a submodule"
+            }
+            What::BareRepository => {
+                "git takes this directory for a repository, with the configuration and hooks that the command gave it; `git config --global safe.bareRepository explicit` forbids that"
+            }
+            What::Hook => "git runs it",
+            What::Settings => "an editor, a shell or an agent obeys it",
+            What::SetId => "it runs as its owner",
+            What::Link => "git on the host would follow it",
+            What::Head => "without it as it was git does not take this for a repository",
+        };
+        let done = match remnant.done {
+            Done::Nothing => "look at it before you go there",
+            Done::Removed => "it was removed",
+            Done::Restored => "it is as it was at the start",
+            Done::Failed => "it could not be mended; do that before you go there",
+        };
+        let runs = match remnant.runs.as_slice() {
+            [] => String::new(),
+            keys => format!(" ({} name what it runs)", keys.join(", ")),
+        };
+        format!("left by the command: {path}: {what}{runs}; {done}")
+    });
+    if count <= MOST_LINES {
+        return lines.collect();
+    }
+    let mut some: Vec<String> = lines.take(MOST_LINES - 1).collect();
+    let more = (count - some.len()) as u64 + left.more;
+    some.push(format!(
+        "left by the command: {more} more that the host obeys; the verdict has the list (--status-file)"
+    ));
+    some
 }
 
 fn layer_name(layer: &plan::Layer) -> String {

@@ -1,6 +1,7 @@
 //! The flags of `creel run` as a [`Request`]. Refuses what can be read in two ways: a workspace without a
 //! name, a variable without a value.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,7 @@ pub fn request(
             true => Clocks::Jail,
             false => Clocks::Host,
         },
+        unprotected: BTreeSet::new(),
         seats: vec![],
         notes: vec![],
         publish: args.publish.clone(),

@@ -163,7 +163,7 @@ pub fn danger(path: &str, home: &str) -> Option<&'static str> {
 /// Whether a trust path is part of a project's own work: what it runs, it runs when somebody builds or
 /// tests the project, and not merely because the file is there.
 pub fn is_project_work(path: &str) -> bool {
-    const NAMES: [&str; 15] = [
+    const NAMES: [&str; 16] = [
         ".cargo",
         ".gitattributes",
         ".gitmodules",
@@ -172,6 +172,7 @@ pub fn is_project_work(path: &str) -> bool {
         "AGENTS.md",
         "CLAUDE.local.md",
         "CLAUDE.md",
+        "GEMINI.md",
         "GNUmakefile",
         "Makefile",
         "build.rs",

@@ -13,7 +13,7 @@ fn protect(who: Who, workspace: &Workspace, paths: &str) -> Run {
     // What every policy protects by itself would be in the way of the controls.
     let trusted = creel::policy::trust::PATHS.iter();
     let trusted: Vec<String> = trusted
-        .map(|(name, _)| format!("$WORKSPACE/{name}"))
+        .map(|row| format!("$WORKSPACE/{}", row.path))
         .collect();
     let lines = format!("protect = [{paths}]\nunprotect = {trusted:?}");
     Run::new(who, workspace).policy(policy(workspace, &lines))
@@ -264,7 +264,8 @@ fn programs_pass_over_a_withheld_name() {
                       git ls-files && find . -type f -name .envrc && grep -r no''where .; \
                       git -c user.name=a -c user.email=a@b commit -qm one && echo y >> f && \
                       git stash -qu && git stash pop -q && git clean -fdq && touch made; while [ ! -e stop ]; do sleep 0.05; done";
-        let run = protect(who, &workspace, r#""$WORKSPACE/.envrc""#);
+        // Of the repository that it makes creel would say a word.
+        let run = protect(who, &workspace, r#""$WORKSPACE/.envrc""#).flags(["--quiet"]);
         let mut child = run.command(["/bin/sh", "-c", script]);
         let child = child.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = child.spawn().expect("creel starts");

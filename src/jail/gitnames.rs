@@ -1,0 +1,483 @@
+//! What git on the host obeys because its configuration says so: hooks, programs and files that the
+//! configuration of the workspace's repository and of the caller name.
+//!
+//! Owns the search for the repository and the reading of configuration, which it opens as plain files
+//! and within a budget; git itself is never run. What it found are names: [`super::probe`] looks them up.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::seats;
+use crate::plan::Node;
+use crate::policy::gitconfig::{self, Entry, Names, beneath_home, words};
+use crate::sys::fd;
+
+/// Files of configuration that are read, and bytes of all of them together.
+const MOST_FILES: usize = 64;
+const MOST_BYTES: u64 = 1 << 20;
+/// Files that include one another; git's own bound.
+const MOST_DEPTH: usize = 10;
+/// Of the files that say where a repository is.
+const MOST_POINTER: u64 = 4096;
+
+/// In a repository's own directory, what leads git to programs; absent where it is absent.
+const LEADING: [&str; 6] = [
+    "config",
+    "config.worktree",
+    "commondir",
+    "hooks",
+    "info",
+    "modules",
+];
+/// Directories without which git does not take a directory for a repository.
+const MARKS: [&str; 2] = ["objects", "refs"];
+
+/// A repository that git would find from a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// Where its files are checked out; of a bare one its own directory.
+    pub worktree: PathBuf,
+    /// Its own directory, or that of a linked worktree.
+    pub git: PathBuf,
+    /// What all worktrees have in common.
+    pub common: PathBuf,
+}
+
+/// A path that git obeys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub path: PathBuf,
+    /// Who names it.
+    pub by: String,
+    pub when: When,
+    /// What git expects there.
+    pub node: Node,
+}
+
+/// Whether a name is held where it is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    Always,
+    /// An argument of a command may be anything: it counts where it is a file.
+    Present,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Obeyed {
+    pub named: Vec<Named>,
+    /// Directories that must stay where they are.
+    pub pinned: Vec<PathBuf>,
+    /// What was not read, and why.
+    pub unread: Vec<String>,
+}
+
+/// What git obeys in and around `workspace`; nothing where there is no repository. `home`: the caller's.
+pub fn obeyed(workspace: &Path, home: Option<&Path>) -> Obeyed {
+    let Some(repository) = repository(workspace) else {
+        return Obeyed::default();
+    };
+    let mut reader = Reader {
+        home,
+        found: Obeyed::default(),
+        entries: vec![],
+        files: 0,
+        bytes: 0,
+    };
+    reader.repository(&repository, workspace);
+    reader.configuration(&repository);
+    reader.values(&repository);
+    reader.found
+}
+
+/// The repository that git finds from `start`, looking upwards as git does.
+pub fn repository(start: &Path) -> Option<Repository> {
+    start.ancestors().find_map(|dir| {
+        let git = dir.join(".git");
+        match git.metadata() {
+            Ok(meta) if meta.is_dir() => Some(Repository {
+                common: common(&git),
+                worktree: dir.into(),
+                git,
+            }),
+            Ok(meta) if meta.is_file() => {
+                let text = pointer(&git)?;
+                let git = dir.join(path(text.strip_prefix(b"gitdir:")?.trim_ascii()));
+                Some(Repository {
+                    common: common(&git),
+                    worktree: dir.into(),
+                    git,
+                })
+            }
+            // A bare one, without a worktree.
+            _ => (dir.join("HEAD").exists() && MARKS.iter().all(|name| dir.join(name).exists()))
+                .then(|| Repository {
+                    worktree: dir.into(),
+                    git: dir.into(),
+                    common: common(dir),
+                }),
+        }
+    })
+}
+
+fn common(git: &Path) -> PathBuf {
+    match pointer(&git.join("commondir")) {
+        Some(text) => git.join(path(text.trim_ascii())),
+        None => git.into(),
+    }
+}
+
+/// A small plain file; nothing where it is anything else.
+fn pointer(file: &Path) -> Option<Vec<u8>> {
+    contents(file, MOST_POINTER).ok().flatten()
+}
+
+/// What a plain file holds. `None` where it is absent, or no file; an error where it is longer.
+fn contents(file: &Path, most: u64) -> Result<Option<Vec<u8>>, ()> {
+    let Ok(file) = fd::pin(file).and_then(|pinned| fd::reopen(pinned.as_fd())) else {
+        return Ok(None);
+    };
+    let mut text = vec![];
+    let mut file = std::fs::File::from(file).take(most + 1);
+    match file.read_to_end(&mut text) {
+        Ok(length) if length as u64 > most => Err(()),
+        Ok(_) => Ok(Some(text)),
+        Err(_) => Ok(None),
+    }
+}
+
+fn path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+/// The system's and the caller's own files of configuration, in the order in which git reads them.
+pub fn callers(home: Option<&Path>) -> Vec<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let mut all = vec![variable("GIT_CONFIG_SYSTEM").unwrap_or_else(|| "/etc/gitconfig".into())];
+    match variable("GIT_CONFIG_GLOBAL") {
+        Some(global) => all.push(global),
+        None => {
+            let home = variable("HOME").or(home.map(Path::to_path_buf));
+            let settings = variable("XDG_CONFIG_HOME").filter(|dir| dir.is_absolute());
+            let settings = settings.or(home.as_ref().map(|home| home.join(".config")));
+            all.extend(settings.map(|dir| dir.join("git/config")));
+            all.extend(home.map(|home| home.join(".gitconfig")));
+        }
+    }
+    all
+}
+
+/// What the caller's own configuration says of a key, `safe.barerepository`; files that it includes are
+/// not read.
+pub fn setting(home: Option<&Path>, key: &str) -> Option<Vec<u8>> {
+    let files = callers(home).into_iter();
+    let texts = files.filter_map(|file| contents(&file, MOST_BYTES).ok().flatten());
+    let entries = texts.flat_map(|text| gitconfig::parse(&text));
+    let said = entries.filter(|entry| entry.name() == key);
+    said.last().map(|entry| entry.value)
+}
+
+struct Reader<'a> {
+    home: Option<&'a Path>,
+    found: Obeyed,
+    /// With the file that each is from.
+    entries: Vec<(PathBuf, Entry)>,
+    files: usize,
+    bytes: u64,
+}
+
+impl Reader<'_> {
+    /// Wherever a repository's own directory lies: `.git` of a workspace is not the only place.
+    fn repository(&mut self, repository: &Repository, workspace: &Path) {
+        let own = [&repository.common, &repository.git];
+        let different = repository.common != repository.git;
+        // The trust paths name what is in that one.
+        let usual = workspace.join(".git");
+        let own = own.into_iter().take(if different { 2 } else { 1 });
+        for dir in own.filter(|dir| **dir != usual) {
+            for name in LEADING {
+                let by = format!("{}, git's own", dir.display());
+                self.name(dir.join(name), by, When::Always, Node::Directory);
+            }
+        }
+        self.found.pinned = MARKS.map(|name| repository.common.join(name)).into();
+        if different {
+            self.found.pinned.push(repository.git.clone());
+        }
+    }
+
+    fn name(&mut self, path: PathBuf, by: String, when: When, node: Node) {
+        if self.found.named.iter().all(|known| known.path != path) {
+            self.found.named.push(Named {
+                path,
+                by,
+                when,
+                node,
+            });
+        }
+    }
+
+    /// Reads every file of configuration, with what they include.
+    fn configuration(&mut self, repository: &Repository) {
+        let mut first = vec![repository.common.join("config")];
+        first.push(repository.git.join("config.worktree"));
+        first.extend(callers(self.home));
+        let mut queue: VecDeque<(PathBuf, usize)> =
+            first.into_iter().map(|file| (file, 0)).collect();
+        let mut seen: Vec<PathBuf> = vec![];
+        while let Some((file, depth)) = queue.pop_front() {
+            // Beside which file a name is meant goes by its spelling, which file it is does not.
+            let place = match depth {
+                0 => file.clone(),
+                _ => seats::of(&file).path,
+            };
+            if seen.contains(&place) {
+                continue;
+            }
+            if self.files == MOST_FILES || depth > MOST_DEPTH {
+                self.unread(&file, "more files of configuration than are read");
+                break;
+            }
+            seen.push(place);
+            self.files += 1;
+            let text = match contents(&file, MOST_BYTES - self.bytes) {
+                Ok(Some(text)) => text,
+                Ok(None) => continue,
+                Err(()) => {
+                    self.unread(&file, "more configuration than is read");
+                    continue;
+                }
+            };
+            // The repository's own is a trust path, or was named above.
+            if depth == 0 && !file.starts_with(&repository.common) {
+                // The caller's own may lie in the workspace, or lead there.
+                let by = "git's configuration".into();
+                self.name(file.clone(), by, When::Always, Node::File);
+            }
+            self.bytes += text.len() as u64;
+            for entry in gitconfig::parse(&text) {
+                match entry.names() {
+                    Some(Names::Include) => {
+                        let beside = file.parent().unwrap_or(&file);
+                        if let Some(path) = self.resolve(&entry.value, beside) {
+                            let by = said(&entry, &file);
+                            self.name(path.clone(), by, When::Always, Node::File);
+                            queue.push_back((path, depth + 1));
+                        }
+                    }
+                    Some(_) => self.entries.push((file.clone(), entry)),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn unread(&mut self, file: &Path, why: &str) {
+        self.found.unread.push(format!(
+            "{}: {why}, and what it names is not held",
+            file.display()
+        ));
+    }
+
+    /// What the variables name, now that it is known what they are relative to.
+    fn values(&mut self, repository: &Repository) {
+        let entries = std::mem::take(&mut self.entries);
+        let mut worktrees = vec![repository.worktree.clone()];
+        for (_, entry) in &entries {
+            if entry.names() == Some(Names::Worktree) {
+                worktrees.extend(self.resolve(&entry.value, &repository.git));
+            }
+        }
+        for (file, entry) in &entries {
+            let by = said(entry, file);
+            for base in &worktrees {
+                match entry.names() {
+                    Some(Names::Hooks) => {
+                        // Hooks of a push start in the repository's own directory.
+                        for base in [base, &repository.git] {
+                            if let Some(path) = self.resolve(&entry.value, base) {
+                                self.name(path, by.clone(), When::Always, Node::Directory);
+                            }
+                        }
+                    }
+                    Some(Names::Path) => {
+                        if let Some(path) = self.resolve(&entry.value, base) {
+                            self.name(path, by.clone(), When::Always, Node::File);
+                        }
+                    }
+                    Some(Names::Command) => self.command(&entry.value, base, &by, When::Always),
+                    Some(Names::Marked)
+                        if entry.value.starts_with(b"!") || entry.value.contains(&b'/') =>
+                    {
+                        // Somebody types an alias: a name that nobody has made yet is not held for it.
+                        let when = match entry.section.as_str() {
+                            "alias" => When::Present,
+                            _ => When::Always,
+                        };
+                        self.command(&entry.value, base, &by, when);
+                    }
+                    Some(Names::Marked | Names::Include | Names::Worktree) | None => {}
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: &[u8], base: &Path, by: &str, programs: When) {
+        for word in words(command) {
+            let slash = word.text.contains(&b'/');
+            let when = match word.runs {
+                // Without a slash it is looked for in PATH.
+                true if !slash => continue,
+                true => programs,
+                false if word.text.starts_with(b"-") => continue,
+                false if slash || word.text.contains(&b'.') => When::Present,
+                false => continue,
+            };
+            let Some(path) = self.resolve(word.text, base) else {
+                continue;
+            };
+            let counts = match when {
+                When::Always => !path.is_dir(),
+                When::Present => path.is_file(),
+            };
+            if counts {
+                self.name(path, by.into(), when, Node::File);
+            }
+        }
+    }
+
+    /// A path as git reads one: beneath a home, absolute, or beside `base`.
+    fn resolve(&self, value: &[u8], base: &Path) -> Option<PathBuf> {
+        let value = value.strip_prefix(b":(optional)").unwrap_or(value);
+        // What is longer than a name can be names nothing.
+        let longest = value.split(|b| *b == b'/').map(<[u8]>::len).max();
+        if value.is_empty() || value.contains(&0) || longest > Some(255) || value.len() > 2048 {
+            return None;
+        }
+        match beneath_home(value) {
+            Some(rest) => {
+                let home = std::env::var_os("HOME").map(PathBuf::from);
+                Some(home.or(self.home.map(Path::to_path_buf))?.join(path(rest)))
+            }
+            // Somebody else's home, git's own prefix.
+            None if value.starts_with(b"~") || value.starts_with(b"%(") => None,
+            None => Some(base.join(path(value))),
+        }
+    }
+}
+
+fn said(entry: &Entry, file: &Path) -> String {
+    format!("{} in {}:{}", entry.name(), file.display(), entry.line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let found = obeyed(dir, None).named;
+        let beneath = found.iter().filter_map(|n| {
+            let name = n.path.strip_prefix(dir).ok()?.display().to_string();
+            let own = n.by.ends_with("git's own") || n.by == "git's configuration";
+            (!own).then_some(name)
+        });
+        beneath.collect()
+    }
+
+    #[test]
+    fn what_the_configuration_names_is_found_through_includes() {
+        let dir = made(&[
+            (
+                ".git/config",
+                "[core]\nhooksPath = .githooks\nfsmonitor = ./mon -v\n[include]\npath = ../a.inc\n\
+                 [filter \"x\"]\nclean = python3 tools/c.py src/none\n[alias]\ny = !bin/z\nx = !bin/absent\nz = log a/b\n",
+            ),
+            (
+                "a.inc",
+                "[includeIf \"onbranch:x\"]\npath = sub/b.inc\n[core]\neditor = vi\n",
+            ),
+            (
+                "sub/b.inc",
+                "[diff \"q\"]\ntextconv = t/conv\n[include]\npath = ../a.inc\n",
+            ),
+            ("tools/c.py", ""),
+            ("bin/z", ""),
+        ]);
+        assert_eq!(
+            names(dir.path()),
+            [
+                ".git/../a.inc",
+                ".git/../sub/b.inc",
+                ".git/../sub/../a.inc",
+                ".githooks",
+                ".git/.githooks",
+                "mon",
+                "tools/c.py",
+                "bin/z",
+                "t/conv",
+            ]
+            .map(|name| Path::new(name)
+                .components()
+                .collect::<PathBuf>()
+                .display()
+                .to_string())
+        );
+    }
+
+    #[test]
+    fn a_repository_is_found_where_git_finds_it() {
+        let dir = made(&[
+            (".git/config", ""),
+            ("sub/x", ""),
+            ("apart/.git", "gitdir: ../own\n"),
+            ("own/commondir", "../.git\n"),
+            ("bare/HEAD", ""),
+            ("bare/objects/x", ""),
+            ("bare/refs/x", ""),
+        ]);
+        let at = |name: &str| {
+            let found = repository(&dir.path().join(name)).unwrap();
+            let short = |path: PathBuf| {
+                let rest = path.strip_prefix(dir.path()).unwrap().to_owned();
+                rest.display().to_string()
+            };
+            [found.worktree, found.git, found.common].map(short)
+        };
+        assert_eq!(at("sub"), ["", ".git", ".git"]);
+        assert_eq!(
+            at("apart"),
+            ["apart", "apart/../own", "apart/../own/../.git"]
+        );
+        assert_eq!(at("bare"), ["bare", "bare", "bare"]);
+    }
+
+    #[test]
+    fn the_budget_is_said() {
+        let many: String = (0..100)
+            .map(|at| format!("[include]\npath = {at}\n"))
+            .collect();
+        let dir = made(&[(".git/config", &many)]);
+        let found = obeyed(dir.path(), None);
+        assert_eq!(found.unread.len(), 1, "{:?}", found.unread);
+        let long = "#".repeat(MOST_BYTES as usize + 1);
+        let dir = made(&[(".git/config", &long)]);
+        assert_eq!(obeyed(dir.path(), None).unread.len(), 1);
+        let empty = tempfile::tempdir().unwrap();
+        std::fs::create_dir(empty.path().join(".git")).unwrap();
+        assert!(obeyed(empty.path(), None).unread.is_empty());
+    }
+}

@@ -1,0 +1,566 @@
+//! git's configuration files, git-config(1): what in one names a program or a file that git obeys.
+//!
+//! Owns the syntax and the table of keys. It reads nothing and resolves no path. Where git would stop at
+//! a line that is none, this goes on with the next: what is found is never less than what git finds.
+
+/// One variable that a file sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Lower case, as `core`.
+    pub section: String,
+    /// As written, the quotes away.
+    pub subsection: Option<Vec<u8>>,
+    /// Lower case, as `hookspath`.
+    pub key: String,
+    /// Nothing where the key stands alone, which means true.
+    pub value: Vec<u8>,
+    /// From 1.
+    pub line: u32,
+}
+
+/// What a value names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// Another file of configuration; beside this one unless it is absolute.
+    Include,
+    /// A directory of hooks, in the worktree or in the repository.
+    Hooks,
+    /// A file or directory, in the worktree.
+    Path,
+    /// A command for the shell, which starts in the worktree.
+    Command,
+    /// The same where it begins with `!` or has a slash; else a word that git knows.
+    Marked,
+    /// The worktree itself; beside the configuration.
+    Worktree,
+}
+
+/// Keys whose values git obeys: `*` is any subsection, or any key where it stands last.
+pub const KEYS: &[(&str, Names, &str)] = &[
+    (
+        "include.path",
+        Names::Include,
+        "its lines count as if they stood here",
+    ),
+    (
+        "includeif.*.path",
+        Names::Include,
+        "the same, under a condition that the jail may bring about",
+    ),
+    ("core.hookspath", Names::Hooks, "hooks that git runs"),
+    (
+        "core.worktree",
+        Names::Worktree,
+        "what relative paths are relative to",
+    ),
+    (
+        "core.fsmonitor",
+        Names::Command,
+        "status, add and commit run it",
+    ),
+    ("core.sshcommand", Names::Command, "fetch and push run it"),
+    ("core.gitproxy", Names::Command, "fetch runs it"),
+    ("core.editor", Names::Command, "commit runs it"),
+    ("core.pager", Names::Command, "log and diff run it"),
+    ("core.askpass", Names::Command, "fetch and push run it"),
+    ("core.alternaterefscommand", Names::Command, "fetch runs it"),
+    (
+        "core.attributesfile",
+        Names::Path,
+        "chooses filters that git runs",
+    ),
+    (
+        "core.excludesfile",
+        Names::Path,
+        "hides files from a look at what changed",
+    ),
+    ("sequence.editor", Names::Command, "rebase runs it"),
+    ("interactive.difffilter", Names::Command, "add runs it"),
+    (
+        "pager.*",
+        Names::Command,
+        "the command of that name runs it",
+    ),
+    (
+        "alias.*",
+        Names::Marked,
+        "git runs it as a command of its own",
+    ),
+    (
+        "alias.*.command",
+        Names::Marked,
+        "git runs it as a command of its own",
+    ),
+    ("filter.*.clean", Names::Command, "add and status run it"),
+    ("filter.*.smudge", Names::Command, "checkout runs it"),
+    (
+        "filter.*.process",
+        Names::Command,
+        "add, status and checkout run it",
+    ),
+    ("diff.external", Names::Command, "diff runs it"),
+    ("diff.*.command", Names::Command, "diff runs it"),
+    ("diff.*.textconv", Names::Command, "diff and log run it"),
+    ("merge.*.driver", Names::Command, "merge runs it"),
+    ("difftool.*.cmd", Names::Command, "difftool runs it"),
+    ("difftool.*.path", Names::Command, "difftool runs it"),
+    ("mergetool.*.cmd", Names::Command, "mergetool runs it"),
+    ("mergetool.*.path", Names::Command, "mergetool runs it"),
+    ("guitool.*.cmd", Names::Command, "gui runs it"),
+    ("browser.*.cmd", Names::Command, "help runs it"),
+    ("browser.*.path", Names::Command, "help runs it"),
+    ("man.*.cmd", Names::Command, "help runs it"),
+    ("man.*.path", Names::Command, "help runs it"),
+    ("gpg.program", Names::Command, "commit, tag and log run it"),
+    (
+        "gpg.*.program",
+        Names::Command,
+        "commit, tag and log run it",
+    ),
+    (
+        "gpg.ssh.defaultkeycommand",
+        Names::Command,
+        "commit runs it",
+    ),
+    (
+        "gpg.ssh.allowedsignersfile",
+        Names::Path,
+        "says whose signatures count",
+    ),
+    ("credential.helper", Names::Marked, "fetch and push run it"),
+    (
+        "credential.*.helper",
+        Names::Marked,
+        "fetch and push run it",
+    ),
+    (
+        "uploadpack.packobjectshook",
+        Names::Command,
+        "who fetches from here has it run",
+    ),
+    ("remote.*.uploadpack", Names::Command, "fetch runs it"),
+    ("remote.*.receivepack", Names::Command, "push runs it"),
+    (
+        "submodule.*.update",
+        Names::Marked,
+        "submodule update runs it",
+    ),
+    ("hook.*.command", Names::Command, "git runs it as a hook"),
+    ("trailer.*.cmd", Names::Command, "commit runs it"),
+    ("trailer.*.command", Names::Command, "commit runs it"),
+    ("sendemail.*", Names::Marked, "send-email runs its commands"),
+    (
+        "sendemail.*.*",
+        Names::Marked,
+        "send-email runs its commands",
+    ),
+    ("tar.*.command", Names::Command, "archive runs it"),
+    (
+        "lfs.customtransfer.*.path",
+        Names::Command,
+        "git-lfs runs it",
+    ),
+    (
+        "init.templatedir",
+        Names::Path,
+        "hooks of every repository that is made later",
+    ),
+    (
+        "commit.template",
+        Names::Path,
+        "what a commit's message begins with",
+    ),
+];
+
+impl Entry {
+    /// What the value names, if git obeys it.
+    pub fn names(&self) -> Option<Names> {
+        KEYS.iter()
+            .find(|(pattern, ..)| self.is(pattern))
+            .map(|(_, names, _)| *names)
+    }
+
+    /// The key as git prints it, `filter.x.clean`.
+    pub fn name(&self) -> String {
+        match &self.subsection {
+            None => format!("{}.{}", self.section, self.key),
+            Some(sub) => format!(
+                "{}.{}.{}",
+                self.section,
+                String::from_utf8_lossy(sub),
+                self.key
+            ),
+        }
+    }
+
+    fn is(&self, pattern: &str) -> bool {
+        let Some((section, rest)) = pattern.split_once('.') else {
+            return false;
+        };
+        if section != self.section {
+            return false;
+        }
+        let (wanted, key) = match rest.rsplit_once('.') {
+            None => (None, rest),
+            Some((sub, key)) => (Some(sub), key),
+        };
+        let same = match (wanted, &self.subsection) {
+            (None, None) | (Some("*"), Some(_)) => true,
+            (Some(wanted), Some(sub)) => match wanted.strip_suffix('*') {
+                Some(start) => sub.starts_with(start.as_bytes()),
+                None => sub.eq_ignore_ascii_case(wanted.as_bytes()),
+            },
+            _ => false,
+        };
+        same && (key == "*" || key == self.key)
+    }
+}
+
+/// A word of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word<'a> {
+    pub text: &'a [u8],
+    /// It is what runs, not an argument: the shell takes it for the name of a program.
+    pub runs: bool,
+}
+
+/// The words of a shell's command, as far as they can be told without a shell: what it would make of
+/// variables and substitutions is not known, and such words are left out.
+pub fn words(command: &[u8]) -> Vec<Word<'_>> {
+    let command = command.strip_prefix(b"!").unwrap_or(command);
+    let ends = |b: &u8| b" \t\n;|&()<>\"'`".contains(b);
+    let mut runs = true;
+    let mut all = vec![];
+    let mut at = 0;
+    while at < command.len() {
+        let rest = &command[at..];
+        let length = rest.iter().position(ends).unwrap_or(rest.len());
+        let (word, end) = (&rest[..length], rest.get(length));
+        at += length + 1;
+        if !word.is_empty() {
+            let name = word.iter().position(|b| *b == b'=');
+            let assigns = name.is_some_and(|at| at > 0 && !word[..at].contains(&b'/'));
+            if !assigns && !word.iter().any(|b| b"%*?{}$\\".contains(b)) || is_home(word) {
+                all.push(Word { text: word, runs });
+            }
+            runs = assigns && runs;
+        }
+        if end.is_some_and(|b| b";|&(`\n".contains(b)) {
+            runs = true;
+        }
+    }
+    all
+}
+
+fn is_home(word: &[u8]) -> bool {
+    beneath_home(word).is_some_and(|rest| !rest.contains(&b'$'))
+}
+
+/// What of a path follows the caller's home, in the ways in which git and the shell write it.
+pub fn beneath_home(path: &[u8]) -> Option<&[u8]> {
+    [&b"~/"[..], b"$HOME/", b"${HOME}/"]
+        .iter()
+        .find_map(|home| path.strip_prefix(*home))
+}
+
+/// The variables that a file sets, in their order.
+pub fn parse(text: &[u8]) -> Vec<Entry> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mut reader = Reader {
+        rest: text,
+        line: 1,
+    };
+    let (mut section, mut subsection) = (String::new(), None);
+    let mut all = vec![];
+    while let Some(byte) = reader.next() {
+        match byte {
+            b'#' | b';' => reader.skip_line(),
+            b'[' => match reader.header() {
+                Some(header) => (section, subsection) = header,
+                None => reader.skip_line(),
+            },
+            byte if byte.is_ascii_alphabetic() => {
+                let line = reader.line;
+                let Some((key, value)) = reader.variable(byte) else {
+                    reader.skip_line();
+                    continue;
+                };
+                all.push(Entry {
+                    section: section.clone(),
+                    subsection: subsection.clone(),
+                    key,
+                    value,
+                    line,
+                });
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+    line: u32,
+}
+
+impl Reader<'_> {
+    /// CR LF is one byte, LF.
+    fn next(&mut self) -> Option<u8> {
+        if self.rest.starts_with(b"\r\n") {
+            self.rest = &self.rest[1..];
+        }
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        self.line += u32::from(*first == b'\n');
+        Some(*first)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        match self.rest.starts_with(b"\r\n") {
+            true => Some(b'\n'),
+            false => self.rest.first().copied(),
+        }
+    }
+
+    fn skip_line(&mut self) {
+        while self.peek().is_some_and(|byte| byte != b'\n') {
+            self.next();
+        }
+    }
+
+    /// After `[`: `core]`, `filter "x"]` or, as it was once, `filter.x]`.
+    fn header(&mut self) -> Option<(String, Option<Vec<u8>>)> {
+        let mut name = String::new();
+        loop {
+            match self.next()? {
+                b']' => break,
+                b' ' | b'\t' => return Some((name, Some(self.quoted()?))),
+                byte if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.' => {
+                    name.push(char::from(byte.to_ascii_lowercase()));
+                }
+                _ => return None,
+            }
+        }
+        Some(match name.split_once('.') {
+            Some((section, sub)) => (section.to_owned(), Some(sub.as_bytes().to_vec())),
+            None => (name, None),
+        })
+    }
+
+    /// `"x"]`, whatever stands before the first quote.
+    fn quoted(&mut self) -> Option<Vec<u8>> {
+        while self.next()? != b'"' {}
+        let mut text = vec![];
+        loop {
+            match self.next()? {
+                b'\n' => return None,
+                b'"' => break,
+                b'\\' => text.push(self.next()?),
+                byte => text.push(byte),
+            }
+        }
+        (self.next()? == b']').then_some(text)
+    }
+
+    /// `hooksPath = value` after its first letter.
+    fn variable(&mut self, first: u8) -> Option<(String, Vec<u8>)> {
+        let mut key = String::from(char::from(first.to_ascii_lowercase()));
+        while let Some(byte) = self.peek()
+            && (byte.is_ascii_alphanumeric() || byte == b'-')
+        {
+            self.next();
+            key.push(char::from(byte.to_ascii_lowercase()));
+        }
+        while let Some(b' ' | b'\t') = self.peek() {
+            self.next();
+        }
+        match self.peek() {
+            Some(b'=') => {
+                self.next();
+                Some((key, self.value()?))
+            }
+            None | Some(b'\n' | b'#' | b';') => Some((key, vec![])),
+            Some(_) => None,
+        }
+    }
+
+    fn value(&mut self) -> Option<Vec<u8>> {
+        let mut text = vec![];
+        // How much of it is not white space at its end.
+        let (mut kept, mut quoted) = (0, false);
+        while let Some(byte) = self.peek() {
+            if byte == b'\n' {
+                break;
+            }
+            self.next();
+            match byte {
+                b'#' | b';' if !quoted => {
+                    self.skip_line();
+                    break;
+                }
+                b' ' | b'\t' if !quoted => {
+                    if !text.is_empty() {
+                        text.push(byte);
+                    }
+                    continue;
+                }
+                b'"' => {
+                    quoted = !quoted;
+                    kept = text.len();
+                    continue;
+                }
+                b'\\' => match self.next()? {
+                    b'\n' => continue,
+                    b't' => text.push(b'\t'),
+                    b'b' => text.push(8),
+                    b'n' => text.push(b'\n'),
+                    byte => text.push(byte),
+                },
+                byte => text.push(byte),
+            }
+            kept = text.len();
+        }
+        text.truncate(kept);
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> Vec<String> {
+        let all = parse(text.as_bytes());
+        all.iter()
+            .map(|e| {
+                let value = String::from_utf8_lossy(&e.value).into_owned();
+                format!("{}:{}={value}", e.line, e.name())
+            })
+            .collect()
+    }
+
+    /// What git itself prints for these files, `git config --list`.
+    #[test]
+    fn files_are_read_as_git_reads_them() {
+        for (text, expected) in [
+            (
+                "[core]\n\thooksPath = .githooks\n",
+                &["2:core.hookspath=.githooks"][..],
+            ),
+            (
+                "\u{feff}[CORE]\r\nHooksPath=\t a b \t\r\n",
+                &["2:core.hookspath=a b"],
+            ),
+            (
+                "[core] bare\n[a]x=1 # c\ny=2;d",
+                &["1:core.bare=", "2:a.x=1", "3:a.y=2"],
+            ),
+            (
+                "[filter \"A \\\"b\\\\\"]\nclean = x\n",
+                &["2:filter.A \"b\\.clean=x"],
+            ),
+            ("[filter.UP]\nclean = x\n", &["2:filter.up.clean=x"]),
+            ("[alias]\nx = \"!a; b # c\" # d\n", &["2:alias.x=!a; b # c"]),
+            (
+                "[alias]\nx = a\\\n b\ny = \\\"q\\\"\\t\\\\\n",
+                &["2:alias.x=a b", "4:alias.y=\"q\"\t\\"],
+            ),
+            (
+                "[a]\nx = \" kept \" \nz = \"a\"  \"b\"",
+                &["2:a.x= kept ", "3:a.z=a  b"],
+            ),
+            // git stops here; what follows counts all the same.
+            ("[a]\n!\nb.c = 1\nx y\n[b\nv = 1\n[c]\nw=2\n", &["8:c.w=2"]),
+            ("", &[]),
+            ("[a", &[]),
+            ("[a \"b", &[]),
+        ] {
+            assert_eq!(shown(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_found_in_every_spelling() {
+        let names = |text: &str| parse(text.as_bytes()).first().and_then(Entry::names);
+        for (text, expected) in [
+            ("[CORE]\nHOOKSPATH=x", Some(Names::Hooks)),
+            ("[includeIf \"gitdir:~/x/\"]\npath=x", Some(Names::Include)),
+            ("[include]\npath=x", Some(Names::Include)),
+            ("[filter \"lfs\"]\nprocess=x", Some(Names::Command)),
+            ("[alias]\nanything=!x", Some(Names::Marked)),
+            (
+                "[credential \"https://x.example\"]\nhelper=x",
+                Some(Names::Marked),
+            ),
+            ("[lfs \"customtransfer.x\"]\npath=x", Some(Names::Command)),
+            ("[gpg \"ssh\"]\nallowedSignersFile=x", Some(Names::Path)),
+            ("[core \"x\"]\nhooksPath=x", None),
+            ("[filter]\nclean=x", None),
+            ("[remote \"o\"]\nurl=x", None),
+            ("[user]\nname=x", None),
+        ] {
+            assert_eq!(names(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_table_is_one_that_can_be_written() {
+        for (pattern, names, reason) in KEYS {
+            assert!(!reason.is_empty());
+            assert_eq!(*pattern, pattern.to_ascii_lowercase(), "{names:?}");
+            assert!(pattern.contains('.'));
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_command_are_told_apart() {
+        let shown = |command: &str| -> Vec<String> {
+            let all = words(command.as_bytes());
+            all.iter()
+                .map(|w| {
+                    format!(
+                        "{}{}",
+                        if w.runs { "+" } else { "" },
+                        String::from_utf8_lossy(w.text)
+                    )
+                })
+                .collect()
+        };
+        for (command, expected) in [
+            ("./tools/clean %f", &["+./tools/clean"][..]),
+            (
+                "!A=1 ./x --y z | b/c && d/e",
+                &["+./x", "--y", "z", "+b/c", "+d/e"],
+            ),
+            ("'./a' \"b c\"", &["+./a", "b", "c"]),
+            ("!f() { git log; }; f", &["+f", "git", "log", "+f"]),
+            (
+                "$HOME/x ${HOME}/y $Z/q ~/z",
+                &["+$HOME/x", "${HOME}/y", "~/z"],
+            ),
+            ("sh -c './t/a;t/b'", &["+sh", "-c", "./t/a", "+t/b"]),
+            ("", &[]),
+        ] {
+            assert_eq!(shown(command), expected, "{command}");
+        }
+    }
+
+    #[test]
+    fn no_text_is_too_strange() {
+        let mut seed = 7_u32;
+        let parts = [
+            "[", "]", "\"", "\\", "\n", "\r\n", "a", "=", " ", "#", ".", "\t", "é",
+        ];
+        for _ in 0..20_000 {
+            let text: String = (0..12)
+                .map(|_| {
+                    seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    parts[(seed >> 16) as usize % parts.len()]
+                })
+                .collect();
+            parse(text.as_bytes());
+            words(text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! What a jail leaves for the host to obey: the workspace's repository stays one, links in it are taken
+//! away, and what cannot be held by name is said in the verdict. The control is git on the host, which
+//! does what it is kept from.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::attacks::{become_who, policy};
+use crate::support::{Ran, Run, Who, Workspace, need};
+
+fn host(who: Who, workspace: &Workspace, script: &str) -> Output {
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-ec", script])
+        .current_dir(workspace.path())
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1");
+    become_who(&mut shell, who);
+    shell.output().expect("a shell")
+}
+
+fn repository(who: Who) -> Workspace {
+    need("git");
+    let workspace = Workspace::new(who);
+    let made = "git init -q . && git -c user.name=a -c user.email=a@b commit -qm x --allow-empty";
+    assert!(host(who, &workspace, made).status.success());
+    // What was made in the same tick of the clock as the start counts as the run's.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    workspace
+}
+
+/// `what done path` of each finding, the workspace's name away.
+fn left(ran: &Ran, workspace: &Workspace) -> Vec<String> {
+    let found = ran.verdict["left"]["found"].as_array().expect("findings");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let place = workspace.path().canonicalize().expect("it is there");
+    let line = |one: &Value| {
+        let path = text(&one["path"]);
+        let path = Path::new(&path)
+            .strip_prefix(&place)
+            .expect("in it")
+            .display()
+            .to_string();
+        format!("{} {} {path}", text(&one["what"]), text(&one["done"]))
+    };
+    found.iter().map(line).collect()
+}
+
+/// Python that every attack here begins with.
+fn jail(who: Who, workspace: &Workspace, body: &str) -> Ran {
+    let body = format!("import os, shutil, stat\n{body}");
+    Run::new(who, workspace).python(&body).ok()
+}
+
+const EVIL: &str = "[core]\\n\\trepositoryformatversion = 0\\n\\tbare = false\\n\\tworktree = .\\n\\tfsmonitor = touch pwned; false\\n";
+
+/// git would take the workspace itself for a repository.
+#[test]
+fn the_workspaces_repository_stays_one() {
+    let bare = format!(
+        "[os.makedirs(n, exist_ok=True) for n in ('objects', 'refs')]\n\
+         open('HEAD', 'w').write('ref: refs/heads/x\\n')\nopen('config', 'w').write('{EVIL}')\n"
+    );
+    for who in Who::all() {
+        for (name, act, restored) in [
+            ("removed", "os.unlink('.git/HEAD')", ".git/HEAD"),
+            ("junk", "open('.git/HEAD', 'w').write('junk')", ".git/HEAD"),
+            (
+                "elsewhere",
+                "open('.git/HEAD', 'w').write('ref: x/y')",
+                ".git/HEAD",
+            ),
+            (
+                "long",
+                "open('.git/HEAD', 'w').write('ref:' + ' ' * 255 + 'refs/heads/x')",
+                ".git/HEAD",
+            ),
+            (
+                "a directory",
+                "os.unlink('.git/HEAD'); os.mkdir('.git/HEAD')",
+                ".git/HEAD",
+            ),
+            (
+                "a pipe",
+                "os.unlink('.git/HEAD'); os.mkfifo('.git/HEAD')",
+                ".git/HEAD",
+            ),
+            ("unreadable", "os.chmod('.git/HEAD', 0)", ".git/HEAD"),
+            ("closed", "os.chmod('.git', 0)", ".git"),
+            (
+                "objects closed",
+                "os.chmod('.git/objects', 0)",
+                ".git/objects",
+            ),
+            ("refs closed", "os.chmod('.git/refs', 0o200)", ".git/refs"),
+        ] {
+            let workspace = repository(who);
+            let ran = jail(who, &workspace, &format!("{bare}{act}"));
+            let found = left(&ran, &workspace);
+            let head = format!("head restored {restored}");
+            assert!(found.contains(&head), "{name} {who:?}: {found:?}");
+            assert!(
+                found.contains(&"bare_repository nothing ".to_owned()),
+                "{name}: {found:?}"
+            );
+            assert!(ran.stderr.contains(restored), "{name}: {ran:#?}");
+            let status = host(who, &workspace, "git status && git log");
+            assert!(status.status.success(), "{name} {who:?}: {status:?}");
+            assert!(
+                !workspace.path().join("pwned").exists(),
+                "{name} {who:?}: git ran it"
+            );
+        }
+        // The control: with a HEAD that is none git runs what the jail left.
+        let workspace = repository(who);
+        jail(who, &workspace, &bare);
+        host(who, &workspace, "rm .git/HEAD; git status || true");
+        assert!(workspace.path().join("pwned").exists(), "{who:?}");
+    }
+}
+
+/// git writes where they lead.
+#[test]
+fn links_in_the_repository_are_taken_away() {
+    let links = [
+        ".git/index",
+        ".git/logs",
+        ".git/COMMIT_EDITMSG",
+        ".git/ORIG_HEAD",
+        ".git/FETCH_HEAD",
+        ".git/packed-refs",
+        ".git/refs/heads/other",
+        ".git/objects/pack/multi-pack-index",
+        ".git/objects/info/packs",
+        ".git/objects/aa",
+        ".git/worktrees",
+        ".git/rebase-merge",
+        ".git/HEAD",
+    ];
+    for who in Who::all() {
+        let workspace = repository(who);
+        // Made before the run, and moved there whole.
+        let moved = "mkdir -p .git/old/deep && ln -s ../../../../victim .git/old/deep/link";
+        assert!(host(who, &workspace, moved).status.success());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let victim = workspace.outside().join("victim");
+        std::fs::write(&victim, "untouched").expect("write");
+        let body = format!(
+            "for n in {links:?}:\n    if os.path.isdir(n): shutil.rmtree(n)\n    elif os.path.lexists(n): os.unlink(n)\n    os.symlink('../../victim', n)\n\
+             os.mkdir('.git/logs.d'); os.mkfifo('.git/MERGE_MSG'); os.rename('.git/old', '.git/rebase-apply')\n\
+             os.symlink('refs/heads/master', 'HEAD')\nos.symlink('x', 'plain')\n"
+        );
+        let ran = jail(who, &workspace, &body);
+        let found = left(&ran, &workspace);
+        let more = [".git/MERGE_MSG", ".git/rebase-apply/deep/link"];
+        for link in links.into_iter().chain(more) {
+            assert!(
+                found.contains(&format!("link removed {link}")),
+                "{link} {who:?}: {found:?}"
+            );
+        }
+        assert!(
+            found.contains(&"head restored .git/HEAD".to_owned()),
+            "{found:?}"
+        );
+        // What lies beside the repository is the jail's.
+        assert!(workspace.path().join("plain").symlink_metadata().is_ok());
+        let git = "git -c user.name=a -c user.email=a@b commit -qm y --allow-empty && git status && git gc -q";
+        let after = host(who, &workspace, git);
+        assert!(after.status.success(), "{who:?}: {after:?}");
+        assert_eq!(std::fs::read_to_string(&victim).expect("read"), "untouched");
+        // The control: git follows such a link.
+        let control = "ln -sf ../../victim .git/COMMIT_EDITMSG && git -c user.name=a -c user.email=a@b commit -qm y --allow-empty";
+        std::os::unix::fs::chown(&victim, Some(who.account().0), None).expect("chown");
+        assert!(host(who, &workspace, control).status.success());
+        assert_eq!(std::fs::read_to_string(&victim).expect("read"), "y\n");
+    }
+}
+
+/// A link that cannot be held does not keep the next run from starting.
+#[test]
+fn a_link_does_not_refuse_the_next_run() {
+    for who in Who::all() {
+        let workspace = repository(who);
+        let made = host(who, &workspace, "ln -s /etc .git/worktrees");
+        assert!(made.status.success());
+        Run::new(who, &workspace).sh("true").ok();
+        let empty = Workspace::new(who);
+        let ran = jail(
+            who,
+            &empty,
+            "os.symlink('/etc', '.git'); os.symlink('/etc', '.hg')",
+        );
+        assert_eq!(
+            left(&ran, &empty),
+            ["link removed .git", "link removed .hg"],
+            "{who:?}"
+        );
+        Run::new(who, &empty).sh("true").ok();
+        // The control: what the host made is the host's, and cannot be held.
+        assert!(host(who, &empty, "ln -s /etc .git").status.success());
+        let refused = Run::new(who, &empty).sh("true");
+        assert_eq!(refused.status, 125, "{refused:#?}");
+        assert!(
+            refused.stderr.contains("take the link away"),
+            "{refused:#?}"
+        );
+    }
+}
+
+/// What lies deeper cannot be held by name.
+#[test]
+fn what_the_host_obeys_is_said_where_it_is_new() {
+    let body = "import subprocess\n\
+        git = lambda *a: subprocess.run(['/usr/bin/git', *a], check=True)\n\
+        git('init', '-q', 'sub'); git('init', '-q', '--bare', 'store.git')\n\
+        open('sub/.git/hooks/pre-commit', 'w').write('x')\n\
+        os.makedirs('a/b'); open('a/b/.envrc', 'w').close(); os.mkdir('a/.vscode')\n\
+        open('a/.git', 'w').write('gitdir: ../store.git')\n\
+        open('old/.envrc', 'a').write('x'); open('old/Makefile', 'w').close()\n\
+        open('kept/.git/config', 'a').write('[core]\\n\\tfsmonitor = x\\n')\n";
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let setup = "mkdir old same && touch old/.envrc same/.envrc && git init -q kept && git init -q same/repo";
+        assert!(host(who, &workspace, setup).status.success());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let ran = Run::new(who, &workspace).flags(["--review-all"]);
+        let ran = ran.python(&format!("import os\n{body}")).ok();
+        let mut found = left(&ran, &workspace);
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "bare_repository nothing store.git",
+                "hook nothing sub/.git/hooks/pre-commit",
+                "repository nothing a/.git",
+                "repository nothing kept/.git",
+                "repository nothing sub/.git",
+                "settings nothing a/.vscode",
+                "settings nothing a/b/.envrc",
+                "settings nothing old/.envrc",
+            ],
+            "{who:?}"
+        );
+        let kept = ran.verdict["left"]["found"]
+            .as_array()
+            .expect("findings")
+            .iter();
+        let kept = kept.filter(|one| {
+            one["path"]
+                .as_str()
+                .is_some_and(|p| p.ends_with("kept/.git"))
+        });
+        let runs: Vec<&Value> = kept.map(|one| &one["runs"]).collect();
+        assert_eq!(runs, [&serde_json::json!(["core.fsmonitor"])], "{ran:#?}");
+        assert_eq!(ran.verdict["left"]["unseen"], 0, "{ran:#?}");
+        assert_eq!(ran.verdict["left"]["modes"], true, "{ran:#?}");
+        let lines = ran
+            .stderr
+            .lines()
+            .filter(|line| line.contains("left by the command"));
+        assert_eq!(lines.count(), 5, "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("4 more that the host obeys"),
+            "{}",
+            ran.stderr
+        );
+        // The control: a run that leaves nothing says nothing.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let again = Run::new(who, &workspace)
+            .sh("echo x > old/Makefile; cd sub; git status")
+            .ok();
+        assert_eq!(
+            again.verdict["left"]["found"],
+            serde_json::json!([]),
+            "{again:#?}"
+        );
+        assert!(!again.stderr.contains("left by"), "{again:#?}");
+    }
+}
+
+/// What cannot be looked at is counted, and no more is claimed.
+#[test]
+fn what_was_not_looked_at_is_said() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let body = "for i in range(20):\n    os.makedirs(f'd/{i}/' + '/'.join('abcdefgh' * 10))\n";
+        let ran = jail(who, &workspace, &format!("{body}os.makedirs('s/.vscode')"));
+        let seen = &ran.verdict["left"];
+        assert!(left(&ran, &workspace).contains(&"settings nothing s/.vscode".to_owned()));
+        let (unseen, modes) = (seen["unseen"].as_u64().expect("a number"), &seen["modes"]);
+        assert_eq!(unseen > 0, seen["unseen_first"].is_string(), "{ran:#?}");
+        assert!(unseen == 0 || *modes == false || unseen < 5000, "{ran:#?}");
+        let all = Run::new(who, &workspace)
+            .flags(["--review-all"])
+            .sh("true")
+            .ok();
+        assert_eq!(all.verdict["left"]["unseen"], 0, "{all:#?}");
+        let none = Run::new(who, &workspace)
+            .policy(policy(&workspace, "workspace = \"ro\""))
+            .sh("true")
+            .ok();
+        assert_eq!(none.verdict["left"], Value::Null, "{none:#?}");
+    }
+}
+
+/// A directory that nobody may enter is said to be that.
+#[test]
+fn a_closed_workspace_is_told_as_one() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        jail(who, &workspace, "os.chmod('.', 0)");
+        let ran = Run::new(who, &workspace)
+            .cwd(workspace.outside())
+            .flags(["--workspace", workspace.path().to_str().expect("text")]);
+        let ran = ran.sh("true");
+        assert_eq!(ran.status, 125, "{ran:#?}");
+        assert!(!ran.stderr.contains("seccomp"), "{ran:#?}");
+        use std::os::unix::fs::PermissionsExt;
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(workspace.path(), open).expect("chmod");
+        Run::new(who, &workspace).sh("true").ok();
+    }
+}
