@@ -1,6 +1,7 @@
 //! Attempts that no advisory of the table names.
 
 mod execution;
+mod file_systems;
 mod kernel_surface;
 mod limits;
 mod neighbours;
