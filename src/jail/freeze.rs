@@ -12,7 +12,8 @@ use super::janitor::{Janitor, Network};
 use super::keeper::Placeholder;
 use super::netns::Sockets;
 use super::probe::Pin;
-use super::step::{Place, Program, Step, Tree, Work};
+use super::stdin;
+use super::step::{Place, Program, STDIN, Step, Tree, Work};
 use super::{JailError, Pins};
 use crate::egress::keystore;
 use crate::plan::order::Stage;
@@ -157,7 +158,15 @@ pub fn freeze(
             _ => None,
         })
         .collect();
+    let mut stdin = stdin::prepare(&stdio, &plan, host)?;
     for (number, act) in plan.acts.iter().enumerate() {
+        if *act == Act::Pivot {
+            // With the tree there, and the host's mounts still.
+            steps.extend(stdin.take().map(|stdin| Step {
+                act: STDIN,
+                work: Work::Stdin(stdin),
+            }));
+        }
         let work = match act {
             Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) | Act::Exec => continue,
             // The jail is born where it is up.

@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 use super::netns::Sockets;
+use super::stdin::Stdin;
 use crate::plan::{IfAbsent, Node, Resource, Rights};
 use crate::sys::fd::Stat;
 use crate::sys::landlock::Rules;
@@ -16,6 +17,9 @@ pub struct Step {
     pub act: u32,
     pub work: Work,
 }
+
+/// The number of a step that is no act of the plan's: what stdin is, the plan does not know.
+pub const STDIN: u32 = u32::MAX - 1;
 
 /// Options of a filesystem instance: key, value; an empty value is a flag.
 pub type Options = Vec<(CString, CString)>;
@@ -88,6 +92,7 @@ pub enum Work {
     Hold {
         path: CString,
     },
+    Stdin(Stdin),
     Pivot,
     Seal,
     Hostname {

@@ -81,6 +81,7 @@ pub fn walk(child: Child<'_>) -> ! {
         root: None,
         old: None,
         slave: None,
+        stdin: None,
         socket: &socket,
         settled: false,
         stdio,
@@ -145,6 +146,8 @@ struct State<'a> {
     /// The root after the pivot, to seal it.
     old: Option<OwnedFd>,
     slave: Option<OwnedFd>,
+    /// What becomes stdin in the place of the caller's own.
+    stdin: Option<OwnedFd>,
     socket: &'a OwnedFd,
     /// The socket has become [`SOCKET`], and its old number is closed.
     settled: bool,
@@ -338,6 +341,16 @@ impl State<'_> {
                 let copy = mount::copy_tree(place.as_fd(), c"")?;
                 mount::attach(copy.as_fd(), place.as_fd(), c"")
             }
+            Work::Stdin(stdin) => {
+                let granted = stdin.granted.as_deref();
+                let granted = granted.and_then(|path| self.at_same(path, Some(stdin.stat)).ok());
+                let file = stdin.open(granted)?;
+                let position = stdin.position;
+                let message = Message::Stdin { position }.encode();
+                socket::send(self.speaker(), &message, &[file.as_fd()])?;
+                self.stdin = Some(file);
+                Ok(())
+            }
             Work::Pivot => {
                 let root = self.root.take().ok_or(Errno::BADF)?;
                 mount::pivot(root.as_fd())?;
@@ -481,6 +494,7 @@ impl State<'_> {
         for (number, fd) in self.stdio.0.iter().enumerate() {
             let source = match self.terminal {
                 Terminal::Pty => self.slave.as_ref(),
+                Terminal::Pipes if number == 0 => self.stdin.as_ref().or(fd.as_ref()),
                 Terminal::Pipes => fd.as_ref(),
             };
             if let Some(source) = source {

@@ -27,6 +27,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::egress::relay::Relay;
+use crate::jail::stdin;
+use crate::jail::step::STDIN;
 use crate::jail::wire::{DISKS, LENGTH, Message};
 use crate::jail::{JailError, Live};
 use crate::sys::cgroup::Counters;
@@ -130,6 +132,8 @@ struct Watching {
     disks: [[u32; 2]; DISKS],
     /// Pid 1 has closed its end: an end of file is always ready to be read again.
     silent: bool,
+    /// What the jail has as stdin in the place of the caller's file, and the position at the start.
+    stdin: Option<(OwnedFd, u64)>,
 }
 
 async fn watch(
@@ -179,6 +183,7 @@ async fn watch(
         end: None,
         disks: [[0; 2]; DISKS],
         silent: false,
+        stdin: None,
     };
     let streams = relay_all(pipes.written, &budget);
     tokio::pin!(streams);
@@ -244,6 +249,9 @@ async fn watch(
         state.end.get_or_insert(Ended::Command(change));
     }
     let (change, usage) = state.live.reap()?;
+    if let Some((file, position)) = state.stdin.take() {
+        stdin::give_back(&file, position);
+    }
     let traffic = match &way_out {
         Some(way_out) => Some(way_out.finish().await),
         None => None,
@@ -341,6 +349,9 @@ impl Watching {
                     self.end = Some(Ended::NotExecuted(Errno::from_raw_os_error(errno)));
                 }
                 Some(Message::Terminal) => master = fds[0].take(),
+                Some(Message::Stdin { position }) => {
+                    self.stdin = fds[0].take().map(|file| (file, position));
+                }
                 // Without a terminal to give back nobody waits for a stopped creel, and a jail must
                 // not stop its own clock.
                 Some(Message::Stopped)
@@ -362,6 +373,7 @@ impl Watching {
                 act: Box::new(act.clone()),
                 source,
             },
+            None if step == STDIN => JailError::Stdin { source },
             None => JailError::System {
                 what: "starting the jail's first process",
                 source,
