@@ -459,6 +459,16 @@ fn compile(
             options: vec![option("hidepid", "invisible")],
             attributes: mount::NOSUID | mount::NODEV | mount::NOEXEC,
         },
+        Act::UserCounts {
+            inotify_instances,
+            inotify_watches,
+        } => Work::UserCounts {
+            files: [
+                (c"proc/sys/user/max_inotify_instances", inotify_instances),
+                (c"proc/sys/user/max_inotify_watches", inotify_watches),
+            ]
+            .map(|(file, count)| (file, count.to_string().into_bytes())),
+        },
         Act::ReadOnly { path } => Work::ReadOnly {
             path: relative(path),
         },

@@ -1,7 +1,7 @@
 //! A plan's acts, compiled for a process that may not allocate or decide: C strings, descriptors,
 //! numbers.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 
 use super::netns::Sockets;
@@ -66,6 +66,10 @@ pub enum Work {
     Proc {
         options: Options,
         attributes: u64,
+    },
+    /// Files beneath the root, and what is written to each.
+    UserCounts {
+        files: [(&'static CStr, Vec<u8>); 2],
     },
     ReadOnly {
         path: CString,

@@ -305,6 +305,18 @@ impl State<'_> {
                     None,
                 )
             }
+            Work::UserCounts { files } => {
+                for (path, count) in files {
+                    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+                    match rx::openat(self.root()?, *path, flags, Mode::empty()) {
+                        Ok(file) => rustix::io::write(&file, count).map(drop)?,
+                        // A kernel without inotify.
+                        Err(Errno::NOENT) => {}
+                        Err(errno) => return Err(errno),
+                    }
+                }
+                Ok(())
+            }
             Work::ReadOnly { path } => {
                 let place = self.at(path)?;
                 let copy = mount::copy_tree(place.as_fd(), c"")?;

@@ -226,6 +226,8 @@ async fn watch(
                 let used = state.live.group.as_ref().and_then(|g| g.cpu_used()).unwrap_or(0);
                 if used >= watch.cpu_time.saturating_mul(1000) {
                     state.kill(Cause::CpuTime);
+                } else if state.live.unread_answers() > watch.answers {
+                    state.kill(Cause::Oom);
                 }
             }
             // While a person is asked, the terminal is theirs alone; a pipe may lead to it as well.

@@ -110,6 +110,8 @@ attempts! { ROWS, "syscalls";
         let directory = std::fs::File::open(&s.workspace)?;
         call(c::SYS_ioctl, &[directory.as_raw_fd() as usize, BTRFS_IOC_SNAP_CREATE_V2, 0])
     };
+    "asynchronous I/O of the old kind" [Seccomp: ENOSYS, Kernel: EINVAL|ENOSYS] "one call takes all that the host has"
+        |_| call(c::SYS_io_setup, &[0, at(&0u64)]);
     "out-of-band data" [Seccomp: EPERM] "CVE-2025-38236" |_| {
         use std::os::fd::AsRawFd;
         let (here, _there) = std::os::unix::net::UnixStream::pair()?;

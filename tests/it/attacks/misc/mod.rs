@@ -1,5 +1,6 @@
 //! Attempts that no advisory of the table names.
 
+mod budgets;
 mod execution;
 mod file_systems;
 mod kernel_surface;
