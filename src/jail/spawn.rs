@@ -170,6 +170,7 @@ impl Live {
             Ids::Shared { uid, gid } => (one(JAIL_ID, uid), one(JAIL_ID, gid), Groups::Clear),
         };
         userns::write_maps(self.pid, uids, gids, groups)
+            .and_then(|()| userns::close_projects(self.pid))
             .map_err(|source| JailError::Maps { source })?;
         self.say_go()
     }

@@ -6,6 +6,7 @@ mod file_systems;
 mod kernel_surface;
 mod limits;
 mod neighbours;
+mod one_jail;
 mod proc_and_view;
 mod stdin;
 mod survivors;
