@@ -77,17 +77,7 @@ fn compile(name: &str, table: &str) -> Vec<sock_filter> {
     };
     let mut ranges: Vec<(u32, Verdict)> = vec![(0, unknown.clone())];
     let mut next = 0;
-    for (at, line) in table.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (nr, verdict) = row(line).unwrap_or_else(|e| panic!("{name}:{}: {e}", at + 1));
-        assert!(
-            nr >= next,
-            "{name}:{}: rows are in order of number, each once",
-            at + 1
-        );
+    for (nr, verdict) in rows(name, table) {
         if nr > next {
             push(&mut ranges, next, unknown.clone());
         }
@@ -111,6 +101,42 @@ fn compile(name: &str, table: &str) -> Vec<sock_filter> {
     program
 }
 
+/// The rows of a table, in order of number, each once, with the rules of the lines under it.
+fn rows(name: &str, table: &str) -> Vec<(u32, Verdict)> {
+    let mut rows: Vec<(u32, Verdict)> = vec![];
+    for (at, line) in table.lines().enumerate() {
+        let wrong = |e: String| -> ! { panic!("{name}:{}: {e}", at + 1) };
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match (line.strip_prefix('+'), rows.last_mut()) {
+            (Some(line), Some((_, above))) => match reasoned(line).and_then(rules) {
+                Ok(more) => above.rules.extend(more),
+                Err(e) => wrong(e),
+            },
+            (Some(_), None) => wrong("no row above".into()),
+            (None, above) => {
+                let (nr, verdict) = row(line).unwrap_or_else(|e| wrong(e));
+                if above.is_some_and(|(before, _)| nr <= *before) {
+                    wrong("rows are in order of number, each once".into());
+                }
+                rows.push((nr, verdict));
+            }
+        }
+    }
+    rows
+}
+
+/// What stands before the reason.
+fn reasoned(line: &str) -> Result<&str, String> {
+    let (body, reason) = line.split_once('|').ok_or("no `|` before the reason")?;
+    match reason.trim() {
+        "" => Err("a row needs its reason".into()),
+        _ => Ok(body),
+    }
+}
+
 /// Adds a range that starts at `nr`, joined to the one before it where both say the same.
 fn push(ranges: &mut Vec<(u32, Verdict)>, nr: u32, verdict: Verdict) {
     match ranges.last_mut() {
@@ -122,30 +148,20 @@ fn push(ranges: &mut Vec<(u32, Verdict)>, nr: u32, verdict: Verdict) {
 
 /// `NR NAME DEFAULT RULES | REASON`; the grammar is at the head of the table.
 fn row(line: &str) -> Result<(u32, Verdict), String> {
-    let (body, reason) = line.split_once('|').ok_or("no `|` before the reason")?;
-    if reason.trim().is_empty() {
-        return Err("a row needs its reason".into());
-    }
+    let body = reasoned(line)?;
     let mut words = body.trim().splitn(3, char::is_whitespace);
     let nr = words
         .next()
         .and_then(|w| w.parse().ok())
         .ok_or("no syscall number")?;
     let rest: Vec<&str> = body.split_whitespace().collect();
-    let [_, _name, default, rules @ ..] = rest.as_slice() else {
+    let [_, _name, default, rest @ ..] = rest.as_slice() else {
         return Err("no verdict".into());
     };
-    let rules = rules.join(" ");
-    let mut parsed = vec![];
-    if rules != "-" {
-        for rule in rules.split(';') {
-            let (verdict, conditions) = rule
-                .split_once(" if ")
-                .ok_or("a rule is `ACTION if COND`")?;
-            let conditions: Result<Vec<_>, _> = conditions.split(" and ").map(condition).collect();
-            parsed.push((action(verdict.trim())?, conditions?));
-        }
-    }
+    let parsed = match rest {
+        ["-"] => vec![],
+        rest => rules(&rest.join(" "))?,
+    };
     Ok((
         nr,
         Verdict {
@@ -153,6 +169,19 @@ fn row(line: &str) -> Result<(u32, Verdict), String> {
             default: action(default)?,
         },
     ))
+}
+
+/// `ACTION if COND [and COND...]`, joined by `;`.
+fn rules(text: &str) -> Result<Vec<(u32, Vec<SeccompCondition>)>, String> {
+    text.split(';')
+        .map(|rule| {
+            let (verdict, conditions) = rule
+                .split_once(" if ")
+                .ok_or("a rule is `ACTION if COND`")?;
+            let conditions: Result<Vec<_>, _> = conditions.split(" and ").map(condition).collect();
+            Ok((action(verdict.trim())?, conditions?))
+        })
+        .collect()
 }
 
 /// `argN[:64] OP VALUE` or `argN[:64] & MASK == VALUE`.
@@ -196,7 +225,9 @@ fn number(text: &str) -> Result<u64, String> {
 fn action(word: &str) -> Result<u32, String> {
     match word {
         "allow" => Ok(RET_ALLOW),
-        "EPERM" | "ENOSYS" | "EINVAL" | "EACCES" | "EAFNOSUPPORT" | "ENODEV" => Ok(errno(word)),
+        "EPERM" | "ENOSYS" | "EINVAL" | "EACCES" | "EAFNOSUPPORT" | "ENODEV" | "ENOMEM" => {
+            Ok(errno(word))
+        }
         other => Err(format!("unknown verdict {other}")),
     }
 }
@@ -205,6 +236,7 @@ fn errno(name: &str) -> u32 {
     RET_ERRNO
         | match name {
             "EPERM" => 1,
+            "ENOMEM" => 12,
             "EACCES" => 13,
             "ENODEV" => 19,
             "EINVAL" => 22,

@@ -1,7 +1,7 @@
 //! Makes a classic BPF program smaller without changing what it answers.
 //!
 //! The program is read as a graph of loads, masks, tests and returns. Equal parts become one part,
-//! jumps to jumps become jumps, and a load of what the accumulator holds already goes.
+//! jumps to jumps become jumps, and a load of what the accumulator holds already goes, with its mask.
 
 use std::collections::HashMap;
 
@@ -36,14 +36,22 @@ struct Graph {
     nodes: Vec<Node>,
     known: HashMap<Node, usize>,
     /// By place in the old program and what the accumulator holds there.
-    seen: HashMap<(usize, Option<u32>), usize>,
+    seen: HashMap<(usize, Option<Held>), usize>,
 }
+
+/// What the accumulator holds: the word at an offset, masked or not.
+type Held = (u32, Option<u32>);
 
 /// The same program in fewer instructions.
 pub fn shrink(program: &[sock_filter]) -> Vec<sock_filter> {
     let mut graph = Graph::default();
     let start = graph.read(program, 0, None);
     graph.write(start)
+}
+
+/// What is held after a load of `word` and the instruction behind it, where that is a mask.
+fn masked(word: u32, behind: Option<&sock_filter>) -> Option<Held> {
+    behind.filter(|i| i.code == AND).map(|i| (word, Some(i.k)))
 }
 
 impl Graph {
@@ -54,8 +62,8 @@ impl Graph {
         })
     }
 
-    /// The node for the instruction at `at`, when the accumulator holds the word at offset `held`.
-    fn read(&mut self, program: &[sock_filter], at: usize, held: Option<u32>) -> usize {
+    /// The node for the instruction at `at`, when the accumulator holds `held`.
+    fn read(&mut self, program: &[sock_filter], at: usize, held: Option<Held>) -> usize {
         if let Some(known) = self.seen.get(&(at, held)) {
             return *known;
         }
@@ -63,9 +71,12 @@ impl Graph {
         let made = match i.code {
             RET => self.add(Node::Ret(i.k)),
             JA => self.read(program, at + 1 + i.k as usize, held),
-            LD if held == Some(i.k) => self.read(program, at + 1, held),
+            LD if held == Some((i.k, None)) => self.read(program, at + 1, held),
+            LD if held.is_some() && held == masked(i.k, program.get(at + 1)) => {
+                self.read(program, at + 2, held)
+            }
             LD => {
-                let next = self.read(program, at + 1, Some(i.k));
+                let next = self.read(program, at + 1, Some((i.k, None)));
                 self.add(Node::Step {
                     code: LD,
                     k: i.k,
@@ -73,7 +84,11 @@ impl Graph {
                 })
             }
             AND => {
-                let next = self.read(program, at + 1, None);
+                let now = match held {
+                    Some((word, None)) => Some((word, Some(i.k))),
+                    _ => None,
+                };
+                let next = self.read(program, at + 1, now);
                 self.add(Node::Step {
                     code: AND,
                     k: i.k,
@@ -149,7 +164,10 @@ impl Graph {
     fn jumps(&self, number: usize, next: Option<usize>, far: &[bool]) -> usize {
         match self.nodes[number] {
             Node::Step { next: wanted, .. } if Some(wanted) != next => 1,
-            Node::Test { .. } if far[number] => 2,
+            // The jump to what comes next anyway is saved.
+            Node::Test { yes, no, .. } if far[number] => {
+                2 - usize::from(next == Some(yes) || next == Some(no))
+            }
             _ => 0,
         }
     }
@@ -168,10 +186,16 @@ impl Graph {
                         program.push(ins(JA, 0, 0, over(next, here + 1)));
                     }
                 }
+                Node::Test { code, k, yes, no } if far[*number] && place[yes] == here + 2 => {
+                    program.push(ins(code, 1, 0, k));
+                    program.push(ins(JA, 0, 0, over(no, here + 1)));
+                }
                 Node::Test { code, k, yes, no } if far[*number] => {
                     program.push(ins(code, 0, 1, k));
                     program.push(ins(JA, 0, 0, over(yes, here + 1)));
-                    program.push(ins(JA, 0, 0, over(no, here + 2)));
+                    if place[no] != here + 2 {
+                        program.push(ins(JA, 0, 0, over(no, here + 2)));
+                    }
                 }
                 Node::Test { code, k, yes, no } => {
                     program.push(ins(code, over(yes, here) as u8, over(no, here) as u8, k));

@@ -91,6 +91,13 @@ pub enum JailError {
         "stdin is a file in a granted tree, from which a program could load code that the policy does not allow; give it through a pipe: cat FILE | creel run"
     )]
     LoadableStdin,
+    #[error(
+        "stdin is a file that cannot be had read-only; give it through a pipe: cat FILE | creel run"
+    )]
+    Stdin {
+        #[source]
+        source: Errno,
+    },
     #[error("{} and {} are one name in a directory that folds case, and a policy compares them as text; spell it in one way", one.display(), other.display())]
     Spellings { one: PathBuf, other: PathBuf },
     #[error("{origin}: {pattern} cannot be expanded: {why}; {remedy}")]
@@ -117,6 +124,7 @@ impl JailError {
             | Self::Maps { source }
             | Self::Landlock { source }
             | Self::Placeholder { source, .. }
+            | Self::Stdin { source }
             | Self::System { source, .. }
             | Self::Act { source, .. } => Some(*source),
             Self::Cgroup(e) => Errno::from_io_error(&e.source),

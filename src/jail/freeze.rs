@@ -13,7 +13,8 @@ use super::janitor::{Duties, Janitor, Mounts, Network};
 use super::names::{self, Names};
 use super::netns::Sockets;
 use super::probe::Pin;
-use super::step::{Place, Program, Step, Tree, Work};
+use super::stdin;
+use super::step::{Place, Program, STDIN, Step, Tree, Work};
 use super::{JailError, Pins};
 use crate::egress::keystore;
 use crate::plan::order::Stage;
@@ -180,7 +181,15 @@ pub fn freeze(
             _ => None,
         })
         .collect();
+    let mut stdin = stdin::prepare(&stdio, &plan, host)?;
     for (number, act) in plan.acts.iter().enumerate() {
+        if *act == Act::Pivot {
+            // With the tree there, and the host's mounts still.
+            steps.extend(stdin.take().map(|stdin| Step {
+                act: STDIN,
+                work: Work::Stdin(stdin),
+            }));
+        }
         let work = match act {
             Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) | Act::Exec => continue,
             // The jail is born where it is up.
@@ -450,6 +459,16 @@ fn compile(
         Act::Proc => Work::Proc {
             options: vec![option("hidepid", "invisible")],
             attributes: mount::NOSUID | mount::NODEV | mount::NOEXEC,
+        },
+        Act::UserCounts {
+            inotify_instances,
+            inotify_watches,
+        } => Work::UserCounts {
+            files: [
+                (c"proc/sys/user/max_inotify_instances", inotify_instances),
+                (c"proc/sys/user/max_inotify_watches", inotify_watches),
+            ]
+            .map(|(file, count)| (file, count.to_string().into_bytes())),
         },
         Act::ReadOnly { path } => Work::ReadOnly {
             path: relative(path),

@@ -31,6 +31,7 @@ pub mod probe;
 pub mod scope;
 mod seats;
 pub mod spawn;
+pub mod stdin;
 pub mod step;
 pub mod walk;
 pub mod wire;

@@ -22,7 +22,7 @@ use crate::sys::process::{self, Change, Groups, Usage};
 use crate::sys::shared::Board;
 use crate::sys::signal::Held;
 use crate::sys::userns::{self, Range};
-use crate::sys::{Errno, net, signal, socket};
+use crate::sys::{Errno, net, procfs, signal, socket};
 
 /// A jail that exists. Dropping it kills it.
 pub struct Live {
@@ -161,6 +161,7 @@ impl Live {
             Ids::Shared { uid, gid } => (one(JAIL_ID, uid), one(JAIL_ID, gid), Groups::Clear),
         };
         userns::write_maps(self.pid, uids, gids, groups)
+            .and_then(|()| userns::close_projects(self.pid))
             .map_err(|source| JailError::Maps { source })?;
         self.say_go()
     }
@@ -181,6 +182,11 @@ impl Live {
     pub fn signal(&self, number: i32) {
         // Gone already is as good.
         let _ = signal::send_pidfd(self.pidfd.as_fd(), number);
+    }
+
+    /// Bytes of answers that lie unread in the jail's netlink sockets.
+    pub fn unread_answers(&self) -> u64 {
+        procfs::netlink_unread(self.pid)
     }
 
     /// Kills everything in the jail: by its group where there is one, and by its pid namespace.

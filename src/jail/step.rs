@@ -1,10 +1,11 @@
 //! A plan's acts, compiled for a process that may not allocate or decide: C strings, descriptors,
 //! numbers.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 
 use super::netns::Sockets;
+use super::stdin::Stdin;
 use crate::plan::{IfAbsent, Node, Resource, Rights};
 use crate::sys::fd::Stat;
 use crate::sys::landlock::Rules;
@@ -17,6 +18,9 @@ pub struct Step {
     pub act: u32,
     pub work: Work,
 }
+
+/// The number of a step that is no act of the plan's: what stdin is, the plan does not know.
+pub const STDIN: u32 = u32::MAX - 1;
 
 /// Options of a filesystem instance: key, value; an empty value is a flag.
 pub type Options = Vec<(CString, CString)>;
@@ -64,6 +68,10 @@ pub enum Work {
         options: Options,
         attributes: u64,
     },
+    /// Files beneath the root, and what is written to each.
+    UserCounts {
+        files: [(&'static CStr, Vec<u8>); 2],
+    },
     ReadOnly {
         path: CString,
     },
@@ -90,6 +98,7 @@ pub enum Work {
     Hold {
         path: CString,
     },
+    Stdin(Stdin),
     Pivot,
     Seal,
     Hostname {

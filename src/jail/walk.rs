@@ -82,6 +82,7 @@ pub fn walk(child: Child<'_>) -> ! {
         root: None,
         old: None,
         pair: None,
+        stdin: None,
         socket: &socket,
         settled: false,
         stdio,
@@ -148,6 +149,8 @@ struct State<'a> {
     old: Option<OwnedFd>,
     /// Of the jail's own terminal: master, slave.
     pair: Option<(OwnedFd, OwnedFd)>,
+    /// What becomes stdin in the place of the caller's own.
+    stdin: Option<OwnedFd>,
     socket: &'a OwnedFd,
     /// The socket has become [`SOCKET`], and its old number is closed.
     settled: bool,
@@ -307,6 +310,18 @@ impl<'a> State<'a> {
                     None,
                 )
             }
+            Work::UserCounts { files } => {
+                for (path, count) in files {
+                    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+                    match rx::openat(self.root()?, *path, flags, Mode::empty()) {
+                        Ok(file) => rustix::io::write(&file, count).map(drop)?,
+                        // A kernel without inotify.
+                        Err(Errno::NOENT) => {}
+                        Err(errno) => return Err(errno),
+                    }
+                }
+                Ok(())
+            }
             Work::ReadOnly { path } => {
                 let place = self.at(path)?;
                 let copy = mount::copy_tree(place.as_fd(), c"")?;
@@ -335,6 +350,16 @@ impl<'a> State<'a> {
                 let place = self.at(path)?;
                 let copy = mount::copy_tree(place.as_fd(), c"")?;
                 mount::attach(copy.as_fd(), place.as_fd(), c"")
+            }
+            Work::Stdin(stdin) => {
+                let granted = stdin.granted.as_deref();
+                let granted = granted.and_then(|path| self.at_same(path, Some(stdin.stat)).ok());
+                let file = stdin.open(granted)?;
+                let position = stdin.position;
+                let message = Message::Stdin { position }.encode();
+                socket::send(self.speaker(), &message, &[file.as_fd()])?;
+                self.stdin = Some(file);
+                Ok(())
             }
             Work::Pivot => {
                 let root = self.root.take().ok_or(Errno::BADF)?;
@@ -512,6 +537,7 @@ impl<'a> State<'a> {
         for (number, fd) in self.stdio.0.iter().enumerate() {
             let source = match self.terminal {
                 Terminal::Pty => self.pair.as_ref().map(|(_, slave)| slave),
+                Terminal::Pipes if number == 0 => self.stdin.as_ref().or(fd.as_ref()),
                 Terminal::Pipes => fd.as_ref(),
             };
             if let Some(source) = source {

@@ -19,6 +19,8 @@ pub enum Message {
     Failed { step: u32, errno: i32 },
     /// The pseudoterminal's master travels with this message.
     Terminal,
+    /// What stdin is travels with this message, whose position is this one's at the start.
+    Stdin { position: u64 },
     /// No candidate could be executed.
     NotExecuted { errno: i32 },
     /// The command stopped (Ctrl-Z).
@@ -41,6 +43,9 @@ impl Message {
             Message::Terminal => words[0] = 2,
             Message::NotExecuted { errno } => words[..2].copy_from_slice(&[3, errno as u32]),
             Message::Stopped => words[0] = 4,
+            Message::Stdin { position } => {
+                words[..3].copy_from_slice(&[6, position as u32, (position >> 32) as u32]);
+            }
             Message::Ended { change, disks, cpu } => {
                 let (kind, value) = match change {
                     Change::Exited(code) => (0, code),
@@ -82,6 +87,9 @@ impl Message {
                 let cpu = words[3 + 2 * DISKS];
                 Message::Ended { change, disks, cpu }
             }
+            6 => Message::Stdin {
+                position: u64::from(words[1]) | u64::from(words[2]) << 32,
+            },
             _ => return None,
         })
     }
@@ -112,6 +120,9 @@ mod tests {
     fn every_message_survives_the_wire() {
         for message in [
             Message::Failed { step: 7, errno: 13 },
+            Message::Stdin {
+                position: 5 << 32 | 9,
+            },
             Message::Terminal,
             Message::NotExecuted { errno: 2 },
             Message::Stopped,

@@ -83,6 +83,8 @@ pub struct Watch {
     /// Bytes on stdout and stderr together.
     pub output: u64,
     pub grace: u64,
+    /// Bytes of the kernel's answers that may lie unread in netlink sockets: no cgroup counts them.
+    pub answers: u64,
     /// The writable tmpfs mounts, whose fill is reported at the end.
     pub disks: Vec<PathBuf>,
 }
@@ -155,6 +157,12 @@ pub enum Act {
     /// Read-only although its filesystem is writable.
     ReadOnly {
         path: PathBuf,
+    },
+    /// Of the jail's user namespace, `/proc/sys/user` (namespaces(7)): what its users may have. They
+    /// count for who made it too.
+    UserCounts {
+        inotify_instances: u32,
+        inotify_watches: u32,
     },
     /// Covered by something empty that nobody may open.
     Mask {
@@ -253,6 +261,9 @@ pub enum Ids {
 pub struct CgroupLimits {
     pub memory: u64,
     pub memory_high: u64,
+    /// Buffers of TCP and UDP sockets, where the kernel counts them beside `memory`: cgroup v1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<u64>,
     pub cpu_milli: u32,
     pub pids: u64,
 }
@@ -326,6 +337,8 @@ pub enum Resource {
     MemLock,
     /// Bytes in POSIX message queues.
     MessageQueue,
+    /// Queued signals and POSIX timers of a user of the jail's user namespace.
+    PendingSignals,
     /// Processes and threads of the user at once, counted in the jail's own user namespace.
     Processes,
     /// How far a process may better its nice value: to 20 less this.

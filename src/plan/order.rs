@@ -117,6 +117,7 @@ impl Act {
             | Act::Tmpfs { .. }
             | Act::Devpts
             | Act::Proc
+            | Act::UserCounts { .. }
             | Act::ReadOnly { .. }
             | Act::Mask { .. }
             | Act::Withhold { .. }

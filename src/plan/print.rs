@@ -70,15 +70,19 @@ impl fmt::Display for Act {
             Act::MapIds(Ids::Shared { uid, gid }) => {
                 write!(f, "map the owner of the workspace, {uid}:{gid}")
             }
-            Act::Cgroup(l) => write!(
-                f,
-                "cgroup: memory {} (high {}), cpu {}.{:03}, pids {}",
-                l.memory,
-                l.memory_high,
-                l.cpu_milli / 1000,
-                l.cpu_milli % 1000,
-                l.pids
-            ),
+            Act::Cgroup(l) => {
+                write!(f, "cgroup: memory {} (high {})", l.memory, l.memory_high)?;
+                if let Some(sockets) = l.sockets {
+                    write!(f, " and {sockets} for socket buffers")?;
+                }
+                write!(
+                    f,
+                    ", cpu {}.{:03}, pids {}",
+                    l.cpu_milli / 1000,
+                    l.cpu_milli % 1000,
+                    l.pids
+                )
+            }
             Act::Root { bytes, inodes } => {
                 write!(f, "root: tmpfs of {bytes} bytes, {inodes} inodes")
             }
@@ -134,6 +138,13 @@ impl fmt::Display for Act {
             ),
             Act::Devpts => write!(f, "devpts /dev/pts, an instance of its own"),
             Act::Proc => write!(f, "proc /proc, of the jail's pid namespace"),
+            Act::UserCounts {
+                inotify_instances,
+                inotify_watches,
+            } => write!(
+                f,
+                "user namespace: {inotify_instances} inotify instances, {inotify_watches} watches"
+            ),
             Act::ReadOnly { path } => write!(f, "read-only {}", path.display()),
             Act::Mask { path, node, .. } => {
                 let what = match node {

@@ -16,6 +16,11 @@ pub const MASKS: &[(&str, Node, &str)] = &[
     ),
     ("asound", Node::Directory, "sound hardware of the host"),
     (
+        "buddyinfo",
+        Node::File,
+        "free memory of the host by size, a side channel and a help to exploits",
+    ),
+    (
         "bus",
         Node::Directory,
         "PCI and input devices of the host, with their registers",
@@ -24,6 +29,11 @@ pub const MASKS: &[(&str, Node, &str)] = &[
         "cmdline",
         Node::File,
         "the host's boot parameters, secrets among them at times",
+    ),
+    (
+        "config.gz",
+        Node::File,
+        "how the host's kernel was built, a help to exploits",
     ),
     (
         "diskstats",
@@ -81,9 +91,19 @@ pub const MASKS: &[(&str, Node, &str)] = &[
         "network and timer activity of the host",
     ),
     (
+        "sys/kernel/random/boot_id",
+        Node::File,
+        "which start of which host this is",
+    ),
+    (
         "tty",
         Node::Directory,
         "terminals of the host and who uses them",
+    ),
+    (
+        "zoneinfo",
+        Node::File,
+        "free memory of the host by zone, a side channel",
     ),
 ];
 

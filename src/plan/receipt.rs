@@ -63,14 +63,18 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
             true,
             "v2: memory (high and max, no swap, killed as one), cpu, pids".to_owned(),
         ),
-        (CgroupLayout::V1 { unified, .. }, Some(_)) => {
+        (CgroupLayout::V1 { unified, .. }, Some(limits)) => {
+            let sockets = limits.sockets.unwrap_or(0);
+            let sum = limits.memory.saturating_add(sockets);
             let kill = match unified {
                 Some(_) => "v2 beside it for kill",
                 None => "no v2 beside it: killed through its pid namespace",
             };
             (
                 true,
-                format!("v1: memory (max, no swap; v1 has no high mark), cpu, pids; {kill}"),
+                format!(
+                    "v1: memory (max, no swap; v1 has no high mark), beside it {sockets} bytes of socket buffers, {sum} in all; cpu, pids; {kill}"
+                ),
             )
         }
         (CgroupLayout::Unusable { why }, _) => (
@@ -169,9 +173,12 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
             true,
             match processes {
                 Some(_) => {
-                    "core, fsize, memlock, msgqueue, nice, rtprio, cpu, nofile, nproc".into()
+                    "core, fsize, memlock, msgqueue, sigpending, nice, rtprio, cpu, nofile, nproc"
+                        .into()
                 }
-                None => "core, fsize, memlock, msgqueue, nice, rtprio, cpu, nofile".into(),
+                None => {
+                    "core, fsize, memlock, msgqueue, sigpending, nice, rtprio, cpu, nofile".into()
+                }
             },
         ),
         row(

@@ -19,6 +19,12 @@ pub const JAIL_ID: u32 = 1000;
 /// Bytes that a jail's processes may lock, for secrets that they keep.
 const LOCKED_BYTES: u64 = 64 << 10;
 
+/// Queued signals and POSIX timers. They count for the user who started creel too, whose other
+/// programs have what is left of `ulimit -i`.
+const PENDING_SIGNALS: u64 = 4096;
+/// Of socket buffers beside the memory, with which a few connections are still quick.
+const LEAST_SOCKET_BYTES: u64 = 16 << 20;
+
 /// Turns a policy and a request into a plan for this host.
 pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, ResolveError> {
     if request.command.is_empty() || request.command[0].is_empty() {
@@ -152,6 +158,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
             cpu_time: limits.cpu_time.value.0,
             output: limits.output.value.0,
             grace: limits.grace.value.0,
+            answers: socket_bytes(&limits),
             disks,
         },
     })
@@ -198,14 +205,20 @@ fn cgroup(
                 IdMode::Rootless => "run it under `systemd-run --user --scope -p Delegate=yes`",
             },
         }),
-        _ => Ok(Some(CgroupLimits {
+        layout => Ok(Some(CgroupLimits {
             memory: limits.memory.value.0,
             memory_high: limits.memory.value.0 / 100 * u64::from(limits.memory_high.value.0),
+            sockets: matches!(layout, CgroupLayout::V1 { .. }).then(|| socket_bytes(limits)),
             cpu_milli: limits.cpus.value.0,
             // creel's own pid 1 is in the group too.
             pids: limits.pids.value.0.saturating_add(1),
         })),
     }
+}
+
+/// What a jail may have in socket buffers that its memory limit does not count.
+fn socket_bytes(limits: &Limits) -> u64 {
+    (limits.memory.value.0 / 4).max(LEAST_SOCKET_BYTES)
 }
 
 fn landlock(host: &Host, degraded: &BTreeSet<Degradable>) -> Result<u32, ResolveError> {
@@ -231,6 +244,7 @@ fn resource_limits(limits: &Limits) -> Vec<Act> {
         limit(Resource::MemLock, LOCKED_BYTES, LOCKED_BYTES),
         // Queues are memory of the kernel's that no tmpfs limit counts.
         limit(Resource::MessageQueue, 0, 0),
+        limit(Resource::PendingSignals, PENDING_SIGNALS, PENDING_SIGNALS),
         // A caller that may go before others (limits.conf(5), for sound) does not hand that on.
         limit(Resource::Nice, 0, 0),
         limit(Resource::RealTime, 0, 0),

@@ -17,6 +17,10 @@ const ROOT_BYTES: u64 = 1 << 20;
 const ROOT_BYTES_WITH_CERTIFICATES: u64 = 4 << 20;
 const ROOT_INODES: u64 = 1024;
 
+/// A quarter of what a user of the host has by default; one is what a watching program takes.
+const INOTIFY_INSTANCES: u32 = 32;
+const INOTIFY_WATCHES: u32 = 65_536;
+
 impl View<'_> {
     /// The acts that build the tree, and the writable tmpfs among them.
     pub(super) fn tree(
@@ -84,6 +88,11 @@ impl View<'_> {
                 store: egress::STORE.into(),
             });
         }
+        // Written through the jail's own /proc/sys, before that is read-only.
+        acts.push(Act::UserCounts {
+            inotify_instances: INOTIFY_INSTANCES,
+            inotify_watches: INOTIFY_WATCHES,
+        });
         acts.extend(proc::READ_ONLY.iter().map(|(name, _)| Act::ReadOnly {
             path: Path::new("/proc").join(name),
         }));

@@ -153,7 +153,7 @@ pub fn weaken(plan: &mut Plan, layer: Layer, planted: &Planted) {
             drop_namespace(acts, Namespace::Pid);
             let proc = Path::new("/proc");
             acts.retain(|act| match act {
-                Act::Proc => false,
+                Act::Proc | Act::UserCounts { .. } => false,
                 Act::Mask { path, .. } | Act::ReadOnly { path } => !path.starts_with(proc),
                 _ => true,
             });

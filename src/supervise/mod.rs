@@ -30,6 +30,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::egress::relay::Relay;
 use crate::jail::covers::Fate;
 use crate::jail::janitor::{Janitor, Told, Uncovered};
+use crate::jail::stdin;
+use crate::jail::step::STDIN;
 use crate::jail::wire::{DISKS, LENGTH, Message};
 use crate::jail::{JailError, Live};
 use crate::sys::cgroup::Counters;
@@ -150,6 +152,8 @@ struct Watching {
     uncovered: Vec<Uncovered>,
     unwatched: Option<Errno>,
     janitor_over: bool,
+    /// What the jail has as stdin in the place of the caller's file, and the position at the start.
+    stdin: Option<(OwnedFd, u64)>,
 }
 
 async fn watch(
@@ -211,6 +215,7 @@ async fn watch(
         uncovered: vec![],
         unwatched: None,
         janitor_over: false,
+        stdin: None,
     };
     let streams = relay_all(pipes.written, &budget);
     tokio::pin!(streams);
@@ -260,6 +265,8 @@ async fn watch(
                 let used = state.live.group.as_ref().and_then(|g| g.cpu_used()).unwrap_or(0);
                 if used >= watch.cpu_time.saturating_mul(1000) {
                     state.kill(Cause::CpuTime);
+                } else if state.live.unread_answers() > watch.answers {
+                    state.kill(Cause::Oom);
                 }
             }
             // While a person is asked, the terminal is theirs alone; a pipe may lead to it as well.
@@ -284,6 +291,9 @@ async fn watch(
         state.end.get_or_insert(Ended::Command(change));
     }
     let (change, usage) = state.live.reap()?;
+    if let Some((file, position)) = state.stdin.take() {
+        stdin::give_back(&file, position);
+    }
     let traffic = match &way_out {
         Some(way_out) => Some(way_out.finish().await),
         None => None,
@@ -396,6 +406,9 @@ impl Watching {
                     self.end = Some(Ended::NotExecuted(Errno::from_raw_os_error(errno)));
                 }
                 Some(Message::Terminal) => master = fds[0].take(),
+                Some(Message::Stdin { position }) => {
+                    self.stdin = fds[0].take().map(|file| (file, position));
+                }
                 // Without a terminal to give back nobody waits for a stopped creel, and a jail must
                 // not stop its own clock.
                 Some(Message::Stopped)
@@ -432,6 +445,7 @@ impl Watching {
                 act: Box::new(act.clone()),
                 source,
             },
+            None if step == STDIN => JailError::Stdin { source },
             None => JailError::System {
                 what: "starting the jail's first process",
                 source,

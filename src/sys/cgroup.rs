@@ -26,6 +26,9 @@ pub const PARENT: &str = "creel";
 /// The kernel's default period of a new group's cpu quota, microseconds (cgroup-v2.rst, `cpu.max`;
 /// sched-bwc.rst); it is not written.
 const PERIOD: u64 = 100_000;
+/// Of v1: the limit of socket buffers, and the most that they were.
+const SOCKETS: &str = "memory.kmem.tcp.limit_in_bytes";
+const SOCKETS_PEAK: &str = "memory.kmem.tcp.max_usage_in_bytes";
 /// The controllers that a jail needs.
 pub(super) const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 
@@ -42,6 +45,8 @@ pub struct Group {
 /// What the kernel counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
+    /// On v1 the sum of two peaks, which need not have been at one moment: of memory, and of the
+    /// socket buffers beside it.
     pub memory_peak: Option<u64>,
     pub pids_peak: Option<u64>,
     /// Processes killed for want of memory.
@@ -165,6 +170,11 @@ impl Group {
             // memory plus swap at most memory: no swap.
             let both = memory.path().join("memory.memsw.limit_in_bytes");
             write_if_there(&both, &limits.memory.to_string())?;
+            // v1 counts buffers of TCP and UDP sockets apart, and only once this is written
+            // (memory.rst, section 2.7.3).
+            if let Some(sockets) = limits.sockets {
+                write(&memory.path().join(SOCKETS), &sockets.to_string())?;
+            }
         }
         let cpu = CpuController::new(self.dir_of("cpu"), PathBuf::new(), v2);
         let quota = i64::from(limits.cpu_milli) * (PERIOD as i64) / 1000;
@@ -248,7 +258,10 @@ impl Group {
             ("memory.peak", "memory.events")
         };
         Counters {
-            memory_peak: number(&memory.join(peak)),
+            memory_peak: number(&memory.join(peak)).map(|peak| match self.is_v2() {
+                true => peak,
+                false => peak.saturating_add(number(&memory.join(SOCKETS_PEAK)).unwrap_or(0)),
+            }),
             pids_peak: number(&pids.join("pids.peak")),
             oom_kills: keyed(&memory.join(events), "oom_kill").unwrap_or(0),
             pids_refused: keyed(&pids.join("pids.events"), "max").unwrap_or(0),

@@ -102,6 +102,27 @@ pub fn reopen(pinned: BorrowedFd<'_>) -> Result<OwnedFd> {
     rx::openat(table, pinned.as_raw_fd().to_string(), flags, Mode::empty())
 }
 
+/// As [`reopen`], by the `/proc` that is mounted there. Runs after clone.
+pub fn reopen_plain(pinned: BorrowedFd<'_>) -> Result<OwnedFd> {
+    const PREFIX: &[u8] = b"/proc/self/fd/";
+    if stat(pinned)?.kind != Kind::File {
+        return Err(super::Errno::INVAL);
+    }
+    // The digits of a number below 2^31 and the end.
+    let mut path = [0u8; PREFIX.len() + 11];
+    path[..PREFIX.len()].copy_from_slice(PREFIX);
+    let number = pinned.as_raw_fd().unsigned_abs();
+    let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
+    let mut rest = number;
+    for place in path[PREFIX.len()..PREFIX.len() + digits].iter_mut().rev() {
+        *place = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| super::Errno::INVAL)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rx::openat(CWD, path, flags, Mode::empty())
+}
+
 /// Whether files on this one's mount cannot be executed or mapped as code, statvfs(3).
 pub fn is_noexec(file: BorrowedFd<'_>) -> Result<bool> {
     Ok(rx::fstatvfs(file)?

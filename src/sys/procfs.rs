@@ -64,6 +64,16 @@ pub fn namespace(process: &str, name: &str) -> Result<OwnedFd> {
     Ok(namespace)
 }
 
+/// Bytes that wait in the netlink sockets of a process's network namespace (proc_net_netlink in
+/// net/netlink/af_netlink.c, the column Rmem); 0 of one that has ended.
+pub fn netlink_unread(pid: i32) -> u64 {
+    let text = read(&format!("{pid}/net/netlink")).unwrap_or_default();
+    String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(|line| line.split_ascii_whitespace().nth(4)?.parse::<u64>().ok())
+        .sum()
+}
+
 /// Refuses with `ENODEV` what is not on a filesystem of that type.
 fn is(fd: impl AsFd, magic: i64) -> Result<()> {
     match rx::fstatfs(fd)?.f_type as i64 == magic {

@@ -17,7 +17,8 @@ pub fn set(kind: Kind, soft: u64, hard: u64) -> Result<()> {
         Kind::Processes => Resource::Nproc,
         Kind::Nice => Resource::Nice,
         Kind::RealTime => Resource::Rtprio,
-        Kind::MessageQueue => return set_msgqueue(soft, hard),
+        Kind::MessageQueue => return set_unnamed(libc::RLIMIT_MSGQUEUE, soft, hard),
+        Kind::PendingSignals => return set_unnamed(libc::RLIMIT_SIGPENDING, soft, hard),
     };
     let (soft, hard) = match getrlimit(resource).maximum {
         Some(ceiling) => (soft.min(ceiling), hard.min(ceiling)),
@@ -32,14 +33,20 @@ pub fn set(kind: Kind, soft: u64, hard: u64) -> Result<()> {
     )
 }
 
-/// rustix has no name for `RLIMIT_MSGQUEUE`.
-fn set_msgqueue(soft: u64, hard: u64) -> Result<()> {
-    let limit = libc::rlimit {
-        rlim_cur: soft,
-        rlim_max: hard,
+/// As [`set`], for those that rustix has no name for.
+fn set_unnamed(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> Result<()> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
     };
+    // SAFETY: writes one rlimit, which outlives the call.
+    if unsafe { libc::getrlimit(resource, &raw mut limit) } != 0 {
+        return Err(super::Errno::INVAL);
+    }
+    limit.rlim_cur = soft.min(limit.rlim_max);
+    limit.rlim_max = hard.min(limit.rlim_max);
     // SAFETY: reads one rlimit, which outlives the call.
-    match unsafe { libc::setrlimit(libc::RLIMIT_MSGQUEUE, &raw const limit) } {
+    match unsafe { libc::setrlimit(resource, &raw const limit) } {
         0 => Ok(()),
         _ => Err(super::Errno::PERM),
     }

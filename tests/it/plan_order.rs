@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use creel::plan::host::Idmap;
+use creel::plan::questions::ask;
 use creel::plan::{
     Act, CgroupLayout, Fact, Host, IdMode, Namespace, Node, Request, Stage, check_order, order,
     resolve,
@@ -256,7 +257,15 @@ fn every_landlock_abi_is_used_up_to_the_newest_that_is_known() {
             allow_degraded: vec![Degradable::Cgroup],
             ..Default::default()
         };
-        host.paths.insert("/usr".into(), tree("/usr"));
+        let looked = ask(&policy, &request, &mut host, |want, host| {
+            let fact = match want.path.to_str() {
+                Some("/usr") => tree("/usr"),
+                _ => Fact::Absent,
+            };
+            host.paths.insert(want.path, fact);
+            Ok::<_, std::convert::Infallible>(())
+        });
+        looked.expect("answers");
         let plan = resolve(&policy, &request, &host).expect("a plan");
         let acts = plan.acts.iter().find_map(|act| match act {
             Act::Landlock { abi, rules } => Some((*abi, rules.clone())),

@@ -16,6 +16,8 @@ const KDGETMODE: usize = 0x4b3b;
 const VT_GETMODE: usize = 0x5601;
 const READ_IMPLIES_EXEC: usize = 0x0040_0000;
 const NEW_LISTENER: usize = 8;
+/// linux/btrfs.h
+const BTRFS_IOC_SNAP_CREATE_V2: usize = 0x5000_9417;
 
 /// An ioctl on a pseudoterminal of the jail's own.
 fn on_terminal(request: usize, argument: usize) -> crate::selftest::Tried {
@@ -103,6 +105,13 @@ attempts! { ROWS, "syscalls";
     "a line discipline" [Seccomp: EPERM] "CVE-2017-2636" |_| on_terminal(TIOCSETD, at(&0u32));
     "the console's mode" [Seccomp: EPERM] "the console of the host" |_| on_terminal(KDGETMODE, at(&[0u64; 2]));
     "the console's switch" [Seccomp: EPERM] "the console of the host" |_| on_terminal(VT_GETMODE, at(&[0u64; 2]));
+    "a snapshot of a file system's tree" [Seccomp: EPERM, Kernel: ENOTTY|EFAULT|EOPNOTSUPP] "shows what is denied in it" |s| {
+        use std::os::fd::AsRawFd;
+        let directory = std::fs::File::open(&s.workspace)?;
+        call(c::SYS_ioctl, &[directory.as_raw_fd() as usize, BTRFS_IOC_SNAP_CREATE_V2, 0])
+    };
+    "asynchronous I/O of the old kind" [Seccomp: ENOSYS, Kernel: EINVAL|ENOSYS] "one call takes all that the host has"
+        |_| call(c::SYS_io_setup, &[0, at(&0u64)]);
     "out-of-band data" [Seccomp: EPERM] "CVE-2025-38236" |_| {
         use std::os::fd::AsRawFd;
         let (here, _there) = std::os::unix::net::UnixStream::pair()?;

@@ -10,7 +10,8 @@ def read(path):
     def go():
         os.read(os.open(path, os.O_RDONLY), 1)
     return py(go)
-for name in ['cmdline', 'kallsyms', 'interrupts', 'locks', 'modules', 'partitions', 'diskstats', 'keys', 'key-users', 'kcore', 'kmsg', 'timer_list', 'slabinfo']:
+for name in ['cmdline', 'kallsyms', 'interrupts', 'locks', 'modules', 'partitions', 'diskstats', 'keys', 'key-users', 'kcore', 'kmsg', 'timer_list', 'slabinfo',
+             'buddyinfo', 'zoneinfo', 'config.gz', 'sys/kernel/random/boot_id']:
     say(name, read('/proc/' + name))
 "#;
     for who in Who::all() {
@@ -59,6 +60,9 @@ say('timens', wrote('/proc/self/timens_offsets', b'monotonic x x'))
             ("cmdline", "EACCES"),
             ("interrupts", "EACCES"),
             ("locks", "EACCES"),
+            ("buddyinfo", "EACCES"),
+            ("zoneinfo", "EACCES"),
+            ("sys/kernel/random/boot_id", "EACCES"),
             ("pids", "1"),
             ("hostname", "creel"),
             ("nodename", "creel"),
