@@ -3,10 +3,19 @@
 //! cgroup directories under the names of the slots.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::in_own_mounts;
 use crate::support::{Run, Who, Workspace, binary, is_root};
+
+/// One of these tests at a time: a creel with a state directory of its own does not see who has which
+/// slot, and one that finds its first slot taken goes on to its neighbour's.
+fn by_turns() -> std::fs::File {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("forged-state");
+    let turn = std::fs::File::create(path).expect("a lock file");
+    turn.lock().expect("a turn");
+    turn
+}
 
 #[test]
 fn a_state_directory_of_somebody_else_is_refused() {
@@ -16,6 +25,7 @@ fn a_state_directory_of_somebody_else_is_refused() {
         eprintln!("skipped: /run/creel is root's");
         return;
     }
+    let _turn = by_turns();
     let workspace = Workspace::new(who);
     for (setup, status) in [
         (":", 0),
@@ -62,7 +72,7 @@ fn hierarchies() -> Vec<PathBuf> {
 
 /// A process of the test's own in a directory under a slot's name.
 struct Foreign {
-    sleeper: std::process::Child,
+    sleeper: Child,
     group: PathBuf,
 }
 
@@ -87,7 +97,7 @@ impl Drop for Foreign {
 }
 
 /// A shell that waits for a line and then becomes creel: its pid, hence creel's first slot, is known.
-fn waiting_creel(workspace: &Workspace, script: &str) -> (std::process::Child, u32) {
+fn waiting_creel(workspace: &Workspace, script: &str) -> (Child, u32) {
     let inner = Run::new(Who::Root, workspace).command(["/bin/sh", "-c", script]);
     let mut command = Command::new("/bin/sh");
     command
@@ -104,17 +114,38 @@ fn waiting_creel(workspace: &Workspace, script: &str) -> (std::process::Child, u
     (child, slot)
 }
 
+/// The same with a new directory under its first slot's name. Jails of others may live on the machine:
+/// what one of them has is not taken for the test's own.
+fn forged(workspace: &Workspace, hierarchy: &Path, script: &str) -> (Child, u32, PathBuf) {
+    let parent = hierarchy.join("creel");
+    for _ in 0..64 {
+        let (mut child, slot) = waiting_creel(workspace, script);
+        std::fs::create_dir_all(&parent).expect("mkdir");
+        let group = parent.join(slot.to_string());
+        match std::fs::create_dir(&group) {
+            Ok(()) => return (child, slot, group),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                child.kill().expect("kill");
+                child.wait().expect("wait");
+            }
+            Err(error) => panic!("{}: {error}", group.display()),
+        }
+    }
+    panic!("64 slots in turn are somebody's");
+}
+
 #[test]
 fn a_process_in_a_group_with_a_slots_name_is_neither_joined_nor_killed() {
     if !is_root() {
         eprintln!("skipped: forging cgroups needs root");
         return;
     }
+    let _turn = by_turns();
     let workspace = Workspace::new(Who::Root);
     for hierarchy in hierarchies() {
-        let (mut child, slot) = waiting_creel(&workspace, "cat /proc/self/cgroup; sleep 0.2");
-        let group = hierarchy.join("creel").join(slot.to_string());
-        std::fs::create_dir_all(&group).expect("mkdir");
+        let script =
+            "cat /proc/self/cgroup; touch begun; until [ -e stop ]; do sleep 0.02; done; rm stop";
+        let (mut child, slot, group) = forged(&workspace, &hierarchy, script);
         let sleeper = Command::new("/bin/sleep").arg("60").spawn().expect("sleep");
         let mut foreign = Foreign {
             sleeper,
@@ -139,7 +170,14 @@ fn a_process_in_a_group_with_a_slots_name_is_neither_joined_nor_killed() {
             .expect("a pipe")
             .write_all(b"go\n")
             .expect("write");
-        std::thread::sleep(std::time::Duration::from_millis(150));
+        let begun = workspace.path().join("begun");
+        while !begun.exists() {
+            if child.try_wait().expect("wait").is_some() {
+                panic!("it ended: {:#?}", child.wait_with_output());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        std::fs::remove_file(begun).expect("rm");
         let members = std::fs::read_to_string(group.join("cgroup.procs")).expect("read");
         assert_eq!(
             members.trim(),
@@ -147,6 +185,7 @@ fn a_process_in_a_group_with_a_slots_name_is_neither_joined_nor_killed() {
             "somebody joined {}",
             group.display()
         );
+        workspace.write("stop", "");
         let output = child.wait_with_output().expect("creel ends");
         assert!(output.status.success(), "{output:#?}");
         assert!(
@@ -174,11 +213,10 @@ fn an_empty_directory_that_a_crash_left_is_used_again_and_removed() {
         eprintln!("skipped: forging cgroups needs root");
         return;
     }
+    let _turn = by_turns();
     let workspace = Workspace::new(Who::Root);
     for hierarchy in hierarchies() {
-        let (mut child, slot) = waiting_creel(&workspace, "exit 3");
-        let group = hierarchy.join("creel").join(slot.to_string());
-        std::fs::create_dir_all(&group).expect("mkdir");
+        let (mut child, _, group) = forged(&workspace, &hierarchy, "exit 3");
         use std::io::Write;
         child
             .stdin
