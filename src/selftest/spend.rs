@@ -13,8 +13,8 @@ use crate::policy::{Bytes, Count, Limits, Span};
 use crate::supervise::Kind;
 use crate::sys::attempt;
 
-/// Of processor time, so much at most passes without the kernel looking at the limits.
-const TICK: Duration = Duration::from_millis(20);
+/// The kernel counts a process's time for the limit in ticks, of a millisecond or longer.
+const TICK: Duration = Duration::from_millis(1);
 
 /// What is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +117,7 @@ pub fn perform(spend: Spend) -> u8 {
         Spend::Processor => {
             let start = Instant::now();
             // A busy machine gives it less than it wants: its own time counts, up to a point. A jump is
-            // a virtual machine that stood still: no tick came in which the kernel could have looked.
+            // a virtual machine that stood still, for which the kernel counts a tick at most.
             let (mut before, mut taken) = (processor_time(), Duration::ZERO);
             while taken < Duration::from_secs(3) && start.elapsed() < Duration::from_secs(60) {
                 let now = processor_time();
