@@ -14,8 +14,8 @@ use crate::supervise::Kind;
 use crate::sys::attempt;
 use crate::sys::process::{self, Change};
 
-/// Of processor time, so much at most passes without the kernel looking at the limits.
-const TICK: Duration = Duration::from_millis(20);
+/// The kernel counts a process's time for the limit in ticks, of a millisecond or longer.
+const TICK: Duration = Duration::from_millis(1);
 
 /// What is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +127,7 @@ pub fn perform(spend: Spend) -> u8 {
         Spend::Processor => {
             let start = Instant::now();
             // A busy machine gives it less than it wants: its own time counts, up to a point. A jump is
-            // a virtual machine that stood still: no tick came in which the kernel could have looked.
+            // a virtual machine that stood still, for which the kernel counts a tick at most.
             let (mut before, mut taken) = (processor_time(), Duration::ZERO);
             while taken < Duration::from_secs(3) && start.elapsed() < Duration::from_secs(60) {
                 let now = processor_time();
