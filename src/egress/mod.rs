@@ -30,6 +30,7 @@ pub mod hello;
 pub mod http;
 pub mod keystore;
 pub mod lobby;
+pub mod log;
 pub mod mask;
 pub mod names;
 pub mod pace;

@@ -1,8 +1,7 @@
 //! What becomes known of each decision: a line of JSON each, and a summary by destination.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Way;
 use super::gate::Refusal;
+use super::log::{Class, Lines, Log, Unrecorded};
 use crate::policy::net::{Host, Rule};
 
 /// Destinations that the summary tells apart, of those that were allowed and of those that never were; the
@@ -21,36 +21,6 @@ const REASON: usize = 300;
 /// often as it likes, and what it asks is its own text: the rest is in the summary alone.
 const LINES_OF_A_NAME: u32 = 3;
 const NAMES_WITH_LINES: usize = 1000;
-
-/// Bytes of lines of one jail: of what was refused, which is done as often as the jail likes, and of what
-/// was admitted. Beyond the first a refusal has no line; beyond the second nothing is admitted.
-const REFUSED_BYTES: u64 = 16 << 20;
-const ADMITTED_BYTES: u64 = 256 << 20;
-
-/// Why something has no line, and hence was not done.
-#[derive(Debug)]
-pub enum Unrecorded {
-    Failed(std::io::Error),
-    Full,
-}
-
-impl Unrecorded {
-    pub fn refusal(&self) -> Refusal {
-        Refusal::Closed(match self {
-            Unrecorded::Failed(_) => "its record cannot be written",
-            Unrecorded::Full => "the records of this run have reached their limit",
-        })
-    }
-}
-
-/// What became of the lines.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lines {
-    /// Lines that could not be written; what waited for one was not admitted.
-    pub unwritten: u64,
-    /// Lines that were left out beyond the bound: of refusals, and of what was refused for want of a line.
-    pub dropped: u64,
-}
 
 /// When a line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -166,12 +136,7 @@ type Summary = BTreeMap<(String, u16), Destination>;
 /// Keeps the records of one jail.
 #[derive(Default)]
 pub struct Records {
-    log: Option<RefCell<std::fs::File>>,
-    /// The last line in the log has no end.
-    torn: Cell<bool>,
-    /// Bytes written, of what was refused and of what was admitted.
-    used: [Cell<u64>; 2],
-    lines: Cell<Lines>,
+    log: Option<Log>,
     allowed: RefCell<Summary>,
     refused: RefCell<Summary>,
     /// Refused questions that have lines.
@@ -182,7 +147,7 @@ impl Records {
     /// With lines to `log`, if there is one.
     pub fn new(log: Option<std::fs::File>) -> Records {
         Records {
-            log: log.map(RefCell::new),
+            log: log.map(Log::new),
             ..Records::default()
         }
     }
@@ -226,34 +191,14 @@ impl Records {
             entry,
             duration_ms: duration.try_into().unwrap_or(u64::MAX),
         });
-        let mut text = text.unwrap_or_default();
-        text.push(b'\n');
-        let refusal = event == Event::Refused || event == Event::Request && entry.refused.is_some();
-        let (used, most) = match refusal {
-            true => (&self.used[0], REFUSED_BYTES),
-            false => (&self.used[1], ADMITTED_BYTES),
-        };
-        let after = used.get() + text.len() as u64;
-        // The end of what was admitted has its line: there are no more of them than connections.
-        if after > most && event != Event::Close {
-            self.count(|lines| lines.dropped += 1);
-            return if refusal {
-                Ok(())
-            } else {
-                Err(Unrecorded::Full)
-            };
-        }
-        used.set(after);
-        self.append(&mut log.borrow_mut(), text).map_err(|error| {
-            self.count(|lines| lines.unwritten += 1);
-            Unrecorded::Failed(error)
-        })
-    }
-
-    fn count(&self, add: impl FnOnce(&mut Lines)) {
-        let mut lines = self.lines.get();
-        add(&mut lines);
-        self.lines.set(lines);
+        log.write(
+            text.unwrap_or_default(),
+            match (event, &entry.refused) {
+                (Event::Refused, _) | (Event::Request, Some(_)) => Class::Refused,
+                (Event::Close, _) => Class::End,
+                _ => Class::Admitted,
+            },
+        )
     }
 
     /// Ends the log: says in it, and here, how many lines are missing.
@@ -265,20 +210,18 @@ impl Records {
             #[serde(flatten)]
             lines: Lines,
         }
-        let lines = self.lines.get();
-        if let Some(log) = &self.log
-            && lines != Lines::default()
-        {
+        let Some(log) = &self.log else {
+            return Lines::default();
+        };
+        let lines = log.lines();
+        if lines != Lines::default() {
             let (time_us, event) = (now(), Event::Missing);
-            let last = serde_json::to_vec(&Last {
+            let last = Last {
                 time_us,
                 event,
                 lines,
-            });
-            let mut text = last.unwrap_or_default();
-            text.push(b'\n');
-            // The verdict says it too.
-            let _ = self.append(&mut log.borrow_mut(), text);
+            };
+            log.end(serde_json::to_vec(&last).unwrap_or_default());
         }
         lines
     }
@@ -294,27 +237,6 @@ impl Records {
         let lines = questions.entry(entry.host.clone()).or_default();
         *lines = lines.saturating_add(1);
         *lines <= LINES_OF_A_NAME
-    }
-
-    /// One write a line: lines of several jails in one file stay whole. What a full disk cut off ends
-    /// before the next line begins.
-    fn append(&self, log: &mut std::fs::File, mut text: Vec<u8>) -> std::io::Result<()> {
-        if self.torn.get() {
-            text.insert(0, b'\n');
-        }
-        let mut rest = text.as_slice();
-        while !rest.is_empty() {
-            match log.write(rest) {
-                Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    rest = rest.get(written..).unwrap_or_default();
-                    self.torn.set(!rest.is_empty());
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     fn sum(&self, entry: &Entry, event: Event) {
@@ -385,7 +307,7 @@ fn place(summary: &mut Summary, mut key: (String, u16)) -> &mut Destination {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
 
     use super::*;
 
@@ -542,12 +464,12 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(&line).unwrap()
         };
         // Refusals take no room of what is admitted.
-        records.used[0].set(REFUSED_BYTES - 10);
+        records.log.as_ref().unwrap().fill(Class::Refused);
         refused(&records, Way::Connect, "no.test");
         let open = entry("a.test").allowed("a rule".into());
         records.write(&open, Event::Open).unwrap();
         assert_eq!(last()["host"], "a.test");
-        records.used[1].set(ADMITTED_BYTES - 10);
+        records.log.as_ref().unwrap().fill(Class::Admitted);
         let full = records.write(&open, Event::Open).unwrap_err();
         assert!(matches!(full, Unrecorded::Full), "{full:?}");
         let request = open.request("GET", "/", None);

@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::record::{Destination, Lines};
+use super::log::Lines;
+use super::record::Destination;
 use crate::sys::Errno;
 use crate::sys::socket::{self, Wait};
 

@@ -12,7 +12,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
 
 use super::{ask, finished};
-use crate::egress::record::{Destination, Lines};
+use crate::egress::log::Lines;
+use crate::egress::record::Destination;
 use crate::egress::relay::Relay;
 use crate::egress::wire::{self, FromRelay, ToRelay};
 use crate::sys::readiness;
