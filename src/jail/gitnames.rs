@@ -177,8 +177,8 @@ pub fn setting(home: Option<&Path>, key: &str) -> Option<Vec<u8>> {
     let files = callers(home).into_iter();
     let texts = files.filter_map(|file| contents(&file, MOST_BYTES).ok().flatten());
     let entries = texts.flat_map(|text| gitconfig::parse(&text));
-    let said = entries.filter(|entry| entry.name() == key);
-    said.last().map(|entry| entry.value)
+    let mut said = entries.filter(|entry| entry.name() == key);
+    said.next_back().map(|entry| entry.value)
 }
 
 struct Reader<'a> {

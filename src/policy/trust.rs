@@ -29,7 +29,8 @@ pub enum When {
     /// name costs a start its placeholder.
     Always,
     /// Where it is there: what obeys it asks first, has to be told to, or is used by those who have the
-    /// file already. The verdict says what is new.
+    /// file already; or the name has no dot before it, and what stands for it would be in every listing.
+    /// The verdict says what is new.
     Present,
 }
 
@@ -264,7 +265,7 @@ pub const PATHS: &[Row] = &[
     },
     Row {
         path: "opencode.json",
-        when: When::Always,
+        when: When::Present,
         by: By::Program,
         why: "servers and commands of an agent, which starts them without asking",
     },

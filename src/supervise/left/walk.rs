@@ -108,7 +108,7 @@ pub(super) struct Entry {
 
 fn is_new(stat: &Stat, seen: &Seen) -> bool {
     // Another run's placeholder is gone when that run is.
-    !placeholder::marked(stat) && seen.is_new(stat.st_ctime as i64, stat.st_ctime_nsec as u64)
+    !placeholder::marked(stat) && seen.is_new(stat.st_ctime, stat.st_ctime_nsec)
 }
 
 /// What is in a directory beneath `tree`, `relative` having no link in it.
