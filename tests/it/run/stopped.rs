@@ -146,7 +146,8 @@ fn a_job_that_cannot_be_frozen_ends_in_the_background() {
     let who = Who::User;
     let workspace = Workspace::new(who);
     let run = Run::new(who, &workspace).flags(["--timeout", "10s"]);
-    let creel = run.command(["/bin/sh", "-c", "echo ready; sleep 60"]);
+    // A shell that is about to start another program may miss a stop: it waits for it in vfork(2).
+    let creel = run.command(["/bin/sh", "-c", "echo ready; exec sleep 60"]);
     let words = std::iter::once(creel.get_program()).chain(creel.get_args());
     let words: Vec<String> = words
         .map(|word| format!("'{}'", word.to_str().expect("text").replace('\'', "'\\''")))
