@@ -79,6 +79,8 @@ pub fn start(id: &str, egress: &Egress, log: Option<File>) -> Result<Relay, Rela
             std::mem::forget((ours, give));
             let mut kept = vec![theirs, take];
             kept.extend(log.map(OwnedFd::from));
+            // What cannot be done is no reason not to serve: the kernel ends a process by its own fault anyway.
+            let _ = signal::take_faults();
             process::exit(live(id, egress, kept))
         }
     };

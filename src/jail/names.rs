@@ -150,9 +150,21 @@ impl Names {
     /// is not among the jail's mounts, where they are busy.
     pub fn release(&self) {
         for directory in &self.directories {
-            let _turn = Turn::to_remove(directory.fd.as_fd());
+            let fd = directory.fd.as_fd();
+            let _turn = Turn::to_remove(fd);
+            let mut closed = vec![];
             for name in &directory.names {
-                let _ = placeholder::release(directory.fd.as_fd(), &name.name);
+                if placeholder::release(fd, &name.name) == Err(Errno::ACCESS) {
+                    closed.push(&name.name);
+                }
+            }
+            if !closed.is_empty() {
+                // The jail has taken the right to change its directory from its owner.
+                let _ = placeholder::opened(fd, || {
+                    for name in closed {
+                        let _ = placeholder::release(fd, name);
+                    }
+                });
             }
         }
     }

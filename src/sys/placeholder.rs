@@ -178,6 +178,14 @@ pub fn release(directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     rx::unlinkat(directory, name, flags)
 }
 
+/// Does `act` while the owner of a directory may change it; then the directory has its mode again.
+pub fn opened(directory: BorrowedFd<'_>, act: impl FnOnce()) -> Result<()> {
+    let mode = Mode::from_raw_mode(rx::fstat(directory)?.st_mode & 0o7777);
+    rx::fchmod(directory, mode | Mode::WUSR | Mode::XUSR)?;
+    act();
+    rx::fchmod(directory, mode)
+}
+
 /// Where the lock of a name is: FNV-1a, without the sign.
 fn offset(name: &CStr) -> i64 {
     let hash = name

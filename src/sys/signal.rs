@@ -75,6 +75,22 @@ impl Drop for Held {
     }
 }
 
+/// Takes the signals of this process's own faults again, for a process that was born with every signal
+/// blocked and stays so.
+pub fn take_faults() -> Result<()> {
+    let faults = [
+        Signal::SIGSEGV,
+        Signal::SIGBUS,
+        Signal::SIGILL,
+        Signal::SIGFPE,
+        Signal::SIGABRT,
+        Signal::SIGSYS,
+        Signal::SIGTRAP,
+    ];
+    let faults: SigSet = faults.into_iter().collect();
+    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&faults), None).map_err(errno)
+}
+
 /// Blocks every signal, so that [`wait`] takes them one at a time. Runs after clone.
 pub fn block_all() -> Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).map_err(errno)

@@ -482,6 +482,28 @@ fn killed_at_any_instant_nothing_is_left() {
     }
 }
 
+/// Without root the janitor has the rights of the owner, who may have none by then.
+#[test]
+fn a_closed_directory_keeps_no_placeholder() {
+    use std::os::unix::fs::PermissionsExt;
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let ran =
+            protect(who, &workspace, r#""$WORKSPACE/.envrc""#).sh("chmod 0500 . && chmod 0 .");
+        assert_eq!(ran.status, 0, "{ran:#?}");
+        let mode = workspace
+            .path()
+            .metadata()
+            .expect("it is there")
+            .permissions();
+        // The control: it is closed still.
+        assert_eq!(mode.mode() & 0o7777, 0);
+        assert!(workspace.path().join(".envrc").symlink_metadata().is_err());
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(workspace.path(), open).expect("chmod");
+    }
+}
+
 /// A name that somebody else has taken, by the mark or without it, is nobody's to remove.
 #[test]
 fn a_file_of_the_users_own_is_not_taken_for_creels() {

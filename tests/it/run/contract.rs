@@ -149,7 +149,7 @@ fn a_verdict_has_the_usage_and_the_receipt() {
         let receipt = &ran.verdict["receipt"];
         assert_eq!(receipt["policy"]["name"], "default");
         assert_eq!(receipt["layers"].as_array().expect("layers").len(), 15);
-        assert_eq!(ran.verdict["version"], 1);
+        assert_eq!(ran.verdict["version"], 2);
     }
 }
 
