@@ -168,6 +168,8 @@ pub struct Watched<'a> {
     freezer: Option<OwnedFd>,
     /// A file and a directory that nobody may open, made when the first is needed.
     blank: Option<OwnedFd>,
+    /// Until when the host is waited for, while the jail is frozen: for all names together.
+    patience: Instant,
     /// Files that are covered again, and what nobody may have them open for.
     uncovered: Vec<(usize, OwnedFd, Open)>,
 }
@@ -196,6 +198,7 @@ impl<'a> Watched<'a> {
             absent: BTreeSet::new(),
             freezer,
             blank: None,
+            patience: Instant::now(),
             uncovered: vec![],
         };
         watched.watch()?;
@@ -221,7 +224,8 @@ impl<'a> Watched<'a> {
             return Fate::Restored;
         }
         self.freeze(true);
-        let fate = match self.restore(&first) {
+        self.patience = since + PATIENCE;
+        let fate = match self.restore(&mut first) {
             Ok(()) => Fate::Restored,
             Err(culprit) => {
                 // It is named first.
@@ -271,9 +275,10 @@ impl<'a> Watched<'a> {
     }
 
     /// The cover that could not be put back, where one could not.
-    fn restore(&mut self, first: &[usize]) -> std::result::Result<(), usize> {
+    /// `all`: what is gone, to which what goes meanwhile is added.
+    fn restore(&mut self, all: &mut Vec<usize>) -> std::result::Result<(), usize> {
         let covers = self.covers;
-        let mut gone = first.to_vec();
+        let mut gone = all.clone();
         for _ in 0..MOST_ROUNDS {
             for number in &gone {
                 match self.cover(*number, &covers.0[*number]) {
@@ -285,6 +290,12 @@ impl<'a> Watched<'a> {
             let culprit = gone.first().copied().unwrap_or_default();
             self.watch().map_err(|_| culprit)?;
             gone = self.gone();
+            all.extend(
+                gone.iter()
+                    .filter(|number| !all.contains(number))
+                    .copied()
+                    .collect::<Vec<_>>(),
+            );
             if gone.is_empty() {
                 return self.is_unused();
             }
@@ -375,8 +386,7 @@ impl<'a> Watched<'a> {
 
     /// Waits, while the jail is frozen, for the host to put something there.
     fn wait_for(&self, cover: &Cover) -> Result<()> {
-        let since = Instant::now();
-        while self.freezer.is_some() && since.elapsed() < PATIENCE {
+        while self.freezer.is_some() && Instant::now() < self.patience {
             if self.open(&cover.at, OFlags::PATH).is_ok() {
                 return Err(Errno::STALE);
             }
@@ -394,11 +404,11 @@ impl<'a> Watched<'a> {
     /// That nobody, hence not the jail, has open what was uncovered. Neither a directory nor a filesystem
     /// without leases can be asked.
     fn is_unused(&mut self) -> std::result::Result<(), usize> {
-        let since = Instant::now();
+        let until = Instant::now() + PATIENCE;
         for (number, file, open) in self.uncovered.drain(..) {
             // The host's own program is done with it soon.
             while filelease::is_open_elsewhere(file.as_fd(), open).unwrap_or(false) {
-                if since.elapsed() > PATIENCE {
+                if Instant::now() > until {
                     return Err(number);
                 }
                 crate::sys::janitor::pause(20);

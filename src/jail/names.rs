@@ -1,6 +1,7 @@
 //! The absent names that a run keeps from being created: each is taken by a placeholder until the jail
 //! has ended.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -29,6 +30,8 @@ struct Name {
     name: CString,
     form: Form,
     need: Need,
+    /// Of the placeholder, in the process that made it; 0: not known.
+    inode: Cell<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,6 +68,7 @@ impl Names {
             name: CString::new(name.as_bytes()).map_err(|_| changed())?,
             form,
             need,
+            inode: Cell::new(0),
         };
         if let Some(known) = self.directories.iter_mut().find(|d| d.path == parent) {
             known.names.push(name);
@@ -105,8 +109,8 @@ impl Names {
         for directory in &self.directories {
             let _turn = Turn::to_make(directory.fd.as_fd());
             for name in directory.names.iter().filter(|n| n.need == Need::Now) {
-                placeholder::hold(directory.fd.as_fd(), &name.name, name.form)
-                    .map_err(|errno| (number, errno))?;
+                let held = placeholder::hold(directory.fd.as_fd(), &name.name, name.form);
+                name.inode.set(held.map_err(|errno| (number, errno))?);
                 number += 1;
             }
         }
@@ -142,7 +146,7 @@ impl Names {
         match placeholder::hold(fd, &name.name, name.form) {
             // Something has it.
             Err(Errno::EXIST) => Ok(()),
-            other => other,
+            other => other.map(drop),
         }
     }
 
@@ -154,15 +158,15 @@ impl Names {
             let _turn = Turn::to_remove(fd);
             let mut closed = vec![];
             for name in &directory.names {
-                if placeholder::release(fd, &name.name) == Err(Errno::ACCESS) {
-                    closed.push(&name.name);
+                if placeholder::release(fd, &name.name, name.inode.get()) == Err(Errno::ACCESS) {
+                    closed.push(name);
                 }
             }
             if !closed.is_empty() {
                 // The jail has taken the right to change its directory from its owner.
                 let _ = placeholder::opened(fd, || {
                     for name in closed {
-                        let _ = placeholder::release(fd, name);
+                        let _ = placeholder::release(fd, &name.name, name.inode.get());
                     }
                 });
             }

@@ -117,14 +117,14 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Makes `name` in `directory`, or shares the one that is there. `EXIST` where something else has the
-/// name.
-pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
+/// Makes `name` in `directory`, or shares the one that is there; its inode. `EXIST` where something else has
+/// the name.
+pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<u64> {
     lock(directory, name, libc::F_RDLCK);
     for _ in 0..MOST_TURNS {
         match make(directory, name, form) {
-            Err(Errno::EXIST) => {}
-            other => return other,
+            Err(Errno::EXIST) | Ok(()) => {}
+            Err(errno) => return Err(errno),
         }
         match look(directory, name) {
             // Another run was done with it at once.
@@ -134,7 +134,7 @@ pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
             Ok((place, stat))
                 if stat.kind == Kind::Placeholder && stands_for_nothing(place.as_fd()) =>
             {
-                return Ok(());
+                return Ok(stat.ino);
             }
             _ => return Err(Errno::EXIST),
         }
@@ -161,14 +161,16 @@ fn make(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
 }
 
 /// Gives `name` up, and removes it where it is a placeholder that no other run holds. `AGAIN` where one
-/// does, `EXIST` where it is somebody else's. System calls only.
-pub fn release(directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+/// does, `EXIST` where it is somebody else's. `inode`: what [`hold`] told; a socket is known by it as well,
+/// whatever mode it was given since (`chmod -R`).
+pub fn release(directory: BorrowedFd<'_>, name: &CStr, inode: u64) -> Result<()> {
     lock(directory, name, libc::F_UNLCK);
     if is_locked(directory, name) {
         return Err(Errno::AGAIN);
     }
     let stat = rx::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    if !marked(&stat) {
+    let socket = rx::FileType::from_raw_mode(stat.st_mode) == rx::FileType::Socket;
+    if !marked(&stat) && !(socket && stat.st_ino == inode) {
         return Err(Errno::EXIST);
     }
     let flags = match rx::FileType::from_raw_mode(stat.st_mode) {

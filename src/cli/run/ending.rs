@@ -1,6 +1,8 @@
 //! What a person is told on stderr when a run has ended: why, what had no effect, and on request what was
 //! enforced and used. Programs read the verdict instead.
 
+use std::collections::BTreeSet;
+
 use super::RunArgs;
 use crate::cli::hint::say;
 use crate::plan;
@@ -63,6 +65,9 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
             say(&text);
         }
     }
+    if !args.quiet {
+        uncovered(verdict).iter().for_each(|line| say(line));
+    }
     if let Some(left) = verdict.left.as_ref().filter(|_| !args.quiet) {
         remnants(left).iter().for_each(|line| say(line));
     }
@@ -93,6 +98,29 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
     }
 }
 
+/// Names that were uncovered for a moment, in a few lines; each name once.
+fn uncovered(verdict: &Verdict) -> Vec<String> {
+    let mut lines = vec![];
+    if let Some(why) = &verdict.unwatched {
+        lines.push(format!(
+            "nobody looked after the names that the policy denies or protects while the command ran: {why}"
+        ));
+    }
+    let restored = verdict.uncovered.iter().filter(|name| name.restored);
+    let names: BTreeSet<&str> = restored.map(|name| name.path.as_str()).collect();
+    for path in names.iter().take(MOST_LINES - 1) {
+        let path: String = path.chars().take(MOST_OF_PATH).collect();
+        lines.push(format!(
+            "{path} was replaced or removed from outside while the command ran, which could use the name until creel covered it again; the verdict says for how long (--status-file)"
+        ));
+    }
+    if names.len() >= MOST_LINES {
+        let more = names.len() + 1 - MOST_LINES;
+        lines.push(format!("{more} more names were uncovered so"));
+    }
+    lines
+}
+
 /// What the command left for the host to obey, in a few lines.
 fn remnants(left: &Left) -> Vec<String> {
     let count = left.found.len();
@@ -121,7 +149,7 @@ fn remnants(left: &Left) -> Vec<String> {
             [] => String::new(),
             keys => format!(" ({} name what it runs)", keys.join(", ")),
         };
-        format!("left by the command: {path}: {what}{runs}; {done}")
+        format!("new or changed during the run: {path}: {what}{runs}; {done}")
     });
     if count <= MOST_LINES {
         return lines.collect();
@@ -129,7 +157,7 @@ fn remnants(left: &Left) -> Vec<String> {
     let mut some: Vec<String> = lines.take(MOST_LINES - 1).collect();
     let more = (count - some.len()) as u64 + left.more;
     some.push(format!(
-        "left by the command: {more} more that the host obeys; the verdict has the list (--status-file)"
+        "new or changed during the run: {more} more that the host obeys; the verdict has the list (--status-file)"
     ));
     some
 }

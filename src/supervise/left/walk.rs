@@ -274,6 +274,8 @@ fn look(dir: &Dir, entries: &[Entry], seen: &mut Seen) {
                 seen.add(&dir.place.join(".git"), What::Repository, Done::Nothing);
             }
         } else if entry.name.to_str().is_some_and(trust::is_settings)
+            // Nobody reads it; a placeholder whose mode the host changed is one, too.
+            && entry.kind != FileType::Socket
             && dir.is_new(&entry.name, seen)
         {
             seen.add(&dir.place.join(&entry.name), What::Settings, Done::Nothing);

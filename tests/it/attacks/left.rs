@@ -260,7 +260,7 @@ fn what_the_host_obeys_is_said_where_it_is_new() {
         let lines = ran
             .stderr
             .lines()
-            .filter(|line| line.contains("left by the command"));
+            .filter(|line| line.contains("new or changed during the run"));
         assert_eq!(lines.count(), 5, "{}", ran.stderr);
         assert!(
             ran.stderr.contains("4 more that the host obeys"),

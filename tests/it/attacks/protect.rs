@@ -482,6 +482,37 @@ fn killed_at_any_instant_nothing_is_left() {
     }
 }
 
+/// `chmod -R` on the host while a jail runs: a socket of another mode is the janitor's still.
+#[test]
+fn a_placeholder_of_another_mode_does_not_stay() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let script = "touch started; while [ ! -e stop ]; do sleep 0.05; done";
+        let mut child = protect(who, &workspace, r#""$WORKSPACE/.envrc""#)
+            .command(["/bin/sh", "-c", script])
+            .spawn()
+            .expect("creel starts");
+        until(|| workspace.path().join("started").exists());
+        let mut shell = Command::new("/bin/chmod");
+        shell
+            .args(["-R", "u+rwX", "."])
+            .current_dir(workspace.path());
+        become_who(&mut shell, who);
+        assert!(shell.status().expect("chmod starts").success());
+        // The control: the host did change it.
+        use std::os::unix::fs::PermissionsExt;
+        let held = workspace
+            .path()
+            .join(".envrc")
+            .symlink_metadata()
+            .expect("it is held");
+        assert_eq!(held.permissions().mode() & 0o777, 0o600);
+        std::fs::write(workspace.path().join("stop"), "").expect("write");
+        assert!(child.wait().expect("it ends").success());
+        assert!(workspace.path().join(".envrc").symlink_metadata().is_err());
+    }
+}
+
 /// Without root the janitor has the rights of the owner, who may have none by then.
 #[test]
 fn a_closed_directory_keeps_no_placeholder() {
