@@ -172,16 +172,27 @@ fn in_reach(path: &Path, plan: &Plan, such: fn(&Access) -> bool) -> bool {
     })
 }
 
-/// Refuses a file of the verdict's whose place an earlier run in the same trees could have chosen.
+/// Refuses a file of the verdict's whose place an earlier run in the same trees could have chosen, or whose
+/// directory this one could move: a file of the jail's would then be at the path that the caller reads.
 pub fn check_status(path: &Path, plan: &Plan) -> Result<(), Failure> {
+    let fault = |why: &str| Failure::new(format!("--status-file {}: {why}", path.display()));
     let absolute = std::path::absolute(path).ok();
-    match absolute.and_then(|absolute| turned(absolute.parent()?, plan)) {
-        Some(link) => Err(Failure::new(format!(
-            "--status-file {}: {}",
-            path.display(),
-            turned_words(&link)
-        ))),
-        None => Ok(()),
+    let Some(directory) = absolute.as_deref().and_then(Path::parent) else {
+        return Ok(());
+    };
+    if let Some(link) = turned(directory, plan) {
+        return Err(fault(&turned_words(&link)));
+    }
+    // What cannot be found is an error where the file is made.
+    let Ok(place) = directory.canonicalize() else {
+        return Ok(());
+    };
+    let root = |act: &Act| matches!(act, Act::Bind { source, .. } if *source == place);
+    match in_reach(&place, plan, |access| access.write) && !plan.acts.iter().any(root) {
+        true => Err(fault(
+            "the jail could move the directory and put another file there; name a file in the workspace itself, or outside of what the jail may write",
+        )),
+        false => Ok(()),
     }
 }
 

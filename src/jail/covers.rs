@@ -61,6 +61,8 @@ struct Cover {
     path: PathBuf,
     at: CString,
     parent: CString,
+    /// The directories from the granted tree to the parent: a rename of one takes the cover along.
+    above: Vec<CString>,
     purpose: Purpose,
 }
 
@@ -119,7 +121,16 @@ impl Covers {
             .acts
             .iter()
             .filter_map(purpose)
-            .filter_map(|(path, purpose)| Cover::new(path, purpose))
+            .filter_map(|(path, purpose)| {
+                let trees = plan.acts.iter().filter_map(|act| match act {
+                    Act::Bind { target, .. } => Some(target.as_path()),
+                    _ => None,
+                });
+                let outer = trees.filter(|tree| within(&path, tree) && *tree != path);
+                let outer = outer.min_by_key(|tree| tree.components().count());
+                let outer = outer.unwrap_or(Path::new("/")).to_path_buf();
+                Cover::new(path, &outer, purpose)
+            })
             .collect();
         covers.sort_by_key(|cover| cover.path.components().count());
         Covers(covers)
@@ -142,11 +153,17 @@ impl Covers {
 }
 
 impl Cover {
-    fn new(path: PathBuf, purpose: Purpose) -> Option<Cover> {
-        let text = |bytes: &[u8]| CString::new(bytes).ok();
+    /// `tree`: the outermost granted tree that it lies in.
+    fn new(path: PathBuf, tree: &Path, purpose: Purpose) -> Option<Cover> {
+        let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
+        let above = path
+            .ancestors()
+            .skip(1)
+            .take_while(|above| within(above, tree));
         Some(Cover {
-            at: text(path.as_os_str().as_bytes())?,
-            parent: text(path.parent()?.as_os_str().as_bytes())?,
+            above: above.filter_map(text).collect(),
+            at: text(&path)?,
+            parent: text(path.parent()?)?,
             purpose,
             path,
         })
@@ -219,6 +236,12 @@ impl<'a> Watched<'a> {
     pub fn check(&mut self, report: &mut dyn FnMut(Event)) -> Fate {
         let since = Instant::now();
         dnotify::take(&self.signals);
+        // What was made in a directory before it was watched is looked for once more.
+        for _ in 0..MOST_ROUNDS {
+            if !self.watch().is_ok_and(|more| more) {
+                break;
+            }
+        }
         let mut first = self.gone();
         if first.is_empty() {
             return Fate::Restored;
@@ -303,28 +326,30 @@ impl<'a> Watched<'a> {
         Err(gone.first().copied().unwrap_or_default())
     }
 
-    /// Watches each directory in which there is a cover, by the inode that has its name now.
-    fn watch(&mut self) -> Result<()> {
-        let parents: Vec<CString> = self.covers.0.iter().map(|c| c.parent.clone()).collect();
-        for parent in parents {
-            let fd = match self.open(&parent, OFlags::RDONLY | OFlags::DIRECTORY) {
+    /// Watches each directory in which there is a cover, and those above it, by the inode that has its name
+    /// now. Whether one was not watched yet.
+    fn watch(&mut self) -> Result<bool> {
+        let covers = self.covers;
+        let all: BTreeSet<&CString> = covers.0.iter().flat_map(|c| &c.above).collect();
+        let mut more = false;
+        for parent in all {
+            let fd = match self.open(parent, OFlags::RDONLY | OFlags::DIRECTORY) {
                 Ok(fd) => fd,
                 // Nothing is in it then, or the cover above it is to be put back first.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => continue,
                 Err(errno) => return Err(errno),
             };
             let stat = fd::stat(fd.as_fd())?;
             let inode = (stat.dev, stat.ino);
-            if self
-                .directories
-                .get(&parent)
-                .is_none_or(|w| w.inode != inode)
-            {
+            let known = self.directories.get(parent);
+            if known.is_none_or(|w| w.inode != inode) {
                 dnotify::watch(fd.as_fd())?;
-                self.directories.insert(parent, Watch { _fd: fd, inode });
+                let watch = Watch { _fd: fd, inode };
+                self.directories.insert(parent.clone(), watch);
+                more = true;
             }
         }
-        Ok(())
+        Ok(more)
     }
 
     fn open(&self, path: &CString, flags: OFlags) -> Result<OwnedFd> {
@@ -360,13 +385,15 @@ impl<'a> Watched<'a> {
         let node = rx::FileType::from_raw_mode(stat.st_mode);
         let over = match (cover.purpose, node) {
             (Purpose::Held, _) => mount::copy_tree(place.as_fd(), c"")?,
-            // Of a link nothing is to be followed.
-            (Purpose::Kept(_) | Purpose::Withheld(Later::ReadOnly), rx::FileType::Symlink) => {
-                mount::copy_one(self.blank()?, c"file")?
+            (Purpose::Kept(attributes), rx::FileType::RegularFile | rx::FileType::Directory) => {
+                read_only(&place, attributes)?
             }
-            (Purpose::Kept(attributes), _) => read_only(&place, attributes)?,
-            (Purpose::Withheld(Later::ReadOnly), _) => read_only(&place, KEPT)?,
+            (
+                Purpose::Withheld(Later::ReadOnly),
+                rx::FileType::RegularFile | rx::FileType::Directory,
+            ) => read_only(&place, KEPT)?,
             (_, rx::FileType::Directory) => mount::copy_one(self.blank()?, c"directory")?,
+            // Of a link nothing is to be followed, and a read-only mount stops nobody at a pipe or a socket.
             _ => mount::copy_one(self.blank()?, c"file")?,
         };
         let asked = match cover.purpose {
@@ -407,7 +434,12 @@ impl<'a> Watched<'a> {
         let until = Instant::now() + PATIENCE;
         for (number, file, open) in self.uncovered.drain(..) {
             // The host's own program is done with it soon.
-            while filelease::is_open_elsewhere(file.as_fd(), open).unwrap_or(false) {
+            // Of somebody else's file the kernel does not tell an ordinary user.
+            let used = || match filelease::is_open_elsewhere(file.as_fd(), open) {
+                Err(errno) => matches!(errno, Errno::ACCESS | Errno::PERM),
+                Ok(used) => used,
+            };
+            while used() {
                 if Instant::now() > until {
                     return Err(number);
                 }

@@ -114,12 +114,14 @@ pub fn repository(start: &Path) -> Option<Repository> {
                 })
             }
             // A bare one, without a worktree.
-            _ => (dir.join("HEAD").exists() && MARKS.iter().all(|name| dir.join(name).exists()))
-                .then(|| Repository {
-                    worktree: dir.into(),
-                    git: dir.into(),
-                    common: common(dir),
-                }),
+            _ => (dir.join("HEAD").exists()
+                && (MARKS.iter().all(|name| dir.join(name).exists())
+                    || dir.join("commondir").exists()))
+            .then(|| Repository {
+                worktree: dir.into(),
+                git: dir.into(),
+                common: common(dir),
+            }),
         }
     })
 }

@@ -107,12 +107,15 @@ pub fn covered(dir: BorrowedFd<'_>, path: &CStr, wanted: fd::Stat) -> Result<Own
     fd::reopen_plain(copy.as_fd())
 }
 
-/// Moves the caller's position to where the jail's is, if the jail has moved it from `start`.
+/// Moves the caller's position to where the jail's is, if the jail has moved it on from `start`: neither
+/// back, nor beyond the end. Which byte it is the jail says: a shell that reads its script from there goes on
+/// at it.
 pub fn give_back(file: &OwnedFd, start: u64) {
+    let end = rx::fstat(file).map_or(0, |stat| stat.st_size.unsigned_abs());
     match rx::tell(file) {
         // Nothing depends on it but who reads on, and stdin was a file.
-        Ok(now) if now != start => {
-            let _ = rx::seek(fd::fixed(0), SeekFrom::Start(now));
+        Ok(now) if now > start => {
+            let _ = rx::seek(fd::fixed(0), SeekFrom::Start(now.min(end.max(start))));
         }
         _ => {}
     }

@@ -170,7 +170,8 @@ pub fn release(directory: BorrowedFd<'_>, name: &CStr, inode: u64) -> Result<()>
     }
     let stat = rx::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let socket = rx::FileType::from_raw_mode(stat.st_mode) == rx::FileType::Socket;
-    if !marked(&stat) && !(socket && stat.st_ino == inode) {
+    let ours = marked(&stat) || socket && stat.st_ino == inode;
+    if !ours {
         return Err(Errno::EXIST);
     }
     let flags = match rx::FileType::from_raw_mode(stat.st_mode) {

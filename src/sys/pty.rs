@@ -163,7 +163,11 @@ impl Lines {
 impl Drop for Lines {
     fn drop(&mut self) {
         // Nothing can be done about a terminal that has gone.
-        let _ = termios::tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+        // In the background it would stop this process (SIGTTOU), and the terminal is another job's.
+        let own = rustix::process::getpgrp();
+        if termios::tcgetpgrp(&self.terminal).is_ok_and(|foreground| foreground == own) {
+            let _ = termios::tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+        }
     }
 }
 

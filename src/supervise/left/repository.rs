@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, fchown, fstat, openat, readlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, fchown, fstat, openat, readlinkat,
     renameat, statat, symlinkat, unlinkat,
 };
 
@@ -37,8 +37,9 @@ pub(super) struct Kept {
 impl Kept {
     /// The repository whose own directory is `place`; nothing where that cannot be opened.
     pub fn of(place: &Path) -> Option<Kept> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = openat(CWD, place, flags, Mode::empty()).ok()?;
+        // Somebody who can write above it could have put a link there since it was looked at.
+        let fd = crate::sys::fd::pin_exact(place).ok()?;
+        mode(&fd, ".")?;
         let head = head(&fd);
         let modes = ENTERED.map(|name| mode(&fd, name));
         Some(Kept {
@@ -74,11 +75,14 @@ impl Kept {
 
     /// Gives a directory its mode. Of the repository itself there is no name beneath it, when it is closed.
     fn open(&self, name: &str, mode: Mode) -> Result<(), Errno> {
-        if name != "." {
-            return chmodat(&self.fd, name, mode, AtFlags::empty());
-        }
+        // By descriptor: chmod(2) of a name follows the link that somebody may put there.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let below = match name {
+            "." => None,
+            name => Some(openat(&self.fd, name, flags, Mode::empty())?),
+        };
         let table = procfs::open("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;
-        let number = self.fd.as_raw_fd().to_string();
+        let number = below.as_ref().unwrap_or(&self.fd).as_raw_fd().to_string();
         chmodat(table, number, mode, AtFlags::empty())
     }
 

@@ -97,7 +97,18 @@ impl Dir {
 
     /// Whether an entry is there and of this run.
     pub fn is_new(&self, name: impl AsRef<Path>, seen: &Seen) -> bool {
-        self.stat(name).is_some_and(|stat| is_new(&stat, seen))
+        let name = name.as_ref();
+        self.stat(name).is_some_and(|stat| {
+            seen.is_new(stat.st_ctime, stat.st_ctime_nsec) && !self.is_placeholder(name, &stat)
+        })
+    }
+
+    /// Another run's placeholder, which is gone when that run is; a directory with something in it is none.
+    fn is_placeholder(&self, name: &Path, stat: &Stat) -> bool {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        placeholder::marked(stat)
+            && openat(&self.fd, name, flags, Mode::empty())
+                .is_ok_and(|entry| placeholder::stands_for_nothing(entry.as_fd()))
     }
 }
 
@@ -202,7 +213,7 @@ fn breadth_first(
 /// What git takes for one, gitrepository-layout(5).
 fn is_repository(entries: &[Entry]) -> bool {
     let has = |name: &str| entries.iter().any(|entry| entry.name == Path::new(name));
-    has("HEAD") && has("objects") && has("refs")
+    has("HEAD") && (has("objects") && has("refs") || has("commondir"))
 }
 
 /// The keys of a repository's configuration that lead git to programs.

@@ -324,3 +324,25 @@ fn a_closed_workspace_is_told_as_one() {
         Run::new(who, &workspace).sh("true").ok();
     }
 }
+
+/// git takes a directory for a repository by `commondir` as well, and a mode makes no placeholder of what has
+/// something in it.
+#[test]
+fn what_looks_like_nothing_is_said_as_well() {
+    let body = "mkdir -p sub/.git store/c/objects store/c/refs b/.vscode && \
+                echo 'ref: refs/heads/x' >sub/.git/HEAD && echo ../../store/c >sub/.git/commondir && \
+                echo '{}' >b/.vscode/tasks.json && chmod 1555 b/.vscode && mkdir empty && \
+                mkdir -m 1555 empty/.vscode";
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let ran = Run::new(who, &workspace)
+            .flags(["--review-all"])
+            .sh(body)
+            .ok();
+        let mut found = left(&ran, &workspace);
+        found.sort();
+        // The control: an empty one of that mode is a placeholder.
+        let said = ["repository nothing sub/.git", "settings nothing b/.vscode"];
+        assert_eq!(found, said, "{who:?}: {ran:#?}");
+    }
+}

@@ -228,3 +228,25 @@ fn a_killed_creel_leaves_no_status_file() {
         assert_eq!(count(), 1);
     }
 }
+
+/// A directory beneath the workspace can be moved by the jail, and another put in its place: what the caller
+/// reads there would be the jail's. The workspace itself cannot.
+#[test]
+fn a_status_file_in_a_directory_that_the_jail_can_move_is_refused() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write("out/x", "");
+        let run = |place: &str| {
+            let flags = ["--status-file", place];
+            Run::new(who, &workspace).flags(flags).sh("true")
+        };
+        let ran = run("out/status");
+        assert_eq!(ran.status, 125, "{ran:#?}");
+        assert!(ran.stderr.contains("could move the directory"), "{ran:#?}");
+        run("status").ok();
+        assert!(workspace.path().join("status").exists());
+        // Where it is read-only nothing is moved, and nothing of it is the jail's.
+        let flags = ["--workspace", ".:ro", "--status-file", "out/status"];
+        Run::new(who, &workspace).flags(flags).sh("true").ok();
+    }
+}

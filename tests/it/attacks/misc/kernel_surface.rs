@@ -200,3 +200,31 @@ int main(int argc, char **argv) {
         }
     }
 }
+
+/// A rule by level and option is one for each level at which the kernel takes that option: it takes those of
+/// UDP at UDP-Lite's level too. Flow labels are a budget of the whole host.
+#[test]
+fn options_are_refused_at_each_level_that_takes_them() {
+    let body = r#"
+import socket, struct
+datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for level in (17, 136):
+    say(f'encap_{level}', py(datagrams.setsockopt, level, 100, 2))
+six = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+label = bytes(15) + b'\1' + struct.pack('=IBBHHHI', 0, 0, 1, 1, 6, 6, 0)
+say('label', py(six.setsockopt, 41, 32, label))
+say('other', py(six.setsockopt, 41, 26, 1))
+"#;
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let got = attack(Run::new(who, &workspace), body);
+        for name in ["encap_17", "encap_136", "label"] {
+            got.expect(&[(name, "EPERM")]);
+        }
+        got.expect(&[("other", "OK")]);
+        // The control: the kernel takes all of them, where it has the code.
+        let got = outside(who, &workspace.path(), body);
+        got.expect(&[("encap_136", got.of("encap_17")), ("label", "OK")]);
+        assert_ne!(got.of("encap_17"), "EPERM", "{got:#?}");
+    }
+}

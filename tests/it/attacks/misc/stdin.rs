@@ -140,3 +140,37 @@ fn a_file_on_stdin_is_read_from_where_the_caller_is() {
         assert_eq!(cat(kept), "cious");
     }
 }
+
+/// The caller reads on from where the jail stopped. A shell that reads its script from there must not be
+/// taken back, nor beyond the end.
+#[test]
+fn the_callers_position_goes_on_and_not_back() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let path = precious(&workspace, who);
+        for (act, after) in [
+            ("os.lseek(0, 0, 0)", 4),
+            ("os.lseek(0, 1 << 40, 0)", 8),
+            // The control.
+            ("os.read(0, 2)", 6),
+        ] {
+            let mut file = File::open(&path).expect("open");
+            file.seek(SeekFrom::Start(4)).expect("seek");
+            let body = format!("import os; {act}");
+            let mut command = Run::new(who, &workspace).command(["/usr/bin/python3", "-c", &body]);
+            let stdin = file.try_clone().expect("a copy");
+            assert!(
+                command
+                    .stdin(stdin)
+                    .status()
+                    .expect("creel starts")
+                    .success()
+            );
+            assert_eq!(
+                file.stream_position().expect("tell"),
+                after,
+                "{who:?}: {act}"
+            );
+        }
+    }
+}
