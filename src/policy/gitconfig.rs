@@ -98,7 +98,7 @@ pub const KEYS: &[(&str, Names, &str)] = &[
         Names::Command,
         "add, status and checkout run it",
     ),
-    ("gc.recentObjectsHook", Names::Command, "gc runs it"),
+    ("gc.recentobjectshook", Names::Command, "gc runs it"),
     ("diff.external", Names::Command, "diff runs it"),
     ("diff.*.command", Names::Command, "diff runs it"),
     ("diff.*.textconv", Names::Command, "diff and log run it"),
