@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{self as rx, Mode, OFlags, ResolveFlags};
 
 use super::freeze::attributes;
+use super::guard::{Found, Guard};
 use super::names::Names;
 use super::step::Place;
 use crate::plan::paths::within;
@@ -33,10 +34,13 @@ use crate::sys::filelease::{self, Open};
 use crate::sys::{Errno, Result, dnotify, fd, mount};
 
 /// Rounds of covering, where the host goes on replacing.
-const MOST_ROUNDS: usize = 64;
+const MOST_ROUNDS: usize = 1000;
 /// How long a frozen jail waits for the host to put something where it removed something, and to close what
 /// it put there.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// The same, where the jail's openings of it are refused: until a refused one has ended, which takes the
+/// processor time that the jail may have used up, the file counts as open.
+const PATIENCE_WHERE_GUARDED: Duration = Duration::from_secs(5);
 /// Of a mount that keeps a file as it is.
 const KEPT: u64 = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
 
@@ -146,6 +150,15 @@ impl Covers {
         self.0.is_empty()
     }
 
+    /// Names of which nothing may be seen.
+    pub fn denied(&self) -> impl Iterator<Item = &Path> {
+        let denied = |cover: &&Cover| cover.purpose == Purpose::Denied;
+        self.0
+            .iter()
+            .filter(denied)
+            .map(|cover| cover.path.as_path())
+    }
+
     /// The path of an [`Event`]'s cover.
     pub fn path(&self, cover: u32) -> Option<&Path> {
         self.0.get(cover as usize).map(|cover| cover.path.as_path())
@@ -189,6 +202,7 @@ pub struct Watched<'a> {
     patience: Instant,
     /// Files that are covered again, and what nobody may have them open for.
     uncovered: Vec<(usize, OwnedFd, Open)>,
+    guard: Option<Guard>,
 }
 
 struct Watch {
@@ -217,9 +231,34 @@ impl<'a> Watched<'a> {
             blank: None,
             patience: Instant::now(),
             uncovered: vec![],
+            guard: None,
         };
         watched.watch()?;
         Ok(watched)
+    }
+
+    /// Has every opening of a denied name refused from now on. The caller has the host's privileges.
+    pub fn guard(&mut self) -> Result<()> {
+        self.guard = Some(Guard::new(self.covers.denied().map(PathBuf::from))?);
+        // They were opened before anybody was asked: a copy of a mount costs a grace period.
+        let directories: Vec<CString> = self.directories.keys().cloned().collect();
+        let armed = directories.iter().try_for_each(|d| self.look_after(d));
+        if armed.is_err() {
+            self.guard = None;
+        }
+        armed
+    }
+
+    /// For poll(2): readable where [`answer`](Watched::answer) is needed.
+    pub fn asked(&self) -> Option<[BorrowedFd<'_>; 2]> {
+        self.guard.as_ref().map(Guard::sources)
+    }
+
+    /// Answers what the jail wants to open. An error is the end of the guard.
+    pub fn answer(&mut self) -> Result<Found> {
+        self.guard
+            .as_mut()
+            .map_or(Ok(Found::Nothing), Guard::answer)
     }
 
     /// For poll(2): `PRI` where a mount was made or removed.
@@ -263,6 +302,9 @@ impl<'a> Watched<'a> {
                 fate,
                 microseconds,
             });
+        }
+        if let Some(guard) = &mut self.guard {
+            guard.covered();
         }
         if fate == Fate::Restored {
             self.freeze(false);
@@ -311,6 +353,7 @@ impl<'a> Watched<'a> {
                 }
             }
             let culprit = gone.first().copied().unwrap_or_default();
+            self.is_unused()?;
             self.watch().map_err(|_| culprit)?;
             gone = self.gone();
             all.extend(
@@ -320,7 +363,7 @@ impl<'a> Watched<'a> {
                     .collect::<Vec<_>>(),
             );
             if gone.is_empty() {
-                return self.is_unused();
+                return Ok(());
             }
         }
         Err(gone.first().copied().unwrap_or_default())
@@ -333,23 +376,79 @@ impl<'a> Watched<'a> {
         let all: BTreeSet<&CString> = covers.0.iter().flat_map(|c| &c.above).collect();
         let mut more = false;
         for parent in all {
-            let fd = match self.open(parent, OFlags::RDONLY | OFlags::DIRECTORY) {
-                Ok(fd) => fd,
+            let place = match self.open(parent, OFlags::PATH | OFlags::DIRECTORY) {
+                Ok(place) => place,
                 // Nothing is in it then, or the cover above it is to be put back first.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => continue,
                 Err(errno) => return Err(errno),
             };
-            let stat = fd::stat(fd.as_fd())?;
+            let stat = fd::stat(place.as_fd())?;
             let inode = (stat.dev, stat.ino);
             let known = self.directories.get(parent);
             if known.is_none_or(|w| w.inode != inode) {
+                let fd = match self.directory(place.as_fd()) {
+                    Err(Errno::ACCESS) => continue,
+                    other => other?,
+                };
                 dnotify::watch(fd.as_fd())?;
+                self.look_after(parent)?;
                 let watch = Watch { _fd: fd, inode };
                 self.directories.insert(parent.clone(), watch);
                 more = true;
             }
         }
         Ok(more)
+    }
+
+    /// Has the guard look after a directory's denied names, and ask on the mounts that show it.
+    fn look_after(&mut self, directory: &CString) -> Result<()> {
+        let Some(mut guard) = self.guard.take() else {
+            return Ok(());
+        };
+        let looked_after = self.look_after_by(&mut guard, directory);
+        self.guard = Some(guard);
+        looked_after
+    }
+
+    fn look_after_by(&self, guard: &mut Guard, directory: &CString) -> Result<()> {
+        let here = |cover: &&Cover| cover.parent == *directory && guard.is_denied(&cover.path);
+        let names: Vec<&Cover> = self.covers.0.iter().filter(here).collect();
+        let Some(first) = names.first() else {
+            return Ok(());
+        };
+        let place = self.open(directory, OFlags::PATH | OFlags::DIRECTORY)?;
+        for cover in &names {
+            let name = cover.path.file_name().ok_or(Errno::INVAL)?;
+            guard.watch(place.as_fd(), name)?;
+        }
+        guard.ask(place.as_fd())?;
+        let device = fd::stat(place.as_fd())?.dev;
+        // Where a mount in between is taken off, what is beneath is seen through the one above.
+        for above in first.path.ancestors().skip(2) {
+            let above = CString::new(above.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+            let above = self.open(&above, OFlags::PATH | OFlags::DIRECTORY)?;
+            if fd::stat(above.as_fd())?.dev == device {
+                guard.ask(above.as_fd())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a directory to read it, beside the mounts on which this process itself would be asked.
+    fn directory(&self, place: BorrowedFd<'_>) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match self.guard.is_none() {
+            true => rx::openat(place, c".", flags, Mode::empty()),
+            false => rx::openat(mount::copy_one(place, c"")?, c".", flags, Mode::empty()),
+        }
+    }
+
+    /// Opens what has a name, likewise, if it is a regular file.
+    fn file(&self, place: BorrowedFd<'_>) -> Result<OwnedFd> {
+        match self.guard.is_none() {
+            true => fd::reopen(place),
+            false => fd::reopen(mount::copy_one(place, c"")?.as_fd()),
+        }
     }
 
     fn open(&self, path: &CString, flags: OFlags) -> Result<OwnedFd> {
@@ -401,8 +500,15 @@ impl<'a> Watched<'a> {
             Purpose::Kept(_) | Purpose::Withheld(..) => Some(Open::Writing),
             Purpose::Held | Purpose::Socket => None,
         };
-        if let (Some(open), Ok(file)) = (asked, fd::reopen(place.as_fd())) {
+        if let (Some(open), Ok(file)) = (asked, self.file(place.as_fd())) {
             self.uncovered.push((number, file, open));
+        }
+        match (cover.purpose, &mut self.guard) {
+            (Purpose::Denied, Some(guard)) => guard.found(place.as_fd())?,
+            (Purpose::Kept(_) | Purpose::Withheld(..), Some(guard)) => {
+                guard.covering(place.as_fd())?;
+            }
+            _ => {}
         }
         match mount::attach(over.as_fd(), place.as_fd(), c"") {
             // The place was removed between the two calls.
@@ -412,11 +518,12 @@ impl<'a> Watched<'a> {
     }
 
     /// Waits, while the jail is frozen, for the host to put something there.
-    fn wait_for(&self, cover: &Cover) -> Result<()> {
+    fn wait_for(&mut self, cover: &Cover) -> Result<()> {
         while self.freezer.is_some() && Instant::now() < self.patience {
             if self.open(&cover.at, OFlags::PATH).is_ok() {
                 return Err(Errno::STALE);
             }
+            self.answer()?;
             crate::sys::janitor::pause(0);
         }
         Err(Errno::NOENT)
@@ -431,8 +538,14 @@ impl<'a> Watched<'a> {
     /// That nobody, hence not the jail, has open what was uncovered. Neither a directory nor a filesystem
     /// without leases can be asked.
     fn is_unused(&mut self) -> std::result::Result<(), usize> {
-        let until = Instant::now() + PATIENCE;
-        for (number, file, open) in self.uncovered.drain(..) {
+        let since = Instant::now();
+        for (number, file, open) in std::mem::take(&mut self.uncovered) {
+            // Who waits to open it has it open.
+            self.answer().map_err(|_| number)?;
+            let patience = match (&self.guard, open) {
+                (Some(_), Open::ForAnything) => PATIENCE_WHERE_GUARDED,
+                _ => PATIENCE,
+            };
             // The host's own program is done with it soon.
             // Of somebody else's file the kernel does not tell an ordinary user.
             let used = || match filelease::is_open_elsewhere(file.as_fd(), open) {
@@ -440,9 +553,10 @@ impl<'a> Watched<'a> {
                 Ok(used) => used,
             };
             while used() {
-                if Instant::now() > until {
+                if since.elapsed() > patience {
                     return Err(number);
                 }
+                self.answer().map_err(|_| number)?;
                 crate::sys::janitor::pause(20);
             }
         }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use super::copier::Copier;
 use super::covers::Covers;
-use super::janitor::{Duties, Janitor, Mounts, Network};
+use super::janitor::{Duties, Guarding, Janitor, Mounts, Network};
 use super::names::{self, Names};
 use super::netns::Sockets;
 use super::probe::Pin;
 use super::stdin;
-use super::step::{Place, Program, STDIN, Step, Tree, Work};
+use super::step::{Begins, Place, Program, STDIN, Step, Tree, Work};
 use super::{JailError, Pins};
 use crate::egress::keystore;
 use crate::plan::order::Stage;
@@ -142,6 +142,10 @@ pub fn freeze(
         (Some((layout, _)), Some(lease)) => Some(Group::new(layout, lease.slot).traces()),
         _ => None,
     };
+    let guard = match (host.id_mode, covers.denied().next()) {
+        (IdMode::Privileged, Some(_)) => Guarding::Wanted,
+        _ => Guarding::No,
+    };
     let idle = group.is_none() && names.is_empty() && covers.is_empty() && network == Network::Kept;
     let janitor = match idle {
         true => None,
@@ -155,6 +159,7 @@ pub fn freeze(
                 IdMode::Privileged => Mounts::Joinable,
                 IdMode::Rootless => Mounts::OfUserNamespace,
             },
+            guard,
         })?),
     };
     let first_id = FIRST_ID + lease.as_ref().map_or(0, |l| l.slot) * 0x1_0000;
@@ -254,7 +259,7 @@ pub fn freeze(
         lease,
         janitor,
         steps,
-        program: program(&plan)?,
+        program: program(&plan, guard)?,
         stdio,
         socket,
         relay,
@@ -578,7 +583,7 @@ pub(super) fn attributes(access: Access) -> u64 {
     mount::NOSUID | write | exec
 }
 
-fn program(plan: &Plan) -> Result<Program, JailError> {
+fn program(plan: &Plan, guard: Guarding) -> Result<Program, JailError> {
     let command = &plan.command;
     let environment = command.environment.iter().map(|(name, value)| {
         let mut line = name.clone();
@@ -592,6 +597,10 @@ fn program(plan: &Plan) -> Result<Program, JailError> {
     })?;
     Ok(Program {
         board,
+        begins: match guard {
+            Guarding::Wanted => Begins::WhenGuarded,
+            Guarding::No => Begins::AtOnce,
+        },
         candidates: command.candidates.iter().cloned().map(bytes).collect(),
         argv: CStrings::new(command.argv.iter().cloned().map(bytes).collect()),
         environment: CStrings::new(environment.collect()),

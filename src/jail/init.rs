@@ -13,7 +13,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use super::step::Program;
+use super::step::{Begins, Program};
 use super::walk::SOCKET;
 use super::wire::{DISKS, Message};
 use crate::plan::Terminal;
@@ -29,7 +29,13 @@ pub fn run(program: &Program, terminal: Terminal) -> ! {
     let supervisor = fd::fixed(SOCKET);
     // The parent-death signal was set after the last change of ids; had the parent died before
     // that, its end of the socket would be closed now.
-    if let Ok((0, _)) = socket::receive(supervisor, &mut [0], Wait::No) {
+    let gone = match program.begins {
+        Begins::AtOnce => matches!(socket::receive(supervisor, &mut [0], Wait::No), Ok((0, _))),
+        Begins::WhenGuarded => {
+            !matches!(socket::receive(supervisor, &mut [0], Wait::Yes), Ok((1, _)))
+        }
+    };
+    if gone {
         process::exit(1)
     }
     let mut worker = Worker { program, terminal };

@@ -25,11 +25,13 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
 use super::JailError;
 use super::covers::{Covers, Fate, Watched};
+use super::guard::Found;
 use super::names::Names;
 use crate::sys::cgroup::Traces;
 use crate::sys::janitor as sys;
@@ -63,6 +65,15 @@ pub struct Duties<'a> {
     pub names: Names,
     pub covers: Covers,
     pub mounts: Mounts,
+    pub guard: Guarding,
+}
+
+/// Whether opening of denied names is held; see [`guard`](super::guard).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guarding {
+    /// The jail's first process waits for it.
+    Wanted,
+    No,
 }
 
 /// Messages to the janitor.
@@ -72,8 +83,13 @@ const END: u8 = b'e';
 const READY: u8 = b'r';
 const EVENT: u8 = b'c';
 const UNWATCHED: u8 = b'u';
+const UNGUARDED: u8 = b'g';
 const RELEASED: u8 = b'd';
 const LOST: u8 = b'l';
+/// What the jail's first process waits for.
+const GO: &[u8] = b"!";
+/// Between two looks at directories in which the jail makes names.
+const PAUSE: Duration = Duration::from_millis(1);
 /// The longest message: a byte and three words.
 const LENGTH: usize = 13;
 
@@ -83,6 +99,8 @@ pub enum Told {
     Uncovered(Uncovered),
     /// The covers cannot be watched.
     Unwatched(Errno),
+    /// They are, but the jail's opening of denied names is not held.
+    Unguarded(Errno),
     /// It has ended, or the placeholders are gone.
     Over,
 }
@@ -106,6 +124,7 @@ pub struct Janitor {
     covers: Covers,
     group: Traces,
     mounts: Mounts,
+    guard: Guarding,
     network: Network,
     phase: Phase,
     /// It has removed the placeholders.
@@ -138,6 +157,7 @@ impl Janitor {
             names,
             covers,
             mounts,
+            guard,
         } = duties;
         let group = group.unwrap_or_default();
         let pid = sys::start(|| {
@@ -150,6 +170,7 @@ impl Janitor {
                 names: &names,
                 covers: &covers,
                 group: &group,
+                guard,
                 waiting: waiting.as_fd(),
             };
             // Where a step fails the socket closes, and the supervisor knows.
@@ -163,6 +184,7 @@ impl Janitor {
             covers,
             group,
             mounts,
+            guard,
             network,
             phase: Phase::Working,
             released: false,
@@ -207,8 +229,8 @@ impl Janitor {
     }
 
     /// Hands the jail over, whose first process has begun and waits. From the moment at which that has swept
-    /// its descriptors the covers are watched.
-    pub fn watch(&mut self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
+    /// its descriptors the covers are watched. `socket` leads to it, for the word that it waits for.
+    pub fn watch(&mut self, pid: i32, pidfd: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<()> {
         let message = padded(JAIL, [0; 3]);
         let sent = match self.covers.is_empty() {
             true => socket::send(self.socket.as_fd(), &message, &[pidfd]),
@@ -216,12 +238,19 @@ impl Janitor {
                 // Now: the first process will not be dumpable, and its namespaces not to be had.
                 let mounts = procfs::namespace(&pid.to_string(), "mnt")?;
                 let users = procfs::namespace(&pid.to_string(), "user")?;
-                let all = [pidfd, mounts.as_fd(), users.as_fd()];
-                let count = match self.mounts {
-                    Mounts::OfUserNamespace => 3,
-                    Mounts::Joinable => 2,
-                };
-                socket::send(self.socket.as_fd(), &message, &all[..count])
+                let (first, second) = (pidfd, mounts.as_fd());
+                let to = self.socket.as_fd();
+                match (self.mounts, self.guard) {
+                    (Mounts::OfUserNamespace, _) => {
+                        socket::send(to, &message, &[first, second, users.as_fd()])
+                    }
+                    (Mounts::Joinable, Guarding::Wanted) => {
+                        socket::send(to, &message, &[first, second, socket])
+                    }
+                    (Mounts::Joinable, Guarding::No) => {
+                        socket::send(to, &message, &[first, second])
+                    }
+                }
             }
         };
         self.built = None;
@@ -262,6 +291,7 @@ impl Janitor {
                         microseconds: words[2],
                     }),
                     (UNWATCHED, Some(errno)) => Told::Unwatched(errno),
+                    (UNGUARDED, Some(errno)) => Told::Unguarded(errno),
                     (RELEASED, _) => {
                         self.released = true;
                         Told::Over
@@ -333,6 +363,7 @@ struct Work<'a> {
     names: &'a Names,
     covers: &'a Covers,
     group: &'a Traces,
+    guard: Guarding,
     /// At its end when the jail is built.
     waiting: BorrowedFd<'a>,
 }
@@ -379,17 +410,18 @@ impl Work<'_> {
                 -1,
             )?;
             if lost && watcher.take().is_some() {
-                // Nobody looks after the covers any more.
+                // Nobody looks after the covers any more, and nobody is asked.
                 self.tell(LOST, [0; 3]);
+                self.kill(&root, jail.as_ref());
             }
             if !told {
                 continue;
             }
             let mut message = [0; LENGTH];
             match socket::receive(self.socket, &mut message, Wait::Yes) {
-                Ok((LENGTH, [pidfd, Some(mounts), users])) if message[0] == JAIL => {
+                Ok((LENGTH, [pidfd, Some(mounts), third])) if message[0] == JAIL => {
                     jail = pidfd;
-                    watcher = Some(self.start_watcher(&root, jail.as_ref(), (users, mounts))?);
+                    watcher = Some(self.start_watcher(&root, jail.as_ref(), mounts, third)?);
                 }
                 Ok((LENGTH, [pidfd, ..])) if message[0] == JAIL => jail = pidfd,
                 Ok((LENGTH, _)) => {
@@ -422,9 +454,14 @@ impl Work<'_> {
         &self,
         root: &OwnedFd,
         jail: Option<&OwnedFd>,
-        (users, mounts): (Option<OwnedFd>, OwnedFd),
+        mounts: OwnedFd,
+        third: Option<OwnedFd>,
     ) -> Result<Watcher> {
         let (leash, theirs) = socket::pair()?;
+        let (users, waits) = match self.guard {
+            Guarding::No => (third, None),
+            Guarding::Wanted => (None, third),
+        };
         let pid = sys::start(|| {
             sys::close(&leash);
             let covers = || {
@@ -436,9 +473,22 @@ impl Work<'_> {
                     userns::enter(users)?;
                 }
                 mount::enter(&mounts)?;
-                Watched::new(self.covers, self.names, freezer)
+                let mut covers = Watched::new(self.covers, self.names, freezer)?;
+                if self.guard == Guarding::Wanted
+                    && let Err(errno) = covers.guard()
+                {
+                    self.tell(UNGUARDED, [0, code(errno), 0]);
+                }
+                Ok(covers)
             };
-            match covers() {
+            let covers: Result<Watched<'_>> = covers();
+            if let Some(first) = waits {
+                // The jail's first process, which may be gone.
+                let _ = socket::send(first.as_fd(), GO, &[]);
+                sys::close(&first);
+                std::mem::forget(first);
+            }
+            match covers {
                 Ok(covers) => self.watch(covers, theirs.as_fd(), root, jail),
                 Err(errno) => {
                     self.tell(UNWATCHED, [0, code(errno), 0]);
@@ -458,31 +508,49 @@ impl Work<'_> {
         root: &OwnedFd,
         jail: Option<&OwnedFd>,
     ) {
+        // At first for what happened before.
+        self.check(&mut covers, root, jail);
+        let mut pause: Option<Instant> = None;
         loop {
-            // At first for what happened before.
-            self.check(&mut covers, root, jail);
+            let [openings, changes] = covers.asked().map_or([None, None], |all| all.map(Some));
             let ready = sys::wait_any(
                 [
                     Some((leash, PollFlags::IN)),
                     Some((covers.mounts(), PollFlags::PRI)),
-                    Some((covers.changes(), PollFlags::IN)),
+                    openings.map(|fd| (fd, PollFlags::IN)),
+                    changes.map(|fd| (fd, PollFlags::IN)),
+                    match pause {
+                        None => Some((covers.changes(), PollFlags::IN)),
+                        Some(_) => None,
+                    },
                 ],
-                -1,
+                pause.map_or(-1, |_| 1),
             );
-            let Ok([false, detached, _]) = ready else {
+            let Ok([false, detached, asked, changed, names]) = ready else {
                 return;
             };
-            if !detached {
+            let waited = pause.is_some_and(|since| since.elapsed() >= PAUSE);
+            if detached || names || waited {
+                self.check(&mut covers, root, jail);
+            }
+            if waited {
+                pause = None;
+            }
+            // After: what the jail opens now, it would have open while it is frozen.
+            let found = match asked || changed {
+                true => covers.answer(),
+                false => Ok(Found::Nothing),
+            };
+            match found {
+                Ok(Found::Nothing) => {}
+                Ok(Found::Change) => self.check(&mut covers, root, jail),
+                // This process's end ends the jail.
+                Err(_) => return,
+            }
+            if names {
                 // A jail that makes and removes names in such a directory without end must not use up the
                 // processor through this process. The end of a mount it cannot cause.
-                self.check(&mut covers, root, jail);
-                let _ = sys::wait_any(
-                    [
-                        Some((leash, PollFlags::IN)),
-                        Some((covers.mounts(), PollFlags::PRI)),
-                    ],
-                    1,
-                );
+                pause = Some(Instant::now());
             }
         }
     }

@@ -21,6 +21,7 @@ pub mod freeze;
 pub mod gitnames;
 mod glibc;
 pub mod globs;
+mod guard;
 pub mod init;
 pub mod janitor;
 pub mod loads;

@@ -135,7 +135,7 @@ impl Live {
             return Ok(());
         };
         janitor
-            .watch(self.pid, self.pidfd.as_fd())
+            .watch(self.pid, self.pidfd.as_fd(), self.socket.as_fd())
             .map_err(|source| JailError::System {
                 what: "handing the jail to the janitor",
                 source,

@@ -168,4 +168,13 @@ pub struct Program {
     pub disks: Vec<CString>,
     /// Where the end is reported.
     pub board: Board,
+    pub begins: Begins,
+}
+
+/// When pid 1 executes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    AtOnce,
+    /// When the janitor's process guards the denied names.
+    WhenGuarded,
 }

@@ -204,7 +204,9 @@ fn uncovered(verdict: &mut Verdict, exited: &Exited) {
             after_us: name.microseconds,
         })
         .collect();
-    verdict.unwatched = exited.unwatched.map(|errno| errno.to_string());
+    let unguarded = |errno| format!("opening of denied names is not held: {errno}");
+    verdict.unwatched = (exited.unwatched.map(|errno| errno.to_string()))
+        .or_else(|| exited.unguarded.map(unguarded));
     match exited.cause {
         Some(Cause::Uncovered) => {
             let ended = exited

@@ -79,6 +79,8 @@ pub struct Exited {
     pub uncovered: Vec<Uncovered>,
     /// Why nobody looked after the covers, where nobody did.
     pub unwatched: Option<Errno>,
+    /// Why the jail's opening of denied names is not held, where it should be.
+    pub unguarded: Option<Errno>,
 }
 
 /// What the jail itself said of its end.
@@ -151,6 +153,7 @@ struct Watching {
     silent: bool,
     uncovered: Vec<Uncovered>,
     unwatched: Option<Errno>,
+    unguarded: Option<Errno>,
     janitor_over: bool,
     /// What the jail has as stdin in the place of the caller's file, and the position at the start.
     stdin: Option<(OwnedFd, u64)>,
@@ -214,6 +217,7 @@ async fn watch(
         silent: false,
         uncovered: vec![],
         unwatched: None,
+        unguarded: None,
         janitor_over: false,
         stdin: None,
     };
@@ -290,6 +294,18 @@ async fn watch(
         // A worker that could not execute ends too, after it said why.
         state.end.get_or_insert(Ended::Command(change));
     }
+    if state.end.is_none() {
+        // The janitor kills in the same breath in which it says why.
+        let told = state
+            .live
+            .janitor
+            .as_mut()
+            .map_or_else(Vec::new, Janitor::told);
+        state.note(told);
+        if state.janitor_over {
+            state.cause.get_or_insert(Cause::JanitorDied);
+        }
+    }
     let (change, usage) = state.live.reap()?;
     if let Some((file, position)) = state.stdin.take() {
         stdin::give_back(&file, position);
@@ -349,6 +365,7 @@ async fn watch(
         joined,
         mut uncovered,
         mut unwatched,
+        mut unguarded,
         ..
     } = state;
     drop((joined, janitor));
@@ -356,6 +373,7 @@ async fn watch(
         match told {
             Told::Uncovered(name) => uncovered.push(name),
             Told::Unwatched(errno) => unwatched = Some(errno),
+            Told::Unguarded(errno) => unguarded = Some(errno),
             Told::Over => {}
         }
     }
@@ -377,6 +395,7 @@ async fn watch(
         traffic,
         uncovered,
         unwatched,
+        unguarded,
     })
 }
 
@@ -428,6 +447,7 @@ impl Watching {
             match told {
                 Told::Uncovered(name) => self.uncovered.push(name),
                 Told::Unwatched(errno) => self.unwatched = Some(errno),
+                Told::Unguarded(errno) => self.unguarded = Some(errno),
                 Told::Over => self.janitor_over = true,
             }
         }

@@ -13,6 +13,7 @@ pub mod cgroup;
 pub mod clone;
 pub mod confine;
 pub mod dnotify;
+pub mod fanotify;
 pub mod fd;
 pub mod filelease;
 pub mod hierarchy;

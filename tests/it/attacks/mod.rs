@@ -27,6 +27,7 @@ mod own_files;
 mod pattern_race;
 mod patterns;
 mod protect;
+mod replaced;
 mod uncovered;
 
 use std::collections::BTreeMap;
