@@ -421,17 +421,28 @@ impl<'a> Watched<'a> {
             let name = cover.path.file_name().ok_or(Errno::INVAL)?;
             guard.watch(place.as_fd(), name)?;
         }
-        guard.ask(place.as_fd())?;
+        let parent = first.path.parent().ok_or(Errno::INVAL)?;
+        guard.ask(place.as_fd(), self.mount_point(parent))?;
         let device = fd::stat(place.as_fd())?.dev;
         // Where a mount in between is taken off, what is beneath is seen through the one above.
         for above in first.path.ancestors().skip(2) {
+            let at = self.mount_point(above);
             let above = CString::new(above.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
             let above = self.open(&above, OFlags::PATH | OFlags::DIRECTORY)?;
             if fd::stat(above.as_fd())?.dev == device {
-                guard.ask(above.as_fd())?;
+                guard.ask(above.as_fd(), at)?;
             }
         }
         Ok(())
+    }
+
+    /// Where the mount begins that shows `path`.
+    fn mount_point<'p>(&self, path: &'p Path) -> &'p Path {
+        let begins = |path: &&Path| {
+            let text = CString::new(path.as_os_str().as_bytes());
+            text.is_ok_and(|text| mount::is_root_of_mount(self.root.as_fd(), &text) == Ok(true))
+        };
+        path.ancestors().find(begins).unwrap_or(Path::new("/"))
     }
 
     /// Opens a directory to read it, beside the mounts on which this process itself would be asked.

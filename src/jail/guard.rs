@@ -32,6 +32,8 @@ pub struct Guard {
     openings: Openings,
     changes: Changes,
     denied: BTreeSet<PathBuf>,
+    /// Where the mounts are on which is asked.
+    mounts: BTreeSet<PathBuf>,
     /// By the directory's handle, the names of it that are denied.
     names: BTreeMap<Handle, BTreeSet<CString>>,
     /// Every inode that has or had a denied name since.
@@ -55,6 +57,7 @@ impl Guard {
             openings: Openings::new()?,
             changes: Changes::new()?,
             denied: denied.collect(),
+            mounts: BTreeSet::new(),
             names: BTreeMap::new(),
             known: BTreeSet::new(),
             covering: BTreeSet::new(),
@@ -77,8 +80,9 @@ impl Guard {
         Ok(())
     }
 
-    /// Asks for what is opened through the mount of `directory`.
-    pub fn ask(&self, directory: BorrowedFd<'_>) -> Result<()> {
+    /// Asks for what is opened through the mount of `directory`, which is at `at`.
+    pub fn ask(&mut self, directory: BorrowedFd<'_>, at: &Path) -> Result<()> {
+        self.mounts.insert(at.into());
         self.openings.ask(directory)
     }
 
@@ -128,7 +132,12 @@ impl Guard {
         // A path of more than 4096 bytes has no text; hence it is refused.
         let path = fd::path_of(opening.file.as_fd());
         let answer = match &path {
-            Ok(path) if !self.is_beneath_denied(path) && !self.is_known(&opening.file) => {
+            // What the host has moved out of the tree meanwhile has a path that says nothing.
+            Ok(path)
+                if path.ancestors().any(|above| self.mounts.contains(above))
+                    && !self.is_beneath_denied(path)
+                    && !self.is_known(&opening.file) =>
+            {
                 Answer::Allow
             }
             _ => Answer::Deny,
