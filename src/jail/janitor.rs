@@ -90,6 +90,8 @@ const LOST: u8 = b'l';
 const GO: &[u8] = b"!";
 /// Between two looks at directories in which the jail makes names.
 const PAUSE: Duration = Duration::from_millis(1);
+/// Milliseconds in which the watcher ends a check that it has begun.
+const LAST_WORDS: i32 = 500;
 /// The longest message: a byte and three words.
 const LENGTH: usize = 13;
 
@@ -376,6 +378,9 @@ struct Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
+        // What it is about to tell is told first: its end of the leash closes when it has ended.
+        let _ = rustix::net::shutdown(&self.leash, rustix::net::Shutdown::Write);
+        let _ = sys::wait_any([Some((self.leash.as_fd(), PollFlags::IN))], LAST_WORDS);
         let _ = signal::send(self.pid, signal::KILL);
         let _ = process::reap(self.pid);
     }

@@ -196,14 +196,23 @@ fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
 
 /// What came of the names that the host uncovered while the jail ran.
 fn uncovered(verdict: &mut Verdict, exited: &Exited) {
-    let all = exited.uncovered.iter().take(MOST_UNCOVERED);
-    verdict.uncovered = all
-        .map(|name| Uncovered {
-            path: name.path.display().to_string(),
-            restored: name.fate == Fate::Restored,
-            after_us: name.microseconds,
-        })
-        .collect();
+    for name in &exited.uncovered {
+        let path = name.path.display().to_string();
+        let restored = name.fate == Fate::Restored;
+        let same = |one: &Uncovered| one.restored == restored && one.path == path;
+        let known = verdict.uncovered.iter().position(same);
+        let all = &mut verdict.uncovered;
+        match known {
+            // The one that took longest stands for all of a name.
+            Some(at) => all[at].after_us = all[at].after_us.max(name.microseconds),
+            None if all.len() < MOST_UNCOVERED => all.push(Uncovered {
+                path,
+                restored,
+                after_us: name.microseconds,
+            }),
+            None => {}
+        }
+    }
     let unguarded = |errno| format!("opening of denied names is not held: {errno}");
     verdict.unwatched = (exited.unwatched.map(|errno| errno.to_string()))
         .or_else(|| exited.unguarded.map(unguarded));
