@@ -321,16 +321,16 @@ pub(super) fn look(
     let plain = !path
         .components()
         .any(|c| c == std::path::Component::ParentDir);
-    let (fd, real) = match fd::pin_exact(path) {
-        Ok(fd) if plain => (fd, path.to_path_buf()),
+    let (fd, real, link) = match fd::pin_exact(path) {
+        Ok(fd) if plain => (fd, path.to_path_buf(), fd::Last::Itself),
         // With `..` in it a path has no link and still is not its own real name.
-        Ok(_) | Err(Errno::LOOP) => match fd::pin(path) {
-            Ok(fd) => {
+        Ok(_) | Err(Errno::LOOP) => match fd::pin_named(path) {
+            Ok((fd, link)) => {
                 let real = fd::path_of(fd.as_fd()).map_err(|source| JailError::Open {
                     path: path.into(),
                     source,
                 })?;
-                (fd, real)
+                (fd, real, link)
             }
             Err(e) => return absent(path, e),
         },
@@ -356,7 +356,7 @@ pub(super) fn look(
     };
     let fact = Fact::Present {
         // Only a workspace is asked for its own name.
-        link: purpose == Purpose::Write && real != path && fd::is_link(path),
+        link: purpose == Purpose::Write && real != path && link == fd::Last::Link,
         real: real.clone(),
         node,
         uid: stat.uid,

@@ -40,6 +40,33 @@ pub fn pin(path: &Path) -> Result<OwnedFd> {
     rx::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }
 
+/// What the last component of a path was when it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// Not a link: the descriptor is of what has the name.
+    Itself,
+    /// A symbolic link, which was followed.
+    Link,
+}
+
+/// As [`pin`], and whether the last component was a symbolic link. Both by one look: a second one could find
+/// another file there.
+pub fn pin_named(path: &Path) -> Result<(OwnedFd, Last)> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok((pin(path)?, Last::Itself));
+    };
+    let parent = match parent.as_os_str().is_empty() {
+        true => pin(Path::new("."))?,
+        false => pin(parent)?,
+    };
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let last = rx::openat(&parent, name, flags, Mode::empty())?;
+    match rx::FileType::from_raw_mode(rx::fstat(&last)?.st_mode) {
+        rx::FileType::Symlink => Ok((pin(path)?, Last::Link)),
+        _ => Ok((last, Last::Itself)),
+    }
+}
+
 /// As [`pin`], but refuses a path with a symbolic link in any component (`ELOOP`, openat2(2)).
 pub fn pin_exact(path: &Path) -> Result<OwnedFd> {
     rx::openat2(
@@ -206,9 +233,4 @@ pub fn room_for_some() -> Result<()> {
 pub fn is_open(number: i32) -> bool {
     // SAFETY: F_GETFD on any integer is harmless.
     unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
-}
-
-/// Whether the last component of `path` is a symbolic link.
-pub fn is_link(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_symlink())
 }
