@@ -30,10 +30,13 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 
 use super::JailError;
-use super::covers::{Covers, Fate, Watched};
+use super::covers::{Covers, Fate};
 use super::guard::Found;
 use super::names::Names;
+use super::watched::Watched;
+use super::ways::Tasks;
 use crate::sys::cgroup::Traces;
+use crate::sys::freezer::Freezer;
 use crate::sys::janitor as sys;
 use crate::sys::socket::{self, Wait};
 use crate::sys::{Errno, Result, mount, net, process, procfs, signal, userns};
@@ -233,7 +236,7 @@ impl Janitor {
     /// Hands the jail over, whose first process has begun and waits. From the moment at which that has swept
     /// its descriptors the covers are watched. `socket` leads to it, for the word that it waits for.
     pub fn watch(&mut self, pid: i32, pidfd: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<()> {
-        let message = padded(JAIL, [0; 3]);
+        let message = padded(JAIL, [pid.unsigned_abs(), 0, 0]);
         let sent = match self.covers.is_empty() {
             true => socket::send(self.socket.as_fd(), &message, &[pidfd]),
             false => {
@@ -426,7 +429,9 @@ impl Work<'_> {
             match socket::receive(self.socket, &mut message, Wait::Yes) {
                 Ok((LENGTH, [pidfd, Some(mounts), third])) if message[0] == JAIL => {
                     jail = pidfd;
-                    watcher = Some(self.start_watcher(&root, jail.as_ref(), mounts, third)?);
+                    let first = words(&message)[0].cast_signed();
+                    let jail = (jail.as_ref(), first);
+                    watcher = Some(self.start_watcher(&root, jail, mounts, third)?);
                 }
                 Ok((LENGTH, [pidfd, ..])) if message[0] == JAIL => jail = pidfd,
                 Ok((LENGTH, _)) => {
@@ -458,7 +463,7 @@ impl Work<'_> {
     fn start_watcher(
         &self,
         root: &OwnedFd,
-        jail: Option<&OwnedFd>,
+        (jail, first): (Option<&OwnedFd>, i32),
         mounts: OwnedFd,
         third: Option<OwnedFd>,
     ) -> Result<Watcher> {
@@ -470,15 +475,18 @@ impl Work<'_> {
         let pid = sys::start(|| {
             sys::close(&leash);
             let covers = || {
-                let freeze = self.group.freeze.as_ref();
-                let freezer = freeze.and_then(|path| sys::open(root, path).ok());
+                let group = self.group.unified.as_ref();
+                let tasks = Tasks {
+                    group: group.and_then(|path| Freezer::open(root, path).ok()),
+                    first,
+                };
                 // While it pivots the old root lies over the new one, and would be this process's root.
                 sys::wait_any([Some((self.waiting, PollFlags::IN))], -1)?;
                 if let Some(users) = &users {
                     userns::enter(users)?;
                 }
                 mount::enter(&mounts)?;
-                let mut covers = Watched::new(self.covers, self.names, freezer)?;
+                let mut covers = Watched::new(self.covers, self.names, tasks)?;
                 if self.guard == Guarding::Wanted
                     && let Err(errno) = covers.guard()
                 {

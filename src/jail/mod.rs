@@ -35,6 +35,8 @@ pub mod spawn;
 pub mod stdin;
 pub mod step;
 pub mod walk;
+mod watched;
+mod ways;
 pub mod wire;
 mod worktrees;
 

@@ -70,8 +70,8 @@ pub(super) type Result<T> = std::result::Result<T, CgroupError>;
 pub struct Traces {
     /// `cgroup.kill`, where a v2 hierarchy is mounted.
     pub kill: Option<CString>,
-    /// `cgroup.freeze` beside it.
-    pub freeze: Option<CString>,
+    /// The directory that it is in.
+    pub unified: Option<CString>,
     /// The group's own directories.
     pub own: Vec<CString>,
 }
@@ -102,10 +102,7 @@ impl Group {
         let all = || self.v2.iter().chain(&self.v1);
         Traces {
             kill: self.v2.as_ref().and_then(|d| text(&d.join("cgroup.kill"))),
-            freeze: self
-                .v2
-                .as_ref()
-                .and_then(|d| text(&d.join("cgroup.freeze"))),
+            unified: self.v2.as_ref().and_then(|d| text(d)),
             own: all().filter_map(|dir| text(dir)).collect(),
         }
     }

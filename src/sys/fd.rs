@@ -110,6 +110,18 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
     })
 }
 
+/// All of a file that the kernel makes as it is read, and which has no length to ask for.
+pub fn read_all(file: OwnedFd) -> Result<Vec<u8>> {
+    const ROOM: usize = 16 << 10;
+    let mut text = vec![];
+    loop {
+        text.reserve(ROOM);
+        if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text))? == 0 {
+            return Ok(text);
+        }
+    }
+}
+
 /// The path by which the kernel knows an open file now, every link resolved.
 pub fn path_of(fd: BorrowedFd<'_>) -> Result<PathBuf> {
     let table = super::procfs::open("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;

@@ -12,6 +12,16 @@ pub enum Open {
     ForAnything,
 }
 
+/// Has whoever wants to write to the file wait, until `file` is closed or the kernel's patience is over
+/// (`/proc/sys/fs/lease-break-time`). `AGAIN` where somebody has it open for writing.
+pub fn hold_writers(file: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: integers.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) } {
+        -1 => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        _ => Ok(()),
+    }
+}
+
 /// Whether somebody else has the file open so; `file` itself is open for reading. The lease is given back at
 /// once: whoever opens the file meanwhile waits for no longer than this takes.
 pub fn is_open_elsewhere(file: BorrowedFd<'_>, how: Open) -> Result<bool> {

@@ -60,6 +60,12 @@ pub fn open(root: &OwnedFd, path: &CStr) -> Result<OwnedFd> {
     openat(root.as_fd(), relative(path), flags, Mode::empty())
 }
 
+/// Pins a directory below `root`.
+pub fn open_directory(root: &OwnedFd, path: &CStr) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(root.as_fd(), relative(path), flags, Mode::empty())
+}
+
 /// The root of this process's mounts, for paths that must lead there when it has joined others.
 pub fn root() -> Result<OwnedFd> {
     openat(CWD, c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())

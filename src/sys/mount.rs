@@ -185,6 +185,13 @@ pub fn is_root_of_mount(dir: BorrowedFd<'_>, path: &CStr) -> Result<bool> {
     Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
+/// The id of the mount that shows `path` (statx(2), `STATX_MNT_ID`, Linux 5.8).
+pub fn id(dir: BorrowedFd<'_>, path: &CStr) -> Result<u64> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    Ok(statx(dir, path, flags, StatxFlags::MNT_ID)?.stx_mnt_id)
+}
+
 /// Cuts propagation between this mount namespace and the one it was copied from.
 pub fn make_private() -> Result<()> {
     rx::mount_change(

@@ -28,15 +28,7 @@ pub fn descriptor() -> Option<i32> {
 
 /// The text of a file in `/proc`, which has no length to ask for.
 pub fn read(path: &str) -> Result<Vec<u8>> {
-    const ROOM: usize = 16 << 10;
-    let file = open(path, OFlags::RDONLY)?;
-    let mut text = vec![];
-    loop {
-        text.reserve(ROOM);
-        if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text))? == 0 {
-            return Ok(text);
-        }
-    }
+    super::fd::read_all(open(path, OFlags::RDONLY)?)
 }
 
 /// `/proc`, opened and checked once: what is mounted over it later is not looked at.

@@ -1,0 +1,51 @@
+//! The freezer of a v2 cgroup (cgroup-v2.rst, `cgroup.freeze`, Linux 5.2).
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, openat};
+
+use super::{Result, janitor, task};
+
+/// A group whose processes can be stopped at once.
+pub struct Freezer(OwnedFd);
+
+impl Freezer {
+    /// That of the group whose directory is at `group` below `root`.
+    pub fn open(root: &OwnedFd, group: &CStr) -> Result<Freezer> {
+        janitor::open_directory(root, group).map(Freezer)
+    }
+
+    /// Asks for it; see [`is_frozen`](Freezer::is_frozen).
+    pub fn freeze(&self) -> Result<()> {
+        self.write(b"1")
+    }
+
+    pub fn thaw(&self) -> Result<()> {
+        self.write(b"0")
+    }
+
+    /// Whether every process stands still, none of them in a system call.
+    pub fn is_frozen(&self) -> Result<bool> {
+        let events = self.read(c"cgroup.events")?;
+        let mut lines = events.split(|byte| *byte == b'\n');
+        Ok(lines.any(|line| line == b"frozen 1"))
+    }
+
+    /// The ids of all tasks, threads among them.
+    pub fn tasks(&self) -> Result<Vec<i32>> {
+        let text = self.read(c"cgroup.threads")?;
+        Ok(task::numbers(&text).collect())
+    }
+
+    fn write(&self, word: &[u8]) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = openat(self.0.as_fd(), c"cgroup.freeze", flags, Mode::empty())?;
+        rustix::io::write(&file, word).map(drop)
+    }
+
+    fn read(&self, name: &CStr) -> Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        super::fd::read_all(openat(self.0.as_fd(), name, flags, Mode::empty())?)
+    }
+}
