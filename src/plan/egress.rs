@@ -83,6 +83,20 @@ pub const USUAL: [(&str, &str); 5] = [
     ("/etc/ssl/certs/java/cacerts", STORE),
     ("/etc/pki/java/cacerts", STORE),
 ];
+/// By which programs are told of the proxy. One of HTTP for all of them: of a `socks5h` httpx wants a package
+/// that is not there, and Chromium takes it for one of HTTP.
+const PROXY_VARIABLES: [&str; 6] = [
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+];
+/// By which they are told what to reach without it.
+const DIRECT_VARIABLES: [&str; 2] = ["no_proxy", "NO_PROXY"];
+/// The jail's own. Without brackets: httpx makes a URL of each, and `[::1]` has no port.
+const DIRECT: &str = "localhost,127.0.0.1,::1";
 /// By which programs are told of certificates: curl, OpenSSL, Python, git, pip, cargo, AWS's and Nix's.
 const BUNDLE_VARIABLES: [&str; 8] = [
     "SSL_CERT_FILE",
@@ -224,18 +238,9 @@ impl Egress {
             return vec![];
         }
         let http = format!("http://{SERVICE}:{HTTP_PROXY}");
-        // With brackets too: Python compares with what stands in the URL.
-        let none = "localhost,127.0.0.1,::1,[::1]".to_owned();
         let mut all = vec![];
-        for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
-            all.push((name, http.clone()));
-        }
-        for name in ["all_proxy", "ALL_PROXY"] {
-            all.push((name, format!("socks5h://{SERVICE}:{SOCKS_PROXY}")));
-        }
-        for name in ["no_proxy", "NO_PROXY"] {
-            all.push((name, none.clone()));
-        }
+        all.extend(PROXY_VARIABLES.map(|name| (name, http.clone())));
+        all.extend(DIRECT_VARIABLES.map(|name| (name, DIRECT.to_owned())));
         if terminates(network) {
             all.extend(BUNDLE_VARIABLES.map(|name| (name, BUNDLE.to_owned())));
             all.extend(CERTIFICATE_VARIABLES.map(|name| (name, CERTIFICATE.to_owned())));

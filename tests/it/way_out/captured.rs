@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use super::{Jail, PLAIN};
+use super::{Jail, PLAIN, SOCKS};
 use crate::support::{Who, need};
 
 /// Every way that a program has, as a script.
@@ -21,7 +21,7 @@ fn ways(host: &str) -> Vec<(&'static str, String)> {
         ("CONNECT", format!("{get} -k https://{host}/")),
         (
             "SOCKS5",
-            format!("{get} -k --proxy $ALL_PROXY https://{host}/"),
+            format!("{get} -k --proxy {SOCKS} https://{host}/"),
         ),
         (
             "by the public address",

@@ -3,6 +3,7 @@
 
 mod asked;
 mod captured;
+mod clients;
 mod database;
 mod denied;
 mod ended;
@@ -178,6 +179,9 @@ impl Jail {
 
 /// Programs without proxies' variables: what they do is transparent.
 pub const PLAIN: &str = "unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY; ";
+
+/// The proxy that no variable tells of, since many clients do not speak its protocol.
+pub const SOCKS: &str = "socks5h://198.18.0.1:1080";
 
 /// Waits for what another process does.
 pub fn until(what: impl Fn() -> bool) -> bool {

@@ -1,6 +1,6 @@
 //! Unmodified clients of HTTP reach what is granted, and not what is not.
 
-use super::{Jail, PLAIN};
+use super::{Jail, PLAIN, SOCKS};
 use crate::support::{Who, binary, need};
 
 pub const WEB: &str = "mode = \"allowlist\"\nallow = [\"web.test\"]";
@@ -28,7 +28,7 @@ fn curl_reaches_a_granted_name_by_every_way() {
             ),
             (
                 "SOCKS5",
-                "curl -sS --cacert ca.pem --proxy $ALL_PROXY https://web.test/hello".into(),
+                format!("curl -sS --cacert ca.pem --proxy {SOCKS} https://web.test/hello"),
             ),
         ];
         for (way, script) in ways {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::{Jail, PLAIN};
+use super::super::{Jail, PLAIN, SOCKS};
 use super::{Answers, NO_ADDRESS, REACHED, Row, by_every_way};
 use crate::support::outside::{PUBLIC, ip};
 use crate::support::{Who, need};
@@ -289,7 +289,7 @@ fn e5_a_redirection_to_a_denied_host_ends_there() {
         ),
         (
             "socks",
-            format!("{get} --proxy $ALL_PROXY https://web.test/to/https/other.test"),
+            format!("{get} --proxy {SOCKS} https://web.test/to/https/other.test"),
             97,
             "302 1",
         ),
