@@ -30,6 +30,8 @@ pub fn rules(texts: &[String]) -> Result<Vec<Rule>, Failure> {
         let rule = Rule::of_text(text, origin.clone());
         rule.and_then(|rule| match rule.to {
             To::Any => Err(RuleError::Any),
+            // The variables of the proxies send a client there without creel.
+            To::Range(range) if range.is_loopback() => Err(RuleError::OwnLoopback),
             _ => Ok(rule),
         })
         .map_err(|fault| Failure::new(format!("--allow-net {}: it {fault}", text.escape_debug())))

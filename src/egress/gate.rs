@@ -4,7 +4,7 @@
 //! when it is dropped, whatever the reason.
 
 use std::cell::{Cell, RefCell};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -313,6 +313,20 @@ impl Pass {
             Host::Address(address) => {
                 self.gate.check_own(*address, self.port, transport)?;
                 vec![SocketAddr::new(*address, self.port)]
+            }
+            Host::Name(name) if name.is_host() => {
+                // Asked of nobody, and nobody's but what the rule of this name grants.
+                let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+                let bars = |address| self.gate.policy.bars(address, self.port, transport);
+                let denied = |address: &IpAddr| match bars(*address) {
+                    Some(Why::Special(_)) | None => None,
+                    Some(why) => Some(Refusal::Policy(why)),
+                };
+                if let Some(refusal) = both.iter().find_map(denied) {
+                    return Err(refusal);
+                }
+                both.map(|address| SocketAddr::new(address, self.port))
+                    .to_vec()
             }
             Host::Name(name) => {
                 let found = self.gate.resolver.resolve(name).await;

@@ -125,7 +125,7 @@ fn reachable(rights: &Rights, words: &[String]) -> Result<Option<Origin>, Why> {
         Answer::Deny(Refused::NoNetwork) => return Err(Why::NoNetwork),
         Answer::Deny(Refused::Denied(origin)) => return Err(Why::Denied(origin)),
         Answer::Deny(Refused::Unlisted) if silent => return Ok(None),
-        Answer::Deny(Refused::Unlisted) => return Err(Why::NotGranted),
+        Answer::Deny(Refused::Unlisted | Refused::Host) => return Err(Why::NotGranted),
         Answer::Deny(Refused::Special(kind)) => return Err(Why::Special(kind)),
     };
     let carried = match scheme {

@@ -172,7 +172,7 @@ fn find(asked: &Wire, kind: RecordType, zone: &impl Zone) -> (Found, Option<Refu
             return (Found::NoName, Some(refused));
         }
     };
-    let addresses = if is_localhost(&name) {
+    let addresses = if name.is_localhost() {
         LOCALHOST
     } else if !zone.knows(&name) {
         return (Found::NoName, Some(Refused::Unknown(name)));
@@ -201,12 +201,6 @@ const LOCALHOST: Addresses = Addresses {
     v4: Ipv4Addr::LOCALHOST,
     v6: Ipv6Addr::LOCALHOST,
 };
-
-/// Whether it is the machine's own name and all beneath it (RFC 6761), which is nobody else's.
-pub fn is_localhost(name: &Name) -> bool {
-    let rest = name.as_str().strip_suffix("localhost");
-    rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-}
 
 fn reverse(address: IpAddr, zone: &impl Zone) -> Option<Wire> {
     let text = match address.is_loopback() {

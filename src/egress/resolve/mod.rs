@@ -23,7 +23,6 @@ use tokio::time::{Instant, timeout};
 
 use self::ask::{Found, ask};
 use self::message::Kind;
-use super::dns::answer::is_localhost;
 use crate::policy::net::Name;
 
 /// For one answer.
@@ -120,7 +119,7 @@ impl Resolver {
         if let Some(addresses) = self.hosts.get(name) {
             return Ok(addresses.clone());
         }
-        if is_localhost(name) {
+        if name.is_localhost() {
             return Ok(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
         }
         let slot = self.slot(name);

@@ -121,7 +121,7 @@ impl Lint<'_> {
         for deny in &layer.network.deny {
             let within = |rule: &Rule| {
                 let ports = deny.ports.is_empty() || !deny.ports.is_disjoint(&rule.ports);
-                let to = deny.to.covers(&rule.to) || rule.to.covers(&deny.to);
+                let to = deny.to.spans(&rule.to) || rule.to.spans(&deny.to);
                 // What a granted name resolves to may lie in any range.
                 ports && (to || matches!(deny.to, To::Range(_)))
             };

@@ -14,6 +14,10 @@ use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
 use super::range::{canonical, carried};
 
+/// The name by which a jail reaches servers on the host's own loopback. `internal` is nobody's domain (ICANN's
+/// resolution of 29 July 2024). Only a rule of this very name grants it: no wildcard, no mode, no range.
+pub const HOST: &str = "host.creel.internal";
+
 /// A name or an address, canonical.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
@@ -136,6 +140,18 @@ impl Name {
         self.0
             .strip_suffix(&*suffix.0)
             .is_some_and(|rest| rest.ends_with('.'))
+    }
+
+    /// Whether it is the machine's own name and all beneath it (RFC 6761), which is nobody else's: in a jail
+    /// the jail's.
+    pub fn is_localhost(&self) -> bool {
+        let rest = self.0.strip_suffix("localhost");
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    }
+
+    /// Whether it is [`HOST`].
+    pub fn is_host(&self) -> bool {
+        &*self.0 == HOST
     }
 
     /// The names that this one is under, the longest first.

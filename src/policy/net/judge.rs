@@ -30,6 +30,8 @@ pub enum Why {
     Unlisted,
     /// It is an address of this kind, and a list has no range of that.
     Special(&'static str),
+    /// It is the host's own loopback, and a list does not name it.
+    Host,
 }
 
 impl fmt::Display for Why {
@@ -39,6 +41,10 @@ impl fmt::Display for Why {
             Why::Denied(origin) => write!(f, "denied by {origin}"),
             Why::Unlisted => f.write_str("no rule allows it"),
             Why::Special(kind) => write!(f, "the address is {kind}, and no rule names its range"),
+            Why::Host => write!(
+                f,
+                "it is the host's loopback, which only a rule of this very name grants"
+            ),
         }
     }
 }
@@ -89,6 +95,7 @@ impl Network {
                 Some(rule) => allowed.push(*rule),
                 None => match special_of(host) {
                     Some(kind) => return Answer::Deny(Why::Special(kind)),
+                    None if is_host(host) => return Answer::Deny(Why::Host),
                     // Nobody is asked about datagrams: they need a rule.
                     None if list.on_miss == OnMiss::Ask && transport == Transport::Tcp => {
                         asked = true;
@@ -274,6 +281,10 @@ fn special_of(host: &Host) -> Option<&'static str> {
         Host::Address(address) => block(*address).map(|block| block.kind),
         Host::Name(_) => None,
     }
+}
+
+fn is_host(host: &Host) -> bool {
+    matches!(host, Host::Name(name) if name.is_host())
 }
 
 /// The rules that grant the host, the narrowest first.

@@ -242,7 +242,7 @@ impl Rule {
     pub fn shuts(&self, rule: &Rule) -> bool {
         let to = match (&self.to, &rule.to) {
             (To::Range(own), To::Range(other)) => own.contains(other),
-            (own, other) => own.covers(other),
+            (own, other) => own.spans(other),
         };
         let every = self.ports.is_empty();
         let ports = self.ports.is_superset(&rule.ports) && !rule.ports.is_empty();

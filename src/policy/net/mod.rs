@@ -14,7 +14,7 @@ pub mod range;
 pub mod rule;
 
 pub use fault::NetworkFault;
-pub use host::{Host, HostError, Name};
+pub use host::{HOST, Host, HostError, Name};
 pub use http::Http;
 pub use judge::{Answer, Why};
 pub use meet::{Bounds, Said};

@@ -70,6 +70,11 @@ impl Range {
         self.bits <= other.bits && self.has(other.address)
     }
 
+    /// Whether it is one address, of the loopback.
+    pub fn is_loopback(&self) -> bool {
+        *self == Range::one(self.address) && self.address.is_loopback()
+    }
+
     fn masked(self) -> Range {
         let address = match self.address {
             IpAddr::V4(a) => {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::host::parse_port;
 use super::range::{RangeError, block};
-use super::{Host, HostError, Http, Name, Range};
+use super::{HOST, Host, HostError, Http, Name, Range};
 use crate::policy::Origin;
 
 /// Destinations, and what may be said to them. A denial uses `to` and `ports` alone.
@@ -160,6 +160,14 @@ pub enum RuleError {
         "grants every name, which only `mode = \"open\"` does; name the hosts, or set that mode"
     )]
     Any,
+    #[error(
+        "is the jail's own loopback, which needs no rule; write {HOST}:PORT for a server on the host's loopback"
+    )]
+    OwnLoopback,
+    #[error(
+        "is the host's loopback, where any port may be anybody's; name the ports, as in {HOST}:11434"
+    )]
+    HostPorts,
     #[error("has the method '{0}', which is none; write words as GET or POST")]
     Method(String),
     #[error(
@@ -252,9 +260,11 @@ impl To {
     }
 
     /// Whether a grant of these is one of the host: a special address needs a range that lies in what
-    /// makes it special. `0.0.0.0/0` is the internet, not the machine beside this one.
+    /// makes it special, the host's loopback its very name. `0.0.0.0/0` is the internet, not the machine
+    /// beside this one.
     pub fn grants(&self, host: &Host) -> bool {
         let named = match (self, host) {
+            (to, Host::Name(name)) if name.is_host() => *to == To::Name(name.clone()),
             (To::Range(range), Host::Address(address)) => {
                 block(*address).is_none_or(|block| block.range.contains(range))
             }
@@ -265,6 +275,14 @@ impl To {
 
     /// Whether a grant of these is wider than, or the same as, one of `other`.
     pub fn covers(&self, other: &To) -> bool {
+        match other {
+            To::Name(name) if name.is_host() => self == other,
+            _ => self.spans(other),
+        }
+    }
+
+    /// Whether all of `other` are among these, which is what a denial asks.
+    pub fn spans(&self, other: &To) -> bool {
         match (self, other) {
             (To::Any, To::Any | To::Name(_) | To::Under(_)) => true,
             (To::Name(own), To::Name(other)) => own == other,
@@ -289,6 +307,13 @@ impl Rule {
         http: Option<Http>,
         origin: Origin,
     ) -> Result<Rule, RuleError> {
+        match &to {
+            To::Name(name) if name.is_localhost() => return Err(RuleError::OwnLoopback),
+            To::Name(name) if name.is_host() && ports.is_none() => {
+                return Err(RuleError::HostPorts);
+            }
+            _ => {}
+        }
         let ports = ports.unwrap_or_else(|| protocol.ports());
         if ports.is_empty() {
             return Err(RuleError::NoPorts(protocol.name()));

@@ -12,6 +12,7 @@ mod large;
 mod limits;
 mod live;
 mod many;
+mod own_host;
 mod published;
 mod recorded;
 mod relay_dies;
