@@ -1,6 +1,6 @@
 //! What the command line may ask where a platform or an operator has a policy: nothing beyond it.
 //!
-//! Without such a policy the caller is the operator, and `--read`, `--write`, `--allow-net`, `--env` and the limits'
+//! Without such a policy the caller is the operator, and `--read`, `--write`, `--exec`, `--allow-net`, `--env` and the limits'
 //! flags say what is granted. With one, each flag must lie within, and one that does not is an error
 //! that names it: whoever typed it wants to know.
 
@@ -21,6 +21,7 @@ pub fn check(
 ) -> Result<(), Failure> {
     paths("--read", &request.read, &rights.read, roots)?;
     paths("--write", &request.write, &rights.write, roots)?;
+    paths("--exec", &request.exec, &rights.exec, roots)?;
     super::network::check(&request.allow_net, &rights.network)?;
     super::network::check_published(&request.publish)?;
     for (name, value) in &request.env {

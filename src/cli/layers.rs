@@ -9,11 +9,12 @@
 //! | project | `.creel/policy.*` in the workspace | narrow |
 //! | command line | every further `--policy` | narrow |
 //!
-//! The extension is `toml`, `yaml`, `yml`, `json5` or `json`; two files of one place are an error.
+//! The extension is one of [`EXTENSIONS`]; two files of one place are an error, and so is one of another
+//! extension, or a place that cannot be looked at: nobody's policy is out of force without a word.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use clap::ValueHint;
@@ -36,7 +37,7 @@ const PLATFORM: &str = "/etc/creel";
 const OWN: &str = "creel";
 /// The directory of a project's file, in its workspace.
 const PROJECT: &str = ".creel";
-const EXTENSIONS: [&str; 5] = ["toml", "yaml", "yml", "json5", "json"];
+const EXTENSIONS: [&str; 6] = ["toml", "yaml", "yml", "json", "json5", "jsonc"];
 /// Files that one file may lead through by `extends`.
 const MOST_EXTENDS: usize = 16;
 
@@ -333,23 +334,77 @@ fn agent(config: &Path, name: &str) -> Result<PathBuf, Failure> {
     })
 }
 
-/// The one file of that name in `dir`, whatever its format.
+/// The one file of that name in `dir`, whatever its format. Nothing where `dir` is not there: what cannot be
+/// looked at, or has the name and an extension of no format, may be a policy that somebody counts on.
 fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>, Failure> {
-    if !dir.is_dir() {
-        return Ok(None);
+    let unseen = |error: &io::Error| {
+        Failure::new(format!(
+            "whether {} has a policy cannot be seen: {error}; let yourself read it, or take it away",
+            dir.display()
+        ))
+    };
+    match dir.symlink_metadata() {
+        // Of a path through what is no directory (XDG_CONFIG_HOME=/dev/null) there is nothing.
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(unseen(&error)),
+        Ok(_) => {}
     }
-    let paths = EXTENSIONS.map(|extension| dir.join(format!("{name}.{extension}")));
-    let mut found = paths
-        .into_iter()
-        .filter(|path| path.symlink_metadata().is_ok());
-    match (found.next(), found.next()) {
+    let mut found = vec![];
+    for entry in std::fs::read_dir(dir).map_err(|error| unseen(&error))? {
+        let file = entry.map_err(|error| unseen(&error))?.file_name();
+        let parts = file
+            .to_str()
+            .and_then(|text| text.split_at_checked(name.len()));
+        let Some((stem, rest)) = parts.filter(|(stem, _)| stem.eq_ignore_ascii_case(name)) else {
+            continue;
+        };
+        let extension = match rest.strip_prefix('.') {
+            Some(extension) if is_meant(extension) => extension,
+            None if rest.is_empty() => "",
+            _ => continue,
+        };
+        if stem != name || !EXTENSIONS.contains(&extension) {
+            return Err(Failure::new(format!(
+                "{} is read as no policy: name it {name}.toml, or {name}. and one of {}; or take it away",
+                dir.join(&file).display(),
+                EXTENSIONS[1..].join(", ")
+            )));
+        }
+        let path = dir.join(file);
+        // Of a pipe the other end may never come; a link that leads nowhere may have led to a policy.
+        if !path.metadata().map_err(|error| unseen(&error))?.is_file() {
+            return Err(Failure::new(format!(
+                "{} is no file; make it one, or take it away",
+                path.display()
+            )));
+        }
+        found.push(path);
+    }
+    found.sort();
+    match (found.pop(), found.pop()) {
         (Some(one), Some(other)) => Err(Failure::new(format!(
             "{} and {} are both there, and only one can be meant; remove one",
-            one.display(),
-            other.display()
+            other.display(),
+            one.display()
         ))),
         (one, _) => Ok(one),
     }
+}
+
+/// Whether somebody may have meant a file of this extension to be in force: not the copy that an editor or a
+/// package manager left beside it, and no text about it.
+fn is_meant(extension: &str) -> bool {
+    let aside = [
+        "bak", "old", "orig", "save", "swp", "md", "txt", "example", "sample",
+    ];
+    !extension.contains('.') && !extension.ends_with('~') && !aside.contains(&extension)
 }
 
 /// A layer with what it extends. A name is a preset; anything with a slash or an extension is a file.

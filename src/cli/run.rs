@@ -54,6 +54,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub write: Vec<PathBuf>,
 
+    /// Also let the command read and execute this program, or what lies in this directory
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub exec: Vec<PathBuf>,
+
     /// Also let the command reach this host, at ports 80 and 443 unless told otherwise
     #[arg(long, value_name = "HOST[:PORT]", value_hint = ValueHint::Hostname)]
     pub allow_net: Vec<String>,

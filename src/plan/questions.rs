@@ -176,6 +176,7 @@ fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
     let requested = request
         .read
         .iter()
+        .chain(&request.exec)
         .map(|p| (p, Purpose::Read))
         .chain(request.write.iter().map(|p| (p, Purpose::Write)));
     for (path, purpose) in requested {

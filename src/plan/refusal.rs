@@ -41,6 +41,8 @@ pub enum ResolveError {
     },
     #[error("{place}: {path} has a `..` in it; write where it leads", place = place(.origin), path = .path.display())]
     Parent { path: PathBuf, origin: Origin },
+    #[error("--exec {path}: the policy names one by one what may be executed; add it to its `process.exec` or `tools`", path = .path.display())]
+    ExecByName { path: PathBuf },
     #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd; write the path in full", place = place(.origin))]
     NoHome { uid: u32, origin: Origin },
     #[error("{place}: {path} leads through a symbolic link, which the jail could turn: {real}; protect where it leads, or take the link away", place = place(.origin), path = .path.display(), real = .real.display())]

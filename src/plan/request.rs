@@ -17,6 +17,8 @@ pub struct Request {
     pub workspace_mode: Option<WorkspaceMode>,
     pub read: Vec<PathBuf>,
     pub write: Vec<PathBuf>,
+    /// To read and execute.
+    pub exec: Vec<PathBuf>,
     /// Destinations, beside those of the policy; in its network already where they are granted.
     pub allow_net: Vec<Rule>,
     /// Name and value; the caller's environment was asked already.

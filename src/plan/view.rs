@@ -225,21 +225,18 @@ impl<'a> View<'a> {
             source: flag.into(),
             line: 0,
         };
-        for path in &request.read {
-            self.grant(
-                &paths::absolute(path, self.host),
-                Way::Read,
-                Absent::Refuse,
-                &line("--read"),
-            )?;
-        }
-        for path in &request.write {
-            self.grant(
-                &paths::absolute(path, self.host),
-                Way::Write,
-                Absent::Refuse,
-                &line("--write"),
-            )?;
+        for (flag, paths, way) in [
+            ("--read", &request.read, Way::Read),
+            ("--write", &request.write, Way::Write),
+            ("--exec", &request.exec, Way::Exec),
+        ] {
+            for path in paths {
+                let path = paths::absolute(path, self.host);
+                if way == Way::Exec && limited {
+                    return Err(ResolveError::ExecByName { path });
+                }
+                self.grant(&path, way, Absent::Refuse, &line(flag))?;
+            }
         }
         Ok(())
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::verdict::{Kind, Limit, Receipt, Uncovered, Usage, VERSION, Verdict};
+use super::way_out::Traffic;
 use super::{Cause, Detail, Ended, Exited};
+use crate::egress::record::Destination;
 use crate::jail::covers::Fate;
 use crate::plan::{Act, CgroupLimits, Plan, Resource};
 use crate::policy::{Bytes, Span};
@@ -43,6 +45,7 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
         left: None,
         receipt: (detail == Detail::Full).then(|| Receipt::of(plan, kernel)),
     };
+    verdict.denials = refusals(exited.traffic.as_ref());
     match &exited.end {
         Ended::Command(change) => command(&mut verdict, *change),
         Ended::Silent => {
@@ -88,6 +91,20 @@ fn command(verdict: &mut Verdict, change: Change) {
     }
 }
 
+/// What the relay refused, a line each: `HOST:PORT: WHY`.
+fn refusals(traffic: Option<&Traffic>) -> Vec<String> {
+    let all = traffic.map_or(&[][..], |traffic| &traffic.destinations);
+    let refused = all.iter().filter(|to| to.refused > 0);
+    let line = |to: &Destination| {
+        let place = match to.port {
+            0 => to.host.clone(),
+            port => format!("{}:{port}", to.host),
+        };
+        format!("{place}: {}", to.why.as_deref().unwrap_or("refused"))
+    };
+    refused.map(line).collect()
+}
+
 fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan, exited: &Exited) {
     let counted = plan.acts.iter().any(|act| matches!(act, Act::Cgroup(_)));
     let name =
@@ -109,7 +126,7 @@ fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan, exited: &Exite
             Kind::Denied,
             NOT_EXECUTABLE,
             Some(format!(
-                "{place} may not be executed: it lacks the x bit, or the policy does not let it be; `creel policy explain` says what does"
+                "{place} may not be executed: it lacks the x bit, or the policy does not let it be: --exec PATH or `filesystem.exec` grants that"
             )),
         ),
         Errno::AGAIN if counted && exited.counters.pids_refused == 0 => (

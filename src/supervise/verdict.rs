@@ -31,7 +31,7 @@ pub struct Verdict {
     /// Why, where the kind alone does not say.
     pub error: Option<String>,
     pub usage: Usage,
-    /// What the jail refused, where the kernel reports it.
+    /// What was refused on the network, as `HOST:PORT: WHY`; what the kernel refuses it does not report.
     pub denials: Vec<String>,
     /// What was reached through the relay; absent where there was no way out.
     #[serde(skip_serializing_if = "Option::is_none")]

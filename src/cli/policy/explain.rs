@@ -44,6 +44,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     write: Vec<PathBuf>,
 
+    /// As for `creel run`
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    exec: Vec<PathBuf>,
+
     /// Also reachable: this host, at ports 80 and 443 unless told otherwise
     #[arg(long, value_name = "HOST[:PORT]", value_hint = ValueHint::Hostname)]
     allow_net: Vec<String>,
@@ -75,6 +79,7 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         workspace: args.workspace.clone(),
         read: args.read.clone(),
         write: args.write.clone(),
+        exec: args.exec.clone(),
         allow_net: args.allow_net.clone(),
         allow_degraded: args.allow_degraded.clone(),
         command: args.command.clone(),

@@ -45,6 +45,12 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
         if let Some(error) = &verdict.error {
             say(error);
         }
+        if let Some(text) = elsewhere(args, verdict) {
+            say(&text);
+        }
+        if verdict.exit_status != 0 || args.verbose {
+            refusals(verdict).iter().for_each(|line| say(line));
+        }
         if verdict.exit_status != 0 && verdict.limit.is_none() {
             verdict
                 .limits_hit
@@ -96,6 +102,49 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
             used.output
         ));
     }
+}
+
+/// Where on the host the command is that the jail has not, or may not execute.
+fn elsewhere(args: &RunArgs, verdict: &Verdict) -> Option<String> {
+    let (name, path) = (args.command.first()?, std::env::var_os("PATH")?);
+    let unexecuted = verdict.code.is_none() && matches!(verdict.exit_status, 126 | 127);
+    if !unexecuted {
+        return None;
+    }
+    let file = match name.as_encoded_bytes().contains(&b'/') {
+        true => std::path::absolute(name).ok()?,
+        false => std::env::split_paths(&path)
+            .map(|directory| directory.join(name))
+            .find(|file| file.is_file())?,
+    };
+    let real = std::fs::canonicalize(&file).ok()?;
+    let directory = file.parent()?;
+    let beyond = match real.parent()? {
+        parent if parent == directory => String::new(),
+        parent => format!(" --exec {}", parent.display()),
+    };
+    let (file, directory) = (file.display(), directory.display());
+    Some(format!(
+        "on the host it is {file}; let it be executed, with what lies beside it: creel run --exec {directory}{beyond} -- {file}"
+    ))
+}
+
+/// What was refused on the network, in a few lines.
+fn refusals(verdict: &Verdict) -> Vec<String> {
+    let all = &verdict.denials;
+    let short = |line: &String| line.chars().take(MOST_OF_PATH).collect::<String>();
+    let mut lines: Vec<String> = all
+        .iter()
+        .take(MOST_LINES)
+        .map(|line| format!("refused: {}", short(line)))
+        .collect();
+    if all.len() > MOST_LINES {
+        lines.push(format!(
+            "{} more destinations were refused; the verdict's `denials` has all (--status-file)",
+            all.len() - MOST_LINES
+        ));
+    }
+    lines
 }
 
 /// Names that were uncovered for a moment, in a few lines; each name once.

@@ -47,6 +47,7 @@ pub fn request(
         workspace_mode,
         read: args.read.clone(),
         write: args.write.clone(),
+        exec: args.exec.clone(),
         allow_net: network::rules(&args.allow_net)?,
         env,
         caller_env,

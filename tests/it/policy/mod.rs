@@ -4,6 +4,7 @@ mod answers;
 mod cases;
 mod check;
 mod patterns;
+mod places;
 
 use std::path::PathBuf;
 use std::process::Command;

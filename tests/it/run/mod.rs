@@ -5,6 +5,7 @@ mod contract;
 mod degraded;
 mod early;
 mod environment;
+mod executable;
 mod forged;
 mod formats;
 mod grants;

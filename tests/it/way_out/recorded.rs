@@ -222,3 +222,28 @@ impl Line {
         words(self) == words(other) && (other.bytes.is_none() || self.bytes == other.bytes)
     }
 }
+
+/// Whoever runs a command that fails is told what it was refused.
+#[test]
+fn what_was_refused_is_told_where_the_command_failed() {
+    for who in Who::all() {
+        let Some(jail) = Jail::new(who, NETWORK) else {
+            return;
+        };
+        let names = "for n in a b c d e f g; do curl -sS -m 5 http://$n.test/ 2>/dev/null; done; ";
+        let failed = jail.sh(&format!("{names} exit 3"));
+        let denials = failed.verdict["denials"].as_array().expect("a list");
+        assert_eq!(denials.len(), 7, "{failed:#?}");
+        assert_eq!(denials[0], "a.test:80: no rule allows it", "{failed:#?}");
+        let told = failed.stderr.matches("refused: ").count();
+        assert_eq!(told, 5, "{failed:#?}");
+        assert!(
+            failed.stderr.contains("2 more destinations were refused"),
+            "{failed:#?}"
+        );
+        // The control: a command that did not fail is not told, and its verdict has them all the same.
+        let passed = jail.sh(&format!("{names} exit 0")).ok();
+        assert!(!passed.stderr.contains("refused: "), "{passed:#?}");
+        assert_eq!(passed.verdict["denials"].as_array().map(Vec::len), Some(7));
+    }
+}
