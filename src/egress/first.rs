@@ -24,8 +24,19 @@ pub enum First {
     Other,
 }
 
+/// How a header of the PROXY protocol begins, by which a balancer says whose connection it passes on: version 2
+/// (haproxy.org's proxy-protocol.txt, section 2.2), and version 1 (section 2.1).
+const PROXY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+const PROXY_LINE: &[u8] = b"PROXY";
+
 /// Reads what came so far.
 pub fn read(bytes: &[u8]) -> First {
+    if bytes.starts_with(PROXY) {
+        return First::Flawed(Flaw::Proxy);
+    }
+    if !bytes.is_empty() && PROXY.starts_with(bytes) {
+        return First::More;
+    }
     match hello::read(bytes) {
         Reading::More(_) => First::More,
         Reading::Hello(hello) => First::Tls(hello),
@@ -55,10 +66,20 @@ fn request(bytes: &[u8]) -> First {
             _ => First::Http(Version::One),
         };
     };
+    if start > Some(0) {
+        match line {
+            [20..=24] => return First::More,
+            [20..=24, 3, ..] => return First::Flawed(Flaw::Blanks),
+            _ => {}
+        }
+    }
     let method = line.iter().take_while(|byte| is_token(**byte)).count();
     match line.get(method) {
         _ if method == 0 => return First::Other,
         Some(byte) if !is_blank(*byte) => return First::Other,
+        Some(_) if line[..method].eq_ignore_ascii_case(PROXY_LINE) => {
+            return First::Flawed(Flaw::Proxy);
+        }
         _ => {}
     }
     if line.starts_with(b"PRI * HTTP/2.0\r\n") {

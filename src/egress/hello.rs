@@ -60,6 +60,10 @@ pub enum Encrypted {
 /// Why it is no hello that could be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
+    #[error("a PROXY header is before it, which says that somebody else connects")]
+    Proxy,
+    #[error("blanks are before it")]
+    Blanks,
     #[error("it is SSLv2's")]
     Sslv2,
     #[error("another kind of record is before its end")]

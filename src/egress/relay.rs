@@ -27,8 +27,9 @@ use super::resolve::Resolver;
 use super::wire::{self, FromRelay, ToRelay};
 use super::{connect, dns, socks, transparent, udp};
 use crate::plan::egress::{Egress, Serves};
-use crate::policy::net::Host;
+use crate::policy::net::{Host, OnMiss};
 use crate::sys::clone::{self, Side};
+use crate::sys::landlock::Dials;
 use crate::sys::net::Family;
 use crate::sys::socket::{self, Wait};
 use crate::sys::{Errno, confine, process, readiness, signal};
@@ -185,8 +186,18 @@ fn serve(
         .build()
         .map_err(|e| format!("no event loop: {e}"))?;
     let inside = egress.publish.iter().map(|published| published.port);
-    confine::for_good(ports.iter().copied().chain(resolvers).chain(inside))
-        .map_err(|e| format!("it cannot be confined: {e}"))?;
+    let dials = match network.lists.iter().any(|list| list.on_miss == OnMiss::Ask) {
+        true => Dials::Any,
+        false => Dials::Ports(
+            ports
+                .iter()
+                .copied()
+                .chain(resolvers)
+                .chain(inside)
+                .collect(),
+        ),
+    };
+    confine::for_good(&dials).map_err(|e| format!("it cannot be confined: {e}"))?;
     let questions = Rc::new(Questions {
         control: control.try_clone().map_err(|e| e.to_string())?,
         waiting: RefCell::default(),

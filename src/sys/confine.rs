@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::landlock::Rules;
+use super::landlock::{Dials, Rules};
 use super::process::{self, Groups};
 use super::{Result, caps, fd, landlock, rlimit, seccomp};
 use crate::plan::Resource;
@@ -44,9 +44,9 @@ pub fn keep_descriptors(kept: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
     numbers.map(fd::own).collect()
 }
 
-/// No privilege, no file, no program, no signal to others; TCP to `ports` alone where the kernel can say
-/// so (Landlock ABI 4).
-pub fn for_good(ports: impl Iterator<Item = u16>) -> Result<()> {
+/// No privilege, no file, no program, no signal to others; TCP to what it `dials` alone where the kernel
+/// can say so (Landlock ABI 4).
+pub fn for_good(dials: &Dials) -> Result<()> {
     let most = rlimit::open_files_ceiling();
     rlimit::set(Resource::OpenFiles, most, most)?;
     if caps::privileged() {
@@ -61,7 +61,7 @@ pub fn for_good(ports: impl Iterator<Item = u16>) -> Result<()> {
     process::not_dumpable()?;
     match landlock::abi() {
         0 => {}
-        abi => Rules::dial_only(abi.min(crate::plan::resolve::NEWEST_LANDLOCK_ABI), ports)?
+        abi => Rules::dial_only(abi.min(crate::plan::resolve::NEWEST_LANDLOCK_ABI), dials)?
             .restrict_self()?,
     }
     seccomp::install_for_relay()

@@ -1,5 +1,6 @@
 //! Landlock (landlock(7)): a ruleset made before clone, completed and enforced after it.
 
+use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 
 use landlock::{
@@ -49,15 +50,18 @@ impl Rules {
     }
 
     /// For a process that only dials: no file and no socket file at all; from ABI 4 on no TCP port to
-    /// bind and those ports alone to connect to; from ABI 10 on no UDP port to bind but one that the kernel
+    /// bind and none but `dials` to connect to; from ABI 10 on no UDP port to bind but one that the kernel
     /// picks.
-    pub fn dial_only(abi: u32, ports: impl Iterator<Item = u16>) -> Result<Rules> {
+    pub fn dial_only(abi: u32, dials: &Dials) -> Result<Rules> {
         let abi = ABI::from(abi as i32);
         let mut ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(AccessFs::from_all(abi))
             .map_err(errno)?;
-        let net = dialling(abi);
+        let net = match dials {
+            Dials::Any => dialling(abi) & !AccessNet::ConnectTcp,
+            Dials::Ports(_) => dialling(abi),
+        };
         if !net.is_empty() {
             ruleset = ruleset.handle_access(net).map_err(errno)?;
         }
@@ -66,10 +70,10 @@ impl Rules {
             ruleset = ruleset.scope(scopes).map_err(errno)?;
         }
         let mut created = ruleset.create().map_err(errno)?;
-        if !net.is_empty() {
+        if let (Dials::Ports(ports), true) = (dials, net.contains(AccessNet::ConnectTcp)) {
             for port in ports {
                 (&mut created)
-                    .add_rule(NetPort::new(port, AccessNet::ConnectTcp))
+                    .add_rule(NetPort::new(*port, AccessNet::ConnectTcp))
                     .map_err(errno)?;
             }
         }
@@ -113,6 +117,14 @@ impl Rules {
             _ => Err(Errno::OPNOTSUPP),
         }
     }
+}
+
+/// TCP ports that a process may connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dials {
+    /// Somebody is asked, about whatever port comes.
+    Any,
+    Ports(BTreeSet<u16>),
 }
 
 /// What is decided of a relay's network. Not to which UDP ports it sends: its answers go to the ports that

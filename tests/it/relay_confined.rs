@@ -4,6 +4,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use creel::sys::attempt::{at, c, call};
+use creel::sys::landlock::Dials;
 use creel::sys::process::{Change, exit, reap};
 use creel::sys::{Errno, confine, landlock};
 
@@ -105,7 +106,7 @@ pub fn drill(ports: &[String]) {
             say(&format!("before: {what}: {errno:?}"));
         }
     }
-    if let Err(errno) = confine::for_good([granted.port()].into_iter()) {
+    if let Err(errno) = confine::for_good(&Dials::Ports([granted.port()].into())) {
         say(&format!("confine: {errno:?}"));
     }
     for (what, expected, act) in &all {
@@ -173,7 +174,7 @@ pub fn udp_drill(ports: &[String]) {
         ));
     };
     act("before");
-    if let Err(errno) = confine::for_good(std::iter::empty()) {
+    if let Err(errno) = confine::for_good(&Dials::Ports([].into())) {
         say(&format!("confine: {errno:?}"));
     }
     act("after");

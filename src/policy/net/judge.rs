@@ -253,6 +253,8 @@ impl Rule {
             (Protocol::Auto, 80, Spoken::Request { .. }) => true,
             (Protocol::Auto, 80, Spoken::Tls) => false,
             (Protocol::Auto, 80 | 443, Spoken::Other) => false,
+            // Where TLS is ended nothing is to pass unread.
+            (Protocol::Auto, _, Spoken::Other) => !ended,
             (Protocol::Auto, ..) => true,
         };
         let said = match (&self.http, spoken) {

@@ -194,9 +194,19 @@ const ODD: [u8; 120] = {
 
 #[test]
 fn what_is_spoken_is_told() {
-    let cases: [(&[u8], First); 37] = [
+    let cases: [(&[u8], First); 47] = [
         (b"", First::More),
         (b"G", First::More),
+        (b"PROXY", First::More),
+        (b"PROXY TCP4 127.0.0.1", First::Flawed(Flaw::Proxy)),
+        (b" \r\nproxy\tUNKNOWN", First::Flawed(Flaw::Proxy)),
+        (b"PROXYING a\r\n", First::Other),
+        (b"\r\n\r\n\0\r\nQUIT", First::More),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21", First::Flawed(Flaw::Proxy)),
+        (b"\r\n\r\n\0\r\nQUITE", First::Other),
+        (b"\r\n\x16", First::More),
+        (b"\r\n\x16\x03", First::Flawed(Flaw::Blanks)),
+        (b"\r\n\x16\x04", First::Other),
         (b"GET / HTTP/1.1", First::More),
         (b"GET / HTTP/1.1\r\n", First::Http(Version::One)),
         (b"\r\n\r\nGET / HTTP/1.1\r\n", First::Http(Version::One)),

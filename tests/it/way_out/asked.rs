@@ -214,3 +214,23 @@ fn a_question_ends_what_the_jail_left_open() {
     screen.wait_for("status 200");
     assert_eq!(screen.end().0, 0);
 }
+
+/// At whatever port: the relay may dial any where somebody is asked.
+#[test]
+fn a_port_that_no_rule_names_is_asked_for_and_reached() {
+    for who in Who::all() {
+        let Some(jail) = Jail::new(who, ASK) else {
+            return;
+        };
+        let (_peer, _) = jail.peer(8443);
+        let script = "s = socket.create_connection(('198.18.0.1', 3128))\n\
+            s.sendall(b'CONNECT other.test:8443 HTTP/1.1\\r\\n\\r\\n')\n\
+            print('status', s.recv(4096).split()[1].decode())";
+        let mut screen = start(&jail, &["-T"], script);
+        screen.wait_for("creel: may the jail connect to other.test port 8443?");
+        let (word, place) = line(&screen);
+        screen.press(&format!("{word} {place}\r"));
+        screen.wait_for("status 200");
+        assert_eq!(screen.end().0, 0, "{who:?}");
+    }
+}
