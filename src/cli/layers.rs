@@ -41,6 +41,10 @@ const EXTENSIONS: [&str; 6] = ["toml", "yaml", "yml", "json", "json5", "jsonc"];
 /// Files that one file may lead through by `extends`.
 const MOST_EXTENDS: usize = 16;
 
+/// Paths that a project's file may name: each costs a look and perhaps a mount, and what a checkout asks for
+/// must not hold up a start (1024 take a tenth of a second).
+const MOST_FOUND: usize = 1024;
+
 /// Which policy
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct PolicyArgs {
@@ -428,6 +432,13 @@ fn read_found(source: &Path, read: &mut Read) -> Result<Layer, Failure> {
         )));
     }
     let mut layer = one(source, Rank::Project, read)?;
+    let paths = layer.paths();
+    if paths > MOST_FOUND {
+        return Err(Failure::new(format!(
+            "{} names {paths} paths, and a project's policy may name {MOST_FOUND}; name directories or patterns, or leave it aside with --no-project",
+            source.display()
+        )));
+    }
     for base in std::mem::take(&mut layer.extends) {
         if !is_preset(Path::new(&base.value)) {
             return Err(Failure::new(format!(

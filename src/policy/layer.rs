@@ -68,6 +68,21 @@ pub struct Layer {
     pub tests: Cases,
 }
 
+impl Layer {
+    /// How many paths and patterns of paths it names.
+    pub fn paths(&self) -> usize {
+        let files = &self.filesystem;
+        let lists = [&files.read, &files.write, &files.load, &files.exec];
+        let listed: usize = lists.into_iter().flatten().map(Vec::len).sum();
+        let tools = self.tools.each.values().map(Settings::paths);
+        listed
+            + files.deny.len()
+            + files.protect.len()
+            + files.unprotect.len()
+            + tools.sum::<usize>()
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tools {
     pub profile: Option<Sourced<Profile>>,
@@ -99,6 +114,12 @@ pub struct Settings {
     pub channels: Option<Vec<Sourced<String>>>,
     /// Of `browser`: where it runs. Only `sandbox` is known.
     pub target: Option<Sourced<Target>>,
+}
+
+impl Settings {
+    fn paths(&self) -> usize {
+        self.allowed_paths.as_ref().map_or(0, Vec::len) + self.denied_paths.len()
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -181,3 +181,21 @@ fn a_projects_place_that_cannot_be_looked_at_refuses_the_run() {
     // The control.
     assert_eq!(place.refusal(), None);
 }
+
+/// What a checkout asks for does not hold up a start.
+#[test]
+fn a_projects_policy_names_a_bounded_number_of_paths() {
+    let place = Place::new(Who::User);
+    let path = place.workspace.path().join(".creel");
+    std::fs::create_dir(&path).expect("mkdir");
+    let policy = |count: usize| {
+        let names: Vec<String> = (0..count).map(|n| format!("\"$WORKSPACE/x{n}\"")).collect();
+        let text = format!("[filesystem]\ndeny = [{}]\n", names.join(", "));
+        std::fs::write(path.join("policy.toml"), text).expect("write");
+    };
+    policy(1025);
+    place.refused("names 1025 paths, and a project's policy may name 1024");
+    // The control.
+    policy(1024);
+    assert_eq!(place.refusal(), None);
+}
