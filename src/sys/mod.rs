@@ -18,6 +18,7 @@ pub mod fd;
 pub mod filelease;
 pub mod hierarchy;
 pub mod host;
+pub mod inherited;
 pub mod janitor;
 pub mod landlock;
 pub mod lease;
