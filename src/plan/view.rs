@@ -234,14 +234,22 @@ impl<'a> View<'a> {
             )?;
         }
         for path in &request.write {
-            self.grant(
-                &paths::absolute(path, self.host),
-                Way::Write,
-                Absent::Refuse,
-                &line("--write"),
-            )?;
+            let path = paths::absolute(path, self.host);
+            if self.own_place(&path) {
+                return Err(ResolveError::Never {
+                    path,
+                    why: "the jail has its own, which is empty at the start, writable and gone at the end; name a directory in it",
+                    origin: line("--write"),
+                });
+            }
+            self.grant(&path, Way::Write, Absent::Refuse, &line("--write"))?;
         }
         Ok(())
+    }
+
+    /// Whether the jail has a directory of its own at this path.
+    fn own_place(&self, path: &Path) -> bool {
+        OWN_TMPFS.iter().any(|own| path == Path::new(own)) || path == self.home
     }
 
     /// Whether a grant names a tmpfs of the jail's own.
@@ -285,11 +293,13 @@ impl<'a> View<'a> {
             }
             return Ok(());
         }
-        if OWN_TMPFS.iter().any(|own| path == Path::new(own)) || path == self.home {
+        if self.own_place(path) {
             match way {
                 Way::Exec => drop(self.executable.insert(path.to_path_buf())),
-                // Writable already.
-                Way::Write => {}
+                Way::Write => self.skipped.push(format!(
+                    "{} is the jail's own, and writable without a grant: nothing of the host's is there",
+                    path.display()
+                )),
                 Way::Read | Way::Load => {
                     return Err(ResolveError::Never {
                         path: path.to_path_buf(),
