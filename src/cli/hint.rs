@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::jail::JailError;
-use crate::plan::Act;
+use crate::plan::{Act, Stage};
 use crate::sys::{Errno, host, process, pty};
 
 /// creel itself failed (docker(1), env(1)).
@@ -208,7 +208,8 @@ fn remedy(error: &JailError) -> Option<String> {
             (Act::Workdir { path } | Act::Hold { path } | Act::Withhold { path, .. }, Some(Errno::ACCESS)) => {
                 Some(closed(path))
             }
-            (_, Some(Errno::PERM | Errno::ACCESS)) => Some(user_namespaces()),
+            // What only a mount or a namespace can be refused.
+            (_, Some(Errno::PERM | Errno::ACCESS)) if act.stage() <= Stage::System => Some(user_namespaces()),
             _ => None,
         },
         JailError::Open { path, source: Errno::ACCESS } => Some(closed(path)),

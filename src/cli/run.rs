@@ -341,7 +341,8 @@ impl Place {
     pub fn here() -> Place {
         Place {
             home: paths::jail_home(host::home_of(host::ids().0).as_deref()),
-            cwd: std::env::current_dir().unwrap_or_default(),
+            // As the machine is described, where it was removed (`jail::probe`).
+            cwd: std::env::current_dir().unwrap_or_else(|_| "/".into()),
         }
     }
 

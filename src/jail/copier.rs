@@ -7,8 +7,8 @@ use std::path::Path;
 use super::JailError;
 use super::probe::Pin;
 use crate::plan::Owner;
-use crate::sys::mount;
 use crate::sys::userns::{Idmap, Range};
+use crate::sys::{Errno, mount};
 
 /// Makes detached mounts of pinned inodes, for a process that may mount on the host.
 pub(super) struct Copier {
@@ -42,18 +42,87 @@ impl Copier {
         Ok(tree)
     }
 
+    /// Shows the owner of a detached mount as the jail's user, where the jail has a range of ids.
+    pub(super) fn own(&mut self, tree: &OwnedFd, owner: (u32, u32)) -> crate::sys::Result<()> {
+        match self.jail_user {
+            Some(user) => self.idmap(tree, owner, user),
+            None => Ok(()),
+        }
+    }
+
     fn idmap(&mut self, tree: &OwnedFd, owner: (u32, u32), user: u32) -> crate::sys::Result<()> {
         let known = match self.idmaps.entry(owner) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                let one = |inside| Range {
-                    inside,
-                    outside: user,
-                    count: 1,
-                };
-                new.insert(Idmap::new(one(owner.0), one(owner.1))?)
-            }
+            Entry::Vacant(new) => new.insert(shown(owner, user)?),
         };
         mount::idmap(tree.as_fd(), known.namespace.as_fd())
+    }
+}
+
+/// The owner as the jail's user, and everybody else as who they are on the host, as on any other mount: the
+/// jail has no id of theirs, and the kernel treats their files as those of strangers. Where such ids had no
+/// place in the map, the kernel would answer EOVERFLOW to a chown(2), and to the removal of a stranger's file.
+fn shown(owner: (u32, u32), user: u32) -> crate::sys::Result<Idmap> {
+    match Idmap::new(&others(owner.0, user), &others(owner.1, user)) {
+        // In a user namespace that does not have them all.
+        Err(Errno::PERM) => Idmap::new(&[one(owner.0, user)], &[one(owner.1, user)]),
+        made => made,
+    }
+}
+
+fn one(inside: u32, outside: u32) -> Range {
+    Range {
+        inside,
+        outside,
+        count: 1,
+    }
+}
+
+/// Neither the owner's own number nor the user's stands for itself: nobody else is shown as one of them.
+fn others(owner: u32, user: u32) -> Vec<Range> {
+    let (low, high) = (owner.min(user), owner.max(user));
+    // 2^32-1 is no id.
+    let stretches = [
+        (0, low),
+        (low.saturating_add(1), high),
+        (high.saturating_add(1), u32::MAX),
+    ];
+    let same = stretches.into_iter().filter(|(from, to)| from < to);
+    same.map(|(from, to)| Range {
+        inside: from,
+        outside: from,
+        count: to - from,
+    })
+    .chain([one(owner, user)])
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_id_but_two_stands_for_itself() {
+        for (owner, user) in [(0, 9), (9, 0), (7, 7), (0, u32::MAX - 1), (8, 9)] {
+            let map = others(owner, user);
+            assert!(map.len() <= 4, "{map:?}");
+            let shown = |id: u32| {
+                let mut all = map
+                    .iter()
+                    .filter(|r| (r.inside..r.inside + r.count).contains(&id));
+                let found = all.next().map(|r| r.outside + (id - r.inside));
+                assert!(all.next().is_none(), "{id} twice in {map:?}");
+                found
+            };
+            assert_eq!(shown(owner), Some(user));
+            for id in [0, 1, 5, 7, 8, 9, 10, u32::MAX - 1] {
+                let expected = match id {
+                    _ if id == owner => Some(user),
+                    _ if id == user => None,
+                    _ => Some(id),
+                };
+                assert_eq!(shown(id), expected, "{id} of {owner} and {user}");
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong between a plan and a live jail. The child reports a step and an errno; the
 //! words are made here, in the parent.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::plan::Act;
 use crate::policy::Origin;
@@ -12,6 +12,10 @@ use crate::sys::cgroup::CgroupError;
 pub enum JailError {
     #[error("{} changed while the jail was being made", .0.display())]
     Changed(PathBuf),
+    #[error(
+        "the current directory was removed; change to one that exists, or name every path from / on: --workspace DIR"
+    )]
+    NoCwd,
     #[error("the filesystem on /proc is not the kernel's procfs")]
     NotProc {
         #[source]
@@ -75,13 +79,15 @@ pub enum JailError {
         source: Errno,
     },
     /// An act of the child's.
-    #[error("{} cannot be kept from being created; create it, or protect it only when it is there", path.display())]
+    #[error("{} is a symbolic link that leads nowhere, and the jail could create what it leads to; take the link away, or create its target", path.display())]
+    LinkNowhere { path: PathBuf },
+    #[error("{}", unheld(path, *source))]
     Placeholder {
         path: PathBuf,
         #[source]
         source: Errno,
     },
-    #[error("{act}")]
+    #[error("{}", one_line(act))]
     Act {
         act: Box<Act>,
         #[source]
@@ -112,6 +118,26 @@ pub enum JailError {
     Died,
 }
 
+/// What failed, without what the plan lists below it.
+fn one_line(act: &Act) -> String {
+    let text = act.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn unheld(path: &Path, why: Errno) -> String {
+    let parent = path.parent().unwrap_or(path).display();
+    match why {
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => format!(
+            "you may not write to {parent}, which is granted for writing; grant it for reading: \
+             --workspace {parent}:ro, or `read` where it is no workspace"
+        ),
+        _ => format!(
+            "{} cannot be kept from being created; create it, or protect it only when it is there",
+            path.display()
+        ),
+    }
+}
+
 impl JailError {
     /// The errno at the root, if there is one.
     pub fn errno(&self) -> Option<Errno> {
@@ -131,6 +157,8 @@ impl JailError {
             Self::State { source, .. } => Errno::from_io_error(source),
             Self::Changed(_)
             | Self::KernelTree { .. }
+            | Self::NoCwd
+            | Self::LinkNowhere { .. }
             | Self::NotAsked
             | Self::NoLease
             | Self::LoadableStdin

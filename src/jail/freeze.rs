@@ -15,6 +15,7 @@ use super::netns::Sockets;
 use super::probe::Pin;
 use super::stdin;
 use super::step::{Begins, Place, Program, STDIN, Step, Tree, Work};
+use super::streams;
 use super::{JailError, Pins};
 use crate::egress::keystore;
 use crate::plan::order::Stage;
@@ -33,7 +34,7 @@ use crate::sys::{Errno, clone, fd, mount, socket};
 
 /// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
 /// stretch that systemd's own table (UIDS-GIDS.md) lists as unused.
-const FIRST_ID: u32 = 0x7000_0000;
+pub(super) const FIRST_ID: u32 = 0x7000_0000;
 /// Pseudoterminals of one jail.
 const TERMINALS: &str = "256";
 /// Jails at once: 4096 ranges of 65,536 ids end at 0x7fff_ffff.
@@ -163,6 +164,7 @@ pub fn freeze(
         })?),
     };
     let first_id = FIRST_ID + lease.as_ref().map_or(0, |l| l.slot) * 0x1_0000;
+    streams::own(&stdio, ids, first_id + JAIL_ID, plan.command.terminal);
     let mut copier = Copier {
         jail_user: matches!(ids, Ids::Range { .. }).then_some(first_id + JAIL_ID),
         idmaps: BTreeMap::new(),
@@ -186,7 +188,8 @@ pub fn freeze(
             _ => None,
         })
         .collect();
-    let mut stdin = stdin::prepare(&stdio, &plan, host)?;
+    let mut stdin = stdin::prepare(&stdio, &plan, host, &mut copier)?;
+    let mut device = stdin::device(&stdio, &plan);
     for (number, act) in plan.acts.iter().enumerate() {
         if *act == Act::Pivot {
             // With the tree there, and the host's mounts still.
@@ -194,6 +197,7 @@ pub fn freeze(
                 act: STDIN,
                 work: Work::Stdin(stdin),
             }));
+            steps.extend(device.take().map(|work| Step { act: STDIN, work }));
         }
         let work = match act {
             Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) | Act::Exec => continue,

@@ -19,7 +19,7 @@ use super::wire::{DISKS, Message};
 use crate::plan::Terminal;
 use crate::sys::process::{self, Change};
 use crate::sys::socket::{self, Wait};
-use crate::sys::{Errno, clone, fd, signal};
+use crate::sys::{Errno, clone, fd, inherited, signal};
 
 /// Room for the frames between `vfork` and `execve`.
 const STACK: usize = 32 << 10;
@@ -131,7 +131,7 @@ extern "C" fn become_command(worker: *mut std::ffi::c_void) -> i32 {
         Terminal::Pty => Some(fd::fixed(0)),
         Terminal::Pipes => None,
     };
-    let errno = match process::own_group(terminal).and_then(|()| signal::reset()) {
+    let errno = match process::own_group(terminal).and_then(|()| inherited::give_back()) {
         Ok(()) => execute(worker.program),
         Err(errno) => errno,
     };

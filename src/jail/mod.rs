@@ -34,6 +34,7 @@ mod seats;
 pub mod spawn;
 pub mod stdin;
 pub mod step;
+mod streams;
 pub mod walk;
 mod watched;
 mod ways;

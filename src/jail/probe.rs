@@ -13,10 +13,10 @@ use rustix::fs::OFlags;
 use super::loads::{MOST_PROTECTED, Search, below};
 use super::{JailError, obeyed, seats, worktrees};
 use crate::plan::host::Idmap;
-use crate::plan::paths::{NEVER_BELOW, within};
+use crate::plan::paths::{NEVER_BELOW, within, workspace_mode};
 use crate::plan::questions::{Purpose, Wanted, ask};
 use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
-use crate::policy::Policy;
+use crate::policy::{Policy, WorkspaceMode};
 use crate::sys::fd::{self, Kind, Stat};
 use crate::sys::{Errno, bus, caps, hierarchy, host, landlock, mount, placeholder, procfs, rlimit};
 
@@ -33,6 +33,9 @@ pub type Pins = BTreeMap<PathBuf, Pin>;
 /// Looks at the machine for this policy and request.
 pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailError> {
     let mut host = facts()?;
+    if needs_cwd(policy, request) && std::env::current_dir().is_err() {
+        return Err(JailError::NoCwd);
+    }
     let mut pins = Pins::new();
     let mut search = Search::default();
     host.found.seats = request.seats.iter().map(|name| seats::of(name)).collect();
@@ -135,15 +138,30 @@ pub(super) fn learn(
     Ok(links)
 }
 
+/// Whether the request names something by where this process is.
+fn needs_cwd(policy: &Policy, request: &Request) -> bool {
+    let mut named = request.read.iter().chain(&request.write);
+    let own = match (workspace_mode(policy, request), &request.workspace) {
+        (WorkspaceMode::None, _) => false,
+        (_, Some(named)) => named.is_relative(),
+        (_, None) => true,
+    };
+    own || named.any(|path| path.is_relative())
+}
+
 /// The machine without any path.
 pub fn facts() -> Result<Host, JailError> {
     procfs::open(".", OFlags::PATH).map_err(|source| JailError::NotProc { source })?;
     let privileged = caps::privileged();
     let (uid, gid) = host::ids();
-    let cwd = std::env::current_dir().map_err(|e| JailError::Open {
-        path: ".".into(),
-        source: Errno::from_io_error(&e).unwrap_or(Errno::NOENT),
-    })?;
+    let cwd = match std::env::current_dir() {
+        // It was removed, and only a relative name would need it; see `probe`.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => PathBuf::from("/"),
+        cwd => cwd.map_err(|e| JailError::Open {
+            path: ".".into(),
+            source: Errno::from_io_error(&e).unwrap_or(Errno::NOENT),
+        })?,
+    };
     Ok(Host {
         kernel: host::kernel_release(),
         id_mode: if privileged {

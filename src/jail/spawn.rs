@@ -66,7 +66,7 @@ impl Ready {
         let birthplace = group.as_ref().and_then(Group::birthplace);
         // Refused where this process has a second thread.
         let outside = match &mut self.janitor {
-            Some(janitor) => janitor.ready()?,
+            Some(janitor) => janitor.ready().map_err(nowhere)?,
             None => None,
         };
         let born = clone::clone3_single_threaded(self.flags, birthplace);
@@ -160,7 +160,7 @@ impl Live {
             Ids::Caller { uid, gid } => (one(uid, uid), one(gid, gid), Groups::Keep),
             Ids::Shared { uid, gid } => (one(JAIL_ID, uid), one(JAIL_ID, gid), Groups::Clear),
         };
-        userns::write_maps(self.pid, uids, gids, groups)
+        userns::write_maps(self.pid, &[uids], &[gids], groups)
             .and_then(|()| userns::close_projects(self.pid))
             .map_err(|source| JailError::Maps { source })?;
         self.say_go()
@@ -240,6 +240,16 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         self.finish();
+    }
+}
+
+/// A name that was looked up, found absent, and is taken all the same: by a link that leads nowhere.
+fn nowhere(error: JailError) -> JailError {
+    match error {
+        JailError::Changed(path) if path.is_symlink() && !path.exists() => {
+            JailError::LinkNowhere { path }
+        }
+        other => other,
     }
 }
 

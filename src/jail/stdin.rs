@@ -16,7 +16,9 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{self as rx, CWD, OFlags, SeekFrom};
 
 use super::JailError;
+use super::copier::Copier;
 use super::freeze::Stdio;
+use super::step::Work;
 use crate::plan::{Act, Host, IdMode, Plan, Terminal};
 use crate::sys::{Errno, Result, fd, mount};
 
@@ -41,10 +43,11 @@ pub enum Source {
 }
 
 /// `None`: stdin may stay as it is.
-pub fn prepare(
+pub(super) fn prepare(
     stdio: &Stdio,
     plan: &Plan,
     host: &Host,
+    copier: &mut Copier,
 ) -> std::result::Result<Option<Stdin>, JailError> {
     let stdin = stdio.0[0].as_ref().map_or(fd::fixed(0), AsFd::as_fd);
     let Ok(stat) = fd::stat(stdin) else {
@@ -66,9 +69,15 @@ pub fn prepare(
     let source = match host.id_mode {
         IdMode::Privileged => {
             // A descriptor from another mount namespace is none to copy a mount from (EINVAL).
-            let file = covered(stdin, c"", stat)
-                .or_else(|_| covered(CWD, &name, stat))
+            let mount = cover(stdin, c"", stat)
+                .or_else(|_| cover(CWD, &name, stat))
                 .map_err(refuse)?;
+            if !rx::fstat(stdin).is_ok_and(|s| s.st_mode & 0o004 != 0) {
+                // So that the jail's user may open it again, to read it; where the filesystem has no such
+                // mounts the descriptor alone works.
+                let _ = copier.own(&mount, (stat.uid, stat.gid));
+            }
+            let file = fd::reopen_plain(mount.as_fd()).map_err(refuse)?;
             Source::Opened(Some(file))
         }
         // What the caller neither owns nor may write, the jail cannot change.
@@ -96,15 +105,40 @@ fn may_write(file: BorrowedFd<'_>) -> bool {
     rx::access(path, rx::Access::WRITE_OK).is_ok()
 }
 
+/// Where stdin is a device that the jail has too, such as /dev/null: the jail's own is opened in its place,
+/// the same way. That of the host lies on a mount of the host's, where nothing can be opened again.
+pub fn device(stdio: &Stdio, plan: &Plan) -> Option<Work> {
+    let stdin = stdio.0[0].as_ref().map_or(fd::fixed(0), AsFd::as_fd);
+    let stat = fd::stat(stdin).ok()?;
+    if plan.command.terminal == Terminal::Pty || stat.kind != fd::Kind::CharDevice {
+        return None;
+    }
+    let path = plan.acts.iter().find_map(|act| match act {
+        Act::Device { path, major, minor } if rx::makedev(*major, *minor) == stat.rdev => {
+            Some(path)
+        }
+        _ => None,
+    })?;
+    let flags = rx::fcntl_getfl(stdin).ok()? & OFlags::ACCMODE;
+    Some(Work::StdinDevice {
+        path: CString::new(path.strip_prefix("/").ok()?.as_os_str().as_bytes()).ok()?,
+        flags: flags | OFlags::CLOEXEC | OFlags::NOCTTY,
+    })
+}
+
 /// The file from a read-only mount of its own, which ends with the descriptor. Runs after clone.
-pub fn covered(dir: BorrowedFd<'_>, path: &CStr, wanted: fd::Stat) -> Result<OwnedFd> {
+fn covered(dir: BorrowedFd<'_>, path: &CStr, wanted: fd::Stat) -> Result<OwnedFd> {
+    fd::reopen_plain(cover(dir, path, wanted)?.as_fd())
+}
+
+fn cover(dir: BorrowedFd<'_>, path: &CStr, wanted: fd::Stat) -> Result<OwnedFd> {
     let copy = mount::copy_one(dir, path)?;
     let found = fd::stat(copy.as_fd())?;
     if (found.dev, found.ino) != (wanted.dev, wanted.ino) {
         return Err(Errno::STALE);
     }
     mount::set(copy.as_fd(), ATTRIBUTES, mount::Reach::This)?;
-    fd::reopen_plain(copy.as_fd())
+    Ok(copy)
 }
 
 /// Moves the caller's position to where the jail's is, if the jail has moved it on from `start`: neither

@@ -4,6 +4,8 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 
+use rustix::fs::OFlags;
+
 use super::netns::Sockets;
 use super::stdin::Stdin;
 use crate::plan::{IfAbsent, Node, Resource, Rights};
@@ -99,6 +101,11 @@ pub enum Work {
         path: CString,
     },
     Stdin(Stdin),
+    /// The jail's own device in the place of the same one of the host's.
+    StdinDevice {
+        path: CString,
+        flags: OFlags,
+    },
     Pivot,
     Seal,
     Hostname {

@@ -12,7 +12,7 @@ use super::freeze::Stdio;
 use super::step::{Options, Place, Program, Step, Tree, Work};
 use super::wire::Message;
 use super::{init, netns};
-use crate::plan::{IfAbsent, Node, Terminal};
+use crate::plan::{IfAbsent, Node, Rights, Terminal};
 use crate::sys::placeholder::Form;
 use crate::sys::socket::{self, Wait};
 use crate::sys::{Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, timens};
@@ -361,6 +361,11 @@ impl<'a> State<'a> {
                 self.stdin = Some(file);
                 Ok(())
             }
+            Work::StdinDevice { path, flags } => {
+                let device = rx::openat(self.root()?, path.as_c_str(), *flags, Mode::empty())?;
+                self.stdin = Some(device);
+                Ok(())
+            }
             Work::Pivot => {
                 let root = self.root.take().ok_or(Errno::BADF)?;
                 mount::pivot(root.as_fd())?;
@@ -396,6 +401,10 @@ impl<'a> State<'a> {
                 let mut rules = rules.take().ok_or(Errno::BADF)?;
                 for (path, rights, node) in anchors {
                     rules.allow(fd::pin_c(path)?.as_fd(), *rights, *node)?;
+                }
+                if let Some(stdin) = &self.stdin {
+                    // What can be read from its descriptor can be read from /dev/stdin too.
+                    rules.allow(stdin.as_fd(), Rights::Read, Node::File)?;
                 }
                 rules.restrict_self()
             }

@@ -16,7 +16,7 @@ pub enum ResolveError {
     Listeners { most: usize },
     #[error("a NUL byte in {0} cannot be passed to a program")]
     Nul(&'static str),
-    #[error("{place}: {path} does not exist; correct it, or mark it `optional = true`", place = place(.origin), path = .path.display())]
+    #[error("{place}: {path} does not exist; correct it, or {leave}", place = place(.origin), path = .path.display(), leave = leave(.origin))]
     Missing { path: PathBuf, origin: Origin },
     #[error("{place}: {path} may not be read by you, so it cannot be granted", place = place(.origin), path = .path.display())]
     Unreadable { path: PathBuf, origin: Origin },
@@ -67,7 +67,7 @@ pub enum ResolveError {
         interpreter: PathBuf,
         origin: Origin,
     },
-    #[error("{place}: {path} has another name in {tree}, by which the jail could write to it; give it one name, or move it out of the writable tree", place = place(.origin), path = .path.display(), tree = .tree.display())]
+    #[error("{place}: {path} must stay as it is and has a second name (a hard link, as `cp -l` and a local `git clone` make them), which may lie where the jail can write; give it an inode of its own (cp -p FILE NEW && mv NEW FILE), or take it out of {tree}, which the jail may write to", place = place(.origin), path = .path.display(), tree = .tree.display())]
     HardLink {
         path: PathBuf,
         tree: PathBuf,
@@ -159,6 +159,14 @@ pub enum ResolveError {
     Reserved(String),
     #[error(transparent)]
     Unasked(#[from] Unasked),
+}
+
+/// How to do without a path that is absent, where it is asked for.
+fn leave(origin: &Origin) -> &'static str {
+    match origin.source.starts_with("--") {
+        true => "leave the flag out",
+        false => "mark it `optional = true`",
+    }
 }
 
 fn place(origin: &Origin) -> String {

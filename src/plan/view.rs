@@ -235,10 +235,22 @@ impl<'a> View<'a> {
                 if way == Way::Exec && limited {
                     return Err(ResolveError::ExecByName { path });
                 }
+                if way == Way::Write && self.own_place(&path) {
+                    return Err(ResolveError::Never {
+                        path,
+                        why: "the jail has its own, which is empty at the start, writable and gone at the end; name a directory in it",
+                        origin: line(flag),
+                    });
+                }
                 self.grant(&path, way, Absent::Refuse, &line(flag))?;
             }
         }
         Ok(())
+    }
+
+    /// Whether the jail has a directory of its own at this path.
+    fn own_place(&self, path: &Path) -> bool {
+        OWN_TMPFS.iter().any(|own| path == Path::new(own)) || path == self.home
     }
 
     /// Whether a grant names a tmpfs of the jail's own.
@@ -282,11 +294,13 @@ impl<'a> View<'a> {
             }
             return Ok(());
         }
-        if OWN_TMPFS.iter().any(|own| path == Path::new(own)) || path == self.home {
+        if self.own_place(path) {
             match way {
                 Way::Exec => drop(self.executable.insert(path.to_path_buf())),
-                // Writable already.
-                Way::Write => {}
+                Way::Write => self.skipped.push(format!(
+                    "{} is the jail's own, and writable without a grant: nothing of the host's is there",
+                    path.display()
+                )),
                 Way::Read | Way::Load => {
                     return Err(ResolveError::Never {
                         path: path.to_path_buf(),

@@ -10,7 +10,7 @@ use std::fmt;
 pub enum UnitError {
     #[error("{quantity} is {}; write for example {}", quantity.form(), quantity.example())]
     Malformed { quantity: Quantity },
-    #[error("{quantity} needs a unit; add a unit: {number}{}", quantity.usual_unit())]
+    #[error("{quantity} needs a unit; add a unit: {}", quantity.with_unit(*number))]
     NoUnit { quantity: Quantity, number: u64 },
     #[error("{quantity} has an unknown unit; use {}", quantity.units())]
     UnknownUnit { quantity: Quantity },
@@ -68,12 +68,12 @@ impl Quantity {
         }
     }
 
-    fn usual_unit(self) -> &'static str {
+    fn with_unit(self, number: u64) -> String {
         match self {
-            Self::Size => "B",
-            Self::Count | Self::CpuShare => "",
-            Self::Percent => "%",
-            Self::Span => "s",
+            Self::Size => format!("{number}MiB, or {number}B for bytes"),
+            Self::Count | Self::CpuShare => number.to_string(),
+            Self::Percent => format!("{number}%"),
+            Self::Span => format!("{number}s"),
         }
     }
 

@@ -13,7 +13,7 @@ pub use super::quantity::{Quantity, UnitError};
 use super::quantity::{is_digits, malformed, number, unknown_unit};
 pub use super::span::Span;
 
-/// Bytes. `512`, `512B`, `64KiB`, `10MB`; `K`, `M`, `G` and `T` alone are binary. Any case.
+/// Bytes. `512B`, `64KiB`, `10MB`; `K`, `M`, `G` and `T` alone are binary. Any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
 
@@ -37,6 +37,14 @@ impl Bytes {
     pub fn parse(text: &str) -> Result<Self, UnitError> {
         let quantity = Quantity::Size;
         let (number, unit) = number(text, quantity)?;
+        if unit.is_empty() {
+            // It would be bytes, and a person means megabytes.
+            return Err(match number {
+                0 => UnitError::Zero { quantity },
+                _ if number > Self::MAX.0 => UnitError::TooLarge { quantity },
+                _ => UnitError::NoUnit { quantity, number },
+            });
+        }
         let (_, factor) = BYTE_UNITS
             .iter()
             .find(|(name, _)| unit.eq_ignore_ascii_case(name))
@@ -45,6 +53,16 @@ impl Bytes {
             Some(0) => Err(UnitError::Zero { quantity }),
             Some(bytes) if bytes <= Self::MAX.0 => Ok(Self(bytes)),
             _ => Err(UnitError::TooLarge { quantity }),
+        }
+    }
+}
+
+impl Bytes {
+    /// As other programs write sizes (docker(1)): a bare number is bytes.
+    pub fn parse_foreign(text: &str) -> Result<Self, UnitError> {
+        match is_digits(text) {
+            true => Self::parse(&format!("{text}B")),
+            false => Self::parse(text),
         }
     }
 }
@@ -152,8 +170,8 @@ impl fmt::Display for Percent {
     }
 }
 
-/// Largest first, so that `Display` takes the first that divides. The last five are input only.
-const BYTE_UNITS: [(&str, u64); 14] = [
+/// Largest first, so that `Display` takes the first that divides. The last four are input only.
+const BYTE_UNITS: [(&str, u64); 13] = [
     ("TiB", 1 << 40),
     ("TB", 1_000_000_000_000),
     ("GiB", 1 << 30),
@@ -163,7 +181,6 @@ const BYTE_UNITS: [(&str, u64); 14] = [
     ("KiB", 1 << 10),
     ("KB", 1_000),
     ("B", 1),
-    ("", 1),
     ("K", 1 << 10),
     ("M", 1 << 20),
     ("G", 1 << 30),
@@ -184,10 +201,9 @@ mod tests {
     #[test]
     fn sizes() {
         let good = [
-            ("1", 1),
-            ("512", 512),
+            ("1B", 1),
             ("512b", 512),
-            ("007", 7),
+            ("007B", 7),
             ("64KiB", 65_536),
             ("64kib", 65_536),
             ("64k", 65_536),
@@ -202,6 +218,10 @@ mod tests {
         ];
         let bad = [
             ("", SIZE_FORM),
+            (
+                "512",
+                "a size needs a unit; add a unit: 512MiB, or 512B for bytes",
+            ),
             ("GiB", SIZE_FORM),
             ("-", SIZE_FORM),
             ("+5", SIZE_FORM),
@@ -232,6 +252,9 @@ mod tests {
             ),
         ];
         check(Bytes::parse, |v| v.0, &good, &bad);
+        // Other programs' numbers are bytes.
+        let good = [("512", 512), ("1g", 1 << 30)];
+        check(Bytes::parse_foreign, |v| v.0, &good, &[("0", SIZE_ZERO)]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub fn run(task: &str) -> Result<u8, InsideError> {
     if std::env::var_os("CREEL").is_none() || !(first || shares_pids) {
         return Err(InsideError::NotInside);
     }
-    attempt::set_umask(0o022);
+    process::set_mask(0o022);
     match task {
         Task::Rows(site) => perform(&site).map(|()| 0),
         Task::Spend { spend, .. } => Ok(spend::perform(spend)),

@@ -19,7 +19,7 @@ use crate::policy::{
 use crate::supervise::stream::Ours;
 use crate::supervise::{self, Ended, SuperviseError, Verdict};
 use crate::sys::attempt::{self, c};
-use crate::sys::{Errno, host};
+use crate::sys::{Errno, host, process};
 
 /// What the caller asks for.
 #[derive(Debug, Clone, Default)]
@@ -84,9 +84,9 @@ pub fn run(options: &Options) -> Result<Report, SelftestError> {
         })?;
     let mut planted = Planted::new(&base)?;
     // The canaries' modes are what they say.
-    let umask = attempt::set_umask(0);
+    let umask = process::set_mask(0);
     let report = Outer::new(options, &mut planted).and_then(|outer| outer.run());
-    attempt::set_umask(umask);
+    process::set_mask(umask);
     report
 }
 

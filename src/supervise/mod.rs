@@ -204,6 +204,8 @@ async fn watch(
     tokio::pin!(timeout);
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + CPU_TICK, CPU_TICK);
     let counts_cpu = live.group.is_some();
+    let mut look = tokio::time::interval(terminal::LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
     let mut state = Watching {
         live,
@@ -273,6 +275,7 @@ async fn watch(
                     state.kill(Cause::Oom);
                 }
             }
+            _ = look.tick(), if !asking && state.is_left() => state.joined.iter_mut().for_each(Joined::look),
             // While a person is asked, the terminal is theirs alone; a pipe may lead to it as well.
             lost = &mut streams, if streamed.is_none() && !asking => streamed = Some(lost),
             end = finished(&mut screen), if !asking => (screen, shown) = (None, end.loss()),

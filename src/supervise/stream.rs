@@ -8,9 +8,10 @@ use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::terminal::LOOK;
 use super::typed::Typed;
 use crate::jail::Stdio;
-use crate::sys::{fd, readiness};
+use crate::sys::{fd, pty, readiness};
 
 /// Read at once, and written at once where the other side says that it has room: `PIPE_BUF`, for
 /// which a pipe that polls writable never blocks (pipe(7)).
@@ -201,6 +202,7 @@ fn read(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
 pub struct Sink {
     number: i32,
     ready: Option<AsyncFd<OwnedFd>>,
+    terminal: bool,
 }
 
 impl Sink {
@@ -208,11 +210,20 @@ impl Sink {
         let ready = rustix::io::fcntl_dupfd_cloexec(fd::fixed(number), 3)
             .ok()
             .and_then(|copy| readiness::to_write(copy).ok());
-        Sink { number, ready }
+        let terminal = pty::is_terminal(fd::fixed(number));
+        Sink {
+            number,
+            ready,
+            terminal,
+        }
     }
 
     pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
+            // A stopped creel would hold no time limit.
+            while self.terminal && pty::stops_writers(fd::fixed(self.number)) {
+                tokio::time::sleep(LOOK).await;
+            }
             let chunk = &bytes[..bytes.len().min(CHUNK)];
             let written = match &self.ready {
                 Some(ready) => {

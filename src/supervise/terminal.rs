@@ -6,37 +6,67 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use tokio::io::Interest;
 
 use super::stream::{Budget, End, relay};
 use crate::sys::{fd, pty, readiness};
 
-/// The master side and the caller's terminal in raw mode.
+/// How often a job in the background looks whether it is in the foreground: a shell tells a job that runs
+/// nothing of that.
+pub const LOOK: Duration = Duration::from_millis(100);
+
+/// The master side and the caller's terminal.
 pub struct Joined {
     master: OwnedFd,
-    raw: Option<pty::Raw>,
-    left: bool,
+    held: Held,
+}
+
+enum Held {
+    /// stdin is no terminal.
+    None,
+    Raw(pty::Raw),
+    /// It is another job's: nothing is read from it, and its modes are not creel's to change, which would
+    /// stop this process (SIGTTOU).
+    Elsewhere,
+}
+
+impl Held {
+    fn take() -> Held {
+        let stdin = fd::fixed(0);
+        match pty::is_in_background(stdin) {
+            true => Held::Elsewhere,
+            false => pty::Raw::enter(stdin).map_or(Held::None, Held::Raw),
+        }
+    }
 }
 
 impl Joined {
-    /// Takes over the caller's terminal, if stdin is one.
+    /// Takes over the caller's terminal, if stdin is one and it is not another job's.
     pub fn new(master: OwnedFd) -> Joined {
-        let raw = pty::Raw::enter(fd::fixed(0)).ok();
-        let left = false;
-        let joined = Joined { master, raw, left };
+        let held = Held::take();
+        let joined = Joined { master, held };
         joined.resize();
         joined
     }
 
     /// Whether the caller has a terminal that is given back while the jail is stopped.
     pub fn holds_terminal(&self) -> bool {
-        self.raw.is_some()
+        matches!(self.held, Held::Raw(_))
     }
 
-    /// Whether the terminal was left to another job: nothing is read from it any more.
+    /// Whether the terminal is another job's: nothing is read from it until [`Joined::look`] finds otherwise.
     pub fn is_left(&self) -> bool {
-        self.left
+        matches!(self.held, Held::Elsewhere)
+    }
+
+    /// Takes over a terminal that was another job's, if it is this one's now.
+    pub fn look(&mut self) {
+        if self.is_left() && !pty::is_in_background(fd::fixed(0)) {
+            self.held = Held::take();
+            self.resize();
+        }
     }
 
     /// Gives the jail's terminal the size of the caller's.
@@ -50,24 +80,24 @@ impl Joined {
     /// The caller's terminal as it was, for as long as this process is stopped. It stops once more where it
     /// was woken in the background, until `over`: then the terminal is left to who has it.
     pub fn suspended(&mut self, stop: impl Fn(), over: impl Fn() -> bool) {
-        if let Some(raw) = &self.raw {
+        if let Held::Raw(raw) = &self.held {
             let _ = raw.suspend();
         }
         stop();
-        if let Some(raw) = self.raw.take() {
+        if let Held::Raw(raw) = std::mem::replace(&mut self.held, Held::None) {
             while raw.is_elsewhere() && !over() {
                 stop();
             }
-            match raw.is_elsewhere() {
+            self.held = match raw.is_elsewhere() {
                 true => {
                     raw.leave();
-                    self.left = true;
+                    Held::Elsewhere
                 }
                 false => {
                     let _ = raw.resume();
-                    self.raw = Some(raw);
+                    Held::Raw(raw)
                 }
-            }
+            };
         }
         self.resize();
     }

@@ -108,12 +108,6 @@ pub fn ignore(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// Makes new files' modes exactly what is asked for; returns the mask that was there.
-pub fn set_umask(mask: u32) -> u32 {
-    // SAFETY: an integer.
-    unsafe { libc::umask(mask) }
-}
-
 /// A copy of a descriptor, 64 or above, that a program executed later inherits.
 pub fn inheritable(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     // SAFETY: F_DUPFD takes integers.

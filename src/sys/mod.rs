@@ -19,6 +19,7 @@ pub mod filelease;
 pub mod freezer;
 pub mod hierarchy;
 pub mod host;
+pub mod inherited;
 pub mod janitor;
 pub mod landlock;
 pub mod lease;

@@ -55,6 +55,37 @@ pub fn die_with_parent() -> Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))
 }
 
+/// The opposite of [`not_dumpable`], for a program that its caller may execute and not read: execve(2) makes
+/// the process not dumpable, and root owns its files in /proc.
+pub fn dumpable() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    // The kernel knows the word.
+    let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
+}
+
+/// Orphans below this process are its parent's business again (`PR_SET_CHILD_SUBREAPER`).
+pub fn no_subreaper() {
+    // SAFETY: prctl with integers.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) };
+}
+
+/// Stops the timers that count this process's own processor time (setitimer(2)).
+pub fn stop_own_timers() {
+    for which in [libc::ITIMER_VIRTUAL, libc::ITIMER_PROF] {
+        // SAFETY: itimerval is plain data for which all zeroes is a value, which stops the timer.
+        unsafe {
+            let none: libc::itimerval = std::mem::zeroed();
+            libc::setitimer(which, &raw const none, std::ptr::null_mut());
+        }
+    }
+}
+
+/// Sets the file mode creation mask and returns the one before, umask(2). Runs after clone.
+pub fn set_mask(mask: u32) -> u32 {
+    // SAFETY: takes and returns an integer.
+    unsafe { libc::umask(mask) }
+}
+
 /// Leaves a real-time or deadline policy and a real-time I/O class that were inherited (sched(7),
 /// ioprio_set(2)): limits on the processor hold for ordinary scheduling alone. Niceness, batch and idle
 /// stay. Runs after clone.
@@ -66,7 +97,9 @@ pub fn schedule_as_others() -> Result<()> {
     unsafe {
         let policy = libc::syscall(libc::SYS_sched_getscheduler, 0);
         check(policy)?;
-        let policy = policy & !libc::c_long::from(libc::SCHED_RESET_ON_FORK);
+        // Who may not raise itself may not take this flag off either.
+        let flag = policy & libc::c_long::from(libc::SCHED_RESET_ON_FORK);
+        let policy = policy & !flag;
         let ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH, libc::SCHED_IDLE];
         if !ordinary.map(libc::c_long::from).contains(&policy) {
             let mut parameter: libc::sched_param = std::mem::zeroed();
@@ -75,7 +108,7 @@ pub fn schedule_as_others() -> Result<()> {
             check(libc::syscall(
                 set,
                 0,
-                libc::SCHED_OTHER,
+                libc::c_long::from(libc::SCHED_OTHER) | flag,
                 &raw const parameter,
             ))?;
         }

@@ -56,6 +56,14 @@ pub fn is_in_background(terminal: BorrowedFd<'_>) -> bool {
     }
 }
 
+/// Whether writing to it would stop this process: it is in the background, and the terminal stops such
+/// writers (`stty tostop`).
+pub fn stops_writers(terminal: BorrowedFd<'_>) -> bool {
+    is_in_background(terminal)
+        && termios::tcgetattr(terminal)
+            .is_ok_and(|modes| modes.local_modes.contains(termios::LocalModes::TOSTOP))
+}
+
 /// A new pair from `/dev/ptmx`: master, slave. Runs after clone, inside the jail's root.
 pub fn open() -> Result<(OwnedFd, OwnedFd)> {
     let master = openat(
@@ -107,7 +115,15 @@ impl Raw {
     pub fn resume(&self) -> Result<()> {
         let mut raw = self.before.clone();
         raw.make_raw();
-        termios::tcsetattr(&self.terminal, OptionalActions::Now, &raw)
+        self.set(OptionalActions::Now, &raw)
+    }
+
+    /// Not in the background, where it would stop this process (SIGTTOU).
+    fn set(&self, when: OptionalActions, modes: &Termios) -> Result<()> {
+        match self.is_elsewhere() {
+            true => Err(Errno::IO),
+            false => termios::tcsetattr(&self.terminal, when, modes),
+        }
     }
 
     /// Whether another job has the terminal now.
@@ -125,7 +141,7 @@ impl Raw {
 
     /// As the caller had it, while this process is stopped.
     pub fn suspend(&self) -> Result<()> {
-        termios::tcsetattr(&self.terminal, OptionalActions::Drain, &self.before)
+        self.set(OptionalActions::Drain, &self.before)
     }
 }
 
@@ -179,7 +195,10 @@ pub fn give_back() {
     if let Ok(taken) = TAKEN.try_lock()
         && let Some((terminal, before)) = taken.as_ref()
     {
-        let _ = termios::tcsetattr(super::fd::fixed(*terminal), OptionalActions::Now, before);
+        let terminal = super::fd::fixed(*terminal);
+        if !is_in_background(terminal) {
+            let _ = termios::tcsetattr(terminal, OptionalActions::Now, before);
+        }
     }
 }
 

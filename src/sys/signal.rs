@@ -17,10 +17,27 @@ pub const XCPU: i32 = libc::SIGXCPU;
 pub const XFSZ: i32 = libc::SIGXFSZ;
 
 /// What creel itself ignores: there it is an errno, or another's business.
-pub const IGNORED: [i32; 3] = [libc::SIGPIPE, libc::SIGXFSZ, libc::SIGXCPU];
+pub const IGNORED: [i32; 4] = [libc::SIGPIPE, libc::SIGXFSZ, libc::SIGXCPU, libc::SIGTTOU];
+
+/// Ignores [`IGNORED`]: a write to a closed pipe, and one beyond the caller's `ulimit -f`, is an error instead
+/// of a signal; a soft `ulimit -t` ends the command and not its supervisor; what it says in the background of a
+/// terminal does not stop it, since a stopped supervisor would hold no time limit.
+pub fn ignore_errors() {
+    for number in IGNORED {
+        // SAFETY: SIG_IGN installs no code.
+        unsafe { libc::signal(number, libc::SIG_IGN) };
+    }
+}
+
+/// Takes back an inherited SIG_IGN of SIGCHLD: with it the kernel reaps children by itself (sigaction(2)), and
+/// sends no signal of their end.
+pub fn take_children() {
+    // SAFETY: SIG_DFL installs no code.
+    unsafe { libc::signal(CHLD, libc::SIG_DFL) };
+}
 
 /// What a supervisor listens for and passes on to the jail; TSTP and CONT stop and wake it.
-pub const WATCHED: [i32; 9] = [
+pub const WATCHED: [i32; 10] = [
     libc::SIGTERM,
     libc::SIGINT,
     libc::SIGHUP,
@@ -30,6 +47,8 @@ pub const WATCHED: [i32; 9] = [
     libc::SIGWINCH,
     libc::SIGTSTP,
     libc::SIGCONT,
+    // Of a timer that the caller had set before it became creel.
+    libc::SIGALRM,
 ];
 
 /// Whether this process was started with the signal ignored, as nohup(1) does.

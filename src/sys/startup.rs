@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
 /// Notes which of 0, 1 and 2 the caller had closed, and opens `/dev/null` in their place, so that no
-/// other file gets their numbers. Makes a write to a closed pipe, and one beyond the caller's `ulimit -f`,
-/// an error instead of a signal; a soft `ulimit -t` ends the command and not its supervisor.
+/// other file gets their numbers. Then what else is [`inherited`](super::inherited).
 pub fn prepare() {
     for number in 0..3 {
         if !super::fd::is_open(number) {
@@ -15,10 +14,7 @@ pub fn prepare() {
             unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
         }
     }
-    for number in super::signal::IGNORED {
-        // SAFETY: SIG_IGN installs no code.
-        unsafe { libc::signal(number, libc::SIG_IGN) };
-    }
+    super::inherited::normalise();
 }
 
 /// Whether the caller started this process with descriptor `number` (0, 1 or 2) closed.

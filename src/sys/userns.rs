@@ -22,13 +22,14 @@ pub struct Range {
 
 /// Writes both maps of a child in a new user namespace. Without privilege only the caller's own id
 /// can be mapped, and only after `setgroups` is denied.
-pub fn write_maps(pid: i32, uids: Range, gids: Range, groups: process::Groups) -> Result<()> {
+pub fn write_maps(pid: i32, uids: &[Range], gids: &[Range], groups: process::Groups) -> Result<()> {
     if groups == process::Groups::Keep {
         put(pid, "setgroups", "deny")?;
     }
-    let line = |r: Range| format!("{} {} {}\n", r.inside, r.outside, r.count);
-    put(pid, "gid_map", &line(gids))?;
-    put(pid, "uid_map", &line(uids))
+    let line = |r: &Range| format!("{} {} {}\n", r.inside, r.outside, r.count);
+    let lines = |ranges: &[Range]| ranges.iter().map(line).collect::<String>();
+    put(pid, "gid_map", &lines(gids))?;
+    put(pid, "uid_map", &lines(uids))
 }
 
 /// Writes the map of project ids, which anybody may do, once: with a line of creel's own in it nobody
@@ -50,8 +51,8 @@ fn put(pid: i32, file: &str, text: &str) -> Result<()> {
     }
 }
 
-/// A user namespace that nobody is in, for `mount_setattr`'s idmap: on disk `uids.inside`, shown as
-/// `uids.outside`. It is the namespace of a child that ends at once; a zombie has all that is needed.
+/// A user namespace that nobody is in, for `mount_setattr`'s idmap: on disk an id is
+/// `inside`, and it is shown as `outside`. It is the namespace of a child that ends at once; a zombie has all that is needed.
 #[derive(Debug)]
 pub struct Idmap {
     pub namespace: OwnedFd,
@@ -60,7 +61,7 @@ pub struct Idmap {
 
 impl Idmap {
     /// The child ends beside this process, which does not wait for it before it is dropped.
-    pub fn new(uids: Range, gids: Range) -> Result<Idmap> {
+    pub fn new(uids: &[Range], gids: &[Range]) -> Result<Idmap> {
         extern "C" fn leave(_: *mut libc::c_void) -> i32 {
             process::exit(0)
         }

@@ -503,7 +503,7 @@ fn failed_and_ended_runs_leave_nothing() {
             (&[], &["no-such-command"], 127),
             (&[], &["/etc"], 126),
             (&["--policy", policy, "--timeout", "50ms"], &STUBBORN, 124),
-            (&["--output-limit", "10"], &["yes"], 137),
+            (&["--output-limit", "10B"], &["yes"], 137),
             (
                 &[],
                 &["/bin/sh", "-c", "setsid sleep 60 & kill -KILL $$"],

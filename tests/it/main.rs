@@ -6,6 +6,7 @@
 mod attacks;
 mod egress;
 mod egress_http;
+mod field;
 mod formats;
 mod golden;
 mod hosts;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::RunArgs;
 use crate::cli::hint::Failure;
@@ -19,7 +19,10 @@ pub fn named_workspace(
     args: &RunArgs,
 ) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
     match &args.workspace {
-        Some(text) => workspace(text),
+        Some(text) => {
+            let (dir, mode) = workspace(text)?;
+            Ok((dir.map(|dir| without_parents(&dir)), mode))
+        }
         None => Ok((None, None)),
     }
 }
@@ -75,6 +78,20 @@ pub fn request(
     })
 }
 
+/// The path with its last `..`, and what is before that, replaced by where it leads: only the kernel can say
+/// what `..` means behind a link. What follows stays as it is named, and what cannot be entered stays whole.
+fn without_parents(path: &Path) -> PathBuf {
+    let parts: Vec<Component> = path.components().collect();
+    let Some(last) = parts.iter().rposition(|c| *c == Component::ParentDir) else {
+        return path.to_owned();
+    };
+    let (above, below) = parts.split_at(last + 1);
+    match above.iter().collect::<PathBuf>().canonicalize() {
+        Ok(real) => real.join(below.iter().collect::<PathBuf>()),
+        Err(_) => path.to_owned(),
+    }
+}
+
 /// `DIR`, `DIR:MODE` or `none`. A colon that is followed by no mode belongs to the name.
 fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
     let bytes = text.as_bytes();
@@ -90,6 +107,14 @@ fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>)
     if let Some(colon) = bytes.iter().rposition(|b| *b == b':') {
         let mode = String::from_utf8_lossy(&bytes[colon + 1..]);
         if let Some(mode) = WorkspaceMode::parse(&mode) {
+            if Path::new(text).exists() {
+                let name = text.to_string_lossy();
+                return Err(Failure::new(format!(
+                    "--workspace {name}: a directory has this whole name; write the mode after it, {name}:rw, or, for the directory without the ending, {}/:{}",
+                    String::from_utf8_lossy(&bytes[..colon]),
+                    String::from_utf8_lossy(&bytes[colon + 1..]),
+                )));
+            }
             let dir = OsStr::from_bytes(&bytes[..colon]);
             return Ok(((!dir.is_empty()).then(|| dir.into()), Some(mode)));
         }

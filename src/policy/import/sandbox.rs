@@ -190,7 +190,7 @@ fn container(
                 }
             }
             "memory" => {
-                let limit = number(node).and_then(|text| Bytes::parse(&text).ok());
+                let limit = number(node).and_then(|text| Bytes::parse_foreign(&text).ok());
                 limit_of(into, item, limit, |l| &mut l.memory, "limits.memory");
             }
             "cpus" => {
@@ -380,7 +380,7 @@ fn ulimit(into: &mut Source, item: Item, name: &str) {
             );
         }
         "fsize" => {
-            let limit = text.and_then(|text| Bytes::parse(&text).ok());
+            let limit = text.and_then(|text| Bytes::parse_foreign(&text).ok());
             limit_of(into, item, limit, |l| &mut l.file_size, "limits.file_size");
         }
         _ => into.not(

@@ -212,7 +212,7 @@ fn what_cannot_be_named_is_refused_with_the_remedy() {
         std::fs::hard_link(&tool, workspace.path().join("twin")).expect("link");
         refused(
             &named(&["$WORKSPACE/tool", "/usr/bin/true"]),
-            "has another name in",
+            "has a second name",
         );
         let load = |tree: &str| {
             let policy = policy(Some(&["/usr/bin/true"]));

@@ -73,9 +73,7 @@ fn dots_lead_nowhere() {
             "/usr/..",
             "/usr/../proc",
             "/proc/../proc",
-            "..",
             "../..",
-            "sub/../..",
             "/tmp/..",
             "/tmp/../run",
             up.to_str().expect("text"),
@@ -112,6 +110,16 @@ fn dots_lead_nowhere() {
             let ran = Run::new(who, &workspace).flags([flag, "../.."]).sh(":");
             assert_eq!(ran.status, 125, "{ran:#?}");
         }
+        // They are the caller's word, and lead where the kernel says: a directory that may be named so may
+        // be named with dots.
+        for text in ["..", "sub/../.."] {
+            let ran = Run::new(who, &workspace)
+                .policy(&bare)
+                .flags(["--workspace".to_owned(), format!("{text}:ro")])
+                .sh("cat /etc/shadow; pwd");
+            let outside = workspace.outside().display().to_string();
+            assert_eq!(ran.stdout.trim(), outside, "{text}");
+        }
         let ran = Run::new(who, &workspace)
             .policy(&bare)
             .flags(["--workspace", "sub", "--workdir", "."])
@@ -137,7 +145,7 @@ fn a_denial_is_not_dodged_by_dots_in_the_workspace() {
                 .sh("cat secret; :")
         };
         assert_eq!(run("sub").stdout, "");
-        refused(&run("sub/../sub"), "`..`");
+        assert_eq!(run("sub/../sub").ok().stdout, "");
         let allowing = policy(&workspace, "deny = []");
         let ran = Run::new(who, &workspace)
             .policy(&allowing)

@@ -200,10 +200,10 @@ fn what_no_mount_can_hold_is_refused() {
         );
         run(r#""$WORKSPACE/file""#).ok();
         std::fs::hard_link(&file, workspace.path().join("twin")).expect("link");
-        refused(&run(r#""$WORKSPACE/file""#), "has another name in");
+        refused(&run(r#""$WORKSPACE/file""#), "has a second name");
         workspace.write("tree/x", "");
         std::fs::hard_link(&file, workspace.path().join("tree/twin")).expect("link");
-        refused(&run(r#""$WORKSPACE/tree""#), "has another name in");
+        refused(&run(r#""$WORKSPACE/tree""#), "has a second name");
     }
 }
 
@@ -220,7 +220,10 @@ fn a_second_name_is_found_in_a_large_tree() {
         let run = || protect(who, &workspace, r#""$WORKSPACE/tree""#).sh("true");
         run().ok();
         std::fs::hard_link(&file, workspace.path().join("twin")).expect("link");
-        refused(&run(), "tree/deep/first has another name in");
+        refused(
+            &run(),
+            "tree/deep/first must stay as it is and has a second name",
+        );
     }
 }
 

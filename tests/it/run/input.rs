@@ -144,12 +144,12 @@ fn the_smallest_values_that_are_accepted_end_in_a_verdict() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         for flag in [
-            "--memory=1",
+            "--memory=1B",
             "--pids=1",
-            "--disk=1",
+            "--disk=1B",
             "--timeout=1ms",
             "--cpu-time=1ms",
-            "--output-limit=1",
+            "--output-limit=1B",
             "--cpus=0.01",
         ] {
             let ran = Run::new(who, &workspace).flags([flag]).sh("echo fine");

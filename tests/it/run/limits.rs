@@ -396,18 +396,18 @@ fn output_is_cut_at_exactly_the_limit() {
                 .flags(["--output-limit", limit])
                 .sh(script)
         };
-        let ran = run("10000", "yes");
+        let ran = run("10000B", "yes");
         hit(&ran, "output", "output", 10_000);
         assert_eq!((ran.stdout.len(), ran.status), (10_000, 137));
         assert_eq!(ran.verdict["usage"]["output"], 10_000);
         // Both streams count together.
         let ran = run(
-            "10000",
+            "10000B",
             "(head -c 9000 /dev/zero; sleep 0.3; head -c 9000 /dev/zero >&2; sleep 30) | cat",
         );
         assert_eq!(ran.kind(), "output", "{:?}", ran.stderr.len());
         let ran = run(
-            "18000",
+            "18000B",
             "head -c 9000 /dev/zero; head -c 9000 /dev/zero >&2",
         )
         .ok();
@@ -423,13 +423,13 @@ fn output_of_a_command_that_ended_already_is_cut_too() {
         let workspace = Workspace::new(who);
         for _ in 0..20 {
             let ran = Run::new(who, &workspace)
-                .flags(["--output-limit", "1000"])
+                .flags(["--output-limit", "1000B"])
                 .sh("head -c 1001 /dev/zero");
             hit(&ran, "output", "output", 1000);
             assert_eq!(ran.stdout.len(), 1000);
         }
         let ran = Run::new(who, &workspace)
-            .flags(["--output-limit", "1000"])
+            .flags(["--output-limit", "1000B"])
             .sh("head -c 1000 /dev/zero")
             .ok();
         assert_eq!(ran.stdout.len(), 1000);

@@ -333,7 +333,7 @@ fn limits_hold_on_a_terminal_too() {
             status == 124 && text.contains("time limit"),
             "{status}: {text}"
         );
-        let (status, text) = start(who, &workspace, &["--output-limit", "100"], "yes").end();
+        let (status, text) = start(who, &workspace, &["--output-limit", "100B"], "yes").end();
         assert_eq!(status, 137, "{text}");
         assert!(text.starts_with(&"y\r\n".repeat(33)), "{text}");
     }
