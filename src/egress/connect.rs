@@ -13,7 +13,7 @@ use super::gate::{Gate, Refusal};
 use super::head::{self, Head, HeadError};
 use super::lobby::{Held, LEAST, Place};
 use super::prefixed::Prefixed;
-use super::{accept, http, reply, tunnel};
+use super::{accept, http, reply, tunnel, windows};
 
 /// For the first head.
 const HEAD: Duration = Duration::from_secs(30);
@@ -57,6 +57,7 @@ async fn greet(gate: Rc<Gate>, mut client: TcpStream, place: Place) {
         }) => (target, port, length),
         Ok(Head::Request) => {
             drop(held);
+            windows::bound_client(&client);
             // It may go on to what is not granted, so it keeps its place.
             let _place = place;
             return http::serve_proxy(gate, Prefixed::new(bytes, client)).await;

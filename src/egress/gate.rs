@@ -18,6 +18,7 @@ use super::queue::Held;
 use super::record::{Entry, Event, Records};
 use super::resolve::Resolver;
 use super::tls::Authority;
+use super::windows::{self, Window, Windows};
 use super::{dial, record};
 use crate::policy::Network;
 use crate::policy::net::judge::{Spoken, Transport};
@@ -83,6 +84,7 @@ pub struct Meter {
     pub lobby: Lobby,
     /// Of datagrams that wait.
     pub datagrams: Held,
+    windows: Windows,
     /// Of the second that runs.
     second: Cell<Option<(Instant, u64)>>,
 }
@@ -105,6 +107,7 @@ pub struct Pass {
     entry: RefCell<Entry>,
     /// Dialled already, for whoever dials next.
     dialled: RefCell<Option<TcpStream>>,
+    window: RefCell<Option<Rc<Window>>>,
     dials: Cell<u64>,
 }
 
@@ -153,6 +156,7 @@ impl Gate {
             port,
             entry: RefCell::new(entry),
             dialled: RefCell::default(),
+            window: RefCell::default(),
             dials: Cell::new(0),
         })
     }
@@ -289,7 +293,27 @@ impl Pass {
         let dialled = dial::dial(&self.addresses().await?).await;
         let (stream, address) = dialled.map_err(|e| Refusal::Dial(e.to_string()))?;
         self.reached(address.ip());
+        self.bound_outside(&stream);
         Ok(stream)
+    }
+
+    /// Bounds what the kernel holds for a connection on the host's side, until it carries much.
+    pub fn bound_outside(&self, stream: &TcpStream) {
+        let connections = self.gate.meter.connections.get();
+        let window = self.gate.meter.windows.open(stream, connections);
+        self.window.replace(window);
+    }
+
+    /// Bounds what it holds for one on the jail's side.
+    pub fn bound_inside(&self, stream: &TcpStream) {
+        windows::bound_inside(stream, self.gate.meter.connections.get());
+    }
+
+    /// Has the jail's side of the connection be bounded as that outside.
+    pub fn join(&self, inside: &TcpStream) {
+        if let Some(window) = &*self.window.borrow() {
+            window.join(inside);
+        }
     }
 
     /// Admits another connection in place of the one before, which is over: it is as much a new one as
@@ -376,6 +400,9 @@ impl Pass {
     pub fn count(&self, direction: Direction, bytes: u64) -> Result<(), Refusal> {
         let limits = &self.gate.policy.limits;
         let meter = &self.gate.meter;
+        if let Some(window) = &*self.window.borrow() {
+            meter.windows.carried(window, bytes);
+        }
         let mut entry = self.entry.borrow_mut();
         let (used, own, most, name) = match direction {
             Direction::In => (

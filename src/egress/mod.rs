@@ -48,6 +48,7 @@ pub mod tls;
 pub mod transparent;
 pub mod tunnel;
 pub mod udp;
+pub mod windows;
 pub mod wire;
 
 use serde::Serialize;

@@ -174,6 +174,7 @@ async fn carry(store: &Rc<Store>, pass: &Pass, client: TcpStream) -> Result<(), 
             });
         }
     };
+    pass.bound_outside(&client);
     let (out, back) = (Half::new(Direction::Out), Half::new(Direction::In));
     let ended = splice::relay(pass, server, client, out, back).await;
     drop(lent);

@@ -363,6 +363,7 @@ pub async fn relay(
     mut out: Half,
     mut back: Half,
 ) -> Result<(), Refusal> {
+    pass.join(&inside);
     let idle = pass.gate().idle();
     let mut last = Instant::now();
     let mut timer = pin!(sleep_until(last + idle));

@@ -77,6 +77,7 @@ enum Alert {
 /// Carries the client's connection to its end. `early` was read from it already.
 pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
     let _ = client.set_nodelay(true);
+    pass.bound_inside(&client);
     let heard = match order(&pass) {
         Order::Unheard => {
             let first = First::Other;

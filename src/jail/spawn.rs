@@ -189,6 +189,16 @@ impl Live {
         procfs::netlink_unread(self.pid)
     }
 
+    /// The sockets of the jail's network.
+    pub fn sockets(&self) -> procfs::Sockets {
+        procfs::sockets(self.pid)
+    }
+
+    /// Bytes of the jail's connections that none of its processes has, at most some more than `most`.
+    pub fn ownerless(&self, most: u64) -> u64 {
+        procfs::ownerless(self.pid, most)
+    }
+
     /// Kills everything in the jail: by its group where there is one, and by its pid namespace.
     pub fn kill(&self) {
         if let Some(group) = &self.group {

@@ -83,8 +83,9 @@ pub struct Watch {
     /// Bytes on stdout and stderr together.
     pub output: u64,
     pub grace: u64,
-    /// Bytes of the kernel's answers that may lie unread in netlink sockets: no cgroup counts them.
-    pub answers: u64,
+    /// Bytes that the kernel may hold for the jail and no cgroup counts: answers that lie unread in netlink
+    /// sockets, and connections that no process has.
+    pub uncharged: u64,
     /// The writable tmpfs mounts, whose fill is reported at the end.
     pub disks: Vec<PathBuf>,
 }

@@ -158,7 +158,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
             cpu_time: limits.cpu_time.value.0,
             output: limits.output.value.0,
             grace: limits.grace.value.0,
-            answers: socket_bytes(&limits),
+            uncharged: socket_bytes(&limits),
             disks,
         },
     })

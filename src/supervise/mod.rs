@@ -14,6 +14,7 @@ pub mod left;
 pub mod stream;
 pub mod terminal;
 pub mod typed;
+pub mod uncharged;
 pub mod verdict;
 pub mod way_out;
 
@@ -41,6 +42,7 @@ use crate::sys::socket::{self, Wait};
 use crate::sys::{self, Errno};
 use stream::{Budget, End, Ours};
 use terminal::Joined;
+use uncharged::Uncharged;
 use way_out::{Traffic, WayOut};
 
 /// How often the cpu time of a whole jail is looked at, where a cgroup counts it.
@@ -206,6 +208,7 @@ async fn watch(
     let counts_cpu = live.group.is_some();
     let mut look = tokio::time::interval(terminal::LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut uncharged = Uncharged::default();
 
     let mut state = Watching {
         live,
@@ -271,7 +274,7 @@ async fn watch(
                 let used = state.live.group.as_ref().and_then(|g| g.cpu_used()).unwrap_or(0);
                 if used >= watch.cpu_time.saturating_mul(1000) {
                     state.kill(Cause::CpuTime);
-                } else if state.live.unread_answers() > watch.answers {
+                } else if uncharged.exceeds(&state.live, watch.uncharged) {
                     state.kill(Cause::Oom);
                 }
             }

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 pub mod attempt;
+pub mod buffers;
 pub mod bus;
 pub mod caps;
 pub mod cgroup;

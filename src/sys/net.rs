@@ -180,6 +180,7 @@ pub fn serve_at(address: std::net::SocketAddr, transport: Transport) -> Result<O
         // what costs BBR its timers, where the machine's default is that. Each kernel has Reno, and
         // lets everybody use it (tcp(7)).
         sockopt::set_tcp_congestion(&socket, "reno")?;
+        hold_back(&socket)?;
         rustix::net::listen(&socket, BACKLOG)?;
     }
     Ok(Some(socket))
@@ -216,13 +217,25 @@ pub fn unconnected(family: Family) -> Result<Option<OwnedFd>> {
     };
     match socket_with(domain, SocketType::STREAM, flags, None) {
         Err(Errno::AFNOSUPPORT) if family == Family::V6 => Ok(None),
-        other => other.map(Some),
+        made => {
+            let made = made?;
+            hold_back(&made)?;
+            Ok(Some(made))
+        }
     }
 }
 
 /// Ends the connection of a socket, which can then be connected anew (connect(2), `AF_UNSPEC`).
 pub fn disconnect(socket: impl AsFd) -> Result<()> {
     rustix::net::connect_unspec(socket)
+}
+
+/// Bounds what waits in a connection's send buffer for a jail that does not read, whatever the size of that:
+/// a send buffer of a fixed size is slower by half (`TCP_NOTSENT_LOWAT`, tcp(7)). What is accepted inherits
+/// it.
+fn hold_back(socket: &OwnedFd) -> Result<()> {
+    const UNSENT: libc::c_int = 256 << 10;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, UNSENT)
 }
 
 /// Connections that wait to be accepted; the kernel takes the smaller of this and `somaxconn`.

@@ -1,6 +1,7 @@
 //! The kernel's own `/proc`, and nothing that somebody put in its place: a write that was meant for
 //! the kernel must not land in a file (CVE-2025-52881, CVE-2019-19921).
 
+use std::io::BufRead as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
@@ -66,10 +67,135 @@ pub fn netlink_unread(pid: i32) -> u64 {
         .sum()
 }
 
+/// Sockets of a process's network namespace, and the memory of all TCP sockets of the host, which is no less
+/// than that of one namespace's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sockets {
+    pub count: u64,
+    pub tcp_bytes_of_host: u64,
+}
+
+/// `/proc/PID/net/sockstat` (net/ipv4/proc.c); nothing of a process that has ended.
+pub fn sockets(pid: i32) -> Sockets {
+    const PAGE: u64 = 4096;
+    let text = read(&format!("{pid}/net/sockstat")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let value = |line: &str, name: &str| {
+        let mut words = text.lines().find_map(|l| l.strip_prefix(line))?.split(' ');
+        words.find(|word| *word == name)?;
+        words.next()?.parse::<u64>().ok()
+    };
+    Sockets {
+        count: value("sockets:", "used").unwrap_or(0),
+        tcp_bytes_of_host: value("TCP:", "mem").unwrap_or(0).saturating_mul(PAGE),
+    }
+}
+
+/// The most bytes that the receive buffer of one TCP socket can come to: by itself (`net.ipv4.tcp_rmem`, the
+/// last number), or because a program asks for as much (`net.core.rmem_max`, of which the kernel takes
+/// twice). Without bound where that is not to be read.
+pub fn largest_receive_buffer() -> u64 {
+    let last = |path| {
+        let text = String::from_utf8(read(path).ok()?).ok()?;
+        text.split_ascii_whitespace().last()?.parse::<u64>().ok()
+    };
+    match (last("sys/net/ipv4/tcp_rmem"), last("sys/net/core/rmem_max")) {
+        (Some(itself), Some(asked)) => itself.max(asked.saturating_mul(2)),
+        _ => u64::MAX,
+    }
+}
+
+/// What [`ownerless`] takes a TCP socket itself for: no less than `struct tcp6_sock` with what goes with it.
+pub const SOCKET: u64 = 3 << 10;
+
+/// Bytes of the TCP sockets of a process's network namespace that no process has: connections that nobody has
+/// accepted yet, and closed ones that still have something to send (proc_net_tcp.txt: inode 0). Stops
+/// counting beyond `most`. Costs a walk over the host's table of connections: milliseconds.
+pub fn ownerless(pid: i32, most: u64) -> u64 {
+    let mut bytes = 0;
+    for family in ["tcp", "tcp6"] {
+        // Of one that has ended there are none.
+        let _ = each_line(&format!("{pid}/net/{family}"), |line| {
+            bytes += of_ownerless(line).unwrap_or(0);
+            bytes <= most
+        });
+    }
+    bytes
+}
+
+/// The bytes of one line of that table, where nobody has its socket.
+fn of_ownerless(line: &str) -> Option<u64> {
+    // linux/net/ipv4/tcp_ipv4.c: the timer of a remnant, which is 250 bytes; `tcp_max_tw_buckets` bounds the
+    // number of these.
+    const TIME_WAIT: &str = "03:";
+    // linux/net/tcp_states.h; it has an owner, and its queues are of connections.
+    const LISTEN: &str = "0A";
+    let mut words = line.split_ascii_whitespace().skip(3);
+    let state = words.next()?;
+    let (sending, received) = words.next()?.split_once(':')?;
+    let timer = words.next()?;
+    let inode = words.nth(3)?;
+    if inode != "0" || state == LISTEN || timer.starts_with(TIME_WAIT) {
+        return None;
+    }
+    let bytes = |text| u64::from_str_radix(text, 16).ok();
+    Some(SOCKET + bytes(sending)? + bytes(received)?)
+}
+
+/// Reads a file in `/proc` line by line, until `then` has enough.
+fn each_line(path: &str, mut then: impl FnMut(&str) -> bool) -> Result<()> {
+    let file = open(path, OFlags::RDONLY)?;
+    let mut lines = std::io::BufReader::with_capacity(16 << 10, std::fs::File::from(file));
+    let mut line = String::new();
+    loop {
+        line.clear();
+        match lines.read_line(&mut line) {
+            Ok(1..) if then(&line) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        }
+    }
+}
+
 /// Refuses with `ENODEV` what is not on a filesystem of that type.
 fn is(fd: impl AsFd, magic: i64) -> Result<()> {
     match rx::fstatfs(fd)?.f_type as i64 == magic {
         true => Ok(()),
         false => Err(Errno::NODEV),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_connections_of_nobody_count() {
+        let line = |state, queues, timer, inode| {
+            format!(
+                "   5: 0100007F:A885 0100007F:E714 {state} {queues} {timer}:00000000 00000000     0        0 {inode} 1 0 20 8 0 10 -1\n"
+            )
+        };
+        let of = |state, queues, inode| of_ownerless(&line(state, queues, "00", inode));
+        let remnant = |state| of_ownerless(&line(state, "00000000:00000000", "03", "0"));
+        assert_eq!(of("01", "00000000:0001F3E5", "0"), Some(SOCKET + 0x1f3e5));
+        assert_eq!(of("04", "00000010:00000000", "0"), Some(SOCKET + 0x10));
+        assert_eq!(of("01", "00000000:0001F3E5", "4711"), None);
+        assert_eq!((remnant("06"), remnant("05")), (None, None));
+        assert_eq!(of("0A", "00000000:00000003", "0"), None);
+        assert_eq!(
+            of_ownerless("  sl  local_address rem_address   st tx_queue"),
+            None
+        );
+        assert_eq!(of_ownerless(""), None);
+    }
+
+    #[test]
+    fn the_hosts_bounds_are_read() {
+        // What every machine has at least, and no number of another file.
+        assert!((64 << 10..1 << 40).contains(&largest_receive_buffer()));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(sockets(std::process::id() as i32).count > 0);
+        drop(listener);
     }
 }

@@ -173,6 +173,96 @@ fn the_end_of_one_direction_leaves_the_other_open() {
     }
 }
 
+fn never(_: Box<dyn Stream>, _: &Mutex<Seen>) -> std::io::Result<()> {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Bytes that lie unread and unsent in each socket of a network namespace whose two addresses are such (proc_net_tcp).
+fn queues(net: &str, is: impl Fn(&str, &str) -> bool) -> Vec<(u64, u64)> {
+    let table = |family| std::fs::read_to_string(format!("/proc/{net}/net/{family}"));
+    let both = [table("tcp"), table("tcp6")].map(|text| text.expect("a table"));
+    let bytes = |text: &str| u64::from_str_radix(text, 16).expect("a number");
+    let one = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // Not those who listen.
+        let own = words[3] != "0A" && is(words[1], words[2]);
+        let (sending, received) = words[4].split_once(':').expect("two numbers");
+        own.then(|| (bytes(received), bytes(sending)))
+    };
+    both.iter()
+        .flat_map(|text| text.lines().skip(1).filter_map(one))
+        .collect()
+}
+
+/// What the kernel holds for the relay, which no limit of the jail's counts, is little for each connection
+/// but for eight: whether the jail does not read, or the server does not.
+#[test]
+fn what_nobody_reads_costs_the_host_little() {
+    const CONNECTIONS: usize = 24;
+    const WIDE: usize = 8;
+    const BOUND: u64 = 600 << 10;
+    for who in Who::all() {
+        let Some(jail) = Jail::new(
+            who,
+            "mode = \"allowlist\"\nallow = [{ host = \"web.test\", ports = [9, 11], protocol = \"tcp\" }]",
+        ) else {
+            return;
+        };
+        jail.outside.serve(9, endlessly);
+        jail.outside.serve(11, never);
+        // The jail reads first, so that the kernel lets buffers grow, and then no more.
+        let unread = "s = [direct(9) for _ in range(24)]\n\
+                      for c in s:\n\
+                      \x20   n = 0\n\
+                      \x20   while n < 3000000: n += len(c.recv(1 << 20))\n";
+        let unsent = "s = [direct(11) for _ in range(24)]\n\
+                      for c in s: c.setblocking(False)\n\
+                      for _ in range(60):\n\
+                      \x20   for c in s:\n\
+                      \x20       try: c.send(bytes(1 << 20))\n\
+                      \x20       except OSError: pass\n\
+                      \x20   time.sleep(0.02)\n";
+        for (port, script) in [("0009", unread), ("000B", unsent)] {
+            let script = format!("{CLIENT}{script}print('ready', flush=True); time.sleep(60)");
+            let mut child = jail
+                .run()
+                .command(["/usr/bin/python3", "-c", &script])
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .expect("creel starts");
+            let mut ready = [0; 6];
+            let out = child.stdout.as_mut().expect("a pipe");
+            std::io::Read::read_exact(out, &mut ready).expect("ready");
+            let first = super::first_of(child.id()).expect("a jail").to_string();
+            let at = format!(":{port}");
+            let outside = || queues("thread-self", |_, remote| remote.ends_with(&at));
+            let inside = || queues(&first, |local, _| local.ends_with(&at));
+            let last = std::cell::RefCell::new((vec![], vec![]));
+            let settled = until(|| {
+                let now = (outside(), inside());
+                std::thread::sleep(Duration::from_millis(200));
+                last.replace(now.clone()) == now
+            });
+            let _ = child.kill();
+            let _ = child.wait();
+            assert!(settled, "{last:?}");
+            let (outside, inside) = last.into_inner();
+            for (side, queues) in [("outside", outside), ("inside", inside)] {
+                assert_eq!(queues.len(), CONNECTIONS, "{side} {port}");
+                let held = |(received, sending): &(u64, u64)| received + sending;
+                let mut held: Vec<u64> = queues.iter().map(held).collect();
+                held.sort_unstable();
+                assert!(
+                    held[..CONNECTIONS - WIDE].iter().all(|held| *held < BOUND),
+                    "{who:?} {side} {port}: {held:?}"
+                );
+            }
+        }
+    }
+}
+
 /// A reader that takes nothing slows its writer, and the relay holds next to nothing of it.
 #[test]
 fn a_slow_reader_costs_the_relay_no_memory() {

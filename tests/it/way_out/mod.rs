@@ -210,6 +210,15 @@ pub fn children_of(pid: u32) -> Vec<u32> {
     texts.flat_map(numbers).collect()
 }
 
+/// The first process of a creel's jail: the child that is in a pid namespace of its own.
+pub fn first_of(creel: u32) -> Option<u32> {
+    children_of(creel).into_iter().find(|pid| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        pids.is_some_and(|pids| pids.split_whitespace().count() == 2)
+    })
+}
+
 /// The relay of a creel: the child under a filter that is in no pid namespace of its own.
 pub fn relay_of(creel: u32) -> Option<u32> {
     children_of(creel).into_iter().find(|pid| {

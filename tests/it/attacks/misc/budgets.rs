@@ -282,3 +282,62 @@ fn answers_that_nobody_reads_end_the_jail() {
     let ended = run("250");
     assert_eq!(ended.kind(), "oom", "{ended:#?}");
 }
+
+/// Connections that nobody accepts, closed by who made them. The arguments: how many, how many bytes each is
+/// sent at most, the address, and bytes that the listener asks for as its buffer, if any.
+const QUEUED: &str = r#"
+import signal, socket
+many, most, address, buffer = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+family = socket.AF_INET6 if ':' in address else socket.AF_INET
+listeners = []
+for n in range(many):
+    if n % 500 == 0:
+        s = socket.socket(family)
+        if buffer:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        s.bind((address, 0))
+        s.listen(4096)
+        listeners.append(s)
+    c = socket.socket(family)
+    c.connect(listeners[-1].getsockname())
+    c.setblocking(False)
+    left = most
+    try:
+        while left > 0:
+            left -= c.send(b'x' * min(left, 1 << 16))
+    except OSError:
+        pass
+    c.close()
+say('queued', 'OK')
+if sys.argv[5] == 'wait':
+    signal.pause()
+"#;
+
+#[test]
+fn connections_that_nobody_accepts_end_the_jail() {
+    if !crate::support::is_root() {
+        eprintln!("skipped: without a cgroup nobody bounds memory");
+        return;
+    }
+    let workspace = Workspace::new(Who::Root);
+    let run = |arguments: [&str; 5]| {
+        let script = script(QUEUED);
+        let argv = ["/usr/bin/python3", "-c", &script].into_iter();
+        Run::new(Who::Root, &workspace)
+            .flags(["--memory", "64MiB", "--timeout", "60s"])
+            .argv(argv.chain(arguments))
+    };
+    // The budget is 16 MiB, which the group's own count of sockets does not see: 5 MiB are within it.
+    let within = ["100", "50000", "127.0.0.1", "0", "go"];
+    assert_eq!(run(within).ok().stdout, "queued=OK\n");
+    for beyond in [
+        ["600", "100000", "127.0.0.1", "0", "wait"],
+        ["600", "100000", "::1", "0", "wait"],
+        // Few, as large as they may be; and many, in which nothing is.
+        ["160", "1000000", "127.0.0.1", "1000000", "wait"],
+        ["8000", "0", "127.0.0.1", "0", "wait"],
+    ] {
+        let ended = run(beyond);
+        assert_eq!(ended.kind(), "oom", "{beyond:?} {ended:#?}");
+    }
+}
