@@ -71,12 +71,18 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
     if let Some(left) = verdict.left.as_ref().filter(|_| !args.quiet) {
         remnants(left).iter().for_each(|line| say(line));
     }
-    if let Some(left) = verdict.left.as_ref().filter(|_| args.verbose)
+    let told = |left: &&Left| args.verbose || left.unseen_changed && !args.quiet;
+    if let Some(left) = verdict.left.as_ref().filter(told)
         && let Some(first) = &left.unseen_first
     {
+        let changed = match left.unseen_changed {
+            true => ", and the command changed one of them at least",
+            false => "",
+        };
         say(&format!(
-            "{} directories were not looked at for what the host obeys, {first} first; --review-all looks at all",
-            left.unseen
+            "{} directories were not looked at for what the host obeys, {} first{changed}; --review-all looks at all",
+            left.unseen,
+            first.chars().take(MOST_OF_PATH).collect::<String>()
         ));
     }
     if args.verbose {

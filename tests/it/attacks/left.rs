@@ -346,3 +346,134 @@ fn what_looks_like_nothing_is_said_as_well() {
         assert_eq!(found, said, "{who:?}: {ran:#?}");
     }
 }
+
+/// Run by run: what was made in one and is moved to its place in the next has old times, but for the
+/// directory that was moved.
+#[test]
+fn what_was_prepared_in_an_earlier_run_is_said() {
+    let prepare = "mkdir -p w/x/g/objects w/x/g/refs w/x/g/hooks w/p/q/v pile/deep/plain \
+        && echo 'ref: refs/heads/x' >w/x/g/h && printf '[core]\\n\\tfsmonitor = x\\n' >w/x/g/config \
+        && echo x >w/x/g/hooks/pre-commit && echo x >w/p/q/v/.envrc && mkdir w/p/q/v/.idea";
+    let place = "mv w/x/g/h w/x/g/HEAD && mv w/x/g w/x/.git && mv w/p/q/v pile/deep/v";
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let run = || Run::new(who, &workspace).flags(["--review-all"]);
+        run().sh(prepare).ok();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let mut found = left(&run().sh(place).ok(), &workspace);
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "hook nothing w/x/.git/hooks/pre-commit",
+                "repository nothing w/x/.git",
+                "settings nothing pile/deep/v/.envrc",
+                "settings nothing pile/deep/v/.idea",
+            ],
+            "{who:?}"
+        );
+        // The control: what is used where it is stays unsaid.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let used = "echo x >w/x/file; echo x >pile/file; echo x >pile/deep/v/file";
+        assert_eq!(
+            left(&run().sh(used).ok(), &workspace),
+            Vec::<String>::new(),
+            "{who:?}"
+        );
+    }
+}
+
+/// Of a repository beneath the top, what leads git elsewhere; of other systems and of settings, what was
+/// changed where it is.
+#[test]
+fn changes_in_place_beneath_the_top_are_said() {
+    let setup = "git init -q a && git init -q b && git init -q c && rm -rf a/.git/hooks b/.git/hooks \
+        && mkdir scripts && ln -s ../../scripts b/.git/hooks && echo x >scripts/old \
+        && mkdir -p d/.vscode/deep d/.hg d/.jj/repo e/.hg store/objects store/refs store/hooks \
+        && echo '{}' >d/.vscode/deep/tasks.json && touch d/.hg/hgrc d/.jj/repo/config.toml store/config \
+        && mkdir -p same/.vscode && touch same/.vscode/x && mkdir -p long && cd long && seq 1 2000 | xargs touch";
+    let act = "ln -s ../../x a/.git/hooks; echo x >scripts/pre-commit; \
+        echo x >d/.vscode/deep/tasks.json; echo x >d/.hg/hgrc; echo x >d/.jj/repo/config.toml; \
+        echo ../x >e/.hg/sharedpath; echo x >store/config; echo x >store/hooks/pre-push; \
+        echo ../../store >c/.git/commondir; echo x >long/.envrc; echo x >same/file";
+    for who in Who::all() {
+        need("git");
+        let workspace = Workspace::new(who);
+        assert!(host(who, &workspace, setup).status.success());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let run = || Run::new(who, &workspace).flags(["--review-all"]);
+        let mut found = left(&run().sh(act).ok(), &workspace);
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "bare_repository nothing store",
+                "hook nothing a/.git/hooks",
+                "hook nothing b/.git/hooks/pre-commit",
+                "hook nothing store/hooks/pre-push",
+                "repository nothing c/.git",
+                "settings nothing d/.hg/hgrc",
+                "settings nothing d/.jj/repo/config.toml",
+                "settings nothing d/.vscode",
+                "settings nothing e/.hg/sharedpath",
+                "settings nothing long/.envrc",
+            ],
+            "{who:?}"
+        );
+        // The control: the next run leaves nothing.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert_eq!(
+            left(&run().sh("true").ok(), &workspace),
+            Vec::<String>::new(),
+            "{who:?}"
+        );
+    }
+}
+
+/// Long directories do not hide what lies beside them; what is hidden is counted, and said where the command
+/// changed it.
+#[test]
+fn long_directories_hide_nothing_in_silence() {
+    let body = "for i in range(20):\n    os.makedirs(f'a/{i}')\n    [open(f'a/{i}/{n}', 'w').close() for n in range(300)]\n\
+                os.makedirs('z/.vscode'); os.makedirs('y/x/.idea')\n";
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let ran = jail(who, &workspace, body);
+        let seen = &ran.verdict["left"];
+        let found = left(&ran, &workspace);
+        assert!(
+            found.contains(&"settings nothing z/.vscode".to_owned()),
+            "{who:?}: {found:?}"
+        );
+        let hidden = !found.contains(&"settings nothing y/x/.idea".to_owned());
+        let unseen = seen["unseen"].as_u64().expect("a number");
+        assert!(!hidden || unseen > 0, "{who:?}: {seen}");
+        assert_eq!(seen["unseen_changed"], unseen > 0, "{who:?}: {seen}");
+        assert_eq!(
+            ran.stderr.contains("were not looked at"),
+            unseen > 0,
+            "{who:?}: {ran:#?}"
+        );
+    }
+}
+
+/// Many links keep no end of a run waiting: what is not taken away is said to be there.
+#[test]
+fn many_links_are_taken_away_or_said() {
+    for who in Who::all() {
+        let workspace = repository(who);
+        let body = "os.mkdir('.git/refs/many')\n[os.symlink('x', f'.git/refs/many/{n}') for n in range(3000)]\n\
+                    os.symlink('x', '.git/ORIG_HEAD'); os.makedirs('.git/logs', exist_ok=True); os.symlink('x', '.git/logs/link')\n";
+        let ran = jail(who, &workspace, body);
+        for name in [".git/ORIG_HEAD", ".git/logs/link"] {
+            let there = workspace.path().join(name).symlink_metadata().is_ok();
+            assert!(!there, "{name} {who:?}");
+        }
+        let many = workspace.path().join(".git/refs/many");
+        let stay = std::fs::read_dir(&many).expect("it is there").count();
+        let said = left(&ran, &workspace).contains(&"link failed .git/refs/many".to_owned());
+        let found = &ran.verdict["left"];
+        let counted = found["found"].as_array().expect("a list").len() == 256;
+        assert!(stay == 0 || said || counted, "{who:?}: {stay} {found}");
+    }
+}
