@@ -251,7 +251,13 @@ mod tests {
     fn a_refusal_has_the_name_in_front_once() {
         let (path, real) = ("/w/.vscode".into(), "/etc".into());
         let origin = Origin::creel();
-        let failure = Failure::of(&ResolveError::ProtectLink { path, real, origin });
+        let link = "/w/.vscode".into();
+        let failure = Failure::of(&ResolveError::ProtectLink {
+            path,
+            link,
+            real,
+            origin,
+        });
         assert!(
             failure.text.starts_with("creel: /w/.vscode"),
             "{}",

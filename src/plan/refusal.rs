@@ -43,13 +43,14 @@ pub enum ResolveError {
     Parent { path: PathBuf, origin: Origin },
     #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd; write the path in full", place = place(.origin))]
     NoHome { uid: u32, origin: Origin },
-    #[error("{place}: {path} leads through a symbolic link, which the jail could turn: {real}; protect where it leads, or take the link away", place = place(.origin), path = .path.display(), real = .real.display())]
+    #[error("{place}: {path} leads through a symbolic link, which the jail could turn: {real}; protect where it leads, or take the link away: rm {link}", place = place(.origin), path = .path.display(), real = .real.display(), link = .link.display())]
     ProtectLink {
         path: PathBuf,
+        link: PathBuf,
         real: PathBuf,
         origin: Origin,
     },
-    #[error("{place}: git on the host obeys {real}, and the jail could turn the link {link} on the way there; name it without the link, or except it with `unprotect = [\"{real}\"]` if the jail may rule it", place = place(.origin), real = .real.display(), link = .link.display())]
+    #[error("{place}: git on the host obeys {real}, and the jail could turn the link {link} on the way there; name it without the link, take the link away, or except it with `unprotect = [\"{real}\"]` if the jail may rule it", place = place(.origin), real = .real.display(), link = .link.display())]
     ObeyedLink {
         link: PathBuf,
         real: PathBuf,
@@ -65,7 +66,7 @@ pub enum ResolveError {
         interpreter: PathBuf,
         origin: Origin,
     },
-    #[error("{place}: {path} has another name in {tree}, by which the jail could write to it; give it one name, or move it out of the writable tree", place = place(.origin), path = .path.display(), tree = .tree.display())]
+    #[error("{place}: {path} has another name in {tree}, by which the jail could write to it; give it one name (`find {tree} -samefile {path}` lists them), or move it out of the writable tree", place = place(.origin), path = .path.display(), tree = .tree.display())]
     HardLink {
         path: PathBuf,
         tree: PathBuf,
@@ -157,6 +158,16 @@ pub enum ResolveError {
     Reserved(String),
     #[error(transparent)]
     Unasked(#[from] Unasked),
+}
+
+impl ResolveError {
+    /// Whether it is the state of the file itself that cannot be held.
+    pub(super) fn is_of_the_file(&self) -> bool {
+        matches!(
+            self,
+            Self::ProtectLink { .. } | Self::HardLink { .. } | Self::Unlooked { .. }
+        )
+    }
 }
 
 fn place(origin: &Origin) -> String {

@@ -196,6 +196,20 @@ impl Before {
     }
 }
 
+impl Tree {
+    /// Whether a directory straight in it is the one that was there at the start.
+    fn is_known(&self, name: &Path, dir: &list::Dir) -> bool {
+        let known = self
+            .top
+            .binary_search_by(|(known, _)| known.as_path().cmp(name));
+        let inode = known
+            .ok()
+            .and_then(|at| self.top.get(at))
+            .map(|(_, inode)| *inode);
+        inode.is_some() && inode == rustix::fs::fstat(&dir.fd).ok().map(|stat| stat.st_ino)
+    }
+}
+
 /// What is known while looking.
 struct Seen {
     since: Timespec,

@@ -1,14 +1,15 @@
 //! What of a directory the host obeys by its name: repositories, hooks, settings.
 
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, openat};
 
 use super::list::{Dir, Entry};
 use super::walk::At;
-use super::{Done, Seen, What};
+use super::{Done, Seen, Tree, What};
 use crate::policy::gitconfig::{self, Names};
 use crate::policy::trust;
 
@@ -68,13 +69,35 @@ pub(super) fn probed(dir: &Dir, entries: &mut Vec<Entry>) {
     }
 }
 
-/// A link where a trust path has its directory would have the next run refused, since it cannot be held.
-pub(super) fn no_links(dir: &Dir, entries: &[Entry], seen: &mut Seen) {
-    let links = entries.iter().filter(|e| e.kind == FileType::Symlink);
-    for entry in links.filter(|e| e.name.to_str().is_some_and(trust::is_directory)) {
-        if dir.is_new(&entry.name, seen) {
-            let done = dir.remove(&entry.name);
-            seen.add(&dir.place.join(&entry.name), What::Link, done);
+/// A link on the way to a trust path in a directory of its own (`.hg/hgrc`, `.jj/repo`), which could not be
+/// held while that directory was absent, would have the next run refused.
+pub(super) fn no_links(tree: &Tree, seen: &mut Seen) {
+    for row in trust::PATHS.iter().filter(|row| row.path.contains('/')) {
+        let mut above = PathBuf::new();
+        let (mut moved, mut changed) = (false, true);
+        for part in Path::new(row.path) {
+            let Some(dir) = Dir::open(tree.fd.as_fd(), &tree.place, &above, moved) else {
+                break;
+            };
+            if above.components().count() > 0 {
+                // As in the walk: whether it may have been moved there.
+                let known = above.components().count() == 1 && tree.is_known(&above, &dir);
+                let now = dir.changed(seen);
+                moved |= changed && now && !known;
+                changed = now;
+            }
+            let dir = Dir { moved, ..dir };
+            let name = Path::new(part);
+            let is_link =
+                |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+            if dir.stat(name).is_some_and(is_link) {
+                if dir.is_new(name, seen) {
+                    let done = dir.remove(name);
+                    seen.add(&dir.place.join(name), What::Link, done);
+                }
+                break;
+            }
+            above.push(part);
         }
     }
 }

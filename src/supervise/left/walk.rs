@@ -26,12 +26,10 @@ const FIRST: usize = 8;
 /// Looks for names; returns how many plain files there are.
 pub(super) fn names(tree: &Tree, seen: &mut Seen) -> u64 {
     let mut files = 0;
+    no_links(tree, seen);
     let mut walk = Walk::new(tree, Looks::Names);
     walk.run(seen, |at, dir, part, seen| {
         files += part.files;
-        if dir.place == tree.place && at.first {
-            no_links(dir, &part.entries, seen);
-        }
         look(at, dir, &part.entries, seen);
     });
     files

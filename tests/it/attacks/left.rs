@@ -477,3 +477,134 @@ fn many_links_are_taken_away_or_said() {
         assert!(stay == 0 || said || counted, "{who:?}: {stay} {found}");
     }
 }
+
+/// Whatever a jail makes of names that are held where they are there, or lie in a directory of their own: the
+/// next run starts, or says what to remove.
+#[test]
+fn no_name_that_a_jail_makes_refuses_every_next_run() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let body = "import os\nopen('x', 'w').close(); os.mkdir('d')\n\
+            os.symlink('x', '.gdbinit'); os.symlink('d', '.zed'); os.symlink('/etc', '.devcontainer'); os.symlink('none', 'mise.toml')\n\
+            os.link('x', '.exrc'); os.link('x', '.lldbinit')\n\
+            os.mkdir('.hg'); os.symlink('../x', '.hg/hgrc')\n\
+            os.mkdir('.jj'); os.symlink('../d', '.jj/repo')\n\
+            os.mkdir('.git'); os.symlink('../x', '.git/config'); os.symlink('../d', '.git/hooks')\n";
+        let ran = Run::new(who, &workspace).python(body).ok();
+        let found = left(&ran, &workspace);
+        for link in [".hg/hgrc", ".jj/repo", ".git/config", ".git/hooks"] {
+            let removed = format!("link removed {link}");
+            assert!(found.contains(&removed), "{link} {who:?}: {found:?}");
+        }
+        for name in [".gdbinit", ".zed", ".devcontainer", ".exrc"] {
+            let said = format!("settings nothing {name}");
+            assert!(found.contains(&said), "{name} {who:?}: {found:?}");
+        }
+        let next = Run::new(who, &workspace).flags(["-v"]).sh("true").ok();
+        for said in [
+            ".gdbinit leads through a symbolic link",
+            ".exrc has another name in",
+        ] {
+            assert!(
+                next.stderr.contains(said),
+                "{said} {who:?}: {}",
+                next.stderr
+            );
+        }
+        // The control: one that is neither is held.
+        assert!(
+            host(who, &workspace, "rm .gdbinit && echo x >.gdbinit")
+                .status
+                .success()
+        );
+        let held = jail(
+            who,
+            &workspace,
+            "try: open('.gdbinit', 'w'); print('OK')\nexcept OSError as e: print(e.errno)",
+        );
+        assert_eq!(held.stdout, "30\n", "{who:?}");
+        // What cannot be taken away, since it was there before, is named.
+        let made = host(
+            who,
+            &workspace,
+            "rm -rf .hg && mkdir .hg && ln -s ../x .hg/hgrc",
+        );
+        assert!(made.status.success());
+        let refused = Run::new(who, &workspace).sh("true");
+        assert_eq!(refused.status, 125, "{refused:#?}");
+        let place = workspace.path().canonicalize().expect("it is there");
+        let remedy = format!("take the link away: rm {}/.hg/hgrc", place.display());
+        assert!(refused.stderr.contains(&remedy), "{refused:#?}");
+        let made = host(who, &workspace, "rm .hg/hgrc && ln x .hg/hgrc");
+        assert!(made.status.success());
+        let refused = Run::new(who, &workspace).sh("true");
+        assert_eq!(refused.status, 125, "{refused:#?}");
+        assert!(refused.stderr.contains("-samefile"), "{refused:#?}");
+    }
+}
+
+/// The same of a name that git's configuration holds where it is there.
+#[test]
+fn no_argument_of_a_command_refuses_every_next_run() {
+    for who in Who::all() {
+        let workspace = repository(who);
+        let conf = "git config filter.x.clean 'sh -e cleaner' && git config alias.y '!bin/y' && git config alias.z '!bin/z' && touch other";
+        assert!(host(who, &workspace, conf).status.success());
+        let body = "os.symlink('other', 'cleaner'); os.mkdir('bin'); os.link('other', 'bin/y'); os.symlink('../other', 'bin/z')";
+        jail(who, &workspace, body);
+        let next = Run::new(who, &workspace).flags(["-v"]).sh("true").ok();
+        for name in ["cleaner", "bin/y", "bin/z"] {
+            let line = format!("{name} (");
+            let said = next
+                .stderr
+                .lines()
+                .any(|l| l.contains(&line) && l.contains("is not held"));
+            assert!(said, "{name} {who:?}: {}", next.stderr);
+        }
+        // The control: what is neither a link nor has another name is held.
+        assert!(
+            host(who, &workspace, "rm cleaner && touch cleaner")
+                .status
+                .success()
+        );
+        let held = jail(
+            who,
+            &workspace,
+            "try: open('cleaner', 'w'); print('OK')\nexcept OSError as e: print(e.errno)",
+        );
+        assert_eq!(held.stdout, "30\n", "{who:?}");
+    }
+}
+
+/// What a terminal would obey is in no line that a person reads.
+#[test]
+fn names_of_a_jail_drive_no_terminal() {
+    // CSI of eight bits, DEL, an override, a mark, a line separator.
+    const NAMES: &str = "['\\u009b31m', '\\u007f', '\\u202e', '\\u200f', '\\u2028']";
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let status = workspace.path().join("status");
+        let body =
+            format!("import os\nfor n in {NAMES}: os.makedirs(n + 'x/.vscode')\nprint('\\u009b')");
+        let ran = Run::new(who, &workspace).flags(["--status-file", "status", "--review-all"]);
+        let ran = ran.python(&body).ok();
+        let text = std::fs::read_to_string(&status).unwrap_or_else(|e| panic!("{e}: {ran:#?}"));
+        let obeyed =
+            |c: char| c.is_control() && c != '\n' || "\u{202e}\u{200f}\u{2028}".contains(c);
+        assert!(!text.contains(obeyed), "{who:?}: {text:?}");
+        assert!(!ran.stderr.contains(obeyed), "{who:?}: {:?}", ran.stderr);
+        assert_eq!(
+            ran.stderr.matches("new or changed").count(),
+            5,
+            "{who:?}: {:?}",
+            ran.stderr
+        );
+        // The control: the names are there and are said, and what the command itself writes is its own.
+        let found = left(&ran, &workspace);
+        assert!(
+            found.contains(&"settings nothing \u{202e}x/.vscode".to_owned()),
+            "{found:?}"
+        );
+        assert!(ran.stdout.contains('\u{9b}'));
+    }
+}

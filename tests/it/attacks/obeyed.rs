@@ -297,7 +297,8 @@ fn what_the_environment_names_is_held() {
         let path = format!("{}:{path}", outside.join("opt/bin").display());
         let system = outside.join("system").display().to_string();
         let include = format!("'include.path'='{system}'");
-        let ways: [(&str, &[(&str, &str)], &str); 7] = [
+        type Variables<'a> = &'a [(&'a str, &'a str)];
+        let ways: [(&str, Variables<'_>, &str); 7] = [
             (
                 "GIT_CONFIG_KEY_1",
                 &[
