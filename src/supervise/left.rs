@@ -232,16 +232,23 @@ impl Seen {
     }
 
     fn add_running(&mut self, path: &Path, what: What, done: Done, runs: Vec<String>) {
-        if self.left.found.len() == MOST {
-            self.left.more += 1;
-            return;
-        }
-        self.left.found.push(Remnant {
+        let remnant = Remnant {
             path: path.display().to_string(),
             what,
             done,
             runs,
-        });
+        };
+        let found = &mut self.left.found;
+        if found.len() < MOST {
+            return found.push(remnant);
+        }
+        self.left.more += 1;
+        // Links that were taken away, of which there may be any number, hide nothing that is there.
+        if done != Done::Removed
+            && let Some(place) = found.iter_mut().rfind(|one| one.done == Done::Removed)
+        {
+            *place = remnant;
+        }
     }
 
     fn unseen(&mut self, path: &Path) {
