@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::jail::JailError;
 use crate::plan::{Act, Stage};
+use crate::policy::error::escaped;
 use crate::sys::{Errno, host, process, pty};
 
 /// creel itself failed (docker(1), env(1)).
@@ -116,11 +117,8 @@ pub fn say(text: &str) {
     } else {
         ("", "")
     };
-    // Control characters of a hostile file name must not reach a terminal, nor make a second line.
-    let clean: String = unprefixed(text)
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
+    // What a hostile file name says to a terminal must not reach one, nor make a second line.
+    let clean = escaped(unprefixed(text).chars());
     // Nobody is left to be told if stderr is gone.
     let _ = writeln!(err, "{on}creel:{off} {clean}");
 }
@@ -254,7 +252,13 @@ mod tests {
     fn a_refusal_has_the_name_in_front_once() {
         let (path, real) = ("/w/.vscode".into(), "/etc".into());
         let origin = Origin::creel();
-        let failure = Failure::of(&ResolveError::ProtectLink { path, real, origin });
+        let link = "/w/.vscode".into();
+        let failure = Failure::of(&ResolveError::ProtectLink {
+            path,
+            link,
+            real,
+            origin,
+        });
         assert!(
             failure.text.starts_with("creel: /w/.vscode"),
             "{}",

@@ -23,6 +23,7 @@ use crate::jail::{self, Ready, WayOut, spawn};
 use crate::plan::request::Publish;
 use crate::plan::{self, Act, Host, Plan, Request, Terminal, paths};
 use crate::policy::effective;
+use crate::policy::error::escaped_json;
 use crate::policy::rights::Roots;
 use crate::policy::stack::Outcome;
 use crate::policy::{Bytes, Count, CpuShare, Degradable, Policy, Span, preset, trees};
@@ -448,7 +449,7 @@ pub fn execute(
 fn print_plan(plan: &Plan, json: bool) -> Result<(), Failure> {
     use std::io::Write;
     let text = match json {
-        true => serde_json::to_string_pretty(plan)? + "\n",
+        true => escaped_json(serde_json::to_string_pretty(plan)?) + "\n",
         false => plan.to_text(),
     };
     Ok(std::io::stdout().write_all(text.as_bytes())?)

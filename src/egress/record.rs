@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Way;
 use super::gate::Refusal;
 use super::log::{Class, Lines, Log, Unrecorded};
+use crate::policy::error::escaped_json;
 use crate::policy::net::{Host, Rule};
 
 /// Destinations that the summary tells apart, of those that were allowed and of those that never were; the
@@ -185,14 +186,14 @@ impl Records {
             duration_ms: u64,
         }
         let duration = entry.since.elapsed().as_millis();
-        let text = serde_json::to_vec(&Line {
+        let text = serde_json::to_string(&Line {
             time_us: now(),
             event,
             entry,
             duration_ms: duration.try_into().unwrap_or(u64::MAX),
         });
         log.write(
-            text.unwrap_or_default(),
+            escaped_json(text.unwrap_or_default()).into_bytes(),
             match (event, &entry.refused) {
                 (Event::Refused, _) | (Event::Request, Some(_)) => Class::Refused,
                 (Event::Close, _) => Class::End,

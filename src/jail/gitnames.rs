@@ -5,15 +5,15 @@
 //! and within a budget; git itself is never run. What it found are names: [`super::probe`] looks them up.
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::seats;
 use crate::plan::Node;
-use crate::policy::gitconfig::{self, Entry, Names, beneath_home, words};
+use crate::policy::gitconfig::{self, Entry, Names, Role, beneath_home, words};
 use crate::sys::fd;
 
 /// Files of configuration that are read, and bytes of all of them together.
@@ -32,6 +32,24 @@ const LEADING: [&str; 6] = [
     "hooks",
     "info",
     "modules",
+];
+/// Where a git of the system looks for the system's configuration, and one that was built here.
+const SYSTEMS: [&str; 2] = ["/etc/gitconfig", "/usr/local/etc/gitconfig"];
+/// Variables that name a command, as the key does that says the same.
+const VARIABLES: [(&str, &str); 13] = [
+    ("GIT_EXTERNAL_DIFF", "diff.external"),
+    ("GIT_SSH_COMMAND", "core.sshcommand"),
+    ("GIT_SSH", "core.sshcommand"),
+    ("GIT_PROXY_COMMAND", "core.gitproxy"),
+    ("GIT_ASKPASS", "core.askpass"),
+    ("SSH_ASKPASS", "core.askpass"),
+    ("GIT_EDITOR", "core.editor"),
+    ("GIT_SEQUENCE_EDITOR", "sequence.editor"),
+    ("VISUAL", "core.editor"),
+    ("EDITOR", "core.editor"),
+    ("GIT_PAGER", "core.pager"),
+    ("PAGER", "core.pager"),
+    ("GIT_TEMPLATE_DIR", "init.templatedir"),
 ];
 /// Directories without which git does not take a directory for a repository.
 const MARKS: [&str; 2] = ["objects", "refs"];
@@ -156,10 +174,14 @@ fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-/// The system's and the caller's own files of configuration, in the order in which git reads them.
+/// The system's and the caller's own files of configuration, in the order in which git reads them. Which
+/// file is the system's was decided when git was built; that of each git in PATH counts.
 pub fn callers(home: Option<&Path>) -> Vec<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
-    let mut all = vec![variable("GIT_CONFIG_SYSTEM").unwrap_or_else(|| "/etc/gitconfig".into())];
+    let mut all = match variable("GIT_CONFIG_SYSTEM") {
+        Some(system) => vec![system],
+        None => systems(),
+    };
     match variable("GIT_CONFIG_GLOBAL") {
         Some(global) => all.push(global),
         None => {
@@ -168,6 +190,52 @@ pub fn callers(home: Option<&Path>) -> Vec<PathBuf> {
             let settings = settings.or(home.as_ref().map(|home| home.join(".config")));
             all.extend(settings.map(|dir| dir.join("git/config")));
             all.extend(home.map(|home| home.join(".gitconfig")));
+        }
+    }
+    all
+}
+
+fn systems() -> Vec<PathBuf> {
+    let mut all = SYSTEMS.map(PathBuf::from).to_vec();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    for dir in
+        std::env::split_paths(&path).filter(|dir| dir.is_absolute() && dir.join("git").is_file())
+    {
+        // `--prefix=/opt/git` makes it /opt/git/etc/gitconfig.
+        let system = dir.parent().map(|prefix| prefix.join("etc/gitconfig"));
+        let system =
+            system.filter(|file| !all.contains(file) && file != Path::new("/usr/etc/gitconfig"));
+        all.extend(system);
+    }
+    all
+}
+
+/// What the environment says for git's configuration, git-config(1), and for single commands, git(1); with
+/// the variable that says it.
+fn environment() -> Vec<(PathBuf, Entry)> {
+    let variable = |name: &str| std::env::var_os(name).map(OsString::into_vec);
+    let mut all = vec![];
+    let mut add = |from: String, entry: Option<Entry>| {
+        all.extend(entry.map(|entry| (PathBuf::from(from), entry)));
+    };
+    let count = variable("GIT_CONFIG_COUNT")
+        .and_then(|text| str::from_utf8(&text).ok()?.trim().parse().ok());
+    // Where one of them is missing, git stops.
+    for at in 0..count.unwrap_or(0_u32) {
+        let key = format!("GIT_CONFIG_KEY_{at}");
+        let (Some(name), Some(value)) =
+            (variable(&key), variable(&format!("GIT_CONFIG_VALUE_{at}")))
+        else {
+            break;
+        };
+        add(key, gitconfig::variable(&name, &value, at + 1));
+    }
+    for entry in gitconfig::parameters(&variable("GIT_CONFIG_PARAMETERS").unwrap_or_default()) {
+        add("GIT_CONFIG_PARAMETERS".into(), Some(entry));
+    }
+    for (name, key) in VARIABLES {
+        if let Some(value) = variable(name) {
+            add(name.into(), gitconfig::variable(key.as_bytes(), &value, 1));
         }
     }
     all
@@ -230,6 +298,21 @@ impl Reader<'_> {
         first.extend(callers(self.home));
         let mut queue: VecDeque<(PathBuf, usize)> =
             first.into_iter().map(|file| (file, 0)).collect();
+        for (from, entry) in environment() {
+            match entry.names() {
+                // Beside no file: git takes no other path.
+                Some(Names::Include)
+                    if entry.value.starts_with(b"/") || beneath_home(&entry.value).is_some() =>
+                {
+                    if let Some(path) = self.resolve(&entry.value, Path::new("/")) {
+                        self.name(path.clone(), said(&entry, &from), When::Always, Node::File);
+                        queue.push_back((path, 1));
+                    }
+                }
+                Some(Names::Include) | None => {}
+                Some(_) => self.entries.push((from, entry)),
+            }
+        }
         let mut seen: Vec<PathBuf> = vec![];
         while let Some((file, depth)) = queue.pop_front() {
             // Beside which file a name is meant goes by its spelling, which file it is does not.
@@ -330,16 +413,14 @@ impl Reader<'_> {
 
     fn command(&mut self, command: &[u8], base: &Path, by: &str, programs: When) {
         for word in words(command) {
-            let slash = word.text.contains(&b'/');
-            let when = match word.runs {
+            let when = match word.role {
                 // Without a slash it is looked for in PATH.
-                true if !slash => continue,
-                true => programs,
-                false if word.text.starts_with(b"-") => continue,
-                false if slash || word.text.contains(&b'.') => When::Present,
-                false => continue,
+                Role::Program if !word.text.contains(&b'/') => continue,
+                Role::Program | Role::Script => programs,
+                Role::Argument if word.text.starts_with(b"-") => continue,
+                Role::Argument => When::Present,
             };
-            let Some(path) = self.resolve(word.text, base) else {
+            let Some(path) = self.resolve(&word.text, base) else {
                 continue;
             };
             let counts = match when {

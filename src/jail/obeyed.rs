@@ -65,6 +65,13 @@ pub fn look(
         if around.is_none() && !seat.links.iter().any(|link| inside(link).is_some()) {
             continue;
         }
+        // What is held only where it is there may have been made by an earlier jail, which must not be able to
+        // refuse every run after it.
+        let present = name.when == When::Present;
+        if present && seat.links.iter().any(|link| inside(link).is_some()) {
+            not_held(&name, "leads through a link that the jail could turn", host);
+            continue;
+        }
         if let Some(known) = host.found.obeyed.get_mut(&seat.path) {
             // Each way to it must hold.
             known.links.extend(seat.links);
@@ -99,8 +106,23 @@ pub fn look(
                 queue.extend(further.into_iter().map(led));
             }
         }
-        if name.when == When::Present && host.paths.get(&seat.path) == Some(&Fact::Absent) {
-            continue;
+        if present {
+            match host.paths.get(&seat.path) {
+                Some(Fact::Absent) => continue,
+                Some(Fact::Denied) => {
+                    not_held(&name, "may not be looked at by you", host);
+                    continue;
+                }
+                _ if host.found.hard_linked.contains(&seat.path) => {
+                    not_held(
+                        &name,
+                        "has another name, by which the jail could write to it",
+                        host,
+                    );
+                    continue;
+                }
+                _ => {}
+            }
         }
         let obeyed = Obeyed {
             by: name.by,
@@ -110,6 +132,12 @@ pub fn look(
         host.found.obeyed.insert(seat.path, obeyed);
     }
     Ok(())
+}
+
+fn not_held(name: &Named, why: &str, host: &mut Host) {
+    let Named { path, by, .. } = name;
+    let text = format!("{} ({by}) is not held: it {why}", path.display());
+    host.found.unread.push(text);
 }
 
 fn led(link: PathBuf) -> Named {

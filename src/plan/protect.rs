@@ -47,13 +47,19 @@ impl View<'_> {
             };
             let beneath = path.strip_prefix(&self.workspace.path);
             let when = beneath.map_or(trust::When::Always, trust::when);
-            if *origin == Origin::creel()
-                && when == trust::When::Present
-                && self.host.paths.get(&path) == Some(&Fact::Absent)
-            {
+            let if_present = *origin == Origin::creel() && when == trust::When::Present;
+            if if_present && self.host.paths.get(&path) == Some(&Fact::Absent) {
                 continue;
             }
-            self.hold(&path, *absent, origin)?;
+            match self.hold(&path, *absent, origin) {
+                // The jail of an earlier run could make such a name, and would refuse every run after it.
+                Err(error) if if_present && error.is_of_the_file() => {
+                    let text = error.to_string();
+                    let text = text.strip_prefix("creel: ").unwrap_or(&text);
+                    self.skipped.push(format!("not held: {text}"));
+                }
+                held => held?,
+            }
         }
         let host = self.host;
         for path in &host.found.worktrees {
@@ -247,11 +253,22 @@ impl View<'_> {
         match self.host.fact(path)? {
             Fact::Present { real, .. } if *real != place => Err(ResolveError::ProtectLink {
                 path: path.into(),
+                link: self.link_of(path),
                 real: real.clone(),
                 origin: origin.clone(),
             }),
             _ => Ok(place),
         }
+    }
+
+    /// The first link on the way to `path`, which is one or leads through one.
+    fn link_of(&self, path: &Path) -> PathBuf {
+        let is_link = |above: &&Path| {
+            let place = self.behind_links(above);
+            matches!(self.host.paths.get(*above), Some(Fact::Present { real, .. }) if *real != place)
+        };
+        let links = path.ancestors().filter(is_link);
+        links.last().unwrap_or(path).to_path_buf()
     }
 
     /// The tree of the host that `path` lies in, if the jail can write there.

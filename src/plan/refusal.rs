@@ -45,13 +45,14 @@ pub enum ResolveError {
     ExecByName { path: PathBuf },
     #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd; write the path in full", place = place(.origin))]
     NoHome { uid: u32, origin: Origin },
-    #[error("{place}: {path} leads through a symbolic link, which the jail could turn: {real}; protect where it leads, or take the link away", place = place(.origin), path = .path.display(), real = .real.display())]
+    #[error("{place}: {path} leads through a symbolic link, which the jail could turn: {real}; protect where it leads, or take the link away: rm {link}", place = place(.origin), path = .path.display(), real = .real.display(), link = .link.display())]
     ProtectLink {
         path: PathBuf,
+        link: PathBuf,
         real: PathBuf,
         origin: Origin,
     },
-    #[error("{place}: git on the host obeys {real}, and the jail could turn the link {link} on the way there; name it without the link, or except it with `unprotect = [\"{real}\"]` if the jail may rule it", place = place(.origin), real = .real.display(), link = .link.display())]
+    #[error("{place}: git on the host obeys {real}, and the jail could turn the link {link} on the way there; name it without the link, take the link away, or except it with `unprotect = [\"{real}\"]` if the jail may rule it", place = place(.origin), real = .real.display(), link = .link.display())]
     ObeyedLink {
         link: PathBuf,
         real: PathBuf,
@@ -67,7 +68,7 @@ pub enum ResolveError {
         interpreter: PathBuf,
         origin: Origin,
     },
-    #[error("{place}: {path} must stay as it is and has a second name (a hard link, as `cp -l` and a local `git clone` make them), which may lie where the jail can write; give it an inode of its own (cp -p FILE NEW && mv NEW FILE), or take it out of {tree}, which the jail may write to", place = place(.origin), path = .path.display(), tree = .tree.display())]
+    #[error("{place}: {path} must stay as it is and has a second name (a hard link, as `cp -l` and a local `git clone` make them), which may lie where the jail can write; give it an inode of its own (cp -p FILE NEW && mv NEW FILE; `find {tree} -samefile {path}` lists its names), or take it out of {tree}, which the jail may write to", place = place(.origin), path = .path.display(), tree = .tree.display())]
     HardLink {
         path: PathBuf,
         tree: PathBuf,
@@ -166,6 +167,16 @@ fn leave(origin: &Origin) -> &'static str {
     match origin.source.starts_with("--") {
         true => "leave the flag out",
         false => "mark it `optional = true`",
+    }
+}
+
+impl ResolveError {
+    /// Whether it is the state of the file itself that cannot be held.
+    pub(super) fn is_of_the_file(&self) -> bool {
+        matches!(
+            self,
+            Self::ProtectLink { .. } | Self::HardLink { .. } | Self::Unlooked { .. }
+        )
     }
 }
 

@@ -295,6 +295,28 @@ pub fn escape(c: char) -> String {
     }
 }
 
+/// JSON as it was serialised, with `\u` for what a terminal would obey or a line would end at, and JSON lets
+/// stand: DEL, the controls of ISO 6429 (U+0080 to U+009F), what reorders text, line separators. It
+/// reads as the same values.
+pub fn escaped_json(text: String) -> String {
+    use fmt::Write as _;
+    let obeyed = |c: char| c >= '\x7f' && escape(c).starts_with('\\');
+    if !text.contains(obeyed) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if obeyed(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn path_text(path: &std::path::Path) -> String {
     escaped(path.to_string_lossy().chars())
 }
@@ -343,6 +365,20 @@ fn sentence(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_reads_as_the_same_and_holds_nothing_that_a_terminal_obeys() {
+        let text = "a\u{7f}\u{80}\u{9b}31m\u{9f}\u{200e}\u{200f}\u{202a}\u{202e}\u{2066}\u{2069}\u{2028}\u{2029}\u{e0001}é\u{1f600}\"\\\n";
+        let json = escaped_json(serde_json::to_string(text).unwrap());
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        let left: String = json.chars().filter(|c| !c.is_ascii()).collect();
+        assert_eq!(left, "é\u{1f600}");
+        assert!(
+            json.contains("\\u009b31m") && json.contains("\\udb40\\udc01"),
+            "{json}"
+        );
+        assert!(!json.contains('\x7f'));
+    }
 
     fn at(file: &str) -> Place {
         Place {

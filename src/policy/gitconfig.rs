@@ -3,6 +3,10 @@
 //! Owns the syntax and the table of keys. It reads nothing and resolves no path. Where git would stop at
 //! a line that is none, this goes on with the next: what is found is never less than what git finds.
 
+mod command;
+
+pub use command::{Role, Word, beneath_home, words};
+
 /// One variable that a file sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -217,51 +221,71 @@ impl Entry {
     }
 }
 
-/// A word of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Word<'a> {
-    pub text: &'a [u8],
-    /// It is what runs, not an argument: the shell takes it for the name of a program.
-    pub runs: bool,
+/// The variable that `name` is, as `git -c` and GIT_CONFIG_KEY_n name one: `filter.x.clean`. `line`: which
+/// of several.
+pub fn variable(name: &[u8], value: &[u8], line: u32) -> Option<Entry> {
+    let first = name.iter().position(|b| *b == b'.')?;
+    let last = name.iter().rposition(|b| *b == b'.')?;
+    let lower = |text: &[u8]| String::from_utf8_lossy(text).to_ascii_lowercase();
+    Some(Entry {
+        section: lower(&name[..first]),
+        subsection: (first < last).then(|| name[first + 1..last].to_vec()),
+        key: lower(&name[last + 1..]),
+        value: value.to_vec(),
+        line,
+    })
 }
 
-/// The words of a shell's command, as far as they can be told without a shell: what it would make of
-/// variables and substitutions is not known, and such words are left out.
-pub fn words(command: &[u8]) -> Vec<Word<'_>> {
-    let command = command.strip_prefix(b"!").unwrap_or(command);
-    let ends = |b: &u8| b" \t\n;|&()<>\"'`".contains(b);
-    let mut runs = true;
+/// What GIT_CONFIG_PARAMETERS holds: `'name'='value'`, or as it was once, `'name=value'`.
+pub fn parameters(text: &[u8]) -> Vec<Entry> {
     let mut all = vec![];
-    let mut at = 0;
-    while at < command.len() {
-        let rest = &command[at..];
-        let length = rest.iter().position(ends).unwrap_or(rest.len());
-        let (word, end) = (&rest[..length], rest.get(length));
-        at += length + 1;
-        if !word.is_empty() {
-            let name = word.iter().position(|b| *b == b'=');
-            let assigns = name.is_some_and(|at| at > 0 && !word[..at].contains(&b'/'));
-            if !assigns && !word.iter().any(|b| b"%*?{}$\\".contains(b)) || is_home(word) {
-                all.push(Word { text: word, runs });
-            }
-            runs = assigns && runs;
+    let mut rest = text;
+    let mut line = 0;
+    loop {
+        rest = rest.trim_ascii_start();
+        if rest.is_empty() {
+            return all;
         }
-        if end.is_some_and(|b| b";|&(`\n".contains(b)) {
-            runs = true;
+        line += 1;
+        let whole = rest;
+        let name = unquoted(&mut rest);
+        let entry = match rest.strip_prefix(b"=") {
+            Some(after) => {
+                rest = after;
+                let value = unquoted(&mut rest);
+                variable(&name, &value, line)
+            }
+            None => match name.iter().position(|b| *b == b'=') {
+                Some(at) => variable(&name[..at], &name[at + 1..], line),
+                None => variable(&name, b"", line),
+            },
+        };
+        all.extend(entry);
+        // What is no quoted word is passed over.
+        if rest.len() == whole.len() {
+            rest = &rest[1..];
         }
     }
-    all
 }
 
-fn is_home(word: &[u8]) -> bool {
-    beneath_home(word).is_some_and(|rest| !rest.contains(&b'$'))
-}
-
-/// What of a path follows the caller's home, in the ways in which git and the shell write it.
-pub fn beneath_home(path: &[u8]) -> Option<&[u8]> {
-    [&b"~/"[..], b"$HOME/", b"${HOME}/"]
-        .iter()
-        .find_map(|home| path.strip_prefix(*home))
+/// As git's sq_dequote: `'it'\''s'`.
+fn unquoted(rest: &mut &[u8]) -> Vec<u8> {
+    let mut text = vec![];
+    loop {
+        if let Some(after) = rest.strip_prefix(b"'") {
+            let end = after
+                .iter()
+                .position(|b| *b == b'\'')
+                .unwrap_or(after.len());
+            text.extend_from_slice(&after[..end]);
+            *rest = after.get(end + 1..).unwrap_or_default();
+        } else if let [b'\\', byte, after @ ..] = rest {
+            text.push(*byte);
+            *rest = after;
+        } else {
+            return text;
+        }
+    }
 }
 
 /// The variables that a file sets, in their order.
@@ -336,7 +360,17 @@ impl Reader<'_> {
         loop {
             match self.next()? {
                 b']' => break,
-                b' ' | b'\t' => return Some((name, Some(self.quoted()?))),
+                b' ' | b'\t' | b'\r' => {
+                    let sub = self.quoted()?;
+                    // `[filter.x "y"]` is as `[filter "x.y"]`.
+                    return Some(match name.split_once('.') {
+                        Some((section, first)) => {
+                            let whole = [first.as_bytes(), b".", sub.as_slice()].concat();
+                            (section.to_owned(), Some(whole))
+                        }
+                        None => (name, Some(sub)),
+                    });
+                }
                 byte if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.' => {
                     name.push(char::from(byte.to_ascii_lowercase()));
                 }
@@ -349,9 +383,15 @@ impl Reader<'_> {
         })
     }
 
-    /// `"x"]`, whatever stands before the first quote.
+    /// `"x"]`, whatever stands before the first quote in its line.
     fn quoted(&mut self) -> Option<Vec<u8>> {
-        while self.next()? != b'"' {}
+        loop {
+            match self.next()? {
+                b'"' => break,
+                b'\n' => return None,
+                _ => {}
+            }
+        }
         let mut text = vec![];
         loop {
             match self.next()? {
@@ -373,7 +413,7 @@ impl Reader<'_> {
             self.next();
             key.push(char::from(byte.to_ascii_lowercase()));
         }
-        while let Some(b' ' | b'\t') = self.peek() {
+        while let Some(b' ' | b'\t' | b'\r') = self.peek() {
             self.next();
         }
         match self.peek() {
@@ -400,7 +440,7 @@ impl Reader<'_> {
                     self.skip_line();
                     break;
                 }
-                b' ' | b'\t' if !quoted => {
+                b' ' | b'\t' | b'\r' if !quoted => {
                     if !text.is_empty() {
                         text.push(byte);
                     }
@@ -462,6 +502,16 @@ mod tests {
                 &["2:filter.A \"b\\.clean=x"],
             ),
             ("[filter.UP]\nclean = x\n", &["2:filter.up.clean=x"]),
+            (
+                "[Filter.X \"Y.z\"]\nclean = x\n",
+                &["2:filter.x.Y.z.clean=x"],
+            ),
+            ("[filter.a.B]\nclean = x\n", &["2:filter.a.b.clean=x"]),
+            ("[filter. \"y\"]\nclean = x\n", &["2:filter..y.clean=x"]),
+            (
+                "[filter\r\"y\"]\nclean\r= x \r\r\n",
+                &["2:filter.y.clean=x"],
+            ),
             ("[alias]\nx = \"!a; b # c\" # d\n", &["2:alias.x=!a; b # c"]),
             (
                 "[alias]\nx = a\\\n b\ny = \\\"q\\\"\\t\\\\\n",
@@ -489,6 +539,10 @@ mod tests {
             ("[includeIf \"gitdir:~/x/\"]\npath=x", Some(Names::Include)),
             ("[include]\npath=x", Some(Names::Include)),
             ("[filter \"lfs\"]\nprocess=x", Some(Names::Command)),
+            ("[filter.x]\nclean=x", Some(Names::Command)),
+            ("[filter.x \"y\"]\nclean=x", Some(Names::Command)),
+            ("[includeIf.gitdir \"x\"]\npath=x", Some(Names::Include)),
+            ("[lfs.customtransfer \"x\"]\npath=x", Some(Names::Command)),
             ("[alias]\nanything=!x", Some(Names::Marked)),
             (
                 "[credential \"https://x.example\"]\nhelper=x",
@@ -515,35 +569,25 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_a_command_are_told_apart() {
-        let shown = |command: &str| -> Vec<String> {
-            let all = words(command.as_bytes());
-            all.iter()
-                .map(|w| {
-                    format!(
-                        "{}{}",
-                        if w.runs { "+" } else { "" },
-                        String::from_utf8_lossy(w.text)
-                    )
-                })
-                .collect()
+    fn variables_of_the_environment_are_read_as_git_reads_them() {
+        let shown = |text: &str| -> Vec<String> {
+            let all = parameters(text.as_bytes());
+            let text = |entry: &Entry| {
+                format!("{}={}", entry.name(), String::from_utf8_lossy(&entry.value))
+            };
+            all.iter().map(text).collect()
         };
-        for (command, expected) in [
-            ("./tools/clean %f", &["+./tools/clean"][..]),
+        for (text, expected) in [
+            ("'core.hooksPath=.h'", &["core.hookspath=.h"][..]),
             (
-                "!A=1 ./x --y z | b/c && d/e",
-                &["+./x", "--y", "z", "+b/c", "+d/e"],
+                "'Filter.X.y.Clean'='it'\\''s' 'core.bare'= 'a.b'",
+                &["filter.X.y.clean=it's", "core.bare=", "a.b="],
             ),
-            ("'./a' \"b c\"", &["+./a", "b", "c"]),
-            ("!f() { git log; }; f", &["+f", "git", "log", "+f"]),
-            (
-                "$HOME/x ${HOME}/y $Z/q ~/z",
-                &["+$HOME/x", "${HOME}/y", "~/z"],
-            ),
-            ("sh -c './t/a;t/b'", &["+sh", "-c", "./t/a", "+t/b"]),
+            ("junk 'a.b=c", &["a.b=c"]),
+            ("'nodot=x'", &[]),
             ("", &[]),
         ] {
-            assert_eq!(shown(command), expected, "{command}");
+            assert_eq!(shown(text), expected, "{text}");
         }
     }
 
@@ -562,6 +606,7 @@ mod tests {
                 .collect();
             parse(text.as_bytes());
             words(text.as_bytes());
+            parameters(text.as_bytes());
         }
     }
 }

@@ -385,11 +385,41 @@ pub const PATHS: &[Row] = &[
     },
 ];
 
-/// Whether a file or directory of this name, wherever it lies, is obeyed by whoever works there.
-pub fn is_settings(name: &str) -> bool {
-    PATHS
-        .iter()
-        .any(|row| row.by == By::Program && row.path == name)
+/// What leads the same programs, beside the trust paths, to settings elsewhere.
+const DEEPER: [(&str, &str); 4] = [
+    (".hg", "hgrc-not-shared"),
+    // Another repository's directory, with its hgrc.
+    (".hg", "sharedpath"),
+    (".jj", "workspace-config.toml"),
+    // A directory is the repository, and a file names another.
+    (".jj", "repo"),
+];
+
+/// Whether whoever works in a directory obeys what has this name in it, wherever the directory lies.
+pub fn is_settings(directory: &Path, name: &str) -> bool {
+    let mut rows = PATHS.iter().filter(|row| row.by == By::Program);
+    rows.any(|row| match row.path.rsplit_once('/') {
+        None => row.path == name,
+        Some((above, last)) => last == name && directory.ends_with(above),
+    })
+}
+
+/// The same, of what is no directory.
+pub fn is_deeper(directory: &Path, name: &str) -> bool {
+    let mut all = DEEPER.iter();
+    all.any(|(above, last)| *last == name && directory.ends_with(above))
+}
+
+/// Whether something of this name may be settings, depending on where it lies.
+pub fn is_name(name: &str) -> bool {
+    names().any(|known| known == name)
+}
+
+/// All such names.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let rows = PATHS.iter().filter(|row| row.by == By::Program);
+    let last = rows.map(|row| row.path.rsplit_once('/').map_or(row.path, |(_, last)| last));
+    last.chain(DEEPER.iter().map(|(_, last)| *last))
 }
 
 /// Whether a directory of this name in a workspace has trust paths in it.

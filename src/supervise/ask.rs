@@ -13,19 +13,31 @@ use std::time::Duration;
 
 use crate::egress::target::Target;
 use crate::policy::net::Host;
-use crate::sys::{host, pty, readiness};
+use crate::sys::{host, pty, readiness, signal};
 
 /// How long a question stands.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Ends what a terminal may be in the middle of: CAN and ST (ECMA-48, 8.3.6 and 8.3.143) an open sequence or
-/// string. Then, since rows that do not scroll would hide a part of the question, no margins: a soft reset
-/// (DECSTR) and, where that is not known, no origin mode (DECOM), no margins at the sides (DECLRMM) or above
-/// and below (DECSTBM), nothing inserted (IRM). No colours and nothing concealed (SGR 0), letters as letters
-/// (SI, and ASCII in G0), long lines wrapped (DECAWM); and from the last row a line of its own, with the rest
-/// erased (ED).
-const BEGIN: &str =
-    "\x18\x1b\\\x1b[!p\x1b[?6l\x1b[?69l\x1b[r\x1b[4l\x1b[0m\x0f\x1b(B\x1b[?7h\x1b[9999;1H\n\x1b[J";
+/// What a jail may have done to a terminal, undone in this order.
+const BEGIN: &str = concat!(
+    // What is in the middle: CAN and ST (ECMA-48, 8.3.6 and 8.3.143) end a sequence or string, `<` the mode
+    // of a VT52, which knows none of the following, and 4i a printer that has the screen's text.
+    "\x18\x1b\\\x1b<\x1b[4i",
+    // An update that is held back (2026), a link that goes on (OSC 8), colours of which one is the other's
+    // (OSC 104, 110, 111; `R` on Linux's own), a screen with the two exchanged (DECSCNM).
+    "\x1b[?2026l\x1b]8;;\x1b\\\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\\x1b]R\x1b\\\x1b[?5l",
+    // What answers with more than the keys that are pressed: the mouse, a change of focus, of size and of
+    // colours, pasted text in brackets, and keys as sequences (xterm's and kitty's).
+    "\x1b[?9l\x1b[?1000l\x1b[?1001l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l",
+    "\x1b[?2004l\x1b[?2031l\x1b[?2048l\x1b[>4;0m\x1b[<99u\x1b[=0;1u",
+    // Rows that do not scroll would hide a part of the question: a soft reset (DECSTR) and, where that is not
+    // known, no origin mode (DECOM), no margins at the sides (DECLRMM) or above and below (DECSTBM), nothing
+    // inserted (IRM).
+    "\x1b[!p\x1b[?6l\x1b[?69l\x1b[r\x1b[4l",
+    // No colours and nothing concealed (SGR 0), letters as letters (SI, and ASCII in G0), long lines wrapped
+    // (DECAWM), the cursor shown; and from the last row a line of its own, with the rest erased (ED).
+    "\x1b[0m\x0f\x1b(B\x1b[?7h\x1b[?25h\x1b[9999;1H\n\x1b[J",
+);
 
 /// The ports that an answer need not name.
 const WEB: [u16; 2] = [80, 443];
@@ -49,18 +61,23 @@ async fn question(terminal: File, host: &str, port: u16) -> bool {
     let Ok(host) = Host::parse(host.as_bytes()) else {
         return false;
     };
-    // Where the jail has the terminal it is raw. What was typed before the question is no answer to it.
-    let Ok(_lines) = pty::Lines::enter(terminal.as_fd()) else {
-        return false;
-    };
     let Some(word) = host::random_word() else {
         return false;
     };
     let mut screen = &terminal;
     let text = format!("{BEGIN}{}", wording(&word, &host, port));
+    // Another job may have the terminal by now: that is an error, and nobody is stopped by it.
+    let Ok(held) = signal::Held::of_terminals() else {
+        return false;
+    };
+    // Where the jail has the terminal it is raw. What was typed before the question is no answer to it.
+    let Ok(_lines) = pty::Lines::enter(terminal.as_fd()) else {
+        return false;
+    };
     if screen.write_all(text.as_bytes()).is_err() {
         return false;
     }
+    drop(held);
     let Ok(keys) = readiness::to_read(OwnedFd::from(terminal)) else {
         return false;
     };
@@ -70,7 +87,12 @@ async fn question(terminal: File, host: &str, port: u16) -> bool {
             return false;
         };
         let mut bytes = [0; 64];
-        match rustix::io::read(keys.get_ref(), &mut bytes) {
+        let Ok(held) = signal::Held::of_terminals() else {
+            return false;
+        };
+        let read = rustix::io::read(keys.get_ref(), &mut bytes);
+        drop(held);
+        match read {
             Ok(0) => return false,
             Ok(count) => line.extend_from_slice(&bytes[..count]),
             Err(crate::sys::Errno::AGAIN) => ready.clear_ready(),

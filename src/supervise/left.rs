@@ -5,6 +5,8 @@
 //! left it changes two things: what would keep git from taking the workspace's repository for one, and
 //! links in that repository, through which git on the host would write elsewhere.
 
+mod list;
+mod names;
 mod repository;
 mod walk;
 
@@ -22,6 +24,8 @@ use repository::Kept;
 
 /// How long the look after a run may take by itself.
 pub const BUDGET: Duration = Duration::from_millis(5);
+/// How long links may be taken away.
+const MENDING: Duration = Duration::from_millis(100);
 /// Findings that the verdict has; the rest is counted.
 const MOST: usize = 256;
 
@@ -44,6 +48,8 @@ pub struct Left {
     pub unseen: u64,
     /// The first of them.
     pub unseen_first: Option<String>,
+    /// One of them is new or changed, as far as they were asked.
+    pub unseen_changed: bool,
     /// Whether each file that was seen was also looked at for set-id bits.
     pub modes: bool,
 }
@@ -94,8 +100,17 @@ pub enum Done {
 pub struct Before {
     since: Timespec,
     id: String,
-    trees: Vec<(PathBuf, OwnedFd)>,
+    trees: Vec<Tree>,
     repositories: Vec<Kept>,
+}
+
+/// A writable tree.
+#[derive(Debug)]
+struct Tree {
+    place: PathBuf,
+    fd: OwnedFd,
+    /// Directories straight in it, by name and inode, sorted.
+    top: Vec<(PathBuf, u64)>,
 }
 
 impl Before {
@@ -123,11 +138,16 @@ impl Before {
             } if access.write => Some(source),
             _ => None,
         });
-        let mut trees: Vec<(PathBuf, OwnedFd)> = vec![];
+        let mut trees: Vec<Tree> = vec![];
         for path in writable {
             // A tree in another is seen with it.
-            if !trees.iter().any(|(tree, _)| path.starts_with(tree)) {
-                trees.push((path.clone(), held(path)?));
+            if !trees.iter().any(|tree| path.starts_with(&tree.place)) {
+                let fd = held(path)?;
+                trees.push(Tree {
+                    place: path.clone(),
+                    top: list::top(fd.as_fd()),
+                    fd,
+                });
             }
         }
         let repositories = host.found.pinned.iter();
@@ -145,12 +165,13 @@ impl Before {
 
     /// Looks again, when the jail has ended.
     pub fn look(&self, extent: Extent) -> Left {
+        let until = |budget: Duration| match extent {
+            Extent::Budget => Some(Instant::now() + budget),
+            Extent::Whole => None,
+        };
         let mut seen = Seen {
             since: self.since,
-            until: match extent {
-                Extent::Budget => Some(Instant::now() + BUDGET),
-                Extent::Whole => None,
-            },
+            until: until(MENDING),
             left: Left {
                 modes: true,
                 ..Left::default()
@@ -159,18 +180,33 @@ impl Before {
         for repository in &self.repositories {
             repository.mend(&self.id, &mut seen);
         }
+        seen.until = until(BUDGET);
         let mut files = 0;
-        for (path, tree) in &self.trees {
-            files += walk::names(path, tree.as_fd(), &mut seen);
+        for tree in &self.trees {
+            files += walk::names(tree, &mut seen);
         }
         if files > 0 {
-            for (path, tree) in &self.trees {
-                walk::modes(path, tree.as_fd(), &mut seen);
+            for tree in &self.trees {
+                walk::modes(tree, &mut seen);
             }
         }
         let mut left = seen.left;
         left.found.sort();
         left
+    }
+}
+
+impl Tree {
+    /// Whether a directory straight in it is the one that was there at the start.
+    fn is_known(&self, name: &Path, dir: &list::Dir) -> bool {
+        let known = self
+            .top
+            .binary_search_by(|(known, _)| known.as_path().cmp(name));
+        let inode = known
+            .ok()
+            .and_then(|at| self.top.get(at))
+            .map(|(_, inode)| *inode);
+        inode.is_some() && inode == rustix::fs::fstat(&dir.fd).ok().map(|stat| stat.st_ino)
     }
 }
 
@@ -186,17 +222,33 @@ impl Seen {
         self.add_running(path, what, done, vec![]);
     }
 
-    fn add_running(&mut self, path: &Path, what: What, done: Done, runs: Vec<String>) {
-        if self.left.found.len() == MOST {
-            self.left.more += 1;
-            return;
+    /// Where it is not said yet.
+    fn add_once(&mut self, path: &Path, what: What, done: Done) {
+        let text = path.display().to_string();
+        let mut found = self.left.found.iter();
+        if !found.any(|one| one.what == what && one.path == text) {
+            self.add(path, what, done);
         }
-        self.left.found.push(Remnant {
+    }
+
+    fn add_running(&mut self, path: &Path, what: What, done: Done, runs: Vec<String>) {
+        let remnant = Remnant {
             path: path.display().to_string(),
             what,
             done,
             runs,
-        });
+        };
+        let found = &mut self.left.found;
+        if found.len() < MOST {
+            return found.push(remnant);
+        }
+        self.left.more += 1;
+        // Links that were taken away, of which there may be any number, hide nothing that is there.
+        if done != Done::Removed
+            && let Some(place) = found.iter_mut().rfind(|one| one.done == Done::Removed)
+        {
+            *place = remnant;
+        }
     }
 
     fn unseen(&mut self, path: &Path) {

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use tokio::io::Interest;
 
 use super::terminal::LOOK;
-use crate::sys::{Errno, fd, pty, readiness};
+use crate::sys::{Errno, fd, pty, readiness, signal};
 
 /// As much as a terminal has of one line (termios(3), `MAX_CANON` in Linux), and a page, all that the pipe
 /// holds.
@@ -68,8 +68,12 @@ impl Typed {
             if readiness::is_left(pipe.get_ref()) {
                 return Ok(());
             }
-            // Were it in the background by now, the kernel would stop it here (SIGTTIN).
-            let length = match rustix::io::read(&keys, &mut buffer) {
+            // Were it in the background by now, the kernel would stop it here (SIGTTIN), and the jail's clock
+            // with it.
+            let held = signal::Held::of_terminals().map_err(io::Error::from)?;
+            let read = rustix::io::read(&keys, &mut buffer);
+            drop(held);
+            let length = match read {
                 Ok(0) => return Ok(()),
                 Ok(length) => length,
                 // Somebody else was quicker.
@@ -78,6 +82,7 @@ impl Typed {
                     continue;
                 }
                 Err(Errno::INTR) => continue,
+                Err(Errno::IO) if pty::is_in_background(keys.get_ref().as_fd()) => continue,
                 Err(errno) => return Err(errno.into()),
             };
             let mut rest = &buffer[..length];

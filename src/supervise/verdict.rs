@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::left::Left;
 use super::way_out::Traffic;
 use crate::plan::{Act, Layer, Plan, PolicyRef};
+use crate::policy::error::escaped_json;
 
 /// The version of this form; a field that changes its meaning raises it.
 pub const VERSION: u32 = 2;
@@ -154,7 +155,7 @@ impl Verdict {
     /// One line of JSON.
     pub fn to_json(&self) -> String {
         // Numbers, text and maps with text keys: serialising them cannot fail.
-        let mut json = serde_json::to_string(self).unwrap_or_default();
+        let mut json = escaped_json(serde_json::to_string(self).unwrap_or_default());
         json.push('\n');
         json
     }

@@ -18,8 +18,12 @@ pub fn of_caller() -> Option<std::fs::File> {
         .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open("/dev/tty")
         .ok()?;
-    // SAFETY: integers; getpgrp cannot fail, and what is no terminal has no foreground.
-    let ours = unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() };
+    // SAFETY: integers; getpgrp cannot fail, and what is no terminal has no foreground. Groups of another pid
+    // namespace are all 0.
+    let ours = unsafe {
+        let group = libc::getpgrp();
+        group != 0 && libc::tcgetpgrp(terminal.as_raw_fd()) == group
+    };
     ours.then_some(terminal)
 }
 

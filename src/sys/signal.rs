@@ -62,7 +62,7 @@ pub fn is_ignored(number: i32) -> bool {
     }
 }
 
-/// Every signal is held: what comes to this process, and to the children that it makes meanwhile, waits.
+/// Signals are held, of [`Held::all`] every one: what comes to this process, and to the children that it makes meanwhile, waits.
 /// Dropping it puts the mask back as it was.
 ///
 /// The kernel discards a signal with a default action that comes to the first process of a pid namespace
@@ -77,6 +77,15 @@ impl Held {
         let mut before = SigSet::empty();
         let all = SigSet::all();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), Some(&mut before)).map_err(errno)?;
+        Ok(Held { before })
+    }
+
+    /// Those alone by which a terminal stops a process of a job in the background: what it reads then is EIO
+    /// (`job_control` in the kernel's n_tty.c).
+    pub fn of_terminals() -> Result<Held> {
+        let mut before = SigSet::empty();
+        let both: SigSet = [Signal::SIGTTIN, Signal::SIGTTOU].into_iter().collect();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&both), Some(&mut before)).map_err(errno)?;
         Ok(Held { before })
     }
 

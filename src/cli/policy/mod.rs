@@ -17,6 +17,7 @@ mod test;
 use super::hint::Failure;
 use super::import;
 use crate::policy::Origin;
+use crate::policy::error::escaped_json;
 
 /// A policy that cannot be read, or a wrong command line.
 pub const WRONG: u8 = 2;
@@ -69,7 +70,7 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// An answer for programs.
 fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
-    print(&(serde_json::to_string_pretty(value)? + "\n"))
+    print(&(escaped_json(serde_json::to_string_pretty(value)?) + "\n"))
 }
 
 /// `{"file": "policy.toml", "line": 3}`; line 0 where there is none.

@@ -9,7 +9,7 @@ use crate::plan;
 use crate::policy::effective::Weight;
 use crate::policy::stack::Outcome;
 use crate::policy::{Bytes, Span};
-use crate::supervise::left::{Done, Left, What};
+use crate::supervise::left::{Done, Left, Remnant, What};
 use crate::supervise::verdict::Limit;
 use crate::supervise::way_out::Traffic;
 use crate::supervise::{Kind, Verdict};
@@ -77,12 +77,18 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
     if let Some(left) = verdict.left.as_ref().filter(|_| !args.quiet) {
         remnants(left).iter().for_each(|line| say(line));
     }
-    if let Some(left) = verdict.left.as_ref().filter(|_| args.verbose)
+    let told = |left: &&Left| args.verbose || left.unseen_changed && !args.quiet;
+    if let Some(left) = verdict.left.as_ref().filter(told)
         && let Some(first) = &left.unseen_first
     {
+        let changed = match left.unseen_changed {
+            true => ", and the command changed one of them at least",
+            false => "",
+        };
         say(&format!(
-            "{} directories were not looked at for what the host obeys, {first} first; --review-all looks at all",
-            left.unseen
+            "{} directories were not looked at for what the host obeys, {} first{changed}; --review-all looks at all",
+            left.unseen,
+            first.chars().take(MOST_OF_PATH).collect::<String>()
         ));
     }
     if args.verbose {
@@ -173,7 +179,14 @@ fn uncovered(verdict: &Verdict) -> Vec<String> {
 /// What the command left for the host to obey, in a few lines.
 fn remnants(left: &Left) -> Vec<String> {
     let count = left.found.len();
-    let lines = left.found.iter().map(|remnant| {
+    let mut found: Vec<&Remnant> = left.found.iter().collect();
+    // What is still there comes first.
+    found.sort_by_key(|remnant| match remnant.done {
+        Done::Failed => 0,
+        Done::Nothing => 1,
+        Done::Restored | Done::Removed => 2,
+    });
+    let lines = found.into_iter().map(|remnant| {
         let path: String = remnant.path.chars().take(MOST_OF_PATH).collect();
         let what = match remnant.what {
             What::Repository => {

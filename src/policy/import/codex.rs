@@ -1,6 +1,7 @@
 //! Codex's `config.toml`: the sandbox mode and what goes with it.
 
 use super::paths::{self, Spelling};
+use super::profile;
 use super::report::Fate;
 use super::source::{Item, Source, Standing, Taken, inner, join, stricter, table, text};
 use crate::policy::error::PolicyError;
@@ -40,14 +41,28 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
             ("mcp_servers", _) => {
                 into.not(item, "servers that the runtime starts are not in the jail")
             }
-            ("permissions", _) => into.not(item, "profiles of permissions are read as read-only"),
+            ("permissions", Some(of)) => {
+                let profile = text(top, "profile").and_then(|name| inner(top, &["profiles", name]));
+                let named = [Some(top), profile].into_iter().flatten();
+                let chosen: Vec<&str> = named
+                    .filter_map(|keys| text(keys, "default_permissions"))
+                    .collect();
+                profile::read(into, of, &chosen)?;
+            }
+            ("permissions", None) => return Err(into.wrong_type(item, "a table")),
+            ("web_search", _) if node.as_str() == Some("disabled") => no_search(into, item),
+            ("tools", Some(of)) => tools(into, of),
+            ("features", Some(of)) => features(into, of),
+            ("rules" | "experimental_network", _) => {
+                return Err(into.wrong_type(item, "rules in a file of their own, `.rules`"));
+            }
             _ => into.not(item, "speaks of neither tools nor the sandbox"),
         }
     }
     // Codex's own default for a directory that nobody trusted.
     let mode = modes.into_iter().min().unwrap_or(Mode::ReadOnly);
     if let Some(of) = inner(top, &["sandbox_workspace_write"]) {
-        workspace_write(into, of, mode);
+        workspace_write(into, of, mode)?;
     }
     let Some((_, node)) = top.entries().first() else {
         return Ok(());
@@ -61,8 +76,44 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
         }
         Mode::WorkspaceWrite | Mode::FullAccess => WorkspaceMode::ReadWrite,
     };
-    into.layer.filesystem.workspace = Some(into.sourced(node, workspace));
+    // A profile may have denied it.
+    let workspace = into.sourced(node, workspace);
+    into.layer.filesystem.workspace.get_or_insert(workspace);
     Ok(())
+}
+
+/// A switch that turns a tool off is a denial of it.
+fn tools(into: &mut Source, of: &Table) {
+    for (key, node) in of.entries() {
+        let name = join("tools", &key.name);
+        let item = Item { key: &name, node };
+        match (key.name.as_str(), &node.value) {
+            ("web_search", Value::Bool(false)) => no_search(into, item),
+            _ => into.not(item, "grants no tool by itself"),
+        }
+    }
+}
+
+fn no_search(into: &mut Source, item: Item) {
+    into.deny_tool(item.node, "web_search");
+    into.translated(item, "tools.deny, with all that is one tool with it here");
+}
+
+fn features(into: &mut Source, of: &Table) {
+    for (key, node) in of.entries() {
+        let name = join("features", &key.name);
+        let item = Item { key: &name, node };
+        match (key.name.as_str(), &node.value) {
+            ("shell_tool", Value::Bool(false)) => {
+                into.deny_tool(node, "exec");
+                into.enforced(item, "tools.deny");
+            }
+            ("web_search_request" | "web_search_cached", Value::Bool(false)) => {
+                no_search(into, item)
+            }
+            _ => into.not(item, "speaks of neither tools nor the sandbox"),
+        }
+    }
 }
 
 fn mode(into: &mut Source, item: Item) -> Mode {
@@ -124,7 +175,8 @@ fn profiles(into: &mut Source, of: &Table, selected: Option<&str>, modes: &mut V
             let name = join(&above, &key.name);
             let item = Item { key: &name, node };
             match key.name.as_str() {
-                "sandbox_mode" => modes.push(mode(into, item)),
+                "sandbox_mode" | "default_permissions" => modes.push(mode(into, item)),
+                "sandbox_workspace_write" => offline(into, item),
                 "approval_policy" => approval(into, item),
                 _ => into.not(item, "speaks of neither tools nor the sandbox"),
             }
@@ -132,7 +184,26 @@ fn profiles(into: &mut Source, of: &Table, selected: Option<&str>, modes: &mut V
     }
 }
 
-fn workspace_write(into: &mut Source, of: &Table, mode: Mode) {
+/// Of what a profile says of writing, what denies.
+fn offline(into: &mut Source, above: Item) {
+    let Some(of) = table(above.node) else {
+        return into.not(above, "grants nothing");
+    };
+    for (key, node) in of.entries() {
+        let name = join(above.key, &key.name);
+        let item = Item { key: &name, node };
+        match (key.name.as_str(), &node.value) {
+            ("network_access", Value::Bool(true)) => into.not(item, "the file's own counts"),
+            ("network_access", Value::Bool(false)) => {
+                into.layer.network.mode = Some(into.sourced(node, net::Mode::None));
+                into.enforced(item, "network.mode = \"none\"");
+            }
+            _ => into.not(item, "the file's own counts"),
+        }
+    }
+}
+
+fn workspace_write(into: &mut Source, of: &Table, mode: Mode) -> Result<(), PolicyError> {
     for (key, node) in of.entries() {
         let name = join("sandbox_workspace_write", &key.name);
         let item = Item { key: &name, node };
@@ -149,6 +220,9 @@ fn workspace_write(into: &mut Source, of: &Table, mode: Mode) {
                 into.layer.filesystem.write =
                     Some(into.listed(item, Spelling::Plain, writable_root));
             }
+            "network_access" if on && into.layer.network.mode.is_some() => {
+                into.translated(item, "has no effect: a profile denies the network");
+            }
             "network_access" if on && mode == Mode::WorkspaceWrite => {
                 into.layer.network.mode = Some(into.sourced(node, net::Mode::Open));
                 into.translated(item, "network.mode = \"open\": public names at ports 80 and 443, where Codex lets every address and port be reached");
@@ -164,6 +238,7 @@ fn workspace_write(into: &mut Source, of: &Table, mode: Mode) {
             _ => into.not(item, "creel knows no such key"),
         }
     }
+    Ok(())
 }
 
 fn writable_root(path: &str) -> Taken {

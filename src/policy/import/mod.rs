@@ -19,6 +19,7 @@ mod names;
 mod native;
 mod openclaw;
 mod paths;
+mod profile;
 pub mod report;
 mod rules;
 mod sandbox;

@@ -13,6 +13,7 @@ use crate::policy::Sourced;
 use crate::policy::error::PolicyError;
 use crate::policy::file::path_fault;
 use crate::policy::layer::{Arguments, Ask, Command, Security};
+use crate::policy::net;
 use crate::policy::tools::Tool;
 
 /// Commands that one rule may stand for.
@@ -54,15 +55,7 @@ pub fn read(into: &mut Source) -> Result<(), PolicyError> {
                     "the paths of tools.exec.commands",
                 );
             }
-            Read::Network => {
-                say(
-                    into,
-                    statement.start,
-                    Fate::NotHonoured,
-                    "network_rule",
-                    "rules of the network are not taken over: name the hosts under network.allow",
-                );
-            }
+            Read::Network(host, verdict) => network(into, statement.start, &host, verdict)?,
             Read::Not => {
                 dark = true;
                 say(
@@ -70,7 +63,7 @@ pub fn read(into: &mut Source) -> Result<(), PolicyError> {
                     statement.start,
                     Fate::NotHonoured,
                     "statement",
-                    "is no rule with literal arguments; since it may forbid, no rule that allows counts",
+                    "is no rule with literal arguments; since it may forbid, no rule that allows counts, and network.mode = \"none\"",
                 );
             }
         }
@@ -106,6 +99,12 @@ pub fn read(into: &mut Source) -> Result<(), PolicyError> {
         say(into, rule.start, fate, &key, text);
     }
     let origin = into.text.origin(0);
+    if dark {
+        into.layer.network.mode = Some(Sourced {
+            value: net::Mode::None,
+            origin: origin.clone(),
+        });
+    }
     let tool = into.tool(Tool::Exec);
     tool.security = Some(Sourced {
         value: Security::Allowlist,
@@ -116,6 +115,32 @@ pub fn read(into: &mut Source) -> Result<(), PolicyError> {
         origin,
     });
     tool.commands = Some(commands);
+    Ok(())
+}
+
+/// A host that is not allowed is denied, whatever another layer grants.
+fn network(
+    into: &mut Source,
+    start: usize,
+    host: &str,
+    verdict: Verdict,
+) -> Result<(), PolicyError> {
+    let (fate, text) = match verdict {
+        Verdict::Allow => (
+            Fate::NotHonoured,
+            "grants of the network are not taken over: name the host under network.allow",
+        ),
+        Verdict::Prompt => (
+            Fate::Translated,
+            "network.deny: creel asks about no host of a list",
+        ),
+        Verdict::Forbidden => (Fate::Enforced, "network.deny, at every port and protocol"),
+    };
+    if verdict != Verdict::Allow {
+        let rule = into.denied_host("network_rule", host, start)?;
+        into.layer.network.deny.push(rule);
+    }
+    say(into, start, fate, &format!("network_rule {host}"), text);
     Ok(())
 }
 
@@ -142,7 +167,7 @@ fn beside(into: &mut Source, statement: &Statement, rule: &Rule) {
 enum Read {
     Rule(Rule),
     Paths(String, Vec<String>),
-    Network,
+    Network(String, Verdict),
     Not,
 }
 
@@ -165,13 +190,7 @@ fn rule(statement: &Statement) -> Read {
         "prefix_rule" if known(&["pattern", "decision", "justification", "match", "not_match"]) => {
             let verdict = match get("decision") {
                 None => Some(Verdict::Allow),
-                Some(Literal::Text(word)) => match word.as_str() {
-                    "allow" => Some(Verdict::Allow),
-                    "prompt" => Some(Verdict::Prompt),
-                    "forbidden" => Some(Verdict::Forbidden),
-                    _ => None,
-                },
-                Some(Literal::List(_)) => None,
+                Some(word) => decision(word),
             };
             match (verdict, get("pattern").and_then(pattern)) {
                 (Some(verdict), Some(pattern)) => Read::Rule(Rule {
@@ -188,8 +207,26 @@ fn rule(statement: &Statement) -> Read {
                 _ => Read::Not,
             }
         }
-        "network_rule" => Read::Network,
+        "network_rule" if known(&["host", "protocol", "decision", "justification"]) => {
+            match (get("host"), get("decision").and_then(decision)) {
+                (Some(Literal::Text(host)), Some(verdict)) => Read::Network(host.clone(), verdict),
+                _ => Read::Not,
+            }
+        }
         _ => Read::Not,
+    }
+}
+
+fn decision(literal: &Literal) -> Option<Verdict> {
+    match literal {
+        Literal::Text(word) => match word.as_str() {
+            "allow" => Some(Verdict::Allow),
+            "prompt" => Some(Verdict::Prompt),
+            // Of hosts both are said.
+            "forbidden" | "deny" => Some(Verdict::Forbidden),
+            _ => None,
+        },
+        Literal::List(_) => None,
     }
 }
 

@@ -9,6 +9,7 @@ use super::paths::{self, Denial, Denied, Spelling};
 use super::report::{Entry, Fate};
 use crate::policy::error::{PathFault, PolicyError};
 use crate::policy::layer::{Layer, Settings};
+use crate::policy::net::{NetworkFault, Rule};
 use crate::policy::tools::{Pattern, Tool};
 use crate::policy::tree::{Node, Table, Text, Value};
 use crate::policy::units::{Count, Span};
@@ -406,6 +407,18 @@ impl<'a> Source<'a> {
             all.push(self.grant(word.node, denied.path().to_owned(), Absent::Refuse));
         }
         Ok(all)
+    }
+
+    /// A denial of a host, which stands at a byte of the source.
+    pub fn denied_host(&self, key: &str, text: &str, at: usize) -> Result<Rule, PolicyError> {
+        Rule::denial(text, self.text.origin(at)).map_err(|fault| PolicyError::Network {
+            at: self.text.place(at),
+            fault: NetworkFault::Destination {
+                key: key.to_owned(),
+                text: text.to_owned(),
+                fault,
+            },
+        })
     }
 
     pub fn grant(&self, node: &Node, path: String, absent: Absent) -> Grant {

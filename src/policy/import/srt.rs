@@ -99,15 +99,7 @@ fn denied(into: &mut Source, item: Item) -> Result<Vec<net::Rule>, PolicyError> 
     into.if_empty(item, "denies nothing");
     let mut rules = vec![];
     for word in into.strict_words(item)? {
-        let rule = net::Rule::denial(word.text(), into.origin(word.node));
-        rules.push(rule.map_err(|fault| PolicyError::Network {
-            at: into.text.place(word.node.span.start),
-            fault: net::NetworkFault::Destination {
-                key: item.key.to_owned(),
-                text: word.text().to_owned(),
-                fault,
-            },
-        })?);
+        rules.push(into.denied_host(item.key, word.text(), word.node.span.start)?);
         into.enforced(word.item(), "network.deny");
     }
     Ok(rules)

@@ -1,6 +1,7 @@
 //! The workspace's own repository, which has to stay one: where git finds none in `.git`, it takes the
 //! workspace itself for a bare one, with the configuration that lies there.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use rustix::fs::{
     renameat, statat, symlinkat, unlinkat,
 };
 
-use super::walk;
+use super::list::Dir;
 use super::{Done, Seen, What};
 use crate::sys::{Errno, procfs};
 
@@ -20,6 +21,8 @@ const MOST_HEAD: u64 = 4096;
 const SEEN_OF_HEAD: usize = 255;
 /// Of a repository, entries that are looked at for links.
 const MOST_ENTRIES: usize = 100_000;
+/// What is looked at there.
+const WANTED: [FileType; 3] = [FileType::Symlink, FileType::Fifo, FileType::Directory];
 /// Directories that git must be able to enter and read.
 const ENTERED: [&str; 3] = [".", "objects", "refs"];
 
@@ -124,32 +127,55 @@ impl Kept {
         std::fs::File::from(file).write_all(was)
     }
 
-    /// Takes new links and pipes away. What is stored is looked at as far as git writes there by name.
+    /// Takes new links and pipes away. What is stored is looked at as far as git writes there by name. What
+    /// is near the top comes first, and of a long directory a part at a time.
     fn clear(&self, seen: &mut Seen) {
         // With whether all in it is new: what was moved here as a whole has old things in it.
-        let mut queue = vec![(PathBuf::new(), false)];
+        let mut queue = VecDeque::from([(PathBuf::new(), false)]);
+        let mut long: VecDeque<(PathBuf, Dir)> = VecDeque::new();
         let mut count = 0;
-        while let Some((relative, moved)) = queue.pop() {
-            let listed = walk::list(self.fd.as_fd(), &self.place, &relative);
-            let Some((dir, entries)) = listed.filter(|_| count < MOST_ENTRIES) else {
-                seen.unseen(&self.place.join(&relative));
+        loop {
+            let (relative, dir) = if let Some((relative, moved)) = queue.pop_front() {
+                let dir = Dir::open(self.fd.as_fd(), &self.place, &relative, moved);
+                (relative, dir)
+            } else if let Some((relative, dir)) = long.pop_front() {
+                (relative, Some(dir))
+            } else {
+                return;
+            };
+            let place = self.place.join(&relative);
+            if count >= MOST_ENTRIES || seen.over() {
+                // Whatever git finds there.
+                seen.unseen(&place);
+                seen.add_once(&place, What::Link, Done::Failed);
+                continue;
+            }
+            let listed = dir.and_then(|dir| {
+                let part = dir.part(|_, kind| WANTED.contains(&kind))?;
+                Some((dir, part))
+            });
+            let Some((dir, part)) = listed else {
+                seen.unseen(&place);
                 continue;
             };
-            count += entries.len();
-            for entry in entries {
+            count += part.entries.len();
+            for entry in part.entries {
                 let below = relative.join(&entry.name);
-                let new = || moved || dir.is_new(&entry.name, seen);
+                let new = || dir.is_new(&entry.name, seen);
                 match entry.kind {
                     FileType::Symlink | FileType::Fifo if new() && !self.is_head(&below) => {
-                        let path = dir.place.join(&entry.name);
-                        seen.add(&path, What::Link, walk::remove(&dir, &entry.name));
+                        let done = dir.remove(&entry.name);
+                        seen.add(&dir.place.join(&entry.name), What::Link, done);
                     }
                     FileType::Directory if !stores(&below) => {
                         let new = new();
-                        queue.push((below, new));
+                        queue.push_back((below, new));
                     }
                     _ => {}
                 }
+            }
+            if part.more {
+                long.push_back((relative, dir));
             }
         }
     }

@@ -1,295 +1,323 @@
-//! The walk over a writable tree, breadth first, so that what is near its top is seen in any case. It
-//! follows no link and goes into no other filesystem.
+//! The walk over a writable tree, breadth first and names with a dot before others, so that what is near
+//! its top is seen in any case; of a long directory a part at a time, after what is short. It follows no
+//! link and goes into no other filesystem.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::io::Read;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, openat, openat2, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, FileType, statat};
 
-use super::{Done, Seen, What};
-use crate::policy::gitconfig::{self, Names};
+use super::list::{Dir, Entry, Part, beneath};
+use super::names::{is_asked, is_listed, look, no_links, of_repository, probed};
+use super::{Done, Seen, Tree, What};
 use crate::policy::trust;
 use crate::sys::placeholder;
 
-/// What of a repository leads git to programs.
-const LEADING: [&str; 5] = [
-    "config",
-    "config.worktree",
-    "commondir",
-    "info/attributes",
-    "HEAD",
-];
-
-/// Of a repository's configuration, bytes that are read and keys that are told.
-const MOST_CONFIGURATION: u64 = 64 << 10;
-const MOST_KEYS: usize = 8;
+/// Long directories that are open at a time.
+const MOST_OPEN: usize = 128;
+/// Directories that were not looked at whose status is asked for.
+const MOST_ASKED: u64 = 256;
+/// Directories that are seen in any case.
+const FIRST: usize = 8;
 
 /// Looks for names; returns how many plain files there are.
-pub(super) fn names(place: &Path, tree: BorrowedFd<'_>, seen: &mut Seen) -> u64 {
+pub(super) fn names(tree: &Tree, seen: &mut Seen) -> u64 {
     let mut files = 0;
-    breadth_first(place, tree, seen, true, |dir, entries, seen| {
-        files += entries
-            .iter()
-            .filter(|e| e.kind == FileType::RegularFile)
-            .count() as u64;
-        if dir.place == place {
-            no_links(dir, entries, seen);
-        }
-        look(dir, entries, seen);
+    no_links(tree, seen);
+    let mut walk = Walk::new(tree, Looks::Names);
+    walk.run(seen, |at, dir, part, seen| {
+        files += part.files;
+        look(at, dir, &part.entries, seen);
     });
     files
 }
 
-/// A link where a trust path has its directory would have the next run refused, since it cannot be held.
-fn no_links(dir: &Dir, entries: &[Entry], seen: &mut Seen) {
-    let links = entries.iter().filter(|e| e.kind == FileType::Symlink);
-    for entry in links.filter(|e| e.name.to_str().is_some_and(trust::is_directory)) {
-        if dir.is_new(&entry.name, seen) {
-            seen.add(
-                &dir.place.join(&entry.name),
-                What::Link,
-                remove(dir, &entry.name),
-            );
-        }
-    }
-}
-
-/// Takes a link away.
-pub(super) fn remove(dir: &Dir, name: &Path) -> Done {
-    match unlinkat(&dir.fd, name, AtFlags::empty()) {
-        Ok(()) => Done::Removed,
-        Err(_) => Done::Failed,
-    }
-}
-
 /// Looks at the mode of every file.
-pub(super) fn modes(place: &Path, tree: BorrowedFd<'_>, seen: &mut Seen) {
-    breadth_first(place, tree, seen, false, |dir, entries, seen| {
-        for entry in entries.iter().filter(|e| e.kind == FileType::RegularFile) {
+pub(super) fn modes(tree: &Tree, seen: &mut Seen) {
+    let mut walk = Walk::new(tree, Looks::Modes);
+    walk.run(seen, |_, dir, part, seen| {
+        for entry in part
+            .entries
+            .iter()
+            .filter(|e| e.kind == FileType::RegularFile)
+        {
             let Some(stat) = dir.stat(&entry.name) else {
                 continue;
             };
             let runs = stat.st_mode & 0o4000 != 0 || stat.st_mode & 0o2010 == 0o2010;
-            if runs && is_new(&stat, seen) {
+            // Another run's placeholder is gone when that run is.
+            let new = !placeholder::marked(&stat) && seen.is_new(stat.st_ctime, stat.st_ctime_nsec);
+            if runs && new {
                 seen.add(&dir.place.join(&entry.name), What::SetId, Done::Nothing);
             }
         }
     });
 }
 
-/// An open directory, and its path on the host.
-pub(super) struct Dir {
-    pub place: PathBuf,
-    pub fd: OwnedFd,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    Names,
+    Modes,
 }
 
-impl Dir {
-    pub fn stat(&self, name: impl AsRef<Path>) -> Option<Stat> {
-        statat(&self.fd, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW).ok()
-    }
-
-    /// Whether an entry is there and of this run.
-    pub fn is_new(&self, name: impl AsRef<Path>, seen: &Seen) -> bool {
-        let name = name.as_ref();
-        self.stat(name).is_some_and(|stat| {
-            seen.is_new(stat.st_ctime, stat.st_ctime_nsec) && !self.is_placeholder(name, &stat)
-        })
-    }
-
-    /// Another run's placeholder, which is gone when that run is; a directory with something in it is none.
-    fn is_placeholder(&self, name: &Path, stat: &Stat) -> bool {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        placeholder::marked(stat)
-            && openat(&self.fd, name, flags, Mode::empty())
-                .is_ok_and(|entry| placeholder::stands_for_nothing(entry.as_fd()))
-    }
+/// A directory that is to be looked at.
+#[derive(Debug, Clone, Default)]
+pub(super) struct At {
+    pub relative: PathBuf,
+    /// It is new at its place, or may be, and whatever is in it with it.
+    pub moved: bool,
+    /// What is above it changed too, as it does when something is moved there.
+    above: bool,
+    /// The directory of settings that it is, or is in.
+    pub settings: Option<PathBuf>,
+    /// It lies in a repository's own directory.
+    pub of_repository: bool,
+    /// Nothing of it was read yet.
+    pub first: bool,
 }
 
-pub(super) struct Entry {
-    pub name: PathBuf,
-    pub kind: FileType,
+struct Walk<'t> {
+    tree: &'t Tree,
+    looks: Looks,
+    queue: VecDeque<At>,
+    /// Long ones, after the others.
+    long: VecDeque<(At, Dir)>,
 }
 
-fn is_new(stat: &Stat, seen: &Seen) -> bool {
-    // Another run's placeholder is gone when that run is.
-    !placeholder::marked(stat) && seen.is_new(stat.st_ctime, stat.st_ctime_nsec)
-}
-
-/// What is in a directory beneath `tree`, `relative` having no link in it.
-pub(super) fn list(
-    tree: BorrowedFd<'_>,
-    place: &Path,
-    relative: &Path,
-) -> Option<(Dir, Vec<Entry>)> {
-    let name = match relative.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => relative,
-    };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    let fd = openat2(tree, name, flags, Mode::empty(), resolve).ok()?;
-    let mut buffer = [MaybeUninit::uninit(); 8192];
-    let mut raw = RawDir::new(fd.as_fd(), &mut buffer);
-    let mut entries = vec![];
-    while let Some(entry) = raw.next() {
-        let entry = entry.ok()?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            entries.push(Entry {
-                name: OsStr::from_bytes(name).into(),
-                kind: entry.file_type(),
-            });
+impl<'t> Walk<'t> {
+    fn new(tree: &'t Tree, looks: Looks) -> Walk<'t> {
+        let top = At {
+            first: true,
+            ..At::default()
+        };
+        Walk {
+            tree,
+            looks,
+            queue: VecDeque::from([top]),
+            long: VecDeque::new(),
         }
     }
-    let dir = Dir {
-        place: beneath(place, relative),
-        fd,
-    };
-    for entry in &mut entries {
-        // Some filesystems do not say.
-        if entry.kind == FileType::Unknown
-            && let Some(stat) = dir.stat(&entry.name)
-        {
-            entry.kind = FileType::from_raw_mode(stat.st_mode);
-        }
-    }
-    Some((dir, entries))
-}
 
-/// `place` itself where nothing is beneath it: no slash at its end.
-fn beneath(place: &Path, relative: &Path) -> PathBuf {
-    match relative.as_os_str().is_empty() {
-        true => place.into(),
-        false => place.join(relative),
-    }
-}
-
-fn breadth_first(
-    place: &Path,
-    tree: BorrowedFd<'_>,
-    seen: &mut Seen,
-    names: bool,
-    mut each: impl FnMut(&Dir, &[Entry], &mut Seen),
-) {
-    let mut queue = VecDeque::from([PathBuf::new()]);
-    let mut count = 0;
-    while let Some(relative) = queue.pop_front() {
-        count += 1;
-        // The first directories are seen in any case.
-        if count > 8 && seen.over() {
-            match names {
-                true => {
-                    seen.unseen(&beneath(place, &relative));
-                    queue.iter().for_each(|path| seen.unseen(&place.join(path)));
-                }
-                false => seen.left.modes = false,
+    fn run(&mut self, seen: &mut Seen, mut each: impl FnMut(&At, &Dir, &Part, &mut Seen)) {
+        let mut count = 0;
+        loop {
+            count += 1;
+            if count > FIRST && seen.over() {
+                return self.give_up(seen);
             }
+            let (mut at, dir) = if let Some(at) = self.queue.pop_front() {
+                let place = &self.tree.place;
+                match Dir::open(self.tree.fd.as_fd(), place, &at.relative, at.moved) {
+                    Some(dir) => (at, dir),
+                    None => {
+                        self.unseen(&at, seen);
+                        continue;
+                    }
+                }
+            } else if let Some(next) = self.long.pop_front() {
+                next
+            } else {
+                return;
+            };
+            if at.first {
+                self.place(&mut at, seen, &dir);
+            }
+            let all = at.of_repository || at.settings.is_some() || self.looks == Looks::Modes;
+            let part = dir.part(|name, kind| all || kind == FileType::Directory || is_listed(name));
+            let Some(mut part) = part else {
+                self.unseen(&at, seen);
+                continue;
+            };
+            if self.looks == Looks::Names && part.more && at.first {
+                // By name, what matters most: the rest is read after the other directories.
+                probed(&dir, &mut part.entries);
+            }
+            let dir = Dir {
+                moved: at.moved,
+                ..dir
+            };
+            each(&at, &dir, &part, seen);
+            self.further(&at, &dir, &part.entries, seen);
+            if part.more {
+                at.first = false;
+                match self.long.len() < MOST_OPEN {
+                    true => self.long.push_back((at, dir)),
+                    false => self.unseen(&at, seen),
+                }
+            }
+        }
+    }
+
+    /// Says whether a directory may have been moved where it is.
+    fn place(&self, at: &mut At, seen: &Seen, dir: &Dir) {
+        let changed = dir.changed(seen);
+        at.moved |= at.above && changed;
+        // For those beneath it.
+        at.above = changed;
+    }
+
+    fn further(&mut self, at: &At, dir: &Dir, entries: &[Entry], seen: &Seen) {
+        let repository = of_repository(entries);
+        let top = at.relative.as_os_str().is_empty();
+        // What a repository stores is no file of anybody's, and is much.
+        let whole = seen.until.is_none() && self.looks == Looks::Modes;
+        // What was asked for by name is read later as well.
+        let again = |e: &Entry| {
+            !at.first && self.looks == Looks::Names && e.name.to_str().is_some_and(is_asked)
+        };
+        let below = entries
+            .iter()
+            .filter(|e| e.kind == FileType::Directory && !again(e));
+        let below = below.filter(|e| !repository || whole || e.name != Path::new("objects"));
+        let beneath = |entry: &Entry| {
+            let known = top
+                && self
+                    .tree
+                    .top
+                    .binary_search(&(entry.name.clone(), entry.inode))
+                    .is_ok();
+            let name = entry.name.to_str().unwrap_or_default();
+            let is_settings = trust::is_settings(&dir.place, name);
+            let here = is_settings.then(|| dir.place.join(&entry.name));
+            At {
+                relative: at.relative.join(&entry.name),
+                moved: at.moved,
+                above: at.above && !known,
+                settings: at.settings.clone().or(here),
+                of_repository: repository && name == "hooks",
+                first: true,
+            }
+        };
+        let is_dotted = |entry: &Entry| entry.name.as_os_str().as_bytes().starts_with(b".");
+        let (dotted, others): (Vec<&Entry>, Vec<&Entry>) = below.partition(|e| is_dotted(e));
+        self.queue
+            .extend(dotted.into_iter().chain(others).map(beneath));
+    }
+
+    fn unseen(&self, at: &At, seen: &mut Seen) {
+        if self.looks == Looks::Modes {
+            seen.left.modes = false;
             return;
         }
-        let Some((dir, entries)) = list(tree, place, &relative) else {
-            match names {
-                true => seen.unseen(&beneath(place, &relative)),
-                false => seen.left.modes = false,
-            }
-            continue;
+        if !seen.left.unseen_changed && seen.left.unseen < MOST_ASKED {
+            let stat = statat(
+                &self.tree.fd,
+                name_of(&at.relative),
+                AtFlags::SYMLINK_NOFOLLOW,
+            );
+            let changed = stat.is_ok_and(|stat| seen.is_new(stat.st_ctime, stat.st_ctime_nsec));
+            seen.left.unseen_changed = at.moved || changed;
+        }
+        seen.unseen(&beneath(&self.tree.place, &at.relative));
+    }
+
+    fn give_up(&self, seen: &mut Seen) {
+        let long = self.long.iter().map(|(at, _)| at);
+        self.queue
+            .iter()
+            .chain(long)
+            .for_each(|at| self.unseen(at, seen));
+    }
+}
+
+fn name_of(relative: &Path) -> &OsStr {
+    match relative.as_os_str() {
+        name if name.is_empty() => OsStr::new("."),
+        name => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Instant;
+
+    use super::super::{Left, list};
+    use super::*;
+    use crate::sys::fd;
+
+    fn left(dir: &Path, over: bool, since: i64) -> Left {
+        let pinned = fd::pin(dir).unwrap();
+        let tree = Tree {
+            place: dir.into(),
+            top: list::top(pinned.as_fd()),
+            fd: pinned,
         };
-        let repository = is_repository(&entries);
-        each(&dir, &entries, seen);
-        let below = entries.iter().filter(|e| e.kind == FileType::Directory);
-        // What a repository stores is no file of anybody's, and is much.
-        let whole = seen.until.is_none() && !names;
-        let below = below.filter(|e| !repository || whole || e.name != Path::new("objects"));
-        queue.extend(below.map(|e| relative.join(&e.name)));
-    }
-}
-
-/// What git takes for one, gitrepository-layout(5).
-fn is_repository(entries: &[Entry]) -> bool {
-    let has = |name: &str| entries.iter().any(|entry| entry.name == Path::new(name));
-    has("HEAD") && (has("objects") && has("refs") || has("commondir"))
-}
-
-/// The keys of a repository's configuration that lead git to programs.
-fn runs(dir: &Dir) -> Vec<String> {
-    let mut all = vec![];
-    for name in ["config", "config.worktree"] {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(file) = openat(&dir.fd, name, flags, Mode::empty()) else {
-            continue;
+        let mut seen = Seen {
+            since: rustix::fs::Timespec {
+                tv_sec: since,
+                tv_nsec: 0,
+            },
+            until: over.then(Instant::now),
+            left: Left::default(),
         };
-        let mut text = vec![];
-        // Whatever it is: a pipe that nobody writes to is at its end.
-        let mut file = std::fs::File::from(file).take(MOST_CONFIGURATION);
-        if file.read_to_end(&mut text).is_err() {
-            continue;
-        }
-        let entries = gitconfig::parse(&text).into_iter();
-        let leading = entries.filter(|entry| match entry.names() {
-            Some(Names::Marked) => entry.value.starts_with(b"!") || entry.value.contains(&b'/'),
-            Some(Names::Path | Names::Worktree) | None => false,
-            Some(Names::Include | Names::Hooks | Names::Command) => true,
-        });
-        all.extend(leading.map(|entry| entry.name()));
+        names(&tree, &mut seen);
+        seen.left
     }
-    all.sort();
-    all.dedup();
-    all.truncate(MOST_KEYS);
-    all
-}
 
-fn look(dir: &Dir, entries: &[Entry], seen: &mut Seen) {
-    let stat = |name: &str| dir.stat(name);
-    if is_repository(entries) {
-        let leads = LEADING.iter().any(|name| dir.is_new(name, seen));
-        let marks = ["objects", "refs"].iter().any(|name| {
-            // Used or made? What was made has no entries from before.
-            stat(name).is_some_and(|s| is_new(&s, seen) && s.st_nlink <= 2)
-        });
-        let own = dir.place.ends_with(".git");
-        // HEAD of a repository in use changes with every checkout.
-        let config = LEADING.iter().filter(|name| **name != "HEAD");
-        let config = config.clone().any(|name| dir.is_new(name, seen));
-        match own {
-            true if config => {
-                seen.add_running(&dir.place, What::Repository, Done::Nothing, runs(dir));
-            }
-            false if leads || marks => {
-                seen.add_running(&dir.place, What::BareRepository, Done::Nothing, runs(dir));
-            }
-            _ => {}
+    /// However long directories are and however little time is left, what is at the top is seen.
+    #[test]
+    fn long_directories_hide_nothing_above_them() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["long", "other"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
         }
-    }
-    if dir.place.ends_with("hooks") {
-        let samples = |entry: &&Entry| !entry.name.as_os_str().as_bytes().ends_with(b".sample");
-        for entry in entries.iter().filter(samples) {
-            let of_git = dir
-                .place
-                .parent()
-                .is_some_and(|above| above.join("HEAD").exists());
-            if of_git && dir.is_new(&entry.name, seen) {
-                seen.add(&dir.place.join(&entry.name), What::Hook, Done::Nothing);
-            }
+        for at in 0..1000 {
+            fs::write(dir.path().join(format!("file-{at}")), "").unwrap();
+            fs::write(dir.path().join(format!("long/file-{at}")), "").unwrap();
         }
-    }
-    for entry in entries {
-        if entry.name == Path::new(".git") && entry.kind != FileType::Directory {
-            // What was taken away is new no more.
-            if dir.is_new(&entry.name, seen) {
-                seen.add(&dir.place.join(".git"), What::Repository, Done::Nothing);
-            }
-        } else if entry.name.to_str().is_some_and(trust::is_settings)
-            // Nobody reads it; a placeholder whose mode the host changed is one, too.
-            && entry.kind != FileType::Socket
-            && dir.is_new(&entry.name, seen)
-        {
-            seen.add(&dir.place.join(&entry.name), What::Settings, Done::Nothing);
+        for name in [
+            ".vscode",
+            ".hg",
+            ".jj/repo",
+            "other/.git/objects",
+            "other/.git/refs",
+        ] {
+            fs::create_dir_all(dir.path().join(name)).unwrap();
         }
+        for name in [
+            ".envrc",
+            ".hg/hgrc",
+            ".jj/repo/config.toml",
+            "long/.envrc",
+            "other/.git/HEAD",
+            "other/.git/config",
+        ] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let paths = |left: &Left| -> Vec<String> {
+            let short = |path: &str| {
+                let path = Path::new(path).strip_prefix(dir.path()).unwrap();
+                path.display().to_string()
+            };
+            let mut all: Vec<String> = left.found.iter().map(|one| short(&one.path)).collect();
+            all.sort();
+            all
+        };
+        let expected = [
+            ".envrc",
+            ".hg/hgrc",
+            ".jj/repo/config.toml",
+            ".vscode",
+            "long/.envrc",
+            "other/.git",
+        ];
+        let whole = left(dir.path(), false, 0);
+        assert_eq!(paths(&whole), expected);
+        assert_eq!((whole.unseen, whole.unseen_changed), (0, false));
+        let hurried = left(dir.path(), true, 0);
+        assert!(hurried.unseen > 0 && hurried.unseen_changed, "{hurried:?}");
+        for name in [".envrc", ".vscode", ".hg/hgrc"] {
+            assert!(
+                paths(&hurried).iter().any(|path| path == name),
+                "{name}: {hurried:?}"
+            );
+        }
+        // The control: what is older is not said.
+        let later = left(dir.path(), true, i64::MAX);
+        assert_eq!((later.found.len(), later.unseen_changed), (0, false));
     }
 }

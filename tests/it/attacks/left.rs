@@ -346,3 +346,270 @@ fn what_looks_like_nothing_is_said_as_well() {
         assert_eq!(found, said, "{who:?}: {ran:#?}");
     }
 }
+
+/// Run by run: what was made in one and is moved to its place in the next has old times, but for the
+/// directory that was moved.
+#[test]
+fn what_was_prepared_in_an_earlier_run_is_said() {
+    let prepare = "mkdir -p w/x/g/objects w/x/g/refs w/x/g/hooks w/p/q/v pile/deep/plain \
+        && echo 'ref: refs/heads/x' >w/x/g/h && printf '[core]\\n\\tfsmonitor = x\\n' >w/x/g/config \
+        && echo x >w/x/g/hooks/pre-commit && echo x >w/p/q/v/.envrc && mkdir w/p/q/v/.idea";
+    let place = "mv w/x/g/h w/x/g/HEAD && mv w/x/g w/x/.git && mv w/p/q/v pile/deep/v";
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let run = || Run::new(who, &workspace).flags(["--review-all"]);
+        run().sh(prepare).ok();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let mut found = left(&run().sh(place).ok(), &workspace);
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "hook nothing w/x/.git/hooks/pre-commit",
+                "repository nothing w/x/.git",
+                "settings nothing pile/deep/v/.envrc",
+                "settings nothing pile/deep/v/.idea",
+            ],
+            "{who:?}"
+        );
+        // The control: what is used where it is stays unsaid.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let used = "echo x >w/x/file; echo x >pile/file; echo x >pile/deep/v/file";
+        assert_eq!(
+            left(&run().sh(used).ok(), &workspace),
+            Vec::<String>::new(),
+            "{who:?}"
+        );
+    }
+}
+
+/// Of a repository beneath the top, what leads git elsewhere; of other systems and of settings, what was
+/// changed where it is.
+#[test]
+fn changes_in_place_beneath_the_top_are_said() {
+    let setup = "git init -q a && git init -q b && git init -q c && rm -rf a/.git/hooks b/.git/hooks \
+        && mkdir scripts && ln -s ../../scripts b/.git/hooks && echo x >scripts/old \
+        && mkdir -p d/.vscode/deep d/.hg d/.jj/repo e/.hg store/objects store/refs store/hooks \
+        && echo '{}' >d/.vscode/deep/tasks.json && touch d/.hg/hgrc d/.jj/repo/config.toml store/config \
+        && mkdir -p same/.vscode && touch same/.vscode/x && mkdir -p long && cd long && seq 1 2000 | xargs touch";
+    let act = "ln -s ../../x a/.git/hooks; echo x >scripts/pre-commit; \
+        echo x >d/.vscode/deep/tasks.json; echo x >d/.hg/hgrc; echo x >d/.jj/repo/config.toml; \
+        echo ../x >e/.hg/sharedpath; echo x >store/config; echo x >store/hooks/pre-push; \
+        echo ../../store >c/.git/commondir; echo x >long/.envrc; echo x >same/file";
+    for who in Who::all() {
+        need("git");
+        let workspace = Workspace::new(who);
+        assert!(host(who, &workspace, setup).status.success());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let run = || Run::new(who, &workspace).flags(["--review-all"]);
+        let mut found = left(&run().sh(act).ok(), &workspace);
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "bare_repository nothing store",
+                "hook nothing a/.git/hooks",
+                "hook nothing b/.git/hooks/pre-commit",
+                "hook nothing store/hooks/pre-push",
+                "repository nothing c/.git",
+                "settings nothing d/.hg/hgrc",
+                "settings nothing d/.jj/repo/config.toml",
+                "settings nothing d/.vscode",
+                "settings nothing e/.hg/sharedpath",
+                "settings nothing long/.envrc",
+            ],
+            "{who:?}"
+        );
+        // The control: the next run leaves nothing.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert_eq!(
+            left(&run().sh("true").ok(), &workspace),
+            Vec::<String>::new(),
+            "{who:?}"
+        );
+    }
+}
+
+/// Long directories do not hide what lies beside them; what is hidden is counted, and said where the command
+/// changed it.
+#[test]
+fn long_directories_hide_nothing_in_silence() {
+    let body = "for i in range(20):\n    os.makedirs(f'a/{i}')\n    [open(f'a/{i}/{n}', 'w').close() for n in range(300)]\n\
+                os.makedirs('z/.vscode'); os.makedirs('y/x/.idea')\n";
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let ran = jail(who, &workspace, body);
+        let seen = &ran.verdict["left"];
+        let found = left(&ran, &workspace);
+        assert!(
+            found.contains(&"settings nothing z/.vscode".to_owned()),
+            "{who:?}: {found:?}"
+        );
+        let hidden = !found.contains(&"settings nothing y/x/.idea".to_owned());
+        let unseen = seen["unseen"].as_u64().expect("a number");
+        assert!(!hidden || unseen > 0, "{who:?}: {seen}");
+        assert_eq!(seen["unseen_changed"], unseen > 0, "{who:?}: {seen}");
+        assert_eq!(
+            ran.stderr.contains("were not looked at"),
+            unseen > 0,
+            "{who:?}: {ran:#?}"
+        );
+    }
+}
+
+/// Many links keep no end of a run waiting: what is not taken away is said to be there.
+#[test]
+fn many_links_are_taken_away_or_said() {
+    for who in Who::all() {
+        let workspace = repository(who);
+        let body = "os.mkdir('.git/refs/many')\n[os.symlink('x', f'.git/refs/many/{n}') for n in range(3000)]\n\
+                    os.symlink('x', '.git/ORIG_HEAD'); os.makedirs('.git/logs', exist_ok=True); os.symlink('x', '.git/logs/link'); os.makedirs('q/.idea')\n";
+        let ran = jail(who, &workspace, body);
+        for name in [".git/ORIG_HEAD", ".git/logs/link"] {
+            let there = workspace.path().join(name).symlink_metadata().is_ok();
+            assert!(!there, "{name} {who:?}");
+        }
+        let many = workspace.path().join(".git/refs/many");
+        let stay = std::fs::read_dir(&many).expect("it is there").count();
+        let found = left(&ran, &workspace);
+        let failed = found.contains(&"link failed .git/refs/many".to_owned());
+        assert_eq!(failed, stay > 0, "{who:?}: {stay} {found:?}");
+        // And they hide nothing that is there.
+        assert!(
+            found.contains(&"settings nothing q/.idea".to_owned()),
+            "{who:?}: {found:?}"
+        );
+        assert!(ran.stderr.contains("q/.idea"), "{who:?}: {}", ran.stderr);
+    }
+}
+
+/// Whatever a jail makes of names that are held where they are there, or lie in a directory of their own: the
+/// next run starts, or says what to remove.
+#[test]
+fn no_name_that_a_jail_makes_refuses_every_next_run() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let body = "import os\nopen('x', 'w').close(); os.mkdir('d')\n\
+            os.symlink('x', '.gdbinit'); os.symlink('d', '.zed'); os.symlink('/etc', '.devcontainer'); os.symlink('none', 'mise.toml')\n\
+            os.link('x', '.exrc'); os.link('x', '.lldbinit')\n\
+            os.mkdir('.hg'); os.symlink('../x', '.hg/hgrc')\n\
+            os.mkdir('.jj'); os.symlink('../d', '.jj/repo')\n\
+            os.mkdir('.git'); os.symlink('../x', '.git/config'); os.symlink('../d', '.git/hooks')\n";
+        let ran = Run::new(who, &workspace).python(body).ok();
+        let found = left(&ran, &workspace);
+        for link in [".hg/hgrc", ".jj/repo", ".git/config", ".git/hooks"] {
+            let removed = format!("link removed {link}");
+            assert!(found.contains(&removed), "{link} {who:?}: {found:?}");
+        }
+        for name in [".gdbinit", ".zed", ".devcontainer", ".exrc"] {
+            let said = format!("settings nothing {name}");
+            assert!(found.contains(&said), "{name} {who:?}: {found:?}");
+        }
+        let next = Run::new(who, &workspace).flags(["-v"]).sh("true").ok();
+        for said in [
+            ".gdbinit leads through a symbolic link",
+            ".exrc has another name in",
+        ] {
+            assert!(
+                next.stderr.contains(said),
+                "{said} {who:?}: {}",
+                next.stderr
+            );
+        }
+        // The control: one that is neither is held.
+        assert!(
+            host(who, &workspace, "rm .gdbinit && echo x >.gdbinit")
+                .status
+                .success()
+        );
+        let held = jail(
+            who,
+            &workspace,
+            "try: open('.gdbinit', 'w'); print('OK')\nexcept OSError as e: print(e.errno)",
+        );
+        assert_eq!(held.stdout, "30\n", "{who:?}");
+        // What cannot be taken away, since it was there before, is named.
+        let made = host(
+            who,
+            &workspace,
+            "rm -rf .hg && mkdir .hg && ln -s ../x .hg/hgrc",
+        );
+        assert!(made.status.success());
+        let refused = Run::new(who, &workspace).sh("true");
+        assert_eq!(refused.status, 125, "{refused:#?}");
+        let place = workspace.path().canonicalize().expect("it is there");
+        let remedy = format!("take the link away: rm {}/.hg/hgrc", place.display());
+        assert!(refused.stderr.contains(&remedy), "{refused:#?}");
+        let made = host(who, &workspace, "rm .hg/hgrc && ln x .hg/hgrc");
+        assert!(made.status.success());
+        let refused = Run::new(who, &workspace).sh("true");
+        assert_eq!(refused.status, 125, "{refused:#?}");
+        assert!(refused.stderr.contains("-samefile"), "{refused:#?}");
+    }
+}
+
+/// The same of a name that git's configuration holds where it is there.
+#[test]
+fn no_argument_of_a_command_refuses_every_next_run() {
+    for who in Who::all() {
+        let workspace = repository(who);
+        let conf = "git config filter.x.clean 'sh -e cleaner' && git config alias.y '!bin/y' && git config alias.z '!bin/z' && touch other";
+        assert!(host(who, &workspace, conf).status.success());
+        let body = "os.symlink('other', 'cleaner'); os.mkdir('bin'); os.link('other', 'bin/y'); os.symlink('../other', 'bin/z')";
+        jail(who, &workspace, body);
+        let next = Run::new(who, &workspace).flags(["-v"]).sh("true").ok();
+        for name in ["cleaner", "bin/y", "bin/z"] {
+            let line = format!("{name} (");
+            let said = next
+                .stderr
+                .lines()
+                .any(|l| l.contains(&line) && l.contains("is not held"));
+            assert!(said, "{name} {who:?}: {}", next.stderr);
+        }
+        // The control: what is neither a link nor has another name is held.
+        assert!(
+            host(who, &workspace, "rm cleaner && touch cleaner")
+                .status
+                .success()
+        );
+        let held = jail(
+            who,
+            &workspace,
+            "try: open('cleaner', 'w'); print('OK')\nexcept OSError as e: print(e.errno)",
+        );
+        assert_eq!(held.stdout, "30\n", "{who:?}");
+    }
+}
+
+/// What a terminal would obey is in no line that a person reads.
+#[test]
+fn names_of_a_jail_drive_no_terminal() {
+    // CSI of eight bits, DEL, an override, a mark, a line separator.
+    const NAMES: &str = "['\\u009b31m', '\\u007f', '\\u202e', '\\u200f', '\\u2028']";
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let status = workspace.path().join("status");
+        let body =
+            format!("import os\nfor n in {NAMES}: os.makedirs(n + 'x/.vscode')\nprint('\\u009b')");
+        let ran = Run::new(who, &workspace).flags(["--status-file", "status", "--review-all"]);
+        let ran = ran.python(&body).ok();
+        let text = std::fs::read_to_string(&status).unwrap_or_else(|e| panic!("{e}: {ran:#?}"));
+        let obeyed =
+            |c: char| c.is_control() && c != '\n' || "\u{202e}\u{200f}\u{2028}".contains(c);
+        assert!(!text.contains(obeyed), "{who:?}: {text:?}");
+        assert!(!ran.stderr.contains(obeyed), "{who:?}: {:?}", ran.stderr);
+        assert_eq!(
+            ran.stderr.matches("new or changed").count(),
+            5,
+            "{who:?}: {:?}",
+            ran.stderr
+        );
+        // The control: the names are there and are said, and what the command itself writes is its own.
+        let found = left(&ran, &workspace);
+        assert!(
+            found.contains(&"settings nothing \u{202e}x/.vscode".to_owned()),
+            "{found:?}"
+        );
+        assert!(ran.stdout.contains('\u{9b}'));
+    }
+}

@@ -103,6 +103,52 @@ const WAYS: &[Way] = &[
         later: "git diff",
     },
     Way {
+        name: "a script that is an argument without a dot",
+        setup: "git init -q . && touch cleaner f && git config filter.x.clean 'sh cleaner' \
+                && echo 'f filter=x' > .git/info/attributes",
+        target: "cleaner",
+        contents: RUNS,
+        errno: HELD,
+        later: "git add f",
+    },
+    Way {
+        name: "a script that is an argument, absent",
+        setup: "git init -q . && touch f && git config filter.x.clean 'sh -e clean/er' \
+                && git config filter.y.clean 'sh cleaner' \
+                && echo 'f filter=y' > .git/info/attributes",
+        target: "cleaner",
+        contents: RUNS,
+        errno: WITHHELD,
+        later: "git add f",
+    },
+    Way {
+        name: "a program with a blank in its name",
+        setup: "git init -q . && touch f && git config filter.x.clean '\"./my tool\" %f' \
+                && echo 'f filter=x' > .git/info/attributes",
+        target: "my tool",
+        contents: RUNS,
+        errno: WITHHELD,
+        later: "git add f",
+    },
+    Way {
+        name: "a dotted section",
+        setup: "git init -q . && touch f && printf '[Filter.x \"y\"]\n\tclean = ./clean\n' >> .git/config \
+                && echo 'f filter=x.y' > .git/info/attributes",
+        target: "clean",
+        contents: RUNS,
+        errno: WITHHELD,
+        later: "git add f",
+    },
+    Way {
+        name: "a section of the old form",
+        setup: "git init -q . && touch f && printf '[filter.X.y]\n\tclean = ./clean\n' >> .git/config \
+                && echo 'f filter=x.y' > .git/info/attributes",
+        target: "clean",
+        contents: RUNS,
+        errno: WITHHELD,
+        later: "git add f",
+    },
+    Way {
         name: "the repository's own directory, elsewhere",
         setup: "git init -q --separate-git-dir=own .",
         target: "own/config",
@@ -166,7 +212,7 @@ fn what_gits_configuration_names_is_not_the_jails() {
             assert!(!ran, "{} {who:?}: git ran it", way.name);
             let first = way.target.split('/').next().expect("a name");
             let there = workspace.path().join(first);
-            let was = ["hooks", "two", "scripts", "c.sh", "own"].contains(&first);
+            let was = way.errno == HELD;
             assert_eq!(there.exists(), was, "{} {who:?}: left behind", way.name);
         }
     }
@@ -226,6 +272,81 @@ fn what_the_callers_configuration_names_is_held_and_said() {
         let none = Run::new(who, &bare).policy(policy(&bare, ""));
         let none = none.outer_env("GIT_CONFIG_GLOBAL", &global);
         attack(none, &writes(".githooks/x", RUNS)).expect(&[("write", "OK")]);
+    }
+}
+
+/// What a variable of the environment says counts as what a file says.
+#[test]
+fn what_the_environment_names_is_held() {
+    need("git");
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        on_host(who, &workspace, "git init -q .");
+        let outside = workspace.outside();
+        let conf = "[core]\n\thooksPath = .githooks\n";
+        for (file, text) in [
+            ("opt/bin/git", ""),
+            ("opt/etc/gitconfig", conf),
+            ("system", conf),
+        ] {
+            let file = outside.join(file);
+            std::fs::create_dir_all(file.parent().expect("a directory")).expect("mkdir");
+            std::fs::write(file, text).expect("write");
+        }
+        let path = std::env::var("PATH").expect("a path");
+        let path = format!("{}:{path}", outside.join("opt/bin").display());
+        let system = outside.join("system").display().to_string();
+        let include = format!("'include.path'='{system}'");
+        type Variables<'a> = &'a [(&'a str, &'a str)];
+        let ways: [(&str, Variables<'_>, &str); 7] = [
+            (
+                "GIT_CONFIG_KEY_1",
+                &[
+                    ("GIT_CONFIG_COUNT", "2"),
+                    ("GIT_CONFIG_KEY_0", "user.name"),
+                    ("GIT_CONFIG_VALUE_0", "x"),
+                    ("GIT_CONFIG_KEY_1", "core.hooksPath"),
+                    ("GIT_CONFIG_VALUE_1", ".githooks"),
+                ],
+                ".githooks/x",
+            ),
+            (
+                "GIT_CONFIG_PARAMETERS",
+                &[("GIT_CONFIG_PARAMETERS", "'core.hooksPath'='.githooks'")],
+                ".githooks/x",
+            ),
+            (
+                "system:2",
+                &[("GIT_CONFIG_PARAMETERS", &include)],
+                ".githooks/x",
+            ),
+            ("system:2", &[("GIT_CONFIG_SYSTEM", &system)], ".githooks/x"),
+            ("opt/etc/gitconfig:2", &[("PATH", &path)], ".githooks/x"),
+            (
+                "GIT_EXTERNAL_DIFF",
+                &[("GIT_EXTERNAL_DIFF", "tools/x")],
+                "tools/x",
+            ),
+            ("EDITOR", &[("EDITOR", "sh tools/x")], "tools/x"),
+        ];
+        for (says, variables, target) in ways {
+            let run = || {
+                let run = Run::new(who, &workspace).policy(policy(&workspace, ""));
+                variables
+                    .iter()
+                    .fold(run, |run, (name, value)| run.outer_env(name, value))
+            };
+            let got = attack(run(), &writes(target, RUNS));
+            let errno = got.of("write");
+            assert!(WITHHELD.contains(&errno), "{says} {who:?}: {errno}");
+            let said = run().flags(["-v"]).sh("true").ok().stderr;
+            assert!(said.contains(says), "{says} {who:?}: {said}");
+        }
+        // The control: without them both names are the jail's.
+        let run = Run::new(who, &workspace).policy(policy(&workspace, ""));
+        attack(run, &writes(".githooks/x", RUNS)).expect(&[("write", "OK")]);
+        let run = Run::new(who, &workspace).policy(policy(&workspace, ""));
+        attack(run, &writes("tools/x", RUNS)).expect(&[("write", "OK")]);
     }
 }
 

@@ -428,6 +428,73 @@ fn modes_of_codex_deny_what_they_say() {
     }
 }
 
+/// Of each form of a denial, with one that grants as its control.
+#[test]
+fn what_codex_denies_by_name_is_denied() {
+    let profile = |text: &str| format!("default_permissions = 'p'\n[permissions.p.{text}");
+    let files = [
+        (
+            "filesystem]\n'/home/u/w/keys' = 'none'",
+            "/home/u/w/keys/x",
+            true,
+        ),
+        ("filesystem]\n'~/w/keys' = 'deny'", "keys/x", true),
+        (
+            "filesystem.':workspace_roots']\n'keys' = 'none'",
+            "keys/x",
+            true,
+        ),
+        (
+            "filesystem.':project_roots']\n'./keys' = 'deny'",
+            "keys/x",
+            true,
+        ),
+        ("filesystem]\n':project_roots' = 'none'", "keys/x", true),
+        ("filesystem]\n'~/w/keys' = 'read'", "keys/x", false),
+        ("filesystem]\n'~/w/other' = 'none'", "keys/x", false),
+    ];
+    for (text, path, denied) in files {
+        let text = profile(text);
+        let rights = rights(&take("c.toml", &text, None).layer);
+        assert_eq!(
+            denies(&rights, &case(Tool::Read, &[path])),
+            denied,
+            "{text}"
+        );
+    }
+    let hosts = [
+        (
+            "c.toml",
+            profile("network.domains]\n'a.example' = 'deny'"),
+            1,
+        ),
+        (
+            "c.toml",
+            profile("network]\ndenied_domains = ['a.example', 'b.example']"),
+            2,
+        ),
+        (
+            "c.toml",
+            profile("network.domains]\n'a.example' = 'allow'"),
+            0,
+        ),
+        (
+            "p.rules",
+            "network_rule(host = 'a.example', protocol = 'http', decision = 'forbidden')".into(),
+            1,
+        ),
+        (
+            "p.rules",
+            "network_rule(host = 'a.example', protocol = 'http', decision = 'allow')".into(),
+            0,
+        ),
+    ];
+    for (name, text, denied) in hosts {
+        let layer = take(name, &text, None).layer;
+        assert_eq!(layer.network.deny.len(), denied, "{text}");
+    }
+}
+
 #[test]
 fn commands_of_approvals_are_those_of_the_document() {
     let text = super::sample("exec-approvals.json");

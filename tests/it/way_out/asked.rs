@@ -117,6 +117,62 @@ fn silence_and_an_absent_person_deny() {
     assert_eq!(dialled, 1, "the granted one");
 }
 
+/// Whoever takes the terminal away while a question stands has not answered it, and stops nobody.
+#[test]
+fn a_question_in_the_background_is_denied() {
+    const LEADER: &str = "import os, signal, sys\n\
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)\n\
+        def take(*_):\n\
+        \x20   os.tcsetpgrp(0, os.getpgrp()); print('taken', flush=True)\n\
+        signal.signal(signal.SIGUSR1, take)\n\
+        r, w = os.pipe()\n\
+        child = os.fork()\n\
+        if child == 0:\n\
+        \x20   os.setpgid(0, 0); signal.signal(signal.SIGTTOU, signal.SIG_DFL); os.read(r, 1)\n\
+        \x20   os.execv(sys.argv[1], sys.argv[1:])\n\
+        try: os.setpgid(child, child)\n\
+        except OSError: pass\n\
+        os.tcsetpgrp(0, child); os.write(w, b'x')\n\
+        status = os.waitpid(child, os.WUNTRACED)[1]\n\
+        print('stopped' if os.WIFSTOPPED(status) else 'ended', flush=True)\n\
+        if os.WIFSTOPPED(status): os.kill(child, signal.SIGKILL)\n";
+    for taken in [true, false] {
+        let Some(jail) = Jail::new(Who::Root, ASK) else {
+            return;
+        };
+        let script = "print('status', go(b'other.test'), flush=True)";
+        let command = jail.run().flags(["-T"]).command([
+            "/usr/bin/python3",
+            "-c",
+            &format!("{CLIENT}{script}"),
+        ]);
+        let mut leader = std::process::Command::new("/usr/bin/python3");
+        leader
+            .args(["-c", LEADER])
+            .arg(command.get_program())
+            .args(command.get_args());
+        leader.env_clear().envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        leader.current_dir(command.get_current_dir().expect("a directory"));
+        let mut screen = Screen::start(leader);
+        screen.wait_for(QUESTION);
+        let (word, place) = line(&screen);
+        if taken {
+            screen.signal(libc::SIGUSR1);
+            screen.wait_for("taken");
+        }
+        screen.press(&format!("{word} {place}\r"));
+        // The control: in the foreground it is an answer.
+        screen.wait_for(if taken { "status 403" } else { "status 200" });
+        screen.wait_for("ended");
+        assert!(!screen.text().contains("stopped"), "{:?}", screen.text());
+        screen.end();
+    }
+}
+
 /// Sixteen questions stand; the next is denied at once, though nobody said a word.
 #[test]
 fn more_questions_than_are_held_are_denied_at_once() {
@@ -201,13 +257,33 @@ fn a_question_ends_what_the_jail_left_open() {
     let Some(jail) = Jail::new(Who::User, ASK) else {
         return;
     };
-    let script = "import os; os.write(1, b'\\x1b[8m\\x1b]0;'); print('status', go(b'other.test'))";
+    let script = "import os; os.write(1, b'\\x1b[8m\\x1b]8;;http://x\\x1b\\\\\\x1b[?2026h\\x1b[?1003h\\x1b[?5h\\x1b]0;'); print('status', go(b'other.test'))";
     let mut screen = start(&jail, &["-t"], script);
     screen.wait_for(QUESTION);
     let (word, place) = line(&screen);
-    let ended = "\x18\x1b\\\x1b[!p\x1b[?6l\x1b[?69l\x1b[r\x1b[4l\x1b[0m\x0f\x1b(B\x1b[?7h\x1b[9999;1H\r\n\x1b[Jcreel: may the jail";
+    let ended = "\x18\x1b\\\x1b<\x1b[4i\x1b[?2026l\x1b]8;;\x1b\\";
+    let last = "\x1b[0m\x0f\x1b(B\x1b[?7h\x1b[?25h\x1b[9999;1H\r\n\x1b[Jcreel: may the jail";
     let text = screen.text();
-    assert!(text.contains(ended), "{text:?}");
+    assert!(text.contains(ended) && text.contains(last), "{text:?}");
+    let between = &text[text.find(ended).expect("it")..text.find(last).expect("it")];
+    let modes = [
+        5, 9, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 2004, 2031, 2048, 6, 69,
+    ];
+    for mode in modes {
+        assert!(
+            between.contains(&format!("\x1b[?{mode}l")),
+            "{mode}: {text:?}"
+        );
+    }
+    for other in [
+        "\x1b[=0;1u",
+        "\x1b[<99u",
+        "\x1b[>4;0m",
+        "\x1b]104\x1b\\",
+        "\x1b[!p",
+    ] {
+        assert!(between.contains(other), "{other:?}: {text:?}");
+    }
     let opened = text.find("\x1b]0;").expect("the control: it was left open");
     assert!(opened < text.find(ended).expect("its end"), "{text:?}");
     screen.press(&format!("{word} {place}\r"));
