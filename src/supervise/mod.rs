@@ -13,6 +13,7 @@ pub mod judge;
 pub mod left;
 pub mod stream;
 pub mod terminal;
+pub mod throttled;
 pub mod typed;
 pub mod uncharged;
 pub mod verdict;
@@ -42,6 +43,7 @@ use crate::sys::socket::{self, Wait};
 use crate::sys::{self, Errno};
 use stream::{Budget, End, Ours};
 use terminal::Joined;
+use throttled::Throttled;
 use uncharged::Uncharged;
 use way_out::{Traffic, WayOut};
 
@@ -209,6 +211,7 @@ async fn watch(
     let mut look = tokio::time::interval(terminal::LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut uncharged = Uncharged::default();
+    let mut throttled = Throttled::default();
 
     let mut state = Watching {
         live,
@@ -271,6 +274,7 @@ async fn watch(
                 }
             }
             _ = tick.tick(), if counts_cpu && state.cause.is_none() => {
+                state.live.group.iter().for_each(|group| throttled.look(group));
                 let used = state.live.group.as_ref().and_then(|g| g.cpu_used()).unwrap_or(0);
                 if used >= watch.cpu_time.saturating_mul(1000) {
                     state.kill(Cause::CpuTime);

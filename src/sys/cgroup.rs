@@ -271,6 +271,23 @@ impl Group {
         keyed(&self.v2.as_ref()?.join("cpu.stat"), "usage_usec")
     }
 
+    /// Whether the jail has as much memory as the mark from which it is throttled, a hundredth less counted
+    /// in: the kernel reclaims in steps. Never on v1, which has no such mark.
+    pub fn is_at_high_mark(&self) -> bool {
+        let memory = self.dir_of("memory");
+        let read = |file| number(&memory.join(file));
+        match (read("memory.current"), read("memory.high")) {
+            (Some(used), Some(high)) if self.is_v2() => used >= high - high / 100,
+            _ => false,
+        }
+    }
+
+    /// Throttles no more: the limit decides alone.
+    pub fn lift_high_mark(&self) {
+        // Where it fails the jail goes on as slowly.
+        let _ = write(&self.dir_of("memory").join("memory.high"), "max");
+    }
+
     fn is_v2(&self) -> bool {
         self.v1.is_empty()
     }
