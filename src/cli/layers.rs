@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use clap::ValueHint;
@@ -358,6 +359,8 @@ fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>, Failure> {
             return Ok(None);
         }
         Err(error) => return Err(unseen(&error)),
+        // By which another run keeps it absent.
+        Ok(found) if found.file_type().is_socket() => return Ok(None),
         Ok(_) => {}
     }
     let mut found = vec![];

@@ -2,8 +2,9 @@
 //! enforced and used. Programs read the verdict instead.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use super::RunArgs;
+use super::{RunArgs, request};
 use crate::cli::hint::say;
 use crate::plan;
 use crate::policy::effective::Weight;
@@ -110,20 +111,31 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
     }
 }
 
-/// Where on the host the command is that the jail has not, or may not execute.
+/// Where on the host the command is that the jail has not, or may not execute, where that is a program of the
+/// caller's own: what lies in the workspace and the system's directories is there for another reason.
 fn elsewhere(args: &RunArgs, verdict: &Verdict) -> Option<String> {
     let (name, path) = (args.command.first()?, std::env::var_os("PATH")?);
-    let unexecuted = verdict.code.is_none() && matches!(verdict.exit_status, 126 | 127);
-    if !unexecuted {
+    if verdict.code.is_some() || !matches!(verdict.exit_status, 126 | 127) {
         return None;
     }
     let file = match name.as_encoded_bytes().contains(&b'/') {
         true => std::path::absolute(name).ok()?,
         false => std::env::split_paths(&path)
             .map(|directory| directory.join(name))
-            .find(|file| file.is_file())?,
+            .find(|file| is_program(file))?,
     };
-    let real = std::fs::canonicalize(&file).ok()?;
+    let real = std::fs::canonicalize(&file)
+        .ok()
+        .filter(|real| is_program(real))?;
+    let workspace = match request::named_workspace(args) {
+        Ok((Some(directory), _)) => directory,
+        _ => std::env::current_dir().ok()?,
+    };
+    let system = ["/usr", "/bin", "/sbin", "/etc"].map(PathBuf::from);
+    let mut there = system.iter().chain([&workspace]).chain(&args.exec);
+    if there.any(|tree| std::fs::canonicalize(tree).is_ok_and(|tree| real.starts_with(tree))) {
+        return None;
+    }
     let directory = file.parent()?;
     let beyond = match real.parent()? {
         parent if parent == directory => String::new(),
@@ -133,6 +145,13 @@ fn elsewhere(args: &RunArgs, verdict: &Verdict) -> Option<String> {
     Some(format!(
         "on the host it is {file}; let it be executed, with what lies beside it: creel run --exec {directory}{beyond} -- {file}"
     ))
+}
+
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let executable =
+        |meta: std::fs::Metadata| meta.is_file() && meta.permissions().mode() & 0o111 != 0;
+    file.metadata().is_ok_and(executable)
 }
 
 /// What was refused on the network, in a few lines.

@@ -508,7 +508,7 @@ fn no_name_that_a_jail_makes_refuses_every_next_run() {
         let next = Run::new(who, &workspace).flags(["-v"]).sh("true").ok();
         for said in [
             ".gdbinit leads through a symbolic link",
-            ".exrc has another name in",
+            ".exrc must stay as it is and has a second name",
         ] {
             assert!(
                 next.stderr.contains(said),

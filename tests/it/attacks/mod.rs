@@ -3,6 +3,7 @@
 //! Each denial asserts the errno and has its control: the same act succeeds outside, or when it is
 //! granted. Each attempt is harmless where it succeeds.
 
+mod administration;
 mod c01_runtime_binary;
 mod c02_descriptors;
 mod c03_devices;

@@ -158,6 +158,9 @@ fn a_place_that_cannot_be_looked_at_refuses_the_run() {
         });
         linked.refused("Read-only file system");
         assert_eq!(replaced(&|_| ()).refusal(), None);
+        // Another run holds the name by a socket.
+        let held = replaced(&|place| drop(std::os::unix::net::UnixListener::bind(dir(place))));
+        assert_eq!(held.refusal(), None);
         let mut nothing = Place::new(who);
         nothing.config = "/dev/null".into();
         assert_eq!(nothing.refusal(), None);

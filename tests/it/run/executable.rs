@@ -87,6 +87,11 @@ fn a_program_that_is_on_the_host_alone_is_told_with_what_grants_it() {
         let exec: &std::ffi::OsStr = "--exec".as_ref();
         let flags = [exec, bin.as_os_str(), exec, share.as_os_str()];
         assert_eq!(run(&flags, link.as_os_str()).ok().stdout, "agent\ndata\n");
+        // Nor is what is granted already, and lacks its interpreter.
+        std::fs::write(&program, "#!/nonexistent\n").expect("write");
+        let lacking = run(&flags, link.as_os_str());
+        assert_eq!(lacking.status, 127, "{lacking:#?}");
+        assert!(!lacking.stderr.contains("on the host"), "{lacking:#?}");
         // What is nowhere is not said to be somewhere.
         let nowhere = run(&[], "no-such-agent".as_ref());
         assert_eq!(nowhere.status, 127, "{nowhere:#?}");

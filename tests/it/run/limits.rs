@@ -231,7 +231,8 @@ fn memory_counts_what_is_written_to_tmpfs() {
         assert_eq!(run("512MiB").ok().stdout, "104857600\n");
         // By steps of a page too, each of which the mark beneath the limit would throttle (cgroup v2).
         let pages = Run::new(who, &workspace).flags(["--memory", "64MiB"]);
-        let pages = pages.python("f = open('/tmp/f', 'wb', 0)\nfor _ in range(25600): f.write(b'x' * 4096)");
+        let pages = pages
+            .python("f = open('/tmp/f', 'wb', 0)\nfor _ in range(25600): f.write(b'x' * 4096)");
         hit(&pages, "oom", "memory", 64 << 20);
     }
 }
