@@ -202,15 +202,14 @@ fn hello(body: &[u8]) -> Result<Hello, Flaw> {
     Ok(hello)
 }
 
-/// RFC 6066, 3: a list of names, of which exactly one host name is understood by everybody, in ASCII: a server
-/// that reads no other takes its default host.
+/// RFC 6066, 3: a list of names, of which exactly one host name is understood by everybody.
 fn server_name<'a>(value: &mut Rest<'a>) -> Result<&'a [u8], Flaw> {
     let mut list = value.block().map_err(|_| Flaw::Name)?;
     value.end().map_err(|_| Flaw::Name)?;
     let kind = list.byte().map_err(|_| Flaw::Name)?;
     let name = list.block().map_err(|_| Flaw::Name)?;
     match (kind, list.0, name.0) {
-        (0, [], [_, ..]) if name.0.is_ascii() => Ok(name.0),
+        (0, [], [_, ..]) => Ok(name.0),
         _ => Err(Flaw::Name),
     }
 }

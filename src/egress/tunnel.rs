@@ -256,6 +256,13 @@ fn judge_tls(pass: &Pass, hello: &Hello) -> Result<(), (Refusal, Alert)> {
     let said = match &hello.server_name {
         None => None,
         Some(said) => match Name::parse(said) {
+            // RFC 6066, 3. A server that reads no other takes its default host.
+            Ok(_) if !said.is_ascii() => {
+                return refuse(
+                    "the server name is not in ASCII".into(),
+                    Alert::UnrecognizedName,
+                );
+            }
             Ok(name) => Some(name),
             Err(why) => {
                 let said = said.escape_ascii().to_string();

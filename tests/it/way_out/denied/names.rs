@@ -119,6 +119,9 @@ fn e2_what_is_no_host_name_is_refused_by_every_parser() {
         let field = json!({ "way": "plain", "host": "web.test", "host_field": host });
         rows.push((field, answers[5]));
     }
+    // The granted name as only some servers read it.
+    let wide = json!({ "way": "tls", "host": "web.test", "hello": true, "sni": "\u{ff57}eb.test" });
+    rows.push((wide, alert));
     jail.holds_in_silence(&rows);
     // The controls: names in another spelling, of which DNS has but the one, and a URL none but ASCII.
     let name = "xn--bcher-kva.wild.test";
