@@ -4,16 +4,17 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{self as rx, AtFlags, CWD, Mode, OFlags};
 
-use super::hint::Failure;
+use super::hint::{self, Failure};
 use crate::sys::{Errno, fd};
 
 /// Where the verdict goes, opened before the jail is made so that a bad place is an error then.
 #[derive(Default)]
 pub struct Status {
-    fd: Option<File>,
+    fd: Option<OwnedFd>,
     file: Option<Unnamed>,
 }
 
@@ -29,9 +30,9 @@ impl Status {
     pub fn open(number: Option<i32>, path: Option<&Path>) -> Result<Status, Failure> {
         let fd = match number {
             None => None,
-            Some(number) => Some(File::from(fd::adopt(number).map_err(|_| {
+            Some(number) => Some(fd::adopt(number).map_err(|_| {
                 Failure::new(format!("--status-fd {number} is not an open descriptor; open it, for example with {number}>FILE"))
-            })?)),
+            })?),
         };
         let file = path.map(Unnamed::open).transpose()?;
         Ok(Status { fd, file })
@@ -42,13 +43,20 @@ impl Status {
         self.file = None;
     }
 
-    pub fn write(self, json: &str) -> Result<(), Failure> {
-        if let Some(mut fd) = self.fd {
-            fd.write_all(json.as_bytes()).map_err(|e| {
-                Failure::new(format!(
-                    "the verdict could not be written to --status-fd: {e}"
-                ))
-            })?;
+    /// Writes the verdict to both. That nobody reads the descriptor for as long as `patience` is said, and no
+    /// failure: a command's status does not depend on who reads.
+    pub fn write(self, json: &str, patience: Duration) -> Result<(), Failure> {
+        if let Some(fd) = self.fd {
+            match hint::deliver(fd.as_fd(), json.as_bytes(), patience) {
+                Err(e) if e.kind() == io::ErrorKind::TimedOut => {
+                    hint::say("the verdict was given up: nobody reads --status-fd");
+                }
+                written => written.map_err(|e| {
+                    Failure::new(format!(
+                        "the verdict could not be written to --status-fd: {e}"
+                    ))
+                })?,
+            }
         }
         if let Some(file) = self.file {
             let path = file.path.display().to_string();

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use tokio::io::Interest;
 
 use super::stream::{Budget, End, relay};
-use crate::sys::{fd, pty, readiness};
+use crate::sys::{Errno, fd, nowait, pty, readiness};
 
 /// The master side and the caller's terminal in raw mode.
 pub struct Joined {
@@ -92,7 +92,10 @@ pub async fn input(master: OwnedFd) -> std::convert::Infallible {
 async fn keys(master: OwnedFd) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&master, true)?;
     let master = readiness::to_write(master)?;
-    let stdin = rustix::io::fcntl_dupfd_cloexec(fd::fixed(0), 3)?;
+    let stdin = match pty::reader(fd::fixed(0))? {
+        Some(terminal) => terminal,
+        None => rustix::io::fcntl_dupfd_cloexec(fd::fixed(0), 3)?,
+    };
     // A regular file cannot be waited for, and need not be.
     let waits = readiness::to_read(stdin.try_clone()?).ok();
     let mut buffer = [0; 1024];
@@ -106,9 +109,13 @@ async fn keys(master: OwnedFd) -> io::Result<()> {
                     guard.clear_ready();
                     continue;
                 }
-                let length = rustix::io::read(&stdin, &mut buffer)?;
+                let length = nowait::read(&stdin, &mut buffer);
                 guard.clear_ready();
-                length
+                match length {
+                    // Somebody else was quicker.
+                    Err(Errno::AGAIN) => continue,
+                    length => length?,
+                }
             }
             None => rustix::io::read(&stdin, &mut buffer)?,
         };
