@@ -102,7 +102,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub status_fd: Option<i32>,
 
-    /// Write the verdict as JSON to this file
+    /// Write the verdict as JSON to this file, absent or regular; to a pipe or a device with --status-fd 3 3>PATH
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub status_file: Option<PathBuf>,
 
@@ -223,7 +223,9 @@ fn attempt(
     let mut plan = plan::resolve(&policy, &request, &host)?;
     network::check_secrets(&plan)?;
     if let Some(path) = &args.status_file {
-        network::check_status(path, &plan).inspect_err(|_| status.leave_file())?;
+        network::check_status(path, &plan)
+            .and_then(|place| status.settle(place))
+            .inspect_err(|_| status.leave_file())?;
     }
     if args.dry_run {
         print_plan(&plan, args.json)?;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -369,5 +370,128 @@ fn what_creel_says_holds_nothing_up() {
         drop((command, writer));
         let text = std::io::read_to_string(File::from(reader)).expect("text");
         assert_eq!(text.trim(), "");
+    }
+}
+
+/// What others use by that name stays: as root a device of the host was replaced by a file, for everybody.
+#[test]
+fn a_status_file_in_the_place_of_what_is_no_file_is_refused() {
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+    use std::os::unix::fs::{MetadataExt, symlink};
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let place = workspace.outside().join("places");
+        std::fs::create_dir(&place).expect("mkdir");
+        let (uid, gid, _) = who.account();
+        std::os::unix::fs::chown(&place, Some(uid), Some(gid)).expect("chown");
+        let make = |name: &str, kind, device| {
+            mknodat(CWD, place.join(name), kind, Mode::from(0o666), device).expect("mknod");
+        };
+        make("pipe", FileType::Fifo, 0);
+        std::fs::write(place.join("target"), "important").expect("write");
+        symlink("target", place.join("link")).expect("symlink");
+        symlink("nothing", place.join("dangling")).expect("symlink");
+        symlink("pipe", place.join("to-pipe")).expect("symlink");
+        symlink("/proc/self/fd/2", place.join("to-stderr")).expect("symlink");
+        let _socket = UnixListener::bind(place.join("socket")).expect("bind");
+        let mut names = vec![
+            ("pipe", "a pipe"),
+            ("pipe/", "a pipe"),
+            ("pipe/.", "a pipe"),
+            ("link", "a link"),
+            ("dangling", "a link"),
+            ("to-pipe", "a link"),
+            ("to-stderr", "a link"),
+            ("socket", "a socket"),
+        ];
+        if is_root() {
+            make("null", FileType::CharacterDevice, makedev(1, 3));
+            make("disk", FileType::BlockDevice, makedev(7, 4095));
+            symlink("null", place.join("to-null")).expect("symlink");
+            names.extend([
+                ("null", "a device"),
+                ("disk", "a device"),
+                ("to-null", "a link"),
+            ]);
+        }
+        let look = |name: &str| {
+            let meta = place.join(name).symlink_metadata().expect("it is there");
+            (meta.ino(), meta.mode(), meta.nlink())
+        };
+        for (name, what) in names {
+            let stem = name.trim_end_matches(['/', '.']);
+            let before = look(stem);
+            let path = format!("{}/{name}", place.display());
+            let ran = Run::new(who, &workspace)
+                .flags(["--status-file", &path])
+                .sh("touch ran");
+            assert_eq!(ran.status, 125, "{name}: {ran:#?}");
+            assert!(
+                ran.stderr.contains(what) && ran.stderr.lines().count() == 1,
+                "{name}: {ran:#?}"
+            );
+            assert_eq!(look(stem), before, "{name}");
+            assert!(!workspace.path().join("ran").exists(), "{name}: it ran");
+        }
+        let target = std::fs::read_to_string(place.join("target")).expect("a file");
+        assert_eq!(target, "important");
+        assert!(!place.join("nothing").exists());
+        // The control: a file there is replaced.
+        let file = place.join("target");
+        Run::new(who, &workspace)
+            .flags(["--status-file".as_ref(), file.as_os_str()])
+            .sh("true")
+            .ok();
+        assert_eq!(parse(&file)["code"], 0);
+    }
+}
+
+/// What the jail itself puts there meanwhile does not keep the caller from the verdict, and is not followed.
+#[test]
+fn what_a_jail_puts_in_the_place_of_the_status_file_is_replaced() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let victim = workspace.write("victim", "important");
+        for make in [
+            "mkfifo status",
+            "ln -s victim status",
+            "echo forged > status",
+        ] {
+            Run::new(who, &workspace)
+                .flags(["--status-file", "status"])
+                .sh(make)
+                .ok();
+            let file = workspace.path().join("status");
+            let meta = file.symlink_metadata().expect("it is there");
+            assert!(meta.is_file(), "{make}");
+            assert_eq!(parse(&file)["code"], 0, "{make}");
+            std::fs::remove_file(file).expect("unlink");
+        }
+        assert_eq!(
+            std::fs::read_to_string(&victim).expect("a file"),
+            "important"
+        );
+        // A link that an earlier jail left is not followed either.
+        Run::new(who, &workspace).sh("ln -s victim status").ok();
+        let flags = ["--status-file", "status"];
+        Run::new(who, &workspace).flags(flags).sh("true").ok();
+        let file = workspace.path().join("status");
+        assert!(file.symlink_metadata().expect("it is there").is_file());
+        assert_eq!(
+            std::fs::read_to_string(&victim).expect("a file"),
+            "important"
+        );
+        // Before there is a plan nobody knows whose it is.
+        std::fs::remove_file(&file).expect("unlink");
+        std::os::unix::fs::symlink(&victim, &file).expect("symlink");
+        let ran = Run::new(who, &workspace)
+            .flags(["--status-file", "status", "--read", "/no/such"])
+            .sh("true");
+        assert_eq!(ran.status, 125, "{ran:#?}");
+        assert!(file.is_symlink());
+        assert_eq!(
+            std::fs::read_to_string(&victim).expect("a file"),
+            "important"
+        );
     }
 }
