@@ -3,13 +3,18 @@
 use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::jail::JailError;
 use crate::plan::{Act, Stage};
 use crate::policy::error::escaped;
-use crate::sys::{Errno, host, process, pty};
+use crate::sys::nowait::Writer;
+use crate::sys::{Errno, fd, host, process, pty, signal};
 
 /// creel itself failed (docker(1), env(1)).
 pub const OWN_FAILURE: u8 = crate::supervise::judge::OWN_FAILURE;
@@ -106,12 +111,46 @@ impl<E: Error + 'static> From<E> for Failure {
     }
 }
 
+/// How long creel waits for who reads what it says, where no policy has a `grace` for it.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The milliseconds of it that all lines on stderr together have left.
+static LEFT: AtomicU64 = AtomicU64::new(PATIENCE.as_millis() as u64);
+
+/// Lets creel's lines wait no longer than this from now on, altogether: a run is over when it is over, also
+/// where nobody reads. What is taken at once is written in any case.
+pub fn wait_at_most(patience: Duration) {
+    let milliseconds = patience.as_millis().try_into().unwrap_or(u64::MAX);
+    LEFT.store(milliseconds, Ordering::Relaxed);
+}
+
+/// What cuts the waiting short when it becomes readable, once [`hear_signals`] was called.
+static ASKED: OnceLock<OwnedFd> = OnceLock::new();
+
+/// From now on a signal that asks creel to end ends its waiting for readers, and nothing else: the command
+/// has ended, and what creel exits with is known.
+pub fn hear_signals() {
+    if let Ok(asked) = signal::asked() {
+        let _ = ASKED.set(asked);
+    }
+}
+
+/// Writes to a descriptor of the caller's, and gives up after `patience` or when a signal asks creel to end:
+/// [`ErrorKind::TimedOut`](io::ErrorKind::TimedOut).
+pub fn deliver(fd: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> io::Result<()> {
+    let until = Instant::now() + patience.min(LONGEST);
+    Writer::new(fd)?.write_all(bytes, until, ASKED.get().map(AsFd::as_fd))
+}
+
+/// A year: no instant is too late to be told.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// One line on stderr with creel's prefix; coloured where a terminal reads it and nobody objects
 /// (no-color.org).
 pub fn say(text: &str) {
-    use std::io::IsTerminal;
-    let mut err = std::io::stderr().lock();
-    let colour = err.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let stderr = fd::fixed(2);
+    let colour =
+        pty::is_terminal(stderr) && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let (on, off) = if colour {
         ("\x1b[1;31m", "\x1b[0m")
     } else {
@@ -119,8 +158,12 @@ pub fn say(text: &str) {
     };
     // What a hostile file name says to a terminal must not reach one, nor make a second line.
     let clean = escaped(unprefixed(text).chars());
-    // Nobody is left to be told if stderr is gone.
-    let _ = writeln!(err, "{on}creel:{off} {clean}");
+    let line = format!("{on}creel:{off} {clean}\n");
+    let patience = Duration::from_millis(LEFT.load(Ordering::Relaxed));
+    let began = Instant::now();
+    // Nobody is left to be told if stderr is gone, or is not read.
+    let _ = deliver(stderr, line.as_bytes(), patience);
+    wait_at_most(patience.saturating_sub(began.elapsed()));
 }
 
 /// Without the name in front, where creel itself is the place of a fault (`Origin::creel`): it is said once.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::hint::Failure;
+use super::status::Place;
 use crate::plan::egress::Egress;
 use crate::plan::request::Publish;
 use crate::plan::{Access, Act, Plan};
@@ -125,11 +126,27 @@ pub fn check_published(published: &[Publish]) -> Result<(), Failure> {
 pub fn open_log(path: &Path, plan: &Plan) -> Result<File, Failure> {
     let fault =
         |why: &dyn std::fmt::Display| Failure::new(format!("--log-net {}: {why}", path.display()));
-    let mut options = File::options();
-    options.append(true).create(true).mode(0o600);
+    let open = |path: &Path, flags: OFlags| {
+        // Of a pipe that nobody reads open(2) would wait for a reader.
+        let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let mut options = File::options();
+        let options = options.append(true).create(true).mode(0o600);
+        let file = options.custom_flags(flags.bits() as i32).open(path)?;
+        // This open file is creel's own. A line waits for its reader, and what it tells of for the line.
+        let flags = rustix::fs::fcntl_getfl(&file)?;
+        rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+        Ok(file)
+    };
+    let unopened = |e: std::io::Error| match Errno::from_io_error(&e) {
+        Some(Errno::LOOP) => fault(&"it is a link; name the file itself"),
+        Some(Errno::NXIO) => {
+            fault(&"nobody reads it, or it is a socket; start the reader of a pipe first")
+        }
+        _ => fault(&e),
+    };
     // What lies there is the kernel's: /dev/stderr, /dev/fd/9.
     if ["/dev", "/proc"].iter().any(|own| path.starts_with(own)) {
-        return options.open(path).map_err(|e| fault(&e));
+        return open(path, OFlags::empty()).map_err(unopened);
     }
     let absolute = std::path::absolute(path).map_err(|e| fault(&e))?;
     let (Some(directory), Some(name)) = (absolute.parent(), absolute.file_name()) else {
@@ -144,14 +161,7 @@ pub fn open_log(path: &Path, plan: &Plan) -> Result<File, Failure> {
             &"the jail could change it; name a file outside of what it may write",
         ));
     }
-    let nofollow = OFlags::NOFOLLOW.bits() as i32;
-    let opened = options.custom_flags(nofollow).open(&place);
-    let file = opened.map_err(
-        |e| match e.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
-            true => fault(&"it is a link; name the file itself"),
-            false => fault(&e),
-        },
-    )?;
+    let file = open(&place, OFlags::NOFOLLOW).map_err(unopened)?;
     let meta = file.metadata().map_err(|e| fault(&e))?;
     match meta.is_file() && meta.nlink() > 1 {
         true => Err(fault(
@@ -175,26 +185,28 @@ fn in_reach(path: &Path, plan: &Plan, such: fn(&Access) -> bool) -> bool {
 }
 
 /// Refuses a file of the verdict's whose place an earlier run in the same trees could have chosen, or whose
-/// directory this one could move: a file of the jail's would then be at the path that the caller reads.
-pub fn check_status(path: &Path, plan: &Plan) -> Result<(), Failure> {
+/// directory this one could move: a file of the jail's would then be at the path that the caller reads. Says
+/// whose the directory is.
+pub fn check_status(path: &Path, plan: &Plan) -> Result<Place, Failure> {
     let fault = |why: &str| Failure::new(format!("--status-file {}: {why}", path.display()));
     let absolute = std::path::absolute(path).ok();
     let Some(directory) = absolute.as_deref().and_then(Path::parent) else {
-        return Ok(());
+        return Ok(Place::Callers);
     };
     if let Some(link) = turned(directory, plan) {
         return Err(fault(&turned_words(&link)));
     }
     // What cannot be found is an error where the file is made.
     let Ok(place) = directory.canonicalize() else {
-        return Ok(());
+        return Ok(Place::Callers);
     };
     let root = |act: &Act| matches!(act, Act::Bind { source, .. } if *source == place);
-    match in_reach(&place, plan, |access| access.write) && !plan.acts.iter().any(root) {
+    match in_reach(&place, plan, |access| access.write) {
+        false => Ok(Place::Callers),
+        true if plan.acts.iter().any(root) => Ok(Place::Jails),
         true => Err(fault(
             "the jail could move the directory and put another file there; name a file in the workspace itself, or outside of what the jail may write",
         )),
-        false => Ok(()),
     }
 }
 

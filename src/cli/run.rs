@@ -7,13 +7,13 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::ValueHint;
 
 pub use self::request::named_workspace;
 use super::authority;
-use super::hint::{Failure, say};
+use super::hint::{self, Failure, say};
 use super::layers::{self, Layers, PolicyArgs};
 use super::network;
 use super::status::Status;
@@ -107,7 +107,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub status_fd: Option<i32>,
 
-    /// Write the verdict as JSON to this file
+    /// Write the verdict as JSON to this file, absent or regular; to a pipe or a device with --status-fd 3 3>PATH
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub status_file: Option<PathBuf>,
 
@@ -194,14 +194,14 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let id = host::random_id();
     match attempt(args, &id, started, &mut status) {
         Ok(Attempt::Planned) => Ok(0),
-        Ok(Attempt::Judged(verdict)) => {
+        Ok(Attempt::Judged(verdict, patience)) => {
             ending::announce(args, &verdict);
-            status.write(&verdict.to_json())?;
+            status.write(&verdict.to_json(), patience)?;
             Ok(verdict.exit_status)
         }
         Err(failure) => {
             let verdict = Verdict::setup_failed(id, failure.status, failure.text.clone());
-            status.write(&verdict.to_json())?;
+            status.write(&verdict.to_json(), hint::PATIENCE)?;
             Err(failure)
         }
     }
@@ -209,7 +209,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
 
 enum Attempt {
     Planned,
-    Judged(Box<Verdict>),
+    /// And how long who reads the verdict has for it.
+    Judged(Box<Verdict>, Duration),
 }
 
 fn attempt(
@@ -227,7 +228,9 @@ fn attempt(
     let mut plan = plan::resolve(&policy, &request, &host)?;
     network::check_secrets(&plan)?;
     if let Some(path) = &args.status_file {
-        network::check_status(path, &plan).inspect_err(|_| status.leave_file())?;
+        network::check_status(path, &plan)
+            .and_then(|place| status.settle(place))
+            .inspect_err(|_| status.leave_file())?;
     }
     if args.dry_run {
         print_plan(&plan, args.json)?;
@@ -236,6 +239,7 @@ fn attempt(
     if jail::scope::settle(&mut host, id) == Settled::Anew {
         plan = plan::resolve(&policy, &request, &host)?;
     }
+    let patience = Duration::from_millis(plan.watch.grace).max(supervise::LEAST_GRACE);
     let detail = match args.verbose || args.status_fd.is_some() || args.status_file.is_some() {
         true => Detail::Full,
         false => Detail::OfFailures,
@@ -255,7 +259,7 @@ fn attempt(
     if let Some(outcome) = &outcome {
         ending::remark(args, outcome, &verdict);
     }
-    Ok(Attempt::Judged(Box::new(verdict)))
+    Ok(Attempt::Judged(Box::new(verdict), patience))
 }
 
 /// What is asked, in the words of all layers and of the command line.
@@ -434,8 +438,11 @@ pub fn execute(
     let live = live?;
     // Judged by the plan that ran; the live jail is consumed by its supervision.
     let plan = Arc::clone(&live.plan);
-    match supervise::run(live, relay, pipes.ours, started, detail) {
+    let supervised = supervise::run(live, relay, pipes.ours, started, detail);
+    hint::hear_signals();
+    match supervised {
         Ok(exited) => {
+            hint::wait_at_most(exited.patience);
             if let supervise::Ended::Setup(error) = &exited.end {
                 return Err(Failure::of(error));
             }

@@ -7,6 +7,7 @@ use super::run::degradable;
 use crate::policy::Degradable;
 use crate::selftest::report::Detail;
 use crate::selftest::{self, Layer, Options, inside, rows, spend};
+use crate::sys::signal;
 
 /// Try what must not work in a jail, and what must, on this kernel
 #[derive(clap::Args)]
@@ -61,6 +62,7 @@ pub fn run(args: &SelftestArgs) -> Result<u8, Failure> {
         allow_degraded: args.allow_degraded.clone(),
     };
     let report = selftest::run(&options)?;
+    signal::listen_no_more();
     let text = match (args.json, args.verbose) {
         (true, _) => serde_json::to_string_pretty(&report.json())? + "\n",
         (_, true) => report.text(Detail::Full),

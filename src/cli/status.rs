@@ -4,16 +4,17 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{self as rx, AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{self as rx, AtFlags, CWD, FileType, Mode, OFlags};
 
-use super::hint::Failure;
+use super::hint::{self, Failure};
 use crate::sys::{Errno, fd};
 
 /// Where the verdict goes, opened before the jail is made so that a bad place is an error then.
 #[derive(Default)]
 pub struct Status {
-    fd: Option<File>,
+    fd: Option<OwnedFd>,
     file: Option<Unnamed>,
 }
 
@@ -23,18 +24,47 @@ struct Unnamed {
     directory: OwnedFd,
     name: PathBuf,
     path: PathBuf,
+    place: Place,
+    /// A symbolic link had the name at the start.
+    link: bool,
+}
+
+/// Whose is the directory that the file of the verdict is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The jail cannot write there: what has the name is the caller's, or the host's.
+    Callers,
+    /// A jail can have left what has the name.
+    Jails,
 }
 
 impl Status {
     pub fn open(number: Option<i32>, path: Option<&Path>) -> Result<Status, Failure> {
         let fd = match number {
             None => None,
-            Some(number) => Some(File::from(fd::adopt(number).map_err(|_| {
+            Some(number) => Some(fd::adopt(number).map_err(|_| {
                 Failure::new(format!("--status-fd {number} is not an open descriptor; open it, for example with {number}>FILE"))
-            })?)),
+            })?),
         };
         let file = path.map(Unnamed::open).transpose()?;
         Ok(Status { fd, file })
+    }
+
+    /// Says where the file is to be, which nobody knows before there is a plan. Refuses to replace a link that no
+    /// jail can have left.
+    pub fn settle(&mut self, place: Place) -> Result<(), Failure> {
+        match &mut self.file {
+            Some(file) if file.link && place == Place::Callers => Err(unreplaced(
+                &file.path,
+                "a link",
+                "name what it leads to, or remove it",
+            )),
+            Some(file) => {
+                file.place = place;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Writes no file after all.
@@ -42,15 +72,26 @@ impl Status {
         self.file = None;
     }
 
-    pub fn write(self, json: &str) -> Result<(), Failure> {
-        if let Some(mut fd) = self.fd {
-            fd.write_all(json.as_bytes()).map_err(|e| {
-                Failure::new(format!(
-                    "the verdict could not be written to --status-fd: {e}"
-                ))
-            })?;
+    /// Writes the verdict to both. That nobody reads the descriptor for as long as `patience` is said, and no
+    /// failure: a command's status does not depend on who reads.
+    pub fn write(self, json: &str, patience: Duration) -> Result<(), Failure> {
+        if let Some(fd) = self.fd {
+            match hint::deliver(fd.as_fd(), json.as_bytes(), patience) {
+                Err(e) if e.kind() == io::ErrorKind::TimedOut => {
+                    hint::say("the verdict was given up: nobody reads --status-fd");
+                }
+                written => written.map_err(|e| {
+                    Failure::new(format!(
+                        "the verdict could not be written to --status-fd: {e}"
+                    ))
+                })?,
+            }
         }
-        if let Some(file) = self.file {
+        // What has the name of a link is not known to be a jail's where there was no plan.
+        if let Some(file) = self
+            .file
+            .filter(|file| !file.link || file.place == Place::Jails)
+        {
             let path = file.path.display().to_string();
             file.finish(json).map_err(|e| {
                 Failure::new(format!("the verdict could not be written to {path}: {e}"))
@@ -74,11 +115,28 @@ impl Unnamed {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        if rx::stat(path).is_ok_and(|s| rx::FileType::from_raw_mode(s.st_mode).is_dir()) {
+        if rx::stat(path).is_ok_and(|s| FileType::from_raw_mode(s.st_mode).is_dir()) {
             return Err(fault(Errno::ISDIR));
         }
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
         let directory = rx::openat(CWD, parent, flags, Mode::empty()).map_err(fault)?;
+        let mut link = false;
+        match rx::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(there) => match kind(&there) {
+                FileType::RegularFile => {}
+                FileType::Symlink => link = true,
+                FileType::Fifo => return Err(unreplaced(path, "a pipe", OPENED)),
+                FileType::CharacterDevice | FileType::BlockDevice => {
+                    return Err(unreplaced(path, "a device", OPENED));
+                }
+                _ => {
+                    let remedy = "connect to it, and hand it over by --status-fd";
+                    return Err(unreplaced(path, "a socket", remedy));
+                }
+            },
+            Err(Errno::NOENT) => {}
+            Err(e) => return Err(fault(e)),
+        }
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = rx::openat(&directory, ".", flags, Mode::RUSR | Mode::WUSR).map_err(fault)?;
         // Room for the verdict is taken now, while its lack can still be refused.
@@ -91,6 +149,8 @@ impl Unnamed {
             directory,
             name: name.into(),
             path: path.into(),
+            place: Place::Callers,
+            link,
         })
     }
 
@@ -111,10 +171,28 @@ impl Unnamed {
         };
         match link() {
             Err(Errno::EXIST) => {
+                let there = rx::statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW)?;
+                if self.place == Place::Callers && kind(&there) != FileType::RegularFile {
+                    return Err(io::Error::other("by now it is no regular file"));
+                }
                 rx::unlinkat(&self.directory, &self.name, AtFlags::empty())?;
                 Ok(link()?)
             }
             done => Ok(done?),
         }
     }
+}
+
+const OPENED: &str = "open it with the shell, for example --status-fd 3 3>PATH";
+
+/// What has the name and is no regular file is refused: whoever uses it would miss it.
+fn unreplaced(path: &Path, what: &str, remedy: &str) -> Failure {
+    let path = path.display();
+    Failure::new(format!(
+        "--status-file {path}: it is {what}, which the verdict does not replace; {remedy}"
+    ))
+}
+
+fn kind(stat: &rx::Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
 }

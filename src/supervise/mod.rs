@@ -11,6 +11,7 @@
 pub mod ask;
 pub mod judge;
 pub mod left;
+pub mod signals;
 pub mod stream;
 pub mod terminal;
 pub mod throttled;
@@ -27,7 +28,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::egress::relay::Relay;
 use crate::jail::covers::Fate;
@@ -36,12 +36,13 @@ use crate::jail::stdin;
 use crate::jail::step::STDIN;
 use crate::jail::wire::{DISKS, LENGTH, Message};
 use crate::jail::{JailError, Live};
-use crate::sys::cgroup::Counters;
+use crate::sys::cgroup::{Counters, Group};
 use crate::sys::process::Change;
 use crate::sys::signal::{Alarm, Held};
 use crate::sys::socket::{self, Wait};
 use crate::sys::{self, Errno};
-use stream::{Budget, End, Ours};
+use signals::Signals;
+use stream::{Budget, End, Hurry, Ours, relay_all};
 use terminal::Joined;
 use throttled::Throttled;
 use uncharged::Uncharged;
@@ -49,6 +50,9 @@ use way_out::{Traffic, WayOut};
 
 /// How often the cpu time of a whole jail is looked at, where a cgroup counts it.
 const CPU_TICK: Duration = Duration::from_millis(100);
+
+/// What a reader has at least, where the policy's grace is shorter: it may be about to read.
+pub const LEAST_GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SuperviseError {
@@ -77,6 +81,8 @@ pub struct Exited {
     pub disks: [[u32; 2]; DISKS],
     /// A stream of the caller's that failed.
     pub lost: Option<io::Error>,
+    /// How long creel waits for who reads what it says of the end; nothing where the output was given up.
+    pub patience: Duration,
     /// What was reached, where there was a way out.
     pub traffic: Option<Traffic>,
     /// Names whose covers the host took off, in order.
@@ -148,6 +154,8 @@ struct Watching {
     cause: Option<Cause>,
     /// When the wall time is over.
     over: tokio::time::Instant,
+    /// A signal was passed on that asks the command to end.
+    asked: bool,
     /// When politeness ends.
     deadline: Option<tokio::time::Instant>,
     end: Option<Ended>,
@@ -217,6 +225,7 @@ async fn watch(
         live,
         joined: None,
         cause: None,
+        asked: false,
         over,
         deadline: None,
         end: None,
@@ -326,30 +335,32 @@ async fn watch(
     };
     let wall = started.elapsed();
     budget.jail_ended();
-    // What was written before the end arrives before the verdict; the last writer is dead. Only what the
-    // caller does not take can be given up: a signal came with the end as often as after it.
-    let given_up = || {
-        Some(io::Error::other(
-            "nobody read it before the caller asked again to end",
-        ))
-    };
-    let grace = Duration::from_millis(watch.grace);
-    let ending = state.deadline;
-    let lost = match streamed {
-        Some(lost) => lost,
-        None => tokio::select! {
+    // What was written before the end arrives before the verdict; the last writer is dead. Where creel ended
+    // the run, a reader has the grace for it; else as long as it takes, until the caller asks to end.
+    let grace = Duration::from_millis(watch.grace).max(LEAST_GRACE);
+    let patience = state.was_ended(change).then(|| Instant::now() + grace);
+    {
+        let rest = async {
+            if streamed.is_none() {
+                streamed = Some((&mut streams).await);
+            }
+            if screen.is_some() {
+                shown = finished(&mut screen).await.loss();
+            }
+        };
+        tokio::pin!(rest);
+        let hurry = tokio::select! {
             biased;
-            lost = &mut streams => lost,
-            () = second_thoughts(&mut signals, ending, grace) => given_up(),
-        },
-    };
-    if screen.is_some() {
-        tokio::select! {
-            biased;
-            end = finished(&mut screen) => shown = end.loss(),
-            () = second_thoughts(&mut signals, ending, grace) => shown = given_up(),
+            () = &mut rest => None,
+            () = signals.asked() => Some(Hurry::Asked),
+            () = until(patience.map(Into::into)) => Some(Hurry::Grace),
+        };
+        if let Some(why) = hurry {
+            budget.hurry(why);
+            rest.await;
         }
     }
+    let lost = streamed.flatten();
     drop((screen, keys));
     if budget.was_exceeded() {
         // Also where the command ended before it could be killed for it.
@@ -402,6 +413,10 @@ async fn watch(
         output: budget.passed(),
         disks,
         lost: lost.or(shown),
+        patience: match budget.hurried() {
+            Some(_) => Duration::ZERO,
+            None => grace,
+        },
         traffic,
         uncovered,
         unwatched,
@@ -483,7 +498,24 @@ impl Watching {
         }
     }
 
+    /// Whether a limit or a signal to creel ended the command, and not it itself.
+    fn was_ended(&self, change: Change) -> bool {
+        let signal = match (&self.end, change) {
+            (Some(Ended::Command(Change::Signaled(number))), _) => Some(*number),
+            (None, Change::Signaled(number)) => Some(number),
+            _ => None,
+        };
+        let of_memory = |group: &Group| group.counters().oom_kills > 0;
+        self.cause.is_some()
+            || self.deadline.is_some()
+            || self.asked && signal.is_some()
+            || signal == Some(sys::signal::XCPU)
+            || signal == Some(sys::signal::KILL) && self.live.group.as_ref().is_some_and(of_memory)
+    }
+
     fn signal(&mut self, number: i32) {
+        use sys::signal::{HUP, INT, QUIT};
+        self.asked |= matches!(number, INT | HUP | QUIT);
         match number {
             sys::signal::WINCH => match &self.joined {
                 // The kernel tells the jail's foreground of the new size itself.
@@ -580,72 +612,5 @@ async fn ready_or_never(event: Option<&AsyncFd<OwnedFd>>) {
             }
         }
         None => std::future::pending().await,
-    }
-}
-
-/// Runs every stream to its end; the first that was lost, if any.
-async fn relay_all(pipes: Vec<(OwnedFd, i32)>, budget: &Budget) -> Option<io::Error> {
-    let mut pipes = pipes.into_iter();
-    let mut next = || {
-        let pipe = pipes.next();
-        async {
-            match pipe {
-                Some((from, to)) => stream::relay(from, to, budget).await,
-                None => End::Complete,
-            }
-        }
-    };
-    let (first, second) = tokio::join!(next(), next());
-    [first, second].into_iter().find_map(End::loss)
-}
-
-/// Returns when the caller no longer waits for the rest of the output: at a TERM or INT where the jail was
-/// `ending` already, else at a second one or when the grace after it is over. The first may have been what
-/// ended the command.
-async fn second_thoughts(
-    signals: &mut Signals,
-    ending: Option<tokio::time::Instant>,
-    grace: Duration,
-) {
-    let mut patience = None;
-    loop {
-        tokio::select! {
-            number = signals.next() => match number {
-                sys::signal::TERM | sys::signal::INT if ending.or(patience).is_some() => return,
-                sys::signal::TERM | sys::signal::INT => {
-                    patience = Some(tokio::time::Instant::now() + grace);
-                }
-                _ => {}
-            },
-            () = until(patience) => return,
-        }
-    }
-}
-
-/// The signals that are passed on.
-struct Signals(Vec<(i32, tokio::signal::unix::Signal)>);
-
-impl Signals {
-    fn new() -> io::Result<Signals> {
-        let mut all = vec![];
-        for number in sys::signal::WATCHED {
-            // What the caller ignores (nohup) stays ignored.
-            if !sys::signal::is_ignored(number) {
-                all.push((number, signal(SignalKind::from_raw(number))?));
-            }
-        }
-        Ok(Signals(all))
-    }
-
-    async fn next(&mut self) -> i32 {
-        std::future::poll_fn(|context| {
-            for (number, signal) in &mut self.0 {
-                if signal.poll_recv(context).is_ready() {
-                    return std::task::Poll::Ready(*number);
-                }
-            }
-            std::task::Poll::Pending
-        })
-        .await
     }
 }

@@ -4,18 +4,21 @@
 use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::terminal::LOOK;
 use super::typed::Typed;
 use crate::jail::Stdio;
-use crate::sys::{fd, pty, readiness};
+use crate::sys::nowait::Writer;
+use crate::sys::{Errno, fd, pty, readiness};
 
-/// Read at once, and written at once where the other side says that it has room: `PIPE_BUF`, for
-/// which a pipe that polls writable never blocks (pipe(7)).
+/// Read at once.
 const CHUNK: usize = 4096;
+
+/// How often a descriptor is tried that has no room and cannot be waited for.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Both sides of the streams, before the jail exists.
 pub struct Pipes {
@@ -64,6 +67,22 @@ pub fn pipes() -> crate::sys::Result<Pipes> {
     })
 }
 
+/// Runs every stream to its end; the first that was lost, if any.
+pub async fn relay_all(pipes: Vec<(OwnedFd, i32)>, budget: &Budget) -> Option<io::Error> {
+    let mut pipes = pipes.into_iter();
+    let mut next = || {
+        let pipe = pipes.next();
+        async {
+            match pipe {
+                Some((from, to)) => relay(from, to, budget).await,
+                None => End::Complete,
+            }
+        }
+    };
+    let (first, second) = tokio::join!(next(), next());
+    [first, second].into_iter().find_map(End::loss)
+}
+
 /// Bytes that may still pass, over all streams of a run.
 pub struct Budget {
     limit: u64,
@@ -72,6 +91,27 @@ pub struct Budget {
     exceeded: tokio::sync::Notify,
     ended: Cell<bool>,
     end: tokio::sync::Notify,
+    hurried: Cell<Option<Hurry>>,
+    hurry: tokio::sync::Notify,
+}
+
+/// Why creel waits no longer for who reads the streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hurry {
+    /// The grace after a run that a limit or a signal ended is over.
+    Grace,
+    /// A signal to creel, after the jail had ended.
+    Asked,
+}
+
+impl From<Hurry> for io::Error {
+    fn from(hurry: Hurry) -> io::Error {
+        let why = match hurry {
+            Hurry::Grace => "nobody read it in time after the end",
+            Hurry::Asked => "nobody read it before the caller asked creel to end",
+        };
+        io::Error::new(io::ErrorKind::TimedOut, why)
+    }
 }
 
 impl Budget {
@@ -84,6 +124,8 @@ impl Budget {
             exceeded: tokio::sync::Notify::new(),
             ended: Cell::new(false),
             end: tokio::sync::Notify::new(),
+            hurried: Cell::new(None),
+            hurry: tokio::sync::Notify::new(),
         }
     }
 
@@ -102,6 +144,26 @@ impl Budget {
     async fn after_the_end(&self) {
         if !self.ended.get() {
             self.end.notified().await;
+        }
+    }
+
+    /// What the caller does not take at once is given up from now on.
+    pub fn hurry(&self, why: Hurry) {
+        self.hurried.set(Some(why));
+        self.hurry.notify_waiters();
+    }
+
+    /// Why something was to be given up, if it was.
+    pub fn hurried(&self) -> Option<Hurry> {
+        self.hurried.get()
+    }
+
+    async fn until_hurried(&self) -> Hurry {
+        loop {
+            match self.hurried.get() {
+                Some(why) => return why,
+                None => self.hurry.notified().await,
+            }
         }
     }
 
@@ -163,7 +225,7 @@ pub async fn relay(from: OwnedFd, to: i32, budget: &Budget) -> End {
 async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
     rustix::io::ioctl_fionbio(&from, true)?;
     let from = readiness::to_read(from)?;
-    let to = Sink::new(to);
+    let to = Sink::new(to)?;
     let mut buffer = [0; CHUNK];
     let mut end = End::Complete;
     loop {
@@ -182,7 +244,7 @@ async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
             Err(e) => return Err(e),
         };
         let granted = budget.take(length);
-        to.write_all(&buffer[..granted]).await?;
+        to.write_all(&buffer[..granted], budget).await?;
         if granted < length {
             // Read on, to no end: a closed pipe would race SIGPIPE against the kill that is coming.
             end = End::Cut;
@@ -199,47 +261,65 @@ fn read(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// The caller's descriptor, whose flags are not creel's to change: it may be shared with others.
 /// Writability is awaited where the kernel can tell, and taken for granted on regular files.
-pub struct Sink {
-    number: i32,
+struct Sink {
+    writer: Writer,
     ready: Option<AsyncFd<OwnedFd>>,
-    terminal: bool,
+    /// Its number, where it is a terminal.
+    terminal: Option<i32>,
 }
 
 impl Sink {
-    pub fn new(number: i32) -> Sink {
-        let ready = rustix::io::fcntl_dupfd_cloexec(fd::fixed(number), 3)
-            .ok()
-            .and_then(|copy| readiness::to_write(copy).ok());
-        let terminal = pty::is_terminal(fd::fixed(number));
-        Sink {
-            number,
-            ready,
-            terminal,
-        }
+    fn new(number: i32) -> io::Result<Sink> {
+        let writer = Writer::new(fd::fixed(number))?;
+        let copy = rustix::io::fcntl_dupfd_cloexec(&writer, 3)?;
+        Ok(Sink {
+            writer,
+            ready: readiness::to_write(copy).ok(),
+            terminal: pty::is_terminal(fd::fixed(number)).then_some(number),
+        })
     }
 
-    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+    /// Writes all of it, or as much as the caller takes before creel is in a [`Hurry`].
+    async fn write_all(&self, mut bytes: &[u8], budget: &Budget) -> io::Result<()> {
         while !bytes.is_empty() {
-            // A stopped creel would hold no time limit.
-            while self.terminal && pty::stops_writers(fd::fixed(self.number)) {
-                tokio::time::sleep(LOOK).await;
-            }
-            let chunk = &bytes[..bytes.len().min(CHUNK)];
-            let written = match &self.ready {
-                Some(ready) => {
-                    ready
-                        .async_io(Interest::WRITABLE, |fd| {
-                            if !readiness::can_write(fd) {
-                                return Err(io::ErrorKind::WouldBlock.into());
-                            }
-                            Ok(rustix::io::write(fd, chunk)?)
-                        })
-                        .await?
-                }
-                None => rustix::io::write(fd::fixed(self.number), chunk)?,
+            let written = tokio::select! {
+                biased;
+                written = self.some(bytes) => written?,
+                why = budget.until_hurried() => match self.is_elsewhere() {
+                    true => return Err(why.into()),
+                    false => match self.writer.write(bytes) {
+                        Err(Errno::AGAIN) => return Err(why.into()),
+                        written => written?,
+                    },
+                },
             };
             bytes = &bytes[written..];
         }
         Ok(())
+    }
+
+    /// Whether it is a terminal that stops who writes there in the background (`stty tostop`), and creel is.
+    fn is_elsewhere(&self) -> bool {
+        self.terminal
+            .is_some_and(|number| pty::stops_writers(fd::fixed(number)))
+    }
+
+    async fn some(&self, bytes: &[u8]) -> io::Result<usize> {
+        // A stopped creel would hold no time limit.
+        while self.is_elsewhere() {
+            tokio::time::sleep(super::terminal::LOOK).await;
+        }
+        let write = || Ok::<_, io::Error>(self.writer.write(bytes)?);
+        if let Some(ready) = &self.ready {
+            return ready.async_io(Interest::WRITABLE, |_| write()).await;
+        }
+        loop {
+            match write() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(LOOK).await;
+                }
+                written => return written,
+            }
+        }
     }
 }

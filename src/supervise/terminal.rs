@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 
 use super::stream::{Budget, End, relay};
-use crate::sys::{fd, pty, readiness};
+use crate::sys::{Errno, fd, nowait, pty, readiness};
 
 /// How often a job in the background looks whether it is in the foreground: a shell tells a job that runs
 /// nothing of that.
@@ -122,7 +122,10 @@ pub async fn input(master: OwnedFd) -> std::convert::Infallible {
 async fn keys(master: OwnedFd) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&master, true)?;
     let master = readiness::to_write(master)?;
-    let stdin = rustix::io::fcntl_dupfd_cloexec(fd::fixed(0), 3)?;
+    let stdin = match pty::reader(fd::fixed(0))? {
+        Some(terminal) => terminal,
+        None => rustix::io::fcntl_dupfd_cloexec(fd::fixed(0), 3)?,
+    };
     // A regular file cannot be waited for, and need not be.
     let waits = readiness::to_read(stdin.try_clone()?).ok();
     let mut buffer = [0; 1024];
@@ -136,9 +139,13 @@ async fn keys(master: OwnedFd) -> io::Result<()> {
                     guard.clear_ready();
                     continue;
                 }
-                let length = rustix::io::read(&stdin, &mut buffer)?;
+                let length = nowait::read(&stdin, &mut buffer);
                 guard.clear_ready();
-                length
+                match length {
+                    // Somebody else was quicker.
+                    Err(Errno::AGAIN) => continue,
+                    length => length?,
+                }
             }
             None => rustix::io::read(&stdin, &mut buffer)?,
         };

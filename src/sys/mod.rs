@@ -27,6 +27,7 @@ pub mod lease;
 pub mod local;
 pub mod mount;
 pub mod net;
+pub mod nowait;
 pub mod placeholder;
 pub mod process;
 pub mod procfs;

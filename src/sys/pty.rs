@@ -143,9 +143,10 @@ impl Raw {
         std::mem::forget(self);
     }
 
-    /// As the caller had it, while this process is stopped.
+    /// As the caller had it, while this process is stopped. At once: to wait until all is written would be to
+    /// wait for a terminal that is stopped (Ctrl-S), or for another's write to it.
     pub fn suspend(&self) -> Result<()> {
-        self.set(OptionalActions::Drain, &self.before)
+        self.set(OptionalActions::Now, &self.before)
     }
 }
 

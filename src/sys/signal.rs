@@ -1,14 +1,19 @@
 //! Signals: which are forwarded, and the masks that creel's processes start and wait with.
 
+use std::os::fd::OwnedFd;
+
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::{Errno, Result};
 
 /// The numbers of signal(7) that creel itself sends or answers.
 pub const CHLD: i32 = libc::SIGCHLD;
 pub const CONT: i32 = libc::SIGCONT;
+pub const HUP: i32 = libc::SIGHUP;
 pub const INT: i32 = libc::SIGINT;
 pub const KILL: i32 = libc::SIGKILL;
+pub const QUIT: i32 = libc::SIGQUIT;
 pub const STOP: i32 = libc::SIGSTOP;
 pub const TERM: i32 = libc::SIGTERM;
 pub const TSTP: i32 = libc::SIGTSTP;
@@ -100,6 +105,34 @@ impl Drop for Held {
     fn drop(&mut self) {
         // With a valid set and a valid word it cannot fail.
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
+    }
+}
+
+/// What asks this process to end (SIGTERM, SIGINT, SIGHUP, SIGQUIT) does nothing from now on but make the
+/// descriptor readable, signalfd(2). What the caller ignores (nohup(1)) is left out.
+pub fn asked() -> Result<OwnedFd> {
+    let asking = [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+    ];
+    let heard = asking.into_iter().filter(|s| !is_ignored(*s as i32));
+    let set: SigSet = heard.collect();
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).map_err(errno)?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)
+        .map(OwnedFd::from)
+        .map_err(errno)
+}
+
+/// Gives [`WATCHED`] the default action again, for a process that supervises no more: tokio's handlers stay
+/// when its loop has ended, and nobody would hear of a SIGTERM.
+pub fn listen_no_more() {
+    for number in WATCHED {
+        if !is_ignored(number) {
+            // SAFETY: SIG_DFL installs no code.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
+        }
     }
 }
 

@@ -70,6 +70,51 @@ fn selftest_in(who: Who, base: &Path, flags: &[&str]) -> Tested {
     }
 }
 
+/// It has run jails, and listens for no signal any more.
+#[test]
+fn a_report_that_nobody_reads_does_not_outlive_a_term() {
+    let (_reader, writer) = std::io::pipe().expect("a pipe");
+    rustix::io::ioctl_fionbio(&writer, true).expect("ioctl");
+    while rustix::io::write(&writer, &[b' '; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).expect("ioctl");
+    let base = tempfile::tempdir().expect("a directory");
+    let mut child = Command::new(binary())
+        .arg("selftest")
+        .env("TMPDIR", base.path())
+        .stdout(writer)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("creel starts");
+    let waits = format!("/proc/{}/syscall", child.id());
+    let start = Instant::now();
+    // write(2) to stdout.
+    while !std::fs::read_to_string(&waits).is_ok_and(|call| call.starts_with("1 0x1 ")) {
+        assert!(
+            start.elapsed() < Duration::from_secs(100),
+            "it does not write"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // SAFETY: two integers; the child is not reaped yet.
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    let start = Instant::now();
+    let ended = loop {
+        match child.try_wait().expect("wait") {
+            None if start.elapsed() < Duration::from_secs(10) => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            ended => break ended,
+        }
+    };
+    let _ = child.kill();
+    let _ = child.wait();
+    use std::os::unix::process::ExitStatusExt;
+    assert_eq!(
+        ended.and_then(|status| status.signal()),
+        Some(libc::SIGTERM)
+    );
+}
+
 #[test]
 fn every_attempt_is_stopped_and_all_work_is_done() {
     for who in Who::all() {

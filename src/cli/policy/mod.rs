@@ -18,6 +18,7 @@ use super::hint::Failure;
 use super::import;
 use crate::policy::Origin;
 use crate::policy::error::escaped_json;
+use crate::sys::signal;
 
 /// A policy that cannot be read, or a wrong command line.
 pub const WRONG: u8 = 2;
@@ -60,6 +61,8 @@ pub fn run(args: &FamilyArgs) -> Result<u8, Failure> {
 /// Writes an answer.
 fn print(text: &str) -> Result<(), Failure> {
     use std::io::Write;
+    // Cases may have run in jails; now a SIGTERM ends what waits for a reader.
+    signal::listen_no_more();
     let written = std::io::stdout().write_all(text.as_bytes());
     written.map_err(|error| {
         Failure::new(format!(

@@ -166,6 +166,37 @@ fn a_link_that_a_jail_left_leads_no_file_of_creels_out() {
     }
 }
 
+/// A log into a pipe: nothing waits for a reader that is not there, and a run ends where one does not read.
+#[test]
+fn a_log_into_a_pipe_holds_no_run() {
+    use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let pipe = workspace.outside().join("log");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::from(0o666), 0).expect("mkfifo");
+        let (uid, gid, _) = who.account();
+        std::os::unix::fs::chown(&pipe, Some(uid), Some(gid)).expect("chown");
+        let run = || {
+            let log = ["--log-net".as_ref(), pipe.as_os_str()];
+            let run = Run::new(who, &workspace).flags(log);
+            run.flags(["--allow-net", "a.example", "--timeout", "2s"])
+        };
+        let ran = run().sh("touch ran");
+        assert_eq!(ran.status, 125, "{ran:#?}");
+        assert!(ran.stderr.contains("nobody reads it"), "{ran:#?}");
+        assert!(!workspace.path().join("ran").exists());
+        let reader = open(&pipe, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).expect("open");
+        run().sh("getent hosts b.example || true").ok();
+        let mut last = [0; 4096];
+        let length = rustix::io::read(&reader, &mut last).expect("a line");
+        assert!(last[..length].starts_with(b"{"));
+        let filler = open(&pipe, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).expect("open");
+        while rustix::io::write(&filler, &[b' '; 4096]).is_ok() {}
+        let ran = run().sh("getent hosts b.example; exec sleep 60");
+        assert_eq!(ran.status, 124, "{ran:#?}");
+    }
+}
+
 /// A secret that the jail is to use and never has.
 #[test]
 fn a_secret_in_a_file_that_the_jail_reads_is_refused() {

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Run, Who, Workspace, shell_status, state_of};
+use crate::support::{Run, Who, Workspace, jail_is_reaped, shell_status, state_of};
 
 /// A run whose command has said `ready`.
 struct Running {
@@ -133,7 +133,8 @@ fn a_term_that_comes_with_the_end_loses_no_output() {
         let running = Running::start(run, script);
         running.signal(19);
         eventually("creel stops", || running.state() == Some('T'));
-        workspace.write("go", "");
+        // The command takes it at once.
+        std::fs::write(workspace.path().join("go"), "").expect("write");
         eventually("the command ends", || {
             workspace.path().join("gone").exists()
         });
@@ -152,37 +153,49 @@ fn a_term_that_comes_with_the_end_loses_no_output() {
     }
 }
 
-/// A reader that takes nothing is given up, and that is said: at the second TERM.
-#[test]
-fn output_that_nobody_reads_is_given_up_at_the_second_term() {
-    let workspace = Workspace::new(Who::User);
-    let run = grace(Who::User, &workspace, "1h").flags(["--status-file", "verdict.json"]);
+/// A command that wrote more than the pipe takes, and ended by itself; nobody reads.
+fn unread(who: Who, workspace: &Workspace) -> Running {
+    let run = grace(who, workspace, "1h").flags(["--status-file", "verdict.json"]);
     let script = "echo ready; head -c 100000 /dev/zero; echo > gone";
-    let mut running = Running::start(run, script);
+    let running = Running::start(run, script);
     // The pipe of this test is full, and the jail's own holds what is left.
     eventually("the command ends", || {
         workspace.path().join("gone").exists()
     });
-    std::thread::sleep(Duration::from_millis(200));
-    running.signal(15);
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(
-        running.child.try_wait().expect("wait").is_none(),
-        "the first"
-    );
-    running.signal(15);
-    eventually("creel ends", || running.state() == Some('Z'));
-    let (status, rest) = running.end();
-    assert!(
-        status == 125 && rest.len() < 100_000,
-        "{status} {}",
-        rest.len()
-    );
-    let verdict = std::fs::read_to_string(workspace.path().join("verdict.json")).expect("one");
-    assert!(
-        verdict.contains("the output could not be delivered"),
-        "{verdict}"
-    );
+    eventually("the jail ends", || jail_is_reaped(running.child.id()));
+    running
+}
+
+/// A reader that takes nothing is given up when the caller asks creel to end, and that is said.
+#[test]
+fn output_that_nobody_reads_is_given_up_at_a_signal_after_the_end() {
+    for who in Who::all() {
+        for number in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            let workspace = Workspace::new(who);
+            let running = unread(who, &workspace);
+            running.signal(number);
+            eventually("creel ends", || running.state() == Some('Z'));
+            let (status, rest) = running.end();
+            assert!(
+                status == 125 && rest.len() < 100_000,
+                "{number}: {status} {}",
+                rest.len()
+            );
+            let verdict =
+                std::fs::read_to_string(workspace.path().join("verdict.json")).expect("one");
+            assert!(
+                verdict.contains("the output could not be delivered"),
+                "{verdict}"
+            );
+        }
+        // The control: a reader may be slow where nothing ended the command.
+        let workspace = Workspace::new(who);
+        let mut running = unread(who, &workspace);
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(running.child.try_wait().expect("wait").is_none());
+        let (status, rest) = running.end();
+        assert_eq!((status, rest.len()), (0, 100_000));
+    }
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! `--status-fd` and `--status-file`: the verdict, whole or not at all.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -248,5 +253,245 @@ fn a_status_file_in_a_directory_that_the_jail_can_move_is_refused() {
         // Where it is read-only nothing is moved, and nothing of it is the jail's.
         let flags = ["--workspace", ".:ro", "--status-file", "out/status"];
         Run::new(who, &workspace).flags(flags).sh("true").ok();
+    }
+}
+
+/// A pipe or a socket that takes nothing more, as descriptor 9 of `command`; and its reading side.
+fn full(command: &mut Command, socket: bool) -> (OwnedFd, OwnedFd) {
+    let (reader, writer): (OwnedFd, OwnedFd) = match socket {
+        true => {
+            let (one, other) = std::os::unix::net::UnixStream::pair().expect("sockets");
+            (one.into(), other.into())
+        }
+        false => {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            (reader.into(), writer.into())
+        }
+    };
+    rustix::io::ioctl_fionbio(&writer, true).expect("ioctl");
+    while rustix::io::write(&writer, &[b' '; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).expect("ioctl");
+    let source = writer.as_raw_fd();
+    // SAFETY: dup2 is async-signal-safe, and the number is open.
+    unsafe {
+        command.pre_exec(move || match libc::dup2(source, 9) {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+    (reader, writer)
+}
+
+/// The command's status is its own, whoever reads; and nobody waits for ever.
+#[test]
+fn a_status_fd_that_nobody_reads_is_given_up() {
+    for who in Who::all() {
+        for (socket, number) in [
+            (false, None),
+            (true, None),
+            (false, Some(libc::SIGTERM)),
+            (true, Some(libc::SIGINT)),
+            (false, Some(libc::SIGHUP)),
+        ] {
+            let workspace = Workspace::new(who);
+            let grace = if number.is_some() { "1h" } else { "0s" };
+            let text = format!("extends = \"default\"\n[limits]\ngrace = \"{grace}\"\n");
+            let mut command = Run::new(who, &workspace)
+                .policy_text(&workspace, "grace", &text)
+                .flags(["-v", "--status-fd", "9"])
+                .command(["/bin/sh", "-c", "exit 3"]);
+            let (_reader, writer) = full(&mut command, socket);
+            let mut child = command
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("creel starts");
+            let mut said = BufReader::new(child.stderr.take().expect("a pipe"));
+            let mut line = String::new();
+            // The last that is said before the verdict.
+            while !line.contains("bytes of output") {
+                line.clear();
+                assert_ne!(said.read_line(&mut line).expect("a line"), 0);
+            }
+            if let Some(number) = number {
+                // SAFETY: two integers; the child is not reaped yet.
+                unsafe { libc::kill(child.id() as i32, number) };
+            }
+            let mut rest = String::new();
+            said.read_to_string(&mut rest).expect("text");
+            assert_eq!(
+                child.wait().expect("wait").code(),
+                Some(3),
+                "{number:?}: {rest}"
+            );
+            assert!(rest.contains("nobody reads --status-fd"), "{rest}");
+            let flags = rustix::fs::fcntl_getfl(&writer).expect("flags");
+            assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK), "{flags:?}");
+        }
+        // The control: who begins to read gets it whole.
+        for socket in [false, true] {
+            let workspace = Workspace::new(who);
+            let mut command = Run::new(who, &workspace)
+                .flags(["-v", "--status-fd", "9"])
+                .command(["/bin/sh", "-c", "exit 3"]);
+            let (reader, writer) = full(&mut command, socket);
+            let mut child = command
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("creel starts");
+            drop((command, writer));
+            let mut said = BufReader::new(child.stderr.take().expect("a pipe"));
+            let mut line = String::new();
+            while !line.contains("bytes of output") {
+                line.clear();
+                assert_ne!(said.read_line(&mut line).expect("a line"), 0);
+            }
+            let text = std::io::read_to_string(File::from(reader)).expect("text");
+            assert_eq!(child.wait().expect("wait").code(), Some(3));
+            let verdict: Value = serde_json::from_str(&text).expect("JSON after blanks");
+            assert_eq!(verdict["code"], 3);
+        }
+    }
+}
+
+/// A line on a stderr that nobody reads is no more than that.
+#[test]
+fn what_creel_says_holds_nothing_up() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let text = "extends = \"default\"\n[limits]\ngrace = \"0s\"\n";
+        let mut command = Run::new(who, &workspace)
+            .policy_text(&workspace, "grace", text)
+            .command(["no-such-program"]);
+        let (reader, writer) = full(&mut command, false);
+        let copy = writer.try_clone().expect("dup");
+        let mut child = command.stderr(copy).spawn().expect("creel starts");
+        let code = child.wait().expect("wait").code();
+        assert_eq!(code, Some(127));
+        drop((command, writer));
+        let text = std::io::read_to_string(File::from(reader)).expect("text");
+        assert_eq!(text.trim(), "");
+    }
+}
+
+/// What others use by that name stays: as root a device of the host was replaced by a file, for everybody.
+#[test]
+fn a_status_file_in_the_place_of_what_is_no_file_is_refused() {
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+    use std::os::unix::fs::{MetadataExt, symlink};
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let place = workspace.outside().join("places");
+        std::fs::create_dir(&place).expect("mkdir");
+        let (uid, gid, _) = who.account();
+        std::os::unix::fs::chown(&place, Some(uid), Some(gid)).expect("chown");
+        let make = |name: &str, kind, device| {
+            mknodat(CWD, place.join(name), kind, Mode::from(0o666), device).expect("mknod");
+        };
+        make("pipe", FileType::Fifo, 0);
+        std::fs::write(place.join("target"), "important").expect("write");
+        symlink("target", place.join("link")).expect("symlink");
+        symlink("nothing", place.join("dangling")).expect("symlink");
+        symlink("pipe", place.join("to-pipe")).expect("symlink");
+        symlink("/proc/self/fd/2", place.join("to-stderr")).expect("symlink");
+        let _socket = UnixListener::bind(place.join("socket")).expect("bind");
+        let mut names = vec![
+            ("pipe", "a pipe"),
+            ("pipe/", "a pipe"),
+            ("pipe/.", "a pipe"),
+            ("link", "a link"),
+            ("dangling", "a link"),
+            ("to-pipe", "a link"),
+            ("to-stderr", "a link"),
+            ("socket", "a socket"),
+        ];
+        if is_root() {
+            make("null", FileType::CharacterDevice, makedev(1, 3));
+            make("disk", FileType::BlockDevice, makedev(7, 4095));
+            symlink("null", place.join("to-null")).expect("symlink");
+            names.extend([
+                ("null", "a device"),
+                ("disk", "a device"),
+                ("to-null", "a link"),
+            ]);
+        }
+        let look = |name: &str| {
+            let meta = place.join(name).symlink_metadata().expect("it is there");
+            (meta.ino(), meta.mode(), meta.nlink())
+        };
+        for (name, what) in names {
+            let stem = name.trim_end_matches(['/', '.']);
+            let before = look(stem);
+            let path = format!("{}/{name}", place.display());
+            let ran = Run::new(who, &workspace)
+                .flags(["--status-file", &path])
+                .sh("touch ran");
+            assert_eq!(ran.status, 125, "{name}: {ran:#?}");
+            assert!(
+                ran.stderr.contains(what) && ran.stderr.lines().count() == 1,
+                "{name}: {ran:#?}"
+            );
+            assert_eq!(look(stem), before, "{name}");
+            assert!(!workspace.path().join("ran").exists(), "{name}: it ran");
+        }
+        let target = std::fs::read_to_string(place.join("target")).expect("a file");
+        assert_eq!(target, "important");
+        assert!(!place.join("nothing").exists());
+        // The control: a file there is replaced.
+        let file = place.join("target");
+        Run::new(who, &workspace)
+            .flags(["--status-file".as_ref(), file.as_os_str()])
+            .sh("true")
+            .ok();
+        assert_eq!(parse(&file)["code"], 0);
+    }
+}
+
+/// What the jail itself puts there meanwhile does not keep the caller from the verdict, and is not followed.
+#[test]
+fn what_a_jail_puts_in_the_place_of_the_status_file_is_replaced() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let victim = workspace.write("victim", "important");
+        for make in [
+            "mkfifo status",
+            "ln -s victim status",
+            "echo forged > status",
+        ] {
+            Run::new(who, &workspace)
+                .flags(["--status-file", "status"])
+                .sh(make)
+                .ok();
+            let file = workspace.path().join("status");
+            let meta = file.symlink_metadata().expect("it is there");
+            assert!(meta.is_file(), "{make}");
+            assert_eq!(parse(&file)["code"], 0, "{make}");
+            std::fs::remove_file(file).expect("unlink");
+        }
+        assert_eq!(
+            std::fs::read_to_string(&victim).expect("a file"),
+            "important"
+        );
+        // A link that an earlier jail left is not followed either.
+        Run::new(who, &workspace).sh("ln -s victim status").ok();
+        let flags = ["--status-file", "status"];
+        Run::new(who, &workspace).flags(flags).sh("true").ok();
+        let file = workspace.path().join("status");
+        assert!(file.symlink_metadata().expect("it is there").is_file());
+        assert_eq!(
+            std::fs::read_to_string(&victim).expect("a file"),
+            "important"
+        );
+        // Before there is a plan nobody knows whose it is.
+        std::fs::remove_file(&file).expect("unlink");
+        std::os::unix::fs::symlink(&victim, &file).expect("symlink");
+        let ran = Run::new(who, &workspace)
+            .flags(["--status-file", "status", "--read", "/no/such"])
+            .sh("true");
+        assert_eq!(ran.status, 125, "{ran:#?}");
+        assert!(file.is_symlink());
+        assert_eq!(
+            std::fs::read_to_string(&victim).expect("a file"),
+            "important"
+        );
     }
 }

@@ -1,11 +1,15 @@
 //! stdin, stdout and stderr: whole, in order, and never lost in silence.
 
+use std::fs::File;
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::support::{Run, Who, Workspace, is_root, need, shell_status};
+use crate::support::{Run, Who, Workspace, is_root, jail_is_reaped, need, shell_status};
 
 /// A bash script around creel, whose command line is `"$@"`; as whoever runs creel.
 fn around(
@@ -274,5 +278,143 @@ fn quiet_and_verbose_keep_to_stderr() {
                     .lines()
                     .all(|line| line.starts_with("creel: "))
         );
+    }
+}
+
+/// With this `grace`, the verdict in `verdict.json`.
+fn limited(who: Who, workspace: &Workspace, grace: &str, timeout: &str) -> Run {
+    let text = format!(
+        "[filesystem]\nexec = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\"]\n[environment]\nset = {{ PATH = \"/usr/bin:/bin\" }}\n[limits]\ngrace = \"{grace}\"\n"
+    );
+    let flags = ["--timeout", timeout, "--status-file", "verdict.json"];
+    Run::new(who, workspace)
+        .policy_text(workspace, "grace", &text)
+        .flags(flags)
+}
+
+/// Its end; a run that does not end is killed.
+#[track_caller]
+fn ended(child: &mut Child) -> i32 {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        if let Some(status) = child.try_wait().expect("wait") {
+            return shell_status(status);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    panic!("it did not end");
+}
+
+fn verdict(workspace: &Workspace) -> Value {
+    let text = std::fs::read_to_string(workspace.path().join("verdict.json")).expect("a verdict");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// The caller reads one stream to its end and then the other, which is full by then.
+#[test]
+fn a_time_limit_ends_the_run_where_nobody_reads() {
+    for who in Who::all() {
+        for (script, unread) in [("yes >&2", "stderr"), ("yes", "stdout")] {
+            let workspace = Workspace::new(who);
+            let mut child = limited(who, &workspace, "0s", "200ms")
+                .command(["/bin/sh", "-c", script])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("creel starts");
+            let (out, err) = (child.stdout.take(), child.stderr.take());
+            assert_eq!(ended(&mut child), 124, "{unread}");
+            let found = verdict(&workspace);
+            assert_eq!(found["kind"], "timeout", "{unread}: {found:#}");
+            let error = found["error"].as_str().unwrap_or_default();
+            assert!(error.contains("could not be delivered"), "{error}");
+            let read = |stream: &mut dyn Read| {
+                let mut text = String::new();
+                stream.read_to_string(&mut text).expect("text");
+                text
+            };
+            let out = read(&mut out.expect("a pipe"));
+            let err = read(&mut err.expect("a pipe"));
+            match unread {
+                "stderr" => assert!(out.is_empty() && err.starts_with("y\ny\n")),
+                // What creel says of the end arrives where it is read.
+                _ => assert!(err.contains("the time limit") && out.starts_with("y\ny\n")),
+            }
+        }
+        // The control: what is read arrives whole, though a limit ended the command.
+        let workspace = Workspace::new(who);
+        let ran = limited(who, &workspace, "0s", "1s")
+            .sh("head -c 200000 /dev/zero; echo last; exec sleep 60");
+        assert_eq!(
+            (ran.status, ran.stdout.len()),
+            (124, 200_005),
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
+/// During the grace, which is long here, a signal ends it; the verdict is the limit's.
+#[test]
+fn a_signal_ends_the_grace_of_a_reader() {
+    let workspace = Workspace::new(Who::User);
+    for number in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        let mut child = limited(Who::User, &workspace, "1h", "500ms")
+            .command(["/bin/sh", "-c", "touch begun; exec yes >&2"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("creel starts");
+        let begun = workspace.path().join("begun");
+        while !begun.exists() || !jail_is_reaped(child.id()) {
+            assert!(child.try_wait().expect("wait").is_none());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::fs::remove_file(begun).expect("unlink");
+        // SAFETY: two integers; the child is not reaped yet.
+        unsafe { libc::kill(child.id() as i32, number) };
+        assert_eq!(ended(&mut child), 124, "{number}");
+        assert_eq!(verdict(&workspace)["kind"], "timeout");
+    }
+}
+
+/// A terminal whose output is stopped (Ctrl-S) takes nothing, and a write to it waits.
+#[test]
+fn a_stopped_terminal_does_not_hold_a_run() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{Action, tcflow};
+    for who in Who::all() {
+        for flag in ["-T", "-t"] {
+            let workspace = Workspace::new(who);
+            let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+            grantpt(&master)
+                .and_then(|()| unlockpt(&master))
+                .expect("its other side");
+            let path = ptsname(&master, vec![])
+                .expect("a name")
+                .into_string()
+                .expect("text");
+            let slave = File::options()
+                .read(true)
+                .write(true)
+                .custom_flags(libc::O_NOCTTY)
+                .open(path)
+                .expect("it opens");
+            tcflow(&slave, Action::OOff).expect("tcflow");
+            let copy = || Stdio::from(slave.try_clone().expect("dup"));
+            let mut child = limited(who, &workspace, "0s", "200ms")
+                .flags([flag])
+                .command(["yes"])
+                .stdin(Stdio::null())
+                .stdout(copy())
+                .stderr(copy())
+                .spawn()
+                .expect("creel starts");
+            assert_eq!(ended(&mut child), 124, "{flag}");
+            assert_eq!(verdict(&workspace)["kind"], "timeout");
+            let blocks = rustix::fs::fcntl_getfl(&slave).expect("flags");
+            assert!(!blocks.contains(rustix::fs::OFlags::NONBLOCK));
+        }
     }
 }

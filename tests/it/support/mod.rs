@@ -380,6 +380,13 @@ pub fn shell_status(status: std::process::ExitStatus) -> i32 {
         .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
+/// Whether the jail of this creel, which has begun, has ended and was reaped: the janitor is left.
+pub fn jail_is_reaped(creel: u32) -> bool {
+    let children = format!("/proc/{creel}/task/{creel}/children");
+    let children = std::fs::read_to_string(children).unwrap_or_default();
+    children.split_whitespace().count() <= 1
+}
+
 /// A program that must be there; a missing tool is a failure, not a skip.
 #[track_caller]
 pub fn need(program: &str) -> PathBuf {
