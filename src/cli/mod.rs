@@ -40,7 +40,7 @@ struct Cli {
 enum Verb {
     Run(Box<run::RunArgs>),
     Doctor(doctor::DoctorArgs),
-    Policy(policy::FamilyArgs),
+    Policy(Box<policy::FamilyArgs>),
     Selftest(selftest::SelftestArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),

@@ -117,11 +117,11 @@ fn what_means_the_jails_own_loopback_is_refused_with_the_name() {
             "name the ports, as in host.creel.internal:11434",
         ),
     ] {
-        let run = jail.run().flags(["--allow-net", rule]).argv(&["/bin/true"]);
+        let run = jail.run().flags(["--allow-net", rule]).argv(["/bin/true"]);
         assert_eq!(run.status, 125, "{rule}: {run:#?}");
         assert!(run.stderr.contains(why), "{rule}: {run:#?}");
     }
     // The control: a range is for names that resolve there.
     let run = jail.run().flags(["--allow-net", "127.0.0.0/8:11434"]);
-    assert_eq!(run.argv(&["/bin/true"]).status, 0);
+    assert_eq!(run.argv(["/bin/true"]).status, 0);
 }
