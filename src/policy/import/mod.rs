@@ -6,6 +6,7 @@
 //! | [`Dialect::Approvals`] | OpenClaw's `exec-approvals.json` |
 //! | [`Dialect::Simple`] | `tools.file_system`, `code_execution`, `confirm_actions` |
 //! | [`Dialect::Srt`] | settings of Anthropic's sandbox-runtime |
+//! | [`Dialect::Claude`] | Claude Code's `.claude/settings.json` |
 //! | [`Dialect::Codex`] | Codex's `config.toml` |
 //! | [`Dialect::Rules`] | Codex's `.rules` |
 //!
@@ -14,6 +15,8 @@
 //! reported. Pure: a file's text in, a layer and a report out.
 
 mod approvals;
+mod claude;
+mod claude_rules;
 mod codex;
 mod names;
 mod native;
@@ -23,6 +26,7 @@ mod profile;
 pub mod report;
 mod rules;
 mod sandbox;
+mod shell;
 mod simple;
 mod source;
 mod srt;
@@ -47,17 +51,19 @@ pub enum Dialect {
     Approvals,
     Simple,
     Srt,
+    Claude,
     Codex,
     Rules,
 }
 
 impl Dialect {
-    pub const ALL: [Dialect; 7] = [
+    pub const ALL: [Dialect; 8] = [
         Self::Native,
         Self::Openclaw,
         Self::Approvals,
         Self::Simple,
         Self::Srt,
+        Self::Claude,
         Self::Codex,
         Self::Rules,
     ];
@@ -70,6 +76,7 @@ impl Dialect {
             Self::Approvals => "openclaw-approvals",
             Self::Simple => "simple",
             Self::Srt => "srt",
+            Self::Claude => "claude-code",
             Self::Codex => "codex",
             Self::Rules => "codex-rules",
         }
@@ -116,6 +123,7 @@ pub fn read(source: &str, text: &str, choice: &Choice) -> Result<Imported, Polic
             Dialect::Approvals => agents = approvals::read(&mut into, &top, choice.agent)?,
             Dialect::Simple => simple::read(&mut into, &top)?,
             Dialect::Srt => srt::read(&mut into, &top)?,
+            Dialect::Claude => claude::read(&mut into, &top)?,
             Dialect::Codex => codex::read(&mut into, &top)?,
             Dialect::Rules => {}
         }
@@ -181,7 +189,19 @@ pub fn detect(source: &str, text: &str) -> Option<Dialect> {
 fn of_name(source: &str) -> Option<Dialect> {
     let rules = [".rules", ".codexpolicy"];
     let is_rules = rules.iter().any(|extension| source.ends_with(extension));
-    is_rules.then_some(Dialect::Rules)
+    let settings = [
+        ".claude/settings.json",
+        ".claude/settings.local.json",
+        "claude-code/managed-settings.json",
+    ];
+    let is_settings = settings.iter().any(|name| {
+        let rest = source.strip_suffix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+    });
+    match is_rules {
+        true => Some(Dialect::Rules),
+        false => is_settings.then_some(Dialect::Claude),
+    }
 }
 
 /// Told by keys that creel does not have; where one of creel's own sections stands, it is creel's.
@@ -204,8 +224,26 @@ fn of_keys(top: &Table) -> Dialect {
         "sandbox_workspace_write",
         "approval_policy",
         "default_permissions",
+        "mcp_servers",
+        "model_provider",
+        "model_providers",
+        "model_reasoning_effort",
+        "shell_environment_policy",
     ];
     if has(&[], &codex) {
+        return Dialect::Codex;
+    }
+    let claude = has(&["permissions"], &claude::PERMISSIONS)
+        || has(&["sandbox"], &claude::SANDBOX)
+        || has(&[], &claude::TOP)
+        || source::text(top, "$schema").is_some_and(|schema| schema.contains("claude-code"));
+    if claude {
+        return Dialect::Claude;
+    }
+    // Codex's own, where nothing else stands.
+    let word = |key| top.get(key).is_some_and(|node| node.as_str().is_some());
+    let features = inner(top, &["features"]).is_some();
+    if (word("model") || features) && !has(&[], &["tools", "agents", "sandbox", "hooks", "env"]) {
         return Dialect::Codex;
     }
     let network = [
@@ -237,6 +275,8 @@ fn of_keys(top: &Table) -> Dialect {
         "models",
         "bindings",
         "approvals",
+        "mcp",
+        "plugins",
     ];
     let tools = [
         "byProvider",
@@ -247,6 +287,9 @@ fn of_keys(top: &Table) -> Dialect {
         "toolsBySender",
         "web",
         "media",
+        "codeMode",
+        "loopDetection",
+        "agentToAgent",
     ];
     let exec = [
         "host",

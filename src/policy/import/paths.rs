@@ -9,6 +9,7 @@ use std::fmt;
 use crate::policy::error::PathFault;
 use crate::policy::file::path_fault;
 use crate::policy::glob::{escape, is_pattern};
+use crate::policy::trees::within;
 
 /// Directories that hold far more than a rule means.
 const WHOLE: [&str; 7] = ["/", "~", "$WORKSPACE", "/home", "/root", "/usr", "/Users"];
@@ -93,6 +94,8 @@ impl Denied {
 pub enum Denial {
     Sight,
     Change,
+    /// Either, by a program that expands its globs once, to the names that are there at its start.
+    AtStart,
 }
 
 /// What a denial becomes. Where the jail could create a name that a pattern meets, no mount covers it
@@ -108,7 +111,11 @@ pub fn denied(text: &str, denial: Denial) -> Result<Denied, PathFault> {
     if tree == directory {
         return sound(tree).map(Denied::Tree);
     }
-    let created = denial == Denial::Change || directory.starts_with("$WORKSPACE/");
+    let created = match denial {
+        Denial::Change => true,
+        Denial::Sight => directory.starts_with("$WORKSPACE/"),
+        Denial::AtStart => false,
+    };
     let all = tree.strip_suffix("/*") == Some(&directory);
     if !is_whole(&directory) && (created || all || !alike(&tree)) {
         return sound(directory).map(Denied::Tree);
@@ -117,6 +124,22 @@ pub fn denied(text: &str, denial: Denial) -> Result<Denied, PathFault> {
         true => sound(tree).map(Denied::Pattern),
         false => Err(PathFault::Glob),
     }
+}
+
+/// A path in which every character is itself.
+pub fn literal(text: &str) -> Result<String, PathFault> {
+    sound(escape(&rooted(text)))
+}
+
+/// The jail's own directories: a grant of one brings nothing in from the host.
+pub fn is_own(path: &str) -> bool {
+    matches!(path, "/tmp" | "/var/tmp" | "/dev/shm" | "~")
+}
+
+/// Whether no policy may grant it.
+pub fn is_never(path: &str) -> bool {
+    let roots = ["/proc", "/sys", "/dev", "/run", "/var/run"];
+    path == "/" || roots.iter().any(|root| within(path, root))
 }
 
 /// Whether it is one of the directories that everything lies in.
@@ -274,6 +297,17 @@ mod tests {
         ] {
             assert_eq!(denied(text, Denial::Sight), sight, "{text}");
             assert_eq!(denied(text, Denial::Change), change, "{text}");
+        }
+        for (text, at_start) in [
+            ("src/*.key", pattern("$WORKSPACE/src/*.key")),
+            ("~/k/*.pem", pattern("~/k/*.pem")),
+            ("**/.env", pattern("$WORKSPACE/**/.env")),
+            ("/a/*", tree("/a")),
+            ("/a/{b,c}/d", tree("/a")),
+            ("x**", glob()),
+            ("src", path("$WORKSPACE/src")),
+        ] {
+            assert_eq!(denied(text, Denial::AtStart), at_start, "{text}");
         }
     }
 }

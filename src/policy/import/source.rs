@@ -135,7 +135,7 @@ impl<'a> Source<'a> {
         self.say(item, Fate::NotHonoured, why);
     }
 
-    fn say(&mut self, item: Item, fate: Fate, text: impl Into<String>) {
+    pub fn say(&mut self, item: Item, fate: Fate, text: impl Into<String>) {
         self.report.push(Entry {
             key: item.key.to_owned(),
             origin: self.origin(item.node),
@@ -160,7 +160,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn bad_path(&self, item: Item, path: &str, fault: PathFault) -> PolicyError {
+    pub fn bad_path(&self, item: Item, path: &str, fault: PathFault) -> PolicyError {
         PolicyError::BadPath {
             at: self.text.place(item.node.span.start),
             key: item.key.to_owned().into(),
@@ -333,11 +333,55 @@ impl<'a> Source<'a> {
         if self.standing == Standing::Narrows {
             return self.not(item, "a layer that narrows grants no paths");
         }
-        let enforced = |_: &str| Taken::As(Fate::Enforced, name.to_owned());
+        let enforced = |path: &str| match path {
+            path if paths::is_own(path) => Taken::Left(
+                Fate::Translated,
+                format!("{path} is the jail's own, and empty at its start"),
+            ),
+            path if paths::is_never(path) => {
+                Taken::Left(Fate::NotHonoured, format!("{path} is never granted"))
+            }
+            _ => Taken::As(Fate::Enforced, name.to_owned()),
+        };
         let grants = self.listed(item, Spelling::Globs, enforced);
         if !grants.is_empty() {
             list(&mut self.layer).get_or_insert_default().extend(grants);
         }
+    }
+
+    /// The paths of a list that grants: texts, and tables of a `path` with `literal`, in which every
+    /// character is itself.
+    fn spelled<'t>(&mut self, item: Item<'t>, spelling: Spelling) -> Vec<(Element<'t>, Spelling)> {
+        let mut all = vec![];
+        for word in elements(item) {
+            match self.literal(&word) {
+                Some((path, spelled)) => all.push((path, spelled.unwrap_or(spelling))),
+                None if word.node.as_str().is_some() => all.push((word, spelling)),
+                None => self.other_type(word.item(), "a string"),
+            }
+        }
+        all
+    }
+
+    /// `{path, literal}` as the path and its spelling, where it has one; with a line of each other key.
+    fn literal<'t>(&mut self, word: &Element<'t>) -> Option<(Element<'t>, Option<Spelling>)> {
+        let of = table(word.node)?;
+        let path = of.get("path").filter(|node| node.as_str().is_some())?;
+        let mut spelling = None;
+        for (key, node) in of.entries() {
+            let name = join(&word.key, &key.name);
+            let item = Item { key: &name, node };
+            match (key.name.as_str(), &node.value) {
+                ("path", _) => {}
+                ("literal", Value::Bool(literal)) => {
+                    spelling = literal.then_some(Spelling::Plain);
+                    self.enforced(item, "how the path is read");
+                }
+                _ => self.not(item, "creel knows no such key; the path is a glob"),
+            }
+        }
+        let key = join(&word.key, "path");
+        Some((Element { key, node: path }, spelling))
     }
 
     /// The grants of a list of paths, and the line of each: `take` says what becomes of one.
@@ -349,7 +393,7 @@ impl<'a> Source<'a> {
     ) -> Vec<Grant> {
         self.if_empty(item, "grants nothing");
         let mut all = vec![];
-        for word in self.words(item) {
+        for (word, spelling) in self.spelled(item, spelling) {
             let path = match paths::granted(word.text(), spelling) {
                 Ok(path) => path,
                 Err(why) => {
@@ -379,14 +423,24 @@ impl<'a> Source<'a> {
     ) -> Result<Vec<Grant>, PolicyError> {
         self.if_empty(item, "denies nothing");
         let mut all = vec![];
-        for word in self.strict_words(item)? {
-            let text = word.text();
+        for element in elements(item) {
+            let literal = match denial {
+                Denial::AtStart => self.literal(&element),
+                Denial::Sight | Denial::Change => None,
+            };
+            let (word, spelling) = literal.unwrap_or((element, None));
             let listed = Item {
                 node: word.node,
                 ..item
             };
-            let denied =
-                paths::denied(text, denial).map_err(|fault| self.bad_path(listed, text, fault))?;
+            let Some(text) = word.node.as_str() else {
+                return Err(self.wrong_type(listed, "each as a string"));
+            };
+            let denied = match spelling {
+                Some(Spelling::Plain) => paths::literal(text).map(Denied::Path),
+                _ => paths::denied(text, denial),
+            };
+            let denied = denied.map_err(|fault| self.bad_path(listed, text, fault))?;
             if let Some(how) = otherwise(&denied) {
                 self.translated(word.item(), how);
                 continue;
@@ -397,6 +451,12 @@ impl<'a> Source<'a> {
                     let how = format!("{list}: '{text}' becomes all of {path}");
                     self.translated(word.item(), how);
                 }
+                Denied::Pattern(path) if denial == Denial::AtStart => {
+                    let how = format!(
+                        "{list}: the pattern {path}, of the names that are there at the start"
+                    );
+                    self.translated(word.item(), how);
+                }
                 Denied::Pattern(path) => {
                     let how = format!(
                         "{list}: the pattern {path}; where the jail could create such a name, the run is refused"
@@ -404,7 +464,11 @@ impl<'a> Source<'a> {
                     self.translated(word.item(), how);
                 }
             }
-            all.push(self.grant(word.node, denied.path().to_owned(), Absent::Refuse));
+            let absent = match (&denied, denial) {
+                (Denied::Pattern(_), Denial::AtStart) => Absent::Skip,
+                _ => Absent::Refuse,
+            };
+            all.push(self.grant(word.node, denied.path().to_owned(), absent));
         }
         Ok(all)
     }

@@ -5,11 +5,13 @@
 
 use super::paths::{self, Denial, Spelling};
 use super::report::Fate;
-use super::source::{Item, Source, Standing, Taken, elements, join, stricter, table};
+use super::source::{Element, Item, Source, Standing, Taken, elements, join, stricter, table};
 use crate::policy::error::PolicyError;
+use crate::policy::glob::is_pattern;
 use crate::policy::layer::Layer;
 use crate::policy::tools::Tool;
 use crate::policy::tree::{Node, Table, Value};
+use crate::policy::trees::within;
 use crate::policy::{Absent, Grant, WorkspaceMode, net};
 
 pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
@@ -19,9 +21,9 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
             node,
         };
         match (key.name.as_str(), table(node)) {
-            ("network", Some(of)) => network(into, of, node)?,
-            ("filesystem", Some(of)) => filesystem(into, of)?,
-            ("credentials", Some(of)) => credentials(into, of)?,
+            ("network", Some(of)) => network(into, of, node, "network")?,
+            ("filesystem", Some(of)) => filesystem(into, of, "filesystem", Cwd::Listed)?,
+            ("credentials", Some(of)) => credentials(into, of, "credentials")?,
             ("network" | "filesystem" | "credentials", None) => {
                 return Err(into.wrong_type(item, "a table"));
             }
@@ -51,11 +53,24 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     Ok(())
 }
 
-fn network(into: &mut Source, of: &Table, section: &Node) -> Result<(), PolicyError> {
+/// Whether the working directory is writable by being listed alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cwd {
+    Listed,
+    Writable,
+}
+
+/// `above`: the name of the section.
+pub fn network(
+    into: &mut Source,
+    of: &Table,
+    section: &Node,
+    above: &str,
+) -> Result<(), PolicyError> {
     into.layer.network.mode = Some(into.sourced(section, net::Mode::None));
     into.layer.network.allow = Some(vec![]);
     for (key, node) in of.entries() {
-        let name = join("network", &key.name);
+        let name = join(above, &key.name);
         let item = Item { key: &name, node };
         let empty = match &node.value {
             Value::Array(nodes) => nodes.is_empty(),
@@ -73,7 +88,12 @@ fn network(into: &mut Source, of: &Table, section: &Node) -> Result<(), PolicyEr
                 into.layer.network.allow = Some(rules);
             }
             "deniedDomains" => {
-                into.layer.network.deny = denied(into, item)?;
+                let rules = denied(into, item)?;
+                into.layer.network.deny.extend(rules);
+            }
+            "deniedResolvedAddresses" => {
+                let rules = denied(into, item)?;
+                into.layer.network.deny.extend(rules);
             }
             "strictAllowlist" => into.enforced(item, "what no list has is denied"),
             "deniedDomainReasons" => into.not(item, "a denial names its rule"),
@@ -94,7 +114,7 @@ fn network(into: &mut Source, of: &Table, section: &Node) -> Result<(), PolicyEr
 /// The hosts of a list that denies.
 fn denied(into: &mut Source, item: Item) -> Result<Vec<net::Rule>, PolicyError> {
     let Value::Array(_) = &item.node.value else {
-        return Err(into.wrong_type(item, "an array of domains"));
+        return Err(into.wrong_type(item, "an array of domains or addresses"));
     };
     into.if_empty(item, "denies nothing");
     let mut rules = vec![];
@@ -125,24 +145,21 @@ fn destinations(into: &mut Source, item: Item) -> Vec<net::Rule> {
     rules
 }
 
-fn filesystem(into: &mut Source, of: &Table) -> Result<(), PolicyError> {
-    let opened = of.get("allowRead").map(|node| Item {
-        key: "filesystem.allowRead",
-        node,
-    });
-    let reopened: Vec<String> = opened
-        .map(elements)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|word| paths::granted(word.node.as_str()?, Spelling::Globs).ok())
-        .collect();
+/// As [`network`], of the section of paths.
+pub fn filesystem(into: &mut Source, of: &Table, above: &str, cwd: Cwd) -> Result<(), PolicyError> {
+    let listed = |key: &str| listed(of, key);
+    let open = Open {
+        read: listed("allowRead"),
+        write: listed("allowWrite"),
+    };
+    let mut spared = vec![];
     // First: what is opened again depends on it.
     if let Some(node) = of.get("denyRead") {
-        let key = "filesystem.denyRead";
-        deny_read(into, Item { key, node }, &reopened)?;
+        let key = &join(above, "denyRead");
+        spared = deny_read(into, Item { key, node }, &open)?;
     }
     for (key, node) in of.entries() {
-        let name = join("filesystem", &key.name);
+        let name = join(above, &key.name);
         let item = Item { key: &name, node };
         match key.name.as_str() {
             "denyRead" => {}
@@ -150,10 +167,10 @@ fn filesystem(into: &mut Source, of: &Table) -> Result<(), PolicyError> {
                 into.grants(item, exec_list, "filesystem.exec: nothing else is there");
             }
             "allowRead" => into.grants(item, read_list, "filesystem.read; a denial still wins"),
-            "allowWrite" => allow_write(into, item),
+            "allowWrite" => allow_write(into, item, cwd, |path| open.leaves(&spared, path)),
             "denyWrite" => {
                 let list = "filesystem.protect";
-                let places = into.denials(item, Denial::Change, list, |_| None)?;
+                let places = into.denials(item, Denial::AtStart, list, |_| None)?;
                 into.layer.filesystem.protect.extend(places);
             }
             "allowGitConfig" => match node.value {
@@ -167,7 +184,7 @@ fn filesystem(into: &mut Source, of: &Table) -> Result<(), PolicyError> {
             _ => into.not(item, "creel knows no such key"),
         }
     }
-    if of.get("allowWrite").is_none() {
+    if of.get("allowWrite").is_none() && cwd == Cwd::Listed {
         // Nothing is writable that is not allowed.
         let Some((_, node)) = of.entries().first() else {
             return Ok(());
@@ -186,23 +203,83 @@ fn read_list(layer: &mut Layer) -> &mut Option<Vec<Grant>> {
     &mut layer.filesystem.read
 }
 
-/// A root that is denied as a whole and opened again in parts is not granted in the first place.
-fn deny_read(into: &mut Source, item: Item, reopened: &[String]) -> Result<(), PolicyError> {
-    let workspace = reopened.iter().any(|path| path == "$WORKSPACE");
-    let opens = into.standing == Standing::Grants && !reopened.is_empty();
+/// Directories in which homes are, and a home.
+const ROOTS: [&str; 4] = ["~", "/home", "/root", "/Users"];
+
+/// The paths that a list of grants names.
+fn listed(of: &Table, key: &str) -> Vec<String> {
+    let words = of.get(key).map(|node| elements(Item { key, node }));
+    let words = words.unwrap_or_default();
+    let text = |word: &Element| {
+        let of = table(word.node);
+        let path = of.map_or(Some(word.node), |of| of.get("path"))?;
+        paths::granted(path.as_str()?, Spelling::Globs).ok()
+    };
+    words.iter().filter_map(text).collect()
+}
+
+/// What a file opens beside what it denies.
+struct Open {
+    read: Vec<String>,
+    write: Vec<String>,
+}
+
+impl Open {
+    /// Whether a path may lie in a directory that is denied by not being granted, and is not opened. A
+    /// path from `/` may lie in the home.
+    fn leaves(&self, spared: &[String], path: &str) -> bool {
+        let holds = |denied: &String| {
+            within(path, denied) || path.starts_with('/') != denied.starts_with('/')
+        };
+        spared.iter().any(holds)
+            && !path.starts_with('$')
+            && !self.read.iter().any(|open| within(path, open))
+    }
+
+    /// Whether a directory can be denied by not being granted: `allowRead` opens a part of it again, and
+    /// nothing else of it is granted. The workspace may lie in any directory, and is opened itself.
+    fn spares(&self, denied: &str) -> bool {
+        let again = |path: &str| self.read.iter().any(|open| within(path, open));
+        let part = |path: &&String| within(path, denied);
+        let plain = [
+            "~/", "/home/", "/root/", "/srv/", "/opt/", "/mnt/", "/data/",
+        ];
+        again("$WORKSPACE")
+            && !is_pattern(denied)
+            && plain.iter().any(|root| denied.starts_with(root))
+            && self.read.iter().any(|path| path != denied && part(&path))
+            // A path from `/` may lie in the home.
+            && self.write.iter().all(|path| {
+                again(path) || !part(&path) && (path.starts_with('/') == denied.starts_with('/'))
+            })
+            && self.read.iter().all(|path| {
+                within(path, denied) || path.starts_with('$') || path.starts_with('/') == denied.starts_with('/')
+            })
+    }
+}
+
+/// A root that is denied as a whole and opened again in parts is not granted in the first place. Answers
+/// the directories that are denied in this way.
+fn deny_read(into: &mut Source, item: Item, open: &Open) -> Result<Vec<String>, PolicyError> {
+    let mut spared = vec![];
+    let workspace = open.read.iter().any(|path| path == "$WORKSPACE");
+    let opens = into.standing == Standing::Grants && !open.read.is_empty();
     let mut whole = false;
     let denials = into.denials(
         item,
-        Denial::Sight,
+        Denial::AtStart,
         "filesystem.deny",
         |denied| match denied.path() {
             "/" if opens => {
                 whole = true;
                 Some("/ is denied: there is what allowRead opens, and nothing else".into())
             }
-            path @ ("~" | "/home" | "/root" | "/Users") if workspace => Some(format!(
-                "{path} is denied by not being granted; what allowRead opens is"
-            )),
+            path if workspace && ROOTS.contains(&path) || opens && open.spares(path) => {
+                spared.push(path.to_owned());
+                Some(format!(
+                    "{path} is denied by not being granted; what allowRead opens is"
+                ))
+            }
             _ => None,
         },
     )?;
@@ -214,18 +291,19 @@ fn deny_read(into: &mut Source, item: Item, reopened: &[String]) -> Result<(), P
             into.layer.filesystem.workspace = Some(none);
         }
     }
-    Ok(())
+    Ok(spared)
 }
 
-fn allow_write(into: &mut Source, item: Item) {
+fn allow_write(into: &mut Source, item: Item, cwd: Cwd, leaves: impl Fn(&str) -> bool) {
     let is_workspace = |text| paths::granted(text, Spelling::Globs).as_deref() == Ok("$WORKSPACE");
     let all = elements(item);
-    let whole = all
-        .iter()
-        .any(|word| word.node.as_str().is_some_and(is_workspace));
+    let whole = cwd == Cwd::Writable
+        || all
+            .iter()
+            .any(|word| word.node.as_str().is_some_and(is_workspace));
     let mut grants = into.listed(item, Spelling::Globs, |path| match path {
         "$WORKSPACE" => Taken::Left(Fate::Enforced, "filesystem.workspace = \"rw\"".into()),
-        "/tmp" | "/dev/shm" | "~" | "/var/tmp" => Taken::Left(
+        path if paths::is_own(path) => Taken::Left(
             Fate::Translated,
             format!("{path} is the jail's own, writable and gone with it"),
         ),
@@ -237,6 +315,10 @@ fn allow_write(into: &mut Source, item: Item) {
             Fate::Enforced,
             "lies in the workspace, which is writable".into(),
         ),
+        path if leaves(path) => Taken::Left(
+            Fate::NotHonoured,
+            format!("{path} may lie in what denyRead denies; name it in allowRead too"),
+        ),
         _ => Taken::As(Fate::Enforced, "filesystem.write".into()),
     });
     let mode = match whole {
@@ -246,7 +328,7 @@ fn allow_write(into: &mut Source, item: Item) {
     let said = into.sourced(item.node, mode);
     stricter(&mut into.layer.filesystem.workspace, said);
     let nothing = matches!(&item.node.value, Value::Array(nodes) if nodes.is_empty());
-    if nothing {
+    if nothing && cwd == Cwd::Listed {
         into.deny_tool(item.node, "write");
     }
     match into.standing {
@@ -260,9 +342,10 @@ fn allow_write(into: &mut Source, item: Item) {
     }
 }
 
-fn credentials(into: &mut Source, of: &Table) -> Result<(), PolicyError> {
+/// As [`network`], of the section of credentials.
+pub fn credentials(into: &mut Source, of: &Table, above: &str) -> Result<(), PolicyError> {
     for (key, node) in of.entries() {
-        let name = join("credentials", &key.name);
+        let name = join(above, &key.name);
         let item = Item { key: &name, node };
         let Value::Array(_) = &node.value else {
             into.not(item, "creel gives no credential to a jail");
@@ -293,7 +376,7 @@ fn credential(into: &mut Source, entry: Item) -> Result<(), PolicyError> {
         key: &key,
         node: path,
     };
-    let denials = into.denials(item, Denial::Sight, "filesystem.deny", |_| None)?;
+    let denials = into.denials(item, Denial::AtStart, "filesystem.deny", |_| None)?;
     into.layer.filesystem.deny.extend(denials);
     for (key, node) in of.entries() {
         let name = join(entry.key, &key.name);

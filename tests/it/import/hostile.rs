@@ -64,6 +64,26 @@ fn a_denial_that_cannot_be_said_is_an_error() {
             "prefix_rule(pattern=['a",
             "p.rules:1:22: a string is not closed",
         ),
+        (
+            "s.json",
+            r#"{"permissions": {"deny": ["Read(../x)"]}}"#,
+            "s.json:1:27: path '../x' in 'permissions.deny[0]' has a '..'",
+        ),
+        (
+            "s.json",
+            r#"{"permissions": {"deny": ["Read(x"]}}"#,
+            "s.json:1:27: 'permissions.deny[0]' is a string; write `TOOL` or `TOOL(WHAT)`",
+        ),
+        (
+            "s.json",
+            r#"{"permissions": {"deny": ["Read(//**/x)"]}}"#,
+            "s.json:1:27: path '//**/x' in 'permissions.deny[0]' is a pattern",
+        ),
+        (
+            "s.json",
+            r#"{"permissions": {"ask": {}}}"#,
+            "s.json:1:25: 'permissions.ask' is a table; write each as a string",
+        ),
         ("p.rules", "x = (1,", "p.rules:1:8: a bracket is not closed"),
     ] {
         let found = message(name, text);
@@ -128,6 +148,42 @@ fn creels_own_files_are_not_taken_for_others() {
         ),
         ("p.toml", "sandbox_mode = 'read-only'", Some(Dialect::Codex)),
         ("p.rules", "", Some(Dialect::Rules)),
+        (
+            "s.json",
+            r#"{"permissions": {"deny": []}}"#,
+            Some(Dialect::Claude),
+        ),
+        (
+            "s.json",
+            r#"{"sandbox": {"enabled": true}}"#,
+            Some(Dialect::Claude),
+        ),
+        ("a/.claude/settings.json", "{}", Some(Dialect::Claude)),
+        ("a.claude/settings.json", "{}", None),
+        (
+            "p.toml",
+            "[mcp_servers.x]\ncommand = 'y'",
+            Some(Dialect::Codex),
+        ),
+        ("p.toml", "model = 'x'", Some(Dialect::Codex)),
+        ("p.toml", "[features]\nx = true", Some(Dialect::Codex)),
+        (
+            "p.json",
+            r#"{"tools": {"codeMode": {}}}"#,
+            Some(Dialect::Openclaw),
+        ),
+        (
+            "p.json",
+            r#"{"tools": {"loopDetection": {}}}"#,
+            Some(Dialect::Openclaw),
+        ),
+        (
+            "p.json",
+            r#"{"tools": {"agentToAgent": {}}}"#,
+            Some(Dialect::Openclaw),
+        ),
+        ("p.json", r#"{"mcp": {}}"#, Some(Dialect::Openclaw)),
+        ("p.json", r#"{"plugins": {}}"#, Some(Dialect::Openclaw)),
         ("p.toml", "not toml", None),
     ] {
         assert_eq!(detect(name, text), dialect, "{text}");

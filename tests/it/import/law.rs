@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use creel::policy::decide::decide;
 use creel::policy::effective::close;
 use creel::policy::glob::Pattern;
+use creel::policy::import::{self, Choice, Dialect, Standing};
 use creel::policy::layer::{Case, Layer, Rank};
 use creel::policy::preset;
 use creel::policy::rights::{Rights, Roots};
@@ -217,6 +218,94 @@ proptest! {
     }
 
     #[test]
+    fn what_srt_denies_stays_denied_where_a_part_is_opened(
+        denied in subsequence(vec!["~", "/home", "~/k", "/opt", "/opt/data", "/usr/share", "src"], 1..4),
+        opened in subsequence(vec![".", "~/k/a", "/opt/data/y", "/usr/share/x"], 0..4),
+        write in subsequence(vec![".", "~/k/b", "/opt/w"], 0..3),
+    ) {
+        let text = format!(
+            r#"{{"filesystem": {{"denyRead": {}, "allowRead": {}, "allowWrite": {}}}}}"#,
+            json(&denied), json(&opened), json(&write)
+        );
+        let layer = take("s.json", &text, None).layer;
+        let rights = rights(&layer);
+        for path in ["/home/u/z", "/home/u/k/a/x", "/home/u/k/b/x", "/opt/w/x", "/opt/data/y/z", "/home/u/w/src/z", "/home/u/w/a"] {
+            // The closest name decides, and where both have it, the denial.
+            let depth = |list: &[&str]| above(path).filter(|name| list.iter().any(|l| absolute(l) == *name)).map(str::len).max();
+            let (no, yes) = (depth(&denied), depth(&opened));
+            if no.is_some() && no >= yes {
+                prop_assert!(denies(&rights, &case(Tool::Read, &[path])), "read {path}\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn claudes_rules_stay_denied(
+        read in subsequence(PATHS.to_vec(), 0..4),
+        edit in subsequence(PATHS.to_vec(), 0..4),
+        granted in subsequence(PATHS.to_vec(), 0..4),
+        deny_read in subsequence(PATHS.to_vec(), 0..3),
+        lines in subsequence(LINES.to_vec(), 0..5),
+        allowed in subsequence(LINES.to_vec(), 0..4),
+        list in select(vec!["deny", "ask"]),
+        enabled: bool,
+    ) {
+        let rules = |tool: &str, whats: &[&str]| -> Vec<String> {
+            whats.iter().map(|what| format!("{tool}({what})")).collect()
+        };
+        // Their own readings of a path from the root.
+        let rooted = |paths: &[&str]| -> Vec<String> {
+            paths.iter().map(|path| match path.starts_with('/') {
+                true => format!("/{path}"),
+                false => (*path).to_owned(),
+            }).collect()
+        };
+        let texts = |paths: &[&str], tool: &str| {
+            let paths = rooted(paths);
+            rules(tool, &paths.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let strict = [texts(&read, "Read"), texts(&edit, "Edit"), rules("Bash", &lines)].concat();
+        let open = [texts(&granted, "Read"), texts(&granted, "Edit"), rules("Bash", &allowed)].concat();
+        let text = serde_json::json!({
+            "permissions": {list: strict, "allow": open},
+            "sandbox": {"enabled": enabled, "filesystem": {"denyRead": deny_read}},
+        }).to_string();
+        let choice = Choice { dialect: Some(Dialect::Claude), agent: None, standing: Standing::Grants };
+        // A denial that cannot be said is an error.
+        let Ok(imported) = import::read("s.json", &text, &choice) else {
+            let odd = ["/opt/d**", "/etc/[!a]*/**"];
+            prop_assert!(odd.iter().any(|odd| [&read, &edit, &deny_read].iter().any(|l| l.contains(odd))), "{text}");
+            return Ok(());
+        };
+        let layer = imported.layer;
+        reads_as_written(&layer);
+        let rights = rights(&layer);
+        for path in ASKED {
+            if is_denied(&read, path) || is_denied(&deny_read, path) {
+                prop_assert!(denies(&rights, &case(Tool::Read, &[path])), "read {path}\n{text}");
+            }
+            if is_denied(&read, path) || is_denied(&edit, path) {
+                prop_assert!(denies(&rights, &case(Tool::Write, &[path])), "write {path}\n{text}");
+            }
+        }
+        for words in [&["git", "status"][..], &["git", "push", "-f"], &["curl", "x"], &["rm", "-rf", "x"], &["ls"]] {
+            let line = words.join(" ");
+            let met = |rule: &&str| {
+                let rule = rule.replace(":*", " *");
+                let bare = rule.strip_suffix(" *").is_some_and(|bare| bare == line);
+                bare || stars(&rule, &line)
+            };
+            if lines.iter().any(|rule| met(rule)) {
+                prop_assert!(denies(&rights, &case(Tool::Exec, words)), "{line}\n{text}");
+            }
+            let all = enabled || allowed.iter().any(|rule| met(rule)) || allowed.is_empty();
+            if !all {
+                prop_assert!(denies(&rights, &case(Tool::Exec, words)), "{line} is not allowed\n{text}");
+            }
+        }
+    }
+
+    #[test]
     fn shape_three_stays_within_its_paths(
         enabled: bool, exec: bool,
         allowed in subsequence(PATHS.to_vec(), 0..4),
@@ -280,6 +369,28 @@ proptest! {
             let words: Vec<&str> = asked.clone();
             prop_assert!(denies(&rights(&layer), &case(Tool::Exec, &words)), "{asked:?}\n{text}");
         }
+    }
+}
+
+/// Lines of `Bash` rules.
+const LINES: [&str; 8] = [
+    "git push:*",
+    "git:*",
+    "git status",
+    "curl *",
+    "rm -rf:*",
+    "*push*",
+    "ls",
+    "eval:*",
+];
+
+/// A star is any run of characters, of blanks too.
+fn stars(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, tail)) => text
+            .strip_prefix(head)
+            .is_some_and(|rest| (0..=rest.len()).any(|at| stars(tail, &rest[at..]))),
     }
 }
 
@@ -541,4 +652,43 @@ fn what_srt_opens_again_is_all_that_there_is() {
     let closed = rights(&take("s.json", &closed, None).layer);
     assert!(denies(&closed, &case(Tool::Read, &["/home/u/w/x"])));
     assert!(!denies(&closed, &case(Tool::Read, &["/opt/x"])));
+}
+
+/// Each form of a denial, and the same file without it.
+#[test]
+fn what_claude_code_denies_by_name_is_denied() {
+    let take = |deny: &str, sandbox: &str| {
+        let deny = serde_json::to_string(&[deny]).expect("a text");
+        let text = format!(r#"{{"permissions": {{"deny": {deny}}}, "sandbox": {{{sandbox}}}}}"#);
+        rights(&take("s.json", &text, None).layer)
+    };
+    let open = r#""enabled": true, "network": {"allowedDomains": ["*.example"]}"#;
+    for (rule, tool, words) in [
+        ("Read(/usr/share/**)", Tool::Read, &["/usr/share/x"][..]),
+        ("Read(//usr/share/**)", Tool::Read, &["/usr/share/x"]),
+        ("Read(/src/**)", Tool::Read, &["src/z"]),
+        ("Read(z)", Tool::Read, &["/home/u/w/src/z"]),
+        ("Read(./src/{x,z})", Tool::Read, &["src/z"]),
+        ("Grep(src/**)", Tool::Read, &["src/z"]),
+        ("Edit(src/**)", Tool::Write, &["src/z"]),
+        ("Write(*.key)", Tool::Write, &["a.key"]),
+        ("Read(*.key)", Tool::Write, &["a.key"]),
+        ("Read", Tool::Read, &["src/z"]),
+        ("Edit", Tool::Write, &["src/z"]),
+        ("Bash", Tool::Exec, &["ls"]),
+        ("Bash(curl:*)", Tool::Exec, &["curl"]),
+        ("Bash(git push:*)", Tool::Exec, &["git", "push"]),
+        ("Bash(eval *)", Tool::Exec, &["ls"]),
+        (
+            "WebFetch(domain:a.example)",
+            Tool::Fetch,
+            &["https://a.example/"],
+        ),
+        ("WebFetch", Tool::Fetch, &["https://a.example/"]),
+        ("WebSearch", Tool::Fetch, &["https://a.example/"]),
+    ] {
+        let case = case(tool, words);
+        assert!(denies(&take(rule, open), &case), "{rule}");
+        assert!(!denies(&take("Agent(x)", open), &case), "{rule}");
+    }
 }

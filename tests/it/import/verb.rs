@@ -98,3 +98,39 @@ fn another_programs_policy_runs_as_it_stands() {
     let (code, stderr) = run("default.rules", &["-q"], &["/usr/bin/rm", "--version"]);
     assert_eq!(code, Some(126), "{stderr}");
 }
+
+/// `x` is the control: it lies beside what is denied. EACCES: the name is covered.
+#[test]
+fn what_other_programs_deny_is_denied_in_a_run() {
+    let claude = r#"{"permissions": {"deny": ["Read(.env)", "Read(./secrets/**)", "Edit(*.lock)"]},
+        "sandbox": {"enabled": true, "filesystem": {"denyRead": ["**/*.pem"]}}}"#;
+    let srt = r#"{"filesystem": {"denyRead": ["**/.env", "*.pem", "secrets"], "allowRead": ["/tmp/**"],
+        "allowWrite": ["."], "denyWrite": ["*.lock"]}, "network": {"allowedDomains": []}}"#;
+    for text in [claude, srt] {
+        let (work, policy) = (tempfile::tempdir(), tempfile::tempdir());
+        let (work, policy) = (work.expect("a directory"), policy.expect("a directory"));
+        std::fs::create_dir(work.path().join("secrets")).expect("a directory");
+        for name in ["x", ".env", "a.pem", "secrets/y", "a.lock"] {
+            std::fs::write(work.path().join(name), "text").expect("a file");
+        }
+        let policy = policy.path().join("s.json");
+        std::fs::write(&policy, text).expect("a file");
+        let cat = |name: &str| {
+            let output = Command::new(binary())
+                .args(["run", "-q", "--no-project", "--timeout", "20s", "--policy"])
+                .arg(&policy)
+                .args(["--", "/usr/bin/cat", name])
+                .current_dir(work.path())
+                .output()
+                .expect("creel starts");
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+        };
+        for name in ["x", "a.lock"] {
+            assert_eq!(cat(name), "text", "{text}");
+        }
+        for name in [".env", "a.pem", "secrets/y"] {
+            let said = cat(name);
+            assert!(said.contains("Permission denied"), "{name}: {said}\n{text}");
+        }
+    }
+}
