@@ -69,7 +69,12 @@ fn of(
     ways: &mut Vec<Way>,
 ) -> Result<()> {
     let task = Task::open(task)?;
-    for link in task.links()? {
+    let links = match task.links() {
+        // Of one that has ended the kernel shows nothing to an ordinary user.
+        Err(Errno::ACCESS) if task.has_ended() => return Ok(()),
+        links => links?,
+    };
+    for link in links {
         if still(task.carries(&link))? == Some(true) {
             ways.push(Way::Waiting);
         }

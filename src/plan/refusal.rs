@@ -41,7 +41,7 @@ pub enum ResolveError {
     },
     #[error("{place}: {path} has a `..` in it; write where it leads", place = place(.origin), path = .path.display())]
     Parent { path: PathBuf, origin: Origin },
-    #[error("--exec {path}: the policy names one by one what may be executed; add it to its `process.exec` or `tools`", path = .path.display())]
+    #[error("--exec {path}: the policy names one by one what may be executed; add it to `tools.exec.commands` there", path = .path.display())]
     ExecByName { path: PathBuf },
     #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd; write the path in full", place = place(.origin))]
     NoHome { uid: u32, origin: Origin },

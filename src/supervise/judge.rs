@@ -126,7 +126,7 @@ fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan, exited: &Exite
             Kind::Denied,
             NOT_EXECUTABLE,
             Some(format!(
-                "{place} may not be executed: it lacks the x bit, or the policy does not let it be: --exec PATH or `filesystem.exec` grants that"
+                "{place} may not be executed: it lacks the x bit, or the policy does not let it be: --exec PATH or `filesystem.exec` grants that, and `tools.exec.commands` where that names programs and arguments one by one"
             )),
         ),
         Errno::AGAIN if counted && exited.counters.pids_refused == 0 => (

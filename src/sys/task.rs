@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{self as rx, AtFlags, Mode, OFlags, StatxFlags};
 
-use super::{Errno, Result, procfs};
+use super::{Errno, Result, fd, procfs};
 
 /// The kernel's mark of a path whose name is gone (proc(5)).
 const DELETED: &[u8] = b" (deleted)";
@@ -62,6 +62,16 @@ impl Task {
         Ok(links)
     }
 
+    /// Whether it has ended, and waits for its parent: it refers to nothing any more.
+    pub fn has_ended(&self) -> bool {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let stat = rx::openat(&self.0, c"stat", flags, Mode::empty());
+        let text = stat.and_then(fd::read_all).unwrap_or_default();
+        // Behind the name, which may have anything in it (proc_pid_stat(5)).
+        let state = text.iter().rposition(|byte| *byte == b')');
+        state.is_some_and(|end| matches!(text.get(end + 2), Some(b'Z' | b'X')))
+    }
+
     /// The id of the mount through which the link leads (statx(2), `STATX_MNT_ID`, Linux 5.8).
     pub fn mount(&self, link: &Link) -> Result<u64> {
         // A file of a user's filesystem must not be waited for.
@@ -80,10 +90,9 @@ impl Task {
         let number = link.name.to_bytes().strip_prefix(b"fd/");
         let name = [b"fdinfo/", number.ok_or(Errno::INVAL)?].concat();
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let info = rx::openat(self.0.as_fd(), name, flags, Mode::empty())?;
-        let mut text = [0; 1024];
-        let length = rustix::io::read(&info, &mut text)?;
-        let mut lines = text[..length].split(|byte| *byte == b'\n');
+        // To its end: a line for each lock of the file is before it.
+        let text = fd::read_all(rx::openat(self.0.as_fd(), name, flags, Mode::empty())?)?;
+        let mut lines = text.split(|byte| *byte == b'\n');
         let waiting = lines.find_map(|line| line.strip_prefix(b"scm_fds:"));
         Ok(waiting.is_some_and(|n| n.trim_ascii() != b"0"))
     }

@@ -115,7 +115,9 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
 /// caller's own: what lies in the workspace and the system's directories is there for another reason.
 fn elsewhere(args: &RunArgs, verdict: &Verdict) -> Option<String> {
     let (name, path) = (args.command.first()?, std::env::var_os("PATH")?);
-    if verdict.code.is_some() || !matches!(verdict.exit_status, 126 | 127) {
+    // Where it had started, and was ended, there was nothing to grant.
+    let ended = verdict.uncovered.iter().any(|name| !name.restored);
+    if verdict.code.is_some() || ended || !matches!(verdict.exit_status, 126 | 127) {
         return None;
     }
     let file = match name.as_encoded_bytes().contains(&b'/') {

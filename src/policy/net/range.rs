@@ -70,9 +70,10 @@ impl Range {
         self.bits <= other.bits && self.has(other.address)
     }
 
-    /// Whether it is one address, of the loopback.
+    /// Whether it is one address, of the loopback; so is the one that means none, to who dials it.
     pub fn is_loopback(&self) -> bool {
-        *self == Range::one(self.address) && self.address.is_loopback()
+        let own = self.address.is_loopback() || self.address.is_unspecified();
+        *self == Range::one(self.address) && own
     }
 
     fn masked(self) -> Range {

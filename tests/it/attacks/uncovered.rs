@@ -28,15 +28,22 @@ acts = {
     'enters': lambda p: py(lambda: os.chdir(p)),
     'links': lambda p: py(lambda: os.link(p, 'second')),
     'sends': lambda p: py(sent, p, ends[0]),
+    'sends-locked': lambda p: py(locked, p),
+    'zombie': lambda p: py(lambda: os.fork() or os._exit(0)),
     'sends-unaccepted': lambda p: py(sent, p, client),
     'covered': lambda p: 'EROFS' if os.statvfs(p).f_flag & os.ST_RDONLY else 'OK',
     'looks': lambda p: py(look, p),
 }
-import socket, threading
+import fcntl, socket, threading
 def sent(p, through):
     fd = os.open(p, os.O_PATH)
     socket.send_fds(through, [b'.'], [fd])
     os.close(fd)
+def locked(p):
+    # The kernel tells of each lock of the socket before it tells of what waits in it.
+    for i in range(60):
+        fcntl.lockf(ends[1], fcntl.LOCK_EX, 1, i * 1000)
+    sent(p, ends[0])
 def look(p):
     # Lets go when the host has given it another name.
     fd = os.open(p, os.O_RDONLY)
@@ -301,6 +308,7 @@ fn a_jail_that_keeps_a_way_to_what_was_uncovered_is_ended() {
         ("links", "next", ".env"),
         ("sends", "next", ".env"),
         ("sends-unaccepted", "next", ".env"),
+        ("sends-locked", "next", ".env"),
         ("names", "new", "sec"),
         ("names", "new/key", "sec"),
         ("enters", "new", "sec"),
@@ -313,6 +321,8 @@ fn a_jail_that_keeps_a_way_to_what_was_uncovered_is_ended() {
         ("names", "other", ".git/config"),
         ("reads", ".git/config", ".git/config"),
         ("read", "next", ".env"),
+        ("zombie", "next", ".env"),
+        ("zombie", "next", ".git/config"),
         ("links", "other", ".env"),
         ("enters", "src", "sec"),
         ("reads", ".vscode", ".vscode"),

@@ -112,6 +112,8 @@ fn what_means_the_jails_own_loopback_is_refused_with_the_name() {
         ("a.localhost:11434", "is the jail's own loopback"),
         ("127.0.0.1:11434", "is the jail's own loopback"),
         ("[::1]:11434", "is the jail's own loopback"),
+        ("0.0.0.0:11434", "is the jail's own loopback"),
+        ("[::]:11434", "is the jail's own loopback"),
         (
             "host.creel.internal",
             "name the ports, as in host.creel.internal:11434",
