@@ -295,10 +295,10 @@ proptest! {
                 let bare = rule.strip_suffix(" *").is_some_and(|bare| bare == line);
                 bare || stars(&rule, &line)
             };
-            if lines.iter().any(|rule| met(rule)) {
+            if lines.iter().any(&met) {
                 prop_assert!(denies(&rights, &case(Tool::Exec, words)), "{line}\n{text}");
             }
-            let all = enabled || allowed.iter().any(|rule| met(rule)) || allowed.is_empty();
+            let all = enabled || allowed.iter().any(met) || allowed.is_empty();
             if !all {
                 prop_assert!(denies(&rights, &case(Tool::Exec, words)), "{line} is not allowed\n{text}");
             }
