@@ -21,6 +21,7 @@ use crate::policy::cases::{Expected, Judged, beyond_kernel, judge, subject};
 use crate::policy::decide::Decision;
 use crate::policy::glob::Pattern;
 use crate::policy::layer::{Layer, PROGRAM_DIRECTORIES, Rank};
+use crate::policy::net::Network;
 use crate::policy::rights::Roots;
 use crate::policy::stack::{Outcome, Stack};
 use crate::policy::tools::Tool;
@@ -314,6 +315,8 @@ fn performed(
 ) -> Result<String, Failure> {
     let creel = std::fs::read_link("/proc/self/exe")?;
     let mut policy: Policy = outcome.effective.policy.clone();
+    // A relay decides what such a jail reaches, not the kernel; none runs here.
+    policy.network = Network::default();
     let grant = Grant {
         path: creel.to_string_lossy().into_owned(),
         absent: Absent::Refuse,

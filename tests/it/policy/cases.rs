@@ -105,3 +105,33 @@ fn cases_are_held_against_the_kernel() {
         assert!(left <= 3, "nothing is left but the policies");
     }
 }
+
+/// Destinations are the relay's to decide; the files of such a policy are tried as of any other.
+#[test]
+fn cases_of_a_policy_with_a_network_are_held_against_the_kernel() {
+    let desk = Desk::new();
+    for network in [
+        "mode = 'allowlist'\nallow = ['example.org']",
+        "mode = 'ask'\nallow = ['example.org']",
+        "mode = 'open'",
+    ] {
+        let policy = format!(
+            "extends = 'default'\n[network]\n{network}\n[tests]\n\
+             allow = ['read a', 'fetch https://example.org']\ndeny = ['write /usr/x']\n"
+        );
+        desk.file("network.toml", &policy);
+        let words = [
+            "test",
+            "--kernel",
+            "--allow-degraded",
+            "cgroup",
+            "network.toml",
+        ];
+        let said = desk.policy(words).exits(0);
+        assert!(
+            said.stdout
+                .ends_with("3 passed, 0 failed; the kernel was asked about 2\n"),
+            "{network}: {said:#?}"
+        );
+    }
+}
