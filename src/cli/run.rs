@@ -249,6 +249,11 @@ fn attempt(
         .as_deref()
         .map(|path| network::open_log(path, &plan))
         .transpose()?;
+    if !args.quiet {
+        ending::unheld(args, &policy, &plan)
+            .iter()
+            .for_each(|line| hint::say(line));
+    }
     let before = left::Before::of(&plan, &host, &pins, id)?;
     let mut verdict = execute(id, plan, &host, pins, log, started, detail)?;
     let extent = match args.review_all {

@@ -69,6 +69,11 @@ impl Origin {
             line: 0,
         }
     }
+
+    /// Nobody's choice: creel's own word, or that of a policy that ships with it.
+    pub fn is_built_in(&self) -> bool {
+        *self.source == *"creel" || self.source.starts_with("preset:")
+    }
 }
 
 impl std::fmt::Display for Origin {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::net::sockopt;
 
+use super::net::set_option;
 use super::{Errno, Result};
 
 // asm-generic/socket.h and linux/tcp.h.
@@ -46,16 +47,13 @@ impl Connection {
         let socket = self.socket()?;
         bound(socket, bytes)?;
         // It stays at what the first buffer had room for, where the buffer does not grow by itself.
-        set(
-            socket,
-            (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP),
-            bytes as i32,
-        )
+        let clamp = libc::TCP_WINDOW_CLAMP;
+        set_option(socket, libc::IPPROTO_TCP, clamp, bytes as i32)
     }
 
     /// Has the kernel choose the sizes again (`SO_BUF_LOCK`, Linux 5.14).
     pub fn unbound(&self) -> Result<()> {
-        set(self.socket()?, (libc::SOL_SOCKET, SO_BUF_LOCK), 0)
+        set_option(self.socket()?, libc::SOL_SOCKET, SO_BUF_LOCK, 0)
     }
 
     /// Bytes of memory that lie in its buffers.
@@ -89,23 +87,6 @@ impl Connection {
             Ok(cookie) if cookie == self.cookie => Ok(socket),
             _ => Err(Errno::BADF),
         }
-    }
-}
-
-fn set(socket: BorrowedFd<'_>, (level, name): (i32, i32), value: i32) -> Result<()> {
-    // SAFETY: the option is an int, which outlives the call.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<i32>() as u32,
-        )
-    };
-    match done {
-        0 => Ok(()),
-        _ => Err(last()),
     }
 }
 

@@ -247,11 +247,12 @@ pub enum Transport {
     Datagram,
 }
 
-fn set_option(socket: &OwnedFd, level: i32, name: i32, value: libc::c_int) -> Result<()> {
+/// Sets an option that is an int (setsockopt(2)).
+pub fn set_option(socket: impl AsFd, level: i32, name: i32, value: libc::c_int) -> Result<()> {
     // SAFETY: the option is an int, which outlives the call.
     let done = unsafe {
         libc::setsockopt(
-            socket.as_raw_fd(),
+            socket.as_fd().as_raw_fd(),
             level,
             name,
             (&raw const value).cast(),

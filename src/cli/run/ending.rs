@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::{RunArgs, request};
 use crate::cli::hint::say;
-use crate::plan;
+use crate::plan::{self, Layer, LayerName, Plan};
 use crate::policy::effective::Weight;
 use crate::policy::stack::Outcome;
-use crate::policy::{Bytes, Span};
+use crate::policy::{Bytes, Limits, Origin, Policy, Span};
 use crate::supervise::left::{Done, Left, Remnant, What};
 use crate::supervise::verdict::Limit;
 use crate::supervise::way_out::Traffic;
@@ -35,6 +35,39 @@ pub fn remark(args: &RunArgs, outcome: &Outcome, verdict: &Verdict) {
             .iter()
             .for_each(|clip| say(&format!("note: {clip}")));
     }
+}
+
+/// The limits that somebody asked for and that nothing holds, before the command runs.
+pub fn unheld(args: &RunArgs, policy: &Policy, plan: &Plan) -> Vec<String> {
+    let is_cgroup = |layer: &&Layer| layer.name == LayerName::Cgroup;
+    if plan
+        .layers
+        .iter()
+        .find(is_cgroup)
+        .is_none_or(|layer| layer.in_force)
+    {
+        return vec![];
+    }
+    let asked = |flag: Option<String>, name: &str, written: String, at: &Origin| {
+        let in_policy = || (!at.is_built_in()).then(|| format!("{name} = {written} at {at}"));
+        flag.map(|value| format!("--{name} {value}"))
+            .or_else(in_policy)
+    };
+    let Limits { memory, cpus, .. } = &policy.limits;
+    let flags = (
+        args.memory.map(|value| value.to_string()),
+        args.cpus.map(|value| value.to_string()),
+    );
+    [
+        asked(flags.0, "memory", memory.value.to_string(), &memory.origin),
+        asked(flags.1, "cpus", cpus.value.to_string(), &cpus.origin),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|asked| {
+        format!("{asked} is not enforced: there is no cgroup; `creel doctor` says what gives one")
+    })
+    .collect()
 }
 
 /// What a person wants to know about the end, on stderr.

@@ -43,7 +43,7 @@ impl fmt::Display for Why {
             Why::Special(kind) => write!(f, "the address is {kind}, and no rule names its range"),
             Why::Host => write!(
                 f,
-                "it is the host's loopback, which only a rule of this very name grants"
+                "it is the host's loopback, which only a rule of this very name and port grants"
             ),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Ran, Run, Who, Workspace, is_root, need, with_cgroups};
+use crate::support::{Ran, Run, Who, Workspace, has_cgroups, is_root, need, with_cgroups};
 
 /// The run was ended by, or failed at, the limit `name` of this value.
 #[track_caller]
@@ -193,6 +193,42 @@ fn memory_kills_what_needs_more() {
         assert_eq!((ran.status, ran.stdout.as_str()), (137, ""));
         assert!(ran.stderr.contains("--memory"), "{ran:#?}");
         assert_eq!(run("512MiB").ok().stdout, "104857600\n");
+    }
+}
+
+#[test]
+fn a_limit_that_nothing_holds_is_said() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let said = |run: Run| {
+            let ran = run.argv(["/bin/true"]).ok();
+            let lines = ran.stderr.lines();
+            let lines = lines.filter(|line| line.contains("is not enforced: there is no cgroup"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let run = || Run::new(who, &workspace);
+        let limits = ["--memory", "64MiB", "--cpus", "0.5"];
+        let policy = "extends = 'default'\n[limits]\nmemory = '64MiB'\n";
+        let lines = said(run().flags(limits));
+        let written = said(run().policy_text(&workspace, "limits", policy));
+        if has_cgroups(who) {
+            assert_eq!(
+                (lines.len(), written.len()),
+                (0, 0),
+                "{lines:?} {written:?}"
+            );
+            continue;
+        }
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("creel: --memory 64MiB"), "{lines:?}");
+        assert!(lines[1].starts_with("creel: --cpus 0.5"), "{lines:?}");
+        assert!(
+            written.len() == 1 && written[0].starts_with("creel: memory = 64MiB at "),
+            "{written:?}"
+        );
+        // Nobody asked for those of creel's own, and `--quiet` is asked for.
+        assert_eq!(said(run()).len(), 0);
+        assert_eq!(said(run().flags(limits).flags(["--quiet"])).len(), 0);
     }
 }
 

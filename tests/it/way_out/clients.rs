@@ -86,6 +86,11 @@ fn every_client_takes_the_variables() {
             // The control.
             let other = ran("http://other.test/hello");
             assert_ne!(other.status, 0, "{who:?} {client}: {other:#?}");
+            let denials = other.verdict["denials"].to_string();
+            assert!(
+                denials.contains("other.test"),
+                "{who:?} {client}: {denials}"
+            );
             for own in ["http://127.0.0.1:$P/", "http://localhost:$P/"] {
                 let ran = ran(own);
                 assert_eq!(
