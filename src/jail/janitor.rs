@@ -397,7 +397,7 @@ impl Work<'_> {
             // The socket that comes with it goes at once.
             Network::New => net::new_namespace()
                 .and_then(|()| net::loopback_up())
-                .map(drop),
+                .map(|_| net::free_low_ports()),
             Network::Kept => Ok(()),
         };
         let held = self.names.hold();

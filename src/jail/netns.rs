@@ -56,7 +56,10 @@ extern "C" fn make(end: *mut std::ffi::c_void) -> i32 {
     let end = fd::fixed(end.load(Ordering::SeqCst));
     // If nobody listens any more, nobody needs the namespace.
     let _ = match net::new_namespace().and_then(|()| net::loopback_up()) {
-        Ok(socket) => socket::send(end, &[0; 4], &[socket.as_fd()]),
+        Ok(socket) => {
+            net::free_low_ports();
+            socket::send(end, &[0; 4], &[socket.as_fd()])
+        }
         Err(errno) => socket::send(end, &errno.raw_os_error().to_ne_bytes(), &[]),
     };
     process::exit(0)

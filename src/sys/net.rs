@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::{Errno, Result};
+use super::{Errno, Result, procfs};
 
 /// `unshare(CLONE_NEWNET)`: an empty network namespace for this process.
 pub fn new_namespace() -> Result<()> {
@@ -37,6 +37,15 @@ pub fn loopback_up() -> Result<OwnedFd> {
     match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } {
         0 => Ok(socket),
         _ => Err(last()),
+    }
+}
+
+/// Lets whoever is in this network namespace bind ports below 1024 there (ip(7), Linux 4.11): it has no
+/// neighbours to impersonate. Where `/proc/sys` cannot be written they stay as they are.
+pub fn free_low_ports() {
+    let name = "sys/net/ipv4/ip_unprivileged_port_start";
+    if let Ok(file) = procfs::open(name, rustix::fs::OFlags::WRONLY) {
+        let _ = rustix::io::write(&file, b"0");
     }
 }
 

@@ -3,6 +3,7 @@
 mod inherited;
 mod names;
 mod owners;
+mod ports;
 mod shared;
 mod streams;
 mod terminal;
