@@ -18,10 +18,20 @@ use seccompiler::{
 };
 
 /// The tables: of jails, and of the relay that serves their way out.
-const TABLES: [(&str, &str); 2] = [
-    ("src/plan/syscalls.txt", "seccomp.rs"),
-    ("src/egress/syscalls.txt", "relay.rs"),
+const TABLES: [(&str, &str, Answers); 3] = [
+    ("src/plan/syscalls.txt", "seccomp.rs", Answers::Usual),
+    ("src/plan/syscalls.txt", "debug.rs", Answers::Debuggers),
+    ("src/egress/syscalls.txt", "relay.rs", Answers::Usual),
 ];
+
+/// Which of a table's answers a program gives.
+#[derive(Clone, Copy, PartialEq)]
+enum Answers {
+    /// Lines that begin with `?` are only checked.
+    Usual,
+    /// With those lines.
+    Debuggers,
+}
 
 // linux/seccomp.h, linux/filter.h, linux/audit.h
 const RET_KILL_PROCESS: u32 = 0x8000_0000;
@@ -47,15 +57,15 @@ struct Verdict {
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build/shrink.rs");
-    for (table, file) in TABLES {
+    for (table, file, answers) in TABLES {
         println!("cargo::rerun-if-changed={table}");
-        write_program(table, file);
+        write_program(table, file, answers);
     }
 }
 
-fn write_program(name: &str, file: &str) {
+fn write_program(name: &str, file: &str, answers: Answers) {
     let table = fs::read_to_string(name).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let program = compile(name, &table);
+    let program = compile(name, &table, answers);
     let mut out = String::from("&[\n");
     for i in &program {
         writeln!(
@@ -70,14 +80,14 @@ fn write_program(name: &str, file: &str) {
     fs::write(Path::new(&dir).join(file), out).expect("OUT_DIR is writable");
 }
 
-fn compile(name: &str, table: &str) -> Vec<sock_filter> {
+fn compile(name: &str, table: &str, answers: Answers) -> Vec<sock_filter> {
     let unknown = Verdict {
         rules: vec![],
         default: errno("ENOSYS"),
     };
     let mut ranges: Vec<(u32, Verdict)> = vec![(0, unknown.clone())];
     let mut next = 0;
-    for (nr, verdict) in rows(name, table) {
+    for (nr, verdict) in rows(name, table, answers) {
         if nr > next {
             push(&mut ranges, next, unknown.clone());
         }
@@ -102,12 +112,20 @@ fn compile(name: &str, table: &str) -> Vec<sock_filter> {
 }
 
 /// The rows of a table, in order of number, each once, with the rules of the lines under it.
-fn rows(name: &str, table: &str) -> Vec<(u32, Verdict)> {
+fn rows(name: &str, table: &str, answers: Answers) -> Vec<(u32, Verdict)> {
     let mut rows: Vec<(u32, Verdict)> = vec![];
     for (at, line) in table.lines().enumerate() {
         let wrong = |e: String| -> ! { panic!("{name}:{}: {e}", at + 1) };
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let (Some(line), Some((_, above))) = (line.strip_prefix('?'), rows.last_mut()) {
+            match reasoned(line).and_then(rules) {
+                Ok(more) if answers == Answers::Debuggers => drop(above.rules.splice(..0, more)),
+                Ok(_) => {}
+                Err(e) => wrong(e),
+            }
             continue;
         }
         match (line.strip_prefix('+'), rows.last_mut()) {

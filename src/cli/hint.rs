@@ -241,7 +241,7 @@ fn remedy(error: &JailError) -> Option<String> {
             (Act::Workdir { .. }, Some(Errno::NOENT)) => {
                 Some("it does not exist in the jail; create it in the workspace".into())
             }
-            (Act::Seccomp, Some(Errno::INVAL)) => Some("the kernel lacks CONFIG_SECCOMP_FILTER".into()),
+            (Act::Seccomp | Act::SeccompDebug, Some(Errno::INVAL)) => Some("the kernel lacks CONFIG_SECCOMP_FILTER".into()),
             (Act::Bind { .. } | Act::Mask { .. }, Some(Errno::STALE)) => {
                 Some("it was replaced while the jail was being made".into())
             }

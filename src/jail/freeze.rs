@@ -550,6 +550,7 @@ fn compile(
         },
         Act::NoMemfd => Work::NoMemfd,
         Act::Seccomp => Work::Seccomp,
+        Act::SeccompDebug => Work::SeccompDebug,
         Act::Namespaces { .. }
         | Act::MapIds(_)
         | Act::Cgroup(_)

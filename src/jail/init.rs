@@ -77,6 +77,11 @@ fn reap(supervisor: BorrowedFd<'_>, program: &Program, command: i32) {
         let Some(change) = process::take_change(pid) else {
             continue;
         };
+        if let Change::Stopped(number) = change
+            && process::let_go(pid, number)
+        {
+            continue;
+        }
         if pid != command {
             continue;
         }

@@ -146,6 +146,7 @@ pub enum Work {
     },
     NoMemfd,
     Seccomp,
+    SeccompDebug,
 }
 
 /// Whose directory a mount goes into.

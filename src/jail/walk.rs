@@ -429,6 +429,7 @@ impl<'a> State<'a> {
             }
             Work::NoMemfd => seccomp::refuse_memfd(),
             Work::Seccomp => seccomp::install(),
+            Work::SeccompDebug => seccomp::install_for_debuggers(),
         }
     }
 

@@ -230,6 +230,8 @@ pub enum Act {
     /// reaches it.
     NoMemfd,
     Seccomp,
+    /// In the place of `Seccomp`: the filter that lets debuggers trace, `process.debug`.
+    SeccompDebug,
     Exec,
 }
 

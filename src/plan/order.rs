@@ -139,7 +139,7 @@ impl Act {
             Act::Terminal => Stage::Terminal,
             Act::Streams | Act::Descriptors => Stage::Descriptors,
             Act::Workdir { .. } => Stage::Workdir,
-            Act::NoMemfd | Act::Seccomp => Stage::Seccomp,
+            Act::NoMemfd | Act::Seccomp | Act::SeccompDebug => Stage::Seccomp,
             Act::Exec => Stage::Exec,
         }
     }

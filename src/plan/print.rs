@@ -204,6 +204,7 @@ impl fmt::Display for Act {
             Act::Workdir { path } => write!(f, "chdir {}", path.display()),
             Act::NoMemfd => write!(f, "refuse memfd_create"),
             Act::Seccomp => write!(f, "install the seccomp filter"),
+            Act::SeccompDebug => write!(f, "install the seccomp filter that lets debuggers trace"),
             Act::Exec => write!(f, "execute the command"),
         }
     }

@@ -17,6 +17,7 @@ pub(super) struct Means<'a> {
     pub landlock: u32,
     pub view: &'a View<'a>,
     pub egress: Option<&'a egress::Egress>,
+    pub debuggers: bool,
 }
 
 /// The receipt's rows: what this plan will put in force.
@@ -30,6 +31,7 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
         landlock,
         view,
         egress,
+        debuggers,
     } = *means;
     let row = |name, in_force, detail: String| Layer {
         name,
@@ -192,7 +194,13 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
         row(
             LayerName::Seccomp,
             true,
-            "an allowlist; foreign ABIs are killed".into(),
+            match debuggers {
+                true => {
+                    "an allowlist; debuggers may trace within the jail; foreign ABIs are killed"
+                        .into()
+                }
+                false => "an allowlist; foreign ABIs are killed".into(),
+            },
         ),
     ]
 }

@@ -133,7 +133,11 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     if policy.exec.value != Execution::Granted {
         acts.push(Act::NoMemfd);
     }
-    acts.extend([Act::Seccomp, Act::Exec]);
+    let filter = match policy.debug.value {
+        true => Act::SeccompDebug,
+        false => Act::Seccomp,
+    };
+    acts.extend([filter, Act::Exec]);
 
     Ok(Plan {
         policy: PolicyRef {
@@ -150,6 +154,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
             landlock,
             view: &view,
             egress: egress.as_ref(),
+            debuggers: policy.debug.value,
         }),
         acts,
         command,

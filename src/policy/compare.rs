@@ -104,6 +104,7 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
             }
         }
     }
+    found.bound("process.debug", &a.debug, &b.debug, |d| d.to_string());
     found.bound("session.mode", &a.mode, &b.mode, |m| m.to_string());
     found.bound("session.scope", &a.scope, &b.scope, |s| s.to_string());
     found.bound("tools.elevated", &a.elevated, &b.elevated, |e| {

@@ -16,6 +16,7 @@ include!("compiled_data.rs");
 pub struct Compiled {
     pub name: &'static str,
     pub digest: &'static str,
+    pub debug: (bool, u32),
     pub workspace: Option<(WorkspaceMode, u32)>,
     pub read: &'static [(&'static str, Absent, u32)],
     pub write: &'static [(&'static str, Absent, u32)],
@@ -102,6 +103,10 @@ impl Compiled {
                     .collect(),
             },
             limits: self.limits(),
+            debug: Sourced {
+                value: self.debug.0,
+                origin: origin(self.debug.1),
+            },
             allow_degraded: Default::default(),
         }
     }
@@ -192,6 +197,8 @@ mod tests {
                 policy.digest
             )
             .unwrap();
+            let debug = (policy.debug.value, policy.debug.origin.line);
+            writeln!(out, "        debug: {debug:?},").unwrap();
             let workspace = fs.workspace.as_ref().map(|w| (w.value, w.origin.line));
             match workspace {
                 Some((mode, line)) => writeln!(

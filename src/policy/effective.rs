@@ -94,6 +94,10 @@ pub(super) fn ended(rights: Rights, limits: &Limits) -> Rights {
         value: false,
         origin: Origin::creel(),
     });
+    closed.debug.get_or_insert(Sourced {
+        value: false,
+        origin: Origin::creel(),
+    });
     closed.pass.get_or_insert_default();
     closed.unprotect.get_or_insert_default();
     closed.allow_degraded.get_or_insert_default();
@@ -114,6 +118,7 @@ pub fn enforce(
     let mut notes = Notes(vec![]);
     let reach = reach(rights, roots);
     let exec = execution(rights, roots, &reach, &mut notes);
+    let debug = debug(rights, &exec.value, &mut notes);
     let files = files(rights, roots, reach, &exec.value);
     said_only(rights, &mut notes);
     let mut limits = rights.limits.clone().closed(limits.clone());
@@ -145,6 +150,7 @@ pub fn enforce(
                 .collect(),
         },
         limits,
+        debug,
         allow_degraded: rights
             .allow_degraded
             .iter()
@@ -447,6 +453,37 @@ fn execution(
                 .as_ref()
                 .map_or_else(Origin::creel, |security| security.origin.clone()),
         },
+    }
+}
+
+/// Whether debuggers may trace. A debugger writes into any program of the jail, so where programs are
+/// named one by one, or somebody is asked, it would do in another's name what itself it may not.
+fn debug(rights: &Rights, exec: &Execution, notes: &mut Notes) -> Sourced<bool> {
+    let Some(said) = rights.debug.clone().filter(|said| said.value) else {
+        let origin = rights.debug.as_ref().map(|said| said.origin.clone());
+        return Sourced {
+            value: false,
+            origin: origin.unwrap_or_else(Origin::creel),
+        };
+    };
+    let exec_bounds = rights.constraints(Tool::Exec);
+    let asked = exec_bounds
+        .ask
+        .as_ref()
+        .is_some_and(|ask| ask.value != Ask::Off);
+    let why = match exec {
+        _ if asked => {
+            "refused: `tools.exec.ask` has somebody asked for each program, and a debugger runs its own code in those that were allowed"
+        }
+        Execution::Worker | Execution::Only(_) => {
+            "refused: the policy says which programs execute, and a debugger runs its own code in those"
+        }
+        Execution::Granted => return said,
+    };
+    notes.refused("process.debug", why, &said.origin);
+    Sourced {
+        value: false,
+        origin: said.origin,
     }
 }
 

@@ -4,7 +4,7 @@
 //! value of the extending layer replaces the other's. What layers of different authors mean together
 //! is [`super::rights`]' business.
 
-use super::layer::{Files, Layer, Session, Settings, Tools, Variables};
+use super::layer::{Files, Layer, Process, Session, Settings, Tools, Variables};
 use super::{Sourced, digest};
 
 impl Layer {
@@ -25,6 +25,9 @@ impl Layer {
                 }
                 all
             }),
+            process: Process {
+                debug: self.process.debug.or(base.process.debug),
+            },
             session: Session {
                 mode: self.session.mode.or(base.session.mode),
                 scope: self.session.scope.or(base.session.scope),

@@ -62,6 +62,7 @@ pub struct Layer {
     pub network: net::Said,
     pub environment: Variables,
     pub limits: Limits,
+    pub process: Process,
     pub allow_degraded: Option<BTreeMap<Degradable, Origin>>,
     pub session: Session,
     /// Cases that `creel policy test` runs.
@@ -173,6 +174,13 @@ pub struct Limits {
     pub open_files: Option<Sourced<Count>>,
     pub output: Option<Sourced<Bytes>>,
     pub grace: Option<Sourced<Span>>,
+}
+
+/// What the jail's processes may do to each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Debuggers: ptrace(2) and its like, within the jail.
+    pub debug: Option<Sourced<bool>>,
 }
 
 /// Which sessions are jailed and what shares a jail: data for the sessions to come.

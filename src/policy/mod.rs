@@ -106,6 +106,8 @@ pub struct Policy {
     pub network: Network,
     pub environment: Environment,
     pub limits: Limits,
+    /// Whether debuggers may trace what is in the jail.
+    pub debug: Sourced<bool>,
     /// Layers that may be missing; see [`Degradable`].
     pub allow_degraded: BTreeSet<Degradable>,
 }

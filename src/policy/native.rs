@@ -88,6 +88,11 @@ pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
     out.sourced("open_files", &limits.open_files, ToString::to_string);
     out.sourced("output", &limits.output, quoted_text);
     out.sourced("grace", &limits.grace, quoted_text);
+    // Nobody needs to be told that a thing is not allowed.
+    if let Some(debug) = rights.debug.as_ref().filter(|debug| debug.value) {
+        out.section("process");
+        out.sourced("debug", debug, ToString::to_string);
+    }
     if rights.mode.is_some() || rights.scope.is_some() {
         out.section("session");
         out.bound("mode", &rights.mode, |m| quoted(m.name()));
@@ -356,7 +361,7 @@ mod tests {
              write = ['/data', '/tmp']\nload = ['/opt']\ndeny = ['/usr/x']\nprotect = ['$WORKSPACE/.git']\n\
              [tools.exec]\nsecurity = 'allowlist'\ncommands = ['git', { command = '/usr/bin/make', args = ['all', 'test ...'] }]\n\
              timeout = '5m'\nrate = 3\n[tools.write]\ndenied_paths = ['$WORKSPACE/secret']\n\
-             [environment.set]\nA = \"tab\\t\\u0001\\u007f\\\"\"\n[limits]\npids = 7\ncpus = 0.125\n[session]\nmode = 'all'\n",
+             [environment.set]\nA = \"tab\\t\\u0001\\u007f\\\"\"\n[limits]\npids = 7\ncpus = 0.125\n[process]\ndebug = true\n[session]\nmode = 'all'\n",
             "[network]\nmode = 'allowlist'\nallow = ['a.example', '*.b.example:8443', { host = 'c.example', tls = 'terminate', \
              methods = ['GET'] }, { host = 'd.example', ports = [53], protocol = 'udp' }]\ndeny = ['x.b.example']\n\
              resolvers = ['9.9.9.9:53']\n[network.limits]\nconnections = 5\nidle = '1m'\n\

@@ -31,6 +31,8 @@ pub fn toml(layer: &Layer) -> String {
     network(&mut out, layer);
     environment(&mut out, layer);
     limits(&mut out, layer);
+    out.section("process");
+    out.plain("debug", &layer.process.debug);
     out.section("session");
     out.word("mode", &layer.session.mode, |mode| mode.name());
     out.word("scope", &layer.session.scope, |scope| scope.name());
@@ -369,6 +371,7 @@ mod tests {
             [limits]\nmemory = \"1GiB\"\nmemory_high = \"90%\"\ncpus = 0.5\npids = 5\ntimeout = \"1h\"\n\
             cpu_time = \"1m\"\ndisk = \"1MiB\"\ninodes = 7\nfile_size = \"2MiB\"\nopen_files = 9\n\
             output = \"1KiB\"\ngrace = \"0s\"\n\n\
+            [process]\ndebug = true\n\n\
             [session]\nmode = \"all\"\nscope = \"agent\"\n\n\
             [tests]\nallow = [\"read src/main.rs\"]\ndeny = [\"exec curl\"]\n";
         assert_eq!(again(text), text);

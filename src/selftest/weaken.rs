@@ -183,7 +183,9 @@ pub fn weaken(plan: &mut Plan, layer: Layer, planted: &Planted) {
                 *act = Act::Streams;
             }
         }
-        L::Keyring => acts.retain(|act| !matches!(act, Act::Keyring | Act::Seccomp)),
+        L::Keyring => {
+            acts.retain(|act| !matches!(act, Act::Keyring | Act::Seccomp | Act::SeccompDebug))
+        }
         L::Rlimits => acts.retain(|act| !matches!(act, Act::ResourceLimit { .. })),
         L::Cgroup => acts.retain(|act| !matches!(act, Act::Cgroup(_) | Act::JoinCgroup)),
         L::Disk => {
@@ -202,7 +204,7 @@ pub fn weaken(plan: &mut Plan, layer: Layer, planted: &Planted) {
             acts.retain(|act| !matches!(act, Act::NoNewPrivileges | Act::Capabilities));
         }
         L::Landlock => acts.retain(|act| !matches!(act, Act::Landlock { .. })),
-        L::Seccomp => acts.retain(|act| *act != Act::Seccomp),
+        L::Seccomp => acts.retain(|act| !matches!(act, Act::Seccomp | Act::SeccompDebug)),
         L::Ids | L::NotDumpable | L::Session | L::Kernel => {}
     }
 }

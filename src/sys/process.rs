@@ -258,6 +258,18 @@ pub fn take_change(pid: i32) -> Option<Change> {
     (taken > 0).then(|| decode(status))
 }
 
+/// Lets a stopped child go on that has made this process its tracer (`PTRACE_TRACEME`), and gives it the
+/// signal that it stopped for; false where this process is not. Runs after clone.
+pub fn let_go(pid: i32, stopped_for: i32) -> bool {
+    // The end of an execve(2) under a tracer, which is nobody's signal.
+    let number = match stopped_for {
+        libc::SIGTRAP => 0,
+        number => number,
+    };
+    // SAFETY: integers alone; a process that is not traced by this one is an error.
+    unsafe { libc::syscall(libc::SYS_ptrace, libc::PTRACE_DETACH, pid, 0, number) == 0 }
+}
+
 /// Milliseconds of processor time that a process has used, by the clock that RLIMIT_CPU goes by, which
 /// getrusage(2) does not show: it counts the ticks that the process ran at. Of a process that has ended and
 /// is not waited for yet, too. Runs after clone.

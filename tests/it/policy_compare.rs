@@ -183,6 +183,12 @@ fn each_rule_that_allows_more_is_said_and_no_other() {
             &["session.mode: off @1", "session.scope: shared @2"],
         ),
         (
+            "process.debug = false",
+            "process.debug = true",
+            &["process.debug: true @1"],
+        ),
+        ("", "process.debug = true", &["process.debug: true @1"]),
+        (
             "tools.elevated = false",
             "tools.elevated = true",
             &["tools.elevated: true @1"],

@@ -14,6 +14,7 @@ pub const TOP: Keys = Keys {
         "network",
         "environment",
         "limits",
+        "process",
         "session",
         "tests",
         "extends",
@@ -115,6 +116,11 @@ pub const TOOLS: Keys = Keys {
         "message",
         "fetch",
     ],
+};
+pub const PROCESS: Keys = Keys {
+    place: "in [process]",
+    section: "process",
+    known: &["debug"],
 };
 pub const SESSION: Keys = Keys {
     place: "in [session]",
@@ -234,6 +240,7 @@ impl File<'_> {
             &NETWORK,
             &ENVIRONMENT,
             &LIMITS,
+            &PROCESS,
             &EXEC_TOOL,
             &MESSAGE_TOOL,
         ]
@@ -280,7 +287,7 @@ mod tests {
             [network]|zz = 1|aa = 1
             2:1: unknown key 'zz' in [network]; known: mode, allow, deny, limits, credentials, resolvers
             '' = 1
-            1:1: unknown key '' at the top level; known: filesystem, tools, network, environment, limits, session, tests, extends, allow_degraded
+            1:1: unknown key '' at the top level; known: filesystem, tools, network, environment, limits, process, session, tests, extends, allow_degraded
             "#,
         );
     }

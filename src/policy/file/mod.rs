@@ -112,6 +112,7 @@ fn of_tree(lines: &Text, top: &Table) -> Result<Layer, Faults> {
         environment: kept(&mut faults, file.environment(environment)),
         limits: kept(&mut faults, file.limits(limits)),
         allow_degraded: kept(&mut faults, file.allow_degraded(top)),
+        process: kept(&mut faults, file.process(top)),
         session: kept(&mut faults, file.session(top)),
         tests: kept(&mut faults, file.tests(top)),
     };

@@ -44,6 +44,7 @@ fn shape(section: &str, key: &str) -> Option<Value> {
         ("", "network") => object(&keys::NETWORK),
         ("", "environment") => object(&keys::ENVIRONMENT),
         ("", "limits") => object(&keys::LIMITS),
+        ("", "process") => object(&keys::PROCESS),
         ("", "session") => object(&keys::SESSION),
         ("", "tests") => object(&keys::TESTS),
         ("", "extends") => {
@@ -79,6 +80,7 @@ fn shape(section: &str, key: &str) -> Option<Value> {
         ("tools", "elevated") => json!({ "type": "boolean" }),
         ("tools", "max_iterations") => of("count"),
         ("tools", name) => return of_tool(name),
+        ("process", "debug") => json!({ "type": "boolean" }),
         ("session", "mode") => words(Mode::WORDS),
         ("session", "scope") => words(Scope::WORDS),
         ("tests", "allow" | "deny") => list(json!({ "type": "string" })),
@@ -313,6 +315,7 @@ mod tests {
             "tools.exec = { security = 'allowlist', commands = ['git', { command = 'make', args = ['all'] }], languages = ['python'], ask = 'on-miss' }",
             "tools.message = { channels = ['x'], rate = 5 }",
             "tools.browser.target = 'sandbox'",
+            "process.debug = true",
             "session = { mode = 'non-main', scope = 'agent' }",
             "network = { mode = 'open', allow = ['*:443', { host = 'a.example', ports = [443, '8000-8010'], tls = 'terminate', methods = ['GET'], paths = ['/x*'] }], deny = ['b.example'] }",
             "network = { resolvers = ['9.9.9.9:53'], limits = { connections = 5, bytes_in = '1GiB', idle = '1m' } }",
@@ -355,6 +358,8 @@ mod tests {
             "tools.exec.commands = [{ args = ['x'] }]",
             "tools.exec.commands = [{ command = 'x', args = [] }]",
             "tools.exec.languages = ['cobol']",
+            "process.debug = 'yes'",
+            "process.trace = true",
             "session.mode = 'some'",
             "tests.allow = 'read x'",
         ] {

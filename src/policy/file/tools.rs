@@ -1,4 +1,5 @@
-//! `[tools]`, `[session]` and `[tests]`: which tools there are, what binds each, and cases to check.
+//! `[tools]`, `[process]`, `[session]` and `[tests]`: which tools there are, what binds each, what
+//! processes may do to each other, and cases to check.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +8,8 @@ use super::walk::{File, Section, get};
 use crate::policy::Sourced;
 use crate::policy::error::{PolicyError, Remedy};
 use crate::policy::layer::{
-    Arguments, Ask, Case, Cases, Command, Language, Mode, Scope, Security, Session, Settings,
-    Target, Tools,
+    Arguments, Ask, Case, Cases, Command, Language, Mode, Process, Scope, Security, Session,
+    Settings, Target, Tools,
 };
 use crate::policy::tools::{Pattern, PatternFault, Profile, Tool};
 use crate::policy::tree::{Node, Table, Value};
@@ -185,6 +186,13 @@ impl File<'_> {
             Ok(self.sourced(node, name.to_owned()))
         });
         names.collect()
+    }
+
+    pub fn process(&self, top: &Table) -> Result<Process, PolicyError> {
+        let section = self.section(top, &keys::PROCESS)?;
+        Ok(Process {
+            debug: self.boolean(section, "process.debug")?,
+        })
     }
 
     pub fn session(&self, top: &Table) -> Result<Session, PolicyError> {

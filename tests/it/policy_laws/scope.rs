@@ -449,6 +449,9 @@ fn alone() -> Vec<Group> {
         }),
         networks(),
         field("session.mode", Mode::ALL, |l, v| l.session.mode = Some(v)),
+        field("process.debug", &[false, true], |l, v| {
+            l.process.debug = Some(v)
+        }),
         field("session.scope", Scope::ALL, |l, v| {
             l.session.scope = Some(v)
         }),

@@ -2,6 +2,7 @@
 
 mod c;
 mod cargo;
+mod debuggers;
 mod files;
 mod git;
 mod node;

@@ -1,6 +1,7 @@
 //! Attempts that no advisory of the table names.
 
 mod budgets;
+mod debuggers;
 mod execution;
 mod file_systems;
 mod kernel_surface;

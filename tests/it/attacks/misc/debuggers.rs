@@ -1,0 +1,180 @@
+//! Debuggers in a jail (`process.debug`): a tracer cannot get past the filter, and reaches nobody but
+//! the jail's own processes.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use crate::attacks::exec_allowlist::extensions;
+use crate::attacks::{Answers, answers, attack, become_who};
+use crate::support::{Run, Who, Workspace, need};
+
+/// What an ordinary user and root may do, and no jail: the answers inside.
+const REFUSED: &[(&str, &str)] = &[
+    ("entry_mount", "EPERM"),
+    ("entry_socket", "EAFNOSUPPORT"),
+    ("entry_userns", "EPERM"),
+    ("entry_io_uring", "ENOSYS"),
+    ("entry_bpf", "EPERM"),
+    ("entry_key", "EPERM"),
+    ("entry_tiocsti", "EPERM"),
+    ("entry_high_bits", "EAFNOSUPPORT"),
+    ("entry_x32", "ENOSYS"),
+    ("entry_segment", "EPERM"),
+    ("filter_mount", "EPERM"),
+    ("filter_socket", "EAFNOSUPPORT"),
+    ("filter_x32", "ENOSYS"),
+    ("suspend", "EPERM"),
+    ("suspend_and_more", "EPERM"),
+    ("seize_suspend", "EPERM"),
+    ("get_filter", "EPERM"),
+    ("get_metadata", "EPERM"),
+    ("dispatch", "EPERM"),
+    ("emulate", "EPERM"),
+    ("vdso", "EPERM"),
+    ("attach_init", "EPERM"),
+    ("seize_init", "EPERM"),
+    ("memory_init", "EPERM"),
+    ("attach_host", "ESRCH"),
+    ("seize_host", "ESRCH"),
+    ("set_id", "own"),
+];
+
+/// What a debugger does.
+const ALLOWED: &[&str] = &[
+    "entry_control",
+    "filter_control",
+    "options_control",
+    "thread_pointer",
+    "memory_control",
+    "seize_control",
+];
+
+const SET_ID: &str = "/usr/bin/su";
+
+fn built(workspace: &Workspace) {
+    need("gcc");
+    workspace.write("tracer.c", include_str!("tracer.c"));
+    let done = Command::new("gcc")
+        .args(["-O1", "-o", "tracer", "tracer.c"])
+        .current_dir(workspace.path())
+        .status();
+    assert!(done.expect("gcc starts").success());
+}
+
+fn outside(who: Who, workspace: &Workspace) -> Answers {
+    let mut command = Command::new(workspace.path().join("tracer"));
+    command.arg("host").stdin(Stdio::null());
+    become_who(&mut command, who);
+    let output = command.output().expect("the tracer starts");
+    assert!(output.status.success(), "{output:?}");
+    answers(&String::from_utf8_lossy(&output.stdout))
+}
+
+#[test]
+fn a_tracer_gets_no_call_past_the_filter() {
+    let mode = std::fs::metadata(SET_ID).expect("su").permissions().mode();
+    assert_ne!(mode & 0o4000, 0, "{SET_ID} is not set-id");
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        built(&workspace);
+        let own = std::process::id().to_string();
+        let ran = Run::new(who, &workspace).policy("coding");
+        let got = answers(&ran.argv(["./tracer", "jail", &own, SET_ID]).ok().stdout);
+        for name in ALLOWED {
+            assert_eq!(got.of(name), "OK", "{name}");
+        }
+        got.expect(REFUSED);
+        let free = outside(who, &workspace);
+        for name in ALLOWED {
+            assert_eq!(free.of(name), "OK", "{name} outside");
+        }
+        let socket = ["entry_socket", "entry_high_bits", "filter_socket"];
+        for name in socket.into_iter().chain(["entry_userns"]) {
+            assert_eq!(free.of(name), "OK", "{name} outside");
+        }
+        // The kernel gets to see these, and answers the nonsense.
+        for name in ["entry_io_uring", "entry_bpf", "entry_key", "emulate"] {
+            let inside = REFUSED.iter().find(|(known, _)| *known == name);
+            assert_ne!(
+                Some(free.of(name)),
+                inside.map(|(_, answer)| *answer),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn pid_1_lets_go_what_makes_it_a_tracer() {
+    let body = r#"
+import signal, threading
+seen = []
+signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+say('traceme', sc(101, 0, 0, 0, 0))
+os.kill(os.getpid(), signal.SIGUSR1)
+say('signal', 'OK' if seen else 'lost')
+say('traceme_again', sc(101, 0, 0, 0, 0))
+os.execv('/bin/sh', ['sh', '-c', 'echo exec=OK; exit 0'])
+"#;
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        attack(Run::new(who, &workspace).policy("coding"), body).expect(&[
+            ("traceme", "OK"),
+            ("signal", "OK"),
+            ("traceme_again", "OK"),
+            ("exec", "OK"),
+        ]);
+    }
+}
+
+#[test]
+fn who_says_which_programs_execute_has_no_debuggers() {
+    const TRACE: &str = "say('trace', sc(101, 0, 0, 0, 0))\nsay('read', sc(310, os.getpid(), 0, 0, 0, 0, 0))\nsay('yama', sc(157, 0x59616d61, 0, 0, 0, 0))";
+    for (name, text, why) in [
+        (
+            "commands",
+            "[tools.exec]\ncommands = ['python3']",
+            Some("which programs execute"),
+        ),
+        (
+            "worker",
+            "[tools]\ndeny = ['exec']",
+            Some("which programs execute"),
+        ),
+        (
+            "security",
+            "[tools.exec]\nsecurity = 'deny'",
+            Some("which programs execute"),
+        ),
+        (
+            "asked",
+            "[tools.exec]\nask = 'on-miss'",
+            Some("somebody asked"),
+        ),
+        ("off", "[process]\ndebug = false", None),
+    ] {
+        for who in Who::all() {
+            let workspace = Workspace::new(who);
+            let text = format!(
+                "extends = ['coding']\nfilesystem.load = [{:?}]\n{text}\n",
+                extensions()
+            );
+            let run = Run::new(who, &workspace).policy_text(&workspace, name, &text);
+            let ran = run
+                .flags(["-v"])
+                .python(&crate::attacks::script(TRACE))
+                .ok();
+            let got = answers(&ran.stdout);
+            got.expect(&[("trace", "EPERM"), ("read", "EPERM"), ("yama", "EINVAL")]);
+            if let Some(why) = why {
+                let told = ran.stderr.contains("process.debug") && ran.stderr.contains(why);
+                assert!(told, "{name}: {ran:#?}");
+            }
+        }
+    }
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let got = attack(Run::new(who, &workspace).policy("coding"), TRACE);
+        got.expect(&[("trace", "OK"), ("read", "OK")]);
+    }
+}
