@@ -7,6 +7,7 @@ mod git;
 mod node;
 mod perl;
 mod python;
+mod registries;
 mod shell;
 mod sqlite;
 mod tar;
