@@ -11,7 +11,7 @@ use super::confined::confined;
 use super::effective::{self, Effective, enforce};
 use super::layer::{Layer, Rank};
 use super::rights::{Rights, Roots};
-use super::{Limits, Origin, digest, trust};
+use super::{Grant, Limits, Origin, digest, trust};
 
 /// The layers in force, in any order of ranks.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +72,9 @@ impl Stack {
             let rights = Rights::of(layer, *rank, roots);
             let mut excess = clipped(&rights, &above);
             told_once(&mut excess);
-            let excess = excess.into_iter().chain(unheard(layer, *rank));
+            let excess = excess
+                .into_iter()
+                .chain(unheard(layer, *rank, &above, roots));
             clips.extend(excess.map(|excess| Clip {
                 rank: *rank,
                 excess: excess.shortened(roots),
@@ -117,12 +119,19 @@ fn told_once(excess: &mut Vec<Excess>) {
     });
 }
 
-/// What a layer of this rank has no right to say.
-fn unheard(layer: &Layer, rank: Rank) -> Vec<Excess> {
+/// What a layer of this rank has no right to say. Of what the layers above have taken out of protection
+/// already, its word takes nothing and is no excess: files that extend a shipped policy say it again.
+fn unheard(layer: &Layer, rank: Rank, above: &Rights, roots: &Roots) -> Vec<Excess> {
     if rank <= Rank::Operator {
         return vec![];
     }
-    let unprotect = layer.filesystem.unprotect.iter().map(|grant| Excess {
+    let known = |grant: &&Grant| {
+        let path = roots.expand(&grant.path);
+        let names = above.unprotect.as_ref();
+        names.is_some_and(|names| names.contains_key(&path))
+    };
+    let said = layer.filesystem.unprotect.iter();
+    let unprotect = said.filter(|grant| !known(grant)).map(|grant| Excess {
         key: "filesystem.unprotect".into(),
         item: grant.path.clone(),
         origin: Some(grant.origin.clone()),

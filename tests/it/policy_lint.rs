@@ -22,7 +22,11 @@ fn roots() -> Roots {
 fn findings(layers: &[(Rank, &str)], roots: &Roots, facts: &Facts) -> Vec<Finding> {
     let layers = layers.iter().map(|(rank, text)| {
         let name = format!("{}.toml", rank.name());
-        let layer = file::read(&name, text).unwrap_or_else(|error| panic!("{text}\n{error}"));
+        let read = file::read(&name, text);
+        let mut layer = read.unwrap_or_else(|error| panic!("{text}\n{error}"));
+        for base in std::mem::take(&mut layer.extends) {
+            layer = layer.over(preset::layer(&base.value).expect("a preset"));
+        }
         (*rank, layer)
     });
     let mut stack = Stack {
@@ -142,6 +146,96 @@ const OF_ONE_FILE: &[(&str, &str, &str)] = &[
         "network-idle",
         "network.allow = ['a.example']",
         "network = { mode = 'allowlist', allow = ['a.example'] }",
+    ),
+    (
+        "network-no-tool",
+        "tools.allow = ['read']\nnetwork = { mode = 'allowlist', allow = ['a.example'] }",
+        "tools.allow = ['read', 'fetch']\nnetwork = { mode = 'allowlist', allow = ['a.example'] }",
+    ),
+    (
+        "network-no-tool",
+        "extends = 'challenge'\nnetwork = { mode = 'allowlist', allow = ['a.example'] }",
+        "extends = 'python'\nnetwork = { mode = 'allowlist', allow = ['a.example'] }",
+    ),
+    (
+        "network-no-tool",
+        "tools.deny = ['fetch', 'browser', 'message']\nnetwork.mode = 'open'",
+        "tools.deny = ['fetch', 'browser']\nnetwork.mode = 'open'",
+    ),
+    (
+        "network-settings-idle",
+        "network.limits.connections = 4",
+        "network = { mode = 'open', limits = { connections = 4 } }",
+    ),
+    (
+        "network-settings-idle",
+        "network.deny = ['a.example']",
+        "network = { mode = 'open', deny = ['a.example'] }",
+    ),
+    (
+        "network-settings-idle",
+        "network.resolvers = ['9.9.9.9:53']",
+        "network = { mode = 'open', resolvers = ['9.9.9.9:53'] }",
+    ),
+    (
+        "network-credential-idle",
+        "network = { mode = 'allowlist', allow = [{ host = 'a.example', tls = 'terminate' }], deny = ['a.example'], credentials = [{ host = 'a.example', header = 'authorization', variable = 'T', secret = { env = 'S' } }] }",
+        "network = { mode = 'allowlist', allow = [{ host = 'a.example', tls = 'terminate' }], credentials = [{ host = 'a.example', header = 'authorization', variable = 'T', secret = { env = 'S' } }] }",
+    ),
+    (
+        "grant-idle",
+        "tools.allow = ['read', 'exec']\nfilesystem.write = ['/srv/x']",
+        "tools.allow = ['read', 'write', 'exec']\nfilesystem.write = ['/srv/x']",
+    ),
+    (
+        "grant-idle",
+        "tools.deny = ['read']\nfilesystem.read = ['/srv/x']",
+        "tools.deny = ['write']\nfilesystem.read = ['/srv/x']",
+    ),
+    (
+        "grant-idle",
+        "filesystem = { workspace = 'none', read = ['$WORKSPACE/x'] }",
+        "filesystem = { workspace = 'ro', read = ['$WORKSPACE/x'] }",
+    ),
+    (
+        "grant-idle",
+        "tools.write.allowed_paths = ['/srv/a']\nfilesystem.write = ['/srv/b']",
+        "tools.write.allowed_paths = ['/srv/a']\nfilesystem.write = ['/srv']",
+    ),
+    (
+        "grant-own",
+        "filesystem.write = ['/tmp']",
+        "filesystem = { write = ['/tmp/x'], exec = ['/tmp'] }",
+    ),
+    (
+        "protect-idle",
+        "filesystem = { read = ['/srv'], protect = ['/srv/x'] }",
+        "filesystem = { write = ['/srv'], protect = ['/srv/x', '$WORKSPACE/x'] }",
+    ),
+    (
+        "protect-idle",
+        "filesystem = { workspace = 'ro', protect = ['$WORKSPACE/x'] }",
+        "filesystem = { workspace = 'ro', write = ['$WORKSPACE/x/y'], protect = ['$WORKSPACE/x'] }",
+    ),
+    (
+        "unprotect-idle",
+        "filesystem.unprotect = ['$WORKSPACE/src/main.rs']",
+        "filesystem.unprotect = ['$WORKSPACE/Makefile', '$WORKSPACE/.git/hooks']",
+    ),
+    (
+        "unprotect-idle",
+        "filesystem.unprotect = ['$WORKSPACE/.git/hooks/pre-commit']",
+        "filesystem.unprotect = ['$WORKSPACE/.git/hooks']",
+    ),
+    (
+        "unprotect-idle",
+        "filesystem = { unprotect = ['$WORKSPACE/Makefile'], protect = ['$WORKSPACE/Makefile'] }",
+        "filesystem = { unprotect = ['$WORKSPACE/Makefile'], protect = ['$WORKSPACE/makefile'] }",
+    ),
+    (
+        "unprotect-idle",
+        "filesystem = { workspace = 'ro', unprotect = ['$WORKSPACE/Makefile'] }",
+        "filesystem = { workspace = 'rw', unprotect = ['$WORKSPACE/Makefile'] }",
     ),
     (
         "network-public-suffix",
@@ -520,6 +614,84 @@ fn every_check_fires_and_is_silent() {
     let untried: Vec<_> = all.difference(&tried).collect();
     assert!(untried.is_empty(), "never tried: {untried:?}");
     println!("{} checks, each with a firing and a silent case", all.len());
+}
+
+/// What takes the effect away may be far from the rule: another file, or what a file extends.
+#[test]
+fn a_rule_without_effect_names_what_takes_it_away_and_the_remedy() {
+    let network = "network = { mode = 'allowlist', allow = ['a.example'] }";
+    for (above, text, reason, fix) in [
+        (
+            "",
+            "extends = 'challenge'\n",
+            "is allowed (preset:challenge:",
+            "add \"fetch\" to tools.allow of this file",
+        ),
+        (
+            "",
+            "tools.deny = ['*']\n",
+            "is allowed (operator.toml:1)",
+            "take \"*\" out of tools.deny at operator.toml:1",
+        ),
+        (
+            "",
+            "tools.profile = 'readonly'\n",
+            "is allowed (operator.toml:1)",
+            "choose a tools.profile that has fetch",
+        ),
+        (
+            "tools.allow = ['read']",
+            "",
+            "is allowed (platform.toml:1)",
+            "allow fetch at platform.toml:1",
+        ),
+    ] {
+        let text = format!("{text}{network}");
+        let layers = [(Rank::Platform, above), (Rank::Operator, &text)];
+        // A layer that says nothing is none.
+        let layers = &layers[usize::from(above.is_empty())..];
+        let found = findings(layers, &roots(), &Facts::default());
+        let idle = found.iter().find(|f| f.id == "network-no-tool");
+        let idle = idle.unwrap_or_else(|| panic!("{text}: {found:#?}"));
+        assert!(idle.reason.contains(reason), "{idle:#?}");
+        assert_eq!(idle.fix, fix, "{idle:#?}");
+        let origin = idle.origin.as_ref().expect("a place");
+        assert_eq!(&*origin.source, "operator.toml");
+    }
+}
+
+/// What a layer below takes away is no mistake of those above.
+#[test]
+fn a_rule_that_a_lower_layer_narrows_has_an_effect() {
+    let above = "network.mode = 'open'\nfilesystem.write = ['/srv/x']\n";
+    let narrow = "tools.allow = ['read']";
+    let idle = |layers: &[(Rank, &str)]| {
+        let found = findings(layers, &roots(), &Facts::default());
+        ["network-no-tool", "grant-idle"].map(|id| has(&found, id))
+    };
+    let below = [(Rank::Operator, above), (Rank::Project, narrow)];
+    assert_eq!(idle(&below), [false, false]);
+    // The control.
+    let both = format!("{above}{narrow}");
+    assert_eq!(idle(&[(Rank::Operator, &both)]), [true, true]);
+    let beside = [(Rank::Platform, narrow), (Rank::Operator, above)];
+    assert!(idle(&beside)[0]);
+}
+
+/// Files that extend a shipped policy say its `unprotect` again.
+#[test]
+fn an_exception_that_holds_already_is_no_excess() {
+    let clips = |above, below| {
+        let layers = [(Rank::Operator, above), (Rank::Project, below)];
+        let found = findings(&layers, &roots(), &Facts::default());
+        found.iter().filter(|f| f.id == "layer-clipped").count()
+    };
+    let unprotect = |path: &str| format!("filesystem.unprotect = ['$WORKSPACE/{path}']");
+    let (makefile, hooks) = (unprotect("Makefile"), unprotect(".git/hooks"));
+    assert_eq!(clips(&makefile, &makefile), 0);
+    assert_eq!(clips(&makefile, &hooks), 1);
+    assert_eq!(clips("limits.pids = 64", &makefile), 1);
+    assert_eq!(clips("extends = 'default'", "extends = 'default'"), 0);
 }
 
 #[test]

@@ -119,6 +119,12 @@ checks! {
     GRANT_TWICE = "grant-twice", Info,
         "of a grant within another grant of the same list, one says nothing",
         "take out the inner one, or the outer one if less is meant";
+    GRANT_IDLE = "grant-idle", Warn,
+        "a grant of which a tool that is not allowed, or the workspace's mode, leaves nothing",
+        "allow the tool, or take the grant out";
+    GRANT_OWN = "grant-own", Info,
+        "the home, /tmp and /dev/shm are the jail's own and writable already; the host's are not brought in",
+        "take it out, or name a directory of the host beneath it";
     GRANT_ABSENT = "grant-absent", Warn,
         "a grant of what does not exist refuses the run",
         "correct the path, or write { path = \"...\", optional = true }";
@@ -143,6 +149,12 @@ checks! {
     UNPROTECT_BUILD = "unprotect-build", Info,
         "an agent has to edit such files (a Makefile, package.json), and what they run it runs in the jail; outside of it, you do",
         "look at them before running them outside of the jail";
+    UNPROTECT_IDLE = "unprotect-idle", Info,
+        "unprotect takes back the protection of one trust path by its very name; of anything else it takes nothing",
+        "name the trust path itself, or take the line out";
+    PROTECT_IDLE = "protect-idle", Info,
+        "what no grant lets the jail change needs no protection, and a misspelt path protects nothing",
+        "correct the path, or take the line out";
     WORKSPACE_IDLE = "workspace-idle", Warn,
         "workspace = \"rw\" without the tool write, or any workspace without read, is not what holds",
         "write the mode that holds, or allow the tool";
@@ -194,6 +206,15 @@ checks! {
     NETWORK_IDLE = "network-idle", Warn,
         "hosts are allowed under mode \"none\", or under no mode at all, which is the same: nothing is reached",
         "write mode = \"allowlist\", or take network.allow out";
+    NETWORK_NO_TOOL = "network-no-tool", Warn,
+        "without any of the tools fetch, browser and message there is no network, whatever its rules say",
+        "add \"fetch\" to tools.allow, or take the rules out";
+    NETWORK_SETTINGS_IDLE = "network-settings-idle", Info,
+        "limits, denials and resolvers grant no network; where there is none they bound nothing",
+        "allow hosts, or take the settings out";
+    NETWORK_CREDENTIAL_IDLE = "network-credential-idle", Warn,
+        "a credential is put into requests to its host over TLS that creel ends; where the host is denied, or another layer does not allow it, nothing ever has it",
+        "allow the host in every layer, or take the credential out";
     NETWORK_PUBLIC_SUFFIX = "network-public-suffix", Warn,
         "beneath a registry's or a hoster's name anybody may have one, and data may go to any of them",
         "name the hosts, or the owner's own suffix";

@@ -8,6 +8,7 @@
 mod checks;
 mod environment;
 mod files;
+mod idle;
 mod layers;
 mod limits;
 mod network;
@@ -111,6 +112,7 @@ pub fn lint(stack: &Stack, outcome: &Outcome, roots: &Roots, facts: &Facts) -> V
     lint.files();
     lint.environment();
     lint.network();
+    lint.idle();
     lint.limits();
     lint.layers();
     let mut found = lint.found;

@@ -8,6 +8,7 @@ mod git;
 mod node;
 mod perl;
 mod python;
+mod registries;
 mod shell;
 mod sqlite;
 mod tar;
