@@ -13,12 +13,20 @@ use super::{Policy, file};
 pub const DEFAULT: &str = "default";
 
 /// In the order of the alphabet.
-const PRESETS: [(&str, &str); 11] = [
+const PRESETS: [(&str, &str); 16] = [
+    ("aider", include_str!("../../policies/aider.toml")),
     ("browser", include_str!("../../policies/browser.toml")),
     ("challenge", include_str!("../../policies/challenge.toml")),
+    (
+        "claude-code",
+        include_str!("../../policies/claude-code.toml"),
+    ),
+    ("codex", include_str!("../../policies/codex.toml")),
     ("coding", include_str!("../../policies/coding.toml")),
     (DEFAULT, include_str!("../../policies/default.toml")),
+    ("gemini", include_str!("../../policies/gemini.toml")),
     ("node", include_str!("../../policies/node.toml")),
+    ("opencode", include_str!("../../policies/opencode.toml")),
     (
         "public-support",
         include_str!("../../policies/public-support.toml"),
@@ -101,13 +109,19 @@ mod tests {
     use super::*;
     use crate::policy::{Absent, Bytes, Count, CpuShare, Network, Percent, Span, WorkspaceMode};
 
+    /// Those that name hosts: of whole agents, each its vendor's API.
+    const AGENTS: [&str; 5] = ["aider", "claude-code", "codex", "gemini", "opencode"];
+
     #[test]
     fn every_preset_parses_and_knows_its_name() {
         for name in names() {
             let policy = named(name).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(policy.name, name);
             assert_eq!(policy.digest.len(), 64);
-            assert_eq!(policy.network, Network::default());
+            assert_eq!(
+                policy.network == Network::default(),
+                !AGENTS.contains(&name)
+            );
             assert!(policy.allow_degraded.is_empty());
             assert_eq!(
                 *policy.limits.memory.origin.source,
@@ -149,10 +163,28 @@ mod tests {
             "private",
             "environment",
             "profile.d",
+            ".claude",
+            ".claude.json",
+            ".codex",
+            ".gemini",
+            "auth.json",
         ];
         // A parent would bring the secret with it.
         let parents = [
-            "/", "/etc", "/etc/ssl", "/home", "/root", "/var", "/run", "~/.cargo",
+            "/",
+            "/etc",
+            "/etc/ssl",
+            "/home",
+            "/root",
+            "/var",
+            "/run",
+            "~/.cargo",
+            "~/.npm",
+            "~/.local",
+            "~/.local/share",
+            "~/.local/share/uv",
+            "~/.local/share/opencode",
+            "~/.opencode",
         ];
         for name in names() {
             let filesystem = named(name).unwrap().filesystem;

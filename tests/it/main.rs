@@ -3,6 +3,7 @@
 //! They run the real `creel` on the real kernel, as root and as an ordinary user; see
 //! [`support`] for how, and `scripts/test` for what a machine needs.
 
+mod agents;
 mod attacks;
 mod egress;
 mod egress_http;

@@ -721,9 +721,12 @@ fn what_ships_with_creel_has_nothing_worse_than_info() {
         let limits = preset::default().expect("it parses").limits;
         let outcome = stack.resolve(&limits, &roots());
         let found = lint(&stack, &outcome, &roots(), &Facts::default());
+        // tests/it/agents.rs has those whose login is in the jail, and that this is said.
+        let agents = ["aider", "claude-code", "codex", "gemini", "opencode"];
+        let login = |id| agents.contains(&name) && id == "env-credential";
         let worse: Vec<_> = found
             .iter()
-            .filter(|f| f.severity < Severity::Info)
+            .filter(|f| f.severity < Severity::Info && !login(f.id))
             .collect();
         assert!(worse.is_empty(), "{name}: {worse:#?}");
     }

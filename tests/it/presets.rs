@@ -79,7 +79,11 @@ fn each_preset_refuses_what_it_is_for_refusing() {
     let all = "read ok\nwrite ok\nmake ok\nexec ok\n";
     let none = "read ENOENT\nwrite ENOENT\nmake ENOENT\n";
     for who in Who::all() {
-        for preset in ["default", "coding", "python", "node", "rust"] {
+        let agents = ["claude-code", "codex", "opencode", "gemini", "aider"];
+        for preset in ["default", "coding", "python", "node", "rust"]
+            .into_iter()
+            .chain(agents)
+        {
             assert_eq!(probe(who, preset).stdout, all, "{preset}");
         }
         let refused = [
