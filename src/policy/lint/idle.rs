@@ -206,10 +206,11 @@ impl Lint<'_> {
             let path = self.roots.expand(&grant.path);
             let around = self.reach.write.grants();
             let workspace = &self.roots.workspace;
-            is_authors(&grant.origin)
-                && !self.reach.writes(&path, self.roots)
-                && !around.iter().any(|grant| within(&grant.path, &path))
-                && !(within(workspace, &path) && self.reach.writes(workspace, self.roots))
+            let whole = within(workspace, &path) && self.reach.writes(workspace, self.roots);
+            let changed = whole
+                || self.reach.writes(&path, self.roots)
+                || around.iter().any(|grant| within(&grant.path, &path));
+            is_authors(&grant.origin) && !changed
         };
         let found: Vec<Grant> = layer
             .filesystem
