@@ -186,17 +186,16 @@ fn cgroups(host: &Host) -> Check {
             "v1 only: no memory.high, no cgroup.kill",
             "boot with systemd.unified_cgroup_hierarchy=1",
         ),
-        CgroupLayout::Unusable { why } => lacking(
-            "cgroups",
-            State::Missing,
-            why.clone(),
-            match host.id_mode {
-                IdMode::Privileged => "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        CgroupLayout::Unusable { why, lacks } => {
+            let remedy = lacks.remedy(host.id_mode);
+            let remedy = match host.id_mode {
+                IdMode::Privileged => remedy.to_owned(),
                 IdMode::Rootless => {
-                    "systemd-run --user --scope -p Delegate=yes creel run ..., or --allow-degraded cgroup"
+                    format!("{remedy}, or --allow-degraded cgroup")
                 }
-            },
-        ),
+            };
+            lacking("cgroups", State::Missing, why.clone(), remedy)
+        }
     }
 }
 

@@ -65,7 +65,10 @@ impl Failure {
             && error.kind() == clap::error::ErrorKind::UnknownArgument
             && !word.starts_with('-')
         {
-            return Failure::new(format!("the command goes after `--`: creel run -- {word}"));
+            return Failure::new(format!(
+                "the command goes after `--`: {}",
+                with_dashes(word, arguments)
+            ));
         }
         let rendered = error.render().to_string();
         let mut parts = rendered
@@ -108,6 +111,39 @@ impl Failure {
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Failure {
         Failure::of(&error)
+    }
+}
+
+/// The command line with `--` before the first `word` that no flag takes for its value.
+fn with_dashes(word: &str, arguments: &[OsString]) -> String {
+    let understood = |at: &usize| {
+        let mut all = arguments.to_vec();
+        all.insert(*at, "--".into());
+        super::command().try_get_matches_from(all).is_ok()
+    };
+    let mut places = (2..arguments.len()).filter(|at| arguments[*at] == word);
+    let Some(at) = places.find(understood) else {
+        return format!("creel run -- {}", quoted(word));
+    };
+    let words = |words: &[OsString]| -> String {
+        let words = words.iter();
+        words
+            .map(|word| format!(" {}", quoted(&word.to_string_lossy())))
+            .collect()
+    };
+    format!(
+        "creel run{} --{}",
+        words(&arguments[2..at]),
+        words(&arguments[at..])
+    )
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod ending;
 mod request;
+pub mod start;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -451,7 +452,15 @@ pub fn execute(
             if let supervise::Ended::Setup(error) = &exited.end {
                 return Err(Failure::of(error));
             }
-            Ok(judge(id.to_owned(), &plan, &host.kernel, &exited, detail))
+            let mut verdict = judge(id.to_owned(), &plan, &host.kernel, &exited, detail);
+            if let supervise::Ended::NotExecuted(errno) = &exited.end
+                && verdict.uncovered.is_empty()
+                && exited.lost.is_none()
+                && let Some(text) = start::why_not(&plan, *errno)
+            {
+                verdict.error = Some(text);
+            }
+            Ok(verdict)
         }
         Err(SuperviseError::Jail(error)) => Err(Failure::of(&error)),
         Err(error) => Err(Failure::of(&error)),

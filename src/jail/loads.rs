@@ -365,7 +365,8 @@ fn form_of(pin: &Pin) -> Option<Form> {
     Some(form_in(&file))
 }
 
-fn form_in(file: &File) -> Form {
+/// What an opened file is.
+pub fn form_in(file: &File) -> Form {
     elf::form(&|at, length| {
         let mut bytes = vec![0; length];
         file.read_exact_at(&mut bytes, at).ok()?;

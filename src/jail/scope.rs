@@ -11,6 +11,7 @@ use std::time::Duration;
 use zbus::message::{Message, Type};
 use zbus::zvariant::{OwnedObjectPath, Value};
 
+use crate::plan::host::Lacks;
 use crate::plan::{CgroupLayout, Host};
 use crate::sys::bus::Bus;
 use crate::sys::cgroup::CgroupError;
@@ -69,6 +70,7 @@ pub fn settle(host: &mut Host, id: &str) -> Settled {
         Ok(layout) => layout,
         Err(error) => CgroupLayout::Unusable {
             why: error.to_string(),
+            lacks: Lacks::Manager,
         },
     };
     Settled::Anew

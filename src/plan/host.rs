@@ -160,7 +160,41 @@ pub enum CgroupLayout {
     /// D-Bus address, on which systemd's manager may be asked for a group when the jail is made.
     OnRequest { bus: String },
     /// None that this process may use, and why.
-    Unusable { why: String },
+    Unusable {
+        why: String,
+        #[serde(default)]
+        lacks: Lacks,
+    },
+}
+
+/// What would have to change for an ordinary user to have a cgroup.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lacks {
+    /// A v2 hierarchy at the usual place.
+    #[default]
+    Hierarchy,
+    /// The v1 hierarchies would have to be a v2 one: nobody can delegate them.
+    V2,
+    /// A manager of the user's that can be asked, or one that gives what it is asked for.
+    Manager,
+}
+
+impl Lacks {
+    /// What makes up for it.
+    pub fn remedy(self, id_mode: IdMode) -> &'static str {
+        match (id_mode, self) {
+            (IdMode::Privileged, _) | (IdMode::Rootless, Lacks::Hierarchy) => {
+                "mount cgroup2 on /sys/fs/cgroup"
+            }
+            (IdMode::Rootless, Lacks::V2) => {
+                "run it as root, or boot with systemd.unified_cgroup_hierarchy=1"
+            }
+            (IdMode::Rootless, Lacks::Manager) => {
+                "let this user have a systemd manager with delegated controllers (a login session, or `loginctl enable-linger`)"
+            }
+        }
+    }
 }
 
 /// What a path is.

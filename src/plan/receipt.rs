@@ -79,7 +79,7 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
                 ),
             )
         }
-        (CgroupLayout::Unusable { why }, _) => (
+        (CgroupLayout::Unusable { why, .. }, _) => (
             false,
             match processes {
                 Some(_) => format!(

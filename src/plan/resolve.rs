@@ -203,12 +203,9 @@ fn cgroup(
 ) -> Result<Option<CgroupLimits>, ResolveError> {
     match &host.cgroups {
         CgroupLayout::Unusable { .. } if degraded.contains(&Degradable::Cgroup) => Ok(None),
-        CgroupLayout::Unusable { why } => Err(ResolveError::NoCgroup {
+        CgroupLayout::Unusable { why, lacks } => Err(ResolveError::NoCgroup {
             why: why.clone(),
-            remedy: match host.id_mode {
-                IdMode::Privileged => "mount cgroup2 on /sys/fs/cgroup",
-                IdMode::Rootless => "run it under `systemd-run --user --scope -p Delegate=yes`",
-            },
+            remedy: lacks.remedy(host.id_mode),
         }),
         layout => Ok(Some(CgroupLimits {
             memory: limits.memory.value.0,

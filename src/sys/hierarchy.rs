@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::cgroup::{CgroupError, PARENT, Result, has_all, make_own_dir, write};
 use crate::plan::CgroupLayout as Layout;
+use crate::plan::host::Lacks;
 
 const ROOT: &str = "/sys/fs/cgroup";
 /// Where creel itself lives in a group that was made for it: one with processes of its own could not
@@ -31,12 +32,15 @@ pub fn layout(privileged: bool, bus: Option<String>) -> Layout {
         }
         Ok(TMPFS_MAGIC) => Layout::Unusable {
             why: "cgroup v1 cannot be delegated to an ordinary user".into(),
+            lacks: Lacks::V2,
         },
         Ok(_) => Layout::Unusable {
             why: "/sys/fs/cgroup is no cgroup filesystem".into(),
+            lacks: Lacks::Hierarchy,
         },
         Err(_) => Layout::Unusable {
             why: "no cgroup filesystem is mounted".into(),
+            lacks: Lacks::Hierarchy,
         },
     }
 }
@@ -47,6 +51,7 @@ fn delegated(root: &Path, bus: Option<String>) -> Layout {
     let Some(mut dir) = own(root) else {
         return Layout::Unusable {
             why: "this process is in no v2 cgroup".into(),
+            lacks: Lacks::Hierarchy,
         };
     };
     while dir.starts_with(root) && dir != root {
@@ -74,6 +79,7 @@ fn delegated(root: &Path, bus: Option<String>) -> Layout {
         Some(bus) => Layout::OnRequest { bus },
         None => Layout::Unusable {
             why: "no cgroup is delegated to this user, and there is no user manager to ask".into(),
+            lacks: Lacks::Manager,
         },
     }
 }

@@ -96,6 +96,7 @@ fn host() -> impl Strategy<Value = Host> {
             },
             _ => CgroupLayout::Unusable {
                 why: "a test".into(),
+                lacks: Default::default(),
             },
         },
         open_files_ceiling: 1024,

@@ -156,6 +156,7 @@ impl Machine {
             landlock_abi: 7,
             cgroups: CgroupLayout::Unusable {
                 why: "a test".into(),
+                lacks: Default::default(),
             },
             open_files_ceiling: 1024,
             paths: Default::default(),

@@ -6,27 +6,30 @@ use std::path::{Path, PathBuf};
 use clap::ValueHint;
 use serde_json::{Value, json};
 
-use super::{origin_json, print, print_json};
+use super::{FOUND, origin_json, print, print_json};
 use crate::cli::hint::Failure;
 use crate::cli::layers::{self, Layers, Names, PolicyArgs};
+use crate::cli::run::start::{self, Start};
 use crate::cli::run::{self, RunArgs, degradable};
 use crate::jail;
 use crate::plan::explain::{Row, rows};
 use crate::plan::{self, Host, Plan};
+use crate::policy::decide::{Decision, Why, decide};
 use crate::policy::error::escaped;
-use crate::policy::layer::Ask;
+use crate::policy::layer::{Ask, Case};
 use crate::policy::net::Mode;
 use crate::policy::reach::usable;
-use crate::policy::rights::Rights;
+use crate::policy::rights::{Rights, Roots};
 use crate::policy::stack::Outcome;
 use crate::policy::tools::{Ruling, Tool};
-use crate::policy::{Degradable, Origin};
+use crate::policy::{Degradable, Execution, Origin};
 
 /// Say what a command may do, which line says so, and what the kernel does of it
 #[derive(clap::Args)]
 #[command(
     after_help = "With --host FILE nothing of this machine is asked but the policies: FILE is what \
-    --print-host printed there, under the same policies. Exit status: 0; 2 where there is no answer."
+    --print-host printed there, under the same policies; which programs it has is then not known. Exit status: \
+    0 the command may run; 1 it may not, or is not there; 2 where there is no answer."
 )]
 pub struct ExplainArgs {
     #[command(flatten)]
@@ -116,7 +119,11 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
             "the layers came to nothing; name one with --policy",
         ));
     };
+    let roots = place.roots(workspace.as_deref());
+    let command = may_run(args, outcome, &roots, &plan, &declared.policy.exec.value);
+    let may = command.may;
     let answer = Answer {
+        command,
         ranks: ranks(&layers),
         tools: Tool::ALL.map(|tool| tool_row(&outcome.rights, tool)).into(),
         rows: rows(&declared.policy, &declared.request, &host, &plan),
@@ -127,7 +134,61 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         true => print_json(&answer.to_json())?,
         false => print(&answer.to_text())?,
     }
-    Ok(0)
+    Ok(if may { 0 } else { FOUND })
+}
+
+/// Whether the command may run, with the reason.
+struct CommandRow {
+    may: bool,
+    text: String,
+    origin: Option<Origin>,
+}
+
+/// By the evaluator, and on this machine by its files.
+fn may_run(
+    args: &ExplainArgs,
+    outcome: &Outcome,
+    roots: &Roots,
+    plan: &Plan,
+    execution: &Execution,
+) -> CommandRow {
+    let words = args
+        .command
+        .iter()
+        .map(|w| w.to_string_lossy().into_owned());
+    let case = Case {
+        tool: Tool::Exec,
+        words: words.collect(),
+    };
+    let (by, why) = match decide(&outcome.rights, roots, &case) {
+        Decision::Allowed { by } => (by, None),
+        Decision::Denied { why } => (None, Some(why)),
+    };
+    // Nothing grants it: what is at fault the files say better.
+    let told = why.as_ref().filter(|why| **why != Why::NotGranted);
+    let told = told.map(Why::reason);
+    let alone = *execution == Execution::Worker;
+    let (may, text) = match (&args.host, alone) {
+        (Some(_), true) => (true, "it alone; it can execute nothing else".into()),
+        (Some(_), false) => match why {
+            None => (true, "the policy allows it".into()),
+            Some(why) => (false, why.reason()),
+        },
+        (None, _) => match start::of(plan) {
+            Start::Runs(path) if alone => (
+                true,
+                format!("{}, and it can execute nothing else", path.display()),
+            ),
+            Start::Runs(path) => (true, path.display().to_string()),
+            Start::Refused(text) => (false, told.unwrap_or(text)),
+            Start::Lacks(text) | Start::Nowhere(text) => (false, text),
+        },
+    };
+    CommandRow {
+        may,
+        text,
+        origin: by.filter(|_| may),
+    }
 }
 
 fn described(path: &Path) -> Result<Host, Failure> {
@@ -204,6 +265,7 @@ fn tool_row(rights: &Rights, tool: Tool) -> ToolRow {
 }
 
 struct Answer<'a> {
+    command: CommandRow,
     ranks: Vec<(String, &'static str)>,
     tools: Vec<ToolRow>,
     rows: Vec<Row>,
@@ -231,8 +293,12 @@ impl Answer<'_> {
         let argv = argv
             .iter()
             .map(|word| format!("{:?}", String::from_utf8_lossy(word)));
+        let from = self.command.origin.as_ref();
+        let from = from.map_or(String::new(), |o| format!(" ({})", self.from(o)));
         let mut text = format!(
-            "policy    {} (sha256 {})\nplan      sha256 {}\ncommand   {}\n\ntools\n",
+            "may run   {}: {}{from}\npolicy    {} (sha256 {})\nplan      sha256 {}\ncommand   {}\n\ntools\n",
+            if self.command.may { "yes" } else { "NO" },
+            escaped(self.command.text.chars()),
             policy.name,
             policy.digest,
             self.plan.digest(),
@@ -321,6 +387,11 @@ impl Answer<'_> {
             .collect();
         json!({
             "version": 1,
+            "command": {
+                "may_run": self.command.may,
+                "why": self.command.text,
+                "origin": self.command.origin.as_ref().map(origin),
+            },
             "policy": self.plan.policy,
             "plan": self.plan.digest(),
             "tools": tools,

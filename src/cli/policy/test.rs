@@ -35,7 +35,7 @@ use crate::sys::{attempt, host};
 /// Run the cases inside policies: `[tests] allow = ["read x"], deny = ["exec curl"]`
 #[derive(clap::Args)]
 #[command(
-    after_help = "Exit status: 0 every case holds; 1 one does not, or with --kernel the kernel says otherwise \
+    after_help = "Exit status: 0 every case holds; 1 one does not, there is none, or with --kernel the kernel says otherwise \
     than the evaluator; 2 a policy cannot be read or its jail not be made."
 )]
 pub struct TestArgs {
@@ -105,13 +105,22 @@ pub fn run(args: &TestArgs) -> Result<u8, Failure> {
         }))?;
     } else {
         let mut text: String = all.iter().map(line).collect();
-        text += &format!("{} passed, {failed} failed", all.len() - failed);
-        if args.kernel {
+        text += &match all.len() {
+            0 => {
+                "no cases: write what must hold into [tests], allow = [...] and deny = [...]".into()
+            }
+            all => format!("{} passed, {failed} failed", all - failed),
+        };
+        if args.kernel && !all.is_empty() {
             text += &format!("; the kernel was asked about {asked}");
         }
         print(&(text + "\n"))?;
     }
-    Ok(if failed == 0 { 0 } else { FOUND })
+    // A file whose cases were lost must not look tested.
+    Ok(match failed == 0 && !all.is_empty() {
+        true => 0,
+        false => FOUND,
+    })
 }
 
 fn of_file(args: &TestArgs, path: &Path) -> Result<Vec<Tried>, Failure> {

@@ -18,6 +18,7 @@ mod approvals;
 mod claude;
 mod claude_rules;
 mod codex;
+mod defaults;
 mod names;
 mod native;
 mod openclaw;

@@ -116,7 +116,7 @@ pub fn read(
     if let Some(agent) = agent {
         one_agent(into, &mut lists, &mut boxes, agent)?;
     }
-    sandbox::read(into, &mut lists, &boxes)?;
+    sandbox::read(into, &mut lists, &boxes, top)?;
     finish(into, lists);
     Ok(agents.into_iter().map(|agent| agent.id).collect())
 }

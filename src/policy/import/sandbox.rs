@@ -3,6 +3,9 @@
 //! A key that several tables have counts in the last; environments and binds add up. Where sandboxing is
 //! on, its own defaults hold too: no workspace, and the tools that a sandbox has.
 
+use std::collections::BTreeSet;
+
+use super::defaults;
 use super::openclaw::Lists;
 use super::paths::{self, Spelling};
 use super::source::{Item, Source, Standing, join, table};
@@ -15,20 +18,6 @@ use crate::policy::trees::within;
 use crate::policy::units::{Bytes, Count, CpuShare};
 use crate::policy::{Absent, Sourced, WorkspaceMode, net};
 
-/// What a sandbox allows where it says nothing, August 2026.
-const TOOLS: [&str; 10] = [
-    "exec",
-    "process",
-    "read",
-    "write",
-    "edit",
-    "apply_patch",
-    "image",
-    "sessions_*",
-    "subagents",
-    "session_status",
-];
-const NO_TOOLS: [&str; 5] = ["browser", "canvas", "nodes", "cron", "gateway"];
 /// Ends of names that OpenClaw keeps out of a sandbox.
 const SECRET: [&str; 5] = ["API_KEY", "TOKEN", "PASSWORD", "PRIVATE_KEY", "SECRET"];
 /// What OpenClaw refuses to bind, with all beneath.
@@ -56,6 +45,7 @@ pub fn read(
     into: &mut Source,
     lists: &mut Lists,
     boxes: &[(String, &Table)],
+    top: &Table,
 ) -> Result<(), PolicyError> {
     let last = |key: &str| boxes.iter().rev().find_map(|(_, of)| of.get(key));
     let mode = last("mode");
@@ -102,21 +92,24 @@ pub fn read(
         let key = format!("tools.sandbox.tools.{list}");
         into.report.iter().any(|entry| entry.key.contains(&key))
     };
+    let (tables, version) = defaults::of(top);
     // Each list is replaced by itself.
     if !own(into, "allow") {
-        let words = TOOLS
-            .iter()
-            .flat_map(|name| Pattern::parse(name).unwrap_or_default());
-        let list = into.sourced(mode, words.collect());
-        lists.narrow(list);
+        for table in tables {
+            let words = table.allow.iter();
+            let words = words.flat_map(|name| Pattern::parse(name).unwrap_or_default());
+            let list = into.sourced(mode, words.collect());
+            lists.narrow(list);
+        }
         let key = "tools.sandbox.tools.allow";
-        let how = "a sandbox's own list of tools, where it is left out";
+        let how = format!("a sandbox's own list of tools {version}, where it is left out");
         into.translated(Item { key, node: mode }, how);
     }
     if !own(into, "deny") {
-        NO_TOOLS.iter().for_each(|name| into.deny_tool(mode, name));
+        let names: BTreeSet<&str> = tables.iter().flat_map(|t| t.deny).copied().collect();
+        names.iter().for_each(|name| into.deny_tool(mode, name));
         let key = "tools.sandbox.tools.deny";
-        let how = "what a sandbox denies of itself, where it is left out";
+        let how = format!("what a sandbox denies of itself {version}, where it is left out");
         into.translated(Item { key, node: mode }, how);
     }
     Ok(())

@@ -54,7 +54,10 @@ fn a_protected_tree_that_is_too_large_is_refused_or_said() {
             "too large to be searched",
         ),
     ] {
-        desk.file("p.toml", &format!("filesystem.protect = [{path}]\n"));
+        desk.file(
+            "p.toml",
+            &format!("filesystem.protect = [{path}]\nextends = 'default'\n"),
+        );
         let explain = |words: &[&str]| {
             let base = [
                 "explain",
@@ -209,5 +212,89 @@ fn a_refusal_for_want_of_an_answer_reaches_the_user() {
         let ran = run("off").sh("exit 3");
         assert!(ran.status == 3 && !ran.stderr.contains("note:"), "{ran:#?}");
         assert!(ran.verdict["receipt"]["policy"]["notes"].is_null());
+    }
+}
+
+#[test]
+fn explain_says_first_whether_the_command_may_run() {
+    let desk = Desk::new();
+    desk.file(
+        "p.toml",
+        "extends = 'default'\n[tools.exec]\ncommands = ['cat', { command = 'head', args = ['-n ...'] }]\n",
+    );
+    desk.file(
+        "alone.toml",
+        "extends = 'default'\n[tools]\ndeny = ['exec']\n",
+    );
+    desk.file("bare.toml", "[filesystem]\nexec = ['/usr/bin']\n");
+    desk.file("data", "x\n");
+    let explain = |policy: &str, words: &[&str]| {
+        let base = ["explain", "--allow-degraded", "cgroup", "--policy", policy];
+        desk.policy(base.iter().chain(words).copied())
+    };
+    for (policy, command, status, first) in [
+        (
+            "p.toml",
+            &["cat"][..],
+            0,
+            "may run   yes: /usr/bin/cat (operator, p.toml:3)",
+        ),
+        (
+            "p.toml",
+            &["head", "-n", "1"],
+            0,
+            "may run   yes: /usr/bin/head (operator, p.toml:3)",
+        ),
+        (
+            "p.toml",
+            &["head", "-c", "1"],
+            1,
+            "may run   NO: other arguments are allowed at p.toml:3",
+        ),
+        (
+            "p.toml",
+            &["env"],
+            1,
+            "may run   NO: the list of commands does not have it",
+        ),
+        (
+            "p.toml",
+            &["nosuchthing"],
+            1,
+            "may run   NO: nosuchthing is in no directory of the jail's PATH",
+        ),
+        (
+            "default",
+            &["/nosuch/thing"],
+            1,
+            "may run   NO: /nosuch/thing is not in the jail",
+        ),
+        ("default", &["./data"], 1, "lacks the x bit"),
+        ("default", &["/usr/bin"], 1, "is a directory"),
+        (
+            "alone.toml",
+            &["cat"],
+            0,
+            "may run   yes: /usr/bin/cat, and it can execute nothing else",
+        ),
+        (
+            "bare.toml",
+            &["cat"],
+            1,
+            "its loader /lib64/ld-linux-x86-64.so.2 is not",
+        ),
+        (
+            "bare.toml",
+            &["/usr/bin/cat"],
+            1,
+            "its loader /lib64/ld-linux-x86-64.so.2 is not",
+        ),
+    ] {
+        let words = [&["--"], command].concat();
+        let said = explain(policy, &words).exits(status);
+        let line = said.stdout.lines().next().expect("a line");
+        assert!(line.contains(first), "{first}\n{line}");
+        let json = explain(policy, &[&["--json"], words.as_slice()].concat()).exits(status);
+        assert_eq!(json.json()["command"]["may_run"], status == 0, "{json:#?}");
     }
 }

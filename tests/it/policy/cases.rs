@@ -135,3 +135,27 @@ fn cases_of_a_policy_with_a_network_are_held_against_the_kernel() {
         );
     }
 }
+
+#[test]
+fn a_file_without_cases_says_so_and_fails() {
+    let desk = Desk::new();
+    for text in ["", "extends = 'coding'\n", "[tests]\nallow = []\n"] {
+        desk.file("p.toml", text);
+        for flags in [
+            &["test", "p.toml"][..],
+            &["test", "--kernel", "--allow-degraded", "cgroup", "p.toml"],
+        ] {
+            // An empty file grants no program, and a jail of it is asked nothing.
+            let said = desk.policy(flags.iter().copied()).exits(1);
+            assert_eq!(
+                said.stdout,
+                "no cases: write what must hold into [tests], allow = [...] and deny = [...]\n",
+                "{said:#?}"
+            );
+        }
+    }
+    // Control: one case is enough.
+    desk.file("p.toml", "[tests]\ndeny = ['read /etc/shadow']\n");
+    let said = desk.policy(["test", "p.toml"]).exits(0);
+    assert!(said.stdout.ends_with("1 passed, 0 failed\n"), "{said:#?}");
+}

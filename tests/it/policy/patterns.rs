@@ -107,7 +107,9 @@ fn explain_answers_for_another_machine_from_what_was_found_there() {
     // What is here now is not asked.
     desk.file("new.pem", "");
     let there = explain(&["p.toml", "--host", "host.json", "--", "true"]).exits(0);
-    assert_eq!(there.stdout, here);
+    // But for the file of the program, of which nothing was written down.
+    let rest = |text: &str| text.split_once('\n').map(|(_, rest)| rest.to_owned());
+    assert_eq!(rest(&there.stdout), rest(&here));
     let here = explain(&["p.toml", "--", "true"]).exits(0).stdout;
     assert!(here.contains("$WORKSPACE/new.pem"), "{here}");
     desk.file("q.toml", &POLICY.replace("*.pem", "*.key"));

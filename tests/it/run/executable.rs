@@ -116,3 +116,126 @@ fn a_policy_that_names_its_programs_keeps_them() {
         "{ran:#?}"
     );
 }
+
+/// What a program lacks is said, and what grants it grants it.
+#[test]
+fn a_missing_loader_is_named_with_what_grants_it() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write("script", "#!/usr/bin/env sh\necho ran\n");
+        let set = "environment.set = { PATH = '/usr/bin' }\n";
+        let text = format!("{set}[filesystem]\nexec = ['/usr/bin', '$WORKSPACE']\n");
+        for command in ["true", "/usr/bin/true", "./script"] {
+            let run = || Run::new(who, &workspace).policy_text(&workspace, "bare", &text);
+            let ran = run().argv([command]);
+            assert_eq!((ran.status, ran.kind()), (127, "setup_failed"), "{ran:#?}");
+            let error = ran.verdict["error"].as_str().expect("an error");
+            assert!(
+                error.contains("its loader /lib64/ld-linux-x86-64.so.2 is not"),
+                "{error}"
+            );
+            let flags = error.split_once("grant ").expect("what is missing").1;
+            let flags = flags.split(" grants that").next().expect("flags");
+            let flags: Vec<&str> = flags
+                .split_once("; ")
+                .expect("flags")
+                .1
+                .split_whitespace()
+                .collect();
+            assert!(flags.contains(&"/lib64"), "{flags:?}");
+            // The libraries lie beside the loader, in its own place.
+            let ran = run()
+                .flags(&flags)
+                .flags(["--exec", "/lib"])
+                .argv([command]);
+            assert_eq!(ran.status, 0, "{ran:#?}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_start_is_told_for_its_own_reason() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write("data", "x\n");
+        workspace.write("lost", "#!/no/such/interpreter\n");
+        let mode = |mode| PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(workspace.path().join("data"), mode(0o644)).expect("chmod");
+        for (policy, command, status, told) in [
+            (
+                "",
+                "true",
+                127,
+                "the policy grants no programs at all: `extends = \"default\"`",
+            ),
+            (
+                "",
+                "/usr/bin/true",
+                127,
+                "the policy grants no programs at all: `extends = \"default\"`",
+            ),
+            (
+                "environment.set.PATH = ''",
+                "true",
+                127,
+                "the policy gives the jail no PATH",
+            ),
+            (
+                "extends = 'default'",
+                "no-such",
+                127,
+                "no-such is in no directory of the jail's PATH",
+            ),
+            (
+                "extends = 'default'",
+                "./lost",
+                127,
+                "its interpreter /no/such/interpreter does not exist on this machine",
+            ),
+            (
+                "extends = 'default'",
+                "./data",
+                126,
+                "its file lacks the x bit",
+            ),
+            ("extends = 'default'", "/usr", 126, "/usr is a directory"),
+            (
+                "extends = 'default'\ntools.exec.commands = ['cat']",
+                "true",
+                126,
+                "the policy grants it to be read only",
+            ),
+        ] {
+            let run = Run::new(who, &workspace).policy_text(&workspace, "p", policy);
+            let ran = run.argv([command]);
+            assert_eq!(ran.status, status, "{ran:#?}");
+            let error = ran.verdict["error"].as_str().expect("an error");
+            assert!(error.contains(told), "{told}\n{error}");
+        }
+        // Control.
+        let run = Run::new(who, &workspace).policy_text(&workspace, "p", "extends = 'default'");
+        run.argv(["true"]).ok();
+    }
+}
+
+/// The first policy of the document is one to start from.
+#[test]
+fn the_first_policy_of_the_document_runs() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/policy.md");
+    let page = std::fs::read_to_string(page).expect("docs/policy.md");
+    let (_, rest) = page.split_once("```toml\n").expect("a policy");
+    let (text, _) = rest.split_once("```").expect("its end");
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write("made-before", "x\n");
+        let run = || Run::new(who, &workspace).policy_text(&workspace, "first", text);
+        let ran = run().sh("echo $GREETING; cat made-before; echo y >made; cat made");
+        assert_eq!(ran.ok().stdout, "hello\nx\ny\n");
+        // It denies what it says.
+        let denied = run().sh("echo secret >.env");
+        assert!(
+            denied.status != 0 && denied.stderr.contains(".env"),
+            "{denied:#?}"
+        );
+    }
+}

@@ -284,6 +284,25 @@ fn a_command_without_the_dashes_is_shown_where_they_go() {
     assert_eq!(status, Some(125));
     assert_eq!(
         text,
-        "creel: the command goes after `--`: creel run -- ls\n"
+        "creel: the command goes after `--`: creel run -- ls -la\n"
     );
+    // What belongs to creel stays before them, and a value is not the command.
+    for (line, shown) in [
+        (
+            &["run", "--timeout", "5s", "ls", "-l"][..],
+            "creel run --timeout 5s -- ls -l",
+        ),
+        (
+            &["run", "--read", "ls", "-q", "ls", "a b", "it's"],
+            r"creel run --read ls -q -- ls 'a b' 'it'\''s'",
+        ),
+        (&["run", "ls", "--help"], "creel run -- ls --help"),
+    ] {
+        let (status, text) = creel(line);
+        assert_eq!(status, Some(125), "{text}");
+        assert_eq!(
+            text,
+            format!("creel: the command goes after `--`: {shown}\n")
+        );
+    }
 }

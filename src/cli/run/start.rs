@@ -1,0 +1,318 @@
+//! Why a command did not start, or would not: the walk of execve(2) over the plan's tree, on the host's
+//! files. It only words what the kernel decides: where the two differ, the caller's own words stay.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::jail::elf::Form;
+use crate::jail::loads;
+use crate::plan::{Act, Code, Plan};
+use crate::sys::Errno;
+
+/// path_resolution(7)
+const MOST_LINKS: usize = 40;
+/// Scripts whose interpreter is a script, execve(2).
+const MOST_SCRIPTS: usize = 5;
+
+/// What the command meets when it is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// This file is executed; its path in the jail.
+    Runs(PathBuf),
+    /// In a sentence: what is missing, and what grants it.
+    Lacks(String),
+    /// There, and no program.
+    Refused(String),
+    /// None of the places has a file.
+    Nowhere(String),
+}
+
+/// Why the kernel did not execute the command, where these files say so too.
+pub fn why_not(plan: &Plan, errno: Errno) -> Option<String> {
+    match (errno, of(plan)) {
+        (Errno::NOENT | Errno::NOTDIR, Start::Lacks(text) | Start::Nowhere(text))
+        | (Errno::ACCESS | Errno::PERM, Start::Refused(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// What becomes of the command.
+pub fn of(plan: &Plan) -> Start {
+    let tree = Tree::of(plan);
+    let command = &plan.command;
+    let name = String::from_utf8_lossy(command.argv.first().map_or(b"", Vec::as_slice));
+    if command.candidates.is_empty() {
+        return Start::Nowhere(format!(
+            "{name} is a name without a slash, and the policy gives the jail no PATH to look it up in: `extends = \"default\"`, or `set = {{ PATH = \"/usr/bin:/bin\" }}` in [environment]"
+        ));
+    }
+    let mut answer = None;
+    for path in &command.candidates {
+        let path = Path::new(OsStr::from_bytes(path));
+        match tree.start(path) {
+            Start::Nowhere(_) => {}
+            // As execvp(3) has it: what may not be executed is remembered, and the search goes on.
+            refused @ Start::Refused(_) => answer = answer.or(Some(refused)),
+            found => return found,
+        }
+    }
+    let nowhere = || {
+        let text = match command.candidates.as_slice() {
+            [only] => format!(
+                "{} is not in the jail: the policy does not grant it, or it does not exist",
+                String::from_utf8_lossy(only)
+            ),
+            _ => format!("{name} is in no directory of the jail's PATH"),
+        };
+        let bare = match tree.binds.values().any(|bind| bind.code == Code::Execute) {
+            true => "",
+            false => {
+                "; the policy grants no programs at all: `extends = \"default\"` grants the system's"
+            }
+        };
+        Start::Nowhere(text + bare)
+    };
+    answer.unwrap_or_else(nowhere)
+}
+
+/// The tree of the jail, as far as programs are concerned.
+struct Tree<'p> {
+    binds: BTreeMap<&'p Path, Bind<'p>>,
+    links: BTreeMap<&'p Path, &'p Path>,
+}
+
+struct Bind<'p> {
+    /// `None` for what is the jail's own, and empty at the start.
+    source: Option<&'p Path>,
+    code: Code,
+}
+
+/// A file of the jail: where it lies there, and on the host.
+struct Place {
+    path: PathBuf,
+    host: PathBuf,
+    code: Code,
+}
+
+impl<'p> Tree<'p> {
+    fn of(plan: &'p Plan) -> Tree<'p> {
+        let mut tree = Tree {
+            binds: BTreeMap::new(),
+            links: BTreeMap::new(),
+        };
+        for act in &plan.acts {
+            match act {
+                Act::Bind {
+                    source,
+                    target,
+                    access,
+                    ..
+                } => {
+                    let bind = Bind {
+                        source: Some(source),
+                        code: access.code,
+                    };
+                    tree.binds.insert(target, bind);
+                }
+                Act::Tmpfs { path, .. } | Act::Mask { path, .. } => {
+                    let bind = Bind {
+                        source: None,
+                        code: Code::Data,
+                    };
+                    tree.binds.insert(path, bind);
+                }
+                Act::Link { path, target } => {
+                    tree.links.insert(path, target);
+                }
+                _ => {}
+            }
+        }
+        tree
+    }
+
+    /// What becomes of this one file.
+    fn start(&self, path: &Path) -> Start {
+        let shown = path.display();
+        let Ok(place) = self.place(path) else {
+            return Start::Nowhere(String::new());
+        };
+        let Ok(meta) = place.host.metadata() else {
+            return Start::Nowhere(String::new());
+        };
+        if meta.is_dir() {
+            return Start::Refused(format!("{shown} is a directory, not a program"));
+        }
+        if !meta.is_file() {
+            return Start::Refused(format!("{shown} is not a regular file"));
+        }
+        if meta.permissions().mode() & 0o111 == 0 {
+            return Start::Refused(format!(
+                "{shown} may not be executed: its file lacks the x bit (chmod +x), or name its interpreter before it"
+            ));
+        }
+        if place.code != Code::Execute {
+            return Start::Refused(format!(
+                "{shown} may not be executed: the policy grants it to be read only; --exec PATH or `filesystem.exec` grants that, and `tools.exec.commands` where that names programs and arguments one by one"
+            ));
+        }
+        let mut file = place.host;
+        for _ in 0..MOST_SCRIPTS {
+            let (interpreter, what) = match form(&file) {
+                Some(Form::Script(name)) => (name, "interpreter"),
+                Some(Form::Elf(elf)) => match elf.loader {
+                    Some(name) => (name, "loader"),
+                    None => break,
+                },
+                _ => break,
+            };
+            let interpreter = Path::new(OsStr::from_bytes(&interpreter));
+            match self.place(interpreter) {
+                // It is as good as its own interpreter.
+                Ok(next) if next.host.is_file() && what == "interpreter" => file = next.host,
+                Ok(next) if next.host.is_file() => break,
+                _ => return Start::Lacks(self.lacking(path, what, interpreter)),
+            }
+        }
+        Start::Runs(place.path)
+    }
+
+    fn lacking(&self, path: &Path, what: &str, interpreter: &Path) -> String {
+        let (shown, by) = (path.display(), interpreter.display());
+        let missing = self.missing(interpreter);
+        if missing.is_empty() || !interpreter.exists() {
+            return format!(
+                "{shown} is in the jail, but its {what} {by} does not exist on this machine"
+            );
+        }
+        let paths: Vec<String> = missing.iter().map(|p| p.display().to_string()).collect();
+        let flags: Vec<String> = paths.iter().map(|p| format!("--exec {p}")).collect();
+        format!(
+            "{shown} is in the jail, but its {what} {by} is not: the policy does not grant {}; {} grants that, or `extends = \"default\"` all of the system's programs",
+            paths.join(" and "),
+            flags.join(" ")
+        )
+    }
+
+    /// Where a path of the jail leads, or where it ends.
+    fn place(&self, path: &Path) -> Result<Place, PathBuf> {
+        let mut walk = Walk::of(path);
+        while let Some(next) = walk.step() {
+            if let Some(target) = self.links.get(next.as_path()) {
+                walk.follow(target).ok_or(next)?;
+                continue;
+            }
+            match self.on_host(&next).map(|(host, _)| host.read_link()) {
+                Some(Ok(target)) => walk.follow(&target).ok_or(next)?,
+                _ => walk.at = next,
+            }
+        }
+        match self.on_host(&walk.at) {
+            Some((host, code)) => Ok(Place {
+                path: walk.at,
+                host,
+                code,
+            }),
+            None => Err(walk.at),
+        }
+    }
+
+    /// What would have to be granted for a path of the host to be the same in the jail: each link on the
+    /// way that the jail lacks, and what it leads to.
+    fn missing(&self, path: &Path) -> BTreeSet<PathBuf> {
+        let mut missing = BTreeSet::new();
+        let mut walk = Walk::of(path);
+        while let Some(next) = walk.step() {
+            let granted = self.links.contains_key(next.as_path()) || self.on_host(&next).is_some();
+            match next.read_link() {
+                Ok(target) => {
+                    if !granted {
+                        missing.insert(next.clone());
+                    }
+                    if walk.follow(&target).is_none() {
+                        break;
+                    }
+                }
+                Err(_) => walk.at = next,
+            }
+        }
+        let covered = missing.iter().any(|tree| walk.at.starts_with(tree));
+        if self.on_host(&walk.at).is_none() && !covered {
+            missing.insert(walk.at);
+        }
+        missing
+    }
+
+    /// The host's file of a path without links.
+    fn on_host(&self, path: &Path) -> Option<(PathBuf, Code)> {
+        let (target, bind) = path
+            .ancestors()
+            .find_map(|above| self.binds.get_key_value(above))?;
+        let below = path.strip_prefix(target).ok()?;
+        let source = bind.source?;
+        let host = match below.as_os_str().is_empty() {
+            true => source.to_owned(),
+            false => source.join(below),
+        };
+        Some((host, bind.code))
+    }
+}
+
+/// A path that is followed name by name.
+struct Walk {
+    at: PathBuf,
+    rest: VecDeque<OsString>,
+    links: usize,
+}
+
+impl Walk {
+    fn of(path: &Path) -> Walk {
+        let mut walk = Walk {
+            at: "/".into(),
+            rest: VecDeque::new(),
+            links: 0,
+        };
+        walk.push(path);
+        walk
+    }
+
+    fn push(&mut self, path: &Path) {
+        for name in path.iter().rev().filter(|name| *name != "/") {
+            self.rest.push_front(name.to_owned());
+        }
+    }
+
+    /// The next path to look at; the caller goes there or follows it.
+    fn step(&mut self) -> Option<PathBuf> {
+        loop {
+            let name = self.rest.pop_front()?;
+            match name.as_bytes() {
+                b"." => {}
+                b".." => {
+                    self.at.pop();
+                }
+                _ => return Some(self.at.join(name)),
+            }
+        }
+    }
+
+    /// Goes on where a link leads; `None` after too many of them.
+    fn follow(&mut self, target: &Path) -> Option<()> {
+        self.links += 1;
+        if self.links > MOST_LINKS {
+            return None;
+        }
+        if target.is_absolute() {
+            self.at = "/".into();
+        }
+        self.push(target);
+        Some(())
+    }
+}
+
+fn form(file: &Path) -> Option<Form> {
+    Some(loads::form_in(&File::open(file).ok()?))
+}
