@@ -523,11 +523,22 @@ pub fn is_preset(source: &Path) -> bool {
     source.extension().is_none() && !source.as_os_str().as_encoded_bytes().contains(&b'/')
 }
 
+/// Of a word that names no preset: whether a file of that name is there.
+fn bare(source: &Path, error: PolicyError) -> PolicyError {
+    match error {
+        PolicyError::MissingPreset { name, .. } if source.is_file() => {
+            PolicyError::BareFile { name }
+        }
+        error => error,
+    }
+}
+
 /// A preset's or a file's text.
 pub fn text(source: &Path) -> Result<String, PolicyError> {
     let name = source.to_string_lossy();
     if is_preset(source) {
-        return preset::text(&name).map(str::to_owned);
+        let text = preset::text(&name).map(str::to_owned);
+        return text.map_err(|error| bare(source, error));
     }
     let bytes = bytes(source)?;
     Ok(file::decode(&name, &bytes)?.to_owned())
@@ -537,7 +548,7 @@ pub fn text(source: &Path) -> Result<String, PolicyError> {
 fn one(source: &Path, rank: Rank, read: &mut Read) -> Result<Layer, PolicyError> {
     let name = source.to_string_lossy();
     if is_preset(source) {
-        return preset::layer(&name);
+        return preset::layer(&name).map_err(|error| bare(source, error));
     }
     let document = text(source)?;
     read.files.push(source.into());

@@ -41,6 +41,13 @@ pub enum PolicyError {
         suggestion: Option<&'static str>,
     },
 
+    /// A bare word, which names a preset, where a file of that name is meant.
+    #[error(
+        "no preset is named '{0}'; for the file of that name write './{0}'",
+        shown(name)
+    )]
+    BareFile { name: String },
+
     /// `most` in bytes.
     #[error("{at}: larger than {most} bytes; a policy lists directories, not files")]
     TooLarge { at: Place, most: usize },
@@ -174,6 +181,7 @@ impl PolicyError {
             Self::Unreadable { .. } => "unreadable",
             Self::IsDirectory { .. } => "is-directory",
             Self::MissingPreset { .. } => "missing-preset",
+            Self::BareFile { .. } => "bare-file",
             Self::TooLarge { .. } => "too-large",
             Self::NotUtf8 { .. } => "not-utf8",
             Self::ByteOrderMark { .. } => "byte-order-mark",
@@ -202,7 +210,10 @@ impl PolicyError {
     /// Where in a text the fault is; `None` where there is no text.
     pub fn place(&self) -> Option<&Place> {
         match self {
-            Self::Unreadable { .. } | Self::IsDirectory { .. } | Self::MissingPreset { .. } => None,
+            Self::Unreadable { .. }
+            | Self::IsDirectory { .. }
+            | Self::MissingPreset { .. }
+            | Self::BareFile { .. } => None,
             Self::TooLarge { at, .. }
             | Self::NotUtf8 { at }
             | Self::ByteOrderMark { at }

@@ -1,5 +1,6 @@
 //! What callers and their machines bring along, and what must work all the same.
 
+mod bare;
 mod inherited;
 mod names;
 mod owners;
