@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use super::loads::{MOST_PROTECTED, Search, below};
 use super::{JailError, obeyed, seats, worktrees};
 use crate::plan::host::Idmap;
-use crate::plan::paths::{NEVER_BELOW, within, workspace_mode};
+use crate::plan::paths::{self, NEVER_BELOW, OWN_TMPFS, within, workspace_mode};
 use crate::plan::questions::{Purpose, Wanted, ask};
 use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
 use crate::policy::{Policy, WorkspaceMode};
@@ -76,7 +76,8 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     }
     obeyed::look(policy, request, links, &mut search, &mut host, &mut pins)?;
     one_spelling(&host)?;
-    no_kernel_trees(&pins)?;
+    let place = paths::workspace(policy, request, &host);
+    no_kernel_trees(&pins, |tree| own_places(&host, &place, tree))?;
     for socket in sockets(&pins)? {
         host.paths.entry(socket).or_insert(Fact::Special);
     }
@@ -243,7 +244,7 @@ const KERNEL: [&str; 13] = [
 ];
 
 /// A grant brings what is mounted beneath it: a chroot's `/proc` would show the host's processes.
-fn no_kernel_trees(pins: &Pins) -> Result<(), JailError> {
+fn no_kernel_trees(pins: &Pins, own: impl Fn(&Path) -> bool) -> Result<(), JailError> {
     let fault = |source| JailError::Open {
         path: "/proc/self/mountinfo".into(),
         source,
@@ -255,7 +256,8 @@ fn no_kernel_trees(pins: &Pins) -> Result<(), JailError> {
                 .iter()
                 .any(|(never, _)| within(tree, Path::new(never)))
     };
-    let trees: Vec<&PathBuf> = pins.keys().filter(grantable).collect();
+    let trees = pins.keys().filter(grantable);
+    let trees: Vec<&PathBuf> = trees.filter(|tree| !own(tree)).collect();
     for line in text.split(|b| *b == b'\n') {
         // proc(5): "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw"
         let mut fields = line.split(|b| *b == b' ');
@@ -276,6 +278,23 @@ fn no_kernel_trees(pins: &Pins) -> Result<(), JailError> {
         }
     }
     Ok(())
+}
+
+/// Whether every name that led to the tree is one where the jail has a directory of its own, empty: of the
+/// host's nothing comes in. A workspace is a grant of the host's wherever it lies.
+fn own_places(host: &Host, workspace: &Path, tree: &Path) -> bool {
+    let home = paths::home(host);
+    let mut names = host.paths.iter().filter_map(|(name, fact)| match fact {
+        Fact::Present { real, .. } if real == tree => Some(name.as_path()),
+        _ => None,
+    });
+    let own = |name: &Path| {
+        name != workspace && (name == home || OWN_TMPFS.iter().any(|own| name == Path::new(own)))
+    };
+    match names.next() {
+        Some(first) => own(first) && names.all(own),
+        None => false,
+    }
 }
 
 /// Space, tab, newline and backslash are octal in mountinfo.

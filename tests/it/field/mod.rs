@@ -1,6 +1,7 @@
 //! What callers and their machines bring along, and what must work all the same.
 
 mod bare;
+mod chroots;
 mod inherited;
 mod names;
 mod owners;
