@@ -114,6 +114,9 @@ fn compile(name: &str, table: &str, answers: Answers) -> Vec<sock_filter> {
 /// The rows of a table, in order of number, each once, with the rules of the lines under it.
 fn rows(name: &str, table: &str, answers: Answers) -> Vec<(u32, Verdict)> {
     let mut rows: Vec<(u32, Verdict)> = vec![];
+    // Of the row above: the first rule that holds answers, so those of debuggers come before its own, in
+    // their order.
+    let mut debuggers = 0;
     for (at, line) in table.lines().enumerate() {
         let wrong = |e: String| -> ! { panic!("{name}:{}: {e}", at + 1) };
         let line = line.trim();
@@ -122,7 +125,11 @@ fn rows(name: &str, table: &str, answers: Answers) -> Vec<(u32, Verdict)> {
         }
         if let (Some(line), Some((_, above))) = (line.strip_prefix('?'), rows.last_mut()) {
             match reasoned(line).and_then(rules) {
-                Ok(more) if answers == Answers::Debuggers => drop(above.rules.splice(..0, more)),
+                Ok(more) if answers == Answers::Debuggers => {
+                    let after = debuggers + more.len();
+                    above.rules.splice(debuggers..debuggers, more);
+                    debuggers = after;
+                }
                 Ok(_) => {}
                 Err(e) => wrong(e),
             }
@@ -140,6 +147,7 @@ fn rows(name: &str, table: &str, answers: Answers) -> Vec<(u32, Verdict)> {
                     wrong("rows are in order of number, each once".into());
                 }
                 rows.push((nr, verdict));
+                debuggers = 0;
             }
         }
     }

@@ -294,6 +294,23 @@ impl Layers {
             weight: Weight::Told,
         });
         outcome.effective.notes.extend(unmet);
+        let denials = self
+            .stack
+            .layers
+            .iter()
+            .flat_map(|(_, layer)| &layer.tools.deny);
+        let misspelt = denials.filter_map(|deny| {
+            let (name, near) = (&deny.value, deny.value.meant()?);
+            Some(Note {
+                key: "tools.deny".into(),
+                text: format!(
+                    "creel knows no tool '{name}', and this denies nothing; did you mean '{near}'?"
+                ),
+                origin: Some(deny.origin.clone()),
+                weight: Weight::Open,
+            })
+        });
+        outcome.effective.notes.extend(misspelt);
         Ok(outcome)
     }
 }

@@ -23,7 +23,7 @@ use crate::jail::scope::Settled;
 use crate::jail::{self, Ready, WayOut, spawn};
 use crate::plan::request::Publish;
 use crate::plan::{self, Act, Host, Plan, Request, Terminal, paths};
-use crate::policy::effective;
+use crate::policy::effective::{self, Note, Weight};
 use crate::policy::error::escaped_json;
 use crate::policy::rights::Roots;
 use crate::policy::stack::Outcome;
@@ -313,6 +313,10 @@ pub fn declared_by(
     }
     layers.expanded.all_met()?;
     let outcome = layers.resolve(&roots)?;
+    let open = |note: &&Note| note.weight == Weight::Open && !args.quiet;
+    for note in outcome.effective.notes.iter().filter(open) {
+        say(&note.to_string());
+    }
     let mut policy = outcome.effective.policy.clone();
     let argv: Vec<String> = args
         .command

@@ -16,6 +16,9 @@ use super::tools::{Ruling, Tool};
 use super::trees::{Trees, within};
 use super::{Origin, Sourced};
 
+/// Ends an item that only the other side has, and that denied.
+pub const GONE: &str = " no longer";
+
 /// A rule that allows more.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Excess {
@@ -201,7 +204,7 @@ impl Found {
             if !a.deny.iter().any(|own| own.shuts(deny)) {
                 self.add(
                     "network.deny",
-                    format!("{} no longer", deny.destination()),
+                    format!("{}{GONE}", deny.destination()),
                     None,
                 );
             }
@@ -236,7 +239,7 @@ impl Found {
         }
         for path in b.keys() {
             if !a.keys().any(|place| within(path, place)) {
-                self.add(key, format!("{path} no longer"), None);
+                self.add(key, format!("{path}{GONE}"), None);
             }
         }
     }
@@ -283,7 +286,7 @@ impl Found {
                 self.add(key, show(&a.value), Some(&a.origin));
             }
             (None, Some(b)) if self.scope == Scope::Whole => {
-                self.add(key, format!("{} no longer", show(&b.value)), None);
+                self.add(key, format!("{}{GONE}", show(&b.value)), None);
             }
             _ => {}
         }

@@ -4,7 +4,7 @@
 pub static COMPILED: &[Compiled] = &[
     Compiled {
         name: "coding",
-        digest: "9774f6d06b3555886db2f58283b324b6fe6a227e42ddbf91ce13cd74a09c0945",
+        digest: "cc1cccffa300178189f26c64cb46c7e7a5800b636669e7480deeb6818d47c113",
         debug: (true, 169),
         workspace: Some((WorkspaceMode::ReadWrite, 13)),
         read: &[

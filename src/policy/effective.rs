@@ -43,6 +43,8 @@ pub enum Weight {
     Told,
     /// Something is refused that the words alone would seem to allow: a command may fail of it.
     Refused,
+    /// What seems to deny denies nothing: said before every run.
+    Open,
 }
 
 impl std::fmt::Display for Note {

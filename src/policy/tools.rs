@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Origin;
+use super::error::nearest;
 
 /// The tools that the kernel enforces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -234,6 +235,14 @@ pub enum PatternFault {
 }
 
 impl Pattern {
+    /// The tool that a name which creel does not know seems to mean.
+    pub fn meant(&self) -> Option<&'static str> {
+        let unknown = !self.is_wild() && !is_known(self.text());
+        unknown
+            .then(|| nearest(self.text(), &Tool::ALL.map(Tool::name)))
+            .flatten()
+    }
+
     /// The patterns that a text stands for: a group's members, or one.
     pub fn parse(text: &str) -> Result<Vec<Pattern>, PatternFault> {
         let text = text.trim().to_ascii_lowercase();

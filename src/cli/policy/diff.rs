@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{FOUND, print, print_json};
 use crate::cli::hint::Failure;
 use crate::cli::layers;
-use crate::policy::compare::{Excess, widened};
+use crate::policy::compare::{Excess, GONE, widened};
 use crate::policy::layer::Rank;
 use crate::policy::rights::{Rights, Roots};
 use crate::policy::stack::Stack;
@@ -36,7 +36,10 @@ pub struct DiffArgs {
 pub fn run(args: &DiffArgs) -> Result<u8, Failure> {
     let (old, new) = (rights(&args.old)?, rights(&args.new)?);
     let wider = shown(widened(&old, &new));
-    let narrower = shown(widened(&new, &old));
+    let narrower = shown(widened(&new, &old))
+        .into_iter()
+        .map(added)
+        .collect::<Vec<_>>();
     if args.json {
         let data = |list: &[Excess]| list.iter().map(as_json).collect::<Vec<_>>();
         print_json(&json!({
@@ -61,6 +64,17 @@ fn rights(source: &std::path::Path) -> Result<Rights, Failure> {
     };
     let outcome = stack.resolve(&layers::limits()?, &Roots::symbolic());
     Ok(outcome.rights)
+}
+
+/// What narrows was asked for with the two policies exchanged: what the old one lacks is new.
+fn added(excess: Excess) -> Excess {
+    match excess.item.strip_suffix(GONE) {
+        Some(item) if excess.origin.is_none() => Excess {
+            item: format!("{item} from now on"),
+            ..excess
+        },
+        _ => excess,
+    }
 }
 
 fn shown(list: Vec<Excess>) -> Vec<Excess> {

@@ -2,7 +2,6 @@
 
 use super::Lint;
 use super::checks::*;
-use crate::policy::error::nearest;
 use crate::policy::layer::{Ask, Layer};
 use crate::policy::net;
 use crate::policy::tools::{self, Pattern, Profile, Tool};
@@ -28,8 +27,7 @@ impl Lint<'_> {
             if pattern.is_wild() || tools::is_known(pattern.text()) {
                 continue;
             }
-            let names = Tool::ALL.map(Tool::name);
-            let fix = match nearest(pattern.text(), &names) {
+            let fix = match pattern.meant() {
                 Some(near) => format!("write \"{near}\""),
                 None => TOOL_UNKNOWN.fix.to_owned(),
             };

@@ -69,3 +69,37 @@ fn an_absent_path_of_a_flag_is_told_in_words_of_flags() {
         assert!(ran.stderr.contains("optional = true"), "{ran:?}");
     }
 }
+
+/// To the kernel it is no tool, so it denies nothing; somebody meant that it does.
+#[test]
+fn a_misspelt_denial_is_said_before_the_run() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let said = |name: &str, flags: &[&str]| {
+            let policy = format!("extends = 'default'\n[tools]\ndeny = ['{name}']\n");
+            let run = Run::new(who, &workspace).policy_text(&workspace, "denied", &policy);
+            let ran = run
+                .flags(flags)
+                .sh("echo x 2>/dev/null >new; rm -f new; true");
+            let ran = ran.ok();
+            let lines = ran.stderr.lines();
+            let lines = lines.filter(|line| line.contains("tools.deny"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        for (wrong, right) in [
+            ("wriet", "write"),
+            ("Exce", "exec"),
+            ("aply_patch", "apply_patch"),
+        ] {
+            let lines = said(wrong, &[]);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            let meant = format!("did you mean '{right}'?");
+            assert!(lines[0].ends_with(&meant), "{lines:?}");
+            assert_eq!(said(wrong, &["--quiet"]).len(), 0);
+        }
+        // What is spelt rightly, what matches by a wildcard, and a runtime's own tools.
+        for name in ["fetch", "fe*", "sessions_list", "canvas"] {
+            assert_eq!(said(name, &[]).len(), 0, "{name}");
+        }
+    }
+}

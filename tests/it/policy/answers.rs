@@ -30,6 +30,15 @@ narrowed limits.memory: 1GiB (old.toml:2)
     );
     let said = desk.policy(["diff", "old.toml", "less.toml"]).exits(0);
     assert!(said.stdout.starts_with("narrowed "), "{said:#?}");
+    // A denial that is new is not one that is gone.
+    desk.file(
+        "denied.toml",
+        "extends = 'default'\nfilesystem.deny = ['~/x']\n",
+    );
+    let said = desk.policy(["diff", "default", "denied.toml"]).exits(0);
+    assert_eq!(said.stdout, "narrowed filesystem.deny: ~/x from now on\n");
+    let said = desk.policy(["diff", "denied.toml", "default"]).exits(1);
+    assert_eq!(said.stdout, "widened  filesystem.deny: ~/x no longer\n");
     let said = desk.policy(["diff", "default", "default"]).exits(0);
     assert_eq!(said.stdout, "");
     let json = desk

@@ -1,4 +1,4 @@
-//! gdb, strace and the sanitizers, which trace: `process.debug`.
+//! gdb and the sanitizers, which trace: `process.debug`.
 
 use super::coding;
 use crate::support::{Run, Who, Workspace, need};
@@ -55,23 +55,16 @@ fn gdb_attaches_to_a_process_of_the_jail() {
     }
 }
 
+/// It asks for each tracee's last stop, which two processes could keep each other in for ever.
 #[test]
-fn strace_follows_children_and_tells_calls() {
+fn strace_is_refused_and_says_of_what() {
     need("strace");
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let ran = coding(
-            who,
-            &workspace,
-            "strace -f -o log -e trace=execve,openat /bin/sh -c 'cat /etc/debian_version; true' >/dev/null; cat log",
-        );
+        let script = "strace -o log /bin/true 2>&1 || echo refused";
+        let ran = coding(who, &workspace, script);
         assert!(
-            ran.stdout.contains("execve(\"/usr/bin/cat\""),
-            "{}",
-            ran.stdout
-        );
-        assert!(
-            ran.stdout.contains("+++ exited with 0 +++"),
+            ran.stdout.contains("PTRACE_SEIZE") && ran.stdout.contains("Operation not permitted"),
             "{}",
             ran.stdout
         );

@@ -26,6 +26,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("suspend", "EPERM"),
     ("suspend_and_more", "EPERM"),
     ("seize_suspend", "EPERM"),
+    ("exit", "EPERM"),
+    ("exit_and_more", "EPERM"),
+    ("exit_old", "EPERM"),
+    ("seize_exit", "EPERM"),
     ("get_filter", "EPERM"),
     ("get_metadata", "EPERM"),
     ("dispatch", "EPERM"),
@@ -86,6 +90,9 @@ fn a_tracer_gets_no_call_past_the_filter() {
         got.expect(REFUSED);
         let free = outside(who, &workspace);
         for name in ALLOWED {
+            assert_eq!(free.of(name), "OK", "{name} outside");
+        }
+        for name in ["exit", "exit_and_more", "exit_old", "seize_exit"] {
             assert_eq!(free.of(name), "OK", "{name} outside");
         }
         let socket = ["entry_socket", "entry_high_bits", "filter_socket"];

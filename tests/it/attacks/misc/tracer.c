@@ -49,7 +49,9 @@ static pid_t child(void (*before)(void)) {
 static void end(pid_t pid) {
     int status;
     kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) == pid && !WIFEXITED(status) && !WIFSIGNALED(status));
+    /* One whose last stop is traced (PTRACE_O_TRACEEXIT) is killed already, and waits for its tracer. */
+    while (waitpid(pid, &status, 0) == pid && !WIFEXITED(status) && !WIFSIGNALED(status))
+        traced(PTRACE_CONT, pid, 0, 0);
 }
 
 /* Goes on to the next stop of the kind that is meant. */
@@ -171,6 +173,9 @@ int main(int argc, char **argv) {
     request("options_control", PTRACE_SETOPTIONS, 0, PTRACE_O_TRACESYSGOOD);
     request("suspend", PTRACE_SETOPTIONS, 0, 1 << 21);
     request("suspend_and_more", PTRACE_SETOPTIONS, 0, 1 << 21 | PTRACE_O_TRACESYSGOOD);
+    request("exit", PTRACE_SETOPTIONS, 0, PTRACE_O_TRACEEXIT);
+    request("exit_and_more", PTRACE_SETOPTIONS, 0, PTRACE_O_TRACEEXIT | PTRACE_O_TRACEEXEC);
+    request("exit_old", 21, 0, PTRACE_O_TRACEEXIT);
     request("get_filter", 0x420c, 0, 0);
     request("get_metadata", 0x420d, 16, 0);
     request("dispatch", 0x4210, 99, 0);
@@ -181,6 +186,13 @@ int main(int argc, char **argv) {
     pid_t idle = fork();
     if (idle == 0) for (;;) pause();
     printf("seize_suspend=%s\n", name_of(traced(PTRACE_SEIZE, idle, 0, 1 << 21)));
+    end(idle);
+    idle = fork();
+    if (idle == 0) for (;;) pause();
+    printf("seize_exit=%s\n", name_of(traced(PTRACE_SEIZE, idle, 0, PTRACE_O_TRACEEXIT)));
+    end(idle);
+    idle = fork();
+    if (idle == 0) for (;;) pause();
     memory_of("memory_control", idle, word);
     end(idle);
     idle = fork();
