@@ -256,8 +256,7 @@ fn no_kernel_trees(pins: &Pins, own: impl Fn(&Path) -> bool) -> Result<(), JailE
                 .iter()
                 .any(|(never, _)| within(tree, Path::new(never)))
     };
-    let trees = pins.keys().filter(grantable);
-    let trees: Vec<&PathBuf> = trees.filter(|tree| !own(tree)).collect();
+    let trees: Vec<&PathBuf> = pins.keys().filter(grantable).collect();
     for line in text.split(|b| *b == b'\n') {
         // proc(5): "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw"
         let mut fields = line.split(|b| *b == b' ');
@@ -269,7 +268,8 @@ fn no_kernel_trees(pins: &Pins, own: impl Fn(&Path) -> bool) -> Result<(), JailE
             continue;
         };
         let point = PathBuf::from(OsStr::from_bytes(&unescape(point)));
-        if let Some(tree) = trees.iter().find(|tree| within(&point, tree)) {
+        let brings = |tree: &&&PathBuf| within(&point, tree) && !own(tree);
+        if let Some(tree) = trees.iter().find(brings) {
             return Err(JailError::KernelTree {
                 path: point,
                 kind: (*kind).into(),
