@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{RunArgs, request};
 use crate::cli::hint::say;
 use crate::plan::{self, Layer, LayerName, Plan};
-use crate::policy::effective::Weight;
+use crate::policy::effective::{Note, Weight};
 use crate::policy::stack::Outcome;
 use crate::policy::{Bytes, Limits, Origin, Policy, Span};
 use crate::supervise::left::{Done, Left, Remnant, What};
@@ -24,7 +24,8 @@ const MOST_OF_PATH: usize = 256;
 /// it may have failed of.
 pub fn remark(args: &RunArgs, outcome: &Outcome, verdict: &Verdict) {
     let failed = verdict.exit_status != 0 && !args.quiet;
-    for note in &outcome.effective.notes {
+    let unsaid = |note: &&Note| note.weight != Weight::Open;
+    for note in outcome.effective.notes.iter().filter(unsaid) {
         if args.verbose || failed && note.weight == Weight::Refused {
             say(&format!("note: {note}"));
         }
