@@ -540,7 +540,7 @@ pub fn is_preset(source: &Path) -> bool {
     source.extension().is_none() && !source.as_os_str().as_encoded_bytes().contains(&b'/')
 }
 
-/// Of a word that names no preset: whether a file of that name is there.
+/// Names the file, where a word that names no preset is one.
 fn bare(source: &Path, error: PolicyError) -> PolicyError {
     match error {
         PolicyError::MissingPreset { name, .. } if source.is_file() => {

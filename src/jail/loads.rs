@@ -365,7 +365,7 @@ fn form_of(pin: &Pin) -> Option<Form> {
     Some(form_in(&file))
 }
 
-/// What an opened file is.
+/// Reads the form of an opened file: a program, a library, a script, or none of them.
 pub fn form_in(file: &File) -> Form {
     elf::form(&|at, length| {
         let mut bytes = vec![0; length];

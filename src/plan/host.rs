@@ -167,7 +167,7 @@ pub enum CgroupLayout {
     },
 }
 
-/// What would have to change for an ordinary user to have a cgroup.
+/// The obstacle between an ordinary user and a cgroup.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lacks {
@@ -181,7 +181,7 @@ pub enum Lacks {
 }
 
 impl Lacks {
-    /// What makes up for it.
+    /// Words the remedy, for a user of this kind.
     pub fn remedy(self, id_mode: IdMode) -> &'static str {
         match (id_mode, self) {
             (IdMode::Privileged, _) | (IdMode::Rootless, Lacks::Hierarchy) => {

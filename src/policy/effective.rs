@@ -43,7 +43,7 @@ pub enum Weight {
     Told,
     /// Something is refused that the words alone would seem to allow: a command may fail of it.
     Refused,
-    /// What seems to deny denies nothing: said before every run.
+    /// A denial that denies nothing: said before every run.
     Open,
 }
 

@@ -176,7 +176,7 @@ pub struct Limits {
     pub grace: Option<Sourced<Span>>,
 }
 
-/// What the jail's processes may do to each other.
+/// Rights of the jail's processes over each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Process {
     /// Debuggers: ptrace(2) and its like, within the jail.

@@ -21,7 +21,7 @@ struct Agent {
     preset: &'static str,
     /// All that it reaches, at port 443.
     hosts: &'static [&'static str],
-    /// Where an installer puts the program, beneath the home.
+    /// The path of the program beneath the home, as an installer puts it.
     program: &'static str,
     /// The name on PATH that leads to it.
     link: &'static str,
@@ -150,7 +150,7 @@ fn lint_says_of_each_that_the_login_is_in_the_jail_and_nothing_else() {
     }
 }
 
-/// What an agent does in a turn, and what it should not get at. `$1` is its login's file.
+/// Acts as an agent does in a turn, and tries what it should not get at. `$1` is its login's file.
 const STAND_IN: &str = r#"#!/bin/sh
 echo "variable $VARIABLE"
 cat ~/"$1" || true

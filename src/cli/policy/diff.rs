@@ -66,7 +66,7 @@ fn rights(source: &std::path::Path) -> Result<Rights, Failure> {
     Ok(outcome.rights)
 }
 
-/// What narrows was asked for with the two policies exchanged: what the old one lacks is new.
+/// Rewords a narrowing: it was found with the two policies exchanged, so a denial that is gone is new.
 fn added(excess: Excess) -> Excess {
     match excess.item.strip_suffix(GONE) {
         Some(item) if excess.origin.is_none() => Excess {

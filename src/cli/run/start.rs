@@ -18,7 +18,7 @@ const MOST_LINKS: usize = 40;
 /// Scripts whose interpreter is a script, execve(2).
 const MOST_SCRIPTS: usize = 5;
 
-/// What the command meets when it is started.
+/// The end of an attempt to start the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
     /// This file is executed; its path in the jail.
@@ -40,7 +40,7 @@ pub fn why_not(plan: &Plan, errno: Errno) -> Option<String> {
     }
 }
 
-/// What becomes of the command.
+/// Tries each place of the command in turn, as execvp(3) does.
 pub fn of(plan: &Plan) -> Start {
     let tree = Tree::of(plan);
     let command = &plan.command;
@@ -134,7 +134,7 @@ impl<'p> Tree<'p> {
         tree
     }
 
-    /// What becomes of this one file.
+    /// Tries one file.
     fn start(&self, path: &Path) -> Start {
         let shown = path.display();
         let Ok(place) = self.place(path) else {
@@ -197,7 +197,7 @@ impl<'p> Tree<'p> {
         )
     }
 
-    /// Where a path of the jail leads, or where it ends.
+    /// Follows a path of the jail to its file; the error is the first path that is missing.
     fn place(&self, path: &Path) -> Result<Place, PathBuf> {
         let mut walk = Walk::of(path);
         while let Some(next) = walk.step() {
@@ -220,7 +220,7 @@ impl<'p> Tree<'p> {
         }
     }
 
-    /// What would have to be granted for a path of the host to be the same in the jail: each link on the
+    /// Lists the grants by which a path of the host would be the same in the jail: each link on the
     /// way that the jail lacks, and what it leads to.
     fn missing(&self, path: &Path) -> BTreeSet<PathBuf> {
         let mut missing = BTreeSet::new();

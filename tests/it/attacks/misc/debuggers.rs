@@ -8,7 +8,7 @@ use crate::attacks::exec_allowlist::extensions;
 use crate::attacks::{Answers, answers, attack, become_who};
 use crate::support::{Run, Who, Workspace, need};
 
-/// What an ordinary user and root may do, and no jail: the answers inside.
+/// Acts that succeed or reach the kernel outside, with their answers inside.
 const REFUSED: &[(&str, &str)] = &[
     ("entry_mount", "EPERM"),
     ("entry_socket", "EAFNOSUPPORT"),
@@ -43,7 +43,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("set_id", "own"),
 ];
 
-/// What a debugger does.
+/// Acts of a debugger, which succeed inside and outside.
 const ALLOWED: &[&str] = &[
     "entry_control",
     "filter_control",
