@@ -204,3 +204,45 @@ fn maven_resolves_a_pom() {
     };
     job.works_as_written();
 }
+
+#[test]
+fn go_downloads_a_module() {
+    need("go");
+    let job = Job {
+        heading: "go",
+        files: &[
+            (
+                "go.mod",
+                "module app.test/app\n\ngo 1.19\n\nrequire greet.test/greet v1.0.0\n",
+            ),
+            (
+                "main.go",
+                "package main\n\nimport \"greet.test/greet\"\n\nfunc main() { println(greet.Greet()) }\n",
+            ),
+        ],
+        env: &["GOPROXY=http://{at}/go", "GONOSUMDB=*", "GOFLAGS=-mod=mod"],
+        // println writes to stderr.
+        script: "go build -o app ./... && ./app 2>&1",
+        says: "hello\n",
+    };
+    job.works_as_written();
+}
+
+#[test]
+fn gradle_downloads_a_jar() {
+    need("gradle");
+    let job = Job {
+        heading: "gradle",
+        files: &[(
+            "build.gradle",
+            "configurations { own }\n\
+             repositories { maven { url 'http://{at}/maven/' } }\n\
+             dependencies { own 'test:greet:1.0.0' }\n\
+             task show { doLast { configurations.own.files.each { println 'got ' + it.name } } }\n",
+        )],
+        env: &[],
+        script: "gradle --no-daemon --quiet show",
+        says: "got greet-1.0.0.jar\n",
+    };
+    job.works_as_written();
+}

@@ -1,4 +1,4 @@
-"""Registries of one package, greet 1.0.0, for cargo, npm, pip and maven. Prints its port."""
+"""Registries of one package, greet 1.0.0, for cargo, npm, pip, maven, go and gradle. Prints its port."""
 import base64, hashlib, http.server, io, json, tarfile, zipfile
 
 
@@ -13,7 +13,7 @@ def tar(files):
     return out.getvalue()
 
 
-def wheel(files):
+def zipped(files):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, text in files.items():
@@ -30,7 +30,7 @@ NPM = tar({
     "package/index.js": 'module.exports = "hello"',
 })
 INFO = "greet-1.0.0.dist-info"
-WHEEL = wheel({
+WHEEL = zipped({
     "greet.py": "def greet(): return 'hello'\n",
     f"{INFO}/METADATA": "Metadata-Version: 2.1\nName: greet\nVersion: 1.0.0\n",
     f"{INFO}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
@@ -41,6 +41,14 @@ POM = (
     "<version>1.0.0</version><packaging>pom</packaging></project>"
 ).encode()
 
+JAR = zipped({"META-INF/MANIFEST.MF": "Manifest-Version: 1.0\n"})
+MODULE = "greet.test/greet"
+MOD = f"module {MODULE}\n"
+GO = zipped({
+    f"{MODULE}@v1.0.0/go.mod": MOD,
+    f"{MODULE}@v1.0.0/greet.go": 'package greet\n\nfunc Greet() string { return "hello" }\n',
+})
+
 
 def files(base):
     index = {"name": "greet", "vers": "1.0.0", "deps": [], "features": {}, "yanked": False,
@@ -49,7 +57,8 @@ def files(base):
     npm = {"name": "greet", "version": "1.0.0",
            "dist": {"tarball": f"{base}/npm/greet.tgz", "integrity": f"sha512-{sha}"}}
     all_npm = {"name": "greet", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": npm}}
-    pom = "/maven/test/greet/1.0.0/greet-1.0.0.pom"
+    java = "/maven/test/greet/1.0.0/greet-1.0.0"
+    go = f"/go/{MODULE}/@v/v1.0.0"
     return {
         "/index/config.json": json.dumps({"dl": f"{base}/dl"}).encode(),
         "/index/gr/ee/greet": json.dumps(index).encode() + b"\n",
@@ -58,8 +67,12 @@ def files(base):
         "/npm/greet.tgz": NPM,
         "/simple/greet/": b'<a href="/greet-1.0.0-py3-none-any.whl">greet-1.0.0-py3-none-any.whl</a>',
         "/greet-1.0.0-py3-none-any.whl": WHEEL,
-        pom: POM,
-        f"{pom}.sha1": hashlib.sha1(POM).hexdigest().encode(),
+        f"{java}.pom": POM,
+        f"{java}.pom.sha1": hashlib.sha1(POM).hexdigest().encode(),
+        f"{java}.jar": JAR,
+        f"{go}.info": json.dumps({"Version": "v1.0.0"}).encode(),
+        f"{go}.mod": MOD.encode(),
+        f"{go}.zip": GO,
     }
 
 
@@ -70,7 +83,11 @@ class Registry(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/html" if self.path.startswith("/simple") else "application/octet-stream")
         self.send_header("Content-Length", str(len(body or b"")))
         self.end_headers()
-        self.wfile.write(body or b"")
+        if self.command == "GET":
+            self.wfile.write(body or b"")
+
+    # gradle asks first whether a file is there.
+    do_HEAD = do_GET
 
     def log_message(self, *_):
         pass
