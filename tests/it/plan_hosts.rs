@@ -1,0 +1,188 @@
+//! One policy on six machines that are not there: the plan of each, as a file that a reviewer can read
+//! (`tests/it/plans/`, written anew with `CREEL_WRITE=1`). Of all but the first the file has the differences
+//! from it: what a machine takes away is a short list.
+
+use creel::plan::host::{Idmap, Lacks};
+use creel::plan::{CgroupLayout, Fact, Host, IdMode, Node, Request, resolve};
+use creel::policy::{Degradable, file, preset};
+
+use crate::golden::hold;
+use crate::support::planned;
+
+/// A grant of every kind, denials, what is protected, a way out, limits.
+const POLICY: &str = r#"
+[filesystem]
+workspace = "rw"
+exec = ["/usr"]
+read = ["/etc/hosts", { path = "/etc/absent", optional = true }]
+write = ["/srv/cache"]
+deny = ["$WORKSPACE/secrets", "$WORKSPACE/.env"]
+protect = ["$WORKSPACE/.git/config", "$WORKSPACE/.claude"]
+
+[network]
+mode = "allowlist"
+allow = ["api.example:443"]
+
+[limits]
+memory = "1GiB"
+pids = 100
+"#;
+
+fn present(path: &str, node: Node, uid: u32) -> (std::path::PathBuf, Fact) {
+    let fact = Fact::Present {
+        node,
+        real: path.into(),
+        uid,
+        gid: uid,
+        link: false,
+        idmap: Idmap::Works,
+    };
+    (path.into(), fact)
+}
+
+/// Root of a new machine with one v2 hierarchy.
+fn root_v2() -> Host {
+    let directories = ["/home/u", "/home/u/project", "/home/u/project/secrets"];
+    let mut paths: Vec<_> = directories
+        .iter()
+        .map(|path| present(path, Node::Directory, 1000))
+        .collect();
+    paths.extend([
+        present("/usr", Node::Directory, 0),
+        present("/etc/hosts", Node::File, 0),
+        present("/srv/cache", Node::Directory, 1000),
+        present("/home/u/project/.env", Node::File, 1000),
+        present("/home/u/project/.git", Node::Directory, 1000),
+        present("/home/u/project/.git/config", Node::File, 1000),
+    ]);
+    Host {
+        kernel: "6.18.0".into(),
+        id_mode: IdMode::Privileged,
+        uid: 0,
+        gid: 0,
+        home: Some("/root".into()),
+        cwd: "/home/u/project".into(),
+        landlock_abi: 7,
+        cgroups: CgroupLayout::V2 {
+            parent: "/sys/fs/cgroup/creel".into(),
+        },
+        open_files_ceiling: 4096,
+        found: Default::default(),
+        paths: paths.into_iter().collect(),
+    }
+}
+
+fn v1(unified: Option<&str>) -> CgroupLayout {
+    CgroupLayout::V1 {
+        root: "/sys/fs/cgroup".into(),
+        unified: unified.map(Into::into),
+    }
+}
+
+/// An ordinary user, whom systemd's manager has given a group.
+fn rootless_delegated() -> Host {
+    let service = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service";
+    Host {
+        id_mode: IdMode::Rootless,
+        uid: 1000,
+        gid: 1000,
+        home: Some("/home/u".into()),
+        cgroups: CgroupLayout::V2 {
+            parent: format!("{service}/creel").into(),
+        },
+        ..root_v2()
+    }
+}
+
+fn rootless_degraded() -> Host {
+    Host {
+        cgroups: CgroupLayout::Unusable {
+            why: "no cgroup is delegated to this user, and there is no user manager to ask".into(),
+            lacks: Lacks::Manager,
+        },
+        ..rootless_delegated()
+    }
+}
+
+/// Debian 12's kernel.
+fn old_kernel() -> Host {
+    Host {
+        kernel: "6.1.0".into(),
+        landlock_abi: 2,
+        ..root_v2()
+    }
+}
+
+/// The plan as text, without digests: those change with every change of anything.
+fn plan(host: Host) -> String {
+    let limits = preset::default().expect("the default parses").limits;
+    let policy = file::parse("a test", POLICY, &limits).expect("the policy parses");
+    let request = Request {
+        command: vec!["/usr/bin/true".into()],
+        workspace: Some("/home/u/project".into()),
+        allow_degraded: Degradable::ALL.to_vec(),
+        ..Default::default()
+    };
+    let mut host = host;
+    planned::fill(&policy, &request, &mut host);
+    let plan = resolve(&policy, &request, &host).expect("a plan");
+    let text = plan.to_text();
+    let kept = text
+        .lines()
+        .filter(|line| !line.contains("sha256"))
+        .map(str::trim_end);
+    kept.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// The lines that only one of the two has; acts without their numbers.
+fn differences(first: &str, second: &str) -> String {
+    let line = |line: &str| {
+        line.trim()
+            .trim_start_matches(|c: char| c.is_ascii_digit())
+            .trim()
+            .to_owned()
+    };
+    let of = |text: &str| {
+        text.lines()
+            .map(line)
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+    };
+    let (first, second) = (of(first), of(second));
+    let only = |these: &[String], those: &[String], mark: char| -> String {
+        let missing = these.iter().filter(|line| !those.contains(line));
+        missing.map(|line| format!("{mark} {line}\n")).collect()
+    };
+    only(&first, &second, '-') + &only(&second, &first, '+')
+}
+
+#[test]
+fn a_policy_on_six_machines_has_the_plans_that_were_read() {
+    let first = plan(root_v2());
+    hold("tests/it/plans/root-v2.txt", &first);
+    let hosts = [
+        (
+            "root-v1",
+            Host {
+                cgroups: v1(None),
+                ..root_v2()
+            },
+        ),
+        (
+            "root-hybrid",
+            Host {
+                cgroups: v1(Some("/sys/fs/cgroup/unified")),
+                ..root_v2()
+            },
+        ),
+        ("rootless-delegated", rootless_delegated()),
+        ("rootless-degraded", rootless_degraded()),
+        ("old-kernel", old_kernel()),
+    ];
+    for (name, host) in hosts {
+        let second = plan(host);
+        assert_ne!(first, second, "{name}");
+        let text = format!("Beside root-v2.txt:\n\n{}", differences(&first, &second));
+        hold(&format!("tests/it/plans/{name}.txt"), &text);
+    }
+}
