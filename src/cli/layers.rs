@@ -30,7 +30,9 @@ use crate::policy::layer::{Layer, Rank};
 use crate::policy::rights::Roots;
 use crate::policy::stack::{Outcome, Stack};
 use crate::policy::trees;
-use crate::policy::{Absent, Grant, Limits, Origin, Policy, PolicyError, Sourced, file, preset};
+use crate::policy::{
+    Absent, Grant, Limits, Origin, Policy, PolicyError, Sourced, WorkspaceMode, file, preset,
+};
 
 /// The machine's ceiling.
 const PLATFORM: &str = "/etc/creel";
@@ -286,7 +288,16 @@ impl Layers {
     }
 
     pub fn resolve(&self, roots: &Roots) -> Result<Outcome, Failure> {
-        let mut outcome = self.stack.resolve(&limits()?, roots);
+        self.resolve_in(roots, None)
+    }
+
+    /// The same, in a workspace of the mode that the command line names.
+    pub fn resolve_in(
+        &self,
+        roots: &Roots,
+        workspace: Option<WorkspaceMode>,
+    ) -> Result<Outcome, Failure> {
+        let mut outcome = self.stack.resolve_in(&limits()?, roots, workspace);
         let unmet = self.expanded.unmet.iter().map(|one| Note {
             key: one.written.clone(),
             text: "meets nothing here, and grants nothing".into(),

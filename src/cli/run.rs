@@ -312,7 +312,13 @@ pub fn declared_by(
             .for_each(|key| say(&key.to_string()));
     }
     layers.expanded.all_met()?;
-    let outcome = layers.resolve(&roots)?;
+    if layers.ceiling
+        && let Some(mode) = mode
+    {
+        let most = layers.resolve(&roots)?.effective.policy;
+        authority::check_workspace(mode, &most)?;
+    }
+    let outcome = layers.resolve_in(&roots, mode)?;
     let open = |note: &&Note| note.weight == Weight::Open && !args.quiet;
     for note in outcome.effective.notes.iter().filter(open) {
         say(&note.to_string());

@@ -65,6 +65,10 @@ impl View<'_> {
                 self.masks.insert(real, node);
             }
         }
+        // Beneath what is covered nothing is there to be covered.
+        let covers: Vec<PathBuf> = self.masks.keys().cloned().collect();
+        let beneath = |path: &Path| covers.iter().any(|c| c != path && path.starts_with(c));
+        self.masks.retain(|path, _| !beneath(path));
         Ok(())
     }
 

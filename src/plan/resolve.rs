@@ -10,6 +10,7 @@ use super::paths;
 use super::receipt::{Means, layers};
 use super::refusal::ResolveError;
 use super::request::{Clocks, Request, Terminal};
+use super::seats;
 use super::view::View;
 use super::*;
 use crate::policy::{Degradable, Execution, Limits, Policy};
@@ -46,7 +47,9 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     view.grants(policy, request)?;
     view.programs(policy, &command_places(policy, request, host), landlock)?;
     view.confined(policy, request)?;
-    view.protect(&policy.filesystem.protect)?;
+    if seats::writes(policy, request) {
+        view.protect(&policy.filesystem.protect)?;
+    }
     view.seats()?;
     view.obeyed(&request.unprotected)?;
     view.denials(&policy.filesystem.deny)?;

@@ -19,6 +19,7 @@ pub mod exec_allowlist;
 mod exec_none;
 mod f04_workdir_roots;
 mod f06_tmp_files;
+mod flags;
 mod left;
 mod misc;
 mod narrowed_links;
