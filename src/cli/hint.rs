@@ -14,7 +14,7 @@ use crate::jail::JailError;
 use crate::plan::{Act, Stage};
 use crate::policy::error::escaped;
 use crate::sys::nowait::Writer;
-use crate::sys::{Errno, fd, host, process, pty, signal};
+use crate::sys::{Errno, fd, host, process, pty, rlimit, signal};
 
 /// creel itself failed (docker(1), env(1)).
 pub const OWN_FAILURE: u8 = crate::supervise::judge::OWN_FAILURE;
@@ -232,6 +232,15 @@ fn internal_error(place: Option<&str>, message: &str) -> String {
 fn remedy(error: &JailError) -> Option<String> {
     let errno = error.errno();
     match error {
+        _ if errno == Some(Errno::MFILE) => Some(format!(
+            "creel keeps every path open that a policy names, and the hard limit of descriptors is {}: name directories \
+             instead of what lies in them, or raise the limit where creel is started (ulimit -Hn 65536 as root, \
+             LimitNOFILE=65536 in a systemd unit, docker run --ulimit nofile=65536)",
+            rlimit::open_files_ceiling()
+        )),
+        _ if errno == Some(Errno::NFILE) => Some(
+            "all programs together have as many files open as the machine allows: sysctl fs.file-max".into(),
+        ),
         JailError::Clone { .. } => Some(match errno {
             Some(Errno::PERM | Errno::ACCESS) => user_namespaces(),
             Some(Errno::NOSPC | Errno::USERS) => {
@@ -249,9 +258,6 @@ fn remedy(error: &JailError) -> Option<String> {
         JailError::Cgroup(_) => Some(
             "see `creel doctor`, or go on without memory and cpu limits with --allow-degraded cgroup".into(),
         ),
-        _ if matches!(errno, Some(Errno::MFILE)) => {
-            Some("raise the number of descriptors: ulimit -n 1024".into())
-        }
         // Root's is at one place, whatever the variable says.
         JailError::State { path, .. } if host::ids().0 == 0 => Some(format!(
             "{} must be a directory of root's on a filesystem that root may write to, a tmpfs at /run for one",

@@ -343,7 +343,7 @@ fn sockets(pins: &Pins) -> Result<Vec<PathBuf>, JailError> {
 }
 
 /// Whether that errno says something of this process and not of a path: nothing was found out.
-fn is_own(errno: Errno) -> bool {
+pub(super) fn is_own(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
 }
 

@@ -15,11 +15,32 @@ use crate::policy::{Limits, trust};
 const ROOT_BYTES: u64 = 1 << 20;
 /// Where it holds the certificates that are trusted outside as well, in two forms.
 const ROOT_BYTES_WITH_CERTIFICATES: u64 = 4 << 20;
+/// Names that it has room for in steps of so many, half a step of it to spare.
 const ROOT_INODES: u64 = 1024;
+/// From so many bytes on a symbolic link takes a page of it (128, `shmem_symlink`).
+const LONG_LINK: usize = 100;
+const PAGE: u64 = 4096;
 
 /// A quarter of what a user of the host has by default; one is what a watching program takes.
 const INOTIFY_INSTANCES: u32 = 32;
 const INOTIFY_WATCHES: u32 = 65_536;
+
+/// The tmpfs that these acts fill. Each place of a mount is an inode of it, and a policy may have hundreds of
+/// patterns, each with hundreds of names.
+fn root(bytes: u64, acts: &[Act]) -> Act {
+    let (mut made, mut long) = (0, 0);
+    for act in acts {
+        match act {
+            Act::Link { target, .. } if target.as_os_str().len() >= LONG_LINK => long += 1,
+            Act::Directory { .. } | Act::File { .. } | Act::Link { .. } => made += 1,
+            _ => {}
+        }
+    }
+    Act::Root {
+        bytes: bytes + long * PAGE,
+        inodes: (made + long + ROOT_INODES / 2).next_multiple_of(ROOT_INODES),
+    }
+}
 
 impl View<'_> {
     /// The acts that build the tree, and the writable tmpfs among them.
@@ -30,13 +51,7 @@ impl View<'_> {
         gid: u32,
         egress: Option<&Egress>,
     ) -> Result<(Vec<Act>, Vec<PathBuf>), ResolveError> {
-        let mut acts = vec![Act::Root {
-            bytes: match egress.is_some_and(Egress::terminates) {
-                true => ROOT_BYTES_WITH_CERTIFICATES,
-                false => ROOT_BYTES,
-            },
-            inodes: ROOT_INODES,
-        }];
+        let mut acts = vec![];
         let mut made = Made {
             directories: BTreeSet::new(),
             view: self,
@@ -184,6 +199,11 @@ impl View<'_> {
             node: Node::File,
             absent: IfAbsent::Skip,
         }));
+        let bytes = match egress.is_some_and(Egress::terminates) {
+            true => ROOT_BYTES_WITH_CERTIFICATES,
+            false => ROOT_BYTES,
+        };
+        acts.insert(0, root(bytes, &acts));
         Ok((acts, own))
     }
 

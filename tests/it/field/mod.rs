@@ -3,6 +3,7 @@
 mod bare;
 mod chroots;
 mod inherited;
+mod machine;
 mod names;
 mod owners;
 mod ports;
