@@ -269,10 +269,20 @@ fn accounts(host: &Host) -> Check {
             "account",
             State::Less,
             format!(
-                "user {} is not in /etc/passwd, so `~` means nothing in a policy",
-                host.uid
+                "user {} is not in /etc/passwd{}, so `~` means nothing in a policy",
+                host.uid,
+                match host.uid {
+                    0 => "",
+                    _ =>
+                        ", and HOME does not count (/etc/creel has a policy) or is no directory of theirs",
+                }
             ),
-            "write such paths in full",
+            match host.uid {
+                0 => "add the account, or write such paths in full",
+                _ => {
+                    "add the account, set HOME to a directory that this user owns, or write such paths in full"
+                }
+            },
         ),
     }
 }

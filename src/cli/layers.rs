@@ -33,9 +33,8 @@ use crate::policy::trees;
 use crate::policy::{
     Absent, Grant, Limits, Origin, Policy, PolicyError, Sourced, WorkspaceMode, file, preset,
 };
+use crate::sys::host::PLATFORM;
 
-/// The machine's ceiling.
-const PLATFORM: &str = "/etc/creel";
 /// The operator's directory, among those of other programs.
 const OWN: &str = "creel";
 /// The directory of a project's file, in its workspace.

@@ -17,8 +17,11 @@ impl View<'_> {
     pub(super) fn denials(&mut self, deny: &[Grant]) -> Result<(), ResolveError> {
         for grant in deny {
             let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
-                // No home, hence nothing granted beneath it.
-                continue;
+                // Where the home lies is not known, and it may lie in what is granted.
+                return Err(ResolveError::NoHome {
+                    uid: self.host.uid,
+                    origin: grant.origin.clone(),
+                });
             };
             let (real, node) = match self.host.fact(&path)? {
                 Fact::Present { real, node, .. } => (real.clone(), *node),

@@ -16,7 +16,8 @@ pub struct Host {
     pub id_mode: IdMode,
     pub uid: u32,
     pub gid: u32,
-    /// The caller's home by the account database; `None` where the account is not in it.
+    /// The caller's home by the account database, or by `HOME` where the account is not in it and that counts
+    /// ([`home_of`](crate::sys::host::home_of)).
     pub home: Option<PathBuf>,
     /// The caller's working directory.
     pub cwd: PathBuf,

@@ -41,9 +41,11 @@ impl View<'_> {
             origin,
         } in protect
         {
-            // No home, hence nothing granted beneath it.
             let Some(path) = paths::expand(path, self.host, &self.workspace.path) else {
-                continue;
+                return Err(ResolveError::NoHome {
+                    uid: self.host.uid,
+                    origin: origin.clone(),
+                });
             };
             let beneath = path.strip_prefix(&self.workspace.path);
             let when = beneath.map_or(trust::When::Always, trust::when);

@@ -43,7 +43,7 @@ pub enum ResolveError {
     Parent { path: PathBuf, origin: Origin },
     #[error("--exec {path}: the policy names one by one what may be executed; add it to `tools.exec.commands` there", path = .path.display())]
     ExecByName { path: PathBuf },
-    #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd; write the path in full", place = place(.origin))]
+    #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd, and HOME does not count or is no directory of theirs; add the account, set HOME to a directory that this user owns, or write the path in full", place = place(.origin))]
     NoHome { uid: u32, origin: Origin },
     #[error("{place}: {path} leads through a symbolic link, which the jail could turn: {real}; protect where it leads, or take the link away: rm {link}", place = place(.origin), path = .path.display(), real = .real.display(), link = .link.display())]
     ProtectLink {
