@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::copier::Copier;
@@ -187,6 +187,15 @@ pub fn freeze(
             Act::Directory { path, .. } | Act::File { path, .. } => Some(path.as_path()),
             _ => None,
         })
+        // What such a mount lies on, nobody on the host sees.
+        .chain(plan.acts.iter().flat_map(|act| {
+            match act {
+                Act::Bind { without, .. } => without.as_slice(),
+                _ => &[],
+            }
+            .iter()
+            .map(PathBuf::as_path)
+        }))
         .collect();
     let mut stdin = stdin::prepare(&stdio, &plan, host, &mut copier)?;
     let mut device = stdin::device(&stdio, &plan);
@@ -403,12 +412,15 @@ fn compile(
             target,
             access,
             owner,
+            without,
             ..
         } => {
             let attributes = attributes(*access) | mount::NODEV;
             let pin = pinned(pins, source)?;
             let tree = match host.id_mode {
-                IdMode::Privileged => Tree::Held(copier.copy(source, pin, attributes, *owner)?),
+                IdMode::Privileged => {
+                    Tree::Held(copier.copy(source, pin, attributes, *owner, without)?)
+                }
                 IdMode::Rootless => Tree::Named {
                     source: absolute(source),
                     stat: pin.stat,

@@ -139,6 +139,9 @@ pub enum Act {
         node: Node,
         access: Access,
         owner: Owner,
+        /// Places in it whose mounts do not come with it: each is bound by itself.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        without: Vec<PathBuf>,
     },
     /// A character device of the host, by its numbers.
     Device {

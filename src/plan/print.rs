@@ -107,6 +107,7 @@ impl fmt::Display for Act {
                 target,
                 access,
                 owner,
+                without,
                 ..
             } => {
                 write!(f, "bind {}", source.display())?;
@@ -114,12 +115,13 @@ impl fmt::Display for Act {
                     write!(f, " on {}", target.display())?;
                 }
                 write!(f, " {}", flags(*access))?;
-                match owner {
-                    Owner::Host => Ok(()),
-                    Owner::Mapped { uid, gid } => {
-                        write!(f, ", owner {uid}:{gid} is the jail's user")
-                    }
+                if let Owner::Mapped { uid, gid } = owner {
+                    write!(f, ", owner {uid}:{gid} is the jail's user")?;
                 }
+                for place in without {
+                    write!(f, ", without {}", place.display())?;
+                }
+                Ok(())
             }
             Act::Device { path, major, minor } => {
                 write!(f, "device {} {major}:{minor}", path.display())

@@ -141,15 +141,25 @@ pub enum ResolveError {
     )]
     WorkdirOutside(String),
     #[error(
-        "the id layer needs idmapped mounts, which the filesystem of {path} does not have on kernel {kernel}; move it to ext4, xfs or btrfs, run as an ordinary user, or go on with --allow-degraded idmap"
+        "the id layer needs idmapped mounts, which the filesystem of {path} does not have on kernel {kernel}; move it to ext4, xfs or btrfs, grant it for reading (--workspace DIR:ro), run as an ordinary user, or go on with --allow-degraded idmap"
     )]
     NoIdmap { path: String, kernel: String },
     #[error(
-        "the id layer cannot share the owner of {0}, who is root: give the directory to an ordinary user, or move it to a filesystem with idmapped mounts"
+        "the id layer needs idmapped mounts, which the {kind} filesystem on {mount} does not have on kernel {kernel}, and {tree} is granted for writing with what is mounted in it; grant {mount} for reading (--read {mount}), unmount it, or go on with --allow-degraded idmap, which makes it read-only",
+        mount = .mount.display(), tree = .tree.display()
+    )]
+    NoIdmapBelow {
+        mount: PathBuf,
+        kind: String,
+        tree: PathBuf,
+        kernel: String,
+    },
+    #[error(
+        "the id layer cannot share the owner of {0}, who is root: give the directory to an ordinary user, move it to a filesystem with idmapped mounts (ext4, xfs, btrfs; tmpfs from Linux 6.3), or grant it for reading (--workspace DIR:ro)"
     )]
     SharedRoot(String),
     #[error(
-        "the kernel {kernel} has no Landlock, which the file layer needs; boot a kernel with CONFIG_SECURITY_LANDLOCK and `landlock` in lsm=, or go on with --allow-degraded landlock"
+        "the kernel {kernel} has no Landlock, which the file layer needs, or a seccomp filter around creel hides it; take that filter away, boot a kernel with CONFIG_SECURITY_LANDLOCK and `landlock` in lsm=, or go on with --allow-degraded landlock"
     )]
     NoLandlock { kernel: String },
     #[error(

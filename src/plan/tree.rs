@@ -139,12 +139,17 @@ impl View<'_> {
                 Mount::Bind(bound) => {
                     made.target(path, bound.node, &mut acts);
                     let owner = self.owner(path, bound);
+                    let without = match owner {
+                        Owner::Mapped { .. } => self.apart_in(path),
+                        Owner::Host => vec![],
+                    };
                     acts.push(Act::Bind {
                         source: path.into(),
                         target: path.into(),
                         node: bound.node,
                         access: bound.access,
                         owner,
+                        without,
                     });
                 }
             }
@@ -221,7 +226,7 @@ impl View<'_> {
     }
 
     /// Whose files a mount shows. What lies in a tree of the jail's user is that user's, too.
-    fn owner(&self, path: &Path, bound: &Bound) -> Owner {
+    pub(super) fn owner(&self, path: &Path, bound: &Bound) -> Owner {
         let outer = path
             .ancestors()
             .filter_map(|above| self.binds.get_key_value(above))
@@ -229,13 +234,22 @@ impl View<'_> {
             .last();
         let (_, whose) = outer.unwrap_or((&self.home, bound));
         let theirs = outer.is_some() && self.host.id_mode == IdMode::Privileged;
-        match theirs && whose.idmap == Idmap::Works {
+        let mut strange = self.host.found.unmapped.keys();
+        let mappable = bound.idmap == Idmap::Works || !strange.any(|mount| within(path, mount));
+        match theirs && mappable && whose.idmap == Idmap::Works {
             true => Owner::Mapped {
                 uid: whose.uid,
                 gid: whose.gid,
             },
             false => Owner::Host,
         }
+    }
+
+    /// The mounts in a tree that are bound by themselves.
+    fn apart_in(&self, tree: &Path) -> Vec<PathBuf> {
+        let inside = self.apart.iter().map(|apart| &apart.mount);
+        let inside = inside.filter(|mount| *mount != tree && within(mount, tree));
+        inside.cloned().collect()
     }
 
     /// Whether one of the jail's own tmpfs is executable.
@@ -265,8 +279,10 @@ impl View<'_> {
             };
             rules.push(rule(&path, Node::Directory, access.into()));
         }
+        // The rule of the tree around it grants as much, and of a FUSE server's root the kernel may tell nothing.
+        let along = |path: &PathBuf| self.apart.iter().any(|a| a.unnamed && a.mount == *path);
         for (path, bound) in &self.binds {
-            if !self.covered(path, bound) {
+            if !self.covered(path, bound) && !along(path) {
                 rules.push(rule(path, bound.node, bound.access.into()));
             }
         }

@@ -126,6 +126,17 @@ pub fn start_command<T>(
     unsafe { vfork(0, &mut Stack::on(room), body, argument) }
 }
 
+/// The same, in new namespaces or with more that is shared: `flags` of clone(2).
+pub fn start_in<T>(
+    flags: i32,
+    room: &mut [u128],
+    body: extern "C" fn(*mut libc::c_void) -> i32,
+    argument: &mut T,
+) -> Result<i32> {
+    // SAFETY: as in `start_command`.
+    unsafe { vfork(flags, &mut Stack::on(room), body, argument) }
+}
+
 /// Starts `body(argument)` in a child that shares this memory and runs beside this process, in new
 /// `namespaces`, for a body that makes system calls only and ends in `exit`. The caller reaps it.
 /// Runs after clone.

@@ -13,6 +13,7 @@ pub mod caps;
 pub mod cgroup;
 pub mod clone;
 pub mod confine;
+pub mod cut;
 pub mod dnotify;
 pub mod fanotify;
 pub mod fd;

@@ -14,6 +14,7 @@ mod hosts;
 mod house;
 mod import;
 mod leaks;
+mod plan_mounts;
 mod plan_order;
 mod plan_questions;
 mod plan_trust;

@@ -8,6 +8,7 @@ mod owners;
 mod ports;
 mod shared;
 mod streams;
+mod submounts;
 mod terminal;
 mod words;
 
