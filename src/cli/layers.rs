@@ -361,7 +361,7 @@ fn agent(config: &Path, name: &str) -> Result<PathBuf, Failure> {
 fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>, Failure> {
     let unseen = |error: &io::Error| {
         Failure::new(format!(
-            "whether {} has a policy cannot be seen: {error}; let yourself read it, or take it away",
+            "whether {} has a policy cannot be seen: {error}; let yourself read it, take it away, or set XDG_CONFIG_HOME to a directory of yours",
             dir.display()
         ))
     };

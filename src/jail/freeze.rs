@@ -30,7 +30,7 @@ use crate::sys::lease::{self, Lease};
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
 use crate::sys::signal::Held;
-use crate::sys::{Errno, clone, fd, mount, socket};
+use crate::sys::{Errno, caps, clone, fd, mount, socket};
 
 /// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
 /// stretch that systemd's own table (UIDS-GIDS.md) lists as unused.
@@ -136,7 +136,8 @@ pub fn freeze(
     };
     let loopback = plan.acts.contains(&Act::Loopback);
     let network = match (loopback, host.id_mode) {
-        (true, IdMode::Privileged) => Network::New,
+        // Loopback is brought up by CAP_NET_ADMIN over the user namespace that owns the network.
+        (true, IdMode::Privileged) if caps::may_network() => Network::New,
         _ => Network::Kept,
     };
     let group = match (&cgroup, &lease) {

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod around;
 pub mod attempt;
 pub mod buffers;
 pub mod bus;

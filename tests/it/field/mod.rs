@@ -2,6 +2,7 @@
 
 mod bare;
 mod chroots;
+mod containers;
 mod inherited;
 mod names;
 mod owners;
