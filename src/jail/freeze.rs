@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::copier::Copier;
 use super::covers::Covers;
 use super::janitor::{Duties, Guarding, Janitor, Mounts, Network};
-use super::names::{self, Names};
+use super::names::Names;
 use super::netns::Sockets;
 use super::probe::Pin;
 use super::stdin;
@@ -501,7 +501,7 @@ fn compile(
             path: relative(path),
             directory: relative(path.parent().unwrap_or(path)),
             name: bytes(path.file_name().unwrap_or_default().as_bytes().to_vec()),
-            form: names::form(*by),
+            by: *by,
         },
         Act::Hold { path } => Work::Hold {
             path: relative(path),

@@ -9,9 +9,9 @@ use rustix::fs::OFlags;
 use super::netns::Sockets;
 use super::stdin::Stdin;
 use crate::plan::{IfAbsent, Node, Resource, Rights};
+use crate::policy::trust::StandIn;
 use crate::sys::fd::Stat;
 use crate::sys::landlock::Rules;
-use crate::sys::placeholder::Form;
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
 
@@ -95,7 +95,7 @@ pub enum Work {
         path: CString,
         directory: CString,
         name: CString,
-        form: Form,
+        by: StandIn,
     },
     Hold {
         path: CString,

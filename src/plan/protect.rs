@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::host::Fact;
 use super::paths;
 use super::refusal::ResolveError;
-use super::view::{Bound, View};
+use super::view::{Bound, View, Withheld};
 use super::*;
 use crate::policy::{Absent, Grant, Origin, trust};
 
@@ -238,9 +238,13 @@ impl View<'_> {
             }),
             _ => {
                 if let Some(name) = missing.file_name() {
+                    let above = missing != path;
+                    let withheld = Withheld { later, above };
+                    let known = self.withheld.entry(directory.join(name));
+                    let known = known.or_insert(withheld);
                     // Denied by one and protected by another, it is denied.
-                    let known = self.withheld.entry(directory.join(name)).or_insert(later);
-                    *known = (*known).min(later);
+                    known.later = known.later.min(later);
+                    known.above |= above;
                 }
                 Ok(())
             }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::egress::Egress;
 use super::host::{Fact, IdMode, Idmap};
 use super::paths::{OWN_TMPFS, within};
-use super::view::{Bound, View};
+use super::view::{Bound, View, Withheld};
 use super::*;
 use crate::policy::{Limits, trust};
 
@@ -174,10 +174,10 @@ impl View<'_> {
         if egress.is_some_and(Egress::terminates) {
             acts.extend(self.trusted()?);
         }
-        acts.extend(self.withheld.iter().map(|(path, later)| Act::Withhold {
+        acts.extend(self.withheld.iter().map(|(path, withheld)| Act::Withhold {
             path: path.clone(),
-            by: self.stand_in(path),
-            later: *later,
+            by: self.stand_in(path, *withheld),
+            later: withheld.later,
         }));
         acts.extend(self.sockets.iter().map(|path| Act::Mask {
             path: path.clone(),
@@ -187,12 +187,15 @@ impl View<'_> {
         Ok((acts, own))
     }
 
-    /// What stands in a withheld name.
-    fn stand_in(&self, path: &Path) -> StandIn {
+    /// What stands in a withheld name. Of a denied one nothing is told, hence no directory.
+    fn stand_in(&self, path: &Path, withheld: Withheld) -> StandIn {
         let obeyed = self.host.found.obeyed.get(path).map(|obeyed| obeyed.stands);
+        let readable = withheld.later == Later::ReadOnly;
+        let directory = withheld.above || trust::is_directory_by_nature(path);
         match (trust::stand_in(path), obeyed) {
             (StandIn::Socket, Some(Node::File)) => StandIn::File(""),
-            (StandIn::Socket, Some(Node::Directory)) => StandIn::Directory,
+            (StandIn::Socket, Some(Node::Directory)) => trust::stand_in_directory(path),
+            (StandIn::Socket, None) if readable && directory => trust::stand_in_directory(path),
             (other, _) => other,
         }
     }

@@ -32,13 +32,21 @@ pub(super) struct View<'a> {
     pub(super) sockets: BTreeSet<PathBuf>,
     pub(super) skipped: Vec<String>,
     /// Names that are absent and stay so.
-    pub(super) withheld: BTreeMap<PathBuf, Later>,
+    pub(super) withheld: BTreeMap<PathBuf, Withheld>,
     /// How many paths are there and protected.
     pub(super) protected: usize,
     /// What is held because the host obeys it, and whose word leads there.
     pub(super) obeyed: Vec<String>,
     /// What may be executed, in words.
     pub(super) execution: String,
+}
+
+/// A name that is absent and stays so.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Withheld {
+    pub(super) later: Later,
+    /// What is protected lies in it.
+    pub(super) above: bool,
 }
 
 pub(super) struct Workspace {

@@ -15,6 +15,7 @@ mod c08_privileges;
 mod c09_forged_state;
 mod c10_workspace_names;
 mod c11_host_sockets;
+mod directories;
 pub mod exec_allowlist;
 mod exec_none;
 mod f04_workdir_roots;
