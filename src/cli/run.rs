@@ -1,6 +1,7 @@
 //! `creel run`: one jail for one command. From the flags and all layers to the verdict.
 
 mod ending;
+mod git;
 mod request;
 pub mod start;
 
@@ -255,6 +256,10 @@ fn attempt(
             .iter()
             .for_each(|line| hint::say(line));
     }
+    let of_git = match args.quiet {
+        true => vec![],
+        false => git::notes(args, &policy, &request, &host, &plan),
+    };
     let before = left::Before::of(&plan, &host, &pins, id)?;
     let mut verdict = execute(id, plan, &host, pins, log, started, detail)?;
     let extent = match args.review_all {
@@ -264,6 +269,9 @@ fn attempt(
     verdict.left = before.map(|before| before.look(extent));
     if let Some(outcome) = &outcome {
         ending::remark(args, outcome, &verdict);
+    }
+    if verdict.exit_status != 0 && verdict.limit.is_none() {
+        of_git.iter().for_each(|line| say(line));
     }
     Ok(Attempt::Judged(Box::new(verdict), patience))
 }
