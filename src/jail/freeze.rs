@@ -359,7 +359,6 @@ fn flag(namespace: Namespace) -> u64 {
         Namespace::Net => 0,
         Namespace::Ipc => clone::NEWIPC,
         Namespace::Uts => clone::NEWUTS,
-        Namespace::Cgroup => clone::NEWCGROUP,
     }
 }
 
@@ -511,7 +510,15 @@ fn compile(
         Act::Hostname { name } => Work::Hostname { name: text(name) },
         Act::Loopback => Work::Loopback,
         Act::Clocks => Work::Clocks,
+        Act::GroupView { path, group } => Work::Tree {
+            path: relative(path),
+            at: Place::Own,
+            tree: Tree::Group(group.clone()),
+            attributes: mount::INERT,
+            over: None,
+        },
         Act::JoinCgroup => Work::JoinCgroup,
+        Act::CgroupNamespace => Work::CgroupNamespace,
         Act::Keyring => Work::Keyring,
         Act::ResourceLimit { limit, soft, hard } => Work::Limit {
             limit: *limit,

@@ -15,7 +15,7 @@ use super::{init, netns};
 use crate::plan::{IfAbsent, Node, Rights, Terminal};
 use crate::sys::placeholder::Form;
 use crate::sys::socket::{self, Wait};
-use crate::sys::{Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, timens};
+use crate::sys::{Errno, Result, caps, clone, fd, mount, process, pty, rlimit, seccomp, timens};
 
 /// The supervisor's socket in the finished jail; everything above it is closed.
 pub const SOCKET: i32 = 3;
@@ -25,8 +25,6 @@ pub const SOCKET: i32 = 3;
 const COVER_FILE: &CStr = c"proc/file";
 const COVER_DIRECTORY: &CStr = c"proc/directory";
 const COVER_ABSENT: &CStr = c"proc/absent";
-/// Of what is mounted over its own place so that it stays as it is.
-const INERT: u64 = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
 
 /// What the child knows.
 pub struct Child<'a> {
@@ -266,6 +264,7 @@ impl<'a> State<'a> {
                 let (source, stat) = match tree {
                     Tree::Held(tree) => return self.attach(tree, path, *at, *over),
                     Tree::Named { source, stat } => (source, stat),
+                    Tree::Group(_) => return Err(Errno::BADF),
                 };
                 let tree = mount::copy_tree(CWD, source)?;
                 let now = fd::stat(tree.as_fd())?;
@@ -325,7 +324,7 @@ impl<'a> State<'a> {
             Work::ReadOnly { path } => {
                 let place = self.at(path)?;
                 let copy = mount::copy_tree(place.as_fd(), c"")?;
-                mount::set(copy.as_fd(), INERT, mount::Reach::Below)?;
+                mount::set(copy.as_fd(), mount::INERT, mount::Reach::Below)?;
                 mount::attach(copy.as_fd(), place.as_fd(), c"")
             }
             Work::Mask {
@@ -337,7 +336,7 @@ impl<'a> State<'a> {
             } => self.mask(path, *at, *node, *absent, *over),
             Work::Trust { path, at, by } => {
                 let copy = mount::copy_one(self.root()?, by)?;
-                mount::set(copy.as_fd(), INERT, mount::Reach::This)?;
+                mount::set(copy.as_fd(), mount::INERT, mount::Reach::This)?;
                 self.settle(copy, path, *at, None)
             }
             Work::Withhold {
@@ -387,6 +386,7 @@ impl<'a> State<'a> {
                 }
                 Ok(())
             }
+            Work::CgroupNamespace => clone::unshare_cgroup(),
             Work::Keyring => process::join_new_keyring(),
             Work::Limit { limit, soft, hard } => rlimit::set(*limit, *soft, *hard),
             Work::Become { uid, gid } => {
@@ -500,7 +500,7 @@ impl<'a> State<'a> {
             return Err(Errno::STALE);
         }
         let copy = mount::copy_one(place.as_fd(), c"")?;
-        mount::set(copy.as_fd(), INERT, mount::Reach::This)?;
+        mount::set(copy.as_fd(), mount::INERT, mount::Reach::This)?;
         mount::attach(copy.as_fd(), place.as_fd(), c"")
     }
 

@@ -155,6 +155,10 @@ pub enum CgroupLayout {
     V1 {
         root: PathBuf,
         unified: Option<PathBuf>,
+        /// Controllers on hierarchies of their own in which jails have no group, of those that
+        /// programs look for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        beside: Vec<String>,
     },
     /// One v2 hierarchy, and none of its groups is the caller's; but there is a user's bus, at this
     /// D-Bus address, on which systemd's manager may be asked for a group when the jail is made.

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Access, Act, Code, Ids, Node, Owner, Plan, Rights, Terminal};
+use super::{Access, Act, Code, GroupView, Ids, Node, Owner, Plan, Rights, Terminal};
 
 impl Plan {
     /// The plan for people; `serde_json` of the plan is the form for programs.
@@ -177,7 +177,15 @@ impl fmt::Display for Act {
                 egress.publish.len()
             ),
             Act::Clocks => write!(f, "time namespace, monotonic and boot clock from zero"),
+            Act::GroupView { path, group } => {
+                let what = match group {
+                    GroupView::V2 | GroupView::V1 { .. } => "the jail's own group",
+                    GroupView::Empty { .. } => "an empty group",
+                };
+                write!(f, "cgroup {}, {what}, ro", path.display())
+            }
             Act::JoinCgroup => write!(f, "join the v1 groups"),
+            Act::CgroupNamespace => write!(f, "cgroup namespace, its root the jail's own group"),
             Act::Keyring => write!(f, "new session keyring"),
             Act::ResourceLimit { limit, soft, hard } => {
                 write!(f, "rlimit {} {soft}, hard {hard}", kebab(limit))

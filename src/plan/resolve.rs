@@ -78,12 +78,14 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
                 Namespace::Net,
                 Namespace::Ipc,
                 Namespace::Uts,
-                Namespace::Cgroup,
             ],
         },
         Act::MapIds(ids),
     ];
     acts.extend(cgroup.map(Act::Cgroup));
+    if cgroup.is_some() {
+        view.groups(&policy.filesystem.deny);
+    }
     let (tree, disks) = view.tree(&limits, uid, gid, egress.as_ref())?;
     acts.extend(tree);
     acts.extend([
@@ -101,6 +103,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     if cgroup.is_some() && matches!(host.cgroups, CgroupLayout::V1 { .. }) {
         acts.push(Act::JoinCgroup);
     }
+    acts.push(Act::CgroupNamespace);
     acts.push(Act::Keyring);
     acts.extend(resource_limits(&limits));
     let processes = match cgroup {

@@ -9,6 +9,7 @@ use super::host::{Fact, IdMode, Idmap};
 use super::paths::{OWN_TMPFS, within};
 use super::view::{Bound, View};
 use super::*;
+use crate::policy::rights::GROUPS;
 use crate::policy::{Limits, trust};
 
 /// Of the root tmpfs, which holds directories, links and a few small files.
@@ -86,6 +87,13 @@ impl View<'_> {
                 certificate: egress::CERTIFICATE.into(),
                 bundle: egress::BUNDLE.into(),
                 store: egress::STORE.into(),
+            });
+        }
+        for (path, group) in &self.groups {
+            made.directory(path, &mut acts);
+            acts.push(Act::GroupView {
+                path: path.clone(),
+                group: group.clone(),
             });
         }
         // Written through the jail's own /proc/sys, before that is read-only.
@@ -258,6 +266,9 @@ impl View<'_> {
             rule("/dev".as_ref(), Node::Directory, Rights::Use),
             rule("/proc".as_ref(), Node::Directory, Rights::Use),
         ];
+        if !self.groups.is_empty() {
+            rules.push(rule(GROUPS.as_ref(), Node::Directory, Rights::Read));
+        }
         for path in self.own_tmpfs() {
             let access = Access {
                 write: true,

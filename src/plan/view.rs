@@ -11,7 +11,8 @@ use super::paths::{
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::*;
-use crate::policy::{Absent, Degradable, Execution, Origin, Policy, WorkspaceMode};
+use crate::policy::rights::GROUPS;
+use crate::policy::{Absent, Degradable, Execution, Grant, Origin, Policy, WorkspaceMode};
 
 /// Ids in a jail's range: what programs expect to exist.
 const ID_RANGE: u32 = 65_536;
@@ -39,6 +40,8 @@ pub(super) struct View<'a> {
     pub(super) obeyed: Vec<String>,
     /// What may be executed, in words.
     pub(super) execution: String,
+    /// Where the jail sees its control groups.
+    pub(super) groups: Vec<(PathBuf, GroupView)>,
 }
 
 pub(super) struct Workspace {
@@ -96,6 +99,7 @@ impl<'a> View<'a> {
             protected: 0,
             obeyed: vec![],
             execution: "what lies in an executable grant".into(),
+            groups: vec![],
         }
     }
 
@@ -458,6 +462,37 @@ impl<'a> View<'a> {
                     // The home tmpfs lies between and would hide it.
                     && !(within(&self.home, above) && within(path, &self.home))
             })
+    }
+
+    /// The groups at the places where a host has them, but for those that are denied.
+    pub(super) fn groups(&mut self, denied: &[Grant]) {
+        let denied: Vec<PathBuf> = denied
+            .iter()
+            .filter_map(|grant| paths::expand(&grant.path, self.host, &self.workspace.path))
+            .collect();
+        let place = |controller: &str| Path::new(GROUPS).join(controller);
+        let views: Vec<(PathBuf, GroupView)> = match &self.host.cgroups {
+            CgroupLayout::V2 { .. } | CgroupLayout::OnRequest { .. } => {
+                vec![(GROUPS.into(), GroupView::V2)]
+            }
+            CgroupLayout::V1 { beside, .. } => {
+                let own = ["memory", "cpu", "pids"].map(|name| {
+                    let controller = name.into();
+                    (place(name), GroupView::V1 { controller })
+                });
+                let empty = beside.iter().map(|name| {
+                    let controller = name.clone();
+                    (place(name), GroupView::Empty { controller })
+                });
+                own.into_iter().chain(empty).collect()
+            }
+            CgroupLayout::Unusable { .. } => vec![],
+        };
+        let open = |path: &Path| {
+            let meets = |deny: &PathBuf| within(path, deny) || within(deny, path);
+            !denied.iter().any(meets)
+        };
+        self.groups = views.into_iter().filter(|(path, _)| open(path)).collect();
     }
 
     pub(super) fn own_tmpfs(&self) -> Vec<PathBuf> {

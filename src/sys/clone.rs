@@ -16,6 +16,16 @@ pub const NEWIPC: u64 = libc::CLONE_NEWIPC as u64;
 pub const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
 pub const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
 
+/// Makes a cgroup namespace, of which the groups that this process is in are the roots
+/// (cgroup_namespaces(7)). Runs after clone.
+pub fn unshare_cgroup() -> Result<()> {
+    // SAFETY: unshare of a namespace concerns no memory and no descriptor table.
+    match unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } {
+        0 => Ok(()),
+        _ => Err(last()),
+    }
+}
+
 /// `struct clone_args`, the 88 bytes of Linux 5.7.
 #[repr(C)]
 #[derive(Default)]

@@ -28,6 +28,7 @@ pub fn layout(privileged: bool, bus: Option<String>) -> Layout {
             Layout::V1 {
                 root: ROOT.into(),
                 unified: unified.then(|| Path::new(ROOT).join("unified")),
+                beside: beside(),
             }
         }
         Ok(TMPFS_MAGIC) => Layout::Unusable {
@@ -43,6 +44,16 @@ pub fn layout(privileged: bool, bus: Option<String>) -> Layout {
             lacks: Lacks::Hierarchy,
         },
     }
+}
+
+/// The v1 hierarchies, of those that programs look for, on which a jail has no group.
+fn beside() -> Vec<String> {
+    // A hierarchy may have several controllers and a name for each.
+    let hierarchy = |name: &str| rustix::fs::stat(Path::new(ROOT).join(name)).map(|s| s.st_dev);
+    let own = super::cgroup::CONTROLLERS.map(|name| hierarchy(name).ok());
+    let apart = |name: &&str| hierarchy(name).is_ok_and(|device| !own.contains(&Some(device)));
+    let names = ["cpuacct", "cpuset"].into_iter().filter(apart);
+    names.map(str::to_owned).collect()
 }
 
 /// The nearest ancestor of this process's own group in which an ordinary user may make groups with
