@@ -56,7 +56,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub write: Vec<PathBuf>,
 
-    /// Also let the command read and execute this program, or what lies in this directory
+    /// Also let the command read and execute this program, or what lies in this directory, which is then on its PATH
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub exec: Vec<PathBuf>,
 
@@ -195,8 +195,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let id = host::random_id();
     match attempt(args, &id, started, &mut status) {
         Ok(Attempt::Planned) => Ok(0),
-        Ok(Attempt::Judged(verdict, patience)) => {
-            ending::announce(args, &verdict);
+        Ok(Attempt::Judged(verdict, patience, remarks)) => {
+            ending::announce(args, &verdict, &remarks);
             status.write(&verdict.to_json(), patience)?;
             Ok(verdict.exit_status)
         }
@@ -211,7 +211,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
 enum Attempt {
     Planned,
     /// And how long who reads the verdict has for it.
-    Judged(Box<Verdict>, Duration),
+    Judged(Box<Verdict>, Duration, ending::Remarks),
 }
 
 fn attempt(
@@ -262,10 +262,16 @@ fn attempt(
         false => left::Extent::Budget,
     };
     verdict.left = before.map(|before| before.look(extent));
-    if let Some(outcome) = &outcome {
-        ending::remark(args, outcome, &verdict);
+    let refused = verdict.code.is_none() && verdict.exit_status == 126 && verdict.error.is_some();
+    if let Some(outcome) = outcome.as_ref().filter(|_| refused)
+        && let (workspace, _) = named_workspace(args)?
+        && let Some(rule) = start::ruled_out(outcome, &roots(workspace.as_deref()), &args.command)
+    {
+        let name = args.command[0].to_string_lossy();
+        verdict.error = Some(format!("{name} may not be executed: {rule}"));
     }
-    Ok(Attempt::Judged(Box::new(verdict), patience))
+    let remarks = ending::Remarks::of(args, &policy, outcome.as_ref(), &verdict);
+    Ok(Attempt::Judged(Box::new(verdict), patience, remarks))
 }
 
 /// What is asked, in the words of all layers and of the command line.

@@ -169,13 +169,17 @@ impl fmt::Display for Act {
                 write!(f, "cover {} by {}", path.display(), by.display())
             }
             Act::Loopback => write!(f, "loopback up"),
-            Act::Egress(egress) => write!(
-                f,
-                "the relay listens on {} sockets; network {}, {} published",
-                egress.listeners.len(),
-                egress.mode,
-                egress.publish.len()
-            ),
+            Act::Egress(egress) => {
+                write!(
+                    f,
+                    "the relay listens on {} sockets; network {}, {} published",
+                    egress.listeners.len(),
+                    egress.mode,
+                    egress.publish.len()
+                )?;
+                let mut credentials = egress.credentials.iter();
+                credentials.try_for_each(|text| write!(f, "\n         credential {text}"))
+            }
             Act::Clocks => write!(f, "time namespace, monotonic and boot clock from zero"),
             Act::GroupView { path, group } => {
                 let what = match group {

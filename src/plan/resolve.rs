@@ -60,7 +60,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     };
     let cgroup = cgroup(host, &limits, &degraded)?;
     let workdir = view.workdir(request)?;
-    let environment = environment(policy, request, &home)?;
+    let environment = environment(policy, request, host)?;
     let command = Command {
         argv: argv(request)?,
         candidates: candidates(request, &environment, &workdir),
@@ -306,7 +306,7 @@ pub(super) fn command_places(policy: &Policy, request: &Request, host: &Host) ->
     use std::os::unix::ffi::OsStringExt;
     let workdir = paths::workspace(policy, request, host)
         .join(request.workdir.as_deref().unwrap_or("".as_ref()));
-    match environment(policy, request, &paths::home(host)) {
+    match environment(policy, request, host) {
         Ok(environment) if !request.command.is_empty() => {
             candidates(request, &environment, &workdir)
                 .into_iter()
@@ -349,8 +349,9 @@ fn candidates(
 fn environment(
     policy: &Policy,
     request: &Request,
-    home: &Path,
+    host: &Host,
 ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ResolveError> {
+    let home = &paths::home(host);
     let mut all = BTreeMap::new();
     for name in &policy.environment.pass {
         let caller = request
@@ -382,6 +383,9 @@ fn environment(
     for (name, value) in Egress::environment(&policy.network) {
         all.entry(name.into()).or_insert_with(|| value.into_bytes());
     }
+    if let Some(path) = all.get_mut(b"PATH".as_slice()) {
+        find_granted(path, request, host);
+    }
     for (name, value) in &request.env {
         if name.as_bytes().starts_with(b"CREEL") {
             return Err(ResolveError::Reserved(name.to_string_lossy().into_owned()));
@@ -391,7 +395,34 @@ fn environment(
             plain(value.as_bytes(), "a variable")?,
         );
     }
+    for (name, value) in Egress::placeholders(&policy.network) {
+        all.insert(name.into(), value.into());
+    }
     all.insert(b"CREEL".into(), b"1".into());
     all.insert(b"CREEL_ID".into(), request.id.clone().into_bytes());
     Ok(all)
+}
+
+/// Adds the directories of `--exec` to the end of a PATH: programs there start each other by name.
+fn find_granted(path: &mut Vec<u8>, request: &Request, host: &Host) {
+    for place in &request.exec {
+        let place = paths::absolute(place, host);
+        let bytes = place.as_os_str().as_bytes();
+        let known = path.split(|b| *b == b':').any(|entry| entry == bytes);
+        // Whether it is one nobody may have looked yet; a file there is no harm.
+        let file = matches!(
+            host.paths.get(&place),
+            Some(Fact::Present {
+                node: Node::File,
+                ..
+            })
+        );
+        if known || file || bytes.contains(&b':') {
+            continue;
+        }
+        if !path.is_empty() {
+            path.push(b':');
+        }
+        path.extend(bytes);
+    }
 }
