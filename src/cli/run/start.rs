@@ -181,9 +181,18 @@ impl<'p> Tree<'p> {
             ));
         }
         if place.code != Code::Execute {
-            let grants = match self.by_name {
-                true => "it says under [tools] which programs execute, and no flag adds to them",
-                false => "--exec PATH or `filesystem.exec` grants that",
+            let interpreter = form(&place.host).and_then(|form| match form {
+                Form::Script(name) => Some(String::from_utf8_lossy(&name).into_owned()),
+                _ => None,
+            });
+            let grants = match (self.by_name, interpreter) {
+                (true, Some(interpreter)) => format!(
+                    "it says under [tools] which programs execute, and a script needs its interpreter {interpreter} among them too"
+                ),
+                (true, None) => {
+                    "it says under [tools] which programs execute, and no flag adds to them".into()
+                }
+                (false, _) => "--exec PATH or `filesystem.exec` grants that".to_owned(),
             };
             return Start::Refused(format!(
                 "{shown} may not be executed: the policy grants it to be read only; {grants}"

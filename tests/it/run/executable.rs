@@ -370,3 +370,88 @@ fn a_debugger_that_fails_is_told_of_the_key() {
         assert!(!run("default", &["/bin/false"]).stderr.contains(told));
     }
 }
+
+/// A bare name stands for what this machine has under it: one that cannot start stops no other program.
+#[test]
+fn a_script_whose_interpreter_is_not_allowed_is_left_out_and_stops_nothing() {
+    let rules = |more: &str| {
+        format!(
+            "prefix_rule(pattern = [\"ls\"])\nprefix_rule(pattern = [\"egrep\"])\nprefix_rule(pattern = [\"cat\", \"data\"])\n{more}"
+        )
+    };
+    let shell = "prefix_rule(pattern = [[\"sh\", \"grep\"]])\n";
+    let claude = |more: &str| {
+        format!(
+            "{{\"permissions\": {{\"allow\": [\"Bash(ls *)\", \"Bash(cat data)\", \"Bash(egrep *)\"{more}]}}}}"
+        )
+    };
+    let native = |more: &str| {
+        format!(
+            "extends = 'default'\ntools.exec.commands = ['ls', {{ command = 'cat', args = ['data'] }}, 'egrep'{more}]\n"
+        )
+    };
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write("data", "x\n");
+        for (file, less, more) in [
+            ("p.rules", rules(""), rules(shell)),
+            ("p.toml", native(""), native(", 'sh', 'grep'")),
+            (
+                "settings.json",
+                claude(""),
+                claude(", \"Bash(sh *)\", \"Bash(grep *)\""),
+            ),
+        ] {
+            let run = |text: &str| {
+                let path = workspace.outside().join(file);
+                std::fs::write(&path, text).expect("write");
+                let run = Run::new(who, &workspace);
+                match file {
+                    "p.toml" => run.policy(path),
+                    // A layer that says which programs execute, in the system's trees.
+                    _ => run.policy("default").policy(path),
+                }
+            };
+            let ran = run(&less).argv(["ls", "data"]).ok();
+            assert_eq!(ran.stdout, "data\n", "{file} {ran:#?}");
+            let said = "egrep does not execute: its interpreter /bin/sh may not be executed";
+            let receipt = ran.verdict["receipt"].to_string();
+            assert!(receipt.contains(said), "{file} {receipt}");
+            // One with arguments is admitted alone, and others go without it.
+            assert_eq!(run(&less).argv(["cat", "data"]).ok().stdout, "x\n");
+            let ran = run(&less).argv(["egrep", "x", "data"]);
+            assert_eq!((ran.status, ran.kind()), (126, "denied"), "{file} {ran:#?}");
+            let told = "a script needs its interpreter /bin/sh among them";
+            assert!(ran.stderr.contains(told), "{file} {ran:#?}");
+            // With its interpreter it executes.
+            let ran = run(&more).argv(["egrep", "x", "data"]).ok();
+            assert_eq!(ran.stdout, "x\n", "{file} {ran:#?}");
+        }
+    }
+}
+
+/// What has an allowed name and is no program stops no other either; by its path it is refused.
+#[test]
+fn a_name_that_is_no_program_is_left_out() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write("text", "plain\n");
+        workspace.write("data", "");
+        let run = |commands: &str| {
+            let text = format!("extends = 'default'\ntools.exec.commands = [{commands}]\n");
+            Run::new(who, &workspace)
+                .policy_text(&workspace, "p", &text)
+                .argv(["ls", "data"])
+        };
+        // A directory among the programs: X11 in Debian's.
+        assert_eq!(run("'ls', 'no-such-program'").ok().stdout, "data\n");
+        for refused in [
+            "'$WORKSPACE/text'",
+            "'/usr/bin'",
+            "'/usr/bin/no-such-program'",
+        ] {
+            let ran = run(&format!("'ls', {refused}"));
+            assert_eq!(ran.status, 125, "{ran:#?}");
+        }
+    }
+}
