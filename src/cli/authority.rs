@@ -32,17 +32,6 @@ pub fn check(
             return Err(beyond("--env", &name, "environment.pass"));
         }
     }
-    let allowed = policy.filesystem.workspace.as_ref();
-    let asked = request.workspace_mode.unwrap_or(WorkspaceMode::None);
-    if let Some(mode) = allowed.filter(|mode| mode.value < asked) {
-        return Err(Failure::new(format!(
-            "--workspace: {} is more than the policy allows: {} at {}:{}",
-            asked.name(),
-            mode.value.name(),
-            mode.origin.source,
-            mode.origin.line
-        )));
-    }
     for layer in &request.allow_degraded {
         if !policy.allow_degraded.contains(layer) {
             return Err(beyond("--allow-degraded", layer.name(), "allow_degraded"));
@@ -56,6 +45,20 @@ pub fn check(
     limit("--cpu-time", asked.cpu_time, &most.cpu_time)?;
     limit("--disk", asked.disk, &most.disk)?;
     limit("--output-limit", asked.output, &most.output)
+}
+
+/// Refuses a mode of the workspace that is more than `policy` has, the policy of the layers alone.
+pub fn check_workspace(asked: WorkspaceMode, policy: &Policy) -> Result<(), Failure> {
+    match &policy.filesystem.workspace {
+        Some(most) if most.value < asked => Err(Failure::new(format!(
+            "--workspace: {} is more than the policy allows: {} at {}:{}",
+            asked.name(),
+            most.value.name(),
+            most.origin.source,
+            most.origin.line
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn paths(

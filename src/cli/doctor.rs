@@ -4,10 +4,12 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::hint::{Failure, user_namespaces};
+use super::hint::{Failure, OWN_FAILURE};
+use super::obstacle;
 use crate::jail::{gitnames, probe};
 use crate::plan::resolve::NEWEST_LANDLOCK_ABI;
 use crate::plan::{CgroupLayout, Host, IdMode};
+use crate::sys::around::Around;
 use crate::sys::{clone, host, mount, seccomp};
 
 /// Say what this machine offers to a jail, and what mends what it lacks
@@ -85,19 +87,47 @@ fn render(host: &Host, checks: &[Check], healthy: bool) -> String {
 }
 
 fn checks(host: &Host) -> Vec<Check> {
-    vec![
+    let around = Around::look();
+    let mut checks = vec![
         kernel(host),
-        privilege(host),
-        namespaces(),
+        privilege(host, &around),
+        namespaces(&around),
         cgroups(host),
-        landlock(host),
-        seccomp_filter(),
+        landlock(host, &around),
+        seccomp_filter(&around),
         idmap(host),
         proc_mount(),
         accounts(host),
         root_filesystem(),
-        git(host),
-    ]
+    ];
+    let missing = |check: &Check| check.state == State::Missing && check.name != "cgroups";
+    if !checks.iter().any(missing) {
+        checks.push(a_jail());
+    }
+    checks.push(git(host));
+    checks
+}
+
+/// Makes one, and nothing of the caller's in it: what is refused now, a run would be refused.
+fn a_jail() -> Check {
+    const NAME: &str = "a jail";
+    let mut run = std::process::Command::new("/proc/self/exe");
+    run.args(["run", "--policy", "default", "--workspace", "none"]);
+    run.args(["--allow-degraded", "cgroup", "--", "/bin/true"]);
+    let said = match run.stdin(std::process::Stdio::null()).output() {
+        // What it exits with otherwise says of /bin/true what that is.
+        Ok(output) if output.status.code() != Some(i32::from(OWN_FAILURE)) => {
+            return ok(NAME, "made and removed");
+        }
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    let line = said.lines().last().unwrap_or_default();
+    let line = line.strip_prefix("creel: ").unwrap_or(line);
+    let (found, remedy) = line
+        .split_once("; ")
+        .unwrap_or((line, "see creel run -- true"));
+    lacking(NAME, State::Missing, found, remedy)
 }
 
 fn ok(name: &'static str, found: impl Into<String>) -> Check {
@@ -136,9 +166,13 @@ fn kernel(host: &Host) -> Check {
     }
 }
 
-fn privilege(host: &Host) -> Check {
+fn privilege(host: &Host, around: &Around) -> Check {
     match host.id_mode {
         IdMode::Privileged => ok("privilege", "privileged: every jail has ids of its own"),
+        IdMode::Rootless if host.uid == 0 && around.user_namespace => ok(
+            "privilege",
+            "rootless: root of a user namespace, with no right over the host; jails have its id",
+        ),
         IdMode::Rootless => ok(
             "privilege",
             format!("rootless: jails have your own id, {}", host.uid),
@@ -146,7 +180,7 @@ fn privilege(host: &Host) -> Check {
     }
 }
 
-fn namespaces() -> Check {
+fn namespaces(around: &Around) -> Check {
     let all = clone::NEWUSER
         | clone::NEWNS
         | clone::NEWPID
@@ -160,7 +194,7 @@ fn namespaces() -> Check {
             "namespaces",
             State::Missing,
             format!("clone3: {errno}"),
-            user_namespaces(),
+            obstacle::namespaces(around, Some(errno)),
         ),
     }
 }
@@ -199,13 +233,16 @@ fn cgroups(host: &Host) -> Check {
     }
 }
 
-fn landlock(host: &Host) -> Check {
+fn landlock(host: &Host, around: &Around) -> Check {
     match host.landlock_abi {
         0 => lacking(
             "landlock",
             State::Missing,
             "not in this kernel, or not started",
-            "boot with lsm=landlock,... (CONFIG_SECURITY_LANDLOCK), or --allow-degraded landlock",
+            match obstacle::hidden(around) {
+                Some(way) => format!("{way}, or --allow-degraded landlock"),
+                None => "boot with lsm=landlock,... (CONFIG_SECURITY_LANDLOCK), or --allow-degraded landlock".into(),
+            },
         ),
         abi if abi < NEWEST_LANDLOCK_ABI => lacking(
             "landlock",
@@ -219,7 +256,7 @@ fn landlock(host: &Host) -> Check {
     }
 }
 
-fn seccomp_filter() -> Check {
+fn seccomp_filter(around: &Around) -> Check {
     match seccomp::available() {
         true => ok(
             "seccomp",
@@ -229,7 +266,8 @@ fn seccomp_filter() -> Check {
             "seccomp",
             State::Missing,
             "no filters",
-            "boot a kernel with CONFIG_SECCOMP_FILTER",
+            obstacle::hidden(around)
+                .unwrap_or_else(|| "boot a kernel with CONFIG_SECCOMP_FILTER".into()),
         ),
     }
 }
@@ -269,10 +307,20 @@ fn accounts(host: &Host) -> Check {
             "account",
             State::Less,
             format!(
-                "user {} is not in /etc/passwd, so `~` means nothing in a policy",
-                host.uid
+                "user {} is not in /etc/passwd{}, so `~` means nothing in a policy",
+                host.uid,
+                match host.uid {
+                    0 => "",
+                    _ =>
+                        ", and HOME does not count (/etc/creel has a policy) or is no directory of theirs",
+                }
             ),
-            "write such paths in full",
+            match host.uid {
+                0 => "add the account, or write such paths in full",
+                _ => {
+                    "add the account, set HOME to a directory that this user owns, or write such paths in full"
+                }
+            },
         ),
     }
 }

@@ -10,11 +10,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::obstacle;
 use crate::jail::JailError;
 use crate::plan::{Act, Stage};
 use crate::policy::error::escaped;
+use crate::sys::around::Around;
 use crate::sys::nowait::Writer;
-use crate::sys::{Errno, fd, host, process, pty, signal};
+use crate::sys::{Errno, fd, host, process, pty, rlimit, signal};
 
 /// creel itself failed (docker(1), env(1)).
 pub const OWN_FAILURE: u8 = crate::supervise::judge::OWN_FAILURE;
@@ -139,7 +141,7 @@ fn with_dashes(word: &str, arguments: &[OsString]) -> String {
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_owned(),
@@ -232,29 +234,42 @@ fn internal_error(place: Option<&str>, message: &str) -> String {
 fn remedy(error: &JailError) -> Option<String> {
     let errno = error.errno();
     match error {
-        JailError::Clone { .. } => Some(match errno {
-            Some(Errno::PERM | Errno::ACCESS) => user_namespaces(),
-            Some(Errno::NOSPC | Errno::USERS) => {
-                "raise it: sysctl -w user.max_user_namespaces=65536".into()
+        _ if errno == Some(Errno::MFILE) => Some(format!(
+            "creel keeps every path open that a policy names, and the hard limit of descriptors is {}: name directories \
+             instead of what lies in them, or raise the limit where creel is started (ulimit -Hn 65536 as root, \
+             LimitNOFILE=65536 in a systemd unit, docker run --ulimit nofile=65536)",
+            rlimit::open_files_ceiling()
+        )),
+        _ if errno == Some(Errno::NFILE) => Some(
+            "all programs together have as many files open as the machine allows: sysctl fs.file-max".into(),
+        ),
+        JailError::Clone { .. } | JailError::UserNamespace { .. } => Some(match errno {
+            Some(Errno::PERM | Errno::ACCESS | Errno::NOSPC | Errno::USERS | Errno::NOSYS) => {
+                obstacle::namespaces(&Around::look(), errno)
             }
             Some(Errno::AGAIN) => "the process limit of this user or cgroup is reached".into(),
             _ => "see `creel doctor`".into(),
         }),
-        JailError::Maps { .. } => Some(user_namespaces()),
+        JailError::Maps { .. } => Some(obstacle::namespaces(&Around::look(), errno)),
+        JailError::NotProc {
+            source: Errno::NOSYS,
+        } => Some(obstacle::openat2(&Around::look())),
         JailError::Idmap { .. } => Some(
-            "its filesystem has no idmapped mounts: use ext4, xfs or btrfs, run as an ordinary user, \
-             or go on with --allow-degraded idmap"
+            "its filesystem, or one that another covers in it, has no idmapped mounts: use ext4, xfs or btrfs, grant it for reading, or run \
+             as an ordinary user"
                 .into(),
         ),
-        JailError::Cgroup(_) => Some(
-            "see `creel doctor`, or go on without memory and cpu limits with --allow-degraded cgroup".into(),
-        ),
-        _ if matches!(errno, Some(Errno::MFILE)) => {
-            Some("raise the number of descriptors: ulimit -n 1024".into())
+        JailError::Cgroup(_) => Some("see `creel doctor`".into()),
+        _ if errno == Some(Errno::NOSYS) => {
+            let filter = obstacle::hidden(&Around::look());
+            Some(filter.unwrap_or_else(|| "boot Linux 5.14 or newer".into()))
+        }
+        JailError::Tree { .. } | JailError::System { .. } if errno == Some(Errno::PERM) => {
+            Some(obstacle::namespaces(&Around::look(), errno))
         }
         // Root's is at one place, whatever the variable says.
         JailError::State { path, .. } if host::ids().0 == 0 => Some(format!(
-            "{} must be a directory of root's on a filesystem that root may write to, a tmpfs at /run for one",
+            "{} must be a directory of root's on a filesystem that root may write to: mount a tmpfs there (docker, podman: --tmpfs /run)",
             path.parent().unwrap_or(path).display()
         )),
         JailError::State { .. } => {
@@ -271,9 +286,7 @@ fn remedy(error: &JailError) -> Option<String> {
             (Act::Clocks, Some(Errno::INVAL)) => {
                 Some("the kernel lacks CONFIG_TIME_NS; leave out --time-ns".into())
             }
-            (Act::Proc, Some(Errno::PERM)) => Some(
-                "a container around creel masks /proc, and the kernel then refuses a new one: run that container with an unmasked /proc (docker: --security-opt systempaths=unconfined)".into(),
-            ),
+            (Act::Proc, Some(Errno::PERM)) => Some(obstacle::proc_mount(&Around::look())),
             (Act::Workdir { .. }, Some(Errno::NOENT)) => {
                 Some("it does not exist in the jail; create it in the workspace".into())
             }
@@ -286,7 +299,9 @@ fn remedy(error: &JailError) -> Option<String> {
                 Some(closed(path))
             }
             // What only a mount or a namespace can be refused.
-            (_, Some(Errno::PERM | Errno::ACCESS)) if act.stage() <= Stage::System => Some(user_namespaces()),
+            (_, Some(Errno::PERM | Errno::ACCESS)) if act.stage() <= Stage::System => {
+                Some(obstacle::namespaces(&Around::look(), errno))
+            }
             _ => None,
         },
         JailError::Open { path, source: Errno::ACCESS } => Some(closed(path)),
@@ -300,24 +315,6 @@ fn closed(path: &Path) -> String {
         "its mode, or that of a directory above it, lets nobody enter, perhaps since an earlier command: chmod u+rwx {}",
         path.display()
     )
-}
-
-/// Which of the known switches forbids user namespaces, with the command that turns it.
-pub fn user_namespaces() -> String {
-    if host::sysctl("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
-        return "AppArmor restricts user namespaces: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, \
-                or install a profile for creel with `userns,`"
-            .into();
-    }
-    if host::sysctl("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) {
-        return "allow user namespaces: sysctl -w kernel.unprivileged_userns_clone=1".into();
-    }
-    if host::sysctl("/proc/sys/user/max_user_namespaces") == Some(0) {
-        return "allow user namespaces: sysctl -w user.max_user_namespaces=65536".into();
-    }
-    "a seccomp profile or security module around creel forbids it (in Docker: --security-opt \
-     seccomp=unconfined); see `creel doctor`"
-        .into()
 }
 
 #[cfg(test)]

@@ -30,10 +30,11 @@ use crate::policy::layer::{Layer, Rank};
 use crate::policy::rights::Roots;
 use crate::policy::stack::{Outcome, Stack};
 use crate::policy::trees;
-use crate::policy::{Absent, Grant, Limits, Origin, Policy, PolicyError, Sourced, file, preset};
+use crate::policy::{
+    Absent, Grant, Limits, Origin, Policy, PolicyError, Sourced, WorkspaceMode, file, preset,
+};
+use crate::sys::host::PLATFORM;
 
-/// The machine's ceiling.
-const PLATFORM: &str = "/etc/creel";
 /// The operator's directory, among those of other programs.
 const OWN: &str = "creel";
 /// The directory of a project's file, in its workspace.
@@ -286,7 +287,16 @@ impl Layers {
     }
 
     pub fn resolve(&self, roots: &Roots) -> Result<Outcome, Failure> {
-        let mut outcome = self.stack.resolve(&limits()?, roots);
+        self.resolve_in(roots, None)
+    }
+
+    /// The same, in a workspace of the mode that the command line names.
+    pub fn resolve_in(
+        &self,
+        roots: &Roots,
+        workspace: Option<WorkspaceMode>,
+    ) -> Result<Outcome, Failure> {
+        let mut outcome = self.stack.resolve_in(&limits()?, roots, workspace);
         let unmet = self.expanded.unmet.iter().map(|one| Note {
             key: one.written.clone(),
             text: "meets nothing here, and grants nothing".into(),
@@ -361,7 +371,7 @@ fn agent(config: &Path, name: &str) -> Result<PathBuf, Failure> {
 fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>, Failure> {
     let unseen = |error: &io::Error| {
         Failure::new(format!(
-            "whether {} has a policy cannot be seen: {error}; let yourself read it, or take it away",
+            "whether {} has a policy cannot be seen: {error}; let yourself read it, take it away, or set XDG_CONFIG_HOME to a directory of yours",
             dir.display()
         ))
     };

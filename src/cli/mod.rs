@@ -8,6 +8,7 @@ pub mod hint;
 pub mod import;
 pub mod layers;
 pub mod network;
+mod obstacle;
 pub mod policy;
 pub mod run;
 pub mod selftest;

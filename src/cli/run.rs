@@ -1,6 +1,7 @@
 //! `creel run`: one jail for one command. From the flags and all layers to the verdict.
 
 mod ending;
+mod git;
 mod request;
 pub mod start;
 
@@ -56,7 +57,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub write: Vec<PathBuf>,
 
-    /// Also let the command read and execute this program, or what lies in this directory
+    /// Also let the command read and execute this program, or what lies in this directory, which is then on its PATH
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub exec: Vec<PathBuf>,
 
@@ -195,8 +196,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let id = host::random_id();
     match attempt(args, &id, started, &mut status) {
         Ok(Attempt::Planned) => Ok(0),
-        Ok(Attempt::Judged(verdict, patience)) => {
-            ending::announce(args, &verdict);
+        Ok(Attempt::Judged(verdict, patience, remarks)) => {
+            ending::announce(args, &verdict, &remarks);
             status.write(&verdict.to_json(), patience)?;
             Ok(verdict.exit_status)
         }
@@ -211,7 +212,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
 enum Attempt {
     Planned,
     /// And how long who reads the verdict has for it.
-    Judged(Box<Verdict>, Duration),
+    Judged(Box<Verdict>, Duration, ending::Remarks),
 }
 
 fn attempt(
@@ -255,6 +256,10 @@ fn attempt(
             .iter()
             .for_each(|line| hint::say(line));
     }
+    let of_git = match args.quiet {
+        true => vec![],
+        false => git::notes(args, &policy, &request, &host, &plan),
+    };
     let before = left::Before::of(&plan, &host, &pins, id)?;
     let mut verdict = execute(id, plan, &host, pins, log, started, detail)?;
     let extent = match args.review_all {
@@ -262,10 +267,19 @@ fn attempt(
         false => left::Extent::Budget,
     };
     verdict.left = before.map(|before| before.look(extent));
-    if let Some(outcome) = &outcome {
-        ending::remark(args, outcome, &verdict);
+    let refused = verdict.code.is_none() && verdict.exit_status == 126 && verdict.error.is_some();
+    if let Some(outcome) = outcome.as_ref().filter(|_| refused)
+        && let (workspace, _) = named_workspace(args)?
+        && let Some(rule) = start::ruled_out(outcome, &roots(workspace.as_deref()), &args.command)
+    {
+        let name = args.command[0].to_string_lossy();
+        verdict.error = Some(format!("{name} may not be executed: {rule}"));
     }
-    Ok(Attempt::Judged(Box::new(verdict), patience))
+    if verdict.exit_status != 0 && verdict.limit.is_none() {
+        of_git.iter().for_each(|line| say(line));
+    }
+    let remarks = ending::Remarks::of(args, &policy, outcome.as_ref(), &verdict);
+    Ok(Attempt::Judged(Box::new(verdict), patience, remarks))
 }
 
 /// What is asked, in the words of all layers and of the command line.
@@ -312,7 +326,13 @@ pub fn declared_by(
             .for_each(|key| say(&key.to_string()));
     }
     layers.expanded.all_met()?;
-    let outcome = layers.resolve(&roots)?;
+    if layers.ceiling
+        && let Some(mode) = mode
+    {
+        let most = layers.resolve(&roots)?.effective.policy;
+        authority::check_workspace(mode, &most)?;
+    }
+    let outcome = layers.resolve_in(&roots, mode)?;
     let open = |note: &&Note| note.weight == Weight::Open && !args.quiet;
     for note in outcome.effective.notes.iter().filter(open) {
         say(&note.to_string());

@@ -2,13 +2,13 @@
 
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::JailError;
 use super::probe::Pin;
 use crate::plan::Owner;
 use crate::sys::userns::{Idmap, Range};
-use crate::sys::{Errno, mount};
+use crate::sys::{Errno, cut, mount};
 
 /// Makes detached mounts of pinned inodes, for a process that may mount on the host.
 pub(super) struct Copier {
@@ -25,18 +25,29 @@ impl Copier {
         pin: &Pin,
         attributes: u64,
         owner: Owner,
+        without: &[PathBuf],
     ) -> Result<OwnedFd, JailError> {
         let fault = |source| JailError::Tree {
             path: path.into(),
             source,
         };
-        let tree = mount::copy_tree(pin.fd.as_fd(), c"").map_err(fault)?;
+        let tree = match without {
+            [] => mount::copy_tree(pin.fd.as_fd(), c""),
+            some => {
+                let some: Vec<&Path> = some.iter().map(PathBuf::as_path).collect();
+                cut::copy_without(path, pin.stat, &some)
+            }
+        };
+        let tree = tree.map_err(fault)?;
         if let (Owner::Mapped { uid, gid }, Some(user)) = (owner, self.jail_user) {
-            self.idmap(&tree, (uid, gid), user)
-                .map_err(|source| JailError::Idmap {
+            let map = self.map((uid, gid), user);
+            let map = map.map_err(|source| JailError::UserNamespace { source })?;
+            mount::idmap(tree.as_fd(), map.namespace.as_fd()).map_err(|source| {
+                JailError::Idmap {
                     path: path.into(),
                     source,
-                })?;
+                }
+            })?;
         }
         mount::set(tree.as_fd(), attributes, mount::Reach::Below).map_err(fault)?;
         Ok(tree)
@@ -45,17 +56,17 @@ impl Copier {
     /// Shows the owner of a detached mount as the jail's user, where the jail has a range of ids.
     pub(super) fn own(&mut self, tree: &OwnedFd, owner: (u32, u32)) -> crate::sys::Result<()> {
         match self.jail_user {
-            Some(user) => self.idmap(tree, owner, user),
+            Some(user) => mount::idmap(tree.as_fd(), self.map(owner, user)?.namespace.as_fd()),
             None => Ok(()),
         }
     }
 
-    fn idmap(&mut self, tree: &OwnedFd, owner: (u32, u32), user: u32) -> crate::sys::Result<()> {
-        let known = match self.idmaps.entry(owner) {
+    /// The user namespace that shows `owner` as the jail's user.
+    fn map(&mut self, owner: (u32, u32), user: u32) -> crate::sys::Result<&Idmap> {
+        Ok(match self.idmaps.entry(owner) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(shown(owner, user)?),
-        };
-        mount::idmap(tree.as_fd(), known.namespace.as_fd())
+        })
     }
 }
 

@@ -72,7 +72,15 @@ impl Covers {
                 .is_some_and(|(_, write)| write)
         };
         let granted = |path: &Path| super::freeze::place(plan, path) == Place::Granted;
+        // What is a mount on the host keeps its name there: root alone could unmount it first.
+        let apart = |path: &PathBuf| {
+            plan.acts.iter().any(|act| match act {
+                Act::Bind { without, .. } => without.contains(path),
+                _ => false,
+            })
+        };
         let purpose = |act: &Act| match act {
+            Act::Bind { target, .. } if apart(target) => None,
             Act::Bind { target, access, .. } if !access.write && writable(target) => Some((
                 target.clone(),
                 Purpose::Kept(attributes(*access) | mount::NODEV),

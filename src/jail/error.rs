@@ -16,7 +16,10 @@ pub enum JailError {
         "the current directory was removed; change to one that exists, or name every path from / on: --workspace DIR"
     )]
     NoCwd,
-    #[error("the filesystem on /proc is not the kernel's procfs")]
+    #[error("{}", match *source {
+        Errno::NOSYS => "openat2(2) is not to be had",
+        _ => "the filesystem on /proc is not the kernel's procfs",
+    })]
     NotProc {
         #[source]
         source: Errno,
@@ -42,6 +45,11 @@ pub enum JailError {
     #[error("the owner of {} cannot be mapped", path.display())]
     Idmap {
         path: PathBuf,
+        #[source]
+        source: Errno,
+    },
+    #[error("the ids layer: no user namespace can be made")]
+    UserNamespace {
         #[source]
         source: Errno,
     },
@@ -146,6 +154,7 @@ impl JailError {
             | Self::Open { source, .. }
             | Self::Tree { source, .. }
             | Self::Idmap { source, .. }
+            | Self::UserNamespace { source }
             | Self::Clone { source }
             | Self::Maps { source }
             | Self::Landlock { source }

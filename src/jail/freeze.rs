@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::copier::Copier;
 use super::covers::Covers;
 use super::janitor::{Duties, Guarding, Janitor, Mounts, Network};
-use super::names::{self, Names};
+use super::names::Names;
 use super::netns::Sockets;
 use super::probe::Pin;
 use super::stdin;
@@ -30,7 +30,7 @@ use crate::sys::lease::{self, Lease};
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
 use crate::sys::signal::Held;
-use crate::sys::{Errno, clone, fd, mount, socket};
+use crate::sys::{Errno, caps, clone, fd, mount, socket};
 
 /// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
 /// stretch that systemd's own table (UIDS-GIDS.md) lists as unused.
@@ -136,7 +136,8 @@ pub fn freeze(
     };
     let loopback = plan.acts.contains(&Act::Loopback);
     let network = match (loopback, host.id_mode) {
-        (true, IdMode::Privileged) => Network::New,
+        // Loopback is brought up by CAP_NET_ADMIN over the user namespace that owns the network.
+        (true, IdMode::Privileged) if caps::may_network() => Network::New,
         _ => Network::Kept,
     };
     let group = match (&cgroup, &lease) {
@@ -187,6 +188,15 @@ pub fn freeze(
             Act::Directory { path, .. } | Act::File { path, .. } => Some(path.as_path()),
             _ => None,
         })
+        // What such a mount lies on, nobody on the host sees.
+        .chain(plan.acts.iter().flat_map(|act| {
+            match act {
+                Act::Bind { without, .. } => without.as_slice(),
+                _ => &[],
+            }
+            .iter()
+            .map(PathBuf::as_path)
+        }))
         .collect();
     let mut stdin = stdin::prepare(&stdio, &plan, host, &mut copier)?;
     let mut device = stdin::device(&stdio, &plan);
@@ -359,7 +369,6 @@ fn flag(namespace: Namespace) -> u64 {
         Namespace::Net => 0,
         Namespace::Ipc => clone::NEWIPC,
         Namespace::Uts => clone::NEWUTS,
-        Namespace::Cgroup => clone::NEWCGROUP,
     }
 }
 
@@ -403,12 +412,15 @@ fn compile(
             target,
             access,
             owner,
+            without,
             ..
         } => {
             let attributes = attributes(*access) | mount::NODEV;
             let pin = pinned(pins, source)?;
             let tree = match host.id_mode {
-                IdMode::Privileged => Tree::Held(copier.copy(source, pin, attributes, *owner)?),
+                IdMode::Privileged => {
+                    Tree::Held(copier.copy(source, pin, attributes, *owner, without)?)
+                }
                 IdMode::Rootless => Tree::Named {
                     source: absolute(source),
                     stat: pin.stat,
@@ -501,7 +513,7 @@ fn compile(
             path: relative(path),
             directory: relative(path.parent().unwrap_or(path)),
             name: bytes(path.file_name().unwrap_or_default().as_bytes().to_vec()),
-            form: names::form(*by),
+            by: *by,
         },
         Act::Hold { path } => Work::Hold {
             path: relative(path),
@@ -511,7 +523,15 @@ fn compile(
         Act::Hostname { name } => Work::Hostname { name: text(name) },
         Act::Loopback => Work::Loopback,
         Act::Clocks => Work::Clocks,
+        Act::GroupView { path, group } => Work::Tree {
+            path: relative(path),
+            at: Place::Own,
+            tree: Tree::Group(group.clone()),
+            attributes: mount::INERT,
+            over: None,
+        },
         Act::JoinCgroup => Work::JoinCgroup,
+        Act::CgroupNamespace => Work::CgroupNamespace,
         Act::Keyring => Work::Keyring,
         Act::ResourceLimit { limit, soft, hard } => Work::Limit {
             limit: *limit,

@@ -144,6 +144,24 @@ pub fn repository(start: &Path) -> Option<Repository> {
     })
 }
 
+/// Whether the directory that a `.git` file names says so itself, which git writes there when it makes a linked
+/// worktree (`gitdir`) or a submodule (`core.worktree`): the file alone is anybody's who can write beside it.
+pub fn leads_back(repository: &Repository) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    let back = |path: &Path, to: &Path| real(path).is_some() && real(path) == real(to);
+    if let Some(text) = pointer(&repository.git.join("gitdir")) {
+        let file = repository.git.join(path(text.trim_ascii()));
+        return back(&file, &repository.worktree.join(".git"));
+    }
+    let config = contents(&repository.git.join("config"), MOST_BYTES);
+    let entries = gitconfig::parse(&config.ok().flatten().unwrap_or_default());
+    let mut said = entries.iter().filter(|e| e.name() == "core.worktree");
+    said.next_back().is_some_and(|entry| {
+        let worktree = repository.git.join(path(&entry.value));
+        back(&worktree, &repository.worktree)
+    })
+}
+
 fn common(git: &Path) -> PathBuf {
     match pointer(&git.join("commondir")) {
         Some(text) => git.join(path(text.trim_ascii())),

@@ -10,10 +10,11 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::JailError;
+use super::{JailError, probe};
 use crate::policy::expand::Wanted;
 use crate::policy::glob::{Part, Pattern, Sense, seen};
 use crate::policy::rights::Roots;
+use crate::sys::Errno;
 
 /// Names that one pattern may meet: each is a mount.
 pub const MOST_NAMES: usize = 256;
@@ -183,6 +184,12 @@ impl Walk<'_> {
     /// A grant of what cannot be listed grants nothing there; a denial has to know.
     fn unlisted(&self, dir: &Path, error: &std::io::Error) -> Result<(), JailError> {
         let gone = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+        // That says nothing of the directory, and part of a grant is not what somebody wrote.
+        let own = Errno::from_io_error(error).is_some_and(probe::is_own);
+        if own {
+            let why = format!("{} cannot be listed ({error})", dir.display());
+            return Err(self.refused(why, "raise what creel may have: ulimit -n"));
+        }
         if gone || self.wanted.sense == Sense::Grant || !passable(dir) {
             return Ok(());
         }

@@ -25,6 +25,7 @@ mod guard;
 pub mod init;
 pub mod janitor;
 pub mod loads;
+mod mounts;
 pub mod names;
 pub mod netns;
 mod obeyed;

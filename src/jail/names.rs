@@ -175,10 +175,10 @@ impl Names {
 }
 
 /// What the kernel has for it.
-pub(super) fn form(by: StandIn) -> Form {
+fn form(by: StandIn) -> Form {
     match by {
         StandIn::Socket => Form::Socket,
-        StandIn::Directory => Form::Directory,
+        StandIn::Directory | StandIn::Ignored => Form::Directory,
         StandIn::File(says) => Form::File(says),
     }
 }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::loads::{MOST_PROTECTED, Search, below};
-use super::{JailError, obeyed, seats, worktrees};
+use super::{JailError, mounts, obeyed, seats, worktrees};
 use crate::plan::host::Idmap;
-use crate::plan::paths::{self, NEVER_BELOW, OWN_TMPFS, within, workspace_mode};
+use crate::plan::paths::{self, OWN_TMPFS, within, workspace_mode};
 use crate::plan::questions::{Purpose, Wanted, ask};
 use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
 use crate::policy::{Policy, WorkspaceMode};
@@ -77,7 +77,11 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     obeyed::look(policy, request, links, &mut search, &mut host, &mut pins)?;
     one_spelling(&host)?;
     let place = paths::workspace(policy, request, &host);
-    no_kernel_trees(&pins, |tree| own_places(&host, &place, tree))?;
+    let mounts = mounts::all()?;
+    mounts::no_kernel_trees(&mounts, &pins, |tree| own_places(&host, &place, tree))?;
+    if host.id_mode == IdMode::Privileged {
+        mounts::unmapped(&mounts, &mut host, &mut pins)?;
+    }
     for socket in sockets(&pins)? {
         host.paths.entry(socket).or_insert(Fact::Special);
     }
@@ -226,60 +230,6 @@ fn one_spelling(host: &Host) -> Result<(), JailError> {
     Ok(())
 }
 
-/// The kernel's own filesystems, which speak of the host wherever they are mounted.
-const KERNEL: [&str; 13] = [
-    "binfmt_misc",
-    "bpf",
-    "cgroup",
-    "cgroup2",
-    "configfs",
-    "debugfs",
-    "devpts",
-    "devtmpfs",
-    "efivarfs",
-    "proc",
-    "securityfs",
-    "sysfs",
-    "tracefs",
-];
-
-/// A grant brings what is mounted beneath it: a chroot's `/proc` would show the host's processes.
-fn no_kernel_trees(pins: &Pins, own: impl Fn(&Path) -> bool) -> Result<(), JailError> {
-    let fault = |source| JailError::Open {
-        path: "/proc/self/mountinfo".into(),
-        source,
-    };
-    let text = procfs::read("self/mountinfo").map_err(fault)?;
-    let grantable = |tree: &&PathBuf| {
-        tree.as_path() != Path::new("/")
-            && !NEVER_BELOW
-                .iter()
-                .any(|(never, _)| within(tree, Path::new(never)))
-    };
-    let trees: Vec<&PathBuf> = pins.keys().filter(grantable).collect();
-    for line in text.split(|b| *b == b'\n') {
-        // proc(5): "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw"
-        let mut fields = line.split(|b| *b == b' ');
-        let (Some(point), Some(kind)) = (fields.nth(4), fields.skip_while(|f| *f != b"-").nth(1))
-        else {
-            continue;
-        };
-        let Some(kind) = KERNEL.iter().find(|k| k.as_bytes() == kind) else {
-            continue;
-        };
-        let point = PathBuf::from(OsStr::from_bytes(&unescape(point)));
-        let brings = |tree: &&&PathBuf| within(&point, tree) && !own(tree);
-        if let Some(tree) = trees.iter().find(brings) {
-            return Err(JailError::KernelTree {
-                path: point,
-                kind: (*kind).into(),
-                tree: tree.to_path_buf(),
-            });
-        }
-    }
-    Ok(())
-}
-
 /// Whether every name that led to the tree is one where the jail has a directory of its own, empty: of the
 /// host's nothing comes in. A workspace is a grant of the host's wherever it lies.
 fn own_places(host: &Host, workspace: &Path, tree: &Path) -> bool {
@@ -295,19 +245,6 @@ fn own_places(host: &Host, workspace: &Path, tree: &Path) -> bool {
         Some(first) => own(first) && names.all(own),
         None => false,
     }
-}
-
-/// Space, tab, newline and backslash are octal in mountinfo.
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut plain = vec![];
-    let mut rest = text;
-    while let Some((first, after)) = rest.split_first() {
-        let code = after.get(..3).filter(|_| *first == b'\\');
-        let code = code.and_then(|c| u8::from_str_radix(std::str::from_utf8(c).ok()?, 8).ok());
-        plain.push(code.unwrap_or(*first));
-        rest = if code.is_some() { &after[3..] } else { after };
-    }
-    plain
 }
 
 /// Where in the pinned trees somebody of this network namespace listens on a socket. No read-only mount
@@ -343,7 +280,7 @@ fn sockets(pins: &Pins) -> Result<Vec<PathBuf>, JailError> {
 }
 
 /// Whether that errno says something of this process and not of a path: nothing was found out.
-fn is_own(errno: Errno) -> bool {
+pub(super) fn is_own(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
 }
 

@@ -11,7 +11,7 @@ use super::JailError;
 use super::freeze::Ready;
 use super::janitor::{Janitor, Told};
 use super::netns;
-use super::step::{Step, Work};
+use super::step::{Step, Tree, Work};
 use super::walk::{Child, Start, walk};
 use crate::plan::resolve::JAIL_ID;
 use crate::plan::{CgroupLayout, Ids, Plan};
@@ -22,7 +22,7 @@ use crate::sys::process::{self, Change, Groups, Usage};
 use crate::sys::shared::Board;
 use crate::sys::signal::Held;
 use crate::sys::userns::{self, Range};
-use crate::sys::{Errno, net, procfs, signal, socket};
+use crate::sys::{Errno, fd, mount, net, procfs, signal, socket};
 
 /// A jail that exists. Dropping it kills it.
 pub struct Live {
@@ -54,6 +54,11 @@ impl Ready {
             if matches!(layout, CgroupLayout::V1 { .. }) {
                 tasks = made.open_tasks()?;
             }
+            let copies = match self.ids {
+                Ids::Caller { .. } => Copies::Child,
+                Ids::Range { .. } | Ids::Shared { .. } => Copies::Parent,
+            };
+            show(&made, &mut self.steps, copies)?;
             group = Some(made);
         }
         let networked = |step: &Step| matches!(step.work, Work::Loopback);
@@ -125,6 +130,46 @@ impl Ready {
             source,
         })?;
         Ok(live)
+    }
+}
+
+/// Who may copy mounts of the host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copies {
+    Parent,
+    Child,
+}
+
+/// Gives the steps that show control groups the groups that were made.
+fn show(made: &Group, steps: &mut [Step], copies: Copies) -> Result<(), JailError> {
+    for step in steps {
+        let Work::Tree {
+            tree, attributes, ..
+        } = &mut step.work
+        else {
+            continue;
+        };
+        let Tree::Group(view) = tree else { continue };
+        let (source, opened) = made.viewed(view)?;
+        *tree = match copies {
+            Copies::Parent => {
+                let copy = mount::copy_one(opened.as_fd(), c"").map_err(shown)?;
+                mount::set(copy.as_fd(), *attributes, mount::Reach::This).map_err(shown)?;
+                Tree::Held(copy)
+            }
+            Copies::Child => Tree::Named {
+                source,
+                stat: fd::stat(opened.as_fd()).map_err(shown)?,
+            },
+        };
+    }
+    Ok(())
+}
+
+fn shown(source: Errno) -> JailError {
+    JailError::System {
+        what: "copying the mount of the jail's cgroup",
+        source,
     }
 }
 

@@ -8,10 +8,10 @@ use rustix::fs::OFlags;
 
 use super::netns::Sockets;
 use super::stdin::Stdin;
-use crate::plan::{IfAbsent, Node, Resource, Rights};
+use crate::plan::{GroupView, IfAbsent, Node, Resource, Rights};
+use crate::policy::trust::StandIn;
 use crate::sys::fd::Stat;
 use crate::sys::landlock::Rules;
-use crate::sys::placeholder::Form;
 use crate::sys::process::CStrings;
 use crate::sys::shared::Board;
 
@@ -95,7 +95,7 @@ pub enum Work {
         path: CString,
         directory: CString,
         name: CString,
-        form: Form,
+        by: StandIn,
     },
     Hold {
         path: CString,
@@ -120,6 +120,7 @@ pub enum Work {
     Clocks,
     /// The parent has opened the `tasks` files.
     JoinCgroup,
+    CgroupNamespace,
     Keyring,
     Limit {
         limit: Resource,
@@ -165,6 +166,8 @@ pub enum Tree {
     /// The child resolves the name in its own copy of the mounts and compares it with what was
     /// pinned.
     Named { source: CString, stat: Stat },
+    /// A control group, which is made after this step. It becomes one of the two above before the clone.
+    Group(GroupView),
 }
 
 /// What pid 1 executes.

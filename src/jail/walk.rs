@@ -13,20 +13,24 @@ use super::step::{Options, Place, Program, Step, Tree, Work};
 use super::wire::Message;
 use super::{init, netns};
 use crate::plan::{IfAbsent, Node, Rights, Terminal};
-use crate::sys::placeholder::Form;
+use crate::policy::trust::StandIn;
 use crate::sys::socket::{self, Wait};
-use crate::sys::{Errno, Result, caps, fd, mount, process, pty, rlimit, seccomp, timens};
+use crate::sys::{Errno, Result, caps, clone, fd, mount, process, pty, rlimit, seccomp, timens};
 
 /// The supervisor's socket in the finished jail; everything above it is closed.
 pub const SOCKET: i32 = 3;
 
-/// What is masked is covered by one of these, which nobody may open. procfs comes over them, so no
-/// path leads there.
+/// What is masked is covered by one of the first two, which nobody may open, and what is withheld by one of the
+/// others. procfs comes over them, so no path leads there.
 const COVER_FILE: &CStr = c"proc/file";
 const COVER_DIRECTORY: &CStr = c"proc/directory";
 const COVER_ABSENT: &CStr = c"proc/absent";
-/// Of what is mounted over its own place so that it stays as it is.
-const INERT: u64 = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
+const COVER_EMPTY: &CStr = c"proc/empty";
+const COVER_IGNORED: &CStr = c"proc/ignored";
+/// In the last of them, for git and for whoever looks.
+const IGNORE: &CStr = c"proc/ignored/.gitignore";
+const IGNORE_SAYS: &[u8] =
+    b"# creel: absent on the host and protected by the policy, hence not the jail's to make.\n*\n";
 
 /// What the child knows.
 pub struct Child<'a> {
@@ -158,14 +162,23 @@ struct State<'a> {
     terminal: Terminal,
     network: Option<netns::Making>,
     relay: Option<OwnedFd>,
-    /// What masks are copied from: a file, a directory, what stands for nothing.
-    covers: Option<(OwnedFd, OwnedFd, OwnedFd)>,
+    covers: Option<Covers>,
     /// The directory of the name that was withheld last.
     directory: Option<(&'a CStr, OwnedFd)>,
     /// Copies of the covers for which there was no path: a directory, a file.
     spare: [Option<OwnedFd>; 2],
     /// The `tasks` files of the v1 groups.
     tasks: &'a [OwnedFd],
+}
+
+/// What mounts over names are copied from.
+struct Covers {
+    file: OwnedFd,
+    directory: OwnedFd,
+    /// What stands for nothing.
+    absent: OwnedFd,
+    empty: OwnedFd,
+    ignored: OwnedFd,
 }
 
 impl<'a> State<'a> {
@@ -266,6 +279,7 @@ impl<'a> State<'a> {
                 let (source, stat) = match tree {
                     Tree::Held(tree) => return self.attach(tree, path, *at, *over),
                     Tree::Named { source, stat } => (source, stat),
+                    Tree::Group(_) => return Err(Errno::BADF),
                 };
                 let tree = mount::copy_tree(CWD, source)?;
                 let now = fd::stat(tree.as_fd())?;
@@ -325,7 +339,7 @@ impl<'a> State<'a> {
             Work::ReadOnly { path } => {
                 let place = self.at(path)?;
                 let copy = mount::copy_tree(place.as_fd(), c"")?;
-                mount::set(copy.as_fd(), INERT, mount::Reach::Below)?;
+                mount::set(copy.as_fd(), mount::INERT, mount::Reach::Below)?;
                 mount::attach(copy.as_fd(), place.as_fd(), c"")
             }
             Work::Mask {
@@ -337,15 +351,15 @@ impl<'a> State<'a> {
             } => self.mask(path, *at, *node, *absent, *over),
             Work::Trust { path, at, by } => {
                 let copy = mount::copy_one(self.root()?, by)?;
-                mount::set(copy.as_fd(), INERT, mount::Reach::This)?;
+                mount::set(copy.as_fd(), mount::INERT, mount::Reach::This)?;
                 self.settle(copy, path, *at, None)
             }
             Work::Withhold {
                 path,
                 directory,
                 name,
-                form,
-            } => self.withhold(path, directory, name, *form),
+                by,
+            } => self.withhold(path, directory, name, *by),
             Work::Hold { path } => {
                 let place = self.at(path)?;
                 let copy = mount::copy_tree(place.as_fd(), c"")?;
@@ -387,6 +401,7 @@ impl<'a> State<'a> {
                 }
                 Ok(())
             }
+            Work::CgroupNamespace => clone::unshare_cgroup(),
             Work::Keyring => process::join_new_keyring(),
             Work::Limit { limit, soft, hard } => rlimit::set(*limit, *soft, *hard),
             Work::Become { uid, gid } => {
@@ -446,7 +461,7 @@ impl<'a> State<'a> {
         }
     }
 
-    /// Makes what masks are copied from: read-only mounts of an empty file and an empty directory.
+    /// Makes what masks are copied from: read-only mounts of an empty file, empty directories and a socket.
     fn make_covers(&mut self) -> Result<()> {
         let root = self.root()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -454,33 +469,48 @@ impl<'a> State<'a> {
         rx::mkdirat(root, COVER_DIRECTORY, Mode::empty())?;
         // git, tar and find pass over it.
         rx::mknodat(root, COVER_ABSENT, rx::FileType::Socket, Mode::empty(), 0)?;
+        let listed = Mode::from_raw_mode(0o555);
+        rx::mkdirat(root, COVER_EMPTY, listed)?;
+        rx::mkdirat(root, COVER_IGNORED, listed)?;
+        let ignore = rx::openat(root, IGNORE, flags, Mode::from_raw_mode(0o444))?;
+        if rustix::io::write(&ignore, IGNORE_SAYS)? != IGNORE_SAYS.len() {
+            return Err(Errno::NOSPC);
+        }
         let cover = |path| {
             let copy = mount::copy_one(root, path)?;
-            let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
-            mount::set(copy.as_fd(), attributes, mount::Reach::This)?;
+            mount::set(copy.as_fd(), mount::INERT, mount::Reach::This)?;
             mount::attach(copy.as_fd(), root, path)?;
             Ok(copy)
         };
-        self.covers = Some((
-            cover(COVER_FILE)?,
-            cover(COVER_DIRECTORY)?,
-            cover(COVER_ABSENT)?,
-        ));
+        self.covers = Some(Covers {
+            file: cover(COVER_FILE)?,
+            directory: cover(COVER_DIRECTORY)?,
+            absent: cover(COVER_ABSENT)?,
+            empty: cover(COVER_EMPTY)?,
+            ignored: cover(COVER_IGNORED)?,
+        });
         Ok(())
     }
 
-    /// Covers a placeholder. What has the name by now is covered all the same, but for a directory, which
-    /// takes no socket over it.
+    /// Covers a placeholder. What has the name by now is covered all the same, but for what takes no such
+    /// mount over it: no directory takes a socket, and nothing else a directory.
     fn withhold(
         &mut self,
         path: &'a CStr,
         directory: &'a CStr,
         name: &CStr,
-        form: Form,
+        by: StandIn,
     ) -> Result<()> {
-        if form == Form::Socket {
-            let (_, _, absent) = self.covers.as_ref().ok_or(Errno::BADF)?;
-            let copy = mount::copy_one(absent.as_fd(), c"")?;
+        let covers = self.covers.as_ref().ok_or(Errno::BADF)?;
+        let over = match by {
+            StandIn::Socket => Some(&covers.absent),
+            StandIn::Directory => Some(&covers.empty),
+            StandIn::Ignored => Some(&covers.ignored),
+            // It says something itself.
+            StandIn::File(_) => None,
+        };
+        if let Some(over) = over {
+            let copy = mount::copy_one(over.as_fd(), c"")?;
             let known = self
                 .directory
                 .as_ref()
@@ -500,7 +530,7 @@ impl<'a> State<'a> {
             return Err(Errno::STALE);
         }
         let copy = mount::copy_one(place.as_fd(), c"")?;
-        mount::set(copy.as_fd(), INERT, mount::Reach::This)?;
+        mount::set(copy.as_fd(), mount::INERT, mount::Reach::This)?;
         mount::attach(copy.as_fd(), place.as_fd(), c"")
     }
 
@@ -512,10 +542,10 @@ impl<'a> State<'a> {
         absent: IfAbsent,
         over: Option<fd::Stat>,
     ) -> Result<()> {
-        let (file, directory, _) = self.covers.as_ref().ok_or(Errno::BADF)?;
+        let covers = self.covers.as_ref().ok_or(Errno::BADF)?;
         let cover = match node {
-            Node::File => file,
-            Node::Directory => directory,
+            Node::File => &covers.file,
+            Node::Directory => &covers.directory,
         };
         let copy = match self.spare[node as usize].take() {
             Some(spare) => spare,

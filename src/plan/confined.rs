@@ -18,8 +18,9 @@ impl View<'_> {
     pub(super) fn confined(&self, policy: &Policy, request: &Request) -> Result<(), ResolveError> {
         let named = workspace(policy, request, self.host);
         let confined = policy.filesystem.confined.iter();
-        let out = confined.filter_map(|one| self.led_out(one, &named).transpose());
-        let out: Vec<Out> = out.collect::<Result<_, _>>()?;
+        let out: Vec<Out> = confined
+            .filter_map(|one| self.led_out(one, &named))
+            .collect();
         for one in &out {
             if !self.granted_otherwise(policy, &one.real, &out)? {
                 return Err(ResolveError::LeadsOut {
@@ -34,29 +35,26 @@ impl View<'_> {
     }
 
     /// Where a grant leads that was brought in from outside of where it belongs.
-    fn led_out<'p>(
-        &self,
-        confined: &'p Confined,
-        named: &Path,
-    ) -> Result<Option<Out<'p>>, ResolveError> {
+    fn led_out<'p>(&self, confined: &'p Confined, named: &Path) -> Option<Out<'p>> {
         let mut path = PathBuf::from(&confined.path);
         // The grants go by the workspace's real name.
         if let (false, Ok(rest)) = (self.workspace.fresh, path.strip_prefix(named)) {
             path = self.workspace.path.join(rest).components().collect();
         }
-        let Fact::Present { real, .. } = self.host.fact(&path)? else {
-            return Ok(None);
+        // Of a program whose arguments are not this command's nobody looked at the file: it is not granted.
+        let Some(Fact::Present { real, .. }) = self.host.paths.get(&path) else {
+            return None;
         };
         if *real == path || !self.binds.contains_key(real) {
-            return Ok(None);
+            return None;
         }
         let base = self.host.found.bases.get(Path::new(&confined.base));
         let inside = base.is_some_and(|base| within(real, base));
-        Ok((!inside).then(|| Out {
+        (!inside).then(|| Out {
             real: real.clone(),
             path,
             confined,
-        }))
+        })
     }
 
     /// Whether other grants have as much of `real` as it is granted.

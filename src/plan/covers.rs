@@ -17,8 +17,11 @@ impl View<'_> {
     pub(super) fn denials(&mut self, deny: &[Grant]) -> Result<(), ResolveError> {
         for grant in deny {
             let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
-                // No home, hence nothing granted beneath it.
-                continue;
+                // Where the home lies is not known, and it may lie in what is granted.
+                return Err(ResolveError::NoHome {
+                    uid: self.host.uid,
+                    origin: grant.origin.clone(),
+                });
             };
             let (real, node) = match self.host.fact(&path)? {
                 Fact::Present { real, node, .. } => (real.clone(), *node),
@@ -65,6 +68,10 @@ impl View<'_> {
                 self.masks.insert(real, node);
             }
         }
+        // Beneath what is covered nothing is there to be covered.
+        let covers: Vec<PathBuf> = self.masks.keys().cloned().collect();
+        let beneath = |path: &Path| covers.iter().any(|c| c != path && path.starts_with(c));
+        self.masks.retain(|path, _| !beneath(path));
         Ok(())
     }
 

@@ -62,6 +62,9 @@ pub struct Egress {
     /// Names with fixed synthetic addresses, in the order of their numbers.
     #[serde(serialize_with = "texts")]
     pub names: Vec<Name>,
+    /// Headers that the relay puts in, by which variable stands for which secret.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<String>,
     /// Ways in, to servers in the jail.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub publish: Vec<Publish>,
@@ -111,6 +114,9 @@ const BUNDLE_VARIABLES: [&str; 8] = [
 /// By which programs are told of one more: Node.js, Deno.
 const CERTIFICATE_VARIABLES: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
 
+/// Stands in a plan for what the relay makes.
+const PLACEHOLDER: &str = "(a placeholder, made when the run starts)";
+
 /// Connections into the jail at once, for each family: so many sockets in the jail's network are made for
 /// them, and used again and again.
 pub const PUBLISHED: usize = 64;
@@ -155,6 +161,7 @@ impl Egress {
                     deny: vec![],
                     listeners: vec![],
                     names: vec![],
+                    credentials: vec![],
                     publish: publish.to_vec(),
                     network: network.clone(),
                 }));
@@ -221,6 +228,11 @@ impl Egress {
             deny: network.deny.iter().map(text).collect(),
             names: names.into_iter().cloned().collect(),
             listeners,
+            credentials: network
+                .credentials
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             publish: publish.to_vec(),
             network: network.clone(),
         }))
@@ -246,6 +258,13 @@ impl Egress {
             all.extend(CERTIFICATE_VARIABLES.map(|name| (name, CERTIFICATE.to_owned())));
         }
         all
+    }
+
+    /// The variables that hold a placeholder, which is made when the relay starts: what the caller has under
+    /// such a name is not passed.
+    pub fn placeholders(network: &Network) -> impl Iterator<Item = (&str, &'static str)> {
+        let credentials = network.credentials.iter();
+        credentials.map(|credential| (credential.variable.as_str(), PLACEHOLDER))
     }
 
     /// The jail's `/etc/resolv.conf`.

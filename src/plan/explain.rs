@@ -36,6 +36,13 @@ pub fn rows(policy: &Policy, request: &Request, host: &Host, plan: &Plan) -> Vec
     out.rows
 }
 
+/// Which of the two takes something away.
+#[derive(Clone, Copy)]
+enum Taken {
+    Denied,
+    Protected,
+}
+
 struct Rows<'a> {
     workspace: PathBuf,
     host: &'a Host,
@@ -81,12 +88,12 @@ impl Rows<'_> {
                 self.add(key, &grant.path, &grant.origin, kernel);
             }
         }
-        for (key, grants) in [
-            ("filesystem.deny", &files.deny),
-            ("filesystem.protect", &files.protect),
+        for (key, grants, taken) in [
+            ("filesystem.deny", &files.deny, Taken::Denied),
+            ("filesystem.protect", &files.protect, Taken::Protected),
         ] {
             for grant in grants {
-                let kernel = self.taken(grant);
+                let kernel = self.taken(grant, taken);
                 self.add(key, &grant.path, &grant.origin, kernel);
             }
         }
@@ -159,30 +166,57 @@ impl Rows<'_> {
         Some(format!("landlock {name} {}", rule.path.display()))
     }
 
-    /// What a deny or protect became: acts at that very path.
-    fn taken(&self, grant: &Grant) -> Vec<String> {
+    /// What a deny or protect became: acts at that very path, else what holds it from above, else why
+    /// nothing does.
+    fn taken(&self, grant: &Grant, taken: Taken) -> Vec<String> {
         let Some(path) = paths::expand(&grant.path, self.host, &self.workspace) else {
             return vec!["nothing: the caller has no home".into()];
         };
-        let real = match self.host.paths.get(&path) {
-            Some(Fact::Present { real, .. }) => real.clone(),
-            _ => path.clone(),
+        let (real, absent) = match self.host.paths.get(&path) {
+            Some(Fact::Present { real, .. }) => (real.clone(), false),
+            Some(Fact::Absent) => (path.clone(), true),
+            _ => (path.clone(), false),
         };
         let here = |p: &PathBuf| *p == path || *p == real;
         let acts = self.acts(|act| match act {
-            Act::Mask { path, .. } | Act::ReadOnly { path } | Act::Hold { path } => here(path),
+            Act::Mask { path, .. }
+            | Act::ReadOnly { path }
+            | Act::Hold { path }
+            | Act::Withhold { path, .. } => here(path),
             Act::Bind { target, access, .. } => here(target) && !access.write,
             _ => false,
         });
-        let granted = self.plan.acts.iter().any(|act| match act {
-            Act::Bind { target, .. } => real.starts_with(target),
+        if !acts.is_empty() {
+            return acts;
+        }
+        let above = |p: &PathBuf| path.starts_with(p) || real.starts_with(p);
+        let by = self.acts(|act| match act {
+            Act::Mask { path, .. } | Act::Withhold { path, .. } => above(path),
             _ => false,
         });
-        match (acts.is_empty(), granted) {
-            (false, _) => acts,
-            (true, false) => vec!["nothing is granted there".into()],
-            (true, true) => vec!["no act of its own: see the mounts around it".into()],
+        if let Some(by) = by.last() {
+            return vec![by.clone()];
         }
+        let around = self.plan.acts.iter().filter_map(|act| match act {
+            Act::Bind { target, access, .. } if above(target) => Some((target, Some(access), act)),
+            Act::Tmpfs { path, .. } if above(path) => Some((path, None, act)),
+            _ => None,
+        });
+        let around = around.max_by_key(|(at, ..)| at.components().count());
+        let text = match (around, taken) {
+            (None | Some((_, None, _)), _) => "nothing is granted there".into(),
+            (Some((_, Some(access), act)), Taken::Protected) if !access.write => act.to_string(),
+            (Some((_, Some(access), _)), _) if absent && !access.write => {
+                "not covered: it is absent, and the jail cannot create it".into()
+            }
+            // creel's own list holds some names everywhere, and others where they are.
+            _ if absent && grant.origin == Origin::creel() => {
+                "not held: it is absent, and the jail can create it; where it is there when a run starts, it is read-only".into()
+            }
+            _ if absent => "not held: it is absent, and the jail can create it".into(),
+            _ => "not held: the receipt's notes say why".into(),
+        };
+        vec![text]
     }
 
     /// What may be reached is decided outside of the jail, on every list.
@@ -193,6 +227,14 @@ impl Rows<'_> {
         }
         for rule in &policy.network.deny {
             self.add("network.deny", rule.destination(), &rule.origin, kernel());
+        }
+        for credential in &policy.network.credentials {
+            let kernel = vec![
+                format!("{} holds a placeholder in the jail", credential.variable),
+                "put into the header outside of the jail, where TLS is ended".into(),
+            ];
+            let (item, origin) = (credential.to_string(), &credential.origin);
+            self.add("network.credentials", item, origin, kernel);
         }
     }
 

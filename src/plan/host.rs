@@ -16,7 +16,8 @@ pub struct Host {
     pub id_mode: IdMode,
     pub uid: u32,
     pub gid: u32,
-    /// The caller's home by the account database; `None` where the account is not in it.
+    /// The caller's home by the account database, or by `HOME` where the account is not in it and that counts
+    /// ([`home_of`](crate::sys::host::home_of)).
     pub home: Option<PathBuf>,
     /// The caller's working directory.
     pub cwd: PathBuf,
@@ -57,12 +58,23 @@ pub struct Found {
     /// Where directories really are out of which a grant must not lead.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bases: BTreeMap<PathBuf, PathBuf>,
+    /// By place, mounts in trees to be mapped that the kernel maps no owners of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unmapped: BTreeMap<PathBuf, Unmapped>,
     /// Where the next run would look for policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seats: Vec<Seat>,
     /// What the policies' patterns meet, by [`crate::policy::expand::Wanted::key`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub globs: BTreeMap<String, Vec<String>>,
+}
+
+/// A mount whose filesystem has no idmapped mounts, or that is an idmapped mount already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unmapped {
+    /// The filesystem's type.
+    pub kind: String,
+    pub node: Node,
 }
 
 /// Why a path is obeyed.
@@ -155,6 +167,10 @@ pub enum CgroupLayout {
     V1 {
         root: PathBuf,
         unified: Option<PathBuf>,
+        /// Controllers on hierarchies of their own in which jails have no group, of those that
+        /// programs look for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        beside: Vec<String>,
     },
     /// One v2 hierarchy, and none of its groups is the caller's; but there is a user's bus, at this
     /// D-Bus address, on which systemd's manager may be asked for a group when the jail is made.
@@ -167,7 +183,7 @@ pub enum CgroupLayout {
     },
 }
 
-/// The obstacle between an ordinary user and a cgroup.
+/// The obstacle between a process and a cgroup.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lacks {
@@ -178,12 +194,25 @@ pub enum Lacks {
     V2,
     /// A manager of the user's that can be asked, or one that gives what it is asked for.
     Manager,
+    /// The hierarchy is mounted read-only, as containers have it.
+    Writable,
+    /// The group of this container has processes of its own, and so gives its children no controllers.
+    Leaf,
+    /// The process is root, but not the host's: the groups are another's.
+    HostsRoot,
 }
 
 impl Lacks {
     /// Words the remedy, for a user of this kind.
     pub fn remedy(self, id_mode: IdMode) -> &'static str {
         match (id_mode, self) {
+            (_, Lacks::Writable) => {
+                "have it mounted writable (docker run --privileged, podman run --security-opt unmask=/sys/fs/cgroup)"
+            }
+            (_, Lacks::Leaf) => {
+                "move them to a group below it: mkdir /sys/fs/cgroup/init && xargs -rn1 </sys/fs/cgroup/cgroup.procs >/sys/fs/cgroup/init/cgroup.procs"
+            }
+            (_, Lacks::HostsRoot) => "run creel outside of the container or user namespace",
             (IdMode::Privileged, _) | (IdMode::Rootless, Lacks::Hierarchy) => {
                 "mount cgroup2 on /sys/fs/cgroup"
             }

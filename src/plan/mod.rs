@@ -139,6 +139,9 @@ pub enum Act {
         node: Node,
         access: Access,
         owner: Owner,
+        /// Places in it whose mounts do not come with it: each is bound by itself.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        without: Vec<PathBuf>,
     },
     /// A character device of the host, by its numbers.
     Device {
@@ -155,6 +158,11 @@ pub enum Act {
     },
     Devpts,
     Proc,
+    /// A control group, read-only, where programs look for their limits.
+    GroupView {
+        path: PathBuf,
+        group: GroupView,
+    },
     /// Read-only although its filesystem is writable.
     ReadOnly {
         path: PathBuf,
@@ -198,6 +206,9 @@ pub enum Act {
     Clocks,
     /// cgroup v1: the child writes itself into its groups.
     JoinCgroup,
+    /// A cgroup namespace: the groups that the child is in are the roots of what the jail is told
+    /// (cgroup_namespaces(7)).
+    CgroupNamespace,
     Keyring,
     ResourceLimit {
         limit: Resource,
@@ -244,7 +255,6 @@ pub enum Namespace {
     Net,
     Ipc,
     Uts,
-    Cgroup,
 }
 
 /// Which ids the jail has.
@@ -269,6 +279,19 @@ pub struct CgroupLimits {
     pub sockets: Option<u64>,
     pub cpu_milli: u32,
     pub pids: u64,
+}
+
+/// Which group a jail sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "of", rename_all = "kebab-case")]
+pub enum GroupView {
+    /// The jail's own, of the v2 hierarchy.
+    V2,
+    /// The jail's own, of the v1 hierarchy of a controller.
+    V1 { controller: String },
+    /// One without processes and without groups in it, of a v1 hierarchy in which the jail has none:
+    /// runtimes take v1 for absent unless memory, cpu, cpuacct and cpuset are mounted.
+    Empty { controller: String },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

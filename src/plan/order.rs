@@ -56,7 +56,7 @@ pub const ORDER: &[(Stage, &str)] = &[
     ),
     (
         Stage::JoinCgroup,
-        "after the mounts: building is not charged to the jail's cpu quota",
+        "after the mounts: building is not charged to the jail's cpu quota; the root of the cgroup namespace is the group that its maker is in",
     ),
     (
         Stage::Keyring,
@@ -117,6 +117,7 @@ impl Act {
             | Act::Tmpfs { .. }
             | Act::Devpts
             | Act::Proc
+            | Act::GroupView { .. }
             | Act::UserCounts { .. }
             | Act::ReadOnly { .. }
             | Act::Mask { .. }
@@ -124,7 +125,7 @@ impl Act {
             | Act::Hold { .. } => Stage::Tree,
             Act::Pivot | Act::Seal => Stage::Enter,
             Act::Hostname { .. } | Act::Loopback | Act::Egress(_) | Act::Clocks => Stage::System,
-            Act::JoinCgroup => Stage::JoinCgroup,
+            Act::JoinCgroup | Act::CgroupNamespace => Stage::JoinCgroup,
             Act::Keyring => Stage::Keyring,
             Act::ResourceLimit {
                 limit: Resource::OpenFiles,
@@ -199,6 +200,7 @@ fn mounts(act: &Act) -> bool {
         Act::Bind { .. }
             | Act::Tmpfs { .. }
             | Act::Device { .. }
+            | Act::GroupView { .. }
             | Act::Mask { .. }
             | Act::Trust { .. }
     )
@@ -209,6 +211,7 @@ fn target(act: &Act) -> Option<&std::path::Path> {
         Act::Bind { target, .. } => Some(target),
         Act::Tmpfs { path, .. }
         | Act::Device { path, .. }
+        | Act::GroupView { path, .. }
         | Act::Mask { path, .. }
         | Act::Trust { path, .. } => Some(path),
         Act::Devpts => Some("/dev/pts".as_ref()),

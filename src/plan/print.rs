@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Access, Act, Code, Ids, Node, Owner, Plan, Rights, Terminal};
+use super::{Access, Act, Code, GroupView, Ids, Node, Owner, Plan, Rights, Terminal};
 
 impl Plan {
     /// The plan for people; `serde_json` of the plan is the form for programs.
@@ -107,6 +107,7 @@ impl fmt::Display for Act {
                 target,
                 access,
                 owner,
+                without,
                 ..
             } => {
                 write!(f, "bind {}", source.display())?;
@@ -114,12 +115,13 @@ impl fmt::Display for Act {
                     write!(f, " on {}", target.display())?;
                 }
                 write!(f, " {}", flags(*access))?;
-                match owner {
-                    Owner::Host => Ok(()),
-                    Owner::Mapped { uid, gid } => {
-                        write!(f, ", owner {uid}:{gid} is the jail's user")
-                    }
+                if let Owner::Mapped { uid, gid } = owner {
+                    write!(f, ", owner {uid}:{gid} is the jail's user")?;
                 }
+                for place in without {
+                    write!(f, ", without {}", place.display())?;
+                }
+                Ok(())
             }
             Act::Device { path, major, minor } => {
                 write!(f, "device {} {major}:{minor}", path.display())
@@ -169,15 +171,27 @@ impl fmt::Display for Act {
                 write!(f, "cover {} by {}", path.display(), by.display())
             }
             Act::Loopback => write!(f, "loopback up"),
-            Act::Egress(egress) => write!(
-                f,
-                "the relay listens on {} sockets; network {}, {} published",
-                egress.listeners.len(),
-                egress.mode,
-                egress.publish.len()
-            ),
+            Act::Egress(egress) => {
+                write!(
+                    f,
+                    "the relay listens on {} sockets; network {}, {} published",
+                    egress.listeners.len(),
+                    egress.mode,
+                    egress.publish.len()
+                )?;
+                let mut credentials = egress.credentials.iter();
+                credentials.try_for_each(|text| write!(f, "\n         credential {text}"))
+            }
             Act::Clocks => write!(f, "time namespace, monotonic and boot clock from zero"),
+            Act::GroupView { path, group } => {
+                let what = match group {
+                    GroupView::V2 | GroupView::V1 { .. } => "the jail's own group",
+                    GroupView::Empty { .. } => "an empty group",
+                };
+                write!(f, "cgroup {}, {what}, ro", path.display())
+            }
             Act::JoinCgroup => write!(f, "join the v1 groups"),
+            Act::CgroupNamespace => write!(f, "cgroup namespace, its root the jail's own group"),
             Act::Keyring => write!(f, "new session keyring"),
             Act::ResourceLimit { limit, soft, hard } => {
                 write!(f, "rlimit {} {soft}, hard {hard}", kebab(limit))

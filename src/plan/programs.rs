@@ -4,6 +4,7 @@
 //! The decision is about inodes. A loader maps what it starts, so a copy, a link or a script of the
 //! jail's own fails on the noexec mount that it lies on, whatever it is called and whoever loads it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::host::{Fact, Image, LoadTree, NamedBy, Piece, Role};
@@ -30,7 +31,10 @@ impl View<'_> {
                 .map(|path| (path.to_path_buf(), Absent::Refuse, &policy.exec.origin))
                 .into_iter()
                 .collect(),
-            Execution::Only(programs) => self.named(programs)?,
+            Execution::Only(programs) => {
+                let names = self.named(programs)?;
+                self.startable(names)?
+            }
         };
         let mut programs = vec![];
         for (path, absent, origin) in &names {
@@ -80,6 +84,51 @@ impl View<'_> {
         Ok(names)
     }
 
+    /// Leaves out, and says so, each script by a bare name whose interpreter is not among the programs: the
+    /// name stands for what this machine has under it, and one of them that cannot start stops no other.
+    fn startable<'p>(
+        &mut self,
+        mut names: Vec<(PathBuf, Absent, &'p Origin)>,
+    ) -> Result<Vec<(PathBuf, Absent, &'p Origin)>, ResolveError> {
+        loop {
+            let reals: BTreeSet<&PathBuf> = names
+                .iter()
+                .filter_map(|(path, ..)| self.real(path))
+                .collect();
+            let lacking = names
+                .iter()
+                .enumerate()
+                .find_map(|(at, (path, absent, _))| {
+                    let image = self.host.found.programs.get(self.real(path)?)?;
+                    let Image::Script { interpreter } = image else {
+                        return None;
+                    };
+                    let allowed = self
+                        .real(interpreter)
+                        .is_some_and(|real| reals.contains(real));
+                    (*absent == Absent::Skip && !allowed).then(|| (at, interpreter.clone()))
+                });
+            // What is left out may itself be an interpreter.
+            let Some((at, interpreter)) = lacking else {
+                return Ok(names);
+            };
+            let (path, ..) = names.remove(at);
+            self.skipped.push(format!(
+                "{} does not execute: its interpreter {} may not be executed; name that too",
+                path.display(),
+                interpreter.display()
+            ));
+        }
+    }
+
+    /// Where a file that is there really is.
+    fn real(&self, path: &Path) -> Option<&PathBuf> {
+        match self.host.paths.get(path) {
+            Some(Fact::Present { real, .. }) => Some(real),
+            _ => None,
+        }
+    }
+
     /// The first of `places` that is a file in a granted tree: being the command grants nothing.
     fn worker<'p>(&self, places: &'p [PathBuf]) -> Result<Option<&'p Path>, ResolveError> {
         for path in places {
@@ -110,10 +159,12 @@ impl View<'_> {
             }
             Fact::Absent => return Err(ResolveError::Missing { path, origin }),
             Fact::Denied => return Err(ResolveError::Unreadable { path, origin }),
-            Fact::Special => return Err(ResolveError::Special { path, origin }),
+            Fact::Special => {
+                return self.unfit(absent, ResolveError::Special { path, origin });
+            }
         };
         if node == Node::Directory {
-            return Err(ResolveError::ProgramDirectory { path, origin });
+            return self.unfit(absent, ResolveError::ProgramDirectory { path, origin });
         }
         for candidate in [&path, &real] {
             if let Some(why) = never_below(candidate) {
@@ -124,9 +175,11 @@ impl View<'_> {
         let (loads, missing) = match self.host.found.programs.get(&real) {
             Some(Image::Elf { loads, missing }) => (loads.clone(), missing.clone()),
             Some(Image::Script { .. }) => (vec![], vec![]),
-            Some(Image::Other) => return Err(ResolveError::NotProgram { path, origin }),
+            Some(Image::Other) => {
+                return self.unfit(absent, ResolveError::NotProgram { path, origin });
+            }
             Some(Image::Unreadable) | None => {
-                return Err(ResolveError::Unreadable { path, origin });
+                return self.unfit(absent, ResolveError::Unreadable { path, origin });
             }
         };
         // Who can write the program can write which libraries it asks for.
@@ -172,6 +225,22 @@ impl View<'_> {
             self.piece(&name, code, &origin)?;
         }
         Ok(Some(real))
+    }
+
+    /// What is no program: refused where the policy names this file, left out where it names what this
+    /// machine has under a bare name.
+    fn unfit(
+        &mut self,
+        absent: Absent,
+        error: ResolveError,
+    ) -> Result<Option<PathBuf>, ResolveError> {
+        match absent {
+            Absent::Skip => {
+                self.skipped.push(format!("does not execute: {error}"));
+                Ok(None)
+            }
+            Absent::Refuse => Err(error),
+        }
     }
 
     fn is_writable(&self, name: &Path) -> Result<bool, ResolveError> {

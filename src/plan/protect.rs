@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::host::Fact;
 use super::paths;
 use super::refusal::ResolveError;
-use super::view::{Bound, View};
+use super::view::{Bound, View, Withheld};
 use super::*;
 use crate::policy::{Absent, Grant, Origin, trust};
 
@@ -41,9 +41,11 @@ impl View<'_> {
             origin,
         } in protect
         {
-            // No home, hence nothing granted beneath it.
             let Some(path) = paths::expand(path, self.host, &self.workspace.path) else {
-                continue;
+                return Err(ResolveError::NoHome {
+                    uid: self.host.uid,
+                    origin: origin.clone(),
+                });
             };
             let beneath = path.strip_prefix(&self.workspace.path);
             let when = beneath.map_or(trust::When::Always, trust::when);
@@ -238,9 +240,13 @@ impl View<'_> {
             }),
             _ => {
                 if let Some(name) = missing.file_name() {
+                    let above = missing != path;
+                    let withheld = Withheld { later, above };
+                    let known = self.withheld.entry(directory.join(name));
+                    let known = known.or_insert(withheld);
                     // Denied by one and protected by another, it is denied.
-                    let known = self.withheld.entry(directory.join(name)).or_insert(later);
-                    *known = (*known).min(later);
+                    known.later = known.later.min(later);
+                    known.above |= above;
                 }
                 Ok(())
             }

@@ -144,7 +144,8 @@ fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
             all.insert(0, Wanted { path, purpose });
         }
     }
-    for protect in &fs.protect {
+    let protected = fs.protect.iter();
+    for protect in protected.filter(|_| seats::writes(policy, request)) {
         if let Some(path) = expand(&protect.path, host, &workspace) {
             let purpose = Purpose::Protect;
             all.insert(0, Wanted { path, purpose });

@@ -1,7 +1,7 @@
 //! The receipt's rows: each layer, whether it will be in force, and what it is or lacks here.
 
 use super::host::{CgroupLayout, Host};
-use super::view::View;
+use super::view::{Apart, View};
 use super::*;
 
 /// Of a list in a row, how much is written out.
@@ -39,11 +39,18 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
         detail,
     };
     let idmap = match ids {
-        Ids::Range { .. } => row(
-            LayerName::Idmap,
-            true,
-            "writable trees keep their host owner".into(),
-        ),
+        Ids::Range { .. } => {
+            let mut kept = "writable trees keep their host owner".to_owned();
+            for apart in &view.apart {
+                let Apart { mount, kind, .. } = apart;
+                kept += &format!(
+                    "; {} ({kind}) cannot be mapped: read-only, with the host's owners",
+                    mount.display()
+                );
+            }
+            let whole = !view.apart.iter().any(|apart| apart.writable);
+            row(LayerName::Idmap, whole, kept)
+        }
         Ids::Caller { .. } => row(
             LayerName::Idmap,
             true,

@@ -43,7 +43,7 @@ pub enum ResolveError {
     Parent { path: PathBuf, origin: Origin },
     #[error("--exec {path}: the policy names one by one what may be executed; add it to `tools.exec.commands` there", path = .path.display())]
     ExecByName { path: PathBuf },
-    #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd; write the path in full", place = place(.origin))]
+    #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd, and HOME does not count or is no directory of theirs; add the account, set HOME to a directory that this user owns, or write the path in full", place = place(.origin))]
     NoHome { uid: u32, origin: Origin },
     #[error("{place}: {path} leads through a symbolic link, which the jail could turn: {real}; protect where it leads, or take the link away: rm {link}", place = place(.origin), path = .path.display(), real = .real.display(), link = .link.display())]
     ProtectLink {
@@ -141,15 +141,25 @@ pub enum ResolveError {
     )]
     WorkdirOutside(String),
     #[error(
-        "the id layer needs idmapped mounts, which the filesystem of {path} does not have on kernel {kernel}; move it to ext4, xfs or btrfs, run as an ordinary user, or go on with --allow-degraded idmap"
+        "the id layer needs idmapped mounts, which the filesystem of {path} does not have on kernel {kernel}; move it to ext4, xfs or btrfs, grant it for reading (--workspace DIR:ro), run as an ordinary user, or go on with --allow-degraded idmap"
     )]
     NoIdmap { path: String, kernel: String },
     #[error(
-        "the id layer cannot share the owner of {0}, who is root: give the directory to an ordinary user, or move it to a filesystem with idmapped mounts"
+        "the id layer needs idmapped mounts, which the {kind} filesystem on {mount} does not have on kernel {kernel}, and {tree} is granted for writing with what is mounted in it; grant {mount} for reading (--read {mount}), unmount it, or go on with --allow-degraded idmap, which makes it read-only",
+        mount = .mount.display(), tree = .tree.display()
+    )]
+    NoIdmapBelow {
+        mount: PathBuf,
+        kind: String,
+        tree: PathBuf,
+        kernel: String,
+    },
+    #[error(
+        "the id layer cannot share the owner of {0}, who is root: give the directory to an ordinary user, move it to a filesystem with idmapped mounts (ext4, xfs, btrfs; tmpfs from Linux 6.3), or grant it for reading (--workspace DIR:ro)"
     )]
     SharedRoot(String),
     #[error(
-        "the kernel {kernel} has no Landlock, which the file layer needs; boot a kernel with CONFIG_SECURITY_LANDLOCK and `landlock` in lsm=, or go on with --allow-degraded landlock"
+        "the kernel {kernel} has no Landlock, which the file layer needs, or a seccomp filter around creel hides it; take that filter away, boot a kernel with CONFIG_SECURITY_LANDLOCK and `landlock` in lsm=, or go on with --allow-degraded landlock"
     )]
     NoLandlock { kernel: String },
     #[error(

@@ -10,6 +10,7 @@ use super::paths;
 use super::receipt::{Means, layers};
 use super::refusal::ResolveError;
 use super::request::{Clocks, Request, Terminal};
+use super::seats;
 use super::view::View;
 use super::*;
 use crate::policy::{Degradable, Execution, Limits, Policy};
@@ -46,7 +47,9 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     view.grants(policy, request)?;
     view.programs(policy, &command_places(policy, request, host), landlock)?;
     view.confined(policy, request)?;
-    view.protect(&policy.filesystem.protect)?;
+    if seats::writes(policy, request) {
+        view.protect(&policy.filesystem.protect)?;
+    }
     view.seats()?;
     view.obeyed(&request.unprotected)?;
     view.denials(&policy.filesystem.deny)?;
@@ -60,7 +63,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     };
     let cgroup = cgroup(host, &limits, &degraded)?;
     let workdir = view.workdir(request)?;
-    let environment = environment(policy, request, &home)?;
+    let environment = environment(policy, request, host)?;
     let command = Command {
         argv: argv(request)?,
         candidates: candidates(request, &environment, &workdir),
@@ -78,12 +81,14 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
                 Namespace::Net,
                 Namespace::Ipc,
                 Namespace::Uts,
-                Namespace::Cgroup,
             ],
         },
         Act::MapIds(ids),
     ];
     acts.extend(cgroup.map(Act::Cgroup));
+    if cgroup.is_some() {
+        view.groups(&policy.filesystem.deny);
+    }
     let (tree, disks) = view.tree(&limits, uid, gid, egress.as_ref())?;
     acts.extend(tree);
     acts.extend([
@@ -101,6 +106,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     if cgroup.is_some() && matches!(host.cgroups, CgroupLayout::V1 { .. }) {
         acts.push(Act::JoinCgroup);
     }
+    acts.push(Act::CgroupNamespace);
     acts.push(Act::Keyring);
     acts.extend(resource_limits(&limits));
     let processes = match cgroup {
@@ -303,7 +309,7 @@ pub(super) fn command_places(policy: &Policy, request: &Request, host: &Host) ->
     use std::os::unix::ffi::OsStringExt;
     let workdir = paths::workspace(policy, request, host)
         .join(request.workdir.as_deref().unwrap_or("".as_ref()));
-    match environment(policy, request, &paths::home(host)) {
+    match environment(policy, request, host) {
         Ok(environment) if !request.command.is_empty() => {
             candidates(request, &environment, &workdir)
                 .into_iter()
@@ -346,8 +352,9 @@ fn candidates(
 fn environment(
     policy: &Policy,
     request: &Request,
-    home: &Path,
+    host: &Host,
 ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ResolveError> {
+    let home = &paths::home(host);
     let mut all = BTreeMap::new();
     for name in &policy.environment.pass {
         let caller = request
@@ -379,6 +386,9 @@ fn environment(
     for (name, value) in Egress::environment(&policy.network) {
         all.entry(name.into()).or_insert_with(|| value.into_bytes());
     }
+    if let Some(path) = all.get_mut(b"PATH".as_slice()) {
+        find_granted(path, request, host);
+    }
     for (name, value) in &request.env {
         if name.as_bytes().starts_with(b"CREEL") {
             return Err(ResolveError::Reserved(name.to_string_lossy().into_owned()));
@@ -388,7 +398,34 @@ fn environment(
             plain(value.as_bytes(), "a variable")?,
         );
     }
+    for (name, value) in Egress::placeholders(&policy.network) {
+        all.insert(name.into(), value.into());
+    }
     all.insert(b"CREEL".into(), b"1".into());
     all.insert(b"CREEL_ID".into(), request.id.clone().into_bytes());
     Ok(all)
+}
+
+/// Adds the directories of `--exec` to the end of a PATH: programs there start each other by name.
+fn find_granted(path: &mut Vec<u8>, request: &Request, host: &Host) {
+    for place in &request.exec {
+        let place = paths::absolute(place, host);
+        let bytes = place.as_os_str().as_bytes();
+        let known = path.split(|b| *b == b':').any(|entry| entry == bytes);
+        // Whether it is one nobody may have looked yet; a file there is no harm.
+        let file = matches!(
+            host.paths.get(&place),
+            Some(Fact::Present {
+                node: Node::File,
+                ..
+            })
+        );
+        if known || file || bytes.contains(&b':') {
+            continue;
+        }
+        if !path.is_empty() {
+            path.push(b':');
+        }
+        path.extend(bytes);
+    }
 }

@@ -57,6 +57,13 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
     all
 }
 
+/// Whether the jail may write to anything of the host's.
+pub fn writes(policy: &Policy, request: &Request) -> bool {
+    let mode = workspace_mode(policy, request);
+    let granted = &policy.filesystem.write;
+    mode == WorkspaceMode::ReadWrite || !granted.is_empty() || !request.write.is_empty()
+}
+
 /// Where the trees really are that are asked for to be written, and the names that lead there.
 pub fn writable<'h>(policy: &Policy, request: &Request, host: &'h Host) -> Vec<&'h Path> {
     let place = real_workspace(policy, request, host);

@@ -7,19 +7,41 @@ use std::path::{Path, PathBuf};
 use super::egress::Egress;
 use super::host::{Fact, IdMode, Idmap};
 use super::paths::{OWN_TMPFS, within};
-use super::view::{Bound, View};
+use super::view::{Bound, View, Withheld};
 use super::*;
+use crate::policy::rights::GROUPS;
 use crate::policy::{Limits, trust};
 
 /// Of the root tmpfs, which holds directories, links and a few small files.
 const ROOT_BYTES: u64 = 1 << 20;
 /// Where it holds the certificates that are trusted outside as well, in two forms.
 const ROOT_BYTES_WITH_CERTIFICATES: u64 = 4 << 20;
+/// Names that it has room for in steps of so many, half a step of it to spare.
 const ROOT_INODES: u64 = 1024;
+/// From so many bytes on a symbolic link takes a page of it (128, `shmem_symlink`).
+const LONG_LINK: usize = 100;
+const PAGE: u64 = 4096;
 
 /// A quarter of what a user of the host has by default; one is what a watching program takes.
 const INOTIFY_INSTANCES: u32 = 32;
 const INOTIFY_WATCHES: u32 = 65_536;
+
+/// The tmpfs that these acts fill. Each place of a mount is an inode of it, and a policy may have hundreds of
+/// patterns, each with hundreds of names.
+fn root(bytes: u64, acts: &[Act]) -> Act {
+    let (mut made, mut long) = (0, 0);
+    for act in acts {
+        match act {
+            Act::Link { target, .. } if target.as_os_str().len() >= LONG_LINK => long += 1,
+            Act::Directory { .. } | Act::File { .. } | Act::Link { .. } => made += 1,
+            _ => {}
+        }
+    }
+    Act::Root {
+        bytes: bytes + long * PAGE,
+        inodes: (made + long + ROOT_INODES / 2).next_multiple_of(ROOT_INODES),
+    }
+}
 
 impl View<'_> {
     /// The acts that build the tree, and the writable tmpfs among them.
@@ -30,13 +52,7 @@ impl View<'_> {
         gid: u32,
         egress: Option<&Egress>,
     ) -> Result<(Vec<Act>, Vec<PathBuf>), ResolveError> {
-        let mut acts = vec![Act::Root {
-            bytes: match egress.is_some_and(Egress::terminates) {
-                true => ROOT_BYTES_WITH_CERTIFICATES,
-                false => ROOT_BYTES,
-            },
-            inodes: ROOT_INODES,
-        }];
+        let mut acts = vec![];
         let mut made = Made {
             directories: BTreeSet::new(),
             view: self,
@@ -86,6 +102,13 @@ impl View<'_> {
                 certificate: egress::CERTIFICATE.into(),
                 bundle: egress::BUNDLE.into(),
                 store: egress::STORE.into(),
+            });
+        }
+        for (path, group) in &self.groups {
+            made.directory(path, &mut acts);
+            acts.push(Act::GroupView {
+                path: path.clone(),
+                group: group.clone(),
             });
         }
         // Written through the jail's own /proc/sys, before that is read-only.
@@ -139,12 +162,17 @@ impl View<'_> {
                 Mount::Bind(bound) => {
                     made.target(path, bound.node, &mut acts);
                     let owner = self.owner(path, bound);
+                    let without = match owner {
+                        Owner::Mapped { .. } => self.apart_in(path),
+                        Owner::Host => vec![],
+                    };
                     acts.push(Act::Bind {
                         source: path.into(),
                         target: path.into(),
                         node: bound.node,
                         access: bound.access,
                         owner,
+                        without,
                     });
                 }
             }
@@ -174,25 +202,33 @@ impl View<'_> {
         if egress.is_some_and(Egress::terminates) {
             acts.extend(self.trusted()?);
         }
-        acts.extend(self.withheld.iter().map(|(path, later)| Act::Withhold {
+        acts.extend(self.withheld.iter().map(|(path, withheld)| Act::Withhold {
             path: path.clone(),
-            by: self.stand_in(path),
-            later: *later,
+            by: self.stand_in(path, *withheld),
+            later: withheld.later,
         }));
         acts.extend(self.sockets.iter().map(|path| Act::Mask {
             path: path.clone(),
             node: Node::File,
             absent: IfAbsent::Skip,
         }));
+        let bytes = match egress.is_some_and(Egress::terminates) {
+            true => ROOT_BYTES_WITH_CERTIFICATES,
+            false => ROOT_BYTES,
+        };
+        acts.insert(0, root(bytes, &acts));
         Ok((acts, own))
     }
 
-    /// What stands in a withheld name.
-    fn stand_in(&self, path: &Path) -> StandIn {
+    /// What stands in a withheld name. Of a denied one nothing is told, hence no directory.
+    fn stand_in(&self, path: &Path, withheld: Withheld) -> StandIn {
         let obeyed = self.host.found.obeyed.get(path).map(|obeyed| obeyed.stands);
+        let readable = withheld.later == Later::ReadOnly;
+        let directory = withheld.above || trust::is_directory_by_nature(path);
         match (trust::stand_in(path), obeyed) {
             (StandIn::Socket, Some(Node::File)) => StandIn::File(""),
-            (StandIn::Socket, Some(Node::Directory)) => StandIn::Directory,
+            (StandIn::Socket, Some(Node::Directory)) => trust::stand_in_directory(path),
+            (StandIn::Socket, None) if readable && directory => trust::stand_in_directory(path),
             (other, _) => other,
         }
     }
@@ -221,7 +257,7 @@ impl View<'_> {
     }
 
     /// Whose files a mount shows. What lies in a tree of the jail's user is that user's, too.
-    fn owner(&self, path: &Path, bound: &Bound) -> Owner {
+    pub(super) fn owner(&self, path: &Path, bound: &Bound) -> Owner {
         let outer = path
             .ancestors()
             .filter_map(|above| self.binds.get_key_value(above))
@@ -229,13 +265,22 @@ impl View<'_> {
             .last();
         let (_, whose) = outer.unwrap_or((&self.home, bound));
         let theirs = outer.is_some() && self.host.id_mode == IdMode::Privileged;
-        match theirs && whose.idmap == Idmap::Works {
+        let mut strange = self.host.found.unmapped.keys();
+        let mappable = bound.idmap == Idmap::Works || !strange.any(|mount| within(path, mount));
+        match theirs && mappable && whose.idmap == Idmap::Works {
             true => Owner::Mapped {
                 uid: whose.uid,
                 gid: whose.gid,
             },
             false => Owner::Host,
         }
+    }
+
+    /// The mounts in a tree that are bound by themselves.
+    fn apart_in(&self, tree: &Path) -> Vec<PathBuf> {
+        let inside = self.apart.iter().map(|apart| &apart.mount);
+        let inside = inside.filter(|mount| *mount != tree && within(mount, tree));
+        inside.cloned().collect()
     }
 
     /// Whether one of the jail's own tmpfs is executable.
@@ -258,6 +303,9 @@ impl View<'_> {
             rule("/dev".as_ref(), Node::Directory, Rights::Use),
             rule("/proc".as_ref(), Node::Directory, Rights::Use),
         ];
+        if !self.groups.is_empty() {
+            rules.push(rule(GROUPS.as_ref(), Node::Directory, Rights::Read));
+        }
         for path in self.own_tmpfs() {
             let access = Access {
                 write: true,
@@ -265,8 +313,10 @@ impl View<'_> {
             };
             rules.push(rule(&path, Node::Directory, access.into()));
         }
+        // The rule of the tree around it grants as much, and of a FUSE server's root the kernel may tell nothing.
+        let along = |path: &PathBuf| self.apart.iter().any(|a| a.unnamed && a.mount == *path);
         for (path, bound) in &self.binds {
-            if !self.covered(path, bound) {
+            if !self.covered(path, bound) && !along(path) {
                 rules.push(rule(path, bound.node, bound.access.into()));
             }
         }

@@ -11,7 +11,8 @@ use super::paths::{
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::*;
-use crate::policy::{Absent, Degradable, Execution, Origin, Policy, WorkspaceMode};
+use crate::policy::rights::GROUPS;
+use crate::policy::{Absent, Degradable, Execution, Grant, Origin, Policy, WorkspaceMode};
 
 /// Ids in a jail's range: what programs expect to exist.
 const ID_RANGE: u32 = 65_536;
@@ -27,18 +28,42 @@ pub(super) struct View<'a> {
     pub(super) executable: BTreeSet<PathBuf>,
     /// Where a grant was named through a symbolic link: the name, and where it leads.
     pub(super) links: BTreeMap<PathBuf, PathBuf>,
+    /// Mounts in granted trees that do not come with them.
+    pub(super) apart: Vec<Apart>,
     pub(super) masks: BTreeMap<PathBuf, Node>,
     /// Sockets of the host in granted trees.
     pub(super) sockets: BTreeSet<PathBuf>,
     pub(super) skipped: Vec<String>,
     /// Names that are absent and stay so.
-    pub(super) withheld: BTreeMap<PathBuf, Later>,
+    pub(super) withheld: BTreeMap<PathBuf, Withheld>,
     /// How many paths are there and protected.
     pub(super) protected: usize,
     /// What is held because the host obeys it, and whose word leads there.
     pub(super) obeyed: Vec<String>,
     /// What may be executed, in words.
     pub(super) execution: String,
+    /// Where the jail sees its control groups.
+    pub(super) groups: Vec<(PathBuf, GroupView)>,
+}
+
+/// A mount that cannot be mapped, in a tree that is: the jail sees it with the owners of the host, and
+/// read-only. A file made there would belong on the host to an id of the jail's range, which a later jail
+/// gets too.
+pub(super) struct Apart {
+    pub(super) mount: PathBuf,
+    pub(super) kind: String,
+    /// What would be writable without that.
+    pub(super) writable: bool,
+    /// No grant names it.
+    pub(super) unnamed: bool,
+}
+
+/// A name that is absent and stays so.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Withheld {
+    pub(super) later: Later,
+    /// What is protected lies in it.
+    pub(super) above: bool,
 }
 
 pub(super) struct Workspace {
@@ -89,6 +114,7 @@ impl<'a> View<'a> {
             binds: BTreeMap::new(),
             executable: BTreeSet::new(),
             links: BTreeMap::new(),
+            apart: vec![],
             masks: BTreeMap::new(),
             sockets: BTreeSet::new(),
             skipped: vec![],
@@ -96,6 +122,7 @@ impl<'a> View<'a> {
             protected: 0,
             obeyed: vec![],
             execution: "what lies in an executable grant".into(),
+            groups: vec![],
         }
     }
 
@@ -413,7 +440,7 @@ impl<'a> View<'a> {
         through.unwrap_or_else(|| path.to_path_buf())
     }
 
-    pub(super) fn ids(&self, degraded: &BTreeSet<Degradable>) -> Result<Ids, ResolveError> {
+    pub(super) fn ids(&mut self, degraded: &BTreeSet<Degradable>) -> Result<Ids, ResolveError> {
         if self.host.id_mode == IdMode::Rootless {
             return Ok(Ids::Caller {
                 uid: self.host.uid,
@@ -424,14 +451,16 @@ impl<'a> View<'a> {
             .binds
             .iter()
             .find(|(_, b)| b.access.write && b.idmap == Idmap::Refused);
+        let allowed = degraded.contains(&Degradable::Idmap);
         match refused {
-            None => Ok(Ids::Range { count: ID_RANGE }),
-            Some((path, _)) if !degraded.contains(&Degradable::Idmap) => {
-                Err(ResolveError::NoIdmap {
-                    path: path.display().to_string(),
-                    kernel: self.host.kernel.clone(),
-                })
+            None => {
+                self.set_apart(allowed)?;
+                Ok(Ids::Range { count: ID_RANGE })
             }
+            Some((path, _)) if !allowed => Err(ResolveError::NoIdmap {
+                path: path.display().to_string(),
+                kernel: self.host.kernel.clone(),
+            }),
             Some((path, bound)) if bound.uid == 0 || bound.gid == 0 => {
                 Err(ResolveError::SharedRoot(path.display().to_string()))
             }
@@ -440,6 +469,56 @@ impl<'a> View<'a> {
                 gid: bound.gid,
             }),
         }
+    }
+
+    /// Binds by themselves the mounts that cannot be mapped. Refused where one of them would be writable, if
+    /// that is not allowed.
+    fn set_apart(&mut self, allowed: bool) -> Result<(), ResolveError> {
+        let mut apart: Vec<Apart> = vec![];
+        for (mount, what) in &self.host.found.unmapped {
+            let outer = mount.parent().and_then(|parent| self.bind_above(parent));
+            let Some((tree, bound)) = outer else {
+                continue;
+            };
+            let inside = apart.last().is_some_and(|last| within(mount, &last.mount));
+            if inside || self.owner(tree, bound) == Owner::Host {
+                continue;
+            }
+            let seen = !self.masks.keys().any(|mask| within(mount, mask));
+            let own = self.binds.get(mount);
+            let writable = seen && own.unwrap_or(bound).access.write;
+            if writable && !allowed {
+                return Err(ResolveError::NoIdmapBelow {
+                    mount: mount.clone(),
+                    kind: what.kind.clone(),
+                    tree: tree.clone(),
+                    kernel: self.host.kernel.clone(),
+                });
+            }
+            apart.push(Apart {
+                mount: mount.clone(),
+                kind: what.kind.clone(),
+                writable,
+                unnamed: own.is_none(),
+            });
+        }
+        for one in &apart {
+            let above = one
+                .mount
+                .parent()
+                .and_then(|parent| self.bind_above(parent));
+            let code = above.map_or(Code::Data, |(_, bound)| bound.access.code);
+            let node = self.host.found.unmapped[&one.mount].node;
+            self.binds.entry(one.mount.clone()).or_insert(Bound {
+                node,
+                access: Access { write: false, code },
+                uid: 0,
+                gid: 0,
+                idmap: Idmap::Refused,
+            });
+        }
+        self.apart = apart;
+        Ok(())
     }
 
     /// The mount that a path in the jail would be found on, if creel made it from the host.
@@ -451,13 +530,45 @@ impl<'a> View<'a> {
 
     /// True where an enclosing grant says the same already.
     pub(super) fn covered(&self, path: &Path, bound: &Bound) -> bool {
+        let apart = self.apart.iter().any(|apart| apart.mount == path);
         path.parent()
             .and_then(|parent| self.bind_above(parent))
             .is_some_and(|(above, outer)| {
-                outer.access == bound.access
+                !apart && outer.access == bound.access
                     // The home tmpfs lies between and would hide it.
                     && !(within(&self.home, above) && within(path, &self.home))
             })
+    }
+
+    /// The groups at the places where a host has them, but for those that are denied.
+    pub(super) fn groups(&mut self, denied: &[Grant]) {
+        let denied: Vec<PathBuf> = denied
+            .iter()
+            .filter_map(|grant| paths::expand(&grant.path, self.host, &self.workspace.path))
+            .collect();
+        let place = |controller: &str| Path::new(GROUPS).join(controller);
+        let views: Vec<(PathBuf, GroupView)> = match &self.host.cgroups {
+            CgroupLayout::V2 { .. } | CgroupLayout::OnRequest { .. } => {
+                vec![(GROUPS.into(), GroupView::V2)]
+            }
+            CgroupLayout::V1 { beside, .. } => {
+                let own = ["memory", "cpu", "pids"].map(|name| {
+                    let controller = name.into();
+                    (place(name), GroupView::V1 { controller })
+                });
+                let empty = beside.iter().map(|name| {
+                    let controller = name.clone();
+                    (place(name), GroupView::Empty { controller })
+                });
+                own.into_iter().chain(empty).collect()
+            }
+            CgroupLayout::Unusable { .. } => vec![],
+        };
+        let open = |path: &Path| {
+            let meets = |deny: &PathBuf| within(path, deny) || within(deny, path);
+            !denied.iter().any(meets)
+        };
+        self.groups = views.into_iter().filter(|(path, _)| open(path)).collect();
     }
 
     pub(super) fn own_tmpfs(&self) -> Vec<PathBuf> {

@@ -43,7 +43,7 @@ pub enum Weight {
     Told,
     /// Something is refused that the words alone would seem to allow: a command may fail of it.
     Refused,
-    /// A denial that denies nothing: said before every run.
+    /// A denial that denies nothing, a grant that grants nothing: said before every run.
     Open,
 }
 
@@ -283,17 +283,6 @@ fn files(rights: &Rights, roots: &Roots, reach: Reach, exec: &Execution) -> File
         Execution::Worker | Execution::Only(_) => true,
     });
     let (read, write, exec) = added_up(&reach, roots);
-    let mut protect = reach.protect.clone();
-    // Of protections those count that lie in something writable, or around it. Where a filesystem folds
-    // case they may lie there in another spelling; whoever looks at it tells.
-    let workspace = Some(&roots.workspace).filter(|path| reach.writes(path, roots));
-    let written = write.iter().map(|grant| &grant.path).chain(workspace);
-    let written: Vec<String> = written.map(|path| path.to_lowercase()).collect();
-    protect.retain(|place, _| {
-        let place = place.to_lowercase();
-        let mut written = written.iter();
-        written.any(|path| within(path, &place) || within(&place, path))
-    });
     Filesystem {
         read: shown(read),
         write: shown(write),
@@ -306,7 +295,8 @@ fn files(rights: &Rights, roots: &Roots, reach: Reach, exec: &Execution) -> File
             })
             .collect(),
         deny: listed(&reach.deny),
-        protect: listed(&protect),
+        // All of them: a flag may let more be written, and a grant's name may be a link.
+        protect: listed(&reach.protect),
         deny_patterns: patterns(&rights.deny_patterns),
         protect_patterns: patterns(&rights.protect_patterns),
         // Whoever has the layers knows.

@@ -14,7 +14,7 @@ use super::net::{List, Mode, OnMiss};
 use super::rights::{Allowed, Constraints, Places, Rights, Roots};
 use super::tools::Tool;
 use super::trees::Trees;
-use super::{Absent, Grant, Origin, Policy, Sourced, write};
+use super::{Absent, Grant, Origin, Policy, Sourced, WorkspaceMode, write};
 
 /// The text. `rights` are those of which `effective` came, `roots` those of both.
 pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
@@ -53,11 +53,17 @@ pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
     ] {
         out.list(key, grants.iter().map(|g| (grant(g), &g.origin)));
     }
+    let mode = files.workspace.as_ref().map(|mode| mode.value);
+    let writes =
+        mode.is_none_or(|mode| mode == WorkspaceMode::ReadWrite) || !files.write.is_empty();
     for (key, grants, patterns) in [
         ("deny", &files.deny, &files.deny_patterns),
         ("protect", &files.protect, &files.protect_patterns),
     ] {
-        let named = grants.iter().map(|g| (grant(g), &g.origin));
+        // Nothing is written, and creel's own word would only be repeated.
+        let told = |grant: &&Grant| key == "deny" || writes || grant.origin != Origin::creel();
+        let named = grants.iter().filter(told);
+        let named = named.map(|g| (one_grant(&roots.shorten(&g.path), g.absent), &g.origin));
         let met = patterns.iter().map(|g| (pattern(g, roots), &g.origin));
         out.list(key, named.chain(met));
     }

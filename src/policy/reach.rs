@@ -133,7 +133,8 @@ pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
 }
 
 /// Without the host's workspace nothing within it is there, whatever else is granted around it.
-/// `exec = ["$WORKSPACE"]` stays: it is the fresh directory that takes its place.
+/// `exec = ["$WORKSPACE"]` stays: it is the fresh directory that takes its place. So do denials: a grant's name
+/// may be a link that leads there, and a flag may grant what lies there.
 fn hide_workspace(reach: &mut Reach, place: &str) {
     reach.parts = Parts::None;
     let outside = |path: &str| !within(path, place);
@@ -141,8 +142,6 @@ fn hide_workspace(reach: &mut Reach, place: &str) {
         trees.retain(outside);
     }
     reach.exec.retain(|path| path == place || outside(path));
-    reach.deny.retain(|path, _| outside(path));
-    reach.protect.retain(|path, _| outside(path));
     let mut around = [&reach.read, &reach.write, &reach.load, &reach.exec]
         .into_iter()
         .flat_map(Trees::grants);

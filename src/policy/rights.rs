@@ -15,7 +15,7 @@ use super::constraints::SILENT;
 pub use super::constraints::{Allowed, Constraints};
 use super::layer::{Layer, Limits, Mode, Rank, Scope};
 use super::net;
-pub use super::roots::{OWN, Roots};
+pub use super::roots::{GROUPS, OWN, Roots};
 use super::tools::{Filter, Pattern, Tool};
 use super::trees::{Leaf, Trees};
 pub use super::values::{Others, Values};

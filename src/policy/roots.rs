@@ -2,6 +2,9 @@
 
 use super::trees::{clean, within};
 
+/// Where a jail sees its control groups, as a host does, unless a policy denies it.
+pub const GROUPS: &str = "/sys/fs/cgroup";
+
 /// The jail's own directories, beside its home.
 pub const OWN: [&str; 2] = ["/tmp", "/dev/shm"];
 /// Before a path: the jail's own, not the host's. No path of a policy begins so.

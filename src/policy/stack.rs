@@ -4,14 +4,16 @@
 //! take away. A layer that asks for more than the layers above it have is clipped, and the clip is
 //! reported with its place.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::compare::{Excess, clipped};
 use super::confined::confined;
-use super::effective::{self, Effective, enforce};
+use super::effective::{self, Effective, Note, Weight, enforce};
 use super::layer::{Layer, Rank};
 use super::rights::{Rights, Roots};
-use super::{Grant, Limits, Origin, digest, trust};
+use super::trees::within;
+use super::{Absent, Grant, Limits, Origin, Sourced, WorkspaceMode, digest, trust};
 
 /// The layers in force, in any order of ranks.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +61,17 @@ impl fmt::Display for Clip {
 impl Stack {
     /// Meets the layers. `limits` bound what none of them bounds.
     pub fn resolve(&self, limits: &Limits, roots: &Roots) -> Outcome {
+        self.resolve_in(limits, roots, None)
+    }
+
+    /// The same, in a workspace of this mode, whatever the layers say of it: `$WORKSPACE` in the outcome is the
+    /// directory that such a jail has.
+    pub fn resolve_in(
+        &self,
+        limits: &Limits,
+        roots: &Roots,
+        workspace: Option<WorkspaceMode>,
+    ) -> Outcome {
         let mut layers: Vec<&(Rank, Layer)> = self.layers.iter().collect();
         layers.sort_by_key(|(rank, _)| *rank);
         let mut clips = vec![];
@@ -81,20 +94,63 @@ impl Stack {
             }));
             above = above.met(rights);
         }
-        let rights = match closed {
+        let mut rights = match closed {
             true => above,
             false => ended(above, limits, roots),
         };
+        if let Some(value) = workspace {
+            let origin = Origin::creel();
+            rights.workspace = Some(Sourced { value, origin });
+        }
         let (name, digest) = name(&layers);
         let mut effective = enforce(&rights, limits, roots, &name, &digest);
         let policy = &mut effective.policy;
         policy.filesystem.confined = confined(&layers, &rights, policy, roots);
+        let mode = policy.filesystem.workspace.as_ref();
+        if mode.is_some_and(|mode| mode.value == WorkspaceMode::None) {
+            effective.notes.extend(hidden(&layers, roots));
+        }
         Outcome {
             rights,
             effective,
             clips,
         }
     }
+}
+
+/// The grants of the host's that lie in a workspace that is not there, one note a line. What is named by the
+/// workspace is the fresh one's.
+fn hidden(layers: &[&(Rank, Layer)], roots: &Roots) -> Vec<Note> {
+    let place = &roots.workspace;
+    let mut lines: BTreeMap<&Origin, BTreeSet<String>> = BTreeMap::new();
+    for (_, layer) in layers {
+        let files = &layer.filesystem;
+        let lists = [&files.read, &files.write, &files.load, &files.exec];
+        for grant in lists.into_iter().flatten().flatten() {
+            let path = roots.expand(&grant.path);
+            let named = grant.path.starts_with("$WORKSPACE") || roots.own(&path).is_some();
+            if !named && grant.absent == Absent::Refuse && path != *place && within(&path, place) {
+                lines.entry(&grant.origin).or_default().insert(path);
+            }
+        }
+    }
+    let note = |(origin, paths): (&Origin, BTreeSet<String>)| {
+        let more = match paths.len() {
+            0 | 1 => String::new(),
+            all => format!(" and {} more", all - 1),
+        };
+        let first = paths.first().map_or("", String::as_str);
+        Note {
+            key: "filesystem".into(),
+            text: format!(
+                "{}{more}: not granted, since the workspace is `none` and nothing of the caller's directory is there; start creel elsewhere, or with --workspace DIR:ro",
+                first.escape_debug()
+            ),
+            origin: Some(origin.clone()),
+            weight: Weight::Open,
+        }
+    };
+    lines.into_iter().map(note).collect()
 }
 
 /// What the layers that grant leave unsaid, said.
@@ -248,9 +304,9 @@ mod tests {
         assert_eq!(programs("'$WORKSPACE/a'"), 1);
     }
 
-    /// Whether they are one directory is the filesystem's to say.
+    /// Whether it lies in what is written is for the file system to say: by another spelling, or by a link.
     #[test]
-    fn a_protection_in_another_spelling_of_what_is_written_stays() {
+    fn a_protection_stays_whatever_is_written() {
         let held = |written: &str| {
             let policy =
                 format!("filesystem.write = ['{written}']; filesystem.protect = ['/a/Dir/x']");
@@ -259,7 +315,7 @@ mod tests {
             files.protect.iter().any(|grant| grant.path == "/a/Dir/x")
         };
         assert!(held("/a/dir") && held("/a/DIR/X/y") && held("/A"));
-        assert!(!held("/a/dirt") && !held("/b"));
+        assert!(held("/a/dirt") && held("/b"));
     }
 
     #[test]

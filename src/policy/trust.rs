@@ -443,21 +443,59 @@ pub fn when(path: &Path) -> When {
 pub enum StandIn {
     /// A socket that nobody can open: git, tar and find pass over it.
     Socket,
-    /// An empty directory, for names that git opens: it warns of what it cannot open.
+    /// An empty directory, in a repository's own: git lists what is there.
     Directory,
+    /// A directory that git ignores, by a `.gitignore` in it: an empty one `git clean` removes, and fails
+    /// where it cannot. For what is a directory by nature (below a socket to look for a name is ENOTDIR, where
+    /// programs expect ENOENT) and for names that git opens (it warns of what it cannot open).
+    Ignored,
     /// A file with this content, for names whose presence alone has a meaning.
     File(&'static str),
 }
 
-/// What stands for `path`. Git takes the repository's own directory for the common one where `commondir`
-/// says so or is absent (gitrepository-layout(5)).
+/// Trust paths that are directories by nature.
+const DIRECTORIES: [&str; 17] = [
+    ".git/hooks",
+    ".git/info",
+    ".git/modules",
+    ".git/worktrees",
+    ".vscode",
+    ".idea",
+    ".claude",
+    ".cursor",
+    ".codex",
+    ".gemini",
+    ".amazonq",
+    ".openclaw",
+    ".creel",
+    ".cargo",
+    ".husky",
+    ".windsurf",
+    ".opencode",
+];
+
+/// Whether a trust path is a directory by nature.
+pub fn is_directory_by_nature(path: &Path) -> bool {
+    DIRECTORIES.iter().any(|name| path.ends_with(name))
+}
+
+/// What stands for a `path` that is a directory by nature.
+pub fn stand_in_directory(path: &Path) -> StandIn {
+    match path.components().any(|part| part.as_os_str() == ".git") {
+        true => StandIn::Directory,
+        false => StandIn::Ignored,
+    }
+}
+
+/// What stands for any other `path`. Git takes the repository's own directory for the common one where
+/// `commondir` says so or is absent (gitrepository-layout(5)).
 pub fn stand_in(path: &Path) -> StandIn {
     if path.ends_with("commondir") {
         StandIn::File(".\n")
     } else if path.ends_with("config.worktree") {
         StandIn::File("")
     } else if path.ends_with(".gitattributes") {
-        StandIn::Directory
+        StandIn::Ignored
     } else {
         StandIn::Socket
     }
@@ -477,6 +515,19 @@ pub fn guard(rights: &mut Rights, roots: &Roots) {
                 origin: Origin::creel(),
             };
             rights.protect.entry(path).or_insert(leaf);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_by_nature_are_trust_paths() {
+        for name in DIRECTORIES {
+            assert!(PATHS.iter().any(|row| row.path == name), "{name}");
+            assert_eq!(stand_in(Path::new(name)), StandIn::Socket, "{name}");
         }
     }
 }

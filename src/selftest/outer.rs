@@ -126,7 +126,9 @@ impl<'a> Outer<'a> {
             &Task::Rows(Box::new(planted.site.clone())),
             |_| {},
         ) {
-            Err(SelftestError::Resolve(error @ ResolveError::NoIdmap { .. })) => {
+            Err(SelftestError::Resolve(
+                error @ (ResolveError::NoIdmap { .. } | ResolveError::NoIdmapBelow { .. }),
+            )) => {
                 notes.push(format!("workspace none: {error}"));
                 workspace = WorkspaceMode::None;
                 resolve(

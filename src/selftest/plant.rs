@@ -304,6 +304,7 @@ fn bind(source: PathBuf, target: &str, access: Access) -> Act {
         node: Node::Directory,
         access,
         owner: Owner::Host,
+        without: vec![],
     }
 }
 

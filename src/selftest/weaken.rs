@@ -167,7 +167,7 @@ pub fn weaken(plan: &mut Plan, layer: Layer, planted: &Planted) {
             drop_namespace(acts, Namespace::Uts);
             acts.retain(|act| !matches!(act, Act::Hostname { .. }));
         }
-        L::CgroupNamespace => drop_namespace(acts, Namespace::Cgroup),
+        L::CgroupNamespace => acts.retain(|act| *act != Act::CgroupNamespace),
         L::Root => plant::grant_outside(plan, planted),
         L::ReadOnly => regrant(acts, plant::READ_ONLY, |access| access.write = true),
         L::Noexec => regrant(acts, plant::NOEXEC, |access| access.code = Code::Execute),
@@ -187,7 +187,12 @@ pub fn weaken(plan: &mut Plan, layer: Layer, planted: &Planted) {
             acts.retain(|act| !matches!(act, Act::Keyring | Act::Seccomp | Act::SeccompDebug))
         }
         L::Rlimits => acts.retain(|act| !matches!(act, Act::ResourceLimit { .. })),
-        L::Cgroup => acts.retain(|act| !matches!(act, Act::Cgroup(_) | Act::JoinCgroup)),
+        L::Cgroup => acts.retain(|act| {
+            !matches!(
+                act,
+                Act::Cgroup(_) | Act::JoinCgroup | Act::GroupView { .. }
+            )
+        }),
         L::Disk => {
             for act in acts.iter_mut() {
                 if let Act::Tmpfs { bytes, inodes, .. } = act {

@@ -47,15 +47,23 @@ pub fn keep_over_setuid() -> Result<()> {
     rustix::thread::set_capabilities_secure_bits(Bits::NO_SETUID_FIXUP)
 }
 
-/// Whether this process may act on the whole host: mount, map any id, make cgroups.
+/// Whether this process may act on the whole host: mount, map any id, make cgroups. Root of a user namespace
+/// has the same capabilities, and not one of these rights: it is an ordinary user of the host.
 pub fn privileged() -> bool {
-    [
+    let all = [
         Capability::CAP_SYS_ADMIN,
         Capability::CAP_SETUID,
         Capability::CAP_SETGID,
     ]
     .into_iter()
-    .all(|cap| caps::has_cap(None, CapSet::Effective, cap).unwrap_or(false))
+    .all(|cap| caps::has_cap(None, CapSet::Effective, cap).unwrap_or(false));
+    all && super::userns::is_initial()
+}
+
+/// Whether it may bring up interfaces in a network namespace that it makes: a container's root that was given
+/// CAP_SYS_ADMIN alone may not.
+pub fn may_network() -> bool {
+    caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false)
 }
 
 /// The sizes of the five sets of this process: effective, permitted, inheritable, bounding,

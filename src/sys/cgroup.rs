@@ -19,7 +19,8 @@ use cgroups_rs::fs::pid::PidController;
 use cgroups_rs::fs::{Controller, MaxValue};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::plan::{CgroupLayout as Layout, CgroupLimits as Limits};
+use super::Errno;
+use crate::plan::{CgroupLayout as Layout, CgroupLimits as Limits, GroupView};
 
 /// The directory, under each hierarchy, below which creel makes its groups.
 pub const PARENT: &str = "creel";
@@ -40,6 +41,8 @@ pub struct Group {
     birthplace: Option<OwnedFd>,
     /// In the order of [`CONTROLLERS`].
     v1: Vec<PathBuf>,
+    /// Where the v1 hierarchies are mounted.
+    root: PathBuf,
 }
 
 /// What the kernel counted.
@@ -80,19 +83,20 @@ impl Group {
     /// The group of `slot`: nothing is made yet.
     pub fn new(layout: &Layout, slot: u32) -> Group {
         let slot = slot.to_string();
-        let (v2, v1) = match layout {
-            Layout::V2 { parent } => (Some(parent.join(&slot)), vec![]),
-            Layout::V1 { root, unified } => {
+        let (v2, v1, root) = match layout {
+            Layout::V2 { parent } => (Some(parent.join(&slot)), vec![], PathBuf::new()),
+            Layout::V1 { root, unified, .. } => {
                 let dir = |base: PathBuf| base.join(PARENT).join(&slot);
                 let v1 = CONTROLLERS.iter().map(|c| dir(root.join(c))).collect();
-                (unified.clone().map(dir), v1)
+                (unified.clone().map(dir), v1, root.clone())
             }
-            Layout::OnRequest { .. } | Layout::Unusable { .. } => (None, vec![]),
+            Layout::OnRequest { .. } | Layout::Unusable { .. } => (None, vec![], PathBuf::new()),
         };
         Group {
             v2,
             birthplace: None,
             v1,
+            root,
         }
     }
 
@@ -185,6 +189,34 @@ impl Group {
     /// For `CLONE_INTO_CGROUP`.
     pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
         self.birthplace.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The directory that a jail sees as `view`, and its name.
+    pub fn viewed(&self, view: &GroupView) -> Result<(CString, OwnedFd)> {
+        let dir = match view {
+            GroupView::V2 => self.v2.clone().unwrap_or_default(),
+            GroupView::V1 { controller } => self.dir_of(controller),
+            // Jails have no groups in it.
+            GroupView::Empty { controller } => self.root.join(controller).join(PARENT),
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = || openat(CWD, &dir, flags, Mode::empty());
+        let opened = match (open(), view) {
+            (Err(Errno::NOENT), GroupView::Empty { .. }) => {
+                match fs::create_dir(&dir) {
+                    // Another run was quicker.
+                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(fault(&dir, e));
+                    }
+                    _ => open(),
+                }
+            }
+            (opened, _) => opened,
+        };
+        let name = CString::new(dir.as_os_str().as_bytes()).unwrap_or_default();
+        opened
+            .map(|opened| (name, opened))
+            .map_err(|e| fault(&dir, e.into()))
     }
 
     /// The v1 `tasks` files, opened with this process's rights, into which the child writes `0`.

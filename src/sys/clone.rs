@@ -16,6 +16,16 @@ pub const NEWIPC: u64 = libc::CLONE_NEWIPC as u64;
 pub const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
 pub const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
 
+/// Makes a cgroup namespace, of which the groups that this process is in are the roots
+/// (cgroup_namespaces(7)). Runs after clone.
+pub fn unshare_cgroup() -> Result<()> {
+    // SAFETY: unshare of a namespace concerns no memory and no descriptor table.
+    match unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } {
+        0 => Ok(()),
+        _ => Err(last()),
+    }
+}
+
 /// `struct clone_args`, the 88 bytes of Linux 5.7.
 #[repr(C)]
 #[derive(Default)]
@@ -124,6 +134,17 @@ pub fn start_command<T>(
     // SAFETY: this thread is suspended until the body has left the memory, and bodies started here
     // keep to the contract above.
     unsafe { vfork(0, &mut Stack::on(room), body, argument) }
+}
+
+/// The same, in new namespaces or with more that is shared: `flags` of clone(2).
+pub fn start_in<T>(
+    flags: i32,
+    room: &mut [u128],
+    body: extern "C" fn(*mut libc::c_void) -> i32,
+    argument: &mut T,
+) -> Result<i32> {
+    // SAFETY: as in `start_command`.
+    unsafe { vfork(flags, &mut Stack::on(room), body, argument) }
 }
 
 /// Starts `body(argument)` in a child that shares this memory and runs beside this process, in new

@@ -110,6 +110,23 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
     })
 }
 
+/// What the root of a mount is. A FUSE server's is seen by the user who mounted it alone, where that user did
+/// not say otherwise: to anybody else it is a directory (fuse(4), `allow_other`).
+pub fn stat_of_mount(fd: BorrowedFd<'_>) -> Result<Stat> {
+    match stat(fd) {
+        Err(Errno::ACCESS) => Ok(Stat {
+            dev: 0,
+            ino: 0,
+            kind: Kind::Directory,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            links: 1,
+        }),
+        known => known,
+    }
+}
+
 /// All of a file that the kernel makes as it is read, and which has no length to ask for.
 pub fn read_all(file: OwnedFd) -> Result<Vec<u8>> {
     const ROOM: usize = 16 << 10;

@@ -19,17 +19,23 @@ pub fn layout(privileged: bool, bus: Option<String>) -> Layout {
     const TMPFS_MAGIC: i64 = 0x0102_1994;
     let magic = |path: &str| rustix::fs::statfs(path).map(|s| s.f_type);
     match magic(ROOT) {
-        Ok(CGROUP2_SUPER_MAGIC) if privileged => Layout::V2 {
-            parent: Path::new(ROOT).join(PARENT),
-        },
+        Ok(CGROUP2_SUPER_MAGIC) if privileged => whole(Path::new(ROOT)),
         Ok(CGROUP2_SUPER_MAGIC) => delegated(Path::new(ROOT), bus),
+        Ok(TMPFS_MAGIC) if privileged && read_only(&Path::new(ROOT).join("memory")) => {
+            Layout::Unusable {
+                why: "/sys/fs/cgroup/memory is read-only".into(),
+                lacks: Lacks::Writable,
+            }
+        }
         Ok(TMPFS_MAGIC) if privileged => {
             let unified = magic("/sys/fs/cgroup/unified") == Ok(CGROUP2_SUPER_MAGIC);
             Layout::V1 {
                 root: ROOT.into(),
                 unified: unified.then(|| Path::new(ROOT).join("unified")),
+                beside: beside(),
             }
         }
+        Ok(TMPFS_MAGIC) if super::host::ids().0 == 0 => hosts_roots(),
         Ok(TMPFS_MAGIC) => Layout::Unusable {
             why: "cgroup v1 cannot be delegated to an ordinary user".into(),
             lacks: Lacks::V2,
@@ -43,6 +49,55 @@ pub fn layout(privileged: bool, bus: Option<String>) -> Layout {
             lacks: Lacks::Hierarchy,
         },
     }
+}
+
+/// Of the host's root, or of a container's that may do the same.
+fn whole(root: &Path) -> Layout {
+    if read_only(root) {
+        return Layout::Unusable {
+            why: format!("{} is read-only", root.display()),
+            lacks: Lacks::Writable,
+        };
+    }
+    let full = |file: &str| fs::read_to_string(root.join(file)).is_ok_and(|text| !text.is_empty());
+    // The host's own root group alone lacks that file, and is free of the constraint.
+    if root.join("cgroup.type").exists()
+        && full("cgroup.procs")
+        && !has_all(&root.join("cgroup.subtree_control"))
+    {
+        return Layout::Unusable {
+            why: format!(
+                "the group on {} has processes of its own, so that it gives its children no controllers",
+                root.display()
+            ),
+            lacks: Lacks::Leaf,
+        };
+    }
+    Layout::V2 {
+        parent: root.join(PARENT),
+    }
+}
+
+fn read_only(directory: &Path) -> bool {
+    use rustix::fs::{Access, access};
+    access(directory, Access::WRITE_OK) == Err(super::Errno::ROFS)
+}
+
+fn hosts_roots() -> Layout {
+    Layout::Unusable {
+        why: "the cgroups belong to the host's root, and this root is another".into(),
+        lacks: Lacks::HostsRoot,
+    }
+}
+
+/// The v1 hierarchies, of those that programs look for, on which a jail has no group.
+fn beside() -> Vec<String> {
+    // A hierarchy may have several controllers and a name for each.
+    let hierarchy = |name: &str| rustix::fs::stat(Path::new(ROOT).join(name)).map(|s| s.st_dev);
+    let own = super::cgroup::CONTROLLERS.map(|name| hierarchy(name).ok());
+    let apart = |name: &&str| hierarchy(name).is_ok_and(|device| !own.contains(&Some(device)));
+    let names = ["cpuacct", "cpuset"].into_iter().filter(apart);
+    names.map(str::to_owned).collect()
 }
 
 /// The nearest ancestor of this process's own group in which an ordinary user may make groups with
@@ -77,6 +132,7 @@ fn delegated(root: &Path, bus: Option<String>) -> Layout {
     }
     match bus {
         Some(bus) => Layout::OnRequest { bus },
+        None if super::host::ids().0 == 0 => hosts_roots(),
         None => Layout::Unusable {
             why: "no cgroup is delegated to this user, and there is no user manager to ask".into(),
             lacks: Lacks::Manager,
@@ -105,4 +161,33 @@ pub fn make_room(name: &str) -> Result<()> {
     make_own_dir(&leaf)?;
     // 0: whoever writes.
     write(&leaf.join("cgroup.procs"), "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A container's own group on a pure v2 host: files as the kernel has them.
+    #[test]
+    fn a_group_with_processes_of_its_own_gives_no_controllers() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path();
+        let put = |name: &str, text: &str| fs::write(root.join(name), text).expect("write");
+        let parent = root.join(PARENT);
+        put("cgroup.procs", "1\n");
+        put("cgroup.subtree_control", "");
+        assert_eq!(
+            whole(root),
+            Layout::V2 {
+                parent: parent.clone()
+            }
+        );
+        put("cgroup.type", "domain\n");
+        let Layout::Unusable { lacks, .. } = whole(root) else {
+            panic!("it is taken for the host's root group");
+        };
+        assert_eq!(lacks, Lacks::Leaf);
+        put("cgroup.procs", "");
+        assert_eq!(whole(root), Layout::V2 { parent });
+    }
 }

@@ -1,8 +1,10 @@
 //! Facts about the machine: what the kernel is, who runs this, what the caller's account says.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
 
 /// Where distributions keep the certificates that they trust, as one PEM file: Debian, Fedora, Alpine.
 pub const CERTIFICATES: [&str; 3] = [
@@ -35,17 +37,55 @@ pub fn ids() -> (u32, u32) {
     )
 }
 
-/// The home directory of `uid` as `/etc/passwd` has it. The environment is not asked: a project's
-/// own tooling can set `HOME`.
+/// The platform's directory. A policy there is somebody else's word on what the caller may do.
+pub const PLATFORM: &str = "/etc/creel";
+
+/// The home directory of `uid`, the caller, as `/etc/passwd` has it: a project's own tooling can set `HOME`.
+/// That is asked where there is no line for the caller (an account of LDAP, a container's arbitrary uid), and
+/// never where another account would be bound by it: for root, or where the platform has a policy, whose denial
+/// of `~/.ssh` is not for the caller to move.
 pub fn home_of(uid: u32) -> Option<PathBuf> {
-    let passwd = std::fs::read("/etc/passwd").ok()?;
-    passwd.split(|b| *b == b'\n').find_map(|line| {
+    let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
+    let line = passwd.split(|b| *b == b'\n').find_map(|line| {
         let mut fields = line.split(|b| *b == b':');
-        let id = fields.nth(2)?;
-        let home = fields.nth(2)?;
-        (std::str::from_utf8(id).ok()?.parse() == Ok(uid) && home.first() == Some(&b'/'))
-            .then(|| PathBuf::from(OsString::from_vec(home.to_vec())))
-    })
+        let id = std::str::from_utf8(fields.nth(2)?).ok()?;
+        (id.parse() == Ok(uid)).then(|| fields.nth(2).unwrap_or_default())
+    });
+    match line {
+        Some(home) => {
+            (home.first() == Some(&b'/')).then(|| PathBuf::from(OsString::from_vec(home.to_vec())))
+        }
+        None if uid == 0 || platform_speaks() => None,
+        None => own_home(Path::new(&std::env::var_os("HOME")?), uid),
+    }
+}
+
+/// Whether the platform has a policy, or may have one that cannot be seen.
+fn platform_speaks() -> bool {
+    match std::fs::read_dir(PLATFORM) {
+        Ok(mut entries) => entries.any(|entry| {
+            let name = entry.map(|entry| entry.file_name()).unwrap_or_default();
+            let name = name.as_bytes().to_ascii_lowercase();
+            name.is_empty() || name.starts_with(b"policy")
+        }),
+        Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    }
+}
+
+/// `home` without links, where it is a directory of the caller's own that nobody else can exchange or fill: not
+/// everybody's to write, and beneath no directory that is, unless others' names in that one are safe (sticky).
+fn own_home(home: &Path, uid: u32) -> Option<PathBuf> {
+    let plain = home.is_absolute() && !home.components().any(|c| c == Component::ParentDir);
+    let real = home.canonicalize().ok().filter(|_| plain)?;
+    let found = real.metadata().ok()?;
+    let own = found.is_dir() && found.uid() == uid && found.mode() & 0o002 == 0;
+    let safe = |above: &Path| {
+        above.metadata().is_ok_and(|meta| {
+            let theirs = meta.uid() == 0 || meta.uid() == uid;
+            theirs && (meta.mode() & 0o002 == 0 || meta.mode() & 0o1000 != 0)
+        })
+    };
+    (own && real.ancestors().skip(1).all(safe)).then_some(real)
 }
 
 /// A number read from a file such as a sysctl.

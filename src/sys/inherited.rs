@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Result, process, signal};
+use super::{Result, process, rlimit, signal};
 
 /// One thing that is inherited over fork(2) or execve(2).
 pub struct Row {
@@ -130,7 +130,15 @@ pub const ROWS: &[Row] = &[
         ..NONE
     },
     Row {
-        what: "resource limits",
+        what: "soft limit of descriptors, RLIMIT_NOFILE",
+        creel: "the caller's hard limit",
+        command: "the policy's, or the caller's hard limit where that is lower",
+        why: "creel keeps every path open that a policy names; how many those are is not the command's limit",
+        at_start: Some(rlimit::raise_open_files),
+        ..NONE
+    },
+    Row {
+        what: "other resource limits",
         creel: "the caller's",
         command: "the policy's, or the caller's where those are lower",
         why: "a stricter limit is no breach",

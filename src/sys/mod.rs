@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod around;
 pub mod attempt;
 pub mod buffers;
 pub mod bus;
@@ -13,6 +14,7 @@ pub mod caps;
 pub mod cgroup;
 pub mod clone;
 pub mod confine;
+pub mod cut;
 pub mod dnotify;
 pub mod fanotify;
 pub mod fd;

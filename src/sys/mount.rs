@@ -15,6 +15,8 @@ pub const RDONLY: u64 = 0x1;
 pub const NOSUID: u64 = 0x2;
 pub const NODEV: u64 = 0x4;
 pub const NOEXEC: u64 = 0x8;
+/// Of what can be looked at and nothing else.
+pub const INERT: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 const IDMAP: u64 = 0x0010_0000;
 const AT_RECURSIVE: u32 = 0x8000;
 
@@ -177,18 +179,18 @@ pub fn enter(namespace: &OwnedFd) -> Result<()> {
 }
 
 /// Whether `path` is where a mount begins (statx(2), `STATX_ATTR_MOUNT_ROOT`, Linux 5.8). A symbolic link
-/// at its end is not followed.
+/// at its end is not followed; an empty path means `dir` itself.
 pub fn is_root_of_mount(dir: BorrowedFd<'_>, path: &CStr) -> Result<bool> {
     use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
     let stat = statx(dir, path, flags, StatxFlags::TYPE)?;
     Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
-/// The id of the mount that shows `path` (statx(2), `STATX_MNT_ID`, Linux 5.8).
+/// The id of the mount that shows `path` (statx(2), `STATX_MNT_ID`, Linux 5.8). An empty path means `dir` itself.
 pub fn id(dir: BorrowedFd<'_>, path: &CStr) -> Result<u64> {
     use rustix::fs::{AtFlags, StatxFlags, statx};
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
     Ok(statx(dir, path, flags, StatxFlags::MNT_ID)?.stx_mnt_id)
 }
 

@@ -1,11 +1,15 @@
 //! What keeps a name from being created, since the kernel knows no entry that says "nothing".
 //!
 //! A socket inode (mknod(2)) does for most names: git takes up none, status, add, clean and stash pass
-//! over it, and it costs a fifth of a directory. A directory stands where a reader would complain about
-//! what it cannot open, and where the filesystem makes no sockets. Where a reader takes the name's being
-//! there for a word, it is a file that says what is meant without it, made without a name (`O_TMPFILE`,
-//! open(2)) and then linked. A mark tells each from somebody else's: of a socket and of a directory a mode
-//! that nobody gives one, which they have from their start, of a file its time.
+//! over it, and to remove it costs a tenth of a directory. A directory stands for what is one by nature:
+//! below a socket the kernel answers ENOTDIR, and programs expect ENOENT. So it does where a reader would
+//! complain about what it cannot open, and where the filesystem makes no sockets. Where a reader takes the
+//! name's being there for a word, it is a file that says what is meant without it, made without a name
+//! (`O_TMPFILE`, open(2)) and then linked. A mark tells each from somebody else's: of a socket and of a
+//! directory a mode that nobody gives one, which they have from their start, of a file its time.
+//!
+//! The host's programs may use a directory meanwhile, such as an editor that writes its settings: what is
+//! not empty is theirs, and stays.
 //!
 //! Several runs may need one name. Each holds a read lock (an open file description lock, fcntl(2)) on
 //! the directory, at an offset that is the name's hash; the run that finds nobody else's lock there
@@ -27,7 +31,9 @@ const MARK: i64 = 271_828_182;
 const MOST: i64 = 2;
 /// For everybody to read: whoever shares it opens it.
 const MODE: u32 = 0o444;
-const DIRECTORY_MODE: u32 = 0o1555;
+const DIRECTORY_MODE: u32 = 0o1755;
+/// Of a directory's mode, what alone marks it.
+const STICKY: Mode = Mode::SVTX;
 /// Turns against another run that makes or removes it at the same time.
 const MOST_TURNS: usize = 1000;
 /// How often, a tenth of a millisecond apart, the directory's flock(2) is tried.
@@ -47,7 +53,7 @@ pub fn marked(stat: &rx::Stat) -> bool {
     match rx::FileType::from_raw_mode(stat.st_mode) {
         rx::FileType::Socket => stat.st_mode & 0o7777 == 0 && stat.st_nlink == 1,
         // Whatever the umask took, and with the group's bit that a directory inherits (inode(7)).
-        rx::FileType::Directory => stat.st_mode & 0o5222 == 0o1000,
+        rx::FileType::Directory => stat.st_mode & 0o5022 == 0o1000,
         rx::FileType::RegularFile => {
             stat.st_size <= MOST && stat.st_mtime == MARK && stat.st_mode & 0o7777 == MODE
         }
@@ -122,17 +128,19 @@ impl Drop for Turn<'_> {
 pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<u64> {
     lock(directory, name, libc::F_RDLCK);
     for _ in 0..MOST_TURNS {
-        match make(directory, name, form) {
-            Err(Errno::EXIST) | Ok(()) => {}
+        let made = match make(directory, name, form) {
+            Err(Errno::EXIST) => Made::Before,
+            Ok(()) => Made::Now,
             Err(errno) => return Err(errno),
-        }
+        };
         match look(directory, name) {
             // Another run was done with it at once.
             Err(Errno::NOENT) => {}
             // The trouble is this process's own.
             Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => return Err(errno),
             Ok((place, stat))
-                if stat.kind == Kind::Placeholder && stands_for_nothing(place.as_fd()) =>
+                if stat.kind == Kind::Placeholder
+                    && (made == Made::Now || stands_for_nothing(place.as_fd())) =>
             {
                 return Ok(stat.ino);
             }
@@ -140,6 +148,13 @@ pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<u64> {
         }
     }
     Err(Errno::EXIST)
+}
+
+/// Whether a placeholder is of this call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Now,
+    Before,
 }
 
 fn make(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
@@ -161,24 +176,33 @@ fn make(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
 }
 
 /// Gives `name` up, and removes it where it is a placeholder that no other run holds. `AGAIN` where one
-/// does, `EXIST` where it is somebody else's. `inode`: what [`hold`] told; a socket is known by it as well,
-/// whatever mode it was given since (`chmod -R`).
+/// does, `EXIST` where it is somebody else's. `inode`: what [`hold`] told; a socket and a directory are known
+/// by it as well, whatever mode they were given since (`chmod -R`). A directory that the host has put
+/// something in stays, without the mark.
 pub fn release(directory: BorrowedFd<'_>, name: &CStr, inode: u64) -> Result<()> {
     lock(directory, name, libc::F_UNLCK);
     if is_locked(directory, name) {
         return Err(Errno::AGAIN);
     }
     let stat = rx::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let socket = rx::FileType::from_raw_mode(stat.st_mode) == rx::FileType::Socket;
-    let ours = marked(&stat) || socket && stat.st_ino == inode;
-    if !ours {
+    let kind = rx::FileType::from_raw_mode(stat.st_mode);
+    let made_here = stat.st_ino == inode;
+    let known = matches!(kind, rx::FileType::Socket | rx::FileType::Directory) && made_here;
+    if !marked(&stat) && !known {
         return Err(Errno::EXIST);
     }
-    let flags = match rx::FileType::from_raw_mode(stat.st_mode) {
-        rx::FileType::Directory => AtFlags::REMOVEDIR,
-        _ => AtFlags::empty(),
-    };
-    rx::unlinkat(directory, name, flags)
+    if kind != rx::FileType::Directory {
+        return rx::unlinkat(directory, name, AtFlags::empty());
+    }
+    match rx::unlinkat(directory, name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOTEMPTY | Errno::EXIST) if made_here => {
+            let place = directory_entry(directory, name)?;
+            let mode = Mode::from_raw_mode(rx::fstat(&place)?.st_mode & 0o7777);
+            rx::fchmod(&place, mode - STICKY)?;
+            Err(Errno::EXIST)
+        }
+        other => other,
+    }
 }
 
 /// Does `act` while the owner of a directory may change it; then the directory has its mode again.
@@ -236,6 +260,10 @@ fn look(directory: BorrowedFd<'_>, name: &CStr) -> Result<(OwnedFd, Stat)> {
 /// Gives a new directory its whole mode, whatever the umask. Where a filesystem knows no such mode it
 /// could not be told from others, and goes.
 fn settle(directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    let whole = |stat: rx::Stat| stat.st_mode & 0o777 == DIRECTORY_MODE & 0o777 && marked(&stat);
+    if rx::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(whole) {
+        return Ok(());
+    }
     let place = match directory_entry(directory, name) {
         Ok(place) => place,
         // Another run was done with it at once, or the umask took the right to open it.

@@ -52,6 +52,18 @@ fn set_unnamed(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> Res
     }
 }
 
+/// Raises this process's soft limit of descriptors to the hard one. The soft one protects programs that use
+/// select(2), which creel does not.
+pub fn raise_open_files() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // A hard limit above fs.nr_open, which was lowered since, is refused; the caller's soft limit stays.
+    let _ = setrlimit(Resource::Nofile, raised);
+}
+
 /// The caller's hard limit of descriptors: a jail cannot have more.
 pub fn open_files_ceiling() -> u64 {
     rustix::process::getrlimit(Resource::Nofile)

@@ -6,6 +6,15 @@ use rustix::fs::OFlags;
 
 use super::{Errno, Result, clone, process, procfs};
 
+/// Whether this process is in the user namespace in which the host was booted. Where /proc does not say,
+/// it is taken for that.
+pub fn is_initial() -> bool {
+    // linux/nsfs.h, USER_NS_INIT_INO
+    const INITIAL: u64 = 0xefff_fffd;
+    let own = procfs::namespace("self", "user").and_then(rustix::fs::fstat);
+    own.map_or(true, |stat| stat.st_ino == INITIAL)
+}
+
 /// Joins a user namespace, for good (setns(2)): its owner has every capability there.
 pub fn enter(namespace: &OwnedFd) -> Result<()> {
     use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};

@@ -15,6 +15,7 @@ mod house;
 mod import;
 mod leaks;
 mod plan_hosts;
+mod plan_mounts;
 mod plan_order;
 mod plan_questions;
 mod plan_trust;

@@ -76,6 +76,7 @@ fn v1(unified: Option<&str>) -> CgroupLayout {
     CgroupLayout::V1 {
         root: "/sys/fs/cgroup".into(),
         unified: unified.map(Into::into),
+        beside: vec!["cpuset".into()],
     }
 }
 

@@ -85,11 +85,13 @@ fn host() -> impl Strategy<Value = Host> {
             },
             1 => CgroupLayout::V1 {
                 root: "/sys/fs/cgroup".into(),
+                beside: vec!["cpuset".into()],
                 unified: None,
             },
             2 => CgroupLayout::V1 {
                 root: "/sys/fs/cgroup".into(),
                 unified: Some("/sys/fs/cgroup/unified".into()),
+                beside: vec![],
             },
             3 => CgroupLayout::OnRequest {
                 bus: "unix:path=/run/user/1000/bus".into(),

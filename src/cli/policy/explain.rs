@@ -14,7 +14,7 @@ use crate::cli::run::{self, RunArgs, degradable};
 use crate::jail;
 use crate::plan::explain::{Row, rows};
 use crate::plan::{self, Host, Plan};
-use crate::policy::decide::{Decision, Why, decide};
+use crate::policy::decide::{Decision, decide};
 use crate::policy::error::escaped;
 use crate::policy::layer::{Ask, Case};
 use crate::policy::net::Mode;
@@ -164,9 +164,7 @@ fn may_run(
         Decision::Allowed { by } => (by, None),
         Decision::Denied { why } => (None, Some(why)),
     };
-    // Nothing grants it: what is at fault the files say better.
-    let told = why.as_ref().filter(|why| **why != Why::NotGranted);
-    let told = told.map(Why::reason);
+    let told = why.as_ref().and_then(start::told);
     let alone = *execution == Execution::Worker;
     let (may, text) = match (&args.host, alone) {
         (Some(_), true) => (true, "it alone; it can execute nothing else".into()),

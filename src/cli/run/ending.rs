@@ -2,14 +2,15 @@
 //! enforced and used. Programs read the verdict instead.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::{RunArgs, request};
-use crate::cli::hint::say;
+use crate::cli::hint::{quoted, say};
 use crate::plan::{self, Layer, LayerName, Plan};
 use crate::policy::effective::{Note, Weight};
 use crate::policy::stack::Outcome;
-use crate::policy::{Bytes, Limits, Origin, Policy, Span};
+use crate::policy::{Bytes, Execution, Limits, Origin, Policy, Span};
 use crate::supervise::left::{Done, Left, Remnant, What};
 use crate::supervise::verdict::Limit;
 use crate::supervise::way_out::Traffic;
@@ -17,25 +18,75 @@ use crate::supervise::{Kind, Verdict};
 
 /// Of what was left, on stderr.
 const MOST_LINES: usize = 5;
+/// Of a command line, in characters; a longer one is shown without its arguments.
+const MOST_OF_COMMAND: usize = 1024;
 /// Of a path there, in characters.
 const MOST_OF_PATH: usize = 256;
 
-/// What of the policy's words had no effect: all of it on request, and where the command failed what
-/// it may have failed of.
-pub fn remark(args: &RunArgs, outcome: &Outcome, verdict: &Verdict) {
-    let failed = verdict.exit_status != 0 && !args.quiet;
-    let unsaid = |note: &&Note| note.weight != Weight::Open;
-    for note in outcome.effective.notes.iter().filter(unsaid) {
-        if args.verbose || failed && note.weight == Weight::Refused {
-            say(&format!("note: {note}"));
+/// What is said beside the verdict, in lines.
+pub struct Remarks {
+    /// What would let a command that failed do its work.
+    hints: Vec<String>,
+    /// What of the policy's words had no effect: all of it on request, and one line where the command failed,
+    /// which may be of that.
+    notes: Vec<String>,
+}
+
+impl Remarks {
+    pub fn of(
+        args: &RunArgs,
+        policy: &Policy,
+        outcome: Option<&Outcome>,
+        verdict: &Verdict,
+    ) -> Remarks {
+        let hints = match policy.exec.value {
+            Execution::Granted => [elsewhere(args, verdict), untraced(args, policy, verdict)]
+                .into_iter()
+                .flatten()
+                .collect(),
+            // No flag adds to the programs that a policy names.
+            Execution::Worker | Execution::Only(_) => vec![],
+        };
+        Remarks {
+            hints,
+            notes: outcome.map_or_else(Vec::new, |outcome| notes(args, outcome, verdict)),
         }
     }
+}
+
+fn notes(args: &RunArgs, outcome: &Outcome, verdict: &Verdict) -> Vec<String> {
+    let notes = outcome.effective.notes.iter();
     if args.verbose {
-        outcome
-            .clips
-            .iter()
-            .for_each(|clip| say(&format!("note: {clip}")));
+        let unsaid = notes.filter(|note| note.weight != Weight::Open);
+        let clips = outcome.clips.iter().map(ToString::to_string);
+        return unsaid.map(ToString::to_string).chain(clips).collect();
     }
+    // Where the cause is known it is not one of these.
+    let known = verdict.error.is_some() || verdict.limit.is_some();
+    let refused: Vec<&Note> = notes
+        .filter(|note| note.weight == Weight::Refused)
+        .collect();
+    match refused.as_slice() {
+        [first, rest @ ..] if verdict.exit_status != 0 && !known => vec![match rest.len() {
+            0 => first.to_string(),
+            more => format!("{first}; -v says {more} more"),
+        }],
+        _ => vec![],
+    }
+}
+
+/// Programs whose work is to trace others.
+const TRACERS: [&str; 7] = ["dlv", "gdb", "gdbserver", "lldb", "ltrace", "rr", "strace"];
+
+/// What lets a debugger work, where it failed and the policy does not let it trace.
+fn untraced(args: &RunArgs, policy: &Policy, verdict: &Verdict) -> Option<String> {
+    let name = Path::new(args.command.first()?).file_name()?.to_str()?;
+    let failed = verdict.code.is_some_and(|code| code != 0);
+    (failed && !policy.debug.value && TRACERS.contains(&name)).then(|| {
+        format!(
+            "{name} may trace nothing under this policy; `debug = true` in [process] lets it trace within the jail, as `--policy coding` does"
+        )
+    })
 }
 
 /// The limits that somebody asked for and that nothing holds, before the command runs.
@@ -72,7 +123,7 @@ pub fn unheld(args: &RunArgs, policy: &Policy, plan: &Plan) -> Vec<String> {
 }
 
 /// What a person wants to know about the end, on stderr.
-pub fn announce(args: &RunArgs, verdict: &Verdict) {
+pub fn announce(args: &RunArgs, verdict: &Verdict, remarks: &Remarks) {
     if !args.quiet {
         if let Some(text) = reason(verdict) {
             say(&text);
@@ -80,9 +131,7 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
         if let Some(error) = &verdict.error {
             say(error);
         }
-        if let Some(text) = elsewhere(args, verdict) {
-            say(&text);
-        }
+        remarks.hints.iter().for_each(|text| say(text));
         if verdict.exit_status != 0 || args.verbose {
             refusals(verdict).iter().for_each(|line| say(line));
         }
@@ -125,6 +174,10 @@ pub fn announce(args: &RunArgs, verdict: &Verdict) {
             left.unseen,
             first.chars().take(MOST_OF_PATH).collect::<String>()
         ));
+    }
+    if !args.quiet {
+        let notes = remarks.notes.iter();
+        notes.for_each(|note| say(&format!("note: {note}")));
     }
     if args.verbose {
         if let Some(receipt) = &verdict.receipt {
@@ -173,14 +226,45 @@ fn elsewhere(args: &RunArgs, verdict: &Verdict) -> Option<String> {
         return None;
     }
     let directory = file.parent()?;
-    let beyond = match real.parent()? {
-        parent if parent == directory => String::new(),
-        parent => format!(" --exec {}", parent.display()),
-    };
-    let (file, directory) = (file.display(), directory.display());
+    let beyond = real.parent().filter(|parent| *parent != directory);
+    let grants: Vec<&Path> = [Some(directory), beyond].into_iter().flatten().collect();
     Some(format!(
-        "on the host it is {file}; let it be executed, with what lies beside it: creel run --exec {directory}{beyond} -- {file}"
+        "on the host it is {}; let it be executed, with what lies beside it: {}",
+        file.display(),
+        again(args, &grants, &file)
     ))
+}
+
+/// This command line with `--exec` for each of `grants`, and the program named by its path. Values that go
+/// into the environment are left out: they may be secrets.
+fn again(args: &RunArgs, grants: &[&Path], program: &Path) -> String {
+    let given = std::env::args_os().skip(2).take_while(|word| word != "--");
+    let shown = |word: OsString| {
+        let word = word.to_string_lossy().into_owned();
+        let values = args.env.iter().filter_map(|text| {
+            let text = text.to_str()?;
+            let (name, _) = text.split_once('=')?;
+            Some(format!("{}{name}=...", word.strip_suffix(text)?))
+        });
+        let value = values.max_by_key(String::len);
+        quoted(&value.unwrap_or(word))
+    };
+    let mut words: Vec<String> = given.map(shown).collect();
+    for grant in grants {
+        words.push(format!("--exec {}", quoted(&grant.to_string_lossy())));
+    }
+    words.push("--".into());
+    words.push(quoted(&program.to_string_lossy()));
+    let line = |rest: &[OsString]| -> String {
+        let rest = rest.iter().map(|word| quoted(&word.to_string_lossy()));
+        let all: Vec<String> = words.iter().cloned().chain(rest).collect();
+        format!("creel run {}", all.join(" "))
+    };
+    let whole = line(&args.command[1..]);
+    match whole.chars().count() > MOST_OF_COMMAND {
+        true => line(&[]) + " ...",
+        false => whole,
+    }
 }
 
 fn is_program(file: &Path) -> bool {

@@ -11,6 +11,11 @@ use std::path::{Path, PathBuf};
 use crate::jail::elf::Form;
 use crate::jail::loads;
 use crate::plan::{Act, Code, Plan};
+use crate::policy::decide::{Decision, Why, decide};
+use crate::policy::layer::Case;
+use crate::policy::rights::Roots;
+use crate::policy::stack::Outcome;
+use crate::policy::tools::Tool;
 use crate::sys::Errno;
 
 /// path_resolution(7)
@@ -38,6 +43,24 @@ pub fn why_not(plan: &Plan, errno: Errno) -> Option<String> {
         | (Errno::ACCESS | Errno::PERM, Start::Refused(text)) => Some(text),
         _ => None,
     }
+}
+
+/// The rule of the policy that refuses the command, where its files would let it start.
+pub fn ruled_out(outcome: &Outcome, roots: &Roots, argv: &[OsString]) -> Option<String> {
+    let words = argv.iter().map(|word| word.to_string_lossy().into_owned());
+    let case = Case {
+        tool: Tool::Exec,
+        words: words.collect(),
+    };
+    match decide(&outcome.rights, roots, &case) {
+        Decision::Denied { why } => told(&why),
+        Decision::Allowed { .. } => None,
+    }
+}
+
+/// The reason in words, but where nothing grants it: what is at fault then the files say better.
+pub fn told(why: &Why) -> Option<String> {
+    (*why != Why::NotGranted).then(|| why.reason())
 }
 
 /// Tries each place of the command in turn, as execvp(3) does.
@@ -83,6 +106,8 @@ pub fn of(plan: &Plan) -> Start {
 struct Tree<'p> {
     binds: BTreeMap<&'p Path, Bind<'p>>,
     links: BTreeMap<&'p Path, &'p Path>,
+    /// The policy names one by one what may be executed.
+    by_name: bool,
 }
 
 struct Bind<'p> {
@@ -103,6 +128,7 @@ impl<'p> Tree<'p> {
         let mut tree = Tree {
             binds: BTreeMap::new(),
             links: BTreeMap::new(),
+            by_name: plan.acts.contains(&Act::NoMemfd),
         };
         for act in &plan.acts {
             match act {
@@ -155,8 +181,21 @@ impl<'p> Tree<'p> {
             ));
         }
         if place.code != Code::Execute {
+            let interpreter = form(&place.host).and_then(|form| match form {
+                Form::Script(name) => Some(String::from_utf8_lossy(&name).into_owned()),
+                _ => None,
+            });
+            let grants = match (self.by_name, interpreter) {
+                (true, Some(interpreter)) => format!(
+                    "it says under [tools] which programs execute, and a script needs its interpreter {interpreter} among them too"
+                ),
+                (true, None) => {
+                    "it says under [tools] which programs execute, and no flag adds to them".into()
+                }
+                (false, _) => "--exec PATH or `filesystem.exec` grants that".to_owned(),
+            };
             return Start::Refused(format!(
-                "{shown} may not be executed: the policy grants it to be read only; --exec PATH or `filesystem.exec` grants that, and `tools.exec.commands` where that names programs and arguments one by one"
+                "{shown} may not be executed: the policy grants it to be read only; {grants}"
             ));
         }
         let mut file = place.host;

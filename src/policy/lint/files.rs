@@ -5,7 +5,7 @@ use super::suspects::{danger, is_project_work};
 use super::{Found, Lint, granted};
 use crate::policy::glob::{Pattern, escape};
 use crate::policy::layer::Layer;
-use crate::policy::rights::Roots;
+use crate::policy::rights::{GROUPS, Roots};
 use crate::policy::tools::Tool;
 use crate::policy::trees::{Trees, within};
 use crate::policy::{Absent, Grant, Origin, WorkspaceMode};
@@ -156,7 +156,7 @@ impl Lint<'_> {
             if let Some((_, outer)) = outer {
                 let reason = format!("{} is denied with {} already", deny.path, outer.path);
                 self.say(&DENY_SHADOWED, Some(&deny.origin), reason);
-            } else if !self.touches(&path) {
+            } else if !self.touches(&path) && !within(&path, GROUPS) && !within(GROUPS, &path) {
                 let reason = format!("nothing grants {}, so it is not there anyway", deny.path);
                 self.say(&DENY_IDLE, Some(&deny.origin), reason);
             }

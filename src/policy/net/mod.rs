@@ -22,6 +22,7 @@ pub use range::{Range, special};
 pub use rule::{Protocol, Rule, RuleError, Tls, To};
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::{Bytes, Count, Origin, Sourced, Span};
 
@@ -115,6 +116,23 @@ pub struct Credential {
     pub variable: String,
     pub secret: Secret,
     pub origin: Origin,
+}
+
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Credential {
+            host,
+            header,
+            variable,
+            secret,
+            ..
+        } = self;
+        write!(f, "{header} for {host}: {variable} stands for ")?;
+        match secret {
+            Secret::Variable(name) => write!(f, "the variable {name} of creel's own"),
+            Secret::File(path) => write!(f, "what is in {path}"),
+        }
+    }
 }
 
 /// Where the supervisor finds a secret.

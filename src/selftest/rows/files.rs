@@ -1,7 +1,17 @@
 //! Files of the host, and the jail's own tree.
 
+use std::path::{Path, PathBuf};
+
 use super::{attempts, create, list, read, unless_absent, write};
 use crate::selftest::plant;
+
+/// Where the jail sees control groups.
+fn groups() -> impl Iterator<Item = PathBuf> {
+    let place = Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(place).into_iter().flatten().flatten();
+    let all = hierarchies.map(|entry| entry.path()).chain([place.into()]);
+    all.filter(|group| group.join("cgroup.procs").exists())
+}
 
 attempts! { ROWS, "files";
     "read a file of the host by its path" [Root: ENOENT]
@@ -25,9 +35,18 @@ attempts! { ROWS, "files";
     "/etc/machine-id" [Root: ENOENT, Landlock: EACCES] "names the host for ever" |_| read("/etc/machine-id");
     "~/.ssh" [Root: ENOENT, Landlock: EACCES] "private keys" |s| list(s.home.join(".ssh"));
     "~/.aws/credentials" [Root: ENOENT, Landlock: EACCES] "cloud keys" |s| read(s.home.join(".aws/credentials"));
-    "/sys" [Root: ENOENT, Landlock: EACCES] "the host's devices and cgroups" |_| list("/sys");
-    "/sys/fs/cgroup" [Root: ENOENT, Landlock: EACCES]
-        "CVE-2022-0492: release_agent runs on the host" |_| list("/sys/fs/cgroup");
+    "/sys/class" [Root: ENOENT, Landlock: EACCES] "the host's devices" |_| list("/sys/class");
+    "a control group beside the jail's own" [Root: ABSENT, Kernel: ABSENT]
+        "CVE-2022-0492: release_agent runs on the host" |_| unless_absent(groups().any(|group| {
+            let below = std::fs::read_dir(&group).into_iter().flatten().flatten();
+            group.join("release_agent").exists()
+                || below.into_iter().any(|entry| entry.path().join("cgroup.procs").exists())
+        }));
+    "the jail's own control groups for writing" [ReadOnly: EROFS|EACCES|ENOENT, Landlock: EACCES, Ids: EACCES]
+        "who writes limits has none" |_| groups()
+            .map(|group| write(group.join("cgroup.procs")))
+            .find(Result::is_ok)
+            .unwrap_or_else(|| write("/sys/fs/cgroup/cgroup.procs"));
     "/sys/kernel/security" [Root: ENOENT, Landlock: EACCES] "switches of security modules" |_| list("/sys/kernel/security");
     "/boot" [Root: ENOENT, Landlock: EACCES] "kernels and their symbols" |_| list("/boot");
     "/var/log" [Root: ENOENT, Landlock: EACCES] "logs of the host" |_| list("/var/log");

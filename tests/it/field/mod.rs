@@ -2,12 +2,15 @@
 
 mod bare;
 mod chroots;
+mod containers;
 mod inherited;
+mod machine;
 mod names;
 mod owners;
 mod ports;
 mod shared;
 mod streams;
+mod submounts;
 mod terminal;
 mod words;
 

@@ -307,3 +307,133 @@ fn explain_says_first_whether_the_command_may_run() {
         assert_eq!(json.json()["command"]["may_run"], status == 0, "{json:#?}");
     }
 }
+
+/// What is taken away is said by what holds it, and what nothing holds is said so.
+#[test]
+fn explain_says_what_holds_a_denial_or_a_protection() {
+    let desk = Desk::new();
+    for name in ["secret", "config", "kept/x", "ro/x", "ro/kept/y"] {
+        desk.file(name, "");
+    }
+    desk.file(
+        "../p.toml",
+        "extends = 'default'\n[filesystem]\nread = ['$WORKSPACE/ro']\n\
+         deny = ['$WORKSPACE/secret', '$WORKSPACE/later', '$WORKSPACE/kept', '$WORKSPACE/kept/x',\n\
+         { path = '$WORKSPACE/ro/absent', optional = true }, '/opt/none']\n\
+         protect = ['$WORKSPACE/config', '$WORKSPACE/new', '$WORKSPACE/gone/deep', '$WORKSPACE/ro/x',\n\
+         { path = '$WORKSPACE/no/such', optional = true }]\n",
+    );
+    let base = [
+        "explain",
+        "--allow-degraded",
+        "cgroup",
+        "--policy",
+        "../p.toml",
+    ];
+    let words = [&base[..], &["--json", "--", "true"]].concat();
+    let said = desk.policy(words).exits(0).json();
+    let rules = said["rules"].as_array().expect("rules");
+    let kernel = |key: &str, item: &str| {
+        let item = match item.starts_with('/') {
+            true => item.to_owned(),
+            false => format!("$WORKSPACE/{item}"),
+        };
+        let mut found = rules
+            .iter()
+            .filter(|r| r["key"] == key && r["item"] == *item);
+        let found = found.next().unwrap_or_else(|| panic!("{item}: {said:#}"));
+        found["kernel"].to_string()
+    };
+    for (key, item, by) in [
+        ("deny", "secret", "mask file /"),
+        ("deny", "later", "/later, which is absent"),
+        ("deny", "kept", "mask directory /"),
+        ("deny", "kept/x", "mask file /"),
+        (
+            "deny",
+            "ro/absent",
+            "not covered: it is absent, and the jail cannot create it",
+        ),
+        ("deny", "/opt/none", "nothing is granted there"),
+        ("protect", "config", "/config ro"),
+        ("protect", "new", "/new, which is absent"),
+        ("protect", "gone/deep", "/gone, which is absent"),
+        ("protect", "ro/x", "/ro ro"),
+        (
+            "protect",
+            "no/such",
+            "not held: it is absent, and the jail can create it",
+        ),
+        // creel's own: one that is held everywhere, and one that is held where it is.
+        ("protect", ".claude", "/.claude, which is absent"),
+        (
+            "protect",
+            ".exrc",
+            "where it is there when a run starts, it is read-only",
+        ),
+    ] {
+        let found = kernel(&format!("filesystem.{key}"), item);
+        assert!(found.contains(by), "{item}: {by}\n{found}");
+    }
+}
+
+/// A credential is a rule as others are; the jail's variable has a placeholder, also where the caller has
+/// one of this name.
+#[test]
+fn explain_and_the_plan_have_credentials_and_no_secret() {
+    use crate::support::{Run, Who, Workspace};
+    let text = "extends = 'coding'\n[environment]\npass = ['API_TOKEN']\n[network]\n\
+        mode = 'allowlist'\nallow = [{ host = 'a.example', tls = 'terminate' }]\n\
+        [[network.credentials]]\nhost = 'a.example'\nheader = 'authorization'\n\
+        variable = 'API_TOKEN'\nsecret = { env = 'REAL' }\n";
+    let desk = Desk::new();
+    desk.file("p.toml", text);
+    let said = desk
+        .policy([
+            "explain",
+            "--allow-degraded",
+            "cgroup",
+            "--policy",
+            "p.toml",
+            "--",
+            "true",
+        ])
+        .exits(0);
+    for line in [
+        "network.credentials authorization for a.example: API_TOKEN stands for the variable REAL",
+        "-> API_TOKEN holds a placeholder in the jail",
+    ] {
+        assert!(said.stdout.contains(line), "{line}\n{said:#?}");
+    }
+    // What has only a placeholder is no credential in the jail; without the rule it is one.
+    let checked = desk.policy(["check", "p.toml"]).exits(0);
+    assert!(!checked.stdout.contains("env-credential"), "{checked:#?}");
+    desk.file(
+        "bare.toml",
+        "extends = 'coding'\nenvironment.pass = ['API_TOKEN']\n",
+    );
+    let checked = desk.policy(["check", "bare.toml"]);
+    assert!(checked.stdout.contains("env-credential"), "{checked:#?}");
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let run = |flags: &[&str]| {
+            let run = Run::new(who, &workspace).policy_text(&workspace, "p", text);
+            let run = run
+                .outer_env("API_TOKEN", "mine")
+                .outer_env("REAL", "secret-value");
+            run.flags(flags).argv(["true"]).ok().stdout
+        };
+        let plan = run(&["--dry-run"]);
+        let line = "credential authorization for a.example: API_TOKEN stands for the variable REAL";
+        assert!(plan.contains(line), "{plan}");
+        assert!(plan.contains("API_TOKEN=(a placeholder"), "{plan}");
+        let json = run(&["--dry-run", "--json"]);
+        assert!(json.contains("authorization for a.example"), "{json}");
+        for plan in [plan, json] {
+            assert!(
+                !plan.contains("mine") && !plan.contains("secret-value"),
+                "{plan}"
+            );
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Node and npm: a server and its client, workers, tests, scripts.
 
 use super::{belongs_to_its_owner, coding};
-use crate::support::{Run, Who, Workspace, need};
+use crate::support::{Run, Who, Workspace, need, with_cgroups};
 
 #[track_caller]
 fn node(who: Who, workspace: &Workspace, script: &str) -> String {
@@ -104,5 +104,24 @@ fn npm_initialises_installs_a_local_package_and_runs_scripts() {
         );
         assert_eq!(ran.stdout, "from dep\n");
         belongs_to_its_owner(who, &workspace);
+    }
+}
+
+#[test]
+fn node_sizes_itself_by_the_jails_limits() {
+    let node = need("node");
+    for who in with_cgroups() {
+        let workspace = Workspace::new(who);
+        for (memory, bytes) in [("300MiB", "314572800\n"), ("1GiB", "1073741824\n")] {
+            let ran = Run::new(who, &workspace)
+                .flags(["--memory", memory])
+                .argv([
+                    node.as_os_str(),
+                    "-p".as_ref(),
+                    "process.constrainedMemory()".as_ref(),
+                ])
+                .ok();
+            assert_eq!(ran.stdout, bytes, "{ran:#?}");
+        }
     }
 }

@@ -76,7 +76,7 @@ fn a_program_that_is_on_the_host_alone_is_told_with_what_grants_it() {
             run.flags(flags).argv([name])
         };
         let told = format!(
-            "creel run --exec {} --exec {} -- {}",
+            "--exec {} --exec {} -- {}",
             bin.display(),
             share.display(),
             link.display()
@@ -203,7 +203,7 @@ fn what_cannot_start_is_told_for_its_own_reason() {
                 "extends = 'default'\ntools.exec.commands = ['cat']",
                 "true",
                 126,
-                "the policy grants it to be read only",
+                "true may not be executed: the list of commands does not have it",
             ),
         ] {
             let run = Run::new(who, &workspace).policy_text(&workspace, "p", policy);
@@ -237,5 +237,221 @@ fn the_first_policy_of_the_document_runs() {
             denied.status != 0 && denied.stderr.contains(".env"),
             "{denied:#?}"
         );
+    }
+}
+
+/// The hint is a whole command line, and its own: only what goes into the environment is not repeated.
+#[test]
+fn the_hint_repeats_the_command_line() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let (program, _) = program(&workspace);
+        let share = program.parent().expect("share");
+        let run = Run::new(who, &workspace)
+            .policy("coding")
+            .flags(["-e", "TOKEN=hidden", "--env=OTHER=hidden", "-m", "512MiB"])
+            .outer_env("PATH", format!("/usr/bin:/bin:{}", share.display()));
+        let ran = run.argv(["agent", "two words", "--flag"]);
+        assert_eq!(ran.status, 127, "{ran:#?}");
+        for told in [
+            "creel run ",
+            " --policy coding -e TOKEN=... --env=OTHER=... -m 512MiB ",
+            &format!(
+                " --exec {} -- {} 'two words' --flag\n",
+                share.display(),
+                program.display()
+            ),
+        ] {
+            assert!(ran.stderr.contains(told), "{told}\n{ran:#?}");
+        }
+        assert!(!ran.stderr.contains("hidden"), "{ran:#?}");
+        // A long one is told without its arguments.
+        let run = Run::new(who, &workspace)
+            .outer_env("PATH", format!("/usr/bin:/bin:{}", share.display()));
+        let long = run.argv(["agent", &"x".repeat(4096)]);
+        assert!(long.stderr.contains("agent ...\n"), "{long:#?}");
+        assert!(!long.stderr.contains("xxx"), "{long:#?}");
+    }
+}
+
+/// Programs of one directory start each other by name.
+#[test]
+fn a_directory_of_exec_is_on_the_path_last() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let (program, _) = program(&workspace);
+        let share = program.parent().expect("share");
+        for (name, text) in [
+            ("creel-shell", "#!/bin/sh\nexec /bin/sh \"$@\"\n"),
+            ("starts", "#!/usr/bin/env creel-shell\nagent; ls data\n"),
+            ("ls", "#!/bin/sh\necho not this one\n"),
+        ] {
+            std::fs::write(share.join(name), text).expect("write");
+            let mode = PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(share.join(name), mode).expect("chmod");
+        }
+        let flags = || ["--exec".as_ref(), share.as_os_str()];
+        let run = || Run::new(who, &workspace).flags(flags());
+        workspace.write("data", "");
+        let ran = run().argv(["starts"]);
+        assert_eq!(ran.stdout, "agent\ndata\ndata\n", "{ran:#?}");
+        // A PATH that the caller names is the caller's.
+        let ran = run().flags(["-e", "PATH=/usr/bin:/bin"]).argv(["starts"]);
+        assert_eq!((ran.status, ran.kind()), (127, "setup_failed"), "{ran:#?}");
+        // So it is without the grant, and a single file is no directory to look in.
+        for flags in [vec![], vec!["--exec".as_ref(), program.as_os_str()]] {
+            let ran = Run::new(who, &workspace).flags(flags).sh("echo $PATH");
+            assert!(!ran.ok().stdout.contains("share"));
+        }
+    }
+}
+
+/// Where a rule refuses a command, that rule is named and nothing that could not help.
+#[test]
+fn a_rule_that_refuses_the_command_is_named() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let text = "extends = 'default'\n[tools.exec]\nask = 'on-miss'\n\
+            commands = ['ls', { command = 'cat', args = ['data'] }]\n";
+        let run = || Run::new(who, &workspace).policy_text(&workspace, "rules", text);
+        workspace.write("data", "x\n");
+        for (argv, told) in [
+            (
+                &["cat", "other"][..],
+                "cat may not be executed: other arguments are allowed at",
+            ),
+            (
+                &["env"],
+                "env may not be executed: the list of commands does not have it",
+            ),
+            (
+                &["/usr/bin/sh", "-c", "true"],
+                "sh may not be executed: the list of commands",
+            ),
+        ] {
+            let ran = run().argv(argv);
+            assert_eq!((ran.status, ran.kind()), (126, "denied"), "{ran:#?}");
+            let lines: Vec<&str> = ran.stderr.lines().collect();
+            assert!(lines.len() == 1 && lines[0].contains(told), "{ran:#?}");
+            assert!(!ran.stderr.contains("--exec"), "{ran:#?}");
+        }
+        assert_eq!(run().argv(["cat", "data"]).ok().stdout, "x\n");
+        // One that runs and fails may fail of what it starts: one line says so.
+        let ran = run().argv(["ls", "/nonexistent"]);
+        let notes = ran.stderr.lines().filter(|line| line.contains("note: "));
+        assert_eq!(notes.count(), 1, "{ran:#?}");
+        assert!(ran.stderr.contains("-v says 1 more"), "{ran:#?}");
+        let ran = run().flags(["-v"]).argv(["ls", "/nonexistent"]);
+        let notes = ran.stderr.lines().filter(|line| line.contains("note: "));
+        assert!(notes.count() >= 2, "{ran:#?}");
+    }
+}
+
+/// A debugger that could not trace is told what lets it.
+#[test]
+fn a_debugger_that_fails_is_told_of_the_key() {
+    let told = "`debug = true` in [process]";
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let run = |policy: &str, argv: &[&str]| {
+            let run = Run::new(who, &workspace).policy(policy);
+            run.argv(argv.iter().copied())
+        };
+        for name in ["gdb", "strace"] {
+            // Neither need be installed: what has the name and fails will do.
+            let program = workspace.write(name, "#!/bin/sh\nexit 1\n");
+            std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("chmod");
+            let path = format!("./{name}");
+            let ran = run("default", &[&path]);
+            assert!(ran.stderr.contains(told), "{ran:#?}");
+            // Where it may, or did not fail, or is something else, nothing is said.
+            assert!(!run("coding", &[&path]).stderr.contains(told));
+        }
+        assert!(!run("default", &["/bin/false"]).stderr.contains(told));
+    }
+}
+
+/// A bare name stands for what this machine has under it: one that cannot start stops no other program.
+#[test]
+fn a_script_whose_interpreter_is_not_allowed_is_left_out_and_stops_nothing() {
+    let rules = |more: &str| {
+        format!(
+            "prefix_rule(pattern = [\"ls\"])\nprefix_rule(pattern = [\"egrep\"])\nprefix_rule(pattern = [\"cat\", \"data\"])\n{more}"
+        )
+    };
+    let shell = "prefix_rule(pattern = [[\"sh\", \"grep\"]])\n";
+    let claude = |more: &str| {
+        format!(
+            "{{\"permissions\": {{\"allow\": [\"Bash(ls *)\", \"Bash(cat data)\", \"Bash(egrep *)\"{more}]}}}}"
+        )
+    };
+    let native = |more: &str| {
+        format!(
+            "extends = 'default'\ntools.exec.commands = ['ls', {{ command = 'cat', args = ['data'] }}, 'egrep'{more}]\n"
+        )
+    };
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write("data", "x\n");
+        for (file, less, more) in [
+            ("p.rules", rules(""), rules(shell)),
+            ("p.toml", native(""), native(", 'sh', 'grep'")),
+            (
+                "settings.json",
+                claude(""),
+                claude(", \"Bash(sh *)\", \"Bash(grep *)\""),
+            ),
+        ] {
+            let run = |text: &str| {
+                let path = workspace.outside().join(file);
+                std::fs::write(&path, text).expect("write");
+                let run = Run::new(who, &workspace);
+                match file {
+                    "p.toml" => run.policy(path),
+                    // A layer that says which programs execute, in the system's trees.
+                    _ => run.policy("default").policy(path),
+                }
+            };
+            let ran = run(&less).argv(["ls", "data"]).ok();
+            assert_eq!(ran.stdout, "data\n", "{file} {ran:#?}");
+            let said = "egrep does not execute: its interpreter /bin/sh may not be executed";
+            let receipt = ran.verdict["receipt"].to_string();
+            assert!(receipt.contains(said), "{file} {receipt}");
+            // One with arguments is admitted alone, and others go without it.
+            assert_eq!(run(&less).argv(["cat", "data"]).ok().stdout, "x\n");
+            let ran = run(&less).argv(["egrep", "x", "data"]);
+            assert_eq!((ran.status, ran.kind()), (126, "denied"), "{file} {ran:#?}");
+            let told = "a script needs its interpreter /bin/sh among them";
+            assert!(ran.stderr.contains(told), "{file} {ran:#?}");
+            // With its interpreter it executes.
+            let ran = run(&more).argv(["egrep", "x", "data"]).ok();
+            assert_eq!(ran.stdout, "x\n", "{file} {ran:#?}");
+        }
+    }
+}
+
+/// What has an allowed name and is no program stops no other either; by its path it is refused.
+#[test]
+fn a_name_that_is_no_program_is_left_out() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        workspace.write("text", "plain\n");
+        workspace.write("data", "");
+        let run = |commands: &str| {
+            let text = format!("extends = 'default'\ntools.exec.commands = [{commands}]\n");
+            Run::new(who, &workspace)
+                .policy_text(&workspace, "p", &text)
+                .argv(["ls", "data"])
+        };
+        // A directory among the programs: X11 in Debian's.
+        assert_eq!(run("'ls', 'no-such-program'").ok().stdout, "data\n");
+        for refused in [
+            "'$WORKSPACE/text'",
+            "'/usr/bin'",
+            "'/usr/bin/no-such-program'",
+        ] {
+            let ran = run(&format!("'ls', {refused}"));
+            assert_eq!(ran.status, 125, "{ran:#?}");
+        }
     }
 }

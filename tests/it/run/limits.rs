@@ -589,3 +589,75 @@ fn lower_limits_of_the_callers_own_stay_in_force() {
         assert_eq!(text, "0\n4096\n100\n8\n50\n", "{output:?}");
     }
 }
+
+/// What a runtime does to find its limits: the mounts of mountinfo, and its groups' paths below them.
+const FIND: &str = r"
+import os
+mounts = [line.split() for line in open('/proc/self/mountinfo')]
+groups = {}
+for line in open('/proc/self/cgroup'):
+    _, names, path = line.strip().split(':', 2)
+    groups.update({name: path for name in names.split(',')})
+def directory(controller):
+    for mount in mounts:
+        at = mount.index('-')
+        kind, options = mount[at + 1], mount[at + 3].split(',')
+        if kind == 'cgroup' and controller in options or kind == 'cgroup2':
+            path = groups[controller if kind == 'cgroup' else '']
+            assert mount[3] == path == '/', (mount, path)
+            return mount[4]
+    return None
+def first(controller, *names):
+    base = directory(controller)
+    paths = [f'{base}/{name}' for name in names if base and os.path.exists(f'{base}/{name}')]
+    return ' '.join(open(path).read().strip() for path in paths) or 'none'
+print(first('memory', 'memory.max', 'memory.limit_in_bytes'))
+print(first('cpu', 'cpu.max', 'cpu.cfs_quota_us', 'cpu.cfs_period_us'))
+print(first('pids', 'pids.max'))
+";
+
+#[test]
+fn a_program_finds_its_limits_where_a_host_has_them() {
+    for who in with_cgroups() {
+        let workspace = Workspace::new(who);
+        for (memory, cpus, pids, want) in [
+            ("300MiB", "0.5", "100", "314572800\n50000 100000\n101\n"),
+            ("1GiB", "2", "64", "1073741824\n200000 100000\n65\n"),
+        ] {
+            let flags = ["--memory", memory, "--cpus", cpus, "--pids", pids];
+            let ran = Run::new(who, &workspace).flags(flags).python(FIND).ok();
+            assert_eq!(ran.stdout, want, "{who:?} {ran:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_denies_the_groups_shows_none() {
+    for who in with_cgroups() {
+        let workspace = Workspace::new(who);
+        for denied in ["/sys", "/sys/fs/cgroup"] {
+            let text = format!("extends = \"default\"\n[filesystem]\ndeny = [\"{denied}\"]\n");
+            let run = Run::new(who, &workspace).policy_text(&workspace, "hidden", &text);
+            let ran = run.sh("grep cgroup /proc/self/mountinfo; ls /sys");
+            assert_eq!(ran.stdout, "", "{denied} {ran:#?}");
+            assert!(ran.stderr.contains("No such file"), "{denied} {ran:#?}");
+        }
+        // The control.
+        let ran = Run::new(who, &workspace)
+            .sh("grep -c cgroup /proc/self/mountinfo; ls /sys")
+            .ok();
+        assert!(ran.stdout.ends_with("fs\n"), "{ran:#?}");
+    }
+}
+
+#[test]
+fn a_jail_without_a_group_sees_none() {
+    let who = Who::User;
+    if has_cgroups(who) {
+        eprintln!("skipped: {who:?} has a cgroup here");
+        return;
+    }
+    let workspace = Workspace::new(who);
+    let ran = Run::new(who, &workspace).python(FIND).ok();
+    assert_eq!(ran.stdout, "none\nnone\nnone\n", "{ran:#?}");
+}

@@ -8,6 +8,7 @@ mod environment;
 mod executable;
 mod forged;
 mod formats;
+mod git;
 mod grants;
 mod input;
 mod limits;

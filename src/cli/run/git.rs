@@ -1,0 +1,169 @@
+//! What is said of git where a command that names it failed: which of its files the policy keeps as they are,
+//! and where its repository is that the jail does not have. git itself says "Device or resource busy" and
+//! "not a git repository".
+//!
+//! It speaks of what the plan holds and of what lay on the host before the run, and grants nothing: a `.git`
+//! file is text of whoever has written the workspace.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::RunArgs;
+use crate::jail::gitnames;
+use crate::plan::paths::{real_workspace, within};
+use crate::plan::{Act, Host, IdMode, Plan, Request};
+use crate::policy::Policy;
+
+/// Subcommands that write what may be held, and where.
+const WRITES: [(&str, &[&str]); 13] = [
+    ("config", &["config", "config.worktree"]),
+    ("remote", &["config"]),
+    ("branch", &["config"]),
+    ("checkout", &["config"]),
+    ("switch", &["config"]),
+    ("push", &["config"]),
+    ("init", &["config", "hooks", "info"]),
+    ("submodule", &["config", "modules", ".gitmodules"]),
+    ("worktree", &["worktrees"]),
+    ("lfs", &["config", "hooks"]),
+    ("hook", &["hooks"]),
+    ("sparse-checkout", &["config", "config.worktree", "info"]),
+    ("maintenance", &["config"]),
+];
+
+/// What there is to say if the command fails.
+pub fn notes(
+    args: &RunArgs,
+    policy: &Policy,
+    request: &Request,
+    host: &Host,
+    plan: &Plan,
+) -> Vec<String> {
+    let words = words(args);
+    let Some(first) = words.iter().position(|word| is_git(word)) else {
+        return vec![];
+    };
+    let workspace = real_workspace(policy, request, host);
+    if let Some(text) = elsewhere(&workspace, host, plan) {
+        return vec![text];
+    }
+    let used: Vec<&[&str]> = WRITES
+        .iter()
+        .filter(|(name, _)| words[first..].iter().any(|word| word == name))
+        .map(|(_, names)| *names)
+        .collect();
+    held(&used, &workspace, plan).into_iter().collect()
+}
+
+/// The words of the command line, and of a script in it.
+fn words(args: &RunArgs) -> Vec<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
+    let all = args.command.iter().map(|word| word.to_string_lossy());
+    let split = |text: String| -> Vec<String> {
+        let parts = text.split(|c| !plain(c)).filter(|part| !part.is_empty());
+        parts.map(str::to_owned).collect()
+    };
+    all.flat_map(|text| split(text.into_owned())).collect()
+}
+
+fn is_git(word: &str) -> bool {
+    word.rsplit('/').next() == Some("git")
+}
+
+/// Which of the files that the subcommands write are read-only or cannot be made.
+fn held(used: &[&[&str]], workspace: &Path, plan: &Plan) -> Option<String> {
+    let covered = plan.acts.iter().filter_map(|act| match act {
+        Act::Bind { target, access, .. } if !access.write => Some(target),
+        Act::Withhold { path, .. } => Some(path),
+        _ => None,
+    });
+    let of_git = |path: &&PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let own = path.parent().is_some_and(|above| above.ends_with(".git"))
+            || path.ends_with(".gitmodules");
+        own && name.is_some_and(|name| used.iter().any(|names| names.contains(&name)))
+    };
+    let names: BTreeSet<String> = covered
+        .filter(of_git)
+        .map(|path| match path.strip_prefix(workspace) {
+            Ok(beneath) => format!("$WORKSPACE/{}", beneath.display()),
+            Err(_) => path.display().to_string(),
+        })
+        .collect();
+    if names.is_empty() {
+        return None;
+    }
+    let shown: Vec<&str> = names
+        .iter()
+        .map(|name| name.strip_prefix("$WORKSPACE/").unwrap_or(name))
+        .collect();
+    let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    Some(format!(
+        "the jail cannot change {}, which git on the host obeys: where git wanted to, do that step on the host, or let the operator's policy say [filesystem] unprotect = [{}]",
+        shown.join(", "),
+        quoted.join(", ")
+    ))
+}
+
+/// Where the repository is that the jail does not have.
+fn elsewhere(workspace: &Path, host: &Host, plan: &Plan) -> Option<String> {
+    let repository = gitnames::repository(workspace)?;
+    let granted = |path: &Path| {
+        let mut acts = plan.acts.iter();
+        acts.any(|act| matches!(act, Act::Bind { target, .. } if within(path, target)))
+    };
+    if repository.worktree != workspace {
+        // Up there git looks for the files that it has in its index.
+        let top = repository.worktree;
+        return (!granted(&top)).then(|| {
+            let beneath = workspace.strip_prefix(&top).unwrap_or(workspace);
+            format!(
+                "the workspace is a part of the repository {}, which the jail does not have: creel run --workspace {0} --workdir {} grants the whole",
+                top.display(),
+                beneath.display()
+            )
+        });
+    }
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    let (git, common) = (real(&repository.git), real(&repository.common));
+    if granted(&git) && granted(&common) {
+        return None;
+    }
+    let (git, place) = (git.display(), common.display());
+    if !gitnames::leads_back(&repository) {
+        return Some(format!(
+            "the workspace's .git leads to {git}, which the jail does not have and which does not lead back: whoever wrote the workspace may have written that; look at both before you grant it"
+        ));
+    }
+    Some(match host.id_mode {
+        // What is granted to be read has another owner there, and git refuses it for that.
+        IdMode::Privileged => format!(
+            "git's repository of the workspace is {place}, which the jail does not have: --write {place} grants it; its configuration and hooks stay as they are"
+        ),
+        IdMode::Rootless => format!(
+            "git's repository of the workspace is {place}, which the jail does not have: --read {place} shows it to git, --write {place} lets git commit; its configuration and hooks stay as they are"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_is_found_in_scripts_and_nowhere_else() {
+        let named = |argv: &[&str]| {
+            let args = RunArgs {
+                command: argv.iter().map(Into::into).collect(),
+                ..RunArgs::default()
+            };
+            words(&args).iter().any(|word| is_git(word))
+        };
+        assert!(named(&["git", "remote"]));
+        assert!(named(&["/usr/bin/git"]));
+        assert!(named(&["sh", "-c", "cd x;git config a b"]));
+        assert!(named(&["sh", "-c", "x=$(git status)"]));
+        assert!(!named(&["cat", ".git/config"]));
+        assert!(!named(&["legit", "gitk", "git.txt"]));
+    }
+}

@@ -1,0 +1,135 @@
+//! What is around this process: a container, a filter, a chroot, a security module. Only for words: nothing is
+//! granted or refused by it, so it is read from whatever is at /proc, and without openat2(2), which may be what is
+//! hidden.
+
+use std::path::Path;
+
+use super::{fd, host, mount, userns};
+
+/// Who has put this process where it is, as far as that leaves marks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    Docker,
+    Podman,
+    Kubernetes,
+    /// A service of systemd's, no container.
+    Unit,
+    /// A jail of creel's own.
+    Creel,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Around {
+    pub container: Option<Container>,
+    /// A seccomp filter is in force (proc(5), `Seccomp: 2`).
+    pub filtered: bool,
+    /// The root directory is not where a mount begins; a chroot to a mount is not noticed.
+    pub chrooted: bool,
+    /// Not the user namespace that the host was booted in.
+    pub user_namespace: bool,
+    /// Something is mounted over a part of /proc, or /proc is read-only.
+    pub proc_masked: bool,
+    /// The AppArmor profile that confines it.
+    pub apparmor: Option<String>,
+    /// `kernel.apparmor_restrict_unprivileged_userns`, Ubuntu's.
+    pub apparmor_restricts: bool,
+    /// `kernel.unprivileged_userns_clone`, Debian's, is 0.
+    pub clone_restricted: bool,
+    /// `user.max_user_namespaces` is 0.
+    pub no_user_namespaces: bool,
+}
+
+impl Around {
+    /// Looks.
+    pub fn look() -> Around {
+        let status = std::fs::read("/proc/self/status").unwrap_or_default();
+        let set =
+            |name: &str, value: i64| host::sysctl(&format!("/proc/sys/{name}")) == Some(value);
+        let root = fd::pin(Path::new("/"));
+        let begins = |root| mount::is_root_of_mount(std::os::fd::AsFd::as_fd(&root), c"");
+        Around {
+            container: container(),
+            filtered: String::from_utf8_lossy(&status)
+                .lines()
+                .any(|line| line.strip_prefix("Seccomp:").map(str::trim) == Some("2")),
+            chrooted: root.and_then(begins) == Ok(false),
+            user_namespace: !userns::is_initial(),
+            proc_masked: std::fs::read("/proc/self/mountinfo").is_ok_and(|text| masks_proc(&text)),
+            apparmor: profile(),
+            apparmor_restricts: set("kernel/apparmor_restrict_unprivileged_userns", 1),
+            clone_restricted: set("kernel/unprivileged_userns_clone", 0),
+            no_user_namespaces: set("user/max_user_namespaces", 0),
+        }
+    }
+}
+
+fn container() -> Option<Container> {
+    let set = |name: &str| std::env::var_os(name);
+    let there = |path: &str| Path::new(path).exists();
+    if set("CREEL").is_some_and(|value| value == "1") {
+        return Some(Container::Creel);
+    }
+    if set("KUBERNETES_SERVICE_HOST").is_some() {
+        return Some(Container::Kubernetes);
+    }
+    if there("/run/.containerenv") || set("container").is_some_and(|by| by == "podman") {
+        return Some(Container::Podman);
+    }
+    // systemd.exec(5)
+    if set("INVOCATION_ID").is_some() {
+        return Some(Container::Unit);
+    }
+    there("/.dockerenv").then_some(Container::Docker)
+}
+
+/// The profile of this process, where there is one: `docker-default (enforce)`.
+fn profile() -> Option<String> {
+    let places = [
+        "/proc/self/attr/apparmor/current",
+        "/proc/self/attr/current",
+    ];
+    let text = places.iter().find_map(|place| std::fs::read(place).ok())?;
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    text.strip_suffix(" (enforce)").map(str::to_owned)
+}
+
+/// Whether a new /proc would show what this one does not, so that the kernel refuses it in a user namespace
+/// (`mount_too_revealing` in fs/namespace.c). What is mounted on directories that are made for that hides nothing.
+fn masks_proc(mountinfo: &[u8]) -> bool {
+    String::from_utf8_lossy(mountinfo).lines().any(|line| {
+        let mut fields = line.split(' ').skip(4);
+        let (Some(point), Some(options)) = (fields.next(), fields.next()) else {
+            return false;
+        };
+        let read_only = options.split(',').any(|option| option == "ro");
+        (point == "/proc" && read_only)
+            || (point.starts_with("/proc/") && point != "/proc/sys/fs/binfmt_misc")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proc_is_masked_by_what_lies_over_it() {
+        let line = |point: &str, options: &str| {
+            format!("1 2 0:5 / / rw - ext4 /dev/a rw\n9 8 0:5 / {point} {options} - proc proc rw\n")
+        };
+        for (point, options, masked) in [
+            ("/proc", "rw,nosuid", false),
+            ("/proc", "ro,nosuid", true),
+            ("/proc/sys", "ro", true),
+            ("/proc/kcore", "rw", true),
+            ("/proc/sys/fs/binfmt_misc", "rw", false),
+            ("/procedures", "ro", false),
+        ] {
+            assert_eq!(
+                masks_proc(line(point, options).as_bytes()),
+                masked,
+                "{point}"
+            );
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! A filesystem without idmapped mounts below what is granted: FUSE, an overlay, a ramfs, a bind mount of a file
+//! of one. It is mounted in a namespace of the test's.
+
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Output};
+
+use super::text;
+use crate::support::{Who, Workspace, binary, is_root, need};
+
+/// A FUSE server, fuse(4): a directory with a file `x`. Its arguments: where, and what runs meanwhile.
+const SERVER: &str = include_str!("submounts/server.py");
+
+/// A workspace of an ordinary owner with a directory `mnt` in it.
+fn prepared() -> Option<Workspace> {
+    need("unshare");
+    need("python3");
+    if !is_root() {
+        eprintln!("skipped: only root mounts");
+        return None;
+    }
+    let workspace = Workspace::new(Who::Root);
+    let mnt = workspace.path().join("mnt");
+    std::fs::create_dir_all(&mnt).expect("mkdir");
+    for path in [workspace.path(), mnt] {
+        std::os::unix::fs::chown(path, Some(4242), Some(4242)).expect("chown");
+    }
+    for name in ["low", "up", "more"] {
+        std::fs::create_dir(workspace.outside().join(name)).expect("mkdir");
+    }
+    Some(workspace)
+}
+
+/// `creel run FLAGS -- sh -c SCRIPT` in the workspace, with what `kind` is mounted on `mnt`.
+fn run(kind: &str, workspace: &Workspace, flags: &[&str], script: &str) -> Output {
+    let mount = match kind {
+        "overlay" => {
+            "mount -t tmpfs none up; mkdir up/u up/w; \
+             mount -t overlay none -o lowerdir=low,upperdir=up/u,workdir=up/w \"$1\"; echo in > \"$1/x\""
+        }
+        "ramfs" => "mount -t ramfs none \"$1\"; chmod 777 \"$1\"; echo in > \"$1/x\"",
+        "tmpfs" => {
+            "mount -t tmpfs -o uid=4242 none \"$1\"; echo in > \"$1/x\"; chown 4242 \"$1/x\""
+        }
+        "file" => {
+            "mount -t ramfs none more; echo in > more/x; touch \"$1/x\"; mount --bind more/x \"$1/x\""
+        }
+        _ => "serve=(python3 -c \"$SERVER\" \"$1\" \"$2\")",
+    };
+    let words =
+        format!("serve=(); cd \"$3\"; {mount}; cd \"$4\"; shift 4; exec \"${{serve[@]}}\" \"$@\"");
+    let mnt = workspace.path().join("mnt");
+    let mut shell = Command::new("unshare");
+    shell.args([
+        "-m",
+        "--propagation",
+        "private",
+        "bash",
+        "-ec",
+        &words,
+        "bash",
+    ]);
+    shell.arg(mnt).arg(match kind {
+        "closed" => "user_id=4242",
+        _ => "user_id=0,allow_other",
+    });
+    shell.args([workspace.outside(), &workspace.path()]);
+    shell.arg(binary()).arg("run").args(flags);
+    shell.args(["--", "/bin/sh", "-c", script]);
+    shell.env("SERVER", SERVER).env("HOME", "/root");
+    shell.output().expect("unshare runs")
+}
+
+const KINDS: [(&str, &str); 4] = [
+    ("fuse", "fuse.test"),
+    ("overlay", "overlay"),
+    ("ramfs", "ramfs"),
+    ("file", "ramfs"),
+];
+const TRY: &str = "cat mnt/x; echo new > y || exit 3; echo > mnt/x";
+
+#[test]
+fn a_mount_that_cannot_be_mapped_is_refused_by_its_own_name() {
+    let Some(workspace) = prepared() else { return };
+    let sub = workspace.path().display().to_string();
+    for (kind, named) in KINDS {
+        for flags in [&[][..], &["--workspace", "none", "--write", &sub]] {
+            let refused = run(kind, &workspace, flags, TRY);
+            assert_eq!(refused.status.code(), Some(125), "{kind} {refused:?}");
+            let said = text(&refused.stderr);
+            let place = workspace
+                .path()
+                .join(if kind == "file" { "mnt/x" } else { "mnt" });
+            for part in [
+                format!(
+                    "the {named} filesystem on {} does not have",
+                    place.display()
+                ),
+                format!("--read {}", place.display()),
+                "--allow-degraded idmap".into(),
+            ] {
+                assert!(said.contains(&part), "{kind} {flags:?}: {said}");
+            }
+        }
+    }
+}
+
+/// What the refusal advises: the rest is the owner's as ever, and nobody writes to that mount.
+#[test]
+fn the_rest_works_beside_it() {
+    let Some(workspace) = prepared() else { return };
+    for (kind, _) in KINDS {
+        let place = workspace
+            .path()
+            .join(if kind == "file" { "mnt/x" } else { "mnt" });
+        let place = place.display().to_string();
+        for flags in [["--allow-degraded", "idmap"], ["--read", &place]] {
+            let ran = run(kind, &workspace, &flags, TRY);
+            let said = text(&ran.stderr);
+            assert_eq!(text(&ran.stdout), "in\n", "{kind} {flags:?} {said}");
+            assert!(
+                said.contains("mnt/x: Read-only file system"),
+                "{kind} {said}"
+            );
+            let made = workspace.path().join("y");
+            let meta = made.metadata().expect("the workspace is writable");
+            assert_eq!((meta.uid(), meta.gid()), (4242, 4242));
+            std::fs::remove_file(made).expect("removed");
+        }
+    }
+}
+
+#[test]
+fn to_be_read_nothing_is_asked_for() {
+    let Some(workspace) = prepared() else { return };
+    let own = workspace.path().display().to_string();
+    for (kind, _) in KINDS {
+        let whole = format!("{own}:ro");
+        for flags in [
+            &["--workspace", &whole][..],
+            &["--workspace", "none", "--read", &own],
+        ] {
+            let script = format!("cd {own}; cat mnt/x; stat -c %u .; echo > mnt/x");
+            let ran = run(kind, &workspace, flags, &script);
+            let said = text(&ran.stderr);
+            // As a granted tree the host's owners are strangers; as a workspace the owner is the jail's user.
+            let owner = if flags.len() == 2 { "1000" } else { "65534" };
+            assert_eq!(text(&ran.stdout), format!("in\n{owner}\n"), "{kind} {said}");
+            assert!(
+                said.contains("mnt/x: Read-only file system"),
+                "{kind} {said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn where_it_is_denied_it_hinders_nobody() {
+    let Some(workspace) = prepared() else { return };
+    let policy = workspace.outside().join("deny.toml");
+    let deny = "extends = \"default\"\n[filesystem]\ndeny = [\"$WORKSPACE/mnt\"]\n";
+    std::fs::write(&policy, deny).expect("write");
+    let policy = policy.display().to_string();
+    for kind in ["fuse", "overlay", "ramfs"] {
+        let ran = run(kind, &workspace, &["--policy", &policy], TRY);
+        let said = text(&ran.stderr);
+        assert_eq!(text(&ran.stdout), "", "{kind} {said}");
+        assert!(said.contains("mnt/x: Permission denied"), "{kind} {said}");
+        std::fs::remove_file(workspace.path().join("y")).expect("the rest was writable");
+    }
+}
+
+/// A user's sshfs shows itself to that user alone, and root may not even ask what it is.
+#[test]
+fn one_that_root_may_not_look_at_is_closed_in_the_jail_too() {
+    let Some(workspace) = prepared() else { return };
+    let script = "echo new > y; ls mnt";
+    let refused = run("closed", &workspace, &[], script);
+    assert!(
+        text(&refused.stderr).contains("the fuse.test filesystem"),
+        "{refused:?}"
+    );
+    let ran = run("closed", &workspace, &["--allow-degraded", "idmap"], script);
+    let said = text(&ran.stderr);
+    assert!(said.contains("'mnt': Permission denied"), "{said}");
+    std::fs::remove_file(workspace.path().join("y")).expect("the rest was writable");
+}
+
+/// The control: a mount that can be mapped is the owner's.
+#[test]
+fn one_that_can_be_mapped_is_writable() {
+    let Some(workspace) = prepared() else { return };
+    let ran = run(
+        "tmpfs",
+        &workspace,
+        &[],
+        "cat mnt/x; echo > mnt/x && stat -c %u mnt",
+    );
+    match creel::sys::host::kernel_at_least((6, 3)) {
+        true => assert_eq!(text(&ran.stdout), "in\n1000\n", "{ran:?}"),
+        false => assert!(
+            text(&ran.stderr).contains("the tmpfs filesystem"),
+            "{ran:?}"
+        ),
+    }
+}

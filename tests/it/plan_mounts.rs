@@ -1,0 +1,168 @@
+//! Mounts without idmapped mounts in granted trees: who is refused, and what the plan does with one. From fixtures.
+
+use std::path::{Path, PathBuf};
+
+use creel::plan::host::{Idmap, Unmapped};
+use creel::plan::{
+    Act, Fact, Host, IdMode, Ids, LayerName, Node, Owner, Plan, Request, ResolveError, check_order,
+    resolve,
+};
+use creel::policy::{Degradable, WorkspaceMode, file, preset};
+
+use crate::support::planned;
+
+/// A machine with an overlay in the workspace, a tmpfs in that, and a file of FUSE's.
+fn plan(idmap: Idmap, flags: impl Fn(&mut Request), policy: &str) -> Result<Plan, ResolveError> {
+    let mut host: Host = creel::jail::probe::facts().expect("this machine can be looked at");
+    host.id_mode = IdMode::Privileged;
+    (host.uid, host.gid) = (0, 0);
+    host.cwd = "/srv/work".into();
+    for path in [
+        "/srv/work",
+        "/srv/work/ov",
+        "/srv/work/ov/sub",
+        "/srv/other",
+    ] {
+        let fact = Fact::Present {
+            real: path.into(),
+            node: Node::Directory,
+            uid: 1000,
+            gid: 1000,
+            link: false,
+            idmap,
+        };
+        host.paths.insert(path.into(), fact);
+    }
+    for (place, kind, node) in [
+        ("/srv/work/a-file", "fuse", Node::File),
+        ("/srv/work/ov", "overlay", Node::Directory),
+        ("/srv/work/ov/sub/more", "fuse", Node::Directory),
+    ] {
+        let kind = kind.into();
+        host.found
+            .unmapped
+            .insert(place.into(), Unmapped { kind, node });
+    }
+    let limits = preset::default().expect("the default parses").limits;
+    let policy = file::parse("a test", policy, &limits).expect("the policy parses");
+    let mut request = Request {
+        command: vec!["true".into()],
+        allow_degraded: vec![Degradable::Cgroup, Degradable::Landlock],
+        ..Default::default()
+    };
+    flags(&mut request);
+    planned::fill(&policy, &request, &mut host);
+    let plan = resolve(&policy, &request, &host)?;
+    check_order(&plan).expect("in order");
+    Ok(plan)
+}
+
+/// Of each bind in the workspace: where, whether writable, whose, and without what.
+fn binds(plan: &Plan) -> Vec<(&Path, bool, bool, Vec<&Path>)> {
+    let binds = plan.acts.iter().filter_map(|act| match act {
+        Act::Bind {
+            target,
+            access,
+            owner,
+            without,
+            ..
+        } if target.starts_with("/srv") => Some((
+            target.as_path(),
+            access.write,
+            *owner != Owner::Host,
+            without.iter().map(PathBuf::as_path).collect(),
+        )),
+        _ => None,
+    });
+    binds.collect()
+}
+
+fn idmap_layer(plan: &Plan) -> (bool, &str) {
+    let mut layers = plan.layers.iter();
+    let layer = layers
+        .find(|layer| layer.name == LayerName::Idmap)
+        .expect("the layer");
+    (layer.in_force, &layer.detail)
+}
+
+const WORK: &str = "/srv/work";
+const OVERLAY: &str = "/srv/work/ov";
+const FILE: &str = "/srv/work/a-file";
+
+#[test]
+fn a_writable_one_needs_the_callers_word() {
+    let refused = plan(Idmap::Works, |_| {}, "").expect_err("refused");
+    assert!(
+        matches!(&refused, ResolveError::NoIdmapBelow { mount, kind, tree, .. }
+            if mount == Path::new(FILE) && kind == "fuse" && tree == Path::new(WORK)),
+        "{refused}"
+    );
+    let degraded = |request: &mut Request| request.allow_degraded.push(Degradable::Idmap);
+    let plan = plan(Idmap::Works, degraded, "").expect("a plan");
+    let (work, file, overlay) = (Path::new(WORK), Path::new(FILE), Path::new(OVERLAY));
+    // What is mounted in the overlay comes with it.
+    assert_eq!(
+        binds(&plan),
+        [
+            (work, true, true, vec![file, overlay]),
+            (file, false, false, vec![]),
+            (overlay, false, false, vec![]),
+        ]
+    );
+    assert!(
+        plan.acts
+            .contains(&Act::MapIds(Ids::Range { count: 65_536 }))
+    );
+    let (in_force, detail) = idmap_layer(&plan);
+    assert!(
+        !in_force && detail.contains("/srv/work/ov (overlay)"),
+        "{detail}"
+    );
+}
+
+#[test]
+fn read_only_it_is_bound_by_itself_and_nothing_is_missing() {
+    let reads = |request: &mut Request| request.workspace_mode = Some(WorkspaceMode::ReadOnly);
+    let plan = plan(Idmap::Works, reads, "").expect("a plan");
+    let writable: Vec<bool> = binds(&plan).iter().map(|bind| bind.1).collect();
+    assert_eq!(writable, [false, false, false]);
+    assert_eq!(binds(&plan)[0].3, [Path::new(FILE), Path::new(OVERLAY)]);
+    let (in_force, detail) = idmap_layer(&plan);
+    assert!(
+        in_force && detail.contains("with the host's owners"),
+        "{detail}"
+    );
+}
+
+#[test]
+fn what_is_granted_to_be_read_or_denied_is_not_writable() {
+    let text = "[filesystem]\nread = [\"/srv/work/ov\"]\ndeny = [\"/srv/work/a-file\"]\n";
+    let fact = |host: &mut Request| host.workspace_mode = Some(WorkspaceMode::ReadWrite);
+    // The fixture has no such file to deny: the mount is the reason.
+    let refused = plan(Idmap::Works, fact, &text.replace("a-file", "ov/sub"));
+    assert!(
+        matches!(refused, Err(ResolveError::NoIdmapBelow { .. })),
+        "{refused:?}"
+    );
+    let both = "[filesystem]\nread = [\"/srv/work/ov\"]\n";
+    let other = |request: &mut Request| {
+        request.workspace_mode = Some(WorkspaceMode::None);
+        request.write = vec![OVERLAY.into()];
+    };
+    // Named itself, the overlay is a tree like any other: the fixture says that it can be mapped.
+    assert!(plan(Idmap::Works, other, both).is_err(), "sub/more is not");
+}
+
+/// Where the tree itself cannot be mapped, nothing is, and nothing is taken apart.
+#[test]
+fn a_jail_with_the_owners_own_id_sees_the_tree_whole() {
+    let degraded = |request: &mut Request| request.allow_degraded.push(Degradable::Idmap);
+    let shared = plan(Idmap::Refused, degraded, "").expect("a plan");
+    assert_eq!(binds(&shared), [(Path::new(WORK), true, false, vec![])]);
+    let elsewhere = |request: &mut Request| request.workspace = Some("/srv/other".into());
+    let apart = plan(Idmap::Works, elsewhere, "").expect("a plan");
+    assert_eq!(
+        binds(&apart),
+        [(Path::new("/srv/other"), true, true, vec![])]
+    );
+}

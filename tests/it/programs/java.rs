@@ -1,0 +1,35 @@
+//! A JVM: it takes its heap and its processors by the limits that it finds.
+
+use crate::support::{Run, Who, Workspace, need, with_cgroups};
+
+/// The largest heap in bytes, and the processors, as the JVM takes them.
+#[track_caller]
+fn taken(who: Who, workspace: &Workspace, memory: &str, cpus: &str) -> (u64, u32) {
+    let source = "public class Sizes { public static void main(String[] a) { \
+        System.out.println(Runtime.getRuntime().maxMemory() + \" \" \
+        + Runtime.getRuntime().availableProcessors()); } }";
+    workspace.write("Sizes.java", source);
+    let ran = Run::new(who, workspace)
+        .policy("coding")
+        .flags(["--memory", memory, "--cpus", cpus])
+        .argv(["/usr/bin/java", "-XX:TieredStopAtLevel=1", "Sizes.java"])
+        .ok();
+    let (heap, processors) = ran.stdout.trim().split_once(' ').expect("two numbers");
+    (
+        heap.parse().expect("bytes"),
+        processors.parse().expect("a count"),
+    )
+}
+
+#[test]
+fn a_jvm_sizes_itself_by_the_jails_limits() {
+    need("java");
+    for who in with_cgroups() {
+        let workspace = Workspace::new(who);
+        let (small, one) = taken(who, &workspace, "400MiB", "1");
+        assert!(small <= 200 << 20, "{small}");
+        assert_eq!(one, 1);
+        let (large, _) = taken(who, &workspace, "2GiB", "2");
+        assert!(large > small && large <= 512 << 20, "{large}");
+    }
+}
