@@ -246,7 +246,7 @@ fn remedy(error: &JailError) -> Option<String> {
             source: Errno::NOSYS,
         } => Some(obstacle::openat2(&Around::look())),
         JailError::Idmap { .. } => Some(
-            "its filesystem, or one that another covers in it, has no idmapped mounts: use ext4, xfs or btrfs, grant it for reading, or run \
+            "its filesystem, or one mounted in it, has no idmapped mounts: use ext4, xfs or btrfs, grant it for reading, or run \
              as an ordinary user"
                 .into(),
         ),
