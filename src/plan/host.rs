@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Node;
+use super::identity::Identity;
 use super::seats::Seat;
 
 /// Everything about a machine and a caller that a plan depends on.
@@ -57,6 +58,9 @@ pub struct Found {
     /// Where directories really are out of which a grant must not lead.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bases: BTreeMap<PathBuf, PathBuf>,
+    /// Whose commits a jail's are, where the policy asks.
+    #[serde(default, skip_serializing_if = "Identity::is_empty")]
+    pub identity: Identity,
     /// Where the next run would look for policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seats: Vec<Seat>,

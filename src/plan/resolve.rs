@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::egress::Egress;
 use super::host::{CgroupLayout, Host, IdMode};
+use super::identity::Identity;
 use super::paths;
 use super::receipt::{Means, layers};
 use super::refusal::ResolveError;
@@ -42,6 +43,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     let egress = Egress::plan(&policy.network, &request.publish)?;
     let landlock = landlock(host, &degraded)?;
     let mut view = View::new(host, home.clone());
+    view.identity = identity(policy, host);
     view.workspace(policy, request)?;
     view.grants(policy, request)?;
     view.programs(policy, &command_places(policy, request, host), landlock)?;
@@ -60,7 +62,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     };
     let cgroup = cgroup(host, &limits, &degraded)?;
     let workdir = view.workdir(request)?;
-    let environment = environment(policy, request, &home)?;
+    let environment = environment(policy, request, host, &home)?;
     let command = Command {
         argv: argv(request)?,
         candidates: candidates(request, &environment, &workdir),
@@ -303,7 +305,7 @@ pub(super) fn command_places(policy: &Policy, request: &Request, host: &Host) ->
     use std::os::unix::ffi::OsStringExt;
     let workdir = paths::workspace(policy, request, host)
         .join(request.workdir.as_deref().unwrap_or("".as_ref()));
-    match environment(policy, request, &paths::home(host)) {
+    match environment(policy, request, host, &paths::home(host)) {
         Ok(environment) if !request.command.is_empty() => {
             candidates(request, &environment, &workdir)
                 .into_iter()
@@ -343,9 +345,16 @@ fn candidates(
         .collect()
 }
 
+/// Whose commits the jail's are, where the policy says that it is told.
+fn identity<'h>(policy: &Policy, host: &'h Host) -> Option<&'h Identity> {
+    let wanted = policy.environment.git_identity.value;
+    Some(&host.found.identity).filter(|identity| wanted && !identity.is_empty())
+}
+
 fn environment(
     policy: &Policy,
     request: &Request,
+    host: &Host,
     home: &Path,
 ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ResolveError> {
     let mut all = BTreeMap::new();
@@ -378,6 +387,9 @@ fn environment(
     }
     for (name, value) in Egress::environment(&policy.network) {
         all.entry(name.into()).or_insert_with(|| value.into_bytes());
+    }
+    if let Some(identity) = identity(policy, host) {
+        identity.tell(&mut all);
     }
     for (name, value) in &request.env {
         if name.as_bytes().starts_with(b"CREEL") {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::host::{Fact, Host, IdMode, Idmap};
+use super::identity::Identity;
 use super::paths::{
     self, FRESH_WORKSPACE, NEVER_BELOW, NEVER_WRITABLE, OWN_TMPFS, TOO_WIDE, beneath, within,
 };
@@ -39,6 +40,7 @@ pub(super) struct View<'a> {
     pub(super) obeyed: Vec<String>,
     /// What may be executed, in words.
     pub(super) execution: String,
+    pub(super) identity: Option<&'a Identity>,
 }
 
 /// A name that is absent and stays so.
@@ -104,6 +106,7 @@ impl<'a> View<'a> {
             protected: 0,
             obeyed: vec![],
             execution: "what lies in an executable grant".into(),
+            identity: None,
         }
     }
 

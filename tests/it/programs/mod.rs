@@ -5,6 +5,7 @@ mod cargo;
 mod debuggers;
 mod files;
 mod git;
+mod git_identity;
 mod node;
 mod perl;
 mod python;
