@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::attacks::{attack, become_who, policy};
-use crate::support::{Run, Who, Workspace, need, state_of};
+use crate::support::{Run, Who, Workspace, has_cgroups, need, state_of};
 
 /// Trust paths, what a policy protects below a directory that is absent, and what a repository's own
 /// configuration names.
@@ -195,7 +195,9 @@ fn what_the_host_puts_there_stays() {
 /// run takes them away.
 #[test]
 fn what_two_killed_processes_leave_the_next_run_removes() {
-    for who in Who::all() {
+    // Where there are groups, theirs would stay too, until somebody gets the slot.
+    let all = Who::all().into_iter();
+    for who in all.filter(|who| !has_cgroups(*who)) {
         let workspace = Workspace::new(who);
         let mut child = waiting(who, &workspace);
         let janitor = janitor(child.id());
