@@ -1,8 +1,8 @@
 //! `creel completions SHELL` and `creel man [DIR]`: generated from the same definitions as the help.
 
-use std::io::Write;
 use std::path::PathBuf;
 
+use super::answer;
 use super::hint::Failure;
 
 /// Print shell completions
@@ -22,7 +22,7 @@ pub struct ManArgs {
 pub fn completions(args: &CompletionsArgs) -> Result<u8, Failure> {
     let mut script = vec![];
     clap_complete::generate(args.shell, &mut super::command(), "creel", &mut script);
-    std::io::stdout().write_all(&script)?;
+    answer::print(&script)?;
     Ok(0)
 }
 
@@ -32,7 +32,7 @@ pub fn man(args: &ManArgs) -> Result<u8, Failure> {
         None => {
             let mut page = vec![];
             clap_mangen::Man::new(command).render(&mut page)?;
-            std::io::stdout().write_all(&page)?;
+            answer::print(&page)?;
         }
         Some(directory) => {
             command.build();

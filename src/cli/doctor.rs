@@ -1,9 +1,8 @@
 //! `creel doctor`: what this machine offers to a jail, and what mends what it lacks.
 
-use std::io::Write;
-
 use serde::Serialize;
 
+use super::answer;
 use super::hint::{Failure, OWN_FAILURE};
 use super::obstacle;
 use crate::jail::{gitnames, probe};
@@ -58,7 +57,7 @@ pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
         }
         false => render(&host, &checks, healthy),
     };
-    std::io::stdout().write_all(text.as_bytes())?;
+    answer::print(&text)?;
     Ok(if healthy { 0 } else { 1 })
 }
 

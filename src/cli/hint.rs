@@ -96,9 +96,13 @@ impl Failure {
             }
             _ => text.push_str("; see `creel --help`"),
         }
-        let failure = Failure::new(text);
-        match verb {
-            Some("policy") => failure.with_status(super::policy::WRONG),
+        Failure::of_verb(Failure::new(text), arguments)
+    }
+
+    /// With the exit status that the verb of this command line has for failures.
+    pub fn of_verb(failure: Failure, arguments: &[OsString]) -> Failure {
+        match arguments.get(1) {
+            Some(verb) if verb == "policy" => failure.with_status(super::policy::WRONG),
             _ => failure,
         }
     }
@@ -181,15 +185,12 @@ pub fn deliver(fd: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> io::Resu
 }
 
 /// A year: no instant is too late to be told.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// One line on stderr with creel's prefix; coloured where a terminal reads it and nobody objects
-/// (no-color.org).
+/// One line on stderr with creel's prefix, perhaps [`coloured`].
 pub fn say(text: &str) {
     let stderr = fd::fixed(2);
-    let colour =
-        pty::is_terminal(stderr) && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let (on, off) = if colour {
+    let (on, off) = if coloured(2) {
         ("\x1b[1;31m", "\x1b[0m")
     } else {
         ("", "")
@@ -202,6 +203,11 @@ pub fn say(text: &str) {
     // Nobody is left to be told if stderr is gone, or is not read.
     let _ = deliver(stderr, line.as_bytes(), patience);
     wait_at_most(patience.saturating_sub(began.elapsed()));
+}
+
+/// Whether that descriptor leads to a terminal, and nobody objects to colours there (no-color.org).
+pub fn coloured(number: i32) -> bool {
+    pty::is_terminal(fd::fixed(number)) && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 /// Without the name in front, where creel itself is the place of a fault (`Origin::creel`): it is said once.
@@ -255,7 +261,7 @@ fn remedy(error: &JailError) -> Option<String> {
             source: Errno::NOSYS,
         } => Some(obstacle::openat2(&Around::look())),
         JailError::Idmap { .. } => Some(
-            "its filesystem, or one that another covers in it, has no idmapped mounts: use ext4, xfs or btrfs, grant it for reading, or run \
+            "its filesystem, or one mounted in it, has no idmapped mounts: use ext4, xfs or btrfs, grant it for reading, or run \
              as an ordinary user"
                 .into(),
         ),

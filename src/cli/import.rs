@@ -3,12 +3,12 @@
 //! Exit status: 0; 1 where a key was not honoured and `--strict` was asked; 2 where the file cannot be
 //! taken over.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
 use serde_json::json;
 
+use super::answer;
 use super::hint::{Failure, say};
 use super::layers;
 use crate::policy::file::decode;
@@ -78,12 +78,13 @@ pub fn run(args: &ImportArgs) -> Result<u8, Failure> {
                 Failure::new(format!("{}: {error}; name another file", path.display()))
             })
             .map_err(unreadable)?,
-        None => std::io::stdout()
-            .write_all(text.as_bytes())
-            .map_err(|error| unreadable(Failure::new(format!("stdout: {error}"))))?,
+        None => answer::print(&text).map_err(unreadable)?,
     }
     match args.json {
-        true => eprintln!("{:#}", report(&imported)),
+        true => {
+            let text = format!("{:#}\n", report(&imported));
+            answer::print_beside(&text).map_err(unreadable)?;
+        }
         false => tell(&imported, args.quiet),
     }
     let lost = imported

@@ -13,14 +13,14 @@
 //! extension, or a place that cannot be looked at: nobody's policy is out of force without a word.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use clap::ValueHint;
 
 use super::hint::Failure;
+use super::source;
 use crate::jail::globs::Finder;
 use crate::policy::effective::{Note, Weight};
 use crate::policy::error::Place;
@@ -517,11 +517,25 @@ fn extended(
                 beside.components().collect()
             }
         };
-        let reused =
-            extended(&beside, rank, read, depth).map_err(|error| unfollowed(&base, error))?;
+        let reused = extended(&beside, rank, read, depth)
+            .map_err(|error| unfollowed(&base, meant(source, named, error)))?;
         layer = layer.over(reused);
     }
     Ok(layer)
+}
+
+/// As [`bare`], of a word in `extends`: a file is looked for beside the one that says it.
+fn meant(source: &Path, named: &Path, error: PolicyError) -> PolicyError {
+    let file = source.parent().unwrap_or(Path::new("")).join(named);
+    match error {
+        PolicyError::MissingPreset { name, .. } | PolicyError::BareFile { name } => {
+            match preset::text(&name) {
+                Err(error) if !file.is_file() => error,
+                _ => PolicyError::BareFile { name },
+            }
+        }
+        error => error,
+    }
 }
 
 /// What is not there has no place of its own: the line that names it is where to mend it.
@@ -529,6 +543,7 @@ fn unfollowed(base: &Sourced<String>, error: PolicyError) -> PolicyError {
     match error {
         PolicyError::Unreadable { .. }
         | PolicyError::IsDirectory { .. }
+        | PolicyError::BareFile { .. }
         | PolicyError::MissingPreset { .. } => PolicyError::Base {
             at: place(base),
             reason: Box::new(error),
@@ -601,20 +616,13 @@ fn one(source: &Path, rank: Rank, read: &mut Read) -> Result<Layer, PolicyError>
 
 /// A policy's bytes; one more than is allowed, so that too much is seen without reading all of it.
 pub fn bytes(source: &Path) -> Result<Vec<u8>, PolicyError> {
-    let unreadable = |error: std::io::Error| PolicyError::Unreadable {
-        path: source.into(),
-        source: error,
-    };
-    let opened = File::open(source).map_err(unreadable)?;
-    if opened.metadata().is_ok_and(|m| m.is_dir()) {
-        return Err(PolicyError::IsDirectory {
+    source::read(source, file::MAX_BYTES).map_err(|error| match error.kind() {
+        io::ErrorKind::IsADirectory => PolicyError::IsDirectory {
             path: source.into(),
-        });
-    }
-    let mut bytes = vec![];
-    opened
-        .take(file::MAX_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    Ok(bytes)
+        },
+        _ => PolicyError::Unreadable {
+            path: source.into(),
+            source: error,
+        },
+    })
 }

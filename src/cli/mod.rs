@@ -1,5 +1,6 @@
 //! The face: one file a verb. Exit codes and hints exist only here.
 
+pub mod answer;
 pub mod authority;
 pub mod completions;
 pub mod doctor;
@@ -12,6 +13,7 @@ mod obstacle;
 pub mod policy;
 pub mod run;
 pub mod selftest;
+pub mod source;
 pub mod status;
 
 use std::ffi::OsString;
@@ -82,13 +84,22 @@ fn verb(arguments: &[OsString]) -> Result<Verb, clap::Error> {
     Cli::try_parse_from(arguments).map(|cli| cli.verb)
 }
 
+/// clap's text, with its colours where a terminal reads it and nobody objects.
+fn shown(error: &clap::Error) -> String {
+    let text = error.render();
+    match hint::coloured(1) {
+        true => text.ansi().to_string(),
+        false => text.to_string(),
+    }
+}
+
 /// Help and versions are answers; anything else is creel's own failure, in one sentence.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     use clap::error::ErrorKind as Kind;
     match error.kind() {
-        Kind::DisplayHelp | Kind::DisplayVersion => match error.print() {
+        Kind::DisplayHelp | Kind::DisplayVersion => match answer::print(&shown(error)) {
             Ok(()) => 0,
-            Err(_) => hint::OWN_FAILURE,
+            Err(failure) => Failure::of_verb(failure, arguments).report(),
         },
         Kind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use clap::ValueHint;
 
 pub use self::request::named_workspace;
+use super::answer;
 use super::authority;
 use super::hint::{self, Failure, say};
 use super::layers::{self, Layers, PolicyArgs};
@@ -23,7 +24,7 @@ use crate::egress::relay;
 use crate::jail::scope::Settled;
 use crate::jail::{self, Ready, WayOut, spawn};
 use crate::plan::request::Publish;
-use crate::plan::{self, Act, Host, Plan, Request, Terminal, paths};
+use crate::plan::{self, Act, Host, Plan, Request, ResolveError, Terminal, paths};
 use crate::policy::effective::{self, Note, Weight};
 use crate::policy::error::escaped_json;
 use crate::policy::rights::Roots;
@@ -223,11 +224,14 @@ fn attempt(
 ) -> Result<Attempt, Failure> {
     let Declared {
         policy,
-        request,
+        mut request,
         outcome,
     } = declared(args, id)?;
     let (mut host, pins) = jail::probe(&policy, &request)?;
-    let mut plan = plan::resolve(&policy, &request, &host)?;
+    let (mut plan, refused) = match args.dry_run {
+        true => told(&policy, &mut request, &host)?,
+        false => (plan::resolve(&policy, &request, &host)?, vec![]),
+    };
     network::check_secrets(&plan)?;
     if let Some(path) = &args.status_file {
         network::check_status(path, &plan)
@@ -236,7 +240,11 @@ fn attempt(
     }
     if args.dry_run {
         print_plan(&plan, args.json)?;
-        return Ok(Attempt::Planned);
+        // As a run ends.
+        return match refused.into_iter().next() {
+            Some(error) => Err(error.into()),
+            None => Ok(Attempt::Planned),
+        };
     }
     if jail::scope::settle(&mut host, id) == Settled::Anew {
         plan = plan::resolve(&policy, &request, &host)?;
@@ -280,6 +288,28 @@ fn attempt(
     }
     let remarks = ending::Remarks::of(args, &policy, outcome.as_ref(), &verdict);
     Ok(Attempt::Judged(Box::new(verdict), patience, remarks))
+}
+
+/// A plan to be looked at, also where a run would be refused for layers that this machine lacks: the plan is that
+/// of a run that goes on without them, and the refusals come with it.
+pub fn told(
+    policy: &Policy,
+    request: &mut Request,
+    host: &Host,
+) -> Result<(Plan, Vec<ResolveError>), ResolveError> {
+    let mut refused = vec![];
+    loop {
+        match plan::resolve(policy, request, host) {
+            Err(error) => match error.lacks() {
+                Some(layer) if !request.allow_degraded.contains(&layer) => {
+                    request.allow_degraded.push(layer);
+                    refused.push(error);
+                }
+                _ => return Err(error),
+            },
+            Ok(plan) => return Ok((plan, refused)),
+        }
+    }
 }
 
 /// What is asked, in the words of all layers and of the command line.
@@ -492,10 +522,9 @@ pub fn execute(
 }
 
 fn print_plan(plan: &Plan, json: bool) -> Result<(), Failure> {
-    use std::io::Write;
     let text = match json {
         true => escaped_json(serde_json::to_string_pretty(plan)?) + "\n",
         false => plan.to_text(),
     };
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    answer::print(&text)
 }

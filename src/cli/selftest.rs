@@ -1,13 +1,11 @@
 //! `creel selftest`: does confinement hold on this kernel?
 
-use std::io::Write;
-
+use super::answer;
 use super::hint::Failure;
 use super::run::degradable;
 use crate::policy::Degradable;
 use crate::selftest::report::Detail;
 use crate::selftest::{self, Layer, Options, inside, rows, spend};
-use crate::sys::signal;
 
 /// Try what must not work in a jail, and what must, on this kernel
 #[derive(clap::Args)]
@@ -54,7 +52,7 @@ pub fn run(args: &SelftestArgs) -> Result<u8, Failure> {
         return Ok(inside::run(task)?);
     }
     if args.list {
-        std::io::stdout().write_all(list().as_bytes())?;
+        answer::print(&list())?;
         return Ok(0);
     }
     let options = Options {
@@ -62,13 +60,12 @@ pub fn run(args: &SelftestArgs) -> Result<u8, Failure> {
         allow_degraded: args.allow_degraded.clone(),
     };
     let report = selftest::run(&options)?;
-    signal::listen_no_more();
     let text = match (args.json, args.verbose) {
         (true, _) => serde_json::to_string_pretty(&report.json())? + "\n",
         (_, true) => report.text(Detail::Full),
         (_, false) => report.text(Detail::Lines),
     };
-    std::io::stdout().write_all(text.as_bytes())?;
+    answer::print(&text)?;
     Ok(if report.failed() == 0 { 0 } else { 1 })
 }
 

@@ -21,7 +21,7 @@ use super::tls::Authority;
 use super::windows::{self, Window, Windows};
 use super::{dial, record};
 use crate::policy::Network;
-use crate::policy::net::judge::{Spoken, Transport};
+use crate::policy::net::judge::{Spoken, Transport, UNNAMED};
 use crate::policy::net::{Answer, Host, Tls, Why};
 use crate::sys::local;
 
@@ -39,7 +39,7 @@ pub enum Refusal {
     Unanswered,
     #[error("it is no host: {0}")]
     NoHost(String),
-    #[error("the address {address} is {kind}, and no rule names its range")]
+    #[error("the address {address} is {kind}, and {}", UNNAMED)]
     Special { address: String, kind: &'static str },
     #[error("the name has no address: {0}")]
     Unresolved(String),

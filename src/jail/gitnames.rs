@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::seats;
 use crate::plan::Node;
+use crate::plan::identity::Identity;
 use crate::policy::gitconfig::{self, Entry, Names, Role, beneath_home, words};
 use crate::sys::fd;
 
@@ -21,6 +22,8 @@ const MOST_FILES: usize = 64;
 const MOST_BYTES: u64 = 1 << 20;
 /// Files that include one another; git's own bound.
 const MOST_DEPTH: usize = 10;
+/// Bytes of a name or an address.
+const MOST_IDENTITY: usize = 256;
 /// Of the files that say where a repository is.
 const MOST_POINTER: u64 = 4096;
 
@@ -269,6 +272,54 @@ pub fn setting(home: Option<&Path>, key: &str) -> Option<Vec<u8>> {
     said.next_back().map(|entry| entry.value)
 }
 
+/// The name and the address in the caller's own configuration, with the files that it includes without a
+/// condition; and what of it is not passed on, with the reason.
+pub fn identity(home: Option<&Path>) -> (Identity, Vec<String>) {
+    use std::os::unix::fs::PermissionsExt;
+    let mut reader = Reader {
+        home,
+        found: Obeyed::default(),
+        entries: vec![],
+        files: 0,
+        bytes: 0,
+    };
+    for file in callers(home) {
+        reader.plainly(&file, 0);
+    }
+    let mut refused = vec![];
+    let mut said = |key: &str| {
+        let mut said = reader.entries.iter().rev();
+        let (file, entry) = said.find(|(_, entry)| entry.name() == key)?;
+        let text = str::from_utf8(&entry.value).map(str::trim);
+        match text {
+            Ok("") => None,
+            Ok(text) if text.len() <= MOST_IDENTITY && !text.chars().any(char::is_control) => {
+                Some(text.to_owned())
+            }
+            _ => {
+                let why = "is not passed on: it is too long, no text, or has control characters";
+                refused.push(format!("{key} in {}:{} {why}", file.display(), entry.line));
+                None
+            }
+        }
+    };
+    let (name, email) = (said("user.name"), said("user.email"));
+    let mut others = systems();
+    others.retain(|file| {
+        let open = |meta: std::fs::Metadata| meta.is_file() && meta.permissions().mode() & 0o4 != 0;
+        let text = |name: &str| !name.chars().any(char::is_control);
+        file != Path::new(SYSTEMS[0])
+            && file.to_str().is_some_and(text)
+            && file.metadata().is_ok_and(open)
+    });
+    let identity = Identity {
+        name,
+        email,
+        systems: others,
+    };
+    (identity, refused)
+}
+
 struct Reader<'a> {
     home: Option<&'a Path>,
     found: Obeyed,
@@ -452,6 +503,29 @@ impl Reader<'_> {
     }
 
     /// A path as git reads one: beneath a home, absolute, or beside `base`.
+    /// Reads a file and what it includes without a condition, in the order in which git does.
+    fn plainly(&mut self, file: &Path, depth: usize) {
+        if self.files == MOST_FILES || depth > MOST_DEPTH {
+            return;
+        }
+        self.files += 1;
+        let left = MOST_BYTES.saturating_sub(self.bytes);
+        let Ok(Some(text)) = contents(file, left) else {
+            return;
+        };
+        self.bytes += text.len() as u64;
+        for entry in gitconfig::parse(&text) {
+            if entry.name() == "include.path" {
+                let base = file.parent().unwrap_or(Path::new("/"));
+                if let Some(included) = self.resolve(&entry.value, base) {
+                    self.plainly(&included, depth + 1);
+                }
+            } else if entry.name().starts_with("user.") {
+                self.entries.push((file.into(), entry));
+            }
+        }
+    }
+
     fn resolve(&self, value: &[u8], base: &Path) -> Option<PathBuf> {
         let value = value.strip_prefix(b":(optional)").unwrap_or(value);
         // What is longer than a name can be names nothing.

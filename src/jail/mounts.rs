@@ -1,7 +1,7 @@
 //! The host's mounts, as mountinfo has them: which would come in with a granted tree, and which of those
 //! the kernel does not map the owners of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +16,7 @@ use crate::plan::paths::{NEVER_BELOW, within};
 use crate::plan::{Fact, Host, Node};
 use crate::sys::fd::{self, Kind};
 use crate::sys::userns::{Idmap, Range};
-use crate::sys::{mount, procfs};
+use crate::sys::{Errno, mount, procfs};
 
 /// One line of /proc/self/mountinfo.
 pub(super) struct Mount {
@@ -139,12 +139,36 @@ pub(super) fn unmapped(
             trees.insert(real.clone());
         }
     }
-    let inside = |mount: &&Mount| trees.iter().any(|tree| below(&mount.point, tree));
+    let inside: Vec<&Mount> = mounts
+        .iter()
+        .filter(|mount| trees.iter().any(|tree| below(&mount.point, tree)))
+        .collect();
+    // The path of one that another covers leads elsewhere.
+    let seen = |mount: &&&Mount| {
+        let path = CString::new(mount.point.as_os_str().as_bytes()).unwrap_or_default();
+        match mount::id(CWD, &path) {
+            Ok(id) => id == mount.id,
+            // A FUSE server's root is not told to others.
+            Err(errno) => errno == Errno::ACCESS,
+        }
+    };
+    let (seen, covered): (Vec<&Mount>, Vec<&Mount>) = inside.iter().partition(seen);
+    let mut apart: BTreeMap<&Path, &str> = BTreeMap::new();
+    for mount in covered {
+        // It comes in below the other, and nobody can try it there.
+        let over = seen.iter().filter(|m| within(&mount.point, &m.point));
+        let over = over.max_by_key(|m| m.point.as_os_str().len());
+        if let Some(over) = over
+            && !KNOWN.contains(&mount.kind.as_str())
+        {
+            apart.insert(&over.point, &mount.kind);
+        }
+    }
     let (id, _) = crate::sys::host::ids();
     let mut map = None;
-    for mount in mounts.iter().filter(inside) {
+    for mount in seen {
         let path = CString::new(mount.point.as_os_str().as_bytes()).unwrap_or_default();
-        // Covered by another, or not to be copied: it does not come in.
+        // Not to be copied, so it does not come in.
         let Ok(copy) = mount::copy_one(CWD, &path) else {
             continue;
         };
@@ -162,24 +186,31 @@ pub(super) fn unmapped(
             }
         };
         if mount::idmap(copy.as_fd(), map.namespace.as_fd()).is_err() {
-            let fault = |source| JailError::Open {
-                path: mount.point.clone(),
-                source,
-            };
-            let fd = fd::pin_exact(&mount.point).map_err(fault)?;
-            let stat = fd::stat_of_mount(fd.as_fd()).map_err(fault)?;
-            let node = match stat.kind {
-                Kind::Directory | Kind::Placeholder => Node::Directory,
-                _ => Node::File,
-            };
-            let kind = mount.kind.clone();
-            let what = Unmapped { kind, node };
-            host.found.unmapped.insert(mount.point.clone(), what);
-            pins.entry(mount.point.clone()).or_insert(Pin { fd, stat });
+            apart.insert(&mount.point, &mount.kind);
         }
+    }
+    for (point, kind) in apart {
+        let fault = |source| JailError::Open {
+            path: point.into(),
+            source,
+        };
+        let fd = fd::pin_exact(point).map_err(fault)?;
+        let stat = fd::stat_of_mount(fd.as_fd()).map_err(fault)?;
+        let node = match stat.kind {
+            Kind::Directory | Kind::Placeholder => Node::Directory,
+            _ => Node::File,
+        };
+        let kind = kind.into();
+        host.found
+            .unmapped
+            .insert(point.into(), Unmapped { kind, node });
+        pins.entry(point.into()).or_insert(Pin { fd, stat });
     }
     Ok(())
 }
+
+/// Filesystems that have idmapped mounts; for those that cannot be tried.
+const KNOWN: [&str; 5] = ["btrfs", "ext4", "f2fs", "tmpfs", "xfs"];
 
 fn below(path: &Path, tree: &Path) -> bool {
     path != tree && within(path, tree)

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::loads::{MOST_PROTECTED, Search, below};
-use super::{JailError, mounts, obeyed, seats, worktrees};
+use super::{JailError, gitnames, mounts, obeyed, seats, worktrees};
 use crate::plan::host::Idmap;
 use crate::plan::paths::{self, OWN_TMPFS, within, workspace_mode};
 use crate::plan::questions::{Purpose, Wanted, ask};
@@ -75,6 +75,11 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
         }
     }
     obeyed::look(policy, request, links, &mut search, &mut host, &mut pins)?;
+    if policy.environment.git_identity.value {
+        let (identity, refused) = gitnames::identity(host.home.as_deref());
+        host.found.identity = identity;
+        host.found.unread.extend(refused);
+    }
     one_spelling(&host)?;
     let place = paths::workspace(policy, request, &host);
     let mounts = mounts::all()?;

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::identity::Identity;
 use super::paths;
 use super::*;
 use crate::policy::{Execution, Grant, Origin, Policy, Sourced};
@@ -286,6 +287,16 @@ impl Rows<'_> {
             .collect();
         for (key, name, origin, kernel) in rows {
             self.add(key, name, origin, vec![kernel]);
+        }
+        let identity = &policy.environment.git_identity;
+        if identity.value {
+            let Identity { name, email, .. } = &self.host.found.identity;
+            let shown = |key: &str, value: &Option<String>| match value {
+                Some(value) => format!("git's {key} is {value}"),
+                None => format!("git's {key}: your configuration of git has none"),
+            };
+            let kernel = vec![shown("user.name", name), shown("user.email", email)];
+            self.add("environment.git_identity", "true", &identity.origin, kernel);
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Node;
+use super::identity::Identity;
 use super::seats::Seat;
 
 /// Everything about a machine and a caller that a plan depends on.
@@ -61,6 +62,9 @@ pub struct Found {
     /// By place, mounts in trees to be mapped that the kernel maps no owners of.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unmapped: BTreeMap<PathBuf, Unmapped>,
+    /// Whose commits a jail's are, where the policy asks.
+    #[serde(default, skip_serializing_if = "Identity::is_empty")]
+    pub identity: Identity,
     /// Where the next run would look for policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seats: Vec<Seat>,

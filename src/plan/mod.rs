@@ -9,6 +9,7 @@ mod covers;
 pub mod egress;
 pub mod explain;
 pub mod host;
+pub mod identity;
 pub mod order;
 pub mod paths;
 pub mod print;

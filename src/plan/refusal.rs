@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::host::Unasked;
-use crate::policy::Origin;
+use crate::policy::{Degradable, Origin};
 
 /// Why no plan can be made. The messages name the thing, who forbids it, and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +181,16 @@ fn leave(origin: &Origin) -> &'static str {
 }
 
 impl ResolveError {
+    /// The layer that the machine lacks, where a run may go on without it.
+    pub fn lacks(&self) -> Option<Degradable> {
+        match self {
+            Self::NoIdmap { .. } => Some(Degradable::Idmap),
+            Self::NoLandlock { .. } => Some(Degradable::Landlock),
+            Self::NoCgroup { .. } => Some(Degradable::Cgroup),
+            _ => None,
+        }
+    }
+
     /// Whether it is the state of the file itself that cannot be held.
     pub(super) fn is_of_the_file(&self) -> bool {
         matches!(

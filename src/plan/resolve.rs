@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::egress::Egress;
 use super::host::{CgroupLayout, Host, IdMode};
+use super::identity::Identity;
 use super::paths;
 use super::receipt::{Means, layers};
 use super::refusal::ResolveError;
@@ -43,6 +44,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     let egress = Egress::plan(&policy.network, &request.publish)?;
     let landlock = landlock(host, &degraded)?;
     let mut view = View::new(host, home.clone());
+    view.identity = identity(policy, host);
     view.workspace(policy, request)?;
     view.grants(policy, request)?;
     view.programs(policy, &command_places(policy, request, host), landlock)?;
@@ -349,6 +351,12 @@ fn candidates(
         .collect()
 }
 
+/// Whose commits the jail's are, where the policy says that it is told.
+fn identity<'h>(policy: &Policy, host: &'h Host) -> Option<&'h Identity> {
+    let wanted = policy.environment.git_identity.value;
+    Some(&host.found.identity).filter(|identity| wanted && !identity.is_empty())
+}
+
 fn environment(
     policy: &Policy,
     request: &Request,
@@ -388,6 +396,9 @@ fn environment(
     }
     if let Some(path) = all.get_mut(b"PATH".as_slice()) {
         find_granted(path, request, host);
+    }
+    if let Some(identity) = identity(policy, host) {
+        identity.tell(&mut all);
     }
     for (name, value) in &request.env {
         if name.as_bytes().starts_with(b"CREEL") {

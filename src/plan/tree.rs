@@ -97,6 +97,11 @@ impl View<'_> {
                 contents,
             });
         }
+        if let Some(identity) = self.identity {
+            let named =
+                |path: &Path| self.binds.contains_key(path) || self.links.contains_key(path);
+            acts.extend(identity.files(named));
+        }
         if egress.is_some_and(Egress::terminates) {
             acts.push(Act::Authority {
                 certificate: egress::CERTIFICATE.into(),

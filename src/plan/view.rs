@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::host::{Fact, Host, IdMode, Idmap};
+use super::identity::Identity;
 use super::paths::{
     self, FRESH_WORKSPACE, NEVER_BELOW, NEVER_WRITABLE, OWN_TMPFS, TOO_WIDE, beneath, within,
 };
@@ -44,6 +45,7 @@ pub(super) struct View<'a> {
     pub(super) execution: String,
     /// Where the jail sees its control groups.
     pub(super) groups: Vec<(PathBuf, GroupView)>,
+    pub(super) identity: Option<&'a Identity>,
 }
 
 /// A mount that cannot be mapped, in a tree that is: the jail sees it with the owners of the host, and
@@ -123,6 +125,7 @@ impl<'a> View<'a> {
             obeyed: vec![],
             execution: "what lies in an executable grant".into(),
             groups: vec![],
+            identity: None,
         }
     }
 

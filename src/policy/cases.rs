@@ -5,6 +5,7 @@ use super::Sourced;
 use super::decide::{Decision, Why, decide};
 use super::layer::{Case, Layer, PROGRAM_DIRECTORIES};
 use super::net::Mode;
+use super::net::judge::UNNAMED;
 use super::rights::{Rights, Roots};
 use super::tools::Tool;
 use super::trees::within;
@@ -123,7 +124,7 @@ impl Why {
             Why::Arguments(origin) => format!("other arguments are allowed at {origin}"),
             Why::NoNetwork => "there is no network".into(),
             Why::NoHost(fault) => format!("it is no destination: {fault}"),
-            Why::Special(kind) => format!("the address is {kind}, and no rule names its range"),
+            Why::Special(kind) => format!("the address is {kind}, and {UNNAMED}"),
             Why::Spoken(why) => why.clone(),
         }
     }

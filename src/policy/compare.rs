@@ -107,6 +107,12 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
             }
         }
     }
+    found.bound(
+        "environment.git_identity",
+        &a.git_identity,
+        &b.git_identity,
+        |i| i.to_string(),
+    );
     found.bound("process.debug", &a.debug, &b.debug, |d| d.to_string());
     found.bound("session.mode", &a.mode, &b.mode, |m| m.to_string());
     found.bound("session.scope", &a.scope, &b.scope, |s| s.to_string());

@@ -17,6 +17,7 @@ pub struct Compiled {
     pub name: &'static str,
     pub digest: &'static str,
     pub debug: (bool, u32),
+    pub git_identity: (bool, u32),
     pub workspace: Option<(WorkspaceMode, u32)>,
     pub read: &'static [(&'static str, Absent, u32)],
     pub write: &'static [(&'static str, Absent, u32)],
@@ -101,6 +102,10 @@ impl Compiled {
                         origin: origin(*line),
                     })
                     .collect(),
+                git_identity: Sourced {
+                    value: self.git_identity.0,
+                    origin: origin(self.git_identity.1),
+                },
             },
             limits: self.limits(),
             debug: Sourced {
@@ -199,6 +204,9 @@ mod tests {
             .unwrap();
             let debug = (policy.debug.value, policy.debug.origin.line);
             writeln!(out, "        debug: {debug:?},").unwrap();
+            let identity = &policy.environment.git_identity;
+            let identity = (identity.value, identity.origin.line);
+            writeln!(out, "        git_identity: {identity:?},").unwrap();
             let workspace = fs.workspace.as_ref().map(|w| (w.value, w.origin.line));
             match workspace {
                 Some((mode, line)) => writeln!(

@@ -96,6 +96,10 @@ pub(super) fn ended(rights: Rights, limits: &Limits) -> Rights {
         value: false,
         origin: Origin::creel(),
     });
+    closed.git_identity.get_or_insert(Sourced {
+        value: false,
+        origin: Origin::creel(),
+    });
     closed.debug.get_or_insert(Sourced {
         value: false,
         origin: Origin::creel(),
@@ -150,6 +154,10 @@ pub fn enforce(
                     origin: origin.clone(),
                 })
                 .collect(),
+            git_identity: rights.git_identity.clone().unwrap_or_else(|| Sourced {
+                value: false,
+                origin: Origin::creel(),
+            }),
         },
         limits,
         debug,

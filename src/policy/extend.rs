@@ -108,6 +108,7 @@ impl Variables {
                 all
             }),
             pass: lists(self.pass, base.pass),
+            git_identity: self.git_identity.or(base.git_identity),
         }
     }
 }

@@ -157,6 +157,8 @@ pub struct Met {
 pub struct Variables {
     pub set: Option<BTreeMap<String, Sourced<String>>>,
     pub pass: Option<Vec<Sourced<String>>>,
+    /// Whether the name and the address of the operator's git come in.
+    pub git_identity: Option<Sourced<bool>>,
 }
 
 /// As [`super::Limits`], each where it was named.

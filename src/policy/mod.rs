@@ -214,13 +214,15 @@ impl Absent {
 }
 
 /// The jail's environment: nothing but this.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
     /// Variables with their values. `~` is not expanded except as the first character of a value
     /// or after a `:` in it.
     pub set: BTreeMap<String, Sourced<String>>,
     /// Names copied from the caller where the caller has them.
     pub pass: Vec<Sourced<String>>,
+    /// Whether the name and the address of the operator's git come in.
+    pub git_identity: Sourced<bool>,
 }
 
 /// What the kernel bounds. Sizes in bytes, times in milliseconds.

@@ -75,6 +75,10 @@ pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
     out.section("environment");
     let passed = policy.environment.pass.iter();
     out.list("pass", passed.map(|p| (quoted(&p.value), &p.origin)));
+    if policy.environment.git_identity.value {
+        let identity = &policy.environment.git_identity;
+        out.sourced("git_identity", identity, ToString::to_string);
+    }
     out.section("environment.set");
     for (name, value) in &policy.environment.set {
         let text = format!("{name} = {}", quoted(&value.value));
@@ -367,7 +371,7 @@ mod tests {
              write = ['/data', '/tmp']\nload = ['/opt']\ndeny = ['/usr/x']\nprotect = ['$WORKSPACE/.git']\n\
              [tools.exec]\nsecurity = 'allowlist'\ncommands = ['git', { command = '/usr/bin/make', args = ['all', 'test ...'] }]\n\
              timeout = '5m'\nrate = 3\n[tools.write]\ndenied_paths = ['$WORKSPACE/secret']\n\
-             [environment.set]\nA = \"tab\\t\\u0001\\u007f\\\"\"\n[limits]\npids = 7\ncpus = 0.125\n[process]\ndebug = true\n[session]\nmode = 'all'\n",
+             [environment]\ngit_identity = true\n[environment.set]\nA = \"tab\\t\\u0001\\u007f\\\"\"\n[limits]\npids = 7\ncpus = 0.125\n[process]\ndebug = true\n[session]\nmode = 'all'\n",
             "[network]\nmode = 'allowlist'\nallow = ['a.example', '*.b.example:8443', { host = 'c.example', tls = 'terminate', \
              methods = ['GET'] }, { host = 'd.example', ports = [53], protocol = 'udp' }]\ndeny = ['x.b.example']\n\
              resolvers = ['9.9.9.9:53']\n[network.limits]\nconnections = 5\nidle = '1m'\n\

@@ -59,6 +59,8 @@ pub struct Rights {
     /// Variables with their values; where two differ, neither is set.
     pub set: Values,
     pub pass: Names<String>,
+    /// Whether the name and the address of the operator's git come in.
+    pub git_identity: Bound<bool>,
     pub limits: Limits,
     /// Whether debuggers may trace.
     pub debug: Bound<bool>,
@@ -89,6 +91,7 @@ impl Default for Rights {
             network: net::Bounds::default(),
             set: Values::default(),
             pass: None,
+            git_identity: None,
             limits: Limits::default(),
             debug: None,
             allow_degraded: None,
@@ -149,6 +152,7 @@ impl Rights {
                     .collect(),
             },
             pass: layer.environment.pass.as_deref().map(names),
+            git_identity: layer.environment.git_identity.clone(),
             limits: layer.limits.clone(),
             debug: layer.process.debug.clone(),
             allow_degraded: layer.allow_degraded.clone(),
@@ -238,6 +242,7 @@ impl Rights {
             network: self.network.meet(&other.network),
             set: self.set.meet(&other.set),
             pass: common(self.pass, other.pass),
+            git_identity: least(self.git_identity, other.git_identity),
             limits: self.limits.met(other.limits),
             debug: least(self.debug, other.debug),
             allow_degraded: common(self.allow_degraded, other.allow_degraded),

@@ -200,6 +200,7 @@ fn environment(out: &mut Writer, layer: &Layer) {
     if let Some(pass) = &layer.environment.pass {
         out.list("pass", pass.iter().map(|name| quoted(&name.value)));
     }
+    out.plain("git_identity", &layer.environment.git_identity);
 }
 
 fn limits(out: &mut Writer, layer: &Layer) {

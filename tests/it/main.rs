@@ -7,6 +7,7 @@ mod agents;
 mod attacks;
 mod egress;
 mod egress_http;
+mod faces;
 mod field;
 mod formats;
 mod golden;

@@ -183,6 +183,11 @@ fn each_rule_that_allows_more_is_said_and_no_other() {
             &["session.mode: off @1", "session.scope: shared @2"],
         ),
         (
+            "environment.git_identity = false",
+            "environment.git_identity = true",
+            &["environment.git_identity: true @1"],
+        ),
+        (
             "process.debug = false",
             "process.debug = true",
             &["process.debug: true @1"],

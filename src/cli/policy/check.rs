@@ -1,5 +1,6 @@
 //! `creel policy check`: what is wrong with policies, and what in them has no effect.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
@@ -12,7 +13,7 @@ use crate::cli::layers::{self, Expanded, Layers, Names, PolicyArgs, Put, Read, S
 use crate::cli::{facts, run};
 use crate::policy::error::PolicyError;
 use crate::policy::layer::Rank;
-use crate::policy::stack::Stack;
+use crate::policy::stack::{Clip, Stack};
 use crate::policy::{file, lint};
 
 /// Say what is wrong with policies, and what in them has no effect
@@ -111,7 +112,7 @@ fn of_this_place(args: &PolicyArgs) -> Result<(Vec<String>, Vec<Finding>), Failu
     if findings.is_empty() {
         let layers = Layers::of(&sources, &roots, Names::Here)?;
         let outcome = layers.resolve(&roots)?;
-        findings.extend(outcome.clips.iter().map(Finding::of_clip));
+        findings.extend(clipped(&outcome.clips, &layers.stack));
         // What is clipped was said just now.
         let linted = linted(&layers.stack, &layers.expanded)?.into_iter();
         findings.extend(linted.filter(|finding| finding.id != "layer-clipped"));
@@ -121,6 +122,31 @@ fn of_this_place(args: &PolicyArgs) -> Result<(Vec<String>, Vec<Finding>), Failu
         rank => format!("{} ({})", shown(&source.path), rank.name()),
     };
     Ok((sources.iter().map(named).collect(), findings))
+}
+
+/// What layers ask for in vain. What a layer has by extending a shipped policy is one thing, and one finding.
+fn clipped(clips: &[Clip], stack: &Stack) -> Vec<Finding> {
+    let preset = |clip: &Clip| {
+        let origin = clip.excess.origin.as_ref()?;
+        let shipped = origin.source.starts_with("preset:");
+        shipped.then(|| (clip.rank, origin.source.to_string()))
+    };
+    let mut reused: BTreeMap<(Rank, String), Vec<&Clip>> = BTreeMap::new();
+    let mut findings = vec![];
+    for clip in clips {
+        match preset(clip) {
+            Some(key) => reused.entry(key).or_default().push(clip),
+            None => findings.push(Finding::of_clip(clip)),
+        }
+    }
+    for ((rank, source), clips) in reused {
+        let layer = stack.layers.iter().find(|(of, _)| *of == rank);
+        findings.push(match clips.as_slice() {
+            [only] => Finding::of_clip(only),
+            all => Finding::of_clips(all, &source, layer.map_or("", |(_, layer)| &layer.name)),
+        });
+    }
+    findings
 }
 
 /// What is unwise in layers that can be read.

@@ -11,9 +11,10 @@ use crate::cli::hint::Failure;
 use crate::cli::layers::{self, Layers, Names, PolicyArgs};
 use crate::cli::run::start::{self, Start};
 use crate::cli::run::{self, RunArgs, degradable};
+use crate::cli::source;
 use crate::jail;
 use crate::plan::explain::{Row, rows};
-use crate::plan::{self, Host, Plan};
+use crate::plan::{Host, Plan};
 use crate::policy::decide::{Decision, decide};
 use crate::policy::error::escaped;
 use crate::policy::layer::{Ask, Case};
@@ -24,12 +25,15 @@ use crate::policy::stack::Outcome;
 use crate::policy::tools::{Ruling, Tool};
 use crate::policy::{Degradable, Execution, Origin};
 
+/// Of the description of a machine, in bytes: it has every name that a pattern met.
+const MOST_DESCRIBED: usize = 64 << 20;
+
 /// Say what a command may do, which line says so, and what the kernel does of it
 #[derive(clap::Args)]
 #[command(
     after_help = "With --host FILE nothing of this machine is asked but the policies: FILE is what \
     --print-host printed there, under the same policies; which programs it has is then not known. Exit status: \
-    0 the command may run; 1 it may not, or is not there; 2 where there is no answer."
+    0 the command may run; 1 it may not, is not there, or the machine lacks a layer; 2 where there is no answer."
 )]
 pub struct ExplainArgs {
     #[command(flatten)]
@@ -100,7 +104,7 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         None => Names::Here,
     };
     let layers = Layers::of(&sources, &place.roots(workspace.as_deref()), names)?;
-    let declared = run::declared_by(&asked, "explain", Some(&layers), &place)?;
+    let mut declared = run::declared_by(&asked, "explain", Some(&layers), &place)?;
     let host = match given {
         Some(host) => host,
         None => {
@@ -113,14 +117,21 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         print_json(&serde_json::to_value(&host)?)?;
         return Ok(0);
     }
-    let plan = plan::resolve(&declared.policy, &declared.request, &host)?;
+    let (plan, refused) = run::told(&declared.policy, &mut declared.request, &host)?;
     let Some(outcome) = &declared.outcome else {
         return Err(Failure::new(
             "the layers came to nothing; name one with --policy",
         ));
     };
     let roots = place.roots(workspace.as_deref());
-    let command = may_run(args, outcome, &roots, &plan, &declared.policy.exec.value);
+    let mut command = may_run(args, outcome, &roots, &plan, &declared.policy.exec.value);
+    if let (true, Some(error)) = (command.may, refused.first()) {
+        command = CommandRow {
+            may: false,
+            text: error.to_string(),
+            origin: None,
+        };
+    }
     let may = command.may;
     let answer = Answer {
         command,
@@ -191,9 +202,9 @@ fn may_run(
 
 fn described(path: &Path) -> Result<Host, Failure> {
     let name = path.display();
-    let text = std::fs::read_to_string(path)
+    let bytes = source::read(path, MOST_DESCRIBED)
         .map_err(|e| Failure::new(format!("--host {name}: {e}; check the path")))?;
-    serde_json::from_str(&text).map_err(|e| {
+    serde_json::from_slice(&bytes).map_err(|e| {
         Failure::new(format!(
             "--host {name}: {e}; write it with `creel policy explain --print-host -- CMD`"
         ))

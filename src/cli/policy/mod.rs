@@ -14,11 +14,10 @@ mod schema;
 mod show;
 mod test;
 
+use super::answer::{print, print_json};
 use super::hint::Failure;
 use super::import;
 use crate::policy::Origin;
-use crate::policy::error::escaped_json;
-use crate::sys::signal;
 
 /// A policy that cannot be read, or a wrong command line.
 pub const WRONG: u8 = 2;
@@ -56,24 +55,6 @@ pub fn run(args: &FamilyArgs) -> Result<u8, Failure> {
         Verb::Schema(args) => schema::run(args),
     };
     done.map_err(|failure| failure.with_status(WRONG))
-}
-
-/// Writes an answer.
-fn print(text: &str) -> Result<(), Failure> {
-    use std::io::Write;
-    // Cases may have run in jails; now a SIGTERM ends what waits for a reader.
-    signal::listen_no_more();
-    let written = std::io::stdout().write_all(text.as_bytes());
-    written.map_err(|error| {
-        Failure::new(format!(
-            "the answer could not be written to stdout ({error}); let it be read to its end, or redirect it to where there is room"
-        ))
-    })
-}
-
-/// An answer for programs.
-fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
-    print(&(escaped_json(serde_json::to_string_pretty(value)?) + "\n"))
 }
 
 /// `{"file": "policy.toml", "line": 3}`; line 0 where there is none.

@@ -10,6 +10,9 @@ use crate::policy::stack::Clip;
 use crate::policy::tree::excerpt;
 use crate::policy::{file, lint};
 
+/// What of many things is named.
+const MOST_ITEMS: usize = 3;
+
 /// How much a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -69,6 +72,31 @@ impl Finding {
             column: 0,
             reason: clip.reason(),
             fix: Some("grant it in the layer above, or take it out here".into()),
+        }
+    }
+
+    /// Those of a preset that `layer`, a file, extends.
+    pub fn of_clips(clips: &[&Clip], preset: &str, layer: &str) -> Finding {
+        let items = clips.iter().map(|clip| {
+            let item = clip.excess.item.escape_debug();
+            format!("{} {item}", clip.excess.key)
+        });
+        let some: Vec<String> = items.take(MOST_ITEMS).collect();
+        let rank = clips.first().map_or("layer", |clip| clip.rank.name());
+        Finding {
+            severity: Severity::Warning,
+            id: "clipped".into(),
+            file: layer.to_owned(),
+            line: 0,
+            column: 0,
+            reason: format!(
+                "{preset} asks for {} things that the layers above the {rank}'s do not grant; they are left out: {} and so on",
+                clips.len(),
+                some.join(", ")
+            ),
+            fix: Some(
+                "extend it in the layer above, or say here only what this layer takes away".into(),
+            ),
         }
     }
 

@@ -35,7 +35,7 @@ use crate::sys::{attempt, host};
 /// Run the cases inside policies: `[tests] allow = ["read x"], deny = ["exec curl"]`
 #[derive(clap::Args)]
 #[command(
-    after_help = "Exit status: 0 every case holds; 1 one does not, there is none, or with --kernel the kernel says otherwise \
+    after_help = "Exit status: 0 every case holds; 1 one does not, a file has none, or with --kernel the kernel says otherwise \
     than the evaluator; 2 a policy cannot be read or its jail not be made."
 )]
 pub struct TestArgs {
@@ -87,8 +87,13 @@ pub fn run(args: &TestArgs) -> Result<u8, Failure> {
         return inner::run(task);
     }
     let mut all = vec![];
+    let mut without = vec![];
     for path in &args.files {
-        all.extend(of_file(args, path)?);
+        let tried = of_file(args, path)?;
+        if tried.is_empty() {
+            without.push(path.to_string_lossy().escape_debug().to_string());
+        }
+        all.extend(tried);
     }
     let failed = all.iter().filter(|tried| !tried.holds()).count();
     let asked = all
@@ -101,23 +106,24 @@ pub fn run(args: &TestArgs) -> Result<u8, Failure> {
             "cases": all.iter().map(as_json).collect::<Vec<_>>(),
             "passed": all.len() - failed,
             "failed": failed,
+            "without_cases": without,
             "kernel": asked,
         }))?;
     } else {
         let mut text: String = all.iter().map(line).collect();
-        text += &match all.len() {
-            0 => {
-                "no cases: write what must hold into [tests], allow = [...] and deny = [...]".into()
-            }
-            all => format!("{} passed, {failed} failed", all - failed),
-        };
+        for file in &without {
+            text += &format!(
+                "FAIL  {file}: no cases: write what must hold into [tests], allow = [...] and deny = [...]\n"
+            );
+        }
+        text += &format!("{} passed, {failed} failed", all.len() - failed);
         if args.kernel && !all.is_empty() {
             text += &format!("; the kernel was asked about {asked}");
         }
         print(&(text + "\n"))?;
     }
     // A file whose cases were lost must not look tested.
-    Ok(match failed == 0 && !all.is_empty() {
+    Ok(match failed == 0 && without.is_empty() {
         true => 0,
         false => FOUND,
     })

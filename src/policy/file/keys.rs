@@ -77,7 +77,7 @@ pub const SECRET: Keys = Keys {
 pub const ENVIRONMENT: Keys = Keys {
     place: "in [environment]",
     section: "environment",
-    known: &["set", "pass"],
+    known: &["set", "pass", "git_identity"],
 };
 pub const LIMITS: Keys = Keys {
     place: "in [limits]",

@@ -216,7 +216,12 @@ mod tests {
                 ..Filesystem::default()
             }
         );
-        assert_eq!(policy.environment, Environment::default());
+        let Environment {
+            set,
+            pass,
+            git_identity,
+        } = policy.environment;
+        assert!(set.is_empty() && pass.is_empty() && !git_identity.value);
         assert_eq!(policy.network, Network::default());
         assert_eq!(policy.allow_degraded, BTreeSet::new());
         assert_eq!(policy.limits, base());

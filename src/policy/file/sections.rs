@@ -56,6 +56,7 @@ impl File<'_> {
         Ok(Variables {
             set: self.variables(table)?,
             pass: self.passed(table)?,
+            git_identity: self.boolean(table, "environment.git_identity")?,
         })
     }
 

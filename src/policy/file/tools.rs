@@ -310,7 +310,11 @@ impl File<'_> {
         strings.collect::<Result<_, _>>().map(Some)
     }
 
-    fn boolean(&self, section: Section, key: &str) -> Result<Option<Sourced<bool>>, PolicyError> {
+    pub(super) fn boolean(
+        &self,
+        section: Section,
+        key: &str,
+    ) -> Result<Option<Sourced<bool>>, PolicyError> {
         match get(section, key) {
             None => Ok(None),
             Some(node) => match node.value {

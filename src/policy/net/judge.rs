@@ -34,13 +34,16 @@ pub enum Why {
     Host,
 }
 
+/// Why an address of a special kind is refused, and what grants it.
+pub const UNNAMED: &str = "no rule names its range; name the address or a range of it under `network.allow`, or with --allow-net ADDRESS[:PORT]";
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Why::NoNetwork => f.write_str("there is no network"),
             Why::Denied(origin) => write!(f, "denied by {origin}"),
             Why::Unlisted => f.write_str("no rule allows it"),
-            Why::Special(kind) => write!(f, "the address is {kind}, and no rule names its range"),
+            Why::Special(kind) => write!(f, "the address is {kind}, and {UNNAMED}"),
             Why::Host => write!(
                 f,
                 "it is the host's loopback, which only a rule of this very name and port grants"

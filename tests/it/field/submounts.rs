@@ -38,6 +38,13 @@ fn run(kind: &str, workspace: &Workspace, flags: &[&str], script: &str) -> Outpu
              mount -t overlay none -o lowerdir=low,upperdir=up/u,workdir=up/w \"$1\"; echo in > \"$1/x\""
         }
         "ramfs" => "mount -t ramfs none \"$1\"; chmod 777 \"$1\"; echo in > \"$1/x\"",
+        "covered" => {
+            "mount -t ramfs none \"$1\"; mount -t tmpfs -o uid=4242,mode=777 none \"$1\"; echo in > \"$1/x\""
+        }
+        "twice" => {
+            "mount -t tmpfs none \"$1\"; mkdir \"$1/in\"; mount -t tmpfs none \"$1/in\"; \
+             mount -t tmpfs -o uid=4242 none \"$1\"; echo in > \"$1/x\"; chown 4242 \"$1/x\""
+        }
         "tmpfs" => {
             "mount -t tmpfs -o uid=4242 none \"$1\"; echo in > \"$1/x\"; chown 4242 \"$1/x\""
         }
@@ -70,11 +77,12 @@ fn run(kind: &str, workspace: &Workspace, flags: &[&str], script: &str) -> Outpu
     shell.output().expect("unshare runs")
 }
 
-const KINDS: [(&str, &str); 4] = [
+const KINDS: [(&str, &str); 5] = [
     ("fuse", "fuse.test"),
     ("overlay", "overlay"),
     ("ramfs", "ramfs"),
     ("file", "ramfs"),
+    ("covered", "ramfs"),
 ];
 const TRY: &str = "cat mnt/x; echo new > y || exit 3; echo > mnt/x";
 
@@ -189,17 +197,15 @@ fn one_that_root_may_not_look_at_is_closed_in_the_jail_too() {
 #[test]
 fn one_that_can_be_mapped_is_writable() {
     let Some(workspace) = prepared() else { return };
-    let ran = run(
-        "tmpfs",
-        &workspace,
-        &[],
-        "cat mnt/x; echo > mnt/x && stat -c %u mnt",
-    );
-    match creel::sys::host::kernel_at_least((6, 3)) {
-        true => assert_eq!(text(&ran.stdout), "in\n1000\n", "{ran:?}"),
-        false => assert!(
-            text(&ran.stderr).contains("the tmpfs filesystem"),
-            "{ran:?}"
-        ),
+    for kind in ["tmpfs", "twice"] {
+        let script = "cat mnt/x; echo > mnt/x && stat -c %u mnt";
+        let ran = run(kind, &workspace, &[], script);
+        match creel::sys::host::kernel_at_least((6, 3)) {
+            true => assert_eq!(text(&ran.stdout), "in\n1000\n", "{ran:?}"),
+            false => assert!(
+                text(&ran.stderr).contains("the tmpfs filesystem"),
+                "{ran:?}"
+            ),
+        }
     }
 }

@@ -149,10 +149,21 @@ fn a_file_without_cases_says_so_and_fails() {
             let said = desk.policy(flags.iter().copied()).exits(1);
             assert_eq!(
                 said.stdout,
-                "no cases: write what must hold into [tests], allow = [...] and deny = [...]\n",
+                "FAIL  p.toml: no cases: write what must hold into [tests], allow = [...] and deny = [...]\n0 passed, 0 failed\n",
                 "{said:#?}"
             );
         }
+    }
+    // Of several, each has some, whichever comes first.
+    desk.file("q.toml", "[tests]\ndeny = ['read /etc/shadow']\n");
+    for files in [["p.toml", "q.toml"], ["q.toml", "p.toml"]] {
+        let said = desk.policy(["test"].into_iter().chain(files)).exits(1);
+        assert!(said.stdout.contains("p.toml: no cases"), "{said:#?}");
+        let json = desk
+            .policy(["test", "--json"].into_iter().chain(files))
+            .exits(1);
+        let json: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+        assert_eq!(json["without_cases"], serde_json::json!(["p.toml"]));
     }
     // Control: one case is enough.
     desk.file("p.toml", "[tests]\ndeny = ['read /etc/shadow']\n");

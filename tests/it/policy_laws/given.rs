@@ -411,6 +411,7 @@ impl<'c> Writer<'c> {
         l.grace = self.one(&spans);
         layer.session.mode = self.one(Mode::ALL);
         layer.session.scope = self.one(Scope::ALL);
+        layer.environment.git_identity = self.one(&[false, true]);
         layer.process.debug = self.one(&[false, true]);
         layer
     }

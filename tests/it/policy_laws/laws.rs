@@ -288,7 +288,7 @@ pub fn wider(a: &Rights, b: &Rights) -> Option<String> {
             })+
         };
     }
-    bounds!(elevated, max_iterations, workspace, mode, scope, debug of a, b);
+    bounds!(elevated, max_iterations, workspace, mode, scope, debug, git_identity of a, b);
     bounds!(mode of a.network, b.network);
     bounds!(connections, rate, bytes_in, bytes_out, bandwidth, idle of a.network.limits, b.network.limits);
     let more = |host: &&&str| reaches(a, host) > reaches(b, host);

@@ -449,6 +449,9 @@ fn alone() -> Vec<Group> {
         }),
         networks(),
         field("session.mode", Mode::ALL, |l, v| l.session.mode = Some(v)),
+        field("environment.git_identity", &[false, true], |l, v| {
+            l.environment.git_identity = Some(v)
+        }),
         field("process.debug", &[false, true], |l, v| {
             l.process.debug = Some(v)
         }),

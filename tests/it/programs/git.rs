@@ -47,7 +47,7 @@ fn git_diffs_branches_merges_and_checks_itself() {
     }
 }
 
-/// The identity comes in by the variables that the policy passes, not by the host's ~/.gitconfig.
+/// The variables that the policy passes overrule the host's configuration, and without either there is none.
 #[test]
 fn git_takes_the_identity_that_the_policy_passes() {
     need("git");
@@ -55,7 +55,10 @@ fn git_takes_the_identity_that_the_policy_passes() {
         let workspace = Workspace::new(who);
         let script =
             "git init -q r; cd r; git commit -q --allow-empty -m x; git log --format='%an <%ae>'";
-        let run = || Run::new(who, &workspace).policy("coding");
+        let run = || {
+            let run = Run::new(who, &workspace).policy("coding");
+            run.outer_env("GIT_CONFIG_GLOBAL", "/dev/null")
+        };
         let named = [
             "AUTHOR_NAME",
             "AUTHOR_EMAIL",

@@ -5,6 +5,7 @@ mod cargo;
 mod debuggers;
 mod files;
 mod git;
+mod git_identity;
 mod java;
 mod node;
 mod perl;
