@@ -229,7 +229,7 @@ impl View<'_> {
     fn stand_in(&self, path: &Path, withheld: Withheld) -> StandIn {
         let obeyed = self.host.found.obeyed.get(path).map(|obeyed| obeyed.stands);
         let readable = withheld.later == Later::ReadOnly;
-        let directory = withheld.above || trust::is_directory_by_nature(path);
+        let directory = withheld.above || trust::is_looked_into(path);
         match (trust::stand_in(path), obeyed) {
             (StandIn::Socket, Some(Node::File)) => StandIn::File(""),
             (StandIn::Socket, Some(Node::Directory)) => trust::stand_in_directory(path),

@@ -446,40 +446,23 @@ pub enum StandIn {
     /// An empty directory, in a repository's own: git lists what is there.
     Directory,
     /// A directory that git ignores, by a `.gitignore` in it: an empty one `git clean` removes, and fails
-    /// where it cannot. For what is a directory by nature (below a socket to look for a name is ENOTDIR, where
-    /// programs expect ENOENT) and for names that git opens (it warns of what it cannot open).
+    /// where it cannot. For what programs look into (below a socket to look for a name is ENOTDIR, where
+    /// they expect ENOENT) and for names that git opens (it warns of what it cannot open).
     Ignored,
     /// A file with this content, for names whose presence alone has a meaning.
     File(&'static str),
 }
 
-/// Trust paths that are directories by nature.
-const DIRECTORIES: [&str; 17] = [
-    ".git/hooks",
-    ".git/info",
-    ".git/modules",
-    ".git/worktrees",
-    ".vscode",
-    ".idea",
-    ".claude",
-    ".cursor",
-    ".codex",
-    ".gemini",
-    ".amazonq",
-    ".openclaw",
-    ".creel",
-    ".cargo",
-    ".husky",
-    ".windsurf",
-    ".opencode",
-];
+/// Trust paths that programs in a jail look into, and take ENOTDIR for a fault where ENOENT is none: agents'
+/// own settings. Not the other directories: to make and remove one costs a start three times a socket.
+const LOOKED_INTO: [&str; 4] = [".claude", ".codex", ".gemini", ".opencode"];
 
-/// Whether a trust path is a directory by nature.
-pub fn is_directory_by_nature(path: &Path) -> bool {
-    DIRECTORIES.iter().any(|name| path.ends_with(name))
+/// Whether programs in a jail look into a trust path.
+pub fn is_looked_into(path: &Path) -> bool {
+    LOOKED_INTO.iter().any(|name| path.ends_with(name))
 }
 
-/// What stands for a `path` that is a directory by nature.
+/// What stands for a `path` that is to be a directory.
 pub fn stand_in_directory(path: &Path) -> StandIn {
     match path.components().any(|part| part.as_os_str() == ".git") {
         true => StandIn::Directory,
@@ -524,8 +507,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directories_by_nature_are_trust_paths() {
-        for name in DIRECTORIES {
+    fn what_is_looked_into_is_a_trust_path() {
+        for name in LOOKED_INTO {
             assert!(PATHS.iter().any(|row| row.path == name), "{name}");
             assert_eq!(stand_in(Path::new(name)), StandIn::Socket, "{name}");
         }

@@ -1,4 +1,4 @@
-//! Protected names that are absent and directories by nature, such as an agent's settings: programs find
+//! Protected names that are absent and looked into by programs in a jail, an agent's settings: they find
 //! an empty directory, and not a name that is in the way, and cannot make anything in it. The control is
 //! the same act where the name is not protected.
 
@@ -11,14 +11,7 @@ use crate::support::{Run, Who, Workspace, has_cgroups, need, state_of};
 
 /// Trust paths, what a policy protects below a directory that is absent, and what a repository's own
 /// configuration names.
-const NAMES: [&str; 6] = [
-    ".opencode",
-    ".claude",
-    ".vscode",
-    ".git/hooks",
-    ".git/modules",
-    "conf",
-];
+const NAMES: [&str; 5] = [".opencode", ".claude", ".codex", ".gemini", "conf"];
 const PROTECT: &str = r#"protect = ["$WORKSPACE/conf/deep/a.json"]"#;
 
 fn unprotected(workspace: &Workspace) -> String {
@@ -139,7 +132,7 @@ fn a_denied_name_is_no_directory() {
     for who in Who::all() {
         let workspace = Workspace::new(who);
         let body = "say('looks', opened('.claude/x', os.O_RDONLY)); say('lists', py(os.listdir, '.claude')); \
-                    say('other', opened('.vscode/x', os.O_RDONLY)); say('mkdir', py(os.mkdir, '.claude'))";
+                    say('other', opened('.gemini/x', os.O_RDONLY)); say('mkdir', py(os.mkdir, '.claude'))";
         let denied = policy(&workspace, r#"deny = ["$WORKSPACE/.claude"]"#);
         attack(Run::new(who, &workspace).policy(denied), body).expect(&[
             ("looks", "ENOTDIR"),
@@ -152,7 +145,7 @@ fn a_denied_name_is_no_directory() {
 
 /// A jail that waits for the file `stop`; `-- more` flags.
 fn waiting(who: Who, workspace: &Workspace) -> std::process::Child {
-    let script = "touch started; while [ ! -e stop ]; do sleep 0.05; done; ls -A .vscode";
+    let script = "touch started; while [ ! -e stop ]; do sleep 0.05; done; ls -A .codex";
     let mut command = Run::new(who, workspace).command(["/bin/sh", "-c", script]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let child = command.stderr(Stdio::null()).spawn();
@@ -168,25 +161,24 @@ fn what_the_host_puts_there_stays() {
         let workspace = Workspace::new(who);
         let child = waiting(who, &workspace);
         let mut editor = Command::new("/bin/sh");
-        let save =
-            "echo '{}' >.vscode/settings.json && chmod -R u+rwX .claude .idea && chmod 700 .idea";
+        let save = "echo '{}' >.codex/settings.json && chmod -R u+rwX .claude .gemini && chmod 700 .gemini";
         editor.args(["-c", save]).current_dir(workspace.path());
         become_who(&mut editor, who);
         assert!(editor.status().expect("sh starts").success());
         workspace.write("stop", "");
         let ran = child.wait_with_output().expect("it ends");
         assert_eq!(String::from_utf8_lossy(&ran.stdout), ".gitignore\n");
-        let place = workspace.path().join(".vscode");
+        let place = workspace.path().join(".codex");
         let kept = std::fs::read_to_string(place.join("settings.json"));
         assert_eq!(kept.expect("it stays"), "{}\n");
         let mode = place.metadata().expect("it stays").permissions().mode();
         assert_eq!(mode & 0o7777, 0o755);
-        for name in [".claude", ".idea"] {
+        for name in [".claude", ".gemini"] {
             assert!(!workspace.path().join(name).exists(), "{name} stayed");
         }
         // The next run has it read-only.
-        let body = "say('reads', opened('.vscode/settings.json', os.O_RDONLY)); \
-                    say('writes', opened('.vscode/settings.json', os.O_WRONLY))";
+        let body = "say('reads', opened('.codex/settings.json', os.O_RDONLY)); \
+                    say('writes', opened('.codex/settings.json', os.O_WRONLY))";
         attack(Run::new(who, &workspace), body).expect(&[("reads", "OK"), ("writes", "EROFS")]);
     }
 }
@@ -220,7 +212,7 @@ fn what_two_killed_processes_leave_the_next_run_removes() {
         attack(Run::new(who, &workspace), body)
             .expect(&[("looks", "ENOENT"), ("creates", "EROFS")]);
         until(|| !left.exists());
-        for name in [".vscode", ".envrc"] {
+        for name in [".gemini", ".envrc"] {
             assert!(!workspace.path().join(name).exists(), "{name} stayed");
         }
     }
