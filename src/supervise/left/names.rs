@@ -118,7 +118,9 @@ pub(super) fn look(at: &At, dir: &Dir, entries: &[Entry], seen: &mut Seen) {
         hooks(dir, entries, seen);
     }
     if let Some(settings) = &at.settings
-        && entries.iter().any(|entry| dir.is_new(&entry.name, seen))
+        && entries
+            .iter()
+            .any(|entry| says_something(&entry.name) && dir.is_new(&entry.name, seen))
     {
         seen.add_once(settings, What::Settings, Done::Nothing);
     }
@@ -138,10 +140,23 @@ pub(super) fn look(at: &At, dir: &Dir, entries: &[Entry], seen: &mut Seen) {
             // Nobody reads it; a placeholder whose mode the host changed is one, too.
             && entry.kind != FileType::Socket
             && dir.is_new(&entry.name, seen)
+            && !(entry.kind == FileType::Directory && is_copy(dir, name))
         {
             seen.add_once(&dir.place.join(&entry.name), What::Settings, Done::Nothing);
         }
     }
+}
+
+/// Of what is in a directory of settings: what git passes over is for git alone, and creel's own placeholders
+/// have it, which may have been copied.
+fn says_something(name: &Path) -> bool {
+    name != Path::new(".gitignore")
+}
+
+/// Whether a directory of settings is such a copy.
+fn is_copy(dir: &Dir, name: &str) -> bool {
+    let held = dir.behind(name).and_then(|held| held.part(|_, _| true));
+    held.is_some_and(|part| matches!(&part.entries[..], [one] if !says_something(&one.name)))
 }
 
 fn repository(dir: &Dir, entries: &[Entry], seen: &mut Seen) {

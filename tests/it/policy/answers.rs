@@ -350,7 +350,7 @@ fn explain_says_what_holds_a_denial_or_a_protection() {
         ("deny", "secret", "mask file /"),
         ("deny", "later", "/later, which is absent"),
         ("deny", "kept", "mask directory /"),
-        ("deny", "kept/x", "mask file /"),
+        ("deny", "kept/x", "mask directory /"),
         (
             "deny",
             "ro/absent",
