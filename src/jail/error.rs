@@ -24,6 +24,10 @@ pub enum JailError {
         #[source]
         source: Errno,
     },
+    #[error(
+        "the /proc here is another pid namespace's and has other processes under the numbers of this one; mount its own: mount -t proc proc /proc, or unshare --mount-proc"
+    )]
+    ForeignProc,
     #[error("{} cannot be opened", path.display())]
     Open {
         path: PathBuf,
@@ -167,6 +171,7 @@ impl JailError {
             Self::Changed(_)
             | Self::KernelTree { .. }
             | Self::NoCwd
+            | Self::ForeignProc
             | Self::LinkNowhere { .. }
             | Self::NotAsked
             | Self::NoLease

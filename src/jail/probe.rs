@@ -161,7 +161,12 @@ fn needs_cwd(policy: &Policy, request: &Request) -> bool {
 
 /// The machine without any path.
 pub fn facts() -> Result<Host, JailError> {
-    procfs::open(".", OFlags::PATH).map_err(|source| JailError::NotProc { source })?;
+    let not_proc = |source| JailError::NotProc { source };
+    procfs::open(".", OFlags::PATH).map_err(not_proc)?;
+    // Id maps are written to processes by their number.
+    if !procfs::is_of_this_namespace().map_err(not_proc)? {
+        return Err(JailError::ForeignProc);
+    }
     let privileged = caps::privileged();
     let (uid, gid) = host::ids();
     let cwd = match std::env::current_dir() {

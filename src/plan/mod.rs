@@ -290,9 +290,9 @@ pub enum GroupView {
     V2,
     /// The jail's own, of the v1 hierarchy of a controller.
     V1 { controller: String },
-    /// One without processes and without groups in it, of a v1 hierarchy in which the jail has none:
-    /// runtimes take v1 for absent unless memory, cpu, cpuacct and cpuset are mounted.
-    Empty { controller: String },
+    /// One that all jails are in, without a limit, of a v1 hierarchy in which none has its own: runtimes take
+    /// v1 for absent unless memory, cpu, cpuacct and cpuset are mounted, and fail where they are in none.
+    Shared { controller: String },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

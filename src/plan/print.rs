@@ -186,7 +186,7 @@ impl fmt::Display for Act {
             Act::GroupView { path, group } => {
                 let what = match group {
                     GroupView::V2 | GroupView::V1 { .. } => "the jail's own group",
-                    GroupView::Empty { .. } => "an empty group",
+                    GroupView::Shared { .. } => "a group of all jails",
                 };
                 write!(f, "cgroup {}, {what}, ro", path.display())
             }

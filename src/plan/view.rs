@@ -559,11 +559,11 @@ impl<'a> View<'a> {
                     let controller = name.into();
                     (place(name), GroupView::V1 { controller })
                 });
-                let empty = beside.iter().map(|name| {
+                let shared = beside.iter().map(|name| {
                     let controller = name.clone();
-                    (place(name), GroupView::Empty { controller })
+                    (place(name), GroupView::Shared { controller })
                 });
-                own.into_iter().chain(empty).collect()
+                own.into_iter().chain(shared).collect()
             }
             CgroupLayout::Unusable { .. } => vec![],
         };

@@ -19,7 +19,6 @@ use cgroups_rs::fs::pid::PidController;
 use cgroups_rs::fs::{Controller, MaxValue};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::Errno;
 use crate::plan::{CgroupLayout as Layout, CgroupLimits as Limits, GroupView};
 
 /// The directory, under each hierarchy, below which creel makes its groups.
@@ -41,8 +40,8 @@ pub struct Group {
     birthplace: Option<OwnedFd>,
     /// In the order of [`CONTROLLERS`].
     v1: Vec<PathBuf>,
-    /// Where the v1 hierarchies are mounted.
-    root: PathBuf,
+    /// Groups of v1 hierarchies that all jails are in.
+    shared: Vec<PathBuf>,
 }
 
 /// What the kernel counted.
@@ -83,20 +82,25 @@ impl Group {
     /// The group of `slot`: nothing is made yet.
     pub fn new(layout: &Layout, slot: u32) -> Group {
         let slot = slot.to_string();
-        let (v2, v1, root) = match layout {
-            Layout::V2 { parent } => (Some(parent.join(&slot)), vec![], PathBuf::new()),
-            Layout::V1 { root, unified, .. } => {
+        let (v2, v1, shared) = match layout {
+            Layout::V2 { parent } => (Some(parent.join(&slot)), vec![], vec![]),
+            Layout::V1 {
+                root,
+                unified,
+                beside,
+            } => {
                 let dir = |base: PathBuf| base.join(PARENT).join(&slot);
+                let shared = beside.iter().map(|name| root.join(name).join(PARENT));
                 let v1 = CONTROLLERS.iter().map(|c| dir(root.join(c))).collect();
-                (unified.clone().map(dir), v1, root.clone())
+                (unified.clone().map(dir), v1, shared.collect())
             }
-            Layout::OnRequest { .. } | Layout::Unusable { .. } => (None, vec![], PathBuf::new()),
+            Layout::OnRequest { .. } | Layout::Unusable { .. } => (None, vec![], vec![]),
         };
         Group {
             v2,
             birthplace: None,
             v1,
-            root,
+            shared,
         }
     }
 
@@ -196,33 +200,27 @@ impl Group {
         let dir = match view {
             GroupView::V2 => self.v2.clone().unwrap_or_default(),
             GroupView::V1 { controller } => self.dir_of(controller),
-            // Jails have no groups in it.
-            GroupView::Empty { controller } => self.root.join(controller).join(PARENT),
+            GroupView::Shared { controller } => {
+                let of = |dir: &&PathBuf| {
+                    dir.parent()
+                        .is_some_and(|above| above.ends_with(controller))
+                };
+                self.shared.iter().find(of).cloned().unwrap_or_default()
+            }
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let open = || openat(CWD, &dir, flags, Mode::empty());
-        let opened = match (open(), view) {
-            (Err(Errno::NOENT), GroupView::Empty { .. }) => {
-                match fs::create_dir(&dir) {
-                    // Another run was quicker.
-                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                        return Err(fault(&dir, e));
-                    }
-                    _ => open(),
-                }
-            }
-            (opened, _) => opened,
-        };
         let name = CString::new(dir.as_os_str().as_bytes()).unwrap_or_default();
-        opened
+        openat(CWD, &dir, flags, Mode::empty())
             .map(|opened| (name, opened))
             .map_err(|e| fault(&dir, e.into()))
     }
 
     /// The v1 `tasks` files, opened with this process's rights, into which the child writes `0`.
     pub fn open_tasks(&self) -> Result<Vec<OwnedFd>> {
+        self.shared.iter().try_for_each(|dir| share(dir))?;
         self.v1
             .iter()
+            .chain(&self.shared)
             .map(|dir| {
                 let path = dir.join("tasks");
                 openat(CWD, &path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
@@ -373,6 +371,31 @@ pub(super) fn make_own_dir(dir: &Path) -> Result<()> {
         }
     }
     Err(fault(dir, io::ErrorKind::NotFound.into()))
+}
+
+/// Makes a group that all jails are in, with the processors and memory of the one above: a new cpuset has
+/// none, and takes no process (cpusets.rst).
+fn share(dir: &Path) -> Result<()> {
+    match fs::create_dir(dir) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fault(dir, e)),
+        _ => {}
+    }
+    let above = dir.parent().unwrap_or(dir);
+    if !above.ends_with("cpuset") {
+        return Ok(());
+    }
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let of = |dir: &Path| {
+            let path = dir.join(name);
+            fs::read_to_string(&path).map_err(|e| fault(&path, e))
+        };
+        let all = of(above)?;
+        // Processors come and go.
+        if of(dir)? != all {
+            write(&dir.join(name), all.trim_end())?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn write(path: &Path, text: &str) -> Result<()> {

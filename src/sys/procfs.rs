@@ -21,6 +21,18 @@ pub fn open(path: &str, flags: OFlags) -> Result<OwnedFd> {
     rx::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), how)
 }
 
+/// Whether it shows this process under the number that it has itself: a `/proc` of another pid namespace
+/// shows somebody else there (pid_namespaces(7)).
+pub fn is_of_this_namespace() -> Result<bool> {
+    let own = rustix::process::getpid().as_raw_nonzero().to_string();
+    match rx::readlinkat(root()?, c"self", vec![]) {
+        Ok(number) => Ok(number.to_bytes() == own.as_bytes()),
+        // This process is not in that namespace at all.
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// The descriptor by which `/proc` is known here, for a process that keeps few.
 pub fn descriptor() -> Option<i32> {
     use std::os::fd::AsRawFd;

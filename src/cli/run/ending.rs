@@ -76,12 +76,18 @@ fn notes(args: &RunArgs, outcome: &Outcome, verdict: &Verdict) -> Vec<String> {
 }
 
 /// Programs whose work is to trace others.
-const TRACERS: [&str; 7] = ["dlv", "gdb", "gdbserver", "lldb", "ltrace", "rr", "strace"];
+const TRACERS: [&str; 6] = ["dlv", "gdb", "gdbserver", "lldb", "ltrace", "rr"];
 
 /// What lets a debugger work, where it failed and the policy does not let it trace.
 fn untraced(args: &RunArgs, policy: &Policy, verdict: &Verdict) -> Option<String> {
     let name = Path::new(args.command.first()?).file_name()?.to_str()?;
     let failed = verdict.code.is_some_and(|code| code != 0);
+    if failed && name == "strace" {
+        return Some(
+            "strace works in no jail: it asks to stop processes as they exit, which could outlive the jail so; run it outside, or use gdb under `--policy coding`"
+                .into(),
+        );
+    }
     (failed && !policy.debug.value && TRACERS.contains(&name)).then(|| {
         format!(
             "{name} may trace nothing under this policy; `debug = true` in [process] lets it trace within the jail, as `--policy coding` does"

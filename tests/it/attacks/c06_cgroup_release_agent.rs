@@ -72,10 +72,10 @@ say('writable mounts', [m[4] for m in mounts if m[4] in views and 'ro' not in m[
 say('below', [name for view in views for name in os.listdir(view) if os.path.isdir(f'{view}/{name}')])
 say('release agents', [view for view in views if os.path.exists(f'{view}/release_agent')])
 say('own path', {line.strip().split(':', 2)[2] for line in open('/proc/self/cgroup')})
-# A group without processes stands where the jail has none.
+# Where the jail has none of its own it is in one with other jails, whose processes it does not see.
 members = {view: open(f'{view}/cgroup.procs').read().split() for view in views}
 say('strangers', [pid for pids in members.values() for pid in pids if pid == '0'])
-say('members', {str(os.getpid()) in pids for pids in members.values() if pids} or {True})
+say('members', {str(os.getpid()) in pids for pids in members.values()} or {True})
 answers = set()
 for view in views:
     for name in os.listdir(view):

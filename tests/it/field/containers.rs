@@ -312,6 +312,26 @@ fn a_landlock_that_a_filter_hides_is_no_old_kernel() {
     }
 }
 
+/// Numbers of processes mean others there: root would write to those.
+#[test]
+fn a_proc_of_another_pid_namespace_is_told_as_one() {
+    if !can() {
+        return;
+    }
+    for (option, told) in [("--fork", true), ("--mount-proc", false)] {
+        let mut run = std::process::Command::new("unshare");
+        run.args(["--pid", "--fork", option]).arg(binary());
+        let ran = run.args(["run", "--", "true"]).output().expect("unshare");
+        assert_eq!(
+            ran.status.code(),
+            Some(if told { 125 } else { 0 }),
+            "{ran:?}"
+        );
+        let says = text(&ran.stderr).contains("unshare --mount-proc");
+        assert_eq!(says, told, "{ran:?}");
+    }
+}
+
 #[test]
 fn a_jail_in_a_jail_is_told_so() {
     for who in Who::all() {

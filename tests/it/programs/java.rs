@@ -21,6 +21,26 @@ fn taken(who: Who, workspace: &Workspace, memory: &str, cpus: &str) -> (u64, u32
     )
 }
 
+/// On cgroup v1 it fails where it is in none of the groups that it finds.
+#[test]
+fn a_jvm_reads_what_its_groups_count() {
+    need("java");
+    let source = "import java.lang.management.ManagementFactory; public class Load { \
+        public static void main(String[] a) { var bean = (com.sun.management.OperatingSystemMXBean) \
+        ManagementFactory.getOperatingSystemMXBean(); bean.getCpuLoad(); bean.getProcessCpuLoad(); \
+        System.out.println(bean.getTotalMemorySize() > 0); } }";
+    for who in with_cgroups() {
+        let workspace = Workspace::new(who);
+        workspace.write("Load.java", source);
+        let run = || Run::new(who, &workspace).policy("coding");
+        let argv = ["/usr/bin/java", "-XX:TieredStopAtLevel=1", "Load.java"];
+        assert_eq!(run().argv(argv).ok().stdout, "true\n");
+        run()
+            .argv(["/usr/bin/java", "-XshowSettings:system", "-version"])
+            .ok();
+    }
+}
+
 #[test]
 fn a_jvm_sizes_itself_by_the_jails_limits() {
     need("java");

@@ -357,7 +357,7 @@ fn a_debugger_that_fails_is_told_of_the_key() {
             let run = Run::new(who, &workspace).policy(policy);
             run.argv(argv.iter().copied())
         };
-        for name in ["gdb", "strace"] {
+        for name in ["gdb", "lldb"] {
             // Neither need be installed: what has the name and fails will do.
             let program = workspace.write(name, "#!/bin/sh\nexit 1\n");
             std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("chmod");
@@ -368,6 +368,13 @@ fn a_debugger_that_fails_is_told_of_the_key() {
             assert!(!run("coding", &[&path]).stderr.contains(told));
         }
         assert!(!run("default", &["/bin/false"]).stderr.contains(told));
+        // What works under no policy is told so.
+        let program = workspace.write("strace", "#!/bin/sh\nexit 1\n");
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("chmod");
+        for policy in ["default", "coding"] {
+            let said = run(policy, &["./strace"]).stderr;
+            assert!(said.contains("strace works in no jail"), "{said}");
+        }
     }
 }
 
