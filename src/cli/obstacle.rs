@@ -20,6 +20,16 @@ pub fn namespaces(around: &Around, errno: Option<Errno>) -> String {
                 tree with pivot_root(2) (systemd-nspawn -D DIR, bwrap --bind DIR /), or run creel outside"
             .into();
     }
+    if around.unmapped {
+        return "this user namespace maps no id, so that none can be given to another: make it with \
+                unshare -r (--map-root-user)"
+            .into();
+    }
+    if around.no_setfcap && errno == Some(Errno::PERM) {
+        return "root without CAP_SETFCAP may not give a user namespace its own id: keep that capability \
+                (docker, podman: --cap-add SETFCAP), or run creel as another user"
+            .into();
+    }
     if around.apparmor_restricts {
         return "AppArmor restricts user namespaces: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, \
                 or install a profile for creel with `userns,`"
@@ -181,6 +191,20 @@ mod tests {
         };
         let said = namespaces(&debian, Some(Errno::PERM));
         assert!(said.contains("unprivileged_userns_clone=1"), "{said}");
+    }
+
+    #[test]
+    fn what_maps_and_capabilities_forbid_is_no_security_module() {
+        let bare = Around {
+            unmapped: true,
+            ..Around::default()
+        };
+        assert!(namespaces(&bare, Some(Errno::PERM)).contains("unshare -r"));
+        let dropped = Around {
+            no_setfcap: true,
+            ..Around::default()
+        };
+        assert!(namespaces(&dropped, Some(Errno::PERM)).contains("CAP_SETFCAP"));
     }
 
     #[test]

@@ -202,6 +202,8 @@ pub enum Lacks {
     Writable,
     /// The group of this container has processes of its own, and so gives its children no controllers.
     Leaf,
+    /// The process is the host's root without its capabilities.
+    Capabilities,
     /// The process is root, but not the host's: the groups are another's.
     HostsRoot,
 }
@@ -216,6 +218,7 @@ impl Lacks {
             (_, Lacks::Leaf) => {
                 "move them to a group below it: mkdir /sys/fs/cgroup/init && xargs -rn1 </sys/fs/cgroup/cgroup.procs >/sys/fs/cgroup/init/cgroup.procs"
             }
+            (_, Lacks::Capabilities) => "let it keep them: CAP_SYS_ADMIN and CAP_NET_ADMIN",
             (_, Lacks::HostsRoot) => "run creel outside of the container or user namespace",
             (IdMode::Privileged, _) | (IdMode::Rootless, Lacks::Hierarchy) => {
                 "mount cgroup2 on /sys/fs/cgroup"

@@ -28,6 +28,10 @@ pub struct Around {
     pub chrooted: bool,
     /// Not the user namespace that the host was booted in.
     pub user_namespace: bool,
+    /// This process's own id has no place in its user namespace, which maps none (user_namespaces(7)).
+    pub unmapped: bool,
+    /// It is root and lacks CAP_SETFCAP, without which root maps itself into no user namespace (Linux 5.12).
+    pub no_setfcap: bool,
     /// Something is mounted over a part of /proc, or /proc is read-only.
     pub proc_masked: bool,
     /// The AppArmor profile that confines it.
@@ -55,6 +59,8 @@ impl Around {
                 .any(|line| line.strip_prefix("Seccomp:").map(str::trim) == Some("2")),
             chrooted: root.and_then(begins) == Ok(false),
             user_namespace: !userns::is_initial(),
+            unmapped: std::fs::read("/proc/self/uid_map").is_ok_and(|map| map.is_empty()),
+            no_setfcap: host::ids().0 == 0 && !has_setfcap(&status),
             proc_masked: std::fs::read("/proc/self/mountinfo").is_ok_and(|text| masks_proc(&text)),
             apparmor: profile(),
             apparmor_restricts: set("kernel/apparmor_restrict_unprivileged_userns", 1),
@@ -62,6 +68,15 @@ impl Around {
             no_user_namespaces: set("user/max_user_namespaces", 0),
         }
     }
+}
+
+/// By the effective set in /proc/PID/status, a number in hexadecimal.
+fn has_setfcap(status: &[u8]) -> bool {
+    const CAP_SETFCAP: u32 = 31;
+    let text = String::from_utf8_lossy(status);
+    let set = text.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    set.is_none_or(|set| set & 1 << CAP_SETFCAP != 0)
 }
 
 fn container() -> Option<Container> {

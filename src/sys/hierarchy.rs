@@ -84,6 +84,12 @@ fn read_only(directory: &Path) -> bool {
 }
 
 fn hosts_roots() -> Layout {
+    if super::userns::is_initial() {
+        return Layout::Unusable {
+            why: "root has a group with all its capabilities alone".into(),
+            lacks: Lacks::Capabilities,
+        };
+    }
     Layout::Unusable {
         why: "the cgroups belong to the host's root, and this root is another".into(),
         lacks: Lacks::HostsRoot,

@@ -349,3 +349,25 @@ fn a_jail_in_a_jail_is_told_so() {
         }
     }
 }
+
+/// `docker run --cap-drop ALL`, and a namespace in which nobody is anybody.
+#[test]
+fn what_capabilities_and_maps_forbid_is_told_as_that() {
+    if !can() {
+        return;
+    }
+    let workspace = Workspace::new(Who::Root);
+    let mut dropped = inside(Who::Root, &workspace, ":");
+    let around = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+    dropped.around = &around;
+    dropped.refused(DEGRADED, &["CAP_SETFCAP"]);
+    // The control: with it there is a jail.
+    let around = ["setpriv", "--bounding-set=-sys_admin"];
+    dropped.around = &around;
+    dropped.works(DEGRADED);
+    let workspace = Workspace::new(Who::User);
+    let mut bare = inside(Who::User, &workspace, ":");
+    let around = ["unshare", "-U"];
+    bare.around = &around;
+    bare.refused(DEGRADED, &["unshare -r"]);
+}
