@@ -9,6 +9,7 @@ use super::{RunArgs, request};
 use crate::cli::hint::{quoted, say};
 use crate::plan::{self, Layer, LayerName, Plan};
 use crate::policy::effective::{Note, Weight};
+use crate::policy::net::Mode;
 use crate::policy::stack::Outcome;
 use crate::policy::{Bytes, Execution, Limits, Origin, Policy, Span};
 use crate::supervise::left::{Done, Left, Remnant, What};
@@ -40,10 +41,14 @@ impl Remarks {
         verdict: &Verdict,
     ) -> Remarks {
         let hints = match policy.exec.value {
-            Execution::Granted => [elsewhere(args, verdict), untraced(args, policy, verdict)]
-                .into_iter()
-                .flatten()
-                .collect(),
+            Execution::Granted => [
+                elsewhere(args, verdict),
+                untraced(args, policy, verdict),
+                offline(args, policy, verdict),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
             // No flag adds to the programs that a policy names.
             Execution::Worker | Execution::Only(_) => vec![],
         };
@@ -93,6 +98,32 @@ fn untraced(args: &RunArgs, policy: &Policy, verdict: &Verdict) -> Option<String
             "{name} may trace nothing under this policy; `debug = true` in [process] lets it trace within the jail, as `--policy coding` does"
         )
     })
+}
+
+/// Programs that do nothing without a network, and words of others that need one.
+const NETWORKERS: [(&str, &[&str]); 12] = [
+    ("curl", &[]),
+    ("gh", &[]),
+    ("git", &["clone", "fetch", "ls-remote", "pull", "push"]),
+    ("npm", &["ci", "i", "install"]),
+    ("pip", &["download", "install"]),
+    ("pip3", &["download", "install"]),
+    ("pnpm", &["add", "i", "install"]),
+    ("rsync", &[]),
+    ("scp", &[]),
+    ("ssh", &[]),
+    ("wget", &[]),
+    ("yarn", &["add", "install"]),
+];
+
+/// That there is no network, where what failed may have needed one. Their own words are of a resolver.
+fn offline(args: &RunArgs, policy: &Policy, verdict: &Verdict) -> Option<String> {
+    let name = Path::new(args.command.first()?).file_name()?.to_str()?;
+    let (_, words) = NETWORKERS.iter().find(|(program, _)| *program == name)?;
+    let said = |word: &&str| args.command[1..].iter().any(|argument| argument == *word);
+    let failed = verdict.code.is_some_and(|code| code != 0);
+    (failed && policy.network.mode == Mode::None && (words.is_empty() || words.iter().any(said)))
+        .then(|| "the policy grants no network; --allow-net HOST grants one host".into())
 }
 
 /// The limits that somebody asked for and that nothing holds, before the command runs.

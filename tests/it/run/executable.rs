@@ -347,6 +347,30 @@ fn a_rule_that_refuses_the_command_is_named() {
     }
 }
 
+/// What failed for want of a network is told that there is none.
+#[test]
+fn a_client_that_fails_without_a_network_is_told_of_the_flag() {
+    let told = "--allow-net HOST";
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let run = || Run::new(who, &workspace);
+        let url = "http://name.example/";
+        assert!(run().argv(["curl", "-sS", url]).stderr.contains(told));
+        let ran = run().argv(["git", "ls-remote", url]);
+        assert!(ran.stderr.contains(told), "{ran:#?}");
+        // Where there is one, or no word of one, nothing is said.
+        for ran in [
+            run().argv(["git", "log"]),
+            run()
+                .flags(["--allow-net", "other.example"])
+                .argv(["curl", "-sS", url]),
+            run().argv(["curl", "--version"]),
+        ] {
+            assert!(!ran.stderr.contains(told), "{ran:#?}");
+        }
+    }
+}
+
 /// A debugger that could not trace is told what lets it.
 #[test]
 fn a_debugger_that_fails_is_told_of_the_key() {
