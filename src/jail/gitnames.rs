@@ -167,8 +167,9 @@ pub fn leads_back(repository: &Repository) -> bool {
 
 fn common(git: &Path) -> PathBuf {
     match pointer(&git.join("commondir")) {
-        Some(text) => git.join(path(text.trim_ascii())),
-        None => git.into(),
+        // As where it is absent, which another run's placeholder says.
+        Some(text) if text.trim_ascii() != b"." => git.join(path(text.trim_ascii())),
+        _ => git.into(),
     }
 }
 

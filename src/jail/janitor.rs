@@ -392,6 +392,8 @@ impl Drop for Watcher {
 impl Work<'_> {
     fn run(&self, kept: &mut [i32], network: Network) -> Result<()> {
         sys::settle(kept)?;
+        // What is made here has its whole mode from its start: nothing is given one by its name.
+        process::set_mask(0);
         let root = sys::root()?;
         let made = match network {
             // The socket that comes with it goes at once.

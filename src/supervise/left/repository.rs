@@ -84,8 +84,13 @@ impl Kept {
             "." => None,
             name => Some(openat(&self.fd, name, flags, Mode::empty())?),
         };
+        // Whoever may rename there could have put one of root's in its place.
+        let below = below.as_ref().unwrap_or(&self.fd);
+        if fstat(below)?.st_uid != fstat(&self.fd)?.st_uid {
+            return Err(Errno::PERM);
+        }
         let table = procfs::open("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;
-        let number = below.as_ref().unwrap_or(&self.fd).as_raw_fd().to_string();
+        let number = below.as_raw_fd().to_string();
         chmodat(table, number, mode, AtFlags::empty())
     }
 

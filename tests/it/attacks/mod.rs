@@ -29,6 +29,7 @@ mod obeyed;
 mod own_files;
 mod pattern_race;
 mod patterns;
+mod placeholders;
 mod protect;
 mod replaced;
 mod uncovered;
