@@ -77,6 +77,8 @@ pub(super) struct At {
     pub of_repository: bool,
     /// Nothing of it was read yet.
     pub first: bool,
+    /// It was there at the start, straight in the tree.
+    pub known: bool,
 }
 
 struct Walk<'t> {
@@ -189,6 +191,7 @@ impl<'t> Walk<'t> {
                 settings: at.settings.clone().or(here),
                 of_repository: repository && name == "hooks",
                 first: true,
+                known,
             }
         };
         let is_dotted = |entry: &Entry| entry.name.as_os_str().as_bytes().starts_with(b".");
