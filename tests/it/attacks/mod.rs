@@ -31,6 +31,7 @@ mod pattern_race;
 mod patterns;
 mod protect;
 mod replaced;
+mod repositories;
 mod uncovered;
 
 use std::collections::BTreeMap;
