@@ -70,6 +70,8 @@ pub(super) struct Withheld {
 
 pub(super) struct Workspace {
     pub(super) path: PathBuf,
+    /// The caller's directory that it is, or that a fresh one stands for.
+    pub(super) callers: PathBuf,
     pub(super) fresh: bool,
 }
 
@@ -111,6 +113,7 @@ impl<'a> View<'a> {
             home,
             workspace: Workspace {
                 path: PathBuf::new(),
+                callers: PathBuf::new(),
                 fresh: false,
             },
             binds: BTreeMap::new(),
@@ -139,6 +142,7 @@ impl<'a> View<'a> {
         if mode == WorkspaceMode::None {
             self.workspace = Workspace {
                 path: FRESH_WORKSPACE.into(),
+                callers: paths::callers_workspace(request, self.host),
                 fresh: true,
             };
             return Ok(());
@@ -198,6 +202,7 @@ impl<'a> View<'a> {
         }
         self.workspace = Workspace {
             path: real.clone(),
+            callers: real.clone(),
             fresh: false,
         };
         Ok(())
