@@ -542,9 +542,12 @@ impl<'a> View<'a> {
         path.parent()
             .and_then(|parent| self.bind_above(parent))
             .is_some_and(|(above, outer)| {
-                !apart && outer.access == bound.access
-                    // The home tmpfs lies between and would hide it.
-                    && !(within(&self.home, above) && within(path, &self.home))
+                // When its owner has unmounted it, what is in its place is writable.
+                let mut all = self.apart.iter();
+                let loose = all.any(|one| one.unnamed && one.writable && one.mount == *above);
+                // The home tmpfs lies between and would hide it.
+                let hidden = within(&self.home, above) && within(path, &self.home);
+                !apart && !loose && !hidden && outer.access == bound.access
             })
     }
 
