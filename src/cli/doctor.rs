@@ -4,10 +4,13 @@ use serde::Serialize;
 
 use super::answer;
 use super::hint::{Failure, OWN_FAILURE};
+use super::layers::PolicyArgs;
 use super::obstacle;
+use super::run::{self, RunArgs};
 use crate::jail::{gitnames, probe};
 use crate::plan::resolve::NEWEST_LANDLOCK_ABI;
 use crate::plan::{CgroupLayout, Host, IdMode};
+use crate::policy::Degradable;
 use crate::sys::around::Around;
 use crate::sys::{clone, host, mount, seccomp};
 
@@ -17,6 +20,10 @@ pub struct DoctorArgs {
     /// As JSON
     #[arg(long)]
     json: bool,
+
+    /// Make the jail of the row of that name, and nothing else
+    #[arg(long, hide = true)]
+    jail: bool,
 }
 
 /// One primitive.
@@ -42,6 +49,9 @@ enum State {
 }
 
 pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
+    if args.jail {
+        return run::run(&plain_jail());
+    }
     let host = probe::facts()?;
     let checks = checks(&host);
     let healthy = checks.iter().all(|c| c.state != State::Missing);
@@ -107,12 +117,27 @@ fn checks(host: &Host) -> Vec<Check> {
     checks
 }
 
-/// Makes one, and nothing of the caller's in it: what is refused now, a run would be refused.
+/// Nothing of the caller's is in it, and nobody's policy is read: what is refused, the machine refuses.
+fn plain_jail() -> RunArgs {
+    RunArgs {
+        policies: PolicyArgs {
+            none: true,
+            ..PolicyArgs::default()
+        },
+        workspace: Some("none".into()),
+        allow_degraded: vec![Degradable::Cgroup],
+        no_tty: true,
+        command: vec!["/bin/true".into()],
+        ..RunArgs::default()
+    }
+}
+
+/// Makes one in a process of its own: what is refused now, a run would be refused.
 fn a_jail() -> Check {
     const NAME: &str = "a jail";
     let mut run = std::process::Command::new("/proc/self/exe");
-    run.args(["run", "--policy", "default", "--workspace", "none"]);
-    run.args(["--allow-degraded", "cgroup", "--", "/bin/true"]);
+    // The caller's directory may have been removed.
+    run.args(["doctor", "--jail"]).current_dir("/");
     let said = match run.stdin(std::process::Stdio::null()).output() {
         // What it exits with otherwise says of /bin/true what that is.
         Ok(output) if output.status.code() != Some(i32::from(OWN_FAILURE)) => {

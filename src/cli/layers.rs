@@ -65,6 +65,10 @@ pub struct PolicyArgs {
     /// Leave the workspace's own `.creel/policy.*` aside
     #[arg(long)]
     pub no_project: bool,
+
+    /// Read no layer at all: the default preset is the policy
+    #[arg(skip)]
+    pub none: bool,
 }
 
 /// The layers of one command, read.
@@ -256,6 +260,9 @@ pub fn sources(args: &PolicyArgs, roots: &Roots) -> Result<Vec<Source>, Failure>
 impl Layers {
     /// Reads every layer that there is. `None`: only the default preset, which need not be read.
     pub fn load(args: &PolicyArgs, roots: &Roots) -> Result<Option<Layers>, Failure> {
+        if args.none {
+            return Ok(None);
+        }
         let sources = sources(args, roots)?;
         if let [only] = sources.as_slice()
             && args.policy.is_empty()

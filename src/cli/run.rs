@@ -29,7 +29,9 @@ use crate::policy::effective::{self, Note, Weight};
 use crate::policy::error::escaped_json;
 use crate::policy::rights::Roots;
 use crate::policy::stack::Outcome;
-use crate::policy::{Bytes, Count, CpuShare, Degradable, Policy, Span, preset, trees};
+use crate::policy::{
+    Bytes, Count, CpuShare, Degradable, Policy, Span, WorkspaceMode, preset, trees,
+};
 use crate::supervise::{self, Detail, SuperviseError, Verdict, judge, left, stream};
 use crate::sys::{fd, host, process, startup};
 
@@ -339,6 +341,12 @@ pub fn declared_by(
     let roots = place.roots(workspace.as_deref());
     let Some(layers) = layers else {
         let mut policy = preset::default()?;
+        if mode == Some(WorkspaceMode::None) {
+            // `$WORKSPACE` is a fresh directory then. The caller's may be granted all the same.
+            for held in &mut policy.filesystem.protect {
+                held.path = roots.expand(&held.path);
+            }
+        }
         let mut request = request::request(args, id, &policy, workspace, mode)?;
         request.seats = layers::seats(&roots);
         network::grant(&mut policy.network, &request.allow_net);

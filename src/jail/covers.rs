@@ -62,9 +62,12 @@ impl Covers {
     pub fn of(plan: &Plan) -> Covers {
         let writable = |path: &Path| {
             let above = plan.acts.iter().filter_map(|act| match act {
-                Act::Bind { target, access, .. } if within(path, target) && path != target => {
-                    Some((target, access.write))
-                }
+                Act::Bind {
+                    target,
+                    access,
+                    unnamed: false,
+                    ..
+                } if within(path, target) && path != target => Some((target, access.write)),
                 _ => None,
             });
             above
@@ -72,15 +75,10 @@ impl Covers {
                 .is_some_and(|(_, write)| write)
         };
         let granted = |path: &Path| super::freeze::place(plan, path) == Place::Granted;
-        // What is a mount on the host keeps its name there: root alone could unmount it first.
-        let apart = |path: &PathBuf| {
-            plan.acts.iter().any(|act| match act {
-                Act::Bind { without, .. } => without.contains(path),
-                _ => false,
-            })
-        };
         let purpose = |act: &Act| match act {
-            Act::Bind { target, .. } if apart(target) => None,
+            // Such a mount is read-only for want of an owner. When its owner has unmounted it, what has the name
+            // is the tree's.
+            Act::Bind { unnamed: true, .. } => None,
             Act::Bind { target, access, .. } if !access.write && writable(target) => Some((
                 target.clone(),
                 Purpose::Kept(attributes(*access) | mount::NODEV),

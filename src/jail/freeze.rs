@@ -509,11 +509,12 @@ fn compile(
             at: place(plan, path),
             by: relative(by),
         },
-        Act::Withhold { path, by, .. } => Work::Withhold {
+        Act::Withhold { path, by, later } => Work::Withhold {
             path: relative(path),
             directory: relative(path.parent().unwrap_or(path)),
             name: bytes(path.file_name().unwrap_or_default().as_bytes().to_vec()),
             by: *by,
+            later: *later,
         },
         Act::Hold { path } => Work::Hold {
             path: relative(path),

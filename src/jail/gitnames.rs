@@ -1,8 +1,9 @@
 //! What git on the host obeys because its configuration says so: hooks, programs and files that the
 //! configuration of the workspace's repository and of the caller name.
 //!
-//! Owns the search for the repository and the reading of configuration, which it opens as plain files
-//! and within a budget; git itself is never run. What it found are names: [`super::probe`] looks them up.
+//! Owns the reading of configuration, which it opens as plain files and within a budget; git itself is never
+//! run. What it found are names: [`super::probe`] looks them up. Where repositories are is
+//! [`super::repositories`]'.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -11,15 +12,16 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use super::repositories::{self, MARKS, Repository};
 use super::seats;
 use crate::plan::Node;
 use crate::plan::identity::Identity;
 use crate::policy::gitconfig::{self, Entry, Names, Role, beneath_home, words};
 use crate::sys::fd;
 
-/// Files of configuration that are read, and bytes of all of them together.
+/// Files of configuration that are read for a repository, and bytes of all of them together.
 const MOST_FILES: usize = 64;
-const MOST_BYTES: u64 = 1 << 20;
+pub(super) const MOST_BYTES: u64 = 1 << 20;
 /// Files that include one another; git's own bound.
 const MOST_DEPTH: usize = 10;
 /// Bytes of a name or an address.
@@ -54,19 +56,6 @@ const VARIABLES: [(&str, &str); 13] = [
     ("PAGER", "core.pager"),
     ("GIT_TEMPLATE_DIR", "init.templatedir"),
 ];
-/// Directories without which git does not take a directory for a repository.
-const MARKS: [&str; 2] = ["objects", "refs"];
-
-/// A repository that git would find from a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repository {
-    /// Where its files are checked out; of a bare one its own directory.
-    pub worktree: PathBuf,
-    /// Its own directory, or that of a linked worktree.
-    pub git: PathBuf,
-    /// What all worktrees have in common.
-    pub common: PathBuf,
-}
 
 /// A path that git obeys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,11 +86,10 @@ pub struct Obeyed {
     pub unread: Vec<String>,
 }
 
-/// What git obeys in and around `workspace`; nothing where there is no repository. `home`: the caller's.
+/// What git obeys in and around `workspace`, of each repository that it may find; nothing where there is none.
+/// `home`: the caller's.
 pub fn obeyed(workspace: &Path, home: Option<&Path>) -> Obeyed {
-    let Some(repository) = repository(workspace) else {
-        return Obeyed::default();
-    };
+    let (repositories, more) = repositories::candidates(workspace);
     let mut reader = Reader {
         home,
         found: Obeyed::default(),
@@ -109,76 +97,27 @@ pub fn obeyed(workspace: &Path, home: Option<&Path>) -> Obeyed {
         files: 0,
         bytes: 0,
     };
-    reader.repository(&repository, workspace);
-    reader.configuration(&repository);
-    reader.values(&repository);
+    if more {
+        let why = "there are more repositories above it than are looked at";
+        reader.unread(workspace, why);
+    }
+    for repository in &repositories {
+        // What one says takes nothing from another: the nearest may be a jail's.
+        (reader.files, reader.bytes) = (0, 0);
+        reader.repository(repository, workspace);
+        reader.configuration(repository);
+        reader.values(repository);
+    }
     reader.found
 }
 
-/// The repository that git finds from `start`, looking upwards as git does.
-pub fn repository(start: &Path) -> Option<Repository> {
-    start.ancestors().find_map(|dir| {
-        let git = dir.join(".git");
-        match git.metadata() {
-            Ok(meta) if meta.is_dir() => Some(Repository {
-                common: common(&git),
-                worktree: dir.into(),
-                git,
-            }),
-            Ok(meta) if meta.is_file() => {
-                let text = pointer(&git)?;
-                let git = dir.join(path(text.strip_prefix(b"gitdir:")?.trim_ascii()));
-                Some(Repository {
-                    common: common(&git),
-                    worktree: dir.into(),
-                    git,
-                })
-            }
-            // A bare one, without a worktree.
-            _ => (dir.join("HEAD").exists()
-                && (MARKS.iter().all(|name| dir.join(name).exists())
-                    || dir.join("commondir").exists()))
-            .then(|| Repository {
-                worktree: dir.into(),
-                git: dir.into(),
-                common: common(dir),
-            }),
-        }
-    })
-}
-
-/// Whether the directory that a `.git` file names says so itself, which git writes there when it makes a linked
-/// worktree (`gitdir`) or a submodule (`core.worktree`): the file alone is anybody's who can write beside it.
-pub fn leads_back(repository: &Repository) -> bool {
-    let real = |path: &Path| std::fs::canonicalize(path).ok();
-    let back = |path: &Path, to: &Path| real(path).is_some() && real(path) == real(to);
-    if let Some(text) = pointer(&repository.git.join("gitdir")) {
-        let file = repository.git.join(path(text.trim_ascii()));
-        return back(&file, &repository.worktree.join(".git"));
-    }
-    let config = contents(&repository.git.join("config"), MOST_BYTES);
-    let entries = gitconfig::parse(&config.ok().flatten().unwrap_or_default());
-    let mut said = entries.iter().filter(|e| e.name() == "core.worktree");
-    said.next_back().is_some_and(|entry| {
-        let worktree = repository.git.join(path(&entry.value));
-        back(&worktree, &repository.worktree)
-    })
-}
-
-fn common(git: &Path) -> PathBuf {
-    match pointer(&git.join("commondir")) {
-        Some(text) => git.join(path(text.trim_ascii())),
-        None => git.into(),
-    }
-}
-
 /// A small plain file; nothing where it is anything else.
-fn pointer(file: &Path) -> Option<Vec<u8>> {
+pub(super) fn pointer(file: &Path) -> Option<Vec<u8>> {
     contents(file, MOST_POINTER).ok().flatten()
 }
 
 /// What a plain file holds. `None` where it is absent, or no file; an error where it is longer.
-fn contents(file: &Path, most: u64) -> Result<Option<Vec<u8>>, ()> {
+pub(super) fn contents(file: &Path, most: u64) -> Result<Option<Vec<u8>>, ()> {
     let Ok(file) = fd::pin(file).and_then(|pinned| fd::reopen(pinned.as_fd())) else {
         return Ok(None);
     };
@@ -191,7 +130,7 @@ fn contents(file: &Path, most: u64) -> Result<Option<Vec<u8>>, ()> {
     }
 }
 
-fn path(bytes: &[u8]) -> &Path {
+pub(super) fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
@@ -343,7 +282,8 @@ impl Reader<'_> {
                 self.name(dir.join(name), by, When::Always, Node::Directory);
             }
         }
-        self.found.pinned = MARKS.map(|name| repository.common.join(name)).into();
+        let marks = MARKS.map(|name| repository.common.join(name));
+        self.found.pinned.extend(marks);
         if different {
             self.found.pinned.push(repository.git.clone());
         }
@@ -431,10 +371,11 @@ impl Reader<'_> {
     }
 
     fn unread(&mut self, file: &Path, why: &str) {
-        self.found.unread.push(format!(
-            "{}: {why}, and what it names is not held",
-            file.display()
-        ));
+        let text = format!("{}: {why}, and what it names is not held", file.display());
+        // The caller's own is read for each repository.
+        if !self.found.unread.contains(&text) {
+            self.found.unread.push(text);
+        }
     }
 
     /// What the variables name, now that it is known what they are relative to.
@@ -611,33 +552,6 @@ mod tests {
                 .display()
                 .to_string())
         );
-    }
-
-    #[test]
-    fn a_repository_is_found_where_git_finds_it() {
-        let dir = made(&[
-            (".git/config", ""),
-            ("sub/x", ""),
-            ("apart/.git", "gitdir: ../own\n"),
-            ("own/commondir", "../.git\n"),
-            ("bare/HEAD", ""),
-            ("bare/objects/x", ""),
-            ("bare/refs/x", ""),
-        ]);
-        let at = |name: &str| {
-            let found = repository(&dir.path().join(name)).unwrap();
-            let short = |path: PathBuf| {
-                let rest = path.strip_prefix(dir.path()).unwrap().to_owned();
-                rest.display().to_string()
-            };
-            [found.worktree, found.git, found.common].map(short)
-        };
-        assert_eq!(at("sub"), ["", ".git", ".git"]);
-        assert_eq!(
-            at("apart"),
-            ["apart", "apart/../own", "apart/../own/../.git"]
-        );
-        assert_eq!(at("bare"), ["bare", "bare", "bare"]);
     }
 
     #[test]

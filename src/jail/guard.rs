@@ -50,6 +50,14 @@ pub enum Found {
     Change,
 }
 
+/// `None`: its filesystem has none, and there nobody is asked.
+fn handle(place: BorrowedFd<'_>) -> Result<Option<Handle>> {
+    match Handle::of(place) {
+        Err(Errno::OPNOTSUPP) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 impl Guard {
     /// Asks nothing yet.
     pub fn new(denied: impl Iterator<Item = PathBuf>) -> Result<Guard> {
@@ -69,7 +77,8 @@ impl Guard {
         self.denied.contains(path)
     }
 
-    /// Looks after `name` of `directory`.
+    /// Looks after `name` of `directory`. `OPNOTSUPP`, `NODEV`, `XDEV`, or what the
+    /// server of a FUSE says of statfs(2): nothing there can be told by handles.
     pub fn watch(&mut self, directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
         let handle = Handle::of(directory)?;
@@ -93,13 +102,17 @@ impl Guard {
 
     /// What was found at a denied name.
     pub fn found(&mut self, place: BorrowedFd<'_>) -> Result<()> {
-        self.known.insert(Handle::of(place)?);
+        if let Some(handle) = handle(place)? {
+            self.known.insert(handle);
+        }
         self.openings.ask_anew()
     }
 
     /// Refuses the opening of what is there, until [`covered`](Guard::covered).
     pub fn covering(&mut self, place: BorrowedFd<'_>) -> Result<()> {
-        self.covering.insert(Handle::of(place)?);
+        if let Some(handle) = handle(place)? {
+            self.covering.insert(handle);
+        }
         self.openings.ask_anew()
     }
 

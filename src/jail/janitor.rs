@@ -89,6 +89,8 @@ const UNWATCHED: u8 = b'u';
 const UNGUARDED: u8 = b'g';
 const RELEASED: u8 = b'd';
 const LOST: u8 = b'l';
+/// In the place of a cover: of all.
+const NOWHERE: u32 = u32::MAX;
 /// What the jail's first process waits for.
 const GO: &[u8] = b"!";
 /// Between two looks at directories in which the jail makes names.
@@ -105,7 +107,7 @@ pub enum Told {
     /// The covers cannot be watched.
     Unwatched(Errno),
     /// They are, but the jail's opening of denied names is not held.
-    Unguarded(Errno),
+    Unguarded(Unguarded),
     /// It has ended, or the placeholders are gone.
     Over,
 }
@@ -117,6 +119,14 @@ pub struct Uncovered {
     pub fate: Fate,
     /// From when it was noticed to the fate.
     pub microseconds: u32,
+}
+
+/// Where opening of denied names is not held, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unguarded {
+    /// The directory of the names; everywhere, where there is none.
+    pub directory: Option<PathBuf>,
+    pub errno: Errno,
 }
 
 /// A janitor at work. Dropped, it ends after it has removed what it knows.
@@ -296,7 +306,14 @@ impl Janitor {
                         microseconds: words[2],
                     }),
                     (UNWATCHED, Some(errno)) => Told::Unwatched(errno),
-                    (UNGUARDED, Some(errno)) => Told::Unguarded(errno),
+                    (UNGUARDED, Some(errno)) => Told::Unguarded(Unguarded {
+                        directory: self
+                            .covers
+                            .path(words[0])
+                            .and_then(Path::parent)
+                            .map(PathBuf::from),
+                        errno,
+                    }),
                     (RELEASED, _) => {
                         self.released = true;
                         Told::Over
@@ -392,6 +409,8 @@ impl Drop for Watcher {
 impl Work<'_> {
     fn run(&self, kept: &mut [i32], network: Network) -> Result<()> {
         sys::settle(kept)?;
+        // What is made here has its whole mode from its start: nothing is given one by its name.
+        process::set_mask(0);
         let root = sys::root()?;
         let made = match network {
             // The socket that comes with it goes at once.
@@ -490,7 +509,7 @@ impl Work<'_> {
                 if self.guard == Guarding::Wanted
                     && let Err(errno) = covers.guard()
                 {
-                    self.tell(UNGUARDED, [0, code(errno), 0]);
+                    self.tell(UNGUARDED, [NOWHERE, code(errno), 0]);
                 }
                 Ok(covers)
             };
@@ -574,6 +593,9 @@ impl Work<'_> {
             let ended = u32::from(event.fate == Fate::Ended);
             self.tell(EVENT, [event.cover, ended, event.microseconds]);
         });
+        for (cover, errno) in covers.unguarded() {
+            self.tell(UNGUARDED, [cover as u32, code(errno), 0]);
+        }
         if fate == Fate::Ended {
             self.kill(root, jail);
         }

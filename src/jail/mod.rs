@@ -30,6 +30,7 @@ pub mod names;
 pub mod netns;
 mod obeyed;
 pub mod probe;
+pub mod repositories;
 pub mod scope;
 mod seats;
 pub mod spawn;

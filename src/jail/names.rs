@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::{JailError, Pins};
 use crate::plan::{Act, Plan};
-use crate::policy::trust::StandIn;
+use crate::policy::trust::{self, StandIn};
 use crate::sys::placeholder::{self, Form, Turn};
 use crate::sys::{self, Errno, fd};
 
@@ -29,6 +29,8 @@ struct Directory {
 struct Name {
     name: CString,
     form: Form,
+    /// What a file of this name says.
+    says: &'static str,
     need: Need,
     /// Of the placeholder, in the process that made it; 0: not known.
     inode: Cell<u64>,
@@ -67,6 +69,7 @@ impl Names {
         let name = Name {
             name: CString::new(name.as_bytes()).map_err(|_| changed())?,
             form,
+            says: trust::says(path),
             need,
             inode: Cell::new(0),
         };
@@ -109,7 +112,7 @@ impl Names {
         for directory in &self.directories {
             let _turn = Turn::to_make(directory.fd.as_fd());
             for name in directory.names.iter().filter(|n| n.need == Need::Now) {
-                let held = placeholder::hold(directory.fd.as_fd(), &name.name, name.form);
+                let held = name.hold(directory.fd.as_fd());
                 name.inode.set(held.map_err(|errno| (number, errno))?);
                 number += 1;
             }
@@ -143,7 +146,7 @@ impl Names {
         if (then.dev, then.ino) != (now.dev, now.ino) {
             return Err(Errno::NODEV);
         }
-        match placeholder::hold(fd, &name.name, name.form) {
+        match name.hold(fd) {
             // Something has it.
             Err(Errno::EXIST) => Ok(()),
             other => other.map(drop),
@@ -158,7 +161,7 @@ impl Names {
             let _turn = Turn::to_remove(fd);
             let mut closed = vec![];
             for name in &directory.names {
-                if placeholder::release(fd, &name.name, name.inode.get()) == Err(Errno::ACCESS) {
+                if name.release(fd) == Err(Errno::ACCESS) {
                     closed.push(name);
                 }
             }
@@ -166,11 +169,21 @@ impl Names {
                 // The jail has taken the right to change its directory from its owner.
                 let _ = placeholder::opened(fd, || {
                     for name in closed {
-                        let _ = placeholder::release(fd, &name.name, name.inode.get());
+                        let _ = name.release(fd);
                     }
                 });
             }
         }
+    }
+}
+
+impl Name {
+    fn hold(&self, directory: BorrowedFd<'_>) -> sys::Result<u64> {
+        placeholder::hold(directory, &self.name, self.form, self.says)
+    }
+
+    fn release(&self, directory: BorrowedFd<'_>) -> sys::Result<()> {
+        placeholder::release(directory, &self.name, self.inode.get(), self.says)
     }
 }
 

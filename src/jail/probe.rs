@@ -8,15 +8,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{self as rx, OFlags};
 
 use super::loads::{MOST_PROTECTED, Search, below};
 use super::{JailError, gitnames, mounts, obeyed, seats, worktrees};
-use crate::plan::host::Idmap;
+use crate::plan::host::{Idmap, Stood};
 use crate::plan::paths::{self, OWN_TMPFS, within, workspace_mode};
 use crate::plan::questions::{Purpose, Wanted, ask};
 use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
-use crate::policy::{Policy, WorkspaceMode};
+use crate::policy::{Policy, WorkspaceMode, trust};
 use crate::sys::fd::{self, Kind, Stat};
 use crate::sys::{Errno, bus, caps, hierarchy, host, landlock, mount, placeholder, procfs, rlimit};
 
@@ -105,7 +105,10 @@ pub(super) fn learn(
     host: &mut Host,
     pins: &mut Pins,
 ) -> Result<Vec<PathBuf>, JailError> {
-    let fact = look(&want.path, want.purpose, host.id_mode, pins)?;
+    let (fact, stood) = look_closely(&want.path, want.purpose, host.id_mode, pins)?;
+    if let Some(stood) = stood {
+        host.found.stood.insert(want.path.clone(), stood);
+    }
     let mut links = vec![];
     if let Fact::Present { real, .. } = &fact {
         let real = real.clone();
@@ -301,6 +304,17 @@ pub(super) fn look(
     ids: IdMode,
     pins: &mut Pins,
 ) -> Result<Fact, JailError> {
+    look_closely(path, purpose, ids, pins).map(|(fact, _)| fact)
+}
+
+/// The same, and what stands there for a name that counts as absent.
+fn look_closely(
+    path: &Path,
+    purpose: Purpose,
+    ids: IdMode,
+    pins: &mut Pins,
+) -> Result<(Fact, Option<Stood>), JailError> {
+    let absent = |errno| absent(path, errno).map(|fact| (fact, None));
     // Most paths have no link in them, and then one call says so.
     let plain = !path
         .components()
@@ -316,23 +330,31 @@ pub(super) fn look(
                 })?;
                 (fd, real, link)
             }
-            Err(e) => return absent(path, e),
+            Err(e) => return absent(e),
         },
-        Err(e) => return absent(path, e),
+        Err(e) => return absent(e),
     };
     let stat = fd::stat(fd.as_fd()).map_err(|source| JailError::Open {
         path: path.into(),
         source,
     })?;
     let node = match stat.kind {
-        // Another run's, which goes when that run does.
-        Kind::Placeholder if placeholder::stands_for_nothing(fd.as_fd()) => {
-            return Ok(Fact::Absent);
-        }
         Kind::Directory | Kind::Placeholder => Node::Directory,
         Kind::File => Node::File,
-        Kind::CharDevice | Kind::Other => return Ok(Fact::Special),
+        Kind::CharDevice | Kind::Other => return Ok((Fact::Special, None)),
     };
+    // Another run's, which goes when that run does.
+    if matches!(stat.kind, Kind::Placeholder | Kind::File)
+        && placeholder::stands(fd.as_fd(), trust::says(&real))
+    {
+        let is_directory = rx::fstat(&fd)
+            .is_ok_and(|stat| rx::FileType::from_raw_mode(stat.st_mode) == rx::FileType::Directory);
+        let node = match is_directory {
+            true => Node::Directory,
+            false => Node::File,
+        };
+        return Ok((Fact::Absent, Some(Stood { real, node })));
+    }
     let idmap = match (purpose, ids) {
         (Purpose::Write, IdMode::Privileged) if mount::can_idmap(fd.as_fd()) => Idmap::Works,
         (Purpose::Write, IdMode::Privileged) => Idmap::Refused,
@@ -348,7 +370,7 @@ pub(super) fn look(
         idmap,
     };
     pins.insert(real, Pin { fd, stat });
-    Ok(fact)
+    Ok((fact, None))
 }
 
 fn absent(path: &Path, error: Errno) -> Result<Fact, JailError> {

@@ -8,7 +8,7 @@ use rustix::fs::OFlags;
 
 use super::netns::Sockets;
 use super::stdin::Stdin;
-use crate::plan::{GroupView, IfAbsent, Node, Resource, Rights};
+use crate::plan::{GroupView, IfAbsent, Later, Node, Resource, Rights};
 use crate::policy::trust::StandIn;
 use crate::sys::fd::Stat;
 use crate::sys::landlock::Rules;
@@ -96,6 +96,7 @@ pub enum Work {
         directory: CString,
         name: CString,
         by: StandIn,
+        later: Later,
     },
     Hold {
         path: CString,

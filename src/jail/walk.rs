@@ -3,8 +3,10 @@
 //! Runs after clone in a copy of the parent's memory: system calls only, no allocation, no lock, no
 //! panic, no unwinding. It decides nothing; it reports the step and the errno and ends.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
 
@@ -12,10 +14,12 @@ use super::freeze::Stdio;
 use super::step::{Options, Place, Program, Step, Tree, Work};
 use super::wire::Message;
 use super::{init, netns};
-use crate::plan::{IfAbsent, Node, Rights, Terminal};
-use crate::policy::trust::StandIn;
+use crate::plan::{IfAbsent, Later, Node, Rights, Terminal};
+use crate::policy::trust::{self, StandIn};
 use crate::sys::socket::{self, Wait};
-use crate::sys::{Errno, Result, caps, clone, fd, mount, process, pty, rlimit, seccomp, timens};
+use crate::sys::{
+    Errno, Result, caps, clone, fd, mount, placeholder, process, pty, rlimit, seccomp, timens,
+};
 
 /// The supervisor's socket in the finished jail; everything above it is closed.
 pub const SOCKET: i32 = 3;
@@ -359,7 +363,8 @@ impl<'a> State<'a> {
                 directory,
                 name,
                 by,
-            } => self.withhold(path, directory, name, *by),
+                later,
+            } => self.withhold(path, (directory, name), *by, *later),
             Work::Hold { path } => {
                 let place = self.at(path)?;
                 let copy = mount::copy_tree(place.as_fd(), c"")?;
@@ -492,46 +497,58 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// Covers a placeholder. What has the name by now is covered all the same, but for what takes no such
-    /// mount over it: no directory takes a socket, and nothing else a directory.
+    /// Covers a placeholder, by what its place takes: no directory takes a socket, and nothing else a
+    /// directory. Which one it is the plan does not know: not every filesystem makes sockets, and what another
+    /// run made is shared. Of the host's own nothing is seen but a file that says what is meant without it.
     fn withhold(
         &mut self,
         path: &'a CStr,
-        directory: &'a CStr,
-        name: &CStr,
+        (directory, name): (&'a CStr, &CStr),
         by: StandIn,
+        later: Later,
     ) -> Result<()> {
+        let readable = later == Later::ReadOnly;
+        if readable && matches!(by, StandIn::File(_)) {
+            let place = self.at(path)?;
+            let stat = rx::fstat(&place)?;
+            if !placeholder::marked(&stat) {
+                return Err(Errno::STALE);
+            }
+            if rx::FileType::from_raw_mode(stat.st_mode) == rx::FileType::RegularFile {
+                let copy = mount::copy_one(place.as_fd(), c"")?;
+                mount::set(copy.as_fd(), mount::INERT, mount::Reach::This)?;
+                return mount::attach(copy.as_fd(), place.as_fd(), c"");
+            }
+        }
         let covers = self.covers.as_ref().ok_or(Errno::BADF)?;
-        let over = match by {
-            StandIn::Socket => Some(&covers.absent),
-            StandIn::Directory => Some(&covers.empty),
-            StandIn::Ignored => Some(&covers.ignored),
-            // It says something itself.
-            StandIn::File(_) => None,
+        let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+        let listed = match (readable, trust::stand_in_directory(path)) {
+            (false, _) => &covers.directory,
+            (true, StandIn::Ignored) => &covers.ignored,
+            (true, _) => &covers.empty,
         };
-        if let Some(over) = over {
-            let copy = mount::copy_one(over.as_fd(), c"")?;
-            let known = self
-                .directory
-                .as_ref()
-                .is_some_and(|(at, _)| *at == directory);
-            if !known {
-                self.directory = Some((directory, self.at(directory)?));
-            }
-            let (_, place) = self.directory.as_ref().ok_or(Errno::BADF)?;
+        let (first, second) = match by {
+            StandIn::Socket | StandIn::File(_) => (&covers.absent, listed),
+            StandIn::Directory => (&covers.empty, &covers.absent),
+            StandIn::Ignored => (&covers.ignored, &covers.absent),
+        };
+        let known = self
+            .directory
+            .as_ref()
+            .is_some_and(|(at, _)| *at == directory);
+        if !known {
+            self.directory = Some((directory, self.at(directory)?));
+        }
+        let (_, place) = self.directory.as_ref().ok_or(Errno::BADF)?;
+        let cover = |by: &OwnedFd| {
             // Closed at once: there are many, and `open_files` may be few.
-            match mount::attach(copy.as_fd(), place.as_fd(), name) {
-                Err(Errno::INVAL | Errno::NOTDIR) => {}
-                other => return other,
-            }
+            let copy = mount::copy_one(by.as_fd(), c"")?;
+            mount::attach(copy.as_fd(), place.as_fd(), name)
+        };
+        match cover(first) {
+            Err(Errno::INVAL | Errno::NOTDIR) => cover(second),
+            other => other,
         }
-        let place = self.at(path)?;
-        if fd::stat(place.as_fd())?.kind != fd::Kind::Placeholder {
-            return Err(Errno::STALE);
-        }
-        let copy = mount::copy_one(place.as_fd(), c"")?;
-        mount::set(copy.as_fd(), mount::INERT, mount::Reach::This)?;
-        mount::attach(copy.as_fd(), place.as_fd(), c"")
     }
 
     fn mask(

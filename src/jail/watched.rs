@@ -66,6 +66,9 @@ pub struct Watched<'a> {
     /// Of these, the files that may be read.
     readable: Vec<(usize, OwnedFd)>,
     guard: Option<Guard>,
+    /// By the directory's path, one cover in each that cannot be guarded; and which were told.
+    unguarded: BTreeMap<CString, (usize, Errno)>,
+    told: BTreeSet<usize>,
 }
 
 struct Watch {
@@ -92,6 +95,8 @@ impl<'a> Watched<'a> {
             uncovered: vec![],
             readable: vec![],
             guard: None,
+            unguarded: BTreeMap::new(),
+            told: BTreeSet::new(),
         };
         watched.watch()?;
         Ok(watched)
@@ -107,6 +112,14 @@ impl<'a> Watched<'a> {
             self.guard = None;
         }
         armed
+    }
+
+    /// Of each directory whose denied names cannot be guarded one of these, and why. Each is told once.
+    pub fn unguarded(&mut self) -> Vec<(usize, Errno)> {
+        let told = &mut self.told;
+        let mut all: Vec<(usize, Errno)> = self.unguarded.values().copied().collect();
+        all.retain(|(number, _)| told.insert(*number));
+        all
     }
 
     /// For poll(2): readable where [`answer`](Watched::answer) is needed.
@@ -278,7 +291,32 @@ impl<'a> Watched<'a> {
         };
         let looked_after = self.look_after_by(&mut guard, directory);
         self.guard = Some(guard);
-        looked_after
+        match looked_after {
+            // Not the filesystem's answer: this process has no room, or the directory was replaced meanwhile.
+            Err(
+                errno @ (Errno::INVAL
+                | Errno::NOSPC
+                | Errno::NOMEM
+                | Errno::MFILE
+                | Errno::NFILE
+                | Errno::NOENT
+                | Errno::NOTDIR
+                | Errno::LOOP),
+            ) => Err(errno),
+            // The filesystem cannot, or its server. The names of others are guarded none the less.
+            Err(errno) => {
+                let mut all = self.covers.0.iter();
+                let first =
+                    all.position(|c| c.parent == *directory && c.purpose == Purpose::Denied);
+                let unguarded = (first.unwrap_or_default(), errno);
+                self.unguarded.insert(directory.clone(), unguarded);
+                Ok(())
+            }
+            Ok(()) => {
+                self.unguarded.remove(directory);
+                Ok(())
+            }
+        }
     }
 
     fn look_after_by(&self, guard: &mut Guard, directory: &CString) -> Result<()> {
@@ -305,6 +343,10 @@ impl<'a> Watched<'a> {
             }
         }
         Ok(())
+    }
+
+    fn is_guarded(&self, cover: usize) -> bool {
+        self.guard.is_some() && !self.unguarded.contains_key(&self.covers.0[cover].parent)
     }
 
     /// Where the mount begins that shows `path`.
@@ -424,7 +466,7 @@ impl<'a> Watched<'a> {
         for (number, file, open) in std::mem::take(&mut self.uncovered) {
             // Who waits to open it has it open.
             self.answer().map_err(|_| number)?;
-            let guarded = self.guard.is_some() && open == Open::ForAnything;
+            let guarded = open == Open::ForAnything && self.is_guarded(number);
             let patience = match guarded {
                 true => PATIENCE_WHERE_GUARDED,
                 false => PATIENCE,

@@ -32,6 +32,10 @@ impl View<'_> {
                     self.withhold(&path, when, Later::Denied, &grant.origin)?;
                     continue;
                 }
+                // What stands there may be used meanwhile, and a mount covers it.
+                Fact::Absent if let Some(stood) = self.host.found.stood.get(&path) => {
+                    (stood.real.clone(), stood.node)
+                }
                 Fact::Absent | Fact::Denied => {
                     let granted = self.binds.keys().any(|bind| path.starts_with(bind));
                     if granted && grant.absent == Absent::Refuse {

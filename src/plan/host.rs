@@ -68,9 +68,19 @@ pub struct Found {
     /// Where the next run would look for policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seats: Vec<Seat>,
+    /// Names that count as absent, by what is there: a placeholder of another run, or of who forged one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stood: BTreeMap<PathBuf, Stood>,
     /// What the policies' patterns meet, by [`crate::policy::expand::Wanted::key`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub globs: BTreeMap<String, Vec<String>>,
+}
+
+/// What stands for an absent name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stood {
+    pub real: PathBuf,
+    pub node: Node,
 }
 
 /// A mount whose filesystem has no idmapped mounts, or that is an idmapped mount already.

@@ -143,6 +143,9 @@ pub enum Act {
         /// Places in it whose mounts do not come with it: each is bound by itself.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         without: Vec<PathBuf>,
+        /// A mount of the host's in a granted tree, bound by itself without a policy's word.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unnamed: bool,
     },
     /// A character device of the host, by its numbers.
     Device {

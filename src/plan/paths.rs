@@ -115,10 +115,17 @@ pub fn workspace_mode(policy: &Policy, request: &Request) -> WorkspaceMode {
 
 /// The workspace as the caller named it, made absolute.
 pub fn workspace(policy: &Policy, request: &Request, host: &Host) -> PathBuf {
-    match (workspace_mode(policy, request), &request.workspace) {
-        (WorkspaceMode::None, _) => PathBuf::from(FRESH_WORKSPACE),
-        (_, Some(named)) => absolute(named, host),
-        (_, None) => host.cwd.clone(),
+    match workspace_mode(policy, request) {
+        WorkspaceMode::None => PathBuf::from(FRESH_WORKSPACE),
+        _ => callers_workspace(request, host),
+    }
+}
+
+/// The caller's directory that is the workspace where the mode is not `none`.
+pub fn callers_workspace(request: &Request, host: &Host) -> PathBuf {
+    match &request.workspace {
+        Some(named) => absolute(named, host),
+        None => host.cwd.clone(),
     }
 }
 

@@ -47,7 +47,7 @@ impl View<'_> {
                     origin: origin.clone(),
                 });
             };
-            let beneath = path.strip_prefix(&self.workspace.path);
+            let beneath = path.strip_prefix(&self.workspace.callers);
             let when = beneath.map_or(trust::When::Always, trust::when);
             let if_present = *origin == Origin::creel() && when == trust::When::Present;
             if if_present && self.host.paths.get(&path) == Some(&Fact::Absent) {

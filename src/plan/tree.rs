@@ -178,6 +178,7 @@ impl View<'_> {
                         access: bound.access,
                         owner,
                         without,
+                        unnamed: self.unnamed(path),
                     });
                 }
             }
@@ -288,6 +289,12 @@ impl View<'_> {
         inside.cloned().collect()
     }
 
+    /// Whether it is such a mount, and no policy names it.
+    fn unnamed(&self, path: &Path) -> bool {
+        let mut apart = self.apart.iter();
+        apart.any(|apart| apart.unnamed && apart.mount == *path)
+    }
+
     /// Whether one of the jail's own tmpfs is executable.
     fn own_code(&self, path: &Path) -> Code {
         match self.executable.contains(path) {
@@ -319,9 +326,8 @@ impl View<'_> {
             rules.push(rule(&path, Node::Directory, access.into()));
         }
         // The rule of the tree around it grants as much, and of a FUSE server's root the kernel may tell nothing.
-        let along = |path: &PathBuf| self.apart.iter().any(|a| a.unnamed && a.mount == *path);
         for (path, bound) in &self.binds {
-            if !self.covered(path, bound) && !along(path) {
+            if !self.covered(path, bound) && !self.unnamed(path) {
                 rules.push(rule(path, bound.node, bound.access.into()));
             }
         }

@@ -70,6 +70,8 @@ pub(super) struct Withheld {
 
 pub(super) struct Workspace {
     pub(super) path: PathBuf,
+    /// The caller's directory that it is, or that a fresh one stands for.
+    pub(super) callers: PathBuf,
     pub(super) fresh: bool,
 }
 
@@ -111,6 +113,7 @@ impl<'a> View<'a> {
             home,
             workspace: Workspace {
                 path: PathBuf::new(),
+                callers: PathBuf::new(),
                 fresh: false,
             },
             binds: BTreeMap::new(),
@@ -139,6 +142,7 @@ impl<'a> View<'a> {
         if mode == WorkspaceMode::None {
             self.workspace = Workspace {
                 path: FRESH_WORKSPACE.into(),
+                callers: paths::callers_workspace(request, self.host),
                 fresh: true,
             };
             return Ok(());
@@ -198,6 +202,7 @@ impl<'a> View<'a> {
         }
         self.workspace = Workspace {
             path: real.clone(),
+            callers: real.clone(),
             fresh: false,
         };
         Ok(())
@@ -537,9 +542,12 @@ impl<'a> View<'a> {
         path.parent()
             .and_then(|parent| self.bind_above(parent))
             .is_some_and(|(above, outer)| {
-                !apart && outer.access == bound.access
-                    // The home tmpfs lies between and would hide it.
-                    && !(within(&self.home, above) && within(path, &self.home))
+                // When its owner has unmounted it, what is in its place is writable.
+                let mut all = self.apart.iter();
+                let loose = all.any(|one| one.unnamed && one.writable && one.mount == *above);
+                // The home tmpfs lies between and would hide it.
+                let hidden = within(&self.home, above) && within(path, &self.home);
+                !apart && !loose && !hidden && outer.access == bound.access
             })
     }
 

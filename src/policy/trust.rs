@@ -484,6 +484,14 @@ pub fn stand_in(path: &Path) -> StandIn {
     }
 }
 
+/// What a file says that stands for `path`; of another form's name it would be empty.
+pub fn says(path: &Path) -> &'static str {
+    match stand_in(path) {
+        StandIn::File(says) => says,
+        StandIn::Socket | StandIn::Directory | StandIn::Ignored => "",
+    }
+}
+
 /// Protects the trust paths that closed rights do not except.
 pub fn guard(rights: &mut Rights, roots: &Roots) {
     for row in PATHS {

@@ -305,6 +305,7 @@ fn bind(source: PathBuf, target: &str, access: Access) -> Act {
         access,
         owner: Owner::Host,
         without: vec![],
+        unnamed: false,
     }
 }
 

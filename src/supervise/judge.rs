@@ -8,6 +8,7 @@ use super::way_out::Traffic;
 use super::{Cause, Detail, Ended, Exited};
 use crate::egress::record::Destination;
 use crate::jail::covers::Fate;
+use crate::jail::janitor::Unguarded;
 use crate::plan::{Act, CgroupLimits, Plan, Resource};
 use crate::policy::{Bytes, Span};
 use crate::sys::Errno;
@@ -24,6 +25,10 @@ const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 /// Names in a verdict whose covers were taken off.
 const MOST_UNCOVERED: usize = 64;
+/// Directories that are named where opening of denied names in them is not held.
+const MOST_UNGUARDED: usize = 3;
+/// How [`Verdict::unwatched`] begins where names are looked after, and opening of some is not held.
+pub const UNGUARDED: &str = "opening of denied names is not held";
 
 /// The verdict on a run that ended.
 pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Detail) -> Verdict {
@@ -230,9 +235,8 @@ fn uncovered(verdict: &mut Verdict, exited: &Exited) {
             None => {}
         }
     }
-    let unguarded = |errno| format!("opening of denied names is not held: {errno}");
-    verdict.unwatched = (exited.unwatched.map(|errno| errno.to_string()))
-        .or_else(|| exited.unguarded.map(unguarded));
+    verdict.unwatched =
+        (exited.unwatched.map(|errno| errno.to_string())).or_else(|| unguarded(&exited.unguarded));
     match exited.cause {
         Some(Cause::Uncovered) => {
             let ended = exited
@@ -258,6 +262,28 @@ fn uncovered(verdict: &mut Verdict, exited: &Exited) {
         }
         _ => {}
     }
+}
+
+/// Where opening of denied names is not held, and why.
+fn unguarded(places: &[Unguarded]) -> Option<String> {
+    let first = places.iter().find(|place| place.directory.is_none());
+    let first = first.or(places.first())?;
+    let directories: Option<Vec<&Path>> = places.iter().map(|p| p.directory.as_deref()).collect();
+    let mut place = String::new();
+    for (number, directory) in directories
+        .iter()
+        .flatten()
+        .enumerate()
+        .take(MOST_UNGUARDED)
+    {
+        place += if number == 0 { " in " } else { ", " };
+        place += &directory.to_string_lossy();
+    }
+    let more = directories.map_or(0, |all| all.len().saturating_sub(MOST_UNGUARDED));
+    if more > 0 {
+        place += &format!(" and {more} more directories");
+    }
+    Some(format!("{UNGUARDED}{place}: {}", first.errno))
 }
 
 fn memory(cgroup: Option<CgroupLimits>) -> u64 {

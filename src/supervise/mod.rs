@@ -31,7 +31,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::egress::relay::Relay;
 use crate::jail::covers::Fate;
-use crate::jail::janitor::{Janitor, Told, Uncovered};
+use crate::jail::janitor::{Janitor, Told, Uncovered, Unguarded};
 use crate::jail::stdin;
 use crate::jail::step::STDIN;
 use crate::jail::wire::{DISKS, LENGTH, Message};
@@ -89,8 +89,8 @@ pub struct Exited {
     pub uncovered: Vec<Uncovered>,
     /// Why nobody looked after the covers, where nobody did.
     pub unwatched: Option<Errno>,
-    /// Why the jail's opening of denied names is not held, where it should be.
-    pub unguarded: Option<Errno>,
+    /// Where the jail's opening of denied names is not held, though it should be.
+    pub unguarded: Vec<Unguarded>,
 }
 
 /// What the jail itself said of its end.
@@ -165,7 +165,7 @@ struct Watching {
     silent: bool,
     uncovered: Vec<Uncovered>,
     unwatched: Option<Errno>,
-    unguarded: Option<Errno>,
+    unguarded: Vec<Unguarded>,
     janitor_over: bool,
     /// What the jail has as stdin in the place of the caller's file, and the position at the start.
     stdin: Option<(OwnedFd, u64)>,
@@ -234,7 +234,7 @@ async fn watch(
         silent: false,
         uncovered: vec![],
         unwatched: None,
-        unguarded: None,
+        unguarded: vec![],
         janitor_over: false,
         stdin: None,
     };
@@ -394,7 +394,7 @@ async fn watch(
         match told {
             Told::Uncovered(name) => uncovered.push(name),
             Told::Unwatched(errno) => unwatched = Some(errno),
-            Told::Unguarded(errno) => unguarded = Some(errno),
+            Told::Unguarded(place) => unguarded.push(place),
             Told::Over => {}
         }
     }
@@ -472,7 +472,7 @@ impl Watching {
             match told {
                 Told::Uncovered(name) => self.uncovered.push(name),
                 Told::Unwatched(errno) => self.unwatched = Some(errno),
-                Told::Unguarded(errno) => self.unguarded = Some(errno),
+                Told::Unguarded(place) => self.unguarded.push(place),
                 Told::Over => self.janitor_over = true,
             }
         }

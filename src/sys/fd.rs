@@ -14,7 +14,7 @@ use super::{Errno, Result};
 pub enum Kind {
     Directory,
     File,
-    /// By which creel keeps a name from being created, unless something is in it; see
+    /// A socket or directory by which creel keeps a name from being created, unless something is in it; see
     /// [`placeholder`](super::placeholder).
     Placeholder,
     CharDevice,
@@ -97,9 +97,10 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
         dev: s.st_dev,
         ino: s.st_ino,
         kind: match rx::FileType::from_raw_mode(s.st_mode) {
+            // One that is a placeholder is read like any other, and says what is meant without it.
+            rx::FileType::RegularFile => Kind::File,
             _ if super::placeholder::marked(&s) => Kind::Placeholder,
             rx::FileType::Directory => Kind::Directory,
-            rx::FileType::RegularFile => Kind::File,
             rx::FileType::CharacterDevice => Kind::CharDevice,
             _ => Kind::Other,
         },

@@ -179,11 +179,13 @@ pub fn enter(namespace: &OwnedFd) -> Result<()> {
 }
 
 /// Whether `path` is where a mount begins (statx(2), `STATX_ATTR_MOUNT_ROOT`, Linux 5.8). A symbolic link
-/// at its end is not followed; an empty path means `dir` itself.
+/// at its end is not followed; an empty path means `dir` itself. Nothing is asked of the filesystem, whose server
+/// may be gone or closed to this process (fuse(4)).
 pub fn is_root_of_mount(dir: BorrowedFd<'_>, path: &CStr) -> Result<bool> {
     use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
-    let stat = statx(dir, path, flags, StatxFlags::TYPE)?;
+    let flags = flags | AtFlags::STATX_DONT_SYNC;
+    let stat = statx(dir, path, flags, StatxFlags::empty())?;
     Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 

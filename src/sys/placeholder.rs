@@ -6,7 +6,12 @@
 //! complain about what it cannot open, and where the filesystem makes no sockets. Where a reader takes the
 //! name's being there for a word, it is a file that says what is meant without it, made without a name
 //! (`O_TMPFILE`, open(2)) and then linked. A mark tells each from somebody else's: of a socket and of a
-//! directory a mode that nobody gives one, which they have from their start, of a file its time.
+//! directory a mode that nobody gives one, which they have from their start, of a file its time and every
+//! byte of it: what says anything else is read by git, hence by creel.
+//!
+//! Whoever may rename in the directory can put something else under the name at any moment, and this process
+//! may be root. So nothing that was opened by its name is given a mode, an owner or a time before it is known
+//! for what was made here; what has the name is looked at, and what does not compare is somebody else's.
 //!
 //! The host's programs may use a directory meanwhile, such as an editor that writes its settings: what is
 //! not empty is theirs, and stays.
@@ -22,13 +27,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self as rx, AtFlags, FlockOperation, Mode, OFlags};
 
-use super::fd::{Kind, Stat};
 use super::{Errno, Result, fd, procfs};
 
 /// A file's time of modification, in seconds: e, to nine digits.
 const MARK: i64 = 271_828_182;
 /// Bytes in a file.
-const MOST: i64 = 2;
+const MOST: usize = 2;
 /// For everybody to read: whoever shares it opens it.
 const MODE: u32 = 0o444;
 const DIRECTORY_MODE: u32 = 0o1755;
@@ -48,38 +52,48 @@ pub enum Form {
     File(&'static str),
 }
 
-/// Whether a file, socket or directory is a placeholder.
+/// Whether a file, socket or directory may be a placeholder; whether it is one, [`stands`] tells.
 pub fn marked(stat: &rx::Stat) -> bool {
     match rx::FileType::from_raw_mode(stat.st_mode) {
         rx::FileType::Socket => stat.st_mode & 0o7777 == 0 && stat.st_nlink == 1,
         // Whatever the umask took, and with the group's bit that a directory inherits (inode(7)).
         rx::FileType::Directory => stat.st_mode & 0o5022 == 0o1000,
         rx::FileType::RegularFile => {
-            stat.st_size <= MOST && stat.st_mtime == MARK && stat.st_mode & 0o7777 == MODE
+            stat.st_size <= MOST as i64 && stat.st_mtime == MARK && stat.st_mode & 0o7777 == MODE
         }
         _ => false,
     }
 }
 
-/// Whether what is marked is indeed nobody's: a directory with something in it is somebody's.
-pub fn stands_for_nothing(place: BorrowedFd<'_>) -> bool {
-    looked_into(place).unwrap_or(false)
+/// Whether a pinned file, socket or directory is a placeholder: a directory with something in it is somebody's,
+/// and so is a file with other content than `says`.
+pub fn stands(place: BorrowedFd<'_>, says: &str) -> bool {
+    looked_into(place, says).unwrap_or(false)
 }
 
 /// The same, where that can be found out.
-fn looked_into(place: BorrowedFd<'_>) -> Result<bool> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match rx::openat(place, c".", flags, Mode::empty()) {
-        Ok(directory) => is_empty(&directory),
-        Err(Errno::NOTDIR) => Ok(true),
-        Err(errno) => Err(errno),
+fn looked_into(place: BorrowedFd<'_>, says: &str) -> Result<bool> {
+    let stat = rx::fstat(place)?;
+    if !marked(&stat) {
+        return Ok(false);
+    }
+    match rx::FileType::from_raw_mode(stat.st_mode) {
+        rx::FileType::Directory => is_empty(place),
+        rx::FileType::RegularFile => {
+            // With room for more: what is longer by now says something else.
+            let mut text = [0; MOST + 1];
+            let length = rustix::io::read(fd::reopen(place)?, &mut text)?;
+            Ok(text.get(..length) == Some(says.as_bytes()))
+        }
+        _ => Ok(true),
     }
 }
 
-fn is_empty(directory: &OwnedFd) -> Result<bool> {
-    let named = |entry: rx::DirEntry| !matches!(entry.file_name().to_bytes(), b"." | b"..");
-    let entries = rx::Dir::read_from(directory)?;
-    Ok(entries.flatten().all(|e| !named(e)))
+fn is_empty(place: BorrowedFd<'_>) -> Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rx::openat(place, c".", flags, Mode::empty())?;
+    let own = |entry: rx::DirEntry| matches!(entry.file_name().to_bytes(), b"." | b"..");
+    Ok(rx::Dir::read_from(directory)?.all(|entry| entry.is_ok_and(own)))
 }
 
 /// Opens a pinned directory, so that it can be locked. One that the caller may not read stays without locks.
@@ -124,37 +138,29 @@ impl Drop for Turn<'_> {
 }
 
 /// Makes `name` in `directory`, or shares the one that is there; its inode. `EXIST` where something else has
-/// the name.
-pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<u64> {
+/// the name. `says`: what a file of that name says, be it of this form or of another run's. The caller's umask
+/// takes nothing.
+pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form, says: &str) -> Result<u64> {
     lock(directory, name, libc::F_RDLCK);
     for _ in 0..MOST_TURNS {
-        let made = match make(directory, name, form) {
-            Err(Errno::EXIST) => Made::Before,
-            Ok(()) => Made::Now,
+        match make(directory, name, form) {
+            Err(Errno::EXIST) | Ok(()) => {}
             Err(errno) => return Err(errno),
-        };
-        match look(directory, name) {
+        }
+        let found = look(directory, name).and_then(|place| {
+            let stands = looked_into(place.as_fd(), says)?;
+            Ok((stands, rx::fstat(&place)?.st_ino))
+        });
+        match found {
             // Another run was done with it at once.
             Err(Errno::NOENT) => {}
             // The trouble is this process's own.
             Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => return Err(errno),
-            Ok((place, stat))
-                if stat.kind == Kind::Placeholder
-                    && (made == Made::Now || stands_for_nothing(place.as_fd())) =>
-            {
-                return Ok(stat.ino);
-            }
+            Ok((true, inode)) => return Ok(inode),
             _ => return Err(Errno::EXIST),
         }
     }
     Err(Errno::EXIST)
-}
-
-/// Whether a placeholder is of this call.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Made {
-    Now,
-    Before,
 }
 
 fn make(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
@@ -178,17 +184,22 @@ fn make(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
 /// Gives `name` up, and removes it where it is a placeholder that no other run holds. `AGAIN` where one
 /// does, `EXIST` where it is somebody else's. `inode`: what [`hold`] told; a socket and a directory are known
 /// by it as well, whatever mode they were given since (`chmod -R`). A directory that the host has put
-/// something in stays, without the mark.
-pub fn release(directory: BorrowedFd<'_>, name: &CStr, inode: u64) -> Result<()> {
+/// something in stays, without the mark. `says`: as there.
+pub fn release(directory: BorrowedFd<'_>, name: &CStr, inode: u64, says: &str) -> Result<()> {
     lock(directory, name, libc::F_UNLCK);
     if is_locked(directory, name) {
         return Err(Errno::AGAIN);
     }
-    let stat = rx::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let place = look(directory, name)?;
+    let stat = rx::fstat(&place)?;
     let kind = rx::FileType::from_raw_mode(stat.st_mode);
     let made_here = stat.st_ino == inode;
-    let known = matches!(kind, rx::FileType::Socket | rx::FileType::Directory) && made_here;
-    if !marked(&stat) && !known {
+    let is_one = match kind {
+        rx::FileType::RegularFile => stands(place.as_fd(), says),
+        rx::FileType::Socket | rx::FileType::Directory => made_here || marked(&stat),
+        _ => false,
+    };
+    if !is_one {
         return Err(Errno::EXIST);
     }
     if kind != rx::FileType::Directory {
@@ -196,13 +207,24 @@ pub fn release(directory: BorrowedFd<'_>, name: &CStr, inode: u64) -> Result<()>
     }
     match rx::unlinkat(directory, name, AtFlags::REMOVEDIR) {
         Err(Errno::NOTEMPTY | Errno::EXIST) if made_here => {
-            let place = directory_entry(directory, name)?;
-            let mode = Mode::from_raw_mode(rx::fstat(&place)?.st_mode & 0o7777);
-            rx::fchmod(&place, mode - STICKY)?;
+            unmark(directory, name, inode)?;
             Err(Errno::EXIST)
         }
         other => other,
     }
+}
+
+/// Takes the mark from a directory, if it is the one that was held and this process's own.
+fn unmark(directory: BorrowedFd<'_>, name: &CStr, inode: u64) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rx::openat(directory, name, flags, Mode::empty())?;
+    let (stat, above) = (rx::fstat(&place)?, rx::fstat(directory)?);
+    let held = (stat.st_dev, stat.st_ino) == (above.st_dev, inode);
+    let own = stat.st_uid == rustix::process::geteuid().as_raw();
+    if !held || !own || !marked(&stat) {
+        return Ok(());
+    }
+    rx::fchmod(&place, Mode::from_raw_mode(stat.st_mode & 0o7777) - STICKY)
 }
 
 /// Does `act` while the owner of a directory may change it; then the directory has its mode again.
@@ -250,35 +272,23 @@ fn is_locked(directory: BorrowedFd<'_>, name: &CStr) -> bool {
     asked == 0 && range.l_type != libc::F_UNLCK as libc::c_short
 }
 
-fn look(directory: BorrowedFd<'_>, name: &CStr) -> Result<(OwnedFd, Stat)> {
+fn look(directory: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let place = rx::openat(directory, name, flags, Mode::empty())?;
-    let stat = fd::stat(place.as_fd())?;
-    Ok((place, stat))
+    rx::openat(directory, name, flags, Mode::empty())
 }
 
-/// Gives a new directory its whole mode, whatever the umask. Where a filesystem knows no such mode it
-/// could not be told from others, and goes.
+/// That a new directory has the mark. Where a filesystem knows no such mode it could not be told from others,
+/// and goes. What has the name may be another one by now: it is only looked at.
 fn settle(directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
-    let whole = |stat: rx::Stat| stat.st_mode & 0o777 == DIRECTORY_MODE & 0o777 && marked(&stat);
-    if rx::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(whole) {
-        return Ok(());
-    }
-    let place = match directory_entry(directory, name) {
-        Ok(place) => place,
-        // Another run was done with it at once, or the umask took the right to open it.
-        Err(Errno::NOENT) => return Ok(()),
-        Err(errno) => {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rx::openat(directory, name, flags, Mode::empty()) {
+        Ok(place) if !marked(&rx::fstat(&place)?) => {
             let _ = rx::unlinkat(directory, name, AtFlags::REMOVEDIR);
-            return Err(errno);
+            Err(Errno::OPNOTSUPP)
         }
-    };
-    rx::fchmod(&place, Mode::from_raw_mode(DIRECTORY_MODE))?;
-    if marked(&rx::fstat(&place)?) {
-        return Ok(());
+        // It is gone or something else, which the caller sees.
+        _ => Ok(()),
     }
-    let _ = rx::unlinkat(directory, name, AtFlags::REMOVEDIR);
-    Err(Errno::OPNOTSUPP)
 }
 
 fn nameless(directory: BorrowedFd<'_>, says: &str) -> Result<OwnedFd> {
@@ -287,7 +297,7 @@ fn nameless(directory: BorrowedFd<'_>, says: &str) -> Result<OwnedFd> {
     if !says.is_empty() {
         rustix::io::write(&file, says.as_bytes())?;
     }
-    // Whatever the umask.
+    // It has no name yet. A directory's default ACL (acl(5)) could have taken something.
     rx::fchmod(&file, Mode::from_raw_mode(MODE))?;
     let time = rx::Timespec {
         tv_sec: MARK,
@@ -305,9 +315,4 @@ fn link(file: &OwnedFd, directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     let table = procfs::open("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;
     let number = file.as_raw_fd().to_string();
     rx::linkat(table, number, directory, name, AtFlags::SYMLINK_FOLLOW)
-}
-
-fn directory_entry(directory: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rx::openat(directory, name, flags, Mode::empty())
 }

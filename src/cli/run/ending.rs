@@ -15,7 +15,7 @@ use crate::policy::{Bytes, Execution, Limits, Origin, Policy, Span};
 use crate::supervise::left::{Done, Left, Remnant, What};
 use crate::supervise::verdict::Limit;
 use crate::supervise::way_out::Traffic;
-use crate::supervise::{Kind, Verdict};
+use crate::supervise::{Kind, Verdict, judge};
 
 /// Of what was left, on stderr.
 const MOST_LINES: usize = 5;
@@ -333,9 +333,12 @@ fn refusals(verdict: &Verdict) -> Vec<String> {
 fn uncovered(verdict: &Verdict) -> Vec<String> {
     let mut lines = vec![];
     if let Some(why) = &verdict.unwatched {
-        lines.push(format!(
-            "nobody looked after the names that the policy denies or protects while the command ran: {why}"
-        ));
+        lines.push(match why.starts_with(judge::UNGUARDED) {
+            true => why.clone(),
+            false => format!(
+                "nobody looked after the names that the policy denies or protects while the command ran: {why}"
+            ),
+        });
     }
     let restored = verdict.uncovered.iter().filter(|name| name.restored);
     let names: BTreeSet<&str> = restored.map(|name| name.path.as_str()).collect();

@@ -6,13 +6,16 @@
 //! file is text of whoever has written the workspace.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::RunArgs;
-use crate::jail::gitnames;
+use crate::cli::hint;
+use crate::jail::repositories::{self, Repository};
 use crate::plan::paths::{real_workspace, within};
 use crate::plan::{Act, Host, IdMode, Plan, Request};
 use crate::policy::Policy;
+use crate::policy::error::escaped;
 
 /// Subcommands that write what may be held, and where.
 const WRITES: [(&str, &[&str]); 13] = [
@@ -105,36 +108,48 @@ fn held(used: &[&[&str]], workspace: &Path, plan: &Plan) -> Option<String> {
     ))
 }
 
-/// Where the repository is that the jail does not have.
+/// Where the repository is that the jail does not have. A grant is advised only of what is a repository of the
+/// caller's and says itself that the workspace belongs to it.
 fn elsewhere(workspace: &Path, host: &Host, plan: &Plan) -> Option<String> {
-    let repository = gitnames::repository(workspace)?;
     let granted = |path: &Path| {
         let mut acts = plan.acts.iter();
         acts.any(|act| matches!(act, Act::Bind { target, .. } if within(path, target)))
     };
+    // Of a `.git` file that leads nowhere git says so itself.
+    let repository = repositories::found(workspace)?;
     if repository.worktree != workspace {
         // Up there git looks for the files that it has in its index.
-        let top = repository.worktree;
-        return (!granted(&top)).then(|| {
-            let beneath = workspace.strip_prefix(&top).unwrap_or(workspace);
-            format!(
-                "the workspace is a part of the repository {}, which the jail does not have: creel run --workspace {0} --workdir {} grants the whole",
-                top.display(),
-                beneath.display()
-            )
-        });
+        let top = &repository.worktree;
+        return (!granted(top)).then(|| part(&repository, workspace, host));
     }
     let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
-    let (git, common) = (real(&repository.git), real(&repository.common));
-    if granted(&git) && granted(&common) {
+    let file = repository.worktree.join(".git");
+    let back = repositories::leads_back(&repository);
+    let repository = Repository {
+        git: real(&repository.git),
+        common: real(&repository.common),
+        ..repository
+    };
+    if granted(&repository.git) && granted(&repository.common) {
         return None;
     }
-    let (git, place) = (git.display(), common.display());
-    if !gitnames::leads_back(&repository) {
-        return Some(format!(
-            "the workspace's .git leads to {git}, which the jail does not have and which does not lead back: whoever wrote the workspace may have written that; look at both before you grant it"
-        ));
-    }
+    // What a jail may write it may have forged, the other end too.
+    let writable = |path: &Path| {
+        let written = |act: &Act| matches!(act, Act::Bind { target, access, .. } if access.write && within(path, target));
+        within(path, workspace) || plan.acts.iter().any(written)
+    };
+    let vouched = back
+        && file.symlink_metadata().is_ok_and(|meta| meta.is_file())
+        && repositories::is_of(&repository, host.uid)
+        && !writable(&repository.git)
+        && !writable(&repository.common);
+    let Some(place) = word(&repository.common).filter(|_| vouched) else {
+        return Some(
+            "git's repository of the workspace is elsewhere, and the jail does not have it: where its .git leads does not lead back, \
+             or is not yours alone to write, and whoever wrote the workspace may have written that; look at both before you grant it"
+                .into(),
+        );
+    };
     Some(match host.id_mode {
         // What is granted to be read has another owner there, and git refuses it for that.
         IdMode::Privileged => format!(
@@ -144,6 +159,44 @@ fn elsewhere(workspace: &Path, host: &Host, plan: &Plan) -> Option<String> {
             "git's repository of the workspace is {place}, which the jail does not have: --read {place} shows it to git, --write {place} lets git commit; its configuration and hooks stay as they are"
         ),
     })
+}
+
+/// Of a workspace in a repository that begins above it.
+fn part(repository: &Repository, workspace: &Path, host: &Host) -> String {
+    let top = &repository.worktree;
+    let own = std::fs::symlink_metadata(top).is_ok_and(|meta| meta.uid() == host.uid);
+    let name = top.join(".git").symlink_metadata();
+    let plain = name.is_ok_and(|meta| match meta.is_dir() {
+        true => repository.common == repository.git,
+        false => meta.is_file() && repositories::leads_back(repository),
+    });
+    let bare = repository.git == *top;
+    // All that somebody has is more than a repository.
+    let whole = host.home.as_ref().is_some_and(|home| within(home, top)) || top == Path::new("/");
+    let vouched = own && plain && !bare && !whole && repositories::is_of(repository, host.uid);
+    let beneath = workspace.strip_prefix(top).unwrap_or(workspace);
+    match (word(top), word(&plain_word(beneath))) {
+        (Some(top), Some(beneath)) if vouched => format!(
+            "the workspace is a part of the repository {top}, which the jail does not have: creel run --workspace {top} --workdir {beneath} grants the whole"
+        ),
+        _ => {
+            "the workspace is a part of a repository above it, which the jail does not have".into()
+        }
+    }
+}
+
+/// A name that no flag is taken for.
+fn plain_word(beneath: &Path) -> PathBuf {
+    match beneath.as_os_str().as_encoded_bytes().starts_with(b"-") {
+        true => Path::new(".").join(beneath),
+        false => beneath.into(),
+    }
+}
+
+/// A path as a shell takes it; nothing where that cannot be shown as it is.
+fn word(path: &Path) -> Option<String> {
+    let text = path.to_str()?;
+    (escaped(text.chars()) == text).then(|| hint::quoted(text))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use rustix::fs::{
 };
 
 use super::{Done, Seen};
+use crate::policy::trust;
 use crate::sys::placeholder;
 
 /// Entries of one part, about.
@@ -132,12 +133,12 @@ impl Dir {
         })
     }
 
-    /// Another run's placeholder, which is gone when that run is; a directory with something in it is none.
+    /// Another run's placeholder, which is gone when that run is; what is used or says something else is none.
     fn is_placeholder(&self, name: &Path, stat: &Stat) -> bool {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         placeholder::marked(stat)
             && openat(&self.fd, name, flags, Mode::empty())
-                .is_ok_and(|entry| placeholder::stands_for_nothing(entry.as_fd()))
+                .is_ok_and(|entry| placeholder::stands(entry.as_fd(), trust::says(name)))
     }
 
     /// Takes a link away.

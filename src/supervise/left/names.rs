@@ -113,6 +113,9 @@ pub(super) fn of_repository(entries: &[Entry]) -> bool {
 pub(super) fn look(at: &At, dir: &Dir, entries: &[Entry], seen: &mut Seen) {
     if at.first && of_repository(entries) {
         repository(dir, entries, seen);
+    } else if at.first && !at.known && dir.place.ends_with(".git") && dir.changed(seen) {
+        // None yet, and one in a moment.
+        seen.add(&dir.place, What::Repository, Done::Nothing);
     }
     if at.of_repository {
         hooks(dir, entries, seen);

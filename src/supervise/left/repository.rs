@@ -13,12 +13,11 @@ use rustix::fs::{
 
 use super::list::Dir;
 use super::{Done, Seen, What};
+use crate::jail::repositories::is_head;
 use crate::sys::{Errno, procfs};
 
 /// Of a HEAD: a ref's name has less.
 const MOST_HEAD: u64 = 4096;
-/// Of it, what git reads to judge.
-const SEEN_OF_HEAD: usize = 255;
 /// Of a repository, entries that are looked at for links.
 const MOST_ENTRIES: usize = 100_000;
 /// What is looked at there.
@@ -84,8 +83,13 @@ impl Kept {
             "." => None,
             name => Some(openat(&self.fd, name, flags, Mode::empty())?),
         };
+        // Whoever may rename there could have put one of root's in its place.
+        let below = below.as_ref().unwrap_or(&self.fd);
+        if fstat(below)?.st_uid != fstat(&self.fd)?.st_uid {
+            return Err(Errno::PERM);
+        }
         let table = procfs::open("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;
-        let number = below.as_ref().unwrap_or(&self.fd).as_raw_fd().to_string();
+        let number = below.as_raw_fd().to_string();
         chmodat(table, number, mode, AtFlags::empty())
     }
 
@@ -225,16 +229,6 @@ fn head(git: &OwnedFd) -> Option<Vec<u8>> {
     let file = std::fs::File::from(file);
     file.take(MOST_HEAD).read_to_end(&mut text).ok()?;
     is_head(&text).then_some(text)
-}
-
-/// As git judges it (setup.c, validate_headref).
-fn is_head(text: &[u8]) -> bool {
-    let text = &text[..text.len().min(SEEN_OF_HEAD)];
-    if let Some(rest) = text.strip_prefix(b"ref:") {
-        let spaces = rest.iter().take_while(|b| b" \t\n\r".contains(b)).count();
-        return rest[spaces..].starts_with(b"refs/");
-    }
-    text.iter().take_while(|b| b.is_ascii_hexdigit()).count() >= 40
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use super::list::{Dir, Entry, Part, beneath};
 use super::names::{is_asked, is_listed, look, no_links, of_repository, probed};
 use super::{Done, Seen, Tree, What};
 use crate::policy::trust;
-use crate::sys::placeholder;
 
 /// Long directories that are open at a time.
 const MOST_OPEN: usize = 128;
@@ -48,9 +47,7 @@ pub(super) fn modes(tree: &Tree, seen: &mut Seen) {
                 continue;
             };
             let runs = stat.st_mode & 0o4000 != 0 || stat.st_mode & 0o2010 == 0o2010;
-            // Another run's placeholder is gone when that run is.
-            let new = !placeholder::marked(&stat) && seen.is_new(stat.st_ctime, stat.st_ctime_nsec);
-            if runs && new {
+            if runs && seen.is_new(stat.st_ctime, stat.st_ctime_nsec) {
                 seen.add(&dir.place.join(&entry.name), What::SetId, Done::Nothing);
             }
         }
@@ -77,6 +74,8 @@ pub(super) struct At {
     pub of_repository: bool,
     /// Nothing of it was read yet.
     pub first: bool,
+    /// It was there at the start, straight in the tree.
+    pub known: bool,
 }
 
 struct Walk<'t> {
@@ -189,6 +188,7 @@ impl<'t> Walk<'t> {
                 settings: at.settings.clone().or(here),
                 of_repository: repository && name == "hooks",
                 first: true,
+                known,
             }
         };
         let is_dotted = |entry: &Entry| entry.name.as_os_str().as_bytes().starts_with(b".");

@@ -122,3 +122,38 @@ fn a_denial_within_a_denial_is_one_denial() {
         got.expect(&[("dir", "EACCES"), ("free", "OK")]);
     }
 }
+
+/// Which policy is in force, and whether that takes a file to read, is nothing to the directory that is granted: its
+/// trust paths stay as they are. What is held only where it is there can be made, as in a workspace.
+#[test]
+fn trust_paths_are_held_where_the_workspace_is_none() {
+    for who in Who::all() {
+        for policy in [&[][..], &["--policy", "default"], &["--policy", "coding"]] {
+            for none in ["none", "PLACE:none"] {
+                let workspace = prepared(who);
+                workspace.write(".vimrc", "as it was\n");
+                let place = workspace.path().display().to_string();
+                let none = none.replace("PLACE", &place);
+                let flags = ["--workspace", &none, "--write", &place];
+                let run = Run::new(who, &workspace).flags(policy).flags(flags);
+                let got = attack(
+                    run,
+                    &"
+for name in ['free', '.git/hooks/post-commit', '.vimrc']:
+    say(name, opened('PLACE/' + name, os.O_WRONLY))
+for name in ['.claude', '.gdbinit']:
+    say(name, py(lambda: os.mkdir('PLACE/' + name)))
+"
+                    .replace("PLACE", &place),
+                );
+                got.expect(&[
+                    ("free", "OK"),
+                    (".git/hooks/post-commit", "EROFS"),
+                    (".vimrc", "EROFS"),
+                    (".claude", "EEXIST"),
+                    (".gdbinit", "OK"),
+                ]);
+            }
+        }
+    }
+}

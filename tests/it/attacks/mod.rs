@@ -29,8 +29,10 @@ mod obeyed;
 mod own_files;
 mod pattern_race;
 mod patterns;
+mod placeholders;
 mod protect;
 mod replaced;
+mod repositories;
 mod uncovered;
 
 use std::collections::BTreeMap;

@@ -371,3 +371,42 @@ fn what_capabilities_and_maps_forbid_is_told_as_that() {
     bare.around = &around;
     bare.refused(DEGRADED, &["unshare -r"]);
 }
+
+/// `creel doctor` is about the machine: a policy that cannot be read, or denies everything, and a directory that is
+/// gone are the caller's, and hinder a run alone.
+#[test]
+fn doctor_makes_its_jail_apart_from_the_callers_policies_and_directory() {
+    if !can() {
+        return;
+    }
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        let config = workspace.outside().join("config");
+        std::fs::create_dir_all(config.join("creel")).expect("mkdir");
+        std::fs::write(config.join("creel/policy.toml"), "broken").expect("write");
+        let config = config.display().to_string();
+        let operator = [("XDG_CONFIG_HOME", config.as_str())];
+        let platform = "mount -t tmpfs none /mnt; mkdir /mnt/u /mnt/w; \
+            mount -t overlay none -o lowerdir=/etc,upperdir=/mnt/u,workdir=/mnt/w /etc; \
+            mkdir -p /etc/creel; cd .; cat > /etc/creel/policy.toml <<<";
+        let broken = format!("{platform} broken");
+        let denies = format!("{platform} 'filesystem.deny = [\"/usr/bin\"]'");
+        inside(who, &workspace, "true").works(without(who));
+        for (setup, env) in [
+            ("mkdir .creel; mkfifo .creel/policy.toml", &[][..]),
+            ("mkdir .creel; echo broken > .creel/policy.toml", &[]),
+            ("true", &operator),
+            (&broken, &[]),
+            (&denies, &[]),
+            ("mkdir gone; cd gone; rmdir ../gone", &[]),
+        ] {
+            let setup = format!("rm -rf .creel; {setup}");
+            let mut inside = inside(who, &workspace, &setup);
+            inside.env = env;
+            let doctor = text(&inside.creel(&["doctor"]).stdout);
+            assert!(doctor.contains("made and removed"), "{setup}: {doctor}");
+            let run = inside.run(without(who));
+            assert_ne!(run.status.code(), Some(0), "{setup}: {run:?}");
+        }
+    }
+}

@@ -2,11 +2,11 @@
 //! repository the jail does not have. Each with the control: what is advised works, and a run without git, or
 //! one that did not fail, hears nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::attacks::{become_who, policy};
-use crate::support::{Ran, Run, Who, Workspace, need};
+use crate::support::{Ran, Run, Who, Workspace, is_root, need};
 
 const WHO: &str = "git -c user.name=a -c user.email=a@b";
 
@@ -132,34 +132,135 @@ fn a_repository_elsewhere_is_named_and_what_grants_it() {
     }
 }
 
-/// A `.git` file is text of whoever wrote the workspace: where it leads is not offered to be granted unless
-/// that place says so itself.
+/// What is in `.git` is text of whoever wrote the workspace: where it leads is not offered to be granted unless that
+/// place is a repository of the caller's and says so itself, out of the jail's reach.
 #[test]
 fn a_forged_pointer_is_no_advice() {
+    // What is in the place of the worktree's own `.git`, with the repository `main` beside it.
+    let forged = [
+        "mkdir .git && printf 'ref: refs/heads/x\\n' >.git/HEAD && echo \"$PWD/.git\" >.git/gitdir && echo /etc >.git/commondir",
+        "mkdir .git && printf 'ref: refs/heads/x\\n' >.git/HEAD && echo \"$PWD/.git\" >.git/gitdir && \
+         echo '/tmp; touch pwned; #' >.git/commondir",
+        "mkdir .git && printf 'ref: refs/heads/x\\n' >.git/HEAD && echo \"$PWD/.git\" >.git/gitdir && \
+         echo ../../main/.git >.git/commondir",
+        "mkdir -p own/worktrees/x && printf 'ref: refs/heads/x\\n' | tee own/HEAD >own/worktrees/x/HEAD && mkdir own/objects own/refs && \
+         echo \"$PWD/.git\" >own/worktrees/x/gitdir && echo ../.. >own/worktrees/x/commondir && \
+         echo 'gitdir: own/worktrees/x' >.git",
+        "echo 'gitdir: ../main/.git' >.git",
+        "echo 'gitdir: ../main/.git/worktrees/other' >.git",
+        "echo 'gitdir: ../bare' >.git",
+    ];
+    let setup = format!(
+        "git init -q main && cd main && {WHO} commit -qm one --allow-empty && git worktree add -q ../linked && \
+         git worktree add -q ../other && cd .. && git init -q --bare bare && git -C bare config core.worktree ../linked"
+    );
     for who in Who::all() {
         let workspace = Workspace::new(who);
-        let secret: PathBuf = workspace.outside().join("secret");
-        std::fs::create_dir(&secret).expect("mkdir");
-        for (name, text) in [
-            ("HEAD", "ref: refs/heads/x\n"),
-            ("config", "[core]\n\tworktree = /\n"),
-        ] {
-            std::fs::write(secret.join(name), text).expect("write");
+        on_host(who, &workspace, &setup);
+        let linked = workspace.path().join("linked");
+        let run = |script: &str| {
+            Run::new(who, &workspace)
+                .cwd(&linked)
+                .policy("coding")
+                .sh(script)
+        };
+        let status = || {
+            let ran = run("git status");
+            assert_ne!(ran.status, 0, "{ran:#?}");
+            ran
+        };
+        // The control: nothing is forged.
+        assert!(said(&status(), "--write"), "{who:?}");
+        on_host(who, &workspace, "mv linked/.git true");
+        for forge in forged {
+            run(forge).ok();
+            let ran = status();
+            for flag in ["--read", "--write", "--workspace", "pwned", "/etc"] {
+                assert!(!said(&ran, flag), "{forge} {flag}: {ran:#?}");
+            }
+            on_host(who, &workspace, "rm -rf linked/.git linked/own");
         }
-        let forge = format!("printf 'gitdir: %s\\n' '{}' >.git", secret.display());
-        Run::new(who, &workspace).sh(&forge).ok();
-        let run = || Run::new(who, &workspace).policy("coding").sh("git status");
-        let ran = run();
-        assert_eq!(ran.status, 128, "{ran:#?}");
-        assert!(said(&ran, "does not lead back"), "{ran:#?}");
-        assert!(!ran.stderr.contains("--read"), "{ran:#?}");
-        assert!(!ran.stderr.contains("--write"), "{ran:#?}");
-        // The control: it leads back.
-        std::fs::write(
-            secret.join("gitdir"),
-            workspace.path().join(".git").to_str().expect("text"),
+        on_host(who, &workspace, "cp true linked/.git");
+        assert!(said(&status(), "--write"), "{who:?}");
+        // Everybody can write what leads there, and it is somebody else's.
+        on_host(who, &workspace, "chmod o+w main/.git/worktrees/linked");
+        let ran = status();
+        assert!(
+            said(&ran, "does not lead back") && !said(&ran, "--write"),
+            "{ran:#?}"
+        );
+        on_host(who, &workspace, "chmod o-w main/.git/worktrees/linked");
+        if is_root() {
+            let other = if who == Who::Root { 65534 } else { 0 };
+            let head = workspace.path().join("main/.git/HEAD");
+            std::os::unix::fs::chown(&head, Some(other), None).expect("chown");
+            let ran = status();
+            assert!(
+                said(&ran, "does not lead back") && !said(&ran, "--write"),
+                "{ran:#?}"
+            );
+        }
+    }
+}
+
+/// What is advised is typed into a shell.
+#[test]
+fn advice_is_quoted_and_of_the_callers_own() {
+    let setup = |name: &str| {
+        format!(
+            "git init -q '{name}' && cd '{name}' && mkdir -p -- sub '-x y' && {WHO} commit -qm one --allow-empty && \
+             git worktree add -q ../linked"
         )
-        .expect("write");
-        assert!(said(&run(), "--write"));
+    };
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        on_host(who, &workspace, &setup("a b; touch pwned"));
+        let at = |name: &str| workspace.path().join(name);
+        let status = |workspace: &Workspace, place: &Path| {
+            let run = Run::new(who, workspace).cwd(place).policy("coding");
+            let ran = run.sh("git status");
+            assert_ne!(ran.status, 0, "{ran:#?}");
+            ran
+        };
+        let top = at("a b; touch pwned");
+        let ran = status(&workspace, &at("linked"));
+        let flag = format!("--write '{}'", top.join(".git").display());
+        assert!(said(&ran, &flag), "{ran:#?}");
+        for (name, word) in [("sub", "sub"), ("-x y", "'./-x y'")] {
+            let ran = status(&workspace, &top.join(name));
+            let flags = format!("--workspace '{}' --workdir {word} grants", top.display());
+            assert!(said(&ran, &flags), "{ran:#?}");
+        }
+        // Of somebody else, or of nothing that git takes for one.
+        if is_root() {
+            let other = if who == Who::Root { 65534 } else { 0 };
+            for name in [".git", ""] {
+                let place = top.join(name);
+                std::os::unix::fs::lchown(&place, Some(other), None).expect("chown");
+                let ran = status(&workspace, &top.join("sub"));
+                assert!(
+                    said(&ran, "a repository above it") && !said(&ran, "--workspace"),
+                    "{ran:#?}"
+                );
+                let (own, _, _) = who.account();
+                std::os::unix::fs::lchown(&place, Some(own), None).expect("chown");
+            }
+        }
+        assert!(said(&status(&workspace, &top.join("sub")), "--workspace"));
+        on_host(who, &workspace, "rm 'a b; touch pwned/.git/HEAD'");
+        assert!(!said(&status(&workspace, &top.join("sub")), "--workspace"));
+        // A name that cannot be shown as it is.
+        let odd = Workspace::new(who);
+        on_host(who, &odd, &setup("a\nb"));
+        for place in ["linked", "a\nb/sub"] {
+            let ran = status(&odd, &odd.path().join(place));
+            assert!(
+                said(&ran, "the jail does not have") || said(&ran, "which the jail"),
+                "{ran:#?}"
+            );
+            for flag in ["--write", "--read", "--workspace"] {
+                assert!(!said(&ran, flag), "{ran:#?}");
+            }
+        }
     }
 }
