@@ -28,7 +28,6 @@ pub mod gate;
 pub mod head;
 pub mod hello;
 pub mod http;
-pub mod keystore;
 pub mod lobby;
 pub mod log;
 pub mod mask;

@@ -26,7 +26,7 @@ use super::record::Records;
 use super::resolve::Resolver;
 use super::wire::{self, FromRelay, ToRelay};
 use super::{connect, dns, socks, transparent, udp};
-use crate::plan::egress::{Egress, Serves};
+use crate::plan::egress::{ALL, Egress, SERVED, Serves};
 use crate::policy::net::{Host, OnMiss};
 use crate::sys::clone::{self, Side};
 use crate::sys::landlock::Dials;
@@ -266,7 +266,7 @@ async fn receive_sockets(
                 }
                 other => other?,
             };
-        let last = number[..length] == *wire::ALL;
+        let last = number[..length] == *ALL;
         let number = u32::from_le_bytes(number);
         let spare = [Family::V4, Family::V6]
             .into_iter()
@@ -275,7 +275,7 @@ async fn receive_sockets(
         match (length, socket, serves) {
             (4, Some(socket), None) if let Some(family) = spare => store.put(family, socket),
             (_, None, _) if last => {
-                return Ok(socket::send(sockets.get_ref().as_fd(), wire::SERVED, &[])?);
+                return Ok(socket::send(sockets.get_ref().as_fd(), SERVED, &[])?);
             }
             (4, Some(socket), Some(serves)) => start_service(&gate, socket, *serves)?,
             _ => return Err(io::ErrorKind::InvalidData.into()),

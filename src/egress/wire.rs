@@ -1,5 +1,6 @@
 //! What the relay and its supervisor say to each other: one JSON object a message, on a SOCK_SEQPACKET.
-//! With the jail it speaks on another: a socket a message, [`ALL`], and back [`SERVED`].
+//! With the jail it speaks on another: a socket a message, [`ALL`](crate::plan::egress::ALL), and back
+//! [`SERVED`](crate::plan::egress::SERVED).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,11 +13,6 @@ use super::log::Lines;
 use super::record::Destination;
 use crate::sys::Errno;
 use crate::sys::socket::{self, Wait};
-
-/// From the jail, after the last of its sockets.
-pub const ALL: &[u8] = b".";
-/// To the jail: the relay is confined and serves them.
-pub const SERVED: &[u8] = b"!";
 
 /// Bytes in a message at most.
 const MOST: usize = 128 << 10;

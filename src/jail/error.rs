@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::cgroup::CgroupError;
 use crate::plan::Act;
 use crate::policy::Origin;
 use crate::sys::Errno;
-use crate::sys::cgroup::CgroupError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JailError {

@@ -7,24 +7,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::cgroup::Group;
 use super::copier::Copier;
 use super::covers::Covers;
 use super::janitor::{Duties, Guarding, Janitor, Mounts, Network};
+use super::keystore;
 use super::names::Names;
 use super::netns::Sockets;
 use super::probe::Pin;
+use super::rights;
 use super::stdin;
 use super::step::{Begins, Place, Program, STDIN, Step, Tree, Work};
 use super::streams;
 use super::{JailError, Pins};
-use crate::egress::keystore;
 use crate::plan::order::Stage;
 use crate::plan::paths::within;
 use crate::plan::resolve::JAIL_ID;
 use crate::plan::{
     Access, Act, CgroupLayout, CgroupLimits, Code, DirOwner, Host, IdMode, Ids, Namespace, Plan,
 };
-use crate::sys::cgroup::Group;
 use crate::sys::landlock::Rules;
 use crate::sys::lease::{self, Lease};
 use crate::sys::process::CStrings;
@@ -552,9 +553,11 @@ fn compile(
             for rule in rules {
                 // A host tree's inode is the same on both sides of the mount.
                 match pins.get(&rule.path) {
-                    Some(pin) => set
-                        .allow(pin.fd.as_fd(), rule.rights, rule.node)
-                        .map_err(|source| JailError::Landlock { source })?,
+                    Some(pin) => {
+                        let access = rights::access(rule.rights, rule.node, set.abi());
+                        set.allow(pin.fd.as_fd(), access)
+                            .map_err(|source| JailError::Landlock { source })?;
+                    }
                     None => anchors.push((absolute(&rule.path), rule.rights, rule.node)),
                 }
             }

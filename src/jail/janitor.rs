@@ -30,12 +30,12 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 
 use super::JailError;
+use super::cgroup::Traces;
 use super::covers::{Covers, Fate};
 use super::guard::Found;
 use super::names::Names;
 use super::watched::Watched;
 use super::ways::Tasks;
-use crate::sys::cgroup::Traces;
 use crate::sys::freezer::Freezer;
 use crate::sys::janitor as sys;
 use crate::sys::socket::{self, Wait};

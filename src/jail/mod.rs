@@ -13,6 +13,7 @@
 //! and its loop in [`init`]. [`scope`] asks systemd for a cgroup where the host has none to use. [`janitor`] removes what a killed supervisor would
 //! leave behind, and puts back the [`covers`] that the host takes off.
 
+pub mod cgroup;
 mod copier;
 pub mod covers;
 pub mod elf;
@@ -22,8 +23,10 @@ pub mod gitnames;
 mod glibc;
 pub mod globs;
 mod guard;
+pub mod hierarchy;
 pub mod init;
 pub mod janitor;
+pub mod keystore;
 pub mod loads;
 mod mounts;
 pub mod names;
@@ -31,6 +34,7 @@ pub mod netns;
 mod obeyed;
 pub mod probe;
 pub mod repositories;
+mod rights;
 pub mod scope;
 mod seats;
 pub mod spawn;

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use crate::egress::wire::{ALL, SERVED};
+use crate::plan::egress::{ALL, SERVED};
 use crate::plan::egress::{Egress, Listener, OWN, PUBLISHED};
 use crate::sys::net::{Family, Transport};
 use crate::sys::socket::{self, Wait};

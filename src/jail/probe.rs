@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self as rx, OFlags};
 
 use super::loads::{MOST_PROTECTED, Search, below};
-use super::{JailError, gitnames, mounts, obeyed, seats, worktrees};
+use super::{JailError, gitnames, hierarchy, mounts, obeyed, seats, worktrees};
 use crate::plan::host::{Idmap, Stood};
 use crate::plan::paths::{self, OWN_TMPFS, within, workspace_mode};
 use crate::plan::questions::{Purpose, Wanted, ask};
 use crate::plan::{Fact, Found, Host, IdMode, Node, Request};
 use crate::policy::{Policy, WorkspaceMode, trust};
 use crate::sys::fd::{self, Kind, Stat};
-use crate::sys::{Errno, bus, caps, hierarchy, host, landlock, mount, placeholder, procfs, rlimit};
+use crate::sys::{Errno, bus, caps, host, landlock, mount, placeholder, procfs, rlimit};
 
 /// An open inode and what it was when it was opened.
 #[derive(Debug)]

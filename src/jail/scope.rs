@@ -11,11 +11,11 @@ use std::time::Duration;
 use zbus::message::{Message, Type};
 use zbus::zvariant::{OwnedObjectPath, Value};
 
+use super::cgroup::CgroupError;
+use super::hierarchy;
 use crate::plan::host::Lacks;
 use crate::plan::{CgroupLayout, Host};
 use crate::sys::bus::Bus;
-use crate::sys::cgroup::CgroupError;
-use crate::sys::hierarchy;
 
 /// How long all of it may take. An emulated, overloaded machine has needed more than two seconds.
 pub const PATIENCE: Duration = Duration::from_secs(5);

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::JailError;
+use super::cgroup::Group;
 use super::freeze::Ready;
 use super::janitor::{Janitor, Told};
 use super::netns;
@@ -15,7 +16,6 @@ use super::step::{Step, Tree, Work};
 use super::walk::{Child, Start, walk};
 use crate::plan::resolve::JAIL_ID;
 use crate::plan::{CgroupLayout, Ids, Plan};
-use crate::sys::cgroup::Group;
 use crate::sys::clone::{self, Side};
 use crate::sys::lease::Lease;
 use crate::sys::process::{self, Change, Groups, Usage};

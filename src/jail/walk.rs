@@ -13,7 +13,7 @@ use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
 use super::freeze::Stdio;
 use super::step::{Options, Place, Program, Step, Tree, Work};
 use super::wire::Message;
-use super::{init, netns};
+use super::{init, netns, rights};
 use crate::plan::{IfAbsent, Later, Node, Rights, Terminal};
 use crate::policy::trust::{self, StandIn};
 use crate::sys::socket::{self, Wait};
@@ -408,7 +408,7 @@ impl<'a> State<'a> {
             }
             Work::CgroupNamespace => clone::unshare_cgroup(),
             Work::Keyring => process::join_new_keyring(),
-            Work::Limit { limit, soft, hard } => rlimit::set(*limit, *soft, *hard),
+            Work::Limit { limit, soft, hard } => rlimit::set(*limit as u32, *soft, *hard),
             Work::Become { uid, gid } => {
                 caps::keep_over_setuid()?;
                 process::become_ids(*uid, *gid, process::Groups::Clear)?;
@@ -420,11 +420,13 @@ impl<'a> State<'a> {
             Work::Landlock { rules, anchors } => {
                 let mut rules = rules.take().ok_or(Errno::BADF)?;
                 for (path, rights, node) in anchors {
-                    rules.allow(fd::pin_c(path)?.as_fd(), *rights, *node)?;
+                    let access = rights::access(*rights, *node, rules.abi());
+                    rules.allow(fd::pin_c(path)?.as_fd(), access)?;
                 }
                 if let Some(stdin) = &self.stdin {
                     // What can be read from its descriptor can be read from /dev/stdin too.
-                    rules.allow(stdin.as_fd(), Rights::Read, Node::File)?;
+                    let access = rights::access(Rights::Read, Node::File, rules.abi());
+                    rules.allow(stdin.as_fd(), access)?;
                 }
                 rules.restrict_self()
             }

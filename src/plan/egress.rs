@@ -16,6 +16,11 @@ use super::request::Publish;
 use crate::policy::Network;
 use crate::policy::net::{Mode, Name, Protocol, Rule, Tls, To};
 
+/// From the jail to the relay, after the last of its sockets.
+pub const ALL: &[u8] = b".";
+/// From the relay to the jail: it is confined and serves them.
+pub const SERVED: &[u8] = b"!";
+
 /// Where the proxies and the resolver are told to be: of 198.18.0.0/24, which no name gets.
 pub const SERVICE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// What loopback has for itself, so that the jail looks like a machine with a network.

@@ -351,30 +351,31 @@ pub enum Owner {
     Mapped { uid: u32, gid: u32 },
 }
 
-/// The kernel's names without their prefix, setrlimit(2).
+/// The kernel's names without their prefix, and its numbers: setrlimit(2), asm-generic/resource.h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[repr(u32)]
 pub enum Resource {
     /// Seconds of processor time of one process; SIGXCPU at the soft, SIGKILL at the hard limit.
-    Cpu,
+    Cpu = 0,
     /// Bytes of one file; SIGXFSZ.
-    FileSize,
+    FileSize = 1,
     /// Descriptors.
-    OpenFiles,
+    OpenFiles = 7,
     /// Bytes of a core dump.
-    Core,
+    Core = 4,
     /// Bytes of locked memory.
-    MemLock,
+    MemLock = 8,
     /// Bytes in POSIX message queues.
-    MessageQueue,
+    MessageQueue = 12,
     /// Queued signals and POSIX timers of a user of the jail's user namespace.
-    PendingSignals,
+    PendingSignals = 11,
     /// Processes and threads of the user at once, counted in the jail's own user namespace.
-    Processes,
+    Processes = 6,
     /// How far a process may better its nice value: to 20 less this.
-    Nice,
+    Nice = 13,
     /// The highest real-time priority that a process may take.
-    RealTime,
+    RealTime = 14,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -30,13 +30,13 @@ use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 
 use crate::egress::relay::Relay;
+use crate::jail::cgroup::{Counters, Group};
 use crate::jail::covers::Fate;
 use crate::jail::janitor::{Janitor, Told, Uncovered, Unguarded};
 use crate::jail::stdin;
 use crate::jail::step::STDIN;
 use crate::jail::wire::{DISKS, LENGTH, Message};
 use crate::jail::{JailError, Live};
-use crate::sys::cgroup::{Counters, Group};
 use crate::sys::process::Change;
 use crate::sys::signal::{Alarm, Held};
 use crate::sys::socket::{self, Wait};

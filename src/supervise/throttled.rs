@@ -2,7 +2,7 @@
 //! reclaimed. Of pages of a tmpfs nothing can without swap: a jail at the mark then hardly runs, does not grow
 //! to its limit, and is ended by neither.
 
-use crate::sys::cgroup::Group;
+use crate::jail::cgroup::Group;
 
 /// Looks in a row that find the jail at the mark: two seconds.
 const MOST: u32 = 20;

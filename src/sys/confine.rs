@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::landlock::{Dials, Rules};
 use super::process::{self, Groups};
 use super::{Result, caps, fd, landlock, rlimit, seccomp};
-use crate::plan::Resource;
 
 /// The user and group that nobody is (`nobody`, `nogroup`): what root's relay becomes.
 const NOBODY: u32 = 65534;
@@ -16,7 +15,7 @@ const NOBODY: u32 = 65534;
 pub fn keep_descriptors(kept: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
     process::die_with_parent()?;
     // Before it has a secret: no core dump, and no memory for others of its user to read.
-    rlimit::set(Resource::Core, 0, 0)?;
+    rlimit::set(rlimit::CORE, 0, 0)?;
     process::not_dumpable()?;
     // For ps(1).
     let _ = rustix::thread::set_name(c"creel-relay");
@@ -48,7 +47,7 @@ pub fn keep_descriptors(kept: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
 /// can say so (Landlock ABI 4).
 pub fn for_good(dials: &Dials) -> Result<()> {
     let most = rlimit::open_files_ceiling();
-    rlimit::set(Resource::OpenFiles, most, most)?;
+    rlimit::set(rlimit::OPEN_FILES, most, most)?;
     if caps::privileged() {
         caps::keep_over_setuid()?;
         process::become_ids(NOBODY, NOBODY, Groups::Clear)?;
@@ -61,8 +60,7 @@ pub fn for_good(dials: &Dials) -> Result<()> {
     process::not_dumpable()?;
     match landlock::abi() {
         0 => {}
-        abi => Rules::dial_only(abi.min(crate::plan::resolve::NEWEST_LANDLOCK_ABI), dials)?
-            .restrict_self()?,
+        abi => Rules::dial_only(abi.min(landlock::NEWEST), dials)?.restrict_self()?,
     }
     seccomp::install_for_relay()
 }

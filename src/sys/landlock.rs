@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 
+pub use landlock::{ABI, Access, AccessFs, BitFlags};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
-    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+    AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset, RulesetAttr, RulesetCreated,
+    RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
 use super::{Errno, Result};
-use crate::plan::{Node, Rights};
+
+/// The newest ABI whose rights are known here.
+pub const NEWEST: u32 = 10;
 
 /// The ABI of the running kernel; 0 where there is no Landlock, whatever the reason
 /// (landlock_create_ruleset(2), `LANDLOCK_CREATE_RULESET_VERSION`).
@@ -86,15 +89,15 @@ impl Rules {
         Ok(Rules { created, abi })
     }
 
-    /// Grants `rights` beneath the open file or directory; on a file, those rights that make sense
-    /// on files. Runs after clone too.
-    pub fn allow(&mut self, beneath: BorrowedFd<'_>, rights: Rights, node: Node) -> Result<()> {
-        let mut access = bits(rights, self.abi);
-        if node == Node::File {
-            access &= AccessFs::from_file(self.abi);
-        }
+    /// The ABI that it was made for: what it decides.
+    pub fn abi(&self) -> ABI {
+        self.abi
+    }
+
+    /// Grants `access` beneath the open file or directory. None is no rule: to ask for one is an error
+    /// (ENOMSG). Runs after clone too.
+    pub fn allow(&mut self, beneath: BorrowedFd<'_>, access: BitFlags<AccessFs>) -> Result<()> {
         if access.is_empty() {
-            // This ABI does not decide it; a rule without a right is an error (ENOMSG).
             return Ok(());
         }
         (&mut self.created)
@@ -133,26 +136,6 @@ fn dialling(abi: ABI) -> BitFlags<AccessNet> {
     AccessNet::from_all(abi) & !AccessNet::ConnectSendUdp
 }
 
-fn bits(rights: Rights, abi: ABI) -> BitFlags<AccessFs> {
-    let all = AccessFs::from_all(abi);
-    let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    // Nobody without CAP_MKNOD can make these; Landlock says so a second time.
-    let devices = AccessFs::MakeChar | AccessFs::MakeBlock;
-    // A tree that is granted grants no socket in it: those of the host's daemons lie in such trees.
-    let sockets = AccessFs::ResolveUnix;
-    let write = all & !devices & !sockets;
-    let bits = match rights {
-        Rights::List => AccessFs::ReadDir.into(),
-        Rights::Read => read,
-        Rights::Execute => read | AccessFs::Execute,
-        Rights::Write => write & !AccessFs::Execute,
-        Rights::WriteExecute => write,
-        Rights::Use => read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev,
-        Rights::Connect => sockets.into(),
-    };
-    bits & all
-}
-
 /// The crate's errors wrap the errno; without one, the kernel lacks what was asked.
 fn errno(error: landlock::RulesetError) -> Errno {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
@@ -169,36 +152,6 @@ fn errno(error: landlock::RulesetError) -> Errno {
 mod tests {
     use super::*;
 
-    const TREES: [Rights; 6] = [
-        Rights::List,
-        Rights::Read,
-        Rights::Execute,
-        Rights::Write,
-        Rights::WriteExecute,
-        Rights::Use,
-    ];
-
-    #[test]
-    fn no_grant_of_a_tree_grants_its_sockets() {
-        for abi in 1..=10 {
-            let abi = ABI::from(abi);
-            for rights in TREES {
-                assert!(!bits(rights, abi).contains(AccessFs::ResolveUnix));
-            }
-            let named = bits(Rights::Connect, abi);
-            match abi >= ABI::V9 {
-                true => assert_eq!(named, AccessFs::ResolveUnix),
-                false => assert!(named.is_empty()),
-            }
-            // The control: all else that can be written is granted.
-            let devices = AccessFs::MakeChar | AccessFs::MakeBlock;
-            assert_eq!(
-                bits(Rights::WriteExecute, abi) | devices | named,
-                AccessFs::from_all(abi)
-            );
-        }
-    }
-
     #[test]
     fn a_relay_answers_at_any_udp_port_and_binds_none() {
         let tcp = AccessNet::BindTcp | AccessNet::ConnectTcp;
@@ -214,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_crate_knows_the_newest_abi() {
-        let newest = crate::plan::resolve::NEWEST_LANDLOCK_ABI as i32;
+        let newest = NEWEST as i32;
         assert_eq!(ABI::from(newest) as i32, newest);
         assert_ne!(ABI::from(newest), ABI::from(newest - 1));
     }

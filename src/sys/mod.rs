@@ -1,6 +1,6 @@
 //! The kernel's door: one file a primitive, in the kernel's own names.
 //!
-//! All `unsafe` of creel is here, and so is every use of nix, libc, landlock, caps and cgroups-rs.
+//! All `unsafe` of creel is here, and so is every use of nix, libc, landlock and caps.
 //! Nothing here decides: callers say what, these files say how. Functions that run between `clone3`
 //! and `exec` say so; they do not allocate, lock or panic.
 
@@ -11,7 +11,6 @@ pub mod attempt;
 pub mod buffers;
 pub mod bus;
 pub mod caps;
-pub mod cgroup;
 pub mod clone;
 pub mod confine;
 pub mod cut;
@@ -20,7 +19,6 @@ pub mod fanotify;
 pub mod fd;
 pub mod filelease;
 pub mod freezer;
-pub mod hierarchy;
 pub mod host;
 pub mod inherited;
 pub mod janitor;

@@ -18,14 +18,7 @@ const FOLDERS: [&str; 8] = [
     "cli",
 ];
 /// Crates that only `src/sys` names.
-const KERNEL_CRATES: [&str; 6] = [
-    "nix",
-    "libc",
-    "landlock",
-    "seccompiler",
-    "caps",
-    "cgroups_rs",
-];
+const KERNEL_CRATES: [&str; 5] = ["nix", "libc", "landlock", "seccompiler", "caps"];
 /// What a pure folder does not use, beneath `std` or as a crate.
 const IMPURE: [&str; 9] = [
     "std::fs",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::cgroup::{CgroupError, PARENT, Result, has_all, make_own_dir, write};
 use crate::plan::CgroupLayout as Layout;
 use crate::plan::host::Lacks;
+use crate::sys::{Errno, host, userns};
 
 const ROOT: &str = "/sys/fs/cgroup";
 /// Where creel itself lives in a group that was made for it: one with processes of its own could not
@@ -35,7 +36,7 @@ pub fn layout(privileged: bool, bus: Option<String>) -> Layout {
                 beside: beside(),
             }
         }
-        Ok(TMPFS_MAGIC) if super::host::ids().0 == 0 => hosts_roots(),
+        Ok(TMPFS_MAGIC) if host::ids().0 == 0 => hosts_roots(),
         Ok(TMPFS_MAGIC) => Layout::Unusable {
             why: "cgroup v1 cannot be delegated to an ordinary user".into(),
             lacks: Lacks::V2,
@@ -80,11 +81,11 @@ fn whole(root: &Path) -> Layout {
 
 fn read_only(directory: &Path) -> bool {
     use rustix::fs::{Access, access};
-    access(directory, Access::WRITE_OK) == Err(super::Errno::ROFS)
+    access(directory, Access::WRITE_OK) == Err(Errno::ROFS)
 }
 
 fn hosts_roots() -> Layout {
-    if super::userns::is_initial() {
+    if userns::is_initial() {
         return Layout::Unusable {
             why: "root has a group with all its capabilities alone".into(),
             lacks: Lacks::Capabilities,
@@ -138,7 +139,7 @@ fn delegated(root: &Path, bus: Option<String>) -> Layout {
     }
     match bus {
         Some(bus) => Layout::OnRequest { bus },
-        None if super::host::ids().0 == 0 => hosts_roots(),
+        None if host::ids().0 == 0 => hosts_roots(),
         None => Layout::Unusable {
             why: "no cgroup is delegated to this user, and there is no user manager to ask".into(),
             lacks: Lacks::Manager,
