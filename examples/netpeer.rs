@@ -158,13 +158,13 @@ mod relay {
     use std::rc::Rc;
     use std::thread;
 
-    use creel::egress::gate::{Gate, Meter};
-    use creel::egress::names::Names;
-    use creel::egress::record::Records;
-    use creel::egress::resolve::Resolver;
-    use creel::egress::{Way, tunnel};
-    use creel::policy::Origin;
-    use creel::policy::net::{Host, List, Mode, Network, OnMiss, Protocol, Range, Rule, Tls, To};
+    use creel_egress::gate::{Gate, Meter};
+    use creel_egress::names::Names;
+    use creel_egress::record::Records;
+    use creel_egress::resolve::Resolver;
+    use creel_egress::{Way, tunnel};
+    use creel_policy::Origin;
+    use creel_policy::net::{Host, List, Mode, Network, OnMiss, Protocol, Range, Rule, Tls, To};
 
     use super::{connect, echo, serve, throughput};
 

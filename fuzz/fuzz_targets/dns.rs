@@ -11,37 +11,10 @@ use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::RData;
 use libfuzzer_sys::fuzz_target;
 
-#[allow(dead_code)]
-#[path = "../../src/policy/mod.rs"]
-mod policy;
-
-/// What of the way out needs no socket.
-#[allow(dead_code)]
-#[path = "../../src/egress"]
-mod egress {
-    /// In place of the names that have addresses: the target has one pair.
-    pub mod names {
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub struct Addresses {
-            pub v4: std::net::Ipv4Addr,
-            pub v6: std::net::Ipv6Addr,
-        }
-    }
-
-    pub mod dns {
-        pub mod answer;
-        pub mod wire;
-    }
-
-    pub mod resolve {
-        pub mod message;
-    }
-}
-
-use egress::dns::answer::{Refused, Zone, answer};
-use egress::names::Addresses;
-use egress::resolve::message::{Kind, Said, read};
-use policy::net::Name;
+use creel_egress::dns::answer::{Refused, Zone, answer};
+use creel_egress::names::Addresses;
+use creel_egress::resolve::message::{Kind, Said, read};
+use creel_policy::net::Name;
 
 /// Knows `granted.example` and what is beneath `wild.example`, all at one pair of addresses.
 struct Few;

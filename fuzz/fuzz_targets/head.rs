@@ -5,18 +5,8 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[allow(dead_code)]
-#[path = "../../src/policy/mod.rs"]
-mod policy;
-
-#[path = "../../src/egress/target.rs"]
-mod target;
-
-#[path = "../../src/egress/head.rs"]
-mod head;
-
-use head::{Head, LONGEST};
-use target::Target;
+use creel_egress::head::{self, Head, LONGEST};
+use creel_egress::target::Target;
 
 fuzz_target!(|bytes: &[u8]| {
     let read = head::read(bytes);

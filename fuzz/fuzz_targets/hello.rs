@@ -5,22 +5,8 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../src/egress/first.rs"]
-mod first;
-#[path = "../../src/egress/hello.rs"]
-mod hello;
-
-/// What `first` names of the engine of HTTP.
-mod http {
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum Version {
-        One,
-        Two,
-    }
-}
-
-use first::First;
-use hello::Reading;
+use creel_egress::first::{self, First};
+use creel_egress::hello::{self, Reading};
 
 fuzz_target!(|bytes: &[u8]| {
     let told = first::read(bytes);

@@ -4,13 +4,9 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[allow(dead_code)]
-#[path = "../../src/policy/mod.rs"]
-mod policy;
-
-use policy::Origin;
-use policy::net::range::canonical;
-use policy::net::{Host, Name, Rule};
+use creel_policy::Origin;
+use creel_policy::net::range::canonical;
+use creel_policy::net::{Host, Name, Rule};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(host) = Host::parse(bytes) {

@@ -7,12 +7,8 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 
-#[allow(dead_code)]
-#[path = "../../src/policy/mod.rs"]
-mod policy;
-
-use policy::tree::{Format, Table, Value, excerpt, parse};
-use policy::{file, preset};
+use creel_policy::tree::{Format, Table, Value, excerpt, parse};
+use creel_policy::{file, preset};
 
 /// Processor time that 64 KiB may take, twice over: the counters of coverage cost.
 const MOST: Duration = Duration::from_millis(100);
@@ -67,7 +63,7 @@ fn spans(text: &str, table: &Table) {
     }
 }
 
-fn node(text: &str, of: &policy::tree::Node) {
+fn node(text: &str, of: &creel_policy::tree::Node) {
     assert!(text.get(of.span.clone()).is_some(), "{of:?}");
     match &of.value {
         Value::Array(nodes) => nodes.iter().for_each(|inner| node(text, inner)),

@@ -5,16 +5,8 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[allow(dead_code)]
-#[path = "../../src/policy/mod.rs"]
-mod policy;
-
-#[allow(dead_code)]
-#[path = "../../src/egress/socks/wire.rs"]
-mod wire;
-
-use policy::net::Host;
-use wire::Read;
+use creel_policy::net::Host;
+use creel_egress::socks::wire::{self, Read};
 
 /// A version, two lengths and two texts.
 const LONGEST: usize = 3 + 255 + 255;

@@ -7,8 +7,8 @@
 use std::io;
 
 use super::hint::{self, Failure};
-use crate::policy::error::escaped_json;
-use crate::sys::{fd, signal, startup};
+use creel_policy::error::escaped_json;
+use creel_sys::{fd, signal, startup};
 
 /// Writes an answer, however long its reader takes.
 pub fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {

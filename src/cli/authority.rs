@@ -7,10 +7,10 @@
 use std::path::Path;
 
 use super::hint::Failure;
-use crate::plan::Request;
-use crate::policy::rights::{Bound, Rights, Roots};
-use crate::policy::trees::{Trees, clean};
-use crate::policy::{Policy, WorkspaceMode};
+use creel_plan::Request;
+use creel_policy::rights::{Bound, Rights, Roots};
+use creel_policy::trees::{Trees, clean};
+use creel_policy::{Policy, WorkspaceMode};
 
 /// Refuses what `request` asks beyond closed rights and the policy that came of them.
 pub fn check(

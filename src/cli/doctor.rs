@@ -7,12 +7,12 @@ use super::hint::{Failure, OWN_FAILURE};
 use super::layers::PolicyArgs;
 use super::obstacle;
 use super::run::{self, RunArgs};
-use crate::jail::{gitnames, probe};
-use crate::plan::resolve::NEWEST_LANDLOCK_ABI;
-use crate::plan::{CgroupLayout, Host, IdMode};
-use crate::policy::Degradable;
-use crate::sys::around::Around;
-use crate::sys::{clone, host, mount, seccomp};
+use creel_jail::{gitnames, probe};
+use creel_plan::resolve::NEWEST_LANDLOCK_ABI;
+use creel_plan::{CgroupLayout, Host, IdMode};
+use creel_policy::Degradable;
+use creel_sys::around::Around;
+use creel_sys::{clone, host, mount, seccomp};
 
 /// Say what this machine offers to a jail, and what mends what it lacks
 #[derive(clap::Args)]
@@ -300,7 +300,7 @@ fn idmap(host: &Host) -> Check {
     if host.id_mode == IdMode::Rootless {
         return ok("idmapped mounts", "not needed without privilege");
     }
-    let here = crate::sys::fd::pin(&host.cwd);
+    let here = creel_sys::fd::pin(&host.cwd);
     match here.is_ok_and(|fd| mount::can_idmap(std::os::fd::AsFd::as_fd(&fd))) {
         true => ok("idmapped mounts", "in this directory's filesystem"),
         false => lacking(

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::policy::lint::{Facts, Found, Keeping, is_secret_file, subjects};
-use crate::policy::rights::Roots;
-use crate::policy::stack::{Outcome, Stack};
+use creel_dialects::lint::{Facts, Found, Keeping, is_secret_file, subjects};
+use creel_policy::rights::Roots;
+use creel_policy::stack::{Outcome, Stack};
 
 /// Directories of the workspace that are entered, and entries that are looked at: lint is no audit.
 const DEEPEST: usize = 3;

@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::obstacle;
-use crate::jail::JailError;
-use crate::plan::{Act, Stage};
-use crate::policy::error::escaped;
-use crate::sys::around::Around;
-use crate::sys::nowait::Writer;
-use crate::sys::{Errno, fd, host, process, pty, rlimit, signal};
+use creel_jail::JailError;
+use creel_plan::{Act, Stage};
+use creel_policy::error::escaped;
+use creel_sys::around::Around;
+use creel_sys::nowait::Writer;
+use creel_sys::{Errno, fd, host, process, pty, rlimit, signal};
 
 /// creel itself failed (docker(1), env(1)).
-pub const OWN_FAILURE: u8 = crate::supervise::judge::OWN_FAILURE;
+pub const OWN_FAILURE: u8 = creel_session::judge::OWN_FAILURE;
 
 /// Why creel could not do its part.
 #[derive(Debug)]
@@ -326,8 +326,8 @@ fn closed(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::ResolveError;
-    use crate::policy::Origin;
+    use creel_plan::ResolveError;
+    use creel_policy::Origin;
 
     /// What creel protects by itself has creel for its place.
     #[test]

@@ -11,11 +11,11 @@ use serde_json::json;
 use super::answer;
 use super::hint::{Failure, say};
 use super::layers;
-use crate::policy::file::decode;
-use crate::policy::import::{Choice, Dialect, Fate, Imported, Standing, read};
-use crate::policy::layer::{Command, Layer};
-use crate::policy::tools::Tool;
-use crate::policy::{Sourced, write};
+use creel_dialects::import::{Choice, Dialect, Fate, Imported, Standing, read};
+use creel_policy::file::decode;
+use creel_policy::layer::{Command, Layer};
+use creel_policy::tools::Tool;
+use creel_policy::{Sourced, write};
 
 /// A key was not honoured, and that was to be an error.
 const NOT_HONOURED: u8 = 1;

@@ -21,19 +21,19 @@ use clap::ValueHint;
 
 use super::hint::Failure;
 use super::source;
-use crate::jail::globs::Finder;
-use crate::policy::effective::{Note, Weight};
-use crate::policy::error::Place;
-use crate::policy::expand::Unmet;
-use crate::policy::import::{self, Choice, Entry, Fate, Standing};
-use crate::policy::layer::{Layer, Rank};
-use crate::policy::rights::Roots;
-use crate::policy::stack::{Outcome, Stack};
-use crate::policy::trees;
-use crate::policy::{
+use creel_dialects::import::{self, Choice, Entry, Fate, Standing};
+use creel_jail::globs::Finder;
+use creel_policy::effective::{Note, Weight};
+use creel_policy::error::Place;
+use creel_policy::expand::Unmet;
+use creel_policy::layer::{Layer, Rank};
+use creel_policy::rights::Roots;
+use creel_policy::stack::{Outcome, Stack};
+use creel_policy::trees;
+use creel_policy::{
     Absent, Grant, Limits, Origin, Policy, PolicyError, Sourced, WorkspaceMode, file, preset,
 };
-use crate::sys::host::PLATFORM;
+use creel_sys::host::PLATFORM;
 
 /// The operator's directory, among those of other programs.
 const OWN: &str = "creel";
@@ -131,7 +131,7 @@ fn plain(path: &Path) -> PathBuf {
 /// What became of the layers' patterns.
 #[derive(Debug, Default)]
 pub struct Expanded {
-    /// The names that each met, by [`crate::policy::expand::Wanted::key`].
+    /// The names that each met, by [`creel_policy::expand::Wanted::key`].
     pub met: BTreeMap<String, Vec<String>>,
     /// Those of grants that met nothing.
     pub unmet: Vec<Unmet>,

@@ -20,7 +20,7 @@ use std::ffi::OsString;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::sys::startup;
+use creel_sys::startup;
 use hint::Failure;
 
 /// A sandbox for AI agents, straight from the Linux kernel

@@ -13,13 +13,13 @@ use rustix::fs::OFlags;
 
 use super::hint::Failure;
 use super::status::Place;
-use crate::plan::egress::Egress;
-use crate::plan::request::Publish;
-use crate::plan::{Access, Act, Plan};
-use crate::policy::net::meet::Bounds;
-use crate::policy::net::{List, Mode, OnMiss, Rule, RuleError, Secret, To};
-use crate::policy::{Network, Origin};
-use crate::sys::Errno;
+use creel_plan::egress::Egress;
+use creel_plan::request::Publish;
+use creel_plan::{Access, Act, Plan};
+use creel_policy::net::meet::Bounds;
+use creel_policy::net::{List, Mode, OnMiss, Rule, RuleError, Secret, To};
+use creel_policy::{Network, Origin};
+use creel_sys::Errno;
 
 /// The destinations that `--allow-net` names.
 pub fn rules(texts: &[String]) -> Result<Vec<Rule>, Failure> {
@@ -280,8 +280,8 @@ pub fn secret_variables(egress: &Egress) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::net::judge::Transport;
-    use crate::policy::net::{Answer, Host};
+    use creel_policy::net::judge::Transport;
+    use creel_policy::net::{Answer, Host};
 
     fn allows(network: &Network, text: &str) -> bool {
         let (host, port) = Host::parse_with_port(text.as_bytes(), 443).unwrap();

@@ -1,8 +1,8 @@
 //! What stands between creel and a jail, and the word that takes it away: of who put it there, and none that is
 //! said already. Pure.
 
-use crate::sys::Errno;
-use crate::sys::around::{Around, Container};
+use creel_sys::Errno;
+use creel_sys::around::{Around, Container};
 
 /// Why there are no new namespaces, or no rights in them.
 pub fn namespaces(around: &Around, errno: Option<Errno>) -> String {

@@ -20,20 +20,20 @@ use super::hint::{self, Failure, say};
 use super::layers::{self, Layers, PolicyArgs};
 use super::network;
 use super::status::Status;
-use crate::egress::relay;
-use crate::jail::scope::Settled;
-use crate::jail::{self, Ready, WayOut, spawn};
-use crate::plan::request::Publish;
-use crate::plan::{self, Act, Host, Plan, Request, ResolveError, Terminal, paths};
-use crate::policy::effective::{self, Note, Weight};
-use crate::policy::error::escaped_json;
-use crate::policy::rights::Roots;
-use crate::policy::stack::Outcome;
-use crate::policy::{
+use creel_egress::relay;
+use creel_jail::scope::Settled;
+use creel_jail::{self as jail, Ready, WayOut, spawn};
+use creel_plan::request::Publish;
+use creel_plan::{self as plan, Act, Host, Plan, Request, ResolveError, Terminal, paths};
+use creel_policy::effective::{self, Note, Weight};
+use creel_policy::error::escaped_json;
+use creel_policy::rights::Roots;
+use creel_policy::stack::Outcome;
+use creel_policy::{
     Bytes, Count, CpuShare, Degradable, Policy, Span, WorkspaceMode, preset, trees,
 };
-use crate::supervise::{self, Detail, SuperviseError, Verdict, judge, left, stream};
-use crate::sys::{fd, host, process, startup};
+use creel_session::{self as supervise, Detail, SuperviseError, Verdict, judge, left, stream};
+use creel_sys::{fd, host, process, startup};
 
 pub const ABOUT: &str = "Run one command in a jail";
 

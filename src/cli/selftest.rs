@@ -3,9 +3,9 @@
 use super::answer;
 use super::hint::Failure;
 use super::run::degradable;
-use crate::policy::Degradable;
 use crate::selftest::report::Detail;
 use crate::selftest::{self, Layer, Options, inside, rows, spend};
+use creel_policy::Degradable;
 
 /// Try what must not work in a jail, and what must, on this kernel
 #[derive(clap::Args)]

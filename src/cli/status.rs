@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::{self as rx, AtFlags, CWD, FileType, Mode, OFlags};
 
 use super::hint::{self, Failure};
-use crate::sys::{Errno, fd};
+use creel_sys::{Errno, fd};
 
 /// Where the verdict goes, opened before the jail is made so that a bad place is an error then.
 #[derive(Default)]

@@ -6,8 +6,8 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
 use super::{Line, Outcome, Site, Stopped, Task, Tried, rows, spend};
-use crate::sys::attempt::{self, c};
-use crate::sys::process::{self, Change};
+use creel_sys::attempt::{self, c};
+use creel_sys::process::{self, Change};
 
 /// An attempt that takes longer hangs, seconds. Emulated machines are slow.
 const PATIENCE: u32 = 10;
@@ -61,7 +61,7 @@ fn perform(site: &Site) -> Result<(), InsideError> {
 
 /// One attempt in a process of its own: a crash, a kill and a hang are its result.
 fn apart(run: impl FnOnce() -> Tried) -> Outcome {
-    let wrong = |what: &str, e: crate::sys::Errno| Outcome::CouldNotRun(format!("{what}: {e}"));
+    let wrong = |what: &str, e: creel_sys::Errno| Outcome::CouldNotRun(format!("{what}: {e}"));
     let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
     let (reader, writer): (OwnedFd, OwnedFd) = match pipe {
         Ok(pipe) => pipe,

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::report::{Judged, State};
 use super::{Answer, Attempt, Layer, Outcome, Site, Work, spend};
-use crate::plan::{Act, Host, Plan, Resource};
-use crate::supervise::{Kind, Verdict};
-use crate::sys::attempt::errno_name;
+use creel_plan::{Act, Host, Plan, Resource};
+use creel_session::{Kind, Verdict};
+use creel_sys::attempt::errno_name;
 
 /// What of the machine and the plan the verdicts depend on.
 #[derive(Debug, Clone)]
@@ -265,7 +265,7 @@ fn describe(outcome: &Outcome) -> String {
         Outcome::Absent => "nothing there".into(),
         Outcome::CouldNotRun(why) => format!("could not run: {why}"),
         Outcome::Killed(signal) => {
-            crate::sys::signal::name(*signal).map_or(format!("signal {signal}"), str::to_owned)
+            creel_sys::signal::name(*signal).map_or(format!("signal {signal}"), str::to_owned)
         }
     }
 }

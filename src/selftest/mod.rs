@@ -31,7 +31,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::Errno;
+use creel_sys::Errno;
 
 /// Something that must not work in a jail.
 pub struct Attempt {

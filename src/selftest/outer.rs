@@ -10,16 +10,16 @@ use super::judge::{Facts, judge_attempt, judge_spend, judge_work};
 use super::plant::{self, Planted};
 use super::weaken::weaken;
 use super::{Layer, Line, Report, Task, rows, spend};
-use crate::jail::{self, JailError, Stdio, probe, spawn};
-use crate::plan::order::OrderError;
-use crate::plan::{self, Act, Plan, Request, ResolveError, Terminal};
-use crate::policy::{
+use creel_jail::{self as jail, JailError, Stdio, probe, spawn};
+use creel_plan::order::OrderError;
+use creel_plan::{self as plan, Act, Plan, Request, ResolveError, Terminal};
+use creel_policy::{
     Absent, Degradable, Grant, Limits, Origin, Policy, PolicyError, WorkspaceMode, preset,
 };
-use crate::supervise::stream::Ours;
-use crate::supervise::{self, Ended, SuperviseError, Verdict};
-use crate::sys::attempt::{self, c};
-use crate::sys::{Errno, host, process};
+use creel_session::stream::Ours;
+use creel_session::{self as supervise, Ended, SuperviseError, Verdict};
+use creel_sys::attempt::{self, c};
+use creel_sys::{Errno, host, process};
 
 /// What the caller asks for.
 #[derive(Debug, Clone, Default)]

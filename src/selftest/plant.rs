@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 use super::Site;
 use super::outer::SelftestError;
 use super::scratch::{CONTENTS, Scratch};
-use crate::jail::Pins;
-use crate::jail::probe::Pin;
-use crate::plan::{Access, Act, Code, DirOwner, LandlockRule, Node, Owner, Plan, Rights};
-use crate::sys::attempt::{self, Queue, c};
-use crate::sys::{fd, host, process};
+use creel_jail::Pins;
+use creel_jail::probe::Pin;
+use creel_plan::{Access, Act, Code, DirOwner, LandlockRule, Node, Owner, Plan, Rights};
+use creel_sys::attempt::{self, Queue, c};
+use creel_sys::{fd, host, process};
 
 /// Where a plan has its canaries.
 pub const PLACE: &str = "/run/selftest";
@@ -180,7 +180,7 @@ impl Planted {
     pub fn put(&self, plan: &mut Plan, pins: &mut Pins) -> Result<(), SelftestError> {
         for name in ["readonly", "noexec", "outside"] {
             let path = self.scratch.path.join(name);
-            let fault = |e: crate::sys::Errno| SelftestError::Scratch {
+            let fault = |e: creel_sys::Errno| SelftestError::Scratch {
                 path: path.clone(),
                 source: e.into(),
             };

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 
-use crate::sys::{fd, host};
+use creel_sys::{fd, host};
 
 const PREFIX: &str = "creel-selftest-";
 /// All that is ever in one.

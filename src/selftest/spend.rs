@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::Layer;
-use crate::policy::{Bytes, Count, Limits, Span};
-use crate::supervise::Kind;
-use crate::sys::attempt;
-use crate::sys::process::{self, Change};
+use creel_policy::{Bytes, Count, Limits, Span};
+use creel_session::Kind;
+use creel_sys::attempt;
+use creel_sys::process::{self, Change};
 
 /// The kernel counts a process's time for the limit in ticks, of a millisecond or longer.
 const TICK: Duration = Duration::from_millis(1);

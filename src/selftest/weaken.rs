@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::plant::{self, Planted};
-use crate::plan::{Act, Code, Namespace, Node, Owner, Plan};
+use creel_plan::{Act, Code, Namespace, Node, Owner, Plan};
 
 /// What can stop an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -222,7 +222,7 @@ fn drop_namespace(acts: &mut [Act], gone: Namespace) {
     }
 }
 
-fn regrant(acts: &mut [Act], place: &str, change: impl Fn(&mut crate::plan::Access)) {
+fn regrant(acts: &mut [Act], place: &str, change: impl Fn(&mut creel_plan::Access)) {
     for act in acts {
         if let Act::Bind {
             target,

@@ -7,13 +7,13 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use creel::policy::decide::decide;
-use creel::policy::layer::{Case, Rank};
-use creel::policy::lint::{Facts, Severity, lint};
-use creel::policy::preset;
-use creel::policy::rights::Roots;
-use creel::policy::stack::Stack;
-use creel::policy::tools::Tool;
+use creel_dialects::lint::{Facts, Severity, lint};
+use creel_policy::decide::decide;
+use creel_policy::layer::{Case, Rank};
+use creel_policy::preset;
+use creel_policy::rights::Roots;
+use creel_policy::stack::Stack;
+use creel_policy::tools::Tool;
 
 use crate::support::{Run, Who, Workspace, is_root, need};
 
@@ -145,7 +145,7 @@ fn lint_says_of_each_that_the_login_is_in_the_jail_and_nothing_else() {
             "{}: {found:#?}",
             agent.preset
         );
-        let said = |f: &creel::policy::lint::Finding| f.reason.contains(agent.variable);
+        let said = |f: &creel_dialects::lint::Finding| f.reason.contains(agent.variable);
         assert!(found.iter().any(said), "{}: {found:#?}", agent.preset);
     }
 }

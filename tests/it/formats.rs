@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use creel::policy::tree::{self, Format, MAX_DEPTH, excerpt};
-use creel::policy::{Absent, Degradable, Origin, Policy, PolicyError, WorkspaceMode, file, preset};
+use creel_policy::tree::{self, Format, MAX_DEPTH, excerpt};
+use creel_policy::{Absent, Degradable, Origin, Policy, PolicyError, WorkspaceMode, file, preset};
 use proptest::prelude::*;
 
 const TOML: &str = r#"

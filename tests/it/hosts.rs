@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 
 use crate::support::need;
 
-use creel::policy::net::Host;
-use creel::policy::net::range::canonical;
+use creel_policy::net::Host;
+use creel_policy::net::range::canonical;
 
 /// Answers for each line of hexadecimal: the address, or `-`.
 const DIALLER: &str = "

@@ -4,22 +4,16 @@
 
 use std::path::{Path, PathBuf};
 
-use creel::policy::trust;
+use creel_policy::trust;
 
-/// Folders of `src`, each of which may import itself and those before it.
-const FOLDERS: [&str; 8] = [
-    "policy",
-    "plan",
-    "sys",
-    "egress",
-    "jail",
-    "supervise",
-    "selftest",
-    "cli",
+/// The crates; cargo holds who may use whom.
+const CRATES: [&str; 8] = [
+    "policy", "dialects", "plan", "sys", "egress", "jail", "session", "",
 ];
-/// Crates that only `src/sys` names.
+/// Crates that only `crates/sys` depends on.
 const KERNEL_CRATES: [&str; 5] = ["nix", "libc", "landlock", "seccompiler", "caps"];
-/// What a pure folder does not use, beneath `std` or as a crate.
+/// What a pure crate does not use, beneath `std` or as a crate.
+const PURE: [&str; 3] = ["crates/policy/", "crates/dialects/", "crates/plan/"];
 const IMPURE: [&str; 9] = [
     "std::fs",
     "std::env",
@@ -38,77 +32,42 @@ const TOO_LONG: usize = 700;
 const SAYING_NOTHING: [&str; 6] = ["utils", "util", "helpers", "manager", "common", "misc"];
 
 #[test]
-fn imports_point_up_the_page() {
+fn every_crate_but_sys_forbids_unsafe_and_knows_no_kernel_crate() {
     let mut broken = vec![];
-    for file in sources("src") {
-        let Some(folder) = file.folder() else {
+    for name in CRATES {
+        if name == "sys" {
             continue;
+        }
+        let at = match name {
+            "" => root().to_path_buf(),
+            name => root().join("crates").join(name),
         };
-        let Some(own) = FOLDERS.iter().position(|f| *f == folder) else {
-            panic!(
-                "src/{folder} has no place in FOLDERS: give it one, here and in docs/architecture.md"
-            );
-        };
-        for (line, path) in file.paths() {
-            let Some(target) = path.strip_prefix("crate::") else {
-                // From src/FOLDER/FILE.rs two steps up lead out of the folder.
-                if path.starts_with("super::super::") && line < file.tests {
-                    broken.push(format!("{}:{line}: {path}: write crate::", file.name));
-                }
-                continue;
-            };
-            let target = target.split("::").next().unwrap_or_default();
-            match FOLDERS.iter().position(|f| *f == target) {
-                Some(at) if at <= own => {}
-                _ => broken.push(format!(
-                    "{}:{line}: {folder} may not use {target}",
-                    file.name
-                )),
+        let read = |file: &str| std::fs::read_to_string(at.join(file)).expect(file);
+        if !read("src/lib.rs").contains("#![forbid(unsafe_code)]") {
+            broken.push(format!("{name}: src/lib.rs does not forbid unsafe code"));
+        }
+        let manifest: toml::Table = read("Cargo.toml").parse().expect("a manifest");
+        let needs = manifest["dependencies"].as_table().expect("a table");
+        for kernel in KERNEL_CRATES {
+            if needs.contains_key(kernel) {
+                broken.push(format!("{name}: depends on {kernel}"));
             }
         }
     }
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
+/// What cargo cannot hold: the program's two folders, and paths that can be read.
 #[test]
-fn unsafe_and_the_kernels_crates_are_named_in_sys_only() {
+fn imports_can_be_followed() {
     let mut broken = vec![];
-    for file in sources("src")
-        .into_iter()
-        .filter(|f| f.folder() != Some("sys"))
-    {
-        let mut attributes = 0;
-        for (line, text) in file.code_lines() {
-            if !words(text).any(|word| word == "unsafe") {
-                continue;
-            }
-            // An attribute that Rust calls unsafe, where the process begins.
-            if file.name == "src/main.rs" && text.trim().starts_with("#[unsafe(") && attributes == 0
-            {
-                attributes += 1;
-                continue;
-            }
-            broken.push(format!("{}:{line}: unsafe", file.name));
-        }
-        let paths = file.paths();
-        // Modules have the same names: what was imported from `sys`, or is declared here, is creel's.
-        let ours = |name: &str| {
-            file.code.contains(&format!("mod {name};"))
-                || paths.iter().any(|(_, p)| {
-                    let module = p
-                        .strip_prefix("crate::sys::")
-                        .and_then(|p| p.split("::").next());
-                    module == Some(name)
-                })
-        };
-        for (line, path) in &paths {
-            let first = path
-                .trim_start_matches("::")
-                .split("::")
-                .next()
-                .unwrap_or_default();
-            if KERNEL_CRATES.contains(&first) && (path.starts_with("::") || !ours(first)) {
+    for file in ours() {
+        for (line, path) in file.paths() {
+            if file.name.starts_with("src/selftest/") && path.starts_with("crate::cli") {
                 broken.push(format!("{}:{line}: {path}", file.name));
+            }
+            if path.starts_with("super::super::") && line < file.tests && file.is_shallow() {
+                broken.push(format!("{}:{line}: {path}: write crate::", file.name));
             }
         }
     }
@@ -118,8 +77,8 @@ fn unsafe_and_the_kernels_crates_are_named_in_sys_only() {
 #[test]
 fn policy_and_plan_are_pure() {
     let mut broken = vec![];
-    for file in sources("src") {
-        if !matches!(file.folder(), Some("policy" | "plan")) {
+    for file in ours() {
+        if !PURE.iter().any(|pure| file.name.starts_with(pure)) {
             continue;
         }
         for (line, path) in file.paths() {
@@ -139,7 +98,7 @@ fn policy_and_plan_are_pure() {
 #[test]
 fn nothing_panics_and_nothing_is_left_to_do() {
     let mut broken = vec![];
-    for file in sources("src") {
+    for file in ours() {
         for (line, text) in file.code_lines() {
             if line >= file.tests {
                 continue;
@@ -152,7 +111,7 @@ fn nothing_panics_and_nothing_is_left_to_do() {
             }
         }
     }
-    for file in ["src", "tests"].into_iter().flat_map(sources) {
+    for file in ["src", "crates", "tests"].into_iter().flat_map(sources) {
         for (line, text) in file.code_lines() {
             for call in ["todo!(", "unimplemented!("] {
                 if text.contains(call) {
@@ -172,7 +131,7 @@ fn nothing_panics_and_nothing_is_left_to_do() {
 #[test]
 fn files_are_short_and_named_for_what_they_own() {
     let mut broken = vec![];
-    for file in sources("src") {
+    for file in ours() {
         let lines = file.text.lines().count();
         match lines {
             _ if lines > TOO_LONG => broken.push(format!("{}: {lines} lines", file.name)),
@@ -222,12 +181,12 @@ fn the_documents_keep_up() {
     }
 
     let text = read("docs/architecture.md");
-    for folder in FOLDERS {
-        if !text.contains(&format!("`{folder}/`")) {
-            missing.push(format!("docs/architecture.md: {folder}/"));
+    for name in CRATES.iter().filter(|name| !name.is_empty()) {
+        if !text.contains(&format!("`creel-{name}`")) {
+            missing.push(format!("docs/architecture.md: creel-{name}"));
         }
     }
-    for (stage, reason) in creel::plan::order::ORDER {
+    for (stage, reason) in creel_plan::order::ORDER {
         if !text.contains(reason) {
             missing.push(format!("docs/architecture.md: {stage:?}: {reason}"));
         }
@@ -279,6 +238,14 @@ struct Source {
     tests: usize,
 }
 
+/// Every Rust file of the product.
+fn ours() -> impl Iterator<Item = Source> {
+    ["src", "crates"]
+        .into_iter()
+        .flat_map(sources)
+        .filter(|file| !file.name.starts_with("crates/sys/build"))
+}
+
 /// Every Rust file under a directory of the repository; none where there is no such directory.
 fn sources(under: &str) -> Vec<Source> {
     let mut found = vec![];
@@ -311,12 +278,14 @@ impl Source {
         }
     }
 
-    /// The folder of `src` that it is in; none for `lib.rs` and `main.rs`.
-    fn folder(&self) -> Option<&str> {
-        self.name
-            .strip_prefix("src/")?
-            .split_once('/')
-            .map(|(folder, _)| folder)
+    /// Whether two steps up lead out of its folder, or out of its crate.
+    fn is_shallow(&self) -> bool {
+        let inside = self
+            .name
+            .split_once("src/")
+            .map_or("", |(_, inside)| inside);
+        let deep = if self.name.starts_with("src/") { 2 } else { 1 };
+        inside.matches('/').count() < deep
     }
 
     fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
@@ -372,12 +341,6 @@ impl Source {
         }
         found
     }
-}
-
-/// The words of a line of code.
-fn words(line: &str) -> impl Iterator<Item = &str> {
-    line.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .filter(|word| !word.is_empty())
 }
 
 /// Code without its comments, and with nothing in its strings and characters. Lines stay.
@@ -452,7 +415,7 @@ fn is_character(rest: &str) -> bool {
 #[test]
 fn the_reader_of_sources_reads() {
     let text = "use crate::{sys::{self, fd}, plan as p}; // libc::x\nlet s = \"nix::y\"; 'a: loop {}\nuse libc;\nlet q = '\"'; ::nix::z(r#\"unsafe \" {\"#);\n";
-    let source = Source::new("src/plan/x.rs".into(), text.into());
+    let source = Source::new("src/x.rs".into(), text.into());
     assert_eq!(source.code.lines().count(), text.lines().count());
     let paths: Vec<String> = source
         .paths()
@@ -469,8 +432,6 @@ fn the_reader_of_sources_reads() {
             "4 ::nix::z"
         ]
     );
-    assert_eq!(source.folder(), Some("plan"));
-    assert!(!words(&source.code).any(|word| word == "unsafe"));
 }
 
 /// What a document says to write into a policy can be written there.
@@ -481,7 +442,7 @@ fn the_policies_in_the_documents_can_be_read() {
         let text = std::fs::read_to_string(root().join(document)).expect(document);
         for part in text.split("```toml\n").skip(1) {
             let policy = part.split("```").next().unwrap_or_default();
-            if let Err(error) = creel::policy::file::read(document, policy) {
+            if let Err(error) = creel_policy::file::read(document, policy) {
                 panic!("{document}: {policy}\n{error}");
             }
             count += 1;

@@ -570,9 +570,9 @@ fn own_groups() -> bool {
 }
 
 /// A jail of this process itself, in which a marked command sleeps.
-fn a_jail(workspace: &Path, mark: &str) -> creel::jail::Live {
-    use creel::plan::Request;
-    use creel::policy::{Degradable, preset};
+fn a_jail(workspace: &Path, mark: &str) -> creel_jail::Live {
+    use creel_plan::Request;
+    use creel_policy::{Degradable, preset};
     let policy = preset::default().expect("the default policy");
     let request = Request {
         command: vec!["/bin/sleep".into(), "60".into()],
@@ -585,10 +585,10 @@ fn a_jail(workspace: &Path, mark: &str) -> creel::jail::Live {
         id: "panic".into(),
         ..Request::default()
     };
-    let (host, pins) = creel::jail::probe(&policy, &request).expect("a host");
-    let plan = creel::plan::resolve(&policy, &request, &host).expect("a plan");
-    let state = creel::jail::spawn::state_dir(host.uid, None);
-    let ready = creel::jail::freeze(plan, &host, pins, Default::default(), None, &state);
+    let (host, pins) = creel_jail::probe(&policy, &request).expect("a host");
+    let plan = creel_plan::resolve(&policy, &request, &host).expect("a plan");
+    let state = creel_jail::spawn::state_dir(host.uid, None);
+    let ready = creel_jail::freeze(plan, &host, pins, Default::default(), None, &state);
     ready.expect("ready").spawn().expect("a jail")
 }
 

@@ -2,9 +2,9 @@
 //! (`tests/it/plans/`, written anew with `CREEL_WRITE=1`). Of all but the first the file has the differences
 //! from it: what a machine takes away is a short list.
 
-use creel::plan::host::{Idmap, Lacks};
-use creel::plan::{CgroupLayout, Fact, Host, IdMode, Node, Request, resolve};
-use creel::policy::{Degradable, file, preset};
+use creel_plan::host::{Idmap, Lacks};
+use creel_plan::{CgroupLayout, Fact, Host, IdMode, Node, Request, resolve};
+use creel_policy::{Degradable, file, preset};
 
 use crate::golden::hold;
 use crate::support::planned;

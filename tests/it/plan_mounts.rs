@@ -2,18 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use creel::plan::host::{Idmap, Unmapped};
-use creel::plan::{
+use creel_plan::host::{Idmap, Unmapped};
+use creel_plan::{
     Act, Fact, Host, IdMode, Ids, LayerName, Node, Owner, Plan, Request, ResolveError, check_order,
     resolve,
 };
-use creel::policy::{Degradable, WorkspaceMode, file, preset};
+use creel_policy::{Degradable, WorkspaceMode, file, preset};
 
 use crate::support::planned;
 
 /// A machine with an overlay in the workspace, a tmpfs in that, and a file of FUSE's.
 fn plan(idmap: Idmap, flags: impl Fn(&mut Request), policy: &str) -> Result<Plan, ResolveError> {
-    let mut host: Host = creel::jail::probe::facts().expect("this machine can be looked at");
+    let mut host: Host = creel_jail::probe::facts().expect("this machine can be looked at");
     host.id_mode = IdMode::Privileged;
     (host.uid, host.gid) = (0, 0);
     host.cwd = "/srv/work".into();

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use creel::plan::host::Idmap;
-use creel::plan::questions::ask;
-use creel::plan::{
+use creel_plan::host::Idmap;
+use creel_plan::questions::ask;
+use creel_plan::{
     Act, CgroupLayout, Fact, Host, IdMode, Namespace, Node, Request, Stage, check_order, order,
     resolve,
 };
-use creel::plan::{LandlockRule, LayerName, Rights};
-use creel::policy::{Degradable, file, preset};
+use creel_plan::{LandlockRule, LayerName, Rights};
+use creel_policy::{Degradable, file, preset};
 use proptest::prelude::*;
 
 use crate::support::planned;
@@ -113,7 +113,7 @@ fn host() -> impl Strategy<Value = Host> {
 
 /// This machine, with nothing looked up.
 fn fixture() -> Host {
-    creel::jail::probe::facts().expect("this machine can be looked at")
+    creel_jail::probe::facts().expect("this machine can be looked at")
 }
 
 fn list(places: &[usize]) -> String {
@@ -195,7 +195,7 @@ fn a_plan_out_of_order_is_found() {
     host.paths.insert("/usr".into(), tree("/usr"));
     let request = Request {
         command: vec!["true".into()],
-        workspace_mode: Some(creel::policy::WorkspaceMode::None),
+        workspace_mode: Some(creel_policy::WorkspaceMode::None),
         allow_degraded: Degradable::ALL.to_vec(),
         ..Default::default()
     };
@@ -256,7 +256,7 @@ fn every_landlock_abi_is_used_up_to_the_newest_that_is_known() {
         let policy = preset::default().expect("the default parses");
         let request = Request {
             command: vec!["true".into()],
-            workspace_mode: Some(creel::policy::WorkspaceMode::None),
+            workspace_mode: Some(creel_policy::WorkspaceMode::None),
             allow_degraded: vec![Degradable::Cgroup],
             ..Default::default()
         };

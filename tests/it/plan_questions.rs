@@ -7,11 +7,11 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use creel::plan::host::{Idmap, Image, LoadTree, NamedBy, Piece, Role};
-use creel::plan::questions::{Purpose, Wanted, ask};
-use creel::plan::seats::Seat;
-use creel::plan::{CgroupLayout, Fact, Host, IdMode, Node, Request, ResolveError, resolve};
-use creel::policy::{
+use creel_plan::host::{Idmap, Image, LoadTree, NamedBy, Piece, Role};
+use creel_plan::questions::{Purpose, Wanted, ask};
+use creel_plan::seats::Seat;
+use creel_plan::{CgroupLayout, Fact, Host, IdMode, Node, Request, ResolveError, resolve};
+use creel_policy::{
     Absent, Degradable, Execution, Grant, Origin, Policy, WorkspaceMode, file, preset,
 };
 use proptest::prelude::*;

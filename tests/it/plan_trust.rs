@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use creel::plan::host::Idmap;
-use creel::plan::{Act, Fact, Host, Node, Plan, Request, check_order, resolve};
-use creel::policy::{file, preset};
+use creel_plan::host::Idmap;
+use creel_plan::{Act, Fact, Host, Node, Plan, Request, check_order, resolve};
+use creel_policy::{file, preset};
 
 use crate::support::planned;
 
@@ -48,7 +48,7 @@ const FEDORA: &Places = &[
 ];
 
 fn plan(places: &Places, filesystem: &str, network: &str) -> Plan {
-    let mut host: Host = creel::jail::probe::facts().expect("this machine can be looked at");
+    let mut host: Host = creel_jail::probe::facts().expect("this machine can be looked at");
     host.cwd = "/srv/work".into();
     let own = [("/srv/work", "/srv/work", Node::Directory)];
     for (name, real, node) in own.iter().chain(places) {
@@ -67,7 +67,7 @@ fn plan(places: &Places, filesystem: &str, network: &str) -> Plan {
     let policy = file::parse("a test", &text, &limits).expect("the policy parses");
     let request = Request {
         command: vec!["true".into()],
-        allow_degraded: creel::policy::Degradable::ALL.to_vec(),
+        allow_degraded: creel_policy::Degradable::ALL.to_vec(),
         ..Default::default()
     };
     planned::fill(&policy, &request, &mut host);

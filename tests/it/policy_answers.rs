@@ -5,14 +5,14 @@
 
 use std::fmt::Write as _;
 
-use creel::policy::cases::{beyond_kernel, judge};
-use creel::policy::decide::Decision;
-use creel::policy::effective::admit;
-use creel::policy::layer::{Layer, Rank};
-use creel::policy::lint::{Facts, lint};
-use creel::policy::rights::Roots;
-use creel::policy::stack::Stack;
-use creel::policy::{Execution, file, native, preset};
+use creel_dialects::lint::{Facts, lint};
+use creel_policy::cases::{beyond_kernel, judge};
+use creel_policy::decide::Decision;
+use creel_policy::effective::admit;
+use creel_policy::layer::{Layer, Rank};
+use creel_policy::rights::Roots;
+use creel_policy::stack::Stack;
+use creel_policy::{Execution, file, native, preset};
 
 use crate::golden;
 

@@ -1,10 +1,10 @@
 //! What `creel policy diff` says, rule by rule: which policy allows what another did not, by which word.
 
-use creel::policy::compare::widened;
-use creel::policy::layer::Rank;
-use creel::policy::rights::{Rights, Roots};
-use creel::policy::stack::Stack;
-use creel::policy::{file, preset};
+use creel_policy::compare::widened;
+use creel_policy::layer::Rank;
+use creel_policy::rights::{Rights, Roots};
+use creel_policy::stack::Stack;
+use creel_policy::{file, preset};
 
 fn roots() -> Roots {
     Roots {
@@ -25,7 +25,7 @@ fn rights(name: &str, text: &str) -> Rights {
 /// `KEY: ITEM`, and `@LINE` where the rule stands in the new policy.
 fn said(old: &str, new: &str) -> Vec<String> {
     let found = widened(&rights("old", old), &rights("new", new)).into_iter();
-    let line = |excess: creel::policy::compare::Excess| {
+    let line = |excess: creel_policy::compare::Excess| {
         let excess = excess.shortened(&roots());
         let place = excess.origin.map(|origin| format!(" @{}", origin.line));
         format!(

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use creel::cli::facts;
-use creel::policy::expand::Unmet;
-use creel::policy::layer::Rank;
-use creel::policy::lint::{CHECKS, Facts, Finding, Found, Keeping, Severity, is_secret_file, lint};
-use creel::policy::rights::Roots;
-use creel::policy::stack::Stack;
-use creel::policy::{Absent, Origin, file, preset};
+use creel_dialects::lint::{
+    CHECKS, Facts, Finding, Found, Keeping, Severity, is_secret_file, lint,
+};
+use creel_policy::expand::Unmet;
+use creel_policy::layer::Rank;
+use creel_policy::rights::Roots;
+use creel_policy::stack::Stack;
+use creel_policy::{Absent, Origin, file, preset};
 
 fn roots() -> Roots {
     Roots {

@@ -1,7 +1,7 @@
 //! The pages of the documents that are made from tables: they are what the code says.
 
-use creel::policy::lint::CHECKS;
-use creel::policy::tools::Tool;
+use creel_dialects::lint::CHECKS;
+use creel_policy::tools::Tool;
 
 use crate::golden;
 
@@ -27,7 +27,7 @@ fn the_page_of_tools_is_their_table() {
              `apply_patch` too. `ask = \"always\"` counts as not allowed in `creel run`, where there is \
              nobody to ask. What the kernel cannot hold (a rate, a channel, a count of turns) is kept as \
              data, and the plan says so.\n\n\
-             This page is made from `src/policy/tools.rs`: `CREEL_WRITE=1 cargo test --test it policy_pages`.\n";
+             This page is made from `crates/policy/src/tools.rs`: `CREEL_WRITE=1 cargo test --test it policy_pages`.\n";
     golden::hold("docs/tools.md", &text);
 }
 
@@ -50,6 +50,6 @@ fn the_page_of_lint_is_its_table() {
             check.fix
         );
     }
-    text += "\nThis page is made from `src/policy/lint/checks.rs`: `CREEL_WRITE=1 cargo test --test it policy_pages`.\n";
+    text += "\nThis page is made from `crates/dialects/src/lint/checks.rs`: `CREEL_WRITE=1 cargo test --test it policy_pages`.\n";
     golden::hold("docs/lint.md", &text);
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use creel::policy::file;
+use creel_policy::file;
 
 use crate::policy_speed::best;
 

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use creel::plan::{self, Request};
-use creel::policy::layer::Rank;
-use creel::policy::rights::Roots;
-use creel::policy::stack::Stack;
-use creel::policy::{Degradable, file, preset};
+use creel_plan::{self as plan, Request};
+use creel_policy::layer::Rank;
+use creel_policy::rights::Roots;
+use creel_policy::stack::Stack;
+use creel_policy::{Degradable, file, preset};
 
 use crate::support::{Who, Workspace};
 
@@ -88,7 +88,7 @@ fn two_hundred_rules_in_four_layers_are_a_plan_within_a_millisecond() {
     };
     // What the machine is, is looked up once and not counted.
     let policy = resolved(&texts).effective.policy;
-    let (host, _pins) = creel::jail::probe(&policy, &request).expect("this machine");
+    let (host, _pins) = creel_jail::probe(&policy, &request).expect("this machine");
     plan::resolve(&policy, &request, &host).expect("a plan");
     let took = best(200, || {
         let policy = resolved(&texts).effective.policy;

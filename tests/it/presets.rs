@@ -3,11 +3,11 @@
 //!
 //! The control of every refusal is the default policy, under which the same act succeeds.
 
-use creel::policy::decide::decide;
-use creel::policy::layer::Rank;
-use creel::policy::preset;
-use creel::policy::rights::Roots;
-use creel::policy::stack::Stack;
+use creel_policy::decide::decide;
+use creel_policy::layer::Rank;
+use creel_policy::preset;
+use creel_policy::rights::Roots;
+use creel_policy::stack::Stack;
 
 use crate::support::{Ran, Run, Who, Workspace, libc_alone, need};
 
@@ -23,7 +23,7 @@ fn every_preset_holds_its_own_cases() {
     for name in preset::names() {
         let layer = preset::layer(name).expect("it parses");
         // Of its own file: what it extends was written for another purpose.
-        let own = |case: &&creel::policy::Sourced<creel::policy::layer::Case>| {
+        let own = |case: &&creel_policy::Sourced<creel_policy::layer::Case>| {
             *case.origin.source == *format!("preset:{name}")
         };
         let tests = layer.tests.clone();

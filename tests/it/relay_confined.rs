@@ -3,10 +3,10 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
-use creel::sys::attempt::{at, c, call};
-use creel::sys::landlock::Dials;
-use creel::sys::process::{Change, exit, reap};
-use creel::sys::{Errno, confine, landlock};
+use creel_sys::attempt::{at, c, call};
+use creel_sys::landlock::Dials;
+use creel_sys::process::{Change, exit, reap};
+use creel_sys::{Errno, confine, landlock};
 
 use crate::support::drill::{Drill, say};
 use crate::support::is_root;

@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use creel::jail::scope::{ScopeError, ask};
-use creel::sys::bus::Bus;
+use creel_jail::scope::{ScopeError, ask};
+use creel_sys::bus::Bus;
 
 use crate::support::manager::{self, Answer};
 use crate::support::need;

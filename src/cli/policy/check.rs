@@ -11,10 +11,11 @@ use super::{FOUND, WRONG, print, print_json};
 use crate::cli::hint::Failure;
 use crate::cli::layers::{self, Expanded, Layers, Names, PolicyArgs, Put, Read, Source};
 use crate::cli::{facts, run};
-use crate::policy::error::PolicyError;
-use crate::policy::layer::Rank;
-use crate::policy::stack::{Clip, Stack};
-use crate::policy::{file, lint};
+use creel_dialects::lint;
+use creel_policy::error::PolicyError;
+use creel_policy::file;
+use creel_policy::layer::Rank;
+use creel_policy::stack::{Clip, Stack};
 
 /// Say what is wrong with policies, and what in them has no effect
 #[derive(clap::Args)]

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::{FOUND, print, print_json};
 use crate::cli::hint::Failure;
 use crate::cli::layers;
-use crate::policy::compare::{Excess, GONE, widened};
-use crate::policy::layer::Rank;
-use crate::policy::rights::{Rights, Roots};
-use crate::policy::stack::Stack;
+use creel_policy::compare::{Excess, GONE, widened};
+use creel_policy::layer::Rank;
+use creel_policy::rights::{Rights, Roots};
+use creel_policy::stack::Stack;
 
 /// Say what a policy allows that another did not, and the reverse
 #[derive(clap::Args)]

@@ -13,8 +13,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::hint::Failure;
-use crate::sys::attempt::{self, c};
-use crate::sys::process::{self, CStrings, Change};
+use creel_sys::attempt::{self, c};
+use creel_sys::process::{self, CStrings, Change};
 
 /// Bytes of address space for a program that is to die at once.
 const NO_ROOM: u64 = 64 << 10;

@@ -6,7 +6,7 @@ use super::{print, print_json};
 use crate::cli::hint::Failure;
 use crate::cli::layers::{self, PolicyArgs, Put};
 use crate::cli::run;
-use crate::policy::preset;
+use creel_policy::preset;
 
 /// List the policies that ship with creel, and the layers of this place
 #[derive(clap::Args)]
@@ -41,7 +41,7 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
     for source in &sources {
         let may = match source.put {
             Put::Found => "found in the workspace; narrows only",
-            _ if source.rank <= crate::policy::layer::Rank::Operator => "grants",
+            _ if source.rank <= creel_policy::layer::Rank::Operator => "grants",
             _ => "narrows",
         };
         let rank = source.rank.name();

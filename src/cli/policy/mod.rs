@@ -17,7 +17,7 @@ mod test;
 use super::answer::{print, print_json};
 use super::hint::Failure;
 use super::import;
-use crate::policy::Origin;
+use creel_policy::Origin;
 
 /// A policy that cannot be read, or a wrong command line.
 pub const WRONG: u8 = 2;

@@ -5,10 +5,11 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::cli::layers;
-use crate::policy::error::{Place, PolicyError};
-use crate::policy::stack::Clip;
-use crate::policy::tree::excerpt;
-use crate::policy::{file, lint};
+use creel_dialects::lint;
+use creel_policy::error::{Place, PolicyError};
+use creel_policy::file;
+use creel_policy::stack::Clip;
+use creel_policy::tree::excerpt;
 
 /// What of many things is named.
 const MOST_ITEMS: usize = 3;

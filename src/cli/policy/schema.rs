@@ -2,7 +2,7 @@
 
 use super::print_json;
 use crate::cli::hint::Failure;
-use crate::policy::file;
+use creel_policy::file;
 
 /// Print the JSON Schema of a policy file, so that editors complete it
 #[derive(clap::Args)]

@@ -4,7 +4,7 @@ use super::print;
 use crate::cli::hint::Failure;
 use crate::cli::layers::{self, Layers, Names, PolicyArgs};
 use crate::cli::run;
-use crate::policy::native;
+use creel_policy::native;
 
 /// Print the policy that all layers make together, each line with its place
 #[derive(clap::Args)]

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use super::{RunArgs, request};
 use crate::cli::hint::{quoted, say};
-use crate::plan::{self, Layer, LayerName, Plan};
-use crate::policy::effective::{Note, Weight};
-use crate::policy::net::Mode;
-use crate::policy::stack::Outcome;
-use crate::policy::{Bytes, Execution, Limits, Origin, Policy, Span};
-use crate::supervise::left::{Done, Left, Remnant, What};
-use crate::supervise::verdict::Limit;
-use crate::supervise::way_out::Traffic;
-use crate::supervise::{Kind, Verdict, judge};
+use creel_plan::{self as plan, Layer, LayerName, Plan};
+use creel_policy::effective::{Note, Weight};
+use creel_policy::net::Mode;
+use creel_policy::stack::Outcome;
+use creel_policy::{Bytes, Execution, Limits, Origin, Policy, Span};
+use creel_session::left::{Done, Left, Remnant, What};
+use creel_session::verdict::Limit;
+use creel_session::way_out::Traffic;
+use creel_session::{Kind, Verdict, judge};
 
 /// Of what was left, on stderr.
 const MOST_LINES: usize = 5;

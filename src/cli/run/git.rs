@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use super::RunArgs;
 use crate::cli::hint;
-use crate::jail::repositories::{self, Repository};
-use crate::plan::paths::{real_workspace, within};
-use crate::plan::{Act, Host, IdMode, Plan, Request};
-use crate::policy::Policy;
-use crate::policy::error::escaped;
+use creel_jail::repositories::{self, Repository};
+use creel_plan::paths::{real_workspace, within};
+use creel_plan::{Act, Host, IdMode, Plan, Request};
+use creel_policy::Policy;
+use creel_policy::error::escaped;
 
 /// Subcommands that write what may be held, and where.
 const WRITES: [(&str, &[&str]); 13] = [

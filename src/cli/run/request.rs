@@ -9,10 +9,10 @@ use std::path::{Component, Path, PathBuf};
 use super::RunArgs;
 use crate::cli::hint::Failure;
 use crate::cli::network;
-use crate::plan::request::LimitRequest;
-use crate::plan::{Clocks, Request, Terminal};
-use crate::policy::{Policy, WorkspaceMode};
-use crate::sys::{fd, pty};
+use creel_plan::request::LimitRequest;
+use creel_plan::{Clocks, Request, Terminal};
+use creel_policy::{Policy, WorkspaceMode};
+use creel_sys::{fd, pty};
 
 /// The workspace that the command line names, and its mode.
 pub fn named_workspace(

@@ -8,15 +8,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::jail::elf::Form;
-use crate::jail::loads;
-use crate::plan::{Act, Code, Plan};
-use crate::policy::decide::{Decision, Why, decide};
-use crate::policy::layer::Case;
-use crate::policy::rights::Roots;
-use crate::policy::stack::Outcome;
-use crate::policy::tools::Tool;
-use crate::sys::Errno;
+use creel_jail::elf::Form;
+use creel_jail::loads;
+use creel_plan::{Act, Code, Plan};
+use creel_policy::decide::{Decision, Why, decide};
+use creel_policy::layer::Case;
+use creel_policy::rights::Roots;
+use creel_policy::stack::Outcome;
+use creel_policy::tools::Tool;
+use creel_sys::Errno;
 
 /// path_resolution(7)
 const MOST_LINKS: usize = 40;

@@ -2,7 +2,7 @@
 
 use super::{attempts, call, execute, unless_absent};
 use crate::selftest::{Stopped, plant};
-use crate::sys::attempt::{self, at, c};
+use creel_sys::attempt::{self, at, c};
 
 attempts! { ROWS, "credentials";
     "execute on a noexec mount" [Noexec: EACCES]
@@ -27,7 +27,7 @@ attempts! { ROWS, "credentials";
         };
     "any effective capability" [Capabilities: ABSENT, Kernel: ABSENT]
         "root by another name" |_| {
-            let counts = crate::sys::caps::counts().ok_or(Stopped::CouldNotRun("capget".into()))?;
+            let counts = creel_sys::caps::counts().ok_or(Stopped::CouldNotRun("capget".into()))?;
             unless_absent(counts[0] + counts[1] + counts[2] + counts[4] != 0)
         };
     "raise an ambient capability" [Capabilities: EPERM, Kernel: EPERM]

@@ -79,7 +79,7 @@ attempts! { ROWS, "files";
         "CVE-2025-31133: a runtime that trusts the name" |_| Ok(std::fs::remove_file("/dev/null")?);
     "make a device of the workspace" [Seccomp: EPERM, Kernel: EPERM]
         "a device node is the device" |s| {
-            use crate::sys::attempt::{at, c};
+            use creel_sys::attempt::{at, c};
             let path = super::c_path(s.workspace.join("device"));
             // The numbers of /dev/null.
             super::call(c::SYS_mknod, &[at(path.as_c_str()), c::S_IFCHR as usize | 0o666, 0x103])

@@ -2,8 +2,8 @@
 
 use super::{attempts, call, read, unless_absent, write};
 use crate::selftest::{Stopped, plant};
-use crate::sys::attempt::{self, at, c, find_queue};
-use crate::sys::process;
+use creel_sys::attempt::{self, at, c, find_queue};
+use creel_sys::process;
 
 attempts! { PROCESSES, "processes";
     "see the outer process by its pid" [PidNamespace: ESRCH]
@@ -33,7 +33,7 @@ attempts! { ROWS, "host";
     "a message queue of the host" [IpcNamespace: ENOENT]
         "System V ipc needs no file and no permission that a path rule sees" |s| match s.queue {
             Some(key) => Ok(find_queue(key)?),
-            None => Err(Stopped::Errno(crate::sys::Errno::NOENT)),
+            None => Err(Stopped::Errno(creel_sys::Errno::NOENT)),
         };
     "the host's name" [UtsNamespace: ABSENT]
         "names the machine that the jail runs on"
@@ -48,7 +48,7 @@ attempts! { ROWS, "host";
     "any descriptor above 3" [Descriptors: EBADF]
         "whatever the caller had open" |_| {
             let open = (16..1024).any(|n| attempt::call(c::SYS_fcntl, &[n, c::F_GETFD as usize]).is_ok());
-            if open { Ok(()) } else { Err(Stopped::Errno(crate::sys::Errno::BADF)) }
+            if open { Ok(()) } else { Err(Stopped::Errno(creel_sys::Errno::BADF)) }
         };
     "a socket among the descriptors" [Descriptors: ABSENT, Kernel: ABSENT]
         // Without the sweep creel's own are closed at exec all the same.

@@ -2,7 +2,7 @@
 
 use super::{attempts, call};
 use crate::selftest::Stopped;
-use crate::sys::attempt::{self, at, c};
+use creel_sys::attempt::{self, at, c};
 
 /// `CLONE_NEWTIME` and the nsfs ioctls, linux/sched.h and linux/nsfs.h.
 const CLONE_NEWTIME: usize = 0x80;

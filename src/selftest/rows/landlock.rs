@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 
 use super::{attempts, c_path, call, create, execute, read, write};
 use crate::selftest::plant;
-use crate::sys::attempt::{at, c};
+use creel_sys::attempt::{at, c};
 
 /// In the tmpfs without a rule.
 fn free(name: &str) -> String {

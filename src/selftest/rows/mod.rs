@@ -19,7 +19,7 @@ use std::fs::{File, OpenOptions};
 use std::path::Path;
 
 use super::{Answer, Attempt, Stopped, Tried, Work};
-use crate::sys::Errno;
+use creel_sys::Errno;
 
 /// Every attempt; those that look for processes first, while the jail's pids are small.
 pub fn all() -> impl Iterator<Item = &'static Attempt> {
@@ -95,8 +95,8 @@ const ENETUNREACH: Answer = Answer::Errno(Errno::NETUNREACH);
 const ECONNREFUSED: Answer = Answer::Errno(Errno::CONNREFUSED);
 const EAFNOSUPPORT: Answer = Answer::Errno(Errno::AFNOSUPPORT);
 const ABSENT: Answer = Answer::Absent;
-const SIGSYS: Answer = Answer::Signal(crate::sys::attempt::c::SIGSYS);
-const SIGSEGV: Answer = Answer::Signal(crate::sys::attempt::c::SIGSEGV);
+const SIGSYS: Answer = Answer::Signal(creel_sys::attempt::c::SIGSYS);
+const SIGSEGV: Answer = Answer::Signal(creel_sys::attempt::c::SIGSEGV);
 const EFBIG: Answer = Answer::Errno(Errno::FBIG);
 
 /// Opens for reading and reads nothing.
@@ -132,7 +132,7 @@ fn unless_absent(found: bool) -> Tried {
 
 /// A system call that must be refused, with arguments that harm nobody.
 fn call(number: i64, arguments: &[usize]) -> Tried {
-    Ok(crate::sys::attempt::call(number, arguments).map(drop)?)
+    Ok(creel_sys::attempt::call(number, arguments).map(drop)?)
 }
 
 fn c_path(path: impl AsRef<Path>) -> std::ffi::CString {

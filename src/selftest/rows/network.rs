@@ -6,7 +6,7 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 
 use super::{attempts, call};
 use crate::selftest::Tried;
-use crate::sys::attempt::{at, c};
+use creel_sys::attempt::{at, c};
 
 const AF_TIPC: i32 = 30;
 const AF_SMC: i32 = 43;

@@ -3,7 +3,7 @@
 
 use super::{attempts, c_path, call};
 use crate::selftest::Stopped;
-use crate::sys::attempt::{self, at, c};
+use creel_sys::attempt::{self, at, c};
 
 // linux/prctl.h, asm-generic/ioctls.h, linux/kd.h, linux/tiocl.h
 const PR_SET_SYSCALL_USER_DISPATCH: usize = 59;
@@ -22,7 +22,7 @@ const BTRFS_IOC_SNAP_CREATE_V2: usize = 0x5000_9417;
 /// An ioctl on a pseudoterminal of the jail's own.
 fn on_terminal(request: usize, argument: usize) -> crate::selftest::Tried {
     use std::os::fd::AsRawFd;
-    let (_master, slave) = crate::sys::pty::open()?;
+    let (_master, slave) = creel_sys::pty::open()?;
     call(
         c::SYS_ioctl,
         &[slave.as_raw_fd() as usize, request, argument],

@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 use super::{c_path, call, execute};
 use crate::selftest::{Stopped, Tried, Work, plant};
-use crate::sys::attempt::{self, at, c};
+use creel_sys::attempt::{self, at, c};
 
 macro_rules! works {
     ($table:ident, $group:literal; $($name:literal $run:expr;)+) => {
@@ -129,15 +129,15 @@ works! { MORE, "work";
     };
     "fork and wait" |_| {
         let pid = attempt::fork(|| 3)?;
-        same(matches!(crate::sys::process::reap(pid), Ok((crate::sys::process::Change::Exited(3), _))), "the status")
+        same(matches!(creel_sys::process::reap(pid), Ok((creel_sys::process::Change::Exited(3), _))), "the status")
     };
     "a process group of its own" |_| Ok(rustix::process::setpgid(None, None)?);
     "a session of its own" |_| Ok(rustix::process::setsid().map(drop)?);
     "a signal to itself" |_| Ok(attempt::catch(c::SIGUSR1)?);
     "a signal to a child" |_| {
         let pid = attempt::fork(|| { std::thread::sleep(std::time::Duration::from_secs(5)); 0 })?;
-        crate::sys::signal::send(pid, c::SIGTERM)?;
-        let ended = matches!(crate::sys::process::reap(pid), Ok((crate::sys::process::Change::Signaled(c::SIGTERM), _)));
+        creel_sys::signal::send(pid, c::SIGTERM)?;
+        let ended = matches!(creel_sys::process::reap(pid), Ok((creel_sys::process::Change::Signaled(c::SIGTERM), _)));
         same(ended, "its end by that signal")
     };
     "poll" |_| call(c::SYS_poll, &[0, 0, 1]);
@@ -154,7 +154,7 @@ works! { MORE, "work";
         call(c::SYS_shmctl, &[id, 0, 0])
     };
     "a pseudoterminal" |_| {
-        let (master, slave) = crate::sys::pty::open()?;
+        let (master, slave) = creel_sys::pty::open()?;
         rustix::io::write(&slave, b"x")?;
         Ok(rustix::io::read(&master, &mut [0u8; 1]).map(drop)?)
     };

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use super::{attack, outside, refused};
 use crate::support::{Run, Who, Workspace};
-use creel::sys::landlock;
+use creel_sys::landlock;
 
 const CONNECT: &str = r#"
 import socket

@@ -5,8 +5,8 @@
 use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 
-use creel::plan::{Act, Fact, Node, Request, resolve, seats::Seat};
-use creel::policy::{Degradable, file, preset};
+use creel_plan::{Act, Fact, Node, Request, resolve, seats::Seat};
+use creel_policy::{Degradable, file, preset};
 
 use crate::attacks::{Answers, attack, refused};
 use crate::support::{Ran, Run, Who, Workspace, planned};
@@ -256,7 +256,7 @@ fn the_home_is_no_workspace() {
 
 /// The plan of `write = ["~/.config"]` with the seat as the host has it.
 fn planned(seat: Option<Node>) -> Vec<Act> {
-    let mut host = creel::jail::probe::facts().expect("this machine can be looked at");
+    let mut host = creel_jail::probe::facts().expect("this machine can be looked at");
     let mut put = |name: &str, node| {
         let fact = Fact::Present {
             real: name.into(),
@@ -264,7 +264,7 @@ fn planned(seat: Option<Node>) -> Vec<Act> {
             uid: 1000,
             gid: 1000,
             link: false,
-            idmap: creel::plan::host::Idmap::Works,
+            idmap: creel_plan::host::Idmap::Works,
         };
         host.paths.insert(name.into(), fact);
     };

@@ -4,12 +4,12 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use creel::jail::{self, globs::Finder};
-use creel::plan::{self, Act, Request};
-use creel::policy::layer::Rank;
-use creel::policy::rights::Roots;
-use creel::policy::stack::Stack;
-use creel::policy::{Degradable, file, preset};
+use creel_jail::{self as jail, globs::Finder};
+use creel_plan::{self as plan, Act, Request};
+use creel_policy::layer::Rank;
+use creel_policy::rights::Roots;
+use creel_policy::stack::Stack;
+use creel_policy::{Degradable, file, preset};
 
 use super::Flipper;
 use crate::support::{Run, Who, Workspace};

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use creel::egress::gate::{Gate, Pass};
-use creel::egress::resolve::Resolver;
-use creel::egress::{Way, tunnel};
-use creel::policy::net::{Host, Limits, Protocol};
+use creel_egress::gate::{Gate, Pass};
+use creel_egress::resolve::Resolver;
+use creel_egress::{Way, tunnel};
+use creel_policy::net::{Host, Limits, Protocol};
 use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{RData, Record, RecordType};

@@ -1,8 +1,8 @@
 //! The reader of ClientHellos, with those of real clients and with what no client should send (E2, E6).
 
-use creel::egress::first::{self, First};
-use creel::egress::hello::{Encrypted, Flaw, Hello, Reading, read};
-use creel::egress::http::Version;
+use creel_egress::first::{self, First};
+use creel_egress::hello::{Encrypted, Flaw, Hello, Reading, read};
+use creel_egress::http::Version;
 use proptest::prelude::*;
 
 const CURL: &[u8] = include_bytes!("../../../fuzz/seeds/hello/curl.bin");

@@ -12,15 +12,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use creel::egress::Way;
-use creel::egress::gate::{Gate, Meter, Pass};
-use creel::egress::names::Names;
-use creel::egress::record::Records;
-use creel::egress::resolve::Resolver;
-use creel::policy::net::{
+use creel_egress::Way;
+use creel_egress::gate::{Gate, Meter, Pass};
+use creel_egress::names::Names;
+use creel_egress::record::Records;
+use creel_egress::resolve::Resolver;
+use creel_policy::net::{
     Host, Limits, List, Mode, Name, Network, OnMiss, Protocol, Range, Rule, Tls, To,
 };
-use creel::policy::{Origin, Sourced};
+use creel_policy::{Origin, Sourced};
 use tokio::net::{TcpListener, TcpStream};
 
 pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

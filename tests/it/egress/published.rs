@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use creel::egress::gate::Gate;
-use creel::egress::publish::{self, Store};
-use creel::policy::net::Limits;
-use creel::policy::{Bytes, Count, Span};
-use creel::sys::net::{self as kernel, Family};
+use creel_egress::gate::Gate;
+use creel_egress::publish::{self, Store};
+use creel_policy::net::Limits;
+use creel_policy::{Bytes, Count, Span};
+use creel_sys::net::{self as kernel, Family};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::spawn_local;

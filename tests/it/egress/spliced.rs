@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use creel::egress::gate::{Direction, Gate, Refusal};
-use creel::egress::splice::{self, Half};
-use creel::policy::net::{Limits, Protocol};
-use creel::policy::{Bytes, Span};
+use creel_egress::gate::{Direction, Gate, Refusal};
+use creel_egress::splice::{self, Half};
+use creel_policy::net::{Limits, Protocol};
+use creel_policy::{Bytes, Span};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};

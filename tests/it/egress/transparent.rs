@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use creel::egress::gate::Gate;
-use creel::egress::resolve::Resolver;
-use creel::egress::{transparent, udp};
-use creel::policy::net::{Limits, Protocol};
-use creel::sys::net as kernel;
+use creel_egress::gate::Gate;
+use creel_egress::resolve::Resolver;
+use creel_egress::{transparent, udp};
+use creel_policy::net::{Limits, Protocol};
+use creel_sys::net as kernel;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UdpSocket as Datagrams};
 use tokio::task::{spawn_blocking, spawn_local};

@@ -1,7 +1,7 @@
 //! What leaves is counted and what is dialled is limited, on a connection that is open already too.
 
-use creel::policy::net::Limits;
-use creel::policy::{Count, Sourced};
+use creel_policy::net::Limits;
+use creel_policy::{Count, Sourced};
 
 use super::server::each;
 use super::*;

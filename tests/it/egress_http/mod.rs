@@ -20,15 +20,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use creel::egress::gate::{Gate, Meter, Pass};
-use creel::egress::http::{self, Scheme, Version};
-use creel::egress::names::Names;
-use creel::egress::record::Records;
-use creel::egress::resolve::Resolver;
-use creel::egress::tls::Authority;
-use creel::egress::{Way, connect, socks};
-use creel::policy::Origin;
-use creel::policy::net::{
+use creel_egress::gate::{Gate, Meter, Pass};
+use creel_egress::http::{self, Scheme, Version};
+use creel_egress::names::Names;
+use creel_egress::record::Records;
+use creel_egress::resolve::Resolver;
+use creel_egress::tls::Authority;
+use creel_egress::{Way, connect, socks};
+use creel_policy::Origin;
+use creel_policy::net::{
     Host, Http, List, Mode, Name, Network, OnMiss, Protocol, Range, Rule, Tls, To,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

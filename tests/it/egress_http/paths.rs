@@ -1,7 +1,7 @@
 //! Rules on methods and paths, over every way that HTTP comes: what is judged is what is sent, and a
 //! path that servers read in different ways is no path (E7).
 
-use creel::egress::credential::Vault;
+use creel_egress::credential::Vault;
 
 use super::terminated::{Ending, Outside, get_one, get_two};
 use super::*;

@@ -1,8 +1,8 @@
 //! Every request on a connection is judged, the first and the last.
 
 use super::*;
-use creel::policy::Sourced;
-use creel::policy::net::Limits;
+use creel_policy::Sourced;
+use creel_policy::net::Limits;
 
 fn get(host: &str) -> String {
     format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n")
@@ -206,7 +206,7 @@ fn a_limit_of_bytes_ends_the_connection() {
         let mut setup = Setup::at(&[port]);
         let bytes = |most| {
             Some(Sourced {
-                value: creel::policy::Bytes(most),
+                value: creel_policy::Bytes(most),
                 origin: Origin::creel(),
             })
         };
@@ -241,7 +241,7 @@ fn a_connection_on_which_nothing_moves_is_closed() {
         let port = outside.port;
         let mut setup = Setup::at(&[port]);
         setup.network.limits.idle = Some(Sourced {
-            value: creel::policy::Span(300),
+            value: creel_policy::Span(300),
             origin: Origin::creel(),
         });
         let world = setup.start().await;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use creel::egress::credential::Vault;
+use creel_egress::credential::Vault;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::Request;
 use hyper_util::rt::TokioIo;

@@ -1,8 +1,8 @@
 //! A credential goes to one host in one header, and comes back from nobody: not in an answer, not in a
 //! record.
 
-use creel::egress::credential::Vault;
-use creel::policy::net::{Credential, Secret};
+use creel_egress::credential::Vault;
+use creel_policy::net::{Credential, Secret};
 use hyper::Request;
 
 use super::server::Server;

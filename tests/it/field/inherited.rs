@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use creel::sys::inherited::ROWS;
+use creel_sys::inherited::ROWS;
 
 use super::{text, under};
 use crate::support::{Run, Who, Workspace, binary, is_root, need, shell_status};

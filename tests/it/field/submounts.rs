@@ -230,7 +230,7 @@ fn one_that_can_be_mapped_is_writable() {
     for kind in ["tmpfs", "twice"] {
         let script = "cat mnt/x; echo > mnt/x && stat -c %u mnt";
         let ran = run(kind, &workspace, &[], script);
-        match creel::sys::host::kernel_at_least((6, 3)) {
+        match creel_sys::host::kernel_at_least((6, 3)) {
             true => assert_eq!(text(&ran.stdout), "in\n1000\n", "{ran:?}"),
             false => assert!(
                 text(&ran.stderr).contains("the tmpfs filesystem"),

@@ -1,8 +1,8 @@
 //! Files that mean harm, or are broken: an error or a narrower layer, never a guess.
 
-use creel::policy::import::{Choice, Dialect, Standing, detect, read};
-use creel::policy::layer::Case;
-use creel::policy::tools::Tool;
+use creel_dialects::import::{Choice, Dialect, Standing, detect, read};
+use creel_policy::layer::Case;
+use creel_policy::tools::Tool;
 use proptest::prelude::*;
 
 use super::law::{denies, rights};

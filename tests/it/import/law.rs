@@ -5,15 +5,15 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
-use creel::policy::decide::decide;
-use creel::policy::effective::close;
-use creel::policy::glob::Pattern;
-use creel::policy::import::{self, Choice, Dialect, Standing};
-use creel::policy::layer::{Case, Layer, Rank};
-use creel::policy::preset;
-use creel::policy::rights::{Rights, Roots};
-use creel::policy::stack::Stack;
-use creel::policy::tools::Tool;
+use creel_dialects::import::{self, Choice, Dialect, Standing};
+use creel_policy::decide::decide;
+use creel_policy::effective::close;
+use creel_policy::glob::Pattern;
+use creel_policy::layer::{Case, Layer, Rank};
+use creel_policy::preset;
+use creel_policy::rights::{Rights, Roots};
+use creel_policy::stack::Stack;
+use creel_policy::tools::Tool;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 

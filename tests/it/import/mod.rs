@@ -11,9 +11,9 @@ mod verb;
 
 use std::path::{Path, PathBuf};
 
-use creel::policy::import::{Choice, Imported, Standing, read};
-use creel::policy::layer::Layer;
-use creel::policy::{file, write};
+use creel_dialects::import::{Choice, Imported, Standing, read};
+use creel_policy::layer::Layer;
+use creel_policy::{file, write};
 
 use crate::golden;
 

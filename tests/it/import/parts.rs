@@ -4,9 +4,9 @@
 
 use std::fmt::Write as _;
 
-use creel::policy::import::{Choice, Standing, is_foreign, is_named, read};
-use creel::policy::tree::{self, Format};
-use creel::policy::write;
+use creel_dialects::import::{Choice, Standing, is_foreign, is_named, read};
+use creel_policy::tree::{self, Format};
+use creel_policy::write;
 
 use super::reads_as_written;
 use crate::golden;

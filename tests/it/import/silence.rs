@@ -7,8 +7,8 @@
 
 use std::sync::LazyLock;
 
-use creel::policy::import::{Choice, Dialect, Entry, Fate, Standing, detect, read};
-use creel::policy::tree::{self, Format, Table};
+use creel_dialects::import::{Choice, Dialect, Entry, Fate, Standing, detect, read};
+use creel_policy::tree::{self, Format, Table};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

@@ -1,11 +1,11 @@
 //! What `decide` answers is what the policy does that `enforce` makes of the same rights. The policy is
 //! read here as the kernel will hold it: the innermost grant decides, a denial covers.
 
-use creel::policy::effective::enforce;
-use creel::policy::layer::Case;
-use creel::policy::rights::Rights;
-use creel::policy::tools::Tool;
-use creel::policy::{Execution, Grant, Policy, WorkspaceMode};
+use creel_policy::effective::enforce;
+use creel_policy::layer::Case;
+use creel_policy::rights::Rights;
+use creel_policy::tools::Tool;
+use creel_policy::{Execution, Grant, Policy, WorkspaceMode};
 
 use super::evaluator::Evaluator;
 use super::laws::inside;
@@ -153,7 +153,7 @@ impl<'h> Held<'h> {
         let Some(kernel) = self.allows(case) else {
             return false;
         };
-        let usable = |tool: Tool| creel::policy::reach::usable(rights, tool);
+        let usable = |tool: Tool| creel_policy::reach::usable(rights, tool);
         match case.tool {
             // A program by name is held whoever lets it be written: there the kernel is the stricter.
             Tool::Write if self.is_program(&case.words[0]) => kernel && !answer,

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use creel::policy::decide::{Why, decide};
-use creel::policy::effective::close;
-use creel::policy::layer::{Case, Layer, Rank};
-use creel::policy::rights::{Rights, Roots};
-use creel::policy::tools::{Ruling, Tool};
-use creel::policy::trees::Trees;
-use creel::policy::{Limits, preset};
+use creel_policy::decide::{Why, decide};
+use creel_policy::effective::close;
+use creel_policy::layer::{Case, Layer, Rank};
+use creel_policy::rights::{Rights, Roots};
+use creel_policy::tools::{Ruling, Tool};
+use creel_policy::trees::Trees;
+use creel_policy::{Limits, preset};
 
 use super::given::{Given, roots};
 
@@ -176,7 +176,7 @@ impl Evaluator {
             }
             Some(Fault::ProvenanceOfTheFirst) => {
                 if a.workspace.is_some() {
-                    both.workspace = both.workspace.map(|mode| creel::policy::Sourced {
+                    both.workspace = both.workspace.map(|mode| creel_policy::Sourced {
                         origin: a.workspace.clone().map_or(mode.origin, |mode| mode.origin),
                         ..mode
                     });
@@ -240,8 +240,8 @@ impl Evaluator {
         let decide = |rights: &Rights, case: &Case| decide(rights, &self.roots, case);
         let answer = decide(rights, case);
         let why = match answer {
-            creel::policy::decide::Decision::Allowed { .. } => return true,
-            creel::policy::decide::Decision::Denied { why } => why,
+            creel_policy::decide::Decision::Allowed { .. } => return true,
+            creel_policy::decide::Decision::Denied { why } => why,
         };
         let with = |change: &dyn Fn(&mut Rights)| {
             let mut other = rights.clone();

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use creel::policy::layer::{Arguments, Case, Rank, Security};
-use creel::policy::net::judge::Transport;
-use creel::policy::net::{self, Answer, Host, List, Network};
-use creel::policy::reach::{reach, usable};
-use creel::policy::rights::{Bound, Constraints, Names, Others, Places, Rights};
-use creel::policy::tools::{Ruling, Tool};
-use creel::policy::trees::Trees;
+use creel_policy::layer::{Arguments, Case, Rank, Security};
+use creel_policy::net::judge::Transport;
+use creel_policy::net::{self, Answer, Host, List, Network};
+use creel_policy::reach::{reach, usable};
+use creel_policy::rights::{Bound, Constraints, Names, Others, Places, Rights};
+use creel_policy::tools::{Ruling, Tool};
+use creel_policy::trees::Trees;
 
 use super::evaluator::Evaluator;
 use super::given::{COMMANDS, Given, HOSTS, SUBJECTS, tool_names};

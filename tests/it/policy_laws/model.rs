@@ -2,12 +2,12 @@
 //! every layer by itself allows it and somebody who may grant has granted it. Written from the
 //! documents, not from the evaluator; slow, and short enough to be read in one sitting.
 
-use creel::policy::layer::{
+use creel_policy::layer::{
     Ask, Case, Command, Layer, PROGRAM_DIRECTORIES, Rank, Security, Settings,
 };
-use creel::policy::net::{Mode, Rule};
-use creel::policy::tools::{Pattern, Tool};
-use creel::policy::{Grant, WorkspaceMode};
+use creel_policy::net::{Mode, Rule};
+use creel_policy::tools::{Pattern, Tool};
+use creel_policy::{Grant, WorkspaceMode};
 
 use super::given::{Given, roots};
 

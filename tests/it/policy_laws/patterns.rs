@@ -5,11 +5,11 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
-use creel::policy::glob::{Pattern, Sense};
-use creel::policy::layer::{Case, Layer};
-use creel::policy::stack::Stack;
-use creel::policy::tools::Tool;
-use creel::policy::{Absent, Grant, Origin};
+use creel_policy::glob::{Pattern, Sense};
+use creel_policy::layer::{Case, Layer};
+use creel_policy::stack::Stack;
+use creel_policy::tools::Tool;
+use creel_policy::{Absent, Grant, Origin};
 
 use super::evaluator::Evaluator;
 use super::given::{Choices, Given, Numbers, PATHS, SUBJECTS, layers, roots, universe};
@@ -215,7 +215,7 @@ fn patterns_are_the_names_that_the_model_finds() {
         }
         for (_, layer) in &mut stack.layers {
             let met = std::mem::take(&mut layer.filesystem.met);
-            let beneath = |one: &creel::policy::layer::Met| one.name.starts_with(&one.base);
+            let beneath = |one: &creel_policy::layer::Met| one.name.starts_with(&one.base);
             assert!(met.iter().all(beneath), "{met:?}");
         }
         assert_eq!(stack.layers, given);

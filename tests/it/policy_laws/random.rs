@@ -1,8 +1,8 @@
 //! Random layers of a larger size: the laws, the agreement of `decide` with `enforce`, and the reference
 //! model, on properties' tapes and on numbers.
 
-use creel::policy::layer::Case;
-use creel::policy::stack::Stack;
+use creel_policy::layer::Case;
+use creel_policy::stack::Stack;
 use proptest::prelude::*;
 
 use super::agreement::Held;
@@ -114,7 +114,7 @@ proptest! {
         let mut given = layers(&mut Tape(&tape), 4);
         let mut rights = ev.resolve(&given);
         // The laws' own fold closes without them.
-        creel::policy::trust::guard(&mut rights, &ev.roots);
+        creel_policy::trust::guard(&mut rights, &ev.roots);
         let turn = turn % given.len();
         given.rotate_left(turn);
         let outcome = Stack { layers: given }.resolve(&ev.base, &ev.roots);

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use creel::policy::layer::{
+use creel_policy::layer::{
     Arguments, Ask, Case, Command, Language, Layer, Mode, Rank, Scope, Security, Settings, Target,
 };
-use creel::policy::net;
-use creel::policy::tools::{Pattern, Profile, Tool};
-use creel::policy::{
+use creel_policy::net;
+use creel_policy::tools::{Pattern, Profile, Tool};
+use creel_policy::{
     Absent, Bytes, Count, CpuShare, Degradable, Grant, Origin, Percent, Sourced, Span,
     WorkspaceMode,
 };

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use creel::policy::layer::{Layer, Rank};
-use creel::policy::rights::Rights;
-use creel::policy::{Limits, Sourced};
+use creel_policy::layer::{Layer, Rank};
+use creel_policy::rights::Rights;
+use creel_policy::{Limits, Sourced};
 
 use super::given::Given;
 

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use creel::sys::process;
+use creel_sys::process;
 
 /// What a drill does; it is told its arguments.
 type Act = fn(&[String]);
@@ -30,7 +30,7 @@ const DRILLS: &[(&str, Act)] = &[
     }),
     ("tests::panics", |_| panic!("on purpose")),
     ("tests::forks", |_| {
-        let pid = creel::sys::attempt::fork(|| 7).expect("one thread");
+        let pid = creel_sys::attempt::fork(|| 7).expect("one thread");
         say(&format!("{:?}", process::reap(pid).map(|(end, _)| end)));
     }),
 ];
@@ -169,8 +169,8 @@ mod tests {
     /// What is safe to call says itself when it would not be.
     #[test]
     fn a_process_of_several_threads_is_not_copied() {
-        let refused = creel::sys::attempt::fork(|| 7);
-        assert_eq!(refused, Err(creel::sys::Errno::BUSY));
+        let refused = creel_sys::attempt::fork(|| 7);
+        assert_eq!(refused, Err(creel_sys::Errno::BUSY));
         let copied = finished("tests::forks").expect("one thread");
         assert_eq!(copied, ["Ok(Exited(7))"]);
     }

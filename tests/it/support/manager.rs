@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use creel::sys::bus::Bus;
+use creel_sys::bus::Bus;
 use zbus::message::{Message, Type};
 use zbus::zvariant::{ObjectPath, OwnedValue};
 

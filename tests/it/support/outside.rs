@@ -14,7 +14,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use creel::sys::udp;
+use creel_sys::udp;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -80,8 +80,8 @@ impl Drop for Peer {
 impl Outside {
     /// Takes this thread, and all that it starts, into it. Every name of `names` leads to [`PUBLIC`].
     pub fn enter(names: &[&str], directory: &Path) -> Outside {
-        creel::sys::net::new_namespace().expect("a network namespace needs root");
-        creel::sys::net::loopback_up().expect("loopback");
+        creel_sys::net::new_namespace().expect("a network namespace needs root");
+        creel_sys::net::loopback_up().expect("loopback");
         let (far, network) = cable();
         let table = names
             .iter()
@@ -106,7 +106,7 @@ impl Outside {
     /// Has what is started from here on trust the test's authority beside the machine's own, by a file
     /// in mounts of this thread's own.
     pub fn trust(&self) {
-        let bundle = Path::new(creel::sys::host::CERTIFICATES[0]);
+        let bundle = Path::new(creel_sys::host::CERTIFICATES[0]);
         // SAFETY: concerns this thread alone.
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
@@ -143,9 +143,9 @@ impl Outside {
         let null = (Stdio::null(), Stdio::null());
         // It may not be root any more where it could go there by itself.
         let here = std::fs::File::open("/proc/thread-self/ns/net").expect("a namespace");
-        creel::sys::net::enter(&self.network).expect("the other end");
+        creel_sys::net::enter(&self.network).expect("the other end");
         let spawned = command.stdin(null.0).stdout(null.1).spawn();
-        creel::sys::net::enter(&here.into()).expect("this end");
+        creel_sys::net::enter(&here.into()).expect("this end");
         let peer = Peer(spawned.expect("a server"));
         for _ in 0..400 {
             if self.beyond(move || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()) {
@@ -340,9 +340,9 @@ fn cable() -> (Sender<Job>, OwnedFd) {
     let (far, jobs) = channel::<Job>();
     let (give, take) = channel();
     std::thread::spawn(move || {
-        creel::sys::net::new_namespace().expect("a network namespace needs root");
-        creel::sys::net::loopback_up().expect("loopback");
-        creel::sys::net::route_everything_here(creel::plan::egress::OWN).expect("routes");
+        creel_sys::net::new_namespace().expect("a network namespace needs root");
+        creel_sys::net::loopback_up().expect("loopback");
+        creel_sys::net::route_everything_here(creel_plan::egress::OWN).expect("routes");
         let network = std::fs::File::open("/proc/thread-self/ns/net").expect("a namespace");
         // SAFETY: no pointers, and it cannot fail.
         let thread = unsafe { libc::gettid() };

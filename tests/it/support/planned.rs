@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 
-use creel::plan::questions::ask;
-use creel::plan::{Fact, Host, Request};
-use creel::policy::Policy;
+use creel_plan::questions::ask;
+use creel_plan::{Fact, Host, Request};
+use creel_policy::Policy;
 
 /// Answers with "absent" whatever the fixture does not have.
 pub fn fill(policy: &Policy, request: &Request, host: &mut Host) {

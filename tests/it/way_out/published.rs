@@ -201,7 +201,7 @@ fn more_connections_than_are_published_at_once_wait() {
     assert!(until(
         || connect().is_ok_and(|mut client| greeted(&mut client))
     ));
-    let most = creel::plan::egress::PUBLISHED;
+    let most = creel_plan::egress::PUBLISHED;
     let short = Some(std::time::Duration::from_millis(500));
     let (mut held, mut waiting) = (vec![], vec![]);
     for _ in 0..most + 3 {

@@ -140,7 +140,7 @@ fn java_reaches_a_granted_name() {
     let jail = jail.extends("coding");
     jail.write("Get.java", GET_JAVA);
     let ca = std::fs::read(&*jail.outside.authority).expect("the authority");
-    let store = creel::jail::keystore::of_pem(&ca);
+    let store = creel_jail::keystore::of_pem(&ca);
     std::fs::write(jail.write("ca.jks", ""), store).expect("write");
     let urls = "http://web.test/a https://web.test/b http://other.test/ https://other.test/";
     let ran = jail

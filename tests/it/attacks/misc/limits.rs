@@ -4,7 +4,7 @@ use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use creel::sys::attempt::{c, set_limit};
+use creel_sys::attempt::{c, set_limit};
 
 use crate::attacks::{attack, outside};
 use crate::support::{Run, Who, Workspace, with_cgroups};

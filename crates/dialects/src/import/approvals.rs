@@ -1,0 +1,255 @@
+//! OpenClaw's approvals document: which commands run without being asked for.
+//!
+//! What `*` and the agent's own entry list is put together. An entry whose pattern or arguments creel has
+//! no word for is left out: the command is then refused, or asked for.
+
+use super::source::{Item, Source, inner, join, table, text};
+use creel_policy::Sourced;
+use creel_policy::error::PolicyError;
+use creel_policy::file::path_fault;
+use creel_policy::layer::{Arguments, Ask, Command, Security};
+use creel_policy::tools::Tool;
+use creel_policy::tree::{Node, Table, Value};
+use std::collections::BTreeSet;
+
+pub fn read(
+    into: &mut Source,
+    top: &Table,
+    chosen: Option<&str>,
+) -> Result<Vec<String>, PolicyError> {
+    let mut security = None;
+    let mut ask = None;
+    for (key, node) in top.entries() {
+        let item = Item {
+            key: &key.name,
+            node,
+        };
+        match (key.name.as_str(), table(node)) {
+            ("defaults", Some(of)) => posture(into, of, "defaults", &mut security, &mut ask)?,
+            ("agents", Some(_)) => {}
+            ("defaults" | "agents", None) => return Err(into.wrong_type(item, "a table")),
+            ("version", _) => into.translated(item, "read as version 1"),
+            ("socket", _) => into.not(item, "approvals are asked for through creel's own socket"),
+            _ => into.not(item, "creel knows no such key"),
+        }
+    }
+    let mut ids = vec![];
+    let mut commands = vec![];
+    let mut lists = vec![];
+    let agents = inner(top, &["agents"])
+        .map(Table::entries)
+        .unwrap_or_default();
+    // The entry for all agents first, whatever its place: an agent's own word counts instead.
+    let order = |id: &str| match id {
+        "*" => 0,
+        _ => 1,
+    };
+    let mut sorted: Vec<_> = agents.iter().collect();
+    sorted.sort_by_key(|(key, _)| order(&key.name));
+    for (id, node) in sorted {
+        let key = join("agents", &id.name);
+        let item = Item { key: &key, node };
+        if id.name != "*" {
+            ids.push(id.name.clone());
+        }
+        if id.name != "*" && Some(id.name.as_str()) != chosen {
+            into.translated(item, format!("a layer of its own: --agent {}", id.name));
+            continue;
+        }
+        let Some(of) = table(node) else {
+            return Err(into.wrong_type(item, "a table"));
+        };
+        posture(into, of, &key, &mut security, &mut ask)?;
+        if let Some(node) = of.get("allowlist") {
+            lists.push((join(&key, "allowlist"), node));
+        }
+    }
+    let listed = security
+        .as_ref()
+        .is_some_and(|s: &Sourced<Security>| s.value == Security::Allowlist);
+    for (key, node) in &lists {
+        let item = Item { key, node };
+        match listed {
+            true => list(into, item, &mut commands)?,
+            false => into.translated(item, "counts under security = \"allowlist\" alone"),
+        }
+    }
+    let tool = into.tool(Tool::Exec);
+    tool.security = security;
+    tool.ask = ask;
+    if listed {
+        tool.commands = Some(commands);
+    }
+    Ok(ids)
+}
+
+fn posture(
+    into: &mut Source,
+    of: &Table,
+    above: &str,
+    security: &mut Option<Sourced<Security>>,
+    ask: &mut Option<Sourced<Ask>>,
+) -> Result<(), PolicyError> {
+    for (key, node) in of.entries() {
+        let name = join(above, &key.name);
+        let item = Item { key: &name, node };
+        match key.name.as_str() {
+            "security" => {
+                let Some(word) = node.as_str().and_then(Security::parse) else {
+                    return Err(into.wrong_type(item, "\"deny\", \"allowlist\" or \"full\""));
+                };
+                *security = Some(into.sourced(node, word));
+                into.enforced(item, "tools.exec.security");
+            }
+            "ask" => {
+                let Some(word) = node.as_str().and_then(Ask::parse) else {
+                    return Err(into.wrong_type(item, "\"off\", \"on-miss\" or \"always\""));
+                };
+                *ask = Some(into.sourced(node, word));
+                into.enforced(item, "tools.exec.ask; where nobody can be asked, refused");
+            }
+            "askFallback" => match node.as_str() {
+                Some("deny") => into.enforced(item, "silence is denial"),
+                _ => into.not(item, "silence is denial"),
+            },
+            "autoAllowSkills" => match node.value {
+                Value::Bool(false) => into.enforced(item, "nothing is allowed by itself"),
+                _ => into.not(item, "nothing is allowed by itself"),
+            },
+            "allowlist" => {}
+            _ => into.not(item, "creel knows no such key"),
+        }
+    }
+    Ok(())
+}
+
+fn list(into: &mut Source, item: Item, commands: &mut Vec<Command>) -> Result<(), PolicyError> {
+    let Value::Array(entries) = &item.node.value else {
+        into.other_type(item, "an array");
+        return Ok(());
+    };
+    into.if_empty(item, "allows nothing");
+    for (at, node) in entries.iter().enumerate() {
+        let key = format!("{}[{at}]", item.key);
+        let item = Item { key: &key, node };
+        let Some(of) = table(node) else {
+            into.other_type(item, "a table");
+            continue;
+        };
+        match entry(into, of, node) {
+            Ok(command) => {
+                let mut how = format!("tools.exec.commands: {}", command.program);
+                let keys = of.entries().iter().map(|(key, _)| key.name.as_str());
+                let record: Vec<&str> = keys
+                    .filter(|key| !matches!(*key, "pattern" | "argPattern"))
+                    .collect();
+                if !record.is_empty() {
+                    how += "; a record, and no rule: ";
+                    how += &record.join(", ");
+                }
+                into.translated(item, how);
+                commands.push(command);
+            }
+            Err(why) => into.not(item, why),
+        }
+    }
+    Ok(())
+}
+
+fn entry(into: &Source, of: &Table, node: &Node) -> Result<Command, &'static str> {
+    let program = text(of, "pattern").ok_or("has no pattern that is a string")?;
+    let args = match of.get("argPattern").map(Node::as_str) {
+        None if text(of, "source") == Some("allow-always") => {
+            return Err(
+                "was made by allow-always and has no argPattern; OpenClaw leaves it aside too",
+            );
+        }
+        None => BTreeSet::new(),
+        Some(None) => return Err("has an argPattern that is no string"),
+        Some(Some(pattern)) => {
+            arguments(pattern).ok_or("has an argPattern that creel has no words for")?
+        }
+    };
+    let bare = !program.contains('/') && !program.starts_with('~');
+    let plain = match bare {
+        true => !program.is_empty() && program != "." && program != "..",
+        false => path_fault(program).is_none(),
+    };
+    if !plain || program.contains(['*', '?', '[', '\0', ' ', '$']) {
+        return Err("has a pattern for more than one program; name each");
+    }
+    Ok(Command {
+        program: program.to_owned(),
+        args,
+        origin: into.origin(node),
+    })
+}
+
+/// A regular expression over the arguments joined by blanks, where it is a literal that is bound at
+/// both ends, or one that any further arguments may follow.
+fn arguments(pattern: &str) -> Option<BTreeSet<Arguments>> {
+    if matches!(pattern, "^.*$" | ".*") {
+        return Some(BTreeSet::new());
+    }
+    let inside = pattern.strip_prefix('^')?.strip_suffix('$')?;
+    let (literal, rest) = match inside {
+        "" => return Some(BTreeSet::from([Arguments(vec![])])),
+        _ if inside.ends_with("( .*)?") => (inside.strip_suffix("( .*)?")?, Some(&["..."][..])),
+        _ if inside.ends_with(" .*") => (inside.strip_suffix(" .*")?, Some(&["*", "..."][..])),
+        _ => (inside, None),
+    };
+    let mut plain = String::new();
+    let mut chars = literal.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => plain.push(chars.next().filter(|c| !c.is_ascii_alphanumeric())?),
+            '.' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '^' | '$' => {
+                return None;
+            }
+            c => plain.push(c),
+        }
+    }
+    let words: Vec<String> = plain.split(' ').map(str::to_owned).collect();
+    // A star and dots mean something here; an empty word cannot be written.
+    let odd = |word: &String| {
+        word.is_empty() || word.contains('*') || word == "..." || word.contains(char::is_whitespace)
+    };
+    if words.iter().any(odd) {
+        return None;
+    }
+    let rest = rest
+        .unwrap_or_default()
+        .iter()
+        .map(|word| (*word).to_owned());
+    Some(BTreeSet::from([Arguments(
+        words.into_iter().chain(rest).collect(),
+    )]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regular_expressions_that_are_words() {
+        let shown = |pattern: &str| {
+            arguments(pattern).map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        for (pattern, args) in [
+            (r"^safe\.py$", Some(vec!["safe.py"])),
+            (r"^status( .*)?$", Some(vec!["status ..."])),
+            (r"^run .*$", Some(vec!["run * ..."])),
+            (r"^$", Some(vec![""])),
+            (r"^.*$", Some(vec![])),
+            (r"safe", None),
+            (r"^a|b$", None),
+            (r"^\d+$", None),
+            (r"^a\*$", None),
+            (r"^a  b$", None),
+        ] {
+            let args =
+                args.map(|a: Vec<&str>| a.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            assert_eq!(shown(pattern), args, "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Claude Code's settings (`.claude/settings.json`): its sandbox, its modes, and where its rules are.
+//!
+//! There a person is asked about what no rule names; here nobody is. So what is asked about is not
+//! granted, and where rules name commands, those that they allow are all that there are. The sandbox has
+//! the sections of sandbox-runtime, except that the working directory is writable without being listed.
+
+use super::claude_rules::{self as rules, Rules, Word};
+use super::paths;
+use super::report::Fate;
+use super::shell::{self, Bash};
+use super::source::{Item, Source, Standing, elements, inner, join, stricter, table};
+use super::srt::{self, Cwd};
+use creel_policy::error::PolicyError;
+use creel_policy::layer::Ask;
+use creel_policy::tools::Tool;
+use creel_policy::tree::{Node, Table, Value};
+use creel_policy::{Absent, Grant, Sourced, WorkspaceMode, net};
+
+/// Keys of `permissions` that other programs' tables of that name do not have.
+pub const PERMISSIONS: [&str; 6] = [
+    "allow",
+    "ask",
+    "deny",
+    "defaultMode",
+    "additionalDirectories",
+    "disableBypassPermissionsMode",
+];
+/// Keys of `sandbox` that OpenClaw's does not have.
+pub const SANDBOX: [&str; 9] = [
+    "enabled",
+    "filesystem",
+    "network",
+    "excludedCommands",
+    "autoAllowBashIfSandboxed",
+    "allowUnsandboxedCommands",
+    "failIfUnavailable",
+    "enableWeakerNestedSandbox",
+    "ignoreViolations",
+];
+/// Keys that stand at the top of no other program's file.
+pub const TOP: [&str; 16] = [
+    "allowedTools",
+    "disallowedTools",
+    "apiKeyHelper",
+    "cleanupPeriodDays",
+    "deniedMcpServers",
+    "allowedMcpServers",
+    "disableAllHooks",
+    "disabledMcpjsonServers",
+    "enableAllProjectMcpServers",
+    "enabledMcpjsonServers",
+    "enabledPlugins",
+    "extraKnownMarketplaces",
+    "includeCoAuthoredBy",
+    "outputStyle",
+    "statusLine",
+    "alwaysThinkingEnabled",
+];
+
+const ELSEWHERE: &str = "speaks of neither tools nor the sandbox";
+
+pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
+    let mut rules = Rules::default();
+    let mut bash = Bash::default();
+    // First: a domain that a rule allows joins the sandbox's list.
+    if let Some((of, node)) = top
+        .get("sandbox")
+        .and_then(|node| Some((table(node)?, node)))
+    {
+        sandbox(into, of, node, &mut bash)?;
+    }
+    for (key, node) in top.entries() {
+        let item = Item {
+            key: &key.name,
+            node,
+        };
+        match (key.name.as_str(), table(node)) {
+            ("sandbox", Some(_)) => {}
+            ("permissions", Some(of)) => permissions(into, of, &mut rules, &mut bash)?,
+            ("sandbox" | "permissions", None) => return Err(into.wrong_type(item, "a table")),
+            ("allowedTools", _) => rules.read(into, item, Word::Allow)?,
+            ("disallowedTools", _) => rules.read(into, item, Word::Deny)?,
+            ("disabledMcpjsonServers", _) => servers(into, item)?,
+            ("deniedMcpServers", _) => denied_servers(into, item)?,
+            _ => into.not(item, ELSEWHERE),
+        }
+    }
+    if inner(top, &["permissions"]).is_some_and(|of| of.get("defaultMode").is_none())
+        && !bash.is_unasked
+        && let Some(node) = top.get("permissions")
+    {
+        let ask = into.sourced(node, Ask::OnMiss);
+        stricter(&mut into.tool(Tool::Exec).ask, ask);
+    }
+    hosts(into, &mut rules);
+    shell::read(into, &rules.commands, &bash)
+}
+
+/// The hosts that rules allow, beside the sandbox's own.
+fn hosts(into: &mut Source, rules: &mut Rules) {
+    let Some(first) = rules.hosts.first() else {
+        return;
+    };
+    let origin = first.origin.clone();
+    let network = &mut into.layer.network;
+    let hosts = rules.hosts.drain(..);
+    network.allow.get_or_insert_default().extend(hosts);
+    network.mode = Some(Sourced {
+        value: net::Mode::Allowlist,
+        origin,
+    });
+}
+
+fn permissions(
+    into: &mut Source,
+    of: &Table,
+    rules: &mut Rules,
+    bash: &mut Bash,
+) -> Result<(), PolicyError> {
+    for (key, node) in of.entries() {
+        let name = join("permissions", &key.name);
+        let item = Item { key: &name, node };
+        match key.name.as_str() {
+            "allow" => rules.read(into, item, Word::Allow)?,
+            "ask" => rules.read(into, item, Word::Ask)?,
+            "deny" => rules.read(into, item, Word::Deny)?,
+            "defaultMode" => mode(into, item, bash),
+            "additionalDirectories" => directories(into, item, of),
+            "disableBypassPermissionsMode" | "disableAutoMode" => {
+                into.translated(
+                    item,
+                    "means nothing to the kernel: no mode lifts a rule here",
+                );
+            }
+            // What restricts further must not be passed over.
+            "blockReadsOutsideWorkingDirectories" => {
+                into.translated(item, "what is not granted is not there");
+            }
+            _ => into.not(item, "creel knows no such key"),
+        }
+    }
+    Ok(())
+}
+
+fn mode(into: &mut Source, item: Item, bash: &mut Bash) {
+    match item.node.as_str() {
+        Some("default" | "acceptEdits" | "auto" | "manual") => {
+            let ask = into.sourced(item.node, Ask::OnMiss);
+            stricter(&mut into.tool(Tool::Exec).ask, ask);
+            into.translated(item, "tools.exec.ask = \"on-miss\"");
+        }
+        Some("bypassPermissions") => {
+            bash.is_unasked = true;
+            into.translated(item, "every program that is granted executes; denials hold");
+        }
+        Some("dontAsk") => {
+            bash.is_closed = true;
+            into.translated(
+                item,
+                "tools.exec.security = \"allowlist\": what no rule allows is denied",
+            );
+        }
+        known => {
+            into.deny_tool(item.node, "write");
+            let mode = into.sourced(item.node, WorkspaceMode::ReadOnly);
+            stricter(&mut into.layer.filesystem.workspace, mode);
+            let how = "tools.deny = [\"write\"], and a read-only workspace";
+            match known {
+                Some("plan") => into.translated(item, how),
+                Some(_) => into.translated(item, format!("is no mode that creel knows: {how}")),
+                None => into.not(item, format!("is no mode: {how}")),
+            }
+        }
+    }
+}
+
+/// Further working directories: written as the first is.
+fn directories(into: &mut Source, item: Item, permissions: &Table) {
+    if into.standing == Standing::Narrows {
+        return into.not(item, "a layer that narrows grants no paths");
+    }
+    let is_plan = permissions
+        .get("defaultMode")
+        .is_some_and(|node| node.as_str() == Some("plan"));
+    into.if_empty(item, "grants nothing");
+    for word in into.words(item) {
+        let (path, node) = (word.text(), word.node);
+        match rules::granted(path, paths::Spelling::Plain) {
+            Ok(path) => {
+                let list = match is_plan {
+                    true => &mut into.layer.filesystem.read,
+                    false => &mut into.layer.filesystem.write,
+                };
+                list.get_or_insert_default().push(Grant {
+                    path,
+                    absent: Absent::Skip,
+                    origin: into.text.origin(node.span.start),
+                });
+                let how = match is_plan {
+                    true => "filesystem.read",
+                    false => "filesystem.write",
+                };
+                into.enforced(word.item(), how);
+            }
+            Err((fate, why)) => into.say(word.item(), fate, why),
+        }
+    }
+}
+
+fn sandbox(into: &mut Source, of: &Table, node: &Node, bash: &mut Bash) -> Result<(), PolicyError> {
+    let is = |key: &str, value: bool| {
+        of.get(key)
+            .is_some_and(|node| matches!(node.value, Value::Bool(found) if found == value))
+    };
+    let is_enabled = is("enabled", true);
+    if is_enabled {
+        // There a person is asked about each host that no list has.
+        let none = into.sourced(node, net::Mode::None);
+        into.layer.network.mode = Some(none);
+    }
+    let asks =
+        of.get("autoAllowBashIfSandboxed").is_some() && !is("autoAllowBashIfSandboxed", true);
+    bash.is_unasked |= is_enabled && !asks;
+    for (key, node) in of.entries() {
+        let name = join("sandbox", &key.name);
+        let item = Item { key: &name, node };
+        let on = matches!(node.value, Value::Bool(true));
+        match (key.name.as_str(), table(node)) {
+            ("filesystem", Some(of)) => srt::filesystem(into, of, &name, Cwd::Writable)?,
+            ("network", Some(of)) => srt::network(into, of, node, &name)?,
+            ("credentials", Some(of)) => srt::credentials(into, of, &name)?,
+            ("filesystem" | "network" | "credentials", None) => {
+                return Err(into.wrong_type(item, "a table"));
+            }
+            ("enabled" | "failIfUnavailable", _) => match node.value {
+                Value::Bool(_) => into.translated(item, "every command runs in the jail, always"),
+                _ => into.other_type(item, "true or false"),
+            },
+            ("autoAllowBashIfSandboxed", _) => match node.value {
+                Value::Bool(true) => {
+                    into.translated(item, "every program that is granted executes")
+                }
+                Value::Bool(false) => into.translated(item, "tools.exec.ask = \"on-miss\""),
+                _ => into.other_type(item, "true or false"),
+            },
+            ("excludedCommands", _) => into.not(item, "nothing runs outside the jail"),
+            ("allowUnsandboxedCommands", _) => match on {
+                true => into.not(item, "nothing runs outside the jail"),
+                false => into.say(item, switch(node), "nothing runs outside the jail"),
+            },
+            ("enableWeakerNestedSandbox" | "enableWeakerNetworkIsolation", _) => match on {
+                true => into.not(item, "nothing is weakened; see allow_degraded"),
+                false => into.say(item, switch(node), "nothing is weakened"),
+            },
+            ("ignoreViolations", _) => into.not(item, "a denial is always told"),
+            _ => into.not(item, "creel knows no such key"),
+        }
+    }
+    Ok(())
+}
+
+/// Of a switch that is off, or of what is none.
+fn switch(node: &Node) -> Fate {
+    match node.value {
+        Value::Bool(_) => Fate::Enforced,
+        _ => Fate::NotHonoured,
+    }
+}
+
+/// Servers by name, none of whose tools may be used.
+fn servers(into: &mut Source, item: Item) -> Result<(), PolicyError> {
+    into.if_empty(item, "denies nothing");
+    for word in into.strict_words(item)? {
+        rules::deny_server(into, word.item(), word.text())?;
+    }
+    Ok(())
+}
+
+/// As [`servers`], each a table.
+fn denied_servers(into: &mut Source, item: Item) -> Result<(), PolicyError> {
+    into.if_empty(item, "denies nothing");
+    for element in elements(item) {
+        let of = table(element.node);
+        let Some((of, name)) = of.and_then(|of| Some((of, of.get("serverName")?))) else {
+            into.not(
+                element.item(),
+                "servers that the runtime starts are not in the jail",
+            );
+            continue;
+        };
+        for (key, node) in of.entries() {
+            let key_of = join(element.item().key, &key.name);
+            let item = Item { key: &key_of, node };
+            match (key.name.as_str(), name.as_str()) {
+                ("serverName", Some(server)) => rules::deny_server(into, item, server)?,
+                ("serverName", None) => return Err(into.wrong_type(item, "a string")),
+                _ => into.not(item, "servers that the runtime starts are not in the jail"),
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! Policies of other programs, taken over: each key enforced, translated or not honoured, and said so.
+//!
+//! | dialect | file |
+//! |---|---|
+//! | [`Dialect::Openclaw`] | `openclaw.json`, and the shape of it with `sandbox` at the top |
+//! | [`Dialect::Approvals`] | OpenClaw's `exec-approvals.json` |
+//! | [`Dialect::Simple`] | `tools.file_system`, `code_execution`, `confirm_actions` |
+//! | [`Dialect::Srt`] | settings of Anthropic's sandbox-runtime |
+//! | [`Dialect::Claude`] | Claude Code's `.claude/settings.json` |
+//! | [`Dialect::Codex`] | Codex's `config.toml` |
+//! | [`Dialect::Rules`] | Codex's `.rules` |
+//!
+//! One law holds for all: what the source denied is denied. Where creel has no narrower word, it denies
+//! more; a denial that it cannot say at all is an error. A grant that it cannot say is left out and
+//! reported. Pure: a file's text in, a layer and a report out.
+
+mod approvals;
+mod claude;
+mod claude_rules;
+mod codex;
+mod defaults;
+mod names;
+mod native;
+mod openclaw;
+mod paths;
+mod profile;
+pub mod report;
+mod rules;
+mod sandbox;
+mod shell;
+mod simple;
+mod source;
+mod srt;
+mod starlark;
+
+pub use report::{Entry, Fate};
+pub use source::Standing;
+
+use std::collections::BTreeSet;
+
+use creel_policy::error::{Place, PolicyError};
+use creel_policy::layer::Layer;
+use creel_policy::tree::{self, Format, Table, Text, Value};
+use creel_policy::{Sourced, digest, preset};
+use source::{Source, inner};
+
+/// Whose words a file is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    Native,
+    Openclaw,
+    Approvals,
+    Simple,
+    Srt,
+    Claude,
+    Codex,
+    Rules,
+}
+
+impl Dialect {
+    pub const ALL: [Dialect; 8] = [
+        Self::Native,
+        Self::Openclaw,
+        Self::Approvals,
+        Self::Simple,
+        Self::Srt,
+        Self::Claude,
+        Self::Codex,
+        Self::Rules,
+    ];
+
+    /// As named on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Openclaw => "openclaw",
+            Self::Approvals => "openclaw-approvals",
+            Self::Simple => "simple",
+            Self::Srt => "srt",
+            Self::Claude => "claude-code",
+            Self::Codex => "codex",
+            Self::Rules => "codex-rules",
+        }
+    }
+}
+
+/// What is asked of a file.
+#[derive(Debug, Clone)]
+pub struct Choice<'c> {
+    /// `None`: whichever its keys say.
+    pub dialect: Option<Dialect>,
+    /// The agent whose layer is meant; `None`: what holds for all.
+    pub agent: Option<&'c str>,
+    pub standing: Standing,
+}
+
+/// A file taken over.
+#[derive(Debug, Clone)]
+pub struct Imported {
+    pub dialect: Dialect,
+    pub layer: Layer,
+    /// In the order of the file.
+    pub report: Vec<Entry>,
+    /// The agents that it names.
+    pub agents: Vec<String>,
+}
+
+/// Takes `text` over. `source` is the file's path as the operator named it.
+pub fn read(source: &str, text: &str, choice: &Choice) -> Result<Imported, PolicyError> {
+    tree::check_length(source, text.as_bytes())?;
+    let lines = Text::new(source, text);
+    let mut into = Source::new(&lines, choice.standing);
+    let mut agents = vec![];
+    let named = choice.dialect.or_else(|| of_name(source));
+    let dialect = if named == Some(Dialect::Rules) {
+        rules::read(&mut into)?;
+        Dialect::Rules
+    } else {
+        let top = tree::read(Format::of(source), &lines)?;
+        let dialect = named.unwrap_or_else(|| of_keys(&top));
+        match dialect {
+            Dialect::Native => native::read(&mut into, &top)?,
+            Dialect::Openclaw => agents = openclaw::read(&mut into, &top, choice.agent)?,
+            Dialect::Approvals => agents = approvals::read(&mut into, &top, choice.agent)?,
+            Dialect::Simple => simple::read(&mut into, &top)?,
+            Dialect::Srt => srt::read(&mut into, &top)?,
+            Dialect::Claude => claude::read(&mut into, &top)?,
+            Dialect::Codex => codex::read(&mut into, &top)?,
+            Dialect::Rules => {}
+        }
+        dialect
+    };
+    if let Some(agent) = choice.agent
+        && !agents.iter().any(|known| known == agent)
+    {
+        return Err(PolicyError::MissingAgent {
+            at: Place::whole(source),
+            name: agent.to_owned(),
+            known: agents,
+        });
+    }
+    let Source {
+        mut layer,
+        mut report,
+        whole,
+        ..
+    } = into;
+    layer.name = source.to_owned();
+    layer.digest = digest(text.as_bytes());
+    if dialect != Dialect::Native && choice.standing == Standing::Grants && !whole {
+        // The programs of the system, which other programs grant without a word.
+        layer.extends.push(Sourced {
+            value: preset::DEFAULT.to_owned(),
+            origin: creel_policy::Origin::creel(),
+        });
+    }
+    let mut known = BTreeSet::new();
+    layer
+        .tools
+        .deny
+        .retain(|denied| known.insert(denied.value.clone()));
+    report.sort_by_key(|entry| entry.origin.line);
+    Ok(Imported {
+        dialect,
+        layer,
+        report,
+        agents,
+    })
+}
+
+/// Whether a file of that name is another program's, whatever it holds.
+pub fn is_named(source: &str) -> bool {
+    of_name(source).is_some()
+}
+
+/// Whether a document with these keys is another program's.
+pub fn is_foreign(top: &Table) -> bool {
+    of_keys(top) != Dialect::Native
+}
+
+/// The dialect of a file, where it is none of creel's own.
+pub fn detect(source: &str, text: &str) -> Option<Dialect> {
+    let found = of_name(source).or_else(|| {
+        let top = tree::parse(Format::of(source), source, text).ok()?;
+        Some(of_keys(&top))
+    });
+    found.filter(|dialect| *dialect != Dialect::Native)
+}
+
+fn of_name(source: &str) -> Option<Dialect> {
+    let rules = [".rules", ".codexpolicy"];
+    let is_rules = rules.iter().any(|extension| source.ends_with(extension));
+    let settings = [
+        ".claude/settings.json",
+        ".claude/settings.local.json",
+        "claude-code/managed-settings.json",
+    ];
+    let is_settings = settings.iter().any(|name| {
+        let rest = source.strip_suffix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+    });
+    match is_rules {
+        true => Some(Dialect::Rules),
+        false => is_settings.then_some(Dialect::Claude),
+    }
+}
+
+/// Told by keys that creel does not have; where one of creel's own sections stands, it is creel's.
+fn of_keys(top: &Table) -> Dialect {
+    let has = |path: &[&str], keys: &[&str]| {
+        inner(top, path).is_some_and(|table| keys.iter().any(|key| table.get(key).is_some()))
+    };
+    const NATIVE: [&str; 5] = [
+        "limits",
+        "environment",
+        "extends",
+        "allow_degraded",
+        "tests",
+    ];
+    if has(&[], &NATIVE) {
+        return Dialect::Native;
+    }
+    let codex = [
+        "sandbox_mode",
+        "sandbox_workspace_write",
+        "approval_policy",
+        "default_permissions",
+        "mcp_servers",
+        "model_provider",
+        "model_providers",
+        "model_reasoning_effort",
+        "shell_environment_policy",
+    ];
+    if has(&[], &codex) {
+        return Dialect::Codex;
+    }
+    let claude = has(&["permissions"], &claude::PERMISSIONS)
+        || has(&["sandbox"], &claude::SANDBOX)
+        || has(&[], &claude::TOP)
+        || source::text(top, "$schema").is_some_and(|schema| schema.contains("claude-code"));
+    if claude {
+        return Dialect::Claude;
+    }
+    // Codex's own, where nothing else stands.
+    let word = |key| top.get(key).is_some_and(|node| node.as_str().is_some());
+    let features = inner(top, &["features"]).is_some();
+    if (word("model") || features) && !has(&[], &["tools", "agents", "sandbox", "hooks", "env"]) {
+        return Dialect::Codex;
+    }
+    let network = [
+        "allowedDomains",
+        "deniedDomains",
+        "allowUnixSockets",
+        "allowAllUnixSockets",
+    ];
+    let filesystem = ["denyRead", "allowRead", "allowWrite", "denyWrite"];
+    if has(&["network"], &network) || has(&["filesystem"], &filesystem) {
+        return Dialect::Srt;
+    }
+    let simple = ["file_system", "code_execution", "web_browsing", "api_calls"];
+    let switch = |key| {
+        top.get(key)
+            .is_some_and(|node| matches!(node.value, Value::Bool(_)))
+    };
+    if has(&["tools"], &simple) || has(&[], &["confirm_actions"]) || switch("sandbox") {
+        return Dialect::Simple;
+    }
+    if has(&[], &["version"]) && has(&[], &["defaults", "agents"]) && !has(&[], &["tools"]) {
+        return Dialect::Approvals;
+    }
+    let openclaw = [
+        "agents",
+        "sandbox",
+        "gateway",
+        "channels",
+        "models",
+        "bindings",
+        "approvals",
+        "mcp",
+        "plugins",
+    ];
+    let tools = [
+        "byProvider",
+        "alsoAllow",
+        "fs",
+        "sandbox",
+        "subagents",
+        "toolsBySender",
+        "web",
+        "media",
+        "codeMode",
+        "loopDetection",
+        "agentToAgent",
+    ];
+    let exec = [
+        "host",
+        "mode",
+        "timeoutSeconds",
+        "backgroundMs",
+        "safeBins",
+        "applyPatch",
+        "strictInlineEval",
+    ];
+    let elevated = inner(top, &["tools", "elevated"]).is_some();
+    if has(&[], &openclaw) || has(&["tools"], &tools) || has(&["tools", "exec"], &exec) || elevated
+    {
+        return Dialect::Openclaw;
+    }
+    Dialect::Native
+}

@@ -1,0 +1,508 @@
+//! OpenClaw's `openclaw.json`: scopes of tools, `exec`, `elevated`, agents.
+//!
+//! Its scopes narrow one another (profile, global list, provider's, agent's, sandbox's), and so do lists
+//! here: a tool must be in each. Its empty `allow` allows all; creel's would allow nothing, so it is left
+//! out. What depends on the model's provider is applied whatever the model: creel does not know it.
+
+use super::names;
+use super::report::Fate;
+use super::sandbox;
+use super::source::{Item, Source, inner, join, stricter, table, text};
+use creel_policy::error::PolicyError;
+use creel_policy::layer::{Ask, Security};
+use creel_policy::tools::{Pattern, Profile, Tool};
+use creel_policy::tree::{Node, Table, Value};
+use creel_policy::{Origin, Sourced};
+
+/// The lists that a tool must be in, as they are found.
+#[derive(Default)]
+pub struct Lists {
+    profile: Option<Sourced<Profile>>,
+    also: Vec<Pattern>,
+    allow: Option<Sourced<Vec<Pattern>>>,
+    /// An empty list of the source, which allows all.
+    open: Option<Origin>,
+}
+
+impl Lists {
+    /// A further list.
+    pub fn narrow(&mut self, list: Sourced<Vec<Pattern>>) {
+        self.allow = Some(match self.allow.take() {
+            None => list,
+            Some(known) => Sourced {
+                value: names::common(&known.value, &list.value),
+                origin: known.origin,
+            },
+        });
+    }
+
+    /// The lists of a scope that stands beside these.
+    fn narrow_by(&mut self, own: Lists) {
+        if let Some(profile) = own.profile {
+            let mut value = expanded(profile.value);
+            value.extend(own.also);
+            let origin = profile.origin;
+            self.narrow(Sourced { value, origin });
+        }
+        if let Some(list) = own.allow {
+            self.narrow(list);
+        }
+    }
+}
+
+/// An agent's table, under the key where it stands.
+struct Agent<'t> {
+    id: String,
+    key: String,
+    node: &'t Node,
+    table: &'t Table,
+}
+
+pub fn read(
+    into: &mut Source,
+    top: &Table,
+    chosen: Option<&str>,
+) -> Result<Vec<String>, PolicyError> {
+    let agents = agents(into, top);
+    let agent = agents
+        .iter()
+        .find(|agent| Some(agent.id.as_str()) == chosen);
+    let mut lists = Lists::default();
+    let mut boxes: Vec<(String, &Table)> = vec![];
+    for (key, node) in top.entries() {
+        let item = Item {
+            key: &key.name,
+            node,
+        };
+        match key.name.as_str() {
+            "tools" => match table(node) {
+                Some(tools) => scope(into, &mut lists, tools, "tools")?,
+                None => return Err(into.wrong_type(item, "a table")),
+            },
+            "sandbox" => match table(node) {
+                Some(of) => boxes.push(("sandbox".into(), of)),
+                None => return Err(into.wrong_type(item, "a table")),
+            },
+            "agents" => {}
+            "approvals" => into.not(
+                item,
+                "where approvals are sent is the runtime's; see --approvals",
+            ),
+            _ => into.not(item, "speaks of neither tools nor the sandbox"),
+        }
+    }
+    if let Some(defaults) = inner(top, &["agents", "defaults"]) {
+        for (key, node) in defaults.entries() {
+            let name = format!("agents.defaults.{}", key.name);
+            let item = Item { key: &name, node };
+            match (key.name.as_str(), table(node)) {
+                ("sandbox", Some(of)) => boxes.push((name, of)),
+                ("tools", Some(tools)) => scope(into, &mut lists, tools, &name)?,
+                ("sandbox" | "tools", None) => return Err(into.wrong_type(item, "a table")),
+                _ => into.not(item, "speaks of neither tools nor the sandbox"),
+            }
+        }
+    }
+    for other in agents
+        .iter()
+        .filter(|other| Some(other.id.as_str()) != chosen)
+    {
+        let item = Item {
+            key: &other.key,
+            node: other.node,
+        };
+        into.translated(item, format!("a layer of its own: --agent {}", other.id));
+    }
+    if let Some(agent) = agent {
+        one_agent(into, &mut lists, &mut boxes, agent)?;
+    }
+    sandbox::read(into, &mut lists, &boxes, top)?;
+    finish(into, lists);
+    Ok(agents.into_iter().map(|agent| agent.id).collect())
+}
+
+/// The agents of `agents.list[]` and of `agents.entries.<id>`.
+fn agents<'t>(into: &mut Source, top: &'t Table) -> Vec<Agent<'t>> {
+    let mut all = vec![];
+    let Some(section) = inner(top, &["agents"]) else {
+        if let Some(node) = top.get("agents") {
+            into.other_type(
+                Item {
+                    key: "agents",
+                    node,
+                },
+                "a table",
+            );
+        }
+        return all;
+    };
+    for (key, node) in section.entries() {
+        let name = join("agents", &key.name);
+        let item = Item { key: &name, node };
+        match (key.name.as_str(), &node.value) {
+            ("defaults", Value::Table(_)) => {}
+            ("list", Value::Array(nodes)) => {
+                into.if_empty(item, "names no agent");
+                for (at, node) in nodes.iter().enumerate() {
+                    let key = format!("{name}[{at}]");
+                    match table(node).and_then(|of| Some((of, text(of, "id")?))) {
+                        Some((table, id)) => all.push(Agent {
+                            id: id.into(),
+                            key,
+                            node,
+                            table,
+                        }),
+                        None => into.not(Item { key: &key, node }, "has no `id` to choose it by"),
+                    }
+                }
+            }
+            ("entries", Value::Table(entries)) => {
+                for (id, node) in entries.entries() {
+                    let key = join(&name, &id.name);
+                    match table(node) {
+                        Some(table) => all.push(Agent {
+                            id: id.name.clone(),
+                            key,
+                            node,
+                            table,
+                        }),
+                        None => into.other_type(Item { key: &key, node }, "a table"),
+                    }
+                }
+            }
+            _ => into.not(item, "is neither defaults, list nor entries"),
+        }
+    }
+    all
+}
+
+fn one_agent<'t>(
+    into: &mut Source,
+    lists: &mut Lists,
+    boxes: &mut Vec<(String, &'t Table)>,
+    agent: &Agent<'t>,
+) -> Result<(), PolicyError> {
+    for (key, node) in agent.table.entries() {
+        let name = join(&agent.key, &key.name);
+        let item = Item { key: &name, node };
+        match (key.name.as_str(), table(node)) {
+            ("id", _) => into.translated(item, "the layer's agent"),
+            ("name" | "default", _) => into.translated(item, "means nothing to the kernel"),
+            ("tools", Some(tools)) => scope(into, lists, tools, &name)?,
+            ("sandbox", Some(of)) => boxes.push((name, of)),
+            ("tools" | "sandbox", None) => return Err(into.wrong_type(item, "a table")),
+            _ => into.not(item, "speaks of neither tools nor the sandbox"),
+        }
+    }
+    Ok(())
+}
+
+/// One scope of tools; a later profile replaces an earlier one.
+fn scope(
+    into: &mut Source,
+    lists: &mut Lists,
+    tools: &Table,
+    above: &str,
+) -> Result<(), PolicyError> {
+    for (key, node) in tools.entries() {
+        let name = join(above, &key.name);
+        let item = Item { key: &name, node };
+        match key.name.as_str() {
+            "profile" => lists.profile = Some(profile(into, item)),
+            "allow" => allow(into, lists, item),
+            "alsoAllow" => {
+                let how = "added to the profile's list, in tools.allow; without a profile it adds nothing";
+                lists
+                    .also
+                    .extend(into.allowed_tools(item, Fate::Translated, how));
+            }
+            "deny" => into.deny_tools(item)?,
+            "byProvider" => providers(into, lists, item)?,
+            "exec" => match table(node) {
+                Some(of) => exec(into, of, &name)?,
+                None => return Err(into.wrong_type(item, "a table")),
+            },
+            "elevated" => elevated(into, item),
+            "fs" => files(into, item)?,
+            "sandbox" => sandbox_tools(into, lists, item)?,
+            "subagents" => into.not(
+                item,
+                "a subagent is the runtime's; give it a layer of its own",
+            ),
+            "toolsBySender" => into.not(item, "who asks is the runtime's to know"),
+            _ => into.not(
+                item,
+                "a setting of the tool's own, of which the kernel sees nothing",
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn profile(into: &mut Source, item: Item) -> Sourced<Profile> {
+    match item.node.as_str().and_then(Profile::parse) {
+        Some(profile) => {
+            into.translated(
+                item,
+                format!("tools.profile = \"{}\", of creel's tools", profile.name()),
+            );
+            into.sourced(item.node, profile)
+        }
+        None => {
+            into.translated(
+                item,
+                "is no profile that creel knows: tools.profile = \"minimal\"",
+            );
+            into.sourced(item.node, Profile::Minimal)
+        }
+    }
+}
+
+fn allow(into: &mut Source, lists: &mut Lists, item: Item) {
+    let empty = matches!(&item.node.value, Value::Array(nodes) if nodes.is_empty());
+    if empty {
+        lists.open = Some(into.origin(item.node));
+        return into.translated(
+            item,
+            "allows all that is not denied, as an empty list does there",
+        );
+    }
+    let mut patterns = into.allowed_tools(item, Fate::Enforced, "tools.allow");
+    if patterns.iter().any(|pattern| pattern.matches("write")) {
+        patterns.extend(Pattern::parse("apply_patch").unwrap_or_default());
+    }
+    let list = into.sourced(item.node, patterns);
+    lists.narrow(list);
+}
+
+fn providers(into: &mut Source, lists: &mut Lists, item: Item) -> Result<(), PolicyError> {
+    let Some(all) = table(item.node) else {
+        return Err(into.wrong_type(item, "a table"));
+    };
+    for (provider, node) in all.entries() {
+        let name = join(item.key, &provider.name);
+        let of = Item { key: &name, node };
+        let Some(tools) = table(node) else {
+            return Err(into.wrong_type(of, "a table"));
+        };
+        let mut own = Lists::default();
+        scope(into, &mut own, tools, &name)?;
+        lists.narrow_by(own);
+        into.translated(
+            of,
+            "holds whatever the model: creel does not know its provider",
+        );
+    }
+    Ok(())
+}
+
+fn sandbox_tools(into: &mut Source, lists: &mut Lists, item: Item) -> Result<(), PolicyError> {
+    let Some(of) = table(item.node) else {
+        return Err(into.wrong_type(item, "a table"));
+    };
+    for (key, node) in of.entries() {
+        let name = join(item.key, &key.name);
+        match (key.name.as_str(), table(node)) {
+            ("tools", Some(tools)) => {
+                let mut own = Lists::default();
+                scope(into, &mut own, tools, &name)?;
+                if let Some(list) = &mut own.allow {
+                    list.value.extend(own.also.iter().cloned());
+                }
+                lists.narrow_by(own);
+            }
+            _ => into.not(Item { key: &name, node }, "creel knows no such key"),
+        }
+    }
+    Ok(())
+}
+
+/// `mode` supersedes `security` and `ask`; the strictest that any scope says holds.
+fn exec(into: &mut Source, exec: &Table, above: &str) -> Result<(), PolicyError> {
+    for (key, node) in exec.entries() {
+        let name = join(above, &key.name);
+        let item = Item { key: &name, node };
+        match key.name.as_str() {
+            "security" if exec.get("mode").is_none() => {
+                let word = node.as_str().and_then(Security::parse);
+                let Some(security) = word else {
+                    return Err(into.wrong_type(item, "\"deny\", \"allowlist\" or \"full\""));
+                };
+                let said = into.sourced(node, security);
+                stricter(&mut into.tool(Tool::Exec).security, said);
+                into.enforced(item, "tools.exec.security");
+            }
+            "ask" if exec.get("mode").is_none() => {
+                let Some(ask) = node.as_str().and_then(Ask::parse) else {
+                    return Err(into.wrong_type(item, "\"off\", \"on-miss\" or \"always\""));
+                };
+                let said = into.sourced(node, ask);
+                stricter(&mut into.tool(Tool::Exec).ask, said);
+                into.enforced(item, "tools.exec.ask; where nobody can be asked, refused");
+            }
+            "security" | "ask" => {
+                into.translated(item, "`mode` stands beside it and counts instead")
+            }
+            "mode" => mode(into, item)?,
+            "host" => match node.as_str() {
+                Some("auto" | "sandbox") => into.enforced(item, "the jail is the sandbox"),
+                _ => into.not(item, "every command runs in the jail, on no other host"),
+            },
+            "timeoutSeconds" => {
+                if let Some(span) = into.seconds(item) {
+                    into.tool(Tool::Exec).timeout = Some(span);
+                    into.enforced(item, "tools.exec.timeout");
+                }
+            }
+            "applyPatch" => apply_patch(into, item)?,
+            "safeBins" | "safeBinProfiles" | "safeBinTrustedDirs" => {
+                into.not(
+                    item,
+                    "allows nothing here; name the program in tools.exec.commands",
+                );
+            }
+            "pathPrepend" => into.not(item, "set PATH in [environment]"),
+            "strictInlineEval" => into.not(
+                item,
+                "what an interpreter is told to run is not seen; leave it out of the list",
+            ),
+            _ => into.not(
+                item,
+                "a setting of the tool's own, of which the kernel sees nothing",
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn mode(into: &mut Source, item: Item) -> Result<(), PolicyError> {
+    let (security, ask) = match item.node.as_str() {
+        Some("deny") => (Security::Deny, Ask::Off),
+        Some("allowlist") => (Security::Allowlist, Ask::Off),
+        Some("ask" | "auto") => (Security::Allowlist, Ask::OnMiss),
+        Some("full") => (Security::Full, Ask::Off),
+        _ => {
+            return Err(into.wrong_type(
+                item,
+                "\"deny\", \"allowlist\", \"ask\", \"auto\" or \"full\"",
+            ));
+        }
+    };
+    let (security, ask) = (
+        into.sourced(item.node, security),
+        into.sourced(item.node, ask),
+    );
+    into.translated(
+        item,
+        format!("security = \"{}\", ask = \"{}\"", security.value, ask.value),
+    );
+    let tool = into.tool(Tool::Exec);
+    stricter(&mut tool.security, security);
+    stricter(&mut tool.ask, ask);
+    Ok(())
+}
+
+fn apply_patch(into: &mut Source, item: Item) -> Result<(), PolicyError> {
+    let Some(of) = table(item.node) else {
+        return Err(into.wrong_type(item, "a table"));
+    };
+    for (key, node) in of.entries() {
+        let name = join(item.key, &key.name);
+        let item = Item { key: &name, node };
+        match key.name.as_str() {
+            "enabled" => {
+                if into.strict_switch(item)? {
+                    into.enforced(item, "apply_patch is not denied");
+                } else {
+                    into.deny_tool(node, "apply_patch");
+                    into.enforced(item, "tools.deny: apply_patch");
+                }
+            }
+            "workspaceOnly" => workspace_only(into, item, &[Tool::ApplyPatch])?,
+            _ => into.not(item, "creel knows no such key"),
+        }
+    }
+    Ok(())
+}
+
+fn files(into: &mut Source, item: Item) -> Result<(), PolicyError> {
+    const FILES: [Tool; 4] = [Tool::Read, Tool::Write, Tool::Edit, Tool::ApplyPatch];
+    let Some(of) = table(item.node) else {
+        return Err(into.wrong_type(item, "a table"));
+    };
+    for (key, node) in of.entries() {
+        let name = join(item.key, &key.name);
+        let item = Item { key: &name, node };
+        match key.name.as_str() {
+            "workspaceOnly" => workspace_only(into, item, &FILES)?,
+            _ => into.not(item, "creel knows no such key"),
+        }
+    }
+    Ok(())
+}
+
+fn workspace_only(into: &mut Source, item: Item, tools: &[Tool]) -> Result<(), PolicyError> {
+    if !into.strict_switch(item)? {
+        into.translated(item, "the grants alone say which files there are");
+        return Ok(());
+    }
+    for tool in tools {
+        let grant = into.grant(item.node, "$WORKSPACE".into(), creel_policy::Absent::Refuse);
+        into.tool(*tool).allowed_paths = Some(vec![grant]);
+    }
+    into.translated(
+        item,
+        "allowed_paths = [\"$WORKSPACE\"], for every process; what may be executed stays readable",
+    );
+    Ok(())
+}
+
+/// Nothing ever leaves the jail: what asks for it is not honoured.
+fn elevated(into: &mut Source, item: Item) {
+    into.layer.tools.elevated = Some(into.sourced(item.node, false));
+    let Some(of) = table(item.node) else {
+        return match item.node.value {
+            Value::Bool(false) => into.enforced(item, "tools.elevated = false"),
+            _ => into.not(item, "nothing runs outside the jail"),
+        };
+    };
+    for (key, node) in of.entries() {
+        let name = join(item.key, &key.name);
+        let item = Item { key: &name, node };
+        match (&node.value, key.name.as_str()) {
+            (Value::Bool(false), "enabled") => into.enforced(item, "tools.elevated = false"),
+            _ => into.not(
+                item,
+                "nothing runs outside the jail: tools.elevated = false",
+            ),
+        }
+    }
+}
+
+fn expanded(profile: Profile) -> Vec<Pattern> {
+    let words = profile.allows().iter();
+    words
+        .flat_map(|word| Pattern::parse(word).unwrap_or_default())
+        .collect()
+}
+
+/// The lists as the layer has them.
+fn finish(into: &mut Source, mut lists: Lists) {
+    if let Some(profile) = lists.profile.take() {
+        if lists.also.is_empty() {
+            into.layer.tools.profile = Some(profile);
+        } else {
+            let mut patterns = expanded(profile.value);
+            patterns.append(&mut lists.also);
+            lists.narrow(Sourced {
+                value: patterns,
+                origin: profile.origin,
+            });
+        }
+    }
+    if let (None, Some(origin)) = (&lists.allow, lists.open.take()) {
+        let value = Pattern::parse("*").unwrap_or_default();
+        lists.allow = Some(Sourced { value, origin });
+    }
+    into.layer.tools.allow = lists.allow;
+}

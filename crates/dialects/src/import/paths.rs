@@ -1,0 +1,313 @@
+//! Paths, as other programs write them.
+//!
+//! Relative paths are the workspace's. What cannot be said in creel's words is left out of a grant; out
+//! of a denial nothing may be left, so there a glob that means less here becomes the directory that it
+//! lies in. Where both mean the same, a glob becomes a pattern.
+
+use std::fmt;
+
+use creel_policy::error::PathFault;
+use creel_policy::file::path_fault;
+use creel_policy::glob::{escape, is_pattern};
+use creel_policy::trees::within;
+
+/// Directories that hold far more than a rule means.
+const WHOLE: [&str; 7] = ["/", "~", "$WORKSPACE", "/home", "/root", "/usr", "/Users"];
+
+/// What begins a glob in some program. A brace does in some, and in others is a character.
+const WILD: [char; 4] = ['*', '?', '[', '{'];
+
+/// Whether a program has globs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelling {
+    /// `*`, `?`, `[..]`, and `**` for any number of directories.
+    Globs,
+    /// Every character is itself.
+    Plain,
+}
+
+/// Why a grant is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsaid {
+    Path(PathFault),
+    /// A glob that means names, where a path here means all beneath it.
+    Names,
+    /// A glob that creel reads otherwise.
+    Otherwise,
+}
+
+impl fmt::Display for Unsaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(fault) => fault.fmt(f),
+            Self::Names => f.write_str(
+                "is a glob for names, of which a pattern here would grant all beneath; write the paths \
+                 out, or end it in '/**'",
+            ),
+            Self::Otherwise => {
+                f.write_str("is a glob that creel would read otherwise; write the paths out")
+            }
+        }
+    }
+}
+
+/// The path or the pattern of a grant.
+pub fn granted(text: &str, spelling: Spelling) -> Result<String, Unsaid> {
+    let path = rooted(text);
+    if spelling == Spelling::Plain {
+        return sound(escape(&path)).map_err(Unsaid::Path);
+    }
+    // `/a/**` is all beneath /a; `/a/*` is less.
+    let tree = path.strip_suffix("/**").map(whole);
+    let is_tree = tree.is_some();
+    let path = tree.unwrap_or(path);
+    if is_pattern(&path) {
+        if !is_tree {
+            return Err(Unsaid::Names);
+        }
+        if !alike(&path) {
+            return Err(Unsaid::Otherwise);
+        }
+    }
+    sound(path).map_err(Unsaid::Path)
+}
+
+/// What a path of a denial becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denied {
+    Path(String),
+    /// All of the directory that a glob lies in.
+    Tree(String),
+    Pattern(String),
+}
+
+impl Denied {
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Path(path) | Self::Tree(path) | Self::Pattern(path) => path,
+        }
+    }
+}
+
+/// What is denied: seeing it, or changing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    Sight,
+    Change,
+    /// Either, by a program that expands its globs once, to the names that are there at its start.
+    AtStart,
+}
+
+/// What a denial becomes. Where the jail could create a name that a pattern meets, no mount covers it
+/// and the run is refused; so there it is the directory, as long as that is not a whole root.
+pub fn denied(text: &str, denial: Denial) -> Result<Denied, PathFault> {
+    let path = rooted(text);
+    let Some(glob) = path.find(WILD) else {
+        return sound(path).map(Denied::Path);
+    };
+    let literal = path.get(..glob).unwrap_or_default();
+    let directory = whole(literal.rfind('/').map_or("", |slash| &literal[..slash]));
+    let tree = path.strip_suffix("/**").map_or(path.clone(), whole);
+    if tree == directory {
+        return sound(tree).map(Denied::Tree);
+    }
+    let created = match denial {
+        Denial::Change => true,
+        Denial::Sight => directory.starts_with("$WORKSPACE/"),
+        Denial::AtStart => false,
+    };
+    let all = tree.strip_suffix("/*") == Some(&directory);
+    if !is_whole(&directory) && (created || all || !alike(&tree)) {
+        return sound(directory).map(Denied::Tree);
+    }
+    match alike(&tree) && directory != "/" {
+        true => sound(tree).map(Denied::Pattern),
+        false => Err(PathFault::Glob),
+    }
+}
+
+/// A path in which every character is itself.
+pub fn literal(text: &str) -> Result<String, PathFault> {
+    sound(escape(&rooted(text)))
+}
+
+/// The jail's own directories: a grant of one brings nothing in from the host.
+pub fn is_own(path: &str) -> bool {
+    matches!(path, "/tmp" | "/var/tmp" | "/dev/shm" | "~")
+}
+
+/// Whether no policy may grant it.
+pub fn is_never(path: &str) -> bool {
+    let roots = ["/proc", "/sys", "/dev", "/run", "/var/run"];
+    path == "/" || roots.iter().any(|root| within(path, root))
+}
+
+/// Whether it is one of the directories that everything lies in.
+pub fn is_whole(path: &str) -> bool {
+    WHOLE.contains(&path)
+}
+
+fn whole(directory: &str) -> String {
+    match directory {
+        "" => "/".into(),
+        directory => directory.into(),
+    }
+}
+
+/// Whether a glob means the same in every program that has globs: no braces, no backslash, no `**`
+/// beside other characters, and in brackets letters, digits, `_` and ranges of them alone. `[!a]` is a
+/// regular expression's set in some, and has the `!` in it.
+fn alike(path: &str) -> bool {
+    path.split('/').all(|part| {
+        let stars = part == "**" || !part.contains("**");
+        stars && !part.contains(['{', '}', '\\']) && brackets(part)
+    })
+}
+
+fn brackets(part: &str) -> bool {
+    let mut rest = part;
+    while let Some((_, inside)) = rest.split_once('[') {
+        let Some((class, after)) = inside.split_once(']') else {
+            return false;
+        };
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let mut bytes = class.bytes().peekable();
+        let mut some = false;
+        while let Some(byte) = bytes.next() {
+            let ranged = bytes.next_if_eq(&b'-').is_some();
+            let ends = !ranged || bytes.next().is_some_and(|to| plain(to) && to >= byte);
+            if !plain(byte) || !ends {
+                return false;
+            }
+            some = true;
+        }
+        if !some {
+            return false;
+        }
+        rest = after;
+    }
+    !rest.contains(']')
+}
+
+/// With the beginning that creel knows it by.
+fn rooted(text: &str) -> String {
+    let text = match text.strip_prefix("${HOME}").or(text.strip_prefix("$HOME")) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("~{rest}"),
+        _ => text.to_owned(),
+    };
+    let path = match text.as_bytes().first() {
+        None | Some(b'/' | b'~' | b'$') => text,
+        _ => {
+            let rest: Vec<&str> = text
+                .split('/')
+                .filter(|p| !p.is_empty() && *p != ".")
+                .collect();
+            match rest.is_empty() {
+                true => "$WORKSPACE".into(),
+                false => format!("$WORKSPACE/{}", rest.join("/")),
+            }
+        }
+    };
+    match path.trim_end_matches('/') {
+        "" if !path.is_empty() => "/".into(),
+        trimmed => trimmed.to_owned(),
+    }
+}
+
+fn sound(path: String) -> Result<String, PathFault> {
+    match path_fault(&path) {
+        Some(fault) => Err(fault),
+        None => Ok(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_is_never_wider_than_its_glob() {
+        let ok = |path: &str| Ok(path.to_owned());
+        let names = || Err(Unsaid::Names);
+        let otherwise = || Err(Unsaid::Otherwise);
+        for (text, globs, plain) in [
+            (".", ok("$WORKSPACE"), ok("$WORKSPACE")),
+            ("./src/", ok("$WORKSPACE/src"), ok("$WORKSPACE/src")),
+            ("$HOME/.ssh", ok("~/.ssh"), ok("~/.ssh")),
+            ("/a/**", ok("/a"), ok("/a/[*][*]")),
+            ("/a/*", names(), ok("/a/[*]")),
+            ("~/k/*.pem", names(), ok("~/k/[*].pem")),
+            ("/a*/b/**", ok("/a*/b"), ok("/a[*]/b/[*][*]")),
+            (
+                "**/x/**",
+                ok("$WORKSPACE/**/x"),
+                ok("$WORKSPACE/[*][*]/x/[*][*]"),
+            ),
+            ("~/**", ok("~"), ok("~/[*][*]")),
+            ("/a**/b/**", otherwise(), ok("/a[*][*]/b/[*][*]")),
+            ("/a[b/**", otherwise(), ok("/a[[]b/[*][*]")),
+            ("/a[!b]/**", otherwise(), ok("/a[[]!b]/[*][*]")),
+            ("/*{a,b}/**", otherwise(), ok("/[*]{a,b}/[*][*]")),
+            ("/a/{b,c}/d", ok("/a/{b,c}/d"), ok("/a/{b,c}/d")),
+        ] {
+            assert_eq!(granted(text, Spelling::Globs), globs, "{text}");
+            assert_eq!(granted(text, Spelling::Plain), plain, "{text}");
+        }
+        for (text, fault) in [("/a/../b", PathFault::Parent), ("", PathFault::Empty)] {
+            let unsaid = Err(Unsaid::Path(fault));
+            assert_eq!(granted(text, Spelling::Globs), unsaid, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_denial_is_never_narrower_than_its_glob() {
+        let path = |path: &str| Ok(Denied::Path(path.to_owned()));
+        let tree = |path: &str| Ok(Denied::Tree(path.to_owned()));
+        let pattern = |path: &str| Ok(Denied::Pattern(path.to_owned()));
+        let glob = || Err(PathFault::Glob);
+        for (text, sight, change) in [
+            (".", path("$WORKSPACE"), path("$WORKSPACE")),
+            ("~/.ssh/", path("~/.ssh"), path("~/.ssh")),
+            ("/a/**", tree("/a"), tree("/a")),
+            ("/a/*", tree("/a"), tree("/a")),
+            ("~/**", tree("~"), tree("~")),
+            ("**", tree("$WORKSPACE"), tree("$WORKSPACE")),
+            ("~/k/*.pem", pattern("~/k/*.pem"), tree("~/k")),
+            ("~/k/*/x/**", pattern("~/k/*/x"), tree("~/k")),
+            ("~/*.pem", pattern("~/*.pem"), pattern("~/*.pem")),
+            ("src/*.key", tree("$WORKSPACE/src"), tree("$WORKSPACE/src")),
+            (
+                "**/.env",
+                pattern("$WORKSPACE/**/.env"),
+                pattern("$WORKSPACE/**/.env"),
+            ),
+            ("/a/[a.c]x", tree("/a"), tree("/a")),
+            ("/a/[a-c0_]", pattern("/a/[a-c0_]"), tree("/a")),
+            ("/a/[^b]x", tree("/a"), tree("/a")),
+            ("/a/[c-a]x", tree("/a"), tree("/a")),
+            ("/a/[]x", tree("/a"), tree("/a")),
+            ("/a/x**", tree("/a"), tree("/a")),
+            ("/a/{b,c}/d", tree("/a"), tree("/a")),
+            ("x**", glob(), glob()),
+            ("/*", glob(), glob()),
+            ("/**/x", glob(), glob()),
+            ("/a/../b", Err(PathFault::Parent), Err(PathFault::Parent)),
+            ("/a/../*.b", Err(PathFault::Parent), Err(PathFault::Parent)),
+            ("", Err(PathFault::Empty), Err(PathFault::Empty)),
+        ] {
+            assert_eq!(denied(text, Denial::Sight), sight, "{text}");
+            assert_eq!(denied(text, Denial::Change), change, "{text}");
+        }
+        for (text, at_start) in [
+            ("src/*.key", pattern("$WORKSPACE/src/*.key")),
+            ("~/k/*.pem", pattern("~/k/*.pem")),
+            ("**/.env", pattern("$WORKSPACE/**/.env")),
+            ("/a/*", tree("/a")),
+            ("/a/{b,c}/d", tree("/a")),
+            ("x**", glob()),
+            ("src", path("$WORKSPACE/src")),
+        ] {
+            assert_eq!(denied(text, Denial::AtStart), at_start, "{text}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Codex's permission profiles, `[permissions.NAME]`: what they deny.
+//!
+//! What a profile grants is not taken over: read-only holds. What it denies is denied, whatever else the
+//! policy says; a denial that cannot be read is an error.
+
+use super::paths::Denial;
+use super::source::{Item, Source, inner, join, table, text};
+use creel_policy::error::PolicyError;
+use creel_policy::tree::{Node, Table, Value};
+use creel_policy::{WorkspaceMode, net};
+
+/// Profiles that extend one another.
+const MOST: usize = 32;
+/// Names of the workspace among the keys of `filesystem`.
+const WORKSPACE: [&str; 4] = [
+    ":project_roots",
+    ":workspace_roots",
+    ":cwd",
+    ":current_working_directory",
+];
+const ACCESS: &str = "\"read\", \"write\" or \"deny\"";
+
+/// Reads `[permissions]`. `chosen`: the profiles that are selected.
+pub fn read(into: &mut Source, all: &Table, chosen: &[&str]) -> Result<(), PolicyError> {
+    let mut selected: Vec<&str> = chosen.to_vec();
+    let mut at = 0;
+    while let Some(name) = selected.get(at).filter(|_| at < MOST) {
+        let more = inner(all, &[name]).and_then(|of| text(of, "extends"));
+        selected.extend(more.filter(|more| !selected.contains(more)));
+        at += 1;
+    }
+    for (profile, node) in all.entries() {
+        let name = join("permissions", &profile.name);
+        let item = Item { key: &name, node };
+        let Some(of) = table(node) else {
+            return Err(into.wrong_type(item, "a table"));
+        };
+        match profile.name.as_str() {
+            chosen if selected.contains(&chosen) => whole(into, item, of)?,
+            // As they stand in what an administrator requires, of every profile.
+            "filesystem" => filesystem(into, item, of, &[])?,
+            "network" => network(into, item, of)?,
+            _ => into.translated(item, "is not the profile that is selected"),
+        }
+    }
+    Ok(())
+}
+
+fn whole(into: &mut Source, above: Item, of: &Table) -> Result<(), PolicyError> {
+    // A denial beneath the workspace's roots holds in each of them.
+    let roots: Vec<&str> = inner(of, &["workspace_roots"])
+        .map(|roots| {
+            roots
+                .entries()
+                .iter()
+                .map(|(key, _)| key.name.as_str())
+                .collect()
+        })
+        .unwrap_or_default();
+    for (key, node) in of.entries() {
+        let name = join(above.key, &key.name);
+        let item = Item { key: &name, node };
+        match (key.name.as_str(), table(node)) {
+            ("filesystem", Some(of)) => filesystem(into, item, of, &roots)?,
+            ("network", Some(of)) => network(into, item, of)?,
+            ("filesystem" | "network", None) => return Err(into.wrong_type(item, "a table")),
+            ("extends", _) if node.as_str().is_none() => {
+                return Err(into.wrong_type(item, "a string"));
+            }
+            ("extends", _) => into.translated(item, "what that profile denies is denied as well"),
+            ("description", _) => into.translated(item, "means nothing to the kernel"),
+            ("workspace_roots", _) => into.not(item, "what a profile grants is not taken over"),
+            _ => into.not(item, "speaks of neither tools nor the sandbox"),
+        }
+    }
+    Ok(())
+}
+
+fn filesystem(
+    into: &mut Source,
+    above: Item,
+    of: &Table,
+    roots: &[&str],
+) -> Result<(), PolicyError> {
+    for (key, node) in of.entries() {
+        let name = join(above.key, &key.name);
+        let item = Item { key: &name, node };
+        match (key.name.as_str(), table(node)) {
+            ("glob_scan_max_depth", None) => {
+                into.translated(item, "a pattern is met at every depth")
+            }
+            ("deny_read", _) => {
+                let denials = into.denials(item, Denial::Sight, "filesystem.deny", |_| None)?;
+                into.layer.filesystem.deny.extend(denials);
+            }
+            (place, Some(beneath)) => {
+                for (key, node) in beneath.entries() {
+                    let name = join(&name, &key.name);
+                    entry(into, Item { key: &name, node }, place, &key.name, roots)?;
+                }
+                if beneath.entries().is_empty() {
+                    into.translated(item, "denies nothing");
+                }
+            }
+            (place, None) => entry(into, item, place, ".", roots)?,
+        }
+    }
+    Ok(())
+}
+
+/// `place` is a path or a name with a colon, `beneath` a path there.
+fn entry(
+    into: &mut Source,
+    item: Item,
+    place: &str,
+    beneath: &str,
+    roots: &[&str],
+) -> Result<(), PolicyError> {
+    match item.node.as_str() {
+        Some("none" | "deny") => {}
+        Some("read" | "write") => {
+            into.not(
+                item,
+                "what a profile grants is not taken over; name it under filesystem",
+            );
+            return Ok(());
+        }
+        _ => return Err(into.wrong_type(item, ACCESS)),
+    }
+    let below = |root: &str| match (root.trim_end_matches('/'), beneath.trim_start_matches("./")) {
+        (root, "." | "") => root.to_owned(),
+        (root, beneath) => format!("{root}/{}", beneath.trim_start_matches('/')),
+    };
+    match place {
+        _ if WORKSPACE.contains(&place) => {
+            if matches!(beneath, "." | "" | "./" | "**") {
+                let none = into.sourced(item.node, WorkspaceMode::None);
+                into.layer.filesystem.workspace = Some(none);
+                into.enforced(item, "filesystem.workspace = \"none\"");
+            } else {
+                deny(into, item, &below("$WORKSPACE"))?;
+            }
+            roots
+                .iter()
+                .try_for_each(|root| deny(into, item, &below(root)))
+        }
+        ":tmpdir" | ":slash_tmp" => {
+            into.translated(item, "/tmp is the jail's own, and never the host's");
+            Ok(())
+        }
+        ":root" => deny(
+            into,
+            item,
+            &match below("/") {
+                whole if whole.is_empty() => "/".to_owned(),
+                path => path,
+            },
+        ),
+        special if special.starts_with(':') => {
+            Err(into.wrong_type(item, "a path that creel knows"))
+        }
+        path => deny(into, item, &below(path)),
+    }
+}
+
+fn deny(into: &mut Source, item: Item, path: &str) -> Result<(), PolicyError> {
+    let node = Node {
+        value: Value::String(path.to_owned()),
+        ..item.node.clone()
+    };
+    let denials = into.denials(
+        Item {
+            node: &node,
+            ..item
+        },
+        Denial::Sight,
+        "filesystem.deny",
+        |_| None,
+    )?;
+    into.layer.filesystem.deny.extend(denials);
+    Ok(())
+}
+
+fn network(into: &mut Source, above: Item, of: &Table) -> Result<(), PolicyError> {
+    for (key, node) in of.entries() {
+        let name = join(above.key, &key.name);
+        let item = Item { key: &name, node };
+        match (key.name.as_str(), table(node)) {
+            ("enabled", _) if into.strict_switch(item)? => {
+                into.not(item, "this mode has no network")
+            }
+            ("enabled", _) => no_network(into, item),
+            ("domains", Some(domains)) => {
+                for (domain, node) in domains.entries() {
+                    let name = join(&name, &domain.name);
+                    host(into, Item { key: &name, node }, &domain.name)?;
+                }
+            }
+            ("denied_domains", None) => {
+                into.if_empty(item, "denies nothing");
+                for word in into.strict_words(item)? {
+                    let rule = into.denied_host(item.key, word.text(), word.node.span.start)?;
+                    into.layer.network.deny.push(rule);
+                    into.enforced(word.item(), "network.deny");
+                }
+            }
+            ("domains", None) | ("denied_domains", Some(_)) => {
+                return Err(into.wrong_type(item, "a table of domains"));
+            }
+            ("unix_sockets" | "allow_unix_sockets", _) => {
+                into.not(item, "no socket of the host is in the jail");
+            }
+            _ => into.not(item, "the way out is creel's own"),
+        }
+    }
+    Ok(())
+}
+
+fn no_network(into: &mut Source, item: Item) {
+    into.layer.network.mode = Some(into.sourced(item.node, net::Mode::None));
+    into.enforced(item, "network.mode = \"none\"");
+}
+
+fn host(into: &mut Source, item: Item, domain: &str) -> Result<(), PolicyError> {
+    match item.node.as_str() {
+        Some("allow") => into.not(
+            item,
+            "what a profile grants is not taken over; see network.allow",
+        ),
+        Some("none" | "deny") if domain == "*" => no_network(into, item),
+        Some("none" | "deny") => {
+            let rule = into.denied_host(item.key, domain, item.node.span.start)?;
+            into.layer.network.deny.push(rule);
+            into.enforced(item, "network.deny");
+        }
+        _ => return Err(into.wrong_type(item, "\"allow\" or \"deny\"")),
+    }
+    Ok(())
+}

@@ -1,0 +1,384 @@
+//! OpenClaw's `sandbox`: what its container is given, as what the jail is given.
+//!
+//! A key that several tables have counts in the last; environments and binds add up. Where sandboxing is
+//! on, its own defaults hold too: no workspace, and the tools that a sandbox has.
+
+use std::collections::BTreeSet;
+
+use super::defaults;
+use super::openclaw::Lists;
+use super::paths::{self, Spelling};
+use super::source::{Item, Source, Standing, join, table};
+use creel_policy::error::PolicyError;
+use creel_policy::file::is_variable_name;
+use creel_policy::layer::{Limits, Mode, Scope};
+use creel_policy::tools::Pattern;
+use creel_policy::tree::{Node, Table, Value};
+use creel_policy::trees::within;
+use creel_policy::units::{Bytes, Count, CpuShare};
+use creel_policy::{Absent, Sourced, WorkspaceMode, net};
+
+/// Ends of names that OpenClaw keeps out of a sandbox.
+const SECRET: [&str; 5] = ["API_KEY", "TOKEN", "PASSWORD", "PRIVATE_KEY", "SECRET"];
+/// What OpenClaw refuses to bind, with all beneath.
+const NEVER: [&str; 17] = [
+    "/",
+    "/etc",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/boot",
+    "/root",
+    "/run",
+    "/var/run",
+    "~/.aws",
+    "~/.cargo",
+    "~/.config",
+    "~/.docker",
+    "~/.gnupg",
+    "~/.netrc",
+    "~/.npm",
+    "~/.ssh",
+];
+
+pub fn read(
+    into: &mut Source,
+    lists: &mut Lists,
+    boxes: &[(String, &Table)],
+    top: &Table,
+) -> Result<(), PolicyError> {
+    let last = |key: &str| boxes.iter().rev().find_map(|(_, of)| of.get(key));
+    let mode = last("mode");
+    let on = mode.is_some_and(|node| node.as_str() != Some("off"));
+    let shared = last("scope").and_then(Node::as_str) == Some("shared");
+    let aside = |above: &str| {
+        shared && above.starts_with("agents.") && !above.starts_with("agents.defaults.")
+    };
+    for (at, (above, of)) in boxes.iter().enumerate() {
+        let later = boxes.get(at + 1..).unwrap_or_default();
+        for (key, node) in of.entries() {
+            let name = join(above, &key.name);
+            let item = Item { key: &name, node };
+            let adds_up = matches!(key.name.as_str(), "docker" | "browser");
+            if !adds_up && later.iter().any(|(_, of)| of.get(&key.name).is_some()) {
+                into.translated(item, "the agent's own value counts instead");
+                continue;
+            }
+            match (key.name.as_str(), table(node)) {
+                ("docker", Some(_)) if aside(above) => into.translated(
+                    item,
+                    "the shared scope leaves an agent's own container aside",
+                ),
+                ("docker", Some(docker)) => {
+                    let later = later.iter().filter(|(above, _)| !aside(above));
+                    let later: Vec<&Table> = later
+                        .filter_map(|(_, of)| table(of.get("docker")?))
+                        .collect();
+                    container(into, docker, item.key, &later)?;
+                }
+                _ => one(into, item, &key.name)?,
+            }
+        }
+    }
+    let Some(mode) = mode.filter(|_| on) else {
+        return Ok(());
+    };
+    if last("workspaceAccess").is_none() {
+        into.layer.filesystem.workspace = Some(into.sourced(mode, WorkspaceMode::None));
+        let key = "sandbox.workspaceAccess";
+        into.translated(Item { key, node: mode }, "is \"none\" where it is left out");
+    }
+    let own = |into: &Source, list: &str| {
+        let key = format!("tools.sandbox.tools.{list}");
+        into.report.iter().any(|entry| entry.key.contains(&key))
+    };
+    let (tables, version) = defaults::of(top);
+    // Each list is replaced by itself.
+    if !own(into, "allow") {
+        for table in tables {
+            let words = table.allow.iter();
+            let words = words.flat_map(|name| Pattern::parse(name).unwrap_or_default());
+            let list = into.sourced(mode, words.collect());
+            lists.narrow(list);
+        }
+        let key = "tools.sandbox.tools.allow";
+        let how = format!("a sandbox's own list of tools {version}, where it is left out");
+        into.translated(Item { key, node: mode }, how);
+    }
+    if !own(into, "deny") {
+        let names: BTreeSet<&str> = tables.iter().flat_map(|t| t.deny).copied().collect();
+        names.iter().for_each(|name| into.deny_tool(mode, name));
+        let key = "tools.sandbox.tools.deny";
+        let how = format!("what a sandbox denies of itself {version}, where it is left out");
+        into.translated(Item { key, node: mode }, how);
+    }
+    Ok(())
+}
+
+fn one(into: &mut Source, item: Item, name: &str) -> Result<(), PolicyError> {
+    let node = item.node;
+    match name {
+        "mode" => match node.as_str().and_then(Mode::parse) {
+            Some(mode) => {
+                into.layer.session.mode = Some(into.sourced(node, mode));
+                into.translated(
+                    item,
+                    "session.mode, kept as data: every command gets a jail",
+                );
+            }
+            None => return Err(into.wrong_type(item, "\"off\", \"non-main\" or \"all\"")),
+        },
+        "scope" => match node.as_str().and_then(Scope::parse) {
+            Some(scope) => {
+                into.layer.session.scope = Some(into.sourced(node, scope));
+                into.translated(
+                    item,
+                    "session.scope, kept as data: every command gets a jail",
+                );
+            }
+            None => return Err(into.wrong_type(item, "\"session\", \"agent\" or \"shared\"")),
+        },
+        "workspaceAccess" => match node.as_str().and_then(WorkspaceMode::parse) {
+            Some(mode) => {
+                into.layer.filesystem.workspace = Some(into.sourced(node, mode));
+                into.enforced(item, "filesystem.workspace");
+            }
+            None => return Err(into.wrong_type(item, "\"none\", \"ro\" or \"rw\"")),
+        },
+        "backend" => into.translated(item, "the jail is the backend"),
+        "workspaceRoot" => into.not(
+            item,
+            "the workspace is --workspace or the current directory",
+        ),
+        "docker" => return Err(into.wrong_type(item, "a table")),
+        "ssh" | "browser" | "prune" => into.not(item, "belongs to a backend that creel is not"),
+        _ => into.not(item, "creel knows no such key"),
+    }
+    Ok(())
+}
+
+fn container(
+    into: &mut Source,
+    docker: &Table,
+    above: &str,
+    later: &[&Table],
+) -> Result<(), PolicyError> {
+    for (key, node) in docker.entries() {
+        let name = join(above, &key.name);
+        let item = Item { key: &name, node };
+        let adds_up = matches!(key.name.as_str(), "env" | "binds" | "ulimits");
+        if !adds_up && later.iter().any(|of| of.get(&key.name).is_some()) {
+            into.translated(item, "the agent's own value counts instead");
+            continue;
+        }
+        match key.name.as_str() {
+            "network" => {
+                into.layer.network.mode = Some(into.sourced(node, net::Mode::None));
+                match node.as_str() {
+                    Some("none") => into.enforced(item, "network.mode"),
+                    _ => into.not(
+                        item,
+                        "no network is taken over: name its hosts under network.allow",
+                    ),
+                }
+            }
+            "memory" => {
+                let limit = number(node).and_then(|text| Bytes::parse_foreign(&text).ok());
+                limit_of(into, item, limit, |l| &mut l.memory, "limits.memory");
+            }
+            "cpus" => {
+                let limit = number(node).and_then(|text| CpuShare::parse(&text).ok());
+                limit_of(into, item, limit, |l| &mut l.cpus, "limits.cpus");
+            }
+            "pidsLimit" => {
+                let limit = number(node).and_then(|text| Count::parse(&text).ok());
+                limit_of(into, item, limit, |l| &mut l.pids, "limits.pids");
+            }
+            "memorySwap" => into.not(item, "a jail has no swap"),
+            "env" => environment(into, item),
+            "binds" => binds(into, item),
+            "readOnlyRoot" => match node.value {
+                Value::Bool(true) => into.enforced(item, "the root is read-only, always"),
+                _ => into.not(item, "the root is read-only, always"),
+            },
+            "capDrop" => into.enforced(item, "no capability is ever left"),
+            "tmpfs" => into.translated(item, "/tmp, /var/tmp and the home are tmpfs, always"),
+            "ulimits" => ulimits(into, item),
+            "seccompProfile" | "apparmorProfile" => into.not(item, "creel's own filter holds"),
+            "image" | "containerPrefix" | "setupCommand" => {
+                into.not(
+                    item,
+                    "there is no container: programs are the host's, as granted",
+                );
+            }
+            "workdir" => into.not(item, "the workspace has its own path; see --workdir"),
+            "user" => into.not(item, "the jail's user is the workspace's owner"),
+            "gpus" => into.not(item, "no device of the host is in the jail"),
+            "dns" | "extraHosts" => into.not(item, "names are resolved outside of the jail"),
+            _ => into.not(item, "creel knows no such key"),
+        }
+    }
+    Ok(())
+}
+
+/// A number or a text, as creel's units read it.
+fn number(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(text) | Value::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn limit_of<T>(
+    into: &mut Source,
+    item: Item,
+    limit: Option<T>,
+    slot: fn(&mut Limits) -> &mut Option<Sourced<T>>,
+    name: &str,
+) {
+    match limit {
+        Some(limit) => {
+            into.enforced(item, name);
+            *slot(&mut into.layer.limits) = Some(into.sourced(item.node, limit));
+        }
+        None => into.not(item, "is no limit that creel takes; its own stays"),
+    }
+}
+
+fn environment(into: &mut Source, item: Item) {
+    let Some(variables) = table(item.node) else {
+        return into.other_type(item, "a table");
+    };
+    for (key, node) in variables.entries() {
+        let name = join(item.key, &key.name);
+        let item = Item { key: &name, node };
+        let upper = key.name.to_ascii_uppercase();
+        let reserved = key.name == "CREEL" || key.name.starts_with("CREEL_");
+        if SECRET.iter().any(|end| upper.ends_with(end)) {
+            into.not(
+                item,
+                "reads like a credential, which OpenClaw itself keeps out",
+            );
+        } else if !is_variable_name(&key.name) || reserved {
+            into.not(item, "is no name that a policy may set");
+        } else if let Some(value) = node.as_str().filter(|value| !value.contains('\0')) {
+            let value = into.sourced(node, value.to_owned());
+            into.layer
+                .environment
+                .set
+                .get_or_insert_default()
+                .insert(key.name.clone(), value);
+            into.enforced(item, "environment.set");
+        } else {
+            into.other_type(item, "a string without NUL");
+        }
+    }
+}
+
+/// `source:target:mode`. A path has one name on both sides.
+fn binds(into: &mut Source, item: Item) {
+    if into.standing == Standing::Narrows {
+        return into.not(item, "a layer that narrows grants no paths");
+    }
+    into.if_empty(item, "grants nothing");
+    for word in into.words(item) {
+        let bind = word.text();
+        let mut parts = bind.split(':');
+        let source = parts.next().unwrap_or_default();
+        let target = parts.next().unwrap_or(source);
+        let options = parts.next().unwrap_or_default();
+        let granted = paths::granted(source, Spelling::Plain);
+        let never = |tree: &&str| {
+            granted
+                .as_deref()
+                .is_ok_and(|path| path == *tree || *tree != "/" && within(path, tree))
+        };
+        if NEVER.iter().any(never) {
+            into.not(
+                word.item(),
+                format!("'{bind}': OpenClaw refuses that path, and so does creel"),
+            );
+            continue;
+        }
+        let path = match granted {
+            Ok(path) if source == target && parts.next().is_none() => path,
+            Ok(_) => {
+                into.not(
+                    word.item(),
+                    format!("'{bind}': a path has the same name in the jail as outside"),
+                );
+                continue;
+            }
+            Err(fault) => {
+                into.not(word.item(), format!("path '{source}' {fault}"));
+                continue;
+            }
+        };
+        let grant = into.grant(word.node, path, Absent::Refuse);
+        let files = &mut into.layer.filesystem;
+        let read_only = options.split(',').any(|option| option == "ro");
+        let list = if read_only {
+            &mut files.read
+        } else {
+            &mut files.write
+        };
+        list.get_or_insert_default().push(grant);
+        let name = if read_only {
+            "filesystem.read"
+        } else {
+            "filesystem.write"
+        };
+        into.enforced(word.item(), name);
+    }
+}
+
+fn ulimits(into: &mut Source, item: Item) {
+    let Some(all) = table(item.node) else {
+        return into.other_type(item, "a table");
+    };
+    for (key, node) in all.entries() {
+        let name = join(item.key, &key.name);
+        let item = Item { key: &name, node };
+        let (Some(of), "nofile" | "fsize") = (table(node), key.name.as_str()) else {
+            ulimit(into, item, &key.name);
+            continue;
+        };
+        let counts = ["soft", "hard"]
+            .into_iter()
+            .find(|key| of.get(key).is_some());
+        for (part, node) in of.entries() {
+            let name = join(&name, &part.name);
+            let item = Item { key: &name, node };
+            match part.name.as_str() {
+                part if Some(part) == counts => ulimit(into, item, &key.name),
+                "hard" => into.translated(item, "the soft one holds, and cannot be raised"),
+                _ => into.not(item, "creel knows no such key"),
+            }
+        }
+    }
+}
+
+fn ulimit(into: &mut Source, item: Item, name: &str) {
+    let text = number(item.node);
+    match name {
+        "nofile" => {
+            let limit = text.and_then(|text| Count::parse(&text).ok());
+            limit_of(
+                into,
+                item,
+                limit,
+                |l| &mut l.open_files,
+                "limits.open_files",
+            );
+        }
+        "fsize" => {
+            let limit = text.and_then(|text| Bytes::parse_foreign(&text).ok());
+            limit_of(into, item, limit, |l| &mut l.file_size, "limits.file_size");
+        }
+        _ => into.not(
+            item,
+            "creel bounds it in no way, or by the group of the jail",
+        ),
+    }
+}

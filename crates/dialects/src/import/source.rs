@@ -1,0 +1,502 @@
+//! A foreign file that is being taken over: its tree in, a layer and a report out.
+//!
+//! Owns what all dialects share: a line of the report for each key and for each element of a list, values
+//! that keep their places, and grants that are made only where the layer grants at all. It refuses what
+//! it must not drop: a denial that it cannot read is an error, never a line of the report.
+
+use super::names::{self, Wider};
+use super::paths::{self, Denial, Denied, Spelling};
+use super::report::{Entry, Fate};
+use creel_policy::error::{PathFault, PolicyError};
+use creel_policy::layer::{Layer, Settings};
+use creel_policy::net::{NetworkFault, Rule};
+use creel_policy::tools::{Pattern, Tool};
+use creel_policy::tree::{Node, Table, Text, Value};
+use creel_policy::units::{Count, Span};
+use creel_policy::{Absent, Grant, Origin, Sourced};
+
+/// Whether the layer grants, or narrows what others grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Grants,
+    Narrows,
+}
+
+/// The file and what has come of it.
+pub struct Source<'a> {
+    pub text: &'a Text<'a>,
+    pub standing: Standing,
+    /// The file itself says all that is granted: no preset beneath it.
+    pub whole: bool,
+    pub layer: Layer,
+    pub report: Vec<Entry>,
+}
+
+/// A key's full name and its value.
+#[derive(Clone, Copy)]
+pub struct Item<'t> {
+    pub key: &'t str,
+    pub node: &'t Node,
+}
+
+/// An element of a list, under the list's key and its place; a single value counts as a list of it.
+pub struct Element<'t> {
+    key: String,
+    pub node: &'t Node,
+}
+
+impl Element<'_> {
+    pub fn item(&self) -> Item<'_> {
+        let Element { key, node } = self;
+        Item { key, node }
+    }
+
+    pub fn text(&self) -> &str {
+        self.node.as_str().unwrap_or_default()
+    }
+}
+
+/// What becomes of a path of a list that grants: its line of the report, and whether it is taken.
+pub enum Taken {
+    As(Fate, String),
+    Left(Fate, String),
+}
+
+/// The elements, whatever they are.
+pub fn elements<'t>(item: Item<'t>) -> Vec<Element<'t>> {
+    match &item.node.value {
+        Value::Array(nodes) => {
+            let key = |at: usize| format!("{}[{at}]", item.key);
+            let nodes = nodes.iter().enumerate();
+            nodes
+                .map(|(at, node)| Element { key: key(at), node })
+                .collect()
+        }
+        _ => vec![Element {
+            key: item.key.to_owned(),
+            node: item.node,
+        }],
+    }
+}
+
+/// One more part of a key's name.
+pub fn join(key: &str, part: &str) -> String {
+    match key.is_empty() {
+        true => part.to_owned(),
+        false => format!("{key}.{part}"),
+    }
+}
+
+pub fn table(node: &Node) -> Option<&Table> {
+    match &node.value {
+        Value::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+/// The table at the end of a path of keys.
+pub fn inner<'t>(top: &'t Table, path: &[&str]) -> Option<&'t Table> {
+    path.iter().try_fold(top, |at, key| table(at.get(key)?))
+}
+
+pub fn text<'t>(top: &'t Table, key: &str) -> Option<&'t str> {
+    top.get(key)?.as_str()
+}
+
+impl<'a> Source<'a> {
+    pub fn new(text: &'a Text<'a>, standing: Standing) -> Source<'a> {
+        Source {
+            text,
+            standing,
+            whole: false,
+            layer: Layer::default(),
+            report: vec![],
+        }
+    }
+
+    pub fn origin(&self, node: &Node) -> Origin {
+        self.text.origin(node.span.start)
+    }
+
+    pub fn sourced<T>(&self, node: &Node, value: T) -> Sourced<T> {
+        let origin = self.origin(node);
+        Sourced { value, origin }
+    }
+
+    pub fn enforced(&mut self, item: Item, how: impl Into<String>) {
+        self.say(item, Fate::Enforced, how);
+    }
+
+    pub fn translated(&mut self, item: Item, how: impl Into<String>) {
+        self.say(item, Fate::Translated, how);
+    }
+
+    pub fn not(&mut self, item: Item, why: impl Into<String>) {
+        self.say(item, Fate::NotHonoured, why);
+    }
+
+    pub fn say(&mut self, item: Item, fate: Fate, text: impl Into<String>) {
+        self.report.push(Entry {
+            key: item.key.to_owned(),
+            origin: self.origin(item.node),
+            fate,
+            text: text.into(),
+        });
+    }
+
+    /// The key holds something else than it must. Where it grants, nothing is granted.
+    pub fn other_type(&mut self, item: Item, expected: &str) {
+        let kind = item.node.kind();
+        self.not(item, format!("is {kind}, not {expected}"));
+    }
+
+    /// The key holds something else than it must, and denies.
+    pub fn wrong_type(&self, item: Item, expected: &'static str) -> PolicyError {
+        PolicyError::WrongType {
+            at: self.text.place(item.node.span.start),
+            key: item.key.to_owned(),
+            found: item.node.kind(),
+            expected: expected.to_owned(),
+        }
+    }
+
+    pub fn bad_path(&self, item: Item, path: &str, fault: PathFault) -> PolicyError {
+        PolicyError::BadPath {
+            at: self.text.place(item.node.span.start),
+            key: item.key.to_owned().into(),
+            path: path.to_owned(),
+            fault,
+        }
+    }
+
+    /// Elements of a list that grants; what is no text has its line of the report.
+    pub fn words<'t>(&mut self, item: Item<'t>) -> Vec<Element<'t>> {
+        let mut all = elements(item);
+        all.retain(|element| match element.node.as_str() {
+            Some(_) => true,
+            None => {
+                self.other_type(element.item(), "a string");
+                false
+            }
+        });
+        all
+    }
+
+    /// Elements of a list that denies.
+    pub fn strict_words<'t>(&self, item: Item<'t>) -> Result<Vec<Element<'t>>, PolicyError> {
+        let all = elements(item);
+        let other = |element: &&Element| element.node.as_str().is_none();
+        match all.iter().find(other) {
+            Some(element) => Err(self.wrong_type(
+                Item {
+                    node: element.node,
+                    ..item
+                },
+                "each as a string",
+            )),
+            None => Ok(all),
+        }
+    }
+
+    /// The line of a list without an element, which none of its elements can have.
+    pub fn if_empty(&mut self, item: Item, how: &str) {
+        if matches!(&item.node.value, Value::Array(nodes) if nodes.is_empty()) {
+            self.translated(item, how);
+        }
+    }
+
+    /// A switch; `None`, with its line of the report, where it is none.
+    pub fn switch(&mut self, item: Item) -> Option<bool> {
+        match item.node.value {
+            Value::Bool(value) => Some(value),
+            _ => {
+                self.other_type(item, "true or false");
+                None
+            }
+        }
+    }
+
+    /// A switch whose misreading would grant.
+    pub fn strict_switch(&self, item: Item) -> Result<bool, PolicyError> {
+        match item.node.value {
+            Value::Bool(value) => Ok(value),
+            _ => Err(self.wrong_type(item, "true or false")),
+        }
+    }
+
+    pub fn count(&mut self, item: Item) -> Option<Sourced<Count>> {
+        let number = match &item.node.value {
+            Value::Integer(number) if !number.is_negative() => number.to_u64(),
+            _ => None,
+        };
+        match number.and_then(|number| Count::new(number).ok()) {
+            Some(count) => Some(self.sourced(item.node, count)),
+            None => {
+                self.not(item, "is no count that creel takes; its own limit stays");
+                None
+            }
+        }
+    }
+
+    /// A time in seconds, or with its unit.
+    pub fn seconds(&mut self, item: Item) -> Option<Sourced<Span>> {
+        let text = match &item.node.value {
+            Value::Integer(number) => format!("{number}s"),
+            Value::String(text) => text.clone(),
+            _ => String::new(),
+        };
+        match Span::parse_limit(&text) {
+            Ok(span) => Some(self.sourced(item.node, span)),
+            Err(_) => {
+                self.not(item, "is no time that creel takes; its own limit stays");
+                None
+            }
+        }
+    }
+
+    pub fn tool(&mut self, tool: Tool) -> &mut Settings {
+        self.layer.tools.each.entry(tool).or_default()
+    }
+
+    /// Denies a tool for what stands at `node`.
+    pub fn deny_tool(&mut self, node: &Node, name: &str) {
+        for pattern in Pattern::parse(name).unwrap_or_default() {
+            let pattern = self.sourced(node, pattern);
+            self.layer.tools.deny.push(pattern);
+        }
+    }
+
+    /// Denies what a list of tools names.
+    pub fn deny_tools(&mut self, item: Item) -> Result<(), PolicyError> {
+        self.if_empty(item, "denies nothing");
+        for word in self.strict_words(item)? {
+            match names::denied(word.text()) {
+                Ok(patterns) => {
+                    for pattern in patterns {
+                        let pattern = self.sourced(word.node, pattern);
+                        self.layer.tools.deny.push(pattern);
+                    }
+                    self.enforced(word.item(), "tools.deny");
+                }
+                // A group may have any tool in it.
+                Err(fault)
+                    if word
+                        .text()
+                        .trim()
+                        .to_ascii_lowercase()
+                        .starts_with("group:") =>
+                {
+                    return Err(PolicyError::BadPattern {
+                        at: self.text.place(word.node.span.start),
+                        key: item.key.to_owned(),
+                        text: word.text().to_owned(),
+                        fault,
+                    });
+                }
+                Err(_) => {
+                    let why = format!("'{}' can be no tool's name here", word.text());
+                    self.not(word.item(), why);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The patterns of a list that allows. `fate` and `how` of those that it has.
+    pub fn allowed_tools(&mut self, item: Item, fate: Fate, how: &str) -> Vec<Pattern> {
+        self.if_empty(item, "allows nothing");
+        let mut all = vec![];
+        for word in self.words(item) {
+            let name = word.text();
+            match names::granted(name) {
+                Ok(patterns) => {
+                    all.extend(patterns);
+                    self.say(word.item(), fate, how);
+                }
+                Err(Wider::Tool(tool)) => self.not(
+                    word.item(),
+                    format!("'{name}' is part of {tool} here, which the list does not name"),
+                ),
+                Err(Wider::Fault(fault)) => self.not(word.item(), format!("'{name}' {fault}")),
+            }
+        }
+        all
+    }
+
+    /// Grants of the layer itself, for each path of a list.
+    pub fn grants(
+        &mut self,
+        item: Item,
+        list: fn(&mut Layer) -> &mut Option<Vec<Grant>>,
+        name: &str,
+    ) {
+        if self.standing == Standing::Narrows {
+            return self.not(item, "a layer that narrows grants no paths");
+        }
+        let enforced = |path: &str| match path {
+            path if paths::is_own(path) => Taken::Left(
+                Fate::Translated,
+                format!("{path} is the jail's own, and empty at its start"),
+            ),
+            path if paths::is_never(path) => {
+                Taken::Left(Fate::NotHonoured, format!("{path} is never granted"))
+            }
+            _ => Taken::As(Fate::Enforced, name.to_owned()),
+        };
+        let grants = self.listed(item, Spelling::Globs, enforced);
+        if !grants.is_empty() {
+            list(&mut self.layer).get_or_insert_default().extend(grants);
+        }
+    }
+
+    /// The paths of a list that grants: texts, and tables of a `path` with `literal`, in which every
+    /// character is itself.
+    fn spelled<'t>(&mut self, item: Item<'t>, spelling: Spelling) -> Vec<(Element<'t>, Spelling)> {
+        let mut all = vec![];
+        for word in elements(item) {
+            match self.literal(&word) {
+                Some((path, spelled)) => all.push((path, spelled.unwrap_or(spelling))),
+                None if word.node.as_str().is_some() => all.push((word, spelling)),
+                None => self.other_type(word.item(), "a string"),
+            }
+        }
+        all
+    }
+
+    /// `{path, literal}` as the path and its spelling, where it has one; with a line of each other key.
+    fn literal<'t>(&mut self, word: &Element<'t>) -> Option<(Element<'t>, Option<Spelling>)> {
+        let of = table(word.node)?;
+        let path = of.get("path").filter(|node| node.as_str().is_some())?;
+        let mut spelling = None;
+        for (key, node) in of.entries() {
+            let name = join(&word.key, &key.name);
+            let item = Item { key: &name, node };
+            match (key.name.as_str(), &node.value) {
+                ("path", _) => {}
+                ("literal", Value::Bool(literal)) => {
+                    spelling = literal.then_some(Spelling::Plain);
+                    self.enforced(item, "how the path is read");
+                }
+                _ => self.not(item, "creel knows no such key; the path is a glob"),
+            }
+        }
+        let key = join(&word.key, "path");
+        Some((Element { key, node: path }, spelling))
+    }
+
+    /// The grants of a list of paths, and the line of each: `take` says what becomes of one.
+    pub fn listed(
+        &mut self,
+        item: Item,
+        spelling: Spelling,
+        take: impl Fn(&str) -> Taken,
+    ) -> Vec<Grant> {
+        self.if_empty(item, "grants nothing");
+        let mut all = vec![];
+        for (word, spelling) in self.spelled(item, spelling) {
+            let path = match paths::granted(word.text(), spelling) {
+                Ok(path) => path,
+                Err(why) => {
+                    self.not(word.item(), format!("path '{}' {why}", word.text()));
+                    continue;
+                }
+            };
+            match take(&path) {
+                Taken::As(fate, how) => {
+                    self.say(word.item(), fate, how);
+                    all.push(self.grant(word.node, path, Absent::Skip));
+                }
+                Taken::Left(fate, why) => self.say(word.item(), fate, why),
+            }
+        }
+        all
+    }
+
+    /// The denials of a list of paths, which go to the policy's `list`, and the line of each. What
+    /// `otherwise` has a line for is denied in another way.
+    pub fn denials(
+        &mut self,
+        item: Item,
+        denial: Denial,
+        list: &str,
+        mut otherwise: impl FnMut(&Denied) -> Option<String>,
+    ) -> Result<Vec<Grant>, PolicyError> {
+        self.if_empty(item, "denies nothing");
+        let mut all = vec![];
+        for element in elements(item) {
+            let literal = match denial {
+                Denial::AtStart => self.literal(&element),
+                Denial::Sight | Denial::Change => None,
+            };
+            let (word, spelling) = literal.unwrap_or((element, None));
+            let listed = Item {
+                node: word.node,
+                ..item
+            };
+            let Some(text) = word.node.as_str() else {
+                return Err(self.wrong_type(listed, "each as a string"));
+            };
+            let denied = match spelling {
+                Some(Spelling::Plain) => paths::literal(text).map(Denied::Path),
+                _ => paths::denied(text, denial),
+            };
+            let denied = denied.map_err(|fault| self.bad_path(listed, text, fault))?;
+            if let Some(how) = otherwise(&denied) {
+                self.translated(word.item(), how);
+                continue;
+            }
+            match &denied {
+                Denied::Path(_) => self.enforced(word.item(), list),
+                Denied::Tree(path) => {
+                    let how = format!("{list}: '{text}' becomes all of {path}");
+                    self.translated(word.item(), how);
+                }
+                Denied::Pattern(path) if denial == Denial::AtStart => {
+                    let how = format!(
+                        "{list}: the pattern {path}, of the names that are there at the start"
+                    );
+                    self.translated(word.item(), how);
+                }
+                Denied::Pattern(path) => {
+                    let how = format!(
+                        "{list}: the pattern {path}; where the jail could create such a name, the run is refused"
+                    );
+                    self.translated(word.item(), how);
+                }
+            }
+            let absent = match (&denied, denial) {
+                (Denied::Pattern(_), Denial::AtStart) => Absent::Skip,
+                _ => Absent::Refuse,
+            };
+            all.push(self.grant(word.node, denied.path().to_owned(), absent));
+        }
+        Ok(all)
+    }
+
+    /// A denial of a host, which stands at a byte of the source.
+    pub fn denied_host(&self, key: &str, text: &str, at: usize) -> Result<Rule, PolicyError> {
+        Rule::denial(text, self.text.origin(at)).map_err(|fault| PolicyError::Network {
+            at: self.text.place(at),
+            fault: NetworkFault::Destination {
+                key: key.to_owned(),
+                text: text.to_owned(),
+                fault,
+            },
+        })
+    }
+
+    pub fn grant(&self, node: &Node, path: String, absent: Absent) -> Grant {
+        Grant {
+            path,
+            absent,
+            origin: self.origin(node),
+        }
+    }
+}
+
+/// The stricter of what is there and what is said now.
+pub fn stricter<T: Ord>(slot: &mut Option<Sourced<T>>, said: Sourced<T>) {
+    if slot.as_ref().is_none_or(|known| said.value < known.value) {
+        *slot = Some(said);
+    }
+}

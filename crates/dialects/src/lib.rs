@@ -1,0 +1,25 @@
+//! What is said about policies: [`import`] takes over those of other programs, [`lint`] says what one says
+//! that is dangerous, useless, or other than it seems.
+//!
+//! ```
+//! use creel_dialects::import::{Dialect, detect};
+//!
+//! let text = r#"{"permissions": {"deny": ["Read(/srv/keys/**)"]}}"#;
+//! assert_eq!(detect("settings.json", text), Some(Dialect::Claude));
+//! ```
+//!
+//! Pure: a file's text and values in, values out.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::dbg_macro
+    )
+)]
+
+pub mod import;
+pub mod lint;

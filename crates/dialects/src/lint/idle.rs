@@ -1,0 +1,290 @@
+//! Rules that say something and change nothing: what they grant, a tool or a mode takes away; what they
+//! take away was never there.
+//!
+//! Speaks of what a file's author wrote. What a preset brings along is left alone: it is there for
+//! whoever extends it.
+
+use std::collections::BTreeSet;
+
+use super::Lint;
+use super::checks::*;
+use creel_policy::layer::{Layer, Rank};
+use creel_policy::net::host::Host;
+use creel_policy::net::judge::{Answer, Transport};
+use creel_policy::net::{Credential, Limits, Mode, Tls};
+use creel_policy::reach::{reach, usable, why_not};
+use creel_policy::stack::Stack;
+use creel_policy::tools::{Ruling, Tool};
+use creel_policy::trees::{Trees, within};
+use creel_policy::{Grant, Origin, WorkspaceMode, trust};
+
+const REACHING: [Tool; 3] = [Tool::Fetch, Tool::Browser, Tool::Message];
+
+impl Lint<'_> {
+    /// A layer that narrows those above it makes none of their rules a mistake, so each is judged by what
+    /// came of it and of those above.
+    pub(super) fn idle(&mut self) {
+        let ranks: BTreeSet<Rank> = self.layers.iter().map(|(rank, _)| *rank).collect();
+        for rank in ranks {
+            let above = self.layers.iter().filter(|(other, _)| *other <= rank);
+            let stack = Stack {
+                layers: above.cloned().collect(),
+            };
+            let limits = &self.outcome.effective.policy.limits;
+            let outcome = stack.resolve(limits, self.roots);
+            let mut lint = Lint {
+                layers: self.layers,
+                outcome: &outcome,
+                reach: reach(&outcome.rights, self.roots),
+                roots: self.roots,
+                facts: self.facts,
+                found: vec![],
+            };
+            lint.idle_in(rank);
+            self.found.extend(lint.found);
+        }
+    }
+
+    fn idle_in(&mut self, rank: Rank) {
+        let network = self.outcome.rights.network.mode() != Mode::None;
+        let tool = REACHING.iter().any(|t| usable(&self.outcome.rights, *t));
+        for (_, layer) in self.layers.iter().filter(|(other, _)| *other == rank) {
+            match (network, tool) {
+                (true, false) => self.unreached(layer),
+                (true, true) => self.unused_credentials(layer),
+                (false, _) => self.settings_of_no_network(layer),
+            }
+            self.idle_grants(layer);
+            self.idle_protections(layer);
+            if rank <= Rank::Operator {
+                self.idle_exceptions(layer);
+            }
+        }
+    }
+
+    /// Rules of the network where no tool reaches it.
+    fn unreached(&mut self, layer: &Layer) {
+        let said = &layer.network;
+        let rules = said.allow.iter().flatten().map(|rule| &rule.origin);
+        let mode = said.mode.iter().filter(|mode| mode.value != Mode::None);
+        let mut places = rules.chain(mode.map(|mode| &mode.origin));
+        let Some(origin) = places.next().cloned() else {
+            return;
+        };
+        let cause = why_not(&self.outcome.rights, Tool::Fetch);
+        let reason =
+            format!("nothing is reached: none of fetch, browser and message is allowed ({cause})");
+        let fix = self.remedy(Tool::Fetch, layer);
+        self.add(&NETWORK_NO_TOOL, Some(&origin), reason, fix);
+    }
+
+    /// What would allow the tool, said to the author of this layer.
+    fn remedy(&self, tool: Tool, layer: &Layer) -> String {
+        let name = tool.name();
+        let cause = why_not(&self.outcome.rights, tool);
+        let by = |layer: &Layer| {
+            let tools = &layer.tools;
+            let listed = tools.allow.as_ref().is_some_and(|l| l.origin == cause);
+            let profile = tools.profile.as_ref().is_some_and(|p| p.origin == cause);
+            (listed, profile)
+        };
+        match by(layer) {
+            // What a file extends is part of it: the lists add up.
+            (true, _) => format!("add \"{name}\" to tools.allow of this file"),
+            (_, true) => format!("choose a tools.profile that has {name}"),
+            _ => match self.outcome.rights.tools.rule_tool(tool) {
+                Ruling::Denied(pattern, origin) => {
+                    format!("take \"{pattern}\" out of tools.deny at {origin}")
+                }
+                _ => format!("allow {name} at {cause}"),
+            },
+        }
+    }
+
+    fn settings_of_no_network(&mut self, layer: &Layer) {
+        let said = &layer.network;
+        if said.allow.iter().flatten().next().is_some() {
+            // Said of the rules.
+            return;
+        }
+        let resolvers = said.resolvers.iter().flatten().map(|r| &r.origin);
+        let found = [
+            ("limits", first_of(&said.limits)),
+            ("deny", said.deny.first().map(|rule| &rule.origin)),
+            ("resolvers", resolvers.min()),
+        ];
+        for (key, origin) in found {
+            if let Some(origin) = origin.filter(|origin| is_authors(origin)) {
+                let reason = format!("'network.{key}' bounds a network, and there is none");
+                self.say(&NETWORK_SETTINGS_IDLE, Some(origin), reason);
+            }
+        }
+    }
+
+    /// Credentials for hosts that some layer keeps from being reached.
+    fn unused_credentials(&mut self, layer: &Layer) {
+        let network = self.outcome.rights.network.judged();
+        let used = |credential: &Credential| {
+            let host = Host::Name(credential.host.clone());
+            network.ports().into_iter().any(|port| {
+                let answer = network.judge(&host, port, Transport::Tcp);
+                let ended = network.tls_of(&host, port) == Tls::Terminate;
+                !matches!(answer, Answer::Deny(_)) && ended
+            })
+        };
+        for credential in &layer.network.credentials {
+            if !used(credential) {
+                let reason = format!(
+                    "the credential goes to {}, which is not reached",
+                    credential.host
+                );
+                self.say(&NETWORK_CREDENTIAL_IDLE, Some(&credential.origin), reason);
+            }
+        }
+    }
+
+    /// Grants to read and to write of which the tools or the workspace's mode leave nothing.
+    fn idle_grants(&mut self, layer: &Layer) {
+        let files = &layer.filesystem;
+        let lists = [
+            ("read", Tool::Read, &files.read),
+            ("write", Tool::Write, &files.write),
+        ];
+        for (key, tool, list) in lists {
+            let (given, left) = match tool {
+                Tool::Read => (&self.outcome.rights.read, &self.reach.read),
+                _ => (&self.outcome.rights.write, &self.reach.write),
+            };
+            let mut found = vec![];
+            for grant in list.iter().flatten().filter(|g| is_authors(&g.origin)) {
+                let path = self.roots.expand(&grant.path);
+                if self.roots.own(&path).is_some() {
+                    if key == "write" {
+                        let shown = &grant.path;
+                        let reason =
+                            format!("{shown} is the jail's own, empty and writable in any case");
+                        found.push((&GRANT_OWN, grant.origin.clone(), reason, None));
+                    }
+                    continue;
+                }
+                if !touched(given, &path) || touched(left, &path) {
+                    continue;
+                }
+                let (why, fix) = self.taken(tool, &path, layer);
+                let reason = format!("'filesystem.{key}' grants {}, but {why}", grant.path);
+                found.push((&GRANT_IDLE, grant.origin.clone(), reason, Some(fix)));
+            }
+            for (check, origin, reason, fix) in found {
+                let fix = fix.unwrap_or_else(|| check.fix.to_owned());
+                self.add(check, Some(&origin), reason, fix);
+            }
+        }
+    }
+
+    /// What takes a grant away, and the remedy.
+    fn taken(&self, tool: Tool, path: &str, layer: &Layer) -> (String, String) {
+        let rights = &self.outcome.rights;
+        let lacks = [Tool::Read, tool].into_iter().find(|t| !usable(rights, *t));
+        if let Some(tool) = lacks {
+            let cause = why_not(rights, tool);
+            let name = tool.name();
+            let why = format!("the tool {name} is not allowed ({cause})");
+            return (why, self.remedy(tool, layer));
+        }
+        if within(path, &self.roots.workspace) && !self.reach.shows_workspace() {
+            let none = WorkspaceMode::None.name();
+            let why = format!("the workspace is \"{none}\"");
+            return (why, "write workspace = \"ro\", or take it out".into());
+        }
+        let why = "the tools' allowed_paths or a denial leave nothing of it";
+        (why.into(), "add it to the tools' allowed_paths".into())
+    }
+
+    /// Protections of what nothing may change.
+    fn idle_protections(&mut self, layer: &Layer) {
+        let idle = |grant: &&Grant| {
+            let path = self.roots.expand(&grant.path);
+            let around = self.reach.write.grants();
+            let workspace = &self.roots.workspace;
+            let whole = within(workspace, &path) && self.reach.writes(workspace, self.roots);
+            let changed = whole
+                || self.reach.writes(&path, self.roots)
+                || around.iter().any(|grant| within(&grant.path, &path));
+            is_authors(&grant.origin) && !changed
+        };
+        let found: Vec<Grant> = layer
+            .filesystem
+            .protect
+            .iter()
+            .filter(idle)
+            .cloned()
+            .collect();
+        for grant in found {
+            let reason = format!("nothing may write to {} anyway", grant.path);
+            self.say(&PROTECT_IDLE, Some(&grant.origin), reason);
+        }
+    }
+
+    /// `unprotect` of what is not protected, or stays so.
+    fn idle_exceptions(&mut self, layer: &Layer) {
+        let workspace = &self.roots.workspace;
+        let mut found = vec![];
+        let written = layer.filesystem.unprotect.iter();
+        for grant in written.filter(|grant| is_authors(&grant.origin)) {
+            let path = self.roots.expand(&grant.path);
+            let trusted = |row: &&trust::Row| format!("{workspace}/{}", row.path) == path;
+            let around = |row: &&trust::Row| within(&path, &format!("{workspace}/{}", row.path));
+            let held = self.outcome.rights.protect.get(&path);
+            let held = held.filter(|leaf| leaf.origin != Origin::creel());
+            let shown = &grant.path;
+            let out = "take the line out";
+            let (reason, fix) = if let Some(leaf) = held {
+                let reason = format!("{shown} is protected at {}, which wins", leaf.origin);
+                (reason, "take out one of the two")
+            } else if !self.reach.writes(&path, self.roots) {
+                (format!("nothing may write to {shown} anyway"), out)
+            } else if trust::PATHS.iter().any(|row| trusted(&row)) {
+                continue;
+            } else if let Some(row) = trust::PATHS.iter().find(around) {
+                let row = format!("$WORKSPACE/{}", row.path);
+                let reason = format!("{shown} lies in {row}, which stays protected");
+                found.push((grant.origin.clone(), reason, format!("name {row}")));
+                continue;
+            } else {
+                let reason =
+                    format!("{shown} is no trust path: only git's configuration could protect it");
+                (reason, out)
+            };
+            found.push((grant.origin.clone(), reason, fix.to_owned()));
+        }
+        for (origin, reason, fix) in found {
+            self.add(&UNPROTECT_IDLE, Some(&origin), reason, fix);
+        }
+    }
+}
+
+/// Whether the author of a file wrote it, rather than of a preset.
+fn is_authors(origin: &Origin) -> bool {
+    !origin.source.starts_with("preset:")
+}
+
+/// Whether the trees have anything at, beneath or above the path.
+fn touched(trees: &Trees, path: &str) -> bool {
+    trees.cover(path) || trees.grants().iter().any(|grant| within(&grant.path, path))
+}
+
+/// Where the first of them is written.
+fn first_of(limits: &Limits) -> Option<&Origin> {
+    let l = limits;
+    [
+        l.connections.as_ref().map(|said| &said.origin),
+        l.rate.as_ref().map(|said| &said.origin),
+        l.bytes_in.as_ref().map(|said| &said.origin),
+        l.bytes_out.as_ref().map(|said| &said.origin),
+        l.bandwidth.as_ref().map(|said| &said.origin),
+        l.idle.as_ref().map(|said| &said.origin),
+    ]
+    .into_iter()
+    .flatten()
+    .min()
+}

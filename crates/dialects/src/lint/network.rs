@@ -1,0 +1,140 @@
+//! Destinations: rules that grant more than they seem to, or nothing.
+
+use super::Lint;
+use super::checks::*;
+use creel_policy::layer::Layer;
+use creel_policy::net::range::block;
+use creel_policy::net::{Mode, Protocol, Rule, Tls, To};
+
+/// Names beneath which anybody may have one: of registries, and of hosting that gives names away.
+const SHARED: &[&str] = &[
+    "ac.uk",
+    "amazonaws.com",
+    "azureedge.net",
+    "azurewebsites.net",
+    "blogspot.com",
+    "cloudapp.azure.com",
+    "cloudfront.net",
+    "co.in",
+    "co.jp",
+    "co.kr",
+    "co.nz",
+    "co.uk",
+    "co.za",
+    "com.au",
+    "com.br",
+    "com.cn",
+    "com.mx",
+    "com.tr",
+    "duckdns.org",
+    "firebaseapp.com",
+    "fly.dev",
+    "github.io",
+    "githubusercontent.com",
+    "gitlab.io",
+    "herokuapp.com",
+    "ne.jp",
+    "net.au",
+    "netlify.app",
+    "ngrok.io",
+    "ngrok-free.app",
+    "nip.io",
+    "onrender.com",
+    "or.jp",
+    "org.au",
+    "org.uk",
+    "pages.dev",
+    "railway.app",
+    "readthedocs.io",
+    "s3.amazonaws.com",
+    "sslip.io",
+    "surge.sh",
+    "trycloudflare.com",
+    "vercel.app",
+    "web.app",
+    "windows.net",
+    "workers.dev",
+];
+
+impl Lint<'_> {
+    pub(super) fn network(&mut self) {
+        let mode = self.outcome.rights.network.mode();
+        for (_, layer) in self.layers {
+            let network = &layer.network;
+            let rules = network.allow.as_deref().unwrap_or_default();
+            if let (Mode::None, Some(first)) = (mode, rules.first()) {
+                let reason = "network.allow names hosts, and there is no network".to_owned();
+                self.say(&NETWORK_IDLE, Some(&first.origin), reason);
+            }
+            rules.iter().for_each(|rule| self.rule(rule, rules));
+            if mode == Mode::Allowlist {
+                self.idle_denials(layer);
+            }
+        }
+    }
+
+    fn rule(&mut self, rule: &Rule, all: &[Rule]) {
+        let shown = rule.destination();
+        match &rule.to {
+            To::Under(suffix)
+                if !suffix.as_str().contains('.') || SHARED.contains(&suffix.as_str()) =>
+            {
+                let reason = format!("{shown} has names that anybody may register");
+                self.say(&NETWORK_PUBLIC_SUFFIX, Some(&rule.origin), reason);
+            }
+            To::Range(range) if block(range.address).is_none() => {
+                let reason = format!("{shown} is granted by its number");
+                self.say(&NETWORK_ADDRESS, Some(&rule.origin), reason);
+            }
+            _ => {}
+        }
+        // What a name's rule bounds, its address does not.
+        let bounded = |other: &&Rule| {
+            let shut = other.http.is_some() || other.tls == Tls::Terminate;
+            shut && !other.ports.is_disjoint(&rule.ports) && !matches!(other.to, To::Range(_))
+        };
+        let direct = matches!(rule.to, To::Range(_)) && rule.protocol != Protocol::None;
+        if let (true, Some(name)) = (direct, all.iter().find(bounded)) {
+            let name = name.destination();
+            let reason = format!(
+                "{shown} can be dialled by number, where nothing of what {name} asks for is looked at"
+            );
+            self.say(&NETWORK_RANGE_DIRECT, Some(&rule.origin), reason);
+        }
+        if rule.protocol == Protocol::Udp {
+            let reason = format!("{shown} is granted datagrams");
+            self.say(&NETWORK_UDP, Some(&rule.origin), reason);
+        }
+        let wider = |other: &&Rule| other.http.is_none() && other.covers(rule);
+        if let (Some(_), Some(other)) = (&rule.http, all.iter().find(wider)) {
+            let other = other.destination();
+            let reason =
+                format!("{other} allows any request, so the requests of {shown} bound nothing");
+            self.say(&NETWORK_HTTP_IDLE, Some(&rule.origin), reason);
+        }
+    }
+
+    /// Of a list's mode: what no list has needs no denial.
+    fn idle_denials(&mut self, layer: &Layer) {
+        let lists = &self.outcome.rights.network.lists;
+        let mut idle = vec![];
+        for deny in &layer.network.deny {
+            let within = |rule: &Rule| {
+                let ports = deny.ports.is_empty() || !deny.ports.is_disjoint(&rule.ports);
+                let to = deny.to.spans(&rule.to) || rule.to.spans(&deny.to);
+                // What a granted name resolves to may lie in any range.
+                ports && (to || matches!(deny.to, To::Range(_)))
+            };
+            if !lists.iter().flat_map(|list| &list.rules).any(within) {
+                idle.push(deny.clone());
+            }
+        }
+        for deny in idle {
+            let reason = format!(
+                "no rule allows {}, so its denial takes nothing",
+                deny.destination()
+            );
+            self.say(&NETWORK_DENY_IDLE, Some(&deny.origin), reason);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Names that are worth a second look: programs, paths, variables, files.
+
+use creel_policy::tools::glob;
+
+/// Shells, by their names.
+pub const SHELLS: [&str; 10] = [
+    "ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "sh", "tcsh", "zsh",
+];
+
+/// Interpreters, by patterns of their names.
+pub const INTERPRETERS: [&str; 17] = [
+    "awk", "bun", "deno", "gawk", "gdb", "irb", "java", "jshell", "lua*", "mawk", "node*", "perl*",
+    "php*", "python*", "ruby*", "tclsh*", "Rscript",
+];
+
+/// Programs whose arguments are another command.
+pub const LAUNCHERS: [&str; 22] = [
+    "chroot",
+    "doas",
+    "env",
+    "flock",
+    "ionice",
+    "ld-linux*",
+    "ld.so",
+    "nice",
+    "nohup",
+    "npx",
+    "nsenter",
+    "parallel",
+    "runuser",
+    "script",
+    "setsid",
+    "stdbuf",
+    "su",
+    "sudo",
+    "taskset",
+    "timeout",
+    "unshare",
+    "xargs",
+];
+
+/// Programs that execute other programs or write files by their options (hazards A1), with one such.
+pub const SENSITIVE: [(&str, &str); 18] = [
+    ("awk", "system()"),
+    ("cargo", "--config"),
+    ("ed", "!"),
+    ("find", "-exec"),
+    ("gdb", "-ex"),
+    ("git", "-c core.pager=, --output"),
+    ("go", "-exec, -toolexec"),
+    ("less", "!"),
+    ("make", "--eval"),
+    ("man", "-P"),
+    ("npm", "run"),
+    ("rsync", "-e"),
+    ("sed", "the e and w commands"),
+    ("ssh", "-o ProxyCommand"),
+    ("tar", "--to-command, --checkpoint-action"),
+    ("vi", ":!"),
+    ("vim", ":!"),
+    ("zip", "-TT"),
+];
+
+/// Trees of the host of which no part should be granted, with what is there.
+const DANGEROUS: [(&str, &str); 16] = [
+    ("/boot", "the kernel"),
+    ("/dev", "the host's devices"),
+    ("/etc/shadow", "password hashes"),
+    ("/etc/ssh", "the host's keys"),
+    ("/etc/ssl/private", "the host's keys"),
+    ("/etc/sudoers", "who may become root"),
+    ("/etc/sudoers.d", "who may become root"),
+    ("/proc", "the host's processes"),
+    ("/run", "the host's sockets"),
+    ("/sys", "the host's kernel"),
+    ("/var/lib/docker", "the containers' files"),
+    ("/var/lib/containerd", "the containers' files"),
+    ("/var/lib/kubelet", "the pods' secrets"),
+    ("/var/log", "the host's logs"),
+    ("/var/run", "the host's sockets"),
+    ("/var/spool/cron", "what the host executes"),
+];
+
+/// Trees that are too wide to grant whole, though a part of one may be.
+const WIDE: [&str; 7] = ["/", "/etc", "/home", "/mnt", "/root", "/srv", "/var"];
+
+/// What lies in a home and holds credentials, sessions or what the host executes.
+const IN_HOME: [(&str, &str); 40] = [
+    (".Xauthority", "the display's key"),
+    (".aws", "cloud credentials"),
+    (".azure", "cloud credentials"),
+    (".bash_history", "what was typed, passwords among it"),
+    (".bash_profile", "what the host executes"),
+    (".bashrc", "what the host executes"),
+    (".cargo/credentials", "registry tokens"),
+    (".cargo/credentials.toml", "registry tokens"),
+    (".claude", "an agent's credentials and settings"),
+    (".codex", "an agent's credentials and settings"),
+    (".config/autostart", "what the host executes"),
+    (".config/BraveSoftware", "a browser's profile"),
+    (".config/chromium", "a browser's profile"),
+    (".config/gcloud", "cloud credentials"),
+    (".config/gh", "tokens"),
+    (".config/git", "what the host executes"),
+    (".config/google-chrome", "a browser's profile"),
+    (".config/systemd", "what the host executes"),
+    (".docker", "registry credentials"),
+    (".gem/credentials", "registry tokens"),
+    (".git-credentials", "passwords"),
+    (".gitconfig", "what the host executes"),
+    (".gnupg", "private keys"),
+    (".kube", "cluster credentials"),
+    (".local/share/keyrings", "passwords"),
+    (".mozilla", "a browser's profile"),
+    (".my.cnf", "passwords"),
+    (".netrc", "passwords"),
+    (".npmrc", "registry tokens"),
+    (".oci", "cloud credentials"),
+    (".openclaw", "an agent's credentials and settings"),
+    (".password-store", "passwords"),
+    (".pgpass", "passwords"),
+    (".profile", "what the host executes"),
+    (".pypirc", "registry tokens"),
+    (".ssh", "private keys"),
+    (".terraform.d", "cloud credentials"),
+    (".vault-token", "a token"),
+    (".zsh_history", "what was typed, passwords among it"),
+    (".zshrc", "what the host executes"),
+];
+
+/// Names of sockets that command the host, wherever they lie.
+const SOCKETS: [&str; 5] = [
+    "containerd.sock",
+    "crio.sock",
+    "docker.sock",
+    "podman.sock",
+    "system_bus_socket",
+];
+
+/// Why a tree should not be granted, if it should not.
+pub fn danger(path: &str, home: &str) -> Option<&'static str> {
+    use creel_policy::trees::within;
+    let name = path.rsplit('/').next().unwrap_or_default();
+    if SOCKETS.contains(&name) {
+        return Some("a socket that commands the host");
+    }
+    if WIDE.contains(&path) {
+        return Some("far more than any program needs");
+    }
+    if let Some((_, what)) = DANGEROUS.iter().find(|(tree, _)| within(path, tree)) {
+        return Some(what);
+    }
+    let inside = path.strip_prefix(home)?.strip_prefix('/')?;
+    // A parent brings the secret with it.
+    let near = |secret: &str| within(&format!("/{inside}"), &format!("/{secret}"));
+    let holds = |secret: &str| within(&format!("/{secret}"), &format!("/{inside}"));
+    let found = IN_HOME
+        .iter()
+        .find(|(secret, _)| near(secret) || holds(secret));
+    found.map(|(_, what)| *what)
+}
+
+/// Whether a trust path is part of a project's own work: what it runs, it runs when somebody builds or
+/// tests the project, and not merely because the file is there.
+pub fn is_project_work(path: &str) -> bool {
+    const NAMES: [&str; 16] = [
+        ".cargo",
+        ".gitattributes",
+        ".gitmodules",
+        ".npmrc",
+        ".yarnrc.yml",
+        "AGENTS.md",
+        "CLAUDE.local.md",
+        "CLAUDE.md",
+        "GEMINI.md",
+        "GNUmakefile",
+        "Makefile",
+        "build.rs",
+        "conftest.py",
+        "makefile",
+        "package.json",
+        "worktrees",
+    ];
+    NAMES.contains(&path.rsplit('/').next().unwrap_or_default())
+}
+
+/// Whether a variable's name is that of a credential, or of a door to one.
+pub fn is_secret_variable(name: &str) -> bool {
+    const WORDS: [&str; 12] = [
+        "*API_KEY*",
+        "*APIKEY*",
+        "*ACCESS_KEY*",
+        "*AUTH_TOKEN*",
+        "*CREDENTIAL*",
+        "*PASSPHRASE*",
+        "*PASSWD*",
+        "*PASSWORD*",
+        "*PRIVATE_KEY*",
+        "*SECRET*",
+        "*_TOKEN",
+        "*_PAT",
+    ];
+    const NAMES: [&str; 9] = [
+        "DATABASE_URL",
+        "DBUS_SESSION_BUS_ADDRESS",
+        "DOCKER_HOST",
+        "GPG_AGENT_INFO",
+        "KUBECONFIG",
+        "PGPASS",
+        "SSH_AUTH_SOCK",
+        "TOKEN",
+        "XAUTHORITY",
+    ];
+    let name = name.to_ascii_uppercase();
+    NAMES.contains(&name.as_str())
+        || WORDS
+            .iter()
+            .any(|word| glob(word.as_bytes(), name.as_bytes()))
+}
+
+/// Whether a variable makes programs load or run code.
+pub fn is_loader_variable(name: &str) -> bool {
+    const NAMES: [&str; 21] = [
+        "BASH_ENV",
+        "EDITOR",
+        "ENV",
+        "GCONV_PATH",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_EXTERNAL_DIFF",
+        "GIT_PAGER",
+        "GIT_SSH",
+        "GIT_SSH_COMMAND",
+        "IFS",
+        "JAVA_TOOL_OPTIONS",
+        "LESSOPEN",
+        "NODE_OPTIONS",
+        "PERL5LIB",
+        "PERL5OPT",
+        "PROMPT_COMMAND",
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "PYTHONSTARTUP",
+        "RUBYOPT",
+        "RUSTC_WRAPPER",
+    ];
+    name.starts_with("LD_") || name.starts_with("DYLD_") || NAMES.contains(&name)
+}
+
+/// Whether a file's name is that of a credential.
+pub fn is_secret_file(name: &str) -> bool {
+    const NAMES: [&str; 26] = [
+        ".dockercfg",
+        ".env",
+        ".env.*",
+        ".git-credentials",
+        ".htpasswd",
+        ".my.cnf",
+        ".netrc",
+        ".npmrc",
+        ".pgpass",
+        ".pypirc",
+        ".vault-token",
+        "*.jks",
+        "*.kdbx",
+        "*.key",
+        "*.p12",
+        "*.pem",
+        "*.pfx",
+        "credentials",
+        "credentials.json",
+        "id_dsa",
+        "id_ecdsa",
+        "id_ed25519",
+        "id_rsa",
+        "secrets.*",
+        "service-account*.json",
+        "terraform.tfstate",
+    ];
+    const EXAMPLES: [&str; 4] = ["*.example", "*.sample", "*.template", "*.dist"];
+    let is = |patterns: &[&str]| {
+        patterns
+            .iter()
+            .any(|pattern| glob(pattern.as_bytes(), name.as_bytes()))
+    };
+    is(&NAMES) && !is(&EXAMPLES)
+}

@@ -1,0 +1,171 @@
+//! The certificate authority of one jail, and what is trusted outside of it.
+//!
+//! Its key is made at start, is nowhere but in the relay's memory, and is trusted by one jail. It signs
+//! for hosts whose TLS a rule ends. Outside, a host's certificate is checked against the roots that
+//! were read before the relay was confined.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
+};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, ServerConfig};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore};
+
+use super::credential::Vault;
+use super::http::Version;
+use creel_policy::net::Host;
+
+/// Long enough for any run, short enough that a certificate left behind is worthless.
+const VALID: Duration = Duration::from_secs(7 * 24 * 3600);
+/// For clocks that differ.
+const BEFORE: Duration = Duration::from_secs(3600);
+/// Hosts whose certificates are kept; a wildcard has no end of them.
+const KEPT: usize = 512;
+
+/// Why there is no authority.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    #[error("a certificate cannot be made")]
+    Make(#[from] rcgen::Error),
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+    #[error("there is no root certificate to check hosts against; install ca-certificates")]
+    NoRoots,
+}
+
+/// Signs for hosts, inside; checks them, outside; keeps the secrets that go into their requests.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// One for all hosts: they all are the relay.
+    key: KeyPair,
+    signer: Arc<dyn SigningKey>,
+    leaves: RefCell<HashMap<Host, Arc<CertifiedKey>>>,
+    outside: Arc<ClientConfig>,
+    vault: Vault,
+}
+
+impl Authority {
+    /// Makes the authority of the jail `id`. `roots`: certificates in PEM, what is trusted outside.
+    /// The text is the authority's own certificate in PEM, for the jail's bundles.
+    pub fn new(
+        id: &str,
+        roots: &[u8],
+        vault: Vault,
+    ) -> Result<(Authority, String), AuthorityError> {
+        let mut params = params(&format!("creel jail {id}"))?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let ca_key = KeyPair::generate()?;
+        let pem = params.self_signed(&ca_key)?.pem();
+        let key = KeyPair::generate()?;
+        let der = PrivateKeyDer::Pkcs8(key.serialized_der().to_vec().into());
+        let signer = ring::sign::any_ecdsa_type(&der)?;
+        let authority = Authority {
+            issuer: Issuer::new(params, ca_key),
+            key,
+            signer,
+            leaves: RefCell::default(),
+            outside: Arc::new(outside(roots)?),
+            vault,
+        };
+        Ok((authority, pem))
+    }
+
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// What ends the client's TLS for a host. `None`: the client names no version of HTTP.
+    pub fn inside(
+        &self,
+        host: &Host,
+        version: Option<Version>,
+    ) -> Result<Arc<ServerConfig>, AuthorityError> {
+        let leaf = self.leaf(host)?;
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let mut config = config
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(leaf)));
+        config.alpn_protocols = version.map(alpn).into_iter().collect();
+        // No state of one connection goes into another.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Arc::new(config))
+    }
+
+    /// What begins TLS with a host outside, offering these versions in this order.
+    pub fn outside(&self, versions: &[Version]) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.outside);
+        config.alpn_protocols = versions.iter().copied().map(alpn).collect();
+        Arc::new(config)
+    }
+
+    fn leaf(&self, host: &Host) -> Result<Arc<CertifiedKey>, AuthorityError> {
+        if let Some(leaf) = self.leaves.borrow().get(host) {
+            return Ok(Arc::clone(leaf));
+        }
+        let name = host.to_string();
+        // A common name has at most 64 characters (RFC 5280, ub-common-name); nobody reads it.
+        let common: String = name.chars().take(64).collect();
+        let mut params = params(&common)?;
+        params.subject_alt_names = vec![match host {
+            Host::Name(name) => SanType::DnsName(name.as_str().try_into()?),
+            Host::Address(address) => SanType::IpAddress(IpAddr::clone(address)),
+        }];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        // Strict clients (Python 3.13) ask for it.
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&self.key, &self.issuer)?;
+        let chain = vec![certificate.der().clone()];
+        let leaf = Arc::new(CertifiedKey::new(chain, Arc::clone(&self.signer)));
+        let mut leaves = self.leaves.borrow_mut();
+        if leaves.len() >= KEPT {
+            leaves.clear();
+        }
+        leaves.insert(host.clone(), Arc::clone(&leaf));
+        Ok(leaf)
+    }
+}
+
+fn params(common: &str) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::new(vec![])?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let start = date_time_ymd(1970, 1, 1) + now.unwrap_or_default().saturating_sub(BEFORE);
+    params.not_before = start;
+    params.not_after = start + VALID;
+    Ok(params)
+}
+
+fn outside(pem: &[u8]) -> Result<ClientConfig, AuthorityError> {
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
+    roots.add_parsable_certificates(certificates);
+    if roots.is_empty() {
+        return Err(AuthorityError::NoRoots);
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// As ALPN names it (RFC 7301).
+pub fn alpn(version: Version) -> Vec<u8> {
+    match version {
+        Version::One => b"http/1.1".to_vec(),
+        Version::Two => b"h2".to_vec(),
+    }
+}

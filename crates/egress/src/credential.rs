@@ -1,0 +1,466 @@
+//! Secrets that the jail uses and never has.
+//!
+//! The jail holds a placeholder, which is worth nothing. In requests over TLS that creel ends, to the
+//! one host and in the one header that the policy names, the placeholder is replaced; what comes back
+//! goes through a [`Mask`](super::mask::Mask). Secrets are read before the relay is confined, are never
+//! printed, and are overwritten when they are dropped.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE as BASE64_URL};
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+use zeroize::Zeroizing;
+
+use super::mask::Mask;
+use creel_policy::net::{Credential, Host, Name, Secret};
+
+/// Below this a secret would be found in what has nothing to do with it.
+const SHORTEST: usize = 8;
+/// A header has to hold it, and the mask's window is as long.
+const LONGEST: usize = 16 << 10;
+
+/// Why a credential cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    #[error("the secret of {host} is in no variable {name}; set it, or take the credential away")]
+    NoVariable { host: Name, name: String },
+    #[error("the secret of {host} cannot be read from {}", path.display())]
+    File {
+        host: Name,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the secret of {host} has {length} bytes; it needs 8 to 16384")]
+    Length { host: Name, length: usize },
+    #[error("the secret of {host} has a byte that no header can carry, such as a line's end")]
+    Byte { host: Name },
+    #[error("the credential of {host} names the header {header:?}, which is none that can be set")]
+    Header { host: Name, header: String },
+    #[error("no random bytes are to be had for a placeholder")]
+    Random,
+}
+
+/// Bytes that are never printed.
+pub struct Bytes(Zeroizing<Vec<u8>>);
+
+/// The secrets of one jail.
+#[derive(Debug, Default)]
+pub struct Vault {
+    kept: Vec<Kept>,
+    /// By variable: one that serves several hosts has one value in the jail.
+    placeholders: BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    host: Name,
+    header: HeaderName,
+    placeholder: String,
+    secret: Bytes,
+    /// How the secret looks within something in base64.
+    encoded: Vec<Bytes>,
+}
+
+impl Vault {
+    /// Reads each secret from where the policy says it is, and makes the placeholders.
+    pub fn load(credentials: &[Credential]) -> Result<Vault, VaultError> {
+        let mut vault = Vault::default();
+        for credential in credentials {
+            let host = credential.host.clone();
+            let secret = read(credential)?;
+            let header = HeaderName::from_bytes(credential.header.as_bytes()).ok();
+            let header = header.filter(|name| !FRAMING.contains(&name.as_str()));
+            let header = header.ok_or_else(|| VaultError::Header {
+                host: host.clone(),
+                header: credential.header.clone(),
+            })?;
+            let placeholder = match vault.placeholders.get(&credential.variable) {
+                Some(placeholder) => placeholder.clone(),
+                None => {
+                    let placeholder = placeholder()?;
+                    let variable = credential.variable.clone();
+                    vault.placeholders.insert(variable, placeholder.clone());
+                    placeholder
+                }
+            };
+            vault.kept.push(Kept {
+                host,
+                header,
+                placeholder,
+                encoded: in_base64(&secret.0),
+                secret,
+            });
+        }
+        Ok(vault)
+    }
+
+    /// The variables of the jail, each with its value.
+    pub fn placeholders(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.placeholders.iter();
+        pairs.map(|(variable, value)| (variable.as_str(), value.as_str()))
+    }
+
+    /// Whether a secret goes to this host: exactly this, not one beneath it.
+    pub fn has(&self, host: &Host) -> bool {
+        self.of(host).next().is_some()
+    }
+
+    /// What takes the host's secrets out of an answer; `None` where it has none.
+    pub fn mask(&self, host: &Host) -> Option<Mask> {
+        let secrets = self.secrets(host);
+        (!secrets.is_empty()).then(|| Mask::new(secrets))
+    }
+
+    fn secrets(&self, host: &Host) -> Vec<(Zeroizing<Vec<u8>>, Vec<u8>)> {
+        let of_one = |kept: &Kept| {
+            let placeholder = kept.placeholder.as_bytes().to_vec();
+            let encoded = kept
+                .encoded
+                .iter()
+                .map(|form| (form.0.clone(), MASKED.to_vec()));
+            let plain = [(kept.secret.0.clone(), placeholder)];
+            plain.into_iter().chain(encoded).collect::<Vec<_>>()
+        };
+        self.of(host).flat_map(of_one).collect()
+    }
+
+    /// Puts the host's secrets in. Returns what takes them out of the answer again; `None` where the
+    /// host has none.
+    pub fn inject(&self, host: &Host, headers: &mut HeaderMap) -> Option<Mask> {
+        let mut secrets = self.secrets(host);
+        for kept in self.of(host) {
+            let Some(values) = headers.contains_key(&kept.header).then(|| {
+                let values = headers.get_all(&kept.header).iter();
+                values.map(|value| kept.fill(value)).collect::<Vec<_>>()
+            }) else {
+                continue;
+            };
+            headers.remove(&kept.header);
+            for filled in values {
+                if let Some(encoded) = filled.encoded {
+                    secrets.push((encoded, MASKED.to_vec()));
+                }
+                headers.append(&kept.header, filled.value);
+            }
+        }
+        (!secrets.is_empty()).then(|| Mask::new(secrets))
+    }
+
+    fn of(&self, host: &Host) -> impl Iterator<Item = &Kept> {
+        let name = match host {
+            Host::Name(name) => Some(name.clone()),
+            Host::Address(_) => None,
+        };
+        let kept = self.kept.iter();
+        kept.filter(move |kept| Some(&kept.host) == name.as_ref())
+    }
+}
+
+/// What stands for a secret in another form.
+const MASKED: &[u8] = b"masked";
+
+/// What base64 (RFC 4648, both alphabets) makes of a secret wherever it stands in a longer text: which
+/// depends on how many bytes are before it, to the three. Letters that are in part of its neighbours'
+/// bytes are left out.
+fn in_base64(secret: &[u8]) -> Vec<Bytes> {
+    let mut forms = vec![];
+    for before in 0..3 {
+        let text = Zeroizing::new([&b"\0\0"[..before], secret].concat());
+        // Six bits a letter.
+        let (first, end) = ((before * 8).div_ceil(6), text.len() * 8 / 6);
+        let mut plain = Zeroizing::new(BASE64.encode(&*text).into_bytes());
+        let mut safe = Zeroizing::new(BASE64_URL.encode(&*text).into_bytes());
+        for form in [&mut plain, &mut safe] {
+            form.truncate(end);
+            form.drain(..first);
+        }
+        if safe != plain {
+            forms.push(Bytes(safe));
+        }
+        forms.push(Bytes(plain));
+    }
+    forms
+}
+
+/// Fields that say where a message ends or goes: no secret is among them.
+const FRAMING: [&str; 7] = [
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+];
+
+/// A field's value with the secret in it.
+struct Filled {
+    value: HeaderValue,
+    /// The secret in another form, which an answer must not give either.
+    encoded: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Kept {
+    fn fill(&self, value: &HeaderValue) -> Filled {
+        let (placeholder, secret) = (self.placeholder.as_bytes(), &self.secret.0);
+        let (bytes, encoded) = match basic(value.as_bytes()) {
+            // RFC 7617: a name and a password, in base64.
+            Some(pair) if contains(&pair, placeholder) => {
+                let pair = Zeroizing::new(replace(&pair, placeholder, secret));
+                let encoded = Zeroizing::new(BASE64.encode(&*pair).into_bytes());
+                let bytes = [b"Basic ", encoded.as_slice()].concat();
+                (Zeroizing::new(bytes), Some(encoded))
+            }
+            _ => {
+                let bytes = replace(value.as_bytes(), placeholder, secret);
+                (Zeroizing::new(bytes), None)
+            }
+        };
+        let mut filled = HeaderValue::from_bytes(&bytes).unwrap_or_else(|_| value.clone());
+        filled.set_sensitive(true);
+        Filled {
+            value: filled,
+            encoded,
+        }
+    }
+}
+
+/// The name and password of HTTP's Basic scheme.
+fn basic(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (scheme, rest) = value.split_at_checked(6)?;
+    let encoded = rest.trim_ascii();
+    let pair = scheme
+        .eq_ignore_ascii_case(b"basic ")
+        .then(|| BASE64.decode(encoded));
+    pair?.ok().map(Zeroizing::new)
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+fn replace(text: &[u8], part: &[u8], by: &[u8]) -> Vec<u8> {
+    let mut replaced = Vec::with_capacity(text.len() + by.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        match rest.strip_prefix(part) {
+            Some(after) => {
+                replaced.extend_from_slice(by);
+                rest = after;
+            }
+            None => {
+                replaced.push(rest[0]);
+                rest = &rest[1..];
+            }
+        }
+    }
+    replaced
+}
+
+fn read(credential: &Credential) -> Result<Bytes, VaultError> {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    let host = credential.host.clone();
+    let bytes = match &credential.secret {
+        Secret::Variable(name) => match std::env::var_os(name) {
+            Some(value) => value.into_vec(),
+            None => {
+                let name = name.clone();
+                return Err(VaultError::NoVariable { host, name });
+            }
+        },
+        Secret::File(path) => match std::fs::read(path) {
+            Ok(mut bytes) => {
+                if bytes.ends_with(b"\n") {
+                    bytes.pop();
+                }
+                bytes
+            }
+            Err(source) => {
+                let path = path.into();
+                return Err(VaultError::File { host, path, source });
+            }
+        },
+    };
+    let secret = Bytes(Zeroizing::new(bytes));
+    let length = secret.0.len();
+    if !(SHORTEST..=LONGEST).contains(&length) {
+        return Err(VaultError::Length { host, length });
+    }
+    match secret.0.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        true => Ok(secret),
+        false => Err(VaultError::Byte { host }),
+    }
+}
+
+/// `creel-secret-` and 32 random hexadecimal digits.
+fn placeholder() -> Result<String, VaultError> {
+    let mut random = [0; 16];
+    let provider = rustls::crypto::ring::default_provider();
+    let filled = provider.secure_random.fill(&mut random);
+    filled.map_err(|_| VaultError::Random)?;
+    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("creel-secret-{digits}"))
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use creel_policy::Origin;
+
+    const SECRET: &str = "s3cr3t-token-of-the-host";
+
+    fn vault(hosts: &[(&str, &str)]) -> (Vault, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+        let credentials: Vec<Credential> = hosts
+            .iter()
+            .map(|(host, header)| Credential {
+                host: Name::parse(host.as_bytes()).unwrap(),
+                header: (*header).into(),
+                variable: "TOKEN".into(),
+                secret: Secret::File(file.display().to_string()),
+                origin: Origin::creel(),
+            })
+            .collect();
+        (Vault::load(&credentials).unwrap(), directory)
+    }
+
+    fn host(name: &str) -> Host {
+        Host::parse(name.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_base64_makes_of_a_secret_is_masked_wherever_it_stands() {
+        let (vault, _directory) = vault(&[("api.example", "authorization")]);
+        let mask = vault.mask(&host("api.example")).unwrap();
+        for engine in [BASE64, BASE64_URL] {
+            for (before, after) in [("", ""), ("x", ""), ("x:", "y"), ("name:", " and more")] {
+                let text = engine.encode(format!("{before}{SECRET}{after}"));
+                let masked = mask.whole(text.as_bytes());
+                let shown = masked.unwrap_or_else(|| text.clone().into_bytes());
+                let shown = String::from_utf8(shown).unwrap();
+                // Of the letters that it shares with its neighbours at most one on each side.
+                let around = engine.encode(before).len() + engine.encode(after).len() + 4;
+                assert!(shown.contains("masked"), "{text}: {shown}");
+                assert!(shown.len() <= around + "masked".len(), "{text}: {shown}");
+            }
+        }
+        assert!(vault.mask(&host("other.example")).is_none());
+    }
+
+    #[test]
+    fn only_the_named_header_of_the_named_host_is_filled() {
+        let (vault, _directory) = vault(&[("api.example", "authorization")]);
+        let (variable, placeholder) = vault.placeholders().next().unwrap();
+        assert_eq!(variable, "TOKEN");
+        let digits = placeholder.strip_prefix("creel-secret-").unwrap();
+        assert_eq!(digits.len(), 32);
+        let sent = |to: &str, header: &'static str| {
+            let mut headers = HeaderMap::new();
+            let value = format!("Bearer {placeholder}");
+            headers.insert(header, HeaderValue::from_str(&value).unwrap());
+            let mask = vault.inject(&host(to), &mut headers);
+            (
+                headers.get(header).unwrap().to_str().unwrap().to_owned(),
+                mask.is_some(),
+            )
+        };
+        let filled = format!("Bearer {SECRET}");
+        let left = format!("Bearer {placeholder}");
+        assert_eq!(sent("api.example", "authorization"), (filled, true));
+        assert_eq!(sent("api.example", "x-other"), (left.clone(), true));
+        for other in ["example", "sub.api.example", "evilapi.example", "127.0.0.1"] {
+            assert_eq!(
+                sent(other, "authorization"),
+                (left.clone(), false),
+                "{other}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_in_base64_is_filled() {
+        let (vault, _directory) = vault(&[("git.example", "authorization")]);
+        let (_, placeholder) = vault.placeholders().next().unwrap();
+        let mut headers = HeaderMap::new();
+        let value = format!("basic {}", BASE64.encode(format!("me:{placeholder}")));
+        headers.insert("authorization", HeaderValue::from_str(&value).unwrap());
+        let mask = vault.inject(&host("git.example"), &mut headers).unwrap();
+        let value = headers.get("authorization").unwrap();
+        let encoded = BASE64.encode(format!("me:{SECRET}"));
+        assert_eq!(value.as_bytes(), format!("Basic {encoded}").as_bytes());
+        let text = format!("you are {encoded}, {SECRET}");
+        let masked = mask.whole(text.as_bytes());
+        let said = format!("you are masked, {placeholder}");
+        assert_eq!(masked.as_deref(), Some(said.as_bytes()));
+    }
+
+    #[test]
+    fn hosts_that_share_a_variable_share_its_placeholder() {
+        let (vault, _directory) = vault(&[("a.example", "x-key"), ("b.example", "x-key")]);
+        assert_eq!(vault.placeholders().count(), 1);
+        assert!(vault.has(&host("a.example")) && vault.has(&host("b.example")));
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let (vault, _directory) = vault(&[("a.example", "x-key")]);
+        assert!(!format!("{vault:?}").contains(SECRET));
+    }
+
+    #[test]
+    fn what_no_header_carries_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        let load = |header: &str, secret: &[u8]| {
+            std::fs::write(&file, secret).unwrap();
+            Vault::load(&[Credential {
+                host: Name::parse(b"a.example").unwrap(),
+                header: header.into(),
+                variable: "TOKEN".into(),
+                secret: Secret::File(file.display().to_string()),
+                origin: Origin::creel(),
+            }])
+        };
+        assert!(load("x-key", b"long enough").is_ok());
+        let refused = load("x-key", b"two lines\nof it");
+        assert!(matches!(refused, Err(VaultError::Byte { .. })));
+        let refused = load("x-key", b"short\n");
+        assert!(matches!(refused, Err(VaultError::Length { length: 5, .. })));
+        for header in ["host", "content-length", "a b", ""] {
+            let refused = load(header, b"long enough");
+            assert!(
+                matches!(refused, Err(VaultError::Header { .. })),
+                "{header}"
+            );
+        }
+        std::fs::remove_file(&file).unwrap();
+        let refused = Vault::load(&[Credential {
+            host: Name::parse(b"a.example").unwrap(),
+            header: "x-key".into(),
+            variable: "TOKEN".into(),
+            secret: Secret::Variable("CREEL_TEST_NO_SUCH_VARIABLE".into()),
+            origin: Origin::creel(),
+        }]);
+        assert!(matches!(refused, Err(VaultError::NoVariable { .. })));
+    }
+}

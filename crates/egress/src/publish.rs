@@ -1,0 +1,182 @@
+//! Ways in: connections to a published port of the host go on to a server on the jail's loopback.
+//!
+//! The relay lives in the host's network and cannot make sockets in the jail's. It has a store of them
+//! instead, made in there before the jail was closed; one that was used is disconnected and used again.
+//!
+//! What is published is no way around the limits: bytes count as those of a way out do, and who is silent
+//! for too long makes room. Clients beyond the places wait in the backlog, not in the relay.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as Listener};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::accept;
+use super::gate::{Direction, Gate, Pass, Refusal};
+use super::splice::{self, Half, IDLE, reset};
+use creel_plan::egress::PUBLISHED;
+use creel_plan::request::Publish;
+use creel_sys::net::{self, Family};
+
+/// Clients who are served or wait for a socket, of all ports; what is beyond, but for one a port, is in the
+/// backlogs.
+const PLACES: usize = 2 * PUBLISHED;
+
+/// Sockets of the jail's network that nobody uses now.
+pub struct Store {
+    v4: Shelf,
+    v6: Shelf,
+    places: Arc<Semaphore>,
+}
+
+/// Those of one family.
+#[derive(Default)]
+struct Shelf {
+    sockets: RefCell<Vec<OwnedFd>>,
+    /// There are such sockets, if not now.
+    stocked: Cell<bool>,
+    returned: Notify,
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        Store {
+            v4: Shelf::default(),
+            v6: Shelf::default(),
+            places: Arc::new(Semaphore::new(PLACES)),
+        }
+    }
+}
+
+/// A socket of the store's, which has it back whatever becomes of the connection.
+struct Lent {
+    store: Rc<Store>,
+    family: Family,
+    socket: Option<OwnedFd>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.take()
+            && net::disconnect(&socket).is_ok()
+        {
+            self.store.put(self.family, socket);
+        }
+    }
+}
+
+impl Store {
+    pub fn put(&self, family: Family, socket: OwnedFd) {
+        let shelf = self.shelf(family);
+        shelf.sockets.borrow_mut().push(socket);
+        shelf.stocked.set(true);
+        shelf.returned.notify_one();
+    }
+
+    fn shelf(&self, family: Family) -> &Shelf {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    async fn take(self: &Rc<Self>, family: Family) -> Lent {
+        let shelf = self.shelf(family);
+        loop {
+            let socket = shelf.sockets.borrow_mut().pop();
+            if socket.is_some() {
+                let store = Rc::clone(self);
+                return Lent {
+                    store,
+                    family,
+                    socket,
+                };
+            }
+            shelf.returned.notified().await;
+        }
+    }
+
+    /// The server in the jail, wherever on its loopback it listens.
+    async fn connect(self: &Rc<Self>, port: u16) -> io::Result<(Lent, TcpStream)> {
+        let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        match self.dial(Family::V4, v4).await {
+            Err(_) if self.v6.stocked.get() => self.dial(Family::V6, v6).await,
+            dialled => dialled,
+        }
+    }
+
+    async fn dial(
+        self: &Rc<Self>,
+        family: Family,
+        to: SocketAddr,
+    ) -> io::Result<(Lent, TcpStream)> {
+        let lent = self.take(family).await;
+        // A second descriptor of it: a connection that fails takes its own along.
+        let socket = lent.socket.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let socket = TcpSocket::from_std_stream(socket.try_clone()?.into());
+        let stream = socket.connect(to).await?;
+        Ok((lent, stream))
+    }
+}
+
+/// Listens on the host, before the relay is confined.
+pub fn listen(publish: &[Publish]) -> Result<Vec<(Listener, u16)>, String> {
+    let one = |published: &Publish| {
+        let listener = Listener::bind(published.address)
+            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+        let told = |e| format!("--publish {}: {e}", published.address);
+        listener.map(|l| (l, published.port)).map_err(told)
+    };
+    publish.iter().map(one).collect()
+}
+
+/// Accepts for good.
+pub async fn serve(gate: Rc<Gate>, store: Rc<Store>, listener: TcpListener, port: u16) {
+    loop {
+        let (client, peer) = accept::client(&listener).await;
+        let place = store.place().await;
+        let (gate, store) = (Rc::clone(&gate), Rc::clone(&store));
+        tokio::task::spawn_local(async move {
+            let _place = place;
+            match gate.welcome(peer.ip(), port) {
+                Ok(pass) => {
+                    if let Err(refusal) = carry(&store, &pass, client).await {
+                        pass.refuse(&refusal);
+                    }
+                }
+                Err(_) => reset(client),
+            }
+        });
+    }
+}
+
+async fn carry(store: &Rc<Store>, pass: &Pass, client: TcpStream) -> Result<(), Refusal> {
+    // A server that takes nobody in is as silent as one that says nothing.
+    let (lent, server) = match timeout(pass.gate().idle(), store.connect(pass.port)).await {
+        Ok(Ok(connected)) => connected,
+        failed => {
+            reset(client);
+            return Err(match failed {
+                Ok(Err(error)) => Refusal::Dial(error.to_string()),
+                _ => IDLE,
+            });
+        }
+    };
+    pass.bound_outside(&client);
+    let (out, back) = (Half::new(Direction::Out), Half::new(Direction::In));
+    let ended = splice::relay(pass, server, client, out, back).await;
+    drop(lent);
+    ended
+}

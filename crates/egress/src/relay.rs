@@ -1,0 +1,380 @@
+//! The relay: the process that serves a jail's way out, confined before it hears the first byte.
+//!
+//! It is forked from the supervisor before the jail is, reads what it needs of the host (resolvers,
+//! certificates, secrets), gives up everything else and serves. It ends with its supervisor; its end
+//! closes every connection and every listener, so that nothing leaves.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::LocalSet;
+
+use super::authority::Authority;
+use super::credential::Vault;
+use super::gate::{Asker, Gate, Meter};
+use super::names::Names;
+use super::publish::{self, Store};
+use super::record::Records;
+use super::resolve::Resolver;
+use super::wire::{self, FromRelay, ToRelay};
+use super::{connect, dns, socks, transparent, udp};
+use creel_plan::egress::{ALL, Egress, SERVED, Serves};
+use creel_policy::net::{Host, OnMiss};
+use creel_sys::clone::{self, Side};
+use creel_sys::landlock::Dials;
+use creel_sys::net::Family;
+use creel_sys::socket::{self, Wait};
+use creel_sys::{Errno, confine, process, readiness, signal};
+
+/// Questions that may wait for an answer at once, and for how long.
+const QUESTIONS: usize = 16;
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    #[error("the network layer: the relay cannot be started")]
+    Start(#[source] Errno),
+    #[error("the network layer: the relay failed: {0}")]
+    Failed(String),
+    #[error("the network layer: the relay ended before it was ready")]
+    Gone,
+}
+
+/// A relay at work; dropping it ends it.
+pub struct Relay {
+    pid: i32,
+    /// Speaks [`wire`].
+    pub socket: OwnedFd,
+    /// For the jail, which sends its listening sockets here.
+    pub sockets: Option<OwnedFd>,
+}
+
+/// What the relay makes for the jail where TLS is ended.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// The certificate of the jail's own authority, PEM.
+    pub authority: Option<String>,
+    /// Variables of the jail, with what stands in them for secrets.
+    pub placeholders: BTreeMap<String, String>,
+}
+
+/// Starts the relay, which is of use once it is [ready](Relay::ready). `log` gets a line a decision.
+pub fn start(id: &str, egress: &Egress, log: Option<File>) -> Result<Relay, RelayError> {
+    let (ours, theirs) = socket::pair().map_err(RelayError::Start)?;
+    let (give, take) = socket::pair().map_err(RelayError::Start)?;
+    // The relay never takes them: a Ctrl-C for the caller's whole job is not its own.
+    let held = signal::Held::all().map_err(RelayError::Start)?;
+    let side = clone::clone3_single_threaded(0, None).map_err(RelayError::Start)?;
+    let pid = match side {
+        Side::Parent { pid, .. } => pid,
+        Side::Child => {
+            // The supervisor's copies are closed with all else that is not kept.
+            std::mem::forget((ours, give));
+            let mut kept = vec![theirs, take];
+            kept.extend(log.map(OwnedFd::from));
+            // What cannot be done is no reason not to serve: the kernel ends a process by its own fault anyway.
+            let _ = signal::take_faults();
+            process::exit(live(id, egress, kept))
+        }
+    };
+    drop((theirs, take, held));
+    Ok(Relay {
+        pid,
+        socket: ours,
+        sockets: Some(give),
+    })
+}
+
+impl Relay {
+    /// Waits until it is confined and says what it made for the jail. The jail hears of it too, and does
+    /// not begin its command before.
+    pub fn ready(&self) -> Result<Made, RelayError> {
+        match wire::receive(&self.socket, Wait::Yes) {
+            Ok(Some(FromRelay::Ready {
+                authority,
+                placeholders,
+            })) => Ok(Made {
+                authority,
+                placeholders,
+            }),
+            Ok(Some(FromRelay::Failed { why })) => Err(RelayError::Failed(why)),
+            Ok(_) => Err(RelayError::Gone),
+            Err(error) => Err(RelayError::Failed(error.to_string())),
+        }
+    }
+
+    /// Ends it, if it has not ended; waits until it has.
+    pub fn end(&mut self) {
+        let pid = std::mem::take(&mut self.pid);
+        // It is this process's child and not waited for yet: the pid is nobody else's.
+        if pid > 0 {
+            let _ = signal::send(pid, signal::KILL);
+            let _ = process::reap(pid);
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The relay's life; returns its exit status.
+fn live(id: &str, egress: &Egress, kept: Vec<OwnedFd>) -> i32 {
+    let mut kept = match confine::keep_descriptors(kept) {
+        Ok(kept) => kept.into_iter(),
+        Err(_) => return 1,
+    };
+    let (Some(control), Some(sockets)) = (kept.next(), kept.next()) else {
+        return 1;
+    };
+    let log = kept.next().map(File::from);
+    match serve(id, egress, &control, sockets, log) {
+        Ok(()) => 0,
+        Err(why) => {
+            // If the supervisor is gone there is nobody to tell.
+            let _ = wire::send(control.as_fd(), &FromRelay::Failed { why });
+            1
+        }
+    }
+}
+
+fn serve(
+    id: &str,
+    egress: &Egress,
+    control: &OwnedFd,
+    sockets: OwnedFd,
+    log: Option<File>,
+) -> Result<(), String> {
+    signal::ignore_what_callers_send();
+    let network = &egress.network;
+    let published = publish::listen(&egress.publish)?;
+    let resolver = match network.resolvers.as_slice() {
+        [] => Resolver::of_host(|name| network.knows(name)),
+        named => Resolver::with(named.iter().map(|server| server.value).collect()),
+    };
+    let mut placeholders = BTreeMap::new();
+    let (authority, certificate) = match egress.terminates() {
+        false => (None, None),
+        true => {
+            let vault = Vault::load(&network.credentials).map_err(|e| e.to_string())?;
+            let pairs = vault.placeholders();
+            placeholders.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            let roots = creel_sys::host::certificates();
+            let (authority, pem) = Authority::new(id, &roots, vault).map_err(|e| e.to_string())?;
+            (Some(authority), Some(pem))
+        }
+    };
+    let ports = network.ports();
+    let resolvers: Vec<u16> = resolver
+        .servers
+        .iter()
+        .map(|server| server.port())
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|e| format!("no event loop: {e}"))?;
+    let inside = egress.publish.iter().map(|published| published.port);
+    let dials = match network.lists.iter().any(|list| list.on_miss == OnMiss::Ask) {
+        true => Dials::Any,
+        false => Dials::Ports(
+            ports
+                .iter()
+                .copied()
+                .chain(resolvers)
+                .chain(inside)
+                .collect(),
+        ),
+    };
+    confine::for_good(&dials).map_err(|e| format!("it cannot be confined: {e}"))?;
+    let questions = Rc::new(Questions {
+        control: control.try_clone().map_err(|e| e.to_string())?,
+        waiting: RefCell::default(),
+        room: Semaphore::new(QUESTIONS),
+        last: Cell::new(0),
+    });
+    let gate = Rc::new(Gate {
+        policy: network.clone(),
+        names: RefCell::new(Names::with(&egress.names)),
+        resolver,
+        records: Records::new(log),
+        authority,
+        asker: Some(Box::new(Rc::clone(&questions))),
+        meter: Meter::default(),
+    });
+    let ready = FromRelay::Ready {
+        authority: certificate,
+        placeholders,
+    };
+    wire::send(control.as_fd(), &ready).map_err(|e| e.to_string())?;
+    let local = LocalSet::new();
+    let listeners = egress.listeners.iter().map(|l| l.serves).collect();
+    let store = Rc::new(Store::default());
+    local.spawn_local(serve_published(
+        Rc::clone(&gate),
+        Rc::clone(&store),
+        published,
+    ));
+    let services = receive_sockets(Rc::clone(&gate), store, sockets, listeners);
+    local.spawn_local(async move {
+        if let Err(error) = services.await {
+            // Without its listeners nothing leaves: that is the safe side.
+            eprintln!("creel: the relay has no listeners: {error}");
+        }
+    });
+    let told = local.block_on(&runtime, told_to_finish(control, &questions));
+    // Every connection is closed, and with it its record.
+    drop(local);
+    told.map_err(|e| e.to_string())?;
+    for destinations in wire::in_messages(gate.records.summary()) {
+        let part = FromRelay::Summary { destinations };
+        wire::send(control.as_fd(), &part).map_err(|e| e.to_string())?;
+    }
+    // If the supervisor is gone there is nobody to tell.
+    let lines = gate.records.finish();
+    let _ = wire::send(control.as_fd(), &FromRelay::Finished { lines });
+    Ok(())
+}
+
+/// Takes the listening sockets from the jail as it makes them, and serves each.
+async fn receive_sockets(
+    gate: Rc<Gate>,
+    store: Rc<Store>,
+    sockets: OwnedFd,
+    listeners: Vec<Serves>,
+) -> io::Result<()> {
+    let sockets = readiness::to_read(sockets)?;
+    loop {
+        let mut ready = sockets.readable().await?;
+        let mut number = [0; 4];
+        let (length, [socket, ..]) =
+            match socket::receive(sockets.get_ref().as_fd(), &mut number, Wait::No) {
+                Err(Errno::AGAIN) => {
+                    ready.clear_ready();
+                    continue;
+                }
+                other => other?,
+            };
+        let last = number[..length] == *ALL;
+        let number = u32::from_le_bytes(number);
+        let spare = [Family::V4, Family::V6]
+            .into_iter()
+            .find(|f| f.number() == number);
+        let serves = listeners.get(number as usize);
+        match (length, socket, serves) {
+            (4, Some(socket), None) if let Some(family) = spare => store.put(family, socket),
+            (_, None, _) if last => {
+                return Ok(socket::send(sockets.get_ref().as_fd(), SERVED, &[])?);
+            }
+            (4, Some(socket), Some(serves)) => start_service(&gate, socket, *serves)?,
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+async fn serve_published(
+    gate: Rc<Gate>,
+    store: Rc<Store>,
+    published: Vec<(std::net::TcpListener, u16)>,
+) {
+    for (listener, port) in published {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => {
+                let (gate, store) = (Rc::clone(&gate), Rc::clone(&store));
+                tokio::task::spawn_local(publish::serve(gate, store, listener, port));
+            }
+            Err(error) => eprintln!("creel: port {port} is not published: {error}"),
+        }
+    }
+}
+
+fn start_service(gate: &Rc<Gate>, socket: OwnedFd, serves: Serves) -> io::Result<()> {
+    let gate = Rc::clone(gate);
+    if serves.is_datagram() {
+        let socket = tokio::net::UdpSocket::from_std(UdpSocket::from(socket))?;
+        tokio::task::spawn_local(async move {
+            let ended = match serves {
+                Serves::Dns => dns::serve_udp(gate, socket).await,
+                _ => udp::serve(gate, socket).await,
+            };
+            if let Err(error) = ended {
+                // Without it nothing leaves: the safe side.
+                eprintln!("creel: the relay serves datagrams no longer: {error}");
+            }
+        });
+        return Ok(());
+    }
+    let listener = tokio::net::TcpListener::from_std(TcpListener::from(socket))?;
+    match serves {
+        Serves::DnsStream => tokio::task::spawn_local(dns::serve_tcp(gate, listener)),
+        Serves::HttpProxy => tokio::task::spawn_local(connect::serve(gate, listener)),
+        Serves::SocksProxy => tokio::task::spawn_local(socks::serve(gate, listener)),
+        _ => tokio::task::spawn_local(transparent::serve(gate, listener)),
+    };
+    Ok(())
+}
+
+/// Hears the supervisor until it says that the jail has ended, or has ended itself.
+async fn told_to_finish(control: &OwnedFd, questions: &Questions) -> io::Result<()> {
+    let control = readiness::to_read(control.try_clone()?)?;
+    loop {
+        let mut ready = control.readable().await?;
+        match wire::receive(control.get_ref(), Wait::No) {
+            Ok(Some(ToRelay::Answer { number, allow })) => questions.answer(number, allow),
+            Ok(Some(ToRelay::Finish) | None) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Questions to the supervisor that wait for their answers.
+struct Questions {
+    control: OwnedFd,
+    waiting: RefCell<HashMap<u64, oneshot::Sender<bool>>>,
+    room: Semaphore,
+    last: Cell<u64>,
+}
+
+impl Questions {
+    fn answer(&self, number: u64, allow: bool) {
+        if let Some(asked) = self.waiting.borrow_mut().remove(&number) {
+            // Who asked may have gone.
+            let _ = asked.send(allow);
+        }
+    }
+}
+
+impl Asker for Rc<Questions> {
+    fn ask(&self, host: &Host, port: u16) -> Pin<Box<dyn Future<Output = bool>>> {
+        let questions = Rc::clone(self);
+        let host = host.to_string();
+        Box::pin(async move {
+            let Ok(_room) = questions.room.try_acquire() else {
+                return false;
+            };
+            let number = questions.last.get() + 1;
+            questions.last.set(number);
+            let (tell, told) = oneshot::channel();
+            questions.waiting.borrow_mut().insert(number, tell);
+            let question = FromRelay::Ask { number, host, port };
+            if wire::send(questions.control.as_fd(), &question).is_err() {
+                return false;
+            }
+            let answer = tokio::time::timeout(PATIENCE, told).await;
+            questions.waiting.borrow_mut().remove(&number);
+            matches!(answer, Ok(Ok(true)))
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! Mounts over names of granted trees: which a plan makes, why, and what became of one that somebody outside of
+//! the jail took off.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::freeze::attributes;
+use super::step::Place;
+use creel_plan::paths::within;
+use creel_plan::{Act, IfAbsent, Later, Plan};
+use creel_sys::mount;
+
+/// What a name is covered for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Nothing of it is seen.
+    Denied,
+    /// A socket that somebody listens on, as `Denied`; where there is none, there may be one later.
+    Socket,
+    /// It stays as it is; mount attributes.
+    Kept(u64),
+    /// It keeps its name.
+    Held,
+    /// It stays absent.
+    Withheld(Later),
+}
+
+/// A cover, by where it is in the jail.
+#[derive(Debug, Clone)]
+pub(super) struct Cover {
+    pub path: PathBuf,
+    pub at: CString,
+    pub parent: CString,
+    /// The directories from the granted tree to the parent: a rename of one takes the cover along.
+    pub above: Vec<CString>,
+    pub purpose: Purpose,
+}
+
+/// What became of a cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is there again.
+    Restored,
+    /// It could not be put back, or too late; the jail was ended.
+    Ended,
+}
+
+/// One event: which cover, what became of it, and how long after it was noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    pub cover: u32,
+    pub fate: Fate,
+    pub microseconds: u32,
+}
+
+/// The covers of a plan, in the order in which they are made: what encloses first.
+#[derive(Debug, Clone, Default)]
+pub struct Covers(pub(super) Vec<Cover>);
+
+impl Covers {
+    pub fn of(plan: &Plan) -> Covers {
+        let writable = |path: &Path| {
+            let above = plan.acts.iter().filter_map(|act| match act {
+                Act::Bind {
+                    target,
+                    access,
+                    unnamed: false,
+                    ..
+                } if within(path, target) && path != target => Some((target, access.write)),
+                _ => None,
+            });
+            above
+                .max_by_key(|(target, _)| target.components().count())
+                .is_some_and(|(_, write)| write)
+        };
+        let granted = |path: &Path| super::freeze::place(plan, path) == Place::Granted;
+        let purpose = |act: &Act| match act {
+            // Such a mount is read-only for want of an owner. When its owner has unmounted it, what has the name
+            // is the tree's.
+            Act::Bind { unnamed: true, .. } => None,
+            Act::Bind { target, access, .. } if !access.write && writable(target) => Some((
+                target.clone(),
+                Purpose::Kept(attributes(*access) | mount::NODEV),
+            )),
+            Act::Hold { path } => Some((path.clone(), Purpose::Held)),
+            Act::Mask { path, absent, .. } if granted(path) => Some((
+                path.clone(),
+                match absent {
+                    IfAbsent::Refuse => Purpose::Denied,
+                    IfAbsent::Skip => Purpose::Socket,
+                },
+            )),
+            Act::Withhold { path, later, .. } => Some((path.clone(), Purpose::Withheld(*later))),
+            _ => None,
+        };
+        let mut covers: Vec<Cover> = plan
+            .acts
+            .iter()
+            .filter_map(purpose)
+            .filter_map(|(path, purpose)| {
+                let trees = plan.acts.iter().filter_map(|act| match act {
+                    Act::Bind { target, .. } => Some(target.as_path()),
+                    _ => None,
+                });
+                let outer = trees.filter(|tree| within(&path, tree) && *tree != path);
+                let outer = outer.min_by_key(|tree| tree.components().count());
+                let outer = outer.unwrap_or(Path::new("/")).to_path_buf();
+                Cover::new(path, &outer, purpose)
+            })
+            .collect();
+        covers.sort_by_key(|cover| cover.path.components().count());
+        Covers(covers)
+    }
+
+    /// Names that are there, and become absent where the host removes them.
+    pub fn kept(&self) -> impl Iterator<Item = &Path> {
+        let kept = |cover: &&Cover| matches!(cover.purpose, Purpose::Kept(_));
+        self.0.iter().filter(kept).map(|cover| cover.path.as_path())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Names of which nothing may be seen.
+    pub fn denied(&self) -> impl Iterator<Item = &Path> {
+        let denied = |cover: &&Cover| cover.purpose == Purpose::Denied;
+        self.0
+            .iter()
+            .filter(denied)
+            .map(|cover| cover.path.as_path())
+    }
+
+    /// The path of an [`Event`]'s cover.
+    pub fn path(&self, cover: u32) -> Option<&Path> {
+        self.0.get(cover as usize).map(|cover| cover.path.as_path())
+    }
+}
+
+impl Cover {
+    /// `tree`: the outermost granted tree that it lies in.
+    fn new(path: PathBuf, tree: &Path, purpose: Purpose) -> Option<Cover> {
+        let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
+        let above = path
+            .ancestors()
+            .skip(1)
+            .take_while(|above| within(above, tree));
+        Some(Cover {
+            above: above.filter_map(text).collect(),
+            at: text(&path)?,
+            parent: text(path.parent()?)?,
+            purpose,
+            path,
+        })
+    }
+}

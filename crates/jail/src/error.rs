@@ -1,0 +1,184 @@
+//! What can go wrong between a plan and a live jail. The child reports a step and an errno; the
+//! words are made here, in the parent.
+
+use std::path::{Path, PathBuf};
+
+use super::cgroup::CgroupError;
+use creel_plan::Act;
+use creel_policy::Origin;
+use creel_sys::Errno;
+
+#[derive(Debug, thiserror::Error)]
+pub enum JailError {
+    #[error("{} changed while the jail was being made", .0.display())]
+    Changed(PathBuf),
+    #[error(
+        "the current directory was removed; change to one that exists, or name every path from / on: --workspace DIR"
+    )]
+    NoCwd,
+    #[error("{}", match *source {
+        Errno::NOSYS => "openat2(2) is not to be had",
+        _ => "the filesystem on /proc is not the kernel's procfs",
+    })]
+    NotProc {
+        #[source]
+        source: Errno,
+    },
+    #[error(
+        "the /proc here is another pid namespace's and has other processes under the numbers of this one; mount its own: mount -t proc proc /proc, or unshare --mount-proc"
+    )]
+    ForeignProc,
+    #[error("{} cannot be opened", path.display())]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
+    #[error("{} is a {kind} filesystem of the host inside {}, which is granted; unmount it, or grant less", path.display(), tree.display())]
+    KernelTree {
+        path: PathBuf,
+        kind: String,
+        tree: PathBuf,
+    },
+    #[error("{} cannot be prepared as a mount", path.display())]
+    Tree {
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
+    #[error("the owner of {} cannot be mapped", path.display())]
+    Idmap {
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
+    #[error("the ids layer: no user namespace can be made")]
+    UserNamespace {
+        #[source]
+        source: Errno,
+    },
+    #[error("the namespaces layer: clone3 was refused")]
+    Clone {
+        #[source]
+        source: Errno,
+    },
+    #[error("the ids layer: the maps of the user namespace cannot be written")]
+    Maps {
+        #[source]
+        source: Errno,
+    },
+    #[error("the cgroup layer")]
+    Cgroup(#[from] CgroupError),
+    #[error("the cgroup layer: nobody has asked systemd's user manager for the group yet")]
+    NotAsked,
+    #[error("the ids layer: no range of ids is free; 4096 jails run already")]
+    NoLease,
+    #[error("the state directory {} cannot be used", path.display())]
+    State {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the Landlock layer: the ruleset cannot be made")]
+    Landlock {
+        #[source]
+        source: Errno,
+    },
+    #[error("{what} failed")]
+    System {
+        what: &'static str,
+        #[source]
+        source: Errno,
+    },
+    /// An act of the child's.
+    #[error("{} is a symbolic link that leads nowhere, and the jail could create what it leads to; take the link away, or create its target", path.display())]
+    LinkNowhere { path: PathBuf },
+    #[error("{}", unheld(path, *source))]
+    Placeholder {
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
+    #[error("{}", one_line(act))]
+    Act {
+        act: Box<Act>,
+        #[source]
+        source: Errno,
+    },
+    #[error(
+        "stdin is a file in a granted tree, from which a program could load code that the policy does not allow; give it through a pipe: cat FILE | creel run"
+    )]
+    LoadableStdin,
+    #[error(
+        "stdin is a file that cannot be had read-only; give it through a pipe: cat FILE | creel run"
+    )]
+    Stdin {
+        #[source]
+        source: Errno,
+    },
+    #[error("{} and {} are one name in a directory that folds case, and a policy compares them as text; spell it in one way", one.display(), other.display())]
+    Spellings { one: PathBuf, other: PathBuf },
+    #[error("{origin}: {pattern} cannot be expanded: {why}; {remedy}")]
+    Pattern {
+        /// As written.
+        pattern: String,
+        origin: Origin,
+        why: String,
+        remedy: &'static str,
+    },
+    #[error("the jail's first process died before it was ready")]
+    Died,
+}
+
+/// What failed, without what the plan lists below it.
+fn one_line(act: &Act) -> String {
+    let text = act.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn unheld(path: &Path, why: Errno) -> String {
+    let parent = path.parent().unwrap_or(path).display();
+    match why {
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => format!(
+            "you may not write to {parent}, which is granted for writing; grant it for reading: \
+             --workspace {parent}:ro, or `read` where it is no workspace"
+        ),
+        _ => format!(
+            "{} cannot be kept from being created; create it, or protect it only when it is there",
+            path.display()
+        ),
+    }
+}
+
+impl JailError {
+    /// The errno at the root, if there is one.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::NotProc { source }
+            | Self::Open { source, .. }
+            | Self::Tree { source, .. }
+            | Self::Idmap { source, .. }
+            | Self::UserNamespace { source }
+            | Self::Clone { source }
+            | Self::Maps { source }
+            | Self::Landlock { source }
+            | Self::Placeholder { source, .. }
+            | Self::Stdin { source }
+            | Self::System { source, .. }
+            | Self::Act { source, .. } => Some(*source),
+            Self::Cgroup(e) => Errno::from_io_error(&e.source),
+            Self::State { source, .. } => Errno::from_io_error(source),
+            Self::Changed(_)
+            | Self::KernelTree { .. }
+            | Self::NoCwd
+            | Self::ForeignProc
+            | Self::LinkNowhere { .. }
+            | Self::NotAsked
+            | Self::NoLease
+            | Self::LoadableStdin
+            | Self::Pattern { .. }
+            | Self::Spellings { .. }
+            | Self::Died => None,
+        }
+    }
+}

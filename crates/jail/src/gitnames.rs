@@ -1,0 +1,572 @@
+//! What git on the host obeys because its configuration says so: hooks, programs and files that the
+//! configuration of the workspace's repository and of the caller name.
+//!
+//! Owns the reading of configuration, which it opens as plain files and within a budget; git itself is never
+//! run. What it found are names: [`super::probe`] looks them up. Where repositories are is
+//! [`super::repositories`]'.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::repositories::{self, MARKS, Repository};
+use super::seats;
+use creel_plan::Node;
+use creel_plan::identity::Identity;
+use creel_policy::gitconfig::{self, Entry, Names, Role, beneath_home, words};
+use creel_sys::fd;
+
+/// Files of configuration that are read for a repository, and bytes of all of them together.
+const MOST_FILES: usize = 64;
+pub(super) const MOST_BYTES: u64 = 1 << 20;
+/// Files that include one another; git's own bound.
+const MOST_DEPTH: usize = 10;
+/// Bytes of a name or an address.
+const MOST_IDENTITY: usize = 256;
+/// Of the files that say where a repository is.
+const MOST_POINTER: u64 = 4096;
+
+/// In a repository's own directory, what leads git to programs; absent where it is absent.
+const LEADING: [&str; 6] = [
+    "config",
+    "config.worktree",
+    "commondir",
+    "hooks",
+    "info",
+    "modules",
+];
+/// Where a git of the system looks for the system's configuration, and one that was built here.
+const SYSTEMS: [&str; 2] = ["/etc/gitconfig", "/usr/local/etc/gitconfig"];
+/// Variables that name a command, as the key does that says the same.
+const VARIABLES: [(&str, &str); 13] = [
+    ("GIT_EXTERNAL_DIFF", "diff.external"),
+    ("GIT_SSH_COMMAND", "core.sshcommand"),
+    ("GIT_SSH", "core.sshcommand"),
+    ("GIT_PROXY_COMMAND", "core.gitproxy"),
+    ("GIT_ASKPASS", "core.askpass"),
+    ("SSH_ASKPASS", "core.askpass"),
+    ("GIT_EDITOR", "core.editor"),
+    ("GIT_SEQUENCE_EDITOR", "sequence.editor"),
+    ("VISUAL", "core.editor"),
+    ("EDITOR", "core.editor"),
+    ("GIT_PAGER", "core.pager"),
+    ("PAGER", "core.pager"),
+    ("GIT_TEMPLATE_DIR", "init.templatedir"),
+];
+
+/// A path that git obeys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub path: PathBuf,
+    /// Who names it.
+    pub by: String,
+    pub when: When,
+    /// What git expects there.
+    pub node: Node,
+}
+
+/// Whether a name is held where it is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    Always,
+    /// An argument of a command may be anything: it counts where it is a file.
+    Present,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Obeyed {
+    pub named: Vec<Named>,
+    /// Directories that must stay where they are.
+    pub pinned: Vec<PathBuf>,
+    /// What was not read, and why.
+    pub unread: Vec<String>,
+}
+
+/// What git obeys in and around `workspace`, of each repository that it may find; nothing where there is none.
+/// `home`: the caller's.
+pub fn obeyed(workspace: &Path, home: Option<&Path>) -> Obeyed {
+    let (repositories, more) = repositories::candidates(workspace);
+    let mut reader = Reader {
+        home,
+        found: Obeyed::default(),
+        entries: vec![],
+        files: 0,
+        bytes: 0,
+    };
+    if more {
+        let why = "there are more repositories above it than are looked at";
+        reader.unread(workspace, why);
+    }
+    for repository in &repositories {
+        // What one says takes nothing from another: the nearest may be a jail's.
+        (reader.files, reader.bytes) = (0, 0);
+        reader.repository(repository, workspace);
+        reader.configuration(repository);
+        reader.values(repository);
+    }
+    reader.found
+}
+
+/// A small plain file; nothing where it is anything else.
+pub(super) fn pointer(file: &Path) -> Option<Vec<u8>> {
+    contents(file, MOST_POINTER).ok().flatten()
+}
+
+/// What a plain file holds. `None` where it is absent, or no file; an error where it is longer.
+pub(super) fn contents(file: &Path, most: u64) -> Result<Option<Vec<u8>>, ()> {
+    let Ok(file) = fd::pin(file).and_then(|pinned| fd::reopen(pinned.as_fd())) else {
+        return Ok(None);
+    };
+    let mut text = vec![];
+    let mut file = std::fs::File::from(file).take(most + 1);
+    match file.read_to_end(&mut text) {
+        Ok(length) if length as u64 > most => Err(()),
+        Ok(_) => Ok(Some(text)),
+        Err(_) => Ok(None),
+    }
+}
+
+pub(super) fn path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+/// The system's and the caller's own files of configuration, in the order in which git reads them. Which
+/// file is the system's was decided when git was built; that of each git in PATH counts.
+pub fn callers(home: Option<&Path>) -> Vec<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let mut all = match variable("GIT_CONFIG_SYSTEM") {
+        Some(system) => vec![system],
+        None => systems(),
+    };
+    match variable("GIT_CONFIG_GLOBAL") {
+        Some(global) => all.push(global),
+        None => {
+            let home = variable("HOME").or(home.map(Path::to_path_buf));
+            let settings = variable("XDG_CONFIG_HOME").filter(|dir| dir.is_absolute());
+            let settings = settings.or(home.as_ref().map(|home| home.join(".config")));
+            all.extend(settings.map(|dir| dir.join("git/config")));
+            all.extend(home.map(|home| home.join(".gitconfig")));
+        }
+    }
+    all
+}
+
+fn systems() -> Vec<PathBuf> {
+    let mut all = SYSTEMS.map(PathBuf::from).to_vec();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    for dir in
+        std::env::split_paths(&path).filter(|dir| dir.is_absolute() && dir.join("git").is_file())
+    {
+        // `--prefix=/opt/git` makes it /opt/git/etc/gitconfig.
+        let system = dir.parent().map(|prefix| prefix.join("etc/gitconfig"));
+        let system =
+            system.filter(|file| !all.contains(file) && file != Path::new("/usr/etc/gitconfig"));
+        all.extend(system);
+    }
+    all
+}
+
+/// What the environment says for git's configuration, git-config(1), and for single commands, git(1); with
+/// the variable that says it.
+fn environment() -> Vec<(PathBuf, Entry)> {
+    let variable = |name: &str| std::env::var_os(name).map(OsString::into_vec);
+    let mut all = vec![];
+    let mut add = |from: String, entry: Option<Entry>| {
+        all.extend(entry.map(|entry| (PathBuf::from(from), entry)));
+    };
+    let count = variable("GIT_CONFIG_COUNT")
+        .and_then(|text| str::from_utf8(&text).ok()?.trim().parse().ok());
+    // Where one of them is missing, git stops.
+    for at in 0..count.unwrap_or(0_u32) {
+        let key = format!("GIT_CONFIG_KEY_{at}");
+        let (Some(name), Some(value)) =
+            (variable(&key), variable(&format!("GIT_CONFIG_VALUE_{at}")))
+        else {
+            break;
+        };
+        add(key, gitconfig::variable(&name, &value, at + 1));
+    }
+    for entry in gitconfig::parameters(&variable("GIT_CONFIG_PARAMETERS").unwrap_or_default()) {
+        add("GIT_CONFIG_PARAMETERS".into(), Some(entry));
+    }
+    for (name, key) in VARIABLES {
+        if let Some(value) = variable(name) {
+            add(name.into(), gitconfig::variable(key.as_bytes(), &value, 1));
+        }
+    }
+    all
+}
+
+/// What the caller's own configuration says of a key, `safe.barerepository`; files that it includes are
+/// not read.
+pub fn setting(home: Option<&Path>, key: &str) -> Option<Vec<u8>> {
+    let files = callers(home).into_iter();
+    let texts = files.filter_map(|file| contents(&file, MOST_BYTES).ok().flatten());
+    let entries = texts.flat_map(|text| gitconfig::parse(&text));
+    let mut said = entries.filter(|entry| entry.name() == key);
+    said.next_back().map(|entry| entry.value)
+}
+
+/// The name and the address in the caller's own configuration, with the files that it includes without a
+/// condition; and what of it is not passed on, with the reason.
+pub fn identity(home: Option<&Path>) -> (Identity, Vec<String>) {
+    use std::os::unix::fs::PermissionsExt;
+    let mut reader = Reader {
+        home,
+        found: Obeyed::default(),
+        entries: vec![],
+        files: 0,
+        bytes: 0,
+    };
+    for file in callers(home) {
+        reader.plainly(&file, 0);
+    }
+    let mut refused = vec![];
+    let mut said = |key: &str| {
+        let mut said = reader.entries.iter().rev();
+        let (file, entry) = said.find(|(_, entry)| entry.name() == key)?;
+        let text = str::from_utf8(&entry.value).map(str::trim);
+        match text {
+            Ok("") => None,
+            Ok(text) if text.len() <= MOST_IDENTITY && !text.chars().any(char::is_control) => {
+                Some(text.to_owned())
+            }
+            _ => {
+                let why = "is not passed on: it is too long, no text, or has control characters";
+                refused.push(format!("{key} in {}:{} {why}", file.display(), entry.line));
+                None
+            }
+        }
+    };
+    let (name, email) = (said("user.name"), said("user.email"));
+    let mut others = systems();
+    others.retain(|file| {
+        let open = |meta: std::fs::Metadata| meta.is_file() && meta.permissions().mode() & 0o4 != 0;
+        let text = |name: &str| !name.chars().any(char::is_control);
+        file != Path::new(SYSTEMS[0])
+            && file.to_str().is_some_and(text)
+            && file.metadata().is_ok_and(open)
+    });
+    let identity = Identity {
+        name,
+        email,
+        systems: others,
+    };
+    (identity, refused)
+}
+
+struct Reader<'a> {
+    home: Option<&'a Path>,
+    found: Obeyed,
+    /// With the file that each is from.
+    entries: Vec<(PathBuf, Entry)>,
+    files: usize,
+    bytes: u64,
+}
+
+impl Reader<'_> {
+    /// Wherever a repository's own directory lies: `.git` of a workspace is not the only place.
+    fn repository(&mut self, repository: &Repository, workspace: &Path) {
+        let own = [&repository.common, &repository.git];
+        let different = repository.common != repository.git;
+        // The trust paths name what is in that one.
+        let usual = workspace.join(".git");
+        let own = own.into_iter().take(if different { 2 } else { 1 });
+        for dir in own.filter(|dir| **dir != usual) {
+            for name in LEADING {
+                let by = format!("{}, git's own", dir.display());
+                self.name(dir.join(name), by, When::Always, Node::Directory);
+            }
+        }
+        let marks = MARKS.map(|name| repository.common.join(name));
+        self.found.pinned.extend(marks);
+        if different {
+            self.found.pinned.push(repository.git.clone());
+        }
+    }
+
+    fn name(&mut self, path: PathBuf, by: String, when: When, node: Node) {
+        if self.found.named.iter().all(|known| known.path != path) {
+            self.found.named.push(Named {
+                path,
+                by,
+                when,
+                node,
+            });
+        }
+    }
+
+    /// Reads every file of configuration, with what they include.
+    fn configuration(&mut self, repository: &Repository) {
+        let mut first = vec![repository.common.join("config")];
+        first.push(repository.git.join("config.worktree"));
+        first.extend(callers(self.home));
+        let mut queue: VecDeque<(PathBuf, usize)> =
+            first.into_iter().map(|file| (file, 0)).collect();
+        for (from, entry) in environment() {
+            match entry.names() {
+                // Beside no file: git takes no other path.
+                Some(Names::Include)
+                    if entry.value.starts_with(b"/") || beneath_home(&entry.value).is_some() =>
+                {
+                    if let Some(path) = self.resolve(&entry.value, Path::new("/")) {
+                        self.name(path.clone(), said(&entry, &from), When::Always, Node::File);
+                        queue.push_back((path, 1));
+                    }
+                }
+                Some(Names::Include) | None => {}
+                Some(_) => self.entries.push((from, entry)),
+            }
+        }
+        let mut seen: Vec<PathBuf> = vec![];
+        while let Some((file, depth)) = queue.pop_front() {
+            // Beside which file a name is meant goes by its spelling, which file it is does not.
+            let place = match depth {
+                0 => file.clone(),
+                _ => seats::of(&file).path,
+            };
+            if seen.contains(&place) {
+                continue;
+            }
+            if self.files == MOST_FILES || depth > MOST_DEPTH {
+                self.unread(&file, "more files of configuration than are read");
+                break;
+            }
+            seen.push(place);
+            self.files += 1;
+            let text = match contents(&file, MOST_BYTES - self.bytes) {
+                Ok(Some(text)) => text,
+                Ok(None) => continue,
+                Err(()) => {
+                    self.unread(&file, "more configuration than is read");
+                    continue;
+                }
+            };
+            // The repository's own is a trust path, or was named above.
+            if depth == 0 && !file.starts_with(&repository.common) {
+                // The caller's own may lie in the workspace, or lead there.
+                let by = "git's configuration".into();
+                self.name(file.clone(), by, When::Always, Node::File);
+            }
+            self.bytes += text.len() as u64;
+            for entry in gitconfig::parse(&text) {
+                match entry.names() {
+                    Some(Names::Include) => {
+                        let beside = file.parent().unwrap_or(&file);
+                        if let Some(path) = self.resolve(&entry.value, beside) {
+                            let by = said(&entry, &file);
+                            self.name(path.clone(), by, When::Always, Node::File);
+                            queue.push_back((path, depth + 1));
+                        }
+                    }
+                    Some(_) => self.entries.push((file.clone(), entry)),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn unread(&mut self, file: &Path, why: &str) {
+        let text = format!("{}: {why}, and what it names is not held", file.display());
+        // The caller's own is read for each repository.
+        if !self.found.unread.contains(&text) {
+            self.found.unread.push(text);
+        }
+    }
+
+    /// What the variables name, now that it is known what they are relative to.
+    fn values(&mut self, repository: &Repository) {
+        let entries = std::mem::take(&mut self.entries);
+        let mut worktrees = vec![repository.worktree.clone()];
+        for (_, entry) in &entries {
+            if entry.names() == Some(Names::Worktree) {
+                worktrees.extend(self.resolve(&entry.value, &repository.git));
+            }
+        }
+        for (file, entry) in &entries {
+            let by = said(entry, file);
+            for base in &worktrees {
+                match entry.names() {
+                    Some(Names::Hooks) => {
+                        // Hooks of a push start in the repository's own directory.
+                        for base in [base, &repository.git] {
+                            if let Some(path) = self.resolve(&entry.value, base) {
+                                self.name(path, by.clone(), When::Always, Node::Directory);
+                            }
+                        }
+                    }
+                    Some(Names::Path) => {
+                        if let Some(path) = self.resolve(&entry.value, base) {
+                            self.name(path, by.clone(), When::Always, Node::File);
+                        }
+                    }
+                    Some(Names::Command) => self.command(&entry.value, base, &by, When::Always),
+                    Some(Names::Marked)
+                        if entry.value.starts_with(b"!") || entry.value.contains(&b'/') =>
+                    {
+                        // Somebody types an alias: a name that nobody has made yet is not held for it.
+                        let when = match entry.section.as_str() {
+                            "alias" => When::Present,
+                            _ => When::Always,
+                        };
+                        self.command(&entry.value, base, &by, when);
+                    }
+                    Some(Names::Marked | Names::Include | Names::Worktree) | None => {}
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: &[u8], base: &Path, by: &str, programs: When) {
+        for word in words(command) {
+            let when = match word.role {
+                // Without a slash it is looked for in PATH.
+                Role::Program if !word.text.contains(&b'/') => continue,
+                Role::Program | Role::Script => programs,
+                Role::Argument if word.text.starts_with(b"-") => continue,
+                Role::Argument => When::Present,
+            };
+            let Some(path) = self.resolve(&word.text, base) else {
+                continue;
+            };
+            let counts = match when {
+                When::Always => !path.is_dir(),
+                When::Present => path.is_file(),
+            };
+            if counts {
+                self.name(path, by.into(), when, Node::File);
+            }
+        }
+    }
+
+    /// A path as git reads one: beneath a home, absolute, or beside `base`.
+    /// Reads a file and what it includes without a condition, in the order in which git does.
+    fn plainly(&mut self, file: &Path, depth: usize) {
+        if self.files == MOST_FILES || depth > MOST_DEPTH {
+            return;
+        }
+        self.files += 1;
+        let left = MOST_BYTES.saturating_sub(self.bytes);
+        let Ok(Some(text)) = contents(file, left) else {
+            return;
+        };
+        self.bytes += text.len() as u64;
+        for entry in gitconfig::parse(&text) {
+            if entry.name() == "include.path" {
+                let base = file.parent().unwrap_or(Path::new("/"));
+                if let Some(included) = self.resolve(&entry.value, base) {
+                    self.plainly(&included, depth + 1);
+                }
+            } else if entry.name().starts_with("user.") {
+                self.entries.push((file.into(), entry));
+            }
+        }
+    }
+
+    fn resolve(&self, value: &[u8], base: &Path) -> Option<PathBuf> {
+        let value = value.strip_prefix(b":(optional)").unwrap_or(value);
+        // What is longer than a name can be names nothing.
+        let longest = value.split(|b| *b == b'/').map(<[u8]>::len).max();
+        if value.is_empty() || value.contains(&0) || longest > Some(255) || value.len() > 2048 {
+            return None;
+        }
+        match beneath_home(value) {
+            Some(rest) => {
+                let home = std::env::var_os("HOME").map(PathBuf::from);
+                Some(home.or(self.home.map(Path::to_path_buf))?.join(path(rest)))
+            }
+            // Somebody else's home, git's own prefix.
+            None if value.starts_with(b"~") || value.starts_with(b"%(") => None,
+            None => Some(base.join(path(value))),
+        }
+    }
+}
+
+fn said(entry: &Entry, file: &Path) -> String {
+    format!("{} in {}:{}", entry.name(), file.display(), entry.line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let found = obeyed(dir, None).named;
+        let beneath = found.iter().filter_map(|n| {
+            let name = n.path.strip_prefix(dir).ok()?.display().to_string();
+            let own = n.by.ends_with("git's own") || n.by == "git's configuration";
+            (!own).then_some(name)
+        });
+        beneath.collect()
+    }
+
+    #[test]
+    fn what_the_configuration_names_is_found_through_includes() {
+        let dir = made(&[
+            (
+                ".git/config",
+                "[core]\nhooksPath = .githooks\nfsmonitor = ./mon -v\n[include]\npath = ../a.inc\n\
+                 [filter \"x\"]\nclean = python3 tools/c.py src/none\n[alias]\ny = !bin/z\nx = !bin/absent\nz = log a/b\n",
+            ),
+            (
+                "a.inc",
+                "[includeIf \"onbranch:x\"]\npath = sub/b.inc\n[core]\neditor = vi\n",
+            ),
+            (
+                "sub/b.inc",
+                "[diff \"q\"]\ntextconv = t/conv\n[include]\npath = ../a.inc\n",
+            ),
+            ("tools/c.py", ""),
+            ("bin/z", ""),
+        ]);
+        assert_eq!(
+            names(dir.path()),
+            [
+                ".git/../a.inc",
+                ".git/../sub/b.inc",
+                ".git/../sub/../a.inc",
+                ".githooks",
+                ".git/.githooks",
+                "mon",
+                "tools/c.py",
+                "bin/z",
+                "t/conv",
+            ]
+            .map(|name| Path::new(name)
+                .components()
+                .collect::<PathBuf>()
+                .display()
+                .to_string())
+        );
+    }
+
+    #[test]
+    fn the_budget_is_said() {
+        let many: String = (0..100)
+            .map(|at| format!("[include]\npath = {at}\n"))
+            .collect();
+        let dir = made(&[(".git/config", &many)]);
+        let found = obeyed(dir.path(), None);
+        assert_eq!(found.unread.len(), 1, "{:?}", found.unread);
+        let long = "#".repeat(MOST_BYTES as usize + 1);
+        let dir = made(&[(".git/config", &long)]);
+        assert_eq!(obeyed(dir.path(), None).unread.len(), 1);
+        let empty = tempfile::tempdir().unwrap();
+        std::fs::create_dir(empty.path().join(".git")).unwrap();
+        assert!(obeyed(empty.path(), None).unread.is_empty());
+    }
+}

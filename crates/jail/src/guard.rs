@@ -1,0 +1,206 @@
+//! Opening of denied names, refused by the kernel's word to a process of creel, where that has the host's
+//! privileges.
+//!
+//! Between the host's act that takes a cover off and the cover's return the name shows what it has. So each
+//! first opening of an inode through the jail's mounts with such names waits here:
+//!
+//! ```text
+//! open(2) in the jail ──▶ by a denied name, or an inode that ever had one? ──▶ refuse, and look at the covers
+//!                              │ no
+//!                              ▼
+//!                         allow; not asked again, unless a denied name is beside it
+//! ```
+//!
+//! Renames and links are not held. What had a denied name is known, though: directories tell which inode
+//! gets or loses the name before another act on it in the same directory can begin, and this is read before
+//! each answer. Host processes use other mounts and are never held.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use creel_sys::fanotify::{Answer, Changes, Handle, Opening, Openings};
+use creel_sys::{Errno, Result, fd};
+
+/// The kernel's mark of a path whose name is gone (proc(5)).
+const DELETED: &[u8] = b" (deleted)";
+
+/// The openings and the names that are looked after.
+pub struct Guard {
+    openings: Openings,
+    changes: Changes,
+    denied: BTreeSet<PathBuf>,
+    /// Where the mounts are on which is asked.
+    mounts: BTreeSet<PathBuf>,
+    /// By the directory's handle, the names of it that are denied.
+    names: BTreeMap<Handle, BTreeSet<CString>>,
+    /// Every inode that has or had a denied name since.
+    known: BTreeSet<Handle>,
+    /// What is being covered again: whoever opened it now would be frozen with it open.
+    covering: BTreeSet<Handle>,
+}
+
+/// What [`Guard::answer`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    Nothing,
+    /// A denied name has something else, or was asked for: a cover may be gone.
+    Change,
+}
+
+/// `None`: its filesystem has none, and there nobody is asked.
+fn handle(place: BorrowedFd<'_>) -> Result<Option<Handle>> {
+    match Handle::of(place) {
+        Err(Errno::OPNOTSUPP) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+impl Guard {
+    /// Asks nothing yet.
+    pub fn new(denied: impl Iterator<Item = PathBuf>) -> Result<Guard> {
+        Ok(Guard {
+            openings: Openings::new()?,
+            changes: Changes::new()?,
+            denied: denied.collect(),
+            mounts: BTreeSet::new(),
+            names: BTreeMap::new(),
+            known: BTreeSet::new(),
+            covering: BTreeSet::new(),
+        })
+    }
+
+    /// Whether the name is one to be guarded.
+    pub fn is_denied(&self, path: &Path) -> bool {
+        self.denied.contains(path)
+    }
+
+    /// Looks after `name` of `directory`. `OPNOTSUPP`, `NODEV`, `XDEV`, or what the
+    /// server of a FUSE says of statfs(2): nothing there can be told by handles.
+    pub fn watch(&mut self, directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+        let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
+        let handle = Handle::of(directory)?;
+        if !self.names.contains_key(&handle) {
+            self.changes.watch(directory)?;
+        }
+        self.names.entry(handle).or_default().insert(name);
+        Ok(())
+    }
+
+    /// Asks for what is opened through the mount of `directory`, which is at `at`.
+    pub fn ask(&mut self, directory: BorrowedFd<'_>, at: &Path) -> Result<()> {
+        self.mounts.insert(at.into());
+        self.openings.ask(directory)
+    }
+
+    /// For poll(2), both: readable where [`answer`](Guard::answer) is needed.
+    pub fn sources(&self) -> [BorrowedFd<'_>; 2] {
+        [self.openings.as_fd(), self.changes.as_fd()]
+    }
+
+    /// What was found at a denied name.
+    pub fn found(&mut self, place: BorrowedFd<'_>) -> Result<()> {
+        if let Some(handle) = handle(place)? {
+            self.known.insert(handle);
+        }
+        self.openings.ask_anew()
+    }
+
+    /// Refuses the opening of what is there, until [`covered`](Guard::covered).
+    pub fn covering(&mut self, place: BorrowedFd<'_>) -> Result<()> {
+        if let Some(handle) = handle(place)? {
+            self.covering.insert(handle);
+        }
+        self.openings.ask_anew()
+    }
+
+    pub fn covered(&mut self) {
+        self.covering.clear();
+    }
+
+    /// Answers every opening that waits.
+    pub fn answer(&mut self) -> Result<Found> {
+        let mut found = self.learn()?;
+        loop {
+            match self.openings.next() {
+                Ok(None) => return Ok(found),
+                Ok(Some(opening)) => {
+                    if self.learn()? == Found::Change {
+                        found = Found::Change;
+                    }
+                    if self.decide(opening)? == Answer::Deny {
+                        found = Found::Change;
+                    }
+                }
+                // The kernel has refused it. Where this process has no descriptor left it goes on refusing.
+                Err(Errno::BADF | Errno::INVAL | Errno::FAULT) => return Err(Errno::IO),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn decide(&self, opening: Opening) -> Result<Answer> {
+        // A path of more than 4096 bytes has no text; hence it is refused.
+        let path = fd::path_of(opening.file.as_fd());
+        let answer = match &path {
+            // What the host has moved out of the tree meanwhile has a path that says nothing.
+            Ok(path)
+                if path.ancestors().any(|above| self.mounts.contains(above))
+                    && !self.is_beneath_denied(path)
+                    && !self.is_known(&opening.file) =>
+            {
+                Answer::Allow
+            }
+            _ => Answer::Deny,
+        };
+        if let (Answer::Allow, Ok(path)) = (answer, &path)
+            && !self.is_beside_denied(path)
+        {
+            // Where the kernel has no room for it, it asks again.
+            let _ = self.openings.pass(opening.file.as_fd());
+        }
+        match self.openings.answer(opening, answer) {
+            // Who asked was killed.
+            Err(Errno::NOENT) | Ok(()) => Ok(answer),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn is_beneath_denied(&self, path: &Path) -> bool {
+        let any = |path: &Path| path.ancestors().any(|above| self.denied.contains(above));
+        let bytes = path.as_os_str().as_bytes();
+        let removed = bytes.strip_suffix(DELETED);
+        any(path) || removed.is_some_and(|bytes| any(Path::new(OsStr::from_bytes(bytes))))
+    }
+
+    fn is_beside_denied(&self, path: &Path) -> bool {
+        let beside = |denied: &PathBuf| denied.parent() == path.parent();
+        self.denied.iter().any(beside)
+    }
+
+    fn is_known(&self, file: &OwnedFd) -> bool {
+        let known = |handle| self.known.contains(&handle) || self.covering.contains(&handle);
+        let none = self.known.is_empty() && self.covering.is_empty();
+        !none && Handle::of(file.as_fd()).map_or(true, known)
+    }
+
+    /// Reads what the directories tell.
+    fn learn(&mut self) -> Result<Found> {
+        let (names, known) = (&self.names, &mut self.known);
+        let mut found = Found::Nothing;
+        self.changes.take(|change| {
+            let of = names.get(&change.directory);
+            if of.is_some_and(|names| names.contains(&change.name)) {
+                known.insert(change.what);
+                found = Found::Change;
+            }
+        })?;
+        if found == Found::Change {
+            // It may be one that was opened by another name before.
+            self.openings.ask_anew()?;
+        }
+        Ok(found)
+    }
+}

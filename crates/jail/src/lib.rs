@@ -1,0 +1,64 @@
+//! Enforced: from a plan to a live jail.
+//!
+//! ```text
+//! probe ── Host, Pins ──▶ plan::resolve ── Plan ──▶ freeze ── Ready ──▶ spawn ── Live
+//!                                                                │ clone3
+//!                                                                ▼
+//!                                      walk (the child, step by step) ──▶ init (pid 1) ──▶ exec
+//! ```
+//!
+//! [`probe`](mod@probe) looks at the machine and pins every path that the policy names,
+//! [`globs`] finds the names that its patterns meet before that, [`freeze`] compiles the plan
+//! into steps that need no decision, [`spawn`] clones, [`walk`] is what the child does between clone
+//! and its loop in [`init`]. [`scope`] asks systemd for a cgroup where the host has none to use. [`janitor`] removes what a killed supervisor would
+//! leave behind, and puts back the [`covers`] that the host takes off.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::dbg_macro
+    )
+)]
+
+pub mod cgroup;
+mod copier;
+pub mod covers;
+pub mod elf;
+pub mod error;
+pub mod freeze;
+pub mod gitnames;
+mod glibc;
+pub mod globs;
+mod guard;
+pub mod hierarchy;
+pub mod init;
+pub mod janitor;
+pub mod keystore;
+pub mod loads;
+mod mounts;
+pub mod names;
+pub mod netns;
+mod obeyed;
+pub mod probe;
+pub mod repositories;
+mod rights;
+pub mod scope;
+mod seats;
+pub mod spawn;
+pub mod stdin;
+pub mod step;
+mod streams;
+pub mod walk;
+mod watched;
+mod ways;
+pub mod wire;
+mod worktrees;
+
+pub use error::JailError;
+pub use freeze::{Ready, Stdio, WayOut, freeze};
+pub use probe::{Pins, probe};
+pub use spawn::Live;

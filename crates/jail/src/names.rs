@@ -1,0 +1,197 @@
+//! The absent names that a run keeps from being created: each is taken by a placeholder until the jail
+//! has ended.
+
+use std::cell::Cell;
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::{JailError, Pins};
+use creel_plan::{Act, Plan};
+use creel_policy::trust::{self, StandIn};
+use creel_sys::placeholder::{self, Form, Turn};
+use creel_sys::{self as sys, Errno, fd};
+
+/// Placeholders by directory, in the order of the plan.
+#[derive(Default)]
+pub struct Names {
+    directories: Vec<Directory>,
+}
+
+struct Directory {
+    path: PathBuf,
+    /// On the host's mount, and open for reading: the locks are its.
+    fd: OwnedFd,
+    names: Vec<Name>,
+}
+
+struct Name {
+    name: CString,
+    form: Form,
+    /// What a file of this name says.
+    says: &'static str,
+    need: Need,
+    /// Of the placeholder, in the process that made it; 0: not known.
+    inode: Cell<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// It is absent.
+    Now,
+    /// It is there, and may be removed while the jail runs.
+    Later,
+}
+
+impl Names {
+    /// Of a plan, with the directories that the names were looked up in. `kept`: names that are there.
+    pub fn of<'a>(
+        plan: &Plan,
+        pins: &Pins,
+        kept: impl Iterator<Item = &'a Path>,
+    ) -> Result<Names, JailError> {
+        let mut all = Names::default();
+        for act in &plan.acts {
+            if let Act::Withhold { path, by, .. } = act {
+                all.add(path, form(*by), Need::Now, pins)?;
+            }
+        }
+        for path in kept {
+            all.add(path, Form::Socket, Need::Later, pins)?;
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, path: &Path, form: Form, need: Need, pins: &Pins) -> Result<(), JailError> {
+        let changed = || JailError::Changed(path.into());
+        let (parent, name) = path.parent().zip(path.file_name()).ok_or_else(changed)?;
+        let name = Name {
+            name: CString::new(name.as_bytes()).map_err(|_| changed())?,
+            form,
+            says: trust::says(path),
+            need,
+            inode: Cell::new(0),
+        };
+        if let Some(known) = self.directories.iter_mut().find(|d| d.path == parent) {
+            known.names.push(name);
+            return Ok(());
+        }
+        let fault = |source| JailError::Open {
+            path: parent.into(),
+            source,
+        };
+        let fd = match (pins.get(parent), need) {
+            (Some(pin), _) => placeholder::open_directory(pin.fd.as_fd()).map_err(fault)?,
+            (None, Need::Now) => return Err(changed()),
+            (None, Need::Later) => {
+                let pin = fd::pin_exact(parent).map_err(fault)?;
+                placeholder::open_directory(pin.as_fd()).map_err(fault)?
+            }
+        };
+        self.directories.push(Directory {
+            path: parent.into(),
+            fd,
+            names: vec![name],
+        });
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.directories.is_empty()
+    }
+
+    /// The descriptors that [`hold`](Names::hold) and [`release`](Names::release) need.
+    pub fn descriptors(&self) -> impl Iterator<Item = i32> {
+        self.directories.iter().map(|d| d.fd.as_raw_fd())
+    }
+
+    /// Takes every name that is absent. Where one cannot be had, its number and why.
+    pub fn hold(&self) -> Result<(), (usize, Errno)> {
+        let mut number = 0;
+        for directory in &self.directories {
+            let _turn = Turn::to_make(directory.fd.as_fd());
+            for name in directory.names.iter().filter(|n| n.need == Need::Now) {
+                let held = name.hold(directory.fd.as_fd());
+                name.inode.set(held.map_err(|errno| (number, errno))?);
+                number += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The path of a name by the number that [`hold`](Names::hold) gave.
+    pub fn path(&self, number: usize) -> Option<PathBuf> {
+        let of = |d: &Directory| {
+            let names = d.names.iter().filter(|n| n.need == Need::Now);
+            let name = |n: &Name| d.path.join(std::ffi::OsStr::from_bytes(n.name.as_bytes()));
+            names.map(name).collect::<Vec<_>>()
+        };
+        self.directories.iter().flat_map(of).nth(number)
+    }
+
+    /// Takes one of the names again, in a directory that must be the one of the beginning.
+    pub fn hold_again(&self, path: &Path, directory: BorrowedFd<'_>) -> sys::Result<()> {
+        let named = path.file_name().map(OsStrExt::as_bytes);
+        let mut known = self.directories.iter().flat_map(|d| {
+            let names = d.names.iter();
+            names.map(move |name| (d, name))
+        });
+        let found = known.find(|(d, name)| {
+            path.parent() == Some(&d.path) && Some(name.name.as_bytes()) == named
+        });
+        let (known, name) = found.ok_or(Errno::NODEV)?;
+        let fd = known.fd.as_fd();
+        let (then, now) = (fd::stat(fd)?, fd::stat(directory)?);
+        if (then.dev, then.ino) != (now.dev, now.ino) {
+            return Err(Errno::NODEV);
+        }
+        match name.hold(fd) {
+            // Something has it.
+            Err(Errno::EXIST) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Gives every name up. What another run needs stays, and so does what is not a placeholder. The caller
+    /// is not among the jail's mounts, where they are busy.
+    pub fn release(&self) {
+        for directory in &self.directories {
+            let fd = directory.fd.as_fd();
+            let _turn = Turn::to_remove(fd);
+            let mut closed = vec![];
+            for name in &directory.names {
+                if name.release(fd) == Err(Errno::ACCESS) {
+                    closed.push(name);
+                }
+            }
+            if !closed.is_empty() {
+                // The jail has taken the right to change its directory from its owner.
+                let _ = placeholder::opened(fd, || {
+                    for name in closed {
+                        let _ = name.release(fd);
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl Name {
+    fn hold(&self, directory: BorrowedFd<'_>) -> sys::Result<u64> {
+        placeholder::hold(directory, &self.name, self.form, self.says)
+    }
+
+    fn release(&self, directory: BorrowedFd<'_>) -> sys::Result<()> {
+        placeholder::release(directory, &self.name, self.inode.get(), self.says)
+    }
+}
+
+/// What the kernel has for it.
+fn form(by: StandIn) -> Form {
+    match by {
+        StandIn::Socket => Form::Socket,
+        StandIn::Directory | StandIn::Ignored => Form::Directory,
+        StandIn::File(says) => Form::File(says),
+    }
+}

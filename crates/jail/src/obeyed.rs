@@ -1,0 +1,150 @@
+//! What the host obeys in a writable tree without being named by a policy: what git's configuration
+//! names, and what links in protected directories lead to.
+//!
+//! Owns the search for it before a plan is made. It decides nothing: what is held and how is the plan's.
+
+use std::path::{Path, PathBuf};
+
+use super::gitnames::{self, Named, When};
+use super::loads::Search;
+use super::probe::{Pins, learn};
+use super::{JailError, seats};
+use creel_plan::host::Obeyed;
+use creel_plan::paths::{within, workspace, workspace_mode};
+use creel_plan::questions::{Purpose, Wanted};
+use creel_plan::seats::MOST_LINKS;
+use creel_plan::{self as plan, Fact, Host, Node, Request};
+use creel_policy::{Policy, WorkspaceMode};
+
+/// Paths that are held for it: each is a mount.
+const MOST: usize = 256;
+
+/// Adds what is obeyed to what is known of the host. `links`: those in protected directories.
+pub fn look(
+    policy: &Policy,
+    request: &Request,
+    links: Vec<PathBuf>,
+    search: &mut Search,
+    host: &mut Host,
+    pins: &mut Pins,
+) -> Result<(), JailError> {
+    let trees = plan::seats::writable(policy, request, host);
+    let trees: Vec<PathBuf> = trees.into_iter().map(Path::to_path_buf).collect();
+    if trees.is_empty() {
+        return Ok(());
+    }
+    let mut queue: Vec<Named> = links.into_iter().map(led).collect();
+    if workspace_mode(policy, request) != WorkspaceMode::None
+        && let Some(Fact::Present { real, .. }) = host.paths.get(&workspace(policy, request, host))
+    {
+        let found = gitnames::obeyed(real, host.home.as_deref());
+        host.found.unread = found.unread;
+        queue.extend(found.named);
+        for path in found.pinned {
+            // The jail could turn a link there, but not move what it leads to.
+            let seat = seats::of(&path);
+            let inside = trees.iter().any(|tree| within(&seat.path, tree));
+            if inside && seat.path.is_dir() {
+                host.found.pinned.insert(seat.path);
+            }
+        }
+    }
+    // Obeyed in every repository, also where the workspace is none.
+    let inside = |path: &PathBuf| trees.iter().any(|tree| within(path, tree));
+    let callers = gitnames::callers(host.home.as_deref());
+    queue.extend(callers.into_iter().filter(inside).map(|path| Named {
+        path,
+        by: "git's configuration".into(),
+        when: When::Always,
+        node: Node::File,
+    }));
+    while let Some(name) = queue.pop() {
+        let seat = seats::of(&name.path);
+        let inside = |path: &Path| trees.iter().find(|tree| within(path, tree));
+        let around = inside(&seat.path).cloned();
+        if around.is_none() && !seat.links.iter().any(|link| inside(link).is_some()) {
+            continue;
+        }
+        // What is held only where it is there may have been made by an earlier jail, which must not be able to
+        // refuse every run after it.
+        let present = name.when == When::Present;
+        if present && seat.links.iter().any(|link| inside(link).is_some()) {
+            not_held(&name, "leads through a link that the jail could turn", host);
+            continue;
+        }
+        if let Some(known) = host.found.obeyed.get_mut(&seat.path) {
+            // Each way to it must hold.
+            known.links.extend(seat.links);
+            continue;
+        }
+        if host.found.obeyed.len() == MOST {
+            let why = "more is obeyed than is held; this and what follows is not";
+            host.found
+                .unread
+                .push(format!("{}: {why}", name.path.display()));
+            break;
+        }
+        // Links that go round lead nowhere, and are not followed to be told so.
+        let around = around.filter(|_| seat.links.len() < MOST_LINKS);
+        if let Some(tree) = &around {
+            for above in seat
+                .path
+                .ancestors()
+                .skip(1)
+                .take_while(|path| path != tree)
+            {
+                if !host.paths.contains_key(above) {
+                    let path = above.to_path_buf();
+                    let purpose = Purpose::Read;
+                    learn(Wanted { path, purpose }, search, host, pins)?;
+                }
+            }
+            if !trees.contains(&seat.path) {
+                let path = seat.path.clone();
+                let purpose = Purpose::Protect;
+                let further = learn(Wanted { path, purpose }, search, host, pins)?;
+                queue.extend(further.into_iter().map(led));
+            }
+        }
+        if present {
+            match host.paths.get(&seat.path) {
+                Some(Fact::Absent) => continue,
+                Some(Fact::Denied) => {
+                    not_held(&name, "may not be looked at by you", host);
+                    continue;
+                }
+                _ if host.found.hard_linked.contains(&seat.path) => {
+                    not_held(
+                        &name,
+                        "has another name, by which the jail could write to it",
+                        host,
+                    );
+                    continue;
+                }
+                _ => {}
+            }
+        }
+        let obeyed = Obeyed {
+            by: name.by,
+            links: seat.links,
+            stands: name.node,
+        };
+        host.found.obeyed.insert(seat.path, obeyed);
+    }
+    Ok(())
+}
+
+fn not_held(name: &Named, why: &str, host: &mut Host) {
+    let Named { path, by, .. } = name;
+    let text = format!("{} ({by}) is not held: it {why}", path.display());
+    host.found.unread.push(text);
+}
+
+fn led(link: PathBuf) -> Named {
+    Named {
+        by: format!("the link {}", link.display()),
+        path: link,
+        when: When::Always,
+        node: Node::Directory,
+    }
+}

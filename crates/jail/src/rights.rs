@@ -1,0 +1,75 @@
+//! The rights of a plan in Landlock's words (landlock(7)).
+
+use creel_plan::{Node, Rights};
+use creel_sys::landlock::{ABI, Access as _, AccessFs, BitFlags};
+
+/// What the ABI decides of `rights`; on a file, those that make sense on files. Runs after clone too.
+pub fn access(rights: Rights, node: Node, abi: ABI) -> BitFlags<AccessFs> {
+    match node {
+        Node::Directory => bits(rights, abi),
+        Node::File => bits(rights, abi) & AccessFs::from_file(abi),
+    }
+}
+
+fn bits(rights: Rights, abi: ABI) -> BitFlags<AccessFs> {
+    let all = AccessFs::from_all(abi);
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    // Nobody without CAP_MKNOD can make these; Landlock says so a second time.
+    let devices = AccessFs::MakeChar | AccessFs::MakeBlock;
+    // A tree that is granted grants no socket in it: those of the host's daemons lie in such trees.
+    let sockets = AccessFs::ResolveUnix;
+    let write = all & !devices & !sockets;
+    let bits = match rights {
+        Rights::List => AccessFs::ReadDir.into(),
+        Rights::Read => read,
+        Rights::Execute => read | AccessFs::Execute,
+        Rights::Write => write & !AccessFs::Execute,
+        Rights::WriteExecute => write,
+        Rights::Use => read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev,
+        Rights::Connect => sockets.into(),
+    };
+    bits & all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TREES: [Rights; 6] = [
+        Rights::List,
+        Rights::Read,
+        Rights::Execute,
+        Rights::Write,
+        Rights::WriteExecute,
+        Rights::Use,
+    ];
+
+    #[test]
+    fn no_grant_of_a_tree_grants_its_sockets() {
+        for abi in 1..=10 {
+            let abi = ABI::from(abi);
+            for rights in TREES {
+                assert!(!bits(rights, abi).contains(AccessFs::ResolveUnix));
+            }
+            let named = bits(Rights::Connect, abi);
+            match abi >= ABI::V9 {
+                true => assert_eq!(named, AccessFs::ResolveUnix),
+                false => assert!(named.is_empty()),
+            }
+            // The control: all else that can be written is granted.
+            let devices = AccessFs::MakeChar | AccessFs::MakeBlock;
+            assert_eq!(
+                bits(Rights::WriteExecute, abi) | devices | named,
+                AccessFs::from_all(abi)
+            );
+        }
+    }
+
+    #[test]
+    fn the_newest_abi_of_plans_is_the_one_that_is_known() {
+        assert_eq!(
+            creel_plan::resolve::NEWEST_LANDLOCK_ABI,
+            creel_sys::landlock::NEWEST
+        );
+    }
+}

@@ -1,0 +1,319 @@
+//! Ready to live: the group, the clone, and what only the parent can do for the child.
+//!
+//! What needs the host's privileges (detached mounts of pinned trees, groups) is there before the child
+//! is: it inherits it, and waits once, for its id maps.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::JailError;
+use super::cgroup::Group;
+use super::freeze::Ready;
+use super::janitor::{Janitor, Told};
+use super::netns;
+use super::step::{Step, Tree, Work};
+use super::walk::{Child, Start, walk};
+use creel_plan::resolve::JAIL_ID;
+use creel_plan::{CgroupLayout, Ids, Plan};
+use creel_sys::clone::{self, Side};
+use creel_sys::lease::Lease;
+use creel_sys::process::{self, Change, Groups, Usage};
+use creel_sys::shared::Board;
+use creel_sys::signal::Held;
+use creel_sys::userns::{self, Range};
+use creel_sys::{Errno, fd, mount, net, procfs, signal, socket};
+
+/// A jail that exists. Dropping it kills it.
+pub struct Live {
+    pub plan: Arc<Plan>,
+    pub pidfd: OwnedFd,
+    /// Speaks [`wire`](super::wire).
+    pub socket: OwnedFd,
+    /// Where the jail's first process leaves how the command ended.
+    pub board: Board,
+    pub group: Option<Group>,
+    /// Until there are handlers; see [`Ready`].
+    pub held: Option<Held>,
+    pid: i32,
+    pub janitor: Option<Janitor>,
+    /// Held as long as the jail: its ids and its group's name are its own.
+    _lease: Option<Lease>,
+    reaped: bool,
+}
+
+impl Ready {
+    /// Clones the jail's first process and serves it until it can go on alone.
+    pub fn spawn(mut self) -> Result<Live, JailError> {
+        let mut group = None;
+        let mut tasks = vec![];
+        if let (Some((layout, limits)), Some(lease)) = (&self.cgroup, &self.lease) {
+            let mut made = Group::new(layout, lease.slot);
+            made.create()?;
+            made.limit(limits)?;
+            if matches!(layout, CgroupLayout::V1 { .. }) {
+                tasks = made.open_tasks()?;
+            }
+            let copies = match self.ids {
+                Ids::Caller { .. } => Copies::Child,
+                Ids::Range { .. } | Ids::Shared { .. } => Copies::Parent,
+            };
+            show(&made, &mut self.steps, copies)?;
+            group = Some(made);
+        }
+        let networked = |step: &Step| matches!(step.work, Work::Loopback);
+        let room = self
+            .steps
+            .iter()
+            .any(networked)
+            .then(|| &mut *Box::leak(vec![0u128; netns::ROOM].into_boxed_slice()));
+        let (ours, theirs) = self.socket;
+        let birthplace = group.as_ref().and_then(Group::birthplace);
+        // Refused where this process has a second thread.
+        let outside = match &mut self.janitor {
+            Some(janitor) => janitor.ready().map_err(nowhere)?,
+            None => None,
+        };
+        let born = clone::clone3_single_threaded(self.flags, birthplace);
+        if let (Err(_), Some(outside)) = (&born, &outside) {
+            // What failed first is told.
+            let _ = net::enter(outside);
+        }
+        let side = born.map_err(|source| JailError::Clone { source })?;
+        let (pid, pidfd) = match side {
+            Side::Parent { pid, pidfd } => (pid, pidfd),
+            Side::Child => walk(Child {
+                steps: &mut self.steps,
+                program: &self.program,
+                stdio: &self.stdio,
+                tasks: &tasks,
+                socket: theirs,
+                supervisors: ours,
+                ids: match self.ids {
+                    Ids::Range { .. } => Start::JailRoot,
+                    Ids::Shared { .. } => Start::JailUser(JAIL_ID),
+                    Ids::Caller { .. } => Start::Caller,
+                },
+                terminal: self.plan.command.terminal,
+                room,
+                relay: self.relay,
+            }),
+        };
+        // The child has its own copies; ours would keep its pipes and its socket open.
+        drop((theirs, self.stdio));
+        let mut live = Live {
+            plan: self.plan,
+            pidfd,
+            socket: ours,
+            board: self.program.board,
+            group,
+            held: Some(self.held),
+            pid,
+            janitor: self.janitor,
+            _lease: self.lease,
+            reaped: false,
+        };
+        // From here on an error drops `live`, which kills and cleans.
+        live.hand_over()?;
+        live.map_ids(self.ids, self.first_id)?;
+        let given = match (&self.relay, &self.sockets) {
+            // While the jail builds its tree.
+            (Some(relay), Some(sockets)) => netns::give(relay, sockets),
+            _ => Ok(()),
+        };
+        if let Some(outside) = outside {
+            // The supervisor speaks to no network: where it may not go back it stays.
+            let _ = net::enter(&outside);
+        }
+        given.map_err(|source| JailError::System {
+            what: "making the relay's sockets",
+            source,
+        })?;
+        Ok(live)
+    }
+}
+
+/// Who may copy mounts of the host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copies {
+    Parent,
+    Child,
+}
+
+/// Gives the steps that show control groups the groups that were made.
+fn show(made: &Group, steps: &mut [Step], copies: Copies) -> Result<(), JailError> {
+    for step in steps {
+        let Work::Tree {
+            tree, attributes, ..
+        } = &mut step.work
+        else {
+            continue;
+        };
+        let Tree::Group(view) = tree else { continue };
+        let (source, opened) = made.viewed(view)?;
+        *tree = match copies {
+            Copies::Parent => {
+                let copy = mount::copy_one(opened.as_fd(), c"").map_err(shown)?;
+                mount::set(copy.as_fd(), *attributes, mount::Reach::This).map_err(shown)?;
+                Tree::Held(copy)
+            }
+            Copies::Child => Tree::Named {
+                source,
+                stat: fd::stat(opened.as_fd()).map_err(shown)?,
+            },
+        };
+    }
+    Ok(())
+}
+
+fn shown(source: Errno) -> JailError {
+    JailError::System {
+        what: "copying the mount of the jail's cgroup",
+        source,
+    }
+}
+
+impl Live {
+    /// Before the jail's first process goes on.
+    fn hand_over(&mut self) -> Result<(), JailError> {
+        let Some(janitor) = &mut self.janitor else {
+            return Ok(());
+        };
+        janitor
+            .watch(self.pid, self.pidfd.as_fd(), self.socket.as_fd())
+            .map_err(|source| JailError::System {
+                what: "handing the jail to the janitor",
+                source,
+            })
+    }
+
+    fn map_ids(&self, ids: Ids, first: u32) -> Result<(), JailError> {
+        let one = |inside, outside| Range {
+            inside,
+            outside,
+            count: 1,
+        };
+        let (uids, gids, groups) = match ids {
+            Ids::Range { count } => {
+                let all = Range {
+                    inside: 0,
+                    outside: first,
+                    count,
+                };
+                (all, all, Groups::Clear)
+            }
+            Ids::Caller { uid, gid } => (one(uid, uid), one(gid, gid), Groups::Keep),
+            Ids::Shared { uid, gid } => (one(JAIL_ID, uid), one(JAIL_ID, gid), Groups::Clear),
+        };
+        userns::write_maps(self.pid, &[uids], &[gids], groups)
+            .and_then(|()| userns::close_projects(self.pid))
+            .map_err(|source| JailError::Maps { source })?;
+        self.say_go()
+    }
+
+    /// Tells the child to go on.
+    fn say_go(&self) -> Result<(), JailError> {
+        match socket::send(self.socket.as_fd(), b"!", &[]) {
+            // A child that is gone has said why, or will be found dead.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(source) => Err(JailError::System {
+                what: "speaking to the jail",
+                source,
+            }),
+        }
+    }
+
+    /// Sends a signal to the jail's first process, which passes it on.
+    pub fn signal(&self, number: i32) {
+        // Gone already is as good.
+        let _ = signal::send_pidfd(self.pidfd.as_fd(), number);
+    }
+
+    /// Bytes of answers that lie unread in the jail's netlink sockets.
+    pub fn unread_answers(&self) -> u64 {
+        procfs::netlink_unread(self.pid)
+    }
+
+    /// The sockets of the jail's network.
+    pub fn sockets(&self) -> procfs::Sockets {
+        procfs::sockets(self.pid)
+    }
+
+    /// Bytes of the jail's connections that none of its processes has, at most some more than `most`.
+    pub fn ownerless(&self, most: u64) -> u64 {
+        procfs::ownerless(self.pid, most)
+    }
+
+    /// Kills everything in the jail: by its group where there is one, and by its pid namespace.
+    pub fn kill(&self) {
+        if let Some(group) = &self.group {
+            // Without a v2 group the pid namespace does it alone.
+            let _ = group.kill();
+        }
+        self.signal(signal::KILL);
+    }
+
+    /// Lets nothing of the jail run until [`Live::thaw`]. False: there is no group that can be frozen.
+    pub fn freeze(&self) -> bool {
+        self.group.as_ref().is_some_and(Group::freeze)
+    }
+
+    /// Ends [`Live::freeze`].
+    pub fn thaw(&self) {
+        // What cannot be thawed was not frozen, or is killed at the time limit.
+        self.group.as_ref().map(Group::thaw);
+    }
+
+    /// Waits for the jail's end; call when `pidfd` is readable.
+    pub fn reap(&mut self) -> Result<(Change, Usage), JailError> {
+        self.reaped = true;
+        let ended = process::reap(self.pid).map_err(|source| JailError::System {
+            what: "waiting for the jail",
+            source,
+        });
+        if let Some(janitor) = &mut self.janitor {
+            janitor.end();
+        }
+        ended
+    }
+
+    /// Removes what the jail leaves: its group. Call after the counters were read. What the janitor told
+    /// since it was asked last.
+    pub fn clean(mut self) -> Vec<Told> {
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Vec<Told> {
+        if !self.reaped {
+            self.kill();
+            let _ = self.reap();
+        }
+        self.janitor.take().map_or_else(Vec::new, Janitor::finish)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// A name that was looked up, found absent, and is taken all the same: by a link that leads nowhere.
+fn nowhere(error: JailError) -> JailError {
+    match error {
+        JailError::Changed(path) if path.is_symlink() && !path.exists() => {
+            JailError::LinkNowhere { path }
+        }
+        other => other,
+    }
+}
+
+/// Where leases live: `/run/creel` for root, else `$XDG_RUNTIME_DIR/creel`, which is
+/// `/run/user/UID/creel` where the variable is not set.
+pub fn state_dir(uid: u32, runtime_dir: Option<&Path>) -> std::path::PathBuf {
+    match (uid, runtime_dir) {
+        (0, _) => "/run/creel".into(),
+        (_, Some(dir)) if dir.is_absolute() => dir.join("creel"),
+        (uid, _) => format!("/run/user/{uid}/creel").into(),
+    }
+}

@@ -1,0 +1,192 @@
+//! A plan's acts, compiled for a process that may not allocate or decide: C strings, descriptors,
+//! numbers.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::OFlags;
+
+use super::netns::Sockets;
+use super::stdin::Stdin;
+use creel_plan::{GroupView, IfAbsent, Later, Node, Resource, Rights};
+use creel_policy::trust::StandIn;
+use creel_sys::fd::Stat;
+use creel_sys::landlock::Rules;
+use creel_sys::process::CStrings;
+use creel_sys::shared::Board;
+
+/// One act of the child's and which act of the plan it is.
+pub struct Step {
+    pub act: u32,
+    pub work: Work,
+}
+
+/// The number of a step that is no act of the plan's: what stdin is, the plan does not know.
+pub const STDIN: u32 = u32::MAX - 1;
+
+/// Options of a filesystem instance: key, value; an empty value is a flag.
+pub type Options = Vec<(CString, CString)>;
+
+/// What to do. Paths are relative to the root under construction up to `Pivot`, absolute after it.
+pub enum Work {
+    Root {
+        options: Options,
+    },
+    Directory {
+        path: CString,
+        mode: u32,
+        owner: Option<(u32, u32)>,
+    },
+    Link {
+        path: CString,
+        target: CString,
+    },
+    File {
+        path: CString,
+        mode: u32,
+        contents: Vec<u8>,
+    },
+    /// `over`: the inode that must be there, where a granted tree brings the place with it.
+    Tree {
+        path: CString,
+        at: Place,
+        tree: Tree,
+        attributes: u64,
+        over: Option<Stat>,
+    },
+    Device {
+        path: CString,
+        source: CString,
+        number: u64,
+    },
+    Instance {
+        path: CString,
+        at: Place,
+        kind: CString,
+        options: Options,
+        attributes: u64,
+    },
+    Proc {
+        options: Options,
+        attributes: u64,
+    },
+    /// Files beneath the root, and what is written to each.
+    UserCounts {
+        files: [(&'static CStr, Vec<u8>); 2],
+    },
+    ReadOnly {
+        path: CString,
+    },
+    Mask {
+        path: CString,
+        at: Place,
+        node: Node,
+        absent: IfAbsent,
+        over: Option<Stat>,
+    },
+    /// A file of the jail's own over one of the host's.
+    Trust {
+        path: CString,
+        at: Place,
+        by: CString,
+    },
+    /// `name` of `directory`, which is `path`, has a placeholder.
+    Withhold {
+        path: CString,
+        directory: CString,
+        name: CString,
+        by: StandIn,
+        later: Later,
+    },
+    Hold {
+        path: CString,
+    },
+    Stdin(Stdin),
+    /// The jail's own device in the place of the same one of the host's.
+    StdinDevice {
+        path: CString,
+        flags: OFlags,
+    },
+    Pivot,
+    Seal,
+    Hostname {
+        name: CString,
+    },
+    Loopback,
+    /// After `Loopback`: the relay's sockets are made in the jail's network and given away.
+    Egress(Sockets),
+    /// Waits until the relay serves them.
+    Served,
+    /// After `Loopback`, whose helper shares this memory.
+    Clocks,
+    /// The parent has opened the `tasks` files.
+    JoinCgroup,
+    CgroupNamespace,
+    Keyring,
+    Limit {
+        limit: Resource,
+        soft: u64,
+        hard: u64,
+    },
+    Become {
+        uid: u32,
+        gid: u32,
+    },
+    Capabilities,
+    NoNewPrivileges,
+    NotDumpable,
+    /// `anchors`: paths in the jail that have no inode before it exists.
+    Landlock {
+        rules: Option<Rules>,
+        anchors: Vec<(CString, Rights, Node)>,
+    },
+    Terminal,
+    Streams,
+    Descriptors,
+    Workdir {
+        path: CString,
+    },
+    NoMemfd,
+    Seccomp,
+    SeccompDebug,
+}
+
+/// Whose directory a mount goes into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// One that this process made, or procfs: nobody else can have put a link there.
+    Own,
+    /// One in a tree of the host's, where somebody could (CVE-2021-30465).
+    Granted,
+}
+
+/// Where a bound tree comes from.
+pub enum Tree {
+    /// The parent, who may mount on the host, has made a detached mount of the pinned inode.
+    Held(OwnedFd),
+    /// The child resolves the name in its own copy of the mounts and compares it with what was
+    /// pinned.
+    Named { source: CString, stat: Stat },
+    /// A control group, which is made after this step. It becomes one of the two above before the clone.
+    Group(GroupView),
+}
+
+/// What pid 1 executes.
+pub struct Program {
+    pub candidates: Vec<CString>,
+    pub argv: CStrings,
+    pub environment: CStrings,
+    /// The tmpfs mounts whose use is reported at the end.
+    pub disks: Vec<CString>,
+    /// Where the end is reported.
+    pub board: Board,
+    pub begins: Begins,
+}
+
+/// When pid 1 executes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    AtOnce,
+    /// When the janitor's process guards the denied names.
+    WhenGuarded,
+}

@@ -1,0 +1,53 @@
+//! The pipes of a jail's standard streams, as files that the jail's user may open again: /dev/stdin,
+//! /dev/stdout and /dev/stderr are links to /proc/self/fd, and opening one asks for the rights of the inode
+//! (proc(5)). A pipe belongs to who made it, and without this only its descriptor works.
+//!
+//! Nothing is opened to anybody who has no descriptor of the pipe: it has no other name.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{self as rx, FileType, Gid, Mode, Uid};
+
+use super::freeze::Stdio;
+use creel_plan::{Ids, Terminal};
+use creel_sys::fd;
+
+/// pipe(7) without a name, linux/magic.h.
+const PIPEFS: i64 = 0x5049_5045;
+
+/// Lets the jail's user, `user` on the host where the jail has a range of ids, open them. What cannot be
+/// changed stays as it is: the descriptors work all the same.
+pub fn own(stdio: &Stdio, ids: Ids, user: u32, terminal: Terminal) {
+    let (uid, gid) = match ids {
+        Ids::Range { .. } => (user, user),
+        Ids::Shared { uid, gid } => (uid, gid),
+        // Who made them.
+        Ids::Caller { .. } => return,
+    };
+    if terminal == Terminal::Pty {
+        return;
+    }
+    for own in stdio.0.iter().flatten() {
+        if rx::fstat(own).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
+        {
+            let _ = rx::fchown(own, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        }
+    }
+    if stdio.0[0].is_none() {
+        let _ = let_read(fd::fixed(0), gid);
+    }
+}
+
+/// The caller's own pipe on stdin: its owner stays, and what was nobody's, the rights of its group, are to
+/// read for the jail's group. Not to write: others may read what comes from there, a shell's loop for one.
+fn let_read(stdin: BorrowedFd<'_>, gid: u32) -> creel_sys::Result<()> {
+    if rx::fstatfs(stdin)?.f_type != PIPEFS {
+        return Ok(());
+    }
+    let mode = Mode::from_raw_mode(rx::fstat(stdin)?.st_mode);
+    if mode.intersects(Mode::RWXG) && rx::fstat(stdin)?.st_gid < super::freeze::FIRST_ID {
+        return Ok(());
+    }
+    rx::fchown(stdin.as_fd(), None, Some(Gid::from_raw(gid)))?;
+    rx::fchmod(stdin, (mode & !Mode::RWXG) | Mode::RGRP)
+}

@@ -1,0 +1,140 @@
+//! What the jail's first process tells its supervisor: fixed-size messages, encoded without
+//! allocation. Those that the supervisor must act on travel over a SOCK_SEQPACKET pair; the last one,
+//! of how the command ended, is left on a board of shared memory, since the end of pid 1 wakes the
+//! supervisor anyway.
+
+use creel_sys::process::Change;
+use creel_sys::shared::WORDS;
+
+/// Length of every message, bytes.
+pub const LENGTH: usize = 4 * WORDS;
+
+/// The writable tmpfs mounts whose use fits in one message.
+pub const DISKS: usize = 4;
+
+/// One message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    /// Step `step` failed.
+    Failed { step: u32, errno: i32 },
+    /// The pseudoterminal's master travels with this message.
+    Terminal,
+    /// What stdin is travels with this message, whose position is this one's at the start.
+    Stdin { position: u64 },
+    /// No candidate could be executed.
+    NotExecuted { errno: i32 },
+    /// The command stopped (Ctrl-Z).
+    Stopped,
+    /// The command ended; for each disk, per mille of its bytes and of its inodes in use; milliseconds of
+    /// processor time of the command's own process, as RLIMIT_CPU counts them.
+    Ended {
+        change: Change,
+        disks: [[u32; 2]; DISKS],
+        cpu: u32,
+    },
+}
+
+impl Message {
+    /// In words, for the board; see [`Message::encode`] for the socket.
+    pub fn words(&self) -> [u32; WORDS] {
+        let mut words = [0u32; WORDS];
+        match *self {
+            Message::Failed { step, errno } => words[..3].copy_from_slice(&[1, step, errno as u32]),
+            Message::Terminal => words[0] = 2,
+            Message::NotExecuted { errno } => words[..2].copy_from_slice(&[3, errno as u32]),
+            Message::Stopped => words[0] = 4,
+            Message::Stdin { position } => {
+                words[..3].copy_from_slice(&[6, position as u32, (position >> 32) as u32]);
+            }
+            Message::Ended { change, disks, cpu } => {
+                let (kind, value) = match change {
+                    Change::Exited(code) => (0, code),
+                    Change::Signaled(signal) => (1, signal),
+                    Change::Stopped(signal) => (2, signal),
+                    Change::Continued => (3, 0),
+                };
+                words[..3].copy_from_slice(&[5, kind, value as u32]);
+                words[3 + 2 * DISKS] = cpu;
+                for (at, disk) in disks.iter().enumerate() {
+                    words[3 + 2 * at..5 + 2 * at].copy_from_slice(disk);
+                }
+            }
+        }
+        words
+    }
+
+    /// `None`: not a message of this version.
+    pub fn from_words(words: &[u32; WORDS]) -> Option<Message> {
+        Some(match words[0] {
+            1 => Message::Failed {
+                step: words[1],
+                errno: words[2] as i32,
+            },
+            2 => Message::Terminal,
+            3 => Message::NotExecuted {
+                errno: words[1] as i32,
+            },
+            4 => Message::Stopped,
+            5 => {
+                let value = words[2] as i32;
+                let change = match words[1] {
+                    0 => Change::Exited(value),
+                    1 => Change::Signaled(value),
+                    2 => Change::Stopped(value),
+                    _ => Change::Continued,
+                };
+                let disks = std::array::from_fn(|at| [words[3 + 2 * at], words[4 + 2 * at]]);
+                let cpu = words[3 + 2 * DISKS];
+                Message::Ended { change, disks, cpu }
+            }
+            6 => Message::Stdin {
+                position: u64::from(words[1]) | u64::from(words[2]) << 32,
+            },
+            _ => return None,
+        })
+    }
+
+    pub fn encode(&self) -> [u8; LENGTH] {
+        let mut bytes = [0; LENGTH];
+        for (to, word) in bytes.chunks_exact_mut(4).zip(self.words()) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// As [`Message::from_words`].
+    pub fn decode(bytes: &[u8]) -> Option<Message> {
+        let mut words = [0; WORDS];
+        for (word, from) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+            *word = u32::from_ne_bytes(from.try_into().ok()?);
+        }
+        Message::from_words(&words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_survives_the_wire() {
+        for message in [
+            Message::Failed { step: 7, errno: 13 },
+            Message::Stdin {
+                position: 5 << 32 | 9,
+            },
+            Message::Terminal,
+            Message::NotExecuted { errno: 2 },
+            Message::Stopped,
+            Message::Ended {
+                change: Change::Signaled(9),
+                disks: [[1, 2], [3, 4], [5, 6], [1000, 7]],
+                cpu: 8,
+            },
+        ] {
+            assert_eq!(Message::decode(&message.encode()), Some(message));
+        }
+        assert_eq!(Message::decode(&[0; LENGTH]), None);
+        assert_eq!(Message::decode(&[]), None);
+    }
+}

@@ -1,0 +1,181 @@
+//! What of a granted tree is not to be seen or moved: denied paths, the host's sockets, and the
+//! directories above both, which the jail could rename.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::host::Fact;
+use super::paths;
+use super::refusal::ResolveError;
+use super::view::{Bound, View};
+use super::*;
+use creel_policy::glob::Pattern;
+use creel_policy::{Absent, Filesystem, Grant};
+
+impl View<'_> {
+    /// Takes what is denied out of what is granted, after everything is.
+    pub(super) fn denials(&mut self, deny: &[Grant]) -> Result<(), ResolveError> {
+        for grant in deny {
+            let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
+                // Where the home lies is not known, and it may lie in what is granted.
+                return Err(ResolveError::NoHome {
+                    uid: self.host.uid,
+                    origin: grant.origin.clone(),
+                });
+            };
+            let (real, node) = match self.host.fact(&path)? {
+                Fact::Present { real, node, .. } => (real.clone(), *node),
+                // Not a file that can be read; its name is covered all the same.
+                Fact::Special => (path.clone(), Node::File),
+                Fact::Absent if self.writable_tree(&self.behind_links(&path)).is_some() => {
+                    let when = grant.absent.into();
+                    self.withhold(&path, when, Later::Denied, &grant.origin)?;
+                    continue;
+                }
+                // What stands there may be used meanwhile, and a mount covers it.
+                Fact::Absent if let Some(stood) = self.host.found.stood.get(&path) => {
+                    (stood.real.clone(), stood.node)
+                }
+                Fact::Absent | Fact::Denied => {
+                    let granted = self.binds.keys().any(|bind| path.starts_with(bind));
+                    if granted && grant.absent == Absent::Refuse {
+                        return Err(ResolveError::DenyAbsent {
+                            path,
+                            origin: grant.origin.clone(),
+                        });
+                    }
+                    if granted {
+                        self.skipped
+                            .push(format!("deny {}: absent, not covered", path.display()));
+                    }
+                    continue;
+                }
+            };
+            // Whoever can write there turns the link, and the plan was made for what it led to.
+            let named = self.behind_links(&path);
+            if named != real
+                && self
+                    .bind_above(&named)
+                    .is_some_and(|(_, bound)| bound.access.write)
+            {
+                return Err(ResolveError::DenyLink {
+                    path,
+                    real,
+                    origin: grant.origin.clone(),
+                });
+            }
+            // Deny wins: what is granted beneath a denied path goes, what surrounds it is covered.
+            self.binds.retain(|bind, _| !bind.starts_with(&real));
+            self.links.retain(|_, target| !target.starts_with(&real));
+            self.withheld.retain(|name, _| !name.starts_with(&real));
+            if self.binds.keys().any(|bind| real.starts_with(bind)) {
+                self.masks.insert(real, node);
+            }
+        }
+        // Beneath what is covered nothing is there to be covered.
+        let covers: Vec<PathBuf> = self.masks.keys().cloned().collect();
+        let beneath = |path: &Path| covers.iter().any(|c| c != path && path.starts_with(c));
+        self.masks.retain(|path, _| !beneath(path));
+        Ok(())
+    }
+
+    /// What patterns of denials met is covered by now. A name that is created later is covered by no
+    /// mount: where the jail itself could create one, only a policy that says so goes without.
+    pub(super) fn patterns(&mut self, fs: &Filesystem) -> Result<(), ResolveError> {
+        for grant in fs.deny_patterns.iter().chain(&fs.protect_patterns) {
+            let pattern = self.behind_base(Pattern::parse(&grant.path))?;
+            let reached: Vec<(&PathBuf, &Bound)> = self
+                .binds
+                .iter()
+                // A path that is no text has a pattern's name beneath it for all that is known.
+                .filter(|(tree, _)| tree.to_str().is_none_or(|t| pattern.reaches_beneath(t)))
+                .collect();
+            let writable = reached.iter().find(|(_, bound)| bound.access.write);
+            match (writable, grant.absent) {
+                (Some((tree, _)), Absent::Refuse) => {
+                    return Err(ResolveError::PatternLater {
+                        pattern: grant.path.escape_debug().to_string(),
+                        tree: tree.to_path_buf(),
+                        origin: grant.origin.clone(),
+                    });
+                }
+                (None, _) if reached.is_empty() => {}
+                _ => {
+                    let by = match writable {
+                        Some(_) => "later",
+                        None => "by the host later",
+                    };
+                    self.skipped.push(format!(
+                        "{}: what is created {by} under such a name is not covered",
+                        grant.path.escape_debug()
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The pattern, with its directory under the name that the jail has it by.
+    fn behind_base(&self, pattern: Pattern) -> Result<Pattern, ResolveError> {
+        let base = PathBuf::from(pattern.base());
+        if base == Path::new("/") {
+            return Ok(pattern);
+        }
+        let real = match self.host.fact(&base)? {
+            Fact::Present { real, .. } => real.clone(),
+            _ => self.behind_links(&base),
+        };
+        Ok(match real.to_str() {
+            Some(real) => pattern.rebased(real),
+            None => pattern,
+        })
+    }
+
+    /// No host socket is in a jail: what listens in a granted tree is covered, for no mount flag stops
+    /// connect(2) by path, and Landlock from ABI 9 on alone.
+    pub(super) fn sockets(&mut self) {
+        let special = self
+            .host
+            .paths
+            .iter()
+            .filter(|(_, fact)| matches!(fact, Fact::Special));
+        self.sockets = special
+            .map(|(path, _)| path)
+            .filter(|path| self.bind_above(path).is_some())
+            .filter(|path| !self.masks.keys().any(|mask| path.starts_with(mask)))
+            .cloned()
+            .collect();
+    }
+
+    /// The directories of writable trees that lie above what is covered or mounted in them.
+    pub(super) fn held(&self) -> BTreeSet<PathBuf> {
+        let nested = self
+            .binds
+            .iter()
+            .filter(|(path, bound)| !self.covered(path, bound));
+        let mut held = BTreeSet::new();
+        let covered = self.masks.keys().chain(self.withheld.keys());
+        let pinned = &self.host.found.pinned;
+        for path in covered.chain(pinned).chain(nested.map(|(path, _)| path)) {
+            let Some((tree, bound)) = path.parent().and_then(|parent| self.bind_above(parent))
+            else {
+                continue;
+            };
+            let hidden = self
+                .own_tmpfs()
+                .iter()
+                .any(|own| own.starts_with(tree) && path.starts_with(own));
+            if bound.access.write && !hidden {
+                let itself = self.host.found.pinned.contains(path);
+                held.extend(itself.then(|| path.clone()));
+                held.extend(
+                    path.ancestors()
+                        .skip(1)
+                        .take_while(|above| above != tree)
+                        .map(Path::to_path_buf),
+                );
+            }
+        }
+        held
+    }
+}

@@ -1,0 +1,112 @@
+//! Whose commits a jail's are: the operator's name and address, as git's system configuration, which that of
+//! the jail's home and of a repository overrule. Variables such as GIT_AUTHOR_NAME would overrule those.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Act, BTreeMap};
+
+/// Names git's system configuration, git(1), from Git 2.32 on.
+pub const VARIABLE: &str = "GIT_CONFIG_SYSTEM";
+/// Where programs look that are told by no variable: older gits, libgit2.
+const USUAL: &str = "/etc/gitconfig";
+const OWN: &str = "/etc/gitconfig.creel";
+
+/// What the operator's configuration of git says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Without control characters.
+    pub name: Option<String>,
+    pub email: Option<String>,
+    /// Other files of git's system configuration that everybody may read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub systems: Vec<PathBuf>,
+}
+
+impl Identity {
+    pub fn is_empty(&self) -> bool {
+        self.name.is_none() && self.email.is_none()
+    }
+
+    /// The files that say it. `granted`: whether the policy has the host's own file at a path.
+    pub(super) fn files(&self, granted: impl Fn(&Path) -> bool) -> Vec<Act> {
+        let usual = granted(Path::new(USUAL));
+        let mut text = String::new();
+        let first = usual.then_some(Path::new(USUAL));
+        for path in first
+            .into_iter()
+            .chain(self.systems.iter().map(PathBuf::as_path))
+        {
+            // Of what is absent in the jail git says nothing.
+            text += &format!("[include]\n\tpath = {}\n", quoted(&path.to_string_lossy()));
+        }
+        text += "[user]\n";
+        for (key, value) in [("name", &self.name), ("email", &self.email)] {
+            if let Some(value) = value {
+                text += &format!("\t{key} = {}\n", quoted(value));
+            }
+        }
+        let places = [(OWN, false), (USUAL, usual)];
+        let free = places.into_iter().filter(|(_, taken)| !taken);
+        free.map(|(path, _)| Act::File {
+            path: path.into(),
+            mode: 0o444,
+            contents: text.clone(),
+        })
+        .collect()
+    }
+
+    /// Has git read it, unless it was told what to read.
+    pub(super) fn tell(&self, environment: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
+        let entry = environment.entry(VARIABLE.into());
+        entry.or_insert_with(|| OWN.into());
+    }
+}
+
+/// As git reads a value, git-config(1).
+fn quoted(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{text}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_mean_what_they_say() {
+        let identity = Identity {
+            name: Some("A \"B\\\" C; # d, e".into()),
+            email: None,
+            systems: vec!["/usr/local/etc/gitconfig".into()],
+        };
+        let texts = |granted: bool| -> Vec<(PathBuf, String)> {
+            let acts = identity.files(|_| granted).into_iter();
+            acts.map(|act| match act {
+                Act::File { path, contents, .. } => (path, contents),
+                _ => unreachable!(),
+            })
+            .collect()
+        };
+        let all = texts(false);
+        assert_eq!(all.len(), 2);
+        assert_eq!(
+            all[0].1,
+            "[include]\n\tpath = \"/usr/local/etc/gitconfig\"\n[user]\n\tname = \"A \\\"B\\\\\\\" C; # d, e\"\n"
+        );
+        let entries = creel_policy::gitconfig::parse(all[0].1.as_bytes());
+        let name = entries.iter().find(|entry| entry.name() == "user.name");
+        assert_eq!(
+            name.map(|entry| entry.value.as_slice()),
+            identity.name.as_deref().map(str::as_bytes)
+        );
+        let beside = texts(true);
+        assert_eq!(beside.len(), 1);
+        assert!(
+            beside[0]
+                .1
+                .starts_with("[include]\n\tpath = \"/etc/gitconfig\"\n")
+        );
+    }
+}

@@ -1,0 +1,217 @@
+//! Paths as text: expanding what a policy wrote, and the lists of places that are never granted.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::host::{Fact, Host};
+use super::request::Request;
+use creel_policy::{Policy, WorkspaceMode};
+
+/// Where a fresh workspace (`none`) is mounted.
+pub const FRESH_WORKSPACE: &str = "/workspace";
+/// The home in the jail of an account that has none.
+const FALLBACK_HOME: &str = "/home/agent";
+
+/// Paths that are the jail's own. A grant of one of these changes how the jail's own is mounted
+/// (`exec = ["/tmp"]`), never brings the host's in.
+pub const OWN_TMPFS: [&str; 2] = ["/tmp", "/dev/shm"];
+
+/// Trees that no grant may name, exactly or beneath, with the reason.
+pub const NEVER_BELOW: &[(&str, &str)] = &[
+    ("/proc", "the jail has a /proc of its own"),
+    ("/sys", "it is the host's kernel, not files"),
+    ("/dev", "the jail has devices of its own"),
+    (
+        "/run",
+        "the host's sockets live there, and a read-only mount does not stop connect(2)",
+    ),
+    (
+        "/var/run",
+        "the host's sockets live there, and a read-only mount does not stop connect(2)",
+    ),
+];
+
+/// Directories too wide to be a workspace or a writable grant; what is beneath them may be one.
+pub const TOO_WIDE: &[&str] = &[
+    "/",
+    "/bin",
+    "/boot",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/sbin",
+    "/srv",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/share",
+    "/var",
+    "/var/lib",
+    "/var/tmp",
+];
+
+/// Whether `path` is `tree` or beneath it. Both are absolute and have no `.`, `..` or double slash in
+/// them, so that bytes decide: `Path::starts_with` takes both apart at every call.
+pub fn within(path: &Path, tree: &Path) -> bool {
+    let (path, tree) = (
+        path.as_os_str().as_encoded_bytes(),
+        tree.as_os_str().as_encoded_bytes(),
+    );
+    match path.strip_prefix(tree) {
+        Some(rest) => rest.is_empty() || rest[0] == b'/' || tree == b"/",
+        None => false,
+    }
+}
+
+/// As [`within`], for a path as somebody wrote it: where it has what bytes cannot decide, its components
+/// do.
+pub fn beneath(path: &Path) -> impl Fn(&Path) -> bool {
+    let text = path.as_os_str().as_encoded_bytes();
+    let odd = |pair: &[u8]| pair == b"//" || pair == b"/.";
+    let odd = text.windows(2).any(odd);
+    move |tree| match odd {
+        true => path.starts_with(tree),
+        false => within(path, tree),
+    }
+}
+
+/// Trees of the system's own configuration and programs, in which nothing is writable.
+pub const NEVER_WRITABLE: &[&str] = &["/bin", "/boot", "/etc", "/lib", "/lib64", "/sbin"];
+
+/// The home directory in the jail: the caller's own path, so that `~` means the same on both sides.
+pub fn home(host: &Host) -> PathBuf {
+    jail_home(host.home.as_deref())
+}
+
+/// The same, from what the account database says.
+pub fn jail_home(home: Option<&Path>) -> PathBuf {
+    match home {
+        Some(home) if home.components().count() > 1 && !never(home) => home.to_path_buf(),
+        _ => PathBuf::from(FALLBACK_HOME),
+    }
+}
+
+fn never(path: &Path) -> bool {
+    NEVER_BELOW.iter().any(|(tree, _)| path.starts_with(tree))
+}
+
+/// The workspace's mode: the request's, else the policy's, else `rw`.
+pub fn workspace_mode(policy: &Policy, request: &Request) -> WorkspaceMode {
+    request
+        .workspace_mode
+        .or(policy.filesystem.workspace.as_ref().map(|w| w.value))
+        .unwrap_or(WorkspaceMode::ReadWrite)
+}
+
+/// The workspace as the caller named it, made absolute.
+pub fn workspace(policy: &Policy, request: &Request, host: &Host) -> PathBuf {
+    match workspace_mode(policy, request) {
+        WorkspaceMode::None => PathBuf::from(FRESH_WORKSPACE),
+        _ => callers_workspace(request, host),
+    }
+}
+
+/// The caller's directory that is the workspace where the mode is not `none`.
+pub fn callers_workspace(request: &Request, host: &Host) -> PathBuf {
+    match &request.workspace {
+        Some(named) => absolute(named, host),
+        None => host.cwd.clone(),
+    }
+}
+
+/// The same by its real name, once that is known: `$WORKSPACE` in a policy means this one.
+pub fn real_workspace(policy: &Policy, request: &Request, host: &Host) -> PathBuf {
+    let named = workspace(policy, request, host);
+    match (workspace_mode(policy, request), host.paths.get(&named)) {
+        (WorkspaceMode::None, _) => named,
+        (_, Some(Fact::Present { real, .. })) => real.clone(),
+        _ => named,
+    }
+}
+
+/// `path` made absolute against the caller's working directory, `.` removed. `..` stays: only the
+/// kernel can say what it means behind a symbolic link.
+pub fn absolute(path: &Path, host: &Host) -> PathBuf {
+    host.cwd
+        .join(path)
+        .components()
+        .filter(|c| *c != Component::CurDir)
+        .collect()
+}
+
+/// Expands `~` and `$WORKSPACE`. `None`: it begins with `~` and the caller has no account.
+pub fn expand(text: &str, host: &Host, workspace: &Path) -> Option<PathBuf> {
+    let under = |base: &Path, rest: &str| match rest.trim_start_matches('/') {
+        "" => base.to_path_buf(),
+        rest => base.join(rest),
+    };
+    if let Some(rest) = text.strip_prefix("$WORKSPACE") {
+        Some(under(workspace, rest))
+    } else if let Some(rest) = text.strip_prefix('~') {
+        host.home.as_deref().map(|home| under(home, rest))
+    } else {
+        Some(PathBuf::from(text))
+    }
+}
+
+/// Expands `~` at the start of a value and after each `:` in it.
+pub fn expand_value(value: &str, home: &Path) -> String {
+    let home = home.to_string_lossy();
+    let parts: Vec<String> = value
+        .split(':')
+        .map(|part| match part.strip_prefix('~') {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{home}{rest}"),
+            _ => part.to_owned(),
+        })
+        .collect();
+    parts.join(":")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_components_agree_on_what_is_beneath() {
+        let trees = ["/", "/a", "/a/b", "/a/.b", "/ab"];
+        let paths = [
+            "/",
+            "/a",
+            "/a/",
+            "/a//",
+            "/ab",
+            "/a/b",
+            "/a//b",
+            "/a/./b",
+            "/./a/b",
+            "//a/b",
+            "/a/b/",
+            "/a/.b",
+            "/a/.b/c",
+            "/a/..",
+            "/a/../a/b",
+            "/ab/a",
+            "",
+        ];
+        for tree in trees {
+            for path in paths {
+                let (path, tree) = (Path::new(path), Path::new(tree));
+                assert_eq!(
+                    beneath(path)(tree),
+                    path.starts_with(tree),
+                    "{path:?} {tree:?}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Which files may be executed where a policy does not leave it to the grants: the programs by name,
+//! their loader, and the libraries that they load, each a mount of its own in a tree that is noexec.
+//!
+//! The decision is about inodes. A loader maps what it starts, so a copy, a link or a script of the
+//! jail's own fails on the noexec mount that it lies on, whatever it is called and whoever loads it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::host::{Fact, Image, LoadTree, NamedBy, Piece, Role};
+use super::paths;
+use super::refusal::ResolveError;
+use super::view::{Bound, View, never_below};
+use super::*;
+use creel_policy::{Absent, Execution, Grant, Origin, Policy};
+
+impl View<'_> {
+    /// Adds what may be executed and what may be loaded, after the grants are known. `places`: where
+    /// the command may be, in order; `landlock`: its ABI.
+    pub(super) fn programs(
+        &mut self,
+        policy: &Policy,
+        places: &[PathBuf],
+        landlock: u32,
+    ) -> Result<(), ResolveError> {
+        let before = self.binds.len();
+        let names = match &policy.exec.value {
+            Execution::Granted => vec![],
+            Execution::Worker => self
+                .worker(places)?
+                .map(|path| (path.to_path_buf(), Absent::Refuse, &policy.exec.origin))
+                .into_iter()
+                .collect(),
+            Execution::Only(programs) => {
+                let names = self.named(programs)?;
+                self.startable(names)?
+            }
+        };
+        let mut programs = vec![];
+        for (path, absent, origin) in &names {
+            if let Some(real) = self.program(path, *absent, origin)? {
+                programs.push((real, *origin));
+            }
+        }
+        for (real, origin) in &programs {
+            self.interpreter(real, &programs, origin)?;
+        }
+        let limited = policy.exec.value != Execution::Granted;
+        for (name, origin) in self.load_trees(&policy.filesystem.load, landlock)? {
+            // Else the grants say what may be loaded.
+            if limited && never_below(&name).is_none() {
+                self.piece(&name, Code::Load, &origin)?;
+            }
+        }
+        let more = self.binds.len().saturating_sub(before + programs.len());
+        self.execution = match &policy.exec.value {
+            Execution::Granted => return self.no_links_out(),
+            Execution::Worker => format!("the command alone, with {more} files that it loads"),
+            Execution::Only(_) => format!(
+                "{} programs by name, with {more} files that they load",
+                programs.len()
+            ),
+        };
+        self.no_links_out()
+    }
+
+    fn named<'p>(
+        &self,
+        programs: &'p [Grant],
+    ) -> Result<Vec<(PathBuf, Absent, &'p Origin)>, ResolveError> {
+        let mut names = vec![];
+        for grant in programs {
+            match paths::expand(&grant.path, self.host, &self.workspace.path) {
+                Some(path) => names.push((path, grant.absent, &grant.origin)),
+                None if grant.absent == Absent::Skip => {}
+                None => {
+                    return Err(ResolveError::NoHome {
+                        uid: self.host.uid,
+                        origin: grant.origin.clone(),
+                    });
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    /// Leaves out, and says so, each script by a bare name whose interpreter is not among the programs: the
+    /// name stands for what this machine has under it, and one of them that cannot start stops no other.
+    fn startable<'p>(
+        &mut self,
+        mut names: Vec<(PathBuf, Absent, &'p Origin)>,
+    ) -> Result<Vec<(PathBuf, Absent, &'p Origin)>, ResolveError> {
+        loop {
+            let reals: BTreeSet<&PathBuf> = names
+                .iter()
+                .filter_map(|(path, ..)| self.real(path))
+                .collect();
+            let lacking = names
+                .iter()
+                .enumerate()
+                .find_map(|(at, (path, absent, _))| {
+                    let image = self.host.found.programs.get(self.real(path)?)?;
+                    let Image::Script { interpreter } = image else {
+                        return None;
+                    };
+                    let allowed = self
+                        .real(interpreter)
+                        .is_some_and(|real| reals.contains(real));
+                    (*absent == Absent::Skip && !allowed).then(|| (at, interpreter.clone()))
+                });
+            // What is left out may itself be an interpreter.
+            let Some((at, interpreter)) = lacking else {
+                return Ok(names);
+            };
+            let (path, ..) = names.remove(at);
+            self.skipped.push(format!(
+                "{} does not execute: its interpreter {} may not be executed; name that too",
+                path.display(),
+                interpreter.display()
+            ));
+        }
+    }
+
+    /// Where a file that is there really is.
+    fn real(&self, path: &Path) -> Option<&PathBuf> {
+        match self.host.paths.get(path) {
+            Some(Fact::Present { real, .. }) => Some(real),
+            _ => None,
+        }
+    }
+
+    /// The first of `places` that is a file in a granted tree: being the command grants nothing.
+    fn worker<'p>(&self, places: &'p [PathBuf]) -> Result<Option<&'p Path>, ResolveError> {
+        for path in places {
+            if let Fact::Present { real, node, .. } = self.host.fact(path)?
+                && *node == Node::File
+                && self.bind_above(real).is_some()
+            {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Adds a program and what it loads; answers its real path, or `None` where it may be absent
+    /// and is.
+    fn program(
+        &mut self,
+        path: &Path,
+        absent: Absent,
+        origin: &Origin,
+    ) -> Result<Option<PathBuf>, ResolveError> {
+        let (path, origin) = (path.to_path_buf(), origin.clone());
+        let (real, node) = match self.host.fact(&path)? {
+            Fact::Present { real, node, .. } => (real.clone(), *node),
+            Fact::Absent | Fact::Denied if absent == Absent::Skip => {
+                self.skipped.push(format!("{} is absent", path.display()));
+                return Ok(None);
+            }
+            Fact::Absent => return Err(ResolveError::Missing { path, origin }),
+            Fact::Denied => return Err(ResolveError::Unreadable { path, origin }),
+            Fact::Special => {
+                return self.unfit(absent, ResolveError::Special { path, origin });
+            }
+        };
+        if node == Node::Directory {
+            return self.unfit(absent, ResolveError::ProgramDirectory { path, origin });
+        }
+        for candidate in [&path, &real] {
+            if let Some(why) = never_below(candidate) {
+                let path = candidate.clone();
+                return Err(ResolveError::Never { path, why, origin });
+            }
+        }
+        let (loads, missing) = match self.host.found.programs.get(&real) {
+            Some(Image::Elf { loads, missing }) => (loads.clone(), missing.clone()),
+            Some(Image::Script { .. }) => (vec![], vec![]),
+            Some(Image::Other) => {
+                return self.unfit(absent, ResolveError::NotProgram { path, origin });
+            }
+            Some(Image::Unreadable) | None => {
+                return self.unfit(absent, ResolveError::Unreadable { path, origin });
+            }
+        };
+        // Who can write the program can write which libraries it asks for.
+        let doubted = self.writable_above(&real).is_some();
+        self.piece(&path, Code::Execute, &origin)?;
+        for name in missing {
+            self.skipped
+                .push(format!("{} needs {name}, which is absent", path.display()));
+        }
+        for Piece {
+            name,
+            role,
+            named_by,
+        } in loads
+        {
+            let granted = match self.host.fact(&name)? {
+                Fact::Present { real, .. } => self.bind_above(real).is_some(),
+                _ => false,
+            };
+            if doubted && named_by == NamedBy::Program && !granted || never_below(&name).is_some() {
+                self.skipped.push(format!(
+                    "{} needs {}, which is not granted",
+                    path.display(),
+                    name.display()
+                ));
+                continue;
+            }
+            let code = match role {
+                Role::Loader => Code::Execute,
+                Role::Library => Code::Load,
+                // A loader would execute a program in it, so nobody may put one there.
+                Role::Converters if self.is_writable(&name)? => {
+                    self.skipped.push(format!(
+                        "{} gets none of libc's converters: {} can be written",
+                        path.display(),
+                        name.display()
+                    ));
+                    continue;
+                }
+                Role::Converters => Code::Load,
+                Role::Cache => Code::Data,
+            };
+            self.piece(&name, code, &origin)?;
+        }
+        Ok(Some(real))
+    }
+
+    /// What is no program: refused where the policy names this file, left out where it names what this
+    /// machine has under a bare name.
+    fn unfit(
+        &mut self,
+        absent: Absent,
+        error: ResolveError,
+    ) -> Result<Option<PathBuf>, ResolveError> {
+        match absent {
+            Absent::Skip => {
+                self.skipped.push(format!("does not execute: {error}"));
+                Ok(None)
+            }
+            Absent::Refuse => Err(error),
+        }
+    }
+
+    fn is_writable(&self, name: &Path) -> Result<bool, ResolveError> {
+        Ok(match self.host.fact(name)? {
+            Fact::Present { real, .. } => self.writable_above(real).is_some(),
+            _ => false,
+        })
+    }
+
+    /// One file of the host at its own place, read-only.
+    fn piece(&mut self, name: &Path, code: Code, origin: &Origin) -> Result<(), ResolveError> {
+        let Fact::Present {
+            real,
+            node,
+            uid,
+            gid,
+            idmap,
+            ..
+        } = self.host.fact(name)?.clone()
+        else {
+            // Gone since it was found: the loader will say so.
+            return Ok(());
+        };
+        if let Some(tree) = self.writable_above(&self.behind_links(name))
+            && real != name
+            && real != self.behind_links(name)
+        {
+            return Err(ResolveError::LinkOut {
+                path: name.into(),
+                real,
+                tree,
+            });
+        }
+        if let Some(tree) = self.writable_above(&real)
+            && self.host.found.hard_linked.contains(&real)
+        {
+            return Err(ResolveError::HardLink {
+                path: real,
+                tree,
+                origin: origin.clone(),
+            });
+        }
+        let access = Access { write: false, code };
+        let entry = self.binds.entry(real.clone()).or_insert(Bound {
+            node,
+            access,
+            uid,
+            gid,
+            idmap,
+        });
+        entry.access.write = false;
+        entry.access.code = entry.access.code.max(code);
+        if real != name && self.bind_above(name).is_none() {
+            self.links.insert(name.into(), real);
+        }
+        Ok(())
+    }
+
+    /// The kernel executes a script's interpreter, which has to be a program by its own right.
+    fn interpreter(
+        &self,
+        script: &Path,
+        programs: &[(PathBuf, &Origin)],
+        origin: &Origin,
+    ) -> Result<(), ResolveError> {
+        let Some(Image::Script { interpreter }) = self.host.found.programs.get(script) else {
+            return Ok(());
+        };
+        let allowed = match self.host.fact(interpreter)? {
+            Fact::Present { real, .. } => programs.iter().any(|(program, _)| program == real),
+            _ => false,
+        };
+        match allowed {
+            true => Ok(()),
+            false => Err(ResolveError::Interpreter {
+                path: script.into(),
+                interpreter: interpreter.clone(),
+                origin: origin.clone(),
+            }),
+        }
+    }
+
+    /// Trees of libraries: the grants have bound them, here they are judged.
+    /// Answers what their libraries need from elsewhere.
+    fn load_trees(
+        &self,
+        load: &[Grant],
+        landlock: u32,
+    ) -> Result<Vec<(PathBuf, Origin)>, ResolveError> {
+        let mut needed = vec![];
+        for grant in load {
+            let path = paths::expand(&grant.path, self.host, &self.workspace.path);
+            let Some(path) = path else { continue };
+            let Fact::Present { real, .. } = self.host.fact(&path)? else {
+                continue;
+            };
+            let origin = grant.origin.clone();
+            if landlock == 0 {
+                return Err(ResolveError::LoadNoLandlock { path, origin });
+            }
+            if let Some(tree) = self.writable_above(real) {
+                return Err(ResolveError::LoadWritable { path, tree, origin });
+            }
+            match self.host.found.load_trees.get(real).cloned() {
+                Some(LoadTree::Libraries { loads }) => {
+                    needed.extend(loads.into_iter().map(|piece| (piece.name, origin.clone())));
+                }
+                Some(LoadTree::Holds { program }) => {
+                    return Err(ResolveError::LoadProgram {
+                        path,
+                        program,
+                        origin,
+                    });
+                }
+                Some(LoadTree::TooLarge { most }) => {
+                    return Err(ResolveError::LoadLarge { path, most, origin });
+                }
+                None => return Err(ResolveError::Unreadable { path, origin }),
+            }
+        }
+        Ok(needed)
+    }
+
+    /// The writable tree of the host that `path` lies in.
+    pub(super) fn writable_above(&self, path: &Path) -> Option<PathBuf> {
+        path.ancestors()
+            .filter_map(|above| self.binds.get_key_value(above))
+            .find(|(_, bound)| bound.access.write)
+            .map(|(tree, _)| tree.clone())
+    }
+}

@@ -1,0 +1,196 @@
+//! The questions that a plan puts to a machine: which paths have to be looked at, and for what.
+//!
+//! Owns the list. What is not on it [`resolve`](super::resolve) refuses to plan with
+//! ([`Unasked`](super::host::Unasked)).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::egress::{USUAL, terminates};
+use super::host::{Fact, Host};
+use super::paths::{absolute, expand, real_workspace, within, workspace, workspace_mode};
+use super::request::Request;
+use super::resolve::command_places;
+use super::seats;
+use creel_policy::glob::Pattern;
+use creel_policy::{Execution, Policy, WorkspaceMode};
+
+/// A path that somebody has to look up before a plan can be made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    pub path: PathBuf,
+    pub purpose: Purpose,
+}
+
+/// What has to be known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// What it is and what it loads.
+    Program,
+    /// Whether programs lie in it.
+    Load,
+    /// Whether files in it have other names.
+    Protect,
+    Read,
+    /// Whether idmapped mounts of it work.
+    Write,
+}
+
+/// Has `answer` look at all that [`resolve`](super::resolve) will ask `host` about. It puts a fact of
+/// each path into the host; some raise further questions. A path that is asked twice keeps the later
+/// answer.
+pub fn ask<E>(
+    policy: &Policy,
+    request: &Request,
+    host: &mut Host,
+    mut answer: impl FnMut(Wanted, &mut Host) -> Result<(), E>,
+) -> Result<(), E> {
+    // Other paths begin with where it really is.
+    let own = own(policy, request, host);
+    if let Some(own) = &own {
+        answer(own.clone(), host)?;
+    }
+    let all = wanted(policy, request, host);
+    let again = |want: &Wanted| {
+        all.iter()
+            .any(|other| other.path == want.path && other != want)
+    };
+    for want in all
+        .iter()
+        .filter(|want| own.as_ref() != Some(*want) || again(want))
+    {
+        answer(want.clone(), host)?;
+    }
+    for want in seats::wanted(policy, request, host) {
+        // What is granted as well was asked for more.
+        if !host.paths.contains_key(&want.path) || want.purpose == Purpose::Protect {
+            answer(want, host)?;
+        }
+    }
+    loop {
+        let more = above(policy, request, host);
+        if more.is_empty() {
+            return Ok(());
+        }
+        for path in more {
+            let purpose = Purpose::Read;
+            answer(Wanted { path, purpose }, host)?;
+        }
+    }
+}
+
+/// The workspace. Also where it is read-only: its owner is to be the jail's user.
+fn own(policy: &Policy, request: &Request, host: &Host) -> Option<Wanted> {
+    let mode = workspace_mode(policy, request);
+    (mode != WorkspaceMode::None).then(|| Wanted {
+        path: workspace(policy, request, host),
+        purpose: Purpose::Write,
+    })
+}
+
+/// What is absent is held in the nearest directory that is there: the parents on the way to it, in
+/// trees that the jail may write to, of which nothing is known yet.
+fn above(policy: &Policy, request: &Request, host: &Host) -> BTreeSet<PathBuf> {
+    let place = real_workspace(policy, request, host);
+    let fs = &policy.filesystem;
+    let named = fs.protect.iter().chain(&fs.deny);
+    let names = named.filter_map(|grant| expand(&grant.path, host, &place));
+    let found = &host.found;
+    let names = names
+        .chain(found.worktrees.iter().cloned())
+        .chain(found.seats.iter().map(|seat| seat.path.clone()));
+    let trees = seats::writable(policy, request, host);
+    let mut more = BTreeSet::new();
+    for name in names {
+        if host.paths.get(&name) != Some(&Fact::Absent) {
+            continue;
+        }
+        let unknown = name
+            .ancestors()
+            .find(|path| host.paths.get(*path) != Some(&Fact::Absent));
+        if let Some(path) = unknown
+            && !host.paths.contains_key(path)
+            && trees.iter().any(|tree| within(path, tree))
+        {
+            more.insert(path.to_path_buf());
+        }
+    }
+    more
+}
+
+/// Every path that is known to be asked about from the start.
+fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
+    let workspace = real_workspace(policy, request, host);
+    let fs = &policy.filesystem;
+    let mut all: Vec<Wanted> = own(policy, request, host).into_iter().collect();
+    // Whoever looks one path up for two purposes keeps the later answer, which knows more.
+    if let Execution::Only(programs) = &policy.exec.value {
+        for grant in programs {
+            if let Some(path) = expand(&grant.path, host, &workspace) {
+                let purpose = Purpose::Program;
+                all.insert(0, Wanted { path, purpose });
+            }
+        }
+    }
+    if policy.exec.value == Execution::Worker {
+        for path in command_places(policy, request, host) {
+            let purpose = Purpose::Program;
+            all.insert(0, Wanted { path, purpose });
+        }
+    }
+    for grant in &fs.load {
+        if let Some(path) = expand(&grant.path, host, &workspace) {
+            let purpose = Purpose::Load;
+            all.insert(0, Wanted { path, purpose });
+        }
+    }
+    let protected = fs.protect.iter();
+    for protect in protected.filter(|_| seats::writes(policy, request)) {
+        if let Some(path) = expand(&protect.path, host, &workspace) {
+            let purpose = Purpose::Protect;
+            all.insert(0, Wanted { path, purpose });
+        }
+    }
+    // Where a pattern's names would be created.
+    for grant in fs.deny_patterns.iter().chain(&fs.protect_patterns) {
+        let path = PathBuf::from(Pattern::parse(&grant.path).base());
+        let purpose = Purpose::Read;
+        if path != Path::new("/") && !all.iter().any(|w| w.path == path) {
+            all.push(Wanted { path, purpose });
+        }
+    }
+    let lists = [
+        (&fs.read, Purpose::Read),
+        (&fs.exec, Purpose::Read),
+        (&fs.deny, Purpose::Read),
+        (&fs.write, Purpose::Write),
+    ];
+    for (grants, purpose) in lists {
+        for grant in grants {
+            if let Some(path) = expand(&grant.path, host, &workspace)
+                && !all.iter().any(|w| w.path == path && w.purpose >= purpose)
+            {
+                all.push(Wanted { path, purpose });
+            }
+        }
+    }
+    let requested = request
+        .read
+        .iter()
+        .chain(&request.exec)
+        .map(|p| (p, Purpose::Read))
+        .chain(request.write.iter().map(|p| (p, Purpose::Write)));
+    for (path, purpose) in requested {
+        all.push(Wanted {
+            path: absolute(path, host),
+            purpose,
+        });
+    }
+    if terminates(&policy.network) {
+        all.extend(USUAL.iter().map(|(path, _)| Wanted {
+            path: path.into(),
+            purpose: Purpose::Read,
+        }));
+    }
+    all
+}

@@ -1,0 +1,208 @@
+//! Why no plan can be made. The messages name the thing, who forbids it, and the way out.
+
+use std::path::PathBuf;
+
+use super::host::Unasked;
+use creel_policy::{Degradable, Origin};
+
+/// Why no plan can be made. The messages name the thing, who forbids it, and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error("there is no command; write it after `--`: creel run -- CMD")]
+    NoCommand,
+    #[error(
+        "the network's rules need more than {most} listening sockets; name fewer ports, or a wildcard instead of many names at ports above 1023"
+    )]
+    Listeners { most: usize },
+    #[error("a NUL byte in {0} cannot be passed to a program")]
+    Nul(&'static str),
+    #[error("{place}: {path} does not exist; correct it, or {leave}", place = place(.origin), path = .path.display(), leave = leave(.origin))]
+    Missing { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} may not be read by you, so it cannot be granted", place = place(.origin), path = .path.display())]
+    Unreadable { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} may not be looked at by you, so it cannot be kept as it is; let yourself read it, or keep it out of what the jail may write", place = place(.origin), path = .path.display())]
+    Unlooked { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} is a socket, a device or a pipe, which no grant can bring in", place = place(.origin), path = .path.display())]
+    Special { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} cannot be granted: {why}", place = place(.origin), path = .path.display())]
+    Never {
+        path: PathBuf,
+        why: &'static str,
+        origin: Origin,
+    },
+    #[error("{place}: {path} is too wide to be writable; name a directory in it", place = place(.origin), path = .path.display())]
+    TooWide { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} is a link out of {base}, where alone it is granted: it leads to {real}; write that path out, if it is meant", place = place(.origin), path = .path.display(), base = .base.display(), real = .real.display())]
+    LeadsOut {
+        path: PathBuf,
+        real: PathBuf,
+        base: PathBuf,
+        origin: Origin,
+    },
+    #[error("{place}: {path} has a `..` in it; write where it leads", place = place(.origin), path = .path.display())]
+    Parent { path: PathBuf, origin: Origin },
+    #[error("--exec {path}: the policy names one by one what may be executed; add it to `tools.exec.commands` there", path = .path.display())]
+    ExecByName { path: PathBuf },
+    #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd, and HOME does not count or is no directory of theirs; add the account, set HOME to a directory that this user owns, or write the path in full", place = place(.origin))]
+    NoHome { uid: u32, origin: Origin },
+    #[error("{place}: {path} leads through a symbolic link, which the jail could turn: {real}; protect where it leads, or take the link away: rm {link}", place = place(.origin), path = .path.display(), real = .real.display(), link = .link.display())]
+    ProtectLink {
+        path: PathBuf,
+        link: PathBuf,
+        real: PathBuf,
+        origin: Origin,
+    },
+    #[error("{place}: git on the host obeys {real}, and the jail could turn the link {link} on the way there; name it without the link, take the link away, or except it with `unprotect = [\"{real}\"]` if the jail may rule it", place = place(.origin), real = .real.display(), link = .link.display())]
+    ObeyedLink {
+        link: PathBuf,
+        real: PathBuf,
+        origin: Origin,
+    },
+    #[error("{place}: {path} is a directory; name the programs in it that may be executed", place = place(.origin), path = .path.display())]
+    ProgramDirectory { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} is neither a 64-bit ELF program nor a script, so what it loads is not known; name a program", place = place(.origin), path = .path.display())]
+    NotProgram { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} is a script, and its interpreter {interpreter} may not be executed; name the interpreter too, or start it with the script as its argument", place = place(.origin), path = .path.display(), interpreter = .interpreter.display())]
+    Interpreter {
+        path: PathBuf,
+        interpreter: PathBuf,
+        origin: Origin,
+    },
+    #[error("{place}: {path} must stay as it is and has a second name (a hard link, as `cp -l` and a local `git clone` make them), which may lie where the jail can write; give it an inode of its own (cp -p FILE NEW && mv NEW FILE; `find {tree} -samefile {path}` lists its names), or take it out of {tree}, which the jail may write to", place = place(.origin), path = .path.display(), tree = .tree.display())]
+    HardLink {
+        path: PathBuf,
+        tree: PathBuf,
+        origin: Origin,
+    },
+    #[error("{place}: {path} has too many files to be searched for those that have another name, by which the jail could write to them; protect the directories in it that matter, or mark it `optional = true` to go without the search", place = place(.origin), path = .path.display())]
+    ProtectLarge { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} cannot be loaded from: it lies in {tree}, where the jail can write; load from a tree that is read-only", place = place(.origin), path = .path.display(), tree = .tree.display())]
+    LoadWritable {
+        path: PathBuf,
+        tree: PathBuf,
+        origin: Origin,
+    },
+    #[error("{place}: {path} cannot be loaded from: {program} in it is a program, which a loader would execute; name a directory that has libraries only", place = place(.origin), path = .path.display(), program = .program.display())]
+    LoadProgram {
+        path: PathBuf,
+        program: PathBuf,
+        origin: Origin,
+    },
+    #[error("{place}: {path} cannot be loaded from: it has more than {most} files; name the directories in it that have the libraries", place = place(.origin), path = .path.display())]
+    LoadLarge {
+        path: PathBuf,
+        most: usize,
+        origin: Origin,
+    },
+    #[error("{place}: {path} can be loaded from only where Landlock tells loading from executing, and the kernel has none; boot a kernel with Landlock, or take the grant away", place = place(.origin), path = .path.display())]
+    LoadNoLandlock { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} does not exist yet, and a mount cannot cover what does not exist; create it, or mark it `optional = true`", place = place(.origin), path = .path.display())]
+    DenyAbsent { path: PathBuf, origin: Origin },
+    #[error("{place}: {path} leads through a symbolic link that the jail could change; deny where it leads, {real}, or take the link away", place = place(.origin), path = .path.display(), real = .real.display())]
+    DenyLink {
+        path: PathBuf,
+        real: PathBuf,
+        origin: Origin,
+    },
+    #[error("{place}: {pattern} is a pattern, and the jail could create such a name in {tree}, which it may write to; name the directory that they lie in, or mark it `optional = true` to cover only the names that are there", place = place(.origin), tree = .tree.display())]
+    PatternLater {
+        pattern: String,
+        tree: PathBuf,
+        origin: Origin,
+    },
+    #[error("the workspace {0} does not exist; create it, or name another with --workspace DIR")]
+    NoWorkspace(String),
+    #[error("the workspace {0} is not a directory; name one with --workspace DIR")]
+    WorkspaceNotDirectory(String),
+    #[error("{path} leads through a symbolic link out of the writable tree {tree}, and the jail could turn it; grant where it leads, {real}", path = .path.display(), tree = .tree.display(), real = .real.display())]
+    LinkOut {
+        path: PathBuf,
+        real: PathBuf,
+        tree: PathBuf,
+    },
+    #[error("{link} is a symbolic link in the writable tree {tree}, and policies are looked for behind it, in {seat}: the jail could turn it and rule the next run; put a directory in its place, or grant a tree that does not have it", link = .link.display(), tree = .tree.display(), seat = .seat.display())]
+    SeatLink {
+        link: PathBuf,
+        seat: PathBuf,
+        tree: PathBuf,
+    },
+    #[error("the workspace {link} is a symbolic link; name where it leads: --workspace {real}")]
+    WorkspaceLink { link: String, real: String },
+    #[error(
+        "the workspace {0} is too wide to be handed to a jail; go into a project directory, name one with --workspace DIR, or use --workspace none"
+    )]
+    WorkspaceTooWide(String),
+    #[error("the workspace {0} may not be opened by you; name another with --workspace DIR")]
+    WorkspaceDenied(String),
+    #[error("the workspace {path} cannot be used: {why}")]
+    WorkspaceNever { path: String, why: &'static str },
+    #[error(
+        "the working directory {0} is not in the jail; name the workspace, /tmp, your home or a granted directory"
+    )]
+    WorkdirOutside(String),
+    #[error(
+        "the id layer needs idmapped mounts, which the filesystem of {path} does not have on kernel {kernel}; move it to ext4, xfs or btrfs, grant it for reading (--workspace DIR:ro), run as an ordinary user, or go on with --allow-degraded idmap"
+    )]
+    NoIdmap { path: String, kernel: String },
+    #[error(
+        "the id layer needs idmapped mounts, which the {kind} filesystem on {mount} does not have on kernel {kernel}, and {tree} is granted for writing with what is mounted in it; grant {mount} for reading (--read {mount}), unmount it, or go on with --allow-degraded idmap, which makes it read-only",
+        mount = .mount.display(), tree = .tree.display()
+    )]
+    NoIdmapBelow {
+        mount: PathBuf,
+        kind: String,
+        tree: PathBuf,
+        kernel: String,
+    },
+    #[error(
+        "the id layer cannot share the owner of {0}, who is root: give the directory to an ordinary user, move it to a filesystem with idmapped mounts (ext4, xfs, btrfs; tmpfs from Linux 6.3), or grant it for reading (--workspace DIR:ro)"
+    )]
+    SharedRoot(String),
+    #[error(
+        "the kernel {kernel} has no Landlock, which the file layer needs, or a seccomp filter around creel hides it; take that filter away, boot a kernel with CONFIG_SECURITY_LANDLOCK and `landlock` in lsm=, or go on with --allow-degraded landlock"
+    )]
+    NoLandlock { kernel: String },
+    #[error(
+        "no cgroup can be used for the limits: {why}; {remedy}, or go on without memory and cpu limits with --allow-degraded cgroup"
+    )]
+    NoCgroup { why: String, remedy: &'static str },
+    #[error("the environment variable {0} is reserved for creel")]
+    Reserved(String),
+    #[error(transparent)]
+    Unasked(#[from] Unasked),
+}
+
+/// How to do without a path that is absent, where it is asked for.
+fn leave(origin: &Origin) -> &'static str {
+    match origin.source.starts_with("--") {
+        true => "leave the flag out",
+        false => "mark it `optional = true`",
+    }
+}
+
+impl ResolveError {
+    /// The layer that the machine lacks, where a run may go on without it.
+    pub fn lacks(&self) -> Option<Degradable> {
+        match self {
+            Self::NoIdmap { .. } => Some(Degradable::Idmap),
+            Self::NoLandlock { .. } => Some(Degradable::Landlock),
+            Self::NoCgroup { .. } => Some(Degradable::Cgroup),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the state of the file itself that cannot be held.
+    pub(super) fn is_of_the_file(&self) -> bool {
+        matches!(
+            self,
+            Self::ProtectLink { .. } | Self::HardLink { .. } | Self::Unlooked { .. }
+        )
+    }
+}
+
+fn place(origin: &Origin) -> String {
+    match origin.line {
+        0 => origin.source.to_string(),
+        line => format!("{}:{line}", origin.source),
+    }
+}

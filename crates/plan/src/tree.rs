@@ -1,0 +1,456 @@
+//! From what is granted to the acts that build it, parents first, and the Landlock rules that say it
+//! again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::egress::Egress;
+use super::host::{Fact, IdMode, Idmap};
+use super::paths::{OWN_TMPFS, within};
+use super::view::{Bound, View, Withheld};
+use super::*;
+use creel_policy::rights::GROUPS;
+use creel_policy::{Limits, trust};
+
+/// Of the root tmpfs, which holds directories, links and a few small files.
+const ROOT_BYTES: u64 = 1 << 20;
+/// Where it holds the certificates that are trusted outside as well, in two forms.
+const ROOT_BYTES_WITH_CERTIFICATES: u64 = 4 << 20;
+/// Names that it has room for in steps of so many, half a step of it to spare.
+const ROOT_INODES: u64 = 1024;
+/// From so many bytes on a symbolic link takes a page of it (128, `shmem_symlink`).
+const LONG_LINK: usize = 100;
+const PAGE: u64 = 4096;
+
+/// A quarter of what a user of the host has by default; one is what a watching program takes.
+const INOTIFY_INSTANCES: u32 = 32;
+const INOTIFY_WATCHES: u32 = 65_536;
+
+/// The tmpfs that these acts fill. Each place of a mount is an inode of it, and a policy may have hundreds of
+/// patterns, each with hundreds of names.
+fn root(bytes: u64, acts: &[Act]) -> Act {
+    let (mut made, mut long) = (0, 0);
+    for act in acts {
+        match act {
+            Act::Link { target, .. } if target.as_os_str().len() >= LONG_LINK => long += 1,
+            Act::Directory { .. } | Act::File { .. } | Act::Link { .. } => made += 1,
+            _ => {}
+        }
+    }
+    Act::Root {
+        bytes: bytes + long * PAGE,
+        inodes: (made + long + ROOT_INODES / 2).next_multiple_of(ROOT_INODES),
+    }
+}
+
+impl View<'_> {
+    /// The acts that build the tree, and the writable tmpfs among them.
+    pub(super) fn tree(
+        &self,
+        limits: &Limits,
+        uid: u32,
+        gid: u32,
+        egress: Option<&Egress>,
+    ) -> Result<(Vec<Act>, Vec<PathBuf>), ResolveError> {
+        let mut acts = vec![];
+        let mut made = Made {
+            directories: BTreeSet::new(),
+            view: self,
+        };
+        made.directory("/dev".as_ref(), &mut acts);
+        made.directory("/proc".as_ref(), &mut acts);
+        made.directory("/etc".as_ref(), &mut acts);
+        made.directory("/run".as_ref(), &mut acts);
+        made.directory("/var".as_ref(), &mut acts);
+        // A link is no place to mount anything at, and a workspace may well lie there.
+        let var_tmp = Path::new("/var/tmp");
+        let taken = |path: &PathBuf| path.starts_with(var_tmp);
+        if !self
+            .binds
+            .keys()
+            .chain(self.links.keys())
+            .chain(&self.own_tmpfs())
+            .any(taken)
+        {
+            acts.push(Act::Link {
+                path: var_tmp.into(),
+                target: "/tmp".into(),
+            });
+        }
+        acts.extend(devices());
+        made.directory("/dev/pts".as_ref(), &mut acts);
+        acts.push(Act::Devpts);
+        acts.push(Act::Proc);
+
+        // All that needs nothing of the host comes first: meanwhile the parent prepares its trees.
+        let resolver = egress
+            .filter(|e| !e.listeners.is_empty())
+            .map(|_| ("/etc/resolv.conf", Egress::resolv_conf()));
+        for (path, contents) in etc(uid, gid, &self.home).into_iter().chain(resolver) {
+            // A grant of the host's own file takes its place.
+            if self.binds.contains_key(Path::new(path)) {
+                continue;
+            }
+            acts.push(Act::File {
+                path: path.into(),
+                mode: 0o444,
+                contents,
+            });
+        }
+        if let Some(identity) = self.identity {
+            let named =
+                |path: &Path| self.binds.contains_key(path) || self.links.contains_key(path);
+            acts.extend(identity.files(named));
+        }
+        if egress.is_some_and(Egress::terminates) {
+            acts.push(Act::Authority {
+                certificate: egress::CERTIFICATE.into(),
+                bundle: egress::BUNDLE.into(),
+                store: egress::STORE.into(),
+            });
+        }
+        for (path, group) in &self.groups {
+            made.directory(path, &mut acts);
+            acts.push(Act::GroupView {
+                path: path.clone(),
+                group: group.clone(),
+            });
+        }
+        // Written through the jail's own /proc/sys, before that is read-only.
+        acts.push(Act::UserCounts {
+            inotify_instances: INOTIFY_INSTANCES,
+            inotify_watches: INOTIFY_WATCHES,
+        });
+        acts.extend(proc::READ_ONLY.iter().map(|(name, _)| Act::ReadOnly {
+            path: Path::new("/proc").join(name),
+        }));
+        acts.extend(proc::MASKS.iter().map(|(name, node, _)| Act::Mask {
+            path: Path::new("/proc").join(name),
+            node: *node,
+            absent: IfAbsent::Skip,
+        }));
+
+        // Mounts by depth, so that nothing is covered by what encloses it.
+        enum Mount<'a> {
+            Tmpfs,
+            Bind(&'a Bound),
+        }
+        let own = self.own_tmpfs();
+        let mut mounts: Vec<(&Path, Mount)> =
+            own.iter().map(|p| (p.as_path(), Mount::Tmpfs)).collect();
+        mounts.extend(
+            self.binds
+                .iter()
+                .filter(|(path, bound)| !self.covered(path, bound))
+                .map(|(path, bound)| (path.as_path(), Mount::Bind(bound))),
+        );
+        mounts.sort_by_key(|(path, _)| path.components().count());
+        for (path, mount) in mounts {
+            match mount {
+                Mount::Tmpfs => {
+                    made.directory(path, &mut acts);
+                    acts.push(Act::Tmpfs {
+                        path: path.into(),
+                        bytes: limits.disk.value.0,
+                        inodes: limits.inodes.value.0,
+                        mode: if OWN_TMPFS.iter().any(|p| path == Path::new(p)) {
+                            0o1777
+                        } else {
+                            0o700
+                        },
+                        access: Access {
+                            write: true,
+                            code: self.own_code(path),
+                        },
+                    });
+                }
+                Mount::Bind(bound) => {
+                    made.target(path, bound.node, &mut acts);
+                    let owner = self.owner(path, bound);
+                    let without = match owner {
+                        Owner::Mapped { .. } => self.apart_in(path),
+                        Owner::Host => vec![],
+                    };
+                    acts.push(Act::Bind {
+                        source: path.into(),
+                        target: path.into(),
+                        node: bound.node,
+                        access: bound.access,
+                        owner,
+                        without,
+                        unnamed: self.unnamed(path),
+                    });
+                }
+            }
+        }
+        for (link, target) in &self.links {
+            // What a link above it, or a tree, brings along need not be made.
+            let along = self
+                .links
+                .keys()
+                .any(|above| above != link && within(link, above));
+            if !along && self.bind_above(link).is_none() {
+                if let Some(parent) = link.parent() {
+                    made.directory(parent, &mut acts);
+                }
+                acts.push(Act::Link {
+                    path: link.clone(),
+                    target: target.clone(),
+                });
+            }
+        }
+        acts.extend(self.held().into_iter().map(|path| Act::Hold { path }));
+        acts.extend(self.masks.iter().map(|(path, node)| Act::Mask {
+            path: path.clone(),
+            node: *node,
+            absent: IfAbsent::Refuse,
+        }));
+        if egress.is_some_and(Egress::terminates) {
+            acts.extend(self.trusted()?);
+        }
+        acts.extend(self.withheld.iter().map(|(path, withheld)| Act::Withhold {
+            path: path.clone(),
+            by: self.stand_in(path, *withheld),
+            later: withheld.later,
+        }));
+        acts.extend(self.sockets.iter().map(|path| Act::Mask {
+            path: path.clone(),
+            node: Node::File,
+            absent: IfAbsent::Skip,
+        }));
+        let bytes = match egress.is_some_and(Egress::terminates) {
+            true => ROOT_BYTES_WITH_CERTIFICATES,
+            false => ROOT_BYTES,
+        };
+        acts.insert(0, root(bytes, &acts));
+        Ok((acts, own))
+    }
+
+    /// What stands in a withheld name. Of a denied one nothing is told, hence no directory.
+    fn stand_in(&self, path: &Path, withheld: Withheld) -> StandIn {
+        let obeyed = self.host.found.obeyed.get(path).map(|obeyed| obeyed.stands);
+        let readable = withheld.later == Later::ReadOnly;
+        let directory = withheld.above || trust::is_looked_into(path);
+        match (trust::stand_in(path), obeyed) {
+            (StandIn::Socket, Some(Node::File)) => StandIn::File(""),
+            (StandIn::Socket, Some(Node::Directory)) => trust::stand_in_directory(path),
+            (StandIn::Socket, None) if readable && directory => trust::stand_in_directory(path),
+            (other, _) => other,
+        }
+    }
+
+    /// Where the jail sees the host's certificates, it is to see its own with them.
+    fn trusted(&self) -> Result<impl Iterator<Item = Act>, ResolveError> {
+        let own = self.own_tmpfs();
+        // Several names may lead to one file.
+        let mut places: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+        for (path, by) in egress::USUAL {
+            let Fact::Present {
+                real,
+                node: Node::File,
+                ..
+            } = self.host.fact(Path::new(path))?
+            else {
+                continue;
+            };
+            let seen = self.bind_above(real).is_some_and(|(_, b)| !b.access.write);
+            let hidden = self.masks.keys().chain(&own).any(|over| within(real, over));
+            if seen && !hidden {
+                places.insert(real.clone(), PathBuf::from(by));
+            }
+        }
+        Ok(places.into_iter().map(|(path, by)| Act::Trust { path, by }))
+    }
+
+    /// Whose files a mount shows. What lies in a tree of the jail's user is that user's, too.
+    pub(super) fn owner(&self, path: &Path, bound: &Bound) -> Owner {
+        let outer = path
+            .ancestors()
+            .filter_map(|above| self.binds.get_key_value(above))
+            .filter(|(above, outer)| outer.access.write || **above == self.workspace.path)
+            .last();
+        let (_, whose) = outer.unwrap_or((&self.home, bound));
+        let theirs = outer.is_some() && self.host.id_mode == IdMode::Privileged;
+        let mut strange = self.host.found.unmapped.keys();
+        let mappable = bound.idmap == Idmap::Works || !strange.any(|mount| within(path, mount));
+        match theirs && mappable && whose.idmap == Idmap::Works {
+            true => Owner::Mapped {
+                uid: whose.uid,
+                gid: whose.gid,
+            },
+            false => Owner::Host,
+        }
+    }
+
+    /// The mounts in a tree that are bound by themselves.
+    fn apart_in(&self, tree: &Path) -> Vec<PathBuf> {
+        let inside = self.apart.iter().map(|apart| &apart.mount);
+        let inside = inside.filter(|mount| *mount != tree && within(mount, tree));
+        inside.cloned().collect()
+    }
+
+    /// Whether it is such a mount, and no policy names it.
+    fn unnamed(&self, path: &Path) -> bool {
+        let mut apart = self.apart.iter();
+        apart.any(|apart| apart.unnamed && apart.mount == *path)
+    }
+
+    /// Whether one of the jail's own tmpfs is executable.
+    fn own_code(&self, path: &Path) -> Code {
+        match self.executable.contains(path) {
+            true => Code::Execute,
+            false => Code::Data,
+        }
+    }
+
+    pub(super) fn rules(&self) -> Vec<LandlockRule> {
+        let rule = |path: &Path, node, rights| LandlockRule {
+            path: path.into(),
+            node,
+            rights,
+        };
+        let mut rules = vec![
+            rule("/".as_ref(), Node::Directory, Rights::List),
+            rule("/etc".as_ref(), Node::Directory, Rights::Read),
+            rule("/dev".as_ref(), Node::Directory, Rights::Use),
+            rule("/proc".as_ref(), Node::Directory, Rights::Use),
+        ];
+        if !self.groups.is_empty() {
+            rules.push(rule(GROUPS.as_ref(), Node::Directory, Rights::Read));
+        }
+        for path in self.own_tmpfs() {
+            let access = Access {
+                write: true,
+                code: self.own_code(&path),
+            };
+            rules.push(rule(&path, Node::Directory, access.into()));
+        }
+        // The rule of the tree around it grants as much, and of a FUSE server's root the kernel may tell nothing.
+        for (path, bound) in &self.binds {
+            if !self.covered(path, bound) && !self.unnamed(path) {
+                rules.push(rule(path, bound.node, bound.access.into()));
+            }
+        }
+        rules
+    }
+}
+
+/// Directories made so far, so that each is made once and none in a tree of the host.
+struct Made<'a> {
+    directories: BTreeSet<PathBuf>,
+    view: &'a View<'a>,
+}
+
+impl Made<'_> {
+    fn directory(&mut self, path: &Path, acts: &mut Vec<Act>) {
+        if path == Path::new("/") || self.directories.contains(path) || self.exists(path) {
+            return;
+        }
+        if let Some(parent) = path.parent() {
+            self.directory(parent, acts);
+        }
+        self.directories.insert(path.into());
+        let in_home = path.starts_with(&self.view.home) && path != self.view.home;
+        acts.push(Act::Directory {
+            path: path.into(),
+            mode: 0o755,
+            owner: if in_home {
+                DirOwner::User
+            } else {
+                DirOwner::Root
+            },
+        });
+    }
+
+    /// What a mount needs to be there before it.
+    fn target(&mut self, path: &Path, node: Node, acts: &mut Vec<Act>) {
+        match node {
+            Node::Directory => self.directory(path, acts),
+            Node::File => {
+                if let Some(parent) = path.parent() {
+                    self.directory(parent, acts);
+                }
+                if !self.exists(path) {
+                    acts.push(Act::File {
+                        path: path.into(),
+                        mode: 0o444,
+                        contents: String::new(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Whether a bound tree brings `path` with it: one that encloses it, with no tmpfs between.
+    fn exists(&self, path: &Path) -> bool {
+        let Some((bind, _)) = path.parent().and_then(|p| self.view.bind_above(p)) else {
+            return false;
+        };
+        !self
+            .view
+            .own_tmpfs()
+            .iter()
+            .any(|own| within(own, bind) && within(path, own) && path != own)
+    }
+}
+
+/// The devices of a jail: memory(4), random(4), tty(4).
+fn devices() -> impl Iterator<Item = Act> {
+    const DEVICES: [(&str, u32, u32); 6] = [
+        ("/dev/null", 1, 3),
+        ("/dev/zero", 1, 5),
+        ("/dev/full", 1, 7),
+        ("/dev/random", 1, 8),
+        ("/dev/urandom", 1, 9),
+        ("/dev/tty", 5, 0),
+    ];
+    const LINKS: [(&str, &str); 5] = [
+        ("/dev/ptmx", "pts/ptmx"),
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+    ];
+    let nodes = DEVICES.iter().map(|(path, major, minor)| Act::Device {
+        path: path.into(),
+        major: *major,
+        minor: *minor,
+    });
+    let links = LINKS.iter().map(|(path, target)| Act::Link {
+        path: path.into(),
+        target: target.into(),
+    });
+    nodes.chain(links)
+}
+
+/// The synthetic `/etc`: the jail's user and its loopback, nothing of the host.
+fn etc(uid: u32, gid: u32, home: &Path) -> [(&'static str, String); 4] {
+    let home = home.display();
+    let root = if uid == 0 {
+        ""
+    } else {
+        "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+    };
+    let root_group = if gid == 0 { "" } else { "root:x:0:\n" };
+    [
+        (
+            "/etc/passwd",
+            format!(
+                "{root}agent:x:{uid}:{gid}:agent:{home}:/bin/sh\n\
+                 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+            ),
+        ),
+        (
+            "/etc/group",
+            format!("{root_group}agent:x:{gid}:\nnogroup:x:65534:\n"),
+        ),
+        (
+            "/etc/hosts",
+            "127.0.0.1 localhost creel\n::1 localhost creel\n".into(),
+        ),
+        (
+            "/etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n".into(),
+        ),
+    ]
+}

@@ -1,0 +1,625 @@
+//! What the jail will see of the filesystem: grants and denials, gathered and judged before they become
+//! acts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::host::{Fact, Host, IdMode, Idmap};
+use super::identity::Identity;
+use super::paths::{
+    self, FRESH_WORKSPACE, NEVER_BELOW, NEVER_WRITABLE, OWN_TMPFS, TOO_WIDE, beneath, within,
+};
+use super::refusal::ResolveError;
+use super::request::Request;
+use super::*;
+use creel_policy::rights::GROUPS;
+use creel_policy::{Absent, Degradable, Execution, Grant, Origin, Policy, WorkspaceMode};
+
+/// Ids in a jail's range: what programs expect to exist.
+const ID_RANGE: u32 = 65_536;
+
+/// What the jail will see of the filesystem, gathered before it becomes acts.
+pub(super) struct View<'a> {
+    pub(super) host: &'a Host,
+    pub(super) home: PathBuf,
+    pub(super) workspace: Workspace,
+    /// Real path on the host, and in the jail, with what is granted there.
+    pub(super) binds: BTreeMap<PathBuf, Bound>,
+    /// The jail's own tmpfs that are executable.
+    pub(super) executable: BTreeSet<PathBuf>,
+    /// Where a grant was named through a symbolic link: the name, and where it leads.
+    pub(super) links: BTreeMap<PathBuf, PathBuf>,
+    /// Mounts in granted trees that do not come with them.
+    pub(super) apart: Vec<Apart>,
+    pub(super) masks: BTreeMap<PathBuf, Node>,
+    /// Sockets of the host in granted trees.
+    pub(super) sockets: BTreeSet<PathBuf>,
+    pub(super) skipped: Vec<String>,
+    /// Names that are absent and stay so.
+    pub(super) withheld: BTreeMap<PathBuf, Withheld>,
+    /// How many paths are there and protected.
+    pub(super) protected: usize,
+    /// What is held because the host obeys it, and whose word leads there.
+    pub(super) obeyed: Vec<String>,
+    /// What may be executed, in words.
+    pub(super) execution: String,
+    /// Where the jail sees its control groups.
+    pub(super) groups: Vec<(PathBuf, GroupView)>,
+    pub(super) identity: Option<&'a Identity>,
+}
+
+/// A mount that cannot be mapped, in a tree that is: the jail sees it with the owners of the host, and
+/// read-only. A file made there would belong on the host to an id of the jail's range, which a later jail
+/// gets too.
+pub(super) struct Apart {
+    pub(super) mount: PathBuf,
+    pub(super) kind: String,
+    /// What would be writable without that.
+    pub(super) writable: bool,
+    /// No grant names it.
+    pub(super) unnamed: bool,
+}
+
+/// A name that is absent and stays so.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Withheld {
+    pub(super) later: Later,
+    /// What is protected lies in it.
+    pub(super) above: bool,
+}
+
+pub(super) struct Workspace {
+    pub(super) path: PathBuf,
+    /// The caller's directory that it is, or that a fresh one stands for.
+    pub(super) callers: PathBuf,
+    pub(super) fresh: bool,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Bound {
+    pub(super) node: Node,
+    pub(super) access: Access,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) idmap: Idmap,
+}
+
+/// One way in which a grant opens a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Read,
+    Write,
+    Exec,
+    Load,
+}
+
+impl Way {
+    fn access(self) -> Access {
+        Access {
+            write: self == Way::Write,
+            code: match self {
+                Way::Read | Way::Write => Code::Data,
+                Way::Load => Code::Load,
+                Way::Exec => Code::Execute,
+            },
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(host: &'a Host, home: PathBuf) -> View<'a> {
+        View {
+            host,
+            home,
+            workspace: Workspace {
+                path: PathBuf::new(),
+                callers: PathBuf::new(),
+                fresh: false,
+            },
+            binds: BTreeMap::new(),
+            executable: BTreeSet::new(),
+            links: BTreeMap::new(),
+            apart: vec![],
+            masks: BTreeMap::new(),
+            sockets: BTreeSet::new(),
+            skipped: vec![],
+            withheld: BTreeMap::new(),
+            protected: 0,
+            obeyed: vec![],
+            execution: "what lies in an executable grant".into(),
+            groups: vec![],
+            identity: None,
+        }
+    }
+
+    pub(super) fn workspace(
+        &mut self,
+        policy: &Policy,
+        request: &Request,
+    ) -> Result<(), ResolveError> {
+        let mode = paths::workspace_mode(policy, request);
+        let named = paths::workspace(policy, request, self.host);
+        if mode == WorkspaceMode::None {
+            self.workspace = Workspace {
+                path: FRESH_WORKSPACE.into(),
+                callers: paths::callers_workspace(request, self.host),
+                fresh: true,
+            };
+            return Ok(());
+        }
+        let text = named.display().to_string();
+        let Fact::Present {
+            real,
+            node,
+            uid,
+            gid,
+            link,
+            idmap,
+        } = self.host.fact(&named)?
+        else {
+            return Err(match self.host.fact(&named)? {
+                Fact::Absent => ResolveError::NoWorkspace(text),
+                Fact::Denied => ResolveError::WorkspaceDenied(text),
+                _ => ResolveError::WorkspaceNotDirectory(text),
+            });
+        };
+        if *node != Node::Directory {
+            return Err(ResolveError::WorkspaceNotDirectory(text));
+        }
+        if *link {
+            return Err(ResolveError::WorkspaceLink {
+                link: text,
+                real: real.display().to_string(),
+            });
+        }
+        if named
+            .components()
+            .any(|c| c == std::path::Component::ParentDir)
+        {
+            let why = "it has a `..` in it; write where it leads";
+            return Err(ResolveError::WorkspaceNever { path: text, why });
+        }
+        if let Some(why) = never_below(real) {
+            return Err(ResolveError::WorkspaceNever { path: text, why });
+        }
+        if self.too_wide(real) {
+            return Err(ResolveError::WorkspaceTooWide(text));
+        }
+        let access = Access {
+            write: mode == WorkspaceMode::ReadWrite,
+            code: Code::Data,
+        };
+        let bound = Bound {
+            node: *node,
+            access,
+            uid: *uid,
+            gid: *gid,
+            idmap: *idmap,
+        };
+        self.binds.insert(real.clone(), bound);
+        if *real != named {
+            self.links.insert(named, real.clone());
+        }
+        self.workspace = Workspace {
+            path: real.clone(),
+            callers: real.clone(),
+            fresh: false,
+        };
+        Ok(())
+    }
+
+    /// Too wide to be writable: a directory of the system, or one that holds the caller's home.
+    fn too_wide(&self, real: &Path) -> bool {
+        TOO_WIDE.iter().any(|wide| real == Path::new(wide))
+            || NEVER_WRITABLE
+                .iter()
+                .any(|tree| within(real, Path::new(tree)))
+            || self
+                .host
+                .home
+                .as_deref()
+                .is_some_and(|home| home.starts_with(real))
+    }
+
+    pub(super) fn grants(
+        &mut self,
+        policy: &Policy,
+        request: &Request,
+    ) -> Result<(), ResolveError> {
+        let fs = &policy.filesystem;
+        // Where programs are named one by one, a tree of them is there to be read.
+        let limited = policy.exec.value != Execution::Granted;
+        for (grants, way) in [
+            (&fs.read, Way::Read),
+            (&fs.write, Way::Write),
+            (&fs.exec, Way::Exec),
+            (&fs.load, Way::Load),
+        ] {
+            let way = match way {
+                Way::Exec if limited => Way::Read,
+                way => way,
+            };
+            for grant in grants {
+                if limited && std::ptr::eq(grants, &fs.exec) && self.is_own(&grant.path) {
+                    continue;
+                }
+                // A policy is a template: where there is no home, there is nothing under it.
+                let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
+                    if grant.absent == Absent::Skip {
+                        continue;
+                    }
+                    return Err(ResolveError::NoHome {
+                        uid: self.host.uid,
+                        origin: grant.origin.clone(),
+                    });
+                };
+                self.grant(&path, way, grant.absent, &grant.origin)?;
+            }
+        }
+        let line = |flag: &str| Origin {
+            source: flag.into(),
+            line: 0,
+        };
+        for (flag, paths, way) in [
+            ("--read", &request.read, Way::Read),
+            ("--write", &request.write, Way::Write),
+            ("--exec", &request.exec, Way::Exec),
+        ] {
+            for path in paths {
+                let path = paths::absolute(path, self.host);
+                if way == Way::Exec && limited {
+                    return Err(ResolveError::ExecByName { path });
+                }
+                if way == Way::Write && self.own_place(&path) {
+                    return Err(ResolveError::Never {
+                        path,
+                        why: "the jail has its own, which is empty at the start, writable and gone at the end; name a directory in it",
+                        origin: line(flag),
+                    });
+                }
+                self.grant(&path, way, Absent::Refuse, &line(flag))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the jail has a directory of its own at this path.
+    fn own_place(&self, path: &Path) -> bool {
+        OWN_TMPFS.iter().any(|own| path == Path::new(own)) || path == self.home
+    }
+
+    /// Whether a grant names a tmpfs of the jail's own.
+    fn is_own(&self, text: &str) -> bool {
+        let path = paths::expand(text, self.host, &self.workspace.path);
+        path.is_some_and(|path| self.own_tmpfs().contains(&path))
+    }
+
+    /// Whoever can write in a tree can turn a link in it, and the next run would be granted what it
+    /// leads to then.
+    pub(super) fn no_links_out(&self) -> Result<(), ResolveError> {
+        let writable = |path: &Path| {
+            self.binds
+                .iter()
+                .find(|(tree, bound)| bound.access.write && within(path, tree))
+        };
+        for (path, real) in &self.links {
+            if let Some((tree, _)) = writable(path)
+                && !within(real, tree)
+            {
+                return Err(ResolveError::LinkOut {
+                    path: path.clone(),
+                    real: real.clone(),
+                    tree: tree.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn grant(
+        &mut self,
+        path: &Path,
+        way: Way,
+        absent: Absent,
+        origin: &Origin,
+    ) -> Result<(), ResolveError> {
+        if self.workspace.fresh && path == self.workspace.path && way != Way::Load {
+            if way == Way::Exec {
+                self.executable.insert(path.to_path_buf());
+            }
+            return Ok(());
+        }
+        if self.own_place(path) {
+            match way {
+                Way::Exec => drop(self.executable.insert(path.to_path_buf())),
+                Way::Write => self.skipped.push(format!(
+                    "{} is the jail's own, and writable without a grant: nothing of the host's is there",
+                    path.display()
+                )),
+                Way::Read | Way::Load => {
+                    return Err(ResolveError::Never {
+                        path: path.to_path_buf(),
+                        why: "the jail has its own, empty; name a directory in it",
+                        origin: origin.clone(),
+                    });
+                }
+            }
+            return Ok(());
+        }
+        if path
+            .components()
+            .any(|c| c == std::path::Component::ParentDir)
+        {
+            return Err(ResolveError::Parent {
+                path: path.to_path_buf(),
+                origin: origin.clone(),
+            });
+        }
+        let (real, bound, link) = match self.host.fact(path)? {
+            Fact::Absent if absent == Absent::Skip => {
+                self.skipped.push(format!("{} is absent", path.display()));
+                return Ok(());
+            }
+            Fact::Absent => {
+                return Err(ResolveError::Missing {
+                    path: path.into(),
+                    origin: origin.clone(),
+                });
+            }
+            Fact::Denied if absent == Absent::Skip => {
+                self.skipped
+                    .push(format!("{} may not be read by the caller", path.display()));
+                return Ok(());
+            }
+            Fact::Denied => {
+                return Err(ResolveError::Unreadable {
+                    path: path.into(),
+                    origin: origin.clone(),
+                });
+            }
+            Fact::Special => {
+                return Err(ResolveError::Special {
+                    path: path.into(),
+                    origin: origin.clone(),
+                });
+            }
+            Fact::Present {
+                real,
+                node,
+                uid,
+                gid,
+                link,
+                idmap,
+            } => {
+                let bound = Bound {
+                    node: *node,
+                    access: way.access(),
+                    uid: *uid,
+                    gid: *gid,
+                    idmap: *idmap,
+                };
+                (real.clone(), bound, *link)
+            }
+        };
+        for candidate in [path, &real] {
+            if let Some(why) = never_below(candidate) {
+                return Err(ResolveError::Never {
+                    path: candidate.to_path_buf(),
+                    why,
+                    origin: origin.clone(),
+                });
+            }
+        }
+        if real == Path::new("/") {
+            return Err(ResolveError::Never {
+                path: real,
+                why: "it is the whole host; name the directories that are needed",
+                origin: origin.clone(),
+            });
+        }
+        if way == Way::Write && self.too_wide(&real) {
+            return Err(ResolveError::TooWide {
+                path: real,
+                origin: origin.clone(),
+            });
+        }
+        let entry = self.binds.entry(real.clone()).or_insert(bound);
+        entry.access.write |= bound.access.write;
+        entry.access.code = entry.access.code.max(bound.access.code);
+        if bound.access.write {
+            entry.idmap = bound.idmap;
+        }
+        if link || real != path {
+            self.links.insert(path.to_path_buf(), real);
+        }
+        Ok(())
+    }
+
+    /// `path`, with the link by which a grant was named replaced by where it leads.
+    pub(super) fn behind_links(&self, path: &Path) -> PathBuf {
+        let through = self.links.iter().rev().find_map(|(link, target)| {
+            let rest = path.strip_prefix(link).ok()?;
+            Some(if rest.as_os_str().is_empty() {
+                target.clone()
+            } else {
+                target.join(rest)
+            })
+        });
+        through.unwrap_or_else(|| path.to_path_buf())
+    }
+
+    pub(super) fn ids(&mut self, degraded: &BTreeSet<Degradable>) -> Result<Ids, ResolveError> {
+        if self.host.id_mode == IdMode::Rootless {
+            return Ok(Ids::Caller {
+                uid: self.host.uid,
+                gid: self.host.gid,
+            });
+        }
+        let refused = self
+            .binds
+            .iter()
+            .find(|(_, b)| b.access.write && b.idmap == Idmap::Refused);
+        let allowed = degraded.contains(&Degradable::Idmap);
+        match refused {
+            None => {
+                self.set_apart(allowed)?;
+                Ok(Ids::Range { count: ID_RANGE })
+            }
+            Some((path, _)) if !allowed => Err(ResolveError::NoIdmap {
+                path: path.display().to_string(),
+                kernel: self.host.kernel.clone(),
+            }),
+            Some((path, bound)) if bound.uid == 0 || bound.gid == 0 => {
+                Err(ResolveError::SharedRoot(path.display().to_string()))
+            }
+            Some((_, bound)) => Ok(Ids::Shared {
+                uid: bound.uid,
+                gid: bound.gid,
+            }),
+        }
+    }
+
+    /// Binds by themselves the mounts that cannot be mapped. Refused where one of them would be writable, if
+    /// that is not allowed.
+    fn set_apart(&mut self, allowed: bool) -> Result<(), ResolveError> {
+        let mut apart: Vec<Apart> = vec![];
+        for (mount, what) in &self.host.found.unmapped {
+            let outer = mount.parent().and_then(|parent| self.bind_above(parent));
+            let Some((tree, bound)) = outer else {
+                continue;
+            };
+            let inside = apart.last().is_some_and(|last| within(mount, &last.mount));
+            if inside || self.owner(tree, bound) == Owner::Host {
+                continue;
+            }
+            let seen = !self.masks.keys().any(|mask| within(mount, mask));
+            let own = self.binds.get(mount);
+            let writable = seen && own.unwrap_or(bound).access.write;
+            if writable && !allowed {
+                return Err(ResolveError::NoIdmapBelow {
+                    mount: mount.clone(),
+                    kind: what.kind.clone(),
+                    tree: tree.clone(),
+                    kernel: self.host.kernel.clone(),
+                });
+            }
+            apart.push(Apart {
+                mount: mount.clone(),
+                kind: what.kind.clone(),
+                writable,
+                unnamed: own.is_none(),
+            });
+        }
+        for one in &apart {
+            let above = one
+                .mount
+                .parent()
+                .and_then(|parent| self.bind_above(parent));
+            let code = above.map_or(Code::Data, |(_, bound)| bound.access.code);
+            let node = self.host.found.unmapped[&one.mount].node;
+            self.binds.entry(one.mount.clone()).or_insert(Bound {
+                node,
+                access: Access { write: false, code },
+                uid: 0,
+                gid: 0,
+                idmap: Idmap::Refused,
+            });
+        }
+        self.apart = apart;
+        Ok(())
+    }
+
+    /// The mount that a path in the jail would be found on, if creel made it from the host.
+    pub(super) fn bind_above(&self, path: &Path) -> Option<(&PathBuf, &Bound)> {
+        // Those that enclose a path are a chain, and the deepest is the last.
+        let lies = beneath(path);
+        self.binds.iter().rev().find(|(bind, _)| lies(bind))
+    }
+
+    /// True where an enclosing grant says the same already.
+    pub(super) fn covered(&self, path: &Path, bound: &Bound) -> bool {
+        let apart = self.apart.iter().any(|apart| apart.mount == path);
+        path.parent()
+            .and_then(|parent| self.bind_above(parent))
+            .is_some_and(|(above, outer)| {
+                // When its owner has unmounted it, what is in its place is writable.
+                let mut all = self.apart.iter();
+                let loose = all.any(|one| one.unnamed && one.writable && one.mount == *above);
+                // The home tmpfs lies between and would hide it.
+                let hidden = within(&self.home, above) && within(path, &self.home);
+                !apart && !loose && !hidden && outer.access == bound.access
+            })
+    }
+
+    /// The groups at the places where a host has them, but for those that are denied.
+    pub(super) fn groups(&mut self, denied: &[Grant]) {
+        let denied: Vec<PathBuf> = denied
+            .iter()
+            .filter_map(|grant| paths::expand(&grant.path, self.host, &self.workspace.path))
+            .collect();
+        let place = |controller: &str| Path::new(GROUPS).join(controller);
+        let views: Vec<(PathBuf, GroupView)> = match &self.host.cgroups {
+            CgroupLayout::V2 { .. } | CgroupLayout::OnRequest { .. } => {
+                vec![(GROUPS.into(), GroupView::V2)]
+            }
+            CgroupLayout::V1 { beside, .. } => {
+                let own = ["memory", "cpu", "pids"].map(|name| {
+                    let controller = name.into();
+                    (place(name), GroupView::V1 { controller })
+                });
+                let shared = beside.iter().map(|name| {
+                    let controller = name.clone();
+                    (place(name), GroupView::Shared { controller })
+                });
+                own.into_iter().chain(shared).collect()
+            }
+            CgroupLayout::Unusable { .. } => vec![],
+        };
+        let open = |path: &Path| {
+            let meets = |deny: &PathBuf| within(path, deny) || within(deny, path);
+            !denied.iter().any(meets)
+        };
+        self.groups = views.into_iter().filter(|(path, _)| open(path)).collect();
+    }
+
+    pub(super) fn own_tmpfs(&self) -> Vec<PathBuf> {
+        let mut own = vec![
+            PathBuf::from("/tmp"),
+            PathBuf::from("/dev/shm"),
+            self.home.clone(),
+        ];
+        if self.workspace.fresh {
+            own.push(self.workspace.path.clone());
+        }
+        own
+    }
+
+    /// The working directory in the jail: asked for, else the workspace.
+    pub(super) fn workdir(&self, request: &Request) -> Result<PathBuf, ResolveError> {
+        let Some(asked) = &request.workdir else {
+            return Ok(self.workspace.path.clone());
+        };
+        let path = match asked.is_absolute() {
+            true => asked.clone(),
+            false => self.workspace.path.join(asked),
+        };
+        let plain = !path
+            .components()
+            .any(|c| c == std::path::Component::ParentDir);
+        let inside = self.own_tmpfs().iter().any(|own| path.starts_with(own))
+            || self.bind_above(&path).is_some()
+            || self.links.keys().any(|link| path.starts_with(link))
+            || path == Path::new("/");
+        match plain && inside {
+            true => Ok(path),
+            false => Err(ResolveError::WorkdirOutside(path.display().to_string())),
+        }
+    }
+}
+
+pub(super) fn never_below(path: &Path) -> Option<&'static str> {
+    NEVER_BELOW
+        .iter()
+        .find(|(tree, _)| path.starts_with(tree))
+        .map(|(_, why)| *why)
+}

@@ -1,0 +1,278 @@
+//! Patterns become names, once: each layer's own, before the layers meet.
+//!
+//! Owns what a pattern in a list of grants or denials turns into: the names that it meets now, each
+//! with the pattern's place. The pattern of a denial stays beside them, since what is created later
+//! under such a name is covered by no mount; what that means is `plan`'s. It asks its caller for the
+//! names, and refuses nothing: a grant's pattern that meets nothing is reported. Names of grants are
+//! kept with the directory that they were met in, since a name may lead elsewhere by the time it is
+//! opened.
+
+use super::glob::{Pattern, Sense, escape, is_pattern};
+use super::layer::{Layer, Met, Settings};
+use super::rights::Roots;
+use super::stack::Stack;
+use super::tools::Tool;
+use super::trees::clean;
+use super::{Absent, Grant, Origin};
+
+/// A pattern whose names somebody has to look up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// Absolute.
+    pub pattern: String,
+    /// As somebody wrote it.
+    pub written: String,
+    pub sense: Sense,
+    pub origin: Origin,
+}
+
+impl Wanted {
+    /// By which what was found is kept.
+    pub fn key(&self) -> String {
+        let word = match self.sense {
+            Sense::Grant => "grant",
+            Sense::Denial => "deny",
+        };
+        format!("{word} {}", self.pattern)
+    }
+}
+
+/// A pattern of grants that meets nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmet {
+    pub written: String,
+    pub absent: Absent,
+    pub origin: Origin,
+}
+
+/// The absolute pattern that a policy's text stands for. What the roots stand for has no wildcards.
+pub fn rooted(text: &str, roots: &Roots) -> String {
+    let escaped = Roots {
+        home: escape(&roots.home),
+        workspace: escape(&roots.workspace),
+    };
+    escaped.expand(text)
+}
+
+impl Stack {
+    /// Replaces the patterns of every layer by the names that `find` has for them, in its order.
+    pub fn expand<E>(
+        &mut self,
+        roots: &Roots,
+        mut find: impl FnMut(&Wanted) -> Result<Vec<String>, E>,
+    ) -> Result<Vec<Unmet>, E> {
+        let mut unmet = vec![];
+        for (_, layer) in &mut self.layers {
+            let mut names = Names {
+                roots,
+                find: &mut find,
+                unmet: &mut unmet,
+                met: vec![],
+            };
+            names.of_layer(layer)?;
+            layer.filesystem.met.append(&mut names.met);
+        }
+        Ok(unmet)
+    }
+}
+
+struct Names<'a, F> {
+    roots: &'a Roots,
+    find: &'a mut F,
+    unmet: &'a mut Vec<Unmet>,
+    met: Vec<Met>,
+}
+
+impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
+    fn of_layer(&mut self, layer: &mut Layer) -> Result<(), E> {
+        let files = &mut layer.filesystem;
+        for list in [
+            &mut files.read,
+            &mut files.write,
+            &mut files.load,
+            &mut files.exec,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            self.grants(list)?;
+        }
+        files.deny_patterns.extend(self.denials(&mut files.deny)?);
+        let kept = self.denials(&mut files.protect)?;
+        files.protect_patterns.extend(kept);
+        for (tool, settings) in &mut layer.tools.each {
+            let Settings {
+                allowed_paths,
+                denied_paths,
+                ..
+            } = settings;
+            if let Some(list) = allowed_paths {
+                self.grants(list)?;
+            }
+            let kept = self.denials(denied_paths)?;
+            match tool {
+                Tool::Read | Tool::Exec => files.deny_patterns.extend(kept),
+                Tool::Write | Tool::Edit | Tool::ApplyPatch => files.protect_patterns.extend(kept),
+                // Kept as data: these touch no files.
+                Tool::Process | Tool::Browser | Tool::Message | Tool::Fetch => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn grants(&mut self, list: &mut Vec<Grant>) -> Result<(), E> {
+        let mut names = vec![];
+        for grant in std::mem::take(list) {
+            let before = names.len();
+            let Turned::Pattern { base } = self.names(&grant, Sense::Grant, &mut names)? else {
+                continue;
+            };
+            let found = names.get(before..).unwrap_or_default();
+            self.met.extend(found.iter().map(|grant| Met {
+                name: grant.path.clone(),
+                base: base.clone(),
+            }));
+            if found.is_empty() {
+                self.unmet.push(Unmet {
+                    written: grant.path,
+                    absent: grant.absent,
+                    origin: grant.origin,
+                });
+            }
+        }
+        *list = names;
+        Ok(())
+    }
+
+    /// What stays of the patterns themselves.
+    fn denials(&mut self, list: &mut Vec<Grant>) -> Result<Vec<Grant>, E> {
+        let (mut names, mut kept) = (vec![], vec![]);
+        for grant in std::mem::take(list) {
+            if self.names(&grant, Sense::Denial, &mut names)? != Turned::Name {
+                kept.push(Grant {
+                    path: rooted(&grant.path, self.roots),
+                    ..grant
+                });
+            }
+        }
+        *list = names;
+        Ok(kept)
+    }
+
+    fn names(&mut self, grant: &Grant, sense: Sense, all: &mut Vec<Grant>) -> Result<Turned, E> {
+        if !is_pattern(&grant.path) {
+            all.push(grant.clone());
+            return Ok(Turned::Name);
+        }
+        let text = rooted(&grant.path, self.roots);
+        let pattern = Pattern::parse(&text);
+        if let Some(path) = pattern.literal() {
+            let grant = grant.clone();
+            all.push(Grant { path, ..grant });
+            return Ok(Turned::Name);
+        }
+        let names = (self.find)(&Wanted {
+            pattern: text,
+            written: grant.path.clone(),
+            sense,
+            origin: grant.origin.clone(),
+        })?;
+        all.extend(names.into_iter().map(|path| Grant {
+            path: clean(&path),
+            ..grant.clone()
+        }));
+        Ok(Turned::Pattern {
+            base: pattern.base(),
+        })
+    }
+}
+
+/// What a grant's path turned out to be.
+#[derive(PartialEq, Eq)]
+enum Turned {
+    Name,
+    Pattern { base: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::Rank;
+    use crate::{Filesystem, file, preset};
+    use std::convert::Infallible;
+
+    const THERE: [&str; 6] = [
+        "/home/u/data/a.csv",
+        "/home/u/data/b.csv",
+        "/home/u/data/.c.csv",
+        "/w/[x]/k.pem",
+        "/w/[x]/n.txt",
+        "/w/x/k.pem",
+    ];
+
+    fn resolved(layers: &[&str]) -> (Filesystem, Vec<Unmet>) {
+        let roots = Roots {
+            home: "/home/u".into(),
+            workspace: "/w/[x]".into(),
+        };
+        let layer = |(at, text): (usize, &&str)| {
+            let layer = file::read("p.toml", text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            let rank = [Rank::Operator, Rank::Project, Rank::CommandLine][at];
+            (rank, layer)
+        };
+        let mut stack = Stack {
+            layers: layers.iter().enumerate().map(layer).collect(),
+        };
+        let unmet = stack.expand(&roots, |wanted| {
+            let pattern = Pattern::parse(&wanted.pattern);
+            let met = THERE
+                .iter()
+                .filter(|path| pattern.meets(path, wanted.sense));
+            Ok::<_, Infallible>(met.map(|path| (*path).to_owned()).collect())
+        });
+        let limits = preset::default().unwrap().limits;
+        let outcome = stack.resolve(&limits, &roots);
+        (outcome.effective.policy.filesystem, unmet.unwrap())
+    }
+
+    fn paths(grants: &[Grant]) -> Vec<&str> {
+        grants.iter().map(|grant| grant.path.as_str()).collect()
+    }
+
+    #[test]
+    fn each_layers_patterns_are_expanded_before_they_meet() {
+        let wide = "filesystem.read = ['~/data/*.csv']";
+        let (files, _) = resolved(&[wide]);
+        assert_eq!(paths(&files.read), ["~/data/a.csv", "~/data/b.csv"]);
+        assert_eq!(files.read[1].origin.line, 1);
+        // As texts neither has the other.
+        let (files, _) = resolved(&[wide, "filesystem.read = ['~/data/[!a]*']"]);
+        assert_eq!(paths(&files.read), ["~/data/b.csv"]);
+        let (files, _) = resolved(&[wide, "filesystem.read = ['~/data/.*']"]);
+        assert!(files.read.is_empty(), "{files:?}");
+    }
+
+    #[test]
+    fn a_denial_keeps_its_pattern_and_the_roots_have_no_wildcards() {
+        let (files, unmet) = resolved(&["filesystem.deny = ['$WORKSPACE/*.pem']"]);
+        assert_eq!(paths(&files.deny), ["$WORKSPACE/k.pem"]);
+        assert_eq!(paths(&files.deny_patterns), ["/w/[[]x]/*.pem"]);
+        assert!(unmet.is_empty());
+        let (files, _) = resolved(&["tools.write.denied_paths = ['$WORKSPACE/**/*.txt']"]);
+        assert!(
+            paths(&files.protect).contains(&"$WORKSPACE/n.txt"),
+            "{files:?}"
+        );
+        assert_eq!(paths(&files.protect_patterns), ["/w/[[]x]/**/*.txt"]);
+        let (files, _) = resolved(&["filesystem.deny = ['/w/[[]x]/n.txt']"]);
+        assert_eq!(paths(&files.deny), ["$WORKSPACE/n.txt"]);
+        assert!(files.deny_patterns.is_empty());
+    }
+
+    #[test]
+    fn a_grant_that_meets_nothing_is_told() {
+        let (files, unmet) = resolved(&["filesystem.read = ['/nowhere/*']"]);
+        assert!(files.read.is_empty());
+        assert_eq!(unmet[0].written, "/nowhere/*");
+    }
+}

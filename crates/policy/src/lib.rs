@@ -1,0 +1,308 @@
+//! The declared policy: what an operator grants, as types.
+//!
+//! Owns the vocabulary (grants, environment, limits, degradations), its file form ([`file`]), its
+//! units ([`units`]) and the policies that ship with creel ([`preset`]). Pure: it never looks at the
+//! machine; what a path means there is `plan`'s business. It refuses what it does not know: an
+//! unknown key, a wrong unit, a number that overflows.
+//!
+//! Every value keeps its [`Origin`], so that an error, `--dry-run` and, later, `explain` can name
+//! the file and line which asked for it.
+//!
+//! ```
+//! use creel_policy::{file, preset};
+//!
+//! let limits = preset::default()?.limits;
+//! let policy = file::parse("agent.toml", "[filesystem]\nread = ['/opt/data']\n", &limits)?;
+//! assert_eq!(policy.filesystem.read[0].path, "/opt/data");
+//! let error = file::parse("agent.toml", "[filesystem]\nraed = []\n", &limits).unwrap_err();
+//! assert!(error.to_string().starts_with("agent.toml:2:1: "), "{error}");
+//! # Ok::<(), creel_policy::PolicyError>(())
+//! ```
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::dbg_macro
+    )
+)]
+
+pub mod cases;
+pub mod compare;
+pub mod compiled;
+mod confined;
+mod constraints;
+pub mod decide;
+pub mod effective;
+pub mod error;
+pub mod expand;
+pub mod extend;
+mod fault;
+pub mod file;
+pub mod gitconfig;
+pub mod glob;
+mod hold;
+pub mod layer;
+mod limits;
+pub mod native;
+pub mod net;
+pub mod preset;
+mod quantity;
+pub mod reach;
+pub mod rights;
+mod roots;
+mod span;
+pub mod stack;
+pub mod tools;
+pub mod tree;
+pub mod trees;
+pub mod trust;
+pub mod units;
+mod values;
+pub mod write;
+
+pub use error::PolicyError;
+pub use net::{Name, Network};
+pub use units::{Bytes, Count, CpuShare, Percent, Span, UnitError};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// A file's path as the operator named it, `preset:NAME`, or `command line`.
+    /// Shared, since every value of a file has it.
+    pub source: Arc<str>,
+    /// 1-based; 0 where the source has no lines.
+    pub line: u32,
+}
+
+impl Origin {
+    /// Of what creel itself says where nobody else did.
+    pub fn creel() -> Origin {
+        Origin {
+            source: "creel".into(),
+            line: 0,
+        }
+    }
+
+    /// Nobody's choice: creel's own word, or that of a policy that ships with it.
+    pub fn is_built_in(&self) -> bool {
+        *self.source == *"creel" || self.source.starts_with("preset:")
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let source = self.source.escape_debug();
+        match self.line {
+            0 => write!(f, "{source}"),
+            line => write!(f, "{source}:{line}"),
+        }
+    }
+}
+
+/// A value and where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sourced<T> {
+    pub value: T,
+    pub origin: Origin,
+}
+
+/// One policy, complete: limits that the file did not name are the default policy's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The preset's name or the file's path.
+    pub name: String,
+    /// SHA-256 of the source text, lower-case hex.
+    pub digest: String,
+    pub filesystem: Filesystem,
+    /// What may execute.
+    pub exec: Sourced<Execution>,
+    pub network: Network,
+    pub environment: Environment,
+    pub limits: Limits,
+    /// Whether debuggers may trace what is in the jail.
+    pub debug: Sourced<bool>,
+    /// Layers that may be missing; see [`Degradable`].
+    pub allow_degraded: BTreeSet<Degradable>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filesystem {
+    /// Present, readable, not executable.
+    pub read: Vec<Grant>,
+    /// Present, readable and writable, not executable unless `exec` has it too.
+    pub write: Vec<Grant>,
+    /// Present, readable and mapped as code by programs that load it, as libraries are; not executed.
+    pub load: Vec<Grant>,
+    /// Present, readable and executable.
+    pub exec: Vec<Grant>,
+    /// Taken out of a granted tree.
+    pub deny: Vec<Grant>,
+    /// Cannot be changed, replaced, removed or created, though it lies in a writable tree.
+    pub protect: Vec<Grant>,
+    /// Absolute patterns of denials whose names, as far as they are there, are in `deny`.
+    pub deny_patterns: Vec<Grant>,
+    /// The same of `protect`.
+    pub protect_patterns: Vec<Grant>,
+    /// Grants whose names somebody else may fill.
+    pub confined: Vec<Confined>,
+    /// How the workspace is there; `None` where the policy leaves it to the request.
+    pub workspace: Option<Sourced<WorkspaceMode>>,
+}
+
+/// A path that is granted as long as it does not lead out of a directory, by whatever links there are
+/// when it is opened.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Confined {
+    /// Absolute.
+    pub path: String,
+    /// Absolute; links in its own name are followed.
+    pub base: String,
+    pub origin: Origin,
+}
+
+/// What may execute in the jail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Execution {
+    /// Whatever lies in an executable grant.
+    Granted,
+    /// The command that creel starts and what it loads; executable grants are for reading.
+    Worker,
+    /// These programs and what they load; executable grants are for reading.
+    Only(Vec<Grant>),
+}
+
+/// What the jail may do with the host's workspace directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WorkspaceMode {
+    /// Not there: a fresh directory of the jail's own takes its place.
+    None,
+    ReadOnly,
+    ReadWrite,
+}
+
+impl WorkspaceMode {
+    pub const ALL: [WorkspaceMode; 3] = [Self::None, Self::ReadOnly, Self::ReadWrite];
+
+    /// As written in a policy.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ReadOnly => "ro",
+            Self::ReadWrite => "rw",
+        }
+    }
+
+    /// The mode that [`Self::name`] spells so.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+}
+
+/// A path as declared: absolute, or beginning with `~` (the caller's home) or `$WORKSPACE`.
+/// Expanded once, by `plan::resolve`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    pub path: String,
+    pub absent: Absent,
+    pub origin: Origin,
+}
+
+/// What a granted path that does not exist means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// The run is refused.
+    Refuse,
+    /// `optional = true`: the grant is left out, and the plan says so.
+    Skip,
+}
+
+impl Absent {
+    /// Of two that speak of the same path.
+    pub fn stricter(self, other: Absent) -> Absent {
+        match (self, other) {
+            (Absent::Skip, Absent::Skip) => Absent::Skip,
+            _ => Absent::Refuse,
+        }
+    }
+}
+
+/// The jail's environment: nothing but this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// Variables with their values. `~` is not expanded except as the first character of a value
+    /// or after a `:` in it.
+    pub set: BTreeMap<String, Sourced<String>>,
+    /// Names copied from the caller where the caller has them.
+    pub pass: Vec<Sourced<String>>,
+    /// Whether the name and the address of the operator's git come in.
+    pub git_identity: Sourced<bool>,
+}
+
+/// What the kernel bounds. Sizes in bytes, times in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Of the whole jail, page cache and tmpfs included.
+    pub memory: Sourced<Bytes>,
+    /// Share of `memory` from which the kernel throttles and reclaims (cgroup v2 `memory.high`).
+    pub memory_high: Sourced<Percent>,
+    /// Processor time a second, over all processors.
+    pub cpus: Sourced<CpuShare>,
+    /// Tasks (processes and threads) alive at once.
+    pub pids: Sourced<Count>,
+    /// Wall time of the run.
+    pub timeout: Sourced<Span>,
+    /// Processor time of the jail, user and system together.
+    pub cpu_time: Sourced<Span>,
+    /// Bytes in each writable tmpfs (`/tmp`, `/dev/shm`, home, a fresh workspace).
+    pub disk: Sourced<Bytes>,
+    /// Files and directories in each writable tmpfs.
+    pub inodes: Sourced<Count>,
+    /// Of one file (`RLIMIT_FSIZE`).
+    pub file_size: Sourced<Bytes>,
+    /// Descriptors of one process (`RLIMIT_NOFILE`).
+    pub open_files: Sourced<Count>,
+    /// Bytes on stdout and stderr together.
+    pub output: Sourced<Bytes>,
+    /// Between the polite signal and the kill.
+    pub grace: Sourced<Span>,
+}
+
+/// The layers that a policy or `--allow-degraded` may let go missing. All others are never optional.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Degradable {
+    /// Memory, cpu and pids limits by cgroup.
+    Cgroup,
+    /// A kernel without Landlock.
+    Landlock,
+    /// A filesystem without idmapped mounts (privileged runs only).
+    Idmap,
+}
+
+impl Degradable {
+    pub const ALL: [Degradable; 3] = [Self::Cgroup, Self::Landlock, Self::Idmap];
+
+    /// As written in a policy and after `--allow-degraded`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup",
+            Self::Landlock => "landlock",
+            Self::Idmap => "idmap",
+        }
+    }
+}
+
+/// SHA-256, lower-case hex.
+pub fn digest(bytes: &[u8]) -> String {
+    use sha2::{Digest as _, Sha256};
+    let nibble = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or_default();
+    let digest = Sha256::digest(bytes);
+    let pairs = digest.iter().map(|byte| [byte >> 4, byte & 15]);
+    pairs.flatten().map(nibble).collect()
+}

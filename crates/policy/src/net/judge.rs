@@ -1,0 +1,648 @@
+//! The one decision on a destination, for every way out of the jail.
+//!
+//! It runs for every connection and every request, so a list is searched, not read through: rules are
+//! sorted by their destination, and a name asks for itself, for each name that it is under, and for `*`.
+
+use core::net::IpAddr;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::http::ambiguous;
+use super::range::{block, canonical};
+use super::{Host, Http, List, Mode, Name, Network, OnMiss, Protocol, Range, Rule, Tls, To};
+use crate::Origin;
+
+/// What is to become of a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// The narrowest rules that allow it, one of each list.
+    Allow(Vec<&'a Rule>),
+    Ask,
+    Deny(Why),
+}
+
+/// Why a destination is denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    NoNetwork,
+    Denied(Origin),
+    /// A list does not have it.
+    Unlisted,
+    /// It is an address of this kind, and a list has no range of that.
+    Special(&'static str),
+    /// It is the host's own loopback, and a list does not name it.
+    Host,
+}
+
+/// Why an address of a special kind is refused, and what grants it.
+pub const UNNAMED: &str = "no rule names its range; name the address or a range of it under `network.allow`, or with --allow-net ADDRESS[:PORT]";
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::NoNetwork => f.write_str("there is no network"),
+            Why::Denied(origin) => write!(f, "denied by {origin}"),
+            Why::Unlisted => f.write_str("no rule allows it"),
+            Why::Special(kind) => write!(f, "the address is {kind}, and {UNNAMED}"),
+            Why::Host => write!(
+                f,
+                "it is the host's loopback, which only a rule of this very name and port grants"
+            ),
+        }
+    }
+}
+
+/// What is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Tcp,
+    Udp,
+}
+
+/// What carries a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    Plain,
+    /// TLS that creel has ended.
+    Tls,
+}
+
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoken<'a> {
+    /// TLS, with its server name judged.
+    Tls,
+    /// A request: method, and path as it was sent, without the query.
+    Request {
+        method: &'a str,
+        path: &'a str,
+        carried: Carried,
+    },
+    /// Neither TLS nor HTTP.
+    Other,
+}
+
+impl Network {
+    /// Decides on a destination as the jail named it.
+    pub fn judge(&self, host: &Host, port: u16, transport: Transport) -> Answer<'_> {
+        if self.mode == Mode::None {
+            return Answer::Deny(Why::NoNetwork);
+        }
+        if let Some(rule) = denial(&self.deny, host, port) {
+            return Answer::Deny(Why::Denied(rule.origin.clone()));
+        }
+        let mut allowed = vec![];
+        let mut asked = false;
+        for list in &self.lists {
+            match list.rules_for(host, port, transport).first() {
+                Some(rule) => allowed.push(*rule),
+                None => match special_of(host) {
+                    Some(kind) => return Answer::Deny(Why::Special(kind)),
+                    None if is_host(host) => return Answer::Deny(Why::Host),
+                    // Nobody is asked about datagrams: they need a rule.
+                    None if list.on_miss == OnMiss::Ask && transport == Transport::Tcp => {
+                        asked = true;
+                    }
+                    None => return Answer::Deny(Why::Unlisted),
+                },
+            }
+        }
+        match (asked, allowed.is_empty()) {
+            (true, _) => Answer::Ask,
+            (false, true) => Answer::Deny(Why::Unlisted),
+            (false, false) => Answer::Allow(allowed),
+        }
+    }
+
+    /// Whether a name exists in the jail: it may be reached, or asked for, at some port.
+    pub fn knows(&self, name: &Name) -> bool {
+        let host = Host::Name(name.clone());
+        let lists = || self.lists.iter();
+        let ports: BTreeSet<u16> = match lists().all(|list| list.on_miss == OnMiss::Ask) {
+            true => self.ports(),
+            false => {
+                let rules = lists().flat_map(|list| matching(&list.rules, &host));
+                rules.flat_map(|rule| rule.ports.iter().copied()).collect()
+            }
+        };
+        let open = |transport| {
+            let denied = |port| matches!(self.judge(&host, port, transport), Answer::Deny(_));
+            ports.iter().any(|port| !denied(*port))
+        };
+        open(Transport::Tcp) || open(Transport::Udp)
+    }
+
+    /// Every port that some destination may be reached at; where somebody is asked, those of HTTP and
+    /// HTTPS too.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        let rules = self.lists.iter().flat_map(|list| &list.rules);
+        let rules = rules.filter(|rule| rule.protocol != Protocol::None);
+        let mut ports: BTreeSet<u16> = rules.flat_map(|rule| rule.ports.iter().copied()).collect();
+        if self.lists.iter().any(|list| list.on_miss == OnMiss::Ask) {
+            ports.extend(Protocol::Auto.ports());
+        }
+        ports
+    }
+
+    /// Whether every list has a range with this address and port: such an address may be what a
+    /// granted name resolves to, though it is special.
+    pub fn names_address(&self, address: IpAddr, port: u16, transport: Transport) -> bool {
+        let host = Host::Address(canonical(address));
+        let named = |list: &List| {
+            let rules = matching(&list.rules, &host);
+            let carries = |rule: &&Rule| rule.protocol == Protocol::None || rule.carries(transport);
+            let mut rules = rules.iter().filter(|rule| carries(rule));
+            rules.any(|rule| rule.ports.contains(&port))
+        };
+        self.mode != Mode::None && !self.lists.is_empty() && self.lists.iter().all(named)
+    }
+
+    /// Why an address that a granted name resolved to is not to be dialled, if it is not: a denial has
+    /// it, or it is special and unnamed.
+    pub fn bars(&self, address: IpAddr, port: u16, transport: Transport) -> Option<Why> {
+        let host = Host::Address(canonical(address));
+        if let Some(rule) = denial(&self.deny, &host, port) {
+            return Some(Why::Denied(rule.origin.clone()));
+        }
+        let kind = special_of(&host)?;
+        (!self.names_address(address, port, transport)).then_some(Why::Special(kind))
+    }
+
+    /// Whether the rules for a destination grant what is spoken; else why not. Each list must, by one
+    /// of its rules; a list that asks and has none was asked.
+    pub fn judge_spoken(&self, host: &Host, port: u16, spoken: &Spoken<'_>) -> Result<(), String> {
+        if let Some(rule) = denial(&self.deny, host, port) {
+            return Err(Why::Denied(rule.origin.clone()).to_string());
+        }
+        if self.lists.is_empty() {
+            return Err(Why::Unlisted.to_string());
+        }
+        let tls = self.tls_of(host, port);
+        for list in &self.lists {
+            let rules = list.rules_for(host, port, Transport::Tcp);
+            if rules.is_empty() && list.on_miss == OnMiss::Ask {
+                continue;
+            }
+            if let Spoken::Request { path, .. } = spoken {
+                let judged = |rule: &&Rule| rule.http.as_ref().is_some_and(|h| !h.paths.is_empty());
+                if let (true, Some(why)) = (rules.iter().any(judged), ambiguous(path)) {
+                    return Err(format!(
+                        "the path {why}, which servers read in different ways"
+                    ));
+                }
+            }
+            if !rules.iter().any(|rule| rule.lets(spoken, port, tls)) {
+                return Err(match spoken {
+                    Spoken::Tls => "no rule allows TLS there".into(),
+                    Spoken::Request { method, .. } => format!(
+                        "no rule allows this {} there",
+                        if method.len() > 16 { "request" } else { method }
+                    ),
+                    Spoken::Other => "no rule allows anything but TLS or HTTP there".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether some rule for a destination grants one request and not another.
+    pub fn tells_requests_apart(&self, host: &Host, port: u16) -> bool {
+        let rules = |list| List::rules_for(list, host, port, Transport::Tcp);
+        let mut all = self.lists.iter().flat_map(rules);
+        all.any(|rule| rule.http.is_some())
+    }
+
+    /// What becomes of TLS to a destination: it is ended where any rule for it says so.
+    pub fn tls_of(&self, host: &Host, port: u16) -> Tls {
+        let rules = |list| List::rules_for(list, host, port, Transport::Tcp);
+        let all = self.lists.iter().flat_map(rules);
+        all.map(|rule| rule.tls).max().unwrap_or_default()
+    }
+}
+
+impl List {
+    /// The rules that grant a destination something, the narrowest first.
+    fn rules_for(&self, host: &Host, port: u16, transport: Transport) -> Vec<&Rule> {
+        let mut rules = matching(&self.rules, host);
+        rules.retain(|rule| rule.carries(transport) && rule.ports.contains(&port));
+        rules
+    }
+}
+
+impl Rule {
+    fn carries(&self, transport: Transport) -> bool {
+        match self.protocol {
+            Protocol::None => false,
+            Protocol::Udp => transport == Transport::Udp,
+            _ => transport == Transport::Tcp,
+        }
+    }
+
+    /// Whether it grants what is spoken; `tls`: what becomes of TLS to this destination.
+    fn lets(&self, spoken: &Spoken<'_>, port: u16, tls: Tls) -> bool {
+        let ended = tls == Tls::Terminate;
+        let inside = |carried: &Carried| *carried == Carried::Tls;
+        let expected = match (self.protocol, port, spoken) {
+            (Protocol::Tcp, ..) => true,
+            (Protocol::Udp | Protocol::None, ..) => false,
+            (Protocol::Tls, _, Spoken::Tls) => true,
+            // What is said in TLS that is ended.
+            (Protocol::Tls, _, Spoken::Request { carried, .. }) => ended && inside(carried),
+            (Protocol::Http, _, Spoken::Request { .. }) => true,
+            (Protocol::Http, _, Spoken::Tls) => ended,
+            (Protocol::Tls | Protocol::Http, _, Spoken::Other) => false,
+            (Protocol::Auto, 443, Spoken::Tls) => true,
+            (Protocol::Auto, 443, Spoken::Request { carried, .. }) => ended && inside(carried),
+            (Protocol::Auto, 80, Spoken::Request { .. }) => true,
+            (Protocol::Auto, 80, Spoken::Tls) => false,
+            (Protocol::Auto, 80 | 443, Spoken::Other) => false,
+            // Where TLS is ended nothing is to pass unread.
+            (Protocol::Auto, _, Spoken::Other) => !ended,
+            (Protocol::Auto, ..) => true,
+        };
+        let said = match (&self.http, spoken) {
+            (None, _) => true,
+            // Its requests are judged when they come.
+            (Some(_), Spoken::Tls) => ended,
+            (Some(http), Spoken::Request { method, path, .. }) => Http::allows(http, method, path),
+            (Some(_), Spoken::Other) => false,
+        };
+        expected && said
+    }
+}
+
+/// Whether a set of denials has the destination.
+fn denial<'r>(deny: &'r BTreeSet<Rule>, host: &Host, port: u16) -> Option<&'r Rule> {
+    // Whoever denies every name means what has none as well.
+    let any = Rule::least(To::Any);
+    let everything = deny.range(&any..).take_while(|rule| rule.to == To::Any);
+    let mut speaking = speaking(deny, host).into_iter().chain(everything);
+    speaking.find(|rule| rule.ports.is_empty() || rule.ports.contains(&port))
+}
+
+/// What makes a host that is an address special.
+fn special_of(host: &Host) -> Option<&'static str> {
+    match host {
+        Host::Address(address) => block(*address).map(|block| block.kind),
+        Host::Name(_) => None,
+    }
+}
+
+fn is_host(host: &Host) -> bool {
+    matches!(host, Host::Name(name) if name.is_host())
+}
+
+/// The rules that grant the host, the narrowest first.
+fn matching<'r>(rules: &'r BTreeSet<Rule>, host: &Host) -> Vec<&'r Rule> {
+    let mut rules = speaking(rules, host);
+    rules.retain(|rule| rule.to.grants(host));
+    rules
+}
+
+/// The rules that speak of the host, the narrowest first.
+fn speaking<'r>(rules: &'r BTreeSet<Rule>, host: &Host) -> Vec<&'r Rule> {
+    let mut found = vec![];
+    match host {
+        Host::Name(name) => {
+            let mut add = |to: To| {
+                let from = Rule::least(to);
+                let to = &from.to;
+                found.extend(rules.range(&from..).take_while(|rule| rule.to == *to));
+            };
+            // Most lists are short, and most of them have no name that is beneath this one.
+            add(To::Name(name.clone()));
+            name.parents().for_each(|parent| add(To::Under(parent)));
+            add(To::Any);
+        }
+        Host::Address(address) => {
+            let first = Rule::least(To::Range(Range::FIRST));
+            let ranges = rules.range(&first..);
+            found.extend(ranges.filter(|rule| rule.to.has(&Host::Address(*address))));
+            found.sort_by_key(|rule| match &rule.to {
+                To::Range(range) => std::cmp::Reverse(range.bits),
+                _ => std::cmp::Reverse(0),
+            });
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::rule;
+
+    fn list(on_miss: OnMiss, texts: &[&str]) -> List {
+        let rule = |t: &&str| Rule::of_text(t, Origin::creel()).unwrap();
+        List {
+            on_miss,
+            rules: texts.iter().map(rule).collect(),
+        }
+    }
+
+    fn network(lists: &[List], deny: &[&str]) -> Network {
+        let denial = |t: &&str| Rule::denial(t, Origin::creel()).unwrap();
+        Network {
+            mode: Mode::Allowlist,
+            lists: lists.iter().cloned().collect(),
+            deny: deny.iter().map(denial).collect(),
+            ..Network::default()
+        }
+    }
+
+    fn answer(network: &Network, text: &str) -> &'static str {
+        let (host, port) = Host::parse_with_port(text.as_bytes(), 443).unwrap();
+        match network.judge(&host, port, Transport::Tcp) {
+            Answer::Allow(_) => "allow",
+            Answer::Ask => "ask",
+            Answer::Deny(Why::Special(_)) => "special",
+            Answer::Deny(_) => "deny",
+        }
+    }
+
+    #[test]
+    fn a_range_for_names_alone_is_not_dialled_by_number() {
+        let to = To::parse("10.0.0.0/8").unwrap();
+        let ports = Some(BTreeSet::from([443]));
+        let none = Rule::new(
+            to,
+            ports,
+            Protocol::None,
+            Tls::Forward,
+            None,
+            Origin::creel(),
+        );
+        let mut names = list(OnMiss::Deny, &["db.example:443"]);
+        names.rules.insert(none.unwrap());
+        let both = network(std::slice::from_ref(&names), &[]);
+        assert_eq!(answer(&both, "10.0.0.1"), "special");
+        assert_eq!(answer(&both, "db.example"), "allow");
+        let address: IpAddr = [10, 0, 0, 1].into();
+        assert_eq!(both.bars(address, 443, Transport::Tcp), None);
+        assert!(both.bars(address, 80, Transport::Udp).is_some());
+        // Another layer may grant the range itself: each list says what it lets be.
+        let wide = list(OnMiss::Deny, &["10.0.0.0/8:443", "db.example:443"]);
+        let met = network(&[names, wide], &[]);
+        assert_eq!(answer(&met, "10.0.0.1"), "special");
+        assert_eq!(met.bars(address, 443, Transport::Tcp), None);
+        assert_eq!(met.ports(), BTreeSet::from([443]));
+    }
+
+    #[test]
+    fn a_denial_of_everything_is_of_addresses_too() {
+        let allowed = list(
+            OnMiss::Deny,
+            &["a.example:443", "8.8.0.0/16:443", "10.0.0.0/8:443"],
+        );
+        for deny in ["*", "*:443"] {
+            let network = network(std::slice::from_ref(&allowed), &[deny]);
+            for host in ["a.example", "8.8.8.8", "10.0.0.1"] {
+                assert_eq!(answer(&network, host), "deny", "{deny} {host}");
+            }
+            let address = [8, 8, 8, 8].into();
+            assert!(network.bars(address, 443, Transport::Tcp).is_some());
+        }
+        let network = network(&[allowed], &["*:80"]);
+        assert_eq!(answer(&network, "8.8.8.8"), "allow");
+    }
+
+    #[test]
+    fn a_range_counts_for_what_its_rule_carries() {
+        let address: IpAddr = [10, 0, 0, 1].into();
+        let bars = |protocol, transport| {
+            let to = To::parse("10.0.0.0/8").unwrap();
+            let ports = Some(BTreeSet::from([443]));
+            let rule = Rule::new(to, ports, protocol, Tls::Forward, None, Origin::creel());
+            let mut names = list(OnMiss::Deny, &["db.example:443"]);
+            names.rules.insert(rule.unwrap());
+            network(&[names], &[])
+                .bars(address, 443, transport)
+                .is_some()
+        };
+        assert!(bars(Protocol::Udp, Transport::Tcp) && bars(Protocol::Tcp, Transport::Udp));
+        assert!(!bars(Protocol::Udp, Transport::Udp) && !bars(Protocol::Tcp, Transport::Tcp));
+    }
+
+    #[test]
+    fn an_empty_list_allows_nothing() {
+        for network in [
+            Network::default(),
+            network(&[], &[]),
+            network(&[list(OnMiss::Deny, &[])], &[]),
+            network(
+                &[list(OnMiss::Deny, &[]), list(OnMiss::Deny, &["a.example"])],
+                &[],
+            ),
+            network(&[list(OnMiss::Deny, &[]), list(OnMiss::Ask, &[])], &[]),
+        ] {
+            assert_eq!(answer(&network, "a.example"), "deny");
+            assert_eq!(answer(&network, "8.8.8.8"), "deny");
+            assert!(!network.knows(&Name::parse(b"a.example").unwrap()));
+            assert!(
+                network
+                    .judge_spoken(&Host::parse(b"a.example").unwrap(), 443, &Spoken::Tls)
+                    .is_err()
+            );
+        }
+    }
+
+    #[test]
+    fn labels_are_whole() {
+        let network = network(
+            &[list(
+                OnMiss::Deny,
+                &["docs.python.org", "*.github.com", "B\u{fc}cher.example"],
+            )],
+            &["*.evil.github.com"],
+        );
+        for (text, expected) in [
+            ("docs.python.org", "allow"),
+            ("DOCS.python.ORG.", "allow"),
+            ("docs.python.org:80", "allow"),
+            ("docs.python.org:22", "deny"),
+            ("docs.python.org.evil.com", "deny"),
+            ("xdocs.python.org", "deny"),
+            ("python.org", "deny"),
+            ("api.github.com", "allow"),
+            ("a.b.github.com", "allow"),
+            ("github.com", "deny"),
+            ("evilgithub.com", "deny"),
+            ("github.com.evil.com", "deny"),
+            ("x.evil.github.com", "deny"),
+            ("evil.github.com", "allow"),
+            ("xn--bcher-kva.example", "allow"),
+            ("140.82.121.4", "deny"),
+        ] {
+            assert_eq!(answer(&network, text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn special_addresses_need_their_range() {
+        let wide = list(
+            OnMiss::Deny,
+            &["0.0.0.0/0", "[::]/0", "169.254.0.0/16", "10.1.0.0/16"],
+        );
+        let asks = network(&[list(OnMiss::Ask, &[])], &[]);
+        let network = network(&[wide], &["10.1.2.0/24", "8.8.4.4:443"]);
+        for (text, expected) in [
+            ("8.8.8.8", "allow"),
+            ("8.8.4.4", "deny"),
+            ("8.8.4.4:80", "allow"),
+            ("[2600::1]:443", "allow"),
+            ("127.0.0.1", "special"),
+            ("0x7f.1", "special"),
+            ("[::ffff:127.0.0.1]:443", "special"),
+            ("0.0.0.0", "special"),
+            ("[::]:443", "special"),
+            ("[64:ff9b::a00:1]:443", "special"),
+            ("[2002:a00:1::]:443", "special"),
+            ("169.254.1.1", "allow"),
+            ("169.254.169.254", "special"),
+            ("10.1.0.1", "allow"),
+            ("[::ffff:10.1.0.1]:443", "allow"),
+            ("10.1.2.3", "deny"),
+            ("10.2.0.1", "special"),
+        ] {
+            assert_eq!(answer(&network, text), expected, "{text}");
+        }
+        assert_eq!(answer(&asks, "169.254.169.254"), "special");
+        assert_eq!(answer(&asks, "8.8.8.8"), "ask");
+        let bars = |text: &str| {
+            let address = text.parse().unwrap();
+            network.bars(address, 443, Transport::Tcp).is_some()
+        };
+        assert!(!bars("8.8.8.8") && bars("8.8.4.4") && bars("::ffff:8.8.4.4"));
+        assert!(!bars("10.1.0.1") && bars("10.1.2.3") && bars("127.0.0.1") && bars("fd00::1"));
+    }
+
+    #[test]
+    fn each_list_counts() {
+        let both = network(
+            &[
+                list(OnMiss::Deny, &["*.a.example", "c.example"]),
+                list(OnMiss::Ask, &["b.a.example"]),
+            ],
+            &[],
+        );
+        assert_eq!(answer(&both, "b.a.example"), "allow");
+        assert_eq!(answer(&both, "x.a.example"), "ask");
+        assert_eq!(answer(&both, "d.example"), "deny");
+        let name = |text: &str| Name::parse(text.as_bytes()).unwrap();
+        assert!(both.knows(&name("x.a.example")) && !both.knows(&name("d.example")));
+        let udp = both.judge(&Host::Name(name("x.a.example")), 443, Transport::Udp);
+        assert_eq!(udp, Answer::Deny(Why::Unlisted));
+        let asks = network(&[list(OnMiss::Ask, &[])], &["no.example"]);
+        assert!(asks.knows(&name("x.example")) && !asks.knows(&name("no.example")));
+        assert_eq!(asks.ports(), BTreeSet::from([80, 443]));
+    }
+
+    fn http(to: &str, tls: Tls, methods: &[&str], paths: &[&str]) -> Rule {
+        let (to, ports) = rule::parse(to).unwrap();
+        let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
+        let http = Http::new(words(methods), words(paths)).ok();
+        Rule::new(to, ports, Protocol::Auto, tls, http, Origin::creel()).unwrap()
+    }
+
+    #[test]
+    fn of_ranges_the_narrowest_answers_first() {
+        let texts = ["8.8.0.0/16:443", "8.0.0.0/8:443", "8.8.8.0/24:443"];
+        let network = network(&[list(OnMiss::Deny, &texts)], &[]);
+        let host = Host::parse(b"8.8.8.8").unwrap();
+        let Answer::Allow(rules) = network.judge(&host, 443, Transport::Tcp) else {
+            panic!("it is granted");
+        };
+        assert_eq!(rules[0].to.to_string(), "8.8.8.0/24");
+    }
+
+    #[test]
+    fn what_may_be_spoken() {
+        let mut rules = list(OnMiss::Deny, &["plain.example:80,443,5432"]);
+        let tcp = Rule {
+            protocol: Protocol::Tcp,
+            ..Rule::of_text("tcp.example:443", Origin::creel()).unwrap()
+        };
+        rules.rules.insert(tcp);
+        for (to, tls) in [
+            ("tls.example:443", Tls::Forward),
+            ("cut.example:443", Tls::Terminate),
+        ] {
+            let rule = Rule::of_text(to, Origin::creel()).unwrap();
+            rules.rules.insert(Rule {
+                protocol: Protocol::Tls,
+                tls,
+                ..rule
+            });
+        }
+        let ended = |methods: &[&str], paths: &[&str]| {
+            http("api.example:443", Tls::Terminate, methods, paths)
+        };
+        rules.rules.insert(ended(&["GET"], &["/v1/*"]));
+        rules.rules.insert(ended(&["POST"], &["/v1/jobs"]));
+        let network = network(&[rules], &[]);
+        let may = |text: &str, spoken| {
+            let (host, port) = Host::parse_with_port(text.as_bytes(), 443).unwrap();
+            network.judge_spoken(&host, port, &spoken).is_ok()
+        };
+        let carried = Carried::Tls;
+        let request = |method, path| Spoken::Request {
+            method,
+            path,
+            carried,
+        };
+        let plainly = |method, path| Spoken::Request {
+            method,
+            path,
+            carried: Carried::Plain,
+        };
+        for (text, spoken, good) in [
+            ("plain.example:443", Spoken::Tls, true),
+            ("plain.example:443", Spoken::Other, false),
+            ("plain.example:443", request("GET", "/"), false),
+            ("plain.example:80", request("GET", "//any/../thing"), true),
+            ("plain.example:80", Spoken::Tls, false),
+            ("plain.example:80", Spoken::Other, false),
+            ("plain.example:5432", Spoken::Other, true),
+            ("plain.example:5432", Spoken::Tls, true),
+            ("plain.example:22", Spoken::Other, false),
+            ("tcp.example:443", Spoken::Other, true),
+            ("tls.example:443", Spoken::Tls, true),
+            ("tls.example:443", Spoken::Other, false),
+            ("tls.example:443", request("GET", "/"), false),
+            ("cut.example:443", Spoken::Tls, true),
+            ("cut.example:443", request("GET", "/"), true),
+            ("cut.example:443", plainly("GET", "/"), false),
+            ("api.example:443", Spoken::Tls, true),
+            ("api.example:443", Spoken::Other, false),
+            ("api.example:443", request("GET", "/v1/x"), true),
+            ("api.example:443", plainly("GET", "/v1/x"), false),
+            ("api.example:443", request("GET", "/v2/x"), false),
+            ("api.example:443", request("get", "/v1/x"), false),
+            ("api.example:443", request("POST", "/v1/jobs"), true),
+            ("api.example:443", request("POST", "/v1/x"), false),
+            ("api.example:443", request("GET", "/v1/../x"), false),
+            ("api.example:443", request("GET", "/v1/%2e%2e/x"), false),
+            ("api.example:443", request("GET", "/v1//x"), false),
+            ("api.example:443", request("GET", "/v1/..;/x"), false),
+            ("api.example:443", request("GET", "/v1\\x"), false),
+            ("api.example:443", request("GET", "/v1/%2fx"), false),
+            ("api.example:443", request("GET", "/v1/\u{1}"), false),
+        ] {
+            assert_eq!(may(text, spoken), good, "{text} {spoken:?}");
+        }
+    }
+
+    /// A rule about requests on TLS that is forwarded, which no file can have, allows nothing.
+    #[test]
+    fn what_cannot_be_seen_is_refused() {
+        let mut blind = http("a.example:443", Tls::Terminate, &["GET"], &[]);
+        blind.tls = Tls::Forward;
+        let rules = List {
+            on_miss: OnMiss::Deny,
+            rules: BTreeSet::from([blind]),
+        };
+        let network = network(&[rules], &[]);
+        let host = Host::parse(b"a.example").unwrap();
+        assert!(network.judge_spoken(&host, 443, &Spoken::Tls).is_err());
+    }
+}

@@ -1,0 +1,466 @@
+//! What layers say of the network, what it allows, and the meet of two.
+//!
+//! Only denials, lists and bounds are in the lattice: each layer that speaks of destinations adds one
+//! list, and a destination must be on every list. Credentials and resolvers are the operator's and the
+//! platform's; they grant no destination.
+
+use core::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Credential, Http, Limits, List, Mode, Network, OnMiss, Protocol, Rule, To};
+use crate::layer::Rank;
+use crate::rights::{Bound, Names, common, least};
+use crate::{Origin, Sourced};
+
+/// One layer's text about the network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    pub mode: Option<Sourced<Mode>>,
+    pub allow: Option<Vec<Rule>>,
+    pub deny: Vec<Rule>,
+    pub limits: Limits,
+    pub credentials: Vec<Credential>,
+    pub resolvers: Option<Vec<Sourced<SocketAddr>>>,
+}
+
+impl Said {
+    /// This layer on top of one that it reuses: its own word counts, and lists add up.
+    pub fn over(self, base: Said) -> Said {
+        let added = |mut first: Vec<_>, second| {
+            first.extend(second);
+            first
+        };
+        Said {
+            mode: self.mode.or(base.mode),
+            allow: match (self.allow, base.allow) {
+                (Some(own), Some(base)) => Some(added(base, own)),
+                (own, base) => own.or(base),
+            },
+            deny: added(base.deny, self.deny),
+            limits: self.limits.over(base.limits),
+            credentials: {
+                let mut all = base.credentials;
+                all.extend(self.credentials);
+                all
+            },
+            resolvers: self.resolvers.or(base.resolvers),
+        }
+    }
+
+    /// The layer's list, where it speaks of destinations.
+    fn list(&self) -> Option<List> {
+        let mode = self.mode.as_ref();
+        let rules = self.allow.iter().flatten().cloned();
+        let mut rules: BTreeSet<Rule> = rules.collect();
+        match mode.map(|mode| mode.value) {
+            None | Some(Mode::None) if self.allow.is_none() => return None,
+            Some(Mode::Open) if !rules.iter().any(|rule| rule.to == To::Any) => {
+                rules.extend(mode.map(|mode| Rule::open(mode.origin.clone())));
+            }
+            _ => {}
+        }
+        let on_miss = match mode.map(|mode| mode.value) {
+            Some(Mode::Ask) => OnMiss::Ask,
+            _ => OnMiss::Deny,
+        };
+        Some(List { on_miss, rules })
+    }
+}
+
+/// What one layer lets the jail reach, or several together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bounds {
+    pub mode: Bound<Mode>,
+    pub lists: BTreeSet<List>,
+    pub deny: BTreeSet<Rule>,
+    pub limits: Limits,
+    pub credentials: BTreeSet<Credential>,
+    pub resolvers: Names<SocketAddr>,
+}
+
+impl Bounds {
+    /// What a layer's words mean. Those that its rank may not say are left out.
+    pub fn of(said: &Said, rank: Rank) -> Bounds {
+        let heard = rank <= Rank::Operator;
+        let resolvers = said.resolvers.as_ref().filter(|_| heard).map(|all| {
+            let mut names: BTreeMap<SocketAddr, Origin> = BTreeMap::new();
+            for one in all {
+                names.entry(one.value).or_insert_with(|| one.origin.clone());
+            }
+            names
+        });
+        Bounds {
+            mode: said.mode.clone(),
+            lists: said.list().into_iter().collect(),
+            deny: said.deny.iter().cloned().collect(),
+            limits: said.limits.clone(),
+            credentials: match heard {
+                true => said.credentials.iter().cloned().collect(),
+                false => BTreeSet::new(),
+            },
+            resolvers,
+        }
+    }
+
+    /// What both allow.
+    pub fn meet(&self, other: &Bounds) -> Bounds {
+        Bounds {
+            mode: least(self.mode.clone(), other.mode.clone()),
+            lists: self.lists.union(&other.lists).cloned().collect(),
+            deny: self.deny.union(&other.deny).cloned().collect(),
+            limits: self.limits.meet(&other.limits),
+            credentials: self
+                .credentials
+                .union(&other.credentials)
+                .cloned()
+                .collect(),
+            resolvers: common(self.resolvers.clone(), other.resolvers.clone()),
+        }
+    }
+
+    /// Ends "says nothing": what nobody granted is not there.
+    pub fn close(&mut self) {
+        self.mode.get_or_insert(Sourced {
+            value: Mode::None,
+            origin: Origin::creel(),
+        });
+    }
+
+    /// How much there is; nothing where nobody said so.
+    pub fn mode(&self) -> Mode {
+        self.mode.as_ref().map_or(Mode::None, |mode| mode.value)
+    }
+
+    /// What the egress enforces.
+    pub fn network(&self) -> Network {
+        if self.mode() == Mode::None {
+            return Network::default();
+        }
+        // Of two layers with a secret for one header, one counts: the one that sorts first.
+        let mut headers = BTreeSet::new();
+        let mut credentials: Vec<Credential> = self.credentials.iter().cloned().collect();
+        credentials.retain(|c| headers.insert((c.host.clone(), c.header.clone())));
+        let resolvers = self.resolvers.iter().flatten();
+        let resolvers = resolvers.map(|(value, origin)| Sourced {
+            value: *value,
+            origin: origin.clone(),
+        });
+        Network {
+            mode: self.mode(),
+            lists: self.lists.clone(),
+            deny: self.deny.clone(),
+            limits: self.limits.clone(),
+            credentials,
+            resolvers: resolvers.collect(),
+        }
+    }
+
+    /// What the lists and denials say, whatever the mode: for rights that are not closed.
+    pub fn judged(&self) -> Network {
+        Network {
+            mode: Mode::Open,
+            lists: self.lists.clone(),
+            deny: self.deny.clone(),
+            ..Network::default()
+        }
+    }
+
+    /// Resolvers were named, and no layer's are another's: no name can be resolved.
+    pub fn unresolvable(&self) -> bool {
+        self.resolvers.as_ref().is_some_and(BTreeMap::is_empty)
+    }
+
+    /// Whether every destination of the rule may be reached or asked for.
+    pub fn covers(&self, rule: &Rule) -> bool {
+        let denied = self.deny.iter().any(|deny| deny.shuts(rule));
+        !denied && self.lists.iter().all(|list| list.covers(rule))
+    }
+
+    /// The rules that all lists have together, as one list would say it; `Err` has a rule that no one
+    /// list can say, since several bound its paths.
+    pub fn folded(&self) -> Vec<Result<Rule, Rule>> {
+        let mut lists = self.lists.iter();
+        let first = lists.next().into_iter().flat_map(|list| &list.rules);
+        let mut all: Vec<Result<Rule, Rule>> = first.cloned().map(Ok).collect();
+        for list in lists {
+            let mut both = vec![];
+            for own in &all {
+                let (Ok(own) | Err(own)) = own;
+                both.extend(list.rules.iter().filter_map(|other| own.meet(other)));
+            }
+            all = both;
+        }
+        all.sort_by(|a, b| {
+            let (Ok(a) | Err(a), Ok(b) | Err(b)) = (a, b);
+            a.cmp(b)
+        });
+        all.dedup();
+        all
+    }
+}
+
+impl Limits {
+    pub fn over(self, base: Limits) -> Limits {
+        Limits {
+            connections: self.connections.or(base.connections),
+            rate: self.rate.or(base.rate),
+            bytes_in: self.bytes_in.or(base.bytes_in),
+            bytes_out: self.bytes_out.or(base.bytes_out),
+            bandwidth: self.bandwidth.or(base.bandwidth),
+            idle: self.idle.or(base.idle),
+        }
+    }
+
+    pub fn meet(&self, other: &Limits) -> Limits {
+        Limits {
+            connections: least(self.connections.clone(), other.connections.clone()),
+            rate: least(self.rate.clone(), other.rate.clone()),
+            bytes_in: least(self.bytes_in.clone(), other.bytes_in.clone()),
+            bytes_out: least(self.bytes_out.clone(), other.bytes_out.clone()),
+            bandwidth: least(self.bandwidth.clone(), other.bandwidth.clone()),
+            idle: least(self.idle.clone(), other.idle.clone()),
+        }
+    }
+}
+
+impl List {
+    /// Whether some rule has it, port by port, or somebody is asked.
+    fn covers(&self, rule: &Rule) -> bool {
+        let port = |port: &u16| {
+            let one = Rule {
+                ports: BTreeSet::from([*port]),
+                ..rule.clone()
+            };
+            self.rules.iter().any(|own| own.covers(&one))
+        };
+        self.on_miss == OnMiss::Ask || rule.ports.iter().all(port)
+    }
+}
+
+impl Rule {
+    /// Whether this denial leaves nothing of another rule.
+    pub fn shuts(&self, rule: &Rule) -> bool {
+        let to = match (&self.to, &rule.to) {
+            (To::Range(own), To::Range(other)) => own.contains(other),
+            (own, other) => own.spans(other),
+        };
+        let every = self.ports.is_empty();
+        let ports = self.ports.is_superset(&rule.ports) && !rule.ports.is_empty();
+        to && (every || ports)
+    }
+
+    /// What both allow: `Err` where one rule cannot say it, so that it says more.
+    fn meet(&self, other: &Rule) -> Option<Result<Rule, Rule>> {
+        let to = match (self.to.covers(&other.to), other.to.covers(&self.to)) {
+            (true, _) => other.to.clone(),
+            (_, true) => self.to.clone(),
+            _ => return None,
+        };
+        let ports: BTreeSet<u16> = self.ports.intersection(&other.ports).copied().collect();
+        let protocol = match (self.protocol, other.protocol) {
+            (own, other) if own == other => own,
+            (Protocol::None, _) | (_, Protocol::None) => Protocol::None,
+            (Protocol::Udp, _) | (_, Protocol::Udp) => return None,
+            (Protocol::Tcp | Protocol::Auto, other) => other,
+            (own, Protocol::Tcp | Protocol::Auto) => own,
+            _ => return None,
+        };
+        if ports.is_empty() {
+            return None;
+        }
+        let some = |a: &BTreeSet<String>, b: &BTreeSet<String>| match (a.is_empty(), b.is_empty()) {
+            (true, _) => Some(b.clone()),
+            (_, true) => Some(a.clone()),
+            _ => {
+                Some(a.intersection(b).cloned().collect::<BTreeSet<_>>()).filter(|c| !c.is_empty())
+            }
+        };
+        let mut exact = true;
+        let http = match (&self.http, &other.http) {
+            (None, http) | (http, None) => http.clone(),
+            (Some(a), Some(b)) => {
+                exact = a.paths == b.paths || a.paths.is_empty() || b.paths.is_empty();
+                Some(Http {
+                    methods: some(&a.methods, &b.methods)?,
+                    paths: some(&a.paths, &b.paths).unwrap_or_else(|| a.paths.clone()),
+                })
+            }
+        };
+        let met = Rule {
+            to,
+            ports,
+            protocol,
+            tls: self.tls.max(other.tls),
+            http,
+            origin: self.origin.clone().min(other.origin.clone()),
+        };
+        Some(if exact { Ok(met) } else { Err(met) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file;
+    use crate::layer::Layer;
+    use crate::net::judge::Transport;
+    use crate::net::{Answer, Host};
+
+    fn layer(text: &str) -> Layer {
+        file::read("p.toml", text).unwrap_or_else(|e| panic!("{text}\n{e}"))
+    }
+
+    fn bounds(rank: Rank, text: &str) -> Bounds {
+        Bounds::of(&layer(text).network, rank)
+    }
+
+    fn answer(bounds: &Bounds, text: &str) -> &'static str {
+        let (host, port) = Host::parse_with_port(text.as_bytes(), 443).unwrap();
+        match bounds.network().judge(&host, port, Transport::Tcp) {
+            Answer::Allow(_) => "allow",
+            Answer::Ask => "ask",
+            Answer::Deny(_) => "deny",
+        }
+    }
+
+    #[test]
+    fn what_is_reused_adds_up_and_the_own_word_counts() {
+        let base = "network = { mode = 'ask', allow = ['a.example'], deny = ['x.a.example'], resolvers = ['9.9.9.9:53'] }";
+        let own = "network = { mode = 'allowlist', allow = ['b.example'], deny = ['x.b.example'] }";
+        let said = layer(own).network.over(layer(base).network);
+        let texts = |rules: &[Rule]| -> Vec<String> {
+            rules.iter().map(|rule| rule.to.to_string()).collect()
+        };
+        assert_eq!(said.mode.map(|mode| mode.value), Some(Mode::Allowlist));
+        assert_eq!(texts(&said.allow.unwrap()), ["a.example", "b.example"]);
+        assert_eq!(texts(&said.deny), ["x.a.example", "x.b.example"]);
+        assert_eq!(said.resolvers.unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_a_layer_says_of_destinations() {
+        for (text, a, b, lists) in [
+            ("", "deny", "deny", 0),
+            ("network.mode = 'none'", "deny", "deny", 0),
+            ("network.mode = 'allowlist'", "deny", "deny", 1),
+            ("network.allow = ['a.example']", "deny", "deny", 1),
+            (
+                "network = { mode = 'none', allow = ['a.example'] }",
+                "deny",
+                "deny",
+                1,
+            ),
+            (
+                "network = { mode = 'allowlist', allow = [] }",
+                "deny",
+                "deny",
+                1,
+            ),
+            (
+                "network = { mode = 'allowlist', allow = ['a.example'] }",
+                "allow",
+                "deny",
+                1,
+            ),
+            (
+                "network = { mode = 'ask', allow = ['a.example'] }",
+                "allow",
+                "ask",
+                1,
+            ),
+            ("network.mode = 'ask'", "ask", "ask", 1),
+            ("network.mode = 'open'", "allow", "allow", 1),
+            (
+                "network = { mode = 'open', deny = ['a.example'] }",
+                "deny",
+                "allow",
+                1,
+            ),
+            (
+                "network = { mode = 'open', allow = ['a.example:5432'] }",
+                "allow",
+                "allow",
+                1,
+            ),
+            (
+                "network = { mode = 'open', allow = ['*:8443', 'a.example'] }",
+                "allow",
+                "deny",
+                1,
+            ),
+        ] {
+            let bounds = bounds(Rank::Operator, text);
+            assert_eq!(answer(&bounds, "a.example"), a, "{text}");
+            assert_eq!(answer(&bounds, "b.example"), b, "{text}");
+            assert_eq!(bounds.lists.len(), lists, "{text}");
+        }
+    }
+
+    #[test]
+    fn layers_only_narrow() {
+        let operator = bounds(
+            Rank::Operator,
+            "network = { mode = 'allowlist', allow = ['*.a.example', 'b.example'] }",
+        );
+        for (text, a, b, c) in [
+            ("network.mode = 'open'", "allow", "allow", "deny"),
+            ("network.mode = 'ask'", "ask", "ask", "deny"),
+            ("network.allow = []", "deny", "deny", "deny"),
+            (
+                "network.allow = ['x.a.example', 'c.example']",
+                "allow",
+                "deny",
+                "deny",
+            ),
+            ("network.deny = ['*.a.example']", "deny", "allow", "deny"),
+            ("network.mode = 'none'", "deny", "deny", "deny"),
+        ] {
+            let met = operator.meet(&bounds(Rank::Project, text));
+            assert_eq!(answer(&met, "x.a.example"), a, "{text}");
+            assert_eq!(answer(&met, "b.example"), b, "{text}");
+            assert_eq!(answer(&met, "c.example"), c, "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_and_resolvers_are_the_operators() {
+        let text = "[network]\nmode = 'allowlist'\nresolvers = ['9.9.9.9:53']\n\
+            allow = [{ host = 'a.example', tls = 'terminate' }]\n\
+            [[network.credentials]]\nhost = 'a.example'\nheader = 'Authorization'\n\
+            variable = 'TOKEN'\nsecret = { env = 'REAL' }\n";
+        let operator = bounds(Rank::Operator, text);
+        assert_eq!(
+            (
+                operator.credentials.len(),
+                operator.network().resolvers.len()
+            ),
+            (1, 1)
+        );
+        assert_eq!(operator.network().credentials[0].header, "authorization");
+        let project = bounds(Rank::Project, text);
+        assert_eq!((project.credentials.len(), &project.resolvers), (0, &None));
+        let other = bounds(Rank::Platform, "network.resolvers = ['1.1.1.1:53']");
+        assert!(operator.meet(&other).unresolvable() && !operator.unresolvable());
+    }
+
+    #[test]
+    fn lists_as_one() {
+        let both = bounds(
+            Rank::Operator,
+            "network.allow = ['*.a.example:443', 'b.example']",
+        )
+        .meet(&bounds(
+            Rank::Agent,
+            "network.allow = ['x.a.example', 'b.example:80']",
+        ));
+        let shown: Vec<String> = both
+            .folded()
+            .iter()
+            .map(|r| match r {
+                Ok(rule) => rule.to_string(),
+                Err(rule) => format!("not {rule}"),
+            })
+            .collect();
+        assert_eq!(shown, ["b.example:80", "x.a.example:443"]);
+    }
+}

@@ -1,0 +1,255 @@
+//! The policies that ship with creel, compiled in.
+//!
+//! Owns their names. A preset names every limit itself, so that what it grants can be read in one
+//! file; the limits of `default` are also those of a file that names none. A preset that would not
+//! parse is a fault of the build: the tests below stand in its way.
+
+use super::compiled::Compiled;
+use super::error::{Place, PolicyError, nearest};
+use super::layer::Layer;
+use super::{Policy, file};
+
+/// What `creel run` uses when no policy is named.
+pub const DEFAULT: &str = "default";
+
+/// In the order of the alphabet.
+const PRESETS: [(&str, &str); 16] = [
+    ("aider", include_str!("../policies/aider.toml")),
+    ("browser", include_str!("../policies/browser.toml")),
+    ("challenge", include_str!("../policies/challenge.toml")),
+    ("claude-code", include_str!("../policies/claude-code.toml")),
+    ("codex", include_str!("../policies/codex.toml")),
+    ("coding", include_str!("../policies/coding.toml")),
+    (DEFAULT, include_str!("../policies/default.toml")),
+    ("gemini", include_str!("../policies/gemini.toml")),
+    ("node", include_str!("../policies/node.toml")),
+    ("opencode", include_str!("../policies/opencode.toml")),
+    (
+        "public-support",
+        include_str!("../policies/public-support.toml"),
+    ),
+    ("python", include_str!("../policies/python.toml")),
+    ("readonly", include_str!("../policies/readonly.toml")),
+    ("rental", include_str!("../policies/rental.toml")),
+    ("rust", include_str!("../policies/rust.toml")),
+    ("untrusted", include_str!("../policies/untrusted.toml")),
+];
+
+/// Presets that one preset may lead through by `extends`.
+const DEEPEST: usize = 4;
+
+/// Those that are constants, because their parsing would be on the way to many a jail.
+#[cfg(test)]
+pub const COMPILED: [&str; 2] = ["coding", DEFAULT];
+
+/// The presets' names, in the order of the alphabet.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    PRESETS.into_iter().map(|(name, _)| name)
+}
+
+/// The TOML text of a preset, for whoever wants to start a policy from it.
+pub fn text(name: &str) -> Result<&'static str, PolicyError> {
+    match PRESETS.into_iter().find(|(known, _)| *known == name) {
+        Some((_, text)) => Ok(text),
+        None => {
+            let known: Vec<&str> = names().collect();
+            Err(PolicyError::MissingPreset {
+                name: name.to_owned(),
+                suggestion: nearest(name, &known),
+                known,
+            })
+        }
+    }
+}
+
+/// The preset of that name. Its origins are `preset:NAME`.
+pub fn named(name: &str) -> Result<Policy, PolicyError> {
+    if let Some(compiled) = Compiled::named(name) {
+        return Ok(compiled.policy());
+    }
+    Ok(file::alone(layer(name)?, &default()?.limits))
+}
+
+/// What the preset of that name says, with the presets that it extends, for other layers to meet.
+pub fn layer(name: &str) -> Result<Layer, PolicyError> {
+    extended(name, 0)
+}
+
+fn extended(name: &str, depth: usize) -> Result<Layer, PolicyError> {
+    let layer = file::read(&format!("preset:{name}"), text(name)?)?;
+    let mut layer = Layer {
+        name: name.to_owned(),
+        ..layer
+    };
+    for base in std::mem::take(&mut layer.extends) {
+        if depth == DEEPEST {
+            let at = Place {
+                file: base.origin.source.to_string(),
+                line: base.origin.line,
+                column: 1,
+            };
+            let name = base.value;
+            return Err(PolicyError::Extends { at, name });
+        }
+        layer = layer.over(extended(&base.value, depth + 1)?);
+    }
+    Ok(layer)
+}
+
+/// The preset [`DEFAULT`].
+pub fn default() -> Result<Policy, PolicyError> {
+    named(DEFAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Absent, Bytes, Count, CpuShare, Network, Percent, Span, WorkspaceMode};
+
+    /// Those that name hosts: of whole agents, each its vendor's API.
+    const AGENTS: [&str; 5] = ["aider", "claude-code", "codex", "gemini", "opencode"];
+
+    #[test]
+    fn every_preset_parses_and_knows_its_name() {
+        for name in names() {
+            let policy = named(name).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(policy.name, name);
+            assert_eq!(policy.digest.len(), 64);
+            assert_eq!(
+                policy.network == Network::default(),
+                !AGENTS.contains(&name)
+            );
+            assert!(policy.allow_degraded.is_empty());
+            assert_eq!(
+                *policy.limits.memory.origin.source,
+                *format!("preset:{name}")
+            );
+        }
+    }
+
+    #[test]
+    fn the_default_is_the_default() {
+        let limits = default().unwrap().limits;
+        assert_eq!(limits.memory.value, Bytes(2 << 30));
+        assert_eq!(limits.memory_high.value, Percent(90));
+        assert_eq!(limits.cpus.value, CpuShare(2000));
+        assert_eq!(limits.pids.value, Count(512));
+        assert_eq!(limits.timeout.value, Span(3_600_000));
+        assert_eq!(limits.grace.value, Span(5_000));
+        assert!(default().unwrap().filesystem.workspace.is_none());
+    }
+
+    #[test]
+    fn presets_name_paths_of_programs_and_none_of_secrets() {
+        let secrets = [
+            ".ssh",
+            ".gnupg",
+            ".aws",
+            ".kube",
+            ".docker",
+            ".netrc",
+            ".npmrc",
+            "npmrc",
+            ".pypirc",
+            "pip.conf",
+            ".gitconfig",
+            ".git-credentials",
+            ".config",
+            "credentials",
+            "shadow",
+            "private",
+            "environment",
+            "profile.d",
+            ".claude",
+            ".claude.json",
+            ".codex",
+            ".gemini",
+            "auth.json",
+        ];
+        // A parent would bring the secret with it.
+        let parents = [
+            "/",
+            "/etc",
+            "/etc/ssl",
+            "/home",
+            "/root",
+            "/var",
+            "/run",
+            "~/.cargo",
+            "~/.npm",
+            "~/.local",
+            "~/.local/share",
+            "~/.local/share/uv",
+            "~/.local/share/opencode",
+            "~/.opencode",
+        ];
+        for name in names() {
+            let filesystem = named(name).unwrap().filesystem;
+            let grants = [filesystem.read, filesystem.write, filesystem.exec].concat();
+            for grant in &grants {
+                let path = grant.path.as_str();
+                assert!(!parents.contains(&path), "{name}: {path}");
+                assert!(
+                    !path.split('/').any(|c| secrets.contains(&c)),
+                    "{name}: {path}"
+                );
+            }
+            // Every other host has a different set of them.
+            for grant in grants.iter().filter(|g| g.path.starts_with("/etc")) {
+                assert_eq!(grant.absent, Absent::Skip, "{name}: {}", grant.path);
+            }
+        }
+    }
+
+    #[test]
+    fn coding_has_what_its_first_lines_say() {
+        let policy = named("coding").unwrap();
+        let exec: Vec<&str> = policy
+            .filesystem
+            .exec
+            .iter()
+            .map(|g| g.path.as_str())
+            .collect();
+        for path in [
+            "/usr",
+            "/tmp",
+            "~",
+            "$WORKSPACE",
+            "~/.cargo/bin",
+            "~/.rustup",
+        ] {
+            assert!(exec.contains(&path), "{path}");
+        }
+        let workspace = policy.filesystem.workspace.map(|mode| mode.value);
+        assert_eq!(workspace, Some(WorkspaceMode::ReadWrite));
+        assert!(
+            policy.environment.set["PATH"]
+                .value
+                .starts_with("~/.cargo/bin:")
+        );
+        assert_eq!(policy.limits.timeout.value, Span(7_200_000));
+    }
+
+    #[test]
+    fn an_unknown_preset_is_refused_with_a_suggestion() {
+        for (name, suggestion) in [
+            ("codng", Some("coding")),
+            ("defualt", Some("default")),
+            ("Default", Some("default")),
+            ("", None),
+            ("../../etc/passwd", None),
+            ("strict", None),
+        ] {
+            match named(name) {
+                Err(PolicyError::MissingPreset {
+                    suggestion: found,
+                    known,
+                    ..
+                }) => {
+                    assert_eq!((found, known), (suggestion, names().collect()));
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+}

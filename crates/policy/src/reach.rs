@@ -1,0 +1,229 @@
+//! What any process of the jail may reach: the grants and the workspace as the tools leave them.
+//!
+//! Owns the table of file tools as an operation on rights: without `read` there is no workspace,
+//! without `write` nothing is written, and a tool's own paths bind every process, for the kernel
+//! cannot tell whose hand a system call is. It refuses nothing; [`super::decide`] and
+//! [`super::effective`] ask it.
+
+use super::layer::Ask;
+use super::rights::{Constraints, Places, Rights, Roots};
+use super::tools::{Ruling, Tool};
+use super::trees::{Leaf, Trees, within};
+use super::{Absent, Grant, Origin, Sourced, WorkspaceMode};
+
+/// Whether a tool may be used without asking anybody: nobody answers yet.
+pub fn usable(rights: &Rights, tool: Tool) -> bool {
+    let asks = |tool: Tool| {
+        let ask = &rights.constraints(tool).ask;
+        ask.as_ref().is_some_and(|ask| ask.value == Ask::Always)
+    };
+    rights.tools.allows(tool) && !asks(tool) && !tool.needs().iter().any(|needed| asks(*needed))
+}
+
+/// The trees that a tool's own paths leave, of those granted.
+fn bounded(trees: &Trees, constraints: &Constraints) -> Trees {
+    trees.meet(&constraints.allowed)
+}
+
+/// The workspace's mode and the grants, as the tools leave them.
+pub struct Reach {
+    pub workspace: Option<Sourced<WorkspaceMode>>,
+    pub read: Trees,
+    pub write: Trees,
+    pub load: Trees,
+    pub exec: Trees,
+    pub deny: Places,
+    pub protect: Places,
+    parts: Parts,
+}
+
+/// What is there of the host's workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parts {
+    All,
+    /// What tools' own paths leave.
+    Some,
+    None,
+}
+
+impl Reach {
+    /// Whether the host's workspace is there by its mode.
+    pub fn shows_workspace(&self) -> bool {
+        let mode = self.workspace.as_ref().map(|mode| mode.value);
+        mode != Some(WorkspaceMode::None)
+    }
+
+    /// Whether anything of the host's workspace is there.
+    pub fn parts_left(&self) -> bool {
+        self.parts != Parts::None
+    }
+
+    /// The roots by which the policy names paths. Where parts of the host's workspace are left,
+    /// `$WORKSPACE` is the jail's own, so they keep the host's names.
+    pub(super) fn names(&self, roots: &Roots) -> Roots {
+        match self.parts {
+            Parts::All => roots.clone(),
+            Parts::Some | Parts::None => Roots {
+                workspace: "/".into(),
+                ..roots.clone()
+            },
+        }
+    }
+
+    /// The same for programs: of a workspace that is not there, `$WORKSPACE` is the fresh one.
+    pub(super) fn names_of_programs(&self, roots: &Roots) -> Roots {
+        match self.parts {
+            Parts::All | Parts::None => roots.clone(),
+            Parts::Some => self.names(roots),
+        }
+    }
+
+    /// Whether a grant or the workspace's mode lets `path` be written; denials aside.
+    pub fn writes(&self, path: &str, roots: &Roots) -> bool {
+        let mode = self.workspace.as_ref().map(|mode| mode.value);
+        let by_mode = mode.is_none_or(|mode| mode == WorkspaceMode::ReadWrite);
+        let inside = within(path, &roots.workspace);
+        match self.parts {
+            Parts::None if inside => false,
+            _ => self.write.cover(path) || by_mode && inside,
+        }
+    }
+}
+
+/// What any process of the jail may reach under these rights.
+pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
+    let (reader, writer, runner) = (
+        rights.constraints(Tool::Read),
+        rights.constraints(Tool::Write),
+        rights.constraints(Tool::Exec),
+    );
+    let mut reach = Reach {
+        workspace: rights.workspace.clone(),
+        read: bounded(&rights.read, reader),
+        write: bounded(&bounded(&rights.write, writer), reader),
+        load: rights.loadable(),
+        exec: bounded(&rights.exec, runner),
+        deny: rights.deny.clone(),
+        protect: rights.protect.clone(),
+        parts: Parts::All,
+    };
+    for denied in [&reader.denied, &runner.denied] {
+        extend(&mut reach.deny, denied);
+    }
+    extend(&mut reach.protect, &writer.denied);
+    for tool in [Tool::Edit, Tool::ApplyPatch] {
+        let constraints = rights.constraints(tool);
+        extend(&mut reach.protect, &constraints.denied);
+        reach.write = bounded(&reach.write, constraints);
+    }
+    if !usable(rights, Tool::Read) {
+        let origin = why_not(rights, Tool::Read);
+        narrow(&mut reach.workspace, WorkspaceMode::None, &origin);
+        (reach.read, reach.write) = (Trees::none(), Trees::none());
+    } else if !usable(rights, Tool::Write) {
+        let origin = why_not(rights, Tool::Write);
+        narrow(&mut reach.workspace, WorkspaceMode::ReadOnly, &origin);
+        reach.write = Trees::none();
+    }
+    match reach.shows_workspace() {
+        true => confine_workspace(&mut reach, rights, roots),
+        false => hide_workspace(&mut reach, &roots.workspace),
+    }
+    reach
+}
+
+/// Without the host's workspace nothing within it is there, whatever else is granted around it.
+/// `exec = ["$WORKSPACE"]` stays: it is the fresh directory that takes its place. So do denials: a grant's name
+/// may be a link that leads there, and a flag may grant what lies there.
+fn hide_workspace(reach: &mut Reach, place: &str) {
+    reach.parts = Parts::None;
+    let outside = |path: &str| !within(path, place);
+    for trees in [&mut reach.read, &mut reach.write, &mut reach.load] {
+        trees.retain(outside);
+    }
+    reach.exec.retain(|path| path == place || outside(path));
+    let mut around = [&reach.read, &reach.write, &reach.load, &reach.exec]
+        .into_iter()
+        .flat_map(Trees::grants);
+    if around.any(|grant| grant.path != place && within(place, &grant.path)) {
+        let mode = reach.workspace.as_ref();
+        let leaf = Leaf {
+            absent: Absent::Skip,
+            origin: mode.map_or_else(Origin::creel, |mode| mode.origin.clone()),
+        };
+        reach.deny.insert(place.to_owned(), leaf);
+    }
+}
+
+/// Where tools' own paths leave only parts of the workspace, those parts become grants: to read what
+/// `read` leaves, to write what every tool that writes leaves of that.
+fn confine_workspace(reach: &mut Reach, rights: &Rights, roots: &Roots) {
+    let place = &roots.workspace;
+    let mut left = Trees::of([Grant {
+        path: place.clone(),
+        absent: Absent::Skip,
+        origin: Origin::creel(),
+    }]);
+    let mode = reach.workspace.as_ref().map(|mode| mode.value);
+    for (tool, most) in [
+        (Tool::Read, WorkspaceMode::None),
+        (Tool::Write, WorkspaceMode::ReadOnly),
+        (Tool::Edit, WorkspaceMode::ReadOnly),
+        (Tool::ApplyPatch, WorkspaceMode::ReadOnly),
+    ] {
+        let constraints = rights.constraints(tool);
+        if mode.is_some_and(|mode| mode <= most) {
+            break;
+        }
+        left = bounded(&left, constraints);
+        if !constraints.allowed.cover(place) {
+            let first = constraints.allowed.grants().into_iter().next();
+            let origin = first.map_or_else(Origin::creel, |grant| grant.origin);
+            narrow(&mut reach.workspace, most, &origin);
+        }
+        if tool == Tool::Read && !left.cover(place) {
+            reach.parts = Parts::Some;
+            reach.read = reach.read.join(&left);
+            // What is executed or loaded is read.
+            for trees in [&mut reach.exec, &mut reach.load] {
+                let mut inner = trees.clone();
+                inner.retain(|path| within(path, place));
+                trees.retain(|path| !within(path, place));
+                *trees = trees.join(&inner.meet(&left));
+            }
+        }
+    }
+    let written = mode.is_none_or(|mode| mode == WorkspaceMode::ReadWrite);
+    if written && !left.cover(place) {
+        reach.write = reach.write.join(&left);
+    }
+}
+
+fn narrow(mode: &mut Option<Sourced<WorkspaceMode>>, most: WorkspaceMode, origin: &Origin) {
+    if mode.as_ref().is_none_or(|mode| mode.value > most) {
+        *mode = Some(Sourced {
+            value: most,
+            origin: origin.clone(),
+        });
+    }
+}
+
+fn extend(places: &mut Places, more: &Places) {
+    for (path, leaf) in more {
+        let known = places.get(path);
+        let leaf = known.map_or(leaf.clone(), |known| known.merge(leaf));
+        places.insert(path.clone(), leaf);
+    }
+}
+
+/// The place that keeps a tool from being used.
+pub fn why_not(rights: &Rights, tool: Tool) -> Origin {
+    match rights.tools.rule_tool(tool) {
+        Ruling::Denied(_, origin) | Ruling::Unlisted(origin) => origin.clone(),
+        Ruling::Needs(needed) => why_not(rights, needed),
+        Ruling::Allowed => {
+            let asked = rights.constraints(tool).ask.as_ref();
+            asked.map_or_else(Origin::creel, |ask| ask.origin.clone())
+        }
+    }
+}

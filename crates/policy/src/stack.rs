@@ -1,0 +1,337 @@
+//! The layers of one run, from the platform's to the command line's, and what comes of them.
+//!
+//! The platform and the operator grant; their rights are closed, and every further layer can only
+//! take away. A layer that asks for more than the layers above it have is clipped, and the clip is
+//! reported with its place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::compare::{Excess, clipped};
+use super::confined::confined;
+use super::effective::{self, Effective, Note, Weight, enforce};
+use super::layer::{Layer, Rank};
+use super::rights::{Rights, Roots};
+use super::trees::within;
+use super::{Absent, Grant, Limits, Origin, Sourced, WorkspaceMode, digest, trust};
+
+/// The layers in force, in any order of ranks.
+#[derive(Debug, Clone, Default)]
+pub struct Stack {
+    pub layers: Vec<(Rank, Layer)>,
+}
+
+/// What comes of a stack on a machine.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Closed.
+    pub rights: Rights,
+    pub effective: Effective,
+    pub clips: Vec<Clip>,
+}
+
+/// A word that a layer may not say, or that goes beyond the layers above.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clip {
+    pub rank: Rank,
+    pub excess: Excess,
+}
+
+impl Clip {
+    /// What is left out, without the place.
+    pub fn reason(&self) -> String {
+        let Excess { key, item, .. } = &self.excess;
+        let item = item.escape_debug();
+        let rank = self.rank.name();
+        format!(
+            "'{key}' asks for {item}, which the layers above the {rank}'s do not grant; it is left out"
+        )
+    }
+}
+
+impl fmt::Display for Clip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(origin) = &self.excess.origin {
+            write!(f, "{origin}: ")?;
+        }
+        f.write_str(&self.reason())
+    }
+}
+
+impl Stack {
+    /// Meets the layers. `limits` bound what none of them bounds.
+    pub fn resolve(&self, limits: &Limits, roots: &Roots) -> Outcome {
+        self.resolve_in(limits, roots, None)
+    }
+
+    /// The same, in a workspace of this mode, whatever the layers say of it: `$WORKSPACE` in the outcome is the
+    /// directory that such a jail has.
+    pub fn resolve_in(
+        &self,
+        limits: &Limits,
+        roots: &Roots,
+        workspace: Option<WorkspaceMode>,
+    ) -> Outcome {
+        let mut layers: Vec<&(Rank, Layer)> = self.layers.iter().collect();
+        layers.sort_by_key(|(rank, _)| *rank);
+        let mut clips = vec![];
+        let mut above = Rights::default();
+        let mut closed = false;
+        for (rank, layer) in &layers {
+            if *rank > Rank::Operator && !closed {
+                above = ended(above, limits, roots);
+                closed = true;
+            }
+            let rights = Rights::of(layer, *rank, roots);
+            let mut excess = clipped(&rights, &above);
+            told_once(&mut excess);
+            let excess = excess
+                .into_iter()
+                .chain(unheard(layer, *rank, &above, roots));
+            clips.extend(excess.map(|excess| Clip {
+                rank: *rank,
+                excess: excess.shortened(roots),
+            }));
+            above = above.met(rights);
+        }
+        let mut rights = match closed {
+            true => above,
+            false => ended(above, limits, roots),
+        };
+        if let Some(value) = workspace {
+            let origin = Origin::creel();
+            rights.workspace = Some(Sourced { value, origin });
+        }
+        let (name, digest) = name(&layers);
+        let mut effective = enforce(&rights, limits, roots, &name, &digest);
+        let policy = &mut effective.policy;
+        policy.filesystem.confined = confined(&layers, &rights, policy, roots);
+        let mode = policy.filesystem.workspace.as_ref();
+        if mode.is_some_and(|mode| mode.value == WorkspaceMode::None) {
+            effective.notes.extend(hidden(&layers, roots));
+        }
+        Outcome {
+            rights,
+            effective,
+            clips,
+        }
+    }
+}
+
+/// The grants of the host's that lie in a workspace that is not there, one note a line. What is named by the
+/// workspace is the fresh one's.
+fn hidden(layers: &[&(Rank, Layer)], roots: &Roots) -> Vec<Note> {
+    let place = &roots.workspace;
+    let mut lines: BTreeMap<&Origin, BTreeSet<String>> = BTreeMap::new();
+    for (_, layer) in layers {
+        let files = &layer.filesystem;
+        let lists = [&files.read, &files.write, &files.load, &files.exec];
+        for grant in lists.into_iter().flatten().flatten() {
+            let path = roots.expand(&grant.path);
+            let named = grant.path.starts_with("$WORKSPACE") || roots.own(&path).is_some();
+            if !named && grant.absent == Absent::Refuse && path != *place && within(&path, place) {
+                lines.entry(&grant.origin).or_default().insert(path);
+            }
+        }
+    }
+    let note = |(origin, paths): (&Origin, BTreeSet<String>)| {
+        let more = match paths.len() {
+            0 | 1 => String::new(),
+            all => format!(" and {} more", all - 1),
+        };
+        let first = paths.first().map_or("", String::as_str);
+        Note {
+            key: "filesystem".into(),
+            text: format!(
+                "{}{more}: not granted, since the workspace is `none` and nothing of the caller's directory is there; start creel elsewhere, or with --workspace DIR:ro",
+                first.escape_debug()
+            ),
+            origin: Some(origin.clone()),
+            weight: Weight::Open,
+        }
+    };
+    lines.into_iter().map(note).collect()
+}
+
+/// What the layers that grant leave unsaid, said.
+fn ended(rights: Rights, limits: &Limits, roots: &Roots) -> Rights {
+    let mut closed = effective::ended(rights, limits);
+    trust::guard(&mut closed, roots);
+    closed
+}
+
+/// What may be executed is loadable and readable too: one word is not to be told three times.
+fn told_once(excess: &mut Vec<Excess>) {
+    const IMPLIED: [&str; 2] = ["filesystem.read", "filesystem.load"];
+    const IMPLYING: [&str; 3] = ["filesystem.exec", "filesystem.write", "filesystem.load"];
+    let all = excess.clone();
+    excess.retain(|one| {
+        let told = all.iter().any(|other| {
+            other.key != one.key
+                && IMPLYING.contains(&other.key.as_str())
+                && (&other.item, &other.origin) == (&one.item, &one.origin)
+        });
+        !(IMPLIED.contains(&one.key.as_str()) && told)
+    });
+}
+
+/// What a layer of this rank has no right to say. Of what the layers above have taken out of protection
+/// already, its word takes nothing and is no excess: files that extend a shipped policy say it again.
+fn unheard(layer: &Layer, rank: Rank, above: &Rights, roots: &Roots) -> Vec<Excess> {
+    if rank <= Rank::Operator {
+        return vec![];
+    }
+    let known = |grant: &&Grant| {
+        let path = roots.expand(&grant.path);
+        let names = above.unprotect.as_ref();
+        names.is_some_and(|names| names.contains_key(&path))
+    };
+    let said = layer.filesystem.unprotect.iter();
+    let unprotect = said.filter(|grant| !known(grant)).map(|grant| Excess {
+        key: "filesystem.unprotect".into(),
+        item: grant.path.clone(),
+        origin: Some(grant.origin.clone()),
+    });
+    let tools = &layer.tools;
+    let elevated = std::iter::once(&tools.elevated)
+        .chain(tools.each.values().map(|settings| &settings.elevated))
+        .flatten()
+        .filter(|said| said.value);
+    let elevated = elevated.map(|said| Excess {
+        key: "tools.elevated".into(),
+        item: "true".into(),
+        origin: Some(said.origin.clone()),
+    });
+    let network = &layer.network;
+    let excess = |key: &str, item: String, origin: &Origin| Excess {
+        key: key.into(),
+        item,
+        origin: Some(origin.clone()),
+    };
+    let secrets = network.credentials.iter().map(|one| {
+        let item = format!("{} for {}", one.header, one.host);
+        excess("network.credentials", item, &one.origin)
+    });
+    let resolvers = network.resolvers.iter().flatten();
+    let resolvers =
+        resolvers.map(|one| excess("network.resolvers", one.value.to_string(), &one.origin));
+    let all = unprotect.chain(elevated).chain(secrets).chain(resolvers);
+    all.collect()
+}
+
+/// The layers' names, and a digest of what each said in which rank.
+fn name(layers: &[&(Rank, Layer)]) -> (String, String) {
+    if let [(_, only)] = layers {
+        return (only.name.clone(), only.digest.clone());
+    }
+    let names: Vec<&str> = layers
+        .iter()
+        .map(|(_, layer)| layer.name.as_str())
+        .collect();
+    let lines: String = layers
+        .iter()
+        .map(|(rank, layer)| format!("{} {}\n", rank.name(), layer.digest))
+        .collect();
+    (names.join(" & "), digest(lines.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Execution, file, preset};
+
+    fn resolved(layers: &[(Rank, &str)]) -> Outcome {
+        let layer = |(rank, text): &(Rank, &str)| {
+            let text = text.replace(';', "\n");
+            let layer = file::read("p.toml", &text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            (*rank, layer)
+        };
+        let limits = preset::default().unwrap().limits;
+        let stack = Stack {
+            layers: layers.iter().map(layer).collect(),
+        };
+        stack.resolve(&limits, &Roots::symbolic())
+    }
+
+    fn loads(layers: &[(Rank, &str)]) -> Vec<String> {
+        let files = resolved(layers).effective.policy.filesystem;
+        files.load.into_iter().map(|grant| grant.path).collect()
+    }
+
+    #[test]
+    fn no_further_layer_lets_be_loaded_what_those_above_did_not() {
+        const ASKS: (Rank, &str) = (Rank::Project, "filesystem.load = ['/usr/lib/x']");
+        let silent = "filesystem.exec = ['/usr']; tools.exec.commands = ['git']";
+        assert!(loads(&[(Rank::Operator, silent), ASKS]).is_empty());
+        let clips = resolved(&[(Rank::Operator, silent), ASKS]).clips;
+        let clipped = |clip: &Clip| clip.excess.key == "filesystem.load";
+        assert!(clips.iter().any(clipped), "{clips:?}");
+        let control = format!("{silent}; filesystem.load = ['/usr/lib']");
+        assert_eq!(loads(&[(Rank::Operator, &control), ASKS]), ["/usr/lib/x"]);
+    }
+
+    #[test]
+    fn an_empty_list_of_what_may_be_loaded_is_heard() {
+        let operator = (
+            Rank::Operator,
+            "filesystem.exec = ['/usr']; filesystem.load = ['/opt/l']",
+        );
+        assert_eq!(loads(&[operator]), ["/opt/l"]);
+        assert!(loads(&[operator, (Rank::Project, "filesystem.load = []")]).is_empty());
+        // Who names executable trees bounds what is mapped as code.
+        assert!(loads(&[operator, (Rank::Agent, "filesystem.exec = ['/usr']")]).is_empty());
+    }
+
+    #[test]
+    fn a_program_out_of_reach_is_not_named_to_the_kernel() {
+        let programs = |paths: &str| {
+            let policy = format!(
+                "filesystem.exec = ['/usr', '$WORKSPACE']; tools.exec.commands = ['$WORKSPACE/a/run']; \
+                 tools.read.allowed_paths = [{paths}]"
+            );
+            match resolved(&[(Rank::Operator, &policy)])
+                .effective
+                .policy
+                .exec
+                .value
+            {
+                Execution::Only(programs) => programs.len(),
+                other => panic!("{other:?}"),
+            }
+        };
+        // What is executed of the workspace is read.
+        assert_eq!(programs("'$WORKSPACE/b'"), 0);
+        assert_eq!(programs("'$WORKSPACE/a'"), 1);
+    }
+
+    /// Whether it lies in what is written is for the file system to say: by another spelling, or by a link.
+    #[test]
+    fn a_protection_stays_whatever_is_written() {
+        let held = |written: &str| {
+            let policy =
+                format!("filesystem.write = ['{written}']; filesystem.protect = ['/a/Dir/x']");
+            let outcome = resolved(&[(Rank::Operator, &policy)]);
+            let files = outcome.effective.policy.filesystem;
+            files.protect.iter().any(|grant| grant.path == "/a/Dir/x")
+        };
+        assert!(held("/a/dir") && held("/a/DIR/X/y") && held("/A"));
+        assert!(held("/a/dirt") && held("/b"));
+    }
+
+    #[test]
+    fn what_is_loaded_within_what_is_written_is_held() {
+        let policy = "filesystem.write = ['/a']; filesystem.load = ['/a/b']";
+        let files = resolved(&[(Rank::Operator, policy)])
+            .effective
+            .policy
+            .filesystem;
+        let held = |path: &str| files.protect.iter().any(|grant| grant.path == path);
+        assert!(held("/a/b") && !held("/a/c"), "{:?}", files.protect);
+        let written: Vec<&str> = files
+            .write
+            .iter()
+            .map(|grant| grant.path.as_str())
+            .collect();
+        assert_eq!(written, ["/a"]);
+    }
+}

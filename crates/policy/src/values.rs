@@ -1,0 +1,115 @@
+//! Variables of several layers, and what is left of them where two meet.
+
+use std::collections::BTreeMap;
+
+use super::Sourced;
+
+/// Variables with their values.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Values {
+    /// What a layer does not name: with `Open` it has no opinion, with `Closed` it is not set.
+    pub others: Others,
+    /// `None`: two layers set it to different values, so it is not set.
+    pub named: BTreeMap<String, Option<Sourced<String>>>,
+}
+
+/// What is said of the names that are not listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Others {
+    #[default]
+    Open,
+    Closed,
+}
+
+impl Values {
+    /// The variables that are set, for good.
+    pub fn set(&self) -> impl Iterator<Item = (&String, &Sourced<String>)> {
+        self.named
+            .iter()
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+    }
+
+    pub(super) fn meet(&self, other: &Values) -> Values {
+        let mut named = BTreeMap::new();
+        for name in self.named.keys().chain(other.named.keys()) {
+            match (self.named.get(name), other.named.get(name)) {
+                (Some(ours), Some(theirs)) => {
+                    named.insert(name.clone(), agreed(ours, theirs));
+                }
+                (Some(value), None) if other.others == Others::Open => {
+                    named.insert(name.clone(), value.clone());
+                }
+                (None, Some(value)) if self.others == Others::Open => {
+                    named.insert(name.clone(), value.clone());
+                }
+                // The side that is closed does not set it.
+                _ => {}
+            }
+        }
+        let others = match (self.others, other.others) {
+            (Others::Open, Others::Open) => Others::Open,
+            _ => Others::Closed,
+        };
+        if others == Others::Closed {
+            // Not set either way.
+            named.retain(|_, value: &mut Option<_>| value.is_some());
+        }
+        Values { others, named }
+    }
+}
+
+/// The value that both have, if it is the same.
+fn agreed(
+    ours: &Option<Sourced<String>>,
+    theirs: &Option<Sourced<String>>,
+) -> Option<Sourced<String>> {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours.value == theirs.value => Some(Sourced {
+            value: ours.value.clone(),
+            origin: ours.origin.clone().min(theirs.origin.clone()),
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Origin;
+
+    #[test]
+    fn a_closed_side_sets_what_it_names_and_no_more() {
+        let values = |others, names: &[&str]| {
+            let origin = Origin::creel();
+            let value = |name: &&str| {
+                let value = Sourced {
+                    value: "v".to_owned(),
+                    origin: origin.clone(),
+                };
+                ((*name).to_owned(), Some(value))
+            };
+            Values {
+                others,
+                named: names.iter().map(value).collect(),
+            }
+        };
+        let open = values(Others::Open, &["A", "B"]);
+        let closed = values(Others::Closed, &["B", "C"]);
+        let names = |values: Values| values.named.into_keys().collect::<Vec<_>>();
+        assert_eq!(names(open.meet(&closed)), ["B", "C"]);
+        assert_eq!(names(closed.meet(&open)), ["B", "C"]);
+        assert_eq!(
+            names(open.meet(&values(Others::Open, &["C"]))),
+            ["A", "B", "C"]
+        );
+        assert_eq!(names(closed.meet(&values(Others::Closed, &["B"]))), ["B"]);
+        // Two values of one name are none, and that is remembered only where a name may still come.
+        let unset = |others| Values {
+            others,
+            named: BTreeMap::from([("A".to_owned(), None)]),
+        };
+        assert_eq!(names(open.meet(&unset(Others::Open))), ["A", "B"]);
+        assert_eq!(open.meet(&unset(Others::Open)).set().count(), 1);
+        assert_eq!(names(open.meet(&unset(Others::Closed))), [""; 0]);
+    }
+}

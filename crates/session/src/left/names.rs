@@ -1,0 +1,236 @@
+//! What of a directory the host obeys by its name: repositories, hooks, settings.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, openat};
+
+use super::list::{Dir, Entry};
+use super::walk::At;
+use super::{Done, Seen, Tree, What};
+use creel_policy::gitconfig::{self, Names};
+use creel_policy::trust;
+
+/// What of a repository leads git to programs.
+const LEADING: [&str; 5] = [
+    "config",
+    "config.worktree",
+    "commondir",
+    "info/attributes",
+    "HEAD",
+];
+/// Names without a dot before them that make a repository, or lie in one.
+const OF_REPOSITORY: [&str; 8] = [
+    "HEAD",
+    "objects",
+    "refs",
+    "commondir",
+    "config",
+    "config.worktree",
+    "hooks",
+    "info",
+];
+
+/// Of a repository's configuration, bytes that are read and keys that are told.
+const MOST_CONFIGURATION: u64 = 64 << 10;
+const MOST_KEYS: usize = 8;
+
+/// Whether an entry of this name matters, whatever it is.
+pub(super) fn is_listed(name: &[u8]) -> bool {
+    name.starts_with(b".")
+        || OF_REPOSITORY.iter().any(|known| known.as_bytes() == name)
+        || str::from_utf8(name).is_ok_and(trust::is_name)
+}
+
+/// Names that are asked for in a directory that is not read whole at once.
+fn asked() -> impl Iterator<Item = &'static str> {
+    let systems = [".git", ".hg", ".jj"].into_iter();
+    systems.chain(OF_REPOSITORY).chain(trust::names())
+}
+
+/// Whether [`probed`] asks for it.
+pub(super) fn is_asked(name: &str) -> bool {
+    asked().any(|known| known == name)
+}
+
+/// Adds what is there of the names that matter, to a directory that was not read whole.
+pub(super) fn probed(dir: &Dir, entries: &mut Vec<Entry>) {
+    for name in asked() {
+        let known = entries.iter().any(|entry| entry.name == Path::new(name));
+        if let Some(stat) = dir.stat(name).filter(|_| !known) {
+            entries.push(Entry {
+                name: name.into(),
+                kind: FileType::from_raw_mode(stat.st_mode),
+                inode: stat.st_ino,
+            });
+        }
+    }
+}
+
+/// A link on the way to a trust path in a directory of its own (`.hg/hgrc`, `.jj/repo`), which could not be
+/// held while that directory was absent, would have the next run refused.
+pub(super) fn no_links(tree: &Tree, seen: &mut Seen) {
+    for row in trust::PATHS.iter().filter(|row| row.path.contains('/')) {
+        let mut above = PathBuf::new();
+        let (mut moved, mut changed) = (false, true);
+        for part in Path::new(row.path) {
+            let Some(dir) = Dir::open(tree.fd.as_fd(), &tree.place, &above, moved) else {
+                break;
+            };
+            if above.components().count() > 0 {
+                // As in the walk: whether it may have been moved there.
+                let known = above.components().count() == 1 && tree.is_known(&above, &dir);
+                let now = dir.changed(seen);
+                moved |= changed && now && !known;
+                changed = now;
+            }
+            let dir = Dir { moved, ..dir };
+            let name = Path::new(part);
+            let is_link =
+                |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+            if dir.stat(name).is_some_and(is_link) {
+                if dir.is_new(name, seen) {
+                    let done = dir.remove(name);
+                    seen.add(&dir.place.join(name), What::Link, done);
+                }
+                break;
+            }
+            above.push(part);
+        }
+    }
+}
+
+/// What git takes for a repository, or for what several worktrees have in common, gitrepository-layout(5).
+pub(super) fn of_repository(entries: &[Entry]) -> bool {
+    let has = |name: &str| entries.iter().any(|entry| entry.name == Path::new(name));
+    let stores = has("objects") && has("refs");
+    has("HEAD") && (stores || has("commondir")) || stores && has("config")
+}
+
+/// Says what is there and new.
+pub(super) fn look(at: &At, dir: &Dir, entries: &[Entry], seen: &mut Seen) {
+    if at.first && of_repository(entries) {
+        repository(dir, entries, seen);
+    } else if at.first && !at.known && dir.place.ends_with(".git") && dir.changed(seen) {
+        // None yet, and one in a moment.
+        seen.add(&dir.place, What::Repository, Done::Nothing);
+    }
+    if at.of_repository {
+        hooks(dir, entries, seen);
+    }
+    if let Some(settings) = &at.settings
+        && entries
+            .iter()
+            .any(|entry| says_something(&entry.name) && dir.is_new(&entry.name, seen))
+    {
+        seen.add_once(settings, What::Settings, Done::Nothing);
+    }
+    for entry in entries {
+        let name = entry.name.to_str().unwrap_or_default();
+        // What was asked for by name is read later as well.
+        if !at.first && is_asked(name) {
+            continue;
+        }
+        if name == ".git" && entry.kind != FileType::Directory {
+            // What was taken away is new no more.
+            if dir.is_new(&entry.name, seen) {
+                seen.add(&dir.place.join(".git"), What::Repository, Done::Nothing);
+            }
+        } else if (trust::is_settings(&dir.place, name)
+            || entry.kind != FileType::Directory && trust::is_deeper(&dir.place, name))
+            // Nobody reads it; a placeholder whose mode the host changed is one, too.
+            && entry.kind != FileType::Socket
+            && dir.is_new(&entry.name, seen)
+            && !(entry.kind == FileType::Directory && is_copy(dir, name))
+        {
+            seen.add_once(&dir.place.join(&entry.name), What::Settings, Done::Nothing);
+        }
+    }
+}
+
+/// Of what is in a directory of settings: what git passes over is for git alone, and creel's own placeholders
+/// have it, which may have been copied.
+fn says_something(name: &Path) -> bool {
+    name != Path::new(".gitignore")
+}
+
+/// Whether a directory of settings is such a copy.
+fn is_copy(dir: &Dir, name: &str) -> bool {
+    let held = dir.behind(name).and_then(|held| held.part(|_, _| true));
+    held.is_some_and(|part| matches!(&part.entries[..], [one] if !says_something(&one.name)))
+}
+
+fn repository(dir: &Dir, entries: &[Entry], seen: &mut Seen) {
+    let linked = |name: &str| {
+        let mut entries = entries.iter();
+        entries.any(|e| e.kind == FileType::Symlink && e.name == Path::new(name))
+    };
+    let leads = |name: &&str| dir.is_new(name, seen);
+    // HEAD of a repository in use changes with every checkout.
+    let config = LEADING.iter().filter(|name| **name != "HEAD").any(leads)
+        || linked("info") && dir.is_new("info", seen);
+    let marks = ["objects", "refs"].iter().any(|name| {
+        // Used or made? What was made has no entries from before.
+        dir.is_new(name, seen) && dir.stat(name).is_some_and(|stat| stat.st_nlink <= 2)
+    });
+    let what = match dir.place.ends_with(".git") {
+        true if config => Some(What::Repository),
+        false if config || marks || leads(&"HEAD") => Some(What::BareRepository),
+        _ => None,
+    };
+    if let Some(what) = what {
+        seen.add_running(&dir.place, what, Done::Nothing, runs(dir));
+    }
+    if linked("hooks") {
+        match dir.is_new("hooks", seen) {
+            true => seen.add(&dir.place.join("hooks"), What::Hook, Done::Nothing),
+            // Whoever made the link: what it leads to is the jail's to change.
+            false => {
+                let behind = dir.behind("hooks");
+                let part = behind.as_ref().and_then(|dir| dir.part(|_, _| true));
+                if let (Some(dir), Some(part)) = (behind, part) {
+                    hooks(&dir, &part.entries, seen);
+                }
+            }
+        }
+    }
+}
+
+fn hooks(dir: &Dir, entries: &[Entry], seen: &mut Seen) {
+    let is_sample = |entry: &&Entry| entry.name.as_os_str().as_bytes().ends_with(b".sample");
+    for entry in entries.iter().filter(|entry| !is_sample(entry)) {
+        if dir.is_new(&entry.name, seen) {
+            seen.add(&dir.place.join(&entry.name), What::Hook, Done::Nothing);
+        }
+    }
+}
+
+/// The keys of a repository's configuration that lead git to programs.
+fn runs(dir: &Dir) -> Vec<String> {
+    let mut all = vec![];
+    for name in ["config", "config.worktree"] {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = openat(&dir.fd, name, flags, Mode::empty()) else {
+            continue;
+        };
+        let mut text = vec![];
+        // Whatever it is: a pipe that nobody writes to is at its end.
+        let mut file = std::fs::File::from(file).take(MOST_CONFIGURATION);
+        if file.read_to_end(&mut text).is_err() {
+            continue;
+        }
+        let entries = gitconfig::parse(&text).into_iter();
+        let leading = entries.filter(|entry| match entry.names() {
+            Some(Names::Marked) => entry.value.starts_with(b"!") || entry.value.contains(&b'/'),
+            Some(Names::Path | Names::Worktree) | None => false,
+            Some(Names::Include | Names::Hooks | Names::Command) => true,
+        });
+        all.extend(leading.map(|entry| entry.name()));
+    }
+    all.sort();
+    all.dedup();
+    all.truncate(MOST_KEYS);
+    all
+}

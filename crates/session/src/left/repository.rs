@@ -1,0 +1,270 @@
+//! The workspace's own repository, which has to stay one: where git finds none in `.git`, it takes the
+//! workspace itself for a bare one, with the configuration that lies there.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, fchown, fstat, openat, readlinkat,
+    renameat, statat, symlinkat, unlinkat,
+};
+
+use super::list::Dir;
+use super::{Done, Seen, What};
+use creel_jail::repositories::is_head;
+use creel_sys::{Errno, procfs};
+
+/// Of a HEAD: a ref's name has less.
+const MOST_HEAD: u64 = 4096;
+/// Of a repository, entries that are looked at for links.
+const MOST_ENTRIES: usize = 100_000;
+/// What is looked at there.
+const WANTED: [FileType; 3] = [FileType::Symlink, FileType::Fifo, FileType::Directory];
+/// Directories that git must be able to enter and read.
+const ENTERED: [&str; 3] = [".", "objects", "refs"];
+
+/// A repository as it was.
+#[derive(Debug)]
+pub(super) struct Kept {
+    place: PathBuf,
+    fd: OwnedFd,
+    /// Nothing where it was none.
+    head: Option<Vec<u8>>,
+    /// Of [`ENTERED`].
+    modes: [Option<u32>; 3],
+}
+
+impl Kept {
+    /// The repository whose own directory is `place`; nothing where that cannot be opened.
+    pub fn of(place: &Path) -> Option<Kept> {
+        // Somebody who can write above it could have put a link there since it was looked at.
+        let fd = creel_sys::fd::pin_exact(place).ok()?;
+        mode(&fd, ".")?;
+        let head = head(&fd);
+        let modes = ENTERED.map(|name| mode(&fd, name));
+        Some(Kept {
+            place: place.into(),
+            fd,
+            head,
+            modes,
+        })
+    }
+
+    /// Puts HEAD back where git would not read it, and takes links and pipes away that the jail made.
+    pub fn mend(&self, id: &str, seen: &mut Seen) {
+        // First, since what cannot be entered cannot be looked at.
+        for (name, was) in ENTERED.iter().zip(self.modes) {
+            let (Some(was), Some(now)) = (was, mode(&self.fd, name)) else {
+                continue;
+            };
+            if now & was & 0o555 != was & 0o555 {
+                let mode = Mode::from_raw_mode(was & 0o7777);
+                let done = match self.open(name, mode) {
+                    Ok(()) => Done::Restored,
+                    Err(_) => Done::Failed,
+                };
+                let path = self.place.join(name);
+                seen.add(&path.components().collect::<PathBuf>(), What::Head, done);
+            }
+        }
+        self.clear(seen);
+        if head(&self.fd).is_none() {
+            seen.add(&self.place.join("HEAD"), What::Head, self.restore(id));
+        }
+    }
+
+    /// Gives a directory its mode. Of the repository itself there is no name beneath it, when it is closed.
+    fn open(&self, name: &str, mode: Mode) -> Result<(), Errno> {
+        // By descriptor: chmod(2) of a name follows the link that somebody may put there.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let below = match name {
+            "." => None,
+            name => Some(openat(&self.fd, name, flags, Mode::empty())?),
+        };
+        // Whoever may rename there could have put one of root's in its place.
+        let below = below.as_ref().unwrap_or(&self.fd);
+        if fstat(below)?.st_uid != fstat(&self.fd)?.st_uid {
+            return Err(Errno::PERM);
+        }
+        let table = procfs::open("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;
+        let number = below.as_raw_fd().to_string();
+        chmodat(table, number, mode, AtFlags::empty())
+    }
+
+    fn restore(&self, id: &str) -> Done {
+        let Some(was) = &self.head else {
+            return Done::Failed;
+        };
+        let aside = format!("HEAD.{id}");
+        // Whatever is there: a file, a directory, a pipe.
+        let _ = renameat(&self.fd, "HEAD", &self.fd, aside.as_str());
+        if self.write_head(was).is_ok() {
+            return Done::Restored;
+        }
+        // Where the disk is full, what was set aside is in the way, and a link needs no room.
+        let _ = unlinkat(&self.fd, "HEAD", AtFlags::empty());
+        let _ = unlinkat(&self.fd, aside.as_str(), AtFlags::empty());
+        if self.write_head(was).is_ok() {
+            return Done::Restored;
+        }
+        let _ = unlinkat(&self.fd, "HEAD", AtFlags::empty());
+        let name = was.strip_prefix(b"ref:").map(<[u8]>::trim_ascii);
+        match name.map(|name| symlinkat(name, &self.fd, "HEAD")) {
+            Some(Ok(())) => Done::Restored,
+            _ => Done::Failed,
+        }
+    }
+
+    fn write_head(&self, was: &[u8]) -> std::io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o644);
+        let file = openat(&self.fd, "HEAD", flags | OFlags::NOFOLLOW, mode)?;
+        let owner = fstat(&self.fd)?;
+        // As root the repository is somebody else's; as its owner there is nothing to change.
+        fchown(
+            &file,
+            Some(Uid::from_raw(owner.st_uid)),
+            Some(Gid::from_raw(owner.st_gid)),
+        )?;
+        std::fs::File::from(file).write_all(was)
+    }
+
+    /// Takes new links and pipes away. What is stored is looked at as far as git writes there by name. What
+    /// is near the top comes first, and of a long directory a part at a time.
+    fn clear(&self, seen: &mut Seen) {
+        // With whether all in it is new: what was moved here as a whole has old things in it.
+        let mut queue = VecDeque::from([(PathBuf::new(), false)]);
+        let mut long: VecDeque<(PathBuf, Dir)> = VecDeque::new();
+        let mut count = 0;
+        loop {
+            let (relative, dir) = if let Some((relative, moved)) = queue.pop_front() {
+                let dir = Dir::open(self.fd.as_fd(), &self.place, &relative, moved);
+                (relative, dir)
+            } else if let Some((relative, dir)) = long.pop_front() {
+                (relative, Some(dir))
+            } else {
+                return;
+            };
+            let place = self.place.join(&relative);
+            if count >= MOST_ENTRIES || seen.over() {
+                // Whatever git finds there.
+                seen.unseen(&place);
+                seen.add_once(&place, What::Link, Done::Failed);
+                continue;
+            }
+            let listed = dir.and_then(|dir| {
+                let part = dir.part(|_, kind| WANTED.contains(&kind))?;
+                Some((dir, part))
+            });
+            let Some((dir, part)) = listed else {
+                seen.unseen(&place);
+                continue;
+            };
+            count += part.entries.len();
+            for entry in part.entries {
+                let below = relative.join(&entry.name);
+                let new = || dir.is_new(&entry.name, seen);
+                match entry.kind {
+                    FileType::Symlink | FileType::Fifo if new() && !self.is_head(&below) => {
+                        let done = dir.remove(&entry.name);
+                        seen.add(&dir.place.join(&entry.name), What::Link, done);
+                    }
+                    FileType::Directory if !stores(&below) => {
+                        let new = new();
+                        queue.push_back((below, new));
+                    }
+                    _ => {}
+                }
+            }
+            if part.more {
+                long.push_back((relative, dir));
+            }
+        }
+    }
+
+    /// A link to a ref is a HEAD, as git made them once.
+    fn is_head(&self, path: &Path) -> bool {
+        path == Path::new("HEAD") && head(&self.fd).is_some()
+    }
+}
+
+fn mode(git: &OwnedFd, name: &str) -> Option<u32> {
+    let stat = match name {
+        "." => fstat(git),
+        name => statat(git, name, AtFlags::SYMLINK_NOFOLLOW),
+    };
+    let stat = stat.ok()?;
+    (FileType::from_raw_mode(stat.st_mode) == FileType::Directory).then_some(stat.st_mode)
+}
+
+/// `objects/ab` has nothing that git opens to write, and there are many.
+fn stores(path: &Path) -> bool {
+    let name = path.strip_prefix("objects").ok();
+    name.and_then(Path::to_str)
+        .is_some_and(|name| name.len() == 2 && name.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// What HEAD says, where git takes it for one: `ref: refs/...`, an object's name, or a link to a ref.
+fn head(git: &OwnedFd) -> Option<Vec<u8>> {
+    if let Ok(target) = readlinkat(git, "HEAD", vec![]) {
+        let target = target.into_bytes();
+        return target.starts_with(b"refs/").then(|| {
+            let mut text = b"ref: ".to_vec();
+            text.extend(target);
+            text.push(b'\n');
+            text
+        });
+    }
+    // A pipe would never be opened.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(git, "HEAD", flags, Mode::empty()).ok()?;
+    let stat = fstat(&file).ok()?;
+    // What its owner cannot read, git cannot; root could.
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_mode & 0o400 == 0 {
+        return None;
+    }
+    let mut text = vec![];
+    let file = std::fs::File::from(file);
+    file.take(MOST_HEAD).read_to_end(&mut text).ok()?;
+    is_head(&text).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_one_where_git_says_so() {
+        let name = "0123456789abcdef0123456789abcdef01234567";
+        for (text, expected) in [
+            ("ref: refs/heads/main\n", true),
+            ("ref:refs/heads/main", true),
+            ("ref: \t refs/x", true),
+            (name, true),
+            ("ref:\x0crefs/x", false),
+            ("ref: heads/main", false),
+            ("refs/heads/main", false),
+            ("junk", false),
+            ("", false),
+            (&name[1..], false),
+        ] {
+            assert_eq!(is_head(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_stores_objects_is_left_alone() {
+        assert!(stores(Path::new("objects/a0")));
+        for path in [
+            "objects",
+            "objects/pack",
+            "objects/info",
+            "refs/a0",
+            "objects/a0/b",
+        ] {
+            assert!(!stores(Path::new(path)), "{path}");
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The command's stdout and stderr: pipes of creel's own, counted on their way to the caller. Its stdin is
+//! the caller's, or what is [`typed`](super::typed).
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::typed::Typed;
+use creel_jail::Stdio;
+use creel_sys::nowait::Writer;
+use creel_sys::{Errno, fd, pty, readiness};
+
+/// Read at once.
+const CHUNK: usize = 4096;
+
+/// How often a descriptor is tried that has no room and cannot be waited for.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Both sides of the streams, before the jail exists.
+pub struct Pipes {
+    /// For the child.
+    pub theirs: Stdio,
+    pub ours: Ours,
+}
+
+/// Creel's side of them.
+#[derive(Default)]
+pub struct Ours {
+    /// Each pipe's reading end and the caller's descriptor that it leads to.
+    pub written: Vec<(OwnedFd, i32)>,
+    /// Where the caller's stdin is a terminal.
+    pub typed: Option<Typed>,
+}
+
+/// Makes the pipes. Where the caller's stdout and stderr are one file, so are the jail's: what is
+/// written in order arrives in order.
+///
+/// stdin is the caller's own, unless that is a terminal.
+pub fn pipes() -> creel_sys::Result<Pipes> {
+    let (input, typed) = Typed::split()?.unzip();
+    let (out_read, out_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let same = match (fd::stat(fd::fixed(1)), fd::stat(fd::fixed(2))) {
+        (Ok(out), Ok(err)) => (out.dev, out.ino) == (err.dev, err.ino),
+        _ => false,
+    };
+    if same {
+        let err_write = rustix::io::fcntl_dupfd_cloexec(&out_write, 3)?;
+        return Ok(Pipes {
+            theirs: Stdio([input, Some(out_write), Some(err_write)]),
+            ours: Ours {
+                written: vec![(out_read, 1)],
+                typed,
+            },
+        });
+    }
+    let (err_read, err_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    Ok(Pipes {
+        theirs: Stdio([input, Some(out_write), Some(err_write)]),
+        ours: Ours {
+            written: vec![(out_read, 1), (err_read, 2)],
+            typed,
+        },
+    })
+}
+
+/// Runs every stream to its end; the first that was lost, if any.
+pub async fn relay_all(pipes: Vec<(OwnedFd, i32)>, budget: &Budget) -> Option<io::Error> {
+    let mut pipes = pipes.into_iter();
+    let mut next = || {
+        let pipe = pipes.next();
+        async {
+            match pipe {
+                Some((from, to)) => relay(from, to, budget).await,
+                None => End::Complete,
+            }
+        }
+    };
+    let (first, second) = tokio::join!(next(), next());
+    [first, second].into_iter().find_map(End::loss)
+}
+
+/// Bytes that may still pass, over all streams of a run.
+pub struct Budget {
+    limit: u64,
+    passed: Cell<u64>,
+    cut: Cell<bool>,
+    exceeded: tokio::sync::Notify,
+    ended: Cell<bool>,
+    end: tokio::sync::Notify,
+    hurried: Cell<Option<Hurry>>,
+    hurry: tokio::sync::Notify,
+}
+
+/// Why creel waits no longer for who reads the streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hurry {
+    /// The grace after a run that a limit or a signal ended is over.
+    Grace,
+    /// A signal to creel, after the jail had ended.
+    Asked,
+}
+
+impl From<Hurry> for io::Error {
+    fn from(hurry: Hurry) -> io::Error {
+        let why = match hurry {
+            Hurry::Grace => "nobody read it in time after the end",
+            Hurry::Asked => "nobody read it before the caller asked creel to end",
+        };
+        io::Error::new(io::ErrorKind::TimedOut, why)
+    }
+}
+
+impl Budget {
+    pub fn new(limit: u64) -> Budget {
+        let (passed, cut) = (Cell::new(0), Cell::new(false));
+        Budget {
+            limit,
+            passed,
+            cut,
+            exceeded: tokio::sync::Notify::new(),
+            ended: Cell::new(false),
+            end: tokio::sync::Notify::new(),
+            hurried: Cell::new(None),
+            hurry: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// Bytes that have passed.
+    pub fn passed(&self) -> u64 {
+        self.passed.get()
+    }
+
+    /// The jail is gone: what is in the pipes is all that there will be. A copy of a writing end
+    /// that the jail sent out by SCM_RIGHTS keeps nobody waiting.
+    pub fn jail_ended(&self) {
+        self.ended.set(true);
+        self.end.notify_waiters();
+    }
+
+    async fn after_the_end(&self) {
+        if !self.ended.get() {
+            self.end.notified().await;
+        }
+    }
+
+    /// What the caller does not take at once is given up from now on.
+    pub fn hurry(&self, why: Hurry) {
+        self.hurried.set(Some(why));
+        self.hurry.notify_waiters();
+    }
+
+    /// Why something was to be given up, if it was.
+    pub fn hurried(&self) -> Option<Hurry> {
+        self.hurried.get()
+    }
+
+    async fn until_hurried(&self) -> Hurry {
+        loop {
+            match self.hurried.get() {
+                Some(why) => return why,
+                None => self.hurry.notified().await,
+            }
+        }
+    }
+
+    /// Returns when a stream has had to be cut.
+    pub async fn exceeded(&self) {
+        self.exceeded.notified().await;
+    }
+
+    /// Whether a stream has had to be cut.
+    pub fn was_exceeded(&self) -> bool {
+        self.cut.get()
+    }
+
+    /// How many of `wanted` bytes may pass.
+    fn take(&self, wanted: usize) -> usize {
+        let left = self.limit - self.passed.get();
+        let granted = (wanted as u64).min(left);
+        self.passed.set(self.passed.get() + granted);
+        if granted < wanted as u64 {
+            self.cut.set(true);
+            self.exceeded.notify_one();
+        }
+        granted as usize
+    }
+}
+
+/// How a stream ended.
+#[derive(Debug)]
+pub enum End {
+    /// The command closed it, and all of it has arrived.
+    Complete,
+    /// Nobody reads any more (`EPIPE`); the command finds that out as it would without a jail.
+    NobodyReads,
+    /// The output limit.
+    Cut,
+    /// The caller's side failed: a full disk, an I/O error.
+    Lost(io::Error),
+}
+
+impl End {
+    /// The error that lost a part of the stream, if one did.
+    pub fn loss(self) -> Option<io::Error> {
+        match self {
+            End::Lost(e) => Some(e),
+            End::Complete | End::NobodyReads | End::Cut => None,
+        }
+    }
+}
+
+/// Moves everything from a pipe of the jail's to the caller's descriptor `to`.
+pub async fn relay(from: OwnedFd, to: i32, budget: &Budget) -> End {
+    match copy(from, to, budget).await {
+        Ok(end) => end,
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => End::NobodyReads,
+        Err(e) => End::Lost(e),
+    }
+}
+
+async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
+    rustix::io::ioctl_fionbio(&from, true)?;
+    let from = readiness::to_read(from)?;
+    let to = Sink::new(to)?;
+    let mut buffer = [0; CHUNK];
+    let mut end = End::Complete;
+    loop {
+        let more = tokio::select! {
+            biased;
+            more = from.async_io(Interest::READABLE, |fd| read(fd, &mut buffer)) => Some(more),
+            () = budget.after_the_end() => None,
+        };
+        // A second borrow of the buffer has to wait for the first to end.
+        let length = match more.unwrap_or_else(|| read(from.get_ref(), &mut buffer)) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(end),
+            Ok(0) => return Ok(end),
+            Ok(length) => length,
+            // A pseudoterminal whose other side is gone (pty(7)).
+            Err(e) if e.raw_os_error() == Some(5) => return Ok(end),
+            Err(e) => return Err(e),
+        };
+        let granted = budget.take(length);
+        to.write_all(&buffer[..granted], budget).await?;
+        if granted < length {
+            // Read on, to no end: a closed pipe would race SIGPIPE against the kill that is coming.
+            end = End::Cut;
+            if budget.ended.get() {
+                return Ok(end);
+            }
+        }
+    }
+}
+
+fn read(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::read(fd, buffer)?)
+}
+
+/// The caller's descriptor, whose flags are not creel's to change: it may be shared with others.
+/// Writability is awaited where the kernel can tell, and taken for granted on regular files.
+struct Sink {
+    writer: Writer,
+    ready: Option<AsyncFd<OwnedFd>>,
+    /// Its number, where it is a terminal.
+    terminal: Option<i32>,
+}
+
+impl Sink {
+    fn new(number: i32) -> io::Result<Sink> {
+        let writer = Writer::new(fd::fixed(number))?;
+        let copy = rustix::io::fcntl_dupfd_cloexec(&writer, 3)?;
+        Ok(Sink {
+            writer,
+            ready: readiness::to_write(copy).ok(),
+            terminal: pty::is_terminal(fd::fixed(number)).then_some(number),
+        })
+    }
+
+    /// Writes all of it, or as much as the caller takes before creel is in a [`Hurry`].
+    async fn write_all(&self, mut bytes: &[u8], budget: &Budget) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = tokio::select! {
+                biased;
+                written = self.some(bytes) => written?,
+                why = budget.until_hurried() => match self.is_elsewhere() {
+                    true => return Err(why.into()),
+                    false => match self.writer.write(bytes) {
+                        Err(Errno::AGAIN) => return Err(why.into()),
+                        written => written?,
+                    },
+                },
+            };
+            bytes = &bytes[written..];
+        }
+        Ok(())
+    }
+
+    /// Whether it is a terminal that stops who writes there in the background (`stty tostop`), and creel is.
+    fn is_elsewhere(&self) -> bool {
+        self.terminal
+            .is_some_and(|number| pty::stops_writers(fd::fixed(number)))
+    }
+
+    async fn some(&self, bytes: &[u8]) -> io::Result<usize> {
+        // A stopped creel would hold no time limit.
+        while self.is_elsewhere() {
+            tokio::time::sleep(super::terminal::LOOK).await;
+        }
+        let write = || Ok::<_, io::Error>(self.writer.write(bytes)?);
+        if let Some(ready) = &self.ready {
+            return ready.async_io(Interest::WRITABLE, |_| write()).await;
+        }
+        loop {
+            match write() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(LOOK).await;
+                }
+                written => return written,
+            }
+        }
+    }
+}

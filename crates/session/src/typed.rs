@@ -1,0 +1,97 @@
+//! What is typed at the caller's terminal, for a jail that has no terminal of its own.
+//!
+//! Such a jail never holds the caller's terminal either: it is in a session of its own, where the kernel's
+//! job control does not bind it, so it would read what is typed to the caller's shell and change the
+//! terminal's modes for everybody. It has a pipe, and creel, which is of the caller's job, reads: in the
+//! foreground alone, not while a person is asked, and a line only when the jail has taken the one before.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use tokio::io::Interest;
+
+use super::terminal::LOOK;
+use creel_sys::{Errno, fd, pty, readiness, signal};
+
+/// As much as a terminal has of one line (termios(3), `MAX_CANON` in Linux), and a page, all that the pipe
+/// holds.
+const LINE: usize = 4096;
+
+/// The caller's terminal, and the pipe to the jail's stdin.
+pub struct Typed {
+    terminal: OwnedFd,
+    pipe: OwnedFd,
+}
+
+impl Typed {
+    /// The jail's stdin and creel's part, where the caller's stdin is a terminal.
+    pub fn split() -> creel_sys::Result<Option<(OwnedFd, Typed)>> {
+        let Some(terminal) = pty::reader(fd::fixed(0))? else {
+            return Ok(None);
+        };
+        let (theirs, pipe) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        // One page is one slot: such a pipe can be written to when all of it was read (pipe(7)). A larger
+        // one only reads further ahead.
+        let _ = rustix::pipe::fcntl_setpipe_size(&pipe, LINE);
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        Ok(Some((theirs, Typed { terminal, pipe })))
+    }
+
+    /// Carries it over. Never returns: the run's end ends it.
+    pub async fn carry(self) -> Infallible {
+        // What fails is the end of the jail's stdin, as the end of the file (Ctrl-D) is.
+        let _ = self.lines().await;
+        std::future::pending().await
+    }
+
+    async fn lines(self) -> io::Result<()> {
+        let keys = readiness::to_read(self.terminal)?;
+        let pipe = readiness::to_write(self.pipe)?;
+        let mut buffer = [0; LINE];
+        loop {
+            let mut room = pipe.writable().await?;
+            if !readiness::can_write(pipe.get_ref()) {
+                room.clear_ready();
+                continue;
+            }
+            let mut typed = keys.readable().await?;
+            if !readiness::can_read(keys.get_ref()) {
+                typed.clear_ready();
+                continue;
+            }
+            if pty::is_in_background(keys.get_ref().as_fd()) {
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
+            // The jail has ended, or is about to: what comes now is the caller's.
+            if readiness::is_left(pipe.get_ref()) {
+                return Ok(());
+            }
+            // Were it in the background by now, the kernel would stop it here (SIGTTIN), and the jail's clock
+            // with it.
+            let held = signal::Held::of_terminals().map_err(io::Error::from)?;
+            let read = rustix::io::read(&keys, &mut buffer);
+            drop(held);
+            let length = match read {
+                Ok(0) => return Ok(()),
+                Ok(length) => length,
+                // Somebody else was quicker.
+                Err(Errno::AGAIN) => {
+                    typed.clear_ready();
+                    continue;
+                }
+                Err(Errno::INTR) => continue,
+                Err(Errno::IO) if pty::is_in_background(keys.get_ref().as_fd()) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            let mut rest = &buffer[..length];
+            while !rest.is_empty() {
+                let written = pipe
+                    .async_io(Interest::WRITABLE, |fd| Ok(rustix::io::write(fd, rest)?))
+                    .await?;
+                rest = &rest[written..];
+            }
+        }
+    }
+}

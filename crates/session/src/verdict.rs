@@ -1,0 +1,162 @@
+//! The verdict: what became of a run, as data. `docs/verdict.md` is its description and
+//! `docs/verdict.schema.json` its schema; a test holds them together.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::left::Left;
+use super::way_out::Traffic;
+use creel_plan::{Act, Layer, Plan, PolicyRef};
+use creel_policy::error::escaped_json;
+
+/// The version of this form; a field that changes its meaning raises it.
+pub const VERSION: u32 = 2;
+
+/// One run's end. Bytes, microseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    pub version: u32,
+    pub id: String,
+    pub kind: Kind,
+    /// The command's exit code, where it exited.
+    pub code: Option<i32>,
+    /// The signal that ended the command, by name.
+    pub signal: Option<String>,
+    /// The limit that ended it.
+    pub limit: Option<Limit>,
+    /// Limits that were reached and did not end it.
+    pub limits_hit: Vec<Limit>,
+    /// What `creel run` exits with.
+    pub exit_status: u8,
+    /// Why, where the kind alone does not say.
+    pub error: Option<String>,
+    pub usage: Usage,
+    /// What was refused on the network, as `HOST:PORT: WHY`; what the kernel refuses it does not report.
+    pub denials: Vec<String>,
+    /// What was reached through the relay; absent where there was no way out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Traffic>,
+    /// Denied, protected or absent names that were replaced or removed from outside of the jail while it ran,
+    /// the first 64.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uncovered: Vec<Uncovered>,
+    /// Why nobody looked after such names, where nobody did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unwatched: Option<String>,
+    /// What the host obeys later, new or changed; absent where nothing could be left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
+    pub receipt: Option<Receipt>,
+}
+
+/// A name whose cover in the jail was gone for a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Uncovered {
+    pub path: String,
+    /// False: the jail was ended instead.
+    pub restored: bool,
+    /// Microseconds from when creel noticed.
+    pub after_us: u32,
+}
+
+/// What ended the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Exited,
+    Signaled,
+    Timeout,
+    CpuTime,
+    Oom,
+    Pids,
+    Output,
+    Denied,
+    SetupFailed,
+}
+
+/// A limit by its name in the policy, and its value there (bytes, milliseconds or a count).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Limit {
+    pub name: &'static str,
+    pub value: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    pub wall_us: u64,
+    pub user_us: u64,
+    pub system_us: u64,
+    /// Of the whole jail where a cgroup counts it, else of its largest process.
+    pub memory_peak: u64,
+    pub io_read: u64,
+    pub io_written: u64,
+    /// Tasks at once, creel's own pid 1 among them; absent where no cgroup counts them.
+    pub pids_peak: Option<u64>,
+    /// Bytes on stdout and stderr.
+    pub output: u64,
+    /// How full each writable tmpfs was at the end, per mille of its bytes and of its inodes.
+    pub disks: BTreeMap<String, [u32; 2]>,
+}
+
+/// What was enforced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    pub creel: &'static str,
+    pub kernel: String,
+    /// 0: Landlock is not in force.
+    pub landlock_abi: u32,
+    pub policy: PolicyRef,
+    /// SHA-256 of the plan.
+    pub plan: String,
+    pub layers: Vec<Layer>,
+}
+
+impl Receipt {
+    pub fn of(plan: &Plan, kernel: &str) -> Receipt {
+        let landlock_abi = plan.acts.iter().find_map(|act| match act {
+            Act::Landlock { abi, .. } => Some(*abi),
+            _ => None,
+        });
+        Receipt {
+            creel: env!("CARGO_PKG_VERSION"),
+            kernel: kernel.to_owned(),
+            landlock_abi: landlock_abi.unwrap_or(0),
+            policy: plan.policy.clone(),
+            plan: plan.digest(),
+            layers: plan.layers.clone(),
+        }
+    }
+}
+
+impl Verdict {
+    /// A run that did not begin.
+    pub fn setup_failed(id: String, exit_status: u8, error: String) -> Verdict {
+        Verdict {
+            version: VERSION,
+            id,
+            kind: Kind::SetupFailed,
+            code: None,
+            signal: None,
+            limit: None,
+            limits_hit: vec![],
+            exit_status,
+            error: Some(error),
+            usage: Usage::default(),
+            denials: vec![],
+            network: None,
+            uncovered: vec![],
+            unwatched: None,
+            left: None,
+            receipt: None,
+        }
+    }
+
+    /// One line of JSON.
+    pub fn to_json(&self) -> String {
+        // Numbers, text and maps with text keys: serialising them cannot fail.
+        let mut json = escaped_json(serde_json::to_string(self).unwrap_or_default());
+        json.push('\n');
+        json
+    }
+}
