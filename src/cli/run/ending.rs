@@ -45,6 +45,7 @@ impl Remarks {
                 elsewhere(args, verdict),
                 untraced(args, policy, verdict),
                 offline(args, policy, verdict),
+                nameless(args, policy, verdict),
             ]
             .into_iter()
             .flatten()
@@ -115,6 +116,18 @@ const NETWORKERS: [(&str, &[&str]); 12] = [
     ("wget", &[]),
     ("yarn", &["add", "install"]),
 ];
+
+/// What gives commits a name, where git may have failed for want of one: its fatal errors exit with 128.
+fn nameless(args: &RunArgs, policy: &Policy, verdict: &Verdict) -> Option<String> {
+    let is_git = Path::new(args.command.first()?).file_name()? == "git";
+    let commits = args.command.iter().any(|word| word == "commit");
+    let passed = policy.environment.git_identity.value;
+    (is_git && commits && verdict.code == Some(128) && !passed).then(|| {
+        "git has a name for commits here only if the repository says one; `git_identity = true` in [environment] \
+         passes yours, as `--policy coding` does"
+            .into()
+    })
+}
 
 /// That there is no network, where what failed may have needed one. Their own words are of a resolver.
 fn offline(args: &RunArgs, policy: &Policy, verdict: &Verdict) -> Option<String> {

@@ -55,7 +55,28 @@ pub fn notes(
         .filter(|(name, _)| words[first..].iter().any(|word| word == name))
         .map(|(_, names)| *names)
         .collect();
-    held(&used, &workspace, plan).into_iter().collect()
+    let kept = worktrees(&words[first..], plan);
+    kept.or_else(|| held(&used, &workspace, plan))
+        .into_iter()
+        .collect()
+}
+
+/// That linked worktrees which were there at the start cannot be removed: what leads git to them is held.
+fn worktrees(words: &[String], plan: &Plan) -> Option<String> {
+    let said = |names: &[&str]| words.iter().any(|word| names.contains(&word.as_str()));
+    let is_held = |act: &Act| match act {
+        Act::Bind { target, access, .. } => {
+            let mut above = target.ancestors().skip(1);
+            !access.write && above.any(|dir| dir.ends_with(".git/worktrees"))
+        }
+        _ => false,
+    };
+    (said(&["worktree"]) && said(&["remove", "prune", "move"]) && plan.acts.iter().any(is_held))
+        .then(|| {
+            "a linked worktree that was there when the jail began stays registered in it: remove it on the host, \
+             with git worktree remove or git worktree prune"
+                .into()
+        })
 }
 
 /// The words of the command line, and of a script in it.

@@ -79,6 +79,34 @@ fn a_refused_write_of_gits_names_the_protection() {
 }
 
 /// In a linked worktree, a submodule and a part of a repository git finds nothing.
+/// What git cannot do in any later jail, and what lets it commit.
+#[test]
+fn a_worktree_that_stays_and_a_commit_without_a_name_are_explained() {
+    for who in Who::all() {
+        let workspace = Workspace::new(who);
+        on_host(who, &workspace, "git init -q . && echo x >f && git add f");
+        let commit = &["git", "commit", "-m", "one"][..];
+        let run = |policy: &str, argv: &[&str]| Run::new(who, &workspace).policy(policy).argv(argv);
+        assert!(said(&run("default", commit), "git_identity = true"));
+        on_host(who, &workspace, &format!("{WHO} commit -qm one"));
+        // Where it failed of something else.
+        let wrong = &["git", "commit", "--nonsense"][..];
+        assert!(!said(&run("default", wrong), "git_identity"));
+        let told = "git worktree prune";
+        let both = "git worktree add -q w && git worktree remove w && false";
+        assert!(!said(&run("coding", &["sh", "-c", both]), told));
+        assert_eq!(
+            run("coding", &["git", "worktree", "add", "-q", "w"]).status,
+            0
+        );
+        let ran = run("coding", &["git", "worktree", "remove", "w"]);
+        assert!(ran.status != 0 && said(&ran, told), "{ran:#?}");
+        on_host(who, &workspace, told);
+        let ran = run("coding", &["git", "worktree", "add", "-q", "w"]);
+        assert_eq!(ran.status, 0, "{ran:#?}");
+    }
+}
+
 #[test]
 fn a_repository_elsewhere_is_named_and_what_grants_it() {
     let setup = format!(

@@ -45,6 +45,13 @@ pub(super) struct Part {
     pub more: bool,
 }
 
+impl Part {
+    /// Whether there was nothing.
+    pub fn is_end(&self) -> bool {
+        self.entries.is_empty() && !self.more
+    }
+}
+
 impl Dir {
     /// Opens a directory beneath `tree`, `relative` having no link in it.
     pub fn open(tree: BorrowedFd<'_>, place: &Path, relative: &Path, moved: bool) -> Option<Dir> {

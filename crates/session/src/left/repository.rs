@@ -139,16 +139,21 @@ impl Kept {
         let mut long: VecDeque<(PathBuf, Dir)> = VecDeque::new();
         let mut count = 0;
         loop {
+            let over = count >= MOST_ENTRIES || seen.over();
             let (relative, dir) = if let Some((relative, moved)) = queue.pop_front() {
                 let dir = Dir::open(self.fd.as_fd(), &self.place, &relative, moved);
                 (relative, dir)
             } else if let Some((relative, dir)) = long.pop_front() {
+                // There may have been no more.
+                if over && dir.part(|_, _| true).is_some_and(|rest| rest.is_end()) {
+                    continue;
+                }
                 (relative, Some(dir))
             } else {
                 return;
             };
             let place = self.place.join(&relative);
-            if count >= MOST_ENTRIES || seen.over() {
+            if over {
                 // Whatever git finds there.
                 seen.unseen(&place);
                 seen.add_once(&place, What::Link, Done::Failed);
@@ -221,8 +226,14 @@ fn head(git: &OwnedFd) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = openat(git, "HEAD", flags, Mode::empty()).ok()?;
     let stat = fstat(&file).ok()?;
-    // What its owner cannot read, git cannot; root could.
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_mode & 0o400 == 0 {
+    // What the repository's owner cannot read, git cannot. Root could, and would write it down again as theirs.
+    let owner = fstat(git).ok()?;
+    let readable = match stat.st_mode {
+        mode if stat.st_uid == owner.st_uid => mode & 0o400,
+        mode if stat.st_gid == owner.st_gid => mode & 0o040,
+        mode => mode & 0o004,
+    };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || readable == 0 {
         return None;
     }
     let mut text = vec![];
