@@ -1,8 +1,8 @@
 //! What keeps a name from being created, since the kernel knows no entry that says "nothing".
 //!
 //! A socket inode (mknod(2)) does for most names: git takes up none, status, add, clean and stash pass
-//! over it, and to remove it costs a tenth of a directory. A directory stands for what is one by nature:
-//! below a socket the kernel answers ENOTDIR, and programs expect ENOENT. So it does where a reader would
+//! over it, and to remove it costs a tenth of a directory. A directory stands for what programs look
+//! into: below a socket the kernel answers ENOTDIR, and they expect ENOENT. So it does where a reader would
 //! complain about what it cannot open, and where the filesystem makes no sockets. Where a reader takes the
 //! name's being there for a word, it is a file that says what is meant without it, made without a name
 //! (`O_TMPFILE`, open(2)) and then linked. A mark tells each from somebody else's: of a socket and of a

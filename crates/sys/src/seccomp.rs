@@ -1,4 +1,4 @@
-//! The seccomp program that `build.rs` compiled from `plan/syscalls.txt`, and its installation.
+//! The seccomp program that `build.rs` compiled from `syscalls.txt`, and its installation.
 
 use super::{Errno, Result};
 
