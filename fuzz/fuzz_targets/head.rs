@@ -5,11 +5,11 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use creel_egress::head::{self, Head, LONGEST};
+use creel_egress::request_head::{self, Head, LONGEST};
 use creel_egress::target::Target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let read = head::read(bytes);
+    let read = request_head::read(bytes);
     if let Ok(Some(Head::Connect {
         target,
         port,
@@ -21,8 +21,8 @@ fuzz_target!(|bytes: &[u8]| {
         let written = target.to_string();
         assert_eq!(Target::parse(written.as_bytes()).as_ref(), Ok(target));
         // What follows the head does not change it, and without its last byte it is not whole.
-        assert_eq!(head::read(&bytes[..*length]), read);
-        assert_eq!(head::read(&bytes[..*length - 1]), Ok(None));
+        assert_eq!(request_head::read(&bytes[..*length]), read);
+        assert_eq!(request_head::read(&bytes[..*length - 1]), Ok(None));
         assert!(!written.contains(|c: char| c.is_control() || c == ' ' || c == '%'));
     }
     if let Err(error) = &read {

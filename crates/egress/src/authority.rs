@@ -22,7 +22,7 @@ use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::credential::Vault;
-use super::http::Version;
+use super::http::version::Version;
 use creel_policy::net::Host;
 
 /// Long enough for any run, short enough that a certificate left behind is worthless.

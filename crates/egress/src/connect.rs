@@ -9,10 +9,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::Way;
-use super::gate::{Gate, Refusal};
-use super::head::{self, Head, HeadError};
-use super::lobby::{Held, LEAST, Place};
-use super::prefixed::Prefixed;
+use super::admission::{HeadBudget, LEAST, Slot};
+use super::gate::Gate;
+use super::refusal::Refusal;
+use super::request_head::{self, Head, HeadError};
+use super::rewind::Rewind;
 use super::{accept, http, reply, tunnel, windows};
 
 /// For the first head.
@@ -24,8 +25,8 @@ const LINGER: Duration = Duration::from_secs(2);
 pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
     loop {
         let (client, _) = accept::client(&listener).await;
-        let place = gate.meter.lobby.place().await;
-        tokio::task::spawn_local(greet(Rc::clone(&gate), client, place));
+        let slot = gate.meter.admission.slot().await;
+        tokio::task::spawn_local(greet(Rc::clone(&gate), client, slot));
     }
 }
 
@@ -36,9 +37,9 @@ enum Wrong {
 }
 
 /// Reads the first head of a client, and carries what it asks for.
-async fn greet(gate: Rc<Gate>, mut client: TcpStream, place: Place) {
+async fn greet(gate: Rc<Gate>, mut client: TcpStream, slot: Slot) {
     let mut bytes = vec![];
-    let mut held = Held::new(&gate);
+    let mut held = HeadBudget::new(&gate.meter.admission);
     let head = match timeout(HEAD, first(&mut client, &mut bytes, &mut held)).await {
         Ok(Some(head)) => head,
         Ok(None) => return,
@@ -58,9 +59,9 @@ async fn greet(gate: Rc<Gate>, mut client: TcpStream, place: Place) {
         Ok(Head::Request) => {
             drop(held);
             windows::bound_client(&client);
-            // It may go on to what is not granted, so it keeps its place.
-            let _place = place;
-            return http::serve_proxy(gate, Prefixed::new(bytes, client)).await;
+            // It may go on to what is not granted, so it keeps its slot.
+            let _slot = slot;
+            return http::serve_proxy(gate, Rewind::new(bytes, client)).await;
         }
         Err(error) => {
             drop((bytes, held));
@@ -84,7 +85,7 @@ async fn greet(gate: Rc<Gate>, mut client: TcpStream, place: Place) {
         Ok(pass) => pass,
         Err(refusal) => return refuse(client, reply::status(&refusal), &refusal).await,
     };
-    drop((bytes, held, place));
+    drop((bytes, held, slot));
     if let Err(refusal) = pass.prepare().await {
         pass.refuse(&refusal);
         return refuse(client, reply::status(&refusal), &refusal).await;
@@ -99,14 +100,14 @@ async fn greet(gate: Rc<Gate>, mut client: TcpStream, place: Place) {
 async fn first(
     client: &mut TcpStream,
     bytes: &mut Vec<u8>,
-    held: &mut Held,
+    held: &mut HeadBudget,
 ) -> Option<Result<Head, Wrong>> {
     let mut seen = 0;
     loop {
         // A long head is read again only where a line of it has ended.
         let fresh = bytes.get(seen..).unwrap_or_default();
-        if bytes.len() < LEAST || bytes.len() >= head::LONGEST || fresh.contains(&b'\n') {
-            match head::read(bytes) {
+        if bytes.len() < LEAST || bytes.len() >= request_head::LONGEST || fresh.contains(&b'\n') {
+            match request_head::read(bytes) {
                 Ok(Some(head)) => return Some(Ok(head)),
                 Ok(None) => {}
                 Err(error) => return Some(Err(Wrong::Head(error))),

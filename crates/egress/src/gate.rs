@@ -11,17 +11,18 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::Way;
-use super::lobby::Lobby;
+use super::admission::Admission;
+use super::authority::Authority;
 use super::names::Names;
-use super::pace::{Pace, Paced};
-use super::queue::Held;
+use super::rate_limit::{RateLimit, Reservations};
 use super::record::{Entry, Event, Records};
+use super::refusal::Refusal;
 use super::resolve::Resolver;
-use super::tls::Authority;
+use super::udp_queue::Budget;
 use super::windows::{self, Window, Windows};
 use super::{dial, record};
 use creel_policy::Network;
-use creel_policy::net::judge::{Spoken, Transport, UNNAMED};
+use creel_policy::net::judge::{Spoken, Transport};
 use creel_policy::net::{Answer, Host, Tls, Why};
 use creel_sys::local;
 
@@ -29,30 +30,6 @@ use creel_sys::local;
 const IDLE: Duration = Duration::from_secs(600);
 /// Open at once, where the policy names no number: what the relay's descriptors allow.
 const CONNECTIONS: u64 = 4096;
-
-/// Why a destination is not to be reached, in the words of the record.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("{0}")]
-    Policy(Why),
-    #[error("nobody allowed it when asked")]
-    Unanswered,
-    #[error("it is no host: {0}")]
-    NoHost(String),
-    #[error("the address {address} is {kind}, and {}", UNNAMED)]
-    Special { address: String, kind: &'static str },
-    #[error("the name has no address: {0}")]
-    Unresolved(String),
-    #[error("nobody answers: {0}")]
-    Dial(String),
-    #[error("the limit {0} is reached")]
-    Limit(&'static str),
-    /// What was said on the connection is not what was granted.
-    #[error("{0}")]
-    Spoken(String),
-    #[error("closed by creel: {0}")]
-    Closed(&'static str),
-}
 
 /// Everything that the ways share.
 pub struct Gate {
@@ -78,12 +55,12 @@ pub struct Meter {
     connections: Cell<u64>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
-    pace_in: Pace,
-    pace_out: Pace,
+    reserved_in: Reservations,
+    reserved_out: Reservations,
     /// Of those who are not admitted yet.
-    pub lobby: Lobby,
+    pub admission: Rc<Admission>,
     /// Of datagrams that wait.
-    pub datagrams: Held,
+    pub datagrams: Rc<Budget>,
     windows: Windows,
     /// Of the second that runs.
     second: Cell<Option<(Instant, u64)>>,
@@ -427,13 +404,13 @@ impl Pass {
     }
 
     /// The bandwidth of a direction, which all connections share; `None`: no bound.
-    pub fn pace(&self, direction: Direction) -> Option<Paced<'_>> {
+    pub fn rate_limit(&self, direction: Direction) -> Option<RateLimit<'_>> {
         let rate = self.gate.policy.limits.bandwidth.as_ref()?.value.0;
-        let pace = match direction {
-            Direction::In => &self.gate.meter.pace_in,
-            Direction::Out => &self.gate.meter.pace_out,
+        let reserved = match direction {
+            Direction::In => &self.gate.meter.reserved_in,
+            Direction::Out => &self.gate.meter.reserved_out,
         };
-        Some(Paced { pace, rate })
+        Some(RateLimit { reserved, rate })
     }
 
     /// Notes why the connection is closed before its end.

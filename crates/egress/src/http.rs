@@ -10,6 +10,7 @@ mod destination;
 pub mod fields;
 mod upgrade;
 mod upstream;
+pub mod version;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -20,12 +21,11 @@ use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::http::uri::{PathAndQuery, Scheme as UriScheme};
+use hyper::http::uri::PathAndQuery;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
 use self::body::{Activity, Body, Meter};
@@ -33,34 +33,16 @@ use self::denied::{After, Denied};
 use self::fields::Framing;
 use self::upgrade::Change;
 use self::upstream::{Behind, Upstream};
+use self::version::{Duplex, Local, Scheme, Version};
 use super::Way;
-use super::gate::{Direction, Gate, Pass, Refusal};
-use super::lobby::{self, Room};
+use super::admission::{self, SessionLimits};
+use super::gate::{Direction, Gate, Pass};
 use super::mask::Mask;
+use super::refusal::Refusal;
 use super::target::Target;
 use creel_policy::net::Host;
 use creel_policy::net::http::ambiguous;
 use creel_policy::net::judge::{Carried, Spoken};
-
-/// What carries the requests of a client, and how they go on outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    Http,
-    /// TLS was ended here; outside it is begun anew, with the host's certificate checked.
-    Https,
-}
-
-/// Which versions the client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    One,
-    Two,
-}
-
-/// A connection in both directions.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// Bytes of a method; the longest that is registered has 17.
 const METHOD: usize = 32;
@@ -123,16 +105,6 @@ enum Front {
     Any(RefCell<Option<Rc<Upstream>>>),
 }
 
-/// Spawns on the one thread that there is.
-#[derive(Clone, Copy)]
-struct Local;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
-
 impl Session {
     fn new(gate: Rc<Gate>, scheme: Scheme, version: Version, front: Front) -> Rc<Session> {
         Rc::new(Session {
@@ -153,8 +125,8 @@ impl Session {
             async move { Ok::<_, Infallible>(session.answer(request).await) }
         });
         let io = TokioIo::new(client);
-        let _counted = lobby::Session::begin(&self.gate);
-        let room = Room::of(&self.gate);
+        let _counted = admission::Session::begin(&self.gate.meter.admission);
+        let limits = SessionLimits::of(&self.gate.meter.admission);
         let served = async {
             match self.version {
                 Version::One => {
@@ -162,8 +134,8 @@ impl Session {
                     server
                         .timer(TokioTimer::new())
                         .header_read_timeout(HEAD)
-                        .max_buf_size(room.buffer)
-                        .max_header_size(room.buffer)
+                        .max_buf_size(limits.buffer)
+                        .max_header_size(limits.buffer)
                         .half_close(true)
                         .auto_date_header(false)
                         .preserve_header_case(true);
@@ -173,11 +145,11 @@ impl Session {
                     let mut server = http2::Builder::new(Local);
                     server
                         .timer(TokioTimer::new())
-                        .initial_stream_window_size(room.stream)
-                        .initial_connection_window_size(room.connection)
-                        .max_concurrent_streams(room.streams)
-                        .max_header_list_size(room.buffer as u32)
-                        .max_send_buf_size(room.buffer)
+                        .initial_stream_window_size(limits.stream)
+                        .initial_connection_window_size(limits.connection)
+                        .max_concurrent_streams(limits.streams)
+                        .max_header_list_size(limits.buffer as u32)
+                        .max_send_buf_size(limits.buffer)
                         .auto_date_header(false);
                     server.serve_connection(io, service).await
                 }
@@ -445,22 +417,6 @@ impl Session {
     fn vault_has(&self, host: &Host) -> bool {
         let authority = self.gate.authority.as_ref();
         authority.is_some_and(|authority| authority.vault().has(host))
-    }
-}
-
-impl Scheme {
-    fn port(self) -> u16 {
-        match self {
-            Scheme::Http => 80,
-            Scheme::Https => 443,
-        }
-    }
-
-    fn name(self) -> UriScheme {
-        match self {
-            Scheme::Http => UriScheme::HTTP,
-            Scheme::Https => UriScheme::HTTPS,
-        }
     }
 }
 

@@ -29,28 +29,29 @@
 )]
 
 pub mod accept;
+pub mod admission;
 pub mod authority;
+pub mod client_hello;
 pub mod connect;
 pub mod credential;
 pub mod dial;
 pub mod dns;
-pub mod first;
 pub mod gate;
-pub mod head;
-pub mod hello;
 pub mod http;
-pub mod lobby;
 pub mod log;
 pub mod mask;
 pub mod names;
-pub mod pace;
-pub mod prefixed;
+pub mod protocol;
+pub mod protocol_detect;
 pub mod publish;
-pub mod queue;
+pub mod rate_limit;
 pub mod record;
+pub mod refusal;
 pub mod relay;
 pub mod reply;
+pub mod request_head;
 pub mod resolve;
+pub mod rewind;
 pub mod socks;
 pub mod splice;
 pub mod target;
@@ -58,8 +59,8 @@ pub mod tls;
 pub mod transparent;
 pub mod tunnel;
 pub mod udp;
+pub mod udp_queue;
 pub mod windows;
-pub mod wire;
 
 use serde::Serialize;
 

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-use super::gate::Refusal;
+use super::refusal::Refusal;
 
 /// Bytes of lines of one jail: of what was refused, which a jail is as often as it likes, and of what was
 /// admitted. Beyond the first a refusal has no line; beyond the second nothing is admitted.

@@ -10,10 +10,11 @@ use std::rc::Rc;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Way;
-use super::gate::{Gate, Meter, Refusal};
+use super::gate::{Gate, Meter};
 use super::names::Names;
 use super::outside::{Outside, answer, locally};
 use super::record::Records;
+use super::refusal::Refusal;
 use super::resolve::Resolver;
 use creel_policy::Origin;
 use creel_policy::net::{Host, List, Mode, Name, Network, OnMiss, Protocol, Range, Rule, Tls, To};

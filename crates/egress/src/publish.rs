@@ -18,7 +18,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::accept;
-use super::gate::{Direction, Gate, Pass, Refusal};
+use super::gate::{Direction, Gate, Pass};
+use super::refusal::Refusal;
 use super::splice::{self, Half, IDLE, reset};
 use creel_plan::egress::PUBLISHED;
 use creel_plan::request::Publish;

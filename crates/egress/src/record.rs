@@ -8,8 +8,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::Way;
-use super::gate::Refusal;
 use super::log::{Class, Lines, Log, Unrecorded};
+use super::refusal::Refusal;
 use creel_policy::error::escaped_json;
 use creel_policy::net::{Host, Rule};
 

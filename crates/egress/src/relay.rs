@@ -21,10 +21,10 @@ use super::authority::Authority;
 use super::credential::Vault;
 use super::gate::{Asker, Gate, Meter};
 use super::names::Names;
+use super::protocol::{self, FromRelay, ToRelay};
 use super::publish::{self, Store};
 use super::record::Records;
 use super::resolve::Resolver;
-use super::wire::{self, FromRelay, ToRelay};
 use super::{connect, dns, socks, transparent, udp};
 use creel_plan::egress::{ALL, Egress, SERVED, Serves};
 use creel_policy::net::{Host, OnMiss};
@@ -97,7 +97,7 @@ impl Relay {
     /// Waits until it is confined and says what it made for the jail. The jail hears of it too, and does
     /// not begin its command before.
     pub fn ready(&self) -> Result<Made, RelayError> {
-        match wire::receive(&self.socket, Wait::Yes) {
+        match protocol::receive(&self.socket, Wait::Yes) {
             Ok(Some(FromRelay::Ready {
                 authority,
                 placeholders,
@@ -142,7 +142,7 @@ fn live(id: &str, egress: &Egress, kept: Vec<OwnedFd>) -> i32 {
         Ok(()) => 0,
         Err(why) => {
             // If the supervisor is gone there is nobody to tell.
-            let _ = wire::send(control.as_fd(), &FromRelay::Failed { why });
+            let _ = protocol::send(control.as_fd(), &FromRelay::Failed { why });
             1
         }
     }
@@ -217,7 +217,7 @@ fn serve(
         authority: certificate,
         placeholders,
     };
-    wire::send(control.as_fd(), &ready).map_err(|e| e.to_string())?;
+    protocol::send(control.as_fd(), &ready).map_err(|e| e.to_string())?;
     let local = LocalSet::new();
     let listeners = egress.listeners.iter().map(|l| l.serves).collect();
     let store = Rc::new(Store::default());
@@ -237,13 +237,13 @@ fn serve(
     // Every connection is closed, and with it its record.
     drop(local);
     told.map_err(|e| e.to_string())?;
-    for destinations in wire::in_messages(gate.records.summary()) {
+    for destinations in protocol::in_messages(gate.records.summary()) {
         let part = FromRelay::Summary { destinations };
-        wire::send(control.as_fd(), &part).map_err(|e| e.to_string())?;
+        protocol::send(control.as_fd(), &part).map_err(|e| e.to_string())?;
     }
     // If the supervisor is gone there is nobody to tell.
     let lines = gate.records.finish();
-    let _ = wire::send(control.as_fd(), &FromRelay::Finished { lines });
+    let _ = protocol::send(control.as_fd(), &FromRelay::Finished { lines });
     Ok(())
 }
 
@@ -330,7 +330,7 @@ async fn told_to_finish(control: &OwnedFd, questions: &Questions) -> io::Result<
     let control = readiness::to_read(control.try_clone()?)?;
     loop {
         let mut ready = control.readable().await?;
-        match wire::receive(control.get_ref(), Wait::No) {
+        match protocol::receive(control.get_ref(), Wait::No) {
             Ok(Some(ToRelay::Answer { number, allow })) => questions.answer(number, allow),
             Ok(Some(ToRelay::Finish) | None) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
@@ -369,7 +369,7 @@ impl Asker for Rc<Questions> {
             let (tell, told) = oneshot::channel();
             questions.waiting.borrow_mut().insert(number, tell);
             let question = FromRelay::Ask { number, host, port };
-            if wire::send(questions.control.as_fd(), &question).is_err() {
+            if protocol::send(questions.control.as_fd(), &question).is_err() {
                 return false;
             }
             let answer = tokio::time::timeout(PATIENCE, told).await;

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::gate::Refusal;
+use super::refusal::Refusal;
 
 /// The field that tells creel's own refusals from a server's.
 pub const DENIED: &str = "x-creel-denied";

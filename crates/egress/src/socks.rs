@@ -3,7 +3,7 @@
 //! Whoever is in the jail may use it, so nobody has to say who they are; a client that insists on a
 //! name and a password (RFC 1929) may say any. UDP ASSOCIATE, BIND and SOCKS4 are refused.
 
-pub mod wire;
+pub mod protocol;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,11 +12,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use self::wire::{Method, Read, Reply, SocksError};
+use self::protocol::{Method, Read, Reply, SocksError};
 use super::Way;
+use super::admission::Slot;
 use super::connect::linger;
-use super::gate::{Gate, Refusal};
-use super::lobby::Place;
+use super::gate::Gate;
+use super::refusal::Refusal;
 use super::{accept, tunnel};
 
 /// For all that comes before the tunnel.
@@ -26,8 +27,8 @@ const GREETING: Duration = Duration::from_secs(30);
 pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
     loop {
         let (client, _) = accept::client(&listener).await;
-        let place = gate.meter.lobby.place().await;
-        tokio::task::spawn_local(greet(Rc::clone(&gate), client, place));
+        let slot = gate.meter.admission.slot().await;
+        tokio::task::spawn_local(greet(Rc::clone(&gate), client, slot));
     }
 }
 
@@ -44,7 +45,7 @@ enum Ended {
     Wrong(SocksError),
 }
 
-async fn greet(gate: Rc<Gate>, stream: TcpStream, place: Place) {
+async fn greet(gate: Rc<Gate>, stream: TcpStream, slot: Slot) {
     let mut client = Client {
         stream,
         bytes: vec![],
@@ -74,7 +75,7 @@ async fn greet(gate: Rc<Gate>, stream: TcpStream, place: Place) {
         Ok(pass) => pass,
         Err(refusal) => return client.close(&reply(&refusal).bytes()).await,
     };
-    drop(place);
+    drop(slot);
     if let Err(refusal) = pass.prepare().await {
         pass.refuse(&refusal);
         return client.close(&reply(&refusal).bytes()).await;
@@ -97,13 +98,13 @@ fn reply(refusal: &Refusal) -> Reply {
 impl Client {
     /// Everything up to the request, whose bytes are taken.
     async fn asks(&mut self) -> Result<(creel_policy::net::Host, u16), Ended> {
-        let method = self.next(wire::greeting).await?;
+        let method = self.next(protocol::greeting).await?;
         self.say(&method.answer()).await?;
         if method == Method::Password {
-            self.next(wire::password).await?;
-            self.say(&wire::WELCOME).await?;
+            self.next(protocol::password).await?;
+            self.say(&protocol::WELCOME).await?;
         }
-        let request = self.next(wire::request).await?;
+        let request = self.next(protocol::request).await?;
         Ok((request.host, request.port))
     }
 

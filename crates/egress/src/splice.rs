@@ -19,7 +19,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::gate::{Direction, Pass, Refusal};
+use super::gate::{Direction, Pass};
+use super::refusal::Refusal;
 use creel_sys::splice::{self as sys, Pipe};
 
 /// What is read by copying at once.
@@ -198,13 +199,13 @@ impl Half {
         pass: &Pass,
         from: &TcpStream,
     ) -> Poll<Result<usize, Stop>> {
-        let Some(pace) = pass.pace(self.direction) else {
+        let Some(limit) = pass.rate_limit(self.direction) else {
             return Poll::Ready(Ok(MANY));
         };
         if self.reserved == 0 {
             ready!(from.poll_read_ready(cx))?;
-            self.reserved = pace.turn();
-            let wait = pace.reserve(self.reserved);
+            self.reserved = limit.turn();
+            let wait = limit.reserve(self.reserved);
             self.pause = (!wait.is_zero()).then(|| Box::pin(sleep(wait)));
         }
         if let Some(pause) = &mut self.pause {
@@ -291,8 +292,8 @@ impl Half {
     fn count(&mut self, pass: &Pass, bytes: usize) -> Result<(), Stopped> {
         self.moved += bytes as u64;
         self.stirs += 1;
-        if let Some(pace) = pass.pace(self.direction) {
-            pace.give_back(self.reserved.saturating_sub(bytes));
+        if let Some(limit) = pass.rate_limit(self.direction) {
+            limit.give_back(self.reserved.saturating_sub(bytes));
             self.reserved = 0;
         }
         pass.count(self.direction, bytes as u64)

@@ -5,23 +5,22 @@
 //! and the client is given what the host took. So no request is ever translated from one version to
 //! the other. What is not HTTP is refused.
 
-use std::rc::Rc;
-use std::time::Duration;
+pub mod client;
 
-use rustls::pki_types::ServerName;
+use std::rc::Rc;
+
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
+use tokio_rustls::LazyConfigAcceptor;
 
-pub use super::authority::{Authority, AuthorityError};
-use super::gate::{Pass, Refusal};
-use super::http::{self, Duplex, Scheme, Version};
-use super::prefixed::Prefixed;
+use self::client::HANDSHAKE;
+use super::gate::Pass;
+use super::http;
+use super::http::version::{Scheme, Version};
+use super::refusal::Refusal;
+use super::rewind::Rewind;
 use creel_policy::net::Host;
-
-/// For a whole handshake.
-const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// Ends the client's TLS, whose first bytes are `early`, and carries its requests.
 pub async fn serve(pass: Pass, client: TcpStream, early: Vec<u8>) -> Result<(), Refusal> {
@@ -46,7 +45,7 @@ async fn end(pass: Rc<Pass>, client: TcpStream, early: Vec<u8>) -> Result<(), (R
     };
     let late = |_| refuse(Refusal::Closed("the TLS handshake took more than 30 s"));
 
-    let client = Prefixed::new(early, client);
+    let client = Rewind::new(early, client);
     let start = LazyConfigAcceptor::new(Acceptor::default(), client);
     let start = timeout(HANDSHAKE, start).await.map_err(late)?;
     let start = start.map_err(|e| spoken("the client's TLS cannot be ended", &e))?;
@@ -68,7 +67,7 @@ async fn end(pass: Rc<Pass>, client: TcpStream, early: Vec<u8>) -> Result<(), (R
         return Err(refuse(Refusal::Spoken(why.into())));
     }
     let versions = offered.clone().unwrap_or_else(|| vec![Version::One]);
-    let dialled = begin(&pass, &versions).await;
+    let dialled = client::begin(&pass, &versions).await;
     // Where the host cannot be had the client is still told why, in HTTP.
     let version = match &dialled {
         Ok((_, version)) => *version,
@@ -82,34 +81,6 @@ async fn end(pass: Rc<Pass>, client: TcpStream, early: Vec<u8>) -> Result<(), (R
     let outside = dialled.map(|(stream, _)| stream);
     http::serve_dialled(Rc::clone(&pass), client, Scheme::Https, version, outside).await;
     Ok(())
-}
-
-/// Dials and begins TLS with the host, whose certificate is checked for the name that was granted.
-pub(super) async fn begin(
-    pass: &Pass,
-    versions: &[Version],
-) -> Result<(Box<dyn Duplex>, Version), Refusal> {
-    let Some(authority) = &pass.gate().authority else {
-        return Err(Refusal::Closed("there is no authority to begin TLS with"));
-    };
-    let name = match &pass.host {
-        Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
-            .map_err(|_| Refusal::NoHost("TLS has no form of this name".into()))?,
-        Host::Address(address) => ServerName::IpAddress((*address).into()),
-    };
-    let stream = pass.dial().await?;
-    let connector = TlsConnector::from(authority.outside(versions));
-    let stream = timeout(HANDSHAKE, connector.connect(name, stream)).await;
-    let stream = stream.map_err(|_| Refusal::Dial("the TLS handshake timed out".into()))?;
-    let stream = stream.map_err(|e| Refusal::Dial(format!("TLS with the host: {e}")))?;
-    let version = match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => Version::Two,
-        _ => Version::One,
-    };
-    match versions.contains(&version) {
-        true => Ok((Box::new(stream), version)),
-        false => Err(Refusal::Dial("the host now speaks another HTTP".into())),
-    }
 }
 
 /// Whether the server name is the host's; what it was where not. An address is never a server name

@@ -11,7 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
 use super::Way;
-use super::gate::{Gate, Refusal};
+use super::gate::Gate;
+use super::refusal::Refusal;
 use super::splice::reset;
 use super::{accept, tunnel};
 use creel_policy::net::Host;

@@ -22,12 +22,13 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::first::{self, First};
-use super::gate::{Direction, Pass, Refusal};
-use super::hello::{Encrypted, Hello};
-use super::http::{self, Scheme};
-use super::lobby::Held;
-use super::prefixed::Prefixed;
+use super::admission::HeadBudget;
+use super::client_hello::{ClientHello, Encrypted};
+use super::gate::{Direction, Pass};
+use super::http::{self, version::Scheme};
+use super::protocol_detect::{self, Detected};
+use super::refusal::Refusal;
+use super::rewind::Rewind;
 use super::splice::{self, Half, IDLE, reset};
 use super::tls;
 use creel_policy::net::judge::{Spoken, Transport};
@@ -52,9 +53,9 @@ enum Order {
 /// What the client said until it was clear what it speaks.
 struct Said {
     bytes: Vec<u8>,
-    first: First,
+    first: Detected,
     /// Of the bytes, as long as nobody else has them.
-    held: Option<Held>,
+    held: Option<HeadBudget>,
 }
 
 /// A server that was dialled before the client spoke.
@@ -80,7 +81,7 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
     pass.bound_inside(&client);
     let heard = match order(&pass) {
         Order::Unheard => {
-            let first = First::Other;
+            let first = Detected::Other;
             let said = Said {
                 bytes: early,
                 first,
@@ -101,7 +102,7 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
         Err(None) => return,
     };
     match &said.first {
-        First::Tls(hello) => match judge_tls(&pass, hello) {
+        Detected::Tls(hello) => match judge_tls(&pass, hello) {
             Ok(()) if pass.tls() == Tls::Terminate => {
                 // It has the pass, and says itself what it refused.
                 let _ = Box::pin(tls::serve(pass, client, said.bytes)).await;
@@ -109,21 +110,21 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
             Ok(()) => forward(pass, client, said, begun).await,
             Err((refusal, alert)) => refuse_tls(&pass, client, &refusal, alert),
         },
-        First::Flawed(flaw) => {
+        Detected::Flawed(flaw) => {
             let refusal = Refusal::Spoken(format!("the TLS client's hello is refused: {flaw}"));
             refuse_tls(&pass, client, &refusal, Alert::DecodeError);
         }
-        First::Http(version) => {
+        Detected::Http(version) => {
             let version = *version;
             if begun.is_some_and(|begun| begun.back.has_moved()) {
                 let refusal = "a request on a connection where the server spoke first";
                 return refuse(&pass, client, &Refusal::Spoken(refusal.into()));
             }
-            let client = Prefixed::new(said.bytes, client);
+            let client = Rewind::new(said.bytes, client);
             // Boxed: a connection that is only spliced need not have room for it.
             Box::pin(http::serve(pass, client, Scheme::Http, version)).await;
         }
-        First::Other | First::More => match pass.judge(&Spoken::Other) {
+        Detected::Other | Detected::More => match pass.judge(&Spoken::Other) {
             Ok(()) => forward(pass, client, said, begun).await,
             Err(refusal) => refuse(&pass, client, &refusal),
         },
@@ -160,21 +161,21 @@ fn order(pass: &Pass) -> Order {
 /// Reads until it is clear what the client speaks. `bytes` is empty where it said nothing and never
 /// will.
 async fn hear(pass: &Pass, client: &TcpStream, mut bytes: Vec<u8>) -> Result<Said, Ended> {
-    let mut held = Held::new(pass.gate());
+    let mut held = HeadBudget::new(&pass.gate().meter.admission);
     // As long as it says nothing, no clock runs.
     if bytes.is_empty() && more(client, &mut held, &mut bytes).await? == 0 {
-        let first = first::read_all(&bytes);
+        let first = protocol_detect::read_all(&bytes);
         let held = None;
         return Ok(Said { bytes, first, held });
     }
     let clear = async {
         loop {
-            match first::read(&bytes) {
-                First::More => {}
+            match protocol_detect::read(&bytes) {
+                Detected::More => {}
                 first => return Ok(first),
             }
             if more(client, &mut held, &mut bytes).await? == 0 {
-                return Ok::<First, Ended>(first::read_all(&bytes));
+                return Ok::<Detected, Ended>(protocol_detect::read_all(&bytes));
             }
         }
     };
@@ -191,7 +192,11 @@ async fn hear(pass: &Pass, client: &TcpStream, mut bytes: Vec<u8>) -> Result<Sai
 }
 
 /// Reads what the client says next, as soon as it does; 0 is its end.
-async fn more(client: &TcpStream, held: &mut Held, bytes: &mut Vec<u8>) -> Result<usize, Ended> {
+async fn more(
+    client: &TcpStream,
+    held: &mut HeadBudget,
+    bytes: &mut Vec<u8>,
+) -> Result<usize, Ended> {
     held.reserve(bytes).map_err(Some)?;
     loop {
         // Ready need not mean that there is anything: an accepted socket is taken to be.
@@ -251,7 +256,7 @@ async fn either(
 }
 
 /// Whether a hello says the name that was granted, and hides no other.
-fn judge_tls(pass: &Pass, hello: &Hello) -> Result<(), (Refusal, Alert)> {
+fn judge_tls(pass: &Pass, hello: &ClientHello) -> Result<(), (Refusal, Alert)> {
     let refuse = |why: String, alert| Err((Refusal::Spoken(why), alert));
     let said = match &hello.server_name {
         None => None,

@@ -19,9 +19,10 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::Way;
-use super::gate::{Direction, Gate, Pass, Refusal};
-use super::queue::Queue;
+use super::gate::{Direction, Gate, Pass};
+use super::refusal::Refusal;
 use super::transparent::destination;
+use super::udp_queue::Queue;
 use creel_policy::net::Host;
 use creel_sys::{Errno, udp};
 
@@ -89,7 +90,7 @@ impl Flows {
         if open.len() >= FLOWS {
             return;
         }
-        let Some(queue) = Queue::new(&self.gate) else {
+        let Some(queue) = Queue::new(&self.gate.meter.datagrams) else {
             return;
         };
         queue.push(datagram);
@@ -165,8 +166,8 @@ impl Flows {
 /// Counts a datagram before it moves, and waits until the bandwidth has room for it.
 async fn account(pass: &Pass, direction: Direction, bytes: usize) -> Result<(), Refusal> {
     pass.count(direction, bytes as u64)?;
-    if let Some(pace) = pass.pace(direction) {
-        sleep(pace.reserve(bytes)).await;
+    if let Some(limit) = pass.rate_limit(direction) {
+        sleep(limit.reserve(bytes)).await;
     }
     Ok(())
 }

@@ -13,9 +13,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{ask, finished};
 use creel_egress::log::Lines;
+use creel_egress::protocol::{self, FromRelay, ToRelay};
 use creel_egress::record::Destination;
 use creel_egress::relay::Relay;
-use creel_egress::wire::{self, FromRelay, ToRelay};
 use creel_sys::readiness;
 use creel_sys::socket::Wait;
 
@@ -92,7 +92,7 @@ impl WayOut {
                 answer = finished(&mut self.asking) => {
                     self.asking = None;
                     // If the relay is gone nobody waits for it.
-                    let _ = wire::send(self.socket.get_ref().as_fd(), &answer);
+                    let _ = protocol::send(self.socket.get_ref().as_fd(), &answer);
                     return;
                 }
                 said = next(&self.socket) => match said {
@@ -114,7 +114,7 @@ impl WayOut {
 
     /// The jail has ended: tells the relay to end too, which it does while others clean up.
     pub fn end(&mut self) {
-        self.died |= wire::send(self.socket.get_ref().as_fd(), &ToRelay::Finish).is_err();
+        self.died |= protocol::send(self.socket.get_ref().as_fd(), &ToRelay::Finish).is_err();
     }
 
     /// Hears what was reached, after [`end`](Self::end).
@@ -178,7 +178,7 @@ async fn next(socket: &AsyncFd<OwnedFd>) -> Heard<FromRelay> {
         let Ok(mut ready) = socket.readable().await else {
             return Heard::Nonsense;
         };
-        match wire::receive(socket.get_ref(), Wait::No) {
+        match protocol::receive(socket.get_ref(), Wait::No) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Ok(Some(message)) => return Heard::Said(message),
             Ok(None) => return Heard::Ended,

@@ -1,8 +1,8 @@
 //! The reader of ClientHellos, with those of real clients and with what no client should send (E2, E6).
 
-use creel_egress::first::{self, First};
-use creel_egress::hello::{Encrypted, Flaw, Hello, Reading, read};
-use creel_egress::http::Version;
+use creel_egress::client_hello::{ClientHello, Encrypted, Flaw, Reading, read};
+use creel_egress::http::version::Version;
+use creel_egress::protocol_detect::{self, Detected};
 use proptest::prelude::*;
 
 const CURL: &[u8] = include_bytes!("../../../fuzz/seeds/hello/curl.bin");
@@ -27,12 +27,12 @@ fn real_clients_are_read() {
         (PYTHON, Some("api.example.org"), &[]),
     ];
     for (bytes, name, alpn) in cases {
-        let hello = Hello {
+        let hello = ClientHello {
             server_name: name.map(|name| name.as_bytes().to_vec()),
             encrypted: Encrypted::No,
             alpn: alpn.iter().map(|one| one.to_vec()).collect(),
         };
-        assert_eq!(read(bytes), Reading::Hello(hello));
+        assert_eq!(read(bytes), Reading::ClientHello(hello));
     }
 }
 
@@ -68,7 +68,7 @@ fn an_encrypted_hello_is_told() {
     for kind in [0xfe0du16, 0xfe08, 0xffce] {
         for value in [&[][..], &[1], &[0; 200]] {
             let hello = with(&[(0, &named(b"a.example")), (kind, value)]);
-            let Reading::Hello(hello) = read(&hello) else {
+            let Reading::ClientHello(hello) = read(&hello) else {
                 panic!("{kind:x}")
             };
             assert_eq!(hello.encrypted, Encrypted::Maybe);
@@ -81,7 +81,7 @@ fn an_encrypted_hello_is_told() {
 fn what_could_be_read_twice_is_malformed() {
     let a = named(b"a.example");
     let control = with(&[(0, &a), (16, b"\0\x03\x02h2")]);
-    assert!(matches!(read(&control), Reading::Hello(_)));
+    assert!(matches!(read(&control), Reading::ClientHello(_)));
 
     let two_names: &[u8] = b"\0\x0a\0\0\x02aa\0\0\x02bb";
     let unknown_kind: &[u8] = b"\0\x05\x01\0\x02aa";
@@ -171,10 +171,10 @@ fn what_could_be_read_twice_is_malformed() {
 fn too_many_records_are_refused() {
     let padding = vec![0; 12_000];
     let hello = with(&[(0, &named(b"a.example")), (21, &padding)]);
-    assert!(matches!(read(&hello), Reading::Hello(_)));
+    assert!(matches!(read(&hello), Reading::ClientHello(_)));
     assert!(matches!(
         read(&records(&hello[5..], 100)),
-        Reading::Hello(_)
+        Reading::ClientHello(_)
     ));
     assert_eq!(
         read(&records(&hello[5..], 1)),
@@ -194,74 +194,91 @@ const ODD: [u8; 120] = {
 
 #[test]
 fn what_is_spoken_is_told() {
-    let cases: [(&[u8], First); 47] = [
-        (b"", First::More),
-        (b"G", First::More),
-        (b"PROXY", First::More),
-        (b"PROXY TCP4 127.0.0.1", First::Flawed(Flaw::Proxy)),
-        (b" \r\nproxy\tUNKNOWN", First::Flawed(Flaw::Proxy)),
-        (b"PROXYING a\r\n", First::Other),
-        (b"\r\n\r\n\0\r\nQUIT", First::More),
-        (b"\r\n\r\n\0\r\nQUIT\n\x21", First::Flawed(Flaw::Proxy)),
-        (b"\r\n\r\n\0\r\nQUITE", First::Other),
-        (b"\r\n\x16", First::More),
-        (b"\r\n\x16\x03", First::Flawed(Flaw::Blanks)),
-        (b"\r\n\x16\x04", First::Other),
-        (b"GET / HTTP/1.1", First::More),
-        (b"GET / HTTP/1.1\r\n", First::Http(Version::One)),
-        (b"\r\n\r\nGET / HTTP/1.1\r\n", First::Http(Version::One)),
-        (b" get\t/\thttp/1.1\n", First::Http(Version::One)),
-        (b"M-SEARCH * HTTP/1.1\r\n", First::Http(Version::One)),
-        (b"GET /a b c HTTP/1.0\n", First::Http(Version::One)),
-        (b"GET / HTTP/1.1\rHost: a\r\r\n", First::Http(Version::One)),
+    let cases: [(&[u8], Detected); 47] = [
+        (b"", Detected::More),
+        (b"G", Detected::More),
+        (b"PROXY", Detected::More),
+        (b"PROXY TCP4 127.0.0.1", Detected::Flawed(Flaw::Proxy)),
+        (b" \r\nproxy\tUNKNOWN", Detected::Flawed(Flaw::Proxy)),
+        (b"PROXYING a\r\n", Detected::Other),
+        (b"\r\n\r\n\0\r\nQUIT", Detected::More),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21", Detected::Flawed(Flaw::Proxy)),
+        (b"\r\n\r\n\0\r\nQUITE", Detected::Other),
+        (b"\r\n\x16", Detected::More),
+        (b"\r\n\x16\x03", Detected::Flawed(Flaw::Blanks)),
+        (b"\r\n\x16\x04", Detected::Other),
+        (b"GET / HTTP/1.1", Detected::More),
+        (b"GET / HTTP/1.1\r\n", Detected::Http(Version::One)),
+        (b"\r\n\r\nGET / HTTP/1.1\r\n", Detected::Http(Version::One)),
+        (b" get\t/\thttp/1.1\n", Detected::Http(Version::One)),
+        (b"M-SEARCH * HTTP/1.1\r\n", Detected::Http(Version::One)),
+        (b"GET /a b c HTTP/1.0\n", Detected::Http(Version::One)),
+        (
+            b"GET / HTTP/1.1\rHost: a\r\r\n",
+            Detected::Http(Version::One),
+        ),
         (
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            First::Http(Version::Two),
+            Detected::Http(Version::Two),
         ),
-        (b"PRI * HTTP/2.0\r", First::More),
-        (b"GET /\r\n", First::Http(Version::One)),
-        (b"get key\r\n", First::Other),
-        (b"GET\x0b/\x0bHTTP/1.1\r\n", First::Http(Version::One)),
-        (b"GET\x0c/\x0cHTTP/1.1\r\n", First::Http(Version::One)),
-        (b"GET\r/ HTTP/1.1\r\n", First::Http(Version::One)),
-        (b"GET\x1f/\x1cHTTP/1.1\r\n", First::Http(Version::One)),
-        (b"GET\x85/\xa0HTTP/1.1\r\n", First::Http(Version::One)),
-        (b"\x0b\xa0GET / HTTP/1.1\r\n", First::Http(Version::One)),
-        (&ODD, First::Http(Version::One)),
-        (&ODD[..100], First::More),
+        (b"PRI * HTTP/2.0\r", Detected::More),
+        (b"GET /\r\n", Detected::Http(Version::One)),
+        (b"get key\r\n", Detected::Other),
+        (b"GET\x0b/\x0bHTTP/1.1\r\n", Detected::Http(Version::One)),
+        (b"GET\x0c/\x0cHTTP/1.1\r\n", Detected::Http(Version::One)),
+        (b"GET\r/ HTTP/1.1\r\n", Detected::Http(Version::One)),
+        (b"GET\x1f/\x1cHTTP/1.1\r\n", Detected::Http(Version::One)),
+        (b"GET\x85/\xa0HTTP/1.1\r\n", Detected::Http(Version::One)),
+        (b"\x0b\xa0GET / HTTP/1.1\r\n", Detected::Http(Version::One)),
+        (&ODD, Detected::Http(Version::One)),
+        (&ODD[..100], Detected::More),
         (
             b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef01\n",
-            First::Other,
+            Detected::Other,
         ),
-        (b"GET\x01", First::Other),
-        (b"EHLO client.example\r\n", First::Other),
-        (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", First::Other),
-        (b"QUIT\r\n", First::Other),
-        (b"*1\r\n$4\r\nPING\r\n", First::Other),
-        (b"\0\0\0\x08\x04\xd2\x16\x2f", First::Other),
-        (b"\x80\0\0\x01", First::Other),
-        (b"\x80\x2e\x01\x00", First::More),
-        (b"\x16", First::More),
-        (b"\x16\x03", First::More),
-        (b"\x16\x10\x01", First::Other),
-        (b"\x15\x03\x01\0\x02\x01\0", First::Flawed(Flaw::Record)),
-        (b"\x16\x02\x01\0\x02", First::Flawed(Flaw::Record)),
-        (b"\x80\x2e\x01\x03\x01", First::Flawed(Flaw::Sslv2)),
-        (b"caf\xc3\xa9 x\n", First::Other),
+        (b"GET\x01", Detected::Other),
+        (b"EHLO client.example\r\n", Detected::Other),
+        (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", Detected::Other),
+        (b"QUIT\r\n", Detected::Other),
+        (b"*1\r\n$4\r\nPING\r\n", Detected::Other),
+        (b"\0\0\0\x08\x04\xd2\x16\x2f", Detected::Other),
+        (b"\x80\0\0\x01", Detected::Other),
+        (b"\x80\x2e\x01\x00", Detected::More),
+        (b"\x16", Detected::More),
+        (b"\x16\x03", Detected::More),
+        (b"\x16\x10\x01", Detected::Other),
+        (b"\x15\x03\x01\0\x02\x01\0", Detected::Flawed(Flaw::Record)),
+        (b"\x16\x02\x01\0\x02", Detected::Flawed(Flaw::Record)),
+        (b"\x80\x2e\x01\x03\x01", Detected::Flawed(Flaw::Sslv2)),
+        (b"caf\xc3\xa9 x\n", Detected::Other),
     ];
     for (bytes, told) in cases {
-        assert_eq!(first::read(bytes), told, "{}", bytes.escape_ascii());
+        assert_eq!(
+            protocol_detect::read(bytes),
+            told,
+            "{}",
+            bytes.escape_ascii()
+        );
     }
     let long = [b"GET /", &[b'a'; 9000][..]].concat();
-    assert_eq!(first::read(&long), First::Http(Version::One));
+    assert_eq!(protocol_detect::read(&long), Detected::Http(Version::One));
     let blank = [&[b'\r', b'\n'].repeat(4096)[..], b"GET /"].concat();
-    assert_eq!(first::read(&blank[..8000]), First::More);
-    assert_eq!(first::read(&blank[..8192]), First::Http(Version::One));
-    assert_eq!(first::read(&[b'a'; 9000]), First::Http(Version::One));
-    assert_eq!(first::read_all(b"GET / HTT"), First::Other);
-    let whole = first::read_all(b"GET / HTTP/1.1");
-    assert_eq!(whole, First::Http(Version::One));
-    assert_eq!(first::read_all(b"\x16\x03"), First::Flawed(Flaw::Length));
+    assert_eq!(protocol_detect::read(&blank[..8000]), Detected::More);
+    assert_eq!(
+        protocol_detect::read(&blank[..8192]),
+        Detected::Http(Version::One)
+    );
+    assert_eq!(
+        protocol_detect::read(&[b'a'; 9000]),
+        Detected::Http(Version::One)
+    );
+    assert_eq!(protocol_detect::read_all(b"GET / HTT"), Detected::Other);
+    let whole = protocol_detect::read_all(b"GET / HTTP/1.1");
+    assert_eq!(whole, Detected::Http(Version::One));
+    assert_eq!(
+        protocol_detect::read_all(b"\x16\x03"),
+        Detected::Flawed(Flaw::Length)
+    );
 }
 
 proptest! {
@@ -292,9 +309,9 @@ proptest! {
 
 fn stays(bytes: &[u8], at: usize) -> Result<(), TestCaseError> {
     let part = &bytes[..at.min(bytes.len())];
-    match first::read(part) {
-        First::More => {}
-        told => prop_assert_eq!(told, first::read(bytes)),
+    match protocol_detect::read(part) {
+        Detected::More => {}
+        told => prop_assert_eq!(told, protocol_detect::read(bytes)),
     }
     if let Reading::More(least) = read(part) {
         prop_assert!(least > part.len());

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use creel_egress::gate::{Direction, Gate, Refusal};
+use creel_egress::gate::{Direction, Gate};
+use creel_egress::refusal::Refusal;
 use creel_egress::splice::{self, Half};
 use creel_policy::net::{Limits, Protocol};
 use creel_policy::{Bytes, Span};

@@ -43,7 +43,7 @@ fn a_method_is_counted_and_is_short() {
 }
 
 /// Answers once, and closes.
-async fn once(mut stream: Box<dyn http::Duplex>, seen: Rc<server::Seen>) {
+async fn once(mut stream: Box<dyn http::version::Duplex>, seen: Rc<server::Seen>) {
     let mut bytes = vec![];
     while !bytes.ends_with(b"\r\n\r\n") {
         if !matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {

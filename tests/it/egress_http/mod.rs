@@ -20,12 +20,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use creel_egress::authority::Authority;
 use creel_egress::gate::{Gate, Meter, Pass};
-use creel_egress::http::{self, Scheme, Version};
+use creel_egress::http;
+use creel_egress::http::version::{Scheme, Version};
 use creel_egress::names::Names;
 use creel_egress::record::Records;
 use creel_egress::resolve::Resolver;
-use creel_egress::tls::Authority;
 use creel_egress::{Way, connect, socks};
 use creel_policy::Origin;
 use creel_policy::net::{

@@ -162,13 +162,13 @@ pub async fn deaf_to_bodies(mut stream: impl AsyncRead + AsyncWrite + Unpin, see
 /// Serves each connection like this, over TLS where there is some to end.
 pub async fn each<S, F>(acceptor: Option<tokio_rustls::TlsAcceptor>, serve: S) -> Server
 where
-    S: Fn(Box<dyn creel_egress::http::Duplex>, Rc<Seen>) -> F + Copy + 'static,
+    S: Fn(Box<dyn creel_egress::http::version::Duplex>, Rc<Seen>) -> F + Copy + 'static,
     F: Future<Output = ()> + 'static,
 {
     Server::start(move |stream, seen| {
         let acceptor = acceptor.clone();
         async move {
-            let stream: Box<dyn creel_egress::http::Duplex> = match acceptor {
+            let stream: Box<dyn creel_egress::http::version::Duplex> = match acceptor {
                 None => Box::new(stream),
                 Some(acceptor) => match acceptor.accept(stream).await {
                     Ok(stream) => Box::new(stream),

@@ -12,7 +12,7 @@ use hickory_proto::rr::rdata::{A, AAAA, PTR, SOA};
 use hickory_proto::rr::{DNSClass, Name as Wire, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder};
 
-use super::wire;
+use super::protocol;
 use crate::names::Addresses;
 use creel_policy::net::{HostError, Name};
 
@@ -165,10 +165,10 @@ fn find(asked: &Wire, kind: RecordType, zone: &impl Zone) -> (Found, Option<Refu
             (Some(_), _) => (Found::Records(vec![]), None),
         };
     }
-    let name = match wire::name(asked) {
+    let name = match protocol::name(asked) {
         Ok(name) => name,
         Err(why) => {
-            let refused = Refused::NoName(wire::text(asked), why);
+            let refused = Refused::NoName(protocol::text(asked), why);
             return (Found::NoName, Some(refused));
         }
     };

@@ -8,7 +8,7 @@
 //! [`resolve`]: super::resolve
 
 pub mod answer;
-pub mod wire;
+pub mod protocol;
 
 use std::io;
 use std::net::IpAddr;
@@ -23,8 +23,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use self::answer::{Refused, Zone, answer};
-use super::gate::{Gate, Refusal};
+use super::gate::Gate;
 use super::names::Addresses;
+use super::refusal::Refusal;
 use super::{Way, accept};
 use creel_policy::Network;
 use creel_policy::net::judge::Transport;

@@ -13,8 +13,9 @@ use hyper::HeaderMap;
 use hyper::body::{Body as HyperBody, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::gate::{Direction, Pass, Refusal};
+use crate::gate::{Direction, Pass};
 use crate::mask::Mask;
+use crate::refusal::Refusal;
 
 /// When something last moved on a client's connection.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ impl Meter {
     /// What bytes that moved cost of the bandwidth that all connections share: the next ones move
     /// after it.
     pub fn pause(&self, bytes: usize) -> Pause {
-        let wait = self.pass.pace(self.direction);
-        let wait = wait.map_or(Duration::ZERO, |paced| paced.reserve(bytes));
+        let wait = self.pass.rate_limit(self.direction);
+        let wait = wait.map_or(Duration::ZERO, |limit| limit.reserve(bytes));
         Pause((!wait.is_zero()).then(|| Box::pin(sleep(wait))))
     }
 }

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use super::Version;
 use super::body::Body;
-use crate::gate::Refusal;
+use super::version::Version;
+use crate::refusal::Refusal;
 use crate::reply;
 
 /// Why a request is answered by creel.

@@ -10,9 +10,10 @@ use hyper::http::uri::Scheme as UriScheme;
 
 use super::denied::Denied;
 use super::upstream::Upstream;
-use super::{Front, Session, Version, fields, path_of};
+use super::version::Version;
+use super::{Front, Session, fields, path_of};
 use crate::Way;
-use crate::gate::Refusal;
+use crate::refusal::Refusal;
 use crate::target::Target;
 
 impl Session {

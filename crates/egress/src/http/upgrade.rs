@@ -10,8 +10,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
 use super::body::{Activity, Meter, Pause};
-use crate::gate::{Direction, Pass, Refusal};
+use crate::gate::{Direction, Pass};
 use crate::mask::Mask;
+use crate::refusal::Refusal;
 
 /// Two sides that were told to change.
 pub struct Change {

@@ -11,10 +11,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 
 use super::body::Body;
-use super::{Duplex, Local, Scheme, Version};
-use crate::gate::{Pass, Refusal};
-use crate::lobby::Room;
-use crate::tls;
+use super::version::{Duplex, Local, Scheme, Version};
+use crate::admission::SessionLimits;
+use crate::gate::Pass;
+use crate::refusal::Refusal;
+use crate::tls::client;
 
 /// One destination of a client.
 pub struct Upstream {
@@ -131,7 +132,7 @@ impl Upstream {
         match self.scheme {
             Scheme::Http => Ok(Box::new(self.pass.dial().await?)),
             Scheme::Https => {
-                let (stream, _) = tls::begin(&self.pass, &[self.version]).await?;
+                let (stream, _) = client::begin(&self.pass, &[self.version]).await?;
                 Ok(stream)
             }
         }
@@ -139,12 +140,12 @@ impl Upstream {
 
     async fn begin(&self, stream: Box<dyn Duplex>) -> Result<Sender, hyper::Error> {
         let io = TokioIo::new(stream);
-        let room = Room::of(self.pass.gate());
+        let limits = SessionLimits::of(&self.pass.gate().meter.admission);
         Ok(match self.version {
             Version::One => {
                 let (sender, connection) = http1::Builder::new()
-                    .max_buf_size(room.buffer)
-                    .max_header_size(room.buffer)
+                    .max_buf_size(limits.buffer)
+                    .max_header_size(limits.buffer)
                     .preserve_header_case(true)
                     .handshake(io)
                     .await?;
@@ -155,10 +156,10 @@ impl Upstream {
             Version::Two => {
                 let (sender, connection) = http2::Builder::new(Local)
                     .timer(TokioTimer::new())
-                    .initial_stream_window_size(room.stream)
-                    .initial_connection_window_size(room.connection)
-                    .max_header_list_size(room.buffer as u32)
-                    .max_send_buf_size(room.buffer)
+                    .initial_stream_window_size(limits.stream)
+                    .initial_connection_window_size(limits.connection)
+                    .max_header_list_size(limits.buffer as u32)
+                    .max_send_buf_size(limits.buffer)
                     .handshake(io)
                     .await?;
                 tokio::task::spawn_local(connection);

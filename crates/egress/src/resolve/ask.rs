@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::ResolveError;
+use super::error::ResolveError;
 use super::message::{ALIASES, Extended, Kind, Said, question, read};
 use creel_policy::net::Name;
 

@@ -11,7 +11,7 @@ use hickory_proto::op::{
 use hickory_proto::rr::{DNSClass, Name as Wire, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder};
 
-use crate::dns::wire;
+use crate::dns::protocol;
 use creel_policy::net::Name;
 
 /// Aliases that one answer may lead through.
@@ -89,7 +89,7 @@ pub fn read(bytes: &[u8], id: u16, name: &Name, kind: Kind) -> Said {
             if header.counts.queries == 1
                 && query.query_type() == kind.record()
                 && query.query_class() == DNSClass::IN
-                && wire::name(query.name()).is_ok_and(|asked| asked == *name) => {}
+                && protocol::name(query.name()).is_ok_and(|asked| asked == *name) => {}
         _ => return Said::Nothing,
     }
     match code {
@@ -125,7 +125,7 @@ fn follow(records: &[Record], name: &Name, kind: Kind, ends: impl FnOnce() -> bo
         let own: Vec<&Record> = records
             .iter()
             .filter(|record| record.dns_class == DNSClass::IN)
-            .filter(|record| wire::name(&record.name).is_ok_and(|owner| owner == current))
+            .filter(|record| protocol::name(&record.name).is_ok_and(|owner| owner == current))
             .collect();
         let mut addresses = vec![];
         for record in &own {
@@ -152,7 +152,7 @@ fn follow(records: &[Record], name: &Name, kind: Kind, ends: impl FnOnce() -> bo
             };
         };
         ttl = ttl.min(lasts);
-        current = match wire::name(target) {
+        current = match protocol::name(target) {
             Ok(target) => target,
             Err(why) => return Said::Failed(format!("an alias is no name: {why}")),
         };

@@ -8,6 +8,7 @@
 //! dial. Search domains are not applied: a name means itself.
 
 pub mod ask;
+mod error;
 pub mod host;
 pub mod message;
 
@@ -22,13 +23,13 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use self::ask::{Found, ask};
+pub use self::error::ResolveError;
+use self::error::WHOLE;
 use self::message::Kind;
 use creel_policy::net::Name;
 
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// For all of one name: each server in turn, twice, and what its aliases lead to.
-const WHOLE: Duration = Duration::from_secs(15);
 /// How long the other family may take once one has an address (RFC 8305, section 3, is stricter).
 const SETTLE: Duration = Duration::from_millis(150);
 /// For how long an answer is kept, whatever it says, and one that says there is nothing.
@@ -38,23 +39,6 @@ const MOST: Duration = Duration::from_secs(300);
 const KEPT: usize = 1024;
 /// Names that are asked for at once; each takes two sockets.
 const AT_ONCE: usize = 64;
-
-/// Why a name has no address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ResolveError {
-    #[error("no resolver is known")]
-    NoResolver,
-    #[error("it does not exist")]
-    NoName,
-    #[error("it exists without an address")]
-    NoAddress,
-    #[error("its aliases do not end")]
-    Aliases,
-    #[error("no resolver answered in {} s", WHOLE.as_secs())]
-    Late,
-    #[error("the resolver {server} failed: {why}")]
-    Server { server: SocketAddr, why: String },
-}
 
 /// What is needed to resolve, read before the relay is confined; and what was found lately.
 #[derive(Debug)]

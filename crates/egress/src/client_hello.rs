@@ -33,13 +33,13 @@ pub enum Reading {
     More(usize),
     /// No server would take this for TLS.
     NotTls,
-    Hello(Hello),
+    ClientHello(ClientHello),
     Malformed(Flaw),
 }
 
 /// What a client said that matters here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Hello {
+pub struct ClientHello {
     /// As it was sent: to be made canonical before it is compared.
     pub server_name: Option<Vec<u8>>,
     /// Something is encrypted that may be another name. A client without a key for it sends noise in
@@ -92,7 +92,7 @@ pub fn read(bytes: &[u8]) -> Reading {
     }
     match handshake(bytes) {
         Ok(message) => match hello(&message) {
-            Ok(hello) => Reading::Hello(hello),
+            Ok(hello) => Reading::ClientHello(hello),
             Err(flaw) => Reading::Malformed(flaw),
         },
         Err(reading) => reading,
@@ -168,7 +168,7 @@ fn handshake(bytes: &[u8]) -> Result<Vec<u8>, Reading> {
 }
 
 /// Reads a hello's body (RFC 8446, 4.1.2).
-fn hello(body: &[u8]) -> Result<Hello, Flaw> {
+fn hello(body: &[u8]) -> Result<ClientHello, Flaw> {
     let mut rest = Rest(body);
     rest.take(2 + 32)?; // version, random
     let session = rest.byte()?;
@@ -179,7 +179,7 @@ fn hello(body: &[u8]) -> Result<Hello, Flaw> {
     if session > 32 || suites.0.is_empty() || suites.0.len() % 2 == 1 || compressions == 0 {
         return Err(Flaw::Length);
     }
-    let mut hello = Hello::default();
+    let mut hello = ClientHello::default();
     if rest.0.is_empty() {
         return Ok(hello);
     }

@@ -1,8 +1,8 @@
-//! What clients may hold of the relay before they say to its end what they want: places, and the bytes
-//! of heads and hellos. The relay's memory is not the jail's, and no limit of the jail's counts it.
+//! Bounds on clients that have not completed a request head or a ClientHello: their number and the bytes
+//! that they hold. The relay's memory is outside of the jail's cgroup, so no limit of the jail counts it.
 //!
-//! A client without a place waits, and the backlog holds those behind it. One whose words are long shares
-//! a room with all others whose words are, and is refused where that is full.
+//! A client without a slot waits, and the listener's backlog holds the clients behind it. Clients with
+//! large heads draw from a shared 16 MiB budget; when it is used up, they are refused.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,129 +10,128 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::gate::{Gate, Refusal};
+use super::refusal::Refusal;
 
-/// Clients of the proxies that have not said whereto, or say it anew with each request.
-const PLACES: usize = 1024;
-/// Bytes that each client may hold, which an ordinary head or hello does not need.
+/// Proxy clients that have not named a destination, or name one with each request.
+const SLOTS: usize = 1024;
+/// Bytes that each client may hold outside of the shared budget; an ordinary head needs fewer.
 const OWN: usize = 8 << 10;
-/// Bytes that all together may hold above that.
+/// Bytes of the shared budget.
 const SHARED: usize = 16 << 20;
-/// Bytes that there is room for at first; then twice as many each time.
+/// Capacity of a buffer at first, in bytes; it doubles as it fills.
 pub const LEAST: usize = 4 << 10;
 
-/// The places, and what is held.
+/// The slots, and the use of the shared budget.
 #[derive(Debug)]
-pub struct Lobby {
-    places: Arc<Semaphore>,
+pub struct Admission {
+    slots: Arc<Semaphore>,
     shared: Cell<usize>,
     sessions: Cell<u64>,
 }
 
-impl Default for Lobby {
-    fn default() -> Lobby {
-        Lobby {
-            places: Arc::new(Semaphore::new(PLACES)),
+impl Default for Admission {
+    fn default() -> Admission {
+        Admission {
+            slots: Arc::new(Semaphore::new(SLOTS)),
             shared: Cell::default(),
             sessions: Cell::default(),
         }
     }
 }
 
-/// A client's place, until it is dropped.
-pub struct Place {
+/// A client's slot. Dropping it frees the slot.
+pub struct Slot {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Lobby {
-    /// A place, as soon as there is one.
-    pub async fn place(&self) -> Place {
+impl Admission {
+    /// Waits for a free slot.
+    pub async fn slot(&self) -> Slot {
         // The semaphore is never closed.
-        Place {
-            _permit: Arc::clone(&self.places).acquire_owned().await.ok(),
+        Slot {
+            _permit: Arc::clone(&self.slots).acquire_owned().await.ok(),
         }
     }
 }
 
-/// The bytes that one client holds, until it is dropped.
-pub struct Held {
-    gate: Rc<Gate>,
+/// One client's share of the budget. Dropping it returns the bytes.
+pub struct HeadBudget {
+    admission: Rc<Admission>,
     shared: usize,
 }
 
-impl Held {
-    pub fn new(gate: &Rc<Gate>) -> Held {
-        Held {
-            gate: Rc::clone(gate),
+impl HeadBudget {
+    pub fn new(admission: &Rc<Admission>) -> HeadBudget {
+        HeadBudget {
+            admission: Rc::clone(admission),
             shared: 0,
         }
     }
 
-    /// Makes room for what is read next.
+    /// Grows `bytes` for the next read. Refuses when the budget is used up.
     pub fn reserve(&mut self, bytes: &mut Vec<u8>) -> Result<(), Refusal> {
         if bytes.len() < bytes.capacity() {
             return Ok(());
         }
-        let lobby = &self.gate.meter.lobby;
+        let admission = &self.admission;
         let target = (2 * bytes.capacity()).max(LEAST);
         let needed = target.saturating_sub(OWN);
         let more = needed.saturating_sub(self.shared);
-        if lobby.shared.get() + more > SHARED {
+        if admission.shared.get() + more > SHARED {
             return Err(Refusal::Limit(
                 "of heads and hellos that are not said to their end",
             ));
         }
-        lobby.shared.set(lobby.shared.get() + more);
+        admission.shared.set(admission.shared.get() + more);
         self.shared += more;
         bytes.reserve_exact(target - bytes.len());
         Ok(())
     }
 }
 
-impl Drop for Held {
+impl Drop for HeadBudget {
     fn drop(&mut self) {
-        let shared = &self.gate.meter.lobby.shared;
+        let shared = &self.admission.shared;
         shared.set(shared.get().saturating_sub(self.shared));
     }
 }
 
-/// One client's requests, counted until it is dropped.
-pub struct Session(Rc<Gate>);
+/// One client's HTTP session, counted until it is dropped.
+pub struct Session(Rc<Admission>);
 
-/// What one client's requests may hold.
+/// Buffer limits of one client's HTTP session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// Bytes of a head, and of what is read or written at once.
+pub struct SessionLimits {
+    /// Bytes of a head, and of one read or write.
     pub buffer: usize,
-    /// Bytes of one stream of HTTP/2 on their way, and of all of a connection's.
+    /// HTTP/2 flow-control windows in bytes, of a stream and of the connection.
     pub stream: u32,
     pub connection: u32,
-    /// Streams at once.
+    /// Concurrent HTTP/2 streams.
     pub streams: u32,
 }
 
 impl Session {
-    pub fn begin(gate: &Rc<Gate>) -> Session {
-        let sessions = &gate.meter.lobby.sessions;
-        sessions.set(sessions.get() + 1);
-        Session(Rc::clone(gate))
+    pub fn begin(admission: &Rc<Admission>) -> Session {
+        admission.sessions.set(admission.sessions.get() + 1);
+        Session(Rc::clone(admission))
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let sessions = &self.0.meter.lobby.sessions;
+        let sessions = &self.0.sessions;
         sessions.set(sessions.get().saturating_sub(1));
     }
 }
 
-impl Room {
-    /// Less for each where there are many: the bound is on all of them.
-    pub fn of(gate: &Gate) -> Room {
-        Room::among(gate.meter.lobby.sessions.get())
+impl SessionLimits {
+    /// Shrinks with the number of sessions, which bounds the memory of all together.
+    pub fn of(admission: &Admission) -> SessionLimits {
+        SessionLimits::among(admission.sessions.get())
     }
 
-    fn among(sessions: u64) -> Room {
+    fn among(sessions: u64) -> SessionLimits {
         let buffer = match sessions {
             0..=256 => 64 << 10,
             _ => 16 << 10,
@@ -141,7 +140,7 @@ impl Room {
             0..=16 => (256 << 10, 1 << 20, 100),
             _ => (32 << 10, 64 << 10, 20),
         };
-        Room {
+        SessionLimits {
             buffer,
             stream,
             connection,
@@ -152,15 +151,13 @@ impl Room {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pinning::gate;
-    use super::super::resolve::Resolver;
     use super::*;
 
     #[test]
     fn what_is_ordinary_is_free_and_the_rest_is_shared() {
-        let gate = gate(vec![], Resolver::with(vec![]));
-        let mut clients: Vec<(Held, Vec<u8>)> = vec![];
-        let say = |client: &mut (Held, Vec<u8>), bytes: usize| {
+        let admission = Rc::new(Admission::default());
+        let mut clients: Vec<(HeadBudget, Vec<u8>)> = vec![];
+        let say = |client: &mut (HeadBudget, Vec<u8>), bytes: usize| {
             while client.1.len() < bytes {
                 client.0.reserve(&mut client.1)?;
                 let length = client.1.capacity();
@@ -168,12 +165,12 @@ mod tests {
             }
             Ok::<(), Refusal>(())
         };
-        for _ in 0..PLACES {
-            let mut client = (Held::new(&gate), vec![]);
+        for _ in 0..SLOTS {
+            let mut client = (HeadBudget::new(&admission), vec![]);
             say(&mut client, OWN).unwrap();
             clients.push(client);
         }
-        assert_eq!(gate.meter.lobby.shared.get(), 0);
+        assert_eq!(admission.shared.get(), 0);
         let long = SHARED / ((64 << 10) - OWN);
         for client in &mut clients[..long] {
             say(client, 64 << 10).unwrap();
@@ -181,17 +178,17 @@ mod tests {
         let refused = say(&mut clients[long], 64 << 10).unwrap_err();
         assert!(matches!(refused, Refusal::Limit(_)), "{refused}");
         let held: usize = clients.iter().map(|(_, bytes)| bytes.capacity()).sum();
-        assert!(held <= SHARED + PLACES * OWN, "{held}");
+        assert!(held <= SHARED + SLOTS * OWN, "{held}");
         // What somebody leaves is another's.
         clients.remove(0);
         say(&mut clients[long - 1], 64 << 10).unwrap();
         drop(clients);
-        assert_eq!(gate.meter.lobby.shared.get(), 0);
+        assert_eq!(admission.shared.get(), 0);
     }
 
     #[test]
     fn many_sessions_have_less_each() {
-        let (few, many) = (Room::among(1), Room::among(4096));
+        let (few, many) = (SessionLimits::among(1), SessionLimits::among(4096));
         assert!(
             many.buffer >= 8 << 10 && many.connection >= 65_535,
             "{many:?}"

@@ -1,4 +1,4 @@
-//! A stream of which some bytes were read already: they come first.
+//! A stream that yields bytes which were read from it already, then the rest.
 
 use std::io;
 use std::pin::Pin;
@@ -8,15 +8,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Yields `early`, then what `inner` yields. Writes go to `inner`.
 #[derive(Debug)]
-pub struct Prefixed<S> {
+pub struct Rewind<S> {
     early: Vec<u8>,
     given: usize,
     inner: S,
 }
 
-impl<S> Prefixed<S> {
-    pub fn new(early: Vec<u8>, inner: S) -> Prefixed<S> {
-        Prefixed {
+impl<S> Rewind<S> {
+    pub fn new(early: Vec<u8>, inner: S) -> Rewind<S> {
+        Rewind {
             early,
             given: 0,
             inner,
@@ -24,7 +24,7 @@ impl<S> Prefixed<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -46,7 +46,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewind<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -1,9 +1,9 @@
-//! Datagrams that wait in the relay, and the bound on all of them together. The relay's memory is not the
-//! jail's, and no limit of the jail's counts it.
+//! Queues of datagrams in the relay, and the bound on all of them together. The relay's memory is outside of
+//! the jail's cgroup, so no limit of the jail counts it.
 //!
-//! Every flow may hold a little, whatever the others do; what is more is of one budget, and the newest
-//! datagram is lost where that is used up, as in any network. A flow whose way is not found yet keeps a few
-//! datagrams at most, and takes of half of the budget: what goes nowhere leaves room for what does.
+//! Each flow has a small allowance of its own and draws the rest from a shared budget. When the budget is
+//! used up, the newest datagram is dropped, as in any network. A flow whose destination is not decided yet
+//! queues at most four datagrams and uses at most half of the budget, which leaves the rest to open flows.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -11,28 +11,26 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-use super::gate::Gate;
-
-/// Flows of all ports at once.
+/// Concurrent flows over all ports.
 const FLOWS: usize = 2048;
-/// Datagrams of a flow that wait, and of one whose way is not found yet.
+/// Queued datagrams of an open flow, and of one that is not decided yet.
 const WAITING: usize = 32;
 const EARLY: usize = 4;
-/// What each flow may hold, and all of them together beyond that.
+/// Bytes that each flow may hold, and bytes of the shared budget.
 const OWN: usize = 2 << 10;
 const SHARED: usize = 16 << 20;
-/// What it takes to keep a datagram, beside its bytes.
+/// Overhead of a queued datagram in bytes.
 const KEEPING: usize = 64;
 
-/// What all flows of a jail hold.
+/// The use of the budget by all flows of a jail.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct Budget {
     flows: Cell<usize>,
     shared: Cell<usize>,
 }
 
-impl Held {
-    /// Bytes beyond what each flow has of its own.
+impl Budget {
+    /// Bytes in use beyond the flows' own allowances.
     pub fn shared(&self) -> usize {
         self.shared.get()
     }
@@ -40,40 +38,40 @@ impl Held {
 
 /// The datagrams of one flow.
 pub struct Queue {
-    gate: Rc<Gate>,
+    held: Rc<Budget>,
     stage: Cell<Stage>,
     waiting: RefCell<VecDeque<Box<[u8]>>>,
     more: Notify,
-    /// What it holds, in its queue and in somebody's hands, and what of that is of the budget.
+    /// Bytes in the queue and in [`Datagram`]s that were taken from it, and the part from the budget.
     bytes: Cell<usize>,
     shared: Cell<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Nobody knows yet whether it goes anywhere.
+    /// The destination is not decided yet.
     Early,
     Open,
-    /// What comes is lost.
+    /// Datagrams are dropped.
     Closed,
 }
 
-/// A datagram on its way, which counts until it is dropped.
+/// A datagram, counted until it is dropped.
 pub struct Datagram {
     pub bytes: Box<[u8]>,
     queue: Rc<Queue>,
 }
 
 impl Queue {
-    /// For another flow, where there may be one.
-    pub fn new(gate: &Rc<Gate>) -> Option<Rc<Queue>> {
-        let flows = &gate.meter.datagrams.flows;
+    /// The queue of a new flow; `None` at the limit of flows.
+    pub fn new(held: &Rc<Budget>) -> Option<Rc<Queue>> {
+        let flows = &held.flows;
         if flows.get() >= FLOWS {
             return None;
         }
         flows.set(flows.get() + 1);
         Some(Rc::new(Queue {
-            gate: Rc::clone(gate),
+            held: Rc::clone(held),
             stage: Cell::new(Stage::Early),
             waiting: RefCell::default(),
             more: Notify::new(),
@@ -82,19 +80,19 @@ impl Queue {
         }))
     }
 
-    /// Its way is found.
+    /// The destination is allowed and dialled.
     pub fn open(&self) {
         self.stage.set(Stage::Open);
     }
 
-    /// It goes nowhere: what waits is lost, and what comes.
+    /// Drops what is queued and what arrives later.
     pub fn close(&self) {
         self.stage.set(Stage::Closed);
         let waiting = self.waiting.take();
         self.release(waiting.iter().map(|datagram| cost(datagram)).sum());
     }
 
-    /// Keeps a datagram for [`next`](Queue::next), or loses it.
+    /// Queues a datagram for [`next`](Queue::next), or drops it.
     pub fn push(&self, datagram: &[u8]) {
         let mut waiting = self.waiting.borrow_mut();
         let most = match self.stage.get() {
@@ -108,7 +106,7 @@ impl Queue {
         }
     }
 
-    /// The oldest that waits, as soon as there is one.
+    /// Waits for the oldest datagram and takes it.
     pub async fn next(self: &Rc<Self>) -> Datagram {
         loop {
             let oldest = self.waiting.borrow_mut().pop_front();
@@ -120,7 +118,7 @@ impl Queue {
         }
     }
 
-    /// One that came the other way; `None`: there is no room, and it is lost.
+    /// Counts a datagram of the other direction; `None` drops it: the budget is used up.
     pub fn hold(self: &Rc<Self>, datagram: &[u8]) -> Option<Datagram> {
         self.reserve(cost(datagram)).then(|| Datagram {
             bytes: datagram.into(),
@@ -129,7 +127,7 @@ impl Queue {
     }
 
     fn reserve(&self, bytes: usize) -> bool {
-        let held = &self.gate.meter.datagrams;
+        let held = &self.held;
         let own = self.bytes.get() + bytes;
         let shared = own.saturating_sub(OWN);
         let all = held.shared.get() - self.shared.get() + shared;
@@ -137,7 +135,7 @@ impl Queue {
             Stage::Open => SHARED,
             Stage::Early | Stage::Closed => SHARED / 2,
         };
-        // What is its own is never refused.
+        // A flow's own allowance is never refused.
         if shared > 0 && all > most {
             return false;
         }
@@ -148,7 +146,7 @@ impl Queue {
     }
 
     fn release(&self, bytes: usize) {
-        let held = &self.gate.meter.datagrams;
+        let held = &self.held;
         let own = self.bytes.get().saturating_sub(bytes);
         let shared = own.saturating_sub(OWN);
         held.shared
@@ -161,7 +159,7 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         self.close();
-        let flows = &self.gate.meter.datagrams.flows;
+        let flows = &self.held.flows;
         flows.set(flows.get().saturating_sub(1));
     }
 }
@@ -178,8 +176,6 @@ fn cost(datagram: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pinning::gate;
-    use super::super::resolve::Resolver;
     use super::*;
 
     static LONG: [u8; 60_000] = [0; 60_000];
@@ -194,15 +190,15 @@ mod tests {
 
     #[test]
     fn what_all_flows_hold_is_bounded_and_a_little_is_each_ones_own() {
-        let gate = gate(vec![], Resolver::with(vec![]));
-        let flows = || -> Vec<_> { std::iter::from_fn(|| Queue::new(&gate)).collect() };
+        let all = Rc::new(Budget::default());
+        let flows = || -> Vec<_> { std::iter::from_fn(|| Queue::new(&all)).collect() };
         let early = flows();
         assert_eq!(early.len(), FLOWS);
         for queue in &early {
             (0..100).for_each(|_| queue.push(&LONG));
         }
         let half = SHARED / 2;
-        assert!(gate.meter.datagrams.shared() <= half);
+        assert!(all.shared() <= half);
         // The control: that much there is room for.
         assert!(held(&early) > half - LONG.len(), "{}", held(&early));
         assert!(held(&early) < half + FLOWS * OWN, "{}", held(&early));
@@ -223,7 +219,7 @@ mod tests {
         }
         let whole = SHARED + FLOWS * OWN;
         assert!(held(&early) <= whole, "{}", held(&early));
-        assert!(gate.meter.datagrams.shared() <= SHARED);
+        assert!(all.shared() <= SHARED);
         assert!(early.iter().all(|q| q.waiting.borrow().len() <= WAITING));
         let first = &early[0];
         first.close();
@@ -231,30 +227,27 @@ mod tests {
         first.push(b"lost");
         assert_eq!(first.bytes.get(), 0);
         drop(early);
-        assert_eq!(gate.meter.datagrams.shared(), 0);
+        assert_eq!(all.shared(), 0);
         assert_eq!(flows().len(), FLOWS);
     }
 
     #[tokio::test]
     async fn a_datagram_counts_until_it_has_left() {
-        let gate = gate(vec![], Resolver::with(vec![]));
-        let queue = Queue::new(&gate).unwrap();
+        let all = Rc::new(Budget::default());
+        let queue = Queue::new(&all).unwrap();
         queue.open();
         queue.push(&LONG);
         queue.push(b"");
-        let shared = gate.meter.datagrams.shared();
+        let shared = all.shared();
         assert!(shared > LONG.len() - OWN, "{shared}");
         let first = queue.next().await;
         assert_eq!(first.bytes.len(), LONG.len());
-        assert_eq!(gate.meter.datagrams.shared(), shared);
+        assert_eq!(all.shared(), shared);
         let back = queue.hold(&LONG).unwrap();
-        assert_eq!(gate.meter.datagrams.shared(), shared + cost(&LONG));
+        assert_eq!(all.shared(), shared + cost(&LONG));
         drop((first, back));
         // One without bytes is kept as well, at its price.
-        assert_eq!(
-            (gate.meter.datagrams.shared(), queue.bytes.get()),
-            (0, KEEPING)
-        );
+        assert_eq!((all.shared(), queue.bytes.get()), (0, KEEPING));
         assert!(queue.next().await.bytes.is_empty());
         assert_eq!(queue.bytes.get(), 0);
     }

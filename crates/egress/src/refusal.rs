@@ -1,0 +1,29 @@
+//! Why a connection is refused or closed early: the words of the record, of the proxies' answers and
+//! of the verdict.
+
+use creel_policy::net::Why;
+use creel_policy::net::judge::UNNAMED;
+
+/// Why a destination is not to be reached, in the words of the record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{0}")]
+    Policy(Why),
+    #[error("nobody allowed it when asked")]
+    Unanswered,
+    #[error("it is no host: {0}")]
+    NoHost(String),
+    #[error("the address {address} is {kind}, and {}", UNNAMED)]
+    Special { address: String, kind: &'static str },
+    #[error("the name has no address: {0}")]
+    Unresolved(String),
+    #[error("nobody answers: {0}")]
+    Dial(String),
+    #[error("the limit {0} is reached")]
+    Limit(&'static str),
+    /// What was said on the connection is not what was granted.
+    #[error("{0}")]
+    Spoken(String),
+    #[error("closed by creel: {0}")]
+    Closed(&'static str),
+}

@@ -1,0 +1,24 @@
+//! Why a name is not resolved.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// For all of one name: each server in turn, twice, and what its aliases lead to.
+pub const WHOLE: Duration = Duration::from_secs(15);
+
+/// Why a name has no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    #[error("no resolver is known")]
+    NoResolver,
+    #[error("it does not exist")]
+    NoName,
+    #[error("it exists without an address")]
+    NoAddress,
+    #[error("its aliases do not end")]
+    Aliases,
+    #[error("no resolver answered in {} s", WHOLE.as_secs())]
+    Late,
+    #[error("the resolver {server} failed: {why}")]
+    Server { server: SocketAddr, why: String },
+}

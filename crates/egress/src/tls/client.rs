@@ -1,0 +1,43 @@
+//! TLS to the host: begun by creel, with the host's certificate checked.
+
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::gate::Pass;
+use crate::http::version::{Duplex, Version};
+use crate::refusal::Refusal;
+use creel_policy::net::Host;
+
+/// For a whole handshake.
+pub const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// Dials and begins TLS with the host, whose certificate is checked for the name that was granted.
+pub async fn begin(
+    pass: &Pass,
+    versions: &[Version],
+) -> Result<(Box<dyn Duplex>, Version), Refusal> {
+    let Some(authority) = &pass.gate().authority else {
+        return Err(Refusal::Closed("there is no authority to begin TLS with"));
+    };
+    let name = match &pass.host {
+        Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
+            .map_err(|_| Refusal::NoHost("TLS has no form of this name".into()))?,
+        Host::Address(address) => ServerName::IpAddress((*address).into()),
+    };
+    let stream = pass.dial().await?;
+    let connector = TlsConnector::from(authority.outside(versions));
+    let stream = timeout(HANDSHAKE, connector.connect(name, stream)).await;
+    let stream = stream.map_err(|_| Refusal::Dial("the TLS handshake timed out".into()))?;
+    let stream = stream.map_err(|e| Refusal::Dial(format!("TLS with the host: {e}")))?;
+    let version = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => Version::Two,
+        _ => Version::One,
+    };
+    match versions.contains(&version) {
+        true => Ok((Box::new(stream), version)),
+        false => Err(Refusal::Dial("the host now speaks another HTTP".into())),
+    }
+}
