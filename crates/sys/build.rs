@@ -1,10 +1,10 @@
-//! Compiles `syscalls.txt`, and the relay's table beside it, into seccomp programs at build
-//! time: nothing in them varies.
+//! Compiles `syscalls.txt` and `relay.txt` into seccomp programs at build time, because nothing in them
+//! depends on a run.
 //!
-//! seccompiler compiles the argument rules; the dispatch over syscall numbers is a binary search
-//! over ranges of equal verdict, because a linear filter of 350 rows costs a millisecond to install
-//! (the kernel translates it, and emulates it once per syscall to fill its bitmap). What comes out is
-//! shrunk to a third, which the cost of installing follows.
+//! seccompiler compiles the argument rules; the dispatch over syscall numbers is a binary search over ranges
+//! of equal verdict, because a linear filter of 350 rows costs a millisecond to install (the kernel
+//! translates it, and emulates it once per syscall to fill its bitmap). The result is then shrunk to a third,
+//! and the cost of installing shrinks with it.
 
 #[path = "build/shrink.rs"]
 mod shrink;
@@ -17,19 +17,19 @@ use seccompiler::{
     sock_filter,
 };
 
-/// The tables: of jails, and of the relay that serves their way out.
+/// Table, output file and answers of each program: two for jails, one for the relay that serves their egress.
 const TABLES: [(&str, &str, Answers); 3] = [
     ("syscalls.txt", "seccomp.rs", Answers::Usual),
     ("syscalls.txt", "debug.rs", Answers::Debuggers),
     ("relay.txt", "relay.rs", Answers::Usual),
 ];
 
-/// Which of a table's answers a program gives.
+/// Which lines of a table go into a program.
 #[derive(Clone, Copy, PartialEq)]
 enum Answers {
-    /// Lines that begin with `?` are only checked.
+    /// All but the lines that begin with `?`, which are only checked.
     Usual,
-    /// With those lines.
+    /// All lines.
     Debuggers,
 }
 
@@ -111,11 +111,11 @@ fn compile(name: &str, table: &str, answers: Answers) -> Vec<sock_filter> {
     program
 }
 
-/// The rows of a table, in order of number, each once, with the rules of the lines under it.
+/// The rows of a table, each number once and in order, with the rules of the lines under it.
 fn rows(name: &str, table: &str, answers: Answers) -> Vec<(u32, Verdict)> {
     let mut rows: Vec<(u32, Verdict)> = vec![];
-    // Of the row above: the first rule that holds answers, so those of debuggers come before its own, in
-    // their order.
+    // The number of debugger rules in the row above. The first rule that matches answers, so debugger rules
+    // come before the row's own, in their order.
     let mut debuggers = 0;
     for (at, line) in table.lines().enumerate() {
         let wrong = |e: String| -> ! { panic!("{name}:{}: {e}", at + 1) };
@@ -154,7 +154,7 @@ fn rows(name: &str, table: &str, answers: Answers) -> Vec<(u32, Verdict)> {
     rows
 }
 
-/// What stands before the reason.
+/// The part of a line before the `|`; an error if no reason follows.
 fn reasoned(line: &str) -> Result<&str, String> {
     let (body, reason) = line.split_once('|').ok_or("no `|` before the reason")?;
     match reason.trim() {
@@ -163,7 +163,7 @@ fn reasoned(line: &str) -> Result<&str, String> {
     }
 }
 
-/// Adds a range that starts at `nr`, joined to the one before it where both say the same.
+/// Adds a range that starts at `nr`, or extends the one before it if both have the same verdict.
 fn push(ranges: &mut Vec<(u32, Verdict)>, nr: u32, verdict: Verdict) {
     match ranges.last_mut() {
         Some((start, last)) if *start == nr => *last = verdict,
@@ -276,8 +276,7 @@ fn leaf(verdict: &Verdict) -> BpfProgram {
     let mut program = BpfProgram::new();
     for (action, conditions) in &verdict.rules {
         let rule = SeccompRule::new(conditions.clone()).expect("a rule has a condition");
-        // A compiled rule falls into the one instruction after it when it matches, and over it
-        // when it does not.
+        // A compiled rule continues at the next instruction if it matches, and skips that one if not.
         program.extend(BpfProgram::from(rule));
         program.push(ins(RET, 0, 0, *action));
     }

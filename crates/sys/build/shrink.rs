@@ -1,7 +1,7 @@
 //! Makes a classic BPF program smaller without changing what it answers.
 //!
-//! The program is read as a graph of loads, masks, tests and returns. Equal parts become one part,
-//! jumps to jumps become jumps, and a load of what the accumulator holds already goes, with its mask.
+//! The program is read as a graph of loads, masks, tests and returns. Equal parts are merged, a jump to a
+//! jump becomes one jump, and a load of a value that the accumulator already holds is removed, with its mask.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ const AND: u16 = 0x54;
 const JA: u16 = 0x05;
 const RET: u16 = 0x06;
 
-/// An instruction, with what follows it by number.
+/// An instruction; its successors are indices of nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Node {
     Ret(u32),
@@ -30,16 +30,16 @@ enum Node {
     },
 }
 
-/// The nodes made so far, each once.
+/// The nodes made so far, without duplicates.
 #[derive(Default)]
 struct Graph {
     nodes: Vec<Node>,
     known: HashMap<Node, usize>,
-    /// By place in the old program and what the accumulator holds there.
+    /// Nodes by position in the old program and the accumulator's content there.
     seen: HashMap<(usize, Option<Held>), usize>,
 }
 
-/// What the accumulator holds: the word at an offset, masked or not.
+/// The accumulator's content: the offset of the loaded word, and the mask if there is one.
 type Held = (u32, Option<u32>);
 
 /// The same program in fewer instructions.
@@ -49,7 +49,7 @@ pub fn shrink(program: &[sock_filter]) -> Vec<sock_filter> {
     graph.write(start)
 }
 
-/// What is held after a load of `word` and the instruction behind it, where that is a mask.
+/// The accumulator's content after a load of `word` and the next instruction; `None` if that is no mask.
 fn masked(word: u32, behind: Option<&sock_filter>) -> Option<Held> {
     behind.filter(|i| i.code == AND).map(|i| (word, Some(i.k)))
 }
@@ -114,8 +114,7 @@ impl Graph {
         made
     }
 
-    /// Nodes are made after what follows them, so the reverse of their making is an order in which
-    /// every jump leads forward.
+    /// A node is made after its successors, so in reverse order of creation every jump leads forward.
     fn write(&self, start: usize) -> Vec<sock_filter> {
         let mut used = vec![false; self.nodes.len()];
         used[start] = true;
@@ -134,7 +133,7 @@ impl Graph {
                 }
             }
         }
-        // Tests reach 255 instructions; what is further is reached over a jump after the test.
+        // A test reaches 255 instructions; a farther target needs a jump after the test.
         let mut far = vec![false; self.nodes.len()];
         loop {
             let mut place = vec![0; self.nodes.len()];
@@ -160,11 +159,11 @@ impl Graph {
         }
     }
 
-    /// Jumps that must follow the node because its successor is not the next one, or is far.
+    /// The number of jumps that must follow the node, because its successor is not the next one, or is far.
     fn jumps(&self, number: usize, next: Option<usize>, far: &[bool]) -> usize {
         match self.nodes[number] {
             Node::Step { next: wanted, .. } if Some(wanted) != next => 1,
-            // The jump to what comes next anyway is saved.
+            // A jump to the next node is not needed.
             Node::Test { yes, no, .. } if far[number] => {
                 2 - usize::from(next == Some(yes) || next == Some(no))
             }

@@ -1,42 +1,42 @@
-//! What is around this process: a container, a filter, a chroot, a security module. Only for words: nothing is
-//! granted or refused by it, so it is read from whatever is at /proc, and without openat2(2), which may be what is
-//! hidden.
+//! The environment of this process: a container, a filter, a chroot, a security module. It serves messages
+//! only and grants or refuses nothing, so it is read from whatever is at /proc, and without openat2(2), which
+//! a filter may block.
 
 use std::path::Path;
 
 use super::{fd, host, mount, userns};
 
-/// Who has put this process where it is, as far as that leaves marks.
+/// What started this process, if it left marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
     Docker,
     Podman,
     Kubernetes,
-    /// A service of systemd's, no container.
+    /// A systemd service, not a container.
     Unit,
-    /// A jail of creel's own.
+    /// A jail of creel.
     Creel,
 }
 
-/// See the module.
+/// See the module's documentation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Around {
     pub container: Option<Container>,
     /// A seccomp filter is in force (proc(5), `Seccomp: 2`).
     pub filtered: bool,
-    /// The root directory is not where a mount begins; a chroot to a mount is not noticed.
+    /// The root directory is not the root of a mount; a chroot to a mount is not noticed.
     pub chrooted: bool,
-    /// Not the user namespace that the host was booted in.
+    /// The user namespace is not the one that the host was booted in.
     pub user_namespace: bool,
-    /// This process's own id has no place in its user namespace, which maps none (user_namespaces(7)).
+    /// This process's own id is not mapped, because its user namespace maps none (user_namespaces(7)).
     pub unmapped: bool,
-    /// It is root and lacks CAP_SETFCAP, without which root maps itself into no user namespace (Linux 5.12).
+    /// The process is root without CAP_SETFCAP, so it cannot map itself into a user namespace (Linux 5.12).
     pub no_setfcap: bool,
     /// Something is mounted over a part of /proc, or /proc is read-only.
     pub proc_masked: bool,
-    /// The AppArmor profile that confines it.
+    /// The AppArmor profile that confines this process.
     pub apparmor: Option<String>,
-    /// `kernel.apparmor_restrict_unprivileged_userns`, Ubuntu's.
+    /// `kernel.apparmor_restrict_unprivileged_userns`, Ubuntu's, is 1.
     pub apparmor_restricts: bool,
     /// `kernel.unprivileged_userns_clone`, Debian's, is 0.
     pub clone_restricted: bool,
@@ -45,7 +45,7 @@ pub struct Around {
 }
 
 impl Around {
-    /// Looks.
+    /// Collects these facts.
     pub fn look() -> Around {
         let status = std::fs::read("/proc/self/status").unwrap_or_default();
         let set =
@@ -70,7 +70,7 @@ impl Around {
     }
 }
 
-/// By the effective set in /proc/PID/status, a number in hexadecimal.
+/// Whether the effective set in /proc/PID/status, a hexadecimal number, has CAP_SETFCAP.
 fn has_setfcap(status: &[u8]) -> bool {
     const CAP_SETFCAP: u32 = 31;
     let text = String::from_utf8_lossy(status);
@@ -98,7 +98,7 @@ fn container() -> Option<Container> {
     there("/.dockerenv").then_some(Container::Docker)
 }
 
-/// The profile of this process, where there is one: `docker-default (enforce)`.
+/// The profile of this process, if it is enforced: `docker-default (enforce)`.
 fn profile() -> Option<String> {
     let places = [
         "/proc/self/attr/apparmor/current",
@@ -109,8 +109,8 @@ fn profile() -> Option<String> {
     text.strip_suffix(" (enforce)").map(str::to_owned)
 }
 
-/// Whether a new /proc would show what this one does not, so that the kernel refuses it in a user namespace
-/// (`mount_too_revealing` in fs/namespace.c). What is mounted on directories that are made for that hides nothing.
+/// Whether a new /proc would show what this one hides, so that the kernel refuses it in a user namespace
+/// (`mount_too_revealing` in fs/namespace.c). Mounts on directories that are made for mounts hide nothing.
 fn masks_proc(mountinfo: &[u8]) -> bool {
     String::from_utf8_lossy(mountinfo).lines().any(|line| {
         let mut fields = line.split(' ').skip(4);

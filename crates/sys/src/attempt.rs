@@ -1,5 +1,5 @@
-//! Raw system calls for the self-test, whose attempts are made in processes that end with them, and
-//! what its outer half plants for them on the host.
+//! Raw system calls for the self-test, which makes each attempt in a process that ends with it, and the
+//! canaries that its outer half plants on the host.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -11,8 +11,8 @@ fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-/// Any system call by its number. For a process that does nothing but this one attempt: the
-/// arguments are numbers, null, or [`at`] something that outlives the call.
+/// Makes any system call by its number, in a process that does nothing but this one attempt. Arguments are
+/// numbers, null, or addresses ([`at`]) of values that outlive the call.
 pub fn call(number: libc::c_long, arguments: &[usize]) -> Result<usize> {
     let a = |n: usize| arguments.get(n).copied().unwrap_or(0);
     // SAFETY: the callers pass integers, null pointers and addresses of values that outlive the
@@ -48,9 +48,9 @@ pub fn foreign_getpid() -> Result<usize> {
     }
 }
 
-/// Runs `body` in a copy of this process; the copy exits with its answer. Returns the copy's pid. A
-/// process that has a second thread, or may have one, is refused with `EBUSY`: the copy would inherit
-/// locks that nobody opens.
+/// Runs `body` in a copy of this process, which exits with the value that `body` returns. Returns the copy's
+/// pid. `EBUSY` if this process has, or may have, a second thread: the copy would inherit locks that are
+/// never released.
 pub fn fork(body: impl FnOnce() -> i32) -> Result<i32> {
     if !single_threaded() {
         return Err(Errno::BUSY);
@@ -70,7 +70,7 @@ pub fn fork(body: impl FnOnce() -> i32) -> Result<i32> {
 
 /// Whether this process has one thread for certain.
 fn single_threaded() -> bool {
-    // A jail of the self-test that has no /proc: libc's own word, which errs towards "no".
+    // Some self-test jails have no /proc; there libc's flag decides, which errs towards "no".
     clone::alone().unwrap_or_else(libc_says_single)
 }
 
@@ -80,7 +80,7 @@ fn libc_says_single() -> bool {
         // glibc 2.32, sys/single_threaded.h.
         static __libc_single_threaded: libc::c_char;
     }
-    // SAFETY: a char that libc alone writes, and to false only in a call of this thread that starts
+    // SAFETY: only libc writes this char, and sets it to false only in a call by which this thread starts
     // another one.
     unsafe { (&raw const __libc_single_threaded).read_volatile() != 0 }
 }
@@ -96,7 +96,7 @@ pub fn pause() {
     unsafe { libc::pause() };
 }
 
-/// SIGALRM, which kills, after so many seconds; 0 takes it back.
+/// Sends this process SIGALRM, which kills it, after so many seconds; 0 cancels it.
 pub fn alarm(seconds: u32) {
     // SAFETY: an integer.
     unsafe { libc::alarm(seconds) };
@@ -108,7 +108,7 @@ pub fn ignore(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// A copy of a descriptor, 64 or above, that a program executed later inherits.
+/// Copies a descriptor to a number of 64 or above, without close-on-exec.
 pub fn inheritable(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     // SAFETY: F_DUPFD takes integers.
     match unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_DUPFD, 64) } {
@@ -118,7 +118,7 @@ pub fn inheritable(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     }
 }
 
-/// A System V message queue that everybody may use, gone when dropped.
+/// A System V message queue that every user may use, removed on drop.
 #[derive(Debug)]
 pub struct Queue {
     pub key: i32,
@@ -142,7 +142,7 @@ impl Drop for Queue {
     }
 }
 
-/// The id of an existing queue.
+/// Looks up an existing queue by its key.
 pub fn find_queue(key: i32) -> Result<()> {
     // SAFETY: integers.
     match unsafe { libc::msgget(key, 0) } {
@@ -162,7 +162,7 @@ pub fn add_key(description: &std::ffi::CStr) -> Result<()> {
     .map(drop)
 }
 
-/// Whether memory can be had and touched; it stays until the process ends.
+/// Allocates memory and touches all of it; it stays allocated until the process ends.
 pub fn take_memory(bytes: usize) -> Result<()> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
@@ -175,7 +175,7 @@ pub fn take_memory(bytes: usize) -> Result<()> {
     }
 }
 
-/// A file's or no file's pages as memory: `fd` -1 for anonymous. Writes one byte and reads it back.
+/// Maps the file `fd` (-1: anonymous memory), writes a byte if `protection` allows it, and unmaps.
 pub fn map(fd: i32, bytes: usize, flags: i32, protection: i32) -> Result<()> {
     // SAFETY: a new mapping at an address of the kernel's choice.
     let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, fd, 0) };
@@ -204,7 +204,7 @@ pub fn limit(resource: u32) -> Result<(u64, u64)> {
     }
 }
 
-/// Asks for other limits of this process.
+/// Sets a soft and hard limit of this process.
 pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit {
         rlim_cur: soft,
@@ -217,7 +217,7 @@ pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     }
 }
 
-/// Raises and catches a signal: a handler runs and the process goes on.
+/// Installs a handler for a signal and raises the signal; `ETIMEDOUT` if the handler did not run.
 pub fn catch(signal: i32) -> Result<()> {
     use std::sync::atomic::{AtomicBool, Ordering};
     static SEEN: AtomicBool = AtomicBool::new(false);
@@ -236,7 +236,7 @@ pub fn catch(signal: i32) -> Result<()> {
     }
 }
 
-/// `EACCES` for 13.
+/// The name of an errno: `EACCES` for 13.
 pub fn errno_name(number: i32) -> String {
     format!("{:?}", nix::errno::Errno::from_raw(number))
 }

@@ -1,5 +1,5 @@
-//! What the kernel may hold for a TCP socket (socket(7), tcp(7)): buffers of a fixed size, or as they come,
-//! which it lets grow with the connection up to `net.ipv4.tcp_rmem` and `tcp_wmem`.
+//! Buffer sizes of TCP sockets (socket(7), tcp(7)): fixed or, by default, growing with the connection up to
+//! `net.ipv4.tcp_rmem` and `tcp_wmem`.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -16,17 +16,17 @@ const RMEM_ALLOC: usize = 0;
 const WMEM_QUEUED: usize = 5;
 const ROWS: usize = 9;
 
-/// Gives a connected or listening socket receive and send buffers of so many bytes each; what a listener
-/// has, those have that it accepts. The kernel takes no more than `net.core.rmem_max` and `wmem_max`, and
-/// counts its own structures: it doubles the number.
+/// Sets the receive and the send buffer of a connected or listening socket to so many bytes each; accepted
+/// connections inherit a listener's sizes. The kernel caps the number at `net.core.rmem_max` and `wmem_max`,
+/// and doubles it, to count its own structures.
 pub fn bound(socket: impl AsFd, bytes: usize) -> Result<()> {
     let socket = socket.as_fd();
     sockopt::set_socket_recv_buffer_size(socket, bytes)?;
     sockopt::set_socket_send_buffer_size(socket, bytes)
 }
 
-/// A connection of this process, by the number of its descriptor. Every act makes sure by the socket's
-/// cookie that the number is not another's by now, and is `EBADF` where it is.
+/// A connection of this process, by its descriptor number. Every method checks by the socket's cookie that
+/// the number still refers to it, and returns `EBADF` if it does not.
 #[derive(Debug)]
 pub struct Connection {
     number: i32,
@@ -42,27 +42,28 @@ impl Connection {
         })
     }
 
-    /// As [`bound`] does. Data beyond it that the other side was allowed to send is dropped, and sent again.
+    /// As [`bound`] does. Data beyond the new size that the peer was already allowed to send is dropped, and
+    /// sent again.
     pub fn bound(&self, bytes: usize) -> Result<()> {
         let socket = self.socket()?;
         bound(socket, bytes)?;
-        // It stays at what the first buffer had room for, where the buffer does not grow by itself.
+        // Where a buffer does not grow by itself, the kernel leaves this clamp at the first buffer's room.
         let clamp = libc::TCP_WINDOW_CLAMP;
         set_option(socket, libc::IPPROTO_TCP, clamp, bytes as i32)
     }
 
-    /// Has the kernel choose the sizes again (`SO_BUF_LOCK`, Linux 5.14).
+    /// Lets the kernel choose the sizes again (`SO_BUF_LOCK`, Linux 5.14).
     pub fn unbound(&self) -> Result<()> {
         set_option(self.socket()?, libc::SOL_SOCKET, SO_BUF_LOCK, 0)
     }
 
-    /// Bytes of memory that lie in its buffers.
+    /// Bytes of memory that its buffers hold.
     pub fn held(&self) -> Result<u64> {
         let socket = self.socket()?;
         let mut rows = [0u32; ROWS];
         let mut length = size_of_val(&rows) as u32;
         // SAFETY: the kernel writes at most `length` bytes of u32, for which all bits are values, into an
-        // array of as many, which outlives the call.
+        // array of that size, which outlives the call.
         let got = unsafe {
             libc::getsockopt(
                 socket.as_raw_fd(),
@@ -79,9 +80,9 @@ impl Connection {
     }
 
     fn socket(&self) -> Result<BorrowedFd<'_>> {
-        // SAFETY: numbers are used for the length of a call. One that is closed meanwhile is refused by
-        // the kernel, and one that is another socket's is found out before anything is changed: this
-        // process's connections are one thread's.
+        // SAFETY: a number is used for one call only. The kernel refuses a number that was closed meanwhile,
+        // and the cookie reveals a number that is another socket's before anything is changed: one thread has
+        // all connections of this process.
         let socket = unsafe { BorrowedFd::borrow_raw(self.number) };
         match sockopt::socket_cookie(socket) {
             Ok(cookie) if cookie == self.cookie => Ok(socket),

@@ -1,9 +1,9 @@
 //! D-Bus over a unix socket, one message after another on the caller's own thread (D-Bus
 //! Specification 0.43).
 //!
-//! zbus reads and writes the messages. Its connections are not used: each starts threads, and only a
-//! process with one may make jails. What is left of a connection is three lines of SASL, a length in
-//! front of each message, and a time after which waiting ends.
+//! zbus encodes and decodes the messages. Its connections are not used, because each starts threads, and only
+//! a process with one thread may make jails. The rest of a connection is here: three lines of SASL, the
+//! length of each message, and a deadline.
 
 use std::io::{self, Read, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -17,12 +17,12 @@ use zbus::message::Message;
 use zbus::zvariant::Endian;
 use zbus::zvariant::serialized::{Context, Data};
 
-/// No answer of systemd's is this long, bytes.
+/// The most bytes of a message; no answer of systemd's is this long.
 const LONGEST: usize = 1 << 20;
-/// The fixed part of a message.
+/// Bytes in the fixed part of a message.
 const HEADER: usize = 16;
 
-/// The socket of a bus, and until when its answers count.
+/// The socket of a bus, and the deadline for its answers.
 pub struct Bus {
     socket: UnixStream,
     deadline: Instant,
@@ -37,13 +37,13 @@ pub fn find() -> Option<String> {
         .map(PathBuf::from)
         .unwrap_or_else(|| format!("/run/user/{}", super::host::ids().0).into());
     let path = runtime.join("bus");
-    // What an address may not have in it is not in the path of any runtime directory.
+    // No runtime directory has a path with characters that an address must escape.
     let text = path.to_str().filter(|text| text.bytes().all(is_plain))?;
     path.exists().then(|| format!("unix:path={text}"))
 }
 
 impl Bus {
-    /// Connects to the first of the addresses that there is (`unix:path=/run/user/1000/bus`).
+    /// Connects to the first of the addresses that works (`unix:path=/run/user/1000/bus`).
     pub fn connect(addresses: &str, patience: Duration) -> io::Result<Bus> {
         let mut failed = io::Error::from(io::ErrorKind::Unsupported);
         for address in addresses.split(';').filter_map(parse) {
@@ -55,7 +55,7 @@ impl Bus {
         Err(failed)
     }
 
-    /// Over a socket that is connected already.
+    /// Uses a socket that is connected already.
     pub fn over(socket: UnixStream, patience: Duration) -> Bus {
         Bus {
             socket,
@@ -63,7 +63,7 @@ impl Bus {
         }
     }
 
-    /// Says who this is; the peer asks the kernel whether it is true (SASL EXTERNAL).
+    /// Authenticates by user id, which the peer checks with the kernel (SASL EXTERNAL).
     pub fn authenticate(&mut self) -> io::Result<()> {
         let uid = rustix::process::geteuid().as_raw().to_string();
         let hex: String = uid.bytes().map(|digit| format!("{digit:02x}")).collect();
@@ -90,7 +90,7 @@ impl Bus {
         self.write(message.data())
     }
 
-    /// The next message, whatever it is. What is none is `InvalidData`.
+    /// Receives the next message of any kind; `InvalidData` if the bytes are no message.
     pub fn receive(&mut self) -> io::Result<Message> {
         let mut bytes = vec![0; HEADER];
         self.read(&mut bytes)?;
@@ -108,8 +108,8 @@ impl Bus {
         bytes.resize(length, 0);
         self.read(&mut bytes[HEADER..])?;
         let data = Data::new(bytes, Context::new_dbus(endian, 0));
-        // SAFETY: what the contract warns of is a wrong encoding. The lengths were compared above, so
-        // every part lies within the bytes, and zvariant checks each part as it reads it.
+        // SAFETY: the contract warns of a wrong encoding. The lengths were compared above, so every part lies
+        // within the bytes, and zvariant checks each part as it reads it.
         unsafe { Message::from_bytes(data) }.map_err(|_| garbage())
     }
 
@@ -118,7 +118,7 @@ impl Bus {
         self.socket.write_all(bytes)
     }
 
-    /// Fills `bytes`; a peer that sends slowly has no more time than one that does not.
+    /// Fills `bytes` before the deadline, which a slow peer does not extend.
     fn read(&mut self, mut bytes: &mut [u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             self.socket.set_read_timeout(Some(self.left()?))?;
@@ -145,7 +145,7 @@ fn garbage() -> io::Error {
     io::ErrorKind::InvalidData.into()
 }
 
-/// One address; `None` where it is of another kind than a unix socket.
+/// Parses one address; `None` if it is not a unix socket's.
 fn parse(address: &str) -> Option<io::Result<SocketAddr>> {
     address.strip_prefix("unix:")?.split(',').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
@@ -172,12 +172,12 @@ fn unescape(text: &str) -> Vec<u8> {
     plain
 }
 
-/// What need not be escaped.
+/// Whether an address may have the byte unescaped.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_/.\\*".contains(&byte)
 }
 
-/// connect(2) without waiting for a peer that takes nobody in: that is EAGAIN.
+/// connect(2) without waiting; `EAGAIN` if the peer has no room for another connection.
 fn connect(address: &SocketAddr) -> io::Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

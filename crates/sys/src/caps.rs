@@ -10,8 +10,7 @@ use super::{Errno, Result};
 /// clone, in the jail's user namespace.
 pub fn drop_all() -> Result<()> {
     rustix::thread::clear_ambient_capability_set()?;
-    // By number until the kernel says that there is no such capability: a newer kernel than this
-    // crate may have more.
+    // By number, until the kernel has no such capability: a newer kernel than this crate may have more.
     for capability in 0..64 {
         // SAFETY: prctl with integer arguments only.
         match unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } {
@@ -41,14 +40,14 @@ pub fn drop_all() -> Result<()> {
     )
 }
 
-/// Lets the next change of ids leave the capabilities alone, so that [`drop_all`] can still empty the
-/// bounding set and lock the securebits after it. Runs after clone.
+/// Keeps the capabilities over the next change of ids, so that [`drop_all`] can still empty the bounding set
+/// and lock the securebits after it. Runs after clone.
 pub fn keep_over_setuid() -> Result<()> {
     rustix::thread::set_capabilities_secure_bits(Bits::NO_SETUID_FIXUP)
 }
 
-/// Whether this process may act on the whole host: mount, map any id, make cgroups. Root of a user namespace
-/// has the same capabilities, and not one of these rights: it is an ordinary user of the host.
+/// Whether this process may act on the whole host: mount, map any id, make cgroups. Root of another user
+/// namespace has the same capabilities and none of these rights: it is an ordinary user of the host.
 pub fn privileged() -> bool {
     let all = [
         Capability::CAP_SYS_ADMIN,
@@ -60,7 +59,7 @@ pub fn privileged() -> bool {
     all && super::userns::is_initial()
 }
 
-/// Whether it may bring up interfaces in a network namespace that it makes: a container's root that was given
+/// Whether this process may bring up interfaces in a network namespace that it makes: a container's root with
 /// CAP_SYS_ADMIN alone may not.
 pub fn may_network() -> bool {
     caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false)

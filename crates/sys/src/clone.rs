@@ -16,8 +16,8 @@ pub const NEWIPC: u64 = libc::CLONE_NEWIPC as u64;
 pub const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
 pub const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
 
-/// Makes a cgroup namespace, of which the groups that this process is in are the roots
-/// (cgroup_namespaces(7)). Runs after clone.
+/// Makes a cgroup namespace whose roots are the groups of this process (cgroup_namespaces(7)). Runs after
+/// clone.
 pub fn unshare_cgroup() -> Result<()> {
     // SAFETY: unshare of a namespace concerns no memory and no descriptor table.
     match unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } {
@@ -49,8 +49,8 @@ pub enum Side {
     Child,
 }
 
-/// A child with a copy of this memory, in new namespaces, optionally born in the v2 cgroup whose
-/// directory is given.
+/// Starts a child with a copy of this memory in new namespaces, optionally in the v2 cgroup whose directory
+/// is given.
 ///
 /// # Safety
 /// The process has one thread: another thread's locks would stay locked in the child for ever.
@@ -136,7 +136,7 @@ pub fn start_command<T>(
     unsafe { vfork(0, &mut Stack::on(room), body, argument) }
 }
 
-/// The same, in new namespaces or with more that is shared: `flags` of clone(2).
+/// As [`start_command`], in new namespaces or with more that is shared: `flags` of clone(2).
 pub fn start_in<T>(
     flags: i32,
     room: &mut [u128],
@@ -175,8 +175,8 @@ fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-/// [`clone3`] for a process that counts its own threads first: with more than one it is refused
-/// with `EBUSY`, because the child would inherit locks that nobody will ever open.
+/// [`clone3`], after counting this process's threads. `EBUSY` if there may be more than one, because the
+/// child would inherit locks that are never released.
 pub fn clone3_single_threaded(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side> {
     if alone() != Some(true) {
         return Err(Errno::BUSY);
@@ -186,14 +186,14 @@ pub fn clone3_single_threaded(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -
     unsafe { clone3(namespaces, cgroup) }
 }
 
-/// Whether this process has one thread: the link count of `/proc/self/task` is two more than the
-/// number of threads (proc(5)). `None` where no /proc says so.
+/// Whether this process has one thread: the link count of `/proc/self/task` is two more than the number of
+/// threads (proc(5)). `None` if it cannot be read.
 pub fn alone() -> Option<bool> {
     let stat = rustix::fs::stat(c"/proc/self/task").ok()?;
     Some(stat.st_nlink == 3)
 }
 
-/// Makes the namespaces for a child that ends at once.
+/// Tries whether the namespaces can be made, for a child that ends at once.
 pub fn try_namespaces(namespaces: u64) -> Result<()> {
     match clone3_single_threaded(namespaces, None)? {
         Side::Child => super::process::exit(0),

@@ -1,4 +1,4 @@
-//! A process of creel's own that speaks to the outside, confined before it does.
+//! Confines creel's own relay process, before it talks to the network.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,14 +7,14 @@ use super::landlock::{Dials, Rules};
 use super::process::{self, Groups};
 use super::{Result, caps, fd, landlock, rlimit, seccomp};
 
-/// The user and group that nobody is (`nobody`, `nogroup`): what root's relay becomes.
+/// The ids of `nobody` and `nogroup`, which root's relay takes.
 const NOBODY: u32 = 65534;
 
-/// Leaves the supervisor's session, signals and descriptors behind: what is kept gets the numbers from 3
-/// on, in order; 0 and 1 are /dev/null. What the caller holds of the old numbers is void.
+/// Leaves the supervisor's session, signals and descriptors: `kept` gets the numbers from 3 on, in order; 0
+/// and 1 become /dev/null. Numbers that the caller has from before are invalid afterwards.
 pub fn keep_descriptors(kept: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
     process::die_with_parent()?;
-    // Before it has a secret: no core dump, and no memory for others of its user to read.
+    // Before it has a secret: no core dump, and other processes of its user cannot read its memory.
     rlimit::set(rlimit::CORE, 0, 0)?;
     process::not_dumpable()?;
     // For ps(1).
@@ -25,13 +25,13 @@ pub fn keep_descriptors(kept: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
         fd::dup_to(null.as_fd(), 0)?;
         fd::dup_to(null.as_fd(), 1)?;
     }
-    // Above all numbers that are given out below.
+    // Above all numbers that are assigned below.
     let first = 3 + kept.len() as i32;
     let high: Vec<OwnedFd> = kept
         .iter()
         .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, first))
         .collect::<Result<_>>()?;
-    // Their numbers are closed below, or taken over.
+    // Their numbers are closed or reused below.
     std::mem::forget(kept);
     for (number, fd) in (3..).zip(&high) {
         fd::move_to(fd.as_fd(), number)?;
@@ -43,8 +43,8 @@ pub fn keep_descriptors(kept: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
     numbers.map(fd::own).collect()
 }
 
-/// No privilege, no file, no program, no signal to others; TCP to what it `dials` alone where the kernel
-/// can say so (Landlock ABI 4).
+/// Drops privileges and all access to files, programs and signals to others, for good. TCP goes only to
+/// `dials`, if the kernel can enforce that (Landlock ABI 4).
 pub fn for_good(dials: &Dials) -> Result<()> {
     let most = rlimit::open_files_ceiling();
     rlimit::set(rlimit::OPEN_FILES, most, most)?;

@@ -1,8 +1,8 @@
-//! A detached copy of a tree without some of the mounts in it.
+//! A detached copy of a mount tree without some of its submounts.
 //!
-//! The kernel copies a tree of mounts whole, and changes the attributes of a detached copy at its root or
-//! everywhere (open_tree(2), mount_setattr(2)). So the copy is made where the others are not: in a mount
-//! namespace of a child that ends at once.
+//! The kernel copies a mount tree whole, and changes the attributes of a detached copy at its root or
+//! everywhere (open_tree(2), mount_setattr(2)). So a child with a mount namespace of its own unmounts the
+//! unwanted mounts, makes the copy and ends at once.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -13,7 +13,7 @@ use rustix::mount as rx;
 
 use super::{Errno, Result, clone, fd, mount, process};
 
-/// What the child is told, and what it leaves.
+/// The child's input and its result.
 struct Task<'a> {
     path: &'a CStr,
     stat: fd::Stat,
@@ -21,8 +21,8 @@ struct Task<'a> {
     copy: Result<i32>,
 }
 
-/// The tree at `path` with its submounts, but for those at `without`. `stat`: of the directory that is meant;
-/// where the path leads to another by now, `ESTALE`.
+/// Copies the tree at `path` with its submounts, except those at `without`. `stat` identifies the directory
+/// that is meant; `ESTALE` if the path leads to another one by now.
 pub fn copy_without(path: &Path, stat: fd::Stat, without: &[&Path]) -> Result<OwnedFd> {
     use std::os::unix::ffi::OsStrExt;
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL);
@@ -37,7 +37,7 @@ pub fn copy_without(path: &Path, stat: fd::Stat, without: &[&Path]) -> Result<Ow
         without: &without,
         copy: Err(Errno::IO),
     };
-    // A descriptor that the child opens is this process's.
+    // The child shares this process's descriptor table, and opens the copy in it.
     let flags = libc::CLONE_NEWNS | libc::CLONE_FILES;
     let child = clone::start_in(flags, &mut room, body, &mut task)?;
     process::reap(child)?;
@@ -57,7 +57,7 @@ fn copy(task: &Task<'_>) -> Result<OwnedFd> {
     for place in task.without {
         let flags = rx::UnmountFlags::DETACH | rx::UnmountFlags::NOFOLLOW;
         rx::unmount(place.as_c_str(), flags)?;
-        // What that covered does not come in either.
+        // The mounts that it covered are left out as well.
         while rx::unmount(place.as_c_str(), flags).is_ok() {}
     }
     let flags = OFlags::PATH | OFlags::CLOEXEC;

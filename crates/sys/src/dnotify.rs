@@ -1,5 +1,5 @@
-//! Changes of directories, by dnotify (fcntl(2), `F_NOTIFY`): a signal, without a name. inotify(7) would say
-//! the name, but its end waits for a grace period of some 20 ms, and an ordinary user has 128 of them.
+//! Directory changes, by dnotify (fcntl(2), `F_NOTIFY`): a signal that tells no name. inotify(7) would tell
+//! the name, but closing it waits for a grace period of some 20 ms, and an ordinary user has 128 instances.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -12,7 +12,7 @@ const DN_DELETE: libc::c_long = 0x8;
 const DN_RENAME: libc::c_long = 0x10;
 const DN_MULTISHOT: libc::c_long = 0x8000_0000;
 
-/// SIGIO to this process whenever a name in `directory` is made, renamed or removed, as long as the
+/// Sends this process SIGIO whenever a name in `directory` is made, renamed or removed, as long as the
 /// descriptor is open. `EINVAL`: the kernel has no dnotify, or it is switched off.
 pub fn watch(directory: BorrowedFd<'_>) -> Result<()> {
     let changes = DN_CREATE | DN_DELETE | DN_RENAME | DN_MULTISHOT;
@@ -23,7 +23,7 @@ pub fn watch(directory: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-/// Readable where SIGIO, which must be blocked, is pending (signalfd(2)).
+/// A descriptor that is readable while SIGIO, which must be blocked, is pending (signalfd(2)).
 pub fn signals() -> Result<OwnedFd> {
     // SAFETY: the set is initialised before it is read, and the descriptor is new.
     unsafe {
@@ -37,7 +37,7 @@ pub fn signals() -> Result<OwnedFd> {
     }
 }
 
-/// Takes what is pending.
+/// Consumes the pending signals.
 pub fn take(signals: &OwnedFd) {
     let mut room = [0u8; size_of::<libc::signalfd_siginfo>()];
     while rustix::io::read(signals, &mut room).is_ok_and(|length| length > 0) {}

@@ -1,26 +1,27 @@
-//! Opening, held until somebody has answered, and changes of directories with what changed (fanotify(7)).
+//! File opens that wait for an answer, and changes of directories with the names that changed (fanotify(7)).
 //!
-//! Both need `CAP_SYS_ADMIN` in the first user namespace. A user has 128 groups (`fs.fanotify.max_user_groups`).
+//! Both need `CAP_SYS_ADMIN` in the initial user namespace. A user has 128 groups
+//! (`fs.fanotify.max_user_groups`).
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::{Errno, Result};
 
-/// `struct fanotify_event_metadata`, and of an information record what is before its handle.
+/// Bytes of `struct fanotify_event_metadata`, and of an information record before its handle.
 const METADATA: usize = size_of::<libc::fanotify_event_metadata>();
 const RECORD: usize = 12;
-/// `struct file_handle` before the handle, and the longest one (`MAX_HANDLE_SZ`).
+/// Bytes of `struct file_handle` before the handle, and of the longest handle (`MAX_HANDLE_SZ`).
 const HANDLE: usize = 8;
 const LONGEST: usize = 128;
 const CHANGES: u64 = libc::FAN_CREATE | libc::FAN_MOVED_FROM | libc::FAN_MOVED_TO | libc::FAN_ONDIR;
 
-/// What an inode is known by as long as its filesystem is mounted (name_to_handle_at(2)).
+/// Identifies an inode as long as its filesystem is mounted (name_to_handle_at(2)).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Handle(Vec<u8>);
 
 impl Handle {
-    /// Of an open file.
+    /// The handle of an open file.
     pub fn of(file: BorrowedFd<'_>) -> Result<Handle> {
         let mut room = [0u32; (HANDLE + LONGEST) / 4];
         room[0] = LONGEST as u32;
@@ -44,7 +45,7 @@ impl Handle {
         }
     }
 
-    /// A `struct file_handle`, and what is behind it.
+    /// Parses a `struct file_handle`; returns it and the bytes behind it.
     fn parse(bytes: &[u8]) -> Option<(Handle, &[u8])> {
         let length = number(bytes)? as usize;
         let handle = bytes.get(4..HANDLE + length)?;
@@ -56,84 +57,84 @@ fn number(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|four| u32::from_ne_bytes(*four))
 }
 
-/// What is answered to an opening.
+/// The answer to an open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Allow,
-    /// It fails with `EPERM`.
+    /// The open fails with `EPERM`.
     Deny,
 }
 
-/// A group that is asked before files are opened through some mounts. When it is closed all is allowed.
+/// A group that must answer before files are opened through some mounts. When it is closed, all is allowed.
 pub struct Openings(OwnedFd);
 
-/// An opening that waits.
+/// An open that waits for its answer.
 pub struct Opening {
     pub file: OwnedFd,
 }
 
 impl Openings {
-    /// `EINVAL`, of the first mark: a kernel without `CONFIG_FANOTIFY_ACCESS_PERMISSIONS`.
+    /// On a kernel without `CONFIG_FANOTIFY_ACCESS_PERMISSIONS` the first mark fails with `EINVAL`.
     pub fn new() -> Result<Openings> {
         let flags = libc::FAN_CLASS_CONTENT | libc::FAN_UNLIMITED_QUEUE | libc::FAN_UNLIMITED_MARKS;
-        // A fifo must not keep this process.
+        // Opening a fifo must not block this process.
         let files = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_LARGEFILE;
         group(flags, files).map(Openings)
     }
 
-    /// Asks for every file and directory that is opened through the mount of `place`, a directory.
+    /// Makes every open of a file or directory through the mount of `place`, a directory, wait for an answer.
     pub fn ask(&self, place: BorrowedFd<'_>) -> Result<()> {
         let flags = libc::FAN_MARK_ADD | libc::FAN_MARK_MOUNT;
         let events = libc::FAN_OPEN_PERM | libc::FAN_ONDIR;
         mark(&self.0, flags, events, place, Some(c"."))
     }
 
-    /// Asks for one inode no more, until it leaves the kernel's memory or [`ask_anew`](Openings::ask_anew).
+    /// Exempts one inode, until it leaves the kernel's memory or [`ask_anew`](Openings::ask_anew) is called.
     pub fn pass(&self, file: BorrowedFd<'_>) -> Result<()> {
         let flags =
             libc::FAN_MARK_ADD | libc::FAN_MARK_IGNORED_MASK | libc::FAN_MARK_IGNORED_SURV_MODIFY;
         let asked = libc::FAN_OPEN_PERM;
-        // Linux 5.19; before, what was opened stays in memory.
+        // Linux 5.19; before, such a mark keeps the inode in memory.
         match mark(&self.0, flags | libc::FAN_MARK_EVICTABLE, asked, file, None) {
             Err(Errno::INVAL) => mark(&self.0, flags, asked, file, None),
             other => other,
         }
     }
 
-    /// Takes every [`pass`](Openings::pass) back.
+    /// Undoes every [`pass`](Openings::pass).
     pub fn ask_anew(&self) -> Result<()> {
         mark(&self.0, libc::FAN_MARK_FLUSH, 0, rustix::fs::CWD, None)
     }
 
-    /// The next one that waits.
+    /// The next open that waits, if there is one.
     pub fn next(&self) -> Result<Option<Opening>> {
-        // Room for one: its descriptor's number is all that names it, and is used again.
+        // Room for one event: only its descriptor's number identifies it, and numbers are reused.
         let mut event = [0u64; METADATA / 8];
         match rustix::io::read(&self.0, bytes_of(&mut event)) {
             Ok(METADATA) => {}
             Err(Errno::AGAIN) => return Ok(None),
             Ok(_) => return Err(Errno::IO),
-            // It could not be opened here, as a socket, and was refused.
+            // The file, such as a socket, could not be opened here, and the open was refused.
             Err(errno) => return Err(errno),
         }
         let file = number(&bytes_of(&mut event)[16..]).map_or(-1, u32::cast_signed);
         match file {
             0.. => Ok(Some(Opening {
-                // SAFETY: the kernel made it for this event, and nothing else owns it.
+                // SAFETY: the kernel made the descriptor for this event, and nothing else owns it.
                 file: unsafe { OwnedFd::from_raw_fd(file) },
             })),
             _ => Err(Errno::OVERFLOW),
         }
     }
 
-    /// Lets it go on, or not.
+    /// Allows or denies the open.
     pub fn answer(&self, opening: Opening, answer: Answer) -> Result<()> {
         let response = match answer {
             Answer::Allow => libc::FAN_ALLOW,
             Answer::Deny => libc::FAN_DENY,
         };
         let number = opening.file.as_raw_fd();
-        // Before: he who waits may ask next whether somebody has it open.
+        // Before the answer: the waiting process may check next whether another one has the file open.
         drop(opening);
         let mut words = [0; 8];
         words[..4].copy_from_slice(&number.to_ne_bytes());
@@ -148,8 +149,8 @@ impl AsFd for Openings {
     }
 }
 
-/// A group that is told which names of some directories were made or renamed, and what they name (Linux
-/// 5.17, `FAN_REPORT_TARGET_FID`).
+/// A group that reports which names in some directories were made or renamed, and what they name (Linux 5.17,
+/// `FAN_REPORT_TARGET_FID`).
 pub struct Changes(OwnedFd);
 
 /// A name that was made, or taken away by a rename.
@@ -167,13 +168,13 @@ impl Changes {
         group(flags, libc::O_RDONLY | libc::O_CLOEXEC).map(Changes)
     }
 
-    /// `ENODEV`, `EXDEV`, `EOPNOTSUPP`: the filesystem has no handles for this.
+    /// Watches a directory. `ENODEV`, `EXDEV`, `EOPNOTSUPP`: the filesystem has no handles for this.
     pub fn watch(&self, directory: BorrowedFd<'_>) -> Result<()> {
         let flags = libc::FAN_MARK_ADD | libc::FAN_MARK_ONLYDIR;
         mark(&self.0, flags, CHANGES, directory, Some(c"."))
     }
 
-    /// What changed since, by `f`.
+    /// Passes each change since the last call to `f`.
     pub fn take(&self, mut f: impl FnMut(Change)) -> Result<()> {
         let mut room = [0u64; 512];
         loop {
@@ -196,7 +197,7 @@ impl AsFd for Changes {
     }
 }
 
-/// An event with its information records (fanotify(7)): the directory with the name, and what has it.
+/// Parses an event with its information records (fanotify(7)): the directory and name, and the inode.
 fn change(event: &[u8]) -> Option<Change> {
     let mut rest = event.get(METADATA..)?;
     let (mut named, mut what) = (None, None);
@@ -222,7 +223,7 @@ fn change(event: &[u8]) -> Option<Change> {
 }
 
 fn bytes_of(words: &mut [u64]) -> &mut [u8] {
-    // SAFETY: the same memory, of which every byte is initialised and any value is one.
+    // SAFETY: the same memory; every byte of it is initialised, and any value of a byte is valid.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
 }
 

@@ -1,4 +1,4 @@
-//! Descriptors: pinning a path, reading what it is, sweeping all of them.
+//! Descriptors: pinning a path, identifying a file, closing ranges.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,14 +14,14 @@ use super::{Errno, Result};
 pub enum Kind {
     Directory,
     File,
-    /// A socket or directory by which creel keeps a name from being created, unless something is in it; see
-    /// [`placeholder`](super::placeholder).
+    /// A socket or directory with the mark of a [`placeholder`](super::placeholder), with which creel blocks
+    /// the creation of a name. A directory that has entries is not one.
     Placeholder,
     CharDevice,
     Other,
 }
 
-/// An inode's identity and what the plan needs of it.
+/// An inode's identity, and the attributes that the plan needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     pub dev: u64,
@@ -30,7 +30,7 @@ pub struct Stat {
     pub uid: u32,
     pub gid: u32,
     pub rdev: u64,
-    /// Names of it.
+    /// The number of its hard links.
     pub links: u64,
 }
 
@@ -43,14 +43,14 @@ pub fn pin(path: &Path) -> Result<OwnedFd> {
 /// What the last component of a path was when it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Last {
-    /// Not a link: the descriptor is of what has the name.
+    /// Not a symbolic link: the descriptor refers to the named file itself.
     Itself,
     /// A symbolic link, which was followed.
     Link,
 }
 
-/// As [`pin`], and whether the last component was a symbolic link. Both by one look: a second one could find
-/// another file there.
+/// As [`pin`], and tells whether the last component was a symbolic link. For any other file a single open
+/// answers both, because a second one could find another file.
 pub fn pin_named(path: &Path) -> Result<(OwnedFd, Last)> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok((pin(path)?, Last::Itself));
@@ -97,7 +97,7 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
         dev: s.st_dev,
         ino: s.st_ino,
         kind: match rx::FileType::from_raw_mode(s.st_mode) {
-            // One that is a placeholder is read like any other, and says what is meant without it.
+            // A placeholder file is read like any other, because its content means the same as its absence.
             rx::FileType::RegularFile => Kind::File,
             _ if super::placeholder::marked(&s) => Kind::Placeholder,
             rx::FileType::Directory => Kind::Directory,
@@ -111,8 +111,8 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
     })
 }
 
-/// What the root of a mount is. A FUSE server's is seen by the user who mounted it alone, where that user did
-/// not say otherwise: to anybody else it is a directory (fuse(4), `allow_other`).
+/// As [`stat`], for the root of a mount. A FUSE mount without `allow_other` is accessible only to the user
+/// who mounted it (fuse(4)); for other users this returns a directory with device, inode and owner 0.
 pub fn stat_of_mount(fd: BorrowedFd<'_>) -> Result<Stat> {
     match stat(fd) {
         Err(Errno::ACCESS) => Ok(Stat {
@@ -128,7 +128,7 @@ pub fn stat_of_mount(fd: BorrowedFd<'_>) -> Result<Stat> {
     }
 }
 
-/// All of a file that the kernel makes as it is read, and which has no length to ask for.
+/// Reads all of a file that the kernel generates while it is read, and whose length is thus unknown.
 pub fn read_all(file: OwnedFd) -> Result<Vec<u8>> {
     const ROOM: usize = 16 << 10;
     let mut text = vec![];
@@ -140,7 +140,7 @@ pub fn read_all(file: OwnedFd) -> Result<Vec<u8>> {
     }
 }
 
-/// The path by which the kernel knows an open file now, every link resolved.
+/// The kernel's current path of an open file, with every link resolved.
 pub fn path_of(fd: BorrowedFd<'_>) -> Result<PathBuf> {
     let table = super::procfs::open("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;
     let text = rx::readlinkat(table, fd.as_raw_fd().to_string(), Vec::new())?;
@@ -149,7 +149,7 @@ pub fn path_of(fd: BorrowedFd<'_>) -> Result<PathBuf> {
     )))
 }
 
-/// Opens a pinned regular file again, to read it (proc(5), /proc/self/fd).
+/// Reopens a pinned regular file for reading (proc(5), /proc/self/fd); `EINVAL` for other types.
 pub fn reopen(pinned: BorrowedFd<'_>) -> Result<OwnedFd> {
     if stat(pinned)?.kind != Kind::File {
         return Err(super::Errno::INVAL);
@@ -159,13 +159,13 @@ pub fn reopen(pinned: BorrowedFd<'_>) -> Result<OwnedFd> {
     rx::openat(table, pinned.as_raw_fd().to_string(), flags, Mode::empty())
 }
 
-/// As [`reopen`], by the `/proc` that is mounted there. Runs after clone.
+/// As [`reopen`], through `/proc` as it is mounted, unchecked. Runs after clone.
 pub fn reopen_plain(pinned: BorrowedFd<'_>) -> Result<OwnedFd> {
     const PREFIX: &[u8] = b"/proc/self/fd/";
     if stat(pinned)?.kind != Kind::File {
         return Err(super::Errno::INVAL);
     }
-    // The digits of a number below 2^31 and the end.
+    // The ten digits of a number below 2^31 and the null byte.
     let mut path = [0u8; PREFIX.len() + 11];
     path[..PREFIX.len()].copy_from_slice(PREFIX);
     let number = pinned.as_raw_fd().unsigned_abs();
@@ -180,7 +180,7 @@ pub fn reopen_plain(pinned: BorrowedFd<'_>) -> Result<OwnedFd> {
     rx::openat(CWD, path, flags, Mode::empty())
 }
 
-/// Whether files on this one's mount cannot be executed or mapped as code, statvfs(3).
+/// Whether the file's mount forbids executing its files or mapping them as code, statvfs(3).
 pub fn is_noexec(file: BorrowedFd<'_>) -> Result<bool> {
     Ok(rx::fstatvfs(file)?
         .f_flag
@@ -219,27 +219,27 @@ pub fn move_to(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
     if fd.as_raw_fd() == number {
         return Ok(());
     }
-    // SAFETY: dup3 takes integers; whatever had the number is no longer used.
+    // SAFETY: dup3 takes integers; the descriptor that had the number is no longer used.
     match unsafe { libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) } {
         -1 => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
         _ => Ok(()),
     }
 }
 
-/// A descriptor by its number, for code in the jail that knows what it put there. Runs after clone.
+/// Borrows a descriptor by its number, for code in the jail that put it there. Runs after clone.
 pub fn fixed(number: i32) -> BorrowedFd<'static> {
     // SAFETY: the jail's first process never closes the numbers that it asks for here.
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 
-/// A descriptor that the caller handed over by number (`--status-fd`).
+/// Copies a descriptor that the caller passed by number (`--status-fd`).
 pub fn adopt(number: i32) -> Result<OwnedFd> {
     // SAFETY: the number is only borrowed for the duplication; fcntl refuses one that is not open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     rustix::io::fcntl_dupfd_cloexec(borrowed.as_fd(), 3)
 }
 
-/// Takes over a descriptor by its number, which nobody else uses as an owner; `EBADF` if it is not open.
+/// Takes ownership of a descriptor by its number; it must have no other owner. `EBADF` if it is not open.
 pub fn own(number: i32) -> Result<OwnedFd> {
     if !is_open(number) {
         return Err(Errno::BADF);
@@ -248,10 +248,10 @@ pub fn own(number: i32) -> Result<OwnedFd> {
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(number) })
 }
 
-/// Whether this process may open some more: `MFILE` where it may not (RLIMIT_NOFILE).
+/// Checks that this process may open 8 more descriptors; `EMFILE` if not (RLIMIT_NOFILE).
 pub fn room_for_some() -> Result<()> {
     const SOME: i32 = 8;
-    // The lowest number that is free, and one that many above it: two calls for that many.
+    // The lowest free number, and that number plus `SOME`: two calls instead of `SOME`.
     let lowest = rustix::io::fcntl_dupfd_cloexec(fixed(0), 3)?;
     match rustix::io::fcntl_dupfd_cloexec(fixed(0), lowest.as_raw_fd() + SOME) {
         Err(Errno::INVAL) => Err(Errno::MFILE),
@@ -259,7 +259,7 @@ pub fn room_for_some() -> Result<()> {
     }
 }
 
-/// Whether the descriptor is open at all.
+/// Whether the descriptor is open.
 pub fn is_open(number: i32) -> bool {
     // SAFETY: F_GETFD on any integer is harmless.
     unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }

@@ -1,19 +1,19 @@
-//! Whether somebody has a file open, which the kernel tells him who wants a lease on it (fcntl(2),
-//! `F_SETLEASE`): also for what is mapped, or waits in a socket.
+//! Whether another descriptor has a file open, as the kernel tells by granting a lease on it or not
+//! (fcntl(2), `F_SETLEASE`): this includes a file that is mapped, or waits in a socket.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::{Errno, Result};
 
-/// What others may not have a file open for.
+/// The kind of open to check for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
     Writing,
     ForAnything,
 }
 
-/// Has whoever wants to write to the file wait, until `file` is closed or the kernel's patience is over
-/// (`/proc/sys/fs/lease-break-time`). `AGAIN` where somebody has it open for writing.
+/// Makes every open of the file for writing wait, until `file` is closed or the kernel breaks the lease
+/// (`/proc/sys/fs/lease-break-time`). `EAGAIN` if it is open for writing already.
 pub fn hold_writers(file: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: integers.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) } {
@@ -22,8 +22,8 @@ pub fn hold_writers(file: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-/// Whether somebody else has the file open so; `file` itself is open for reading. The lease is given back at
-/// once: whoever opens the file meanwhile waits for no longer than this takes.
+/// Whether another descriptor has the file open like that; `file` itself is open for reading. The lease is
+/// released at once: an open meanwhile waits no longer than this call.
 pub fn is_open_elsewhere(file: BorrowedFd<'_>, how: Open) -> Result<bool> {
     let kind = match how {
         Open::Writing => libc::F_RDLCK,

@@ -7,16 +7,16 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use super::{Result, janitor, task};
 
-/// A group whose processes can be stopped at once.
+/// A group whose processes can be frozen together.
 pub struct Freezer(OwnedFd);
 
 impl Freezer {
-    /// That of the group whose directory is at `group` below `root`.
+    /// Opens the directory of the group at `group` below `root`.
     pub fn open(root: &OwnedFd, group: &CStr) -> Result<Freezer> {
         janitor::open_directory(root, group).map(Freezer)
     }
 
-    /// Asks for it; see [`is_frozen`](Freezer::is_frozen).
+    /// Asks the kernel to freeze the group; see [`is_frozen`](Freezer::is_frozen).
     pub fn freeze(&self) -> Result<()> {
         self.write(b"1")
     }
@@ -25,14 +25,14 @@ impl Freezer {
         self.write(b"0")
     }
 
-    /// Whether every process stands still, none of them in a system call.
+    /// Whether every process is frozen, none of them in a system call.
     pub fn is_frozen(&self) -> Result<bool> {
         let events = self.read(c"cgroup.events")?;
         let mut lines = events.split(|byte| *byte == b'\n');
         Ok(lines.any(|line| line == b"frozen 1"))
     }
 
-    /// The ids of all tasks, threads among them.
+    /// The ids of all tasks, threads included.
     pub fn tasks(&self) -> Result<Vec<i32>> {
         let text = self.read(c"cgroup.threads")?;
         Ok(task::numbers(&text).collect())

@@ -1,4 +1,4 @@
-//! Facts about the machine: what the kernel is, who runs this, what the caller's account says.
+//! Facts about the host: its kernel, its certificates, the caller's ids and home directory.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Where distributions keep the certificates that they trust, as one PEM file: Debian, Fedora, Alpine.
+/// Files in which distributions keep the certificates that they trust, as PEM: Debian, Fedora, Alpine.
 pub const CERTIFICATES: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -37,13 +37,13 @@ pub fn ids() -> (u32, u32) {
     )
 }
 
-/// The platform's directory. A policy there is somebody else's word on what the caller may do.
+/// The platform's directory. A policy in it is another party's limit on what the caller may do.
 pub const PLATFORM: &str = "/etc/creel";
 
-/// The home directory of `uid`, the caller, as `/etc/passwd` has it: a project's own tooling can set `HOME`.
-/// That is asked where there is no line for the caller (an account of LDAP, a container's arbitrary uid), and
-/// never where another account would be bound by it: for root, or where the platform has a policy, whose denial
-/// of `~/.ssh` is not for the caller to move.
+/// The home directory of `uid`, the caller, from `/etc/passwd`, because a project's own tooling can set
+/// `HOME`. `HOME` is used if `/etc/passwd` has no line for the caller (an LDAP account, a container's
+/// arbitrary uid), but never where it would bind another account: for root, or under a platform policy, whose
+/// denial of `~/.ssh` the caller must not be able to move.
 pub fn home_of(uid: u32) -> Option<PathBuf> {
     let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
     let line = passwd.split(|b| *b == b'\n').find_map(|line| {
@@ -72,8 +72,9 @@ fn platform_speaks() -> bool {
     }
 }
 
-/// `home` without links, where it is a directory of the caller's own that nobody else can exchange or fill: not
-/// everybody's to write, and beneath no directory that is, unless others' names in that one are safe (sticky).
+/// `home` with links resolved, if it is a directory of the caller's that no other user can replace or fill.
+/// It is not world-writable, and each directory above it is root's or the caller's, and not world-writable
+/// unless sticky.
 fn own_home(home: &Path, uid: u32) -> Option<PathBuf> {
     let plain = home.is_absolute() && !home.components().any(|c| c == Component::ParentDir);
     let real = home.canonicalize().ok().filter(|_| plain)?;
@@ -101,8 +102,8 @@ pub fn random_id() -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Four random letters of twenty, none of which a vowel: no word of any language. `None` where the kernel
-/// gives no randomness.
+/// Four random letters out of twenty consonants, so that they are no word of any language. `None` if the
+/// kernel gives no randomness.
 pub fn random_word() -> Option<String> {
     const LETTERS: &[u8; 20] = b"bcdfghjkmnpqrstvwxyz";
     const EVEN: u8 = 240;
@@ -110,7 +111,7 @@ pub fn random_word() -> Option<String> {
     while word.len() < 4 {
         let mut byte = [0u8];
         rustix::rand::getrandom(&mut byte, rustix::rand::GetRandomFlags::empty()).ok()?;
-        // Each letter as often as any other.
+        // So that each letter is as likely as any other.
         if byte[0] < EVEN {
             word.push(char::from(LETTERS[usize::from(byte[0]) % LETTERS.len()]));
         }

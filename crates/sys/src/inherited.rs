@@ -1,26 +1,26 @@
-//! What a process has from its caller beside arguments, variables and paths, and what becomes of it.
+//! Process attributes inherited from the caller, beside arguments, variables and paths, and their treatment.
 //!
-//! Owns the one table of it. [`prepare`](super::startup::prepare) goes through the table when creel starts,
-//! the command's process goes through it before its exec. A row without a function is kept or replaced by a
-//! step of the plan, and the row says so.
+//! [`ROWS`] is the one table of them. [`prepare`](super::startup::prepare) applies it when creel starts, and
+//! the command's process applies it before its exec. An attribute without a function is kept or replaced by a
+//! step of the plan; its row says which.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Result, process, rlimit, signal};
 
-/// One thing that is inherited over fork(2) or execve(2).
+/// One attribute that is inherited over fork(2) or execve(2).
 pub struct Row {
     /// Its name in the manual pages.
     pub what: &'static str,
-    /// What creel's own processes have.
+    /// Its value in creel's own processes.
     pub creel: &'static str,
-    /// What the command has.
+    /// Its value in the command's process.
     pub command: &'static str,
     /// The reason.
     pub why: &'static str,
-    /// When creel starts.
+    /// Runs when creel starts.
     at_start: Option<fn()>,
-    /// In the command's process, after vfork.
+    /// Runs in the command's process, after vfork.
     before_exec: Option<fn() -> Result<()>>,
 }
 
@@ -33,7 +33,7 @@ const NONE: Row = Row {
     before_exec: None,
 };
 
-/// All of it, in the order in which it is dealt with.
+/// All inherited attributes, in the order in which they are handled.
 pub const ROWS: &[Row] = &[
     Row {
         what: "file mode creation mask",
@@ -188,15 +188,15 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
-/// The caller's mask.
+/// The caller's umask.
 static MASK: AtomicU32 = AtomicU32::new(0o022);
 
-/// Makes this process what creel counts on.
+/// Sets the attributes of this process to what creel relies on.
 pub(super) fn normalise() {
     ROWS.iter().filter_map(|row| row.at_start).for_each(|f| f());
 }
 
-/// What the command has again of its caller. Runs after clone.
+/// Restores the caller's attributes that the command gets back. Runs after clone.
 pub fn give_back() -> Result<()> {
     ROWS.iter()
         .filter_map(|row| row.before_exec)

@@ -1,5 +1,5 @@
-//! A process that outlives this one: a copy of it, with memory of its own, so that the kernel does not end
-//! both where it ends one for want of memory (it ends every process that shares the memory).
+//! A process that outlives this one: a copy of it, with memory of its own, because the OOM killer ends every
+//! process that shares its victim's memory.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use super::clone::{self, Side};
 use super::{Errno, Result, fd, procfs};
 
-/// Runs `body` in a copy of this process; its pid. `EBUSY` where this process has a second thread.
+/// Runs `body` in a copy of this process and returns its pid. `EBUSY` if this process has a second thread.
 pub fn start(body: impl FnOnce()) -> Result<i32> {
     match clone::clone3_single_threaded(0, None)? {
         Side::Parent { pid, .. } => Ok(pid),
@@ -21,12 +21,12 @@ pub fn start(body: impl FnOnce()) -> Result<i32> {
     }
 }
 
-/// Leaves the caller's session, blocks signals and closes every descriptor but `kept`: neither Ctrl-C nor
-/// a reader that waits for the end of a pipe notices this process.
+/// Leaves the caller's session, blocks signals and closes every descriptor but `kept`: Ctrl-C does not end
+/// this process, and a reader that waits for the end of a pipe does not wait for it.
 pub fn settle(kept: &mut [i32]) -> Result<()> {
     let _ = rustix::process::setsid();
     super::signal::block_all()?;
-    // Root alone may: the kernel takes others first where memory is wanted (proc(5)).
+    // Only root may do this: the OOM killer then prefers other processes (proc(5)).
     if let Ok(score) = procfs::open("self/oom_score_adj", OFlags::WRONLY) {
         let _ = rustix::io::write(&score, b"-1000");
     }
@@ -42,14 +42,14 @@ pub fn settle(kept: &mut [i32]) -> Result<()> {
     fd::close_between(from, u32::MAX)
 }
 
-/// Closes this process's copy of a descriptor that another process goes on with; the owner is not used again.
+/// Closes this process's copy of a descriptor that another process still uses; `fd` is not used again.
 pub fn close(fd: &OwnedFd) {
     use std::os::fd::AsRawFd;
     let number = fd.as_raw_fd().unsigned_abs();
     let _ = fd::close_between(number, number);
 }
 
-/// A pipe whose first end is at its end when every copy of the second one is closed.
+/// A pipe whose first end reads the end of file when every copy of the second one is closed.
 pub fn until_closed() -> Result<(OwnedFd, OwnedFd)> {
     rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
 }
@@ -66,7 +66,7 @@ pub fn open_directory(root: &OwnedFd, path: &CStr) -> Result<OwnedFd> {
     openat(root.as_fd(), relative(path), flags, Mode::empty())
 }
 
-/// The root of this process's mounts, for paths that must lead there when it has joined others.
+/// Pins the root of this process's mounts, for paths that must lead there after it has joined others.
 pub fn root() -> Result<OwnedFd> {
     openat(CWD, c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }
@@ -81,7 +81,7 @@ pub fn wait_for(pidfd: &OwnedFd) {
     while let Err(Errno::INTR) = poll(&mut ended, Some(&most)) {}
 }
 
-/// Waits for one of `sources`, or for `milliseconds` (-1: for ever); tells which are ready.
+/// Waits for one of `sources`, or for `milliseconds` (-1: for ever); returns which are ready.
 pub fn wait_any<const N: usize>(
     sources: [Option<(BorrowedFd<'_>, PollFlags)>; N],
     milliseconds: i32,

@@ -29,11 +29,11 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Handles every right of the ABI on files, connecting to socket files among them (ABI 9): only
-    /// sockets that this very ruleset's processes made, or that a rule names, can be connected to.
-    /// Scopes signals and abstract sockets where it can (ABI 6). Ports are not handled, TCP's (ABI 4) and
-    /// UDP's (ABI 10): the jail's network namespace has nothing but loopback, where every port is the
-    /// jail's own or the relay's. ABI 8 is about several threads, and a jail begins with one.
+    /// Handles every right of the ABI on files, including connecting to socket files (ABI 9): only sockets
+    /// that processes under this ruleset made, or that a rule names, can be connected to. Scopes signals and
+    /// abstract sockets if possible (ABI 6). TCP ports (ABI 4) and UDP ports (ABI 10) are not handled: the
+    /// jail's network namespace has only loopback, where every port is the jail's own or the relay's. ABI 8
+    /// is about several threads, and a jail begins with one.
     pub fn new(abi: u32) -> Result<Rules> {
         let abi = ABI::from(abi as i32);
         let ruleset = Ruleset::default()
@@ -52,8 +52,8 @@ impl Rules {
         })
     }
 
-    /// For a process that only dials: no file and no socket file at all; from ABI 4 on no TCP port to
-    /// bind and none but `dials` to connect to; from ABI 10 on no UDP port to bind but one that the kernel
+    /// For a process that only connects: no access to files or socket files; from ABI 4 on no TCP port to
+    /// bind, and only `dials` to connect to; from ABI 10 on no UDP port to bind except one that the kernel
     /// picks.
     pub fn dial_only(abi: u32, dials: &Dials) -> Result<Rules> {
         let abi = ABI::from(abi as i32);
@@ -81,7 +81,7 @@ impl Rules {
             }
         }
         if net.contains(AccessNet::BindUdp) {
-            // Port 0: of the kernel's choice, as a socket has that asks or connects.
+            // Port 0 is the kernel's choice, which a socket gets that sends or connects without a bind.
             (&mut created)
                 .add_rule(NetPort::new(0, AccessNet::BindUdp))
                 .map_err(errno)?;
@@ -89,13 +89,13 @@ impl Rules {
         Ok(Rules { created, abi })
     }
 
-    /// The ABI that it was made for: what it decides.
+    /// The ABI that the ruleset was made for, which determines the rights that it handles.
     pub fn abi(&self) -> ABI {
         self.abi
     }
 
-    /// Grants `access` beneath the open file or directory. None is no rule: to ask for one is an error
-    /// (ENOMSG). Runs after clone too.
+    /// Grants `access` beneath the open file or directory. Empty access adds no rule, because the kernel
+    /// refuses one (ENOMSG). Runs after clone too.
     pub fn allow(&mut self, beneath: BorrowedFd<'_>, access: BitFlags<AccessFs>) -> Result<()> {
         if access.is_empty() {
             return Ok(());
@@ -108,7 +108,7 @@ impl Rules {
 
     /// Enforces the ruleset on this thread, for good. Runs after clone.
     pub fn restrict_self(self) -> Result<()> {
-        // Set already; asking the crate again would only cost a call.
+        // no_new_privs is set already; setting it again would only cost a call.
         let status = self
             .created
             .no_new_privs(false)
@@ -116,7 +116,7 @@ impl Rules {
             .map_err(errno)?;
         match status.ruleset {
             RulesetStatus::FullyEnforced => Ok(()),
-            // Cannot be under HardRequirement; never go on as if it were.
+            // Cannot happen under HardRequirement, and must never be taken for enforced.
             _ => Err(Errno::OPNOTSUPP),
         }
     }
@@ -125,18 +125,18 @@ impl Rules {
 /// TCP ports that a process may connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dials {
-    /// Somebody is asked, about whatever port comes.
+    /// Any port, because the policy asks about those that no list has.
     Any,
     Ports(BTreeSet<u16>),
 }
 
-/// What is decided of a relay's network. Not to which UDP ports it sends: its answers go to the ports that
-/// the jail's programs ask from, which are any, and a rule names one.
+/// The network rights that a relay's ruleset handles. Sending to UDP ports is not among them: replies go to
+/// the ports that the jail's programs send from, which are any, and a rule names one.
 fn dialling(abi: ABI) -> BitFlags<AccessNet> {
     AccessNet::from_all(abi) & !AccessNet::ConnectSendUdp
 }
 
-/// The crate's errors wrap the errno; without one, the kernel lacks what was asked.
+/// The crate's errors wrap the errno; without one, the kernel lacks what was requested.
 fn errno(error: landlock::RulesetError) -> Errno {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(e) = source {

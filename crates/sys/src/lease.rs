@@ -16,8 +16,8 @@ pub struct Lease {
     pub file: OwnedFd,
 }
 
-/// Takes a free slot below `slots`, searching from `first`. The file is made with mode 0600 and is
-/// never followed through a symbolic link. `EAGAIN`: all are taken.
+/// Takes a free slot below `slots`, searching from `first`. The file is made with mode 0600; a symbolic link
+/// is not followed. `EAGAIN`: all are taken.
 pub fn take(file: &Path, first: u32, slots: u32) -> Result<Lease> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = openat(CWD, file, flags, Mode::RUSR | Mode::WUSR)?;

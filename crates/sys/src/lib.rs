@@ -1,8 +1,8 @@
-//! The kernel's door: one file a primitive, in the kernel's own names.
+//! System calls: one file per primitive, under the kernel's own names.
 //!
-//! All `unsafe` of creel is here, and so is every use of nix, libc, landlock and caps.
-//! Nothing here decides: callers say what, these files say how. Functions that run between `clone3`
-//! and `exec` say so; they do not allocate, lock or panic.
+//! This crate has all of creel's `unsafe` code and every use of nix, libc, landlock and caps. It makes no
+//! decisions: callers pass what to do. Functions for use between `clone3` and `exec` say "Runs after clone";
+//! they do not allocate, lock or panic.
 
 #![cfg_attr(
     not(test),
@@ -56,6 +56,6 @@ pub mod userns;
 
 pub use rustix::io::Errno;
 
-/// What a primitive answers: the kernel's errno and nothing else; prose is made by the caller that
-/// knows what was attempted.
+/// A primitive's result. Its error is the kernel's errno alone; the caller, which knows what was attempted,
+/// writes the message.
 pub type Result<T> = std::result::Result<T, Errno>;

@@ -1,10 +1,9 @@
-//! Whether an address is this machine's own, of whatever device or route (rtnetlink(7), `RTN_LOCAL`).
+//! Tells whether an address is this machine's own, on any device or by a route (rtnetlink(7), `RTN_LOCAL`).
 //!
-//! Asked of the kernel each time, since addresses come and go, and by what every process may do: sockets
-//! for datagrams are bound and connected, and nothing is sent. One question has not the whole answer: a
-//! connected socket has the destination for its own address, unless that is a second address of its
-//! network; binding works for these too, unless the machine lets everybody bind to anything
-//! (`ip_nonlocal_bind`).
+//! The kernel is asked each time, because addresses change, and without privilege: datagram sockets are bound
+//! and connected, and nothing is sent. Neither call is enough alone. A socket connected to a local address
+//! has that address as its own, unless it is a second address of its network. bind(2) works for these too,
+//! but is no proof if the machine lets every process bind to any address (`ip_nonlocal_bind`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -18,10 +17,10 @@ const NOBODYS: (Ipv4Addr, Ipv6Addr) = (
     Ipv4Addr::new(240, 0, 0, 1),
     Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1),
 );
-/// Discard: a datagram socket must be connected to some port.
+/// The discard port: a datagram socket must be connected to some port.
 const PORT: u16 = 9;
 
-/// Whether what is sent there comes back in. An address that cannot be reached at all is not local.
+/// Whether a packet sent to `address` comes back to this machine. An unreachable address is not local.
 pub fn is_local(address: IpAddr) -> Result<bool> {
     let Some(socket) = datagrams(address)? else {
         return Ok(false);
@@ -35,7 +34,7 @@ pub fn is_local(address: IpAddr) -> Result<bool> {
     };
     match connect(&socket, &SocketAddr::new(address, PORT)) {
         Ok(()) => {}
-        // No way there, for TCP neither.
+        // Unreachable, for TCP too.
         Err(
             Errno::NETUNREACH
             | Errno::HOSTUNREACH
@@ -50,15 +49,15 @@ pub fn is_local(address: IpAddr) -> Result<bool> {
     if from.is_ok_and(|from| from.ip() == address) {
         return Ok(true);
     }
-    // A route alone makes an IPv6 address local and gives it to no device: it leads to loopback, which
-    // takes more at once than any network can (RFC 8200, 4.5: a packet is at most 65,575 bytes long).
+    // An IPv6 address can be local by a route alone, without a device. The route leads to loopback, whose MTU
+    // is larger than that of any network (RFC 8200, 4.5: a packet is at most 65,575 bytes long).
     match address {
         IpAddr::V4(_) => Ok(false),
         IpAddr::V6(_) => Ok(sockopt::ipv6_mtu(&socket)? > u32::from(u16::MAX)),
     }
 }
 
-/// Whether this machine lets a socket have an address that is not its own.
+/// Whether this machine lets a socket bind to an address that is not its own.
 fn binds_anything(like: IpAddr) -> Result<bool> {
     let nobodys: IpAddr = match like {
         IpAddr::V4(_) => NOBODYS.0.into(),
@@ -70,7 +69,7 @@ fn binds_anything(like: IpAddr) -> Result<bool> {
     })
 }
 
-/// `None` where the kernel has no such family.
+/// A datagram socket; `None` if the kernel lacks the address family.
 fn datagrams(address: IpAddr) -> Result<Option<OwnedFd>> {
     let family = match address {
         IpAddr::V4(_) => AddressFamily::INET,

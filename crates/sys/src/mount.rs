@@ -15,7 +15,7 @@ pub const RDONLY: u64 = 0x1;
 pub const NOSUID: u64 = 0x2;
 pub const NODEV: u64 = 0x4;
 pub const NOEXEC: u64 = 0x8;
-/// Of what can be looked at and nothing else.
+/// Attributes of a mount that can only be looked at.
 pub const INERT: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 const IDMAP: u64 = 0x0010_0000;
 const AT_RECURSIVE: u32 = 0x8000;
@@ -29,14 +29,14 @@ struct MountAttr {
     userns_fd: u64,
 }
 
-/// Whether submounts are meant too.
+/// Whether a change includes submounts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     This,
     Below,
 }
 
-/// A detached copy of the mount that `path` is on, cut at `path`, with its submounts.
+/// A detached copy of the mount that `path` is on, with `path` as its root and with its submounts.
 pub fn copy_tree(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
     use rx::OpenTreeFlags as F;
     let empty = if path.is_empty() {
@@ -81,7 +81,7 @@ pub fn set(mount: BorrowedFd<'_>, attributes: u64, reach: Reach) -> Result<()> {
     )
 }
 
-/// Read-only and nothing else; propagation stays.
+/// Makes one mount read-only; other attributes and propagation stay.
 pub fn seal(mount: BorrowedFd<'_>) -> Result<()> {
     setattr(
         mount,
@@ -178,8 +178,8 @@ pub fn enter(namespace: &OwnedFd) -> Result<()> {
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
 }
 
-/// Whether `path` is where a mount begins (statx(2), `STATX_ATTR_MOUNT_ROOT`, Linux 5.8). A symbolic link
-/// at its end is not followed; an empty path means `dir` itself. Nothing is asked of the filesystem, whose server
+/// Whether `path` is the root of a mount (statx(2), `STATX_ATTR_MOUNT_ROOT`, Linux 5.8). A symbolic link at
+/// its end is not followed; an empty path means `dir` itself. The filesystem is not asked, because its server
 /// may be gone or closed to this process (fuse(4)).
 pub fn is_root_of_mount(dir: BorrowedFd<'_>, path: &CStr) -> Result<bool> {
     use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
@@ -189,7 +189,8 @@ pub fn is_root_of_mount(dir: BorrowedFd<'_>, path: &CStr) -> Result<bool> {
     Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
-/// The id of the mount that shows `path` (statx(2), `STATX_MNT_ID`, Linux 5.8). An empty path means `dir` itself.
+/// The id of the mount that `path` is on (statx(2), `STATX_MNT_ID`, Linux 5.8). An empty path means `dir`
+/// itself.
 pub fn id(dir: BorrowedFd<'_>, path: &CStr) -> Result<u64> {
     use rustix::fs::{AtFlags, StatxFlags, statx};
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
@@ -204,27 +205,27 @@ pub fn make_private() -> Result<()> {
     )
 }
 
-/// Makes the mount `root` the root of this mount namespace and lets the old tree go.
+/// Makes the mount `root` the root of this mount namespace and detaches the old tree.
 pub fn pivot(root: BorrowedFd<'_>) -> Result<()> {
     rustix::process::fchdir(root)?;
-    // pivot_root(2): with both arguments ".", the old root ends up stacked on the new one, and
-    // the detach takes it away without a directory to hold it.
+    // pivot_root(2): with both arguments ".", the old root ends up stacked on the new one, and the detach
+    // removes it without a directory to hold it.
     rustix::process::pivot_root(c".", c".")?;
     rx::unmount(c".", rx::UnmountFlags::DETACH)?;
     rustix::process::chdir(c"/")
 }
 
-/// Attaches `mount` on `/`. Paths go on resolving in the old root until [`pivot`].
+/// Attaches `mount` on `/`. Paths still resolve in the old root until [`pivot`].
 pub fn attach_on_root(mount: BorrowedFd<'_>) -> Result<()> {
     attach(mount, CWD, c"/")
 }
 
-/// Whether the filesystem under an open directory takes idmapped mounts, by its type and the
-/// kernel's release. Trying costs a user namespace, so the trial is the mount itself: where this
-/// table is wrong, [`idmap`] says so and the run is refused.
+/// Whether the filesystem under an open directory supports idmapped mounts, by its type and the kernel's
+/// release. A trial would cost a user namespace. If this table is wrong, [`idmap`] fails and the run is
+/// refused.
 pub fn can_idmap(dir: BorrowedFd<'_>) -> bool {
     use crate::host::kernel_at_least;
-    // linux/magic.h, and the release whose FS_ALLOW_IDMAP it got.
+    // linux/magic.h, and the release in which the filesystem got FS_ALLOW_IDMAP.
     const SUPPORT: [(i64, (u32, u32)); 7] = [
         (0xef53, (5, 12)),      // ext4
         (0x5846_5342, (5, 12)), // xfs
@@ -242,8 +243,8 @@ pub fn can_idmap(dir: BorrowedFd<'_>) -> bool {
         .any(|(magic, since)| stat.f_type == *magic && kernel_at_least(*since))
 }
 
-/// Whether `/` is the kernel's initial ramfs, which pivot_root(2) refuses to leave: it alone has a
-/// mount of type rootfs at `/` with nothing over it.
+/// Whether `/` is the kernel's initial ramfs, which pivot_root(2) refuses to leave: only there the topmost
+/// mount at `/` has the type rootfs.
 pub fn root_is_rootfs() -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let root = mounts

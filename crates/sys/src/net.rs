@@ -19,8 +19,8 @@ pub fn new_namespace() -> Result<()> {
     }
 }
 
-/// `SIOCSIFFLAGS` with `IFF_UP` on `lo` (netdevice(7)); the kernel adds 127.0.0.1 and ::1 itself. The
-/// socket that it took, which is in the namespace, is handed out.
+/// `SIOCSIFFLAGS` with `IFF_UP` on `lo` (netdevice(7)); the kernel adds 127.0.0.1 and ::1 itself. Returns the
+/// socket that it used, which is in the namespace.
 pub fn loopback_up() -> Result<OwnedFd> {
     let socket = socket_with(
         AddressFamily::INET,
@@ -40,8 +40,8 @@ pub fn loopback_up() -> Result<OwnedFd> {
     }
 }
 
-/// Lets whoever is in this network namespace bind ports below 1024 there (ip(7), Linux 4.11): it has no
-/// neighbours to impersonate. Where `/proc/sys` cannot be written they stay as they are.
+/// Lets every process in this network namespace bind ports below 1024 there (ip(7), Linux 4.11): it has no
+/// neighbours to impersonate. No effect if `/proc/sys` cannot be written.
 pub fn free_low_ports() {
     let name = "sys/net/ipv4/ip_unprivileged_port_start";
     if let Ok(file) = procfs::open(name, rustix::fs::OFlags::WRONLY) {
@@ -71,10 +71,10 @@ fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-/// Makes every address local (`ip route add local default dev lo`), IPv4, and IPv6 where the kernel has
-/// it: whatever a program dials is answered in this namespace. `own` are addresses of loopback's own,
-/// beside 127.0.0.1 and ::1: who asks a resolver for what this machine can reach (`AI_ADDRCONFIG`,
-/// getaddrinfo(3)) would see no network at all without. Needs `CAP_NET_ADMIN` over the namespace.
+/// Makes every address local (`ip route add local default dev lo`), IPv4, and IPv6 if the kernel has it, so
+/// that each connection is answered in this namespace. `own`: addresses of loopback beside 127.0.0.1 and ::1;
+/// without them a resolver that returns only reachable families (`AI_ADDRCONFIG`, getaddrinfo(3)) would see
+/// no network at all. Needs `CAP_NET_ADMIN` over the namespace.
 pub fn route_everything_here(own: (Ipv4Addr, Ipv6Addr)) -> Result<()> {
     // NETLINK_ROUTE is protocol 0.
     let kind = (AddressFamily::NETLINK, SocketType::RAW);
@@ -120,13 +120,13 @@ fn add_local_default(socket: &OwnedFd, family: i32) -> Result<()> {
     route_request(socket, libc::RTM_NEWROUTE, &body)
 }
 
-/// `struct rtattr`; what is put in here is a multiple of four bytes long.
+/// `struct rtattr`; every value passed here is a multiple of four bytes long.
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let length = 4 + value.len() as u16;
     [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat()
 }
 
-/// Sends one request after its `struct nlmsghdr`, and waits for the kernel's word on it.
+/// Sends one request after its `struct nlmsghdr`, and waits for the kernel's answer.
 fn route_request(socket: &OwnedFd, kind: u16, body: &[u8]) -> Result<()> {
     let length = 16 + body.len() as u32;
     let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE) as u16;
@@ -151,8 +151,8 @@ fn route_request(socket: &OwnedFd, kind: u16, body: &[u8]) -> Result<()> {
     }
 }
 
-/// A socket in this namespace on which the relay serves: listening, or for datagrams and then with the
-/// address that each was sent to (`IP_PKTINFO`). Nonblocking. `None` where the kernel has no IPv6.
+/// A nonblocking socket in this namespace for the relay: listening, or for datagrams with the address that
+/// each was sent to (`IP_PKTINFO`). `None` if the kernel has no IPv6.
 pub fn serve_at(address: std::net::SocketAddr, transport: Transport) -> Result<Option<OwnedFd>> {
     use rustix::net::sockopt;
     let family = match address {
@@ -185,9 +185,9 @@ pub fn serve_at(address: std::net::SocketAddr, transport: Transport) -> Result<O
         other => other?,
     }
     if let Transport::Stream = transport {
-        // What is accepted inherits it. The way to the jail has no bottleneck to probe for, which is
-        // what costs BBR its timers, where the machine's default is that. Each kernel has Reno, and
-        // lets everybody use it (tcp(7)).
+        // Accepted connections inherit it. The path to the jail has no bottleneck; BBR, which may be the
+        // host's default, would spend timers on probing for one. Each kernel has Reno, and lets every process
+        // use it (tcp(7)).
         sockopt::set_tcp_congestion(&socket, "reno")?;
         hold_back(&socket)?;
         rustix::net::listen(&socket, BACKLOG)?;
@@ -195,7 +195,7 @@ pub fn serve_at(address: std::net::SocketAddr, transport: Transport) -> Result<O
     Ok(Some(socket))
 }
 
-/// Of an unconnected socket.
+/// The address family of an unconnected socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     V4,
@@ -203,7 +203,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// What goes with such a socket, in the place of a listener's number.
+    /// The number that goes with such a socket, in the place of a listener's.
     pub fn number(self) -> u32 {
         match self {
             Family::V4 => u32::MAX,
@@ -212,7 +212,7 @@ impl Family {
     }
 }
 
-/// A TCP socket of this namespace, wherever it is used; nonblocking. `None` where the kernel has no IPv6.
+/// A nonblocking TCP socket of this namespace, wherever it is used. `None` if the kernel has no IPv6.
 pub fn unconnected(family: Family) -> Result<Option<OwnedFd>> {
     let (domain, flags) = match family {
         Family::V4 => (
@@ -239,9 +239,8 @@ pub fn disconnect(socket: impl AsFd) -> Result<()> {
     rustix::net::connect_unspec(socket)
 }
 
-/// Bounds what waits in a connection's send buffer for a jail that does not read, whatever the size of that:
-/// a send buffer of a fixed size is slower by half (`TCP_NOTSENT_LOWAT`, tcp(7)). What is accepted inherits
-/// it.
+/// Bounds the unsent bytes in a connection's send buffer, for a jail that does not read (`TCP_NOTSENT_LOWAT`,
+/// tcp(7)); a send buffer of a fixed size is slower by half. Accepted connections inherit it.
 fn hold_back(socket: &OwnedFd) -> Result<()> {
     const UNSENT: libc::c_int = 256 << 10;
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, UNSENT)

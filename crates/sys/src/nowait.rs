@@ -1,8 +1,8 @@
-//! Writing to a descriptor that is shared with others, and reading from one, without waiting: pwritev2(2) with `RWF_NOWAIT`, send(2)
-//! with `MSG_DONTWAIT`, and for a terminal an open file of its own.
+//! Writes to and reads from a descriptor that other processes share, without waiting: pwritev2(2) with
+//! `RWF_NOWAIT`, send(2) with `MSG_DONTWAIT`, and for a terminal an open file description of its own.
 //!
-//! `O_NONBLOCK` is a flag of the open file description: to set it would change the caller's own writes.
-//! poll(2) alone is not enough: another writer can take the room that it told of.
+//! `O_NONBLOCK` is a flag of the open file description: setting it would change the caller's own writes.
+//! poll(2) alone is not enough: another writer can take the room that it reported.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -15,13 +15,13 @@ use rustix::net::{SendFlags, send};
 
 use super::{Errno, Result, pty, readiness};
 
-/// `PIPE_BUF`: of a write this long a pipe that polls writable takes all (pipe(7)).
+/// `PIPE_BUF`: a pipe that polls writable takes all of a write this long (pipe(7)).
 const MOST: usize = 4096;
 
-/// How often it is looked again, where poll(2) tells of room that the write does not find.
+/// The retry interval, if poll(2) reports room that the write does not find.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// A descriptor of the caller's, to be written to.
+/// A descriptor of the caller's, to write to.
 pub struct Writer {
     fd: OwnedFd,
     how: How,
@@ -29,20 +29,20 @@ pub struct Writer {
 
 #[derive(Clone, Copy)]
 enum How {
-    /// A regular file: it keeps nobody waiting for a reader.
+    /// A regular file: a write waits for no reader.
     Plain,
     /// A terminal that was opened again, with `O_NONBLOCK`.
     Own,
     Socket,
     /// A pipe or a device.
     Flagged,
-    /// A terminal that cannot be opened again. Where it has room for a part of what is written, the kernel
-    /// waits for the rest: so there are no parts.
+    /// A terminal that cannot be opened again. If it has room for a part of a write, the kernel waits for the
+    /// rest, so each write is a single byte.
     Bytewise,
 }
 
 impl Writer {
-    /// A writer to what `shared` is; the descriptor and its flags stay as they are.
+    /// A writer to the file of `shared`; the descriptor and its flags stay as they are.
     pub fn new(shared: BorrowedFd<'_>) -> Result<Writer> {
         let how = match FileType::from_raw_mode(fstat(shared)?.st_mode) {
             FileType::RegularFile => How::Plain,
@@ -63,7 +63,7 @@ impl Writer {
         Ok(Writer { fd, how })
     }
 
-    /// Writes some of `bytes`, at least one; `EAGAIN` where it would have to wait.
+    /// Writes some of `bytes`, at least one, and returns their number; `EAGAIN` if it would have to wait.
     pub fn write(&self, bytes: &[u8]) -> Result<usize> {
         let some = &bytes[..bytes.len().min(MOST)];
         match self.how {
@@ -88,8 +88,8 @@ impl Writer {
         }
     }
 
-    /// Writes all of `bytes`, or gives up at `until`, or when `ended` can be read: [`io::ErrorKind::TimedOut`].
-    /// What can be taken at once is written in any case.
+    /// Writes all of `bytes`, or gives up at `until`, or when `ended` is readable:
+    /// [`io::ErrorKind::TimedOut`]. What can be written at once is written in any case.
     pub fn write_all(
         &self,
         mut bytes: &[u8],
@@ -147,8 +147,8 @@ impl AsFd for Writer {
     }
 }
 
-/// Reads what is there; `EAGAIN` where it would have to wait, as far as the kernel can tell: where it does not
-/// know `RWF_NOWAIT` for such a file, another reader can take what poll(2) told of.
+/// Reads what is available; `EAGAIN` if it would have to wait. It can still wait if the kernel does not
+/// support `RWF_NOWAIT` for such a file: another reader can take what poll(2) reported.
 pub fn read(shared: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
     let mut parts = [io::IoSliceMut::new(buffer)];
     match preadv2(shared, &mut parts, u64::MAX, ReadWriteFlags::NOWAIT) {
@@ -160,7 +160,8 @@ pub fn read(shared: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
     }
 }
 
-/// Whether such a file, or this kernel, does not know `RWF_NOWAIT`: pipes do since Linux 6.4, devices seldom.
+/// Whether such a file, or this kernel, does not support `RWF_NOWAIT`: pipes do since Linux 6.4, devices
+/// seldom.
 fn unknown(errno: Errno) -> bool {
     matches!(
         errno,
@@ -168,9 +169,9 @@ fn unknown(errno: Errno) -> bool {
     )
 }
 
-/// The terminal once more, as an open file whose flags nobody shares.
+/// Opens the terminal again, as an open file description that no other process shares.
 fn again(terminal: BorrowedFd<'_>) -> Result<OwnedFd> {
-    // A master that is opened again is a new one (pts(4)).
+    // Opening a master again makes a new one (pts(4)).
     if rustix::pty::ptsname(terminal, vec![]).is_ok() {
         return Err(Errno::INVAL);
     }

@@ -1,26 +1,26 @@
-//! What keeps a name from being created, since the kernel knows no entry that says "nothing".
+//! Placeholders keep a name from being created, since the kernel has no entry for "absent".
 //!
-//! A socket inode (mknod(2)) does for most names: git takes up none, status, add, clean and stash pass
-//! over it, and to remove it costs a tenth of a directory. A directory stands for what programs look
-//! into: below a socket the kernel answers ENOTDIR, and they expect ENOENT. So it does where a reader would
-//! complain about what it cannot open, and where the filesystem makes no sockets. Where a reader takes the
-//! name's being there for a word, it is a file that says what is meant without it, made without a name
-//! (`O_TMPFILE`, open(2)) and then linked. A mark tells each from somebody else's: of a socket and of a
-//! directory a mode that nobody gives one, which they have from their start, of a file its time and every
-//! byte of it: what says anything else is read by git, hence by creel.
+//! A socket inode (mknod(2)) serves for most names: git adds none to its index, and status, add, clean and
+//! stash skip it; removing one costs a tenth of removing a directory. A directory serves for names that
+//! programs look into, because below a socket the kernel answers ENOTDIR where they expect ENOENT. It also
+//! serves where a reader would complain about a file that it cannot open, and where the filesystem has no
+//! sockets. If the presence of the name means something to a reader, the placeholder is a file whose content
+//! means the same as no file, made without a name (`O_TMPFILE`, open(2)) and then linked. A mark tells each
+//! from other files: a socket and a directory have, from their creation, a mode that is not used otherwise; a
+//! file has its time and every byte of its content, because git, hence creel, reads any other content.
 //!
-//! Whoever may rename in the directory can put something else under the name at any moment, and this process
-//! may be root. So nothing that was opened by its name is given a mode, an owner or a time before it is known
-//! for what was made here; what has the name is looked at, and what does not compare is somebody else's.
+//! A process that may rename in the directory can put another inode under the name at any moment, and this
+//! process may be root. So an inode that was opened by its name gets no mode, owner or time before it is
+//! identified as made here; one that does not match is not a placeholder.
 //!
-//! The host's programs may use a directory meanwhile, such as an editor that writes its settings: what is
-//! not empty is theirs, and stays.
+//! Host programs may use a directory meanwhile, such as an editor that writes its settings: a directory that
+//! is not empty is theirs, and stays.
 //!
-//! Several runs may need one name. Each holds a read lock (an open file description lock, fcntl(2)) on
-//! the directory, at an offset that is the name's hash; the run that finds nobody else's lock there
-//! removes the name. While a run removes names it holds the directory's flock(2) alone, and while it
-//! makes some it shares that one. A jail may take these locks on a directory of its workspace, too. It
-//! thus gains that a run waits [`PATIENCE`] and that a name stays on the host.
+//! Several runs may need one name. Each holds a read lock (an open file description lock, fcntl(2)) on the
+//! directory, at the offset of the name's hash; the run that finds no other lock there removes the name. A
+//! run holds the directory's flock(2) exclusively while it removes names, and shared while it makes some. A
+//! jail may take these locks on a directory of its workspace, too; that only makes a run wait [`PATIENCE`]
+//! and leaves a name on the host.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -29,34 +29,34 @@ use rustix::fs::{self as rx, AtFlags, FlockOperation, Mode, OFlags};
 
 use super::{Errno, Result, fd, procfs};
 
-/// A file's time of modification, in seconds: e, to nine digits.
+/// A placeholder file's modification time, in seconds: e, to nine digits.
 const MARK: i64 = 271_828_182;
-/// Bytes in a file.
+/// The most bytes in a placeholder file.
 const MOST: usize = 2;
-/// For everybody to read: whoever shares it opens it.
+/// Readable by every user, because each run that shares the file opens it.
 const MODE: u32 = 0o444;
 const DIRECTORY_MODE: u32 = 0o1755;
-/// Of a directory's mode, what alone marks it.
+/// The bit of a directory's mode that alone marks it.
 const STICKY: Mode = Mode::SVTX;
-/// Turns against another run that makes or removes it at the same time.
+/// Attempts against another run that makes or removes the name at the same time.
 const MOST_TURNS: usize = 1000;
-/// How often, a tenth of a millisecond apart, the directory's flock(2) is tried.
+/// Attempts to take the directory's flock(2), a tenth of a millisecond apart.
 const PATIENCE: usize = 200;
 
-/// What stands for a name that is absent.
+/// The inode that stands for an absent name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     Socket,
     Directory,
-    /// With this content, of two bytes at most.
+    /// A file with this content, of two bytes at most.
     File(&'static str),
 }
 
-/// Whether a file, socket or directory may be a placeholder; whether it is one, [`stands`] tells.
+/// Whether a file, socket or directory has the mark of a placeholder; [`stands`] tells whether it is one.
 pub fn marked(stat: &rx::Stat) -> bool {
     match rx::FileType::from_raw_mode(stat.st_mode) {
         rx::FileType::Socket => stat.st_mode & 0o7777 == 0 && stat.st_nlink == 1,
-        // Whatever the umask took, and with the group's bit that a directory inherits (inode(7)).
+        // Regardless of what the umask removed, and of the group's bit that a directory inherits (inode(7)).
         rx::FileType::Directory => stat.st_mode & 0o5022 == 0o1000,
         rx::FileType::RegularFile => {
             stat.st_size <= MOST as i64 && stat.st_mtime == MARK && stat.st_mode & 0o7777 == MODE
@@ -65,13 +65,13 @@ pub fn marked(stat: &rx::Stat) -> bool {
     }
 }
 
-/// Whether a pinned file, socket or directory is a placeholder: a directory with something in it is somebody's,
-/// and so is a file with other content than `says`.
+/// Whether a pinned file, socket or directory is a placeholder: a directory that is not empty is not, nor is
+/// a file with other content than `says`.
 pub fn stands(place: BorrowedFd<'_>, says: &str) -> bool {
     looked_into(place, says).unwrap_or(false)
 }
 
-/// The same, where that can be found out.
+/// As [`stands`], with the error if that cannot be determined.
 fn looked_into(place: BorrowedFd<'_>, says: &str) -> Result<bool> {
     let stat = rx::fstat(place)?;
     if !marked(&stat) {
@@ -80,7 +80,7 @@ fn looked_into(place: BorrowedFd<'_>, says: &str) -> Result<bool> {
     match rx::FileType::from_raw_mode(stat.st_mode) {
         rx::FileType::Directory => is_empty(place),
         rx::FileType::RegularFile => {
-            // With room for more: what is longer by now says something else.
+            // With room for one byte more: a file that has grown says something else.
             let mut text = [0; MOST + 1];
             let length = rustix::io::read(fd::reopen(place)?, &mut text)?;
             Ok(text.get(..length) == Some(says.as_bytes()))
@@ -105,16 +105,16 @@ pub fn open_directory(pinned: BorrowedFd<'_>) -> Result<OwnedFd> {
     }
 }
 
-/// A directory while names in it are made or removed; see the module's text.
+/// The lock on a directory while names in it are made or removed; see the module's text.
 pub struct Turn<'a>(BorrowedFd<'a>);
 
 impl<'a> Turn<'a> {
-    /// To make names, beside other runs that do.
+    /// Locks to make names, shared with other runs that do.
     pub fn to_make(directory: BorrowedFd<'a>) -> Turn<'a> {
         Turn::take(directory, FlockOperation::NonBlockingLockShared)
     }
 
-    /// To remove names, alone.
+    /// Locks to remove names, exclusively.
     pub fn to_remove(directory: BorrowedFd<'a>) -> Turn<'a> {
         Turn::take(directory, FlockOperation::NonBlockingLockExclusive)
     }
@@ -123,7 +123,7 @@ impl<'a> Turn<'a> {
         for _ in 0..PATIENCE {
             match rx::flock(directory, how) {
                 Err(Errno::WOULDBLOCK) => super::janitor::pause(0),
-                // Not every filesystem locks; what it guards against is another run at the same instant.
+                // Not every filesystem has locks; they only guard against another run at the same instant.
                 _ => break,
             }
         }
@@ -137,9 +137,9 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Makes `name` in `directory`, or shares the one that is there; its inode. `EXIST` where something else has
-/// the name. `says`: what a file of that name says, be it of this form or of another run's. The caller's umask
-/// takes nothing.
+/// Makes the placeholder `name` in `directory`, or shares an existing one; returns its inode number. `EEXIST`
+/// if something else has the name. `says`: the content of a placeholder file of that name, made by this run
+/// or another. The caller's umask must not remove anything.
 pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form, says: &str) -> Result<u64> {
     lock(directory, name, libc::F_RDLCK);
     for _ in 0..MOST_TURNS {
@@ -152,9 +152,9 @@ pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form, says: &str) -> R
             Ok((stands, rx::fstat(&place)?.st_ino))
         });
         match found {
-            // Another run was done with it at once.
+            // Another run has already removed it.
             Err(Errno::NOENT) => {}
-            // The trouble is this process's own.
+            // This process lacks descriptors or memory; the name is not the cause.
             Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => return Err(errno),
             Ok((true, inode)) => return Ok(inode),
             _ => return Err(Errno::EXIST),
@@ -167,7 +167,7 @@ fn make(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
     let socket = rx::FileType::Socket;
     match form {
         Form::Socket => match rx::mknodat(directory, name, socket, Mode::empty(), 0) {
-            // As NFS without, or a filesystem of another system.
+            // Such as NFS without support, or a filesystem of another system.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
                 make(directory, name, Form::Directory)
             }
@@ -181,10 +181,10 @@ fn make(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
     }
 }
 
-/// Gives `name` up, and removes it where it is a placeholder that no other run holds. `AGAIN` where one
-/// does, `EXIST` where it is somebody else's. `inode`: what [`hold`] told; a socket and a directory are known
-/// by it as well, whatever mode they were given since (`chmod -R`). A directory that the host has put
-/// something in stays, without the mark. `says`: as there.
+/// Releases `name`, and removes it if it is a placeholder that no other run holds. `EAGAIN` if one does,
+/// `EEXIST` if the name is not a placeholder's. `inode`: what [`hold`] returned; it identifies a socket or a
+/// directory even if its mode was changed since (`chmod -R`). A directory that the host has put something in
+/// stays, without the mark. `says`: as for [`hold`].
 pub fn release(directory: BorrowedFd<'_>, name: &CStr, inode: u64, says: &str) -> Result<()> {
     lock(directory, name, libc::F_UNLCK);
     if is_locked(directory, name) {
@@ -214,7 +214,7 @@ pub fn release(directory: BorrowedFd<'_>, name: &CStr, inode: u64, says: &str) -
     }
 }
 
-/// Takes the mark from a directory, if it is the one that was held and this process's own.
+/// Removes the mark from a directory, if it is the one that was held and this process owns it.
 fn unmark(directory: BorrowedFd<'_>, name: &CStr, inode: u64) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let place = rx::openat(directory, name, flags, Mode::empty())?;
@@ -227,7 +227,7 @@ fn unmark(directory: BorrowedFd<'_>, name: &CStr, inode: u64) -> Result<()> {
     rx::fchmod(&place, Mode::from_raw_mode(stat.st_mode & 0o7777) - STICKY)
 }
 
-/// Does `act` while the owner of a directory may change it; then the directory has its mode again.
+/// Runs `act` while a directory's owner may write to it, then restores its mode.
 pub fn opened(directory: BorrowedFd<'_>, act: impl FnOnce()) -> Result<()> {
     let mode = Mode::from_raw_mode(rx::fstat(directory)?.st_mode & 0o7777);
     rx::fchmod(directory, mode | Mode::WUSR | Mode::XUSR)?;
@@ -235,7 +235,7 @@ pub fn opened(directory: BorrowedFd<'_>, act: impl FnOnce()) -> Result<()> {
     rx::fchmod(directory, mode)
 }
 
-/// Where the lock of a name is: FNV-1a, without the sign.
+/// The offset of a name's lock: FNV-1a, without the sign.
 fn offset(name: &CStr) -> i64 {
     let hash = name
         .to_bytes()
@@ -243,7 +243,7 @@ fn offset(name: &CStr) -> i64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });
-    // The last offset is that of a length that has no end.
+    // The last offset means a range without end.
     (hash >> 2) as i64
 }
 
@@ -257,7 +257,7 @@ fn range(name: &CStr, kind: libc::c_int) -> libc::flock {
     range
 }
 
-/// Locks, or unlocks. A filesystem without locks has no way of sharing a name: its first run removes it.
+/// Locks or unlocks a name. Without a filesystem's locks no name can be shared: its first run removes it.
 fn lock(directory: BorrowedFd<'_>, name: &CStr, kind: libc::c_int) {
     let range = range(name, kind);
     // SAFETY: the command reads a flock, which outlives the call.
@@ -277,8 +277,8 @@ fn look(directory: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     rx::openat(directory, name, flags, Mode::empty())
 }
 
-/// That a new directory has the mark. Where a filesystem knows no such mode it could not be told from others,
-/// and goes. What has the name may be another one by now: it is only looked at.
+/// Checks that a new directory has the mark. If the filesystem has no such mode, the directory could not be
+/// told from others and is removed. Another inode may have the name by now, so it is only looked at.
 fn settle(directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rx::openat(directory, name, flags, Mode::empty()) {
@@ -286,7 +286,7 @@ fn settle(directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
             let _ = rx::unlinkat(directory, name, AtFlags::REMOVEDIR);
             Err(Errno::OPNOTSUPP)
         }
-        // It is gone or something else, which the caller sees.
+        // It is marked, or gone or replaced, which the caller sees.
         _ => Ok(()),
     }
 }
@@ -297,7 +297,7 @@ fn nameless(directory: BorrowedFd<'_>, says: &str) -> Result<OwnedFd> {
     if !says.is_empty() {
         rustix::io::write(&file, says.as_bytes())?;
     }
-    // It has no name yet. A directory's default ACL (acl(5)) could have taken something.
+    // It has no name yet. A directory's default ACL (acl(5)) could have removed bits.
     rx::fchmod(&file, Mode::from_raw_mode(MODE))?;
     let time = rx::Timespec {
         tv_sec: MARK,

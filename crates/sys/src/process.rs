@@ -1,4 +1,4 @@
-//! What one process is and becomes: ids, prctl(2), the session keyring, exec, exit, wait.
+//! The state of one process: ids, prctl(2), the session keyring, exec, exit, wait.
 
 use std::ffi::{CStr, c_char};
 use std::os::fd::BorrowedFd;
@@ -13,8 +13,8 @@ fn check(done: libc::c_long) -> Result<()> {
     if done == -1 { Err(last()) } else { Ok(()) }
 }
 
-/// Becomes `uid` and `gid` for good, with no supplementary groups where the namespace allows to say
-/// so. Raw system calls: glibc's wrappers signal other threads. Runs after clone.
+/// Takes `uid` and `gid` for good, without supplementary groups if the namespace allows dropping them. Raw
+/// system calls, because glibc's wrappers signal other threads. Runs after clone.
 pub fn become_ids(uid: u32, gid: u32, groups: Groups) -> Result<()> {
     // SAFETY: integers, and a null list of length 0.
     unsafe {
@@ -42,28 +42,28 @@ pub fn no_new_privs() -> Result<()> {
     rustix::thread::set_no_new_privs(true)
 }
 
-/// Not dumpable: nobody without capabilities over the host can ptrace this process, open its
+/// Makes this process not dumpable: no process without capabilities over the host can ptrace it, open its
 /// `/proc/PID/exe` (CVE-2019-5736) or see it under `hidepid`. Runs after clone.
 pub fn not_dumpable() -> Result<()> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-/// Dies with its parent (`PR_SET_PDEATHSIG`); a change of ids resets it. Runs after clone.
+/// Makes this process die with its parent (`PR_SET_PDEATHSIG`); a change of ids resets it. Runs after clone.
 pub fn die_with_parent() -> Result<()> {
     use rustix::process::{Signal, set_parent_process_death_signal};
     set_parent_process_death_signal(Some(Signal::KILL))
 }
 
-/// The opposite of [`not_dumpable`], for a program that its caller may execute and not read: execve(2) makes
-/// the process not dumpable, and root owns its files in /proc.
+/// The opposite of [`not_dumpable`], for a program that its caller may execute but not read: execve(2) makes
+/// such a process not dumpable, and then root owns its files in /proc.
 pub fn dumpable() {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-    // The kernel knows the word.
+    // The value is valid, so it cannot fail.
     let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
 }
 
-/// Orphans below this process are its parent's business again (`PR_SET_CHILD_SUBREAPER`).
+/// Clears `PR_SET_CHILD_SUBREAPER`, so that orphaned descendants are no longer reparented to this process.
 pub fn no_subreaper() {
     // SAFETY: prctl with integers.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) };
@@ -86,9 +86,8 @@ pub fn set_mask(mask: u32) -> u32 {
     unsafe { libc::umask(mask) }
 }
 
-/// Leaves a real-time or deadline policy and a real-time I/O class that were inherited (sched(7),
-/// ioprio_set(2)): limits on the processor hold for ordinary scheduling alone. Niceness, batch and idle
-/// stay. Runs after clone.
+/// Leaves an inherited real-time or deadline policy and real-time I/O class (sched(7), ioprio_set(2)): CPU
+/// limits hold for ordinary scheduling alone. Niceness, batch and idle stay. Runs after clone.
 pub fn schedule_as_others() -> Result<()> {
     const WHO_PROCESS: libc::c_int = 1;
     const CLASS_REAL_TIME: libc::c_long = 1;
@@ -97,7 +96,7 @@ pub fn schedule_as_others() -> Result<()> {
     unsafe {
         let policy = libc::syscall(libc::SYS_sched_getscheduler, 0);
         check(policy)?;
-        // Who may not raise itself may not take this flag off either.
+        // A process that may not raise its own priority may not clear this flag either.
         let flag = policy & libc::c_long::from(libc::SCHED_RESET_ON_FORK);
         let policy = policy & !flag;
         let ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH, libc::SCHED_IDLE];
@@ -112,7 +111,7 @@ pub fn schedule_as_others() -> Result<()> {
                 &raw const parameter,
             ))?;
         }
-        // A kernel without block devices has no classes.
+        // A kernel without block devices has no I/O classes.
         let class = libc::syscall(libc::SYS_ioprio_get, WHO_PROCESS, 0) >> CLASS_SHIFT;
         if class == CLASS_REAL_TIME {
             check(libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, 0))?;
@@ -121,8 +120,7 @@ pub fn schedule_as_others() -> Result<()> {
     Ok(())
 }
 
-/// A session keyring of its own, empty (keyctl(2)): the caller's keys are not inherited. Runs after
-/// clone.
+/// Joins a new, empty session keyring (keyctl(2)): the caller's keys are not inherited. Runs after clone.
 pub fn join_new_keyring() -> Result<()> {
     // SAFETY: KEYCTL_JOIN_SESSION_KEYRING with a null name makes an anonymous keyring.
     let id = unsafe {
@@ -144,8 +142,8 @@ pub fn set_hostname(name: &CStr) -> Result<()> {
     rustix::system::sethostname(name.to_bytes())
 }
 
-/// A process group of its own, in the foreground of `terminal` if there is one. Runs after clone,
-/// with SIGTTOU blocked or ignored.
+/// Makes a process group of its own, in the foreground of `terminal` if there is one. Runs after clone, with
+/// SIGTTOU blocked or ignored.
 pub fn own_group(terminal: Option<BorrowedFd<'_>>) -> Result<()> {
     rustix::process::setpgid(None, None)?;
     match terminal {
@@ -154,20 +152,20 @@ pub fn own_group(terminal: Option<BorrowedFd<'_>>) -> Result<()> {
     }
 }
 
-/// A session of its own. Runs after clone.
+/// Makes a session of its own. Runs after clone.
 pub fn own_session() -> Result<()> {
     rustix::process::setsid().map(drop)
 }
 
-/// The caller's session as its pid namespace numbers it, 0 where the session's leader is outside of
-/// that namespace, as in many a container (`credentials(7)`; `rustix::process::getsid` has no word for 0).
+/// This process's session id in its pid namespace; 0 if the session's leader is outside of that namespace, as
+/// in many containers (`credentials(7)`; `rustix::process::getsid` cannot return 0).
 pub fn session_id() -> i32 {
     // SAFETY: takes no memory; for the caller itself it cannot fail.
     unsafe { libc::getsid(0) }
 }
 
-/// Overwrites the value of a variable in this process's environment, in the memory where the kernel put
-/// it at exec: nobody who has a copy of that memory reads it there.
+/// Overwrites the value of a variable in this process's environment, in the memory where the kernel put it at
+/// exec, so that a copy of that memory does not have it.
 pub fn forget_variable(name: &str) {
     unsafe extern "C" {
         static environ: *const *mut c_char;
@@ -207,7 +205,7 @@ impl CStrings {
     }
 }
 
-/// `execve(2)`; returns only to say why not. Runs after clone.
+/// `execve(2)`; returns only on failure, with the errno. Runs after clone.
 pub fn exec(path: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
     // SAFETY: both arrays end with a null pointer and own the strings that they point to.
     unsafe {
@@ -220,7 +218,7 @@ pub fn exec(path: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
     last()
 }
 
-/// Leaves without running anything of libc's or Rust's. Runs after clone.
+/// Exits without running any code of libc's or Rust's. Runs after clone.
 pub fn exit(code: i32) -> ! {
     // SAFETY: exit_group takes an integer and does not return.
     unsafe {
@@ -238,7 +236,7 @@ pub enum Change {
     Continued,
 }
 
-/// A child whose state has changed, which is left for [`take_change`]. Runs after clone.
+/// The pid of a child whose state has changed; the change stays for [`take_change`]. Runs after clone.
 pub fn changed() -> Option<i32> {
     let options = libc::WEXITED | libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: siginfo is plain data for which all zeroes is a value; waitid fills it in, and leaves it
@@ -250,7 +248,7 @@ pub fn changed() -> Option<i32> {
     }
 }
 
-/// Takes that child's change, without waiting. Runs after clone.
+/// Takes that child's change, without waiting; `None` if there is none. Runs after clone.
 pub fn take_change(pid: i32) -> Option<Change> {
     let mut status = 0;
     // SAFETY: writes one int.
@@ -258,10 +256,10 @@ pub fn take_change(pid: i32) -> Option<Change> {
     (taken > 0).then(|| decode(status))
 }
 
-/// Lets a stopped child go on that has made this process its tracer (`PTRACE_TRACEME`), and gives it the
-/// signal that it stopped for; false where this process is not. Runs after clone.
+/// Detaches from a stopped child that has made this process its tracer (`PTRACE_TRACEME`), and gives it the
+/// signal that it stopped for. False if this process is not its tracer. Runs after clone.
 pub fn let_go(pid: i32, stopped_for: i32) -> bool {
-    // The end of an execve(2) under a tracer, which is nobody's signal.
+    // SIGTRAP marks the end of an execve(2) under a tracer; no process sent it.
     let number = match stopped_for {
         libc::SIGTRAP => 0,
         number => number,
@@ -270,14 +268,14 @@ pub fn let_go(pid: i32, stopped_for: i32) -> bool {
     unsafe { libc::syscall(libc::SYS_ptrace, libc::PTRACE_DETACH, pid, 0, number) == 0 }
 }
 
-/// Milliseconds of processor time that a process has used, by the clock that RLIMIT_CPU goes by, which
-/// getrusage(2) does not show: it counts the ticks that the process ran at. Of a process that has ended and
-/// is not waited for yet, too. Runs after clone.
+/// CPU time that a process has used, in milliseconds, by the clock of RLIMIT_CPU: the ticks at which the
+/// process ran, which getrusage(2) does not show. Works also for a process that has ended and is not waited
+/// for yet. Runs after clone.
 pub fn processor_time(pid: i32) -> u32 {
     // `CPUCLOCK_PROF` of a process, in the kernel's form of clock_getcpuclockid(3).
     let clock = !pid << 3;
-    // SAFETY: timespec is plain data for which all zeroes is a value; the call writes one. The system call
-    // itself: the vDSO has no such clock.
+    // SAFETY: timespec is plain data for which all zeroes is a value; the call writes one. A raw system call,
+    // because the vDSO has no such clock.
     unsafe {
         let mut time: libc::timespec = std::mem::zeroed();
         match libc::syscall(libc::SYS_clock_gettime, clock, &raw mut time) {
@@ -302,7 +300,7 @@ fn decode(status: i32) -> Change {
     }
 }
 
-/// What a child and all that it reaped used.
+/// Resources that a child and all that it reaped used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Microseconds.
@@ -341,7 +339,8 @@ pub fn reap(pid: i32) -> Result<(Change, Usage)> {
     ))
 }
 
-/// Bytes and inodes used and there in all on the filesystem at `path`, statfs(2). Runs after clone.
+/// Bytes used, bytes in all, inodes used and inodes in all on the filesystem at `path`, statfs(2). Runs after
+/// clone.
 pub fn filesystem_use(path: &CStr) -> Result<[u64; 4]> {
     let s = rustix::fs::statfs(path)?;
     let block = s.f_bsize as u64;

@@ -1,5 +1,5 @@
-//! The kernel's own `/proc`, and nothing that somebody put in its place: a write that was meant for
-//! the kernel must not land in a file (CVE-2025-52881, CVE-2019-19921).
+//! Access to the kernel's own `/proc`, and to nothing mounted in its place: a write that was meant for the
+//! kernel must not land in a file (CVE-2025-52881, CVE-2019-19921).
 
 use std::io::BufRead as _;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,8 +21,8 @@ pub fn open(path: &str, flags: OFlags) -> Result<OwnedFd> {
     rx::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), how)
 }
 
-/// Whether it shows this process under the number that it has itself: a `/proc` of another pid namespace
-/// shows somebody else there (pid_namespaces(7)).
+/// Whether `/proc` shows this process under its own pid: a `/proc` of another pid namespace shows another
+/// process there (pid_namespaces(7)).
 pub fn is_of_this_namespace() -> Result<bool> {
     let own = rustix::process::getpid().as_raw_nonzero().to_string();
     match rx::readlinkat(root()?, c"self", vec![]) {
@@ -33,18 +33,18 @@ pub fn is_of_this_namespace() -> Result<bool> {
     }
 }
 
-/// The descriptor by which `/proc` is known here, for a process that keeps few.
+/// The number of this process's descriptor of `/proc`, for a process that keeps few.
 pub fn descriptor() -> Option<i32> {
     use std::os::fd::AsRawFd;
     root().ok().map(AsRawFd::as_raw_fd)
 }
 
-/// The text of a file in `/proc`, which has no length to ask for.
+/// Reads a whole file in `/proc`, whose length is unknown.
 pub fn read(path: &str) -> Result<Vec<u8>> {
     super::fd::read_all(open(path, OFlags::RDONLY)?)
 }
 
-/// `/proc`, opened and checked once: what is mounted over it later is not looked at.
+/// `/proc`, opened and checked once: a later mount over it has no effect.
 fn root() -> Result<&'static OwnedFd> {
     static ROOT: OnceLock<OwnedFd> = OnceLock::new();
     if let Some(root) = ROOT.get() {
@@ -56,7 +56,7 @@ fn root() -> Result<&'static OwnedFd> {
     Ok(ROOT.get_or_init(|| root))
 }
 
-/// A namespace of a process, by its name in `/proc/PID/ns`; this process's own as `self`.
+/// Opens a namespace of a process, by its name in `/proc/PID/ns`; `process` is a pid or `self`.
 pub fn namespace(process: &str, name: &str) -> Result<OwnedFd> {
     let directory = open(&format!("{process}/ns"), OFlags::PATH | OFlags::DIRECTORY)?;
     let namespace = rx::openat(
@@ -69,8 +69,8 @@ pub fn namespace(process: &str, name: &str) -> Result<OwnedFd> {
     Ok(namespace)
 }
 
-/// Bytes that wait in the netlink sockets of a process's network namespace (proc_net_netlink in
-/// net/netlink/af_netlink.c, the column Rmem); 0 of one that has ended.
+/// Unread bytes in the netlink sockets of a process's network namespace (proc_net_netlink in
+/// net/netlink/af_netlink.c, the column Rmem); 0 if the process has ended.
 pub fn netlink_unread(pid: i32) -> u64 {
     let text = read(&format!("{pid}/net/netlink")).unwrap_or_default();
     String::from_utf8_lossy(&text)
@@ -79,15 +79,15 @@ pub fn netlink_unread(pid: i32) -> u64 {
         .sum()
 }
 
-/// Sockets of a process's network namespace, and the memory of all TCP sockets of the host, which is no less
-/// than that of one namespace's.
+/// The number of sockets in a process's network namespace, and the memory of all TCP sockets of the host,
+/// which is no less than that of one namespace's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sockets {
     pub count: u64,
     pub tcp_bytes_of_host: u64,
 }
 
-/// `/proc/PID/net/sockstat` (net/ipv4/proc.c); nothing of a process that has ended.
+/// Reads `/proc/PID/net/sockstat` (net/ipv4/proc.c); zeroes if the process has ended.
 pub fn sockets(pid: i32) -> Sockets {
     const PAGE: u64 = 4096;
     let text = read(&format!("{pid}/net/sockstat")).unwrap_or_default();
@@ -103,9 +103,9 @@ pub fn sockets(pid: i32) -> Sockets {
     }
 }
 
-/// The most bytes that the receive buffer of one TCP socket can come to: by itself (`net.ipv4.tcp_rmem`, the
-/// last number), or because a program asks for as much (`net.core.rmem_max`, of which the kernel takes
-/// twice). Without bound where that is not to be read.
+/// The largest size in bytes that the receive buffer of one TCP socket can reach: by itself
+/// (`net.ipv4.tcp_rmem`, the last number), or at a program's request (`net.core.rmem_max`, which the kernel
+/// doubles). `u64::MAX` if these cannot be read.
 pub fn largest_receive_buffer() -> u64 {
     let last = |path| {
         let text = String::from_utf8(read(path).ok()?).ok()?;
@@ -117,16 +117,17 @@ pub fn largest_receive_buffer() -> u64 {
     }
 }
 
-/// What [`ownerless`] takes a TCP socket itself for: no less than `struct tcp6_sock` with what goes with it.
+/// The bytes that [`ownerless`] counts for a TCP socket itself: no less than `struct tcp6_sock` and its
+/// parts.
 pub const SOCKET: u64 = 3 << 10;
 
-/// Bytes of the TCP sockets of a process's network namespace that no process has: connections that nobody has
-/// accepted yet, and closed ones that still have something to send (proc_net_tcp.txt: inode 0). Stops
-/// counting beyond `most`. Costs a walk over the host's table of connections: milliseconds.
+/// Bytes of TCP sockets in a process's network namespace that no process owns: connections not accepted yet,
+/// and closed ones that still have something to send (proc_net_tcp.txt: inode 0). Stops counting beyond
+/// `most`. Costs a walk over the host's table of connections: milliseconds.
 pub fn ownerless(pid: i32, most: u64) -> u64 {
     let mut bytes = 0;
     for family in ["tcp", "tcp6"] {
-        // Of one that has ended there are none.
+        // A process that has ended has none.
         let _ = each_line(&format!("{pid}/net/{family}"), |line| {
             bytes += of_ownerless(line).unwrap_or(0);
             bytes <= most
@@ -135,12 +136,12 @@ pub fn ownerless(pid: i32, most: u64) -> u64 {
     bytes
 }
 
-/// The bytes of one line of that table, where nobody has its socket.
+/// The bytes of one line of that table; `None` if a process owns its socket.
 fn of_ownerless(line: &str) -> Option<u64> {
-    // linux/net/ipv4/tcp_ipv4.c: the timer of a remnant, which is 250 bytes; `tcp_max_tw_buckets` bounds the
-    // number of these.
+    // linux/net/ipv4/tcp_ipv4.c: the timer of a closed connection's remnant, which takes 250 bytes;
+    // `tcp_max_tw_buckets` bounds the number of these.
     const TIME_WAIT: &str = "03:";
-    // linux/net/tcp_states.h; it has an owner, and its queues are of connections.
+    // linux/net/tcp_states.h; a listener has an owner, and its queues count connections.
     const LISTEN: &str = "0A";
     let mut words = line.split_ascii_whitespace().skip(3);
     let state = words.next()?;
@@ -154,7 +155,7 @@ fn of_ownerless(line: &str) -> Option<u64> {
     Some(SOCKET + bytes(sending)? + bytes(received)?)
 }
 
-/// Reads a file in `/proc` line by line, until `then` has enough.
+/// Reads a file in `/proc` line by line, until `then` returns false.
 fn each_line(path: &str, mut then: impl FnMut(&str) -> bool) -> Result<()> {
     let file = open(path, OFlags::RDONLY)?;
     let mut lines = std::io::BufReader::with_capacity(16 << 10, std::fs::File::from(file));
@@ -169,7 +170,7 @@ fn each_line(path: &str, mut then: impl FnMut(&str) -> bool) -> Result<()> {
     }
 }
 
-/// Refuses with `ENODEV` what is not on a filesystem of that type.
+/// `ENODEV` if the descriptor's filesystem is not of that type.
 fn is(fd: impl AsFd, magic: i64) -> Result<()> {
     match rx::fstatfs(fd)?.f_type as i64 == magic {
         true => Ok(()),

@@ -8,8 +8,8 @@ use rustix::termios::{self, OptionalActions, Termios, Winsize};
 
 use super::{Errno, Result};
 
-/// The caller's own terminal, to ask on it: nonblocking, and only where this process is in its
-/// foreground (else reading from it would stop the process).
+/// Opens the caller's terminal, nonblocking, for questions. `None` unless this process is in its foreground,
+/// because otherwise a read would stop the process.
 pub fn of_caller() -> Option<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt;
     let terminal = std::fs::File::options()
@@ -18,8 +18,8 @@ pub fn of_caller() -> Option<std::fs::File> {
         .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open("/dev/tty")
         .ok()?;
-    // SAFETY: integers; getpgrp cannot fail, and what is no terminal has no foreground. Groups of another pid
-    // namespace are all 0.
+    // SAFETY: integers; getpgrp cannot fail, and tcgetpgrp fails for a descriptor that is no terminal. Groups
+    // of another pid namespace are all 0.
     let ours = unsafe {
         let group = libc::getpgrp();
         group != 0 && libc::tcgetpgrp(terminal.as_raw_fd()) == group
@@ -27,20 +27,21 @@ pub fn of_caller() -> Option<std::fs::File> {
     ours.then_some(terminal)
 }
 
-/// A terminal to read from; `None` where it is none. Where the kernel lets it, this is another open file,
-/// which does not block and whose flags nobody shares.
+/// A descriptor to read from a terminal; `None` if `terminal` is none. If the kernel allows it, this is
+/// another open file description: nonblocking, with flags that no other process shares.
 pub fn reader(terminal: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
     if !is_terminal(terminal) {
         return Ok(None);
     }
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let path = format!("/proc/self/fd/{}", terminal.as_raw_fd());
-    // After su(1) the terminal is still another user's. Only of this session's can its leader be asked.
+    // After su(1) the terminal still belongs to another user. tcgetsid(3) succeeds only for the terminal of
+    // this session, which is /dev/tty.
     let own = |_| match termios::tcgetsid(terminal) {
         Ok(_) => openat(CWD, c"/dev/tty", flags, Mode::empty()),
         Err(errno) => Err(errno),
     };
-    // A master that is opened again is a new one (pts(4)).
+    // Opening a master again makes a new one (pts(4)).
     let opened = match rustix::pty::ptsname(terminal, vec![]) {
         Ok(_) => Err(Errno::INVAL),
         Err(_) => openat(CWD, path, flags, Mode::empty()).or_else(own),
@@ -50,18 +51,18 @@ pub fn reader(terminal: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
         .map(Some)
 }
 
-/// Whether this process may not read from the terminal now: it is its session's, and another job's.
+/// Whether this process may not read from the terminal now: another job of its session is in the foreground.
 pub fn is_in_background(terminal: BorrowedFd<'_>) -> bool {
     let terminal = terminal.as_raw_fd();
-    // SAFETY: integers; getsid(0) and getpgrp cannot fail. A session or group of another pid namespace is
-    // 0 to both, which rustix's types do not have.
+    // SAFETY: integers; getsid(0) and getpgrp cannot fail. A session or group of another pid namespace is 0
+    // to both, a value that rustix's types do not have.
     unsafe {
         libc::tcgetsid(terminal) == libc::getsid(0) && libc::tcgetpgrp(terminal) != libc::getpgrp()
     }
 }
 
-/// Whether writing to it would stop this process: it is in the background, and the terminal stops such
-/// writers (`stty tostop`).
+/// Whether a write to the terminal would stop this process, because the process is in the background and the
+/// terminal stops such writers (`stty tostop`).
 pub fn stops_writers(terminal: BorrowedFd<'_>) -> bool {
     is_in_background(terminal)
         && termios::tcgetattr(terminal)
@@ -77,7 +78,7 @@ pub fn open() -> Result<(OwnedFd, OwnedFd)> {
         Mode::empty(),
     )?;
     rustix::pty::unlockpt(&master)?;
-    // TIOCGPTPEER (Linux 4.13) opens the peer itself: no path that somebody could have replaced.
+    // TIOCGPTPEER (Linux 4.13) opens the peer itself, without a path that another process could replace.
     let slave = rustix::pty::ioctl_tiocgptpeer(
         &master,
         rustix::pty::OpenptFlags::RDWR
@@ -97,7 +98,7 @@ pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     termios::isatty(fd)
 }
 
-/// The caller's terminal in raw mode, put back when dropped.
+/// The caller's terminal in raw mode, restored on drop.
 pub struct Raw {
     terminal: OwnedFd,
     before: Termios,
@@ -115,14 +116,14 @@ impl Raw {
         Ok(raw)
     }
 
-    /// Raw again, after [`Raw::suspend`].
+    /// Sets raw mode again, after [`Raw::suspend`].
     pub fn resume(&self) -> Result<()> {
         let mut raw = self.before.clone();
         raw.make_raw();
         self.set(OptionalActions::Now, &raw)
     }
 
-    /// Not in the background, where it would stop this process (SIGTTOU).
+    /// Sets the modes; `EIO` in the background, where this would stop the process (SIGTTOU).
     fn set(&self, when: OptionalActions, modes: &Termios) -> Result<()> {
         match self.is_elsewhere() {
             true => Err(Errno::IO),
@@ -135,7 +136,7 @@ impl Raw {
         is_in_background(self.terminal.as_fd())
     }
 
-    /// Leaves it as it is by now, after [`Raw::suspend`]: it is another job's.
+    /// Leaves the terminal as it is now, after [`Raw::suspend`], because another job has it.
     pub fn leave(self) {
         if let Ok(mut taken) = TAKEN.lock() {
             *taken = None;
@@ -143,8 +144,8 @@ impl Raw {
         std::mem::forget(self);
     }
 
-    /// As the caller had it, while this process is stopped. At once: to wait until all is written would be to
-    /// wait for a terminal that is stopped (Ctrl-S), or for another's write to it.
+    /// Restores the caller's modes while this process is stopped. Does not wait until output is written: the
+    /// terminal may be stopped (Ctrl-S), or another process may be writing to it.
     pub fn suspend(&self) -> Result<()> {
         self.set(OptionalActions::Now, &self.before)
     }
@@ -160,14 +161,14 @@ impl Drop for Raw {
     }
 }
 
-/// A terminal on which a person answers: line by line, with what they type shown. Put back when dropped.
+/// A terminal in line mode with echo, for a person's answers. Restored on drop.
 pub struct Lines {
     terminal: OwnedFd,
     before: Termios,
 }
 
 impl Lines {
-    /// What was typed and not read is lost.
+    /// Sets line mode. Input that was typed and not read is lost.
     pub fn enter(terminal: BorrowedFd<'_>) -> Result<Lines> {
         use termios::{InputModes, LocalModes, OutputModes};
         let terminal = rustix::io::fcntl_dupfd_cloexec(terminal, 3)?;
@@ -183,8 +184,8 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        // Nothing can be done about a terminal that has gone.
-        // In the background it would stop this process (SIGTTOU), and the terminal is another job's.
+        // A terminal that is gone cannot be restored. In the background this would stop the process
+        // (SIGTTOU), and the terminal is another job's.
         let own = rustix::process::getpgrp();
         if termios::tcgetpgrp(&self.terminal).is_ok_and(|foreground| foreground == own) {
             let _ = termios::tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
@@ -192,10 +193,10 @@ impl Drop for Lines {
     }
 }
 
-/// The terminal in raw mode, and how it was, for an end that drops nothing.
+/// The terminal in raw mode and its modes before, for an exit that drops nothing.
 static TAKEN: Mutex<Option<(i32, Termios)>> = Mutex::new(None);
 
-/// Puts the caller's terminal back where this process ends without dropping its [`Raw`].
+/// Restores the caller's terminal if this process ends without dropping its [`Raw`].
 pub fn give_back() {
     if let Ok(taken) = TAKEN.try_lock()
         && let Some((terminal, before)) = taken.as_ref()

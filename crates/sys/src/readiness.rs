@@ -7,18 +7,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A descriptor to be read when it is ready.
+/// Registers a descriptor to be read when it is ready.
 pub fn to_read(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     register(fd, Interest::READABLE)
 }
 
-/// A descriptor to be written when it is ready; a regular file is refused with `EPERM` (epoll(7)).
+/// Registers a descriptor to be written when it is ready; a regular file is refused with `EPERM` (epoll(7)).
 pub fn to_write(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     register(fd, Interest::WRITABLE)
 }
 
-/// Asks again whether reading would not block: the descriptor is in blocking mode, and readiness may be
-/// old news.
+/// Checks again that reading would not block: the descriptor is in blocking mode, and its reported readiness
+/// may be stale.
 pub fn can_read(fd: &OwnedFd) -> bool {
     is(fd, PollFlags::IN)
 }
@@ -28,7 +28,7 @@ pub fn can_write(fd: &OwnedFd) -> bool {
     is(fd, PollFlags::OUT)
 }
 
-/// Whether nobody can read from this end's pipe any more (poll(2), `POLLERR`).
+/// Whether this end's pipe has no reader any more (poll(2), `POLLERR`).
 pub fn is_left(fd: &OwnedFd) -> bool {
     is(fd, PollFlags::empty())
 }

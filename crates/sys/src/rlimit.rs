@@ -9,9 +9,8 @@ pub const CORE: u32 = libc::RLIMIT_CORE;
 /// `RLIMIT_NOFILE`: descriptors.
 pub const OPEN_FILES: u32 = libc::RLIMIT_NOFILE;
 
-/// Sets the soft and the hard limit of a resource, by its number, or the caller's own hard limit where
-/// that is lower already and may not be raised (`ulimit -c 0`): a stricter limit is no breach. Runs after
-/// clone.
+/// Sets the soft and the hard limit of a resource, by its number, but no higher than the caller's own hard
+/// limit, which may not be raised (`ulimit -c 0`): a stricter limit is no breach. Runs after clone.
 pub fn set(resource: u32, soft: u64, hard: u64) -> Result<()> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
@@ -38,7 +37,7 @@ pub fn raise_open_files() {
         current: maximum,
         maximum,
     };
-    // A hard limit above fs.nr_open, which was lowered since, is refused; the caller's soft limit stays.
+    // The kernel refuses a hard limit above fs.nr_open, lowered since; the caller's soft limit stays.
     let _ = setrlimit(Resource::Nofile, raised);
 }
 

@@ -18,8 +18,8 @@ pub fn length() -> usize {
     PROGRAM.len()
 }
 
-/// Answers `EPERM` to memfd_create(2) and lets everything else through to the other filter, which
-/// has refused the foreign ABIs.
+/// Answers `EPERM` to memfd_create(2) and allows everything else, because the other filter refuses the
+/// foreign ABIs.
 static NO_MEMFD: &[libc::sock_filter] = &[
     // The number of the call is the first word of struct seccomp_data.
     instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
@@ -47,13 +47,13 @@ const fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
     }
 }
 
-/// Installs the filter on this thread; children inherit it and nobody can take it off.
-/// `no_new_privs` must be set. Runs after clone.
+/// Installs the filter on this thread; children inherit it and it cannot be removed. `no_new_privs` must be
+/// set. Runs after clone.
 pub fn install() -> Result<()> {
     load(PROGRAM)
 }
 
-/// As [`install`], with the answers that debuggers need: the rows' lines that begin with `?`.
+/// As [`install`], with the rules that debuggers need: the table's lines that begin with `?`.
 pub fn install_for_debuggers() -> Result<()> {
     load(DEBUG)
 }
@@ -99,7 +99,7 @@ pub fn available() -> bool {
     }
 }
 
-/// The program as `(code, jt, jf, k)`, for who wants to check what it answers.
+/// The program as `(code, jt, jf, k)`, to check what it answers.
 pub fn program() -> impl ExactSizeIterator<Item = (u16, u8, u8, u32)> {
     PROGRAM.iter().map(|i| (i.code, i.jt, i.jf, i.k))
 }

@@ -1,5 +1,5 @@
-//! A page of memory that a process and its children share (mmap(2), `MAP_SHARED | MAP_ANONYMOUS`):
-//! what one leaves there the other finds, with nobody woken.
+//! A page of memory that a process and its children share (mmap(2), `MAP_SHARED | MAP_ANONYMOUS`): each can
+//! read what another wrote, without being woken.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,8 +8,8 @@ use super::{Errno, Result};
 /// Words in a board.
 pub const WORDS: usize = 32;
 
-/// Some words of shared memory, all zero at first. Never unmapped: it is one page, and the last
-/// process that knows it takes it along.
+/// Some words of shared memory, all zero at first. Never unmapped: it is one page, and the kernel frees it
+/// with the last process that has it.
 #[derive(Debug, Clone, Copy)]
 pub struct Board(&'static [AtomicU32; WORDS]);
 

@@ -21,12 +21,12 @@ pub const WINCH: i32 = libc::SIGWINCH;
 pub const XCPU: i32 = libc::SIGXCPU;
 pub const XFSZ: i32 = libc::SIGXFSZ;
 
-/// What creel itself ignores: there it is an errno, or another's business.
+/// Signals that creel itself ignores: it gets an errno instead, or they must not end or stop it.
 pub const IGNORED: [i32; 4] = [libc::SIGPIPE, libc::SIGXFSZ, libc::SIGXCPU, libc::SIGTTOU];
 
-/// Ignores [`IGNORED`]: a write to a closed pipe, and one beyond the caller's `ulimit -f`, is an error instead
-/// of a signal; a soft `ulimit -t` ends the command and not its supervisor; what it says in the background of a
-/// terminal does not stop it, since a stopped supervisor would hold no time limit.
+/// Ignores [`IGNORED`]. A write to a closed pipe, or beyond the caller's `ulimit -f`, is an error instead of
+/// a signal. A soft `ulimit -t` ends the command and not its supervisor. A message to a terminal from the
+/// background does not stop the supervisor, which would then hold no time limit.
 pub fn ignore_errors() {
     for number in IGNORED {
         // SAFETY: SIG_IGN installs no code.
@@ -34,14 +34,14 @@ pub fn ignore_errors() {
     }
 }
 
-/// Takes back an inherited SIG_IGN of SIGCHLD: with it the kernel reaps children by itself (sigaction(2)), and
-/// sends no signal of their end.
+/// Undoes an inherited SIG_IGN of SIGCHLD, with which the kernel reaps children by itself (sigaction(2)) and
+/// sends no signal when they end.
 pub fn take_children() {
     // SAFETY: SIG_DFL installs no code.
     unsafe { libc::signal(CHLD, libc::SIG_DFL) };
 }
 
-/// What a supervisor listens for and passes on to the jail; TSTP and CONT stop and wake it.
+/// Signals that a supervisor handles and forwards to the jail; TSTP and CONT stop and wake it.
 pub const WATCHED: [i32; 10] = [
     libc::SIGTERM,
     libc::SIGINT,
@@ -52,7 +52,7 @@ pub const WATCHED: [i32; 10] = [
     libc::SIGWINCH,
     libc::SIGTSTP,
     libc::SIGCONT,
-    // Of a timer that the caller had set before it became creel.
+    // From a timer that the caller had set before it became creel.
     libc::SIGALRM,
 ];
 
@@ -67,11 +67,12 @@ pub fn is_ignored(number: i32) -> bool {
     }
 }
 
-/// Signals are held, of [`Held::all`] every one: what comes to this process, and to the children that it makes meanwhile, waits.
-/// Dropping it puts the mask back as it was.
+/// Blocked signals ([`Held::all`]: every one): those sent to this process, and to children that it starts
+/// meanwhile, stay pending. Drop restores the mask.
 ///
-/// The kernel discards a signal with a default action that comes to the first process of a pid namespace
-/// (`pid_namespaces(7)`), unless that process blocks it. It can only do so in time if it is born so.
+/// The kernel discards a signal with a default action that is sent to the first process of a pid namespace
+/// (`pid_namespaces(7)`), unless that process blocks it. It blocks the signal in time only if it starts with
+/// it blocked.
 #[must_use]
 pub struct Held {
     before: SigSet,
@@ -85,7 +86,7 @@ impl Held {
         Ok(Held { before })
     }
 
-    /// Those alone by which a terminal stops a process of a job in the background: what it reads then is EIO
+    /// Blocks only the signals by which a terminal stops a process in the background, which then reads EIO
     /// (`job_control` in the kernel's n_tty.c).
     pub fn of_terminals() -> Result<Held> {
         let mut before = SigSet::empty();
@@ -94,8 +95,8 @@ impl Held {
         Ok(Held { before })
     }
 
-    /// Blocks nothing from now on, whatever a caller had blocked: what came is delivered to the handlers
-    /// that are there by now.
+    /// Unblocks every signal, also those that the caller had blocked: pending ones go to the handlers that
+    /// are set by now.
     pub fn deliver(mut self) {
         self.before = SigSet::empty();
     }
@@ -103,13 +104,14 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // With a valid set and a valid word it cannot fail.
+        // With a valid set and a valid operation it cannot fail.
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
     }
 }
 
-/// What asks this process to end (SIGTERM, SIGINT, SIGHUP, SIGQUIT) does nothing from now on but make the
-/// descriptor readable, signalfd(2). What the caller ignores (nohup(1)) is left out.
+/// Blocks the signals that ask this process to end (SIGTERM, SIGINT, SIGHUP, SIGQUIT) and returns a
+/// descriptor that is readable when one is pending, signalfd(2). Signals that the caller ignores (nohup(1))
+/// are left out.
 pub fn asked() -> Result<OwnedFd> {
     let asking = [
         Signal::SIGTERM,
@@ -125,8 +127,8 @@ pub fn asked() -> Result<OwnedFd> {
         .map_err(errno)
 }
 
-/// Gives [`WATCHED`] the default action again, for a process that supervises no more: tokio's handlers stay
-/// when its loop has ended, and nobody would hear of a SIGTERM.
+/// Restores the default action of [`WATCHED`], for a process that supervises no more: tokio's handlers stay
+/// when its loop has ended, and a SIGTERM would have no effect.
 pub fn listen_no_more() {
     for number in WATCHED {
         if !is_ignored(number) {
@@ -136,8 +138,8 @@ pub fn listen_no_more() {
     }
 }
 
-/// Takes the signals of this process's own faults again, for a process that was born with every signal
-/// blocked and stays so.
+/// Unblocks the signals of this process's own faults, for a process that started with every signal blocked
+/// and stays so.
 pub fn take_faults() -> Result<()> {
     let faults = [
         Signal::SIGSEGV,
@@ -157,9 +159,9 @@ pub fn block_all() -> Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).map_err(errno)
 }
 
-/// Blocks nothing, for a program about to be executed: exec(2) itself gives every handled signal its
-/// default action. [`IGNORED`] are ignored by creel alone; what the caller ignores (nohup(1)) stays ignored.
-/// Runs after clone.
+/// Unblocks every signal and restores the default action of [`IGNORED`], for a program about to be executed:
+/// exec(2) itself resets handled signals. Signals that the caller ignores (nohup(1)) stay ignored. Runs after
+/// clone.
 pub fn reset() -> Result<()> {
     for number in IGNORED {
         // SAFETY: SIG_DFL installs no code.
@@ -183,8 +185,8 @@ pub fn wait() -> Result<i32> {
     }
 }
 
-/// Sends `signal` to a process; a negative `pid` is a process group, -1 everything visible. Runs
-/// after clone.
+/// Sends `signal` to a process; a negative `pid` means a process group, -1 every visible process. Runs after
+/// clone.
 pub fn send(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: two integers.
     match unsafe { libc::kill(pid, signal) } {
@@ -212,8 +214,8 @@ pub fn send_pidfd(pidfd: std::os::fd::BorrowedFd<'_>, signal: i32) -> Result<()>
     }
 }
 
-/// What a terminal or a caller sends to the supervisor is the supervisor's business, and a broken
-/// connection is an errno.
+/// Ignores the signals that a terminal or a caller sends, because the supervisor handles them, and SIGPIPE,
+/// because a broken connection is an errno.
 pub fn ignore_what_callers_send() {
     use nix::sys::signal::{SigHandler, signal};
     for number in [
@@ -234,14 +236,14 @@ pub fn stop_self() -> Result<()> {
     nix::sys::signal::raise(Signal::SIGSTOP).map_err(errno)
 }
 
-/// A timer that sends this process SIGCONT: it ends a stop in which nothing else of this process could
-/// run. Dropping it takes it back.
+/// A timer that sends this process SIGCONT, to end a stop in which nothing else of this process could run.
+/// Drop deletes it.
 #[must_use]
 pub struct Alarm(libc::timer_t);
 
 impl Alarm {
-    /// In `time` and then ten times a second, so that none comes before the stop that it is to end:
-    /// timer_create(2). `AGAIN`: the user has as many signals pending as RLIMIT_SIGPENDING
+    /// Fires after `time` and then ten times a second, because the first signal can come before the stop that
+    /// it has to end: timer_create(2). `EAGAIN`: the user has as many signals pending as RLIMIT_SIGPENDING
     /// allows, of which a timer takes one.
     pub fn after(time: std::time::Duration) -> Result<Alarm> {
         let last = || Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);

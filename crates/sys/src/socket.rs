@@ -1,5 +1,5 @@
-//! The pair of sockets between a supervisor and the first process of its jail: SOCK_SEQPACKET, so
-//! that a message is whole or absent and the death of either side is the end of file.
+//! The pair of sockets between a supervisor and the first process of its jail: SOCK_SEQPACKET, so that
+//! messages arrive whole and the death of either side is the end of file.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -35,7 +35,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Res
     .map(drop)
 }
 
-/// Descriptors in one message.
+/// The most descriptors in one message.
 pub const MAX_FDS: usize = 3;
 
 /// Receives one message into `bytes`; the length is 0 when the other side is gone. Runs after

@@ -1,7 +1,7 @@
-//! Bytes between connections: splice(2) through a pipe for many, recv(2) and send(2) for few.
+//! Moves bytes between connections: splice(2) through a pipe for many, recv(2) and send(2) for few.
 //!
-//! All of it is for sockets that do not block; `EAGAIN` is the caller's to wait for. SIGPIPE must be
-//! ignored (splice has no `MSG_NOSIGNAL`).
+//! Sockets must be nonblocking; on `EAGAIN` the caller waits. SIGPIPE must be ignored (splice has no
+//! `MSG_NOSIGNAL`).
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,21 +10,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::net as rx;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
-/// A pipe that bytes lie in on their way.
+/// A pipe that buffers bytes between two connections.
 pub struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
     raised: bool,
 }
 
-/// What a pipe that was filled is raised to. splice(2) puts a page at most into each of its slots, of
-/// which a new pipe has 16: then 64 KiB are moved by a call, and the other side is woken for each.
+/// The size of a raised pipe. splice(2) puts at most one page into each slot of a pipe, and a new pipe has
+/// 16: a call would move 64 KiB, and wake the other side for each.
 const RAISED: usize = 1 << 20;
-/// A user's pipes may hold 64 MiB in all (`pipe-user-pages-soft`, pipe(7)); others of the user's
-/// programs want some too.
+/// The most raised pipes: a user's pipes may hold 64 MiB in all (`pipe-user-pages-soft`, pipe(7)), which the
+/// user's other programs need too.
 const RAISED_PIPES: usize = 16;
 
-/// Of this process, whose connections one thread serves.
+/// Raised pipes of this process, whose connections one thread serves.
 static RAISED_NOW: AtomicUsize = AtomicUsize::new(0);
 
 impl Pipe {
@@ -37,18 +37,18 @@ impl Pipe {
         })
     }
 
-    /// Moves up to `most` bytes from a socket into the pipe, which must be empty: then `EAGAIN` means
-    /// that the socket is. 0 is the end.
+    /// Moves up to `most` bytes from a socket into the pipe, which must be empty, so that `EAGAIN` means an
+    /// empty socket. 0 is the end of the stream.
     pub fn fill(&mut self, from: impl AsFd, most: usize) -> io::Result<usize> {
         Ok(splice(from, None, &self.write, None, most, FLAGS)?)
     }
 
-    /// Moves up to `most` bytes from the pipe, which has as many, to a socket.
+    /// Moves up to `most` bytes from the pipe, which must have as many, to a socket.
     pub fn drain(&mut self, to: impl AsFd, most: usize) -> io::Result<usize> {
         Ok(splice(&self.read, None, to, None, most, FLAGS)?)
     }
 
-    /// Lets the pipe hold more, once; where too many do, or the kernel says no, it stays as it is.
+    /// Enlarges the pipe, once. It keeps its size if too many pipes are raised, or the kernel refuses.
     pub fn raise(&mut self) {
         if !self.raised && RAISED_NOW.load(Ordering::Relaxed) < RAISED_PIPES {
             RAISED_NOW.fetch_add(1, Ordering::Relaxed);

@@ -1,11 +1,11 @@
-//! What the standard library's start-up would do, as far as creel needs it. `main` is C's.
+//! The parts of the standard library's start-up that creel needs, because its `main` is C's.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// Notes which of 0, 1 and 2 the caller had closed, and opens `/dev/null` in their place, so that no
-/// other file gets their numbers. Then what else is [`inherited`](super::inherited).
+/// Notes which of 0, 1 and 2 the caller had closed, and opens `/dev/null` in their place, so that no other
+/// file gets their numbers. Then handles the other [`inherited`](super::inherited) attributes.
 pub fn prepare() {
     for number in 0..3 {
         if !super::fd::is_open(number) {

@@ -1,5 +1,5 @@
-//! What a task refers to: descriptors, directories and its program, by the kernel's own links to them
-//! (proc(5), `/proc/PID/fd` and beside it).
+//! The files that a task refers to: descriptors, directories and its program, by the kernel's own links to
+//! them (proc(5), `/proc/PID/fd` and beside it).
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,7 +9,7 @@ use rustix::fs::{self as rx, AtFlags, Mode, OFlags, StatxFlags};
 
 use super::{Errno, Result, fd, procfs};
 
-/// The kernel's mark of a path whose name is gone (proc(5)).
+/// The kernel's suffix for a path whose name is gone (proc(5)).
 const DELETED: &[u8] = b" (deleted)";
 /// Links that are no descriptors.
 const OTHERS: [&CStr; 3] = [c"cwd", c"root", c"exe"];
@@ -19,20 +19,20 @@ pub struct Task(OwnedFd);
 
 /// One reference.
 pub struct Link {
-    /// Below the task's directory.
+    /// The link's path below the task's directory.
     name: CString,
-    /// By which the kernel knows it now; also of what has no name any more. Of a socket no path.
+    /// The kernel's current path, also of a file that has no name any more. Not a path for a socket.
     pub path: PathBuf,
 }
 
 impl Task {
-    /// By its id, as `cgroup.threads` tells them: not only a thread group's first.
+    /// Opens a task by its id, as in `cgroup.threads`: any thread, not only the first of its group.
     pub fn open(id: i32) -> Result<Task> {
         procfs::open(&id.to_string(), OFlags::PATH | OFlags::DIRECTORY).map(Task)
     }
 
-    /// All that it refers to. `ACCES` of a task that this process may not look into (ptrace(2),
-    /// `PTRACE_MODE_READ`), `NAMETOOLONG` where a path has more than a page.
+    /// All references of the task. `EACCES` if this process may not look into the task (ptrace(2),
+    /// `PTRACE_MODE_READ`), `ENAMETOOLONG` if a path has more than a page.
     pub fn links(&self) -> Result<Vec<Link>> {
         let mut names: Vec<CString> = OTHERS.into_iter().map(CString::from).collect();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -62,25 +62,25 @@ impl Task {
         Ok(links)
     }
 
-    /// Whether it has ended, and waits for its parent: it refers to nothing any more.
+    /// Whether the task has ended and waits for its parent: it refers to nothing any more.
     pub fn has_ended(&self) -> bool {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let stat = rx::openat(&self.0, c"stat", flags, Mode::empty());
         let text = stat.and_then(fd::read_all).unwrap_or_default();
-        // Behind the name, which may have anything in it (proc_pid_stat(5)).
+        // The state is behind the name, which may have any byte in it (proc_pid_stat(5)).
         let state = text.iter().rposition(|byte| *byte == b')');
         state.is_some_and(|end| matches!(text.get(end + 2), Some(b'Z' | b'X')))
     }
 
     /// The id of the mount through which the link leads (statx(2), `STATX_MNT_ID`, Linux 5.8).
     pub fn mount(&self, link: &Link) -> Result<u64> {
-        // A file of a user's filesystem must not be waited for.
+        // A file of a user's filesystem (FUSE) must not block this process.
         let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
         let stat = rx::statx(&self.0, &link.name, flags, StatxFlags::MNT_ID)?;
         Ok(stat.stx_mnt_id)
     }
 
-    /// Whether it is a socket in which descriptors wait to be received (proc(5), `scm_fds` of
+    /// Whether the link is a socket in which descriptors wait to be received (proc(5), `scm_fds` of
     /// `/proc/PID/fdinfo`, Linux 5.10).
     pub fn carries(&self, link: &Link) -> Result<bool> {
         use std::os::unix::ffi::OsStrExt;
@@ -90,7 +90,7 @@ impl Task {
         let number = link.name.to_bytes().strip_prefix(b"fd/");
         let name = [b"fdinfo/", number.ok_or(Errno::INVAL)?].concat();
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        // To its end: a line for each lock of the file is before it.
+        // To its end: a line for each lock of the file comes first.
         let text = fd::read_all(rx::openat(self.0.as_fd(), name, flags, Mode::empty())?)?;
         let mut lines = text.split(|byte| *byte == b'\n');
         let waiting = lines.find_map(|line| line.strip_prefix(b"scm_fds:"));
@@ -98,7 +98,7 @@ impl Task {
     }
 }
 
-/// Tasks of a process and of all that descend from it (proc(5), `/proc/PID/task/TID/children`). Right where
+/// Tasks of a process and of all its descendants (proc(5), `/proc/PID/task/TID/children`). Correct only if
 /// none of them starts or ends meanwhile.
 pub fn descend(process: i32) -> Vec<i32> {
     let mut tasks = vec![];
@@ -125,7 +125,7 @@ fn threads(process: i32) -> Result<Vec<i32>> {
     Ok(tasks)
 }
 
-/// Numbers between spaces or line ends.
+/// Parses numbers separated by spaces or line ends.
 pub fn numbers(text: &[u8]) -> impl Iterator<Item = i32> + '_ {
     let words = text.split(u8::is_ascii_whitespace);
     words.filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok())

@@ -8,16 +8,16 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::{Errno, Result};
 
-/// Joins a new namespace in which CLOCK_MONOTONIC and CLOCK_BOOTTIME are below one second now. The
-/// offsets can be written only as long as nobody is in it, so it is made for children first and
-/// joined then. Runs after clone, in the only thread that uses this memory, with capabilities over
-/// its user namespace and that namespace's procfs on `/proc`.
+/// Joins a new namespace in which CLOCK_MONOTONIC and CLOCK_BOOTTIME are below one second now. The offsets
+/// can be written only while no process is in it, so it is made for children first and joined then. Runs
+/// after clone, in the only thread that uses this memory, with capabilities over its user namespace and that
+/// namespace's procfs on `/proc`.
 pub fn start_anew() -> Result<()> {
     // SAFETY: unshare takes flags; CLONE_NEWTIME changes nothing for this process itself.
     if unsafe { libc::unshare(libc::CLONE_NEWTIME) } == -1 {
         return Err(last());
     }
-    // What is not dumpable may not even write to its own files in /proc (proc(5)).
+    // A process that is not dumpable may not even write to its own files in /proc (proc(5)).
     let before = dumpable_behavior()?;
     set_dumpable_behavior(DumpableBehavior::Dumpable)?;
     let done = write_offsets().and_then(|()| join());
@@ -27,7 +27,7 @@ pub fn start_anew() -> Result<()> {
 fn write_offsets() -> Result<()> {
     let mut room = [0u8; 96];
     let mut text = Cursor::new(&mut room[..]);
-    // Whole seconds: an offset to before zero is refused.
+    // Whole seconds: the kernel refuses an offset to before zero.
     for (name, clock) in [
         ("monotonic", ClockId::Monotonic),
         ("boottime", ClockId::Boottime),

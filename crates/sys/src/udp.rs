@@ -1,7 +1,7 @@
-//! Datagrams on a socket of many addresses: where each was sent to, and an answer from there
+//! Datagrams on a socket that serves many addresses: their destination addresses, and replies from those
 //! (ip(7) `IP_PKTINFO`, ipv6(7) `IPV6_PKTINFO`).
 //!
-//! A socket of both families sees IPv4 as mapped addresses, in the addresses asked too.
+//! A dual-stack socket sees IPv4 addresses as IPv4-mapped IPv6 ones, destination addresses included.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -11,18 +11,18 @@ use nix::sys::socket as nx;
 
 use super::{Errno, Result};
 
-/// A datagram that came.
+/// A received datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    /// Bytes of it, no more than were asked for; the rest is lost.
+    /// Its length in bytes, at most the buffer's; the rest is lost.
     pub bytes: usize,
     pub from: SocketAddr,
     /// The address that it was sent to.
     pub to: IpAddr,
 }
 
-/// Has the kernel say of each datagram where it was sent to, and lets an answer leave from there
-/// though it is no interface's address (`IPV6_FREEBIND`, Linux 4.15; IPv4 needs only the route).
+/// Makes the kernel report each datagram's destination address, and lets a reply leave from it although no
+/// interface has it (`IPV6_FREEBIND`, Linux 4.15; IPv4 needs only the route).
 pub fn tell_destination(socket: BorrowedFd<'_>) -> Result<()> {
     match rustix::net::getsockname(socket)?.address_family() {
         rustix::net::AddressFamily::INET => {
@@ -35,8 +35,8 @@ pub fn tell_destination(socket: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-/// Receives one; `EAGAIN` where there is none. `ENODATA` where the kernel did not say where it was
-/// sent to, or from.
+/// Receives one datagram. `EAGAIN`: there is none. `ENODATA`: the kernel did not report its destination or
+/// source.
 pub fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> Result<Arrival> {
     let mut space = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo);
     let mut slices = [IoSliceMut::new(into)];
@@ -77,7 +77,7 @@ pub fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> Result<Arrival> {
     }
 }
 
-/// Sends one whose source is the address `from`.
+/// Sends one datagram with the source address `from`.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], to: SocketAddr, from: IpAddr) -> Result<()> {
     let v4;
     let v6;

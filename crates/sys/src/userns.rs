@@ -6,8 +6,7 @@ use rustix::fs::OFlags;
 
 use super::{Errno, Result, clone, process, procfs};
 
-/// Whether this process is in the user namespace in which the host was booted. Where /proc does not say,
-/// it is taken for that.
+/// Whether this process is in the host's initial user namespace; true if /proc does not tell.
 pub fn is_initial() -> bool {
     // linux/nsfs.h, USER_NS_INIT_INO
     const INITIAL: u64 = 0xefff_fffd;
@@ -21,7 +20,7 @@ pub fn enter(namespace: &OwnedFd) -> Result<()> {
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User))
 }
 
-/// One line of an id map: `count` ids from `inside` on are `outside` and following.
+/// One line of an id map: `count` ids from `inside` on map to `outside` and following.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
     pub inside: u32,
@@ -41,11 +40,11 @@ pub fn write_maps(pid: i32, uids: &[Range], gids: &[Range], groups: process::Gro
     put(pid, "uid_map", &lines(uids))
 }
 
-/// Writes the map of project ids, which anybody may do, once: with a line of creel's own in it nobody
-/// in the jail does.
+/// Writes the map of project ids. Every process may do that, but only once: after creel's own line no process
+/// in the jail can.
 pub fn close_projects(pid: i32) -> Result<()> {
     match put(pid, "projid_map", "0 0 1\n") {
-        // In a user namespace that has none of its own: there is nothing that anybody could map.
+        // creel itself runs in a user namespace without project ids: there are none to map.
         Err(Errno::PERM) => Ok(()),
         done => done,
     }
@@ -60,8 +59,8 @@ fn put(pid: i32, file: &str, text: &str) -> Result<()> {
     }
 }
 
-/// A user namespace that nobody is in, for `mount_setattr`'s idmap: on disk an id is
-/// `inside`, and it is shown as `outside`. It is the namespace of a child that ends at once; a zombie has all that is needed.
+/// A user namespace without processes, for `mount_setattr`'s idmap: an id that is `inside` on disk is shown
+/// as `outside`. It is the namespace of a child that ends at once; a zombie has all that is needed.
 #[derive(Debug)]
 pub struct Idmap {
     pub namespace: OwnedFd,
@@ -69,7 +68,7 @@ pub struct Idmap {
 }
 
 impl Idmap {
-    /// The child ends beside this process, which does not wait for it before it is dropped.
+    /// Starts the child; this process does not wait for its end until the drop.
     pub fn new(uids: &[Range], gids: &[Range]) -> Result<Idmap> {
         extern "C" fn leave(_: *mut libc::c_void) -> i32 {
             process::exit(0)
