@@ -1,5 +1,5 @@
-//! The inner half: makes the attempts in the jail, each in a process of its own, and writes a line of
-//! JSON for each. Creel's own binary, so that it runs where nothing else is.
+//! The inner half: makes the attempts in the jail, each in a process of its own, and writes a line of JSON
+//! for each. It is creel's own binary, so that it needs no other program in the jail.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -9,7 +9,7 @@ use super::{Line, Outcome, Site, Stopped, Task, Tried, rows, spend};
 use creel_sys::attempt::{self, c};
 use creel_sys::process::{self, Change};
 
-/// An attempt that takes longer hangs, seconds. Emulated machines are slow.
+/// Seconds after which an attempt hangs. Emulated machines are slow.
 const PATIENCE: u32 = 10;
 
 /// Why the inner half refuses to start.
@@ -23,7 +23,7 @@ pub enum InsideError {
     Task(#[from] serde_json::Error),
 }
 
-/// Does what the outer half asked for; the exit code for [`Task::Spend`], else 0.
+/// Does the outer half's task; returns the exit code for [`Task::Spend`], else 0.
 pub fn run(task: &str) -> Result<u8, InsideError> {
     let task: Task = serde_json::from_str(task)?;
     let shares_pids = match &task {
@@ -76,7 +76,7 @@ fn apart(run: impl FnOnce() -> Tried) -> Outcome {
             Err(Stopped::CouldNotRun(why)) => Outcome::CouldNotRun(why),
         };
         let text = serde_json::to_vec(&outcome).unwrap_or_default();
-        // Nobody is left to be told if the runner is gone.
+        // If the runner is gone, no process reads the outcome.
         let _ = File::from(writer).write_all(&text);
         0
     });
@@ -84,7 +84,7 @@ fn apart(run: impl FnOnce() -> Tried) -> Outcome {
         Ok(pid) => pid,
         Err(errno) => return wrong("fork", errno),
     };
-    // `writer` went into the closure and with it, so the copy's is the last.
+    // `writer` was dropped with the closure, so the copy's is the last.
     let mut text = String::new();
     let read = File::from(reader).read_to_string(&mut text);
     let change = match process::reap(pid) {

@@ -1,4 +1,4 @@
-//! From an outcome to a verdict on it.
+//! Derives verdicts from outcomes.
 
 use std::collections::BTreeSet;
 
@@ -8,15 +8,15 @@ use creel_plan::{Act, Host, Plan, Resource};
 use creel_session::{Kind, Verdict};
 use creel_sys::attempt::errno_name;
 
-/// What of the machine and the plan the verdicts depend on.
+/// Facts of the host and the plan on which the verdicts depend.
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub kernel: String,
     pub landlock_abi: u32,
     pub cgroup: bool,
-    /// `RLIMIT_NPROC` is set, in the cgroup's place.
+    /// `RLIMIT_NPROC` is set, because there is no cgroup.
     nproc: bool,
-    /// The jail's own v2 group has a path that tells something.
+    /// The path of the jail's own v2 group reveals something.
     group_path: bool,
     queues: bool,
     hostname: String,
@@ -52,7 +52,7 @@ impl Facts {
         }
     }
 
-    /// Whether a jail here has the layer, with what it has had since a Landlock ABI.
+    /// Whether a jail here has the layer; Landlock with the ABI `since` at least.
     pub fn in_force(&self, layer: Layer, since: u32) -> bool {
         match layer {
             Layer::Landlock => self.landlock_abi > 0 && self.landlock_abi >= since,
@@ -61,14 +61,14 @@ impl Facts {
         }
     }
 
-    /// Why a row says nothing here.
+    /// Why a row does not apply here; `None` if it does.
     fn not_applicable(&self, row: &Attempt, without: Option<Layer>) -> Option<String> {
         if without == Some(Layer::PidNamespace) && row.group == "proc" {
             return Some("a jail without a pid namespace has no /proc".into());
         }
         if let Some(path) = row.needs
             && !self.paths.contains(path)
-            // Where the host has no route its lack is no proof, but a jail has none anyway.
+            // If the host has no route, its absence in the jail is no proof, but a jail has none anyway.
             && (without.is_some() || path.starts_with('/'))
         {
             return Some(format!("this host has no {path}"));
@@ -113,7 +113,7 @@ fn there(need: &str) -> bool {
     }
 }
 
-/// Judges an attempt. `None`: the inner half never told of it.
+/// Judges an attempt. `outcome` is `None` if the inner half did not report it.
 pub fn judge_attempt(
     row: &Attempt,
     outcome: Option<&Outcome>,
@@ -147,7 +147,7 @@ pub fn judge_attempt(
     let answered = stops
         .first()
         .is_some_and(|stop| stop.answers.iter().any(|a| is(*a, outcome)));
-    // Past the layers that are gone: success, or an answer of whoever came after them.
+    // Past the layers that are gone: success, or any answer from behind them.
     if stops.iter().all(|stop| gone.contains(&stop.layer)) {
         return match answered {
             true => judged(
@@ -165,7 +165,7 @@ pub fn judge_attempt(
             State::Failed,
             format!("{text}, expected {}", expected(row, facts)),
         ),
-        // Whichever layer is left may answer.
+        // Any layer that is left may answer.
         Some(_) if denied => judged(State::Ok, text),
         Some(_) => judged(State::Failed, text),
     }
@@ -211,7 +211,7 @@ pub fn judge_spend(
     let gone = without.map_or(&[][..], Layer::gone);
     let through = verdict.kind == Kind::Exited && verdict.code == Some(0);
     let stopped = match instead {
-        // The program says itself that it was refused.
+        // The program itself reports that it was refused.
         Some(_) => verdict.kind == Kind::Exited && verdict.code == Some(1),
         None => {
             let hit = |name| verdict.limits_hit.iter().any(|limit| limit.name == name);

@@ -5,13 +5,13 @@
 //! inner:                                    one attempt after another, each in a process of its own
 //! ```
 //!
-//! The [`rows`] are data: what is attempted, which layers stop it, with which answer, and why it
-//! matters. Every attempt is its own negative control: [`weaken`] takes one layer out of the plan,
-//! and what that layer alone stops must then get through. A suite that cannot fail proves nothing.
+//! The [`rows`] are data: each names the attempt, the layers that stop it, their answers, and why it matters.
+//! Every attempt is its own negative control: [`weaken`] takes one layer out of the plan, and an attempt that
+//! only this layer stops must then get through. A suite that cannot fail proves nothing.
 //!
-//! Every attempt is harmless where it succeeds: it reads a canary, asks for nothing twice, or passes
-//! arguments that are refused for permission first and for nonsense second. Weakening is reachable
-//! from here only; `creel run` knows nothing of it.
+//! Every attempt is harmless if it succeeds: it reads a canary, asks for nothing twice, or passes arguments
+//! that the kernel refuses first for permission and then as invalid. Only this module can weaken a plan;
+//! `creel run` cannot.
 
 pub mod inside;
 pub mod judge;
@@ -37,7 +37,7 @@ use creel_sys::Errno;
 pub struct Attempt {
     pub group: &'static str,
     pub name: &'static str,
-    /// What stops it, the first to answer first. Behind the first stand the others.
+    /// The layers that stop it, in the order in which they answer.
     pub stops: &'static [Stop],
     /// What it would mean if it got through.
     pub why: &'static str,
@@ -49,7 +49,7 @@ pub struct Attempt {
 /// A layer that stops an attempt.
 pub struct Stop {
     pub layer: Layer,
-    /// The Landlock ABI from which on it does; 0: on every kernel.
+    /// The first Landlock ABI with which it does; 0: on every kernel.
     pub since: u32,
     pub answers: &'static [Answer],
 }
@@ -70,7 +70,7 @@ pub enum Answer {
     Signal(i32),
 }
 
-/// What an attempt's process says. `Ok`: it got through, or for [`Work`], it worked.
+/// The result of an attempt's process. `Ok`: it got through or, for [`Work`], it worked.
 pub type Tried = Result<(), Stopped>;
 
 /// Why it did not get through.
@@ -97,7 +97,7 @@ impl From<std::io::Error> for Stopped {
     }
 }
 
-/// What became of one attempt: the line that the inner half writes.
+/// The outcome of one attempt: the line that the inner half writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     pub name: String,
@@ -111,14 +111,14 @@ pub enum Outcome {
     GotThrough,
     /// The errno.
     Denied(i32),
-    /// There was nothing to have.
+    /// The attempt found nothing.
     Absent,
     CouldNotRun(String),
     /// The signal that ended it; SIGALRM: it hung.
     Killed(i32),
 }
 
-/// What the inner half is told to do, as its one argument.
+/// The task of the inner half, passed as its one argument.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
@@ -132,15 +132,15 @@ pub enum Task {
 /// Where the canaries are: what attempts look for in the jail and must not find.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Site {
-    /// A file on the host that everybody may read, outside of every grant.
+    /// A file on the host that every user may read, outside of every grant.
     pub outside: PathBuf,
     /// A socket beside it on which the outer half listens.
     pub socket: PathBuf,
     /// The port of the host's loopback on which the outer half listens.
     pub port: u16,
-    /// The abstract name on which it listens.
+    /// The abstract socket name on which the outer half listens.
     pub abstract_name: String,
-    /// Of a System V message queue; `None` where the kernel has none.
+    /// The key of a System V message queue; `None` if the kernel has none.
     pub queue: Option<i32>,
     /// Description of a key in the outer half's session keyring.
     pub key: String,
@@ -158,6 +158,6 @@ pub struct Site {
     pub home: PathBuf,
     pub workspace: PathBuf,
     pub creel: PathBuf,
-    /// The pid namespace was taken away, so pid 1 is not creel's.
+    /// The plan has no pid namespace, so pid 1 is not creel's.
     pub shares_pids: bool,
 }

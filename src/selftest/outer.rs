@@ -83,7 +83,7 @@ pub fn run(options: &Options) -> Result<Report, SelftestError> {
             source,
         })?;
     let mut planted = Planted::new(&base)?;
-    // The canaries' modes are what they say.
+    // The canaries need exactly the modes that are given.
     let umask = process::set_mask(0);
     let report = Outer::new(options, &mut planted).and_then(|outer| outer.run());
     process::set_mask(umask);
@@ -99,7 +99,7 @@ struct Outer<'a> {
     notes: Vec<String>,
 }
 
-/// A jail's end and what was said in it.
+/// A jail's verdict and its output.
 struct Ran {
     verdict: Verdict,
     stdout: String,
@@ -109,8 +109,8 @@ struct Ran {
 impl<'a> Outer<'a> {
     fn new(options: &'a Options, planted: &'a mut Planted) -> Result<Outer<'a>, SelftestError> {
         if options.without == Some(Layer::PidNamespace) {
-            // A supervisor passes them on to creel's pid 1, which would stop and wake whatever it
-            // sees, and without its namespace that is the host's.
+            // A supervisor forwards these to creel's pid 1, which would stop and wake every process that it
+            // sees: without its namespace, those of the host.
             attempt::ignore(c::SIGTSTP);
             attempt::ignore(c::SIGCONT);
         }
@@ -214,7 +214,7 @@ impl<'a> Outer<'a> {
         Ok(report)
     }
 
-    /// A jail around creel's inner half.
+    /// Runs creel's inner half in a jail.
     fn jail(&self, task: &Task, limit: impl Fn(&mut Limits)) -> Result<Ran, SelftestError> {
         let started = Instant::now();
         let place = self.planted.workspace();
@@ -286,7 +286,7 @@ fn resolve(
 ) -> Result<(Plan, plan::Host, jail::Pins), SelftestError> {
     let mut policy: Policy = preset::default()?;
     limit(&mut policy.limits);
-    // The workspace is a scratch directory of ours, which nobody obeys later.
+    // The workspace is a scratch directory, whose files no program obeys later.
     policy.filesystem.protect.clear();
     let path = creel
         .to_str()
@@ -330,7 +330,7 @@ fn become_uid(act: &Act) -> Option<u32> {
 
 fn text(file: &mut File) -> String {
     let mut bytes = vec![];
-    // A file in memory is there and readable; nothing read is reported as such.
+    // A file in memory is readable; an empty result is reported as such.
     let _ = file.rewind().and_then(|()| file.read_to_end(&mut bytes));
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -1,8 +1,8 @@
-//! Canaries: what the outer half puts on the host and in the plan, for attempts to look for.
+//! Canaries, which the outer half puts on the host and in the plan, for attempts to look for.
 //!
-//! On the host they live in one [`scratch`](super::scratch) directory and in this process:
-//! listeners, a message queue, a key, a descriptor. In the plan they are mounts and files under
-//! [`PLACE`] which all layers but one would let through.
+//! On the host they are in one [`scratch`](super::scratch) directory and in this process: listeners, a
+//! message queue, a key, a descriptor. In the plan they are mounts and files under [`PLACE`] that all layers
+//! but one would let through.
 
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
@@ -22,9 +22,9 @@ use creel_plan::{Access, Act, Code, DirOwner, LandlockRule, Node, Owner, Plan, R
 use creel_sys::attempt::{self, Queue, c};
 use creel_sys::{fd, host, process};
 
-/// Where a plan has its canaries.
+/// The directory of the canaries in a plan.
 pub const PLACE: &str = "/run/selftest";
-/// Readable by its mode, on the root itself, where Landlock lets nothing be read.
+/// A file on the root itself, readable by its mode, where Landlock allows no read.
 pub const FILE: &str = "/run/selftest/file";
 /// A writable, executable tmpfs that no Landlock rule covers.
 pub const FREE: &str = "/run/selftest/free";
@@ -34,10 +34,10 @@ pub const OPEN: &str = "/run/selftest/open";
 pub const READ_ONLY: &str = "/run/selftest/readonly";
 /// Executable by mode and by rule, mounted noexec.
 pub const NOEXEC: &str = "/run/selftest/noexec";
-/// Sockets of the host, open by mode, in a granted tree, which no rule names; the datagram socket too.
+/// Sockets of the host in a granted tree, open by mode, that no rule names; the datagram socket too.
 pub const SOCKET: &str = "/run/selftest/readonly/socket";
 pub const DATAGRAM: &str = "/run/selftest/readonly/datagram";
-/// One that a rule names.
+/// A socket of the host that a rule names.
 pub const NAMED_SOCKET: &str = "/run/selftest/readonly/named";
 /// A variable that no policy passes.
 pub const VARIABLE: &str = "SELFTEST_API_TOKEN";
@@ -45,11 +45,11 @@ pub const VARIABLE: &str = "SELFTEST_API_TOKEN";
 /// A script whose interpreter every jail of the default policy has.
 const PROGRAM: &str = "#!/bin/true\n";
 
-/// Pids which a jail's own processes may have: one of these would be found in there by its number alone.
+/// A jail's own processes may have pids below this: such a number would find one of them in there.
 const NUMBERS_OF_A_JAIL: i32 = 64;
 
-/// A process of the host that stands in for the outer half where that one's pid is too low to tell it
-/// from the jail's, as in a container that runs nothing else. Ends with its parent.
+/// A process of the host that stands in for the outer half if the outer half's pid is too low to tell it from
+/// the jail's, as in a container that runs nothing else. Ends with its parent.
 #[derive(Debug)]
 struct Witness {
     pid: i32,
@@ -79,7 +79,7 @@ impl Drop for Witness {
     }
 }
 
-/// What is planted, for as long as this lives.
+/// The canaries, which exist as long as this value.
 #[derive(Debug)]
 pub struct Planted {
     pub site: Site,
@@ -260,7 +260,7 @@ pub fn grant_outside(plan: &mut Plan, planted: &Planted) {
     ));
     insert(plan, acts);
     rule(plan, &outside, Node::Directory, Rights::Read);
-    // A socket that was granted by its path is what this layer alone keeps away.
+    // Only this layer keeps the socket away, so without it the socket is granted by its path too.
     rule(plan, &outside.join("socket"), Node::File, Rights::Connect);
 }
 
@@ -309,7 +309,7 @@ fn bind(source: PathBuf, target: &str, access: Access) -> Act {
     }
 }
 
-/// At the end of the granted tree, before what covers parts of it.
+/// Inserts acts at the end of the granted tree, before those that cover parts of it.
 fn insert(plan: &mut Plan, acts: impl IntoIterator<Item = Act>) {
     // After every mount, so that none covers what is put there.
     let place = plan.acts.iter().position(|act| matches!(act, Act::Pivot));

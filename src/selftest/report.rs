@@ -1,4 +1,4 @@
-//! What is printed: a line for each row, for people or as JSON, and the counts.
+//! The printed report: a line for each row, for people or as JSON, and the counts.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ pub struct Judged {
     pub state: State,
     /// What happened, in words.
     pub got: String,
-    /// What stops it here.
+    /// The layers that stop it on this host.
     pub layers: Vec<Layer>,
     pub why: &'static str,
 }
@@ -29,11 +29,11 @@ pub enum State {
     Through,
     /// Its only layer was taken away, and still it was stopped: the row proves nothing.
     Held,
-    /// It says nothing on this kernel.
+    /// The row does not apply on this host.
     NotApplicable,
 }
 
-/// The whole suite's.
+/// The report on the whole suite.
 #[derive(Debug)]
 pub struct Report {
     without: Option<Layer>,
@@ -66,7 +66,7 @@ impl Report {
             .count()
     }
 
-    /// Rows that are not as a whole jail's should be; a weakened run has some by design.
+    /// Rows whose state is wrong for a whole jail; a weakened run has some by design.
     pub fn failed(&self) -> usize {
         self.count(&[State::Failed, State::Through, State::Held])
     }
@@ -75,7 +75,7 @@ impl Report {
         self.count(&[State::Ok])
     }
 
-    /// For people. `verbose`: also why each row is there.
+    /// The report for people. [`Detail::Full`] adds why each row is there.
     pub fn text(&self, detail: Detail) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.
@@ -116,7 +116,7 @@ impl Report {
         text
     }
 
-    /// For programs.
+    /// The report for programs.
     pub fn json(&self) -> Value {
         let rows: Vec<Value> = self
             .rows
@@ -155,7 +155,7 @@ impl Report {
     }
 }
 
-/// How much [`Report::text`] says.
+/// How much [`Report::text`] prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
     Lines,

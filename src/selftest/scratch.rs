@@ -1,9 +1,9 @@
-//! The one directory that a self-test has on the host. It owns its making, its lock and its removal,
-//! and that of directories whose self-test was killed; it refuses to remove anything else.
+//! The one directory that a self-test has on the host. This module makes, locks and removes it, and removes
+//! those whose self-test was killed; it refuses to remove anything else.
 //!
-//! A living self-test holds its directory's lock, flock(2), and a dead one cannot: the lock ends with
-//! its last descriptor. So what can be locked is left over. Between the making and the locking
-//! somebody else may lock it and take it away; who finds that out makes it again.
+//! A running self-test holds its directory's lock, flock(2), which ends with its last descriptor. So a
+//! directory that can be locked is left over. Between the making and the locking another self-test may lock
+//! and remove the directory; its owner notices that and makes it again.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,14 +17,14 @@ use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use creel_sys::{fd, host};
 
 const PREFIX: &str = "creel-selftest-";
-/// All that is ever in one.
+/// The only entries that such a directory ever has.
 pub const CONTENTS: [&str; 4] = ["work", "outside", "readonly", "noexec"];
 
 /// A directory, removed when dropped, or by a later self-test.
 #[derive(Debug)]
 pub struct Scratch {
     pub path: PathBuf,
-    /// `None` where the filesystem has no locks; nothing is ever taken for a leftover there.
+    /// `None` if the filesystem has no locks; no directory is taken for a leftover there.
     _lock: Option<OwnedFd>,
 }
 
@@ -59,12 +59,12 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes what killed self-tests of this user left in `base`. What cannot be removed stays: it is in
-/// nobody's way.
+/// Removes the directories that killed self-tests of this user left in `base`. One that cannot be removed
+/// stays and does no harm.
 fn sweep(base: &Path) {
     let (uid, _) = host::ids();
     let Ok(meta) = fs::metadata(base) else { return };
-    // Where others may rename, a name says nothing of what a directory is.
+    // Where others may rename, a name does not identify a directory.
     let others = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
     if others || ![0, uid].contains(&meta.uid()) {
         return;

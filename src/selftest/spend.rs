@@ -1,6 +1,5 @@
-//! Exhaustion: programs that take more than their jail has, each in a jail of its own, since the
-//! limit ends it. The verdict says which limit did. Without the limit each ends by itself,
-//! after taking little.
+//! Exhaustion: programs that take more than their jail has, each in a jail of its own, because the limit ends
+//! it. The verdict names that limit. Without the limit each ends by itself, after taking little.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,7 +16,7 @@ use creel_sys::process::{self, Change};
 /// The kernel counts a process's time for the limit in ticks, of a millisecond or longer.
 const TICK: Duration = Duration::from_millis(1);
 
-/// What is taken.
+/// The resource that a program exhausts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spend {
@@ -30,16 +29,16 @@ pub enum Spend {
     Output,
 }
 
-/// One such program: its limit, and the verdict that must come of it.
+/// One such program: its limit, and the verdict that must result.
 pub struct Row {
     pub name: &'static str,
     pub spend: Spend,
     pub kind: Kind,
-    /// The limit that the verdict names beside the kind, where it ends nothing.
+    /// The limit that the verdict names beside the kind, if it ends nothing.
     pub reached: Option<&'static str>,
-    /// All that enforce the limit.
+    /// The layers that enforce the limit.
     pub layers: &'static [Layer],
-    /// What refuses in their place where there is no cgroup. It keeps no count of refusals, so the
+    /// The layer that refuses in their place if there is no cgroup. It does not count refusals, so the
     /// verdict is the program's own failure.
     pub instead: Option<Layer>,
     pub limit: fn(&mut Limits),
@@ -111,7 +110,7 @@ pub static ROWS: &[Row] = &[
     },
 ];
 
-/// Takes it, in the jail. 0: all of it was to be had.
+/// Takes the resource, in the jail. Returns 0 if it got all of it, else 1.
 pub fn perform(spend: Spend) -> u8 {
     let had = match spend {
         Spend::Memory => attempt::take_memory(80 << 20).is_ok(),
@@ -126,8 +125,8 @@ pub fn perform(spend: Spend) -> u8 {
         }
         Spend::Processor => {
             let start = Instant::now();
-            // A busy machine gives it less than it wants: its own time counts, up to a point. A jump is
-            // a virtual machine that stood still, for which the kernel counts a tick at most.
+            // Its own CPU time counts, up to a point, because a busy machine gives it less than it wants. A
+            // jump comes from a virtual machine that stood still, for which the kernel counts a tick at most.
             let (mut before, mut taken) = (processor_time(), Duration::ZERO);
             while taken < Duration::from_secs(3) && start.elapsed() < Duration::from_secs(60) {
                 let now = processor_time();
@@ -149,7 +148,7 @@ fn processor_time() -> Duration {
     )
 }
 
-/// So many at once. They wait for the end of a pipe, and hence for no longer than this process.
+/// Whether `count` processes fit at once. They wait for the end of a pipe, so no longer than this process.
 fn processes(count: usize) -> bool {
     let Ok((reader, writer)) = rustix::pipe::pipe() else {
         return false;

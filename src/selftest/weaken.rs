@@ -17,7 +17,7 @@ pub enum Layer {
     IpcNamespace,
     UtsNamespace,
     CgroupNamespace,
-    /// What is not granted is not there.
+    /// Paths that are not granted do not exist.
     Root,
     ReadOnly,
     Noexec,
@@ -30,14 +30,14 @@ pub enum Layer {
     Cgroup,
     /// Sizes of the jail's own tmpfs.
     Disk,
-    /// The clock and the counter outside.
+    /// The supervisor's limits of time and output.
     Supervisor,
     Capabilities,
     NoNewPrivileges,
     Landlock,
     Seccomp,
     // The rest cannot be taken out of a plan.
-    /// The jail's user is nobody on the host, and no file gives it a right.
+    /// The jail's user is no user of the host, and no file gives it a right.
     Ids,
     /// hidepid, and a pid 1 that is not dumpable.
     NotDumpable,
@@ -50,7 +50,7 @@ pub enum Layer {
 use Layer as L;
 
 impl Layer {
-    /// Those that `--without` takes.
+    /// The layers that `--without` accepts.
     pub const WEAKENABLE: [Layer; 21] = [
         L::PidNamespace,
         L::Network,
@@ -112,15 +112,15 @@ impl Layer {
             .find(|layer| layer.name() == name)
     }
 
-    /// All that goes when this layer does: some hold another one up.
+    /// All layers that are gone with this one, because some depend on it.
     pub fn gone(self) -> &'static [Layer] {
         match self {
-            // The kernel takes a filter and a ruleset from a process that may gain privileges only
-            // if it has CAP_SYS_ADMIN over its user namespace.
+            // Without no_new_privs the kernel accepts a filter and a ruleset only from a process that has
+            // CAP_SYS_ADMIN over its user namespace.
             L::NoNewPrivileges => &[L::NoNewPrivileges, L::Capabilities],
-            // It lies behind the filter: that it stops by itself shows `--without seccomp`.
+            // The filter answers first; `--without seccomp` shows that this layer stops by itself.
             L::Keyring => &[L::Keyring, L::Seccomp],
-            // Without it a process has no /proc of its own that the kernel would mount.
+            // Without a pid namespace the kernel mounts no /proc of the jail's own.
             L::PidNamespace => &[L::PidNamespace],
             L::Network => &[L::Network],
             L::IpcNamespace => &[L::IpcNamespace],

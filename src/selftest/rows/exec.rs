@@ -73,8 +73,8 @@ attempts! { ROWS, "credentials";
         "starves the host" |_| call(c::SYS_sched_setscheduler, &[0, c::SCHED_FIFO as usize, at(&[1i32])]);
     "a better nice value" [Kernel: EACCES|EPERM, Capabilities: EACCES]
         "before everybody else's work" |_| {
-            // From the worst there is, which anybody may take: better than the start is nothing where
-            // creel was started at the best.
+            // From the worst value, which every process may take: if creel was started at the best value,
+            // nothing would be better than the start.
             call(c::SYS_setpriority, &[0, 0, 19])?;
             call(c::SYS_setpriority, &[0, 0, 18])
         };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{attempts, create, list, read, unless_absent, write};
 use crate::selftest::plant;
 
-/// Where the jail sees control groups.
+/// The control groups that the jail sees.
 fn groups() -> impl Iterator<Item = PathBuf> {
     let place = Path::new("/sys/fs/cgroup");
     let hierarchies = std::fs::read_dir(place).into_iter().flatten().flatten();
@@ -16,13 +16,13 @@ fn groups() -> impl Iterator<Item = PathBuf> {
 attempts! { ROWS, "files";
     "read a file of the host by its path" [Root: ENOENT]
         "what is not granted does not exist" |s| read(&s.outside);
-    // Without this layer it is granted by its path, which Landlock lets through as well.
+    // Without this layer the socket is granted by its path, which Landlock lets through as well.
     "connect to a socket file of the host" [Root: ENOENT]
         "D-Bus, docker, ssh-agent: a socket obeys whoever connects"
         |s| Ok(std::os::unix::net::UnixStream::connect(&s.socket).map(drop)?);
     "the host's root as own root" [Root: ABSENT, Kernel: ABSENT]
         "the jail's root is an empty tmpfs"
-        // Without a canary granted the root is still the jail's own: this stays denied.
+        // Weakening this layer leaves the jail's own root: this stays denied.
         |s| unless_absent(rustix::fs::stat("/").is_ok_and(|r| (r.st_dev, r.st_ino) == s.host_root));
     "leave the root by .." [Root: ABSENT, Kernel: ABSENT]
         "the classic of chroot escapes" |s| {

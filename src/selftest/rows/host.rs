@@ -1,4 +1,4 @@
-//! The host: its processes, its ipc, its name, what the caller had open.
+//! The host: its processes, its ipc, its name, and what the caller passes on.
 
 use super::{attempts, call, read, unless_absent, write};
 use crate::selftest::{Stopped, plant};
@@ -40,7 +40,7 @@ attempts! { ROWS, "host";
         |s| unless_absent(rustix::system::uname().nodename().to_bytes() == s.hostname.as_bytes());
     "change the host name" [Seccomp: EPERM, Kernel: EPERM]
         "would rename the host if the namespace failed"
-        // Its own name again; without the namespace that changes nothing.
+        // Sets the host's own name again: without the namespace that changes nothing.
         |s| call(c::SYS_sethostname, &[at(s.hostname.as_str()), s.hostname.len()]);
     "a descriptor that the caller left open" [Descriptors: EBADF]
         "CVE-2024-21626: an inherited directory leads out of any root"
@@ -51,7 +51,7 @@ attempts! { ROWS, "host";
             if open { Ok(()) } else { Err(Stopped::Errno(creel_sys::Errno::BADF)) }
         };
     "a socket among the descriptors" [Descriptors: ABSENT, Kernel: ABSENT]
-        // Without the sweep creel's own are closed at exec all the same.
+        // Without this layer creel's own descriptors are still closed at exec.
         "who speaks on the supervisor's socket can forge the end of the run" |_| {
             let (name, length) = ([0u8; 128], 128u32);
             let arguments = |n| [n, at(&name), at(&length)];
@@ -71,7 +71,7 @@ attempts! { ROWS, "host";
     "the session of the caller" [Session: ABSENT, PidNamespace: ABSENT]
         "a session shares its terminal" |s| {
             let own = process::session_id();
-            // In the jail's own numbers 1 is creel's, and 0 any session from outside.
+            // In the jail's pid namespace session 1 is creel's, and 0 any session from outside.
             unless_absent(own == s.session && (own > 1 || s.shares_pids))
         };
     "gain privileges by executing" [NoNewPrivileges: ABSENT]

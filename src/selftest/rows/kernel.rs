@@ -28,11 +28,11 @@ attempts! { ROWS, "kernel";
     "unshare a cgroup namespace" [Seccomp: EPERM, Capabilities: EPERM]
         "CVE-2022-0492" |_| call(c::SYS_unshare, &[c::CLONE_NEWCGROUP as usize]);
     "clone into a user namespace" [Seccomp: EPERM]
-        // CLONE_FS is refused beside it for nonsense.
+        // With it, CLONE_FS is invalid.
         "opens the kernel's privileged code"
         |_| call(c::SYS_clone, &[(c::CLONE_NEWUSER | c::CLONE_FS) as usize, 0, 0, 0, 0]);
     "clone3" [Seccomp: ENOSYS]
-        // A size of 0 is refused for nonsense.
+        // A size of 0 is invalid.
         "its flags are behind a pointer" |_| call(c::SYS_clone3, &[0, 0]);
     "setns" [Seccomp: EPERM]
         "another's namespaces" |_| call(c::SYS_setns, &[usize::MAX, 0]);
@@ -71,7 +71,7 @@ attempts! { ROWS, "kernel";
     "load another kernel" [Seccomp: EPERM, Kernel: EPERM]
         "the host" |_| call(c::SYS_kexec_load, &[0, 0, 0, usize::MAX]);
     "reboot" [Seccomp: EPERM, Kernel: EPERM]
-        // Wrong magic numbers: refused for nonsense if it comes to that.
+        // Wrong magic numbers: invalid even with permission.
         "the host" |_| call(c::SYS_reboot, &[0, 0, 0, 0]);
     "swap on a file" [Seccomp: EPERM, Kernel: EPERM]
         "the host's memory" |_| call(c::SYS_swapon, &[at(c"/absent"), 0]);

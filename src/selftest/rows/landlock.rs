@@ -1,5 +1,5 @@
-//! What the mounts would allow and no Landlock rule does: a writable, executable tmpfs without a
-//! rule, and a readable file on the root.
+//! Files that the mounts allow and no Landlock rule does: a writable, executable tmpfs without a rule, and a
+//! readable file on the root.
 
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
@@ -7,7 +7,7 @@ use super::{attempts, c_path, call, create, execute, read, write};
 use crate::selftest::plant;
 use creel_sys::attempt::{at, c};
 
-/// In the tmpfs without a rule.
+/// A path in the tmpfs without a rule.
 fn free(name: &str) -> String {
     format!("{}/{name}", plant::FREE)
 }

@@ -1,8 +1,7 @@
-//! The suite as data: what must not work, with the layers that stop it, and what must.
+//! The suite as data: attempts that must fail, with the layers that stop them, and work that must succeed.
 //!
-//! A row reads: name, `[LAYER: ANSWER, LAYER SINCE: ANSWER ...]`, why, how. The first layer answers;
-//! the others stand behind it and answer when it is taken away. A row with one layer must get
-//! through without that layer.
+//! A row reads: name, `[LAYER: ANSWER, LAYER SINCE: ANSWER ...]`, why, how. The first layer answers; the
+//! others answer when it is taken out. A row with one layer must get through without that layer.
 
 mod exec;
 mod exploits;
@@ -125,7 +124,7 @@ fn execute(path: impl AsRef<Path>) -> Tried {
     Ok(())
 }
 
-/// Got through where `found`.
+/// Got through if `found`, otherwise absent.
 fn unless_absent(found: bool) -> Tried {
     if found { Ok(()) } else { Err(Stopped::Absent) }
 }

@@ -1,4 +1,4 @@
-//! Sockets: families that are closed, and a network that is not there.
+//! Sockets: address families that are refused, and the network, which is absent.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;

@@ -1,4 +1,4 @@
-//! `/proc`: what is masked, what is read-only, who is invisible.
+//! `/proc`: masked files, read-only files and invisible processes.
 
 use super::{attempts, list, read, unless_absent, write};
 

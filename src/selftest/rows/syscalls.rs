@@ -1,5 +1,5 @@
-//! Calls that the kernel would grant to anybody, and the filter does not: attack surface, and the
-//! ways around rules on paths.
+//! Calls that the kernel allows to every process and the filter does not: attack surface, and the ways around
+//! rules on paths.
 
 use super::{attempts, c_path, call};
 use crate::selftest::Stopped;
@@ -92,7 +92,7 @@ attempts! { ROWS, "syscalls";
         std::fs::write("/tmp/set-id", "")?;
         call(c::SYS_fchmodat, &[c::AT_FDCWD as usize, at(c"/tmp/set-id"), 0o4700])
     };
-    // Landlock asks for no right to make a device here.
+    // Landlock requires no right to make a device here.
     "a whiteout by rename" [Seccomp: EINVAL] "hides files from an overlay on the host" |_| {
         std::fs::write("/tmp/from", "")?;
         call(c::SYS_renameat2, &[c::AT_FDCWD as usize, at(c"/tmp/from"), c::AT_FDCWD as usize, at(c"/tmp/to"), 4])
