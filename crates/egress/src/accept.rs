@@ -1,4 +1,4 @@
-//! Accepting, for every listener of the relay's. Refuses nobody: what may not be served is told so.
+//! Accepts connections for every listener of the relay. Callers reject clients with a protocol error.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-/// Where there is no descriptor or memory for another connection, until somebody closes one. The backlog
-/// holds the others meanwhile, and refuses what is beyond it.
+/// Delay after a failed accept, such as for lack of descriptors or memory. Further clients wait in the
+/// listen backlog; the kernel refuses those beyond it.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The next client, and its own address.
+/// Waits for the next client; returns its connection and its address.
 pub async fn client(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(client) => return client,
-            // It was gone before it was accepted (accept(2)).
+            // The client closed before it was accepted (accept(2)).
             Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => sleep(PAUSE).await,
         }

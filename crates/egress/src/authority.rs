@@ -1,8 +1,8 @@
-//! The certificate authority of one jail, and what is trusted outside of it.
+//! The certificate authority of one jail, and the roots that hosts are verified against.
 //!
-//! Its key is made at start, is nowhere but in the relay's memory, and is trusted by one jail. It signs
-//! for hosts whose TLS a rule ends. Outside, a host's certificate is checked against the roots that
-//! were read before the relay was confined.
+//! Its key is generated at start, exists only in the relay's memory, and is trusted by one jail. It signs
+//! certificates for hosts whose TLS a rule terminates. Hosts' own certificates are verified against the
+//! roots that were read before the relay was confined.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,11 +25,11 @@ use super::credential::Vault;
 use super::http::version::Version;
 use creel_policy::net::Host;
 
-/// Long enough for any run, short enough that a certificate left behind is worthless.
+/// Validity of a certificate: long enough for any run, short enough that one left behind is worthless.
 const VALID: Duration = Duration::from_secs(7 * 24 * 3600);
-/// For clocks that differ.
+/// How long before now a certificate is valid, since clocks differ.
 const BEFORE: Duration = Duration::from_secs(3600);
-/// Hosts whose certificates are kept; a wildcard has no end of them.
+/// Maximum cached certificates; a wildcard matches any number of hosts.
 const KEPT: usize = 512;
 
 /// Why there is no authority.
@@ -43,10 +43,10 @@ pub enum AuthorityError {
     NoRoots,
 }
 
-/// Signs for hosts, inside; checks them, outside; keeps the secrets that go into their requests.
+/// Signs certificates for hosts, verifies hosts' own, and keeps the secrets for their requests.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// One for all hosts: they all are the relay.
+    /// One key for all certificates.
     key: KeyPair,
     signer: Arc<dyn SigningKey>,
     leaves: RefCell<HashMap<Host, Arc<CertifiedKey>>>,
@@ -55,8 +55,8 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Makes the authority of the jail `id`. `roots`: certificates in PEM, what is trusted outside.
-    /// The text is the authority's own certificate in PEM, for the jail's bundles.
+    /// Creates the authority of the jail `id`. `roots`: PEM certificates that hosts are verified against.
+    /// Also returns the authority's own certificate in PEM, for the jail's bundles.
     pub fn new(
         id: &str,
         roots: &[u8],
@@ -85,7 +85,7 @@ impl Authority {
         &self.vault
     }
 
-    /// What ends the client's TLS for a host. `None`: the client names no version of HTTP.
+    /// TLS server configuration for a host's clients. `version`: `None` if the client offers no ALPN.
     pub fn inside(
         &self,
         host: &Host,
@@ -98,13 +98,13 @@ impl Authority {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(leaf)));
         config.alpn_protocols = version.map(alpn).into_iter().collect();
-        // No state of one connection goes into another.
+        // No session resumption: connections share no state.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
     }
 
-    /// What begins TLS with a host outside, offering these versions in this order.
+    /// TLS client configuration for hosts; offers these versions in this order.
     pub fn outside(&self, versions: &[Version]) -> Arc<ClientConfig> {
         let mut config = ClientConfig::clone(&self.outside);
         config.alpn_protocols = versions.iter().copied().map(alpn).collect();
@@ -116,7 +116,7 @@ impl Authority {
             return Ok(Arc::clone(leaf));
         }
         let name = host.to_string();
-        // A common name has at most 64 characters (RFC 5280, ub-common-name); nobody reads it.
+        // A common name has at most 64 characters (RFC 5280, ub-common-name); clients ignore it.
         let common: String = name.chars().take(64).collect();
         let mut params = params(&common)?;
         params.subject_alt_names = vec![match host {
@@ -125,7 +125,7 @@ impl Authority {
         }];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        // Strict clients (Python 3.13) ask for it.
+        // Strict clients (Python 3.13) require it.
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&self.key, &self.issuer)?;
         let chain = vec![certificate.der().clone()];
@@ -162,7 +162,7 @@ fn outside(pem: &[u8]) -> Result<ClientConfig, AuthorityError> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// As ALPN names it (RFC 7301).
+/// The version's ALPN name (RFC 7301).
 pub fn alpn(version: Version) -> Vec<u8> {
     match version {
         Version::One => b"http/1.1".to_vec(),

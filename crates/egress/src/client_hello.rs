@@ -1,22 +1,21 @@
-//! The first thing that a TLS client says, read for the name that it says. Pure.
+//! Parses the ClientHello of a TLS client for its server name. Pure.
 //!
-//! Reads the bytes that a client sent so far (RFC 8446, RFC 5246; server name: RFC 6066) and refuses
-//! what two readers could read in two ways: a server must find the same name in these bytes. So an
-//! extension twice, two names, a name of an unknown kind, a record of another kind before the hello or
-//! in its middle, and anything behind the hello in its record are malformed, and so is SSLv2's hello,
-//! which some servers still take and which has no name.
+//! Parses the bytes so far (RFC 8446, RFC 5246; server name: RFC 6066) and refuses ambiguous input: a server
+//! must find the same name in these bytes. Malformed are a duplicate extension, two names, a name of an
+//! unknown kind, another kind of record before or within the hello, bytes after the hello in its record, and
+//! an SSLv2 hello, which some servers still accept and which has no name.
 //!
-//! What comes after the first hello is not read: a server that takes another name from a second hello
-//! (after its own HelloRetryRequest, or within the encryption) or from an encrypted request is fronting,
-//! which only ending the TLS prevents.
+//! Bytes after the first hello are not parsed. A server that takes another name from a second hello (after
+//! its own HelloRetryRequest, or within the encryption) or from an encrypted request allows domain fronting,
+//! which only TLS termination prevents.
 
 use std::collections::HashSet;
 
-/// Handshake bytes that a hello may have. Real ones have less than 4 KiB, with post-quantum keys.
+/// Maximum handshake bytes of a hello. Real ones have less than 4 KiB, with post-quantum keys.
 const MOST_HELLO: usize = 32 << 10;
-/// Bytes of the connection that hold it: a record may be as small as 6 bytes.
+/// Maximum bytes of a hello with its record headers: a record may have as few as 6 bytes.
 pub const MOST: usize = 64 << 10;
-/// What a record may hold (RFC 8446, 5.1).
+/// Maximum bytes in a record (RFC 8446, 5.1).
 const MOST_RECORD: usize = 1 << 14;
 
 const HANDSHAKE: u8 = 22;
@@ -26,30 +25,30 @@ const ALPN: u16 = 16;
 /// encrypted_client_hello, its drafts since 8, and encrypted_server_name before those.
 const ENCRYPTED: [u16; 7] = [0xfe0d, 0xfe0c, 0xfe0b, 0xfe0a, 0xfe09, 0xfe08, 0xffce];
 
-/// What the bytes are so far. More bytes never change a reading other than `More`.
+/// The result for the bytes so far. More bytes never change it, except [`Reading::More`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reading {
-    /// At least so many bytes in all are needed.
+    /// At least this many bytes in total are needed.
     More(usize),
-    /// No server would take this for TLS.
+    /// No server accepts this as TLS.
     NotTls,
     ClientHello(ClientHello),
     Malformed(Flaw),
 }
 
-/// What a client said that matters here.
+/// The parts of a hello that matter here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientHello {
-    /// As it was sent: to be made canonical before it is compared.
+    /// As sent: it must be made canonical before it is compared.
     pub server_name: Option<Vec<u8>>,
-    /// Something is encrypted that may be another name. A client without a key for it sends noise in
-    /// its place, which nobody can tell apart.
+    /// Whether the hello may hide another, encrypted name. A client without a key for it sends random bytes
+    /// instead (GREASE), which are indistinguishable.
     pub encrypted: Encrypted,
     /// The protocols offered, in the client's order.
     pub alpn: Vec<Vec<u8>>,
 }
 
-/// Whether a hello has another one encrypted in it.
+/// Whether a hello contains another, encrypted one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Encrypted {
     #[default]
@@ -57,7 +56,7 @@ pub enum Encrypted {
     Maybe,
 }
 
-/// Why it is no hello that could be judged.
+/// Why a hello is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     #[error("a PROXY header is before it, which says that somebody else connects")]
@@ -84,7 +83,7 @@ pub enum Flaw {
     Name,
 }
 
-/// Reads what came so far.
+/// Parses the bytes so far.
 pub fn read(bytes: &[u8]) -> Reading {
     match kind(bytes) {
         Ok(()) => {}
@@ -99,11 +98,11 @@ pub fn read(bytes: &[u8]) -> Reading {
     }
 }
 
-/// Whether this begins as a TLS client does, as far as it goes.
+/// Checks that the bytes, as far as they go, begin like a TLS client's.
 fn kind(bytes: &[u8]) -> Result<(), Reading> {
     match *bytes {
         [] => Err(Reading::More(1)),
-        // The other kinds of record: OpenSSL takes an alert before the hello, and Go a version below 3.
+        // Other kinds of record: OpenSSL accepts an alert before the hello, and Go a version below 3.
         [20..=24] => Err(Reading::More(2)),
         [HANDSHAKE, 3, ..] => Ok(()),
         [20..=24, 0..=15, ..] => Err(Reading::Malformed(Flaw::Record)),
@@ -117,13 +116,13 @@ fn kind(bytes: &[u8]) -> Result<(), Reading> {
     }
 }
 
-/// The body of the hello, put together from its records.
+/// Reassembles the body of the hello from its records.
 fn handshake(bytes: &[u8]) -> Result<Vec<u8>, Reading> {
     let malformed = |flaw| Err(Reading::Malformed(flaw));
     let mut message: Vec<u8> = vec![];
     let mut at = 0;
     loop {
-        // Known once its header is there: type, 24 bits of length.
+        // Known once the message header is complete: type, 24 bits of length.
         let whole = match *message.as_slice() {
             [] => None,
             [CLIENT_HELLO, a, b, c, ..] => {
@@ -143,7 +142,7 @@ fn handshake(bytes: &[u8]) -> Result<Vec<u8>, Reading> {
             return malformed(Flaw::Long);
         }
         match *record {
-            // The next byte may be one that no record begins with.
+            // Asks for one byte only: it may be one that no record begins with.
             [] => return Err(Reading::More(at + 1)),
             [HANDSHAKE] => return Err(Reading::More(at + 2)),
             [HANDSHAKE, 3, ..] => {}
@@ -202,7 +201,7 @@ fn hello(body: &[u8]) -> Result<ClientHello, Flaw> {
     Ok(hello)
 }
 
-/// RFC 6066, 3: a list of names, of which exactly one host name is understood by everybody.
+/// RFC 6066, 3: a list of names. All servers agree only on a list of exactly one host name.
 fn server_name<'a>(value: &mut Rest<'a>) -> Result<&'a [u8], Flaw> {
     let mut list = value.block().map_err(|_| Flaw::Name)?;
     value.end().map_err(|_| Flaw::Name)?;
@@ -229,7 +228,7 @@ fn protocols(value: &mut Rest<'_>) -> Result<Vec<Vec<u8>>, Flaw> {
     Ok(found)
 }
 
-/// What is left to read.
+/// The unparsed rest of the input.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -253,7 +252,7 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// As many bytes as the two before them say.
+    /// A block with a two-byte length.
     fn block(&mut self) -> Result<Rest<'a>, Flaw> {
         let length = self.short()?;
         self.take(length.into()).map(Rest)

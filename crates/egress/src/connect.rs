@@ -16,12 +16,12 @@ use super::request_head::{self, Head, HeadError};
 use super::rewind::Rewind;
 use super::{accept, http, reply, tunnel, windows};
 
-/// For the first head.
+/// Time limit for the first request head.
 const HEAD: Duration = Duration::from_secs(30);
-/// For a client to read why it was refused.
+/// Time that a refused client has to read the response.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Accepts for good.
+/// Accepts clients forever.
 pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
     loop {
         let (client, _) = accept::client(&listener).await;
@@ -36,7 +36,7 @@ enum Wrong {
     NoRoom(Refusal),
 }
 
-/// Reads the first head of a client, and carries what it asks for.
+/// Reads a client's first request head, and serves the tunnel or the requests.
 async fn greet(gate: Rc<Gate>, mut client: TcpStream, slot: Slot) {
     let mut bytes = vec![];
     let mut held = HeadBudget::new(&gate.meter.admission);
@@ -59,7 +59,7 @@ async fn greet(gate: Rc<Gate>, mut client: TcpStream, slot: Slot) {
         Ok(Head::Request) => {
             drop(held);
             windows::bound_client(&client);
-            // It may go on to what is not granted, so it keeps its slot.
+            // Later requests may name destinations that are not granted, so the client keeps its slot.
             let _slot = slot;
             return http::serve_proxy(gate, Rewind::new(bytes, client)).await;
         }
@@ -96,7 +96,7 @@ async fn greet(gate: Rc<Gate>, mut client: TcpStream, slot: Slot) {
     }
 }
 
-/// The first head, and all bytes that came with it; `None` where the client went away.
+/// Reads the first head, and any bytes that came with it; `None` if the client closed.
 async fn first(
     client: &mut TcpStream,
     bytes: &mut Vec<u8>,
@@ -104,7 +104,7 @@ async fn first(
 ) -> Option<Result<Head, Wrong>> {
     let mut seen = 0;
     loop {
-        // A long head is read again only where a line of it has ended.
+        // A long head is parsed again only after another of its lines has ended.
         let fresh = bytes.get(seen..).unwrap_or_default();
         if bytes.len() < LEAST || bytes.len() >= request_head::LONGEST || fresh.contains(&b'\n') {
             match request_head::read(bytes) {
@@ -124,8 +124,8 @@ async fn first(
     }
 }
 
-/// Answers, and waits until the answer was read: what is closed with bytes unread is reset, and the
-/// answer may be lost with it.
+/// Sends the refusal and waits until the client has read it: closing with unread bytes sends a reset, which
+/// may discard the response.
 async fn refuse(mut client: TcpStream, status: StatusCode, refusal: &Refusal) {
     let answer = reply::whole(status, refusal);
     if client.write_all(answer.as_bytes()).await.is_ok() {
@@ -133,7 +133,7 @@ async fn refuse(mut client: TcpStream, status: StatusCode, refusal: &Refusal) {
     }
 }
 
-/// Closes this side, and takes what the other still sends, for a moment.
+/// Shuts down the write side, then discards what the client still sends, for a short time.
 pub(super) async fn linger(mut client: TcpStream) {
     if client.shutdown().await.is_err() {
         return;

@@ -1,9 +1,9 @@
-//! Secrets that the jail uses and never has.
+//! Secrets that the jail uses but never has.
 //!
-//! The jail holds a placeholder, which is worth nothing. In requests over TLS that creel ends, to the
-//! one host and in the one header that the policy names, the placeholder is replaced; what comes back
-//! goes through a [`Mask`](super::mask::Mask). Secrets are read before the relay is confined, are never
-//! printed, and are overwritten when they are dropped.
+//! The jail has a worthless placeholder. In requests over TLS that creel terminates, to the one host and in
+//! the one header that the policy names, the secret replaces the placeholder; responses go through a
+//! [`Mask`](super::mask::Mask). Secrets are read before the relay is confined, are never printed, and are
+//! overwritten when they are dropped.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,9 +18,9 @@ use zeroize::Zeroizing;
 use super::mask::Mask;
 use creel_policy::net::{Credential, Host, Name, Secret};
 
-/// Below this a secret would be found in what has nothing to do with it.
+/// Minimum bytes of a secret; a shorter one would match unrelated text.
 const SHORTEST: usize = 8;
-/// A header has to hold it, and the mask's window is as long.
+/// Maximum bytes of a secret: a header must hold it, and the mask's window is as long.
 const LONGEST: usize = 16 << 10;
 
 /// Why a credential cannot be used.
@@ -52,7 +52,7 @@ pub struct Bytes(Zeroizing<Vec<u8>>);
 #[derive(Debug, Default)]
 pub struct Vault {
     kept: Vec<Kept>,
-    /// By variable: one that serves several hosts has one value in the jail.
+    /// By variable. A variable that serves several hosts has one placeholder.
     placeholders: BTreeMap<String, String>,
 }
 
@@ -62,12 +62,12 @@ struct Kept {
     header: HeaderName,
     placeholder: String,
     secret: Bytes,
-    /// How the secret looks within something in base64.
+    /// The secret's forms within base64 text.
     encoded: Vec<Bytes>,
 }
 
 impl Vault {
-    /// Reads each secret from where the policy says it is, and makes the placeholders.
+    /// Reads each secret from the source in the policy, and creates the placeholders.
     pub fn load(credentials: &[Credential]) -> Result<Vault, VaultError> {
         let mut vault = Vault::default();
         for credential in credentials {
@@ -99,18 +99,18 @@ impl Vault {
         Ok(vault)
     }
 
-    /// The variables of the jail, each with its value.
+    /// The variables of the jail, each with its placeholder.
     pub fn placeholders(&self) -> impl Iterator<Item = (&str, &str)> {
         let pairs = self.placeholders.iter();
         pairs.map(|(variable, value)| (variable.as_str(), value.as_str()))
     }
 
-    /// Whether a secret goes to this host: exactly this, not one beneath it.
+    /// Whether this host has a secret; its subdomains do not share it.
     pub fn has(&self, host: &Host) -> bool {
         self.of(host).next().is_some()
     }
 
-    /// What takes the host's secrets out of an answer; `None` where it has none.
+    /// The mask for the host's responses; `None` if it has no secret.
     pub fn mask(&self, host: &Host) -> Option<Mask> {
         let secrets = self.secrets(host);
         (!secrets.is_empty()).then(|| Mask::new(secrets))
@@ -129,8 +129,8 @@ impl Vault {
         self.of(host).flat_map(of_one).collect()
     }
 
-    /// Puts the host's secrets in. Returns what takes them out of the answer again; `None` where the
-    /// host has none.
+    /// Replaces placeholders in `headers` by the host's secrets. Returns the mask for the response; `None`
+    /// if the host has no secret.
     pub fn inject(&self, host: &Host, headers: &mut HeaderMap) -> Option<Mask> {
         let mut secrets = self.secrets(host);
         for kept in self.of(host) {
@@ -161,17 +161,16 @@ impl Vault {
     }
 }
 
-/// What stands for a secret in another form.
+/// Replaces the encoded forms of a secret.
 const MASKED: &[u8] = b"masked";
 
-/// What base64 (RFC 4648, both alphabets) makes of a secret wherever it stands in a longer text: which
-/// depends on how many bytes are before it, to the three. Letters that are in part of its neighbours'
-/// bytes are left out.
+/// The forms of a secret in base64 (RFC 4648, both alphabets) of a longer text. They depend on the number of
+/// bytes before the secret, modulo 3. Letters that also encode a neighbour's bits are left out.
 fn in_base64(secret: &[u8]) -> Vec<Bytes> {
     let mut forms = vec![];
     for before in 0..3 {
         let text = Zeroizing::new([&b"\0\0"[..before], secret].concat());
-        // Six bits a letter.
+        // Six bits per letter.
         let (first, end) = ((before * 8).div_ceil(6), text.len() * 8 / 6);
         let mut plain = Zeroizing::new(BASE64.encode(&*text).into_bytes());
         let mut safe = Zeroizing::new(BASE64_URL.encode(&*text).into_bytes());
@@ -187,7 +186,7 @@ fn in_base64(secret: &[u8]) -> Vec<Bytes> {
     forms
 }
 
-/// Fields that say where a message ends or goes: no secret is among them.
+/// Fields that determine where a message ends or goes; a credential cannot set them.
 const FRAMING: [&str; 7] = [
     "host",
     "connection",
@@ -201,7 +200,7 @@ const FRAMING: [&str; 7] = [
 /// A field's value with the secret in it.
 struct Filled {
     value: HeaderValue,
-    /// The secret in another form, which an answer must not give either.
+    /// The secret in encoded form, which the response must not have either.
     encoded: Option<Zeroizing<Vec<u8>>>,
 }
 

@@ -1,7 +1,7 @@
-//! Dialling outside: the addresses that were checked, no others.
+//! Dials hosts, only at addresses that were checked.
 //!
-//! Happy Eyeballs (RFC 8305): families take turns, each attempt has a short lead over the next, and
-//! the first that answers is the connection.
+//! Happy Eyeballs (RFC 8305): address families alternate, each attempt has a short lead over the next, and
+//! the first established connection is used.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,17 +11,17 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// The lead of one attempt over the next; one that fails loses what is left of it.
+/// Lead of one attempt over the next; after a failure the next begins at once.
 const LEAD: Duration = Duration::from_millis(250);
-/// For one attempt.
+/// Time limit of one attempt.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Addresses that are tried at all.
+/// Maximum addresses that are tried.
 const MOST: usize = 16;
 
-/// The first that answers, and its address. An error is that of the attempt which failed last, with its
-/// address.
+/// Returns the first established connection and its address. The error is that of the attempt that failed
+/// last, and names its address.
 pub async fn dial(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr)> {
-    // Most names have one, and most jails dial often: a task and a clock less.
+    // Most names have one address, which needs no task and no lead timer.
     if let [only] = addresses {
         return attempt(*only).await;
     }
@@ -34,7 +34,7 @@ pub async fn dial(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr
         if let Some(address) = next {
             attempts.spawn(attempt(address));
         }
-        // Until one fails, or the lead is over.
+        // Until an attempt ends, or the lead is over.
         let ended = tokio::select! {
             ended = attempts.join_next() => ended,
             () = sleep(LEAD), if any_left => continue,
@@ -59,7 +59,7 @@ async fn attempt(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((stream, address))
 }
 
-/// The order of the attempts: the family of the first address first, then the families in turn.
+/// The order of the attempts: families alternate, beginning with that of the first address.
 fn order(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (one, other): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses

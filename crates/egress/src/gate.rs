@@ -1,7 +1,6 @@
-//! The gate that every way out goes through: decision, question, limits, record, and the dial.
+//! The gate that every connection passes: decision, question, limits, record, and the dial.
 //!
-//! A [`Pass`] is a destination that was allowed. It counts as a connection and its record is closed
-//! when it is dropped, whatever the reason.
+//! A [`Pass`] is an admitted connection. Dropping it ends its count and its record, whatever the reason.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -26,30 +25,30 @@ use creel_policy::net::judge::{Spoken, Transport};
 use creel_policy::net::{Answer, Host, Tls, Why};
 use creel_sys::local;
 
-/// A connection on which nothing moves is closed after this long, where the policy names no time.
+/// Idle time limit of a connection, if the policy sets none.
 const IDLE: Duration = Duration::from_secs(600);
-/// Open at once, where the policy names no number: what the relay's descriptors allow.
+/// Maximum open connections, if the policy sets none: what the relay's descriptors allow.
 const CONNECTIONS: u64 = 4096;
 
-/// Everything that the ways share.
+/// State that all connections share.
 pub struct Gate {
     pub policy: Network,
     pub names: RefCell<Names>,
     pub resolver: Resolver,
     pub records: Records,
-    /// Of TLS that creel ends; `None` where no rule asks for it.
+    /// For TLS termination; `None` if no rule asks for it.
     pub authority: Option<Authority>,
     pub asker: Option<Box<dyn Asker>>,
     pub meter: Meter,
 }
 
-/// Somebody who can be asked about a destination that a list does not have.
+/// Asks about destinations that a list does not have.
 pub trait Asker {
-    /// Answers, in its own time; silence is denial.
+    /// Resolves to whether the destination is allowed; no answer is a denial.
     fn ask(&self, host: &Host, port: u16) -> std::pin::Pin<Box<dyn Future<Output = bool>>>;
 }
 
-/// What has been used of the limits.
+/// The use of the limits.
 #[derive(Debug, Default)]
 pub struct Meter {
     connections: Cell<u64>,
@@ -57,16 +56,16 @@ pub struct Meter {
     bytes_out: Cell<u64>,
     reserved_in: Reservations,
     reserved_out: Reservations,
-    /// Of those who are not admitted yet.
+    /// Slots and memory of clients that are not admitted yet.
     pub admission: Rc<Admission>,
-    /// Of datagrams that wait.
+    /// Memory of queued datagrams.
     pub datagrams: Rc<Budget>,
     windows: Windows,
-    /// Of the second that runs.
+    /// Start of the current second, and the connections in it.
     second: Cell<Option<(Instant, u64)>>,
 }
 
-/// A way that bytes go.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From the network to the jail.
@@ -82,14 +81,14 @@ pub struct Pass {
     pub host: Host,
     pub port: u16,
     entry: RefCell<Entry>,
-    /// Dialled already, for whoever dials next.
+    /// A connection for the next dial, if it was made in advance.
     dialled: RefCell<Option<TcpStream>>,
     window: RefCell<Option<Rc<Window>>>,
     dials: Cell<u64>,
 }
 
 impl Gate {
-    /// Decides on a destination, asking where the policy says so. The refusal is on record.
+    /// Decides on a destination, and asks if the policy says so. A refusal is on record already.
     pub async fn admit(self: &Rc<Self>, way: Way, host: Host, port: u16) -> Result<Pass, Refusal> {
         let entry = Entry::new(way, &host, port);
         match self.decide(&host, port, way.transport()).await {
@@ -101,8 +100,8 @@ impl Gate {
         }
     }
 
-    /// Lets somebody in who came to a published port. To the limits it is a connection as any other, but
-    /// for their rate, which is of those that the jail begins.
+    /// Admits a client of a published port. All limits apply except the rate, which is for connections that
+    /// the jail begins.
     pub fn welcome(self: &Rc<Self>, peer: IpAddr, port: u16) -> Result<Pass, Refusal> {
         let (way, host) = (Way::Published, Host::from(peer));
         let entry = Entry::new(way, &host, port);
@@ -122,7 +121,7 @@ impl Gate {
         port: u16,
         entry: Entry,
     ) -> Result<Pass, Refusal> {
-        // No record, no act.
+        // Without a record the connection is not admitted.
         let written = self.records.write(&entry, Event::Open);
         written.map_err(|unrecorded| unrecorded.refusal())?;
         self.meter.connections.set(self.meter.connections.get() + 1);
@@ -138,8 +137,8 @@ impl Gate {
         })
     }
 
-    /// What an address stands for that a program gives to a proxy after it resolved a name by itself:
-    /// the name that a synthetic address was made for.
+    /// Maps a synthetic address to its name: a program may resolve a name itself and give the address to a
+    /// proxy. Other hosts are returned unchanged.
     pub fn meant(&self, host: Host) -> Host {
         match &host {
             Host::Address(address) => match self.names.borrow().name(*address) {
@@ -150,7 +149,7 @@ impl Gate {
         }
     }
 
-    /// Records that something which is not even a destination was refused.
+    /// Records a refusal of something that may be no valid destination.
     pub fn refuse(&self, way: Way, said: &str, port: u16, refusal: &Refusal) {
         let entry = Entry::unknown(way, said, port).refused(refusal);
         let _ = self.records.write(&entry, Event::Refused);
@@ -179,8 +178,8 @@ impl Gate {
         Ok(rule)
     }
 
-    /// Refuses an address that is this host's own now, whatever its block: what listens there is not on
-    /// the network that the policy speaks of. A rule that names its range grants it.
+    /// Refuses an address that this host has now, in any range: services on it are not on the network that
+    /// the policy covers. A rule that names its range grants it.
     fn check_own(&self, address: IpAddr, port: u16, transport: Transport) -> Result<(), Refusal> {
         if self.policy.names_address(address, port, transport) {
             return Ok(());
@@ -197,7 +196,7 @@ impl Gate {
         }
     }
 
-    /// How long a connection may be silent.
+    /// The idle time limit of a connection.
     pub fn idle(&self) -> Duration {
         match &self.policy.limits.idle {
             Some(idle) => Duration::from_millis(idle.value.0),
@@ -223,7 +222,7 @@ impl Meter {
         }
     }
 
-    /// Counts a new connection, of which there may be so many a second.
+    /// Counts a new connection against the limit per second.
     fn hurry(&self, limits: &creel_policy::net::Limits) -> Result<(), Refusal> {
         if let Some(rate) = &limits.rate {
             let now = Instant::now();
@@ -245,13 +244,13 @@ impl Pass {
         &self.gate
     }
 
-    /// Whether TLS to this destination is ended here.
+    /// Whether TLS to this destination is terminated or forwarded.
     pub fn tls(&self) -> Tls {
         self.gate.policy.tls_of(&self.host, self.port)
     }
 
-    /// Whether what is spoken on the connection is what the rules grant; a request is judged by its
-    /// method and path. A destination that somebody allowed when asked may speak anything.
+    /// Judges the protocol of the connection, or a request by its method and path. A destination that was
+    /// allowed by an answer may use any protocol.
     pub fn judge(&self, spoken: &Spoken<'_>) -> Result<(), Refusal> {
         match self.gate.policy.judge_spoken(&self.host, self.port, spoken) {
             Ok(()) => Ok(()),
@@ -274,27 +273,27 @@ impl Pass {
         Ok(stream)
     }
 
-    /// Bounds what the kernel holds for a connection on the host's side, until it carries much.
+    /// Bounds the kernel's buffers of the outside connection, until it carries much.
     pub fn bound_outside(&self, stream: &TcpStream) {
         let connections = self.gate.meter.connections.get();
         let window = self.gate.meter.windows.open(stream, connections);
         self.window.replace(window);
     }
 
-    /// Bounds what it holds for one on the jail's side.
+    /// Bounds the kernel's buffers of the jail's side.
     pub fn bound_inside(&self, stream: &TcpStream) {
         windows::bound_inside(stream, self.gate.meter.connections.get());
     }
 
-    /// Has the jail's side of the connection be bounded as that outside.
+    /// Gives the jail's side of the connection the bound of the outside.
     pub fn join(&self, inside: &TcpStream) {
         if let Some(window) = &*self.window.borrow() {
             window.join(inside);
         }
     }
 
-    /// Admits another connection in place of the one before, which is over: it is as much a new one as
-    /// the first was, to the limits and on record.
+    /// Admits a new connection in place of the previous one, which is over. It counts against the rate, and
+    /// has its own record.
     fn again(&self) -> Result<(), Refusal> {
         self.gate.meter.hurry(&self.gate.policy.limits)?;
         let mut entry = Entry::new(self.way, &self.host, self.port);
@@ -306,8 +305,8 @@ impl Pass {
         opened.map_err(|unrecorded| unrecorded.refusal())
     }
 
-    /// What may be dialled: a name is resolved outside, by its canonical form alone, and every answer is
-    /// checked.
+    /// The addresses that may be dialled. A name is resolved by its canonical form alone, and every answer
+    /// is checked.
     pub async fn addresses(&self) -> Result<Vec<SocketAddr>, Refusal> {
         let transport = self.way.transport();
         Ok(match &self.host {
@@ -316,7 +315,7 @@ impl Pass {
                 vec![SocketAddr::new(*address, self.port)]
             }
             Host::Name(name) if name.is_host() => {
-                // Asked of nobody, and nobody's but what the rule of this name grants.
+                // Not resolved: it means the host's loopback, which only a rule for this name grants.
                 let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
                 let bars = |address| self.gate.policy.bars(address, self.port, transport);
                 let denied = |address: &IpAddr| match bars(*address) {
@@ -334,7 +333,7 @@ impl Pass {
                 let found = found.map_err(|e| Refusal::Unresolved(e.to_string()))?;
                 let mut open = vec![];
                 let mut closed = None;
-                // An IPv4-mapped answer is dialled as the address that is checked.
+                // An IPv4-mapped answer is checked and dialled as IPv4.
                 for address in found.iter().map(IpAddr::to_canonical) {
                     match self.gate.policy.bars(address, self.port, transport) {
                         Some(Why::Special(kind)) => {
@@ -361,19 +360,19 @@ impl Pass {
         self.entry.borrow_mut().address = Some(address);
     }
 
-    /// Dials now, so that a client can be told whether anybody answers; the next
-    /// [`dial`](Pass::dial) has the connection.
+    /// Dials now, so that a proxy can report a failure to its client; the next [`dial`](Pass::dial) returns
+    /// the connection.
     pub async fn prepare(&self) -> Result<(), Refusal> {
         self.keep(self.dial().await?);
         Ok(())
     }
 
-    /// Keeps a connection that was dialled for the next who dials.
+    /// Keeps a dialled connection for the next dial.
     pub fn keep(&self, dialled: TcpStream) {
         *self.dialled.borrow_mut() = Some(dialled);
     }
 
-    /// Counts bytes that moved; an error says that a limit is reached and the connection must close.
+    /// Counts moved bytes. An error means that a limit is reached and the connection must close.
     pub fn count(&self, direction: Direction, bytes: u64) -> Result<(), Refusal> {
         let limits = &self.gate.policy.limits;
         let meter = &self.gate.meter;
@@ -403,7 +402,7 @@ impl Pass {
         }
     }
 
-    /// The bandwidth of a direction, which all connections share; `None`: no bound.
+    /// The bandwidth limit of a direction, which all connections share; `None` if there is none.
     pub fn rate_limit(&self, direction: Direction) -> Option<RateLimit<'_>> {
         let rate = self.gate.policy.limits.bandwidth.as_ref()?.value.0;
         let reserved = match direction {
@@ -413,12 +412,12 @@ impl Pass {
         Some(RateLimit { reserved, rate })
     }
 
-    /// Notes why the connection is closed before its end.
+    /// Notes for the record why the connection is closed early.
     pub fn refuse(&self, refusal: &Refusal) {
         self.entry.borrow_mut().refuse(refusal);
     }
 
-    /// Records a request that was judged; where that fails it is not to be sent.
+    /// Records a judged request. After an error the request must not be sent.
     pub fn request(
         &self,
         method: &str,

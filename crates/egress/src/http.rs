@@ -1,8 +1,8 @@
-//! HTTP, request by request: each is judged, and what was judged is what is sent.
+//! HTTP: judges each request, and forwards exactly what it judged.
 //!
-//! A server in front and a client behind it, both in the version that the program speaks, so that no
-//! framing is ever translated; heads are written anew from what was read. Bodies stream. What can be
-//! read in two ways is answered 400, what is not granted 403, and the host hears of neither.
+//! A server for the program and a client for the host, both in the program's HTTP version, so that framing
+//! is never translated. Heads are written anew from what was parsed; bodies stream. An ambiguous request
+//! gets 400 and one that is not granted 403; the host receives neither.
 
 pub mod body;
 mod denied;
@@ -44,12 +44,12 @@ use creel_policy::net::Host;
 use creel_policy::net::http::ambiguous;
 use creel_policy::net::judge::{Carried, Spoken};
 
-/// Bytes of a method; the longest that is registered has 17.
+/// Maximum bytes of a method; the longest registered one has 17.
 const METHOD: usize = 32;
-/// For a request's head, from its first byte or from the end of the request before it.
+/// Time limit for a request head, from its first byte or the end of the previous request.
 const HEAD: Duration = Duration::from_secs(30);
 
-/// Serves one client to its end. `client` yields the bytes that were looked at already first.
+/// Serves one client to its end. `client` first yields the bytes that were already read from it.
 pub async fn serve<C>(pass: Pass, client: C, scheme: Scheme, version: Version)
 where
     C: Duplex + 'static,
@@ -60,7 +60,7 @@ where
     session.run(client).await;
 }
 
-/// As [`serve`], with the host dialled already, or not to be had.
+/// As [`serve`], with a connection to the host or the reason why there is none.
 pub(super) async fn serve_dialled<C>(
     pass: Rc<Pass>,
     client: C,
@@ -101,7 +101,7 @@ struct Session {
 enum Front {
     /// To the one destination that was granted.
     One(Rc<Upstream>),
-    /// Where each says; the last one is kept.
+    /// To the destination that each request names; the last one is kept.
     Any(RefCell<Option<Rc<Upstream>>>),
 }
 
@@ -177,7 +177,7 @@ impl Session {
         }
     }
 
-    /// Ends when nothing moved for as long as the policy allows.
+    /// Completes when nothing moved for the idle time limit.
     async fn silence(&self) {
         let idle = self.gate.idle();
         loop {
@@ -189,7 +189,7 @@ impl Session {
         }
     }
 
-    /// Puts a refusal that concerns the connection on its record.
+    /// Records a refusal that concerns the whole connection.
     fn note(&self, refusal: &Refusal) {
         match &self.front {
             Front::One(upstream) => upstream.pass.refuse(refusal),
@@ -283,11 +283,11 @@ impl Session {
         if fields::strip(&mut parts.headers).is_err() {
             return Err(Denied::gateway("the host's answer has an odd Connection"));
         }
-        // Nobody reads it, and it could have anything in it.
+        // Clients ignore the reason phrase, and it may hold anything, such as a secret.
         parts.extensions.remove::<ReasonPhrase>();
         if let Some(mask) = &mask {
             fields::mask(&mut parts.headers, mask);
-            // It would tell how long the answer is with the secret in it, to HEAD too.
+            // It would reveal the length of the unmasked response, even to HEAD.
             parts.headers.remove(header::CONTENT_LENGTH);
         }
         if changed {
@@ -308,7 +308,7 @@ impl Session {
         Ok(Response::from_parts(parts, body))
     }
 
-    /// Whether what a request says is granted. What of it has two readings is refused first.
+    /// Judges a request, and refuses ambiguous ones first. Returns its framing.
     fn judge(&self, pass: &Pass, parts: &Parts) -> Result<Framing, Denied> {
         let path = path_of(&parts.uri);
         let asterisk = path == "*" && parts.method == Method::OPTIONS;
@@ -346,8 +346,8 @@ impl Session {
         }
     }
 
-    /// The head as it is sent on: its target and authority as they were judged, and none of the fields
-    /// that are this connection's own.
+    /// Rewrites the head for the host: with the target and authority as judged, and without hop-by-hop
+    /// fields.
     fn rewrite(
         &self,
         parts: &mut Parts,
@@ -356,7 +356,7 @@ impl Session {
     ) -> Result<(), Denied> {
         let headers = &mut parts.headers;
         fields::strip(headers).map_err(Denied::unread)?;
-        // It was or will be answered here, by reading the body.
+        // creel's server answers `Expect` itself when it reads the body.
         headers.remove(header::EXPECT);
         let path = match parts.uri.query() {
             Some(query) => format!("{}?{query}", path_of(&parts.uri)),
@@ -386,9 +386,9 @@ impl Session {
         Ok(())
     }
 
-    /// What may follow a request with a body. A host that does not expect one takes it for the next
-    /// request, which nobody judged, so there is no next one: not where one request is granted and
-    /// another is not, and not behind a method that has no body of its own. HTTP/2 cuts every body off.
+    /// Whether the connection is reused after a request with a body. A host that does not expect the body
+    /// may parse it as a next request, which was not judged. So it is not reused if the rules grant one
+    /// request and not another, or after a method that has no body of its own. HTTP/2 delimits every body.
     fn behind(&self, pass: &Pass, method: &Method) -> Behind {
         let expected = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
         let alike = !pass
@@ -401,7 +401,8 @@ impl Session {
         }
     }
 
-    /// Puts the host's secrets in, over TLS alone. It may say them back on any connection.
+    /// Puts the host's secrets into the request, over TLS only. Returns the response's mask, also without
+    /// TLS: the host may echo secrets on any connection.
     fn inject(&self, pass: &Pass, parts: &mut Parts) -> Option<Mask> {
         let vault = self.gate.authority.as_ref()?.vault();
         if !vault.has(&pass.host) {
@@ -431,7 +432,7 @@ fn head_length(parts: &Parts) -> u64 {
     fields::length(&parts.headers) + line as u64 + 16
 }
 
-/// A task that ends with whoever waits for it.
+/// A task that is aborted when its waiter is dropped.
 struct Abort(JoinHandle<()>);
 
 impl Abort {

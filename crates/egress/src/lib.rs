@@ -1,21 +1,21 @@
-//! The way out: a jail's connections by name, decided, dialled and relayed outside of it.
+//! Egress: decides on a jail's connections by host name, dials them and relays them, outside of the jail.
 //!
-//! Inside the jail every address is local (one local default route), and this side has the listening
-//! sockets: DNS on 53, each granted port, the explicit proxies. One process, the relay, serves them;
-//! it has no filesystem, no capability, and no system call that its work does not need.
+//! Inside the jail every address is local (one local default route). The relay, one process outside, serves
+//! the jail's listening sockets: DNS on port 53, each granted port, the explicit proxies. It has no
+//! filesystem, no capability, and only the system calls that it needs.
 //!
 //! ```text
-//! dns ────── names (one synthetic address a name)
+//! dns ────── names (one synthetic address per name)
 //!                │
 //! transparent ───┤                        ┌── splice (bytes)
 //! connect ───────┼── gate (decide, ask, ──┼── http (requests judged one by one)
-//! socks ─────────┤    count, record)      └── tls (ended, where a rule says so)
+//! socks ─────────┤    count, record)      └── tls (terminated, if a rule says so)
 //! absolute ──────┘        │
 //!                     resolve, dial (outside)
 //! ```
 //!
-//! Every way asks the same [`gate`], which asks the same [`policy::net`](creel_policy::net). A name is
-//! made canonical once, where it comes in. What was judged is what is forwarded.
+//! Every [`Way`] uses the same [`gate`], which uses the same [`policy::net`](creel_policy::net). A name is
+//! made canonical once, where it enters. The relay forwards exactly what it judged.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -66,13 +66,13 @@ use serde::Serialize;
 
 use creel_policy::net::judge::Transport;
 
-/// How a destination was asked for.
+/// How a destination was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
-    /// A question to the resolver.
+    /// A DNS query.
     Dns,
-    /// A connection to an address, as if there were no relay.
+    /// A connection to an address, without a proxy.
     Transparent,
     /// HTTP CONNECT.
     Connect,
@@ -80,7 +80,7 @@ pub enum Way {
     Absolute,
     Socks5,
     Udp,
-    /// Into the jail, by a published port.
+    /// A connection into the jail, through a published port.
     Published,
 }
 

@@ -1,4 +1,4 @@
-//! The file of `--log-net`: lines in the order of what they tell, and a bound for all that a run writes.
+//! The `--log-net` file: lines in the order of events, with a limit on the bytes of a run.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::refusal::Refusal;
 
-/// Bytes of lines of one jail: of what was refused, which a jail is as often as it likes, and of what was
-/// admitted. Beyond the first a refusal has no line; beyond the second nothing is admitted.
+/// Maximum bytes of a jail's lines: of refusals, of which a jail can cause any number, and of admissions.
+/// Beyond the first limit a refusal has no line; beyond the second nothing is admitted.
 const REFUSED_BYTES: u64 = 16 << 20;
 const ADMITTED_BYTES: u64 = 256 << 20;
 
-/// Why something has no line, and hence was not done.
+/// Why a line was not written, so that its action must not happen.
 #[derive(Debug)]
 pub enum Unrecorded {
     Failed(io::Error),
@@ -29,30 +29,30 @@ impl Unrecorded {
     }
 }
 
-/// Lines that are missing.
+/// Counts of missing lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lines {
-    /// They could not be written; what waited for one was not admitted.
+    /// Lines that could not be written; actions that needed one were not admitted.
     pub unwritten: u64,
-    /// They were left out beyond the bound: of refusals, and of what was refused for want of a line.
+    /// Lines beyond the limits: of refusals, and of what was refused for lack of a line.
     pub dropped: u64,
 }
 
-/// What a line tells.
+/// The kind of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     Refused,
     Admitted,
-    /// Of what was admitted: there are no more of them than of those, and each has its line.
+    /// The end of an admitted connection. Always written: each has one `Admitted` line before.
     End,
 }
 
 #[derive(Debug)]
 pub struct Log {
     file: RefCell<File>,
-    /// The last line has no end.
+    /// The last line was cut off before its newline.
     torn: Cell<bool>,
-    /// Bytes written, of what was refused and of what was admitted.
+    /// Bytes written, of refusals and of admissions.
     used: [Cell<u64>; 2],
     lines: Cell<Lines>,
 }
@@ -67,7 +67,7 @@ impl Log {
         }
     }
 
-    /// Writes a line, or leaves out that of a refusal.
+    /// Writes a line. Beyond the limit it drops a refusal's line, and fails for an admission.
     pub fn write(&self, text: Vec<u8>, class: Class) -> Result<(), Unrecorded> {
         let (used, most) = self.account(class);
         let after = used.get() + text.len() as u64 + 1;
@@ -85,12 +85,12 @@ impl Log {
         })
     }
 
-    /// What is missing so far.
+    /// The missing lines so far.
     pub fn lines(&self) -> Lines {
         self.lines.get()
     }
 
-    /// Writes the last line. Where it cannot be written, the verdict says the same.
+    /// Writes the last line. Errors are ignored: the verdict has the same counts.
     pub fn end(&self, text: Vec<u8>) {
         let _ = self.append(text);
     }
@@ -109,8 +109,8 @@ impl Log {
         self.lines.set(lines);
     }
 
-    /// One write a line: lines of several jails in one file stay whole. What a full disk cut off ends
-    /// before the next line begins.
+    /// One write per line, so that lines of several jails in one file stay whole. A line that a full disk
+    /// cut off is ended before the next one.
     fn append(&self, mut text: Vec<u8>) -> io::Result<()> {
         text.push(b'\n');
         if self.torn.get() {

@@ -1,49 +1,49 @@
-//! Takes secrets out of what comes back: each is replaced by its placeholder, wherever in a stream it
-//! is cut. Pure.
+//! Replaces secrets in a host's responses by their placeholders, even if a stream is cut within a secret.
+//! Pure.
 //!
-//! The jail may have a host say its own guesses back, so nothing but a whole secret may change what it
-//! sees: not which bytes come, nor in which pieces, nor when.
+//! The jail can have a host echo guesses, so only a whole secret may change what the jail sees: a partial
+//! match must not affect which bytes come, in which pieces, or when.
 //!
-//! - The last bytes of a stream are held back, as many whatever they are, until more come or it ends.
-//!   No clock lets them go: the jail can have a host pause where it likes, in the middle of a secret.
-//! - A byte that is in no secret ends them, so that lines, events and most of what is written as JSON
-//!   are not delayed.
-//! - Nothing is compared with a part of a secret, which would take longer the more of it is right: a
-//!   hash of as many bytes rolls along, at the same cost for every byte.
+//! - The last bytes of a stream are held back until more come or it ends; their number does not depend on
+//!   their content. No timer releases them: the jail can have a host pause anywhere, in the middle of a
+//!   secret.
+//! - A byte that no secret can have releases them, so that lines, events and most JSON are not delayed.
+//! - Nothing is compared with a part of a secret, which would take longer the more of it matches. A rolling
+//!   hash over the secret's length has the same cost for every byte.
 //!
-//! The case of letters is not looked at. What was encoded (base64, compressed) is not seen: whoever uses
-//! a mask asks for answers that are not compressed.
+//! Letter case is ignored. Encoded secrets (base64, compressed) are not found; callers request responses
+//! that are not compressed.
 
 use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-/// Fewer bytes than this are not held back, however short the secrets: how many says no more of their
-/// length than the next power of two.
+/// Minimum window in bytes, even for short secrets. A window is a power of two, which is all that it reveals
+/// of the secrets' length.
 const LEAST: usize = 256;
-/// Of the hash: odd, and otherwise any.
+/// Factor of the hash: any odd number.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The secrets of one exchange, and one stream.
+/// Masks one stream with the secrets of one exchange.
 #[derive(Clone)]
 pub struct Mask {
     secrets: Rc<Secrets>,
-    /// The end of what came: at least as much as the longest secret is long, and all that is held.
+    /// The end of the input: at least the length of the longest secret, and all that is held back.
     text: Zeroizing<Vec<u8>>,
-    /// How much of the text was given on.
+    /// Bytes of `text` that were output.
     given: usize,
-    /// A secret that was replaced ends here.
+    /// End of the last replaced secret in `text`.
     replaced: usize,
-    /// Of the text's end, one for each secret.
+    /// Rolling hash at the end of `text`, for each secret.
     hashes: Vec<u64>,
-    /// Secrets in what is held.
+    /// Secrets in the bytes that are held back.
     hits: Vec<Hit>,
     found: bool,
 }
 
 struct Secrets {
     all: Vec<Secret>,
-    /// A longest secret fits in.
+    /// Window in bytes; the longest secret fits in.
     window: usize,
     alphabet: Alphabet,
 }
@@ -52,29 +52,29 @@ struct Secret {
     text: Zeroizing<Vec<u8>>,
     by: Vec<u8>,
     hash: u64,
-    /// What a byte weighs in the hash that is about to leave it.
+    /// The weight in the hash of the byte that leaves it.
     weight: u64,
 }
 
-/// What secrets are made of: one of two, so that it says nothing else of them.
+/// The bytes that secrets may have: one of two sets, so that the choice reveals nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Alphabet {
-    /// Letters, digits and what is between them in tokens (RFC 6750, 2.1) and in names.
+    /// Letters, digits, and the punctuation of tokens (RFC 6750, 2.1) and names.
     Token,
-    /// All that a header can carry.
+    /// All bytes that a header can carry.
     Printable,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Hit {
     start: usize,
-    /// Of two that begin at the same place the longer one comes first.
+    /// Reversed: of two secrets with the same start the longer one comes first.
     end: std::cmp::Reverse<usize>,
     secret: usize,
 }
 
 impl Mask {
-    /// Secrets and what stands for each. No secret is empty, and all are printable.
+    /// Takes pairs of a secret and its placeholder. Secrets are printable; empty ones are ignored.
     pub fn new(mut pairs: Vec<(Zeroizing<Vec<u8>>, Vec<u8>)>) -> Mask {
         pairs.retain(|(secret, _)| !secret.is_empty());
         let all: Vec<Secret> = pairs.into_iter().map(Secret::new).collect();
@@ -106,7 +106,7 @@ impl Mask {
         }
     }
 
-    /// A whole text without secrets; `None` where it has none to begin with.
+    /// Masks a whole text; `None` if it has no secret.
     pub fn whole(&self, text: &[u8]) -> Option<Vec<u8>> {
         let mut mask = Mask::begin(Rc::clone(&self.secrets));
         let mut masked = mask.next(text);
@@ -114,7 +114,7 @@ impl Mask {
         mask.found.then_some(masked)
     }
 
-    /// The next bytes of a stream.
+    /// Takes the next bytes of the stream; returns the masked bytes that are released.
     pub fn next(&mut self, bytes: &[u8]) -> Vec<u8> {
         let fresh = self.text.len();
         self.text.extend_from_slice(bytes);
@@ -125,21 +125,21 @@ impl Mask {
             .iter()
             .rposition(|byte| !self.secrets.alphabet.has(*byte));
         let ended = ended.map_or(0, |last| self.given + last + 1);
-        // What begins before this would have its end here too.
+        // A secret that begins before this position also ends in the text.
         let known = (length + 1).saturating_sub(self.secrets.window);
         let out = self.give(known.max(ended).max(self.given));
         self.forget(length.saturating_sub(self.secrets.window));
         out
     }
 
-    /// Whether a stream up to and with these bytes has no secret, for a stream that nothing can be
-    /// replaced in: it is given on as it comes, and so may be the first part of a secret that is cut.
+    /// Whether the stream, up to and with these bytes, has no secret. For streams in which nothing can be
+    /// replaced: they are forwarded as they come, and so may be the first part of a secret that is cut.
     pub fn is_clean(&mut self, bytes: &[u8]) -> bool {
         self.next(bytes);
         !self.found
     }
 
-    /// What is left at the end of a stream.
+    /// Returns the rest, masked, at the end of the stream.
     pub fn end(&mut self) -> Vec<u8> {
         self.give(self.text.len())
     }
@@ -149,7 +149,7 @@ impl Mask {
         for (at, (secret, hash)) in self.secrets.all.iter().zip(&mut self.hashes).enumerate() {
             let length = secret.text.len();
             for (index, byte) in self.text.iter().enumerate().skip(fresh) {
-                // Before its beginning a text has zeros.
+                // The text counts as preceded by zeros.
                 let leaves = index.checked_sub(length).map_or(0, |left| self.text[left]);
                 *hash = secret.roll(*hash, *byte, leaves);
                 if *hash == secret.hash
@@ -167,8 +167,8 @@ impl Mask {
         }
     }
 
-    /// The text up to there, where every secret that begins before is known. Of secrets that overlap
-    /// nothing is given but what stands for the first.
+    /// Outputs the text up to `to`; all secrets that begin before it must be known. Overlapping secrets are
+    /// replaced together, by the placeholder of the first.
     fn give(&mut self, to: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(to - self.given);
         let mut from = self.given.max(self.replaced);
@@ -187,7 +187,7 @@ impl Mask {
         out
     }
 
-    /// Drops so much of the text's beginning, which was given.
+    /// Drops the first `length` bytes of the text, which were output.
     fn forget(&mut self, length: usize) {
         self.text.drain(..length);
         self.given -= length;
@@ -215,7 +215,7 @@ impl Secret {
         secret
     }
 
-    /// The hash one byte further on.
+    /// Rolls the hash one byte further.
     fn roll(&self, hash: u64, comes: u8, leaves: u8) -> u64 {
         let [comes, leaves] = [comes, leaves].map(|byte| u64::from(byte.to_ascii_lowercase()));
         let next = hash.wrapping_mul(FACTOR).wrapping_add(comes);

@@ -1,7 +1,7 @@
-//! The synthetic addresses: one a name, so that a connection says which name was meant.
+//! Synthetic addresses, one per name: the address of a connection identifies the name.
 //!
-//! A name keeps its address for the jail's life: none is taken back, since a program may hold it for
-//! as long. `198.18.0.0/24` and its like in IPv6 are creel's own services' and never a name's.
+//! A name keeps its address for the jail's lifetime, since a program may hold it for as long.
+//! `198.18.0.0/24` and its IPv6 equivalent are reserved for creel's own services.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,19 +9,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use creel_plan::egress::{number_of, synthetic};
 use creel_policy::net::Name;
 
-/// Names that may have an address at once; a jail that asks for more gets no more.
+/// Maximum names with an address; further names get none.
 pub const MOST: u32 = 100_000;
 
 /// Addresses of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
-    /// In 198.18.0.0/15 (RFC 2544): nothing on the internet has one of these.
+    /// In 198.18.0.0/15 (RFC 2544), which is not used on the internet.
     pub v4: Ipv4Addr,
-    /// In a unique local prefix of creel's own.
+    /// In creel's own unique local prefix.
     pub v6: Ipv6Addr,
 }
 
-/// What was given out.
+/// The assigned addresses.
 #[derive(Debug, Default)]
 pub struct Names {
     by_name: HashMap<Name, u32>,
@@ -29,7 +29,7 @@ pub struct Names {
 }
 
 impl Addresses {
-    /// Those of the name that was given this number.
+    /// The addresses with this number.
     pub const fn numbered(number: u32) -> Addresses {
         let (v4, v6) = synthetic(number);
         Addresses { v4, v6 }
@@ -37,8 +37,8 @@ impl Addresses {
 }
 
 impl Names {
-    /// With the names that a policy has exactly: they have the first numbers, in order. A name that is
-    /// there twice has one.
+    /// Assigns the first numbers, in order, to the policy's exact names. A duplicate has no number of its
+    /// own.
     pub fn with(exact: &[Name]) -> Names {
         let mut names = Names::default();
         for name in exact {
@@ -47,7 +47,7 @@ impl Names {
         names
     }
 
-    /// The addresses of a granted name; `None` where there are too many names.
+    /// The addresses of a granted name, assigned on first use; `None` at the limit of names.
     pub fn address(&mut self, name: &Name) -> Option<Addresses> {
         let number = match self.by_name.get(name) {
             Some(number) => *number,
@@ -64,7 +64,7 @@ impl Names {
         Some(Addresses::numbered(number))
     }
 
-    /// The name that was given this address. An address that was never given out has none.
+    /// The name of an address; `None` if the address was never assigned.
     pub fn name(&self, address: IpAddr) -> Option<&Name> {
         self.by_number.get(number_of(address)? as usize)
     }

@@ -1,6 +1,6 @@
-//! What the relay and its supervisor say to each other: one JSON object a message, on a SOCK_SEQPACKET.
-//! With the jail it speaks on another: a socket a message, [`ALL`](creel_plan::egress::ALL), and back
-//! [`SERVED`](creel_plan::egress::SERVED).
+//! Messages between the relay and its supervisor: one JSON object per message, over a SOCK_SEQPACKET socket.
+//! Over another, the jail sends its listening sockets, one per message, then
+//! [`ALL`](creel_plan::egress::ALL); the relay replies [`SERVED`](creel_plan::egress::SERVED).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,35 +14,35 @@ use super::record::Destination;
 use creel_sys::Errno;
 use creel_sys::socket::{self, Wait};
 
-/// Bytes in a message at most.
+/// Maximum bytes of a message.
 const MOST: usize = 128 << 10;
 
-/// From the relay.
+/// Messages from the relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "says", rename_all = "snake_case")]
 pub enum FromRelay {
-    /// It is confined and serves as soon as it gets its sockets.
+    /// The relay is confined, and serves as soon as it receives its sockets.
     Ready {
-        /// The certificate of the jail's own authority, PEM, where TLS is ended.
+        /// PEM certificate of the jail's own authority, if a rule terminates TLS.
         authority: Option<String>,
-        /// Variables of the jail, with what stands in them for secrets.
+        /// Environment variables of the jail, with the placeholders of secrets.
         placeholders: BTreeMap<String, String>,
     },
-    /// It could not begin.
+    /// The relay could not start.
     Failed { why: String },
-    /// May the jail go there?
+    /// Asks whether the jail may reach this destination.
     Ask {
         number: u64,
         host: String,
         port: u16,
     },
-    /// What was reached, or a part of it.
+    /// The summary by destination, or a part of it.
     Summary { destinations: Vec<Destination> },
-    /// The last word: that was all of it, and of the log's lines these are missing.
+    /// The last message: the summary is complete. `lines` counts the lines missing from the log.
     Finished { lines: Lines },
 }
 
-/// To the relay.
+/// Messages to the relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "says", rename_all = "snake_case")]
 pub enum ToRelay {
@@ -54,10 +54,10 @@ pub enum ToRelay {
     Finish,
 }
 
-/// Bytes of destinations in a message, as far as each may be that many.
+/// Bytes of destinations per message; a single longer one has its own message.
 const PART: usize = 32 << 10;
 
-/// Destinations in as many parts as there are messages for: a jail asks for names as long as it likes.
+/// Splits destinations into one part per message: a jail requests any number of names.
 pub fn in_messages(all: Vec<Destination>) -> Vec<Vec<Destination>> {
     let mut parts: Vec<Vec<Destination>> = vec![];
     let mut room = 0;
@@ -81,7 +81,7 @@ pub fn send(socket: BorrowedFd<'_>, message: &impl Serialize) -> io::Result<()> 
     Ok(socket::send(socket, &text, &[])?)
 }
 
-/// Receives one; `None` at the end of the other side.
+/// Receives one message; `None` if the peer closed.
 pub fn receive<M: DeserializeOwned>(socket: impl AsFd, wait: Wait) -> io::Result<Option<M>> {
     let mut bytes = vec![0; MOST];
     match socket::receive(socket.as_fd(), &mut bytes, wait) {

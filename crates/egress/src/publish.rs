@@ -1,10 +1,10 @@
-//! Ways in: connections to a published port of the host go on to a server on the jail's loopback.
+//! Published ports: forwards connections to a port of the host to a server on the jail's loopback.
 //!
-//! The relay lives in the host's network and cannot make sockets in the jail's. It has a store of them
-//! instead, made in there before the jail was closed; one that was used is disconnected and used again.
+//! The relay runs in the host's network namespace and cannot create sockets in the jail's. It has a pool of
+//! sockets that were created there at the jail's start; a used socket is disconnected and reused.
 //!
-//! What is published is no way around the limits: bytes count as those of a way out do, and who is silent
-//! for too long makes room. Clients beyond the places wait in the backlog, not in the relay.
+//! The limits apply to published ports too: bytes count as for egress, and an idle connection is closed.
+//! Clients beyond the limit wait in the listen backlog, not in the relay.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -25,22 +25,22 @@ use creel_plan::egress::PUBLISHED;
 use creel_plan::request::Publish;
 use creel_sys::net::{self, Family};
 
-/// Clients who are served or wait for a socket, of all ports; what is beyond, but for one a port, is in the
-/// backlogs.
+/// Maximum clients over all ports that are served or wait for a socket. Each port accepts one more; the
+/// others wait in the backlogs.
 const PLACES: usize = 2 * PUBLISHED;
 
-/// Sockets of the jail's network that nobody uses now.
+/// The pool of unused sockets of the jail's network namespace.
 pub struct Store {
     v4: Shelf,
     v6: Shelf,
     places: Arc<Semaphore>,
 }
 
-/// Those of one family.
+/// The sockets of one address family.
 #[derive(Default)]
 struct Shelf {
     sockets: RefCell<Vec<OwnedFd>>,
-    /// There are such sockets, if not now.
+    /// The family has sockets, even if all are in use now.
     stocked: Cell<bool>,
     returned: Notify,
 }
@@ -55,7 +55,7 @@ impl Default for Store {
     }
 }
 
-/// A socket of the store's, which has it back whatever becomes of the connection.
+/// A borrowed socket. Dropping it disconnects the socket and returns it to the pool.
 struct Lent {
     store: Rc<Store>,
     family: Family,
@@ -108,7 +108,7 @@ impl Store {
         }
     }
 
-    /// The server in the jail, wherever on its loopback it listens.
+    /// Connects to the server in the jail, at 127.0.0.1 or else at ::1.
     async fn connect(self: &Rc<Self>, port: u16) -> io::Result<(Lent, TcpStream)> {
         let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
@@ -124,7 +124,7 @@ impl Store {
         to: SocketAddr,
     ) -> io::Result<(Lent, TcpStream)> {
         let lent = self.take(family).await;
-        // A second descriptor of it: a connection that fails takes its own along.
+        // A duplicate descriptor: a failed connect closes the one that it has.
         let socket = lent.socket.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let socket = TcpSocket::from_std_stream(socket.try_clone()?.into());
         let stream = socket.connect(to).await?;
@@ -132,7 +132,7 @@ impl Store {
     }
 }
 
-/// Listens on the host, before the relay is confined.
+/// Listens on the host, before the relay is confined. Returns each listener with its port in the jail.
 pub fn listen(publish: &[Publish]) -> Result<Vec<(Listener, u16)>, String> {
     let one = |published: &Publish| {
         let listener = Listener::bind(published.address)
@@ -143,7 +143,7 @@ pub fn listen(publish: &[Publish]) -> Result<Vec<(Listener, u16)>, String> {
     publish.iter().map(one).collect()
 }
 
-/// Accepts for good.
+/// Accepts clients forever.
 pub async fn serve(gate: Rc<Gate>, store: Rc<Store>, listener: TcpListener, port: u16) {
     loop {
         let (client, peer) = accept::client(&listener).await;
@@ -164,7 +164,7 @@ pub async fn serve(gate: Rc<Gate>, store: Rc<Store>, listener: TcpListener, port
 }
 
 async fn carry(store: &Rc<Store>, pass: &Pass, client: TcpStream) -> Result<(), Refusal> {
-    // A server that takes nobody in is as silent as one that says nothing.
+    // A server that does not accept counts as idle, like one that sends nothing.
     let (lent, server) = match timeout(pass.gate().idle(), store.connect(pass.port)).await {
         Ok(Ok(connected)) => connected,
         failed => {

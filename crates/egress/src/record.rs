@@ -1,4 +1,4 @@
-//! What becomes known of each decision: a line of JSON each, and a summary by destination.
+//! Records of decisions: a line of JSON for each, and a summary by destination.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -13,17 +13,17 @@ use super::refusal::Refusal;
 use creel_policy::error::escaped_json;
 use creel_policy::net::{Host, Rule};
 
-/// Destinations that the summary tells apart, of those that were allowed and of those that never were; the
-/// rest of either is counted together. A jail is refused as many as it likes.
+/// Maximum destinations in the summary, of those that were allowed and of those that never were; the rest of
+/// either is counted together. A jail can cause any number of refusals.
 const DESTINATIONS: usize = 200;
-/// Letters of a reason in the summary.
+/// Maximum characters of a reason in the summary.
 const REASON: usize = 300;
-/// Lines of refused questions to the resolver, of one name, and names that have any. A jail asks as
-/// often as it likes, and what it asks is its own text: the rest is in the summary alone.
+/// Maximum lines of refused DNS queries per name, and maximum names with such lines. A jail can send any
+/// number of queries with any text; the rest is only in the summary.
 const LINES_OF_A_NAME: u32 = 3;
 const NAMES_WITH_LINES: usize = 1000;
 
-/// When a line is written.
+/// The event that a line records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -35,15 +35,15 @@ pub enum Event {
     Request,
     /// The connection's end.
     Close,
-    /// The last line, where lines are missing.
+    /// The last line, if lines are missing.
     Missing,
 }
 
-/// One destination that was asked for, and what became of it.
+/// A requested destination, and the outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
     pub way: Way,
-    /// The name or address, canonical; what was said where it is no host.
+    /// The canonical name or address; the text as sent if it is no host.
     pub host: String,
     pub port: u16,
     /// The address that was dialled.
@@ -54,14 +54,14 @@ pub struct Entry {
     pub refused: Option<String>,
     pub method: Option<String>,
     pub path: Option<String>,
-    /// To the jail, and from it.
+    /// Bytes to the jail, and from it.
     pub bytes_in: u64,
     pub bytes_out: u64,
     #[serde(skip)]
     since: Instant,
 }
 
-/// Where the rules were written, the strictest layer's word included.
+/// The origins of the rules, one per list, separated by commas.
 pub fn rules(rules: &[&Rule]) -> String {
     let mut places: Vec<String> = rules.iter().map(|rule| rule.origin.to_string()).collect();
     places.dedup();
@@ -73,7 +73,7 @@ impl Entry {
         Entry::unknown(way, &host.to_string(), port)
     }
 
-    /// Of something that may be no host.
+    /// An entry for text that may be no host.
     pub fn unknown(way: Way, said: &str, port: u16) -> Entry {
         Entry {
             way,
@@ -104,10 +104,10 @@ impl Entry {
         self.refused.get_or_insert(refusal.to_string());
     }
 
-    /// Of one request on this connection, with its own refusal alone.
+    /// The entry of one request on this connection, with its own refusal alone.
     pub fn request(&self, method: &str, path: &str, refusal: Option<&Refusal>) -> Entry {
         let mut entry = self.clone();
-        // A query may have what should not be in a log.
+        // A query string may hold secrets, which must not be in a log.
         let path = path.split('?').next().unwrap_or_default();
         entry.method = Some(method.chars().take(32).collect());
         entry.path = Some(path.chars().take(1024).collect());
@@ -116,18 +116,18 @@ impl Entry {
     }
 }
 
-/// What the verdict says of one destination.
+/// A destination in the verdict.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Destination {
     pub host: String,
     pub port: u16,
-    /// Connections.
+    /// Allowed connections.
     pub allowed: u64,
-    /// Connections, requests on them, and connections that were closed before their end.
+    /// Refused connections, refused requests, and connections that were closed early.
     pub refused: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
-    /// Of the last refusal.
+    /// The reason of the last refusal.
     pub why: Option<String>,
 }
 
@@ -140,12 +140,12 @@ pub struct Records {
     log: Option<Log>,
     allowed: RefCell<Summary>,
     refused: RefCell<Summary>,
-    /// Refused questions that have lines.
+    /// Lines of refused DNS queries, by name.
     questions: RefCell<HashMap<String, u32>>,
 }
 
 impl Records {
-    /// With lines to `log`, if there is one.
+    /// Writes lines to `log`, if there is one.
     pub fn new(log: Option<std::fs::File>) -> Records {
         Records {
             log: log.map(Log::new),
@@ -153,8 +153,8 @@ impl Records {
         }
     }
 
-    /// Writes the line of an event, and counts it. Where that fails nothing may be admitted, and it is
-    /// counted as refused.
+    /// Writes the line of an event, and counts it. On an error nothing may be admitted; the event is counted
+    /// as refused.
     pub fn write(&self, entry: &Entry, event: Event) -> Result<(), Unrecorded> {
         let written = self.write_line(entry, event);
         match (&written, event) {
@@ -202,7 +202,7 @@ impl Records {
         )
     }
 
-    /// Ends the log: says in it, and here, how many lines are missing.
+    /// Ends the log with a line about missing lines, if there are any; returns their counts.
     pub fn finish(&self) -> Lines {
         #[derive(Serialize)]
         struct Last {
@@ -243,7 +243,7 @@ impl Records {
     fn sum(&self, entry: &Entry, event: Event) {
         let key = (entry.host.clone(), entry.port);
         let mut allowed = self.allowed.borrow_mut();
-        // It has a rule from its admission on, however it ends.
+        // An admitted entry has a rule, however it ends.
         let was_allowed = entry.rule.is_some() || allowed.contains_key(&key);
         let mut refused = self.refused.borrow_mut();
         let sum = match was_allowed {
@@ -275,11 +275,11 @@ impl Records {
         }
     }
 
-    /// By destination, for the verdict.
+    /// The summary by destination, for the verdict.
     pub fn summary(&self) -> Vec<Destination> {
         let (allowed, refused) = (self.allowed.borrow(), self.refused.borrow());
         let mut all: Vec<Destination> = allowed.values().chain(refused.values()).cloned().collect();
-        // Of what is counted together, the allowed first.
+        // Stable: of the two `others` entries the allowed one comes first.
         all.sort_by(|a, b| (&a.host, a.port).cmp(&(&b.host, b.port)));
         all
     }
@@ -293,7 +293,7 @@ fn now() -> u64 {
     now.as_micros().try_into().unwrap_or(u64::MAX)
 }
 
-/// The destination's own place, or that of all for whom there is none left.
+/// The destination's own entry, or the shared `others` entry if the summary is full.
 fn place(summary: &mut Summary, mut key: (String, u16)) -> &mut Destination {
     if summary.len() >= DESTINATIONS && !summary.contains_key(&key) {
         key = ("others".into(), 0);

@@ -1,10 +1,10 @@
-//! Why a connection is refused or closed early: the words of the record, of the proxies' answers and
-//! of the verdict.
+//! Why a connection is refused or closed early. The record, the proxies' replies and the verdict use these
+//! texts.
 
 use creel_policy::net::Why;
 use creel_policy::net::judge::UNNAMED;
 
-/// Why a destination is not to be reached, in the words of the record.
+/// Why a destination is refused or a connection closed; displays as the text for the record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("{0}")]
@@ -21,7 +21,7 @@ pub enum Refusal {
     Dial(String),
     #[error("the limit {0} is reached")]
     Limit(&'static str),
-    /// What was said on the connection is not what was granted.
+    /// The traffic is malformed, or not what the rules grant.
     #[error("{0}")]
     Spoken(String),
     #[error("closed by creel: {0}")]

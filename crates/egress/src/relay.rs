@@ -1,8 +1,8 @@
-//! The relay: the process that serves a jail's way out, confined before it hears the first byte.
+//! The relay: the process that serves a jail's egress, confined before it reads the jail's first byte.
 //!
-//! It is forked from the supervisor before the jail is, reads what it needs of the host (resolvers,
-//! certificates, secrets), gives up everything else and serves. It ends with its supervisor; its end
-//! closes every connection and every listener, so that nothing leaves.
+//! The supervisor forks it before the jail. It reads what it needs from the host (resolvers, certificates,
+//! secrets), gives up everything else, and serves. It ends with its supervisor; its end closes every
+//! connection and listener, so that nothing leaves.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -34,7 +34,7 @@ use creel_sys::net::Family;
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, confine, process, readiness, signal};
 
-/// Questions that may wait for an answer at once, and for how long.
+/// Maximum questions that wait for an answer, and the time limit of each.
 const QUESTIONS: usize = 16;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -48,39 +48,39 @@ pub enum RelayError {
     Gone,
 }
 
-/// A relay at work; dropping it ends it.
+/// A running relay. Dropping it kills the process.
 pub struct Relay {
     pid: i32,
-    /// Speaks [`wire`].
+    /// Carries the messages of [`protocol`].
     pub socket: OwnedFd,
-    /// For the jail, which sends its listening sockets here.
+    /// For the jail, which sends its listening sockets over it.
     pub sockets: Option<OwnedFd>,
 }
 
-/// What the relay makes for the jail where TLS is ended.
+/// What the relay creates for the jail if a rule terminates TLS.
 #[derive(Debug, Default)]
 pub struct Made {
-    /// The certificate of the jail's own authority, PEM.
+    /// PEM certificate of the jail's own authority.
     pub authority: Option<String>,
-    /// Variables of the jail, with what stands in them for secrets.
+    /// Environment variables of the jail, with the placeholders of secrets.
     pub placeholders: BTreeMap<String, String>,
 }
 
-/// Starts the relay, which is of use once it is [ready](Relay::ready). `log` gets a line a decision.
+/// Starts the relay; it is usable once it is [ready](Relay::ready). `log` gets one line per decision.
 pub fn start(id: &str, egress: &Egress, log: Option<File>) -> Result<Relay, RelayError> {
     let (ours, theirs) = socket::pair().map_err(RelayError::Start)?;
     let (give, take) = socket::pair().map_err(RelayError::Start)?;
-    // The relay never takes them: a Ctrl-C for the caller's whole job is not its own.
+    // Signals stay blocked in the relay: a Ctrl-C for the caller's whole job must not end it.
     let held = signal::Held::all().map_err(RelayError::Start)?;
     let side = clone::clone3_single_threaded(0, None).map_err(RelayError::Start)?;
     let pid = match side {
         Side::Parent { pid, .. } => pid,
         Side::Child => {
-            // The supervisor's copies are closed with all else that is not kept.
+            // The child closes the supervisor's ends with all other descriptors that are not kept.
             std::mem::forget((ours, give));
             let mut kept = vec![theirs, take];
             kept.extend(log.map(OwnedFd::from));
-            // What cannot be done is no reason not to serve: the kernel ends a process by its own fault anyway.
+            // A failure is ignored: the kernel ends a process by its own fault anyway.
             let _ = signal::take_faults();
             process::exit(live(id, egress, kept))
         }
@@ -94,8 +94,8 @@ pub fn start(id: &str, egress: &Egress, log: Option<File>) -> Result<Relay, Rela
 }
 
 impl Relay {
-    /// Waits until it is confined and says what it made for the jail. The jail hears of it too, and does
-    /// not begin its command before.
+    /// Waits until the relay is confined; returns what it created for the jail. The jail also waits for the
+    /// relay, and does not begin its command before.
     pub fn ready(&self) -> Result<Made, RelayError> {
         match protocol::receive(&self.socket, Wait::Yes) {
             Ok(Some(FromRelay::Ready {
@@ -111,10 +111,10 @@ impl Relay {
         }
     }
 
-    /// Ends it, if it has not ended; waits until it has.
+    /// Kills the relay if it still runs, and waits for its end.
     pub fn end(&mut self) {
         let pid = std::mem::take(&mut self.pid);
-        // It is this process's child and not waited for yet: the pid is nobody else's.
+        // The pid cannot belong to another process: this child is not waited for yet.
         if pid > 0 {
             let _ = signal::send(pid, signal::KILL);
             let _ = process::reap(pid);
@@ -128,7 +128,7 @@ impl Drop for Relay {
     }
 }
 
-/// The relay's life; returns its exit status.
+/// Runs the relay; returns its exit status.
 fn live(id: &str, egress: &Egress, kept: Vec<OwnedFd>) -> i32 {
     let mut kept = match confine::keep_descriptors(kept) {
         Ok(kept) => kept.into_iter(),
@@ -141,7 +141,7 @@ fn live(id: &str, egress: &Egress, kept: Vec<OwnedFd>) -> i32 {
     match serve(id, egress, &control, sockets, log) {
         Ok(()) => 0,
         Err(why) => {
-            // If the supervisor is gone there is nobody to tell.
+            // Fails only if the supervisor is gone.
             let _ = protocol::send(control.as_fd(), &FromRelay::Failed { why });
             1
         }
@@ -229,25 +229,25 @@ fn serve(
     let services = receive_sockets(Rc::clone(&gate), store, sockets, listeners);
     local.spawn_local(async move {
         if let Err(error) = services.await {
-            // Without its listeners nothing leaves: that is the safe side.
+            // Fails closed: without its listeners nothing leaves.
             eprintln!("creel: the relay has no listeners: {error}");
         }
     });
     let told = local.block_on(&runtime, told_to_finish(control, &questions));
-    // Every connection is closed, and with it its record.
+    // Closes every connection, which completes its record.
     drop(local);
     told.map_err(|e| e.to_string())?;
     for destinations in protocol::in_messages(gate.records.summary()) {
         let part = FromRelay::Summary { destinations };
         protocol::send(control.as_fd(), &part).map_err(|e| e.to_string())?;
     }
-    // If the supervisor is gone there is nobody to tell.
+    // Fails only if the supervisor is gone.
     let lines = gate.records.finish();
     let _ = protocol::send(control.as_fd(), &FromRelay::Finished { lines });
     Ok(())
 }
 
-/// Takes the listening sockets from the jail as it makes them, and serves each.
+/// Receives the listening sockets from the jail as it creates them, and serves each.
 async fn receive_sockets(
     gate: Rc<Gate>,
     store: Rc<Store>,
@@ -309,7 +309,7 @@ fn start_service(gate: &Rc<Gate>, socket: OwnedFd, serves: Serves) -> io::Result
                 _ => udp::serve(gate, socket).await,
             };
             if let Err(error) = ended {
-                // Without it nothing leaves: the safe side.
+                // Fails closed: without the socket nothing leaves.
                 eprintln!("creel: the relay serves datagrams no longer: {error}");
             }
         });
@@ -325,7 +325,7 @@ fn start_service(gate: &Rc<Gate>, socket: OwnedFd, serves: Serves) -> io::Result
     Ok(())
 }
 
-/// Hears the supervisor until it says that the jail has ended, or has ended itself.
+/// Handles the supervisor's messages until the jail has ended, or the supervisor has.
 async fn told_to_finish(control: &OwnedFd, questions: &Questions) -> io::Result<()> {
     let control = readiness::to_read(control.try_clone()?)?;
     loop {
@@ -339,7 +339,7 @@ async fn told_to_finish(control: &OwnedFd, questions: &Questions) -> io::Result<
     }
 }
 
-/// Questions to the supervisor that wait for their answers.
+/// Pending questions to the supervisor.
 struct Questions {
     control: OwnedFd,
     waiting: RefCell<HashMap<u64, oneshot::Sender<bool>>>,
@@ -350,7 +350,7 @@ struct Questions {
 impl Questions {
     fn answer(&self, number: u64, allow: bool) {
         if let Some(asked) = self.waiting.borrow_mut().remove(&number) {
-            // Who asked may have gone.
+            // The connection that asked may be gone.
             let _ = asked.send(allow);
         }
     }

@@ -1,13 +1,14 @@
-//! What a client of a proxy is told of a refusal: one line that names the reason, and a status.
+//! Replies of the proxies to refused clients: a status, and the reason in one line.
 
 use hyper::StatusCode;
 
 use super::refusal::Refusal;
 
-/// The field that tells creel's own refusals from a server's.
+/// Header field that distinguishes creel's refusals from a server's errors.
 pub const DENIED: &str = "x-creel-denied";
 
-/// 400: it cannot be read in one way. 403: it is not granted. 502 and 504: it is, and nobody answers.
+/// 400: the destination is malformed. 403: it is not granted. 502 and 504: it is granted, but cannot be
+/// resolved or dialled.
 pub fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::NoHost(_) => StatusCode::BAD_REQUEST,
@@ -18,7 +19,7 @@ pub fn status(refusal: &Refusal) -> StatusCode {
     }
 }
 
-/// The reason in printable ASCII, in one line: it goes into a header.
+/// The reason for a header: one line of printable ASCII, at most 512 characters.
 pub fn line(refusal: &str) -> String {
     let printable = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
     refusal.chars().map(printable).take(512).collect()
@@ -40,7 +41,7 @@ pub fn proxy_status(refusal: &Refusal) -> String {
     format!("creel; error={error}; details=\"{details}\"")
 }
 
-/// A whole answer of HTTP/1.1, for what is refused before there is any HTTP.
+/// A complete HTTP/1.1 response, for refusals before an HTTP server has the connection.
 pub fn whole(status: StatusCode, refusal: &Refusal) -> String {
     let why = line(&refusal.to_string());
     let body = format!("creel: {why}\n");

@@ -1,23 +1,22 @@
-//! The first head that a client says to the HTTP proxy, read for the one thing that is not HTTP's own
-//! business afterwards: CONNECT. Pure.
+//! Parses the first request head of a client of the HTTP proxy, to tell CONNECT from other requests. Pure.
 
 use super::target::{Target, TargetError};
 
-/// Bytes that a head may have.
+/// Maximum bytes of a head.
 pub const LONGEST: usize = 64 << 10;
-/// Fields that it may have.
+/// Maximum fields of a head.
 const FIELDS: usize = 100;
 
 /// What the client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
-    /// A tunnel; what follows the head's `length` bytes is the tunnel's.
+    /// A tunnel; bytes after the first `length` belong to the tunnel.
     Connect {
         target: Target,
         port: u16,
         length: usize,
     },
-    /// A request, to be read again and judged where all requests are.
+    /// Another request, which the HTTP server parses again and judges.
     Request,
 }
 
@@ -78,7 +77,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
                 return Err(other());
             }
         }
-        // It means nothing here (RFC 9110, 9.3.6), so whoever sends one means something else.
+        // A body has no meaning in CONNECT (RFC 9110, 9.3.6), so such a request is ambiguous.
         if is("transfer-encoding") || is("content-length") && field.value != b"0" {
             return Err(HeadError::Body);
         }
@@ -93,7 +92,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
     }))
 }
 
-/// As much of what was said as a record needs.
+/// At most 256 characters, for the record.
 fn excerpt(said: &[u8]) -> String {
     String::from_utf8_lossy(said).chars().take(256).collect()
 }

@@ -1,7 +1,7 @@
 //! The SOCKS5 proxy (RFC 1928): CONNECT by name or address.
 //!
-//! Whoever is in the jail may use it, so nobody has to say who they are; a client that insists on a
-//! name and a password (RFC 1929) may say any. UDP ASSOCIATE, BIND and SOCKS4 are refused.
+//! The proxy requires no authentication: every program in the jail may use it. A client that insists on a
+//! name and a password (RFC 1929) may send any. UDP ASSOCIATE, BIND and SOCKS4 are refused.
 
 pub mod protocol;
 
@@ -20,10 +20,10 @@ use super::gate::Gate;
 use super::refusal::Refusal;
 use super::{accept, tunnel};
 
-/// For all that comes before the tunnel.
+/// Time limit up to the end of the request.
 const GREETING: Duration = Duration::from_secs(30);
 
-/// Accepts for good.
+/// Accepts clients forever.
 pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
     loop {
         let (client, _) = accept::client(&listener).await;
@@ -32,7 +32,7 @@ pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
     }
 }
 
-/// What a client said so far, and the connection to it.
+/// A client's connection, and its bytes that are not parsed yet.
 struct Client {
     stream: TcpStream,
     bytes: Vec<u8>,
@@ -40,7 +40,7 @@ struct Client {
 
 /// Why there is no request.
 enum Ended {
-    /// The client is gone: nobody is there to be told.
+    /// The client closed the connection.
     Gone,
     Wrong(SocksError),
 }
@@ -96,7 +96,7 @@ fn reply(refusal: &Refusal) -> Reply {
 }
 
 impl Client {
-    /// Everything up to the request, whose bytes are taken.
+    /// Performs the handshake and reads the request; later bytes stay in `bytes`.
     async fn asks(&mut self) -> Result<(creel_policy::net::Host, u16), Ended> {
         let method = self.next(protocol::greeting).await?;
         self.say(&method.answer()).await?;
@@ -108,7 +108,7 @@ impl Client {
         Ok((request.host, request.port))
     }
 
-    /// Reads until a message is whole.
+    /// Reads until `read` returns a message, and removes its bytes.
     async fn next<T>(&mut self, read: fn(&[u8]) -> Read<T>) -> Result<T, Ended> {
         loop {
             if let Some((message, length)) = read(&self.bytes).map_err(Ended::Wrong)? {

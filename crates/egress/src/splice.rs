@@ -1,13 +1,13 @@
-//! Bytes both ways between two connections: without a copy where they are many.
+//! Relays bytes in both directions between two connections, without a copy for bulk data.
 //!
-//! A direction is a [`Half`]. It reads what is there by recv(2) into a buffer that all connections
-//! share; once that comes back full it has much to carry, and moves pages through a pipe with
-//! splice(2) until little comes again. What the other side does not take is held, and nothing more is
-//! read until it is gone: a slow reader slows its writer, and a direction never holds more than a pipe.
-//! Pipes are lent while bytes are in them, so that a connection that waits costs its two sockets.
+//! A direction is a [`Half`]. It reads with recv(2) into a buffer that all connections share. After a read
+//! that fills the buffer it moves pages through a pipe with splice(2), until a call moves little. Bytes that
+//! the other side does not accept are held, and nothing more is read until they are written: a slow reader
+//! slows its writer, and a direction never holds more than a pipe. It borrows a pipe only while bytes are in
+//! it, so a waiting connection costs its two sockets.
 //!
-//! The end of one direction is passed on and the other goes on (half-close). A reset is passed on as a
-//! reset, and so is the reaching of a limit.
+//! The end of one direction is passed on and the other continues (half-close). A reset is passed on as a
+//! reset; a reached limit also resets both sides.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -23,22 +23,22 @@ use super::gate::{Direction, Pass};
 use super::refusal::Refusal;
 use creel_sys::splice::{self as sys, Pipe};
 
-/// What is read by copying at once.
+/// Maximum bytes of one recv(2).
 const FEW: usize = 16 << 10;
-/// Less than this at once is not worth a pipe.
+/// A direction with fewer bytes per call stops using a pipe.
 const LITTLE: usize = 4 << 10;
-/// What fills a new pipe (pipe(7)).
+/// Capacity of a new pipe in bytes (pipe(7)).
 const FULL: usize = 64 << 10;
-/// What is moved by splice at once.
+/// Maximum bytes of one splice(2).
 const MANY: usize = 1 << 20;
-/// What a direction moves before others have their turn.
+/// Bytes that a direction moves before it yields to others.
 const TURN: usize = 4 << 20;
-/// Empty pipes that are kept for the next who needs one.
+/// Maximum empty pipes that are kept for reuse.
 const PIPES: usize = 32;
 
-/// Why a relay ends before both sides said that they are done.
+/// Why a relay ends before both directions are done.
 enum Stop {
-    /// One side is gone, or was told so.
+    /// One side is gone.
     Reset,
     Refused(Refusal),
 }
@@ -53,31 +53,31 @@ impl From<io::Error> for Stop {
 pub struct Half {
     direction: Direction,
     held: Held,
-    /// Much was there when it was last read.
+    /// The last read returned much, so the next uses a pipe.
     many: bool,
     at: At,
-    /// Bytes read, in all.
+    /// Total bytes read.
     moved: u64,
     /// Reads and writes that moved something.
     stirs: u64,
-    /// Until the bandwidth has room.
+    /// Delay until the bandwidth limit allows a read.
     pause: Option<Pin<Box<Sleep>>>,
-    /// Bytes that were reserved of it.
+    /// Bytes that are reserved of the bandwidth.
     reserved: usize,
 }
 
-/// What was read and not yet written.
+/// Bytes that were read and not yet written.
 enum Held {
     Nothing,
     Bytes { bytes: Vec<u8>, sent: usize },
     Piped { pipe: Pipe, left: usize },
 }
 
-/// How far a direction is.
+/// The state of a direction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
     Open,
-    /// The end was read, and is to be passed on behind what is held.
+    /// The end was read, and is passed on after the held bytes.
     End,
     Done,
 }
@@ -96,7 +96,7 @@ impl Half {
         }
     }
 
-    /// With bytes that were read and counted already, to be written first.
+    /// A direction with bytes that were read and counted already, to be written first.
     pub fn holding(direction: Direction, bytes: Vec<u8>) -> Half {
         let held = match bytes.is_empty() {
             true => Held::Nothing,
@@ -108,12 +108,12 @@ impl Half {
         }
     }
 
-    /// Whether anything came this way.
+    /// Whether any bytes were read.
     pub fn has_moved(&self) -> bool {
         self.moved > 0
     }
 
-    /// How often anything was read or written.
+    /// Number of reads and writes that moved something.
     pub fn stirs(&self) -> u64 {
         self.stirs
     }
@@ -122,7 +122,7 @@ impl Half {
         self.at == At::Done
     }
 
-    /// Moves what can be moved: ready when this direction is done.
+    /// Moves what can be moved; ready when this direction is done.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -136,7 +136,7 @@ impl Half {
             match self.at {
                 At::Done => return Poll::Ready(Ok(())),
                 At::End => {
-                    // Where the other side is gone already, that is what its own direction says.
+                    // If the other side is gone already, its own direction reports that.
                     let _ = sys::shutdown_write(to);
                     self.at = At::Done;
                     return Poll::Ready(Ok(()));
@@ -162,7 +162,7 @@ impl Half {
         }
     }
 
-    /// Writes what is held.
+    /// Writes the held bytes.
     fn write(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<Result<(), Stop>> {
         loop {
             let written = match &mut self.held {
@@ -192,7 +192,7 @@ impl Half {
         }
     }
 
-    /// How much may be read: what the bandwidth has room for, once there is something to read.
+    /// Maximum bytes to read under the bandwidth limit, once there is something to read.
     fn allowance(
         &mut self,
         cx: &mut Context<'_>,
@@ -215,7 +215,8 @@ impl Half {
         Poll::Ready(Ok(self.reserved))
     }
 
-    /// Reads what is there, at most so much, counts it, and holds it unless `to` takes it at once.
+    /// Reads at most `most` bytes and counts them; holds those that `to` does not accept at once. Returns
+    /// the bytes read, 0 at the end.
     fn read(
         &mut self,
         pass: &Pass,
@@ -262,8 +263,8 @@ impl Half {
             let result = from.try_io(Interest::READABLE, || {
                 read = sys::recv(from, buffer)?;
                 match read {
-                    // Less than was asked for: nothing is left, and the next will be an edge of its own
-                    // (epoll(7)). So this reads as what it is, without another call to be told.
+                    // After a short read the socket is empty, and new data is a new edge (epoll(7)).
+                    // WouldBlock clears the readiness, which saves another recv(2).
                     1.. if read < whole => Err(io::ErrorKind::WouldBlock.into()),
                     _ => Ok(()),
                 }
@@ -300,7 +301,7 @@ impl Half {
             .map_err(|refusal| Stopped::By(Stop::Refused(refusal)))
     }
 
-    /// Whether there is a pipe, empty: without descriptors left there is none, and bytes are copied.
+    /// Takes an empty pipe; `false` if no descriptors are left, and bytes are copied instead.
     fn borrow_pipe(&mut self) -> bool {
         if let Held::Piped { .. } = self.held {
             return true;
@@ -315,7 +316,7 @@ impl Half {
         }
     }
 
-    /// Gives an empty pipe back.
+    /// Returns an empty pipe for reuse.
     fn put_back(&mut self) {
         if let Held::Piped { pipe, left: 0 } = std::mem::replace(&mut self.held, Held::Nothing) {
             SHARED.with_borrow_mut(|shared| {
@@ -343,7 +344,7 @@ impl From<io::Error> for Stopped {
     }
 }
 
-/// What the relay's connections share; it has one thread.
+/// What all connections share; the relay has one thread.
 struct Shared {
     buffer: Box<[u8]>,
     pipes: Vec<Pipe>,
@@ -356,7 +357,7 @@ thread_local! {
     });
 }
 
-/// Relays until both sides are done, one is gone, nothing moves for too long, or a limit is reached.
+/// Relays until both directions are done, a side is gone, the connection is idle, or a limit is reached.
 pub async fn relay(
     pass: &Pass,
     inside: TcpStream,
@@ -401,7 +402,7 @@ pub async fn relay(
     }
 }
 
-/// Moves one direction alone, until it is done. What it says it was refused for ends the connection.
+/// Relays one direction until it is done. An error ends the connection; `None` if a side is gone.
 pub async fn carry_half(
     pass: &Pass,
     from: &TcpStream,
@@ -415,10 +416,10 @@ pub async fn carry_half(
     })
 }
 
-/// Why a silent connection is closed.
+/// The refusal for an idle connection.
 pub const IDLE: Refusal = Refusal::Closed("nothing moved for as long as network.limits.idle says");
 
-/// Closes a connection so that the other side fails at once.
+/// Closes a connection with a reset, so that the peer fails at once.
 pub fn reset(stream: TcpStream) {
     let _ = stream.set_zero_linger();
 }

@@ -1,16 +1,16 @@
 //! `HOST[:PORT]`, as CONNECT, an absolute URL, `Host` and `:authority` write it. Pure.
 //!
-//! Read once, here, into the canonical form that is judged and dialled. What could be read in two ways
-//! is refused: user names, an IPv6 address without brackets, an empty port, one with a leading zero.
+//! Parsed once, here, into the canonical form that is judged and dialled. Ambiguous forms are refused: user
+//! names, an IPv6 address without brackets, an empty port, a port with a leading zero.
 
 use std::fmt;
 
 use creel_policy::net::{Host, HostError};
 
-/// A name has at most 253 bytes, in UTF-8 before IDNA some more; with a port and brackets, less than this.
+/// Maximum bytes. A name has at most 253, somewhat more in UTF-8 before IDNA, plus port and brackets.
 const LONGEST: usize = 1024;
 
-/// A destination as it was written; the port may be left to the scheme.
+/// A parsed destination; without a port, the scheme's default applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub host: Host,
@@ -83,7 +83,7 @@ fn read_port(text: &[u8]) -> Result<u16, TargetError> {
 }
 
 impl fmt::Display for Target {
-    /// As it is written again: canonical, in brackets where it needs them.
+    /// Writes the canonical form, with brackets where needed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
             Host::Address(address) if address.is_ipv6() => write!(f, "[{address}]")?,

@@ -1,9 +1,9 @@
-//! TLS that creel ends: the client's with a certificate of the jail's own authority, begun anew outside
-//! with the host's certificate checked.
+//! TLS termination: the client gets a certificate of the jail's own authority, and the relay opens its own
+//! TLS connection to the host, with certificate verification.
 //!
-//! Both sides speak the same version of HTTP: outside is dialled first, with what the client offers,
-//! and the client is given what the host took. So no request is ever translated from one version to
-//! the other. What is not HTTP is refused.
+//! Both sides use the same HTTP version: the relay dials the host first, offers what the client offers, and
+//! gives the client the version that the host chose. So no request is translated between versions. Protocols
+//! other than HTTP are refused.
 
 pub mod client;
 
@@ -22,7 +22,8 @@ use super::refusal::Refusal;
 use super::rewind::Rewind;
 use creel_policy::net::Host;
 
-/// Ends the client's TLS, whose first bytes are `early`, and carries its requests.
+/// Terminates the client's TLS and serves its requests. `early`: bytes already read from the client. A
+/// returned refusal is on record already.
 pub async fn serve(pass: Pass, client: TcpStream, early: Vec<u8>) -> Result<(), Refusal> {
     let served = end(Rc::new(pass), client, early).await;
     if let Err((pass, refusal)) = served {
@@ -68,7 +69,7 @@ async fn end(pass: Rc<Pass>, client: TcpStream, early: Vec<u8>) -> Result<(), (R
     }
     let versions = offered.clone().unwrap_or_else(|| vec![Version::One]);
     let dialled = client::begin(&pass, &versions).await;
-    // Where the host cannot be had the client is still told why, in HTTP.
+    // If the host cannot be dialled, the client still gets the reason, in HTTP.
     let version = match &dialled {
         Ok((_, version)) => *version,
         Err(_) => versions.first().copied().unwrap_or(Version::One),
@@ -83,8 +84,8 @@ async fn end(pass: Rc<Pass>, client: TcpStream, early: Vec<u8>) -> Result<(), (R
     Ok(())
 }
 
-/// Whether the server name is the host's; what it was where not. An address is never a server name
-/// (RFC 6066).
+/// Checks that the server name is the granted host; the error is the name sent. An address is never a server
+/// name (RFC 6066).
 fn names(host: &Host, said: Option<&str>) -> Result<(), String> {
     match (host, said) {
         (Host::Address(_), None) => Ok(()),

@@ -1,8 +1,8 @@
-//! Connections to an address, as if there were no relay.
+//! Connections to an address, without a proxy.
 //!
-//! In the jail every address is local, so the address that the program dialled is the accepted socket's
-//! own: a synthetic one stands for a name, any other for itself. Loopback is the jail's own, and never
-//! leads out.
+//! In the jail every address is local, so the accepted socket's own address is the one that the program
+//! dialled. A synthetic address stands for a name, any other for itself. Loopback belongs to the jail, and
+//! is never forwarded.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use super::splice::reset;
 use super::{accept, tunnel};
 use creel_policy::net::Host;
 
-/// Accepts on a port for good. The address that the program dialled is the accepted socket's own.
+/// Accepts connections on a port, forever.
 pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
     loop {
         let (client, _) = accept::client(&listener).await;
@@ -44,7 +44,7 @@ async fn one(gate: Rc<Gate>, client: TcpStream) {
     }
 }
 
-/// What the program meant by an address.
+/// The destination that a dialled address stands for. Loopback is refused.
 pub fn destination(gate: &Gate, meant: SocketAddr) -> Result<Host, Refusal> {
     let host = gate.meant(meant.ip().into());
     match host {

@@ -1,18 +1,17 @@
-//! One admitted connection, from its first bytes on: what is spoken is found out, judged, and carried.
+//! Serves one admitted connection: detects its protocol, judges it, and relays it.
 //!
-//! Nothing that the client says leaves before it is judged, and what was judged is what leaves, byte for
-//! byte. TLS must say the name that was granted; requests go to [`http`](super::http); the rest is bytes,
-//! where a rule grants that.
+//! No byte of the client leaves before it is judged, and judged bytes leave unchanged. TLS must name the
+//! granted host; requests go to [`http`](super::http); other bytes are relayed if a rule grants that.
 //!
 //! ```text
 //! a rule says `tcp`                 dial ── relay
-//! TLS or HTTP alone is granted      hear ── judge ── dial ── relay
-//! either side may speak first       hear and dial, the server's bytes flow ── judge ── relay
+//! rules ask for TLS or HTTP         detect ── judge ── dial ── relay
+//! either side may send first        detect and dial, the server's bytes flow ── judge ── relay
 //! ```
 //!
-//! Where a range was granted and the client dialled an address, no name is known to compare with: a
-//! server name must then be granted itself, and may be missing. A hello with another one encrypted in it
-//! is refused unless creel ends the TLS: then nothing of it is forwarded.
+//! If a range was granted and the client dialled an address, the server name may be missing; if present, it
+//! must be granted itself. A hello that may contain another, encrypted one (ECH) is refused unless creel
+//! terminates the TLS: then nothing of it is forwarded.
 
 use std::future::pending;
 use std::io::ErrorKind;
@@ -35,36 +34,36 @@ use creel_policy::net::judge::{Spoken, Transport};
 use creel_policy::net::{Answer, Host, Name, Protocol, Tls};
 use creel_sys::splice::shutdown_write;
 
-/// How long a client may take from its first byte until it is clear what it speaks.
+/// Time limit from the client's first byte until its protocol is detected.
 const CLEAR: Duration = Duration::from_secs(10);
-/// A client that speaks first does so at once; only where it does not is the server dialled before
-/// anything is known.
+/// A client that sends first does so at once. Only after this delay is the server dialled before the
+/// protocol is known.
 const GRACE: Duration = Duration::from_millis(2);
 
-/// Who may say the first word.
+/// Which side may send first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     Client,
     Either,
-    /// Nobody looks at what is said.
+    /// Either; the protocol is not inspected.
     Unheard,
 }
 
-/// What the client said until it was clear what it speaks.
+/// The client's bytes up to the detection of its protocol, and the protocol.
 struct Said {
     bytes: Vec<u8>,
     first: Detected,
-    /// Of the bytes, as long as nobody else has them.
+    /// The budget of the bytes, while they are held here.
     held: Option<HeadBudget>,
 }
 
-/// A server that was dialled before the client spoke.
+/// A server connection that was dialled before the protocol was known.
 struct Begun {
     outside: TcpStream,
     back: Half,
 }
 
-/// Why nothing is carried: a refusal, or nobody is there any more.
+/// Why nothing is relayed: a refusal, or `None` if a side is gone.
 type Ended = Option<Refusal>;
 
 /// TLS alerts, always fatal (RFC 8446, 6).
@@ -75,7 +74,7 @@ enum Alert {
     UnrecognizedName = 112,
 }
 
-/// Carries the client's connection to its end. `early` was read from it already.
+/// Serves the client's connection to its end. `early`: bytes already read from the client.
 pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
     let _ = client.set_nodelay(true);
     pass.bound_inside(&client);
@@ -104,7 +103,7 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
     match &said.first {
         Detected::Tls(hello) => match judge_tls(&pass, hello) {
             Ok(()) if pass.tls() == Tls::Terminate => {
-                // It has the pass, and says itself what it refused.
+                // It owns the pass, and records its own refusals.
                 let _ = Box::pin(tls::serve(pass, client, said.bytes)).await;
             }
             Ok(()) => forward(pass, client, said, begun).await,
@@ -121,7 +120,7 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
                 return refuse(&pass, client, &Refusal::Spoken(refusal.into()));
             }
             let client = Rewind::new(said.bytes, client);
-            // Boxed: a connection that is only spliced need not have room for it.
+            // Boxed, so that a connection that is only spliced has no memory for it.
             Box::pin(http::serve(pass, client, Scheme::Http, version)).await;
         }
         Detected::Other | Detected::More => match pass.judge(&Spoken::Other) {
@@ -131,7 +130,7 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
     }
 }
 
-/// Whether the server must wait until the client spoke: where only TLS or HTTP is granted.
+/// Which side may send first: the client, if the rules ask for TLS or HTTP.
 fn order(pass: &Pass) -> Order {
     let policy = &pass.gate().policy;
     if pass.tls() == Tls::Terminate {
@@ -140,7 +139,7 @@ fn order(pass: &Pass) -> Order {
     let known = matches!(pass.port, 80 | 443);
     let rules = match policy.judge(&pass.host, pass.port, Transport::Tcp) {
         Answer::Allow(rules) => rules,
-        // Somebody was asked.
+        // An answer allowed the destination, not a rule.
         _ if known => return Order::Client,
         _ => return Order::Either,
     };
@@ -158,11 +157,10 @@ fn order(pass: &Pass) -> Order {
     }
 }
 
-/// Reads until it is clear what the client speaks. `bytes` is empty where it said nothing and never
-/// will.
+/// Reads until the client's protocol is detected. `bytes` is empty if the client closed without sending.
 async fn hear(pass: &Pass, client: &TcpStream, mut bytes: Vec<u8>) -> Result<Said, Ended> {
     let mut held = HeadBudget::new(&pass.gate().meter.admission);
-    // As long as it says nothing, no clock runs.
+    // No time limit runs before the first byte.
     if bytes.is_empty() && more(client, &mut held, &mut bytes).await? == 0 {
         let first = protocol_detect::read_all(&bytes);
         let held = None;
@@ -191,7 +189,7 @@ async fn hear(pass: &Pass, client: &TcpStream, mut bytes: Vec<u8>) -> Result<Sai
     Ok(Said { bytes, first, held })
 }
 
-/// Reads what the client says next, as soon as it does; 0 is its end.
+/// Waits for the client's next bytes and appends them to `bytes`; 0 is the end.
 async fn more(
     client: &TcpStream,
     held: &mut HeadBudget,
@@ -199,7 +197,7 @@ async fn more(
 ) -> Result<usize, Ended> {
     held.reserve(bytes).map_err(Some)?;
     loop {
-        // Ready need not mean that there is anything: an accepted socket is taken to be.
+        // Readiness can be spurious: an accepted socket is assumed to be readable.
         client.readable().await.map_err(|_| None)?;
         match client.try_read_buf(bytes) {
             Err(e) if e.kind() == ErrorKind::WouldBlock => {}
@@ -208,7 +206,7 @@ async fn more(
     }
 }
 
-/// Dials while the client may still speak first, and lets through what the server says meanwhile.
+/// Dials while the client may still send first, and relays the server's bytes meanwhile.
 async fn either(
     pass: &Pass,
     client: &TcpStream,
@@ -222,7 +220,7 @@ async fn either(
     let outside = tokio::select! {
         said = hearing.as_mut() => {
             let said = said?;
-            // The server may have seen this connection already, and is not to see another.
+            // Keeps this dial: the server may have seen the connection already, and should not see another.
             pass.keep(dialling.await.map_err(Some)?);
             return Ok((said, None));
         }
@@ -235,7 +233,7 @@ async fn either(
         let flow = async {
             match open {
                 true => splice::carry_half(pass, &outside, client, &mut back).await,
-                // What it still has to say, the client says.
+                // The server's side is done, so only the client can send.
                 false => pending().await,
             }
         };
@@ -248,20 +246,20 @@ async fn either(
             flowed = flow => flowed?,
             () = sleep(pass.gate().idle()) => {}
         }
-        // Nothing but time passed.
+        // Nothing moved in this time.
         if open && !back.is_done() && back.stirs() == stirs {
             return Err(Some(IDLE));
         }
     }
 }
 
-/// Whether a hello says the name that was granted, and hides no other.
+/// Checks that a hello names the granted host, and hides no other name.
 fn judge_tls(pass: &Pass, hello: &ClientHello) -> Result<(), (Refusal, Alert)> {
     let refuse = |why: String, alert| Err((Refusal::Spoken(why), alert));
     let said = match &hello.server_name {
         None => None,
         Some(said) => match Name::parse(said) {
-            // RFC 6066, 3. A server that reads no other takes its default host.
+            // RFC 6066, 3: ASCII only. A server that cannot read another name uses its default host.
             Ok(_) if !said.is_ascii() => {
                 return refuse(
                     "the server name is not in ASCII".into(),
@@ -298,7 +296,7 @@ fn judge_tls(pass: &Pass, hello: &ClientHello) -> Result<(), (Refusal, Alert)> {
                 let why = format!("the server name is {host}, which no rule allows");
                 return refuse(why, Alert::UnrecognizedName);
             }
-            // The address's rules must not undo what the name's ask for.
+            // The address's rules must not bypass the name's.
             if policy.tls_of(&host, pass.port) == Tls::Terminate {
                 let why = format!(
                     "TLS to {host} is ended by creel, and here it was dialled by its address"
@@ -321,7 +319,7 @@ fn judge_tls(pass: &Pass, hello: &ClientHello) -> Result<(), (Refusal, Alert)> {
         .map_err(|refusal| (refusal, Alert::AccessDenied))
 }
 
-/// Dials where that was not done, and relays.
+/// Dials unless that was done already, and relays.
 async fn forward(pass: Pass, client: TcpStream, said: Said, begun: Option<Begun>) {
     let begun = match begun {
         Some(begun) => Ok(begun),
@@ -342,14 +340,13 @@ async fn forward(pass: Pass, client: TcpStream, said: Said, begun: Option<Begun>
     }
 }
 
-/// Closes so that the client fails at once.
+/// Records the refusal and resets the connection, so that the client fails at once.
 fn refuse(pass: &Pass, client: TcpStream, refusal: &Refusal) {
     pass.refuse(refusal);
     reset(client);
 }
 
-/// Closes with a word that a TLS client understands. What it sent on is not read, which makes a reset
-/// behind it.
+/// Closes with a TLS alert. The client's further bytes stay unread, so a reset follows the alert.
 fn refuse_tls(pass: &Pass, client: TcpStream, refusal: &Refusal, alert: Alert) {
     const FATAL: u8 = 2;
     pass.refuse(refusal);

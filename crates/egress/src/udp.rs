@@ -1,9 +1,9 @@
 //! Datagrams to destinations that a rule grants with `protocol = "udp"`.
 //!
-//! A flow is a client's socket and a destination. Its first datagram is decided on as a connection is;
-//! then it has a socket outside, connected to an address that was checked, so that nobody else's answers
-//! are heard. A flow on which nothing moves for a minute ends. Where there are too many, or
-//! datagrams come faster than they leave, the newest are lost: what waits is in bounds ([`queue`](super::queue)).
+//! A flow is a client's socket and a destination. Its first datagram is decided on like a connection; then
+//! the flow has an outside socket, connected to a checked address, so that it receives only that peer's
+//! datagrams. A flow ends after a minute without traffic. With too many flows, or datagrams that arrive
+//! faster than they leave, the newest are dropped: the queues are bounded ([`udp_queue`](super::udp_queue)).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,16 +26,16 @@ use super::udp_queue::Queue;
 use creel_policy::net::Host;
 use creel_sys::{Errno, udp};
 
-/// Flows of one port at once.
+/// Maximum concurrent flows of one port.
 const FLOWS: usize = 256;
 const IDLE: Duration = Duration::from_secs(60);
-/// For so long a destination that was refused is not asked for again.
+/// How long a refused flow drops datagrams before its destination is decided on again.
 const REFUSED: Duration = Duration::from_secs(1);
-/// After a failure that may last.
+/// Delay after a receive error that may persist.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST: usize = 65_536;
 
-/// Who, and the address that was meant.
+/// The client's address, and the address that it sent to.
 type Key = (SocketAddr, IpAddr);
 
 /// The flows of one socket in the jail.
@@ -47,12 +47,12 @@ struct Flows {
 }
 
 thread_local! {
-    /// Where all datagrams are read; the relay has one thread.
+    /// The receive buffer of all flows; the relay has one thread.
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; LONGEST].into());
 }
 
-/// Relays the datagrams of a port for good. The socket receives what was sent to any address; an error
-/// says that it cannot tell which.
+/// Relays the datagrams of a port, forever. The socket receives datagrams to any address; an error means
+/// that it cannot report which.
 pub async fn serve(gate: Rc<Gate>, inside: UdpSocket) -> io::Result<()> {
     udp::tell_destination(inside.as_fd())?;
     let flows = Rc::new(Flows {
@@ -72,7 +72,7 @@ pub async fn serve(gate: Rc<Gate>, inside: UdpSocket) -> io::Result<()> {
 }
 
 impl Flows {
-    /// Receives one from the jail and gives it to its flow, which is begun where there is none.
+    /// Receives a datagram from the jail and passes it to its flow, which is created if there is none.
     fn receive(self: &Rc<Self>) -> io::Result<()> {
         BUFFER.with_borrow_mut(|buffer| {
             let arrival = udp::receive(self.inside.as_fd(), buffer)?;
@@ -97,7 +97,7 @@ impl Flows {
         open.insert(key, Rc::clone(&queue));
         let flows = Rc::clone(self);
         spawn_local(async move {
-            // What a flow needs while it lasts is not kept for one that was refused.
+            // Boxed, so that its memory is freed before the delay of a refused flow.
             let carried = Box::pin(flows.carry(key, &queue)).await;
             queue.close();
             if carried.is_err() {
@@ -107,7 +107,7 @@ impl Flows {
         });
     }
 
-    /// One flow, until it is idle, refused, or nobody is there.
+    /// Serves one flow until it is idle, refused, or unreachable.
     async fn carry(&self, key: Key, queue: &Rc<Queue>) -> Result<(), Refusal> {
         let host = destination(&self.gate, SocketAddr::new(key.1, self.port));
         let host = host.inspect_err(|refusal| {
@@ -150,8 +150,8 @@ impl Flows {
                         let bytes = outside.try_recv(buffer).ok()?;
                         queue.hold(buffer.get(..bytes).unwrap_or_default())
                     });
-                    // Nothing came after all, or nobody listens there (udp(7)): the client hears nothing,
-                    // and asks again. Or there is no room for it.
+                    // Spurious readiness, no listener at the address (udp(7)), or no room in the budget: the
+                    // client gets nothing, and asks again.
                     let Some(datagram) = received else {
                         continue;
                     };
@@ -163,7 +163,7 @@ impl Flows {
     }
 }
 
-/// Counts a datagram before it moves, and waits until the bandwidth has room for it.
+/// Counts a datagram before it moves, and waits until the bandwidth limit allows it.
 async fn account(pass: &Pass, direction: Direction, bytes: usize) -> Result<(), Refusal> {
     pass.count(direction, bytes as u64)?;
     if let Some(limit) = pass.rate_limit(direction) {
@@ -172,7 +172,7 @@ async fn account(pass: &Pass, direction: Direction, bytes: usize) -> Result<(), 
     Ok(())
 }
 
-/// A socket that speaks with the first of the checked addresses that there is a route to.
+/// A socket connected to the first checked address that has a route.
 async fn outside(pass: &Pass) -> Result<UdpSocket, Refusal> {
     let mut failed = Refusal::Dial("the name has no address".into());
     for address in pass.addresses().await? {

@@ -1,11 +1,11 @@
-//! What the kernel holds for the relay's connections. The relay is in no group of the jail's, so what lies in
-//! its sockets' buffers, for a jail or a server that does not read, is nobody's limit.
+//! Bounds the kernel's socket buffers of the relay's connections. The relay is outside of the jail's cgroup,
+//! so no limit of the jail counts bytes that wait there for a jail or a server that does not read.
 //!
-//! The first connections are wide: the kernel lets their buffers grow as far as the way to the other side
-//! asks for, megabytes where that is long. The others begin with a fixed share, which is less the more are
-//! open. One that has carried something asks for a place among the wide; where all are taken, one that was
-//! still and has next to nothing in its buffers gives up its own. One whose buffers are full keeps its place,
-//! so that nobody collects full ones. What the jail does not read is held back besides, by its listener
+//! The first connections are wide: the kernel grows their buffers as far as the path requires, to megabytes
+//! on a long one. The others begin with a fixed share, which is smaller the more are open. A connection that
+//! has carried enough asks for a wide place; if all are taken, a wide connection that is idle and has almost
+//! nothing in its buffers gives up its place. One with full buffers keeps its place, so that a jail cannot
+//! accumulate full ones. The listener also holds back what the jail does not read
 //! ([`net::serve_at`](creel_sys::net::serve_at)).
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -16,16 +16,16 @@ use std::time::{Duration, Instant};
 use creel_sys::Result;
 use creel_sys::buffers::{self, Connection};
 
-/// Connections whose buffers grow.
+/// Maximum wide connections, whose buffers grow.
 const WIDE: usize = 8;
-/// What a connection carries before it asks for a place.
+/// Bytes that a connection carries before it asks for a wide place.
 const MUCH: u64 = 64 << 10;
-/// How long a wide one is still before another may have its place.
+/// How long a wide connection is idle before another may take its place.
 const STILL: Duration = Duration::from_secs(1);
-/// Between two looks for a place, where there was none.
+/// Delay between searches for a place, after one found none.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The bytes of each of a socket's two buffers, of which the kernel takes twice as many.
+/// Bytes of each of a socket's two buffers; the kernel doubles the number (socket(7)).
 fn share(connections: u64) -> usize {
     match connections {
         0..=64 => 256 << 10,
@@ -34,28 +34,28 @@ fn share(connections: u64) -> usize {
     }
 }
 
-/// Bounds the jail's side of a connection that is one of so many, until it joins a window.
+/// Bounds the jail's side of a connection, with `connections` open in all, until it joins a window.
 pub fn bound_inside(socket: impl AsFd, connections: u64) {
     if connections > WIDE as u64 {
-        // Where the kernel refuses it is as before.
+        // If the kernel refuses, the buffers stay as they are.
         let _ = buffers::bound(socket, share(connections));
     }
 }
 
-/// Bounds a client that may ask for one destination after the other.
+/// Bounds a proxy client, which may request several destinations in turn.
 pub fn bound_client(socket: impl AsFd) {
     let _ = buffers::bound(socket, share(1));
 }
 
-/// Of one relay.
+/// The wide connections of the relay.
 #[derive(Debug, Default)]
 pub struct Windows {
     wide: RefCell<Vec<Weak<Window>>>,
-    /// Not before then is a place looked for.
+    /// Earliest time of the next search for a place.
     again: Cell<Option<Instant>>,
 }
 
-/// Of one connection that is carried.
+/// The buffers of one connection.
 #[derive(Debug)]
 pub struct Window {
     outside: Connection,
@@ -67,7 +67,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Joins the jail's side to that outside.
+    /// Adds the jail's side of the connection, with the bound of the outside.
     pub fn join(&self, inside: impl AsFd) {
         let Ok(inside) = Connection::of(inside) else {
             return;
@@ -76,7 +76,7 @@ impl Window {
             true => inside.unbound(),
             false => inside.bound(self.share),
         };
-        // Nobody joins twice.
+        // A connection joins once.
         let _ = self.inside.set(inside);
     }
 
@@ -86,7 +86,7 @@ impl Window {
             .flatten()
     }
 
-    /// Narrows one that was still and is as good as empty, or gone.
+    /// Narrows a connection that is idle and almost empty, or closed; `false` if it keeps its place.
     fn give_up(&self, now: Instant) -> bool {
         let full = |side: &Connection| side.held().is_ok_and(|b| b > self.share as u64);
         if now.saturating_duration_since(self.last.get()) < STILL || self.sides().any(full) {
@@ -94,7 +94,7 @@ impl Window {
         }
         self.carried.set(0);
         self.wide.set(false);
-        // One that is gone holds nothing.
+        // A closed connection holds nothing.
         let _ = self.each(|side| side.bound(self.share));
         true
     }
@@ -105,7 +105,7 @@ impl Window {
 }
 
 impl Windows {
-    /// Of a new connection, one of so many; `None` where the kernel refuses.
+    /// The window of a new connection, with `connections` open in all; `None` if the kernel refuses.
     pub fn open(&self, outside: impl AsFd, connections: u64) -> Option<Rc<Window>> {
         let mut wide = self.wide.borrow_mut();
         wide.retain(|other| other.strong_count() > 0);
@@ -124,7 +124,7 @@ impl Windows {
         Some(window)
     }
 
-    /// Notes that a connection carried so many bytes.
+    /// Notes that a connection carried `bytes`, and looks for a wide place for it if that is due.
     pub fn carried(&self, window: &Rc<Window>, bytes: u64) {
         if bytes == 0 {
             return;

@@ -1,6 +1,6 @@
-//! A question's answer, apart from sockets: the bytes of one message to the bytes of another.
+//! Answers DNS queries, from message bytes to message bytes, without sockets.
 //!
-//! What exists is what a [`Zone`] has. Nothing is asked of anybody else, whatever the question says.
+//! Only the names of a [`Zone`] exist. No query is forwarded.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,42 +16,42 @@ use super::protocol;
 use crate::names::Addresses;
 use creel_policy::net::{HostError, Name};
 
-/// Seconds for which a program may keep an address. It stays the name's for longer; what a policy
-/// grants may not.
+/// TTL of an address, in seconds. The name keeps the address for longer, but the policy may not keep the
+/// grant.
 const TTL: u32 = 30;
-/// Seconds for which a program may keep that there is no such name.
+/// TTL of a negative answer, in seconds.
 const NEGATIVE_TTL: u32 = 5;
-/// Records after the question that are read for EDNS; who sends more is answered with an error.
+/// Maximum additional records, which are read for EDNS; more are answered with an error.
 const ADDITIONALS: u16 = 8;
 
-/// What exists.
+/// The names that exist.
 pub trait Zone {
     fn knows(&self, name: &Name) -> bool;
-    /// The addresses of a known name; `None` where there are too many names.
+    /// The addresses of a known name; `None` at the limit of names.
     fn addresses(&self, name: &Name) -> Option<Addresses>;
     /// The name that has this address.
     fn name(&self, address: IpAddr) -> Option<Name>;
 }
 
-/// An answer, and what is to be on record of it.
+/// A reply, and the refusal to record.
 #[derive(Debug)]
 pub struct Reply {
-    /// At most 512, the least that every client takes.
+    /// At most 512 bytes, the least that every client accepts.
     pub bytes: Vec<u8>,
     pub refused: Option<Refused>,
 }
 
-/// A question for something that does not exist.
+/// A query that is refused for its name.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
     Unknown(Name),
-    /// What was asked, printable.
+    /// The name is no host name; as asked, in printable ASCII.
     NoName(String, HostError),
-    /// It is granted, and there are too many names that have addresses.
+    /// The name is granted, but the limit of names with addresses is reached.
     TooMany(Name),
 }
 
-/// The answer to a message; `None`: silence, since it is no question or has no whole header.
+/// Answers a message. `None` means no reply: it is not a query, or its header is incomplete.
 pub fn answer(message: &[u8], zone: &impl Zone) -> Option<Reply> {
     let mut decoder = BinDecoder::new(message);
     let header = Header::read(&mut decoder).ok()?;
@@ -74,7 +74,7 @@ pub fn answer(message: &[u8], zone: &impl Zone) -> Option<Reply> {
     })
 }
 
-/// The one question, and what the client says of itself.
+/// Reads the single question, and the EDNS record.
 fn read(
     header: &Header,
     decoder: &mut BinDecoder<'_>,
@@ -103,7 +103,7 @@ fn fill(
     edns: Option<Edns>,
     zone: &impl Zone,
 ) -> Option<Refused> {
-    // The question comes back as it was asked, upper and lower case too (draft-vixie-dnsext-dns0x20).
+    // The reply repeats the question as asked, with its letter case (draft-vixie-dnsext-dns0x20).
     reply.add_query(query.clone());
     if let Some(asked) = edns {
         let mut edns = Edns::new();
@@ -141,7 +141,7 @@ fn fill(
 }
 
 enum Found {
-    /// The name exists; it may have none of the kind.
+    /// The name exists; empty if it has no records of the type.
     Records(Vec<RData>),
     NoName,
     Failure,
@@ -151,7 +151,7 @@ fn find(asked: &Wire, kind: RecordType, zone: &impl Zone) -> (Found, Option<Refu
     if asked.is_root() {
         return (Found::Records(vec![]), None);
     }
-    // Reverse questions name no destination: what does not exist is not on record.
+    // Reverse queries name no destination, so unknown addresses are not recorded.
     if let Ok(net) = asked.parse_arpa_name() {
         let known = match net.prefix_len() == net.max_prefix_len() {
             true => reverse(net.addr(), zone),
@@ -177,7 +177,7 @@ fn find(asked: &Wire, kind: RecordType, zone: &impl Zone) -> (Found, Option<Refu
     } else if !zone.knows(&name) {
         return (Found::NoName, Some(Refused::Unknown(name)));
     } else if !matches!(kind, RecordType::A | RecordType::AAAA | RecordType::ANY) {
-        // HTTPS and SVCB too: without them there is no Encrypted ClientHello (RFC 9460).
+        // Also for HTTPS and SVCB: without them there is no Encrypted ClientHello (RFC 9460).
         return (Found::Records(vec![]), None);
     } else {
         match zone.addresses(&name) {
@@ -190,7 +190,7 @@ fn find(asked: &Wire, kind: RecordType, zone: &impl Zone) -> (Found, Option<Refu
     let records = match kind {
         RecordType::A => vec![v4],
         RecordType::AAAA => vec![v6],
-        // All that there is; RFC 8482 would let us give less.
+        // All records; RFC 8482 allows fewer.
         RecordType::ANY => vec![v4, v6],
         _ => vec![],
     };
@@ -212,7 +212,7 @@ fn reverse(address: IpAddr, zone: &impl Zone) -> Option<Wire> {
     Some(name)
 }
 
-/// By which a client knows for how long there is no such name (RFC 2308).
+/// The SOA record of a negative answer, which has its TTL (RFC 2308).
 fn start_of_authority() -> Record {
     let seconds = NEGATIVE_TTL as i32;
     let data = SOA::new(

@@ -1,8 +1,8 @@
-//! The resolver of the jail: granted names exist, no others.
+//! The jail's DNS resolver: only granted names exist.
 //!
-//! It answers on whatever resolver's address a program asks, from what the policy and [`names`] say.
-//! No question leads to one outside: a name is resolved when it is dialled, by its canonical form. So
-//! what a jail puts into its questions stays here; see [`resolve`] for what leaves then.
+//! It answers at every resolver address that a program queries, from the policy and [`names`]. No query is
+//! forwarded: a name is resolved outside when it is dialled, by its canonical form. So a jail's queries
+//! carry no data out; see [`resolve`] for what is sent at the dial.
 //!
 //! [`names`]: super::names
 //! [`resolve`]: super::resolve
@@ -32,19 +32,18 @@ use creel_policy::net::judge::Transport;
 use creel_policy::net::{Answer, Host, Mode, Name, Why};
 use creel_sys::{Errno, udp};
 
-/// Where questions are asked.
 const PORT: u16 = 53;
-/// A question that is longer than this is none that can be answered.
+/// Maximum bytes of a UDP query; a longer one cannot be answered.
 const LONGEST: usize = 4096;
-/// Connections at once; further ones wait.
+/// Maximum concurrent connections; further clients wait.
 const CLIENTS: usize = 32;
-/// A connection with no whole question for this long is closed.
+/// A connection without a complete query for this long is closed.
 const IDLE: Duration = Duration::from_secs(10);
-/// After a failure that may last, such as want of descriptors.
+/// Delay after a receive error that may persist.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Answers datagrams, for good. The socket receives what was sent to any resolver's address; an error
-/// says that it cannot tell which.
+/// Answers UDP queries, forever. The socket receives datagrams to any resolver's address; an error means
+/// that it cannot report which.
 pub async fn serve_udp(gate: Rc<Gate>, socket: UdpSocket) -> io::Result<()> {
     udp::tell_destination(socket.as_fd())?;
     let mut buffer = vec![0; LONGEST];
@@ -60,13 +59,13 @@ pub async fn serve_udp(gate: Rc<Gate>, socket: UdpSocket) -> io::Result<()> {
         };
         let question = buffer.get(..arrival.bytes).unwrap_or_default();
         if let Some(bytes) = respond(&gate, question) {
-            // A full buffer loses it, as a network would; the client asks again.
+            // If the send buffer is full the reply is lost, as in a network; the client asks again.
             let _ = udp::send(socket.as_fd(), &bytes, arrival.from, arrival.to);
         }
     }
 }
 
-/// Answers on connections, for good.
+/// Answers TCP queries, forever.
 pub async fn serve_tcp(gate: Rc<Gate>, listener: TcpListener) {
     let clients = Arc::new(Semaphore::new(CLIENTS));
     loop {
@@ -82,7 +81,7 @@ pub async fn serve_tcp(gate: Rc<Gate>, listener: TcpListener) {
     }
 }
 
-/// Questions and answers, each after its length (RFC 7766), until the client ends or is silent.
+/// Serves length-prefixed queries (RFC 7766) until the client closes or is idle.
 async fn converse(gate: &Gate, mut stream: TcpStream) -> io::Result<()> {
     loop {
         let question = timeout(IDLE, async {
@@ -103,7 +102,7 @@ async fn converse(gate: &Gate, mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// The answer, with what it refuses on record.
+/// Answers a query, and records what it refuses.
 fn respond(gate: &Gate, question: &[u8]) -> Option<Vec<u8>> {
     let reply = answer(question, &Granted(gate))?;
     match reply.refused {
@@ -122,7 +121,7 @@ fn respond(gate: &Gate, question: &[u8]) -> Option<Vec<u8>> {
     Some(reply.bytes)
 }
 
-/// What the policy grants, with the addresses that its names have.
+/// The names that the policy grants, with their synthetic addresses.
 struct Granted<'a>(&'a Gate);
 
 impl Zone for Granted<'_> {

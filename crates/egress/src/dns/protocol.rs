@@ -1,14 +1,13 @@
-//! Names as they are in a message, made canonical.
+//! Converts names in DNS messages to canonical names.
 //!
-//! A label there may hold any byte. One that holds a dot is not two labels, one that holds NUL ends
-//! there for nobody, and one that holds a byte above ASCII was not encoded for the wire (RFC 5890): all
-//! are refused before anything is matched.
+//! A label may hold any byte. A dot within a label does not separate labels, a NUL does not end the name,
+//! and a byte above ASCII was not encoded for DNS (RFC 5890). All are refused before anything is matched.
 
 use hickory_proto::rr::Name as Wire;
 
 use creel_policy::net::{Host, HostError, Name};
 
-/// The name; an address written as a name is none.
+/// The canonical name. An IP address written as a name is an error.
 pub fn name(wire: &Wire) -> Result<Name, HostError> {
     let mut text = Vec::with_capacity(256);
     for label in wire {
@@ -27,7 +26,7 @@ pub fn name(wire: &Wire) -> Result<Name, HostError> {
     }
 }
 
-/// What was asked for, for the record: whatever its labels hold, in printable ASCII.
+/// The name as asked, for the record: any bytes, escaped to printable ASCII.
 pub fn text(wire: &Wire) -> String {
     let labels: Vec<String> = wire
         .iter()

@@ -1,5 +1,4 @@
-//! A message's body on its way: counted chunk by chunk, never kept, and without secrets where they
-//! could come back.
+//! Streams message bodies: counts each chunk, never keeps a whole body, and masks secrets in responses.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -17,7 +16,7 @@ use crate::gate::{Direction, Pass};
 use crate::mask::Mask;
 use crate::refusal::Refusal;
 
-/// When something last moved on a client's connection.
+/// Time of the last activity on a client's connection.
 #[derive(Debug)]
 pub struct Activity(Cell<Instant>);
 
@@ -37,7 +36,7 @@ impl Activity {
     }
 }
 
-/// What counts the bytes of one direction of a connection.
+/// Counts the bytes of one direction of a connection.
 #[derive(Clone)]
 pub struct Meter {
     pub pass: Rc<Pass>,
@@ -46,15 +45,15 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Counts; an error closes the connection, and is on its record.
+    /// Counts bytes. An error closes the connection, and is on its record already.
     pub fn count(&self, bytes: u64) -> Result<(), Refusal> {
         self.activity.note();
         let counted = self.pass.count(self.direction, bytes);
         counted.inspect_err(|refusal| self.pass.refuse(refusal))
     }
 
-    /// What bytes that moved cost of the bandwidth that all connections share: the next ones move
-    /// after it.
+    /// Charges moved bytes to the bandwidth limit that all connections share; returns the wait before the
+    /// next ones may move.
     pub fn pause(&self, bytes: usize) -> Pause {
         let wait = self.pass.rate_limit(self.direction);
         let wait = wait.map_or(Duration::ZERO, |limit| limit.reserve(bytes));
@@ -78,7 +77,7 @@ impl Pause {
 
 /// A body of either direction.
 pub enum Body {
-    /// What creel itself says.
+    /// A body of creel's own.
     Own(Option<Bytes>),
     Passing(Box<Passing>),
 }
@@ -89,7 +88,7 @@ pub struct Passing {
     meter: Meter,
     mask: Option<Mask>,
     pause: Pause,
-    /// What comes after the end of a masked body.
+    /// Trailers, which follow the held rest of a masked body.
     trailers: Option<HeaderMap>,
     ended: bool,
 }
@@ -136,7 +135,7 @@ impl HyperBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |t| t.len() as u64)),
-            // A placeholder is not as long as its secret.
+            // Masking changes the length: a placeholder is not as long as its secret.
             Body::Passing(body) if body.mask.is_some() && !body.inner.is_end_stream() => {
                 SizeHint::new()
             }

@@ -1,4 +1,4 @@
-//! What a client is answered by creel itself, in HTTP.
+//! HTTP responses that creel itself sends.
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
@@ -9,14 +9,14 @@ use super::version::Version;
 use crate::refusal::Refusal;
 use crate::reply;
 
-/// Why a request is answered by creel.
+/// A request that creel refuses: the status of the response, and the reason.
 pub struct Denied {
     pub status: StatusCode,
     pub refusal: Refusal,
     pub after: After,
 }
 
-/// What becomes of the connection after a refusal.
+/// Whether the client's connection stays open after a refusal.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum After {
     Keep,
@@ -34,7 +34,7 @@ impl From<Refusal> for Denied {
 }
 
 impl Denied {
-    /// What can be read in two ways.
+    /// 400 for a malformed or ambiguous request; closes the connection.
     pub fn unread(why: String) -> Denied {
         Denied {
             status: StatusCode::BAD_REQUEST,
@@ -50,7 +50,7 @@ impl Denied {
         }
     }
 
-    /// An answer of the host that is not given on.
+    /// 502 in place of a host's response; closes the connection.
     pub fn gateway(why: &str) -> Denied {
         Denied {
             status: StatusCode::BAD_GATEWAY,

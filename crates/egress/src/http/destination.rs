@@ -1,5 +1,5 @@
-//! Where a request goes: the destination that its connection was granted, or the one that it names in
-//! its target and its Host alike. It owns that reading and refuses what names two.
+//! The destination of a request: the one granted to its connection or, at the proxy, the one that it names.
+//! A target and a `Host` that name different destinations are refused.
 
 use std::rc::Rc;
 
@@ -17,8 +17,8 @@ use crate::refusal::Refusal;
 use crate::target::Target;
 
 impl Session {
-    /// Where a request goes, and how its authority is written: the one that was granted, or the one
-    /// that it names, decided anew.
+    /// The destination of a request, and its authority as it is sent on: the granted one or, at the proxy,
+    /// the one that the request names, after a decision on it.
     pub(super) async fn destination(
         &self,
         parts: &Parts,
@@ -58,7 +58,7 @@ impl Session {
                 {
                     return Ok((Rc::clone(upstream), written));
                 }
-                // The connection before is closed first: a client has one at a time.
+                // Closes the previous connection first: a client has one at a time.
                 last.take();
                 let pass = self.gate.admit(Way::Absolute, host, port).await?;
                 let upstream = Upstream::new(Rc::new(pass), self.scheme, self.version, None);
@@ -69,7 +69,7 @@ impl Session {
         }
     }
 
-    /// The destination that a request names, in its target and in its Host alike.
+    /// The destination that a request names. Its target and its `Host` must agree.
     fn named(&self, parts: &Parts) -> Result<Target, String> {
         if let Some(scheme) = parts.uri.scheme()
             && *scheme != self.scheme.name()
@@ -104,7 +104,7 @@ impl Session {
         }
     }
 
-    /// A request that is not read far enough to have a destination, on record.
+    /// Records and refuses a request whose destination cannot be determined.
     fn unread(&self, parts: &Parts, why: String) -> Denied {
         let denied = Denied::unread(why);
         match &self.front {

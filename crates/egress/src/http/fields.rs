@@ -1,5 +1,4 @@
-//! The fields of a head: which of them are the connection's own and go no further, and what those say
-//! that creel depends on.
+//! Header fields: removes those of a single connection, and reads those that creel depends on.
 
 use hyper::header::{
     self, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE,
@@ -8,7 +7,7 @@ use hyper::header::{
 
 use crate::mask::Mask;
 
-/// Fields of one connection (RFC 9110, 7.6.1), whatever `Connection` lists.
+/// Hop-by-hop fields (RFC 9110, 7.6.1), removed even if `Connection` does not list them.
 const HOP_BY_HOP: [&str; 8] = [
     "connection",
     "keep-alive",
@@ -19,7 +18,7 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
     "http2-settings",
 ];
-/// What `Connection` may not take away: a request without them is another one.
+/// Fields that `Connection` must not list: without them a request has another meaning.
 const NEEDED: [&str; 5] = [
     "host",
     "content-length",
@@ -28,14 +27,14 @@ const NEEDED: [&str; 5] = [
     "cookie",
 ];
 
-/// Bytes of a head's fields, about as they are written.
+/// Approximate bytes of a head's fields as sent.
 pub fn length(headers: &HeaderMap) -> u64 {
     let fields = headers.iter();
     let sum: usize = fields.map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
     sum as u64
 }
 
-/// The one value of a field; an error where there are more.
+/// The value of a field; an error if there is more than one.
 pub fn single<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -47,14 +46,14 @@ pub fn single<'a>(
     }
 }
 
-/// How the body's end is found: by `Transfer-Encoding`, or not.
+/// Whether `Transfer-Encoding` delimits the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     Chunked,
     Other,
 }
 
-/// What is wrong with a request's framing, in one way or another.
+/// The framing of a request; an error if it is ambiguous or unsupported.
 pub fn framing(headers: &HeaderMap) -> Result<Framing, String> {
     let length = single(headers, &CONTENT_LENGTH)?;
     let Some(encoding) = single(headers, &TRANSFER_ENCODING)? else {
@@ -69,7 +68,7 @@ pub fn framing(headers: &HeaderMap) -> Result<Framing, String> {
     }
 }
 
-/// Takes away what is the connection's own. `TE: trailers` stays: it is said anew to the next hop.
+/// Removes hop-by-hop fields; `TE: trailers` is written anew for the next hop.
 pub fn strip(headers: &mut HeaderMap) -> Result<(), String> {
     let listed: Vec<String> = tokens(headers, &CONNECTION)
         .map(|token| token.to_ascii_lowercase())
@@ -91,7 +90,7 @@ pub fn strip(headers: &mut HeaderMap) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a request or an answer changes the connection to WebSocket (RFC 6455), and to it alone.
+/// Whether a request or response switches to WebSocket (RFC 6455), and to nothing else.
 pub fn websocket(headers: &HeaderMap) -> bool {
     let mut protocols = tokens(headers, &UPGRADE);
     let one = protocols
@@ -106,8 +105,7 @@ pub fn set_websocket(headers: &mut HeaderMap) {
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
 
-/// For a host with a secret: its answers come whole and uncompressed, so that the secret is seen in
-/// them.
+/// Requests whole, uncompressed responses from a host with a secret, so that the mask finds the secret.
 pub fn ask_for_plain(headers: &mut HeaderMap) {
     for name in [
         header::RANGE,
@@ -120,7 +118,7 @@ pub fn ask_for_plain(headers: &mut HeaderMap) {
     headers.insert(header::ACCEPT_ENCODING, identity);
 }
 
-/// Whether an answer's body is as it is meant.
+/// Whether a response's body has no encoding but chunks.
 pub fn is_plain(headers: &HeaderMap) -> bool {
     let both = [&header::CONTENT_ENCODING, &TRANSFER_ENCODING];
     let mut values = both.into_iter().flat_map(|name| headers.get_all(name));
@@ -133,7 +131,7 @@ pub fn is_plain(headers: &HeaderMap) -> bool {
         })
 }
 
-/// Takes the secrets out of every field, and the fields away that have one in their name.
+/// Masks secrets in every field's value, and removes fields with a secret in their name.
 pub fn mask(headers: &mut HeaderMap, mask: &Mask) {
     for value in headers.values_mut() {
         if let Some(masked) = mask.whole(value.as_bytes()) {
@@ -153,7 +151,7 @@ pub fn host(headers: &HeaderMap) -> Result<&HeaderValue, String> {
     single(headers, &HOST)?.ok_or_else(|| "the request has no Host".into())
 }
 
-/// The parts of a field that is a list.
+/// The elements of a comma-separated field.
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).into_iter();
     let parts = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));

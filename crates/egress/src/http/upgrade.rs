@@ -1,4 +1,4 @@
-//! WebSocket: after the change of protocol, bytes both ways, counted.
+//! WebSocket: copies and counts bytes in both directions after the upgrade.
 
 use std::io;
 use std::pin::Pin;
@@ -14,13 +14,13 @@ use crate::gate::{Direction, Pass};
 use crate::mask::Mask;
 use crate::refusal::Refusal;
 
-/// Two sides that were told to change.
+/// A client and a host that switch to WebSocket.
 pub struct Change {
     pub client: OnUpgrade,
     pub host: OnUpgrade,
     pub pass: Rc<Pass>,
     pub activity: Rc<Activity>,
-    /// Of a host with a secret.
+    /// Set if the host has a secret.
     pub mask: Option<Mask>,
 }
 
@@ -47,12 +47,12 @@ impl Change {
             before_write: Pause::default(),
             mask: self.mask,
         };
-        // An end that is not clean is nobody's refusal, and limits are on record already.
+        // An unclean end is no refusal, and limits are on record already.
         let _ = copy_bidirectional(&mut TokioIo::new(client), &mut host).await;
     }
 }
 
-/// The host's side, counted.
+/// The host's side; counts its bytes.
 struct Counted {
     inner: TokioIo<Upgraded>,
     read: Meter,
@@ -79,8 +79,8 @@ impl AsyncRead for Counted {
             .count(new.len() as u64)
             .map_err(io::Error::other)?;
         self.before_read = self.read.pause(new.len());
-        // A placeholder has another length, and frames have theirs written in them: nothing can be
-        // put in the secret's place.
+        // Frames carry their length, and a placeholder's length differs from the secret's, so the secret
+        // cannot be replaced.
         if let Some(mask) = &mut self.mask
             && !mask.is_clean(new)
         {

@@ -1,5 +1,5 @@
-//! The host's side of a client's connection: dialled when the first request was allowed, dialled again
-//! when it was closed in between, in the version that the client speaks.
+//! The host's side of a client's connection, in the client's HTTP version. It is dialled when the first
+//! request is allowed, and again if the host closes it between requests.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,9 +23,9 @@ pub struct Upstream {
     scheme: Scheme,
     version: Version,
     sender: RefCell<Option<Sender>>,
-    /// Dialled before the first request, or why it could not be.
+    /// A connection dialled before the first request, or why it could not be.
     first: RefCell<Option<Result<Box<dyn Duplex>, Refusal>>>,
-    /// Requests that come together wait for one dial.
+    /// Concurrent requests wait for one dial.
     dialling: Mutex<()>,
 }
 
@@ -34,7 +34,7 @@ enum Sender {
     Two(http2::SendRequest<Body>),
 }
 
-/// What becomes of the host's connection behind a request.
+/// Whether the host's connection may carry more requests after this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behind {
     /// It may carry another.
@@ -67,8 +67,8 @@ impl Upstream {
         }
     }
 
-    /// Sends a request. One that was not sent because the host had closed the connection meanwhile is
-    /// sent again, once.
+    /// Sends a request. A request that was not sent because the host had closed a used connection is sent
+    /// again on another; a failure on a new connection is an error.
     pub async fn send(
         &self,
         mut request: Request<Body>,
@@ -99,7 +99,7 @@ impl Upstream {
     async fn sender(&self) -> Result<(Sender, Age), Refusal> {
         let _alone = self.dialling.lock().await;
         let kept = match (self.sender.take(), self.version) {
-            // Requests of one connection of HTTP/1 come one after the other: nobody else has it.
+            // An HTTP/1 connection has one request at a time, so no other request has the sender.
             (Some(Sender::One(mut sender)), _) => {
                 sender.ready().await.is_ok().then_some(Sender::One(sender))
             }
@@ -149,7 +149,7 @@ impl Upstream {
                     .preserve_header_case(true)
                     .handshake(io)
                     .await?;
-                // Ends when the sender is dropped and the last answer was read.
+                // The task ends when the sender is dropped and the last response was read.
                 tokio::task::spawn_local(connection.with_upgrades());
                 Sender::One(sender)
             }
@@ -169,7 +169,7 @@ impl Upstream {
     }
 }
 
-/// An error of hyper's with what caused it.
+/// The text of a hyper error, with its causes.
 pub fn cause(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);

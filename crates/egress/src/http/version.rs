@@ -1,24 +1,24 @@
-//! Which HTTP a connection speaks, over what, and what both sides of one have in common.
+//! HTTP schemes and versions, and what the server and client sides share.
 
 use hyper::http::uri::Scheme as UriScheme;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// What carries the requests of a client, and how they go on outside.
+/// How a client's requests are carried, and how the relay forwards them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     Http,
-    /// TLS was ended here; outside it is begun anew, with the host's certificate checked.
+    /// The relay terminates the client's TLS, and opens TLS to the host with certificate verification.
     Https,
 }
 
-/// Which versions the client speaks.
+/// The HTTP version of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     One,
     Two,
 }
 
-/// A connection in both directions.
+/// A bidirectional byte stream.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
@@ -39,7 +39,7 @@ impl Scheme {
     }
 }
 
-/// Spawns on the one thread that there is.
+/// Spawns tasks on the relay's single thread.
 #[derive(Clone, Copy)]
 pub struct Local;
 

@@ -1,7 +1,7 @@
-//! Asking resolvers outside: over UDP, and over TCP where an answer did not fit.
+//! Queries to the host's resolvers: over UDP, and over TCP if an answer is truncated.
 //!
-//! Each question has a socket of its own, connected, so that its port is the kernel's choice and
-//! answers come from the server alone; and a number that nobody can guess.
+//! Each query has its own connected socket, so the kernel chooses the port and only the server's datagrams
+//! arrive. The query's id is random.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,17 +17,17 @@ use creel_policy::net::Name;
 
 /// How often each server is asked.
 const ROUNDS: usize = 2;
-/// Longer answers to a datagram than were asked for are read too.
+/// Bytes of the receive buffer: answers longer than the query allows are read too.
 const LONGEST: usize = 4096;
 
-/// Addresses of a name, with the seconds for which they hold.
+/// Addresses of a name, and their TTL in seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     pub addresses: Vec<IpAddr>,
     pub ttl: u32,
 }
 
-/// Asks for one kind of address, following aliases that an answer leaves open.
+/// Queries one kind of address, and follows aliases that an answer does not resolve.
 pub async fn ask(
     servers: &[SocketAddr],
     patience: Duration,
@@ -53,7 +53,7 @@ pub async fn ask(
     Err(ResolveError::Aliases)
 }
 
-/// The servers in turn, until one knows.
+/// Asks the servers in turn until one gives a definite answer.
 async fn ask_each(
     servers: &[SocketAddr],
     patience: Duration,
@@ -85,7 +85,7 @@ async fn ask_each(
     Err(last)
 }
 
-/// From the kernel: what guesses at it could answer in the resolver's place.
+/// From the kernel: with a guessed id, others could forge the resolver's answer.
 fn random_id() -> io::Result<u16> {
     let mut bytes = [0; 2];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
@@ -120,7 +120,7 @@ fn silent() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "it does not answer")
 }
 
-/// Waits past datagrams that answer something else.
+/// Ignores datagrams that do not answer this query.
 async fn by_datagram(
     server: SocketAddr,
     question: &[u8],

@@ -1,9 +1,9 @@
-//! Why a name is not resolved.
+//! Errors of name resolution.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// For all of one name: each server in turn, twice, and what its aliases lead to.
+/// Time limit for one name: two rounds over all servers, and its aliases.
 pub const WHOLE: Duration = Duration::from_secs(15);
 
 /// Why a name has no address.

@@ -1,16 +1,16 @@
-//! What the host says of names: `/etc/resolv.conf` (resolv.conf(5)) and `/etc/hosts` (hosts(5)).
+//! Parsers for the host's `/etc/resolv.conf` (resolv.conf(5)) and `/etc/hosts` (hosts(5)).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use creel_policy::net::{Host, Name};
 
-/// Servers that are asked, of those that a file names.
+/// Maximum servers; further ones in the file are ignored.
 const SERVERS: usize = 3;
 const PORT: u16 = 53;
 
-/// The servers; what a machine without any means is one on its own loopback. `interface` gives the
-/// number of an interface by its name, of which a link-local server has one.
+/// The servers in resolv.conf; if it names none, the one on loopback. `interface` returns the index of an
+/// interface by its name, for the scope of a link-local server.
 pub fn servers(text: &str, interface: impl Fn(&str) -> Option<u32>) -> Vec<SocketAddr> {
     let mut servers: Vec<SocketAddr> = text
         .lines()
@@ -38,7 +38,7 @@ fn server(word: &str, interface: impl Fn(&str) -> Option<u32>) -> Option<SocketA
     Some(SocketAddr::V6(SocketAddrV6::new(address, PORT, 0, scope)))
 }
 
-/// The names that the file has and somebody wants, each with its addresses in the file's order.
+/// The names in the hosts file that are `wanted`, each with its addresses in file order.
 pub fn hosts(text: &str, wanted: impl Fn(&Name) -> bool) -> BTreeMap<Name, Vec<IpAddr>> {
     let mut hosts: BTreeMap<Name, Vec<IpAddr>> = BTreeMap::new();
     for line in text.lines() {

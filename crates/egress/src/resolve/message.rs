@@ -1,7 +1,7 @@
-//! Questions to a resolver outside and its answers, apart from sockets.
+//! Encodes queries to a resolver and parses its answers, without sockets.
 //!
-//! An answer is believed where it has the question's number, name and kind; of it, the addresses at
-//! the end of the chain of aliases that begins at the name, and nothing else.
+//! An answer is accepted if it has the query's id, name and type. Only the addresses at the end of the alias
+//! chain that begins at the name are used.
 
 use std::net::IpAddr;
 
@@ -14,45 +14,45 @@ use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder};
 use crate::dns::protocol;
 use creel_policy::net::Name;
 
-/// Aliases that one answer may lead through.
+/// Maximum aliases in the chain of one answer.
 pub const ALIASES: usize = 8;
-/// Addresses that are taken of one answer.
+/// Maximum addresses that are used from one answer.
 const ADDRESSES: usize = 16;
 
-/// Which addresses are asked for.
+/// The record type of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     A,
     Aaaa,
 }
 
-/// Whether the question says what its sender can take (RFC 6891); a few servers know no such thing.
+/// Whether the query has EDNS (RFC 6891); a few servers do not understand it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extended {
     Yes,
     No,
 }
 
-/// What an answer says.
+/// The content of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
-    /// It answers another question, or is no answer: the right one may still come.
+    /// Not an answer to this query; the right one may still arrive.
     Nothing,
-    /// It did not fit; a connection is needed.
+    /// Truncated; TCP is needed.
     Truncated,
-    /// The server cannot say; another may.
+    /// The server failed; another may answer.
     Failed(String),
     /// The server does not understand the question.
     Malformed,
     NoName,
     NoAddress,
-    /// With the seconds for which they hold, of all that led to them the least.
+    /// Addresses, and the smallest TTL in seconds of the records that led to them.
     Addresses(Vec<IpAddr>, u32),
-    /// The chain of aliases ends at a name of which the answer says nothing.
+    /// The alias chain ends at this name, for which the answer has no records.
     Alias(Name, u32),
 }
 
-/// A question with this number.
+/// Encodes a query with this id; `None` if that fails.
 pub fn question(id: u16, name: &Name, kind: Kind, extended: Extended) -> Option<Vec<u8>> {
     let mut wire = Wire::from_ascii(name.as_str()).ok()?;
     wire.set_fqdn(true);
@@ -67,7 +67,7 @@ pub fn question(id: u16, name: &Name, kind: Kind, extended: Extended) -> Option<
     message.to_vec().ok()
 }
 
-/// Reads the answer to the question with this number.
+/// Parses the answer to the query with this id.
 pub fn read(bytes: &[u8], id: u16, name: &Name, kind: Kind) -> Said {
     let mut decoder = BinDecoder::new(bytes);
     let Ok(header) = Header::read(&mut decoder) else {
@@ -80,7 +80,7 @@ pub fn read(bytes: &[u8], id: u16, name: &Name, kind: Kind) -> Said {
         return Said::Nothing;
     }
     let code = header.response_code;
-    // Who did not understand the question need not repeat it.
+    // A server that did not understand the query need not repeat it.
     if matches!(code, ResponseCode::FormErr | ResponseCode::NotImp) {
         return Said::Malformed;
     }
@@ -107,8 +107,8 @@ pub fn read(bytes: &[u8], id: u16, name: &Name, kind: Kind) -> Said {
     }
 }
 
-/// Whether the authority section says that the chain's end has no such address (RFC 2308): it has the
-/// start of an authority, and no delegation.
+/// Whether the authority section says that the end of the chain has no such address (RFC 2308): it has an
+/// SOA record, which a delegation does not have.
 fn ends(decoder: &mut BinDecoder<'_>, count: u16) -> bool {
     let records = Message::read_records(decoder, usize::from(count), false, OpCode::Query);
     records.is_ok_and(|(records, _, _)| {

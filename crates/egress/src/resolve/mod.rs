@@ -1,11 +1,11 @@
-//! Names outside: the host's own resolvers, asked for canonical names and nothing else that a jail can
+//! Resolves names with the host's resolvers. Queries hold canonical names, and nothing else that a jail can
 //! vary.
 //!
-//! A name leaves when it is dialled, after it was granted. Under a rule such as `*.example.org` a jail
-//! chooses the labels, and the servers of `example.org` see them: as they would see its requests.
+//! A name is sent when it is dialled, after it was granted. Under a rule such as `*.example.org` a jail
+//! chooses the labels, and the servers of `example.org` see them, as they would see its requests.
 //!
-//! What an answer holds is not judged here; [`gate`](super::gate) checks every address before the
-//! dial. Search domains are not applied: a name means itself.
+//! Answers are not judged here; [`gate`](super::gate) checks every address before the dial. Search domains
+//! are not applied.
 
 pub mod ask;
 mod error;
@@ -28,26 +28,26 @@ use self::error::WHOLE;
 use self::message::Kind;
 use creel_policy::net::Name;
 
-/// For one answer.
+/// Time limit for one answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the other family may take once one has an address (RFC 8305, section 3, is stricter).
 const SETTLE: Duration = Duration::from_millis(150);
-/// For how long an answer is kept, whatever it says, and one that says there is nothing.
+/// Minimum cache time of an answer, which negative answers have, and the maximum.
 const LEAST: Duration = Duration::from_secs(5);
 const MOST: Duration = Duration::from_secs(300);
-/// Names whose answers are kept.
+/// Maximum cached names.
 const KEPT: usize = 1024;
-/// Names that are asked for at once; each takes two sockets.
+/// Maximum concurrent lookups; each uses two sockets.
 const AT_ONCE: usize = 64;
 
-/// What is needed to resolve, read before the relay is confined; and what was found lately.
+/// The resolver: its configuration, read before the relay is confined, and its cache.
 #[derive(Debug)]
 pub struct Resolver {
     pub servers: Vec<SocketAddr>,
-    /// Of `/etc/hosts`; who is here is not asked for.
+    /// From `/etc/hosts`; these names are not queried.
     pub hosts: BTreeMap<Name, Vec<IpAddr>>,
     patience: Duration,
-    /// Who asks while another does waits for that one's answer.
+    /// Concurrent lookups of one name share a single query.
     kept: RefCell<HashMap<Name, Rc<OnceCell<Kept>>>>,
     turns: Semaphore,
 }
@@ -71,8 +71,8 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// What the host would do, for the names that are `wanted` of `/etc/hosts`. A file that cannot be
-    /// read is as an empty one, as it is to the host's own programs.
+    /// Uses the host's configuration, with the `wanted` names of `/etc/hosts`. An unreadable file counts as
+    /// empty, as it does for the host's own programs.
     pub fn of_host(wanted: impl Fn(&Name) -> bool) -> Resolver {
         let text = |path: &str| {
             let bytes = std::fs::read(path).unwrap_or_default();
@@ -90,7 +90,7 @@ impl Resolver {
         }
     }
 
-    /// With the resolvers that a policy names, and nothing of the host's.
+    /// Uses the resolvers that a policy names, and no configuration of the host.
     pub fn with(servers: Vec<SocketAddr>) -> Resolver {
         Resolver {
             servers,
@@ -158,7 +158,7 @@ impl Resolver {
 
 type Answer = Result<Found, ResolveError>;
 
-/// The other family's answer; where one has addresses already, only if it is quick.
+/// Waits for the other family's answer; if this one has addresses already, only for a short time.
 async fn other(one: &Answer, other: Pin<&mut impl Future<Output = Answer>>) -> Option<Answer> {
     match one {
         Ok(_) => timeout(SETTLE, other).await.ok(),
@@ -166,7 +166,7 @@ async fn other(one: &Answer, other: Pin<&mut impl Future<Output = Answer>>) -> O
     }
 }
 
-/// Both families' answers as one; IPv6 first (RFC 6724).
+/// Merges both families' answers; IPv6 first (RFC 6724).
 fn keep(v6: Option<Answer>, v4: Option<Answer>) -> Kept {
     let now = Instant::now();
     let mut addresses = vec![];
@@ -190,7 +190,7 @@ fn keep(v6: Option<Answer>, v4: Option<Answer>) -> Kept {
         }
     }
     if addresses.is_empty() {
-        // A server that failed may be well again for who asks next.
+        // A failure is not cached: the server may work again for the next lookup.
         let until = if sure { now + LEAST } else { now };
         return Kept {
             outcome: Err(error),
@@ -208,7 +208,7 @@ fn keep(v6: Option<Answer>, v4: Option<Answer>) -> Kept {
 
 #[cfg(test)]
 impl Resolver {
-    /// Forgets what was found: who resolves next asks anew.
+    /// Clears the cache.
     pub fn forget(&self) {
         self.kept.borrow_mut().clear();
     }

@@ -1,17 +1,17 @@
 //! The messages of SOCKS5 (RFC 1928, RFC 1929). Pure.
 //!
-//! Each reader takes the bytes so far and gives the message and its length, or `None` while more are
-//! needed; none needs more than 513 bytes.
+//! Each reader takes the bytes so far and returns the message and its length, or `None` if more are needed.
+//! No message has more than 513 bytes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use creel_policy::net::{Host, HostError};
 
-/// How a client says who it is.
+/// The authentication method of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     None,
-    /// Name and password, any.
+    /// Name and password; any are accepted.
     Password,
 }
 
@@ -24,10 +24,10 @@ impl Method {
     }
 }
 
-/// To a name and a password, whatever they are.
+/// The reply to any name and password: success.
 pub const WELCOME: [u8; 2] = [1, 0];
 
-/// What a client wants to reach.
+/// The requested destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub host: Host,
@@ -47,7 +47,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// With no address bound: there is none that means anything in the jail.
+    /// The reply's bytes. The bound address is all zeros: no address would mean anything in the jail.
     pub fn bytes(self) -> [u8; 10] {
         [5, self as u8, 0, 1, 0, 0, 0, 0, 0, 0]
     }
@@ -86,7 +86,7 @@ pub enum SocksError {
 }
 
 impl SocksError {
-    /// What is sent before the connection is closed.
+    /// The bytes to send before the connection is closed.
     pub fn answer(&self) -> &'static [u8] {
         match self {
             // "Request rejected or failed", in SOCKS4's own form.
@@ -101,7 +101,7 @@ impl SocksError {
         }
     }
 
-    /// The host as the client wrote it, if it got that far.
+    /// The host as the client wrote it; empty if none was read.
     pub fn said(&self) -> &str {
         match self {
             SocksError::Host { said, .. } | SocksError::Port(said) => said,
@@ -110,7 +110,7 @@ impl SocksError {
     }
 }
 
-/// A message and how many bytes it has.
+/// A message and its length; `None` if more bytes are needed.
 pub type Read<T> = Result<Option<(T, usize)>, SocksError>;
 
 /// Version, number of methods, methods.
@@ -135,7 +135,7 @@ pub fn greeting(bytes: &[u8]) -> Read<Method> {
     }
 }
 
-/// Version, name, password; nobody looks at them.
+/// Version, name, password; name and password are ignored.
 pub fn password(bytes: &[u8]) -> Read<()> {
     if bytes.first().is_some_and(|version| *version != 1) {
         return Err(SocksError::Password);
@@ -200,7 +200,7 @@ fn host(address: &[u8], kind: u8) -> Result<Host, SocksError> {
         _ => None,
     };
     match number {
-        // By way of the text, so that there is one canonical form.
+        // Parses the text form, so that there is one canonical form.
         Some(number) => Host::parse(number.to_string().as_bytes()).map_err(error),
         None => Host::parse(address).map_err(error),
     }

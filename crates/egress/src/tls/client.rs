@@ -1,4 +1,4 @@
-//! TLS to the host: begun by creel, with the host's certificate checked.
+//! TLS connections of the relay to a host, with verification of the host's certificate.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use crate::http::version::{Duplex, Version};
 use crate::refusal::Refusal;
 use creel_policy::net::Host;
 
-/// For a whole handshake.
+/// Time limit of a TLS handshake.
 pub const HANDSHAKE: Duration = Duration::from_secs(30);
 
-/// Dials and begins TLS with the host, whose certificate is checked for the name that was granted.
+/// Dials the host and performs the TLS handshake; the certificate must be valid for the granted name. Offers
+/// `versions` with ALPN, and returns the version that the host chose.
 pub async fn begin(
     pass: &Pass,
     versions: &[Version],
