@@ -99,7 +99,7 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
         kind: match rx::FileType::from_raw_mode(s.st_mode) {
             // A placeholder file is read like any other, because its content means the same as its absence.
             rx::FileType::RegularFile => Kind::File,
-            _ if super::placeholder::marked(&s) => Kind::Placeholder,
+            _ if super::mark::marked(&s) => Kind::Placeholder,
             rx::FileType::Directory => Kind::Directory,
             rx::FileType::CharacterDevice => Kind::CharDevice,
             _ => Kind::Other,
@@ -125,18 +125,6 @@ pub fn stat_of_mount(fd: BorrowedFd<'_>) -> Result<Stat> {
             links: 1,
         }),
         known => known,
-    }
-}
-
-/// Reads all of a file that the kernel generates while it is read, and whose length is thus unknown.
-pub fn read_all(file: OwnedFd) -> Result<Vec<u8>> {
-    const ROOM: usize = 16 << 10;
-    let mut text = vec![];
-    loop {
-        text.reserve(ROOM);
-        if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text))? == 0 {
-            return Ok(text);
-        }
     }
 }
 

@@ -46,6 +46,6 @@ impl Freezer {
 
     fn read(&self, name: &CStr) -> Result<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        super::fd::read_all(openat(self.0.as_fd(), name, flags, Mode::empty())?)
+        super::procfs::read_all(openat(self.0.as_fd(), name, flags, Mode::empty())?)
     }
 }

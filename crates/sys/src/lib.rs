@@ -34,6 +34,7 @@ pub mod janitor;
 pub mod landlock;
 pub mod lease;
 pub mod local;
+mod mark;
 pub mod mount;
 pub mod net;
 pub mod nowait;

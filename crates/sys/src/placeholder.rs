@@ -27,14 +27,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self as rx, AtFlags, FlockOperation, Mode, OFlags};
 
+pub use super::mark::marked;
+use super::mark::{MARK, MODE, MOST};
 use super::{Errno, Result, fd, procfs};
 
-/// A placeholder file's modification time, in seconds: e, to nine digits.
-const MARK: i64 = 271_828_182;
-/// The most bytes in a placeholder file.
-const MOST: usize = 2;
-/// Readable by every user, because each run that shares the file opens it.
-const MODE: u32 = 0o444;
 const DIRECTORY_MODE: u32 = 0o1755;
 /// The bit of a directory's mode that alone marks it.
 const STICKY: Mode = Mode::SVTX;
@@ -50,19 +46,6 @@ pub enum Form {
     Directory,
     /// A file with this content, of two bytes at most.
     File(&'static str),
-}
-
-/// Whether a file, socket or directory has the mark of a placeholder; [`stands`] tells whether it is one.
-pub fn marked(stat: &rx::Stat) -> bool {
-    match rx::FileType::from_raw_mode(stat.st_mode) {
-        rx::FileType::Socket => stat.st_mode & 0o7777 == 0 && stat.st_nlink == 1,
-        // Regardless of what the umask removed, and of the group's bit that a directory inherits (inode(7)).
-        rx::FileType::Directory => stat.st_mode & 0o5022 == 0o1000,
-        rx::FileType::RegularFile => {
-            stat.st_size <= MOST as i64 && stat.st_mtime == MARK && stat.st_mode & 0o7777 == MODE
-        }
-        _ => false,
-    }
 }
 
 /// Whether a pinned file, socket or directory is a placeholder: a directory that is not empty is not, nor is

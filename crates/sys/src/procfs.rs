@@ -41,7 +41,19 @@ pub fn descriptor() -> Option<i32> {
 
 /// Reads a whole file in `/proc`, whose length is unknown.
 pub fn read(path: &str) -> Result<Vec<u8>> {
-    super::fd::read_all(open(path, OFlags::RDONLY)?)
+    read_all(open(path, OFlags::RDONLY)?)
+}
+
+/// Reads all of a file that the kernel generates while it is read, and whose length is thus unknown.
+pub fn read_all(file: OwnedFd) -> Result<Vec<u8>> {
+    const ROOM: usize = 16 << 10;
+    let mut text = vec![];
+    loop {
+        text.reserve(ROOM);
+        if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text))? == 0 {
+            return Ok(text);
+        }
+    }
 }
 
 /// `/proc`, opened and checked once: a later mount over it has no effect.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{self as rx, AtFlags, Mode, OFlags, StatxFlags};
 
-use super::{Errno, Result, fd, procfs};
+use super::{Errno, Result, procfs};
 
 /// The kernel's suffix for a path whose name is gone (proc(5)).
 const DELETED: &[u8] = b" (deleted)";
@@ -66,7 +66,7 @@ impl Task {
     pub fn has_ended(&self) -> bool {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let stat = rx::openat(&self.0, c"stat", flags, Mode::empty());
-        let text = stat.and_then(fd::read_all).unwrap_or_default();
+        let text = stat.and_then(procfs::read_all).unwrap_or_default();
         // The state is behind the name, which may have any byte in it (proc_pid_stat(5)).
         let state = text.iter().rposition(|byte| *byte == b')');
         state.is_some_and(|end| matches!(text.get(end + 2), Some(b'Z' | b'X')))
@@ -91,7 +91,7 @@ impl Task {
         let name = [b"fdinfo/", number.ok_or(Errno::INVAL)?].concat();
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         // To its end: a line for each lock of the file comes first.
-        let text = fd::read_all(rx::openat(self.0.as_fd(), name, flags, Mode::empty())?)?;
+        let text = procfs::read_all(rx::openat(self.0.as_fd(), name, flags, Mode::empty())?)?;
         let mut lines = text.split(|byte| *byte == b'\n');
         let waiting = lines.find_map(|line| line.strip_prefix(b"scm_fds:"));
         Ok(waiting.is_some_and(|n| n.trim_ascii() != b"0"))
