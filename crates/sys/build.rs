@@ -24,7 +24,7 @@ const TABLES: [(&str, &str, Answers); 3] = [
     ("relay.txt", "relay.rs", Answers::Usual),
 ];
 
-/// Which of a table's answers a program gives.
+/// The answers of a table that a program gives.
 #[derive(Clone, Copy, PartialEq)]
 enum Answers {
     /// Lines that begin with `?` are only checked.
@@ -114,8 +114,8 @@ fn compile(name: &str, table: &str, answers: Answers) -> Vec<sock_filter> {
 /// The rows of a table, in order of number, each once, with the rules of the lines under it.
 fn rows(name: &str, table: &str, answers: Answers) -> Vec<(u32, Verdict)> {
     let mut rows: Vec<(u32, Verdict)> = vec![];
-    // Of the row above: the first rule that holds answers, so those of debuggers come before its own, in
-    // their order.
+    // The number of debugger rules of the row above. The first rule that matches answers, so these rules come
+    // before the row's own, in their order.
     let mut debuggers = 0;
     for (at, line) in table.lines().enumerate() {
         let wrong = |e: String| -> ! { panic!("{name}:{}: {e}", at + 1) };
@@ -154,7 +154,7 @@ fn rows(name: &str, table: &str, answers: Answers) -> Vec<(u32, Verdict)> {
     rows
 }
 
-/// What stands before the reason.
+/// The text before the reason.
 fn reasoned(line: &str) -> Result<&str, String> {
     let (body, reason) = line.split_once('|').ok_or("no `|` before the reason")?;
     match reason.trim() {

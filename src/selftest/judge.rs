@@ -8,7 +8,7 @@ use creel_plan::{Act, Host, Plan, Resource};
 use creel_session::{Kind, Verdict};
 use creel_sys::attempt::errno_name;
 
-/// What of the machine and the plan the verdicts depend on.
+/// The facts about the machine and the plan on which the verdicts depend.
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub kernel: String,
@@ -68,7 +68,7 @@ impl Facts {
         }
         if let Some(path) = row.needs
             && !self.paths.contains(path)
-            // Where the host has no route its lack is no proof, but a jail has none anyway.
+            // If the host has no route, a failure proves nothing, but a jail has no route anyway.
             && (without.is_some() || path.starts_with('/'))
         {
             return Some(format!("this host has no {path}"));

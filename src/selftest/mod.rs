@@ -37,9 +37,9 @@ use creel_sys::Errno;
 pub struct Attempt {
     pub group: &'static str,
     pub name: &'static str,
-    /// What stops it, the first to answer first. Behind the first stand the others.
+    /// The layers that stop it, in the order in which they answer.
     pub stops: &'static [Stop],
-    /// What it would mean if it got through.
+    /// The meaning of a success.
     pub why: &'static str,
     /// A path of the host, or a route, without which there is nothing to attempt.
     pub needs: Option<&'static str>,
@@ -70,7 +70,7 @@ pub enum Answer {
     Signal(i32),
 }
 
-/// What an attempt's process says. `Ok`: it got through, or for [`Work`], it worked.
+/// The result from an attempt's process. `Ok`: it got through, or for [`Work`], it worked.
 pub type Tried = Result<(), Stopped>;
 
 /// Why it did not get through.
@@ -97,7 +97,7 @@ impl From<std::io::Error> for Stopped {
     }
 }
 
-/// What became of one attempt: the line that the inner half writes.
+/// The result of one attempt: the line that the inner half writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     pub name: String,
@@ -118,7 +118,7 @@ pub enum Outcome {
     Killed(i32),
 }
 
-/// What the inner half is told to do, as its one argument.
+/// The task of the inner half, as its one argument.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
@@ -129,7 +129,7 @@ pub enum Task {
     },
 }
 
-/// Where the canaries are: what attempts look for in the jail and must not find.
+/// The canaries: files and objects that attempts look for in the jail and must not find.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Site {
     /// A file on the host that everybody may read, outside of every grant.
@@ -140,7 +140,7 @@ pub struct Site {
     pub port: u16,
     /// The abstract name on which it listens.
     pub abstract_name: String,
-    /// Of a System V message queue; `None` where the kernel has none.
+    /// The id of a System V message queue; `None` where the kernel has none.
     pub queue: Option<i32>,
     /// Description of a key in the outer half's session keyring.
     pub key: String,

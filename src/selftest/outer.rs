@@ -21,7 +21,7 @@ use creel_session::{self as supervise, Ended, SuperviseError, Verdict};
 use creel_sys::attempt::{self, c};
 use creel_sys::{Errno, host, process};
 
-/// What the caller asks for.
+/// The caller's options.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The layer to take out of the plan.

@@ -22,7 +22,7 @@ use creel_plan::{Access, Act, Code, DirOwner, LandlockRule, Node, Owner, Plan, R
 use creel_sys::attempt::{self, Queue, c};
 use creel_sys::{fd, host, process};
 
-/// Where a plan has its canaries.
+/// The directory of a plan's canaries.
 pub const PLACE: &str = "/run/selftest";
 /// Readable by its mode, on the root itself, where Landlock lets nothing be read.
 pub const FILE: &str = "/run/selftest/file";
@@ -79,7 +79,7 @@ impl Drop for Witness {
     }
 }
 
-/// What is planted, for as long as this lives.
+/// The planted canaries, for as long as this lives.
 #[derive(Debug)]
 pub struct Planted {
     pub site: Site,

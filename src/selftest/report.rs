@@ -1,4 +1,4 @@
-//! What is printed: a line for each row, for people or as JSON, and the counts.
+//! The printed report: a line for each row, for people or as JSON, and the counts.
 
 use std::fmt::Write as _;
 
@@ -13,9 +13,9 @@ pub struct Judged {
     pub group: &'static str,
     pub name: &'static str,
     pub state: State,
-    /// What happened, in words.
+    /// The result, in words.
     pub got: String,
-    /// What stops it here.
+    /// The layers that stop it here.
     pub layers: Vec<Layer>,
     pub why: &'static str,
 }

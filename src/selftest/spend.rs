@@ -17,7 +17,7 @@ use creel_sys::process::{self, Change};
 /// The kernel counts a process's time for the limit in ticks, of a millisecond or longer.
 const TICK: Duration = Duration::from_millis(1);
 
-/// What is taken.
+/// The resource that is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spend {

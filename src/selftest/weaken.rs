@@ -9,7 +9,7 @@ use std::path::Path;
 use super::plant::{self, Planted};
 use creel_plan::{Act, Code, Namespace, Node, Owner, Plan};
 
-/// What can stop an attempt.
+/// The layers that can stop an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layer {
     PidNamespace,
@@ -17,7 +17,7 @@ pub enum Layer {
     IpcNamespace,
     UtsNamespace,
     CgroupNamespace,
-    /// What is not granted is not there.
+    /// Paths that the policy does not grant do not exist in the jail.
     Root,
     ReadOnly,
     Noexec,

@@ -1,4 +1,4 @@
-//! Accepting, for every listener of the relay's. Refuses nobody: what may not be served is told so.
+//! Accepting, for every listener of the relay. Accepts every connection; callers reject with a protocol error.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-/// Where there is no descriptor or memory for another connection, until somebody closes one. The backlog
-/// holds the others meanwhile, and refuses what is beyond it.
+/// The delay if no descriptor or memory is free for another connection, until one is closed. The backlog
+/// holds the others meanwhile, and refuses connections beyond it.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The next client, and its own address.

@@ -85,7 +85,7 @@ impl Authority {
         &self.vault
     }
 
-    /// What ends the client's TLS for a host. `None`: the client names no version of HTTP.
+    /// The configuration that terminates the client's TLS for a host. `None`: the client names no version of HTTP.
     pub fn inside(
         &self,
         host: &Host,
@@ -104,7 +104,7 @@ impl Authority {
         Ok(Arc::new(config))
     }
 
-    /// What begins TLS with a host outside, offering these versions in this order.
+    /// The configuration for TLS with a host outside, offering these versions in this order.
     pub fn outside(&self, versions: &[Version]) -> Arc<ClientConfig> {
         let mut config = ClientConfig::clone(&self.outside);
         config.alpn_protocols = versions.iter().copied().map(alpn).collect();

@@ -110,7 +110,7 @@ impl Vault {
         self.of(host).next().is_some()
     }
 
-    /// What takes the host's secrets out of an answer; `None` where it has none.
+    /// The mask that removes the host's secrets from an answer; `None` if it has none.
     pub fn mask(&self, host: &Host) -> Option<Mask> {
         let secrets = self.secrets(host);
         (!secrets.is_empty()).then(|| Mask::new(secrets))
@@ -161,7 +161,7 @@ impl Vault {
     }
 }
 
-/// What stands for a secret in another form.
+/// The replacement for a secret in another form.
 const MASKED: &[u8] = b"masked";
 
 /// What base64 (RFC 4648, both alphabets) makes of a secret wherever it stands in a longer text: which
@@ -358,7 +358,7 @@ mod tests {
                 let masked = mask.whole(text.as_bytes());
                 let shown = masked.unwrap_or_else(|| text.clone().into_bytes());
                 let shown = String::from_utf8(shown).unwrap();
-                // Of the letters that it shares with its neighbours at most one on each side.
+                // At most one letter on each side is shared with its neighbours.
                 let around = engine.encode(before).len() + engine.encode(after).len() + 4;
                 assert!(shown.contains("masked"), "{text}: {shown}");
                 assert!(shown.len() <= around + "masked".len(), "{text}: {shown}");

@@ -1,4 +1,4 @@
-//! What a client speaks, told from its first bytes. Pure.
+//! Protocol detection: the protocol of a client, from its first bytes. Pure.
 //!
 //! Whatever a lenient server could take for TLS or for a request with a `Host` is told as such here, and
 //! the strict readers have it, which refuse what is odd; the rest is bytes. Only a first word that has in
@@ -11,7 +11,7 @@ use super::http::Version;
 /// A first line longer than this is left to the reader of requests, which says how long they may be.
 const LINE: usize = 8 << 10;
 
-/// What the bytes so far are. More bytes never change it, once it is told.
+/// The protocol of the bytes so far. More bytes never change it, once it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum First {
     /// Not told yet.
@@ -45,7 +45,7 @@ pub fn read(bytes: &[u8]) -> First {
     }
 }
 
-/// What it is where nothing more will come.
+/// The protocol if no more bytes come.
 pub fn read_all(bytes: &[u8]) -> First {
     match (read(bytes), bytes) {
         (First::More, [20..=24, ..]) => First::Flawed(Flaw::Length),
@@ -100,7 +100,7 @@ fn says_http(line: &[u8]) -> bool {
         .any(|five| five.eq_ignore_ascii_case(b"HTTP/"))
 }
 
-/// What servers skip or split at: the most lenient is Python, which reads a line as Latin-1 and takes
+/// Characters that servers skip or split at: the most lenient is Python, which reads a line as Latin-1 and takes
 /// for white space what Unicode does.
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b'\t'..=b'\r' | 0x1c..=b' ' | 0x85 | 0xa0)

@@ -1,4 +1,4 @@
-//! The gate that every way out goes through: decision, question, limits, record, and the dial.
+//! The gate that every outgoing connection passes: decision, question, limits, record, and the dial.
 //!
 //! A [`Pass`] is a destination that was allowed. It counts as a connection and its record is closed
 //! when it is dropped, whatever the reason.
@@ -47,7 +47,7 @@ pub enum Refusal {
     Dial(String),
     #[error("the limit {0} is reached")]
     Limit(&'static str),
-    /// What was said on the connection is not what was granted.
+    /// The content of the connection does not match its grant.
     #[error("{0}")]
     Spoken(String),
     #[error("closed by creel: {0}")]
@@ -60,7 +60,7 @@ pub struct Gate {
     pub names: RefCell<Names>,
     pub resolver: Resolver,
     pub records: Records,
-    /// Of TLS that creel ends; `None` where no rule asks for it.
+    /// The authority for terminated TLS; `None` if no rule needs it.
     pub authority: Option<Authority>,
     pub asker: Option<Box<dyn Asker>>,
     pub meter: Meter,
@@ -72,7 +72,7 @@ pub trait Asker {
     fn ask(&self, host: &Host, port: u16) -> std::pin::Pin<Box<dyn Future<Output = bool>>>;
 }
 
-/// What has been used of the limits.
+/// The used part of the limits.
 #[derive(Debug, Default)]
 pub struct Meter {
     connections: Cell<u64>,
@@ -80,12 +80,12 @@ pub struct Meter {
     bytes_out: Cell<u64>,
     pace_in: Pace,
     pace_out: Pace,
-    /// Of those who are not admitted yet.
+    /// The admission of new clients.
     pub lobby: Lobby,
-    /// Of datagrams that wait.
+    /// The budget of waiting datagrams.
     pub datagrams: Held,
     windows: Windows,
-    /// Of the second that runs.
+    /// The count for the current second.
     second: Cell<Option<(Instant, u64)>>,
 }
 
@@ -161,7 +161,7 @@ impl Gate {
         })
     }
 
-    /// What an address stands for that a program gives to a proxy after it resolved a name by itself:
+    /// The name behind an address that a program gives to a proxy after it resolved the name itself:
     /// the name that a synthetic address was made for.
     pub fn meant(&self, host: Host) -> Host {
         match &host {
@@ -329,7 +329,7 @@ impl Pass {
         opened.map_err(|unrecorded| unrecorded.refusal())
     }
 
-    /// What may be dialled: a name is resolved outside, by its canonical form alone, and every answer is
+    /// The addresses that may be dialled: a name is resolved outside, by its canonical form alone, and every answer is
     /// checked.
     pub async fn addresses(&self) -> Result<Vec<SocketAddr>, Refusal> {
         let transport = self.way.transport();

@@ -8,7 +8,7 @@ pub const LONGEST: usize = 64 << 10;
 /// Fields that it may have.
 const FIELDS: usize = 100;
 
-/// What the client asks for.
+/// The request of the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
     /// A tunnel; what follows the head's `length` bytes is the tunnel's.

@@ -6,7 +6,7 @@
 //! in its middle, and anything behind the hello in its record are malformed, and so is SSLv2's hello,
 //! which some servers still take and which has no name.
 //!
-//! What comes after the first hello is not read: a server that takes another name from a second hello
+//! Bytes after the first hello are not read: a server that takes another name from a second hello
 //! (after its own HelloRetryRequest, or within the encryption) or from an encrypted request is fronting,
 //! which only ending the TLS prevents.
 
@@ -16,7 +16,7 @@ use std::collections::HashSet;
 const MOST_HELLO: usize = 32 << 10;
 /// Bytes of the connection that hold it: a record may be as small as 6 bytes.
 pub const MOST: usize = 64 << 10;
-/// What a record may hold (RFC 8446, 5.1).
+/// The longest content of a record (RFC 8446, 5.1).
 const MOST_RECORD: usize = 1 << 14;
 
 const HANDSHAKE: u8 = 22;
@@ -26,7 +26,7 @@ const ALPN: u16 = 16;
 /// encrypted_client_hello, its drafts since 8, and encrypted_server_name before those.
 const ENCRYPTED: [u16; 7] = [0xfe0d, 0xfe0c, 0xfe0b, 0xfe0a, 0xfe09, 0xfe08, 0xffce];
 
-/// What the bytes are so far. More bytes never change a reading other than `More`.
+/// The reading of the bytes so far. More bytes never change a reading other than `More`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reading {
     /// At least so many bytes in all are needed.
@@ -37,7 +37,7 @@ pub enum Reading {
     Malformed(Flaw),
 }
 
-/// What a client said that matters here.
+/// The relevant parts of a ClientHello.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hello {
     /// As it was sent: to be made canonical before it is compared.
@@ -229,7 +229,7 @@ fn protocols(value: &mut Rest<'_>) -> Result<Vec<Vec<u8>>, Flaw> {
     Ok(found)
 }
 
-/// What is left to read.
+/// The bytes that are left to read.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {

@@ -42,7 +42,7 @@ use creel_policy::net::Host;
 use creel_policy::net::http::ambiguous;
 use creel_policy::net::judge::{Carried, Spoken};
 
-/// What carries the requests of a client, and how they go on outside.
+/// The scheme of a client's requests, and how they continue outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     Http,
@@ -50,7 +50,7 @@ pub enum Scheme {
     Https,
 }
 
-/// Which versions the client speaks.
+/// The HTTP versions that the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     One,
@@ -115,11 +115,11 @@ struct Session {
     changed: RefCell<Option<JoinHandle<()>>>,
 }
 
-/// Where requests may go.
+/// The possible destinations of requests.
 enum Front {
     /// To the one destination that was granted.
     One(Rc<Upstream>),
-    /// Where each says; the last one is kept.
+    /// To the destination of each request; the last one is kept.
     Any(RefCell<Option<Rc<Upstream>>>),
 }
 
@@ -414,7 +414,7 @@ impl Session {
         Ok(())
     }
 
-    /// What may follow a request with a body. A host that does not expect one takes it for the next
+    /// Whether a request may follow one with a body. A host that expects no body takes it for the next
     /// request, which nobody judged, so there is no next one: not where one request is granted and
     /// another is not, and not behind a method that has no body of its own. HTTP/2 cuts every body off.
     fn behind(&self, pass: &Pass, method: &Method) -> Behind {

@@ -1,8 +1,8 @@
-//! The way out: a jail's connections by name, decided, dialled and relayed outside of it.
+//! Egress: the relay decides, dials and forwards a jail's connections by host name, outside the jail.
 //!
 //! Inside the jail every address is local (one local default route), and this side has the listening
 //! sockets: DNS on 53, each granted port, the explicit proxies. One process, the relay, serves them;
-//! it has no filesystem, no capability, and no system call that its work does not need.
+//! it has no filesystem, no capability, and only the system calls that it needs.
 //!
 //! ```text
 //! dns ────── names (one synthetic address a name)
@@ -14,8 +14,8 @@
 //!                     resolve, dial (outside)
 //! ```
 //!
-//! Every way asks the same [`gate`], which asks the same [`policy::net`](creel_policy::net). A name is
-//! made canonical once, where it comes in. What was judged is what is forwarded.
+//! Every protocol asks the same [`gate`], which asks the same [`policy::net`](creel_policy::net). A name becomes
+//! canonical once, when it arrives. The relay forwards exactly the bytes that it checked.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -1,5 +1,5 @@
-//! What clients may hold of the relay before they say to its end what they want: places, and the bytes
-//! of heads and hellos. The relay's memory is not the jail's, and no limit of the jail's counts it.
+//! Admission: the places and bytes that clients may use in the relay before their request is complete. The bytes are those
+//! of heads and hellos. The relay's memory is not charged to the jail, and no limit of the jail includes it.
 //!
 //! A client without a place waits, and the backlog holds those behind it. One whose words are long shares
 //! a room with all others whose words are, and is refused where that is full.
@@ -99,7 +99,7 @@ impl Drop for Held {
 /// One client's requests, counted until it is dropped.
 pub struct Session(Rc<Gate>);
 
-/// What one client's requests may hold.
+/// The bytes that one client's requests may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     /// Bytes of a head, and of what is read or written at once.
@@ -182,7 +182,7 @@ mod tests {
         assert!(matches!(refused, Refusal::Limit(_)), "{refused}");
         let held: usize = clients.iter().map(|(_, bytes)| bytes.capacity()).sum();
         assert!(held <= SHARED + PLACES * OWN, "{held}");
-        // What somebody leaves is another's.
+        // Bytes that one client releases are free for another.
         clients.remove(0);
         say(&mut clients[long - 1], 64 << 10).unwrap();
         drop(clients);

@@ -38,12 +38,12 @@ pub struct Lines {
     pub dropped: u64,
 }
 
-/// What a line tells.
+/// The event of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     Refused,
     Admitted,
-    /// Of what was admitted: there are no more of them than of those, and each has its line.
+    /// The end of an admitted connection: each admitted connection has one, and each has its line.
     End,
 }
 
@@ -85,7 +85,7 @@ impl Log {
         })
     }
 
-    /// What is missing so far.
+    /// The number of missing lines so far.
     pub fn lines(&self) -> Lines {
         self.lines.get()
     }

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 /// Fewer bytes than this are not held back, however short the secrets: how many says no more of their
 /// length than the next power of two.
 const LEAST: usize = 256;
-/// Of the hash: odd, and otherwise any.
+/// The factor of the hash: odd, and otherwise any.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The secrets of one exchange, and one stream.
@@ -34,7 +34,7 @@ pub struct Mask {
     given: usize,
     /// A secret that was replaced ends here.
     replaced: usize,
-    /// Of the text's end, one for each secret.
+    /// The hashes of the text's end, one for each secret.
     hashes: Vec<u64>,
     /// Secrets in what is held.
     hits: Vec<Hit>,
@@ -52,11 +52,11 @@ struct Secret {
     text: Zeroizing<Vec<u8>>,
     by: Vec<u8>,
     hash: u64,
-    /// What a byte weighs in the hash that is about to leave it.
+    /// The weight of a byte in the hash that is about to leave it.
     weight: u64,
 }
 
-/// What secrets are made of: one of two, so that it says nothing else of them.
+/// The alphabet of the secrets: one of two, so that it reveals nothing else about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Alphabet {
     /// Letters, digits and what is between them in tokens (RFC 6750, 2.1) and in names.
@@ -68,7 +68,7 @@ enum Alphabet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Hit {
     start: usize,
-    /// Of two that begin at the same place the longer one comes first.
+    /// If two begin at the same place, the longer one comes first.
     end: std::cmp::Reverse<usize>,
     secret: usize,
 }
@@ -125,7 +125,7 @@ impl Mask {
             .iter()
             .rposition(|byte| !self.secrets.alphabet.has(*byte));
         let ended = ended.map_or(0, |last| self.given + last + 1);
-        // What begins before this would have its end here too.
+        // A match that begins before this would end here too.
         let known = (length + 1).saturating_sub(self.secrets.window);
         let out = self.give(known.max(ended).max(self.given));
         self.forget(length.saturating_sub(self.secrets.window));
@@ -139,7 +139,7 @@ impl Mask {
         !self.found
     }
 
-    /// What is left at the end of a stream.
+    /// The bytes that are left at the end of a stream.
     pub fn end(&mut self) -> Vec<u8> {
         self.give(self.text.len())
     }
@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(printable.end(), b"");
     }
 
-    /// What is held back depends on where it stands, not on what it is.
+    /// The held bytes depend on their position, not on their values.
     #[test]
     fn the_beginning_of_a_secret_comes_as_any_other_bytes() {
         let secret = "s3cr3t-token-of-good-example";

@@ -21,7 +21,7 @@ pub struct Addresses {
     pub v6: Ipv6Addr,
 }
 
-/// What was given out.
+/// The addresses that were given out.
 #[derive(Debug, Default)]
 pub struct Names {
     by_name: HashMap<Name, u32>,

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// What was unused may be caught up with for so long.
+/// The time for which unused bandwidth may be used later.
 const BURST: Duration = Duration::from_millis(100);
 /// Reservations a second of somebody who wants everything.
 const TURNS: u64 = 20;
@@ -51,7 +51,7 @@ impl Paced<'_> {
     }
 }
 
-/// What so many bytes take.
+/// The time that so many bytes take.
 fn time(rate: u64, bytes: usize) -> Duration {
     let nanos = bytes as u128 * 1_000_000_000 / u128::from(rate.max(1));
     Duration::from_nanos(nanos.try_into().unwrap_or(u64::MAX))

@@ -1,9 +1,9 @@
-//! Ways in: connections to a published port of the host go on to a server on the jail's loopback.
+//! Published ports: connections to a published port of the host continue to a server on the jail's loopback.
 //!
 //! The relay lives in the host's network and cannot make sockets in the jail's. It has a store of them
 //! instead, made in there before the jail was closed; one that was used is disconnected and used again.
 //!
-//! What is published is no way around the limits: bytes count as those of a way out do, and who is silent
+//! A published port does not bypass the limits: bytes count as those of egress do, and a client that is silent
 //! for too long makes room. Clients beyond the places wait in the backlog, not in the relay.
 
 use std::cell::{Cell, RefCell};

@@ -18,13 +18,13 @@ const FLOWS: usize = 2048;
 /// Datagrams of a flow that wait, and of one whose way is not found yet.
 const WAITING: usize = 32;
 const EARLY: usize = 4;
-/// What each flow may hold, and all of them together beyond that.
+/// The bytes that each flow may hold, and all of them together beyond that.
 const OWN: usize = 2 << 10;
 const SHARED: usize = 16 << 20;
-/// What it takes to keep a datagram, beside its bytes.
+/// The bytes to keep a datagram, besides its content.
 const KEEPING: usize = 64;
 
-/// What all flows of a jail hold.
+/// The bytes that all flows of a jail hold.
 #[derive(Debug, Default)]
 pub struct Held {
     flows: Cell<usize>,
@@ -44,7 +44,7 @@ pub struct Queue {
     stage: Cell<Stage>,
     waiting: RefCell<VecDeque<Box<[u8]>>>,
     more: Notify,
-    /// What it holds, in its queue and in somebody's hands, and what of that is of the budget.
+    /// The bytes in its queue and in use, and the part of them that is charged to the shared budget.
     bytes: Cell<usize>,
     shared: Cell<usize>,
 }
@@ -54,7 +54,7 @@ enum Stage {
     /// Nobody knows yet whether it goes anywhere.
     Early,
     Open,
-    /// What comes is lost.
+    /// Further datagrams are lost.
     Closed,
 }
 
@@ -137,7 +137,7 @@ impl Queue {
             Stage::Open => SHARED,
             Stage::Early | Stage::Closed => SHARED / 2,
         };
-        // What is its own is never refused.
+        // Bytes within the flow's own share are never refused.
         if shared > 0 && all > most {
             return false;
         }

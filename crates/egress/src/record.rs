@@ -1,4 +1,4 @@
-//! What becomes known of each decision: a line of JSON each, and a summary by destination.
+//! The records of each decision: a line of JSON each, and a summary by destination.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -61,7 +61,7 @@ pub struct Entry {
     since: Instant,
 }
 
-/// Where the rules were written, the strictest layer's word included.
+/// The places of the rules, including the strictest layer's.
 pub fn rules(rules: &[&Rule]) -> String {
     let mut places: Vec<String> = rules.iter().map(|rule| rule.origin.to_string()).collect();
     places.dedup();
@@ -73,7 +73,7 @@ impl Entry {
         Entry::unknown(way, &host.to_string(), port)
     }
 
-    /// Of something that may be no host.
+    /// A record for a text that may not be a host.
     pub fn unknown(way: Way, said: &str, port: u16) -> Entry {
         Entry {
             way,
@@ -104,7 +104,7 @@ impl Entry {
         self.refused.get_or_insert(refusal.to_string());
     }
 
-    /// Of one request on this connection, with its own refusal alone.
+    /// A record of one request on this connection, with its own refusal only.
     pub fn request(&self, method: &str, path: &str, refusal: Option<&Refusal>) -> Entry {
         let mut entry = self.clone();
         // A query may have what should not be in a log.
@@ -116,7 +116,7 @@ impl Entry {
     }
 }
 
-/// What the verdict says of one destination.
+/// The verdict's entry for one destination.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Destination {
     pub host: String,
@@ -127,7 +127,7 @@ pub struct Destination {
     pub refused: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
-    /// Of the last refusal.
+    /// The reason of the last refusal.
     pub why: Option<String>,
 }
 
@@ -279,7 +279,7 @@ impl Records {
     pub fn summary(&self) -> Vec<Destination> {
         let (allowed, refused) = (self.allowed.borrow(), self.refused.borrow());
         let mut all: Vec<Destination> = allowed.values().chain(refused.values()).cloned().collect();
-        // Of what is counted together, the allowed first.
+        // Entries that are counted together: the allowed first.
         all.sort_by(|a, b| (&a.host, a.port).cmp(&(&b.host, b.port)));
         all
     }
@@ -475,7 +475,7 @@ mod tests {
         assert!(matches!(full, Unrecorded::Full), "{full:?}");
         let request = open.request("GET", "/", None);
         records.write(&request, Event::Request).unwrap_err();
-        // What was admitted has its end, all the same.
+        // An admitted connection still has its end in the log.
         records.write(&open, Event::Close).unwrap();
         assert_eq!(last()["event"], "close");
         let lines = records.finish();

@@ -1,4 +1,4 @@
-//! The relay: the process that serves a jail's way out, confined before it hears the first byte.
+//! The relay: the process that serves a jail's egress, confined before it reads the first byte.
 //!
 //! It is forked from the supervisor before the jail is, reads what it needs of the host (resolvers,
 //! certificates, secrets), gives up everything else and serves. It ends with its supervisor; its end
@@ -57,7 +57,7 @@ pub struct Relay {
     pub sockets: Option<OwnedFd>,
 }
 
-/// What the relay makes for the jail where TLS is ended.
+/// Files that the relay makes for the jail if TLS is terminated.
 #[derive(Debug, Default)]
 pub struct Made {
     /// The certificate of the jail's own authority, PEM.
@@ -80,7 +80,7 @@ pub fn start(id: &str, egress: &Egress, log: Option<File>) -> Result<Relay, Rela
             std::mem::forget((ours, give));
             let mut kept = vec![theirs, take];
             kept.extend(log.map(OwnedFd::from));
-            // What cannot be done is no reason not to serve: the kernel ends a process by its own fault anyway.
+            // A failure here does not stop the relay: the kernel ends a process by its own fault anyway.
             let _ = signal::take_faults();
             process::exit(live(id, egress, kept))
         }
@@ -350,7 +350,7 @@ struct Questions {
 impl Questions {
     fn answer(&self, number: u64, allow: bool) {
         if let Some(asked) = self.waiting.borrow_mut().remove(&number) {
-            // Who asked may have gone.
+            // The client that asked may be gone.
             let _ = asked.send(allow);
         }
     }

@@ -1,4 +1,4 @@
-//! What a client of a proxy is told of a refusal: one line that names the reason, and a status.
+//! The answer to a proxy client about a refusal: one line that names the reason, and a status.
 
 use hyper::StatusCode;
 

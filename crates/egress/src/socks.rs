@@ -1,7 +1,7 @@
 //! The SOCKS5 proxy (RFC 1928): CONNECT by name or address.
 //!
-//! Whoever is in the jail may use it, so nobody has to say who they are; a client that insists on a
-//! name and a password (RFC 1929) may say any. UDP ASSOCIATE, BIND and SOCKS4 are refused.
+//! Every process of the jail may use it, so no login is needed; a client that insists on a
+//! name and a password (RFC 1929) may send any. UDP ASSOCIATE, BIND and SOCKS4 are refused.
 
 pub mod wire;
 
@@ -31,7 +31,7 @@ pub async fn serve(gate: Rc<Gate>, listener: TcpListener) {
     }
 }
 
-/// What a client said so far, and the connection to it.
+/// The client's bytes so far, and the connection to it.
 struct Client {
     stream: TcpStream,
     bytes: Vec<u8>,

@@ -22,15 +22,15 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use super::gate::{Direction, Pass, Refusal};
 use creel_sys::splice::{self as sys, Pipe};
 
-/// What is read by copying at once.
+/// Bytes that one copying read takes.
 const FEW: usize = 16 << 10;
 /// Less than this at once is not worth a pipe.
 const LITTLE: usize = 4 << 10;
-/// What fills a new pipe (pipe(7)).
+/// Bytes that fill a new pipe (pipe(7)).
 const FULL: usize = 64 << 10;
-/// What is moved by splice at once.
+/// Bytes that one splice moves.
 const MANY: usize = 1 << 20;
-/// What a direction moves before others have their turn.
+/// Bytes that a direction moves before others have their turn.
 const TURN: usize = 4 << 20;
 /// Empty pipes that are kept for the next who needs one.
 const PIPES: usize = 32;
@@ -65,7 +65,7 @@ pub struct Half {
     reserved: usize,
 }
 
-/// What was read and not yet written.
+/// Bytes that were read and not yet written.
 enum Held {
     Nothing,
     Bytes { bytes: Vec<u8>, sent: usize },
@@ -135,7 +135,7 @@ impl Half {
             match self.at {
                 At::Done => return Poll::Ready(Ok(())),
                 At::End => {
-                    // Where the other side is gone already, that is what its own direction says.
+                    // If the other side is gone already, its own direction reports that.
                     let _ = sys::shutdown_write(to);
                     self.at = At::Done;
                     return Poll::Ready(Ok(()));
@@ -342,7 +342,7 @@ impl From<io::Error> for Stopped {
     }
 }
 
-/// What the relay's connections share; it has one thread.
+/// State that the relay's connections share; it has one thread.
 struct Shared {
     buffer: Box<[u8]>,
     pipes: Vec<Pipe>,

@@ -69,7 +69,7 @@ async fn end(pass: Rc<Pass>, client: TcpStream, early: Vec<u8>) -> Result<(), (R
     }
     let versions = offered.clone().unwrap_or_else(|| vec![Version::One]);
     let dialled = begin(&pass, &versions).await;
-    // Where the host cannot be had the client is still told why, in HTTP.
+    // If the host is unreachable, the client still gets the reason, in HTTP.
     let version = match &dialled {
         Ok((_, version)) => *version,
         Err(_) => versions.first().copied().unwrap_or(Version::One),

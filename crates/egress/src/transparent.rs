@@ -43,7 +43,7 @@ async fn one(gate: Rc<Gate>, client: TcpStream) {
     }
 }
 
-/// What the program meant by an address.
+/// The destination that the program meant by an address.
 pub fn destination(gate: &Gate, meant: SocketAddr) -> Result<Host, Refusal> {
     let host = gate.meant(meant.ip().into());
     match host {

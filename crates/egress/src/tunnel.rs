@@ -10,7 +10,7 @@
 //! either side may speak first       hear and dial, the server's bytes flow ── judge ── relay
 //! ```
 //!
-//! Where a range was granted and the client dialled an address, no name is known to compare with: a
+//! If a range was granted and the client dialled an address, no name is known to compare with: a
 //! server name must then be granted itself, and may be missing. A hello with another one encrypted in it
 //! is refused unless creel ends the TLS: then nothing of it is forwarded.
 
@@ -40,7 +40,7 @@ const CLEAR: Duration = Duration::from_secs(10);
 /// anything is known.
 const GRACE: Duration = Duration::from_millis(2);
 
-/// Who may say the first word.
+/// The side that may send first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     Client,
@@ -49,11 +49,11 @@ enum Order {
     Unheard,
 }
 
-/// What the client said until it was clear what it speaks.
+/// The client's bytes until its protocol is known.
 struct Said {
     bytes: Vec<u8>,
     first: First,
-    /// Of the bytes, as long as nobody else has them.
+    /// The budget of the bytes, as long as nobody else has them.
     held: Option<Held>,
 }
 
@@ -230,7 +230,7 @@ async fn either(
         let flow = async {
             match open {
                 true => splice::carry_half(pass, &outside, client, &mut back).await,
-                // What it still has to say, the client says.
+                // The client still sends its remaining bytes.
                 false => pending().await,
             }
         };

@@ -34,7 +34,7 @@ const REFUSED: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST: usize = 65_536;
 
-/// Who, and the address that was meant.
+/// The client, and the address that it meant.
 type Key = (SocketAddr, IpAddr);
 
 /// The flows of one socket in the jail.
@@ -46,7 +46,7 @@ struct Flows {
 }
 
 thread_local! {
-    /// Where all datagrams are read; the relay has one thread.
+    /// The buffer for all datagrams; the relay has one thread.
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; LONGEST].into());
 }
 
@@ -96,7 +96,7 @@ impl Flows {
         open.insert(key, Rc::clone(&queue));
         let flows = Rc::clone(self);
         spawn_local(async move {
-            // What a flow needs while it lasts is not kept for one that was refused.
+            // A refused flow does not keep the state of a live one.
             let carried = Box::pin(flows.carry(key, &queue)).await;
             queue.close();
             if carried.is_err() {

@@ -1,5 +1,5 @@
-//! What the kernel holds for the relay's connections. The relay is in no group of the jail's, so what lies in
-//! its sockets' buffers, for a jail or a server that does not read, is nobody's limit.
+//! Kernel buffers of the relay's connections. The relay is in no group of the jail, so no limit covers the data in
+//! its sockets' buffers that a jail or a server does not read.
 //!
 //! The first connections are wide: the kernel lets their buffers grow as far as the way to the other side
 //! asks for, megabytes where that is long. The others begin with a fixed share, which is less the more are
@@ -18,7 +18,7 @@ use creel_sys::buffers::{self, Connection};
 
 /// Connections whose buffers grow.
 const WIDE: usize = 8;
-/// What a connection carries before it asks for a place.
+/// The bytes that a connection carries before it asks for a place.
 const MUCH: u64 = 64 << 10;
 /// How long a wide one is still before another may have its place.
 const STILL: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ fn share(connections: u64) -> usize {
 /// Bounds the jail's side of a connection that is one of so many, until it joins a window.
 pub fn bound_inside(socket: impl AsFd, connections: u64) {
     if connections > WIDE as u64 {
-        // Where the kernel refuses it is as before.
+        // If the kernel refuses, the buffers stay as before.
         let _ = buffers::bound(socket, share(connections));
     }
 }
@@ -47,7 +47,7 @@ pub fn bound_client(socket: impl AsFd) {
     let _ = buffers::bound(socket, share(1));
 }
 
-/// Of one relay.
+/// The windows of one relay.
 #[derive(Debug, Default)]
 pub struct Windows {
     wide: RefCell<Vec<Weak<Window>>>,
@@ -55,7 +55,7 @@ pub struct Windows {
     again: Cell<Option<Instant>>,
 }
 
-/// Of one connection that is carried.
+/// The window of one connection.
 #[derive(Debug)]
 pub struct Window {
     outside: Connection,
@@ -105,7 +105,7 @@ impl Window {
 }
 
 impl Windows {
-    /// Of a new connection, one of so many; `None` where the kernel refuses.
+    /// The window of a new connection, one of so many; `None` if the kernel refuses.
     pub fn open(&self, outside: impl AsFd, connections: u64) -> Option<Rc<Window>> {
         let mut wide = self.wide.borrow_mut();
         wide.retain(|other| other.strong_count() > 0);

@@ -1,4 +1,4 @@
-//! What the relay and its supervisor say to each other: one JSON object a message, on a SOCK_SEQPACKET.
+//! The messages between the relay and its supervisor: one JSON object a message, on a SOCK_SEQPACKET.
 //! With the jail it speaks on another: a socket a message, [`ALL`](creel_plan::egress::ALL), and back
 //! [`SERVED`](creel_plan::egress::SERVED).
 
@@ -36,7 +36,7 @@ pub enum FromRelay {
         host: String,
         port: u16,
     },
-    /// What was reached, or a part of it.
+    /// The destinations that were reached, or a part of them.
     Summary { destinations: Vec<Destination> },
     /// The last word: that was all of it, and of the log's lines these are missing.
     Finished { lines: Lines },

@@ -39,7 +39,7 @@ struct Graph {
     seen: HashMap<(usize, Option<Held>), usize>,
 }
 
-/// What the accumulator holds: the word at an offset, masked or not.
+/// The content of the accumulator: the word at an offset, masked or not.
 type Held = (u32, Option<u32>);
 
 /// The same program in fewer instructions.
@@ -49,7 +49,7 @@ pub fn shrink(program: &[sock_filter]) -> Vec<sock_filter> {
     graph.write(start)
 }
 
-/// What is held after a load of `word` and the instruction behind it, where that is a mask.
+/// The content of the accumulator after a load of `word` and the instruction behind it, if that is a mask.
 fn masked(word: u32, behind: Option<&sock_filter>) -> Option<Held> {
     behind.filter(|i| i.code == AND).map(|i| (word, Some(i.k)))
 }

@@ -1,12 +1,13 @@
-//! What is around this process: a container, a filter, a chroot, a security module. Only for words: nothing is
-//! granted or refused by it, so it is read from whatever is at /proc, and without openat2(2), which may be what is
-//! hidden.
+//! The surroundings of this process: a container, a filter, a chroot, a security module.
+//!
+//! Used only for messages: nothing is granted or refused by it. So it is read from whatever is at /proc, and
+//! without openat2(2), which may be hidden.
 
 use std::path::Path;
 
 use super::{fd, host, mount, userns};
 
-/// Who has put this process where it is, as far as that leaves marks.
+/// The container runtime that started this process, if it left marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
     Docker,

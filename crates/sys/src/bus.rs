@@ -37,7 +37,7 @@ pub fn find() -> Option<String> {
         .map(PathBuf::from)
         .unwrap_or_else(|| format!("/run/user/{}", super::host::ids().0).into());
     let path = runtime.join("bus");
-    // What an address may not have in it is not in the path of any runtime directory.
+    // Characters that an address must not contain are in no runtime directory's path.
     let text = path.to_str().filter(|text| text.bytes().all(is_plain))?;
     path.exists().then(|| format!("unix:path={text}"))
 }
@@ -172,7 +172,7 @@ fn unescape(text: &str) -> Vec<u8> {
     plain
 }
 
-/// What need not be escaped.
+/// Whether a byte needs no escape.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_/.\\*".contains(&byte)
 }

@@ -13,7 +13,7 @@ use rustix::mount as rx;
 
 use super::{Errno, Result, clone, fd, mount, process};
 
-/// What the child is told, and what it leaves.
+/// The child's input and its result.
 struct Task<'a> {
     path: &'a CStr,
     stat: fd::Stat,
@@ -57,7 +57,7 @@ fn copy(task: &Task<'_>) -> Result<OwnedFd> {
     for place in task.without {
         let flags = rx::UnmountFlags::DETACH | rx::UnmountFlags::NOFOLLOW;
         rx::unmount(place.as_c_str(), flags)?;
-        // What that covered does not come in either.
+        // Mounts that were hidden below it stay out too.
         while rx::unmount(place.as_c_str(), flags).is_ok() {}
     }
     let flags = OFlags::PATH | OFlags::CLOEXEC;

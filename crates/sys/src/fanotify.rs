@@ -15,12 +15,12 @@ const HANDLE: usize = 8;
 const LONGEST: usize = 128;
 const CHANGES: u64 = libc::FAN_CREATE | libc::FAN_MOVED_FROM | libc::FAN_MOVED_TO | libc::FAN_ONDIR;
 
-/// What an inode is known by as long as its filesystem is mounted (name_to_handle_at(2)).
+/// The identity of an inode as long as its filesystem is mounted (name_to_handle_at(2)).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Handle(Vec<u8>);
 
 impl Handle {
-    /// Of an open file.
+    /// The handle of an open file.
     pub fn of(file: BorrowedFd<'_>) -> Result<Handle> {
         let mut room = [0u32; (HANDLE + LONGEST) / 4];
         room[0] = LONGEST as u32;
@@ -56,7 +56,7 @@ fn number(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|four| u32::from_ne_bytes(*four))
 }
 
-/// What is answered to an opening.
+/// The answer to an opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Allow,
@@ -173,7 +173,7 @@ impl Changes {
         mark(&self.0, flags, CHANGES, directory, Some(c"."))
     }
 
-    /// What changed since, by `f`.
+    /// Passes the changes since the last call to `f`.
     pub fn take(&self, mut f: impl FnMut(Change)) -> Result<()> {
         let mut room = [0u64; 512];
         loop {

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::{Errno, Result};
 
-/// What others may not have a file open for.
+/// The kind of opening by others that a lease excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
     Writing,

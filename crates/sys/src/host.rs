@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Where distributions keep the certificates that they trust, as one PEM file: Debian, Fedora, Alpine.
+/// The files in which distributions keep trusted certificates, as one PEM file: Debian, Fedora, Alpine.
 pub const CERTIFICATES: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",

@@ -1,4 +1,4 @@
-//! What a process has from its caller beside arguments, variables and paths, and what becomes of it.
+//! Properties that a process inherits besides arguments, variables and paths, and their treatment.
 //!
 //! Owns the one table of it. [`prepare`](super::startup::prepare) goes through the table when creel starts,
 //! the command's process goes through it before its exec. A row without a function is kept or replaced by a
@@ -12,9 +12,9 @@ use super::{Result, process, rlimit, signal};
 pub struct Row {
     /// Its name in the manual pages.
     pub what: &'static str,
-    /// What creel's own processes have.
+    /// The value in creel's own processes.
     pub creel: &'static str,
-    /// What the command has.
+    /// The value in the command.
     pub command: &'static str,
     /// The reason.
     pub why: &'static str,
@@ -196,7 +196,7 @@ pub(super) fn normalise() {
     ROWS.iter().filter_map(|row| row.at_start).for_each(|f| f());
 }
 
-/// What the command has again of its caller. Runs after clone.
+/// Restores the caller's values for the command. Runs after clone.
 pub fn give_back() -> Result<()> {
     ROWS.iter()
         .filter_map(|row| row.before_exec)

@@ -130,7 +130,7 @@ pub enum Dials {
     Ports(BTreeSet<u16>),
 }
 
-/// What is decided of a relay's network. Not to which UDP ports it sends: its answers go to the ports that
+/// The restrictions on a relay's network. UDP target ports are not restricted: answers go to the ports that
 /// the jail's programs ask from, which are any, and a rule names one.
 fn dialling(abi: ABI) -> BitFlags<AccessNet> {
     AccessNet::from_all(abi) & !AccessNet::ConnectSendUdp

@@ -1,8 +1,8 @@
-//! The kernel's door: one file a primitive, in the kernel's own names.
+//! The kernel interface: one file for each primitive, with the kernel's own names.
 //!
 //! All `unsafe` of creel is here, and so is every use of nix, libc, landlock and caps.
-//! Nothing here decides: callers say what, these files say how. Functions that run between `clone3`
-//! and `exec` say so; they do not allocate, lock or panic.
+//! No policy decision is made here: callers choose the operation, these files perform it. The comment of each
+//! function that runs between `clone3` and `exec` says so; such functions do not allocate, lock or panic.
 
 #![cfg_attr(
     not(test),
@@ -56,6 +56,6 @@ pub mod userns;
 
 pub use rustix::io::Errno;
 
-/// What a primitive answers: the kernel's errno and nothing else; prose is made by the caller that
+/// The result of a primitive: the kernel's errno and nothing else; the caller writes the message, since it
 /// knows what was attempted.
 pub type Result<T> = std::result::Result<T, Errno>;

@@ -15,7 +15,7 @@ pub const RDONLY: u64 = 0x1;
 pub const NOSUID: u64 = 0x2;
 pub const NODEV: u64 = 0x4;
 pub const NOEXEC: u64 = 0x8;
-/// Of what can be looked at and nothing else.
+/// The flags of a tree that can only be read.
 pub const INERT: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 const IDMAP: u64 = 0x0010_0000;
 const AT_RECURSIVE: u32 = 0x8000;

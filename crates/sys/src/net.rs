@@ -185,7 +185,7 @@ pub fn serve_at(address: std::net::SocketAddr, transport: Transport) -> Result<O
         other => other?,
     }
     if let Transport::Stream = transport {
-        // What is accepted inherits it. The way to the jail has no bottleneck to probe for, which is
+        // Accepted sockets inherit it. The path to the jail has no bottleneck to probe for, which is
         // what costs BBR its timers, where the machine's default is that. Each kernel has Reno, and
         // lets everybody use it (tcp(7)).
         sockopt::set_tcp_congestion(&socket, "reno")?;
@@ -195,7 +195,7 @@ pub fn serve_at(address: std::net::SocketAddr, transport: Transport) -> Result<O
     Ok(Some(socket))
 }
 
-/// Of an unconnected socket.
+/// The kind of an unconnected socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     V4,
@@ -203,7 +203,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// What goes with such a socket, in the place of a listener's number.
+    /// The number that is sent with such a socket instead of a listener's number.
     pub fn number(self) -> u32 {
         match self {
             Family::V4 => u32::MAX,

@@ -89,7 +89,7 @@ impl Writer {
     }
 
     /// Writes all of `bytes`, or gives up at `until`, or when `ended` can be read: [`io::ErrorKind::TimedOut`].
-    /// What can be taken at once is written in any case.
+    /// Bytes that can be written at once are written in any case.
     pub fn write_all(
         &self,
         mut bytes: &[u8],
@@ -204,7 +204,7 @@ mod tests {
             let writer = Writer::new(full).unwrap();
             fill(&writer);
             assert_eq!(rustix::fs::fcntl_getfl(full).unwrap(), before);
-            // What is in a terminal is moved on by the kernel's own workers, which makes room.
+            // The kernel's own workers move a terminal's input on, which makes room.
             let late = (0..1000).find_map(|_| {
                 fill(&writer);
                 let until = Instant::now() + Duration::from_millis(20);

@@ -1,4 +1,4 @@
-//! What keeps a name from being created, since the kernel knows no entry that says "nothing".
+//! Placeholders keep a name from being created, since the kernel has no entry that means "nothing".
 //!
 //! A socket inode (mknod(2)) does for most names: git takes up none, status, add, clean and stash pass
 //! over it, and to remove it costs a tenth of a directory. A directory stands for what programs look
@@ -9,7 +9,7 @@
 //! directory a mode that nobody gives one, which they have from their start, of a file its time and every
 //! byte of it: what says anything else is read by git, hence by creel.
 //!
-//! Whoever may rename in the directory can put something else under the name at any moment, and this process
+//! Any process that may rename in the directory can put another object under the name at any moment, and this process
 //! may be root. So nothing that was opened by its name is given a mode, an owner or a time before it is known
 //! for what was made here; what has the name is looked at, and what does not compare is somebody else's.
 //!
@@ -36,14 +36,14 @@ const MOST: usize = 2;
 /// For everybody to read: whoever shares it opens it.
 const MODE: u32 = 0o444;
 const DIRECTORY_MODE: u32 = 0o1755;
-/// Of a directory's mode, what alone marks it.
+/// The bit of a directory's mode that marks it as a placeholder.
 const STICKY: Mode = Mode::SVTX;
 /// Turns against another run that makes or removes it at the same time.
 const MOST_TURNS: usize = 1000;
 /// How often, a tenth of a millisecond apart, the directory's flock(2) is tried.
 const PATIENCE: usize = 200;
 
-/// What stands for a name that is absent.
+/// The object that stands for an absent name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     Socket,
@@ -56,7 +56,7 @@ pub enum Form {
 pub fn marked(stat: &rx::Stat) -> bool {
     match rx::FileType::from_raw_mode(stat.st_mode) {
         rx::FileType::Socket => stat.st_mode & 0o7777 == 0 && stat.st_nlink == 1,
-        // Whatever the umask took, and with the group's bit that a directory inherits (inode(7)).
+        // Any umask is accepted, and the group's bit that a directory inherits (inode(7)).
         rx::FileType::Directory => stat.st_mode & 0o5022 == 0o1000,
         rx::FileType::RegularFile => {
             stat.st_size <= MOST as i64 && stat.st_mtime == MARK && stat.st_mode & 0o7777 == MODE
@@ -235,7 +235,7 @@ pub fn opened(directory: BorrowedFd<'_>, act: impl FnOnce()) -> Result<()> {
     rx::fchmod(directory, mode)
 }
 
-/// Where the lock of a name is: FNV-1a, without the sign.
+/// The offset of a name's lock: FNV-1a, without the sign.
 fn offset(name: &CStr) -> i64 {
     let hash = name
         .to_bytes()

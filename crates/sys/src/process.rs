@@ -1,4 +1,4 @@
-//! What one process is and becomes: ids, prctl(2), the session keyring, exec, exit, wait.
+//! One process: ids, prctl(2), the session keyring, exec, exit, wait.
 
 use std::ffi::{CStr, c_char};
 use std::os::fd::BorrowedFd;
@@ -97,7 +97,7 @@ pub fn schedule_as_others() -> Result<()> {
     unsafe {
         let policy = libc::syscall(libc::SYS_sched_getscheduler, 0);
         check(policy)?;
-        // Who may not raise itself may not take this flag off either.
+        // A process that may not raise itself may not clear this flag either.
         let flag = policy & libc::c_long::from(libc::SCHED_RESET_ON_FORK);
         let policy = policy & !flag;
         let ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH, libc::SCHED_IDLE];
@@ -229,7 +229,7 @@ pub fn exit(code: i32) -> ! {
     }
 }
 
-/// What a wait reported.
+/// The report of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     Exited(i32),
@@ -302,7 +302,7 @@ fn decode(status: i32) -> Change {
     }
 }
 
-/// What a child and all that it reaped used.
+/// The resources that a child and all processes that it reaped used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Microseconds.

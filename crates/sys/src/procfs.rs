@@ -117,7 +117,7 @@ pub fn largest_receive_buffer() -> u64 {
     }
 }
 
-/// What [`ownerless`] takes a TCP socket itself for: no less than `struct tcp6_sock` with what goes with it.
+/// The size that [`ownerless`] counts for a TCP socket itself: no less than `struct tcp6_sock` with what goes with it.
 pub const SOCKET: u64 = 3 << 10;
 
 /// Bytes of the TCP sockets of a process's network namespace that no process has: connections that nobody has
@@ -126,7 +126,7 @@ pub const SOCKET: u64 = 3 << 10;
 pub fn ownerless(pid: i32, most: u64) -> u64 {
     let mut bytes = 0;
     for family in ["tcp", "tcp6"] {
-        // Of one that has ended there are none.
+        // A process that has ended has none.
         let _ = each_line(&format!("{pid}/net/{family}"), |line| {
             bytes += of_ownerless(line).unwrap_or(0);
             bytes <= most
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_hosts_bounds_are_read() {
-        // What every machine has at least, and no number of another file.
+        // A lower limit that every machine has, and that no number of another file reaches.
         assert!((64 << 10..1 << 40).contains(&largest_receive_buffer()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(sockets(std::process::id() as i32).count > 0);

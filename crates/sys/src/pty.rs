@@ -167,7 +167,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// What was typed and not read is lost.
+    /// Input that was typed and not read is lost.
     pub fn enter(terminal: BorrowedFd<'_>) -> Result<Lines> {
         use termios::{InputModes, LocalModes, OutputModes};
         let terminal = rustix::io::fcntl_dupfd_cloexec(terminal, 3)?;

@@ -21,7 +21,7 @@ pub const WINCH: i32 = libc::SIGWINCH;
 pub const XCPU: i32 = libc::SIGXCPU;
 pub const XFSZ: i32 = libc::SIGXFSZ;
 
-/// What creel itself ignores: there it is an errno, or another's business.
+/// Signals that creel itself ignores: creel handles the errno, or another process handles the event.
 pub const IGNORED: [i32; 4] = [libc::SIGPIPE, libc::SIGXFSZ, libc::SIGXCPU, libc::SIGTTOU];
 
 /// Ignores [`IGNORED`]: a write to a closed pipe, and one beyond the caller's `ulimit -f`, is an error instead
@@ -41,7 +41,7 @@ pub fn take_children() {
     unsafe { libc::signal(CHLD, libc::SIG_DFL) };
 }
 
-/// What a supervisor listens for and passes on to the jail; TSTP and CONT stop and wake it.
+/// Signals that a supervisor receives and passes on to the jail; TSTP and CONT stop and wake it.
 pub const WATCHED: [i32; 10] = [
     libc::SIGTERM,
     libc::SIGINT,
@@ -52,7 +52,7 @@ pub const WATCHED: [i32; 10] = [
     libc::SIGWINCH,
     libc::SIGTSTP,
     libc::SIGCONT,
-    // Of a timer that the caller had set before it became creel.
+    // From a timer that the caller set before it became creel.
     libc::SIGALRM,
 ];
 
@@ -108,8 +108,8 @@ impl Drop for Held {
     }
 }
 
-/// What asks this process to end (SIGTERM, SIGINT, SIGHUP, SIGQUIT) does nothing from now on but make the
-/// descriptor readable, signalfd(2). What the caller ignores (nohup(1)) is left out.
+/// The signals that ask this process to end (SIGTERM, SIGINT, SIGHUP, SIGQUIT) from now on only make the
+/// descriptor readable, signalfd(2). Signals that the caller ignores (nohup(1)) are left out.
 pub fn asked() -> Result<OwnedFd> {
     let asking = [
         Signal::SIGTERM,
@@ -212,7 +212,7 @@ pub fn send_pidfd(pidfd: std::os::fd::BorrowedFd<'_>, signal: i32) -> Result<()>
     }
 }
 
-/// What a terminal or a caller sends to the supervisor is the supervisor's business, and a broken
+/// Signals from a terminal or a caller to the supervisor are the supervisor's business, and a broken
 /// connection is an errno.
 pub fn ignore_what_callers_send() {
     use nix::sys::signal::{SigHandler, signal};

@@ -17,14 +17,14 @@ pub struct Pipe {
     raised: bool,
 }
 
-/// What a pipe that was filled is raised to. splice(2) puts a page at most into each of its slots, of
+/// The size to which a filled pipe is raised. splice(2) puts a page at most into each of its slots, of
 /// which a new pipe has 16: then 64 KiB are moved by a call, and the other side is woken for each.
 const RAISED: usize = 1 << 20;
 /// A user's pipes may hold 64 MiB in all (`pipe-user-pages-soft`, pipe(7)); others of the user's
 /// programs want some too.
 const RAISED_PIPES: usize = 16;
 
-/// Of this process, whose connections one thread serves.
+/// The number of raised pipes of this process, whose connections one thread serves.
 static RAISED_NOW: AtomicUsize = AtomicUsize::new(0);
 
 impl Pipe {

@@ -1,4 +1,4 @@
-//! What the standard library's start-up would do, as far as creel needs it. `main` is C's.
+//! The parts of the standard library's start-up that creel needs. `main` is C's.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -1,4 +1,4 @@
-//! What a task refers to: descriptors, directories and its program, by the kernel's own links to them
+//! The references of a task: descriptors, directories and its program, by the kernel's own links to them
 //! (proc(5), `/proc/PID/fd` and beside it).
 
 use std::ffi::{CStr, CString};

@@ -17,7 +17,7 @@ pub fn start_anew() -> Result<()> {
     if unsafe { libc::unshare(libc::CLONE_NEWTIME) } == -1 {
         return Err(last());
     }
-    // What is not dumpable may not even write to its own files in /proc (proc(5)).
+    // An undumpable process may not even write to its own files in /proc (proc(5)).
     let before = dumpable_behavior()?;
     set_dumpable_behavior(DumpableBehavior::Dumpable)?;
     let done = write_offsets().and_then(|()| join());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{attempts, create, list, read, unless_absent, write};
 use crate::selftest::plant;
 
-/// Where the jail sees control groups.
+/// The directories where the jail sees control groups.
 fn groups() -> impl Iterator<Item = PathBuf> {
     let place = Path::new("/sys/fs/cgroup");
     let hierarchies = std::fs::read_dir(place).into_iter().flatten().flatten();

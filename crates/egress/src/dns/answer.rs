@@ -1,6 +1,6 @@
 //! A question's answer, apart from sockets: the bytes of one message to the bytes of another.
 //!
-//! What exists is what a [`Zone`] has. Nothing is asked of anybody else, whatever the question says.
+//! Only names in a [`Zone`] exist. No other server is asked, for any question.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -24,7 +24,7 @@ const NEGATIVE_TTL: u32 = 5;
 /// Records after the question that are read for EDNS; who sends more is answered with an error.
 const ADDITIONALS: u16 = 8;
 
-/// What exists.
+/// The names that exist.
 pub trait Zone {
     fn knows(&self, name: &Name) -> bool;
     /// The addresses of a known name; `None` where there are too many names.
@@ -45,7 +45,7 @@ pub struct Reply {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
     Unknown(Name),
-    /// What was asked, printable.
+    /// The requested name, printable.
     NoName(String, HostError),
     /// It is granted, and there are too many names that have addresses.
     TooMany(Name),

@@ -31,7 +31,7 @@ use creel_policy::net::judge::Transport;
 use creel_policy::net::{Answer, Host, Mode, Name, Why};
 use creel_sys::{Errno, udp};
 
-/// Where questions are asked.
+/// The port for questions.
 const PORT: u16 = 53;
 /// A question that is longer than this is none that can be answered.
 const LONGEST: usize = 4096;
@@ -121,7 +121,7 @@ fn respond(gate: &Gate, question: &[u8]) -> Option<Vec<u8>> {
     Some(reply.bytes)
 }
 
-/// What the policy grants, with the addresses that its names have.
+/// The names that the policy grants, with their addresses.
 struct Granted<'a>(&'a Gate);
 
 impl Zone for Granted<'_> {

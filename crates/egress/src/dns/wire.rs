@@ -27,7 +27,7 @@ pub fn name(wire: &Wire) -> Result<Name, HostError> {
     }
 }
 
-/// What was asked for, for the record: whatever its labels hold, in printable ASCII.
+/// The requested name, for the record: its labels in printable ASCII.
 pub fn text(wire: &Wire) -> String {
     let labels: Vec<String> = wire
         .iter()

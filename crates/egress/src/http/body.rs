@@ -36,7 +36,7 @@ impl Activity {
     }
 }
 
-/// What counts the bytes of one direction of a connection.
+/// Counts the bytes of one direction of a connection.
 #[derive(Clone)]
 pub struct Meter {
     pub pass: Rc<Pass>,
@@ -52,7 +52,7 @@ impl Meter {
         counted.inspect_err(|refusal| self.pass.refuse(refusal))
     }
 
-    /// What bytes that moved cost of the bandwidth that all connections share: the next ones move
+    /// The delay that moved bytes cost of the bandwidth that all connections share: the next ones move
     /// after it.
     pub fn pause(&self, bytes: usize) -> Pause {
         let wait = self.pass.pace(self.direction);
@@ -77,7 +77,7 @@ impl Pause {
 
 /// A body of either direction.
 pub enum Body {
-    /// What creel itself says.
+    /// A body from creel itself.
     Own(Option<Bytes>),
     Passing(Box<Passing>),
 }
@@ -88,7 +88,7 @@ pub struct Passing {
     meter: Meter,
     mask: Option<Mask>,
     pause: Pause,
-    /// What comes after the end of a masked body.
+    /// The trailers after the end of a masked body.
     trailers: Option<HeaderMap>,
     ended: bool,
 }

@@ -1,4 +1,4 @@
-//! What a client is answered by creel itself, in HTTP.
+//! The HTTP answers that creel itself gives to a client.
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
@@ -16,7 +16,7 @@ pub struct Denied {
     pub after: After,
 }
 
-/// What becomes of the connection after a refusal.
+/// The state of the connection after a refusal.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum After {
     Keep,
@@ -34,7 +34,7 @@ impl From<Refusal> for Denied {
 }
 
 impl Denied {
-    /// What can be read in two ways.
+    /// A request that can be read in two ways.
     pub fn unread(why: String) -> Denied {
         Denied {
             status: StatusCode::BAD_REQUEST,

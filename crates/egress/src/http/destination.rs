@@ -1,5 +1,5 @@
-//! Where a request goes: the destination that its connection was granted, or the one that it names in
-//! its target and its Host alike. It owns that reading and refuses what names two.
+//! The destination of a request: the one that its connection was granted, or the one that it names in
+//! its target and its Host alike. This file owns that reading and refuses a request that names two.
 
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ use crate::gate::Refusal;
 use crate::target::Target;
 
 impl Session {
-    /// Where a request goes, and how its authority is written: the one that was granted, or the one
+    /// The destination of a request, and the form of its authority: the one that was granted, or the one
     /// that it names, decided anew.
     pub(super) async fn destination(
         &self,

@@ -19,7 +19,7 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
     "http2-settings",
 ];
-/// What `Connection` may not take away: a request without them is another one.
+/// Fields that `Connection` may not remove: a request without them is another one.
 const NEEDED: [&str; 5] = [
     "host",
     "content-length",
@@ -54,7 +54,7 @@ pub enum Framing {
     Other,
 }
 
-/// What is wrong with a request's framing, in one way or another.
+/// The framing of a request, or its error.
 pub fn framing(headers: &HeaderMap) -> Result<Framing, String> {
     let length = single(headers, &CONTENT_LENGTH)?;
     let Some(encoding) = single(headers, &TRANSFER_ENCODING)? else {

@@ -19,7 +19,7 @@ pub struct Change {
     pub host: OnUpgrade,
     pub pass: Rc<Pass>,
     pub activity: Rc<Activity>,
-    /// Of a host with a secret.
+    /// The mask of a host with a secret.
     pub mask: Option<Mask>,
 }
 

@@ -33,7 +33,7 @@ enum Sender {
     Two(http2::SendRequest<Body>),
 }
 
-/// What becomes of the host's connection behind a request.
+/// The state of the host's connection behind a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behind {
     /// It may carry another.

@@ -1,4 +1,4 @@
-//! What the host says of names: `/etc/resolv.conf` (resolv.conf(5)) and `/etc/hosts` (hosts(5)).
+//! The host's own name data: `/etc/resolv.conf` (resolv.conf(5)) and `/etc/hosts` (hosts(5)).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};

@@ -19,7 +19,7 @@ pub const ALIASES: usize = 8;
 /// Addresses that are taken of one answer.
 const ADDRESSES: usize = 16;
 
-/// Which addresses are asked for.
+/// The address families that are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     A,
@@ -33,7 +33,7 @@ pub enum Extended {
     No,
 }
 
-/// What an answer says.
+/// The content of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
     /// It answers another question, or is no answer: the right one may still come.
@@ -80,7 +80,7 @@ pub fn read(bytes: &[u8], id: u16, name: &Name, kind: Kind) -> Said {
         return Said::Nothing;
     }
     let code = header.response_code;
-    // Who did not understand the question need not repeat it.
+    // A server that did not understand the question need not repeat it.
     if matches!(code, ResponseCode::FormErr | ResponseCode::NotImp) {
         return Said::Malformed;
     }

@@ -4,7 +4,7 @@
 //! A name leaves when it is dialled, after it was granted. Under a rule such as `*.example.org` a jail
 //! chooses the labels, and the servers of `example.org` see them: as they would see its requests.
 //!
-//! What an answer holds is not judged here; [`gate`](super::gate) checks every address before the
+//! The content of an answer is not judged here; [`gate`](super::gate) checks every address before the
 //! dial. Search domains are not applied: a name means itself.
 
 pub mod ask;
@@ -56,14 +56,14 @@ pub enum ResolveError {
     Server { server: SocketAddr, why: String },
 }
 
-/// What is needed to resolve, read before the relay is confined; and what was found lately.
+/// The data needed to resolve, read before the relay is confined; and recent answers.
 #[derive(Debug)]
 pub struct Resolver {
     pub servers: Vec<SocketAddr>,
-    /// Of `/etc/hosts`; who is here is not asked for.
+    /// From `/etc/hosts`; names in it are not queried.
     pub hosts: BTreeMap<Name, Vec<IpAddr>>,
     patience: Duration,
-    /// Who asks while another does waits for that one's answer.
+    /// Concurrent lookups of one name share a single query.
     kept: RefCell<HashMap<Name, Rc<OnceCell<Kept>>>>,
     turns: Semaphore,
 }
@@ -293,7 +293,7 @@ mod tests {
                 ) {
                     ("open.example.", _) => {
                         reply.add_answer(record("CNAME open.example middle.example 7"));
-                        // Of another name: not believed.
+                        // A record of another name: ignored.
                         reply.add_answer(record("A other.example 192.0.2.66"));
                     }
                     ("middle.example.", "A") => {

@@ -27,7 +27,7 @@ impl Method {
 /// To a name and a password, whatever they are.
 pub const WELCOME: [u8; 2] = [1, 0];
 
-/// What a client wants to reach.
+/// The destination that a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub host: Host,
@@ -86,7 +86,7 @@ pub enum SocksError {
 }
 
 impl SocksError {
-    /// What is sent before the connection is closed.
+    /// The answer that is sent before the connection is closed.
     pub fn answer(&self) -> &'static [u8] {
         match self {
             // "Request rejected or failed", in SOCKS4's own form.
