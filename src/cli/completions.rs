@@ -12,10 +12,10 @@ pub struct CompletionsArgs {
     shell: clap_complete::Shell,
 }
 
-/// Print the manual page, or write the page of every verb into a directory
+/// Print the manual page, or write a page for every verb into a directory
 #[derive(clap::Args)]
 pub struct ManArgs {
-    /// A directory; the pages are named creel.1, creel-run.1, ...
+    /// Directory for the pages creel.1, creel-run.1, ...
     directory: Option<PathBuf>,
 }
 

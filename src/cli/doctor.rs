@@ -14,14 +14,14 @@ use creel_policy::Degradable;
 use creel_sys::around::Around;
 use creel_sys::{clone, host, mount, seccomp};
 
-/// Say what this machine offers to a jail, and what mends what it lacks
+/// Check whether this host can run jails, and how to fix what is missing
 #[derive(clap::Args)]
 pub struct DoctorArgs {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 
-    /// Make the jail of the row of that name, and nothing else
+    /// Create only the jail for the row `a jail`
     #[arg(long, hide = true)]
     jail: bool,
 }

@@ -21,42 +21,42 @@ use creel_policy::{Sourced, write};
 const NOT_HONOURED: u8 = 1;
 const UNREADABLE: u8 = 2;
 
-/// Take another program's policy over: native TOML on stdout, what became of each key on stderr
+/// Convert another tool's policy to creel TOML; the result for each key goes to stderr
 #[derive(clap::Args, Debug)]
 pub struct ImportArgs {
     /// openclaw.json, exec-approvals.json, srt settings, Codex's config.toml or .rules, ...
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
 
-    /// Whose file it is, where its keys do not say
+    /// Dialect of the file [default: detected from its keys]
     #[arg(long, value_name = "DIALECT", value_parser = names())]
     from: Option<String>,
 
-    /// The layer of this agent of the file; without it, what holds for all
+    /// Convert the layer of this agent [default: the rules for all agents]
     #[arg(long, value_name = "ID")]
     agent: Option<String>,
 
-    /// Also what this OpenClaw approvals document says; the stricter holds
+    /// Also read this OpenClaw approvals document; the stricter rule applies
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     approvals: Option<PathBuf>,
 
-    /// For a layer that only narrows: no grants, and no preset beneath them
+    /// Write a layer that only narrows: no path grants and no preset
     #[arg(long)]
     narrow: bool,
 
-    /// Write the policy there instead of to stdout
+    /// Write the policy to this file instead of stdout
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
-    /// The report as JSON
+    /// Print the report as JSON
     #[arg(long)]
     json: bool,
 
-    /// End with 1 where a key is not honoured
+    /// Exit with 1 if a key is not honoured
     #[arg(long)]
     strict: bool,
 
-    /// Leave the report's enforced and translated keys out
+    /// Report only keys that are not honoured
     #[arg(short, long)]
     quiet: bool,
 }

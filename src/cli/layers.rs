@@ -47,22 +47,22 @@ const MOST_EXTENDS: usize = 16;
 /// must not hold up a start (1024 take a tenth of a second).
 const MOST_FOUND: usize = 1024;
 
-/// Which policy
+/// The policies of a run
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct PolicyArgs {
-    /// The policy: a file, or the name of a shipped one; each further one narrows the first
+    /// Policy file, or name of a shipped policy; further ones narrow the first
     #[arg(long, value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
     pub policy: Vec<PathBuf>,
 
-    /// Also the layer of this agent, from the operator's directory
+    /// Also apply this agent's layer, from the operator's directory
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
 
-    /// Also the layer of a renter, from this file
+    /// Also apply a renter's layer, from this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub renter: Option<PathBuf>,
 
-    /// Leave the workspace's own `.creel/policy.*` aside
+    /// Ignore the workspace's own `.creel/policy.*`
     #[arg(long)]
     pub no_project: bool,
 

@@ -40,15 +40,15 @@ pub const ABOUT: &str = "Run one command in a jail";
 /// Run one command in a jail
 #[derive(clap::Args, Default)]
 #[command(
-    after_help = "Exit status: the command's own; 128+N where signal N ended it; 124 time limit; \
-    125 creel's own failure; 126 found but not executable, or denied; 127 not found. The verdict \
-    (--status-fd, --status-file) says which without ambiguity."
+    after_help = "Exit status: the command's own; 128+N if signal N ended it; 124 time limit; \
+    125 creel itself failed; 126 found but not executable, or denied; 127 not found. The verdict \
+    (--status-fd, --status-file) is unambiguous."
 )]
 pub struct RunArgs {
     #[command(flatten)]
     pub policies: PolicyArgs,
 
-    /// The workspace, and `none`, `ro` or `rw` [default: the current directory, rw]
+    /// Workspace directory and its mode: `none`, `ro` or `rw` [default: the current directory, rw]
     #[arg(long, value_name = "DIR[:MODE]", value_hint = ValueHint::DirPath)]
     pub workspace: Option<OsString>,
 
@@ -60,51 +60,51 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub write: Vec<PathBuf>,
 
-    /// Also let the command read and execute this program, or what lies in this directory, which is then on its PATH
+    /// Also let the command read and execute this program, or all programs in this directory, which is added to its PATH
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub exec: Vec<PathBuf>,
 
-    /// Also let the command reach this host, at ports 80 and 443 unless told otherwise
+    /// Also let the command connect to this host [default ports: 80 and 443]
     #[arg(long, value_name = "HOST[:PORT]", value_hint = ValueHint::Hostname)]
     pub allow_net: Vec<String>,
 
-    /// Set a variable, or pass the caller's own value of it
+    /// Set a variable, or pass the caller's value of it
     #[arg(short, long, value_name = "K[=V]")]
     pub env: Vec<OsString>,
 
-    /// Where the command starts [default: the workspace]
+    /// Working directory of the command [default: the workspace]
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<PathBuf>,
 
-    /// Memory of the whole jail, e.g. 512MiB
+    /// Limit for the memory of the whole jail, e.g. 512MiB
     #[arg(short, long, value_name = "SIZE", value_parser = Bytes::parse)]
     pub memory: Option<Bytes>,
 
-    /// Processors, e.g. 1.5
+    /// Limit for processors, e.g. 1.5
     #[arg(long, value_name = "N", value_parser = CpuShare::parse)]
     pub cpus: Option<CpuShare>,
 
-    /// Processes and threads at once
+    /// Limit for processes and threads at once
     #[arg(long, value_name = "N", value_parser = Count::parse)]
     pub pids: Option<Count>,
 
-    /// Wall time, e.g. 30s or 5m
+    /// Limit for wall time, e.g. 30s or 5m
     #[arg(long, value_name = "TIME", value_parser = Span::parse_limit)]
     pub timeout: Option<Span>,
 
-    /// Processor time of the whole jail, e.g. 10s
+    /// Limit for processor time of the whole jail, e.g. 10s
     #[arg(long, value_name = "TIME", value_parser = Span::parse_limit)]
     pub cpu_time: Option<Span>,
 
-    /// Size of each writable tmpfs (/tmp, home, /dev/shm)
+    /// Limit for the size of each writable tmpfs (/tmp, home, /dev/shm)
     #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
     pub disk: Option<Bytes>,
 
-    /// Bytes on stdout and stderr together
+    /// Limit for the output on stdout and stderr together
     #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
     pub output_limit: Option<Bytes>,
 
-    /// Hide since when the host is up: a time namespace, whose clocks start with the jail
+    /// Hide the host's uptime: use a time namespace whose clocks start with the jail
     #[arg(long)]
     pub time_ns: bool,
 
@@ -112,23 +112,23 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub status_fd: Option<i32>,
 
-    /// Write the verdict as JSON to this file, absent or regular; to a pipe or a device with --status-fd 3 3>PATH
+    /// Write the verdict as JSON to this new or regular file; for a pipe or a device use --status-fd 3 3>PATH
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub status_file: Option<PathBuf>,
 
-    /// Let the host reach a server in the jail; the address is the host's loopback unless named
+    /// Let the host connect to a server in the jail [default address: the host's loopback]
     #[arg(long, value_name = "[ADDR:]HOSTPORT[:PORT]", value_parser = network::publish)]
     pub publish: Vec<Publish>,
 
-    /// Publish on other addresses than loopback too, where anybody may connect
+    /// Allow --publish on addresses other than loopback, where other machines may connect
     #[arg(long)]
     pub publish_anyway: bool,
 
-    /// Look at all that the command left for the host to obey, however long it takes [default: for 5 ms]
+    /// Search all writable trees for files that host programs obey, without a time limit [default: 5 ms]
     #[arg(long)]
     pub review_all: bool,
 
-    /// Append a line of JSON to this file for each decision on the network
+    /// Append a line of JSON to this file for each network decision
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub log_net: Option<PathBuf>,
 
@@ -136,31 +136,31 @@ pub struct RunArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// With --dry-run: the plan as JSON
+    /// With --dry-run: print the plan as JSON
     #[arg(long, requires = "dry_run")]
     pub json: bool,
 
-    /// Go on where this layer cannot be had: cgroup, landlock, idmap
+    /// Run without this layer if the host lacks it: cgroup, landlock, idmap
     #[arg(long, value_name = "LAYER", value_parser = degradable)]
     pub allow_degraded: Vec<Degradable>,
 
-    /// Keep stdin open; it always is, and the flag is here for habit's sake
+    /// Accepted for Docker compatibility; stdin is always open
     #[arg(short, long)]
     pub interactive: bool,
 
-    /// Give the command a terminal of its own [default: where stdin and stdout are terminals]
+    /// Give the command its own terminal [default: if stdin and stdout are terminals]
     #[arg(short, long, overrides_with = "no_tty")]
     pub tty: bool,
 
-    /// Give it none
+    /// Give the command no terminal
     #[arg(short = 'T', long, overrides_with = "tty")]
     pub no_tty: bool,
 
-    /// Say nothing about the end of the run
+    /// Print nothing about the end of the run
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Say what was enforced and what was used
+    /// Print the enforced layers and the used resources
     #[arg(short, long)]
     pub verbose: bool,
 

@@ -7,19 +7,19 @@ use crate::selftest::report::Detail;
 use crate::selftest::{self, Layer, Options, inside, rows, spend};
 use creel_policy::Degradable;
 
-/// Try what must not work in a jail, and what must, on this kernel
+/// Run the escape and compatibility tests on this kernel
 #[derive(clap::Args)]
 #[command(
-    after_help = "Exit status: 0 where every attempt was stopped by the layer that should stop it and \
-    all ordinary work succeeded, 1 else, 125 where no jail could be made. A run --without a layer exits 1: \
-    it shows that the suite sees what the layer no longer stops."
+    after_help = "Exit status: 0 if the expected layer stopped every attempt and all ordinary work \
+    succeeded; 1 if not; 125 if no jail could be created. A run with --without exits 1: \
+    it shows that the suite detects the missing layer."
 )]
 pub struct SelftestArgs {
-    /// Take this layer out of the jail: what it alone stops must then get through
+    /// Remove this layer from the jail: attempts that only it stops must then succeed
     #[arg(long, value_name = "LAYER", value_parser = layer)]
     without: Option<Layer>,
 
-    /// Go on where this layer cannot be had: cgroup, landlock, idmap
+    /// Run without this layer if the host lacks it: cgroup, landlock, idmap
     #[arg(long, value_name = "LAYER", value_parser = degradable)]
     allow_degraded: Vec<Degradable>,
 
@@ -27,11 +27,11 @@ pub struct SelftestArgs {
     #[arg(long)]
     list: bool,
 
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 
-    /// Say why each row is there
+    /// Print the reason for each row
     #[arg(short, long)]
     verbose: bool,
 

@@ -207,11 +207,13 @@ fn the_documents_keep_up() {
     assert!(missing.is_empty(), "\n{}", missing.join("\n"));
 }
 
-/// The list of trust paths in the document is the table.
+/// The list of protected defaults in the document is the table.
 #[test]
-fn the_document_lists_the_trust_paths() {
+fn the_document_lists_the_protected_defaults() {
     let text = std::fs::read_to_string(root().join("docs/policy.md")).expect("docs/policy.md");
-    let (_, list) = text.split_once("#### Trust paths").expect("a heading");
+    let (_, list) = text
+        .split_once("#### Protected defaults")
+        .expect("a heading");
     let lines = list.lines().skip_while(|line| !line.starts_with("| `"));
     let listed: Vec<&str> = lines.take_while(|line| line.starts_with("| `")).collect();
     let held = |when: trust::When| match when {

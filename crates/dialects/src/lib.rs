@@ -1,5 +1,5 @@
-//! What is said about policies: [`import`] takes over those of other programs, [`lint`] says what one says
-//! that is dangerous, useless, or other than it seems.
+//! Tools around policies: [`import`] converts policies of other programs, [`lint`] warns of lines
+//! that are dangerous, useless or misleading.
 //!
 //! ```
 //! use creel_dialects::import::{Dialect, detect};

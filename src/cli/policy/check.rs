@@ -17,14 +17,14 @@ use creel_policy::file;
 use creel_policy::layer::Rank;
 use creel_policy::stack::{Clip, Stack};
 
-/// Say what is wrong with policies, and what in them has no effect
+/// Find errors in policies, and lines without effect
 #[derive(clap::Args)]
 #[command(
-    after_help = "Without FILE: all layers of this place, together, as `creel run` here would take them. \
-    Exit status: 0 nothing wrong; 1 a warning under --strict; 2 an error."
+    after_help = "Without FILE: check all layers that `creel run` would use in this directory. \
+    Exit status: 0 no error; 1 a warning with --strict; 2 an error."
 )]
 pub struct CheckArgs {
-    /// Check these alone, each for itself
+    /// Check only these files, each separately
     #[arg(value_name = "FILE|NAME", value_hint = ValueHint::FilePath,
           conflicts_with_all = ["policy", "agent", "renter", "no_project"])]
     files: Vec<PathBuf>,
@@ -32,15 +32,15 @@ pub struct CheckArgs {
     #[command(flatten)]
     policies: PolicyArgs,
 
-    /// Warnings are errors: exit with 1
+    /// Treat warnings as errors: exit with 1
     #[arg(long)]
     strict: bool,
 
-    /// Also what is only worth knowing; with --json it is always there
+    /// Also print findings of severity info; --json always includes them
     #[arg(long)]
     notes: bool,
 
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

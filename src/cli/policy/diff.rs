@@ -13,22 +13,22 @@ use creel_policy::layer::Rank;
 use creel_policy::rights::{Rights, Roots};
 use creel_policy::stack::Stack;
 
-/// Say what a policy allows that another did not, and the reverse
+/// Compare two policies: show what the new one allows that the old one did not, and the reverse
 #[derive(clap::Args)]
 #[command(
-    after_help = "One line each, in the same order every time. Exit status: 0 nothing widened; 1 something \
-    did; 2 a policy cannot be read."
+    after_help = "Each difference is one line, always in the same order. Exit status: 0 nothing widened; \
+    1 something widened; 2 a policy cannot be read."
 )]
 pub struct DiffArgs {
-    /// The policy as it was
+    /// The old policy
     #[arg(value_name = "OLD", value_hint = ValueHint::FilePath)]
     old: PathBuf,
 
-    /// The policy as it is to be
+    /// The new policy
     #[arg(value_name = "NEW", value_hint = ValueHint::FilePath)]
     new: PathBuf,
 
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

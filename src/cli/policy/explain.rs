@@ -28,12 +28,12 @@ use creel_policy::{Degradable, Execution, Origin};
 /// Of the description of a machine, in bytes: it has every name that a pattern met.
 const MOST_DESCRIBED: usize = 64 << 20;
 
-/// Say what a command may do, which line says so, and what the kernel does of it
+/// Show what a command may do, the policy line for it, and the kernel act that enforces it
 #[derive(clap::Args)]
 #[command(
-    after_help = "With --host FILE nothing of this machine is asked but the policies: FILE is what \
-    --print-host printed there, under the same policies; which programs it has is then not known. Exit status: \
-    0 the command may run; 1 it may not, is not there, or the machine lacks a layer; 2 where there is no answer."
+    after_help = "With --host FILE only the policies are read from this machine. FILE is the output of \
+    --print-host on the other machine, with the same policies; it does not list the programs there. Exit status: \
+    0 the command may run; 1 it may not run or does not exist, or the machine lacks a layer; 2 no answer."
 )]
 pub struct ExplainArgs {
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     exec: Vec<PathBuf>,
 
-    /// Also reachable: this host, at ports 80 and 443 unless told otherwise
+    /// Also allow this host [default ports: 80 and 443]
     #[arg(long, value_name = "HOST[:PORT]", value_hint = ValueHint::Hostname)]
     allow_net: Vec<String>,
 
@@ -63,15 +63,15 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "LAYER", value_parser = degradable)]
     allow_degraded: Vec<Degradable>,
 
-    /// Answer for the machine that this file describes
+    /// Explain for the machine that this file describes
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     host: Option<PathBuf>,
 
-    /// Print what was found of this machine, for --host, and nothing else
+    /// Print only the description of this machine, for --host
     #[arg(long, conflicts_with = "host")]
     print_host: bool,
 
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 

@@ -8,13 +8,13 @@ use crate::cli::layers::{self, PolicyArgs, Put};
 use crate::cli::run;
 use creel_policy::preset;
 
-/// List the policies that ship with creel, and the layers of this place
+/// List the shipped policies, and the layers that apply in this directory
 #[derive(clap::Args)]
 pub struct ListArgs {
     #[command(flatten)]
     policies: PolicyArgs,
 
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

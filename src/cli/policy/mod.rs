@@ -24,7 +24,7 @@ pub const WRONG: u8 = 2;
 /// What was looked for was found: a warning under `--strict`, something widened, a case that fails.
 const FOUND: u8 = 1;
 
-/// Say what policies mean, what is wrong with them, and what they allow
+/// Check, explain, compare, test, print and import policies
 #[derive(clap::Args)]
 pub struct FamilyArgs {
     #[command(subcommand)]

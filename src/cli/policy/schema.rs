@@ -4,7 +4,7 @@ use super::print_json;
 use crate::cli::hint::Failure;
 use creel_policy::file;
 
-/// Print the JSON Schema of a policy file, so that editors complete it
+/// Print the JSON Schema of a policy file, for completion in editors
 #[derive(clap::Args)]
 pub struct SchemaArgs {}
 

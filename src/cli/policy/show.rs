@@ -6,7 +6,7 @@ use crate::cli::layers::{self, Layers, Names, PolicyArgs};
 use crate::cli::run;
 use creel_policy::native;
 
-/// Print the policy that all layers make together, each line with its place
+/// Print all layers combined as one policy, each line with its source
 #[derive(clap::Args)]
 pub struct ShowArgs {
     #[command(flatten)]

@@ -32,30 +32,30 @@ use creel_session::stream::Ours;
 use creel_session::{self as supervise, Detail, Ended};
 use creel_sys::{attempt, host};
 
-/// Run the cases inside policies: `[tests] allow = ["read x"], deny = ["exec curl"]`
+/// Run the test cases in policies: `[tests] allow = ["read x"], deny = ["exec curl"]`
 #[derive(clap::Args)]
 #[command(
-    after_help = "Exit status: 0 every case holds; 1 one does not, a file has none, or with --kernel the kernel says otherwise \
-    than the evaluator; 2 a policy cannot be read or its jail not be made."
+    after_help = "Exit status: 0 every case holds; 1 a case fails, a file has no cases, or with --kernel the kernel and \
+    the evaluator differ; 2 a policy cannot be read or its jail cannot be created."
 )]
 pub struct TestArgs {
-    /// The policies, each by itself
+    /// Policies to test, each separately
     #[arg(required_unless_present = "inside", value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
     files: Vec<PathBuf>,
 
-    /// Also try each case in a jail made from the policy
+    /// Also try each case in a jail with the policy
     #[arg(long)]
     kernel: bool,
 
-    /// With --kernel: in this workspace, not in a fresh one
+    /// With --kernel: use this workspace instead of a fresh one
     #[arg(long, value_name = "DIR", requires = "kernel", value_hint = ValueHint::DirPath)]
     workspace: Option<PathBuf>,
 
-    /// Go on where this layer cannot be had: cgroup, landlock, idmap
+    /// Run without this layer if the host lacks it: cgroup, landlock, idmap
     #[arg(long, value_name = "LAYER", value_parser = degradable)]
     allow_degraded: Vec<Degradable>,
 
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 

@@ -132,7 +132,7 @@ fn permissions(
                     "means nothing to the kernel: no mode lifts a rule here",
                 );
             }
-            // What restricts further must not be passed over.
+            // A further restriction must not be ignored.
             "blockReadsOutsideWorkingDirectories" => {
                 into.translated(item, "what is not granted is not there");
             }
@@ -259,7 +259,7 @@ fn sandbox(into: &mut Source, of: &Table, node: &Node, bash: &mut Bash) -> Resul
     Ok(())
 }
 
-/// Of a switch that is off, or of what is none.
+/// The result for a switch that is off, or for a value that is not a switch.
 fn switch(node: &Node) -> Fate {
     match node.value {
         Value::Bool(_) => Fate::Enforced,

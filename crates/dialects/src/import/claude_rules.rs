@@ -34,7 +34,7 @@ pub struct Command {
     pub line: String,
 }
 
-/// What the rules say that is decided when all are read.
+/// The content of the rules that is decided after all are read.
 #[derive(Default)]
 pub struct Rules {
     pub commands: Vec<Command>,
@@ -221,7 +221,7 @@ fn fate(word: Word) -> Fate {
     }
 }
 
-/// What is asked about there is denied here.
+/// Actions that are asked about there are denied here.
 fn asked(word: Word, how: &str) -> String {
     match word {
         Word::Ask => format!("{how}: asked about there, and nobody can be asked here"),
@@ -251,7 +251,7 @@ fn files(
         let inside = denied.path().starts_with("$WORKSPACE");
         let absent = match (&denied, denial) {
             (Denied::Path(_) | Denied::Tree(_), Denial::Change) if inside => Absent::Refuse,
-            // What is not there cannot be seen.
+            // An absent path cannot be seen.
             _ => Absent::Skip,
         };
         said.push(denied.path().to_owned());
@@ -265,7 +265,7 @@ fn files(
     Ok(())
 }
 
-/// What a path of a denial means, in the words of sandbox-runtime.
+/// The meaning of a denied path, in the words of sandbox-runtime.
 fn places(path: &str) -> Vec<String> {
     let path = path.trim();
     if path.starts_with("//") {

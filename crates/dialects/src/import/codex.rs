@@ -184,7 +184,7 @@ fn profiles(into: &mut Source, of: &Table, selected: Option<&str>, modes: &mut V
     }
 }
 
-/// Of what a profile says of writing, what denies.
+/// The denials in a profile's write settings.
 fn offline(into: &mut Source, above: Item) {
     let Some(of) = table(above.node) else {
         return into.not(above, "grants nothing");

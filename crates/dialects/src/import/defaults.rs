@@ -1,4 +1,4 @@
-//! What OpenClaw's sandbox has where its configuration says nothing, by OpenClaw's version.
+//! The defaults of OpenClaw's sandbox, by OpenClaw's version.
 //!
 //! A configuration says in `meta.lastTouchedVersion` which version wrote it. The lists of a version that was
 //! not read are unknown: between two that were read, and where no version is told, both hold, so that nothing

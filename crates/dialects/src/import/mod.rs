@@ -1,4 +1,4 @@
-//! Policies of other programs, taken over: each key enforced, translated or not honoured, and said so.
+//! Importing policies of other programs: each key is enforced, translated or not honoured, and reported.
 //!
 //! | dialect | file |
 //! |---|---|
@@ -44,7 +44,7 @@ use creel_policy::tree::{self, Format, Table, Text, Value};
 use creel_policy::{Sourced, digest, preset};
 use source::{Source, inner};
 
-/// Whose words a file is in.
+/// The dialect of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     Native,
@@ -84,7 +84,7 @@ impl Dialect {
     }
 }
 
-/// What is asked of a file.
+/// The options of an import.
 #[derive(Debug, Clone)]
 pub struct Choice<'c> {
     /// `None`: whichever its keys say.

@@ -56,7 +56,7 @@ pub fn denied(word: &str) -> Result<Vec<Pattern>, PatternFault> {
     Ok(patterns)
 }
 
-/// What both lists allow. Of two globs that overlap and neither of which holds the other, nothing:
+/// The names that both lists allow. For two globs that overlap and neither of which holds the other, nothing:
 /// less than both, and never more.
 pub fn common(a: &[Pattern], b: &[Pattern]) -> Vec<Pattern> {
     let within = |p: &Pattern, list: &[Pattern]| list.iter().any(|outer| outer.matches(p.text()));

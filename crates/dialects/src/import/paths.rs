@@ -14,7 +14,7 @@ use creel_policy::trees::within;
 /// Directories that hold far more than a rule means.
 const WHOLE: [&str; 7] = ["/", "~", "$WORKSPACE", "/home", "/root", "/usr", "/Users"];
 
-/// What begins a glob in some program. A brace does in some, and in others is a character.
+/// Characters that begin a glob in some program. A brace does in some, and in others is a character.
 const WILD: [char; 4] = ['*', '?', '[', '{'];
 
 /// Whether a program has globs.
@@ -72,7 +72,7 @@ pub fn granted(text: &str, spelling: Spelling) -> Result<String, Unsaid> {
     sound(path).map_err(Unsaid::Path)
 }
 
-/// What a path of a denial becomes.
+/// The result for a denied path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
     Path(String),
@@ -89,7 +89,7 @@ impl Denied {
     }
 }
 
-/// What is denied: seeing it, or changing it.
+/// The denied operation: reading, or changing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
     Sight,
@@ -98,7 +98,7 @@ pub enum Denial {
     AtStart,
 }
 
-/// What a denial becomes. Where the jail could create a name that a pattern meets, no mount covers it
+/// The result for a denial. If the jail could create a name that a pattern meets, no mount covers it
 /// and the run is refused; so there it is the directory, as long as that is not a whole root.
 pub fn denied(text: &str, denial: Denial) -> Result<Denied, PathFault> {
     let path = rooted(text);

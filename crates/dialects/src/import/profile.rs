@@ -1,6 +1,6 @@
 //! Codex's permission profiles, `[permissions.NAME]`: what they deny.
 //!
-//! What a profile grants is not taken over: read-only holds. What it denies is denied, whatever else the
+//! Grants of a profile are not converted: read-only applies. Its denials are kept, whatever else the
 //! policy says; a denial that cannot be read is an error.
 
 use super::paths::Denial;

@@ -1,14 +1,14 @@
-//! What became of each key of a foreign file.
+//! The result for each key of a foreign file.
 
 use std::fmt;
 
 use creel_policy::Origin;
 use creel_policy::error::{escape, shown};
 
-/// What is said of a key is longer than a name, and may quote one.
+/// The text about a key is longer than a name, and may quote one.
 const MOST: usize = 240;
 
-/// What became of one key.
+/// The result for one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// Creel has the same rule, and it holds.

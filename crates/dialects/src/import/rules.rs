@@ -144,7 +144,7 @@ fn network(
     Ok(())
 }
 
-/// What stands in a rule beside the rule.
+/// Further arguments in a rule.
 fn beside(into: &mut Source, statement: &Statement, rule: &Rule) {
     let What::Call(_, arguments) = &statement.what else {
         return;
@@ -163,7 +163,7 @@ fn beside(into: &mut Source, statement: &Statement, rule: &Rule) {
     }
 }
 
-/// What a statement is.
+/// The kind of a statement.
 enum Read {
     Rule(Rule),
     Paths(String, Vec<String>),
@@ -222,7 +222,7 @@ fn decision(literal: &Literal) -> Option<Verdict> {
         Literal::Text(word) => match word.as_str() {
             "allow" => Some(Verdict::Allow),
             "prompt" => Some(Verdict::Prompt),
-            // Of hosts both are said.
+            // Both words are used for hosts.
             "forbidden" | "deny" => Some(Verdict::Forbidden),
             _ => None,
         },

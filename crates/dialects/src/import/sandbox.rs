@@ -20,7 +20,7 @@ use creel_policy::{Absent, Sourced, WorkspaceMode, net};
 
 /// Ends of names that OpenClaw keeps out of a sandbox.
 const SECRET: [&str; 5] = ["API_KEY", "TOKEN", "PASSWORD", "PRIVATE_KEY", "SECRET"];
-/// What OpenClaw refuses to bind, with all beneath.
+/// Paths that OpenClaw refuses to bind, with everything beneath.
 const NEVER: [&str; 17] = [
     "/",
     "/etc",

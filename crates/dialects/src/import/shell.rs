@@ -22,12 +22,12 @@ const BUILTINS: [&str; 26] = [
     "type", "umask", "unset",
 ];
 
-/// What the modes say of all commands.
+/// The rules of the modes for all commands.
 #[derive(Debug, Default)]
 pub struct Bash {
     /// Nobody is asked: all commands run that are not denied.
     pub is_unasked: bool,
-    /// What no rule allows is denied, and not asked about.
+    /// Commands that no rule allows are denied, without a question.
     pub is_closed: bool,
 }
 

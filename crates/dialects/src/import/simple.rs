@@ -13,7 +13,7 @@ use creel_policy::tools::Tool;
 use creel_policy::tree::{Node, Table};
 use creel_policy::units::Count;
 
-/// What acts on something, and so is confirmed.
+/// The tools that act, and so need confirmation.
 const ACTING: [Tool; 7] = [
     Tool::Write,
     Tool::Edit,

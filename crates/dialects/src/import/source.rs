@@ -56,7 +56,7 @@ impl Element<'_> {
     }
 }
 
-/// What becomes of a path of a list that grants: its line of the report, and whether it is taken.
+/// The result for a path of a list that grants: its line in the report, and whether it is taken.
 pub enum Taken {
     As(Fate, String),
     Left(Fate, String),

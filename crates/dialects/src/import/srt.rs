@@ -218,7 +218,7 @@ fn listed(of: &Table, key: &str) -> Vec<String> {
     words.iter().filter_map(text).collect()
 }
 
-/// What a file opens beside what it denies.
+/// Paths that a file opens besides its denials.
 struct Open {
     read: Vec<String>,
     write: Vec<String>,

@@ -18,7 +18,7 @@ pub enum Literal {
 /// One statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
-    /// Where it begins, in bytes.
+    /// The start, in bytes.
     pub start: usize,
     pub what: What,
 }

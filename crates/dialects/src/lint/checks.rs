@@ -9,7 +9,7 @@ pub struct Check {
     /// As `creel policy check` prints it: lower-case words with `-`. Never changed once published.
     pub id: &'static str,
     pub severity: Severity,
-    /// What goes wrong if it is left.
+    /// The consequence if it is left.
     pub why: &'static str,
     /// In general; a finding names the case at hand.
     pub fix: &'static str,

@@ -119,7 +119,7 @@ impl Lint<'_> {
             let path = expand(inner);
             let covers = |(other_at, other): (usize, &Grant)| {
                 let other_path = expand(other);
-                // Of two that are the same, the later; the jail's own directories hold none of the
+                // If two are the same, the later one is reported; the jail's own directories hold none of the
                 // host's.
                 match other_path == path {
                     true => other_at < at,

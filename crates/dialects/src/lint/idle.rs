@@ -78,7 +78,7 @@ impl Lint<'_> {
         self.add(&NETWORK_NO_TOOL, Some(&origin), reason, fix);
     }
 
-    /// What would allow the tool, said to the author of this layer.
+    /// The remedy that would allow the tool, for the author of this layer.
     fn remedy(&self, tool: Tool, layer: &Layer) -> String {
         let name = tool.name();
         let cause = why_not(&self.outcome.rights, tool);
@@ -89,7 +89,7 @@ impl Lint<'_> {
             (listed, profile)
         };
         match by(layer) {
-            // What a file extends is part of it: the lists add up.
+            // An extended file is part of the layer: the lists add up.
             (true, _) => format!("add \"{name}\" to tools.allow of this file"),
             (_, true) => format!("choose a tools.profile that has {name}"),
             _ => match self.outcome.rights.tools.rule_tool(tool) {
@@ -181,7 +181,7 @@ impl Lint<'_> {
         }
     }
 
-    /// What takes a grant away, and the remedy.
+    /// The reason that a grant has no effect, and the remedy.
     fn taken(&self, tool: Tool, path: &str, layer: &Layer) -> (String, String) {
         let rights = &self.outcome.rights;
         let lacks = [Tool::Read, tool].into_iter().find(|t| !usable(rights, *t));
@@ -273,7 +273,7 @@ fn touched(trees: &Trees, path: &str) -> bool {
     trees.cover(path) || trees.grants().iter().any(|grant| within(&grant.path, path))
 }
 
-/// Where the first of them is written.
+/// The place of the first of them.
 fn first_of(limits: &Limits) -> Option<&Origin> {
     let l = limits;
     [

@@ -51,7 +51,7 @@ impl Lint<'_> {
             ),
         ];
         for (holds, name, origin, other) in idle {
-            // What nobody named is nobody's mistake.
+            // A default value is not the author's mistake.
             if holds && self.is_written(origin) {
                 let reason = format!("limits.{name} is beyond {other}");
                 self.say(&LIMIT_IDLE, Some(origin), reason);

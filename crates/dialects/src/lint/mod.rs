@@ -1,9 +1,8 @@
-//! Lint: what a policy says that is dangerous, useless, or other than it seems.
+//! Lint: finds lines of a policy that are dangerous, useless or misleading.
 //!
-//! Owns the checks ([`CHECKS`]; `docs/lint.md` has a row for each) and decides them from values
-//! alone: the layers as written, what came of them, and what whoever asks saw on the machine
-//! ([`Facts`]). It refuses nothing: a finding is advice, and what would be refused is an error of the
-//! file or a clip of the stack already.
+//! Owns the checks ([`CHECKS`]; `docs/lint.md` has a row for each) and decides them from values alone: the
+//! layers as written, their combined result, and the caller's observations on the machine ([`Facts`]). It
+//! refuses nothing: a finding is advice. An error of the file, or a clip of the stack, is reported elsewhere.
 
 mod checks;
 mod environment;
@@ -52,7 +51,7 @@ impl Severity {
 /// One thing found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Of the check, see [`CHECKS`].
+    /// The id of the check, see [`CHECKS`].
     pub id: &'static str,
     pub severity: Severity,
     /// The rule; `None` where a rule is missing, or the matter is not in a file.
@@ -63,12 +62,12 @@ pub struct Finding {
     pub fix: String,
 }
 
-/// What was seen on the machine. What is not in here was not looked at, and nothing is said of it.
+/// Observations on the machine. Nothing is reported about a path that is not in here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Of each policy file, by the name that its origins have.
+    /// The users that may change each policy file, by the name that its origins have.
     pub files: BTreeMap<String, Keeping>,
-    /// Of paths that [`subjects`] names.
+    /// The observations at paths that [`subjects`] names.
     pub paths: BTreeMap<String, Found>,
     /// Files in the workspace whose names are those of credentials, see [`is_secret_file`].
     pub secrets: BTreeSet<String>,
@@ -76,7 +75,7 @@ pub struct Facts {
     pub unmet: Vec<Unmet>,
 }
 
-/// Who may change a policy file.
+/// The users that may change a policy file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keeping {
     /// root or the caller alone.
@@ -87,7 +86,7 @@ pub enum Keeping {
     Foreign,
 }
 
-/// What is at a path.
+/// The object at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     Absent,
@@ -152,7 +151,7 @@ pub fn subjects(stack: &Stack, outcome: &Outcome, roots: &Roots) -> BTreeSet<Str
 struct Lint<'a> {
     layers: &'a [(Rank, Layer)],
     outcome: &'a Outcome,
-    /// What the tools leave of the grants.
+    /// The effective access: the part of the grants that the tools leave.
     reach: Reach,
     roots: &'a Roots,
     facts: &'a Facts,
@@ -175,7 +174,7 @@ impl Lint<'_> {
         self.add(check, origin, reason, check.fix.to_owned());
     }
 
-    /// What was seen at the path, if somebody looked.
+    /// The observation at the path, if it was looked at.
     fn found_at(&self, path: &str) -> Option<Found> {
         self.facts.paths.get(path).copied()
     }

@@ -88,7 +88,7 @@ impl Lint<'_> {
             }
             _ => {}
         }
-        // What a name's rule bounds, its address does not.
+        // A rule for a name does not bound the name's address.
         let bounded = |other: &&Rule| {
             let shut = other.http.is_some() || other.tls == Tls::Terminate;
             shut && !other.ports.is_disjoint(&rule.ports) && !matches!(other.to, To::Range(_))
@@ -114,7 +114,7 @@ impl Lint<'_> {
         }
     }
 
-    /// Of a list's mode: what no list has needs no denial.
+    /// Denials under a list's mode: a destination on no list needs no denial.
     fn idle_denials(&mut self, layer: &Layer) {
         let lists = &self.outcome.rights.network.lists;
         let mut idle = vec![];
@@ -122,7 +122,7 @@ impl Lint<'_> {
             let within = |rule: &Rule| {
                 let ports = deny.ports.is_empty() || !deny.ports.is_disjoint(&rule.ports);
                 let to = deny.to.spans(&rule.to) || rule.to.spans(&deny.to);
-                // What a granted name resolves to may lie in any range.
+                // A granted name may resolve into any range.
                 ports && (to || matches!(deny.to, To::Range(_)))
             };
             if !lists.iter().flat_map(|list| &list.rules).any(within) {

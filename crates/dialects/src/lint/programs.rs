@@ -1,4 +1,4 @@
-//! What may execute: allowlists that allow more than they say, or nothing.
+//! Executable programs: allowlists that allow more than they suggest, or nothing.
 
 use super::checks::*;
 use super::suspects::{INTERPRETERS, LAUNCHERS, SENSITIVE, SHELLS};

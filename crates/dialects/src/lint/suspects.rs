@@ -84,7 +84,7 @@ const DANGEROUS: [(&str, &str); 16] = [
 /// Trees that are too wide to grant whole, though a part of one may be.
 const WIDE: [&str; 7] = ["/", "/etc", "/home", "/mnt", "/root", "/srv", "/var"];
 
-/// What lies in a home and holds credentials, sessions or what the host executes.
+/// Names in a home that hold credentials, sessions or code that the host executes.
 const IN_HOME: [(&str, &str); 40] = [
     (".Xauthority", "the display's key"),
     (".aws", "cloud credentials"),

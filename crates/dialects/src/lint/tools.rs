@@ -1,4 +1,4 @@
-//! Which tools: names that nobody has, lines that cancel each other, tools that need another.
+//! Tools: unknown names, lines that cancel each other, tools that need another.
 
 use super::Lint;
 use super::checks::*;
@@ -213,7 +213,7 @@ fn meets(patterns: &[Pattern], name: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(name))
 }
 
-/// Where a tool's section says something.
+/// The first place in a tool's section.
 fn a_place(settings: &creel_policy::layer::Settings) -> Option<Origin> {
     let s = settings;
     [
