@@ -20,7 +20,11 @@
 )]
 
 pub mod ask;
+pub mod declare;
+pub mod execute;
+pub mod exit;
 pub mod judge;
+pub mod layers;
 pub mod left;
 pub mod signals;
 pub mod stream;
@@ -31,7 +35,10 @@ pub mod uncharged;
 pub mod verdict;
 pub mod way_out;
 
+pub use declare::{Asked, DeclareError, Declared, Place, declare};
+pub use execute::ExecuteError;
 pub use judge::judge;
+pub use layers::{LayerError, Layers};
 pub use verdict::{Kind, Receipt, Verdict};
 
 use std::io;
@@ -66,6 +73,7 @@ const CPU_TICK: Duration = Duration::from_millis(100);
 pub const LEAST_GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SuperviseError {
     #[error("{what} failed")]
     Io {
@@ -76,6 +84,12 @@ pub enum SuperviseError {
     #[error(transparent)]
     Jail(#[from] JailError),
 }
+
+creel_policy::codes!(SuperviseError {
+    Self::Io { .. } => "session-io",
+} else {
+    Self::Jail(error) => error.code(),
+});
 
 /// How a run ended, before it is put in the form of a verdict.
 #[derive(Debug)]

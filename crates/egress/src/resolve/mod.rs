@@ -41,6 +41,7 @@ const AT_ONCE: usize = 64;
 
 /// Why a name has no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResolveError {
     #[error("no resolver is known")]
     NoResolver,
@@ -55,6 +56,15 @@ pub enum ResolveError {
     #[error("the resolver {server} failed: {why}")]
     Server { server: SocketAddr, why: String },
 }
+
+creel_policy::codes!(ResolveError {
+    Self::NoResolver => "dns-no-resolver",
+    Self::NoName => "dns-no-name",
+    Self::NoAddress => "dns-no-address",
+    Self::Aliases => "dns-aliases",
+    Self::Late => "dns-late",
+    Self::Server { .. } => "dns-server",
+});
 
 /// What is needed to resolve, read before the relay is confined; and what was found lately.
 #[derive(Debug)]
