@@ -78,8 +78,8 @@ impl Layers {
         })
     }
 
-    /// The operator's policy as text, in the form of TOML. It may extend shipped policies. `name` stands in
-    /// errors and receipts where a file's path would.
+    /// The operator's policy as text. It may extend shipped policies. `name` stands in errors and receipts
+    /// where a file's path would, and its extension says which form the text has.
     pub fn of_text(name: &str, text: &str, roots: &Roots) -> Result<Layers, LayerError> {
         let layer = read::over_presets(file::read(name, text)?, "a policy given as text")?;
         let mut stack = Stack {

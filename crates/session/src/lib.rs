@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # The loop
+//!
 //! Watched: from a live jail to a verdict.
 //!
 //! ```text
@@ -35,6 +39,8 @@ pub mod uncharged;
 pub mod verdict;
 pub mod way_out;
 
+pub use creel_sys::host::random_id;
+pub use creel_sys::startup::prepare;
 pub use declare::{Asked, DeclareError, Declared, Place, declare};
 pub use execute::ExecuteError;
 pub use judge::judge;
