@@ -100,7 +100,7 @@ fn attempt(
     let words = Words::of(&args.command);
     let mut of_git = vec![];
     if !args.quiet {
-        let unheld = ending::unheld(args, &declared.policy, &prepared.plan);
+        let unheld = ending::unheld(&declared, &prepared);
         unheld.iter().for_each(|line| say(line));
         of_git = git::notes(&words, &declared, &prepared);
     }

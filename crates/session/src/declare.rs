@@ -5,6 +5,7 @@
 
 pub mod authority;
 mod error;
+mod flags;
 mod place;
 
 use std::collections::BTreeSet;

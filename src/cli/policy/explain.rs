@@ -18,13 +18,13 @@ use creel_plan::explain::{Row, rows};
 use creel_plan::{Host, Plan};
 use creel_policy::decide::{Decision, decide};
 use creel_policy::error::escaped;
-use creel_policy::layer::{Ask, Case};
+use creel_policy::layer::{Ask, Case, Rank};
 use creel_policy::net::Mode;
 use creel_policy::reach::usable;
 use creel_policy::rights::{Rights, Roots};
 use creel_policy::stack::Outcome;
 use creel_policy::tools::{Ruling, Tool};
-use creel_policy::{Degradable, Execution, Origin};
+use creel_policy::{Bytes, Count, CpuShare, Degradable, Execution, Origin, Span};
 use creel_session::execute::start::{self, Start};
 use creel_session::exit::FOUND;
 use creel_session::layers::{self, Layers, Names, source};
@@ -65,6 +65,38 @@ pub struct ExplainArgs {
     allow_net: Vec<String>,
 
     /// As for `creel run`
+    #[arg(short, long, value_name = "K[=V]")]
+    env: Vec<OsString>,
+
+    /// As for `creel run`
+    #[arg(short, long, value_name = "SIZE", value_parser = Bytes::parse)]
+    memory: Option<Bytes>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "N", value_parser = CpuShare::parse)]
+    cpus: Option<CpuShare>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "N", value_parser = Count::parse)]
+    pids: Option<Count>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "TIME", value_parser = Span::parse_limit)]
+    timeout: Option<Span>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "TIME", value_parser = Span::parse_limit)]
+    cpu_time: Option<Span>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
+    disk: Option<Bytes>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
+    output_limit: Option<Bytes>,
+
+    /// As for `creel run`
     #[arg(long, value_name = "LAYER", value_parser = degradable)]
     allow_degraded: Vec<Degradable>,
 
@@ -92,6 +124,14 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         write: args.write.clone(),
         exec: args.exec.clone(),
         allow_net: args.allow_net.clone(),
+        env: args.env.clone(),
+        memory: args.memory,
+        cpus: args.cpus,
+        pids: args.pids,
+        timeout: args.timeout,
+        cpu_time: args.cpu_time,
+        disk: args.disk,
+        output_limit: args.output_limit,
         allow_degraded: args.allow_degraded.clone(),
         command: args.command.clone(),
         ..RunArgs::default()
@@ -146,7 +186,7 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         command,
         ranks: ranks(&layers),
         tools: Tool::ALL.map(|tool| tool_row(&outcome.rights, tool)).into(),
-        rows: rows(&declared.policy, &declared.request, &host, &plan),
+        rows: rows(&declared.with_flags(&host), &declared.request, &host, &plan),
         outcome,
         plan: &plan,
     };
@@ -293,6 +333,9 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     fn rank(&self, origin: &Origin) -> Option<&'static str> {
+        if origin.source.starts_with("--") {
+            return Some(Rank::CommandLine.name());
+        }
         let found = self.ranks.iter().find(|(name, _)| **name == *origin.source);
         found.map(|(_, rank)| *rank)
     }

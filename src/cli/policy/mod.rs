@@ -28,7 +28,7 @@ pub struct FamilyArgs {
 #[derive(clap::Subcommand)]
 enum Verb {
     Check(check::CheckArgs),
-    Explain(explain::ExplainArgs),
+    Explain(Box<explain::ExplainArgs>),
     Diff(diff::DiffArgs),
     Test(test::TestArgs),
     Show(show::ShowArgs),

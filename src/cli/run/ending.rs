@@ -9,10 +9,11 @@ use super::advice;
 use super::args::RunArgs;
 use super::words::Words;
 use crate::cli::hint::{quoted, say};
-use creel_plan::{self as plan, Layer, LayerName, Plan};
+use creel_plan::{self as plan, Layer, LayerName};
 use creel_policy::effective::{Note, Weight};
 use creel_policy::stack::Outcome;
-use creel_policy::{Bytes, Execution, Limits, Origin, Policy, Span};
+use creel_policy::{Bytes, Execution, Limits, Origin, Span};
+use creel_session::execute::Prepared;
 use creel_session::left::{Done, Left, Remnant, What};
 use creel_session::verdict::Limit;
 use creel_session::way_out::Traffic;
@@ -77,29 +78,20 @@ fn notes(args: &RunArgs, outcome: &Outcome, verdict: &Verdict) -> Vec<String> {
 }
 
 /// The limits that somebody asked for and that nothing holds, before the command runs.
-pub fn unheld(args: &RunArgs, policy: &Policy, plan: &Plan) -> Vec<String> {
+pub fn unheld(declared: &Declared, prepared: &Prepared) -> Vec<String> {
     let is_cgroup = |layer: &&Layer| layer.name == LayerName::Cgroup;
-    if plan
-        .layers
-        .iter()
-        .find(is_cgroup)
-        .is_none_or(|layer| layer.in_force)
-    {
+    let layer = prepared.plan.layers.iter().find(is_cgroup);
+    if layer.is_none_or(|layer| layer.in_force) {
         return vec![];
     }
-    let asked = |flag: Option<String>, name: &str, written: String, at: &Origin| {
-        let in_policy = || (!at.is_built_in()).then(|| format!("{name} = {written} at {at}"));
-        flag.map(|value| format!("--{name} {value}"))
-            .or_else(in_policy)
+    let Limits { memory, cpus, .. } = declared.with_flags(&prepared.host).limits;
+    let asked = |name: &str, written: String, at: &Origin| match at.source.starts_with("--") {
+        true => Some(format!("{at} {written}")),
+        false => (!at.is_built_in()).then(|| format!("{name} = {written} at {at}")),
     };
-    let Limits { memory, cpus, .. } = &policy.limits;
-    let flags = (
-        args.memory.map(|value| value.to_string()),
-        args.cpus.map(|value| value.to_string()),
-    );
     [
-        asked(flags.0, "memory", memory.value.to_string(), &memory.origin),
-        asked(flags.1, "cpus", cpus.value.to_string(), &cpus.origin),
+        asked("memory", memory.value.to_string(), &memory.origin),
+        asked("cpus", cpus.value.to_string(), &cpus.origin),
     ]
     .into_iter()
     .flatten()
