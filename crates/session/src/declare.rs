@@ -30,28 +30,40 @@ use creel_policy::{Degradable, Policy, WorkspaceMode, preset};
 pub struct Asked {
     /// The command and its arguments.
     pub command: Vec<OsString>,
+    /// The workspace; without one the current directory.
     pub workspace: Option<PathBuf>,
+    /// How the jail has it; without one as the policy says.
     pub workspace_mode: Option<WorkspaceMode>,
+    /// Files and directories to read.
     pub read: Vec<PathBuf>,
+    /// To read and write.
     pub write: Vec<PathBuf>,
     /// To read and execute.
     pub exec: Vec<PathBuf>,
+    /// Destinations to connect to.
     pub allow_net: Vec<Rule>,
-    /// Name and value.
+    /// Variables, by name and value.
     pub env: Vec<(OsString, OsString)>,
+    /// The working directory of the command; without one the workspace.
     pub workdir: Option<PathBuf>,
     /// Each replaces the policy's.
     pub limits: LimitRequest,
+    /// Layers without which the run may go on where the machine lacks them.
     pub allow_degraded: Vec<Degradable>,
+    /// Whether the command has a terminal of its own.
     pub terminal: Terminal,
+    /// Since when the jail's clocks count.
     pub clocks: Clocks,
+    /// Servers in the jail that the host can connect to.
     pub publish: Vec<Publish>,
 }
 
 /// What is asked, in the words of all layers and of the caller.
 #[derive(Debug)]
 pub struct Declared {
+    /// The one policy that all layers make together.
     pub policy: Policy,
+    /// What is asked beside it.
     pub request: Request,
     /// What `~` and `$WORKSPACE` stand for in it.
     pub roots: Roots,

@@ -32,7 +32,9 @@ use creel_sys::process;
 /// A plan, and the machine that it is for.
 #[derive(Debug)]
 pub struct Planned {
+    /// Every act, as data.
     pub plan: Plan,
+    /// The machine, looked at once.
     pub host: Host,
     pins: Pins,
 }
@@ -40,7 +42,9 @@ pub struct Planned {
 /// A plan for the cgroup that there is, to be started.
 #[derive(Debug)]
 pub struct Prepared {
+    /// Every act, as data.
     pub plan: Plan,
+    /// The machine, looked at once.
     pub host: Host,
     pins: Pins,
 }

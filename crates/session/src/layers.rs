@@ -35,10 +35,13 @@ use creel_policy::{Limits, PolicyError, WorkspaceMode, file, preset};
 
 /// The layers of one command, read.
 pub struct Layers {
+    /// By their ranks.
     pub stack: Stack,
     /// The platform or the operator has spoken: what the command line asks must lie within.
     pub ceiling: bool,
+    /// What reading them brought up.
     pub read: Read,
+    /// What became of their patterns.
     pub expanded: Expanded,
 }
 
@@ -94,6 +97,7 @@ impl Layers {
         })
     }
 
+    /// Puts them together.
     pub fn resolve(&self, roots: &Roots) -> Result<Outcome, LayerError> {
         self.resolve_in(roots, None)
     }

@@ -35,9 +35,11 @@ pub struct Named {
 
 /// Where a layer is written, before it is read.
 pub struct Source {
+    /// Whose layer it is.
     pub rank: Rank,
     /// A file, or a preset's name.
     pub path: PathBuf,
+    /// Who put it there.
     pub put: Put,
 }
 
@@ -53,6 +55,7 @@ pub enum Put {
 }
 
 impl Source {
+    /// Reads the layer with what it extends.
     pub fn read(&self, read: &mut Read) -> Result<Layer, LayerError> {
         match self.put {
             Put::Placed | Put::Named => Ok(read::ranked(&self.path, self.rank, read)?),
