@@ -6,7 +6,8 @@
 
 use std::io;
 
-use super::hint::{self, Failure};
+use super::failure::Failure;
+use super::hint;
 use creel_policy::error::escaped_json;
 use creel_sys::{fd, signal, startup};
 

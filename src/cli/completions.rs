@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::answer;
-use super::hint::Failure;
+use super::failure::Failure;
 
 /// Print shell completions
 #[derive(clap::Args)]
@@ -19,15 +19,15 @@ pub struct ManArgs {
     directory: Option<PathBuf>,
 }
 
-pub fn completions(args: &CompletionsArgs) -> Result<u8, Failure> {
+pub fn completions(args: &CompletionsArgs, mut whole: clap::Command) -> Result<u8, Failure> {
     let mut script = vec![];
-    clap_complete::generate(args.shell, &mut super::command(), "creel", &mut script);
+    clap_complete::generate(args.shell, &mut whole, "creel", &mut script);
     answer::print(&script)?;
     Ok(0)
 }
 
-pub fn man(args: &ManArgs) -> Result<u8, Failure> {
-    let mut command = super::command();
+pub fn man(args: &ManArgs, whole: clap::Command) -> Result<u8, Failure> {
+    let mut command = whole;
     match &args.directory {
         None => {
             let mut page = vec![];

@@ -3,14 +3,15 @@
 use serde::Serialize;
 
 use super::answer;
-use super::hint::{Failure, OWN_FAILURE};
-use super::layers::PolicyArgs;
-use super::obstacle;
-use super::run::{self, RunArgs};
-use creel_jail::{gitnames, probe};
+use super::failure::Failure;
+use super::policies::PolicyArgs;
+use super::run;
+use super::run::args::RunArgs;
+use creel_jail::{gitnames, obstacle, probe};
 use creel_plan::resolve::NEWEST_LANDLOCK_ABI;
 use creel_plan::{CgroupLayout, Host, IdMode};
 use creel_policy::Degradable;
+use creel_session::exit::{FOUND, OWN_FAILURE};
 use creel_sys::around::Around;
 use creel_sys::{clone, host, mount, seccomp};
 
@@ -68,7 +69,7 @@ pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
         false => render(&host, &checks, healthy),
     };
     answer::print(&text)?;
-    Ok(if healthy { 0 } else { 1 })
+    Ok(if healthy { 0 } else { FOUND })
 }
 
 fn render(host: &Host, checks: &[Check], healthy: bool) -> String {

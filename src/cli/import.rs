@@ -9,17 +9,15 @@ use clap::ValueHint;
 use serde_json::json;
 
 use super::answer;
-use super::hint::{Failure, say};
-use super::layers;
+use super::failure::Failure;
+use super::hint::say;
 use creel_dialects::import::{Choice, Dialect, Fate, Imported, Standing, read};
 use creel_policy::file::decode;
 use creel_policy::layer::{Command, Layer};
 use creel_policy::tools::Tool;
 use creel_policy::{Sourced, write};
-
-/// A key was not honoured, and that was to be an error.
-const NOT_HONOURED: u8 = 1;
-const UNREADABLE: u8 = 2;
+use creel_session::exit::{FOUND, WRONG};
+use creel_session::layers;
 
 /// Convert another tool's policy to creel TOML; the result for each key goes to stderr
 #[derive(clap::Args, Debug)]
@@ -66,10 +64,7 @@ fn names() -> Vec<&'static str> {
 }
 
 pub fn run(args: &ImportArgs) -> Result<u8, Failure> {
-    let unreadable = |failure: Failure| Failure {
-        status: UNREADABLE,
-        ..failure
-    };
+    let unreadable = |failure: Failure| failure.with_status(WRONG);
     let imported = imported(args).map_err(unreadable)?;
     let text = write::toml(&imported.layer);
     match &args.output {
@@ -91,7 +86,7 @@ pub fn run(args: &ImportArgs) -> Result<u8, Failure> {
         .report
         .iter()
         .any(|entry| entry.fate == Fate::NotHonoured);
-    Ok(if lost && args.strict { NOT_HONOURED } else { 0 })
+    Ok(if lost && args.strict { FOUND } else { 0 })
 }
 
 fn imported(args: &ImportArgs) -> Result<Imported, Failure> {

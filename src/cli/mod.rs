@@ -1,27 +1,27 @@
-//! The face: one file a verb. Exit codes and hints exist only here.
+//! The face: one file a verb. It parses flags into what `creel-session` takes, prints, and exits.
 
 pub mod answer;
-pub mod authority;
 pub mod completions;
 pub mod doctor;
 pub mod facts;
+pub mod failure;
 pub mod hint;
 pub mod import;
-pub mod layers;
 pub mod network;
-mod obstacle;
+pub mod policies;
 pub mod policy;
 pub mod run;
 pub mod selftest;
-pub mod source;
 pub mod status;
+mod usage;
 
 use std::ffi::OsString;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use creel_session::exit;
 use creel_sys::startup;
-use hint::Failure;
+use run::args::{self, RunArgs};
 
 /// A sandbox for AI agents, straight from the Linux kernel
 #[derive(Parser)]
@@ -41,7 +41,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    Run(Box<run::RunArgs>),
+    Run(Box<RunArgs>),
     Doctor(doctor::DoctorArgs),
     Policy(Box<policy::FamilyArgs>),
     Selftest(selftest::SelftestArgs),
@@ -64,9 +64,9 @@ pub fn main() -> u8 {
         Ok(Verb::Doctor(args)) => doctor::run(&args),
         Ok(Verb::Policy(args)) => policy::run(&args),
         Ok(Verb::Selftest(args)) => selftest::run(&args),
-        Ok(Verb::Completions(args)) => completions::completions(&args),
-        Ok(Verb::Man(args)) => completions::man(&args),
-        Err(error) => return usage(&error, &arguments),
+        Ok(Verb::Completions(args)) => completions::completions(&args, command()),
+        Ok(Verb::Man(args)) => completions::man(&args, command()),
+        Err(error) => return not_understood(&error, &arguments),
     };
     done.unwrap_or_else(|failure| failure.report())
 }
@@ -74,12 +74,11 @@ pub fn main() -> u8 {
 /// `run` is on the way to every jail: its arguments are parsed without building the other verbs'.
 fn verb(arguments: &[OsString]) -> Result<Verb, clap::Error> {
     if arguments.get(1).is_some_and(|word| word == "run") {
-        let command =
-            run::RunArgs::augment_args(clap::Command::new("creel run").bin_name("creel run"))
-                .about(run::ABOUT)
-                .max_term_width(100);
+        let command = RunArgs::augment_args(clap::Command::new("creel run").bin_name("creel run"))
+            .about(args::ABOUT)
+            .max_term_width(100);
         let matches = command.try_get_matches_from(&arguments[1..])?;
-        return run::RunArgs::from_arg_matches(&matches).map(|args| Verb::Run(Box::new(args)));
+        return RunArgs::from_arg_matches(&matches).map(|args| Verb::Run(Box::new(args)));
     }
     Cli::try_parse_from(arguments).map(|cli| cli.verb)
 }
@@ -94,17 +93,17 @@ fn shown(error: &clap::Error) -> String {
 }
 
 /// Help and versions are answers; anything else is creel's own failure, in one sentence.
-fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
+fn not_understood(error: &clap::Error, arguments: &[OsString]) -> u8 {
     use clap::error::ErrorKind as Kind;
     match error.kind() {
         Kind::DisplayHelp | Kind::DisplayVersion => match answer::print(&shown(error)) {
             Ok(()) => 0,
-            Err(failure) => Failure::of_verb(failure, arguments).report(),
+            Err(failure) => usage::of_verb(failure, arguments).report(),
         },
         Kind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
-            hint::OWN_FAILURE
+            exit::OWN_FAILURE
         }
-        _ => Failure::usage(error, arguments).report(),
+        _ => usage::failure(error, arguments, command).report(),
     }
 }

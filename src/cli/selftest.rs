@@ -1,11 +1,12 @@
 //! `creel selftest`: does confinement hold on this kernel?
 
 use super::answer;
-use super::hint::Failure;
-use super::run::degradable;
+use super::failure::Failure;
+use super::run::args::degradable;
 use crate::selftest::report::Detail;
 use crate::selftest::{self, Layer, Options, inside, rows, spend};
 use creel_policy::Degradable;
+use creel_session::exit::FOUND;
 
 /// Run the escape and compatibility tests on this kernel
 #[derive(clap::Args)]
@@ -66,7 +67,7 @@ pub fn run(args: &SelftestArgs) -> Result<u8, Failure> {
         (_, false) => report.text(Detail::Lines),
     };
     answer::print(&text)?;
-    Ok(if report.failed() == 0 { 0 } else { 1 })
+    Ok(if report.failed() == 0 { 0 } else { FOUND })
 }
 
 /// One row a line: group, name, the layers that stop it.

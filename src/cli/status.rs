@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use rustix::fs::{self as rx, AtFlags, CWD, FileType, Mode, OFlags};
 
-use super::hint::{self, Failure};
+use super::failure::Failure;
+use super::hint;
+use creel_session::execute::outlets::Place;
 use creel_sys::{Errno, fd};
 
 /// Where the verdict goes, opened before the jail is made so that a bad place is an error then.
@@ -27,15 +29,6 @@ struct Unnamed {
     place: Place,
     /// A symbolic link had the name at the start.
     link: bool,
-}
-
-/// Whose is the directory that the file of the verdict is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// The jail cannot write there: what has the name is the caller's, or the host's.
-    Callers,
-    /// A jail can have left what has the name.
-    Jails,
 }
 
 impl Status {

@@ -7,6 +7,8 @@ mod agents;
 mod attacks;
 mod egress;
 mod egress_http;
+mod embed;
+mod errors;
 mod faces;
 mod field;
 mod formats;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use creel::cli::layers;
+use creel_session::layers;
 
 use crate::golden;
 

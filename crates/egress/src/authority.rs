@@ -34,6 +34,7 @@ const KEPT: usize = 512;
 
 /// Why there is no authority.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AuthorityError {
     #[error("a certificate cannot be made")]
     Make(#[from] rcgen::Error),
@@ -42,6 +43,12 @@ pub enum AuthorityError {
     #[error("there is no root certificate to check hosts against; install ca-certificates")]
     NoRoots,
 }
+
+creel_policy::codes!(AuthorityError {
+    Self::Make(_) => "authority-make",
+    Self::Tls(_) => "authority-tls",
+    Self::NoRoots => "authority-no-roots",
+});
 
 /// Signs certificates for hosts, verifies hosts' own, and keeps the secrets for their requests.
 pub struct Authority {

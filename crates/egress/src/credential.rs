@@ -25,6 +25,7 @@ const LONGEST: usize = 16 << 10;
 
 /// Why a credential cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum VaultError {
     #[error("the secret of {host} is in no variable {name}; set it, or take the credential away")]
     NoVariable { host: Name, name: String },
@@ -44,6 +45,15 @@ pub enum VaultError {
     #[error("no random bytes are to be had for a placeholder")]
     Random,
 }
+
+creel_policy::codes!(VaultError {
+    Self::NoVariable { .. } => "secret-no-variable",
+    Self::File { .. } => "secret-file",
+    Self::Length { .. } => "secret-length",
+    Self::Byte { .. } => "secret-byte",
+    Self::Header { .. } => "secret-header",
+    Self::Random => "secret-random",
+});
 
 /// Bytes that are never printed.
 pub struct Bytes(Zeroizing<Vec<u8>>);

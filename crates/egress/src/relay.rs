@@ -39,6 +39,7 @@ const QUESTIONS: usize = 16;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RelayError {
     #[error("the network layer: the relay cannot be started")]
     Start(#[source] Errno),
@@ -47,6 +48,12 @@ pub enum RelayError {
     #[error("the network layer: the relay ended before it was ready")]
     Gone,
 }
+
+creel_policy::codes!(RelayError {
+    Self::Start(_) => "relay-start",
+    Self::Failed(_) => "relay-failed",
+    Self::Gone => "relay-gone",
+});
 
 /// A running relay. Dropping it kills the process.
 pub struct Relay {

@@ -22,6 +22,7 @@ pub enum Head {
 
 /// Why a head is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HeadError {
     #[error("this is no HTTP request: {0}")]
     Malformed(httparse::Error),
@@ -40,6 +41,17 @@ pub enum HeadError {
     #[error("CONNECT has a body")]
     Body,
 }
+
+creel_policy::codes!(HeadError {
+    Self::Malformed(_) => "http-malformed",
+    Self::Tls => "http-tls",
+    Self::TooLong => "http-too-long",
+    Self::Target { .. } => "http-target",
+    Self::NoPort(_) => "http-no-port",
+    Self::Host(_) => "http-host",
+    Self::Hosts => "http-hosts",
+    Self::Body => "http-body",
+});
 
 /// Reads a head from the bytes so far; `None`: more are needed.
 pub fn read(bytes: &[u8]) -> Result<Option<Head>, HeadError> {

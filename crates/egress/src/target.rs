@@ -19,6 +19,7 @@ pub struct Target {
 
 /// Why a text is no destination.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TargetError {
     #[error("{0}")]
     Host(#[from] HostError),
@@ -33,6 +34,15 @@ pub enum TargetError {
     #[error("it is longer than 1024 bytes")]
     Length,
 }
+
+creel_policy::codes!(TargetError {
+    Self::Host(_) => "target-host",
+    Self::Port => "target-port",
+    Self::User => "target-user",
+    Self::Colon => "target-colon",
+    Self::Brackets => "target-brackets",
+    Self::Length => "target-length",
+});
 
 impl Target {
     pub fn parse(text: &[u8]) -> Result<Target, TargetError> {

@@ -9,6 +9,7 @@ use creel_policy::Origin;
 use creel_sys::Errno;
 
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum JailError {
     #[error("{} changed while the jail was being made", .0.display())]
     Changed(PathBuf),
@@ -129,6 +130,34 @@ pub enum JailError {
     #[error("the jail's first process died before it was ready")]
     Died,
 }
+
+creel_policy::codes!(JailError {
+    Self::Changed(_) => "jail-changed",
+    Self::NoCwd => "jail-no-cwd",
+    Self::NotProc { .. } => "jail-not-proc",
+    Self::ForeignProc => "jail-foreign-proc",
+    Self::Open { .. } => "jail-open",
+    Self::KernelTree { .. } => "jail-kernel-tree",
+    Self::Tree { .. } => "jail-tree",
+    Self::Idmap { .. } => "jail-idmap",
+    Self::UserNamespace { .. } => "jail-user-namespace",
+    Self::Clone { .. } => "jail-clone",
+    Self::Maps { .. } => "jail-maps",
+    Self::Cgroup(_) => "jail-cgroup",
+    Self::NotAsked => "jail-not-asked",
+    Self::NoLease => "jail-no-lease",
+    Self::State { .. } => "jail-state",
+    Self::Landlock { .. } => "jail-landlock",
+    Self::System { .. } => "jail-system",
+    Self::LinkNowhere { .. } => "jail-link-nowhere",
+    Self::Placeholder { .. } => "jail-placeholder",
+    Self::Act { .. } => "jail-act",
+    Self::LoadableStdin => "jail-loadable-stdin",
+    Self::Stdin { .. } => "jail-stdin",
+    Self::Spellings { .. } => "jail-spellings",
+    Self::Pattern { .. } => "jail-pattern",
+    Self::Died => "jail-died",
+});
 
 /// What failed, without what the plan lists below it.
 fn one_line(act: &Act) -> String {

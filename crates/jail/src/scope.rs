@@ -30,6 +30,7 @@ const SIGNAL: &str = "type='signal',sender='org.freedesktop.systemd1',\
 
 /// Why there is no scope.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScopeError {
     #[error("the user's bus cannot be reached: {0}")]
     Unreachable(#[source] io::Error),
@@ -50,6 +51,17 @@ pub enum ScopeError {
     )]
     Controllers,
 }
+
+creel_policy::codes!(ScopeError {
+    Self::Unreachable(_) => "scope-unreachable",
+    Self::Silent => "scope-silent",
+    Self::Garbage => "scope-garbage",
+    Self::Rejected => "scope-rejected",
+    Self::Refused(_) => "scope-refused",
+    Self::Job(_) => "scope-job",
+    Self::Unusable(_) => "scope-unusable",
+    Self::Controllers => "scope-controllers",
+});
 
 /// Whether a host has changed under a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

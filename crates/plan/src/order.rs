@@ -148,6 +148,7 @@ impl Act {
 
 /// Why a plan is out of order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum OrderError {
     #[error("act {at} ({act:?}) comes after {after:?}")]
     Late { at: usize, act: Stage, after: Stage },
@@ -156,6 +157,12 @@ pub enum OrderError {
     #[error("the plan does not end with {0:?}")]
     Unfinished(Stage),
 }
+
+creel_policy::codes!(OrderError {
+    Self::Late { .. } => "order-late",
+    Self::Covered { .. } => "order-covered",
+    Self::Unfinished(_) => "order-unfinished",
+});
 
 /// Checks a plan against [`ORDER`]: stages never go back, nothing that was built is covered by a
 /// mount on one of its ancestors, and the last two acts are the filter and the command.

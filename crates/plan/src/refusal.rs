@@ -7,6 +7,7 @@ use creel_policy::{Degradable, Origin};
 
 /// Why no plan can be made. The messages name the thing, who forbids it, and the way out.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResolveError {
     #[error("there is no command; write it after `--`: creel run -- CMD")]
     NoCommand,
@@ -171,6 +172,52 @@ pub enum ResolveError {
     #[error(transparent)]
     Unasked(#[from] Unasked),
 }
+
+creel_policy::codes!(ResolveError {
+    Self::NoCommand => "plan-no-command",
+    Self::Listeners { .. } => "plan-listeners",
+    Self::Nul(_) => "plan-nul",
+    Self::Missing { .. } => "plan-missing",
+    Self::Unreadable { .. } => "plan-unreadable",
+    Self::Unlooked { .. } => "plan-unlooked",
+    Self::Special { .. } => "plan-special",
+    Self::Never { .. } => "plan-never",
+    Self::TooWide { .. } => "plan-too-wide",
+    Self::LeadsOut { .. } => "plan-leads-out",
+    Self::Parent { .. } => "plan-parent",
+    Self::ExecByName { .. } => "plan-exec-by-name",
+    Self::NoHome { .. } => "plan-no-home",
+    Self::ProtectLink { .. } => "plan-protect-link",
+    Self::ObeyedLink { .. } => "plan-obeyed-link",
+    Self::ProgramDirectory { .. } => "plan-program-directory",
+    Self::NotProgram { .. } => "plan-not-program",
+    Self::Interpreter { .. } => "plan-interpreter",
+    Self::HardLink { .. } => "plan-hard-link",
+    Self::ProtectLarge { .. } => "plan-protect-large",
+    Self::LoadWritable { .. } => "plan-load-writable",
+    Self::LoadProgram { .. } => "plan-load-program",
+    Self::LoadLarge { .. } => "plan-load-large",
+    Self::LoadNoLandlock { .. } => "plan-load-no-landlock",
+    Self::DenyAbsent { .. } => "plan-deny-absent",
+    Self::DenyLink { .. } => "plan-deny-link",
+    Self::PatternLater { .. } => "plan-pattern-later",
+    Self::NoWorkspace(_) => "plan-no-workspace",
+    Self::WorkspaceNotDirectory(_) => "plan-workspace-not-directory",
+    Self::LinkOut { .. } => "plan-link-out",
+    Self::SeatLink { .. } => "plan-seat-link",
+    Self::WorkspaceLink { .. } => "plan-workspace-link",
+    Self::WorkspaceTooWide(_) => "plan-workspace-too-wide",
+    Self::WorkspaceDenied(_) => "plan-workspace-denied",
+    Self::WorkspaceNever { .. } => "plan-workspace-never",
+    Self::WorkdirOutside(_) => "plan-workdir-outside",
+    Self::NoIdmap { .. } => "plan-no-idmap",
+    Self::NoIdmapBelow { .. } => "plan-no-idmap-below",
+    Self::SharedRoot(_) => "plan-shared-root",
+    Self::NoLandlock { .. } => "plan-no-landlock",
+    Self::NoCgroup { .. } => "plan-no-cgroup",
+    Self::Reserved(_) => "plan-reserved",
+    Self::Unasked(_) => "plan-unasked",
+});
 
 /// How to do without a path that is absent, where it is asked for.
 fn leave(origin: &Origin) -> &'static str {

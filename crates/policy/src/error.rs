@@ -16,6 +16,7 @@ use super::units::UnitError;
 
 /// Why a policy was not taken. `Display` is one line, whatever the policy's text holds.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PolicyError {
     /// The read itself failed; the reason is the [`source`](std::error::Error::source).
     #[error(
@@ -174,39 +175,36 @@ pub enum PolicyError {
     NulInValue { at: Place, name: String },
 }
 
-impl PolicyError {
-    /// A name for this kind of fault that stays the same from version to version.
-    pub fn id(&self) -> &'static str {
-        match self {
-            Self::Unreadable { .. } => "unreadable",
-            Self::IsDirectory { .. } => "is-directory",
-            Self::MissingPreset { .. } => "missing-preset",
-            Self::BareFile { .. } => "bare-file",
-            Self::TooLarge { .. } => "too-large",
-            Self::NotUtf8 { .. } => "not-utf8",
-            Self::ByteOrderMark { .. } => "byte-order-mark",
-            Self::Syntax { .. } => "syntax",
-            Self::Document { .. } => "document",
-            Self::UnknownKey { .. } => "unknown-key",
-            Self::MissingKey { .. } => "missing-key",
-            Self::WrongType { .. } => "wrong-type",
-            Self::BadUnit { .. } => "bad-unit",
-            Self::UnknownWord { .. } => "unknown-word",
-            Self::Later { .. } => "later",
-            Self::BadPath { .. } => "bad-path",
-            Self::BadPattern { .. } => "bad-pattern",
-            Self::BadProgram { .. } => "bad-program",
-            Self::EmptyList { .. } => "empty-list",
-            Self::Extends { .. } => "extends",
-            Self::Base { .. } => "base",
-            Self::MissingAgent { .. } => "missing-agent",
-            Self::Network { .. } => "network",
-            Self::Rules { .. } => "rules",
-            Self::BadName { .. } => "bad-name",
-            Self::NulInValue { .. } => "nul-in-value",
-        }
-    }
+crate::codes!(PolicyError {
+    Self::Unreadable { .. } => "unreadable",
+    Self::IsDirectory { .. } => "is-directory",
+    Self::MissingPreset { .. } => "missing-preset",
+    Self::BareFile { .. } => "bare-file",
+    Self::TooLarge { .. } => "too-large",
+    Self::NotUtf8 { .. } => "not-utf8",
+    Self::ByteOrderMark { .. } => "byte-order-mark",
+    Self::Syntax { .. } => "syntax",
+    Self::Document { .. } => "document",
+    Self::UnknownKey { .. } => "unknown-key",
+    Self::MissingKey { .. } => "missing-key",
+    Self::WrongType { .. } => "wrong-type",
+    Self::BadUnit { .. } => "bad-unit",
+    Self::UnknownWord { .. } => "unknown-word",
+    Self::Later { .. } => "later",
+    Self::BadPath { .. } => "bad-path",
+    Self::BadPattern { .. } => "bad-pattern",
+    Self::BadProgram { .. } => "bad-program",
+    Self::EmptyList { .. } => "empty-list",
+    Self::Extends { .. } => "extends",
+    Self::Base { .. } => "base",
+    Self::MissingAgent { .. } => "missing-agent",
+    Self::Network { .. } => "network",
+    Self::Rules { .. } => "rules",
+    Self::BadName { .. } => "bad-name",
+    Self::NulInValue { .. } => "nul-in-value",
+});
 
+impl PolicyError {
     /// Where in a text the fault is; `None` where there is no text.
     pub fn place(&self) -> Option<&Place> {
         match self {

@@ -31,6 +31,7 @@
 )]
 
 pub mod cases;
+mod codes;
 pub mod compare;
 pub mod compiled;
 mod confined;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::exit::{self, NOT_EXECUTABLE, NOT_FOUND, OWN_FAILURE, TIME_LIMIT};
 use super::verdict::{Kind, Limit, Receipt, Uncovered, Usage, VERSION, Verdict};
 use super::way_out::Traffic;
 use super::{Cause, Detail, Ended, Exited};
@@ -18,11 +19,6 @@ use creel_sys::signal;
 /// A tmpfs this full (per mille) at the end has reached its limit.
 const FULL: u32 = 999;
 
-/// The exit status of `creel run` for its own failures.
-pub const OWN_FAILURE: u8 = 125;
-const TIME_LIMIT: u8 = 124;
-const NOT_EXECUTABLE: u8 = 126;
-const NOT_FOUND: u8 = 127;
 /// Names in a verdict whose covers were taken off.
 const MOST_UNCOVERED: usize = 64;
 /// Directories that are named where opening of denied names in them is not held.
@@ -90,7 +86,7 @@ fn command(verdict: &mut Verdict, change: Change) {
             verdict.kind = Kind::Signaled;
             verdict.signal =
                 Some(signal::name(number).map_or(format!("SIG{number}"), str::to_owned));
-            verdict.exit_status = 128u8.saturating_add(number as u8);
+            verdict.exit_status = exit::of_signal(number);
         }
         Change::Continued => {}
     }

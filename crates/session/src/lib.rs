@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # The loop
+//!
 //! Watched: from a live jail to a verdict.
 //!
 //! ```text
@@ -20,7 +24,11 @@
 )]
 
 pub mod ask;
+pub mod declare;
+pub mod execute;
+pub mod exit;
 pub mod judge;
+pub mod layers;
 pub mod left;
 pub mod signals;
 pub mod stream;
@@ -31,7 +39,12 @@ pub mod uncharged;
 pub mod verdict;
 pub mod way_out;
 
+pub use creel_sys::host::random_id;
+pub use creel_sys::startup::prepare;
+pub use declare::{Asked, DeclareError, Declared, Place, declare};
+pub use execute::ExecuteError;
 pub use judge::judge;
+pub use layers::{LayerError, Layers};
 pub use verdict::{Kind, Receipt, Verdict};
 
 use std::io;
@@ -66,6 +79,7 @@ const CPU_TICK: Duration = Duration::from_millis(100);
 pub const LEAST_GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SuperviseError {
     #[error("{what} failed")]
     Io {
@@ -76,6 +90,12 @@ pub enum SuperviseError {
     #[error(transparent)]
     Jail(#[from] JailError),
 }
+
+creel_policy::codes!(SuperviseError {
+    Self::Io { .. } => "session-io",
+} else {
+    Self::Jail(error) => error.code(),
+});
 
 /// How a run ended, before it is put in the form of a verdict.
 #[derive(Debug)]

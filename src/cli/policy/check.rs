@@ -7,15 +7,18 @@ use clap::ValueHint;
 use serde_json::json;
 
 use super::report::{self, Finding, Severity};
-use super::{FOUND, WRONG, print, print_json};
-use crate::cli::hint::Failure;
-use crate::cli::layers::{self, Expanded, Layers, Names, PolicyArgs, Put, Read, Source};
-use crate::cli::{facts, run};
+use crate::cli::answer::{print, print_json};
+use crate::cli::facts;
+use crate::cli::failure::Failure;
+use crate::cli::policies::PolicyArgs;
 use creel_dialects::lint;
 use creel_policy::error::PolicyError;
 use creel_policy::file;
 use creel_policy::layer::Rank;
 use creel_policy::stack::{Clip, Stack};
+use creel_session::Place;
+use creel_session::exit::{FOUND, WRONG};
+use creel_session::layers::{self, Expanded, Layers, Names, Put, Read, Source};
 
 /// Find errors in policies, and lines without effect
 #[derive(clap::Args)]
@@ -94,7 +97,7 @@ fn each(files: &[PathBuf]) -> Result<(Vec<String>, Vec<Finding>), Failure> {
                 let mut stack = Stack {
                     layers: vec![(Rank::Operator, layer)],
                 };
-                let expanded = Names::Here.expand(&mut stack, &run::roots(None))?;
+                let expanded = Names::Here.expand(&mut stack, &Place::here().roots(None))?;
                 findings.extend(linted(&stack, &expanded)?);
             }
         }
@@ -104,8 +107,8 @@ fn each(files: &[PathBuf]) -> Result<(Vec<String>, Vec<Finding>), Failure> {
 
 /// All that `creel run` would read here, and what comes of them together.
 fn of_this_place(args: &PolicyArgs) -> Result<(Vec<String>, Vec<Finding>), Failure> {
-    let roots = run::roots(None);
-    let sources = layers::sources(args, &roots)?;
+    let roots = Place::here().roots(None);
+    let sources = layers::sources(&args.named(), &roots)?;
     let mut findings = vec![];
     for source in &sources {
         findings.extend(wrong(source)?);
@@ -152,7 +155,7 @@ fn clipped(clips: &[Clip], stack: &Stack) -> Vec<Finding> {
 
 /// What is unwise in layers that can be read.
 fn linted(stack: &Stack, expanded: &Expanded) -> Result<Vec<Finding>, Failure> {
-    let roots = run::roots(None);
+    let roots = Place::here().roots(None);
     let outcome = stack.resolve(&layers::limits()?, &roots);
     let mut facts = facts::gather(stack, &outcome, &roots);
     facts.unmet = expanded.unmet.clone();
@@ -163,7 +166,8 @@ fn linted(stack: &Stack, expanded: &Expanded) -> Result<Vec<Finding>, Failure> {
 fn wrong(source: &Source) -> Result<Vec<Finding>, Failure> {
     // A link in a checkout could make an error quote any file of the caller's.
     if source.put == Put::Found && !layers::is_plain(&source.path) {
-        return source.read(&mut Read::default()).map(|_| vec![]);
+        source.read(&mut Read::default())?;
+        return Ok(vec![]);
     }
     let read: Result<_, PolicyError> = match source.put {
         Put::Placed | Put::Named => layers::read(&source.path).map(|_| ()),
@@ -174,7 +178,10 @@ fn wrong(source: &Source) -> Result<Vec<Finding>, Failure> {
     match read {
         Err(error) => Ok(report::faults(&source.path, &error)),
         // What else a project may not say.
-        Ok(()) => source.read(&mut Read::default()).map(|_| vec![]),
+        Ok(()) => {
+            source.read(&mut Read::default())?;
+            Ok(vec![])
+        }
     }
 }
 

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use clap::ValueHint;
 use serde_json::{Value, json};
 
-use super::{FOUND, print, print_json};
-use crate::cli::hint::Failure;
-use crate::cli::layers;
+use super::report::origin_json;
+use crate::cli::answer::{print, print_json};
+use crate::cli::failure::Failure;
 use creel_policy::compare::{Excess, GONE, widened};
 use creel_policy::layer::Rank;
 use creel_policy::rights::{Rights, Roots};
 use creel_policy::stack::Stack;
+use creel_session::exit::FOUND;
+use creel_session::layers;
 
 /// Compare two policies: show what the new one allows that the old one did not, and the reverse
 #[derive(clap::Args)]
@@ -99,6 +101,6 @@ fn as_json(excess: &Excess) -> Value {
     json!({
         "key": excess.key,
         "item": excess.item,
-        "origin": excess.origin.as_ref().map(super::origin_json),
+        "origin": excess.origin.as_ref().map(origin_json),
     })
 }

@@ -6,24 +6,29 @@ use std::path::{Path, PathBuf};
 use clap::ValueHint;
 use serde_json::{Value, json};
 
-use super::{FOUND, origin_json, print, print_json};
-use crate::cli::hint::Failure;
-use crate::cli::layers::{self, Layers, Names, PolicyArgs};
-use crate::cli::run::start::{self, Start};
-use crate::cli::run::{self, RunArgs, degradable};
-use crate::cli::source;
+use super::report::origin_json;
+use crate::cli::answer::{print, print_json};
+use crate::cli::failure::Failure;
+use crate::cli::hint::say;
+use crate::cli::policies::PolicyArgs;
+use crate::cli::run;
+use crate::cli::run::args::{RunArgs, degradable};
 use creel_jail as jail;
 use creel_plan::explain::{Row, rows};
 use creel_plan::{Host, Plan};
 use creel_policy::decide::{Decision, decide};
 use creel_policy::error::escaped;
-use creel_policy::layer::{Ask, Case};
+use creel_policy::layer::{Ask, Case, Rank};
 use creel_policy::net::Mode;
 use creel_policy::reach::usable;
 use creel_policy::rights::{Rights, Roots};
 use creel_policy::stack::Outcome;
 use creel_policy::tools::{Ruling, Tool};
-use creel_policy::{Degradable, Execution, Origin};
+use creel_policy::{Bytes, Count, CpuShare, Degradable, Execution, Origin, Span};
+use creel_session::execute::start::{self, Start};
+use creel_session::exit::FOUND;
+use creel_session::layers::{self, Layers, Names, source};
+use creel_session::{Place, declare};
 
 /// Of the description of a machine, in bytes: it has every name that a pattern met.
 const MOST_DESCRIBED: usize = 64 << 20;
@@ -60,6 +65,38 @@ pub struct ExplainArgs {
     allow_net: Vec<String>,
 
     /// As for `creel run`
+    #[arg(short, long, value_name = "K[=V]")]
+    env: Vec<OsString>,
+
+    /// As for `creel run`
+    #[arg(short, long, value_name = "SIZE", value_parser = Bytes::parse)]
+    memory: Option<Bytes>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "N", value_parser = CpuShare::parse)]
+    cpus: Option<CpuShare>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "N", value_parser = Count::parse)]
+    pids: Option<Count>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "TIME", value_parser = Span::parse_limit)]
+    timeout: Option<Span>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "TIME", value_parser = Span::parse_limit)]
+    cpu_time: Option<Span>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
+    disk: Option<Bytes>,
+
+    /// As for `creel run`
+    #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
+    output_limit: Option<Bytes>,
+
+    /// As for `creel run`
     #[arg(long, value_name = "LAYER", value_parser = degradable)]
     allow_degraded: Vec<Degradable>,
 
@@ -81,30 +118,37 @@ pub struct ExplainArgs {
 }
 
 pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
-    let asked = RunArgs {
-        policies: args.policies.clone(),
+    let asked = run::asked(&RunArgs {
         workspace: args.workspace.clone(),
         read: args.read.clone(),
         write: args.write.clone(),
         exec: args.exec.clone(),
         allow_net: args.allow_net.clone(),
+        env: args.env.clone(),
+        memory: args.memory,
+        cpus: args.cpus,
+        pids: args.pids,
+        timeout: args.timeout,
+        cpu_time: args.cpu_time,
+        disk: args.disk,
+        output_limit: args.output_limit,
         allow_degraded: args.allow_degraded.clone(),
         command: args.command.clone(),
         ..RunArgs::default()
-    };
+    })?;
     let given = args.host.as_deref().map(described).transpose()?;
     let place = match &given {
-        Some(host) => run::Place::of(host),
-        None => run::Place::here(),
+        Some(host) => Place::of(host),
+        None => Place::here(),
     };
-    let sources = layers::sources(&args.policies, &run::Place::here().roots(None))?;
-    let (workspace, _) = run::named_workspace(&asked)?;
+    let sources = layers::sources(&args.policies.named(), &Place::here().roots(None))?;
     let names = match &given {
         Some(host) => Names::Given(&host.found.globs),
         None => Names::Here,
     };
-    let layers = Layers::of(&sources, &place.roots(workspace.as_deref()), names)?;
-    let mut declared = run::declared_by(&asked, "explain", Some(&layers), &place)?;
+    let roots = place.roots(asked.workspace.as_deref());
+    let layers = Layers::of(&sources, &roots, names)?;
+    let mut declared = declare(&asked, "explain", Some(&layers), &place, &mut say)?;
     let host = match given {
         Some(host) => host,
         None => {
@@ -117,14 +161,19 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         print_json(&serde_json::to_value(&host)?)?;
         return Ok(0);
     }
-    let (plan, refused) = run::told(&declared.policy, &mut declared.request, &host)?;
+    let (plan, refused) = declared.told(&host)?;
     let Some(outcome) = &declared.outcome else {
         return Err(Failure::new(
             "the layers came to nothing; name one with --policy",
         ));
     };
-    let roots = place.roots(workspace.as_deref());
-    let mut command = may_run(args, outcome, &roots, &plan, &declared.policy.exec.value);
+    let mut command = may_run(
+        args,
+        outcome,
+        &declared.roots,
+        &plan,
+        &declared.policy.exec.value,
+    );
     if let (true, Some(error)) = (command.may, refused.first()) {
         command = CommandRow {
             may: false,
@@ -137,7 +186,7 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         command,
         ranks: ranks(&layers),
         tools: Tool::ALL.map(|tool| tool_row(&outcome.rights, tool)).into(),
-        rows: rows(&declared.policy, &declared.request, &host, &plan),
+        rows: rows(&declared.with_flags(&host), &declared.request, &host, &plan),
         outcome,
         plan: &plan,
     };
@@ -284,6 +333,9 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     fn rank(&self, origin: &Origin) -> Option<&'static str> {
+        if origin.source.starts_with("--") {
+            return Some(Rank::CommandLine.name());
+        }
         let found = self.ranks.iter().find(|(name, _)| **name == *origin.source);
         found.map(|(_, rank)| *rank)
     }

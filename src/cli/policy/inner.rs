@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::hint::Failure;
+use crate::cli::failure::Failure;
 use creel_sys::attempt::{self, c};
 use creel_sys::process::{self, CStrings, Change};
 

@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
-use super::{print, print_json};
-use crate::cli::hint::Failure;
-use crate::cli::layers::{self, PolicyArgs, Put};
-use crate::cli::run;
+use crate::cli::answer::{print, print_json};
+use crate::cli::failure::Failure;
+use crate::cli::policies::PolicyArgs;
 use creel_policy::preset;
+use creel_session::Place;
+use creel_session::layers::{self, Put};
 
 /// List the shipped policies, and the layers that apply in this directory
 #[derive(clap::Args)]
@@ -20,7 +21,7 @@ pub struct ListArgs {
 }
 
 pub fn run(args: &ListArgs) -> Result<u8, Failure> {
-    let sources = layers::sources(&args.policies, &run::roots(None))?;
+    let sources = layers::sources(&args.policies.named(), &Place::here().roots(None))?;
     let path = |path: &std::path::Path| path.to_string_lossy().escape_debug().to_string();
     if args.json {
         let presets: Vec<_> = preset::names()

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::cli::layers;
 use creel_dialects::lint;
+use creel_policy::Origin;
 use creel_policy::error::{Place, PolicyError};
 use creel_policy::file;
 use creel_policy::stack::Clip;
 use creel_policy::tree::excerpt;
+use creel_session::layers;
 
 /// What of many things is named.
 const MOST_ITEMS: usize = 3;
@@ -51,7 +52,7 @@ impl Finding {
         let cause = std::error::Error::source(error);
         Finding {
             severity: Severity::Error,
-            id: error.id().into(),
+            id: error.code().into(),
             file: at.file,
             line: at.line,
             column: at.column,
@@ -170,4 +171,9 @@ pub fn to_text(findings: &[Finding]) -> String {
 /// The path or preset that an origin names.
 fn place_path(named: &str) -> std::path::PathBuf {
     named.strip_prefix("preset:").unwrap_or(named).into()
+}
+
+/// `{"file": "policy.toml", "line": 3}`; line 0 where there is none.
+pub fn origin_json(origin: &Origin) -> serde_json::Value {
+    serde_json::json!({ "file": &*origin.source, "line": origin.line })
 }

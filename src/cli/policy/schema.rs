@@ -1,7 +1,7 @@
 //! `creel policy schema`: what a policy file may hold, for editors.
 
-use super::print_json;
-use crate::cli::hint::Failure;
+use crate::cli::answer::print_json;
+use crate::cli::failure::Failure;
 use creel_policy::file;
 
 /// Print the JSON Schema of a policy file, for completion in editors

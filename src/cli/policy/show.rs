@@ -1,10 +1,11 @@
 //! `creel policy show`: the policy that all layers make together, as one file would say it.
 
-use super::print;
-use crate::cli::hint::Failure;
-use crate::cli::layers::{self, Layers, Names, PolicyArgs};
-use crate::cli::run;
+use crate::cli::answer::print;
+use crate::cli::failure::Failure;
+use crate::cli::policies::PolicyArgs;
 use creel_policy::native;
+use creel_session::Place;
+use creel_session::layers::{self, Layers, Names};
 
 /// Print all layers combined as one policy, each line with its source
 #[derive(clap::Args)]
@@ -14,8 +15,8 @@ pub struct ShowArgs {
 }
 
 pub fn run(args: &ShowArgs) -> Result<u8, Failure> {
-    let roots = run::roots(None);
-    let sources = layers::sources(&args.policies, &roots)?;
+    let roots = Place::here().roots(None);
+    let sources = layers::sources(&args.policies.named(), &roots)?;
     let layers = Layers::of(&sources, &roots, Names::Here)?;
     let outcome = layers.resolve(&roots)?;
     let mut text = String::new();

@@ -10,10 +10,10 @@ use clap::ValueHint;
 use serde_json::{Value, json};
 
 use super::inner::{self, Answer, Trial};
-use super::{FOUND, origin_json, print, print_json};
-use crate::cli::hint::Failure;
-use crate::cli::layers::{self, Names};
-use crate::cli::run::{Place, degradable};
+use super::report::origin_json;
+use crate::cli::answer::{print, print_json};
+use crate::cli::failure::Failure;
+use crate::cli::run::args::degradable;
 use crate::selftest::scratch::Scratch;
 use creel_jail::globs::Finder;
 use creel_jail::{self as jail, Stdio, spawn};
@@ -28,8 +28,10 @@ use creel_policy::stack::{Outcome, Stack};
 use creel_policy::tools::Tool;
 use creel_policy::trees::within;
 use creel_policy::{Absent, Degradable, Execution, Grant, Origin, Policy};
+use creel_session::exit::FOUND;
+use creel_session::layers::{self, Names};
 use creel_session::stream::Ours;
-use creel_session::{self as supervise, Detail, Ended};
+use creel_session::{self as supervise, Detail, Ended, Place};
 use creel_sys::{attempt, host};
 
 /// Run the test cases in policies: `[tests] allow = ["read x"], deny = ["exec curl"]`

@@ -5,17 +5,19 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{RunArgs, request};
+use super::advice;
+use super::args::RunArgs;
+use super::words::Words;
 use crate::cli::hint::{quoted, say};
-use creel_plan::{self as plan, Layer, LayerName, Plan};
+use creel_plan::{self as plan, Layer, LayerName};
 use creel_policy::effective::{Note, Weight};
-use creel_policy::net::Mode;
 use creel_policy::stack::Outcome;
-use creel_policy::{Bytes, Execution, Limits, Origin, Policy, Span};
+use creel_policy::{Bytes, Execution, Limits, Origin, Span};
+use creel_session::execute::Prepared;
 use creel_session::left::{Done, Left, Remnant, What};
 use creel_session::verdict::Limit;
 use creel_session::way_out::Traffic;
-use creel_session::{Kind, Verdict, judge};
+use creel_session::{Declared, Kind, Verdict, exit, judge};
 
 /// Of what was left, on stderr.
 const MOST_LINES: usize = 5;
@@ -34,28 +36,22 @@ pub struct Remarks {
 }
 
 impl Remarks {
-    pub fn of(
-        args: &RunArgs,
-        policy: &Policy,
-        outcome: Option<&Outcome>,
-        verdict: &Verdict,
-    ) -> Remarks {
+    pub fn of(args: &RunArgs, words: &Words, declared: &Declared, verdict: &Verdict) -> Remarks {
+        let policy = &declared.policy;
         let hints = match policy.exec.value {
-            Execution::Granted => [
-                elsewhere(args, verdict),
-                untraced(args, policy, verdict),
-                offline(args, policy, verdict),
-                nameless(args, policy, verdict),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
+            Execution::Granted => elsewhere(args, declared, verdict)
+                .into_iter()
+                .chain(advice::of(words, policy, verdict))
+                .collect(),
             // No flag adds to the programs that a policy names.
             Execution::Worker | Execution::Only(_) => vec![],
         };
         Remarks {
             hints,
-            notes: outcome.map_or_else(Vec::new, |outcome| notes(args, outcome, verdict)),
+            notes: declared
+                .outcome
+                .as_ref()
+                .map_or_else(Vec::new, |outcome| notes(args, outcome, verdict)),
         }
     }
 }
@@ -81,88 +77,21 @@ fn notes(args: &RunArgs, outcome: &Outcome, verdict: &Verdict) -> Vec<String> {
     }
 }
 
-/// Programs whose work is to trace others.
-const TRACERS: [&str; 6] = ["dlv", "gdb", "gdbserver", "lldb", "ltrace", "rr"];
-
-/// What lets a debugger work, where it failed and the policy does not let it trace.
-fn untraced(args: &RunArgs, policy: &Policy, verdict: &Verdict) -> Option<String> {
-    let name = Path::new(args.command.first()?).file_name()?.to_str()?;
-    let failed = verdict.code.is_some_and(|code| code != 0);
-    if failed && name == "strace" {
-        return Some(
-            "strace works in no jail: it asks to stop processes as they exit, which could outlive the jail so; run it outside, or use gdb under `--policy coding`"
-                .into(),
-        );
-    }
-    (failed && !policy.debug.value && TRACERS.contains(&name)).then(|| {
-        format!(
-            "{name} may trace nothing under this policy; `debug = true` in [process] lets it trace within the jail, as `--policy coding` does"
-        )
-    })
-}
-
-/// Programs that do nothing without a network, and words of others that need one.
-const NETWORKERS: [(&str, &[&str]); 12] = [
-    ("curl", &[]),
-    ("gh", &[]),
-    ("git", &["clone", "fetch", "ls-remote", "pull", "push"]),
-    ("npm", &["ci", "i", "install"]),
-    ("pip", &["download", "install"]),
-    ("pip3", &["download", "install"]),
-    ("pnpm", &["add", "i", "install"]),
-    ("rsync", &[]),
-    ("scp", &[]),
-    ("ssh", &[]),
-    ("wget", &[]),
-    ("yarn", &["add", "install"]),
-];
-
-/// What gives commits a name, where git may have failed for want of one: its fatal errors exit with 128.
-fn nameless(args: &RunArgs, policy: &Policy, verdict: &Verdict) -> Option<String> {
-    let is_git = Path::new(args.command.first()?).file_name()? == "git";
-    let commits = args.command.iter().any(|word| word == "commit");
-    let passed = policy.environment.git_identity.value;
-    (is_git && commits && verdict.code == Some(128) && !passed).then(|| {
-        "git has a name for commits here only if the repository says one; `git_identity = true` in [environment] \
-         passes yours, as `--policy coding` does"
-            .into()
-    })
-}
-
-/// That there is no network, where what failed may have needed one. Their own words are of a resolver.
-fn offline(args: &RunArgs, policy: &Policy, verdict: &Verdict) -> Option<String> {
-    let name = Path::new(args.command.first()?).file_name()?.to_str()?;
-    let (_, words) = NETWORKERS.iter().find(|(program, _)| *program == name)?;
-    let said = |word: &&str| args.command[1..].iter().any(|argument| argument == *word);
-    let failed = verdict.code.is_some_and(|code| code != 0);
-    (failed && policy.network.mode == Mode::None && (words.is_empty() || words.iter().any(said)))
-        .then(|| "the policy grants no network; --allow-net HOST grants one host".into())
-}
-
 /// The limits that somebody asked for and that nothing holds, before the command runs.
-pub fn unheld(args: &RunArgs, policy: &Policy, plan: &Plan) -> Vec<String> {
+pub fn unheld(declared: &Declared, prepared: &Prepared) -> Vec<String> {
     let is_cgroup = |layer: &&Layer| layer.name == LayerName::Cgroup;
-    if plan
-        .layers
-        .iter()
-        .find(is_cgroup)
-        .is_none_or(|layer| layer.in_force)
-    {
+    let layer = prepared.plan.layers.iter().find(is_cgroup);
+    if layer.is_none_or(|layer| layer.in_force) {
         return vec![];
     }
-    let asked = |flag: Option<String>, name: &str, written: String, at: &Origin| {
-        let in_policy = || (!at.is_built_in()).then(|| format!("{name} = {written} at {at}"));
-        flag.map(|value| format!("--{name} {value}"))
-            .or_else(in_policy)
+    let Limits { memory, cpus, .. } = declared.with_flags(&prepared.host).limits;
+    let asked = |name: &str, written: String, at: &Origin| match at.source.starts_with("--") {
+        true => Some(format!("{at} {written}")),
+        false => (!at.is_built_in()).then(|| format!("{name} = {written} at {at}")),
     };
-    let Limits { memory, cpus, .. } = &policy.limits;
-    let flags = (
-        args.memory.map(|value| value.to_string()),
-        args.cpus.map(|value| value.to_string()),
-    );
     [
-        asked(flags.0, "memory", memory.value.to_string(), &memory.origin),
-        asked(flags.1, "cpus", cpus.value.to_string(), &cpus.origin),
+        asked("memory", memory.value.to_string(), &memory.origin),
+        asked("cpus", cpus.value.to_string(), &cpus.origin),
     ]
     .into_iter()
     .flatten()
@@ -250,11 +179,14 @@ pub fn announce(args: &RunArgs, verdict: &Verdict, remarks: &Remarks) {
 
 /// Where on the host the command is that the jail has not, or may not execute, where that is a program of the
 /// caller's own: what lies in the workspace and the system's directories is there for another reason.
-fn elsewhere(args: &RunArgs, verdict: &Verdict) -> Option<String> {
+fn elsewhere(args: &RunArgs, declared: &Declared, verdict: &Verdict) -> Option<String> {
     let (name, path) = (args.command.first()?, std::env::var_os("PATH")?);
     // Where it had started, and was ended, there was nothing to grant.
     let ended = verdict.uncovered.iter().any(|name| !name.restored);
-    if verdict.code.is_some() || ended || !matches!(verdict.exit_status, 126 | 127) {
+    if verdict.code.is_some()
+        || ended
+        || !matches!(verdict.exit_status, exit::NOT_EXECUTABLE | exit::NOT_FOUND)
+    {
         return None;
     }
     let file = match name.as_encoded_bytes().contains(&b'/') {
@@ -266,9 +198,9 @@ fn elsewhere(args: &RunArgs, verdict: &Verdict) -> Option<String> {
     let real = std::fs::canonicalize(&file)
         .ok()
         .filter(|real| is_program(real))?;
-    let workspace = match request::named_workspace(args) {
-        Ok((Some(directory), _)) => directory,
-        _ => std::env::current_dir().ok()?,
+    let workspace = match &declared.request.workspace {
+        Some(directory) => directory.clone(),
+        None => std::env::current_dir().ok()?,
     };
     let system = ["/usr", "/bin", "/sbin", "/etc"].map(PathBuf::from);
     let mut there = system.iter().chain([&workspace]).chain(&args.exec);

@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::RunArgs;
+use super::words::Words;
 use crate::cli::hint;
 use creel_jail::repositories::{self, Repository};
 use creel_plan::paths::{real_workspace, within};
-use creel_plan::{Act, Host, IdMode, Plan, Request};
-use creel_policy::Policy;
+use creel_plan::{Act, Host, IdMode, Plan};
 use creel_policy::error::escaped;
+use creel_session::Declared;
+use creel_session::execute::Prepared;
 
 /// Subcommands that write what may be held, and where.
 const WRITES: [(&str, &[&str]); 13] = [
@@ -35,27 +36,21 @@ const WRITES: [(&str, &[&str]); 13] = [
 ];
 
 /// What there is to say if the command fails.
-pub fn notes(
-    args: &RunArgs,
-    policy: &Policy,
-    request: &Request,
-    host: &Host,
-    plan: &Plan,
-) -> Vec<String> {
-    let words = words(args);
-    let Some(first) = words.iter().position(|word| is_git(word)) else {
+pub fn notes(words: &Words, declared: &Declared, prepared: &Prepared) -> Vec<String> {
+    let Some(words) = words.since_git() else {
         return vec![];
     };
-    let workspace = real_workspace(policy, request, host);
+    let (host, plan) = (&prepared.host, &prepared.plan);
+    let workspace = real_workspace(&declared.policy, &declared.request, host);
     if let Some(text) = elsewhere(&workspace, host, plan) {
         return vec![text];
     }
     let used: Vec<&[&str]> = WRITES
         .iter()
-        .filter(|(name, _)| words[first..].iter().any(|word| word == name))
+        .filter(|(name, _)| words.iter().any(|word| word == name))
         .map(|(_, names)| *names)
         .collect();
-    let kept = worktrees(&words[first..], plan);
+    let kept = worktrees(words, plan);
     kept.or_else(|| held(&used, &workspace, plan))
         .into_iter()
         .collect()
@@ -77,21 +72,6 @@ fn worktrees(words: &[String], plan: &Plan) -> Option<String> {
              with git worktree remove or git worktree prune"
                 .into()
         })
-}
-
-/// The words of the command line, and of a script in it.
-fn words(args: &RunArgs) -> Vec<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
-    let all = args.command.iter().map(|word| word.to_string_lossy());
-    let split = |text: String| -> Vec<String> {
-        let parts = text.split(|c| !plain(c)).filter(|part| !part.is_empty());
-        parts.map(str::to_owned).collect()
-    };
-    all.flat_map(|text| split(text.into_owned())).collect()
-}
-
-fn is_git(word: &str) -> bool {
-    word.rsplit('/').next() == Some("git")
 }
 
 /// Which of the files that the subcommands write are read-only or cannot be made.
@@ -218,26 +198,4 @@ fn plain_word(beneath: &Path) -> PathBuf {
 fn word(path: &Path) -> Option<String> {
     let text = path.to_str()?;
     (escaped(text.chars()) == text).then(|| hint::quoted(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn git_is_found_in_scripts_and_nowhere_else() {
-        let named = |argv: &[&str]| {
-            let args = RunArgs {
-                command: argv.iter().map(Into::into).collect(),
-                ..RunArgs::default()
-            };
-            words(&args).iter().any(|word| is_git(word))
-        };
-        assert!(named(&["git", "remote"]));
-        assert!(named(&["/usr/bin/git"]));
-        assert!(named(&["sh", "-c", "cd x;git config a b"]));
-        assert!(named(&["sh", "-c", "x=$(git status)"]));
-        assert!(!named(&["cat", ".git/config"]));
-        assert!(!named(&["legit", "gitk", "git.txt"]));
-    }
 }

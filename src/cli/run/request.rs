@@ -1,59 +1,35 @@
-//! The flags of `creel run` as a [`Request`]. Refuses what can be read in two ways: a workspace without a
+//! The flags of `creel run` as what a session is asked. Refuses what can be read in two ways: a workspace without a
 //! name, a variable without a value.
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::RunArgs;
-use crate::cli::hint::Failure;
+use super::args::RunArgs;
+use crate::cli::failure::Failure;
 use crate::cli::network;
 use creel_plan::request::LimitRequest;
-use creel_plan::{Clocks, Request, Terminal};
-use creel_policy::{Policy, WorkspaceMode};
+use creel_plan::{Clocks, Terminal};
+use creel_policy::WorkspaceMode;
+use creel_session::Asked;
 use creel_sys::{fd, pty};
 
-/// The workspace that the command line names, and its mode.
-pub fn named_workspace(
-    args: &RunArgs,
-) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
-    match &args.workspace {
-        Some(text) => {
-            let (dir, mode) = workspace(text)?;
-            Ok((dir.map(|dir| without_parents(&dir)), mode))
-        }
-        None => Ok((None, None)),
-    }
-}
-
 /// What the flags ask for beside the policy.
-pub fn request(
-    args: &RunArgs,
-    id: &str,
-    policy: &Policy,
-    workspace: Option<PathBuf>,
-    workspace_mode: Option<WorkspaceMode>,
-) -> Result<Request, Failure> {
-    let mut env = vec![];
-    for text in &args.env {
-        env.push(variable(text)?);
-    }
-    let passed = &policy.environment.pass;
-    let caller_env = passed
-        .iter()
-        .filter_map(|name| Some((name.value.clone().into(), std::env::var_os(&name.value)?)))
-        .collect();
-    Ok(Request {
+pub fn asked(args: &RunArgs) -> Result<Asked, Failure> {
+    let (workspace, workspace_mode) = match &args.workspace {
+        Some(text) => workspace(text)?,
+        None => (None, None),
+    };
+    let env = args.env.iter().map(variable).collect::<Result<_, _>>()?;
+    Ok(Asked {
         command: args.command.clone(),
-        workspace,
+        workspace: workspace.map(|named| without_parents(&named)),
         workspace_mode,
         read: args.read.clone(),
         write: args.write.clone(),
         exec: args.exec.clone(),
         allow_net: network::rules(&args.allow_net)?,
         env,
-        caller_env,
         workdir: args.workdir.clone(),
         limits: LimitRequest {
             memory: args.memory,
@@ -70,11 +46,7 @@ pub fn request(
             true => Clocks::Jail,
             false => Clocks::Host,
         },
-        unprotected: BTreeSet::new(),
-        seats: vec![],
-        notes: vec![],
         publish: args.publish.clone(),
-        id: id.to_owned(),
     })
 }
 

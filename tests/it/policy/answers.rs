@@ -162,6 +162,48 @@ fn explain_traces_every_line_to_the_kernel() {
     assert_eq!(json["tools"][1]["origin"]["layer"], "operator");
 }
 
+/// A flag is a line as any other: where it says so, and what it became.
+#[test]
+fn explain_traces_every_flag_to_the_kernel() {
+    let desk = Desk::new();
+    desk.file("data/x", "");
+    let explain = |words: &[&str]| {
+        let base = ["explain", "--allow-degraded", "cgroup"];
+        desk.policy([&base, words, &["--", "true"]].concat())
+            .exits(0)
+    };
+    let flags = [
+        "--read",
+        "data",
+        "--env",
+        "A=1",
+        "--timeout",
+        "7s",
+        "--disk",
+        "8MiB",
+    ];
+    let said = explain(&flags).stdout;
+    let plain = explain(&[]).stdout;
+    for (row, kernel) in [
+        ("/data (command line, --read)", "-> bind "),
+        ("environment.set A (command line, --env)", "-> A=1"),
+        ("limits.timeout 7s (command line, --timeout)", "7000 ms"),
+        ("limits.disk 8MiB (command line, --disk)", "-> tmpfs"),
+    ] {
+        let mut lines = said.lines().skip_while(|line| !line.contains(row));
+        assert!(lines.next().is_some(), "{row}\n{said}");
+        let became = lines.next().unwrap_or_default();
+        assert!(became.contains(kernel), "{became}\n{said}");
+        assert!(!plain.contains(row), "{plain}");
+    }
+    let json = explain(&[&["--json"], flags.as_slice()].concat()).json();
+    let rules = json["rules"].as_array().expect("rules");
+    let from_flags = rules
+        .iter()
+        .filter(|rule| rule["origin"]["layer"] == "command line");
+    assert_eq!(from_flags.count(), 4, "{json:#}");
+}
+
 #[test]
 fn explain_answers_for_another_machine() {
     let desk = Desk::new();

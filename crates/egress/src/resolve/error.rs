@@ -8,6 +8,7 @@ pub const WHOLE: Duration = Duration::from_secs(15);
 
 /// Why a name has no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResolveError {
     #[error("no resolver is known")]
     NoResolver,
@@ -22,3 +23,12 @@ pub enum ResolveError {
     #[error("the resolver {server} failed: {why}")]
     Server { server: SocketAddr, why: String },
 }
+
+creel_policy::codes!(ResolveError {
+    Self::NoResolver => "dns-no-resolver",
+    Self::NoName => "dns-no-name",
+    Self::NoAddress => "dns-no-address",
+    Self::Aliases => "dns-aliases",
+    Self::Late => "dns-late",
+    Self::Server { .. } => "dns-server",
+});

@@ -64,6 +64,7 @@ impl Reply {
 
 /// Why a client is not served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SocksError {
     #[error("this is SOCKS4, which cannot name a host: use socks5h")]
     Four,
@@ -84,6 +85,18 @@ pub enum SocksError {
     #[error("port 0 is none")]
     Port(String),
 }
+
+creel_policy::codes!(SocksError {
+    Self::Four => "socks-four",
+    Self::Version(_) => "socks-version",
+    Self::NoMethod => "socks-no-method",
+    Self::Password => "socks-password",
+    Self::Command => "socks-command",
+    Self::AddressType => "socks-address-type",
+    Self::Reserved => "socks-reserved",
+    Self::Host { .. } => "socks-host",
+    Self::Port(_) => "socks-port",
+});
 
 impl SocksError {
     /// The bytes to send before the connection is closed.

@@ -1,0 +1,97 @@
+//! What mends a jail that could not be made.
+
+use std::path::Path;
+
+use super::{JailError, obstacle};
+use creel_plan::{Act, Stage};
+use creel_sys::around::Around;
+use creel_sys::{Errno, host, rlimit};
+
+impl JailError {
+    /// The way out of a failed act, where experience knows one.
+    pub fn remedy(&self) -> Option<String> {
+        let errno = self.errno();
+        match self {
+        _ if errno == Some(Errno::MFILE) => Some(format!(
+            "creel keeps every path open that a policy names, and the hard limit of descriptors is {}: name directories \
+             instead of what lies in them, or raise the limit where creel is started (ulimit -Hn 65536 as root, \
+             LimitNOFILE=65536 in a systemd unit, docker run --ulimit nofile=65536)",
+            rlimit::open_files_ceiling()
+        )),
+        _ if errno == Some(Errno::NFILE) => Some(
+            "all programs together have as many files open as the machine allows: sysctl fs.file-max".into(),
+        ),
+        JailError::Clone { .. } | JailError::UserNamespace { .. } => Some(match errno {
+            Some(Errno::PERM | Errno::ACCESS | Errno::NOSPC | Errno::USERS | Errno::NOSYS) => {
+                obstacle::namespaces(&Around::look(), errno)
+            }
+            Some(Errno::AGAIN) => "the process limit of this user or cgroup is reached".into(),
+            _ => "see `creel doctor`".into(),
+        }),
+        JailError::Maps { .. } => Some(obstacle::namespaces(&Around::look(), errno)),
+        JailError::NotProc {
+            source: Errno::NOSYS,
+        } => Some(obstacle::openat2(&Around::look())),
+        JailError::Idmap { .. } => Some(
+            "its filesystem, or one mounted in it, has no idmapped mounts: use ext4, xfs or btrfs, grant it for reading, or run \
+             as an ordinary user"
+                .into(),
+        ),
+        JailError::Cgroup(_) => Some("see `creel doctor`".into()),
+        _ if errno == Some(Errno::NOSYS) => {
+            let filter = obstacle::hidden(&Around::look());
+            Some(filter.unwrap_or_else(|| "boot Linux 5.14 or newer".into()))
+        }
+        JailError::Tree { .. } | JailError::System { .. } if errno == Some(Errno::PERM) => {
+            Some(obstacle::namespaces(&Around::look(), errno))
+        }
+        // Root's is at one place, whatever the variable says.
+        JailError::State { path, .. } if host::ids().0 == 0 => Some(format!(
+            "{} must be a directory of root's on a filesystem that root may write to: mount a tmpfs there (docker, podman: --tmpfs /run)",
+            path.parent().unwrap_or(path).display()
+        )),
+        JailError::State { .. } => {
+            Some("set XDG_RUNTIME_DIR to a directory of yours, mode 0700".into())
+        }
+        JailError::System { .. } if errno == Some(Errno::AGAIN) => {
+            Some("the process limit of this user or cgroup is reached".into())
+        }
+        JailError::Act { act, .. } => match (act.as_ref(), errno) {
+            (_, Some(Errno::FBIG)) => Some("a file of the jail's own is larger than the caller's `ulimit -f`; raise it".into()),
+            (Act::Pivot, Some(Errno::INVAL)) => Some(
+                "pivot_root(2) does not work from the kernel's initial ramfs: switch_root into a real root first".into(),
+            ),
+            (Act::Clocks, Some(Errno::INVAL)) => {
+                Some("the kernel lacks CONFIG_TIME_NS; leave out --time-ns".into())
+            }
+            (Act::Proc, Some(Errno::PERM)) => Some(obstacle::proc_mount(&Around::look())),
+            (Act::Workdir { .. }, Some(Errno::NOENT)) => {
+                Some("it does not exist in the jail; create it in the workspace".into())
+            }
+            (Act::Seccomp | Act::SeccompDebug, Some(Errno::INVAL)) => Some("the kernel lacks CONFIG_SECCOMP_FILTER".into()),
+            (Act::Bind { .. } | Act::Mask { .. }, Some(Errno::STALE)) => {
+                Some("it was replaced while the jail was being made".into())
+            }
+            // Of a tree that a command could change; who forbids mounts forbids the first of them.
+            (Act::Workdir { path } | Act::Hold { path } | Act::Withhold { path, .. }, Some(Errno::ACCESS)) => {
+                Some(closed(path))
+            }
+            // What only a mount or a namespace can be refused.
+            (_, Some(Errno::PERM | Errno::ACCESS)) if act.stage() <= Stage::System => {
+                Some(obstacle::namespaces(&Around::look(), errno))
+            }
+            _ => None,
+        },
+        JailError::Open { path, source: Errno::ACCESS } => Some(closed(path)),
+        _ => None,
+    }
+    }
+}
+
+/// The way into a directory that its own mode keeps its owner out of.
+fn closed(path: &Path) -> String {
+    format!(
+        "its mode, or that of a directory above it, lets nobody enter, perhaps since an earlier command: chmod u+rwx {}",
+        path.display()
+    )
+}

@@ -1,0 +1,176 @@
+//! What is asked of one run: the policy that all layers make together, and what its caller asks beside it.
+//!
+//! Refuses what the caller asks beyond a policy of the platform's or the operator's. Nothing of it is the
+//! kernel's yet.
+
+pub mod authority;
+mod error;
+mod flags;
+mod place;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+pub use error::DeclareError;
+pub use place::Place;
+
+use super::layers::{self, Layers};
+use creel_plan::request::{LimitRequest, Publish};
+use creel_plan::{Clocks, Request, Terminal};
+use creel_policy::effective::{self, Note, Weight};
+use creel_policy::net::Rule;
+use creel_policy::rights::Roots;
+use creel_policy::stack::Outcome;
+use creel_policy::{Degradable, Policy, WorkspaceMode, preset};
+
+/// One run as its caller asks for it, beside the policy. Paths are absolute or relative to the caller's working
+/// directory.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+    /// The workspace; without one the current directory.
+    pub workspace: Option<PathBuf>,
+    /// How the jail has it; without one as the policy says.
+    pub workspace_mode: Option<WorkspaceMode>,
+    /// Files and directories to read.
+    pub read: Vec<PathBuf>,
+    /// To read and write.
+    pub write: Vec<PathBuf>,
+    /// To read and execute.
+    pub exec: Vec<PathBuf>,
+    /// Destinations to connect to.
+    pub allow_net: Vec<Rule>,
+    /// Variables, by name and value.
+    pub env: Vec<(OsString, OsString)>,
+    /// The working directory of the command; without one the workspace.
+    pub workdir: Option<PathBuf>,
+    /// Each replaces the policy's.
+    pub limits: LimitRequest,
+    /// Layers without which the run may go on where the machine lacks them.
+    pub allow_degraded: Vec<Degradable>,
+    /// Whether the command has a terminal of its own.
+    pub terminal: Terminal,
+    /// Since when the jail's clocks count.
+    pub clocks: Clocks,
+    /// Servers in the jail that the host can connect to.
+    pub publish: Vec<Publish>,
+}
+
+/// What is asked, in the words of all layers and of the caller.
+#[derive(Debug)]
+pub struct Declared {
+    /// The one policy that all layers make together.
+    pub policy: Policy,
+    /// What is asked beside it.
+    pub request: Request,
+    /// What `~` and `$WORKSPACE` stand for in it.
+    pub roots: Roots,
+    /// What came of the layers; `None` for the default preset, which is not read.
+    pub outcome: Option<Outcome>,
+}
+
+/// Puts layers and caller together. `id` is the jail's; `layers` are those that [`Layers::load`] found, or a
+/// text's ([`Layers::of_text`]). `tell` gets a line for each thing that the policies say in vain.
+pub fn declare(
+    asked: &Asked,
+    id: &str,
+    layers: Option<&Layers>,
+    place: &Place,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Declared, DeclareError> {
+    let roots = place.roots(asked.workspace.as_deref());
+    let Some(layers) = layers else {
+        return by_default(asked, id, roots);
+    };
+    let lost = layers.read.lost.iter();
+    lost.for_each(|key| tell(&key.to_string()));
+    layers.expanded.all_met()?;
+    let mode = asked.workspace_mode;
+    if layers.ceiling
+        && let Some(mode) = mode
+    {
+        let most = layers.resolve(&roots)?.effective.policy;
+        authority::check_workspace(mode, &most)?;
+    }
+    let outcome = layers.resolve_in(&roots, mode)?;
+    let open = |note: &&Note| note.weight == Weight::Open;
+    for note in outcome.effective.notes.iter().filter(open) {
+        tell(&note.to_string());
+    }
+    let mut policy = outcome.effective.policy.clone();
+    let words = asked.command.iter().map(|word| word.to_string_lossy());
+    let argv: Vec<String> = words.map(|word| word.into_owned()).collect();
+    effective::admit(&mut policy, &outcome.rights, &roots, &argv);
+    layers.read.protect(&mut policy)?;
+    let mut request = request(asked, id, &policy);
+    request.seats = layers::seats(&roots);
+    let excepted = outcome.rights.unprotect.iter().flatten();
+    request.unprotected = excepted.map(|(path, _)| path.into()).collect();
+    let notes = outcome.effective.notes.iter().map(ToString::to_string);
+    request.notes = notes
+        .chain(outcome.clips.iter().map(ToString::to_string))
+        .collect();
+    if layers.ceiling {
+        authority::check(&request, &outcome.rights, &policy, &roots)?;
+    } else {
+        authority::grant(&mut policy.network, &request.allow_net);
+    }
+    Ok(Declared {
+        policy,
+        request,
+        roots,
+        outcome: Some(outcome),
+    })
+}
+
+/// The default preset, as it is compiled in.
+fn by_default(asked: &Asked, id: &str, roots: Roots) -> Result<Declared, DeclareError> {
+    let mut policy = preset::default()?;
+    if asked.workspace_mode == Some(WorkspaceMode::None) {
+        // `$WORKSPACE` is a fresh directory then. The caller's may be granted all the same.
+        for held in &mut policy.filesystem.protect {
+            held.path = roots.expand(&held.path);
+        }
+    }
+    let mut request = request(asked, id, &policy);
+    request.seats = layers::seats(&roots);
+    authority::grant(&mut policy.network, &request.allow_net);
+    Ok(Declared {
+        policy,
+        request,
+        roots,
+        outcome: None,
+    })
+}
+
+/// What is asked beside the policy.
+fn request(asked: &Asked, id: &str, policy: &Policy) -> Request {
+    let passed = &policy.environment.pass;
+    let caller_env = passed
+        .iter()
+        .filter_map(|name| Some((name.value.clone().into(), std::env::var_os(&name.value)?)))
+        .collect();
+    Request {
+        command: asked.command.clone(),
+        workspace: asked.workspace.clone(),
+        workspace_mode: asked.workspace_mode,
+        read: asked.read.clone(),
+        write: asked.write.clone(),
+        exec: asked.exec.clone(),
+        allow_net: asked.allow_net.clone(),
+        env: asked.env.clone(),
+        caller_env,
+        workdir: asked.workdir.clone(),
+        limits: asked.limits,
+        allow_degraded: asked.allow_degraded.clone(),
+        terminal: asked.terminal,
+        clocks: asked.clocks,
+        unprotected: BTreeSet::new(),
+        seats: vec![],
+        notes: vec![],
+        publish: asked.publish.clone(),
+        id: id.to_owned(),
+    }
+}

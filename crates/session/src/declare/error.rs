@@ -1,0 +1,52 @@
+//! Why a run may not be asked for so.
+
+use std::net::SocketAddr;
+
+use crate::layers::LayerError;
+use creel_policy::{Origin, PolicyError};
+
+/// Why a run may not be asked for so. The messages name the flag of `creel run`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeclareError {
+    /// `asked` is fit for one line.
+    #[error(
+        "{flag} {asked}: the platform's or operator's policy does not grant it; add it to `{key}` there"
+    )]
+    Beyond {
+        flag: &'static str,
+        asked: String,
+        key: &'static str,
+    },
+    #[error("{flag} {asked} is more than the policy allows: {most} at {}:{}", origin.source, origin.line)]
+    OverLimit {
+        flag: &'static str,
+        asked: String,
+        most: String,
+        origin: Origin,
+    },
+    #[error("--workspace: {asked} is more than the policy allows: {most} at {}:{}", origin.source, origin.line)]
+    OverWorkspace {
+        asked: &'static str,
+        most: &'static str,
+        origin: Origin,
+    },
+    #[error(
+        "--publish {address}: a platform's or operator's policy is in force, and none grants ways in from other addresses than loopback; leave the address out for the host's loopback"
+    )]
+    Published { address: SocketAddr },
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
+creel_policy::codes!(DeclareError {
+    Self::Beyond { .. } => "ask-beyond-policy",
+    Self::OverLimit { .. } => "ask-over-limit",
+    Self::OverWorkspace { .. } => "ask-over-workspace",
+    Self::Published { .. } => "ask-published",
+} else {
+    Self::Layer(error) => error.code(),
+    Self::Policy(error) => error.code(),
+});

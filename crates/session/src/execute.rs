@@ -1,0 +1,257 @@
+//! From what is declared to a verdict, on this machine.
+//!
+//! ```text
+//! Declared ── plan ──▶ Planned ── settle ──▶ Prepared ── start ──▶ Running ── watch ──▶ Finished ── verdict
+//! ```
+//!
+//! Each step consumes what it needs, so that a caller can look at the plan, open its own files by what the
+//! plan says, and speak while the jail runs. [`Declared::run`] is all of them.
+
+mod error;
+pub mod outlets;
+mod secrets;
+pub mod start;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use error::{ExecuteError, OutletFault};
+
+use super::declare::Declared;
+use super::left::{self, Extent};
+use super::stream::{self, Ours};
+use super::{Detail, Ended, Exited, LEAST_GRACE, Verdict, exit, judge};
+use creel_egress::relay::{self, Relay};
+use creel_jail::scope::{self, Settled};
+use creel_jail::{self as jail, Live, Pins, Ready, WayOut, spawn};
+use creel_plan::{self as plan, Act, Host, Plan, ResolveError, Terminal};
+use creel_sys::process;
+
+/// A plan, and the machine that it is for.
+#[derive(Debug)]
+pub struct Planned {
+    /// Every act, as data.
+    pub plan: Plan,
+    /// The machine, looked at once.
+    pub host: Host,
+    pins: Pins,
+}
+
+/// A plan for the cgroup that there is, to be started.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Every act, as data.
+    pub plan: Plan,
+    /// The machine, looked at once.
+    pub host: Host,
+    pins: Pins,
+}
+
+/// A jail at work.
+pub struct Running {
+    live: Live,
+    relay: Option<Relay>,
+    pipes: Ours,
+    kernel: String,
+    before: Option<left::Before>,
+    started: Instant,
+    detail: Detail,
+}
+
+/// A jail that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    exited: Exited,
+    plan: Arc<Plan>,
+    kernel: String,
+    before: Option<left::Before>,
+    detail: Detail,
+}
+
+impl Declared {
+    /// Runs the command to its end, its streams the caller's.
+    pub fn run(&self) -> Result<Verdict, ExecuteError> {
+        let started = Instant::now();
+        let prepared = self.plan()?.settle(self)?;
+        let running = prepared.start(self, None, started, Detail::Full)?;
+        running.watch()?.verdict(self, Extent::Budget)
+    }
+
+    /// Looks at the machine and makes the plan. Refuses one that would let the jail read its own secrets.
+    pub fn plan(&self) -> Result<Planned, ExecuteError> {
+        let (host, pins) = jail::probe(&self.policy, &self.request)?;
+        let plan = plan::resolve(&self.policy, &self.request, &host)?;
+        Planned::of(plan, host, pins)
+    }
+
+    /// The same for a plan that is only looked at, by [`Declared::told`].
+    pub fn show(&mut self) -> Result<(Planned, Vec<ResolveError>), ExecuteError> {
+        let (host, pins) = jail::probe(&self.policy, &self.request)?;
+        let (plan, refused) = self.told(&host)?;
+        Ok((Planned::of(plan, host, pins)?, refused))
+    }
+
+    /// A plan to be looked at, also where a run would be refused for layers that this machine lacks: the plan is that
+    /// of a run that goes on without them, and the refusals come with it.
+    pub fn told(&mut self, host: &Host) -> Result<(Plan, Vec<ResolveError>), ResolveError> {
+        let mut refused = vec![];
+        loop {
+            match plan::resolve(&self.policy, &self.request, host) {
+                Err(error) => match error.lacks() {
+                    Some(layer) if !self.request.allow_degraded.contains(&layer) => {
+                        self.request.allow_degraded.push(layer);
+                        refused.push(error);
+                    }
+                    _ => return Err(error),
+                },
+                Ok(plan) => return Ok((plan, refused)),
+            }
+        }
+    }
+}
+
+impl Planned {
+    fn of(plan: Plan, host: Host, pins: Pins) -> Result<Planned, ExecuteError> {
+        secrets::check(&plan)?;
+        Ok(Planned { plan, host, pins })
+    }
+
+    /// Asks for a cgroup where the plan was made for one on request, and makes the plan anew for what was given.
+    pub fn settle(mut self, declared: &Declared) -> Result<Prepared, ExecuteError> {
+        if scope::settle(&mut self.host, &declared.request.id) == Settled::Anew {
+            self.plan = plan::resolve(&declared.policy, &declared.request, &self.host)?;
+        }
+        let Planned { plan, host, pins } = self;
+        Ok(Prepared { plan, host, pins })
+    }
+}
+
+impl Prepared {
+    /// How long whoever reads what is said of the end has for it.
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(self.plan.watch.grace).max(LEAST_GRACE)
+    }
+
+    /// Builds the jail and begins its command. `log` gets a line for each decision on the network; the time
+    /// limit counts from `started`.
+    pub fn start(
+        self,
+        declared: &Declared,
+        log: Option<File>,
+        started: Instant,
+        detail: Detail,
+    ) -> Result<Running, ExecuteError> {
+        let Prepared {
+            mut plan,
+            host,
+            pins,
+        } = self;
+        let id = &declared.request.id;
+        let before = left::Before::of(&plan, &host, &pins, id)?;
+        let pipes = match plan.command.terminal {
+            Terminal::Pty => stream::Pipes {
+                theirs: Default::default(),
+                ours: Default::default(),
+            },
+            Terminal::Pipes => stream::pipes().map_err(ExecuteError::Pipes)?,
+        };
+        let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
+        let egress = plan.acts.iter().find_map(|act| match act {
+            Act::Egress(egress) => Some(egress),
+            _ => None,
+        });
+        let named = egress.map_or_else(Vec::new, |egress| secrets::variables(egress));
+        let mut relay = egress
+            .map(|egress| relay::start(id, egress, log))
+            .transpose()?;
+        let terminates = egress.is_some_and(|egress| egress.terminates());
+        let mut made = relay::Made::default();
+        if let Some(relay) = relay.as_ref().filter(|_| terminates) {
+            made = relay.ready()?;
+            for (name, value) in made.placeholders {
+                let environment = &mut plan.command.environment;
+                environment.insert(name.into_bytes(), value.into_bytes());
+            }
+            // The relay has its own copy; the jail's first process begins as a copy of this one.
+            named.iter().for_each(|name| process::forget_variable(name));
+        }
+        let way_out = relay.as_mut().and_then(|relay| {
+            Some(WayOut {
+                sockets: relay.sockets.take()?,
+                authority: made.authority,
+            })
+        });
+        let live =
+            jail::freeze(plan, &host, pins, pipes.theirs, way_out, &state).and_then(Ready::spawn);
+        if let Some(relay) = relay.as_ref().filter(|_| !terminates) {
+            // Nothing of the relay's is in such a jail: the two are built side by side. Where it failed, the
+            // jail failed of that.
+            relay.ready()?;
+        }
+        Ok(Running {
+            live: live?,
+            relay,
+            pipes: pipes.ours,
+            kernel: host.kernel,
+            before,
+            started,
+            detail,
+        })
+    }
+}
+
+impl Running {
+    /// Watches the jail to its end.
+    pub fn watch(self) -> Result<Finished, ExecuteError> {
+        // Judged by the plan that ran; the live jail is consumed by its supervision.
+        let plan = Arc::clone(&self.live.plan);
+        let exited = super::run(self.live, self.relay, self.pipes, self.started, self.detail)?;
+        Ok(Finished {
+            exited,
+            plan,
+            kernel: self.kernel,
+            before: self.before,
+            detail: self.detail,
+        })
+    }
+}
+
+impl Finished {
+    /// How long creel waits for whoever reads what it says of the end.
+    pub fn patience(&self) -> Duration {
+        self.exited.patience
+    }
+
+    /// Says what became of the run, and looks at what it left.
+    pub fn verdict(self, declared: &Declared, extent: Extent) -> Result<Verdict, ExecuteError> {
+        let mut exited = self.exited;
+        exited.end = match exited.end {
+            Ended::Setup(error) => return Err(error.into()),
+            end => end,
+        };
+        let id = declared.request.id.clone();
+        let mut verdict = judge(id, &self.plan, &self.kernel, &exited, self.detail);
+        if let Ended::NotExecuted(errno) = &exited.end
+            && verdict.uncovered.is_empty()
+            && exited.lost.is_none()
+            && let Some(text) = start::why_not(&self.plan, *errno)
+        {
+            verdict.error = Some(text);
+        }
+        verdict.left = self.before.map(|before| before.look(extent));
+        let refused = verdict.code.is_none()
+            && verdict.exit_status == exit::NOT_EXECUTABLE
+            && verdict.error.is_some();
+        let command = &declared.request.command;
+        if let Some(outcome) = declared.outcome.as_ref().filter(|_| refused)
+            && let Some(rule) = start::ruled_out(outcome, &declared.roots, command)
+        {
+            let name = command[0].to_string_lossy();
+            verdict.error = Some(format!("{name} may not be executed: {rule}"));
+        }
+        Ok(verdict)
+    }
+}

@@ -1,0 +1,87 @@
+//! Why a declared run does not come to a verdict of its command.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::SuperviseError;
+use creel_egress::relay::RelayError;
+use creel_jail::JailError;
+use creel_plan::ResolveError;
+use creel_sys::Errno;
+
+/// Why a declared run does not come to a verdict of its command.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecuteError {
+    #[error("no pipe could be made: {0}")]
+    Pipes(#[source] Errno),
+    #[error(
+        "{variable}: the secret of {host} is in a variable that the jail gets; take it out of `environment` and --env"
+    )]
+    SecretHandedOn { variable: String, host: String },
+    #[error(
+        "{file}: the secret of {host} lies where the jail reads it; move it out of what is granted, or deny it"
+    )]
+    SecretInReach { file: String, host: String },
+    #[error("--log-net {}: {fault}", path.display())]
+    Log { path: PathBuf, fault: OutletFault },
+    #[error("--status-file {}: {fault}", path.display())]
+    StatusFile { path: PathBuf, fault: OutletFault },
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Jail(#[from] JailError),
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    #[error(transparent)]
+    Supervise(#[from] SuperviseError),
+}
+
+/// What is wrong with a file that creel writes beside the jail.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutletFault {
+    #[error("it is a link; name the file itself")]
+    Link,
+    #[error("nobody reads it, or it is a socket; start the reader of a pipe first")]
+    NoReader,
+    #[error("it is no file; name one")]
+    NoFile,
+    #[error("{} is a link where the jail may write; name the directory that it leads to", .0.display())]
+    Turned(PathBuf),
+    #[error("the jail could change it; name a file outside of what it may write")]
+    InReach,
+    #[error(
+        "it has another name as well, through which it could be changed; name a file of its own"
+    )]
+    TwoNames,
+    #[error(
+        "the jail could move the directory and put another file there; name a file in the workspace itself, or outside of what the jail may write"
+    )]
+    Movable,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+creel_policy::codes!(ExecuteError {
+    Self::Pipes(_) => "run-pipes",
+    Self::SecretHandedOn { .. } => "run-secret-handed-on",
+    Self::SecretInReach { .. } => "run-secret-in-reach",
+    Self::Log { .. } => "run-log",
+    Self::StatusFile { .. } => "run-status-file",
+} else {
+    Self::Resolve(error) => error.code(),
+    Self::Jail(error) => error.code(),
+    Self::Relay(error) => error.code(),
+    Self::Supervise(error) => error.code(),
+});
+
+impl ExecuteError {
+    /// What mends it, where the message does not say.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Jail(error) | Self::Supervise(SuperviseError::Jail(error)) => error.remedy(),
+            _ => None,
+        }
+    }
+}

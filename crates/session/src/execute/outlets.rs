@@ -1,0 +1,122 @@
+//! Files of the host that creel writes beside a jail: the log of decisions, the verdict. They lie out of the jail's
+//! reach, or the jail would choose what creel writes to.
+
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::error::{ExecuteError, OutletFault};
+use creel_plan::{Access, Act, Plan};
+use creel_sys::Errno;
+
+/// Whose is the directory that the file of the verdict is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The jail cannot write there: what has the name is the caller's, or the host's.
+    Callers,
+    /// A jail can have left what has the name.
+    Jails,
+}
+
+/// The log of decisions on the network: opened by the caller's rights, before anything runs. A regular
+/// file must be out of the jail's reach: the jail could empty it, or put a link in its place, and what
+/// the next run appends, names that the jail chooses, would be in a file of the jail's choice.
+pub fn open_log(path: &Path, plan: &Plan) -> Result<File, ExecuteError> {
+    let fault = |fault| ExecuteError::Log {
+        path: path.into(),
+        fault,
+    };
+    let open = |path: &Path, flags: OFlags| {
+        // Of a pipe that nobody reads open(2) would wait for a reader.
+        let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let mut options = File::options();
+        let options = options.append(true).create(true).mode(0o600);
+        let file = options.custom_flags(flags.bits() as i32).open(path)?;
+        // This open file is creel's own. A line waits for its reader, and what it tells of for the line.
+        let flags = rustix::fs::fcntl_getfl(&file)?;
+        rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+        Ok(file)
+    };
+    let unopened = |e: std::io::Error| match Errno::from_io_error(&e) {
+        Some(Errno::LOOP) => fault(OutletFault::Link),
+        Some(Errno::NXIO) => fault(OutletFault::NoReader),
+        _ => fault(e.into()),
+    };
+    // What lies there is the kernel's: /dev/stderr, /dev/fd/9.
+    if ["/dev", "/proc"].iter().any(|own| path.starts_with(own)) {
+        return open(path, OFlags::empty()).map_err(unopened);
+    }
+    let absolute = std::path::absolute(path).map_err(|e| fault(e.into()))?;
+    let (Some(directory), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(fault(OutletFault::NoFile));
+    };
+    if let Some(link) = turned(directory, plan) {
+        return Err(fault(OutletFault::Turned(link)));
+    }
+    let place = directory
+        .canonicalize()
+        .map_err(|e| fault(e.into()))?
+        .join(name);
+    if in_reach(&place, plan, |access| access.write) {
+        return Err(fault(OutletFault::InReach));
+    }
+    let file = open(&place, OFlags::NOFOLLOW).map_err(unopened)?;
+    let meta = file.metadata().map_err(|e| fault(e.into()))?;
+    match meta.is_file() && meta.nlink() > 1 {
+        true => Err(fault(OutletFault::TwoNames)),
+        false => Ok(file),
+    }
+}
+
+/// Whether a path of the host lies in a tree that the jail has with such access. By inodes: a tree has as
+/// many names as it has mounts.
+pub(super) fn in_reach(path: &Path, plan: &Plan, such: fn(&Access) -> bool) -> bool {
+    let node = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+    let above: Vec<_> = path.ancestors().filter_map(node).collect();
+    plan.acts.iter().any(|act| match act {
+        Act::Bind { source, access, .. } if such(access) => {
+            node(source).is_some_and(|tree| above.contains(&tree))
+        }
+        _ => false,
+    })
+}
+
+/// Refuses a file of the verdict's whose place an earlier run in the same trees could have chosen, or whose
+/// directory this one could move: a file of the jail's would then be at the path that the caller reads. Says
+/// whose the directory is.
+pub fn check_status(path: &Path, plan: &Plan) -> Result<Place, ExecuteError> {
+    let fault = |fault| ExecuteError::StatusFile {
+        path: path.into(),
+        fault,
+    };
+    let absolute = std::path::absolute(path).ok();
+    let Some(directory) = absolute.as_deref().and_then(Path::parent) else {
+        return Ok(Place::Callers);
+    };
+    if let Some(link) = turned(directory, plan) {
+        return Err(fault(OutletFault::Turned(link)));
+    }
+    // What cannot be found is an error where the file is made.
+    let Ok(place) = directory.canonicalize() else {
+        return Ok(Place::Callers);
+    };
+    let root = |act: &Act| matches!(act, Act::Bind { source, .. } if *source == place);
+    match in_reach(&place, plan, |access| access.write) {
+        false => Ok(Place::Callers),
+        true if plan.acts.iter().any(root) => Ok(Place::Jails),
+        true => Err(fault(OutletFault::Movable)),
+    }
+}
+
+/// The first link on the way that lies where the jail may write.
+fn turned(path: &Path, plan: &Plan) -> Option<PathBuf> {
+    let is_link = |path: &&Path| path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+    let writable = |path: &&Path| {
+        let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
+        directory.is_some_and(|directory| in_reach(&directory, plan, |access| access.write))
+    };
+    let link = path.ancestors().filter(is_link).find(writable);
+    link.map(Path::to_path_buf)
+}

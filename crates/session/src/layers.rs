@@ -1,0 +1,143 @@
+//! Where policies come from: the layers' places, `--policy FILE|NAME`, and the reading of both.
+//!
+//! | rank | place | may |
+//! |---|---|---|
+//! | platform | `/etc/creel/policy.*` | grant |
+//! | operator | `$XDG_CONFIG_HOME/creel/policy.*`, else the first `--policy`, else the default preset | grant |
+//! | agent | `$XDG_CONFIG_HOME/creel/agents/NAME.*`, by `--agent NAME` | narrow |
+//! | renter | `--renter FILE` | narrow |
+//! | project | `.creel/policy.*` in the workspace | narrow |
+//! | command line | every further `--policy` | narrow |
+//!
+//! The extension is that of one of the three formats; two files of one place are an error, and so is one of another
+//! extension, or a place that cannot be looked at: nobody's policy is out of force without a word.
+
+mod error;
+mod find;
+mod patterns;
+mod protect;
+mod read;
+pub mod source;
+
+use std::path::Path;
+
+pub use error::LayerError;
+pub use find::{Named, Put, Source, seats, sources};
+pub use patterns::{Expanded, Names};
+pub use protect::Read;
+pub use read::{bytes, is_plain, is_preset, read, text};
+
+use creel_policy::effective::{Note, Weight};
+use creel_policy::layer::Rank;
+use creel_policy::rights::Roots;
+use creel_policy::stack::{Outcome, Stack};
+use creel_policy::{Limits, PolicyError, WorkspaceMode, file, preset};
+
+/// The layers of one command, read.
+pub struct Layers {
+    /// By their ranks.
+    pub stack: Stack,
+    /// The platform or the operator has spoken: what the command line asks must lie within.
+    pub ceiling: bool,
+    /// What reading them brought up.
+    pub read: Read,
+    /// What became of their patterns.
+    pub expanded: Expanded,
+}
+
+impl Layers {
+    /// Reads every layer that there is. `None`: only the default preset, which need not be read.
+    pub fn load(named: &Named, roots: &Roots) -> Result<Option<Layers>, LayerError> {
+        if named.none {
+            return Ok(None);
+        }
+        let sources = sources(named, roots)?;
+        if let [only] = sources.as_slice()
+            && named.policies.is_empty()
+            && only.path == Path::new(preset::DEFAULT)
+        {
+            return Ok(None);
+        }
+        Layers::of(&sources, roots, Names::Here).map(Some)
+    }
+
+    /// Reads these, and expands their patterns.
+    pub fn of(sources: &[Source], roots: &Roots, names: Names<'_>) -> Result<Layers, LayerError> {
+        let mut layers = vec![];
+        let mut read = Read::default();
+        for source in sources {
+            layers.push((source.rank, source.read(&mut read)?));
+        }
+        let ceiling = sources
+            .iter()
+            .any(|source| source.rank <= Rank::Operator && source.put == Put::Placed);
+        let mut stack = Stack { layers };
+        let expanded = names.expand(&mut stack, roots)?;
+        Ok(Layers {
+            stack,
+            ceiling,
+            read,
+            expanded,
+        })
+    }
+
+    /// The operator's policy as text. It may extend shipped policies. `name` stands in errors and receipts
+    /// where a file's path would, and its extension says which form the text has.
+    pub fn of_text(name: &str, text: &str, roots: &Roots) -> Result<Layers, LayerError> {
+        let layer = read::over_presets(file::read(name, text)?, "a policy given as text")?;
+        let mut stack = Stack {
+            layers: vec![(Rank::Operator, layer)],
+        };
+        let expanded = Names::Here.expand(&mut stack, roots)?;
+        Ok(Layers {
+            stack,
+            ceiling: false,
+            read: Read::default(),
+            expanded,
+        })
+    }
+
+    /// Puts them together.
+    pub fn resolve(&self, roots: &Roots) -> Result<Outcome, LayerError> {
+        self.resolve_in(roots, None)
+    }
+
+    /// The same, in a workspace of the mode that the command line names.
+    pub fn resolve_in(
+        &self,
+        roots: &Roots,
+        workspace: Option<WorkspaceMode>,
+    ) -> Result<Outcome, LayerError> {
+        let mut outcome = self.stack.resolve_in(&limits()?, roots, workspace);
+        let unmet = self.expanded.unmet.iter().map(|one| Note {
+            key: one.written.clone(),
+            text: "meets nothing here, and grants nothing".into(),
+            origin: Some(one.origin.clone()),
+            weight: Weight::Told,
+        });
+        outcome.effective.notes.extend(unmet);
+        let denials = self
+            .stack
+            .layers
+            .iter()
+            .flat_map(|(_, layer)| &layer.tools.deny);
+        let misspelt = denials.filter_map(|deny| {
+            let (name, near) = (&deny.value, deny.value.meant()?);
+            Some(Note {
+                key: "tools.deny".into(),
+                text: format!(
+                    "creel knows no tool '{name}', and this denies nothing; did you mean '{near}'?"
+                ),
+                origin: Some(deny.origin.clone()),
+                weight: Weight::Open,
+            })
+        });
+        outcome.effective.notes.extend(misspelt);
+        Ok(outcome)
+    }
+}
+
+/// The limits of who names none.
+pub fn limits() -> Result<Limits, PolicyError> {
+    Ok(preset::default()?.limits)
+}

@@ -1,0 +1,109 @@
+//! Failures as one sentence: the thing, the layer, the way out. With what creel exits with.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use super::hint;
+use creel_jail::JailError;
+use creel_session::{ExecuteError, SuperviseError, exit};
+
+/// Why creel could not do its part.
+#[derive(Debug)]
+pub struct Failure {
+    pub text: String,
+    pub status: u8,
+}
+
+impl Failure {
+    pub fn new(text: impl Into<String>) -> Failure {
+        Failure {
+            text: text.into(),
+            status: exit::OWN_FAILURE,
+        }
+    }
+
+    /// The same with another exit status.
+    pub fn with_status(self, status: u8) -> Failure {
+        Failure { status, ..self }
+    }
+
+    /// An error with its causes, and the remedy if one is known.
+    pub fn of(error: &(dyn Error + 'static)) -> Failure {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !text.contains(&cause_text) {
+                let _ = write!(text, ": {cause_text}");
+            }
+            source = cause.source();
+        }
+        if let Some(remedy) = remedy(error) {
+            let _ = write!(text, "; {remedy}");
+        }
+        Failure::new(text)
+    }
+
+    /// Says it on stderr.
+    pub fn report(self) -> u8 {
+        hint::say(&self.text);
+        self.status
+    }
+}
+
+impl<E: Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::of(&error)
+    }
+}
+
+/// What mends it, where the message does not say.
+fn remedy(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<ExecuteError>() {
+        return error.remedy();
+    }
+    match error.downcast_ref::<SuperviseError>() {
+        Some(SuperviseError::Jail(error)) => error.remedy(),
+        _ => error
+            .downcast_ref::<JailError>()
+            .and_then(JailError::remedy),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use creel_plan::ResolveError;
+    use creel_policy::Origin;
+    use creel_sys::Errno;
+
+    /// What creel protects by itself has creel for its place.
+    #[test]
+    fn a_failure_has_the_text_of_its_error() {
+        let (path, real) = ("/w/.vscode".into(), "/etc".into());
+        let error = ResolveError::ProtectLink {
+            path,
+            link: "/w/.vscode".into(),
+            real,
+            origin: Origin::creel(),
+        };
+        let text = error.to_string();
+        let failure = Failure::of(&ExecuteError::from(error));
+        assert!(text.starts_with("creel: /w/.vscode"), "{text}");
+        assert_eq!(failure.text, text);
+    }
+
+    /// A wrapped error keeps its causes and its remedy.
+    #[test]
+    fn a_remedy_is_found_through_what_wraps_it() {
+        let fault = || JailError::State {
+            path: "/run/creel/1".into(),
+            source: Errno::ROFS.into(),
+        };
+        let plain = Failure::of(&fault()).text;
+        assert!(plain.contains("; "), "{plain}");
+        assert_eq!(Failure::of(&ExecuteError::from(fault())).text, plain);
+        let supervised = SuperviseError::from(fault());
+        assert_eq!(Failure::of(&ExecuteError::from(supervised)).text, plain);
+    }
+}

@@ -1,0 +1,89 @@
+//! What would let programs that are known do their work, where they failed under a policy that stands in the way.
+
+use super::words::Words;
+use creel_policy::Policy;
+use creel_policy::net::Mode;
+use creel_session::Verdict;
+
+/// One thing that stands in the way of a few programs.
+struct Row {
+    /// Each with the words of which it needs one to be concerned; none: always.
+    programs: &'static [(&'static str, &'static [&'static str])],
+    stands: fn(&Policy, i32) -> bool,
+    /// Of the program's name.
+    text: fn(&str) -> String,
+}
+
+/// The exit codes are of programs that failed.
+const ROWS: [Row; 4] = [
+    Row {
+        programs: &[("strace", &[])],
+        stands: |_, _| true,
+        text: |_| {
+            "strace works in no jail: it asks to stop processes as they exit, which could outlive the jail so; run it outside, or use gdb under `--policy coding`"
+                .into()
+        },
+    },
+    Row {
+        programs: &[
+            ("dlv", &[]),
+            ("gdb", &[]),
+            ("gdbserver", &[]),
+            ("lldb", &[]),
+            ("ltrace", &[]),
+            ("rr", &[]),
+        ],
+        stands: |policy, _| !policy.debug.value,
+        text: |name| {
+            format!(
+                "{name} may trace nothing under this policy; `debug = true` in [process] lets it trace within the jail, as `--policy coding` does"
+            )
+        },
+    },
+    // Their own words are of a resolver.
+    Row {
+        programs: &[
+            ("curl", &[]),
+            ("gh", &[]),
+            ("git", &["clone", "fetch", "ls-remote", "pull", "push"]),
+            ("npm", &["ci", "i", "install"]),
+            ("pip", &["download", "install"]),
+            ("pip3", &["download", "install"]),
+            ("pnpm", &["add", "i", "install"]),
+            ("rsync", &[]),
+            ("scp", &[]),
+            ("ssh", &[]),
+            ("wget", &[]),
+            ("yarn", &["add", "install"]),
+        ],
+        stands: |policy, _| policy.network.mode == Mode::None,
+        text: |_| "the policy grants no network; --allow-net HOST grants one host".into(),
+    },
+    // git's fatal errors exit with 128, and a commit without a name is one.
+    Row {
+        programs: &[("git", &["commit"])],
+        stands: |policy, code| code == 128 && !policy.environment.git_identity.value,
+        text: |_| {
+            "git has a name for commits here only if the repository says one; `git_identity = true` in [environment] \
+             passes yours, as `--policy coding` does"
+                .into()
+        },
+    },
+];
+
+/// What there is to say to a command that failed.
+pub fn of(words: &Words, policy: &Policy, verdict: &Verdict) -> Vec<String> {
+    let Some(code) = verdict.code.filter(|code| *code != 0) else {
+        return vec![];
+    };
+    let concerns = |row: &&Row| {
+        let mut programs = row.programs.iter();
+        programs
+            .any(|(name, needs)| *name == words.program && (needs.is_empty() || words.say(needs)))
+    };
+    ROWS.iter()
+        .filter(concerns)
+        .filter(|row| (row.stands)(policy, code))
+        .map(|row| (row.text)(&words.program))
+        .collect()
+}

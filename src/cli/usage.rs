@@ -1,0 +1,85 @@
+//! A command line that is not understood, told in one sentence.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+
+use super::failure::Failure;
+use super::hint::quoted;
+use creel_session::exit;
+
+/// `whole`: the command line that clap knows. clap's error, cut to its first sentence and its suggestion.
+pub fn failure(
+    error: &clap::Error,
+    arguments: &[OsString],
+    whole: fn() -> clap::Command,
+) -> Failure {
+    use clap::error::{ContextKind, ContextValue};
+    let run = arguments.get(1).is_some_and(|verb| verb == "run");
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+        && run
+        && error.kind() == clap::error::ErrorKind::UnknownArgument
+        && !word.starts_with('-')
+    {
+        return Failure::new(format!(
+            "the command goes after `--`: {}",
+            with_dashes(word, arguments, whole)
+        ));
+    }
+    let rendered = error.render().to_string();
+    let mut parts = rendered
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let first = parts.next().unwrap_or("the command line is not understood");
+    let mut text = first.trim_start_matches("error: ").to_owned();
+    for line in parts {
+        if let Some(tip) = line.strip_prefix("tip: ") {
+            let _ = write!(text, "; {tip}");
+        } else if line.starts_with('<') || line.starts_with("--") {
+            let _ = write!(text, " {line}");
+        }
+    }
+    let verb = arguments
+        .get(1)
+        .and_then(|a| a.to_str())
+        .filter(|a| !a.starts_with('-'));
+    match verb {
+        Some(verb @ ("run" | "doctor" | "policy" | "selftest")) => {
+            let _ = write!(text, "; see `creel {verb} --help`");
+        }
+        _ => text.push_str("; see `creel --help`"),
+    }
+    of_verb(Failure::new(text), arguments)
+}
+
+/// With the exit status that the verb of this command line has for failures.
+pub fn of_verb(failure: Failure, arguments: &[OsString]) -> Failure {
+    match arguments.get(1) {
+        Some(verb) if verb == "policy" => failure.with_status(exit::WRONG),
+        _ => failure,
+    }
+}
+
+/// The command line with `--` before the first `word` that no flag takes for its value.
+fn with_dashes(word: &str, arguments: &[OsString], whole: fn() -> clap::Command) -> String {
+    let understood = |at: &usize| {
+        let mut all = arguments.to_vec();
+        all.insert(*at, "--".into());
+        whole().try_get_matches_from(all).is_ok()
+    };
+    let mut places = (2..arguments.len()).filter(|at| arguments[*at] == word);
+    let Some(at) = places.find(understood) else {
+        return format!("creel run -- {}", quoted(word));
+    };
+    let words = |words: &[OsString]| -> String {
+        let words = words.iter();
+        words
+            .map(|word| format!(" {}", quoted(&word.to_string_lossy())))
+            .collect()
+    };
+    format!(
+        "creel run{} --{}",
+        words(&arguments[2..at]),
+        words(&arguments[at..])
+    )
+}
