@@ -21,13 +21,10 @@ pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
         return Err(ErrorKind::IsADirectory.into());
     }
     let mut bytes = vec![0; 4096];
+    let is_pipe = meta.file_type().is_fifo();
     let first = match file.read(&mut bytes) {
-        Ok(0) if meta.file_type().is_fifo() => {
-            return Err(io::Error::other(
-                "it is a pipe from which nothing comes: nobody writes to it, or nothing was written; name a file, or let a program write to stdin and name /dev/stdin",
-            ));
-        }
-        // Somebody will write: that is waited for.
+        Ok(0) if is_pipe => return Err(nothing_comes()),
+        // The pipe has a writer, which has not written yet.
         Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
         first => first?,
     };
@@ -35,7 +32,16 @@ pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     wait(&file)?;
     let rest = (most + 1).saturating_sub(first) as u64;
     file.take(rest).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    match bytes.is_empty() && is_pipe {
+        true => Err(nothing_comes()),
+        false => Ok(bytes),
+    }
+}
+
+fn nothing_comes() -> io::Error {
+    io::Error::other(
+        "it is a pipe from which nothing comes: nobody writes to it, or nothing was written; name a file, or let a program write to stdin and name /dev/stdin",
+    )
 }
 
 /// From now on a read waits for what is written.
