@@ -176,7 +176,7 @@ pub fn open_log(path: &Path, plan: &Plan) -> Result<File, Failure> {
 fn in_reach(path: &Path, plan: &Plan, such: fn(&Access) -> bool) -> bool {
     let node = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
     let above: Vec<_> = path.ancestors().filter_map(node).collect();
-    plan.acts.iter().any(|act| match act {
+    plan.acts().any(|act| match act {
         Act::Bind { source, access, .. } if such(access) => {
             node(source).is_some_and(|tree| above.contains(&tree))
         }
@@ -203,7 +203,7 @@ pub fn check_status(path: &Path, plan: &Plan) -> Result<Place, Failure> {
     let root = |act: &Act| matches!(act, Act::Bind { source, .. } if *source == place);
     match in_reach(&place, plan, |access| access.write) {
         false => Ok(Place::Callers),
-        true if plan.acts.iter().any(root) => Ok(Place::Jails),
+        true if plan.acts().any(root) => Ok(Place::Jails),
         true => Err(fault(
             "the jail could move the directory and put another file there; name a file in the workspace itself, or outside of what the jail may write",
         )),
@@ -228,7 +228,7 @@ fn turned_words(link: &Path) -> String {
 
 /// Refuses a secret that the jail could read in its file, or is handed in its variable.
 pub fn check_secrets(plan: &Plan) -> Result<(), Failure> {
-    let egress = plan.acts.iter().find_map(|act| match act {
+    let egress = plan.acts().find_map(|act| match act {
         Act::Egress(egress) => Some(egress),
         _ => None,
     });
@@ -253,7 +253,7 @@ pub fn check_secrets(plan: &Plan) -> Result<(), Failure> {
         let Ok(real) = Path::new(file).canonicalize() else {
             continue;
         };
-        let masked = plan.acts.iter().any(|act| match act {
+        let masked = plan.acts().any(|act| match act {
             Act::Mask { path, .. } => real.starts_with(path),
             _ => false,
         });

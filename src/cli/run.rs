@@ -251,7 +251,7 @@ fn attempt(
     if jail::scope::settle(&mut host, id) == Settled::Anew {
         plan = plan::resolve(&policy, &request, &host)?;
     }
-    let patience = Duration::from_millis(plan.watch.grace).max(supervise::LEAST_GRACE);
+    let patience = Duration::from_millis(plan.command.watch.grace).max(supervise::LEAST_GRACE);
     let detail = match args.verbose || args.status_fd.is_some() || args.status_file.is_some() {
         true => Detail::Full,
         false => Detail::OfFailures,
@@ -469,7 +469,7 @@ pub fn execute(
     };
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
-    let egress = plan.acts.iter().find_map(|act| match act {
+    let egress = plan.acts().find_map(|act| match act {
         Act::Egress(egress) => Some(egress),
         _ => None,
     });

@@ -61,7 +61,7 @@ pub struct Covers(pub(super) Vec<Cover>);
 impl Covers {
     pub fn of(plan: &Plan) -> Covers {
         let writable = |path: &Path| {
-            let above = plan.acts.iter().filter_map(|act| match act {
+            let above = plan.acts().filter_map(|act| match act {
                 Act::Bind {
                     target,
                     access,
@@ -95,11 +95,10 @@ impl Covers {
             _ => None,
         };
         let mut covers: Vec<Cover> = plan
-            .acts
-            .iter()
+            .acts()
             .filter_map(purpose)
             .filter_map(|(path, purpose)| {
-                let trees = plan.acts.iter().filter_map(|act| match act {
+                let trees = plan.acts().filter_map(|act| match act {
                     Act::Bind { target, .. } => Some(target.as_path()),
                     _ => None,
                 });

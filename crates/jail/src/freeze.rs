@@ -100,15 +100,14 @@ pub fn freeze(
     // A pin that is not bound is the host's twin of something of the jail's own, such as /tmp: a
     // Landlock rule on it would open the host's inode and not the jail's.
     let bound: BTreeSet<&Path> = plan
-        .acts
-        .iter()
+        .acts()
         .filter_map(|act| match act {
             Act::Bind { source, .. } => Some(source.as_path()),
             _ => None,
         })
         .collect();
     pins.retain(|path, _| bound.contains(path.as_path()));
-    if plan.acts.contains(&Act::NoMemfd) {
+    if plan.has(&Act::NoMemfd) {
         check_stdin(&stdio, &plan, &pins)?;
     }
     let mut flags = 0;
@@ -117,7 +116,7 @@ pub fn freeze(
         gid: host.gid,
     };
     let mut cgroup = None;
-    for act in &plan.acts {
+    for act in plan.acts() {
         match act {
             Act::Namespaces { which } => flags = which.iter().map(|ns| flag(*ns)).sum(),
             Act::MapIds(map) => ids = *map,
@@ -135,7 +134,7 @@ pub fn freeze(
     } else {
         None
     };
-    let loopback = plan.acts.contains(&Act::Loopback);
+    let loopback = plan.has(&Act::Loopback);
     let network = match (loopback, host.id_mode) {
         // Loopback is brought up by CAP_NET_ADMIN over the user namespace that owns the network.
         (true, IdMode::Privileged) if caps::may_network() => Network::New,
@@ -175,22 +174,20 @@ pub fn freeze(
     let mut sockets = None;
     let mut egress = None;
     let user = plan
-        .acts
-        .iter()
+        .acts()
         .find_map(|act| match act {
             Act::Become { uid, gid } => Some((*uid, *gid)),
             _ => None,
         })
         .unwrap_or((host.uid, host.gid));
     let made: BTreeSet<&Path> = plan
-        .acts
-        .iter()
+        .acts()
         .filter_map(|act| match act {
             Act::Directory { path, .. } | Act::File { path, .. } => Some(path.as_path()),
             _ => None,
         })
         // What such a mount lies on, nobody on the host sees.
-        .chain(plan.acts.iter().flat_map(|act| {
+        .chain(plan.acts().flat_map(|act| {
             match act {
                 Act::Bind { without, .. } => without.as_slice(),
                 _ => &[],
@@ -201,7 +198,7 @@ pub fn freeze(
         .collect();
     let mut stdin = stdin::prepare(&stdio, &plan, host, &mut copier)?;
     let mut device = stdin::device(&stdio, &plan);
-    for (number, act) in plan.acts.iter().enumerate() {
+    for (number, act) in plan.acts().enumerate() {
         if *act == Act::Pivot {
             // With the tree there, and the host's mounts still.
             steps.extend(stdin.take().map(|stdin| Step {
@@ -294,10 +291,7 @@ fn check_stdin(stdio: &Stdio, plan: &Plan, pins: &Pins) -> Result<(), JailError>
     {
         return Ok(());
     }
-    let landlock = plan
-        .acts
-        .iter()
-        .any(|act| matches!(act, Act::Landlock { .. }));
+    let landlock = plan.acts().any(|act| matches!(act, Act::Landlock { .. }));
     let granted = |directory: &Path| match std::fs::metadata(directory) {
         Ok(meta) => pins
             .values()
@@ -590,7 +584,7 @@ fn compile(
 }
 
 pub(super) fn place(plan: &Plan, path: &Path) -> Place {
-    let inside = plan.acts.iter().any(|act| match act {
+    let inside = plan.acts().any(|act| match act {
         Act::Bind { target, .. } => within(path, target) && path != target,
         _ => false,
     });
@@ -633,7 +627,7 @@ fn program(plan: &Plan, guard: Guarding) -> Result<Program, JailError> {
         candidates: command.candidates.iter().cloned().map(bytes).collect(),
         argv: CStrings::new(command.argv.iter().cloned().map(bytes).collect()),
         environment: CStrings::new(environment.collect()),
-        disks: plan.watch.disks.iter().map(|p| absolute(p)).collect(),
+        disks: plan.jail.watch.disks.iter().map(|p| absolute(p)).collect(),
     })
 }
 

@@ -84,7 +84,7 @@ pub(super) fn prepare(
         IdMode::Rootless if stat.uid != host.uid && !may_write(stdin) => return Ok(None),
         IdMode::Rootless => Source::Named(name),
     };
-    let granted = plan.acts.iter().any(|act| match act {
+    let granted = plan.acts().any(|act| match act {
         Act::Bind { target, .. } => path.starts_with(target),
         _ => false,
     });
@@ -113,7 +113,7 @@ pub fn device(stdio: &Stdio, plan: &Plan) -> Option<Work> {
     if plan.command.terminal == Terminal::Pty || stat.kind != fd::Kind::CharDevice {
         return None;
     }
-    let path = plan.acts.iter().find_map(|act| match act {
+    let path = plan.acts().find_map(|act| match act {
         Act::Device { path, major, minor } if rx::makedev(*major, *minor) == stat.rdev => {
             Some(path)
         }

@@ -220,7 +220,10 @@ async fn watch(
         .map(WayOut::new)
         .transpose()
         .map_err(fault("watching the relay"))?;
-    let watch = live.plan.watch.clone();
+    let (whole, watch) = (
+        live.plan.jail.watch.clone(),
+        live.plan.command.watch.clone(),
+    );
     let budget = Budget::new(watch.output);
     let over = (started + Duration::from_millis(watch.timeout)).into();
     let timeout = tokio::time::sleep_until(over);
@@ -296,9 +299,9 @@ async fn watch(
             _ = tick.tick(), if counts_cpu && state.cause.is_none() => {
                 state.live.group.iter().for_each(|group| throttled.look(group));
                 let used = state.live.group.as_ref().and_then(|g| g.cpu_used()).unwrap_or(0);
-                if used >= watch.cpu_time.saturating_mul(1000) {
+                if used >= whole.cpu_time.saturating_mul(1000) {
                     state.kill(Cause::CpuTime);
-                } else if uncharged.exceeds(&state.live, watch.uncharged) {
+                } else if uncharged.exceeds(&state.live, whole.uncharged) {
                     state.kill(Cause::Oom);
                 }
             }
@@ -496,7 +499,7 @@ impl Watching {
 
     fn failed(&self, step: u32, errno: i32) -> JailError {
         let source = Errno::from_raw_os_error(errno);
-        match self.live.plan.acts.get(step as usize) {
+        match self.live.plan.acts().nth(step as usize) {
             Some(act) => JailError::Act {
                 act: Box::new(act.clone()),
                 source,
@@ -587,7 +590,7 @@ impl Watching {
     }
 
     fn be_patient(&mut self) {
-        let grace = Duration::from_millis(self.live.plan.watch.grace);
+        let grace = Duration::from_millis(self.live.plan.command.watch.grace);
         self.deadline
             .get_or_insert(tokio::time::Instant::now() + grace);
     }
