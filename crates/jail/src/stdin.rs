@@ -18,7 +18,7 @@ use rustix::fs::{self as rx, CWD, OFlags, SeekFrom};
 use super::JailError;
 use super::copier::Copier;
 use super::freeze::Stdio;
-use super::step::Work;
+use super::step::Build;
 use creel_plan::{Act, Host, IdMode, Plan, Terminal};
 use creel_sys::{Errno, Result, fd, mount};
 
@@ -107,7 +107,7 @@ fn may_write(file: BorrowedFd<'_>) -> bool {
 
 /// Where stdin is a device that the jail has too, such as /dev/null: the jail's own is opened in its place,
 /// the same way. That of the host lies on a mount of the host's, where nothing can be opened again.
-pub fn device(stdio: &Stdio, plan: &Plan) -> Option<Work> {
+pub fn device(stdio: &Stdio, plan: &Plan) -> Option<Build> {
     let stdin = stdio.0[0].as_ref().map_or(fd::fixed(0), AsFd::as_fd);
     let stat = fd::stat(stdin).ok()?;
     if plan.command.terminal == Terminal::Pty || stat.kind != fd::Kind::CharDevice {
@@ -120,7 +120,7 @@ pub fn device(stdio: &Stdio, plan: &Plan) -> Option<Work> {
         _ => None,
     })?;
     let flags = rx::fcntl_getfl(stdin).ok()? & OFlags::ACCMODE;
-    Some(Work::StdinDevice {
+    Some(Build::StdinDevice {
         path: CString::new(path.strip_prefix("/").ok()?.as_os_str().as_bytes()).ok()?,
         flags: flags | OFlags::CLOEXEC | OFlags::NOCTTY,
     })

@@ -322,7 +322,10 @@ async fn watch(
         state.joined = Some(joined);
     }
     let word = Message::from_words(&state.live.board.get());
-    if let Some(Message::Ended { change, disks, cpu }) = word {
+    if let Some(Message::Ended {
+        change, disks, cpu, ..
+    }) = word
+    {
         (state.disks, state.cpu) = (disks, cpu);
         // A worker that could not execute ends too, after it said why.
         state.end.get_or_insert(Ended::Command(change));
@@ -460,7 +463,7 @@ impl Watching {
                 Some(Message::Failed { step, errno }) => {
                     self.end = Some(Ended::Setup(self.failed(step, errno)))
                 }
-                Some(Message::NotExecuted { errno }) => {
+                Some(Message::NotExecuted { errno, .. }) => {
                     self.end = Some(Ended::NotExecuted(Errno::from_raw_os_error(errno)));
                 }
                 Some(Message::Terminal) => master = fds[0].take(),
@@ -469,13 +472,13 @@ impl Watching {
                 }
                 // Without a terminal to give back nobody waits for a stopped creel, and a jail must
                 // not stop its own clock.
-                Some(Message::Stopped)
+                Some(Message::Stopped { .. })
                     if self.joined.as_ref().is_some_and(Joined::holds_terminal) =>
                 {
                     self.live.signal(sys::signal::TSTP);
                     self.stop_too();
                 }
-                Some(Message::Stopped | Message::Ended { .. }) | None => {}
+                Some(Message::Stopped { .. } | Message::Ended { .. }) | None => {}
             }
         }
         master
