@@ -26,12 +26,12 @@ pub struct Facts {
 
 impl Facts {
     pub fn of(plan: &Plan, host: &Host, site: &Site) -> Facts {
-        let landlock_abi = plan.acts.iter().find_map(|act| match act {
+        let landlock_abi = plan.acts().find_map(|act| match act {
             Act::Landlock { abi, .. } => Some(*abi),
             _ => None,
         });
-        let cgroup = plan.acts.iter().any(|act| matches!(act, Act::Cgroup(_)));
-        let nproc = plan.acts.iter().any(|act| match act {
+        let cgroup = plan.acts().any(|act| matches!(act, Act::Cgroup(_)));
+        let nproc = plan.acts().any(|act| match act {
             Act::ResourceLimit { limit, .. } => *limit == Resource::Processes,
             _ => false,
         });

@@ -150,7 +150,7 @@ impl<'a> Outer<'a> {
             return Err(SelftestError::NotInForce(layer));
         }
         let site = &mut planted.site;
-        site.uid = plan.acts.iter().find_map(become_uid).unwrap_or(host.uid);
+        site.uid = plan.acts().find_map(become_uid).unwrap_or(host.uid);
         site.home = plan::paths::home(&host);
         site.workspace = plan.command.workdir.clone();
         site.creel = creel.clone();

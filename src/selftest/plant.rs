@@ -233,7 +233,7 @@ impl Planted {
 pub fn grant_outside(plan: &mut Plan, planted: &Planted) {
     let outside = planted.scratch.path.join("outside");
     let exists = |path: &Path| {
-        plan.acts.iter().any(|act| match act {
+        plan.acts().any(|act| match act {
             Act::Directory { path: made, .. } | Act::Tmpfs { path: made, .. } => made == path,
             Act::Bind { target, .. } => target == path,
             _ => false,
@@ -312,13 +312,14 @@ fn bind(source: PathBuf, target: &str, access: Access) -> Act {
 /// Inserts acts at the end of the granted tree, before those that cover parts of it.
 fn insert(plan: &mut Plan, acts: impl IntoIterator<Item = Act>) {
     // After every mount, so that none covers what is put there.
-    let place = plan.acts.iter().position(|act| matches!(act, Act::Pivot));
-    let place = place.unwrap_or(plan.acts.len());
-    plan.acts.splice(place..place, acts);
+    let build = &mut plan.jail.build;
+    let place = build.iter().position(|act| matches!(act, Act::Pivot));
+    let place = place.unwrap_or(build.len());
+    build.splice(place..place, acts);
 }
 
 fn rule(plan: &mut Plan, path: &Path, node: Node, rights: Rights) {
-    for act in &mut plan.acts {
+    for act in plan.acts_mut() {
         if let Act::Landlock { rules, .. } = act {
             rules.push(LandlockRule {
                 path: path.into(),

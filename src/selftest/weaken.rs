@@ -147,83 +147,82 @@ impl Layer {
 
 /// Takes `layer` out of `plan`.
 pub fn weaken(plan: &mut Plan, layer: Layer, planted: &Planted) {
-    let acts = &mut plan.acts;
     match layer {
         L::PidNamespace => {
-            drop_namespace(acts, Namespace::Pid);
+            drop_namespace(plan, Namespace::Pid);
             let proc = Path::new("/proc");
-            acts.retain(|act| match act {
+            plan.retain(|act| match act {
                 Act::Proc | Act::UserCounts { .. } => false,
                 Act::Mask { path, .. } | Act::ReadOnly { path } => !path.starts_with(proc),
                 _ => true,
             });
         }
         L::Network => {
-            drop_namespace(acts, Namespace::Net);
-            acts.retain(|act| *act != Act::Loopback);
+            drop_namespace(plan, Namespace::Net);
+            plan.retain(|act| *act != Act::Loopback);
         }
-        L::IpcNamespace => drop_namespace(acts, Namespace::Ipc),
+        L::IpcNamespace => drop_namespace(plan, Namespace::Ipc),
         L::UtsNamespace => {
-            drop_namespace(acts, Namespace::Uts);
-            acts.retain(|act| !matches!(act, Act::Hostname { .. }));
+            drop_namespace(plan, Namespace::Uts);
+            plan.retain(|act| !matches!(act, Act::Hostname { .. }));
         }
-        L::CgroupNamespace => acts.retain(|act| *act != Act::CgroupNamespace),
+        L::CgroupNamespace => plan.retain(|act| *act != Act::CgroupNamespace),
         L::Root => plant::grant_outside(plan, planted),
-        L::ReadOnly => regrant(acts, plant::READ_ONLY, |access| access.write = true),
-        L::Noexec => regrant(acts, plant::NOEXEC, |access| access.code = Code::Execute),
-        L::Seal => acts.retain(|act| *act != Act::Seal),
-        L::Masks => acts.retain(|act| !matches!(act, Act::Mask { .. } | Act::ReadOnly { .. })),
+        L::ReadOnly => regrant(plan, plant::READ_ONLY, |access| access.write = true),
+        L::Noexec => regrant(plan, plant::NOEXEC, |access| access.code = Code::Execute),
+        L::Seal => plan.retain(|act| *act != Act::Seal),
+        L::Masks => plan.retain(|act| !matches!(act, Act::Mask { .. } | Act::ReadOnly { .. })),
         L::Environment => {
             plan.command
                 .environment
                 .insert(plant::VARIABLE.into(), b"canary".into());
         }
         L::Descriptors => {
-            for act in acts.iter_mut().filter(|act| **act == Act::Descriptors) {
+            for act in plan.acts_mut().filter(|act| **act == Act::Descriptors) {
                 *act = Act::Streams;
             }
         }
         L::Keyring => {
-            acts.retain(|act| !matches!(act, Act::Keyring | Act::Seccomp | Act::SeccompDebug))
+            plan.retain(|act| !matches!(act, Act::Keyring | Act::Seccomp | Act::SeccompDebug))
         }
-        L::Rlimits => acts.retain(|act| !matches!(act, Act::ResourceLimit { .. })),
-        L::Cgroup => acts.retain(|act| {
+        L::Rlimits => plan.retain(|act| !matches!(act, Act::ResourceLimit { .. })),
+        L::Cgroup => plan.retain(|act| {
             !matches!(
                 act,
                 Act::Cgroup(_) | Act::JoinCgroup | Act::GroupView { .. }
             )
         }),
         L::Disk => {
-            for act in acts.iter_mut() {
+            for act in plan.acts_mut() {
                 if let Act::Tmpfs { bytes, inodes, .. } = act {
                     (*bytes, *inodes) = (512 << 20, 65_536);
                 }
             }
         }
         L::Supervisor => {
-            plan.watch.timeout = 3_600_000;
-            plan.watch.output = 1 << 30;
+            plan.command.watch.timeout = 3_600_000;
+            plan.command.watch.output = 1 << 30;
         }
-        L::Capabilities => acts.retain(|act| *act != Act::Capabilities),
+        L::Capabilities => plan.retain(|act| *act != Act::Capabilities),
         L::NoNewPrivileges => {
-            acts.retain(|act| !matches!(act, Act::NoNewPrivileges | Act::Capabilities));
+            plan.retain(|act| !matches!(act, Act::NoNewPrivileges | Act::Capabilities));
         }
-        L::Landlock => acts.retain(|act| !matches!(act, Act::Landlock { .. })),
-        L::Seccomp => acts.retain(|act| !matches!(act, Act::Seccomp | Act::SeccompDebug)),
+        L::Landlock => plan.retain(|act| !matches!(act, Act::Landlock { .. })),
+        L::Seccomp => plan.retain(|act| !matches!(act, Act::Seccomp | Act::SeccompDebug)),
         L::Ids | L::NotDumpable | L::Session | L::Kernel => {}
     }
 }
 
-fn drop_namespace(acts: &mut [Act], gone: Namespace) {
-    for act in acts {
+fn drop_namespace(plan: &mut Plan, gone: Namespace) {
+    for act in plan.acts_mut() {
         if let Act::Namespaces { which } = act {
             which.retain(|namespace| *namespace != gone);
         }
     }
 }
 
-fn regrant(acts: &mut [Act], place: &str, change: impl Fn(&mut creel_plan::Access)) {
-    for act in acts {
+fn regrant(plan: &mut Plan, place: &str, change: impl Fn(&mut creel_plan::Access)) {
+    for act in plan.acts_mut() {
         if let Act::Bind {
             target,
             access,

@@ -3,7 +3,7 @@
 //! from it: what a machine takes away is a short list.
 
 use creel_plan::host::{Idmap, Lacks};
-use creel_plan::{CgroupLayout, Fact, Host, IdMode, Node, Request, resolve};
+use creel_plan::{Act, CgroupLayout, Fact, Host, IdMode, Node, Plan, Request, resolve};
 use creel_policy::{Degradable, file, preset};
 
 use crate::golden::hold;
@@ -127,12 +127,34 @@ fn plan(host: Host) -> String {
     let mut host = host;
     planned::fill(&policy, &request, &mut host);
     let plan = resolve(&policy, &request, &host).expect("a plan");
+    check_reading(&plan);
     let text = plan.to_text();
     let kept = text
         .lines()
         .filter(|line| !line.contains("sha256"))
         .map(str::trim_end);
     kept.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// What is written as JSON is read back, but for what the relay judges by: that is not the jail's.
+fn check_reading(plan: &Plan) {
+    let text = serde_json::to_string(plan).expect("it is written");
+    let mut read: Plan = serde_json::from_str(&text).expect("it is read");
+    let network = |plan: &Plan| {
+        let found = plan.acts().find_map(|act| match act {
+            Act::Egress(egress) => Some(egress.network.clone()),
+            _ => None,
+        });
+        found.expect("a way out")
+    };
+    assert_eq!(network(&read), Default::default());
+    let all = network(plan);
+    for act in read.acts_mut() {
+        if let Act::Egress(egress) = act {
+            egress.network = all.clone();
+        }
+    }
+    assert_eq!(&read, plan);
 }
 
 /// The lines that only one of the two has; acts without their numbers.

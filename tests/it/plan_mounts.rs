@@ -59,7 +59,7 @@ fn plan(idmap: Idmap, flags: impl Fn(&mut Request), policy: &str) -> Result<Plan
 
 /// Of each bind in the workspace: where, whether writable, whose, and without what.
 fn binds(plan: &Plan) -> Vec<(&Path, bool, bool, Vec<&Path>)> {
-    let binds = plan.acts.iter().filter_map(|act| match act {
+    let binds = plan.acts().filter_map(|act| match act {
         Act::Bind {
             target,
             access,
@@ -109,10 +109,7 @@ fn a_writable_one_needs_the_callers_word() {
             (overlay, false, false, vec![]),
         ]
     );
-    assert!(
-        plan.acts
-            .contains(&Act::MapIds(Ids::Range { count: 65_536 }))
-    );
+    assert!(plan.has(&Act::MapIds(Ids::Range { count: 65_536 })));
     let (in_force, detail) = idmap_layer(&plan);
     assert!(
         !in_force && detail.contains("/srv/work/ov (overlay)"),

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use creel_plan::host::Idmap;
+use creel_plan::order::{self, OrderError};
 use creel_plan::questions::ask;
 use creel_plan::{
-    Act, CgroupLayout, Fact, Host, IdMode, Namespace, Node, Request, Stage, check_order, order,
-    resolve,
+    Act, CgroupLayout, CommandPlan, Fact, Host, IdMode, JailPlan, LandlockRule, LayerName,
+    Namespace, Node, Plan, Request, Rights, Stage, Whose, check_order, resolve,
 };
-use creel_plan::{LandlockRule, LayerName, Rights};
 use creel_policy::{Degradable, file, preset};
 use proptest::prelude::*;
 
@@ -165,7 +165,7 @@ proptest! {
         if let Ok(plan) = resolve(&policy, &request, &host) {
             check_order(&plan).map_err(|e| TestCaseError::fail(format!("{e}\n{}", plan.to_text())))?;
             RESOLVED.fetch_add(1, Ordering::Relaxed);
-            let alone = plan.acts.iter().any(|act| match act {
+            let alone = plan.acts().any(|act| match act {
                 Act::Namespaces { which } => {
                     which.contains(&Namespace::User) && which.contains(&Namespace::Net)
                 }
@@ -173,8 +173,17 @@ proptest! {
             });
             prop_assert!(alone, "namespaces of its own");
             prop_assert_eq!(plan.digest(), resolve(&policy, &request, &host).expect("again").digest());
+            prop_assert_eq!(&reread(&plan), &plan);
+            prop_assert_eq!(&reread(&plan.jail), &plan.jail);
+            prop_assert_eq!(&reread(&plan.command), &plan.command);
         }
     }
+}
+
+/// Written as JSON and read back.
+fn reread<T: serde::Serialize + serde::de::DeserializeOwned>(plan: &T) -> T {
+    let text = serde_json::to_string(plan).expect("it is written");
+    serde_json::from_str(&text).expect("it is read")
 }
 
 #[test]
@@ -187,11 +196,13 @@ fn the_table_names_every_stage_once_in_order() {
     assert!(order::ORDER.iter().all(|(_, reason)| reason.len() > 10));
 }
 
-/// The control: the check sees a plan that is out of order.
-#[test]
-fn a_plan_out_of_order_is_found() {
+/// A plan of a privileged jail, or of one that has the caller's ids, on this machine.
+fn sample(id_mode: IdMode) -> Plan {
     let policy = preset::default().expect("the default parses");
-    let mut host = fixture();
+    let mut host = Host {
+        id_mode,
+        ..fixture()
+    };
     host.paths.insert("/usr".into(), tree("/usr"));
     let request = Request {
         command: vec!["true".into()],
@@ -200,30 +211,116 @@ fn a_plan_out_of_order_is_found() {
         ..Default::default()
     };
     planned::fill(&policy, &request, &mut host);
-    let plan = resolve(&policy, &request, &host).expect("a plan");
+    resolve(&policy, &request, &host).expect("a plan")
+}
+
+/// The control: the checks see a plan that is out of order, whichever of its lists is.
+#[test]
+fn a_plan_out_of_order_is_found() {
+    let plan = sample(IdMode::Privileged);
     check_order(&plan).expect("in order");
-    for (first, second) in [
-        ("Seccomp", "Exec"),
-        ("Become", "Capabilities"),
-        ("Pivot", "Proc"),
-    ] {
-        let name = |act: &Act| {
-            format!("{act:?}")
-                .split([' ', '{', '('])
-                .next()
-                .unwrap_or("")
-                .to_owned()
-        };
-        let place = |wanted: &str| plan.acts.iter().position(|act| name(act) == wanted);
-        let (Some(a), Some(b)) = (place(first), place(second)) else {
-            // An ordinary user's plan becomes nobody else.
-            assert_eq!(first, "Become");
-            continue;
-        };
+    type List = fn(&mut Plan) -> &mut Vec<Act>;
+    let lists: [(List, &str, &str); 4] = [
+        (|plan| &mut plan.jail.build, "Pivot", "Proc"),
+        (|plan| &mut plan.jail.confine, "Become", "Capabilities"),
+        (|plan| &mut plan.jail.confine, "Landlock", "Seccomp"),
+        (|plan| &mut plan.command.acts, "Workdir", "Exec"),
+    ];
+    for (list, first, second) in lists {
         let mut wrong = plan.clone();
-        wrong.acts.swap(a, b);
-        assert!(check_order(&wrong).is_err(), "{first} and {second}");
+        let acts = list(&mut wrong);
+        let place = |wanted: &str| {
+            acts.iter()
+                .position(|act| format!("{act:?}").starts_with(wanted))
+        };
+        let (one, other) = (place(first), place(second));
+        acts.swap(one.expect(first), other.expect(second));
+        let late = check_order(&wrong);
+        assert!(
+            matches!(late, Err(OrderError::Late { .. })),
+            "{first}, {second}: {late:?}"
+        );
     }
+}
+
+/// A layer of every command in the list of one, or a command's own act in the jail's, would be left out where
+/// the other list alone is used.
+#[test]
+fn an_act_in_the_list_of_another_is_found() {
+    let plan = sample(IdMode::Privileged);
+    let last = |acts: &mut Vec<Act>| acts.pop().expect("an act");
+    let mut wrong = plan.clone();
+    let filter = last(&mut wrong.jail.confine);
+    assert_eq!(
+        check_order(&wrong),
+        Err(OrderError::Unfinished(Stage::Seccomp))
+    );
+    wrong.command.acts.insert(0, filter);
+    let elsewhere = |act| OrderError::Elsewhere { at: 0, act };
+    assert_eq!(check_order(&wrong), Err(elsewhere(Stage::Seccomp)));
+    let mut wrong = plan.clone();
+    let keyring = wrong.jail.confine.remove(0);
+    let at = wrong.jail.build.len();
+    wrong.jail.build.push(keyring);
+    let act = Stage::Keyring;
+    assert_eq!(check_order(&wrong), Err(OrderError::Elsewhere { at, act }));
+    let mut wrong = plan.clone();
+    let exec = last(&mut wrong.command.acts);
+    assert_eq!(
+        check_order(&wrong),
+        Err(OrderError::Unfinished(Stage::Exec))
+    );
+    wrong.jail.confine.insert(0, exec);
+    assert_eq!(check_order(&wrong), Err(elsewhere(Stage::Exec)));
+}
+
+/// A command that came from elsewhere enters a jail under every layer of that jail, and brings none.
+#[test]
+fn a_second_command_enters_the_jail_of_the_first() {
+    let stages = |jail: &JailPlan, command: &CommandPlan| -> Vec<Stage> {
+        order::check_command(jail, command).expect("in order");
+        jail.entry(command).map(Act::stage).collect()
+    };
+    let (root, user) = (sample(IdMode::Privileged), sample(IdMode::Rootless));
+    let whole = stages(&root.jail, &root.command);
+    let first: Vec<Stage> = root.jail.build.iter().map(Act::stage).collect();
+    let all: Vec<Stage> = root.acts().map(Act::stage).collect();
+    assert_eq!([first, whole.clone()].concat(), all);
+    assert!(
+        root.command
+            .acts
+            .iter()
+            .all(|act| act.whose() == Whose::Command)
+    );
+    let become_user = |stages: &[Stage]| stages.contains(&Stage::Become);
+    assert!(become_user(&whole) && !become_user(&stages(&user.jail, &root.command)));
+    // Of the limits only the one of processes depends on the machine.
+    assert_eq!(stages(&root.jail, &reread(&root.command)), whole);
+}
+
+/// What is not UTF-8 is written and read as well, and told apart by the digest.
+#[test]
+fn bytes_that_are_no_text_survive() {
+    use std::os::unix::ffi::OsStringExt;
+    let digest = |byte: u8| {
+        let mut plan = sample(IdMode::Rootless);
+        let odd = vec![b'a', byte];
+        let path = PathBuf::from(std::ffi::OsString::from_vec([b"/", &*odd].concat()));
+        plan.command.argv.push(odd.clone());
+        plan.command.environment.insert(odd.clone(), odd);
+        plan.command.workdir = path.clone();
+        plan.jail.watch.disks.push(path.clone());
+        plan.jail.build.push(Act::ReadOnly { path });
+        assert_eq!(reread(&plan).command, plan.command);
+        assert_eq!(reread(&plan).jail.watch, plan.jail.watch);
+        plan.digest()
+    };
+    let digests = [digest(0xe9), digest(0xea), digest(b'b')];
+    let nothing = creel_policy::digest(b"");
+    assert!(digests.iter().all(|one| *one != nothing), "{digests:?}");
+    assert!(digests[0] != digests[1] && digests[1] != digests[2]);
+    // Control.
+    assert_eq!(digest(0xe9), digests[0]);
 }
 
 /// Old kernels and ones that are yet to come: what is in force of Landlock, and what the receipt says.
@@ -270,7 +367,7 @@ fn every_landlock_abi_is_used_up_to_the_newest_that_is_known() {
         });
         looked.expect("answers");
         let plan = resolve(&policy, &request, &host).expect("a plan");
-        let acts = plan.acts.iter().find_map(|act| match act {
+        let acts = plan.acts().find_map(|act| match act {
             Act::Landlock { abi, rules } => Some((*abi, rules.clone())),
             _ => None,
         });

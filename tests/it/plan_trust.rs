@@ -77,7 +77,7 @@ fn plan(places: &Places, filesystem: &str, network: &str) -> Plan {
 }
 
 fn covered(plan: &Plan) -> Vec<(&Path, &Path)> {
-    let places = plan.acts.iter().filter_map(|act| match act {
+    let places = plan.acts().filter_map(|act| match act {
         Act::Trust { path, by } => Some((path.as_path(), by.as_path())),
         _ => None,
     });

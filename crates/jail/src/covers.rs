@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::freeze::attributes;
+use super::build_steps::attributes;
 use super::step::Place;
 use creel_plan::paths::within;
 use creel_plan::{Act, IfAbsent, Later, Plan};
@@ -61,7 +61,7 @@ pub struct Covers(pub(super) Vec<Cover>);
 impl Covers {
     pub fn of(plan: &Plan) -> Covers {
         let writable = |path: &Path| {
-            let above = plan.acts.iter().filter_map(|act| match act {
+            let above = plan.acts().filter_map(|act| match act {
                 Act::Bind {
                     target,
                     access,
@@ -74,7 +74,7 @@ impl Covers {
                 .max_by_key(|(target, _)| target.components().count())
                 .is_some_and(|(_, write)| write)
         };
-        let granted = |path: &Path| super::freeze::place(plan, path) == Place::Granted;
+        let granted = |path: &Path| super::build_steps::place(&plan.jail, path) == Place::Granted;
         let purpose = |act: &Act| match act {
             // Such a mount is read-only for want of an owner. When its owner has unmounted it, what has the name
             // is the tree's.
@@ -95,11 +95,10 @@ impl Covers {
             _ => None,
         };
         let mut covers: Vec<Cover> = plan
-            .acts
-            .iter()
+            .acts()
             .filter_map(purpose)
             .filter_map(|(path, purpose)| {
-                let trees = plan.acts.iter().filter_map(|act| match act {
+                let trees = plan.acts().filter_map(|act| match act {
                     Act::Bind { target, .. } => Some(target.as_path()),
                     _ => None,
                 });

@@ -1,10 +1,10 @@
-//! Pid 1 of a jail: starts the command, reaps, forwards signals, reports, ends.
+//! Pid 1 of a jail: starts the first command, reaps, forwards signals, reports.
 //!
 //! ```text
-//!            ┌─ SIGCHLD, the command stopped ──▶ tell the supervisor
-//! start ──▶ wait ── SIGCHLD, the command ended ─▶ report, exit: the kernel kills the rest
+//!            ┌─ SIGCHLD, a command stopped ────▶ tell the supervisor
+//! start ──▶ wait ── SIGCHLD, a command ended ──▶ report; the first one's end is the jail's
 //!            ├─ TSTP / CONT ───────────────────▶ stop / continue everything
-//!            └─ any other ─────────────────────▶ the command's process group
+//!            └─ any other ─────────────────────▶ the process groups of the commands
 //! ```
 //!
 //! It runs inside every layer: no capability, Landlock, the seccomp filter. It is not dumpable, so
@@ -13,9 +13,9 @@
 
 use std::os::fd::BorrowedFd;
 
-use super::step::{Begins, Program};
-use super::walk::SOCKET;
-use super::wire::{DISKS, Message};
+use super::enter::SOCKET;
+use super::step::{Begins, Household, Program};
+use super::wire::{DISKS, FIRST, Message};
 use creel_plan::Terminal;
 use creel_sys::process::{self, Change};
 use creel_sys::socket::{self, Wait};
@@ -23,13 +23,15 @@ use creel_sys::{Errno, clone, fd, inherited, signal};
 
 /// Room for the frames between `vfork` and `execve`.
 const STACK: usize = 32 << 10;
+/// Commands that are alive at once.
+const MOST_COMMANDS: usize = 16;
 
-/// Starts the command and serves it. Never returns.
-pub fn run(program: &Program, terminal: Terminal) -> ! {
+/// Starts the first command and serves all. Never returns.
+pub fn run(household: &Household, program: &Program) -> ! {
     let supervisor = fd::fixed(SOCKET);
     // The parent-death signal was set after the last change of ids; had the parent died before
     // that, its end of the socket would be closed now.
-    let gone = match program.begins {
+    let gone = match household.begins {
         Begins::AtOnce => matches!(socket::receive(supervisor, &mut [0], Wait::No), Ok((0, _))),
         Begins::WhenGuarded => {
             !matches!(socket::receive(supervisor, &mut [0], Wait::Yes), Ok((1, _)))
@@ -38,42 +40,75 @@ pub fn run(program: &Program, terminal: Terminal) -> ! {
     if gone {
         process::exit(1)
     }
-    let mut worker = Worker { program, terminal };
-    let mut room = [0u128; STACK / 16];
-    let command = match clone::start_command(&mut room, become_command, &mut worker) {
-        Ok(pid) => pid,
-        Err(errno) => {
-            tell(
-                supervisor,
-                Message::NotExecuted {
-                    errno: errno.raw_os_error(),
-                },
-            );
-            process::exit(1)
-        }
-    };
+    let mut commands = Commands::default();
+    if let Err(errno) = commands.start(FIRST, program) {
+        let message = Message::NotExecuted {
+            command: FIRST,
+            errno: errno.raw_os_error(),
+        };
+        tell(supervisor, message);
+        process::exit(1)
+    }
     loop {
         match signal::wait() {
-            Ok(signal::CHLD) => reap(supervisor, program, command),
+            Ok(signal::CHLD) => reap(supervisor, household, &mut commands),
             Ok(signal::TSTP) => drop(signal::send(-1, signal::STOP)),
             Ok(signal::CONT) => drop(signal::send(-1, signal::CONT)),
-            Ok(number) => {
-                if signal::send(-command, number).is_err() {
-                    let _ = signal::send(command, number);
-                }
-            }
+            Ok(number) => commands.pass_on(number),
             Err(_) => {}
         }
     }
 }
 
-fn reap(supervisor: BorrowedFd<'_>, program: &Program, command: i32) {
+/// Whether a jail ends with this command: one that is made for a command does, and the kernel kills the rest.
+fn ends_the_jail(command: u32) -> bool {
+    command == FIRST
+}
+
+/// The commands that are alive: number and pid.
+#[derive(Default)]
+struct Commands([Option<(u32, i32)>; MOST_COMMANDS]);
+
+impl Commands {
+    fn start(&mut self, command: u32, program: &Program) -> Result<(), Errno> {
+        let free = self.0.iter_mut().find(|place| place.is_none());
+        let free = free.ok_or(Errno::AGAIN)?;
+        let mut worker = Worker { command, program };
+        let mut room = [0u128; STACK / 16];
+        let pid = clone::start_command(&mut room, become_command, &mut worker)?;
+        *free = Some((command, pid));
+        Ok(())
+    }
+
+    fn number_of(&self, pid: i32) -> Option<u32> {
+        let mut alive = self.0.iter().flatten();
+        alive
+            .find(|(_, of)| *of == pid)
+            .map(|(command, _)| *command)
+    }
+
+    fn forget(&mut self, command: u32) {
+        for place in &mut self.0 {
+            if matches!(place, Some((of, _)) if *of == command) {
+                *place = None;
+            }
+        }
+    }
+
+    fn pass_on(&self, number: i32) {
+        for (_, pid) in self.0.iter().flatten() {
+            if signal::send(-pid, number).is_err() {
+                let _ = signal::send(*pid, number);
+            }
+        }
+    }
+}
+
+fn reap(supervisor: BorrowedFd<'_>, household: &Household, commands: &mut Commands) {
     while let Some(pid) = process::changed() {
+        let command = commands.number_of(pid);
         // Before it is waited for: afterwards nobody knows.
-        let cpu = match pid == command {
-            true => process::processor_time(pid),
-            false => 0,
-        };
+        let cpu = command.map_or(0, |_| process::processor_time(pid));
         let Some(change) = process::take_change(pid) else {
             continue;
         };
@@ -82,21 +117,27 @@ fn reap(supervisor: BorrowedFd<'_>, program: &Program, command: i32) {
         {
             continue;
         }
-        if pid != command {
-            continue;
-        }
+        let Some(command) = command else { continue };
         match change {
-            Change::Stopped(_) => tell(supervisor, Message::Stopped),
+            Change::Stopped(_) => tell(supervisor, Message::Stopped { command }),
             Change::Continued => {}
             Change::Exited(_) | Change::Signaled(_) => {
+                commands.forget(command);
                 let mut disks = [[0; 2]; DISKS];
-                for (use_of, path) in disks.iter_mut().zip(&program.disks) {
+                for (use_of, path) in disks.iter_mut().zip(&household.disks) {
                     *use_of = per_mille(path);
                 }
-                program
-                    .board
-                    .put(&Message::Ended { change, disks, cpu }.words());
-                process::exit(0)
+                let ended = Message::Ended {
+                    command,
+                    change,
+                    disks,
+                    cpu,
+                };
+                if ends_the_jail(command) {
+                    household.board.put(&ended.words());
+                    process::exit(0)
+                }
+                tell(supervisor, ended);
             }
         }
     }
@@ -125,14 +166,14 @@ fn tell(supervisor: BorrowedFd<'_>, message: Message) {
 }
 
 struct Worker<'a> {
+    command: u32,
     program: &'a Program,
-    terminal: Terminal,
 }
 
 /// The command's process, between vfork and exec.
 extern "C" fn become_command(worker: *mut std::ffi::c_void) -> i32 {
     let worker: &Worker<'_> = clone::argument(worker);
-    let terminal = match worker.terminal {
+    let terminal = match worker.program.terminal {
         Terminal::Pty => Some(fd::fixed(0)),
         Terminal::Pipes => None,
     };
@@ -140,12 +181,11 @@ extern "C" fn become_command(worker: *mut std::ffi::c_void) -> i32 {
         Ok(()) => execute(worker.program),
         Err(errno) => errno,
     };
-    tell(
-        fd::fixed(SOCKET),
-        Message::NotExecuted {
-            errno: errno.raw_os_error(),
-        },
-    );
+    let message = Message::NotExecuted {
+        command: worker.command,
+        errno: errno.raw_os_error(),
+    };
+    tell(fd::fixed(SOCKET), message);
     process::exit(127)
 }
 

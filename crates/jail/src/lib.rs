@@ -24,10 +24,15 @@
     )
 )]
 
+mod build;
+mod build_steps;
 pub mod cgroup;
 mod copier;
 pub mod covers;
+mod cstrings;
 pub mod elf;
+mod enter;
+mod enter_steps;
 pub mod error;
 pub mod freeze;
 pub mod gitnames;
@@ -50,6 +55,7 @@ pub mod repositories;
 mod rights;
 pub mod scope;
 mod seats;
+mod slot;
 pub mod spawn;
 pub mod stdin;
 pub mod step;

@@ -52,7 +52,7 @@ impl Names {
         kept: impl Iterator<Item = &'a Path>,
     ) -> Result<Names, JailError> {
         let mut all = Names::default();
-        for act in &plan.acts {
+        for act in plan.acts() {
             if let Act::Withhold { path, by, .. } = act {
                 all.add(path, form(*by), Need::Now, pins)?;
             }

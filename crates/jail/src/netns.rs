@@ -116,7 +116,7 @@ pub fn give(relay: &OwnedFd, sockets: &Sockets) -> Result<()> {
 }
 
 /// Waits until the relay serves what it was given. Its end is an error; its supervisor says why.
-pub fn wait_for(relay: OwnedFd) -> Result<()> {
+pub fn wait_for(relay: &OwnedFd) -> Result<()> {
     let mut answer = [0; 1];
     match socket::receive(relay.as_fd(), &mut answer, Wait::Yes)? {
         (1, _) if answer == *SERVED => Ok(()),

@@ -12,7 +12,7 @@ use super::cgroup::Group;
 use super::freeze::Ready;
 use super::janitor::{Janitor, Told};
 use super::netns;
-use super::step::{Step, Tree, Work};
+use super::step::{Build, Step, Tree};
 use super::walk::{Child, Start, walk};
 use creel_plan::resolve::JAIL_ID;
 use creel_plan::{CgroupLayout, Ids, Plan};
@@ -58,12 +58,12 @@ impl Ready {
                 Ids::Caller { .. } => Copies::Child,
                 Ids::Range { .. } | Ids::Shared { .. } => Copies::Parent,
             };
-            show(&made, &mut self.steps, copies)?;
+            show(&made, &mut self.build, copies)?;
             group = Some(made);
         }
-        let networked = |step: &Step| matches!(step.work, Work::Loopback);
+        let networked = |step: &Step<Build>| matches!(step.work, Build::Loopback);
         let room = self
-            .steps
+            .build
             .iter()
             .any(networked)
             .then(|| &mut *Box::leak(vec![0u128; netns::ROOM].into_boxed_slice()));
@@ -83,7 +83,9 @@ impl Ready {
         let (pid, pidfd) = match side {
             Side::Parent { pid, pidfd } => (pid, pidfd),
             Side::Child => walk(Child {
-                steps: &mut self.steps,
+                build: &mut self.build,
+                enter: &mut self.enter,
+                household: &self.household,
                 program: &self.program,
                 stdio: &self.stdio,
                 tasks: &tasks,
@@ -94,7 +96,6 @@ impl Ready {
                     Ids::Shared { .. } => Start::JailUser(JAIL_ID),
                     Ids::Caller { .. } => Start::Caller,
                 },
-                terminal: self.plan.command.terminal,
                 room,
                 relay: self.relay,
             }),
@@ -105,7 +106,7 @@ impl Ready {
             plan: self.plan,
             pidfd,
             socket: ours,
-            board: self.program.board,
+            board: self.household.board,
             group,
             held: Some(self.held),
             pid,
@@ -141,9 +142,9 @@ enum Copies {
 }
 
 /// Gives the steps that show control groups the groups that were made.
-fn show(made: &Group, steps: &mut [Step], copies: Copies) -> Result<(), JailError> {
+fn show(made: &Group, steps: &mut [Step<Build>], copies: Copies) -> Result<(), JailError> {
     for step in steps {
-        let Work::Tree {
+        let Build::Tree {
             tree, attributes, ..
         } = &mut step.work
         else {

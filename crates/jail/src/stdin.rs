@@ -18,7 +18,7 @@ use rustix::fs::{self as rx, CWD, OFlags, SeekFrom};
 use super::JailError;
 use super::copier::Copier;
 use super::freeze::Stdio;
-use super::step::Work;
+use super::step::Build;
 use creel_plan::{Act, Host, IdMode, Plan, Terminal};
 use creel_sys::{Errno, Result, fd, mount};
 
@@ -84,7 +84,7 @@ pub(super) fn prepare(
         IdMode::Rootless if stat.uid != host.uid && !may_write(stdin) => return Ok(None),
         IdMode::Rootless => Source::Named(name),
     };
-    let granted = plan.acts.iter().any(|act| match act {
+    let granted = plan.acts().any(|act| match act {
         Act::Bind { target, .. } => path.starts_with(target),
         _ => false,
     });
@@ -107,20 +107,20 @@ fn may_write(file: BorrowedFd<'_>) -> bool {
 
 /// Where stdin is a device that the jail has too, such as /dev/null: the jail's own is opened in its place,
 /// the same way. That of the host lies on a mount of the host's, where nothing can be opened again.
-pub fn device(stdio: &Stdio, plan: &Plan) -> Option<Work> {
+pub fn device(stdio: &Stdio, plan: &Plan) -> Option<Build> {
     let stdin = stdio.0[0].as_ref().map_or(fd::fixed(0), AsFd::as_fd);
     let stat = fd::stat(stdin).ok()?;
     if plan.command.terminal == Terminal::Pty || stat.kind != fd::Kind::CharDevice {
         return None;
     }
-    let path = plan.acts.iter().find_map(|act| match act {
+    let path = plan.acts().find_map(|act| match act {
         Act::Device { path, major, minor } if rx::makedev(*major, *minor) == stat.rdev => {
             Some(path)
         }
         _ => None,
     })?;
     let flags = rx::fcntl_getfl(stdin).ok()? & OFlags::ACCMODE;
-    Some(Work::StdinDevice {
+    Some(Build::StdinDevice {
         path: CString::new(path.strip_prefix("/").ok()?.as_os_str().as_bytes()).ok()?,
         flags: flags | OFlags::CLOEXEC | OFlags::NOCTTY,
     })

@@ -1,5 +1,8 @@
 //! A plan's acts, compiled for a process that may not allocate or decide: C strings, descriptors,
 //! numbers.
+//!
+//! Two lists, as the plan has two entries: [`Build`] makes a jail, [`Enter`] is what a process does that
+//! comes into one and becomes a command.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
@@ -8,7 +11,7 @@ use rustix::fs::OFlags;
 
 use super::netns::Sockets;
 use super::stdin::Stdin;
-use creel_plan::{GroupView, IfAbsent, Later, Node, Resource, Rights};
+use creel_plan::{GroupView, IfAbsent, Later, Node, Resource, Rights, Terminal};
 use creel_policy::trust::StandIn;
 use creel_sys::fd::Stat;
 use creel_sys::landlock::Rules;
@@ -16,9 +19,9 @@ use creel_sys::process::CStrings;
 use creel_sys::shared::Board;
 
 /// One act of the child's and which act of the plan it is.
-pub struct Step {
+pub struct Step<W> {
     pub act: u32,
-    pub work: Work,
+    pub work: W,
 }
 
 /// The number of a step that is no act of the plan's: what stdin is, the plan does not know.
@@ -27,8 +30,8 @@ pub const STDIN: u32 = u32::MAX - 1;
 /// Options of a filesystem instance: key, value; an empty value is a flag.
 pub type Options = Vec<(CString, CString)>;
 
-/// What to do. Paths are relative to the root under construction up to `Pivot`, absolute after it.
-pub enum Work {
+/// What makes a jail. Paths are relative to the root under construction.
+pub enum Build {
     Root {
         options: Options,
     },
@@ -115,13 +118,15 @@ pub enum Work {
     Loopback,
     /// After `Loopback`: the relay's sockets are made in the jail's network and given away.
     Egress(Sockets),
-    /// Waits until the relay serves them.
-    Served,
     /// After `Loopback`, whose helper shares this memory.
     Clocks,
     /// The parent has opened the `tasks` files.
     JoinCgroup,
     CgroupNamespace,
+}
+
+/// What a process does to itself that comes into a jail. Paths are the jail's.
+pub enum Enter {
     Keyring,
     Limit {
         limit: Resource,
@@ -141,6 +146,8 @@ pub enum Work {
         anchors: Vec<(CString, Rights, Node)>,
     },
     Terminal,
+    /// Pid 1's own: waits until the relay serves the sockets that it was given.
+    Served,
     Streams,
     Descriptors,
     Workdir {
@@ -171,11 +178,16 @@ pub enum Tree {
     Group(GroupView),
 }
 
-/// What pid 1 executes.
+/// One command, for the process that becomes it.
 pub struct Program {
     pub candidates: Vec<CString>,
     pub argv: CStrings,
     pub environment: CStrings,
+    pub terminal: Terminal,
+}
+
+/// What pid 1 knows of the jail.
+pub struct Household {
     /// The tmpfs mounts whose use is reported at the end.
     pub disks: Vec<CString>,
     /// Where the end is reported.
@@ -183,7 +195,7 @@ pub struct Program {
     pub begins: Begins,
 }
 
-/// When pid 1 executes it.
+/// When pid 1 starts the first command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begins {
     AtOnce,

@@ -45,7 +45,7 @@ fn let_read(stdin: BorrowedFd<'_>, gid: u32) -> creel_sys::Result<()> {
         return Ok(());
     }
     let mode = Mode::from_raw_mode(rx::fstat(stdin)?.st_mode);
-    if mode.intersects(Mode::RWXG) && rx::fstat(stdin)?.st_gid < super::freeze::FIRST_ID {
+    if mode.intersects(Mode::RWXG) && rx::fstat(stdin)?.st_gid < super::slot::FIRST_ID {
         return Ok(());
     }
     rx::fchown(stdin.as_fd(), None, Some(Gid::from_raw(gid)))?;

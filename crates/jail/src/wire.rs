@@ -1,7 +1,9 @@
 //! What the jail's first process tells its supervisor: fixed-size messages, encoded without
 //! allocation. Those that the supervisor must act on travel over a SOCK_SEQPACKET pair; the last one,
-//! of how the command ended, is left on a board of shared memory, since the end of pid 1 wakes the
-//! supervisor anyway.
+//! of how the command ended whose end is the jail's, is left on a board of shared memory, since the end of
+//! pid 1 wakes the supervisor anyway.
+//!
+//! Commands are named by numbers that the supervisor gives, not by pids: those of the jail say nothing outside.
 
 use creel_sys::process::Change;
 use creel_sys::shared::WORDS;
@@ -11,6 +13,9 @@ pub const LENGTH: usize = 4 * WORDS;
 
 /// The writable tmpfs mounts whose use fits in one message.
 pub const DISKS: usize = 4;
+
+/// The command that a jail is made with.
+pub const FIRST: u32 = 0;
 
 /// One message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +27,13 @@ pub enum Message {
     /// What stdin is travels with this message, whose position is this one's at the start.
     Stdin { position: u64 },
     /// No candidate could be executed.
-    NotExecuted { errno: i32 },
+    NotExecuted { command: u32, errno: i32 },
     /// The command stopped (Ctrl-Z).
-    Stopped,
+    Stopped { command: u32 },
     /// The command ended; for each disk, per mille of its bytes and of its inodes in use; milliseconds of
     /// processor time of the command's own process, as RLIMIT_CPU counts them.
     Ended {
+        command: u32,
         change: Change,
         disks: [[u32; 2]; DISKS],
         cpu: u32,
@@ -41,22 +47,28 @@ impl Message {
         match *self {
             Message::Failed { step, errno } => words[..3].copy_from_slice(&[1, step, errno as u32]),
             Message::Terminal => words[0] = 2,
-            Message::NotExecuted { errno } => words[..2].copy_from_slice(&[3, errno as u32]),
-            Message::Stopped => words[0] = 4,
+            Message::NotExecuted { command, errno } => {
+                words[..3].copy_from_slice(&[3, command, errno as u32]);
+            }
+            Message::Stopped { command } => words[..2].copy_from_slice(&[4, command]),
             Message::Stdin { position } => {
                 words[..3].copy_from_slice(&[6, position as u32, (position >> 32) as u32]);
             }
-            Message::Ended { change, disks, cpu } => {
+            Message::Ended {
+                command,
+                change,
+                disks,
+                cpu,
+            } => {
                 let (kind, value) = match change {
                     Change::Exited(code) => (0, code),
                     Change::Signaled(signal) => (1, signal),
                     Change::Stopped(signal) => (2, signal),
                     Change::Continued => (3, 0),
                 };
-                words[..3].copy_from_slice(&[5, kind, value as u32]);
-                words[3 + 2 * DISKS] = cpu;
+                words[..5].copy_from_slice(&[5, command, kind, value as u32, cpu]);
                 for (at, disk) in disks.iter().enumerate() {
-                    words[3 + 2 * at..5 + 2 * at].copy_from_slice(disk);
+                    words[5 + 2 * at..7 + 2 * at].copy_from_slice(disk);
                 }
             }
         }
@@ -72,20 +84,24 @@ impl Message {
             },
             2 => Message::Terminal,
             3 => Message::NotExecuted {
-                errno: words[1] as i32,
+                command: words[1],
+                errno: words[2] as i32,
             },
-            4 => Message::Stopped,
+            4 => Message::Stopped { command: words[1] },
             5 => {
-                let value = words[2] as i32;
-                let change = match words[1] {
+                let value = words[3] as i32;
+                let change = match words[2] {
                     0 => Change::Exited(value),
                     1 => Change::Signaled(value),
                     2 => Change::Stopped(value),
                     _ => Change::Continued,
                 };
-                let disks = std::array::from_fn(|at| [words[3 + 2 * at], words[4 + 2 * at]]);
-                let cpu = words[3 + 2 * DISKS];
-                Message::Ended { change, disks, cpu }
+                Message::Ended {
+                    command: words[1],
+                    change,
+                    disks: std::array::from_fn(|at| [words[5 + 2 * at], words[6 + 2 * at]]),
+                    cpu: words[4],
+                }
             }
             6 => Message::Stdin {
                 position: u64::from(words[1]) | u64::from(words[2]) << 32,
@@ -124,9 +140,13 @@ mod tests {
                 position: 5 << 32 | 9,
             },
             Message::Terminal,
-            Message::NotExecuted { errno: 2 },
-            Message::Stopped,
+            Message::NotExecuted {
+                command: 3,
+                errno: 2,
+            },
+            Message::Stopped { command: 4 },
             Message::Ended {
+                command: u32::MAX,
                 change: Change::Signaled(9),
                 disks: [[1, 2], [3, 4], [5, 6], [1000, 7]],
                 cpu: 8,

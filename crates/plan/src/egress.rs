@@ -9,7 +9,8 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::refusal::ResolveError;
 use super::request::Publish;
@@ -57,22 +58,25 @@ pub fn number_of(address: IpAddr) -> Option<u32> {
 }
 
 /// The way out of one jail.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Egress {
-    pub mode: &'static str,
+    #[serde(serialize_with = "word", deserialize_with = "mode")]
+    pub mode: Mode,
     /// What each layer's list allows; a destination must be on every list.
     pub lists: Vec<Vec<String>>,
     pub deny: Vec<String>,
     pub listeners: Vec<Listener>,
     /// Names with fixed synthetic addresses, in the order of their numbers.
-    #[serde(serialize_with = "texts")]
+    #[serde(serialize_with = "texts", deserialize_with = "names")]
     pub names: Vec<Name>,
     /// Headers that the relay puts in, by which variable stands for which secret.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<String>,
     /// Ways in, to servers in the jail.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub publish: Vec<Publish>,
+    /// What the relay judges by, which is not the jail's: a plan that was read from JSON has none, and a relay
+    /// that is started by it refuses everything.
     #[serde(skip)]
     pub network: Network,
 }
@@ -127,13 +131,13 @@ const PLACEHOLDER: &str = "(a placeholder, made when the run starts)";
 pub const PUBLISHED: usize = 64;
 
 /// A socket of the relay's in the jail's network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Listener {
     pub address: SocketAddr,
     pub serves: Serves,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Serves {
     /// Questions in datagrams.
@@ -161,7 +165,7 @@ impl Egress {
             (Mode::None, []) => return Ok(None),
             (Mode::None, _) => {
                 return Ok(Some(Egress {
-                    mode: network.mode.name(),
+                    mode: network.mode,
                     lists: vec![],
                     deny: vec![],
                     listeners: vec![],
@@ -224,7 +228,7 @@ impl Egress {
             });
         }
         Ok(Some(Egress {
-            mode: network.mode.name(),
+            mode: network.mode,
             lists: network
                 .lists
                 .iter()
@@ -279,8 +283,23 @@ impl Egress {
     }
 }
 
-fn texts<S: serde::Serializer>(names: &[Name], s: S) -> Result<S::Ok, S::Error> {
+fn texts<S: Serializer>(names: &[Name], s: S) -> Result<S::Ok, S::Error> {
     s.collect_seq(names.iter().map(Name::as_str))
+}
+
+fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Name>, D::Error> {
+    let all = Vec::<String>::deserialize(from)?;
+    let parse = |text: &String| Name::parse(text.as_bytes()).map_err(D::Error::custom);
+    all.iter().map(parse).collect()
+}
+
+fn word<S: Serializer>(mode: &Mode, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(mode.name())
+}
+
+fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<Mode, D::Error> {
+    let word = String::deserialize(from)?;
+    Mode::parse(&word).ok_or_else(|| D::Error::unknown_variant(&word, Mode::WORDS))
 }
 
 /// Whether TLS is ended for any destination of these.

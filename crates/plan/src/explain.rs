@@ -141,8 +141,7 @@ impl Rows<'_> {
         };
         let mount = self
             .plan
-            .acts
-            .iter()
+            .acts()
             .filter(|act| mounted(act).is_some())
             .max_by_key(|act| mounted(act));
         match mount {
@@ -155,7 +154,7 @@ impl Rows<'_> {
 
     /// The innermost Landlock rule for a path.
     fn rule(&self, path: &Path) -> Option<String> {
-        let rules = self.plan.acts.iter().find_map(|act| match act {
+        let rules = self.plan.acts().find_map(|act| match act {
             Act::Landlock { rules, .. } => Some(rules),
             _ => None,
         })?;
@@ -198,7 +197,7 @@ impl Rows<'_> {
         if let Some(by) = by.last() {
             return vec![by.clone()];
         }
-        let around = self.plan.acts.iter().filter_map(|act| match act {
+        let around = self.plan.acts().filter_map(|act| match act {
             Act::Bind { target, access, .. } if above(target) => Some((target, Some(access), act)),
             Act::Tmpfs { path, .. } if above(path) => Some((path, None, act)),
             _ => None,
@@ -240,7 +239,7 @@ impl Rows<'_> {
     }
 
     fn execution(&mut self, exec: &Sourced<Execution>) {
-        let executable = self.plan.acts.iter().find_map(|act| match act {
+        let executable = self.plan.acts().find_map(|act| match act {
             Act::Landlock { rules, .. } => Some(rules),
             _ => None,
         });
@@ -303,7 +302,7 @@ impl Rows<'_> {
     fn limits(&mut self, policy: &Policy) {
         let l = &policy.limits;
         let cgroup = |text: fn(&CgroupLimits) -> String| -> Vec<String> {
-            let found = self.plan.acts.iter().find_map(|act| match act {
+            let found = self.plan.acts().find_map(|act| match act {
                 Act::Cgroup(limits) => Some(text(limits)),
                 _ => None,
             });
@@ -313,7 +312,7 @@ impl Rows<'_> {
             self.acts(|act| matches!(act, Act::ResourceLimit { limit, .. } if *limit == wanted))
         };
         let tmpfs = self.acts(|act| matches!(act, Act::Tmpfs { .. }));
-        let watch = &self.plan.watch;
+        let (jail, command) = (&self.plan.jail.watch, &self.plan.command.watch);
         let watched = |what: &str| vec![format!("the supervisor watches: {what}")];
         let memory = cgroup(|c| format!("cgroup memory {}, no swap", c.memory));
         let high = cgroup(|c| format!("cgroup memory high {}", c.memory_high));
@@ -323,11 +322,11 @@ impl Rows<'_> {
         if !processes.is_empty() {
             pids = processes;
         }
-        let mut cpu_time = watched(&format!("{} ms of processor time", watch.cpu_time));
+        let mut cpu_time = watched(&format!("{} ms of processor time", jail.cpu_time));
         cpu_time.extend(rlimit(Resource::Cpu));
-        let timeout = watched(&format!("{} ms of wall time", watch.timeout));
-        let output = watched(&format!("{} bytes", watch.output));
-        let grace = watched(&format!("{} ms", watch.grace));
+        let timeout = watched(&format!("{} ms of wall time", command.timeout));
+        let output = watched(&format!("{} bytes", command.output));
+        let grace = watched(&format!("{} ms", command.grace));
         let (size, open) = (rlimit(Resource::FileSize), rlimit(Resource::OpenFiles));
         let rows = [
             (
@@ -409,7 +408,7 @@ impl Rows<'_> {
     }
 
     fn acts(&self, wanted: impl Fn(&Act) -> bool) -> Vec<String> {
-        let acts = self.plan.acts.iter().filter(|act| wanted(act));
+        let acts = self.plan.acts().filter(|act| wanted(act));
         acts.map(ToString::to_string).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! The resolved plan: every kernel act of a run as data, in order.
 //!
-//! [`resolve`] turns a policy, a request and a [`Host`] into a [`Plan`]. Pure: it touches nothing, so
+//! [`resolve`] turns a policy, a request and a [`Host`] into a [`Plan`]: of a jail ([`JailPlan`]) and of one
+//! command in it ([`CommandPlan`]). Pure: it touches nothing, so
 //! a plan can be printed, compared and tested without root and for another machine. What a plan
 //! says is what `jail` does; nothing is decided after it.
 
@@ -15,12 +16,15 @@
     )
 )]
 
+mod act;
 mod confined;
 mod covers;
 pub mod egress;
 pub mod explain;
+mod form;
 pub mod host;
 pub mod identity;
+mod lossless;
 pub mod order;
 pub mod paths;
 pub mod print;
@@ -36,8 +40,9 @@ pub mod seats;
 mod tree;
 mod view;
 
+pub use act::*;
 pub use host::{CgroupLayout, Fact, Found, Host, IdMode};
-pub use order::{Stage, check as check_order};
+pub use order::{Stage, Whose, check as check_order};
 pub use refusal::ResolveError;
 pub use request::{Clocks, Request, Terminal};
 pub use resolve::resolve;
@@ -47,388 +52,82 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use creel_policy::trust::StandIn;
-
-/// Everything that a run does, decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A jail and the first command in it, decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "form::Form", into = "form::Form")]
 pub struct Plan {
     pub policy: PolicyRef,
-    /// In the order in which they happen; see [`order`].
-    pub acts: Vec<Act>,
-    pub command: Command,
-    /// What the supervisor watches.
-    pub watch: Watch,
+    pub jail: JailPlan,
+    pub command: CommandPlan,
     pub layers: Vec<Layer>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyRef {
     pub name: String,
     /// SHA-256 of the policy's text, hex.
     pub digest: String,
     /// What of the policy's words has no effect, or another one than they seem to say.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
-/// What runs, and as what.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Command {
-    #[serde(serialize_with = "texts")]
+/// What is there once a jail, however many commands it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JailPlan {
+    /// Makes the jail: acts of [`Whose::Jail`], in their order.
+    pub build: Vec<Act>,
+    /// The layers that everything in the jail is under: acts of [`Whose::Entry`], in their order. Pid 1
+    /// enforces them on itself, so the commands that it starts have them; a process that joins from outside
+    /// enforces them on itself as well.
+    pub confine: Vec<Act>,
+    pub watch: JailWatch,
+}
+
+/// One command in a jail. It names nothing of the jail but paths in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandPlan {
+    #[serde(with = "lossless::list")]
     pub argv: Vec<Vec<u8>>,
     /// The absolute paths to try, in order: one where the command has a slash, else one for each
     /// directory of the jail's `PATH`.
-    #[serde(serialize_with = "texts")]
+    #[serde(with = "lossless::list")]
     pub candidates: Vec<Vec<u8>>,
-    #[serde(serialize_with = "environment")]
+    #[serde(with = "lossless::map")]
     pub environment: BTreeMap<Vec<u8>, Vec<u8>>,
+    #[serde(with = "lossless")]
     pub workdir: PathBuf,
     pub terminal: Terminal,
+    /// What the command's own process does beside [`JailPlan::confine`]: acts of [`Whose::Command`], in
+    /// their order.
+    pub acts: Vec<Act>,
+    pub watch: CommandWatch,
 }
 
-/// The limits that need the supervisor's clock or count; the kernel does the rest by itself. Times
-/// in milliseconds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Watch {
-    pub timeout: u64,
+/// The limits of a whole jail that need the supervisor's clock or count; the kernel does the rest by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JailWatch {
+    /// Processor time of all processes together, milliseconds.
     pub cpu_time: u64,
-    /// Bytes on stdout and stderr together.
-    pub output: u64,
-    pub grace: u64,
     /// Bytes that the kernel may hold for the jail and no cgroup counts: answers that lie unread in netlink
     /// sockets, and connections that no process has.
     pub uncharged: u64,
     /// The writable tmpfs mounts, whose fill is reported at the end.
+    #[serde(with = "lossless::list")]
     pub disks: Vec<PathBuf>,
 }
 
-/// One act of the kernel. Paths are the jail's unless they are called `source`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "act", rename_all = "kebab-case")]
-pub enum Act {
-    /// clone3 with these.
-    Namespaces {
-        which: Vec<Namespace>,
-    },
-    MapIds(Ids),
-    Cgroup(CgroupLimits),
-    /// The jail's root: an empty tmpfs, not yet entered.
-    Root {
-        bytes: u64,
-        inodes: u64,
-    },
-    /// Owned by the jail's user where it lies in a tree of that user's, else by nobody who runs.
-    Directory {
-        path: PathBuf,
-        mode: u32,
-        owner: DirOwner,
-    },
-    Link {
-        path: PathBuf,
-        target: PathBuf,
-    },
-    File {
-        path: PathBuf,
-        mode: u32,
-        contents: String,
-    },
-    /// The certificate of the jail's own authority, made when the relay starts, and the host's
-    /// certificates together with it, once as PEM and once as Java reads them.
-    Authority {
-        certificate: PathBuf,
-        bundle: PathBuf,
-        store: PathBuf,
-    },
-    /// A file of the host's certificates, covered by one of these.
-    Trust {
-        path: PathBuf,
-        by: PathBuf,
-    },
-    /// A tree or file of the host, at `target`.
-    Bind {
-        source: PathBuf,
-        target: PathBuf,
-        node: Node,
-        access: Access,
-        owner: Owner,
-        /// Places in it whose mounts do not come with it: each is bound by itself.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        without: Vec<PathBuf>,
-        /// A mount of the host's in a granted tree, bound by itself without a policy's word.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        unnamed: bool,
-    },
-    /// A character device of the host, by its numbers.
-    Device {
-        path: PathBuf,
-        major: u32,
-        minor: u32,
-    },
-    Tmpfs {
-        path: PathBuf,
-        bytes: u64,
-        inodes: u64,
-        mode: u32,
-        access: Access,
-    },
-    Devpts,
-    Proc,
-    /// A control group, read-only, where programs look for their limits.
-    GroupView {
-        path: PathBuf,
-        group: GroupView,
-    },
-    /// Read-only although its filesystem is writable.
-    ReadOnly {
-        path: PathBuf,
-    },
-    /// Of the jail's user namespace, `/proc/sys/user` (namespaces(7)): what its users may have. They
-    /// count for who made it too.
-    UserCounts {
-        inotify_instances: u32,
-        inotify_watches: u32,
-    },
-    /// Covered by something empty that nobody may open.
-    Mask {
-        path: PathBuf,
-        node: Node,
-        absent: IfAbsent,
-    },
-    /// A name that is absent and cannot be created: `by` stands for it until the jail ends, and is
-    /// read-only.
-    Withhold {
-        path: PathBuf,
-        by: StandIn,
-        /// What the host makes under this name while the jail runs.
-        later: Later,
-    },
-    /// A writable directory above one that is covered or mounted: itself a mount, so that the jail
-    /// cannot rename it and put another in its place for the next run.
-    Hold {
-        path: PathBuf,
-    },
-    /// Makes the root the root and lets the host's tree go.
-    Pivot,
-    /// The root itself, read-only.
-    Seal,
-    Hostname {
-        name: String,
-    },
-    Loopback,
-    /// Every address is local, and the relay listens: its sockets are made here and given to it.
-    Egress(Box<egress::Egress>),
-    /// A time namespace in which the monotonic and the boot clock start at zero.
-    Clocks,
-    /// cgroup v1: the child writes itself into its groups.
-    JoinCgroup,
-    /// A cgroup namespace: the groups that the child is in are the roots of what the jail is told
-    /// (cgroup_namespaces(7)).
-    CgroupNamespace,
-    Keyring,
-    ResourceLimit {
-        limit: Resource,
-        soft: u64,
-        hard: u64,
-    },
-    /// From the jail's root user to the user that the command runs as.
-    Become {
-        uid: u32,
-        gid: u32,
-    },
-    Capabilities,
-    NoNewPrivileges,
-    NotDumpable,
-    /// `rules`: what may be done beneath each path; the rest is denied.
-    Landlock {
-        abi: u32,
-        rules: Vec<LandlockRule>,
-    },
-    Terminal,
-    /// 0, 1 and 2 are what the command gets; what else is open stays. Only the self-test's weakened
-    /// plans have it, in the place of `Descriptors`.
-    Streams,
-    /// As `Streams`, and nothing else stays open.
-    Descriptors,
-    Workdir {
-        path: PathBuf,
-    },
-    /// memfd_create(2) is refused: what it makes lies on no mount, and neither noexec nor Landlock
-    /// reaches it.
-    NoMemfd,
-    Seccomp,
-    /// In the place of `Seccomp`: the filter that lets debuggers trace, `process.debug`.
-    SeccompDebug,
-    Exec,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Namespace {
-    User,
-    Mount,
-    Pid,
-    Net,
-    Ipc,
-    Uts,
-}
-
-/// Which ids the jail has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(tag = "mode", rename_all = "kebab-case")]
-pub enum Ids {
-    /// Ids 0 to `count`-1 map to a range of host ids that no other jail has.
-    Range { count: u32 },
-    /// The jail's only ids are the caller's own.
-    Caller { uid: u32, gid: u32 },
-    /// Without idmapped mounts: the jail's user is the workspace's owner on the host.
-    Shared { uid: u32, gid: u32 },
-}
-
-/// What the cgroup enforces; bytes, thousandths of a processor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct CgroupLimits {
-    pub memory: u64,
-    pub memory_high: u64,
-    /// Buffers of TCP and UDP sockets, where the kernel counts them beside `memory`: cgroup v1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sockets: Option<u64>,
-    pub cpu_milli: u32,
-    pub pids: u64,
-}
-
-/// Which group a jail sees.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "of", rename_all = "kebab-case")]
-pub enum GroupView {
-    /// The jail's own, of the v2 hierarchy.
-    V2,
-    /// The jail's own, of the v1 hierarchy of a controller.
-    V1 { controller: String },
-    /// One that all jails are in, without a limit, of a v1 hierarchy in which none has its own: runtimes take
-    /// v1 for absent unless memory, cpu, cpuacct and cpuset are mounted, and fail where they are in none.
-    Shared { controller: String },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Node {
-    Directory,
-    File,
-}
-
-/// What becomes of a file that the host puts where a name is withheld.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Later {
-    /// Covered: the name is denied.
-    Denied,
-    /// Read-only: the name is protected.
-    ReadOnly,
-}
-
-/// What a mask on a path that is not there means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum IfAbsent {
-    Skip,
-    Refuse,
-}
-
-/// What a mount and its Landlock rule allow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Access {
-    pub write: bool,
-    pub code: Code,
-}
-
-/// What the bytes of a file may become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Code {
-    /// Neither executed nor mapped as code: its mount is noexec.
-    Data,
-    /// Mapped as code by a program that loads it; not executed (Landlock).
-    Load,
-    Execute,
-}
-
-/// Whose files a bound tree shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Owner {
-    /// As on the host; owners outside the jail's range show as nobody.
-    Host,
-    /// The owner of the granted directory is the jail's user, by an idmapped mount.
-    Mapped { uid: u32, gid: u32 },
-}
-
-/// The kernel's names without their prefix, and its numbers: setrlimit(2), asm-generic/resource.h.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[repr(u32)]
-pub enum Resource {
-    /// Seconds of processor time of one process; SIGXCPU at the soft, SIGKILL at the hard limit.
-    Cpu = 0,
-    /// Bytes of one file; SIGXFSZ.
-    FileSize = 1,
-    /// Descriptors.
-    OpenFiles = 7,
-    /// Bytes of a core dump.
-    Core = 4,
-    /// Bytes of locked memory.
-    MemLock = 8,
-    /// Bytes in POSIX message queues.
-    MessageQueue = 12,
-    /// Queued signals and POSIX timers of a user of the jail's user namespace.
-    PendingSignals = 11,
-    /// Processes and threads of the user at once, counted in the jail's own user namespace.
-    Processes = 6,
-    /// How far a process may better its nice value: to 20 less this.
-    Nice = 13,
-    /// The highest real-time priority that a process may take.
-    RealTime = 14,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LandlockRule {
-    pub path: PathBuf,
-    pub node: Node,
-    pub rights: Rights,
-}
-
-/// What may be done beneath a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rights {
-    /// List directories; nothing else.
-    List,
-    /// Read files and list directories.
-    Read,
-    /// `Read`, and execute.
-    Execute,
-    /// Everything but execute and device nodes.
-    Write,
-    /// `Write`, and execute.
-    WriteExecute,
-    /// `Read`, write to what exists, and ioctl on devices: `/dev`, `/proc`.
-    Use,
-    /// Connect and send to a socket (Landlock ABI 9); nothing else.
-    Connect,
-}
-
-impl From<Access> for Rights {
-    fn from(access: Access) -> Rights {
-        match (access.write, access.code) {
-            (false, Code::Data | Code::Load) => Rights::Read,
-            (false, Code::Execute) => Rights::Execute,
-            (true, Code::Data | Code::Load) => Rights::Write,
-            (true, Code::Execute) => Rights::WriteExecute,
-        }
-    }
+/// The limits of one command that need the supervisor's clock or count. Times in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandWatch {
+    pub timeout: u64,
+    /// Bytes on stdout and stderr together.
+    pub output: u64,
+    pub grace: u64,
 }
 
 /// A layer of the jail for the receipt: what was asked, what is in force, and why they differ.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
     pub name: LayerName,
     pub in_force: bool,
@@ -436,7 +135,7 @@ pub struct Layer {
     pub detail: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LayerName {
     Namespaces,
@@ -459,7 +158,41 @@ pub enum LayerName {
 /// How what stands in the jail for a secret begins; the rest is random.
 pub const PLACEHOLDER: &[u8] = b"creel-secret-";
 
+impl JailPlan {
+    /// The acts of a process that comes into the jail and becomes `command`, in their order: the layers of
+    /// the jail and what is the command's own. Pid 1 does them, and so can a process that joins from outside.
+    pub fn entry<'a>(&'a self, command: &'a CommandPlan) -> impl Iterator<Item = &'a Act> {
+        order::merged(&self.confine, &command.acts)
+    }
+}
+
 impl Plan {
+    /// Every act, in the order in which they happen.
+    pub fn acts(&self) -> impl Iterator<Item = &Act> {
+        self.jail.build.iter().chain(self.jail.entry(&self.command))
+    }
+
+    /// Whether this is one of the acts.
+    pub fn has(&self, act: &Act) -> bool {
+        self.acts().any(|other| other == act)
+    }
+
+    /// Every act, to be changed; in no order.
+    pub fn acts_mut(&mut self) -> impl Iterator<Item = &mut Act> {
+        let Plan { jail, command, .. } = self;
+        (jail.build.iter_mut())
+            .chain(&mut jail.confine)
+            .chain(&mut command.acts)
+    }
+
+    /// Takes out the acts for which `keep` is false.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Act) -> bool) {
+        let Plan { jail, command, .. } = self;
+        for acts in [&mut jail.build, &mut jail.confine, &mut command.acts] {
+            acts.retain(&mut keep);
+        }
+    }
+
     /// SHA-256 of the plan as JSON, hex: names what was enforced. Without the jail's id, so that the
     /// same policy, request and host have the same digest.
     pub fn digest(&self) -> String {
@@ -470,30 +203,9 @@ impl Plan {
                 *value = PLACEHOLDER.to_vec();
             }
         }
-        // A plan is maps with string keys, numbers and text: serialising it cannot fail.
+        // A plan is maps with string keys, numbers and text, and bytes are written as text: serialising it
+        // cannot fail.
         let json = serde_json::to_vec(&plan).unwrap_or_default();
         creel_policy::digest(&json)
     }
-}
-
-fn texts<S: serde::Serializer>(list: &[Vec<u8>], s: S) -> Result<S::Ok, S::Error> {
-    s.collect_seq(list.iter().map(|bytes| String::from_utf8_lossy(bytes)))
-}
-
-fn environment<S: serde::Serializer>(
-    map: &BTreeMap<Vec<u8>, Vec<u8>>,
-    s: S,
-) -> Result<S::Ok, S::Error> {
-    s.collect_map(
-        map.iter()
-            .map(|(k, v)| (String::from_utf8_lossy(k), String::from_utf8_lossy(v))),
-    )
-}
-
-/// Who owns a directory that creel makes in the jail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DirOwner {
-    Root,
-    User,
 }

@@ -1,6 +1,9 @@
-//! The order of acts, as a table with reasons, and the check that a plan keeps it.
+//! The order of acts, as a table with reasons, and the checks that plans keep it.
+//!
+//! The table has two entries: to make a jail ([`check_jail`]), and to start a command in one
+//! ([`check_command`]), from the first layer that a process enforces on itself.
 
-use super::{Act, Plan, Resource};
+use super::{Act, CommandPlan, JailPlan, Plan, Resource};
 
 /// Where in a jail's making an act belongs. Earlier variants come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +28,19 @@ pub enum Stage {
     Workdir,
     Seccomp,
     Exec,
+}
+
+/// Which process does an act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whose {
+    /// Pid 1, once, while it builds the jail. A process that joins from outside finds it done: setns(2).
+    Jail,
+    /// Everybody who comes into the jail, on itself; what it starts inherits it. Pid 1 does, and so the
+    /// commands that it starts do not; a process that joins from outside does.
+    Entry,
+    /// The command's own process. Pid 1 does it for the jail's first command, whose limits, streams and
+    /// working directory are its own too; for a later one it is done after the fork.
+    Command,
 }
 
 /// Every stage with the reason why it stands where it does.
@@ -99,7 +115,40 @@ pub const ORDER: &[(Stage, &str)] = &[
     (Stage::Exec, "the command"),
 ];
 
+impl Stage {
+    /// Which process does it.
+    pub fn whose(self) -> Whose {
+        match self {
+            Stage::Clone
+            | Stage::Ids
+            | Stage::Cgroup
+            | Stage::Root
+            | Stage::Tree
+            | Stage::Enter
+            | Stage::System
+            | Stage::JoinCgroup => Whose::Jail,
+            Stage::Keyring
+            | Stage::Become
+            | Stage::Capabilities
+            | Stage::NoNewPrivileges
+            | Stage::NotDumpable
+            | Stage::Landlock
+            | Stage::Seccomp => Whose::Entry,
+            Stage::ResourceLimits
+            | Stage::Terminal
+            | Stage::Descriptors
+            | Stage::Workdir
+            | Stage::Exec => Whose::Command,
+        }
+    }
+}
+
 impl Act {
+    /// Which process does it.
+    pub fn whose(&self) -> Whose {
+        self.stage().whose()
+    }
+
     /// Where this act belongs.
     pub fn stage(&self) -> Stage {
         match self {
@@ -152,6 +201,8 @@ impl Act {
 pub enum OrderError {
     #[error("act {at} ({act:?}) comes after {after:?}")]
     Late { at: usize, act: Stage, after: Stage },
+    #[error("act {at} ({act:?}) is in the wrong list")]
+    Elsewhere { at: usize, act: Stage },
     #[error("act {at} mounts below a path that a later act covers")]
     Covered { at: usize },
     #[error("the plan does not end with {0:?}")]
@@ -162,24 +213,23 @@ creel_policy::codes!(OrderError {
     Self::Late { .. } => "order-late",
     Self::Covered { .. } => "order-covered",
     Self::Unfinished(_) => "order-unfinished",
+    Self::Elsewhere { .. } => "order-elsewhere",
 });
 
-/// Checks a plan against [`ORDER`]: stages never go back, nothing that was built is covered by a
-/// mount on one of its ancestors, and the last two acts are the filter and the command.
+/// Checks a jail with its first command against [`ORDER`].
 pub fn check(plan: &Plan) -> Result<(), OrderError> {
-    let stages: Vec<Stage> = plan.acts.iter().map(Act::stage).collect();
-    for (at, pair) in stages.windows(2).enumerate() {
-        if pair[1] < pair[0] {
-            return Err(OrderError::Late {
-                at: at + 1,
-                act: pair[1],
-                after: pair[0],
-            });
-        }
-    }
-    for (at, act) in plan.acts.iter().enumerate() {
+    check_jail(&plan.jail)?;
+    check_command(&plan.jail, &plan.command)
+}
+
+/// Checks how a jail is made: stages never go back, and nothing that was built is covered by a mount on one
+/// of its ancestors.
+pub fn check_jail(jail: &JailPlan) -> Result<(), OrderError> {
+    each(&jail.build, Whose::Jail)?;
+    in_order(jail.build.iter())?;
+    for (at, act) in jail.build.iter().enumerate() {
         let Some(built) = target(act) else { continue };
-        let covered = plan.acts[at + 1..]
+        let covered = jail.build[at + 1..]
             .iter()
             .any(|later| match (later, target(later)) {
                 // A mask covers on purpose.
@@ -194,11 +244,62 @@ pub fn check(plan: &Plan) -> Result<(), OrderError> {
             return Err(OrderError::Covered { at });
         }
     }
+    Ok(())
+}
+
+/// Checks how a command starts in a jail: stages never go back, and the last two acts are the filter and the
+/// command.
+pub fn check_command(jail: &JailPlan, command: &CommandPlan) -> Result<(), OrderError> {
+    each(&jail.confine, Whose::Entry)?;
+    each(&command.acts, Whose::Command)?;
+    in_order(jail.entry(command))?;
+    let stages: Vec<Stage> = jail.entry(command).map(Act::stage).collect();
     match stages.as_slice() {
         [.., Stage::Seccomp, Stage::Exec] => Ok(()),
         [.., Stage::Exec] => Err(OrderError::Unfinished(Stage::Seccomp)),
         _ => Err(OrderError::Unfinished(Stage::Exec)),
     }
+}
+
+fn each(acts: &[Act], whose: Whose) -> Result<(), OrderError> {
+    match acts.iter().position(|act| act.whose() != whose) {
+        Some(at) => Err(OrderError::Elsewhere {
+            at,
+            act: acts[at].stage(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn in_order<'a>(acts: impl Iterator<Item = &'a Act>) -> Result<(), OrderError> {
+    let stages: Vec<Stage> = acts.map(Act::stage).collect();
+    match stages.windows(2).position(|pair| pair[1] < pair[0]) {
+        Some(at) => Err(OrderError::Late {
+            at: at + 1,
+            act: stages[at + 1],
+            after: stages[at],
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Two lists in order as one; of a stage that both have, the acts of the first come first.
+pub(super) fn merged<'a>(first: &'a [Act], second: &'a [Act]) -> impl Iterator<Item = &'a Act> {
+    let (mut first, mut second) = (first.iter().peekable(), second.iter().peekable());
+    std::iter::from_fn(move || match (first.peek(), second.peek()) {
+        (Some(one), Some(other)) if other.stage() < one.stage() => second.next(),
+        (Some(_), _) => first.next(),
+        (None, _) => second.next(),
+    })
+}
+
+/// Acts in one list as the three of a plan: the jail's, those of everybody who enters, the command's.
+pub(super) fn split(acts: Vec<Act>) -> [Vec<Act>; 3] {
+    let mut lists = [vec![], vec![], vec![]];
+    for act in acts {
+        lists[act.whose() as usize].push(act);
+    }
+    lists
 }
 
 fn mounts(act: &Act) -> bool {

@@ -27,10 +27,11 @@ impl Plan {
             Terminal::Pty => "a pseudoterminal of the jail's own",
         };
         writeln!(out, "terminal  {terminal}")?;
+        let watch = &self.command.watch;
         writeln!(
             out,
             "watched   wall {} ms, cpu {} ms, output {} bytes, grace {} ms",
-            self.watch.timeout, self.watch.cpu_time, self.watch.output, self.watch.grace
+            watch.timeout, self.jail.watch.cpu_time, watch.output, watch.grace
         )?;
         for note in &self.policy.notes {
             writeln!(out, "note      {}", note.escape_debug())?;
@@ -41,7 +42,7 @@ impl Plan {
             writeln!(out, "  {mark} {:18} {}", kebab(&layer.name), layer.detail)?;
         }
         writeln!(out, "\nacts")?;
-        for (number, act) in self.acts.iter().enumerate() {
+        for (number, act) in self.acts().enumerate() {
             writeln!(out, "  {number:3}  {act}")?;
         }
         writeln!(out, "\nenvironment")?;
@@ -176,7 +177,7 @@ impl fmt::Display for Act {
                     f,
                     "the relay listens on {} sockets; network {}, {} published",
                     egress.listeners.len(),
-                    egress.mode,
+                    egress.mode.name(),
                     egress.publish.len()
                 )?;
                 let mut credentials = egress.credentials.iter();

@@ -141,7 +141,7 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
         Some(egress) => {
             let out = match egress.listeners.is_empty() {
                 true => "none: loopback only".to_owned(),
-                false => format!("{}: through the relay alone", egress.mode),
+                false => format!("{}: through the relay alone", egress.mode.name()),
             };
             match egress.publish.len() {
                 0 => out,

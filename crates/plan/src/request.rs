@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use creel_policy::net::Rule;
 use creel_policy::{Bytes, Count, CpuShare, Degradable, Span, WorkspaceMode};
@@ -44,7 +44,7 @@ pub struct Request {
 }
 
 /// A way in: who connects to `address` on the host reaches `port` on the jail's loopback.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
     pub address: core::net::SocketAddr,
     pub port: u16,
@@ -63,7 +63,7 @@ pub struct LimitRequest {
 }
 
 /// What the command's stdin, stdout and stderr are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Terminal {
     /// The caller's stdin, by a pipe where that is a terminal; stdout and stderr through pipes that the

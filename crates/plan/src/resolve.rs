@@ -66,15 +66,9 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     let cgroup = cgroup(host, &limits, &degraded)?;
     let workdir = view.workdir(request)?;
     let environment = environment(policy, request, host)?;
-    let command = Command {
-        argv: argv(request)?,
-        candidates: candidates(request, &environment, &workdir),
-        environment,
-        workdir: workdir.clone(),
-        terminal: request.terminal,
-    };
+    let argv = argv(request)?;
 
-    let mut acts = vec![
+    let mut build = vec![
         Act::Namespaces {
             which: vec![
                 Namespace::User,
@@ -87,13 +81,13 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         },
         Act::MapIds(ids),
     ];
-    acts.extend(cgroup.map(Act::Cgroup));
+    build.extend(cgroup.map(Act::Cgroup));
     if cgroup.is_some() {
         view.groups(&policy.filesystem.deny);
     }
     let (tree, disks) = view.tree(&limits, uid, gid, egress.as_ref())?;
-    acts.extend(tree);
-    acts.extend([
+    build.extend(tree);
+    build.extend([
         Act::Pivot,
         Act::Seal,
         Act::Hostname {
@@ -101,52 +95,19 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         },
         Act::Loopback,
     ]);
-    acts.extend(egress.clone().map(|egress| Act::Egress(Box::new(egress))));
+    build.extend(egress.clone().map(|egress| Act::Egress(Box::new(egress))));
     if request.clocks == Clocks::Jail {
-        acts.push(Act::Clocks);
+        build.push(Act::Clocks);
     }
     if cgroup.is_some() && matches!(host.cgroups, CgroupLayout::V1 { .. }) {
-        acts.push(Act::JoinCgroup);
+        build.push(Act::JoinCgroup);
     }
-    acts.push(Act::CgroupNamespace);
-    acts.push(Act::Keyring);
-    acts.extend(resource_limits(&limits));
+    build.push(Act::CgroupNamespace);
+
     let processes = match cgroup {
         Some(_) => None,
         None => processes(&limits, host),
     };
-    acts.extend(processes.map(|most| Act::ResourceLimit {
-        limit: Resource::Processes,
-        soft: most,
-        hard: most,
-    }));
-    if !matches!(ids, Ids::Caller { .. }) {
-        acts.push(Act::Become { uid, gid });
-    }
-    acts.extend([Act::Capabilities, Act::NoNewPrivileges, Act::NotDumpable]);
-    if landlock > 0 {
-        acts.push(Act::Landlock {
-            abi: landlock,
-            rules: view.rules(),
-        });
-    }
-    if request.terminal == Terminal::Pty {
-        acts.push(Act::Terminal);
-    }
-    acts.extend([
-        Act::Descriptors,
-        open_files(&limits, host),
-        Act::Workdir { path: workdir },
-    ]);
-    if policy.exec.value != Execution::Granted {
-        acts.push(Act::NoMemfd);
-    }
-    let filter = match policy.debug.value {
-        true => Act::SeccompDebug,
-        false => Act::Seccomp,
-    };
-    acts.extend([filter, Act::Exec]);
-
     Ok(Plan {
         policy: PolicyRef {
             name: policy.name.clone(),
@@ -164,17 +125,83 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
             egress: egress.as_ref(),
             debuggers: policy.debug.value,
         }),
-        acts,
-        command,
-        watch: Watch {
-            timeout: limits.timeout.value.0,
-            cpu_time: limits.cpu_time.value.0,
-            output: limits.output.value.0,
-            grace: limits.grace.value.0,
-            uncharged: socket_bytes(&limits),
-            disks,
+        jail: JailPlan {
+            build,
+            confine: confine(policy, ids, (landlock, &view)),
+            watch: JailWatch {
+                cpu_time: limits.cpu_time.value.0,
+                uncharged: socket_bytes(&limits),
+                disks,
+            },
+        },
+        command: CommandPlan {
+            argv,
+            candidates: candidates(request, &environment, &workdir),
+            environment,
+            terminal: request.terminal,
+            acts: command_acts(request.terminal, &limits, processes, host, &workdir),
+            workdir,
+            watch: CommandWatch {
+                timeout: limits.timeout.value.0,
+                output: limits.output.value.0,
+                grace: limits.grace.value.0,
+            },
         },
     })
+}
+
+/// The layers that everybody in the jail is under.
+fn confine(policy: &Policy, ids: Ids, (abi, view): (u32, &View<'_>)) -> Vec<Act> {
+    let mut acts = vec![Act::Keyring];
+    if !matches!(ids, Ids::Caller { .. }) {
+        acts.push(Act::Become {
+            uid: JAIL_ID,
+            gid: JAIL_ID,
+        });
+    }
+    acts.extend([Act::Capabilities, Act::NoNewPrivileges, Act::NotDumpable]);
+    if abi > 0 {
+        acts.push(Act::Landlock {
+            abi,
+            rules: view.rules(),
+        });
+    }
+    if policy.exec.value != Execution::Granted {
+        acts.push(Act::NoMemfd);
+    }
+    acts.push(match policy.debug.value {
+        true => Act::SeccompDebug,
+        false => Act::Seccomp,
+    });
+    acts
+}
+
+/// What is the command's own.
+fn command_acts(
+    terminal: Terminal,
+    limits: &Limits,
+    processes: Option<u64>,
+    host: &Host,
+    workdir: &Path,
+) -> Vec<Act> {
+    let mut acts = resource_limits(limits);
+    acts.extend(processes.map(|most| Act::ResourceLimit {
+        limit: Resource::Processes,
+        soft: most,
+        hard: most,
+    }));
+    if terminal == Terminal::Pty {
+        acts.push(Act::Terminal);
+    }
+    acts.extend([
+        Act::Descriptors,
+        open_files(limits, host),
+        Act::Workdir {
+            path: workdir.into(),
+        },
+        Act::Exec,
+    ]);
+    acts
 }
 
 fn effective_limits(policy: &Limits, request: &Request) -> Limits {

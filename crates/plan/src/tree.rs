@@ -9,8 +9,9 @@ use super::host::{Fact, IdMode, Idmap};
 use super::paths::{OWN_TMPFS, within};
 use super::view::{Bound, View, Withheld};
 use super::*;
+use creel_policy::Limits;
 use creel_policy::rights::GROUPS;
-use creel_policy::{Limits, trust};
+use creel_policy::trust::{self, StandIn};
 
 /// Of the root tmpfs, which holds directories, links and a few small files.
 const ROOT_BYTES: u64 = 1 << 20;

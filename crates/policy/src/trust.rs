@@ -453,6 +453,35 @@ pub enum StandIn {
     File(&'static str),
 }
 
+/// Of gitrepository-layout(5)'s `commondir`: the repository's own directory.
+const COMMON_DIRECTORY: &str = ".\n";
+
+/// A [`StandIn`] as it is read.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Read {
+    Socket,
+    Directory,
+    Ignored,
+    File(String),
+}
+
+/// Not derived: that would ask for text that lives for ever. Of files, those that [`stand_in`] chooses.
+impl<'de> serde::Deserialize<'de> for StandIn {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<StandIn, D::Error> {
+        Ok(match Read::deserialize(from)? {
+            Read::Socket => StandIn::Socket,
+            Read::Directory => StandIn::Directory,
+            Read::Ignored => StandIn::Ignored,
+            Read::File(text) => {
+                let mut known = [COMMON_DIRECTORY, ""].into_iter();
+                let says = known.find(|known| *known == text);
+                StandIn::File(says.ok_or_else(|| serde::de::Error::custom("no such stand-in"))?)
+            }
+        })
+    }
+}
+
 /// Trust paths that programs in a jail look into, and take ENOTDIR for a fault where ENOENT is none: agents'
 /// own settings. Not the other directories: to make and remove one costs a start three times a socket.
 const LOOKED_INTO: [&str; 4] = [".claude", ".codex", ".gemini", ".opencode"];
@@ -474,7 +503,7 @@ pub fn stand_in_directory(path: &Path) -> StandIn {
 /// `commondir` says so or is absent (gitrepository-layout(5)).
 pub fn stand_in(path: &Path) -> StandIn {
     if path.ends_with("commondir") {
-        StandIn::File(".\n")
+        StandIn::File(COMMON_DIRECTORY)
     } else if path.ends_with("config.worktree") {
         StandIn::File("")
     } else if path.ends_with(".gitattributes") {

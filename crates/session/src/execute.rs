@@ -131,7 +131,7 @@ impl Planned {
 impl Prepared {
     /// How long whoever reads what is said of the end has for it.
     pub fn patience(&self) -> Duration {
-        Duration::from_millis(self.plan.watch.grace).max(LEAST_GRACE)
+        Duration::from_millis(self.plan.command.watch.grace).max(LEAST_GRACE)
     }
 
     /// Builds the jail and begins its command. `log` gets a line for each decision on the network; the time
@@ -159,7 +159,7 @@ impl Prepared {
         };
         let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
-        let egress = plan.acts.iter().find_map(|act| match act {
+        let egress = plan.acts().find_map(|act| match act {
             Act::Egress(egress) => Some(egress),
             _ => None,
         });

@@ -107,7 +107,7 @@ fn refusals(traffic: Option<&Traffic>) -> Vec<String> {
 }
 
 fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan, exited: &Exited) {
-    let counted = plan.acts.iter().any(|act| matches!(act, Act::Cgroup(_)));
+    let counted = plan.acts().any(|act| matches!(act, Act::Cgroup(_)));
     let name =
         String::from_utf8_lossy(plan.command.argv.first().map_or(b"", Vec::as_slice)).into_owned();
     let place = match plan.command.candidates.as_slice() {
@@ -153,7 +153,7 @@ fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan, exited: &Exite
 /// Puts the limit that ended the run in the verdict, and those that were reached besides. A limit ended a
 /// run where its measure says so, or creel itself did: what the command made of its own end proves nothing.
 fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
-    let cgroup = plan.acts.iter().find_map(|act| match act {
+    let cgroup = plan.acts().find_map(|act| match act {
         Act::Cgroup(limits) => Some(*limits),
         _ => None,
     });
@@ -166,16 +166,16 @@ fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
     };
     let killed = signal == Some(signal::KILL);
     // RLIMIT_CPU: the signal, and a second later the kill, of a process that used up whole seconds.
-    let seconds = plan.watch.cpu_time.div_ceil(1000).max(1);
+    let seconds = plan.jail.watch.cpu_time.div_ceil(1000).max(1);
     let computed = (killed || signal == Some(signal::XCPU))
         && u64::from(exited.cpu) >= seconds.saturating_mul(1000);
     let found = match exited.cause {
-        Some(Cause::Timeout) => Some((Kind::Timeout, "timeout", plan.watch.timeout)),
-        Some(Cause::CpuTime) => Some((Kind::CpuTime, "cpu_time", plan.watch.cpu_time)),
-        Some(Cause::Output) => Some((Kind::Output, "output", plan.watch.output)),
+        Some(Cause::Timeout) => Some((Kind::Timeout, "timeout", plan.command.watch.timeout)),
+        Some(Cause::CpuTime) => Some((Kind::CpuTime, "cpu_time", plan.jail.watch.cpu_time)),
+        Some(Cause::Output) => Some((Kind::Output, "output", plan.command.watch.output)),
         Some(Cause::Oom) => Some((Kind::Oom, "memory", memory(cgroup))),
         _ if killed && exited.counters.oom_kills > 0 => Some((Kind::Oom, "memory", memory(cgroup))),
-        _ if computed => Some((Kind::CpuTime, "cpu_time", plan.watch.cpu_time)),
+        _ if computed => Some((Kind::CpuTime, "cpu_time", plan.jail.watch.cpu_time)),
         _ if verdict.kind == Kind::Pids && cgroup.is_some() => Some((Kind::Pids, "pids", pids)),
         _ => None,
     };
@@ -191,7 +191,7 @@ fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
     } else if signal == Some(signal::XCPU) {
         verdict.error = Some(format!(
             "SIGXCPU ended the command, and {} of processor time were not used up",
-            Span(plan.watch.cpu_time)
+            Span(plan.jail.watch.cpu_time)
         ));
     } else if signal == Some(signal::XFSZ) {
         verdict.error = Some(format!(
@@ -287,7 +287,7 @@ fn memory(cgroup: Option<CgroupLimits>) -> u64 {
 }
 
 fn resource(plan: &Plan, wanted: Resource) -> u64 {
-    let hard = plan.acts.iter().find_map(|act| match act {
+    let hard = plan.acts().find_map(|act| match act {
         Act::ResourceLimit { limit, hard, .. } if *limit == wanted => Some(*hard),
         _ => None,
     });
@@ -296,7 +296,7 @@ fn resource(plan: &Plan, wanted: Resource) -> u64 {
 
 /// Bytes and inodes of each writable tmpfs.
 fn disk(plan: &Plan) -> [u64; 2] {
-    let size = plan.acts.iter().find_map(|act| match act {
+    let size = plan.acts().find_map(|act| match act {
         Act::Tmpfs { bytes, inodes, .. } => Some([*bytes, *inodes]),
         _ => None,
     });
@@ -306,6 +306,7 @@ fn disk(plan: &Plan) -> [u64; 2] {
 fn usage(plan: &Plan, exited: &Exited) -> Usage {
     let micros = |d: std::time::Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
     let disks: BTreeMap<String, [u32; 2]> = plan
+        .jail
         .watch
         .disks
         .iter()

@@ -129,7 +129,7 @@ impl Before {
                 .try_clone()
                 .map_err(|_| JailError::Changed(path.into()))
         };
-        let writable = plan.acts.iter().filter_map(|act| match act {
+        let writable = plan.acts().filter_map(|act| match act {
             Act::Bind {
                 source,
                 node: Node::Directory,

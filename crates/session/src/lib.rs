@@ -240,7 +240,10 @@ async fn watch(
         .map(WayOut::new)
         .transpose()
         .map_err(fault("watching the relay"))?;
-    let watch = live.plan.watch.clone();
+    let (whole, watch) = (
+        live.plan.jail.watch.clone(),
+        live.plan.command.watch.clone(),
+    );
     let budget = Budget::new(watch.output);
     let over = (started + Duration::from_millis(watch.timeout)).into();
     let timeout = tokio::time::sleep_until(over);
@@ -316,9 +319,9 @@ async fn watch(
             _ = tick.tick(), if counts_cpu && state.cause.is_none() => {
                 state.live.group.iter().for_each(|group| throttled.look(group));
                 let used = state.live.group.as_ref().and_then(|g| g.cpu_used()).unwrap_or(0);
-                if used >= watch.cpu_time.saturating_mul(1000) {
+                if used >= whole.cpu_time.saturating_mul(1000) {
                     state.kill(Cause::CpuTime);
-                } else if uncharged.exceeds(&state.live, watch.uncharged) {
+                } else if uncharged.exceeds(&state.live, whole.uncharged) {
                     state.kill(Cause::Oom);
                 }
             }
@@ -339,7 +342,10 @@ async fn watch(
         state.joined = Some(joined);
     }
     let word = Message::from_words(&state.live.board.get());
-    if let Some(Message::Ended { change, disks, cpu }) = word {
+    if let Some(Message::Ended {
+        change, disks, cpu, ..
+    }) = word
+    {
         (state.disks, state.cpu) = (disks, cpu);
         // A worker that could not execute ends too, after it said why.
         state.end.get_or_insert(Ended::Command(change));
@@ -477,7 +483,7 @@ impl Watching {
                 Some(Message::Failed { step, errno }) => {
                     self.end = Some(Ended::Setup(self.failed(step, errno)))
                 }
-                Some(Message::NotExecuted { errno }) => {
+                Some(Message::NotExecuted { errno, .. }) => {
                     self.end = Some(Ended::NotExecuted(Errno::from_raw_os_error(errno)));
                 }
                 Some(Message::Terminal) => master = fds[0].take(),
@@ -486,13 +492,13 @@ impl Watching {
                 }
                 // Without a terminal to give back nobody waits for a stopped creel, and a jail must
                 // not stop its own clock.
-                Some(Message::Stopped)
+                Some(Message::Stopped { .. })
                     if self.joined.as_ref().is_some_and(Joined::holds_terminal) =>
                 {
                     self.live.signal(sys::signal::TSTP);
                     self.stop_too();
                 }
-                Some(Message::Stopped | Message::Ended { .. }) | None => {}
+                Some(Message::Stopped { .. } | Message::Ended { .. }) | None => {}
             }
         }
         master
@@ -516,7 +522,7 @@ impl Watching {
 
     fn failed(&self, step: u32, errno: i32) -> JailError {
         let source = Errno::from_raw_os_error(errno);
-        match self.live.plan.acts.get(step as usize) {
+        match self.live.plan.acts().nth(step as usize) {
             Some(act) => JailError::Act {
                 act: Box::new(act.clone()),
                 source,
@@ -607,7 +613,7 @@ impl Watching {
     }
 
     fn be_patient(&mut self) {
-        let grace = Duration::from_millis(self.live.plan.watch.grace);
+        let grace = Duration::from_millis(self.live.plan.command.watch.grace);
         self.deadline
             .get_or_insert(tokio::time::Instant::now() + grace);
     }

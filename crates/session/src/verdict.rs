@@ -114,7 +114,7 @@ pub struct Receipt {
 
 impl Receipt {
     pub fn of(plan: &Plan, kernel: &str) -> Receipt {
-        let landlock_abi = plan.acts.iter().find_map(|act| match act {
+        let landlock_abi = plan.acts().find_map(|act| match act {
             Act::Landlock { abi, .. } => Some(*abi),
             _ => None,
         });

@@ -66,7 +66,7 @@ fn worktrees(words: &[String], plan: &Plan) -> Option<String> {
         }
         _ => false,
     };
-    (said(&["worktree"]) && said(&["remove", "prune", "move"]) && plan.acts.iter().any(is_held))
+    (said(&["worktree"]) && said(&["remove", "prune", "move"]) && plan.acts().any(is_held))
         .then(|| {
             "a linked worktree that was there when the jail began stays registered in it: remove it on the host, \
              with git worktree remove or git worktree prune"
@@ -76,7 +76,7 @@ fn worktrees(words: &[String], plan: &Plan) -> Option<String> {
 
 /// Which of the files that the subcommands write are read-only or cannot be made.
 fn held(used: &[&[&str]], workspace: &Path, plan: &Plan) -> Option<String> {
-    let covered = plan.acts.iter().filter_map(|act| match act {
+    let covered = plan.acts().filter_map(|act| match act {
         Act::Bind { target, access, .. } if !access.write => Some(target),
         Act::Withhold { path, .. } => Some(path),
         _ => None,
@@ -113,7 +113,7 @@ fn held(used: &[&[&str]], workspace: &Path, plan: &Plan) -> Option<String> {
 /// caller's and says itself that the workspace belongs to it.
 fn elsewhere(workspace: &Path, host: &Host, plan: &Plan) -> Option<String> {
     let granted = |path: &Path| {
-        let mut acts = plan.acts.iter();
+        let mut acts = plan.acts();
         acts.any(|act| matches!(act, Act::Bind { target, .. } if within(path, target)))
     };
     // Of a `.git` file that leads nowhere git says so itself.
@@ -137,7 +137,7 @@ fn elsewhere(workspace: &Path, host: &Host, plan: &Plan) -> Option<String> {
     // What a jail may write it may have forged, the other end too.
     let writable = |path: &Path| {
         let written = |act: &Act| matches!(act, Act::Bind { target, access, .. } if access.write && within(path, target));
-        within(path, workspace) || plan.acts.iter().any(written)
+        within(path, workspace) || plan.acts().any(written)
     };
     let vouched = back
         && file.symlink_metadata().is_ok_and(|meta| meta.is_file())

@@ -290,7 +290,8 @@ fn planned(seat: Option<Node>) -> Vec<Act> {
         ..Default::default()
     };
     planned::fill(&policy, &request, &mut host);
-    resolve(&policy, &request, &host).expect("a plan").acts
+    let plan = resolve(&policy, &request, &host).expect("a plan");
+    plan.acts().cloned().collect()
 }
 
 #[test]

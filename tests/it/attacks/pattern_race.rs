@@ -61,7 +61,7 @@ fn sources(stack: &Stack, roots: &Roots) -> Result<Vec<PathBuf>, String> {
     };
     let (host, _pins) = jail::probe(&policy, &request).map_err(|error| error.to_string())?;
     let plan = plan::resolve(&policy, &request, &host).map_err(|error| error.to_string())?;
-    let bound = plan.acts.iter().filter_map(|act| match act {
+    let bound = plan.acts().filter_map(|act| match act {
         Act::Bind { source, .. } => Some(source.clone()),
         _ => None,
     });

@@ -75,7 +75,7 @@ pub fn open_log(path: &Path, plan: &Plan) -> Result<File, ExecuteError> {
 pub(super) fn in_reach(path: &Path, plan: &Plan, such: fn(&Access) -> bool) -> bool {
     let node = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
     let above: Vec<_> = path.ancestors().filter_map(node).collect();
-    plan.acts.iter().any(|act| match act {
+    plan.acts().any(|act| match act {
         Act::Bind { source, access, .. } if such(access) => {
             node(source).is_some_and(|tree| above.contains(&tree))
         }
@@ -105,7 +105,7 @@ pub fn check_status(path: &Path, plan: &Plan) -> Result<Place, ExecuteError> {
     let root = |act: &Act| matches!(act, Act::Bind { source, .. } if *source == place);
     match in_reach(&place, plan, |access| access.write) {
         false => Ok(Place::Callers),
-        true if plan.acts.iter().any(root) => Ok(Place::Jails),
+        true if plan.acts().any(root) => Ok(Place::Jails),
         true => Err(fault(OutletFault::Movable)),
     }
 }

@@ -11,7 +11,7 @@ use creel_policy::net::Secret;
 
 /// Refuses a secret that the jail could read in its file, or is handed in its variable.
 pub fn check(plan: &Plan) -> Result<(), ExecuteError> {
-    let egress = plan.acts.iter().find_map(|act| match act {
+    let egress = plan.acts().find_map(|act| match act {
         Act::Egress(egress) => Some(egress),
         _ => None,
     });
@@ -36,7 +36,7 @@ pub fn check(plan: &Plan) -> Result<(), ExecuteError> {
         let Ok(real) = Path::new(file).canonicalize() else {
             continue;
         };
-        let masked = plan.acts.iter().any(|act| match act {
+        let masked = plan.acts().any(|act| match act {
             Act::Mask { path, .. } => real.starts_with(path),
             _ => false,
         });

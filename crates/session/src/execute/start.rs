@@ -128,9 +128,9 @@ impl<'p> Tree<'p> {
         let mut tree = Tree {
             binds: BTreeMap::new(),
             links: BTreeMap::new(),
-            by_name: plan.acts.contains(&Act::NoMemfd),
+            by_name: plan.has(&Act::NoMemfd),
         };
-        for act in &plan.acts {
+        for act in plan.acts() {
             match act {
                 Act::Bind {
                     source,

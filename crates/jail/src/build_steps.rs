@@ -1,0 +1,339 @@
+//! The acts that make a jail, to steps: every name becomes a descriptor or a C string.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::copier::Copier;
+use super::cstrings::{absolute, bytes, option, relative, text};
+use super::freeze::Stdio;
+use super::janitor::Network;
+use super::netns::Sockets;
+use super::probe::Pin;
+use super::step::{Build, Place, STDIN, Step, Tree};
+use super::{JailError, Pins, keystore, stdin};
+use creel_plan::paths::within;
+use creel_plan::{Access, Act, Code, DirOwner, Host, IdMode, JailPlan, Plan};
+use creel_sys::{Errno, mount};
+
+/// Pseudoterminals of one jail.
+const TERMINALS: &str = "256";
+
+/// What a jail is built from.
+pub struct Means<'a> {
+    pub plan: &'a Plan,
+    pub host: &'a Host,
+    pub pins: &'a Pins,
+    pub stdio: &'a Stdio,
+    pub network: Network,
+    /// The host id that shows as the jail's user, where the jail has a range of ids.
+    pub jail_user: Option<u32>,
+    /// The certificate of the jail's own authority.
+    pub authority: Option<String>,
+}
+
+/// How a jail is built.
+pub struct Building {
+    pub steps: Vec<Step<Build>>,
+    /// The number of the act by which the relay has sockets.
+    pub egress: Option<u32>,
+    /// Those sockets, where the supervisor makes them.
+    pub sockets: Option<Sockets>,
+}
+
+/// Prepares the acts of a jail.
+pub fn prepare(means: Means<'_>) -> Result<Building, JailError> {
+    let Means {
+        plan,
+        host,
+        pins,
+        stdio,
+        network,
+        jail_user,
+        mut authority,
+    } = means;
+    let jail = &plan.jail;
+    let mut copier = Copier {
+        jail_user,
+        idmaps: BTreeMap::new(),
+    };
+    let mut all = Building {
+        steps: vec![],
+        egress: None,
+        sockets: None,
+    };
+    let user = jail.confine.iter().find_map(|act| match act {
+        Act::Become { uid, gid } => Some((*uid, *gid)),
+        _ => None,
+    });
+    let site = Site {
+        jail,
+        id_mode: host.id_mode,
+        pins,
+        user: user.unwrap_or((host.uid, host.gid)),
+        made: made(jail),
+    };
+    let mut stdin = stdin::prepare(stdio, plan, host, &mut copier)?;
+    let mut device = stdin::device(stdio, plan);
+    for (number, act) in (0..).zip(&jail.build) {
+        let mut step = |work| all.steps.push(Step { act: number, work });
+        match act {
+            Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) => {}
+            // The jail is born where it is up.
+            Act::Loopback if network == Network::New => {}
+            Act::Authority {
+                certificate,
+                bundle,
+                store,
+            } => {
+                let own = authority.take().unwrap_or_default().into_bytes();
+                let both = [creel_sys::host::certificates(), own.clone()].concat();
+                let java = keystore::of_pem(&both);
+                for (path, contents) in [(certificate, own), (bundle, both), (store, java)] {
+                    step(Build::File {
+                        path: relative(path),
+                        mode: 0o444,
+                        contents,
+                    });
+                }
+            }
+            Act::Egress(egress) => {
+                all.egress = Some(number);
+                let made = Sockets::of(egress);
+                match network {
+                    Network::New => all.sockets = Some(made),
+                    Network::Kept => step(Build::Egress(made)),
+                }
+            }
+            Act::Pivot => {
+                // With the tree there, and the host's mounts still.
+                let stdin = stdin.take().map(Build::Stdin);
+                for work in stdin.into_iter().chain(device.take()) {
+                    all.steps.push(Step { act: STDIN, work });
+                }
+                all.steps.push(Step {
+                    act: number,
+                    work: Build::Pivot,
+                });
+            }
+            act => step(site.compile(act, &mut copier)?),
+        }
+    }
+    Ok(all)
+}
+
+/// What the jail's own mounts lie on: nobody on the host sees it.
+fn made(jail: &JailPlan) -> BTreeSet<&Path> {
+    let without = jail.build.iter().flat_map(|act| match act {
+        Act::Bind { without, .. } => without.as_slice(),
+        _ => &[],
+    });
+    let own = jail.build.iter().filter_map(|act| match act {
+        Act::Directory { path, .. } | Act::File { path, .. } => Some(path.as_path()),
+        _ => None,
+    });
+    own.chain(without.map(PathBuf::as_path)).collect()
+}
+
+struct Site<'a> {
+    jail: &'a JailPlan,
+    id_mode: IdMode,
+    pins: &'a Pins,
+    /// The user and group that the command runs as, in the jail.
+    user: (u32, u32),
+    made: BTreeSet<&'a Path>,
+}
+
+impl Site<'_> {
+    fn compile(&self, act: &Act, copier: &mut Copier) -> Result<Build, JailError> {
+        let Site {
+            jail,
+            id_mode,
+            pins,
+            user,
+            ref made,
+        } = *self;
+        Ok(match act {
+            Act::Root { bytes, inodes } => Build::Root {
+                options: vec![
+                    option("mode", "0755"),
+                    option("size", &bytes.to_string()),
+                    option("nr_inodes", &inodes.to_string()),
+                ],
+            },
+            Act::Directory { path, mode, owner } => Build::Directory {
+                path: relative(path),
+                mode: *mode,
+                owner: (*owner == DirOwner::User).then_some(user),
+            },
+            Act::Link { path, target } => Build::Link {
+                path: relative(path),
+                target: absolute(target),
+            },
+            Act::File {
+                path,
+                mode,
+                contents,
+            } => Build::File {
+                path: relative(path),
+                mode: *mode,
+                contents: contents.clone().into_bytes(),
+            },
+            Act::Bind {
+                source,
+                target,
+                access,
+                owner,
+                without,
+                ..
+            } => {
+                let attributes = attributes(*access) | mount::NODEV;
+                let pin = pinned(pins, source)?;
+                let tree = match id_mode {
+                    IdMode::Privileged => {
+                        Tree::Held(copier.copy(source, pin, attributes, *owner, without)?)
+                    }
+                    IdMode::Rootless => Tree::Named {
+                        source: absolute(source),
+                        stat: pin.stat,
+                    },
+                };
+                let over = (!made.contains(target.as_path())).then_some(pin.stat);
+                Build::Tree {
+                    path: relative(target),
+                    at: place(jail, target),
+                    tree,
+                    attributes,
+                    over,
+                }
+            }
+            Act::Device { path, major, minor } => Build::Device {
+                path: relative(path),
+                source: absolute(path),
+                number: rustix::fs::makedev(*major, *minor),
+            },
+            Act::Tmpfs {
+                path,
+                bytes,
+                inodes,
+                mode,
+                access,
+            } => {
+                let mut options = vec![
+                    option("mode", &format!("{mode:o}")),
+                    option("size", &bytes.to_string()),
+                    option("nr_inodes", &inodes.to_string()),
+                ];
+                if mode & 0o002 == 0 {
+                    options.push(option("uid", &user.0.to_string()));
+                    options.push(option("gid", &user.1.to_string()));
+                }
+                Build::Instance {
+                    path: relative(path),
+                    at: place(jail, path),
+                    kind: c"tmpfs".into(),
+                    options,
+                    attributes: attributes(*access) | mount::NODEV,
+                }
+            }
+            Act::Devpts => Build::Instance {
+                path: c"dev/pts".into(),
+                at: Place::Own,
+                kind: c"devpts".into(),
+                options: vec![
+                    option("newinstance", ""),
+                    option("ptmxmode", "0666"),
+                    option("mode", "0600"),
+                    // All instances share kernel.pty.max, 4096.
+                    option("max", TERMINALS),
+                ],
+                attributes: mount::NOSUID | mount::NOEXEC,
+            },
+            Act::Proc => Build::Proc {
+                options: vec![option("hidepid", "invisible")],
+                attributes: mount::NOSUID | mount::NODEV | mount::NOEXEC,
+            },
+            Act::UserCounts {
+                inotify_instances,
+                inotify_watches,
+            } => Build::UserCounts {
+                files: [
+                    (c"proc/sys/user/max_inotify_instances", inotify_instances),
+                    (c"proc/sys/user/max_inotify_watches", inotify_watches),
+                ]
+                .map(|(file, count)| (file, count.to_string().into_bytes())),
+            },
+            Act::ReadOnly { path } => Build::ReadOnly {
+                path: relative(path),
+            },
+            Act::Mask { path, node, absent } => {
+                let over = pins.get(path).map(|pin| pin.stat);
+                Build::Mask {
+                    path: relative(path),
+                    at: place(jail, path),
+                    node: *node,
+                    absent: *absent,
+                    over,
+                }
+            }
+            Act::Trust { path, by } => Build::Trust {
+                path: relative(path),
+                at: place(jail, path),
+                by: relative(by),
+            },
+            Act::Withhold { path, by, later } => Build::Withhold {
+                path: relative(path),
+                directory: relative(path.parent().unwrap_or(path)),
+                name: bytes(path.file_name().unwrap_or_default().as_bytes().to_vec()),
+                by: *by,
+                later: *later,
+            },
+            Act::Hold { path } => Build::Hold {
+                path: relative(path),
+            },
+            Act::Pivot => Build::Pivot,
+            Act::Seal => Build::Seal,
+            Act::Hostname { name } => Build::Hostname { name: text(name) },
+            Act::Loopback => Build::Loopback,
+            Act::Clocks => Build::Clocks,
+            Act::GroupView { path, group } => Build::Tree {
+                path: relative(path),
+                at: Place::Own,
+                tree: Tree::Group(group.clone()),
+                attributes: mount::INERT,
+                over: None,
+            },
+            Act::JoinCgroup => Build::JoinCgroup,
+            Act::CgroupNamespace => Build::CgroupNamespace,
+            _ => {
+                return Err(JailError::System {
+                    what: "compiling a plan",
+                    source: Errno::INVAL,
+                });
+            }
+        })
+    }
+}
+
+pub fn place(jail: &JailPlan, path: &Path) -> Place {
+    let inside = jail.build.iter().any(|act| match act {
+        Act::Bind { target, .. } => within(path, target) && path != target,
+        _ => false,
+    });
+    if inside { Place::Granted } else { Place::Own }
+}
+
+fn pinned<'a>(pins: &'a Pins, path: &Path) -> Result<&'a Pin, JailError> {
+    pins.get(path)
+        .ok_or_else(|| JailError::Changed(path.to_path_buf()))
+}
+
+/// Mount attributes of a granted tree; set-user-ID never works in a jail.
+pub fn attributes(access: Access) -> u64 {
+    let write = if access.write { 0 } else { mount::RDONLY };
+    let exec = match access.code {
+        Code::Data => mount::NOEXEC,
+        Code::Load | Code::Execute => 0,
+    };
+    mount::NOSUID | write | exec
+}

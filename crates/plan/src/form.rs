@@ -1,0 +1,116 @@
+//! The JSON of a [`Plan`], as `--dry-run --json` prints it and the digest is taken of: one list of acts in
+//! the order in which they happen, one object of what is watched.
+//!
+//! A [`JailPlan`] and a [`CommandPlan`] by themselves have the form of their types.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Act, CommandPlan, CommandWatch, JailPlan, JailWatch, Layer, Plan, PolicyRef};
+use super::{Terminal, lossless};
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Form {
+    policy: PolicyRef,
+    acts: Vec<Act>,
+    command: Command,
+    watch: Watch,
+    layers: Vec<Layer>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Command {
+    #[serde(with = "lossless::list")]
+    argv: Vec<Vec<u8>>,
+    #[serde(with = "lossless::list")]
+    candidates: Vec<Vec<u8>>,
+    #[serde(with = "lossless::map")]
+    environment: BTreeMap<Vec<u8>, Vec<u8>>,
+    #[serde(with = "lossless")]
+    workdir: PathBuf,
+    terminal: Terminal,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Watch {
+    timeout: u64,
+    cpu_time: u64,
+    output: u64,
+    grace: u64,
+    uncharged: u64,
+    #[serde(with = "lossless::list")]
+    disks: Vec<PathBuf>,
+}
+
+impl From<Plan> for Form {
+    fn from(plan: Plan) -> Form {
+        let acts = plan.acts().cloned().collect();
+        let Plan {
+            policy,
+            jail,
+            command,
+            layers,
+        } = plan;
+        Form {
+            policy,
+            acts,
+            watch: Watch {
+                timeout: command.watch.timeout,
+                cpu_time: jail.watch.cpu_time,
+                output: command.watch.output,
+                grace: command.watch.grace,
+                uncharged: jail.watch.uncharged,
+                disks: jail.watch.disks,
+            },
+            command: Command {
+                argv: command.argv,
+                candidates: command.candidates,
+                environment: command.environment,
+                workdir: command.workdir,
+                terminal: command.terminal,
+            },
+            layers,
+        }
+    }
+}
+
+impl From<Form> for Plan {
+    fn from(form: Form) -> Plan {
+        let Form {
+            policy,
+            acts,
+            command,
+            watch,
+            layers,
+        } = form;
+        let [build, confine, acts] = super::order::split(acts);
+        Plan {
+            policy,
+            jail: JailPlan {
+                build,
+                confine,
+                watch: JailWatch {
+                    cpu_time: watch.cpu_time,
+                    uncharged: watch.uncharged,
+                    disks: watch.disks,
+                },
+            },
+            command: CommandPlan {
+                argv: command.argv,
+                candidates: command.candidates,
+                environment: command.environment,
+                workdir: command.workdir,
+                terminal: command.terminal,
+                acts,
+                watch: CommandWatch {
+                    timeout: watch.timeout,
+                    output: watch.output,
+                    grace: watch.grace,
+                },
+            },
+            layers,
+        }
+    }
+}
