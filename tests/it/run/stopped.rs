@@ -47,95 +47,95 @@ fn counts(workspace: &Workspace) -> bool {
     read(workspace) != before
 }
 
-#[test]
-fn what_wakes_itself_does_not_run_while_creel_is_stopped_or_meets_its_time_limit() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        for end in [
-            "os.kill(os.getpid(), signal.SIGSTOP)\ntime.sleep(60)",
-            "time.sleep(60)",
-        ] {
-            let run = Run::new(who, &workspace).flags(["-t", "--timeout", "10s"]);
-            let command = run.command(["/usr/bin/python3", "-c", &counting(end)]);
-            let start = Instant::now();
-            let mut screen = Screen::start(command);
-            // What it wrote as it stopped itself may wait until it goes on.
-            if !end.contains("SIGSTOP") {
-                screen.wait_for("ready");
-                // Control: it counts as long as nobody stops it.
-                assert!(counts(&workspace), "{who:?}");
-                screen.press("\x1a");
-            }
-            screen.wait_until("creel stops", || screen.is_stopped());
-            match who {
-                Who::Root => {
-                    assert!(!counts(&workspace), "it went on");
-                    // Its time is over, and nothing of it runs: it ends when creel goes on.
-                    while start.elapsed() < Duration::from_secs(11) {
-                        std::thread::sleep(Duration::from_millis(50));
-                    }
-                    assert!(screen.is_stopped());
-                    assert!(!counts(&workspace), "it went on");
-                    screen.signal(libc::SIGCONT);
-                }
-                // Without a cgroup it cannot be frozen: nobody has to wake creel.
-                Who::User => {
-                    let before = read(&workspace);
-                    screen.wait_until("it goes on", || read(&workspace) != before);
-                }
-            }
-            let (status, text) = screen.end();
-            assert_eq!(status, 124, "{who:?} {text}");
-            assert!(start.elapsed() >= Duration::from_secs(10));
-            assert!(start.elapsed() < Duration::from_secs(30), "{who:?} {text}");
-            std::fs::remove_file(workspace.path().join("count")).expect("unlink");
+each!(what_wakes_itself_does_not_run_while_creel_is_stopped_or_meets_its_time_limit);
+fn what_wakes_itself_does_not_run_while_creel_is_stopped_or_meets_its_time_limit(who: Who) {
+    let workspace = Workspace::new(who);
+    for end in [
+        "os.kill(os.getpid(), signal.SIGSTOP)\ntime.sleep(60)",
+        "time.sleep(60)",
+    ] {
+        let run = Run::new(who, &workspace).flags(["-t", "--timeout", "10s"]);
+        let command = run.command(["/usr/bin/python3", "-c", &counting(end)]);
+        let start = Instant::now();
+        let mut screen = Screen::start(command);
+        // What it wrote as it stopped itself may wait until it goes on.
+        if !end.contains("SIGSTOP") {
+            screen.wait_for("ready");
+            // Control: it counts as long as nobody stops it.
+            assert!(counts(&workspace), "{who:?}");
+            screen.press("\x1a");
         }
+        screen.wait_until("creel stops", || screen.is_stopped());
+        match who {
+            Who::Root => {
+                assert!(!counts(&workspace), "it went on");
+                // Its time is over, and nothing of it runs: it ends when creel goes on.
+                while start.elapsed() < Duration::from_secs(11) {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                assert!(screen.is_stopped());
+                assert!(!counts(&workspace), "it went on");
+                screen.signal(libc::SIGCONT);
+            }
+            // Without a cgroup it cannot be frozen: nobody has to wake creel.
+            Who::User => {
+                let before = read(&workspace);
+                screen.wait_until("it goes on", || read(&workspace) != before);
+            }
+        }
+        let (status, text) = screen.end();
+        assert_eq!(status, 124, "{who:?} {text}");
+        assert!(start.elapsed() >= Duration::from_secs(10));
+        assert!(start.elapsed() < Duration::from_secs(30), "{who:?} {text}");
+        std::fs::remove_file(workspace.path().join("count")).expect("unlink");
     }
 }
 
 /// The same without a terminal, where a caller stops creel.
 #[test]
 fn what_a_caller_stops_is_frozen_and_goes_on_with_creel() {
-    for who in Who::all().into_iter().filter(|who| *who == Who::Root) {
-        let workspace = Workspace::new(who);
-        let run = Run::new(who, &workspace).flags(["-T"]);
-        let script = counting("while not os.path.exists('go'): time.sleep(0.01)");
-        let screen = Screen::start(run.command(["/usr/bin/python3", "-c", &script]));
-        screen.wait_for("ready");
-        for _ in 0..3 {
-            screen.signal(libc::SIGTSTP);
-            screen.wait_until("creel stops", || screen.is_stopped());
-            assert!(!counts(&workspace), "it went on");
-            screen.signal(libc::SIGCONT);
-            let before = read(&workspace);
-            screen.wait_until("it goes on", || read(&workspace) != before);
-        }
-        workspace.write("go", "");
-        assert_eq!(screen.end().0, 0);
+    let Some(who) = Who::root() else {
+        return;
+    };
+    let workspace = Workspace::new(who);
+    let run = Run::new(who, &workspace).flags(["-T"]);
+    let script = counting("while not os.path.exists('go'): time.sleep(0.01)");
+    let screen = Screen::start(run.command(["/usr/bin/python3", "-c", &script]));
+    screen.wait_for("ready");
+    for _ in 0..3 {
+        screen.signal(libc::SIGTSTP);
+        screen.wait_until("creel stops", || screen.is_stopped());
+        assert!(!counts(&workspace), "it went on");
+        screen.signal(libc::SIGCONT);
+        let before = read(&workspace);
+        screen.wait_until("it goes on", || read(&workspace) != before);
     }
+    workspace.write("go", "");
+    assert_eq!(screen.end().0, 0);
 }
 
 /// Killed while its jail is frozen, creel takes it along.
 #[test]
 fn a_frozen_jail_dies_with_creel() {
-    for who in Who::all().into_iter().filter(|who| *who == Who::Root) {
-        let workspace = Workspace::new(who);
-        let mark = format!("60.{}", std::process::id());
-        let script = format!("echo ready; sleep {mark}");
-        let run = Run::new(who, &workspace).flags(["-T"]);
-        let screen = Screen::start(run.command(["/bin/sh", "-c", &script]));
-        screen.wait_for("ready");
-        let alive = || {
-            let list = Command::new("/usr/bin/pgrep").args(["-f", &mark]).output();
-            list.expect("pgrep runs").status.success()
-        };
-        need("pgrep");
-        screen.signal(libc::SIGTSTP);
-        screen.wait_until("creel stops", || screen.is_stopped());
-        assert!(alive(), "the control");
-        screen.signal(libc::SIGKILL);
-        screen.wait_until("the jail ends", || !alive());
-    }
+    let Some(who) = Who::root() else {
+        return;
+    };
+    let workspace = Workspace::new(who);
+    let mark = format!("60.{}", std::process::id());
+    let script = format!("echo ready; sleep {mark}");
+    let run = Run::new(who, &workspace).flags(["-T"]);
+    let screen = Screen::start(run.command(["/bin/sh", "-c", &script]));
+    screen.wait_for("ready");
+    let alive = || {
+        let list = Command::new("/usr/bin/pgrep").args(["-f", &mark]).output();
+        list.expect("pgrep runs").status.success()
+    };
+    need("pgrep");
+    screen.signal(libc::SIGTSTP);
+    screen.wait_until("creel stops", || screen.is_stopped());
+    assert!(alive(), "the control");
+    screen.signal(libc::SIGKILL);
+    screen.wait_until("the jail ends", || !alive());
 }
 
 /// A shell's job, stopped and left in the background until its time is over: it ends there, and the

@@ -31,13 +31,19 @@ pub enum Who {
 }
 
 impl Who {
-    /// Both, where this process may become both; an ordinary user's run says what it skips.
-    pub fn all() -> Vec<Who> {
-        if is_root() {
-            vec![Who::Root, Who::User]
-        } else {
+    /// Root, where this process is root; an ordinary user's run says what it skips.
+    pub fn root() -> Option<Who> {
+        if !is_root() {
             eprintln!("skipped: the privileged half of this test needs root");
-            vec![Who::User]
+        }
+        is_root().then_some(Who::Root)
+    }
+
+    /// Who runs the tests.
+    pub fn of_this_process() -> Who {
+        match is_root() {
+            true => Who::Root,
+            false => Who::User,
         }
     }
 
@@ -321,14 +327,12 @@ pub fn has_cgroups(who: Who) -> bool {
     who == Who::Root || delegated().is_some()
 }
 
-/// Those who have cgroups.
-pub fn with_cgroups() -> Vec<Who> {
-    let (with, without): (Vec<Who>, Vec<Who>) =
-        Who::all().into_iter().partition(|who| has_cgroups(*who));
-    if !without.is_empty() {
-        eprintln!("skipped for {without:?}: no cgroup is delegated to an ordinary user here");
+/// The same, and says what is skipped where they have none.
+pub fn grouped(who: Who) -> bool {
+    if !has_cgroups(who) {
+        eprintln!("skipped for {who:?}: no cgroup is delegated to an ordinary user here");
     }
-    with
+    has_cgroups(who)
 }
 
 /// The v2 group that was delegated to this process's user, with the controllers that a jail needs: it is

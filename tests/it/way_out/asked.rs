@@ -36,49 +36,47 @@ fn start(jail: &Jail, flags: &[&str], script: &str) -> Screen {
     Screen::start(run.command(["/usr/bin/python3", "-c", &format!("{CLIENT}{script}")]))
 }
 
-#[test]
-fn a_person_allows_with_letters_and_the_place_and_denies_with_anything_else() {
-    for who in Who::all() {
-        // With a terminal of the jail's own, and without.
-        for flags in [&["-T"][..], &["-t"]] {
-            for (keys, status) in [
-                ("WORD other.test", "200"),
-                (" Word  Other.Test ", "200"),
-                ("WORDx other.test", "403"),
-                ("WORD", "403"),
-                // Who reads a question about another place.
-                ("WORD web.test", "403"),
-                ("", "403"),
-            ] {
-                let Some(jail) = Jail::new(who, ASK) else {
-                    return;
-                };
-                let jail = jail.logged();
-                let script = "import time; time.sleep(0.1); print('status', go(b'other.test')); print('heard', input())";
-                let mut screen = start(&jail, flags, script);
-                screen.wait_for(QUESTION);
-                // Longer than anything else that the supervisor wakes up for.
-                std::thread::sleep(std::time::Duration::from_millis(300));
-                assert_eq!(jail.outside.connections(), [], "{who:?} {flags:?}");
-                let (word, place) = line(&screen);
-                assert_eq!(place, "other.test");
-                let keys = keys.replace("WORD", &word);
-                let keys = keys.replace("Word", &word.to_uppercase());
-                screen.press(&format!("{keys}\r"));
-                screen.wait_for(&format!("status {status}"));
-                // What is typed afterwards is the command's again, and all of it.
-                screen.press("hello\r");
-                screen.wait_for("heard hello");
-                let (code, text) = screen.end();
-                assert_eq!(code, 0, "{who:?} {flags:?} {keys}: {text:?}");
-                assert_eq!(text.matches(QUESTION).count(), 1, "{text:?}");
-                let log = jail.log();
-                let of = |line: &&Value| line["host"] == "other.test" && line["way"] == "connect";
-                let line = log.iter().find(of).expect("a record");
-                match status {
-                    "200" => assert_eq!(line["rule"], "asked", "{line}"),
-                    _ => assert_eq!(line["refused"], "nobody allowed it when asked", "{line}"),
-                }
+each!(a_person_allows_with_letters_and_the_place_and_denies_with_anything_else);
+fn a_person_allows_with_letters_and_the_place_and_denies_with_anything_else(who: Who) {
+    // With a terminal of the jail's own, and without.
+    for flags in [&["-T"][..], &["-t"]] {
+        for (keys, status) in [
+            ("WORD other.test", "200"),
+            (" Word  Other.Test ", "200"),
+            ("WORDx other.test", "403"),
+            ("WORD", "403"),
+            // Who reads a question about another place.
+            ("WORD web.test", "403"),
+            ("", "403"),
+        ] {
+            let Some(jail) = Jail::new(who, ASK) else {
+                return;
+            };
+            let jail = jail.logged();
+            let script = "import time; time.sleep(0.1); print('status', go(b'other.test')); print('heard', input())";
+            let mut screen = start(&jail, flags, script);
+            screen.wait_for(QUESTION);
+            // Longer than anything else that the supervisor wakes up for.
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            assert_eq!(jail.outside.connections(), [], "{who:?} {flags:?}");
+            let (word, place) = line(&screen);
+            assert_eq!(place, "other.test");
+            let keys = keys.replace("WORD", &word);
+            let keys = keys.replace("Word", &word.to_uppercase());
+            screen.press(&format!("{keys}\r"));
+            screen.wait_for(&format!("status {status}"));
+            // What is typed afterwards is the command's again, and all of it.
+            screen.press("hello\r");
+            screen.wait_for("heard hello");
+            let (code, text) = screen.end();
+            assert_eq!(code, 0, "{who:?} {flags:?} {keys}: {text:?}");
+            assert_eq!(text.matches(QUESTION).count(), 1, "{text:?}");
+            let log = jail.log();
+            let of = |line: &&Value| line["host"] == "other.test" && line["way"] == "connect";
+            let line = log.iter().find(of).expect("a record");
+            match status {
+                "200" => assert_eq!(line["rule"], "asked", "{line}"),
+                _ => assert_eq!(line["refused"], "nobody allowed it when asked", "{line}"),
             }
         }
     }
@@ -291,22 +289,20 @@ fn a_question_ends_what_the_jail_left_open() {
     assert_eq!(screen.end().0, 0);
 }
 
+each!(a_port_that_no_rule_names_is_asked_for_and_reached);
 /// At whatever port: the relay may dial any where somebody is asked.
-#[test]
-fn a_port_that_no_rule_names_is_asked_for_and_reached() {
-    for who in Who::all() {
-        let Some(jail) = Jail::new(who, ASK) else {
-            return;
-        };
-        let (_peer, _) = jail.peer(8443);
-        let script = "s = socket.create_connection(('198.18.0.1', 3128))\n\
-            s.sendall(b'CONNECT other.test:8443 HTTP/1.1\\r\\n\\r\\n')\n\
-            print('status', s.recv(4096).split()[1].decode())";
-        let mut screen = start(&jail, &["-T"], script);
-        screen.wait_for("creel: may the jail connect to other.test port 8443?");
-        let (word, place) = line(&screen);
-        screen.press(&format!("{word} {place}\r"));
-        screen.wait_for("status 200");
-        assert_eq!(screen.end().0, 0, "{who:?}");
-    }
+fn a_port_that_no_rule_names_is_asked_for_and_reached(who: Who) {
+    let Some(jail) = Jail::new(who, ASK) else {
+        return;
+    };
+    let (_peer, _) = jail.peer(8443);
+    let script = "s = socket.create_connection(('198.18.0.1', 3128))\n\
+        s.sendall(b'CONNECT other.test:8443 HTTP/1.1\\r\\n\\r\\n')\n\
+        print('status', s.recv(4096).split()[1].decode())";
+    let mut screen = start(&jail, &["-T"], script);
+    screen.wait_for("creel: may the jail connect to other.test port 8443?");
+    let (word, place) = line(&screen);
+    screen.press(&format!("{word} {place}\r"));
+    screen.wait_for("status 200");
+    assert_eq!(screen.end().0, 0, "{who:?}");
 }

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::{Run, Who, Workspace, with_cgroups};
+use crate::support::{Run, Who, Workspace, grouped};
 
 /// Daemons in every usual way, each a `sleep` with a number that nobody else has.
 fn daemons(number: &str) -> String {
@@ -45,50 +45,45 @@ fn gone(number: &str) {
     }
 }
 
-#[test]
-fn daemons_end_with_the_command() {
-    for who in Who::all() {
+each!(daemons_end_with_the_command);
+fn daemons_end_with_the_command(who: Who) {
+    let workspace = Workspace::new(who);
+    let number = format!("7001.{}{}", std::process::id(), who as u8);
+    let ran = Run::new(who, &workspace).python(&format!("{}\nprint(1)", daemons(&number)));
+    assert_eq!(ran.ok().stdout, "1\n");
+    assert_eq!(alive(&number), 0, "creel ended before its jail");
+}
+
+each!(daemons_end_with_a_killed_supervisor);
+fn daemons_end_with_a_killed_supervisor(who: Who) {
+    for signal in [libc::SIGKILL, libc::SIGABRT] {
         let workspace = Workspace::new(who);
-        let number = format!("7001.{}{}", std::process::id(), who as u8);
-        let ran = Run::new(who, &workspace).python(&format!("{}\nprint(1)", daemons(&number)));
-        assert_eq!(ran.ok().stdout, "1\n");
-        assert_eq!(alive(&number), 0, "creel ended before its jail");
-    }
-}
-
-#[test]
-fn daemons_end_with_a_killed_supervisor() {
-    for who in Who::all() {
-        for signal in [libc::SIGKILL, libc::SIGABRT] {
-            let workspace = Workspace::new(who);
-            let number = format!("7002.{}{}{signal}", std::process::id(), who as u8);
-            let code = format!("{}\ntime.sleep(60)", daemons(&number));
-            let mut command = Run::new(who, &workspace).command(["/usr/bin/python3", "-c", &code]);
-            let mut child = command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("creel");
-            let end = Instant::now() + Duration::from_secs(30);
-            while alive(&number) < 4 {
-                assert!(Instant::now() < end, "the control: {}", alive(&number));
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            // SAFETY: a child that has not been waited for.
-            unsafe { libc::kill(child.id() as i32, signal) };
-            child.wait().expect("creel ends");
-            gone(&number);
+        let number = format!("7002.{}{}{signal}", std::process::id(), who as u8);
+        let code = format!("{}\ntime.sleep(60)", daemons(&number));
+        let mut command = Run::new(who, &workspace).command(["/usr/bin/python3", "-c", &code]);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("creel");
+        let end = Instant::now() + Duration::from_secs(30);
+        while alive(&number) < 4 {
+            assert!(Instant::now() < end, "the control: {}", alive(&number));
+            std::thread::sleep(Duration::from_millis(5));
         }
+        // SAFETY: a child that has not been waited for.
+        unsafe { libc::kill(child.id() as i32, signal) };
+        child.wait().expect("creel ends");
+        gone(&number);
     }
 }
 
-#[test]
-fn no_group_is_left_by_a_killed_supervisor() {
-    with_cgroups().into_iter().for_each(no_group_is_left);
-}
-
-fn no_group_is_left(who: Who) {
+each!(no_group_is_left_by_a_killed_supervisor);
+fn no_group_is_left_by_a_killed_supervisor(who: Who) {
+    if !grouped(who) {
+        return;
+    }
     let workspace = Workspace::new(who);
     let mut command = Run::new(who, &workspace).command(["/bin/sleep", "60"]);
     let mut child = command
