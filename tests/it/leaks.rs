@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::drill::{self, Drill};
 use crate::support::{
-    Run, Who, Workspace, binary, delegated, has_cgroups, is_root, shell_status, state_dir,
+    Run, Who, Workspace, binary, child_named, delegated, has_cgroups, is_root, shell_status,
+    state_dir, wait,
 };
 
 /// How long the janitor may take.
@@ -75,15 +76,12 @@ impl Watch {
 
     #[track_caller]
     fn nothing_is_left(&self, workspace: &Workspace) {
-        let start = Instant::now();
-        loop {
-            let left = self.left(workspace);
-            if left.is_empty() {
-                return;
-            }
-            assert!(start.elapsed() < PATIENCE, "left behind: {left:#?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let mut left = vec![];
+        wait::within(PATIENCE, || {
+            left = self.left(workspace);
+            left.is_empty()
+        });
+        assert!(left.is_empty(), "left behind: {left:#?}");
     }
 }
 
@@ -360,31 +358,6 @@ fn five_hundred_rootless_runs_sixteen_at_a_time_leave_nothing() {
     many_at_once(Who::User, "rootless-many");
 }
 
-/// The process of this name that `pid` started, if it has begun.
-fn child_named(pid: u32, name: &str) -> Option<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-    let named = |child: &u32| {
-        let comm = std::fs::read_to_string(format!("/proc/{child}/comm"));
-        comm.is_ok_and(|comm| comm.trim_end() == name)
-    };
-    children
-        .split_whitespace()
-        .filter_map(|c| c.parse().ok())
-        .find(named)
-}
-
-#[track_caller]
-fn wait_for<T>(mut seen: impl FnMut() -> Option<T>) -> T {
-    let since = Instant::now();
-    loop {
-        match seen() {
-            Some(seen) => return seen,
-            None => assert!(since.elapsed() < PATIENCE, "waited in vain"),
-        }
-        std::thread::yield_now();
-    }
-}
-
 each!(a_killed_janitor_ends_the_run_and_leaves_nothing);
 /// While it makes names, while the jail is built, and while the command runs: the run ends, and says why.
 fn a_killed_janitor_ends_the_run_and_leaves_nothing(who: Who) {
@@ -396,14 +369,14 @@ fn a_killed_janitor_ends_the_run_and_leaves_nothing(who: Who) {
         let mut child = watch.command(who, &workspace, &[], &script);
         let child = child.stderr(Stdio::piped()).spawn().expect("creel starts");
         let started = workspace.path().join("started");
-        let mut victim = wait_for(|| child_named(child.id(), "creel-janitor"));
+        let mut victim = wait::some("the janitor", || child_named(child.id(), "creel-janitor"));
         match round % 3 {
             0 => std::thread::sleep(Duration::from_micros(u64::from(round) * 100)),
-            1 => wait_for(|| started.exists().then_some(())),
+            1 => wait::until("it starts", || started.exists()),
             // The janitor's own child, which watches covers.
             _ => {
-                wait_for(|| started.exists().then_some(()));
-                victim = wait_for(|| child_named(victim, "creel-janitor"));
+                wait::until("it starts", || started.exists());
+                victim = wait::some("its child", || child_named(victim, "creel-janitor"));
             }
         }
         let victim = rustix::process::Pid::from_raw(victim as i32).expect("a pid");
@@ -448,8 +421,8 @@ fn a_supervisor_that_the_kernel_ends_for_want_of_memory_leaves_nothing(who: Who)
     let script = ["/bin/sh", "-c", "touch started; sleep 60"];
     let mut child = watch.command(who, &workspace, &[], &script);
     let mut child = child.spawn().expect("creel starts");
-    wait_for(|| workspace.path().join("started").exists().then_some(()));
-    let janitor = wait_for(|| child_named(child.id(), "creel-janitor"));
+    wait::until("it starts", || workspace.path().join("started").exists());
+    let janitor = wait::some("the janitor", || child_named(child.id(), "creel-janitor"));
     for pid in [child.id(), janitor] {
         std::fs::write(&tasks, pid.to_string()).expect("moved");
     }
@@ -475,11 +448,9 @@ fn a_supervisor_that_the_kernel_ends_for_want_of_memory_leaves_nothing(who: Who)
     std::fs::remove_file(workspace.path().join("started")).expect("the jail's own");
     watch.nothing_is_left(&workspace);
     std::fs::write(group.join("memory.limit_in_bytes"), "-1").expect("no limit");
-    let since = Instant::now();
-    while std::fs::remove_dir(&group).is_err() {
-        assert!(since.elapsed() < PATIENCE, "the test's own group stays");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait::until("the test's own group goes", || {
+        std::fs::remove_dir(&group).is_ok()
+    });
 }
 
 each!(failed_and_ended_runs_leave_nothing);
@@ -526,12 +497,8 @@ fn a_panic_ends_with_125_and_one_sentence_and_leaves_nothing() {
     let place = place.to_str().expect("text");
     let mut drill = Drill::of(drill::command("panic", &[place, &watch.mark]).stderr(stderr));
     drill.hear(LIVES);
-    let start = Instant::now();
     // The control: what must go was there.
-    while marked_processes(&watch.mark).is_empty() {
-        assert!(start.elapsed() < PATIENCE, "it did not begin");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait::until("it begins", || !marked_processes(&watch.mark).is_empty());
     let (words, ended) = drill.end();
     let text = std::fs::read_to_string(said).expect("what it said");
     assert_eq!(words, [LIVES], "{text}");
@@ -598,11 +565,7 @@ fn a_run_that_goes_on_is_seen(who: Who) {
         .spawn()
         .expect("creel starts");
     let begun = workspace.path().join("begun");
-    let start = Instant::now();
-    while !begun.exists() {
-        assert!(start.elapsed() < PATIENCE, "it did not begin");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait::until("it begins", || begun.exists());
     let seen = watch.left(&workspace).join("\n");
     // creel, the jail's first process and the command at least.
     assert!(

@@ -12,7 +12,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 
 use super::{attack, outside, refused};
-use crate::support::{Run, Who, Workspace};
+use crate::support::{Run, Who, Workspace, wait};
 use creel_sys::landlock;
 
 const CONNECT: &str = r#"
@@ -171,17 +171,11 @@ fn a_socket_bound_after_the_start_is_refused_from_abi_9_on_and_reachable_before(
     let late = path.clone();
     let ready = workspace.path().join("ready");
     let binder = std::thread::spawn(move || {
-        for _ in 0..2000 {
-            if ready.exists() {
-                let listener = UnixListener::bind(&late).expect("bind");
-                std::fs::set_permissions(&late, std::fs::Permissions::from_mode(0o777))
-                    .expect("chmod");
-                std::fs::write(late.with_extension("ok"), "").expect("write");
-                return Some(listener);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        None
+        wait::until("the jail is ready", || ready.exists());
+        let listener = UnixListener::bind(&late).expect("bind");
+        std::fs::set_permissions(&late, std::fs::Permissions::from_mode(0o777)).expect("chmod");
+        std::fs::write(late.with_extension("ok"), "").expect("write");
+        listener
     });
     let body = format!(
         "{CONNECT}\nopen('ready', 'w').close()\nfor _ in range(1000):\n    if os.path.exists('late.ok'): break\n    time.sleep(0.005)\nsay('late', reach({:?}))\nsay('through', reach({:?}))\nos.symlink('late.sock', 'link')\nsay('link', reach('link'))",
@@ -189,7 +183,7 @@ fn a_socket_bound_after_the_start_is_refused_from_abi_9_on_and_reachable_before(
         format!("/proc/self/root{}", path.display()),
     );
     let got = attack(Run::new(who, &workspace), &body);
-    assert!(binder.join().expect("bound").is_some());
+    binder.join().expect("bound");
     got.expect(&[
         ("late", expected),
         ("through", expected),

@@ -4,10 +4,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::attacks::{attack, become_who, policy};
-use crate::support::{Run, Who, Workspace, has_cgroups, need, state_of};
+use crate::support::{Run, Who, Workspace, child_named, has_cgroups, need, state_of, wait};
 
 /// Trust paths, what a policy protects below a directory that is absent, and what a repository's own
 /// configuration names.
@@ -143,7 +142,7 @@ fn waiting(who: Who, workspace: &Workspace) -> std::process::Child {
     let mut command = Run::new(who, workspace).command(["/bin/sh", "-c", script]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let child = command.stderr(Stdio::null()).spawn();
-    until(|| workspace.path().join("started").exists());
+    wait::until("it starts", || workspace.path().join("started").exists());
     child.expect("creel starts")
 }
 
@@ -186,7 +185,7 @@ fn what_two_killed_processes_leave_the_next_run_removes(who: Who) {
     }
     let workspace = Workspace::new(who);
     let mut child = waiting(who, &workspace);
-    let janitor = janitor(child.id());
+    let janitor = child_named(child.id(), "creel-janitor").expect("a janitor");
     let kill = |signal: &str, pids: &[u32]| {
         let mut kill = Command::new("/bin/kill");
         kill.arg(signal).args(pids.iter().map(u32::to_string));
@@ -194,7 +193,7 @@ fn what_two_killed_processes_leave_the_next_run_removes(who: Who) {
     };
     // Stopped, it does not see that the other has ended.
     kill("-STOP", &[janitor]);
-    until(|| state_of(janitor) == Some('T'));
+    wait::until("it stops", || state_of(janitor) == Some('T'));
     kill("-KILL", &[janitor, child.id()]);
     child.wait().expect("it ends");
     let left = workspace.path().join(".claude");
@@ -204,28 +203,8 @@ fn what_two_killed_processes_leave_the_next_run_removes(who: Who) {
     let body = "say('looks', opened('.claude/x', os.O_RDONLY)); \
                 say('creates', py(os.mkdir, '.claude/x'))";
     attack(Run::new(who, &workspace), body).expect(&[("looks", "ENOENT"), ("creates", "EROFS")]);
-    until(|| !left.exists());
+    wait::until("they go", || !left.exists());
     for name in [".gemini", ".envrc"] {
         assert!(!workspace.path().join(name).exists(), "{name} stayed");
-    }
-}
-
-fn janitor(creel: u32) -> u32 {
-    let children = std::fs::read_to_string(format!("/proc/{creel}/task/{creel}/children"));
-    let children = children.expect("creel runs");
-    let named = |child: &u32| {
-        let comm = std::fs::read_to_string(format!("/proc/{child}/comm"));
-        comm.is_ok_and(|comm| comm.trim_end() == "creel-janitor")
-    };
-    let mut all = children.split_whitespace().filter_map(|c| c.parse().ok());
-    all.find(named).expect("a janitor")
-}
-
-#[track_caller]
-fn until(done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(10), "waited 10 s");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }

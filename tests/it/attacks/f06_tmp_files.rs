@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Stdio;
 
 use super::in_own_mounts;
-use crate::support::{Run, Who, Workspace, is_root};
+use crate::support::{Run, Who, Workspace, is_root, wait};
 
 fn shared() -> BTreeSet<String> {
     ["/tmp", "/var/tmp", "/dev/shm"]
@@ -23,16 +23,15 @@ fn creel_has_no_file_in_a_shared_directory(who: Who) {
     let workspace = Workspace::new(who);
     let before = shared();
     let mut command =
-        Run::new(who, &workspace).command(["/bin/sh", "-c", "echo > running; exec sleep 5"]);
+        Run::new(who, &workspace).command(["/bin/sh", "-c", "echo > running; exec sleep 60"]);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("creel");
-    while !workspace.path().join("running").exists() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    let running = workspace.path().join("running");
+    wait::until("it runs", || running.exists());
     let during = shared();
     let _ = child.kill();
     let _ = child.wait();

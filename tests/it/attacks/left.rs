@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::attacks::{become_who, policy};
-use crate::support::{Ran, Run, Who, Workspace, need};
+use crate::support::{Ran, Run, Who, Workspace, need, wait};
 
 fn host(who: Who, workspace: &Workspace, script: &str) -> Output {
     let mut shell = Command::new("/bin/sh");
@@ -27,7 +27,7 @@ fn repository(who: Who) -> Workspace {
     let made = "git init -q . && git -c user.name=a -c user.email=a@b commit -qm x --allow-empty";
     assert!(host(who, &workspace, made).status.success());
     // What was made in the same tick of the clock as the start counts as the run's.
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    wait::for_a_tick();
     workspace
 }
 
@@ -141,7 +141,7 @@ fn links_in_the_repository_are_taken_away(who: Who) {
     // Made before the run, and moved there whole.
     let moved = "mkdir -p .git/old/deep && ln -s ../../../../victim .git/old/deep/link";
     assert!(host(who, &workspace, moved).status.success());
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    wait::for_a_tick();
     let victim = workspace.outside().join("victim");
     std::fs::write(&victim, "untouched").expect("write");
     let body = format!(
@@ -218,7 +218,7 @@ fn what_the_host_obeys_is_said_where_it_is_new(who: Who) {
     let workspace = Workspace::new(who);
     let setup = "mkdir old same && touch old/.envrc same/.envrc && git init -q kept && git init -q same/repo";
     assert!(host(who, &workspace, setup).status.success());
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    wait::for_a_tick();
     let ran = Run::new(who, &workspace).flags(["--review-all"]);
     let ran = ran.python(&format!("import os\n{body}")).ok();
     let mut found = left(&ran, &workspace);
@@ -261,7 +261,7 @@ fn what_the_host_obeys_is_said_where_it_is_new(who: Who) {
         ran.stderr
     );
     // The control: a run that leaves nothing says nothing.
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    wait::for_a_tick();
     let again = Run::new(who, &workspace)
         .sh("echo x > old/Makefile; cd sub; git status")
         .ok();
@@ -344,7 +344,7 @@ fn what_was_prepared_in_an_earlier_run_is_said(who: Who) {
     let workspace = Workspace::new(who);
     let run = || Run::new(who, &workspace).flags(["--review-all"]);
     run().sh(prepare).ok();
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    wait::for_a_tick();
     let mut found = left(&run().sh(place).ok(), &workspace);
     found.sort();
     assert_eq!(
@@ -358,7 +358,7 @@ fn what_was_prepared_in_an_earlier_run_is_said(who: Who) {
         "{who:?}"
     );
     // The control: what is used where it is stays unsaid.
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    wait::for_a_tick();
     let used = "echo x >w/x/file; echo x >pile/file; echo x >pile/deep/v/file";
     assert_eq!(
         left(&run().sh(used).ok(), &workspace),
@@ -383,7 +383,7 @@ fn changes_in_place_beneath_the_top_are_said(who: Who) {
     need("git");
     let workspace = Workspace::new(who);
     assert!(host(who, &workspace, setup).status.success());
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    wait::for_a_tick();
     let run = || Run::new(who, &workspace).flags(["--review-all"]);
     let mut found = left(&run().sh(act).ok(), &workspace);
     found.sort();
@@ -404,7 +404,7 @@ fn changes_in_place_beneath_the_top_are_said(who: Who) {
         "{who:?}"
     );
     // The control: the next run leaves nothing.
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    wait::for_a_tick();
     assert_eq!(
         left(&run().sh("true").ok(), &workspace),
         Vec::<String>::new(),

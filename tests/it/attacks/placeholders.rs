@@ -5,12 +5,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::fs::inotify;
 
 use crate::attacks::{answers, attack, become_who, policy};
-use crate::support::{Run, Who, Workspace, is_root, need};
+use crate::support::{Run, Who, Workspace, is_root, need, wait};
 
 /// Shell lines of somebody on the host in the workspace.
 #[track_caller]
@@ -21,15 +20,6 @@ fn host(who: Who, workspace: &Workspace, script: &str) {
     assert!(shell.status().expect("a shell").success(), "{script}");
 }
 
-#[track_caller]
-fn until(done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(10), "waited 10 s");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// A jail that says with the file `started` that it is there, and waits for `go` before it does `script`.
 #[track_caller]
 fn waiting(run: &Run, workspace: &Workspace, [started, go]: [&str; 2], script: &str) -> Child {
@@ -37,7 +27,7 @@ fn waiting(run: &Run, workspace: &Workspace, [started, go]: [&str; 2], script: &
     let mut command = run.command(["/bin/sh", "-c", &script]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let child = command.stderr(Stdio::piped()).spawn();
-    until(|| workspace.path().join(started).exists());
+    wait::until("it starts", || workspace.path().join(started).exists());
     child.expect("creel starts")
 }
 
@@ -81,7 +71,7 @@ fn nothing_in_the_directory_is_given_a_mode(who: Who) {
     }
     let mut child = command.stdin(Stdio::null()).spawn().expect("creel starts");
     let place = workspace.path().join(".claude");
-    until(|| place.exists());
+    wait::until("the placeholder", || place.exists());
     let mode = place.metadata().expect("it is there").permissions().mode();
     assert_eq!(mode & 0o7777, 0o1755);
     host(Who::User, &workspace, ": >go");
@@ -284,7 +274,7 @@ fn a_forged_one_is_told(who: Who) {
             "git init -q sub && touch sub/.git/commondir && rm sub/.git/commondir",
         );
         // What was made in the same tick of the clock as the start counts as the run's.
-        std::thread::sleep(Duration::from_millis(20));
+        wait::for_a_tick();
         let forged = format!(
             "printf '{says}' >sub/.git/commondir && chmod 444 sub/.git/commondir && \
              touch -d @271828182 sub/.git/commondir"

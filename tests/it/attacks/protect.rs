@@ -3,10 +3,10 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::attacks::{attack, become_who, outside, policy, refused};
-use crate::support::{Run, Who, Workspace, need};
+use crate::support::{Run, Who, Workspace, need, wait};
 
 /// A run with these protected paths, in TOML.
 fn protect(who: Who, workspace: &Workspace, paths: &str) -> Run {
@@ -259,7 +259,7 @@ fn programs_pass_over_a_withheld_name(who: Who) {
     let mut child = run.command(["/bin/sh", "-c", script]);
     let child = child.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = child.spawn().expect("creel starts");
-    until(|| workspace.path().join("made").exists());
+    wait::until("it was made", || workspace.path().join("made").exists());
     use std::os::unix::fs::FileTypeExt;
     let held = workspace.path().join(".envrc").symlink_metadata();
     assert!(held.expect("it is held").file_type().is_socket());
@@ -295,7 +295,7 @@ fn a_name_is_held_as_long_as_any_run_needs_it(who: Who) {
             .stderr(Stdio::null())
             .spawn()
             .expect("creel starts");
-        until(|| workspace.path().join(marker).exists());
+        wait::until(marker, || workspace.path().join(marker).exists());
         child
     };
     let (first, second) = (start("one"), start("two"));
@@ -446,7 +446,7 @@ fn killed_at_any_instant_nothing_is_left(who: Who) {
                 .iter()
                 .any(|name| workspace.path().join(name).symlink_metadata().is_ok())
         };
-        until(|| !left());
+        wait::until("they go", || !left());
     };
     // Instants on both sides of that at which the names come to be, however busy the machine is: each is
     // counted from an event of its own run.
@@ -454,7 +454,7 @@ fn killed_at_any_instant_nothing_is_left(who: Who) {
     for round in 0..60u32 {
         let child = start();
         if round % 2 == 0 {
-            until(|| envrc.symlink_metadata().is_ok());
+            wait::until("a name", || envrc.symlink_metadata().is_ok());
             seen += 1;
         }
         std::thread::sleep(Duration::from_micros(u64::from(round) * 150));
@@ -472,7 +472,7 @@ fn a_placeholder_of_another_mode_does_not_stay(who: Who) {
         .command(["/bin/sh", "-c", script])
         .spawn()
         .expect("creel starts");
-    until(|| workspace.path().join("started").exists());
+    wait::until("it starts", || workspace.path().join("started").exists());
     let mut shell = Command::new("/bin/chmod");
     shell
         .args(["-R", "u+rwX", "."])
@@ -527,13 +527,4 @@ fn a_file_of_the_users_own_is_not_taken_for_creels(who: Who) {
 
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).expect("read")
-}
-
-#[track_caller]
-fn until(done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(10), "waited 10 s");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }

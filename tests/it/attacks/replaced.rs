@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::attacks::{policy, script};
-use crate::support::{Run, Who, Workspace};
-use crate::way_out::children_of;
+use crate::support::{Run, Who, Workspace, children_of};
 
 /// Tries until stdin is at its end. Each secret that it reads is a line, and so is each time for which it
 /// could, in microseconds.

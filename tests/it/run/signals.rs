@@ -5,7 +5,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Run, Who, Workspace, jail_is_reaped, shell_status, state_of};
+use crate::support::{
+    Run, Who, Workspace, jail_is_over, jail_is_reaped, shell_status, state_of, wait,
+};
 
 /// A run whose command has said `ready`.
 struct Running {
@@ -53,15 +55,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-#[track_caller]
-fn eventually(what: &str, done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(10), "waiting: {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -126,13 +119,10 @@ fn a_term_that_comes_with_the_end_loses_no_output() {
             "echo ready; while [ ! -e go ]; do sleep 0.02; done; rm go; echo last; echo > gone";
         let running = Running::start(run, script);
         running.signal(19);
-        eventually("creel stops", || running.state() == Some('T'));
+        wait::until("creel stops", || running.state() == Some('T'));
         // The command takes it at once.
         std::fs::write(workspace.path().join("go"), "").expect("write");
-        eventually("the command ends", || {
-            workspace.path().join("gone").exists()
-        });
-        std::thread::sleep(Duration::from_millis(100));
+        wait::until("the jail ends", || jail_is_over(running.child.id()));
         std::fs::remove_file(workspace.path().join("gone")).expect("unlink");
         running.signal(15);
         running.signal(18);
@@ -153,10 +143,10 @@ fn unread(who: Who, workspace: &Workspace) -> Running {
     let script = "echo ready; head -c 100000 /dev/zero; echo > gone";
     let running = Running::start(run, script);
     // The pipe of this test is full, and the jail's own holds what is left.
-    eventually("the command ends", || {
+    wait::until("the command ends", || {
         workspace.path().join("gone").exists()
     });
-    eventually("the jail ends", || jail_is_reaped(running.child.id()));
+    wait::until("the jail ends", || jail_is_reaped(running.child.id()));
     running
 }
 
@@ -167,7 +157,7 @@ fn output_that_nobody_reads_is_given_up_at_a_signal_after_the_end(who: Who) {
         let workspace = Workspace::new(who);
         let running = unread(who, &workspace);
         running.signal(number);
-        eventually("creel ends", || running.state() == Some('Z'));
+        wait::until("creel ends", || running.state() == Some('Z'));
         let (status, rest) = running.end();
         assert!(
             status == 125 && rest.len() < 100_000,
@@ -182,9 +172,10 @@ fn output_that_nobody_reads_is_given_up_at_a_signal_after_the_end(who: Who) {
     }
     // The control: a reader may be slow where nothing ended the command.
     let workspace = Workspace::new(who);
-    let mut running = unread(who, &workspace);
-    std::thread::sleep(Duration::from_millis(1500));
-    assert!(running.child.try_wait().expect("wait").is_none());
+    let running = unread(who, &workspace);
+    wait::stays("it waits", Duration::from_millis(1500), || {
+        running.state() != Some('Z')
+    });
     let (status, rest) = running.end();
     assert_eq!((status, rest.len()), (0, 100_000));
 }
@@ -207,7 +198,11 @@ fn the_grace_period_ends_what_ignores_a_term(who: Who) {
     );
     running.signal(2);
     assert_eq!(running.line(), "no");
-    std::thread::sleep(Duration::from_millis(300));
+    wait::stays(
+        "it goes on after the grace",
+        Duration::from_millis(300),
+        || running.state() != Some('Z'),
+    );
     running.signal(2);
     assert_eq!(running.line(), "no");
     running.signal(15);
@@ -246,18 +241,19 @@ fn a_stop_stops_creel_and_the_command_and_a_continue_wakes_both(who: Who) {
         "echo ready; i=0; while [ ! -e stop ]; do i=$((i+1)); echo $i > next; mv next count; sleep 0.01; done; echo end",
     );
     let read = || std::fs::read_to_string(&count).unwrap_or_default();
-    eventually("the command counts", || !read().is_empty());
+    wait::until("the command counts", || !read().is_empty());
     running.signal(libc::SIGTSTP);
-    eventually("creel stops", || running.state() == Some('T'));
-    std::thread::sleep(Duration::from_millis(50));
+    wait::until("creel stops", || running.state() == Some('T'));
+    wait::until("the command stands still", || {
+        wait::still(Duration::from_millis(150), read)
+    });
     let before = read();
-    std::thread::sleep(Duration::from_millis(150));
-    assert_eq!(read(), before, "the command went on");
     running.signal(libc::SIGCONT);
-    eventually("the command goes on", || read() != before);
+    wait::until("the command goes on", || read() != before);
     // And creel stays awake: the jail's word of its own stop is old by now.
-    std::thread::sleep(Duration::from_millis(100));
-    assert_ne!(running.state(), Some('T'));
+    wait::stays("creel is awake", Duration::from_millis(100), || {
+        running.state() != Some('T')
+    });
     std::fs::write(workspace.path().join("stop"), "").expect("write");
     assert_eq!(running.end(), (0, "end\n".into()));
 }
@@ -269,8 +265,9 @@ fn a_command_that_stops_itself_does_not_stop_creel(who: Who) {
         Run::new(who, &workspace),
         "echo ready; kill -STOP $$; echo woken",
     );
-    std::thread::sleep(Duration::from_millis(150));
-    assert_ne!(running.state(), Some('T'));
+    wait::stays("creel is awake", Duration::from_millis(150), || {
+        running.state() != Some('T')
+    });
     running.signal(libc::SIGCONT);
     assert_eq!(running.end(), (0, "woken\n".into()));
 }
@@ -284,11 +281,10 @@ fn the_jail_dies_with_creel(who: Who) {
     );
     let ticks = workspace.path().join("ticks");
     let size = || std::fs::metadata(&ticks).map_or(0, |meta| meta.len());
-    eventually("it ticks", || size() > 4);
+    wait::until("it ticks", || size() > 4);
     running.child.kill().expect("kill");
     running.child.wait().expect("wait");
-    std::thread::sleep(Duration::from_millis(300));
-    let before = size();
-    std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(size(), before);
+    wait::until("nothing ticks", || {
+        wait::still(Duration::from_millis(200), size)
+    });
 }

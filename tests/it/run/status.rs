@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Run, Who, Workspace, is_root, need};
+use crate::support::{Run, Who, Workspace, is_root, need, wait};
 
 fn parse(path: &Path) -> Value {
     let text = std::fs::read_to_string(path).expect("the verdict is there");
@@ -39,11 +39,7 @@ fn a_status_file_is_whole_private_and_has_the_verdict(who: Who) {
             .expect("readdir")
             .count()
     };
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while count() > 1 && std::time::Instant::now() < deadline {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    assert_eq!(count(), 1);
+    wait::becomes(&1, count);
 }
 
 each!(a_status_file_tells_of_a_run_that_did_not_begin);
@@ -206,9 +202,8 @@ fn a_killed_creel_leaves_no_status_file(who: Who) {
         .command(["/bin/sh", "-c", "touch begun; sleep 30"])
         .spawn()
         .expect("creel starts");
-    while !workspace.path().join("begun").exists() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    let begun = workspace.path().join("begun");
+    wait::until("it begins", || begun.exists());
     child.kill().expect("kill");
     child.wait().expect("wait");
     // Names that the jail held are given back by who outlives creel.
@@ -217,11 +212,7 @@ fn a_killed_creel_leaves_no_status_file(who: Who) {
             .expect("readdir")
             .count()
     };
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while count() > 1 && std::time::Instant::now() < deadline {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    assert_eq!(count(), 1);
+    wait::becomes(&1, count);
 }
 
 each!(a_status_file_in_a_directory_that_the_jail_can_move_is_refused);

@@ -4,12 +4,11 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::support::{Run, Who, Workspace, is_root, jail_is_reaped, need, shell_status};
+use crate::support::{Run, Who, Workspace, is_root, jail_is_reaped, need, shell_status, wait};
 
 /// A bash script around creel, whose command line is `"$@"`; as whoever runs creel.
 fn around(
@@ -272,19 +271,9 @@ fn limited(who: Who, workspace: &Workspace, grace: &str, timeout: &str) -> Run {
         .flags(flags)
 }
 
-/// Its end; a run that does not end is killed.
 #[track_caller]
 fn ended(child: &mut Child) -> i32 {
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(20) {
-        if let Some(status) = child.try_wait().expect("wait") {
-            return shell_status(status);
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child.kill().expect("kill");
-    child.wait().expect("wait");
-    panic!("it did not end");
+    shell_status(wait::end(child))
 }
 
 fn verdict(workspace: &Workspace) -> Value {
@@ -345,10 +334,10 @@ fn a_signal_ends_the_grace_of_a_reader() {
             .spawn()
             .expect("creel starts");
         let begun = workspace.path().join("begun");
-        while !begun.exists() || !jail_is_reaped(child.id()) {
-            assert!(child.try_wait().expect("wait").is_none());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait::until("the jail ends", || {
+            begun.exists() && jail_is_reaped(child.id())
+        });
+        assert!(child.try_wait().expect("wait").is_none());
         std::fs::remove_file(begun).expect("unlink");
         // SAFETY: two integers; the child is not reaped yet.
         unsafe { libc::kill(child.id() as i32, number) };

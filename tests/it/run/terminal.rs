@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::termios::LocalModes;
 
 use crate::support::pty::Screen;
-use crate::support::{Run, Who, Workspace, need};
+use crate::support::{Run, Who, Workspace, children_of, need, wait};
 
 fn start(who: Who, workspace: &Workspace, flags: &[&str], script: &str) -> Screen {
     let run = Run::new(who, workspace)
@@ -171,12 +171,7 @@ fn the_callers_terminal_is_raw_meanwhile_and_as_before_afterwards(who: Who) {
         );
         match end {
             "TERM" => {
-                let children = format!("/proc/{0}/task/{0}/children", screen.child.id());
-                let creel: i32 = std::fs::read_to_string(children)
-                    .expect("children")
-                    .trim()
-                    .parse()
-                    .expect("one child");
+                let creel = children_of(screen.child.id())[0] as i32;
                 // SAFETY: two integers; the shell has not reaped its child.
                 unsafe { libc::kill(creel, libc::SIGTERM) };
             }
@@ -213,8 +208,9 @@ fn control_z_stops_both_gives_the_terminal_back_and_a_continue_takes_it_again(wh
     screen.wait_until("creel goes on", || {
         !screen.modes().local_modes.contains(LocalModes::ICANON)
     });
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(!screen.is_stopped(), "it stopped a second time");
+    wait::stays("it goes on", Duration::from_millis(100), || {
+        !screen.is_stopped()
+    });
     screen.press("again\r");
     let (status, text) = screen.end();
     assert_eq!(status, 5, "{text}");
@@ -282,8 +278,8 @@ fn an_interactive_shell_in_the_jail_has_job_control(who: Who) {
         "{}",
         screen.text()
     );
-    screen.press("sleep 50\r");
-    std::thread::sleep(Duration::from_millis(200));
+    screen.press("sh -c 'echo star''ted; exec sleep 50'\r");
+    screen.wait_for("started");
     screen.press("\x1a");
     screen.wait_for("Stopped");
     assert!(!screen.is_stopped(), "the inner shell's Ctrl-Z is its own");

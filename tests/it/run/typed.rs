@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::pty::Screen;
-use crate::support::{Run, Who, Workspace, is_root, need};
+use crate::support::{Run, Who, Workspace, is_root, need, wait};
 
 /// What can be done with descriptors 0, 1 and 2 as a terminal.
 const PROBE: &str = "import errno, fcntl, os, struct, sys, termios\n\
@@ -145,7 +145,7 @@ fn control_z_stops_it_and_what_is_typed_meanwhile_is_the_shells(who: Who) {
         read(&workspace, "mine") == "of the shell\n"
     });
     screen.press("fg\r");
-    std::thread::sleep(Duration::from_millis(300));
+    screen.wait_until("the jail has the terminal", || screen.has_job());
     screen.press("two\r\x04");
     screen.wait_until("the other", || read(&workspace, "out") == "one\ntwo\n");
     screen.wait_until("the shell is back", || screen.text().ends_with("prompt> "));
@@ -172,7 +172,9 @@ fn in_the_background_nothing_is_read_and_nothing_stops(who: Who) {
             read(&workspace, "mine").lines().count() == turn + 1
         });
         // As a person who looks at what they typed.
-        std::thread::sleep(Duration::from_millis(150));
+        wait::stays("the jail reads nothing", Duration::from_millis(150), || {
+            read(&workspace, "got").is_empty()
+        });
     }
     let tick = read(&workspace, "tick");
     screen.wait_until("the jail goes on", || read(&workspace, "tick") != tick);
@@ -180,7 +182,7 @@ fn in_the_background_nothing_is_read_and_nothing_stops(who: Who) {
     assert_eq!(read(&workspace, "got"), "", "{who:?}");
     // The control: in the foreground the same jail reads.
     screen.press("fg\r");
-    std::thread::sleep(Duration::from_millis(300));
+    screen.wait_until("the jail has the terminal", || screen.has_job());
     screen.press("now\r");
     screen.wait_until("what was typed", || read(&workspace, "got") == "now\n");
     screen.press("\x04");
@@ -214,7 +216,10 @@ fn no_more_than_a_line_is_read_ahead(who: Who) {
             screen.press(&format!("echo {line} >> mine\r"));
         }
         screen.wait_until("what it reads", || !read(&workspace, ready).is_empty());
-        std::thread::sleep(Duration::from_millis(300));
+        // For creel to read ahead, if it did.
+        wait::stays("the shell waits", Duration::from_millis(300), || {
+            read(&workspace, "mine").is_empty()
+        });
         workspace.write("end", "");
         screen.wait_until("the shell's lines", || {
             read(&workspace, "mine").ends_with(left)

@@ -9,7 +9,9 @@ pub mod libc_alone;
 pub mod manager;
 pub mod outside;
 pub mod planned;
+mod process;
 pub mod pty;
+pub mod wait;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -17,6 +19,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+pub use process::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -370,25 +373,12 @@ pub fn state_dir() -> PathBuf {
     }
 }
 
-/// A process's state letter, proc_pid_stat(5); `None` when it is gone.
-pub fn state_of(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat[stat.rfind(')')? + 2..].chars().next()
-}
-
 /// The exit status as a shell shows it.
 pub fn shell_status(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status
         .code()
         .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
-}
-
-/// Whether the jail of this creel, which has begun, has ended and was reaped: the janitor is left.
-pub fn jail_is_reaped(creel: u32) -> bool {
-    let children = format!("/proc/{creel}/task/{creel}/children");
-    let children = std::fs::read_to_string(children).unwrap_or_default();
-    children.split_whitespace().count() <= 1
 }
 
 /// A program that must be there; a missing tool is a failure, not a skip.

@@ -1,10 +1,12 @@
 //! `ask` mode: what a list does not have is a person's to allow, at the terminal, and silence is denial.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::Jail;
-use crate::support::Who;
 use crate::support::pty::Screen;
+use crate::support::{Who, wait};
 
 const ASK: &str = "mode = \"ask\"\nallow = [\"web.test\"]\ndeny = [\"evilweb.test\"]";
 const QUESTION: &str = "creel: may the jail connect to other.test port 443?\r\ntype the next line to allow it, Enter to deny:\r\n";
@@ -57,8 +59,9 @@ fn a_person_allows_with_letters_and_the_place_and_denies_with_anything_else(who:
             let mut screen = start(&jail, flags, script);
             screen.wait_for(QUESTION);
             // Longer than anything else that the supervisor wakes up for.
-            std::thread::sleep(std::time::Duration::from_millis(300));
-            assert_eq!(jail.outside.connections(), [], "{who:?} {flags:?}");
+            wait::stays("nobody is dialled", Duration::from_millis(300), || {
+                jail.outside.connections().is_empty()
+            });
             let (word, place) = line(&screen);
             assert_eq!(place, "other.test");
             let keys = keys.replace("WORD", &word);
@@ -197,7 +200,6 @@ fn more_questions_than_are_held_are_denied_at_once() {
         screen.wait_until("a question", || {
             screen.text().matches(END).count() == turn + 1
         });
-        std::thread::sleep(std::time::Duration::from_millis(20));
         let (word, place) = line(&screen);
         screen.press(&match turn % 2 {
             0 => format!("{word} {place}\r"),
@@ -233,10 +235,11 @@ fn a_jail_cannot_put_its_own_question_in_the_place_of_the_one_that_is_asked() {
             let mut screen = start(&jail, flags, SPOOF);
             screen.wait_for(QUESTION);
             let (word, place) = line(&screen);
-            std::thread::sleep(std::time::Duration::from_millis(500));
-            let shown = screen.text();
             let asked = format!("{QUESTION}{word} {place}{END}");
-            assert!(shown.ends_with(&asked), "{flags:?}: {shown:?}");
+            wait::stays("the question is last", Duration::from_millis(500), || {
+                screen.text().ends_with(&asked)
+            });
+            let shown = screen.text();
             // The control: it was shown before, and is again.
             let before = shown.matches("web.test").count();
             assert!(before > 0, "{flags:?}: {shown:?}");

@@ -1,12 +1,16 @@
 //! The limits of the network, as the jail meets them.
 
+use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Jail, until};
+use super::Jail;
 use crate::support::outside::{Seen, Stream};
-use crate::support::{Who, state_of};
+use crate::support::{
+    Who, state_of,
+    wait::{self, PATIENCE},
+};
 
 /// A jail with this table of limits, for which `web.test` speaks HTTP at 80 and bytes at 7 and 9.
 fn jail(who: Who, limits: &str) -> Option<Jail> {
@@ -222,25 +226,17 @@ fn what_nobody_reads_costs_the_host_little(who: Who) {
                   \x20       except OSError: pass\n\
                   \x20   time.sleep(0.02)\n";
     for (port, script) in [("0009", unread), ("000B", unsent)] {
-        let script = format!("{CLIENT}{script}print('ready', flush=True); time.sleep(60)");
-        let mut child = jail
-            .run()
-            .command(["/usr/bin/python3", "-c", &script])
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .expect("creel starts");
-        let mut ready = [0; 6];
-        let out = child.stdout.as_mut().expect("a pipe");
-        std::io::Read::read_exact(out, &mut ready).expect("ready");
+        let mut child = once_done(&jail, script);
         let first = super::first_of(child.id()).expect("a jail").to_string();
         let at = format!(":{port}");
         let outside = || queues("thread-self", |_, remote| remote.ends_with(&at));
         let inside = || queues(&first, |local, _| local.ends_with(&at));
         let last = std::cell::RefCell::new((vec![], vec![]));
-        let settled = until(|| {
-            let now = (outside(), inside());
-            std::thread::sleep(Duration::from_millis(200));
-            last.replace(now.clone()) == now
+        let settled = wait::within(PATIENCE, || {
+            wait::still(Duration::from_millis(200), || {
+                last.replace((outside(), inside()));
+                last.borrow().clone()
+            })
         });
         let _ = child.kill();
         let _ = child.wait();
@@ -259,34 +255,35 @@ fn what_nobody_reads_costs_the_host_little(who: Who) {
     }
 }
 
+/// A jail that has done this and stays.
+fn once_done(jail: &Jail, script: &str) -> Child {
+    let script = format!("{CLIENT}{script}print('ready', flush=True); time.sleep(60)");
+    let mut command = jail.run().command(["/usr/bin/python3", "-c", &script]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("creel starts");
+    let out = child.stdout.as_mut().expect("a pipe");
+    std::io::Read::read_exact(out, &mut [0; 6]).expect("ready");
+    child
+}
+
 /// A reader that takes nothing slows its writer, and the relay holds next to nothing of it.
 #[test]
 fn a_slow_reader_costs_the_relay_no_memory() {
     let Some(jail) = jail(Who::Root, "") else {
         return;
     };
-    let script = format!(
-        "{CLIENT}s = [direct(9) for _ in range(20)]; print('ready', flush=True); time.sleep(60)"
-    );
-    let mut child = jail
-        .run()
-        .command(["/usr/bin/python3", "-c", &script])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("creel starts");
-    let mut ready = [0; 6];
-    let out = child.stdout.as_mut().expect("a pipe");
-    std::io::Read::read_exact(out, &mut ready).expect("ready");
+    let mut child = once_done(&jail, "s = [direct(9) for _ in range(20)]\n");
     let relay = super::relay_of(child.id()).expect("a relay");
-    let settled = until(|| {
-        let before = WRITTEN.load(Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(300));
-        before > 0 && WRITTEN.load(Ordering::Relaxed) == before
+    let written = || WRITTEN.load(Ordering::Relaxed);
+    let settled = wait::within(PATIENCE, || {
+        wait::still(Duration::from_millis(300), written) && written() > 0
     });
     let status = std::fs::read_to_string(format!("/proc/{relay}/status")).expect("the relay lives");
     let _ = child.kill();
     let _ = child.wait();
-    let written = WRITTEN.load(Ordering::Relaxed);
+    let written = written();
     assert!(settled, "{written} bytes and counting");
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let resident: u64 = resident
@@ -297,8 +294,5 @@ fn a_slow_reader_costs_the_relay_no_memory() {
         resident < 48 << 10,
         "{resident} KiB, {written} bytes written"
     );
-    assert!(
-        until(|| state_of(relay).is_none()),
-        "the relay ends with creel"
-    );
+    wait::until("the relay ends with creel", || state_of(relay).is_none());
 }

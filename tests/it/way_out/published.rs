@@ -4,8 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 
-use super::until;
-use crate::support::{Run, Who, Workspace};
+use crate::support::{Run, Who, Workspace, wait};
 
 each!(a_published_port_reaches_a_server_in_the_jail_again_and_again);
 fn a_published_port_reaches_a_server_in_the_jail_again_and_again(who: Who) {
@@ -31,19 +30,15 @@ fn a_published_port_reaches_a_server_in_the_jail_again_and_again(who: Who) {
         client.read_to_end(&mut said)?;
         Ok(said)
     };
-    assert!(
-        until(|| asked().is_ok_and(|said| said == b"hello")),
-        "{who:?}"
-    );
+    wait::until("an answer", || asked().is_ok_and(|said| said == b"hello"));
     // More than there are sockets: each is used again.
     for turn in 0..150 {
         assert_eq!(asked().expect("an answer"), b"hello", "{who:?} {turn}");
     }
     drop(jail);
-    assert!(
-        until(|| TcpStream::connect(("127.0.0.1", port)).is_err()),
-        "{who:?}"
-    );
+    wait::until("nobody listens", || {
+        TcpStream::connect(("127.0.0.1", port)).is_err()
+    });
 }
 
 /// Either family outside, whichever the server in the jail has.
@@ -76,10 +71,9 @@ fn a_port_is_published_in_both_families() {
             TcpStream::connect(format!("{address}:{port}"))?.read_to_string(&mut said)?;
             Ok(said)
         };
-        assert!(
-            until(|| asked().is_ok_and(|said| said == "hello")),
-            "{publish} {inside}"
-        );
+        wait::until(&format!("{publish} {inside}"), || {
+            asked().is_ok_and(|said| said == "hello")
+        });
     }
 }
 
@@ -194,9 +188,9 @@ fn more_connections_than_are_published_at_once_wait() {
     };
     let connect = || TcpStream::connect(("127.0.0.1", port));
     // Somebody is there: one that is told to go at once.
-    assert!(until(
-        || connect().is_ok_and(|mut client| greeted(&mut client))
-    ));
+    wait::until("a greeting", || {
+        connect().is_ok_and(|mut client| greeted(&mut client))
+    });
     let most = creel_plan::egress::PUBLISHED;
     let short = Some(std::time::Duration::from_millis(500));
     let (mut held, mut waiting) = (vec![], vec![]);

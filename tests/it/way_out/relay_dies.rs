@@ -1,7 +1,7 @@
 //! The relay's death: every connection ends, no new one begins, and the verdict says so.
 
-use super::{Jail, children_of, relay_of, until};
-use crate::support::Who;
+use super::{Jail, relay_of};
+use crate::support::{Who, children_of, wait};
 
 each!(the_relays_death_closes_every_connection_and_fails_closed);
 fn the_relays_death_closes_every_connection_and_fails_closed(who: Who) {
@@ -33,7 +33,7 @@ fn the_relays_death_closes_every_connection_and_fails_closed(who: Who) {
     let own = std::process::id();
     let before = children_of(own);
     let killer = std::thread::spawn(move || {
-        assert!(until(|| ready.exists()), "the client is ready");
+        wait::until("the client is ready", || ready.exists());
         let creel = children_of(own)
             .into_iter()
             .find(|pid| !before.contains(pid));
@@ -77,7 +77,7 @@ fn a_relay_that_is_silent_at_the_end_is_not_taken_for_dead() {
     let before = children_of(own);
     let ready = jail.file("ready");
     let stopper = std::thread::spawn(move || {
-        assert!(until(|| ready.exists()), "the client is ready");
+        wait::until("the client is ready", || ready.exists());
         let mut children = children_of(own).into_iter();
         let creel = children.find(|pid| !before.contains(pid)).expect("creel");
         let relay = relay_of(creel).expect("a relay");

@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
 
+use super::Jail;
 use super::running::{ended, has_in_memory};
-use super::{Jail, until};
 use crate::support::{Who, need};
 
 const SECRET: &str = "the-real-secret-b0a1f7d2c9";
@@ -157,7 +157,7 @@ fn the_secret_reaches_its_host_and_is_nowhere_inside(who: Who) {
         // In files that the jail can read; the placeholder is found in its environment.
         let backwards = |text: &str| text.chars().rev().collect::<String>();
         let wanted = [backwards(SECRET), backwards(&placeholder)].join("\n");
-        std::fs::rename(jail.write("go.new", &wanted), jail.write("go", "")).expect("go");
+        std::fs::rename(jail.write("go.new", &wanted), jail.file("go")).expect("go");
         let found = run.rest();
         let found: Vec<serde_json::Value> = found
             .iter()
@@ -256,9 +256,7 @@ fn the_relay_dumps_no_core(who: Who) {
     }
     let mut sleep = sleep.spawn().expect("sleep");
     // SAFETY: a child of this process's own.
-    assert!(until(|| unsafe {
-        libc::kill(sleep.id() as i32, libc::SIGSEGV)
-    } == 0));
+    assert_eq!(unsafe { libc::kill(sleep.id() as i32, libc::SIGSEGV) }, 0);
     let status = sleep.wait().expect("its end");
     assert!(
         status.core_dumped(),

@@ -1,13 +1,13 @@
 //! Ways round a limit.
 
+use std::io::Read;
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use creel_sys::attempt::{c, set_limit};
 
 use crate::attacks::{attack, outside};
-use crate::support::{Run, Who, Workspace, grouped};
+use crate::support::{Run, Who, Workspace, grouped, jail_is_reaped, state_of, wait};
 
 each!(a_command_that_stops_itself_does_not_stop_the_clock);
 fn a_command_that_stops_itself_does_not_stop_the_clock(who: Who) {
@@ -18,31 +18,20 @@ fn a_command_that_stops_itself_does_not_stop_the_clock(who: Who) {
     let mut command = Run::new(who, &workspace)
         .flags(flags)
         .command(["/bin/sh", "-c", code]);
-    let started = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("creel");
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("wait") {
-            break status;
-        }
-        let state =
-            std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
-        let stopped = state
-            .rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.starts_with(" T"));
-        if stopped || started.elapsed() > Duration::from_secs(15) {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("stopped: {stopped}, after {:?}", started.elapsed());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    assert_eq!(status.code(), Some(124));
+    let creel = child.id();
+    wait::until("it ends or stops", || {
+        matches!(state_of(creel), Some('Z' | 'T'))
+    });
+    let stopped = state_of(creel) == Some('T');
+    let _ = child.kill();
+    let status = child.wait().expect("wait");
+    assert_eq!((stopped, status.code()), (false, Some(124)));
     assert!(workspace.path().join("beat").exists());
 }
 
@@ -53,30 +42,31 @@ fn a_pipe_that_was_sent_out_does_not_keep_creel_waiting(who: Who) {
     // An accomplice on the host, who keeps what the jail sends.
     let (there, ready) = (path.clone(), workspace.path().join("ready"));
     let accomplice = std::thread::spawn(move || {
-        while !ready.exists() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait::until("the jail is ready", || ready.exists());
         let listener = UnixListener::bind(&there).expect("bind");
         std::fs::set_permissions(&there, std::os::unix::fs::PermissionsExt::from_mode(0o777))
             .expect("chmod");
         std::fs::write(there.with_extension("ok"), "").expect("write");
         let (stream, _) = listener.accept().expect("accept");
         // The descriptor lies in the socket's queue, received by nobody, closed with it.
-        std::thread::sleep(Duration::from_secs(4));
-        drop(stream);
+        stream
     });
     let code = "import socket, array, os, time\nopen('ready', 'w').close()\nwhile not os.path.exists('late.ok'): time.sleep(0.005)\n\
         s = socket.socket(socket.AF_UNIX); s.connect('late.sock')\n\
         s.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [1, 2]))])\nprint('last words', flush=True)";
-    let started = Instant::now();
-    let ran = Run::new(who, &workspace).python(code).ok();
-    assert!(
-        started.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        started.elapsed()
-    );
-    assert_eq!(ran.stdout, "last words\n");
-    accomplice.join().expect("the accomplice");
+    let code = crate::attacks::script(code);
+    let mut command = Run::new(who, &workspace).command(["/usr/bin/python3", "-c", &code]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("creel");
+    assert!(wait::end(&mut child).success());
+    let mut said = [0; 32];
+    let length = child
+        .stdout
+        .take()
+        .expect("a pipe")
+        .read(&mut said)
+        .expect("read");
+    assert_eq!(&said[..length], b"last words\n");
+    drop(accomplice.join().expect("the accomplice"));
 }
 
 each!(everything_is_delivered_to_a_slow_reader_after_the_end);
@@ -85,7 +75,7 @@ fn everything_is_delivered_to_a_slow_reader_after_the_end(who: Who) {
     let mut command = Run::new(who, &workspace).command([
         "/bin/sh",
         "-c",
-        "head -c 65536 /dev/zero; head -c 1000 /dev/zero >&2",
+        "touch begun; head -c 65536 /dev/zero; head -c 1000 /dev/zero >&2",
     ]);
     let mut child = command
         .stdin(Stdio::null())
@@ -93,9 +83,11 @@ fn everything_is_delivered_to_a_slow_reader_after_the_end(who: Who) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("creel");
-    std::thread::sleep(Duration::from_millis(400));
+    let begun = workspace.path().join("begun");
+    wait::until("the jail ends", || {
+        begun.exists() && jail_is_reaped(child.id())
+    });
     let mut bytes = vec![];
-    use std::io::Read;
     child
         .stdout
         .take()

@@ -1,10 +1,9 @@
 //! Two jails at once: neither sees, reaches or signals the other.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use crate::attacks::{answers, attack, script};
-use crate::support::{Run, Who, Workspace};
+use crate::support::{Run, Who, Workspace, wait};
 
 const REACH: &str = r#"
 import socket, mmap
@@ -53,12 +52,8 @@ fn jails_do_not_reach_each_other(who: Who) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("creel");
-    for _ in 0..3000 {
-        if one.path().join("ready").exists() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let ready = one.path().join("ready");
+    wait::until("it is ready", || ready.exists());
     let body = format!(
         r#"{REACH}
 probe()
