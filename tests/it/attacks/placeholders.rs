@@ -1,6 +1,7 @@
 //! Placeholders of absent names that somebody else made, exchanged or filled: none is a way to the host's files,
 //! and none hides what git reads. The control is the same act on what is no placeholder.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::fs::inotify;
 
-use crate::attacks::{answers, attack, become_who, policy};
+use crate::attacks::{answers, attack, become_who, policy, refused};
 use crate::support::{Run, Who, Workspace, is_root, need, wait};
 
 /// Shell lines of somebody on the host in the workspace.
@@ -283,4 +284,26 @@ fn a_forged_one_is_told(who: Who) {
         let found = ran.verdict["left"]["found"].to_string();
         assert_eq!(found.contains("sub/.git"), told, "{found}");
     }
+}
+
+each!(a_flag_that_names_a_placeholder_names_nothing);
+/// A name that another run holds is absent.
+fn a_flag_that_names_a_placeholder_names_nothing(who: Who) {
+    let workspace = Workspace::new(who);
+    let run = || Run::new(who, &workspace).policy("default");
+    let child = waiting(&run(), &workspace, ["started", "go"], "true");
+    let name = workspace.path().join(".envrc");
+    assert!(name.symlink_metadata().is_ok(), "it is held");
+    let flagged = |flag: &str| {
+        let run = run().flags([OsStr::new(flag), name.as_os_str()]);
+        run.sh("cat .envrc")
+    };
+    for flag in ["--read", "--write"] {
+        refused(&flagged(flag), "does not exist");
+    }
+    host(who, &workspace, ": >go");
+    ended(child);
+    // The control: a file.
+    workspace.write(".envrc", "A=1");
+    assert_eq!(flagged("--read").ok().stdout, "A=1");
 }
