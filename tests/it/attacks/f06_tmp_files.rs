@@ -51,14 +51,15 @@ fn state_is_made_for_nobody_else() {
         eprintln!("skipped: /run/creel is root's");
         return;
     }
+    const UNTIL: &str = "for n in $(seq 1500); do [ -s report ] && break; sleep 0.02; done";
     let workspace = Workspace::new(Who::Root);
     let report = workspace.path().join("report");
     let setup = format!(
-        "umask 0; mount -t tmpfs none /run\n(sleep 0.4; stat -c '%n %a %u' /run/creel /run/creel/* > {}) >/dev/null 2>&1 &",
+        "umask 0; mount -t tmpfs none /run\n(until [ -e /run/creel/slots ]; do sleep 0.01; done; stat -c '%n %a %u' /run/creel /run/creel/* > {}) >/dev/null 2>&1 &",
         report.display()
     );
     let run = Run::new(Who::Root, &workspace);
-    let output = in_own_mounts(Who::Root, &run, &setup, &["/bin/sleep", "0.8"]).expect("root");
+    let output = in_own_mounts(Who::Root, &run, &setup, &["/bin/sh", "-c", UNTIL]).expect("root");
     assert!(output.status.success(), "{output:#?}");
     let text = std::fs::read_to_string(report).expect("the report");
     assert_eq!(text, "/run/creel 700 0\n/run/creel/slots 600 0\n");

@@ -186,7 +186,9 @@ fn more_questions_than_are_held_are_denied_at_once() {
         done = []\n\
         all = [threading.Thread(target=one, args=(i,), daemon=True) for i in range(20)]\n\
         for t in all: t.start()\n\
-        import time; time.sleep(2); open('denied', 'w').write('%d %s' % (len(done), set(done)))\n\
+        import time\n\
+        while len(done) < 4: time.sleep(0.02)\n\
+        time.sleep(0.3); open('denied', 'w').write('%d %s' % (len(done), set(done)))\n\
         for t in all: t.join()\n\
         print('in all', done.count('403'), done.count('502'))";
     let mut screen = start(&jail, &["-T"], script);

@@ -75,7 +75,7 @@ fn a_relay_that_is_silent_at_the_end_is_not_taken_for_dead() {
     };
     let own = std::process::id();
     let before = children_of(own);
-    let ready = jail.file("ready");
+    let (ready, go) = (jail.file("ready"), jail.file("go"));
     let stopper = std::thread::spawn(move || {
         wait::until("the client is ready", || ready.exists());
         let mut children = children_of(own).into_iter();
@@ -83,10 +83,11 @@ fn a_relay_that_is_silent_at_the_end_is_not_taken_for_dead() {
         let relay = relay_of(creel).expect("a relay");
         // SAFETY: two integers; the relay is not reaped before creel ends, which waits for the jail.
         unsafe { libc::kill(relay as i32, libc::SIGSTOP) };
+        std::fs::write(go, "").expect("write");
     });
-    let script = "import time, urllib.request\n\
+    let script = "import os, time, urllib.request\n\
         print(urllib.request.urlopen('http://web.test/').status); open('ready', 'w').close()\n\
-        time.sleep(2)";
+        for _ in range(1500): os.path.exists('go') or time.sleep(0.02)";
     let ran = jail.python(script);
     stopper.join().expect("the relay was stopped");
     assert_eq!(ran.stdout, "200\n", "{ran:#?}");
