@@ -194,7 +194,8 @@ fn what_two_killed_processes_leave_the_next_run_removes(who: Who) {
     // Stopped, it does not see that the other has ended.
     kill("-STOP", &[janitor]);
     wait::until("it stops", || state_of(janitor) == Some('T'));
-    kill("-KILL", &[janitor, child.id()]);
+    // In this order: creel, which hears of the other's end, would take them away itself.
+    kill("-KILL", &[child.id(), janitor]);
     child.wait().expect("it ends");
     let left = workspace.path().join(".claude");
     let empty = std::fs::read_dir(&left).expect("it stays").next().is_none();
