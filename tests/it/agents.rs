@@ -223,43 +223,41 @@ fn run(who: Who, workspace: &Workspace, passwd: &str, preset: &str, agent: &Agen
         .expect("unshare starts")
 }
 
-#[test]
-fn a_stand_in_for_each_does_a_turn_where_its_installer_puts_it() {
+each!(a_stand_in_for_each_does_a_turn_where_its_installer_puts_it);
+fn a_stand_in_for_each_does_a_turn_where_its_installer_puts_it(who: Who) {
     if !is_root() {
         eprintln!("skipped: a home of the test's own needs root, for its account database");
         return;
     }
-    for who in Who::all() {
-        for agent in &AGENTS {
-            let workspace = Workspace::new(who);
-            workspace.write("note", "teh first line\n");
-            let passwd = install(who, &workspace, agent);
-            let ran = run(who, &workspace, &passwd, agent.preset, agent);
-            let stdout = String::from_utf8_lossy(&ran.stdout);
-            let stderr = String::from_utf8_lossy(&ran.stderr);
-            let preset = agent.preset;
-            assert_eq!(
-                stdout, "variable a key\nsession\nprogram held\nhost there\nno other\n",
-                "{preset}: {stderr}"
-            );
-            assert!(
-                stderr.contains(&format!("{}: No such file or directory", agent.login)),
-                "{preset}: {stderr}"
-            );
-            assert_eq!(ran.status.code(), Some(0), "{preset}: {stderr}");
-            let read = |name: &str| fs::read_to_string(workspace.path().join(name)).expect("there");
-            assert_eq!(
-                (&*read("note"), &*read("ran")),
-                ("the first line\n", "ran\n")
-            );
-            assert!(
-                !workspace.outside().join("home/.agent").exists(),
-                "{preset}"
-            );
+    for agent in &AGENTS {
+        let workspace = Workspace::new(who);
+        workspace.write("note", "teh first line\n");
+        let passwd = install(who, &workspace, agent);
+        let ran = run(who, &workspace, &passwd, agent.preset, agent);
+        let stdout = String::from_utf8_lossy(&ran.stdout);
+        let stderr = String::from_utf8_lossy(&ran.stderr);
+        let preset = agent.preset;
+        assert_eq!(
+            stdout, "variable a key\nsession\nprogram held\nhost there\nno other\n",
+            "{preset}: {stderr}"
+        );
+        assert!(
+            stderr.contains(&format!("{}: No such file or directory", agent.login)),
+            "{preset}: {stderr}"
+        );
+        assert_eq!(ran.status.code(), Some(0), "{preset}: {stderr}");
+        let read = |name: &str| fs::read_to_string(workspace.path().join(name)).expect("there");
+        assert_eq!(
+            (&*read("note"), &*read("ran")),
+            ("the first line\n", "ran\n")
+        );
+        assert!(
+            !workspace.outside().join("home/.agent").exists(),
+            "{preset}"
+        );
 
-            // The control: `coding` does not grant where it is, and reaches nobody.
-            let ran = run(who, &workspace, &passwd, "coding", agent);
-            assert_eq!(ran.status.code(), Some(127), "{preset}: {ran:?}");
-        }
+        // The control: `coding` does not grant where it is, and reaches nobody.
+        let ran = run(who, &workspace, &passwd, "coding", agent);
+        assert_eq!(ran.status.code(), Some(127), "{preset}: {ran:?}");
     }
 }

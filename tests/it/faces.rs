@@ -94,228 +94,217 @@ fn prepared(who: Who) -> Workspace {
     workspace
 }
 
+each!(every_verb_has_one_rule_for_its_answer);
 /// A reader that has gone changes nothing, and an answer that is lost is a failure.
-#[test]
-fn every_verb_has_one_rule_for_its_answer() {
-    for who in Who::all() {
-        let workspace = prepared(who);
-        let doctor = creel(who, &workspace, &["doctor"])
-            .output()
-            .expect("creel runs");
-        let doctor: (&[&str], i32) = (&["doctor"], doctor.status.code().expect("a status"));
-        for (words, status) in ANSWERS.iter().copied().chain([doctor]) {
-            let told = |stdout: Stdio| {
-                let mut command = creel(who, &workspace, words);
-                let child = command.stdout(stdout).spawn().expect("creel starts");
-                // Ours would keep the pipe's other end open.
-                drop(command);
-                child.wait_with_output().expect("creel ends")
-            };
-            let read = told(Stdio::piped());
-            assert_eq!(read.status.code(), Some(status), "{words:?}: {read:?}");
-            assert!(!read.stdout.is_empty(), "{words:?}");
-            let (reader, writer) = std::io::pipe().expect("a pipe");
-            drop(reader);
-            let left = told(writer.into());
-            assert_eq!(left.status.code(), Some(status), "{words:?}: {left:?}");
-            assert_eq!(said(&left), said(&read), "{words:?}");
-            let failed = if words[0] == "policy" { 2 } else { 125 };
-            let full = OpenOptions::new()
-                .write(true)
-                .open("/dev/full")
-                .expect("open");
-            let full = told(full.into());
-            assert_eq!(full.status.code(), Some(failed), "{words:?}: {full:?}");
-            assert!(said(&full).contains("No space left on device"), "{full:?}");
+fn every_verb_has_one_rule_for_its_answer(who: Who) {
+    let workspace = prepared(who);
+    let doctor = creel(who, &workspace, &["doctor"])
+        .output()
+        .expect("creel runs");
+    let doctor: (&[&str], i32) = (&["doctor"], doctor.status.code().expect("a status"));
+    for (words, status) in ANSWERS.iter().copied().chain([doctor]) {
+        let told = |stdout: Stdio| {
             let mut command = creel(who, &workspace, words);
-            // SAFETY: close is async-signal-safe.
-            unsafe {
-                command.pre_exec(|| {
-                    libc::close(1);
-                    Ok(())
-                });
-            }
-            let closed = command.output().expect("creel runs");
-            assert_eq!(closed.status.code(), Some(failed), "{words:?}: {closed:?}");
-            assert!(said(&closed).contains("stdout is closed"), "{closed:?}");
+            let child = command.stdout(stdout).spawn().expect("creel starts");
+            // Ours would keep the pipe's other end open.
+            drop(command);
+            child.wait_with_output().expect("creel ends")
+        };
+        let read = told(Stdio::piped());
+        assert_eq!(read.status.code(), Some(status), "{words:?}: {read:?}");
+        assert!(!read.stdout.is_empty(), "{words:?}");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let left = told(writer.into());
+        assert_eq!(left.status.code(), Some(status), "{words:?}: {left:?}");
+        assert_eq!(said(&left), said(&read), "{words:?}");
+        let failed = if words[0] == "policy" { 2 } else { 125 };
+        let full = OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .expect("open");
+        let full = told(full.into());
+        assert_eq!(full.status.code(), Some(failed), "{words:?}: {full:?}");
+        assert!(said(&full).contains("No space left on device"), "{full:?}");
+        let mut command = creel(who, &workspace, words);
+        // SAFETY: close is async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                libc::close(1);
+                Ok(())
+            });
         }
+        let closed = command.output().expect("creel runs");
+        assert_eq!(closed.status.code(), Some(failed), "{words:?}: {closed:?}");
+        assert!(said(&closed).contains("stdout is closed"), "{closed:?}");
     }
 }
 
-#[test]
-fn a_policy_in_a_pipe_is_read_and_one_that_never_comes_is_refused() {
+each!(a_policy_in_a_pipe_is_read_and_one_that_never_comes_is_refused);
+fn a_policy_in_a_pipe_is_read_and_one_that_never_comes_is_refused(who: Who) {
     need("bash");
     need("mkfifo");
-    for who in Who::all() {
-        let workspace = prepared(who);
-        workspace.write("p.toml", "extends = 'default'\n");
-        let shell = |script: &str| {
-            let script = format!(
-                "creel() {{ timeout 60 {} \"$@\"; }}; {script}",
-                binary().display()
-            );
-            let mut shell = Command::new("/bin/bash");
-            shell
-                .args(["-c", &script])
-                .env_clear()
-                .env("PATH", "/usr/bin:/bin")
-                .current_dir(workspace.path())
-                .stdin(Stdio::null());
-            let (uid, gid, home) = who.account();
-            if is_root() && who == Who::User {
-                shell.env("HOME", home).uid(uid).gid(gid);
-            }
-            shell.output().expect("bash runs")
-        };
-        for read in [
-            "creel policy check <(cat p.toml)",
-            "creel policy check <(sleep 0.2; exec cat p.toml)",
-            "cat p.toml | creel policy check /dev/stdin",
-            "creel policy check /dev/stdin < p.toml",
-            "mkfifo a; cat p.toml > a & exec 3< a; creel policy check /dev/fd/3",
-            "creel policy diff <(cat p.toml) <(cat p.toml)",
-            "creel policy show --policy <(cat p.toml) > /dev/null",
-        ] {
-            let output = shell(read);
-            assert_eq!(output.status.code(), Some(0), "{read}: {output:?}");
-            let _ = std::fs::remove_file(workspace.path().join("a"));
+    let workspace = prepared(who);
+    workspace.write("p.toml", "extends = 'default'\n");
+    let shell = |script: &str| {
+        let script = format!(
+            "creel() {{ timeout 60 {} \"$@\"; }}; {script}",
+            binary().display()
+        );
+        let mut shell = Command::new("/bin/bash");
+        shell
+            .args(["-c", &script])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .current_dir(workspace.path())
+            .stdin(Stdio::null());
+        let (uid, gid, home) = who.account();
+        if is_root() && who == Who::User {
+            shell.env("HOME", home).uid(uid).gid(gid);
         }
-        for (refused, status) in [
-            ("mkfifo c; creel policy check ./c", 2),
-            ("creel run --policy ./c -- true", 125),
-            ("creel policy explain --policy ./c -- true", 2),
-            ("creel policy explain --host ./c -- true", 2),
-            ("creel run --renter ./c -- true", 125),
-            ("creel policy import ./c", 2),
-            ("creel policy test ./c", 2),
-            ("creel policy check <(true)", 2),
-        ] {
-            let output = shell(refused);
-            assert_eq!(output.status.code(), Some(status), "{refused}: {output:?}");
-            let text = said(&output) + &String::from_utf8_lossy(&output.stdout);
-            assert!(
-                text.contains("a pipe from which nothing comes"),
-                "{refused}: {text}"
-            );
-            assert!(text.contains("/dev/stdin"), "{refused}: {text}");
-        }
+        shell.output().expect("bash runs")
+    };
+    for read in [
+        "creel policy check <(cat p.toml)",
+        "creel policy check <(sleep 0.2; exec cat p.toml)",
+        "cat p.toml | creel policy check /dev/stdin",
+        "creel policy check /dev/stdin < p.toml",
+        "mkfifo a; cat p.toml > a & exec 3< a; creel policy check /dev/fd/3",
+        "creel policy diff <(cat p.toml) <(cat p.toml)",
+        "creel policy show --policy <(cat p.toml) > /dev/null",
+    ] {
+        let output = shell(read);
+        assert_eq!(output.status.code(), Some(0), "{read}: {output:?}");
+        let _ = std::fs::remove_file(workspace.path().join("a"));
+    }
+    for (refused, status) in [
+        ("mkfifo c; creel policy check ./c", 2),
+        ("creel run --policy ./c -- true", 125),
+        ("creel policy explain --policy ./c -- true", 2),
+        ("creel policy explain --host ./c -- true", 2),
+        ("creel run --renter ./c -- true", 125),
+        ("creel policy import ./c", 2),
+        ("creel policy test ./c", 2),
+        ("creel policy check <(true)", 2),
+        ("creel policy check <(sleep 0.2)", 2),
+    ] {
+        let output = shell(refused);
+        assert_eq!(output.status.code(), Some(status), "{refused}: {output:?}");
+        let text = said(&output) + &String::from_utf8_lossy(&output.stdout);
+        assert!(
+            text.contains("a pipe from which nothing comes"),
+            "{refused}: {text}"
+        );
+        assert!(text.contains("/dev/stdin"), "{refused}: {text}");
     }
 }
 
-#[test]
-fn a_bare_word_in_extends_that_is_a_file_is_told_with_its_slash() {
-    for who in Who::all() {
-        let workspace = prepared(who);
-        workspace.write("dir/pol", "extends = 'default'\n");
-        let check = |base: &str| {
-            workspace.write("dir/p.toml", &format!("extends = ['{base}']\n"));
-            let output = creel(who, &workspace, &["policy", "check", "dir/p.toml"]).output();
-            output.expect("creel runs")
-        };
-        assert_eq!(check("./pol").status.code(), Some(0));
-        let refused = check("pol");
-        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
-        let text = String::from_utf8_lossy(&refused.stdout).into_owned();
+each!(a_bare_word_in_extends_that_is_a_file_is_told_with_its_slash);
+fn a_bare_word_in_extends_that_is_a_file_is_told_with_its_slash(who: Who) {
+    let workspace = prepared(who);
+    workspace.write("dir/pol", "extends = 'default'\n");
+    let check = |base: &str| {
+        workspace.write("dir/p.toml", &format!("extends = ['{base}']\n"));
+        let output = creel(who, &workspace, &["policy", "check", "dir/p.toml"]).output();
+        output.expect("creel runs")
+    };
+    assert_eq!(check("./pol").status.code(), Some(0));
+    let refused = check("pol");
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let text = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(
+        text.contains("write './pol'") && text.contains("dir/p.toml:1"),
+        "{text}"
+    );
+    // What lies where creel was started is not beside the file.
+    workspace.write("here", "");
+    for absent in ["here", "pool"] {
+        let text = String::from_utf8_lossy(&check(absent).stdout).into_owned();
         assert!(
-            text.contains("write './pol'") && text.contains("dir/p.toml:1"),
+            text.contains("presets: ") && !text.contains("write './"),
             "{text}"
         );
-        // What lies where creel was started is not beside the file.
-        workspace.write("here", "");
-        for absent in ["here", "pool"] {
-            let text = String::from_utf8_lossy(&check(absent).stdout).into_owned();
-            assert!(
-                text.contains("presets: ") && !text.contains("write './"),
-                "{text}"
-            );
-        }
     }
 }
 
+each!(what_a_project_extends_in_vain_is_one_warning);
 /// One of a project that extends a shipped policy beneath a narrower one: one thing is wrong.
-#[test]
-fn what_a_project_extends_in_vain_is_one_warning() {
-    for who in Who::all() {
-        let workspace = prepared(who);
-        let check = |text: &str| {
-            workspace.write(".creel/policy.toml", text);
-            let output = creel(who, &workspace, &["policy", "check"])
-                .output()
-                .expect("creel runs");
-            assert_eq!(output.status.code(), Some(0), "{output:?}");
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        };
-        let text = check("extends = 'coding'\n");
-        assert_eq!(text.matches("warning[clipped]").count(), 1, "{text}");
-        assert!(text.contains(".creel/policy.toml"), "{text}");
-        // Each of its own words is one.
-        let own = check("[filesystem]\nread = ['/usr', '/srv/a', '/srv/b']\n");
-        assert_eq!(own.matches("warning[clipped]").count(), 2, "{own}");
-        let none = check("extends = 'default'\n");
-        assert_eq!(none.matches("warning[clipped]").count(), 0, "{none}");
+fn what_a_project_extends_in_vain_is_one_warning(who: Who) {
+    let workspace = prepared(who);
+    let check = |text: &str| {
+        workspace.write(".creel/policy.toml", text);
+        let output = creel(who, &workspace, &["policy", "check"])
+            .output()
+            .expect("creel runs");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let text = check("extends = 'coding'\n");
+    assert_eq!(text.matches("warning[clipped]").count(), 1, "{text}");
+    assert!(text.contains(".creel/policy.toml"), "{text}");
+    // Each of its own words is one.
+    let own = check("[filesystem]\nread = ['/usr', '/srv/a', '/srv/b']\n");
+    assert_eq!(own.matches("warning[clipped]").count(), 2, "{own}");
+    let none = check("extends = 'default'\n");
+    assert_eq!(none.matches("warning[clipped]").count(), 0, "{none}");
+}
+
+each!(what_only_tells_tells_also_where_a_run_is_refused);
+fn what_only_tells_tells_also_where_a_run_is_refused(who: Who) {
+    if has_cgroups(who) {
+        eprintln!("skipped for {who:?}: a run lacks nothing here");
+        return;
+    }
+    let workspace = prepared(who);
+    let asked = |words: &[&str]| creel(who, &workspace, words).output().expect("creel runs");
+    let refused = asked(&["run", "--", "true"]);
+    assert_eq!(refused.status.code(), Some(125), "{refused:?}");
+    for words in [
+        &["run", "--dry-run", "--", "true"][..],
+        &["run", "--dry-run", "--json", "--", "true"],
+        &["policy", "explain", "--", "true"],
+        &["policy", "explain", "--json", "--", "true"],
+    ] {
+        let told = asked(words);
+        let status = if words[0] == "run" { 125 } else { 1 };
+        assert_eq!(told.status.code(), Some(status), "{told:?}");
+        let answer = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert!(answer.contains("/usr"), "{told:?}");
+        let all = answer + &said(&told);
+        assert!(all.contains("no cgroup can be used"), "{all}");
+        assert!(all.contains("--allow-degraded cgroup"), "{all}");
+        let mut with = words.to_vec();
+        let at = with.iter().position(|word| *word == "--").expect("--");
+        with.splice(at..at, ["--allow-degraded", "cgroup"]);
+        let same = asked(&with);
+        assert_eq!(same.status.code(), Some(0), "{same:?}");
+        assert_eq!(said(&same), "", "{same:?}");
     }
 }
 
-#[test]
-fn what_only_tells_tells_also_where_a_run_is_refused() {
-    for who in Who::all() {
-        if has_cgroups(who) {
-            eprintln!("skipped for {who:?}: a run lacks nothing here");
-            continue;
-        }
-        let workspace = prepared(who);
-        let asked = |words: &[&str]| creel(who, &workspace, words).output().expect("creel runs");
-        let refused = asked(&["run", "--", "true"]);
-        assert_eq!(refused.status.code(), Some(125), "{refused:?}");
-        for words in [
-            &["run", "--dry-run", "--", "true"][..],
-            &["run", "--dry-run", "--json", "--", "true"],
-            &["policy", "explain", "--", "true"],
-            &["policy", "explain", "--json", "--", "true"],
-        ] {
-            let told = asked(words);
-            let status = if words[0] == "run" { 125 } else { 1 };
-            assert_eq!(told.status.code(), Some(status), "{told:?}");
-            let answer = String::from_utf8_lossy(&told.stdout).into_owned();
-            assert!(answer.contains("/usr"), "{told:?}");
-            let all = answer + &said(&told);
-            assert!(all.contains("no cgroup can be used"), "{all}");
-            assert!(all.contains("--allow-degraded cgroup"), "{all}");
-            let mut with = words.to_vec();
-            let at = with.iter().position(|word| *word == "--").expect("--");
-            with.splice(at..at, ["--allow-degraded", "cgroup"]);
-            let same = asked(&with);
-            assert_eq!(same.status.code(), Some(0), "{same:?}");
-            assert_eq!(said(&same), "", "{same:?}");
-        }
-    }
-}
-
+each!(an_address_of_a_special_kind_is_refused_with_the_remedy);
 /// What is refused for the kind of its address is told with what grants it.
-#[test]
-fn an_address_of_a_special_kind_is_refused_with_the_remedy() {
-    for who in Who::all() {
-        let workspace = prepared(who);
-        let case = |allow: &str| {
-            let text = format!(
-                "extends = 'default'\ntools.allow = ['read', 'fetch']\n[network]\nmode = 'allowlist'\nallow = [{allow}]\n[tests]\nallow = ['fetch 192.0.2.1']\n"
-            );
-            workspace.write("p.toml", &text);
-            let output = creel(who, &workspace, &["policy", "test", "p.toml"]).output();
-            output.expect("creel runs")
-        };
-        let refused = case("'a.example'");
-        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-        let text = String::from_utf8_lossy(&refused.stdout).into_owned();
-        assert!(
-            text.contains("for documentation") && text.contains("--allow-net ADDRESS"),
-            "{text}"
+fn an_address_of_a_special_kind_is_refused_with_the_remedy(who: Who) {
+    let workspace = prepared(who);
+    let case = |allow: &str| {
+        let text = format!(
+            "extends = 'default'\ntools.allow = ['read', 'fetch']\n[network]\nmode = 'allowlist'\nallow = [{allow}]\n[tests]\nallow = ['fetch 192.0.2.1']\n"
         );
-        let granted = case("'192.0.2.0/24'");
-        assert_eq!(granted.status.code(), Some(0), "{granted:?}");
-        let ran = Run::new(who, &workspace)
-            .flags(["--allow-net", "a.example"])
-            .argv(["curl", "-sSf", "http://192.0.2.1/"]);
-        assert!(ran.stderr.contains("--allow-net ADDRESS"), "{ran:#?}");
-    }
+        workspace.write("p.toml", &text);
+        let output = creel(who, &workspace, &["policy", "test", "p.toml"]).output();
+        output.expect("creel runs")
+    };
+    let refused = case("'a.example'");
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let text = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(
+        text.contains("for documentation") && text.contains("--allow-net ADDRESS"),
+        "{text}"
+    );
+    let granted = case("'192.0.2.0/24'");
+    assert_eq!(granted.status.code(), Some(0), "{granted:?}");
+    let ran = Run::new(who, &workspace)
+        .flags(["--allow-net", "a.example"])
+        .argv(["curl", "-sSf", "http://192.0.2.1/"]);
+    assert!(ran.stderr.contains("--allow-net ADDRESS"), "{ran:#?}");
 }

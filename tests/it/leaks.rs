@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::drill::{self, Drill};
 use crate::support::{
-    Run, Who, Workspace, binary, delegated, has_cgroups, is_root, shell_status, state_dir,
+    Run, Who, Workspace, binary, child_named, delegated, has_cgroups, is_root, shell_status,
+    state_dir, wait,
 };
 
 /// How long the janitor may take.
@@ -75,15 +76,12 @@ impl Watch {
 
     #[track_caller]
     fn nothing_is_left(&self, workspace: &Workspace) {
-        let start = Instant::now();
-        loop {
-            let left = self.left(workspace);
-            if left.is_empty() {
-                return;
-            }
-            assert!(start.elapsed() < PATIENCE, "left behind: {left:#?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let mut left = vec![];
+        wait::within(PATIENCE, || {
+            left = self.left(workspace);
+            left.is_empty()
+        });
+        assert!(left.is_empty(), "left behind: {left:#?}");
     }
 }
 
@@ -360,62 +358,35 @@ fn five_hundred_rootless_runs_sixteen_at_a_time_leave_nothing() {
     many_at_once(Who::User, "rootless-many");
 }
 
-/// The process of this name that `pid` started, if it has begun.
-fn child_named(pid: u32, name: &str) -> Option<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-    let named = |child: &u32| {
-        let comm = std::fs::read_to_string(format!("/proc/{child}/comm"));
-        comm.is_ok_and(|comm| comm.trim_end() == name)
-    };
-    children
-        .split_whitespace()
-        .filter_map(|c| c.parse().ok())
-        .find(named)
-}
-
-#[track_caller]
-fn wait_for<T>(mut seen: impl FnMut() -> Option<T>) -> T {
-    let since = Instant::now();
-    loop {
-        match seen() {
-            Some(seen) => return seen,
-            None => assert!(since.elapsed() < PATIENCE, "waited in vain"),
-        }
-        std::thread::yield_now();
-    }
-}
-
+each!(a_killed_janitor_ends_the_run_and_leaves_nothing);
 /// While it makes names, while the jail is built, and while the command runs: the run ends, and says why.
-#[test]
-fn a_killed_janitor_ends_the_run_and_leaves_nothing() {
+fn a_killed_janitor_ends_the_run_and_leaves_nothing(who: Who) {
     private_tmp();
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        for round in 0..24u32 {
-            let watch = Watch::start(&workspace, "janitor");
-            let script = ["/bin/sh", "-c", "touch started; sleep 60"];
-            let mut child = watch.command(who, &workspace, &[], &script);
-            let child = child.stderr(Stdio::piped()).spawn().expect("creel starts");
-            let started = workspace.path().join("started");
-            let mut victim = wait_for(|| child_named(child.id(), "creel-janitor"));
-            match round % 3 {
-                0 => std::thread::sleep(Duration::from_micros(u64::from(round) * 100)),
-                1 => wait_for(|| started.exists().then_some(())),
-                // The janitor's own child, which watches covers.
-                _ => {
-                    wait_for(|| started.exists().then_some(()));
-                    victim = wait_for(|| child_named(victim, "creel-janitor"));
-                }
+    let workspace = Workspace::new(who);
+    for round in 0..24u32 {
+        let watch = Watch::start(&workspace, "janitor");
+        let script = ["/bin/sh", "-c", "touch started; sleep 60"];
+        let mut child = watch.command(who, &workspace, &[], &script);
+        let child = child.stderr(Stdio::piped()).spawn().expect("creel starts");
+        let started = workspace.path().join("started");
+        let mut victim = wait::some("the janitor", || child_named(child.id(), "creel-janitor"));
+        match round % 3 {
+            0 => std::thread::sleep(Duration::from_micros(u64::from(round) * 100)),
+            1 => wait::until("it starts", || started.exists()),
+            // The janitor's own child, which watches covers.
+            _ => {
+                wait::until("it starts", || started.exists());
+                victim = wait::some("its child", || child_named(victim, "creel-janitor"));
             }
-            let victim = rustix::process::Pid::from_raw(victim as i32).expect("a pid");
-            rustix::process::kill_process(victim, rustix::process::Signal::KILL).expect("killed");
-            let output = child.wait_with_output().expect("it ends");
-            let why = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(125), "{round}: {why}");
-            assert!(why.contains("janitor"), "{round}: {why}");
-            let _ = std::fs::remove_file(&started);
-            watch.nothing_is_left(&workspace);
         }
+        let victim = rustix::process::Pid::from_raw(victim as i32).expect("a pid");
+        rustix::process::kill_process(victim, rustix::process::Signal::KILL).expect("killed");
+        let output = child.wait_with_output().expect("it ends");
+        let why = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{round}: {why}");
+        assert!(why.contains("janitor"), "{round}: {why}");
+        let _ = std::fs::remove_file(&started);
+        watch.nothing_is_left(&workspace);
     }
 }
 
@@ -430,10 +401,10 @@ while open('/proc/PID/stat').read().rsplit(')', 1)[1].split()[0] not in 'ZX':
     assert len(taken) < 200
 "#;
 
+each!(a_supervisor_that_the_kernel_ends_for_want_of_memory_leaves_nothing);
 /// The kernel ends every process that shares the memory of one that it ends for want of memory. In a small
 /// group of the test's own it ends the supervisor, which has the worst score.
-#[test]
-fn a_supervisor_that_the_kernel_ends_for_want_of_memory_leaves_nothing() {
+fn a_supervisor_that_the_kernel_ends_for_want_of_memory_leaves_nothing(who: Who) {
     use std::os::unix::process::{CommandExt, ExitStatusExt};
     if !is_root() {
         eprintln!("skipped: a cgroup of the test's own needs root");
@@ -445,78 +416,72 @@ fn a_supervisor_that_the_kernel_ends_for_want_of_memory_leaves_nothing() {
     let group = parent.join(format!("it-{}", std::process::id()));
     std::fs::create_dir(&group).expect("a group");
     let tasks = group.join("tasks");
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let watch = Watch::start(&workspace, "oom");
-        let script = ["/bin/sh", "-c", "touch started; sleep 60"];
-        let mut child = watch.command(who, &workspace, &[], &script);
-        let mut child = child.spawn().expect("creel starts");
-        wait_for(|| workspace.path().join("started").exists().then_some(()));
-        let janitor = wait_for(|| child_named(child.id(), "creel-janitor"));
-        for pid in [child.id(), janitor] {
-            std::fs::write(&tasks, pid.to_string()).expect("moved");
-        }
-        std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), "1000").expect("its score");
-        std::fs::write(group.join("memory.limit_in_bytes"), "32M").expect("a limit");
-        let mut hog = Command::new("/usr/bin/python3");
-        hog.args(["-c", &HOG.replace("PID", &child.id().to_string())]);
-        let into = std::ffi::CString::new(tasks.to_str().expect("text")).expect("no NUL");
-        // SAFETY: open, write and close are async-signal-safe.
-        unsafe {
-            hog.pre_exec(move || {
-                let file = libc::open(into.as_ptr(), libc::O_WRONLY);
-                let moved = libc::write(file, c"0".as_ptr().cast(), 1) == 1;
-                libc::close(file);
-                moved
-                    .then_some(())
-                    .ok_or_else(std::io::Error::last_os_error)
-            });
-        }
-        let _ = hog.status().expect("python3 starts");
-        let ended = child.wait().expect("it ends");
-        assert_eq!(ended.signal(), Some(9), "{ended:?}");
-        std::fs::remove_file(workspace.path().join("started")).expect("the jail's own");
-        watch.nothing_is_left(&workspace);
-        std::fs::write(group.join("memory.limit_in_bytes"), "-1").expect("no limit");
+    let workspace = Workspace::new(who);
+    let watch = Watch::start(&workspace, "oom");
+    let script = ["/bin/sh", "-c", "touch started; sleep 60"];
+    let mut child = watch.command(who, &workspace, &[], &script);
+    let mut child = child.spawn().expect("creel starts");
+    wait::until("it starts", || workspace.path().join("started").exists());
+    let janitor = wait::some("the janitor", || child_named(child.id(), "creel-janitor"));
+    for pid in [child.id(), janitor] {
+        std::fs::write(&tasks, pid.to_string()).expect("moved");
     }
-    let since = Instant::now();
-    while std::fs::remove_dir(&group).is_err() {
-        assert!(since.elapsed() < PATIENCE, "the test's own group stays");
-        std::thread::sleep(Duration::from_millis(20));
+    std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), "1000").expect("its score");
+    std::fs::write(group.join("memory.limit_in_bytes"), "32M").expect("a limit");
+    let mut hog = Command::new("/usr/bin/python3");
+    hog.args(["-c", &HOG.replace("PID", &child.id().to_string())]);
+    let into = std::ffi::CString::new(tasks.to_str().expect("text")).expect("no NUL");
+    // SAFETY: open, write and close are async-signal-safe.
+    unsafe {
+        hog.pre_exec(move || {
+            let file = libc::open(into.as_ptr(), libc::O_WRONLY);
+            let moved = libc::write(file, c"0".as_ptr().cast(), 1) == 1;
+            libc::close(file);
+            moved
+                .then_some(())
+                .ok_or_else(std::io::Error::last_os_error)
+        });
     }
+    let _ = hog.status().expect("python3 starts");
+    let ended = child.wait().expect("it ends");
+    assert_eq!(ended.signal(), Some(9), "{ended:?}");
+    std::fs::remove_file(workspace.path().join("started")).expect("the jail's own");
+    watch.nothing_is_left(&workspace);
+    std::fs::write(group.join("memory.limit_in_bytes"), "-1").expect("no limit");
+    wait::until("the test's own group goes", || {
+        std::fs::remove_dir(&group).is_ok()
+    });
 }
 
-#[test]
-fn failed_and_ended_runs_leave_nothing() {
+each!(failed_and_ended_runs_leave_nothing);
+fn failed_and_ended_runs_leave_nothing(who: Who) {
     private_tmp();
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let policy = workspace.outside().join("hole.toml");
-        std::fs::write(&policy, "[filesystem]\nexec = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\"]\n[limits]\ngrace = \"0s\"\n").expect("write");
-        let policy = policy.to_str().expect("text");
-        let watch = Watch::start(&workspace, "failures");
-        for (flags, argv, expected) in [
-            // Before there is a jail, while one is made, at its last step, and at the end of its run.
-            (&["--read", "/no/such"][..], &["true"][..], 125),
-            (&["--workdir", "absent"], &["true"], 125),
-            (&["--status-file", "/no/such/status"], &["true"], 125),
-            (&[], &["no-such-command"], 127),
-            (&[], &["/etc"], 126),
-            (&["--policy", policy, "--timeout", "50ms"], &STUBBORN, 124),
-            (&["--output-limit", "10B"], &["yes"], 137),
-            (
-                &[],
-                &["/bin/sh", "-c", "setsid sleep 60 & kill -KILL $$"],
-                137,
-            ),
-        ] {
-            let output = watch
-                .command(who, &workspace, flags, argv)
-                .output()
-                .expect("creel runs");
-            assert_eq!(output.status.code(), Some(expected), "{flags:?} {argv:?}");
-            watch.nothing_is_left(&workspace);
-        }
+    let workspace = Workspace::new(who);
+    let policy = workspace.outside().join("hole.toml");
+    std::fs::write(&policy, "[filesystem]\nexec = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\"]\n[limits]\ngrace = \"0s\"\n").expect("write");
+    let policy = policy.to_str().expect("text");
+    let watch = Watch::start(&workspace, "failures");
+    for (flags, argv, expected) in [
+        // Before there is a jail, while one is made, at its last step, and at the end of its run.
+        (&["--read", "/no/such"][..], &["true"][..], 125),
+        (&["--workdir", "absent"], &["true"], 125),
+        (&["--status-file", "/no/such/status"], &["true"], 125),
+        (&[], &["no-such-command"], 127),
+        (&[], &["/etc"], 126),
+        (&["--policy", policy, "--timeout", "50ms"], &STUBBORN, 124),
+        (&["--output-limit", "10B"], &["yes"], 137),
+        (
+            &[],
+            &["/bin/sh", "-c", "setsid sleep 60 & kill -KILL $$"],
+            137,
+        ),
+    ] {
+        let output = watch
+            .command(who, &workspace, flags, argv)
+            .output()
+            .expect("creel runs");
+        assert_eq!(output.status.code(), Some(expected), "{flags:?} {argv:?}");
+        watch.nothing_is_left(&workspace);
     }
 }
 
@@ -524,7 +489,7 @@ fn failed_and_ended_runs_leave_nothing() {
 #[test]
 fn a_panic_ends_with_125_and_one_sentence_and_leaves_nothing() {
     private_tmp();
-    let workspace = Workspace::new(Who::all()[0]);
+    let workspace = Workspace::new(Who::of_this_process());
     let watch = Watch::start(&workspace, "panic");
     let said = workspace.outside().join("stderr");
     let stderr = std::fs::File::create(&said).expect("a file");
@@ -532,12 +497,8 @@ fn a_panic_ends_with_125_and_one_sentence_and_leaves_nothing() {
     let place = place.to_str().expect("text");
     let mut drill = Drill::of(drill::command("panic", &[place, &watch.mark]).stderr(stderr));
     drill.hear(LIVES);
-    let start = Instant::now();
     // The control: what must go was there.
-    while marked_processes(&watch.mark).is_empty() {
-        assert!(start.elapsed() < PATIENCE, "it did not begin");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait::until("it begins", || !marked_processes(&watch.mark).is_empty());
     let (words, ended) = drill.end();
     let text = std::fs::read_to_string(said).expect("what it said");
     assert_eq!(words, [LIVES], "{text}");
@@ -592,37 +553,31 @@ fn a_jail(workspace: &Path, mark: &str) -> creel_jail::Live {
     ready.expect("ready").spawn().expect("a jail")
 }
 
+each!(a_run_that_goes_on_is_seen);
 /// The watch sees what is there: otherwise none of the above would mean anything.
-#[test]
-fn a_run_that_goes_on_is_seen() {
+fn a_run_that_goes_on_is_seen(who: Who) {
     private_tmp();
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let watch = Watch::start(&workspace, "control");
-        let argv = ["/bin/sh", "-c", "touch begun; sleep 60"];
-        let mut child = watch
-            .command(who, &workspace, &[], &argv)
-            .spawn()
-            .expect("creel starts");
-        let begun = workspace.path().join("begun");
-        let start = Instant::now();
-        while !begun.exists() {
-            assert!(start.elapsed() < PATIENCE, "it did not begin");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let seen = watch.left(&workspace).join("\n");
-        // creel, the jail's first process and the command at least.
-        assert!(
-            seen.matches("process ").count() >= 3 && seen.contains(" creel"),
-            "{seen}"
-        );
-        assert!(
-            seen.contains("begun") && (!has_cgroups(who) || seen.contains("creel-janitor")),
-            "{seen}"
-        );
-        child.kill().expect("kill");
-        child.wait().expect("wait");
-        std::fs::remove_file(begun).expect("rm");
-        watch.nothing_is_left(&workspace);
-    }
+    let workspace = Workspace::new(who);
+    let watch = Watch::start(&workspace, "control");
+    let argv = ["/bin/sh", "-c", "touch begun; sleep 60"];
+    let mut child = watch
+        .command(who, &workspace, &[], &argv)
+        .spawn()
+        .expect("creel starts");
+    let begun = workspace.path().join("begun");
+    wait::until("it begins", || begun.exists());
+    let seen = watch.left(&workspace).join("\n");
+    // creel, the jail's first process and the command at least.
+    assert!(
+        seen.matches("process ").count() >= 3 && seen.contains(" creel"),
+        "{seen}"
+    );
+    assert!(
+        seen.contains("begun") && (!has_cgroups(who) || seen.contains("creel-janitor")),
+        "{seen}"
+    );
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    std::fs::remove_file(begun).expect("rm");
+    watch.nothing_is_left(&workspace);
 }

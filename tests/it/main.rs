@@ -3,6 +3,9 @@
 //! They run the real `creel` on the real kernel, as root and as an ordinary user; see
 //! [`support`] for how, and `scripts/test` for what a machine needs.
 
+#[macro_use]
+mod each;
+
 mod agents;
 mod attacks;
 mod egress;

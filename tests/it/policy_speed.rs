@@ -60,7 +60,7 @@ fn layer(number: usize) -> String {
 
 #[test]
 fn two_hundred_rules_in_four_layers_are_a_plan_within_a_millisecond() {
-    let workspace = Workspace::new(Who::all()[0]);
+    let workspace = Workspace::new(Who::of_this_process());
     let roots = Roots {
         home: "/home/user".into(),
         workspace: workspace.path().to_str().expect("text").into(),

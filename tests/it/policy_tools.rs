@@ -98,121 +98,105 @@ const ALL: [(&str, &str); 9] = [
     ("loopback", "ECONNREFUSED"),
 ];
 
-#[test]
-fn with_every_tool_everything_that_is_granted_holds() {
-    for who in Who::all() {
-        holds(&probe(who, "", ""), &ALL);
-        holds(&probe(who, "[tools]\nprofile = 'full'", ""), &ALL);
-    }
+each!(with_every_tool_everything_that_is_granted_holds);
+fn with_every_tool_everything_that_is_granted_holds(who: Who) {
+    holds(&probe(who, "", ""), &ALL);
+    holds(&probe(who, "[tools]\nprofile = 'full'", ""), &ALL);
 }
 
-#[test]
-fn without_read_the_workspace_and_the_grants_are_not_there() {
-    for who in Who::all() {
-        let found = probe(who, "[tools]\ndeny = ['read']", "");
+each!(without_read_the_workspace_and_the_grants_are_not_there);
+fn without_read_the_workspace_and_the_grants_are_not_there(who: Who) {
+    let found = probe(who, "[tools]\ndeny = ['read']", "");
+    holds(
+        &found,
+        &[
+            ("read", "ENOENT"),
+            ("beside", "ENOENT"),
+            ("write", "ENOENT"),
+            ("make", "ENOENT"),
+            ("write-beside", "ENOENT"),
+            ("exec", "ok"),
+        ],
+    );
+}
+
+each!(without_write_everything_is_read_only_for_every_process);
+fn without_write_everything_is_read_only_for_every_process(who: Who) {
+    for tools in [
+        "deny = ['write']",
+        "allow = ['read', 'edit', 'apply_patch', 'exec']",
+    ] {
+        let found = probe(who, &format!("[tools]\n{tools}"), "");
         holds(
             &found,
             &[
-                ("read", "ENOENT"),
-                ("beside", "ENOENT"),
-                ("write", "ENOENT"),
-                ("make", "ENOENT"),
-                ("write-beside", "ENOENT"),
+                ("read", "ok"),
+                ("beside", "ok"),
+                ("write", "EROFS"),
+                ("make", "EROFS"),
+                ("write-beside", "EROFS"),
+                ("copy", "Read-only file system"),
                 ("exec", "ok"),
             ],
         );
     }
 }
 
-#[test]
-fn without_write_everything_is_read_only_for_every_process() {
-    for who in Who::all() {
-        for tools in [
-            "deny = ['write']",
-            "allow = ['read', 'edit', 'apply_patch', 'exec']",
-        ] {
-            let found = probe(who, &format!("[tools]\n{tools}"), "");
-            holds(
-                &found,
-                &[
-                    ("read", "ok"),
-                    ("beside", "ok"),
-                    ("write", "EROFS"),
-                    ("make", "EROFS"),
-                    ("write-beside", "EROFS"),
-                    ("copy", "Read-only file system"),
-                    ("exec", "ok"),
-                ],
-            );
-        }
-    }
-}
-
+each!(without_edit_or_apply_patch_a_process_still_writes_where_write_may);
 /// The kernel cannot tell an edit from a write.
-#[test]
-fn without_edit_or_apply_patch_a_process_still_writes_where_write_may() {
-    for who in Who::all() {
-        for tool in ["edit", "apply_patch"] {
-            holds(
-                &probe(who, &format!("[tools]\ndeny = ['{tool}']"), ""),
-                &ALL,
-            );
-        }
+fn without_edit_or_apply_patch_a_process_still_writes_where_write_may(who: Who) {
+    for tool in ["edit", "apply_patch"] {
+        holds(
+            &probe(who, &format!("[tools]\ndeny = ['{tool}']"), ""),
+            &ALL,
+        );
     }
 }
 
-#[test]
-fn without_exec_the_worker_executes_nothing() {
-    for who in Who::all() {
-        for tools in [
-            "[tools]\ndeny = ['exec']",
-            "[tools.exec]\nsecurity = 'deny'",
-            "[tools.exec]\nask = 'always'",
-        ] {
-            let found = probe(who, tools, "");
-            let refused = [
-                ("exec", "EACCES"),
-                ("copy", "EACCES"),
-                ("read", "ok"),
-                ("write", "ok"),
-            ];
-            holds(&found, &refused);
-        }
+each!(without_exec_the_worker_executes_nothing);
+fn without_exec_the_worker_executes_nothing(who: Who) {
+    for tools in [
+        "[tools]\ndeny = ['exec']",
+        "[tools.exec]\nsecurity = 'deny'",
+        "[tools.exec]\nask = 'always'",
+    ] {
+        let found = probe(who, tools, "");
+        let refused = [
+            ("exec", "EACCES"),
+            ("copy", "EACCES"),
+            ("read", "ok"),
+            ("write", "ok"),
+        ];
+        holds(&found, &refused);
     }
 }
 
-#[test]
-fn an_allowlist_has_the_programs_that_it_names() {
-    for who in Who::all() {
-        let with = |name: &str| {
-            probe(
-                who,
-                &format!("[tools.exec]\ncommands = ['python3', '{name}']"),
-                "",
-            )
-        };
-        holds(&with("cp"), &[("exec", "EACCES"), ("copy", "ok")]);
-        holds(&with("true"), &[("exec", "ok"), ("copy", "EACCES")]);
-    }
+each!(an_allowlist_has_the_programs_that_it_names);
+fn an_allowlist_has_the_programs_that_it_names(who: Who) {
+    let with = |name: &str| {
+        probe(
+            who,
+            &format!("[tools.exec]\ncommands = ['python3', '{name}']"),
+            "",
+        )
+    };
+    holds(&with("cp"), &[("exec", "EACCES"), ("copy", "ok")]);
+    holds(&with("true"), &[("exec", "ok"), ("copy", "EACCES")]);
 }
 
-#[test]
-fn without_process_nothing_else_goes() {
-    for who in Who::all() {
-        holds(&probe(who, "[tools]\ndeny = ['process']", ""), &ALL);
-    }
+each!(without_process_nothing_else_goes);
+fn without_process_nothing_else_goes(who: Who) {
+    holds(&probe(who, "[tools]\ndeny = ['process']", ""), &ALL);
 }
 
-#[test]
-fn with_or_without_the_tools_of_the_network_there_is_loopback_alone() {
-    for who in Who::all() {
-        for tools in [
-            "allow = ['group:fs', 'group:runtime']",
-            "deny = ['browser']",
-            "profile = 'coding'",
-        ] {
-            holds(&probe(who, &format!("[tools]\n{tools}"), ""), &ALL);
-        }
+each!(with_or_without_the_tools_of_the_network_there_is_loopback_alone);
+fn with_or_without_the_tools_of_the_network_there_is_loopback_alone(who: Who) {
+    for tools in [
+        "allow = ['group:fs', 'group:runtime']",
+        "deny = ['browser']",
+        "profile = 'coding'",
+    ] {
+        holds(&probe(who, &format!("[tools]\n{tools}"), ""), &ALL);
     }
 }
 
@@ -223,95 +207,89 @@ attempt('write-out', write('HOST/out/file'))
 attempt('write-secret', write('HOST/secret/file'))
 "#;
 
-#[test]
-fn a_tools_own_paths_bind_every_process() {
-    for who in Who::all() {
-        let found = probe(who, "", PARTS);
+each!(a_tools_own_paths_bind_every_process);
+fn a_tools_own_paths_bind_every_process(who: Who) {
+    let found = probe(who, "", PARTS);
+    holds(
+        &found,
+        &[
+            ("read-out", "ok"),
+            ("read-secret", "ok"),
+            ("write-out", "ok"),
+            ("write-secret", "ok"),
+        ],
+    );
+    let found = probe(
+        who,
+        "[tools.write]\nallowed_paths = ['$WORKSPACE/out']",
+        PARTS,
+    );
+    holds(
+        &found,
+        &[
+            ("read", "ok"),
+            ("write", "EROFS"),
+            ("make", "EROFS"),
+            ("write-beside", "EROFS"),
+            ("write-out", "ok"),
+            ("write-secret", "EROFS"),
+            ("read-secret", "ok"),
+        ],
+    );
+    // None of the workspace, of the grants the one named.
+    let found = probe(who, "[tools.read]\nallowed_paths = ['BESIDE']", PARTS);
+    holds(
+        &found,
+        &[
+            ("read", "ENOENT"),
+            ("read-out", "ENOENT"),
+            ("beside", "ok"),
+            ("write-beside", "ok"),
+        ],
+    );
+    let found = probe(
+        who,
+        "[tools.read]\ndenied_paths = ['$WORKSPACE/secret']",
+        PARTS,
+    );
+    holds(
+        &found,
+        &[
+            ("read", "ok"),
+            ("write", "ok"),
+            ("read-out", "ok"),
+            ("read-secret", "EACCES"),
+            ("write-secret", "EACCES"),
+        ],
+    );
+}
+
+each!(what_write_is_denied_no_process_changes);
+fn what_write_is_denied_no_process_changes(who: Who) {
+    for tool in ["write", "edit", "apply_patch"] {
+        let text = format!("[tools.{tool}]\ndenied_paths = ['$WORKSPACE/secret']");
+        let found = probe(who, &text, PARTS);
         holds(
             &found,
             &[
-                ("read-out", "ok"),
-                ("read-secret", "ok"),
-                ("write-out", "ok"),
-                ("write-secret", "ok"),
-            ],
-        );
-        let found = probe(
-            who,
-            "[tools.write]\nallowed_paths = ['$WORKSPACE/out']",
-            PARTS,
-        );
-        holds(
-            &found,
-            &[
-                ("read", "ok"),
-                ("write", "EROFS"),
-                ("make", "EROFS"),
-                ("write-beside", "EROFS"),
-                ("write-out", "ok"),
-                ("write-secret", "EROFS"),
-                ("read-secret", "ok"),
-            ],
-        );
-        // None of the workspace, of the grants the one named.
-        let found = probe(who, "[tools.read]\nallowed_paths = ['BESIDE']", PARTS);
-        holds(
-            &found,
-            &[
-                ("read", "ENOENT"),
-                ("read-out", "ENOENT"),
-                ("beside", "ok"),
-                ("write-beside", "ok"),
-            ],
-        );
-        let found = probe(
-            who,
-            "[tools.read]\ndenied_paths = ['$WORKSPACE/secret']",
-            PARTS,
-        );
-        holds(
-            &found,
-            &[
-                ("read", "ok"),
                 ("write", "ok"),
-                ("read-out", "ok"),
-                ("read-secret", "EACCES"),
-                ("write-secret", "EACCES"),
+                ("write-out", "ok"),
+                ("read-secret", "ok"),
+                ("write-secret", "EROFS"),
             ],
         );
     }
 }
 
-#[test]
-fn what_write_is_denied_no_process_changes() {
-    for who in Who::all() {
-        for tool in ["write", "edit", "apply_patch"] {
-            let text = format!("[tools.{tool}]\ndenied_paths = ['$WORKSPACE/secret']");
-            let found = probe(who, &text, PARTS);
-            holds(
-                &found,
-                &[
-                    ("write", "ok"),
-                    ("write-out", "ok"),
-                    ("read-secret", "ok"),
-                    ("write-secret", "EROFS"),
-                ],
-            );
-        }
-    }
-}
-
-#[test]
-fn the_timeout_of_exec_ends_the_run() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let run = |tools: &str| {
-            let text = format!("extends = 'default'\n{tools}\n");
-            let run = Run::new(who, &workspace).policy_text(&workspace, "timeout", &text);
-            run.argv(["sleep", "2"])
-        };
-        let ran = run("tools.exec.timeout = '1s'");
-        assert_eq!((ran.status, ran.kind()), (124, "timeout"), "{ran:#?}");
-        assert_eq!(run("tools.exec.timeout = '1m'").status, 0);
-    }
+each!(the_timeout_of_exec_ends_the_run);
+fn the_timeout_of_exec_ends_the_run(who: Who) {
+    let workspace = Workspace::new(who);
+    let run = |tools: &str| {
+        let text = format!("extends = 'default'\n{tools}\n");
+        let run = Run::new(who, &workspace).policy_text(&workspace, "timeout", &text);
+        run.argv(["sleep", "2"])
+    };
+    let ran = run("tools.exec.timeout = '1s'");
+    assert_eq!((ran.status, ran.kind()), (124, "timeout"), "{ran:#?}");
+    assert_eq!(run("tools.exec.timeout = '1m'").status, 0);
 }

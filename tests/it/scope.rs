@@ -11,7 +11,7 @@ use creel_jail::scope::{ScopeError, ask};
 use creel_sys::bus::Bus;
 
 use crate::support::manager::{self, Answer};
-use crate::support::need;
+use crate::support::{need, wait};
 
 /// A bus of the test's own, gone when dropped.
 struct Daemon {
@@ -37,11 +37,7 @@ impl Daemon {
             .stdin(Stdio::null())
             .spawn()
             .expect("dbus-daemon starts");
-        let start = Instant::now();
-        while UnixStream::connect(&socket).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "no bus");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait::until("a bus", || UnixStream::connect(&socket).is_ok());
         Daemon {
             child,
             address,

@@ -2,36 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Who, Workspace, binary, is_root};
-
-/// Every layer that can be taken out of a plan.
-const LAYERS: [&str; 21] = [
-    "pid-namespace",
-    "network",
-    "ipc-namespace",
-    "uts-namespace",
-    "cgroup-namespace",
-    "root",
-    "read-only",
-    "noexec",
-    "seal",
-    "masks",
-    "environment",
-    "descriptors",
-    "keyring",
-    "rlimits",
-    "cgroup",
-    "disk",
-    "supervisor",
-    "capabilities",
-    "no-new-privileges",
-    "landlock",
-    "seccomp",
-];
+use crate::support::{Who, Workspace, binary, children_of, is_root, wait};
 
 struct Tested {
     status: Option<i32>,
@@ -86,54 +61,32 @@ fn a_report_that_nobody_reads_does_not_outlive_a_term() {
         .spawn()
         .expect("creel starts");
     let of = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", child.id()));
-    let children = format!("task/{0}/children", child.id());
-    let start = Instant::now();
     // It has no jail, and waits in ppoll(2): for room in stdout.
-    while !(of("syscall").is_ok_and(|call| call.starts_with("271 "))
-        && of(&children).is_ok_and(|all| all.is_empty()))
-    {
-        assert!(
-            start.elapsed() < Duration::from_secs(100),
-            "it does not write"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let writes = wait::within(Duration::from_secs(100), || {
+        of("syscall").is_ok_and(|call| call.starts_with("271 "))
+            && children_of(child.id()).is_empty()
+    });
+    assert!(writes, "it does not write");
     // SAFETY: two integers; the child is not reaped yet.
     unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
-    let start = Instant::now();
-    let ended = loop {
-        match child.try_wait().expect("wait") {
-            None if start.elapsed() < Duration::from_secs(10) => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            ended => break ended,
-        }
-    };
-    let _ = child.kill();
-    let _ = child.wait();
     use std::os::unix::process::ExitStatusExt;
-    assert_eq!(
-        ended.and_then(|status| status.signal()),
-        Some(libc::SIGTERM)
-    );
+    assert_eq!(wait::end(&mut child).signal(), Some(libc::SIGTERM));
 }
 
-#[test]
-fn every_attempt_is_stopped_and_all_work_is_done() {
-    for who in Who::all() {
-        let tested = selftest(who, &[]);
-        assert_eq!(
-            tested.status,
-            Some(0),
-            "{who:?}\n{}{}",
-            tested.stdout,
-            tested.stderr
-        );
-        let last = tested.stdout.lines().last().expect("a last line");
-        let words: Vec<&str> = last.split(' ').collect();
-        assert_eq!(words[1..], ["passed,", "0", "failed"], "{last}");
-        assert!(words[0].parse::<u32>().expect("a count") > 200, "{last}");
-    }
+each!(every_attempt_is_stopped_and_all_work_is_done);
+fn every_attempt_is_stopped_and_all_work_is_done(who: Who) {
+    let tested = selftest(who, &[]);
+    assert_eq!(
+        tested.status,
+        Some(0),
+        "{who:?}\n{}{}",
+        tested.stdout,
+        tested.stderr
+    );
+    let last = tested.stdout.lines().last().expect("a last line");
+    let words: Vec<&str> = last.split(' ').collect();
+    assert_eq!(words[1..], ["passed,", "0", "failed"], "{last}");
+    assert!(words[0].parse::<u32>().expect("a count") > 200, "{last}");
 }
 
 /// A container's usual case: creel in a pid namespace, its session's leader outside of it. Once a
@@ -168,27 +121,49 @@ fn a_session_from_outside_of_the_pid_namespace_changes_nothing() {
     assert!(stdout.ends_with("passed, 0 failed\n"), "{stdout}");
 }
 
-#[test]
-fn without_a_layer_exactly_what_it_alone_stops_gets_through_as_root() {
-    if Who::all().contains(&Who::Root) {
-        for layer in LAYERS {
-            weakened(Who::Root, layer);
-        }
-    }
-}
+/// A test for each layer that can be taken out of a plan.
+mod without_a_layer_exactly_what_it_alone_stops_gets_through {
+    use crate::support::Who;
 
-#[test]
-fn without_a_layer_exactly_what_it_alone_stops_gets_through_as_a_user() {
-    for layer in LAYERS {
-        if ["cgroup", "cgroup-namespace"].contains(&layer) {
-            eprintln!("skipped: an ordinary user has no {layer} here");
-        } else {
-            weakened(Who::User, layer);
-        }
+    macro_rules! without {
+        ($($test:ident: $layer:literal),+ $(,)?) => {$(
+            each!($test);
+            fn $test(who: Who) {
+                super::weakened(who, $layer);
+            }
+        )+};
+    }
+
+    without! {
+        pid_namespace: "pid-namespace",
+        network: "network",
+        ipc_namespace: "ipc-namespace",
+        uts_namespace: "uts-namespace",
+        cgroup_namespace: "cgroup-namespace",
+        root: "root",
+        read_only: "read-only",
+        noexec: "noexec",
+        seal: "seal",
+        masks: "masks",
+        environment: "environment",
+        descriptors: "descriptors",
+        keyring: "keyring",
+        rlimits: "rlimits",
+        cgroup: "cgroup",
+        disk: "disk",
+        supervisor: "supervisor",
+        capabilities: "capabilities",
+        no_new_privileges: "no-new-privileges",
+        landlock: "landlock",
+        seccomp: "seccomp",
     }
 }
 
 fn weakened(who: Who, layer: &str) {
+    if who == Who::User && ["cgroup", "cgroup-namespace"].contains(&layer) {
+        eprintln!("skipped: an ordinary user has no {layer} here");
+        return;
+    }
     let tested = selftest(who, &["--without", layer]);
     let shown = format!(
         "{who:?} without {layer}\n{}{}",
@@ -280,20 +255,14 @@ fn the_inner_half_refuses_to_run_outside() {
 
 /// What a self-test has in `base`, once there is `count` of it.
 fn scratches(base: &Path, count: usize) -> Vec<PathBuf> {
-    let start = Instant::now();
-    loop {
+    wait::some("whole self-tests", || {
         let entries = std::fs::read_dir(base).expect("a directory").flatten();
         let found: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         // Its last canary.
-        let whole = found
-            .iter()
-            .filter(|dir| dir.join("noexec/program").exists());
-        if whole.count() == count && found.len() == count {
-            return found;
-        }
-        assert!(start.elapsed() < Duration::from_secs(10), "{found:?}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+        let is_whole = |dir: &&PathBuf| dir.join("noexec/program").exists();
+        let whole = found.iter().filter(is_whole).count();
+        (whole == count && found.len() == count).then_some(found)
+    })
 }
 
 fn begin(who: Who, base: &Path) -> Child {
@@ -310,8 +279,8 @@ fn begin(who: Who, base: &Path) -> Child {
     command.spawn().expect("creel starts")
 }
 
-#[test]
-fn what_a_killed_self_test_left_goes_with_the_next_and_a_living_ones_stays() {
+each!(what_a_killed_self_test_left_goes_with_the_next_and_a_living_ones_stays);
+fn what_a_killed_self_test_left_goes_with_the_next_and_a_living_ones_stays(who: Who) {
     // A directory is locked until its last holder is gone, and that may be a process of its jails, which
     // ends a moment after the supervisor: all of them are waited for here.
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1)).expect("a subreaper");
@@ -322,25 +291,19 @@ fn what_a_killed_self_test_left_goes_with_the_next_and_a_living_ones_stays() {
         let any = rustix::process::WaitOptions::empty();
         while rustix::process::wait(any).is_ok() {}
     };
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let base = workspace.path();
-        let killed = begin(who, &base);
-        let left = scratches(&base, 1);
-        end(vec![killed]);
-        assert_eq!(scratches(&base, 1), left, "the control: it is left behind");
-        let living = begin(who, &base);
-        let start = Instant::now();
-        while left[0].exists() {
-            assert!(start.elapsed() < Duration::from_secs(10), "{left:?}");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let its = scratches(&base, 1);
-        let third = begin(who, &base);
-        let both = scratches(&base, 2);
-        assert!(both.contains(&its[0]), "{both:?} without {its:?}");
-        end(vec![third, living]);
-        let last = selftest_in(who, &base, &[]);
-        assert_eq!(last.status, Some(0), "{}{}", last.stdout, last.stderr);
-    }
+    let workspace = Workspace::new(who);
+    let base = workspace.path();
+    let killed = begin(who, &base);
+    let left = scratches(&base, 1);
+    end(vec![killed]);
+    assert_eq!(scratches(&base, 1), left, "the control: it is left behind");
+    let living = begin(who, &base);
+    wait::until("what was left goes", || !left[0].exists());
+    let its = scratches(&base, 1);
+    let third = begin(who, &base);
+    let both = scratches(&base, 2);
+    assert!(both.contains(&its[0]), "{both:?} without {its:?}");
+    end(vec![third, living]);
+    let last = selftest_in(who, &base, &[]);
+    assert_eq!(last.status, Some(0), "{}{}", last.stdout, last.stderr);
 }

@@ -33,61 +33,59 @@ fn hold(schema: &Value, ran: &Ran, kind: &str, status: i32) {
     assert!(faults.is_empty(), "{kind}:\n{faults}\n{:#}", ran.verdict);
 }
 
-#[test]
-fn real_verdicts_are_what_the_schema_says() {
+each!(real_verdicts_are_what_the_schema_says);
+fn real_verdicts_are_what_the_schema_says(who: Who) {
     let schema = schema();
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let run = |flags: &[&str]| Run::new(who, &workspace).flags(flags);
+    let workspace = Workspace::new(who);
+    let run = |flags: &[&str]| Run::new(who, &workspace).flags(flags);
 
-        hold(&schema, &run(&[]).sh("exit 3"), "exited", 3);
-        hold(&schema, &run(&[]).sh("kill -TERM $$"), "signaled", 143);
-        hold(
-            &schema,
-            &run(&["--timeout", "200ms"]).argv(["/bin/sleep", "30"]),
-            "timeout",
-            124,
-        );
-        hold(
-            &schema,
-            &run(&["--output-limit", "4KiB"]).argv(["/usr/bin/yes"]),
-            "output",
-            137,
-        );
-        // In the jail and readable, but nothing there may be executed.
-        hold(&schema, &run(&[]).argv(["/etc/hosts"]), "denied", 126);
-        hold(
-            &schema,
-            &run(&[]).argv(["/usr/bin/no-such-program"]),
-            "setup_failed",
-            127,
-        );
-        hold(
-            &schema,
-            &run(&["--read", "/no/such/path"]).sh("true"),
-            "setup_failed",
-            125,
-        );
-        // A tmpfs is part of the jail's memory, so this one is smaller than that.
-        let full = run(&["--disk", "1MiB"]).sh("head -c 4194304 /dev/zero > /tmp/file");
-        hold(&schema, &full, "exited", 1);
-        assert_eq!(full.verdict["limits_hit"][0]["name"], "disk");
+    hold(&schema, &run(&[]).sh("exit 3"), "exited", 3);
+    hold(&schema, &run(&[]).sh("kill -TERM $$"), "signaled", 143);
+    hold(
+        &schema,
+        &run(&["--timeout", "200ms"]).argv(["/bin/sleep", "30"]),
+        "timeout",
+        124,
+    );
+    hold(
+        &schema,
+        &run(&["--output-limit", "4KiB"]).argv(["/usr/bin/yes"]),
+        "output",
+        137,
+    );
+    // In the jail and readable, but nothing there may be executed.
+    hold(&schema, &run(&[]).argv(["/etc/hosts"]), "denied", 126);
+    hold(
+        &schema,
+        &run(&[]).argv(["/usr/bin/no-such-program"]),
+        "setup_failed",
+        127,
+    );
+    hold(
+        &schema,
+        &run(&["--read", "/no/such/path"]).sh("true"),
+        "setup_failed",
+        125,
+    );
+    // A tmpfs is part of the jail's memory, so this one is smaller than that.
+    let full = run(&["--disk", "1MiB"]).sh("head -c 4194304 /dev/zero > /tmp/file");
+    hold(&schema, &full, "exited", 1);
+    assert_eq!(full.verdict["limits_hit"][0]["name"], "disk");
 
-        if who == Who::User {
-            eprintln!(
-                "skipped: the memory and pids limits of an ordinary user need a delegated cgroup"
-            );
-            continue;
-        }
-        let hungry = "bytearray(1 << 30)";
-        hold(
-            &schema,
-            &run(&["--memory", "64MiB"]).python(hungry),
-            "oom",
-            137,
+    if who == Who::User {
+        eprintln!(
+            "skipped: the memory and pids limits of an ordinary user need a delegated cgroup"
         );
-        run(&["--memory", "2GiB"]).python(hungry).ok();
+        return;
     }
+    let hungry = "bytearray(1 << 30)";
+    hold(
+        &schema,
+        &run(&["--memory", "64MiB"]).python(hungry),
+        "oom",
+        137,
+    );
+    run(&["--memory", "2GiB"]).python(hungry).ok();
 }
 
 #[test]

@@ -13,8 +13,8 @@ fn documented() -> &'static str {
     rest.split_once("```").expect("its end").0
 }
 
-#[test]
-fn set_id_and_administrators_programs_can_be_left_out() {
+each!(set_id_and_administrators_programs_can_be_left_out);
+fn set_id_and_administrators_programs_can_be_left_out(who: Who) {
     // What every Debian has of each: by name, by pattern and in a directory.
     let programs = [
         "/usr/bin/su",
@@ -30,28 +30,26 @@ for p in PROGRAMS:
     except OSError as e: os._exit(99)
     print(p, seen, 'not started' if started == 99 else 'started')";
     let script = script.replace("PROGRAMS", &format!("{programs:?}"));
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let run = || Run::new(who, &workspace);
-        let without = run().policy_text(&workspace, "admin", documented());
-        let without = without.python(&script).ok();
-        let with = run().python(&script).ok();
-        for program in programs {
-            assert!(std::path::Path::new(program).exists(), "{program}");
-            let refused = format!("{program} Permission denied not started\n");
-            assert!(
-                without.stdout.contains(&refused),
-                "{who:?} {program}: {without:#?}"
-            );
-            // The control.
-            let started = format!("{program} OK started\n");
-            assert!(
-                with.stdout.contains(&started),
-                "{who:?} {program}: {with:#?}"
-            );
-        }
-        // What is no administrator's goes on.
-        let git = run().policy_text(&workspace, "admin", documented());
-        git.sh("git --version && ls / >/dev/null").ok();
+    let workspace = Workspace::new(who);
+    let run = || Run::new(who, &workspace);
+    let without = run().policy_text(&workspace, "admin", documented());
+    let without = without.python(&script).ok();
+    let with = run().python(&script).ok();
+    for program in programs {
+        assert!(std::path::Path::new(program).exists(), "{program}");
+        let refused = format!("{program} Permission denied not started\n");
+        assert!(
+            without.stdout.contains(&refused),
+            "{who:?} {program}: {without:#?}"
+        );
+        // The control.
+        let started = format!("{program} OK started\n");
+        assert!(
+            with.stdout.contains(&started),
+            "{who:?} {program}: {with:#?}"
+        );
     }
+    // What is no administrator's goes on.
+    let git = run().policy_text(&workspace, "admin", documented());
+    git.sh("git --version && ls / >/dev/null").ok();
 }

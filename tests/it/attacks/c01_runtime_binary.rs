@@ -26,14 +26,13 @@ fn fingerprint() -> (u64, Vec<u8>) {
     )
 }
 
-#[test]
-fn no_exe_link_can_be_written_while_programs_are_executed() {
+each!(no_exe_link_can_be_written_while_programs_are_executed);
+fn no_exe_link_can_be_written_while_programs_are_executed(who: Who) {
     let before = fingerprint();
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let got = attack(
-            Run::new(who, &workspace).flags(["--pids", "64"]),
-            r#"
+    let workspace = Workspace::new(who);
+    let got = attack(
+        Run::new(who, &workspace).flags(["--pids", "64"]),
+        r#"
 import threading
 done = threading.Event()
 def many():
@@ -60,23 +59,21 @@ say('wrote', wrote)
 say('creel', [n for n in named if 'creel' in n.rsplit('/', 1)[-1]])
 say('control_read', 'OK' if read else 'none')
 "#,
-        );
-        got.expect(&[
-            ("tried", "many"),
-            ("wrote", "[]"),
-            ("creel", "[]"),
-            ("control_read", "OK"),
-        ]);
-    }
+    );
+    got.expect(&[
+        ("tried", "many"),
+        ("wrote", "[]"),
+        ("creel", "[]"),
+        ("control_read", "OK"),
+    ]);
     assert_eq!(fingerprint(), before, "creel's binary changed");
 }
 
-#[test]
-fn the_first_process_can_be_neither_seen_nor_traced() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let run = Run::new(who, &workspace);
-        let probes = r#"
+each!(the_first_process_can_be_neither_seen_nor_traced);
+fn the_first_process_can_be_neither_seen_nor_traced(who: Who) {
+    let workspace = Workspace::new(who);
+    let run = Run::new(who, &workspace);
+    let probes = r#"
 say('stat', py(os.stat, f'/proc/{T}'))
 say('exe', py(os.readlink, f'/proc/{T}/exe'))
 say('exe_read', opened(f'/proc/{T}/exe', os.O_RDONLY))
@@ -85,8 +82,8 @@ say('fd', py(os.listdir, f'/proc/{T}/fd'))
 say('environ', opened(f'/proc/{T}/environ', os.O_RDONLY))
 say('mem', opened(f'/proc/{T}/mem', os.O_RDWR))
 "#;
-        let body = format!(
-            r#"
+    let body = format!(
+        r#"
 T = 1
 {probes}
 say('attach', sc(101, 16, 1, 0, 0))
@@ -99,80 +96,76 @@ say('kcmp', sc(312, os.getpid(), 1, 0, 0, 0))
 os.kill(1, 9)
 say('alive_after_kill', 'OK')
 "#
-        );
-        attack(run, &body).expect(&[
-            ("stat", "ENOENT"),
-            ("exe", "ENOENT"),
-            ("exe_read", "ENOENT"),
-            ("root", "ENOENT"),
-            ("fd", "ENOENT"),
-            ("environ", "ENOENT"),
-            ("mem", "ENOENT"),
-            ("attach", "EPERM"),
-            ("seize", "EPERM"),
-            ("vm_readv", "EPERM"),
-            ("vm_writev", "EPERM"),
-            ("getfd", "EPERM"),
-            ("kcmp", "EPERM"),
-            ("alive_after_kill", "OK"),
-        ]);
-        // The same questions about a process of one's own are answered.
-        outside(who, Path::new("/"), &format!("T = os.getpid()\n{probes}")).expect(&[
-            ("stat", "OK"),
-            ("exe", "OK"),
-            ("root", "OK"),
-            ("fd", "OK"),
-            ("environ", "OK"),
-            ("mem", "OK"),
-        ]);
-    }
+    );
+    attack(run, &body).expect(&[
+        ("stat", "ENOENT"),
+        ("exe", "ENOENT"),
+        ("exe_read", "ENOENT"),
+        ("root", "ENOENT"),
+        ("fd", "ENOENT"),
+        ("environ", "ENOENT"),
+        ("mem", "ENOENT"),
+        ("attach", "EPERM"),
+        ("seize", "EPERM"),
+        ("vm_readv", "EPERM"),
+        ("vm_writev", "EPERM"),
+        ("getfd", "EPERM"),
+        ("kcmp", "EPERM"),
+        ("alive_after_kill", "OK"),
+    ]);
+    // The same questions about a process of one's own are answered.
+    outside(who, Path::new("/"), &format!("T = os.getpid()\n{probes}")).expect(&[
+        ("stat", "OK"),
+        ("exe", "OK"),
+        ("root", "OK"),
+        ("fd", "OK"),
+        ("environ", "OK"),
+        ("mem", "OK"),
+    ]);
 }
 
-#[test]
-fn creel_cannot_be_made_to_execute_itself() {
+each!(creel_cannot_be_made_to_execute_itself);
+fn creel_cannot_be_made_to_execute_itself(who: Who) {
     let before = fingerprint();
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        std::os::unix::fs::symlink("/proc/self/exe", workspace.path().join("link"))
-            .expect("symlink");
-        workspace.write("script", "#!/proc/self/exe\n");
-        let home = binary().parent().expect("a directory");
-        let readable = [std::ffi::OsStr::new("--read"), home.as_os_str()];
-        for command in ["/proc/self/exe", "./link", "./script"] {
-            for flags in [vec![], readable.to_vec()] {
-                let ran = Run::new(who, &workspace)
-                    .flags(flags)
-                    .argv([command, "--version"]);
-                assert_eq!(
-                    (ran.status, ran.kind()),
-                    (126, "denied"),
-                    "{command}: {ran:#?}"
-                );
-            }
+    let workspace = Workspace::new(who);
+    std::os::unix::fs::symlink("/proc/self/exe", workspace.path().join("link")).expect("symlink");
+    workspace.write("script", "#!/proc/self/exe\n");
+    let home = binary().parent().expect("a directory");
+    let readable = [std::ffi::OsStr::new("--read"), home.as_os_str()];
+    for command in ["/proc/self/exe", "./link", "./script"] {
+        for flags in [vec![], readable.to_vec()] {
+            let ran = Run::new(who, &workspace)
+                .flags(flags)
+                .argv([command, "--version"]);
+            assert_eq!(
+                (ran.status, ran.kind()),
+                (126, "denied"),
+                "{command}: {ran:#?}"
+            );
         }
-        // Granted, it runs, and is no more writable for that.
-        let policy = policy(
-            &workspace,
-            &format!("write = []\nread = []\ndeny = []\n# {}", home.display()),
-        );
-        let text = std::fs::read_to_string(&policy).expect("read");
-        let text = text.replacen(
-            "exec = [",
-            &format!("exec = [{:?}, ", home.display().to_string()),
-            1,
-        );
-        std::fs::write(&policy, text).expect("write");
-        let creel = binary().to_str().expect("text");
-        let ran = Run::new(who, &workspace)
-            .policy(&policy)
-            .argv([creel, "--version"])
-            .ok();
-        assert!(ran.stdout.starts_with("creel"), "{ran:#?}");
-        let body = format!(
-            "say('write', opened({creel:?}, os.O_WRONLY))\nsay('read', opened({creel:?}, os.O_RDONLY))"
-        );
-        attack(Run::new(who, &workspace).policy(&policy), &body)
-            .expect(&[("write", "EACCES"), ("read", "OK")]);
     }
+    // Granted, it runs, and is no more writable for that.
+    let policy = policy(
+        &workspace,
+        &format!("write = []\nread = []\ndeny = []\n# {}", home.display()),
+    );
+    let text = std::fs::read_to_string(&policy).expect("read");
+    let text = text.replacen(
+        "exec = [",
+        &format!("exec = [{:?}, ", home.display().to_string()),
+        1,
+    );
+    std::fs::write(&policy, text).expect("write");
+    let creel = binary().to_str().expect("text");
+    let ran = Run::new(who, &workspace)
+        .policy(&policy)
+        .argv([creel, "--version"])
+        .ok();
+    assert!(ran.stdout.starts_with("creel"), "{ran:#?}");
+    let body = format!(
+        "say('write', opened({creel:?}, os.O_WRONLY))\nsay('read', opened({creel:?}, os.O_RDONLY))"
+    );
+    attack(Run::new(who, &workspace).policy(&policy), &body)
+        .expect(&[("write", "EACCES"), ("read", "OK")]);
     assert_eq!(fingerprint(), before, "creel's binary changed");
 }

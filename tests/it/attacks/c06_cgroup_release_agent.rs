@@ -16,14 +16,13 @@ for view in views:
         os.rmdir(f'{view}/mine')
 ";
 
-#[test]
-fn no_cgroup_can_be_mounted() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let got = attack(
-            Run::new(who, &workspace),
-            &format!(
-                r#"
+each!(no_cgroup_can_be_mounted);
+fn no_cgroup_can_be_mounted(who: Who) {
+    let workspace = Workspace::new(who);
+    let got = attack(
+        Run::new(who, &workspace),
+        &format!(
+            r#"
 say('unshare', sc(272, {CLONE_NEWUSER} | {CLONE_NEWCGROUP}))
 say('unshare_cgroup', sc(272, {CLONE_NEWCGROUP}))
 say('mount_v1', sc(165, b'cgroup', b'/tmp', b'cgroup', 0, b'memory'))
@@ -31,37 +30,35 @@ say('mount_v2', sc(165, b'cgroup2', b'/tmp', b'cgroup2', 0, 0))
 say('remount', sc(165, b'none', b'/sys/fs/cgroup', b'none', 0x20, 0))
 say('fsopen', sc(430, b'cgroup2', 0))
 "#
-            ),
-        );
-        got.expect(&[
-            ("unshare", "EPERM"),
-            ("unshare_cgroup", "EPERM"),
-            ("mount_v1", "EPERM"),
-            ("mount_v2", "EPERM"),
-            ("remount", "EPERM"),
-            ("fsopen", "EPERM"),
-        ]);
+        ),
+    );
+    got.expect(&[
+        ("unshare", "EPERM"),
+        ("unshare_cgroup", "EPERM"),
+        ("mount_v1", "EPERM"),
+        ("mount_v2", "EPERM"),
+        ("remount", "EPERM"),
+        ("fsopen", "EPERM"),
+    ]);
 
-        let ran = Run::new(who, &workspace).argv(["/usr/bin/unshare", "-UrC", "/bin/true"]);
-        assert_ne!(ran.status, 0);
-        assert!(ran.stderr.contains("Operation not permitted"), "{ran:#?}");
-        // The same without a jail, in a child that has namespaces to itself.
-        need("unshare");
-        outside(
-            who,
-            &workspace.path(),
-            &format!("say('unshare', sc(272, {CLONE_NEWUSER} | {CLONE_NEWCGROUP}))"),
-        )
-        .expect(&[("unshare", "OK")]);
-    }
+    let ran = Run::new(who, &workspace).argv(["/usr/bin/unshare", "-UrC", "/bin/true"]);
+    assert_ne!(ran.status, 0);
+    assert!(ran.stderr.contains("Operation not permitted"), "{ran:#?}");
+    // The same without a jail, in a child that has namespaces to itself.
+    need("unshare");
+    outside(
+        who,
+        &workspace.path(),
+        &format!("say('unshare', sc(272, {CLONE_NEWUSER} | {CLONE_NEWCGROUP}))"),
+    )
+    .expect(&[("unshare", "OK")]);
 }
 
+each!(the_jails_own_groups_cannot_be_written_and_are_all_that_it_sees);
 /// A jail that sees its groups can change nothing of them, and sees no other.
-#[test]
-fn the_jails_own_groups_cannot_be_written_and_are_all_that_it_sees() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let body = r#"
+fn the_jails_own_groups_cannot_be_written_and_are_all_that_it_sees(who: Who) {
+    let workspace = Workspace::new(who);
+    let body = r#"
 names = ['release_agent', 'cgroup.procs', 'tasks', 'memory.max', 'memory.limit_in_bytes', 'pids.max', 'cgroup.kill']
 found = {d for d, _, files in os.walk('/') for f in files if f in names and not d.startswith('/usr')}
 mounts = [line.split(' ') for line in open('/proc/self/mountinfo')]
@@ -92,29 +89,29 @@ for view in views:
     answers.add('EROFS' if (above.st_dev, above.st_ino) == (os.stat(os.path.dirname(view)).st_dev, os.stat(os.path.dirname(view)).st_ino) else 'led out')
 say('answers', sorted(answers - {'EROFS', 'EACCES', 'EPERM', 'EBUSY'}))
 "#;
-        let got = attack(Run::new(who, &workspace), &format!("{body}{WRITES}"));
-        got.expect(&[
-            ("elsewhere", "[]"),
-            ("writable mounts", "[]"),
-            ("below", "[]"),
-            ("release agents", "[]"),
-            ("own path", "{'/'}"),
-            ("strangers", "[]"),
-            ("members", "{True}"),
-            ("answers", "[]"),
-        ]);
-        let views = got.of("views");
-        assert_eq!(views != "0", has_cgroups(who), "{got:#?}");
-        for (name, answer) in &got.0 {
-            if name.starts_with("procs ") || name.starts_with("mkdir ") {
-                assert!(matches!(answer.as_str(), "EROFS" | "EACCES"), "{got:#?}");
-            }
+    let got = attack(Run::new(who, &workspace), &format!("{body}{WRITES}"));
+    got.expect(&[
+        ("elsewhere", "[]"),
+        ("writable mounts", "[]"),
+        ("below", "[]"),
+        ("release agents", "[]"),
+        ("own path", "{'/'}"),
+        ("strangers", "[]"),
+        ("members", "{True}"),
+        ("answers", "[]"),
+    ]);
+    let views = got.of("views");
+    assert_eq!(views != "0", has_cgroups(who), "{got:#?}");
+    for (name, answer) in &got.0 {
+        if name.starts_with("procs ") || name.starts_with("mkdir ") {
+            assert!(matches!(answer.as_str(), "EROFS" | "EACCES"), "{got:#?}");
         }
-        if !has_cgroups(who) {
-            continue;
-        }
-        // The same outside, in a group of the caller's: nothing is written to it.
-        let own = r"
+    }
+    if !has_cgroups(who) {
+        return;
+    }
+    // The same outside, in a group of the caller's: nothing is written to it.
+    let own = r"
 def of(line):
     _, controllers, path = line.strip().split(':', 2)
     return path, [f'/sys/fs/cgroup/{c}{path}' for c in controllers.split(',')] if controllers else [f'/sys/fs/cgroup{path}']
@@ -124,6 +121,5 @@ say('views', len(views))
 for view in views:
     say('procs', opened(f'{view}/cgroup.procs', os.O_WRONLY))
 ";
-        outside(who, &workspace.path(), own).expect(&[("views", "1"), ("procs", "OK")]);
-    }
+    outside(who, &workspace.path(), own).expect(&[("views", "1"), ("procs", "OK")]);
 }

@@ -58,62 +58,60 @@ fn waiting(terminal: &OwnedFd) -> i32 {
     count
 }
 
-#[test]
-fn nothing_is_typed_into_the_callers_terminal() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        // Without a terminal of its own the jail has none at all, so that nothing can be typed there.
-        for (flag, is_terminal, winsize) in [("-T", "False", "ENOTTY"), ("-t", "True", "OK")] {
-            let (mut master, slave) = terminal();
-            let code = script(PUSH);
-            let mut command =
-                Run::new(who, &workspace)
-                    .flags([flag])
-                    .command(["/usr/bin/python3", "-c", &code]);
-            command
-                .stdin(slave.try_clone().expect("dup"))
-                .stderr(Stdio::piped());
-            // With -t the jail's output comes through creel to stdout, which may be a pipe.
-            command.stdout(Stdio::piped());
-            // SAFETY: setsid and the ioctl are async-signal-safe; stdin is the slave by now.
-            unsafe {
-                command.pre_exec(|| {
-                    libc::setsid();
-                    match libc::ioctl(0, libc::TIOCSCTTY, 0) {
-                        0 => Ok(()),
-                        _ => Err(std::io::Error::last_os_error()),
-                    }
-                });
-            }
-            let child = command.spawn().expect("creel starts");
-            let output = child.wait_with_output().expect("creel ends");
-            assert!(output.status.success(), "{output:#?}");
-            let got = answers(&String::from_utf8_lossy(&output.stdout).replace('\r', ""));
-            got.expect(&[("is_terminal", is_terminal), ("winsize", winsize)]);
-            let mut tried = 0;
-            for (name, answer) in &got.0 {
-                if ["sti_", "linux_", "setd_", "cons_"]
-                    .iter()
-                    .any(|p| name.starts_with(p))
-                {
-                    assert_eq!(answer, "EPERM", "{flag} {name}");
-                    tried += 1;
+each!(nothing_is_typed_into_the_callers_terminal);
+fn nothing_is_typed_into_the_callers_terminal(who: Who) {
+    let workspace = Workspace::new(who);
+    // Without a terminal of its own the jail has none at all, so that nothing can be typed there.
+    for (flag, is_terminal, winsize) in [("-T", "False", "ENOTTY"), ("-t", "True", "OK")] {
+        let (mut master, slave) = terminal();
+        let code = script(PUSH);
+        let mut command =
+            Run::new(who, &workspace)
+                .flags([flag])
+                .command(["/usr/bin/python3", "-c", &code]);
+        command
+            .stdin(slave.try_clone().expect("dup"))
+            .stderr(Stdio::piped());
+        // With -t the jail's output comes through creel to stdout, which may be a pipe.
+        command.stdout(Stdio::piped());
+        // SAFETY: setsid and the ioctl are async-signal-safe; stdin is the slave by now.
+        unsafe {
+            command.pre_exec(|| {
+                libc::setsid();
+                match libc::ioctl(0, libc::TIOCSCTTY, 0) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
                 }
-            }
-            assert_eq!(tried, 48);
-            assert_eq!(waiting(&slave), 0, "{flag}: something was typed");
-            // What a person types does arrive there: the place that was looked at is the right one.
-            master.write_all(b"k").expect("write");
-            let mut byte = [0];
-            File::from(slave).read_exact(&mut byte).expect("read");
-            assert_eq!(byte, *b"k");
+            });
         }
+        let child = command.spawn().expect("creel starts");
+        let output = child.wait_with_output().expect("creel ends");
+        assert!(output.status.success(), "{output:#?}");
+        let got = answers(&String::from_utf8_lossy(&output.stdout).replace('\r', ""));
+        got.expect(&[("is_terminal", is_terminal), ("winsize", winsize)]);
+        let mut tried = 0;
+        for (name, answer) in &got.0 {
+            if ["sti_", "linux_", "setd_", "cons_"]
+                .iter()
+                .any(|p| name.starts_with(p))
+            {
+                assert_eq!(answer, "EPERM", "{flag} {name}");
+                tried += 1;
+            }
+        }
+        assert_eq!(tried, 48);
+        assert_eq!(waiting(&slave), 0, "{flag}: something was typed");
+        // What a person types does arrive there: the place that was looked at is the right one.
+        master.write_all(b"k").expect("write");
+        let mut byte = [0];
+        File::from(slave).read_exact(&mut byte).expect("read");
+        assert_eq!(byte, *b"k");
     }
 }
 
 #[test]
 fn outside_a_jail_the_byte_arrives() {
-    let who = Who::all()[0];
+    let who = Who::of_this_process();
     if who != Who::Root {
         eprintln!("skipped: dev.tty.legacy_tiocsti may forbid the control without root");
         return;

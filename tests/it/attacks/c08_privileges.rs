@@ -7,13 +7,12 @@ use std::path::Path;
 use super::{attack, outside, policy};
 use crate::support::{Run, Who, Workspace, need};
 
-#[test]
-fn every_set_is_empty_and_stays_so() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        attack(
-            Run::new(who, &workspace),
-            r#"
+each!(every_set_is_empty_and_stays_so);
+fn every_set_is_empty_and_stays_so(who: Who) {
+    let workspace = Workspace::new(who);
+    attack(
+        Run::new(who, &workspace),
+        r#"
 status = dict(line.split(':', 1) for line in open('/proc/self/status'))
 for key in ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'NoNewPrivs', 'Seccomp', 'Groups']:
     say(key, status[key].strip())
@@ -28,36 +27,35 @@ say('no_new_privs_off', sc(157, 38, 0, 0, 0, 0))
 say('uid_map', wrote('/proc/self/uid_map', b'0 0 1'))
 say('seccomp_off', sc(157, 22, 0, 0, 0, 0))
 "#,
-        )
-        .expect(&[
-            ("CapInh", "0000000000000000"),
-            ("CapPrm", "0000000000000000"),
-            ("CapEff", "0000000000000000"),
-            ("CapBnd", "0000000000000000"),
-            ("CapAmb", "0000000000000000"),
-            ("NoNewPrivs", "1"),
-            ("Seccomp", "2"),
-            ("Groups", ""),
-            // NOROOT, NO_SETUID_FIXUP, KEEP_CAPS_LOCKED, NO_CAP_AMBIENT_RAISE, each locked.
-            ("securebits", "0xef"),
-            ("set_securebits", "EPERM"),
-            ("ambient", "EPERM"),
-            ("setuid", if who == Who::Root { "EPERM" } else { "EINVAL" }),
-            ("setgid", if who == Who::Root { "EPERM" } else { "EINVAL" }),
-            ("setgroups", "EPERM"),
-            (
-                "setresuid",
-                if who == Who::Root { "EPERM" } else { "EINVAL" },
-            ),
-            ("no_new_privs_off", "EINVAL"),
-            ("uid_map", "EPERM"),
-            ("seccomp_off", "EINVAL"),
-        ]);
-    }
+    )
+    .expect(&[
+        ("CapInh", "0000000000000000"),
+        ("CapPrm", "0000000000000000"),
+        ("CapEff", "0000000000000000"),
+        ("CapBnd", "0000000000000000"),
+        ("CapAmb", "0000000000000000"),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+        ("Groups", ""),
+        // NOROOT, NO_SETUID_FIXUP, KEEP_CAPS_LOCKED, NO_CAP_AMBIENT_RAISE, each locked.
+        ("securebits", "0xef"),
+        ("set_securebits", "EPERM"),
+        ("ambient", "EPERM"),
+        ("setuid", if who == Who::Root { "EPERM" } else { "EINVAL" }),
+        ("setgid", if who == Who::Root { "EPERM" } else { "EINVAL" }),
+        ("setgroups", "EPERM"),
+        (
+            "setresuid",
+            if who == Who::Root { "EPERM" } else { "EINVAL" },
+        ),
+        ("no_new_privs_off", "EINVAL"),
+        ("uid_map", "EPERM"),
+        ("seccomp_off", "EINVAL"),
+    ]);
 }
 
-#[test]
-fn no_further_user_namespace() {
+each!(no_further_user_namespace);
+fn no_further_user_namespace(who: Who) {
     const TRY: &str = r#"
 NEWUSER = 0x10000000
 def child(nr, *args):
@@ -80,59 +78,55 @@ say('unshare', sc(272, NEWUSER))
 say('unshare_time', sc(272, 0x80))
 say('unshare_fs', sc(272, 0x200))
 "#;
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        attack(Run::new(who, &workspace), TRY).expect(&[
-            ("clone3", "ENOSYS"),
-            ("clone3_plain", "ENOSYS"),
-            ("clone", "EPERM"),
-            ("clone_high", "EPERM"),
-            ("clone_ns", "EPERM"),
-            ("clone_time", "OK"),
-            ("setns", "EPERM"),
-            ("unshare", "EPERM"),
-            ("unshare_time", "EPERM"),
-            ("unshare_fs", "OK"),
-        ]);
-        outside(who, &workspace.path(), TRY).expect(&[
-            ("clone3", "OK"),
-            ("clone", "OK"),
-            ("unshare", "OK"),
-        ]);
-    }
+    let workspace = Workspace::new(who);
+    attack(Run::new(who, &workspace), TRY).expect(&[
+        ("clone3", "ENOSYS"),
+        ("clone3_plain", "ENOSYS"),
+        ("clone", "EPERM"),
+        ("clone_high", "EPERM"),
+        ("clone_ns", "EPERM"),
+        ("clone_time", "OK"),
+        ("setns", "EPERM"),
+        ("unshare", "EPERM"),
+        ("unshare_time", "EPERM"),
+        ("unshare_fs", "OK"),
+    ]);
+    outside(who, &workspace.path(), TRY).expect(&[
+        ("clone3", "OK"),
+        ("clone", "OK"),
+        ("unshare", "OK"),
+    ]);
 }
 
-#[test]
-fn a_set_id_program_in_a_granted_tree_gains_nothing() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let tools = workspace.outside().join("tools");
-        std::fs::create_dir(&tools).expect("mkdir");
-        let program = tools.join("id");
-        std::fs::copy(need("id"), &program).expect("copy");
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o6755)).expect("chmod");
-        let granting = policy(&workspace, "");
-        let text = std::fs::read_to_string(&granting).expect("read");
-        let text = text.replacen(
-            "exec = [",
-            &format!("exec = [{:?}, ", tools.display().to_string()),
-            1,
+each!(a_set_id_program_in_a_granted_tree_gains_nothing);
+fn a_set_id_program_in_a_granted_tree_gains_nothing(who: Who) {
+    let workspace = Workspace::new(who);
+    let tools = workspace.outside().join("tools");
+    std::fs::create_dir(&tools).expect("mkdir");
+    let program = tools.join("id");
+    std::fs::copy(need("id"), &program).expect("copy");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o6755)).expect("chmod");
+    let granting = policy(&workspace, "");
+    let text = std::fs::read_to_string(&granting).expect("read");
+    let text = text.replacen(
+        "exec = [",
+        &format!("exec = [{:?}, ", tools.display().to_string()),
+        1,
+    );
+    std::fs::write(&granting, text).expect("write");
+    let id = program.to_str().expect("text");
+    let ran = Run::new(who, &workspace)
+        .policy(&granting)
+        .argv([id, "-u"])
+        .ok();
+    let own = Run::new(who, &workspace).argv(["/usr/bin/id", "-u"]).ok();
+    assert_eq!(ran.stdout, own.stdout);
+    assert_ne!(ran.stdout.trim(), "0");
+    if crate::support::is_root() {
+        let body = format!(
+            "import subprocess\nsay('uid', subprocess.run([{id:?}, '-u'], capture_output=True, text=True).stdout.strip())"
         );
-        std::fs::write(&granting, text).expect("write");
-        let id = program.to_str().expect("text");
-        let ran = Run::new(who, &workspace)
-            .policy(&granting)
-            .argv([id, "-u"])
-            .ok();
-        let own = Run::new(who, &workspace).argv(["/usr/bin/id", "-u"]).ok();
-        assert_eq!(ran.stdout, own.stdout);
-        assert_ne!(ran.stdout.trim(), "0");
-        if crate::support::is_root() {
-            let body = format!(
-                "import subprocess\nsay('uid', subprocess.run([{id:?}, '-u'], capture_output=True, text=True).stdout.strip())"
-            );
-            outside(Who::User, Path::new("/"), &body).expect(&[("uid", "0")]);
-        }
+        outside(Who::User, Path::new("/"), &body).expect(&[("uid", "0")]);
     }
 }
 
@@ -190,75 +184,73 @@ os.setxattr('shared/file', 'user.x', b'1')
 say('capability', py(os.setxattr, 'shared/file', 'security.capability', bytes.fromhex('0100000202000000000000000000000000000000')))
 "#;
 
-#[test]
-fn no_set_id_file_is_left_on_the_host() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        // A directory that hands down its group, as teams have them.
-        let shared = workspace.path().join("shared");
-        std::fs::create_dir(&shared).expect("mkdir");
-        let (uid, gid, _) = who.account();
-        std::os::unix::fs::chown(&shared, Some(uid), Some(gid)).expect("chown");
-        std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o2775)).expect("chmod");
-        let got = attack(Run::new(who, &workspace), MAKE);
-        let calls = [
-            "chmod",
-            "fchmod",
-            "fchmodat",
-            "fchmodat2",
-            "chmod_high",
-            "open",
-            "openat",
-            "tmpfile",
-            "creat",
-            "mknod",
-            "mknodat",
-            "mkfifo",
-        ];
-        for call in calls {
-            for bits in ["uid", "gid", "both", "gid_only"] {
-                assert_eq!(
-                    got.of(&format!("{call}_{bits}")),
-                    "EPERM",
-                    "{call} {bits}: {got:#?}"
-                );
-            }
-        }
-        for bits in ["uid", "gid", "both"] {
-            assert_eq!(got.of(&format!("openat2_{bits}")), "ENOSYS");
-        }
-        got.expect(&[
-            ("chmod_sym", "EPERM"),
-            ("chmod_hard", "EPERM"),
-            ("proc_fd", "EPERM"),
-            ("device", "EPERM"),
-            ("whiteout", "EPERM"),
-            ("plain", "OK"),
-            ("tar", "True"),
-            ("some_setuid", "True"),
-            ("capability", "EPERM"),
-        ]);
-        // As the host sees it: nothing, but for directories beneath the one that hands down its group.
-        let mut seen = 0;
-        walk(&workspace.path(), &mut |path, meta| {
-            seen += 1;
-            let below = path.starts_with(&shared) && meta.is_dir();
-            assert!(
-                meta.mode() & 0o6000 == 0 || below,
-                "{} {:o}",
-                path.display(),
-                meta.mode()
+each!(no_set_id_file_is_left_on_the_host);
+fn no_set_id_file_is_left_on_the_host(who: Who) {
+    let workspace = Workspace::new(who);
+    // A directory that hands down its group, as teams have them.
+    let shared = workspace.path().join("shared");
+    std::fs::create_dir(&shared).expect("mkdir");
+    let (uid, gid, _) = who.account();
+    std::os::unix::fs::chown(&shared, Some(uid), Some(gid)).expect("chown");
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o2775)).expect("chmod");
+    let got = attack(Run::new(who, &workspace), MAKE);
+    let calls = [
+        "chmod",
+        "fchmod",
+        "fchmodat",
+        "fchmodat2",
+        "chmod_high",
+        "open",
+        "openat",
+        "tmpfile",
+        "creat",
+        "mknod",
+        "mknodat",
+        "mkfifo",
+    ];
+    for call in calls {
+        for bits in ["uid", "gid", "both", "gid_only"] {
+            assert_eq!(
+                got.of(&format!("{call}_{bits}")),
+                "EPERM",
+                "{call} {bits}: {got:#?}"
             );
-        });
-        assert!(seen > 5, "{seen}");
-        // The control: the calls are good ones.
-        let free = Workspace::new(who);
-        std::fs::create_dir(free.path().join("shared")).expect("mkdir");
-        std::os::unix::fs::chown(free.path().join("shared"), Some(uid), Some(gid)).expect("chown");
-        let got = outside(who, &free.path(), MAKE);
-        for call in calls.iter().filter(|c| **c != "tmpfile") {
-            got.expect(&[(&format!("{call}_uid"), "OK")]);
         }
+    }
+    for bits in ["uid", "gid", "both"] {
+        assert_eq!(got.of(&format!("openat2_{bits}")), "ENOSYS");
+    }
+    got.expect(&[
+        ("chmod_sym", "EPERM"),
+        ("chmod_hard", "EPERM"),
+        ("proc_fd", "EPERM"),
+        ("device", "EPERM"),
+        ("whiteout", "EPERM"),
+        ("plain", "OK"),
+        ("tar", "True"),
+        ("some_setuid", "True"),
+        ("capability", "EPERM"),
+    ]);
+    // As the host sees it: nothing, but for directories beneath the one that hands down its group.
+    let mut seen = 0;
+    walk(&workspace.path(), &mut |path, meta| {
+        seen += 1;
+        let below = path.starts_with(&shared) && meta.is_dir();
+        assert!(
+            meta.mode() & 0o6000 == 0 || below,
+            "{} {:o}",
+            path.display(),
+            meta.mode()
+        );
+    });
+    assert!(seen > 5, "{seen}");
+    // The control: the calls are good ones.
+    let free = Workspace::new(who);
+    std::fs::create_dir(free.path().join("shared")).expect("mkdir");
+    std::os::unix::fs::chown(free.path().join("shared"), Some(uid), Some(gid)).expect("chown");
+    let got = outside(who, &free.path(), MAKE);
+    for call in calls.iter().filter(|c| **c != "tmpfile") {
+        got.expect(&[(&format!("{call}_uid"), "OK")]);
     }
 }
 

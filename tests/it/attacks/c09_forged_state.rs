@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::in_own_mounts;
-use crate::support::{Run, Who, Workspace, binary, is_root};
+use crate::support::{
+    Run, Who, Workspace, binary, is_root,
+    wait::{self, PATIENCE},
+};
 
 /// One of these tests at a time: a creel with a state directory of its own does not see who has which
 /// slot, and one that finds its first slot taken goes on to its neighbour's.
@@ -86,12 +89,9 @@ impl Drop for Foreign {
     fn drop(&mut self) {
         let _ = self.sleeper.kill();
         let _ = self.sleeper.wait();
-        for _ in 0..100 {
-            if std::fs::remove_dir(&self.group).is_ok() || !self.group.exists() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        wait::within(PATIENCE, || {
+            std::fs::remove_dir(&self.group).is_ok() || !self.group.exists()
+        });
         let _ = std::fs::remove_dir(self.group.parent().expect("a parent"));
     }
 }
@@ -171,11 +171,11 @@ fn a_process_in_a_group_with_a_slots_name_is_neither_joined_nor_killed() {
             .write_all(b"go\n")
             .expect("write");
         let begun = workspace.path().join("begun");
-        while !begun.exists() {
-            if child.try_wait().expect("wait").is_some() {
-                panic!("it ended: {:#?}", child.wait_with_output());
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
+        wait::until("it begins", || {
+            begun.exists() || child.try_wait().expect("wait").is_some()
+        });
+        if !begun.exists() {
+            panic!("it ended: {:#?}", child.wait_with_output());
         }
         std::fs::remove_file(begun).expect("rm");
         let members = std::fs::read_to_string(group.join("cgroup.procs")).expect("read");

@@ -12,7 +12,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 
 use super::{attack, outside, refused};
-use crate::support::{Run, Who, Workspace};
+use crate::support::{Run, Who, Workspace, wait};
 use creel_sys::landlock;
 
 const CONNECT: &str = r#"
@@ -25,31 +25,28 @@ def reach(address, kind=socket.SOCK_STREAM):
     return py(go)
 "#;
 
-#[test]
-fn an_abstract_name_of_the_host_is_unknown() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let name = format!("creel-it-{}-{who:?}", std::process::id());
-        let address = SocketAddr::from_abstract_name(&name).expect("a name");
-        let _listener = UnixListener::bind_addr(&address).expect("bind");
-        let body = format!(
-            "{CONNECT}\nsay('abstract', reach('\\0{name}'))\nsay('listed', {name:?} in open('/proc/net/unix').read())"
-        );
-        attack(Run::new(who, &workspace), &body)
-            .expect(&[("abstract", "ECONNREFUSED"), ("listed", "False")]);
-        outside(who, &workspace.path(), &body).expect(&[("abstract", "OK"), ("listed", "True")]);
-    }
+each!(an_abstract_name_of_the_host_is_unknown);
+fn an_abstract_name_of_the_host_is_unknown(who: Who) {
+    let workspace = Workspace::new(who);
+    let name = format!("creel-it-{}-{who:?}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("a name");
+    let _listener = UnixListener::bind_addr(&address).expect("bind");
+    let body = format!(
+        "{CONNECT}\nsay('abstract', reach('\\0{name}'))\nsay('listed', {name:?} in open('/proc/net/unix').read())"
+    );
+    attack(Run::new(who, &workspace), &body)
+        .expect(&[("abstract", "ECONNREFUSED"), ("listed", "False")]);
+    outside(who, &workspace.path(), &body).expect(&[("abstract", "OK"), ("listed", "True")]);
 }
 
-#[test]
-fn the_hosts_sockets_have_no_path() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let path = workspace.outside().join("host.sock");
-        let _listener = UnixListener::bind(&path).expect("bind");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("chmod");
-        let body = format!(
-            r#"{CONNECT}
+each!(the_hosts_sockets_have_no_path);
+fn the_hosts_sockets_have_no_path(who: Who) {
+    let workspace = Workspace::new(who);
+    let path = workspace.outside().join("host.sock");
+    let _listener = UnixListener::bind(&path).expect("bind");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("chmod");
+    let body = format!(
+        r#"{CONNECT}
 say('outside', reach({:?}))
 known = ['/run/dbus/system_bus_socket', '/var/run/dbus/system_bus_socket', '/run/systemd/private',
     '/run/systemd/notify', '/run/systemd/journal/socket', '/run/systemd/journal/dev-log', '/dev/log',
@@ -60,151 +57,136 @@ known = ['/run/dbus/system_bus_socket', '/var/run/dbus/system_bus_socket', '/run
 say('known', sorted({{reach(p) for p in known}} | {{reach(p, socket.SOCK_DGRAM) for p in known}}))
 say('env', [v for v in os.environ if 'SOCK' in v or 'DBUS' in v or 'AGENT' in v])
 "#,
+        path.display().to_string()
+    );
+    let run = Run::new(who, &workspace)
+        .outer_env("SSH_AUTH_SOCK", &path)
+        .outer_env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/x")
+        .outer_env("GPG_AGENT_INFO", "x");
+    attack(run, &body).expect(&[
+        ("outside", "ENOENT"),
+        ("known", "['ENOENT']"),
+        ("env", "[]"),
+    ]);
+    outside(
+        who,
+        &workspace.path(),
+        &format!(
+            "{CONNECT}\nsay('outside', reach({:?}))",
             path.display().to_string()
-        );
-        let run = Run::new(who, &workspace)
-            .outer_env("SSH_AUTH_SOCK", &path)
-            .outer_env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/x")
-            .outer_env("GPG_AGENT_INFO", "x");
-        attack(run, &body).expect(&[
-            ("outside", "ENOENT"),
-            ("known", "['ENOENT']"),
-            ("env", "[]"),
-        ]);
-        outside(
-            who,
-            &workspace.path(),
-            &format!(
-                "{CONNECT}\nsay('outside', reach({:?}))",
-                path.display().to_string()
-            ),
-        )
-        .expect(&[("outside", "OK")]);
-    }
+        ),
+    )
+    .expect(&[("outside", "OK")]);
 }
 
-#[test]
-fn nothing_under_run_is_granted() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        for flag in ["--read", "--write", "--workspace"] {
-            for path in [
-                "/run",
-                "/run/user",
-                "/var/run",
-                "/run/creel",
-                "/usr/../run",
-                "/proc/self/root/run",
-            ] {
-                if Path::new(path).exists() {
-                    let ran = Run::new(who, &workspace).flags([flag, path]).sh("ls");
-                    assert_eq!(
-                        (ran.status, ran.stdout.as_str()),
-                        (125, ""),
-                        "{flag} {path}: {ran:#?}"
-                    );
-                }
+each!(nothing_under_run_is_granted);
+fn nothing_under_run_is_granted(who: Who) {
+    let workspace = Workspace::new(who);
+    for flag in ["--read", "--write", "--workspace"] {
+        for path in [
+            "/run",
+            "/run/user",
+            "/var/run",
+            "/run/creel",
+            "/usr/../run",
+            "/proc/self/root/run",
+        ] {
+            if Path::new(path).exists() {
+                let ran = Run::new(who, &workspace).flags([flag, path]).sh("ls");
+                assert_eq!(
+                    (ran.status, ran.stdout.as_str()),
+                    (125, ""),
+                    "{flag} {path}: {ran:#?}"
+                );
             }
         }
-        let path = workspace.outside().join("own.sock");
-        let _listener = UnixListener::bind(&path).expect("bind");
-        let flags = [std::ffi::OsStr::new("--read"), path.as_os_str()];
-        refused(
-            &Run::new(who, &workspace).flags(flags).sh(":"),
-            "is a socket",
-        );
     }
+    let path = workspace.outside().join("own.sock");
+    let _listener = UnixListener::bind(&path).expect("bind");
+    let flags = [std::ffi::OsStr::new("--read"), path.as_os_str()];
+    refused(
+        &Run::new(who, &workspace).flags(flags).sh(":"),
+        "is a socket",
+    );
 }
 
-#[test]
-fn a_socket_in_a_granted_tree_is_covered() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let tree = workspace.outside().join("tree");
-        std::fs::create_dir_all(tree.join("deep")).expect("mkdir");
-        let sockets = [
-            workspace.path().join("in-workspace.sock"),
-            tree.join("deep/in-tree.sock"),
-        ];
-        let listeners: Vec<_> = sockets
-            .iter()
-            .map(|path| {
-                let listener = UnixListener::bind(path).expect("bind");
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))
-                    .expect("chmod");
-                listener
-            })
-            .collect();
-        let body = format!(
-            "{CONNECT}\nfor n, p in enumerate({:?}):\n    say(f'stream{{n}}', reach(p))\n    say(f'link{{n}}', py(os.link, p, f'l{{n}}'))\n    say(f'through{{n}}', reach(f'/proc/self/root{{p}}'))\n    say(f'unlink{{n}}', py(os.unlink, p))\n    say(f'rename{{n}}', py(os.rename, p, p + '2'))",
+each!(a_socket_in_a_granted_tree_is_covered);
+fn a_socket_in_a_granted_tree_is_covered(who: Who) {
+    let workspace = Workspace::new(who);
+    let tree = workspace.outside().join("tree");
+    std::fs::create_dir_all(tree.join("deep")).expect("mkdir");
+    let sockets = [
+        workspace.path().join("in-workspace.sock"),
+        tree.join("deep/in-tree.sock"),
+    ];
+    let listeners: Vec<_> = sockets
+        .iter()
+        .map(|path| {
+            let listener = UnixListener::bind(path).expect("bind");
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("chmod");
+            listener
+        })
+        .collect();
+    let body = format!(
+        "{CONNECT}\nfor n, p in enumerate({:?}):\n    say(f'stream{{n}}', reach(p))\n    say(f'link{{n}}', py(os.link, p, f'l{{n}}'))\n    say(f'through{{n}}', reach(f'/proc/self/root{{p}}'))\n    say(f'unlink{{n}}', py(os.unlink, p))\n    say(f'rename{{n}}', py(os.rename, p, p + '2'))",
+        sockets.each_ref().map(|p| p.display().to_string())
+    );
+    for flag in ["--read", "--write"] {
+        let run = Run::new(who, &workspace).flags([std::ffi::OsStr::new(flag), tree.as_os_str()]);
+        let got = attack(run, &body);
+        got.expect(&[
+            ("stream0", "EACCES"),
+            ("stream1", "EACCES"),
+            ("through0", "EACCES"),
+            ("through1", "EACCES"),
+        ]);
+        got.expect(&[("unlink0", "EBUSY"), ("rename0", "EBUSY")]);
+        assert_ne!(got.of("link0"), "OK");
+    }
+    outside(
+        who,
+        &workspace.path(),
+        &format!(
+            "{CONNECT}\nsay('open', [reach(p) for p in {:?}])",
             sockets.each_ref().map(|p| p.display().to_string())
-        );
-        for flag in ["--read", "--write"] {
-            let run =
-                Run::new(who, &workspace).flags([std::ffi::OsStr::new(flag), tree.as_os_str()]);
-            let got = attack(run, &body);
-            got.expect(&[
-                ("stream0", "EACCES"),
-                ("stream1", "EACCES"),
-                ("through0", "EACCES"),
-                ("through1", "EACCES"),
-            ]);
-            got.expect(&[("unlink0", "EBUSY"), ("rename0", "EBUSY")]);
-            assert_ne!(got.of("link0"), "OK");
-        }
-        outside(
-            who,
-            &workspace.path(),
-            &format!(
-                "{CONNECT}\nsay('open', [reach(p) for p in {:?}])",
-                sockets.each_ref().map(|p| p.display().to_string())
-            ),
-        )
-        .expect(&[("open", "['OK', 'OK']")]);
-        drop(listeners);
-        // The jail's own are its own.
-        let own = format!(
-            "{CONNECT}\ns = socket.socket(socket.AF_UNIX)\ns.bind('mine')\ns.listen()\nsay('own', reach('mine'))\nos.unlink('mine')"
-        );
-        attack(Run::new(who, &workspace), &own).expect(&[("own", "OK")]);
-    }
+        ),
+    )
+    .expect(&[("open", "['OK', 'OK']")]);
+    drop(listeners);
+    // The jail's own are its own.
+    let own = format!(
+        "{CONNECT}\ns = socket.socket(socket.AF_UNIX)\ns.bind('mine')\ns.listen()\nsay('own', reach('mine'))\nos.unlink('mine')"
+    );
+    attack(Run::new(who, &workspace), &own).expect(&[("own", "OK")]);
 }
 
-#[test]
-fn a_socket_bound_after_the_start_is_refused_from_abi_9_on_and_reachable_before() {
+each!(a_socket_bound_after_the_start_is_refused_from_abi_9_on_and_reachable_before);
+fn a_socket_bound_after_the_start_is_refused_from_abi_9_on_and_reachable_before(who: Who) {
     let expected = match landlock::abi() {
         0..9 => "OK",
         _ => "EACCES",
     };
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let path = workspace.path().join("late.sock");
-        let late = path.clone();
-        let ready = workspace.path().join("ready");
-        let binder = std::thread::spawn(move || {
-            for _ in 0..2000 {
-                if ready.exists() {
-                    let listener = UnixListener::bind(&late).expect("bind");
-                    std::fs::set_permissions(&late, std::fs::Permissions::from_mode(0o777))
-                        .expect("chmod");
-                    std::fs::write(late.with_extension("ok"), "").expect("write");
-                    return Some(listener);
-                }
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-            None
-        });
-        let body = format!(
-            "{CONNECT}\nopen('ready', 'w').close()\nfor _ in range(1000):\n    if os.path.exists('late.ok'): break\n    time.sleep(0.005)\nsay('late', reach({:?}))\nsay('through', reach({:?}))\nos.symlink('late.sock', 'link')\nsay('link', reach('link'))",
-            path.display().to_string(),
-            format!("/proc/self/root{}", path.display()),
-        );
-        let got = attack(Run::new(who, &workspace), &body);
-        assert!(binder.join().expect("bound").is_some());
-        got.expect(&[
-            ("late", expected),
-            ("through", expected),
-            ("link", expected),
-        ]);
-    }
+    let workspace = Workspace::new(who);
+    let path = workspace.path().join("late.sock");
+    let late = path.clone();
+    let ready = workspace.path().join("ready");
+    let binder = std::thread::spawn(move || {
+        wait::until("the jail is ready", || ready.exists());
+        let listener = UnixListener::bind(&late).expect("bind");
+        std::fs::set_permissions(&late, std::fs::Permissions::from_mode(0o777)).expect("chmod");
+        std::fs::write(late.with_extension("ok"), "").expect("write");
+        listener
+    });
+    let body = format!(
+        "{CONNECT}\nopen('ready', 'w').close()\nfor _ in range(1000):\n    if os.path.exists('late.ok'): break\n    time.sleep(0.005)\nsay('late', reach({:?}))\nsay('through', reach({:?}))\nos.symlink('late.sock', 'link')\nsay('link', reach('link'))",
+        path.display().to_string(),
+        format!("/proc/self/root{}", path.display()),
+    );
+    let got = attack(Run::new(who, &workspace), &body);
+    binder.join().expect("bound");
+    got.expect(&[
+        ("late", expected),
+        ("through", expected),
+        ("link", expected),
+    ]);
 }

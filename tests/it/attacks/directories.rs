@@ -4,10 +4,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::attacks::{attack, become_who, policy};
-use crate::support::{Run, Who, Workspace, has_cgroups, need, state_of};
+use crate::support::{Run, Who, Workspace, child_named, has_cgroups, need, state_of, wait};
 
 /// Trust paths, what a policy protects below a directory that is absent, and what a repository's own
 /// configuration names.
@@ -32,8 +31,8 @@ fn repository(who: Who, workspace: &Workspace) {
     assert!(git.status().expect("git starts").success());
 }
 
-#[test]
-fn programs_find_an_empty_directory_and_make_nothing_in_it() {
+each!(programs_find_an_empty_directory_and_make_nothing_in_it);
+fn programs_find_an_empty_directory_and_make_nothing_in_it(who: Who) {
     let body = format!(
         r#"
 def made(f):
@@ -56,49 +55,47 @@ for p in {NAMES:?}:
     say(p + ' list', ','.join(n for n in os.listdir(p) if n != '.gitignore') or 'nothing' if os.path.isdir(p) else 'gone')
 "#
     );
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        repository(who, &workspace);
-        let got = attack(
-            Run::new(who, &workspace).policy(policy(&workspace, PROTECT)),
-            &body,
-        );
-        for name in NAMES {
-            for (act, answer) in [
-                ("looks", "ENOENT"),
-                ("lists", "OK"),
-                ("mkdirs", "OK"),
-                ("creates", "EROFS"),
-                ("mkdir", "EROFS"),
-                ("link", "EROFS"),
-                ("over", "EBUSY"),
-                ("away", "EBUSY"),
-                ("rmdir", "EBUSY"),
-                ("chmod", "EROFS"),
-                ("list", "nothing"),
-            ] {
-                got.expect(&[(&format!("{name} {act}"), answer)]);
-            }
-            let path = workspace.path().join(name);
-            assert!(path.symlink_metadata().is_err(), "{name} was left behind");
+    let workspace = Workspace::new(who);
+    repository(who, &workspace);
+    let got = attack(
+        Run::new(who, &workspace).policy(policy(&workspace, PROTECT)),
+        &body,
+    );
+    for name in NAMES {
+        for (act, answer) in [
+            ("looks", "ENOENT"),
+            ("lists", "OK"),
+            ("mkdirs", "OK"),
+            ("creates", "EROFS"),
+            ("mkdir", "EROFS"),
+            ("link", "EROFS"),
+            ("over", "EBUSY"),
+            ("away", "EBUSY"),
+            ("rmdir", "EBUSY"),
+            ("chmod", "EROFS"),
+            ("list", "nothing"),
+        ] {
+            got.expect(&[(&format!("{name} {act}"), answer)]);
         }
-        // The control.
-        let workspace = Workspace::new(who);
-        repository(who, &workspace);
-        let run = Run::new(who, &workspace).policy(unprotected(&workspace));
-        let got = attack(run, &body);
-        for name in NAMES {
-            for act in ["mkdirs", "creates", "mkdir", "link", "away"] {
-                got.expect(&[(&format!("{name} {act}"), "OK")]);
-            }
+        let path = workspace.path().join(name);
+        assert!(path.symlink_metadata().is_err(), "{name} was left behind");
+    }
+    // The control.
+    let workspace = Workspace::new(who);
+    repository(who, &workspace);
+    let run = Run::new(who, &workspace).policy(unprotected(&workspace));
+    let got = attack(run, &body);
+    for name in NAMES {
+        for act in ["mkdirs", "creates", "mkdir", "link", "away"] {
+            got.expect(&[(&format!("{name} {act}"), "OK")]);
         }
     }
 }
 
+each!(git_works_around_them);
 /// An empty directory `git clean` removes, and fails where it cannot: `git stash -u` then leaves the changes
 /// where they were.
-#[test]
-fn git_works_around_them() {
+fn git_works_around_them(who: Who) {
     let script = "git -c user.name=a -c user.email=a@b commit -q --allow-empty -m one && \
                   echo x >f && git add f && git -c user.name=a -c user.email=a@b commit -qm two && \
                   echo y >>f && echo u >u && git status --porcelain && \
@@ -106,41 +103,37 @@ fn git_works_around_them() {
                   git stash pop -q && git clean -fdq && git add -A && git status --porcelain && \
                   git ls-files && git worktree list --porcelain | grep -c ^worktree && \
                   git submodule status";
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
+    let workspace = Workspace::new(who);
+    repository(who, &workspace);
+    for extra in [PROTECT, r#"deny = ["$WORKSPACE/.idea"]"#] {
+        let policy = policy(&workspace, extra);
+        let ran = Run::new(who, &workspace)
+            .policy(policy)
+            .flags(["--quiet"])
+            .sh(script)
+            .ok();
+        assert_eq!(ran.stdout, " M f\n?? u\nM  f\nf\n1\n", "{ran:#?}");
+        assert_eq!(ran.stderr, "", "{ran:#?}");
+        let own = ["f", ".git"].map(|name| workspace.path().join(name));
+        std::fs::remove_file(&own[0]).expect("the jail's own");
+        std::fs::remove_dir_all(&own[1]).expect("the jail's own");
         repository(who, &workspace);
-        for extra in [PROTECT, r#"deny = ["$WORKSPACE/.idea"]"#] {
-            let policy = policy(&workspace, extra);
-            let ran = Run::new(who, &workspace)
-                .policy(policy)
-                .flags(["--quiet"])
-                .sh(script)
-                .ok();
-            assert_eq!(ran.stdout, " M f\n?? u\nM  f\nf\n1\n", "{ran:#?}");
-            assert_eq!(ran.stderr, "", "{ran:#?}");
-            let own = ["f", ".git"].map(|name| workspace.path().join(name));
-            std::fs::remove_file(&own[0]).expect("the jail's own");
-            std::fs::remove_dir_all(&own[1]).expect("the jail's own");
-            repository(who, &workspace);
-        }
     }
 }
 
+each!(a_denied_name_is_no_directory);
 /// A denied name says nothing of what it is.
-#[test]
-fn a_denied_name_is_no_directory() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let body = "say('looks', opened('.claude/x', os.O_RDONLY)); say('lists', py(os.listdir, '.claude')); \
-                    say('other', opened('.gemini/x', os.O_RDONLY)); say('mkdir', py(os.mkdir, '.claude'))";
-        let denied = policy(&workspace, r#"deny = ["$WORKSPACE/.claude"]"#);
-        attack(Run::new(who, &workspace).policy(denied), body).expect(&[
-            ("looks", "ENOTDIR"),
-            ("lists", "ENOTDIR"),
-            ("mkdir", "EEXIST"),
-            ("other", "ENOENT"),
-        ]);
-    }
+fn a_denied_name_is_no_directory(who: Who) {
+    let workspace = Workspace::new(who);
+    let body = "say('looks', opened('.claude/x', os.O_RDONLY)); say('lists', py(os.listdir, '.claude')); \
+                say('other', opened('.gemini/x', os.O_RDONLY)); say('mkdir', py(os.mkdir, '.claude'))";
+    let denied = policy(&workspace, r#"deny = ["$WORKSPACE/.claude"]"#);
+    attack(Run::new(who, &workspace).policy(denied), body).expect(&[
+        ("looks", "ENOTDIR"),
+        ("lists", "ENOTDIR"),
+        ("mkdir", "EEXIST"),
+        ("other", "ENOENT"),
+    ]);
 }
 
 /// A jail that waits for the file `stop`; `-- more` flags.
@@ -149,91 +142,70 @@ fn waiting(who: Who, workspace: &Workspace) -> std::process::Child {
     let mut command = Run::new(who, workspace).command(["/bin/sh", "-c", script]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let child = command.stderr(Stdio::null()).spawn();
-    until(|| workspace.path().join("started").exists());
+    wait::until("it starts", || workspace.path().join("started").exists());
     child.expect("creel starts")
 }
 
+each!(what_the_host_puts_there_stays);
 /// What the host's programs make in such a directory while a jail runs is theirs: the jail neither sees it nor
 /// keeps it from staying, with a mode like any other's.
-#[test]
-fn what_the_host_puts_there_stays() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let child = waiting(who, &workspace);
-        let mut editor = Command::new("/bin/sh");
-        let save = "echo '{}' >.codex/settings.json && chmod -R u+rwX .claude .gemini && chmod 700 .gemini";
-        editor.args(["-c", save]).current_dir(workspace.path());
-        become_who(&mut editor, who);
-        assert!(editor.status().expect("sh starts").success());
-        workspace.write("stop", "");
-        let ran = child.wait_with_output().expect("it ends");
-        assert_eq!(String::from_utf8_lossy(&ran.stdout), ".gitignore\n");
-        let place = workspace.path().join(".codex");
-        let kept = std::fs::read_to_string(place.join("settings.json"));
-        assert_eq!(kept.expect("it stays"), "{}\n");
-        let mode = place.metadata().expect("it stays").permissions().mode();
-        assert_eq!(mode & 0o7777, 0o755);
-        for name in [".claude", ".gemini"] {
-            assert!(!workspace.path().join(name).exists(), "{name} stayed");
-        }
-        // The next run has it read-only.
-        let body = "say('reads', opened('.codex/settings.json', os.O_RDONLY)); \
-                    say('writes', opened('.codex/settings.json', os.O_WRONLY))";
-        attack(Run::new(who, &workspace), body).expect(&[("reads", "OK"), ("writes", "EROFS")]);
+fn what_the_host_puts_there_stays(who: Who) {
+    let workspace = Workspace::new(who);
+    let child = waiting(who, &workspace);
+    let mut editor = Command::new("/bin/sh");
+    let save =
+        "echo '{}' >.codex/settings.json && chmod -R u+rwX .claude .gemini && chmod 700 .gemini";
+    editor.args(["-c", save]).current_dir(workspace.path());
+    become_who(&mut editor, who);
+    assert!(editor.status().expect("sh starts").success());
+    workspace.write("stop", "");
+    let ran = child.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), ".gitignore\n");
+    let place = workspace.path().join(".codex");
+    let kept = std::fs::read_to_string(place.join("settings.json"));
+    assert_eq!(kept.expect("it stays"), "{}\n");
+    let mode = place.metadata().expect("it stays").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o755);
+    for name in [".claude", ".gemini"] {
+        assert!(!workspace.path().join(name).exists(), "{name} stayed");
     }
+    // The next run has it read-only.
+    let body = "say('reads', opened('.codex/settings.json', os.O_RDONLY)); \
+                say('writes', opened('.codex/settings.json', os.O_WRONLY))";
+    attack(Run::new(who, &workspace), body).expect(&[("reads", "OK"), ("writes", "EROFS")]);
 }
 
+each!(what_two_killed_processes_leave_the_next_run_removes);
 /// Creel and its janitor are killed at once: what stays are empty directories and sockets, and the next
 /// run takes them away.
-#[test]
-fn what_two_killed_processes_leave_the_next_run_removes() {
+fn what_two_killed_processes_leave_the_next_run_removes(who: Who) {
     // Where there are groups, theirs would stay too, until somebody gets the slot.
-    let all = Who::all().into_iter();
-    for who in all.filter(|who| !has_cgroups(*who)) {
-        let workspace = Workspace::new(who);
-        let mut child = waiting(who, &workspace);
-        let janitor = janitor(child.id());
-        let kill = |signal: &str, pids: &[u32]| {
-            let mut kill = Command::new("/bin/kill");
-            kill.arg(signal).args(pids.iter().map(u32::to_string));
-            assert!(kill.status().expect("kill starts").success());
-        };
-        // Stopped, it does not see that the other has ended.
-        kill("-STOP", &[janitor]);
-        until(|| state_of(janitor) == Some('T'));
-        kill("-KILL", &[janitor, child.id()]);
-        child.wait().expect("it ends");
-        let left = workspace.path().join(".claude");
-        let empty = std::fs::read_dir(&left).expect("it stays").next().is_none();
-        assert!(empty, "{left:?}");
-        // A jail that is still ending holds nothing.
-        let body = "say('looks', opened('.claude/x', os.O_RDONLY)); \
-                    say('creates', py(os.mkdir, '.claude/x'))";
-        attack(Run::new(who, &workspace), body)
-            .expect(&[("looks", "ENOENT"), ("creates", "EROFS")]);
-        until(|| !left.exists());
-        for name in [".gemini", ".envrc"] {
-            assert!(!workspace.path().join(name).exists(), "{name} stayed");
-        }
+    if has_cgroups(who) {
+        return;
     }
-}
-
-fn janitor(creel: u32) -> u32 {
-    let children = std::fs::read_to_string(format!("/proc/{creel}/task/{creel}/children"));
-    let children = children.expect("creel runs");
-    let named = |child: &u32| {
-        let comm = std::fs::read_to_string(format!("/proc/{child}/comm"));
-        comm.is_ok_and(|comm| comm.trim_end() == "creel-janitor")
+    let workspace = Workspace::new(who);
+    let mut child = waiting(who, &workspace);
+    let janitor = child_named(child.id(), "creel-janitor").expect("a janitor");
+    let kill = |signal: &str, pids: &[u32]| {
+        let mut kill = Command::new("/bin/kill");
+        kill.arg(signal).args(pids.iter().map(u32::to_string));
+        assert!(kill.status().expect("kill starts").success());
     };
-    let mut all = children.split_whitespace().filter_map(|c| c.parse().ok());
-    all.find(named).expect("a janitor")
-}
-
-#[track_caller]
-fn until(done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(10), "waited 10 s");
-        std::thread::sleep(Duration::from_millis(2));
+    // Stopped, it does not see that the other has ended.
+    kill("-STOP", &[janitor]);
+    wait::until("it stops", || state_of(janitor) == Some('T'));
+    // In this order: creel, which hears of the other's end, would take them away itself.
+    kill("-KILL", &[child.id(), janitor]);
+    child.wait().expect("it ends");
+    let left = workspace.path().join(".claude");
+    let empty = std::fs::read_dir(&left).expect("it stays").next().is_none();
+    assert!(empty, "{left:?}");
+    // A jail that is still ending holds nothing.
+    let body = "say('looks', opened('.claude/x', os.O_RDONLY)); \
+                say('creates', py(os.mkdir, '.claude/x'))";
+    attack(Run::new(who, &workspace), body).expect(&[("looks", "ENOENT"), ("creates", "EROFS")]);
+    wait::until("they go", || !left.exists());
+    for name in [".gemini", ".envrc"] {
+        assert!(!workspace.path().join(name).exists(), "{name} stayed");
     }
 }

@@ -36,60 +36,58 @@ fn run(who: Who, workspace: &Workspace, project: &str, operator: &str) -> Run {
     }
 }
 
-#[test]
-fn a_narrower_layer_leads_out_of_nothing_by_a_link() {
+each!(a_narrower_layer_leads_out_of_nothing_by_a_link);
+fn a_narrower_layer_leads_out_of_nothing_by_a_link(who: Who) {
     const SYSTEM: &str = "'/usr', '/bin', '/lib', '/lib64'";
-    for who in Who::all() {
-        let workspace = prepared(who);
-        for (operator, project) in [
-            (
-                "",
-                "filesystem.workspace = 'ro'\nfilesystem.exec = [SYSTEM, '$WORKSPACE/keys']",
-            ),
-            (
-                "",
-                "filesystem.workspace = 'ro'\n[tools.read]\nallowed_paths = [SYSTEM, '$WORKSPACE/keys']",
-            ),
-            (
-                "",
-                "filesystem.workspace = 'ro'\ntools.exec.commands = ['true', '$WORKSPACE/tool']",
-            ),
-            (
-                "filesystem.read = ['OUT/data']",
-                "filesystem.read = ['OUT/data/out']",
-            ),
-            (
-                "filesystem.read = ['OUT/data']",
-                "filesystem.read = ['OUT/data/out/key']",
-            ),
-        ] {
-            let project = project.replace("SYSTEM", SYSTEM);
-            let ran = run(who, &workspace, &project, operator).argv(["/usr/bin/true"]);
-            refused(&ran, "is a link out of");
-        }
-        let key = workspace.outside().join("private/key");
-        let body = format!("say('key', opened('{}', os.O_RDONLY))", key.display());
-        // The controls: a link that stays inside, and the operator's own word for the other.
-        for (operator, project, answer) in [
-            (
-                "filesystem.read = ['OUT/data']",
-                "filesystem.read = ['OUT/data/in', '/etc']",
-                "ENOENT",
-            ),
-            (
-                "filesystem.read = ['OUT/data/out']",
-                "filesystem.read = ['OUT/data/out']",
-                "OK",
-            ),
-            (
-                "filesystem.read = ['OUT/data', 'OUT/private']",
-                "filesystem.read = ['OUT/data/out', 'OUT/private']",
-                "OK",
-            ),
-            ("filesystem.read = ['OUT/data/out']", "", "OK"),
-        ] {
-            let got = attack(run(who, &workspace, project, operator), &body);
-            got.expect(&[("key", answer)]);
-        }
+    let workspace = prepared(who);
+    for (operator, project) in [
+        (
+            "",
+            "filesystem.workspace = 'ro'\nfilesystem.exec = [SYSTEM, '$WORKSPACE/keys']",
+        ),
+        (
+            "",
+            "filesystem.workspace = 'ro'\n[tools.read]\nallowed_paths = [SYSTEM, '$WORKSPACE/keys']",
+        ),
+        (
+            "",
+            "filesystem.workspace = 'ro'\ntools.exec.commands = ['true', '$WORKSPACE/tool']",
+        ),
+        (
+            "filesystem.read = ['OUT/data']",
+            "filesystem.read = ['OUT/data/out']",
+        ),
+        (
+            "filesystem.read = ['OUT/data']",
+            "filesystem.read = ['OUT/data/out/key']",
+        ),
+    ] {
+        let project = project.replace("SYSTEM", SYSTEM);
+        let ran = run(who, &workspace, &project, operator).argv(["/usr/bin/true"]);
+        refused(&ran, "is a link out of");
+    }
+    let key = workspace.outside().join("private/key");
+    let body = format!("say('key', opened('{}', os.O_RDONLY))", key.display());
+    // The controls: a link that stays inside, and the operator's own word for the other.
+    for (operator, project, answer) in [
+        (
+            "filesystem.read = ['OUT/data']",
+            "filesystem.read = ['OUT/data/in', '/etc']",
+            "ENOENT",
+        ),
+        (
+            "filesystem.read = ['OUT/data/out']",
+            "filesystem.read = ['OUT/data/out']",
+            "OK",
+        ),
+        (
+            "filesystem.read = ['OUT/data', 'OUT/private']",
+            "filesystem.read = ['OUT/data/out', 'OUT/private']",
+            "OK",
+        ),
+        ("filesystem.read = ['OUT/data/out']", "", "OK"),
+    ] {
+        let got = attack(run(who, &workspace, project, operator), &body);
+        got.expect(&[("key", answer)]);
     }
 }

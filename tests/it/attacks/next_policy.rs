@@ -131,127 +131,117 @@ const CASES: [Case; 4] = [
     ),
 ];
 
-#[test]
-fn a_jail_puts_no_policy_where_the_next_run_looks() {
-    for who in Who::all() {
-        for (config, made, answers) in CASES {
-            let workspace = Workspace::new(who);
-            for name in made {
-                directory(who, &workspace.path().join(name));
-            }
-            let config = workspace.path().join(config);
-            let config: PathBuf = config.components().collect();
-            let seat = config.join("creel");
-            let before = ruling(who, &config);
-            let got = tried(who, &workspace, &config, &seat);
-            got.expect(&[("beside", "OK"), ("beside_write", "OK")]);
-            got.expect(answers);
-            assert_eq!(ruling(who, &config), before, "{got:#?}");
-            assert_eq!(seat.exists(), made.len() == 2, "nothing stays behind");
-            // The control: whoever writes it outside rules.
-            std::fs::create_dir_all(&seat).expect("mkdir -p");
-            std::fs::write(seat.join("policy.toml"), WIDER).expect("write");
-            assert_ne!(ruling(who, &config), before);
+each!(a_jail_puts_no_policy_where_the_next_run_looks);
+fn a_jail_puts_no_policy_where_the_next_run_looks(who: Who) {
+    for (config, made, answers) in CASES {
+        let workspace = Workspace::new(who);
+        for name in made {
+            directory(who, &workspace.path().join(name));
         }
+        let config = workspace.path().join(config);
+        let config: PathBuf = config.components().collect();
+        let seat = config.join("creel");
+        let before = ruling(who, &config);
+        let got = tried(who, &workspace, &config, &seat);
+        got.expect(&[("beside", "OK"), ("beside_write", "OK")]);
+        got.expect(answers);
+        assert_eq!(ruling(who, &config), before, "{got:#?}");
+        assert_eq!(seat.exists(), made.len() == 2, "nothing stays behind");
+        // The control: whoever writes it outside rules.
+        std::fs::create_dir_all(&seat).expect("mkdir -p");
+        std::fs::write(seat.join("policy.toml"), WIDER).expect("write");
+        assert_ne!(ruling(who, &config), before);
     }
 }
 
+each!(another_programs_configuration_is_the_jails_to_write);
 /// Without it the same attempts succeed: nothing but the seat is held.
-#[test]
-fn another_programs_configuration_is_the_jails_to_write() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let other = workspace.path().join("conf/other");
-        let config = workspace.path().join("conf");
-        directory(who, &config);
-        let got = tried(who, &workspace, &config, &other);
-        got.expect(&[
-            ("mkdirs", "OK"),
-            ("write", "OK"),
-            ("agents", "OK"),
-            ("away", "OK"),
-        ]);
-    }
+fn another_programs_configuration_is_the_jails_to_write(who: Who) {
+    let workspace = Workspace::new(who);
+    let other = workspace.path().join("conf/other");
+    let config = workspace.path().join("conf");
+    directory(who, &config);
+    let got = tried(who, &workspace, &config, &other);
+    got.expect(&[
+        ("mkdirs", "OK"),
+        ("write", "OK"),
+        ("agents", "OK"),
+        ("away", "OK"),
+    ]);
 }
 
+each!(a_seat_behind_a_link_is_held_where_it_leads);
 /// `~/.config` is a link into a directory of dotfiles for many, and the work is in there.
-#[test]
-fn a_seat_behind_a_link_is_held_where_it_leads() {
-    for who in Who::all() {
-        for made in [&["dot"][..], &["dot", "dot/creel"], &[]] {
-            let workspace = Workspace::new(who);
-            for name in made {
-                directory(who, &workspace.path().join(name));
-            }
-            let config = workspace.outside().join("config");
-            symlink("work/dot", &config).expect("symlink");
-            let seat = workspace.path().join("dot/creel");
-            let before = ruling(who, &config);
-            let got = tried(who, &workspace, &config, &seat);
-            let answer = match made.len() {
-                2 => "EROFS",
-                1 => "ENOTDIR",
-                _ => "ENOENT",
-            };
-            got.expect(&[("beside_write", "OK"), ("write", answer)]);
-            assert_eq!(ruling(who, &config), before);
-            std::fs::create_dir_all(&seat).expect("mkdir -p");
-            std::fs::write(seat.join("policy.toml"), WIDER).expect("write");
-            assert_ne!(ruling(who, &config), before);
-        }
-    }
-}
-
-/// A link on the way that the jail could turn cannot be held.
-#[test]
-fn a_link_to_policies_in_the_jails_reach_is_refused() {
-    for who in Who::all() {
+fn a_seat_behind_a_link_is_held_where_it_leads(who: Who) {
+    for made in [&["dot"][..], &["dot", "dot/creel"], &[]] {
         let workspace = Workspace::new(who);
-        let (hop, out) = (workspace.path().join("hop"), workspace.outside());
-        let run = |config: &Path, hop_to: &Path| -> Ran {
-            let _ = std::fs::remove_file(&hop);
-            symlink(hop_to, &hop).expect("symlink");
-            Run::new(who, &workspace)
-                .outer_env("XDG_CONFIG_HOME", config)
-                .sh("true")
+        for name in made {
+            directory(who, &workspace.path().join(name));
+        }
+        let config = workspace.outside().join("config");
+        symlink("work/dot", &config).expect("symlink");
+        let seat = workspace.path().join("dot/creel");
+        let before = ruling(who, &config);
+        let got = tried(who, &workspace, &config, &seat);
+        let answer = match made.len() {
+            2 => "EROFS",
+            1 => "ENOTDIR",
+            _ => "ENOENT",
         };
-        std::fs::create_dir(out.join("real")).expect("mkdir");
-        symlink("work/hop", out.join("config")).expect("symlink");
-        for (config, to) in [
-            // In the workspace, and out of it again: between two places that are not the jail's.
-            (out.join("config"), out.join("real")),
-            (out.join("config"), "nowhere".into()),
-            (workspace.path().join("hop"), out.join("real")),
-        ] {
-            let ran = run(&config, &to);
-            refused(&ran, "and policies are looked for behind it");
-            assert!(
-                ran.stderr.contains("put a directory in its place"),
-                "{ran:#?}"
-            );
-        }
-        // A link that leads to itself shows nothing.
-        let around = run(&workspace.path().join("hop/creel/.."), Path::new("hop"));
-        refused(&around, "has a policy cannot be seen");
-        // The control: the link is there, and no policy is looked for behind it.
-        run(&out.join("real"), Path::new("nowhere")).ok();
+        got.expect(&[("beside_write", "OK"), ("write", answer)]);
+        assert_eq!(ruling(who, &config), before);
+        std::fs::create_dir_all(&seat).expect("mkdir -p");
+        std::fs::write(seat.join("policy.toml"), WIDER).expect("write");
+        assert_ne!(ruling(who, &config), before);
     }
 }
 
-/// No jail has a home to write to, and so none makes a `.config` in it.
-#[test]
-fn the_home_is_no_workspace() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let (_, _, home) = who.account();
-        let ran = Run::new(who, &workspace).cwd(&home).sh("true");
-        refused(&ran, "is too wide to be handed to a jail");
-        let ran = Run::new(who, &workspace)
-            .flags(["--write".as_ref(), home.as_os_str()])
-            .argv(["/usr/bin/true"]);
-        // It is the jail's own directory, and never the host's.
-        refused(&ran, "the jail has its own");
+each!(a_link_to_policies_in_the_jails_reach_is_refused);
+/// A link on the way that the jail could turn cannot be held.
+fn a_link_to_policies_in_the_jails_reach_is_refused(who: Who) {
+    let workspace = Workspace::new(who);
+    let (hop, out) = (workspace.path().join("hop"), workspace.outside());
+    let run = |config: &Path, hop_to: &Path| -> Ran {
+        let _ = std::fs::remove_file(&hop);
+        symlink(hop_to, &hop).expect("symlink");
+        Run::new(who, &workspace)
+            .outer_env("XDG_CONFIG_HOME", config)
+            .sh("true")
+    };
+    std::fs::create_dir(out.join("real")).expect("mkdir");
+    symlink("work/hop", out.join("config")).expect("symlink");
+    for (config, to) in [
+        // In the workspace, and out of it again: between two places that are not the jail's.
+        (out.join("config"), out.join("real")),
+        (out.join("config"), "nowhere".into()),
+        (workspace.path().join("hop"), out.join("real")),
+    ] {
+        let ran = run(&config, &to);
+        refused(&ran, "and policies are looked for behind it");
+        assert!(
+            ran.stderr.contains("put a directory in its place"),
+            "{ran:#?}"
+        );
     }
+    // A link that leads to itself shows nothing.
+    let around = run(&workspace.path().join("hop/creel/.."), Path::new("hop"));
+    refused(&around, "has a policy cannot be seen");
+    // The control: the link is there, and no policy is looked for behind it.
+    run(&out.join("real"), Path::new("nowhere")).ok();
+}
+
+each!(the_home_is_no_workspace);
+/// No jail has a home to write to, and so none makes a `.config` in it.
+fn the_home_is_no_workspace(who: Who) {
+    let workspace = Workspace::new(who);
+    let (_, _, home) = who.account();
+    let ran = Run::new(who, &workspace).cwd(&home).sh("true");
+    refused(&ran, "is too wide to be handed to a jail");
+    let ran = Run::new(who, &workspace)
+        .flags(["--write".as_ref(), home.as_os_str()])
+        .argv(["/usr/bin/true"]);
+    // It is the jail's own directory, and never the host's.
+    refused(&ran, "the jail has its own");
 }
 
 /// The plan of `write = ["~/.config"]` with the seat as the host has it.

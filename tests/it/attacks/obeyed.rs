@@ -195,214 +195,201 @@ say('write', py(go))
     )
 }
 
-#[test]
-fn what_gits_configuration_names_is_not_the_jails() {
+each!(what_gits_configuration_names_is_not_the_jails);
+fn what_gits_configuration_names_is_not_the_jails(who: Who) {
     need("git");
-    for who in Who::all() {
-        for way in WAYS {
-            let body = writes(way.target, way.contents);
-            let workspace = Workspace::new(who);
-            on_host(who, &workspace, way.setup);
-            let with = policy(&workspace, "");
-            let got = attack(Run::new(who, &workspace).policy(with), &body);
-            let errno = got.of("write");
-            assert!(way.errno.contains(&errno), "{} {who:?}: {errno}", way.name);
-            on_host(who, &workspace, &format!("{} || true", way.later));
-            let ran = workspace.path().join("pwned").exists();
-            assert!(!ran, "{} {who:?}: git ran it", way.name);
-            let first = way.target.split('/').next().expect("a name");
-            let there = workspace.path().join(first);
-            let was = way.errno == HELD;
-            assert_eq!(there.exists(), was, "{} {who:?}: left behind", way.name);
-        }
+    for way in WAYS {
+        let body = writes(way.target, way.contents);
+        let workspace = Workspace::new(who);
+        on_host(who, &workspace, way.setup);
+        let with = policy(&workspace, "");
+        let got = attack(Run::new(who, &workspace).policy(with), &body);
+        let errno = got.of("write");
+        assert!(way.errno.contains(&errno), "{} {who:?}: {errno}", way.name);
+        on_host(who, &workspace, &format!("{} || true", way.later));
+        let ran = workspace.path().join("pwned").exists();
+        assert!(!ran, "{} {who:?}: git ran it", way.name);
+        let first = way.target.split('/').next().expect("a name");
+        let there = workspace.path().join(first);
+        let was = way.errno == HELD;
+        assert_eq!(there.exists(), was, "{} {who:?}: left behind", way.name);
     }
 }
 
-#[test]
-fn what_is_excepted_is_the_jails_and_git_runs_it() {
+each!(what_is_excepted_is_the_jails_and_git_runs_it);
+fn what_is_excepted_is_the_jails_and_git_runs_it(who: Who) {
     need("git");
-    for who in Who::all() {
-        for way in WAYS {
-            let workspace = Workspace::new(who);
-            on_host(who, &workspace, way.setup);
-            // All that is on the way to it, in whatever spelling it was named.
-            let names = ["", ".git/"].map(|under| {
-                let mut path = format!("$WORKSPACE/{under}");
-                let parts = way.target.split('/').map(|part| {
-                    path = format!("{}/{part}", path.trim_end_matches('/'));
-                    path.clone()
-                });
-                parts.collect::<Vec<String>>()
+    for way in WAYS {
+        let workspace = Workspace::new(who);
+        on_host(who, &workspace, way.setup);
+        // All that is on the way to it, in whatever spelling it was named.
+        let names = ["", ".git/"].map(|under| {
+            let mut path = format!("$WORKSPACE/{under}");
+            let parts = way.target.split('/').map(|part| {
+                path = format!("{}/{part}", path.trim_end_matches('/'));
+                path.clone()
             });
-            let lines = format!("unprotect = {:?}", names.concat());
-            let run = Run::new(who, &workspace).policy(policy(&workspace, &lines));
-            let got = attack(run, &writes(way.target, way.contents));
-            assert_eq!(got.of("write"), "OK", "{} {who:?}", way.name);
-            on_host(who, &workspace, &format!("{} || true", way.later));
-            let ran = workspace.path().join("pwned").exists();
-            assert!(ran, "{} {who:?}: the attack is none", way.name);
-        }
+            parts.collect::<Vec<String>>()
+        });
+        let lines = format!("unprotect = {:?}", names.concat());
+        let run = Run::new(who, &workspace).policy(policy(&workspace, &lines));
+        let got = attack(run, &writes(way.target, way.contents));
+        assert_eq!(got.of("write"), "OK", "{} {who:?}", way.name);
+        on_host(who, &workspace, &format!("{} || true", way.later));
+        let ran = workspace.path().join("pwned").exists();
+        assert!(ran, "{} {who:?}: the attack is none", way.name);
     }
 }
 
+each!(what_the_callers_configuration_names_is_held_and_said);
 /// The caller's own configuration leads into every repository.
-#[test]
-fn what_the_callers_configuration_names_is_held_and_said() {
+fn what_the_callers_configuration_names_is_held_and_said(who: Who) {
     need("git");
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let global = workspace.outside().join("global");
-        std::fs::write(&global, "[core]\n\thooksPath = .githooks\n").expect("write");
-        on_host(who, &workspace, "git init -q .");
-        let run = || {
-            Run::new(who, &workspace)
-                .policy(policy(&workspace, ""))
-                .outer_env("GIT_CONFIG_GLOBAL", &global)
-        };
-        let got = attack(run(), &writes(".githooks/x", RUNS));
-        assert!(WITHHELD.contains(&got.of("write")), "{got:#?}");
-        let said = run().flags(["-v"]).sh("true").ok().stderr;
-        let wanted = format!("core.hookspath in {}:2", global.display());
-        assert!(said.contains(&wanted), "{said}");
-        // The control: without that configuration the name is the jail's, and without a repository too.
-        let without = Run::new(who, &workspace).policy(policy(&workspace, ""));
-        let without = without.outer_env("GIT_CONFIG_GLOBAL", "/dev/null");
-        attack(without, &writes(".githooks/x", RUNS)).expect(&[("write", "OK")]);
-        let bare = Workspace::new(who);
-        let none = Run::new(who, &bare).policy(policy(&bare, ""));
-        let none = none.outer_env("GIT_CONFIG_GLOBAL", &global);
-        attack(none, &writes(".githooks/x", RUNS)).expect(&[("write", "OK")]);
-    }
+    let workspace = Workspace::new(who);
+    let global = workspace.outside().join("global");
+    std::fs::write(&global, "[core]\n\thooksPath = .githooks\n").expect("write");
+    on_host(who, &workspace, "git init -q .");
+    let run = || {
+        Run::new(who, &workspace)
+            .policy(policy(&workspace, ""))
+            .outer_env("GIT_CONFIG_GLOBAL", &global)
+    };
+    let got = attack(run(), &writes(".githooks/x", RUNS));
+    assert!(WITHHELD.contains(&got.of("write")), "{got:#?}");
+    let said = run().flags(["-v"]).sh("true").ok().stderr;
+    let wanted = format!("core.hookspath in {}:2", global.display());
+    assert!(said.contains(&wanted), "{said}");
+    // The control: without that configuration the name is the jail's, and without a repository too.
+    let without = Run::new(who, &workspace).policy(policy(&workspace, ""));
+    let without = without.outer_env("GIT_CONFIG_GLOBAL", "/dev/null");
+    attack(without, &writes(".githooks/x", RUNS)).expect(&[("write", "OK")]);
+    let bare = Workspace::new(who);
+    let none = Run::new(who, &bare).policy(policy(&bare, ""));
+    let none = none.outer_env("GIT_CONFIG_GLOBAL", &global);
+    attack(none, &writes(".githooks/x", RUNS)).expect(&[("write", "OK")]);
 }
 
+each!(what_the_environment_names_is_held);
 /// What a variable of the environment says counts as what a file says.
-#[test]
-fn what_the_environment_names_is_held() {
+fn what_the_environment_names_is_held(who: Who) {
     need("git");
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        on_host(who, &workspace, "git init -q .");
-        let outside = workspace.outside();
-        let conf = "[core]\n\thooksPath = .githooks\n";
-        for (file, text) in [
-            ("opt/bin/git", ""),
-            ("opt/etc/gitconfig", conf),
-            ("system", conf),
-        ] {
-            let file = outside.join(file);
-            std::fs::create_dir_all(file.parent().expect("a directory")).expect("mkdir");
-            std::fs::write(file, text).expect("write");
-        }
-        let path = std::env::var("PATH").expect("a path");
-        let path = format!("{}:{path}", outside.join("opt/bin").display());
-        let system = outside.join("system").display().to_string();
-        let include = format!("'include.path'='{system}'");
-        type Variables<'a> = &'a [(&'a str, &'a str)];
-        let ways: [(&str, Variables<'_>, &str); 7] = [
-            (
-                "GIT_CONFIG_KEY_1",
-                &[
-                    ("GIT_CONFIG_COUNT", "2"),
-                    ("GIT_CONFIG_KEY_0", "user.name"),
-                    ("GIT_CONFIG_VALUE_0", "x"),
-                    ("GIT_CONFIG_KEY_1", "core.hooksPath"),
-                    ("GIT_CONFIG_VALUE_1", ".githooks"),
-                ],
-                ".githooks/x",
-            ),
-            (
-                "GIT_CONFIG_PARAMETERS",
-                &[("GIT_CONFIG_PARAMETERS", "'core.hooksPath'='.githooks'")],
-                ".githooks/x",
-            ),
-            (
-                "system:2",
-                &[("GIT_CONFIG_PARAMETERS", &include)],
-                ".githooks/x",
-            ),
-            ("system:2", &[("GIT_CONFIG_SYSTEM", &system)], ".githooks/x"),
-            ("opt/etc/gitconfig:2", &[("PATH", &path)], ".githooks/x"),
-            (
-                "GIT_EXTERNAL_DIFF",
-                &[("GIT_EXTERNAL_DIFF", "tools/x")],
-                "tools/x",
-            ),
-            ("EDITOR", &[("EDITOR", "sh tools/x")], "tools/x"),
-        ];
-        for (says, variables, target) in ways {
-            let run = || {
-                let run = Run::new(who, &workspace).policy(policy(&workspace, ""));
-                variables
-                    .iter()
-                    .fold(run, |run, (name, value)| run.outer_env(name, value))
-            };
-            let got = attack(run(), &writes(target, RUNS));
-            let errno = got.of("write");
-            assert!(WITHHELD.contains(&errno), "{says} {who:?}: {errno}");
-            let said = run().flags(["-v"]).sh("true").ok().stderr;
-            assert!(said.contains(says), "{says} {who:?}: {said}");
-        }
-        // The control: without them both names are the jail's.
-        let run = Run::new(who, &workspace).policy(policy(&workspace, ""));
-        attack(run, &writes(".githooks/x", RUNS)).expect(&[("write", "OK")]);
-        let run = Run::new(who, &workspace).policy(policy(&workspace, ""));
-        attack(run, &writes("tools/x", RUNS)).expect(&[("write", "OK")]);
+    let workspace = Workspace::new(who);
+    on_host(who, &workspace, "git init -q .");
+    let outside = workspace.outside();
+    let conf = "[core]\n\thooksPath = .githooks\n";
+    for (file, text) in [
+        ("opt/bin/git", ""),
+        ("opt/etc/gitconfig", conf),
+        ("system", conf),
+    ] {
+        let file = outside.join(file);
+        std::fs::create_dir_all(file.parent().expect("a directory")).expect("mkdir");
+        std::fs::write(file, text).expect("write");
     }
-}
-
-/// Also where there is no repository and no such file yet.
-#[test]
-fn the_callers_configuration_itself_is_not_made() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let run = |global: &str| {
-            Run::new(who, &workspace)
-                .policy(policy(&workspace, ""))
-                .outer_env("GIT_CONFIG_GLOBAL", workspace.path().join(global))
+    let path = std::env::var("PATH").expect("a path");
+    let path = format!("{}:{path}", outside.join("opt/bin").display());
+    let system = outside.join("system").display().to_string();
+    let include = format!("'include.path'='{system}'");
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+    let ways: [(&str, Variables<'_>, &str); 7] = [
+        (
+            "GIT_CONFIG_KEY_1",
+            &[
+                ("GIT_CONFIG_COUNT", "2"),
+                ("GIT_CONFIG_KEY_0", "user.name"),
+                ("GIT_CONFIG_VALUE_0", "x"),
+                ("GIT_CONFIG_KEY_1", "core.hooksPath"),
+                ("GIT_CONFIG_VALUE_1", ".githooks"),
+            ],
+            ".githooks/x",
+        ),
+        (
+            "GIT_CONFIG_PARAMETERS",
+            &[("GIT_CONFIG_PARAMETERS", "'core.hooksPath'='.githooks'")],
+            ".githooks/x",
+        ),
+        (
+            "system:2",
+            &[("GIT_CONFIG_PARAMETERS", &include)],
+            ".githooks/x",
+        ),
+        ("system:2", &[("GIT_CONFIG_SYSTEM", &system)], ".githooks/x"),
+        ("opt/etc/gitconfig:2", &[("PATH", &path)], ".githooks/x"),
+        (
+            "GIT_EXTERNAL_DIFF",
+            &[("GIT_EXTERNAL_DIFF", "tools/x")],
+            "tools/x",
+        ),
+        ("EDITOR", &[("EDITOR", "sh tools/x")], "tools/x"),
+    ];
+    for (says, variables, target) in ways {
+        let run = || {
+            let run = Run::new(who, &workspace).policy(policy(&workspace, ""));
+            variables
+                .iter()
+                .fold(run, |run, (name, value)| run.outer_env(name, value))
         };
-        let got = attack(run("conf/git"), &writes("conf/git", RUNS));
-        assert!(WITHHELD.contains(&got.of("write")), "{got:#?}");
-        attack(run("other"), &writes("conf/git", RUNS)).expect(&[("write", "OK")]);
-        attack(run("conf/git"), &writes("conf/git", RUNS)).expect(&[("write", "EROFS")]);
+        let got = attack(run(), &writes(target, RUNS));
+        let errno = got.of("write");
+        assert!(WITHHELD.contains(&errno), "{says} {who:?}: {errno}");
+        let said = run().flags(["-v"]).sh("true").ok().stderr;
+        assert!(said.contains(says), "{says} {who:?}: {said}");
     }
+    // The control: without them both names are the jail's.
+    let run = Run::new(who, &workspace).policy(policy(&workspace, ""));
+    attack(run, &writes(".githooks/x", RUNS)).expect(&[("write", "OK")]);
+    let run = Run::new(who, &workspace).policy(policy(&workspace, ""));
+    attack(run, &writes("tools/x", RUNS)).expect(&[("write", "OK")]);
 }
 
+each!(the_callers_configuration_itself_is_not_made);
+/// Also where there is no repository and no such file yet.
+fn the_callers_configuration_itself_is_not_made(who: Who) {
+    let workspace = Workspace::new(who);
+    let run = |global: &str| {
+        Run::new(who, &workspace)
+            .policy(policy(&workspace, ""))
+            .outer_env("GIT_CONFIG_GLOBAL", workspace.path().join(global))
+    };
+    let got = attack(run("conf/git"), &writes("conf/git", RUNS));
+    assert!(WITHHELD.contains(&got.of("write")), "{got:#?}");
+    attack(run("other"), &writes("conf/git", RUNS)).expect(&[("write", "OK")]);
+    attack(run("conf/git"), &writes("conf/git", RUNS)).expect(&[("write", "EROFS")]);
+}
+
+each!(a_link_on_the_way_to_what_git_obeys_is_refused);
 /// A link that the jail could turn is no way to hold what it leads to.
-#[test]
-fn a_link_on_the_way_to_what_git_obeys_is_refused() {
+fn a_link_on_the_way_to_what_git_obeys_is_refused(who: Who) {
     need("git");
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let setup = "git init -q . && git config core.hooksPath .githooks && mkdir real && ln -s real .githooks";
-        on_host(who, &workspace, setup);
-        let run = |lines: &str| Run::new(who, &workspace).policy(policy(&workspace, lines));
-        refused(&run("").sh("true"), "could turn the link");
-        // Also where another name leads there without it, and where it leads round.
-        let twice = "git config include.path ../real";
-        on_host(who, &workspace, twice);
-        refused(&run("").sh("true"), "could turn the link");
-        let round = Workspace::new(who);
-        let setup =
-            "git init -q . && git config core.hooksPath .githooks && ln -s .githooks .githooks";
-        on_host(who, &round, setup);
-        let ran = Run::new(who, &round).policy(policy(&round, "")).sh("true");
-        refused(&ran, "could turn the link");
-        on_host(
-            who,
-            &round,
-            "rm .githooks && mkdir -p .git/hooks && ln -s x .git/hooks/x",
-        );
-        Run::new(who, &round)
-            .policy(policy(&round, ""))
-            .sh("true")
-            .ok();
-        run(r#"unprotect = ["$WORKSPACE/real"]"#).sh("true").ok();
-    }
+    let workspace = Workspace::new(who);
+    let setup = "git init -q . && git config core.hooksPath .githooks && mkdir real && ln -s real .githooks";
+    on_host(who, &workspace, setup);
+    let run = |lines: &str| Run::new(who, &workspace).policy(policy(&workspace, lines));
+    refused(&run("").sh("true"), "could turn the link");
+    // Also where another name leads there without it, and where it leads round.
+    let twice = "git config include.path ../real";
+    on_host(who, &workspace, twice);
+    refused(&run("").sh("true"), "could turn the link");
+    let round = Workspace::new(who);
+    let setup = "git init -q . && git config core.hooksPath .githooks && ln -s .githooks .githooks";
+    on_host(who, &round, setup);
+    let ran = Run::new(who, &round).policy(policy(&round, "")).sh("true");
+    refused(&ran, "could turn the link");
+    on_host(
+        who,
+        &round,
+        "rm .githooks && mkdir -p .git/hooks && ln -s x .git/hooks/x",
+    );
+    Run::new(who, &round)
+        .policy(policy(&round, ""))
+        .sh("true")
+        .ok();
+    run(r#"unprotect = ["$WORKSPACE/real"]"#).sh("true").ok();
 }
 
+each!(a_repository_stays_one_and_works);
 /// git works where all of it is held, and nothing of its repository can be moved away.
-#[test]
-fn a_repository_stays_one_and_works() {
+fn a_repository_stays_one_and_works(who: Who) {
     need("git");
     let body = r#"
 import subprocess
@@ -418,25 +405,23 @@ for step in ['add .', 'commit -qm one', 'branch b', 'checkout -q b', 'commit -qm
     say(step, git(*step.split()).returncode)
 say('log', git('log', '--format=%s').stdout.replace('\n', ' '))
 "#;
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        on_host(who, &workspace, "git init -q . && mkdir -p .git/branches");
-        let got = attack(Run::new(who, &workspace), body);
-        for name in ["objects", "refs", "swap", "gone"] {
-            got.expect(&[(name, "EBUSY")]);
-        }
-        for (step, answer) in &got.0 {
-            assert!(
-                ["EBUSY", "0"].contains(&answer.as_str()) || step == "log",
-                "{step}: {got:#?}"
-            );
-        }
-        got.expect(&[("log", "two one ")]);
-        on_host(who, &workspace, "git status && git fsck");
-        // The control: without a mount over them they can be moved.
-        let free = Workspace::new(who);
-        on_host(who, &free, "mkdir -p .other/objects");
-        let moved = "say('objects', py(os.rename, '.other/objects', '.other/o'))";
-        attack(Run::new(who, &free), moved).expect(&[("objects", "OK")]);
+    let workspace = Workspace::new(who);
+    on_host(who, &workspace, "git init -q . && mkdir -p .git/branches");
+    let got = attack(Run::new(who, &workspace), body);
+    for name in ["objects", "refs", "swap", "gone"] {
+        got.expect(&[(name, "EBUSY")]);
     }
+    for (step, answer) in &got.0 {
+        assert!(
+            ["EBUSY", "0"].contains(&answer.as_str()) || step == "log",
+            "{step}: {got:#?}"
+        );
+    }
+    got.expect(&[("log", "two one ")]);
+    on_host(who, &workspace, "git status && git fsck");
+    // The control: without a mount over them they can be moved.
+    let free = Workspace::new(who);
+    on_host(who, &free, "mkdir -p .other/objects");
+    let moved = "say('objects', py(os.rename, '.other/objects', '.other/o'))";
+    attack(Run::new(who, &free), moved).expect(&[("objects", "OK")]);
 }

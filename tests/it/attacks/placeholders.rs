@@ -1,16 +1,16 @@
 //! Placeholders of absent names that somebody else made, exchanged or filled: none is a way to the host's files,
 //! and none hides what git reads. The control is the same act on what is no placeholder.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::fs::inotify;
 
-use crate::attacks::{answers, attack, become_who, policy};
-use crate::support::{Run, Who, Workspace, is_root, need};
+use crate::attacks::{answers, attack, become_who, policy, refused};
+use crate::support::{Run, Who, Workspace, is_root, need, wait};
 
 /// Shell lines of somebody on the host in the workspace.
 #[track_caller]
@@ -21,15 +21,6 @@ fn host(who: Who, workspace: &Workspace, script: &str) {
     assert!(shell.status().expect("a shell").success(), "{script}");
 }
 
-#[track_caller]
-fn until(done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(10), "waited 10 s");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// A jail that says with the file `started` that it is there, and waits for `go` before it does `script`.
 #[track_caller]
 fn waiting(run: &Run, workspace: &Workspace, [started, go]: [&str; 2], script: &str) -> Child {
@@ -37,7 +28,7 @@ fn waiting(run: &Run, workspace: &Workspace, [started, go]: [&str; 2], script: &
     let mut command = run.command(["/bin/sh", "-c", &script]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let child = command.stderr(Stdio::piped()).spawn();
-    until(|| workspace.path().join(started).exists());
+    wait::until("it starts", || workspace.path().join(started).exists());
     child.expect("creel starts")
 }
 
@@ -63,37 +54,35 @@ fn changed(watch: &std::os::fd::OwnedFd) -> Vec<String> {
     names
 }
 
+each!(nothing_in_the_directory_is_given_a_mode);
 /// Whoever may rename in the directory could exchange a file of root's for what is given a mode.
-#[test]
-fn nothing_in_the_directory_is_given_a_mode() {
-    for who in Who::all() {
-        let workspace = Workspace::new(Who::User);
-        let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
-        let watch = inotify::init(flags).expect("inotify");
-        inotify::add_watch(&watch, workspace.path(), inotify::WatchFlags::ATTRIB).expect("a watch");
-        let run = Run::new(who, &workspace).policy("default");
-        let mut command = run.command(["/bin/sh", "-c", "while [ ! -e go ]; do sleep 0.02; done"]);
-        // SAFETY: umask(2) is safe between fork and exec.
-        unsafe {
-            command.pre_exec(|| {
-                libc::umask(0o077);
-                Ok(())
-            });
-        }
-        let mut child = command.stdin(Stdio::null()).spawn().expect("creel starts");
-        let place = workspace.path().join(".claude");
-        until(|| place.exists());
-        let mode = place.metadata().expect("it is there").permissions().mode();
-        assert_eq!(mode & 0o7777, 0o1755);
-        host(Who::User, &workspace, ": >go");
-        assert!(child.wait().expect("it ends").success());
-        assert!(!place.exists());
-        let names = changed(&watch);
-        assert!(names.iter().all(|name| name == "go"), "{names:?}");
-        // The control.
-        host(Who::User, &workspace, "chmod 600 go");
-        assert_eq!(changed(&watch), ["go"]);
+fn nothing_in_the_directory_is_given_a_mode(who: Who) {
+    let workspace = Workspace::new(Who::User);
+    let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
+    let watch = inotify::init(flags).expect("inotify");
+    inotify::add_watch(&watch, workspace.path(), inotify::WatchFlags::ATTRIB).expect("a watch");
+    let run = Run::new(who, &workspace).policy("default");
+    let mut command = run.command(["/bin/sh", "-c", "while [ ! -e go ]; do sleep 0.02; done"]);
+    // SAFETY: umask(2) is safe between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::umask(0o077);
+            Ok(())
+        });
     }
+    let mut child = command.stdin(Stdio::null()).spawn().expect("creel starts");
+    let place = workspace.path().join(".claude");
+    wait::until("the placeholder", || place.exists());
+    let mode = place.metadata().expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o1755);
+    host(Who::User, &workspace, ": >go");
+    assert!(child.wait().expect("it ends").success());
+    assert!(!place.exists());
+    let names = changed(&watch);
+    assert!(names.iter().all(|name| name == "go"), "{names:?}");
+    // The control.
+    host(Who::User, &workspace, "chmod 600 go");
+    assert_eq!(changed(&watch), ["go"]);
 }
 
 /// The race itself. Whether a run is refused is of no matter.
@@ -170,142 +159,151 @@ say('lists', py(os.listdir, 'secrets'))
 say('free', opened('free/k', os.O_RDONLY))
 "#;
 
+each!(a_denied_name_shows_nothing_of_a_directory_that_stands_there);
 /// What an earlier jail made, and the host uses while this one runs.
-#[test]
-fn a_denied_name_shows_nothing_of_a_directory_that_stands_there() {
+fn a_denied_name_shows_nothing_of_a_directory_that_stands_there(who: Who) {
     let denied = |workspace: &Workspace| policy(workspace, r#"deny = ["$WORKSPACE/secrets"]"#);
-    for who in Who::all() {
-        for mode in ["1755", "1700", "755"] {
-            let workspace = Workspace::new(who);
-            let made = format!("mkdir secrets free; chmod {mode} secrets free");
-            Run::new(who, &workspace).policy("default").sh(&made).ok();
-            let run = Run::new(who, &workspace).policy(denied(&workspace));
-            let script = crate::attacks::script(READS);
-            host(
-                who,
-                &workspace,
-                &format!("cat >read.py <<'END'\n{script}\nEND"),
-            );
-            let child = waiting(&run, &workspace, ["started", "go"], "python3 read.py");
-            host(
-                who,
-                &workspace,
-                "echo k >secrets/k; echo k >free/k; touch go",
-            );
-            answers(&ended(child)).expect(&[
-                ("reads", "EACCES"),
-                ("lists", "EACCES"),
-                ("free", "OK"),
-            ]);
-            let kept = std::fs::read_to_string(workspace.path().join("secrets/k"));
-            assert_eq!(kept.expect("it is the host's"), "k\n");
-        }
-    }
-}
-
-/// One run keeps the name absent by a directory that the other one denies; and the other way round.
-#[test]
-fn runs_share_a_placeholder_that_they_see_differently() {
-    for who in Who::all() {
+    for mode in ["1755", "1700", "755"] {
         let workspace = Workspace::new(who);
-        let plain = Run::new(who, &workspace).policy("default");
-        let denied = policy(&workspace, r#"deny = ["$WORKSPACE/.claude"]"#);
-        let denies = Run::new(who, &workspace).policy(denied);
-        let look = "cat .claude/k; ls .claude/; mkdir .claude || echo there";
-        let first = waiting(&plain, &workspace, ["a", "go"], "ls .claude");
-        let second = waiting(&denies, &workspace, ["b", "go"], look);
-        host(who, &workspace, "echo k >.claude/k; touch go");
-        assert_eq!(ended(second), "there\n");
-        assert_eq!(ended(first), "");
-        host(who, &workspace, "rm -r .claude go a b");
-        // A socket, where the other has a directory.
-        let first = waiting(&denies, &workspace, ["a", "go"], ":");
-        let body =
-            "say('looks', opened('.claude/x', os.O_RDONLY)); say('makes', py(os.mkdir, '.claude'))";
-        attack(Run::new(who, &workspace).policy("default"), body)
-            .expect(&[("looks", "ENOTDIR"), ("makes", "EEXIST")]);
-        host(who, &workspace, "touch go");
-        ended(first);
-        assert!(!workspace.path().join(".claude").exists());
+        let made = format!("mkdir secrets free; chmod {mode} secrets free");
+        Run::new(who, &workspace).policy("default").sh(&made).ok();
+        let run = Run::new(who, &workspace).policy(denied(&workspace));
+        let script = crate::attacks::script(READS);
+        host(
+            who,
+            &workspace,
+            &format!("cat >read.py <<'END'\n{script}\nEND"),
+        );
+        let child = waiting(&run, &workspace, ["started", "go"], "python3 read.py");
+        host(
+            who,
+            &workspace,
+            "echo k >secrets/k; echo k >free/k; touch go",
+        );
+        answers(&ended(child)).expect(&[("reads", "EACCES"), ("lists", "EACCES"), ("free", "OK")]);
+        let kept = std::fs::read_to_string(workspace.path().join("secrets/k"));
+        assert_eq!(kept.expect("it is the host's"), "k\n");
     }
 }
 
+each!(runs_share_a_placeholder_that_they_see_differently);
+/// One run keeps the name absent by a directory that the other one denies; and the other way round.
+fn runs_share_a_placeholder_that_they_see_differently(who: Who) {
+    let workspace = Workspace::new(who);
+    let plain = Run::new(who, &workspace).policy("default");
+    let denied = policy(&workspace, r#"deny = ["$WORKSPACE/.claude"]"#);
+    let denies = Run::new(who, &workspace).policy(denied);
+    let look = "cat .claude/k; ls .claude/; mkdir .claude || echo there";
+    let first = waiting(&plain, &workspace, ["a", "go"], "ls .claude");
+    let second = waiting(&denies, &workspace, ["b", "go"], look);
+    host(who, &workspace, "echo k >.claude/k; touch go");
+    assert_eq!(ended(second), "there\n");
+    assert_eq!(ended(first), "");
+    host(who, &workspace, "rm -r .claude go a b");
+    // A socket, where the other has a directory.
+    let first = waiting(&denies, &workspace, ["a", "go"], ":");
+    let body =
+        "say('looks', opened('.claude/x', os.O_RDONLY)); say('makes', py(os.mkdir, '.claude'))";
+    attack(Run::new(who, &workspace).policy("default"), body)
+        .expect(&[("looks", "ENOTDIR"), ("makes", "EEXIST")]);
+    host(who, &workspace, "touch go");
+    ended(first);
+    assert!(!workspace.path().join(".claude").exists());
+}
+
+each!(what_stands_in_a_tree_that_is_only_read_is_covered);
 /// Where nothing can be made there is nothing to keep absent, and what stands there is covered.
-#[test]
-fn what_stands_in_a_tree_that_is_only_read_is_covered() {
+fn what_stands_in_a_tree_that_is_only_read_is_covered(who: Who) {
     const MAKES: [&str; 3] = [
         "os.mkdir('secrets'); os.chmod('secrets', 0o1755)",
         "s = socket.socket(socket.AF_UNIX); s.bind('secrets'); os.chmod('secrets', 0)",
         "open('secrets', 'w').close(); os.utime('secrets', (271828182, 271828182)); os.chmod('secrets', 0o444)",
     ];
-    for who in Who::all() {
-        for makes in MAKES {
-            let workspace = Workspace::new(who);
-            let planted = format!("import os, socket\n{makes}");
-            Run::new(who, &workspace)
-                .policy("default")
-                .python(&planted)
-                .ok();
-            let denied = policy(&workspace, r#"deny = ["$WORKSPACE/secrets"]"#);
-            let place = workspace.path();
-            let read_only = Run::new(who, &workspace)
-                .policy(&denied)
-                .flags(["--workspace", &format!("{}:ro", place.display())]);
-            let body = "say('opens', opened('secrets', os.O_RDONLY)); say('here', opened('.', os.O_RDONLY))";
-            attack(read_only, body).expect(&[("opens", "EACCES"), ("here", "OK")]);
-        }
+    for makes in MAKES {
+        let workspace = Workspace::new(who);
+        let planted = format!("import os, socket\n{makes}");
+        Run::new(who, &workspace)
+            .policy("default")
+            .python(&planted)
+            .ok();
+        let denied = policy(&workspace, r#"deny = ["$WORKSPACE/secrets"]"#);
+        let place = workspace.path();
+        let read_only = Run::new(who, &workspace)
+            .policy(&denied)
+            .flags(["--workspace", &format!("{}:ro", place.display())]);
+        let body =
+            "say('opens', opened('secrets', os.O_RDONLY)); say('here', opened('.', os.O_RDONLY))";
+        attack(read_only, body).expect(&[("opens", "EACCES"), ("here", "OK")]);
     }
 }
 
+each!(git_and_creel_read_the_same_file);
 /// A placeholder of what git takes for a word is told by every byte: this one leads git elsewhere.
-#[test]
-fn git_and_creel_read_the_same_file() {
+fn git_and_creel_read_the_same_file(who: Who) {
     need("git");
     let body = "say('config', py(open, 'config', 'w')); say('hooks', py(os.mkdir, 'hooks'))";
-    for who in Who::all() {
-        // What is held absent is a directory in the jail, since git would open it.
-        let held = ["EISDIR", "EEXIST"];
-        for (pointer, touch, [config, hooks]) in [
-            ("..", "@271828182", held),
-            ("..", "@271828181", held),
-            (".", "@271828182", ["OK", "OK"]),
-        ] {
-            let workspace = Workspace::new(who);
-            let forged = format!(
-                "git init -q . && mkdir objects refs && printf {pointer} >.git/commondir && \
-                 chmod 444 .git/commondir && touch -d {touch} .git/commondir"
-            );
-            Run::new(who, &workspace).policy("default").sh(&forged).ok();
-            let file = workspace.path().join(".git/commondir");
-            let run = Run::new(who, &workspace).policy("default");
-            attack(run, body).expect(&[("config", config), ("hooks", hooks)]);
-            // It is no placeholder, and stays.
-            assert_eq!(std::fs::read_to_string(file).expect("it stays"), pointer);
-        }
+    // What is held absent is a directory in the jail, since git would open it.
+    let held = ["EISDIR", "EEXIST"];
+    for (pointer, touch, [config, hooks]) in [
+        ("..", "@271828182", held),
+        ("..", "@271828181", held),
+        (".", "@271828182", ["OK", "OK"]),
+    ] {
+        let workspace = Workspace::new(who);
+        let forged = format!(
+            "git init -q . && mkdir objects refs && printf {pointer} >.git/commondir && \
+             chmod 444 .git/commondir && touch -d {touch} .git/commondir"
+        );
+        Run::new(who, &workspace).policy("default").sh(&forged).ok();
+        let file = workspace.path().join(".git/commondir");
+        let run = Run::new(who, &workspace).policy("default");
+        attack(run, body).expect(&[("config", config), ("hooks", hooks)]);
+        // It is no placeholder, and stays.
+        assert_eq!(std::fs::read_to_string(file).expect("it stays"), pointer);
     }
 }
 
+each!(a_forged_one_is_told);
 /// What looks like a placeholder and says something is told of when the run has ended.
-#[test]
-fn a_forged_one_is_told() {
+fn a_forged_one_is_told(who: Who) {
     need("git");
-    for who in Who::all() {
-        for (says, told) in [("..", true), (".\\n", false)] {
-            let workspace = Workspace::new(who);
-            host(
-                who,
-                &workspace,
-                "git init -q sub && touch sub/.git/commondir && rm sub/.git/commondir",
-            );
-            // What was made in the same tick of the clock as the start counts as the run's.
-            std::thread::sleep(Duration::from_millis(20));
-            let forged = format!(
-                "printf '{says}' >sub/.git/commondir && chmod 444 sub/.git/commondir && \
-                 touch -d @271828182 sub/.git/commondir"
-            );
-            let ran = Run::new(who, &workspace).policy("default").sh(&forged).ok();
-            let found = ran.verdict["left"]["found"].to_string();
-            assert_eq!(found.contains("sub/.git"), told, "{found}");
-        }
+    for (says, told) in [("..", true), (".\\n", false)] {
+        let workspace = Workspace::new(who);
+        host(
+            who,
+            &workspace,
+            "git init -q sub && touch sub/.git/commondir && rm sub/.git/commondir",
+        );
+        // What was made in the same tick of the clock as the start counts as the run's.
+        wait::for_a_tick();
+        let forged = format!(
+            "printf '{says}' >sub/.git/commondir && chmod 444 sub/.git/commondir && \
+             touch -d @271828182 sub/.git/commondir"
+        );
+        let ran = Run::new(who, &workspace).policy("default").sh(&forged).ok();
+        let found = ran.verdict["left"]["found"].to_string();
+        assert_eq!(found.contains("sub/.git"), told, "{found}");
     }
+}
+
+each!(a_flag_that_names_a_placeholder_names_nothing);
+/// A name that another run holds is absent.
+fn a_flag_that_names_a_placeholder_names_nothing(who: Who) {
+    let workspace = Workspace::new(who);
+    let run = || Run::new(who, &workspace).policy("default");
+    let child = waiting(&run(), &workspace, ["started", "go"], "true");
+    let name = workspace.path().join(".envrc");
+    assert!(name.symlink_metadata().is_ok(), "it is held");
+    let flagged = |flag: &str| {
+        let run = run().flags([OsStr::new(flag), name.as_os_str()]);
+        run.sh("cat .envrc")
+    };
+    for flag in ["--read", "--write"] {
+        refused(&flagged(flag), "does not exist");
+    }
+    host(who, &workspace, ": >go");
+    ended(child);
+    // The control: a file.
+    workspace.write(".envrc", "A=1");
+    assert_eq!(flagged("--read").ok().stdout, "A=1");
 }

@@ -207,7 +207,6 @@ fn published_connections_are_of_the_limit_on_connections() {
         drop(first);
         let mut next = sends(to, 1).await;
         while next.1.is_some() {
-            sleep(Duration::from_millis(20)).await;
             next = sends(to, 1).await;
         }
         assert_eq!(next, (1, None));
@@ -241,6 +240,7 @@ fn clients_beyond_the_places_wait_in_the_backlog() {
             let mut before = usize::MAX;
             while before != accepted(to.port()) {
                 before = accepted(to.port());
+                // Nothing tells of those that do not come.
                 sleep(Duration::from_millis(100)).await;
             }
             assert_eq!(before, held, "of {connected}");

@@ -141,18 +141,12 @@ fn an_address_is_the_same_in_every_spelling() {
         let outside = server::http().await;
         let mut setup = Setup::at(&[outside.port]);
         // Loopback's second half is denied; the servers of the names are in the first.
-        let deny = |address: &str, bits| Rule {
-            to: To::Range(Range {
-                address: address.parse().unwrap(),
-                bits,
-            }),
-            ports: BTreeSet::from([outside.port]),
-            protocol: Protocol::Auto,
-            tls: Tls::Forward,
-            http: None,
-            origin: Origin::creel(),
-        };
-        setup.network.deny = BTreeSet::from([deny("127.128.0.0", 9)]);
+        let deny = gates::rule(
+            gates::range("127.128.0.0", 9),
+            &[outside.port],
+            Protocol::Auto,
+        );
+        setup.network.deny = BTreeSet::from([deny]);
         let world = setup.start().await;
         for way in WAYS {
             for spelled in ["127.0.0.1", "[::ffff:127.0.0.1]"] {

@@ -1,15 +1,10 @@
 //! What leaves is counted and what is dialled is limited, on a connection that is open already too.
 
+use creel_policy::Count;
 use creel_policy::net::Limits;
-use creel_policy::{Count, Sourced};
 
 use super::server::each;
 use super::*;
-
-fn sourced<T>(value: T) -> Option<Sourced<T>> {
-    let origin = Origin::creel();
-    Some(Sourced { value, origin })
-}
 
 /// What of a request the limits are told.
 async fn counted(method: &str, code: u16) -> u64 {
@@ -23,9 +18,7 @@ async fn counted(method: &str, code: u16) -> u64 {
         );
         assert_eq!(status(&say(client, text.as_bytes()).await), code, "{way}");
     }
-    while world.log().matches("\"event\":\"close\"").count() < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    world.closed(2).await;
     let seen = outside.seen.count();
     assert_eq!(seen, if code == 200 { 2 } else { 0 }, "{method}");
     world.gate.records.summary()[0].bytes_out
@@ -65,8 +58,8 @@ fn a_connection_that_is_made_anew_counts_as_another() {
                 let port = outside.port;
                 let mut setup = Setup::at(&[port]);
                 setup.network.limits = Limits {
-                    connections: sourced(Count(1)),
-                    rate: limited.then(|| sourced(Count(2))).flatten(),
+                    connections: Some(sourced(Count(1))),
+                    rate: limited.then(|| sourced(Count(2))),
                     ..Limits::default()
                 };
                 let world = setup.start().await;
@@ -97,9 +90,7 @@ fn a_connection_that_is_made_anew_counts_as_another() {
                     let event = format!("\"event\":\"{event}\"");
                     world.log().matches(&event).count() as u64
                 };
-                while count("close") < made {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
+                world.closed(made).await;
                 assert_eq!((count("open"), count("close")), (made, made), "{what}");
                 assert_eq!(world.gate.records.summary()[0].allowed, made, "{what}");
                 assert_eq!(world.said("network.limits.rate"), limited, "{what}");

@@ -14,48 +14,25 @@ mod swallowed;
 mod terminated;
 mod withheld;
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use creel_egress::authority::Authority;
-use creel_egress::gate::{Gate, Meter, Pass};
+use creel_egress::gate::{Gate, Pass};
 use creel_egress::http;
 use creel_egress::http::version::{Scheme, Version};
-use creel_egress::names::Names;
 use creel_egress::record::Records;
-use creel_egress::resolve::Resolver;
 use creel_egress::{Way, connect, socks};
-use creel_policy::Origin;
-use creel_policy::net::{
-    Host, Http, List, Mode, Name, Network, OnMiss, Protocol, Range, Rule, Tls, To,
-};
+use creel_policy::net::{Host, Http, Network, Protocol, Rule, Tls, To};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-/// Longer than anything here takes, on a machine that has better things to do.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Runs on one thread as the relay does, and not for good.
-fn local<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let test = async { tokio::time::timeout(PATIENCE, test).await };
-    let done = tokio::task::LocalSet::new().block_on(&runtime, test);
-    done.expect("it takes no longer than a minute")
-}
+use crate::support::gates::{self, LOOPBACK, listen, local, name, nobody, pair, sourced};
+use crate::support::wait;
 
 fn host(text: &str) -> Host {
     Host::parse(text.as_bytes()).expect("a host")
-}
-
-fn name(text: &str) -> Name {
-    Name::parse(text.as_bytes()).expect("a name")
 }
 
 /// What is granted, to be changed by a test.
@@ -64,7 +41,7 @@ struct Setup {
     authority: Option<Authority>,
     tls: Tls,
     http: Option<Http>,
-    ports: BTreeSet<u16>,
+    ports: Vec<u16>,
     /// In place of a file.
     log: Option<std::fs::File>,
 }
@@ -82,43 +59,31 @@ impl Setup {
     /// loopback.
     fn at(ports: &[u16]) -> Setup {
         Setup {
-            network: Network {
-                mode: Mode::Allowlist,
-                ..Network::default()
-            },
+            network: gates::network([]),
             authority: None,
             tls: Tls::Forward,
             http: None,
-            ports: ports.iter().copied().collect(),
+            ports: ports.to_vec(),
             log: None,
         }
     }
 
     async fn start(self) -> World {
         let rule = |to| Rule {
-            to,
-            ports: self.ports.clone(),
-            protocol: Protocol::Auto,
             tls: self.tls,
             http: self.http.clone(),
-            origin: Origin::creel(),
+            ..gates::rule(to, &self.ports, Protocol::Auto)
         };
-        let loopback = To::Range(Range {
-            address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)),
-            bits: 8,
-        });
         let rules = [
             rule(To::Name(name("good.example"))),
             rule(To::Name(name("xn--bcher-kva.example"))),
             rule(To::Under(name("wild.example"))),
-            rule(loopback),
+            rule(gates::range("127.0.0.0", 8)),
         ];
-        let list = List {
-            on_miss: OnMiss::Deny,
-            rules: rules.into_iter().collect(),
+        let network = Network {
+            lists: gates::network(rules).lists,
+            ..self.network
         };
-        let mut network = self.network;
-        network.lists = BTreeSet::from([list]);
         let names = [
             "good.example",
             "xn--bcher-kva.example",
@@ -131,19 +96,13 @@ impl Setup {
             "sub.good.example",
             "evilwild.example",
         ];
-        let mut resolver = Resolver::with(vec![]);
-        resolver.hosts = names.iter().map(|n| (name(n), vec![LOOPBACK])).collect();
+        let resolver = gates::resolver(names.map(name));
         let log = tempfile::NamedTempFile::new().expect("a log");
+        let records = self.log.unwrap_or_else(|| log.reopen().expect("the log"));
         let gate = Rc::new(Gate {
-            policy: network,
-            names: RefCell::new(Names::default()),
-            resolver,
-            records: Records::new(Some(
-                self.log.unwrap_or_else(|| log.reopen().expect("the log")),
-            )),
+            records: Records::new(Some(records)),
             authority: self.authority,
-            asker: None,
-            meter: Meter::default(),
+            ..gates::gate(network, resolver)
         });
         let (proxy, proxy_at) = listen().await;
         let (socks, socks_at) = listen().await;
@@ -151,8 +110,8 @@ impl Setup {
         tokio::task::spawn_local(socks::serve(Rc::clone(&gate), socks));
         World {
             gate,
-            proxy: proxy_at,
-            socks: socks_at,
+            proxy: SocketAddr::new(LOOPBACK, proxy_at),
+            socks: SocketAddr::new(LOOPBACK, socks_at),
             log,
         }
     }
@@ -185,6 +144,12 @@ impl World {
         std::fs::read_to_string(self.log.path()).expect("the log")
     }
 
+    /// Waits until so many connections have ended and are on record.
+    async fn closed(&self, count: u64) {
+        let ends = || self.log().matches("\"event\":\"close\"").count() as u64;
+        wait::soon("ends on record", || ends() >= count).await;
+    }
+
     /// Whether a record says so.
     fn said(&self, why: &str) -> bool {
         let records = self.records();
@@ -193,19 +158,6 @@ impl World {
             .filter_map(|record| record["refused"].as_str());
         refusals.any(|refused| refused.contains(why))
     }
-}
-
-async fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((LOOPBACK, 0)).await.expect("a listener");
-    let address = listener.local_addr().expect("its address");
-    (listener, address)
-}
-
-/// Both ends of a connection.
-async fn pair() -> (TcpStream, TcpStream) {
-    let (listener, address) = listen().await;
-    let (one, other) = tokio::join!(TcpStream::connect(address), listener.accept());
-    (one.expect("a connection"), other.expect("its other end").0)
 }
 
 /// A connection to a server of plain HTTP by this way, and the target of a request for the path.

@@ -32,11 +32,10 @@ fn a_tunnel_carries_what_was_granted_and_no_other_host() {
 #[test]
 fn a_tunnel_that_is_not_granted_says_why() {
     local(async {
-        let (listener, closed) = listen().await;
-        drop(listener);
+        let closed = nobody().await;
         let outside = server::http().await;
         let port = outside.port;
-        let world = Setup::at(&[port, closed.port()]).start().await;
+        let world = Setup::at(&[port, closed]).start().await;
         let ask = |text: String| {
             let proxy = world.proxy;
             async move { say(dial(proxy).await, text.as_bytes()).await }
@@ -55,7 +54,7 @@ fn a_tunnel_that_is_not_granted_says_why() {
         );
         let other_port = ask(connect("good.example:1")).await;
         assert_eq!(status(&other_port), 403);
-        let nobody = ask(connect(&format!("good.example:{}", closed.port()))).await;
+        let nobody = ask(connect(&format!("good.example:{}", closed))).await;
         assert_eq!(status(&nobody), 502, "{nobody}");
         assert!(
             field(&nobody, "proxy-status")
@@ -235,11 +234,10 @@ fn an_address_that_stands_for_a_name_means_the_name() {
 #[test]
 fn socks_says_what_it_does_not_do() {
     local(async {
-        let (listener, closed) = listen().await;
-        drop(listener);
+        let closed = nobody().await;
         let outside = server::http().await;
         let port = outside.port;
-        let world = Setup::at(&[port, closed.port()]).start().await;
+        let world = Setup::at(&[port, closed]).start().await;
         let named = |to: &str, port: u16| {
             let length = u8::try_from(to.len()).unwrap();
             [&[5, 1, 0, 3, length], to.as_bytes(), &port.to_be_bytes()].concat()
@@ -248,7 +246,7 @@ fn socks_says_what_it_does_not_do() {
             ("granted", named("good.example", port), 0),
             ("not granted", named("evil.example", port), 2),
             ("another port", named("good.example", 1), 2),
-            ("nobody there", named("good.example", closed.port()), 5),
+            ("nobody there", named("good.example", closed), 5),
             ("no address", named("b.wild.example", port), 4),
             ("bind", vec![5, 2, 0, 1, 127, 0, 0, 1, 0, 80], 7),
             ("udp", vec![5, 3, 0, 1, 127, 0, 0, 1, 0, 80], 7),

@@ -1,8 +1,8 @@
 //! Every request on a connection is judged, the first and the last.
 
-use super::*;
-use creel_policy::Sourced;
 use creel_policy::net::Limits;
+
+use super::*;
 
 fn get(host: &str) -> String {
     format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n")
@@ -97,9 +97,7 @@ fn what_is_refused_on_an_open_connection_counts() {
         }
         client.write_all(b"\x01\r\n\r\n").await.unwrap();
         rest(&mut client).await;
-        while !world.log().contains("\"event\":\"close\"") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        world.closed(1).await;
         let records = world.records();
         let refused: Vec<_> = records
             .iter()
@@ -204,14 +202,8 @@ fn a_limit_of_bytes_ends_the_connection() {
         let outside = server::http().await;
         let port = outside.port;
         let mut setup = Setup::at(&[port]);
-        let bytes = |most| {
-            Some(Sourced {
-                value: creel_policy::Bytes(most),
-                origin: Origin::creel(),
-            })
-        };
         setup.network.limits = Limits {
-            bytes_in: bytes(200_000),
+            bytes_in: Some(sourced(creel_policy::Bytes(200_000))),
             ..Limits::default()
         };
         let world = setup.start().await;
@@ -240,10 +232,7 @@ fn a_connection_on_which_nothing_moves_is_closed() {
         let outside = server::http().await;
         let port = outside.port;
         let mut setup = Setup::at(&[port]);
-        setup.network.limits.idle = Some(Sourced {
-            value: creel_policy::Span(300),
-            origin: Origin::creel(),
-        });
+        setup.network.limits.idle = Some(sourced(creel_policy::Span(300)));
         let world = setup.start().await;
         let mut client = world.transparent("good.example", port, Version::One).await;
         client
@@ -264,22 +253,17 @@ fn a_connection_on_which_nothing_moves_is_closed() {
 #[test]
 fn a_host_that_does_not_answer_is_a_bad_gateway() {
     local(async {
-        let (listener, address) = listen().await;
-        drop(listener);
-        let world = Setup::at(&[address.port()]).start().await;
-        let client = world
-            .transparent("good.example", address.port(), Version::One)
-            .await;
+        let port = nobody().await;
+        let world = Setup::at(&[port]).start().await;
+        let client = world.transparent("good.example", port, Version::One).await;
         let text = format!(
             "GET / HTTP/1.1\r\nHost: good.example:{}\r\nConnection: close\r\n\r\n",
-            address.port()
+            port
         );
         let answer = say(client, text.as_bytes()).await;
         assert_eq!(status(&answer), 502, "{answer}");
         // It is on the connection's record, which is written when that has ended.
-        while !world.log().contains("\"event\":\"close\"") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        world.closed(1).await;
         assert!(world.said("nobody answers"));
     });
 }

@@ -68,10 +68,10 @@ impl Server {
     pub async fn start<F: Future<Output = ()> + 'static>(
         serve: impl Fn(TcpStream, Rc<Seen>) -> F + 'static,
     ) -> Server {
-        let (listener, address) = listen().await;
+        let (listener, port) = listen().await;
         let seen = Rc::new(Seen::default());
         let server = Server {
-            port: address.port(),
+            port,
             seen: Rc::clone(&seen),
         };
         tokio::task::spawn_local(async move {

@@ -2,6 +2,7 @@
 //! record.
 
 use creel_egress::credential::Vault;
+use creel_policy::Origin;
 use creel_policy::net::{Credential, Secret};
 use hyper::Request;
 
@@ -20,18 +21,24 @@ pub struct Withheld {
     pub placeholder: String,
 }
 
-pub async fn start() -> Withheld {
-    let secret = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(secret.path(), format!("{SECRET}\n")).unwrap();
+/// A secret of this text, and its placeholder.
+fn vault(secret: &str) -> (Vault, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), secret).unwrap();
     let vault = Vault::load(&[Credential {
         host: name("good.example"),
         header: "authorization".into(),
         variable: "TOKEN".into(),
-        secret: Secret::File(secret.path().display().to_string()),
+        secret: Secret::File(file.path().display().to_string()),
         origin: Origin::creel(),
     }]);
     let vault = vault.unwrap();
     let placeholder = vault.placeholders().next().unwrap().1.to_owned();
+    (vault, placeholder)
+}
+
+pub async fn start() -> Withheld {
+    let (vault, placeholder) = vault(&format!("{SECRET}\n"));
     let outside = Outside::new();
     let alpn = ["h2", "http/1.1"];
     let good = outside.https("good.example", &alpn).await;
@@ -144,17 +151,7 @@ fn over_plain_http_there_is_no_secret() {
         let plain = server::http().await;
         let mut setup = Setup::at(&[plain.port]);
         let roots = Outside::new();
-        let secret = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(secret.path(), SECRET).unwrap();
-        let vault = Vault::load(&[Credential {
-            host: name("good.example"),
-            header: "authorization".into(),
-            variable: "TOKEN".into(),
-            secret: Secret::File(secret.path().display().to_string()),
-            origin: Origin::creel(),
-        }])
-        .unwrap();
-        let placeholder = vault.placeholders().next().unwrap().1.to_owned();
+        let (vault, placeholder) = vault(SECRET);
         let made = Authority::new("t", roots.pem.as_bytes(), vault).unwrap();
         setup.authority = Some(made.0);
         let world = setup.start().await;

@@ -102,27 +102,25 @@ fn without(who: Who) -> &'static [&'static str] {
 
 const DEGRADED: &[&str] = &["--allow-degraded", "cgroup"];
 
+each!(root_of_a_user_namespace_has_a_jail_as_an_ordinary_user);
 /// It has every capability, and none over the host: it is an ordinary user.
-#[test]
-fn root_of_a_user_namespace_has_a_jail_as_an_ordinary_user() {
+fn root_of_a_user_namespace_has_a_jail_as_an_ordinary_user(who: Who) {
     if !can() {
         return;
     }
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        for around in [
-            &["unshare", "-Ur"][..],
-            &["unshare", "-Urm"],
-            &["unshare", "-Urmpf", "--mount-proc"],
-        ] {
-            let mut inside = inside(who, &workspace, ":");
-            inside.around = around;
-            inside.works(DEGRADED);
-            let doctor = text(&inside.creel(&["doctor"]).stdout);
-            assert!(doctor.contains("root of a user namespace"), "{doctor}");
-            assert!(!doctor.contains("run it as root"), "{doctor}");
-            assert!(doctor.contains("made and removed"), "{doctor}");
-        }
+    let workspace = Workspace::new(who);
+    for around in [
+        &["unshare", "-Ur"][..],
+        &["unshare", "-Urm"],
+        &["unshare", "-Urmpf", "--mount-proc"],
+    ] {
+        let mut inside = inside(who, &workspace, ":");
+        inside.around = around;
+        inside.works(DEGRADED);
+        let doctor = text(&inside.creel(&["doctor"]).stdout);
+        assert!(doctor.contains("root of a user namespace"), "{doctor}");
+        assert!(!doctor.contains("run it as root"), "{doctor}");
+        assert!(doctor.contains("made and removed"), "{doctor}");
     }
 }
 
@@ -146,9 +144,9 @@ fn a_container_that_was_given_less_than_all_capabilities_has_a_jail() {
     }
 }
 
+each!(a_chroot_is_named);
 /// From a chroot nobody gets a user namespace, clone(2).
-#[test]
-fn a_chroot_is_named() {
+fn a_chroot_is_named(who: Who) {
     if !can() {
         return;
     }
@@ -156,28 +154,26 @@ fn a_chroot_is_named() {
                  if [ -L $d ]; then cp -a $d /mnt/root; elif [ -d $d ] && [ $d != /mnt ]; then \
                  mkdir /mnt/root$d; mount --rbind $d /mnt/root$d; fi; done; here=$PWD; \
                  exec 3</; cd /mnt/root; set -- \"$@\"";
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let here = workspace.path().display().to_string();
-        let mut inside = inside(who, &workspace, setup);
-        // As that account, which may not call chroot(2): root does before.
-        let words = format!("cd {here} && exec \"$@\"");
-        let (uid, gid, _) = who.account();
-        let account = format!("{uid}:{gid}");
-        let around = [
-            "chroot",
-            "--userspec",
-            &account,
-            "/mnt/root",
-            "bash",
-            "-c",
-            &words,
-            "bash",
-        ];
-        inside.around = &around;
-        inside.who = Who::Root;
-        inside.refused(DEGRADED, &["this process is in a chroot", "pivot_root(2)"]);
-    }
+    let workspace = Workspace::new(who);
+    let here = workspace.path().display().to_string();
+    let mut inside = inside(who, &workspace, setup);
+    // As that account, which may not call chroot(2): root does before.
+    let words = format!("cd {here} && exec \"$@\"");
+    let (uid, gid, _) = who.account();
+    let account = format!("{uid}:{gid}");
+    let around = [
+        "chroot",
+        "--userspec",
+        &account,
+        "/mnt/root",
+        "bash",
+        "-c",
+        &words,
+        "bash",
+    ];
+    inside.around = &around;
+    inside.who = Who::Root;
+    inside.refused(DEGRADED, &["this process is in a chroot", "pivot_root(2)"]);
 }
 
 #[test]
@@ -207,38 +203,36 @@ fn cgroups_that_cannot_be_written_are_found_before_a_run() {
     inside.works(DEGRADED);
 }
 
+each!(a_masked_proc_is_found_before_a_run);
 /// As Docker and Podman mask it. The kernel gives a user namespace no new /proc then.
-#[test]
-fn a_masked_proc_is_found_before_a_run() {
+fn a_masked_proc_is_found_before_a_run(who: Who) {
     if !can() {
         return;
     }
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        for setup in [
-            "mount --bind /dev/null /proc/keys",
-            "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys",
-            "mount -t tmpfs -o ro none /proc/irq",
+    let workspace = Workspace::new(who);
+    for setup in [
+        "mount --bind /dev/null /proc/keys",
+        "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys",
+        "mount -t tmpfs -o ro none /proc/irq",
+    ] {
+        for (env, words) in [
+            (
+                ("container", "podman"),
+                "podman run --security-opt unmask=ALL",
+            ),
+            (("KUBERNETES_SERVICE_HOST", "::1"), "procMount: Unmasked"),
+            (("INVOCATION_ID", "7"), "ProtectKernelTunables="),
         ] {
-            for (env, words) in [
-                (
-                    ("container", "podman"),
-                    "podman run --security-opt unmask=ALL",
-                ),
-                (("KUBERNETES_SERVICE_HOST", "::1"), "procMount: Unmasked"),
-                (("INVOCATION_ID", "7"), "ProtectKernelTunables="),
-            ] {
-                let mut inside = inside(who, &workspace, setup);
-                let env = [env];
-                inside.env = &env;
-                inside.refused(
-                    without(who),
-                    &["a part of /proc around creel is masked", words],
-                );
-            }
+            let mut inside = inside(who, &workspace, setup);
+            let env = [env];
+            inside.env = &env;
+            inside.refused(
+                without(who),
+                &["a part of /proc around creel is masked", words],
+            );
         }
-        inside(who, &workspace, ":").works(without(who));
     }
+    inside(who, &workspace, ":").works(without(who));
 }
 
 /// A call by its number on x86_64, and what a filter answers.
@@ -257,59 +251,55 @@ const FILTERS: [(&str, &[&str], &str); 8] = [
     ("openat2", &[], "437:38"),
 ];
 
-#[test]
-fn a_filter_is_named_in_the_words_of_who_made_it() {
+each!(a_filter_is_named_in_the_words_of_who_made_it);
+fn a_filter_is_named_in_the_words_of_who_made_it(who: Who) {
     if !can() {
         return;
     }
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        for (what, more, last) in FILTERS {
-            let rules = [more, &[last]].concat().join(" ");
-            let around = ["python3", "-c", FILTER, &rules];
-            for (env, words) in [
-                (
-                    ("container", "podman"),
-                    "podman run --security-opt seccomp=unconfined",
-                ),
-                (("INVOCATION_ID", "7"), "RestrictNamespaces="),
-            ] {
-                let mut inside = inside(who, &workspace, ":");
-                let env = [env];
-                (inside.around, inside.env) = (&around, &env);
-                let (doctor, run) = (inside.creel(&["doctor"]), inside.run(without(who)));
-                assert_ne!(doctor.status.code(), Some(0), "{what} {who:?}: {doctor:?}");
-                assert_eq!(run.status.code(), Some(125), "{what} {who:?}: {run:?}");
-                let doctor = text(&doctor.stdout) + &text(&doctor.stderr);
-                for said in [doctor, text(&run.stderr)] {
-                    for part in ["a seccomp filter around creel", words] {
-                        assert!(said.contains(part), "{what} {who:?} {part}: {said}");
-                    }
+    let workspace = Workspace::new(who);
+    for (what, more, last) in FILTERS {
+        let rules = [more, &[last]].concat().join(" ");
+        let around = ["python3", "-c", FILTER, &rules];
+        for (env, words) in [
+            (
+                ("container", "podman"),
+                "podman run --security-opt seccomp=unconfined",
+            ),
+            (("INVOCATION_ID", "7"), "RestrictNamespaces="),
+        ] {
+            let mut inside = inside(who, &workspace, ":");
+            let env = [env];
+            (inside.around, inside.env) = (&around, &env);
+            let (doctor, run) = (inside.creel(&["doctor"]), inside.run(without(who)));
+            assert_ne!(doctor.status.code(), Some(0), "{what} {who:?}: {doctor:?}");
+            assert_eq!(run.status.code(), Some(125), "{what} {who:?}: {run:?}");
+            let doctor = text(&doctor.stdout) + &text(&doctor.stderr);
+            for said in [doctor, text(&run.stderr)] {
+                for part in ["a seccomp filter around creel", words] {
+                    assert!(said.contains(part), "{what} {who:?} {part}: {said}");
                 }
             }
         }
-        let mut inside = inside(who, &workspace, ":");
-        let around = ["python3", "-c", FILTER, ""];
-        inside.around = &around;
-        inside.works(without(who));
     }
+    let mut inside = inside(who, &workspace, ":");
+    let around = ["python3", "-c", FILTER, ""];
+    inside.around = &around;
+    inside.works(without(who));
 }
 
+each!(a_landlock_that_a_filter_hides_is_no_old_kernel);
 /// landlock_create_ruleset, where a filter hides it: that layer can be gone without.
-#[test]
-fn a_landlock_that_a_filter_hides_is_no_old_kernel() {
+fn a_landlock_that_a_filter_hides_is_no_old_kernel(who: Who) {
     if !can() {
         return;
     }
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let mut inside = inside(who, &workspace, ":");
-        let around = ["python3", "-c", FILTER, "444:38"];
-        inside.around = &around;
-        inside.refused(without(who), &["a seccomp filter around creel", "landlock"]);
-        let degraded = [without(who), &["--allow-degraded", "landlock"]].concat();
-        inside.works(&degraded);
-    }
+    let workspace = Workspace::new(who);
+    let mut inside = inside(who, &workspace, ":");
+    let around = ["python3", "-c", FILTER, "444:38"];
+    inside.around = &around;
+    inside.refused(without(who), &["a seccomp filter around creel", "landlock"]);
+    let degraded = [without(who), &["--allow-degraded", "landlock"]].concat();
+    inside.works(&degraded);
 }
 
 /// Numbers of processes mean others there: root would write to those.
@@ -332,20 +322,18 @@ fn a_proc_of_another_pid_namespace_is_told_as_one() {
     }
 }
 
-#[test]
-fn a_jail_in_a_jail_is_told_so() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let copy = workspace.path().join("creel");
-        std::fs::copy(binary(), &copy).expect("copy");
-        for policy in ["default", "coding", "python"] {
-            for inner in ["./creel doctor", "./creel run -- true"] {
-                let flags = ["--policy", policy, "--exec", "."];
-                let ran = Run::new(who, &workspace).flags(flags).sh(inner);
-                assert_eq!(ran.status, 125, "{policy} {inner}: {ran:?}");
-                let told = "creel runs in a jail of its own here";
-                assert!(ran.stderr.contains(told), "{policy} {inner}: {ran:?}");
-            }
+each!(a_jail_in_a_jail_is_told_so);
+fn a_jail_in_a_jail_is_told_so(who: Who) {
+    let workspace = Workspace::new(who);
+    let copy = workspace.path().join("creel");
+    std::fs::copy(binary(), &copy).expect("copy");
+    for policy in ["default", "coding", "python"] {
+        for inner in ["./creel doctor", "./creel run -- true"] {
+            let flags = ["--policy", policy, "--exec", "."];
+            let ran = Run::new(who, &workspace).flags(flags).sh(inner);
+            assert_eq!(ran.status, 125, "{policy} {inner}: {ran:?}");
+            let told = "creel runs in a jail of its own here";
+            assert!(ran.stderr.contains(told), "{policy} {inner}: {ran:?}");
         }
     }
 }
@@ -372,41 +360,39 @@ fn what_capabilities_and_maps_forbid_is_told_as_that() {
     bare.refused(DEGRADED, &["unshare -r"]);
 }
 
+each!(doctor_makes_its_jail_apart_from_the_callers_policies_and_directory);
 /// `creel doctor` is about the machine: a policy that cannot be read, or denies everything, and a directory that is
 /// gone are the caller's, and hinder a run alone.
-#[test]
-fn doctor_makes_its_jail_apart_from_the_callers_policies_and_directory() {
+fn doctor_makes_its_jail_apart_from_the_callers_policies_and_directory(who: Who) {
     if !can() {
         return;
     }
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let config = workspace.outside().join("config");
-        std::fs::create_dir_all(config.join("creel")).expect("mkdir");
-        std::fs::write(config.join("creel/policy.toml"), "broken").expect("write");
-        let config = config.display().to_string();
-        let operator = [("XDG_CONFIG_HOME", config.as_str())];
-        let platform = "mount -t tmpfs none /mnt; mkdir /mnt/u /mnt/w; \
-            mount -t overlay none -o lowerdir=/etc,upperdir=/mnt/u,workdir=/mnt/w /etc; \
-            mkdir -p /etc/creel; cd .; cat > /etc/creel/policy.toml <<<";
-        let broken = format!("{platform} broken");
-        let denies = format!("{platform} 'filesystem.deny = [\"/usr/bin\"]'");
-        inside(who, &workspace, "true").works(without(who));
-        for (setup, env) in [
-            ("mkdir .creel; mkfifo .creel/policy.toml", &[][..]),
-            ("mkdir .creel; echo broken > .creel/policy.toml", &[]),
-            ("true", &operator),
-            (&broken, &[]),
-            (&denies, &[]),
-            ("mkdir gone; cd gone; rmdir ../gone", &[]),
-        ] {
-            let setup = format!("rm -rf .creel; {setup}");
-            let mut inside = inside(who, &workspace, &setup);
-            inside.env = env;
-            let doctor = text(&inside.creel(&["doctor"]).stdout);
-            assert!(doctor.contains("made and removed"), "{setup}: {doctor}");
-            let run = inside.run(without(who));
-            assert_ne!(run.status.code(), Some(0), "{setup}: {run:?}");
-        }
+    let workspace = Workspace::new(who);
+    let config = workspace.outside().join("config");
+    std::fs::create_dir_all(config.join("creel")).expect("mkdir");
+    std::fs::write(config.join("creel/policy.toml"), "broken").expect("write");
+    let config = config.display().to_string();
+    let operator = [("XDG_CONFIG_HOME", config.as_str())];
+    let platform = "mount -t tmpfs none /mnt; mkdir /mnt/u /mnt/w; \
+        mount -t overlay none -o lowerdir=/etc,upperdir=/mnt/u,workdir=/mnt/w /etc; \
+        mkdir -p /etc/creel; cd .; cat > /etc/creel/policy.toml <<<";
+    let broken = format!("{platform} broken");
+    let denies = format!("{platform} 'filesystem.deny = [\"/usr/bin\"]'");
+    inside(who, &workspace, "true").works(without(who));
+    for (setup, env) in [
+        ("mkdir .creel; mkfifo .creel/policy.toml", &[][..]),
+        ("mkdir .creel; echo broken > .creel/policy.toml", &[]),
+        ("true", &operator),
+        (&broken, &[]),
+        (&denies, &[]),
+        ("mkdir gone; cd gone; rmdir ../gone", &[]),
+    ] {
+        let setup = format!("rm -rf .creel; {setup}");
+        let mut inside = inside(who, &workspace, &setup);
+        inside.env = env;
+        let doctor = text(&inside.creel(&["doctor"]).stdout);
+        assert!(doctor.contains("made and removed"), "{setup}: {doctor}");
+        let run = inside.run(without(who));
+        assert_ne!(run.status.code(), Some(0), "{setup}: {run:?}");
     }
 }

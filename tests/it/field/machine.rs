@@ -32,55 +32,53 @@ fn patterns(workspace: &Workspace, names: u32, key: &str, more: &str) {
     );
 }
 
+each!(a_small_soft_limit_of_descriptors_is_not_creels);
 /// How many names creel may have open is between it and the hard limit, and each kind of pattern does what it says
 /// in full.
-#[test]
-fn a_small_soft_limit_of_descriptors_is_not_creels() {
-    for who in Who::all() {
-        for (names, key, more, answer) in [
-            (250, "read", "", "there 1"),
-            (20, "write", "", "there 0"),
-            (20, "deny", "read = [\"OUT/many\"]", "1"),
-            (20, "protect", "write = [\"OUT/many\"]", "there 1"),
-        ] {
-            let workspace = Workspace::new(who);
-            patterns(&workspace, names, key, more);
-            let many = workspace.outside().join("many").display().to_string();
-            let flags = ["--workspace", "none", "--policy", "./p.toml"];
-            let script = format!(
-                "cd {many}; set -- d0/*; echo $#; set -- d4/*; echo $#; cat d4/19.k; (: >> d4/19.k); echo $(($? != 0)); ulimit -Sn; ulimit -Hn"
-            );
-            let argv = ["/bin/sh", "-c", &script];
-            let limited = |words: &str| {
-                let words = format!("{words}; exec \"$@\"");
-                under(who, &workspace, &words, &flags, &argv)
-            };
-            let plenty = limited("ulimit -n 8192");
-            let said = text(&plenty.stdout)
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ");
-            assert_eq!(
-                said,
-                format!("{names} {names} {answer} 4096 4096"),
-                "{key}: {plenty:?}"
-            );
-            let small = limited("ulimit -Sn 64");
-            assert_eq!(
-                text(&small.stdout),
-                text(&plenty.stdout),
-                "{key}: {small:?}"
-            );
-            if key != "read" {
-                continue;
-            }
-            // What only the caller's own ceiling forbids is told.
-            let hard = limited("ulimit -n 256");
-            assert_eq!(hard.status.code(), Some(125), "{key}: {hard:?}");
-            let said = text(&hard.stderr);
-            assert!(said.contains("hard limit of descriptors is 256"), "{said}");
-            assert!(said.contains("LimitNOFILE="), "{said}");
+fn a_small_soft_limit_of_descriptors_is_not_creels(who: Who) {
+    for (names, key, more, answer) in [
+        (250, "read", "", "there 1"),
+        (20, "write", "", "there 0"),
+        (20, "deny", "read = [\"OUT/many\"]", "1"),
+        (20, "protect", "write = [\"OUT/many\"]", "there 1"),
+    ] {
+        let workspace = Workspace::new(who);
+        patterns(&workspace, names, key, more);
+        let many = workspace.outside().join("many").display().to_string();
+        let flags = ["--workspace", "none", "--policy", "./p.toml"];
+        let script = format!(
+            "cd {many}; set -- d0/*; echo $#; set -- d4/*; echo $#; cat d4/19.k; (: >> d4/19.k); echo $(($? != 0)); ulimit -Sn; ulimit -Hn"
+        );
+        let argv = ["/bin/sh", "-c", &script];
+        let limited = |words: &str| {
+            let words = format!("{words}; exec \"$@\"");
+            under(who, &workspace, &words, &flags, &argv)
+        };
+        let plenty = limited("ulimit -n 8192");
+        let said = text(&plenty.stdout)
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert_eq!(
+            said,
+            format!("{names} {names} {answer} 4096 4096"),
+            "{key}: {plenty:?}"
+        );
+        let small = limited("ulimit -Sn 64");
+        assert_eq!(
+            text(&small.stdout),
+            text(&plenty.stdout),
+            "{key}: {small:?}"
+        );
+        if key != "read" {
+            continue;
         }
+        // What only the caller's own ceiling forbids is told.
+        let hard = limited("ulimit -n 256");
+        assert_eq!(hard.status.code(), Some(125), "{key}: {hard:?}");
+        let said = text(&hard.stderr);
+        assert!(said.contains("hard limit of descriptors is 256"), "{said}");
+        assert!(said.contains("LimitNOFILE="), "{said}");
     }
 }
 

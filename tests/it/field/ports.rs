@@ -17,30 +17,26 @@ for family, kind, address in [
         print(address[1], end=' ')
 ";
 
-#[test]
-fn ports_below_1024_can_be_bound() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let ports = |flags: &[&str]| {
-            let ran = Run::new(who, &workspace).flags(flags).python(SERVE).ok();
-            assert_eq!(ran.stdout, "80 443 25 514 8080 ", "{who:?} {flags:?}");
-        };
-        ports(&[]);
-        // Where the jail is born in a network that was made before.
-        ports(&["--allow-net", "example.org:7"]);
-    }
+each!(ports_below_1024_can_be_bound);
+fn ports_below_1024_can_be_bound(who: Who) {
+    let workspace = Workspace::new(who);
+    let ports = |flags: &[&str]| {
+        let ran = Run::new(who, &workspace).flags(flags).python(SERVE).ok();
+        assert_eq!(ran.stdout, "80 443 25 514 8080 ", "{who:?} {flags:?}");
+    };
+    ports(&[]);
+    // Where the jail is born in a network that was made before.
+    ports(&["--allow-net", "example.org:7"]);
 }
 
+each!(the_hosts_ports_stay_as_they_are);
 /// The host's own stay root's.
-#[test]
-fn the_hosts_ports_stay_as_they_are() {
+fn the_hosts_ports_stay_as_they_are(who: Who) {
     let start = || {
         std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").expect("a sysctl")
     };
     let before = start();
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        Run::new(who, &workspace).argv(["/bin/true"]).ok();
-        assert_eq!(start(), before, "{who:?}");
-    }
+    let workspace = Workspace::new(who);
+    Run::new(who, &workspace).argv(["/bin/true"]).ok();
+    assert_eq!(start(), before, "{who:?}");
 }

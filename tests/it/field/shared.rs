@@ -33,45 +33,42 @@ fn mode_of(workspace: &Workspace, name: &str) -> u32 {
     meta.permissions().mode() & 0o7777
 }
 
-#[test]
-fn a_set_id_bit_is_refused_and_handed_down() {
-    for who in Who::all() {
-        let workspace = group_shared(who);
-        workspace.write("file", "");
-        // `write` has made it the directory's owner's, which keeps the bit.
-        assert_eq!(mode_of(&workspace, "") & 0o2000, 0o2000);
-        let sub = "import os; os.umask(0o002); os.mkdir('first')";
-        Run::new(who, &workspace).python(sub).ok();
-        assert_eq!(mode_of(&workspace, "first"), 0o2775);
-        let ran = Run::new(who, &workspace).python(ACTS).ok();
-        assert_eq!(ran.stdout.trim(), "1 1 0 1 0 0", "{ran:?}");
-        assert_eq!(mode_of(&workspace, "file"), 0o755);
-    }
+each!(a_set_id_bit_is_refused_and_handed_down);
+fn a_set_id_bit_is_refused_and_handed_down(who: Who) {
+    let workspace = group_shared(who);
+    workspace.write("file", "");
+    // `write` has made it the directory's owner's, which keeps the bit.
+    assert_eq!(mode_of(&workspace, "") & 0o2000, 0o2000);
+    let sub = "import os; os.umask(0o002); os.mkdir('first')";
+    Run::new(who, &workspace).python(sub).ok();
+    assert_eq!(mode_of(&workspace, "first"), 0o2775);
+    let ran = Run::new(who, &workspace).python(ACTS).ok();
+    assert_eq!(ran.stdout.trim(), "1 1 0 1 0 0", "{ran:?}");
+    assert_eq!(mode_of(&workspace, "file"), 0o755);
 }
 
+each!(a_repository_that_a_group_shares_is_written_to_under_its_mask);
 /// The recipe of docs/policy.md: under the group's mask git leaves the modes to the kernel.
-#[test]
-fn a_repository_that_a_group_shares_is_written_to_under_its_mask() {
+fn a_repository_that_a_group_shares_is_written_to_under_its_mask(who: Who) {
     need("git");
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let made = "umask 002; git init -q --shared=group .";
-        assert!(under(who, &workspace, made, &[], &[]).status.success());
-        let act = "echo text > file && git add file && git -c user.name=n -c user.email=e commit -qm text";
-        let argv = ["/bin/sh", "-c", act];
-        let output = under(who, &workspace, "umask 022; exec \"$@\"", &[], &argv);
-        let said = text(&output.stderr);
-        assert!(
-            said.contains("Operation not permitted"),
-            "the control: {said}"
-        );
-        let output = under(who, &workspace, "umask 002; exec \"$@\"", &[], &argv);
-        assert!(output.status.success(), "{output:?}");
-        for entry in std::fs::read_dir(workspace.path().join(".git/objects")).expect("objects") {
-            let entry = entry.expect("an entry");
-            let mode = entry.metadata().expect("stat").permissions().mode() & 0o7777;
-            // What the control has left is as it made it.
-            assert_eq!(mode & 0o2000, 0o2000, "{entry:?}");
-        }
+    let workspace = Workspace::new(who);
+    let made = "umask 002; git init -q --shared=group .";
+    assert!(under(who, &workspace, made, &[], &[]).status.success());
+    let act =
+        "echo text > file && git add file && git -c user.name=n -c user.email=e commit -qm text";
+    let argv = ["/bin/sh", "-c", act];
+    let output = under(who, &workspace, "umask 022; exec \"$@\"", &[], &argv);
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("Operation not permitted"),
+        "the control: {said}"
+    );
+    let output = under(who, &workspace, "umask 002; exec \"$@\"", &[], &argv);
+    assert!(output.status.success(), "{output:?}");
+    for entry in std::fs::read_dir(workspace.path().join(".git/objects")).expect("objects") {
+        let entry = entry.expect("an entry");
+        let mode = entry.metadata().expect("stat").permissions().mode() & 0o7777;
+        // What the control has left is as it made it.
+        assert_eq!(mode & 0o2000, 0o2000, "{entry:?}");
     }
 }

@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Output};
 
 use super::text;
-use crate::support::{Who, Workspace, binary, is_root, need};
+use crate::attacks::in_own_mounts;
+use crate::support::{Run, Who, Workspace, binary, is_root, need};
 
 /// A FUSE server, fuse(4): a directory with a file `x`. Its arguments: where, and what runs meanwhile.
 const SERVER: &str = include_str!("submounts/server.py");
@@ -322,4 +323,47 @@ fn a_denied_name_in_one_leaves_the_others_guarded() {
         assert!(!others.contains("is not held"), "{kind} {said}");
         assert!(kind == "overlay" || said.contains(&told), "{kind} {said}");
     }
+}
+
+each!(a_dead_file_server_is_named_and_is_in_nobodys_way);
+/// Whoever served a FUSE mount has ended: every look at it is ENOTCONN.
+fn a_dead_file_server_is_named_and_is_in_nobodys_way(who: Who) {
+    need("python3");
+    if !std::path::Path::new("/dev/fuse").exists() {
+        eprintln!("skipped: no /dev/fuse here");
+        return;
+    }
+    let workspace = Workspace::new(who);
+    let tree = workspace.outside().join("tree");
+    let dead = tree.join("dead");
+    std::fs::create_dir_all(&dead).expect("mkdir");
+    std::fs::write(tree.join("file"), "text\n").expect("write");
+    let [tree, dead] = [tree, dead].map(|path| path.display().to_string());
+    let ends = format!(
+        "python3 -c '
+import ctypes, os
+told = \"fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other\" % os.open(\"/dev/fuse\", os.O_RDWR)
+assert ctypes.CDLL(None).mount(b\"x\", b\"{dead}\", b\"fuse\", 0, told.encode()) == 0'"
+    );
+    let read = |setup: &str, granted: &str, script: &str| {
+        let run = Run::new(who, &workspace).flags(["--read", granted]);
+        in_own_mounts(who, &run, setup, &["/bin/sh", "-c", script])
+    };
+    const NOT_CONNECTED: &str = "Transport endpoint is not connected";
+    let Some(refused) = read(&ends, &dead, "echo it runs") else {
+        return;
+    };
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(125), "{refused:?}");
+    assert!(
+        said.contains(&dead) && said.contains(NOT_CONNECTED),
+        "{said}"
+    );
+    let beside = format!("cat {tree}/file; ls {dead}");
+    let beside = read(&ends, &tree, &beside).expect("root");
+    assert_eq!(text(&beside.stdout), "text\n", "{beside:?}");
+    assert!(text(&beside.stderr).contains(NOT_CONNECTED), "{beside:?}");
+    // The control: a directory.
+    let lives = read("", &dead, &format!("ls {dead}")).expect("root");
+    assert!(lives.status.success(), "{lives:?}");
 }

@@ -1,6 +1,7 @@
 //! `diff`, `show`, `explain`, and what a run says of notes.
 
 use super::Desk;
+use crate::support::{Run, Who, Workspace};
 
 #[test]
 fn diff_says_what_widened_and_what_narrowed() {
@@ -243,29 +244,26 @@ fn explain_answers_for_another_machine() {
     assert!(said.stderr.contains("--print-host"), "{said:#?}");
 }
 
+each!(a_refusal_for_want_of_an_answer_reaches_the_user);
 /// A command that fails because nobody can be asked says so; the receipt does in any case.
-#[test]
-fn a_refusal_for_want_of_an_answer_reaches_the_user() {
-    use crate::support::{Run, Who, Workspace};
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let run = |ask: &str| {
-            let text = format!("extends = 'default'\n[tools.exec]\nask = '{ask}'\n");
-            Run::new(who, &workspace).policy_text(&workspace, "asks", &text)
-        };
-        let note = "tools.exec.ask: refused: there is nobody to ask";
-        let ran = run("always").sh("/bin/ls; exit 3");
-        assert_eq!(ran.status, 3, "{ran:#?}");
-        assert!(ran.stderr.contains(note), "{ran:#?}");
-        let notes = ran.verdict["receipt"]["policy"]["notes"].to_string();
-        assert!(notes.contains(note), "{notes}");
-        let plan = run("always").flags(["--dry-run"]).sh("true").ok();
-        assert!(plan.stdout.contains(note), "{plan:#?}");
-        // Control: where nobody need be asked, nothing is said.
-        let ran = run("off").sh("exit 3");
-        assert!(ran.status == 3 && !ran.stderr.contains("note:"), "{ran:#?}");
-        assert!(ran.verdict["receipt"]["policy"]["notes"].is_null());
-    }
+fn a_refusal_for_want_of_an_answer_reaches_the_user(who: Who) {
+    let workspace = Workspace::new(who);
+    let run = |ask: &str| {
+        let text = format!("extends = 'default'\n[tools.exec]\nask = '{ask}'\n");
+        Run::new(who, &workspace).policy_text(&workspace, "asks", &text)
+    };
+    let note = "tools.exec.ask: refused: there is nobody to ask";
+    let ran = run("always").sh("/bin/ls; exit 3");
+    assert_eq!(ran.status, 3, "{ran:#?}");
+    assert!(ran.stderr.contains(note), "{ran:#?}");
+    let notes = ran.verdict["receipt"]["policy"]["notes"].to_string();
+    assert!(notes.contains(note), "{notes}");
+    let plan = run("always").flags(["--dry-run"]).sh("true").ok();
+    assert!(plan.stdout.contains(note), "{plan:#?}");
+    // Control: where nobody need be asked, nothing is said.
+    let ran = run("off").sh("exit 3");
+    assert!(ran.status == 3 && !ran.stderr.contains("note:"), "{ran:#?}");
+    assert!(ran.verdict["receipt"]["policy"]["notes"].is_null());
 }
 
 #[test]
@@ -421,11 +419,10 @@ fn explain_says_what_holds_a_denial_or_a_protection() {
     }
 }
 
+each!(explain_and_the_plan_have_credentials_and_no_secret);
 /// A credential is a rule as others are; the jail's variable has a placeholder, also where the caller has
 /// one of this name.
-#[test]
-fn explain_and_the_plan_have_credentials_and_no_secret() {
-    use crate::support::{Run, Who, Workspace};
+fn explain_and_the_plan_have_credentials_and_no_secret(who: Who) {
     let text = "extends = 'coding'\n[environment]\npass = ['API_TOKEN']\n[network]\n\
         mode = 'allowlist'\nallow = [{ host = 'a.example', tls = 'terminate' }]\n\
         [[network.credentials]]\nhost = 'a.example'\nheader = 'authorization'\n\
@@ -458,26 +455,24 @@ fn explain_and_the_plan_have_credentials_and_no_secret() {
     );
     let checked = desk.policy(["check", "bare.toml"]);
     assert!(checked.stdout.contains("env-credential"), "{checked:#?}");
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let run = |flags: &[&str]| {
-            let run = Run::new(who, &workspace).policy_text(&workspace, "p", text);
-            let run = run
-                .outer_env("API_TOKEN", "mine")
-                .outer_env("REAL", "secret-value");
-            run.flags(flags).argv(["true"]).ok().stdout
-        };
-        let plan = run(&["--dry-run"]);
-        let line = "credential authorization for a.example: API_TOKEN stands for the variable REAL";
-        assert!(plan.contains(line), "{plan}");
-        assert!(plan.contains("API_TOKEN=(a placeholder"), "{plan}");
-        let json = run(&["--dry-run", "--json"]);
-        assert!(json.contains("authorization for a.example"), "{json}");
-        for plan in [plan, json] {
-            assert!(
-                !plan.contains("mine") && !plan.contains("secret-value"),
-                "{plan}"
-            );
-        }
+    let workspace = Workspace::new(who);
+    let run = |flags: &[&str]| {
+        let run = Run::new(who, &workspace).policy_text(&workspace, "p", text);
+        let run = run
+            .outer_env("API_TOKEN", "mine")
+            .outer_env("REAL", "secret-value");
+        run.flags(flags).argv(["true"]).ok().stdout
+    };
+    let plan = run(&["--dry-run"]);
+    let line = "credential authorization for a.example: API_TOKEN stands for the variable REAL";
+    assert!(plan.contains(line), "{plan}");
+    assert!(plan.contains("API_TOKEN=(a placeholder"), "{plan}");
+    let json = run(&["--dry-run", "--json"]);
+    assert!(json.contains("authorization for a.example"), "{json}");
+    for plan in [plan, json] {
+        assert!(
+            !plan.contains("mine") && !plan.contains("secret-value"),
+            "{plan}"
+        );
     }
 }

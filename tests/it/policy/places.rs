@@ -57,18 +57,16 @@ fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("chmod");
 }
 
-#[test]
-fn every_extension_of_a_format_is_read() {
-    for who in Who::all() {
-        for name in ["toml", "json", "json5", "jsonc"] {
-            let place = Place::new(who);
-            let text = if name == "toml" { NARROW } else { NARROW_JSON };
-            std::fs::write(place.dir().join(format!("policy.{name}")), text).expect("write");
-            place.refused("Read-only file system");
-        }
-        // The control.
-        assert_eq!(Place::new(who).refusal(), None);
+each!(every_extension_of_a_format_is_read);
+fn every_extension_of_a_format_is_read(who: Who) {
+    for name in ["toml", "json", "json5", "jsonc"] {
+        let place = Place::new(who);
+        let text = if name == "toml" { NARROW } else { NARROW_JSON };
+        std::fs::write(place.dir().join(format!("policy.{name}")), text).expect("write");
+        place.refused("Read-only file system");
     }
+    // The control.
+    assert_eq!(Place::new(who).refusal(), None);
 }
 
 #[test]
@@ -103,8 +101,8 @@ fn a_file_that_may_have_been_meant_is_not_passed_over() {
     assert_eq!(place.refusal(), None);
 }
 
-#[test]
-fn a_place_that_cannot_be_looked_at_refuses_the_run() {
+each!(a_place_that_cannot_be_looked_at_refuses_the_run);
+fn a_place_that_cannot_be_looked_at_refuses_the_run(who: Who) {
     let with_policy = |who| {
         let place = Place::new(who);
         std::fs::write(place.dir().join("policy.toml"), NARROW).expect("write");
@@ -119,52 +117,50 @@ fn a_place_that_cannot_be_looked_at_refuses_the_run() {
         mode(&place.config, bits);
         place.refused("has a policy cannot be seen");
     }
-    for who in Who::all() {
-        let replaced = |act: &dyn Fn(&Place)| {
-            let place = Place::new(who);
-            std::fs::remove_dir(place.dir()).expect("rmdir");
-            act(&place);
-            place
-        };
-        let dir = |place: &Place| place.dir();
-        let dangling = replaced(&|place| symlink("nowhere", dir(place)).expect("symlink"));
-        dangling.refused("has a policy cannot be seen");
-        let around = replaced(&|place| symlink("creel", dir(place)).expect("symlink"));
-        around.refused("has a policy cannot be seen");
-        let file = replaced(&|place| std::fs::write(dir(place), NARROW).expect("write"));
-        file.refused("has a policy cannot be seen");
-        // A policy that is none.
+    let replaced = |act: &dyn Fn(&Place)| {
         let place = Place::new(who);
-        symlink("nowhere", place.dir().join("policy.toml")).expect("symlink");
-        place.refused("has a policy cannot be seen");
-        let place = Place::new(who);
-        let pipe = place.dir().join("policy.toml");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &pipe,
-            rustix::fs::FileType::Fifo,
-            0o644.into(),
-            0,
-        )
-        .expect("mkfifo");
-        place.own(&pipe);
-        place.refused("is no file");
-        // The controls: a link that leads to one is followed, and where there is no directory there is nothing.
-        let linked = replaced(&|place| {
-            let real = place.config.join("real");
-            std::fs::create_dir(&real).expect("mkdir");
-            std::fs::write(real.join("policy.toml"), NARROW).expect("write");
-            symlink("real", dir(place)).expect("symlink");
-        });
-        linked.refused("Read-only file system");
-        assert_eq!(replaced(&|_| ()).refusal(), None);
-        // Another run holds the name by a socket.
-        let held = replaced(&|place| drop(std::os::unix::net::UnixListener::bind(dir(place))));
-        assert_eq!(held.refusal(), None);
-        let mut nothing = Place::new(who);
-        nothing.config = "/dev/null".into();
-        assert_eq!(nothing.refusal(), None);
-    }
+        std::fs::remove_dir(place.dir()).expect("rmdir");
+        act(&place);
+        place
+    };
+    let dir = |place: &Place| place.dir();
+    let dangling = replaced(&|place| symlink("nowhere", dir(place)).expect("symlink"));
+    dangling.refused("has a policy cannot be seen");
+    let around = replaced(&|place| symlink("creel", dir(place)).expect("symlink"));
+    around.refused("has a policy cannot be seen");
+    let file = replaced(&|place| std::fs::write(dir(place), NARROW).expect("write"));
+    file.refused("has a policy cannot be seen");
+    // A policy that is none.
+    let place = Place::new(who);
+    symlink("nowhere", place.dir().join("policy.toml")).expect("symlink");
+    place.refused("has a policy cannot be seen");
+    let place = Place::new(who);
+    let pipe = place.dir().join("policy.toml");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        0o644.into(),
+        0,
+    )
+    .expect("mkfifo");
+    place.own(&pipe);
+    place.refused("is no file");
+    // The controls: a link that leads to one is followed, and where there is no directory there is nothing.
+    let linked = replaced(&|place| {
+        let real = place.config.join("real");
+        std::fs::create_dir(&real).expect("mkdir");
+        std::fs::write(real.join("policy.toml"), NARROW).expect("write");
+        symlink("real", dir(place)).expect("symlink");
+    });
+    linked.refused("Read-only file system");
+    assert_eq!(replaced(&|_| ()).refusal(), None);
+    // Another run holds the name by a socket.
+    let held = replaced(&|place| drop(std::os::unix::net::UnixListener::bind(dir(place))));
+    assert_eq!(held.refusal(), None);
+    let mut nothing = Place::new(who);
+    nothing.config = "/dev/null".into();
+    assert_eq!(nothing.refusal(), None);
 }
 
 /// A project's policy only narrows, and is held to be there as much.

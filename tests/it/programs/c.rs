@@ -20,43 +20,37 @@ fn project(workspace: &Workspace) {
     );
 }
 
-#[test]
-fn make_builds_a_c_project_in_parallel_and_the_result_runs() {
+each!(make_builds_a_c_project_in_parallel_and_the_result_runs);
+fn make_builds_a_c_project_in_parallel_and_the_result_runs(who: Who) {
     need("gcc");
     need("make");
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        project(&workspace);
-        let ran = coding(
-            who,
-            &workspace,
-            "make -s -j4; ./sum; make -q && echo fresh; make -s clean; ls *.o 2>/dev/null || echo clean",
-        );
-        assert_eq!(ran.stdout, "42\nfresh\nclean\n");
-        belongs_to_its_owner(who, &workspace);
-    }
+    let workspace = Workspace::new(who);
+    project(&workspace);
+    let ran = coding(
+        who,
+        &workspace,
+        "make -s -j4; ./sum; make -q && echo fresh; make -s clean; ls *.o 2>/dev/null || echo clean",
+    );
+    assert_eq!(ran.stdout, "42\nfresh\nclean\n");
+    belongs_to_its_owner(who, &workspace);
 }
 
-#[test]
-fn gcc_links_and_loads_a_shared_library() {
+each!(gcc_links_and_loads_a_shared_library);
+fn gcc_links_and_loads_a_shared_library(who: Who) {
     need("gcc");
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        project(&workspace);
-        let script = "make -s libadd.so; gcc -o sum main.c -L. -ladd -Wl,-rpath,\"$PWD\"; ./sum; ldd sum | grep -c libadd.so";
-        assert_eq!(coding(who, &workspace, script).stdout, "42\n1\n");
-    }
+    let workspace = Workspace::new(who);
+    project(&workspace);
+    let script = "make -s libadd.so; gcc -o sum main.c -L. -ladd -Wl,-rpath,\"$PWD\"; ./sum; ldd sum | grep -c libadd.so";
+    assert_eq!(coding(who, &workspace, script).stdout, "42\n1\n");
 }
 
-#[test]
-fn what_gcc_builds_in_tmp_and_in_home_runs_there() {
+each!(what_gcc_builds_in_tmp_and_in_home_runs_there);
+fn what_gcc_builds_in_tmp_and_in_home_runs_there(who: Who) {
     need("gcc");
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        project(&workspace);
-        for place in ["/tmp", "$HOME"] {
-            let script = format!("gcc -o {place}/sum main.c add.c; {place}/sum");
-            assert_eq!(coding(who, &workspace, &script).stdout, "42\n");
-        }
+    let workspace = Workspace::new(who);
+    project(&workspace);
+    for place in ["/tmp", "$HOME"] {
+        let script = format!("gcc -o {place}/sum main.c add.c; {place}/sum");
+        assert_eq!(coding(who, &workspace, &script).stdout, "42\n");
     }
 }

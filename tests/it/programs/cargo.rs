@@ -17,29 +17,25 @@ fn krate(workspace: &Workspace) {
     );
 }
 
-#[test]
-fn cargo_builds_a_crate_offline_and_the_result_runs() {
+each!(cargo_builds_a_crate_offline_and_the_result_runs);
+fn cargo_builds_a_crate_offline_and_the_result_runs(who: Who) {
     need("cargo");
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        krate(&workspace);
-        let ran = coding(
-            who,
-            &workspace,
-            "cargo build --offline --quiet; ./target/debug/sum",
-        );
-        assert_eq!(ran.stdout, "36\n");
-        belongs_to_its_owner(who, &workspace);
-    }
+    let workspace = Workspace::new(who);
+    krate(&workspace);
+    let ran = coding(
+        who,
+        &workspace,
+        "cargo build --offline --quiet; ./target/debug/sum",
+    );
+    assert_eq!(ran.stdout, "36\n");
+    belongs_to_its_owner(who, &workspace);
 }
 
-#[test]
-fn cargo_tests_a_crate_offline() {
+each!(cargo_tests_a_crate_offline);
+fn cargo_tests_a_crate_offline(who: Who) {
     need("cargo");
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        krate(&workspace);
-        let ran = coding(who, &workspace, "cargo test --offline --quiet");
-        assert!(ran.stdout.contains("1 passed; 0 failed"), "{ran:#?}");
-    }
+    let workspace = Workspace::new(who);
+    krate(&workspace);
+    let ran = coding(who, &workspace, "cargo test --offline --quiet");
+    assert!(ran.stdout.contains("1 passed; 0 failed"), "{ran:#?}");
 }

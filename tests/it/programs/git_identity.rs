@@ -26,138 +26,131 @@ fn run(who: Who, workspace: &Workspace, flags: &[&str], script: &str) -> Ran {
         .sh(script)
 }
 
-#[test]
-fn a_first_commit_has_the_operators_name() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        callers(&workspace, OPERATOR);
-        let coding = ["--policy", "coding"];
-        let ann =
-            "Ann \"O\" \\ Nym, #1; x|ann@example.org|Ann \"O\" \\ Nym, #1; x|ann@example.org\n";
-        let ran = run(who, &workspace, &coding, COMMIT).ok();
-        assert_eq!(ran.stdout, ann, "{ran:#?}");
-        // The agents' policies extend it.
-        let workspace = Workspace::new(who);
-        callers(&workspace, OPERATOR);
-        let ran = run(who, &workspace, &["--policy", "codex"], COMMIT).ok();
-        assert_eq!(ran.stdout, ann, "{ran:#?}");
-        // Nothing but the two values.
-        let ran = run(
-            who,
-            &workspace,
-            &coding,
-            "cat /etc/gitconfig.creel; env; git config --list",
-        )
-        .ok();
-        assert!(!ran.stdout.contains("secret"), "{ran:#?}");
-        assert!(!ran.stdout.contains("helper = !echo"), "{ran:#?}");
-        // The control: nobody says so, or a policy says no.
-        let own = policy(&workspace, "");
-        let ran = run(
-            who,
-            &workspace,
-            &["--policy", own.to_str().expect("text")],
-            COMMIT,
-        );
-        assert_eq!(ran.status, 128, "{ran:#?}");
-        let no = workspace.outside().join("no.toml");
-        std::fs::write(
-            &no,
-            "extends = 'coding'\nenvironment.git_identity = false\n",
-        )
-        .expect("write");
-        let ran = run(
-            who,
-            &workspace,
-            &["--policy", no.to_str().expect("text")],
-            COMMIT,
-        );
-        assert_eq!(ran.status, 128, "{ran:#?}");
-    }
+each!(a_first_commit_has_the_operators_name);
+fn a_first_commit_has_the_operators_name(who: Who) {
+    let workspace = Workspace::new(who);
+    callers(&workspace, OPERATOR);
+    let coding = ["--policy", "coding"];
+    let ann = "Ann \"O\" \\ Nym, #1; x|ann@example.org|Ann \"O\" \\ Nym, #1; x|ann@example.org\n";
+    let ran = run(who, &workspace, &coding, COMMIT).ok();
+    assert_eq!(ran.stdout, ann, "{ran:#?}");
+    // The agents' policies extend it.
+    let workspace = Workspace::new(who);
+    callers(&workspace, OPERATOR);
+    let ran = run(who, &workspace, &["--policy", "codex"], COMMIT).ok();
+    assert_eq!(ran.stdout, ann, "{ran:#?}");
+    // Nothing but the two values.
+    let ran = run(
+        who,
+        &workspace,
+        &coding,
+        "cat /etc/gitconfig.creel; env; git config --list",
+    )
+    .ok();
+    assert!(!ran.stdout.contains("secret"), "{ran:#?}");
+    assert!(!ran.stdout.contains("helper = !echo"), "{ran:#?}");
+    // The control: nobody says so, or a policy says no.
+    let own = policy(&workspace, "");
+    let ran = run(
+        who,
+        &workspace,
+        &["--policy", own.to_str().expect("text")],
+        COMMIT,
+    );
+    assert_eq!(ran.status, 128, "{ran:#?}");
+    let no = workspace.outside().join("no.toml");
+    std::fs::write(
+        &no,
+        "extends = 'coding'\nenvironment.git_identity = false\n",
+    )
+    .expect("write");
+    let ran = run(
+        who,
+        &workspace,
+        &["--policy", no.to_str().expect("text")],
+        COMMIT,
+    );
+    assert_eq!(ran.status, 128, "{ran:#?}");
 }
 
-#[test]
-fn what_is_nearer_counts() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        callers(&workspace, OPERATOR);
-        let coding = ["--policy", "coding"];
-        let author = |setup: &str| {
-            let script = format!(
-                "rm -rf r && git init -q r && cd r && {setup} git commit -q --allow-empty -m one && git log -1 --format='%an|%ae'"
-            );
-            run(who, &workspace, &coding, &script).ok().stdout
-        };
-        assert_eq!(
-            author("git config user.name Bot && "),
-            "Bot|ann@example.org\n"
+each!(what_is_nearer_counts);
+fn what_is_nearer_counts(who: Who) {
+    let workspace = Workspace::new(who);
+    callers(&workspace, OPERATOR);
+    let coding = ["--policy", "coding"];
+    let author = |setup: &str| {
+        let script = format!(
+            "rm -rf r && git init -q r && cd r && {setup} git commit -q --allow-empty -m one && git log -1 --format='%an|%ae'"
         );
-        assert_eq!(
-            author("git config --global user.email b@c && "),
-            "Ann \"O\" \\ Nym, #1; x|b@c\n"
-        );
-        assert_eq!(author("GIT_AUTHOR_NAME=Eve "), "Eve|ann@example.org\n");
-        // The caller's own word on the system's configuration.
-        let flags = ["--policy", "coding", "-e", "GIT_CONFIG_SYSTEM=/dev/null"];
-        let ran = run(who, &workspace, &flags, "git config user.name");
-        assert_eq!((ran.status, ran.stdout.as_str()), (1, ""));
-    }
+        run(who, &workspace, &coding, &script).ok().stdout
+    };
+    assert_eq!(
+        author("git config user.name Bot && "),
+        "Bot|ann@example.org\n"
+    );
+    assert_eq!(
+        author("git config --global user.email b@c && "),
+        "Ann \"O\" \\ Nym, #1; x|b@c\n"
+    );
+    assert_eq!(author("GIT_AUTHOR_NAME=Eve "), "Eve|ann@example.org\n");
+    // The caller's own word on the system's configuration.
+    let flags = ["--policy", "coding", "-e", "GIT_CONFIG_SYSTEM=/dev/null"];
+    let ran = run(who, &workspace, &flags, "git config user.name");
+    assert_eq!((ran.status, ran.stdout.as_str()), (1, ""));
 }
 
+each!(included_files_are_read_within_bounds);
 /// What is included counts, in the order in which git reads; a condition is not judged.
-#[test]
-fn included_files_are_read_within_bounds() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let name = |text: &str| {
-            callers(&workspace, text);
-            let script = "git config user.name; git config user.email; true";
-            let ran = run(who, &workspace, &["--policy", "coding"], script).ok();
-            ran.stdout
-        };
-        std::fs::write(workspace.outside().join("more"), "[user]\n\tname = More\n").expect("write");
-        std::fs::write(
-            workspace.outside().join("round"),
-            "[include]\n\tpath = round\n[user]\n\temail = r@x\n",
-        )
-        .expect("write");
+fn included_files_are_read_within_bounds(who: Who) {
+    let workspace = Workspace::new(who);
+    let name = |text: &str| {
+        callers(&workspace, text);
+        let script = "git config user.name; git config user.email; true";
+        let ran = run(who, &workspace, &["--policy", "coding"], script).ok();
+        ran.stdout
+    };
+    std::fs::write(workspace.outside().join("more"), "[user]\n\tname = More\n").expect("write");
+    std::fs::write(
+        workspace.outside().join("round"),
+        "[include]\n\tpath = round\n[user]\n\temail = r@x\n",
+    )
+    .expect("write");
+    assert_eq!(
+        name("[include]\n\tpath = more\n[user]\n\temail = a@b\n"),
+        "More\na@b\n"
+    );
+    assert_eq!(
+        name("[include]\n\tpath = more\n[user]\n\tname = Last\n"),
+        "Last\n"
+    );
+    assert_eq!(
+        name("[user]\n\tname = First\n[include]\n\tpath = more\n"),
+        "More\n"
+    );
+    assert_eq!(name("[includeIf \"gitdir:/\"]\n\tpath = more\n"), "");
+    assert_eq!(name("[include]\n\tpath = round\n"), "r@x\n");
+    // No text for a file of configuration, or for a terminal.
+    for bad in ["a\\nb", "\\tx\\b", &"x".repeat(257), "\x1b[31m"] {
         assert_eq!(
-            name("[include]\n\tpath = more\n[user]\n\temail = a@b\n"),
-            "More\na@b\n"
+            name(&format!("[user]\n\tname = \"{bad}\"\n\temail = a@b\n")),
+            "a@b\n"
         );
-        assert_eq!(
-            name("[include]\n\tpath = more\n[user]\n\tname = Last\n"),
-            "Last\n"
-        );
-        assert_eq!(
-            name("[user]\n\tname = First\n[include]\n\tpath = more\n"),
-            "More\n"
-        );
-        assert_eq!(name("[includeIf \"gitdir:/\"]\n\tpath = more\n"), "");
-        assert_eq!(name("[include]\n\tpath = round\n"), "r@x\n");
-        // No text for a file of configuration, or for a terminal.
-        for bad in ["a\\nb", "\\tx\\b", &"x".repeat(257), "\x1b[31m"] {
-            assert_eq!(
-                name(&format!("[user]\n\tname = \"{bad}\"\n\temail = a@b\n")),
-                "a@b\n"
-            );
-        }
-        assert_eq!(name("[user]\n\tname = \"  \"\n"), "");
-        // Neither a directory nor a pipe holds a start up.
-        let file = workspace.outside().join("gitconfig");
-        std::fs::remove_file(&file).expect("unlink");
-        let made = std::process::Command::new("/usr/bin/mkfifo")
-            .arg(&file)
-            .status();
-        assert!(made.expect("mkfifo starts").success());
-        let ran = run(
-            who,
-            &workspace,
-            &["--policy", "coding"],
-            "git config user.name",
-        );
-        assert_eq!(ran.status, 1, "{ran:#?}");
     }
+    assert_eq!(name("[user]\n\tname = \"  \"\n"), "");
+    // Neither a directory nor a pipe holds a start up.
+    let file = workspace.outside().join("gitconfig");
+    std::fs::remove_file(&file).expect("unlink");
+    let made = std::process::Command::new("/usr/bin/mkfifo")
+        .arg(&file)
+        .status();
+    assert!(made.expect("mkfifo starts").success());
+    let ran = run(
+        who,
+        &workspace,
+        &["--policy", "coding"],
+        "git config user.name",
+    );
+    assert_eq!(ran.status, 1, "{ran:#?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A JVM: it takes its heap and its processors by the limits that it finds.
 
-use crate::support::{Run, Who, Workspace, need, with_cgroups};
+use crate::support::{Run, Who, Workspace, grouped, need};
 
 /// The largest heap in bytes, and the processors, as the JVM takes them.
 #[track_caller]
@@ -21,35 +21,37 @@ fn taken(who: Who, workspace: &Workspace, memory: &str, cpus: &str) -> (u64, u32
     )
 }
 
+each!(a_jvm_reads_what_its_groups_count);
 /// On cgroup v1 it fails where it is in none of the groups that it finds.
-#[test]
-fn a_jvm_reads_what_its_groups_count() {
+fn a_jvm_reads_what_its_groups_count(who: Who) {
     need("java");
     let source = "import java.lang.management.ManagementFactory; public class Load { \
         public static void main(String[] a) { var bean = (com.sun.management.OperatingSystemMXBean) \
         ManagementFactory.getOperatingSystemMXBean(); bean.getCpuLoad(); bean.getProcessCpuLoad(); \
         System.out.println(bean.getTotalMemorySize() > 0); } }";
-    for who in with_cgroups() {
-        let workspace = Workspace::new(who);
-        workspace.write("Load.java", source);
-        let run = || Run::new(who, &workspace).policy("coding");
-        let argv = ["/usr/bin/java", "-XX:TieredStopAtLevel=1", "Load.java"];
-        assert_eq!(run().argv(argv).ok().stdout, "true\n");
-        run()
-            .argv(["/usr/bin/java", "-XshowSettings:system", "-version"])
-            .ok();
+    if !grouped(who) {
+        return;
     }
+    let workspace = Workspace::new(who);
+    workspace.write("Load.java", source);
+    let run = || Run::new(who, &workspace).policy("coding");
+    let argv = ["/usr/bin/java", "-XX:TieredStopAtLevel=1", "Load.java"];
+    assert_eq!(run().argv(argv).ok().stdout, "true\n");
+    run()
+        .argv(["/usr/bin/java", "-XshowSettings:system", "-version"])
+        .ok();
 }
 
-#[test]
-fn a_jvm_sizes_itself_by_the_jails_limits() {
+each!(a_jvm_sizes_itself_by_the_jails_limits);
+fn a_jvm_sizes_itself_by_the_jails_limits(who: Who) {
     need("java");
-    for who in with_cgroups() {
-        let workspace = Workspace::new(who);
-        let (small, one) = taken(who, &workspace, "400MiB", "1");
-        assert!(small <= 200 << 20, "{small}");
-        assert_eq!(one, 1);
-        let (large, _) = taken(who, &workspace, "2GiB", "2");
-        assert!(large > small && large <= 512 << 20, "{large}");
+    if !grouped(who) {
+        return;
     }
+    let workspace = Workspace::new(who);
+    let (small, one) = taken(who, &workspace, "400MiB", "1");
+    assert!(small <= 200 << 20, "{small}");
+    assert_eq!(one, 1);
+    let (large, _) = taken(who, &workspace, "2GiB", "2");
+    assert!(large > small && large <= 512 << 20, "{large}");
 }

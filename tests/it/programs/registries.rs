@@ -71,19 +71,17 @@ impl Job<'_> {
             .argv(["/bin/sh", "-ec", self.script])
     }
 
-    fn works_as_written(&self) {
-        for who in Who::all() {
-            let registry = Registry::new();
-            let written = recipe(self.heading);
-            let rule = format!("allow = [\n    \"{}\",", registry.authority);
-            let granted = written.replacen("allow = [", &rule, 1);
-            assert_ne!(granted, written, "{written}");
-            for (policy, works) in [(&granted, true), (&written, false)] {
-                let workspace = Workspace::new(who);
-                let ran = self.run(Run::new(who, &workspace), &workspace, policy, &registry);
-                let worked = ran.status == 0 && ran.stdout.contains(self.says);
-                assert_eq!(worked, works, "{who:?} {policy}: {ran:#?}");
-            }
+    fn works_as_written(&self, who: Who) {
+        let registry = Registry::new();
+        let written = recipe(self.heading);
+        let rule = format!("allow = [\n    \"{}\",", registry.authority);
+        let granted = written.replacen("allow = [", &rule, 1);
+        assert_ne!(granted, written, "{written}");
+        for (policy, works) in [(&granted, true), (&written, false)] {
+            let workspace = Workspace::new(who);
+            let ran = self.run(Run::new(who, &workspace), &workspace, policy, &registry);
+            let worked = ran.status == 0 && ran.stdout.contains(self.says);
+            assert_eq!(worked, works, "{who:?} {policy}: {ran:#?}");
         }
     }
 }
@@ -111,44 +109,42 @@ const CARGO: Job = Job {
     says: "hello",
 };
 
-#[test]
-fn cargo_downloads_and_builds_a_crate() {
+each!(cargo_downloads_and_builds_a_crate);
+fn cargo_downloads_and_builds_a_crate(who: Who) {
     need("cargo");
-    CARGO.works_as_written();
+    CARGO.works_as_written(who);
 }
 
+each!(what_cargo_downloaded_is_kept_for_a_run_without_a_network);
 /// Also of a crate whose files others may not read.
-#[test]
-fn what_cargo_downloaded_is_kept_for_a_run_without_a_network() {
+fn what_cargo_downloaded_is_kept_for_a_run_without_a_network(who: Who) {
     need("cargo");
-    for who in Who::all() {
-        let registry = Registry::new();
-        let workspace = Workspace::new(who);
-        let cache = workspace.home().to_string_lossy().into_owned();
-        let written = recipe("Downloads that are kept");
-        let policy = written.replace("~/.cache/creel/cargo", &cache);
-        assert_ne!(policy, written, "{written}");
-        let rule = format!("allow = [\"{}\", ", registry.authority);
-        let first = policy.replacen("allow = [", &rule, 1);
-        let ran = CARGO.run(Run::new(who, &workspace), &workspace, &first, &registry);
-        assert!(ran.status == 0 && ran.stdout == "hello\n", "{ran:#?}");
-        // Nothing is left but what is kept.
-        std::fs::remove_dir_all(workspace.path().join("target")).expect("what was built");
-        let offline = |policy: &str| {
-            let run = Run::new(who, &workspace).flags(["--env", "CARGO_NET_OFFLINE=true"]);
-            CARGO.run(run, &workspace, policy, &registry)
-        };
-        let ran = offline(&policy);
-        assert!(ran.status == 0 && ran.stdout == "hello\n", "{ran:#?}");
-        // The control.
-        std::fs::remove_dir_all(workspace.path().join("target")).expect("what was built");
-        let ran = offline(&recipe("cargo"));
-        assert_ne!(ran.status, 0, "{ran:#?}");
-    }
+    let registry = Registry::new();
+    let workspace = Workspace::new(who);
+    let cache = workspace.home().to_string_lossy().into_owned();
+    let written = recipe("Downloads that are kept");
+    let policy = written.replace("~/.cache/creel/cargo", &cache);
+    assert_ne!(policy, written, "{written}");
+    let rule = format!("allow = [\"{}\", ", registry.authority);
+    let first = policy.replacen("allow = [", &rule, 1);
+    let ran = CARGO.run(Run::new(who, &workspace), &workspace, &first, &registry);
+    assert!(ran.status == 0 && ran.stdout == "hello\n", "{ran:#?}");
+    // Nothing is left but what is kept.
+    std::fs::remove_dir_all(workspace.path().join("target")).expect("what was built");
+    let offline = |policy: &str| {
+        let run = Run::new(who, &workspace).flags(["--env", "CARGO_NET_OFFLINE=true"]);
+        CARGO.run(run, &workspace, policy, &registry)
+    };
+    let ran = offline(&policy);
+    assert!(ran.status == 0 && ran.stdout == "hello\n", "{ran:#?}");
+    // The control.
+    std::fs::remove_dir_all(workspace.path().join("target")).expect("what was built");
+    let ran = offline(&recipe("cargo"));
+    assert_ne!(ran.status, 0, "{ran:#?}");
 }
 
-#[test]
-fn npm_installs_a_package() {
+each!(npm_installs_a_package);
+fn npm_installs_a_package(who: Who) {
     need("npm");
     let job = Job {
         heading: "npm",
@@ -160,11 +156,11 @@ fn npm_installs_a_package() {
         script: "npm install greet && node -p 'require(\"greet\")'",
         says: "hello\n",
     };
-    job.works_as_written();
+    job.works_as_written(who);
 }
 
-#[test]
-fn pip_installs_a_wheel() {
+each!(pip_installs_a_wheel);
+fn pip_installs_a_wheel(who: Who) {
     let job = Job {
         heading: "pip",
         files: &[],
@@ -177,11 +173,11 @@ fn pip_installs_a_wheel() {
                  .venv/bin/python -c 'import greet; print(greet.greet())'",
         says: "hello\n",
     };
-    job.works_as_written();
+    job.works_as_written(who);
 }
 
-#[test]
-fn maven_resolves_a_pom() {
+each!(maven_resolves_a_pom);
+fn maven_resolves_a_pom(who: Who) {
     need("mvn");
     let job = Job {
         heading: "maven",
@@ -202,11 +198,11 @@ fn maven_resolves_a_pom() {
         script: "mvn -B -s settings.xml validate",
         says: "BUILD SUCCESS",
     };
-    job.works_as_written();
+    job.works_as_written(who);
 }
 
-#[test]
-fn go_downloads_a_module() {
+each!(go_downloads_a_module);
+fn go_downloads_a_module(who: Who) {
     need("go");
     let job = Job {
         heading: "go",
@@ -225,11 +221,11 @@ fn go_downloads_a_module() {
         script: "go build -o app ./... && ./app 2>&1",
         says: "hello\n",
     };
-    job.works_as_written();
+    job.works_as_written(who);
 }
 
-#[test]
-fn gradle_downloads_a_jar() {
+each!(gradle_downloads_a_jar);
+fn gradle_downloads_a_jar(who: Who) {
     need("gradle");
     let job = Job {
         heading: "gradle",
@@ -244,5 +240,5 @@ fn gradle_downloads_a_jar() {
         script: "gradle --no-daemon --quiet show",
         says: "got greet-1.0.0.jar\n",
     };
-    job.works_as_written();
+    job.works_as_written(who);
 }

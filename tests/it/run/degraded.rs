@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
-use crate::support::{Run, Who, Workspace, binary, is_root};
+use crate::support::{Run, Who, Workspace, binary, is_root, wait};
 
 /// `creel run FLAGS -- true` as the ordinary user, with no flag of the harness's.
 fn rootless(workspace: &Workspace, flags: &[&str]) -> Output {
@@ -115,13 +115,7 @@ print(made)";
         .spawn()
         .expect("creel starts");
     let begun = workspace.path().join("begun");
-    for _ in 0..1000 {
-        if begun.exists() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    assert!(begun.exists(), "the neighbour did not begin");
+    wait::until("the neighbour begins", || begun.exists());
     let ran = run("10");
     // The command itself is one of the ten. The kernel keeps no count of what it refused, so the
     // verdict has what the command made of it.

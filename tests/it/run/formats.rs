@@ -40,39 +40,37 @@ fn policies(mode: &str) -> [(&'static str, String); 4] {
     ]
 }
 
-#[test]
-fn the_same_jail_from_each_format() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let mut acts: Vec<Value> = vec![];
-        for (name, text) in policies("ro") {
-            let path = workspace.outside().join(name);
-            std::fs::write(&path, text).expect("write");
-            let run = || Run::new(who, &workspace).policy(&path);
-            let ran = run().sh("echo $NORWAY; touch made");
-            assert_eq!(ran.stdout, "no\n", "{name}: {ran:#?}");
-            assert!(
-                ran.stderr.contains("Read-only file system"),
-                "{name}: {ran:#?}"
-            );
-            assert!(!workspace.path().join("made").exists(), "{name}");
-            let plan = run().flags(["--dry-run", "--json"]).sh("true").ok();
-            let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
-            acts.push(plan["acts"].clone());
-        }
-        assert!(acts[0].as_array().is_some_and(|acts| acts.len() > 5));
-        assert!(acts.iter().all(|other| other == &acts[0]));
-        // Control: what is granted is made.
-        for (name, text) in policies("rw") {
-            let path = workspace.outside().join(name);
-            std::fs::write(&path, text).expect("write");
-            let made = format!("made-{name}");
-            Run::new(who, &workspace)
-                .policy(&path)
-                .sh(&format!("touch {made}"))
-                .ok();
-            assert!(workspace.path().join(made).exists(), "{name}");
-        }
+each!(the_same_jail_from_each_format);
+fn the_same_jail_from_each_format(who: Who) {
+    let workspace = Workspace::new(who);
+    let mut acts: Vec<Value> = vec![];
+    for (name, text) in policies("ro") {
+        let path = workspace.outside().join(name);
+        std::fs::write(&path, text).expect("write");
+        let run = || Run::new(who, &workspace).policy(&path);
+        let ran = run().sh("echo $NORWAY; touch made");
+        assert_eq!(ran.stdout, "no\n", "{name}: {ran:#?}");
+        assert!(
+            ran.stderr.contains("Read-only file system"),
+            "{name}: {ran:#?}"
+        );
+        assert!(!workspace.path().join("made").exists(), "{name}");
+        let plan = run().flags(["--dry-run", "--json"]).sh("true").ok();
+        let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
+        acts.push(plan["acts"].clone());
+    }
+    assert!(acts[0].as_array().is_some_and(|acts| acts.len() > 5));
+    assert!(acts.iter().all(|other| other == &acts[0]));
+    // Control: what is granted is made.
+    for (name, text) in policies("rw") {
+        let path = workspace.outside().join(name);
+        std::fs::write(&path, text).expect("write");
+        let made = format!("made-{name}");
+        Run::new(who, &workspace)
+            .policy(&path)
+            .sh(&format!("touch {made}"))
+            .ok();
+        assert!(workspace.path().join(made).exists(), "{name}");
     }
 }
 

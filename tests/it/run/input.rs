@@ -110,110 +110,104 @@ fn values_that_overflow_or_mean_nothing_are_refused() {
     }
 }
 
+each!(the_largest_values_that_are_accepted_work);
 /// The largest that is accepted works: no sum of it overflows on the way to the kernel.
-#[test]
-fn the_largest_values_that_are_accepted_work() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let ran = Run::new(who, &workspace)
-            .flags([
-                "--memory",
-                "8388607TiB",
-                "--pids",
-                "4294967295",
-                "--cpus",
-                "4096",
-            ])
-            .flags([
-                "--timeout",
-                "106751d",
-                "--cpu-time",
-                "106751d",
-                "--disk",
-                "8388607TiB",
-                "--output-limit",
-                "8388607TiB",
-            ])
-            .sh("echo fine");
-        assert_eq!(ran.ok().stdout, "fine\n");
+fn the_largest_values_that_are_accepted_work(who: Who) {
+    let workspace = Workspace::new(who);
+    let ran = Run::new(who, &workspace)
+        .flags([
+            "--memory",
+            "8388607TiB",
+            "--pids",
+            "4294967295",
+            "--cpus",
+            "4096",
+        ])
+        .flags([
+            "--timeout",
+            "106751d",
+            "--cpu-time",
+            "106751d",
+            "--disk",
+            "8388607TiB",
+            "--output-limit",
+            "8388607TiB",
+        ])
+        .sh("echo fine");
+    assert_eq!(ran.ok().stdout, "fine\n");
+}
+
+each!(the_smallest_values_that_are_accepted_end_in_a_verdict);
+fn the_smallest_values_that_are_accepted_end_in_a_verdict(who: Who) {
+    let workspace = Workspace::new(who);
+    for flag in [
+        "--memory=1B",
+        "--pids=1",
+        "--disk=1B",
+        "--timeout=1ms",
+        "--cpu-time=1ms",
+        "--output-limit=1B",
+        "--cpus=0.01",
+    ] {
+        let ran = Run::new(who, &workspace).flags([flag]).sh("echo fine");
+        assert!(ran.verdict["kind"].is_string(), "{flag}: {ran:#?}");
+        assert_eq!(ran.verdict["exit_status"], ran.status, "{flag}: {ran:#?}");
     }
 }
 
-#[test]
-fn the_smallest_values_that_are_accepted_end_in_a_verdict() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        for flag in [
-            "--memory=1B",
-            "--pids=1",
-            "--disk=1B",
-            "--timeout=1ms",
-            "--cpu-time=1ms",
-            "--output-limit=1B",
-            "--cpus=0.01",
-        ] {
-            let ran = Run::new(who, &workspace).flags([flag]).sh("echo fine");
-            assert!(ran.verdict["kind"].is_string(), "{flag}: {ran:#?}");
-            assert_eq!(ran.verdict["exit_status"], ran.status, "{flag}: {ran:#?}");
-        }
-    }
-}
-
-#[test]
-fn a_policy_that_cannot_be_read_is_refused() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let path = |name: &str| workspace.outside().join(name).display().to_string();
-        let put = |name: &str, bytes: &[u8]| {
-            std::fs::write(workspace.outside().join(name), bytes).expect("write")
-        };
-        std::fs::create_dir(path("dir.toml")).expect("mkdir");
-        put("empty.toml", b"");
-        put("huge.toml", &vec![b'#'; 2 << 20]);
-        put("binary.toml", &[0, 159, 146, 150, 255]);
-        put("nul.toml", b"[filesystem]\nread = [\"/etc/\\u0000x\"]\n");
-        put("syntax.toml", b"[filesystem\n");
-        put("unknown.toml", b"[filesystem]\nraed = []\n");
-        put("type.toml", b"[limits]\nmemory = 5\n");
-        put("unit.toml", b"[limits]\nmemory = \"99999999999GiB\"\n");
-        put("glob.toml", b"[filesystem]\nread = [\"/etc/*\"]\n");
-        put("up.toml", b"[filesystem]\nread = [\"/etc/../root\"]\n");
-        put("relative.toml", b"[filesystem]\nread = [\"etc\"]\n");
-        put("net.toml", b"[network]\nmode = \"host\"\n");
-        for (name, words) in [
-            ("dir.toml", &["is a directory"][..]),
-            ("absent.toml", &["cannot read the policy"]),
-            ("huge.toml", &["larger than"]),
-            ("binary.toml", &["UTF-8"]),
-            ("nul.toml", &["NUL"]),
-            ("syntax.toml", &["syntax.toml:1"]),
-            ("unknown.toml", &["raed", "'read'"]),
-            ("type.toml", &["type.toml:2", "memory"]),
-            ("unit.toml", &["unit.toml:2", "memory"]),
-            ("glob.toml", &["glob.toml:2"]),
-            ("up.toml", &["up.toml:2", ".."]),
-            ("relative.toml", &["relative.toml:2"]),
-            ("net.toml", &["net.toml:2", "none"]),
-        ] {
-            refused(
-                &Run::new(who, &workspace).policy(path(name)).sh("true"),
-                words,
-            );
-        }
+each!(a_policy_that_cannot_be_read_is_refused);
+fn a_policy_that_cannot_be_read_is_refused(who: Who) {
+    let workspace = Workspace::new(who);
+    let path = |name: &str| workspace.outside().join(name).display().to_string();
+    let put = |name: &str, bytes: &[u8]| {
+        std::fs::write(workspace.outside().join(name), bytes).expect("write")
+    };
+    std::fs::create_dir(path("dir.toml")).expect("mkdir");
+    put("empty.toml", b"");
+    put("huge.toml", &vec![b'#'; 2 << 20]);
+    put("binary.toml", &[0, 159, 146, 150, 255]);
+    put("nul.toml", b"[filesystem]\nread = [\"/etc/\\u0000x\"]\n");
+    put("syntax.toml", b"[filesystem\n");
+    put("unknown.toml", b"[filesystem]\nraed = []\n");
+    put("type.toml", b"[limits]\nmemory = 5\n");
+    put("unit.toml", b"[limits]\nmemory = \"99999999999GiB\"\n");
+    put("glob.toml", b"[filesystem]\nread = [\"/etc/*\"]\n");
+    put("up.toml", b"[filesystem]\nread = [\"/etc/../root\"]\n");
+    put("relative.toml", b"[filesystem]\nread = [\"etc\"]\n");
+    put("net.toml", b"[network]\nmode = \"host\"\n");
+    for (name, words) in [
+        ("dir.toml", &["is a directory"][..]),
+        ("absent.toml", &["cannot read the policy"]),
+        ("huge.toml", &["larger than"]),
+        ("binary.toml", &["UTF-8"]),
+        ("nul.toml", &["NUL"]),
+        ("syntax.toml", &["syntax.toml:1"]),
+        ("unknown.toml", &["raed", "'read'"]),
+        ("type.toml", &["type.toml:2", "memory"]),
+        ("unit.toml", &["unit.toml:2", "memory"]),
+        ("glob.toml", &["glob.toml:2"]),
+        ("up.toml", &["up.toml:2", ".."]),
+        ("relative.toml", &["relative.toml:2"]),
+        ("net.toml", &["net.toml:2", "none"]),
+    ] {
         refused(
-            &Run::new(who, &workspace).policy("defualt").sh("true"),
-            &["defualt", "default", "coding"],
+            &Run::new(who, &workspace).policy(path(name)).sh("true"),
+            words,
         );
-        refused(
-            &Run::new(who, &workspace).policy("").sh("true"),
-            &["--policy"],
-        );
-        // An empty policy is one: it grants nothing, and so there is no command to find.
-        let ran = Run::new(who, &workspace)
-            .policy(path("empty.toml"))
-            .argv(["/bin/true"]);
-        assert_eq!((ran.status, ran.kind()), (127, "setup_failed"), "{ran:#?}");
     }
+    refused(
+        &Run::new(who, &workspace).policy("defualt").sh("true"),
+        &["defualt", "default", "coding"],
+    );
+    refused(
+        &Run::new(who, &workspace).policy("").sh("true"),
+        &["--policy"],
+    );
+    // An empty policy is one: it grants nothing, and so there is no command to find.
+    let ran = Run::new(who, &workspace)
+        .policy(path("empty.toml"))
+        .argv(["/bin/true"]);
+    assert_eq!((ran.status, ran.kind()), (127, "setup_failed"), "{ran:#?}");
 }
 
 #[test]
@@ -231,31 +225,29 @@ fn a_policy_that_the_caller_may_not_read_is_refused() {
     }
 }
 
+each!(errors_are_one_line_whatever_the_names_in_them);
 /// A name with control characters cannot write on the caller's terminal or forge a second line.
-#[test]
-fn errors_are_one_line_whatever_the_names_in_them() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        for name in [
-            "/no/\x1b[31msuch",
-            "/no\ncreel: all is well",
-            "/no\rsuch",
-            "/no/\u{7f}",
-        ] {
-            let ran = Run::new(who, &workspace).flags(["--read", name]).sh("true");
-            refused(&ran, &["does not exist"]);
-            assert!(
-                !ran.stderr.trim_end().contains(|c: char| c.is_control()),
-                "{ran:#?}"
-            );
-        }
-        let ran = Run::new(who, &workspace).argv(["no\nsuch\x1bcommand"]);
-        assert_eq!(
-            (ran.status, ran.stderr.lines().count()),
-            (127, 1),
+fn errors_are_one_line_whatever_the_names_in_them(who: Who) {
+    let workspace = Workspace::new(who);
+    for name in [
+        "/no/\x1b[31msuch",
+        "/no\ncreel: all is well",
+        "/no\rsuch",
+        "/no/\u{7f}",
+    ] {
+        let ran = Run::new(who, &workspace).flags(["--read", name]).sh("true");
+        refused(&ran, &["does not exist"]);
+        assert!(
+            !ran.stderr.trim_end().contains(|c: char| c.is_control()),
             "{ran:#?}"
         );
     }
+    let ran = Run::new(who, &workspace).argv(["no\nsuch\x1bcommand"]);
+    assert_eq!(
+        (ran.status, ran.stderr.lines().count()),
+        (127, 1),
+        "{ran:#?}"
+    );
 }
 
 #[test]

@@ -5,11 +5,14 @@
 
 mod begin;
 pub mod drill;
+pub mod gates;
 pub mod libc_alone;
 pub mod manager;
 pub mod outside;
 pub mod planned;
+mod process;
 pub mod pty;
+pub mod wait;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -17,6 +20,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+pub use process::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,13 +35,19 @@ pub enum Who {
 }
 
 impl Who {
-    /// Both, where this process may become both; an ordinary user's run says what it skips.
-    pub fn all() -> Vec<Who> {
-        if is_root() {
-            vec![Who::Root, Who::User]
-        } else {
+    /// Root, where this process is root; an ordinary user's run says what it skips.
+    pub fn root() -> Option<Who> {
+        if !is_root() {
             eprintln!("skipped: the privileged half of this test needs root");
-            vec![Who::User]
+        }
+        is_root().then_some(Who::Root)
+    }
+
+    /// Who runs the tests.
+    pub fn of_this_process() -> Who {
+        match is_root() {
+            true => Who::Root,
+            false => Who::User,
         }
     }
 
@@ -321,14 +331,12 @@ pub fn has_cgroups(who: Who) -> bool {
     who == Who::Root || delegated().is_some()
 }
 
-/// Those who have cgroups.
-pub fn with_cgroups() -> Vec<Who> {
-    let (with, without): (Vec<Who>, Vec<Who>) =
-        Who::all().into_iter().partition(|who| has_cgroups(*who));
-    if !without.is_empty() {
-        eprintln!("skipped for {without:?}: no cgroup is delegated to an ordinary user here");
+/// The same, and says what is skipped where they have none.
+pub fn grouped(who: Who) -> bool {
+    if !has_cgroups(who) {
+        eprintln!("skipped for {who:?}: no cgroup is delegated to an ordinary user here");
     }
-    with
+    has_cgroups(who)
 }
 
 /// The v2 group that was delegated to this process's user, with the controllers that a jail needs: it is
@@ -366,25 +374,12 @@ pub fn state_dir() -> PathBuf {
     }
 }
 
-/// A process's state letter, proc_pid_stat(5); `None` when it is gone.
-pub fn state_of(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat[stat.rfind(')')? + 2..].chars().next()
-}
-
 /// The exit status as a shell shows it.
 pub fn shell_status(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status
         .code()
         .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
-}
-
-/// Whether the jail of this creel, which has begun, has ended and was reaped: the janitor is left.
-pub fn jail_is_reaped(creel: u32) -> bool {
-    let children = format!("/proc/{creel}/task/{creel}/children");
-    let children = std::fs::read_to_string(children).unwrap_or_default();
-    children.split_whitespace().count() <= 1
 }
 
 /// A program that must be there; a missing tool is a failure, not a skip.

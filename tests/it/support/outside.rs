@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use super::wait;
 use creel_sys::udp;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
@@ -147,13 +147,10 @@ impl Outside {
         let spawned = command.stdin(null.0).stdout(null.1).spawn();
         creel_sys::net::enter(&here.into()).expect("this end");
         let peer = Peer(spawned.expect("a server"));
-        for _ in 0..400 {
-            if self.beyond(move || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()) {
-                return peer;
-            }
-            std::thread::sleep(Duration::from_millis(25));
-        }
-        panic!("{command:?} does not listen at {port}");
+        wait::until(&format!("{command:?} listens at {port}"), || {
+            self.beyond(move || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
+        });
+        peer
     }
 
     /// What the name leads to from now on.

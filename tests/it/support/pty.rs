@@ -6,14 +6,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::wait::{self, PATIENCE};
 
 /// One terminal and the session on it.
 pub struct Screen {
@@ -45,10 +45,14 @@ impl Screen {
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             // EIO: nobody has the terminal open any more.
-            while let Ok(length @ 1..) = reader.read(&mut buffer) {
-                sink.lock()
-                    .expect("no panic")
-                    .extend_from_slice(&buffer[..length]);
+            loop {
+                let _ = poll(&mut [PollFd::new(&reader, PollFlags::IN)], None);
+                // Under the lock: what is not in the terminal any more is here.
+                let mut shown = sink.lock().expect("no panic");
+                match reader.read(&mut buffer) {
+                    Ok(length @ 1..) => shown.extend_from_slice(&buffer[..length]),
+                    _ => break,
+                }
             }
         });
         Screen {
@@ -72,24 +76,17 @@ impl Screen {
     /// The same for what takes its time.
     #[track_caller]
     pub fn wait_for_long(&self, wanted: &str, patience: Duration) {
-        let start = Instant::now();
-        while !self.text().contains(wanted) && start.elapsed() < patience {
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        wait::within(patience, || self.text().contains(wanted));
         self.wait_for(wanted);
     }
 
     #[track_caller]
     pub fn wait_until(&self, what: &str, done: impl Fn() -> bool) {
-        let start = Instant::now();
-        while !done() {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "waiting for {what:?}; the screen shows {:?}",
-                self.text()
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        assert!(
+            wait::within(PATIENCE, done),
+            "waiting for {what:?}; the screen shows {:?}",
+            self.text()
+        );
     }
 
     pub fn press(&mut self, keys: &str) {
@@ -118,6 +115,13 @@ impl Screen {
         unsafe { libc::kill(self.child.id() as i32, number) };
     }
 
+    /// Whether a job of the shell's has the terminal, which is the session's leader.
+    pub fn has_job(&self) -> bool {
+        let shell = self.child.id() as i32;
+        rustix::termios::tcgetpgrp(&self.master)
+            .is_ok_and(|group| group.as_raw_nonzero().get() != shell)
+    }
+
     /// Whether the session's leader is stopped.
     pub fn is_stopped(&self) -> bool {
         super::state_of(self.child.id()) == Some('T')
@@ -126,20 +130,16 @@ impl Screen {
     /// Waits for the leader's end: its status as a shell shows it, and all that was shown.
     #[track_caller]
     pub fn end(mut self) -> (i32, String) {
-        let start = Instant::now();
-        let status = loop {
-            match self.child.try_wait().expect("wait") {
-                Some(status) => break status,
-                None if start.elapsed() > PATIENCE => {
-                    let _ = self.child.kill();
-                    let _ = self.child.wait();
-                    panic!("it did not end; the screen shows {:?}", self.text());
-                }
-                None => std::thread::sleep(Duration::from_millis(5)),
-            }
-        };
-        // The reader has all of it a moment after the last writer is gone.
-        std::thread::sleep(Duration::from_millis(50));
+        let child = self.child.id();
+        self.wait_until("its end", || {
+            matches!(super::state_of(child), None | Some('Z'))
+        });
+        let status = self.child.wait().expect("wait");
+        // What the leader wrote can be read by now; others may have the terminal open still.
+        wait::until("the reader", || {
+            let _shown = self.shown.lock().expect("no panic");
+            !can_be_read(&self.master)
+        });
         (super::shell_status(status), self.text())
     }
 }
@@ -149,6 +149,13 @@ impl Drop for Screen {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether the terminal holds text that was not read; the kernel hands over what is on its way first.
+fn can_be_read(master: &File) -> bool {
+    let mut asked = [PollFd::new(master, PollFlags::IN)];
+    poll(&mut asked, Some(&Timespec::default())).expect("poll");
+    asked[0].revents().contains(PollFlags::IN)
 }
 
 fn pair() -> (OwnedFd, OwnedFd) {

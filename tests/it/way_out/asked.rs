@@ -1,10 +1,12 @@
 //! `ask` mode: what a list does not have is a person's to allow, at the terminal, and silence is denial.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::Jail;
-use crate::support::Who;
 use crate::support::pty::Screen;
+use crate::support::{Who, wait};
 
 const ASK: &str = "mode = \"ask\"\nallow = [\"web.test\"]\ndeny = [\"evilweb.test\"]";
 const QUESTION: &str = "creel: may the jail connect to other.test port 443?\r\ntype the next line to allow it, Enter to deny:\r\n";
@@ -36,49 +38,48 @@ fn start(jail: &Jail, flags: &[&str], script: &str) -> Screen {
     Screen::start(run.command(["/usr/bin/python3", "-c", &format!("{CLIENT}{script}")]))
 }
 
-#[test]
-fn a_person_allows_with_letters_and_the_place_and_denies_with_anything_else() {
-    for who in Who::all() {
-        // With a terminal of the jail's own, and without.
-        for flags in [&["-T"][..], &["-t"]] {
-            for (keys, status) in [
-                ("WORD other.test", "200"),
-                (" Word  Other.Test ", "200"),
-                ("WORDx other.test", "403"),
-                ("WORD", "403"),
-                // Who reads a question about another place.
-                ("WORD web.test", "403"),
-                ("", "403"),
-            ] {
-                let Some(jail) = Jail::new(who, ASK) else {
-                    return;
-                };
-                let jail = jail.logged();
-                let script = "import time; time.sleep(0.1); print('status', go(b'other.test')); print('heard', input())";
-                let mut screen = start(&jail, flags, script);
-                screen.wait_for(QUESTION);
-                // Longer than anything else that the supervisor wakes up for.
-                std::thread::sleep(std::time::Duration::from_millis(300));
-                assert_eq!(jail.outside.connections(), [], "{who:?} {flags:?}");
-                let (word, place) = line(&screen);
-                assert_eq!(place, "other.test");
-                let keys = keys.replace("WORD", &word);
-                let keys = keys.replace("Word", &word.to_uppercase());
-                screen.press(&format!("{keys}\r"));
-                screen.wait_for(&format!("status {status}"));
-                // What is typed afterwards is the command's again, and all of it.
-                screen.press("hello\r");
-                screen.wait_for("heard hello");
-                let (code, text) = screen.end();
-                assert_eq!(code, 0, "{who:?} {flags:?} {keys}: {text:?}");
-                assert_eq!(text.matches(QUESTION).count(), 1, "{text:?}");
-                let log = jail.log();
-                let of = |line: &&Value| line["host"] == "other.test" && line["way"] == "connect";
-                let line = log.iter().find(of).expect("a record");
-                match status {
-                    "200" => assert_eq!(line["rule"], "asked", "{line}"),
-                    _ => assert_eq!(line["refused"], "nobody allowed it when asked", "{line}"),
-                }
+each!(a_person_allows_with_letters_and_the_place_and_denies_with_anything_else);
+fn a_person_allows_with_letters_and_the_place_and_denies_with_anything_else(who: Who) {
+    // With a terminal of the jail's own, and without.
+    for flags in [&["-T"][..], &["-t"]] {
+        for (keys, status) in [
+            ("WORD other.test", "200"),
+            (" Word  Other.Test ", "200"),
+            ("WORDx other.test", "403"),
+            ("WORD", "403"),
+            // Who reads a question about another place.
+            ("WORD web.test", "403"),
+            ("", "403"),
+        ] {
+            let Some(jail) = Jail::new(who, ASK) else {
+                return;
+            };
+            let jail = jail.logged();
+            let script = "import time; time.sleep(0.1); print('status', go(b'other.test')); print('heard', input())";
+            let mut screen = start(&jail, flags, script);
+            screen.wait_for(QUESTION);
+            // Longer than anything else that the supervisor wakes up for.
+            wait::stays("nobody is dialled", Duration::from_millis(300), || {
+                jail.outside.connections().is_empty()
+            });
+            let (word, place) = line(&screen);
+            assert_eq!(place, "other.test");
+            let keys = keys.replace("WORD", &word);
+            let keys = keys.replace("Word", &word.to_uppercase());
+            screen.press(&format!("{keys}\r"));
+            screen.wait_for(&format!("status {status}"));
+            // What is typed afterwards is the command's again, and all of it.
+            screen.press("hello\r");
+            screen.wait_for("heard hello");
+            let (code, text) = screen.end();
+            assert_eq!(code, 0, "{who:?} {flags:?} {keys}: {text:?}");
+            assert_eq!(text.matches(QUESTION).count(), 1, "{text:?}");
+            let log = jail.log();
+            let of = |line: &&Value| line["host"] == "other.test" && line["way"] == "connect";
+            let line = log.iter().find(of).expect("a record");
+            match status {
+                "200" => assert_eq!(line["rule"], "asked", "{line}"),
+                _ => assert_eq!(line["refused"], "nobody allowed it when asked", "{line}"),
             }
         }
     }
@@ -185,7 +186,9 @@ fn more_questions_than_are_held_are_denied_at_once() {
         done = []\n\
         all = [threading.Thread(target=one, args=(i,), daemon=True) for i in range(20)]\n\
         for t in all: t.start()\n\
-        import time; time.sleep(2); open('denied', 'w').write('%d %s' % (len(done), set(done)))\n\
+        import time\n\
+        while len(done) < 4: time.sleep(0.02)\n\
+        time.sleep(0.3); open('denied', 'w').write('%d %s' % (len(done), set(done)))\n\
         for t in all: t.join()\n\
         print('in all', done.count('403'), done.count('502'))";
     let mut screen = start(&jail, &["-T"], script);
@@ -199,7 +202,6 @@ fn more_questions_than_are_held_are_denied_at_once() {
         screen.wait_until("a question", || {
             screen.text().matches(END).count() == turn + 1
         });
-        std::thread::sleep(std::time::Duration::from_millis(20));
         let (word, place) = line(&screen);
         screen.press(&match turn % 2 {
             0 => format!("{word} {place}\r"),
@@ -235,10 +237,11 @@ fn a_jail_cannot_put_its_own_question_in_the_place_of_the_one_that_is_asked() {
             let mut screen = start(&jail, flags, SPOOF);
             screen.wait_for(QUESTION);
             let (word, place) = line(&screen);
-            std::thread::sleep(std::time::Duration::from_millis(500));
-            let shown = screen.text();
             let asked = format!("{QUESTION}{word} {place}{END}");
-            assert!(shown.ends_with(&asked), "{flags:?}: {shown:?}");
+            wait::stays("the question is last", Duration::from_millis(500), || {
+                screen.text().ends_with(&asked)
+            });
+            let shown = screen.text();
             // The control: it was shown before, and is again.
             let before = shown.matches("web.test").count();
             assert!(before > 0, "{flags:?}: {shown:?}");
@@ -291,22 +294,20 @@ fn a_question_ends_what_the_jail_left_open() {
     assert_eq!(screen.end().0, 0);
 }
 
+each!(a_port_that_no_rule_names_is_asked_for_and_reached);
 /// At whatever port: the relay may dial any where somebody is asked.
-#[test]
-fn a_port_that_no_rule_names_is_asked_for_and_reached() {
-    for who in Who::all() {
-        let Some(jail) = Jail::new(who, ASK) else {
-            return;
-        };
-        let (_peer, _) = jail.peer(8443);
-        let script = "s = socket.create_connection(('198.18.0.1', 3128))\n\
-            s.sendall(b'CONNECT other.test:8443 HTTP/1.1\\r\\n\\r\\n')\n\
-            print('status', s.recv(4096).split()[1].decode())";
-        let mut screen = start(&jail, &["-T"], script);
-        screen.wait_for("creel: may the jail connect to other.test port 8443?");
-        let (word, place) = line(&screen);
-        screen.press(&format!("{word} {place}\r"));
-        screen.wait_for("status 200");
-        assert_eq!(screen.end().0, 0, "{who:?}");
-    }
+fn a_port_that_no_rule_names_is_asked_for_and_reached(who: Who) {
+    let Some(jail) = Jail::new(who, ASK) else {
+        return;
+    };
+    let (_peer, _) = jail.peer(8443);
+    let script = "s = socket.create_connection(('198.18.0.1', 3128))\n\
+        s.sendall(b'CONNECT other.test:8443 HTTP/1.1\\r\\n\\r\\n')\n\
+        print('status', s.recv(4096).split()[1].decode())";
+    let mut screen = start(&jail, &["-T"], script);
+    screen.wait_for("creel: may the jail connect to other.test port 8443?");
+    let (word, place) = line(&screen);
+    screen.press(&format!("{word} {place}\r"));
+    screen.wait_for("status 200");
+    assert_eq!(screen.end().0, 0, "{who:?}");
 }

@@ -10,34 +10,30 @@ use super::Jail;
 use crate::support::outside::Peer;
 use crate::support::{Who, is_root};
 
-#[test]
-fn psql_asks_a_granted_database_with_and_without_tls() {
-    for who in Who::all() {
-        let network = "mode = \"allowlist\"\nallow = [\"web.test:5432\"]";
-        let Some(jail) = Jail::new(who, network) else {
-            return;
-        };
-        let _server = postgres(&jail);
-        let psql = program("psql");
-        let ask = |host: &str, tls: &str| {
-            jail.argv(&[
-                psql.to_str().expect("text"),
-                &format!(
-                    "host={host} user=tester dbname=postgres connect_timeout=10 sslmode={tls}"
-                ),
-                "-Atc",
-                "select 41 + 1, ssl from pg_stat_ssl where pid = pg_backend_pid()",
-            ])
-        };
-        for (tls, said) in [
-            ("disable", "42|f\n"),
-            ("prefer", "42|t\n"),
-            ("require", "42|t\n"),
-        ] {
-            assert_eq!(ask("web.test", tls).ok().stdout, said, "{who:?}");
-            let ran = ask("other.test", tls);
-            assert_eq!(ran.status, 2, "{who:?}: {ran:#?}");
-        }
+each!(psql_asks_a_granted_database_with_and_without_tls);
+fn psql_asks_a_granted_database_with_and_without_tls(who: Who) {
+    let network = "mode = \"allowlist\"\nallow = [\"web.test:5432\"]";
+    let Some(jail) = Jail::new(who, network) else {
+        return;
+    };
+    let _server = postgres(&jail);
+    let psql = program("psql");
+    let ask = |host: &str, tls: &str| {
+        jail.argv(&[
+            psql.to_str().expect("text"),
+            &format!("host={host} user=tester dbname=postgres connect_timeout=10 sslmode={tls}"),
+            "-Atc",
+            "select 41 + 1, ssl from pg_stat_ssl where pid = pg_backend_pid()",
+        ])
+    };
+    for (tls, said) in [
+        ("disable", "42|f\n"),
+        ("prefer", "42|t\n"),
+        ("require", "42|t\n"),
+    ] {
+        assert_eq!(ask("web.test", tls).ok().stdout, said, "{who:?}");
+        let ran = ask("other.test", tls);
+        assert_eq!(ran.status, 2, "{who:?}: {ran:#?}");
     }
 }
 

@@ -9,91 +9,84 @@ const ENDED: &str = "mode = \"allowlist\"\nallow = [{ host = \"web.test\", ports
 /// The variables of certificates taken away: what the program trusts is what the system has.
 const BARE: &str = "env -i PATH=$PATH HOME=$HOME";
 
-#[test]
-fn programs_trust_the_jails_authority_by_themselves() {
+each!(programs_trust_the_jails_authority_by_themselves);
+fn programs_trust_the_jails_authority_by_themselves(who: Who) {
     for program in ["curl", "wget", "git", "node", "openssl", "python3"] {
         need(program);
     }
-    for who in Who::all() {
-        let Some(jail) = Jail::new(who, ENDED) else {
-            return;
-        };
-        jail.outside.trust();
-        let python = "python3 -c \"import urllib.request as u; \
-                      print(u.urlopen('https://web.test/x').read().decode())\"";
-        let requests =
-            "python3 -c \"import requests; print(requests.get('https://web.test/x').text)\"";
-        let node = "node -e \"fetch('https://web.test/x').then(r => r.text()).then(console.log)\"";
-        for script in [
-            "curl -sS https://web.test/x".to_owned(),
-            format!("{BARE} curl -sS https://web.test/x"),
-            "wget -qO- https://web.test/x".into(),
-            format!("{BARE} wget -qO- https://web.test/x"),
-            python.into(),
-            format!("{BARE} {python}"),
-            requests.into(),
-            node.into(),
-        ] {
-            let ran = jail.sh(&script).ok();
-            assert!(
-                ran.stdout.starts_with("GET /x HTTP/1.1"),
-                "{script}: {ran:#?}"
-            );
-        }
-        // git asks for references, and the server has none: it was reached.
-        for git in ["git", &format!("{BARE} git")] {
-            let ran = jail.sh(&format!("{git} ls-remote https://web.test/repo"));
-            assert!(ran.stderr.contains("not valid"), "{ran:#?}");
-        }
-        // Nobody but the jail's authority is trusted for it: the server's own is not seen inside.
-        let ran = jail.sh(
-            "openssl s_client -connect web.test:443 -servername web.test </dev/null 2>/dev/null | \
-             openssl x509 -noout -issuer",
+    let Some(jail) = Jail::new(who, ENDED) else {
+        return;
+    };
+    jail.outside.trust();
+    let python = "python3 -c \"import urllib.request as u; \
+                  print(u.urlopen('https://web.test/x').read().decode())\"";
+    let requests = "python3 -c \"import requests; print(requests.get('https://web.test/x').text)\"";
+    let node = "node -e \"fetch('https://web.test/x').then(r => r.text()).then(console.log)\"";
+    for script in [
+        "curl -sS https://web.test/x".to_owned(),
+        format!("{BARE} curl -sS https://web.test/x"),
+        "wget -qO- https://web.test/x".into(),
+        format!("{BARE} wget -qO- https://web.test/x"),
+        python.into(),
+        format!("{BARE} {python}"),
+        requests.into(),
+        node.into(),
+    ] {
+        let ran = jail.sh(&script).ok();
+        assert!(
+            ran.stdout.starts_with("GET /x HTTP/1.1"),
+            "{script}: {ran:#?}"
         );
-        assert!(ran.stdout.contains("creel jail"), "{ran:#?}");
-        // The control: with another authority alone it is no certificate.
-        let ran = jail.sh("curl -sS --cacert ca.pem https://web.test/x");
-        assert_eq!(ran.status, 60, "{ran:#?}");
     }
+    // git asks for references, and the server has none: it was reached.
+    for git in ["git", &format!("{BARE} git")] {
+        let ran = jail.sh(&format!("{git} ls-remote https://web.test/repo"));
+        assert!(ran.stderr.contains("not valid"), "{ran:#?}");
+    }
+    // Nobody but the jail's authority is trusted for it: the server's own is not seen inside.
+    let ran = jail.sh(
+        "openssl s_client -connect web.test:443 -servername web.test </dev/null 2>/dev/null | \
+         openssl x509 -noout -issuer",
+    );
+    assert!(ran.stdout.contains("creel jail"), "{ran:#?}");
+    // The control: with another authority alone it is no certificate.
+    let ran = jail.sh("curl -sS --cacert ca.pem https://web.test/x");
+    assert_eq!(ran.status, 60, "{ran:#?}");
 }
 
+each!(a_jails_authority_is_its_own);
 /// Each jail has an authority that no other has, and its key is in none of its files.
-#[test]
-fn a_jails_authority_is_its_own() {
-    for who in Who::all() {
-        let certificate = || {
-            let jail = Jail::new(who, ENDED)?;
-            let script = "cat /etc/creel-ca.pem; grep -rlsF 'PRIVATE KEY' /etc /run /tmp /dev/shm ~ >&2; \
-                          grep -qF \"$(sed -n 2p /etc/creel-ca.pem)\" /etc/creel-ca-bundle.pem && echo in the bundle";
-            let ran = jail.sh(script).ok();
-            assert_eq!(ran.stderr, "", "{ran:#?}");
-            let bundled = ran
-                .stdout
-                .strip_suffix("in the bundle\n")
-                .map(str::to_owned);
-            Some(bundled.unwrap_or_else(|| panic!("{ran:#?}")))
-        };
-        let (Some(one), Some(other)) = (certificate(), certificate()) else {
-            return;
-        };
-        assert!(one.starts_with("-----BEGIN CERTIFICATE"), "{one}");
-        assert_ne!(one, other, "{who:?}");
-    }
+fn a_jails_authority_is_its_own(who: Who) {
+    let certificate = || {
+        let jail = Jail::new(who, ENDED)?;
+        let script = "cat /etc/creel-ca.pem; grep -rlsF 'PRIVATE KEY' /etc /run /tmp /dev/shm ~ >&2; \
+                      grep -qF \"$(sed -n 2p /etc/creel-ca.pem)\" /etc/creel-ca-bundle.pem && echo in the bundle";
+        let ran = jail.sh(script).ok();
+        assert_eq!(ran.stderr, "", "{ran:#?}");
+        let bundled = ran
+            .stdout
+            .strip_suffix("in the bundle\n")
+            .map(str::to_owned);
+        Some(bundled.unwrap_or_else(|| panic!("{ran:#?}")))
+    };
+    let (Some(one), Some(other)) = (certificate(), certificate()) else {
+        return;
+    };
+    assert!(one.starts_with("-----BEGIN CERTIFICATE"), "{one}");
+    assert_ne!(one, other, "{who:?}");
 }
 
-#[test]
-fn java_trusts_the_jails_authority_by_itself() {
+each!(java_trusts_the_jails_authority_by_itself);
+fn java_trusts_the_jails_authority_by_itself(who: Who) {
     need("java");
-    for who in Who::all() {
-        let Some(jail) = Jail::new(who, ENDED) else {
-            return;
-        };
-        let jail = jail.extends("coding");
-        jail.outside.trust();
-        jail.write("Get.java", GET_JAVA);
-        let ran = jail.sh(&format!("{JAVA} Get.java https://web.test/x")).ok();
-        assert_eq!(ran.stdout, "GET /x HTTP/1.1\nGET /x HTTP/1.1\n", "{ran:#?}");
-    }
+    let Some(jail) = Jail::new(who, ENDED) else {
+        return;
+    };
+    let jail = jail.extends("coding");
+    jail.outside.trust();
+    jail.write("Get.java", GET_JAVA);
+    let ran = jail.sh(&format!("{JAVA} Get.java https://web.test/x")).ok();
+    assert_eq!(ran.stdout, "GET /x HTTP/1.1\nGET /x HTTP/1.1\n", "{ran:#?}");
 }
 
 /// A Java that keeps certificates of its own is told of the jail's.

@@ -7,35 +7,33 @@ use crate::support::{Who, need};
 
 const GIT: &str = "mode = \"allowlist\"\nallow = [\"web.test:8444\"]";
 
-#[test]
-fn git_clones_and_pushes() {
+each!(git_clones_and_pushes);
+fn git_clones_and_pushes(who: Who) {
     need("git");
-    for who in Who::all() {
-        let Some(jail) = Jail::new(who, GIT) else {
-            return;
-        };
-        let repositories = jail.elsewhere("repositories");
-        let made = Command::new(need("git"))
-            .args(["init", "--quiet", "--bare"])
-            .arg(repositories.join("repo.git"))
-            .status();
-        assert!(made.expect("git").success());
-        let script = jail.elsewhere("gitd.py");
-        std::fs::write(&script, include_str!("servers/gitd.py")).expect("write");
-        let outside = &jail.outside;
-        let mut server = Command::new(need("python3"));
-        server.args([&script, &*outside.certificate, &*outside.key]);
-        server.arg("8444").arg(&repositories);
-        let _server = outside.start(&mut server, 8444);
-        jail.write("work.sh", WORK);
-        for (branch, plain) in [("proxied", ""), ("transparent", PLAIN)] {
-            let ran = jail.sh(&format!("{plain} sh work.sh {branch}")).ok();
-            assert_eq!(ran.stdout, format!("{branch}\n"), "{who:?}: {ran:#?}");
-            let ran = jail.sh(&format!(
-                "{plain} GIT_SSL_CAINFO=ca.pem git clone https://other.test:8444/repo.git /tmp/r"
-            ));
-            assert_eq!(ran.status, 128, "{who:?}: {ran:#?}");
-        }
+    let Some(jail) = Jail::new(who, GIT) else {
+        return;
+    };
+    let repositories = jail.elsewhere("repositories");
+    let made = Command::new(need("git"))
+        .args(["init", "--quiet", "--bare"])
+        .arg(repositories.join("repo.git"))
+        .status();
+    assert!(made.expect("git").success());
+    let script = jail.elsewhere("gitd.py");
+    std::fs::write(&script, include_str!("servers/gitd.py")).expect("write");
+    let outside = &jail.outside;
+    let mut server = Command::new(need("python3"));
+    server.args([&script, &*outside.certificate, &*outside.key]);
+    server.arg("8444").arg(&repositories);
+    let _server = outside.start(&mut server, 8444);
+    jail.write("work.sh", WORK);
+    for (branch, plain) in [("proxied", ""), ("transparent", PLAIN)] {
+        let ran = jail.sh(&format!("{plain} sh work.sh {branch}")).ok();
+        assert_eq!(ran.stdout, format!("{branch}\n"), "{who:?}: {ran:#?}");
+        let ran = jail.sh(&format!(
+            "{plain} GIT_SSL_CAINFO=ca.pem git clone https://other.test:8444/repo.git /tmp/r"
+        ));
+        assert_eq!(ran.status, 128, "{who:?}: {ran:#?}");
     }
 }
 

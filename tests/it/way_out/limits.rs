@@ -1,12 +1,16 @@
 //! The limits of the network, as the jail meets them.
 
+use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Jail, until};
+use super::Jail;
 use crate::support::outside::{Seen, Stream};
-use crate::support::{Who, state_of};
+use crate::support::{
+    Who, state_of,
+    wait::{self, PATIENCE},
+};
 
 /// A jail with this table of limits, for which `web.test` speaks HTTP at 80 and bytes at 7 and 9.
 fn jail(who: Who, limits: &str) -> Option<Jail> {
@@ -156,21 +160,19 @@ fn a_silent_connection_is_closed_and_one_that_speaks_is_not() {
     );
 }
 
-#[test]
-fn the_end_of_one_direction_leaves_the_other_open() {
-    for who in Who::all() {
-        let Some(jail) = jail(who, "") else {
-            return;
-        };
-        let script = "for n in (0, 5, 3000000):\n\
-            \x20   s = direct(7); s.sendall(bytes(n)); s.shutdown(1); time.sleep(0.2); print(drain(s))\n\
-            s, status, _ = proxy(port=7); s.sendall(b'hello'); s.shutdown(1); print(status, drain(s))";
-        let said = python(&jail, script);
-        assert_eq!(
-            said,
-            "(2, 'EOF')\n(7, 'EOF')\n(3000008, 'EOF')\n200 (7, 'EOF')\n"
-        );
-    }
+each!(the_end_of_one_direction_leaves_the_other_open);
+fn the_end_of_one_direction_leaves_the_other_open(who: Who) {
+    let Some(jail) = jail(who, "") else {
+        return;
+    };
+    let script = "for n in (0, 5, 3000000):\n\
+        \x20   s = direct(7); s.sendall(bytes(n)); s.shutdown(1); time.sleep(0.2); print(drain(s))\n\
+        s, status, _ = proxy(port=7); s.sendall(b'hello'); s.shutdown(1); print(status, drain(s))";
+    let said = python(&jail, script);
+    assert_eq!(
+        said,
+        "(2, 'EOF')\n(7, 'EOF')\n(3000008, 'EOF')\n200 (7, 'EOF')\n"
+    );
 }
 
 fn never(_: Box<dyn Stream>, _: &Mutex<Seen>) -> std::io::Result<()> {
@@ -196,71 +198,74 @@ fn queues(net: &str, is: impl Fn(&str, &str) -> bool) -> Vec<(u64, u64)> {
         .collect()
 }
 
+each!(what_nobody_reads_costs_the_host_little);
 /// What the kernel holds for the relay, which no limit of the jail's counts, is little for each connection
 /// but for eight: whether the jail does not read, or the server does not.
-#[test]
-fn what_nobody_reads_costs_the_host_little() {
+fn what_nobody_reads_costs_the_host_little(who: Who) {
     const CONNECTIONS: usize = 24;
     const WIDE: usize = 8;
     const BOUND: u64 = 600 << 10;
-    for who in Who::all() {
-        let Some(jail) = Jail::new(
-            who,
-            "mode = \"allowlist\"\nallow = [{ host = \"web.test\", ports = [9, 11], protocol = \"tcp\" }]",
-        ) else {
-            return;
-        };
-        jail.outside.serve(9, endlessly);
-        jail.outside.serve(11, never);
-        // The jail reads first, so that the kernel lets buffers grow, and then no more.
-        let unread = "s = [direct(9) for _ in range(24)]\n\
-                      for c in s:\n\
-                      \x20   n = 0\n\
-                      \x20   while n < 3000000: n += len(c.recv(1 << 20))\n";
-        let unsent = "s = [direct(11) for _ in range(24)]\n\
-                      for c in s: c.setblocking(False)\n\
-                      for _ in range(60):\n\
-                      \x20   for c in s:\n\
-                      \x20       try: c.send(bytes(1 << 20))\n\
-                      \x20       except OSError: pass\n\
-                      \x20   time.sleep(0.02)\n";
-        for (port, script) in [("0009", unread), ("000B", unsent)] {
-            let script = format!("{CLIENT}{script}print('ready', flush=True); time.sleep(60)");
-            let mut child = jail
-                .run()
-                .command(["/usr/bin/python3", "-c", &script])
-                .stdout(std::process::Stdio::piped())
-                .spawn()
-                .expect("creel starts");
-            let mut ready = [0; 6];
-            let out = child.stdout.as_mut().expect("a pipe");
-            std::io::Read::read_exact(out, &mut ready).expect("ready");
-            let first = super::first_of(child.id()).expect("a jail").to_string();
-            let at = format!(":{port}");
-            let outside = || queues("thread-self", |_, remote| remote.ends_with(&at));
-            let inside = || queues(&first, |local, _| local.ends_with(&at));
-            let last = std::cell::RefCell::new((vec![], vec![]));
-            let settled = until(|| {
-                let now = (outside(), inside());
-                std::thread::sleep(Duration::from_millis(200));
-                last.replace(now.clone()) == now
-            });
-            let _ = child.kill();
-            let _ = child.wait();
-            assert!(settled, "{last:?}");
-            let (outside, inside) = last.into_inner();
-            for (side, queues) in [("outside", outside), ("inside", inside)] {
-                assert_eq!(queues.len(), CONNECTIONS, "{side} {port}");
-                let held = |(received, sending): &(u64, u64)| received + sending;
-                let mut held: Vec<u64> = queues.iter().map(held).collect();
-                held.sort_unstable();
-                assert!(
-                    held[..CONNECTIONS - WIDE].iter().all(|held| *held < BOUND),
-                    "{who:?} {side} {port}: {held:?}"
-                );
-            }
+    let Some(jail) = Jail::new(
+        who,
+        "mode = \"allowlist\"\nallow = [{ host = \"web.test\", ports = [9, 11], protocol = \"tcp\" }]",
+    ) else {
+        return;
+    };
+    jail.outside.serve(9, endlessly);
+    jail.outside.serve(11, never);
+    // The jail reads first, so that the kernel lets buffers grow, and then no more.
+    let unread = "s = [direct(9) for _ in range(24)]\n\
+                  for c in s:\n\
+                  \x20   n = 0\n\
+                  \x20   while n < 3000000: n += len(c.recv(1 << 20))\n";
+    let unsent = "s = [direct(11) for _ in range(24)]\n\
+                  for c in s: c.setblocking(False)\n\
+                  for _ in range(60):\n\
+                  \x20   for c in s:\n\
+                  \x20       try: c.send(bytes(1 << 20))\n\
+                  \x20       except OSError: pass\n\
+                  \x20   time.sleep(0.02)\n";
+    for (port, script) in [("0009", unread), ("000B", unsent)] {
+        let mut child = once_done(&jail, script);
+        let first = super::first_of(child.id()).expect("a jail").to_string();
+        let at = format!(":{port}");
+        let outside = || queues("thread-self", |_, remote| remote.ends_with(&at));
+        let inside = || queues(&first, |local, _| local.ends_with(&at));
+        let last = std::cell::RefCell::new((vec![], vec![]));
+        let settled = wait::within(PATIENCE, || {
+            wait::still(Duration::from_millis(200), || {
+                last.replace((outside(), inside()));
+                last.borrow().clone()
+            })
+        });
+        let _ = child.kill();
+        let _ = child.wait();
+        assert!(settled, "{last:?}");
+        let (outside, inside) = last.into_inner();
+        for (side, queues) in [("outside", outside), ("inside", inside)] {
+            assert_eq!(queues.len(), CONNECTIONS, "{side} {port}");
+            let held = |(received, sending): &(u64, u64)| received + sending;
+            let mut held: Vec<u64> = queues.iter().map(held).collect();
+            held.sort_unstable();
+            assert!(
+                held[..CONNECTIONS - WIDE].iter().all(|held| *held < BOUND),
+                "{who:?} {side} {port}: {held:?}"
+            );
         }
     }
+}
+
+/// A jail that has done this and stays.
+fn once_done(jail: &Jail, script: &str) -> Child {
+    let script = format!("{CLIENT}{script}print('ready', flush=True); time.sleep(60)");
+    let mut command = jail.run().command(["/usr/bin/python3", "-c", &script]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("creel starts");
+    let out = child.stdout.as_mut().expect("a pipe");
+    std::io::Read::read_exact(out, &mut [0; 6]).expect("ready");
+    child
 }
 
 /// A reader that takes nothing slows its writer, and the relay holds next to nothing of it.
@@ -269,28 +274,16 @@ fn a_slow_reader_costs_the_relay_no_memory() {
     let Some(jail) = jail(Who::Root, "") else {
         return;
     };
-    let script = format!(
-        "{CLIENT}s = [direct(9) for _ in range(20)]; print('ready', flush=True); time.sleep(60)"
-    );
-    let mut child = jail
-        .run()
-        .command(["/usr/bin/python3", "-c", &script])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("creel starts");
-    let mut ready = [0; 6];
-    let out = child.stdout.as_mut().expect("a pipe");
-    std::io::Read::read_exact(out, &mut ready).expect("ready");
+    let mut child = once_done(&jail, "s = [direct(9) for _ in range(20)]\n");
     let relay = super::relay_of(child.id()).expect("a relay");
-    let settled = until(|| {
-        let before = WRITTEN.load(Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(300));
-        before > 0 && WRITTEN.load(Ordering::Relaxed) == before
+    let written = || WRITTEN.load(Ordering::Relaxed);
+    let settled = wait::within(PATIENCE, || {
+        wait::still(Duration::from_millis(300), written) && written() > 0
     });
     let status = std::fs::read_to_string(format!("/proc/{relay}/status")).expect("the relay lives");
     let _ = child.kill();
     let _ = child.wait();
-    let written = WRITTEN.load(Ordering::Relaxed);
+    let written = written();
     assert!(settled, "{written} bytes and counting");
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let resident: u64 = resident
@@ -301,8 +294,5 @@ fn a_slow_reader_costs_the_relay_no_memory() {
         resident < 48 << 10,
         "{resident} KiB, {written} bytes written"
     );
-    assert!(
-        until(|| state_of(relay).is_none()),
-        "the relay ends with creel"
-    );
+    wait::until("the relay ends with creel", || state_of(relay).is_none());
 }

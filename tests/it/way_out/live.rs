@@ -7,22 +7,20 @@ use crate::support::{Who, need};
 
 const PEER: &str = "mode = \"allowlist\"\nallow = [\"web.test\", \"web.test:8443\"]";
 
-#[test]
-fn websocket_and_events_go_both_ways_while_they_last() {
+each!(websocket_and_events_go_both_ways_while_they_last);
+fn websocket_and_events_go_both_ways_while_they_last(who: Who) {
     need("node");
-    for who in Who::all() {
-        let Some(jail) = Jail::new(who, PEER) else {
-            return;
-        };
-        let (_peer, _) = jail.peer(8443);
-        jail.write("live.mjs", LIVE);
-        let live = "NODE_EXTRA_CA_CERTS=ca.pem node --experimental-websocket live.mjs";
-        let ran = jail.sh(&format!("{live} web.test:8443")).ok();
-        let said = "\"data: 0\\n\\ndata: 1\\n\\ndata: 2\\n\\n\"\nin parts\n5\n5000\nclosed\n";
-        assert_eq!(ran.stdout, said, "{who:?}: {ran:#?}");
-        let ran = jail.sh(&format!("{live} other.test:8443"));
-        assert_eq!(ran.stdout, "no: ENOTFOUND\n", "{who:?}: {ran:#?}");
-    }
+    let Some(jail) = Jail::new(who, PEER) else {
+        return;
+    };
+    let (_peer, _) = jail.peer(8443);
+    jail.write("live.mjs", LIVE);
+    let live = "NODE_EXTRA_CA_CERTS=ca.pem node --experimental-websocket live.mjs";
+    let ran = jail.sh(&format!("{live} web.test:8443")).ok();
+    let said = "\"data: 0\\n\\ndata: 1\\n\\ndata: 2\\n\\n\"\nin parts\n5\n5000\nclosed\n";
+    assert_eq!(ran.stdout, said, "{who:?}: {ran:#?}");
+    let ran = jail.sh(&format!("{live} other.test:8443"));
+    assert_eq!(ran.stdout, "no: ENOTFOUND\n", "{who:?}: {ran:#?}");
 }
 
 /// Events, which come one by one, then a WebSocket that says two things and hears them again.

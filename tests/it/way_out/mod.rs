@@ -23,10 +23,9 @@ mod web;
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use crate::support::outside::{Outside, Peer};
-use crate::support::{Ran, Run, Who, Workspace, is_root, need};
+use crate::support::{Ran, Run, Who, Workspace, children_of, is_root, need};
 
 /// Names that exist outside.
 pub const NAMES: [&str; 5] = [
@@ -183,32 +182,6 @@ pub const PLAIN: &str = "unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS
 
 /// The proxy that no variable tells of, since many clients do not speak its protocol.
 pub const SOCKS: &str = "socks5h://198.18.0.1:1080";
-
-/// Waits for what another process does.
-pub fn until(what: impl Fn() -> bool) -> bool {
-    for _ in 0..800 {
-        if what() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    false
-}
-
-/// The processes that a process started, all its threads taken together (proc_pid_task_children(5)).
-pub fn children_of(pid: u32) -> Vec<u32> {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
-        return vec![];
-    };
-    let texts = threads
-        .flatten()
-        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    let numbers = |text: String| {
-        let numbers = text.split_whitespace().filter_map(|pid| pid.parse().ok());
-        numbers.collect::<Vec<u32>>()
-    };
-    texts.flat_map(numbers).collect()
-}
 
 /// The first process of a creel's jail: the child that is in a pid namespace of its own.
 pub fn first_of(creel: u32) -> Option<u32> {

@@ -4,48 +4,41 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 
-use super::until;
-use crate::support::{Run, Who, Workspace};
+use crate::support::{Run, Who, Workspace, wait};
 
-#[test]
-fn a_published_port_reaches_a_server_in_the_jail_again_and_again() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let script = "import socket\n\
-            s = socket.socket(); s.bind(('127.0.0.1', 7000)); s.listen()\n\
-            for i in range(200):\n\
-            \x20   c, _ = s.accept(); c.sendall(c.recv(100)); c.close()";
-        let port = free_port();
-        let publish = format!("{port}:7000");
-        let jail = Ended(
-            Run::new(who, &workspace)
-                .flags(["--publish", &publish])
-                .command(["/usr/bin/python3", "-c", script])
-                .stdin(Stdio::null())
-                .spawn()
-                .expect("creel starts"),
-        );
-        let asked = || -> std::io::Result<Vec<u8>> {
-            let mut client = TcpStream::connect(("127.0.0.1", port))?;
-            client.write_all(b"hello")?;
-            let mut said = vec![];
-            client.read_to_end(&mut said)?;
-            Ok(said)
-        };
-        assert!(
-            until(|| asked().is_ok_and(|said| said == b"hello")),
-            "{who:?}"
-        );
-        // More than there are sockets: each is used again.
-        for turn in 0..150 {
-            assert_eq!(asked().expect("an answer"), b"hello", "{who:?} {turn}");
-        }
-        drop(jail);
-        assert!(
-            until(|| TcpStream::connect(("127.0.0.1", port)).is_err()),
-            "{who:?}"
-        );
+each!(a_published_port_reaches_a_server_in_the_jail_again_and_again);
+fn a_published_port_reaches_a_server_in_the_jail_again_and_again(who: Who) {
+    let workspace = Workspace::new(who);
+    let script = "import socket\n\
+        s = socket.socket(); s.bind(('127.0.0.1', 7000)); s.listen()\n\
+        for i in range(200):\n\
+        \x20   c, _ = s.accept(); c.sendall(c.recv(100)); c.close()";
+    let port = free_port();
+    let publish = format!("{port}:7000");
+    let jail = Ended(
+        Run::new(who, &workspace)
+            .flags(["--publish", &publish])
+            .command(["/usr/bin/python3", "-c", script])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("creel starts"),
+    );
+    let asked = || -> std::io::Result<Vec<u8>> {
+        let mut client = TcpStream::connect(("127.0.0.1", port))?;
+        client.write_all(b"hello")?;
+        let mut said = vec![];
+        client.read_to_end(&mut said)?;
+        Ok(said)
+    };
+    wait::until("an answer", || asked().is_ok_and(|said| said == b"hello"));
+    // More than there are sockets: each is used again.
+    for turn in 0..150 {
+        assert_eq!(asked().expect("an answer"), b"hello", "{who:?} {turn}");
     }
+    drop(jail);
+    wait::until("nobody listens", || {
+        TcpStream::connect(("127.0.0.1", port)).is_err()
+    });
 }
 
 /// Either family outside, whichever the server in the jail has.
@@ -78,10 +71,9 @@ fn a_port_is_published_in_both_families() {
             TcpStream::connect(format!("{address}:{port}"))?.read_to_string(&mut said)?;
             Ok(said)
         };
-        assert!(
-            until(|| asked().is_ok_and(|said| said == "hello")),
-            "{publish} {inside}"
-        );
+        wait::until(&format!("{publish} {inside}"), || {
+            asked().is_ok_and(|said| said == "hello")
+        });
     }
 }
 
@@ -133,30 +125,28 @@ fn beneath_an_operators_policy_loopback_alone_is_published() {
     assert_eq!(run(&["--publish", "18097:80"]).ok().stdout, "began\n");
 }
 
+each!(a_port_that_somebody_has_ends_the_run_before_its_command);
 /// The jail is built while the relay starts: what the relay cannot do is told, and no command begins.
-#[test]
-fn a_port_that_somebody_has_ends_the_run_before_its_command() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = taken.local_addr().expect("an address").port();
-        let run = |port: u16| {
-            let flag = format!("{port}:7000");
-            let flags = ["--publish", &flag];
-            Run::new(who, &workspace).flags(flags).sh("touch begun")
-        };
-        let begun = workspace.path().join("begun");
-        for _ in 0..10 {
-            let refused = run(port);
-            assert_eq!(refused.status, 125, "{refused:#?}");
-            let why = format!("--publish 127.0.0.1:{port}: ");
-            assert!(refused.stderr.contains(&why), "{refused:#?}");
-            assert!(!begun.exists(), "{who:?}");
-        }
-        drop(taken);
-        run(port).ok();
-        assert!(begun.exists(), "{who:?}");
+fn a_port_that_somebody_has_ends_the_run_before_its_command(who: Who) {
+    let workspace = Workspace::new(who);
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let run = |port: u16| {
+        let flag = format!("{port}:7000");
+        let flags = ["--publish", &flag];
+        Run::new(who, &workspace).flags(flags).sh("touch begun")
+    };
+    let begun = workspace.path().join("begun");
+    for _ in 0..10 {
+        let refused = run(port);
+        assert_eq!(refused.status, 125, "{refused:#?}");
+        let why = format!("--publish 127.0.0.1:{port}: ");
+        assert!(refused.stderr.contains(&why), "{refused:#?}");
+        assert!(!begun.exists(), "{who:?}");
     }
+    drop(taken);
+    run(port).ok();
+    assert!(begun.exists(), "{who:?}");
 }
 
 #[test]
@@ -198,9 +188,9 @@ fn more_connections_than_are_published_at_once_wait() {
     };
     let connect = || TcpStream::connect(("127.0.0.1", port));
     // Somebody is there: one that is told to go at once.
-    assert!(until(
-        || connect().is_ok_and(|mut client| greeted(&mut client))
-    ));
+    wait::until("a greeting", || {
+        connect().is_ok_and(|mut client| greeted(&mut client))
+    });
     let most = creel_plan::egress::PUBLISHED;
     let short = Some(std::time::Duration::from_millis(500));
     let (mut held, mut waiting) = (vec![], vec![]);

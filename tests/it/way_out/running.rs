@@ -5,8 +5,12 @@ use std::io::{BufRead, BufReader, Read as _};
 use std::os::unix::fs::FileExt;
 use std::process::{Child, ChildStdout, Stdio};
 
-use super::{Jail, until};
-use crate::support::state_of;
+use super::Jail;
+use crate::support::children_of;
+use crate::support::{
+    state_of,
+    wait::{self, PATIENCE},
+};
 
 /// A run that goes on while a test looks at it; it ends with this.
 pub struct Running {
@@ -64,13 +68,9 @@ impl Running {
         let mut family = vec![];
         let mut above = vec![self.supervisor()];
         while let Some(parent) = above.pop() {
-            let children = format!("/proc/{parent}/task/{parent}/children");
-            let children = std::fs::read_to_string(children).unwrap_or_default();
-            for child in children.split_ascii_whitespace() {
-                let child = child.parse().expect("a pid");
-                family.push(child);
-                above.push(child);
-            }
+            let children = children_of(parent);
+            family.extend(&children);
+            above.extend(children);
         }
         family
     }
@@ -126,5 +126,5 @@ pub fn has_in_memory(pid: u32, wanted: &[u8]) -> bool {
 
 /// Waits until a process is gone.
 pub fn ended(pid: u32) -> bool {
-    until(|| matches!(state_of(pid), None | Some('Z')))
+    wait::within(PATIENCE, || matches!(state_of(pid), None | Some('Z')))
 }

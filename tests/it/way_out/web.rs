@@ -5,44 +5,42 @@ use crate::support::{Who, binary, need};
 
 pub const WEB: &str = "mode = \"allowlist\"\nallow = [\"web.test\"]";
 
-#[test]
-fn curl_reaches_a_granted_name_by_every_way() {
+each!(curl_reaches_a_granted_name_by_every_way);
+fn curl_reaches_a_granted_name_by_every_way(who: Who) {
     need("curl");
-    for who in Who::all() {
-        let Some(jail) = Jail::new(who, WEB) else {
-            return;
-        };
-        let ways = [
-            (
-                "transparent, plain",
-                format!("{PLAIN} curl -sS http://web.test/hello"),
-            ),
-            (
-                "transparent, TLS",
-                format!("{PLAIN} curl -sS --cacert ca.pem https://web.test/hello"),
-            ),
-            ("absolute form", "curl -sS http://web.test/hello".into()),
-            (
-                "CONNECT",
-                "curl -sS --cacert ca.pem https://web.test/hello".into(),
-            ),
-            (
-                "SOCKS5",
-                format!("curl -sS --cacert ca.pem --proxy {SOCKS} https://web.test/hello"),
-            ),
-        ];
-        for (way, script) in ways {
-            let ran = jail.sh(&script);
-            assert!(
-                ran.status == 0 && ran.stdout.starts_with("GET /hello HTTP/1.1"),
-                "{who:?} {way}: {ran:#?}"
-            );
-            let reached = &ran.verdict["network"]["destinations"][0];
-            assert_eq!(reached["host"], "web.test", "{who:?} {way}: {ran:#?}");
-        }
-        let other: Vec<_> = jail.outside.questions();
-        assert!(other.iter().all(|name| name == "web.test"), "{other:?}");
+    let Some(jail) = Jail::new(who, WEB) else {
+        return;
+    };
+    let ways = [
+        (
+            "transparent, plain",
+            format!("{PLAIN} curl -sS http://web.test/hello"),
+        ),
+        (
+            "transparent, TLS",
+            format!("{PLAIN} curl -sS --cacert ca.pem https://web.test/hello"),
+        ),
+        ("absolute form", "curl -sS http://web.test/hello".into()),
+        (
+            "CONNECT",
+            "curl -sS --cacert ca.pem https://web.test/hello".into(),
+        ),
+        (
+            "SOCKS5",
+            format!("curl -sS --cacert ca.pem --proxy {SOCKS} https://web.test/hello"),
+        ),
+    ];
+    for (way, script) in ways {
+        let ran = jail.sh(&script);
+        assert!(
+            ran.status == 0 && ran.stdout.starts_with("GET /hello HTTP/1.1"),
+            "{who:?} {way}: {ran:#?}"
+        );
+        let reached = &ran.verdict["network"]["destinations"][0];
+        assert_eq!(reached["host"], "web.test", "{who:?} {way}: {ran:#?}");
     }
+    let other: Vec<_> = jail.outside.questions();
+    assert!(other.iter().all(|name| name == "web.test"), "{other:?}");
 }
 
 #[test]
@@ -107,27 +105,25 @@ fn a_name_is_found_by_either_family_alone() {
     assert!(jail.sh(&four).ok().stdout.starts_with("GET /hello"));
 }
 
-#[test]
-fn node_fetches_a_granted_name() {
+each!(node_fetches_a_granted_name);
+fn node_fetches_a_granted_name(who: Who) {
     need("node");
-    for who in Who::all() {
-        let Some(jail) = Jail::new(who, WEB) else {
-            return;
-        };
-        jail.write(
-            "fetch.mjs",
-            "for (const url of process.argv.slice(2))\n\
-             \x20   console.log(await fetch(url).then((r) => r.text(), (e) => 'no: ' + e.cause.code));",
-        );
-        let urls = "http://web.test/a https://web.test/b http://other.test/ https://other.test/";
-        let script = format!("NODE_EXTRA_CA_CERTS=ca.pem node fetch.mjs {urls}");
-        let ran = jail.sh(&script).ok();
-        let said: Vec<&str> = ran.stdout.lines().filter(|l| !l.contains(": ")).collect();
-        let said: Vec<&str> = said.into_iter().filter(|line| !line.is_empty()).collect();
-        assert_eq!(said, ["GET /a HTTP/1.1", "GET /b HTTP/1.1"], "{ran:#?}");
-        assert_eq!(ran.stdout.matches("no: ENOTFOUND").count(), 2, "{ran:#?}");
-        assert_eq!(jail.outside.connections().len(), 2);
-    }
+    let Some(jail) = Jail::new(who, WEB) else {
+        return;
+    };
+    jail.write(
+        "fetch.mjs",
+        "for (const url of process.argv.slice(2))\n\
+         \x20   console.log(await fetch(url).then((r) => r.text(), (e) => 'no: ' + e.cause.code));",
+    );
+    let urls = "http://web.test/a https://web.test/b http://other.test/ https://other.test/";
+    let script = format!("NODE_EXTRA_CA_CERTS=ca.pem node fetch.mjs {urls}");
+    let ran = jail.sh(&script).ok();
+    let said: Vec<&str> = ran.stdout.lines().filter(|l| !l.contains(": ")).collect();
+    let said: Vec<&str> = said.into_iter().filter(|line| !line.is_empty()).collect();
+    assert_eq!(said, ["GET /a HTTP/1.1", "GET /b HTTP/1.1"], "{ran:#?}");
+    assert_eq!(ran.stdout.matches("no: ENOTFOUND").count(), 2, "{ran:#?}");
+    assert_eq!(jail.outside.connections().len(), 2);
 }
 
 /// Java knows neither the proxies' variables nor those of certificates.
@@ -192,29 +188,27 @@ public class Get {
 }
 "#;
 
-#[test]
-fn a_static_client_with_a_resolver_of_its_own_reaches_a_granted_name() {
-    for who in Who::all() {
-        let Some(jail) = Jail::new(who, WEB) else {
-            return;
-        };
-        let client = binary().with_file_name("examples").join("fetch");
-        let copy = jail.write("fetch", "");
-        std::fs::copy(&client, &copy).expect("build it: cargo build --example fetch");
-        let elf = std::fs::read(&copy).expect("read");
-        assert!(!has_interpreter(&elf), "{} is not static", client.display());
-        for resolver in ["198.18.0.1:53", "8.8.8.8:53"] {
-            for (port, roots) in [("80", None), ("443", Some("ca.pem"))] {
-                let get = |name| {
-                    let argv = [copy.to_str().expect("text"), name, port, resolver];
-                    jail.argv(&argv.into_iter().chain(roots).collect::<Vec<_>>())
-                };
-                let ran = get("web.test").ok();
-                assert!(ran.stdout.contains("GET /static HTTP/1.1"), "{ran:#?}");
-                let ran = get("other.test");
-                assert_eq!(ran.status, 1, "{ran:#?}");
-                assert!(ran.stderr.contains("other.test does not exist"), "{ran:#?}");
-            }
+each!(a_static_client_with_a_resolver_of_its_own_reaches_a_granted_name);
+fn a_static_client_with_a_resolver_of_its_own_reaches_a_granted_name(who: Who) {
+    let Some(jail) = Jail::new(who, WEB) else {
+        return;
+    };
+    let client = binary().with_file_name("examples").join("fetch");
+    let copy = jail.write("fetch", "");
+    std::fs::copy(&client, &copy).expect("build it: cargo build --example fetch");
+    let elf = std::fs::read(&copy).expect("read");
+    assert!(!has_interpreter(&elf), "{} is not static", client.display());
+    for resolver in ["198.18.0.1:53", "8.8.8.8:53"] {
+        for (port, roots) in [("80", None), ("443", Some("ca.pem"))] {
+            let get = |name| {
+                let argv = [copy.to_str().expect("text"), name, port, resolver];
+                jail.argv(&argv.into_iter().chain(roots).collect::<Vec<_>>())
+            };
+            let ran = get("web.test").ok();
+            assert!(ran.stdout.contains("GET /static HTTP/1.1"), "{ran:#?}");
+            let ran = get("other.test");
+            assert_eq!(ran.status, 1, "{ran:#?}");
+            assert!(ran.stderr.contains("other.test does not exist"), "{ran:#?}");
         }
     }
 }

@@ -31,38 +31,36 @@ say('shm', sc(31, segment, 0, 0))
 say('map', sc(9, 0, 4096, 3, 0x22, -1, 0))
 "#;
 
-#[test]
-fn what_takes_of_a_budget_of_the_whole_host_is_refused() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        attack(Run::new(who, &workspace), REFUSED).expect(&[
-            ("filter", "EPERM"),
-            ("filter_bpf", "EPERM"),
-            ("reuseport", "EPERM"),
-            ("reuseport_bpf", "EPERM"),
-            ("filter_high", "EPERM"),
-            ("detach", "ENOENT"),
-            ("aio", "ENOSYS"),
-            ("aio_wait", "ENOSYS"),
-            ("huge_map", "ENOMEM"),
-            ("huge_memfd", "ENOSYS"),
-            ("huge_shm", "ENOMEM"),
-            ("shm", "OK"),
-            ("map", "OK"),
-        ]);
-        let free = outside(who, &workspace.path(), REFUSED);
-        free.expect(&[
-            ("filter", "OK"),
-            ("filter_bpf", "EBADF"),
-            ("filter_high", "OK"),
-            ("detach", "OK"),
-            ("aio", "OK"),
-            ("aio_wait", "EINVAL"),
-            ("huge_map", "EINVAL"),
-            ("huge_memfd", "OK"),
-            ("huge_shm", "EINVAL"),
-        ]);
-    }
+each!(what_takes_of_a_budget_of_the_whole_host_is_refused);
+fn what_takes_of_a_budget_of_the_whole_host_is_refused(who: Who) {
+    let workspace = Workspace::new(who);
+    attack(Run::new(who, &workspace), REFUSED).expect(&[
+        ("filter", "EPERM"),
+        ("filter_bpf", "EPERM"),
+        ("reuseport", "EPERM"),
+        ("reuseport_bpf", "EPERM"),
+        ("filter_high", "EPERM"),
+        ("detach", "ENOENT"),
+        ("aio", "ENOSYS"),
+        ("aio_wait", "ENOSYS"),
+        ("huge_map", "ENOMEM"),
+        ("huge_memfd", "ENOSYS"),
+        ("huge_shm", "ENOMEM"),
+        ("shm", "OK"),
+        ("map", "OK"),
+    ]);
+    let free = outside(who, &workspace.path(), REFUSED);
+    free.expect(&[
+        ("filter", "OK"),
+        ("filter_bpf", "EBADF"),
+        ("filter_high", "OK"),
+        ("detach", "OK"),
+        ("aio", "OK"),
+        ("aio_wait", "EINVAL"),
+        ("huge_map", "EINVAL"),
+        ("huge_memfd", "OK"),
+        ("huge_shm", "EINVAL"),
+    ]);
 }
 
 /// Takes what there is of counts that the kernel also charges to who made the user namespace, says
@@ -84,26 +82,24 @@ say('full', 'yes')
 sys.stdin.read()
 "#;
 
-#[test]
-fn the_counts_of_its_user_are_not_all_a_jails() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let run = Run::new(who, &workspace);
-        let mut command = run.command(["/usr/bin/python3", "-c", &script(COUNTS)]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut jail = command.spawn().expect("creel starts");
-        let stdin = jail.stdin.take().expect("a pipe");
-        let mut said = String::new();
-        let mut lines = BufReader::new(jail.stdout.take().expect("a pipe"));
-        while !said.contains("full=") && lines.read_line(&mut said).expect("a line") > 0 {}
-        // While it has them, another program of the same user has more than a jail may take.
-        let more = format!("os.environ['MOST'] = '40'\n{COUNTS}");
-        let free = outside(who, &workspace.path(), &more);
-        drop(stdin);
-        assert!(jail.wait().expect("it ends").success());
-        answers(&said).expect(&[("inotify", "32 EMFILE"), ("timers", "4096 EAGAIN")]);
-        free.expect(&[("inotify", "40 OK"), ("timers", "6000 OK")]);
-    }
+each!(the_counts_of_its_user_are_not_all_a_jails);
+fn the_counts_of_its_user_are_not_all_a_jails(who: Who) {
+    let workspace = Workspace::new(who);
+    let run = Run::new(who, &workspace);
+    let mut command = run.command(["/usr/bin/python3", "-c", &script(COUNTS)]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut jail = command.spawn().expect("creel starts");
+    let stdin = jail.stdin.take().expect("a pipe");
+    let mut said = String::new();
+    let mut lines = BufReader::new(jail.stdout.take().expect("a pipe"));
+    while !said.contains("full=") && lines.read_line(&mut said).expect("a line") > 0 {}
+    // While it has them, another program of the same user has more than a jail may take.
+    let more = format!("os.environ['MOST'] = '40'\n{COUNTS}");
+    let free = outside(who, &workspace.path(), &more);
+    drop(stdin);
+    assert!(jail.wait().expect("it ends").success());
+    answers(&said).expect(&[("inotify", "32 EMFILE"), ("timers", "4096 EAGAIN")]);
+    free.expect(&[("inotify", "40 OK"), ("timers", "6000 OK")]);
 }
 
 /// Bytes that lie in receive buffers of UDP sockets, as many as there is room for, and what came of
@@ -136,34 +132,32 @@ here.sendall(b'x' * 10000)
 say('tcp', len(there.recv(10000, socket.MSG_WAITALL)))
 "#;
 
-#[test]
-fn socket_buffers_have_a_budget() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let ran = Run::new(who, &workspace)
-            .flags(["--memory", "64MiB"])
-            .python(&script(BUFFERS));
-        let receipt = ran.verdict["receipt"].to_string();
-        if receipt.contains("\"v2: memory") && ran.kind() == "oom" {
-            // v2 counts them in the memory itself.
-            continue;
-        }
-        let ran = ran.ok();
-        let got = answers(&ran.stdout);
-        let held: u64 = got.of("held").parse().expect("a number");
-        got.expect(&[("tcp", "10000")]);
-        if receipt.contains("v1: memory") {
-            assert!(held < 16 << 20, "{held}");
-            let sum = "16777216 bytes of socket buffers, 83886080 in all";
-            assert!(receipt.contains(sum), "{receipt}");
-            let peak = ran.verdict["usage"]["memory_peak"].as_u64();
-            assert!(peak.is_some_and(|peak| peak > held), "{peak:?}");
-        } else if receipt.contains("v2: memory") {
-            assert!(held < 64 << 20, "{held}");
-        } else {
-            // No group, no budget: the control.
-            assert!(held > 32 << 20, "the control proves nothing: {held}");
-        }
+each!(socket_buffers_have_a_budget);
+fn socket_buffers_have_a_budget(who: Who) {
+    let workspace = Workspace::new(who);
+    let ran = Run::new(who, &workspace)
+        .flags(["--memory", "64MiB"])
+        .python(&script(BUFFERS));
+    let receipt = ran.verdict["receipt"].to_string();
+    if receipt.contains("\"v2: memory") && ran.kind() == "oom" {
+        // v2 counts them in the memory itself.
+        return;
+    }
+    let ran = ran.ok();
+    let got = answers(&ran.stdout);
+    let held: u64 = got.of("held").parse().expect("a number");
+    got.expect(&[("tcp", "10000")]);
+    if receipt.contains("v1: memory") {
+        assert!(held < 16 << 20, "{held}");
+        let sum = "16777216 bytes of socket buffers, 83886080 in all";
+        assert!(receipt.contains(sum), "{receipt}");
+        let peak = ran.verdict["usage"]["memory_peak"].as_u64();
+        assert!(peak.is_some_and(|peak| peak > held), "{peak:?}");
+    } else if receipt.contains("v2: memory") {
+        assert!(held < 64 << 20, "{held}");
+    } else {
+        // No group, no budget: the control.
+        assert!(held > 32 << 20, "the control proves nothing: {held}");
     }
 }
 
@@ -203,45 +197,43 @@ say('watch', sc(300, 0, 0))
 say('namespace', sc(272, 0x10000000))
 "#;
 
-#[test]
-fn shares_of_other_budgets_are_bounded() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let text = r#"[filesystem]
+each!(shares_of_other_budgets_are_bounded);
+fn shares_of_other_budgets_are_bounded(who: Who) {
+    let workspace = Workspace::new(who);
+    let text = r#"[filesystem]
 workspace = "rw"
 exec = ["/usr", { path = "/bin", optional = true }, { path = "/lib", optional = true }, { path = "/lib64", optional = true }]
 [limits]
 open_files = 1000
 "#;
-        let run = Run::new(who, &workspace).policy_text(&workspace, "few", text);
-        let got = attack(run, SHARES);
-        got.expect(&[
-            ("queue", "EMFILE"),
-            ("lock", "ENOMEM"),
-            ("terminals", "256 ENOSPC"),
-            ("key", "EPERM"),
-            ("watch", "EPERM"),
-            ("namespace", "EPERM"),
-        ]);
-        let (files, errno) = got.of("files").split_once(' ').expect("two words");
-        assert_eq!(errno, "EMFILE");
-        assert!(
-            files.parse::<u32>().is_ok_and(|files| files < 1000),
-            "{files}"
-        );
-        // The kernel looks before it counts: once more than the limit are in flight, none follow.
-        let (flown, errno) = got.of("flight").split_once(' ').expect("two words");
-        assert_eq!(errno, "ETOOMANYREFS");
-        let flown: u32 = flown.parse().expect("a number");
-        assert!((5..=7).contains(&flown), "{flown} times 200");
-        // The control, of one: a queue is there to be had where the kernel has them.
-        let free = outside(
-            who,
-            &workspace.path(),
-            "say('queue', sc(240, b'creel-it-budget', 0o102, 0o600, 0))\nsay('gone', sc(241, b'creel-it-budget'))",
-        );
-        free.expect(&[("queue", "OK"), ("gone", "OK")]);
-    }
+    let run = Run::new(who, &workspace).policy_text(&workspace, "few", text);
+    let got = attack(run, SHARES);
+    got.expect(&[
+        ("queue", "EMFILE"),
+        ("lock", "ENOMEM"),
+        ("terminals", "256 ENOSPC"),
+        ("key", "EPERM"),
+        ("watch", "EPERM"),
+        ("namespace", "EPERM"),
+    ]);
+    let (files, errno) = got.of("files").split_once(' ').expect("two words");
+    assert_eq!(errno, "EMFILE");
+    assert!(
+        files.parse::<u32>().is_ok_and(|files| files < 1000),
+        "{files}"
+    );
+    // The kernel looks before it counts: once more than the limit are in flight, none follow.
+    let (flown, errno) = got.of("flight").split_once(' ').expect("two words");
+    assert_eq!(errno, "ETOOMANYREFS");
+    let flown: u32 = flown.parse().expect("a number");
+    assert!((5..=7).contains(&flown), "{flown} times 200");
+    // The control, of one: a queue is there to be had where the kernel has them.
+    let free = outside(
+        who,
+        &workspace.path(),
+        "say('queue', sc(240, b'creel-it-budget', 0o102, 0o600, 0))\nsay('gone', sc(241, b'creel-it-budget'))",
+    );
+    free.expect(&[("queue", "OK"), ("gone", "OK")]);
 }
 
 /// Messages that the kernel refuses with a copy of them, which nobody reads. The number of sockets is

@@ -6,11 +6,10 @@
 use crate::attacks::attack;
 use crate::support::{Run, Who, Workspace};
 
-#[test]
-fn a_copy_on_a_noexec_tmpfs_does_not_execute_by_any_door() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let body = r#"
+each!(a_copy_on_a_noexec_tmpfs_does_not_execute_by_any_door);
+fn a_copy_on_a_noexec_tmpfs_does_not_execute_by_any_door(who: Who) {
+    let workspace = Workspace::new(who);
+    let body = r#"
 import shutil, mmap, subprocess
 def run(*argv, **k):
     def go():
@@ -38,27 +37,25 @@ shutil.copy('/bin/true', 'true'); os.chmod('true', 0o755)
 say('workspace', run('./true'))
 say('workspace_loader', subprocess.run([loader, './true'], capture_output=True).returncode)
 "#;
-        let got = attack(Run::new(who, &workspace), body);
-        for place in ["tmp", "home", "shm"] {
-            got.expect(&[
-                (place, "EACCES"),
-                (&format!("{place}_loader"), "127"),
-                (&format!("{place}_map"), "EPERM"),
-                (&format!("{place}_fd"), "EACCES"),
-                (&format!("{place}_script"), "EACCES"),
-            ]);
-        }
-        got.expect(&[("workspace", "OK"), ("workspace_loader", "0")]);
+    let got = attack(Run::new(who, &workspace), body);
+    for place in ["tmp", "home", "shm"] {
+        got.expect(&[
+            (place, "EACCES"),
+            (&format!("{place}_loader"), "127"),
+            (&format!("{place}_map"), "EPERM"),
+            (&format!("{place}_fd"), "EACCES"),
+            (&format!("{place}_script"), "EACCES"),
+        ]);
     }
+    got.expect(&[("workspace", "OK"), ("workspace_loader", "0")]);
 }
 
+each!(known_gap_a_memfd_executes);
 /// Landlock lets what has no path be executed, and `vm.memfd_noexec` of the jail's pid namespace is
 /// 0. Turns red on the day that creel raises it.
-#[test]
-fn known_gap_a_memfd_executes() {
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let body = r#"
+fn known_gap_a_memfd_executes(who: Who) {
+    let workspace = Workspace::new(who);
+    let body = r#"
 fd = os.memfd_create('x', 0)
 os.write(fd, open('/bin/true', 'rb').read())
 pid = os.fork()
@@ -67,6 +64,5 @@ if pid == 0:
     except OSError as e: os._exit(e.errno)
 say('memfd', os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
-        attack(Run::new(who, &workspace), body).expect(&[("memfd", "0")]);
-    }
+    attack(Run::new(who, &workspace), body).expect(&[("memfd", "0")]);
 }

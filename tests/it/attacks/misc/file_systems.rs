@@ -57,8 +57,8 @@ const GRANTED: &[(&str, u32)] = &[
     ("procmap_query", 0xc068_6611),
 ];
 
-#[test]
-fn commands_that_reach_other_trees_are_refused() {
+each!(commands_that_reach_other_trees_are_refused);
+fn commands_that_reach_other_trees_are_refused(who: Who) {
     // A null pointer: what the kernel does with a command that it has ends at EFAULT or before.
     let ask = |list: &[(&str, u32)]| -> String {
         let lines = list
@@ -67,31 +67,29 @@ fn commands_that_reach_other_trees_are_refused() {
         let open = "fd = os.open('file', os.O_RDWR | os.O_CREAT, 0o600)\n".to_owned();
         std::iter::once(open).chain(lines).collect()
     };
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let got = attack(Run::new(who, &workspace), &ask(REFUSED));
-        for (name, _) in REFUSED {
-            assert_eq!(got.of(name), "EPERM", "{name}");
-        }
-        // The high half of the register says nothing, and the kernel does not read it.
-        let (name, command) = REFUSED[0];
-        let high = format!(
-            "fd = os.open('.', os.O_RDONLY)\nsay({name:?}, sc(16, fd, {command:#x} | 1 << 32, 0))"
-        );
-        attack(Run::new(who, &workspace), &high).expect(&[(name, "EPERM")]);
+    let workspace = Workspace::new(who);
+    let got = attack(Run::new(who, &workspace), &ask(REFUSED));
+    for (name, _) in REFUSED {
+        assert_eq!(got.of(name), "EPERM", "{name}");
+    }
+    // The high half of the register says nothing, and the kernel does not read it.
+    let (name, command) = REFUSED[0];
+    let high = format!(
+        "fd = os.open('.', os.O_RDONLY)\nsay({name:?}, sc(16, fd, {command:#x} | 1 << 32, 0))"
+    );
+    attack(Run::new(who, &workspace), &high).expect(&[(name, "EPERM")]);
 
-        let free = outside(Who::User, &free_place(&workspace), &ask(REFUSED));
-        let same: Vec<_> = REFUSED
-            .iter()
-            .filter(|(name, _)| free.of(name) == "EPERM")
-            .collect();
-        // Freezing and its like need a capability, which is asked for first.
-        assert!(same.len() < 8, "the control proves nothing: {same:?}");
+    let free = outside(Who::User, &free_place(&workspace), &ask(REFUSED));
+    let same: Vec<_> = REFUSED
+        .iter()
+        .filter(|(name, _)| free.of(name) == "EPERM")
+        .collect();
+    // Freezing and its like need a capability, which is asked for first.
+    assert!(same.len() < 8, "the control proves nothing: {same:?}");
 
-        let got = attack(Run::new(who, &workspace), &ask(GRANTED));
-        for (name, _) in GRANTED {
-            assert_ne!(got.of(name), "EPERM", "{name}");
-        }
+    let got = attack(Run::new(who, &workspace), &ask(GRANTED));
+    for (name, _) in GRANTED {
+        assert_ne!(got.of(name), "EPERM", "{name}");
     }
 }
 
@@ -130,59 +128,56 @@ say('clone', py(clone))
 say('env', opened('.env', os.O_RDONLY))
 "#;
 
-#[test]
-fn a_snapshot_of_a_granted_subvolume_shows_nothing_denied() {
+each!(a_snapshot_of_a_granted_subvolume_shows_nothing_denied);
+fn a_snapshot_of_a_granted_subvolume_shows_nothing_denied(who: Who) {
     let mkfs = need("mkfs.btrfs");
     let kernel = std::fs::read_to_string("/proc/filesystems").expect("readable");
     if !kernel.lines().any(|line| line.trim() == "btrfs") {
         eprintln!("skipped: this kernel has no btrfs");
         return;
     }
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let (uid, gid, _) = who.account();
-        let script = workspace.outside().join("snapshot.py");
-        std::fs::write(&script, crate::attacks::script(SNAPSHOT)).expect("write");
-        // In a mount namespace of its own: the mount and its loop device go with it. The control
-        // runs there too, without a jail.
-        let setup = format!(
-            "cd {outside}; truncate -s 256M image; {mkfs} -q image >mkfs 2>&1; mkdir disk
+    let workspace = Workspace::new(who);
+    let (uid, gid, _) = who.account();
+    let script = workspace.outside().join("snapshot.py");
+    std::fs::write(&script, crate::attacks::script(SNAPSHOT)).expect("write");
+    // In a mount namespace of its own: the mount and its loop device go with it. The control
+    // runs there too, without a jail.
+    let setup = format!(
+        "cd {outside}; truncate -s 256M image; {mkfs} -q image >mkfs 2>&1; mkdir disk
 mount -o loop image disk; btrfs subvolume create disk/work >mkfs 2>&1
 echo secret >disk/work/.env; cp snapshot.py disk/work; chown -R {uid}:{gid} disk/work; cd disk/work
 setpriv --clear-groups --reuid {uid} --regid {gid} python3 snapshot.py free >{outside}/control",
-            outside = workspace.outside().display(),
-            mkfs = mkfs.display(),
-        );
-        let denied = policy(
-            &workspace,
-            "workspace = \"rw\"\ndeny = [\"$WORKSPACE/.env\"]",
-        );
-        let run = Run::new(who, &workspace).policy(denied);
-        let Some(output) = in_own_mounts(who, &run, &setup, &["python3", "snapshot.py", "jail"])
-        else {
-            return;
-        };
-        assert!(output.status.success(), "{output:#?}");
-        let control = std::fs::read_to_string(workspace.outside().join("control"));
-        answers(&control.expect("the control ran")).expect(&[
-            ("snapshot", "OK"),
-            ("snapshot_v2", "OK"),
-            ("subvolume", "OK"),
-            ("label", "OK"),
-            ("read1", "OK"),
-            ("read2", "OK"),
-            ("clone", "OK"),
-            ("env", "OK"),
-        ]);
-        answers(&String::from_utf8_lossy(&output.stdout)).expect(&[
-            ("snapshot", "EPERM"),
-            ("snapshot_v2", "EPERM"),
-            ("subvolume", "EPERM"),
-            ("label", "EPERM"),
-            ("read1", "ENOENT"),
-            ("read2", "ENOENT"),
-            ("clone", "OK"),
-            ("env", "EACCES"),
-        ]);
-    }
+        outside = workspace.outside().display(),
+        mkfs = mkfs.display(),
+    );
+    let denied = policy(
+        &workspace,
+        "workspace = \"rw\"\ndeny = [\"$WORKSPACE/.env\"]",
+    );
+    let run = Run::new(who, &workspace).policy(denied);
+    let Some(output) = in_own_mounts(who, &run, &setup, &["python3", "snapshot.py", "jail"]) else {
+        return;
+    };
+    assert!(output.status.success(), "{output:#?}");
+    let control = std::fs::read_to_string(workspace.outside().join("control"));
+    answers(&control.expect("the control ran")).expect(&[
+        ("snapshot", "OK"),
+        ("snapshot_v2", "OK"),
+        ("subvolume", "OK"),
+        ("label", "OK"),
+        ("read1", "OK"),
+        ("read2", "OK"),
+        ("clone", "OK"),
+        ("env", "OK"),
+    ]);
+    answers(&String::from_utf8_lossy(&output.stdout)).expect(&[
+        ("snapshot", "EPERM"),
+        ("snapshot_v2", "EPERM"),
+        ("subvolume", "EPERM"),
+        ("label", "EPERM"),
+        ("read1", "ENOENT"),
+        ("read2", "ENOENT"),
+        ("clone", "OK"),
+        ("env", "EACCES"),
+    ]);
 }

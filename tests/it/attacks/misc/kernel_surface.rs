@@ -102,54 +102,52 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("future", "sc(600)", "ENOSYS"),
 ];
 
-#[test]
-fn what_a_jail_needs_not_it_has_not() {
+each!(what_a_jail_needs_not_it_has_not);
+fn what_a_jail_needs_not_it_has_not(who: Who) {
     let body: String = CALLS
         .iter()
         .map(|(name, call, _)| format!("say({name:?}, {call})\n"))
         .collect();
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let got = attack(Run::new(who, &workspace), &body);
-        for (name, _, answer) in CALLS {
-            assert_eq!(got.of(name), *answer, "{name}");
-        }
-        if who == Who::Root {
-            // The kernel has most of these, and answers the same nonsense otherwise.
-            let free = outside(who, &workspace.path(), &body);
-            let same: Vec<_> = CALLS
-                .iter()
-                .filter(|(name, _, answer)| free.of(name) == *answer)
-                .map(|c| c.0)
-                .collect();
-            assert!(
-                same.len() < CALLS.len() / 3,
-                "the control proves nothing: {same:?}"
-            );
-            for must in [
-                "bpf",
-                "mount",
-                "umount2",
-                "open_by_handle_at",
-                "setns",
-                "reboot",
-                "ptrace_traceme",
-                "keyctl",
-            ] {
-                assert!(!same.contains(&must), "{must}");
-            }
-        }
-        // What programs do need is there.
-        attack(
-            Run::new(who, &workspace),
-            "say('unix', sc(41, 1, 1, 0))\nsay('tcp', sc(41, 2, 1, 6))\nsay('udp6', sc(41, 10, 2, 0))\nsay('route', sc(41, 16, 3, 0))\nsay('memfd', sc(319, b'x', 0))",
-        )
-        .expect(&[("unix", "OK"), ("tcp", "OK"), ("udp6", "OK"), ("route", "OK"), ("memfd", "OK")]);
+    let workspace = Workspace::new(who);
+    let got = attack(Run::new(who, &workspace), &body);
+    for (name, _, answer) in CALLS {
+        assert_eq!(got.of(name), *answer, "{name}");
     }
+    if who == Who::Root {
+        // The kernel has most of these, and answers the same nonsense otherwise.
+        let free = outside(who, &workspace.path(), &body);
+        let same: Vec<_> = CALLS
+            .iter()
+            .filter(|(name, _, answer)| free.of(name) == *answer)
+            .map(|c| c.0)
+            .collect();
+        assert!(
+            same.len() < CALLS.len() / 3,
+            "the control proves nothing: {same:?}"
+        );
+        for must in [
+            "bpf",
+            "mount",
+            "umount2",
+            "open_by_handle_at",
+            "setns",
+            "reboot",
+            "ptrace_traceme",
+            "keyctl",
+        ] {
+            assert!(!same.contains(&must), "{must}");
+        }
+    }
+    // What programs do need is there.
+    attack(
+        Run::new(who, &workspace),
+        "say('unix', sc(41, 1, 1, 0))\nsay('tcp', sc(41, 2, 1, 6))\nsay('udp6', sc(41, 10, 2, 0))\nsay('route', sc(41, 16, 3, 0))\nsay('memfd', sc(319, b'x', 0))",
+    )
+    .expect(&[("unix", "OK"), ("tcp", "OK"), ("udp6", "OK"), ("route", "OK"), ("memfd", "OK")]);
 }
 
-#[test]
-fn the_entries_of_other_abis_kill() {
+each!(the_entries_of_other_abis_kill);
+fn the_entries_of_other_abis_kill(who: Who) {
     const SOURCE: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,45 +164,43 @@ int main(int argc, char **argv) {
     return 0;
 }
 "#;
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let source = workspace.write("abi.c", SOURCE);
-        let program = workspace.path().join("abi");
-        let done = std::process::Command::new(need("gcc"))
-            .arg("-o")
-            .arg(&program)
-            .arg(&source)
-            .status()
-            .expect("gcc");
-        assert!(done.success());
-        for entry in ["32", "x32"] {
-            let ran = Run::new(who, &workspace).argv(["./abi", entry]);
-            if entry == "x32" {
-                assert_eq!(ran.stdout, "start\nanswer -1 38\n", "ENOSYS: {ran:#?}");
-                continue;
-            }
-            assert_eq!(
-                (ran.kind(), &ran.verdict["signal"]),
-                ("signaled", &"SIGSYS".into()),
-                "{entry}: {ran:#?}"
-            );
-            assert_eq!(ran.stdout, "start\n");
-            let free = std::process::Command::new(&program)
-                .arg(entry)
-                .output()
-                .expect("it starts");
-            assert!(
-                String::from_utf8_lossy(&free.stdout).contains("answer"),
-                "the control: {free:#?}"
-            );
+    let workspace = Workspace::new(who);
+    let source = workspace.write("abi.c", SOURCE);
+    let program = workspace.path().join("abi");
+    let done = std::process::Command::new(need("gcc"))
+        .arg("-o")
+        .arg(&program)
+        .arg(&source)
+        .status()
+        .expect("gcc");
+    assert!(done.success());
+    for entry in ["32", "x32"] {
+        let ran = Run::new(who, &workspace).argv(["./abi", entry]);
+        if entry == "x32" {
+            assert_eq!(ran.stdout, "start\nanswer -1 38\n", "ENOSYS: {ran:#?}");
+            continue;
         }
+        assert_eq!(
+            (ran.kind(), &ran.verdict["signal"]),
+            ("signaled", &"SIGSYS".into()),
+            "{entry}: {ran:#?}"
+        );
+        assert_eq!(ran.stdout, "start\n");
+        let free = std::process::Command::new(&program)
+            .arg(entry)
+            .output()
+            .expect("it starts");
+        assert!(
+            String::from_utf8_lossy(&free.stdout).contains("answer"),
+            "the control: {free:#?}"
+        );
     }
 }
 
+each!(options_are_refused_at_each_level_that_takes_them);
 /// A rule by level and option is one for each level at which the kernel takes that option: it takes those of
 /// UDP at UDP-Lite's level too. Flow labels are a budget of the whole host.
-#[test]
-fn options_are_refused_at_each_level_that_takes_them() {
+fn options_are_refused_at_each_level_that_takes_them(who: Who) {
     let body = r#"
 import socket, struct
 datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -215,16 +211,14 @@ label = bytes(15) + b'\1' + struct.pack('=IBBHHHI', 0, 0, 1, 1, 6, 6, 0)
 say('label', py(six.setsockopt, 41, 32, label))
 say('other', py(six.setsockopt, 41, 26, 1))
 "#;
-    for who in Who::all() {
-        let workspace = Workspace::new(who);
-        let got = attack(Run::new(who, &workspace), body);
-        for name in ["encap_17", "encap_136", "label"] {
-            got.expect(&[(name, "EPERM")]);
-        }
-        got.expect(&[("other", "OK")]);
-        // The control: the kernel takes all of them, where it has the code.
-        let got = outside(who, &workspace.path(), body);
-        got.expect(&[("encap_136", got.of("encap_17")), ("label", "OK")]);
-        assert_ne!(got.of("encap_17"), "EPERM", "{got:#?}");
+    let workspace = Workspace::new(who);
+    let got = attack(Run::new(who, &workspace), body);
+    for name in ["encap_17", "encap_136", "label"] {
+        got.expect(&[(name, "EPERM")]);
     }
+    got.expect(&[("other", "OK")]);
+    // The control: the kernel takes all of them, where it has the code.
+    let got = outside(who, &workspace.path(), body);
+    got.expect(&[("encap_136", got.of("encap_17")), ("label", "OK")]);
+    assert_ne!(got.of("encap_17"), "EPERM", "{got:#?}");
 }

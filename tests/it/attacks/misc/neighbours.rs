@@ -1,10 +1,9 @@
 //! Two jails at once: neither sees, reaches or signals the other.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use crate::attacks::{answers, attack, script};
-use crate::support::{Run, Who, Workspace};
+use crate::support::{Run, Who, Workspace, wait};
 
 const REACH: &str = r#"
 import socket, mmap
@@ -42,26 +41,21 @@ for _ in range(3000):
 say('survived', 'OK')
 "#;
 
-#[test]
-fn jails_do_not_reach_each_other() {
-    for who in Who::all() {
-        let (one, other) = (Workspace::new(who), Workspace::new(who));
-        let code = script(&format!("{REACH}\n{HOST}"));
-        let mut command = Run::new(who, &one).command(["/usr/bin/python3", "-c", &code]);
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("creel");
-        for _ in 0..3000 {
-            if one.path().join("ready").exists() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let body = format!(
-            r#"{REACH}
+each!(jails_do_not_reach_each_other);
+fn jails_do_not_reach_each_other(who: Who) {
+    let (one, other) = (Workspace::new(who), Workspace::new(who));
+    let code = script(&format!("{REACH}\n{HOST}"));
+    let mut command = Run::new(who, &one).command(["/usr/bin/python3", "-c", &code]);
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("creel");
+    let ready = one.path().join("ready");
+    wait::until("it is ready", || ready.exists());
+    let body = format!(
+        r#"{REACH}
 probe()
 say('visible', len([p for p in os.listdir('/proc') if p.isdigit()]))
 pids = [p for p in range(2, 400) if p != os.getpid()]
@@ -69,39 +63,38 @@ say('signalled', [p for p in pids if py(os.kill, p, 15) == 'OK'])
 say('all', py(os.kill, -1, 15))
 say('uid_map', open('/proc/self/uid_map').read().split())
 "#
+    );
+    // kill(-1) spares its sender and pid 1; nobody else is there.
+    let got = attack(Run::new(who, &other), &body);
+    std::fs::write(one.path().join("done"), "").expect("write");
+    let output = child.wait_with_output().expect("creel ends");
+    let control = answers(&String::from_utf8_lossy(&output.stdout));
+    got.expect(&[
+        ("abstract", "ECONNREFUSED"),
+        ("tcp", "ECONNREFUSED"),
+        ("shm", "ENOENT"),
+        ("msg", "ENOENT"),
+        ("posix_shm", "ENOENT"),
+        ("tmp", "ENOENT"),
+        ("home", "ENOENT"),
+        ("visible", "1"),
+        ("signalled", "[]"),
+    ]);
+    control.expect(&[
+        ("abstract", "OK"),
+        ("tcp", "OK"),
+        ("shm", "OK"),
+        ("msg", "OK"),
+        ("posix_shm", "OK"),
+        ("tmp", "OK"),
+        ("home", "OK"),
+        ("survived", "OK"),
+    ]);
+    if who == Who::Root {
+        assert_ne!(
+            got.of("uid_map"),
+            control.of("uid_map"),
+            "two jails share their ids"
         );
-        // kill(-1) spares its sender and pid 1; nobody else is there.
-        let got = attack(Run::new(who, &other), &body);
-        std::fs::write(one.path().join("done"), "").expect("write");
-        let output = child.wait_with_output().expect("creel ends");
-        let control = answers(&String::from_utf8_lossy(&output.stdout));
-        got.expect(&[
-            ("abstract", "ECONNREFUSED"),
-            ("tcp", "ECONNREFUSED"),
-            ("shm", "ENOENT"),
-            ("msg", "ENOENT"),
-            ("posix_shm", "ENOENT"),
-            ("tmp", "ENOENT"),
-            ("home", "ENOENT"),
-            ("visible", "1"),
-            ("signalled", "[]"),
-        ]);
-        control.expect(&[
-            ("abstract", "OK"),
-            ("tcp", "OK"),
-            ("shm", "OK"),
-            ("msg", "OK"),
-            ("posix_shm", "OK"),
-            ("tmp", "OK"),
-            ("home", "OK"),
-            ("survived", "OK"),
-        ]);
-        if who == Who::Root {
-            assert_ne!(
-                got.of("uid_map"),
-                control.of("uid_map"),
-                "two jails share their ids"
-            );
-        }
     }
 }

@@ -1,9 +1,8 @@
 //! Nothing outlives its jail, however it detached itself and however the jail ended.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use crate::support::{Run, Who, Workspace, with_cgroups};
+use crate::support::{Run, Who, Workspace, children_of, grouped, wait};
 
 /// Daemons in every usual way, each a `sleep` with a number that nobody else has.
 fn daemons(number: &str) -> String {
@@ -36,59 +35,42 @@ fn alive(number: &str) -> usize {
         .count()
 }
 
-#[track_caller]
-fn gone(number: &str) {
-    let end = Instant::now() + Duration::from_secs(5);
-    while alive(number) > 0 {
-        assert!(Instant::now() < end, "{} survive", alive(number));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+each!(daemons_end_with_the_command);
+fn daemons_end_with_the_command(who: Who) {
+    let workspace = Workspace::new(who);
+    let number = format!("7001.{}{}", std::process::id(), who as u8);
+    let ran = Run::new(who, &workspace).python(&format!("{}\nprint(1)", daemons(&number)));
+    assert_eq!(ran.ok().stdout, "1\n");
+    assert_eq!(alive(&number), 0, "creel ended before its jail");
 }
 
-#[test]
-fn daemons_end_with_the_command() {
-    for who in Who::all() {
+each!(daemons_end_with_a_killed_supervisor);
+fn daemons_end_with_a_killed_supervisor(who: Who) {
+    for signal in [libc::SIGKILL, libc::SIGABRT] {
         let workspace = Workspace::new(who);
-        let number = format!("7001.{}{}", std::process::id(), who as u8);
-        let ran = Run::new(who, &workspace).python(&format!("{}\nprint(1)", daemons(&number)));
-        assert_eq!(ran.ok().stdout, "1\n");
-        assert_eq!(alive(&number), 0, "creel ended before its jail");
+        let number = format!("7002.{}{}{signal}", std::process::id(), who as u8);
+        let code = format!("{}\ntime.sleep(60)", daemons(&number));
+        let mut command = Run::new(who, &workspace).command(["/usr/bin/python3", "-c", &code]);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("creel");
+        // The control.
+        wait::until("all of them", || alive(&number) >= 4);
+        // SAFETY: a child that has not been waited for.
+        unsafe { libc::kill(child.id() as i32, signal) };
+        child.wait().expect("creel ends");
+        wait::becomes(&0, || alive(&number));
     }
 }
 
-#[test]
-fn daemons_end_with_a_killed_supervisor() {
-    for who in Who::all() {
-        for signal in [libc::SIGKILL, libc::SIGABRT] {
-            let workspace = Workspace::new(who);
-            let number = format!("7002.{}{}{signal}", std::process::id(), who as u8);
-            let code = format!("{}\ntime.sleep(60)", daemons(&number));
-            let mut command = Run::new(who, &workspace).command(["/usr/bin/python3", "-c", &code]);
-            let mut child = command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("creel");
-            let end = Instant::now() + Duration::from_secs(30);
-            while alive(&number) < 4 {
-                assert!(Instant::now() < end, "the control: {}", alive(&number));
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            // SAFETY: a child that has not been waited for.
-            unsafe { libc::kill(child.id() as i32, signal) };
-            child.wait().expect("creel ends");
-            gone(&number);
-        }
+each!(no_group_is_left_by_a_killed_supervisor);
+fn no_group_is_left_by_a_killed_supervisor(who: Who) {
+    if !grouped(who) {
+        return;
     }
-}
-
-#[test]
-fn no_group_is_left_by_a_killed_supervisor() {
-    with_cgroups().into_iter().for_each(no_group_is_left);
-}
-
-fn no_group_is_left(who: Who) {
     let workspace = Workspace::new(who);
     let mut command = Run::new(who, &workspace).command(["/bin/sleep", "60"]);
     let mut child = command
@@ -98,14 +80,7 @@ fn no_group_is_left(who: Who) {
         .spawn()
         .expect("creel");
     // In the jail a v2 group is the root of its namespace, and has no name.
-    let end = Instant::now() + Duration::from_secs(20);
-    let slot = loop {
-        match slot_below(child.id()) {
-            Some(slot) => break slot,
-            None => assert!(Instant::now() < end, "no group"),
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let slot = wait::some("a group", || slot_below(child.id()));
     let there = || {
         std::process::Command::new("find")
             .args([
@@ -122,17 +97,12 @@ fn no_group_is_left(who: Who) {
     assert_ne!(there(), "");
     child.kill().expect("kill");
     child.wait().expect("creel ends");
-    let end = Instant::now() + Duration::from_secs(5);
-    while !there().is_empty() {
-        assert!(Instant::now() < end, "left: {}", there());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait::becomes(&String::new(), there);
 }
 
 /// The slot of the group that a child of creel's is in: the jail's first process.
 fn slot_below(creel: u32) -> Option<String> {
-    let children = std::fs::read_to_string(format!("/proc/{creel}/task/{creel}/children")).ok()?;
-    children.split_whitespace().find_map(|pid| {
+    children_of(creel).into_iter().find_map(|pid| {
         let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         let slot = |line: &str| line.rsplit_once("creel/").map(|(_, slot)| slot.to_owned());
         groups.lines().find_map(slot)

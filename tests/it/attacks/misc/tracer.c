@@ -207,6 +207,13 @@ int main(int argc, char **argv) {
         printf("attach_host=%s\n", name_of(traced(PTRACE_ATTACH, atoi(argv[2]), 0, 0)));
         printf("seize_host=%s\n", name_of(traced(PTRACE_SEIZE, atoi(argv[2]), 0, 0)));
         set_id(argv[3]);
+    } else if (argc > 2) {
+        pid_t other = atoi(argv[2]);
+        int status;
+        printf("attach_host=%s\n", name_of(traced(PTRACE_ATTACH, other, 0, 0)));
+        waitpid(other, &status, __WALL);
+        traced(PTRACE_DETACH, other, 0, 0);
+        printf("seize_host=%s\n", name_of(traced(PTRACE_SEIZE, other, 0, 0)));
     }
     return 0;
 }

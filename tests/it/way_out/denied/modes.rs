@@ -10,80 +10,76 @@ use super::addresses::SPECIAL;
 use super::{NO_ADDRESS, NO_NAME, REACHED, Row, by_every_way};
 use crate::support::Who;
 
+each!(open_reaches_public_names_at_the_ports_of_the_web_alone);
 /// Without a list every public name is reached, at the web's ports; denials and addresses are as ever.
-#[test]
-fn open_reaches_public_names_at_the_ports_of_the_web_alone() {
-    for who in Who::all() {
-        let network = "mode = \"open\"\ndeny = [\"evilweb.test\", \"*.wild.test\"]";
-        let Some(jail) = Jail::new(who, network) else {
-            return;
-        };
-        let denied = [
-            by_every_way("evilweb.test", NO_NAME),
-            by_every_way("a.wild.test", NO_NAME),
-            by_every_way("93.184.216.34", NO_ADDRESS),
-            by_every_way("10.0.0.1", NO_ADDRESS),
-            by_every_way("169.254.169.254", NO_ADDRESS),
-            vec![
-                (
-                    json!({ "way": "plain", "host": "web.test", "port": 22 }),
-                    "ECONNREFUSED",
-                ),
-                (
-                    json!({ "way": "connect", "host": "web.test", "port": 22 }),
-                    "403 creel",
-                ),
-                (
-                    json!({ "way": "absolute", "host": "web.test", "port": 22, "host_field": "web.test:22" }),
-                    "403 creel",
-                ),
-                (
-                    json!({ "way": "socks", "host": "web.test", "port": 22 }),
-                    "2",
-                ),
-            ],
-        ];
-        jail.holds_in_silence(&denied.concat());
-        for host in ["web.test", "other.test", "web.test.evil.test"] {
-            jail.holds(&by_every_way(host, REACHED));
-        }
-        lead(&jail, "10.0.0.1");
-        jail.holds(&by_every_way("web.test", SPECIAL));
-    }
-}
-
-/// The name is granted at both ports, the range of its address at one of them.
-#[test]
-fn a_special_address_is_reached_at_the_ports_of_a_rule_for_its_range() {
-    for who in Who::all() {
-        let network = "mode = \"allowlist\"\nallow = [\"web.test\", \"10.20.0.0/16:443\"]";
-        let Some(jail) = Jail::new(who, network) else {
-            return;
-        };
-        let at_443 = |answers: [&'static str; 3]| -> Vec<Row> {
-            let ways = ["tls", "connect", "socks"].into_iter().zip(answers);
-            let row = |(way, answer)| (json!({ "way": way, "host": "web.test" }), answer);
-            ways.map(row).collect()
-        };
-        let at_80 = [
-            (json!({ "way": "plain", "host": "web.test" }), "403 creel"),
+fn open_reaches_public_names_at_the_ports_of_the_web_alone(who: Who) {
+    let network = "mode = \"open\"\ndeny = [\"evilweb.test\", \"*.wild.test\"]";
+    let Some(jail) = Jail::new(who, network) else {
+        return;
+    };
+    let denied = [
+        by_every_way("evilweb.test", NO_NAME),
+        by_every_way("a.wild.test", NO_NAME),
+        by_every_way("93.184.216.34", NO_ADDRESS),
+        by_every_way("10.0.0.1", NO_ADDRESS),
+        by_every_way("169.254.169.254", NO_ADDRESS),
+        vec![
             (
-                json!({ "way": "absolute", "host": "web.test" }),
+                json!({ "way": "plain", "host": "web.test", "port": 22 }),
+                "ECONNREFUSED",
+            ),
+            (
+                json!({ "way": "connect", "host": "web.test", "port": 22 }),
                 "403 creel",
             ),
-        ];
-        let refused = ["ECONNRESET", "403 creel", "2"];
-        // Beside the range, and in it at the other port.
-        lead(&jail, "10.21.0.1");
-        jail.holds(&[at_443(refused), at_80.to_vec()].concat());
-        lead(&jail, "10.20.0.1");
-        jail.holds(&at_80);
-        assert_eq!(jail.outside.connections(), []);
-        jail.holds(&at_443(["200"; 3]));
-        // The range is granted by itself too.
-        let by_number = ["tls", "connect", "socks"];
-        jail.holds(&by_number.map(|way| (json!({ "way": way, "host": "10.20.3.4" }), "200")));
+            (
+                json!({ "way": "absolute", "host": "web.test", "port": 22, "host_field": "web.test:22" }),
+                "403 creel",
+            ),
+            (
+                json!({ "way": "socks", "host": "web.test", "port": 22 }),
+                "2",
+            ),
+        ],
+    ];
+    jail.holds_in_silence(&denied.concat());
+    for host in ["web.test", "other.test", "web.test.evil.test"] {
+        jail.holds(&by_every_way(host, REACHED));
     }
+    lead(&jail, "10.0.0.1");
+    jail.holds(&by_every_way("web.test", SPECIAL));
+}
+
+each!(a_special_address_is_reached_at_the_ports_of_a_rule_for_its_range);
+/// The name is granted at both ports, the range of its address at one of them.
+fn a_special_address_is_reached_at_the_ports_of_a_rule_for_its_range(who: Who) {
+    let network = "mode = \"allowlist\"\nallow = [\"web.test\", \"10.20.0.0/16:443\"]";
+    let Some(jail) = Jail::new(who, network) else {
+        return;
+    };
+    let at_443 = |answers: [&'static str; 3]| -> Vec<Row> {
+        let ways = ["tls", "connect", "socks"].into_iter().zip(answers);
+        let row = |(way, answer)| (json!({ "way": way, "host": "web.test" }), answer);
+        ways.map(row).collect()
+    };
+    let at_80 = [
+        (json!({ "way": "plain", "host": "web.test" }), "403 creel"),
+        (
+            json!({ "way": "absolute", "host": "web.test" }),
+            "403 creel",
+        ),
+    ];
+    let refused = ["ECONNRESET", "403 creel", "2"];
+    // Beside the range, and in it at the other port.
+    lead(&jail, "10.21.0.1");
+    jail.holds(&[at_443(refused), at_80.to_vec()].concat());
+    lead(&jail, "10.20.0.1");
+    jail.holds(&at_80);
+    assert_eq!(jail.outside.connections(), []);
+    jail.holds(&at_443(["200"; 3]));
+    // The range is granted by itself too.
+    let by_number = ["tls", "connect", "socks"];
+    jail.holds(&by_number.map(|way| (json!({ "way": way, "host": "10.20.3.4" }), "200")));
 }
 
 /// In every mode a jail talks to itself, and not through a proxy; but for the ports at which a rule for

@@ -5,13 +5,12 @@ use super::REACHED;
 use super::by_every_way;
 use crate::support::Who;
 
-#[test]
-fn e8_raw_sockets_datagrams_and_other_ports_go_nowhere_at_once() {
-    for who in Who::all() {
-        let Some(jail) = Jail::new(who, "mode = \"allowlist\"\nallow = [\"web.test\"]") else {
-            return;
-        };
-        let script = r#"
+each!(e8_raw_sockets_datagrams_and_other_ports_go_nowhere_at_once);
+fn e8_raw_sockets_datagrams_and_other_ports_go_nowhere_at_once(who: Who) {
+    let Some(jail) = Jail::new(who, "mode = \"allowlist\"\nallow = [\"web.test\"]") else {
+        return;
+    };
+    let script = r#"
 import os, socket, errno, time
 def attempt(what, act):
     start = time.time()
@@ -43,28 +42,27 @@ attempt('sctp', lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132))
 attempt('vsock', lambda: socket.socket(40, socket.SOCK_STREAM))
 attempt('netlink route', lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12))
 "#;
-        let before = jail.outside.packets();
-        let ran = jail.python(script).ok();
-        assert_eq!(
-            ran.stdout,
-            "ssh ECONNREFUSED\n\
-             ssh6 ECONNREFUSED\n\
-             granted name, other port ECONNREFUSED\n\
-             quic ECONNREFUSED\n\
-             quic6 ECONNREFUSED\n\
-             quic to the granted name ECONNREFUSED\n\
-             ntp ECONNREFUSED\n\
-             raw EPERM\n\
-             raw6 EPERM\n\
-             packet EAFNOSUPPORT\n\
-             ping EACCES\n\
-             sctp EINVAL\n\
-             vsock EAFNOSUPPORT\n\
-             netlink route EAFNOSUPPORT\n",
-            "{who:?}: {ran:#?}"
-        );
-        assert_eq!(jail.outside.packets() - before, 0, "{who:?}: {ran:#?}");
-        assert_eq!(jail.outside.questions(), Vec::<String>::new(), "{who:?}");
-        jail.holds(&by_every_way("web.test", REACHED));
-    }
+    let before = jail.outside.packets();
+    let ran = jail.python(script).ok();
+    assert_eq!(
+        ran.stdout,
+        "ssh ECONNREFUSED\n\
+         ssh6 ECONNREFUSED\n\
+         granted name, other port ECONNREFUSED\n\
+         quic ECONNREFUSED\n\
+         quic6 ECONNREFUSED\n\
+         quic to the granted name ECONNREFUSED\n\
+         ntp ECONNREFUSED\n\
+         raw EPERM\n\
+         raw6 EPERM\n\
+         packet EAFNOSUPPORT\n\
+         ping EACCES\n\
+         sctp EINVAL\n\
+         vsock EAFNOSUPPORT\n\
+         netlink route EAFNOSUPPORT\n",
+        "{who:?}: {ran:#?}"
+    );
+    assert_eq!(jail.outside.packets() - before, 0, "{who:?}: {ran:#?}");
+    assert_eq!(jail.outside.questions(), Vec::<String>::new(), "{who:?}");
+    jail.holds(&by_every_way("web.test", REACHED));
 }

@@ -1,0 +1,110 @@
+//! A gate in this process, made by hand: what the tests of the way out below the command line build on.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use creel_egress::gate::{Gate, Meter};
+use creel_egress::names::Names;
+use creel_egress::record::Records;
+use creel_egress::resolve::Resolver;
+use creel_policy::net::{List, Mode, Name, Network, OnMiss, Protocol, Range, Rule, Tls, To};
+use creel_policy::{Origin, Sourced};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::wait::PATIENCE;
+
+pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Runs on one thread as the relay does, and not for good.
+pub fn local<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let test = async { tokio::time::timeout(2 * PATIENCE, test).await };
+    let done = tokio::task::LocalSet::new().block_on(&runtime, test);
+    done.expect("it takes no longer than a minute")
+}
+
+pub fn sourced<T>(value: T) -> Sourced<T> {
+    let origin = Origin::creel();
+    Sourced { value, origin }
+}
+
+pub fn name(text: &str) -> Name {
+    Name::parse(text.as_bytes()).expect("a name")
+}
+
+pub fn range(address: &str, bits: u8) -> To {
+    let address = address.parse().expect("an address");
+    To::Range(Range { address, bits })
+}
+
+/// Grants these ports of a destination, and ends no TLS.
+pub fn rule(to: To, ports: &[u16], protocol: Protocol) -> Rule {
+    Rule {
+        to,
+        ports: ports.iter().copied().collect(),
+        protocol,
+        tls: Tls::Forward,
+        http: None,
+        origin: Origin::creel(),
+    }
+}
+
+/// What is not of the rules is denied.
+pub fn network(rules: impl IntoIterator<Item = Rule>) -> Network {
+    let list = List {
+        on_miss: OnMiss::Deny,
+        rules: rules.into_iter().collect(),
+    };
+    Network {
+        mode: Mode::Allowlist,
+        lists: BTreeSet::from([list]),
+        ..Network::default()
+    }
+}
+
+/// Every one of the names is loopback's.
+pub fn resolver(names: impl IntoIterator<Item = Name>) -> Resolver {
+    let mut resolver = Resolver::default();
+    resolver.hosts = names
+        .into_iter()
+        .map(|name| (name, vec![LOOPBACK]))
+        .collect();
+    resolver
+}
+
+/// Asks nobody, ends no TLS and keeps no log.
+pub fn gate(policy: Network, resolver: Resolver) -> Gate {
+    Gate {
+        policy,
+        names: RefCell::new(Names::default()),
+        resolver,
+        records: Records::default(),
+        authority: None,
+        asker: None,
+        meter: Meter::default(),
+    }
+}
+
+/// A listener of loopback, and its port.
+pub async fn listen() -> (TcpListener, u16) {
+    let listener = TcpListener::bind((LOOPBACK, 0)).await.expect("a listener");
+    let port = listener.local_addr().expect("its address").port();
+    (listener, port)
+}
+
+/// A port of loopback at which nobody listens.
+pub async fn nobody() -> u16 {
+    listen().await.1
+}
+
+/// Both ends of a connection.
+pub async fn pair() -> (TcpStream, TcpStream) {
+    let (listener, port) = listen().await;
+    let address = SocketAddr::new(LOOPBACK, port);
+    let (one, other) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (one.expect("a connection"), other.expect("its other end").0)
+}

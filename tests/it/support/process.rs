@@ -1,0 +1,42 @@
+//! What /proc says of other processes.
+
+/// A process's state letter, proc_pid_stat(5); `None` when it is gone.
+pub fn state_of(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(')')? + 2..].chars().next()
+}
+
+/// The processes that a process started, all its threads taken together (proc_pid_task_children(5)).
+pub fn children_of(pid: u32) -> Vec<u32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return vec![];
+    };
+    let texts = threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let numbers = |text: String| {
+        let numbers = text.split_whitespace().filter_map(|pid| pid.parse().ok());
+        numbers.collect::<Vec<u32>>()
+    };
+    texts.flat_map(numbers).collect()
+}
+
+/// The process of this name that `pid` started, if it has begun.
+pub fn child_named(pid: u32, name: &str) -> Option<u32> {
+    let named = |child: &u32| {
+        let comm = std::fs::read_to_string(format!("/proc/{child}/comm"));
+        comm.is_ok_and(|comm| comm.trim_end() == name)
+    };
+    children_of(pid).into_iter().find(named)
+}
+
+/// Whether the jail of this creel, which has begun, has ended and was reaped: the janitor is left.
+pub fn jail_is_reaped(creel: u32) -> bool {
+    children_of(creel).len() <= 1
+}
+
+/// Whether the jail of this creel, which is stopped, has ended: nobody reaps it.
+pub fn jail_is_over(creel: u32) -> bool {
+    let mut children = children_of(creel).into_iter();
+    children.any(|child| state_of(child) == Some('Z'))
+}
