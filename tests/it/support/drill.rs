@@ -18,6 +18,7 @@ const DRILLS: &[(&str, Act)] = &[
     ("relay", crate::relay_confined::drill),
     ("relay's UDP", crate::relay_confined::udp_drill),
     ("panic", crate::leaks::panic_drill),
+    ("supervised", crate::supervised::drill),
     ("tests::speaks", |_| say("a word")),
     ("tests::leaves", |_| process::exit(0)),
     ("tests::fails", |_| {
