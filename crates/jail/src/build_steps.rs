@@ -19,7 +19,7 @@ use creel_sys::{Errno, mount};
 /// Pseudoterminals of one jail.
 const TERMINALS: &str = "256";
 
-/// What a jail is built from.
+/// The means to build a jail.
 pub struct Means<'a> {
     pub plan: &'a Plan,
     pub host: &'a Host,
@@ -122,7 +122,7 @@ pub fn prepare(means: Means<'_>) -> Result<Building, JailError> {
     Ok(all)
 }
 
-/// What the jail's own mounts lie on: nobody on the host sees it.
+/// Places of mounts that the jail makes itself, or that nobody on the host sees.
 fn made(jail: &JailPlan) -> BTreeSet<&Path> {
     let without = jail.build.iter().flat_map(|act| match act {
         Act::Bind { without, .. } => without.as_slice(),

@@ -93,7 +93,7 @@ fn compile(act: &Act, pins: &Pins) -> Result<Enter, JailError> {
     })
 }
 
-/// What the process executes in the end.
+/// The program that the process becomes in the end.
 pub fn program(command: &CommandPlan) -> Program {
     let environment = command.environment.iter().map(|(name, value)| {
         let mut line = name.clone();

@@ -202,3 +202,22 @@ fn execute(program: &Program) -> Errno {
     }
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_known_by_its_pid_until_it_has_ended() {
+        let mut commands = Commands::default();
+        (commands.0[0], commands.0[3]) = (Some((FIRST, 2)), Some((7, 40)));
+        assert_eq!(commands.number_of(40), Some(7));
+        assert_eq!(commands.number_of(41), None);
+        commands.forget(FIRST);
+        assert_eq!(
+            (commands.number_of(2), commands.number_of(40)),
+            (None, Some(7))
+        );
+        assert!(ends_the_jail(FIRST) && !ends_the_jail(7));
+    }
+}

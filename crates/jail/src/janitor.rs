@@ -22,24 +22,23 @@
 //! which costs as much as all mounts together, while the supervisor prepares the rest; the jail is
 //! cloned in it. Elsewhere [`netns`](super::netns) does it, from inside.
 
-use std::ffi::CString;
+mod wire;
+mod work;
+
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rustix::event::PollFlags;
+use wire::{END, EVENT, JAIL, LENGTH, READY, RELEASED, UNGUARDED, UNWATCHED, errno, padded, words};
+use work::{Removed, Work, remove};
 
 use super::JailError;
 use super::cgroup::Traces;
 use super::covers::{Covers, Fate};
-use super::guard::Found;
 use super::names::Names;
-use super::watched::Watched;
-use super::ways::Tasks;
-use creel_sys::freezer::Freezer;
 use creel_sys::janitor as sys;
 use creel_sys::socket::{self, Wait};
-use creel_sys::{Errno, Result, mount, net, process, procfs, signal, userns};
+use creel_sys::{Errno, Result, net, process, procfs, signal};
 
 /// Which network namespace the janitor lives in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,27 +77,6 @@ pub enum Guarding {
     Wanted,
     No,
 }
-
-/// Messages to the janitor.
-const JAIL: u8 = b'j';
-const END: u8 = b'e';
-/// Messages from the janitor.
-const READY: u8 = b'r';
-const EVENT: u8 = b'c';
-const UNWATCHED: u8 = b'u';
-const UNGUARDED: u8 = b'g';
-const RELEASED: u8 = b'd';
-const LOST: u8 = b'l';
-/// In the place of a cover: of all.
-const NOWHERE: u32 = u32::MAX;
-/// What the jail's first process waits for.
-const GO: &[u8] = b"!";
-/// Between two looks at directories in which the jail makes names.
-const PAUSE: Duration = Duration::from_millis(1);
-/// Milliseconds in which the watcher ends a check that it has begun.
-const LAST_WORDS: i32 = 500;
-/// The longest message: a byte and three words.
-const LENGTH: usize = 13;
 
 /// What the janitor tells while the jail runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,9 +119,9 @@ pub struct Janitor {
     mounts: Mounts,
     guard: Guarding,
     network: Network,
-    phase: Phase,
+    phase: Cell<Phase>,
     /// It has removed the placeholders.
-    released: bool,
+    released: Cell<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,8 +179,8 @@ impl Janitor {
             mounts,
             guard,
             network,
-            phase: Phase::Working,
-            released: false,
+            phase: Cell::new(Phase::Working),
+            released: Cell::new(false),
         })
     }
 
@@ -215,7 +193,7 @@ impl Janitor {
         let words = match received.map_err(fault("waiting for the janitor"))? {
             (LENGTH, _) if message[0] == READY => words(&message),
             _ => {
-                self.phase = Phase::Over;
+                self.phase.set(Phase::Over);
                 return Err(fault("waiting for the janitor")(Errno::CHILD));
             }
         };
@@ -278,9 +256,9 @@ impl Janitor {
     }
 
     /// What the janitor has told since, if anything.
-    pub fn told(&mut self) -> Vec<Told> {
+    pub fn told(&self) -> Vec<Told> {
         let mut all = vec![];
-        while self.phase != Phase::Over
+        while self.phase.get() != Phase::Over
             && let Some(told) = self.receive(Wait::No)
         {
             all.push(told);
@@ -288,7 +266,7 @@ impl Janitor {
         all
     }
 
-    fn receive(&mut self, wait: Wait) -> Option<Told> {
+    fn receive(&self, wait: Wait) -> Option<Told> {
         let mut message = [0; LENGTH];
         let told = match socket::receive(self.socket.as_fd(), &mut message, wait) {
             Err(Errno::AGAIN | Errno::INTR) => return None,
@@ -315,7 +293,7 @@ impl Janitor {
                         errno,
                     }),
                     (RELEASED, _) => {
-                        self.released = true;
+                        self.released.set(true);
                         Told::Over
                     }
                     _ => Told::Over,
@@ -324,18 +302,19 @@ impl Janitor {
             _ => Told::Over,
         };
         if told == Told::Over {
-            self.phase = Phase::Over;
+            self.phase.set(Phase::Over);
         }
         Some(told)
     }
 
     /// Says that the jail has ended: the placeholders go.
     pub fn end(&mut self) {
-        if self.phase == Phase::Working {
-            self.phase = match socket::send(self.socket.as_fd(), &padded(END, [0; 3]), &[]) {
+        if self.phase.get() == Phase::Working {
+            let sent = socket::send(self.socket.as_fd(), &padded(END, [0; 3]), &[]);
+            self.phase.set(match sent {
                 Ok(()) => Phase::Ending,
                 Err(_) => Phase::Over,
-            };
+            });
         }
     }
 
@@ -349,13 +328,13 @@ impl Janitor {
         // Beside the janitor, which removes names elsewhere. Never its alone: it may have been killed.
         let removed = sys::root().map(|root| remove(&root, &self.group));
         let mut told = vec![];
-        while self.phase == Phase::Ending {
+        while self.phase.get() == Phase::Ending {
             match self.receive(Wait::Yes) {
                 Some(Told::Over) | None => {}
                 Some(other) => told.push(other),
             }
         }
-        if !self.released {
+        if !self.released.get() {
             // It was killed, or what it had started was.
             self.names.release();
         }
@@ -377,290 +356,4 @@ impl Drop for Janitor {
             self.close();
         }
     }
-}
-
-/// The janitor's own process.
-struct Work<'a> {
-    socket: BorrowedFd<'a>,
-    names: &'a Names,
-    covers: &'a Covers,
-    group: &'a Traces,
-    guard: Guarding,
-    /// At its end when the jail is built.
-    waiting: BorrowedFd<'a>,
-}
-
-/// The process among the jail's mounts. Dropped, it ends.
-struct Watcher {
-    pid: i32,
-    leash: OwnedFd,
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        // What it is about to tell is told first: its end of the leash closes when it has ended.
-        let _ = rustix::net::shutdown(&self.leash, rustix::net::Shutdown::Write);
-        let _ = sys::wait_any([Some((self.leash.as_fd(), PollFlags::IN))], LAST_WORDS);
-        let _ = signal::send(self.pid, signal::KILL);
-        let _ = process::reap(self.pid);
-    }
-}
-
-impl Work<'_> {
-    fn run(&self, kept: &mut [i32], network: Network) -> Result<()> {
-        sys::settle(kept)?;
-        // What is made here has its whole mode from its start: nothing is given one by its name.
-        process::set_mask(0);
-        let root = sys::root()?;
-        let made = match network {
-            // The socket that comes with it goes at once.
-            Network::New => net::new_namespace()
-                .and_then(|()| net::loopback_up())
-                .map(|_| net::free_low_ports()),
-            Network::Kept => Ok(()),
-        };
-        let held = self.names.hold();
-        let (index, named) = match held {
-            Ok(()) => (0, 0),
-            Err((index, errno)) => (index as u32, code(errno)),
-        };
-        let network = made.err().map_or(0, code);
-        self.tell(READY, [index, named, network]);
-        let mut jail: Option<OwnedFd> = None;
-        let mut watcher: Option<Watcher> = None;
-        loop {
-            let [told, lost] = sys::wait_any(
-                [
-                    Some((self.socket, PollFlags::IN)),
-                    watcher.as_ref().map(|w| (w.leash.as_fd(), PollFlags::IN)),
-                ],
-                -1,
-            )?;
-            if lost && watcher.take().is_some() {
-                // Nobody looks after the covers any more, and nobody is asked.
-                self.tell(LOST, [0; 3]);
-                self.kill(&root, jail.as_ref());
-            }
-            if !told {
-                continue;
-            }
-            let mut message = [0; LENGTH];
-            match socket::receive(self.socket, &mut message, Wait::Yes) {
-                Ok((LENGTH, [pidfd, Some(mounts), third])) if message[0] == JAIL => {
-                    jail = pidfd;
-                    let first = words(&message)[0].cast_signed();
-                    let jail = (jail.as_ref(), first);
-                    watcher = Some(self.start_watcher(&root, jail, mounts, third)?);
-                }
-                Ok((LENGTH, [pidfd, ..])) if message[0] == JAIL => jail = pidfd,
-                Ok((LENGTH, _)) => {
-                    drop(watcher.take());
-                    self.names.release();
-                    self.tell(RELEASED, [0; 3]);
-                    // The supervisor removes the group, and then ends this process. Where the one cannot be
-                    // done the other is not.
-                    sys::wait_any([Some((self.socket, PollFlags::IN))], -1)?;
-                    break;
-                }
-                // The supervisor is gone.
-                _ => break,
-            }
-        }
-        self.kill(&root, jail.as_ref());
-        if let Some(jail) = &jail {
-            // No placeholder goes before the jail has ended.
-            sys::wait_for(jail);
-        }
-        drop(watcher);
-        self.names.release();
-        remove(&root, self.group);
-        Ok(())
-    }
-
-    /// Starts the process that joins the jail's mounts. This one stays outside: in there a placeholder is
-    /// the place of a mount, and cannot be removed.
-    fn start_watcher(
-        &self,
-        root: &OwnedFd,
-        (jail, first): (Option<&OwnedFd>, i32),
-        mounts: OwnedFd,
-        third: Option<OwnedFd>,
-    ) -> Result<Watcher> {
-        let (leash, theirs) = socket::pair()?;
-        let (users, waits) = match self.guard {
-            Guarding::No => (third, None),
-            Guarding::Wanted => (None, third),
-        };
-        let pid = sys::start(|| {
-            sys::close(&leash);
-            let covers = || {
-                let group = self.group.unified.as_ref();
-                let tasks = Tasks {
-                    group: group.and_then(|path| Freezer::open(root, path).ok()),
-                    first,
-                };
-                // While it pivots the old root lies over the new one, and would be this process's root.
-                sys::wait_any([Some((self.waiting, PollFlags::IN))], -1)?;
-                if let Some(users) = &users {
-                    userns::enter(users)?;
-                }
-                mount::enter(&mounts)?;
-                let mut covers = Watched::new(self.covers, self.names, tasks)?;
-                if self.guard == Guarding::Wanted
-                    && let Err(errno) = covers.guard()
-                {
-                    self.tell(UNGUARDED, [NOWHERE, code(errno), 0]);
-                }
-                Ok(covers)
-            };
-            let covers: Result<Watched<'_>> = covers();
-            if let Some(first) = waits {
-                // The jail's first process, which may be gone.
-                let _ = socket::send(first.as_fd(), GO, &[]);
-                sys::close(&first);
-                std::mem::forget(first);
-            }
-            match covers {
-                Ok(covers) => self.watch(covers, theirs.as_fd(), root, jail),
-                Err(errno) => {
-                    self.tell(UNWATCHED, [0, code(errno), 0]);
-                    // Its end would be a fault of its own.
-                    let _ = sys::wait_any([Some((theirs.as_fd(), PollFlags::IN))], -1);
-                }
-            }
-        })?;
-        Ok(Watcher { pid, leash })
-    }
-
-    /// The watcher's loop, until the janitor lets go of its leash.
-    fn watch(
-        &self,
-        mut covers: Watched<'_>,
-        leash: BorrowedFd<'_>,
-        root: &OwnedFd,
-        jail: Option<&OwnedFd>,
-    ) {
-        // At first for what happened before.
-        self.check(&mut covers, root, jail);
-        let mut pause: Option<Instant> = None;
-        loop {
-            let [openings, changes] = covers.asked().map_or([None, None], |all| all.map(Some));
-            let ready = sys::wait_any(
-                [
-                    Some((leash, PollFlags::IN)),
-                    Some((covers.mounts(), PollFlags::PRI)),
-                    openings.map(|fd| (fd, PollFlags::IN)),
-                    changes.map(|fd| (fd, PollFlags::IN)),
-                    match pause {
-                        None => Some((covers.changes(), PollFlags::IN)),
-                        Some(_) => None,
-                    },
-                ],
-                pause.map_or(-1, |_| 1),
-            );
-            let Ok([false, detached, asked, changed, names]) = ready else {
-                return;
-            };
-            let waited = pause.is_some_and(|since| since.elapsed() >= PAUSE);
-            if detached || names || waited {
-                self.check(&mut covers, root, jail);
-            }
-            if waited {
-                pause = None;
-            }
-            // After: what the jail opens now, it would have open while it is frozen.
-            let found = match asked || changed {
-                true => covers.answer(),
-                false => Ok(Found::Nothing),
-            };
-            match found {
-                Ok(Found::Nothing) => {}
-                Ok(Found::Change) => self.check(&mut covers, root, jail),
-                // This process's end ends the jail.
-                Err(_) => return,
-            }
-            if names {
-                // A jail that makes and removes names in such a directory without end must not use up the
-                // processor through this process. The end of a mount it cannot cause.
-                pause = Some(Instant::now());
-            }
-        }
-    }
-
-    /// Has the covers looked at.
-    fn check(&self, covers: &mut Watched<'_>, root: &OwnedFd, jail: Option<&OwnedFd>) {
-        let fate = covers.check(&mut |event| {
-            let ended = u32::from(event.fate == Fate::Ended);
-            self.tell(EVENT, [event.cover, ended, event.microseconds]);
-        });
-        for (cover, errno) in covers.unguarded() {
-            self.tell(UNGUARDED, [cover as u32, code(errno), 0]);
-        }
-        if fate == Fate::Ended {
-            self.kill(root, jail);
-        }
-    }
-
-    fn tell(&self, what: u8, words: [u32; 3]) {
-        // A supervisor that is gone needs no word.
-        let _ = socket::send(self.socket, &padded(what, words), &[]);
-    }
-
-    fn kill(&self, root: &OwnedFd, jail: Option<&OwnedFd>) {
-        if let Some(kill) = &self.group.kill {
-            sys::write_one(root, kill);
-        }
-        if let Some(jail) = jail {
-            let _ = signal::send_pidfd(jail.as_fd(), signal::KILL);
-        }
-    }
-}
-
-fn padded(what: u8, words: [u32; 3]) -> [u8; LENGTH] {
-    let mut message = [what; LENGTH];
-    for (to, word) in message[1..].chunks_exact_mut(4).zip(words) {
-        to.copy_from_slice(&word.to_le_bytes());
-    }
-    message
-}
-
-fn words(message: &[u8; LENGTH]) -> [u32; 3] {
-    let mut words = [0; 3];
-    for (to, bytes) in words.iter_mut().zip(message[1..].chunks_exact(4)) {
-        *to = bytes
-            .iter()
-            .rev()
-            .fold(0, |word, byte| word << 8 | u32::from(*byte));
-    }
-    words
-}
-
-fn code(errno: Errno) -> u32 {
-    errno.raw_os_error().unsigned_abs()
-}
-
-fn errno(code: u32) -> Option<Errno> {
-    (code != 0).then(|| Errno::from_raw_os_error(code as i32))
-}
-
-/// What became of the group's directories.
-#[derive(Debug, PartialEq, Eq)]
-enum Removed {
-    All,
-    NotAll,
-}
-
-fn remove(root: &OwnedFd, group: &Traces) -> Removed {
-    let busy = |path: &CString| sys::remove_directory(root, path) == Err(Errno::BUSY);
-    // Some two seconds: a process killed in the middle of a long disk write takes its time.
-    for attempt in 0..2000 {
-        if group.own.iter().filter(|path| busy(path)).count() == 0 {
-            return Removed::All;
-        }
-        if let Some(kill) = &group.kill {
-            sys::write_one(root, kill);
-        }
-        sys::pause(attempt);
-    }
-    Removed::NotAll
 }

@@ -1,8 +1,8 @@
 //! A plan's acts, compiled for a process that may not allocate or decide: C strings, descriptors,
 //! numbers.
 //!
-//! Two lists, as the plan has two entries: [`Build`] makes a jail, [`Enter`] is what a process does that
-//! comes into one and becomes a command.
+//! Two lists, as the plan has two entries: [`Build`] makes a jail, [`Enter`] is the steps of a process
+//! that comes into one and becomes a command.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
@@ -30,7 +30,7 @@ pub const STDIN: u32 = u32::MAX - 1;
 /// Options of a filesystem instance: key, value; an empty value is a flag.
 pub type Options = Vec<(CString, CString)>;
 
-/// What makes a jail. Paths are relative to the root under construction.
+/// A step that makes a jail. Paths are relative to the root under construction.
 pub enum Build {
     Root {
         options: Options,
@@ -125,7 +125,7 @@ pub enum Build {
     CgroupNamespace,
 }
 
-/// What a process does to itself that comes into a jail. Paths are the jail's.
+/// A step of a process that comes into a jail, on itself. Paths are the jail's.
 pub enum Enter {
     Keyring,
     Limit {
@@ -186,7 +186,7 @@ pub struct Program {
     pub terminal: Terminal,
 }
 
-/// What pid 1 knows of the jail.
+/// Pid 1's knowledge of the jail.
 pub struct Household {
     /// The tmpfs mounts whose use is reported at the end.
     pub disks: Vec<CString>,

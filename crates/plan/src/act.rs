@@ -1,4 +1,4 @@
-//! What a plan is made of: one kernel act each, as data, in the words that a plan is printed and kept in.
+//! The acts that a plan is made of: kernel acts as data, in the words in which a plan is kept.
 
 use std::path::PathBuf;
 

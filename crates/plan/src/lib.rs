@@ -72,7 +72,7 @@ pub struct PolicyRef {
     pub notes: Vec<String>,
 }
 
-/// What is there once a jail, however many commands it runs.
+/// The part of a plan that a jail has once, however many commands it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JailPlan {
     /// Makes the jail: acts of [`Whose::Jail`], in their order.
@@ -98,7 +98,7 @@ pub struct CommandPlan {
     #[serde(with = "lossless")]
     pub workdir: PathBuf,
     pub terminal: Terminal,
-    /// What the command's own process does beside [`JailPlan::confine`]: acts of [`Whose::Command`], in
+    /// The acts of the command's own process beside [`JailPlan::confine`]: acts of [`Whose::Command`], in
     /// their order.
     pub acts: Vec<Act>,
     pub watch: CommandWatch,

@@ -1,5 +1,5 @@
-//! Bytes as JSON: text where they are UTF-8, else `{"escaped": "caf\\xe9"}`. What is written is read back
-//! as the same bytes.
+//! Bytes as JSON: text where they are UTF-8, else `{"escaped": "caf\\xe9"}`. Reading gives the bytes that
+//! were written.
 //!
 //! Paths, arguments and variables are bytes on Linux, and a plan keeps all of them. In an escaped text a
 //! backslash is `\\`, and a byte that is part of no character is `\x` and two digits.
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What is bytes to the kernel.
+/// A type that is bytes to the kernel.
 pub trait Raw {
     fn raw(&self) -> &[u8];
     fn of(bytes: Vec<u8>) -> Self;

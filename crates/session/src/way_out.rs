@@ -11,7 +11,8 @@ use serde::Serialize;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
 
-use super::{ask, finished};
+use super::ask;
+use super::events::finished;
 use creel_egress::log::Lines;
 use creel_egress::protocol::{self, FromRelay, ToRelay};
 use creel_egress::record::Destination;

@@ -19,6 +19,7 @@ const DRILLS: &[(&str, Act)] = &[
     ("relay's UDP", crate::relay_confined::udp_drill),
     ("panic", crate::leaks::panic_drill),
     ("embed", crate::embed::drill),
+    ("supervised", crate::supervised::drill),
     ("tests::speaks", |_| say("a word")),
     ("tests::leaves", |_| process::exit(0)),
     ("tests::fails", |_| {

@@ -1,0 +1,290 @@
+//! The janitor's own process, and the one that it starts among the jail's mounts.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+
+use super::wire::{
+    EVENT, JAIL, LENGTH, LOST, NOWHERE, READY, RELEASED, UNGUARDED, UNWATCHED, code, padded, words,
+};
+use super::{Guarding, Network};
+use crate::cgroup::Traces;
+use crate::covers::{Covers, Fate};
+use crate::guard::Found;
+use crate::names::Names;
+use crate::watched::Watched;
+use crate::ways::Tasks;
+use creel_sys::freezer::Freezer;
+use creel_sys::janitor as sys;
+use creel_sys::socket::{self, Wait};
+use creel_sys::{Errno, Result, mount, net, process, signal, userns};
+
+/// What the jail's first process waits for.
+const GO: &[u8] = b"!";
+/// Between two looks at directories in which the jail makes names.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Milliseconds in which the watcher ends a check that it has begun.
+const LAST_WORDS: i32 = 500;
+
+/// The janitor's own process.
+pub struct Work<'a> {
+    pub socket: BorrowedFd<'a>,
+    pub names: &'a Names,
+    pub covers: &'a Covers,
+    pub group: &'a Traces,
+    pub guard: Guarding,
+    /// At its end when the jail is built.
+    pub waiting: BorrowedFd<'a>,
+}
+
+/// The process among the jail's mounts. Dropped, it ends.
+struct Watcher {
+    pid: i32,
+    leash: OwnedFd,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // What it is about to tell is told first: its end of the leash closes when it has ended.
+        let _ = rustix::net::shutdown(&self.leash, rustix::net::Shutdown::Write);
+        let _ = sys::wait_any([Some((self.leash.as_fd(), PollFlags::IN))], LAST_WORDS);
+        let _ = signal::send(self.pid, signal::KILL);
+        let _ = process::reap(self.pid);
+    }
+}
+
+impl Work<'_> {
+    /// Works until the supervisor lets go, or is gone.
+    pub fn run(&self, kept: &mut [i32], network: Network) -> Result<()> {
+        sys::settle(kept)?;
+        // What is made here has its whole mode from its start: nothing is given one by its name.
+        process::set_mask(0);
+        let root = sys::root()?;
+        let made = match network {
+            // The socket that comes with it goes at once.
+            Network::New => net::new_namespace()
+                .and_then(|()| net::loopback_up())
+                .map(|_| net::free_low_ports()),
+            Network::Kept => Ok(()),
+        };
+        let held = self.names.hold();
+        let (index, named) = match held {
+            Ok(()) => (0, 0),
+            Err((index, errno)) => (index as u32, code(errno)),
+        };
+        let network = made.err().map_or(0, code);
+        self.tell(READY, [index, named, network]);
+        let mut jail: Option<OwnedFd> = None;
+        let mut watcher: Option<Watcher> = None;
+        loop {
+            let [told, lost] = sys::wait_any(
+                [
+                    Some((self.socket, PollFlags::IN)),
+                    watcher.as_ref().map(|w| (w.leash.as_fd(), PollFlags::IN)),
+                ],
+                -1,
+            )?;
+            if lost && watcher.take().is_some() {
+                // Nobody looks after the covers any more, and nobody is asked.
+                self.tell(LOST, [0; 3]);
+                self.kill(&root, jail.as_ref());
+            }
+            if !told {
+                continue;
+            }
+            let mut message = [0; LENGTH];
+            match socket::receive(self.socket, &mut message, Wait::Yes) {
+                Ok((LENGTH, [pidfd, Some(mounts), third])) if message[0] == JAIL => {
+                    jail = pidfd;
+                    let first = words(&message)[0].cast_signed();
+                    let jail = (jail.as_ref(), first);
+                    watcher = Some(self.start_watcher(&root, jail, mounts, third)?);
+                }
+                Ok((LENGTH, [pidfd, ..])) if message[0] == JAIL => jail = pidfd,
+                Ok((LENGTH, _)) => {
+                    drop(watcher.take());
+                    self.names.release();
+                    self.tell(RELEASED, [0; 3]);
+                    // The supervisor removes the group, and then ends this process. Where the one cannot be
+                    // done the other is not.
+                    sys::wait_any([Some((self.socket, PollFlags::IN))], -1)?;
+                    break;
+                }
+                // The supervisor is gone.
+                _ => break,
+            }
+        }
+        self.kill(&root, jail.as_ref());
+        if let Some(jail) = &jail {
+            // No placeholder goes before the jail has ended.
+            sys::wait_for(jail);
+        }
+        drop(watcher);
+        self.names.release();
+        remove(&root, self.group);
+        Ok(())
+    }
+
+    /// Starts the process that joins the jail's mounts. This one stays outside: in there a placeholder is
+    /// the place of a mount, and cannot be removed.
+    fn start_watcher(
+        &self,
+        root: &OwnedFd,
+        (jail, first): (Option<&OwnedFd>, i32),
+        mounts: OwnedFd,
+        third: Option<OwnedFd>,
+    ) -> Result<Watcher> {
+        let (leash, theirs) = socket::pair()?;
+        let (users, waits) = match self.guard {
+            Guarding::No => (third, None),
+            Guarding::Wanted => (None, third),
+        };
+        let pid = sys::start(|| {
+            sys::close(&leash);
+            let covers = || {
+                let group = self.group.unified.as_ref();
+                let tasks = Tasks {
+                    group: group.and_then(|path| Freezer::open(root, path).ok()),
+                    first,
+                };
+                // While it pivots the old root lies over the new one, and would be this process's root.
+                sys::wait_any([Some((self.waiting, PollFlags::IN))], -1)?;
+                if let Some(users) = &users {
+                    userns::enter(users)?;
+                }
+                mount::enter(&mounts)?;
+                let mut covers = Watched::new(self.covers, self.names, tasks)?;
+                if self.guard == Guarding::Wanted
+                    && let Err(errno) = covers.guard()
+                {
+                    self.tell(UNGUARDED, [NOWHERE, code(errno), 0]);
+                }
+                Ok(covers)
+            };
+            let covers: Result<Watched<'_>> = covers();
+            if let Some(first) = waits {
+                // The jail's first process, which may be gone.
+                let _ = socket::send(first.as_fd(), GO, &[]);
+                sys::close(&first);
+                std::mem::forget(first);
+            }
+            match covers {
+                Ok(covers) => self.watch(covers, theirs.as_fd(), root, jail),
+                Err(errno) => {
+                    self.tell(UNWATCHED, [0, code(errno), 0]);
+                    // Its end would be a fault of its own.
+                    let _ = sys::wait_any([Some((theirs.as_fd(), PollFlags::IN))], -1);
+                }
+            }
+        })?;
+        Ok(Watcher { pid, leash })
+    }
+
+    /// The watcher's loop, until the janitor lets go of its leash.
+    fn watch(
+        &self,
+        mut covers: Watched<'_>,
+        leash: BorrowedFd<'_>,
+        root: &OwnedFd,
+        jail: Option<&OwnedFd>,
+    ) {
+        // At first for what happened before.
+        self.check(&mut covers, root, jail);
+        let mut pause: Option<Instant> = None;
+        loop {
+            let [openings, changes] = covers.asked().map_or([None, None], |all| all.map(Some));
+            let ready = sys::wait_any(
+                [
+                    Some((leash, PollFlags::IN)),
+                    Some((covers.mounts(), PollFlags::PRI)),
+                    openings.map(|fd| (fd, PollFlags::IN)),
+                    changes.map(|fd| (fd, PollFlags::IN)),
+                    match pause {
+                        None => Some((covers.changes(), PollFlags::IN)),
+                        Some(_) => None,
+                    },
+                ],
+                pause.map_or(-1, |_| 1),
+            );
+            let Ok([false, detached, asked, changed, names]) = ready else {
+                return;
+            };
+            let waited = pause.is_some_and(|since| since.elapsed() >= PAUSE);
+            if detached || names || waited {
+                self.check(&mut covers, root, jail);
+            }
+            if waited {
+                pause = None;
+            }
+            // After: what the jail opens now, it would have open while it is frozen.
+            let found = match asked || changed {
+                true => covers.answer(),
+                false => Ok(Found::Nothing),
+            };
+            match found {
+                Ok(Found::Nothing) => {}
+                Ok(Found::Change) => self.check(&mut covers, root, jail),
+                // This process's end ends the jail.
+                Err(_) => return,
+            }
+            if names {
+                // A jail that makes and removes names in such a directory without end must not use up the
+                // processor through this process. The end of a mount it cannot cause.
+                pause = Some(Instant::now());
+            }
+        }
+    }
+
+    /// Has the covers looked at.
+    fn check(&self, covers: &mut Watched<'_>, root: &OwnedFd, jail: Option<&OwnedFd>) {
+        let fate = covers.check(&mut |event| {
+            let ended = u32::from(event.fate == Fate::Ended);
+            self.tell(EVENT, [event.cover, ended, event.microseconds]);
+        });
+        for (cover, errno) in covers.unguarded() {
+            self.tell(UNGUARDED, [cover as u32, code(errno), 0]);
+        }
+        if fate == Fate::Ended {
+            self.kill(root, jail);
+        }
+    }
+
+    fn tell(&self, what: u8, words: [u32; 3]) {
+        // A supervisor that is gone needs no word.
+        let _ = socket::send(self.socket, &padded(what, words), &[]);
+    }
+
+    fn kill(&self, root: &OwnedFd, jail: Option<&OwnedFd>) {
+        if let Some(kill) = &self.group.kill {
+            sys::write_one(root, kill);
+        }
+        if let Some(jail) = jail {
+            let _ = signal::send_pidfd(jail.as_fd(), signal::KILL);
+        }
+    }
+}
+
+/// What became of the group's directories.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Removed {
+    All,
+    NotAll,
+}
+
+/// Removes the group, and kills what keeps it from that.
+pub fn remove(root: &OwnedFd, group: &Traces) -> Removed {
+    let busy = |path: &CString| sys::remove_directory(root, path) == Err(Errno::BUSY);
+    // Some two seconds: a process killed in the middle of a long disk write takes its time.
+    for attempt in 0..2000 {
+        if group.own.iter().filter(|path| busy(path)).count() == 0 {
+            return Removed::All;
+        }
+        if let Some(kill) = &group.kill {
+            sys::write_one(root, kill);
+        }
+        sys::pause(attempt);
+    }
+    Removed::NotAll
+}

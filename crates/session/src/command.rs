@@ -1,0 +1,230 @@
+//! One loop for a command: its streams, its terminal, its time limit, and the signals that are for it.
+//!
+//! ```text
+//! Running ── timeout, cpu time, output, TERM ──▶ Ending ── grace over, second TERM ──▶ Killed
+//!    │                                              │                                     │
+//!    └───────────────────── the jail's first process ends ◀───────────────────────────────┘
+//! ```
+//!
+//! A jail that is made for one command ends with it, so the end of the command is the end of the jail.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::events::{finished, until};
+use super::jail::{Jail, Said};
+use super::signals::Signals;
+use super::stream::{Budget, End, Hurry, Ours, relay_all};
+use super::terminal::{self, Joined};
+use super::{Cause, SuperviseError};
+use creel_plan::CommandWatch;
+use creel_sys as sys;
+use creel_sys::Errno;
+use creel_sys::signal::Alarm;
+
+/// The state of the loop.
+pub struct CommandLoop<'a> {
+    watch: CommandWatch,
+    budget: &'a Budget,
+    signals: Signals,
+    /// When the wall time is over.
+    over: Instant,
+    /// A signal was passed on that asks the command to end.
+    pub asked: bool,
+    /// It could not be executed.
+    pub not_executed: Option<Errno>,
+    joined: Option<Joined>,
+    streams: Pin<Box<dyn Future<Output = Option<io::Error>> + 'a>>,
+    /// The streams are at their end, and what was lost of them.
+    streamed: Option<Option<io::Error>>,
+    screen: Option<Pin<Box<dyn Future<Output = End> + 'a>>>,
+    shown: Option<io::Error>,
+    keys: Pin<Box<dyn Future<Output = Infallible>>>,
+}
+
+impl<'a> CommandLoop<'a> {
+    /// `started`: from when on its time counts.
+    pub fn new(
+        watch: CommandWatch,
+        budget: &'a Budget,
+        signals: Signals,
+        pipes: Ours,
+        started: std::time::Instant,
+    ) -> CommandLoop<'a> {
+        CommandLoop {
+            over: (started + Duration::from_millis(watch.timeout)).into(),
+            watch,
+            budget,
+            signals,
+            asked: false,
+            not_executed: None,
+            joined: None,
+            streams: Box::pin(relay_all(pipes.written, budget)),
+            streamed: None,
+            screen: None,
+            shown: None,
+            keys: match pipes.typed {
+                Some(typed) => Box::pin(typed.carry()),
+                None => Box::pin(std::future::pending()),
+            },
+        }
+    }
+
+    /// Serves the command for as long as its jail lives; returns where that cannot be done.
+    pub async fn run(&mut self, jail: &Jail) -> Result<Infallible, SuperviseError> {
+        let timeout = tokio::time::sleep_until(self.over);
+        tokio::pin!(timeout);
+        let mut look = tokio::time::interval(terminal::LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let (asking, left) = (jail.is_asking(), self.is_left());
+            tokio::select! {
+                biased;
+                () = jail.mail.came() => self.hear(jail)?,
+                number = self.signals.next() => self.signal(jail, number),
+                () = &mut timeout, if jail.cause().is_none() => {
+                    if jail.cause().is_none() {
+                        jail.end_politely(Cause::Timeout, self.grace());
+                    }
+                }
+                () = self.budget.exceeded() => jail.kill(Cause::Output),
+                _ = look.tick(), if !asking && left => self.joined.iter_mut().for_each(Joined::look),
+                // While a person is asked, the terminal is theirs alone; a pipe may lead to it as well.
+                lost = &mut self.streams, if self.streamed.is_none() && !asking => {
+                    self.streamed = Some(lost);
+                }
+                end = finished(&mut self.screen), if !asking => {
+                    (self.screen, self.shown) = (None, end.loss());
+                }
+                _ = &mut self.keys, if !asking && !left => {}
+            }
+        }
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::from_millis(self.watch.grace)
+    }
+
+    /// Whether the caller's terminal was taken over, and is another job's by now.
+    fn is_left(&self) -> bool {
+        self.joined.as_ref().is_some_and(Joined::is_left)
+    }
+
+    /// Takes what pid 1 has said of the command.
+    pub fn hear(&mut self, jail: &Jail) -> Result<(), SuperviseError> {
+        for said in jail.mail.take() {
+            match said {
+                Said::NotExecuted(errno) => self.not_executed = Some(errno),
+                Said::Terminal(master) => {
+                    let joined = Joined::new(master);
+                    let (reader, writer) =
+                        joined.halves().map_err(|source| SuperviseError::Io {
+                            what: "joining the terminal",
+                            source,
+                        })?;
+                    self.screen = Some(Box::pin(terminal::output(reader, self.budget)));
+                    self.keys = Box::pin(terminal::input(writer));
+                    self.joined = Some(joined);
+                }
+                // Without a terminal to give back nobody waits for a stopped creel, and a jail must
+                // not stop its own clock.
+                Said::Stopped if self.holds_terminal() => {
+                    jail.live.signal(sys::signal::TSTP);
+                    self.stop_too(jail);
+                }
+                Said::Stopped => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn holds_terminal(&self) -> bool {
+        self.joined.as_ref().is_some_and(Joined::holds_terminal)
+    }
+
+    fn signal(&mut self, jail: &Jail, number: i32) {
+        use sys::signal::{HUP, INT, QUIT};
+        self.asked |= matches!(number, INT | HUP | QUIT);
+        match number {
+            sys::signal::WINCH => match &self.joined {
+                // The kernel tells the jail's foreground of the new size itself.
+                Some(joined) => joined.resize(),
+                None => jail.live.signal(number),
+            },
+            // The jail stops, says so, and then so does this process.
+            sys::signal::TSTP if self.holds_terminal() => jail.live.signal(sys::signal::TSTP),
+            sys::signal::TSTP => {
+                jail.live.signal(sys::signal::TSTP);
+                self.stop_too(jail);
+            }
+            sys::signal::TERM if jail.deadline().is_some() => jail.kill(Cause::Asked),
+            sys::signal::TERM => {
+                jail.live.signal(number);
+                jail.be_patient(self.grace());
+            }
+            number => jail.live.signal(number),
+        }
+    }
+
+    /// Stops this process as its caller expects, and wakes the jail with it. Nothing of the jail runs
+    /// meanwhile, or the clock goes on: what was stopped by a signal wakes itself with a timer of its own.
+    fn stop_too(&mut self, jail: &Jail) {
+        let ends = match jail.cause() {
+            None => self.over,
+            Some(_) => jail.deadline().unwrap_or(self.over),
+        };
+        let left = ends.saturating_duration_since(Instant::now());
+        let alarm = match jail.live.freeze() {
+            true => None,
+            false => Some(Alarm::after(left)),
+        };
+        // Where there is neither, this process does not stop.
+        if !matches!(alarm, Some(Err(_))) {
+            let stop = || {
+                // A process that cannot stop itself goes on, and so does its jail.
+                let _ = sys::signal::stop_self();
+            };
+            let over = || alarm.is_some() && Instant::now() >= ends;
+            match &mut self.joined {
+                Some(joined) => joined.suspended(stop, over),
+                None => stop(),
+            }
+        }
+        jail.live.thaw();
+        jail.live.signal(sys::signal::CONT);
+    }
+
+    /// After the end: what was written before it arrives before the verdict. A reader has until then, or for
+    /// ever, until the caller asks to end.
+    pub async fn drain(&mut self, patience: Option<std::time::Instant>) {
+        let budget = self.budget;
+        let rest = async {
+            if self.streamed.is_none() {
+                self.streamed = Some((&mut self.streams).await);
+            }
+            if self.screen.is_some() {
+                self.shown = finished(&mut self.screen).await.loss();
+            }
+        };
+        tokio::pin!(rest);
+        let hurry = tokio::select! {
+            biased;
+            () = &mut rest => None,
+            () = self.signals.asked() => Some(Hurry::Asked),
+            () = until(patience.map(Into::into)) => Some(Hurry::Grace),
+        };
+        if let Some(why) = hurry {
+            budget.hurry(why);
+            rest.await;
+        }
+    }
+
+    /// Gives the caller's terminal back; the stream that was lost, if one was.
+    pub fn finish(self) -> Option<io::Error> {
+        self.streamed.flatten().or(self.shown)
+    }
+}

@@ -1,0 +1,322 @@
+//! One loop for a jail: its end, its janitor, its memory and processor time, its relay, and what its first
+//! process says.
+//!
+//! The loop ends when the jail has. It hands on to a command's own loop what pid 1 says of that command.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::events::{ready_or_never, until};
+use super::throttled::Throttled;
+use super::uncharged::Uncharged;
+use super::way_out::{self, WayOut};
+use super::{Cause, SuperviseError};
+use creel_egress::relay::Relay;
+use creel_jail::janitor::{Janitor, Told, Uncovered, Unguarded};
+use creel_jail::step::STDIN;
+use creel_jail::wire::{LENGTH, Message};
+use creel_jail::{JailError, Live};
+use creel_sys::socket::{self, Wait};
+use creel_sys::{Errno, readiness};
+
+/// How often the cpu time of a whole jail is looked at, where a cgroup counts it.
+const CPU_TICK: Duration = Duration::from_millis(100);
+
+/// A jail that is watched: what its loop and that of its command both act on.
+pub struct Jail {
+    pub live: Live,
+    cause: Cell<Option<Cause>>,
+    /// When politeness ends.
+    deadline: Cell<Option<Instant>>,
+    /// The deadline was set.
+    hurried: Notify,
+    asking: Cell<bool>,
+    pub mail: Mail,
+}
+
+/// Pid 1's words on one command, until the command's loop takes it.
+#[derive(Default)]
+pub struct Mail {
+    letters: Cell<Vec<Said>>,
+    came: Notify,
+}
+
+/// Pid 1's word on a command that has not ended.
+pub enum Said {
+    /// This is the master of its terminal.
+    Terminal(OwnedFd),
+    NotExecuted(Errno),
+    Stopped,
+}
+
+impl Mail {
+    /// Returns when something may have come, or the answer of [`Jail::is_asking`] is another.
+    pub async fn came(&self) {
+        self.came.notified().await;
+    }
+
+    pub fn take(&self) -> Vec<Said> {
+        self.letters.take()
+    }
+
+    fn put(&self, said: Said) {
+        let mut letters = self.letters.take();
+        letters.push(said);
+        self.letters.set(letters);
+        self.came.notify_one();
+    }
+}
+
+impl Jail {
+    pub fn new(live: Live) -> Jail {
+        Jail {
+            live,
+            cause: Cell::new(None),
+            deadline: Cell::new(None),
+            hurried: Notify::new(),
+            asking: Cell::new(false),
+            mail: Mail::default(),
+        }
+    }
+
+    /// The limit or the caller's signal that ends it, if creel does.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause.get()
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline.get()
+    }
+
+    /// Whether a person is asked now: the terminal is theirs alone.
+    pub fn is_asking(&self) -> bool {
+        self.asking.get()
+    }
+
+    /// Ends for this cause, unless it ends already for another.
+    pub fn ends_for(&self, cause: Cause) {
+        self.cause.set(self.cause.get().or(Some(cause)));
+    }
+
+    /// Asks it to end, and kills it after the grace.
+    pub fn end_politely(&self, cause: Cause, grace: Duration) {
+        self.ends_for(cause);
+        self.live.signal(creel_sys::signal::TERM);
+        // What is stopped would never hear of it; timeout(1) does the same.
+        self.live.signal(creel_sys::signal::CONT);
+        self.be_patient(grace);
+    }
+
+    /// Kills it after the grace, unless that has begun.
+    pub fn be_patient(&self, grace: Duration) {
+        let deadline = self.deadline.get().unwrap_or(Instant::now() + grace);
+        self.deadline.set(Some(deadline));
+        self.hurried.notify_one();
+    }
+
+    pub fn kill(&self, cause: Cause) {
+        self.ends_for(cause);
+        self.live.kill();
+        // Once is enough, and the deadline must not fire again at once.
+        self.deadline
+            .set(Some(Instant::now() + Duration::from_secs(1)));
+        self.hurried.notify_one();
+    }
+}
+
+/// The state of the loop.
+pub struct JailLoop {
+    pidfd: AsyncFd<OwnedFd>,
+    socket: AsyncFd<OwnedFd>,
+    janitor: Option<AsyncFd<OwnedFd>>,
+    oom: Option<AsyncFd<OwnedFd>>,
+    pub way_out: Option<WayOut>,
+    /// Pid 1 has closed its end: an end of file is always ready to be read again.
+    silent: bool,
+    /// The step that failed.
+    pub failed: Option<JailError>,
+    /// What the jail has as stdin in the place of the caller's file, and the position at the start.
+    pub stdin: Option<(OwnedFd, u64)>,
+    pub notes: Notes,
+}
+
+/// The janitor's words so far.
+#[derive(Default)]
+pub struct Notes {
+    pub uncovered: Vec<Uncovered>,
+    pub unwatched: Option<Errno>,
+    pub unguarded: Vec<Unguarded>,
+    /// It is gone.
+    pub over: bool,
+}
+
+impl Notes {
+    pub fn add(&mut self, all: Vec<Told>) {
+        for told in all {
+            match told {
+                Told::Uncovered(name) => self.uncovered.push(name),
+                Told::Unwatched(errno) => self.unwatched = Some(errno),
+                Told::Unguarded(place) => self.unguarded.push(place),
+                Told::Over => self.over = true,
+            }
+        }
+    }
+}
+
+impl JailLoop {
+    pub fn new(live: &Live, relay: Option<Relay>) -> Result<JailLoop, SuperviseError> {
+        let fault = |what| move |source: io::Error| SuperviseError::Io { what, source };
+        let readable = readiness::to_read;
+        let janitor = live.janitor.as_ref().map(|janitor| {
+            let socket = janitor.socket().try_clone_to_owned();
+            socket.and_then(readable)
+        });
+        let oom = match live.group.as_ref().map(|g| g.oom_events()).transpose() {
+            Ok(events) => events.flatten().map(readable).transpose(),
+            Err(e) => return Err(JailError::from(e).into()),
+        };
+        let watched = |fd: &OwnedFd| fd.try_clone().and_then(readable);
+        Ok(JailLoop {
+            pidfd: watched(&live.pidfd).map_err(fault("watching the jail"))?,
+            socket: watched(&live.socket).map_err(fault("watching the jail"))?,
+            janitor: janitor.transpose().map_err(fault("watching the janitor"))?,
+            oom: oom.map_err(fault("watching memory"))?,
+            way_out: relay
+                .map(WayOut::new)
+                .transpose()
+                .map_err(fault("watching the relay"))?,
+            silent: false,
+            failed: None,
+            stdin: None,
+            notes: Notes::default(),
+        })
+    }
+
+    /// Watches the jail to its end.
+    pub async fn run(&mut self, jail: &Jail) {
+        let watch = &jail.live.plan.jail.watch;
+        let mut tick = tokio::time::interval_at(Instant::now() + CPU_TICK, CPU_TICK);
+        let mut uncharged = Uncharged::default();
+        let mut throttled = Throttled::default();
+        loop {
+            let polite_until = jail.deadline();
+            let counts_cpu = jail.live.group.is_some() && jail.cause().is_none();
+            tokio::select! {
+                biased;
+                _ = self.pidfd.readable() => return,
+                ready = self.socket.readable(), if !self.silent => {
+                    if let Ok(mut ready) = ready {
+                        ready.clear_ready();
+                    }
+                    self.hear(jail);
+                }
+                () = jail.hurried.notified() => {}
+                () = until(polite_until) => jail.kill(jail.cause().unwrap_or(Cause::Asked)),
+                () = ready_or_never(self.oom.as_ref()) => jail.kill(Cause::Oom),
+                () = ready_or_never(self.janitor.as_ref()), if !self.notes.over => {
+                    self.notes.add(told(jail));
+                    if self.notes.over {
+                        jail.kill(Cause::JanitorDied);
+                    }
+                }
+                _ = tick.tick(), if counts_cpu => {
+                    jail.live.group.iter().for_each(|group| throttled.look(group));
+                    let used = jail.live.group.as_ref().and_then(|g| g.cpu_used()).unwrap_or(0);
+                    if used >= watch.cpu_time.saturating_mul(1000) {
+                        jail.kill(Cause::CpuTime);
+                    } else if uncharged.exceeds(&jail.live, watch.uncharged) {
+                        jail.kill(Cause::Oom);
+                    }
+                }
+                () = way_out::serve(&mut self.way_out) => {}
+            }
+            let asking = way_out::is_asking(&self.way_out);
+            if jail.asking.replace(asking) != asking {
+                jail.mail.came.notify_one();
+            }
+        }
+    }
+
+    /// The jail has ended: tells the relay, and takes what the loop was too slow for.
+    pub fn ended(&mut self, jail: &Jail) {
+        self.way_out.iter_mut().for_each(WayOut::end);
+        self.hear(jail);
+    }
+
+    /// The janitor kills in the same breath in which it says why.
+    pub fn hear_janitor(&mut self, jail: &Jail) {
+        self.notes.add(told(jail));
+        if self.notes.over {
+            jail.ends_for(Cause::JanitorDied);
+        }
+    }
+
+    /// What is left of the loop. Nobody listens to the janitor any more.
+    pub fn finish(self) -> (Notes, Option<WayOut>) {
+        (self.notes, self.way_out)
+    }
+
+    /// Takes every message of pid 1's that is there.
+    fn hear(&mut self, jail: &Jail) {
+        let mut bytes = [0; LENGTH];
+        loop {
+            let (length, mut fds) =
+                match socket::receive(jail.live.socket.as_fd(), &mut bytes, Wait::No) {
+                    Ok((0, _)) => {
+                        self.silent = true;
+                        return;
+                    }
+                    Ok((length, fds)) => (length, fds),
+                    // The child ended with something of ours unread: reported once, and before what it
+                    // said itself (unix(7)).
+                    Err(Errno::CONNRESET) => continue,
+                    Err(_) => return,
+                };
+            match Message::decode(&bytes[..length]) {
+                Some(Message::Failed { step, errno }) => {
+                    self.failed = Some(failed(jail, step, errno));
+                }
+                Some(Message::Stdin { position }) => {
+                    self.stdin = fds[0].take().map(|file| (file, position));
+                }
+                Some(Message::Terminal) => {
+                    let master = fds[0].take().map(Said::Terminal);
+                    master.into_iter().for_each(|said| jail.mail.put(said));
+                }
+                // There is one command.
+                Some(Message::NotExecuted { errno, .. }) => {
+                    let errno = Errno::from_raw_os_error(errno);
+                    jail.mail.put(Said::NotExecuted(errno));
+                }
+                Some(Message::Stopped { .. }) => jail.mail.put(Said::Stopped),
+                Some(Message::Ended { .. }) | None => {}
+            }
+        }
+    }
+}
+
+fn told(jail: &Jail) -> Vec<Told> {
+    let janitor = jail.live.janitor.as_ref();
+    janitor.map_or_else(Vec::new, Janitor::told)
+}
+
+fn failed(jail: &Jail, step: u32, errno: i32) -> JailError {
+    let source = Errno::from_raw_os_error(errno);
+    match jail.live.plan.acts().nth(step as usize) {
+        Some(act) => JailError::Act {
+            act: Box::new(act.clone()),
+            source,
+        },
+        None if step == STDIN => JailError::Stdin { source },
+        None => JailError::System {
+            what: "starting the jail's first process",
+            source,
+        },
+    }
+}

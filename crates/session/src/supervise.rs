@@ -1,0 +1,159 @@
+//! A jail with one command in it, from its start to the end of both.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::command::CommandLoop;
+use super::jail::{Jail, JailLoop};
+use super::signals::Signals;
+use super::stream::{Budget, Ours};
+use super::{Cause, Detail, Ended, Exited, SuperviseError};
+use creel_egress::relay::Relay;
+use creel_jail::cgroup::{Counters, Group};
+use creel_jail::covers::Fate;
+use creel_jail::wire::{DISKS, Message};
+use creel_jail::{JailError, Live, stdin};
+use creel_sys::process::Change;
+use creel_sys::signal::{self, Held};
+
+/// What a reader has at least, where the policy's grace is shorter: it may be about to read.
+pub const LEAST_GRACE: Duration = Duration::from_secs(1);
+
+/// Watches `live` to its end and removes what it leaves.
+pub fn run(
+    live: Live,
+    relay: Option<Relay>,
+    pipes: Ours,
+    started: Instant,
+    detail: Detail,
+) -> Result<Exited, SuperviseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(fault("starting the event loop"))?;
+    runtime.block_on(watch(live, relay, pipes, started, detail))
+}
+
+fn fault(what: &'static str) -> impl FnOnce(io::Error) -> SuperviseError {
+    move |source| SuperviseError::Io { what, source }
+}
+
+async fn watch(
+    mut live: Live,
+    relay: Option<Relay>,
+    pipes: Ours,
+    started: Instant,
+    detail: Detail,
+) -> Result<Exited, SuperviseError> {
+    let signals = Signals::new().map_err(fault("listening for signals"))?;
+    live.held.take().into_iter().for_each(Held::deliver);
+    let plan = Arc::clone(&live.plan);
+    let limits = plan.command.watch.clone();
+    let grace = Duration::from_millis(limits.grace).max(LEAST_GRACE);
+    let budget = Budget::new(limits.output);
+    let mut watched = JailLoop::new(&live, relay)?;
+    let mut jail = Jail::new(live);
+    let mut command = CommandLoop::new(limits, &budget, signals, pipes, started);
+    // The command's loop has no end but the jail's: the end of its one command is the jail's own.
+    tokio::select! {
+        biased;
+        () = watched.run(&jail) => {}
+        failed = command.run(&jail) => match failed? {},
+    }
+    watched.ended(&jail);
+    // The command was quicker than its loop.
+    command.hear(&jail)?;
+
+    let (mut disks, mut cpu) = ([[0; 2]; DISKS], 0);
+    let mut end = match (watched.failed.take(), command.not_executed) {
+        (Some(error), _) => Some(Ended::Setup(error)),
+        (None, Some(errno)) => Some(Ended::NotExecuted(errno)),
+        (None, None) => None,
+    };
+    if let Some(Message::Ended {
+        change,
+        disks: filled,
+        cpu: used,
+        ..
+    }) = Message::from_words(&jail.live.board.get())
+    {
+        (disks, cpu) = (filled, used);
+        // A worker that could not execute ends too, after it said why.
+        end.get_or_insert(Ended::Command(change));
+    }
+    if end.is_none() {
+        watched.hear_janitor(&jail);
+    }
+    let (change, usage) = jail.live.reap()?;
+    if let Some((file, position)) = watched.stdin.take() {
+        stdin::give_back(&file, position);
+    }
+    let traffic = match &watched.way_out {
+        Some(way_out) => Some(way_out.finish().await),
+        None => None,
+    };
+    let wall = started.elapsed();
+    budget.jail_ended();
+    // Where creel ended the run, a reader has the grace; else as long as it takes.
+    let ended = was_ended(&jail, command.asked, end.as_ref(), change);
+    command.drain(ended.then(|| Instant::now() + grace)).await;
+    if budget.was_exceeded() {
+        // Also where the command ended before it could be killed for it.
+        jail.ends_for(Cause::Output);
+    }
+    let clean = matches!(end, Some(Ended::Command(Change::Exited(0)))) && jail.cause().is_none();
+    let counters = match (&jail.live.group, clean, detail) {
+        // Nobody asks how much a command used that did what it should.
+        (_, true, Detail::OfFailures) | (None, ..) => Counters::default(),
+        (Some(group), ..) => group.counters(),
+    };
+    let lost = command.finish();
+    let (mut notes, way_out) = watched.finish();
+    let mut cause = jail.cause();
+    notes.add(jail.live.clean());
+    if notes.uncovered.iter().any(|name| name.fate == Fate::Ended) {
+        cause = Some(Cause::Uncovered);
+    }
+    // Last: by now it has ended by itself.
+    drop(way_out);
+    Ok(Exited {
+        end: end.unwrap_or(match change {
+            // Pid 1 exits only after it has spoken.
+            Change::Exited(_) => Ended::Setup(JailError::Died),
+            _ => Ended::Silent,
+        }),
+        cause,
+        counters,
+        cpu,
+        usage,
+        wall,
+        output: budget.passed(),
+        disks,
+        lost,
+        patience: match budget.hurried() {
+            Some(_) => Duration::ZERO,
+            None => grace,
+        },
+        traffic,
+        uncovered: notes.uncovered,
+        unwatched: notes.unwatched,
+        unguarded: notes.unguarded,
+    })
+}
+
+/// Whether a limit or a signal to creel ended the command, and not it itself.
+fn was_ended(jail: &Jail, asked: bool, end: Option<&Ended>, change: Change) -> bool {
+    let signal = match (end, change) {
+        (Some(Ended::Command(Change::Signaled(number))), _) => Some(*number),
+        (None, Change::Signaled(number)) => Some(number),
+        _ => None,
+    };
+    let of_memory = |group: &Group| group.counters().oom_kills > 0;
+    jail.cause().is_some()
+        || jail.deadline().is_some()
+        || asked && signal.is_some()
+        || signal == Some(signal::XCPU)
+        || signal == Some(signal::KILL) && jail.live.group.as_ref().is_some_and(of_memory)
+}
