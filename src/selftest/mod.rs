@@ -13,8 +13,11 @@
 //! that the kernel refuses first for permission and then as invalid. Only this module can weaken a plan;
 //! `creel run` cannot.
 
+pub mod error;
+pub mod facts;
 pub mod inside;
 pub mod judge;
+pub mod layer;
 pub mod outer;
 pub mod plant;
 pub mod report;
@@ -23,9 +26,10 @@ pub mod scratch;
 pub mod spend;
 pub mod weaken;
 
-pub use outer::{Options, SelftestError, run};
+pub use error::SelftestError;
+pub use layer::Layer;
+pub use outer::{Options, run};
 pub use report::Report;
-pub use weaken::Layer;
 
 use std::path::PathBuf;
 

@@ -6,18 +6,17 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::judge::{Facts, judge_attempt, judge_spend, judge_work};
+use super::error::SelftestError;
+use super::facts::Facts;
+use super::judge::{judge_attempt, judge_spend, judge_work};
 use super::plant::{self, Planted};
 use super::weaken::weaken;
 use super::{Layer, Line, Report, Task, rows, spend};
-use creel_jail::{self as jail, JailError, Stdio, probe, spawn};
-use creel_plan::order::OrderError;
+use creel_jail::{self as jail, Stdio, probe, spawn};
 use creel_plan::{self as plan, Act, Plan, Request, ResolveError, Terminal};
-use creel_policy::{
-    Absent, Degradable, Grant, Limits, Origin, Policy, PolicyError, WorkspaceMode, preset,
-};
+use creel_policy::{Absent, Degradable, Grant, Limits, Origin, Policy, WorkspaceMode, preset};
 use creel_session::stream::Ours;
-use creel_session::{self as supervise, Ended, SuperviseError, Verdict};
+use creel_session::{self as supervise, Ended, Verdict};
 use creel_sys::attempt::{self, c};
 use creel_sys::{Errno, host, process};
 
@@ -27,44 +26,6 @@ pub struct Options {
     /// The layer to take out of the plan.
     pub without: Option<Layer>,
     pub allow_degraded: Vec<Degradable>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum SelftestError {
-    #[error("the scratch directory {} cannot be used; set TMPDIR to a directory of yours", path.display())]
-    Scratch {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("creel does not know where its own program is")]
-    NoProgram(#[source] std::io::Error),
-    #[error("creel's own program {} has a name that is not text", .0.display())]
-    NotText(PathBuf),
-    #[error("the {} layer is not in force here, so nothing can be shown without it", .0.name())]
-    NotInForce(Layer),
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    #[error(transparent)]
-    Resolve(#[from] ResolveError),
-    #[error("the plan is out of order")]
-    Order(#[from] OrderError),
-    #[error(transparent)]
-    Jail(#[from] JailError),
-    #[error(transparent)]
-    Supervise(#[from] SuperviseError),
-    #[error("{what} failed")]
-    System {
-        what: &'static str,
-        #[source]
-        source: Errno,
-    },
-    #[error("the task cannot be written down")]
-    Task(#[from] serde_json::Error),
-    #[error("the inner half said {0:?} instead of what it was asked")]
-    Mumbled(String),
-    #[error("the inner half did not run: {0}")]
-    NotRun(String),
 }
 
 /// Runs the suite.

@@ -14,10 +14,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
 use super::Site;
-use super::outer::SelftestError;
+use super::error::SelftestError;
 use super::scratch::{CONTENTS, Scratch};
 use creel_jail::Pins;
-use creel_jail::probe::Pin;
+use creel_jail::pins::Pin;
 use creel_plan::{Access, Act, Code, DirOwner, LandlockRule, Node, Owner, Plan, Rights};
 use creel_sys::attempt::{self, Queue, c};
 use creel_sys::{fd, host, process};

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::Layer;
-use super::judge::Facts;
+use super::facts::Facts;
 
 /// The verdict on one row.
 #[derive(Debug, Clone)]

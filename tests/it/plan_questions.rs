@@ -7,9 +7,10 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use creel_plan::host::Seat;
 use creel_plan::host::{Idmap, Image, LoadTree, NamedBy, Piece, Role};
-use creel_plan::questions::{Purpose, Wanted, ask};
-use creel_plan::seats::Seat;
+use creel_plan::questions::ask;
+use creel_plan::wanted::{Purpose, Wanted};
 use creel_plan::{CgroupLayout, Fact, Host, IdMode, Node, Request, ResolveError, resolve};
 use creel_policy::{
     Absent, Degradable, Execution, Grant, Origin, Policy, WorkspaceMode, file, preset,

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::copier::Copier;
 use super::cstrings::{absolute, bytes, option, relative, text};
-use super::freeze::Stdio;
 use super::janitor::Network;
 use super::netns::Sockets;
-use super::probe::Pin;
+use super::pins::Pin;
 use super::step::{Build, Place, STDIN, Step, Tree};
-use super::{JailError, Pins, keystore, stdin};
-use creel_plan::paths::within;
-use creel_plan::{Access, Act, Code, DirOwner, Host, IdMode, JailPlan, Plan};
+use super::streams::Stdio;
+use super::{JailError, Pins, keystore, rights, stdin};
+use creel_plan::{Act, DirOwner, Host, IdMode, JailPlan, Plan};
 use creel_sys::{Errno, mount};
 
 /// Pseudoterminals of one jail.
@@ -74,7 +73,8 @@ pub fn prepare(means: Means<'_>) -> Result<Building, JailError> {
         made: made(jail),
     };
     let mut stdin = stdin::prepare(stdio, plan, host, &mut copier)?;
-    let mut device = stdin::device(stdio, plan);
+    let device = stdin::device(stdio, plan);
+    let mut device = device.map(|(path, flags)| Build::StdinDevice { path, flags });
     for (number, act) in (0..).zip(&jail.build) {
         let mut step = |work| all.steps.push(Step { act: number, work });
         match act {
@@ -187,7 +187,7 @@ impl Site<'_> {
                 without,
                 ..
             } => {
-                let attributes = attributes(*access) | mount::NODEV;
+                let attributes = rights::attributes(*access) | mount::NODEV;
                 let pin = pinned(pins, source)?;
                 let tree = match id_mode {
                     IdMode::Privileged => {
@@ -201,7 +201,7 @@ impl Site<'_> {
                 let over = (!made.contains(target.as_path())).then_some(pin.stat);
                 Build::Tree {
                     path: relative(target),
-                    at: place(jail, target),
+                    at: Place::of(jail, target),
                     tree,
                     attributes,
                     over,
@@ -230,10 +230,10 @@ impl Site<'_> {
                 }
                 Build::Instance {
                     path: relative(path),
-                    at: place(jail, path),
+                    at: Place::of(jail, path),
                     kind: c"tmpfs".into(),
                     options,
-                    attributes: attributes(*access) | mount::NODEV,
+                    attributes: rights::attributes(*access) | mount::NODEV,
                 }
             }
             Act::Devpts => Build::Instance {
@@ -270,7 +270,7 @@ impl Site<'_> {
                 let over = pins.get(path).map(|pin| pin.stat);
                 Build::Mask {
                     path: relative(path),
-                    at: place(jail, path),
+                    at: Place::of(jail, path),
                     node: *node,
                     absent: *absent,
                     over,
@@ -278,7 +278,7 @@ impl Site<'_> {
             }
             Act::Trust { path, by } => Build::Trust {
                 path: relative(path),
-                at: place(jail, path),
+                at: Place::of(jail, path),
                 by: relative(by),
             },
             Act::Withhold { path, by, later } => Build::Withhold {
@@ -315,25 +315,7 @@ impl Site<'_> {
     }
 }
 
-pub fn place(jail: &JailPlan, path: &Path) -> Place {
-    let inside = jail.build.iter().any(|act| match act {
-        Act::Bind { target, .. } => within(path, target) && path != target,
-        _ => false,
-    });
-    if inside { Place::Granted } else { Place::Own }
-}
-
 fn pinned<'a>(pins: &'a Pins, path: &Path) -> Result<&'a Pin, JailError> {
     pins.get(path)
         .ok_or_else(|| JailError::Changed(path.to_path_buf()))
-}
-
-/// Mount attributes of a granted tree; set-user-ID never works in a jail.
-pub fn attributes(access: Access) -> u64 {
-    let write = if access.write { 0 } else { mount::RDONLY };
-    let exec = match access.code {
-        Code::Data => mount::NOEXEC,
-        Code::Load | Code::Execute => 0,
-    };
-    mount::NOSUID | write | exec
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::JailError;
-use super::probe::Pin;
+use super::pins::Pin;
 use creel_plan::Owner;
 use creel_sys::userns::{Idmap, Range};
 use creel_sys::{Errno, cut, mount};

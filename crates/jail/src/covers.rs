@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::build_steps::attributes;
+use super::rights;
 use super::step::Place;
 use creel_plan::paths::within;
 use creel_plan::{Act, IfAbsent, Later, Plan};
@@ -74,14 +74,14 @@ impl Covers {
                 .max_by_key(|(target, _)| target.components().count())
                 .is_some_and(|(_, write)| write)
         };
-        let granted = |path: &Path| super::build_steps::place(&plan.jail, path) == Place::Granted;
+        let granted = |path: &Path| Place::of(&plan.jail, path) == Place::Granted;
         let purpose = |act: &Act| match act {
             // Such a mount is read-only for want of an owner. When its owner has unmounted it, what has the name
             // is the tree's.
             Act::Bind { unnamed: true, .. } => None,
             Act::Bind { target, access, .. } if !access.write && writable(target) => Some((
                 target.clone(),
-                Purpose::Kept(attributes(*access) | mount::NODEV),
+                Purpose::Kept(rights::attributes(*access) | mount::NODEV),
             )),
             Act::Hold { path } => Some((path.clone(), Purpose::Held)),
             Act::Mask { path, absent, .. } if granted(path) => Some((

@@ -5,8 +5,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::freeze::Stdio;
 use super::step::Enter;
+use super::streams::Stdio;
 use super::wire::Message;
 use super::{netns, rights};
 use creel_plan::{Node, Rights, Terminal};

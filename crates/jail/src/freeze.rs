@@ -14,6 +14,7 @@ use super::janitor::{Duties, Guarding, Janitor, Mounts, Network};
 use super::names::Names;
 use super::netns::Sockets;
 use super::step::{Begins, Build, Enter, Household, Program, Step};
+use super::streams::Stdio;
 use super::{JailError, Pins, slot, streams};
 use creel_plan::resolve::JAIL_ID;
 use creel_plan::{Act, CgroupLayout, CgroupLimits, Host, IdMode, Ids, JailPlan, Namespace, Plan};
@@ -21,10 +22,6 @@ use creel_sys::lease::Lease;
 use creel_sys::shared::Board;
 use creel_sys::signal::Held;
 use creel_sys::{caps, clone, fd, socket};
-
-/// The child's stdin, stdout and stderr; `None` leaves the caller's own.
-#[derive(Debug, Default)]
-pub struct Stdio(pub [Option<OwnedFd>; 3]);
 
 /// What the relay of a jail asks of it, and gives it.
 #[derive(Debug)]

@@ -6,28 +6,24 @@
 //! [`super::repositories`]'.
 
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
-use std::io::Read;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use super::gitfile::{MOST_BYTES, contents, path};
 use super::repositories::{self, MARKS, Repository};
 use super::seats;
 use creel_plan::Node;
 use creel_plan::identity::Identity;
 use creel_policy::gitconfig::{self, Entry, Names, Role, beneath_home, words};
-use creel_sys::fd;
 
 /// Files of configuration that are read for a repository, and bytes of all of them together.
 const MOST_FILES: usize = 64;
-pub(super) const MOST_BYTES: u64 = 1 << 20;
+
 /// Files that include one another; git's own bound.
 const MOST_DEPTH: usize = 10;
 /// Bytes of a name or an address.
 const MOST_IDENTITY: usize = 256;
-/// Of the files that say where a repository is.
-const MOST_POINTER: u64 = 4096;
 
 /// In a repository's own directory, what leads git to programs; absent where it is absent.
 const LEADING: [&str; 6] = [
@@ -109,29 +105,6 @@ pub fn obeyed(workspace: &Path, home: Option<&Path>) -> Obeyed {
         reader.values(repository);
     }
     reader.found
-}
-
-/// A small plain file; nothing where it is anything else.
-pub(super) fn pointer(file: &Path) -> Option<Vec<u8>> {
-    contents(file, MOST_POINTER).ok().flatten()
-}
-
-/// What a plain file holds. `None` where it is absent, or no file; an error where it is longer.
-pub(super) fn contents(file: &Path, most: u64) -> Result<Option<Vec<u8>>, ()> {
-    let Ok(file) = fd::pin(file).and_then(|pinned| fd::reopen(pinned.as_fd())) else {
-        return Ok(None);
-    };
-    let mut text = vec![];
-    let mut file = std::fs::File::from(file).take(most + 1);
-    match file.read_to_end(&mut text) {
-        Ok(length) if length as u64 > most => Err(()),
-        Ok(_) => Ok(Some(text)),
-        Err(_) => Ok(None),
-    }
-}
-
-pub(super) fn path(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
 }
 
 /// The system's and the caller's own files of configuration, in the order in which git reads them. Which

@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{JailError, probe};
+use super::{JailError, pins};
 use creel_policy::expand::Wanted;
 use creel_policy::glob::{Part, Pattern, Sense, seen};
 use creel_policy::rights::Roots;
@@ -185,7 +185,7 @@ impl Walk<'_> {
     fn unlisted(&self, dir: &Path, error: &std::io::Error) -> Result<(), JailError> {
         let gone = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
         // That says nothing of the directory, and part of a grant is not what somebody wrote.
-        let own = Errno::from_io_error(error).is_some_and(probe::is_own);
+        let own = Errno::from_io_error(error).is_some_and(pins::is_own);
         if own {
             let why = format!("{} cannot be listed ({error})", dir.display());
             return Err(self.refused(why, "raise what creel may have: ulimit -n"));

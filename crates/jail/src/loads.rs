@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 
 use super::elf::{self, Elf, Form};
 use super::glibc::{self, Libc};
-use super::probe::{Pin, Pins, look};
+use super::pins::{Pin, Pins, look};
 use creel_plan::host::{Image, LoadTree, NamedBy, Piece, Role};
-use creel_plan::questions::Purpose;
+use creel_plan::wanted::Purpose;
 use creel_plan::{Fact, Host};
 use creel_sys::fd;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
 
-use super::probe::Pin;
+use super::pins::Pin;
 use super::{JailError, Pins};
 use creel_plan::host::{Idmap as Mappable, Unmapped};
 use creel_plan::paths::{NEVER_BELOW, within};

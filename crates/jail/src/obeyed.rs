@@ -6,13 +6,14 @@
 use std::path::{Path, PathBuf};
 
 use super::gitnames::{self, Named, When};
+use super::learn::learn;
 use super::loads::Search;
-use super::probe::{Pins, learn};
+use super::pins::Pins;
 use super::{JailError, seats};
 use creel_plan::host::Obeyed;
 use creel_plan::paths::{within, workspace, workspace_mode};
-use creel_plan::questions::{Purpose, Wanted};
 use creel_plan::seats::MOST_LINKS;
+use creel_plan::wanted::{Purpose, Wanted};
 use creel_plan::{self as plan, Fact, Host, Node, Request};
 use creel_policy::{Policy, WorkspaceMode};
 

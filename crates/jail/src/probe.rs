@@ -3,32 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self as rx, OFlags};
+use rustix::fs::OFlags;
 
-use super::loads::{MOST_PROTECTED, Search, below};
+use super::learn::learn;
+use super::loads::Search;
+use super::pins::{Pins, is_own, look};
 use super::{JailError, gitnames, hierarchy, mounts, obeyed, seats, worktrees};
-use creel_plan::host::{Idmap, Stood};
 use creel_plan::paths::{self, OWN_TMPFS, within, workspace_mode};
-use creel_plan::questions::{Purpose, Wanted, ask};
-use creel_plan::{Fact, Found, Host, IdMode, Node, Request};
-use creel_policy::{Policy, WorkspaceMode, trust};
-use creel_sys::fd::{self, Kind, Stat};
-use creel_sys::{Errno, bus, caps, host, landlock, mount, placeholder, procfs, rlimit};
-
-/// An open inode and what it was when it was opened.
-#[derive(Debug)]
-pub struct Pin {
-    pub fd: OwnedFd,
-    pub stat: Stat,
-}
-
-/// By real path.
-pub type Pins = BTreeMap<PathBuf, Pin>;
+use creel_plan::questions::ask;
+use creel_plan::wanted::Purpose;
+use creel_plan::{Fact, Found, Host, IdMode, Request};
+use creel_policy::{Policy, WorkspaceMode};
+use creel_sys::fd::{self};
+use creel_sys::{Errno, bus, caps, host, landlock, procfs, rlimit};
 
 /// Looks at the machine for this policy and request.
 pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailError> {
@@ -98,59 +89,6 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     Ok((host, pins))
 }
 
-/// Looks at one path, and at what its purpose needs of it. Returns the links in what is protected.
-pub(super) fn learn(
-    want: Wanted,
-    search: &mut Search,
-    host: &mut Host,
-    pins: &mut Pins,
-) -> Result<Vec<PathBuf>, JailError> {
-    let (fact, stood) = look_closely(&want.path, want.purpose, host.id_mode, pins)?;
-    if let Some(stood) = stood {
-        host.found.stood.insert(want.path.clone(), stood);
-    }
-    let mut links = vec![];
-    if let Fact::Present { real, .. } = &fact {
-        let real = real.clone();
-        host.paths.insert(want.path.clone(), fact.clone());
-        match want.purpose {
-            Purpose::Program => {
-                let image = search.image(&real, host, pins);
-                host.found.programs.insert(real.clone(), image);
-            }
-            Purpose::Load => {
-                let tree = search.tree(&real, host, pins);
-                host.found.load_trees.insert(real.clone(), tree);
-            }
-            Purpose::Protect => {
-                let all = below(&real, MOST_PROTECTED);
-                if all.is_none() {
-                    host.found.too_many.insert(real.clone());
-                }
-                let (files, inside) = all.unwrap_or_default();
-                links = inside;
-                for file in files {
-                    if std::fs::symlink_metadata(&file).is_ok_and(|meta| meta.nlink() > 1) {
-                        host.found.hard_linked.insert(file);
-                    }
-                }
-            }
-            Purpose::Read | Purpose::Write => {}
-        }
-        if pins
-            .get(&real)
-            .is_some_and(|pin| pin.stat.kind == Kind::File && pin.stat.links > 1)
-        {
-            host.found.hard_linked.insert(real);
-        }
-    }
-    if want.path == host.cwd {
-        still_here(&want.path, &fact, pins)?;
-    }
-    host.paths.insert(want.path, fact);
-    Ok(links)
-}
-
 /// Whether the request names something by where this process is.
 fn needs_cwd(policy: &Policy, request: &Request) -> bool {
     let mut named = request.read.iter().chain(&request.write);
@@ -197,23 +135,6 @@ pub fn facts() -> Result<Host, JailError> {
         paths: BTreeMap::new(),
         found: Found::default(),
     })
-}
-
-/// The kernel says where this process is, but the name may lead elsewhere by now: somebody who can
-/// write above it could hand the jail another directory.
-fn still_here(path: &Path, fact: &Fact, pins: &Pins) -> Result<(), JailError> {
-    let Fact::Present { real, .. } = fact else {
-        return Ok(());
-    };
-    let fault = |source| JailError::Open {
-        path: path.into(),
-        source,
-    };
-    let here = fd::stat(fd::pin(Path::new(".")).map_err(fault)?.as_fd()).map_err(fault)?;
-    match pins.get(real) {
-        Some(pin) if (pin.stat.dev, pin.stat.ino) == (here.dev, here.ino) => Ok(()),
-        _ => Err(JailError::Changed(path.into())),
-    }
 }
 
 /// A plan compares paths as text. Where a filesystem folds case, one directory has many spellings, and
@@ -290,96 +211,4 @@ fn sockets(pins: &Pins) -> Result<Vec<PathBuf>, JailError> {
         }
     }
     Ok(found)
-}
-
-/// Whether that errno says something of this process and not of a path: nothing was found out.
-pub(super) fn is_own(errno: Errno) -> bool {
-    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
-}
-
-/// What a path is; what is there is pinned.
-pub(super) fn look(
-    path: &Path,
-    purpose: Purpose,
-    ids: IdMode,
-    pins: &mut Pins,
-) -> Result<Fact, JailError> {
-    look_closely(path, purpose, ids, pins).map(|(fact, _)| fact)
-}
-
-/// The same, and what stands there for a name that counts as absent.
-fn look_closely(
-    path: &Path,
-    purpose: Purpose,
-    ids: IdMode,
-    pins: &mut Pins,
-) -> Result<(Fact, Option<Stood>), JailError> {
-    let absent = |errno| absent(path, errno).map(|fact| (fact, None));
-    // Most paths have no link in them, and then one call says so.
-    let plain = !path
-        .components()
-        .any(|c| c == std::path::Component::ParentDir);
-    let (fd, real, link) = match fd::pin_exact(path) {
-        Ok(fd) if plain => (fd, path.to_path_buf(), fd::Last::Itself),
-        // With `..` in it a path has no link and still is not its own real name.
-        Ok(_) | Err(Errno::LOOP) => match fd::pin_named(path) {
-            Ok((fd, link)) => {
-                let real = fd::path_of(fd.as_fd()).map_err(|source| JailError::Open {
-                    path: path.into(),
-                    source,
-                })?;
-                (fd, real, link)
-            }
-            Err(e) => return absent(e),
-        },
-        Err(e) => return absent(e),
-    };
-    let stat = fd::stat(fd.as_fd()).map_err(|source| JailError::Open {
-        path: path.into(),
-        source,
-    })?;
-    let node = match stat.kind {
-        Kind::Directory | Kind::Placeholder => Node::Directory,
-        Kind::File => Node::File,
-        Kind::CharDevice | Kind::Other => return Ok((Fact::Special, None)),
-    };
-    // Another run's, which goes when that run does.
-    if matches!(stat.kind, Kind::Placeholder | Kind::File)
-        && placeholder::stands(fd.as_fd(), trust::says(&real))
-    {
-        let is_directory = rx::fstat(&fd)
-            .is_ok_and(|stat| rx::FileType::from_raw_mode(stat.st_mode) == rx::FileType::Directory);
-        let node = match is_directory {
-            true => Node::Directory,
-            false => Node::File,
-        };
-        return Ok((Fact::Absent, Some(Stood { real, node })));
-    }
-    let idmap = match (purpose, ids) {
-        (Purpose::Write, IdMode::Privileged) if mount::can_idmap(fd.as_fd()) => Idmap::Works,
-        (Purpose::Write, IdMode::Privileged) => Idmap::Refused,
-        _ => Idmap::Unasked,
-    };
-    let fact = Fact::Present {
-        // Only a workspace is asked for its own name.
-        link: purpose == Purpose::Write && real != path && link == fd::Last::Link,
-        real: real.clone(),
-        node,
-        uid: stat.uid,
-        gid: stat.gid,
-        idmap,
-    };
-    pins.insert(real, Pin { fd, stat });
-    Ok((fact, None))
-}
-
-fn absent(path: &Path, error: Errno) -> Result<Fact, JailError> {
-    match error {
-        Errno::NOENT | Errno::NOTDIR => Ok(Fact::Absent),
-        Errno::ACCESS | Errno::PERM => Ok(Fact::Denied),
-        source => Err(JailError::Open {
-            path: path.into(),
-            source,
-        }),
-    }
 }

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::gitnames::{MOST_BYTES, contents, path, pointer};
+use super::gitfile::{MOST_BYTES, contents, path, pointer};
 use creel_policy::gitconfig;
 
 /// Repositories that are told. The nearest is among them, and those that are the furthest up.

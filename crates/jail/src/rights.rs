@@ -1,7 +1,8 @@
-//! The rights of a plan in Landlock's words (landlock(7)).
+//! What a plan lets be done with a tree, as rights of Landlock (landlock(7)) and as attributes of its mount.
 
-use creel_plan::{Node, Rights};
+use creel_plan::{Access, Code, Node, Rights};
 use creel_sys::landlock::{ABI, Access as _, AccessFs, BitFlags};
+use creel_sys::mount;
 
 /// What the ABI decides of `rights`; on a file, those that make sense on files. Runs after clone too.
 pub fn access(rights: Rights, node: Node, abi: ABI) -> BitFlags<AccessFs> {
@@ -9,6 +10,16 @@ pub fn access(rights: Rights, node: Node, abi: ABI) -> BitFlags<AccessFs> {
         Node::Directory => bits(rights, abi),
         Node::File => bits(rights, abi) & AccessFs::from_file(abi),
     }
+}
+
+/// Mount attributes of a granted tree; set-user-ID never works in a jail.
+pub fn attributes(access: Access) -> u64 {
+    let write = if access.write { 0 } else { mount::RDONLY };
+    let exec = match access.code {
+        Code::Data => mount::NOEXEC,
+        Code::Load | Code::Execute => 0,
+    };
+    mount::NOSUID | write | exec
 }
 
 fn bits(rights: Rights, abi: ABI) -> BitFlags<AccessFs> {

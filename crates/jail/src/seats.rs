@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use creel_plan::seats::{MOST_LINKS, Seat};
+use creel_plan::host::Seat;
+use creel_plan::seats::MOST_LINKS;
 use creel_sys::{Errno, fd};
 
 /// The seat of that name, which is absolute. One call where no link is on the way, as far as it is there.

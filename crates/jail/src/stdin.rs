@@ -17,8 +17,7 @@ use rustix::fs::{self as rx, CWD, OFlags, SeekFrom};
 
 use super::JailError;
 use super::copier::Copier;
-use super::freeze::Stdio;
-use super::step::Build;
+use super::streams::Stdio;
 use creel_plan::{Act, Host, IdMode, Plan, Terminal};
 use creel_sys::{Errno, Result, fd, mount};
 
@@ -106,8 +105,9 @@ fn may_write(file: BorrowedFd<'_>) -> bool {
 }
 
 /// Where stdin is a device that the jail has too, such as /dev/null: the jail's own is opened in its place,
-/// the same way. That of the host lies on a mount of the host's, where nothing can be opened again.
-pub fn device(stdio: &Stdio, plan: &Plan) -> Option<Build> {
+/// the same way. That of the host lies on a mount of the host's, where nothing can be opened again. Returns its
+/// path beneath the root and the flags.
+pub fn device(stdio: &Stdio, plan: &Plan) -> Option<(CString, OFlags)> {
     let stdin = stdio.0[0].as_ref().map_or(fd::fixed(0), AsFd::as_fd);
     let stat = fd::stat(stdin).ok()?;
     if plan.command.terminal == Terminal::Pty || stat.kind != fd::Kind::CharDevice {
@@ -120,10 +120,8 @@ pub fn device(stdio: &Stdio, plan: &Plan) -> Option<Build> {
         _ => None,
     })?;
     let flags = rx::fcntl_getfl(stdin).ok()? & OFlags::ACCMODE;
-    Some(Build::StdinDevice {
-        path: CString::new(path.strip_prefix("/").ok()?.as_os_str().as_bytes()).ok()?,
-        flags: flags | OFlags::CLOEXEC | OFlags::NOCTTY,
-    })
+    let path = CString::new(path.strip_prefix("/").ok()?.as_os_str().as_bytes()).ok()?;
+    Some((path, flags | OFlags::CLOEXEC | OFlags::NOCTTY))
 }
 
 /// The file from a read-only mount of its own, which ends with the descriptor. Runs after clone.

@@ -6,12 +6,14 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::OFlags;
 
 use super::netns::Sockets;
 use super::stdin::Stdin;
-use creel_plan::{GroupView, IfAbsent, Later, Node, Resource, Rights, Terminal};
+use creel_plan::paths::within;
+use creel_plan::{Act, GroupView, IfAbsent, JailPlan, Later, Node, Resource, Rights, Terminal};
 use creel_policy::trust::StandIn;
 use creel_sys::fd::Stat;
 use creel_sys::landlock::Rules;
@@ -165,6 +167,17 @@ pub enum Place {
     Own,
     /// One in a tree of the host's, where somebody could (CVE-2021-30465).
     Granted,
+}
+
+impl Place {
+    /// Where the plan mounts at `path`.
+    pub fn of(jail: &JailPlan, path: &Path) -> Place {
+        let inside = jail.build.iter().any(|act| match act {
+            Act::Bind { target, .. } => within(path, target) && path != target,
+            _ => false,
+        });
+        if inside { Place::Granted } else { Place::Own }
+    }
 }
 
 /// Where a bound tree comes from.

@@ -4,13 +4,16 @@
 //!
 //! Nothing is opened to anybody who has no descriptor of the pipe: it has no other name.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self as rx, FileType, Gid, Mode, Uid};
 
-use super::freeze::Stdio;
 use creel_plan::{Ids, Terminal};
 use creel_sys::fd;
+
+/// The child's stdin, stdout and stderr; `None` leaves the caller's own.
+#[derive(Debug, Default)]
+pub struct Stdio(pub [Option<OwnedFd>; 3]);
 
 /// pipe(7) without a name, linux/magic.h.
 const PIPEFS: i64 = 0x5049_5045;

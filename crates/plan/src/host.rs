@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Node;
 use super::identity::Identity;
-use super::seats::Seat;
 
 /// Everything about a machine and a caller that a plan depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +73,16 @@ pub struct Found {
     /// What the policies' patterns meet, by [`creel_policy::expand::Wanted::key`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub globs: BTreeMap<String, Vec<String>>,
+}
+
+/// A directory in which policies are looked for, there or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    /// Without links, as far as it is there.
+    pub path: PathBuf,
+    /// Links that its name leads through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<PathBuf>,
 }
 
 /// What stands for an absent name.

@@ -17,6 +17,7 @@
 )]
 
 mod act;
+mod command;
 mod confined;
 mod covers;
 pub mod egress;
@@ -39,6 +40,7 @@ pub mod resolve;
 pub mod seats;
 mod tree;
 mod view;
+pub mod wanted;
 
 pub use act::*;
 pub use host::{CgroupLayout, Fact, Found, Host, IdMode};

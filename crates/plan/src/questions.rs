@@ -6,35 +6,15 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::command::command_places;
 use super::egress::{USUAL, terminates};
 use super::host::{Fact, Host};
 use super::paths::{absolute, expand, real_workspace, within, workspace, workspace_mode};
 use super::request::Request;
-use super::resolve::command_places;
 use super::seats;
+use super::wanted::{Purpose, Wanted};
 use creel_policy::glob::Pattern;
 use creel_policy::{Execution, Policy, WorkspaceMode};
-
-/// A path that somebody has to look up before a plan can be made.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Wanted {
-    pub path: PathBuf,
-    pub purpose: Purpose,
-}
-
-/// What has to be known of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Purpose {
-    /// What it is and what it loads.
-    Program,
-    /// Whether programs lie in it.
-    Load,
-    /// Whether files in it have other names.
-    Protect,
-    Read,
-    /// Whether idmapped mounts of it work.
-    Write,
-}
 
 /// Has `answer` look at all that [`resolve`](super::resolve) will ask `host` about. It puts a fact of
 /// each path into the host; some raise further questions. A path that is asked twice keeps the later

@@ -6,29 +6,17 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use super::host::{Fact, Host};
+use super::host::{Fact, Host, Seat};
 use super::paths::{absolute, expand, real_workspace};
 use super::paths::{within, workspace, workspace_mode};
-use super::questions::{Purpose, Wanted};
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::view::View;
+use super::wanted::{Purpose, Wanted};
 use creel_policy::{Absent, Origin, Policy, WorkspaceMode};
 
 /// Links that the kernel follows in one name, path_resolution(7).
 pub const MOST_LINKS: usize = 40;
-
-/// A directory in which policies are looked for, there or not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seat {
-    /// Without links, as far as it is there.
-    pub path: PathBuf,
-    /// Links that its name leads through.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub links: Vec<PathBuf>,
-}
 
 /// What else [`resolve`](super::resolve) will ask this host about, whose paths are known by now: of a
 /// seat in a writable tree what it is, and what is above it there.

@@ -307,7 +307,7 @@ impl Sink {
     async fn some(&self, bytes: &[u8]) -> io::Result<usize> {
         // A stopped creel would hold no time limit.
         while self.is_elsewhere() {
-            tokio::time::sleep(super::terminal::LOOK).await;
+            tokio::time::sleep(super::typed::LOOK).await;
         }
         let write = || Ok::<_, io::Error>(self.writer.write(bytes)?);
         if let Some(ready) = &self.ready {

@@ -6,16 +6,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
 
 use tokio::io::Interest;
 
 use super::stream::{Budget, End, relay};
 use creel_sys::{Errno, fd, nowait, pty, readiness};
-
-/// How often a job in the background looks whether it is in the foreground: a shell tells a job that runs
-/// nothing of that.
-pub const LOOK: Duration = Duration::from_millis(100);
 
 /// The master side and the caller's terminal.
 pub struct Joined {

@@ -8,15 +8,19 @@
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use tokio::io::Interest;
 
-use super::terminal::LOOK;
 use creel_sys::{Errno, fd, pty, readiness, signal};
 
 /// As much as a terminal has of one line (termios(3), `MAX_CANON` in Linux), and a page, all that the pipe
 /// holds.
 const LINE: usize = 4096;
+
+/// How often a job in the background looks whether it is in the foreground: a shell tells a job that runs
+/// nothing of that.
+pub const LOOK: Duration = Duration::from_millis(100);
 
 /// The caller's terminal, and the pipe to the jail's stdin.
 pub struct Typed {

@@ -5,7 +5,7 @@
 use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 
-use creel_plan::{Act, Fact, Node, Request, resolve, seats::Seat};
+use creel_plan::{Act, Fact, Node, Request, host::Seat, resolve};
 use creel_policy::{Degradable, file, preset};
 
 use crate::attacks::{Answers, attack, refused};

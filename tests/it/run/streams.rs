@@ -286,7 +286,7 @@ each!(a_time_limit_ends_the_run_where_nobody_reads);
 fn a_time_limit_ends_the_run_where_nobody_reads(who: Who) {
     for (script, unread) in [("yes >&2", "stderr"), ("yes", "stdout")] {
         let workspace = Workspace::new(who);
-        let mut child = limited(who, &workspace, "0s", "200ms")
+        let mut child = limited(who, &workspace, "0s", "2s")
             .command(["/bin/sh", "-c", script])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -19,6 +19,7 @@ mod claude;
 mod claude_rules;
 mod codex;
 mod defaults;
+mod lists;
 mod names;
 mod native;
 mod openclaw;

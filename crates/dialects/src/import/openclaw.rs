@@ -4,51 +4,15 @@
 //! here: a tool must be in each. Its empty `allow` allows all; creel's would allow nothing, so it is left
 //! out. What depends on the model's provider is applied whatever the model: creel does not know it.
 
-use super::names;
+use super::lists::{Lists, expanded};
 use super::report::Fate;
 use super::sandbox;
 use super::source::{Item, Source, inner, join, stricter, table, text};
+use creel_policy::Sourced;
 use creel_policy::error::PolicyError;
 use creel_policy::layer::{Ask, Security};
 use creel_policy::tools::{Pattern, Profile, Tool};
 use creel_policy::tree::{Node, Table, Value};
-use creel_policy::{Origin, Sourced};
-
-/// The lists that a tool must be in, as they are found.
-#[derive(Default)]
-pub struct Lists {
-    profile: Option<Sourced<Profile>>,
-    also: Vec<Pattern>,
-    allow: Option<Sourced<Vec<Pattern>>>,
-    /// An empty list of the source, which allows all.
-    open: Option<Origin>,
-}
-
-impl Lists {
-    /// A further list.
-    pub fn narrow(&mut self, list: Sourced<Vec<Pattern>>) {
-        self.allow = Some(match self.allow.take() {
-            None => list,
-            Some(known) => Sourced {
-                value: names::common(&known.value, &list.value),
-                origin: known.origin,
-            },
-        });
-    }
-
-    /// The lists of a scope that stands beside these.
-    fn narrow_by(&mut self, own: Lists) {
-        if let Some(profile) = own.profile {
-            let mut value = expanded(profile.value);
-            value.extend(own.also);
-            let origin = profile.origin;
-            self.narrow(Sourced { value, origin });
-        }
-        if let Some(list) = own.allow {
-            self.narrow(list);
-        }
-    }
-}
 
 /// An agent's table, under the key where it stands.
 struct Agent<'t> {
@@ -477,13 +441,6 @@ fn elevated(into: &mut Source, item: Item) {
             ),
         }
     }
-}
-
-fn expanded(profile: Profile) -> Vec<Pattern> {
-    let words = profile.allows().iter();
-    words
-        .flat_map(|word| Pattern::parse(word).unwrap_or_default())
-        .collect()
 }
 
 /// The lists as the layer has them.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::defaults;
-use super::openclaw::Lists;
+use super::lists::Lists;
 use super::paths::{self, Spelling};
 use super::source::{Item, Source, Standing, join, table};
 use creel_policy::error::PolicyError;

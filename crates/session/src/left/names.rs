@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, openat};
 
 use super::list::{Dir, Entry};
-use super::walk::At;
 use super::{Done, Seen, Tree, What};
 use creel_policy::gitconfig::{self, Names};
 use creel_policy::trust;
@@ -107,6 +106,24 @@ pub(super) fn of_repository(entries: &[Entry]) -> bool {
     let has = |name: &str| entries.iter().any(|entry| entry.name == Path::new(name));
     let stores = has("objects") && has("refs");
     has("HEAD") && (stores || has("commondir")) || stores && has("config")
+}
+
+/// A directory that is to be looked at.
+#[derive(Debug, Clone, Default)]
+pub(super) struct At {
+    pub relative: PathBuf,
+    /// It is new at its place, or may be, and whatever is in it with it.
+    pub moved: bool,
+    /// What is above it changed too, as it does when something is moved there.
+    pub above: bool,
+    /// The directory of settings that it is, or is in.
+    pub settings: Option<PathBuf>,
+    /// It lies in a repository's own directory.
+    pub of_repository: bool,
+    /// Nothing of it was read yet.
+    pub first: bool,
+    /// It was there at the start, straight in the tree.
+    pub known: bool,
 }
 
 /// Says what is there and new.

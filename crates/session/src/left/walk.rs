@@ -6,12 +6,12 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, statat};
 
 use super::list::{Dir, Entry, Part, beneath};
-use super::names::{is_asked, is_listed, look, no_links, of_repository, probed};
+use super::names::{At, is_asked, is_listed, look, no_links, of_repository, probed};
 use super::{Done, Seen, Tree, What};
 use creel_policy::trust;
 
@@ -58,24 +58,6 @@ pub(super) fn modes(tree: &Tree, seen: &mut Seen) {
 enum Looks {
     Names,
     Modes,
-}
-
-/// A directory that is to be looked at.
-#[derive(Debug, Clone, Default)]
-pub(super) struct At {
-    pub relative: PathBuf,
-    /// It is new at its place, or may be, and whatever is in it with it.
-    pub moved: bool,
-    /// What is above it changed too, as it does when something is moved there.
-    above: bool,
-    /// The directory of settings that it is, or is in.
-    pub settings: Option<PathBuf>,
-    /// It lies in a repository's own directory.
-    pub of_repository: bool,
-    /// Nothing of it was read yet.
-    pub first: bool,
-    /// It was there at the start, straight in the tree.
-    pub known: bool,
 }
 
 struct Walk<'t> {

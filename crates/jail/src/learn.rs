@@ -1,0 +1,82 @@
+//! One question of a plan, answered: looks at a path, and at what its purpose needs of it.
+
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::JailError;
+use super::loads::{MOST_PROTECTED, Search, below};
+use super::pins::{Pins, look_closely};
+use creel_plan::wanted::{Purpose, Wanted};
+use creel_plan::{Fact, Host};
+use creel_sys::fd::{self, Kind};
+
+/// Looks at one path, and at what its purpose needs of it. Returns the links in what is protected.
+pub(super) fn learn(
+    want: Wanted,
+    search: &mut Search,
+    host: &mut Host,
+    pins: &mut Pins,
+) -> Result<Vec<PathBuf>, JailError> {
+    let (fact, stood) = look_closely(&want.path, want.purpose, host.id_mode, pins)?;
+    if let Some(stood) = stood {
+        host.found.stood.insert(want.path.clone(), stood);
+    }
+    let mut links = vec![];
+    if let Fact::Present { real, .. } = &fact {
+        let real = real.clone();
+        host.paths.insert(want.path.clone(), fact.clone());
+        match want.purpose {
+            Purpose::Program => {
+                let image = search.image(&real, host, pins);
+                host.found.programs.insert(real.clone(), image);
+            }
+            Purpose::Load => {
+                let tree = search.tree(&real, host, pins);
+                host.found.load_trees.insert(real.clone(), tree);
+            }
+            Purpose::Protect => {
+                let all = below(&real, MOST_PROTECTED);
+                if all.is_none() {
+                    host.found.too_many.insert(real.clone());
+                }
+                let (files, inside) = all.unwrap_or_default();
+                links = inside;
+                for file in files {
+                    if std::fs::symlink_metadata(&file).is_ok_and(|meta| meta.nlink() > 1) {
+                        host.found.hard_linked.insert(file);
+                    }
+                }
+            }
+            Purpose::Read | Purpose::Write => {}
+        }
+        if pins
+            .get(&real)
+            .is_some_and(|pin| pin.stat.kind == Kind::File && pin.stat.links > 1)
+        {
+            host.found.hard_linked.insert(real);
+        }
+    }
+    if want.path == host.cwd {
+        still_here(&want.path, &fact, pins)?;
+    }
+    host.paths.insert(want.path, fact);
+    Ok(links)
+}
+
+/// The kernel says where this process is, but the name may lead elsewhere by now: somebody who can
+/// write above it could hand the jail another directory.
+fn still_here(path: &Path, fact: &Fact, pins: &Pins) -> Result<(), JailError> {
+    let Fact::Present { real, .. } = fact else {
+        return Ok(());
+    };
+    let fault = |source| JailError::Open {
+        path: path.into(),
+        source,
+    };
+    let here = fd::stat(fd::pin(Path::new(".")).map_err(fault)?.as_fd()).map_err(fault)?;
+    match pins.get(real) {
+        Some(pin) if (pin.stat.dev, pin.stat.ino) == (here.dev, here.ino) => Ok(()),
+        _ => Err(JailError::Changed(path.into())),
+    }
+}

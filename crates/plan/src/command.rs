@@ -1,0 +1,165 @@
+//! The command of a run: its arguments, where it may be, and its environment.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::act::Node;
+use super::egress::Egress;
+use super::host::{Fact, Host};
+use super::identity::Identity;
+use super::paths;
+use super::refusal::ResolveError;
+use super::request::Request;
+use creel_policy::Policy;
+
+pub(super) fn argv(request: &Request) -> Result<Vec<Vec<u8>>, ResolveError> {
+    request
+        .command
+        .iter()
+        .map(|arg| plain(arg.as_bytes(), "an argument"))
+        .collect()
+}
+
+fn plain(bytes: &[u8], what: &'static str) -> Result<Vec<u8>, ResolveError> {
+    match bytes.contains(&0) {
+        true => Err(ResolveError::Nul(what)),
+        false => Ok(bytes.to_vec()),
+    }
+}
+
+/// Where the command of a run may be, in the jail and on the host alike: a granted path is the same
+/// on both sides. Nothing where the request is one that [`resolve`] refuses.
+pub(super) fn command_places(policy: &Policy, request: &Request, host: &Host) -> Vec<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let workdir = paths::workspace(policy, request, host)
+        .join(request.workdir.as_deref().unwrap_or("".as_ref()));
+    match environment(policy, request, host) {
+        Ok(environment) if !request.command.is_empty() => {
+            candidates(request, &environment, &workdir)
+                .into_iter()
+                .map(|bytes| {
+                    let path = PathBuf::from(std::ffi::OsString::from_vec(bytes));
+                    paths::absolute(&path, host)
+                })
+                .collect()
+        }
+        _ => vec![],
+    }
+}
+
+/// Where the command may be: the jail's own `PATH` decides, never the caller's.
+pub(super) fn candidates(
+    request: &Request,
+    environment: &BTreeMap<Vec<u8>, Vec<u8>>,
+    workdir: &Path,
+) -> Vec<Vec<u8>> {
+    let name = request.command[0].as_bytes();
+    if name.contains(&b'/') {
+        return vec![
+            workdir
+                .join(Path::new(&request.command[0]))
+                .as_os_str()
+                .as_bytes()
+                .to_vec(),
+        ];
+    }
+    let path = environment
+        .get(b"PATH".as_slice())
+        .map_or(b"".as_slice(), Vec::as_slice);
+    path.split(|b| *b == b':')
+        // An empty element means the working directory to a shell; a jail has no such surprise.
+        .filter(|dir| dir.first() == Some(&b'/'))
+        .map(|dir| [dir, b"/", name].concat())
+        .collect()
+}
+
+pub(super) fn environment(
+    policy: &Policy,
+    request: &Request,
+    host: &Host,
+) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ResolveError> {
+    let home = &paths::home(host);
+    let mut all = BTreeMap::new();
+    for name in &policy.environment.pass {
+        let caller = request
+            .caller_env
+            .iter()
+            .find(|(k, _)| k.as_bytes() == name.value.as_bytes());
+        if let Some((name, value)) = caller {
+            all.insert(
+                name.as_bytes().to_vec(),
+                plain(value.as_bytes(), "a variable")?,
+            );
+        }
+    }
+    for (name, value) in &policy.environment.set {
+        let value = paths::expand_value(&value.value, home);
+        all.insert(name.clone().into_bytes(), value.into_bytes());
+    }
+    let home = home.as_os_str().as_bytes();
+    for (name, value) in [
+        ("HOME", home),
+        ("USER", b"agent"),
+        ("LOGNAME", b"agent"),
+        ("SHELL", b"/bin/sh"),
+        // What a shell assumes; it finds only what is granted.
+        ("PATH", b"/usr/local/bin:/usr/bin:/bin"),
+    ] {
+        all.entry(name.into()).or_insert_with(|| value.to_vec());
+    }
+    for (name, value) in Egress::environment(&policy.network) {
+        all.entry(name.into()).or_insert_with(|| value.into_bytes());
+    }
+    if let Some(path) = all.get_mut(b"PATH".as_slice()) {
+        find_granted(path, request, host);
+    }
+    if let Some(identity) = identity(policy, host) {
+        identity.tell(&mut all);
+    }
+    for (name, value) in &request.env {
+        if name.as_bytes().starts_with(b"CREEL") {
+            return Err(ResolveError::Reserved(name.to_string_lossy().into_owned()));
+        }
+        all.insert(
+            plain(name.as_bytes(), "a variable")?,
+            plain(value.as_bytes(), "a variable")?,
+        );
+    }
+    for (name, value) in Egress::placeholders(&policy.network) {
+        all.insert(name.into(), value.into());
+    }
+    all.insert(b"CREEL".into(), b"1".into());
+    all.insert(b"CREEL_ID".into(), request.id.clone().into_bytes());
+    Ok(all)
+}
+
+/// Adds the directories of `--exec` to the end of a PATH: programs there start each other by name.
+fn find_granted(path: &mut Vec<u8>, request: &Request, host: &Host) {
+    for place in &request.exec {
+        let place = paths::absolute(place, host);
+        let bytes = place.as_os_str().as_bytes();
+        let known = path.split(|b| *b == b':').any(|entry| entry == bytes);
+        // Whether it is one nobody may have looked yet; a file there is no harm.
+        let file = matches!(
+            host.paths.get(&place),
+            Some(Fact::Present {
+                node: Node::File,
+                ..
+            })
+        );
+        if known || file || bytes.contains(&b':') {
+            continue;
+        }
+        if !path.is_empty() {
+            path.push(b':');
+        }
+        path.extend(bytes);
+    }
+}
+
+/// Whose commits the jail's are, where the policy says that it is told.
+pub(super) fn identity<'h>(policy: &Policy, host: &'h Host) -> Option<&'h Identity> {
+    let wanted = policy.environment.git_identity.value;
+    Some(&host.found.identity).filter(|identity| wanted && !identity.is_empty())
+}
