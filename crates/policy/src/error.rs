@@ -29,12 +29,7 @@ pub enum PolicyError {
     },
     #[error("{}: is a directory; name a policy file in it", path_text(path))]
     IsDirectory { path: PathBuf },
-    #[error(
-        "no preset is named '{}'; {}presets: {}",
-        shown(name),
-        did_you_mean(*suggestion),
-        known.join(", ")
-    )]
+    #[error("no preset is named '{}'; {}presets: {}", shown(name), did_you_mean(*suggestion), known.join(", "))]
     MissingPreset {
         name: String,
         known: Vec<&'static str>,
@@ -174,68 +169,31 @@ pub enum PolicyError {
     NulInValue { at: Place, name: String },
 }
 
-impl PolicyError {
-    /// A name for this kind of fault that stays the same from version to version.
-    pub fn id(&self) -> &'static str {
-        match self {
-            Self::Unreadable { .. } => "unreadable",
-            Self::IsDirectory { .. } => "is-directory",
-            Self::MissingPreset { .. } => "missing-preset",
-            Self::BareFile { .. } => "bare-file",
-            Self::TooLarge { .. } => "too-large",
-            Self::NotUtf8 { .. } => "not-utf8",
-            Self::ByteOrderMark { .. } => "byte-order-mark",
-            Self::Syntax { .. } => "syntax",
-            Self::Document { .. } => "document",
-            Self::UnknownKey { .. } => "unknown-key",
-            Self::MissingKey { .. } => "missing-key",
-            Self::WrongType { .. } => "wrong-type",
-            Self::BadUnit { .. } => "bad-unit",
-            Self::UnknownWord { .. } => "unknown-word",
-            Self::Later { .. } => "later",
-            Self::BadPath { .. } => "bad-path",
-            Self::BadPattern { .. } => "bad-pattern",
-            Self::BadProgram { .. } => "bad-program",
-            Self::EmptyList { .. } => "empty-list",
-            Self::Extends { .. } => "extends",
-            Self::Base { .. } => "base",
-            Self::MissingAgent { .. } => "missing-agent",
-            Self::Network { .. } => "network",
-            Self::Rules { .. } => "rules",
-            Self::BadName { .. } => "bad-name",
-            Self::NulInValue { .. } => "nul-in-value",
+macro_rules! kinds {
+    (placed { $($at:ident $id:literal,)+ } unplaced { $($bare:ident $name:literal,)+ }) => {
+        /// A name for this kind of fault that stays the same from version to version.
+        pub fn id(&self) -> &'static str {
+            match self { $(Self::$at { .. } => $id,)+ $(Self::$bare { .. } => $name,)+ }
         }
-    }
 
-    /// Where in a text the fault is; `None` where there is no text.
-    pub fn place(&self) -> Option<&Place> {
-        match self {
-            Self::Unreadable { .. }
-            | Self::IsDirectory { .. }
-            | Self::MissingPreset { .. }
-            | Self::BareFile { .. } => None,
-            Self::TooLarge { at, .. }
-            | Self::NotUtf8 { at }
-            | Self::ByteOrderMark { at }
-            | Self::Syntax { at, .. }
-            | Self::Document { at, .. }
-            | Self::UnknownKey { at, .. }
-            | Self::MissingKey { at, .. }
-            | Self::WrongType { at, .. }
-            | Self::BadUnit { at, .. }
-            | Self::UnknownWord { at, .. }
-            | Self::Later { at, .. }
-            | Self::BadPath { at, .. }
-            | Self::BadPattern { at, .. }
-            | Self::BadProgram { at, .. }
-            | Self::EmptyList { at, .. }
-            | Self::Extends { at, .. }
-            | Self::MissingAgent { at, .. }
-            | Self::Network { at, .. }
-            | Self::Rules { at, .. }
-            | Self::BadName { at, .. }
-            | Self::Base { at, .. }
-            | Self::NulInValue { at, .. } => Some(at),
+        /// Where in a text the fault is; `None` where there is no text.
+        pub fn place(&self) -> Option<&Place> {
+            match self { $(Self::$at { at, .. } => Some(at),)+ $(Self::$bare { .. } => None,)+ }
+        }
+    };
+}
+
+impl PolicyError {
+    kinds! {
+        placed {
+        TooLarge "too-large", NotUtf8 "not-utf8", ByteOrderMark "byte-order-mark", Syntax "syntax",
+        Document "document", UnknownKey "unknown-key", MissingKey "missing-key", WrongType "wrong-type",
+        BadUnit "bad-unit", UnknownWord "unknown-word", Later "later", BadPath "bad-path",
+        BadPattern "bad-pattern", BadProgram "bad-program", EmptyList "empty-list", Extends "extends",
+        Base "base", MissingAgent "missing-agent", Network "network", Rules "rules",
+        BadName "bad-name", NulInValue "nul-in-value",
+        } unplaced {
+        Unreadable "unreadable", IsDirectory "is-directory", MissingPreset "missing-preset", BareFile "bare-file",
         }
     }
 
