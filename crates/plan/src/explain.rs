@@ -300,7 +300,6 @@ impl Rows<'_> {
     }
 
     fn limits(&mut self, policy: &Policy) {
-        let l = &policy.limits;
         let cgroup = |text: fn(&CgroupLimits) -> String| -> Vec<String> {
             let found = self.plan.acts().find_map(|act| match act {
                 Act::Cgroup(limits) => Some(text(limits)),
@@ -313,95 +312,32 @@ impl Rows<'_> {
         };
         let tmpfs = self.acts(|act| matches!(act, Act::Tmpfs { .. }));
         let (jail, command) = (&self.plan.jail.watch, &self.plan.command.watch);
-        let watched = |what: &str| vec![format!("the supervisor watches: {what}")];
-        let memory = cgroup(|c| format!("cgroup memory {}, no swap", c.memory));
-        let high = cgroup(|c| format!("cgroup memory high {}", c.memory_high));
-        let cpus = cgroup(|c| format!("cgroup cpu {} thousandths", c.cpu_milli));
-        let mut pids = cgroup(|c| format!("cgroup pids {}", c.pids));
-        let processes = rlimit(Resource::Processes);
-        if !processes.is_empty() {
-            pids = processes;
+        let watched = |what: String| vec![format!("the supervisor watches: {what}")];
+        let mut rows = vec![];
+        for (key, item, origin) in policy.limits.rows() {
+            let kernel = match key {
+                "limits.memory" => cgroup(|c| format!("cgroup memory {}, no swap", c.memory)),
+                "limits.memory_high" => cgroup(|c| format!("cgroup memory high {}", c.memory_high)),
+                "limits.cpus" => cgroup(|c| format!("cgroup cpu {} thousandths", c.cpu_milli)),
+                "limits.pids" => match rlimit(Resource::Processes) {
+                    none if none.is_empty() => cgroup(|c| format!("cgroup pids {}", c.pids)),
+                    processes => processes,
+                },
+                "limits.timeout" => watched(format!("{} ms of wall time", command.timeout)),
+                "limits.cpu_time" => {
+                    let mut all = watched(format!("{} ms of processor time", jail.cpu_time));
+                    all.extend(rlimit(Resource::Cpu));
+                    all
+                }
+                "limits.disk" | "limits.inodes" => tmpfs.clone(),
+                "limits.file_size" => rlimit(Resource::FileSize),
+                "limits.open_files" => rlimit(Resource::OpenFiles),
+                "limits.output" => watched(format!("{} bytes", command.output)),
+                "limits.grace" => watched(format!("{} ms", command.grace)),
+                _ => vec![],
+            };
+            rows.push((key, item, origin, kernel));
         }
-        let mut cpu_time = watched(&format!("{} ms of processor time", jail.cpu_time));
-        cpu_time.extend(rlimit(Resource::Cpu));
-        let timeout = watched(&format!("{} ms of wall time", command.timeout));
-        let output = watched(&format!("{} bytes", command.output));
-        let grace = watched(&format!("{} ms", command.grace));
-        let (size, open) = (rlimit(Resource::FileSize), rlimit(Resource::OpenFiles));
-        let rows = [
-            (
-                "limits.memory",
-                l.memory.value.to_string(),
-                &l.memory.origin,
-                memory,
-            ),
-            (
-                "limits.memory_high",
-                l.memory_high.value.to_string(),
-                &l.memory_high.origin,
-                high,
-            ),
-            (
-                "limits.cpus",
-                l.cpus.value.to_string(),
-                &l.cpus.origin,
-                cpus,
-            ),
-            (
-                "limits.pids",
-                l.pids.value.to_string(),
-                &l.pids.origin,
-                pids,
-            ),
-            (
-                "limits.timeout",
-                l.timeout.value.to_string(),
-                &l.timeout.origin,
-                timeout,
-            ),
-            (
-                "limits.cpu_time",
-                l.cpu_time.value.to_string(),
-                &l.cpu_time.origin,
-                cpu_time,
-            ),
-            (
-                "limits.disk",
-                l.disk.value.to_string(),
-                &l.disk.origin,
-                tmpfs.clone(),
-            ),
-            (
-                "limits.inodes",
-                l.inodes.value.to_string(),
-                &l.inodes.origin,
-                tmpfs,
-            ),
-            (
-                "limits.file_size",
-                l.file_size.value.to_string(),
-                &l.file_size.origin,
-                size,
-            ),
-            (
-                "limits.open_files",
-                l.open_files.value.to_string(),
-                &l.open_files.origin,
-                open,
-            ),
-            (
-                "limits.output",
-                l.output.value.to_string(),
-                &l.output.origin,
-                output,
-            ),
-            (
-                "limits.grace",
-                l.grace.value.to_string(),
-                &l.grace.origin,
-                grace,
-            ),
-        ];
         for (key, item, origin, kernel) in rows {
             self.add(key, item, origin, kernel);
         }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use super::Origin;
 use super::layer::Security;
 use super::limits::Visitor;
 use super::net::{Bounds, Credential, Mode, To};
@@ -14,7 +15,6 @@ use super::reach::usable;
 use super::rights::{Bound, Constraints, Names, Others, Places, Rights, Roots, Values};
 use super::tools::{Ruling, Tool};
 use super::trees::{Trees, within};
-use super::{Origin, Sourced};
 
 /// Ends an item that only the other side has, and that denied.
 pub const GONE: &str = " no longer";
@@ -66,66 +66,42 @@ fn programs_named(rights: &Rights) -> bool {
         || !usable(rights, Tool::Exec)
 }
 
+/// Compares fields under their keys.
+macro_rules! each {
+    ($found:expr, $above:expr, $a:ident, $b:ident: $($key:literal $field:ident),+) => {
+        $($a.$field.beyond(&$b.$field, &format!("{}{}", $above, $key), &mut $found);)+
+    };
+}
+
 fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
     let mut found = Found {
         list: vec![],
         scope,
     };
     found.tools(a, b);
-    found.trees("filesystem.read", &a.read, &b.read);
-    found.trees("filesystem.write", &a.write, &b.write);
     // What stays executable needs no other word to be loaded, unless programs are named.
     let executed = match programs_named(a) || programs_named(b) {
         true => Trees::none(),
         false => b.exec.meet(&a.exec),
     };
-    found.trees("filesystem.load", &a.load, &b.loadable().join(&executed));
-    found.trees("filesystem.exec", &a.exec, &b.exec);
-    found.places("filesystem.deny", &a.deny, &b.deny);
-    found.places("filesystem.protect", &a.protect, &b.protect);
-    found.places("filesystem.deny", &a.deny_patterns, &b.deny_patterns);
-    found.places(
-        "filesystem.protect",
-        &a.protect_patterns,
-        &b.protect_patterns,
-    );
-    found.names("filesystem.unprotect", &a.unprotect, &b.unprotect);
-    found.bound("filesystem.workspace", &a.workspace, &b.workspace, |m| {
-        m.name().into()
-    });
+    let loadable = b.loadable().join(&executed);
+    a.load.beyond(&loadable, "filesystem.load", &mut found);
+    each!(found, "", a, b:
+        "filesystem.read" read, "filesystem.write" write, "filesystem.exec" exec,
+        "filesystem.deny" deny, "filesystem.deny" deny_patterns,
+        "filesystem.protect" protect, "filesystem.protect" protect_patterns,
+        "filesystem.unprotect" unprotect, "filesystem.workspace" workspace,
+        "environment.set" set, "environment.pass" pass, "environment.git_identity" git_identity,
+        "process.debug" debug, "session.mode" mode, "session.scope" scope,
+        "tools.elevated" elevated, "tools.max_iterations" max_iterations);
     found.network(&a.network, &b.network);
-    found.values("environment.set", &a.set, &b.set);
-    found.names("environment.pass", &a.pass, &b.pass);
     a.limits.each(&b.limits, &mut found);
-    if let Some(degraded) = &a.allow_degraded {
-        for (layer, origin) in degraded {
-            if b.allow_degraded
-                .as_ref()
-                .is_some_and(|b| !b.contains_key(layer))
-            {
-                found.add("allow_degraded", layer.name(), Some(origin));
-            }
+    for (layer, origin) in a.allow_degraded.iter().flatten() {
+        let b = b.allow_degraded.as_ref();
+        if b.is_some_and(|b| !b.contains_key(layer)) {
+            found.add("allow_degraded", layer.name(), Some(origin));
         }
     }
-    found.bound(
-        "environment.git_identity",
-        &a.git_identity,
-        &b.git_identity,
-        |i| i.to_string(),
-    );
-    found.bound("process.debug", &a.debug, &b.debug, |d| d.to_string());
-    found.bound("session.mode", &a.mode, &b.mode, |m| m.to_string());
-    found.bound("session.scope", &a.scope, &b.scope, |s| s.to_string());
-    found.bound("tools.elevated", &a.elevated, &b.elevated, |e| {
-        e.to_string()
-    });
-    let count = |c: &super::Count| c.0.to_string();
-    found.bound(
-        "tools.max_iterations",
-        &a.max_iterations,
-        &b.max_iterations,
-        count,
-    );
     for tool in Tool::ALL {
         // Who says nothing of a tool asks for nothing.
         if scope == Scope::Whole || a.each.contains_key(&tool) {
@@ -144,7 +120,7 @@ struct Found {
 
 impl Visitor for Found {
     fn limit<T: Ord + Clone + Display>(&mut self, key: &str, a: &Bound<T>, b: &Bound<T>) {
-        self.bound(key, a, b, T::to_string);
+        a.beyond(b, key, self);
     }
 }
 
@@ -177,7 +153,7 @@ impl Found {
     }
 
     fn network(&mut self, a: &Bounds, b: &Bounds) {
-        self.bound("network.mode", &a.mode, &b.mode, |m| m.name().into());
+        a.mode.beyond(&b.mode, "network.mode", self);
         let none = |bounds: &Bounds| bounds.mode.as_ref().is_some_and(|m| m.value == Mode::None);
         // The rules of a layer whose mode goes beyond what is above say nothing more.
         if !none(a) && (self.scope == Scope::Whole || !none(b)) {
@@ -190,18 +166,8 @@ impl Found {
                 }
             }
         }
-        macro_rules! each {
-            ($($field:ident),+) => {
-                $(self.bound(
-                    concat!("network.limits.", stringify!($field)),
-                    &a.limits.$field,
-                    &b.limits.$field,
-                    |value| value.to_string(),
-                );)+
-            };
-        }
         if !none(a) {
-            each!(connections, rate, bytes_in, bytes_out, bandwidth, idle);
+            a.limits.each(&b.limits, self);
         }
         if self.scope == Scope::Words || none(a) {
             return;
@@ -225,97 +191,12 @@ impl Found {
         }
     }
 
-    fn trees(&mut self, key: &str, a: &Trees, b: &Trees) {
-        match (a, b) {
-            (Trees::All, Trees::Of(_)) if self.scope == Scope::Whole => {
-                self.add(key, "every path", None);
-            }
-            (Trees::Of(trees), _) => {
-                for (path, leaf) in trees.iter().filter(|(path, _)| !b.cover(path)) {
-                    self.add(key, path.clone(), Some(&leaf.origin));
-                }
-            }
-            (Trees::All, _) => {}
-        }
-    }
-
-    fn places(&mut self, key: &str, a: &Places, b: &Places) {
-        if self.scope == Scope::Words {
-            return;
-        }
-        for path in b.keys() {
-            if !a.keys().any(|place| within(path, place)) {
-                self.add(key, format!("{path}{GONE}"), None);
-            }
-        }
-    }
-
-    fn names(&mut self, key: &str, a: &Names<String>, b: &Names<String>) {
-        match (a, b) {
-            (_, None) => {}
-            (None, Some(_)) if self.scope == Scope::Whole => self.add(key, "every name", None),
-            (None, Some(_)) => {}
-            (Some(a), Some(b)) => {
-                for (name, origin) in a.iter().filter(|(name, _)| !b.contains_key(*name)) {
-                    self.add(key, name.clone(), Some(origin));
-                }
-            }
-        }
-    }
-
-    fn values(&mut self, key: &str, a: &Values, b: &Values) {
-        for (name, ours) in a.set() {
-            let same = |theirs: &Option<Sourced<String>>| {
-                theirs
-                    .as_ref()
-                    .is_some_and(|theirs| theirs.value == ours.value)
-            };
-            let within = match b.named.get(name) {
-                Some(theirs) => same(theirs),
-                None => b.others == Others::Open,
-            };
-            if !within {
-                self.add(key, format!("{name}={}", ours.value), Some(&ours.origin));
-            }
-        }
-    }
-
-    fn bound<T: Ord>(
-        &mut self,
-        key: &str,
-        a: &Bound<T>,
-        b: &Bound<T>,
-        show: impl Fn(&T) -> String,
-    ) {
-        match (a, b) {
-            (Some(a), Some(b)) if a.value > b.value => {
-                self.add(key, show(&a.value), Some(&a.origin));
-            }
-            (None, Some(b)) if self.scope == Scope::Whole => {
-                self.add(key, format!("{}{GONE}", show(&b.value)), None);
-            }
-            _ => {}
-        }
-    }
-
     fn constraints(&mut self, tool: Tool, a: &Constraints, b: &Constraints) {
         let key = |name: &str| format!("tools.{}.{name}", tool.name());
-        self.bound(&key("security"), &a.security, &b.security, |s| {
-            s.to_string()
-        });
-        self.bound(&key("ask"), &a.ask, &b.ask, |ask| ask.to_string());
-        self.bound(&key("timeout"), &a.timeout, &b.timeout, |t| t.to_string());
-        self.bound(&key("rate"), &a.rate, &b.rate, |c| c.to_string());
-        self.bound(
-            &key("max_iterations"),
-            &a.max_iterations,
-            &b.max_iterations,
-            |c| c.to_string(),
-        );
-        self.bound(&key("target"), &a.target, &b.target, |t| t.to_string());
-        self.trees(&key("allowed_paths"), &a.allowed, &b.allowed);
-        self.places(&key("denied_paths"), &a.denied, &b.denied);
-        self.names(&key("channels"), &a.channels, &b.channels);
+        each!(*self, key(""), a, b:
+            "security" security, "ask" ask, "timeout" timeout, "rate" rate,
+            "max_iterations" max_iterations, "target" target, "allowed_paths" allowed,
+            "denied_paths" denied, "channels" channels);
         match (&a.commands, &b.commands) {
             (None, Some(_)) if self.scope == Scope::Whole => {
                 self.add(&key("commands"), "every command", None);
@@ -329,6 +210,83 @@ impl Found {
                         self.add(&key("commands"), path.clone(), Some(&allowed.origin));
                     }
                 }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A part of rights that can be compared.
+trait Beyond {
+    /// Finds what goes beyond `other`.
+    fn beyond(&self, other: &Self, key: &str, found: &mut Found);
+}
+
+impl Beyond for Trees {
+    fn beyond(&self, other: &Trees, key: &str, found: &mut Found) {
+        match (self, other) {
+            (Trees::All, Trees::Of(_)) if found.scope == Scope::Whole => {
+                found.add(key, "every path", None);
+            }
+            (Trees::Of(trees), _) => {
+                for (path, leaf) in trees.iter().filter(|(path, _)| !other.cover(path)) {
+                    found.add(key, path.clone(), Some(&leaf.origin));
+                }
+            }
+            (Trees::All, _) => {}
+        }
+    }
+}
+
+impl Beyond for Places {
+    fn beyond(&self, other: &Places, key: &str, found: &mut Found) {
+        if found.scope == Scope::Words {
+            return;
+        }
+        for path in other.keys() {
+            if !self.keys().any(|place| within(path, place)) {
+                found.add(key, format!("{path}{GONE}"), None);
+            }
+        }
+    }
+}
+
+impl Beyond for Names<String> {
+    fn beyond(&self, other: &Self, key: &str, found: &mut Found) {
+        match (self, other) {
+            (None, Some(_)) if found.scope == Scope::Whole => found.add(key, "every name", None),
+            (_, None) | (None, Some(_)) => {}
+            (Some(a), Some(b)) => {
+                for (name, origin) in a.iter().filter(|(name, _)| !b.contains_key(*name)) {
+                    found.add(key, name.clone(), Some(origin));
+                }
+            }
+        }
+    }
+}
+
+impl Beyond for Values {
+    fn beyond(&self, other: &Values, key: &str, found: &mut Found) {
+        for (name, ours) in self.set() {
+            let within = match other.named.get(name) {
+                Some(theirs) => theirs.as_ref().is_some_and(|t| t.value == ours.value),
+                None => other.others == Others::Open,
+            };
+            if !within {
+                found.add(key, format!("{name}={}", ours.value), Some(&ours.origin));
+            }
+        }
+    }
+}
+
+impl<T: Ord + Display> Beyond for Bound<T> {
+    fn beyond(&self, other: &Self, key: &str, found: &mut Found) {
+        match (self, other) {
+            (Some(a), Some(b)) if a.value > b.value => {
+                found.add(key, a.value.to_string(), Some(&a.origin));
+            }
+            (None, Some(b)) if found.scope == Scope::Whole => {
+                found.add(key, format!("{}{GONE}", b.value), None);
             }
             _ => {}
         }

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use super::preset::DEFAULT;
 use super::{
-    Absent, Bytes, Count, CpuShare, Environment, Execution, Filesystem, Grant, Limits, Network,
-    Origin, Percent, Policy, Sourced, Span, WorkspaceMode,
+    Absent, Environment, Execution, Filesystem, Grant, Limits, Network, Origin, Policy, Sourced,
+    WorkspaceMode,
 };
 
 include!("compiled_data.rs");
@@ -27,8 +28,8 @@ pub struct Compiled {
     pub protect: &'static [(&'static str, Absent, u32)],
     pub set: &'static [(&'static str, &'static str, u32)],
     pub pass: &'static [(&'static str, u32)],
-    /// In the order of the fields of [`Limits`].
-    pub limits: [(u64, u32); 12],
+    /// In the order of the table of [`Limits`]; line 0: not named.
+    pub limits: &'static [(u64, u32)],
 }
 
 impl Compiled {
@@ -47,15 +48,19 @@ impl Compiled {
                 line,
             },
         };
+        fn of<T>((value, line): (T, u32), origin: impl Fn(u32) -> Origin) -> Sourced<T> {
+            Sourced::new(value, origin(line))
+        }
         let grants = |list: &[(&str, Absent, u32)]| -> Vec<Grant> {
-            list.iter()
-                .map(|(path, absent, line)| Grant {
-                    path: (*path).to_owned(),
-                    absent: *absent,
-                    origin: origin(*line),
-                })
-                .collect()
+            let grant = |(path, absent, line): &(&str, Absent, u32)| {
+                Grant::new(*path, *absent, origin(*line))
+            };
+            list.iter().map(grant).collect()
         };
+        let text = |value: &str, line: u32| Sourced::new(value.to_owned(), origin(line));
+        let set = self.set.iter();
+        let set = set.map(|(name, value, line)| ((*name).to_owned(), text(value, *line)));
+        let pass = self.pass.iter().map(|(name, line)| text(name, *line));
         Policy {
             name: self.name.to_owned(),
             digest: self.digest.to_owned(),
@@ -66,108 +71,38 @@ impl Compiled {
                 deny: grants(self.deny),
                 load: grants(self.load),
                 protect: grants(self.protect),
-                // A preset has none; a test below holds that.
-                deny_patterns: vec![],
-                protect_patterns: vec![],
-                confined: vec![],
-                workspace: self.workspace.map(|(value, line)| Sourced {
-                    value,
-                    origin: origin(line),
-                }),
+                workspace: self.workspace.map(|mode| of(mode, origin)),
+                // A preset has no patterns; a test below holds that.
+                ..Filesystem::default()
             },
-            exec: Sourced {
-                value: Execution::Granted,
-                origin: Origin::creel(),
-            },
+            exec: Sourced::creel(Execution::Granted),
             network: Network::default(),
             environment: Environment {
-                set: self
-                    .set
-                    .iter()
-                    .map(|(name, value, line)| {
-                        (
-                            (*name).to_owned(),
-                            Sourced {
-                                value: (*value).to_owned(),
-                                origin: origin(*line),
-                            },
-                        )
-                    })
-                    .collect(),
-                pass: self
-                    .pass
-                    .iter()
-                    .map(|(name, line)| Sourced {
-                        value: (*name).to_owned(),
-                        origin: origin(*line),
-                    })
-                    .collect(),
-                git_identity: Sourced {
-                    value: self.git_identity.0,
-                    origin: origin(self.git_identity.1),
-                },
+                set: set.collect(),
+                pass: pass.collect(),
+                git_identity: of(self.git_identity, origin),
             },
             limits: self.limits(),
-            debug: Sourced {
-                value: self.debug.0,
-                origin: origin(self.debug.1),
-            },
+            debug: of(self.debug, origin),
             allow_degraded: Default::default(),
         }
     }
 
     pub fn limits(&self) -> Limits {
-        let [
-            memory,
-            memory_high,
-            cpus,
-            pids,
-            timeout,
-            cpu_time,
-            disk,
-            inodes,
-            file_size,
-            open_files,
-            output,
-            grace,
-        ] = self.limits;
-        let source: Arc<str> = format!("preset:{}", self.name).into();
-        let origin = |line| Origin {
-            source: source.clone(),
-            line,
-        };
-        let bytes = |(n, line)| Sourced {
-            value: Bytes(n),
-            origin: origin(line),
-        };
-        let count = |(n, line)| Sourced {
-            value: Count(n),
-            origin: origin(line),
-        };
-        let span = |(n, line)| Sourced {
-            value: Span(n),
-            origin: origin(line),
-        };
-        Limits {
-            memory: bytes(memory),
-            memory_high: Sourced {
-                value: Percent(memory_high.0 as u8),
-                origin: origin(memory_high.1),
-            },
-            cpus: Sourced {
-                value: CpuShare(cpus.0 as u32),
-                origin: origin(cpus.1),
-            },
-            pids: count(pids),
-            timeout: span(timeout),
-            cpu_time: span(cpu_time),
-            disk: bytes(disk),
-            inodes: count(inodes),
-            file_size: bytes(file_size),
-            open_files: count(open_files),
-            output: bytes(output),
-            grace: span(grace),
-        }
+        let default = Compiled::named(DEFAULT).unwrap_or(self);
+        let sources = [self, default].map(|of| format!("preset:{}", of.name).into());
+        let [own, base]: [Arc<str>; 2] = sources;
+        // A limit that is new has no row until the presets are written anew.
+        let row = |of: &Compiled, at: usize| of.limits.get(at).copied().unwrap_or_default();
+        // What a preset does not name is the default's.
+        let rows = std::array::from_fn(|at| {
+            let ((number, line), source) = match row(self, at) {
+                (_, 0) => (row(default, at), base.clone()),
+                row => (row, own.clone()),
+            };
+            (number, Origin { source, line })
+        });
+        Limits::compiled(rows)
     }
 }
 
@@ -181,7 +116,7 @@ mod tests {
     fn parsed(name: &str) -> Policy {
         let layer = preset::layer(name).unwrap();
         let silent = format!("{:?}", layer.limits).contains(": None");
-        assert!(!silent, "{name}: {:?}", layer.limits);
+        assert!(!silent || name != DEFAULT, "{name}: {:?}", layer.limits);
         file::alone(layer, &preset::default().unwrap().limits)
     }
 
@@ -190,6 +125,7 @@ mod tests {
             "// Generated from policies/*.toml: CREEL_WRITE=1 cargo test --lib policy::compiled\n\n\
              /// The presets.\npub static COMPILED: &[Compiled] = &[\n",
         );
+        let mut shared = None;
         for name in preset::COMPILED {
             let policy = parsed(name);
             // Whatever a constant cannot say.
@@ -224,16 +160,26 @@ mod tests {
                 ("deny", &fs.deny),
                 ("protect", &fs.protect),
             ] {
-                writeln!(out, "        {key}: &[").unwrap();
-                for g in grants {
+                let mut rows = String::new();
+                for Grant {
+                    path,
+                    absent,
+                    origin,
+                } in grants
+                {
                     writeln!(
-                        out,
-                        "            ({:?}, Absent::{:?}, {}),",
-                        g.path, g.absent, g.origin.line
+                        rows,
+                        "            ({path:?}, Absent::{absent:?}, {}),",
+                        origin.line
                     )
                     .unwrap();
                 }
-                writeln!(out, "        ],").unwrap();
+                // creel's own, and the same in each.
+                if key == "protect" && *shared.get_or_insert_with(|| rows.clone()) == rows {
+                    writeln!(out, "        {key}: PROTECT,").unwrap();
+                } else {
+                    writeln!(out, "        {key}: &[\n{rows}        ],").unwrap();
+                }
             }
             writeln!(out, "        set: &[").unwrap();
             for (name, value) in &policy.environment.set {
@@ -248,27 +194,18 @@ mod tests {
             for name in &policy.environment.pass {
                 writeln!(out, "            ({:?}, {}),", name.value, name.origin.line).unwrap();
             }
-            writeln!(out, "        ],\n        limits: [").unwrap();
-            let l = &policy.limits;
-            for (value, line) in [
-                (l.memory.value.0, l.memory.origin.line),
-                (u64::from(l.memory_high.value.0), l.memory_high.origin.line),
-                (u64::from(l.cpus.value.0), l.cpus.origin.line),
-                (l.pids.value.0, l.pids.origin.line),
-                (l.timeout.value.0, l.timeout.origin.line),
-                (l.cpu_time.value.0, l.cpu_time.origin.line),
-                (l.disk.value.0, l.disk.origin.line),
-                (l.inodes.value.0, l.inodes.origin.line),
-                (l.file_size.value.0, l.file_size.origin.line),
-                (l.open_files.value.0, l.open_files.origin.line),
-                (l.output.value.0, l.output.origin.line),
-                (l.grace.value.0, l.grace.origin.line),
-            ] {
+            writeln!(out, "        ],\n        limits: &[").unwrap();
+            for (value, origin) in policy.limits.numbers() {
+                let own = *origin.source == *format!("preset:{name}");
+                let (value, line) = if own { (value, origin.line) } else { (0, 0) };
                 writeln!(out, "            ({value}, {line}),").unwrap();
             }
             writeln!(out, "        ],\n    }},").unwrap();
         }
-        out + "];\n"
+        let shared = shared.unwrap_or_default().replace("            ", "    ");
+        out + "];\n\n/// Trust paths.\nconst PROTECT: &[(&str, Absent, u32)] = &[\n"
+            + &shared
+            + "];\n"
     }
 
     #[test]
@@ -276,7 +213,8 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/compiled_data.rs");
         let generated = generate();
         if std::env::var_os("CREEL_WRITE").is_some() {
-            std::fs::write(path, &generated).unwrap();
+            // What was compiled is what the file was: the next run compares.
+            return std::fs::write(path, &generated).unwrap();
         }
         let checked_in = std::fs::read_to_string(path).unwrap();
         assert!(

@@ -112,12 +112,11 @@ struct Words {
 impl Words {
     fn of((rank, layer): &(Rank, Layer), roots: &Roots) -> Words {
         const READ: &[Way] = &[Way::Read, Way::Write, Way::Load, Way::Exec, Way::Program];
-        let files = &layer.filesystem;
         let list = |grants: &Option<Vec<Grant>>| -> Option<Vec<String>> {
             let grants = grants.as_ref()?;
             Some(grants.iter().map(|g| roots.expand(&g.path)).collect())
         };
-        let named = [&files.read, &files.write, &files.load, &files.exec].map(list);
+        let named = layer.filesystem.lists().map(|(_, grants)| list(grants));
         let all: Vec<String> = named.iter().flatten().flatten().cloned().collect();
         let [read, write, load, exec] = named;
         let mut walls: Vec<(&'static [Way], Vec<String>)> = vec![];
@@ -128,11 +127,8 @@ impl Words {
             (&[Way::Load], load),
             (&[Way::Exec, Way::Program], exec),
         ];
-        walls.extend(
-            bounds
-                .into_iter()
-                .filter_map(|(ways, list)| Some((ways, list?))),
-        );
+        let bounds = bounds.into_iter();
+        walls.extend(bounds.filter_map(|(ways, list)| Some((ways, list?))));
         let mut names: BTreeSet<String> = all.into_iter().collect();
         for (tool, settings) in &layer.tools.each {
             let ways: &'static [Way] = match tool {

@@ -3,25 +3,27 @@
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 
-use super::layer::{Arguments, Ask, Command, PROGRAM_DIRECTORIES, Security, Settings, Target};
-use super::rights::{Bound, Names, Places, Roots, common, least, names, places, trees, union};
+use super::lattice::{Bound, Lattice, Names, Places, Shared, lattice};
+use super::layer::{Arguments, Ask, Command, Security, Settings, Target};
+use super::rights::{Roots, names, places, trees};
 use super::trees::Trees;
 use super::{Absent, Count, Origin, Span};
 
-/// What binds one tool beside its being allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Constraints {
-    pub security: Bound<Security>,
-    pub ask: Bound<Ask>,
-    pub allowed: Trees,
-    pub denied: Places,
-    pub commands: Option<BTreeMap<String, Allowed>>,
-    pub timeout: Bound<Span>,
-    /// Calls a minute.
-    pub rate: Bound<Count>,
-    pub max_iterations: Bound<Count>,
-    pub channels: Names<String>,
-    pub target: Bound<Target>,
+lattice! {
+    /// What binds one tool beside its being allowed.
+    pub struct Constraints {
+        security: Bound<Security>,
+        ask: Bound<Ask>,
+        allowed: Trees,
+        denied: Places,
+        commands: Option<BTreeMap<String, Allowed>>,
+        timeout: Bound<Span>,
+        /// Calls a minute.
+        rate: Bound<Count>,
+        max_iterations: Bound<Count>,
+        channels: Names<String>,
+        target: Bound<Target>,
+    }
 }
 
 /// A program by its path, and what its arguments must be.
@@ -32,26 +34,6 @@ pub struct Allowed {
     /// Skip: the path is one of those that a bare name may mean.
     pub absent: Absent,
     pub origin: Origin,
-}
-
-/// Of a tool of which nobody speaks.
-pub(super) static SILENT: Constraints = Constraints {
-    security: None,
-    ask: None,
-    allowed: Trees::All,
-    denied: Places::new(),
-    commands: None,
-    timeout: None,
-    rate: None,
-    max_iterations: None,
-    channels: None,
-    target: None,
-};
-
-impl Default for Constraints {
-    fn default() -> Constraints {
-        SILENT.clone()
-    }
 }
 
 impl Constraints {
@@ -99,44 +81,19 @@ impl Constraints {
             target: settings.target.clone(),
         }
     }
+}
 
-    pub(super) fn met(self, other: Constraints) -> Constraints {
-        let commands = match (self.commands, other.commands) {
-            (None, commands) | (commands, None) => commands,
-            (Some(ours), Some(mut theirs)) => Some(
-                ours.into_iter()
-                    .filter_map(|(path, ours)| {
-                        let both = ours.met(theirs.remove(&path)?);
-                        Some((path, both))
-                    })
-                    .collect(),
-            ),
-        };
-        Constraints {
-            security: least(self.security, other.security),
-            ask: least(self.ask, other.ask),
-            allowed: self.allowed.met(other.allowed),
-            denied: union(self.denied, other.denied),
-            commands,
-            timeout: least(self.timeout, other.timeout),
-            rate: least(self.rate, other.rate),
-            max_iterations: least(self.max_iterations, other.max_iterations),
-            channels: common(self.channels, other.channels),
-            target: least(self.target, other.target),
+impl Shared for Allowed {
+    fn shared(self, other: Allowed) -> Allowed {
+        Allowed {
+            args: self.args.met(other.args),
+            absent: self.absent.stricter(other.absent),
+            origin: self.origin.min(other.origin),
         }
     }
 }
 
 impl Allowed {
-    fn met(mut self, mut other: Allowed) -> Allowed {
-        self.args.append(&mut other.args);
-        Allowed {
-            args: self.args,
-            absent: self.absent.stricter(other.absent),
-            origin: self.origin.min(other.origin),
-        }
-    }
-
     /// Whether these arguments, without the program's own name, are allowed.
     pub fn accepts(&self, args: &[String]) -> bool {
         let some =
@@ -147,15 +104,11 @@ impl Allowed {
 
 /// The program under each path that its name may mean. Twice in one layer: either may match.
 fn add_command(all: &mut BTreeMap<String, Allowed>, command: &Command, roots: &Roots) {
-    let (paths, absent) = match command.program.contains('/') || command.program == "~" {
-        true => (vec![roots.expand(&command.program)], Absent::Refuse),
-        false => {
-            let paths = PROGRAM_DIRECTORIES.iter();
-            let paths = paths.map(|dir| [dir, "/", &command.program].concat());
-            (paths.collect(), Absent::Skip)
-        }
+    let absent = match command.program.contains('/') || command.program == "~" {
+        true => Absent::Refuse,
+        false => Absent::Skip,
     };
-    for path in paths {
+    for path in Command::paths(&command.program, roots) {
         let mut own = Allowed {
             args: match command.args.is_empty() {
                 true => BTreeSet::new(),

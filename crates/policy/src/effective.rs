@@ -8,12 +8,12 @@
 
 use std::collections::BTreeMap;
 
-use super::layer::{Ask, PROGRAM_DIRECTORIES, Security};
+use super::layer::{Ask, Command, Security};
 use super::net::Mode;
 use super::reach::{Reach, reach, usable, why_not};
-use super::rights::{Allowed, Others, Places, Rights, Roots};
+use super::rights::{Allowed, Bound, Others, Places, Rights, Roots};
 use super::tools::Tool;
-use super::trees::{Leaf, Trees, clean, within};
+use super::trees::{Trees, clean, within};
 use super::{
     Absent, Environment, Execution, Filesystem, Grant, Limits, Network, Origin, Policy, Sourced,
 };
@@ -65,21 +65,20 @@ pub fn close(rights: &Rights, limits: &Limits) -> Rights {
 pub(super) fn ended(rights: Rights, limits: &Limits) -> Rights {
     let mut closed = rights;
     if let Some(exec) = closed.each.get_mut(&Tool::Exec)
-        && let Some(Sourced {
-            value: Security::Allowlist,
-            ..
-        }) = exec.security
+        && exec
+            .security
+            .as_ref()
+            .is_some_and(|said| said.value == Security::Allowlist)
     {
         // A list that nobody named who grants is empty: no further layer may fill it.
         exec.commands.get_or_insert_default();
     }
     if let (Trees::All, Some(commands)) = (&closed.exec, &closed.constraints(Tool::Exec).commands) {
         // Who names commands and no trees means these programs, wherever they lie.
-        closed.exec = Trees::of(commands.iter().map(|(path, allowed)| Grant {
-            path: path.clone(),
-            absent: Absent::Skip,
-            origin: allowed.origin.clone(),
-        }));
+        closed.exec =
+            Trees::of(commands.iter().map(|(path, allowed)| {
+                Grant::new(path.clone(), Absent::Skip, allowed.origin.clone())
+            }));
     }
     for trees in [&mut closed.write, &mut closed.load, &mut closed.exec] {
         if *trees == Trees::All {
@@ -92,18 +91,9 @@ pub(super) fn ended(rights: Rights, limits: &Limits) -> Rights {
     closed.network.close();
     closed.set.others = Others::Closed;
     closed.set.named.retain(|_, value| value.is_some());
-    closed.elevated.get_or_insert(Sourced {
-        value: false,
-        origin: Origin::creel(),
-    });
-    closed.git_identity.get_or_insert(Sourced {
-        value: false,
-        origin: Origin::creel(),
-    });
-    closed.debug.get_or_insert(Sourced {
-        value: false,
-        origin: Origin::creel(),
-    });
+    closed.elevated.get_or_insert(Sourced::creel(false));
+    closed.git_identity.get_or_insert(Sourced::creel(false));
+    closed.debug.get_or_insert(Sourced::creel(false));
     closed.pass.get_or_insert_default();
     closed.unprotect.get_or_insert_default();
     closed.allow_degraded.get_or_insert_default();
@@ -133,6 +123,9 @@ pub fn enforce(
     {
         limits.timeout = timeout.clone();
     }
+    let set = rights.set.set();
+    let pass = rights.pass.iter().flatten();
+    let degraded = rights.allow_degraded.iter().flatten();
     let policy = Policy {
         name: name.to_owned(),
         digest: digest.to_owned(),
@@ -140,33 +133,20 @@ pub fn enforce(
         exec,
         network: network(rights, &mut notes),
         environment: Environment {
-            set: rights
-                .set
-                .set()
+            set: set
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
-            pass: rights
-                .pass
-                .iter()
-                .flatten()
-                .map(|(name, origin)| Sourced {
-                    value: name.clone(),
-                    origin: origin.clone(),
-                })
+            pass: pass
+                .map(|(name, origin)| Sourced::new(name.clone(), origin.clone()))
                 .collect(),
-            git_identity: rights.git_identity.clone().unwrap_or_else(|| Sourced {
-                value: false,
-                origin: Origin::creel(),
-            }),
+            git_identity: rights
+                .git_identity
+                .clone()
+                .unwrap_or_else(|| Sourced::creel(false)),
         },
         limits,
         debug,
-        allow_degraded: rights
-            .allow_degraded
-            .iter()
-            .flatten()
-            .map(|(d, _)| *d)
-            .collect(),
+        allow_degraded: degraded.map(|(layer, _)| *layer).collect(),
     };
     Effective {
         policy,
@@ -177,10 +157,7 @@ pub fn enforce(
 /// What may be reached, and nothing where no tool of the network is allowed.
 fn network(rights: &Rights, notes: &mut Notes) -> Network {
     let bounds = &rights.network;
-    let origin = bounds
-        .mode
-        .as_ref()
-        .map_or_else(Origin::creel, |m| m.origin.clone());
+    let origin = Origin::of(bounds.mode.as_ref());
     let tools = [Tool::Fetch, Tool::Browser, Tool::Message];
     match bounds.mode() {
         Mode::None => Network::default(),
@@ -214,11 +191,7 @@ pub fn admit(policy: &mut Policy, rights: &Rights, roots: &Roots, argv: &[String
             .get(path)
             .filter(|allowed| !allowed.args.is_empty())?;
         let within = allowed.accepts(args) && reach.exec.cover(path);
-        within.then(|| Grant {
-            path: names.shorten(path),
-            absent: allowed.absent,
-            origin: allowed.origin.clone(),
-        })
+        within.then(|| Grant::new(names.shorten(path), allowed.absent, allowed.origin.clone()))
     };
     let admitted: Vec<Grant> = candidates(program, roots)
         .iter()
@@ -235,10 +208,7 @@ fn candidates(program: &str, roots: &Roots) -> Vec<String> {
     match program {
         _ if program.starts_with(['/', '~', '$']) => vec![roots.expand(program)],
         _ if program.contains('/') => vec![clean(&format!("{}/{program}", roots.workspace))],
-        _ => PROGRAM_DIRECTORIES
-            .iter()
-            .map(|dir| format!("{dir}/{program}"))
-            .collect(),
+        _ => Command::paths(program, roots),
     }
 }
 
@@ -246,19 +216,20 @@ fn candidates(program: &str, roots: &Roots) -> Vec<String> {
 struct Notes(Vec<Note>);
 
 impl Notes {
-    fn add(&mut self, key: impl Into<String>, text: impl Into<String>, origin: Option<&Origin>) {
+    fn add(&mut self, key: impl Into<String>, text: impl Into<String>, origin: &Origin) {
         self.weighed(Weight::Told, key.into(), text.into(), origin);
     }
 
     fn refused(&mut self, key: impl Into<String>, text: impl Into<String>, origin: &Origin) {
-        self.weighed(Weight::Refused, key.into(), text.into(), Some(origin));
+        self.weighed(Weight::Refused, key.into(), text.into(), origin);
     }
 
-    fn weighed(&mut self, weight: Weight, key: String, text: String, origin: Option<&Origin>) {
+    fn weighed(&mut self, weight: Weight, key: String, text: String, origin: &Origin) {
+        let origin = Some(origin.clone());
         let note = Note {
             key,
             text,
-            origin: origin.cloned(),
+            origin,
             weight,
         };
         if !self.0.contains(&note) {
@@ -269,21 +240,14 @@ impl Notes {
 
 fn files(rights: &Rights, roots: &Roots, reach: Reach, exec: &Execution) -> Filesystem {
     let (shows, programs) = (reach.names(roots), reach.names_of_programs(roots));
-    let shown = |grants: Vec<Grant>| -> Vec<Grant> {
+    let shown = |grants: Vec<Grant>, names: &Roots| -> Vec<Grant> {
         let shorten = |grant: Grant| Grant {
-            path: shows.shorten(&grant.path),
+            path: names.shorten(&grant.path),
             ..grant
         };
         grants.into_iter().map(shorten).collect()
     };
-    let listed = |places: &Places| {
-        let grants = places.iter().map(|(path, leaf): (&String, &Leaf)| Grant {
-            path: path.clone(),
-            absent: leaf.absent,
-            origin: leaf.origin.clone(),
-        });
-        shown(grants.collect())
-    };
+    let listed = |places: &Places| shown(patterns(places), &shows);
     // A tree that is executable needs no other grant, unless it is only for reading now.
     let mut load = reach.load.grants();
     load.retain(|grant| match exec {
@@ -292,16 +256,10 @@ fn files(rights: &Rights, roots: &Roots, reach: Reach, exec: &Execution) -> File
     });
     let (read, write, exec) = added_up(&reach, roots);
     Filesystem {
-        read: shown(read),
-        write: shown(write),
-        load: shown(load),
-        exec: exec
-            .into_iter()
-            .map(|grant| Grant {
-                path: programs.shorten(&grant.path),
-                ..grant
-            })
-            .collect(),
+        read: shown(read, &shows),
+        write: shown(write, &shows),
+        load: shown(load, &shows),
+        exec: shown(exec, &programs),
         deny: listed(&reach.deny),
         // All of them: a flag may let more be written, and a grant's name may be a link.
         protect: listed(&reach.protect),
@@ -315,12 +273,7 @@ fn files(rights: &Rights, roots: &Roots, reach: Reach, exec: &Execution) -> File
 
 /// As they are, absolute: a root's own name may look like a wildcard.
 fn patterns(places: &Places) -> Vec<Grant> {
-    let grants = places.iter().map(|(path, leaf)| Grant {
-        path: path.clone(),
-        absent: leaf.absent,
-        origin: leaf.origin.clone(),
-    });
-    grants.collect()
+    places.iter().map(|(path, leaf)| leaf.grant(path)).collect()
 }
 
 /// The grants to read, write and execute, as the kernel needs them. It goes by the innermost grant,
@@ -346,11 +299,7 @@ fn added_up(reach: &Reach, roots: &Roots) -> (Vec<Grant>, Vec<Grant>, Vec<Grant>
         points.entry(place.clone()).or_insert_with(Origin::creel);
     }
     for (path, origin) in points {
-        let again = || Grant {
-            path: path.clone(),
-            absent: Absent::Skip,
-            origin: origin.clone(),
-        };
+        let again = || Grant::new(path.clone(), Absent::Skip, origin.clone());
         let listed = |grants: &[Grant]| grants.iter().any(|grant| grant.path == path);
         let held = reach.protect.keys().any(|held| within(&path, held));
         // The workspace itself has its mode.
@@ -377,10 +326,7 @@ fn execution(
     notes: &mut Notes,
 ) -> Sourced<Execution> {
     let bounds = rights.constraints(Tool::Exec);
-    let worker = |origin: Origin| Sourced {
-        value: Execution::Worker,
-        origin,
-    };
+    let worker = |origin: Origin| Sourced::new(Execution::Worker, origin);
     if !usable(rights, Tool::Exec) {
         if let Some(ask) = &bounds.ask
             && ask.value == Ask::Always
@@ -406,11 +352,11 @@ fn execution(
                     notes.refused("tools.exec.commands", text, &allowed.origin);
                 }
             } else if allowed.args.is_empty() {
-                programs.push(Grant {
-                    path: names.shorten(path),
-                    absent: allowed.absent,
-                    origin: allowed.origin.clone(),
-                });
+                programs.push(Grant::new(
+                    names.shorten(path),
+                    allowed.absent,
+                    allowed.origin.clone(),
+                ));
             } else {
                 // A bare name stands for many paths, and is one word of the policy.
                 let named = match allowed.absent {
@@ -431,28 +377,15 @@ fn execution(
                 .values()
                 .map(|allowed| allowed.origin.clone())
                 .min();
-            Sourced {
-                value: Execution::Only(listed(commands, notes)),
-                origin: first.unwrap_or_else(Origin::creel),
-            }
+            Sourced::new(
+                Execution::Only(listed(commands, notes)),
+                first.unwrap_or_else(Origin::creel),
+            )
         }
-        (
-            None,
-            Some(Sourced {
-                value: Security::Allowlist,
-                origin,
-            }),
-        ) => Sourced {
-            value: Execution::Only(vec![]),
-            origin: origin.clone(),
-        },
-        _ => Sourced {
-            value: Execution::Granted,
-            origin: bounds
-                .security
-                .as_ref()
-                .map_or_else(Origin::creel, |security| security.origin.clone()),
-        },
+        (None, Some(said)) if said.value == Security::Allowlist => {
+            Sourced::new(Execution::Only(vec![]), said.origin.clone())
+        }
+        _ => Sourced::new(Execution::Granted, Origin::of(bounds.security.as_ref())),
     }
 }
 
@@ -460,11 +393,7 @@ fn execution(
 /// named one by one, or somebody is asked, it would do in another's name what itself it may not.
 fn debug(rights: &Rights, exec: &Execution, notes: &mut Notes) -> Sourced<bool> {
     let Some(said) = rights.debug.clone().filter(|said| said.value) else {
-        let origin = rights.debug.as_ref().map(|said| said.origin.clone());
-        return Sourced {
-            value: false,
-            origin: origin.unwrap_or_else(Origin::creel),
-        };
+        return Sourced::new(false, Origin::of(rights.debug.as_ref()));
     };
     let exec_bounds = rights.constraints(Tool::Exec);
     let asked = exec_bounds
@@ -481,35 +410,39 @@ fn debug(rights: &Rights, exec: &Execution, notes: &mut Notes) -> Sourced<bool> 
         Execution::Granted => return said,
     };
     notes.refused("process.debug", why, &said.origin);
-    Sourced {
-        value: false,
-        origin: said.origin,
-    }
+    Sourced::new(false, said.origin)
 }
 
 /// What is kept as data for the tools and the sessions.
 fn said_only(rights: &Rights, notes: &mut Notes) {
     const TOOLS: &str = "kept as data: the tool counts, the kernel does not";
+    const ALWAYS: &str = "kept as data for sessions: `creel run` always makes a jail";
+    const ONE: &str = "kept as data for sessions: `creel run` makes a jail for one command";
+    const CHANNELS: &str = "kept as data: channels are the message tool's own";
+    const CLOCK: &str = "kept as data: the tool's own clock";
+    fn at<T>(said: &Bound<T>) -> Option<&Origin> {
+        said.as_ref().map(|said| &said.origin)
+    }
     for (tool, bounds) in &rights.each {
-        let key = |name: &str| format!("tools.{}.{name}", tool.name());
-        if let Some(rate) = &bounds.rate {
-            notes.add(key("rate"), TOOLS, Some(&rate.origin));
-        }
-        if let Some(count) = &bounds.max_iterations {
-            notes.add(key("max_iterations"), TOOLS, Some(&count.origin));
-        }
-        if let Some(channels) = &bounds.channels {
-            let text = "kept as data: channels are the message tool's own";
-            notes.add(key("channels"), text, channels.values().next());
-        }
-        if let Some(timeout) = &bounds.timeout
-            && *tool != Tool::Exec
-        {
-            notes.add(
-                key("timeout"),
-                "kept as data: the tool's own clock",
-                Some(&timeout.origin),
-            );
+        let key = |name: &str| format!("tools.{tool}.{name}");
+        let channels = bounds.channels.as_ref();
+        for (name, text, origin) in [
+            ("rate", TOOLS, at(&bounds.rate)),
+            ("max_iterations", TOOLS, at(&bounds.max_iterations)),
+            (
+                "channels",
+                CHANNELS,
+                channels.and_then(|all| all.values().next()),
+            ),
+            (
+                "timeout",
+                CLOCK,
+                at(&bounds.timeout).filter(|_| *tool != Tool::Exec),
+            ),
+        ] {
+            origin
+                .into_iter()
+                .for_each(|origin| notes.add(key(name), text, origin));
         }
         match &bounds.ask {
             Some(ask) if ask.value == Ask::Always && *tool != Tool::Exec => {
@@ -523,15 +456,13 @@ fn said_only(rights: &Rights, notes: &mut Notes) {
             _ => {}
         }
     }
-    if let Some(count) = &rights.max_iterations {
-        notes.add("tools.max_iterations", TOOLS, Some(&count.origin));
-    }
-    if let Some(mode) = &rights.mode {
-        let text = "kept as data for sessions: `creel run` always makes a jail";
-        notes.add("session.mode", text, Some(&mode.origin));
-    }
-    if let Some(scope) = &rights.scope {
-        let text = "kept as data for sessions: `creel run` makes a jail for one command";
-        notes.add("session.scope", text, Some(&scope.origin));
+    for (key, text, origin) in [
+        ("tools.max_iterations", TOOLS, at(&rights.max_iterations)),
+        ("session.mode", ALWAYS, at(&rights.mode)),
+        ("session.scope", ONE, at(&rights.scope)),
+    ] {
+        origin
+            .into_iter()
+            .for_each(|origin| notes.add(key, text, origin));
     }
 }

@@ -30,12 +30,7 @@ pub enum PolicyError {
     },
     #[error("{}: is a directory; name a policy file in it", path_text(path))]
     IsDirectory { path: PathBuf },
-    #[error(
-        "no preset is named '{}'; {}presets: {}",
-        shown(name),
-        did_you_mean(*suggestion),
-        known.join(", ")
-    )]
+    #[error("no preset is named '{}'; {}presets: {}", shown(name), did_you_mean(*suggestion), known.join(", "))]
     MissingPreset {
         name: String,
         known: Vec<&'static str>,
@@ -204,37 +199,20 @@ crate::codes!(PolicyError {
     Self::NulInValue { .. } => "nul-in-value",
 });
 
-impl PolicyError {
-    /// Where in a text the fault is; `None` where there is no text.
-    pub fn place(&self) -> Option<&Place> {
-        match self {
-            Self::Unreadable { .. }
-            | Self::IsDirectory { .. }
-            | Self::MissingPreset { .. }
-            | Self::BareFile { .. } => None,
-            Self::TooLarge { at, .. }
-            | Self::NotUtf8 { at }
-            | Self::ByteOrderMark { at }
-            | Self::Syntax { at, .. }
-            | Self::Document { at, .. }
-            | Self::UnknownKey { at, .. }
-            | Self::MissingKey { at, .. }
-            | Self::WrongType { at, .. }
-            | Self::BadUnit { at, .. }
-            | Self::UnknownWord { at, .. }
-            | Self::Later { at, .. }
-            | Self::BadPath { at, .. }
-            | Self::BadPattern { at, .. }
-            | Self::BadProgram { at, .. }
-            | Self::EmptyList { at, .. }
-            | Self::Extends { at, .. }
-            | Self::MissingAgent { at, .. }
-            | Self::Network { at, .. }
-            | Self::Rules { at, .. }
-            | Self::BadName { at, .. }
-            | Self::Base { at, .. }
-            | Self::NulInValue { at, .. } => Some(at),
+macro_rules! placed {
+    ($($at:ident)+; unplaced $($bare:ident)+) => {
+        /// Where in a text the fault is; `None` where there is no text.
+        pub fn place(&self) -> Option<&Place> {
+            match self { $(Self::$at { at, .. } => Some(at),)+ $(Self::$bare { .. } => None,)+ }
         }
+    };
+}
+
+impl PolicyError {
+    placed! {
+        TooLarge NotUtf8 ByteOrderMark Syntax Document UnknownKey MissingKey WrongType BadUnit UnknownWord Later
+        BadPath BadPattern BadProgram EmptyList Extends Base MissingAgent Network Rules BadName NulInValue;
+        unplaced Unreadable IsDirectory MissingPreset BareFile
     }
 
     /// The message without the place before it.

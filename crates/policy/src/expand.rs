@@ -8,7 +8,7 @@
 //! opened.
 
 use super::glob::{Pattern, Sense, escape, is_pattern};
-use super::layer::{Layer, Met, Settings};
+use super::layer::{Files, Layer, Met};
 use super::rights::Roots;
 use super::stack::Stack;
 use super::tools::Tool;
@@ -86,30 +86,24 @@ struct Names<'a, F> {
 impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
     fn of_layer(&mut self, layer: &mut Layer) -> Result<(), E> {
         let files = &mut layer.filesystem;
-        for list in [
-            &mut files.read,
-            &mut files.write,
-            &mut files.load,
-            &mut files.exec,
-        ]
-        .into_iter()
-        .flatten()
-        {
+        let Files {
+            read,
+            write,
+            load,
+            exec,
+            ..
+        } = files;
+        for list in [read, write, load, exec].into_iter().flatten() {
             self.grants(list)?;
         }
         files.deny_patterns.extend(self.denials(&mut files.deny)?);
         let kept = self.denials(&mut files.protect)?;
         files.protect_patterns.extend(kept);
         for (tool, settings) in &mut layer.tools.each {
-            let Settings {
-                allowed_paths,
-                denied_paths,
-                ..
-            } = settings;
-            if let Some(list) = allowed_paths {
+            if let Some(list) = &mut settings.allowed_paths {
                 self.grants(list)?;
             }
-            let kept = self.denials(denied_paths)?;
+            let kept = self.denials(&mut settings.denied_paths)?;
             match tool {
                 Tool::Read | Tool::Exec => files.deny_patterns.extend(kept),
                 Tool::Write | Tool::Edit | Tool::ApplyPatch => files.protect_patterns.extend(kept),

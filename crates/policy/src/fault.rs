@@ -3,44 +3,64 @@
 //! Owns the faults of paths, names and rules, each with its remedy, and the nearness of words. Where in
 //! a text they stand is [`super::error`]'s.
 
-use std::fmt;
-
 /// What to do about a word that is not known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Remedy {
     /// The known word that was probably meant.
+    #[error("did you mean '{0}'?")]
     Spelling(&'static str),
     /// The section that has this key.
+    #[error("it belongs in [{0}]")]
     Section(&'static str),
     /// The key stands before all sections (TOML).
+    #[error("move it above the first [section]")]
     TopLevel,
     /// The key stands beside the sections.
+    #[error("move it to the top level")]
     Outermost,
     /// All that is known.
+    #[error("known: {}", .0.join(", "))]
     Known(Vec<&'static str>),
 }
 
 /// What a grant's path may not be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathFault {
+    #[error("is empty; name a directory or a file")]
     Empty,
+    #[error("holds a NUL byte, which no path does; take it out")]
     Nul,
+    #[error("is relative; begin it with '/', '~/' or '$WORKSPACE/'")]
     Relative,
+    #[error("has a '..'; name the directory that is meant")]
     Parent,
+    #[error(
+        "has a '$': only a leading $WORKSPACE is expanded; write the path out, or '~' for the home directory"
+    )]
     Variable,
+    #[error("names another home: '~' is the caller's own; write the path out")]
     User,
     /// `**` beside other characters.
+    #[error(
+        "has a '**' beside other characters; write it between slashes, or one '*' within a name"
+    )]
     Stars,
     /// A `[` that is not closed, or holds nothing.
+    #[error(
+        "has a '[' that no ']' closes, or that holds nothing; close it, or write '[[]' for the character"
+    )]
     Bracket,
     /// Where a pattern cannot stand.
+    #[error("is a pattern, which cannot stand here; write the paths out, and '[*]' for a star")]
     Glob,
 }
 
 /// What the name of a variable may not be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameFault {
+    #[error("is not [A-Za-z_][A-Za-z0-9_]*; use letters, digits and '_', no digit first")]
     Malformed,
+    #[error("is reserved: creel sets CREEL and CREEL_* itself; leave it out")]
     Reserved,
 }
 
@@ -77,7 +97,7 @@ pub fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
     let mut most = (word.chars().count() / 2).min(2) + 1;
     let mut best = None;
     for &candidate in known {
-        let distance = distance(word, candidate);
+        let distance = strsim::levenshtein(word, candidate);
         if distance < most {
             (most, best) = (distance, Some(candidate));
         } else if distance == most {
@@ -85,72 +105,6 @@ pub fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
         }
     }
     best
-}
-
-/// Levenshtein distance, one row of the table at a time.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (b, cell) in to.iter().zip(row.iter_mut().skip(1)) {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = *cell;
-            left = replaced.min(left + 1).min(diagonal + 1);
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
-impl fmt::Display for Remedy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Spelling(word) => write!(f, "did you mean '{word}'?"),
-            Self::Section(section) => write!(f, "it belongs in [{section}]"),
-            Self::TopLevel => write!(f, "move it above the first [section]"),
-            Self::Outermost => write!(f, "move it to the top level"),
-            Self::Known(words) => write!(f, "known: {}", words.join(", ")),
-        }
-    }
-}
-
-impl fmt::Display for PathFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "is empty; name a directory or a file",
-            Self::Nul => "holds a NUL byte, which no path does; take it out",
-            Self::Relative => "is relative; begin it with '/', '~/' or '$WORKSPACE/'",
-            Self::Parent => "has a '..'; name the directory that is meant",
-            Self::Variable => {
-                "has a '$': only a leading $WORKSPACE is expanded; write the path out, \
-                 or '~' for the home directory"
-            }
-            Self::User => "names another home: '~' is the caller's own; write the path out",
-            Self::Stars => {
-                "has a '**' beside other characters; write it between slashes, or one '*' within a name"
-            }
-            Self::Bracket => {
-                "has a '[' that no ']' closes, or that holds nothing; close it, or write '[[]' for the character"
-            }
-            Self::Glob => "is a pattern, which cannot stand here; write the paths out, and '[*]' for a star",
-        })
-    }
-}
-
-impl fmt::Display for NameFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => {
-                "is not [A-Za-z_][A-Za-z0-9_]*; use letters, digits and '_', no digit first"
-            }
-            Self::Reserved => "is reserved: creel sets CREEL and CREEL_* itself; leave it out",
-        })
-    }
 }
 
 #[cfg(test)]
@@ -177,21 +131,5 @@ mod tests {
             assert_eq!(nearest(word, &known), expected, "{word:?}");
         }
         assert_eq!(nearest(&"r".repeat(1_000_000), &known), None);
-    }
-
-    #[test]
-    fn distances() {
-        for (from, to, expected) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("kitten", "sitting", 3),
-            ("raed", "read", 2),
-            ("gräz", "graz", 1),
-            ("flaw", "lawn", 2),
-        ] {
-            assert_eq!(distance(from, to), expected, "{from} {to}");
-            assert_eq!(distance(to, from), expected, "{to} {from}");
-        }
     }
 }

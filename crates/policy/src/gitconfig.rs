@@ -39,143 +39,68 @@ pub enum Names {
     Worktree,
 }
 
+/// Each row: what the value names, the key, and when git obeys it.
+macro_rules! keys {
+    ($($names:ident $key:literal: $when:literal;)+) => { &[$(($key, Names::$names, $when)),+] };
+}
+
 /// Keys whose values git obeys: `*` is any subsection, or any key where it stands last.
-pub const KEYS: &[(&str, Names, &str)] = &[
-    (
-        "include.path",
-        Names::Include,
-        "its lines count as if they stood here",
-    ),
-    (
-        "includeif.*.path",
-        Names::Include,
-        "the same, under a condition that the jail may bring about",
-    ),
-    ("core.hookspath", Names::Hooks, "hooks that git runs"),
-    (
-        "core.worktree",
-        Names::Worktree,
-        "what relative paths are relative to",
-    ),
-    (
-        "core.fsmonitor",
-        Names::Command,
-        "status, add and commit run it",
-    ),
-    ("core.sshcommand", Names::Command, "fetch and push run it"),
-    ("core.gitproxy", Names::Command, "fetch runs it"),
-    ("core.editor", Names::Command, "commit runs it"),
-    ("core.pager", Names::Command, "log and diff run it"),
-    ("core.askpass", Names::Command, "fetch and push run it"),
-    ("core.alternaterefscommand", Names::Command, "fetch runs it"),
-    (
-        "core.attributesfile",
-        Names::Path,
-        "chooses filters that git runs",
-    ),
-    (
-        "core.excludesfile",
-        Names::Path,
-        "hides files from a look at what changed",
-    ),
-    ("sequence.editor", Names::Command, "rebase runs it"),
-    ("interactive.difffilter", Names::Command, "add runs it"),
-    (
-        "pager.*",
-        Names::Command,
-        "the command of that name runs it",
-    ),
-    (
-        "alias.*",
-        Names::Marked,
-        "git runs it as a command of its own",
-    ),
-    (
-        "alias.*.command",
-        Names::Marked,
-        "git runs it as a command of its own",
-    ),
-    ("filter.*.clean", Names::Command, "add and status run it"),
-    ("filter.*.smudge", Names::Command, "checkout runs it"),
-    (
-        "filter.*.process",
-        Names::Command,
-        "add, status and checkout run it",
-    ),
-    ("gc.recentobjectshook", Names::Command, "gc runs it"),
-    ("diff.external", Names::Command, "diff runs it"),
-    ("diff.*.command", Names::Command, "diff runs it"),
-    ("diff.*.textconv", Names::Command, "diff and log run it"),
-    ("merge.*.driver", Names::Command, "merge runs it"),
-    ("difftool.*.cmd", Names::Command, "difftool runs it"),
-    ("difftool.*.path", Names::Command, "difftool runs it"),
-    ("mergetool.*.cmd", Names::Command, "mergetool runs it"),
-    ("mergetool.*.path", Names::Command, "mergetool runs it"),
-    ("guitool.*.cmd", Names::Command, "gui runs it"),
-    ("browser.*.cmd", Names::Command, "help runs it"),
-    ("browser.*.path", Names::Command, "help runs it"),
-    ("man.*.cmd", Names::Command, "help runs it"),
-    ("man.*.path", Names::Command, "help runs it"),
-    ("gpg.program", Names::Command, "commit, tag and log run it"),
-    (
-        "gpg.*.program",
-        Names::Command,
-        "commit, tag and log run it",
-    ),
-    (
-        "gpg.ssh.defaultkeycommand",
-        Names::Command,
-        "commit runs it",
-    ),
-    (
-        "gpg.ssh.allowedsignersfile",
-        Names::Path,
-        "says whose signatures count",
-    ),
-    ("credential.helper", Names::Marked, "fetch and push run it"),
-    (
-        "credential.*.helper",
-        Names::Marked,
-        "fetch and push run it",
-    ),
-    (
-        "uploadpack.packobjectshook",
-        Names::Command,
-        "who fetches from here has it run",
-    ),
-    ("remote.*.uploadpack", Names::Command, "fetch runs it"),
-    ("remote.*.receivepack", Names::Command, "push runs it"),
-    (
-        "submodule.*.update",
-        Names::Marked,
-        "submodule update runs it",
-    ),
-    ("hook.*.command", Names::Command, "git runs it as a hook"),
-    ("trailer.*.cmd", Names::Command, "commit runs it"),
-    ("trailer.*.command", Names::Command, "commit runs it"),
-    ("sendemail.*", Names::Marked, "send-email runs its commands"),
-    (
-        "sendemail.*.*",
-        Names::Marked,
-        "send-email runs its commands",
-    ),
-    ("tar.*.command", Names::Command, "archive runs it"),
-    (
-        "lfs.customtransfer.*.path",
-        Names::Command,
-        "git-lfs runs it",
-    ),
-    (
-        "init.templatedir",
-        Names::Path,
-        "hooks of every repository that is made later",
-    ),
-    (
-        "commit.template",
-        Names::Path,
-        "what a commit's message begins with",
-    ),
-];
+pub const KEYS: &[(&str, Names, &str)] = keys! {
+    Include "include.path": "its lines count as if they stood here";
+    Include "includeif.*.path": "the same, under a condition that the jail may bring about";
+    Hooks "core.hookspath": "hooks that git runs";
+    Worktree "core.worktree": "what relative paths are relative to";
+    Command "core.fsmonitor": "status, add and commit run it";
+    Command "core.sshcommand": "fetch and push run it";
+    Command "core.gitproxy": "fetch runs it";
+    Command "core.editor": "commit runs it";
+    Command "core.pager": "log and diff run it";
+    Command "core.askpass": "fetch and push run it";
+    Command "core.alternaterefscommand": "fetch runs it";
+    Path "core.attributesfile": "chooses filters that git runs";
+    Path "core.excludesfile": "hides files from a look at what changed";
+    Command "sequence.editor": "rebase runs it";
+    Command "interactive.difffilter": "add runs it";
+    Command "pager.*": "the command of that name runs it";
+    Marked "alias.*": "git runs it as a command of its own";
+    Marked "alias.*.command": "git runs it as a command of its own";
+    Command "filter.*.clean": "add and status run it";
+    Command "filter.*.smudge": "checkout runs it";
+    Command "filter.*.process": "add, status and checkout run it";
+    Command "gc.recentobjectshook": "gc runs it";
+    Command "diff.external": "diff runs it";
+    Command "diff.*.command": "diff runs it";
+    Command "diff.*.textconv": "diff and log run it";
+    Command "merge.*.driver": "merge runs it";
+    Command "difftool.*.cmd": "difftool runs it";
+    Command "difftool.*.path": "difftool runs it";
+    Command "mergetool.*.cmd": "mergetool runs it";
+    Command "mergetool.*.path": "mergetool runs it";
+    Command "guitool.*.cmd": "gui runs it";
+    Command "browser.*.cmd": "help runs it";
+    Command "browser.*.path": "help runs it";
+    Command "man.*.cmd": "help runs it";
+    Command "man.*.path": "help runs it";
+    Command "gpg.program": "commit, tag and log run it";
+    Command "gpg.*.program": "commit, tag and log run it";
+    Command "gpg.ssh.defaultkeycommand": "commit runs it";
+    Path "gpg.ssh.allowedsignersfile": "says whose signatures count";
+    Marked "credential.helper": "fetch and push run it";
+    Marked "credential.*.helper": "fetch and push run it";
+    Command "uploadpack.packobjectshook": "who fetches from here has it run";
+    Command "remote.*.uploadpack": "fetch runs it";
+    Command "remote.*.receivepack": "push runs it";
+    Marked "submodule.*.update": "submodule update runs it";
+    Command "hook.*.command": "git runs it as a hook";
+    Command "trailer.*.cmd": "commit runs it";
+    Command "trailer.*.command": "commit runs it";
+    Marked "sendemail.*": "send-email runs its commands";
+    Marked "sendemail.*.*": "send-email runs its commands";
+    Command "tar.*.command": "archive runs it";
+    Command "lfs.customtransfer.*.path": "git-lfs runs it";
+    Path "init.templatedir": "hooks of every repository that is made later";
+    Path "commit.template": "what a commit's message begins with";
+};
 
 impl Entry {
     /// What the value names, if git obeys it.
@@ -187,14 +112,10 @@ impl Entry {
 
     /// The key as git prints it, `filter.x.clean`.
     pub fn name(&self) -> String {
-        match &self.subsection {
-            None => format!("{}.{}", self.section, self.key),
-            Some(sub) => format!(
-                "{}.{}.{}",
-                self.section,
-                String::from_utf8_lossy(sub),
-                self.key
-            ),
+        let Entry { section, key, .. } = self;
+        match self.subsection.as_deref().map(String::from_utf8_lossy) {
+            None => format!("{section}.{key}"),
+            Some(sub) => format!("{section}.{sub}.{key}"),
         }
     }
 

@@ -180,7 +180,9 @@ impl Part {
             Part::Deep => false,
             Part::Wild(tokens) => {
                 let dotted = tokens.first() == Some(&Token::Char('.'));
-                (dotted || seen(name, sense)) && run(tokens, &name.chars().collect::<Vec<_>>())
+                let chars: Vec<char> = name.chars().collect();
+                let is_run = |token: &Token| *token == Token::Run;
+                (dotted || seen(name, sense)) && run(tokens, &chars, is_run, |t, c| t.meets(*c))
             }
         }
     }
@@ -288,33 +290,44 @@ fn class(rest: &mut std::str::Chars<'_>) -> Option<Token> {
     })
 }
 
-/// Whether the whole name meets the tokens. Where a star was last is kept, so that a name costs no
-/// more than its length times the pattern's.
-fn run(tokens: &[Token], name: &[char]) -> bool {
-    let (mut token, mut at) = (0, 0);
+/// `*` is any run of bytes; everything else is itself.
+pub fn stars(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    run(pattern, text, |p| *p == b'*', |p, c| p == c)
+}
+
+/// Whether the whole text meets the pattern. Where a star was last is kept, so that a text costs no more
+/// than its length times the pattern's.
+fn run<P, C>(
+    pattern: &[P],
+    text: &[C],
+    is_star: impl Fn(&P) -> bool,
+    meets: impl Fn(&P, &C) -> bool,
+) -> bool {
+    let (mut place, mut at) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
-    while let Some(c) = name.get(at) {
-        match tokens.get(token) {
-            Some(Token::Run) => {
-                star = Some((token, at));
-                token += 1;
+    while let Some(c) = text.get(at) {
+        match pattern.get(place) {
+            Some(one) if is_star(one) => {
+                star = Some((place, at));
+                place += 1;
             }
-            Some(one) if one.meets(*c) => {
-                token += 1;
+            Some(one) if meets(one, c) => {
+                place += 1;
                 at += 1;
             }
             _ => match star {
                 None => return false,
-                Some((place, from)) => {
-                    star = Some((place, from + 1));
-                    token = place + 1;
+                // The last star takes one more.
+                Some((last, from)) => {
+                    star = Some((last, from + 1));
+                    place = last + 1;
                     at = from + 1;
                 }
             },
         }
     }
-    let rest = tokens.get(token..).unwrap_or_default();
-    rest.iter().all(|token| *token == Token::Run)
+    pattern.get(place..).unwrap_or_default().iter().all(is_star)
 }
 
 impl Token {
@@ -376,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hidden_name_is_met_by_denials_and_by_a_written_dot() {
+    fn a_hidden_charsis_met_by_denials_and_by_a_written_dot() {
         for (pattern, path) in [
             ("/a/*", "/a/.b"),
             ("/a/?b", "/a/.b"),
@@ -406,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_wildcards_in_it_can_be_written() {
+    fn a_charswith_wildcards_in_it_can_be_written() {
         for path in ["/a/[slug].tsx", "/*", "/a?/[", "/a"] {
             let pattern = escape(path);
             assert_eq!(fault(&pattern), None, "{pattern}");
@@ -453,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_name_costs_little() {
+    fn a_hostile_charscosts_little() {
         let pattern = format!("/{}b", "*a".repeat(200));
         let name = format!("/{}", "a".repeat(250));
         assert!(!meets(&pattern, &name, Sense::Denial));

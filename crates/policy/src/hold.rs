@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::layer::Files;
-use super::rights::{Places, Rights, Roots, place_in, union};
+use super::rights::{Lattice, Places, Rights, Roots, place_in};
 use super::tools::Tool;
 use super::trees::{Leaf, Trees, within};
 use super::{Absent, WorkspaceMode};
@@ -28,10 +28,7 @@ impl Rights {
             && self.write.cover(place)
             && !wrote(place)
         {
-            let leaf = Leaf {
-                absent: Absent::Skip,
-                origin: mode.origin.clone(),
-            };
+            let leaf = Leaf::new(Absent::Skip, mode.origin.clone());
             place_in(&mut held, place, &leaf);
         }
         let inner = [&files.read, &files.load, &files.exec]
@@ -45,13 +42,10 @@ impl Rights {
             let named = self.write != Trees::All && self.write.cover(&path);
             let by_mode = shown.is_none() && *path != *place && within(&path, place);
             if (named || by_mode) && !wrote(&path) {
-                let leaf = Leaf {
-                    absent: Absent::Skip,
-                    origin: origin.clone(),
-                };
+                let leaf = Leaf::new(Absent::Skip, origin.clone());
                 place_in(&mut held, &path, &leaf);
             }
         }
-        self.protect = union(std::mem::take(&mut self.protect), held);
+        self.protect = std::mem::take(&mut self.protect).met(held);
     }
 }

@@ -32,6 +32,7 @@
 
 pub mod cases;
 mod codes;
+mod command;
 pub mod compare;
 pub mod compiled;
 mod confined;
@@ -40,12 +41,12 @@ pub mod decide;
 pub mod effective;
 pub mod error;
 pub mod expand;
-pub mod extend;
 mod fault;
 pub mod file;
 pub mod gitconfig;
 pub mod glob;
 mod hold;
+mod lattice;
 pub mod layer;
 mod limits;
 pub mod native;
@@ -63,9 +64,11 @@ pub mod trees;
 pub mod trust;
 pub mod units;
 mod values;
+pub mod words;
 pub mod write;
 
 pub use error::PolicyError;
+pub use limits::Limits;
 pub use net::{Name, Network};
 pub use units::{Bytes, Count, CpuShare, Percent, Span, UnitError};
 
@@ -91,6 +94,11 @@ impl Origin {
         }
     }
 
+    /// Where it was said; creel's own word where nobody did.
+    pub fn of<T>(said: Option<&Sourced<T>>) -> Origin {
+        said.map_or_else(Origin::creel, |said| said.origin.clone())
+    }
+
     /// Nobody's choice: creel's own word, or that of a policy that ships with it.
     pub fn is_built_in(&self) -> bool {
         *self.source == *"creel" || self.source.starts_with("preset:")
@@ -112,6 +120,17 @@ impl std::fmt::Display for Origin {
 pub struct Sourced<T> {
     pub value: T,
     pub origin: Origin,
+}
+
+impl<T> Sourced<T> {
+    pub fn new(value: T, origin: Origin) -> Sourced<T> {
+        Sourced { value, origin }
+    }
+
+    /// Creel's own word.
+    pub fn creel(value: T) -> Sourced<T> {
+        Sourced::new(value, Origin::creel())
+    }
 }
 
 /// One policy, complete: limits that the file did not name are the default policy's.
@@ -179,30 +198,13 @@ pub enum Execution {
     Only(Vec<Grant>),
 }
 
-/// What the jail may do with the host's workspace directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum WorkspaceMode {
-    /// Not there: a fresh directory of the jail's own takes its place.
-    None,
-    ReadOnly,
-    ReadWrite,
-}
-
-impl WorkspaceMode {
-    pub const ALL: [WorkspaceMode; 3] = [Self::None, Self::ReadOnly, Self::ReadWrite];
-
-    /// As written in a policy.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::ReadOnly => "ro",
-            Self::ReadWrite => "rw",
-        }
-    }
-
-    /// The mode that [`Self::name`] spells so.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mode| mode.name() == name)
+words::words! {
+    /// What the jail may do with the host's workspace directory.
+    WorkspaceMode {
+        /// Not there: a fresh directory of the jail's own takes its place.
+        None = "none",
+        ReadOnly = "ro",
+        ReadWrite = "rw",
     }
 }
 
@@ -215,8 +217,19 @@ pub struct Grant {
     pub origin: Origin,
 }
 
-/// What a granted path that does not exist means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl Grant {
+    pub fn new(path: impl Into<String>, absent: Absent, origin: Origin) -> Grant {
+        let path = path.into();
+        Grant {
+            path,
+            absent,
+            origin,
+        }
+    }
+}
+
+/// What a granted path that does not exist means, the stricter first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Absent {
     /// The run is refused.
     Refuse,
@@ -227,10 +240,7 @@ pub enum Absent {
 impl Absent {
     /// Of two that speak of the same path.
     pub fn stricter(self, other: Absent) -> Absent {
-        match (self, other) {
-            (Absent::Skip, Absent::Skip) => Absent::Skip,
-            _ => Absent::Refuse,
-        }
+        self.min(other)
     }
 }
 
@@ -246,56 +256,15 @@ pub struct Environment {
     pub git_identity: Sourced<bool>,
 }
 
-/// What the kernel bounds. Sizes in bytes, times in milliseconds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Of the whole jail, page cache and tmpfs included.
-    pub memory: Sourced<Bytes>,
-    /// Share of `memory` from which the kernel throttles and reclaims (cgroup v2 `memory.high`).
-    pub memory_high: Sourced<Percent>,
-    /// Processor time a second, over all processors.
-    pub cpus: Sourced<CpuShare>,
-    /// Tasks (processes and threads) alive at once.
-    pub pids: Sourced<Count>,
-    /// Wall time of the run.
-    pub timeout: Sourced<Span>,
-    /// Processor time of the jail, user and system together.
-    pub cpu_time: Sourced<Span>,
-    /// Bytes in each writable tmpfs (`/tmp`, `/dev/shm`, home, a fresh workspace).
-    pub disk: Sourced<Bytes>,
-    /// Files and directories in each writable tmpfs.
-    pub inodes: Sourced<Count>,
-    /// Of one file (`RLIMIT_FSIZE`).
-    pub file_size: Sourced<Bytes>,
-    /// Descriptors of one process (`RLIMIT_NOFILE`).
-    pub open_files: Sourced<Count>,
-    /// Bytes on stdout and stderr together.
-    pub output: Sourced<Bytes>,
-    /// Between the polite signal and the kill.
-    pub grace: Sourced<Span>,
-}
-
-/// The layers that a policy or `--allow-degraded` may let go missing. All others are never optional.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Degradable {
-    /// Memory, cpu and pids limits by cgroup.
-    Cgroup,
-    /// A kernel without Landlock.
-    Landlock,
-    /// A filesystem without idmapped mounts (privileged runs only).
-    Idmap,
-}
-
-impl Degradable {
-    pub const ALL: [Degradable; 3] = [Self::Cgroup, Self::Landlock, Self::Idmap];
-
-    /// As written in a policy and after `--allow-degraded`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cgroup => "cgroup",
-            Self::Landlock => "landlock",
-            Self::Idmap => "idmap",
-        }
+words::words! {
+    /// The layers that a policy or `--allow-degraded` may let go missing. All others are never optional.
+    Degradable {
+        /// Memory, cpu and pids limits by cgroup.
+        Cgroup = "cgroup",
+        /// A kernel without Landlock.
+        Landlock = "landlock",
+        /// A filesystem without idmapped mounts (privileged runs only).
+        Idmap = "idmap",
     }
 }
 

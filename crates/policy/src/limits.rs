@@ -1,72 +1,141 @@
-//! The list of all limits, for whoever does the same to each.
+//! The limits: a table, of which everything else that is done to each limit is made.
 //!
-//! Owns what becomes of the limits of two layers. How one is read, written and shown differs by its unit,
-//! and is no business of this list.
+//! A row is a key of `[limits]`, its type, its form where that is another, and what it bounds. Of the
+//! rows come the keys of the file form with their schema, the printing, the meet of two layers, what a
+//! preset compiles to, and the rows of `diff` and `explain`. Defaults are in `policies/default.toml`; how a
+//! limit is enforced is `plan`'s.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 
-use super::layer::Limits;
-use super::rights::{Bound, least};
+use super::file::form::section_of;
+use super::file::limits::Pause;
+use super::lattice::Bound;
+use super::units::Number;
+use super::{Bytes, Count, CpuShare, Origin, Percent, Sourced, Span};
 
-/// `$then!` with the names of all limits behind its own arguments.
-macro_rules! all {
-    ($then:ident $arguments:tt) => {
-        $then!($arguments
-            memory memory_high cpus pids timeout cpu_time disk inodes file_size open_files output grace)
+/// How each limit is there: [`Whole`] or [`Named`].
+pub trait Holds {
+    type Of<T>;
+}
+
+/// All of them, with their places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whole;
+
+/// Those that a layer names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named;
+
+impl Holds for Whole {
+    type Of<T> = Sourced<T>;
+}
+
+impl Holds for Named {
+    type Of<T> = Bound<T>;
+}
+
+/// A layer's.
+pub type LayerLimits = Limits<Named>;
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $form:ty,)+) => {
+        /// What the kernel bounds. Sizes in bytes, times in milliseconds.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Limits<S: Holds = Whole> {
+            $($(#[$doc])* pub $name: S::Of<$type>,)+
+        }
+
+        section_of!(LayerLimits: plain "limits", "in [limits]" { $($name = $form,)+ });
+        bounds!(LayerLimits, "limits.", $($name)+);
+
+        impl LayerLimits {
+            /// Its own, and what it does not name from `base`.
+            pub(super) fn closed(self, base: Limits) -> Limits {
+                Limits { $($name: self.$name.unwrap_or(base.$name)),+ }
+            }
+        }
+
+        impl From<Limits> for LayerLimits {
+            fn from(limits: Limits) -> LayerLimits {
+                Limits { $($name: Some(limits.$name)),+ }
+            }
+        }
+
+        impl Limits {
+            pub(super) const NUMBER: usize = [$(stringify!($name)),+].len();
+
+            /// Of plain numbers, in the order of the table.
+            pub(super) fn compiled(rows: [(u64, Origin); Self::NUMBER]) -> Limits {
+                let [$($name),+] = rows;
+                Limits { $($name: Sourced::new(<$type as Number>::of($name.0), $name.1)),+ }
+            }
+
+            #[cfg(test)]
+            pub(super) fn numbers(&self) -> [(u64, &Origin); Self::NUMBER] {
+                [$((self.$name.value.number(), &self.$name.origin)),+]
+            }
+
+            /// Each limit: its key, its value as text, and its place.
+            pub fn rows(&self) -> [(&'static str, String, &Origin); Self::NUMBER] {
+                [$((concat!("limits.", stringify!($name)), self.$name.value.to_string(), &self.$name.origin)),+]
+            }
+        }
     };
 }
 
-/// Limits of which each is `with` of that of another.
-macro_rules! singles {
-    (($into:ident, $a:expr, $with:path) $($name:ident)+) => {{
-        let a = $a;
-        $into { $($name: $with(a.$name)),+ }
-    }};
-}
+/// What two layers' bounds mean together, of a type whose fields are all bounds.
+macro_rules! bounds {
+    ($type:ty, $above:literal, $($name:ident)+) => {
+        impl $type {
+            pub(crate) const NONE: Self = Self { $($name: None),+ };
 
-/// Limits of which each is `with` of those of two.
-macro_rules! pairs {
-    (($into:ty, $a:expr, $b:expr, $with:path) $($name:ident)+) => {{
-        let (a, b) = ($a, $b);
-        type Whole = $into;
-        Whole { $($name: $with(a.$name, b.$name)),+ }
-    }};
-}
+            /// The smaller of each.
+            pub(crate) fn met(self, other: Self) -> Self {
+                Self { $($name: $crate::lattice::Lattice::met(self.$name, other.$name)),+ }
+            }
 
-macro_rules! visits {
-    (($visitor:expr, $a:expr, $b:expr) $($name:ident)+) => {
-        $($visitor.limit(concat!("limits.", stringify!($name)), &$a.$name, &$b.$name);)+
+            /// Where the first of them is written.
+            pub fn first(&self) -> Option<&$crate::Origin> {
+                [$(self.$name.as_ref().map(|said| &said.origin)),+].into_iter().flatten().min()
+            }
+
+            /// Shows each of two to a visitor, under its key.
+            pub(crate) fn each(&self, other: &Self, visitor: &mut impl $crate::limits::Visitor) {
+                $(visitor.limit(concat!($above, stringify!($name)), &self.$name, &other.$name);)+
+            }
+        }
     };
 }
+pub(crate) use bounds;
 
-/// Who looks at each limit of two layers, under its key.
+/// Looks at each limit of two layers, under its key.
 pub trait Visitor {
     fn limit<T: Ord + Clone + Display>(&mut self, key: &str, a: &Bound<T>, b: &Bound<T>);
 }
 
-impl Limits {
-    /// The smaller of each.
-    pub(super) fn met(self, other: Limits) -> Limits {
-        all!(pairs(Limits, self, other, least))
-    }
-
-    /// Its own, and of what it does not name those of `base`.
-    pub(super) fn over(self, base: Limits) -> Limits {
-        all!(pairs(Limits, self, base, Option::or))
-    }
-
-    /// As [`Self::over`], where `base` has them all.
-    pub(super) fn closed(self, base: super::Limits) -> super::Limits {
-        all!(pairs(super::Limits, self, base, Option::unwrap_or))
-    }
-
-    pub(super) fn each(&self, other: &Limits, visitor: &mut impl Visitor) {
-        all!(visits(visitor, self, other));
-    }
-}
-
-impl From<super::Limits> for Limits {
-    fn from(limits: super::Limits) -> Limits {
-        all!(singles(Limits, limits, Some))
-    }
+limits! {
+    /// Of the whole jail, page cache and tmpfs included.
+    memory: Bytes = Bytes,
+    /// Share of `memory` from which the kernel throttles and reclaims (cgroup v2 `memory.high`).
+    memory_high: Percent = Percent,
+    /// Processor time a second, over all processors.
+    cpus: CpuShare = CpuShare,
+    /// Tasks (processes and threads) alive at once.
+    pids: Count = Count,
+    /// Wall time of the run.
+    timeout: Span = Span,
+    /// Processor time of the jail, user and system together.
+    cpu_time: Span = Span,
+    /// Bytes in each writable tmpfs (`/tmp`, `/dev/shm`, home, a fresh workspace).
+    disk: Bytes = Bytes,
+    /// Files and directories in each writable tmpfs.
+    inodes: Count = Count,
+    /// Of one file (`RLIMIT_FSIZE`).
+    file_size: Bytes = Bytes,
+    /// Descriptors of one process (`RLIMIT_NOFILE`).
+    open_files: Count = Count,
+    /// Bytes on stdout and stderr together.
+    output: Bytes = Bytes,
+    /// Between the polite signal and the kill.
+    grace: Span = Pause,
 }

@@ -5,53 +5,82 @@
 //! out what only the tools count where it would have to guess at the words.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use super::effective::Effective;
+use super::file::form::{Form, List, Section, print};
+use super::file::grants::optional;
+use super::file::network::{Credentials, Denial, Resolvers, rule_text};
+use super::file::plain::{Any, Flag, Word};
+use super::file::sections::{Degraded, Workspace};
+use super::file::tools::command_text;
 use super::glob::escape;
-use super::layer::PROGRAM_DIRECTORIES;
-use super::net::{List, Mode, OnMiss};
+use super::layer::{self, PROGRAM_DIRECTORIES};
+use super::net::{List as Rules, Mode, OnMiss};
 use super::rights::{Allowed, Constraints, Places, Rights, Roots};
 use super::tools::Tool;
 use super::trees::Trees;
-use super::{Absent, Grant, Origin, Policy, Sourced, WorkspaceMode, write};
+use super::write::{Printer, quoted};
+use super::{Absent, Count, Grant, Origin, Policy, Sourced, Span, WorkspaceMode};
 
 /// The text. `rights` are those of which `effective` came, `roots` those of both.
 pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
     let policy = &effective.policy;
-    let mut out = Lines(String::new());
+    let mut out = Printer::with_places();
     if !policy.allow_degraded.is_empty() {
-        let words = policy.allow_degraded.iter().map(|d| quoted(d.name()));
-        out.line(&format!("allow_degraded = [{}]", joined(words)), None);
+        let words = policy.allow_degraded.iter().map(|d| (*d, Origin::creel()));
+        out.line("allow_degraded", &Degraded::text(&words.collect()), None);
     }
-    out.section("tools");
-    let allowed = Tool::ALL
-        .into_iter()
-        .filter(|tool| rights.tools.allows(*tool));
-    let allowed = joined(allowed.map(|tool| quoted(tool.name())));
-    let origin = rights.tools.allow.values().next();
-    out.line(&format!("allow = [{allowed}]"), origin);
-    out.list(
-        "deny",
-        rights.tools.deny.iter().map(|(p, o)| (quoted(p.text()), o)),
+    out.open("tools");
+    let allowed = Tool::ALL.into_iter();
+    let allowed = allowed.filter(|tool| rights.tools.allows(*tool));
+    let allowed: Vec<String> = allowed.map(|tool| quoted(tool.name())).collect();
+    out.line(
+        "allow",
+        &format!("[{}]", allowed.join(", ")),
+        rights.tools.allow.values().next(),
     );
-    out.bound("elevated", &rights.elevated, |b| b.to_string());
-    out.bound("max_iterations", &rights.max_iterations, |c| {
-        c.0.to_string()
-    });
+    let denied = rights.tools.deny.iter();
+    out.list("deny", denied.map(|(p, o)| (quoted(p.text()), Some(o))));
+    print::<Flag, _>(&rights.elevated, "elevated", &mut out);
+    print::<Count, _>(&rights.max_iterations, "max_iterations", &mut out);
     for (tool, constraints) in &rights.each {
-        out.tool(*tool, constraints, roots);
+        one_tool(&mut out, *tool, constraints, roots);
     }
+    files(&mut out, rights, policy, roots);
+    network(&mut out, rights, policy);
+    out.open("environment");
+    List::<Any>::print(&policy.environment.pass, "pass", &mut out);
+    if policy.environment.git_identity.value {
+        Flag::print(&policy.environment.git_identity, "git_identity", &mut out);
+    }
+    out.open("environment.set");
+    for (name, value) in &policy.environment.set {
+        Any::print(value, name, &mut out);
+    }
+    out.open("limits");
+    layer::Limits::from(policy.limits.clone()).print(&mut out);
+    // Nobody needs to be told that a thing is not allowed.
+    out.section("process");
+    let debug = rights.debug.clone().filter(|debug| debug.value);
+    layer::Process { debug }.print(&mut out);
+    out.section("session");
+    let (mode, scope) = (rights.mode.clone(), rights.scope.clone());
+    layer::Session { mode, scope }.print(&mut out);
+    out.text
+}
+
+fn files(out: &mut Printer, rights: &Rights, policy: &Policy, roots: &Roots) {
     let files = &policy.filesystem;
-    out.section("filesystem");
-    out.bound("workspace", &files.workspace, |mode| quoted(mode.name()));
+    out.open("filesystem");
+    print::<Workspace, _>(&files.workspace, "workspace", out);
     for (key, grants) in [
         ("read", &files.read),
         ("write", &files.write),
         ("load", &files.load),
         ("exec", &files.exec),
     ] {
-        out.list(key, grants.iter().map(|g| (grant(g), &g.origin)));
+        let text = |g: &Grant| optional(quoted(&escape(&g.path)), g.absent);
+        out.list(key, grants.iter().map(|g| (text(g), Some(&g.origin))));
     }
     let mode = files.workspace.as_ref().map(|mode| mode.value);
     let writes =
@@ -63,206 +92,120 @@ pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
         // Nothing is written, and creel's own word would only be repeated.
         let told = |grant: &&Grant| key == "deny" || writes || grant.origin != Origin::creel();
         let named = grants.iter().filter(told);
-        let named = named.map(|g| (one_grant(&roots.shorten(&g.path), g.absent), &g.origin));
-        let met = patterns.iter().map(|g| (pattern(g, roots), &g.origin));
+        let named = named.map(|g| (place(&g.path, g.absent, roots), Some(&g.origin)));
+        // What was a pattern before. A root whose own name has wildcards in it is written out.
+        let pattern = |g: &Grant| optional(quoted(&roots.shorten(&g.path)), g.absent);
+        let met = patterns.iter().map(|g| (pattern(g), Some(&g.origin)));
         out.list(key, named.chain(met));
     }
     if let Some(names) = rights.unprotect.as_ref().filter(|names| !names.is_empty()) {
-        let shown = names.iter().map(|(p, o)| (quoted(&roots.shorten(p)), o));
+        let shown = names
+            .iter()
+            .map(|(p, o)| (quoted(&roots.shorten(p)), Some(o)));
         out.list("unprotect", shown);
     }
-    out.network(rights, policy);
-    out.section("environment");
-    let passed = policy.environment.pass.iter();
-    out.list("pass", passed.map(|p| (quoted(&p.value), &p.origin)));
-    if policy.environment.git_identity.value {
-        let identity = &policy.environment.git_identity;
-        out.sourced("git_identity", identity, ToString::to_string);
-    }
-    out.section("environment.set");
-    for (name, value) in &policy.environment.set {
-        let text = format!("{name} = {}", quoted(&value.value));
-        out.line(&text, Some(&value.origin));
-    }
-    let limits = &policy.limits;
-    out.section("limits");
-    out.sourced("memory", &limits.memory, quoted_text);
-    out.sourced("memory_high", &limits.memory_high, quoted_text);
-    out.sourced("cpus", &limits.cpus, ToString::to_string);
-    out.sourced("pids", &limits.pids, ToString::to_string);
-    out.sourced("timeout", &limits.timeout, quoted_text);
-    out.sourced("cpu_time", &limits.cpu_time, quoted_text);
-    out.sourced("disk", &limits.disk, quoted_text);
-    out.sourced("inodes", &limits.inodes, ToString::to_string);
-    out.sourced("file_size", &limits.file_size, quoted_text);
-    out.sourced("open_files", &limits.open_files, ToString::to_string);
-    out.sourced("output", &limits.output, quoted_text);
-    out.sourced("grace", &limits.grace, quoted_text);
-    // Nobody needs to be told that a thing is not allowed.
-    if let Some(debug) = rights.debug.as_ref().filter(|debug| debug.value) {
-        out.section("process");
-        out.sourced("debug", debug, ToString::to_string);
-    }
-    if rights.mode.is_some() || rights.scope.is_some() {
-        out.section("session");
-        out.bound("mode", &rights.mode, |m| quoted(m.name()));
-        out.bound("scope", &rights.scope, |s| quoted(s.name()));
-    }
-    out.0
 }
 
-struct Lines(String);
-
-impl Lines {
-    fn section(&mut self, name: &str) {
-        let gap = if self.0.is_empty() { "" } else { "\n" };
-        // Writing to a String does not fail.
-        let _ = writeln!(self.0, "{gap}[{name}]");
+/// Of several layers' lists what they have together.
+fn network(out: &mut Printer, rights: &Rights, policy: &Policy) {
+    let bounds = &rights.network;
+    let origin = bounds.mode.as_ref().map(|mode| &mode.origin);
+    let mode = policy.network.mode;
+    out.open("network");
+    // Without a mode, or with one that no tool may use.
+    out.line("mode", &quoted(mode.name()), origin);
+    if mode == Mode::None {
+        return;
     }
-
-    fn line(&mut self, text: &str, origin: Option<&Origin>) {
-        let _ = match origin {
-            Some(origin) => writeln!(self.0, "{text} # {}", shown(origin)),
-            None => writeln!(self.0, "{text}"),
-        };
-    }
-
-    fn list<'o>(&mut self, key: &str, items: impl Iterator<Item = (String, &'o Origin)>) {
-        let mut items = items.peekable();
-        if items.peek().is_none() {
-            return self.line(&format!("{key} = []"), None);
-        }
-        self.line(&format!("{key} = ["), None);
-        items.for_each(|(item, origin)| self.line(&format!("    {item},"), Some(origin)));
-        self.line("]", None);
-    }
-
-    fn bound<T>(&mut self, key: &str, value: &Option<Sourced<T>>, show: impl Fn(&T) -> String) {
-        if let Some(value) = value {
-            self.sourced(key, value, show);
-        }
-    }
-
-    fn sourced<T>(&mut self, key: &str, value: &Sourced<T>, show: impl Fn(&T) -> String) {
-        let text = format!("{key} = {}", show(&value.value));
-        self.line(&text, Some(&value.origin));
-    }
-
-    /// Of several layers' lists what they have together.
-    fn network(&mut self, rights: &Rights, policy: &Policy) {
-        let bounds = &rights.network;
-        let origin = bounds.mode.as_ref().map(|mode| &mode.origin);
-        let mode = policy.network.mode;
-        self.section("network");
-        // Without a mode, or with one that no tool may use.
-        self.line(&format!("mode = {}", quoted(mode.name())), origin);
-        if mode == Mode::None {
-            return;
-        }
-        let asks = |list: &List| list.on_miss == OnMiss::Ask;
-        if mode == Mode::Ask && !bounds.lists.iter().all(asks) {
-            self.line(
-                "# one layer asks, and another has a list: what is not on it is denied",
-                None,
-            );
-        }
-        let folded = bounds.folded();
-        let items = folded.iter().map(|rule| match rule {
-            Ok(rule) => (write::rule(rule), &rule.origin),
-            // One file cannot say it, and with one layer's paths it would say more.
-            Err(rule) => (
-                format!("# {rule}: several layers bound its paths"),
-                &rule.origin,
-            ),
-        });
-        self.list("allow", items);
-        let denied = bounds.deny.iter();
-        self.list(
-            "deny",
-            denied.map(|r| (quoted(&r.destination()), &r.origin)),
+    let asks = |list: &Rules| list.on_miss == OnMiss::Ask;
+    if mode == Mode::Ask && !bounds.lists.iter().all(asks) {
+        out.raw(
+            "# one layer asks, and another has a list: what is not on it is denied",
+            None,
         );
-        if let Some(resolvers) = &bounds.resolvers {
-            let items = resolvers.iter().map(|(r, o)| (quoted(&r.to_string()), o));
-            self.list("resolvers", items);
-        }
-        let limits = &bounds.limits;
-        self.section("network.limits");
-        self.bound("connections", &limits.connections, ToString::to_string);
-        self.bound("rate", &limits.rate, ToString::to_string);
-        self.bound("bytes_in", &limits.bytes_in, quoted_text);
-        self.bound("bytes_out", &limits.bytes_out, quoted_text);
-        self.bound("bandwidth", &limits.bandwidth, quoted_text);
-        self.bound("idle", &limits.idle, quoted_text);
-        for one in &policy.network.credentials {
-            self.section("[network.credentials]");
-            self.line(
-                &format!("host = {}", quoted(one.host.as_str())),
-                Some(&one.origin),
-            );
-            self.line(&format!("header = {}", quoted(&one.header)), None);
-            self.line(&format!("variable = {}", quoted(&one.variable)), None);
-            self.line(&format!("secret = {}", write::secret(&one.secret)), None);
-        }
     }
+    let folded = bounds.folded();
+    let items = folded.iter().map(|rule| match rule {
+        Ok(rule) => (rule_text(rule), Some(&rule.origin)),
+        // One file cannot say it, and with one layer's paths it would say more.
+        Err(rule) => (
+            format!("# {rule}: several layers bound its paths"),
+            Some(&rule.origin),
+        ),
+    });
+    out.list("allow", items);
+    out.list(
+        "deny",
+        bounds
+            .deny
+            .iter()
+            .map(|r| (Denial::text(r), Some(&r.origin))),
+    );
+    let resolvers = bounds.resolvers.as_ref();
+    let resolvers = resolvers.map(|all| {
+        all.iter()
+            .map(|(r, o)| Sourced::new(*r, o.clone()))
+            .collect()
+    });
+    print::<Resolvers, Option<_>>(&resolvers, "resolvers", out);
+    out.open("network.limits");
+    bounds.limits.print(out);
+    Credentials::print(&policy.network.credentials, "credentials", out);
+}
 
-    fn tool(&mut self, tool: Tool, bounds: &Constraints, roots: &Roots) {
-        self.section(&format!("tools.{}", tool.name()));
-        self.bound("security", &bounds.security, |s| quoted(s.name()));
-        self.bound("ask", &bounds.ask, |a| quoted(a.name()));
-        self.bound("target", &bounds.target, |t| quoted(t.name()));
-        self.bound("timeout", &bounds.timeout, quoted_text);
-        self.bound("rate", &bounds.rate, ToString::to_string);
-        self.bound("max_iterations", &bounds.max_iterations, |c| {
-            c.0.to_string()
-        });
-        if let Trees::Of(trees) = &bounds.allowed {
-            let items = trees.iter().map(|(path, leaf)| {
-                let path = roots.shorten(path);
-                (one_grant(&path, leaf.absent), &leaf.origin)
-            });
-            self.list("allowed_paths", items);
-        }
-        self.places("denied_paths", &bounds.denied, roots);
-        if let Some(commands) = &bounds.commands {
-            // Told once, in its first directory.
-            let first = |path: &str| {
-                let name = bare(path, commands);
-                name.is_none_or(|name| path == format!("{}/{name}", PROGRAM_DIRECTORIES[0]))
+fn one_tool(out: &mut Printer, tool: Tool, bounds: &Constraints, roots: &Roots) {
+    out.open(&format!("tools.{tool}"));
+    print::<Word<_>, _>(&bounds.security, "security", out);
+    print::<Word<_>, _>(&bounds.ask, "ask", out);
+    print::<Word<_>, _>(&bounds.target, "target", out);
+    print::<Span, _>(&bounds.timeout, "timeout", out);
+    print::<Count, _>(&bounds.rate, "rate", out);
+    print::<Count, _>(&bounds.max_iterations, "max_iterations", out);
+    if let Trees::Of(trees) = &bounds.allowed {
+        places(out, "allowed_paths", trees, roots);
+    }
+    if !bounds.denied.is_empty() {
+        places(out, "denied_paths", &bounds.denied, roots);
+    }
+    if let Some(commands) = &bounds.commands {
+        // Told once, in its first directory.
+        let first = |path: &str| {
+            let name = bare(path, commands);
+            name.is_none_or(|name| path == format!("{}/{name}", PROGRAM_DIRECTORIES[0]))
+        };
+        let told = commands.iter().filter(|(path, _)| first(path));
+        let items = told.map(|(path, allowed)| {
+            let shown = roots.shorten(path);
+            let program = quoted(bare(path, commands).unwrap_or(&shown));
+            let mut args = allowed.args.iter();
+            let item = match (args.next(), args.next()) {
+                (None, _) => program,
+                (Some(alternatives), None) => command_text(program, alternatives),
+                // One file cannot say it, and without arguments it would say more.
+                _ => format!("# {program}: several layers bound its arguments"),
             };
-            let told = commands.iter().filter(|(path, _)| first(path));
-            let items = told.map(|(path, allowed)| {
-                let program = match bare(path, commands) {
-                    Some(name) => quoted(name),
-                    None => quoted(&roots.shorten(path)),
-                };
-                let mut args = allowed.args.iter();
-                let item = match (args.next(), args.next()) {
-                    (None, _) => program,
-                    (Some(alternatives), None) => {
-                        let args = joined(alternatives.iter().map(|a| quoted(&a.to_string())));
-                        format!("{{ command = {program}, args = [{args}] }}")
-                    }
-                    // One file cannot say it, and without arguments it would say more.
-                    _ => format!("# {program}: several layers bound its arguments"),
-                };
-                (item, &allowed.origin)
-            });
-            self.list("commands", items);
-        }
-        if let Some(channels) = &bounds.channels {
-            self.list("channels", channels.iter().map(|(c, o)| (quoted(c), o)));
-        }
+            (item, Some(&allowed.origin))
+        });
+        out.list("commands", items);
     }
+    if let Some(channels) = &bounds.channels {
+        out.list(
+            "channels",
+            channels.iter().map(|(c, o)| (quoted(c), Some(o))),
+        );
+    }
+}
 
-    fn places(&mut self, key: &str, places: &Places, roots: &Roots) {
-        if !places.is_empty() {
-            let items = places.iter().map(|(path, leaf)| {
-                let path = roots.shorten(path);
-                (one_grant(&path, leaf.absent), &leaf.origin)
-            });
-            self.list(key, items);
-        }
-    }
+fn places(out: &mut Printer, key: &str, places: &Places, roots: &Roots) {
+    let items = places.iter();
+    out.list(
+        key,
+        items.map(|(path, leaf)| (place(path, leaf.absent, roots), Some(&leaf.origin))),
+    );
+}
+
+fn place(path: &str, absent: Absent, roots: &Roots) -> String {
+    optional(quoted(&escape(&roots.shorten(path))), absent)
 }
 
 /// The bare name that stands for `path` and its like in every directory of programs, if all of them
@@ -278,54 +221,6 @@ fn bare<'p>(path: &'p str, commands: &BTreeMap<String, Allowed>) -> Option<&'p s
         && own.absent == Absent::Skip
         && PROGRAM_DIRECTORIES.iter().all(|d| alike(d));
     everywhere.then_some(name)
-}
-
-fn grant(grant: &Grant) -> String {
-    one_grant(&grant.path, grant.absent)
-}
-
-/// What was a pattern before. A root whose own name has wildcards in it is written out.
-fn pattern(grant: &Grant, roots: &Roots) -> String {
-    optional(quoted(&roots.shorten(&grant.path)), grant.absent)
-}
-
-fn one_grant(path: &str, absent: Absent) -> String {
-    optional(quoted(&escape(path)), absent)
-}
-
-fn optional(path: String, absent: Absent) -> String {
-    match absent {
-        Absent::Refuse => path,
-        Absent::Skip => format!("{{ path = {path}, optional = true }}"),
-    }
-}
-
-fn quoted_text<T: ToString>(value: &T) -> String {
-    quoted(&value.to_string())
-}
-
-/// A basic string of TOML 1.0.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out + "\""
-}
-
-fn joined(items: impl Iterator<Item = String>) -> String {
-    items.collect::<Vec<_>>().join(", ")
-}
-
-/// A place in a comment: no line of the comment's author ends it.
-fn shown(origin: &Origin) -> String {
-    super::error::shown(&origin.to_string())
 }
 
 #[cfg(test)]

@@ -28,46 +28,49 @@ pub enum UnitError {
     TooFine { quantity: Quantity },
 }
 
-/// What was being read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quantity {
-    Size,
-    Count,
-    CpuShare,
-    Percent,
-    Span,
+/// What messages say of each kind of quantity.
+macro_rules! quantities {
+    ($($name:ident: $words:literal is $form:literal as $example:literal in $units:literal,
+        $least:literal to $most:literal;)+) => {
+        /// What was being read.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Quantity { $($name),+ }
+
+        impl Quantity {
+            fn form(self) -> &'static str {
+                match self { $(Self::$name => $form),+ }
+            }
+            fn example(self) -> &'static str {
+                match self { $(Self::$name => $example),+ }
+            }
+            fn units(self) -> &'static str {
+                match self { $(Self::$name => $units),+ }
+            }
+            pub(super) fn least(self) -> &'static str {
+                match self { $(Self::$name => $least),+ }
+            }
+            pub(super) fn most(self) -> &'static str {
+                match self { $(Self::$name => $most),+ }
+            }
+        }
+
+        impl fmt::Display for Quantity {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$name => $words),+ })
+            }
+        }
+    };
+}
+
+quantities! {
+    Size: "a size" is "a whole number with a unit" as "64MiB" in "B, KiB, MiB, GiB, TiB, KB, MB, GB or TB", "1B" to "8388607TiB";
+    Count: "a count" is "a plain whole number" as "512" in "none", "1" to "4294967295";
+    CpuShare: "a processor share" is "a plain decimal number" as "0.5" in "none", "0.01" to "4096";
+    Percent: "a percentage" is "a whole number from 1% to 100%" as "90%" in "%", "1%" to "100%";
+    Span: "a time" is "whole numbers with units" as "1h30m" in "ms, s, m, h or d", "1ms" to "106751d";
 }
 
 impl Quantity {
-    fn form(self) -> &'static str {
-        match self {
-            Self::Size => "a whole number with a unit",
-            Self::Count => "a plain whole number",
-            Self::CpuShare => "a plain decimal number",
-            Self::Percent => "a whole number from 1% to 100%",
-            Self::Span => "whole numbers with units",
-        }
-    }
-
-    fn example(self) -> &'static str {
-        match self {
-            Self::Size => "64MiB",
-            Self::Count => "512",
-            Self::CpuShare => "0.5",
-            Self::Percent => "90%",
-            Self::Span => "1h30m",
-        }
-    }
-
-    fn units(self) -> &'static str {
-        match self {
-            Self::Size => "B, KiB, MiB, GiB, TiB, KB, MB, GB or TB",
-            Self::Count | Self::CpuShare => "none",
-            Self::Percent => "%",
-            Self::Span => "ms, s, m, h or d",
-        }
-    }
-
     fn with_unit(self, number: u64) -> String {
         match self {
             Self::Size => format!("{number}MiB, or {number}B for bytes"),
@@ -75,38 +78,6 @@ impl Quantity {
             Self::Percent => format!("{number}%"),
             Self::Span => format!("{number}s"),
         }
-    }
-
-    pub(super) fn least(self) -> &'static str {
-        match self {
-            Self::Size => "1B",
-            Self::Count => "1",
-            Self::CpuShare => "0.01",
-            Self::Percent => "1%",
-            Self::Span => "1ms",
-        }
-    }
-
-    pub(super) fn most(self) -> &'static str {
-        match self {
-            Self::Size => "8388607TiB",
-            Self::Count => "4294967295",
-            Self::CpuShare => "4096",
-            Self::Percent => "100%",
-            Self::Span => "106751d",
-        }
-    }
-}
-
-impl fmt::Display for Quantity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Size => "a size",
-            Self::Count => "a count",
-            Self::CpuShare => "a processor share",
-            Self::Percent => "a percentage",
-            Self::Span => "a time",
-        })
     }
 }
 

@@ -6,7 +6,7 @@
 //! [`super::effective`] ask it.
 
 use super::layer::Ask;
-use super::rights::{Constraints, Places, Rights, Roots};
+use super::rights::{Constraints, Lattice, Places, Rights, Roots};
 use super::tools::{Ruling, Tool};
 use super::trees::{Leaf, Trees, within};
 use super::{Absent, Grant, Origin, Sourced, WorkspaceMode};
@@ -147,10 +147,7 @@ fn hide_workspace(reach: &mut Reach, place: &str) {
         .flat_map(Trees::grants);
     if around.any(|grant| grant.path != place && within(place, &grant.path)) {
         let mode = reach.workspace.as_ref();
-        let leaf = Leaf {
-            absent: Absent::Skip,
-            origin: mode.map_or_else(Origin::creel, |mode| mode.origin.clone()),
-        };
+        let leaf = Leaf::new(Absent::Skip, Origin::of(mode));
         reach.deny.insert(place.to_owned(), leaf);
     }
 }
@@ -159,11 +156,7 @@ fn hide_workspace(reach: &mut Reach, place: &str) {
 /// `read` leaves, to write what every tool that writes leaves of that.
 fn confine_workspace(reach: &mut Reach, rights: &Rights, roots: &Roots) {
     let place = &roots.workspace;
-    let mut left = Trees::of([Grant {
-        path: place.clone(),
-        absent: Absent::Skip,
-        origin: Origin::creel(),
-    }]);
+    let mut left = Trees::of([Grant::new(place.clone(), Absent::Skip, Origin::creel())]);
     let mode = reach.workspace.as_ref().map(|mode| mode.value);
     for (tool, most) in [
         (Tool::Read, WorkspaceMode::None),
@@ -201,19 +194,12 @@ fn confine_workspace(reach: &mut Reach, rights: &Rights, roots: &Roots) {
 
 fn narrow(mode: &mut Option<Sourced<WorkspaceMode>>, most: WorkspaceMode, origin: &Origin) {
     if mode.as_ref().is_none_or(|mode| mode.value > most) {
-        *mode = Some(Sourced {
-            value: most,
-            origin: origin.clone(),
-        });
+        *mode = Some(Sourced::new(most, origin.clone()));
     }
 }
 
 fn extend(places: &mut Places, more: &Places) {
-    for (path, leaf) in more {
-        let known = places.get(path);
-        let leaf = known.map_or(leaf.clone(), |known| known.merge(leaf));
-        places.insert(path.clone(), leaf);
-    }
+    *places = std::mem::take(places).met(more.clone());
 }
 
 /// The place that keeps a tool from being used.
@@ -221,9 +207,6 @@ pub fn why_not(rights: &Rights, tool: Tool) -> Origin {
     match rights.tools.rule_tool(tool) {
         Ruling::Denied(_, origin) | Ruling::Unlisted(origin) => origin.clone(),
         Ruling::Needs(needed) => why_not(rights, needed),
-        Ruling::Allowed => {
-            let asked = rights.constraints(tool).ask.as_ref();
-            asked.map_or_else(Origin::creel, |ask| ask.origin.clone())
-        }
+        Ruling::Allowed => Origin::of(rights.constraints(tool).ask.as_ref()),
     }
 }

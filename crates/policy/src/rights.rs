@@ -9,10 +9,11 @@
 //! Paths must be expanded before they can be compared: [`Rights::of`] takes the places that `~` and
 //! `$WORKSPACE` stand for, and nothing else of the machine.
 
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeMap;
 
-use super::constraints::SILENT;
 pub use super::constraints::{Allowed, Constraints};
+use super::lattice::lattice;
+pub use super::lattice::{Bound, Lattice, Names, Places};
 use super::layer::{Layer, Limits, Mode, Rank, Scope};
 use super::net;
 pub use super::roots::{GROUPS, OWN, Roots};
@@ -21,83 +22,45 @@ use super::trees::{Leaf, Trees};
 pub use super::values::{Others, Values};
 use super::{Count, Degradable, Grant, Origin, Sourced, WorkspaceMode};
 
-/// The smallest, or the strictest, that was named; `None` is the top.
-pub type Bound<T> = Option<Sourced<T>>;
-/// Names that all layers have which speak of them; `None` is the top.
-pub type Names<T> = Option<BTreeMap<T, Origin>>;
-/// Paths that any layer named.
-pub type Places = BTreeMap<String, Leaf>;
-
-/// What one layer allows, or several together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rights {
-    pub tools: Filter,
-    pub elevated: Bound<bool>,
-    pub max_iterations: Bound<Count>,
-    /// A tool that is not in here is bound by nothing of its own.
-    pub each: BTreeMap<Tool, Constraints>,
-    /// Readable; where a layer names all kinds of grants, what it lets be written or executed too.
-    pub read: Trees,
-    pub write: Trees,
-    /// Mapped as code by a program that loads it, as libraries are, where a grant of loading says so;
-    /// see [`Rights::loadable`].
-    pub load: Trees,
-    /// The bound of that: who names executable trees lets be mapped as code what lies in these or in
-    /// what they let be loaded.
-    pub mapped: Trees,
-    pub exec: Trees,
-    pub deny: Places,
-    pub protect: Places,
-    /// Absolute patterns of denials; the names that they met are in `deny`.
-    pub deny_patterns: Places,
-    /// The same of `protect`.
-    pub protect_patterns: Places,
-    /// Trust paths that need no protection.
-    pub unprotect: Names<String>,
-    pub workspace: Bound<WorkspaceMode>,
-    pub network: net::Bounds,
-    /// Variables with their values; where two differ, neither is set.
-    pub set: Values,
-    pub pass: Names<String>,
-    /// Whether the name and the address of the operator's git come in.
-    pub git_identity: Bound<bool>,
-    pub limits: Limits,
-    /// Whether debuggers may trace.
-    pub debug: Bound<bool>,
-    pub allow_degraded: Names<Degradable>,
-    pub mode: Bound<Mode>,
-    pub scope: Bound<Scope>,
-}
-
-impl Default for Rights {
-    /// The top: says nothing.
-    fn default() -> Rights {
-        Rights {
-            tools: Filter::default(),
-            elevated: None,
-            max_iterations: None,
-            each: BTreeMap::new(),
-            read: Trees::All,
-            write: Trees::All,
-            load: Trees::All,
-            mapped: Trees::All,
-            exec: Trees::All,
-            deny: Places::new(),
-            protect: Places::new(),
-            deny_patterns: Places::new(),
-            protect_patterns: Places::new(),
-            unprotect: None,
-            workspace: None,
-            network: net::Bounds::default(),
-            set: Values::default(),
-            pass: None,
-            git_identity: None,
-            limits: Limits::default(),
-            debug: None,
-            allow_degraded: None,
-            mode: None,
-            scope: None,
-        }
+lattice! {
+    /// What one layer allows, or several together.
+    pub struct Rights {
+        tools: Filter,
+        elevated: Bound<bool>,
+        max_iterations: Bound<Count>,
+        /// A tool that is not in here is bound by nothing of its own.
+        each: BTreeMap<Tool, Constraints>,
+        /// Readable; where a layer names all kinds of grants, what it lets be written or executed too.
+        read: Trees,
+        write: Trees,
+        /// Mapped as code by a program that loads it, as libraries are, where a grant of loading says so;
+        /// see [`Rights::loadable`].
+        load: Trees,
+        /// The bound of that: who names executable trees lets be mapped as code what lies in these or in
+        /// what they let be loaded.
+        mapped: Trees,
+        exec: Trees,
+        deny: Places,
+        protect: Places,
+        /// Absolute patterns of denials; the names that they met are in `deny`.
+        deny_patterns: Places,
+        /// The same of `protect`.
+        protect_patterns: Places,
+        /// Trust paths that need no protection.
+        unprotect: Names<String>,
+        workspace: Bound<WorkspaceMode>,
+        network: net::Bounds,
+        /// Variables with their values; where two differ, neither is set.
+        set: Values,
+        pass: Names<String>,
+        /// Whether the name and the address of the operator's git come in.
+        git_identity: Bound<bool>,
+        limits: Limits,
+        /// Whether debuggers may trace.
+        debug: Bound<bool>,
+        allow_degraded: Names<Degradable>,
+        mode: Bound<Mode>,
+        scope: Bound<Scope>,
     }
 }
 
@@ -169,13 +132,8 @@ impl Rights {
     fn tools_of(&mut self, layer: &Layer, rank: Rank, roots: &Roots) {
         let tools = &layer.tools;
         if let Some(profile) = &tools.profile {
-            let patterns = profile
-                .value
-                .allows()
-                .iter()
-                .flat_map(|text| Pattern::parse(text));
-            self.tools
-                .allow(patterns.flatten().collect(), profile.origin.clone());
+            let patterns = Pattern::of_texts(profile.value.allows().iter());
+            self.tools.allow(patterns, profile.origin.clone());
         }
         if let Some(list) = &tools.allow {
             self.tools.allow(list.value.clone(), list.origin.clone());
@@ -205,50 +163,12 @@ impl Rights {
         let heard = said
             .clone()
             .filter(|said| !said.value || rank <= Rank::Operator);
-        self.elevated = least(self.elevated.take(), heard);
+        self.elevated = self.elevated.take().met(heard);
     }
 
     /// What both allow.
     pub fn meet(&self, other: &Rights) -> Rights {
         self.clone().met(other.clone())
-    }
-
-    /// As [`Self::meet`], of rights that nobody needs any longer.
-    pub fn met(self, other: Rights) -> Rights {
-        let mut each = self.each;
-        for (tool, theirs) in other.each {
-            let both = match each.remove(&tool) {
-                Some(ours) => ours.met(theirs),
-                None => theirs,
-            };
-            each.insert(tool, both);
-        }
-        Rights {
-            tools: self.tools.meet(other.tools),
-            elevated: least(self.elevated, other.elevated),
-            max_iterations: least(self.max_iterations, other.max_iterations),
-            each,
-            read: self.read.met(other.read),
-            write: self.write.met(other.write),
-            load: self.load.met(other.load),
-            mapped: self.mapped.met(other.mapped),
-            exec: self.exec.met(other.exec),
-            deny: union(self.deny, other.deny),
-            protect: union(self.protect, other.protect),
-            deny_patterns: union(self.deny_patterns, other.deny_patterns),
-            protect_patterns: union(self.protect_patterns, other.protect_patterns),
-            unprotect: common(self.unprotect, other.unprotect),
-            workspace: least(self.workspace, other.workspace),
-            network: self.network.meet(&other.network),
-            set: self.set.meet(&other.set),
-            pass: common(self.pass, other.pass),
-            git_identity: least(self.git_identity, other.git_identity),
-            limits: self.limits.met(other.limits),
-            debug: least(self.debug, other.debug),
-            allow_degraded: common(self.allow_degraded, other.allow_degraded),
-            mode: least(self.mode, other.mode),
-            scope: least(self.scope, other.scope),
-        }
     }
 
     /// What may be mapped as code without being executable: what all grant to be loaded who speak of
@@ -259,7 +179,7 @@ impl Rights {
 
     /// What binds this tool.
     pub fn constraints(&self, tool: Tool) -> &Constraints {
-        self.each.get(&tool).unwrap_or(&SILENT)
+        self.each.get(&tool).unwrap_or(const { &Constraints::TOP })
     }
 }
 
@@ -284,10 +204,7 @@ pub(super) fn trees(grants: &Option<Vec<Grant>>, roots: &Roots) -> Trees {
 pub(super) fn places(grants: &[Grant], roots: &Roots) -> Places {
     let mut places = Places::new();
     for grant in expanded(grants, roots) {
-        let leaf = Leaf {
-            absent: grant.absent,
-            origin: grant.origin,
-        };
+        let leaf = Leaf::new(grant.absent, grant.origin);
         place_in(&mut places, &grant.path, &leaf);
     }
     places
@@ -305,47 +222,6 @@ pub(super) fn names(list: &[Sourced<String>]) -> BTreeMap<String, Origin> {
     for Sourced { value, origin } in list {
         // Of two, the first: a list is in the order of its lines.
         all.entry(value.clone()).or_insert_with(|| origin.clone());
-    }
-    all
-}
-
-/// The smaller of two bounds; of equals, the one whose origin sorts first.
-pub(super) fn least<T: Ord>(a: Bound<T>, b: Bound<T>) -> Bound<T> {
-    match (a, b) {
-        (None, bound) | (bound, None) => bound,
-        (Some(a), Some(b)) => Some(match (&a.value, &a.origin).cmp(&(&b.value, &b.origin)) {
-            std::cmp::Ordering::Greater => b,
-            _ => a,
-        }),
-    }
-}
-
-/// The names that both have.
-pub(super) fn common<T: Ord>(a: Names<T>, b: Names<T>) -> Names<T> {
-    match (a, b) {
-        (None, names) | (names, None) => names,
-        (Some(a), Some(mut b)) => Some(
-            a.into_iter()
-                .filter_map(|(name, origin)| {
-                    let both = origin.min(b.remove(&name)?);
-                    Some((name, both))
-                })
-                .collect(),
-        ),
-    }
-}
-
-/// The places of both.
-pub(super) fn union(a: Places, b: Places) -> Places {
-    let (mut all, less) = match a.len() < b.len() {
-        true => (b, a),
-        false => (a, b),
-    };
-    for (path, leaf) in less {
-        match all.entry(path) {
-            Entry::Vacant(place) => drop(place.insert(leaf)),
-            Entry::Occupied(mut known) => *known.get_mut() = known.get().merge(&leaf),
-        }
     }
     all
 }

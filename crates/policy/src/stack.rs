@@ -11,7 +11,7 @@ use super::compare::{Excess, clipped};
 use super::confined::confined;
 use super::effective::{self, Effective, Note, Weight, enforce};
 use super::layer::{Layer, Rank};
-use super::rights::{Rights, Roots};
+use super::rights::{Lattice, Rights, Roots};
 use super::trees::within;
 use super::{Absent, Grant, Limits, Origin, Sourced, WorkspaceMode, digest, trust};
 
@@ -124,9 +124,8 @@ fn hidden(layers: &[&(Rank, Layer)], roots: &Roots) -> Vec<Note> {
     let place = &roots.workspace;
     let mut lines: BTreeMap<&Origin, BTreeSet<String>> = BTreeMap::new();
     for (_, layer) in layers {
-        let files = &layer.filesystem;
-        let lists = [&files.read, &files.write, &files.load, &files.exec];
-        for grant in lists.into_iter().flatten().flatten() {
+        let lists = layer.filesystem.lists().into_iter();
+        for grant in lists.filter_map(|(_, list)| list.as_ref()).flatten() {
             let path = roots.expand(&grant.path);
             let named = grant.path.starts_with("$WORKSPACE") || roots.own(&path).is_some();
             if !named && grant.absent == Absent::Refuse && path != *place && within(&path, place) {
@@ -186,28 +185,23 @@ fn unheard(layer: &Layer, rank: Rank, above: &Rights, roots: &Roots) -> Vec<Exce
         let names = above.unprotect.as_ref();
         names.is_some_and(|names| names.contains_key(&path))
     };
-    let said = layer.filesystem.unprotect.iter();
-    let unprotect = said.filter(|grant| !known(grant)).map(|grant| Excess {
-        key: "filesystem.unprotect".into(),
-        item: grant.path.clone(),
-        origin: Some(grant.origin.clone()),
-    });
-    let tools = &layer.tools;
-    let elevated = std::iter::once(&tools.elevated)
-        .chain(tools.each.values().map(|settings| &settings.elevated))
-        .flatten()
-        .filter(|said| said.value);
-    let elevated = elevated.map(|said| Excess {
-        key: "tools.elevated".into(),
-        item: "true".into(),
-        origin: Some(said.origin.clone()),
-    });
-    let network = &layer.network;
     let excess = |key: &str, item: String, origin: &Origin| Excess {
         key: key.into(),
         item,
         origin: Some(origin.clone()),
     };
+    let said = layer
+        .filesystem
+        .unprotect
+        .iter()
+        .filter(|grant| !known(grant));
+    let unprotect = said.map(|one| excess("filesystem.unprotect", one.path.clone(), &one.origin));
+    let tools = &layer.tools;
+    let each = tools.each.values().map(|settings| &settings.elevated);
+    let elevated = std::iter::once(&tools.elevated).chain(each).flatten();
+    let elevated = elevated.filter(|said| said.value);
+    let elevated = elevated.map(|said| excess("tools.elevated", "true".into(), &said.origin));
+    let network = &layer.network;
     let secrets = network.credentials.iter().map(|one| {
         let item = format!("{} for {}", one.header, one.host);
         excess("network.credentials", item, &one.origin)

@@ -11,49 +11,25 @@ use std::fmt;
 
 use super::Origin;
 use super::error::nearest;
+use super::glob::stars;
+use super::words::{NameList, words};
 
-/// The tools that the kernel enforces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Tool {
-    Read,
-    Write,
-    Edit,
-    ApplyPatch,
-    Exec,
-    Process,
-    Browser,
-    Message,
-    Fetch,
+words! {
+    /// The tools that the kernel enforces.
+    Tool {
+        Read = "read",
+        Write = "write",
+        Edit = "edit",
+        ApplyPatch = "apply_patch",
+        Exec = "exec",
+        Process = "process",
+        Browser = "browser",
+        Message = "message",
+        Fetch = "fetch",
+    }
 }
 
 impl Tool {
-    pub const ALL: [Tool; 9] = [
-        Self::Read,
-        Self::Write,
-        Self::Edit,
-        Self::ApplyPatch,
-        Self::Exec,
-        Self::Process,
-        Self::Browser,
-        Self::Message,
-        Self::Fetch,
-    ];
-
-    /// As written in a policy.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Edit => "edit",
-            Self::ApplyPatch => "apply_patch",
-            Self::Exec => "exec",
-            Self::Process => "process",
-            Self::Browser => "browser",
-            Self::Message => "message",
-            Self::Fetch => "fetch",
-        }
-    }
-
     /// The tool of that name or alias.
     pub fn named(name: &str) -> Option<Tool> {
         let name = canonical(name);
@@ -130,90 +106,48 @@ const ALIASES: [(&str, &str); 13] = [
 ];
 
 /// Groups, as of August 2026. A group that is not here is an error, never an empty set.
-const GROUPS: [(&str, &[&str]); 13] = [
-    ("fs", &["read", "write", "edit", "apply_patch"]),
-    ("runtime", &["exec", "process"]),
-    ("web", &["fetch"]),
-    ("ui", &["browser", "canvas"]),
-    ("messaging", &["message"]),
-    ("memory", &["memory_search", "memory_get"]),
-    ("sessions", &["sessions_*", "session_status", "subagents"]),
-    ("automation", &["heartbeat_respond", "cron", "gateway"]),
-    ("nodes", &["nodes", "computer"]),
-    ("agents", &["agents_list"]),
-    ("media", &["image", "image_generate", "tts"]),
+const GROUPS: [(&str, NameList); 13] = [
+    ("fs", NameList("read write edit apply_patch")),
+    ("runtime", NameList("exec process")),
+    ("web", NameList("fetch")),
+    ("ui", NameList("browser canvas")),
+    ("messaging", NameList("message")),
+    ("memory", NameList("memory_search memory_get")),
+    ("sessions", NameList("sessions_* session_status subagents")),
+    ("automation", NameList("heartbeat_respond cron gateway")),
+    ("nodes", NameList("nodes computer")),
+    ("agents", NameList("agents_list")),
+    ("media", NameList("image image_generate tts")),
     (
         "openclaw",
-        &[
-            "gateway",
-            "cron",
-            "nodes",
-            "canvas",
-            "sessions_*",
-            "session_status",
-            "subagents",
-            "agents_list",
-        ],
+        NameList("gateway cron nodes canvas sessions_* session_status subagents agents_list"),
     ),
-    ("plugins", &["*__*", "bundle-mcp"]),
+    ("plugins", NameList("*__* bundle-mcp")),
 ];
 
-/// A named set of tools to start from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Profile {
-    Minimal,
-    Readonly,
-    Messaging,
-    Coding,
-    Full,
+words! {
+    /// A named set of tools to start from.
+    Profile {
+        Minimal = "minimal",
+        Readonly = "readonly",
+        Messaging = "messaging",
+        Coding = "coding",
+        Full = "full",
+    }
 }
 
 impl Profile {
-    pub const ALL: [Profile; 5] = [
-        Self::Minimal,
-        Self::Readonly,
-        Self::Messaging,
-        Self::Coding,
-        Self::Full,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Minimal => "minimal",
-            Self::Readonly => "readonly",
-            Self::Messaging => "messaging",
-            Self::Coding => "coding",
-            Self::Full => "full",
-        }
-    }
-
-    pub fn parse(name: &str) -> Option<Profile> {
-        Self::ALL.into_iter().find(|profile| profile.name() == name)
-    }
-
     /// What it allows, as patterns.
-    pub fn allows(self) -> &'static [&'static str] {
-        match self {
-            Self::Minimal => &["session_status"],
-            Self::Readonly => &["read", "session_status"],
-            Self::Messaging => &["message", "sessions_*", "session_status"],
-            Self::Coding => &[
-                "read",
-                "write",
-                "edit",
-                "apply_patch",
-                "exec",
-                "process",
-                "fetch",
-                "image",
-                "sessions_*",
-                "session_status",
-                "subagents",
-                "memory_search",
-                "memory_get",
-            ],
-            Self::Full => &["*"],
-        }
+    pub fn allows(self) -> NameList {
+        NameList(match self {
+            Self::Minimal => "session_status",
+            Self::Readonly => "read session_status",
+            Self::Messaging => "message sessions_* session_status",
+            Self::Coding => {
+                "read write edit apply_patch exec process fetch image sessions_* session_status subagents memory_search memory_get"
+            }
+            Self::Full => "*",
+        })
     }
 }
 
@@ -235,6 +169,13 @@ pub enum PatternFault {
 }
 
 impl Pattern {
+    /// The patterns of several texts; what is none is left out.
+    pub fn of_texts<'t>(texts: impl IntoIterator<Item = &'t str>) -> Vec<Pattern> {
+        let all = texts.into_iter();
+        all.flat_map(|text| Pattern::parse(text).unwrap_or_default())
+            .collect()
+    }
+
     /// The tool that a name which creel does not know seems to mean.
     pub fn meant(&self) -> Option<&'static str> {
         let unknown = !self.is_wild() && !is_known(self.text());
@@ -251,7 +192,7 @@ impl Pattern {
                 .iter()
                 .find(|(name, _)| *name == group)
                 .ok_or(PatternFault::Group)?;
-            return Ok(members.iter().map(|name| Pattern((*name).into())).collect());
+            return Ok(members.iter().map(|name| Pattern(name.into())).collect());
         }
         if text.is_empty() {
             return Err(PatternFault::Empty);
@@ -265,7 +206,7 @@ impl Pattern {
 
     /// Whether the tool of this canonical name is meant.
     pub fn matches(&self, name: &str) -> bool {
-        glob(self.0.as_bytes(), name.as_bytes())
+        stars(&self.0, name)
     }
 
     /// Whether it means this tool under any of its names: a denial of `web_*` denies `fetch`, which
@@ -306,13 +247,10 @@ pub fn group_names() -> Vec<String> {
 /// Whether creel has heard of a tool: its own, and those of the groups and profiles.
 pub fn is_known(name: &str) -> bool {
     let name = canonical(name);
-    let is = |known: &&str| glob(known.as_bytes(), name.as_bytes());
-    let mut grouped = GROUPS.iter().flat_map(|(_, members)| members.iter());
-    let mut profiled = Profile::ALL
-        .into_iter()
-        .filter(|profile| *profile != Profile::Full)
-        .flat_map(|profile| profile.allows().iter());
-    Tool::named(&name).is_some() || grouped.any(&is) || profiled.any(is)
+    let mut profiles = Profile::ALL.into_iter().filter(|p| *p != Profile::Full);
+    Tool::named(&name).is_some()
+        || GROUPS.iter().any(|(_, members)| members.meet(&name))
+        || profiles.any(|profile| profile.allows().meet(&name))
 }
 
 /// Other names, each with the tool that it stands for.
@@ -327,30 +265,6 @@ pub fn canonical(name: &str) -> String {
         Some((_, tool)) => (*tool).into(),
         None => name,
     }
-}
-
-/// `*` is any run of bytes; everything else is itself. Linear in the product of the lengths.
-pub fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                p += 1;
-                star = Some((p, t));
-            }
-            Some(c) if *c == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match star {
-                // The last star takes one more byte.
-                Some((after, taken)) => {
-                    (p, t) = (after, taken + 1);
-                    star = Some((p, t));
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == b'*')
 }
 
 /// Which tools layers allow: allowed by every list, denied by none.
@@ -489,11 +403,7 @@ mod tests {
             ("a*b*c", "abbbd", false),
             ("", "a", false),
         ] {
-            assert_eq!(
-                glob(pattern.as_bytes(), text.as_bytes()),
-                matches,
-                "{pattern} {text}"
-            );
+            assert_eq!(stars(pattern, text), matches, "{pattern} {text}");
         }
     }
 }

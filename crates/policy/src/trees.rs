@@ -25,6 +25,15 @@ pub struct Leaf {
 }
 
 impl Leaf {
+    pub fn new(absent: Absent, origin: Origin) -> Leaf {
+        Leaf { absent, origin }
+    }
+
+    /// The tree at `path` as a grant.
+    pub fn grant(&self, path: &str) -> Grant {
+        Grant::new(path, self.absent, self.origin.clone())
+    }
+
     /// The stricter of two that speak of the same path, and the earlier origin.
     pub fn merge(&self, other: &Leaf) -> Leaf {
         Leaf {
@@ -39,10 +48,7 @@ impl Trees {
     pub fn of(grants: impl IntoIterator<Item = Grant>) -> Trees {
         let mut all: BTreeMap<String, Leaf> = BTreeMap::new();
         for grant in grants {
-            let leaf = Leaf {
-                absent: grant.absent,
-                origin: grant.origin,
-            };
+            let leaf = Leaf::new(grant.absent, grant.origin);
             match all.get_mut(&grant.path) {
                 Some(known) => *known = known.merge(&leaf),
                 None => drop(all.insert(grant.path, leaf)),
@@ -123,11 +129,7 @@ impl Trees {
             Trees::All => vec![],
             Trees::Of(trees) => trees
                 .iter()
-                .map(|(path, leaf)| Grant {
-                    path: path.clone(),
-                    absent: leaf.absent,
-                    origin: leaf.origin.clone(),
-                })
+                .map(|(path, leaf)| Grant::new(path.clone(), leaf.absent, leaf.origin.clone()))
                 .collect(),
         }
     }
@@ -179,13 +181,15 @@ mod tests {
     use super::*;
 
     fn trees(paths: &[&str]) -> Trees {
-        Trees::of(paths.iter().map(|path| Grant {
-            path: (*path).into(),
-            absent: Absent::Refuse,
-            origin: Origin {
-                source: "test".into(),
-                line: 1,
-            },
+        Trees::of(paths.iter().map(|path| {
+            Grant::new(
+                *path,
+                Absent::Refuse,
+                Origin {
+                    source: "test".into(),
+                    line: 1,
+                },
+            )
         }))
     }
 

@@ -45,345 +45,72 @@ pub enum By {
     Work,
 }
 
+/// Each row: by whom, when, the path, and who obeys it.
+macro_rules! rows {
+    ($($by:ident $when:ident $path:literal: $why:literal;)+) => {
+        &[$(Row { path: $path, when: When::$when, by: By::$by, why: $why }),+]
+    };
+}
+
 /// All of them; docs/policy.md has the list.
-pub const PATHS: &[Row] = &[
-    Row {
-        path: ".git/hooks",
-        when: When::Always,
-        by: By::Git,
-        why: "git runs them at the next commit, merge or checkout",
-    },
-    Row {
-        path: ".git/config",
-        when: When::Always,
-        by: By::Git,
-        why: "git runs what it names: fsmonitor, pagers, filters, aliases",
-    },
-    Row {
-        path: ".git/commondir",
-        when: When::Always,
-        by: By::Git,
-        why: "git takes configuration and hooks from the directory that it names",
-    },
-    Row {
-        path: ".git/config.worktree",
-        when: When::Always,
-        by: By::Git,
-        why: "as .git/config, where extensions.worktreeConfig is set",
-    },
-    Row {
-        path: ".git/info",
-        when: When::Always,
-        by: By::Git,
-        why: "attributes there choose filters that git runs",
-    },
-    Row {
-        path: ".git/modules",
-        when: When::Always,
-        by: By::Git,
-        why: "configuration and hooks of submodules",
-    },
-    Row {
-        path: ".git/worktrees",
-        when: When::Always,
-        by: By::Git,
-        why: "configuration of worktrees",
-    },
-    Row {
-        path: ".gitattributes",
-        when: When::Always,
-        by: By::Git,
-        why: "chooses filters and merge drivers that git runs",
-    },
-    Row {
-        path: ".gitmodules",
-        when: When::Always,
-        by: By::Git,
-        why: "where git fetches from next",
-    },
-    Row {
-        path: ".envrc",
-        when: When::Always,
-        by: By::Program,
-        why: "direnv runs it when a shell enters",
-    },
-    Row {
-        path: ".vscode",
-        when: When::Always,
-        by: By::Program,
-        why: "tasks and settings that an editor runs",
-    },
-    Row {
-        path: ".idea",
-        when: When::Always,
-        by: By::Program,
-        why: "run configurations of an editor",
-    },
-    Row {
-        path: ".mcp.json",
-        when: When::Always,
-        by: By::Program,
-        why: "servers that an agent starts",
-    },
-    Row {
-        path: ".claude",
-        when: When::Always,
-        by: By::Program,
-        why: "hooks and settings of an agent",
-    },
-    Row {
-        path: ".cursor",
-        when: When::Always,
-        by: By::Program,
-        why: "rules and servers of an agent",
-    },
-    Row {
-        path: ".codex",
-        when: When::Always,
-        by: By::Program,
-        why: "configuration of an agent",
-    },
-    Row {
-        path: ".gemini",
-        when: When::Always,
-        by: By::Program,
-        why: "configuration of an agent",
-    },
-    Row {
-        path: ".amazonq",
-        when: When::Always,
-        by: By::Program,
-        why: "configuration of an agent",
-    },
-    Row {
-        path: ".openclaw",
-        when: When::Always,
-        by: By::Program,
-        why: "configuration of an agent",
-    },
-    Row {
-        path: ".creel",
-        when: When::Always,
-        by: By::Program,
-        why: "what creel itself reads at the next run",
-    },
-    Row {
-        path: "CLAUDE.md",
-        when: When::Always,
-        by: By::Work,
-        why: "instructions that an agent outside the jail follows",
-    },
-    Row {
-        path: "AGENTS.md",
-        when: When::Always,
-        by: By::Work,
-        why: "instructions that an agent outside the jail follows",
-    },
-    Row {
-        path: "CLAUDE.local.md",
-        when: When::Always,
-        by: By::Work,
-        why: "instructions that an agent outside the jail follows",
-    },
-    Row {
-        path: "Makefile",
-        when: When::Always,
-        by: By::Work,
-        why: "make runs it",
-    },
-    Row {
-        path: "makefile",
-        when: When::Always,
-        by: By::Work,
-        why: "make runs it rather than Makefile",
-    },
-    Row {
-        path: "GNUmakefile",
-        when: When::Always,
-        by: By::Work,
-        why: "make runs it rather than the other two",
-    },
-    Row {
-        path: "package.json",
-        when: When::Always,
-        by: By::Work,
-        why: "npm runs its scripts",
-    },
-    Row {
-        path: ".npmrc",
-        when: When::Always,
-        by: By::Work,
-        why: "npm takes its registry and its scripts' shell from it",
-    },
-    Row {
-        path: ".yarnrc.yml",
-        when: When::Always,
-        by: By::Work,
-        why: "yarn runs the program that it names",
-    },
-    Row {
-        path: "conftest.py",
-        when: When::Always,
-        by: By::Work,
-        why: "pytest runs it",
-    },
-    Row {
-        path: "build.rs",
-        when: When::Always,
-        by: By::Work,
-        why: "cargo runs it",
-    },
-    Row {
-        path: ".cargo",
-        when: When::Always,
-        by: By::Work,
-        why: "cargo runs the compiler and the runner that it names",
-    },
-    Row {
-        path: ".husky",
-        when: When::Always,
-        by: By::Program,
-        why: "hooks that git runs where it was told to find them here",
-    },
-    Row {
-        path: ".pre-commit-config.yaml",
-        when: When::Always,
-        by: By::Work,
-        why: "a hook of git runs what it names",
-    },
-    Row {
-        path: ".windsurf",
-        when: When::Always,
-        by: By::Program,
-        why: "rules and hooks of an agent, which runs them without asking",
-    },
-    Row {
-        path: ".opencode",
-        when: When::Always,
-        by: By::Program,
-        why: "plugins of an agent, which loads them without asking",
-    },
-    Row {
-        path: "opencode.json",
-        when: When::Present,
-        by: By::Program,
-        why: "servers and commands of an agent, which starts them without asking",
-    },
-    Row {
-        path: "GEMINI.md",
-        when: When::Always,
-        by: By::Work,
-        why: "instructions that an agent outside the jail follows",
-    },
-    Row {
-        path: ".hg/hgrc",
-        when: When::Always,
-        by: By::Program,
-        why: "hooks and extensions that Mercurial runs",
-    },
-    Row {
-        path: ".jj/repo/config.toml",
-        when: When::Always,
-        by: By::Program,
-        why: "tools and aliases that Jujutsu runs",
-    },
-    Row {
-        path: ".devcontainer",
-        when: When::Present,
-        by: By::Program,
-        why: "commands of a container, for which an editor asks first",
-    },
-    Row {
-        path: ".devcontainer.json",
-        when: When::Present,
-        by: By::Program,
-        why: "commands of a container, for which an editor asks first",
-    },
-    Row {
-        path: ".zed",
-        when: When::Present,
-        by: By::Program,
-        why: "tasks and servers of an editor, which asks whether the project is trusted",
-    },
-    Row {
-        path: ".cursorrules",
-        when: When::Present,
-        by: By::Program,
-        why: "instructions that an agent outside the jail follows",
-    },
-    Row {
-        path: ".windsurfrules",
-        when: When::Present,
-        by: By::Program,
-        why: "instructions that an agent outside the jail follows",
-    },
-    Row {
-        path: ".clinerules",
-        when: When::Present,
-        by: By::Program,
-        why: "instructions that an agent outside the jail follows",
-    },
-    Row {
-        path: ".aider.conf.yml",
-        when: When::Present,
-        by: By::Program,
-        why: "commands of an agent, in projects that use it",
-    },
-    Row {
-        path: "mise.toml",
-        when: When::Present,
-        by: By::Program,
-        why: "hooks that mise runs when a shell enters, in projects that were trusted",
-    },
-    Row {
-        path: ".mise.toml",
-        when: When::Present,
-        by: By::Program,
-        why: "hooks that mise runs when a shell enters, in projects that were trusted",
-    },
-    Row {
-        path: ".gdbinit",
-        when: When::Present,
-        by: By::Program,
-        why: "gdb runs it where the user allowed its directory",
-    },
-    Row {
-        path: ".lldbinit",
-        when: When::Present,
-        by: By::Program,
-        why: "lldb runs it where the user allowed such files",
-    },
-    Row {
-        path: ".exrc",
-        when: When::Present,
-        by: By::Program,
-        why: "vim runs it where the user set exrc",
-    },
-    Row {
-        path: ".vimrc",
-        when: When::Present,
-        by: By::Program,
-        why: "vim runs it where the user set exrc",
-    },
-    Row {
-        path: ".nvimrc",
-        when: When::Present,
-        by: By::Program,
-        why: "Neovim runs it where the user set exrc, and asks first",
-    },
-    Row {
-        path: ".nvim.lua",
-        when: When::Present,
-        by: By::Program,
-        why: "Neovim runs it where the user set exrc, and asks first",
-    },
-    Row {
-        path: ".dir-locals.el",
-        when: When::Present,
-        by: By::Program,
-        why: "Emacs obeys it, and asks before what is dangerous",
-    },
-];
+pub const PATHS: &[Row] = rows! {
+    Git Always ".git/hooks": "git runs them at the next commit, merge or checkout";
+    Git Always ".git/config": "git runs what it names: fsmonitor, pagers, filters, aliases";
+    Git Always ".git/commondir": "git takes configuration and hooks from the directory that it names";
+    Git Always ".git/config.worktree": "as .git/config, where extensions.worktreeConfig is set";
+    Git Always ".git/info": "attributes there choose filters that git runs";
+    Git Always ".git/modules": "configuration and hooks of submodules";
+    Git Always ".git/worktrees": "configuration of worktrees";
+    Git Always ".gitattributes": "chooses filters and merge drivers that git runs";
+    Git Always ".gitmodules": "where git fetches from next";
+    Program Always ".envrc": "direnv runs it when a shell enters";
+    Program Always ".vscode": "tasks and settings that an editor runs";
+    Program Always ".idea": "run configurations of an editor";
+    Program Always ".mcp.json": "servers that an agent starts";
+    Program Always ".claude": "hooks and settings of an agent";
+    Program Always ".cursor": "rules and servers of an agent";
+    Program Always ".codex": "configuration of an agent";
+    Program Always ".gemini": "configuration of an agent";
+    Program Always ".amazonq": "configuration of an agent";
+    Program Always ".openclaw": "configuration of an agent";
+    Program Always ".creel": "what creel itself reads at the next run";
+    Work Always "CLAUDE.md": "instructions that an agent outside the jail follows";
+    Work Always "AGENTS.md": "instructions that an agent outside the jail follows";
+    Work Always "CLAUDE.local.md": "instructions that an agent outside the jail follows";
+    Work Always "Makefile": "make runs it";
+    Work Always "makefile": "make runs it rather than Makefile";
+    Work Always "GNUmakefile": "make runs it rather than the other two";
+    Work Always "package.json": "npm runs its scripts";
+    Work Always ".npmrc": "npm takes its registry and its scripts' shell from it";
+    Work Always ".yarnrc.yml": "yarn runs the program that it names";
+    Work Always "conftest.py": "pytest runs it";
+    Work Always "build.rs": "cargo runs it";
+    Work Always ".cargo": "cargo runs the compiler and the runner that it names";
+    Program Always ".husky": "hooks that git runs where it was told to find them here";
+    Work Always ".pre-commit-config.yaml": "a hook of git runs what it names";
+    Program Always ".windsurf": "rules and hooks of an agent, which runs them without asking";
+    Program Always ".opencode": "plugins of an agent, which loads them without asking";
+    Program Present "opencode.json": "servers and commands of an agent, which starts them without asking";
+    Work Always "GEMINI.md": "instructions that an agent outside the jail follows";
+    Program Always ".hg/hgrc": "hooks and extensions that Mercurial runs";
+    Program Always ".jj/repo/config.toml": "tools and aliases that Jujutsu runs";
+    Program Present ".devcontainer": "commands of a container, for which an editor asks first";
+    Program Present ".devcontainer.json": "commands of a container, for which an editor asks first";
+    Program Present ".zed": "tasks and servers of an editor, which asks whether the project is trusted";
+    Program Present ".cursorrules": "instructions that an agent outside the jail follows";
+    Program Present ".windsurfrules": "instructions that an agent outside the jail follows";
+    Program Present ".clinerules": "instructions that an agent outside the jail follows";
+    Program Present ".aider.conf.yml": "commands of an agent, in projects that use it";
+    Program Present "mise.toml": "hooks that mise runs when a shell enters, in projects that were trusted";
+    Program Present ".mise.toml": "hooks that mise runs when a shell enters, in projects that were trusted";
+    Program Present ".gdbinit": "gdb runs it where the user allowed its directory";
+    Program Present ".lldbinit": "lldb runs it where the user allowed such files";
+    Program Present ".exrc": "vim runs it where the user set exrc";
+    Program Present ".vimrc": "vim runs it where the user set exrc";
+    Program Present ".nvimrc": "Neovim runs it where the user set exrc, and asks first";
+    Program Present ".nvim.lua": "Neovim runs it where the user set exrc, and asks first";
+    Program Present ".dir-locals.el": "Emacs obeys it, and asks before what is dangerous";
+};
 
 /// What leads the same programs, beside the trust paths, to settings elsewhere.
 const DEEPER: [(&str, &str); 4] = [

@@ -29,6 +29,35 @@ pub struct CpuShare(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Percent(pub u8);
 
+/// A quantity as a plain number, as presets are compiled.
+pub(super) trait Number {
+    #[cfg(test)]
+    fn number(&self) -> u64;
+    fn of(number: u64) -> Self;
+}
+
+macro_rules! numbers {
+    ($($type:ident($of:ty)),+) => {
+        $(impl Number for $type {
+            #[cfg(test)]
+            fn number(&self) -> u64 {
+                self.0.into()
+            }
+            fn of(number: u64) -> Self {
+                $type(number as $of)
+            }
+        })+
+    };
+}
+
+numbers!(
+    Bytes(u64),
+    Count(u64),
+    CpuShare(u32),
+    Percent(u8),
+    Span(u64)
+);
+
 impl Bytes {
     /// Just under 8 EiB: file offsets are signed, and `u64::MAX` is `RLIM_INFINITY`.
     pub const MAX: Self = Self(8_388_607 << 40);

@@ -14,7 +14,7 @@ pub struct Values {
 }
 
 /// What is said of the names that are not listed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Others {
     #[default]
     Open,
@@ -24,12 +24,17 @@ pub enum Others {
 impl Values {
     /// The variables that are set, for good.
     pub fn set(&self) -> impl Iterator<Item = (&String, &Sourced<String>)> {
-        self.named
-            .iter()
-            .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+        let named = self.named.iter();
+        named.filter_map(|(name, value)| Some((name, value.as_ref()?)))
     }
 
-    pub(super) fn meet(&self, other: &Values) -> Values {
+    /// Says nothing.
+    pub(super) const OPEN: Values = Values {
+        others: Others::Open,
+        named: BTreeMap::new(),
+    };
+
+    pub(super) fn met(self, other: Values) -> Values {
         let mut named = BTreeMap::new();
         for name in self.named.keys().chain(other.named.keys()) {
             match (self.named.get(name), other.named.get(name)) {
@@ -46,10 +51,7 @@ impl Values {
                 _ => {}
             }
         }
-        let others = match (self.others, other.others) {
-            (Others::Open, Others::Open) => Others::Open,
-            _ => Others::Closed,
-        };
+        let others = self.others.max(other.others);
         if others == Others::Closed {
             // Not set either way.
             named.retain(|_, value: &mut Option<_>| value.is_some());
@@ -64,10 +66,10 @@ fn agreed(
     theirs: &Option<Sourced<String>>,
 ) -> Option<Sourced<String>> {
     match (ours, theirs) {
-        (Some(ours), Some(theirs)) if ours.value == theirs.value => Some(Sourced {
-            value: ours.value.clone(),
-            origin: ours.origin.clone().min(theirs.origin.clone()),
-        }),
+        (Some(ours), Some(theirs)) if ours.value == theirs.value => Some(Sourced::new(
+            ours.value.clone(),
+            ours.origin.clone().min(theirs.origin.clone()),
+        )),
         _ => None,
     }
 }
@@ -82,10 +84,7 @@ mod tests {
         let values = |others, names: &[&str]| {
             let origin = Origin::creel();
             let value = |name: &&str| {
-                let value = Sourced {
-                    value: "v".to_owned(),
-                    origin: origin.clone(),
-                };
+                let value = Sourced::new("v".to_owned(), origin.clone());
                 ((*name).to_owned(), Some(value))
             };
             Values {
@@ -96,20 +95,23 @@ mod tests {
         let open = values(Others::Open, &["A", "B"]);
         let closed = values(Others::Closed, &["B", "C"]);
         let names = |values: Values| values.named.into_keys().collect::<Vec<_>>();
-        assert_eq!(names(open.meet(&closed)), ["B", "C"]);
-        assert_eq!(names(closed.meet(&open)), ["B", "C"]);
+        assert_eq!(names(open.clone().met(closed.clone())), ["B", "C"]);
+        assert_eq!(names(closed.clone().met(open.clone())), ["B", "C"]);
         assert_eq!(
-            names(open.meet(&values(Others::Open, &["C"]))),
+            names(open.clone().met(values(Others::Open, &["C"]))),
             ["A", "B", "C"]
         );
-        assert_eq!(names(closed.meet(&values(Others::Closed, &["B"]))), ["B"]);
+        assert_eq!(
+            names(closed.clone().met(values(Others::Closed, &["B"]))),
+            ["B"]
+        );
         // Two values of one name are none, and that is remembered only where a name may still come.
         let unset = |others| Values {
             others,
             named: BTreeMap::from([("A".to_owned(), None)]),
         };
-        assert_eq!(names(open.meet(&unset(Others::Open))), ["A", "B"]);
-        assert_eq!(open.meet(&unset(Others::Open)).set().count(), 1);
-        assert_eq!(names(open.meet(&unset(Others::Closed))), [""; 0]);
+        assert_eq!(names(open.clone().met(unset(Others::Open))), ["A", "B"]);
+        assert_eq!(open.clone().met(unset(Others::Open)).set().count(), 1);
+        assert_eq!(names(open.clone().met(unset(Others::Closed))), [""; 0]);
     }
 }

@@ -276,14 +276,14 @@ impl<'c> Writer<'c> {
         Settings {
             enabled: self.one(&[true, false]),
             elevated: self.one(&[false, true]),
-            security: self.one(Security::ALL),
+            security: self.one(&Security::ALL),
             ask: self.one(&[Ask::Off, Ask::OnMiss, Ask::Always]),
             allowed_paths: self.grants(),
             denied_paths: self.denials(),
             commands: self.speaks().then(|| self.many(4, Self::command)),
             languages: self.speaks().then(|| {
                 self.many(2, |w| {
-                    let language = w.of(Language::ALL);
+                    let language = w.of(&Language::ALL);
                     w.said(language)
                 })
             }),
@@ -409,8 +409,8 @@ impl<'c> Writer<'c> {
         l.open_files = self.one(&counts);
         l.output = self.one(&bytes);
         l.grace = self.one(&spans);
-        layer.session.mode = self.one(Mode::ALL);
-        layer.session.scope = self.one(Scope::ALL);
+        layer.session.mode = self.one(&Mode::ALL);
+        layer.session.scope = self.one(&Scope::ALL);
         layer.environment.git_identity = self.one(&[false, true]);
         layer.process.debug = self.one(&[false, true]);
         layer

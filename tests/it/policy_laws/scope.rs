@@ -293,7 +293,7 @@ pub fn groups() -> Vec<Group> {
         Group {
             name: "exec: security, commands, trees",
             layers: product(&[
-                domain(Security::ALL, |l, s| {
+                domain(&Security::ALL, |l, s| {
                     of(l, Tool::Exec).security = Some(here(s))
                 }),
                 domain(
@@ -448,14 +448,14 @@ fn alone() -> Vec<Group> {
             l.network.limits.rate = Some(v)
         }),
         networks(),
-        field("session.mode", Mode::ALL, |l, v| l.session.mode = Some(v)),
+        field("session.mode", &Mode::ALL, |l, v| l.session.mode = Some(v)),
         field("environment.git_identity", &[false, true], |l, v| {
             l.environment.git_identity = Some(v)
         }),
         field("process.debug", &[false, true], |l, v| {
             l.process.debug = Some(v)
         }),
-        field("session.scope", Scope::ALL, |l, v| {
+        field("session.scope", &Scope::ALL, |l, v| {
             l.session.scope = Some(v)
         }),
         field("rate", &counts, |l, v| of(l, Tool::Fetch).rate = Some(v)),

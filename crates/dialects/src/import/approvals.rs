@@ -3,7 +3,7 @@
 //! What `*` and the agent's own entry list is put together. An entry whose pattern or arguments creel has
 //! no word for is left out: the command is then refused, or asked for.
 
-use super::source::{Item, Source, inner, join, table, text};
+use super::source::{Item, Source, entries, inner, join, table, text};
 use creel_policy::Sourced;
 use creel_policy::error::PolicyError;
 use creel_policy::file::path_fault;
@@ -19,12 +19,9 @@ pub fn read(
 ) -> Result<Vec<String>, PolicyError> {
     let mut security = None;
     let mut ask = None;
-    for (key, node) in top.entries() {
-        let item = Item {
-            key: &key.name,
-            node,
-        };
-        match (key.name.as_str(), table(node)) {
+    for (key, entry) in entries(top, "") {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, table(node)) {
             ("defaults", Some(of)) => posture(into, of, "defaults", &mut security, &mut ask)?,
             ("agents", Some(_)) => {}
             ("defaults" | "agents", None) => return Err(into.wrong_type(item, "a table")),
@@ -40,12 +37,8 @@ pub fn read(
         .map(Table::entries)
         .unwrap_or_default();
     // The entry for all agents first, whatever its place: an agent's own word counts instead.
-    let order = |id: &str| match id {
-        "*" => 0,
-        _ => 1,
-    };
     let mut sorted: Vec<_> = agents.iter().collect();
-    sorted.sort_by_key(|(key, _)| order(&key.name));
+    sorted.sort_by_key(|(key, _)| key.name != "*");
     for (id, node) in sorted {
         let key = join("agents", &id.name);
         let item = Item { key: &key, node };
@@ -90,22 +83,15 @@ fn posture(
     security: &mut Option<Sourced<Security>>,
     ask: &mut Option<Sourced<Ask>>,
 ) -> Result<(), PolicyError> {
-    for (key, node) in of.entries() {
-        let name = join(above, &key.name);
-        let item = Item { key: &name, node };
-        match key.name.as_str() {
+    for (key, entry) in entries(of, above) {
+        let (item, node) = (entry.item(), entry.node);
+        match key {
             "security" => {
-                let Some(word) = node.as_str().and_then(Security::parse) else {
-                    return Err(into.wrong_type(item, "\"deny\", \"allowlist\" or \"full\""));
-                };
-                *security = Some(into.sourced(node, word));
+                *security = Some(into.word(item, "\"deny\", \"allowlist\" or \"full\"")?);
                 into.enforced(item, "tools.exec.security");
             }
             "ask" => {
-                let Some(word) = node.as_str().and_then(Ask::parse) else {
-                    return Err(into.wrong_type(item, "\"off\", \"on-miss\" or \"always\""));
-                };
-                *ask = Some(into.sourced(node, word));
+                *ask = Some(into.word(item, "\"off\", \"on-miss\" or \"always\"")?);
                 into.enforced(item, "tools.exec.ask; where nobody can be asked, refused");
             }
             "askFallback" => match node.as_str() {

@@ -8,54 +8,30 @@ use super::claude_rules::{self as rules, Rules, Word};
 use super::paths;
 use super::report::Fate;
 use super::shell::{self, Bash};
-use super::source::{Item, Source, Standing, elements, inner, join, stricter, table};
+use super::source::{Item, Source, elements, entries, inner, stricter, table};
 use super::srt::{self, Cwd};
 use creel_policy::error::PolicyError;
 use creel_policy::layer::Ask;
 use creel_policy::tools::Tool;
 use creel_policy::tree::{Node, Table, Value};
-use creel_policy::{Absent, Grant, Sourced, WorkspaceMode, net};
+use creel_policy::words::NameList;
+use creel_policy::{Absent, Sourced, WorkspaceMode, net};
 
 /// Keys of `permissions` that other programs' tables of that name do not have.
-pub const PERMISSIONS: [&str; 6] = [
-    "allow",
-    "ask",
-    "deny",
-    "defaultMode",
-    "additionalDirectories",
-    "disableBypassPermissionsMode",
-];
+pub const PERMISSIONS: NameList =
+    NameList("allow ask deny defaultMode additionalDirectories disableBypassPermissionsMode");
 /// Keys of `sandbox` that OpenClaw's does not have.
-pub const SANDBOX: [&str; 9] = [
-    "enabled",
-    "filesystem",
-    "network",
-    "excludedCommands",
-    "autoAllowBashIfSandboxed",
-    "allowUnsandboxedCommands",
-    "failIfUnavailable",
-    "enableWeakerNestedSandbox",
-    "ignoreViolations",
-];
+pub const SANDBOX: NameList = NameList(
+    "enabled filesystem network excludedCommands autoAllowBashIfSandboxed
+     allowUnsandboxedCommands failIfUnavailable enableWeakerNestedSandbox ignoreViolations",
+);
 /// Keys that stand at the top of no other program's file.
-pub const TOP: [&str; 16] = [
-    "allowedTools",
-    "disallowedTools",
-    "apiKeyHelper",
-    "cleanupPeriodDays",
-    "deniedMcpServers",
-    "allowedMcpServers",
-    "disableAllHooks",
-    "disabledMcpjsonServers",
-    "enableAllProjectMcpServers",
-    "enabledMcpjsonServers",
-    "enabledPlugins",
-    "extraKnownMarketplaces",
-    "includeCoAuthoredBy",
-    "outputStyle",
-    "statusLine",
-    "alwaysThinkingEnabled",
-];
+pub const TOP: NameList = NameList(
+    "allowedTools disallowedTools apiKeyHelper cleanupPeriodDays deniedMcpServers
+     allowedMcpServers disableAllHooks disabledMcpjsonServers enableAllProjectMcpServers
+     enabledMcpjsonServers enabledPlugins extraKnownMarketplaces includeCoAuthoredBy outputStyle
+     statusLine alwaysThinkingEnabled",
+);
 
 const ELSEWHERE: &str = "speaks of neither tools nor the sandbox";
 
@@ -69,12 +45,9 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     {
         sandbox(into, of, node, &mut bash)?;
     }
-    for (key, node) in top.entries() {
-        let item = Item {
-            key: &key.name,
-            node,
-        };
-        match (key.name.as_str(), table(node)) {
+    for (key, entry) in entries(top, "") {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, table(node)) {
             ("sandbox", Some(_)) => {}
             ("permissions", Some(of)) => permissions(into, of, &mut rules, &mut bash)?,
             ("sandbox" | "permissions", None) => return Err(into.wrong_type(item, "a table")),
@@ -105,10 +78,7 @@ fn hosts(into: &mut Source, rules: &mut Rules) {
     let network = &mut into.layer.network;
     let hosts = rules.hosts.drain(..);
     network.allow.get_or_insert_default().extend(hosts);
-    network.mode = Some(Sourced {
-        value: net::Mode::Allowlist,
-        origin,
-    });
+    network.mode = Some(Sourced::new(net::Mode::Allowlist, origin));
 }
 
 fn permissions(
@@ -117,10 +87,9 @@ fn permissions(
     rules: &mut Rules,
     bash: &mut Bash,
 ) -> Result<(), PolicyError> {
-    for (key, node) in of.entries() {
-        let name = join("permissions", &key.name);
-        let item = Item { key: &name, node };
-        match key.name.as_str() {
+    for (key, entry) in entries(of, "permissions") {
+        let item = entry.item();
+        match key {
             "allow" => rules.read(into, item, Word::Allow)?,
             "ask" => rules.read(into, item, Word::Ask)?,
             "deny" => rules.read(into, item, Word::Deny)?,
@@ -176,32 +145,16 @@ fn mode(into: &mut Source, item: Item, bash: &mut Bash) {
 
 /// Further working directories: written as the first is.
 fn directories(into: &mut Source, item: Item, permissions: &Table) {
-    if into.standing == Standing::Narrows {
-        return into.not(item, "a layer that narrows grants no paths");
+    if into.narrows(item) {
+        return;
     }
     let is_plan = permissions
         .get("defaultMode")
         .is_some_and(|node| node.as_str() == Some("plan"));
     into.if_empty(item, "grants nothing");
     for word in into.words(item) {
-        let (path, node) = (word.text(), word.node);
-        match rules::granted(path, paths::Spelling::Plain) {
-            Ok(path) => {
-                let list = match is_plan {
-                    true => &mut into.layer.filesystem.read,
-                    false => &mut into.layer.filesystem.write,
-                };
-                list.get_or_insert_default().push(Grant {
-                    path,
-                    absent: Absent::Skip,
-                    origin: into.text.origin(node.span.start),
-                });
-                let how = match is_plan {
-                    true => "filesystem.read",
-                    false => "filesystem.write",
-                };
-                into.enforced(word.item(), how);
-            }
+        match rules::granted(word.text(), paths::Spelling::Plain) {
+            Ok(path) => into.give(word.item(), path, Absent::Skip, !is_plan),
             Err((fate, why)) => into.say(word.item(), fate, why),
         }
     }
@@ -221,14 +174,13 @@ fn sandbox(into: &mut Source, of: &Table, node: &Node, bash: &mut Bash) -> Resul
     let asks =
         of.get("autoAllowBashIfSandboxed").is_some() && !is("autoAllowBashIfSandboxed", true);
     bash.is_unasked |= is_enabled && !asks;
-    for (key, node) in of.entries() {
-        let name = join("sandbox", &key.name);
-        let item = Item { key: &name, node };
+    for (key, entry) in entries(of, "sandbox") {
+        let (item, node) = (entry.item(), entry.node);
         let on = matches!(node.value, Value::Bool(true));
-        match (key.name.as_str(), table(node)) {
-            ("filesystem", Some(of)) => srt::filesystem(into, of, &name, Cwd::Writable)?,
-            ("network", Some(of)) => srt::network(into, of, node, &name)?,
-            ("credentials", Some(of)) => srt::credentials(into, of, &name)?,
+        match (key, table(node)) {
+            ("filesystem", Some(of)) => srt::filesystem(into, of, item.key, Cwd::Writable)?,
+            ("network", Some(of)) => srt::network(into, of, node, item.key)?,
+            ("credentials", Some(of)) => srt::credentials(into, of, item.key)?,
             ("filesystem" | "network" | "credentials", None) => {
                 return Err(into.wrong_type(item, "a table"));
             }
@@ -288,10 +240,9 @@ fn denied_servers(into: &mut Source, item: Item) -> Result<(), PolicyError> {
             );
             continue;
         };
-        for (key, node) in of.entries() {
-            let key_of = join(element.item().key, &key.name);
-            let item = Item { key: &key_of, node };
-            match (key.name.as_str(), name.as_str()) {
+        for (key, entry) in entries(of, element.item().key) {
+            let item = entry.item();
+            match (key, name.as_str()) {
                 ("serverName", Some(server)) => rules::deny_server(into, item, server)?,
                 ("serverName", None) => return Err(into.wrong_type(item, "a string")),
                 _ => into.not(item, "servers that the runtime starts are not in the jail"),

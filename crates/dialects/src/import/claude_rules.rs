@@ -6,14 +6,14 @@
 
 use super::names;
 use super::paths::{self, Denial, Denied, Spelling};
-use super::report::Fate;
-use super::source::{Element, Item, Source, Standing, stricter};
+use super::report::Fate::{self, Enforced, NotHonoured, Translated};
+use super::source::{Element, Item, Source, stricter};
 use creel_policy::error::PolicyError;
 use creel_policy::layer::Ask;
 use creel_policy::net;
 use creel_policy::tools::{PatternFault, Tool};
 use creel_policy::tree::Node;
-use creel_policy::{Absent, Grant, Sourced};
+use creel_policy::{Absent, Sourced};
 
 /// Paths that the braces of one rule may stand for.
 const MOST: usize = 64;
@@ -216,8 +216,8 @@ fn deny(into: &mut Source, item: Item, name: &str) -> Result<(), PolicyError> {
 
 fn fate(word: Word) -> Fate {
     match word {
-        Word::Ask => Fate::Translated,
-        Word::Allow | Word::Deny => Fate::Enforced,
+        Word::Ask => Translated,
+        Word::Allow | Word::Deny => Enforced,
     }
 }
 
@@ -308,8 +308,8 @@ fn split(path: &str) -> Option<(&str, &str, &str)> {
 }
 
 fn grant(into: &mut Source, item: Item, path: &str, denial: Denial) {
-    if into.standing == Standing::Narrows {
-        return into.not(item, "a layer that narrows grants no paths");
+    if into.narrows(item) {
+        return;
     }
     let place = match path.strip_prefix("//") {
         Some(rest) => format!("/{rest}"),
@@ -324,30 +324,21 @@ fn grant(into: &mut Source, item: Item, path: &str, denial: Denial) {
         }
     };
     match granted(&place, Spelling::Globs) {
-        Ok(path) => {
-            let grant: Grant = into.grant(item.node, path, Absent::Skip);
-            let files = &mut into.layer.filesystem;
-            let (list, name) = match denial {
-                Denial::Change => (&mut files.write, "filesystem.write"),
-                Denial::Sight | Denial::AtStart => (&mut files.read, "filesystem.read"),
-            };
-            list.get_or_insert_default().push(grant);
-            into.enforced(item, name);
-        }
+        Ok(path) => into.give(item, path, Absent::Skip, denial == Denial::Change),
         Err((fate, why)) => into.say(item, fate, why),
     }
 }
 
 /// The path of a grant outside the workspace, or why there is none.
 pub fn granted(path: &str, spelling: Spelling) -> Result<String, (Fate, String)> {
-    let not = |why: String| Err((Fate::NotHonoured, why));
+    let not = |why: String| Err((NotHonoured, why));
     match paths::granted(path, spelling) {
         Ok(path) if path.starts_with("$WORKSPACE") => {
             let why = "lies in the workspace, which is granted as a whole";
-            Err((Fate::Translated, why.into()))
+            Err((Translated, why.into()))
         }
         Ok(path) if paths::is_own(&path) => Err((
-            Fate::Translated,
+            Translated,
             format!("{path} is the jail's own, writable and gone with it"),
         )),
         Ok(path) if paths::is_whole(&path) || paths::is_never(&path) => {

@@ -2,10 +2,10 @@
 
 use super::paths::{self, Spelling};
 use super::profile;
-use super::report::Fate;
-use super::source::{Item, Source, Standing, Taken, inner, join, stricter, table, text};
+use super::report::Fate::{Enforced, NotHonoured};
+use super::source::{Item, Source, Standing, Taken, entries, inner, join, stricter, table, text};
 use creel_policy::error::PolicyError;
-use creel_policy::file::is_variable_name;
+use creel_policy::file::{is_reserved, is_variable_name};
 use creel_policy::layer::Ask;
 use creel_policy::tools::Tool;
 use creel_policy::tree::{Node, Table, Value};
@@ -21,12 +21,9 @@ enum Mode {
 
 pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     let mut modes = vec![];
-    for (key, node) in top.entries() {
-        let item = Item {
-            key: &key.name,
-            node,
-        };
-        match (key.name.as_str(), table(node)) {
+    for (key, entry) in entries(top, "") {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, table(node)) {
             ("sandbox_mode" | "default_permissions", _) => modes.push(mode(into, item)),
             ("approval_policy", _) => approval(into, item),
             ("sandbox_workspace_write", Some(_)) => {}
@@ -84,10 +81,9 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
 
 /// A switch that turns a tool off is a denial of it.
 fn tools(into: &mut Source, of: &Table) {
-    for (key, node) in of.entries() {
-        let name = join("tools", &key.name);
-        let item = Item { key: &name, node };
-        match (key.name.as_str(), &node.value) {
+    for (key, entry) in entries(of, "tools") {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, &node.value) {
             ("web_search", Value::Bool(false)) => no_search(into, item),
             _ => into.not(item, "grants no tool by itself"),
         }
@@ -100,10 +96,9 @@ fn no_search(into: &mut Source, item: Item) {
 }
 
 fn features(into: &mut Source, of: &Table) {
-    for (key, node) in of.entries() {
-        let name = join("features", &key.name);
-        let item = Item { key: &name, node };
-        match (key.name.as_str(), &node.value) {
+    for (key, entry) in entries(of, "features") {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, &node.value) {
             ("shell_tool", Value::Bool(false)) => {
                 into.deny_tool(node, "exec");
                 into.enforced(item, "tools.deny");
@@ -171,10 +166,9 @@ fn profiles(into: &mut Source, of: &Table, selected: Option<&str>, modes: &mut V
             );
             continue;
         };
-        for (key, node) in keys.entries() {
-            let name = join(&above, &key.name);
-            let item = Item { key: &name, node };
-            match key.name.as_str() {
+        for (key, entry) in entries(keys, &above) {
+            let item = entry.item();
+            match key {
                 "sandbox_mode" | "default_permissions" => modes.push(mode(into, item)),
                 "sandbox_workspace_write" => offline(into, item),
                 "approval_policy" => approval(into, item),
@@ -189,10 +183,9 @@ fn offline(into: &mut Source, above: Item) {
     let Some(of) = table(above.node) else {
         return into.not(above, "grants nothing");
     };
-    for (key, node) in of.entries() {
-        let name = join(above.key, &key.name);
-        let item = Item { key: &name, node };
-        match (key.name.as_str(), &node.value) {
+    for (key, entry) in entries(of, above.key) {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, &node.value) {
             ("network_access", Value::Bool(true)) => into.not(item, "the file's own counts"),
             ("network_access", Value::Bool(false)) => {
                 into.layer.network.mode = Some(into.sourced(node, net::Mode::None));
@@ -204,15 +197,14 @@ fn offline(into: &mut Source, above: Item) {
 }
 
 fn workspace_write(into: &mut Source, of: &Table, mode: Mode) -> Result<(), PolicyError> {
-    for (key, node) in of.entries() {
-        let name = join("sandbox_workspace_write", &key.name);
-        let item = Item { key: &name, node };
+    for (key, entry) in entries(of, "sandbox_workspace_write") {
+        let (item, node) = (entry.item(), entry.node);
         if mode == Mode::ReadOnly {
             into.translated(item, "has no effect: the mode is read-only");
             continue;
         }
         let on = matches!(node.value, Value::Bool(true));
-        match key.name.as_str() {
+        match key {
             "writable_roots" if into.standing == Standing::Narrows => {
                 into.not(item, "a layer that narrows grants no paths");
             }
@@ -243,24 +235,21 @@ fn workspace_write(into: &mut Source, of: &Table, mode: Mode) -> Result<(), Poli
 
 fn writable_root(path: &str) -> Taken {
     match path {
-        "$WORKSPACE" => Taken::Left(Fate::Enforced, "filesystem.workspace = \"rw\"".into()),
-        _ if paths::is_whole(path) => Taken::Left(
-            Fate::NotHonoured,
-            format!("{path} is too wide to be writable"),
-        ),
-        _ => Taken::As(Fate::Enforced, "filesystem.write".into()),
+        "$WORKSPACE" => Taken::Left(Enforced, "filesystem.workspace = \"rw\"".into()),
+        _ if paths::is_whole(path) => {
+            Taken::Left(NotHonoured, format!("{path} is too wide to be writable"))
+        }
+        _ => Taken::As(Enforced, "filesystem.write".into()),
     }
 }
 
 fn environment(into: &mut Source, of: &Table) {
-    for (key, node) in of.entries() {
-        let name = join("shell_environment_policy", &key.name);
-        let item = Item { key: &name, node };
-        match (key.name.as_str(), table(node)) {
+    for (key, entry) in entries(of, "shell_environment_policy") {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, table(node)) {
             ("set", Some(variables)) => {
-                for (variable, node) in variables.entries() {
-                    let name = join(&name, &variable.name);
-                    set(into, Item { key: &name, node }, &variable.name);
+                for (variable, entry) in entries(variables, item.key) {
+                    set(into, entry.item(), variable);
                 }
             }
             ("exclude", _) => {
@@ -275,10 +264,9 @@ fn environment(into: &mut Source, of: &Table) {
 }
 
 fn set(into: &mut Source, item: Item, variable: &str) {
-    let reserved = variable == "CREEL" || variable.starts_with("CREEL_");
     let value = Node::as_str(item.node).filter(|value| !value.contains('\0'));
     match value {
-        Some(value) if is_variable_name(variable) && !reserved => {
+        Some(value) if is_variable_name(variable) && !is_reserved(variable) => {
             let value = into.sourced(item.node, value.to_owned());
             into.layer
                 .environment

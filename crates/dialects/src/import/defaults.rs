@@ -6,6 +6,7 @@
 
 use super::source::{inner, text};
 use creel_policy::tree::Table;
+use creel_policy::words::NameList;
 
 /// Year, month, and number in the month.
 type Version = [u32; 3];
@@ -15,85 +16,32 @@ type Version = [u32; 3];
 pub struct Defaults {
     /// In which they were read.
     version: Version,
-    pub allow: &'static [&'static str],
-    pub deny: &'static [&'static str],
+    pub allow: NameList,
+    pub deny: NameList,
 }
 
 /// Oldest first.
 const ALL: [Defaults; 2] = [
     Defaults {
         version: [2026, 8, 0],
-        allow: &[
-            "exec",
-            "process",
-            "read",
-            "write",
-            "edit",
-            "apply_patch",
-            "image",
-            "sessions_*",
-            "subagents",
-            "session_status",
-        ],
-        deny: &["browser", "canvas", "nodes", "cron", "gateway"],
+        allow: NameList(
+            "exec process read write edit apply_patch image sessions_* subagents session_status",
+        ),
+        deny: NameList("browser canvas nodes cron gateway"),
     },
     Defaults {
         version: [2026, 9, 6],
-        allow: &[
-            "exec",
-            "process",
-            "read",
-            "ls",
-            "write",
-            "edit",
-            "apply_patch",
-            "view_image",
-            "sessions_list",
-            "sessions_history",
-            "sessions_search",
-            "sessions_send",
-            "sessions_spawn",
-            "sessions_yield",
-            "subagents",
-            "session_status",
-        ],
-        deny: &[
-            "browser",
-            "canvas",
-            "computer",
-            "mobile_ui",
-            "nodes",
-            "automations",
-            "gateway",
-            // The channels that it ships with.
-            "a2a",
-            "buzz",
-            "clickclack",
-            "discord",
-            "feishu",
-            "googlechat",
-            "imessage",
-            "irc",
-            "line",
-            "matrix",
-            "mattermost",
-            "msteams",
-            "nextcloud-talk",
-            "nostr",
-            "qa-channel",
-            "raft",
-            "reef",
-            "signal",
-            "slack",
-            "sms",
-            "synology-chat",
-            "telegram",
-            "tlon",
-            "twitch",
-            "whatsapp",
-            "zalo",
-            "zalouser",
-        ],
+        allow: NameList(
+            "exec process read ls write edit apply_patch view_image sessions_list
+             sessions_history sessions_search sessions_send sessions_spawn sessions_yield
+             subagents session_status",
+        ),
+        deny: NameList(
+            "browser canvas computer mobile_ui nodes automations gateway a2a buzz clickclack
+             discord feishu googlechat imessage irc line matrix mattermost msteams nextcloud-talk
+             nostr qa-channel raft reef signal slack sms synology-chat telegram tlon twitch
+             whatsapp zalo zalouser",
+        ),
     },
 ];
 

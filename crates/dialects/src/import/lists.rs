@@ -19,17 +19,14 @@ impl Lists {
     pub fn narrow(&mut self, list: Sourced<Vec<Pattern>>) {
         self.allow = Some(match self.allow.take() {
             None => list,
-            Some(known) => Sourced {
-                value: names::common(&known.value, &list.value),
-                origin: known.origin,
-            },
+            Some(known) => Sourced::new(names::common(&known.value, &list.value), known.origin),
         });
     }
 
     /// The lists of a scope that stands beside these.
     pub fn narrow_by(&mut self, own: Lists) {
         if let Some(profile) = own.profile {
-            let mut value = expanded(profile.value);
+            let mut value = Pattern::of_texts(profile.value.allows().iter());
             value.extend(own.also);
             let origin = profile.origin;
             self.narrow(Sourced { value, origin });
@@ -38,11 +35,4 @@ impl Lists {
             self.narrow(list);
         }
     }
-}
-
-pub fn expanded(profile: Profile) -> Vec<Pattern> {
-    let words = profile.allows().iter();
-    words
-        .flat_map(|word| Pattern::parse(word).unwrap_or_default())
-        .collect()
 }

@@ -42,46 +42,21 @@ use std::collections::BTreeSet;
 use creel_policy::error::{Place, PolicyError};
 use creel_policy::layer::Layer;
 use creel_policy::tree::{self, Format, Table, Text, Value};
+use creel_policy::words::{NameList, words};
 use creel_policy::{Sourced, digest, preset};
 use source::{Source, inner};
 
-/// The dialect of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    Native,
-    Openclaw,
-    Approvals,
-    Simple,
-    Srt,
-    Claude,
-    Codex,
-    Rules,
-}
-
-impl Dialect {
-    pub const ALL: [Dialect; 8] = [
-        Self::Native,
-        Self::Openclaw,
-        Self::Approvals,
-        Self::Simple,
-        Self::Srt,
-        Self::Claude,
-        Self::Codex,
-        Self::Rules,
-    ];
-
-    /// As named on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Openclaw => "openclaw",
-            Self::Approvals => "openclaw-approvals",
-            Self::Simple => "simple",
-            Self::Srt => "srt",
-            Self::Claude => "claude-code",
-            Self::Codex => "codex",
-            Self::Rules => "codex-rules",
-        }
+words! {
+    /// The dialect of a file, as named on the command line.
+    Dialect {
+        Native = "native",
+        Openclaw = "openclaw",
+        Approvals = "openclaw-approvals",
+        Simple = "simple",
+        Srt = "srt",
+        Claude = "claude-code",
+        Codex = "codex",
+        Rules = "codex-rules",
     }
 }
 
@@ -150,10 +125,10 @@ pub fn read(source: &str, text: &str, choice: &Choice) -> Result<Imported, Polic
     layer.digest = digest(text.as_bytes());
     if dialect != Dialect::Native && choice.standing == Standing::Grants && !whole {
         // The programs of the system, which other programs grant without a word.
-        layer.extends.push(Sourced {
-            value: preset::DEFAULT.to_owned(),
-            origin: creel_policy::Origin::creel(),
-        });
+        layer.extends.push(Sourced::new(
+            preset::DEFAULT.to_owned(),
+            creel_policy::Origin::creel(),
+        ));
     }
     let mut known = BTreeSet::new();
     layer
@@ -208,36 +183,23 @@ fn of_name(source: &str) -> Option<Dialect> {
 
 /// Told by keys that creel does not have; where one of creel's own sections stands, it is creel's.
 fn of_keys(top: &Table) -> Dialect {
-    let has = |path: &[&str], keys: &[&str]| {
+    let has = |path: &[&str], keys: NameList| {
         inner(top, path).is_some_and(|table| keys.iter().any(|key| table.get(key).is_some()))
     };
-    const NATIVE: [&str; 5] = [
-        "limits",
-        "environment",
-        "extends",
-        "allow_degraded",
-        "tests",
-    ];
-    if has(&[], &NATIVE) {
+    let native = NameList("limits environment extends allow_degraded tests");
+    if has(&[], native) {
         return Dialect::Native;
     }
-    let codex = [
-        "sandbox_mode",
-        "sandbox_workspace_write",
-        "approval_policy",
-        "default_permissions",
-        "mcp_servers",
-        "model_provider",
-        "model_providers",
-        "model_reasoning_effort",
-        "shell_environment_policy",
-    ];
-    if has(&[], &codex) {
+    let codex = NameList(
+        "sandbox_mode sandbox_workspace_write approval_policy default_permissions mcp_servers
+         model_provider model_providers model_reasoning_effort shell_environment_policy",
+    );
+    if has(&[], codex) {
         return Dialect::Codex;
     }
-    let claude = has(&["permissions"], &claude::PERMISSIONS)
-        || has(&["sandbox"], &claude::SANDBOX)
-        || has(&[], &claude::TOP)
+    let claude = has(&["permissions"], claude::PERMISSIONS)
+        || has(&["sandbox"], claude::SANDBOX)
+        || has(&[], claude::TOP)
         || source::text(top, "$schema").is_some_and(|schema| schema.contains("claude-code"));
     if claude {
         return Dialect::Claude;
@@ -245,66 +207,38 @@ fn of_keys(top: &Table) -> Dialect {
     // Codex's own, where nothing else stands.
     let word = |key| top.get(key).is_some_and(|node| node.as_str().is_some());
     let features = inner(top, &["features"]).is_some();
-    if (word("model") || features) && !has(&[], &["tools", "agents", "sandbox", "hooks", "env"]) {
+    if (word("model") || features) && !has(&[], NameList("tools agents sandbox hooks env")) {
         return Dialect::Codex;
     }
-    let network = [
-        "allowedDomains",
-        "deniedDomains",
-        "allowUnixSockets",
-        "allowAllUnixSockets",
-    ];
-    let filesystem = ["denyRead", "allowRead", "allowWrite", "denyWrite"];
-    if has(&["network"], &network) || has(&["filesystem"], &filesystem) {
+    let network = NameList("allowedDomains deniedDomains allowUnixSockets allowAllUnixSockets");
+    let filesystem = NameList("denyRead allowRead allowWrite denyWrite");
+    if has(&["network"], network) || has(&["filesystem"], filesystem) {
         return Dialect::Srt;
     }
-    let simple = ["file_system", "code_execution", "web_browsing", "api_calls"];
+    let simple = NameList("file_system code_execution web_browsing api_calls");
     let switch = |key| {
         top.get(key)
             .is_some_and(|node| matches!(node.value, Value::Bool(_)))
     };
-    if has(&["tools"], &simple) || has(&[], &["confirm_actions"]) || switch("sandbox") {
+    if has(&["tools"], simple) || has(&[], NameList("confirm_actions")) || switch("sandbox") {
         return Dialect::Simple;
     }
-    if has(&[], &["version"]) && has(&[], &["defaults", "agents"]) && !has(&[], &["tools"]) {
+    if has(&[], NameList("version"))
+        && has(&[], NameList("defaults agents"))
+        && !has(&[], NameList("tools"))
+    {
         return Dialect::Approvals;
     }
-    let openclaw = [
-        "agents",
-        "sandbox",
-        "gateway",
-        "channels",
-        "models",
-        "bindings",
-        "approvals",
-        "mcp",
-        "plugins",
-    ];
-    let tools = [
-        "byProvider",
-        "alsoAllow",
-        "fs",
-        "sandbox",
-        "subagents",
-        "toolsBySender",
-        "web",
-        "media",
-        "codeMode",
-        "loopDetection",
-        "agentToAgent",
-    ];
-    let exec = [
-        "host",
-        "mode",
-        "timeoutSeconds",
-        "backgroundMs",
-        "safeBins",
-        "applyPatch",
-        "strictInlineEval",
-    ];
+    let openclaw =
+        NameList("agents sandbox gateway channels models bindings approvals mcp plugins");
+    let tools = NameList(
+        "byProvider alsoAllow fs sandbox subagents toolsBySender web media codeMode loopDetection
+         agentToAgent",
+    );
+    let exec =
+        NameList("host mode timeoutSeconds backgroundMs safeBins applyPatch strictInlineEval");
     let elevated = inner(top, &["tools", "elevated"]).is_some();
-    if has(&[], &openclaw) || has(&["tools"], &tools) || has(&["tools", "exec"], &exec) || elevated
-    {
+    if has(&[], openclaw) || has(&["tools"], tools) || has(&["tools", "exec"], exec) || elevated {
         return Dialect::Openclaw;
     }
     Dialect::Native

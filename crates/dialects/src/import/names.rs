@@ -4,7 +4,8 @@
 //! creel reads as a wider tool is taken in a denial and left out of a grant, and a glob of a denial is
 //! tried on every name that creel has another name for.
 
-use creel_policy::tools::{Pattern, PatternFault, aliases, canonical, glob};
+use creel_policy::glob::stars;
+use creel_policy::tools::{Pattern, PatternFault, aliases, canonical};
 
 /// Other names that mean the same in both: nothing wider.
 const SAME: [&str; 5] = [
@@ -26,7 +27,7 @@ pub fn granted(word: &str) -> Result<Vec<Pattern>, Wider> {
     if name.contains('*') {
         // `web_*` has web_fetch in it, which is `fetch` here.
         for (alias, tool) in aliases().filter(|(alias, _)| SAME.contains(alias)) {
-            if glob(name.as_bytes(), alias.as_bytes()) {
+            if stars(&name, alias) {
                 patterns.extend(Pattern::parse(tool).unwrap_or_default());
             }
         }
@@ -47,7 +48,7 @@ pub fn denied(word: &str) -> Result<Vec<Pattern>, PatternFault> {
     let mut patterns = Pattern::parse(word)?;
     let name = word.trim().to_ascii_lowercase();
     for (alias, tool) in aliases() {
-        if glob(name.as_bytes(), alias.as_bytes()) {
+        if stars(&name, alias) {
             patterns.extend(Pattern::parse(tool).unwrap_or_default());
         }
     }

@@ -1,6 +1,6 @@
 //! Creel's own keys, read as they are: the report says which of them the kernel holds.
 
-use super::source::{Item, Source, join, table};
+use super::source::{Source, entries, table};
 use creel_policy::error::PolicyError;
 use creel_policy::file;
 use creel_policy::tree::Table;
@@ -15,20 +15,19 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
 }
 
 fn keys(into: &mut Source, at: &Table, above: &str) {
-    for (key, node) in at.entries() {
-        let name = join(above, &key.name);
-        let item = Item { key: &name, node };
+    for (key, entry) in entries(at, above) {
+        let (item, node) = (entry.item(), entry.node);
         match table(node) {
-            Some(inner) if name != "environment.set" && !inner.entries().is_empty() => {
-                keys(into, inner, &name);
+            Some(inner) if item.key != "environment.set" && !inner.entries().is_empty() => {
+                keys(into, inner, item.key);
             }
-            _ if DATA.contains(&key.name.as_str()) || name.starts_with("session.") => {
+            _ if DATA.contains(&key) || item.key.starts_with("session.") => {
                 into.translated(
                     item,
                     "kept as data for the tool; the kernel does not hold it",
                 );
             }
-            _ if key.name == "ask" => into.translated(item, "where nobody can be asked, refused"),
+            _ if key == "ask" => into.translated(item, "where nobody can be asked, refused"),
             _ => into.enforced(item, "creel's own key"),
         }
     }

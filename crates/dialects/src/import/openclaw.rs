@@ -4,15 +4,17 @@
 //! here: a tool must be in each. Its empty `allow` allows all; creel's would allow nothing, so it is left
 //! out. What depends on the model's provider is applied whatever the model: creel does not know it.
 
-use super::lists::{Lists, expanded};
+use super::lists::Lists;
 use super::report::Fate;
 use super::sandbox;
-use super::source::{Item, Source, inner, join, stricter, table, text};
+use super::source::{Item, Source, entries, inner, join, stricter, table, text};
 use creel_policy::Sourced;
 use creel_policy::error::PolicyError;
 use creel_policy::layer::{Ask, Security};
 use creel_policy::tools::{Pattern, Profile, Tool};
 use creel_policy::tree::{Node, Table, Value};
+
+const OWN_SETTING: &str = "a setting of the tool's own, of which the kernel sees nothing";
 
 /// An agent's table, under the key where it stands.
 struct Agent<'t> {
@@ -33,16 +35,10 @@ pub fn read(
         .find(|agent| Some(agent.id.as_str()) == chosen);
     let mut lists = Lists::default();
     let mut boxes: Vec<(String, &Table)> = vec![];
-    for (key, node) in top.entries() {
-        let item = Item {
-            key: &key.name,
-            node,
-        };
-        match key.name.as_str() {
-            "tools" => match table(node) {
-                Some(tools) => scope(into, &mut lists, tools, "tools")?,
-                None => return Err(into.wrong_type(item, "a table")),
-            },
+    for (key, entry) in entries(top, "") {
+        let (item, node) = (entry.item(), entry.node);
+        match key {
+            "tools" => scope(into, &mut lists, into.strict_table(item)?, "tools")?,
             "sandbox" => match table(node) {
                 Some(of) => boxes.push(("sandbox".into(), of)),
                 None => return Err(into.wrong_type(item, "a table")),
@@ -56,12 +52,11 @@ pub fn read(
         }
     }
     if let Some(defaults) = inner(top, &["agents", "defaults"]) {
-        for (key, node) in defaults.entries() {
-            let name = format!("agents.defaults.{}", key.name);
-            let item = Item { key: &name, node };
-            match (key.name.as_str(), table(node)) {
-                ("sandbox", Some(of)) => boxes.push((name, of)),
-                ("tools", Some(tools)) => scope(into, &mut lists, tools, &name)?,
+        for (key, entry) in entries(defaults, "agents.defaults") {
+            let (item, node) = (entry.item(), entry.node);
+            match (key, table(node)) {
+                ("sandbox", Some(of)) => boxes.push((item.key.to_owned(), of)),
+                ("tools", Some(tools)) => scope(into, &mut lists, tools, item.key)?,
                 ("sandbox" | "tools", None) => return Err(into.wrong_type(item, "a table")),
                 _ => into.not(item, "speaks of neither tools nor the sandbox"),
             }
@@ -100,15 +95,14 @@ fn agents<'t>(into: &mut Source, top: &'t Table) -> Vec<Agent<'t>> {
         }
         return all;
     };
-    for (key, node) in section.entries() {
-        let name = join("agents", &key.name);
-        let item = Item { key: &name, node };
-        match (key.name.as_str(), &node.value) {
+    for (key, entry) in entries(section, "agents") {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, &node.value) {
             ("defaults", Value::Table(_)) => {}
             ("list", Value::Array(nodes)) => {
                 into.if_empty(item, "names no agent");
                 for (at, node) in nodes.iter().enumerate() {
-                    let key = format!("{name}[{at}]");
+                    let key = format!("{}[{at}]", item.key);
                     match table(node).and_then(|of| Some((of, text(of, "id")?))) {
                         Some((table, id)) => all.push(Agent {
                             id: id.into(),
@@ -122,7 +116,7 @@ fn agents<'t>(into: &mut Source, top: &'t Table) -> Vec<Agent<'t>> {
             }
             ("entries", Value::Table(entries)) => {
                 for (id, node) in entries.entries() {
-                    let key = join(&name, &id.name);
+                    let key = join(item.key, &id.name);
                     match table(node) {
                         Some(table) => all.push(Agent {
                             id: id.name.clone(),
@@ -146,14 +140,13 @@ fn one_agent<'t>(
     boxes: &mut Vec<(String, &'t Table)>,
     agent: &Agent<'t>,
 ) -> Result<(), PolicyError> {
-    for (key, node) in agent.table.entries() {
-        let name = join(&agent.key, &key.name);
-        let item = Item { key: &name, node };
-        match (key.name.as_str(), table(node)) {
+    for (key, entry) in entries(agent.table, &agent.key) {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, table(node)) {
             ("id", _) => into.translated(item, "the layer's agent"),
             ("name" | "default", _) => into.translated(item, "means nothing to the kernel"),
-            ("tools", Some(tools)) => scope(into, lists, tools, &name)?,
-            ("sandbox", Some(of)) => boxes.push((name, of)),
+            ("tools", Some(tools)) => scope(into, lists, tools, item.key)?,
+            ("sandbox", Some(of)) => boxes.push((item.key.to_owned(), of)),
             ("tools" | "sandbox", None) => return Err(into.wrong_type(item, "a table")),
             _ => into.not(item, "speaks of neither tools nor the sandbox"),
         }
@@ -168,10 +161,9 @@ fn scope(
     tools: &Table,
     above: &str,
 ) -> Result<(), PolicyError> {
-    for (key, node) in tools.entries() {
-        let name = join(above, &key.name);
-        let item = Item { key: &name, node };
-        match key.name.as_str() {
+    for (key, entry) in entries(tools, above) {
+        let item = entry.item();
+        match key {
             "profile" => lists.profile = Some(profile(into, item)),
             "allow" => allow(into, lists, item),
             "alsoAllow" => {
@@ -182,10 +174,7 @@ fn scope(
             }
             "deny" => into.deny_tools(item)?,
             "byProvider" => providers(into, lists, item)?,
-            "exec" => match table(node) {
-                Some(of) => exec(into, of, &name)?,
-                None => return Err(into.wrong_type(item, "a table")),
-            },
+            "exec" => exec(into, into.strict_table(item)?, item.key)?,
             "elevated" => elevated(into, item),
             "fs" => files(into, item)?,
             "sandbox" => sandbox_tools(into, lists, item)?,
@@ -194,10 +183,7 @@ fn scope(
                 "a subagent is the runtime's; give it a layer of its own",
             ),
             "toolsBySender" => into.not(item, "who asks is the runtime's to know"),
-            _ => into.not(
-                item,
-                "a setting of the tool's own, of which the kernel sees nothing",
-            ),
+            _ => into.not(item, OWN_SETTING),
         }
     }
     Ok(())
@@ -240,17 +226,12 @@ fn allow(into: &mut Source, lists: &mut Lists, item: Item) {
 }
 
 fn providers(into: &mut Source, lists: &mut Lists, item: Item) -> Result<(), PolicyError> {
-    let Some(all) = table(item.node) else {
-        return Err(into.wrong_type(item, "a table"));
-    };
-    for (provider, node) in all.entries() {
-        let name = join(item.key, &provider.name);
-        let of = Item { key: &name, node };
-        let Some(tools) = table(node) else {
-            return Err(into.wrong_type(of, "a table"));
-        };
+    let all = into.strict_table(item)?;
+    for (_, entry) in entries(all, item.key) {
+        let of = entry.item();
+        let tools = into.strict_table(of)?;
         let mut own = Lists::default();
-        scope(into, &mut own, tools, &name)?;
+        scope(into, &mut own, tools, of.key)?;
         lists.narrow_by(own);
         into.translated(
             of,
@@ -261,21 +242,19 @@ fn providers(into: &mut Source, lists: &mut Lists, item: Item) -> Result<(), Pol
 }
 
 fn sandbox_tools(into: &mut Source, lists: &mut Lists, item: Item) -> Result<(), PolicyError> {
-    let Some(of) = table(item.node) else {
-        return Err(into.wrong_type(item, "a table"));
-    };
-    for (key, node) in of.entries() {
-        let name = join(item.key, &key.name);
-        match (key.name.as_str(), table(node)) {
+    let of = into.strict_table(item)?;
+    for (key, entry) in entries(of, item.key) {
+        let item = entry.item();
+        match (key, table(item.node)) {
             ("tools", Some(tools)) => {
                 let mut own = Lists::default();
-                scope(into, &mut own, tools, &name)?;
+                scope(into, &mut own, tools, item.key)?;
                 if let Some(list) = &mut own.allow {
                     list.value.extend(own.also.iter().cloned());
                 }
                 lists.narrow_by(own);
             }
-            _ => into.not(Item { key: &name, node }, "creel knows no such key"),
+            _ => into.not(item, "creel knows no such key"),
         }
     }
     Ok(())
@@ -283,24 +262,16 @@ fn sandbox_tools(into: &mut Source, lists: &mut Lists, item: Item) -> Result<(),
 
 /// `mode` supersedes `security` and `ask`; the strictest that any scope says holds.
 fn exec(into: &mut Source, exec: &Table, above: &str) -> Result<(), PolicyError> {
-    for (key, node) in exec.entries() {
-        let name = join(above, &key.name);
-        let item = Item { key: &name, node };
-        match key.name.as_str() {
+    for (key, entry) in entries(exec, above) {
+        let (item, node) = (entry.item(), entry.node);
+        match key {
             "security" if exec.get("mode").is_none() => {
-                let word = node.as_str().and_then(Security::parse);
-                let Some(security) = word else {
-                    return Err(into.wrong_type(item, "\"deny\", \"allowlist\" or \"full\""));
-                };
-                let said = into.sourced(node, security);
+                let said = into.word(item, "\"deny\", \"allowlist\" or \"full\"")?;
                 stricter(&mut into.tool(Tool::Exec).security, said);
                 into.enforced(item, "tools.exec.security");
             }
             "ask" if exec.get("mode").is_none() => {
-                let Some(ask) = node.as_str().and_then(Ask::parse) else {
-                    return Err(into.wrong_type(item, "\"off\", \"on-miss\" or \"always\""));
-                };
-                let said = into.sourced(node, ask);
+                let said = into.word(item, "\"off\", \"on-miss\" or \"always\"")?;
                 stricter(&mut into.tool(Tool::Exec).ask, said);
                 into.enforced(item, "tools.exec.ask; where nobody can be asked, refused");
             }
@@ -330,10 +301,7 @@ fn exec(into: &mut Source, exec: &Table, above: &str) -> Result<(), PolicyError>
                 item,
                 "what an interpreter is told to run is not seen; leave it out of the list",
             ),
-            _ => into.not(
-                item,
-                "a setting of the tool's own, of which the kernel sees nothing",
-            ),
+            _ => into.not(item, OWN_SETTING),
         }
     }
     Ok(())
@@ -367,13 +335,10 @@ fn mode(into: &mut Source, item: Item) -> Result<(), PolicyError> {
 }
 
 fn apply_patch(into: &mut Source, item: Item) -> Result<(), PolicyError> {
-    let Some(of) = table(item.node) else {
-        return Err(into.wrong_type(item, "a table"));
-    };
-    for (key, node) in of.entries() {
-        let name = join(item.key, &key.name);
-        let item = Item { key: &name, node };
-        match key.name.as_str() {
+    let of = into.strict_table(item)?;
+    for (key, entry) in entries(of, item.key) {
+        let (item, node) = (entry.item(), entry.node);
+        match key {
             "enabled" => {
                 if into.strict_switch(item)? {
                     into.enforced(item, "apply_patch is not denied");
@@ -391,13 +356,10 @@ fn apply_patch(into: &mut Source, item: Item) -> Result<(), PolicyError> {
 
 fn files(into: &mut Source, item: Item) -> Result<(), PolicyError> {
     const FILES: [Tool; 4] = [Tool::Read, Tool::Write, Tool::Edit, Tool::ApplyPatch];
-    let Some(of) = table(item.node) else {
-        return Err(into.wrong_type(item, "a table"));
-    };
-    for (key, node) in of.entries() {
-        let name = join(item.key, &key.name);
-        let item = Item { key: &name, node };
-        match key.name.as_str() {
+    let of = into.strict_table(item)?;
+    for (key, entry) in entries(of, item.key) {
+        let item = entry.item();
+        match key {
             "workspaceOnly" => workspace_only(into, item, &FILES)?,
             _ => into.not(item, "creel knows no such key"),
         }
@@ -430,10 +392,9 @@ fn elevated(into: &mut Source, item: Item) {
             _ => into.not(item, "nothing runs outside the jail"),
         };
     };
-    for (key, node) in of.entries() {
-        let name = join(item.key, &key.name);
-        let item = Item { key: &name, node };
-        match (&node.value, key.name.as_str()) {
+    for (key, entry) in entries(of, item.key) {
+        let (item, node) = (entry.item(), entry.node);
+        match (&node.value, key) {
             (Value::Bool(false), "enabled") => into.enforced(item, "tools.elevated = false"),
             _ => into.not(
                 item,
@@ -449,12 +410,9 @@ fn finish(into: &mut Source, mut lists: Lists) {
         if lists.also.is_empty() {
             into.layer.tools.profile = Some(profile);
         } else {
-            let mut patterns = expanded(profile.value);
+            let mut patterns = Pattern::of_texts(profile.value.allows().iter());
             patterns.append(&mut lists.also);
-            lists.narrow(Sourced {
-                value: patterns,
-                origin: profile.origin,
-            });
+            lists.narrow(Sourced::new(patterns, profile.origin));
         }
     }
     if let (None, Some(origin)) = (&lists.allow, lists.open.take()) {

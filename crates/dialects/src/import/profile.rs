@@ -4,7 +4,7 @@
 //! policy says; a denial that cannot be read is an error.
 
 use super::paths::Denial;
-use super::source::{Item, Source, inner, join, table, text};
+use super::source::{Item, Source, entries, inner, table, text};
 use creel_policy::error::PolicyError;
 use creel_policy::tree::{Node, Table, Value};
 use creel_policy::{WorkspaceMode, net};
@@ -29,13 +29,10 @@ pub fn read(into: &mut Source, all: &Table, chosen: &[&str]) -> Result<(), Polic
         selected.extend(more.filter(|more| !selected.contains(more)));
         at += 1;
     }
-    for (profile, node) in all.entries() {
-        let name = join("permissions", &profile.name);
-        let item = Item { key: &name, node };
-        let Some(of) = table(node) else {
-            return Err(into.wrong_type(item, "a table"));
-        };
-        match profile.name.as_str() {
+    for (profile, entry) in entries(all, "permissions") {
+        let item = entry.item();
+        let of = into.strict_table(item)?;
+        match profile {
             chosen if selected.contains(&chosen) => whole(into, item, of)?,
             // As they stand in what an administrator requires, of every profile.
             "filesystem" => filesystem(into, item, of, &[])?,
@@ -57,10 +54,9 @@ fn whole(into: &mut Source, above: Item, of: &Table) -> Result<(), PolicyError> 
                 .collect()
         })
         .unwrap_or_default();
-    for (key, node) in of.entries() {
-        let name = join(above.key, &key.name);
-        let item = Item { key: &name, node };
-        match (key.name.as_str(), table(node)) {
+    for (key, entry) in entries(of, above.key) {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, table(node)) {
             ("filesystem", Some(of)) => filesystem(into, item, of, &roots)?,
             ("network", Some(of)) => network(into, item, of)?,
             ("filesystem" | "network", None) => return Err(into.wrong_type(item, "a table")),
@@ -82,10 +78,9 @@ fn filesystem(
     of: &Table,
     roots: &[&str],
 ) -> Result<(), PolicyError> {
-    for (key, node) in of.entries() {
-        let name = join(above.key, &key.name);
-        let item = Item { key: &name, node };
-        match (key.name.as_str(), table(node)) {
+    for (key, entry) in entries(of, above.key) {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, table(node)) {
             ("glob_scan_max_depth", None) => {
                 into.translated(item, "a pattern is met at every depth")
             }
@@ -94,22 +89,21 @@ fn filesystem(
                 into.layer.filesystem.deny.extend(denials);
             }
             (place, Some(beneath)) => {
-                for (key, node) in beneath.entries() {
-                    let name = join(&name, &key.name);
-                    entry(into, Item { key: &name, node }, place, &key.name, roots)?;
+                for (key, beneath) in entries(beneath, item.key) {
+                    one(into, beneath.item(), place, key, roots)?;
                 }
                 if beneath.entries().is_empty() {
                     into.translated(item, "denies nothing");
                 }
             }
-            (place, None) => entry(into, item, place, ".", roots)?,
+            (place, None) => one(into, item, place, ".", roots)?,
         }
     }
     Ok(())
 }
 
 /// `place` is a path or a name with a colon, `beneath` a path there.
-fn entry(
+fn one(
     into: &mut Source,
     item: Item,
     place: &str,
@@ -182,18 +176,16 @@ fn deny(into: &mut Source, item: Item, path: &str) -> Result<(), PolicyError> {
 }
 
 fn network(into: &mut Source, above: Item, of: &Table) -> Result<(), PolicyError> {
-    for (key, node) in of.entries() {
-        let name = join(above.key, &key.name);
-        let item = Item { key: &name, node };
-        match (key.name.as_str(), table(node)) {
+    for (key, entry) in entries(of, above.key) {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, table(node)) {
             ("enabled", _) if into.strict_switch(item)? => {
                 into.not(item, "this mode has no network")
             }
             ("enabled", _) => no_network(into, item),
             ("domains", Some(domains)) => {
-                for (domain, node) in domains.entries() {
-                    let name = join(&name, &domain.name);
-                    host(into, Item { key: &name, node }, &domain.name)?;
+                for (domain, entry) in entries(domains, item.key) {
+                    host(into, entry.item(), domain)?;
                 }
             }
             ("denied_domains", None) => {

@@ -4,29 +4,20 @@ use std::fmt;
 
 use creel_policy::Origin;
 use creel_policy::error::{escape, shown};
+use creel_policy::words::words;
 
 /// The text about a key is longer than a name, and may quote one.
 const MOST: usize = 240;
 
-/// The result for one key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fate {
-    /// Creel has the same rule, and it holds.
-    Enforced,
-    /// Said in creel's own words, which mean nearly the same and never more.
-    Translated,
-    /// Not taken over.
-    NotHonoured,
-}
-
-impl Fate {
-    /// As printed.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Enforced => "enforced",
-            Self::Translated => "translated",
-            Self::NotHonoured => "not honoured",
-        }
+words! {
+    /// The result for one key.
+    Fate {
+        /// Creel has the same rule, and it holds.
+        Enforced = "enforced",
+        /// Said in creel's own words, which mean nearly the same and never more.
+        Translated = "translated",
+        /// Not taken over.
+        NotHonoured = "not honoured",
     }
 }
 

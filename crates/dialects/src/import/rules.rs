@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::report::{Entry, Fate};
+use super::report::Entry;
+use super::report::Fate::{self, Enforced, NotHonoured, Translated};
 use super::source::Source;
 use super::starlark::{self, Literal, Statement, What};
 use creel_policy::Sourced;
@@ -50,7 +51,7 @@ pub fn read(into: &mut Source) -> Result<(), PolicyError> {
                 say(
                     into,
                     statement.start,
-                    Fate::Enforced,
+                    Enforced,
                     "host_executable",
                     "the paths of tools.exec.commands",
                 );
@@ -61,7 +62,7 @@ pub fn read(into: &mut Source) -> Result<(), PolicyError> {
                 say(
                     into,
                     statement.start,
-                    Fate::NotHonoured,
+                    NotHonoured,
                     "statement",
                     "is no rule with literal arguments; since it may forbid, no rule that allows counts, and network.mode = \"none\"",
                 );
@@ -75,45 +76,33 @@ pub fn read(into: &mut Source) -> Result<(), PolicyError> {
             .iter()
             .any(|other| other.verdict < rule.verdict && meets(other, rule));
         let (fate, text) = match rule.verdict {
-            Verdict::Forbidden => (Fate::Enforced, "is not among tools.exec.commands"),
+            Verdict::Forbidden => (Enforced, "is not among tools.exec.commands"),
             Verdict::Prompt => (
-                Fate::Translated,
+                Translated,
                 "is not among tools.exec.commands: asked for, and refused where nobody can be asked",
             ),
-            Verdict::Allow if dark => (
-                Fate::NotHonoured,
-                "a statement of the file is not understood",
-            ),
+            Verdict::Allow if dark => (NotHonoured, "a statement of the file is not understood"),
             Verdict::Allow if met => (
-                Fate::NotHonoured,
+                NotHonoured,
                 "a stricter rule meets some of its commands, and creel's list has no exceptions",
             ),
             Verdict::Allow => match allowed(into, rule, &paths) {
                 Ok(more) => {
                     commands.extend(more);
-                    (Fate::Enforced, "tools.exec.commands")
+                    (Enforced, "tools.exec.commands")
                 }
-                Err(why) => (Fate::NotHonoured, why),
+                Err(why) => (NotHonoured, why),
             },
         };
         say(into, rule.start, fate, &key, text);
     }
     let origin = into.text.origin(0);
     if dark {
-        into.layer.network.mode = Some(Sourced {
-            value: net::Mode::None,
-            origin: origin.clone(),
-        });
+        into.layer.network.mode = Some(Sourced::new(net::Mode::None, origin.clone()));
     }
     let tool = into.tool(Tool::Exec);
-    tool.security = Some(Sourced {
-        value: Security::Allowlist,
-        origin: origin.clone(),
-    });
-    tool.ask = Some(Sourced {
-        value: Ask::OnMiss,
-        origin,
-    });
+    tool.security = Some(Sourced::new(Security::Allowlist, origin.clone()));
+    tool.ask = Some(Sourced::new(Ask::OnMiss, origin));
     tool.commands = Some(commands);
     Ok(())
 }
@@ -127,14 +116,14 @@ fn network(
 ) -> Result<(), PolicyError> {
     let (fate, text) = match verdict {
         Verdict::Allow => (
-            Fate::NotHonoured,
+            NotHonoured,
             "grants of the network are not taken over: name the host under network.allow",
         ),
         Verdict::Prompt => (
-            Fate::Translated,
+            Translated,
             "network.deny: creel asks about no host of a list",
         ),
-        Verdict::Forbidden => (Fate::Enforced, "network.deny, at every port and protocol"),
+        Verdict::Forbidden => (Enforced, "network.deny, at every port and protocol"),
     };
     if verdict != Verdict::Allow {
         let rule = into.denied_host("network_rule", host, start)?;
@@ -151,9 +140,9 @@ fn beside(into: &mut Source, statement: &Statement, rule: &Rule) {
     };
     for (key, _) in arguments {
         let (fate, text) = match key.as_str() {
-            "justification" => (Fate::Translated, "means nothing to the kernel"),
+            "justification" => (Translated, "means nothing to the kernel"),
             "match" | "not_match" => (
-                Fate::NotHonoured,
+                NotHonoured,
                 "its examples are not tried; write them as cases under [tests]",
             ),
             _ => continue,

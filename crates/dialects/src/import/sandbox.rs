@@ -8,38 +8,24 @@ use std::collections::BTreeSet;
 use super::defaults;
 use super::lists::Lists;
 use super::paths::{self, Spelling};
-use super::source::{Item, Source, Standing, join, table};
+use super::source::{Item, Source, entries, table};
 use creel_policy::error::PolicyError;
-use creel_policy::file::is_variable_name;
-use creel_policy::layer::{Limits, Mode, Scope};
+use creel_policy::file::{is_reserved, is_variable_name};
+use creel_policy::layer::Limits;
 use creel_policy::tools::Pattern;
 use creel_policy::tree::{Node, Table, Value};
 use creel_policy::trees::within;
 use creel_policy::units::{Bytes, Count, CpuShare};
+use creel_policy::words::NameList;
 use creel_policy::{Absent, Sourced, WorkspaceMode, net};
 
 /// Ends of names that OpenClaw keeps out of a sandbox.
 const SECRET: [&str; 5] = ["API_KEY", "TOKEN", "PASSWORD", "PRIVATE_KEY", "SECRET"];
 /// Paths that OpenClaw refuses to bind, with everything beneath.
-const NEVER: [&str; 17] = [
-    "/",
-    "/etc",
-    "/proc",
-    "/sys",
-    "/dev",
-    "/boot",
-    "/root",
-    "/run",
-    "/var/run",
-    "~/.aws",
-    "~/.cargo",
-    "~/.config",
-    "~/.docker",
-    "~/.gnupg",
-    "~/.netrc",
-    "~/.npm",
-    "~/.ssh",
-];
+const NEVER: NameList = NameList(
+    "/ /etc /proc /sys /dev /boot /root /run /var/run ~/.aws ~/.cargo ~/.config ~/.docker
+     ~/.gnupg ~/.netrc ~/.npm ~/.ssh",
+);
 
 pub fn read(
     into: &mut Source,
@@ -56,15 +42,14 @@ pub fn read(
     };
     for (at, (above, of)) in boxes.iter().enumerate() {
         let later = boxes.get(at + 1..).unwrap_or_default();
-        for (key, node) in of.entries() {
-            let name = join(above, &key.name);
-            let item = Item { key: &name, node };
-            let adds_up = matches!(key.name.as_str(), "docker" | "browser");
-            if !adds_up && later.iter().any(|(_, of)| of.get(&key.name).is_some()) {
+        for (key, entry) in entries(of, above) {
+            let (item, node) = (entry.item(), entry.node);
+            let adds_up = matches!(key, "docker" | "browser");
+            if !adds_up && later.iter().any(|(_, of)| of.get(key).is_some()) {
                 into.translated(item, "the agent's own value counts instead");
                 continue;
             }
-            match (key.name.as_str(), table(node)) {
+            match (key, table(node)) {
                 ("docker", Some(_)) if aside(above) => into.translated(
                     item,
                     "the shared scope leaves an agent's own container aside",
@@ -76,7 +61,7 @@ pub fn read(
                         .collect();
                     container(into, docker, item.key, &later)?;
                 }
-                _ => one(into, item, &key.name)?,
+                _ => one(into, item, key)?,
             }
         }
     }
@@ -106,7 +91,7 @@ pub fn read(
         into.translated(Item { key, node: mode }, how);
     }
     if !own(into, "deny") {
-        let names: BTreeSet<&str> = tables.iter().flat_map(|t| t.deny).copied().collect();
+        let names: BTreeSet<&str> = tables.iter().flat_map(|t| t.deny.iter()).collect();
         names.iter().for_each(|name| into.deny_tool(mode, name));
         let key = "tools.sandbox.tools.deny";
         let how = format!("what a sandbox denies of itself {version}, where it is left out");
@@ -116,35 +101,28 @@ pub fn read(
 }
 
 fn one(into: &mut Source, item: Item, name: &str) -> Result<(), PolicyError> {
-    let node = item.node;
     match name {
-        "mode" => match node.as_str().and_then(Mode::parse) {
-            Some(mode) => {
-                into.layer.session.mode = Some(into.sourced(node, mode));
-                into.translated(
-                    item,
-                    "session.mode, kept as data: every command gets a jail",
-                );
-            }
-            None => return Err(into.wrong_type(item, "\"off\", \"non-main\" or \"all\"")),
-        },
-        "scope" => match node.as_str().and_then(Scope::parse) {
-            Some(scope) => {
-                into.layer.session.scope = Some(into.sourced(node, scope));
-                into.translated(
-                    item,
-                    "session.scope, kept as data: every command gets a jail",
-                );
-            }
-            None => return Err(into.wrong_type(item, "\"session\", \"agent\" or \"shared\"")),
-        },
-        "workspaceAccess" => match node.as_str().and_then(WorkspaceMode::parse) {
-            Some(mode) => {
-                into.layer.filesystem.workspace = Some(into.sourced(node, mode));
-                into.enforced(item, "filesystem.workspace");
-            }
-            None => return Err(into.wrong_type(item, "\"none\", \"ro\" or \"rw\"")),
-        },
+        "mode" => {
+            let mode = into.word(item, "\"off\", \"non-main\" or \"all\"")?;
+            into.layer.session.mode = Some(mode);
+            into.translated(
+                item,
+                "session.mode, kept as data: every command gets a jail",
+            );
+        }
+        "scope" => {
+            let scope = into.word(item, "\"session\", \"agent\" or \"shared\"")?;
+            into.layer.session.scope = Some(scope);
+            into.translated(
+                item,
+                "session.scope, kept as data: every command gets a jail",
+            );
+        }
+        "workspaceAccess" => {
+            let mode = into.word(item, "\"none\", \"ro\" or \"rw\"")?;
+            into.layer.filesystem.workspace = Some(mode);
+            into.enforced(item, "filesystem.workspace");
+        }
         "backend" => into.translated(item, "the jail is the backend"),
         "workspaceRoot" => into.not(
             item,
@@ -163,15 +141,14 @@ fn container(
     above: &str,
     later: &[&Table],
 ) -> Result<(), PolicyError> {
-    for (key, node) in docker.entries() {
-        let name = join(above, &key.name);
-        let item = Item { key: &name, node };
-        let adds_up = matches!(key.name.as_str(), "env" | "binds" | "ulimits");
-        if !adds_up && later.iter().any(|of| of.get(&key.name).is_some()) {
+    for (key, entry) in entries(docker, above) {
+        let (item, node) = (entry.item(), entry.node);
+        let adds_up = matches!(key, "env" | "binds" | "ulimits");
+        if !adds_up && later.iter().any(|of| of.get(key).is_some()) {
             into.translated(item, "the agent's own value counts instead");
             continue;
         }
-        match key.name.as_str() {
+        match key {
             "network" => {
                 into.layer.network.mode = Some(into.sourced(node, net::Mode::None));
                 match node.as_str() {
@@ -250,17 +227,15 @@ fn environment(into: &mut Source, item: Item) {
     let Some(variables) = table(item.node) else {
         return into.other_type(item, "a table");
     };
-    for (key, node) in variables.entries() {
-        let name = join(item.key, &key.name);
-        let item = Item { key: &name, node };
-        let upper = key.name.to_ascii_uppercase();
-        let reserved = key.name == "CREEL" || key.name.starts_with("CREEL_");
+    for (key, entry) in entries(variables, item.key) {
+        let (item, node) = (entry.item(), entry.node);
+        let upper = key.to_ascii_uppercase();
         if SECRET.iter().any(|end| upper.ends_with(end)) {
             into.not(
                 item,
                 "reads like a credential, which OpenClaw itself keeps out",
             );
-        } else if !is_variable_name(&key.name) || reserved {
+        } else if !is_variable_name(key) || is_reserved(key) {
             into.not(item, "is no name that a policy may set");
         } else if let Some(value) = node.as_str().filter(|value| !value.contains('\0')) {
             let value = into.sourced(node, value.to_owned());
@@ -268,7 +243,7 @@ fn environment(into: &mut Source, item: Item) {
                 .environment
                 .set
                 .get_or_insert_default()
-                .insert(key.name.clone(), value);
+                .insert(key.to_owned(), value);
             into.enforced(item, "environment.set");
         } else {
             into.other_type(item, "a string without NUL");
@@ -278,8 +253,8 @@ fn environment(into: &mut Source, item: Item) {
 
 /// `source:target:mode`. A path has one name on both sides.
 fn binds(into: &mut Source, item: Item) {
-    if into.standing == Standing::Narrows {
-        return into.not(item, "a layer that narrows grants no paths");
+    if into.narrows(item) {
+        return;
     }
     into.if_empty(item, "grants nothing");
     for word in into.words(item) {
@@ -289,10 +264,10 @@ fn binds(into: &mut Source, item: Item) {
         let target = parts.next().unwrap_or(source);
         let options = parts.next().unwrap_or_default();
         let granted = paths::granted(source, Spelling::Plain);
-        let never = |tree: &&str| {
+        let never = |tree: &str| {
             granted
                 .as_deref()
-                .is_ok_and(|path| path == *tree || *tree != "/" && within(path, tree))
+                .is_ok_and(|path| path == tree || tree != "/" && within(path, tree))
         };
         if NEVER.iter().any(never) {
             into.not(
@@ -315,21 +290,8 @@ fn binds(into: &mut Source, item: Item) {
                 continue;
             }
         };
-        let grant = into.grant(word.node, path, Absent::Refuse);
-        let files = &mut into.layer.filesystem;
-        let read_only = options.split(',').any(|option| option == "ro");
-        let list = if read_only {
-            &mut files.read
-        } else {
-            &mut files.write
-        };
-        list.get_or_insert_default().push(grant);
-        let name = if read_only {
-            "filesystem.read"
-        } else {
-            "filesystem.write"
-        };
-        into.enforced(word.item(), name);
+        let written = !options.split(',').any(|option| option == "ro");
+        into.give(word.item(), path, Absent::Refuse, written);
     }
 }
 
@@ -337,21 +299,19 @@ fn ulimits(into: &mut Source, item: Item) {
     let Some(all) = table(item.node) else {
         return into.other_type(item, "a table");
     };
-    for (key, node) in all.entries() {
-        let name = join(item.key, &key.name);
-        let item = Item { key: &name, node };
-        let (Some(of), "nofile" | "fsize") = (table(node), key.name.as_str()) else {
-            ulimit(into, item, &key.name);
+    for (key, entry) in entries(all, item.key) {
+        let (item, node) = (entry.item(), entry.node);
+        let (Some(of), "nofile" | "fsize") = (table(node), key) else {
+            ulimit(into, item, key);
             continue;
         };
         let counts = ["soft", "hard"]
             .into_iter()
             .find(|key| of.get(key).is_some());
-        for (part, node) in of.entries() {
-            let name = join(&name, &part.name);
-            let item = Item { key: &name, node };
-            match part.name.as_str() {
-                part if Some(part) == counts => ulimit(into, item, &key.name),
+        for (part, entry) in entries(of, item.key) {
+            let item = entry.item();
+            match part {
+                part if Some(part) == counts => ulimit(into, item, key),
                 "hard" => into.translated(item, "the soft one holds, and cannot be raised"),
                 _ => into.not(item, "creel knows no such key"),
             }

@@ -11,8 +11,9 @@ use super::claude_rules::{Command as Rule, Word};
 use super::report::Fate;
 use super::source::{Item, Source, stricter};
 use creel_policy::error::PolicyError;
+use creel_policy::glob::stars;
 use creel_policy::layer::{Arguments, Ask, Command, PROGRAM_DIRECTORIES, Security};
-use creel_policy::tools::{Tool, glob};
+use creel_policy::tools::Tool;
 use creel_policy::{Absent, Sourced};
 
 /// Words of the shell that no file stands for, or not alone.
@@ -112,10 +113,7 @@ pub fn read(into: &mut Source, rules: &[Rule], bash: &Bash) -> Result<(), Policy
     if is_closed {
         let origin = into.text.origin(0);
         let tool = into.tool(Tool::Exec);
-        tool.security = Some(Sourced {
-            value: Security::Allowlist,
-            origin: origin.clone(),
-        });
+        tool.security = Some(Sourced::new(Security::Allowlist, origin.clone()));
         let value = match bash.is_closed {
             true => Ask::Off,
             false => Ask::OnMiss,
@@ -175,7 +173,7 @@ fn meets(strict: &Line, line: &Line) -> bool {
         }
         let same = match at {
             0 => name(ours) == name(theirs),
-            _ => ours == theirs || glob(ours.as_bytes(), theirs.as_bytes()),
+            _ => ours == theirs || stars(ours, theirs),
         };
         if !same {
             return false;

@@ -5,7 +5,7 @@
 
 use super::paths::{self, Denial, Spelling};
 use super::report::Fate;
-use super::source::{Item, Source, Standing, Taken, join, table};
+use super::source::{Item, Source, Standing, Taken, entries, table};
 use creel_policy::Sourced;
 use creel_policy::error::PolicyError;
 use creel_policy::layer::{Ask, Language};
@@ -25,16 +25,10 @@ const ACTING: [Tool; 7] = [
 ];
 
 pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
-    for (key, node) in top.entries() {
-        let item = Item {
-            key: &key.name,
-            node,
-        };
-        match key.name.as_str() {
-            "tools" => match table(node) {
-                Some(tools) => tools_of(into, tools)?,
-                None => return Err(into.wrong_type(item, "a table")),
-            },
+    for (key, entry) in entries(top, "") {
+        let (item, node) = (entry.item(), entry.node);
+        match key {
+            "tools" => tools_of(into, into.strict_table(item)?)?,
             "confirm_actions" => {
                 if into.strict_switch(item)? {
                     for tool in ACTING {
@@ -64,18 +58,17 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
 }
 
 fn tools_of(into: &mut Source, tools: &Table) -> Result<(), PolicyError> {
-    for (key, node) in tools.entries() {
-        let name = join("tools", &key.name);
-        let item = Item { key: &name, node };
-        match (key.name.as_str(), table(node)) {
-            ("file_system", Some(of)) => file_system(into, of, &name)?,
+    for (key, entry) in entries(tools, "tools") {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, table(node)) {
+            ("file_system", Some(of)) => file_system(into, of, item.key)?,
             ("deny", _) => into.deny_tools(item)?,
             ("allow", _) => {
                 let patterns = into.allowed_tools(item, Fate::Enforced, "tools.allow");
                 into.layer.tools.allow = Some(into.sourced(node, patterns));
             }
             (word, Some(of)) => match Tool::named(word) {
-                Some(tool) => one_tool(into, tool, of, &name)?,
+                Some(tool) => one_tool(into, tool, of, item.key)?,
                 None => into.not(item, "is no tool that creel knows"),
             },
             (_, None) => return Err(into.wrong_type(item, "a table")),
@@ -85,10 +78,9 @@ fn tools_of(into: &mut Source, tools: &Table) -> Result<(), PolicyError> {
 }
 
 fn file_system(into: &mut Source, of: &Table, above: &str) -> Result<(), PolicyError> {
-    for (key, node) in of.entries() {
-        let name = join(above, &key.name);
-        let item = Item { key: &name, node };
-        match key.name.as_str() {
+    for (key, entry) in entries(of, above) {
+        let (item, node) = (entry.item(), entry.node);
+        match key {
             "enabled" => {
                 if into.strict_switch(item)? {
                     into.enforced(item, "the paths say which files");
@@ -145,10 +137,9 @@ fn allowed_paths(into: &mut Source, item: Item) {
 }
 
 fn one_tool(into: &mut Source, tool: Tool, of: &Table, above: &str) -> Result<(), PolicyError> {
-    for (key, node) in of.entries() {
-        let name = join(above, &key.name);
-        let item = Item { key: &name, node };
-        match key.name.as_str() {
+    for (key, entry) in entries(of, above) {
+        let (item, node) = (entry.item(), entry.node);
+        match key {
             "enabled" => {
                 if into.strict_switch(item)? {
                     into.enforced(item, format!("{} is not denied", tool.name()));

@@ -6,13 +6,15 @@
 
 use super::names::{self, Wider};
 use super::paths::{self, Denial, Denied, Spelling};
-use super::report::{Entry, Fate};
+use super::report::Entry;
+use super::report::Fate::{self, Enforced, NotHonoured, Translated};
 use creel_policy::error::{PathFault, PolicyError};
 use creel_policy::layer::{Layer, Settings};
 use creel_policy::net::{NetworkFault, Rule};
 use creel_policy::tools::{Pattern, Tool};
 use creel_policy::tree::{Node, Table, Text, Value};
 use creel_policy::units::{Count, Span};
+use creel_policy::words::Words;
 use creel_policy::{Absent, Grant, Origin, Sourced};
 
 /// Whether the layer grants, or narrows what others grant.
@@ -79,6 +81,15 @@ pub fn elements<'t>(item: Item<'t>) -> Vec<Element<'t>> {
     }
 }
 
+/// The entries of a table, each with its own key and under its full name.
+pub fn entries<'t>(of: &'t Table, above: &str) -> impl Iterator<Item = (&'t str, Element<'t>)> {
+    of.entries().iter().map(move |(key, node)| {
+        let name = key.name.as_str();
+        let key = join(above, name);
+        (name, Element { key, node })
+    })
+}
+
 /// One more part of a key's name.
 pub fn join(key: &str, part: &str) -> String {
     match key.is_empty() {
@@ -124,15 +135,15 @@ impl<'a> Source<'a> {
     }
 
     pub fn enforced(&mut self, item: Item, how: impl Into<String>) {
-        self.say(item, Fate::Enforced, how);
+        self.say(item, Enforced, how);
     }
 
     pub fn translated(&mut self, item: Item, how: impl Into<String>) {
-        self.say(item, Fate::Translated, how);
+        self.say(item, Translated, how);
     }
 
     pub fn not(&mut self, item: Item, why: impl Into<String>) {
-        self.say(item, Fate::NotHonoured, why);
+        self.say(item, NotHonoured, why);
     }
 
     pub fn say(&mut self, item: Item, fate: Fate, text: impl Into<String>) {
@@ -216,12 +227,28 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// A table whose misreading would grant.
+    pub fn strict_table<'t>(&self, item: Item<'t>) -> Result<&'t Table, PolicyError> {
+        table(item.node).ok_or_else(|| self.wrong_type(item, "a table"))
+    }
+
     /// A switch whose misreading would grant.
     pub fn strict_switch(&self, item: Item) -> Result<bool, PolicyError> {
         match item.node.value {
             Value::Bool(value) => Ok(value),
             _ => Err(self.wrong_type(item, "true or false")),
         }
+    }
+
+    /// A word of those that creel has too; `expected` are all of them.
+    pub fn word<T: Words>(
+        &self,
+        item: Item,
+        expected: &'static str,
+    ) -> Result<Sourced<T>, PolicyError> {
+        let word = item.node.as_str().and_then(T::parse);
+        let word = word.ok_or_else(|| self.wrong_type(item, expected))?;
+        Ok(self.sourced(item.node, word))
     }
 
     pub fn count(&mut self, item: Item) -> Option<Sourced<Count>> {
@@ -330,18 +357,18 @@ impl<'a> Source<'a> {
         list: fn(&mut Layer) -> &mut Option<Vec<Grant>>,
         name: &str,
     ) {
-        if self.standing == Standing::Narrows {
-            return self.not(item, "a layer that narrows grants no paths");
+        if self.narrows(item) {
+            return;
         }
         let enforced = |path: &str| match path {
             path if paths::is_own(path) => Taken::Left(
-                Fate::Translated,
+                Translated,
                 format!("{path} is the jail's own, and empty at its start"),
             ),
             path if paths::is_never(path) => {
-                Taken::Left(Fate::NotHonoured, format!("{path} is never granted"))
+                Taken::Left(NotHonoured, format!("{path} is never granted"))
             }
-            _ => Taken::As(Fate::Enforced, name.to_owned()),
+            _ => Taken::As(Enforced, name.to_owned()),
         };
         let grants = self.listed(item, Spelling::Globs, enforced);
         if !grants.is_empty() {
@@ -368,10 +395,9 @@ impl<'a> Source<'a> {
         let of = table(word.node)?;
         let path = of.get("path").filter(|node| node.as_str().is_some())?;
         let mut spelling = None;
-        for (key, node) in of.entries() {
-            let name = join(&word.key, &key.name);
-            let item = Item { key: &name, node };
-            match (key.name.as_str(), &node.value) {
+        for (key, entry) in entries(of, &word.key) {
+            let (item, node) = (entry.item(), entry.node);
+            match (key, &node.value) {
                 ("path", _) => {}
                 ("literal", Value::Bool(literal)) => {
                     spelling = literal.then_some(Spelling::Plain);
@@ -445,24 +471,19 @@ impl<'a> Source<'a> {
                 self.translated(word.item(), how);
                 continue;
             }
-            match &denied {
-                Denied::Path(_) => self.enforced(word.item(), list),
-                Denied::Tree(path) => {
-                    let how = format!("{list}: '{text}' becomes all of {path}");
-                    self.translated(word.item(), how);
-                }
-                Denied::Pattern(path) if denial == Denial::AtStart => {
-                    let how = format!(
-                        "{list}: the pattern {path}, of the names that are there at the start"
-                    );
-                    self.translated(word.item(), how);
-                }
-                Denied::Pattern(path) => {
-                    let how = format!(
-                        "{list}: the pattern {path}; where the jail could create such a name, the run is refused"
-                    );
-                    self.translated(word.item(), how);
-                }
+            let how = match &denied {
+                Denied::Path(_) => None,
+                Denied::Tree(path) => Some(format!("'{text}' becomes all of {path}")),
+                Denied::Pattern(path) if denial == Denial::AtStart => Some(format!(
+                    "the pattern {path}, of the names that are there at the start"
+                )),
+                Denied::Pattern(path) => Some(format!(
+                    "the pattern {path}; where the jail could create such a name, the run is refused"
+                )),
+            };
+            match how {
+                None => self.enforced(word.item(), list),
+                Some(how) => self.translated(word.item(), format!("{list}: {how}")),
             }
             let absent = match (&denied, denial) {
                 (Denied::Pattern(_), Denial::AtStart) => Absent::Skip,
@@ -485,12 +506,29 @@ impl<'a> Source<'a> {
         })
     }
 
-    pub fn grant(&self, node: &Node, path: String, absent: Absent) -> Grant {
-        Grant {
-            path,
-            absent,
-            origin: self.origin(node),
+    /// Whether the layer grants no paths of its own; the line of it.
+    pub fn narrows(&mut self, item: Item) -> bool {
+        let narrows = self.standing == Standing::Narrows;
+        if narrows {
+            self.not(item, "a layer that narrows grants no paths");
         }
+        narrows
+    }
+
+    /// Grants a path to be read, or to be written too.
+    pub fn give(&mut self, item: Item, path: String, absent: Absent, written: bool) {
+        let grant = self.grant(item.node, path, absent);
+        let files = &mut self.layer.filesystem;
+        let (list, name) = match written {
+            true => (&mut files.write, "filesystem.write"),
+            false => (&mut files.read, "filesystem.read"),
+        };
+        list.get_or_insert_default().push(grant);
+        self.enforced(item, name);
+    }
+
+    pub fn grant(&self, node: &Node, path: String, absent: Absent) -> Grant {
+        Grant::new(path, absent, self.origin(node))
     }
 }
 

@@ -4,8 +4,10 @@
 //! nothing is there that is not granted: the system's programs, the workspace, and what is allowed.
 
 use super::paths::{self, Denial, Spelling};
-use super::report::Fate;
-use super::source::{Element, Item, Source, Standing, Taken, elements, join, stricter, table};
+use super::report::Fate::{Enforced, NotHonoured, Translated};
+use super::source::{
+    Element, Item, Source, Standing, Taken, elements, entries, join, stricter, table,
+};
 use creel_policy::error::PolicyError;
 use creel_policy::glob::is_pattern;
 use creel_policy::layer::Layer;
@@ -15,12 +17,9 @@ use creel_policy::trees::within;
 use creel_policy::{Absent, Grant, WorkspaceMode, net};
 
 pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
-    for (key, node) in top.entries() {
-        let item = Item {
-            key: &key.name,
-            node,
-        };
-        match (key.name.as_str(), table(node)) {
+    for (key, entry) in entries(top, "") {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, table(node)) {
             ("network", Some(of)) => network(into, of, node, "network")?,
             ("filesystem", Some(of)) => filesystem(into, of, "filesystem", Cwd::Listed)?,
             ("credentials", Some(of)) => credentials(into, of, "credentials")?,
@@ -69,15 +68,14 @@ pub fn network(
 ) -> Result<(), PolicyError> {
     into.layer.network.mode = Some(into.sourced(section, net::Mode::None));
     into.layer.network.allow = Some(vec![]);
-    for (key, node) in of.entries() {
-        let name = join(above, &key.name);
-        let item = Item { key: &name, node };
+    for (key, entry) in entries(of, above) {
+        let (item, node) = (entry.item(), entry.node);
         let empty = match &node.value {
             Value::Array(nodes) => nodes.is_empty(),
             Value::Bool(value) => !value,
             _ => false,
         };
-        match key.name.as_str() {
+        match key {
             "allowedDomains" if empty => into.enforced(item, "network.mode = \"none\""),
             "allowedDomains" => {
                 let rules = destinations(into, item);
@@ -87,11 +85,7 @@ pub fn network(
                 }
                 into.layer.network.allow = Some(rules);
             }
-            "deniedDomains" => {
-                let rules = denied(into, item)?;
-                into.layer.network.deny.extend(rules);
-            }
-            "deniedResolvedAddresses" => {
+            "deniedDomains" | "deniedResolvedAddresses" => {
                 let rules = denied(into, item)?;
                 into.layer.network.deny.extend(rules);
             }
@@ -158,10 +152,9 @@ pub fn filesystem(into: &mut Source, of: &Table, above: &str, cwd: Cwd) -> Resul
         let key = &join(above, "denyRead");
         spared = deny_read(into, Item { key, node }, &open)?;
     }
-    for (key, node) in of.entries() {
-        let name = join(above, &key.name);
-        let item = Item { key: &name, node };
-        match key.name.as_str() {
+    for (key, entry) in entries(of, above) {
+        let (item, node) = (entry.item(), entry.node);
+        match key {
             "denyRead" => {}
             "allowRead" if into.whole => {
                 into.grants(item, exec_list, "filesystem.exec: nothing else is there");
@@ -302,24 +295,22 @@ fn allow_write(into: &mut Source, item: Item, cwd: Cwd, leaves: impl Fn(&str) ->
             .iter()
             .any(|word| word.node.as_str().is_some_and(is_workspace));
     let mut grants = into.listed(item, Spelling::Globs, |path| match path {
-        "$WORKSPACE" => Taken::Left(Fate::Enforced, "filesystem.workspace = \"rw\"".into()),
+        "$WORKSPACE" => Taken::Left(Enforced, "filesystem.workspace = \"rw\"".into()),
         path if paths::is_own(path) => Taken::Left(
-            Fate::Translated,
+            Translated,
             format!("{path} is the jail's own, writable and gone with it"),
         ),
-        path if paths::is_whole(path) => Taken::Left(
-            Fate::NotHonoured,
-            format!("{path} is too wide to be writable"),
-        ),
-        path if whole && path.starts_with("$WORKSPACE/") => Taken::Left(
-            Fate::Enforced,
-            "lies in the workspace, which is writable".into(),
-        ),
+        path if paths::is_whole(path) => {
+            Taken::Left(NotHonoured, format!("{path} is too wide to be writable"))
+        }
+        path if whole && path.starts_with("$WORKSPACE/") => {
+            Taken::Left(Enforced, "lies in the workspace, which is writable".into())
+        }
         path if leaves(path) => Taken::Left(
-            Fate::NotHonoured,
+            NotHonoured,
             format!("{path} may lie in what denyRead denies; name it in allowRead too"),
         ),
-        _ => Taken::As(Fate::Enforced, "filesystem.write".into()),
+        _ => Taken::As(Enforced, "filesystem.write".into()),
     });
     let mode = match whole {
         true => WorkspaceMode::ReadWrite,
@@ -344,18 +335,17 @@ fn allow_write(into: &mut Source, item: Item, cwd: Cwd, leaves: impl Fn(&str) ->
 
 /// As [`network`], of the section of credentials.
 pub fn credentials(into: &mut Source, of: &Table, above: &str) -> Result<(), PolicyError> {
-    for (key, node) in of.entries() {
-        let name = join(above, &key.name);
-        let item = Item { key: &name, node };
+    for (key, entry) in entries(of, above) {
+        let (item, node) = (entry.item(), entry.node);
         let Value::Array(_) = &node.value else {
             into.not(item, "creel gives no credential to a jail");
             continue;
         };
-        if key.name == "envVars" {
+        if key == "envVars" {
             into.enforced(item, "the environment has only what [environment] names");
             continue;
         }
-        if key.name != "files" {
+        if key != "files" {
             into.not(item, "creel gives no credential to a jail");
             continue;
         }
@@ -378,10 +368,9 @@ fn credential(into: &mut Source, entry: Item) -> Result<(), PolicyError> {
     };
     let denials = into.denials(item, Denial::AtStart, "filesystem.deny", |_| None)?;
     into.layer.filesystem.deny.extend(denials);
-    for (key, node) in of.entries() {
-        let name = join(entry.key, &key.name);
-        let item = Item { key: &name, node };
-        match (key.name.as_str(), node.as_str()) {
+    for (key, entry) in entries(of, entry.key) {
+        let (item, node) = (entry.item(), entry.node);
+        match (key, node.as_str()) {
             ("path", _) => {}
             ("mode", Some("deny")) => into.enforced(item, "filesystem.deny"),
             ("mode", _) => into.translated(item, "filesystem.deny: a mask is not made"),

@@ -56,11 +56,7 @@ impl Lint<'_> {
             let mut written = self.reach.write.grants();
             let workspace = &self.roots.workspace;
             if self.reach.writes(workspace, self.roots) {
-                written.push(Grant {
-                    path: workspace.clone(),
-                    absent: Absent::Skip,
-                    origin: Origin::creel(),
-                });
+                written.push(Grant::new(workspace.clone(), Absent::Skip, Origin::creel()));
             }
             let tree = written
                 .iter()
@@ -113,8 +109,8 @@ impl Lint<'_> {
 
     /// A grant within another of the same list.
     fn twice(&mut self, key: &str, grants: &[Grant]) {
-        let expand = |grant: &Grant| self.roots.expand(&grant.path);
-        let mut found = vec![];
+        let roots = self.roots;
+        let expand = |grant: &Grant| roots.expand(&grant.path);
         for (at, inner) in grants.iter().enumerate() {
             let path = expand(inner);
             let covers = |(other_at, other): (usize, &Grant)| {
@@ -123,17 +119,14 @@ impl Lint<'_> {
                 // host's.
                 match other_path == path {
                     true => other_at < at,
-                    false => within(&path, &other_path) && self.roots.own(&other_path).is_none(),
+                    false => within(&path, &other_path) && roots.own(&other_path).is_none(),
                 }
             };
             let outer = grants.iter().enumerate().find(|(i, g)| covers((*i, g)));
             if let Some((_, outer)) = outer {
                 let reason = format!("'{key}' has {} twice: {} covers it", inner.path, outer.path);
-                found.push((inner.origin.clone(), reason));
+                self.say(&GRANT_TWICE, Some(&inner.origin), reason);
             }
-        }
-        for (origin, reason) in found {
-            self.say(&GRANT_TWICE, Some(&origin), reason);
         }
     }
 

@@ -11,7 +11,7 @@ use super::checks::*;
 use creel_policy::layer::{Layer, Rank};
 use creel_policy::net::host::Host;
 use creel_policy::net::judge::{Answer, Transport};
-use creel_policy::net::{Credential, Limits, Mode, Tls};
+use creel_policy::net::{Credential, Mode, Tls};
 use creel_policy::reach::{reach, usable, why_not};
 use creel_policy::stack::Stack;
 use creel_policy::tools::{Ruling, Tool};
@@ -109,7 +109,7 @@ impl Lint<'_> {
         }
         let resolvers = said.resolvers.iter().flatten().map(|r| &r.origin);
         let found = [
-            ("limits", first_of(&said.limits)),
+            ("limits", said.limits.first()),
             ("deny", said.deny.first().map(|rule| &rule.origin)),
             ("resolvers", resolvers.min()),
         ];
@@ -228,7 +228,6 @@ impl Lint<'_> {
     /// `unprotect` of what is not protected, or stays so.
     fn idle_exceptions(&mut self, layer: &Layer) {
         let workspace = &self.roots.workspace;
-        let mut found = vec![];
         let written = layer.filesystem.unprotect.iter();
         for grant in written.filter(|grant| is_authors(&grant.origin)) {
             let path = self.roots.expand(&grant.path);
@@ -248,17 +247,19 @@ impl Lint<'_> {
             } else if let Some(row) = trust::PATHS.iter().find(around) {
                 let row = format!("$WORKSPACE/{}", row.path);
                 let reason = format!("{shown} lies in {row}, which stays protected");
-                found.push((grant.origin.clone(), reason, format!("name {row}")));
+                self.add(
+                    &UNPROTECT_IDLE,
+                    Some(&grant.origin),
+                    reason,
+                    format!("name {row}"),
+                );
                 continue;
             } else {
                 let reason =
                     format!("{shown} is no trust path: only git's configuration could protect it");
                 (reason, out)
             };
-            found.push((grant.origin.clone(), reason, fix.to_owned()));
-        }
-        for (origin, reason, fix) in found {
-            self.add(&UNPROTECT_IDLE, Some(&origin), reason, fix);
+            self.add(&UNPROTECT_IDLE, Some(&grant.origin), reason, fix.to_owned());
         }
     }
 }
@@ -271,20 +272,4 @@ fn is_authors(origin: &Origin) -> bool {
 /// Whether the trees have anything at, beneath or above the path.
 fn touched(trees: &Trees, path: &str) -> bool {
     trees.cover(path) || trees.grants().iter().any(|grant| within(&grant.path, path))
-}
-
-/// The place of the first of them.
-fn first_of(limits: &Limits) -> Option<&Origin> {
-    let l = limits;
-    [
-        l.connections.as_ref().map(|said| &said.origin),
-        l.rate.as_ref().map(|said| &said.origin),
-        l.bytes_in.as_ref().map(|said| &said.origin),
-        l.bytes_out.as_ref().map(|said| &said.origin),
-        l.bandwidth.as_ref().map(|said| &said.origin),
-        l.idle.as_ref().map(|said| &said.origin),
-    ]
-    .into_iter()
-    .flatten()
-    .min()
 }

@@ -24,31 +24,21 @@ impl Lint<'_> {
         self.range("output", &limits.output, Bytes(1), Bytes(64 * GIB));
         self.range("inodes", &limits.inodes, Count(16), Count(100_000_000));
         self.range("grace", &limits.grace, Span(0), Span(10 * 60 * 1000));
+        let (wall, share) = (limits.timeout.value.0, limits.cpus.value.0);
+        let work = wall.saturating_mul(u64::from(share)) / 1000;
+        let beyond_memory = limits.disk.value > limits.memory.value;
+        let beyond_work = limits.cpu_time.value.0 > work;
+        let beyond_wall = limits.grace.value > limits.timeout.value;
+        let memory = "memory, which counts what is in a tmpfs";
         let idle = [
+            (beyond_memory, "disk", &limits.disk.origin, memory),
             (
-                limits.disk.value > limits.memory.value,
-                "disk",
-                &limits.disk.origin,
-                "memory, which counts what is in a tmpfs",
-            ),
-            (
-                limits.cpu_time.value.0
-                    > limits
-                        .timeout
-                        .value
-                        .0
-                        .saturating_mul(u64::from(limits.cpus.value.0))
-                        / 1000,
+                beyond_work,
                 "cpu_time",
                 &limits.cpu_time.origin,
                 "timeout with the processors that there are",
             ),
-            (
-                limits.grace.value > limits.timeout.value,
-                "grace",
-                &limits.grace.origin,
-                "timeout",
-            ),
+            (beyond_wall, "grace", &limits.grace.origin, "timeout"),
         ];
         for (holds, name, origin, other) in idle {
             // A default value is not the author's mistake.
@@ -68,18 +58,16 @@ impl Lint<'_> {
     }
 
     fn absent(&mut self) {
-        let has = |named: fn(&creel_policy::layer::Limits) -> bool| {
-            let above = self
-                .layers
-                .iter()
-                .filter(|(rank, _)| *rank <= Rank::Operator);
-            above.into_iter().any(|(_, layer)| named(&layer.limits))
-        };
+        let above = self
+            .layers
+            .iter()
+            .filter(|(rank, _)| *rank <= Rank::Operator);
+        let above: Vec<_> = above.map(|(_, layer)| &layer.limits).collect();
         let missing: Vec<&str> = [
-            ("memory", has(|l| l.memory.is_some())),
-            ("pids", has(|l| l.pids.is_some())),
-            ("cpus", has(|l| l.cpus.is_some())),
-            ("timeout", has(|l| l.timeout.is_some())),
+            ("memory", above.iter().any(|l| l.memory.is_some())),
+            ("pids", above.iter().any(|l| l.pids.is_some())),
+            ("cpus", above.iter().any(|l| l.cpus.is_some())),
+            ("timeout", above.iter().any(|l| l.timeout.is_some())),
         ]
         .into_iter()
         .filter_map(|(name, named)| (!named).then_some(name))

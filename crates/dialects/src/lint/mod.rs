@@ -21,30 +21,22 @@ pub use suspects::is_secret_file;
 use std::collections::{BTreeMap, BTreeSet};
 
 use creel_policy::expand::Unmet;
-use creel_policy::layer::{Layer, PROGRAM_DIRECTORIES, Rank};
+use creel_policy::layer::{Command, Layer, Rank};
 use creel_policy::reach::{Reach, reach};
 use creel_policy::rights::Roots;
 use creel_policy::stack::{Outcome, Stack};
+use creel_policy::words::words;
 use creel_policy::{Grant, Origin};
 
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// The jail does not hold what the policy's reader would think.
-    Critical,
-    /// Probably a mistake.
-    Warn,
-    /// Worth knowing.
-    Info,
-}
-
-impl Severity {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Critical => "critical",
-            Self::Warn => "warn",
-            Self::Info => "info",
-        }
+words! {
+    /// How bad it is.
+    Severity {
+        /// The jail does not hold what the policy's reader would think.
+        Critical = "critical",
+        /// Probably a mistake.
+        Warn = "warn",
+        /// Worth knowing.
+        Info = "info",
     }
 }
 
@@ -133,7 +125,7 @@ pub fn subjects(stack: &Stack, outcome: &Outcome, roots: &Roots) -> BTreeSet<Str
         }
         for settings in layer.tools.each.values() {
             for command in settings.commands.iter().flatten() {
-                paths.extend(candidates(&command.program, roots));
+                paths.extend(Command::paths(&command.program, roots));
             }
         }
     }
@@ -182,25 +174,8 @@ impl Lint<'_> {
 
 /// A layer's lists of grants, by their keys.
 fn granted(layer: &Layer) -> Vec<(&'static str, &[Grant])> {
-    let files = &layer.filesystem;
-    [
-        ("filesystem.read", &files.read),
-        ("filesystem.write", &files.write),
-        ("filesystem.load", &files.load),
-        ("filesystem.exec", &files.exec),
-    ]
-    .into_iter()
-    .filter_map(|(key, list)| Some((key, list.as_deref()?)))
-    .collect()
-}
-
-/// The paths that a command may stand for.
-fn candidates(program: &str, roots: &Roots) -> Vec<String> {
-    match program.contains('/') || program == "~" {
-        true => vec![roots.expand(program)],
-        false => PROGRAM_DIRECTORIES
-            .iter()
-            .map(|dir| format!("{dir}/{program}"))
-            .collect(),
-    }
+    let lists = layer.filesystem.lists().into_iter();
+    lists
+        .filter_map(|(key, list)| Some((key, list.as_deref()?)))
+        .collect()
 }

@@ -5,56 +5,17 @@ use super::checks::*;
 use creel_policy::layer::Layer;
 use creel_policy::net::range::block;
 use creel_policy::net::{Mode, Protocol, Rule, Tls, To};
+use creel_policy::words::NameList;
 
-/// Names beneath which anybody may have one: of registries, and of hosting that gives names away.
-const SHARED: &[&str] = &[
-    "ac.uk",
-    "amazonaws.com",
-    "azureedge.net",
-    "azurewebsites.net",
-    "blogspot.com",
-    "cloudapp.azure.com",
-    "cloudfront.net",
-    "co.in",
-    "co.jp",
-    "co.kr",
-    "co.nz",
-    "co.uk",
-    "co.za",
-    "com.au",
-    "com.br",
-    "com.cn",
-    "com.mx",
-    "com.tr",
-    "duckdns.org",
-    "firebaseapp.com",
-    "fly.dev",
-    "github.io",
-    "githubusercontent.com",
-    "gitlab.io",
-    "herokuapp.com",
-    "ne.jp",
-    "net.au",
-    "netlify.app",
-    "ngrok.io",
-    "ngrok-free.app",
-    "nip.io",
-    "onrender.com",
-    "or.jp",
-    "org.au",
-    "org.uk",
-    "pages.dev",
-    "railway.app",
-    "readthedocs.io",
-    "s3.amazonaws.com",
-    "sslip.io",
-    "surge.sh",
-    "trycloudflare.com",
-    "vercel.app",
-    "web.app",
-    "windows.net",
-    "workers.dev",
-];
+/// NameList beneath which anybody may have one: of registries, and of hosting that gives names away.
+const SHARED: NameList = NameList(
+    "ac.uk amazonaws.com azureedge.net azurewebsites.net blogspot.com cloudapp.azure.com
+     cloudfront.net co.in co.jp co.kr co.nz co.uk co.za com.au com.br com.cn com.mx com.tr
+     duckdns.org firebaseapp.com fly.dev github.io githubusercontent.com gitlab.io herokuapp.com
+     ne.jp net.au netlify.app ngrok.io ngrok-free.app nip.io onrender.com or.jp org.au org.uk
+     pages.dev railway.app readthedocs.io s3.amazonaws.com sslip.io surge.sh trycloudflare.com
+     vercel.app web.app windows.net workers.dev",
+);
 
 impl Lint<'_> {
     pub(super) fn network(&mut self) {
@@ -77,7 +38,7 @@ impl Lint<'_> {
         let shown = rule.destination();
         match &rule.to {
             To::Under(suffix)
-                if !suffix.as_str().contains('.') || SHARED.contains(&suffix.as_str()) =>
+                if !suffix.as_str().contains('.') || SHARED.contains(suffix.as_str()) =>
             {
                 let reason = format!("{shown} has names that anybody may register");
                 self.say(&NETWORK_PUBLIC_SUFFIX, Some(&rule.origin), reason);
@@ -116,8 +77,8 @@ impl Lint<'_> {
 
     /// Denials under a list's mode: a destination on no list needs no denial.
     fn idle_denials(&mut self, layer: &Layer) {
-        let lists = &self.outcome.rights.network.lists;
-        let mut idle = vec![];
+        let outcome = self.outcome;
+        let lists = &outcome.rights.network.lists;
         for deny in &layer.network.deny {
             let within = |rule: &Rule| {
                 let ports = deny.ports.is_empty() || !deny.ports.is_disjoint(&rule.ports);
@@ -126,15 +87,10 @@ impl Lint<'_> {
                 ports && (to || matches!(deny.to, To::Range(_)))
             };
             if !lists.iter().flat_map(|list| &list.rules).any(within) {
-                idle.push(deny.clone());
+                let shown = deny.destination();
+                let reason = format!("no rule allows {shown}, so its denial takes nothing");
+                self.say(&NETWORK_DENY_IDLE, Some(&deny.origin), reason);
             }
-        }
-        for deny in idle {
-            let reason = format!(
-                "no rule allows {}, so its denial takes nothing",
-                deny.destination()
-            );
-            self.say(&NETWORK_DENY_IDLE, Some(&deny.origin), reason);
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use super::checks::*;
 use super::suspects::{INTERPRETERS, LAUNCHERS, SENSITIVE, SHELLS};
-use super::{Found, Lint, candidates};
+use super::{Found, Lint};
+use creel_policy::WorkspaceMode;
 use creel_policy::layer::{Arguments, Command, Security, Settings};
-use creel_policy::tools::{Tool, glob};
+use creel_policy::tools::Tool;
 use creel_policy::trees::within;
-use creel_policy::{Origin, WorkspaceMode};
 
 impl Lint<'_> {
     pub(super) fn programs(&mut self) {
@@ -34,20 +34,15 @@ impl Lint<'_> {
 
     fn command(&mut self, command: &Command) {
         let name = command.program.rsplit('/').next().unwrap_or_default();
-        let is = |patterns: &[&str]| {
-            patterns
-                .iter()
-                .any(|pattern| glob(pattern.as_bytes(), name.as_bytes()))
-        };
         let open = is_open(command);
         let origin = Some(&command.origin);
-        if is(&SHELLS) && open {
+        if SHELLS.meet(name) && open {
             let reason = format!("{name} is a shell: it runs whatever text it is given");
             self.say(&EXEC_SHELL, origin, reason);
-        } else if is(&LAUNCHERS) {
+        } else if LAUNCHERS.meet(name) {
             let reason = format!("{name} starts the program that its arguments name");
             self.say(&EXEC_LAUNCHER, origin, reason);
-        } else if is(&INTERPRETERS) && open {
+        } else if INTERPRETERS.meet(name) && open {
             let reason = format!("{name} runs any program in its language");
             self.say(&EXEC_INTERPRETER, origin, reason);
         } else if let Some((_, option)) = SENSITIVE.iter().find(|(program, _)| *program == name)
@@ -66,7 +61,7 @@ impl Lint<'_> {
     }
 
     fn matches_never(&mut self, command: &Command) {
-        let paths = candidates(&command.program, self.roots);
+        let paths = Command::paths(&command.program, self.roots);
         let rights = &self.outcome.rights;
         let covered: Vec<&String> = paths
             .iter()
@@ -112,13 +107,12 @@ impl Lint<'_> {
     /// Trees of the host that are writable and executable, or writable by others and executable. The
     /// jail's own directories end with it, and the workspace is the agent's to build and run in.
     fn writable_code(&mut self) {
-        let mut found: Vec<(&Check, Origin, String)> = vec![];
         for grant in self.reach.exec.grants() {
             let path = &grant.path;
             if self.found_at(path) == Some(Found::WritableByOthers) {
                 let reason =
                     format!("{path} is executable, and others on the host may write to it");
-                found.push((&EXEC_BY_OTHERS, grant.origin.clone(), reason));
+                self.say(&EXEC_BY_OTHERS, Some(&grant.origin), reason);
             }
             let host = path.starts_with('/') && *path != self.roots.workspace;
             let overlaps = self
@@ -129,11 +123,8 @@ impl Lint<'_> {
                 .any(|other| within(path, &other.path) || within(&other.path, path));
             if host && overlaps {
                 let reason = format!("{} is writable and executable", self.roots.shorten(path));
-                found.push((&EXEC_WRITABLE, grant.origin.clone(), reason));
+                self.say(&EXEC_WRITABLE, Some(&grant.origin), reason);
             }
-        }
-        for (check, origin, reason) in found {
-            self.say(check, Some(&origin), reason);
         }
     }
 

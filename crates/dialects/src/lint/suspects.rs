@@ -1,43 +1,21 @@
-//! Names that are worth a second look: programs, paths, variables, files.
+//! NameList that are worth a second look: programs, paths, variables, files.
 
-use creel_policy::tools::glob;
+use creel_policy::words::NameList;
 
 /// Shells, by their names.
-pub const SHELLS: [&str; 10] = [
-    "ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "sh", "tcsh", "zsh",
-];
+pub const SHELLS: NameList = NameList("ash bash busybox csh dash fish ksh sh tcsh zsh");
 
 /// Interpreters, by patterns of their names.
-pub const INTERPRETERS: [&str; 17] = [
-    "awk", "bun", "deno", "gawk", "gdb", "irb", "java", "jshell", "lua*", "mawk", "node*", "perl*",
-    "php*", "python*", "ruby*", "tclsh*", "Rscript",
-];
+pub const INTERPRETERS: NameList = NameList(
+    "awk bun deno gawk gdb irb java jshell lua* mawk node* perl* php* python* ruby* tclsh*
+     Rscript",
+);
 
 /// Programs whose arguments are another command.
-pub const LAUNCHERS: [&str; 22] = [
-    "chroot",
-    "doas",
-    "env",
-    "flock",
-    "ionice",
-    "ld-linux*",
-    "ld.so",
-    "nice",
-    "nohup",
-    "npx",
-    "nsenter",
-    "parallel",
-    "runuser",
-    "script",
-    "setsid",
-    "stdbuf",
-    "su",
-    "sudo",
-    "taskset",
-    "timeout",
-    "unshare",
-    "xargs",
-];
+pub const LAUNCHERS: NameList = NameList(
+    "chroot doas env flock ionice ld-linux* ld.so nice nohup npx nsenter parallel runuser script
+     setsid stdbuf su sudo taskset timeout unshare xargs",
+);
 
 /// Programs that execute other programs or write files by their options (hazards A1), with one such.
 pub const SENSITIVE: [(&str, &str); 18] = [
@@ -128,7 +106,7 @@ const IN_HOME: [(&str, &str); 40] = [
     (".zshrc", "what the host executes"),
 ];
 
-/// Names of sockets that command the host, wherever they lie.
+/// NameList of sockets that command the host, wherever they lie.
 const SOCKETS: [&str; 5] = [
     "containerd.sock",
     "crio.sock",
@@ -163,124 +141,44 @@ pub fn danger(path: &str, home: &str) -> Option<&'static str> {
 /// Whether a trust path is part of a project's own work: what it runs, it runs when somebody builds or
 /// tests the project, and not merely because the file is there.
 pub fn is_project_work(path: &str) -> bool {
-    const NAMES: [&str; 16] = [
-        ".cargo",
-        ".gitattributes",
-        ".gitmodules",
-        ".npmrc",
-        ".yarnrc.yml",
-        "AGENTS.md",
-        "CLAUDE.local.md",
-        "CLAUDE.md",
-        "GEMINI.md",
-        "GNUmakefile",
-        "Makefile",
-        "build.rs",
-        "conftest.py",
-        "makefile",
-        "package.json",
-        "worktrees",
-    ];
-    NAMES.contains(&path.rsplit('/').next().unwrap_or_default())
+    const NAMES: NameList = NameList(
+        ".cargo .gitattributes .gitmodules .npmrc .yarnrc.yml AGENTS.md CLAUDE.local.md CLAUDE.md
+         GEMINI.md GNUmakefile Makefile build.rs conftest.py makefile package.json worktrees",
+    );
+    NAMES.contains(path.rsplit('/').next().unwrap_or_default())
 }
 
 /// Whether a variable's name is that of a credential, or of a door to one.
 pub fn is_secret_variable(name: &str) -> bool {
-    const WORDS: [&str; 12] = [
-        "*API_KEY*",
-        "*APIKEY*",
-        "*ACCESS_KEY*",
-        "*AUTH_TOKEN*",
-        "*CREDENTIAL*",
-        "*PASSPHRASE*",
-        "*PASSWD*",
-        "*PASSWORD*",
-        "*PRIVATE_KEY*",
-        "*SECRET*",
-        "*_TOKEN",
-        "*_PAT",
-    ];
-    const NAMES: [&str; 9] = [
-        "DATABASE_URL",
-        "DBUS_SESSION_BUS_ADDRESS",
-        "DOCKER_HOST",
-        "GPG_AGENT_INFO",
-        "KUBECONFIG",
-        "PGPASS",
-        "SSH_AUTH_SOCK",
-        "TOKEN",
-        "XAUTHORITY",
-    ];
+    const WORDS: NameList = NameList(
+        "*API_KEY* *APIKEY* *ACCESS_KEY* *AUTH_TOKEN* *CREDENTIAL* *PASSPHRASE* *PASSWD*
+         *PASSWORD* *PRIVATE_KEY* *SECRET* *_TOKEN *_PAT",
+    );
+    const NAMES: NameList = NameList(
+        "DATABASE_URL DBUS_SESSION_BUS_ADDRESS DOCKER_HOST GPG_AGENT_INFO KUBECONFIG PGPASS
+         SSH_AUTH_SOCK TOKEN XAUTHORITY",
+    );
     let name = name.to_ascii_uppercase();
-    NAMES.contains(&name.as_str())
-        || WORDS
-            .iter()
-            .any(|word| glob(word.as_bytes(), name.as_bytes()))
+    NAMES.contains(&name) || WORDS.meet(&name)
 }
 
 /// Whether a variable makes programs load or run code.
 pub fn is_loader_variable(name: &str) -> bool {
-    const NAMES: [&str; 21] = [
-        "BASH_ENV",
-        "EDITOR",
-        "ENV",
-        "GCONV_PATH",
-        "GIT_CONFIG_GLOBAL",
-        "GIT_EXTERNAL_DIFF",
-        "GIT_PAGER",
-        "GIT_SSH",
-        "GIT_SSH_COMMAND",
-        "IFS",
-        "JAVA_TOOL_OPTIONS",
-        "LESSOPEN",
-        "NODE_OPTIONS",
-        "PERL5LIB",
-        "PERL5OPT",
-        "PROMPT_COMMAND",
-        "PYTHONHOME",
-        "PYTHONPATH",
-        "PYTHONSTARTUP",
-        "RUBYOPT",
-        "RUSTC_WRAPPER",
-    ];
-    name.starts_with("LD_") || name.starts_with("DYLD_") || NAMES.contains(&name)
+    const NAMES: NameList = NameList(
+        "BASH_ENV EDITOR ENV GCONV_PATH GIT_CONFIG_GLOBAL GIT_EXTERNAL_DIFF GIT_PAGER GIT_SSH
+         GIT_SSH_COMMAND IFS JAVA_TOOL_OPTIONS LESSOPEN NODE_OPTIONS PERL5LIB PERL5OPT
+         PROMPT_COMMAND PYTHONHOME PYTHONPATH PYTHONSTARTUP RUBYOPT RUSTC_WRAPPER",
+    );
+    name.starts_with("LD_") || name.starts_with("DYLD_") || NAMES.contains(name)
 }
 
 /// Whether a file's name is that of a credential.
 pub fn is_secret_file(name: &str) -> bool {
-    const NAMES: [&str; 26] = [
-        ".dockercfg",
-        ".env",
-        ".env.*",
-        ".git-credentials",
-        ".htpasswd",
-        ".my.cnf",
-        ".netrc",
-        ".npmrc",
-        ".pgpass",
-        ".pypirc",
-        ".vault-token",
-        "*.jks",
-        "*.kdbx",
-        "*.key",
-        "*.p12",
-        "*.pem",
-        "*.pfx",
-        "credentials",
-        "credentials.json",
-        "id_dsa",
-        "id_ecdsa",
-        "id_ed25519",
-        "id_rsa",
-        "secrets.*",
-        "service-account*.json",
-        "terraform.tfstate",
-    ];
-    const EXAMPLES: [&str; 4] = ["*.example", "*.sample", "*.template", "*.dist"];
-    let is = |patterns: &[&str]| {
-        patterns
-            .iter()
-            .any(|pattern| glob(pattern.as_bytes(), name.as_bytes()))
-    };
-    is(&NAMES) && !is(&EXAMPLES)
+    const NAMES: NameList = NameList(
+        ".dockercfg .env .env.* .git-credentials .htpasswd .my.cnf .netrc .npmrc .pgpass .pypirc
+         .vault-token *.jks *.kdbx *.key *.p12 *.pem *.pfx credentials credentials.json id_dsa
+         id_ecdsa id_ed25519 id_rsa secrets.* service-account*.json terraform.tfstate",
+    );
+    const EXAMPLES: NameList = NameList("*.example *.sample *.template *.dist");
+    NAMES.meet(name) && !EXAMPLES.meet(name)
 }

@@ -77,7 +77,7 @@ impl Lint<'_> {
             }
         }
         if let (Some(list), Some(profile)) = (&tools.allow, &tools.profile) {
-            let patterns: Vec<Pattern> = patterns(profile.value.allows());
+            let patterns = Pattern::of_texts(profile.value.allows().iter());
             let outside = |p: &&Pattern| !p.is_wild() && !meets(&patterns, p.text());
             if let Some(outside) = list.value.iter().find(outside) {
                 let profile = profile.value.name();
@@ -200,13 +200,6 @@ impl Lint<'_> {
     fn allows(&self, tool: Tool) -> bool {
         self.outcome.rights.tools.allows(tool)
     }
-}
-
-fn patterns(texts: &[&str]) -> Vec<Pattern> {
-    texts
-        .iter()
-        .flat_map(|text| Pattern::parse(text).unwrap_or_default())
-        .collect()
 }
 
 fn meets(patterns: &[Pattern], name: &str) -> bool {

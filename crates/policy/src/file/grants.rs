@@ -1,99 +1,95 @@
-//! Grants: which paths can be named, and which would mean something else than they say.
+//! Forms of paths: which can be named, and which would mean something else than they say.
 
+use serde_json::Value as Json;
+
+use super::form::{Form, defined};
 use super::keys::GRANT;
-use super::walk::{File, Section, get};
+use super::plain::Flag;
+use super::walk::At;
 use crate::error::{PathFault, PolicyError};
-use crate::glob;
-use crate::tree::{Node, Table, Value};
-use crate::{Absent, Grant};
+use crate::write::quoted;
+use crate::{Absent, Grant, glob};
 
-impl File<'_> {
-    /// The grants under `key`; `None` where the key is absent.
-    pub fn listed(&self, table: Section, key: &str) -> Result<Option<Vec<Grant>>, PolicyError> {
-        match get(table, key) {
-            Some(_) => self.grants(table, key).map(Some),
-            None => Ok(None),
-        }
-    }
+/// A grant: a path or a pattern, or a table that says whether it may be absent.
+pub struct Path;
 
-    pub fn grants(&self, table: Section, key: &str) -> Result<Vec<Grant>, PolicyError> {
-        self.array(table, key, "an array of paths, for example [\"/usr\"]")?
-            .iter()
-            .map(|value| self.grant(value, key))
-            .collect()
-    }
+impl Form for Path {
+    type Value = Grant;
+    const LISTED: &'static str = "an array of paths, for example [\"/usr\"]";
 
-    /// As [`Self::grants`], where a pattern would mean less than it says; none where the key is absent.
-    pub fn named(&self, key: &str, table: Section) -> Result<Vec<Grant>, PolicyError> {
-        if get(table, key).is_none() {
-            return Ok(vec![]);
-        }
-        let nodes = self.array(
-            table,
-            key,
-            "an array of paths, for example [\"$WORKSPACE/Makefile\"]",
-        )?;
-        let grants = nodes.iter().map(|node| {
-            let grant = self.grant(node, key)?;
-            self.path(node, &grant.path, key)?;
-            Ok(grant)
-        });
-        grants.collect()
-    }
-
-    fn grant(&self, value: &Node, key: &str) -> Result<Grant, PolicyError> {
-        let (path, absent) = match &value.value {
-            Value::Table(table) => {
-                self.check_keys(table, &GRANT)?;
-                let path = table.get("path").ok_or_else(|| PolicyError::MissingKey {
-                    at: self.place_of(value),
-                    key: format!("{key}: path"),
-                })?;
-                (path, self.absent(table)?)
+    fn read(at: At) -> Result<Grant, PolicyError> {
+        let mut absent = Absent::Refuse;
+        let path = match at.keyed(&GRANT)? {
+            None => at,
+            Some(table) => {
+                let path = at.need(table, "path")?;
+                let optional = at.inner(table, "optional").map(Flag::read).transpose()?;
+                if optional.is_some_and(|optional| optional.value) {
+                    absent = Absent::Skip;
+                }
+                path
             }
-            _ => (value, Absent::Refuse),
         };
-        let text = self.string(path, key, "a path, or { path = \"/usr\", optional = true }")?;
-        Ok(Grant {
-            path: self.sound(path, text, key, path_fault(text))?.to_owned(),
-            absent,
-            origin: self.origin(path),
-        })
+        let text = path.string("a path, or { path = \"/usr\", optional = true }")?;
+        sound(path, text, path_fault(text))?;
+        Ok(Grant::new(text, absent, path.origin()))
     }
 
-    /// `text`, which stands at `node`, where it is the path of one thing.
-    pub fn path<'t>(&self, node: &Node, text: &'t str, key: &str) -> Result<&'t str, PolicyError> {
-        let pattern = glob::is_pattern(text).then_some(PathFault::Glob);
-        self.sound(node, text, key, path_fault(text).or(pattern))
+    fn schema() -> Json {
+        defined("grant")
     }
 
-    fn sound<'t>(
-        &self,
-        node: &Node,
-        text: &'t str,
-        key: &str,
-        fault: Option<PathFault>,
-    ) -> Result<&'t str, PolicyError> {
-        match fault {
-            Some(fault) => Err(PolicyError::BadPath {
-                at: self.place_of(node),
-                key: key.to_owned().into(),
-                path: text.to_owned(),
-                fault,
-            }),
-            None => Ok(text),
-        }
+    fn text(grant: &Grant) -> String {
+        optional(quoted(&grant.path), grant.absent)
+    }
+}
+
+/// As [`Path`], where a pattern would mean less than it says.
+pub struct Name;
+
+impl Form for Name {
+    type Value = Grant;
+    const LISTED: &'static str = "an array of paths, for example [\"$WORKSPACE/Makefile\"]";
+
+    fn read(at: At) -> Result<Grant, PolicyError> {
+        let grant = Path::read(at)?;
+        plain(at, &grant.path)?;
+        Ok(grant)
     }
 
-    fn absent(&self, table: &Table) -> Result<Absent, PolicyError> {
-        match table.get("optional") {
-            None => Ok(Absent::Refuse),
-            Some(value) => match &value.value {
-                Value::Bool(true) => Ok(Absent::Skip),
-                Value::Bool(false) => Ok(Absent::Refuse),
-                _ => Err(self.wrong_type(value, "optional", "true or false")),
-            },
-        }
+    fn schema() -> Json {
+        Path::schema()
+    }
+
+    fn text(grant: &Grant) -> String {
+        Path::text(grant)
+    }
+}
+
+/// `path`, which is quoted, as the text of a grant.
+pub fn optional(path: String, absent: Absent) -> String {
+    match absent {
+        Absent::Refuse => path,
+        Absent::Skip => format!("{{ path = {path}, optional = true }}"),
+    }
+}
+
+/// The text, where it is the path of one thing.
+pub fn plain(at: At, text: &str) -> Result<String, PolicyError> {
+    let pattern = glob::is_pattern(text).then_some(PathFault::Glob);
+    sound(at, text, path_fault(text).or(pattern))?;
+    Ok(text.to_owned())
+}
+
+fn sound(at: At, text: &str, fault: Option<PathFault>) -> Result<(), PolicyError> {
+    match fault {
+        None => Ok(()),
+        Some(fault) => Err(PolicyError::BadPath {
+            at: at.place(),
+            key: at.key.to_owned().into(),
+            path: text.to_owned(),
+            fault,
+        }),
     }
 }
 

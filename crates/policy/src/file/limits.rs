@@ -1,145 +1,94 @@
-//! `[limits]`: numbers with units.
+//! Forms of numbers with units.
 
-use super::walk::{File, Section, get};
+use std::fmt::Display;
+
+use serde_json::Value as Json;
+
+use super::form::{Form, defined};
+use super::walk::At;
 use crate::error::PolicyError;
-use crate::layer::Limits;
-use crate::rights::Bound;
-use crate::tree::{Integer, Node, Value};
-use crate::units::{Bytes, Count, CpuShare, Percent, Quantity, Span, UnitError};
+use crate::tree::{Node, Value};
+use crate::units::{Quantity, UnitError};
+use crate::write::quoted;
+use crate::{Bytes, Count, CpuShare, Percent, Sourced, Span};
 
-impl File<'_> {
-    pub fn limits(&self, table: Section) -> Result<Limits, PolicyError> {
-        Ok(Limits {
-            memory: self.quantity(table, "limits.memory", size)?,
-            memory_high: self.quantity(table, "limits.memory_high", percent)?,
-            cpus: self.quantity(table, "limits.cpus", cpu_share)?,
-            pids: self.quantity(table, "limits.pids", count)?,
-            timeout: self.quantity(table, "limits.timeout", time_limit)?,
-            cpu_time: self.quantity(table, "limits.cpu_time", time_limit)?,
-            disk: self.quantity(table, "limits.disk", size)?,
-            inodes: self.quantity(table, "limits.inodes", count)?,
-            file_size: self.quantity(table, "limits.file_size", size)?,
-            open_files: self.quantity(table, "limits.open_files", count)?,
-            output: self.quantity(table, "limits.output", size)?,
-            grace: self.quantity(table, "limits.grace", time)?,
-        })
-    }
+/// A number with its unit.
+pub trait Unit {
+    type Of: Display;
+    /// Its definition in the schema.
+    const SCHEMA: &'static str;
+    const EXPECTED: &'static str;
+    const IS_QUOTED: bool;
 
-    /// A count under `key`, of one or more.
-    pub fn count(&self, table: Section, key: &str) -> Result<Bound<Count>, PolicyError> {
-        self.quantity(table, key, count)
-    }
+    /// `None`: a value of another type.
+    fn of(node: &Node) -> Option<Result<Self::Of, UnitError>>;
+}
 
-    /// A size under `key`.
-    pub fn size(&self, table: Section, key: &str) -> Result<Bound<Bytes>, PolicyError> {
-        self.quantity(table, key, size)
-    }
+impl<U: Unit> Form for U {
+    type Value = Sourced<U::Of>;
 
-    /// A time under `key`, longer than none.
-    pub fn span(&self, table: Section, key: &str) -> Result<Bound<Span>, PolicyError> {
-        self.quantity(table, key, time_limit)
-    }
-
-    fn quantity<T>(
-        &self,
-        table: Section,
-        key: &str,
-        convert: fn(&Node) -> Result<T, LimitFault>,
-    ) -> Result<Bound<T>, PolicyError> {
-        let Some(value) = get(table, key) else {
-            return Ok(None);
-        };
-        match convert(value) {
-            Ok(limit) => Ok(Some(self.sourced(value, limit))),
-            Err(LimitFault::Type(expected)) => Err(self.wrong_type(value, key, expected)),
-            Err(LimitFault::Unit(reason)) => Err(PolicyError::BadUnit {
-                at: self.place_of(value),
-                key: key.to_owned().into(),
-                value: match &value.value {
-                    Value::String(text) => text.to_string(),
+    fn read(at: At) -> Result<Sourced<U::Of>, PolicyError> {
+        match U::of(at.node) {
+            None => Err(at.wrong_type(U::EXPECTED)),
+            Some(Ok(value)) => Ok(at.sourced(value)),
+            Some(Err(reason)) => Err(PolicyError::BadUnit {
+                at: at.place(),
+                key: at.key.to_owned().into(),
+                value: match &at.node.value {
+                    Value::String(text) | Value::Float(text) => text.clone(),
                     Value::Integer(number) => number.to_string(),
-                    Value::Float(number) => number.to_string(),
                     _ => String::new(),
                 },
                 reason,
             }),
         }
     }
-}
 
-/// Why a value is no limit.
-enum LimitFault {
-    /// The wrong type; says what to write instead.
-    Type(&'static str),
-    Unit(UnitError),
-}
-
-fn size(value: &Node) -> Result<Bytes, LimitFault> {
-    quoted(
-        value,
-        "a size in quotes, for example \"2GiB\"",
-        Bytes::parse,
-    )
-}
-
-fn time(value: &Node) -> Result<Span, LimitFault> {
-    quoted(value, "a time in quotes, for example \"30s\"", Span::parse)
-}
-
-fn time_limit(value: &Node) -> Result<Span, LimitFault> {
-    quoted(
-        value,
-        "a time in quotes, for example \"1h\"",
-        Span::parse_limit,
-    )
-}
-
-fn percent(value: &Node) -> Result<Percent, LimitFault> {
-    quoted(
-        value,
-        "a percentage in quotes, for example \"90%\"",
-        Percent::parse,
-    )
-}
-
-fn quoted<T>(
-    value: &Node,
-    expected: &'static str,
-    parse: fn(&str) -> Result<T, UnitError>,
-) -> Result<T, LimitFault> {
-    let text = value.as_str().ok_or(LimitFault::Type(expected))?;
-    parse(text).map_err(LimitFault::Unit)
-}
-
-fn count(value: &Node) -> Result<Count, LimitFault> {
-    match &value.value {
-        Value::Integer(number) => integer(number, Quantity::Count).and_then(Count::new),
-        _ => {
-            return Err(LimitFault::Type(
-                "a whole number without quotes, for example 512",
-            ));
-        }
+    fn schema() -> Json {
+        defined(U::SCHEMA)
     }
-    .map_err(LimitFault::Unit)
+
+    fn text(value: &Sourced<U::Of>) -> String {
+        let text = value.value.to_string();
+        if U::IS_QUOTED { quoted(&text) } else { text }
+    }
 }
 
-fn cpu_share(value: &Node) -> Result<CpuShare, LimitFault> {
-    match &value.value {
-        Value::Integer(number) => integer(number, Quantity::CpuShare)
-            .and_then(|number| CpuShare::parse(&number.to_string())),
+/// A time that may be zero: a grace period of which nothing is left.
+pub struct Pause;
+
+macro_rules! units {
+    ($($form:ident: $of:ident, $schema:literal, $quoted:literal, $expected:literal, $read:expr;)+) => {
+        $(impl Unit for $form {
+            type Of = $of;
+            const SCHEMA: &'static str = $schema;
+            const EXPECTED: &'static str = $expected;
+            const IS_QUOTED: bool = $quoted;
+
+            fn of(node: &Node) -> Option<Result<$of, UnitError>> {
+                let read: fn(&Node) -> Option<Result<$of, UnitError>> = $read;
+                read(node)
+            }
+        })+
+    };
+}
+
+units! {
+    Bytes: Bytes, "size", true, "a size in quotes, for example \"2GiB\"", |n| n.as_str().map(Bytes::parse);
+    Percent: Percent, "percent", true, "a percentage in quotes, for example \"90%\"", |n| n.as_str().map(Percent::parse);
+    Span: Span, "time", true, "a time in quotes, for example \"1h\"", |n| n.as_str().map(Span::parse_limit);
+    Pause: Span, "time", true, "a time in quotes, for example \"30s\"", |n| n.as_str().map(Span::parse);
+    Count: Count, "count", false, "a whole number without quotes, for example 512", |node| match &node.value {
+        Value::Integer(number) => Some(number.unsigned(Quantity::Count).and_then(Count::new)),
+        _ => None,
+    };
+    CpuShare: CpuShare, "processors", false, "a number of processors, for example 0.5", |node| match &node.value {
+        Value::Integer(number) => Some(number.unsigned(Quantity::CpuShare).and_then(|n| CpuShare::parse(&n.to_string()))),
         // The text of the number, not its value: 0.1 has none in binary.
-        Value::Float(number) => CpuShare::parse(number.trim_start_matches('+')),
-        Value::String(text) => CpuShare::parse(text),
-        _ => return Err(LimitFault::Type("a number of processors, for example 0.5")),
-    }
-    .map_err(LimitFault::Unit)
-}
-
-fn integer(number: &Integer, quantity: Quantity) -> Result<u64, UnitError> {
-    if number.is_negative() {
-        return Err(UnitError::Negative { quantity });
-    }
-    number.to_u64().ok_or(UnitError::TooLarge { quantity })
+        Value::Float(number) => Some(CpuShare::parse(number.trim_start_matches('+'))),
+        Value::String(text) => Some(CpuShare::parse(text)),
+        _ => None,
+    };
 }
 
 #[cfg(test)]

@@ -1,34 +1,38 @@
 //! A policy's file form: a document in, a [`Layer`] out.
 //!
-//! Owns the walk from a document's [`tree`](super::tree) to the types, by hand, so that every value
-//! keeps its line and every fault its column: `keys` knows what may be written where, `sections`,
-//! `grants` and `limits` what it means. It refuses what it does not know (a key, a section, a word, a
-//! type), what no kernel call can carry (NUL), and what would mean something else than it says (`..`,
-//! `$HOME`).
+//! Owns the walk from a document's [`tree`] to the types, so that every value keeps its line and every fault
+//! its column. [`layer`] has the keys of each section with their forms; `form` says what a form is and makes
+//! of the rows what is read, printed and described; the other files have the forms of values. It refuses
+//! what it does not know (a key, a section, a word, a type), what no kernel call can carry (NUL), and what
+//! would mean something else than it says (`..`, `$HOME`).
 //!
 //! No text makes it panic: the readers bound nesting at 80, the text is bounded by [`MAX_BYTES`], and
 //! spans are clamped to it.
 
-mod grants;
+pub(crate) mod form;
+pub(crate) mod grants;
 mod keys;
-mod limits;
-mod network;
+pub(crate) mod limits;
+pub(crate) mod network;
+pub(crate) mod plain;
 mod schema;
-mod sections;
-mod tools;
-mod walk;
+pub(crate) mod sections;
+pub(crate) mod tools;
+pub(crate) mod walk;
 
 pub use super::tree::MAX_BYTES;
 pub use grants::path_fault;
 pub use schema::schema;
-pub use sections::is_variable_name;
+pub use sections::{is_reserved, is_variable_name};
 
-use super::error::PolicyError;
-use super::layer::{Layer, Rank};
+use super::error::{PolicyError, Remedy};
+use super::layer::{self, Layer, Rank};
+use super::net;
 use super::rights::Roots;
 use super::stack::Stack;
 use super::tree::{self, Format, Table, Text, check_length};
 use super::{Limits, Policy, digest};
+use form::Section;
 use walk::File;
 
 /// The file's bytes as text. `source` names the file in errors.
@@ -94,27 +98,21 @@ fn of_tree(lines: &Text, top: &Table) -> Result<Layer, Faults> {
     let file = File {
         text: lines,
         format: Format::of(source),
+        elsewhere,
     };
     let mut faults = vec![];
-    kept(&mut faults, file.check_keys(top, &keys::TOP));
-    let mut section = |keys| kept(&mut faults, file.section(top, keys));
-    let filesystem = section(&keys::FILESYSTEM);
-    let network = section(&keys::NETWORK);
-    let environment = section(&keys::ENVIRONMENT);
-    let limits = section(&keys::LIMITS);
+    if let Err(fault) = file.check_keys(top, Layer::PLACE, &Layer::known()) {
+        faults.push(fault);
+    }
+    let mut failed = |fault| {
+        faults.push(fault);
+        Ok(())
+    };
+    let layer = Section::read(&file, top, "", &mut failed)?;
     let layer = Layer {
         name: source.to_owned(),
         digest: digest(text.as_bytes()),
-        extends: kept(&mut faults, file.extends(top)),
-        tools: kept(&mut faults, file.tools(top)),
-        filesystem: kept(&mut faults, file.filesystem(filesystem)),
-        network: kept(&mut faults, file.network(network)),
-        environment: kept(&mut faults, file.environment(environment)),
-        limits: kept(&mut faults, file.limits(limits)),
-        allow_degraded: kept(&mut faults, file.allow_degraded(top)),
-        process: kept(&mut faults, file.process(top)),
-        session: kept(&mut faults, file.session(top)),
-        tests: kept(&mut faults, file.tests(top)),
+        ..layer
     };
     // As somebody reads the file.
     faults.sort_by_key(|fault| fault.place().map(|at| (at.line, at.column)));
@@ -128,12 +126,30 @@ fn of_tree(lines: &Text, top: &Table) -> Result<Layer, Faults> {
     }
 }
 
-/// The part, or nothing and one more fault.
-fn kept<T: Default>(faults: &mut Vec<PolicyError>, part: Result<T, PolicyError>) -> T {
-    part.unwrap_or_else(|fault| {
-        faults.push(fault);
-        T::default()
-    })
+/// Where a key belongs that one section alone has.
+fn elsewhere(name: &str, format: Format) -> Option<Remedy> {
+    fn of<S: Section>() -> (&'static str, Vec<&'static str>) {
+        (S::NAME, S::known())
+    }
+    // Keys that more than one section has, so that none is the one that was meant.
+    const EVERYWHERE: [&str; 3] = ["allow", "limits", "ports"];
+    let sections = [
+        of::<layer::Files>(),
+        of::<net::Said>(),
+        of::<layer::Variables>(),
+        of::<layer::Limits>(),
+        of::<layer::Process>(),
+        ("tools.exec", keys::EXEC_TOOL.known()),
+        ("tools.message", keys::MESSAGE_TOOL.known()),
+    ];
+    let has = |known: &[&str]| known.contains(&name) && !EVERYWHERE.contains(&name);
+    match sections.into_iter().find(|(_, known)| has(known)) {
+        Some((section, _)) => Some(Remedy::Section(section)),
+        None => Layer::known().contains(&name).then_some(match format {
+            Format::Toml => Remedy::TopLevel,
+            Format::Yaml | Format::Json5 => Remedy::Outermost,
+        }),
+    }
 }
 
 /// The policy that `text` alone declares, with `~` and `$WORKSPACE` left as they stand. Limits that it
@@ -251,11 +267,7 @@ mod tests {
              cpus = 1_0.50\n\
              grace = '0s'\n",
         );
-        let grant = |path: &str, absent, line| Grant {
-            path: path.to_owned(),
-            absent,
-            origin: origin(line),
-        };
+        let grant = |path: &str, absent, line| Grant::new(path.to_owned(), absent, origin(line));
         assert_eq!(
             policy.filesystem,
             Filesystem {

@@ -1,310 +1,340 @@
-//! `[network]`: destinations, limits, credentials, resolvers.
+//! Forms of `[network]`: destinations, credentials, resolvers.
 
 use core::net::SocketAddr;
 use std::collections::BTreeSet;
 
+use serde_json::{Value as Json, json};
+
+use super::form::{Form, defined};
+use super::grants::plain;
 use super::keys;
+use super::plain::Word;
 use super::sections::is_variable_name;
-use super::walk::{File, Section, get};
+use super::walk::{At, File};
 use crate::error::{NameFault, PolicyError};
-use crate::net::rule::{self, parse_ports};
+use crate::net::rule::{self, parse_ports, ports_text};
 use crate::net::{
-    Credential, Http, Limits, Mode, NetworkFault, Protocol, Rule, RuleError, Said, Secret, Tls, To,
+    Credential, Host, Http, NetworkFault, Protocol, Rule, RuleError, Secret, Tls, To,
 };
 use crate::tree::{Node, Table, Value};
+use crate::write::{Printer, quoted};
 use crate::{Name, Sourced};
 
-const EXAMPLE: &str = "an array of destinations, for example [\"github.com\"]";
-const ONE: &str = "a destination, or { host = \"github.com\", ports = [443] }";
+const LISTED: &str = "an array of destinations, for example [\"github.com\"]";
 
-impl File<'_> {
-    pub fn network(&self, table: Section) -> Result<Said, PolicyError> {
-        let mode = self.word(table, "network.mode", Mode::WORDS, Mode::parse)?;
-        let allow = match get(table, "allow") {
-            None => None,
-            Some(_) => {
-                let nodes = self.array(table, "network.allow", EXAMPLE)?;
-                let rules = nodes.iter().map(|node| self.rule(node));
-                Some(rules.collect::<Result<Vec<_>, _>>()?)
-            }
-        };
-        let deny = self.array(table, "network.deny", EXAMPLE)?.iter();
-        let deny = deny.map(|node| self.denial(node));
-        let said = Said {
-            deny: deny.collect::<Result<_, _>>()?,
-            limits: self.network_limits(table)?,
-            credentials: self.credentials(table)?,
-            resolvers: self.resolvers(table)?,
-            mode,
-            allow,
-        };
-        self.check_any(table, &said)?;
-        self.check_credentials(table, &said)?;
-        Ok(said)
-    }
+/// A destination, and what may be said to it.
+pub struct Destination;
 
-    fn fault(&self, node: &Node, key: &str, text: &str, fault: RuleError) -> PolicyError {
-        let fault = NetworkFault::Destination {
-            key: key.to_owned(),
-            text: text.to_owned(),
-            fault,
-        };
-        self.network_fault(node, fault)
-    }
+impl Form for Destination {
+    type Value = Rule;
+    const LISTED: &'static str = LISTED;
 
-    fn network_fault(&self, node: &Node, fault: NetworkFault) -> PolicyError {
-        PolicyError::Network {
-            at: self.place_of(node),
-            fault,
+    fn read(at: At) -> Result<Rule, PolicyError> {
+        let Some(table) = at.keyed(&keys::DESTINATION)? else {
+            let text = at.string("a destination, or { host = \"github.com\", ports = [443] }")?;
+            return Rule::of_text(text, at.origin()).map_err(|fault| bad(at, text, fault));
+        };
+        let host = at.need(table, "host")?;
+        let text = At {
+            key: "host",
+            ..host
         }
-    }
-
-    fn denial(&self, node: &Node) -> Result<Rule, PolicyError> {
-        const KEY: &str = "network.deny";
-        let text = self.string(node, KEY, "each destination as a string")?;
-        Rule::denial(text, self.origin(node)).map_err(|fault| self.fault(node, KEY, text, fault))
-    }
-
-    fn rule(&self, node: &Node) -> Result<Rule, PolicyError> {
-        const KEY: &str = "network.allow";
-        let Value::Table(table) = &node.value else {
-            let text = self.string(node, KEY, ONE)?;
-            return Rule::of_text(text, self.origin(node))
-                .map_err(|fault| self.fault(node, KEY, text, fault));
-        };
-        self.check_keys(table, &keys::DESTINATION)?;
-        let host = table.get("host").ok_or_else(|| PolicyError::MissingKey {
-            at: self.place_of(node),
-            key: format!("{KEY}: host"),
-        })?;
-        let text = self.string(host, "host", "a host, for example \"github.com\"")?;
-        let fault = |fault| self.fault(host, KEY, text, fault);
+        .string("a host, for example \"github.com\"")?;
+        let fault = |fault| bad(host, text, fault);
         let (to, own) = rule::parse(text).map_err(fault)?;
-        let ports = match (own, self.ports(table)?) {
+        let ports = match (own, ports(at, table)?) {
             (Some(_), Some(_)) => return Err(fault(RuleError::PortsTwice)),
             (own, named) => own.or(named),
         };
-        let section = Some(table);
-        let protocol = self.word(section, "protocol", Protocol::WORDS, Protocol::parse)?;
-        let tls = self.word(section, "tls", Tls::WORDS, Tls::parse)?;
+        let protocol = at.inner(table, "protocol").map(Word::read).transpose()?;
+        let tls = at.inner(table, "tls").map(Word::read).transpose()?;
         let http = match (
-            self.requests(table, "methods")?,
-            self.requests(table, "paths")?,
+            requests(at, table, "methods")?,
+            requests(at, table, "paths")?,
         ) {
             (None, None) => None,
             (methods, paths) => Some(
                 Http::new(methods.unwrap_or_default(), paths.unwrap_or_default()).map_err(fault)?,
             ),
         };
-        let protocol = protocol.map(|p| p.value).unwrap_or_default();
-        let tls = tls.map(|tls| tls.value).unwrap_or_default();
-        Rule::new(to, ports, protocol, tls, http, self.origin(host)).map_err(fault)
+        let protocol = protocol
+            .map(|p: Sourced<Protocol>| p.value)
+            .unwrap_or_default();
+        let tls = tls.map(|tls: Sourced<Tls>| tls.value).unwrap_or_default();
+        Rule::new(to, ports, protocol, tls, http, host.origin()).map_err(fault)
     }
 
-    /// `443`, `"443,8000-8010"`, or an array of these.
-    fn ports(&self, table: &Table) -> Result<Option<BTreeSet<u16>>, PolicyError> {
-        const KEY: &str = "ports";
-        const EXPECTED: &str = "ports, for example [443, \"8000-8010\"]";
-        let Some(node) = table.get(KEY) else {
-            return Ok(None);
-        };
-        let one = std::slice::from_ref(node);
-        let nodes = match &node.value {
-            Value::Array(nodes) => nodes.as_slice(),
-            _ => one,
-        };
-        let mut ports = BTreeSet::new();
-        for node in nodes {
-            let text = match &node.value {
-                Value::Integer(number) => number.to_string(),
-                Value::String(text) => text.to_string(),
-                _ => return Err(self.wrong_type(node, KEY, EXPECTED)),
-            };
-            let found = parse_ports(&text);
-            ports.extend(found.map_err(|fault| self.fault(node, "network.allow", &text, fault))?);
-        }
-        match ports.is_empty() {
-            true => Err(PolicyError::EmptyList {
-                at: self.place_of(node),
-                key: KEY.into(),
-                remedy: "leave it out for the usual ports, or name some",
-            }),
-            false => Ok(Some(ports)),
-        }
+    fn schema() -> Json {
+        defined("destination")
     }
 
-    fn requests(&self, table: &Table, key: &str) -> Result<Option<BTreeSet<String>>, PolicyError> {
-        let Some(node) = table.get(key) else {
-            return Ok(None);
-        };
-        let nodes = self.array(Some(table), key, "an array of strings")?;
-        let words = nodes.iter().map(|node| {
-            let word = self.string(node, key, "a string")?;
-            Ok(word.to_owned())
-        });
-        let words: BTreeSet<String> = words.collect::<Result<_, _>>()?;
-        match words.is_empty() {
-            // No request would match, and no list at all means any.
-            true => Err(PolicyError::EmptyList {
-                at: self.place_of(node),
-                key: key.to_owned(),
-                remedy: "leave it out for any, or take the destination out",
-            }),
-            false => Ok(Some(words)),
-        }
+    fn text(rule: &Rule) -> String {
+        rule_text(rule)
+    }
+}
+
+/// A destination that is denied.
+pub struct Denial;
+
+impl Form for Denial {
+    type Value = Rule;
+    const LISTED: &'static str = LISTED;
+
+    fn read(at: At) -> Result<Rule, PolicyError> {
+        let text = at.string("each destination as a string")?;
+        Rule::denial(text, at.origin()).map_err(|fault| bad(at, text, fault))
     }
 
-    fn network_limits(&self, table: Section) -> Result<Limits, PolicyError> {
-        let Some(node) = get(table, "limits") else {
-            return Ok(Limits::default());
-        };
-        let Value::Table(limits) = &node.value else {
-            return Err(self.wrong_type(
-                node,
-                "network.limits",
-                "a table: its keys with their values",
-            ));
-        };
-        self.check_keys(limits, &keys::NETWORK_LIMITS)?;
-        let of = Some(limits);
-        Ok(Limits {
-            connections: self.count(of, "network.limits.connections")?,
-            rate: self.count(of, "network.limits.rate")?,
-            bytes_in: self.size(of, "network.limits.bytes_in")?,
-            bytes_out: self.size(of, "network.limits.bytes_out")?,
-            bandwidth: self.size(of, "network.limits.bandwidth")?,
-            idle: self.span(of, "network.limits.idle")?,
-        })
+    fn schema() -> Json {
+        json!({ "type": "string", "minLength": 1 })
     }
 
-    fn credentials(&self, table: Section) -> Result<Vec<Credential>, PolicyError> {
-        const KEY: &str = "network.credentials";
-        let example = "an array of tables: [[network.credentials]]";
-        let nodes = self.array(table, KEY, example)?.iter();
-        nodes.map(|node| self.credential(node)).collect()
+    fn text(rule: &Rule) -> String {
+        quoted(&rule.destination())
+    }
+}
+
+fn bad(at: At, text: &str, fault: RuleError) -> PolicyError {
+    let (key, text) = (at.key.to_owned(), text.to_owned());
+    network(at, NetworkFault::Destination { key, text, fault })
+}
+
+fn network(at: At, fault: NetworkFault) -> PolicyError {
+    let at = at.place();
+    PolicyError::Network { at, fault }
+}
+
+/// `443`, `"443,8000-8010"`, or an array of these.
+fn ports(above: At, table: &Table) -> Result<Option<BTreeSet<u16>>, PolicyError> {
+    let Some(at) = above.inner(table, "ports") else {
+        return Ok(None);
+    };
+    let mut ports = BTreeSet::new();
+    for at in at.one_or_more() {
+        let text = match &at.node.value {
+            Value::Integer(number) => number.to_string(),
+            Value::String(text) => text.clone(),
+            _ => return Err(at.wrong_type("ports, for example [443, \"8000-8010\"]")),
+        };
+        ports.extend(parse_ports(&text).map_err(|fault| bad(above.of(at.node), &text, fault))?);
+    }
+    match ports.is_empty() {
+        true => Err(at.empty_list("leave it out for the usual ports, or name some")),
+        false => Ok(Some(ports)),
+    }
+}
+
+fn requests(at: At, table: &Table, key: &str) -> Result<Option<BTreeSet<String>>, PolicyError> {
+    let Some(node) = table.get(key) else {
+        return Ok(None);
+    };
+    let at = At { node, key, ..at };
+    let mut words = BTreeSet::new();
+    for at in at.elements("an array of strings")? {
+        words.insert(at.string("a string")?.to_owned());
+    }
+    match words.is_empty() {
+        true => Err(at.empty_list("leave it out for any, or take the destination out")),
+        false => Ok(Some(words)),
+    }
+}
+
+/// Headers that creel puts in.
+pub struct Credentials;
+
+impl Form for Credentials {
+    type Value = Vec<Credential>;
+    const RANK: u8 = 3;
+
+    fn read(at: At) -> Result<Vec<Credential>, PolicyError> {
+        let nodes = at.elements("an array of tables: [[network.credentials]]")?;
+        nodes.map(credential).collect()
     }
 
-    fn credential(&self, node: &Node) -> Result<Credential, PolicyError> {
-        const KEY: &str = "network.credentials";
-        let Value::Table(table) = &node.value else {
-            return Err(self.wrong_type(node, KEY, "a table: its keys with their values"));
-        };
-        self.check_keys(table, &keys::CREDENTIAL)?;
-        let need = |name: &str| {
-            table.get(name).ok_or_else(|| PolicyError::MissingKey {
-                at: self.place_of(node),
-                key: format!("{KEY}: {name}"),
-            })
-        };
-        let text = |name: &str| Ok((need(name)?, self.string(need(name)?, name, "a string")?));
-        let (at, host): (&Node, &str) = text("host")?;
-        let host = Name::parse(host.as_bytes())
-            .map_err(|e| self.fault(at, KEY, host, RuleError::Host(e)))?;
-        let (at, header): (&Node, &str) = text("header")?;
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        if header.is_empty() || !header.bytes().all(token) {
-            return Err(self.network_fault(at, NetworkFault::Header(header.to_owned())));
-        }
-        let (at, variable): (&Node, &str) = text("variable")?;
-        if !is_variable_name(variable) {
-            return Err(PolicyError::BadName {
-                at: self.place_of(at),
-                name: variable.to_owned(),
-                fault: NameFault::Malformed,
-            });
-        }
-        Ok(Credential {
-            host,
-            header: header.to_ascii_lowercase(),
-            variable: variable.to_owned(),
-            secret: self.secret(need("secret")?)?,
-            origin: self.origin(node),
-        })
+    fn schema() -> Json {
+        json!({ "type": "array", "items": defined("credential") })
     }
 
-    fn secret(&self, node: &Node) -> Result<Secret, PolicyError> {
-        const KEY: &str = "network.credentials.secret";
-        let Value::Table(table) = &node.value else {
-            return Err(self.wrong_type(node, KEY, "a table, for example { env = \"API_KEY\" }"));
-        };
-        self.check_keys(table, &keys::SECRET)?;
-        match (table.get("env"), table.get("file")) {
-            (Some(env), None) => {
-                let name = self.string(env, KEY, "a variable's name")?;
-                match is_variable_name(name) {
-                    true => Ok(Secret::Variable(name.to_owned())),
-                    false => Err(PolicyError::BadName {
-                        at: self.place_of(env),
-                        name: name.to_owned(),
-                        fault: NameFault::Malformed,
-                    }),
-                }
-            }
-            (None, Some(file)) => {
-                let path = self.string(file, KEY, "a path")?;
-                Ok(Secret::File(self.path(file, path, KEY)?.to_owned()))
-            }
-            _ => Err(self.network_fault(node, NetworkFault::Secret)),
+    fn print(all: &Vec<Credential>, _: &str, out: &mut Printer) {
+        for one in all {
+            out.open("[network.credentials]");
+            out.line("host", &quoted(one.host.as_str()), Some(&one.origin));
+            out.line("header", &quoted(&one.header), None);
+            out.line("variable", &quoted(&one.variable), None);
+            out.line("secret", &secret_text(&one.secret), None);
         }
     }
 
-    fn resolvers(&self, table: Section) -> Result<Option<Vec<Sourced<SocketAddr>>>, PolicyError> {
-        const KEY: &str = "network.resolvers";
-        let Some(node) = get(table, "resolvers") else {
-            return Ok(None);
-        };
+    fn over(own: Vec<Credential>, mut base: Vec<Credential>) -> Vec<Credential> {
+        base.extend(own);
+        base
+    }
+}
+
+fn credential(at: At) -> Result<Credential, PolicyError> {
+    let Some(table) = at.keyed(&keys::CREDENTIAL)? else {
+        return Err(at.wrong_type("a table: its keys with their values"));
+    };
+    let text = |key: &'static str| -> Result<(At, &str), PolicyError> {
+        let at = at.need(table, key)?;
+        Ok((at, At { key, ..at }.string("a string")?))
+    };
+    let (host_at, host) = text("host")?;
+    let host = Name::parse(host.as_bytes()).map_err(|e| bad(host_at, host, RuleError::Host(e)))?;
+    let (header_at, header) = text("header")?;
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if header.is_empty() || !header.bytes().all(token) {
+        return Err(network(header_at, NetworkFault::Header(header.to_owned())));
+    }
+    let (variable_at, variable) = text("variable")?;
+    Ok(Credential {
+        host,
+        header: header.to_ascii_lowercase(),
+        variable: variable_name(variable_at, variable)?,
+        secret: secret(at.need(table, "secret")?)?,
+        origin: at.origin(),
+    })
+}
+
+fn variable_name(at: At, name: &str) -> Result<String, PolicyError> {
+    match is_variable_name(name) {
+        true => Ok(name.to_owned()),
+        false => Err(PolicyError::BadName {
+            at: at.place(),
+            name: name.to_owned(),
+            fault: NameFault::Malformed,
+        }),
+    }
+}
+
+fn secret(at: At) -> Result<Secret, PolicyError> {
+    let at = At {
+        key: "network.credentials.secret",
+        ..at
+    };
+    let Some(table) = at.keyed(&keys::SECRET)? else {
+        return Err(at.wrong_type("a table, for example { env = \"API_KEY\" }"));
+    };
+    match (table.get("env"), table.get("file")) {
+        (Some(env), None) => {
+            let at = at.of(env);
+            variable_name(at, at.string("a variable's name")?).map(Secret::Variable)
+        }
+        (None, Some(file)) => {
+            let at = at.of(file);
+            plain(at, at.string("a path")?).map(Secret::File)
+        }
+        _ => Err(network(at, NetworkFault::Secret)),
+    }
+}
+
+/// Where names are resolved. The own list counts, whatever a file that is extended says.
+pub struct Resolvers;
+
+impl Form for Resolvers {
+    type Value = Vec<Sourced<SocketAddr>>;
+
+    fn read(at: At) -> Result<Self::Value, PolicyError> {
         let mut all = vec![];
-        for node in self.array(table, KEY, "an array, for example [\"9.9.9.9:53\"]")? {
-            let text = self.string(node, KEY, "each resolver as a string")?;
-            let address: Option<SocketAddr> =
-                text.parse().ok().filter(|a: &SocketAddr| a.port() > 0);
-            let bad = || self.network_fault(node, NetworkFault::Resolver(text.to_owned()));
-            all.push(self.sourced(node, address.ok_or_else(bad)?));
+        for at in at.elements("an array, for example [\"9.9.9.9:53\"]")? {
+            let text = at.string("each resolver as a string")?;
+            let address = text.parse().ok().filter(|a: &SocketAddr| a.port() > 0);
+            let bad = || network(at, NetworkFault::Resolver(text.to_owned()));
+            all.push(at.sourced(address.ok_or_else(bad)?));
         }
         match all.is_empty() {
-            true => Err(PolicyError::EmptyList {
-                at: self.place_of(node),
-                key: KEY.into(),
-                remedy: "leave it out for the machine's resolvers, or name one",
-            }),
-            false => Ok(Some(all)),
+            true => Err(at.empty_list("leave it out for the machine's resolvers, or name one")),
+            false => Ok(all),
         }
     }
 
-    /// `*` is mode `open`'s.
-    fn check_any(&self, table: Section, said: &Said) -> Result<(), PolicyError> {
-        if said
-            .mode
-            .as_ref()
-            .is_some_and(|mode| mode.value == Mode::Open)
-        {
-            return Ok(());
-        }
-        let any = said.allow.iter().flatten();
-        let any = any.enumerate().find(|(_, rule)| rule.to == To::Any);
-        let nodes = self.array(table, "allow", EXAMPLE)?;
-        match any.and_then(|(at, _)| nodes.get(at)) {
-            Some(node) => Err(self.fault(node, "network.allow", "*", RuleError::Any)),
-            None => Ok(()),
-        }
+    fn schema() -> Json {
+        json!({ "type": "array", "minItems": 1, "items": { "type": "string", "pattern": ":[0-9]+$" } })
     }
 
-    /// What is put into requests needs requests that creel sees.
-    fn check_credentials(&self, table: Section, said: &Said) -> Result<(), PolicyError> {
-        for (at, one) in said.credentials.iter().enumerate() {
-            let host = crate::net::Host::Name(one.host.clone());
-            let ended = |rule: &Rule| rule.tls == Tls::Terminate && rule.to.has(&host);
-            if said.allow.iter().flatten().any(ended) {
-                continue;
-            }
-            let nodes = self.array(table, "credentials", EXAMPLE)?;
-            if let Some(node) = nodes.get(at) {
-                let fault = NetworkFault::Forwarded(one.host.to_string());
-                return Err(self.network_fault(node, fault));
-            }
-        }
-        Ok(())
+    fn print(all: &Self::Value, key: &str, out: &mut Printer) {
+        let text = |one: &Sourced<SocketAddr>| quoted(&one.value.to_string());
+        out.list(key, all.iter().map(|one| (text(one), Some(&one.origin))));
     }
+}
+
+/// What the rules of a section mean together: `*` is mode `open`'s, and what is put into requests needs
+/// requests that creel sees.
+pub fn check(
+    file: &File,
+    of: &Table,
+    is_open: bool,
+    allow: &[Rule],
+    credentials: &[Credential],
+) -> Result<(), PolicyError> {
+    let nodes = |key| match of.get(key).map(|node| &node.value) {
+        Some(Value::Array(nodes)) => nodes.as_slice(),
+        _ => &[],
+    };
+    let at = |node: &'_ Node| file.text.place(node.span.start);
+    let any = allow.iter().position(|rule| rule.to == To::Any && !is_open);
+    if let Some(node) = any.and_then(|at| nodes("allow").get(at)) {
+        return Err(bad(
+            At {
+                file,
+                node,
+                key: "network.allow",
+            },
+            "*",
+            RuleError::Any,
+        ));
+    }
+    for (one, node) in credentials.iter().zip(nodes("credentials")) {
+        let host = Host::Name(one.host.clone());
+        let ended = |rule: &Rule| rule.tls == Tls::Terminate && rule.to.has(&host);
+        if !allow.iter().any(ended) {
+            let fault = NetworkFault::Forwarded(one.host.to_string());
+            return Err(PolicyError::Network {
+                at: at(node),
+                fault,
+            });
+        }
+    }
+    Ok(())
+}
+
+pub fn secret_text(secret: &Secret) -> String {
+    match secret {
+        Secret::Variable(name) => format!("{{ env = {} }}", quoted(name)),
+        Secret::File(path) => format!("{{ file = {} }}", quoted(path)),
+    }
+}
+
+/// A rule that allows, as an element of `allow`.
+pub fn rule_text(rule: &Rule) -> String {
+    let to = rule.to.to_string();
+    let usual = rule.ports == rule.protocol.ports();
+    if (rule.protocol, rule.tls, &rule.http) == (Protocol::Auto, Tls::Forward, &None) {
+        return quoted(&if usual { to } else { rule.destination() });
+    }
+    let mut parts = vec![("host", quoted(&to))];
+    if !usual {
+        parts.push(("ports", quoted(&ports_text(&rule.ports))));
+    }
+    if rule.protocol != Protocol::Auto {
+        parts.push(("protocol", quoted(rule.protocol.name())));
+    }
+    if rule.tls != Tls::Forward {
+        parts.push(("tls", quoted(rule.tls.name())));
+    }
+    let http = rule
+        .http
+        .iter()
+        .flat_map(|h| [("methods", &h.methods), ("paths", &h.paths)]);
+    for (key, words) in http.filter(|(_, words)| !words.is_empty()) {
+        let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+        parts.push((key, format!("[{}]", words.join(", "))));
+    }
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect();
+    format!("{{ {} }}", parts.join(", "))
 }
 
 #[cfg(test)]

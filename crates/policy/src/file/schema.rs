@@ -1,175 +1,52 @@
 //! The file form as a JSON Schema (2020-12), so that editors complete it.
 //!
-//! Made from the tables of keys and the words of the types by which files are read, so that neither
-//! can have what the other has not; a test holds both against each other. It refuses what a reader
-//! would refuse where a schema can say so; what a number or a path may be in the end, the reader says.
+//! Made from the forms by which files are read, so that neither can have what the other has not; a test
+//! holds both against each other. It refuses what a reader would refuse where a schema can say so; what a
+//! number or a path may be in the end, the reader says.
 
 use serde_json::{Map, Value, json};
 
+use super::form::{Form, Section, defined as of, object};
 use super::keys::{self, Keys};
-use crate::layer::{Ask, Language, Mode, Scope, Security, Target};
-use crate::net::{self, Protocol, Tls};
-use crate::tools::{Profile, Tool};
-use crate::{Degradable, WorkspaceMode};
+use super::plain::{Any, Flag, Word};
+use crate::layer::Layer;
+use crate::net::{Protocol, Tls};
 
 /// The schema of a policy file.
 pub fn schema() -> Value {
-    let mut top = object(&keys::TOP);
-    if let Value::Object(map) = &mut top {
-        map.insert(
-            "$schema".into(),
-            "https://json-schema.org/draft/2020-12/schema".into(),
-        );
-        map.insert("title".into(), "A policy of creel".into());
-        map.insert("$defs".into(), definitions());
-    }
+    let mut top = object(Layer::properties());
+    top["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    top["title"] = "A policy of creel".into();
+    top["$defs"] = definitions();
     top
 }
 
-/// What a table may hold, and nothing else.
-fn object(keys: &Keys) -> Value {
-    let properties: Map<String, Value> = keys
-        .known
-        .iter()
-        .filter_map(|key| Some(((*key).to_owned(), shape(keys.section, key)?)))
-        .collect();
-    json!({ "type": "object", "properties": properties, "additionalProperties": false })
+/// A table that is no section, with the shapes of its keys, of which it must have the first few.
+fn table<const N: usize>(keys: &Keys, needed: usize, shapes: [Value; N]) -> Value {
+    let known = keys.known();
+    let names = known.iter().map(|key| (*key).to_owned());
+    let mut table = object(names.zip(shapes).collect::<Map<_, _>>());
+    table["required"] = known.iter().take(needed).copied().collect();
+    table
 }
 
-/// What a key of a section holds; `None`: the schema does not know the key, which a test refuses.
-fn shape(section: &str, key: &str) -> Option<Value> {
-    Some(match (section, key) {
-        ("", "filesystem") => object(&keys::FILESYSTEM),
-        ("", "tools") => object(&keys::TOOLS),
-        ("", "network") => object(&keys::NETWORK),
-        ("", "environment") => object(&keys::ENVIRONMENT),
-        ("", "limits") => object(&keys::LIMITS),
-        ("", "process") => object(&keys::PROCESS),
-        ("", "session") => object(&keys::SESSION),
-        ("", "tests") => object(&keys::TESTS),
-        ("", "extends") => {
-            json!({ "anyOf": [{ "type": "string" }, list(json!({ "type": "string" }))] })
-        }
-        ("", "allow_degraded") => list(words(&Degradable::ALL.map(Degradable::name))),
-        ("filesystem", "workspace") => words(&WorkspaceMode::ALL.map(WorkspaceMode::name)),
-        ("filesystem", _) => list(of("grant")),
-        ("network", "mode") => words(net::Mode::WORDS),
-        ("network", "allow") => list(of("destination")),
-        ("network", "deny") => list(json!({ "type": "string", "minLength": 1 })),
-        ("network", "limits") => object(&keys::NETWORK_LIMITS),
-        ("network", "credentials") => list(of("credential")),
-        ("network", "resolvers") => {
-            json!({ "type": "array", "minItems": 1, "items": { "type": "string", "pattern": ":[0-9]+$" } })
-        }
-        ("network.limits", "connections" | "rate") => of("count"),
-        ("network.limits", "idle") => of("time"),
-        ("network.limits", _) => of("size"),
-        ("environment", "set") => json!({
-            "type": "object",
-            "propertyNames": of("variable"),
-            "additionalProperties": { "type": "string" },
-        }),
-        ("environment", "pass") => list(of("variable")),
-        ("environment", "git_identity") => json!({ "type": "boolean" }),
-        ("limits", "memory" | "disk" | "file_size" | "output") => of("size"),
-        ("limits", "memory_high") => of("percent"),
-        ("limits", "cpus") => of("processors"),
-        ("limits", "pids" | "inodes" | "open_files") => of("count"),
-        ("limits", "timeout" | "cpu_time" | "grace") => of("time"),
-        ("tools", "profile") => words(&Profile::ALL.map(Profile::name)),
-        ("tools", "allow" | "deny") => list(of("tool")),
-        ("tools", "elevated") => json!({ "type": "boolean" }),
-        ("tools", "max_iterations") => of("count"),
-        ("tools", name) => return of_tool(name),
-        ("process", "debug") => json!({ "type": "boolean" }),
-        ("session", "mode") => words(Mode::WORDS),
-        ("session", "scope") => words(Scope::WORDS),
-        ("tests", "allow" | "deny") => list(json!({ "type": "string" })),
-        _ => return None,
-    })
-}
-
-/// What may be said of the tool of that name.
-fn of_tool(name: &str) -> Option<Value> {
-    let tool = Tool::ALL.into_iter().find(|tool| tool.name() == name)?;
-    let known = keys::of_tool(tool).known;
-    let properties: Map<String, Value> = known
-        .iter()
-        .filter_map(|key| Some(((*key).to_owned(), setting(key)?)))
-        .collect();
-    Some(json!({ "type": "object", "properties": properties, "additionalProperties": false }))
-}
-
-fn setting(key: &str) -> Option<Value> {
-    Some(match key {
-        "enabled" | "elevated" => json!({ "type": "boolean" }),
-        "security" => words(Security::WORDS),
-        "ask" => words(Ask::WORDS),
-        "target" => words(Target::WORDS),
-        "allowed_paths" | "denied_paths" => list(of("grant")),
-        "commands" => list(of("command")),
-        "languages" => list(words(Language::WORDS)),
-        "timeout" => of("time"),
-        "rate" | "max_iterations" => of("count"),
-        "channels" => list(json!({ "type": "string" })),
-        _ => return None,
-    })
+/// Text that is not empty.
+fn some() -> Value {
+    json!({ "type": "string", "minLength": 1 })
 }
 
 fn definitions() -> Value {
-    let whole = |keys: &Keys, required: &[&str], properties: Value| {
-        let known = keys.known.iter().map(|key| (*key).to_owned());
-        let all: Map<String, Value> = known
-            .filter_map(|key| Some((key.clone(), properties.get(&key)?.clone())))
-            .collect();
-        json!({
-            "type": "object",
-            "properties": all,
-            "required": required,
-            "additionalProperties": false,
-        })
-    };
-    let command = whole(
-        &keys::COMMAND,
-        &["command"],
-        json!({
-            "command": { "type": "string", "minLength": 1 },
-            "args": { "type": "array", "items": { "type": "string" }, "minItems": 1 },
-        }),
-    );
-    let grant = whole(
-        &keys::GRANT,
-        &["path"],
-        json!({ "path": of("path"), "optional": { "type": "boolean" } }),
-    );
-    let some = json!({ "type": "array", "minItems": 1, "items": { "type": "string" } });
-    let destination = whole(
-        &keys::DESTINATION,
-        &["host"],
-        json!({
-            "host": { "type": "string", "minLength": 1 },
-            "ports": { "anyOf": [of("port"), { "type": "array", "minItems": 1, "items": of("port") }] },
-            "protocol": words(Protocol::WORDS),
-            "tls": words(Tls::WORDS),
-            "methods": some,
-            "paths": some,
-        }),
-    );
-    let secret = whole(
-        &keys::SECRET,
-        &[],
-        json!({ "env": { "type": "string" }, "file": of("path") }),
-    );
-    let credential = whole(
-        &keys::CREDENTIAL,
-        keys::CREDENTIAL.known,
-        json!({
-            "host": { "type": "string", "minLength": 1 },
-            "header": { "type": "string", "minLength": 1 },
-            "variable": { "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
-            "secret": secret,
-        }),
-    );
+    let list = json!({ "type": "array", "minItems": 1, "items": Any::schema() });
+    let command = table(&keys::COMMAND, 1, [some(), list.clone()]);
+    let grant = table(&keys::GRANT, 1, [of("path"), Flag::schema()]);
+    let port = of("port");
+    let ports = json!({ "anyOf": [port, { "type": "array", "minItems": 1, "items": port }] });
+    let (protocol, tls) = (Word::<Protocol>::schema(), Word::<Tls>::schema());
+    let destination = [some(), ports, protocol, tls, list.clone(), list];
+    let destination = table(&keys::DESTINATION, 1, destination);
+    let name = json!({ "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" });
+    let secret = table(&keys::SECRET, 0, [Any::schema(), of("path")]);
+    let credential = table(&keys::CREDENTIAL, 4, [some(), some(), name, secret]);
     json!({
         "path": {
             "description": "Absolute, or beginning with ~/ or $WORKSPACE/; *, ?, [..] and ** are patterns; no other variable, no ..",
@@ -178,7 +55,7 @@ fn definitions() -> Value {
         },
         "destination": {
             "description": "HOST[:PORTS]: a name, *.NAME, an address or ADDRESS/BITS",
-            "anyOf": [{ "type": "string", "minLength": 1 }, destination],
+            "anyOf": [some(), destination],
         },
         "port": {
             "anyOf": [
@@ -188,7 +65,7 @@ fn definitions() -> Value {
         },
         "credential": credential,
         "grant": { "anyOf": [of("path"), grant] },
-        "command": { "anyOf": [{ "type": "string", "minLength": 1 }, command] },
+        "command": { "anyOf": [some(), command] },
         "tool": {
             "description": "A tool's name, a pattern with *, or a group: group:fs",
             "type": "string",
@@ -221,23 +98,12 @@ fn definitions() -> Value {
     })
 }
 
-fn of(definition: &str) -> Value {
-    json!({ "$ref": format!("#/$defs/{definition}") })
-}
-
-fn list(items: Value) -> Value {
-    json!({ "type": "array", "items": items })
-}
-
-fn words(words: &[&str]) -> Value {
-    json!({ "enum": words })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::read;
     use super::*;
     use crate::preset;
+    use crate::tools::Tool;
 
     /// The keys of an object's schema.
     fn known(schema: &Value) -> Vec<&str> {
@@ -246,7 +112,7 @@ mod tests {
     }
 
     fn same(schema: &Value, keys: &Keys) {
-        let mut table = keys.known.to_vec();
+        let mut table = keys.known();
         table.sort_unstable();
         assert_eq!(known(schema), table, "{}", keys.place);
     }
@@ -254,24 +120,9 @@ mod tests {
     #[test]
     fn the_schema_has_the_readers_keys_and_no_other() {
         let schema = schema();
-        same(&schema, &keys::TOP);
-        let section = |name: &str| &schema["properties"][name];
-        for keys in [
-            &keys::FILESYSTEM,
-            &keys::NETWORK,
-            &keys::ENVIRONMENT,
-            &keys::LIMITS,
-            &keys::TOOLS,
-            &keys::SESSION,
-            &keys::TESTS,
-        ] {
-            same(section(keys.section), keys);
-        }
+        let tools = &schema["properties"]["tools"]["properties"];
         for tool in Tool::ALL {
-            same(
-                &section("tools")["properties"][tool.name()],
-                keys::of_tool(tool),
-            );
+            same(&tools[tool.name()], keys::of_tool(tool));
         }
         same(&schema["$defs"]["command"]["anyOf"][1], &keys::COMMAND);
         same(&schema["$defs"]["grant"]["anyOf"][1], &keys::GRANT);
@@ -280,8 +131,6 @@ mod tests {
         let credential = &schema["$defs"]["credential"];
         same(credential, &keys::CREDENTIAL);
         same(&credential["properties"]["secret"], &keys::SECRET);
-        let limits = &section("network")["properties"]["limits"];
-        same(limits, &keys::NETWORK_LIMITS);
     }
 
     /// The document as the schema sees it.

@@ -1,144 +1,162 @@
-//! The sections but `[limits]`, and `allow_degraded`: words and names.
+//! Forms of `[environment]`, of the workspace's mode and of `allow_degraded`: words and names.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-use super::walk::{File, Section, get};
+use serde_json::{Value as Json, json};
+
+use super::form::{Form, defined};
+use super::plain::{Any, Word};
+use super::walk::At;
 use crate::error::{NameFault, PolicyError, Remedy};
-use crate::layer::{Files, Variables};
-use crate::tree::{Table, Value};
+use crate::write::quoted;
 use crate::{Degradable, Origin, Sourced, WorkspaceMode};
 
-impl File<'_> {
-    pub fn filesystem(&self, table: Section) -> Result<Files, PolicyError> {
-        let list = |key: &'static str| self.listed(table, key);
-        Ok(Files {
-            read: list("filesystem.read")?,
-            write: list("filesystem.write")?,
-            load: list("filesystem.load")?,
-            exec: list("filesystem.exec")?,
-            deny: list("filesystem.deny")?.unwrap_or_default(),
-            protect: list("filesystem.protect")?.unwrap_or_default(),
-            unprotect: self.named("filesystem.unprotect", table)?,
-            workspace: self.workspace(table)?,
-            ..Files::default()
-        })
-    }
+/// The workspace's mode.
+pub struct Workspace;
 
-    fn workspace(&self, table: Section) -> Result<Option<Sourced<WorkspaceMode>>, PolicyError> {
-        const KEY: &str = "filesystem.workspace";
-        let Some(value) = get(table, KEY) else {
-            return Ok(None);
-        };
-        let word = self.string(value, KEY, "\"none\", \"ro\" or \"rw\"")?;
-        if let Some(mode) = WorkspaceMode::parse(word) {
-            return Ok(Some(self.sourced(value, mode)));
+impl Form for Workspace {
+    type Value = Sourced<WorkspaceMode>;
+    const RANK: u8 = 0;
+
+    fn read(at: At) -> Result<Sourced<WorkspaceMode>, PolicyError> {
+        match at.string("\"none\", \"ro\" or \"rw\"")? {
+            "overlay" => Err(PolicyError::Later {
+                at: at.place(),
+                key: at.key.to_owned().into(),
+                word: "overlay".to_owned(),
+                remedy: Remedy::Known(WorkspaceMode::WORDS.to_vec()),
+            }),
+            _ => Word::read(at),
         }
-        let (at, word) = (self.place_of(value), word.to_owned());
-        let names = WorkspaceMode::ALL.map(WorkspaceMode::name);
-        Err(match word.as_str() {
-            "overlay" => PolicyError::Later {
-                at,
-                key: KEY.into(),
-                word,
-                remedy: Remedy::Known(names.to_vec()),
-            },
-            _ => PolicyError::UnknownWord {
-                at,
-                key: KEY.into(),
-                remedy: Remedy::among(&word, &names),
-                word,
-            },
-        })
     }
 
-    pub fn environment(&self, table: Section) -> Result<Variables, PolicyError> {
-        Ok(Variables {
-            set: self.variables(table)?,
-            pass: self.passed(table)?,
-            git_identity: self.boolean(table, "environment.git_identity")?,
-        })
+    fn schema() -> Json {
+        Word::<WorkspaceMode>::schema()
     }
 
-    fn variables(
-        &self,
-        table: Section,
-    ) -> Result<Option<BTreeMap<String, Sourced<String>>>, PolicyError> {
-        const KEY: &str = "environment.set";
+    fn text(mode: &Sourced<WorkspaceMode>) -> String {
+        Word::text(mode)
+    }
+}
+
+/// Variables with their values.
+pub struct Set;
+
+impl Form for Set {
+    type Value = BTreeMap<String, Sourced<String>>;
+
+    fn read(at: At) -> Result<Self::Value, PolicyError> {
+        let variables = at.table("a table, for example { LANG = \"C.UTF-8\" }")?;
         let mut set = BTreeMap::new();
-        let Some(value) = get(table, KEY) else {
-            return Ok(None);
-        };
-        let Value::Table(variables) = &value.value else {
-            return Err(self.wrong_type(value, KEY, "a table, for example { LANG = \"C.UTF-8\" }"));
-        };
-        for (key, value) in variables.entries() {
+        for (key, node) in variables.entries() {
             let name = &key.name;
-            self.check_name(name, &key.span)?;
-            let text = self.string(value, &format!("{KEY}.{name}"), "a string")?;
-            if text.contains('\0') {
-                return Err(PolicyError::NulInValue {
-                    at: self.place_of(value),
-                    name: name.clone(),
-                });
+            check_name(at, key.span.start, name)?;
+            let (at, key) = (at.of(node), format!("{}.{name}", at.key));
+            let value = Any::read(At { key: &key, ..at })?;
+            if value.value.contains('\0') {
+                let (at, name) = (at.place(), name.clone());
+                return Err(PolicyError::NulInValue { at, name });
             }
-            set.insert(name.clone(), self.sourced(value, text.to_owned()));
+            set.insert(name.clone(), value);
         }
-        Ok(Some(set))
+        Ok(set)
     }
 
-    fn passed(&self, table: Section) -> Result<Option<Vec<Sourced<String>>>, PolicyError> {
-        const KEY: &str = "environment.pass";
-        if get(table, KEY).is_none() {
-            return Ok(None);
-        }
-        let mut pass = Vec::new();
-        for value in self.array(table, KEY, "an array of names, for example [\"TERM\"]")? {
-            let name = self.string(value, KEY, "each name as a string, for example \"TERM\"")?;
-            self.check_name(name, &value.span)?;
-            pass.push(self.sourced(value, name.to_owned()));
-        }
-        Ok(Some(pass))
-    }
-
-    pub fn allow_degraded(
-        &self,
-        top: &Table,
-    ) -> Result<Option<BTreeMap<Degradable, Origin>>, PolicyError> {
-        const KEY: &str = "allow_degraded";
-        if top.get(KEY).is_none() {
-            return Ok(None);
-        }
-        let mut allowed = BTreeMap::new();
-        let expected = "an array of layers, for example [\"cgroup\"]";
-        for value in self.array(Some(top), KEY, expected)? {
-            let word = self.string(value, KEY, "each layer as a string, for example \"cgroup\"")?;
-            let layer = Degradable::ALL.into_iter().find(|d| d.name() == word);
-            let layer = layer.ok_or_else(|| PolicyError::UnknownWord {
-                at: self.place_of(value),
-                key: KEY.into(),
-                word: word.to_owned(),
-                remedy: Remedy::among(word, &Degradable::ALL.map(Degradable::name)),
-            })?;
-            allowed.entry(layer).or_insert_with(|| self.origin(value));
-        }
-        Ok(Some(allowed))
-    }
-
-    fn check_name(&self, text: &str, span: &Range<usize>) -> Result<(), PolicyError> {
-        let fault = if !is_variable_name(text) {
-            NameFault::Malformed
-        } else if text == "CREEL" || text.starts_with("CREEL_") {
-            NameFault::Reserved
-        } else {
-            return Ok(());
-        };
-        Err(PolicyError::BadName {
-            at: self.text.place(span.start),
-            name: text.to_owned(),
-            fault,
+    fn schema() -> Json {
+        json!({
+            "type": "object",
+            "propertyNames": defined("variable"),
+            "additionalProperties": { "type": "string" },
         })
     }
+
+    /// An inline table is one line before TOML 1.1.
+    fn text(set: &Self::Value) -> String {
+        let pair = |(name, value)| format!("{name} = {}", Any::text(value));
+        let pairs: Vec<String> = set.iter().map(pair).collect();
+        match pairs.is_empty() {
+            true => "{}".into(),
+            false => format!("{{ {} }}", pairs.join(", ")),
+        }
+    }
+
+    fn over(own: Self::Value, mut base: Self::Value) -> Self::Value {
+        base.extend(own);
+        base
+    }
+}
+
+/// The name of a variable.
+pub struct Variable;
+
+impl Form for Variable {
+    type Value = Sourced<String>;
+    const LISTED: &'static str = "an array of names, for example [\"TERM\"]";
+
+    fn read(at: At) -> Result<Sourced<String>, PolicyError> {
+        let name = at.string("each name as a string, for example \"TERM\"")?;
+        check_name(at, at.node.span.start, name)?;
+        Ok(at.sourced(name.to_owned()))
+    }
+
+    fn schema() -> Json {
+        defined("variable")
+    }
+
+    fn text(name: &Sourced<String>) -> String {
+        Any::text(name)
+    }
+}
+
+/// Layers of the jail that may be missing.
+pub struct Degraded;
+
+impl Form for Degraded {
+    type Value = BTreeMap<Degradable, Origin>;
+
+    fn read(at: At) -> Result<Self::Value, PolicyError> {
+        let mut allowed = BTreeMap::new();
+        for at in at.elements("an array of layers, for example [\"cgroup\"]")? {
+            at.string("each layer as a string, for example \"cgroup\"")?;
+            let Sourced { value, origin } = Word::read(at)?;
+            allowed.entry(value).or_insert(origin);
+        }
+        Ok(allowed)
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "array", "items": Word::<Degradable>::schema() })
+    }
+
+    fn text(allowed: &Self::Value) -> String {
+        let words: Vec<String> = allowed.keys().map(|word| quoted(word.name())).collect();
+        format!("[{}]", words.join(", "))
+    }
+
+    fn over(mut own: Self::Value, base: Self::Value) -> Self::Value {
+        for (word, origin) in base {
+            own.entry(word).or_insert(origin);
+        }
+        own
+    }
+}
+
+fn check_name(at: At, start: usize, text: &str) -> Result<(), PolicyError> {
+    let fault = match text {
+        _ if !is_variable_name(text) => NameFault::Malformed,
+        _ if is_reserved(text) => NameFault::Reserved,
+        _ => return Ok(()),
+    };
+    Err(PolicyError::BadName {
+        at: at.file.text.place(start),
+        name: text.to_owned(),
+        fault,
+    })
+}
+
+/// Set by creel itself.
+pub fn is_reserved(name: &str) -> bool {
+    name == "CREEL" || name.starts_with("CREEL_")
 }
 
 pub fn is_variable_name(text: &str) -> bool {

@@ -1,99 +1,143 @@
-//! Taking a tree apart: sections, arrays, strings, and what to say where the type is another.
+//! Taking a tree apart: a value with its key and its place, and what to say where its type is another.
 
 use super::keys::Keys;
-use crate::error::{Place, PolicyError};
+use crate::error::{Place, PolicyError, Remedy};
 use crate::tree::{Format, Node, Table, Text, Value};
 use crate::{Origin, Sourced};
-
-/// A section's table; none where the file does not have it.
-pub type Section<'t> = Option<&'t Table>;
 
 /// The file that is walked: what its places are taken from.
 pub struct File<'a> {
     pub text: &'a Text<'a>,
     pub format: Format,
+    /// Where a key belongs that stands where it does not.
+    pub elsewhere: fn(&str, Format) -> Option<Remedy>,
 }
 
 impl File<'_> {
-    pub fn section<'t>(&self, top: &'t Table, keys: &Keys) -> Result<Section<'t>, PolicyError> {
-        let Some(value) = top.get(keys.section) else {
+    /// The first unknown key, in the order of the file, is an error. `place` reads on from its name.
+    pub fn check_keys(
+        &self,
+        table: &Table,
+        place: &'static str,
+        known: &[&'static str],
+    ) -> Result<(), PolicyError> {
+        let unknown = table.keys().find(|key| !known.contains(&key.name.as_str()));
+        match unknown {
+            None => Ok(()),
+            Some(key) => Err(PolicyError::UnknownKey {
+                at: self.text.place(key.span.start),
+                key: key.name.clone(),
+                section: place,
+                remedy: (self.elsewhere)(&key.name, self.format)
+                    .unwrap_or_else(|| Remedy::among(&key.name, known)),
+            }),
+        }
+    }
+}
+
+/// A value under its key.
+#[derive(Clone, Copy)]
+pub struct At<'a> {
+    pub file: &'a File<'a>,
+    pub node: &'a Node,
+    /// As messages name it: `filesystem.read`.
+    pub key: &'a str,
+}
+
+impl<'a> At<'a> {
+    /// Another value under the same key.
+    pub fn of(self, node: &'a Node) -> At<'a> {
+        At { node, ..self }
+    }
+
+    /// The value of a key of `table`, which messages name by that key alone.
+    pub fn inner(self, table: &'a Table, key: &'a str) -> Option<At<'a>> {
+        table.get(key).map(|node| At { node, key, ..self })
+    }
+
+    /// The value of a key that the table here must have.
+    pub fn need(self, table: &'a Table, key: &str) -> Result<At<'a>, PolicyError> {
+        let missing = || PolicyError::MissingKey {
+            at: self.place(),
+            key: format!("{}: {key}", self.key),
+        };
+        table.get(key).map(|node| self.of(node)).ok_or_else(missing)
+    }
+
+    pub fn elements(
+        self,
+        expected: &'static str,
+    ) -> Result<impl Iterator<Item = At<'a>>, PolicyError> {
+        match &self.node.value {
+            Value::Array(nodes) => Ok(nodes.iter().map(move |node| self.of(node))),
+            _ => Err(self.wrong_type(expected)),
+        }
+    }
+
+    /// The elements of an array, or the one value.
+    pub fn one_or_more(self) -> impl Iterator<Item = At<'a>> {
+        let nodes = match &self.node.value {
+            Value::Array(nodes) => nodes.as_slice(),
+            _ => std::slice::from_ref(self.node),
+        };
+        nodes.iter().map(move |node| self.of(node))
+    }
+
+    pub fn table(self, expected: &'static str) -> Result<&'a Table, PolicyError> {
+        match &self.node.value {
+            Value::Table(table) => Ok(table),
+            _ => Err(self.wrong_type(expected)),
+        }
+    }
+
+    /// The table here, where one may be; nothing else than `keys` is in it.
+    pub fn keyed(self, keys: &Keys) -> Result<Option<&'a Table>, PolicyError> {
+        let Value::Table(table) = &self.node.value else {
             return Ok(None);
         };
-        match &value.value {
-            Value::Table(table) => {
-                self.check_keys(table, keys)?;
-                Ok(Some(table))
-            }
-            _ => {
-                let expected = match self.format {
-                    Format::Toml => "a section: its name in single brackets",
-                    Format::Yaml | Format::Json5 => "a table: its keys with their values",
-                };
-                Err(self.wrong_type(value, keys.section, expected))
-            }
-        }
+        let known = keys.known();
+        self.file.check_keys(table, keys.place, &known)?;
+        Ok(Some(table))
     }
 
-    /// The elements under `key`; none where there is no such key.
-    pub fn array<'t>(
-        &self,
-        table: Section<'t>,
-        key: &str,
-        expected: &'static str,
-    ) -> Result<&'t [Node], PolicyError> {
-        match get(table, key).map(|node| (node, &node.value)) {
-            None => Ok(&[]),
-            Some((_, Value::Array(array))) => Ok(array),
-            Some((value, _)) => Err(self.wrong_type(value, key, expected)),
-        }
-    }
-
-    pub fn string<'t>(
-        &self,
-        value: &'t Node,
-        key: &str,
-        expected: &'static str,
-    ) -> Result<&'t str, PolicyError> {
-        value
-            .as_str()
-            .ok_or_else(|| self.wrong_type(value, key, expected))
+    pub fn string(self, expected: &'static str) -> Result<&'a str, PolicyError> {
+        self.node.as_str().ok_or_else(|| self.wrong_type(expected))
     }
 
     /// `expected` has its examples in TOML; they are shown in the file's own format.
-    pub fn wrong_type(&self, value: &Node, key: &str, expected: &'static str) -> PolicyError {
+    pub fn wrong_type(self, expected: &'static str) -> PolicyError {
         PolicyError::WrongType {
-            at: self.place_of(value),
-            key: key.to_owned(),
-            found: value.kind(),
-            expected: match self.format {
+            at: self.place(),
+            key: self.key.to_owned(),
+            found: self.node.kind(),
+            expected: match self.file.format {
                 Format::Toml => expected.to_owned(),
                 Format::Yaml | Format::Json5 => expected.replace(" = ", ": "),
             },
         }
     }
 
-    pub fn sourced<T>(&self, value: &Node, inner: T) -> Sourced<T> {
-        Sourced {
-            value: inner,
-            origin: self.origin(value),
+    /// No element would match, and no list at all means any.
+    pub fn empty_list(self, remedy: &'static str) -> PolicyError {
+        PolicyError::EmptyList {
+            at: self.place(),
+            key: self.key.to_owned(),
+            remedy,
         }
     }
 
-    pub fn origin(&self, value: &Node) -> Origin {
-        self.text.origin(value.span.start)
+    pub fn sourced<T>(self, value: T) -> Sourced<T> {
+        Sourced::new(value, self.origin())
     }
 
-    pub fn place_of(&self, value: &Node) -> Place {
-        self.text.place(value.span.start)
+    pub fn origin(self) -> Origin {
+        self.file.text.origin(self.node.span.start)
+    }
+
+    pub fn place(self) -> Place {
+        self.file.text.place(self.node.span.start)
     }
 }
-
-/// The value of the last part of a dotted key.
-pub fn get<'t>(table: Section<'t>, key: &str) -> Option<&'t Node> {
-    let name = key.rsplit('.').next().unwrap_or(key);
-    table?.get(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::refused;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::rule::RuleError;
-use crate::tools::glob;
+use crate::glob::stars;
 
 /// Which requests.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +30,7 @@ impl Http {
     }
 
     pub fn allows(&self, method: &str, path: &str) -> bool {
-        let matches = |p: &String| glob(p.as_bytes(), path.as_bytes());
+        let matches = |p: &String| stars(p, path);
         (self.methods.is_empty() || self.methods.contains(method))
             && (self.paths.is_empty() || self.paths.iter().any(matches))
     }
@@ -43,7 +43,7 @@ impl Http {
             // A pattern's `*` may stand for any run that another's may.
             self.paths.iter().any(|own| {
                 own == path
-                    || !path.contains('*') && glob(own.as_bytes(), path.as_bytes())
+                    || !path.contains('*') && stars(own, path)
                     || own
                         .strip_suffix('*')
                         .is_some_and(|own| !own.contains('*') && path.starts_with(own))

@@ -5,7 +5,6 @@
 
 use core::net::IpAddr;
 use std::collections::BTreeSet;
-use std::fmt;
 
 use super::http::ambiguous;
 use super::range::{block, canonical};
@@ -22,35 +21,25 @@ pub enum Answer<'a> {
 }
 
 /// Why a destination is denied.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
+    #[error("there is no network")]
     NoNetwork,
+    #[error("denied by {0}")]
     Denied(Origin),
     /// A list does not have it.
+    #[error("no rule allows it")]
     Unlisted,
     /// It is an address of this kind, and a list has no range of that.
+    #[error("the address is {0}, and {UNNAMED}")]
     Special(&'static str),
     /// It is the host's own loopback, and a list does not name it.
+    #[error("it is the host's loopback, which only a rule of this very name and port grants")]
     Host,
 }
 
 /// Why an address of a special kind is refused, and what grants it.
 pub const UNNAMED: &str = "no rule names its range; name the address or a range of it under `network.allow`, or with --allow-net ADDRESS[:PORT]";
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Why::NoNetwork => f.write_str("there is no network"),
-            Why::Denied(origin) => write!(f, "denied by {origin}"),
-            Why::Unlisted => f.write_str("no rule allows it"),
-            Why::Special(kind) => write!(f, "the address is {kind}, and {UNNAMED}"),
-            Why::Host => write!(
-                f,
-                "it is the host's loopback, which only a rule of this very name and port grants"
-            ),
-        }
-    }
-}
 
 /// What is carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

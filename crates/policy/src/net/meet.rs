@@ -8,45 +8,40 @@ use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Credential, Http, Limits, List, Mode, Network, OnMiss, Protocol, Rule, To};
+use crate::error::PolicyError;
+use crate::file::form::{Beside, List as Listed, Sub, section};
+use crate::file::network::{self, Credentials, Denial, Destination, Resolvers};
+use crate::file::plain::Word;
+use crate::file::walk::File;
+use crate::lattice::{Bound, Names, lattice};
 use crate::layer::Rank;
-use crate::rights::{Bound, Names, common, least};
+use crate::tree::Table;
 use crate::{Origin, Sourced};
 
-/// One layer's text about the network.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
-    pub mode: Option<Sourced<Mode>>,
-    pub allow: Option<Vec<Rule>>,
-    pub deny: Vec<Rule>,
-    pub limits: Limits,
-    pub credentials: Vec<Credential>,
-    pub resolvers: Option<Vec<Sourced<SocketAddr>>>,
+section! {
+    /// One layer's text about the network.
+    pub struct Said: more "network", "in [network]" {
+        mode: Option<Sourced<Mode>> = Word<Mode>,
+        allow: Option<Vec<Rule>> = Listed<Destination>,
+        deny: Vec<Rule> = Listed<Denial>,
+        limits: Limits = Sub<Limits>,
+        credentials: Vec<Credential> = Credentials,
+        resolvers: Option<Vec<Sourced<SocketAddr>>> = Resolvers,
+    }
+}
+
+impl Beside for Said {
+    fn read_beside(&mut self, file: &File, of: &Table) -> Result<(), PolicyError> {
+        let is_open = self
+            .mode
+            .as_ref()
+            .is_some_and(|mode| mode.value == Mode::Open);
+        let allow = self.allow.as_deref().unwrap_or_default();
+        network::check(file, of, is_open, allow, &self.credentials)
+    }
 }
 
 impl Said {
-    /// This layer on top of one that it reuses: its own word counts, and lists add up.
-    pub fn over(self, base: Said) -> Said {
-        let added = |mut first: Vec<_>, second| {
-            first.extend(second);
-            first
-        };
-        Said {
-            mode: self.mode.or(base.mode),
-            allow: match (self.allow, base.allow) {
-                (Some(own), Some(base)) => Some(added(base, own)),
-                (own, base) => own.or(base),
-            },
-            deny: added(base.deny, self.deny),
-            limits: self.limits.over(base.limits),
-            credentials: {
-                let mut all = base.credentials;
-                all.extend(self.credentials);
-                all
-            },
-            resolvers: self.resolvers.or(base.resolvers),
-        }
-    }
-
     /// The layer's list, where it speaks of destinations.
     fn list(&self) -> Option<List> {
         let mode = self.mode.as_ref();
@@ -67,15 +62,16 @@ impl Said {
     }
 }
 
-/// What one layer lets the jail reach, or several together.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Bounds {
-    pub mode: Bound<Mode>,
-    pub lists: BTreeSet<List>,
-    pub deny: BTreeSet<Rule>,
-    pub limits: Limits,
-    pub credentials: BTreeSet<Credential>,
-    pub resolvers: Names<SocketAddr>,
+lattice! {
+    /// What one layer lets the jail reach, or several together.
+    pub struct Bounds {
+        mode: Bound<Mode>,
+        lists: BTreeSet<List>,
+        deny: BTreeSet<Rule>,
+        limits: Limits,
+        credentials: BTreeSet<Credential>,
+        resolvers: Names<SocketAddr>,
+    }
 }
 
 impl Bounds {
@@ -102,28 +98,9 @@ impl Bounds {
         }
     }
 
-    /// What both allow.
-    pub fn meet(&self, other: &Bounds) -> Bounds {
-        Bounds {
-            mode: least(self.mode.clone(), other.mode.clone()),
-            lists: self.lists.union(&other.lists).cloned().collect(),
-            deny: self.deny.union(&other.deny).cloned().collect(),
-            limits: self.limits.meet(&other.limits),
-            credentials: self
-                .credentials
-                .union(&other.credentials)
-                .cloned()
-                .collect(),
-            resolvers: common(self.resolvers.clone(), other.resolvers.clone()),
-        }
-    }
-
     /// Ends "says nothing": what nobody granted is not there.
     pub fn close(&mut self) {
-        self.mode.get_or_insert(Sourced {
-            value: Mode::None,
-            origin: Origin::creel(),
-        });
+        self.mode.get_or_insert(Sourced::creel(Mode::None));
     }
 
     /// How much there is; nothing where nobody said so.
@@ -141,10 +118,7 @@ impl Bounds {
         let mut credentials: Vec<Credential> = self.credentials.iter().cloned().collect();
         credentials.retain(|c| headers.insert((c.host.clone(), c.header.clone())));
         let resolvers = self.resolvers.iter().flatten();
-        let resolvers = resolvers.map(|(value, origin)| Sourced {
-            value: *value,
-            origin: origin.clone(),
-        });
+        let resolvers = resolvers.map(|(value, origin)| Sourced::new(*value, origin.clone()));
         Network {
             mode: self.mode(),
             lists: self.lists.clone(),
@@ -196,30 +170,6 @@ impl Bounds {
         });
         all.dedup();
         all
-    }
-}
-
-impl Limits {
-    pub fn over(self, base: Limits) -> Limits {
-        Limits {
-            connections: self.connections.or(base.connections),
-            rate: self.rate.or(base.rate),
-            bytes_in: self.bytes_in.or(base.bytes_in),
-            bytes_out: self.bytes_out.or(base.bytes_out),
-            bandwidth: self.bandwidth.or(base.bandwidth),
-            idle: self.idle.or(base.idle),
-        }
-    }
-
-    pub fn meet(&self, other: &Limits) -> Limits {
-        Limits {
-            connections: least(self.connections.clone(), other.connections.clone()),
-            rate: least(self.rate.clone(), other.rate.clone()),
-            bytes_in: least(self.bytes_in.clone(), other.bytes_in.clone()),
-            bytes_out: least(self.bytes_out.clone(), other.bytes_out.clone()),
-            bandwidth: least(self.bandwidth.clone(), other.bandwidth.clone()),
-            idle: least(self.idle.clone(), other.idle.clone()),
-        }
     }
 }
 
@@ -302,6 +252,7 @@ impl Rule {
 mod tests {
     use super::*;
     use crate::file;
+    use crate::lattice::Lattice;
     use crate::layer::Layer;
     use crate::net::judge::Transport;
     use crate::net::{Answer, Host};
@@ -327,7 +278,7 @@ mod tests {
     fn what_is_reused_adds_up_and_the_own_word_counts() {
         let base = "network = { mode = 'ask', allow = ['a.example'], deny = ['x.a.example'], resolvers = ['9.9.9.9:53'] }";
         let own = "network = { mode = 'allowlist', allow = ['b.example'], deny = ['x.b.example'] }";
-        let said = layer(own).network.over(layer(base).network);
+        let said = layer(own).over(layer(base)).network;
         let texts = |rules: &[Rule]| -> Vec<String> {
             rules.iter().map(|rule| rule.to.to_string()).collect()
         };
@@ -415,7 +366,7 @@ mod tests {
             ("network.deny = ['*.a.example']", "deny", "allow", "deny"),
             ("network.mode = 'none'", "deny", "deny", "deny"),
         ] {
-            let met = operator.meet(&bounds(Rank::Project, text));
+            let met = operator.clone().met(bounds(Rank::Project, text));
             assert_eq!(answer(&met, "x.a.example"), a, "{text}");
             assert_eq!(answer(&met, "b.example"), b, "{text}");
             assert_eq!(answer(&met, "c.example"), c, "{text}");
@@ -440,7 +391,7 @@ mod tests {
         let project = bounds(Rank::Project, text);
         assert_eq!((project.credentials.len(), &project.resolvers), (0, &None));
         let other = bounds(Rank::Platform, "network.resolvers = ['1.1.1.1:53']");
-        assert!(operator.meet(&other).unresolvable() && !operator.unresolvable());
+        assert!(operator.clone().met(other).unresolvable() && !operator.unresolvable());
     }
 
     #[test]
@@ -449,7 +400,7 @@ mod tests {
             Rank::Operator,
             "network.allow = ['*.a.example:443', 'b.example']",
         )
-        .meet(&bounds(
+        .met(bounds(
             Rank::Agent,
             "network.allow = ['x.a.example', 'b.example:80']",
         ));

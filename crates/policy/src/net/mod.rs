@@ -24,38 +24,24 @@ pub use rule::{Protocol, Rule, RuleError, Tls, To};
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::file::form::section;
+use super::limits::bounds;
+use super::words::words;
 use super::{Bytes, Count, Origin, Sourced, Span};
 
-/// How much of the network there is, from the strictest to the loosest.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mode {
-    /// An empty network namespace with loopback up.
-    #[default]
-    None,
-    /// What the lists have.
-    Allowlist,
-    /// As `Allowlist`, and what a list does not have is asked. Silence is denial.
-    Ask,
-    /// Every public name, at the ports of HTTP and HTTPS where no list names others.
-    Open,
-}
-
-impl Mode {
-    pub const ALL: [Mode; 4] = [Self::None, Self::Allowlist, Self::Ask, Self::Open];
-    pub const WORDS: &[&str] = &["none", "allowlist", "ask", "open"];
-
-    /// As written in a policy.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Allowlist => "allowlist",
-            Self::Ask => "ask",
-            Self::Open => "open",
-        }
-    }
-
-    pub fn parse(word: &str) -> Option<Mode> {
-        Self::ALL.into_iter().find(|mode| mode.name() == word)
+words! {
+    /// How much of the network there is, from the strictest to the loosest.
+    #[derive(Default)]
+    Mode {
+        /// An empty network namespace with loopback up.
+        #[default]
+        None = "none",
+        /// What the lists have.
+        Allowlist = "allowlist",
+        /// As `Allowlist`, and what a list does not have is asked. Silence is denial.
+        Ask = "ask",
+        /// Every public name, at the ports of HTTP and HTTPS where no list names others.
+        Open = "open",
     }
 }
 
@@ -88,22 +74,25 @@ pub enum OnMiss {
     Ask,
 }
 
-/// Bounds on all connections of a jail together; `None`: no bound but the machine's.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Open at once.
-    pub connections: Option<Sourced<Count>>,
-    /// New ones a second.
-    pub rate: Option<Sourced<Count>>,
-    /// From the network to the jail, over the whole run.
-    pub bytes_in: Option<Sourced<Bytes>>,
-    /// From the jail to the network.
-    pub bytes_out: Option<Sourced<Bytes>>,
-    /// Bytes a second, each direction by itself.
-    pub bandwidth: Option<Sourced<Bytes>>,
-    /// A connection on which nothing moves is closed after this long; creel's own default is 10 min.
-    pub idle: Option<Sourced<Span>>,
+section! {
+    /// Bounds on all connections of a jail together; `None`: no bound but the machine's.
+    pub struct Limits: plain "network.limits", "in [network.limits]" {
+        /// Open at once.
+        connections: Option<Sourced<Count>> = Count,
+        /// New ones a second.
+        rate: Option<Sourced<Count>> = Count,
+        /// From the network to the jail, over the whole run.
+        bytes_in: Option<Sourced<Bytes>> = Bytes,
+        /// From the jail to the network.
+        bytes_out: Option<Sourced<Bytes>> = Bytes,
+        /// Bytes a second, each direction by itself.
+        bandwidth: Option<Sourced<Bytes>> = Bytes,
+        /// A connection on which nothing moves is closed after this long; creel's own default is 10 min.
+        idle: Option<Sourced<Span>> = Span,
+    }
 }
+
+bounds!(Limits, "network.limits.", connections rate bytes_in bytes_out bandwidth idle);
 
 /// A secret that the jail uses and never has: in requests to `host`, over TLS that creel ends, the
 /// header's placeholder is replaced.

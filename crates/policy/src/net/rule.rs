@@ -7,6 +7,7 @@ use super::host::parse_port;
 use super::range::{RangeError, block};
 use super::{HOST, Host, HostError, Http, Name, Range};
 use crate::Origin;
+use crate::words::words;
 
 /// Destinations, and what may be said to them. A denial uses `to` and `ports` alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,50 +35,27 @@ pub enum To {
     Range(Range),
 }
 
-/// What is spoken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// TLS at 443, HTTP at 80; elsewhere whatever the first bytes are, and TLS and HTTP are judged
-    /// where they are.
-    #[default]
-    Auto,
-    Tls,
-    Http,
-    /// Bytes that nobody looks at.
-    Tcp,
-    /// Datagrams; the rule then grants no TCP.
-    Udp,
-    /// Nothing: granted names may resolve to addresses of this range, and who dials one by its number
-    /// is refused.
-    None,
+words! {
+    /// What is spoken.
+    #[derive(Default)]
+    Protocol {
+        /// TLS at 443, HTTP at 80; elsewhere whatever the first bytes are, and TLS and HTTP are judged
+        /// where they are.
+        #[default]
+        Auto = "auto",
+        Tls = "tls",
+        Http = "http",
+        /// Bytes that nobody looks at.
+        Tcp = "tcp",
+        /// Datagrams; the rule then grants no TCP.
+        Udp = "udp",
+        /// Nothing: granted names may resolve to addresses of this range, and who dials one by its number
+        /// is refused.
+        None = "none",
+    }
 }
 
 impl Protocol {
-    pub const WORDS: &[&str] = &["auto", "tls", "http", "tcp", "udp", "none"];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Tls => "tls",
-            Self::Http => "http",
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::None => "none",
-        }
-    }
-
-    pub fn parse(word: &str) -> Option<Protocol> {
-        let all = [
-            Self::Auto,
-            Self::Tls,
-            Self::Http,
-            Self::Tcp,
-            Self::Udp,
-            Self::None,
-        ];
-        all.into_iter().find(|p| p.name() == word)
-    }
-
     /// Where a rule names no port; none: it must name them.
     pub fn ports(self) -> BTreeSet<u16> {
         match self {
@@ -89,30 +67,15 @@ impl Protocol {
     }
 }
 
-/// What becomes of TLS.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Tls {
-    /// Its server name is judged and its bytes are forwarded.
-    #[default]
-    Forward,
-    /// creel ends it with a certificate of the jail's own authority and speaks TLS outside.
-    Terminate,
-}
-
-impl Tls {
-    pub const WORDS: &[&str] = &["forward", "terminate"];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Forward => "forward",
-            Self::Terminate => "terminate",
-        }
-    }
-
-    pub fn parse(word: &str) -> Option<Tls> {
-        [Self::Forward, Self::Terminate]
-            .into_iter()
-            .find(|tls| tls.name() == word)
+words! {
+    /// What becomes of TLS.
+    #[derive(Default)]
+    Tls {
+        /// Its server name is judged and its bytes are forwarded.
+        #[default]
+        Forward = "forward",
+        /// creel ends it with a certificate of the jail's own authority and speaks TLS outside.
+        Terminate = "terminate",
     }
 }
 

@@ -24,6 +24,7 @@ use std::path::Path;
 
 use super::PolicyError;
 use super::error::Place;
+use super::units::{Quantity, UnitError};
 
 /// The largest document that is read, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -126,6 +127,14 @@ impl Integer {
     /// A minus stands before it; `-0` counts.
     pub fn is_negative(&self) -> bool {
         self.digits.starts_with('-')
+    }
+
+    /// As a count of something.
+    pub fn unsigned(&self, quantity: Quantity) -> Result<u64, UnitError> {
+        match self.to_u64() {
+            _ if self.is_negative() => Err(UnitError::Negative { quantity }),
+            number => number.ok_or(UnitError::TooLarge { quantity }),
+        }
     }
 
     /// `None` where it is negative or too large.

@@ -1,0 +1,190 @@
+//! Commands, cases, and the words for how commands are bound.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::roots::Roots;
+use super::tools::Tool;
+use super::words::words;
+use super::{Origin, glob};
+
+/// A program that may be executed, and with which arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// An absolute path, `~/...`, `$WORKSPACE/...`, or a bare name, which stands for that name in
+    /// each of [`PROGRAM_DIRECTORIES`].
+    pub program: String,
+    /// Alternatives, one of which the arguments must match; empty: any arguments.
+    pub args: BTreeSet<Arguments>,
+    pub origin: Origin,
+}
+
+impl Command {
+    /// The paths that a program of a policy may mean.
+    pub fn paths(program: &str, roots: &Roots) -> Vec<String> {
+        match program.contains('/') || program == "~" {
+            true => vec![roots.expand(program)],
+            false => PROGRAM_DIRECTORIES
+                .map(|dir| format!("{dir}/{program}"))
+                .into(),
+        }
+    }
+}
+
+/// A pattern of arguments, word by word; `*` in a word is any run of characters, a last word `...`
+/// is any further words.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Arguments(pub Vec<String>);
+
+impl Arguments {
+    /// The words of a text, split at blanks.
+    pub fn parse(text: &str) -> Arguments {
+        Arguments(text.split_ascii_whitespace().map(str::to_owned).collect())
+    }
+
+    pub fn matches(&self, args: &[String]) -> bool {
+        let (words, open) = match self.0.split_last() {
+            Some((last, words)) if last == "..." => (words, true),
+            _ => (&self.0[..], false),
+        };
+        let long_enough = match open {
+            true => args.len() >= words.len(),
+            false => args.len() == words.len(),
+        };
+        long_enough
+            && words
+                .iter()
+                .zip(args)
+                .all(|(word, arg)| glob::stars(word, arg))
+    }
+}
+
+impl fmt::Display for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(" "))
+    }
+}
+
+/// Where a bare program name is looked for: the system's own directories, whatever PATH says.
+pub const PROGRAM_DIRECTORIES: [&str; 6] = [
+    "/usr/local/bin",
+    "/usr/bin",
+    "/bin",
+    "/usr/local/sbin",
+    "/usr/sbin",
+    "/sbin",
+];
+
+/// A tool and what it is used on: `write .git/hooks/x`, `exec git status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    pub tool: Tool,
+    /// The words after the tool: a path, or a command with its arguments.
+    pub words: Vec<String>,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.tool.name())?;
+        self.words.iter().try_for_each(|word| write!(f, " {word}"))
+    }
+}
+
+words! {
+    /// What `exec` may run.
+    Security {
+        /// Nothing but the worker itself.
+        Deny = "deny",
+        /// The commands named, and what they load.
+        Allowlist = "allowlist",
+        /// Whatever lies in an executable grant.
+        Full = "full",
+    }
+}
+
+words! {
+    /// When a person is asked. Silence is denial.
+    Ask {
+        Always = "always",
+        /// Where no rule allows it already.
+        OnMiss = "on-miss",
+        Off = "off",
+    }
+}
+
+words! {
+    /// Which sessions are jailed.
+    Mode {
+        All = "all",
+        /// All but the operator's own.
+        NonMain = "non-main",
+        Off = "off",
+    }
+}
+
+words! {
+    /// What shares one jail.
+    Scope {
+        Session = "session",
+        Agent = "agent",
+        Shared = "shared",
+    }
+}
+
+words! {
+    /// Where a browser runs.
+    Target { Sandbox = "sandbox" }
+}
+
+words! {
+    /// A language, which stands for its interpreters; see [`Language::programs`].
+    Language {
+        Bash = "bash",
+        Javascript = "javascript",
+        Perl = "perl",
+        Python = "python",
+        Ruby = "ruby",
+        Sh = "sh",
+    }
+}
+
+impl Language {
+    /// The programs that run it, by their bare names.
+    pub fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Bash => &["bash"],
+            Self::Javascript => &["node"],
+            Self::Perl => &["perl"],
+            Self::Python => &["python3"],
+            Self::Ruby => &["ruby"],
+            Self::Sh => &["sh"],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_match_word_by_word() {
+        let matches = |pattern: &str, args: &[&str]| {
+            let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
+            Arguments::parse(pattern).matches(&args)
+        };
+        assert!(matches("status", &["status"]));
+        assert!(!matches("status", &["status", "-s"]));
+        assert!(matches("status ...", &["status", "-s"]));
+        assert!(matches("test *", &["test", "a b"]));
+        // Two words are not one that has a blank.
+        assert!(!matches("test a b", &["test", "a b"]));
+        assert!(matches("...", &[]) && matches("", &[]) && !matches("", &["x"]));
+    }
+
+    #[test]
+    fn the_strictest_word_sorts_first() {
+        assert!(Ask::Always < Ask::Off && Security::Deny < Security::Full);
+        assert!(Mode::All < Mode::Off && Scope::Session < Scope::Shared);
+        assert_eq!(Security::parse("allowlist"), Some(Security::Allowlist));
+    }
+}

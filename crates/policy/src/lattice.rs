@@ -1,0 +1,160 @@
+//! A lattice: what layers allow, and the meet of two.
+//!
+//! [`lattice!`] declares a type each of whose fields is one: its top says nothing, and the meet of two is
+//! that of each field by itself.
+
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
+
+use super::layer::Limits;
+use super::tools::{Filter, Tool};
+use super::trees::{Leaf, Trees};
+use super::values::Values;
+use super::{Origin, Sourced, net};
+
+/// The smallest, or the strictest, that was named; `None` is the top.
+pub type Bound<T> = Option<Sourced<T>>;
+/// Names that all layers have which speak of them; `None` is the top.
+pub type Names<T> = Option<BTreeMap<T, Origin>>;
+/// Paths that any layer named.
+pub type Places = BTreeMap<String, Leaf>;
+
+pub trait Lattice: Sized {
+    /// Says nothing.
+    const TOP: Self;
+
+    /// What both allow.
+    fn met(self, other: Self) -> Self;
+}
+
+macro_rules! lattice {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name { $($(#[$doc])* pub $field: $type,)+ }
+
+        impl $crate::lattice::Lattice for $name {
+            const TOP: $name = $name { $($field: <$type as $crate::lattice::Lattice>::TOP,)+ };
+
+            fn met(self, other: $name) -> $name {
+                $name { $($field: $crate::lattice::Lattice::met(self.$field, other.$field),)+ }
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $crate::lattice::Lattice::TOP
+            }
+        }
+    };
+}
+pub(crate) use lattice;
+
+/// The smaller of two bounds; of equals, the one whose origin sorts first.
+impl<T: Ord> Lattice for Bound<T> {
+    const TOP: Self = None;
+
+    fn met(self, other: Self) -> Self {
+        match (self, other) {
+            (None, bound) | (bound, None) => bound,
+            (Some(a), Some(b)) => match (&a.value, &a.origin) > (&b.value, &b.origin) {
+                true => Some(b),
+                false => Some(a),
+            },
+        }
+    }
+}
+
+/// The names that both have.
+impl<T: Ord, L: Shared> Lattice for Option<BTreeMap<T, L>> {
+    const TOP: Self = None;
+
+    fn met(self, other: Self) -> Self {
+        match (self, other) {
+            (None, names) | (names, None) => names,
+            (Some(a), Some(mut b)) => {
+                let both = |(name, ours): (T, L)| {
+                    let theirs = b.remove(&name)?;
+                    Some((name, ours.shared(theirs)))
+                };
+                Some(a.into_iter().filter_map(both).collect())
+            }
+        }
+    }
+}
+
+/// What is kept of a name that two layers have.
+pub trait Shared {
+    fn shared(self, other: Self) -> Self;
+}
+
+impl Shared for Origin {
+    fn shared(self, other: Origin) -> Origin {
+        self.min(other)
+    }
+}
+
+/// The places of both.
+impl Lattice for Places {
+    const TOP: Self = Places::new();
+
+    fn met(self, other: Self) -> Self {
+        let (mut all, less) = match self.len() < other.len() {
+            true => (other, self),
+            false => (self, other),
+        };
+        for (path, leaf) in less {
+            match all.entry(path) {
+                Entry::Vacant(place) => drop(place.insert(leaf)),
+                Entry::Occupied(mut known) => *known.get_mut() = known.get().merge(&leaf),
+            }
+        }
+        all
+    }
+}
+
+/// What binds both; a tool that is not named is bound by nothing of its own.
+impl<L: Lattice> Lattice for BTreeMap<Tool, L> {
+    const TOP: Self = BTreeMap::new();
+
+    fn met(mut self, other: Self) -> Self {
+        for (tool, theirs) in other {
+            let both = match self.remove(&tool) {
+                Some(ours) => ours.met(theirs),
+                None => theirs,
+            };
+            self.insert(tool, both);
+        }
+        self
+    }
+}
+
+/// All of both, each of which binds.
+impl<T: Ord> Lattice for BTreeSet<T> {
+    const TOP: Self = BTreeSet::new();
+
+    fn met(mut self, mut other: Self) -> Self {
+        self.append(&mut other);
+        self
+    }
+}
+
+macro_rules! by {
+    ($($type:ty = $top:expr, $met:path;)+) => {
+        $(impl Lattice for $type {
+            const TOP: Self = $top;
+
+            fn met(self, other: Self) -> Self {
+                $met(self, other)
+            }
+        })+
+    };
+}
+
+by! {
+    Trees = Trees::All, Trees::met;
+    Filter = Filter { allow: BTreeMap::new(), deny: BTreeMap::new() }, Filter::meet;
+    Values = Values::OPEN, Values::met;
+    Limits = Limits::NONE, Limits::met;
+    net::Limits = net::Limits::NONE, net::Limits::met;
+}

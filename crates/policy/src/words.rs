@@ -1,0 +1,75 @@
+//! Words: enums whose variants a policy spells, and lists of names.
+
+use super::glob::stars;
+
+/// An enum with a word for each variant.
+pub trait Words: Copy + 'static {
+    const WORDS: &'static [&'static str];
+
+    /// As written in a policy.
+    fn name(self) -> &'static str;
+    fn parse(word: &str) -> Option<Self>;
+}
+
+/// NameList with blanks between them: a list of many in a few lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameList(pub &'static str);
+
+impl NameList {
+    pub fn iter(self) -> impl Iterator<Item = &'static str> {
+        self.0.split_ascii_whitespace()
+    }
+
+    pub fn contains(self, name: &str) -> bool {
+        self.iter().any(|known| known == name)
+    }
+
+    /// Whether one of them, as a pattern with `*`, meets the name.
+    pub fn meet(self, name: &str) -> bool {
+        self.iter().any(|pattern| stars(pattern, name))
+    }
+}
+
+#[doc(hidden)]
+#[macro_export]
+/// Declares such an enum. Where they can be compared, the variants stand from the strictest to the loosest.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$doc])* $variant),+ }
+
+        impl $name {
+            pub const ALL: [$name; Self::WORDS.len()] = [$($name::$variant),+];
+            /// The words, in the same order.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// As written in a policy.
+            pub fn name(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+
+            /// The variant that [`Self::name`] spells so.
+            pub fn parse(word: &str) -> Option<$name> {
+                $name::ALL.into_iter().find(|value| value.name() == word)
+            }
+        }
+
+        impl $crate::words::Words for $name {
+            const WORDS: &'static [&'static str] = $name::WORDS;
+            fn name(self) -> &'static str {
+                $name::name(self)
+            }
+            fn parse(word: &str) -> Option<$name> {
+                $name::parse(word)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+pub use words;
