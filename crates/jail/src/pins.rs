@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs as rx;
+use rustix::fs::{self as rx, FileType};
 
 use super::JailError;
 use creel_plan::host::{Idmap, Stood};
@@ -13,6 +13,9 @@ use creel_plan::{Fact, IdMode, Node};
 use creel_policy::trust;
 use creel_sys::fd::{self, Kind, Stat};
 use creel_sys::{Errno, mount, placeholder};
+
+/// Looks at one path, each of which meets a placeholder that is being removed.
+const MOST_LOOKS: usize = 100;
 
 /// An open inode and what it was when it was opened.
 #[derive(Debug)]
@@ -39,14 +42,29 @@ pub(super) fn look(
     look_closely(path, purpose, ids, pins).map(|(fact, _)| fact)
 }
 
-/// The same, and what stands there for a name that counts as absent.
+/// As [`look`], with the placeholder of a name that counts as absent.
 pub(super) fn look_closely(
     path: &Path,
     purpose: Purpose,
     ids: IdMode,
     pins: &mut Pins,
 ) -> Result<(Fact, Option<Stood>), JailError> {
-    let absent = |errno| absent(path, errno).map(|fact| (fact, None));
+    for _ in 0..MOST_LOOKS {
+        if let Some(found) = look_once(path, purpose, ids, pins)? {
+            return Ok(found);
+        }
+    }
+    Err(JailError::Changed(path.into()))
+}
+
+/// `None` if another run removed its placeholder during the look.
+fn look_once(
+    path: &Path,
+    purpose: Purpose,
+    ids: IdMode,
+    pins: &mut Pins,
+) -> Result<Option<(Fact, Option<Stood>)>, JailError> {
+    let absent = |errno| absent(path, errno).map(|fact| Some((fact, None)));
     // Most paths have no link in them, and then one call says so.
     let plain = !path
         .components()
@@ -73,19 +91,31 @@ pub(super) fn look_closely(
     let node = match stat.kind {
         Kind::Directory | Kind::Placeholder => Node::Directory,
         Kind::File => Node::File,
-        Kind::CharDevice | Kind::Other => return Ok((Fact::Special, None)),
+        Kind::Other if stat.links == 0 => return Ok(None),
+        Kind::CharDevice | Kind::Other => return Ok(Some((Fact::Special, None))),
     };
     // Another run's, which goes when that run does.
     if matches!(stat.kind, Kind::Placeholder | Kind::File)
         && placeholder::stands(fd.as_fd(), trust::says(&real))
     {
-        let is_directory = rx::fstat(&fd)
-            .is_ok_and(|stat| rx::FileType::from_raw_mode(stat.st_mode) == rx::FileType::Directory);
+        let is_directory = rx::fstat(&fd).is_ok_and(|stat| kind(&stat) == FileType::Directory);
         let node = match is_directory {
             true => Node::Directory,
             false => Node::File,
         };
-        return Ok((Fact::Absent, Some(Stood { real, node })));
+        return Ok(Some((Fact::Absent, Some(Stood { real, node }))));
+    }
+    if stat.kind == Kind::Placeholder {
+        // It had the mark and is none: it lost its name, or it is a user's.
+        let now = rx::fstat(&fd).map_err(|source| JailError::Open {
+            path: path.into(),
+            source,
+        })?;
+        match kind(&now) {
+            _ if now.st_nlink == 0 => return Ok(None),
+            FileType::Directory => {}
+            _ => return Ok(Some((Fact::Special, None))),
+        }
     }
     let idmap = match (purpose, ids) {
         (Purpose::Write, IdMode::Privileged) if mount::can_idmap(fd.as_fd()) => Idmap::Works,
@@ -102,7 +132,7 @@ pub(super) fn look_closely(
         idmap,
     };
     pins.insert(real, Pin { fd, stat });
-    Ok((fact, None))
+    Ok(Some((fact, None)))
 }
 
 fn absent(path: &Path, error: Errno) -> Result<Fact, JailError> {
@@ -113,5 +143,57 @@ fn absent(path: &Path, error: Errno) -> Result<Fact, JailError> {
             path: path.into(),
             source,
         }),
+    }
+}
+
+fn kind(stat: &rx::Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rustix::fs::{AtFlags, CWD, Mode};
+
+    /// A placeholder that another run makes and removes meanwhile is absent at each look, never a directory.
+    #[test]
+    fn a_placeholder_on_its_way_out_is_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let over = AtomicBool::new(false);
+        for name in ["socket", "directory"] {
+            let place = dir.path().join(name);
+            let place = place.as_path();
+            over.store(false, Ordering::Relaxed);
+            let mut seen = [0, 0];
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        if name == "socket" {
+                            rx::mknodat(CWD, place, FileType::Socket, Mode::empty(), 0).unwrap();
+                            rx::unlink(place).unwrap();
+                        } else {
+                            rx::mkdir(place, Mode::from_raw_mode(0o1755)).unwrap();
+                            rx::unlinkat(CWD, place, AtFlags::REMOVEDIR).unwrap();
+                        }
+                    }
+                });
+                for _ in 0..30_000 {
+                    let mut pins = Pins::new();
+                    let found = look_closely(place, Purpose::Read, IdMode::Rootless, &mut pins);
+                    match found {
+                        Ok((Fact::Absent, stood)) => seen[usize::from(stood.is_some())] += 1,
+                        other => {
+                            over.store(true, Ordering::Relaxed);
+                            panic!("{name}: {other:?}");
+                        }
+                    }
+                }
+                over.store(true, Ordering::Relaxed);
+            });
+            // The control: both were met, the name with its placeholder and without.
+            assert!(seen[0] > 0 && seen[1] > 0, "{name}: {seen:?}");
+        }
     }
 }
