@@ -1,4 +1,4 @@
-//! The acts that a plan is made of: kernel acts as data, in the words in which a plan is kept.
+//! The acts of a plan: kernel acts as data, in the form in which a plan is stored.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::{egress, lossless};
 use creel_policy::trust::StandIn;
 
-/// One act of the kernel. Paths are the jail's unless they are called `source`.
+/// One kernel act. Paths are paths in the jail, except `source`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "act", rename_all = "kebab-case")]
 pub enum Act {
-    /// clone3 with these.
+    /// clone3 with these namespaces.
     Namespaces {
         which: Vec<Namespace>,
     },
@@ -22,7 +22,8 @@ pub enum Act {
         bytes: u64,
         inodes: u64,
     },
-    /// Owned by the jail's user where it lies in a tree of that user's, else by nobody who runs.
+    /// Owned by the jail's user if it lies in a tree of that user, else by an id that no process of the
+    /// jail has.
     Directory {
         #[serde(with = "lossless")]
         path: PathBuf,
@@ -41,8 +42,8 @@ pub enum Act {
         mode: u32,
         contents: String,
     },
-    /// The certificate of the jail's own authority, made when the relay starts, and the host's
-    /// certificates together with it, once as PEM and once as Java reads them.
+    /// The certificate of the jail's own authority, made when the relay starts, and a bundle of it with the
+    /// host's certificates, once as PEM and once as a Java key store.
     Authority {
         #[serde(with = "lossless")]
         certificate: PathBuf,
@@ -51,7 +52,7 @@ pub enum Act {
         #[serde(with = "lossless")]
         store: PathBuf,
     },
-    /// A file of the host's certificates, covered by one of these.
+    /// A certificate file of the host, covered by one of these bundles.
     Trust {
         #[serde(with = "lossless")]
         path: PathBuf,
@@ -67,14 +68,14 @@ pub enum Act {
         node: Node,
         access: Access,
         owner: Owner,
-        /// Places in it whose mounts do not come with it: each is bound by itself.
+        /// Mounts in it that are left out; each is bound separately.
         #[serde(
             default,
             skip_serializing_if = "Vec::is_empty",
             with = "lossless::list"
         )]
         without: Vec<PathBuf>,
-        /// A mount of the host's in a granted tree, bound by itself without a policy's word.
+        /// A mount of the host in a granted tree, bound separately although no grant names it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unnamed: bool,
     },
@@ -101,40 +102,40 @@ pub enum Act {
         path: PathBuf,
         group: GroupView,
     },
-    /// Read-only although its filesystem is writable.
+    /// Made read-only although its filesystem is writable.
     ReadOnly {
         #[serde(with = "lossless")]
         path: PathBuf,
     },
-    /// Of the jail's user namespace, `/proc/sys/user` (namespaces(7)): what its users may have. They
-    /// count for who made it too.
+    /// `/proc/sys/user` of the jail's user namespace (namespaces(7)): limits for its users. They also count
+    /// against the user who made the namespace.
     UserCounts {
         inotify_instances: u32,
         inotify_watches: u32,
     },
-    /// Covered by something empty that nobody may open.
+    /// Covered by an empty file or directory that no process may open.
     Mask {
         #[serde(with = "lossless")]
         path: PathBuf,
         node: Node,
         absent: IfAbsent,
     },
-    /// A name that is absent and cannot be created: `by` stands for it until the jail ends, and is
-    /// read-only.
+    /// A name that is absent and that the jail cannot create: `by` is its read-only placeholder until the
+    /// jail ends.
     Withhold {
         #[serde(with = "lossless")]
         path: PathBuf,
         by: StandIn,
-        /// What the host makes under this name while the jail runs.
+        /// What happens to a file that the host makes under this name while the jail runs.
         later: Later,
     },
-    /// A writable directory above one that is covered or mounted: itself a mount, so that the jail
-    /// cannot rename it and put another in its place for the next run.
+    /// A writable directory above a deny mount or a nested mount. It becomes a mount itself, so that the
+    /// jail cannot rename it and put another in its place for the next run.
     Hold {
         #[serde(with = "lossless")]
         path: PathBuf,
     },
-    /// Makes the root the root and lets the host's tree go.
+    /// pivot_root(2) into the jail's root, and detach the host's tree.
     Pivot,
     /// The root itself, read-only.
     Seal,
@@ -142,13 +143,13 @@ pub enum Act {
         name: String,
     },
     Loopback,
-    /// Every address is local, and the relay listens: its sockets are made here and given to it.
+    /// Makes every address local and starts the relay: its sockets are made in the jail and passed to it.
     Egress(Box<egress::Egress>),
     /// A time namespace in which the monotonic and the boot clock start at zero.
     Clocks,
     /// cgroup v1: the child writes itself into its groups.
     JoinCgroup,
-    /// A cgroup namespace: the groups that the child is in are the roots of what the jail is told
+    /// A cgroup namespace: the child's groups become the roots of the hierarchies that the jail sees
     /// (cgroup_namespaces(7)).
     CgroupNamespace,
     Keyring,
@@ -157,7 +158,7 @@ pub enum Act {
         soft: u64,
         hard: u64,
     },
-    /// From the jail's root user to the user that the command runs as.
+    /// Changes from the jail's root user to the user of the command.
     Become {
         uid: u32,
         gid: u32,
@@ -165,26 +166,26 @@ pub enum Act {
     Capabilities,
     NoNewPrivileges,
     NotDumpable,
-    /// `rules`: what may be done beneath each path; the rest is denied.
+    /// `rules`: the access beneath each path; all other access is denied.
     Landlock {
         abi: u32,
         rules: Vec<LandlockRule>,
     },
     Terminal,
-    /// 0, 1 and 2 are what the command gets; what else is open stays. Only the self-test's weakened
-    /// plans have it, in the place of `Descriptors`.
+    /// Sets up descriptors 0, 1 and 2 and leaves the others open. Only the self-test's weakened plans have
+    /// it, in place of `Descriptors`.
     Streams,
-    /// As `Streams`, and nothing else stays open.
+    /// As `Streams`, and closes every other descriptor.
     Descriptors,
     Workdir {
         #[serde(with = "lossless")]
         path: PathBuf,
     },
-    /// memfd_create(2) is refused: what it makes lies on no mount, and neither noexec nor Landlock
-    /// reaches it.
+    /// memfd_create(2) is refused: its files lie on no mount, so neither noexec nor Landlock applies to
+    /// them.
     NoMemfd,
     Seccomp,
-    /// In the place of `Seccomp`: the filter that lets debuggers trace, `process.debug`.
+    /// In place of `Seccomp`: the filter that lets debuggers trace, `process.debug`.
     SeccompDebug,
     Exec,
 }
@@ -200,7 +201,7 @@ pub enum Namespace {
     Uts,
 }
 
-/// Which ids the jail has.
+/// The ids of the jail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "kebab-case")]
 pub enum Ids {
@@ -212,28 +213,29 @@ pub enum Ids {
     Shared { uid: u32, gid: u32 },
 }
 
-/// What the cgroup enforces; bytes, thousandths of a processor.
+/// Cgroup limits, in bytes and thousandths of a processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupLimits {
     pub memory: u64,
     pub memory_high: u64,
-    /// Buffers of TCP and UDP sockets, where the kernel counts them beside `memory`: cgroup v1.
+    /// Bytes of TCP and UDP socket buffers, if the kernel counts them separately from `memory`: cgroup v1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sockets: Option<u64>,
     pub cpu_milli: u32,
     pub pids: u64,
 }
 
-/// Which group a jail sees.
+/// The group that a jail sees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "of", rename_all = "kebab-case")]
 pub enum GroupView {
-    /// The jail's own, of the v2 hierarchy.
+    /// The jail's own group in the v2 hierarchy.
     V2,
-    /// The jail's own, of the v1 hierarchy of a controller.
+    /// The jail's own group in the v1 hierarchy of a controller.
     V1 { controller: String },
-    /// One that all jails are in, without a limit, of a v1 hierarchy in which none has its own: runtimes take
-    /// v1 for absent unless memory, cpu, cpuacct and cpuset are mounted, and fail where they are in none.
+    /// A shared group without a limit, in a v1 hierarchy in which jails have no group of their own.
+    /// Runtimes assume that v1 is absent unless memory, cpu, cpuacct and cpuset are mounted, and fail if
+    /// they have no group there.
     Shared { controller: String },
 }
 
@@ -244,7 +246,7 @@ pub enum Node {
     File,
 }
 
-/// What becomes of a file that the host puts where a name is withheld.
+/// What happens to a file that the host creates under a withheld name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Later {
@@ -254,7 +256,7 @@ pub enum Later {
     ReadOnly,
 }
 
-/// What a mask on a path that is not there means.
+/// What happens if the path of a mask is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IfAbsent {
@@ -262,14 +264,14 @@ pub enum IfAbsent {
     Refuse,
 }
 
-/// What a mount and its Landlock rule allow.
+/// The access that a mount and its Landlock rule allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Access {
     pub write: bool,
     pub code: Code,
 }
 
-/// What the bytes of a file may become.
+/// How the contents of a file may be used as code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
@@ -280,7 +282,7 @@ pub enum Code {
     Execute,
 }
 
-/// Whose files a bound tree shows.
+/// The owners of files in a bound tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Owner {
@@ -307,11 +309,11 @@ pub enum Resource {
     MemLock = 8,
     /// Bytes in POSIX message queues.
     MessageQueue = 12,
-    /// Queued signals and POSIX timers of a user of the jail's user namespace.
+    /// Queued signals and POSIX timers of a user in the jail's user namespace.
     PendingSignals = 11,
     /// Processes and threads of the user at once, counted in the jail's own user namespace.
     Processes = 6,
-    /// How far a process may better its nice value: to 20 less this.
+    /// The best nice value that a process may set: 20 minus this.
     Nice = 13,
     /// The highest real-time priority that a process may take.
     RealTime = 14,
@@ -325,7 +327,7 @@ pub struct LandlockRule {
     pub rights: Rights,
 }
 
-/// What may be done beneath a path.
+/// The access allowed beneath a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rights {
@@ -356,7 +358,7 @@ impl From<Access> for Rights {
     }
 }
 
-/// Who owns a directory that creel makes in the jail.
+/// The owner of a directory that creel makes in the jail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DirOwner {

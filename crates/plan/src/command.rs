@@ -1,4 +1,4 @@
-//! The command of a run: its arguments, where it may be, and its environment.
+//! The command of a run: its arguments, the paths where it may be found, and its environment.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -28,8 +28,8 @@ fn plain(bytes: &[u8], what: &'static str) -> Result<Vec<u8>, ResolveError> {
     }
 }
 
-/// Where the command of a run may be, in the jail and on the host alike: a granted path is the same
-/// on both sides. Nothing where the request is one that [`resolve`] refuses.
+/// The paths to try for the command of a run, in the jail and on the host alike: a granted path is the same
+/// on both sides. Empty if [`resolve`] refuses the request.
 pub(super) fn command_places(policy: &Policy, request: &Request, host: &Host) -> Vec<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     let workdir = paths::workspace(policy, request, host)
@@ -48,7 +48,7 @@ pub(super) fn command_places(policy: &Policy, request: &Request, host: &Host) ->
     }
 }
 
-/// Where the command may be: the jail's own `PATH` decides, never the caller's.
+/// The paths to try for the command. They come from the jail's own `PATH`, never from the caller's.
 pub(super) fn candidates(
     request: &Request,
     environment: &BTreeMap<Vec<u8>, Vec<u8>>,
@@ -68,7 +68,7 @@ pub(super) fn candidates(
         .get(b"PATH".as_slice())
         .map_or(b"".as_slice(), Vec::as_slice);
     path.split(|b| *b == b':')
-        // An empty element means the working directory to a shell; a jail has no such surprise.
+        // A shell reads an empty element as the working directory; a jail ignores it.
         .filter(|dir| dir.first() == Some(&b'/'))
         .map(|dir| [dir, b"/", name].concat())
         .collect()
@@ -103,7 +103,7 @@ pub(super) fn environment(
         ("USER", b"agent"),
         ("LOGNAME", b"agent"),
         ("SHELL", b"/bin/sh"),
-        // What a shell assumes; it finds only what is granted.
+        // The default of a shell; only granted directories exist in the jail.
         ("PATH", b"/usr/local/bin:/usr/bin:/bin"),
     ] {
         all.entry(name.into()).or_insert_with(|| value.to_vec());
@@ -134,13 +134,13 @@ pub(super) fn environment(
     Ok(all)
 }
 
-/// Adds the directories of `--exec` to the end of a PATH: programs there start each other by name.
+/// Appends the directories of `--exec` to a PATH, so that programs there can start each other by name.
 fn find_granted(path: &mut Vec<u8>, request: &Request, host: &Host) {
     for place in &request.exec {
         let place = paths::absolute(place, host);
         let bytes = place.as_os_str().as_bytes();
         let known = path.split(|b| *b == b':').any(|entry| entry == bytes);
-        // Whether it is one nobody may have looked yet; a file there is no harm.
+        // The path may not have been looked up yet. A file in `PATH` does no harm.
         let file = matches!(
             host.paths.get(&place),
             Some(Fact::Present {
@@ -158,7 +158,7 @@ fn find_granted(path: &mut Vec<u8>, request: &Request, host: &Host) {
     }
 }
 
-/// Whose commits the jail's are, where the policy says that it is told.
+/// The git identity for the jail's commits, if the policy passes it on.
 pub(super) fn identity<'h>(policy: &Policy, host: &'h Host) -> Option<&'h Identity> {
     let wanted = policy.environment.git_identity.value;
     Some(&host.found.identity).filter(|identity| wanted && !identity.is_empty())

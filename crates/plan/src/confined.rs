@@ -1,7 +1,8 @@
-//! Grants whose names somebody else fills: what was opened must lie where it was granted.
+//! Grants in directories that others can write to: the opened file must lie in the directory that the grant
+//! names.
 //!
-//! The comparison is of real paths of descriptors that are held, so it does not matter when a name was
-//! turned into a link. Refused is what leads out, unless it is granted by another word anyway.
+//! The real paths of open descriptors are compared, so it does not matter when a name was replaced by a
+//! link. A grant that leads outside is refused, unless another grant covers its target.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use super::{Access, Code};
 use creel_policy::{Confined, Policy};
 
 impl View<'_> {
-    /// Judges the links that confined grants led through, after all grants are known.
+    /// Checks the links that confined grants led through, after all grants are known.
     pub(super) fn confined(&self, policy: &Policy, request: &Request) -> Result<(), ResolveError> {
         let named = workspace(policy, request, self.host);
         let confined = policy.filesystem.confined.iter();
@@ -34,14 +35,15 @@ impl View<'_> {
         Ok(())
     }
 
-    /// Where a grant leads that was brought in from outside of where it belongs.
+    /// The target of a confined grant, if it lies outside the grant's base directory.
     fn led_out<'p>(&self, confined: &'p Confined, named: &Path) -> Option<Out<'p>> {
         let mut path = PathBuf::from(&confined.path);
-        // The grants go by the workspace's real name.
+        // Grants use the workspace's real path.
         if let (false, Ok(rest)) = (self.workspace.fresh, path.strip_prefix(named)) {
             path = self.workspace.path.join(rest).components().collect();
         }
-        // Of a program whose arguments are not this command's nobody looked at the file: it is not granted.
+        // The file was not looked up if it belongs to a program with other arguments than this command: it
+        // is not granted.
         let Some(Fact::Present { real, .. }) = self.host.paths.get(&path) else {
             return None;
         };
@@ -57,7 +59,7 @@ impl View<'_> {
         })
     }
 
-    /// Whether other grants have as much of `real` as it is granted.
+    /// Whether other grants give at least the same access to `real`.
     fn granted_otherwise(
         &self,
         policy: &Policy,
@@ -98,9 +100,9 @@ impl View<'_> {
     }
 }
 
-/// A confined grant that leads out.
+/// A confined grant whose target lies outside its base directory.
 struct Out<'p> {
-    /// As the view has it.
+    /// The path as the view knows it.
     path: PathBuf,
     real: PathBuf,
     confined: &'p Confined,

@@ -1,5 +1,5 @@
-//! What of a granted tree is not to be seen or moved: denied paths, the host's sockets, and the
-//! directories above both, which the jail could rename.
+//! Deny mounts over parts of granted trees: denied paths, the host's sockets, and the directories above
+//! both, which the jail could rename.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,11 +13,11 @@ use creel_policy::glob::Pattern;
 use creel_policy::{Absent, Filesystem, Grant};
 
 impl View<'_> {
-    /// Takes what is denied out of what is granted, after everything is.
+    /// Removes denied paths from the granted trees, after all grants are known.
     pub(super) fn denials(&mut self, deny: &[Grant]) -> Result<(), ResolveError> {
         for grant in deny {
             let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
-                // Where the home lies is not known, and it may lie in what is granted.
+                // The home is unknown, and it may lie in a granted tree.
                 return Err(ResolveError::NoHome {
                     uid: self.host.uid,
                     origin: grant.origin.clone(),
@@ -25,14 +25,15 @@ impl View<'_> {
             };
             let (real, node) = match self.host.fact(&path)? {
                 Fact::Present { real, node, .. } => (real.clone(), *node),
-                // Not a file that can be read; its name is covered all the same.
+                // A socket or device cannot be read as a file; its name is covered all the same.
                 Fact::Special => (path.clone(), Node::File),
                 Fact::Absent if self.writable_tree(&self.behind_links(&path)).is_some() => {
                     let when = grant.absent.into();
                     self.withhold(&path, when, Later::Denied, &grant.origin)?;
                     continue;
                 }
-                // What stands there may be used meanwhile, and a mount covers it.
+                // Another run's placeholder stands there. It may be put to use meanwhile, so a mount covers
+                // it.
                 Fact::Absent if let Some(stood) = self.host.found.stood.get(&path) => {
                     (stood.real.clone(), stood.node)
                 }
@@ -51,7 +52,8 @@ impl View<'_> {
                     continue;
                 }
             };
-            // Whoever can write there turns the link, and the plan was made for what it led to.
+            // A process that can write there can replace the link, and the plan was made for its old
+            // target.
             let named = self.behind_links(&path);
             if named != real
                 && self
@@ -64,7 +66,8 @@ impl View<'_> {
                     origin: grant.origin.clone(),
                 });
             }
-            // Deny wins: what is granted beneath a denied path goes, what surrounds it is covered.
+            // Deny wins: grants beneath a denied path are removed, and the path is covered in the tree
+            // around it.
             self.binds.retain(|bind, _| !bind.starts_with(&real));
             self.links.retain(|_, target| !target.starts_with(&real));
             self.withheld.retain(|name, _| !name.starts_with(&real));
@@ -72,22 +75,22 @@ impl View<'_> {
                 self.masks.insert(real, node);
             }
         }
-        // Beneath what is covered nothing is there to be covered.
+        // Paths beneath a mask are already hidden.
         let covers: Vec<PathBuf> = self.masks.keys().cloned().collect();
         let beneath = |path: &Path| covers.iter().any(|c| c != path && path.starts_with(c));
         self.masks.retain(|path, _| !beneath(path));
         Ok(())
     }
 
-    /// What patterns of denials met is covered by now. A name that is created later is covered by no
-    /// mount: where the jail itself could create one, only a policy that says so goes without.
+    /// Names that deny patterns match now are covered. No mount covers a name that is created later: if the
+    /// jail could create one, the plan is refused unless the policy accepts that (`absent`).
     pub(super) fn patterns(&mut self, fs: &Filesystem) -> Result<(), ResolveError> {
         for grant in fs.deny_patterns.iter().chain(&fs.protect_patterns) {
             let pattern = self.behind_base(Pattern::parse(&grant.path))?;
             let reached: Vec<(&PathBuf, &Bound)> = self
                 .binds
                 .iter()
-                // A path that is no text has a pattern's name beneath it for all that is known.
+                // A path that is not UTF-8 may contain names that the pattern matches.
                 .filter(|(tree, _)| tree.to_str().is_none_or(|t| pattern.reaches_beneath(t)))
                 .collect();
             let writable = reached.iter().find(|(_, bound)| bound.access.write);
@@ -115,7 +118,7 @@ impl View<'_> {
         Ok(())
     }
 
-    /// The pattern, with its directory under the name that the jail has it by.
+    /// The pattern, with its base directory under the path that it has in the jail.
     fn behind_base(&self, pattern: Pattern) -> Result<Pattern, ResolveError> {
         let base = PathBuf::from(pattern.base());
         if base == Path::new("/") {
@@ -131,8 +134,8 @@ impl View<'_> {
         })
     }
 
-    /// No host socket is in a jail: what listens in a granted tree is covered, for no mount flag stops
-    /// connect(2) by path, and Landlock from ABI 9 on alone.
+    /// Host sockets do not exist in a jail: each one in a granted tree is covered, because no mount flag
+    /// stops connect(2) by path, and only Landlock from ABI 9 on does.
     pub(super) fn sockets(&mut self) {
         let special = self
             .host
@@ -147,7 +150,7 @@ impl View<'_> {
             .collect();
     }
 
-    /// The directories of writable trees that lie above what is covered or mounted in them.
+    /// The directories of writable trees that lie above deny mounts or nested mounts.
     pub(super) fn held(&self) -> BTreeSet<PathBuf> {
         let nested = self
             .binds

@@ -1,10 +1,11 @@
-//! The way out, planned: where the relay listens in the jail's network, and what a program is told.
+//! The planned egress of a jail: the addresses on which the relay listens in the jail's network, and the
+//! environment that points programs to it.
 //!
-//! Every address is local to the jail (one local default route), so a listener on a wildcard address has
-//! every destination's port. A wildcard would take that port from the jail's own loopback too: where a
-//! port is one that the jail may bind (1024 and up) and only exact names have it, the listeners are on
-//! those names' synthetic addresses alone. So are those for datagrams at any port: the kernel then refuses
-//! the rest at once, which the relay cannot, and QUIC falls back.
+//! Every address is local to the jail (one local default route), so a listener on a wildcard address
+//! accepts a port for every destination. A wildcard would also take that port from the jail's own loopback.
+//! If the jail may bind the port (1024 and up) and only exact names use it, the listeners are on the
+//! synthetic addresses of those names alone. The same holds for datagrams at any port: the kernel then
+//! refuses the rest at once, which the relay cannot, and QUIC falls back.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,12 +20,12 @@ use creel_policy::net::{Mode, Name, Protocol, Rule, Tls, To};
 
 /// From the jail to the relay, after the last of its sockets.
 pub const ALL: &[u8] = b".";
-/// From the relay to the jail: it is confined and serves them.
+/// From the relay to the jail: the relay is confined and serves the sockets.
 pub const SERVED: &[u8] = b"!";
 
-/// Where the proxies and the resolver are told to be: of 198.18.0.0/24, which no name gets.
+/// The address of the proxies and the resolver. It is in 198.18.0.0/24, from which no name gets an address.
 pub const SERVICE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-/// What loopback has for itself, so that the jail looks like a machine with a network.
+/// The addresses of the jail's loopback itself, so that the jail looks like a machine with a network.
 pub const OWN: (Ipv4Addr, Ipv6Addr) = (
     SERVICE,
     Ipv6Addr::from_bits(0xfd63_7265_656c_0000_0000_0000_0000_0001),
@@ -33,15 +34,15 @@ const HTTP_PROXY: u16 = 3128;
 const SOCKS_PROXY: u16 = 1080;
 /// The first port that a process without capabilities binds (`ip_unprivileged_port_start`).
 const FIRST_OWN_PORT: u16 = 1024;
-/// Listening sockets at most: each costs a descriptor and some 20 microseconds.
+/// The most listening sockets: each costs a descriptor and some 20 microseconds.
 const MOST_LISTENERS: usize = 1024;
 
 const FIRST_V4: u32 = u32::from_be_bytes([198, 18, 1, 0]);
-/// In `fd63:7265:656c::/96`, a unique local prefix (RFC 4193) of creel's own.
+/// In `fd63:7265:656c::/96`, creel's unique local prefix (RFC 4193).
 const FIRST_V6: u128 = 0xfd63_7265_656c_0000_0000_0000_0000_0100;
 
-/// The synthetic addresses of the name with this number: 198.18.0.0/15 is for benchmarks (RFC 2544) and
-/// nobody's on the internet.
+/// The synthetic addresses of the name with this number. 198.18.0.0/15 is reserved for benchmarks (RFC
+/// 2544) and unused on the internet.
 pub const fn synthetic(number: u32) -> (Ipv4Addr, Ipv6Addr) {
     (
         Ipv4Addr::from_bits(FIRST_V4 + number),
@@ -57,26 +58,26 @@ pub fn number_of(address: IpAddr) -> Option<u32> {
     }
 }
 
-/// The way out of one jail.
+/// The egress of one jail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Egress {
     #[serde(serialize_with = "word", deserialize_with = "mode")]
     pub mode: Mode,
-    /// What each layer's list allows; a destination must be on every list.
+    /// The destinations that each layer's list allows; a destination must be on every list.
     pub lists: Vec<Vec<String>>,
     pub deny: Vec<String>,
     pub listeners: Vec<Listener>,
     /// Names with fixed synthetic addresses, in the order of their numbers.
     #[serde(serialize_with = "texts", deserialize_with = "names")]
     pub names: Vec<Name>,
-    /// Headers that the relay puts in, by which variable stands for which secret.
+    /// Headers that the relay inserts: which variable holds the placeholder for which secret.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<String>,
-    /// Ways in, to servers in the jail.
+    /// Published ports: servers in the jail that the host can connect to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub publish: Vec<Publish>,
-    /// What the relay judges by, which is not the jail's: a plan that was read from JSON has none, and a relay
-    /// that is started by it refuses everything.
+    /// The rules that the relay enforces; the jail does not get them. A plan read from JSON has none, and a
+    /// relay started with it refuses everything.
     #[serde(skip)]
     pub network: Network,
 }
@@ -84,10 +85,10 @@ pub struct Egress {
 /// The certificate of the jail's own authority, and the host's certificates together with it.
 pub const CERTIFICATE: &str = "/etc/creel-ca.pem";
 pub const BUNDLE: &str = "/etc/creel-ca-bundle.pem";
-/// The same for Java, which reads a form of its own.
+/// The same as a Java key store.
 pub const STORE: &str = "/etc/creel-ca.jks";
-/// Where distributions keep the certificates that they trust, and what covers them for programs that no
-/// variable tells: Debian, Fedora, Alpine; Java's on Debian and Fedora.
+/// The certificate files of distributions, and the file that covers each for programs that read no
+/// variable: Debian, Fedora, Alpine; Java's on Debian and Fedora.
 pub const USUAL: [(&str, &str); 5] = [
     ("/etc/ssl/certs/ca-certificates.crt", BUNDLE),
     ("/etc/pki/tls/certs/ca-bundle.crt", BUNDLE),
@@ -95,8 +96,8 @@ pub const USUAL: [(&str, &str); 5] = [
     ("/etc/ssl/certs/java/cacerts", STORE),
     ("/etc/pki/java/cacerts", STORE),
 ];
-/// By which programs are told of the proxy. One of HTTP for all of them: of a `socks5h` httpx wants a package
-/// that is not there, and Chromium takes it for one of HTTP.
+/// Variables with the proxy. All name the HTTP proxy: for `socks5h`, httpx needs a package that is not
+/// installed, and Chromium treats it as HTTP.
 const PROXY_VARIABLES: [&str; 6] = [
     "http_proxy",
     "https_proxy",
@@ -105,11 +106,11 @@ const PROXY_VARIABLES: [&str; 6] = [
     "HTTPS_PROXY",
     "ALL_PROXY",
 ];
-/// By which they are told what to reach without it.
+/// Variables with the destinations to connect to directly.
 const DIRECT_VARIABLES: [&str; 2] = ["no_proxy", "NO_PROXY"];
-/// The jail's own. Without brackets: httpx makes a URL of each, and `[::1]` has no port.
+/// The jail's own loopback. Without brackets: httpx makes a URL of each entry, and `[::1]` has no port.
 const DIRECT: &str = "localhost,127.0.0.1,::1";
-/// By which programs are told of certificates: curl, OpenSSL, Python, git, pip, cargo, AWS's and Nix's.
+/// Variables with the certificate bundle: curl, OpenSSL, Python, git, pip, cargo, AWS's and Nix's.
 const BUNDLE_VARIABLES: [&str; 8] = [
     "SSL_CERT_FILE",
     "CURL_CA_BUNDLE",
@@ -120,17 +121,17 @@ const BUNDLE_VARIABLES: [&str; 8] = [
     "AWS_CA_BUNDLE",
     "NIX_SSL_CERT_FILE",
 ];
-/// By which programs are told of one more: Node.js, Deno.
+/// Variables with one additional certificate: Node.js, Deno.
 const CERTIFICATE_VARIABLES: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
 
-/// Stands in a plan for what the relay makes.
+/// The value in a plan for a placeholder that the relay makes.
 const PLACEHOLDER: &str = "(a placeholder, made when the run starts)";
 
-/// Connections into the jail at once, for each family: so many sockets in the jail's network are made for
-/// them, and used again and again.
+/// Concurrent connections into the jail for each address family. This many sockets are made in the jail's
+/// network and reused.
 pub const PUBLISHED: usize = 64;
 
-/// A socket of the relay's in the jail's network.
+/// A listening socket of the relay in the jail's network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Listener {
     pub address: SocketAddr,
@@ -140,15 +141,15 @@ pub struct Listener {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Serves {
-    /// Questions in datagrams.
+    /// DNS over UDP.
     Dns,
-    /// Questions on connections.
+    /// DNS over TCP.
     DnsStream,
-    /// Connections to whatever address the program dialled.
+    /// Connections to any address that the program dials.
     Transparent,
     HttpProxy,
     SocksProxy,
-    /// Datagrams to whatever address the program sent to.
+    /// Datagrams to any address that the program sends to.
     Udp,
 }
 
@@ -159,7 +160,7 @@ impl Serves {
 }
 
 impl Egress {
-    /// `None` where the policy grants no network and nothing is published.
+    /// `None` if the policy grants no network and nothing is published.
     pub fn plan(network: &Network, publish: &[Publish]) -> Result<Option<Egress>, ResolveError> {
         match (network.mode, publish) {
             (Mode::None, []) => return Ok(None),
@@ -183,7 +184,7 @@ impl Egress {
         };
         let names: BTreeSet<&Name> = rules().filter_map(exact).collect();
         let mut listeners = services();
-        // A port's names where they are all exact; `None`: any destination may have it.
+        // The names of a port if all are exact; `None` if any destination may use it.
         let mut ports: BTreeMap<(u16, Serves), Option<BTreeSet<&Name>>> = BTreeMap::new();
         for rule in rules() {
             let serves = match rule.protocol {
@@ -204,7 +205,7 @@ impl Egress {
             }
         }
         if network.mode == Mode::Ask {
-            // Somebody may allow a destination that no rule has.
+            // A person may allow a destination that no rule has.
             for port in [80, 443] {
                 ports.insert((port, Serves::Transparent), None);
             }
@@ -247,13 +248,13 @@ impl Egress {
         }))
     }
 
-    /// Whether TLS is ended anywhere, so that the jail has an authority to trust.
+    /// Whether the relay terminates TLS for any destination, so that the jail must trust its authority.
     pub fn terminates(&self) -> bool {
         terminates(&self.network)
     }
 
-    /// The variables by which programs are told of the proxies, which they need not know of, and of the
-    /// certificates, which they must.
+    /// The variables for the proxies, which programs may ignore, and for the certificates, which they must
+    /// use.
     pub fn environment(network: &Network) -> Vec<(&'static str, String)> {
         if network.mode == Mode::None {
             return vec![];
@@ -269,8 +270,8 @@ impl Egress {
         all
     }
 
-    /// The variables that hold a placeholder, which is made when the relay starts: what the caller has under
-    /// such a name is not passed.
+    /// The variables that hold a placeholder, which is made when the relay starts. The caller's value of
+    /// such a variable is not passed on.
     pub fn placeholders(network: &Network) -> impl Iterator<Item = (&str, &'static str)> {
         let credentials = network.credentials.iter();
         credentials.map(|credential| (credential.variable.as_str(), PLACEHOLDER))
@@ -278,7 +279,7 @@ impl Egress {
 
     /// The jail's `/etc/resolv.conf`.
     pub fn resolv_conf() -> String {
-        // Any address would do: all are the relay's.
+        // Any address works: the relay serves all of them.
         format!("nameserver {SERVICE}\noptions timeout:2 attempts:2\n")
     }
 }
@@ -302,7 +303,7 @@ fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<Mode, D::Error> {
     Mode::parse(&word).ok_or_else(|| D::Error::unknown_variant(&word, Mode::WORDS))
 }
 
-/// Whether TLS is ended for any destination of these.
+/// Whether TLS is terminated for any destination of `network`.
 pub fn terminates(network: &Network) -> bool {
     let mut rules = network.lists.iter().flat_map(|list| &list.rules);
     rules.any(|rule| rule.tls == Tls::Terminate)

@@ -1,7 +1,7 @@
-//! The JSON of a [`Plan`], as `--dry-run --json` prints it and the digest is taken of: one list of acts in
-//! the order in which they happen, one object of what is watched.
+//! The JSON of a [`Plan`], as `--dry-run --json` prints it and as input of the digest: one list of acts in
+//! the order in which they happen, and one object with the watched limits.
 //!
-//! A [`JailPlan`] and a [`CommandPlan`] by themselves have the form of their types.
+//! A [`JailPlan`] and a [`CommandPlan`] by themselves are serialised as their types are.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

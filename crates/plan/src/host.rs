@@ -1,4 +1,4 @@
-//! The machine as a value: what `jail::probe` found, or a fixture that describes another one.
+//! The machine as a value: the result of `jail::probe`, or a fixture that describes another machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,12 +16,12 @@ pub struct Host {
     pub id_mode: IdMode,
     pub uid: u32,
     pub gid: u32,
-    /// The caller's home by the account database, or by `HOME` where the account is not in it and that counts
-    /// ([`home_of`](creel_sys::host::home_of)).
+    /// The caller's home from the account database. If the account is not in it, `HOME` is used where it
+    /// can be trusted ([`home_of`](creel_sys::host::home_of)).
     pub home: Option<PathBuf>,
     /// The caller's working directory.
     pub cwd: PathBuf,
-    /// 0: the kernel has no Landlock.
+    /// 0 if the kernel has no Landlock.
     pub landlock_abi: u32,
     pub cgroups: CgroupLayout,
     /// The caller's own ceiling for `RLIMIT_NOFILE`.
@@ -31,68 +31,70 @@ pub struct Host {
     pub found: Found,
 }
 
-/// What was read of the files that the policy names; only what it needs is looked up.
+/// Facts about the files that the policy names; only those that it needs are looked up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
-    /// By real path, what a program that may be executed is.
+    /// Executable programs, by real path.
     pub programs: BTreeMap<PathBuf, Image>,
-    /// By real path, what a tree that may be loaded from holds.
+    /// Contents of trees that programs may load from, by real path.
     pub load_trees: BTreeMap<PathBuf, LoadTree>,
-    /// Files with a second name, which no mount over the first one covers.
+    /// Files with a second hard link, which a mount over the first name does not cover.
     pub hard_linked: BTreeSet<PathBuf>,
-    /// Files of linked worktrees that lead git to configuration and hooks.
+    /// Files of linked worktrees that point git to configuration and hooks.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub worktrees: BTreeSet<PathBuf>,
-    /// What git on the host obeys though no policy names it, and whose word leads there.
+    /// Paths that git on the host obeys though no policy names them, and the setting or link that names
+    /// them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub obeyed: BTreeMap<PathBuf, Obeyed>,
-    /// Directories without which git takes another directory for the repository.
+    /// Directories that git needs to recognise a repository; without them it takes another directory for
+    /// it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub pinned: BTreeSet<PathBuf>,
-    /// What could not be looked at of that, and why.
+    /// Obeyed paths that could not be read, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<String>,
-    /// Protected trees with more entries than are looked at for such files.
+    /// Protected trees with too many entries to search them for hard-linked files.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub too_many: BTreeSet<PathBuf>,
-    /// Where directories really are out of which a grant must not lead.
+    /// The real paths of the base directories that a confined grant must not leave.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bases: BTreeMap<PathBuf, PathBuf>,
-    /// By place, mounts in trees to be mapped that the kernel maps no owners of.
+    /// Mounts in trees to be idmapped that the kernel cannot idmap, by path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unmapped: BTreeMap<PathBuf, Unmapped>,
-    /// Whose commits a jail's are, where the policy asks.
+    /// The git identity of a jail's commits, if the policy asks for it.
     #[serde(default, skip_serializing_if = "Identity::is_empty")]
     pub identity: Identity,
-    /// Where the next run would look for policies.
+    /// The directories in which the next run would look for policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seats: Vec<Seat>,
-    /// Names that count as absent, by what is there: a placeholder of another run, or of who forged one.
+    /// Names that count as absent although a placeholder is there: one of another run, or a forged one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stood: BTreeMap<PathBuf, Stood>,
-    /// What the policies' patterns meet, by [`creel_policy::expand::Wanted::key`].
+    /// Names that the policies' patterns match, by [`creel_policy::expand::Wanted::key`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub globs: BTreeMap<String, Vec<String>>,
 }
 
-/// A directory in which policies are looked for, there or not.
+/// A policy search directory, which may be absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seat {
-    /// Without links, as far as it is there.
+    /// The path with links resolved, as far as it exists.
     pub path: PathBuf,
-    /// Links that its name leads through.
+    /// Links on the way to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<PathBuf>,
 }
 
-/// What stands for an absent name.
+/// The placeholder of an absent name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stood {
     pub real: PathBuf,
     pub node: Node,
 }
 
-/// A mount whose filesystem has no idmapped mounts, or that is an idmapped mount already.
+/// A mount whose filesystem does not support idmapped mounts, or that is an idmapped mount already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unmapped {
     /// The filesystem's type.
@@ -100,40 +102,40 @@ pub struct Unmapped {
     pub node: Node,
 }
 
-/// Why a path is obeyed.
+/// Why the host's git obeys a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Obeyed {
-    /// The place that names it: `core.hookspath in /w/.git/config:5`, `the link /w/.git/hooks/x`.
+    /// The setting or link that names it: `core.hookspath in /w/.git/config:5`, `the link /w/.git/hooks/x`.
     pub by: String,
-    /// Links that the name leads through.
+    /// Links on the way to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<PathBuf>,
-    /// What may stand there while it is absent, so that who obeys it goes on: an empty file or directory.
+    /// The placeholder while it is absent, with which git keeps working: an empty file or directory.
     pub stands: Node,
 }
 
-/// What a program's file is, execve(2).
+/// The type of a program's file, execve(2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Image {
-    /// `missing`: names of libraries that are nowhere.
+    /// `missing`: names of libraries that were not found.
     Elf {
         loads: Vec<Piece>,
         missing: Vec<String>,
     },
-    /// `interpreter`: as its first line names it.
+    /// `interpreter`: as the first line names it.
     Script { interpreter: PathBuf },
-    /// Neither.
+    /// Neither an ELF file nor a script.
     Other,
     /// The caller may not read it.
     Unreadable,
 }
 
-/// A file that a program needs in order to start: its loader, a library, the loader's cache; and what
-/// its libc opens later by itself.
+/// A file that a program needs in order to start (its loader, a library, the loader's cache), or that its
+/// libc opens later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece {
-    /// As the loader finds it; a fact of the host's has where that leads.
+    /// The path at which the loader finds it; the fact for that path has its real path.
     pub name: PathBuf,
     pub role: Role,
     pub named_by: NamedBy,
@@ -145,30 +147,30 @@ pub enum Role {
     Loader,
     Library,
     Cache,
-    /// The directory of libc's converters, iconv(3).
+    /// The directory of libc's character-set converters, iconv(3).
     Converters,
 }
 
-/// Whose word led to a file.
+/// How a file was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NamedBy {
-    /// It lies where the system's loader looks.
+    /// It lies in a directory that the system's loader searches.
     System,
-    /// A path in the program or in a library of its.
+    /// A path in the program or in one of its libraries names it.
     Program,
 }
 
-/// What lies in a tree from which programs may load code. A loader executes whatever it can map, so
+/// The contents of a tree from which programs may load code. A loader executes anything that it can map, so
 /// such a tree may hold libraries only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum LoadTree {
-    /// `loads`: what they need from elsewhere.
+    /// `loads`: files that they need from elsewhere.
     Libraries { loads: Vec<Piece> },
     /// The first program in it.
     Holds { program: PathBuf },
-    /// More files than are looked at.
+    /// More files than the limit for a search.
     TooLarge { most: usize },
 }
 
@@ -180,25 +182,26 @@ pub enum IdMode {
     Rootless,
 }
 
-/// How cgroups are mounted, and where this process may make its own.
+/// How cgroups are mounted, and where this process may make groups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "version", rename_all = "kebab-case")]
 pub enum CgroupLayout {
-    /// One v2 hierarchy; groups go below `parent`, which may not exist yet.
+    /// One v2 hierarchy; groups are made below `parent`, which may not exist yet.
     V2 { parent: PathBuf },
-    /// Controllers on v1 hierarchies; `unified`: a v2 one beside them, for kill and birth.
+    /// Controllers on v1 hierarchies; `unified`: a v2 hierarchy beside them, for cgroup.kill and clone3
+    /// into a group.
     V1 {
         root: PathBuf,
         unified: Option<PathBuf>,
-        /// Controllers on hierarchies of their own in which jails have no group, of those that
-        /// programs look for.
+        /// Controllers that programs look for and that have their own hierarchies, in which jails have no
+        /// group.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         beside: Vec<String>,
     },
-    /// One v2 hierarchy, and none of its groups is the caller's; but there is a user's bus, at this
-    /// D-Bus address, on which systemd's manager may be asked for a group when the jail is made.
+    /// One v2 hierarchy in which the caller has no group. A user bus exists at this D-Bus address, on which
+    /// systemd's manager may be asked for a group when the jail is made.
     OnRequest { bus: String },
-    /// None that this process may use, and why.
+    /// No group that this process may use, and why.
     Unusable {
         why: String,
         #[serde(default)]
@@ -206,29 +209,29 @@ pub enum CgroupLayout {
     },
 }
 
-/// The obstacle between a process and a cgroup.
+/// Why a process cannot use a cgroup.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lacks {
-    /// A v2 hierarchy at the usual place.
+    /// No v2 hierarchy at the usual path.
     #[default]
     Hierarchy,
-    /// The v1 hierarchies would have to be a v2 one: nobody can delegate them.
+    /// The hierarchies are v1, which cannot be delegated; v2 would be needed.
     V2,
-    /// A manager of the user's that can be asked, or one that gives what it is asked for.
+    /// No systemd manager of the user, or one without delegated controllers.
     Manager,
-    /// The hierarchy is mounted read-only, as containers have it.
+    /// The hierarchy is mounted read-only, as in containers.
     Writable,
-    /// The group of this container has processes of its own, and so gives its children no controllers.
+    /// The group of this container has processes itself, so it enables no controllers for its children.
     Leaf,
-    /// The process is the host's root without its capabilities.
+    /// The process is the host's root without the capabilities.
     Capabilities,
-    /// The process is root, but not the host's: the groups are another's.
+    /// The process is root in a user namespace and not on the host: it does not own the groups.
     HostsRoot,
 }
 
 impl Lacks {
-    /// Words the remedy, for a user of this kind.
+    /// The remedy, for a user of this kind.
     pub fn remedy(self, id_mode: IdMode) -> &'static str {
         match (id_mode, self) {
             (_, Lacks::Writable) => {
@@ -252,15 +255,15 @@ impl Lacks {
     }
 }
 
-/// What a path is.
+/// The result of a lookup of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Fact {
     Absent,
-    /// Exists, but this caller may not look.
+    /// The caller may not look it up.
     Denied,
     Present {
-        /// With every symbolic link resolved.
+        /// The path with every symbolic link resolved.
         real: PathBuf,
         node: Node,
         uid: u32,
@@ -283,7 +286,7 @@ pub enum Idmap {
     Refused,
 }
 
-/// Nobody looked at a path. It may be there or not: no plan is made on a guess.
+/// A path was not looked up. A plan is never made on a guess about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "nobody looked at {} on this host, and the plan depends on it; a description of a host is for one policy: make it anew with this one. Without one, this is a defect of creel: please report it",
@@ -294,7 +297,7 @@ pub struct Unasked {
 }
 
 impl Host {
-    /// What is known of `path`, which must have been asked for.
+    /// The fact about `path`, or [`Unasked`] if it was not looked up.
     pub fn fact(&self, path: &Path) -> Result<&Fact, Unasked> {
         self.paths
             .get(path)

@@ -1,5 +1,6 @@
-//! Whose commits a jail's are: the operator's name and address, as git's system configuration, which that of
-//! the jail's home and of a repository overrule. Variables such as GIT_AUTHOR_NAME would overrule those.
+//! The git identity of a jail's commits: the operator's name and address, as git's system configuration.
+//! The configuration in the jail's home and in a repository overrules it. Variables such as GIT_AUTHOR_NAME
+//! would overrule those.
 
 use std::path::{Path, PathBuf};
 
@@ -7,19 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{Act, BTreeMap};
 
-/// Names git's system configuration, git(1), from Git 2.32 on.
+/// The variable with the path of git's system configuration, git(1), from Git 2.32 on.
 pub const VARIABLE: &str = "GIT_CONFIG_SYSTEM";
-/// Where programs look that are told by no variable: older gits, libgit2.
+/// The path for programs that ignore the variable: older gits, libgit2.
 const USUAL: &str = "/etc/gitconfig";
 const OWN: &str = "/etc/gitconfig.creel";
 
-/// What the operator's configuration of git says.
+/// The identity in the operator's git configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Without control characters.
     pub name: Option<String>,
     pub email: Option<String>,
-    /// Other files of git's system configuration that everybody may read.
+    /// Other files of git's system configuration that every user may read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub systems: Vec<PathBuf>,
 }
@@ -29,7 +30,7 @@ impl Identity {
         self.name.is_none() && self.email.is_none()
     }
 
-    /// The files that say it. `granted`: whether the policy has the host's own file at a path.
+    /// The files with the identity. `granted`: whether the policy grants the host's own file at a path.
     pub(super) fn files(&self, granted: impl Fn(&Path) -> bool) -> Vec<Act> {
         let usual = granted(Path::new(USUAL));
         let mut text = String::new();
@@ -38,7 +39,7 @@ impl Identity {
             .into_iter()
             .chain(self.systems.iter().map(PathBuf::as_path))
         {
-            // Of what is absent in the jail git says nothing.
+            // git ignores an include that is absent in the jail.
             text += &format!("[include]\n\tpath = {}\n", quoted(&path.to_string_lossy()));
         }
         text += "[user]\n";
@@ -57,14 +58,14 @@ impl Identity {
         .collect()
     }
 
-    /// Has git read it, unless it was told what to read.
+    /// Points git to the file, unless the environment already names another.
     pub(super) fn tell(&self, environment: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
         let entry = environment.entry(VARIABLE.into());
         entry.or_insert_with(|| OWN.into());
     }
 }
 
-/// As git reads a value, git-config(1).
+/// Quotes a value for git, git-config(1).
 fn quoted(text: &str) -> String {
     let text = text.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{text}\"")

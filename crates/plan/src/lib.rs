@@ -1,9 +1,9 @@
 //! The resolved plan: every kernel act of a run as data, in order.
 //!
-//! [`resolve`] turns a policy, a request and a [`Host`] into a [`Plan`]: of a jail ([`JailPlan`]) and of one
-//! command in it ([`CommandPlan`]). Pure: it touches nothing, so
-//! a plan can be printed, compared and tested without root and for another machine. What a plan
-//! says is what `jail` does; nothing is decided after it.
+//! [`resolve`] turns a policy, a request and a [`Host`] into a [`Plan`], which holds the plan of a jail
+//! ([`JailPlan`]) and the plan of one command in it ([`CommandPlan`]). The function is pure: it touches
+//! nothing, so a plan can be printed, compared and tested without root and for another machine. `jail` does
+//! exactly what a plan says; nothing is decided after it.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -54,7 +54,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// A jail and the first command in it, decided.
+/// The plan of a jail and of the first command in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "form::Form", into = "form::Form")]
 pub struct Plan {
@@ -69,7 +69,7 @@ pub struct PolicyRef {
     pub name: String,
     /// SHA-256 of the policy's text, hex.
     pub digest: String,
-    /// What of the policy's words has no effect, or another one than they seem to say.
+    /// Keys of the policy that have no effect, or another effect than they seem to have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -79,14 +79,14 @@ pub struct PolicyRef {
 pub struct JailPlan {
     /// Makes the jail: acts of [`Whose::Jail`], in their order.
     pub build: Vec<Act>,
-    /// The layers that everything in the jail is under: acts of [`Whose::Entry`], in their order. Pid 1
+    /// The layers that apply to every process in the jail: acts of [`Whose::Entry`], in their order. Pid 1
     /// enforces them on itself, so the commands that it starts have them; a process that joins from outside
     /// enforces them on itself as well.
     pub confine: Vec<Act>,
     pub watch: JailWatch,
 }
 
-/// One command in a jail. It names nothing of the jail but paths in it.
+/// One command in a jail. It refers to the jail only by paths in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandPlan {
     #[serde(with = "lossless::list")]
@@ -111,15 +111,15 @@ pub struct CommandPlan {
 pub struct JailWatch {
     /// Processor time of all processes together, milliseconds.
     pub cpu_time: u64,
-    /// Bytes that the kernel may hold for the jail and no cgroup counts: answers that lie unread in netlink
-    /// sockets, and connections that no process has.
+    /// Bytes that the kernel may hold for the jail and that no cgroup counts: unread answers in netlink
+    /// sockets, and connections that no process has accepted.
     pub uncharged: u64,
     /// The writable tmpfs mounts, whose fill is reported at the end.
     #[serde(with = "lossless::list")]
     pub disks: Vec<PathBuf>,
 }
 
-/// The limits of one command that need the supervisor's clock or count. Times in milliseconds.
+/// The limits of one command that need the supervisor's clock or count. Times are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandWatch {
     pub timeout: u64,
@@ -133,7 +133,7 @@ pub struct CommandWatch {
 pub struct Layer {
     pub name: LayerName,
     pub in_force: bool,
-    /// What it is here: an ABI, a hierarchy, a range; or what it lacks.
+    /// What it is on this host (an ABI, a hierarchy, a range), or what the host lacks.
     pub detail: String,
 }
 
@@ -157,12 +157,12 @@ pub enum LayerName {
     Seccomp,
 }
 
-/// How what stands in the jail for a secret begins; the rest is random.
+/// Prefix of the placeholder that the jail gets in place of a secret; the rest is random.
 pub const PLACEHOLDER: &[u8] = b"creel-secret-";
 
 impl JailPlan {
-    /// The acts of a process that comes into the jail and becomes `command`, in their order: the layers of
-    /// the jail and what is the command's own. Pid 1 does them, and so can a process that joins from outside.
+    /// The acts of a process that enters the jail and becomes `command`, in their order: the layers of the
+    /// jail and the command's own acts. Pid 1 does them, and so can a process that joins from outside.
     pub fn entry<'a>(&'a self, command: &'a CommandPlan) -> impl Iterator<Item = &'a Act> {
         order::merged(&self.confine, &command.acts)
     }
@@ -174,12 +174,12 @@ impl Plan {
         self.jail.build.iter().chain(self.jail.entry(&self.command))
     }
 
-    /// Whether this is one of the acts.
+    /// Whether the plan contains this act.
     pub fn has(&self, act: &Act) -> bool {
         self.acts().any(|other| other == act)
     }
 
-    /// Every act, to be changed; in no order.
+    /// Every act, mutable, in no particular order.
     pub fn acts_mut(&mut self) -> impl Iterator<Item = &mut Act> {
         let Plan { jail, command, .. } = self;
         (jail.build.iter_mut())
@@ -187,7 +187,7 @@ impl Plan {
             .chain(&mut command.acts)
     }
 
-    /// Takes out the acts for which `keep` is false.
+    /// Removes the acts for which `keep` is false.
     pub fn retain(&mut self, mut keep: impl FnMut(&Act) -> bool) {
         let Plan { jail, command, .. } = self;
         for acts in [&mut jail.build, &mut jail.confine, &mut command.acts] {
@@ -195,8 +195,8 @@ impl Plan {
         }
     }
 
-    /// SHA-256 of the plan as JSON, hex: names what was enforced. Without the jail's id, so that the
-    /// same policy, request and host have the same digest.
+    /// SHA-256 of the plan as JSON, hex: identifies what was enforced. The jail's id is left out, so that
+    /// the same policy, request and host have the same digest.
     pub fn digest(&self) -> String {
         let mut plan = self.clone();
         plan.command.environment.remove(b"CREEL_ID".as_slice());
@@ -205,8 +205,8 @@ impl Plan {
                 *value = PLACEHOLDER.to_vec();
             }
         }
-        // A plan is maps with string keys, numbers and text, and bytes are written as text: serialising it
-        // cannot fail.
+        // A plan consists of maps with string keys, numbers and text, and bytes are written as text:
+        // serialising it cannot fail.
         let json = serde_json::to_vec(&plan).unwrap_or_default();
         creel_policy::digest(&json)
     }

@@ -1,8 +1,8 @@
-//! Bytes as JSON: text where they are UTF-8, else `{"escaped": "caf\\xe9"}`. Reading gives the bytes that
-//! were written.
+//! Bytes as JSON: a string if they are UTF-8, else `{"escaped": "caf\\xe9"}`. Reading gives back the bytes
+//! that were written.
 //!
 //! Paths, arguments and variables are bytes on Linux, and a plan keeps all of them. In an escaped text a
-//! backslash is `\\`, and a byte that is part of no character is `\x` and two digits.
+//! backslash is `\\`, and a byte that is not part of a character is `\x` and two digits.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -63,7 +63,7 @@ pub mod list {
     }
 }
 
-/// For variables: `#[serde(with = "lossless::map")]`. A map; where a name is not UTF-8, a list of pairs.
+/// For variables: `#[serde(with = "lossless::map")]`. A map, or a list of pairs if a name is not UTF-8.
 pub mod map {
     use super::{BTreeMap, Bytes, Deserializer, Pairs, Serializer};
 
@@ -166,7 +166,7 @@ fn escape(bytes: &[u8]) -> String {
     text
 }
 
-/// `None`: nothing that [`escape`] writes.
+/// `None` if the text is not an output of [`escape`].
 fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut bytes = vec![];
     let mut rest = text.as_bytes();

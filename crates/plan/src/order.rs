@@ -1,11 +1,11 @@
-//! The order of acts, as a table with reasons, and the checks that plans keep it.
+//! The order of acts as a table with reasons, and the checks that plans keep it.
 //!
-//! The table has two entries: to make a jail ([`check_jail`]), and to start a command in one
+//! A plan is checked in two parts: the making of a jail ([`check_jail`]), and the start of a command in it
 //! ([`check_command`]), from the first layer that a process enforces on itself.
 
 use super::{Act, CommandPlan, JailPlan, Plan, Resource};
 
-/// Where in a jail's making an act belongs. Earlier variants come first.
+/// The position of an act in the making of a jail. Earlier variants come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Clone,
@@ -33,17 +33,18 @@ pub enum Stage {
 /// Which process does an act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Whose {
-    /// Pid 1, once, while it builds the jail. A process that joins from outside finds it done: setns(2).
+    /// Pid 1, once, while it builds the jail. It is already done when a process joins from outside:
+    /// setns(2).
     Jail,
-    /// Everybody who comes into the jail, on itself; what it starts inherits it. Pid 1 does, and so the
+    /// Every process that enters the jail, on itself; its children inherit it. Pid 1 does it, so the
     /// commands that it starts do not; a process that joins from outside does.
     Entry,
     /// The command's own process. Pid 1 does it for the jail's first command, whose limits, streams and
-    /// working directory are its own too; for a later one it is done after the fork.
+    /// working directory it shares; for a later command it is done after the fork.
     Command,
 }
 
-/// Every stage with the reason why it stands where it does.
+/// Every stage with the reason for its position.
 pub const ORDER: &[(Stage, &str)] = &[
     (
         Stage::Clone,
@@ -116,7 +117,7 @@ pub const ORDER: &[(Stage, &str)] = &[
 ];
 
 impl Stage {
-    /// Which process does it.
+    /// Which process does the act.
     pub fn whose(self) -> Whose {
         match self {
             Stage::Clone
@@ -144,7 +145,7 @@ impl Stage {
 }
 
 impl Act {
-    /// Which process does it.
+    /// Which process does the act.
     pub fn whose(&self) -> Whose {
         self.stage().whose()
     }
@@ -216,14 +217,14 @@ creel_policy::codes!(OrderError {
     Self::Elsewhere { .. } => "order-elsewhere",
 });
 
-/// Checks a jail with its first command against [`ORDER`].
+/// Checks the plan of a jail and of its first command against [`ORDER`].
 pub fn check(plan: &Plan) -> Result<(), OrderError> {
     check_jail(&plan.jail)?;
     check_command(&plan.jail, &plan.command)
 }
 
-/// Checks how a jail is made: stages never go back, and nothing that was built is covered by a mount on one
-/// of its ancestors.
+/// Checks the build of a jail: stages never go back, and no mount covers something that was built beneath
+/// it before.
 pub fn check_jail(jail: &JailPlan) -> Result<(), OrderError> {
     each(&jail.build, Whose::Jail)?;
     in_order(jail.build.iter())?;
@@ -232,7 +233,7 @@ pub fn check_jail(jail: &JailPlan) -> Result<(), OrderError> {
         let covered = jail.build[at + 1..]
             .iter()
             .any(|later| match (later, target(later)) {
-                // A mask covers on purpose.
+                // A mask covers intentionally.
                 (
                     Act::Mask { .. } | Act::Directory { .. } | Act::Link { .. } | Act::File { .. },
                     _,
@@ -247,8 +248,8 @@ pub fn check_jail(jail: &JailPlan) -> Result<(), OrderError> {
     Ok(())
 }
 
-/// Checks how a command starts in a jail: stages never go back, and the last two acts are the filter and the
-/// command.
+/// Checks the start of a command: stages never go back, and the last two acts are the seccomp filter and
+/// the execution.
 pub fn check_command(jail: &JailPlan, command: &CommandPlan) -> Result<(), OrderError> {
     each(&jail.confine, Whose::Entry)?;
     each(&command.acts, Whose::Command)?;
@@ -283,7 +284,7 @@ fn in_order<'a>(acts: impl Iterator<Item = &'a Act>) -> Result<(), OrderError> {
     }
 }
 
-/// Two lists in order as one; of a stage that both have, the acts of the first come first.
+/// Merges two ordered lists; within a stage, the acts of `first` come first.
 pub(super) fn merged<'a>(first: &'a [Act], second: &'a [Act]) -> impl Iterator<Item = &'a Act> {
     let (mut first, mut second) = (first.iter().peekable(), second.iter().peekable());
     std::iter::from_fn(move || match (first.peek(), second.peek()) {
@@ -293,7 +294,8 @@ pub(super) fn merged<'a>(first: &'a [Act], second: &'a [Act]) -> impl Iterator<I
     })
 }
 
-/// Acts in one list as the three of a plan: the jail's, those of everybody who enters, the command's.
+/// Splits a list of acts into the three of a plan: the jail's, those of every process that enters, the
+/// command's.
 pub(super) fn split(acts: Vec<Act>) -> [Vec<Act>; 3] {
     let mut lists = [vec![], vec![], vec![]];
     for act in acts {

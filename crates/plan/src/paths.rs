@@ -1,4 +1,4 @@
-//! Paths as text: expanding what a policy wrote, and the lists of places that are never granted.
+//! Paths as text: expansion of `~` and `$WORKSPACE`, and the lists of paths that are never granted.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -8,11 +8,11 @@ use creel_policy::{Policy, WorkspaceMode};
 
 /// Where a fresh workspace (`none`) is mounted.
 pub const FRESH_WORKSPACE: &str = "/workspace";
-/// The home in the jail of an account that has none.
+/// The home in the jail if the account has none.
 const FALLBACK_HOME: &str = "/home/agent";
 
-/// Paths that are the jail's own. A grant of one of these changes how the jail's own is mounted
-/// (`exec = ["/tmp"]`), never brings the host's in.
+/// Tmpfs mounts of the jail itself. A grant of one of these changes how the tmpfs is mounted (`exec =
+/// ["/tmp"]`) and never mounts the host's directory.
 pub const OWN_TMPFS: [&str; 2] = ["/tmp", "/dev/shm"];
 
 /// Trees that no grant may name, exactly or beneath, with the reason.
@@ -30,7 +30,7 @@ pub const NEVER_BELOW: &[(&str, &str)] = &[
     ),
 ];
 
-/// Directories too wide to be a workspace or a writable grant; what is beneath them may be one.
+/// Directories too wide to be a workspace or a writable grant; directories beneath them may be one.
 pub const TOO_WIDE: &[&str] = &[
     "/",
     "/bin",
@@ -60,8 +60,8 @@ pub const TOO_WIDE: &[&str] = &[
     "/var/tmp",
 ];
 
-/// Whether `path` is `tree` or beneath it. Both are absolute and have no `.`, `..` or double slash in
-/// them, so that bytes decide: `Path::starts_with` takes both apart at every call.
+/// Whether `path` is `tree` or beneath it. Both are absolute and contain no `.`, `..` or double slash, so a
+/// comparison of bytes suffices: `Path::starts_with` parses both paths at every call.
 pub fn within(path: &Path, tree: &Path) -> bool {
     let (path, tree) = (
         path.as_os_str().as_encoded_bytes(),
@@ -73,8 +73,8 @@ pub fn within(path: &Path, tree: &Path) -> bool {
     }
 }
 
-/// As [`within`], for a path as somebody wrote it: where it has what bytes cannot decide, its components
-/// do.
+/// As [`within`], for a path as the user wrote it: if it contains `//` or `/.`, the components are compared
+/// instead of the bytes.
 pub fn beneath(path: &Path) -> impl Fn(&Path) -> bool {
     let text = path.as_os_str().as_encoded_bytes();
     let odd = |pair: &[u8]| pair == b"//" || pair == b"/.";
@@ -85,7 +85,7 @@ pub fn beneath(path: &Path) -> impl Fn(&Path) -> bool {
     }
 }
 
-/// Trees of the system's own configuration and programs, in which nothing is writable.
+/// System trees of configuration and programs, in which nothing can be granted as writable.
 pub const NEVER_WRITABLE: &[&str] = &["/bin", "/boot", "/etc", "/lib", "/lib64", "/sbin"];
 
 /// The home directory in the jail: the caller's own path, so that `~` means the same on both sides.
@@ -93,7 +93,7 @@ pub fn home(host: &Host) -> PathBuf {
     jail_home(host.home.as_deref())
 }
 
-/// The same, from what the account database says.
+/// The same, from the home in the account database.
 pub fn jail_home(home: Option<&Path>) -> PathBuf {
     match home {
         Some(home) if home.components().count() > 1 && !never(home) => home.to_path_buf(),
@@ -121,7 +121,7 @@ pub fn workspace(policy: &Policy, request: &Request, host: &Host) -> PathBuf {
     }
 }
 
-/// The caller's directory that is the workspace where the mode is not `none`.
+/// The caller's directory that is the workspace, unless the mode is `none`.
 pub fn callers_workspace(request: &Request, host: &Host) -> PathBuf {
     match &request.workspace {
         Some(named) => absolute(named, host),
@@ -129,7 +129,7 @@ pub fn callers_workspace(request: &Request, host: &Host) -> PathBuf {
     }
 }
 
-/// The same by its real name, once that is known: `$WORKSPACE` in a policy means this one.
+/// The same by its real path, once that is known. `$WORKSPACE` in a policy means this path.
 pub fn real_workspace(policy: &Policy, request: &Request, host: &Host) -> PathBuf {
     let named = workspace(policy, request, host);
     match (workspace_mode(policy, request), host.paths.get(&named)) {
@@ -139,8 +139,8 @@ pub fn real_workspace(policy: &Policy, request: &Request, host: &Host) -> PathBu
     }
 }
 
-/// `path` made absolute against the caller's working directory, `.` removed. `..` stays: only the
-/// kernel can say what it means behind a symbolic link.
+/// `path` made absolute against the caller's working directory, with `.` removed. `..` stays: only the
+/// kernel can resolve it behind a symbolic link.
 pub fn absolute(path: &Path, host: &Host) -> PathBuf {
     host.cwd
         .join(path)
@@ -149,7 +149,7 @@ pub fn absolute(path: &Path, host: &Host) -> PathBuf {
         .collect()
 }
 
-/// Expands `~` and `$WORKSPACE`. `None`: it begins with `~` and the caller has no account.
+/// Expands `~` and `$WORKSPACE`. `None` if the text begins with `~` and the caller has no account.
 pub fn expand(text: &str, host: &Host, workspace: &Path) -> Option<PathBuf> {
     let under = |base: &Path, rest: &str| match rest.trim_start_matches('/') {
         "" => base.to_path_buf(),

@@ -1,4 +1,4 @@
-//! A plan as text, for `--dry-run`: one act a line, in order.
+//! A plan as text, for `--dry-run`: one act per line, in order.
 
 use std::fmt::{self, Write as _};
 

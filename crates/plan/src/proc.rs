@@ -1,13 +1,12 @@
-//! What of `/proc` a jail does not see, a reason per row.
+//! The parts of `/proc` that are hidden from a jail, with a reason per row.
 //!
-//! The pid namespace and `hidepid` take care of processes; these are the files that speak of the
-//! host. Files that only the host's root may open (`kcore`, `kmsg`, `kpagecount`, `slabinfo`,
-//! `sysrq-trigger`, `timer_list`, ...) are not here: no id of a jail is that root, and each mask is a
-//! mount that every run pays for.
+//! The pid namespace and `hidepid` cover processes; these files describe the host. Files that only the
+//! host's root may open (`kcore`, `kmsg`, `kpagecount`, `slabinfo`, `sysrq-trigger`, `timer_list`, ...) are
+//! not listed: no id of a jail is that root, and each mask is a mount that every run pays for.
 
 use super::Node;
 
-/// A path under `/proc`, what it is, and what it would tell.
+/// A path under `/proc`, its type, and what it would reveal.
 pub const MASKS: &[(&str, Node, &str)] = &[
     (
         "acpi",
@@ -107,5 +106,5 @@ pub const MASKS: &[(&str, Node, &str)] = &[
     ),
 ];
 
-/// Read-only for every process, whatever its files' modes say.
+/// Paths under `/proc` that are read-only for every process, whatever the modes of their files.
 pub const READ_ONLY: &[(&str, &str)] = &[("sys", "kernel parameters, core_pattern among them")];

@@ -1,8 +1,8 @@
-//! Which files may be executed where a policy does not leave it to the grants: the programs by name,
-//! their loader, and the libraries that they load, each a mount of its own in a tree that is noexec.
+//! The files that may be executed if a policy does not leave that to the grants: the programs by name,
+//! their loader, and the libraries that they load. Each is a separate mount in a tree that is noexec.
 //!
-//! The decision is about inodes. A loader maps what it starts, so a copy, a link or a script of the
-//! jail's own fails on the noexec mount that it lies on, whatever it is called and whoever loads it.
+//! The decision applies to inodes. A loader maps the program that it starts, so a copy, a link or a script
+//! made by the jail fails on its noexec mount, under any name and with any loader.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ use super::*;
 use creel_policy::{Absent, Execution, Grant, Origin, Policy};
 
 impl View<'_> {
-    /// Adds what may be executed and what may be loaded, after the grants are known. `places`: where
-    /// the command may be, in order; `landlock`: its ABI.
+    /// Adds the files that may be executed or loaded, after the grants are known. `places`: the paths to
+    /// try for the command, in order; `landlock`: the ABI.
     pub(super) fn programs(
         &mut self,
         policy: &Policy,
@@ -47,7 +47,7 @@ impl View<'_> {
         }
         let limited = policy.exec.value != Execution::Granted;
         for (name, origin) in self.load_trees(&policy.filesystem.load, landlock)? {
-            // Else the grants say what may be loaded.
+            // Otherwise the grants decide what may be loaded.
             if limited && never_below(&name).is_none() {
                 self.piece(&name, Code::Load, &origin)?;
             }
@@ -84,8 +84,9 @@ impl View<'_> {
         Ok(names)
     }
 
-    /// Leaves out, and says so, each script by a bare name whose interpreter is not among the programs: the
-    /// name stands for what this machine has under it, and one of them that cannot start stops no other.
+    /// Leaves out, with a note, each script by a bare name whose interpreter is not among the programs: a
+    /// bare name stands for whatever file this machine has, and one that cannot start must not stop the
+    /// others.
     fn startable<'p>(
         &mut self,
         mut names: Vec<(PathBuf, Absent, &'p Origin)>,
@@ -108,7 +109,7 @@ impl View<'_> {
                         .is_some_and(|real| reals.contains(real));
                     (*absent == Absent::Skip && !allowed).then(|| (at, interpreter.clone()))
                 });
-            // What is left out may itself be an interpreter.
+            // A script that is left out may itself be an interpreter.
             let Some((at, interpreter)) = lacking else {
                 return Ok(names);
             };
@@ -121,7 +122,7 @@ impl View<'_> {
         }
     }
 
-    /// Where a file that is there really is.
+    /// The real path of an existing file.
     fn real(&self, path: &Path) -> Option<&PathBuf> {
         match self.host.paths.get(path) {
             Some(Fact::Present { real, .. }) => Some(real),
@@ -129,7 +130,8 @@ impl View<'_> {
         }
     }
 
-    /// The first of `places` that is a file in a granted tree: being the command grants nothing.
+    /// The first of `places` that is a file in a granted tree: the command itself is not granted by being
+    /// the command.
     fn worker<'p>(&self, places: &'p [PathBuf]) -> Result<Option<&'p Path>, ResolveError> {
         for path in places {
             if let Fact::Present { real, node, .. } = self.host.fact(path)?
@@ -142,8 +144,8 @@ impl View<'_> {
         Ok(None)
     }
 
-    /// Adds a program and what it loads; answers its real path, or `None` where it may be absent
-    /// and is.
+    /// Adds a program and the files that it loads. Returns its real path, or `None` if it is absent and
+    /// optional.
     fn program(
         &mut self,
         path: &Path,
@@ -182,7 +184,7 @@ impl View<'_> {
                 return self.unfit(absent, ResolveError::Unreadable { path, origin });
             }
         };
-        // Who can write the program can write which libraries it asks for.
+        // A process that can write the program can choose the libraries that it loads.
         let doubted = self.writable_above(&real).is_some();
         self.piece(&path, Code::Execute, &origin)?;
         for name in missing {
@@ -210,7 +212,7 @@ impl View<'_> {
             let code = match role {
                 Role::Loader => Code::Execute,
                 Role::Library => Code::Load,
-                // A loader would execute a program in it, so nobody may put one there.
+                // A loader would execute a program in it, so it must not be writable.
                 Role::Converters if self.is_writable(&name)? => {
                     self.skipped.push(format!(
                         "{} gets none of libc's converters: {} can be written",
@@ -227,8 +229,8 @@ impl View<'_> {
         Ok(Some(real))
     }
 
-    /// What is no program: refused where the policy names this file, left out where it names what this
-    /// machine has under a bare name.
+    /// Handles a file that is not a program: an error if the policy names this path, left out if the policy
+    /// has a bare name.
     fn unfit(
         &mut self,
         absent: Absent,
@@ -250,7 +252,7 @@ impl View<'_> {
         })
     }
 
-    /// One file of the host at its own place, read-only.
+    /// Binds one file of the host at its own path, read-only.
     fn piece(&mut self, name: &Path, code: Code, origin: &Origin) -> Result<(), ResolveError> {
         let Fact::Present {
             real,
@@ -261,7 +263,7 @@ impl View<'_> {
             ..
         } = self.host.fact(name)?.clone()
         else {
-            // Gone since it was found: the loader will say so.
+            // Gone since the lookup: the loader will report it.
             return Ok(());
         };
         if let Some(tree) = self.writable_above(&self.behind_links(name))
@@ -299,7 +301,7 @@ impl View<'_> {
         Ok(())
     }
 
-    /// The kernel executes a script's interpreter, which has to be a program by its own right.
+    /// The kernel executes a script's interpreter, which must itself be an allowed program.
     fn interpreter(
         &self,
         script: &Path,
@@ -323,8 +325,8 @@ impl View<'_> {
         }
     }
 
-    /// Trees of libraries: the grants have bound them, here they are judged.
-    /// Answers what their libraries need from elsewhere.
+    /// Checks the library trees that the grants have bound. Returns the files that their libraries need
+    /// from elsewhere.
     fn load_trees(
         &self,
         load: &[Grant],
@@ -364,7 +366,7 @@ impl View<'_> {
         Ok(needed)
     }
 
-    /// The writable tree of the host that `path` lies in.
+    /// The host's writable tree that contains `path`.
     pub(super) fn writable_above(&self, path: &Path) -> Option<PathBuf> {
         path.ancestors()
             .filter_map(|above| self.binds.get_key_value(above))

@@ -1,7 +1,7 @@
-//! What stays as it is in a writable tree: paths that the host trusts later, such as git's hooks.
+//! Protected paths in writable trees: paths that the host trusts later, such as git's hooks.
 //!
-//! What is there becomes a read-only mount over itself, and the directories above it are held. What
-//! is absent is withheld: the first missing component of it cannot be created.
+//! An existing path becomes a read-only mount over itself, and the directories above it are pinned. An
+//! absent path is withheld: its first missing component cannot be created.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,12 @@ use super::view::{Bound, View, Withheld};
 use super::*;
 use creel_policy::{Absent, Grant, Origin, trust};
 
-/// What holding a name that does not exist means.
+/// What protection of an absent name means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WhenAbsent {
-    /// It cannot be created: the first component of it that is missing cannot.
+    /// Its first missing component cannot be created.
     Hold,
-    /// As `Hold` where the directory that it belongs in exists. Otherwise it can be created, and the
-    /// plan says so.
+    /// As `Hold` if its parent directory exists. Otherwise it can be created, and the plan notes that.
     HoldName,
 }
 
@@ -54,7 +53,7 @@ impl View<'_> {
                 continue;
             }
             match self.hold(&path, *absent, origin) {
-                // The jail of an earlier run could make such a name, and would refuse every run after it.
+                // An earlier jail could have made such a file, which would then make every later run fail.
                 Err(error) if if_present && error.is_of_the_file() => {
                     let text = error.to_string();
                     let text = text.strip_prefix("creel: ").unwrap_or(&text);
@@ -70,7 +69,7 @@ impl View<'_> {
         Ok(())
     }
 
-    /// Adds what the host obeys there without a policy's word.
+    /// Protects paths that the host's git obeys although no policy names them.
     pub(super) fn obeyed(&mut self, unprotected: &BTreeSet<PathBuf>) -> Result<(), ResolveError> {
         let host = self.host;
         self.skipped.extend(host.found.unread.iter().cloned());
@@ -82,7 +81,8 @@ impl View<'_> {
                 source: obeyed.by.clone().into(),
                 line: 0,
             };
-            // What was granted is not taken away whole: such a name says nothing of what is in it.
+            // A grant is not revoked as a whole: a path that encloses a granted tree does not say which
+            // files in it matter.
             let whole = |(bind, bound): (&PathBuf, &Bound)| {
                 bound.access.write && bound.node == Node::Directory && bind.starts_with(path)
             };
@@ -103,7 +103,7 @@ impl View<'_> {
                     });
                 }
             }
-            // Links that go round lead nowhere, and nobody looked.
+            // A loop of links has no target and was not looked up.
             if !host.paths.contains_key(path) {
                 continue;
             }
@@ -117,7 +117,7 @@ impl View<'_> {
         Ok(())
     }
 
-    /// Keeps `path` as it is, there or absent.
+    /// Protects `path`, whether it exists or not.
     pub(super) fn hold(
         &mut self,
         path: &Path,
@@ -135,7 +135,7 @@ impl View<'_> {
         }
         match self.host.fact(path)? {
             Fact::Present { .. } => self.keep(path, absent, origin),
-            // A socket, a device: covered, for nothing else can be said of it.
+            // A socket or device cannot be made read-only, so it is covered.
             Fact::Special => {
                 self.masks.insert(path.into(), Node::File);
                 Ok(())
@@ -148,8 +148,8 @@ impl View<'_> {
         }
     }
 
-    /// What is at `path` is read-only. Refused where the name leads elsewhere, or the content has
-    /// another name.
+    /// Makes an existing `path` read-only. Returns an error if it leads through a link, or if a file in it
+    /// has another hard link.
     fn keep(&mut self, path: &Path, absent: Absent, origin: &Origin) -> Result<(), ResolveError> {
         let place = self.place_of(path, origin)?;
         let Fact::Present {
@@ -197,7 +197,7 @@ impl View<'_> {
         Ok(())
     }
 
-    /// `path` is absent and lies in a writable tree.
+    /// Blocks the creation of `path`, which is absent and lies in a writable tree.
     pub(super) fn withhold(
         &mut self,
         path: &Path,
@@ -230,7 +230,7 @@ impl View<'_> {
         }
         let directory = self.place_of(nearest, origin)?;
         match self.host.fact(nearest)? {
-            // Nothing can be made beneath a file, as long as it is one.
+            // Nothing can be created beneath a file while it remains a file.
             Fact::Present {
                 node: Node::File, ..
             } => self.keep(nearest, Absent::Refuse, origin),
@@ -244,7 +244,7 @@ impl View<'_> {
                     let withheld = Withheld { later, above };
                     let known = self.withheld.entry(directory.join(name));
                     let known = known.or_insert(withheld);
-                    // Denied by one and protected by another, it is denied.
+                    // If one rule denies the name and another protects it, it is denied.
                     known.later = known.later.min(later);
                     known.above |= above;
                 }
@@ -253,7 +253,7 @@ impl View<'_> {
         }
     }
 
-    /// Where `path` is, no link of a writable tree being on the way.
+    /// The place of `path`. Returns an error if it leads through a link.
     fn place_of(&self, path: &Path, origin: &Origin) -> Result<PathBuf, ResolveError> {
         let place = self.behind_links(path);
         match self.host.fact(path)? {
@@ -267,7 +267,7 @@ impl View<'_> {
         }
     }
 
-    /// The first link on the way to `path`, which is one or leads through one.
+    /// The first link on the way to `path`, which may be `path` itself.
     fn link_of(&self, path: &Path) -> PathBuf {
         let is_link = |above: &&Path| {
             let place = self.behind_links(above);
@@ -277,9 +277,9 @@ impl View<'_> {
         links.last().unwrap_or(path).to_path_buf()
     }
 
-    /// The tree of the host that `path` lies in, if the jail can write there.
+    /// The host's tree that contains `path`, if the jail can write there.
     pub(super) fn writable_tree(&self, path: &Path) -> Option<PathBuf> {
-        // The jail's own tmpfs may lie between, and what is on it is nobody's later.
+        // A tmpfs of the jail may lie between; its contents disappear with the jail.
         let (tree, bound) = self.bind_above(path)?;
         if !bound.access.write || tree == path {
             return None;

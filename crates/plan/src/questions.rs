@@ -1,6 +1,6 @@
-//! The questions that a plan puts to a machine: which paths have to be looked at, and for what.
+//! The lookups that a plan needs on a machine: which paths, and for which purpose.
 //!
-//! Owns the list. What is not on it [`resolve`](super::resolve) refuses to plan with
+//! This module owns that list. [`resolve`](super::resolve) refuses to plan with a path that is not on it
 //! ([`Unasked`](super::host::Unasked)).
 
 use std::collections::BTreeSet;
@@ -16,16 +16,16 @@ use super::wanted::{Purpose, Wanted};
 use creel_policy::glob::Pattern;
 use creel_policy::{Execution, Policy, WorkspaceMode};
 
-/// Has `answer` look at all that [`resolve`](super::resolve) will ask `host` about. It puts a fact of
-/// each path into the host; some raise further questions. A path that is asked twice keeps the later
-/// answer.
+/// Calls `answer` for every path that [`resolve`](super::resolve) will look up in `host`. `answer` adds a
+/// fact about the path to the host; some facts raise further questions. If a path is asked twice, the later
+/// answer stays.
 pub fn ask<E>(
     policy: &Policy,
     request: &Request,
     host: &mut Host,
     mut answer: impl FnMut(Wanted, &mut Host) -> Result<(), E>,
 ) -> Result<(), E> {
-    // Other paths begin with where it really is.
+    // Other paths are relative to its real path.
     let own = own(policy, request, host);
     if let Some(own) = &own {
         answer(own.clone(), host)?;
@@ -42,7 +42,7 @@ pub fn ask<E>(
         answer(want.clone(), host)?;
     }
     for want in seats::wanted(policy, request, host) {
-        // What is granted as well was asked for more.
+        // A granted path was already asked with a purpose that needs more.
         if !host.paths.contains_key(&want.path) || want.purpose == Purpose::Protect {
             answer(want, host)?;
         }
@@ -59,7 +59,7 @@ pub fn ask<E>(
     }
 }
 
-/// The workspace. Also where it is read-only: its owner is to be the jail's user.
+/// The workspace, also if it is read-only: its owner becomes the jail's user.
 fn own(policy: &Policy, request: &Request, host: &Host) -> Option<Wanted> {
     let mode = workspace_mode(policy, request);
     (mode != WorkspaceMode::None).then(|| Wanted {
@@ -68,8 +68,8 @@ fn own(policy: &Policy, request: &Request, host: &Host) -> Option<Wanted> {
     })
 }
 
-/// What is absent is held in the nearest directory that is there: the parents on the way to it, in
-/// trees that the jail may write to, of which nothing is known yet.
+/// The nearest parents of absent protected and denied paths that were not looked up yet, in trees that the
+/// jail may write to. The creation of an absent name is blocked in its nearest existing parent.
 fn above(policy: &Policy, request: &Request, host: &Host) -> BTreeSet<PathBuf> {
     let place = real_workspace(policy, request, host);
     let fs = &policy.filesystem;
@@ -98,12 +98,12 @@ fn above(policy: &Policy, request: &Request, host: &Host) -> BTreeSet<PathBuf> {
     more
 }
 
-/// Every path that is known to be asked about from the start.
+/// Every path that is known from the start.
 fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
     let workspace = real_workspace(policy, request, host);
     let fs = &policy.filesystem;
     let mut all: Vec<Wanted> = own(policy, request, host).into_iter().collect();
-    // Whoever looks one path up for two purposes keeps the later answer, which knows more.
+    // If a path is looked up for two purposes, the later answer stays, which knows more.
     if let Execution::Only(programs) = &policy.exec.value {
         for grant in programs {
             if let Some(path) = expand(&grant.path, host, &workspace) {
@@ -131,7 +131,7 @@ fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
             all.insert(0, Wanted { path, purpose });
         }
     }
-    // Where a pattern's names would be created.
+    // The directory in which a name that matches the pattern would be created.
     for grant in fs.deny_patterns.iter().chain(&fs.protect_patterns) {
         let path = PathBuf::from(Pattern::parse(&grant.path).base());
         let purpose = Purpose::Read;

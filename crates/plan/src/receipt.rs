@@ -1,13 +1,13 @@
-//! The receipt's rows: each layer, whether it will be in force, and what it is or lacks here.
+//! The receipt's rows: each layer, whether it will be in force, and its details on this host.
 
 use super::host::{CgroupLayout, Host};
 use super::view::{Apart, View};
 use super::*;
 
-/// Of a list in a row, how much is written out.
+/// The number of list entries that a row writes out.
 const SOME: usize = 8;
 
-/// What a plan was made of.
+/// The parts of a plan that its receipt describes.
 pub(super) struct Means<'a> {
     pub host: &'a Host,
     pub request: &'a Request,
@@ -20,7 +20,7 @@ pub(super) struct Means<'a> {
     pub debuggers: bool,
 }
 
-/// The receipt's rows: what this plan will put in force.
+/// The receipt's rows: what this plan will enforce.
 pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
     let Means {
         host,

@@ -1,11 +1,11 @@
-//! Why no plan can be made. The messages name the thing, who forbids it, and the way out.
+//! Errors of planning. Each message names the path or setting, the rule that forbids it, and the remedy.
 
 use std::path::PathBuf;
 
 use super::host::Unasked;
 use creel_policy::{Degradable, Origin};
 
-/// Why no plan can be made. The messages name the thing, who forbids it, and the way out.
+/// Errors of planning. Each message names the path or setting, the rule that forbids it, and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
@@ -219,7 +219,7 @@ creel_policy::codes!(ResolveError {
     Self::Unasked(_) => "plan-unasked",
 });
 
-/// How to do without a path that is absent, where it is asked for.
+/// How to make an absent path optional at the place that asks for it.
 fn leave(origin: &Origin) -> &'static str {
     match origin.source.starts_with("--") {
         true => "leave the flag out",
@@ -228,7 +228,7 @@ fn leave(origin: &Origin) -> &'static str {
 }
 
 impl ResolveError {
-    /// The layer that the machine lacks, where a run may go on without it.
+    /// The missing layer, if a run may go on without it.
     pub fn lacks(&self) -> Option<Degradable> {
         match self {
             Self::NoIdmap { .. } => Some(Degradable::Idmap),
@@ -238,7 +238,7 @@ impl ResolveError {
         }
     }
 
-    /// Whether it is the state of the file itself that cannot be held.
+    /// Whether the state of the file itself prevents its protection.
     pub(super) fn is_of_the_file(&self) -> bool {
         matches!(
             self,

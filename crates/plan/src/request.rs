@@ -1,4 +1,4 @@
-//! What the caller asks of one run, beside the policy.
+//! The caller's request for one run, in addition to the policy.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use creel_policy::net::Rule;
 use creel_policy::{Bytes, Count, CpuShare, Degradable, Span, WorkspaceMode};
 
-/// One run as asked for. Paths are absolute or relative to the caller's working directory.
+/// The request for one run. Paths are absolute or relative to the caller's working directory.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     pub command: Vec<OsString>,
@@ -19,31 +19,31 @@ pub struct Request {
     pub write: Vec<PathBuf>,
     /// To read and execute.
     pub exec: Vec<PathBuf>,
-    /// Destinations, beside those of the policy; in its network already where they are granted.
+    /// Destinations in addition to the policy's. Granted ones are already in the policy's network rules.
     pub allow_net: Vec<Rule>,
-    /// Name and value; the caller's environment was asked already.
+    /// Name and value, already looked up in the caller's environment.
     pub env: Vec<(OsString, OsString)>,
-    /// Variables of the caller, for the names that the policy passes on.
+    /// The caller's values of the variables that the policy passes on.
     pub caller_env: Vec<(OsString, OsString)>,
     pub workdir: Option<PathBuf>,
     pub limits: LimitRequest,
     pub allow_degraded: Vec<Degradable>,
     pub terminal: Terminal,
     pub clocks: Clocks,
-    /// Paths that are not held though git's configuration names them (`unprotect`).
+    /// Paths that are not protected although git's configuration names them (`unprotect`).
     pub unprotected: BTreeSet<PathBuf>,
-    /// Directories in which the caller's next run would look for policies that grant: nothing may be
-    /// written there, whatever else is granted.
+    /// Directories in which the caller's next run would look for policies that grant. The jail cannot write
+    /// to them, whatever else is granted.
     pub seats: Vec<PathBuf>,
-    /// What of the policy's words has no effect or another one, for the receipt.
+    /// Keys of the policy that have no effect, or another effect than they seem to have, for the receipt.
     pub notes: Vec<String>,
-    /// Ways in, to servers in the jail.
+    /// Published ports: servers in the jail that the host can connect to.
     pub publish: Vec<Publish>,
     /// The jail's id, for `CREEL_ID`.
     pub id: String,
 }
 
-/// A way in: who connects to `address` on the host reaches `port` on the jail's loopback.
+/// A published port: a connection to `address` on the host reaches `port` on the jail's loopback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
     pub address: core::net::SocketAddr,
@@ -66,7 +66,7 @@ pub struct LimitRequest {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Terminal {
-    /// The caller's stdin, by a pipe where that is a terminal; stdout and stderr through pipes that the
+    /// The caller's stdin (through a pipe if it is a terminal); stdout and stderr through pipes that the
     /// supervisor counts.
     #[default]
     Pipes,
@@ -74,7 +74,7 @@ pub enum Terminal {
     Pty,
 }
 
-/// Since when the jail's monotonic and boot clocks count.
+/// The zero point of the jail's monotonic and boot clocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Clocks {
     /// Since the host's boot, as the host's do.

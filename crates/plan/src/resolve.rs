@@ -1,4 +1,4 @@
-//! `resolve(policy, request, host) -> Plan`: what a run means on one machine.
+//! `resolve(policy, request, host) -> Plan`: the plan of a run on one machine.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,15 +15,16 @@ use super::view::View;
 use super::*;
 use creel_policy::{Degradable, Execution, Limits, Policy};
 
-/// The jail's user where the jail has a range of ids.
+/// The id of the jail's user if the jail has a range of ids.
 pub const JAIL_ID: u32 = 1000;
-/// Bytes that a jail's processes may lock, for secrets that they keep.
+/// Bytes that a jail's processes may lock, for secrets in memory.
 const LOCKED_BYTES: u64 = 64 << 10;
 
-/// Queued signals and POSIX timers. They count for the user who started creel too, whose other
-/// programs have what is left of `ulimit -i`.
+/// Queued signals and POSIX timers. They also count against the user who started creel, whose other
+/// programs have the rest of `ulimit -i`.
 const PENDING_SIGNALS: u64 = 4096;
-/// Of socket buffers beside the memory, with which a few connections are still quick.
+/// The minimum for socket buffers in addition to the memory limit; a few connections are still fast with
+/// it.
 const LEAST_SOCKET_BYTES: u64 = 16 << 20;
 
 /// Turns a policy and a request into a plan for this host.
@@ -149,7 +150,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     })
 }
 
-/// The layers that everybody in the jail is under.
+/// The layers that apply to every process in the jail.
 fn confine(policy: &Policy, ids: Ids, (abi, view): (u32, &View<'_>)) -> Vec<Act> {
     let mut acts = vec![Act::Keyring];
     if !matches!(ids, Ids::Caller { .. }) {
@@ -175,7 +176,7 @@ fn confine(policy: &Policy, ids: Ids, (abi, view): (u32, &View<'_>)) -> Vec<Act>
     acts
 }
 
-/// What is the command's own.
+/// The acts of the command's own process.
 fn command_acts(
     terminal: Terminal,
     limits: &Limits,
@@ -252,7 +253,7 @@ fn cgroup(
     }
 }
 
-/// What a jail may have in socket buffers that its memory limit does not count.
+/// Bytes of socket buffers that a jail may use and that its memory limit does not count.
 fn socket_bytes(limits: &Limits) -> u64 {
     (limits.memory.value.0 / 4).max(LEAST_SOCKET_BYTES)
 }
@@ -278,17 +279,17 @@ fn resource_limits(limits: &Limits) -> Vec<Act> {
         limit(Resource::Core, 1, 1),
         limit(Resource::FileSize, size, size),
         limit(Resource::MemLock, LOCKED_BYTES, LOCKED_BYTES),
-        // Queues are memory of the kernel's that no tmpfs limit counts.
+        // Queues use kernel memory that no tmpfs limit counts.
         limit(Resource::MessageQueue, 0, 0),
         limit(Resource::PendingSignals, PENDING_SIGNALS, PENDING_SIGNALS),
-        // A caller that may go before others (limits.conf(5), for sound) does not hand that on.
+        // A caller with raised priority (limits.conf(5), for sound) does not pass it on.
         limit(Resource::Nice, 0, 0),
         limit(Resource::RealTime, 0, 0),
         limit(Resource::Cpu, seconds, seconds.saturating_add(1)),
     ]
 }
 
-/// What building has open is closed by then, and does not count.
+/// The descriptors of the build are closed by then and do not count.
 fn open_files(limits: &Limits, host: &Host) -> Act {
     let open = limits.open_files.value.0.min(host.open_files_ceiling);
     Act::ResourceLimit {
@@ -298,17 +299,17 @@ fn open_files(limits: &Limits, host: &Host) -> Act {
     }
 }
 
-/// The `pids` limit of a jail without a cgroup, as `RLIMIT_NPROC`: creel's own pid 1 counts too, and its
-/// process that watches covers from within the jail's user namespace.
-/// `None` where that would be no limit, or the wrong one: the kernel exempts the host's root, and
-/// before Linux 5.14 it counts what the user runs on the whole host (user_namespaces(7), ucounts).
+/// The `pids` limit of a jail without a cgroup, as `RLIMIT_NPROC`. Two more: creel's own pid 1, and creel's
+/// process that watches deny mounts from within the jail's user namespace. `None` if the limit would have
+/// no effect or a wrong one: the kernel exempts the host's root, and before Linux 5.14 it counts all
+/// processes of the user on the host (user_namespaces(7), ucounts).
 fn processes(limits: &Limits, host: &Host) -> Option<u64> {
     (host.uid != 0 || host.id_mode == IdMode::Privileged)
         .then_some(limits.pids.value.0.saturating_add(2))
         .filter(|_| release(&host.kernel) >= (5, 14))
 }
 
-/// `6.18.44-x` as (6, 18); what is no release is older than any.
+/// `6.18.44-x` as (6, 18). Text that is not a release is (0, 0), older than any.
 fn release(kernel: &str) -> (u32, u32) {
     let mut numbers = kernel
         .split(|c: char| !c.is_ascii_digit())

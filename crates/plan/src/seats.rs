@@ -1,8 +1,9 @@
-//! Where policies that grant are looked for: nothing of the jail's gets there, or it would rule the
-//! next run.
+//! Policy search directories. The jail must not be able to write to them; otherwise it could change the
+//! policy of the next run.
 //!
-//! Owns the keeping of such a directory in whatever tree the jail may write to: as one mount where it
-//! is there, withheld where it is absent. It refuses a tree in which a link lies on the way to one.
+//! If such a directory lies in a tree that the jail may write to, this module protects it: it becomes its
+//! own mount if it exists, and its creation is blocked if it does not. A tree is refused if a symbolic link
+//! in it leads to such a directory.
 
 use std::path::{Path, PathBuf};
 
@@ -15,15 +16,15 @@ use super::view::View;
 use super::wanted::{Purpose, Wanted};
 use creel_policy::{Absent, Origin, Policy, WorkspaceMode};
 
-/// Links that the kernel follows in one name, path_resolution(7).
+/// Links that the kernel follows in one path, path_resolution(7).
 pub const MOST_LINKS: usize = 40;
 
-/// What else [`resolve`](super::resolve) will ask this host about, whose paths are known by now: of a
-/// seat in a writable tree what it is, and what is above it there.
+/// The lookups that [`resolve`](super::resolve) needs for policy search directories in writable trees: each
+/// directory itself, and its parents within the tree.
 pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
     let trees = writable(policy, request, host);
     let mut all = vec![];
-    // What a link in such a tree leads to does not matter: it is refused.
+    // The target of a link in such a tree is not needed: the link is refused.
     let turned = |seat: &&Seat| {
         let mut links = seat.links.iter();
         links.any(|link| trees.iter().any(|tree| within(link, tree)))
@@ -45,14 +46,14 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
     all
 }
 
-/// Whether the jail may write to anything of the host's.
+/// Whether the jail may write to any file of the host.
 pub fn writes(policy: &Policy, request: &Request) -> bool {
     let mode = workspace_mode(policy, request);
     let granted = &policy.filesystem.write;
     mode == WorkspaceMode::ReadWrite || !granted.is_empty() || !request.write.is_empty()
 }
 
-/// Where the trees really are that are asked for to be written, and the names that lead there.
+/// The real paths of all trees requested as writable, and the names that lead to them.
 pub fn writable<'h>(policy: &Policy, request: &Request, host: &'h Host) -> Vec<&'h Path> {
     let place = real_workspace(policy, request, host);
     let granted = policy.filesystem.write.iter();
@@ -78,7 +79,7 @@ pub fn writable<'h>(policy: &Policy, request: &Request, host: &'h Host) -> Vec<&
 }
 
 impl View<'_> {
-    /// Keeps the seats of policies as they are, after all grants are known.
+    /// Protects the policy search directories, after all grants are known.
     pub(super) fn seats(&mut self) -> Result<(), ResolveError> {
         let origin = Origin {
             source: "where your policies are looked for".into(),

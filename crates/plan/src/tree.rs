@@ -1,5 +1,5 @@
-//! From what is granted to the acts that build it, parents first, and the Landlock rules that say it
-//! again.
+//! From grants to the acts that build the jail's tree, parents first, and the Landlock rules that enforce
+//! the same access again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,21 +13,21 @@ use creel_policy::Limits;
 use creel_policy::rights::GROUPS;
 use creel_policy::trust::{self, StandIn};
 
-/// Of the root tmpfs, which holds directories, links and a few small files.
+/// Size of the root tmpfs, which holds directories, links and a few small files.
 const ROOT_BYTES: u64 = 1 << 20;
-/// Where it holds the certificates that are trusted outside as well, in two forms.
+/// Size if it also holds the host's trusted certificates, in two forms.
 const ROOT_BYTES_WITH_CERTIFICATES: u64 = 4 << 20;
-/// Names that it has room for in steps of so many, half a step of it to spare.
+/// The inode limit is a multiple of this, with half of it to spare.
 const ROOT_INODES: u64 = 1024;
-/// From so many bytes on a symbolic link takes a page of it (128, `shmem_symlink`).
+/// From this length on, the target of a symbolic link takes a page (128, `shmem_symlink`).
 const LONG_LINK: usize = 100;
 const PAGE: u64 = 4096;
 
-/// A quarter of what a user of the host has by default; one is what a watching program takes.
+/// A quarter of the host's default per user; a program that watches files takes one instance.
 const INOTIFY_INSTANCES: u32 = 32;
 const INOTIFY_WATCHES: u32 = 65_536;
 
-/// The tmpfs that these acts fill. Each place of a mount is an inode of it, and a policy may have hundreds of
+/// The tmpfs that these acts fill. Each mount point is an inode of it, and a policy may have hundreds of
 /// patterns, each with hundreds of names.
 fn root(bytes: u64, acts: &[Act]) -> Act {
     let (mut made, mut long) = (0, 0);
@@ -45,7 +45,7 @@ fn root(bytes: u64, acts: &[Act]) -> Act {
 }
 
 impl View<'_> {
-    /// The acts that build the tree, and the writable tmpfs among them.
+    /// The acts that build the tree, and the paths of its writable tmpfs mounts.
     pub(super) fn tree(
         &self,
         limits: &Limits,
@@ -63,7 +63,7 @@ impl View<'_> {
         made.directory("/etc".as_ref(), &mut acts);
         made.directory("/run".as_ref(), &mut acts);
         made.directory("/var".as_ref(), &mut acts);
-        // A link is no place to mount anything at, and a workspace may well lie there.
+        // A link cannot be a mount point, and a workspace may lie in `/var/tmp`.
         let var_tmp = Path::new("/var/tmp");
         let taken = |path: &PathBuf| path.starts_with(var_tmp);
         if !self
@@ -83,12 +83,12 @@ impl View<'_> {
         acts.push(Act::Devpts);
         acts.push(Act::Proc);
 
-        // All that needs nothing of the host comes first: meanwhile the parent prepares its trees.
+        // Acts that need nothing of the host come first: meanwhile the parent prepares its trees.
         let resolver = egress
             .filter(|e| !e.listeners.is_empty())
             .map(|_| ("/etc/resolv.conf", Egress::resolv_conf()));
         for (path, contents) in etc(uid, gid, &self.home).into_iter().chain(resolver) {
-            // A grant of the host's own file takes its place.
+            // A grant of the host's file takes precedence.
             if self.binds.contains_key(Path::new(path)) {
                 continue;
             }
@@ -131,7 +131,7 @@ impl View<'_> {
             absent: IfAbsent::Skip,
         }));
 
-        // Mounts by depth, so that nothing is covered by what encloses it.
+        // Mounts in order of depth, so that no mount covers an earlier one beneath it.
         enum Mount<'a> {
             Tmpfs,
             Bind(&'a Bound),
@@ -185,7 +185,7 @@ impl View<'_> {
             }
         }
         for (link, target) in &self.links {
-            // What a link above it, or a tree, brings along need not be made.
+            // A link that exists through another link or through a bound tree need not be made.
             let along = self
                 .links
                 .keys()
@@ -227,7 +227,8 @@ impl View<'_> {
         Ok((acts, own))
     }
 
-    /// What stands in a withheld name. Of a denied one nothing is told, hence no directory.
+    /// The placeholder for a withheld name. The placeholder of a denied name reveals nothing, so it is not
+    /// a directory.
     fn stand_in(&self, path: &Path, withheld: Withheld) -> StandIn {
         let obeyed = self.host.found.obeyed.get(path).map(|obeyed| obeyed.stands);
         let readable = withheld.later == Later::ReadOnly;
@@ -240,7 +241,8 @@ impl View<'_> {
         }
     }
 
-    /// Where the jail sees the host's certificates, it is to see its own with them.
+    /// If the jail sees the host's certificates, they are covered by the bundle that also has the jail's
+    /// authority.
     fn trusted(&self) -> Result<impl Iterator<Item = Act>, ResolveError> {
         let own = self.own_tmpfs();
         // Several names may lead to one file.
@@ -263,7 +265,7 @@ impl View<'_> {
         Ok(places.into_iter().map(|(path, by)| Act::Trust { path, by }))
     }
 
-    /// Whose files a mount shows. What lies in a tree of the jail's user is that user's, too.
+    /// The owner of a mount's files. A mount inside a tree of the jail's user belongs to that user, too.
     pub(super) fn owner(&self, path: &Path, bound: &Bound) -> Owner {
         let outer = path
             .ancestors()
@@ -283,20 +285,20 @@ impl View<'_> {
         }
     }
 
-    /// The mounts in a tree that are bound by themselves.
+    /// The mounts in a tree that are bound separately.
     fn apart_in(&self, tree: &Path) -> Vec<PathBuf> {
         let inside = self.apart.iter().map(|apart| &apart.mount);
         let inside = inside.filter(|mount| *mount != tree && within(mount, tree));
         inside.cloned().collect()
     }
 
-    /// Whether it is such a mount, and no policy names it.
+    /// Whether it is such a mount and no grant names it.
     fn unnamed(&self, path: &Path) -> bool {
         let mut apart = self.apart.iter();
         apart.any(|apart| apart.unnamed && apart.mount == *path)
     }
 
-    /// Whether one of the jail's own tmpfs is executable.
+    /// Whether one of the jail's own tmpfs mounts is executable.
     fn own_code(&self, path: &Path) -> Code {
         match self.executable.contains(path) {
             true => Code::Execute,
@@ -326,7 +328,8 @@ impl View<'_> {
             };
             rules.push(rule(&path, Node::Directory, access.into()));
         }
-        // The rule of the tree around it grants as much, and of a FUSE server's root the kernel may tell nothing.
+        // The rule of the enclosing tree grants the same, and the kernel may not be able to look up the
+        // root of a FUSE server.
         for (path, bound) in &self.binds {
             if !self.covered(path, bound) && !self.unnamed(path) {
                 rules.push(rule(path, bound.node, bound.access.into()));
@@ -336,7 +339,7 @@ impl View<'_> {
     }
 }
 
-/// Directories made so far, so that each is made once and none in a tree of the host.
+/// Directories made so far, so that each is made once and none is made in a tree of the host.
 struct Made<'a> {
     directories: BTreeSet<PathBuf>,
     view: &'a View<'a>,
@@ -363,7 +366,7 @@ impl Made<'_> {
         });
     }
 
-    /// What a mount needs to be there before it.
+    /// Makes the mount point.
     fn target(&mut self, path: &Path, node: Node, acts: &mut Vec<Act>) {
         match node {
             Node::Directory => self.directory(path, acts),
@@ -382,7 +385,7 @@ impl Made<'_> {
         }
     }
 
-    /// Whether a bound tree brings `path` with it: one that encloses it, with no tmpfs between.
+    /// Whether `path` exists through a bound tree: one that encloses it, with no tmpfs between.
     fn exists(&self, path: &Path) -> bool {
         let Some((bind, _)) = path.parent().and_then(|p| self.view.bind_above(p)) else {
             return false;
@@ -424,7 +427,7 @@ fn devices() -> impl Iterator<Item = Act> {
     nodes.chain(links)
 }
 
-/// The synthetic `/etc`: the jail's user and its loopback, nothing of the host.
+/// The synthetic `/etc`: the jail's user and its loopback, no data of the host.
 fn etc(uid: u32, gid: u32, home: &Path) -> [(&'static str, String); 4] {
     let home = home.display();
     let root = if uid == 0 {

@@ -1,5 +1,4 @@
-//! What the jail will see of the filesystem: grants and denials, gathered and judged before they become
-//! acts.
+//! The jail's view of the filesystem: grants and denials, gathered and checked before they become acts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,62 +14,63 @@ use super::*;
 use creel_policy::rights::GROUPS;
 use creel_policy::{Absent, Degradable, Execution, Grant, Origin, Policy, WorkspaceMode};
 
-/// Ids in a jail's range: what programs expect to exist.
+/// Ids in a jail's range. Programs expect this many to exist.
 const ID_RANGE: u32 = 65_536;
 
-/// What the jail will see of the filesystem, gathered before it becomes acts.
+/// The jail's view of the filesystem, gathered before it becomes acts.
 pub(super) struct View<'a> {
     pub(super) host: &'a Host,
     pub(super) home: PathBuf,
     pub(super) workspace: Workspace,
-    /// Real path on the host, and in the jail, with what is granted there.
+    /// Granted paths with their access: the real path on the host, which is also the path in the jail.
     pub(super) binds: BTreeMap<PathBuf, Bound>,
-    /// The jail's own tmpfs that are executable.
+    /// The jail's own tmpfs mounts that are executable.
     pub(super) executable: BTreeSet<PathBuf>,
-    /// Where a grant was named through a symbolic link: the name, and where it leads.
+    /// Grants that name a symbolic link: the link, and its target.
     pub(super) links: BTreeMap<PathBuf, PathBuf>,
-    /// Mounts in granted trees that do not come with them.
+    /// Mounts in granted trees that are bound separately.
     pub(super) apart: Vec<Apart>,
     pub(super) masks: BTreeMap<PathBuf, Node>,
     /// Sockets of the host in granted trees.
     pub(super) sockets: BTreeSet<PathBuf>,
     pub(super) skipped: Vec<String>,
-    /// Names that are absent and stay so.
+    /// Names that are absent and that the jail cannot create.
     pub(super) withheld: BTreeMap<PathBuf, Withheld>,
-    /// How many paths are there and protected.
+    /// The number of protected paths that exist.
     pub(super) protected: usize,
-    /// What is held because the host obeys it, and whose word leads there.
+    /// Paths that are protected because the host's git obeys them, with the setting or link that names
+    /// them.
     pub(super) obeyed: Vec<String>,
-    /// What may be executed, in words.
+    /// Description of what may be executed, for the receipt.
     pub(super) execution: String,
-    /// Where the jail sees its control groups.
+    /// The paths of the jail's control groups.
     pub(super) groups: Vec<(PathBuf, GroupView)>,
     pub(super) identity: Option<&'a Identity>,
 }
 
-/// A mount that cannot be mapped, in a tree that is: the jail sees it with the owners of the host, and
-/// read-only. A file made there would belong on the host to an id of the jail's range, which a later jail
-/// gets too.
+/// A mount without idmap support in a tree that is idmapped. The jail sees it with the owners of the host,
+/// and read-only: a file made there would belong on the host to an id of the jail's range, which a later
+/// jail gets too.
 pub(super) struct Apart {
     pub(super) mount: PathBuf,
     pub(super) kind: String,
-    /// What would be writable without that.
+    /// It would be writable if it could be idmapped.
     pub(super) writable: bool,
     /// No grant names it.
     pub(super) unnamed: bool,
 }
 
-/// A name that is absent and stays so.
+/// A name that is absent and that the jail cannot create.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Withheld {
     pub(super) later: Later,
-    /// What is protected lies in it.
+    /// The protected path lies beneath this name.
     pub(super) above: bool,
 }
 
 pub(super) struct Workspace {
     pub(super) path: PathBuf,
-    /// The caller's directory that it is, or that a fresh one stands for.
+    /// The caller's workspace directory, or the directory that a fresh workspace replaces.
     pub(super) callers: PathBuf,
     pub(super) fresh: bool,
 }
@@ -84,7 +84,7 @@ pub(super) struct Bound {
     pub(super) idmap: Idmap,
 }
 
-/// One way in which a grant opens a path.
+/// The kind of access that a grant gives to a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Read,
@@ -227,7 +227,7 @@ impl<'a> View<'a> {
         request: &Request,
     ) -> Result<(), ResolveError> {
         let fs = &policy.filesystem;
-        // Where programs are named one by one, a tree of them is there to be read.
+        // If programs are named one by one, a granted tree of programs is read-only data.
         let limited = policy.exec.value != Execution::Granted;
         for (grants, way) in [
             (&fs.read, Way::Read),
@@ -243,7 +243,7 @@ impl<'a> View<'a> {
                 if limited && std::ptr::eq(grants, &fs.exec) && self.is_own(&grant.path) {
                     continue;
                 }
-                // A policy is a template: where there is no home, there is nothing under it.
+                // A policy is a template: without a home, `~` paths do not exist.
                 let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
                     if grant.absent == Absent::Skip {
                         continue;
@@ -294,8 +294,8 @@ impl<'a> View<'a> {
         path.is_some_and(|path| self.own_tmpfs().contains(&path))
     }
 
-    /// Whoever can write in a tree can turn a link in it, and the next run would be granted what it
-    /// leads to then.
+    /// A process that can write in a tree can replace a link in it, and the next run would be granted the
+    /// new target.
     pub(super) fn no_links_out(&self) -> Result<(), ResolveError> {
         let writable = |path: &Path| {
             self.binds
@@ -435,7 +435,7 @@ impl<'a> View<'a> {
         Ok(())
     }
 
-    /// `path`, with the link by which a grant was named replaced by where it leads.
+    /// `path`, with the link that a grant names replaced by its target.
     pub(super) fn behind_links(&self, path: &Path) -> PathBuf {
         let through = self.links.iter().rev().find_map(|(link, target)| {
             let rest = path.strip_prefix(link).ok()?;
@@ -479,8 +479,8 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Binds by themselves the mounts that cannot be mapped. Refused where one of them would be writable, if
-    /// that is not allowed.
+    /// Binds mounts that cannot be idmapped separately. Returns an error if one of them would be writable
+    /// and `allowed` is false.
     fn set_apart(&mut self, allowed: bool) -> Result<(), ResolveError> {
         let mut apart: Vec<Apart> = vec![];
         for (mount, what) in &self.host.found.unmapped {
@@ -529,20 +529,20 @@ impl<'a> View<'a> {
         Ok(())
     }
 
-    /// The mount that a path in the jail would be found on, if creel made it from the host.
+    /// The mount of the host's that contains `path` in the jail, if any.
     pub(super) fn bind_above(&self, path: &Path) -> Option<(&PathBuf, &Bound)> {
-        // Those that enclose a path are a chain, and the deepest is the last.
+        // The binds that enclose a path form a chain, and the deepest comes last.
         let lies = beneath(path);
         self.binds.iter().rev().find(|(bind, _)| lies(bind))
     }
 
-    /// True where an enclosing grant says the same already.
+    /// True if an enclosing grant gives the same access already.
     pub(super) fn covered(&self, path: &Path, bound: &Bound) -> bool {
         let apart = self.apart.iter().any(|apart| apart.mount == path);
         path.parent()
             .and_then(|parent| self.bind_above(parent))
             .is_some_and(|(above, outer)| {
-                // When its owner has unmounted it, what is in its place is writable.
+                // If its owner unmounts it, the directory beneath is writable.
                 let mut all = self.apart.iter();
                 let loose = all.any(|one| one.unnamed && one.writable && one.mount == *above);
                 // The home tmpfs lies between and would hide it.
@@ -551,7 +551,7 @@ impl<'a> View<'a> {
             })
     }
 
-    /// The groups at the places where a host has them, but for those that are denied.
+    /// The control groups at their usual paths, except denied ones.
     pub(super) fn groups(&mut self, denied: &[Grant]) {
         let denied: Vec<PathBuf> = denied
             .iter()
@@ -594,7 +594,7 @@ impl<'a> View<'a> {
         own
     }
 
-    /// The working directory in the jail: asked for, else the workspace.
+    /// The working directory in the jail: the requested one, else the workspace.
     pub(super) fn workdir(&self, request: &Request) -> Result<PathBuf, ResolveError> {
         let Some(asked) = &request.workdir else {
             return Ok(self.workspace.path.clone());

@@ -1,24 +1,24 @@
-//! One question of a plan to a machine.
+//! One path that a plan needs looked up on a machine.
 
 use std::path::PathBuf;
 
-/// A path that somebody has to look up before a plan can be made.
+/// A path that must be looked up before a plan can be made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wanted {
     pub path: PathBuf,
     pub purpose: Purpose,
 }
 
-/// What has to be known of it.
+/// What must be known about the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
-    /// What it is and what it loads.
+    /// What the file is and which libraries it loads.
     Program,
-    /// Whether programs lie in it.
+    /// Whether the tree contains programs.
     Load,
-    /// Whether files in it have other names.
+    /// Whether files in it have other hard links.
     Protect,
     Read,
-    /// Whether idmapped mounts of it work.
+    /// Whether the filesystem supports idmapped mounts.
     Write,
 }

@@ -1,10 +1,10 @@
-//! Asking whoever sits at the terminal. Where there is no terminal, or nobody answers, the answer is no.
+//! Questions to the person at the terminal. Without a terminal or an answer, the answer is no.
 //!
-//! What a jail shows is on the same screen: it may look like a question, or be meant to hide one. So
-//! nothing of the jail's is shown while a question stands, what it may have done to the terminal is undone
-//! first, and the answer that allows has letters that it cannot know. What still comes through a pipe of the
-//! caller's (`| tee`) may be shown over all of that; so the answer names the destination as well, and
-//! whoever answers what they read in another question than this one has denied it.
+//! A jail's output is on the same screen: it may look like a question, or be meant to hide one. So no
+//! output of the jail is shown while a question is open, changes that it may have made to the terminal are
+//! undone first, and the answer that allows contains letters that the jail cannot know. Output that still
+//! comes through a pipe of the caller's (`| tee`) may be shown over all of that. So the answer names the
+//! destination as well, and a person who copies the answer from another question denies this one.
 
 use std::fs::File;
 use std::net::IpAddr;
@@ -15,37 +15,38 @@ use creel_egress::target::Target;
 use creel_policy::net::Host;
 use creel_sys::{host, pty, readiness, signal};
 
-/// How long a question stands.
+/// How long a question is open.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a jail may have done to a terminal, undone in this order.
+/// Undoes changes that a jail may have made to a terminal, in this order.
 const BEGIN: &str = concat!(
-    // What is in the middle: CAN and ST (ECMA-48, 8.3.6 and 8.3.143) end a sequence or string, `<` the mode
-    // of a VT52, which knows none of the following, and 4i a printer that has the screen's text.
+    // Unfinished input: CAN and ST (ECMA-48, 8.3.6 and 8.3.143) end a sequence or string, `<` the mode of a
+    // VT52, which knows none of the following, and 4i a printer that receives the screen's text.
     "\x18\x1b\\\x1b<\x1b[4i",
-    // An update that is held back (2026), a link that goes on (OSC 8), colours of which one is the other's
-    // (OSC 104, 110, 111; `R` on Linux's own), a screen with the two exchanged (DECSCNM).
+    // A held-back update (2026), an open link (OSC 8), colours with one set to another (OSC 104, 110, 111;
+    // `R` on Linux's own), a screen with the two exchanged (DECSCNM).
     "\x1b[?2026l\x1b]8;;\x1b\\\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\\x1b]R\x1b\\\x1b[?5l",
-    // What answers with more than the keys that are pressed: the mouse, a change of focus, of size and of
-    // colours, pasted text in brackets, and keys as sequences (xterm's and kitty's).
+    // Reports beyond the keys that are pressed: the mouse, a change of focus, of size and of colours,
+    // pasted text in brackets, and keys as sequences (xterm's and kitty's).
     "\x1b[?9l\x1b[?1000l\x1b[?1001l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l",
     "\x1b[?2004l\x1b[?2031l\x1b[?2048l\x1b[>4;0m\x1b[<99u\x1b[=0;1u",
-    // Rows that do not scroll would hide a part of the question: a soft reset (DECSTR) and, where that is not
-    // known, no origin mode (DECOM), no margins at the sides (DECLRMM) or above and below (DECSTBM), nothing
-    // inserted (IRM).
+    // Rows that do not scroll would hide a part of the question: a soft reset (DECSTR) and, for terminals
+    // without it, no origin mode (DECOM), no margins at the sides (DECLRMM) or above and below (DECSTBM),
+    // no insertion (IRM).
     "\x1b[!p\x1b[?6l\x1b[?69l\x1b[r\x1b[4l",
-    // No colours and nothing concealed (SGR 0), letters as letters (SI, and ASCII in G0), long lines wrapped
-    // (DECAWM), the cursor shown; and from the last row a line of its own, with the rest erased (ED).
+    // No colours and no concealed text (SGR 0), letters as letters (SI, and ASCII in G0), long lines
+    // wrapped (DECAWM), the cursor shown; and from the last row a new line, with the rest erased (ED).
     "\x1b[0m\x0f\x1b(B\x1b[?7h\x1b[?25h\x1b[9999;1H\n\x1b[J",
 );
 
 /// The ports that an answer need not name.
 const WEB: [u16; 2] = [80, 443];
 
-/// No answer is longer: letters, a name of 253 bytes, a port, some space.
+/// The longest answer: letters, a name of 253 bytes, a port, some space.
 const LONGEST: usize = 512;
 
-/// May the jail go there?
+/// Asks whether the jail may connect to `host` and `port`. False without a terminal, an answer or a valid
+/// name.
 pub async fn may(host: &str, port: u16) -> bool {
     let Some(terminal) = pty::of_caller() else {
         return false;
@@ -57,7 +58,7 @@ pub async fn may(host: &str, port: u16) -> bool {
 
 async fn question(terminal: File, host: &str, port: u16) -> bool {
     use std::io::Write as _;
-    // What a terminal would obey is in no name; who says one nevertheless is not asked about.
+    // A valid host name contains no terminal sequences. A question is not asked for any other.
     let Ok(host) = Host::parse(host.as_bytes()) else {
         return false;
     };
@@ -66,11 +67,11 @@ async fn question(terminal: File, host: &str, port: u16) -> bool {
     };
     let mut screen = &terminal;
     let text = format!("{BEGIN}{}", wording(&word, &host, port));
-    // Another job may have the terminal by now: that is an error, and nobody is stopped by it.
+    // Another job may have the terminal by now. That is an error here, and does not stop creel.
     let Ok(held) = signal::Held::of_terminals() else {
         return false;
     };
-    // Where the jail has the terminal it is raw. What was typed before the question is no answer to it.
+    // The terminal is raw if the jail has it. Input typed before the question is not an answer to it.
     let Ok(_lines) = pty::Lines::enter(terminal.as_fd()) else {
         return false;
     };
@@ -104,7 +105,7 @@ async fn question(terminal: File, host: &str, port: u16) -> bool {
     }
 }
 
-/// The question. What is to be typed has a line of its own, to be read whole and copied.
+/// The question. The text to type has its own line, to be read whole and copied.
 fn wording(word: &str, host: &Host, port: u16) -> String {
     let bracketed = match host {
         Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
@@ -121,13 +122,13 @@ fn wording(word: &str, host: &Host, port: u16) -> String {
     )
 }
 
-/// Whether a line that was typed allows it: the letters, then the destination.
+/// Whether a typed line allows it: the letters, then the destination.
 fn allows(line: &[u8], word: &str, host: &Host, port: u16) -> bool {
-    // In ASCII alone: what only looks like a name, and was copied, is not to become one.
+    // ASCII only: a copied look-alike of a name must not be converted to the name.
     let Some(text) = str::from_utf8(line).ok().filter(|text| text.is_ascii()) else {
         return false;
     };
-    // A terminal may say what was pasted (xterm's bracketed paste).
+    // A terminal may mark pasted text (xterm's bracketed paste).
     let text = text.replace("\x1b[200~", "").replace("\x1b[201~", "");
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     let [letters, place] = words[..] else {

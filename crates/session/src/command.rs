@@ -1,4 +1,4 @@
-//! One loop for a command: its streams, its terminal, its time limit, and the signals that are for it.
+//! The loop of a command: its streams, its terminal, its time limit, and the signals for it.
 //!
 //! ```text
 //! Running ── timeout, cpu time, output, TERM ──▶ Ending ── grace over, second TERM ──▶ Killed
@@ -31,15 +31,15 @@ pub struct CommandLoop<'a> {
     watch: CommandWatch,
     budget: &'a Budget,
     signals: Signals,
-    /// When the wall time is over.
+    /// When the wall time ends.
     over: Instant,
-    /// A signal was passed on that asks the command to end.
+    /// A signal that asks the command to end was passed on.
     pub asked: bool,
-    /// It could not be executed.
+    /// The command could not be executed.
     pub not_executed: Option<Errno>,
     joined: Option<Joined>,
     streams: Pin<Box<dyn Future<Output = Option<io::Error>> + 'a>>,
-    /// The streams are at their end, and what was lost of them.
+    /// The result of the streams after their end: the error of a lost one, if any.
     streamed: Option<Option<io::Error>>,
     screen: Option<Pin<Box<dyn Future<Output = End> + 'a>>>,
     shown: Option<io::Error>,
@@ -47,7 +47,7 @@ pub struct CommandLoop<'a> {
 }
 
 impl<'a> CommandLoop<'a> {
-    /// `started`: from when on its time counts.
+    /// `started`: the time from which its limit counts.
     pub fn new(
         watch: CommandWatch,
         budget: &'a Budget,
@@ -74,7 +74,7 @@ impl<'a> CommandLoop<'a> {
         }
     }
 
-    /// Serves the command for as long as its jail lives; returns where that cannot be done.
+    /// Serves the command while its jail lives; returns only an error.
     pub async fn run(&mut self, jail: &Jail) -> Result<Infallible, SuperviseError> {
         let timeout = tokio::time::sleep_until(self.over);
         tokio::pin!(timeout);
@@ -93,7 +93,8 @@ impl<'a> CommandLoop<'a> {
                 }
                 () = self.budget.exceeded() => jail.kill(Cause::Output),
                 _ = look.tick(), if !asking && left => self.joined.iter_mut().for_each(Joined::look),
-                // While a person is asked, the terminal is theirs alone; a pipe may lead to it as well.
+                // While a person is asked, the terminal belongs to the question; a pipe may lead to the
+                // terminal as well.
                 lost = &mut self.streams, if self.streamed.is_none() && !asking => {
                     self.streamed = Some(lost);
                 }
@@ -109,12 +110,12 @@ impl<'a> CommandLoop<'a> {
         Duration::from_millis(self.watch.grace)
     }
 
-    /// Whether the caller's terminal was taken over, and is another job's by now.
+    /// Whether the caller's terminal was taken over and now belongs to another job.
     fn is_left(&self) -> bool {
         self.joined.as_ref().is_some_and(Joined::is_left)
     }
 
-    /// Takes what pid 1 has said of the command.
+    /// Takes pid 1's messages about the command.
     pub fn hear(&mut self, jail: &Jail) -> Result<(), SuperviseError> {
         for said in jail.mail.take() {
             match said {
@@ -130,8 +131,8 @@ impl<'a> CommandLoop<'a> {
                     self.keys = Box::pin(terminal::input(writer));
                     self.joined = Some(joined);
                 }
-                // Without a terminal to give back nobody waits for a stopped creel, and a jail must
-                // not stop its own clock.
+                // Without a terminal to give back, nobody waits for creel to stop, and a jail must not stop
+                // its own clock.
                 Said::Stopped if self.holds_terminal() => {
                     jail.live.signal(sys::signal::TSTP);
                     self.stop_too(jail);
@@ -151,11 +152,11 @@ impl<'a> CommandLoop<'a> {
         self.asked |= matches!(number, INT | HUP | QUIT);
         match number {
             sys::signal::WINCH => match &self.joined {
-                // The kernel tells the jail's foreground of the new size itself.
+                // The kernel notifies the jail's foreground of the new size itself.
                 Some(joined) => joined.resize(),
                 None => jail.live.signal(number),
             },
-            // The jail stops, says so, and then so does this process.
+            // The jail stops and reports it, and then this process stops.
             sys::signal::TSTP if self.holds_terminal() => jail.live.signal(sys::signal::TSTP),
             sys::signal::TSTP => {
                 jail.live.signal(sys::signal::TSTP);
@@ -170,8 +171,9 @@ impl<'a> CommandLoop<'a> {
         }
     }
 
-    /// Stops this process as its caller expects, and wakes the jail with it. Nothing of the jail runs
-    /// meanwhile, or the clock goes on: what was stopped by a signal wakes itself with a timer of its own.
+    /// Stops this process as its caller expects, and continues the jail when it is continued. The jail is
+    /// frozen meanwhile: a process that a signal stopped could wake itself with a timer. If it cannot be
+    /// frozen, its clock goes on, and an alarm wakes this process when the time is over.
     fn stop_too(&mut self, jail: &Jail) {
         let ends = match jail.cause() {
             None => self.over,
@@ -182,10 +184,10 @@ impl<'a> CommandLoop<'a> {
             true => None,
             false => Some(Alarm::after(left)),
         };
-        // Where there is neither, this process does not stop.
+        // Without a freeze and without an alarm this process does not stop.
         if !matches!(alarm, Some(Err(_))) {
             let stop = || {
-                // A process that cannot stop itself goes on, and so does its jail.
+                // If the process cannot stop itself, it continues, and so does its jail.
                 let _ = sys::signal::stop_self();
             };
             let over = || alarm.is_some() && Instant::now() >= ends;
@@ -198,8 +200,8 @@ impl<'a> CommandLoop<'a> {
         jail.live.signal(sys::signal::CONT);
     }
 
-    /// After the end: what was written before it arrives before the verdict. A reader has until then, or for
-    /// ever, until the caller asks to end.
+    /// After the end: delivers the remaining output before the verdict. A reader has until `patience`, or
+    /// without it for ever, until a signal asks creel to end.
     pub async fn drain(&mut self, patience: Option<std::time::Instant>) {
         let budget = self.budget;
         let rest = async {
@@ -223,7 +225,7 @@ impl<'a> CommandLoop<'a> {
         }
     }
 
-    /// Gives the caller's terminal back; the stream that was lost, if one was.
+    /// Gives the caller's terminal back. Returns the error of a lost stream, if any.
     pub fn finish(self) -> Option<io::Error> {
         self.streamed.flatten().or(self.shown)
     }

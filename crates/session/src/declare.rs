@@ -1,7 +1,8 @@
-//! What is asked of one run: the policy that all layers make together, and what its caller asks beside it.
+//! The declaration of one run: the policy that results from all layers, and the caller's request in
+//! addition to it.
 //!
-//! Refuses what the caller asks beyond a policy of the platform's or the operator's. Nothing of it is the
-//! kernel's yet.
+//! Returns an error if the caller asks for more than a platform's or operator's policy grants. Nothing is
+//! passed to the kernel yet.
 
 pub mod authority;
 mod error;
@@ -24,15 +25,15 @@ use creel_policy::rights::Roots;
 use creel_policy::stack::Outcome;
 use creel_policy::{Degradable, Policy, WorkspaceMode, preset};
 
-/// One run as its caller asks for it, beside the policy. Paths are absolute or relative to the caller's working
-/// directory.
+/// The caller's request for one run, in addition to the policy. Paths are absolute or relative to the
+/// caller's working directory.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
     /// The command and its arguments.
     pub command: Vec<OsString>,
-    /// The workspace; without one the current directory.
+    /// The workspace; by default the current directory.
     pub workspace: Option<PathBuf>,
-    /// How the jail has it; without one as the policy says.
+    /// The mode of the workspace; by default the policy's.
     pub workspace_mode: Option<WorkspaceMode>,
     /// Files and directories to read.
     pub read: Vec<PathBuf>,
@@ -44,35 +45,36 @@ pub struct Asked {
     pub allow_net: Vec<Rule>,
     /// Variables, by name and value.
     pub env: Vec<(OsString, OsString)>,
-    /// The working directory of the command; without one the workspace.
+    /// The working directory of the command; by default the workspace.
     pub workdir: Option<PathBuf>,
-    /// Each replaces the policy's.
+    /// Limits, each of which replaces the policy's.
     pub limits: LimitRequest,
-    /// Layers without which the run may go on where the machine lacks them.
+    /// Layers that may be missing if the machine lacks them.
     pub allow_degraded: Vec<Degradable>,
     /// Whether the command has a terminal of its own.
     pub terminal: Terminal,
-    /// Since when the jail's clocks count.
+    /// The zero point of the jail's clocks.
     pub clocks: Clocks,
     /// Servers in the jail that the host can connect to.
     pub publish: Vec<Publish>,
 }
 
-/// What is asked, in the words of all layers and of the caller.
+/// The declared run: the policy of all layers, and the caller's request.
 #[derive(Debug)]
 pub struct Declared {
-    /// The one policy that all layers make together.
+    /// The policy that results from all layers.
     pub policy: Policy,
-    /// What is asked beside it.
+    /// The request in addition to it.
     pub request: Request,
-    /// What `~` and `$WORKSPACE` stand for in it.
+    /// The values of `~` and `$WORKSPACE` in it.
     pub roots: Roots,
-    /// What came of the layers; `None` for the default preset, which is not read.
+    /// The result of the layers; `None` for the default preset, which is not read.
     pub outcome: Option<Outcome>,
 }
 
-/// Puts layers and caller together. `id` is the jail's; `layers` are those that [`Layers::load`] found, or a
-/// text's ([`Layers::of_text`]). `tell` gets a line for each thing that the policies say in vain.
+/// Combines the layers with the caller's request. `id` is the jail's id; `layers` are those that
+/// [`Layers::load`] found, or those of a text ([`Layers::of_text`]). `tell` gets a line for each policy key
+/// without effect.
 pub fn declare(
     asked: &Asked,
     id: &str,
@@ -125,11 +127,11 @@ pub fn declare(
     })
 }
 
-/// The default preset, as it is compiled in.
+/// The declaration for the compiled-in default preset.
 fn by_default(asked: &Asked, id: &str, roots: Roots) -> Result<Declared, DeclareError> {
     let mut policy = preset::default()?;
     if asked.workspace_mode == Some(WorkspaceMode::None) {
-        // `$WORKSPACE` is a fresh directory then. The caller's may be granted all the same.
+        // `$WORKSPACE` is a fresh directory then. The caller's workspace may still be granted by path.
         for held in &mut policy.filesystem.protect {
             held.path = roots.expand(&held.path);
         }
@@ -145,7 +147,7 @@ fn by_default(asked: &Asked, id: &str, roots: Roots) -> Result<Declared, Declare
     })
 }
 
-/// What is asked beside the policy.
+/// The request in addition to the policy.
 fn request(asked: &Asked, id: &str, policy: &Policy) -> Request {
     let passed = &policy.environment.pass;
     let caller_env = passed

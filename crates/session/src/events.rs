@@ -1,4 +1,4 @@
-//! Waiting for events that may not come, or cannot.
+//! Waiting for events that may never come.
 
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
-/// Returns then; without a deadline never.
+/// Returns at the deadline; never without one.
 pub async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -14,7 +14,7 @@ pub async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// The end of what may not have begun.
+/// Awaits the future; never returns if there is no future.
 pub async fn finished<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + '_>>>) -> T {
     match future {
         Some(future) => future.await,
@@ -22,7 +22,7 @@ pub async fn finished<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + '_
     }
 }
 
-/// Returns when there is something to read; where nothing can be, never.
+/// Returns when the descriptor is readable; never if there is no descriptor.
 pub async fn ready_or_never(event: Option<&AsyncFd<OwnedFd>>) {
     match event {
         Some(event) => {

@@ -1,11 +1,11 @@
-//! From what is declared to a verdict, on this machine.
+//! From a declared run to its verdict, on this machine.
 //!
 //! ```text
 //! Declared ── plan ──▶ Planned ── settle ──▶ Prepared ── start ──▶ Running ── watch ──▶ Finished ── verdict
 //! ```
 //!
-//! Each step consumes what it needs, so that a caller can look at the plan, open its own files by what the
-//! plan says, and speak while the jail runs. [`Declared::run`] is all of them.
+//! Each step consumes the one before, so that a caller can look at the plan, choose its own files by the
+//! plan, and print messages while the jail runs. [`Declared::run`] does all steps.
 
 mod error;
 pub mod outlets;
@@ -29,27 +29,27 @@ use creel_jail::{self as jail, Live, Pins, Ready, WayOut, spawn};
 use creel_plan::{self as plan, Act, Host, Plan, ResolveError, Terminal};
 use creel_sys::process;
 
-/// A plan, and the machine that it is for.
+/// A plan and the machine that it is made for.
 #[derive(Debug)]
 pub struct Planned {
-    /// Every act, as data.
+    /// Every act of the run, as data.
     pub plan: Plan,
-    /// The machine, looked at once.
+    /// The machine, probed once.
     pub host: Host,
     pins: Pins,
 }
 
-/// A plan for the cgroup that there is, to be started.
+/// A plan for the cgroup that exists, ready to start.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Every act, as data.
+    /// Every act of the run, as data.
     pub plan: Plan,
-    /// The machine, looked at once.
+    /// The machine, probed once.
     pub host: Host,
     pins: Pins,
 }
 
-/// A jail at work.
+/// A running jail.
 pub struct Running {
     live: Live,
     relay: Option<Relay>,
@@ -71,7 +71,7 @@ pub struct Finished {
 }
 
 impl Declared {
-    /// Runs the command to its end, its streams the caller's.
+    /// Runs the command to its end, with the caller's streams.
     pub fn run(&self) -> Result<Verdict, ExecuteError> {
         let started = Instant::now();
         let prepared = self.plan()?.settle(self)?;
@@ -79,22 +79,23 @@ impl Declared {
         running.watch()?.verdict(self, Extent::Budget)
     }
 
-    /// Looks at the machine and makes the plan. Refuses one that would let the jail read its own secrets.
+    /// Probes the machine and makes the plan. Returns an error if the jail could read its own secrets.
     pub fn plan(&self) -> Result<Planned, ExecuteError> {
         let (host, pins) = jail::probe(&self.policy, &self.request)?;
         let plan = plan::resolve(&self.policy, &self.request, &host)?;
         Planned::of(plan, host, pins)
     }
 
-    /// The same for a plan that is only looked at, by [`Declared::told`].
+    /// As [`Declared::plan`], for a plan that is only displayed, by [`Declared::told`]. Also returns the
+    /// refusals.
     pub fn show(&mut self) -> Result<(Planned, Vec<ResolveError>), ExecuteError> {
         let (host, pins) = jail::probe(&self.policy, &self.request)?;
         let (plan, refused) = self.told(&host)?;
         Ok((Planned::of(plan, host, pins)?, refused))
     }
 
-    /// A plan to be looked at, also where a run would be refused for layers that this machine lacks: the plan is that
-    /// of a run that goes on without them, and the refusals come with it.
+    /// A plan for display, also if this machine lacks layers and a run would be refused: the plan is that
+    /// of a run without them, and the refusals are returned with it.
     pub fn told(&mut self, host: &Host) -> Result<(Plan, Vec<ResolveError>), ResolveError> {
         let mut refused = vec![];
         loop {
@@ -118,7 +119,7 @@ impl Planned {
         Ok(Planned { plan, host, pins })
     }
 
-    /// Asks for a cgroup where the plan was made for one on request, and makes the plan anew for what was given.
+    /// Requests a cgroup if the plan was made for one on request, and makes the plan again for the result.
     pub fn settle(mut self, declared: &Declared) -> Result<Prepared, ExecuteError> {
         if scope::settle(&mut self.host, &declared.request.id) == Settled::Anew {
             self.plan = plan::resolve(&declared.policy, &declared.request, &self.host)?;
@@ -129,12 +130,12 @@ impl Planned {
 }
 
 impl Prepared {
-    /// How long whoever reads what is said of the end has for it.
+    /// How long a reader of creel's messages about the end has for them.
     pub fn patience(&self) -> Duration {
         Duration::from_millis(self.plan.command.watch.grace).max(LEAST_GRACE)
     }
 
-    /// Builds the jail and begins its command. `log` gets a line for each decision on the network; the time
+    /// Builds the jail and starts its command. `log` gets a line for each decision on the network; the time
     /// limit counts from `started`.
     pub fn start(
         self,
@@ -175,7 +176,8 @@ impl Prepared {
                 let environment = &mut plan.command.environment;
                 environment.insert(name.into_bytes(), value.into_bytes());
             }
-            // The relay has its own copy; the jail's first process begins as a copy of this one.
+            // The relay has its own copy. The jail's first process begins as a copy of this process and
+            // must not get it.
             named.iter().for_each(|name| process::forget_variable(name));
         }
         let way_out = relay.as_mut().and_then(|relay| {
@@ -187,8 +189,8 @@ impl Prepared {
         let live =
             jail::freeze(plan, &host, pins, pipes.theirs, way_out, &state).and_then(Ready::spawn);
         if let Some(relay) = relay.as_ref().filter(|_| !terminates) {
-            // Nothing of the relay's is in such a jail: the two are built side by side. Where it failed, the
-            // jail failed of that.
+            // Such a jail needs nothing from the relay, so the two are built at the same time. If the relay
+            // failed, the jail failed for that reason.
             relay.ready()?;
         }
         Ok(Running {
@@ -206,7 +208,7 @@ impl Prepared {
 impl Running {
     /// Watches the jail to its end.
     pub fn watch(self) -> Result<Finished, ExecuteError> {
-        // Judged by the plan that ran; the live jail is consumed by its supervision.
+        // The verdict uses the plan that ran; supervision consumes the live jail.
         let plan = Arc::clone(&self.live.plan);
         let exited = super::run(self.live, self.relay, self.pipes, self.started, self.detail)?;
         Ok(Finished {
@@ -220,12 +222,12 @@ impl Running {
 }
 
 impl Finished {
-    /// How long creel waits for whoever reads what it says of the end.
+    /// How long creel waits for a reader of its messages about the end.
     pub fn patience(&self) -> Duration {
         self.exited.patience
     }
 
-    /// Says what became of the run, and looks at what it left.
+    /// Makes the verdict of the run, and looks for files that it left.
     pub fn verdict(self, declared: &Declared, extent: Extent) -> Result<Verdict, ExecuteError> {
         let mut exited = self.exited;
         exited.end = match exited.end {

@@ -1,4 +1,4 @@
-//! The facts about a run that has ended, before they are put in the form of a verdict.
+//! The facts about a run that has ended, before they become a verdict.
 
 use std::io;
 use std::time::Duration;
@@ -30,11 +30,11 @@ creel_policy::codes!(SuperviseError {
     Self::Jail(error) => error.code(),
 });
 
-/// How a run ended, before it is put in the form of a verdict.
+/// How a run ended, before it becomes a verdict.
 #[derive(Debug)]
 pub struct Exited {
     pub end: Ended,
-    /// The limit or the caller's signal that ended it, if creel did.
+    /// The limit or the caller's signal for which creel ended it, if it did.
     pub cause: Option<Cause>,
     pub counters: Counters,
     /// Milliseconds of processor time of the command's own process, as RLIMIT_CPU counts them.
@@ -43,30 +43,30 @@ pub struct Exited {
     pub wall: Duration,
     pub output: u64,
     pub disks: [[u32; 2]; DISKS],
-    /// A stream of the caller's that failed.
+    /// The error of a stream of the caller that failed.
     pub lost: Option<io::Error>,
-    /// How long creel waits for who reads what it says of the end; nothing where the output was given up.
+    /// How long creel waits for a reader of its messages about the end; zero if the output was given up.
     pub patience: Duration,
-    /// What was reached, where there was a way out.
+    /// The destinations that were reached, if the jail had egress.
     pub traffic: Option<Traffic>,
-    /// Names whose covers the host took off, in order.
+    /// Names whose deny mounts the host removed, in order.
     pub uncovered: Vec<Uncovered>,
-    /// Why nobody looked after the covers, where nobody did.
+    /// Why no process watched the deny mounts, if none did.
     pub unwatched: Option<Errno>,
-    /// Where the jail's opening of denied names is not held, though it should be.
+    /// Directories in which the opening of denied names is not blocked, though it should be.
     pub unguarded: Vec<Unguarded>,
 }
 
-/// What the jail itself said of its end.
+/// The end of the jail as the jail itself reported it.
 #[derive(Debug)]
 pub enum Ended {
-    /// The command ran and ended so.
+    /// The command ran and ended with this change.
     Command(Change),
-    /// It could not be executed.
+    /// The command could not be executed.
     NotExecuted(Errno),
     /// A step failed; its act and errno.
     Setup(JailError),
-    /// Pid 1 was killed before it could say anything.
+    /// Pid 1 was killed before it could report.
     Silent,
 }
 
@@ -78,17 +78,17 @@ pub enum Cause {
     Output,
     Oom,
     Asked,
-    /// A cover could not be put back in time.
+    /// A deny mount could not be restored in time.
     Uncovered,
     /// The janitor ended before the jail.
     JanitorDied,
 }
 
-/// How much is found out about a run: the cgroup's counters cost a dozen system calls, a receipt has
+/// How much is collected about a run: the cgroup's counters cost a dozen system calls, and a receipt has
 /// two digests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// Somebody reads the verdict.
+    /// The verdict will be read.
     Full,
     /// Only what explains a failure.
     OfFailures,

@@ -1,7 +1,8 @@
-//! One loop for a jail: its end, its janitor, its memory and processor time, its relay, and what its first
-//! process says.
+//! The loop of a jail: its end, its janitor (the process that watches deny mounts), its memory and
+//! processor time, its relay, and the messages of its first process.
 //!
-//! The loop ends when the jail has. It hands on to a command's own loop what pid 1 says of that command.
+//! The loop ends when the jail has ended. It passes pid 1's messages about a command to the command's own
+//! loop.
 
 use std::cell::Cell;
 use std::io;
@@ -25,14 +26,14 @@ use creel_jail::{JailError, Live};
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, readiness};
 
-/// How often the cpu time of a whole jail is looked at, where a cgroup counts it.
+/// The interval at which the cpu time of a whole jail is read, if a cgroup counts it.
 const CPU_TICK: Duration = Duration::from_millis(100);
 
-/// A jail that is watched: what its loop and that of its command both act on.
+/// A jail under supervision: the state that its loop and its command's loop share.
 pub struct Jail {
     pub live: Live,
     cause: Cell<Option<Cause>>,
-    /// When politeness ends.
+    /// When the jail is killed.
     deadline: Cell<Option<Instant>>,
     /// The deadline was set.
     hurried: Notify,
@@ -40,23 +41,23 @@ pub struct Jail {
     pub mail: Mail,
 }
 
-/// Pid 1's words on one command, until the command's loop takes it.
+/// Pid 1's messages about one command, until the command's loop takes them.
 #[derive(Default)]
 pub struct Mail {
     letters: Cell<Vec<Said>>,
     came: Notify,
 }
 
-/// Pid 1's word on a command that has not ended.
+/// A message of pid 1 about a command that has not ended.
 pub enum Said {
-    /// This is the master of its terminal.
+    /// The master of the command's terminal.
     Terminal(OwnedFd),
     NotExecuted(Errno),
     Stopped,
 }
 
 impl Mail {
-    /// Returns when something may have come, or the answer of [`Jail::is_asking`] is another.
+    /// Returns when a message may have come, or when the result of [`Jail::is_asking`] has changed.
     pub async fn came(&self) {
         self.came.notified().await;
     }
@@ -85,7 +86,7 @@ impl Jail {
         }
     }
 
-    /// The limit or the caller's signal that ends it, if creel does.
+    /// The limit or the caller's signal for which creel ends the jail, if it does.
     pub fn cause(&self) -> Option<Cause> {
         self.cause.get()
     }
@@ -94,26 +95,26 @@ impl Jail {
         self.deadline.get()
     }
 
-    /// Whether a person is asked now: the terminal is theirs alone.
+    /// Whether a person is being asked. The terminal then belongs to the question alone.
     pub fn is_asking(&self) -> bool {
         self.asking.get()
     }
 
-    /// Ends for this cause, unless it ends already for another.
+    /// Records the cause of the end, unless another is recorded already.
     pub fn ends_for(&self, cause: Cause) {
         self.cause.set(self.cause.get().or(Some(cause)));
     }
 
-    /// Asks it to end, and kills it after the grace.
+    /// Sends SIGTERM, and kills the jail after the grace.
     pub fn end_politely(&self, cause: Cause, grace: Duration) {
         self.ends_for(cause);
         self.live.signal(creel_sys::signal::TERM);
-        // What is stopped would never hear of it; timeout(1) does the same.
+        // A stopped process would not act on SIGTERM; timeout(1) sends SIGCONT, too.
         self.live.signal(creel_sys::signal::CONT);
         self.be_patient(grace);
     }
 
-    /// Kills it after the grace, unless that has begun.
+    /// Kills the jail after the grace, unless a deadline is set already.
     pub fn be_patient(&self, grace: Duration) {
         let deadline = self.deadline.get().unwrap_or(Instant::now() + grace);
         self.deadline.set(Some(deadline));
@@ -123,7 +124,7 @@ impl Jail {
     pub fn kill(&self, cause: Cause) {
         self.ends_for(cause);
         self.live.kill();
-        // Once is enough, and the deadline must not fire again at once.
+        // One kill is enough, and the deadline must not fire again at once.
         self.deadline
             .set(Some(Instant::now() + Duration::from_secs(1)));
         self.hurried.notify_one();
@@ -137,22 +138,22 @@ pub struct JailLoop {
     janitor: Option<AsyncFd<OwnedFd>>,
     oom: Option<AsyncFd<OwnedFd>>,
     pub way_out: Option<WayOut>,
-    /// Pid 1 has closed its end: an end of file is always ready to be read again.
+    /// Pid 1 has closed its end. The end of file would make the socket readable for ever.
     silent: bool,
     /// The step that failed.
     pub failed: Option<JailError>,
-    /// What the jail has as stdin in the place of the caller's file, and the position at the start.
+    /// The jail's stdin in place of the caller's file, and the file position at the start.
     pub stdin: Option<(OwnedFd, u64)>,
     pub notes: Notes,
 }
 
-/// The janitor's words so far.
+/// The janitor's messages so far.
 #[derive(Default)]
 pub struct Notes {
     pub uncovered: Vec<Uncovered>,
     pub unwatched: Option<Errno>,
     pub unguarded: Vec<Unguarded>,
-    /// It is gone.
+    /// The janitor has ended.
     pub over: bool,
 }
 
@@ -243,13 +244,14 @@ impl JailLoop {
         }
     }
 
-    /// The jail has ended: tells the relay, and takes what the loop was too slow for.
+    /// The jail has ended: tells the relay, and reads messages that the loop did not reach.
     pub fn ended(&mut self, jail: &Jail) {
         self.way_out.iter_mut().for_each(WayOut::end);
         self.hear(jail);
     }
 
-    /// The janitor kills in the same breath in which it says why.
+    /// Reads the janitor's last messages. The janitor kills the jail right after it reports the reason, so
+    /// the report may still be unread.
     pub fn hear_janitor(&mut self, jail: &Jail) {
         self.notes.add(told(jail));
         if self.notes.over {
@@ -257,12 +259,12 @@ impl JailLoop {
         }
     }
 
-    /// What is left of the loop. Nobody listens to the janitor any more.
+    /// Returns the notes and the relay, and closes the loop's copy of the janitor's socket.
     pub fn finish(self) -> (Notes, Option<WayOut>) {
         (self.notes, self.way_out)
     }
 
-    /// Takes every message of pid 1's that is there.
+    /// Reads every pending message of pid 1.
     fn hear(&mut self, jail: &Jail) {
         let mut bytes = [0; LENGTH];
         loop {
@@ -273,8 +275,8 @@ impl JailLoop {
                         return;
                     }
                     Ok((length, fds)) => (length, fds),
-                    // The child ended with something of ours unread: reported once, and before what it
-                    // said itself (unix(7)).
+                    // The child ended without reading a message of creel's. This is reported once, and
+                    // before the child's own messages (unix(7)).
                     Err(Errno::CONNRESET) => continue,
                     Err(_) => return,
                 };
@@ -289,7 +291,7 @@ impl JailLoop {
                     let master = fds[0].take().map(Said::Terminal);
                     master.into_iter().for_each(|said| jail.mail.put(said));
                 }
-                // There is one command.
+                // The jail has only one command.
                 Some(Message::NotExecuted { errno, .. }) => {
                     let errno = Errno::from_raw_os_error(errno);
                     jail.mail.put(Said::NotExecuted(errno));

@@ -1,4 +1,4 @@
-//! From what was seen to the verdict: pure.
+//! From the observed facts to the verdict; a pure function.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,11 +19,11 @@ use creel_sys::signal;
 /// A tmpfs this full (per mille) at the end has reached its limit.
 const FULL: u32 = 999;
 
-/// Names in a verdict whose covers were taken off.
+/// The most names in a verdict whose deny mounts were removed.
 const MOST_UNCOVERED: usize = 64;
-/// Directories that are named where opening of denied names in them is not held.
+/// The most directories that are named if the opening of denied names in them is not blocked.
 const MOST_UNGUARDED: usize = 3;
-/// How [`Verdict::unwatched`] begins where names are looked after, and opening of some is not held.
+/// Prefix of [`Verdict::unwatched`] if names are watched and the opening of some is not blocked.
 pub const UNGUARDED: &str = "opening of denied names is not held";
 
 /// The verdict on a run that ended.
@@ -68,7 +68,7 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
     if let Some(lost) = &exited.lost {
         verdict.error = Some(format!("the output could not be delivered: {lost}"));
     }
-    // A lost stream is never success.
+    // A run with a lost stream is never a success.
     if verdict.exit_status == 0 && (exited.lost.is_some() || exited.cause == Some(Cause::Output)) {
         verdict.exit_status = OWN_FAILURE;
     }
@@ -92,7 +92,7 @@ fn command(verdict: &mut Verdict, change: Change) {
     }
 }
 
-/// What the relay refused, a line each: `HOST:PORT: WHY`.
+/// Connections that the relay refused, one per line: `HOST:PORT: WHY`.
 fn refusals(traffic: Option<&Traffic>) -> Vec<String> {
     let all = traffic.map_or(&[][..], |traffic| &traffic.destinations);
     let refused = all.iter().filter(|to| to.refused > 0);
@@ -150,14 +150,14 @@ fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan, exited: &Exite
     };
 }
 
-/// Puts the limit that ended the run in the verdict, and those that were reached besides. A limit ended a
-/// run where its measure says so, or creel itself did: what the command made of its own end proves nothing.
+/// Records the limit that ended the run, and other limits that were reached. A limit counts as the cause if
+/// its own measure shows it or if creel ended the run: the command's own exit status proves nothing.
 fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
     let cgroup = plan.acts().find_map(|act| match act {
         Act::Cgroup(limits) => Some(*limits),
         _ => None,
     });
-    // One of them is creel's own.
+    // One of them is creel's pid 1.
     let pids = cgroup.map_or(0, |c| c.pids - 1);
     let signal = match exited.end {
         Ended::Command(Change::Signaled(number)) => Some(number),
@@ -165,7 +165,8 @@ fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
         _ => None,
     };
     let killed = signal == Some(signal::KILL);
-    // RLIMIT_CPU: the signal, and a second later the kill, of a process that used up whole seconds.
+    // RLIMIT_CPU: the kernel sends the signal to a process that used up whole seconds, and kills it a
+    // second later.
     let seconds = plan.jail.watch.cpu_time.div_ceil(1000).max(1);
     let computed = (killed || signal == Some(signal::XCPU))
         && u64::from(exited.cpu) >= seconds.saturating_mul(1000);
@@ -212,7 +213,7 @@ fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
         .collect();
 }
 
-/// What came of the names that the host uncovered while the jail ran.
+/// Records the names that the host uncovered while the jail ran.
 fn uncovered(verdict: &mut Verdict, exited: &Exited) {
     for name in &exited.uncovered {
         let path = name.path.display().to_string();
@@ -221,7 +222,7 @@ fn uncovered(verdict: &mut Verdict, exited: &Exited) {
         let known = verdict.uncovered.iter().position(same);
         let all = &mut verdict.uncovered;
         match known {
-            // The one that took longest stands for all of a name.
+            // The longest time counts for all entries of a name.
             Some(at) => all[at].after_us = all[at].after_us.max(name.microseconds),
             None if all.len() < MOST_UNCOVERED => all.push(Uncovered {
                 path,
@@ -260,7 +261,7 @@ fn uncovered(verdict: &mut Verdict, exited: &Exited) {
     }
 }
 
-/// Where opening of denied names is not held, and why.
+/// Where the opening of denied names is not blocked, and why.
 fn unguarded(places: &[Unguarded]) -> Option<String> {
     let first = places.iter().find(|place| place.directory.is_none());
     let first = first.or(places.first())?;

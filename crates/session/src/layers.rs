@@ -1,4 +1,4 @@
-//! Where policies come from: the layers' places, `--policy FILE|NAME`, and the reading of both.
+//! The sources of policies: the layers' paths, `--policy FILE|NAME`, and the reading of both.
 //!
 //! | rank | place | may |
 //! |---|---|---|
@@ -9,8 +9,8 @@
 //! | project | `.creel/policy.*` in the workspace | narrow |
 //! | command line | every further `--policy` | narrow |
 //!
-//! The extension is that of one of the three formats; two files of one place are an error, and so is one of another
-//! extension, or a place that cannot be looked at: nobody's policy is out of force without a word.
+//! The extension is one of the three formats. Two files at one place are an error, and so are a file with
+//! another extension and an unreadable place: no policy is ignored silently.
 
 mod error;
 mod find;
@@ -33,20 +33,20 @@ use creel_policy::rights::Roots;
 use creel_policy::stack::{Outcome, Stack};
 use creel_policy::{Limits, PolicyError, WorkspaceMode, file, preset};
 
-/// The layers of one command, read.
+/// The layers of one command, after reading.
 pub struct Layers {
-    /// By their ranks.
+    /// The layers, by rank.
     pub stack: Stack,
-    /// The platform or the operator has spoken: what the command line asks must lie within.
+    /// Whether the platform or the operator has a policy: the command line must lie within it.
     pub ceiling: bool,
-    /// What reading them brought up.
+    /// Further results of reading them.
     pub read: Read,
-    /// What became of their patterns.
+    /// The expansion of their patterns.
     pub expanded: Expanded,
 }
 
 impl Layers {
-    /// Reads every layer that there is. `None`: only the default preset, which need not be read.
+    /// Reads every existing layer. `None` if only the default preset applies, which need not be read.
     pub fn load(named: &Named, roots: &Roots) -> Result<Option<Layers>, LayerError> {
         if named.none {
             return Ok(None);
@@ -61,7 +61,7 @@ impl Layers {
         Layers::of(&sources, roots, Names::Here).map(Some)
     }
 
-    /// Reads these, and expands their patterns.
+    /// Reads these sources and expands their patterns.
     pub fn of(sources: &[Source], roots: &Roots, names: Names<'_>) -> Result<Layers, LayerError> {
         let mut layers = vec![];
         let mut read = Read::default();
@@ -81,8 +81,8 @@ impl Layers {
         })
     }
 
-    /// The operator's policy as text. It may extend shipped policies. `name` stands in errors and receipts
-    /// where a file's path would, and its extension says which form the text has.
+    /// Takes the operator's policy as text. It may extend shipped policies. Errors and receipts show `name`
+    /// in place of a file's path, and its extension gives the format of the text.
     pub fn of_text(name: &str, text: &str, roots: &Roots) -> Result<Layers, LayerError> {
         let layer = read::over_presets(file::read(name, text)?, "a policy given as text")?;
         let mut stack = Stack {
@@ -97,12 +97,12 @@ impl Layers {
         })
     }
 
-    /// Puts them together.
+    /// Merges the layers.
     pub fn resolve(&self, roots: &Roots) -> Result<Outcome, LayerError> {
         self.resolve_in(roots, None)
     }
 
-    /// The same, in a workspace of the mode that the command line names.
+    /// As [`Layers::resolve`], with the workspace mode of the command line.
     pub fn resolve_in(
         &self,
         roots: &Roots,
@@ -137,7 +137,7 @@ impl Layers {
     }
 }
 
-/// The limits of who names none.
+/// The limits of a policy that sets none.
 pub fn limits() -> Result<Limits, PolicyError> {
     Ok(preset::default()?.limits)
 }

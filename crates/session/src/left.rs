@@ -1,9 +1,9 @@
-//! What a run left in the writable trees that the host obeys later: repositories with configuration of
-//! the jail's own, hooks, settings of editors and agents, set-id files, links in a repository.
+//! Files that a run left in writable trees and that the host obeys later: repositories with the jail's
+//! configuration, hooks, settings of editors and agents, set-id files, links in a repository.
 //!
-//! Owns the look before a run and the look after it, which says what it did not see. Of what the jail
-//! left it changes two things: what would keep git from taking the workspace's repository for one, and
-//! links in that repository, through which git on the host would write elsewhere.
+//! This module looks before and after a run, and reports what it did not see. It changes two things that
+//! the jail left: a state that would keep git from recognising the workspace's repository, and links in
+//! that repository, through which git on the host would write elsewhere.
 
 mod list;
 mod names;
@@ -22,54 +22,54 @@ use creel_jail::{JailError, Pins};
 use creel_plan::{Act, Host, Node, Plan};
 use repository::Kept;
 
-/// How long the look after a run may take by itself.
+/// The time limit of the search after a run.
 pub const BUDGET: Duration = Duration::from_millis(5);
-/// How long links may be taken away.
+/// The time limit for the removal of links.
 const MENDING: Duration = Duration::from_millis(100);
-/// Findings that the verdict has; the rest is counted.
+/// The most findings in a verdict; the rest is counted.
 const MOST: usize = 256;
 
-/// How much is looked at.
+/// How much is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// As much as [`BUDGET`] lets be seen.
+    /// As much as [`BUDGET`] allows.
     Budget,
     Whole,
 }
 
-/// What a run left.
+/// The files that a run left.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Left {
-    /// New or changed since the start.
+    /// Files that are new or changed since the start.
     pub found: Vec<Remnant>,
-    /// How many more.
+    /// The number of further findings.
     pub more: u64,
-    /// Directories that were not looked at: no time was left, or they cannot be listed.
+    /// The number of directories that were not searched: no time was left, or they cannot be listed.
     pub unseen: u64,
-    /// The first of them.
+    /// The first such directory.
     pub unseen_first: Option<String>,
-    /// One of them is new or changed, as far as they were asked.
+    /// Whether one of them is new or changed, as far as their status was read.
     pub unseen_changed: bool,
-    /// Whether each file that was seen was also looked at for set-id bits.
+    /// Whether each file that was seen was also checked for set-id bits.
     pub modes: bool,
 }
 
-/// One thing.
+/// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Remnant {
     pub path: String,
     pub what: What,
     pub done: Done,
-    /// Of a repository, the keys of its configuration that name programs or more configuration.
+    /// For a repository, the keys of its configuration that name programs or more configuration.
     pub runs: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
-    /// git takes its configuration and hooks, which are the jail's.
+    /// git uses its configuration and hooks, which the jail made.
     Repository,
-    /// The same without a worktree: git finds it in the directory itself.
+    /// The same without a worktree: git finds the repository in the directory itself.
     BareRepository,
     /// A program that git runs.
     Hook,
@@ -79,19 +79,19 @@ pub enum What {
     SetId,
     /// A link or pipe in the workspace's repository, through which git would write.
     Link,
-    /// The workspace's repository was none to git any more.
+    /// git no longer recognised the workspace's repository.
     Head,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Done {
-    /// It is there.
+    /// The file was left in place.
     Nothing,
     Removed,
-    /// What was there at the start is there again; what the jail had there has the run's id at its end.
+    /// The state of the start is restored; the jail's file was renamed with the run's id at its end.
     Restored,
-    /// It was to be mended and could not be.
+    /// The repair failed.
     Failed,
 }
 
@@ -109,12 +109,12 @@ pub struct Before {
 struct Tree {
     place: PathBuf,
     fd: OwnedFd,
-    /// Directories straight in it, by name and inode, sorted.
+    /// Directories directly in it, by name and inode, sorted.
     top: Vec<(PathBuf, u64)>,
 }
 
 impl Before {
-    /// Looks at what the plan lets be written; nothing where that is nothing of the host's.
+    /// Records the writable trees of the plan; `None` if the jail can write to no tree of the host.
     pub fn of(
         plan: &Plan,
         host: &Host,
@@ -140,7 +140,7 @@ impl Before {
         });
         let mut trees: Vec<Tree> = vec![];
         for path in writable {
-            // A tree in another is seen with it.
+            // A tree inside another is searched with it.
             if !trees.iter().any(|tree| path.starts_with(&tree.place)) {
                 let fd = held(path)?;
                 trees.push(Tree {
@@ -155,7 +155,7 @@ impl Before {
             .filter(|path| path.ends_with("objects"))
             .filter_map(|path| Kept::of(path.parent()?));
         Ok((!trees.is_empty()).then(|| Before {
-            // The clock that stamps files, which is behind the other.
+            // The clock of file timestamps, which lags behind the precise clock.
             since: clock_gettime(ClockId::RealtimeCoarse),
             id: id.to_owned(),
             repositories: repositories.collect(),
@@ -163,7 +163,7 @@ impl Before {
         }))
     }
 
-    /// Looks again, when the jail has ended.
+    /// Searches the trees after the jail has ended.
     pub fn look(&self, extent: Extent) -> Left {
         let until = |budget: Duration| match extent {
             Extent::Budget => Some(Instant::now() + budget),
@@ -197,7 +197,7 @@ impl Before {
 }
 
 impl Tree {
-    /// Whether a directory straight in it is the one that was there at the start.
+    /// Whether a directory directly in it is the one from the start.
     fn is_known(&self, name: &Path, dir: &list::Dir) -> bool {
         let known = self
             .top
@@ -210,7 +210,7 @@ impl Tree {
     }
 }
 
-/// What is known while looking.
+/// The state of a search.
 struct Seen {
     since: Timespec,
     until: Option<Instant>,
@@ -222,7 +222,7 @@ impl Seen {
         self.add_running(path, what, done, vec![]);
     }
 
-    /// Where it is not said yet.
+    /// Adds a finding unless it is known already.
     fn add_once(&mut self, path: &Path, what: What, done: Done) {
         let text = path.display().to_string();
         let mut found = self.left.found.iter();
@@ -243,7 +243,7 @@ impl Seen {
             return found.push(remnant);
         }
         self.left.more += 1;
-        // Links that were taken away, of which there may be any number, hide nothing that is there.
+        // Removed links, of which there may be any number, must not displace findings that still exist.
         if done != Done::Removed
             && let Some(place) = found.iter_mut().rfind(|one| one.done == Done::Removed)
         {
@@ -261,7 +261,7 @@ impl Seen {
         self.until.is_some_and(|until| Instant::now() >= until)
     }
 
-    /// Whether a time of a file's status is one of this run's.
+    /// Whether a file's status time lies in this run.
     fn is_new(&self, seconds: i64, nanoseconds: u64) -> bool {
         let since = (self.since.tv_sec, self.since.tv_nsec as u64);
         (seconds, nanoseconds) >= since

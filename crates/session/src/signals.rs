@@ -1,4 +1,4 @@
-//! The signals that creel listens for while a jail runs, and after its end.
+//! The signals that creel handles while a jail runs, and after its end.
 
 use std::io;
 
@@ -6,15 +6,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use creel_sys as sys;
 
-/// The signals that are passed on.
+/// The signals that are passed on to the jail.
 pub struct Signals(Vec<(i32, tokio::signal::unix::Signal)>);
 
 impl Signals {
-    /// Of those that the caller does not ignore.
+    /// Registers the watched signals, except those that the caller ignores.
     pub fn new() -> io::Result<Signals> {
         let mut all = vec![];
         for number in sys::signal::WATCHED {
-            // What the caller ignores (nohup) stays ignored.
+            // A signal that the caller ignores (nohup) stays ignored.
             if !sys::signal::is_ignored(number) {
                 all.push((number, signal(SignalKind::from_raw(number))?));
             }
@@ -22,7 +22,7 @@ impl Signals {
         Ok(Signals(all))
     }
 
-    /// The next that comes.
+    /// The next signal.
     pub async fn next(&mut self) -> i32 {
         std::future::poll_fn(|context| {
             for (number, signal) in &mut self.0 {
@@ -35,7 +35,7 @@ impl Signals {
         .await
     }
 
-    /// Returns when one asks creel to end.
+    /// Returns when a signal asks creel to end.
     pub async fn asked(&mut self) {
         use sys::signal::{HUP, INT, QUIT, TERM};
         while !matches!(self.next().await, TERM | INT | HUP | QUIT) {}

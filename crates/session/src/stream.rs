@@ -1,5 +1,5 @@
-//! The command's stdout and stderr: pipes of creel's own, counted on their way to the caller. Its stdin is
-//! the caller's, or what is [`typed`](super::typed).
+//! The command's stdout and stderr: creel's own pipes, whose bytes are counted on their way to the caller.
+//! Its stdin is the caller's, or the stdin relay ([`typed`](super::typed)).
 
 use std::cell::Cell;
 use std::io;
@@ -14,29 +14,29 @@ use creel_jail::Stdio;
 use creel_sys::nowait::Writer;
 use creel_sys::{Errno, fd, pty, readiness};
 
-/// Read at once.
+/// Bytes per read.
 const CHUNK: usize = 4096;
 
-/// How often a descriptor is tried that has no room and cannot be waited for.
+/// The interval at which a full descriptor is tried that cannot be polled.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Both sides of the streams, before the jail exists.
+/// Both ends of the streams, before the jail exists.
 pub struct Pipes {
     /// For the child.
     pub theirs: Stdio,
     pub ours: Ours,
 }
 
-/// Creel's side of them.
+/// Creel's ends of the streams.
 #[derive(Default)]
 pub struct Ours {
-    /// Each pipe's reading end and the caller's descriptor that it leads to.
+    /// Each pipe's reading end and the number of the caller's descriptor that it is copied to.
     pub written: Vec<(OwnedFd, i32)>,
-    /// Where the caller's stdin is a terminal.
+    /// The stdin relay, if the caller's stdin is a terminal.
     pub typed: Option<Typed>,
 }
 
-/// Makes the pipes. Where the caller's stdout and stderr are one file, so are the jail's: what is
+/// Makes the pipes. If the caller's stdout and stderr are one file, so are the jail's: output that is
 /// written in order arrives in order.
 ///
 /// stdin is the caller's own, unless that is a terminal.
@@ -67,7 +67,7 @@ pub fn pipes() -> creel_sys::Result<Pipes> {
     })
 }
 
-/// Runs every stream to its end; the first that was lost, if any.
+/// Runs every stream to its end. Returns the first error that lost a part of one, if any.
 pub async fn relay_all(pipes: Vec<(OwnedFd, i32)>, budget: &Budget) -> Option<io::Error> {
     let mut pipes = pipes.into_iter();
     let mut next = || {
@@ -83,7 +83,7 @@ pub async fn relay_all(pipes: Vec<(OwnedFd, i32)>, budget: &Budget) -> Option<io
     [first, second].into_iter().find_map(End::loss)
 }
 
-/// Bytes that may still pass, over all streams of a run.
+/// The bytes that may still pass, over all streams of a run.
 pub struct Budget {
     limit: u64,
     passed: Cell<u64>,
@@ -95,12 +95,12 @@ pub struct Budget {
     hurry: tokio::sync::Notify,
 }
 
-/// Why creel waits no longer for who reads the streams.
+/// Why creel no longer waits for a reader of the streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hurry {
     /// The grace after a run that a limit or a signal ended is over.
     Grace,
-    /// A signal to creel, after the jail had ended.
+    /// A signal to creel after the jail had ended.
     Asked,
 }
 
@@ -129,13 +129,13 @@ impl Budget {
         }
     }
 
-    /// Bytes that have passed.
+    /// The bytes that have passed.
     pub fn passed(&self) -> u64 {
         self.passed.get()
     }
 
-    /// The jail is gone: what is in the pipes is all that there will be. A copy of a writing end
-    /// that the jail sent out by SCM_RIGHTS keeps nobody waiting.
+    /// The jail has ended: the pipes get no more data. A copy of a writing end that the jail sent out by
+    /// SCM_RIGHTS delays nothing.
     pub fn jail_ended(&self) {
         self.ended.set(true);
         self.end.notify_waiters();
@@ -147,13 +147,13 @@ impl Budget {
         }
     }
 
-    /// What the caller does not take at once is given up from now on.
+    /// From now on, output that the caller does not take at once is given up.
     pub fn hurry(&self, why: Hurry) {
         self.hurried.set(Some(why));
         self.hurry.notify_waiters();
     }
 
-    /// Why something was to be given up, if it was.
+    /// Why output was to be given up, if it was.
     pub fn hurried(&self) -> Option<Hurry> {
         self.hurried.get()
     }
@@ -167,12 +167,12 @@ impl Budget {
         }
     }
 
-    /// Returns when a stream has had to be cut.
+    /// Returns when a stream was cut.
     pub async fn exceeded(&self) {
         self.exceeded.notified().await;
     }
 
-    /// Whether a stream has had to be cut.
+    /// Whether a stream was cut.
     pub fn was_exceeded(&self) -> bool {
         self.cut.get()
     }
@@ -193,18 +193,18 @@ impl Budget {
 /// How a stream ended.
 #[derive(Debug)]
 pub enum End {
-    /// The command closed it, and all of it has arrived.
+    /// The command closed it, and all data arrived.
     Complete,
-    /// Nobody reads any more (`EPIPE`); the command finds that out as it would without a jail.
+    /// The reader is gone (`EPIPE`); the command notices that as it would without a jail.
     NobodyReads,
-    /// The output limit.
+    /// The output limit cut it.
     Cut,
     /// The caller's side failed: a full disk, an I/O error.
     Lost(io::Error),
 }
 
 impl End {
-    /// The error that lost a part of the stream, if one did.
+    /// The error that lost a part of the stream, if any.
     pub fn loss(self) -> Option<io::Error> {
         match self {
             End::Lost(e) => Some(e),
@@ -213,7 +213,7 @@ impl End {
     }
 }
 
-/// Moves everything from a pipe of the jail's to the caller's descriptor `to`.
+/// Copies all data from a pipe of the jail's to the caller's descriptor `to`.
 pub async fn relay(from: OwnedFd, to: i32, budget: &Budget) -> End {
     match copy(from, to, budget).await {
         Ok(end) => end,
@@ -234,19 +234,20 @@ async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
             more = from.async_io(Interest::READABLE, |fd| read(fd, &mut buffer)) => Some(more),
             () = budget.after_the_end() => None,
         };
-        // A second borrow of the buffer has to wait for the first to end.
+        // The second borrow of the buffer must wait for the end of the first.
         let length = match more.unwrap_or_else(|| read(from.get_ref(), &mut buffer)) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(end),
             Ok(0) => return Ok(end),
             Ok(length) => length,
-            // A pseudoterminal whose other side is gone (pty(7)).
+            // EIO: a pseudoterminal whose other side is gone (pty(7)).
             Err(e) if e.raw_os_error() == Some(5) => return Ok(end),
             Err(e) => return Err(e),
         };
         let granted = budget.take(length);
         to.write_all(&buffer[..granted], budget).await?;
         if granted < length {
-            // Read on, to no end: a closed pipe would race SIGPIPE against the kill that is coming.
+            // Continue to read without passing data: a closed pipe would race SIGPIPE against the coming
+            // kill.
             end = End::Cut;
             if budget.ended.get() {
                 return Ok(end);
@@ -259,12 +260,12 @@ fn read(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(rustix::io::read(fd, buffer)?)
 }
 
-/// The caller's descriptor, whose flags are not creel's to change: it may be shared with others.
-/// Writability is awaited where the kernel can tell, and taken for granted on regular files.
+/// The caller's descriptor. Creel does not change its flags, because it may be shared. Writability is
+/// awaited if the kernel can report it, and assumed for regular files.
 struct Sink {
     writer: Writer,
     ready: Option<AsyncFd<OwnedFd>>,
-    /// Its number, where it is a terminal.
+    /// Its number, if it is a terminal.
     terminal: Option<i32>,
 }
 
@@ -279,7 +280,7 @@ impl Sink {
         })
     }
 
-    /// Writes all of it, or as much as the caller takes before creel is in a [`Hurry`].
+    /// Writes all bytes, or as many as the caller takes before creel is in a [`Hurry`].
     async fn write_all(&self, mut bytes: &[u8], budget: &Budget) -> io::Result<()> {
         while !bytes.is_empty() {
             let written = tokio::select! {
@@ -298,14 +299,15 @@ impl Sink {
         Ok(())
     }
 
-    /// Whether it is a terminal that stops who writes there in the background (`stty tostop`), and creel is.
+    /// Whether it is a terminal that stops background writers (`stty tostop`), and creel is in the
+    /// background.
     fn is_elsewhere(&self) -> bool {
         self.terminal
             .is_some_and(|number| pty::stops_writers(fd::fixed(number)))
     }
 
     async fn some(&self, bytes: &[u8]) -> io::Result<usize> {
-        // A stopped creel would hold no time limit.
+        // A stopped creel could not enforce the time limit.
         while self.is_elsewhere() {
             tokio::time::sleep(super::typed::LOOK).await;
         }

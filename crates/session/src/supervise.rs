@@ -17,10 +17,10 @@ use creel_jail::{JailError, Live, stdin};
 use creel_sys::process::Change;
 use creel_sys::signal::{self, Held};
 
-/// What a reader has at least, where the policy's grace is shorter: it may be about to read.
+/// The minimum time for a reader of the output, if the policy's grace is shorter: it may be about to read.
 pub const LEAST_GRACE: Duration = Duration::from_secs(1);
 
-/// Watches `live` to its end and removes what it leaves.
+/// Watches `live` to its end and removes what it leaves on the host.
 pub fn run(
     live: Live,
     relay: Option<Relay>,
@@ -56,14 +56,14 @@ async fn watch(
     let mut watched = JailLoop::new(&live, relay)?;
     let mut jail = Jail::new(live);
     let mut command = CommandLoop::new(limits, &budget, signals, pipes, started);
-    // The command's loop has no end but the jail's: the end of its one command is the jail's own.
+    // The command's loop does not end by itself: the end of its one command is the end of the jail.
     tokio::select! {
         biased;
         () = watched.run(&jail) => {}
         failed = command.run(&jail) => match failed? {},
     }
     watched.ended(&jail);
-    // The command was quicker than its loop.
+    // The command ended before its loop read all messages.
     command.hear(&jail)?;
 
     let (mut disks, mut cpu) = ([[0; 2]; DISKS], 0);
@@ -80,7 +80,7 @@ async fn watch(
     }) = Message::from_words(&jail.live.board.get())
     {
         (disks, cpu) = (filled, used);
-        // A worker that could not execute ends too, after it said why.
+        // A command that could not be executed ends too, after its report.
         end.get_or_insert(Ended::Command(change));
     }
     if end.is_none() {
@@ -96,16 +96,16 @@ async fn watch(
     };
     let wall = started.elapsed();
     budget.jail_ended();
-    // Where creel ended the run, a reader has the grace; else as long as it takes.
+    // If creel ended the run, a reader has the grace; otherwise as long as it needs.
     let ended = was_ended(&jail, command.asked, end.as_ref(), change);
     command.drain(ended.then(|| Instant::now() + grace)).await;
     if budget.was_exceeded() {
-        // Also where the command ended before it could be killed for it.
+        // Also if the command ended before it could be killed for it.
         jail.ends_for(Cause::Output);
     }
     let clean = matches!(end, Some(Ended::Command(Change::Exited(0)))) && jail.cause().is_none();
     let counters = match (&jail.live.group, clean, detail) {
-        // Nobody asks how much a command used that did what it should.
+        // Nobody reads the counters of a command that succeeded.
         (_, true, Detail::OfFailures) | (None, ..) => Counters::default(),
         (Some(group), ..) => group.counters(),
     };
@@ -116,11 +116,11 @@ async fn watch(
     if notes.uncovered.iter().any(|name| name.fate == Fate::Ended) {
         cause = Some(Cause::Uncovered);
     }
-    // Last: by now it has ended by itself.
+    // Last: the relay has ended by itself by now.
     drop(way_out);
     Ok(Exited {
         end: end.unwrap_or(match change {
-            // Pid 1 exits only after it has spoken.
+            // Pid 1 exits normally only after its report.
             Change::Exited(_) => Ended::Setup(JailError::Died),
             _ => Ended::Silent,
         }),
@@ -143,7 +143,7 @@ async fn watch(
     })
 }
 
-/// Whether a limit or a signal to creel ended the command, and not it itself.
+/// Whether a limit or a signal to creel ended the command, rather than the command itself.
 fn was_ended(jail: &Jail, asked: bool, end: Option<&Ended>, change: Change) -> bool {
     let signal = match (end, change) {
         (Some(Ended::Command(Change::Signaled(number))), _) => Some(*number),

@@ -1,8 +1,8 @@
 //! The jail's own pseudoterminal, joined to the caller's terminal.
 //!
-//! The jail never holds the caller's terminal: it cannot push input into it (TIOCSTI), read what is
-//! typed to others, or change its modes. Keys travel as bytes, so Ctrl-C and Ctrl-Z mean what the
-//! jail's line discipline makes of them.
+//! The jail never gets the caller's terminal: it cannot push input into it (TIOCSTI), read input for other
+//! programs, or change its modes. Keys travel as bytes, so the jail's line discipline decides what Ctrl-C
+//! and Ctrl-Z mean.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,11 +19,11 @@ pub struct Joined {
 }
 
 enum Held {
-    /// stdin is no terminal.
+    /// stdin is not a terminal.
     None,
     Raw(pty::Raw),
-    /// It is another job's: nothing is read from it, and its modes are not creel's to change, which would
-    /// stop this process (SIGTTOU).
+    /// It belongs to another job: creel does not read from it, and changing its modes would stop this
+    /// process (SIGTTOU).
     Elsewhere,
 }
 
@@ -38,7 +38,7 @@ impl Held {
 }
 
 impl Joined {
-    /// Takes over the caller's terminal, if stdin is one and it is not another job's.
+    /// Takes over the caller's terminal, if stdin is one and it does not belong to another job.
     pub fn new(master: OwnedFd) -> Joined {
         let held = Held::take();
         let joined = Joined { master, held };
@@ -46,17 +46,17 @@ impl Joined {
         joined
     }
 
-    /// Whether the caller has a terminal that is given back while the jail is stopped.
+    /// Whether creel holds a terminal of the caller's, which it gives back while the jail is stopped.
     pub fn holds_terminal(&self) -> bool {
         matches!(self.held, Held::Raw(_))
     }
 
-    /// Whether the terminal is another job's: nothing is read from it until [`Joined::look`] finds otherwise.
+    /// Whether the terminal belongs to another job. It is not read until [`Joined::look`] finds otherwise.
     pub fn is_left(&self) -> bool {
         matches!(self.held, Held::Elsewhere)
     }
 
-    /// Takes over a terminal that was another job's, if it is this one's now.
+    /// Takes over the terminal if it belonged to another job and is creel's now.
     pub fn look(&mut self) {
         if self.is_left() && !pty::is_in_background(fd::fixed(0)) {
             self.held = Held::take();
@@ -67,13 +67,13 @@ impl Joined {
     /// Gives the jail's terminal the size of the caller's.
     pub fn resize(&self) {
         if pty::copy_size(fd::fixed(0), self.master.as_fd()).is_err() {
-            // stdin may be no terminal while stdout is.
+            // stdin may not be a terminal while stdout is.
             let _ = pty::copy_size(fd::fixed(1), self.master.as_fd());
         }
     }
 
-    /// The caller's terminal as it was, for as long as this process is stopped. It stops once more where it
-    /// was woken in the background, until `over`: then the terminal is left to who has it.
+    /// Restores the caller's terminal while this process is stopped. The process stops again if it was
+    /// continued in the background, until `over`: then the terminal stays with the job that has it.
     pub fn suspended(&mut self, stop: impl Fn(), over: impl Fn() -> bool) {
         if let Held::Raw(raw) = &self.held {
             let _ = raw.suspend();
@@ -97,18 +97,18 @@ impl Joined {
         self.resize();
     }
 
-    /// Copies of the master for the two directions.
+    /// Two copies of the master, one for each direction.
     pub fn halves(&self) -> io::Result<(OwnedFd, OwnedFd)> {
         Ok((self.master.try_clone()?, self.master.try_clone()?))
     }
 }
 
-/// What the jail writes, to the caller's stdout.
+/// Copies the jail's output to the caller's stdout.
 pub async fn output(master: OwnedFd, budget: &Budget) -> End {
     relay(master, 1, budget).await
 }
 
-/// What the caller types, to the jail. Never returns: the run's end ends it.
+/// Copies the caller's input to the jail. Never returns; it is dropped at the end of the run.
 pub async fn input(master: OwnedFd) -> std::convert::Infallible {
     let _ = keys(master).await;
     std::future::pending().await
@@ -121,7 +121,7 @@ async fn keys(master: OwnedFd) -> io::Result<()> {
         Some(terminal) => terminal,
         None => rustix::io::fcntl_dupfd_cloexec(fd::fixed(0), 3)?,
     };
-    // A regular file cannot be waited for, and need not be.
+    // A regular file cannot be polled and need not be.
     let waits = readiness::to_read(stdin.try_clone()?).ok();
     let mut buffer = [0; 1024];
     let mut line_is_open = false;
@@ -129,7 +129,7 @@ async fn keys(master: OwnedFd) -> io::Result<()> {
         let length = match &waits {
             Some(waits) => {
                 let mut guard = waits.readable().await?;
-                // Somebody who was asked a question may have typed what this heard of.
+                // The input may have been the answer to a question that was asked meanwhile.
                 if !readiness::can_read(&stdin) {
                     guard.clear_ready();
                     continue;
@@ -137,15 +137,15 @@ async fn keys(master: OwnedFd) -> io::Result<()> {
                 let length = nowait::read(&stdin, &mut buffer);
                 guard.clear_ready();
                 match length {
-                    // Somebody else was quicker.
+                    // Another process read the input first.
                     Err(Errno::AGAIN) => continue,
                     length => length?,
                 }
             }
             None => rustix::io::read(&stdin, &mut buffer)?,
         };
-        // The end of a file is Ctrl-D to a terminal in its usual mode; in the middle of a line the
-        // first one only hands over what there is of it (termios(3), VEOF).
+        // End of file is Ctrl-D to a terminal in its usual mode; in the middle of a line the first Ctrl-D
+        // only passes on the partial line (termios(3), VEOF).
         let bytes: &[u8] = match (length, line_is_open) {
             (0, false) => b"\x04",
             (0, true) => b"\x04\x04",

@@ -1,20 +1,21 @@
-//! The mark from which the kernel throttles a jail (cgroup v2, `memory.high`), taken away where nothing can be
-//! reclaimed. Of pages of a tmpfs nothing can without swap: a jail at the mark then hardly runs, does not grow
-//! to its limit, and is ended by neither.
+//! Removes the throttling threshold of a jail (cgroup v2, `memory.high`) if the kernel cannot reclaim
+//! memory. Pages of a tmpfs cannot be reclaimed without swap: a jail at the threshold then hardly runs,
+//! does not grow to its limit, and neither ends it.
 
 use creel_jail::cgroup::Group;
 
-/// Looks in a row that find the jail at the mark: two seconds.
+/// Consecutive looks that find the jail at the threshold: two seconds.
 const MOST: u32 = 20;
 
-/// The supervisor's look at it.
+/// The state of the supervisor's checks.
 #[derive(Debug, Default)]
 pub struct Throttled {
     looks: u32,
 }
 
 impl Throttled {
-    /// Looks once. After that the limit alone decides, if the mark did for too long.
+    /// Checks once. If the jail was at the threshold for too long, the threshold is removed and the limit
+    /// alone decides.
     pub fn look(&mut self, group: &Group) {
         if self.looks > MOST {
             return;

@@ -1,9 +1,10 @@
-//! What is typed at the caller's terminal, for a jail that has no terminal of its own.
+//! The stdin relay: input from the caller's terminal, for a jail without a terminal of its own.
 //!
-//! Such a jail never holds the caller's terminal either: it is in a session of its own, where the kernel's
-//! job control does not bind it, so it would read what is typed to the caller's shell and change the
-//! terminal's modes for everybody. It has a pipe, and creel, which is of the caller's job, reads: in the
-//! foreground alone, not while a person is asked, and a line only when the jail has taken the one before.
+//! Such a jail does not get the caller's terminal. It runs in its own session, where the kernel's job
+//! control does not apply to it: it would read input that is meant for the caller's shell, and could change
+//! the terminal's modes for every program. The jail has a pipe, and creel, which belongs to the caller's
+//! job, reads the terminal: only in the foreground, not while a person is asked, and a line only when the
+//! jail has read the one before.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,12 +15,12 @@ use tokio::io::Interest;
 
 use creel_sys::{Errno, fd, pty, readiness, signal};
 
-/// As much as a terminal has of one line (termios(3), `MAX_CANON` in Linux), and a page, all that the pipe
-/// holds.
+/// The longest line of a terminal (termios(3), `MAX_CANON` in Linux), and one page, which is all that the
+/// pipe holds.
 const LINE: usize = 4096;
 
-/// How often a job in the background looks whether it is in the foreground: a shell tells a job that runs
-/// nothing of that.
+/// The interval at which a background job checks whether it is in the foreground: a shell does not notify a
+/// running job.
 pub const LOOK: Duration = Duration::from_millis(100);
 
 /// The caller's terminal, and the pipe to the jail's stdin.
@@ -29,22 +30,22 @@ pub struct Typed {
 }
 
 impl Typed {
-    /// The jail's stdin and creel's part, where the caller's stdin is a terminal.
+    /// The jail's stdin and creel's end, if the caller's stdin is a terminal.
     pub fn split() -> creel_sys::Result<Option<(OwnedFd, Typed)>> {
         let Some(terminal) = pty::reader(fd::fixed(0))? else {
             return Ok(None);
         };
         let (theirs, pipe) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        // One page is one slot: such a pipe can be written to when all of it was read (pipe(7)). A larger
-        // one only reads further ahead.
+        // One page is one slot: such a pipe becomes writable only when all of it was read (pipe(7)). A
+        // larger pipe only reads further ahead.
         let _ = rustix::pipe::fcntl_setpipe_size(&pipe, LINE);
         rustix::io::ioctl_fionbio(&pipe, true)?;
         Ok(Some((theirs, Typed { terminal, pipe })))
     }
 
-    /// Carries it over. Never returns: the run's end ends it.
+    /// Copies the input. Never returns; it is dropped at the end of the run.
     pub async fn carry(self) -> Infallible {
-        // What fails is the end of the jail's stdin, as the end of the file (Ctrl-D) is.
+        // An error ends the jail's stdin, as the end of file (Ctrl-D) does.
         let _ = self.lines().await;
         std::future::pending().await
     }
@@ -68,19 +69,19 @@ impl Typed {
                 tokio::time::sleep(LOOK).await;
                 continue;
             }
-            // The jail has ended, or is about to: what comes now is the caller's.
+            // The jail has ended or is about to: the input belongs to the caller now.
             if readiness::is_left(pipe.get_ref()) {
                 return Ok(());
             }
-            // Were it in the background by now, the kernel would stop it here (SIGTTIN), and the jail's clock
-            // with it.
+            // If creel is in the background by now, the kernel would stop it here (SIGTTIN), and the jail's
+            // clock with it.
             let held = signal::Held::of_terminals().map_err(io::Error::from)?;
             let read = rustix::io::read(&keys, &mut buffer);
             drop(held);
             let length = match read {
                 Ok(0) => return Ok(()),
                 Ok(length) => length,
-                // Somebody else was quicker.
+                // Another process read the input first.
                 Err(Errno::AGAIN) => {
                     typed.clear_ready();
                     continue;

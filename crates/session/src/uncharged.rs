@@ -1,30 +1,30 @@
-//! Memory of the kernel's that the jail uses and no cgroup charges: answers of netlink that nobody reads, and
-//! connections that no process has. A connection is charged when it is accepted, with what was sent until
-//! then; one that nobody accepts never is.
+//! Kernel memory that the jail uses and that no cgroup charges: unread netlink answers, and connections
+//! that no process has accepted. A connection is charged when it is accepted, with the data received until
+//! then; one that is never accepted is never charged.
 //!
-//! To count connections costs milliseconds, a walk over the host's table of them. It is done where the
-//! jail's can be beyond the budget by what costs microseconds to ask: how many sockets it has, and what all
-//! TCP sockets of the host hold.
+//! Counting connections takes milliseconds, because it walks the host's table of them. It is done only if a
+//! bound that takes microseconds to compute exceeds the budget: the number of the jail's sockets, and the
+//! memory of all TCP sockets of the host.
 
 use std::time::Instant;
 
 use creel_jail::Live;
 use creel_sys::procfs::{self, SOCKET, Sockets};
 
-/// The share of a processor's time that counting may take: one in so many.
+/// The share of a processor's time that counting may take: 1/20.
 const SHARE: u32 = 20;
 
-/// The supervisor's look at it.
+/// The state of the supervisor's checks.
 #[derive(Debug, Default)]
 pub struct Uncharged {
-    /// The most that one connection can hold, once it was asked for.
+    /// The most that one connection can hold, once it is known.
     buffer: Option<u64>,
-    /// Not before then are connections counted again.
+    /// Connections are not counted again before this time.
     again: Option<Instant>,
 }
 
 impl Uncharged {
-    /// Whether a jail has more of such memory than so many bytes.
+    /// Whether a jail uses more than `budget` bytes of such memory.
     pub fn exceeds(&mut self, live: &Live, budget: u64) -> bool {
         let answers = live.unread_answers();
         let left = match budget.checked_sub(answers) {
@@ -45,7 +45,8 @@ impl Uncharged {
     }
 }
 
-/// The most that connections can hold: no more than all of the host's, and than so many sockets can.
+/// An upper bound for the memory of connections: that of all TCP sockets of the host, or the maximum of
+/// this many sockets.
 fn can_be(sockets: Sockets, buffer: u64) -> u64 {
     let themselves = sockets.count.saturating_mul(SOCKET);
     let by_host = sockets.tcp_bytes_of_host.saturating_add(themselves);

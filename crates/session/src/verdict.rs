@@ -1,5 +1,5 @@
-//! The verdict: what became of a run, as data. `docs/verdict.md` is its description and
-//! `docs/verdict.schema.json` its schema; a test holds them together.
+//! The verdict: the result of a run, as data. `docs/verdict.md` describes it and `docs/verdict.schema.json`
+//! is its schema; a test keeps them consistent.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use super::way_out::Traffic;
 use creel_plan::{Act, Layer, Plan, PolicyRef};
 use creel_policy::error::escaped_json;
 
-/// The version of this form; a field that changes its meaning raises it.
+/// The version of this format. A field that changes its meaning raises it.
 pub const VERSION: u32 = 2;
 
-/// One run's end. Bytes, microseconds.
+/// The end of one run. Bytes, microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     pub version: u32,
@@ -27,36 +27,37 @@ pub struct Verdict {
     pub limit: Option<Limit>,
     /// Limits that were reached and did not end it.
     pub limits_hit: Vec<Limit>,
-    /// What `creel run` exits with.
+    /// The exit status of `creel run`.
     pub exit_status: u8,
-    /// Why, where the kind alone does not say.
+    /// The reason, if the kind alone does not give it.
     pub error: Option<String>,
     pub usage: Usage,
-    /// What was refused on the network, as `HOST:PORT: WHY`; what the kernel refuses it does not report.
+    /// Network connections that the relay refused, as `HOST:PORT: WHY`. The kernel does not report its own
+    /// refusals.
     pub denials: Vec<String>,
-    /// What was reached through the relay; absent where there was no way out.
+    /// Destinations reached through the relay; absent if the jail had no egress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Traffic>,
-    /// Denied, protected or absent names that were replaced or removed from outside of the jail while it ran,
+    /// Denied, protected or absent names that were replaced or removed from outside the jail while it ran,
     /// the first 64.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub uncovered: Vec<Uncovered>,
-    /// Why nobody looked after such names, where nobody did.
+    /// Why no process watched such names, if none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unwatched: Option<String>,
-    /// What the host obeys later, new or changed; absent where nothing could be left.
+    /// New or changed files that the host obeys later; absent if the jail could write no tree of the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<Left>,
     pub receipt: Option<Receipt>,
 }
 
-/// A name whose cover in the jail was gone for a moment.
+/// A name whose deny mount in the jail was missing for a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Uncovered {
     pub path: String,
-    /// False: the jail was ended instead.
+    /// False if the jail was ended instead.
     pub restored: bool,
-    /// Microseconds from when creel noticed.
+    /// Microseconds since creel noticed.
     pub after_us: u32,
 }
 
@@ -87,11 +88,11 @@ pub struct Usage {
     pub wall_us: u64,
     pub user_us: u64,
     pub system_us: u64,
-    /// Of the whole jail where a cgroup counts it, else of its largest process.
+    /// Of the whole jail if a cgroup counts it, else of its largest process.
     pub memory_peak: u64,
     pub io_read: u64,
     pub io_written: u64,
-    /// Tasks at once, creel's own pid 1 among them; absent where no cgroup counts them.
+    /// Concurrent tasks at the peak, including creel's own pid 1; absent if no cgroup counts them.
     pub pids_peak: Option<u64>,
     /// Bytes on stdout and stderr.
     pub output: u64,
@@ -104,7 +105,7 @@ pub struct Usage {
 pub struct Receipt {
     pub creel: &'static str,
     pub kernel: String,
-    /// 0: Landlock is not in force.
+    /// 0 if Landlock is not in force.
     pub landlock_abi: u32,
     pub policy: PolicyRef,
     /// SHA-256 of the plan.
@@ -130,7 +131,7 @@ impl Receipt {
 }
 
 impl Verdict {
-    /// A run that did not begin.
+    /// The verdict of a run that did not start.
     pub fn setup_failed(id: String, exit_status: u8, error: String) -> Verdict {
         Verdict {
             version: VERSION,

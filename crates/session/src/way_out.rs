@@ -1,5 +1,5 @@
-//! The relay as its supervisor sees it: questions are answered, its death is noticed, its last word is
-//! kept for the verdict. One that says nothing any more may still serve, and is not taken for dead.
+//! The supervisor's side of the relay: it answers questions, notices the relay's end, and keeps its final
+//! summary for the verdict. A relay that sends nothing more may still serve, and is not treated as ended.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,33 +20,33 @@ use creel_egress::relay::Relay;
 use creel_sys::readiness;
 use creel_sys::socket::Wait;
 
-/// How long the relay may take for its last word.
+/// The time limit for the relay's final summary.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How long the relay waits for an answer; a question that is older is nobody's.
+/// How long the relay waits for an answer; after that, no one waits for the question.
 const HELD: Duration = creel_egress::relay::PATIENCE;
 
-/// What was reached, for the verdict.
+/// The destinations that were reached, for the verdict.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Traffic {
-    /// The relay ended before the jail did; from then on nothing left.
+    /// The relay ended before the jail did; after that, no traffic left the jail.
     pub relay_died: bool,
-    /// The relay lived, and did not say in time what was reached: all of it may have left.
+    /// The relay was alive and did not report in time what was reached: any allowed traffic may have left.
     pub summary_lost: bool,
     /// Lines of --log-net that are missing.
     pub log: Lines,
     pub destinations: Vec<Destination>,
 }
 
-/// The relay of a jail that runs.
+/// The relay of a running jail.
 pub struct WayOut {
-    /// Ends with this.
+    /// The relay ends when this is dropped.
     relay: Relay,
     socket: AsyncFd<OwnedFd>,
     died: bool,
-    /// Questions that wait for the one that is asked; the relay bounds their number.
+    /// Questions that wait for the current one; the relay bounds their number.
     waiting: VecDeque<Question>,
-    /// The answer to the one that is asked.
+    /// The answer to the current question.
     asking: Option<Pin<Box<dyn Future<Output = ToRelay>>>>,
 }
 
@@ -69,17 +69,17 @@ impl WayOut {
         })
     }
 
-    /// Whether somebody is asked now: the terminal is theirs.
+    /// Whether a person is being asked. The terminal then belongs to the question.
     pub fn is_asking(&self) -> bool {
         self.asking.is_some()
     }
 
-    /// Serves the relay's questions, one at a time; returns when one is begun or answered. What is asked
-    /// goes on being asked when this is dropped and called again.
+    /// Serves the relay's questions, one at a time; returns when one is started or answered. A started
+    /// question continues if this future is dropped and called again.
     pub async fn serve(&mut self) {
         loop {
             if self.died {
-                // Nobody waits for an answer any more.
+                // The relay has ended and waits for no answer.
                 (self.asking, self.waiting) = (None, VecDeque::new());
                 return std::future::pending().await;
             }
@@ -92,7 +92,7 @@ impl WayOut {
             tokio::select! {
                 answer = finished(&mut self.asking) => {
                     self.asking = None;
-                    // If the relay is gone nobody waits for it.
+                    // If the relay has ended, the answer is not needed.
                     let _ = protocol::send(self.socket.get_ref().as_fd(), &answer);
                     return;
                 }
@@ -103,7 +103,7 @@ impl WayOut {
                     }
                     Heard::Said(_) => {}
                     Heard::Ended => self.died = true,
-                    // Nobody knows what it does: it ends before that is said of it.
+                    // The state of the relay is unknown, so it is ended before it is reported as ended.
                     Heard::Nonsense => {
                         self.relay.end();
                         self.died = true;
@@ -113,12 +113,12 @@ impl WayOut {
         }
     }
 
-    /// The jail has ended: tells the relay to end too, which it does while others clean up.
+    /// The jail has ended: tells the relay to end too, which it does while the caller cleans up.
     pub fn end(&mut self) {
         self.died |= protocol::send(self.socket.get_ref().as_fd(), &ToRelay::Finish).is_err();
     }
 
-    /// Hears what was reached, after [`end`](Self::end).
+    /// Receives the summary, after [`end`](Self::end).
     pub async fn finish(&self) -> Traffic {
         if self.died {
             return Traffic {
@@ -146,7 +146,7 @@ impl WayOut {
         };
         let last = tokio::time::timeout(FAREWELL, last).await;
         Traffic {
-            // Its end of the socket closes with it and not before.
+            // The relay's end of the socket closes only when the relay ends.
             relay_died: matches!(last, Ok(Heard::Ended)),
             summary_lost: matches!(last, Err(_) | Ok(Heard::Nonsense)),
             log,
@@ -156,7 +156,7 @@ impl WayOut {
 }
 
 impl Question {
-    /// Asks it, unless nobody waits for the answer any more.
+    /// Asks the person, unless the relay waits no longer for the answer.
     async fn put(self) -> ToRelay {
         let asked = timeout_at(self.until, ask::may(&self.host, self.port));
         let allow = self.until > Instant::now() && asked.await.unwrap_or(false);
@@ -165,12 +165,12 @@ impl Question {
     }
 }
 
-/// What came from the relay.
+/// A message or the end of the relay.
 enum Heard<M> {
     Said(M),
-    /// It has ended: nothing is to come.
+    /// The relay has ended: nothing more will come.
     Ended,
-    /// No message of its own.
+    /// Not a valid message.
     Nonsense,
 }
 
@@ -188,12 +188,12 @@ async fn next(socket: &AsyncFd<OwnedFd>) -> Heard<FromRelay> {
     }
 }
 
-/// Whether somebody is asked now.
+/// Whether a person is being asked. The terminal then belongs to the question.
 pub fn is_asking(way_out: &Option<WayOut>) -> bool {
     way_out.as_ref().is_some_and(WayOut::is_asking)
 }
 
-/// Serves what may not be there.
+/// Serves the relay's questions; never returns if there is no relay.
 pub async fn serve(way_out: &mut Option<WayOut>) {
     match way_out {
         Some(way_out) => way_out.serve().await,

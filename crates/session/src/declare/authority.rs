@@ -1,8 +1,9 @@
-//! What a caller may ask where a platform or an operator has a policy: nothing beyond it.
+//! The limits of a caller's request if a platform or an operator has a policy: the request must lie within
+//! it.
 //!
-//! Without such a policy the caller is the operator, and what is asked is granted: by `--read`, `--write`, `--exec`,
-//! `--allow-net`, `--env` and the limits' flags. With one, each must lie within, and one that does not is an
-//! error that names the flag.
+//! Without such a policy the caller is the operator, and `--read`, `--write`, `--exec`, `--allow-net`,
+//! `--env` and the limits' flags are granted. With one, each flag must lie within it; otherwise the error
+//! names the flag.
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use creel_policy::rights::{Bound, Rights, Roots};
 use creel_policy::trees::{Trees, clean};
 use creel_policy::{Network, Policy, WorkspaceMode};
 
-/// Refuses what `request` asks beyond closed rights and the policy that came of them.
+/// Returns an error if `request` exceeds the finalized rights or the policy that results from them.
 pub fn check(
     request: &Request,
     rights: &Rights,
@@ -50,7 +51,7 @@ pub fn check(
     limit("--output-limit", asked.output, &most.output)
 }
 
-/// Grants these destinations too. Denials hold.
+/// Grants these destinations in addition. Deny rules still apply.
 pub fn grant(network: &mut Network, rules: &[Rule]) {
     if rules.is_empty() {
         return;
@@ -66,7 +67,7 @@ pub fn grant(network: &mut Network, rules: &[Rule]) {
             rules: Default::default(),
         });
     }
-    // A destination must be on each.
+    // A destination must be on each list.
     network.lists = lists
         .into_iter()
         .map(|mut list| {
@@ -76,7 +77,8 @@ pub fn grant(network: &mut Network, rules: &[Rule]) {
         .collect();
 }
 
-/// Refuses a mode of the workspace that is more than `policy` has, the policy of the layers alone.
+/// Returns an error if the requested workspace mode exceeds that of `policy`, which results from the layers
+/// alone.
 pub fn check_workspace(asked: WorkspaceMode, policy: &Policy) -> Result<(), DeclareError> {
     match &policy.filesystem.workspace {
         Some(most) if most.value < asked => Err(DeclareError::OverWorkspace {
@@ -88,7 +90,7 @@ pub fn check_workspace(asked: WorkspaceMode, policy: &Policy) -> Result<(), Decl
     }
 }
 
-/// Refuses destinations beyond the rights of those who have a policy here.
+/// Returns an error for a destination beyond the rights of the policies in force.
 fn destinations(rules: &[Rule], granted: &Bounds) -> Result<(), DeclareError> {
     let beyond = |rule: &&Rule| granted.mode() == Mode::None || !granted.covers(rule);
     match rules.iter().find(beyond) {
@@ -101,7 +103,8 @@ fn destinations(rules: &[Rule], granted: &Bounds) -> Result<(), DeclareError> {
     }
 }
 
-/// Refuses what other machines could connect to: no policy of a platform's or an operator's grants it.
+/// Returns an error if other machines could connect to a published port: no platform's or operator's policy
+/// grants that.
 fn published(published: &[Publish]) -> Result<(), DeclareError> {
     match published.iter().find(|p| !p.address.ip().is_loopback()) {
         Some(open) => Err(DeclareError::Published {

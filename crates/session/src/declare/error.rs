@@ -1,15 +1,15 @@
-//! Why a run may not be asked for so.
+//! Errors of the declaration of a run.
 
 use std::net::SocketAddr;
 
 use crate::layers::LayerError;
 use creel_policy::{Origin, PolicyError};
 
-/// Why a run may not be asked for so. The messages name the flag of `creel run`.
+/// Errors of the declaration of a run. The messages name the flag of `creel run`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeclareError {
-    /// `asked` is fit for one line.
+    /// `asked` fits on one line.
     #[error(
         "{flag} {asked}: the platform's or operator's policy does not grant it; add it to `{key}` there"
     )]

@@ -1,4 +1,4 @@
-//! What a caller asks, as lines of a policy: for whoever shows what holds and which line says so.
+//! A caller's request as lines of a policy, for a display of the rules in force and their sources.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use creel_plan::{Host, paths};
 use creel_policy::{Absent, Grant, Origin, Policy, Sourced};
 
 impl Declared {
-    /// The policy with what its caller asks beside it; each such line has the flag for its place.
+    /// The policy with the caller's request; the origin of each such line is its flag.
     pub fn with_flags(&self, host: &Host) -> Policy {
         let (mut policy, asked) = (self.policy.clone(), &self.request);
         let files = &mut policy.filesystem;

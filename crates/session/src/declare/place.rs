@@ -1,4 +1,4 @@
-//! Where a command is asked for: what `~` and `$WORKSPACE` stand for.
+//! The place of a request: the values of `~` and `$WORKSPACE`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,23 +7,23 @@ use creel_policy::rights::Roots;
 use creel_policy::trees;
 use creel_sys::host;
 
-/// Where a command is asked for.
+/// The home and the working directory of a request.
 pub struct Place {
     home: PathBuf,
     cwd: PathBuf,
 }
 
 impl Place {
-    /// This process's own.
+    /// The place of this process.
     pub fn here() -> Place {
         Place {
             home: paths::jail_home(host::home_of(host::ids().0).as_deref()),
-            // As the machine is described, where it was removed (`jail::probe`).
+            // As in the probe of the machine, if the directory was removed (`jail::probe`).
             cwd: std::env::current_dir().unwrap_or_else(|_| "/".into()),
         }
     }
 
-    /// That of a caller on a machine that was described.
+    /// The place of the caller on a described machine.
     pub fn of(host: &Host) -> Place {
         Place {
             home: paths::home(host),
@@ -31,9 +31,9 @@ impl Place {
         }
     }
 
-    /// What `~` and `$WORKSPACE` stand for there.
+    /// The values of `~` and `$WORKSPACE` there.
     pub fn roots(&self, workspace: Option<&Path>) -> Roots {
-        // A name that is not text cannot be written in a policy either: it stands for itself.
+        // A path that is not UTF-8 cannot be written in a policy either: the variable then stays as it is.
         let own = Roots::symbolic();
         let text = |path: &Path, unnamed: &str| match path.to_str() {
             Some(text) => trees::clean(text),

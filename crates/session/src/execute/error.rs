@@ -1,4 +1,4 @@
-//! Why a declared run does not come to a verdict of its command.
+//! Errors that prevent a verdict on the command of a declared run.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use creel_jail::JailError;
 use creel_plan::ResolveError;
 use creel_sys::Errno;
 
-/// Why a declared run does not come to a verdict of its command.
+/// Errors that prevent a verdict on the command of a declared run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecuteError {
@@ -37,7 +37,7 @@ pub enum ExecuteError {
     Supervise(#[from] SuperviseError),
 }
 
-/// What is wrong with a file that creel writes beside the jail.
+/// Errors of a file that creel writes beside the jail.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutletFault {
@@ -77,7 +77,7 @@ creel_policy::codes!(ExecuteError {
 });
 
 impl ExecuteError {
-    /// What mends it, where the message does not say.
+    /// The remedy, if the message does not give it.
     pub fn remedy(&self) -> Option<String> {
         match self {
             Self::Jail(error) | Self::Supervise(SuperviseError::Jail(error)) => error.remedy(),

@@ -1,5 +1,5 @@
-//! Files of the host that creel writes beside a jail: the log of decisions, the verdict. They lie out of the jail's
-//! reach, or the jail would choose what creel writes to.
+//! Files of the host that creel writes beside a jail: the log of decisions and the verdict. The jail must
+//! not be able to reach them, or it could choose the file that creel writes.
 
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -11,30 +11,31 @@ use super::error::{ExecuteError, OutletFault};
 use creel_plan::{Access, Act, Plan};
 use creel_sys::Errno;
 
-/// Whose is the directory that the file of the verdict is in.
+/// Who can write to the directory of the verdict's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// The jail cannot write there: what has the name is the caller's, or the host's.
+    /// The jail cannot write there: an existing file is the caller's or the host's.
     Callers,
-    /// A jail can have left what has the name.
+    /// A jail may have made an existing file.
     Jails,
 }
 
-/// The log of decisions on the network: opened by the caller's rights, before anything runs. A regular
-/// file must be out of the jail's reach: the jail could empty it, or put a link in its place, and what
-/// the next run appends, names that the jail chooses, would be in a file of the jail's choice.
+/// Opens the log of decisions on the network with the caller's rights, before anything runs. A regular file
+/// must be out of the jail's reach: the jail could empty it or put a link in its place, and the next run
+/// would append names that the jail chooses to a file that the jail chooses.
 pub fn open_log(path: &Path, plan: &Plan) -> Result<File, ExecuteError> {
     let fault = |fault| ExecuteError::Log {
         path: path.into(),
         fault,
     };
     let open = |path: &Path, flags: OFlags| {
-        // Of a pipe that nobody reads open(2) would wait for a reader.
+        // On a pipe without a reader, open(2) would wait for one.
         let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
         let mut options = File::options();
         let options = options.append(true).create(true).mode(0o600);
         let file = options.custom_flags(flags.bits() as i32).open(path)?;
-        // This open file is creel's own. A line waits for its reader, and what it tells of for the line.
+        // This open file is creel's own. A line waits for its reader, and the logged connection waits for
+        // the line.
         let flags = rustix::fs::fcntl_getfl(&file)?;
         rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
         Ok(file)
@@ -44,7 +45,7 @@ pub fn open_log(path: &Path, plan: &Plan) -> Result<File, ExecuteError> {
         Some(Errno::NXIO) => fault(OutletFault::NoReader),
         _ => fault(e.into()),
     };
-    // What lies there is the kernel's: /dev/stderr, /dev/fd/9.
+    // These paths belong to the kernel: /dev/stderr, /dev/fd/9.
     if ["/dev", "/proc"].iter().any(|own| path.starts_with(own)) {
         return open(path, OFlags::empty()).map_err(unopened);
     }
@@ -70,8 +71,8 @@ pub fn open_log(path: &Path, plan: &Plan) -> Result<File, ExecuteError> {
     }
 }
 
-/// Whether a path of the host lies in a tree that the jail has with such access. By inodes: a tree has as
-/// many names as it has mounts.
+/// Whether a path of the host lies in a tree that the jail has with an access for which `such` is true.
+/// Compares inodes: a tree has as many names as it has mounts.
 pub(super) fn in_reach(path: &Path, plan: &Plan, such: fn(&Access) -> bool) -> bool {
     let node = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
     let above: Vec<_> = path.ancestors().filter_map(node).collect();
@@ -83,9 +84,9 @@ pub(super) fn in_reach(path: &Path, plan: &Plan, such: fn(&Access) -> bool) -> b
     })
 }
 
-/// Refuses a file of the verdict's whose place an earlier run in the same trees could have chosen, or whose
-/// directory this one could move: a file of the jail's would then be at the path that the caller reads. Says
-/// whose the directory is.
+/// Checks the file of the verdict. Returns an error if an earlier run in the same trees could have chosen
+/// its place, or if this run could move its directory: the jail's own file would then be at the path that
+/// the caller reads. Returns who can write to the directory.
 pub fn check_status(path: &Path, plan: &Plan) -> Result<Place, ExecuteError> {
     let fault = |fault| ExecuteError::StatusFile {
         path: path.into(),
@@ -98,7 +99,7 @@ pub fn check_status(path: &Path, plan: &Plan) -> Result<Place, ExecuteError> {
     if let Some(link) = turned(directory, plan) {
         return Err(fault(OutletFault::Turned(link)));
     }
-    // What cannot be found is an error where the file is made.
+    // A missing directory is an error later, when the file is made.
     let Ok(place) = directory.canonicalize() else {
         return Ok(Place::Callers);
     };
@@ -110,7 +111,7 @@ pub fn check_status(path: &Path, plan: &Plan) -> Result<Place, ExecuteError> {
     }
 }
 
-/// The first link on the way that lies where the jail may write.
+/// The deepest link on the path that lies where the jail may write.
 fn turned(path: &Path, plan: &Plan) -> Option<PathBuf> {
     let is_link = |path: &&Path| path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
     let writable = |path: &&Path| {

@@ -1,4 +1,4 @@
-//! The secrets of credentials: kept from the jail, which is handed what stands for them.
+//! The secrets of credentials. The jail gets placeholders instead.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use creel_plan::egress::Egress;
 use creel_plan::{Act, Plan};
 use creel_policy::net::Secret;
 
-/// Refuses a secret that the jail could read in its file, or is handed in its variable.
+/// Returns an error if the jail could read a secret in its file or would get it in its variable.
 pub fn check(plan: &Plan) -> Result<(), ExecuteError> {
     let egress = plan.acts().find_map(|act| match act {
         Act::Egress(egress) => Some(egress),
@@ -32,7 +32,7 @@ pub fn check(plan: &Plan) -> Result<(), ExecuteError> {
             }
             Secret::Variable(_) => continue,
         };
-        // What is not there is the relay's to tell.
+        // A missing file is reported by the relay.
         let Ok(real) = Path::new(file).canonicalize() else {
             continue;
         };
@@ -50,7 +50,7 @@ pub fn check(plan: &Plan) -> Result<(), ExecuteError> {
     Ok(())
 }
 
-/// The caller's variables that hold the secrets of credentials.
+/// The names of the caller's variables that hold secrets of credentials.
 pub fn variables(egress: &Egress) -> Vec<String> {
     let credentials = egress.network.credentials.iter();
     let named = credentials.filter_map(|credential| match &credential.secret {

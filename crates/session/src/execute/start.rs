@@ -1,5 +1,5 @@
-//! Why a command did not start, or would not: the walk of execve(2) over the plan's tree, on the host's
-//! files. It only words what the kernel decides: where the two differ, the caller's own words stay.
+//! Why a command did not start, or would not: the lookup of execve(2) in the plan's tree, with the host's
+//! files. It only explains the kernel's decision: if the two differ, the caller's own message stays.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -20,23 +20,23 @@ use creel_sys::Errno;
 
 /// path_resolution(7)
 const MOST_LINKS: usize = 40;
-/// Scripts whose interpreter is a script, execve(2).
+/// Nested scripts as interpreters, execve(2).
 const MOST_SCRIPTS: usize = 5;
 
-/// The end of an attempt to start the command.
+/// The result of an attempt to start the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// This file is executed; its path in the jail.
+    /// This file is executed: its path in the jail.
     Runs(PathBuf),
-    /// In a sentence: what is missing, and what grants it.
+    /// A sentence with the missing file and the grant that would add it.
     Lacks(String),
-    /// There, and no program.
+    /// The file exists and is not a program.
     Refused(String),
-    /// None of the places has a file.
+    /// No candidate path has a file.
     Nowhere(String),
 }
 
-/// Why the kernel did not execute the command, where these files say so too.
+/// Why the kernel did not execute the command, if the files explain this errno.
 pub fn why_not(plan: &Plan, errno: Errno) -> Option<String> {
     match (errno, of(plan)) {
         (Errno::NOENT | Errno::NOTDIR, Start::Lacks(text) | Start::Nowhere(text))
@@ -45,7 +45,7 @@ pub fn why_not(plan: &Plan, errno: Errno) -> Option<String> {
     }
 }
 
-/// The rule of the policy that refuses the command, where its files would let it start.
+/// The rule of the policy that refuses the command, although its files would let it start.
 pub fn ruled_out(outcome: &Outcome, roots: &Roots, argv: &[OsString]) -> Option<String> {
     let words = argv.iter().map(|word| word.to_string_lossy().into_owned());
     let case = Case {
@@ -58,12 +58,12 @@ pub fn ruled_out(outcome: &Outcome, roots: &Roots, argv: &[OsString]) -> Option<
     }
 }
 
-/// The reason in words, but where nothing grants it: what is at fault then the files say better.
+/// The reason as text; `None` if no rule grants it: the files then explain the cause better.
 pub fn told(why: &Why) -> Option<String> {
     (*why != Why::NotGranted).then(|| why.reason())
 }
 
-/// Tries each place of the command in turn, as execvp(3) does.
+/// Tries each candidate path of the command in turn, as execvp(3) does.
 pub fn of(plan: &Plan) -> Start {
     let tree = Tree::of(plan);
     let command = &plan.command;
@@ -78,7 +78,7 @@ pub fn of(plan: &Plan) -> Start {
         let path = Path::new(OsStr::from_bytes(path));
         match tree.start(path) {
             Start::Nowhere(_) => {}
-            // As execvp(3) has it: what may not be executed is remembered, and the search goes on.
+            // As in execvp(3): a refused file is remembered, and the search goes on.
             refused @ Start::Refused(_) => answer = answer.or(Some(refused)),
             found => return found,
         }
@@ -102,21 +102,21 @@ pub fn of(plan: &Plan) -> Start {
     answer.unwrap_or_else(nowhere)
 }
 
-/// The tree of the jail, as far as programs are concerned.
+/// The parts of the jail's tree that matter for programs.
 struct Tree<'p> {
     binds: BTreeMap<&'p Path, Bind<'p>>,
     links: BTreeMap<&'p Path, &'p Path>,
-    /// The policy names one by one what may be executed.
+    /// The policy names each program that may be executed.
     by_name: bool,
 }
 
 struct Bind<'p> {
-    /// `None` for what is the jail's own, and empty at the start.
+    /// `None` for the jail's own mounts, which are empty at the start.
     source: Option<&'p Path>,
     code: Code,
 }
 
-/// A file of the jail: where it lies there, and on the host.
+/// A file of the jail: its path in the jail and on the host.
 struct Place {
     path: PathBuf,
     host: PathBuf,
@@ -210,7 +210,7 @@ impl<'p> Tree<'p> {
             };
             let interpreter = Path::new(OsStr::from_bytes(&interpreter));
             match self.place(interpreter) {
-                // It is as good as its own interpreter.
+                // It can start only if its own interpreter can.
                 Ok(next) if next.host.is_file() && what == "interpreter" => file = next.host,
                 Ok(next) if next.host.is_file() => break,
                 _ => return Start::Lacks(self.lacking(path, what, interpreter)),
@@ -236,7 +236,7 @@ impl<'p> Tree<'p> {
         )
     }
 
-    /// Follows a path of the jail to its file; the error is the first path that is missing.
+    /// Resolves a path of the jail to its file. The error is the first missing path.
     fn place(&self, path: &Path) -> Result<Place, PathBuf> {
         let mut walk = Walk::of(path);
         while let Some(next) = walk.step() {
@@ -259,8 +259,8 @@ impl<'p> Tree<'p> {
         }
     }
 
-    /// Lists the grants by which a path of the host would be the same in the jail: each link on the
-    /// way that the jail lacks, and what it leads to.
+    /// The grants with which a path of the host would be the same in the jail: each link on the way that
+    /// the jail lacks, and its target.
     fn missing(&self, path: &Path) -> BTreeSet<PathBuf> {
         let mut missing = BTreeSet::new();
         let mut walk = Walk::of(path);
@@ -285,7 +285,7 @@ impl<'p> Tree<'p> {
         missing
     }
 
-    /// The host's file of a path without links.
+    /// The host's file for a path without links.
     fn on_host(&self, path: &Path) -> Option<(PathBuf, Code)> {
         let (target, bind) = path
             .ancestors()
@@ -300,7 +300,7 @@ impl<'p> Tree<'p> {
     }
 }
 
-/// A path that is followed name by name.
+/// A path that is resolved name by name.
 struct Walk {
     at: PathBuf,
     rest: VecDeque<OsString>,
@@ -324,7 +324,7 @@ impl Walk {
         }
     }
 
-    /// The next path to look at; the caller goes there or follows it.
+    /// The next path to look at; the caller enters it or follows it as a link.
     fn step(&mut self) -> Option<PathBuf> {
         loop {
             let name = self.rest.pop_front()?;
@@ -338,7 +338,7 @@ impl Walk {
         }
     }
 
-    /// Goes on where a link leads; `None` after too many of them.
+    /// Continues at the target of a link; `None` after too many links.
     fn follow(&mut self, target: &Path) -> Option<()> {
         self.links += 1;
         if self.links > MOST_LINKS {

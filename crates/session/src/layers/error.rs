@@ -1,4 +1,4 @@
-//! Why layers cannot be had. The messages name the thing and the way out.
+//! Errors of finding and reading layers. The messages name the file and the remedy.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use creel_jail::JailError;
 use creel_policy::{Origin, PolicyError};
 
-/// Why layers cannot be had.
+/// Errors of finding and reading layers.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayerError {
@@ -14,7 +14,7 @@ pub enum LayerError {
     AgentName { name: String },
     #[error("agent {name} has no layer; write {}", path.display())]
     NoAgent { name: String, path: PathBuf },
-    /// A place that cannot be looked at may have a policy that somebody counts on.
+    /// An unreadable directory may have a policy that the user relies on.
     #[error("whether {} has a policy cannot be seen: {source}; let yourself read it, take it away, or set XDG_CONFIG_HOME to a directory of yours", directory.display())]
     Unseen {
         directory: PathBuf,

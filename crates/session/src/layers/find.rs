@@ -1,4 +1,4 @@
-//! Where layers lie: the places of this machine, and what the command line names.
+//! The paths of layers: those of this machine, and those that the command line names.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
@@ -12,50 +12,50 @@ use creel_policy::preset;
 use creel_policy::rights::Roots;
 use creel_sys::host::PLATFORM;
 
-/// The operator's directory, among those of other programs.
+/// The name of the operator's directory in the configuration directory.
 const OWN: &str = "creel";
-/// The directory of a project's file, in its workspace.
+/// The name of the directory with a project's policy, in its workspace.
 const PROJECT: &str = ".creel";
 static EXTENSIONS: [&str; 6] = ["toml", "yaml", "yml", "json", "json5", "jsonc"];
 
-/// The policies that a caller names beside those of this place.
+/// The policies that a caller names in addition to those at the standard paths.
 #[derive(Debug, Clone, Default)]
 pub struct Named {
-    /// Files, or names of shipped policies; each further one narrows the first.
+    /// Files or names of shipped policies; each further one narrows the first.
     pub policies: Vec<PathBuf>,
-    /// The agent whose layer counts too.
+    /// The agent whose layer applies too.
     pub agent: Option<String>,
     /// The file of a renter's layer.
     pub renter: Option<PathBuf>,
-    /// Leaves the workspace's own `.creel/policy.*` aside.
+    /// Ignores the workspace's own `.creel/policy.*`.
     pub no_project: bool,
     /// Reads no layer at all: the default preset is the policy.
     pub none: bool,
 }
 
-/// Where a layer is written, before it is read.
+/// The source of a layer, before it is read.
 pub struct Source {
-    /// Whose layer it is.
+    /// The rank of the layer.
     pub rank: Rank,
     /// A file, or a preset's name.
     pub path: PathBuf,
-    /// Who put it there.
+    /// How the source was chosen.
     pub put: Put,
 }
 
-/// Who put a source where it is.
+/// How a source was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     /// The platform or the operator, in their own directory.
     Placed,
-    /// Whoever runs creel, on the command line.
+    /// The caller of creel, on the command line.
     Named,
-    /// Whoever wrote the project.
+    /// The author of the project.
     Found,
 }
 
 impl Source {
-    /// Reads the layer with what it extends.
+    /// Reads the layer and the policies that it extends.
     pub fn read(&self, read: &mut Read) -> Result<Layer, LayerError> {
         match self.put {
             Put::Placed | Put::Named => Ok(read::ranked(&self.path, self.rank, read)?),
@@ -64,7 +64,7 @@ impl Source {
     }
 }
 
-/// The layers of this place and of this command line, in the order of their ranks. With none, the
+/// The layers at the standard paths and on this command line, in the order of their ranks. Without any, the
 /// default preset is the operator's.
 pub fn sources(named: &Named, roots: &Roots) -> Result<Vec<Source>, LayerError> {
     let mut all = vec![];
@@ -114,8 +114,9 @@ fn config_dir(roots: &Roots) -> PathBuf {
     base.join(OWN)
 }
 
-/// Where the next run would look for policies that grant, or that stand between those and a command:
-/// whatever the variable is then. A project's own only narrows.
+/// The directories in which the next run would look for policies that grant, or that narrow those, whether
+/// or not `XDG_CONFIG_HOME` is still set as it is now. A project's directory is not included, because its
+/// policy only narrows.
 pub fn seats(roots: &Roots) -> Vec<PathBuf> {
     let home = Path::new(&roots.home).join(".config").join(OWN);
     let mut all = vec![PathBuf::from(PLATFORM), home, config_dir(roots)];
@@ -138,15 +139,16 @@ fn agent(config: &Path, name: &str) -> Result<PathBuf, LayerError> {
     })
 }
 
-/// The one file of that name in `dir`, whatever its format. Nothing where `dir` is not there: what cannot be
-/// looked at, or has the name and an extension of no format, may be a policy that somebody counts on.
+/// The file of that name in `dir`, in any format. `None` if `dir` does not exist. An unreadable directory,
+/// and a file of the name with an unknown extension, are errors: each may be a policy that the user relies
+/// on.
 fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>, LayerError> {
     let unseen = |source: io::Error| LayerError::Unseen {
         directory: dir.into(),
         source,
     };
     match dir.symlink_metadata() {
-        // Of a path through what is no directory (XDG_CONFIG_HOME=/dev/null) there is nothing.
+        // A path through a file (XDG_CONFIG_HOME=/dev/null) contains no policy.
         Err(e)
             if matches!(
                 e.kind(),
@@ -156,7 +158,7 @@ fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>, LayerError> {
             return Ok(None);
         }
         Err(error) => return Err(unseen(error)),
-        // By which another run keeps it absent.
+        // Another run blocks the creation of the directory with this placeholder.
         Ok(found) if found.file_type().is_socket() => return Ok(None),
         Ok(_) => {}
     }
@@ -182,7 +184,7 @@ fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>, LayerError> {
             });
         }
         let path = dir.join(file);
-        // Of a pipe the other end may never come; a link that leads nowhere may have led to a policy.
+        // A pipe may never get a writer; a dangling link may have led to a policy.
         if !path.metadata().map_err(unseen)?.is_file() {
             return Err(LayerError::NoFile { path });
         }
@@ -198,8 +200,8 @@ fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>, LayerError> {
     }
 }
 
-/// Whether somebody may have meant a file of this extension to be in force: not the copy that an editor or a
-/// package manager left beside it, and no text about it.
+/// Whether a file with this extension may be meant as a policy: not the copy of an editor or a package
+/// manager, and no documentation.
 fn is_meant(extension: &str) -> bool {
     let aside = [
         "bak", "old", "orig", "save", "swp", "md", "txt", "example", "sample",

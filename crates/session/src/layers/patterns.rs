@@ -1,4 +1,4 @@
-//! What the patterns of layers meet.
+//! The expansion of patterns in layers.
 
 use std::collections::BTreeMap;
 
@@ -9,26 +9,26 @@ use creel_policy::expand::Unmet;
 use creel_policy::rights::Roots;
 use creel_policy::stack::Stack;
 
-/// What became of the layers' patterns.
+/// The result of expanding the layers' patterns.
 #[derive(Debug, Default)]
 pub struct Expanded {
-    /// The names that each met, by [`creel_policy::expand::Wanted::key`].
+    /// The names that each pattern matches, by [`creel_policy::expand::Wanted::key`].
     pub met: BTreeMap<String, Vec<String>>,
-    /// Those of grants that met nothing.
+    /// Patterns of grants that match nothing.
     pub unmet: Vec<Unmet>,
 }
 
-/// Where the names are looked for that patterns meet.
+/// Where the names that patterns match are looked up.
 #[derive(Clone, Copy)]
 pub enum Names<'a> {
     /// On this machine.
     Here,
-    /// In the description of another.
+    /// In the description of another machine.
     Given(&'a BTreeMap<String, Vec<String>>),
 }
 
 impl Names<'_> {
-    /// Replaces the patterns of the layers by the names that they meet.
+    /// Replaces the patterns of the layers by the names that they match.
     pub fn expand(self, stack: &mut Stack, roots: &Roots) -> Result<Expanded, LayerError> {
         let mut finder = Finder::default();
         let mut met: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -56,7 +56,7 @@ impl Names<'_> {
 }
 
 impl Expanded {
-    /// A run needs what it was promised, unless that is optional.
+    /// Returns an error if the pattern of a grant that is not optional matches nothing.
     pub fn all_met(&self) -> Result<(), LayerError> {
         match self.unmet.iter().find(|one| one.absent == Absent::Refuse) {
             None => Ok(()),

@@ -1,4 +1,5 @@
-//! The files that were read, and their protection: a jail that writes to one would rule the next run.
+//! The policy files that were read, and their protection: a jail that writes to one would control the next
+//! run.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -6,21 +7,21 @@ use super::error::LayerError;
 use creel_dialects::import::Entry;
 use creel_policy::{Absent, Grant, Origin, Policy, trees};
 
-/// What reading the layers brought up besides what they say.
+/// Results of reading the layers in addition to their rules.
 #[derive(Debug, Default)]
 pub struct Read {
-    /// Every file of them, with those that they extend.
+    /// Every file of the layers, including those that they extend.
     pub(super) files: Vec<PathBuf>,
     /// Keys of other programs' policies that were not honoured.
     pub lost: Vec<Entry>,
 }
 
 impl Read {
-    /// Keeps the files as they are in the jail: what may be written there would else rule the next run.
+    /// Makes the files read-only in the jail; otherwise the jail could control the next run.
     pub fn protect(&self, policy: &mut Policy) -> Result<(), LayerError> {
         for file in &self.files {
             let named = std::path::absolute(file).ok().map(|path| plain(&path));
-            // Also where links lead.
+            // The targets of links, too.
             for path in [named, file.canonicalize().ok()].into_iter().flatten() {
                 let Some(path) = path.to_str().map(trees::clean) else {
                     return Err(LayerError::NotUtf8(file.clone()));
@@ -39,7 +40,7 @@ impl Read {
     }
 }
 
-/// A path without `..`, but behind a link, where it leads elsewhere.
+/// A path without `..`, except after a link, where `..` leads elsewhere.
 fn plain(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut plain, part| {
         let behind = plain.is_symlink() || plain.ends_with("..");

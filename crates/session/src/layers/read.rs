@@ -1,5 +1,5 @@
-//! The reading of one layer with what it extends. What a project says is held shorter than what its operator
-//! says.
+//! Reading of one layer and the policies that it extends. A project's policy is restricted more than its
+//! operator's.
 
 use std::io;
 use std::path::Path;
@@ -12,26 +12,26 @@ use creel_policy::error::Place;
 use creel_policy::layer::{Layer, Rank};
 use creel_policy::{PolicyError, Sourced, file, preset};
 
-/// Files that one file may lead through by `extends`.
+/// The most files that one file may include by `extends`.
 const MOST_EXTENDS: usize = 16;
 
-/// Paths that a project's file may name: each costs a look and perhaps a mount, and what a checkout asks for
-/// must not hold up a start (1024 take a tenth of a second).
+/// The most paths that a project's file may name: each costs a lookup and perhaps a mount, and a checkout
+/// must not delay a start (1024 take a tenth of a second).
 const MOST_FOUND: usize = 1024;
 
-/// A layer with what it extends. A name is a preset; anything with a slash or an extension is a file.
+/// Reads a layer and the policies that it extends. A name is a preset; a source with a slash or an
+/// extension is a file.
 pub fn read(source: &Path) -> Result<Layer, PolicyError> {
     ranked(source, Rank::Operator, &mut Read::default())
 }
 
-/// As [`read`]; another program's policy is taken over as one of that rank.
+/// As [`read`]; another program's policy is imported with that rank.
 pub(super) fn ranked(source: &Path, rank: Rank, read: &mut Read) -> Result<Layer, PolicyError> {
     extended(source, rank, read, &mut 0)
 }
 
-/// A layer that whoever wrote the project put there: a regular file, reached through no link, which
-/// reuses presets only. What it names could else be any file of the caller's, and an error would quote
-/// it.
+/// Reads the layer of a project: a regular file, reached through no link, which extends presets only.
+/// Otherwise it could name any file of the caller's, and an error would quote it.
 pub(super) fn found(source: &Path, read: &mut Read) -> Result<Layer, LayerError> {
     if !is_plain(source) {
         return Err(LayerError::NotPlain {
@@ -50,7 +50,7 @@ pub(super) fn found(source: &Path, read: &mut Read) -> Result<Layer, LayerError>
     over_presets(layer, "a project's policy")
 }
 
-/// With what it extends, which are presets.
+/// Merges the layer with the presets that it extends. Returns an error if it extends a file.
 pub(super) fn over_presets(mut layer: Layer, whose: &'static str) -> Result<Layer, LayerError> {
     for base in std::mem::take(&mut layer.extends) {
         if !is_preset(Path::new(&base.value)) {
@@ -66,7 +66,7 @@ pub(super) fn over_presets(mut layer: Layer, whose: &'static str) -> Result<Laye
     Ok(layer)
 }
 
-/// A regular file in a directory, neither of them a link.
+/// Whether `source` is a regular file in a directory and neither is a link.
 pub fn is_plain(source: &Path) -> bool {
     let is = |path: &Path, kind: fn(&std::fs::Metadata) -> bool| {
         path.symlink_metadata().is_ok_and(|found| kind(&found))
@@ -106,7 +106,7 @@ fn extended(
     Ok(layer)
 }
 
-/// As [`bare`], of a word in `extends`: a file is looked for beside the one that says it.
+/// As [`bare`], for a name in `extends`: the file is looked up beside the policy that names it.
 fn meant(source: &Path, named: &Path, error: PolicyError) -> PolicyError {
     let file = source.parent().unwrap_or(Path::new("")).join(named);
     match error {
@@ -120,7 +120,7 @@ fn meant(source: &Path, named: &Path, error: PolicyError) -> PolicyError {
     }
 }
 
-/// What is not there has no place of its own: the line that names it is where to mend it.
+/// A missing policy has no line of its own, so the error points to the line that names it.
 fn unfollowed(base: &Sourced<String>, error: PolicyError) -> PolicyError {
     match error {
         PolicyError::Unreadable { .. }
@@ -142,12 +142,12 @@ fn place(base: &Sourced<String>) -> Place {
     }
 }
 
-/// A word without a slash and an extension names a preset.
+/// Whether `source` names a preset: it has no slash and no extension.
 pub fn is_preset(source: &Path) -> bool {
     source.extension().is_none() && !source.as_os_str().as_encoded_bytes().contains(&b'/')
 }
 
-/// Names the file, where a word that names no preset is one.
+/// Changes the error if the name of no preset is the name of a file.
 fn bare(source: &Path, error: PolicyError) -> PolicyError {
     match error {
         PolicyError::MissingPreset { name, .. } if source.is_file() => {
@@ -157,7 +157,7 @@ fn bare(source: &Path, error: PolicyError) -> PolicyError {
     }
 }
 
-/// A preset's or a file's text.
+/// The text of a preset or a file.
 pub fn text(source: &Path) -> Result<String, PolicyError> {
     let name = source.to_string_lossy();
     if is_preset(source) {
@@ -168,7 +168,7 @@ pub fn text(source: &Path) -> Result<String, PolicyError> {
     Ok(file::decode(&name, &bytes)?.to_owned())
 }
 
-/// Of a file in another program's words, which its keys tell, what they mean in creel's.
+/// Reads one file. Its keys show whether it is another program's policy, which is then imported.
 fn one(source: &Path, rank: Rank, read: &mut Read) -> Result<Layer, PolicyError> {
     let name = source.to_string_lossy();
     if is_preset(source) {
@@ -196,7 +196,7 @@ fn one(source: &Path, rank: Rank, read: &mut Read) -> Result<Layer, PolicyError>
     Ok(imported.layer)
 }
 
-/// A policy's bytes; one more than is allowed, so that too much is seen without reading all of it.
+/// A policy's bytes; up to one more than allowed, which shows the excess without reading all of it.
 pub fn bytes(source: &Path) -> Result<Vec<u8>, PolicyError> {
     source::read(source, file::MAX_BYTES).map_err(|error| match error.kind() {
         io::ErrorKind::IsADirectory => PolicyError::IsDirectory {

@@ -1,8 +1,8 @@
-//! Reading the files that the command line names.
+//! Reading of files that the command line names.
 //!
-//! Owns the rule of what is no plain file. A pipe that somebody writes to is read as a file is (`/dev/stdin`,
-//! `<(...)`); a named one to which nobody writes would keep creel waiting for ever, and an empty one is a program
-//! that failed rather than a policy that grants nothing.
+//! This module decides which files count as plain. A pipe with a writer is read as a file is (`/dev/stdin`,
+//! `<(...)`). A named pipe without a writer would block creel for ever, and an empty one means a failed
+//! program rather than a policy that grants nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-/// At most so many bytes and one, so that too much is seen without reading all of it.
+/// Reads at most `most` bytes and one more, which shows the excess without reading all of it.
 pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
     let mut options = OpenOptions::new();
@@ -24,7 +24,7 @@ pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let is_pipe = meta.file_type().is_fifo();
     let first = match file.read(&mut bytes) {
         Ok(0) if is_pipe => return Err(nothing_comes()),
-        // The pipe has a writer, which has not written yet.
+        // The pipe has a writer that has not written yet.
         Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
         first => first?,
     };
@@ -44,7 +44,7 @@ fn nothing_comes() -> io::Error {
     )
 }
 
-/// From now on a read waits for what is written.
+/// Makes reads block until data arrives.
 fn wait(file: &File) -> io::Result<()> {
     let flags = fcntl_getfl(file)?;
     Ok(fcntl_setfl(file, flags - OFlags::NONBLOCK)?)

@@ -1,4 +1,4 @@
-//! Directories of a writable tree, read a part at a time: a long one keeps nobody from the rest.
+//! Directories of a writable tree, read in parts: a long directory does not keep the search from the rest.
 
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
@@ -15,16 +15,16 @@ use super::{Done, Seen};
 use creel_policy::trust;
 use creel_sys::placeholder;
 
-/// Entries of one part, about.
+/// Approximate number of entries in one part.
 const PART: usize = 256;
-/// Names at the top of a tree that are remembered.
+/// The most names at the top of a tree that are remembered.
 const MOST_TOP: usize = 4096;
 
 /// An open directory, and its path on the host.
 pub(super) struct Dir {
     pub place: PathBuf,
     pub fd: OwnedFd,
-    /// Whatever is in it counts as new.
+    /// Every entry counts as new.
     pub moved: bool,
 }
 
@@ -37,23 +37,23 @@ pub(super) struct Entry {
 /// A part of a directory.
 #[derive(Default)]
 pub(super) struct Part {
-    /// What was to be kept.
+    /// The entries to keep.
     pub entries: Vec<Entry>,
     /// All plain files, kept or not.
     pub files: u64,
-    /// There may be more.
+    /// There may be more entries.
     pub more: bool,
 }
 
 impl Part {
-    /// Whether there was nothing.
+    /// Whether the directory had no more entries.
     pub fn is_end(&self) -> bool {
         self.entries.is_empty() && !self.more
     }
 }
 
 impl Dir {
-    /// Opens a directory beneath `tree`, `relative` having no link in it.
+    /// Opens a directory beneath `tree`; `None` if `relative` contains a link.
     pub fn open(tree: BorrowedFd<'_>, place: &Path, relative: &Path, moved: bool) -> Option<Dir> {
         let name = match relative.as_os_str().is_empty() {
             true => Path::new("."),
@@ -69,7 +69,7 @@ impl Dir {
         })
     }
 
-    /// The directory that `name` leads to, also by a link.
+    /// The directory that `name` leads to, also through a link.
     pub fn behind(&self, name: &str) -> Option<Dir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = openat2(
@@ -87,7 +87,7 @@ impl Dir {
         })
     }
 
-    /// The next entries. `keep`: which of them matter.
+    /// Reads the next entries. `keep` selects the entries to return.
     pub fn part(&self, keep: impl Fn(&[u8], FileType) -> bool) -> Option<Part> {
         let mut buffer = [MaybeUninit::uninit(); 8192];
         let mut raw = RawDir::new(self.fd.as_fd(), &mut buffer);
@@ -100,7 +100,7 @@ impl Dir {
             if name != b"." && name != b".." {
                 let mut kind = entry.file_type();
                 if kind == FileType::Unknown
-                    // Some filesystems do not say.
+                    // Some filesystems do not report the type.
                     && let Some(stat) = self.stat(OsStr::from_bytes(name))
                 {
                     kind = FileType::from_raw_mode(stat.st_mode);
@@ -126,12 +126,12 @@ impl Dir {
         statat(&self.fd, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW).ok()
     }
 
-    /// Whether its own status changed: something was made or removed in it, or it was moved.
+    /// Whether the directory's status changed: an entry was made or removed, or the directory was moved.
     pub fn changed(&self, seen: &Seen) -> bool {
         fstat(&self.fd).is_ok_and(|stat| seen.is_new(stat.st_ctime, stat.st_ctime_nsec))
     }
 
-    /// Whether an entry is there and of this run.
+    /// Whether an entry exists and was made or changed in this run.
     pub fn is_new(&self, name: impl AsRef<Path>, seen: &Seen) -> bool {
         let name = name.as_ref();
         self.stat(name).is_some_and(|stat| {
@@ -140,7 +140,8 @@ impl Dir {
         })
     }
 
-    /// Another run's placeholder, which is gone when that run is; what is used or says something else is none.
+    /// Whether an entry is another run's placeholder, which that run removes. An entry that is in use or
+    /// has other content is not one.
     fn is_placeholder(&self, name: &Path, stat: &Stat) -> bool {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         placeholder::marked(stat)
@@ -148,7 +149,7 @@ impl Dir {
                 .is_ok_and(|entry| placeholder::stands(entry.as_fd(), trust::says(name)))
     }
 
-    /// Takes a link away.
+    /// Removes a link.
     pub fn remove(&self, name: &Path) -> Done {
         match unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) => Done::Removed,
@@ -157,8 +158,8 @@ impl Dir {
     }
 }
 
-/// Directories at the top of a tree, by name and inode: what was there before was not moved there. None
-/// where there are too many.
+/// Directories at the top of a tree, by name and inode, to recognise later those that were not moved there.
+/// Empty if there are too many.
 pub(super) fn top(tree: BorrowedFd<'_>) -> Vec<(PathBuf, u64)> {
     let mut all = vec![];
     let Some(dir) = Dir::open(tree, Path::new(""), Path::new(""), false) else {
@@ -183,7 +184,7 @@ pub(super) fn top(tree: BorrowedFd<'_>) -> Vec<(PathBuf, u64)> {
     }
 }
 
-/// `place` itself where nothing is beneath it: no slash at its end.
+/// `place` joined with `relative`; without a slash at the end if `relative` is empty.
 pub(super) fn beneath(place: &Path, relative: &Path) -> PathBuf {
     match relative.as_os_str().is_empty() {
         true => place.into(),

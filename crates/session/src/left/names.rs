@@ -1,4 +1,4 @@
-//! What of a directory the host obeys by its name: repositories, hooks, settings.
+//! The entries of a directory that the host obeys by their names: repositories, hooks, settings.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -12,7 +12,7 @@ use super::{Done, Seen, Tree, What};
 use creel_policy::gitconfig::{self, Names};
 use creel_policy::trust;
 
-/// What of a repository leads git to programs.
+/// Files of a repository that lead git to programs.
 const LEADING: [&str; 5] = [
     "config",
     "config.worktree",
@@ -20,7 +20,7 @@ const LEADING: [&str; 5] = [
     "info/attributes",
     "HEAD",
 ];
-/// Names without a dot before them that make a repository, or lie in one.
+/// Names without a leading dot that make a repository, or lie in one.
 const OF_REPOSITORY: [&str; 8] = [
     "HEAD",
     "objects",
@@ -32,29 +32,29 @@ const OF_REPOSITORY: [&str; 8] = [
     "info",
 ];
 
-/// Of a repository's configuration, bytes that are read and keys that are told.
+/// Bytes of a repository's configuration that are read, and keys that are reported.
 const MOST_CONFIGURATION: u64 = 64 << 10;
 const MOST_KEYS: usize = 8;
 
-/// Whether an entry of this name matters, whatever it is.
+/// Whether an entry of this name matters, whatever its type.
 pub(super) fn is_listed(name: &[u8]) -> bool {
     name.starts_with(b".")
         || OF_REPOSITORY.iter().any(|known| known.as_bytes() == name)
         || str::from_utf8(name).is_ok_and(trust::is_name)
 }
 
-/// Names that are asked for in a directory that is not read whole at once.
+/// Names that are looked up in a directory that is not read at once.
 fn asked() -> impl Iterator<Item = &'static str> {
     let systems = [".git", ".hg", ".jj"].into_iter();
     systems.chain(OF_REPOSITORY).chain(trust::names())
 }
 
-/// Whether [`probed`] asks for it.
+/// Whether [`probed`] looks this name up.
 pub(super) fn is_asked(name: &str) -> bool {
     asked().any(|known| known == name)
 }
 
-/// Adds what is there of the names that matter, to a directory that was not read whole.
+/// Adds the existing entries with names that matter, for a directory that was not read completely.
 pub(super) fn probed(dir: &Dir, entries: &mut Vec<Entry>) {
     for name in asked() {
         let known = entries.iter().any(|entry| entry.name == Path::new(name));
@@ -68,8 +68,8 @@ pub(super) fn probed(dir: &Dir, entries: &mut Vec<Entry>) {
     }
 }
 
-/// A link on the way to a trust path in a directory of its own (`.hg/hgrc`, `.jj/repo`), which could not be
-/// held while that directory was absent, would have the next run refused.
+/// Removes new links on the way to a protected path in a subdirectory (`.hg/hgrc`, `.jj/repo`). Such a path
+/// could not be protected while the subdirectory was absent, and the link would make the next run fail.
 pub(super) fn no_links(tree: &Tree, seen: &mut Seen) {
     for row in trust::PATHS.iter().filter(|row| row.path.contains('/')) {
         let mut above = PathBuf::new();
@@ -79,7 +79,7 @@ pub(super) fn no_links(tree: &Tree, seen: &mut Seen) {
                 break;
             };
             if above.components().count() > 0 {
-                // As in the walk: whether it may have been moved there.
+                // As in the walk: it may have been moved there.
                 let known = above.components().count() == 1 && tree.is_known(&above, &dir);
                 let now = dir.changed(seen);
                 moved |= changed && now && !known;
@@ -101,37 +101,38 @@ pub(super) fn no_links(tree: &Tree, seen: &mut Seen) {
     }
 }
 
-/// What git takes for a repository, or for what several worktrees have in common, gitrepository-layout(5).
+/// Whether git recognises a repository, or the common directory of several worktrees,
+/// gitrepository-layout(5).
 pub(super) fn of_repository(entries: &[Entry]) -> bool {
     let has = |name: &str| entries.iter().any(|entry| entry.name == Path::new(name));
     let stores = has("objects") && has("refs");
     has("HEAD") && (stores || has("commondir")) || stores && has("config")
 }
 
-/// A directory that is to be looked at.
+/// A directory to search.
 #[derive(Debug, Clone, Default)]
 pub(super) struct At {
     pub relative: PathBuf,
-    /// It is new at its place, or may be, and whatever is in it with it.
+    /// It is new at its place, or may be, and so is everything in it.
     pub moved: bool,
-    /// What is above it changed too, as it does when something is moved there.
+    /// The directory above it changed too, as it does when something is moved there.
     pub above: bool,
-    /// The directory of settings that it is, or is in.
+    /// The settings directory that it is, or lies in.
     pub settings: Option<PathBuf>,
     /// It lies in a repository's own directory.
     pub of_repository: bool,
-    /// Nothing of it was read yet.
+    /// No part of it was read yet.
     pub first: bool,
-    /// It was there at the start, straight in the tree.
+    /// It existed at the start, directly in the tree.
     pub known: bool,
 }
 
-/// Says what is there and new.
+/// Records new entries.
 pub(super) fn look(at: &At, dir: &Dir, entries: &[Entry], seen: &mut Seen) {
     if at.first && of_repository(entries) {
         repository(dir, entries, seen);
     } else if at.first && !at.known && dir.place.ends_with(".git") && dir.changed(seen) {
-        // None yet, and one in a moment.
+        // Not a repository yet, but it may become one.
         seen.add(&dir.place, What::Repository, Done::Nothing);
     }
     if at.of_repository {
@@ -146,18 +147,18 @@ pub(super) fn look(at: &At, dir: &Dir, entries: &[Entry], seen: &mut Seen) {
     }
     for entry in entries {
         let name = entry.name.to_str().unwrap_or_default();
-        // What was asked for by name is read later as well.
+        // An entry that was looked up by name also appears in a later part.
         if !at.first && is_asked(name) {
             continue;
         }
         if name == ".git" && entry.kind != FileType::Directory {
-            // What was taken away is new no more.
+            // A removed link is no longer new.
             if dir.is_new(&entry.name, seen) {
                 seen.add(&dir.place.join(".git"), What::Repository, Done::Nothing);
             }
         } else if (trust::is_settings(&dir.place, name)
             || entry.kind != FileType::Directory && trust::is_deeper(&dir.place, name))
-            // Nobody reads it; a placeholder whose mode the host changed is one, too.
+            // A socket is not read as settings. A placeholder whose mode the host changed is a socket, too.
             && entry.kind != FileType::Socket
             && dir.is_new(&entry.name, seen)
             && !(entry.kind == FileType::Directory && is_copy(dir, name))
@@ -167,13 +168,13 @@ pub(super) fn look(at: &At, dir: &Dir, entries: &[Entry], seen: &mut Seen) {
     }
 }
 
-/// Of what is in a directory of settings: what git passes over is for git alone, and creel's own placeholders
-/// have it, which may have been copied.
+/// Whether a file in a settings directory has an effect: `.gitignore` is only for git, and creel's own
+/// placeholders contain it, which may have been copied.
 fn says_something(name: &Path) -> bool {
     name != Path::new(".gitignore")
 }
 
-/// Whether a directory of settings is such a copy.
+/// Whether a settings directory is a copy of a placeholder.
 fn is_copy(dir: &Dir, name: &str) -> bool {
     let held = dir.behind(name).and_then(|held| held.part(|_, _| true));
     held.is_some_and(|part| matches!(&part.entries[..], [one] if !says_something(&one.name)))
@@ -189,7 +190,7 @@ fn repository(dir: &Dir, entries: &[Entry], seen: &mut Seen) {
     let config = LEADING.iter().filter(|name| **name != "HEAD").any(leads)
         || linked("info") && dir.is_new("info", seen);
     let marks = ["objects", "refs"].iter().any(|name| {
-        // Used or made? What was made has no entries from before.
+        // A new directory has no subdirectories from before; a used one has.
         dir.is_new(name, seen) && dir.stat(name).is_some_and(|stat| stat.st_nlink <= 2)
     });
     let what = match dir.place.ends_with(".git") {
@@ -203,7 +204,7 @@ fn repository(dir: &Dir, entries: &[Entry], seen: &mut Seen) {
     if linked("hooks") {
         match dir.is_new("hooks", seen) {
             true => seen.add(&dir.place.join("hooks"), What::Hook, Done::Nothing),
-            // Whoever made the link: what it leads to is the jail's to change.
+            // Whichever side made the link, the jail can change its target.
             false => {
                 let behind = dir.behind("hooks");
                 let part = behind.as_ref().and_then(|dir| dir.part(|_, _| true));
@@ -233,7 +234,7 @@ fn runs(dir: &Dir) -> Vec<String> {
             continue;
         };
         let mut text = vec![];
-        // Whatever it is: a pipe that nobody writes to is at its end.
+        // It may be of any type: a pipe without a writer is at its end.
         let mut file = std::fs::File::from(file).take(MOST_CONFIGURATION);
         if file.read_to_end(&mut text).is_err() {
             continue;

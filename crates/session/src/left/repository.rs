@@ -1,5 +1,5 @@
-//! The workspace's own repository, which has to stay one: where git finds none in `.git`, it takes the
-//! workspace itself for a bare one, with the configuration that lies there.
+//! The workspace's own repository, which must remain one: if git does not recognise `.git`, it treats the
+//! workspace itself as a bare repository, with the configuration that lies there.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -16,30 +16,30 @@ use super::{Done, Seen, What};
 use creel_jail::repositories::is_head;
 use creel_sys::{Errno, procfs};
 
-/// Of a HEAD: a ref's name has less.
+/// The most bytes of HEAD: a ref's name is shorter.
 const MOST_HEAD: u64 = 4096;
-/// Of a repository, entries that are looked at for links.
+/// The most entries of a repository that are searched for links.
 const MOST_ENTRIES: usize = 100_000;
-/// What is looked at there.
+/// The file types that matter.
 const WANTED: [FileType; 3] = [FileType::Symlink, FileType::Fifo, FileType::Directory];
 /// Directories that git must be able to enter and read.
 const ENTERED: [&str; 3] = [".", "objects", "refs"];
 
-/// A repository as it was.
+/// A repository at the start of the run.
 #[derive(Debug)]
 pub(super) struct Kept {
     place: PathBuf,
     fd: OwnedFd,
-    /// Nothing where it was none.
+    /// `None` if it was invalid.
     head: Option<Vec<u8>>,
-    /// Of [`ENTERED`].
+    /// The modes of [`ENTERED`].
     modes: [Option<u32>; 3],
 }
 
 impl Kept {
-    /// The repository whose own directory is `place`; nothing where that cannot be opened.
+    /// The repository with the git directory `place`; `None` if that cannot be opened.
     pub fn of(place: &Path) -> Option<Kept> {
-        // Somebody who can write above it could have put a link there since it was looked at.
+        // A process that can write above it could have put a link there since the lookup.
         let fd = creel_sys::fd::pin_exact(place).ok()?;
         mode(&fd, ".")?;
         let head = head(&fd);
@@ -52,9 +52,9 @@ impl Kept {
         })
     }
 
-    /// Puts HEAD back where git would not read it, and takes links and pipes away that the jail made.
+    /// Restores HEAD if git would not read it, and removes links and pipes that the jail made.
     pub fn mend(&self, id: &str, seen: &mut Seen) {
-        // First, since what cannot be entered cannot be looked at.
+        // Modes first: a directory without access cannot be searched.
         for (name, was) in ENTERED.iter().zip(self.modes) {
             let (Some(was), Some(now)) = (was, mode(&self.fd, name)) else {
                 continue;
@@ -75,15 +75,16 @@ impl Kept {
         }
     }
 
-    /// Gives a directory its mode. Of the repository itself there is no name beneath it, when it is closed.
+    /// Sets the mode of a directory. For the repository itself the existing descriptor is used, because `.`
+    /// in it cannot be opened without access.
     fn open(&self, name: &str, mode: Mode) -> Result<(), Errno> {
-        // By descriptor: chmod(2) of a name follows the link that somebody may put there.
+        // By descriptor: chmod(2) on a name follows a link that another process may put there.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let below = match name {
             "." => None,
             name => Some(openat(&self.fd, name, flags, Mode::empty())?),
         };
-        // Whoever may rename there could have put one of root's in its place.
+        // A process that may rename there could have put one of root's directories in its place.
         let below = below.as_ref().unwrap_or(&self.fd);
         if fstat(below)?.st_uid != fstat(&self.fd)?.st_uid {
             return Err(Errno::PERM);
@@ -98,12 +99,13 @@ impl Kept {
             return Done::Failed;
         };
         let aside = format!("HEAD.{id}");
-        // Whatever is there: a file, a directory, a pipe.
+        // Any type: a file, a directory, a pipe.
         let _ = renameat(&self.fd, "HEAD", &self.fd, aside.as_str());
         if self.write_head(was).is_ok() {
             return Done::Restored;
         }
-        // Where the disk is full, what was set aside is in the way, and a link needs no room.
+        // On a full disk the renamed file takes up space. If its removal is not enough, a link needs no
+        // space.
         let _ = unlinkat(&self.fd, "HEAD", AtFlags::empty());
         let _ = unlinkat(&self.fd, aside.as_str(), AtFlags::empty());
         if self.write_head(was).is_ok() {
@@ -122,7 +124,7 @@ impl Kept {
         let mode = Mode::from_raw_mode(0o644);
         let file = openat(&self.fd, "HEAD", flags | OFlags::NOFOLLOW, mode)?;
         let owner = fstat(&self.fd)?;
-        // As root the repository is somebody else's; as its owner there is nothing to change.
+        // For root the repository may belong to another user; for its owner nothing changes.
         fchown(
             &file,
             Some(Uid::from_raw(owner.st_uid)),
@@ -131,10 +133,11 @@ impl Kept {
         std::fs::File::from(file).write_all(was)
     }
 
-    /// Takes new links and pipes away. What is stored is looked at as far as git writes there by name. What
-    /// is near the top comes first, and of a long directory a part at a time.
+    /// Removes new links and pipes. In the object store only the parts in which git writes by name are
+    /// searched. Entries near the top come first, and a long directory is read in parts.
     fn clear(&self, seen: &mut Seen) {
-        // With whether all in it is new: what was moved here as a whole has old things in it.
+        // Each with a flag that all in it is new: a directory that was moved here as a whole contains old
+        // entries.
         let mut queue = VecDeque::from([(PathBuf::new(), false)]);
         let mut long: VecDeque<(PathBuf, Dir)> = VecDeque::new();
         let mut count = 0;
@@ -144,7 +147,7 @@ impl Kept {
                 let dir = Dir::open(self.fd.as_fd(), &self.place, &relative, moved);
                 (relative, dir)
             } else if let Some((relative, dir)) = long.pop_front() {
-                // There may have been no more.
+                // There may be no more entries.
                 if over && dir.part(|_, _| true).is_some_and(|rest| rest.is_end()) {
                     continue;
                 }
@@ -154,7 +157,7 @@ impl Kept {
             };
             let place = self.place.join(&relative);
             if over {
-                // Whatever git finds there.
+                // git may find anything there.
                 seen.unseen(&place);
                 seen.add_once(&place, What::Link, Done::Failed);
                 continue;
@@ -189,7 +192,7 @@ impl Kept {
         }
     }
 
-    /// A link to a ref is a HEAD, as git made them once.
+    /// A link to a ref is a valid HEAD; early versions of git made them.
     fn is_head(&self, path: &Path) -> bool {
         path == Path::new("HEAD") && head(&self.fd).is_some()
     }
@@ -204,14 +207,14 @@ fn mode(git: &OwnedFd, name: &str) -> Option<u32> {
     (FileType::from_raw_mode(stat.st_mode) == FileType::Directory).then_some(stat.st_mode)
 }
 
-/// `objects/ab` has nothing that git opens to write, and there are many.
+/// `objects/ab` contains nothing that git opens to write, and such directories are many.
 fn stores(path: &Path) -> bool {
     let name = path.strip_prefix("objects").ok();
     name.and_then(Path::to_str)
         .is_some_and(|name| name.len() == 2 && name.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// What HEAD says, where git takes it for one: `ref: refs/...`, an object's name, or a link to a ref.
+/// The content of HEAD, if git accepts it: `ref: refs/...`, an object's name, or a link to a ref.
 fn head(git: &OwnedFd) -> Option<Vec<u8>> {
     if let Ok(target) = readlinkat(git, "HEAD", vec![]) {
         let target = target.into_bytes();
@@ -222,11 +225,12 @@ fn head(git: &OwnedFd) -> Option<Vec<u8>> {
             text
         });
     }
-    // A pipe would never be opened.
+    // Opening a pipe would block.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = openat(git, "HEAD", flags, Mode::empty()).ok()?;
     let stat = fstat(&file).ok()?;
-    // What the repository's owner cannot read, git cannot. Root could, and would write it down again as theirs.
+    // git cannot read what the repository's owner cannot. Root could, and would write it again as the
+    // owner's.
     let owner = fstat(git).ok()?;
     let readable = match stat.st_mode {
         mode if stat.st_uid == owner.st_uid => mode & 0o400,

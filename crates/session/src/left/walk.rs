@@ -1,6 +1,6 @@
-//! The walk over a writable tree, breadth first and names with a dot before others, so that what is near
-//! its top is seen in any case; of a long directory a part at a time, after what is short. It follows no
-//! link and goes into no other filesystem.
+//! The walk over a writable tree: breadth first, and names with a leading dot before others, so that
+//! entries near its top are always seen. A long directory is read in parts, after the short ones. The walk
+//! follows no link and enters no other filesystem.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -15,14 +15,14 @@ use super::names::{At, is_asked, is_listed, look, no_links, of_repository, probe
 use super::{Done, Seen, Tree, What};
 use creel_policy::trust;
 
-/// Long directories that are open at a time.
+/// The most long directories that are open at once.
 const MOST_OPEN: usize = 128;
-/// Directories that were not looked at whose status is asked for.
+/// The most skipped directories whose status is read.
 const MOST_ASKED: u64 = 256;
-/// Directories that are seen in any case.
+/// Directories that are read even after the time limit.
 const FIRST: usize = 8;
 
-/// Looks for names; returns how many plain files there are.
+/// Searches by name. Returns the number of regular files.
 pub(super) fn names(tree: &Tree, seen: &mut Seen) -> u64 {
     let mut files = 0;
     no_links(tree, seen);
@@ -34,7 +34,7 @@ pub(super) fn names(tree: &Tree, seen: &mut Seen) -> u64 {
     files
 }
 
-/// Looks at the mode of every file.
+/// Checks the mode of every file.
 pub(super) fn modes(tree: &Tree, seen: &mut Seen) {
     let mut walk = Walk::new(tree, Looks::Modes);
     walk.run(seen, |_, dir, part, seen| {
@@ -64,7 +64,7 @@ struct Walk<'t> {
     tree: &'t Tree,
     looks: Looks,
     queue: VecDeque<At>,
-    /// Long ones, after the others.
+    /// Long directories, read after the others.
     long: VecDeque<(At, Dir)>,
 }
 
@@ -113,7 +113,7 @@ impl<'t> Walk<'t> {
                 continue;
             };
             if self.looks == Looks::Names && part.more && at.first {
-                // By name, what matters most: the rest is read after the other directories.
+                // The most important names are looked up; the rest is read after the other directories.
                 probed(&dir, &mut part.entries);
             }
             let dir = Dir {
@@ -132,20 +132,20 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// Says whether a directory may have been moved where it is.
+    /// Records whether a directory may have been moved to its place.
     fn place(&self, at: &mut At, seen: &Seen, dir: &Dir) {
         let changed = dir.changed(seen);
         at.moved |= at.above && changed;
-        // For those beneath it.
+        // For the directories beneath it.
         at.above = changed;
     }
 
     fn further(&mut self, at: &At, dir: &Dir, entries: &[Entry], seen: &Seen) {
         let repository = of_repository(entries);
         let top = at.relative.as_os_str().is_empty();
-        // What a repository stores is no file of anybody's, and is much.
+        // The object store contains no user files, and is large.
         let whole = seen.until.is_none() && self.looks == Looks::Modes;
-        // What was asked for by name is read later as well.
+        // An entry that was looked up by name also appears in a later part.
         let again = |e: &Entry| {
             !at.first && self.looks == Looks::Names && e.name.to_str().is_some_and(is_asked)
         };
