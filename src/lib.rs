@@ -1,5 +1,5 @@
-//! creel: a sandbox supervisor for AI agents, straight from kernel primitives. The program: [`cli`] has one
-//! file a verb, [`selftest`] proves the layers on the running kernel. What they stand on is in `crates/`.
+//! creel: a sandbox supervisor for AI agents that uses kernel primitives directly. [`cli`] has one file per
+//! verb, [`selftest`] tests the layers on the running kernel. The crates below them are in `crates/`.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

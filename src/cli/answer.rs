@@ -1,8 +1,7 @@
-//! Answers on stdout, of every verb that has one.
+//! Writes the answers of all verbs to stdout.
 //!
-//! Owns the one rule. A reader that has gone (`creel policy check | head -1`) has read what it wanted: nothing is
-//! said, and the exit status is the answer's own. An answer that cannot be written for any other reason, or to a
-//! closed stdout, is a failure and told as one, for whoever asked has not got it.
+//! If the reader has closed the pipe (`creel policy check | head -1`), creel prints no error and keeps the
+//! exit status of the answer. A closed stdout or any other write error is a failure: the answer is lost.
 
 use std::io;
 
@@ -11,19 +10,19 @@ use super::hint;
 use creel_policy::error::escaped_json;
 use creel_sys::{fd, signal, startup};
 
-/// Writes an answer, however long its reader takes.
+/// Writes an answer to stdout and waits for a slow reader ([`hint::LONGEST`]).
 pub fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
-    // Cases may have run in jails; now a SIGTERM ends what waits for a reader.
+    // `policy test` and `selftest` catch signals for their jails; from here on a SIGTERM ends the wait.
     signal::listen_no_more();
     written(1, text.as_ref())
 }
 
-/// The same to stderr, of a verb whose stdout has another.
+/// Writes an answer to stderr, for a verb whose stdout carries another answer.
 pub fn print_beside(text: &str) -> Result<(), Failure> {
     written(2, text.as_bytes())
 }
 
-/// An answer for programs.
+/// Writes an answer as JSON.
 pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&(escaped_json(serde_json::to_string_pretty(value)?) + "\n"))
 }

@@ -1,4 +1,4 @@
-//! `creel completions SHELL` and `creel man [DIR]`: generated from the same definitions as the help.
+//! `creel completions SHELL` and `creel man [DIR]`, generated from the same definitions as the help.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `creel doctor`: what this machine offers to a jail, and what mends what it lacks.
+//! `creel doctor`: checks which kernel features this host has for jails, with a remedy for each missing one.
 
 use serde::Serialize;
 
@@ -27,14 +27,14 @@ pub struct DoctorArgs {
     jail: bool,
 }
 
-/// One primitive.
+/// The result for one kernel feature.
 #[derive(Debug, Serialize)]
 struct Check {
     name: &'static str,
     state: State,
-    /// What was found: a version, a layout.
+    /// What the host has, such as a version or a layout.
     found: String,
-    /// The command or setting that mends it.
+    /// The command or setting that fixes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
 }
@@ -43,9 +43,9 @@ struct Check {
 #[serde(rename_all = "snake_case")]
 enum State {
     Ok,
-    /// Jails are made, with less than the newest kernel offers.
+    /// Jails run, but without a protection that the newest kernel or another setting gives.
     Less,
-    /// A jail is refused without this, unless the degradation is allowed.
+    /// A run is refused without this, unless `--allow-degraded` waives it.
     Missing,
 }
 
@@ -118,7 +118,7 @@ fn checks(host: &Host) -> Vec<Check> {
     checks
 }
 
-/// Nothing of the caller's is in it, and nobody's policy is read: what is refused, the machine refuses.
+/// A jail without policy layers and without the caller's files, so a failure is the host's.
 fn plain_jail() -> RunArgs {
     RunArgs {
         policies: PolicyArgs {
@@ -133,14 +133,14 @@ fn plain_jail() -> RunArgs {
     }
 }
 
-/// Makes one in a process of its own: what is refused now, a run would be refused.
+/// Creates the jail in a separate process; if that fails, `creel run` would fail too.
 fn a_jail() -> Check {
     const NAME: &str = "a jail";
     let mut run = std::process::Command::new("/proc/self/exe");
     // The caller's directory may have been removed.
     run.args(["doctor", "--jail"]).current_dir("/");
     let said = match run.stdin(std::process::Stdio::null()).output() {
-        // What it exits with otherwise says of /bin/true what that is.
+        // Any other status comes from /bin/true, so the jail was made.
         Ok(output) if output.status.code() != Some(i32::from(OWN_FAILURE)) => {
             return ok(NAME, "made and removed");
         }
@@ -350,7 +350,7 @@ fn accounts(host: &Host) -> Check {
     }
 }
 
-/// A jail may leave what git takes for a repository without being told to.
+/// Checks `safe.bareRepository`: a jail can leave a directory that git takes for a repository.
 fn git(host: &Host) -> Check {
     let said = gitnames::setting(host.home.as_deref(), "safe.barerepository");
     match said.as_deref() {

@@ -1,8 +1,7 @@
-//! What lint wants to know of the machine: who may write to the policies' files and to what they
-//! grant, what is absent, and which files of the workspace look like credentials.
+//! Collects facts about the host for lint: who may write to policy files and to granted paths, which
+//! paths are absent, and which files of the workspace look like credentials.
 //!
-//! It looks at names and modes and opens no file. It refuses nothing: what it may not look at is left
-//! out of the facts.
+//! It reads names and modes and opens no file. A path that it may not look at is left out of the facts.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -12,18 +11,18 @@ use creel_dialects::lint::{Facts, Found, Keeping, is_secret_file, subjects};
 use creel_policy::rights::Roots;
 use creel_policy::stack::{Outcome, Stack};
 
-/// Directories of the workspace that are entered, and entries that are looked at: lint is no audit.
+/// Limits of the search of the workspace, in levels and in entries: lint is not an audit.
 const DEEPEST: usize = 3;
 const MOST_ENTRIES: usize = 20_000;
-/// Directories of other people's code, in which files for tests look like credentials.
+/// Directories with third-party code, whose test files look like credentials.
 const PASSED_BY: [&str; 5] = [".git", "node_modules", "target", ".venv", "vendor"];
 
-/// Looks.
+/// Looks at the policy files, at the paths that they name and at the workspace.
 pub fn gather(stack: &Stack, outcome: &Outcome, roots: &Roots) -> Facts {
     let caller = rustix::process::getuid().as_raw();
     let mut facts = Facts::default();
     for (_, layer) in &stack.layers {
-        // A pipe or a device is nobody's to keep.
+        // The mode of a pipe or a device does not say who wrote the policy.
         if let Ok(meta) = std::fs::metadata(&layer.name)
             && meta.is_file()
         {
@@ -36,8 +35,7 @@ pub fn gather(stack: &Stack, outcome: &Outcome, roots: &Roots) -> Facts {
         let found = match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Found::Absent,
             Err(_) => continue,
-            // Whoever may write to a sticky directory may not replace what others put there, but may
-            // add to it.
+            // The sticky bit keeps others from replacing entries, not from adding some.
             Ok(meta) => match keeping(&meta, caller) {
                 Keeping::WritableByOthers => Found::WritableByOthers,
                 _ => Found::There,
@@ -49,7 +47,7 @@ pub fn gather(stack: &Stack, outcome: &Outcome, roots: &Roots) -> Facts {
     facts
 }
 
-/// Who may write, but for the owner: its group where that is not the owner's alone, or everybody.
+/// Who may write to the file beside its owner. The group counts unless it is the owner's own or root's.
 fn keeping(meta: &std::fs::Metadata, caller: u32) -> Keeping {
     let own_group = meta.gid() == 0 || meta.gid() == meta.uid();
     match meta.mode() {

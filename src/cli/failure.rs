@@ -1,4 +1,4 @@
-//! Failures as one sentence: the thing, the layer, the way out. With what creel exits with.
+//! A failure of creel's own: one sentence with object, mechanism and remedy, and an exit status.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use super::hint;
 use creel_jail::JailError;
 use creel_session::{ExecuteError, SuperviseError, exit};
 
-/// Why creel could not do its part.
+/// Why creel itself failed, and the exit status for that.
 #[derive(Debug)]
 pub struct Failure {
     pub text: String,
@@ -22,12 +22,12 @@ impl Failure {
         }
     }
 
-    /// The same with another exit status.
+    /// Replaces the exit status.
     pub fn with_status(self, status: u8) -> Failure {
         Failure { status, ..self }
     }
 
-    /// An error with its causes, and the remedy if one is known.
+    /// The text of an error with its causes, and its remedy if one is known.
     pub fn of(error: &(dyn Error + 'static)) -> Failure {
         let mut text = error.to_string();
         let mut source = error.source();
@@ -44,7 +44,7 @@ impl Failure {
         Failure::new(text)
     }
 
-    /// Says it on stderr.
+    /// Prints the text on stderr and returns the exit status.
     pub fn report(self) -> u8 {
         hint::say(&self.text);
         self.status
@@ -57,7 +57,7 @@ impl<E: Error + 'static> From<E> for Failure {
     }
 }
 
-/// What mends it, where the message does not say.
+/// The remedy, if the error has one that its message does not contain.
 fn remedy(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<ExecuteError>() {
         return error.remedy();

@@ -1,4 +1,4 @@
-//! What creel says to a person on stderr, and how long it waits for a reader.
+//! Messages for people on stderr, and how long creel waits for their reader.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,7 +11,7 @@ use creel_session::exit;
 use creel_sys::nowait::Writer;
 use creel_sys::{fd, process, pty, signal};
 
-/// A word as a shell takes it.
+/// The word, quoted for a shell if it needs that.
 pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
@@ -20,41 +20,41 @@ pub fn quoted(word: &str) -> String {
     }
 }
 
-/// How long creel waits for who reads what it says, where no policy has a `grace` for it.
+/// How long creel waits for a reader where no policy sets `grace`.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The milliseconds of it that all lines on stderr together have left.
+/// Remaining wait in milliseconds, shared by all lines on stderr.
 static LEFT: AtomicU64 = AtomicU64::new(PATIENCE.as_millis() as u64);
 
-/// Lets creel's lines wait no longer than this from now on, altogether: a run is over when it is over, also
-/// where nobody reads. What is taken at once is written in any case.
+/// Sets the total time that further lines may wait for a reader, so that a full pipe cannot prolong a run.
+/// Bytes that the reader accepts at once are written in any case.
 pub fn wait_at_most(patience: Duration) {
     let milliseconds = patience.as_millis().try_into().unwrap_or(u64::MAX);
     LEFT.store(milliseconds, Ordering::Relaxed);
 }
 
-/// What cuts the waiting short when it becomes readable, once [`hear_signals`] was called.
+/// A descriptor that becomes readable when a signal asks creel to end; set by [`hear_signals`].
 static ASKED: OnceLock<OwnedFd> = OnceLock::new();
 
-/// From now on a signal that asks creel to end ends its waiting for readers, and nothing else: the command
-/// has ended, and what creel exits with is known.
+/// From now on a signal that asks creel to end only ends the wait for readers: the command has ended and the
+/// exit status is known.
 pub fn hear_signals() {
     if let Ok(asked) = signal::asked() {
         let _ = ASKED.set(asked);
     }
 }
 
-/// Writes to a descriptor of the caller's, and gives up after `patience` or when a signal asks creel to end:
-/// [`ErrorKind::TimedOut`](io::ErrorKind::TimedOut).
+/// Writes all bytes to a descriptor of the caller's. Fails with [`ErrorKind::TimedOut`](io::ErrorKind::TimedOut)
+/// after `patience`, or when a signal asks creel to end.
 pub fn deliver(fd: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> io::Result<()> {
     let until = Instant::now() + patience.min(LONGEST);
     Writer::new(fd)?.write_all(bytes, until, ASKED.get().map(AsFd::as_fd))
 }
 
-/// A year: no instant is too late to be told.
+/// No limit in practice: one year, which added to an [`Instant`] does not overflow.
 pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// One line on stderr with creel's prefix, perhaps [`coloured`].
+/// Prints one line on stderr with the prefix `creel:`, in colour where [`coloured`].
 pub fn say(text: &str) {
     let stderr = fd::fixed(2);
     let (on, off) = if coloured(2) {
@@ -62,29 +62,29 @@ pub fn say(text: &str) {
     } else {
         ("", "")
     };
-    // What a hostile file name says to a terminal must not reach one, nor make a second line.
+    // A hostile file name must not send escape sequences to the terminal or start a second line.
     let clean = escaped(unprefixed(text).chars());
     let line = format!("{on}creel:{off} {clean}\n");
     let patience = Duration::from_millis(LEFT.load(Ordering::Relaxed));
     let began = Instant::now();
-    // Nobody is left to be told if stderr is gone, or is not read.
+    // If stderr is closed or not read, the failure cannot be reported.
     let _ = deliver(stderr, line.as_bytes(), patience);
     wait_at_most(patience.saturating_sub(began.elapsed()));
 }
 
-/// Whether that descriptor leads to a terminal, and nobody objects to colours there (no-color.org).
+/// Whether the descriptor is a terminal and `NO_COLOR` is unset or empty (no-color.org).
 pub fn coloured(number: i32) -> bool {
     pty::is_terminal(fd::fixed(number)) && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
-/// Without the name in front, where creel itself is the place of a fault (`Origin::creel`): it is said once.
+/// Removes the prefix of an error whose origin is creel itself (`Origin::creel`), so it is not printed twice.
 fn unprefixed(text: &str) -> &str {
     text.strip_prefix("creel: ").unwrap_or(text)
 }
 
-/// Makes a panic the end of this process: one sentence, creel's own exit status, the caller's terminal
-/// as it was. `main` is C's, so nothing could be unwound into, and a release does not unwind. The
-/// jail dies with its supervisor and the janitor removes the cgroup, as after SIGKILL.
+/// Ends the process on a panic with one sentence and creel's own exit status, and restores the caller's
+/// terminal. A panic cannot unwind into C's `main`, and a release does not unwind. The jail dies with its
+/// supervisor and the janitor removes the cgroup, as after SIGKILL.
 pub fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         pty::give_back();

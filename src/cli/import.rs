@@ -1,7 +1,6 @@
-//! `creel policy import`: another program's policy as native TOML, and a report of every key.
+//! `creel policy import`: converts another tool's policy to creel TOML and reports the result for each key.
 //!
-//! Exit status: 0; 1 where a key was not honoured and `--strict` was asked; 2 where the file cannot be
-//! taken over.
+//! Exit status: 0; 1 if a key is not honoured under `--strict`; 2 if the file cannot be converted.
 
 use std::path::{Path, PathBuf};
 
@@ -108,7 +107,7 @@ fn imported(args: &ImportArgs) -> Result<Imported, Failure> {
     let mut imported = one(&args.file, &choice)?;
     if let Some(path) = &args.approvals {
         choice.dialect = Some(Dialect::Approvals);
-        // An agent without an entry has what holds for all.
+        // The rules for all agents apply to an agent without an entry.
         let approvals = match one(path, &choice) {
             Err(_) if choice.agent.is_some() => {
                 choice.agent = None;
@@ -122,7 +121,7 @@ fn imported(args: &ImportArgs) -> Result<Imported, Failure> {
     Ok(imported)
 }
 
-/// The stricter of the file's and the document's word on `exec`, as OpenClaw takes it.
+/// Applies the stricter of the two rules for `exec`, as OpenClaw does.
 fn approve(layer: &mut Layer, approvals: Layer) {
     let Some(theirs) = approvals.tools.each.get(&Tool::Exec).cloned() else {
         return;

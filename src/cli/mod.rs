@@ -1,4 +1,4 @@
-//! The face: one file a verb. It parses flags into what `creel-session` takes, prints, and exits.
+//! The command line, one file per verb: converts flags to requests for `creel-session`, prints, and exits.
 
 pub mod answer;
 pub mod completions;
@@ -54,7 +54,7 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Parses, runs, and turns the outcome into an exit status.
+/// Parses the command line, runs the verb and returns the exit status.
 pub fn main() -> u8 {
     startup::prepare();
     hint::end_on_panic();
@@ -71,7 +71,8 @@ pub fn main() -> u8 {
     done.unwrap_or_else(|failure| failure.report())
 }
 
-/// `run` is on the way to every jail: its arguments are parsed without building the other verbs'.
+/// Parses the arguments. Those of `run` are parsed without building the other verbs, because every jail's
+/// start pays for it.
 fn verb(arguments: &[OsString]) -> Result<Verb, clap::Error> {
     if arguments.get(1).is_some_and(|word| word == "run") {
         let command = RunArgs::augment_args(clap::Command::new("creel run").bin_name("creel run"))
@@ -83,7 +84,7 @@ fn verb(arguments: &[OsString]) -> Result<Verb, clap::Error> {
     Cli::try_parse_from(arguments).map(|cli| cli.verb)
 }
 
-/// clap's text, with its colours where a terminal reads it and nobody objects.
+/// clap's text, in colour where [`hint::coloured`].
 fn shown(error: &clap::Error) -> String {
     let text = error.render();
     match hint::coloured(1) {
@@ -92,7 +93,7 @@ fn shown(error: &clap::Error) -> String {
     }
 }
 
-/// Help and versions are answers; anything else is creel's own failure, in one sentence.
+/// Prints help or version as an answer, and anything else as a failure in one sentence. Returns the exit status.
 fn not_understood(error: &clap::Error, arguments: &[OsString]) -> u8 {
     use clap::error::ErrorKind as Kind;
     match error.kind() {

@@ -1,4 +1,4 @@
-//! What the command line says of the network: `--allow-net`, `--publish`.
+//! Parses the network flags `--allow-net` and `--publish`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,7 +7,7 @@ use creel_plan::request::Publish;
 use creel_policy::Origin;
 use creel_policy::net::{Rule, RuleError, To};
 
-/// The destinations that `--allow-net` names.
+/// The rules for the destinations of `--allow-net`.
 pub fn rules(texts: &[String]) -> Result<Vec<Rule>, Failure> {
     let origin = Origin {
         source: "command line".into(),
@@ -17,7 +17,7 @@ pub fn rules(texts: &[String]) -> Result<Vec<Rule>, Failure> {
         let rule = Rule::of_text(text, origin.clone());
         rule.and_then(|rule| match rule.to {
             To::Any => Err(RuleError::Any),
-            // The variables of the proxies send a client there without creel.
+            // Clients do not use creel's proxy for loopback (`NO_PROXY`).
             To::Range(range) if range.is_loopback() => Err(RuleError::OwnLoopback),
             _ => Ok(rule),
         })
@@ -26,7 +26,7 @@ pub fn rules(texts: &[String]) -> Result<Vec<Rule>, Failure> {
     texts.iter().map(rule).collect()
 }
 
-/// `8080`, `8080:80`, `127.0.0.2:8080:80`, `[::1]:8080:80`.
+/// Parses `8080`, `8080:80`, `127.0.0.2:8080:80` or `[::1]:8080:80`.
 pub fn publish(text: &str) -> Result<Publish, String> {
     let wrong = || format!("'{text}' is no [ADDR:]HOSTPORT[:PORT]; write for example 8080:80");
     let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
@@ -45,7 +45,7 @@ pub fn publish(text: &str) -> Result<Publish, String> {
     })
 }
 
-/// Refuses what anybody could connect to.
+/// Refuses addresses other than loopback, where other machines could connect.
 pub fn only_loopback(published: &[Publish]) -> Result<(), Failure> {
     match published.iter().find(|p| !p.address.ip().is_loopback()) {
         Some(open) => Err(Failure::new(format!(

@@ -1,4 +1,4 @@
-//! Which policies: the flags that every verb has which reads layers.
+//! The flags that choose policies, shared by all verbs that read layers.
 
 use std::path::PathBuf;
 

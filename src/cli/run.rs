@@ -1,4 +1,4 @@
-//! `creel run`: one jail for one command. From the flags to what a person is told of the end.
+//! `creel run`: runs one command in one jail, from the flags to the messages at the end.
 
 mod advice;
 pub mod args;
@@ -62,7 +62,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
 
 enum Attempt {
     Planned,
-    /// And how long who reads the verdict has for it.
+    /// The verdict, how long to wait for its reader, and the messages beside it.
     Judged(Box<Verdict>, Duration, ending::Remarks),
 }
 
@@ -85,7 +85,7 @@ fn attempt(
     }
     if args.dry_run {
         print_plan(&planned.plan, args.json)?;
-        // As a run ends.
+        // A refused layer fails a dry run as it fails a run.
         return match refused.into_iter().next() {
             Some(error) => Err(error.into()),
             None => Ok(Attempt::Planned),
@@ -124,7 +124,7 @@ fn attempt(
     Ok(Attempt::Judged(Box::new(verdict), patience, remarks))
 }
 
-/// The policy that all layers make together, and what the command line asks beside it.
+/// Combines all policy layers with the requests of the command line.
 fn declared(args: &RunArgs, id: &str) -> Result<Declared, Failure> {
     let asked = asked(args)?;
     let place = Place::here();

@@ -1,4 +1,4 @@
-//! `creel selftest`: does confinement hold on this kernel?
+//! `creel selftest`: tests whether the jail's layers hold on this kernel.
 
 use super::answer;
 use super::failure::Failure;
@@ -70,7 +70,7 @@ pub fn run(args: &SelftestArgs) -> Result<u8, Failure> {
     Ok(if report.failed() == 0 { 0 } else { FOUND })
 }
 
-/// One row a line: group, name, the layers that stop it.
+/// One line per row: group, name, and the layers that stop it.
 fn list() -> String {
     let mut text = String::new();
     for row in rows::all() {

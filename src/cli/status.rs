@@ -1,4 +1,4 @@
-//! `--status-fd N` and `--status-file PATH`: where the verdict goes.
+//! `--status-fd N` and `--status-file PATH`: the destinations of the verdict.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,21 +13,21 @@ use super::hint;
 use creel_session::execute::outlets::Place;
 use creel_sys::{Errno, fd};
 
-/// Where the verdict goes, opened before the jail is made so that a bad place is an error then.
+/// The destinations of the verdict, opened before the jail is created so that an unusable one fails early.
 #[derive(Default)]
 pub struct Status {
     fd: Option<OwnedFd>,
     file: Option<Unnamed>,
 }
 
-/// A file that gets its name when it is whole: a killed creel leaves nothing half-written.
+/// A file that gets its name when it is complete: a killed creel leaves no partial file.
 struct Unnamed {
     file: File,
     directory: OwnedFd,
     name: PathBuf,
     path: PathBuf,
     place: Place,
-    /// A symbolic link had the name at the start.
+    /// The name was a symbolic link at the start.
     link: bool,
 }
 
@@ -43,8 +43,8 @@ impl Status {
         Ok(Status { fd, file })
     }
 
-    /// Says where the file is to be, which nobody knows before there is a plan. Refuses to replace a link that no
-    /// jail can have left.
+    /// Sets whether jails can write at the file's place, which needs the plan. Refuses to replace a symbolic link
+    /// that no jail can have left.
     pub fn settle(&mut self, place: Place) -> Result<(), Failure> {
         match &mut self.file {
             Some(file) if file.link && place == Place::Callers => Err(unreplaced(
@@ -60,13 +60,13 @@ impl Status {
         }
     }
 
-    /// Writes no file after all.
+    /// Drops the file: no verdict is written to it.
     pub fn leave_file(&mut self) {
         self.file = None;
     }
 
-    /// Writes the verdict to both. That nobody reads the descriptor for as long as `patience` is said, and no
-    /// failure: a command's status does not depend on who reads.
+    /// Writes the verdict to both destinations. If nobody reads the descriptor within `patience`, that is a message
+    /// and not a failure: a command's exit status does not depend on its reader.
     pub fn write(self, json: &str, patience: Duration) -> Result<(), Failure> {
         if let Some(fd) = self.fd {
             match hint::deliver(fd.as_fd(), json.as_bytes(), patience) {
@@ -80,7 +80,7 @@ impl Status {
                 })?,
             }
         }
-        // What has the name of a link is not known to be a jail's where there was no plan.
+        // Without a plan a link is not known to come from a jail, so it stays.
         if let Some(file) = self
             .file
             .filter(|file| !file.link || file.place == Place::Jails)
@@ -132,7 +132,7 @@ impl Unnamed {
         }
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = rx::openat(&directory, ".", flags, Mode::RUSR | Mode::WUSR).map_err(fault)?;
-        // Room for the verdict is taken now, while its lack can still be refused.
+        // Reserves space for the verdict now, when a full disk can still fail the run.
         match rx::fallocate(&file, rx::FallocateFlags::empty(), 0, 16 << 10) {
             Ok(()) | Err(Errno::OPNOTSUPP) => {}
             Err(e) => return Err(fault(e)),
@@ -178,7 +178,7 @@ impl Unnamed {
 
 const OPENED: &str = "open it with the shell, for example --status-fd 3 3>PATH";
 
-/// What has the name and is no regular file is refused: whoever uses it would miss it.
+/// Refusal to replace a file that is not regular: its users would lose it.
 fn unreplaced(path: &Path, what: &str, remedy: &str) -> Failure {
     let path = path.display();
     Failure::new(format!(

@@ -1,4 +1,4 @@
-//! A command line that is not understood, told in one sentence.
+//! Errors of the command line, in one sentence.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -7,7 +7,8 @@ use super::failure::Failure;
 use super::hint::quoted;
 use creel_session::exit;
 
-/// `whole`: the command line that clap knows. clap's error, cut to its first sentence and its suggestion.
+/// clap's error, cut to its first sentence and its suggestion. `whole`: builds clap's definition of the
+/// command line.
 pub fn failure(
     error: &clap::Error,
     arguments: &[OsString],
@@ -52,7 +53,7 @@ pub fn failure(
     of_verb(Failure::new(text), arguments)
 }
 
-/// With the exit status that the verb of this command line has for failures.
+/// Sets the exit status that the command line's verb has for failures.
 pub fn of_verb(failure: Failure, arguments: &[OsString]) -> Failure {
     match arguments.get(1) {
         Some(verb) if verb == "policy" => failure.with_status(exit::WRONG),
@@ -60,7 +61,7 @@ pub fn of_verb(failure: Failure, arguments: &[OsString]) -> Failure {
     }
 }
 
-/// The command line with `--` before the first `word` that no flag takes for its value.
+/// The command line with `--` before the first `word` that is not a flag's value.
 fn with_dashes(word: &str, arguments: &[OsString], whole: fn() -> clap::Command) -> String {
     let understood = |at: &usize| {
         let mut all = arguments.to_vec();

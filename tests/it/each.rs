@@ -1,6 +1,6 @@
-//! A test for each who may run creel: two results, `x::root` and `x::rootless`.
+//! Runs a test as root and as an ordinary user, with a result each: `x::root` and `x::rootless`.
 
-/// `each!(x);` above `fn x(who: Who)` makes both. Without root the privileged one says that it is skipped.
+/// `each!(x);` above `fn x(who: Who)` generates both tests. Without root, `x::root` prints that it is skipped.
 macro_rules! each {
     ($test:ident) => {
         mod $test {

@@ -1,18 +1,18 @@
-//! The rules of the house, held by reading the source: which folder may import which, where `unsafe`
-//! and the kernel's crates may be named, what is pure, how long a file may be, and that the
-//! documents keep up. See docs/architecture.md.
+//! Checks the project's rules in the source text: which folder may import which, where `unsafe` and
+//! crates with system calls may be used, which crates are pure, how long a file may be, and whether the
+//! documents are up to date. See docs/architecture.md.
 
 use std::path::{Path, PathBuf};
 
 use creel_policy::trust;
 
-/// The crates; cargo holds who may use whom.
+/// The crates; "" is the program. cargo enforces their dependencies.
 const CRATES: [&str; 8] = [
     "policy", "dialects", "plan", "sys", "egress", "jail", "session", "",
 ];
 /// Crates that only `crates/sys` depends on.
 const KERNEL_CRATES: [&str; 5] = ["nix", "libc", "landlock", "seccompiler", "caps"];
-/// What a pure crate does not use, beneath `std` or as a crate.
+/// Pure crates, and the modules and crates that they must not use.
 const PURE: [&str; 3] = ["crates/policy/", "crates/dialects/", "crates/plan/"];
 const IMPURE: [&str; 9] = [
     "std::fs",
@@ -25,10 +25,10 @@ const IMPURE: [&str; 9] = [
     "tokio",
     "rustix",
 ];
-/// Lines above which a file is remarked upon, and above which it fails.
+/// Lines above which a file gets a warning, and above which the test fails.
 const LONG: usize = 400;
 const TOO_LONG: usize = 700;
-/// Names that say nothing about what a file owns.
+/// File names that do not say what a file owns.
 const SAYING_NOTHING: [&str; 6] = ["utils", "util", "helpers", "manager", "common", "misc"];
 
 #[test]
@@ -57,7 +57,7 @@ fn every_crate_but_sys_forbids_unsafe_and_knows_no_kernel_crate() {
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
-/// What cargo cannot hold: the program's two folders, and paths that can be read.
+/// Rules that cargo cannot enforce: the program's two folders, and paths without `super::super::`.
 #[test]
 fn imports_can_be_followed() {
     let mut broken = vec![];
@@ -103,7 +103,7 @@ fn nothing_panics_and_nothing_is_left_to_do() {
             if line >= file.tests {
                 continue;
             }
-            // With an argument of another kind `expect` is somebody's method.
+            // With an argument other than a string, `expect` is another type's method.
             for call in [".unwrap()", ".expect(\"\"", "panic!(", "dbg!("] {
                 if text.contains(call) {
                     broken.push(format!("{}:{line}: {call}", file.name));
@@ -154,7 +154,7 @@ fn the_documents_keep_up() {
     let read = |name: &str| std::fs::read_to_string(root().join(name)).expect(name);
     let mut missing = vec![];
 
-    // The default policy names every limit; these are the keys that it leaves out.
+    // The default policy has every limit; these are the keys that it does not have.
     let mut keys = vec![
         "workspace".to_owned(),
         "allow_degraded".into(),
@@ -192,7 +192,7 @@ fn the_documents_keep_up() {
         }
     }
 
-    // One file for each hazard of the table: c01_runtime_binary.rs.
+    // Each hazard of the table has a file, such as c01_runtime_binary.rs.
     let text = read("docs/security.md");
     for file in sources("tests/it/attacks") {
         let name = file.name.strip_prefix("tests/it/").unwrap_or_default();
@@ -207,7 +207,7 @@ fn the_documents_keep_up() {
     assert!(missing.is_empty(), "\n{}", missing.join("\n"));
 }
 
-/// The list of protected defaults in the document is the table.
+/// The list of protected defaults in the document equals the table in the code.
 #[test]
 fn the_document_lists_the_protected_defaults() {
     let text = std::fs::read_to_string(root().join("docs/policy.md")).expect("docs/policy.md");
@@ -234,9 +234,9 @@ struct Source {
     /// From the root of the repository, with slashes.
     name: String,
     text: String,
-    /// `text` without comments, and without what is in strings and characters; as many lines.
+    /// `text` without comments and without the content of strings and characters; the lines stay.
     code: String,
-    /// The line on which its tests begin, which are last in every file.
+    /// The line where the tests begin, which are last in every file.
     tests: usize,
 }
 
@@ -248,7 +248,7 @@ fn ours() -> impl Iterator<Item = Source> {
         .filter(|file| !file.name.starts_with("crates/sys/build"))
 }
 
-/// Every Rust file under a directory of the repository; none where there is no such directory.
+/// Every Rust file under a directory of the repository; empty if the directory does not exist.
 fn sources(under: &str) -> Vec<Source> {
     let mut found = vec![];
     let mut directories: Vec<PathBuf> = vec![root().join(under)];
@@ -280,7 +280,7 @@ impl Source {
         }
     }
 
-    /// Whether two steps up lead out of its folder, or out of its crate.
+    /// Whether `super::super` leads out of the file's folder or crate.
     fn is_shallow(&self) -> bool {
         let inside = self
             .name
@@ -297,11 +297,11 @@ impl Source {
             .map(|(at, line)| (at + 1, line))
     }
 
-    /// Every path of two parts or more, with its line; the groups of `use` are written out, and
-    /// `use NAME` alone is `NAME::self`.
+    /// Every path of two parts or more, with its line; groups of `use` are expanded, and `use NAME` alone
+    /// becomes `NAME::self`.
     fn paths(&self) -> Vec<(usize, String)> {
         let mut found = vec![];
-        // What the open braces put before a path; an ordinary block puts nothing.
+        // The prefix that each open brace adds to a path; an ordinary block adds none.
         let mut open: Vec<String> = vec![];
         let (mut path, mut before, mut line) = (String::new(), String::new(), 1);
         let mut rest = self.code.chars().peekable();
@@ -316,14 +316,14 @@ impl Source {
                 continue;
             }
             let prefix = open.last().map_or("", String::as_str);
-            // `as NAME` is no path, `as libc::c_int` is one.
+            // `as NAME` is not a path, `as libc::c_int` is one.
             let alias = path == "as" || before == "as" && !path.contains("::");
             let whole = format!("{prefix}{path}");
             match c {
                 '{' if path.ends_with("::") => open.push(whole),
                 _ => {
                     if alias {
-                        // Nothing is named that was not named before.
+                        // An alias refers to a path that is listed already.
                     } else if before == "use" && !path.is_empty() && !whole.contains("::") {
                         found.push((line, format!("{whole}::self")));
                     } else if !path.is_empty() && whole.contains("::") {
@@ -345,12 +345,12 @@ impl Source {
     }
 }
 
-/// Code without its comments, and with nothing in its strings and characters. Lines stay.
+/// The code without comments and without the content of strings and characters. The lines stay.
 fn without_words(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        // What starts here, and how long it is.
+        // The length of the token that starts here, and its replacement.
         let (length, instead) = if rest.starts_with("//") {
             (rest.find('\n').unwrap_or(rest.len()), "")
         } else if rest.starts_with("/*") {
@@ -380,7 +380,7 @@ fn without_words(text: &str) -> String {
     code
 }
 
-/// How many `#` a raw string that starts here has.
+/// The number of `#` of a raw string that starts here.
 fn raw_string(rest: &str, before: Option<char>) -> Option<usize> {
     let after = rest.strip_prefix('r')?;
     let hashes = after.len() - after.trim_start_matches('#').len();
@@ -390,7 +390,7 @@ fn raw_string(rest: &str, before: Option<char>) -> Option<usize> {
     (after[hashes..].starts_with('"') && !prefixed).then_some(hashes)
 }
 
-/// The length of a quoted text with its quotes.
+/// The length of a quoted text, with its quotes.
 fn quoted(rest: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in rest.char_indices().skip(1) {
@@ -404,7 +404,7 @@ fn quoted(rest: &str, quote: char) -> usize {
     rest.len()
 }
 
-/// Whether this quote starts a character; a lifetime has no second quote.
+/// Whether this quote starts a character: a lifetime has no second quote.
 fn is_character(rest: &str) -> bool {
     let mut next = rest.chars().skip(1);
     match next.next() {
@@ -436,7 +436,7 @@ fn the_reader_of_sources_reads() {
     );
 }
 
-/// What a document says to write into a policy can be written there.
+/// The example policies in the documents are valid.
 #[test]
 fn the_policies_in_the_documents_can_be_read() {
     let mut count = 0;

@@ -1,7 +1,7 @@
-//! All integration tests in one binary: each further one would link the whole graph again.
+//! All integration tests in one binary: each further binary would link all dependencies again.
 //!
-//! They run the real `creel` on the real kernel, as root and as an ordinary user; see
-//! [`support`] for how, and `scripts/test` for what a machine needs.
+//! They run the real `creel` on the real kernel, as root and as an ordinary user; see [`support`].
+//! `scripts/test` installs the programs that they need.
 
 #[macro_use]
 mod each;

@@ -1,4 +1,4 @@
-//! `creel policy check`: what is wrong with policies, and what in them has no effect.
+//! `creel policy check`: finds errors in policies, and lines without effect.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
     })
 }
 
-/// Each by itself: what it says is wrong or right whoever says it.
+/// Checks each file alone, as an operator's layer.
 fn each(files: &[PathBuf]) -> Result<(Vec<String>, Vec<Finding>), Failure> {
     let mut findings = vec![];
     for path in files {
@@ -105,7 +105,7 @@ fn each(files: &[PathBuf]) -> Result<(Vec<String>, Vec<Finding>), Failure> {
     Ok((files.iter().map(|path| shown(path)).collect(), findings))
 }
 
-/// All that `creel run` would read here, and what comes of them together.
+/// Checks all layers that `creel run` would read here, alone and combined.
 fn of_this_place(args: &PolicyArgs) -> Result<(Vec<String>, Vec<Finding>), Failure> {
     let roots = Place::here().roots(None);
     let sources = layers::sources(&args.named(), &roots)?;
@@ -117,7 +117,7 @@ fn of_this_place(args: &PolicyArgs) -> Result<(Vec<String>, Vec<Finding>), Failu
         let layers = Layers::of(&sources, &roots, Names::Here)?;
         let outcome = layers.resolve(&roots)?;
         findings.extend(clipped(&outcome.clips, &layers.stack));
-        // What is clipped was said just now.
+        // `clipped` has reported these already.
         let linted = linted(&layers.stack, &layers.expanded)?.into_iter();
         findings.extend(linted.filter(|finding| finding.id != "layer-clipped"));
     }
@@ -128,7 +128,8 @@ fn of_this_place(args: &PolicyArgs) -> Result<(Vec<String>, Vec<Finding>), Failu
     Ok((sources.iter().map(named).collect(), findings))
 }
 
-/// What layers ask for in vain. What a layer has by extending a shipped policy is one thing, and one finding.
+/// Findings for grants that the layers above do not allow. All those that a layer has from one shipped policy
+/// are one finding.
 fn clipped(clips: &[Clip], stack: &Stack) -> Vec<Finding> {
     let preset = |clip: &Clip| {
         let origin = clip.excess.origin.as_ref()?;
@@ -153,7 +154,7 @@ fn clipped(clips: &[Clip], stack: &Stack) -> Vec<Finding> {
     findings
 }
 
-/// What is unwise in layers that can be read.
+/// The findings of lint.
 fn linted(stack: &Stack, expanded: &Expanded) -> Result<Vec<Finding>, Failure> {
     let roots = Place::here().roots(None);
     let outcome = stack.resolve(&layers::limits()?, &roots);
@@ -164,7 +165,7 @@ fn linted(stack: &Stack, expanded: &Expanded) -> Result<Vec<Finding>, Failure> {
 }
 
 fn wrong(source: &Source) -> Result<Vec<Finding>, Failure> {
-    // A link in a checkout could make an error quote any file of the caller's.
+    // If the project's policy were a link, an error could quote any file of the caller's.
     if source.put == Put::Found && !layers::is_plain(&source.path) {
         source.read(&mut Read::default())?;
         return Ok(vec![]);
@@ -177,7 +178,7 @@ fn wrong(source: &Source) -> Result<Vec<Finding>, Failure> {
     };
     match read {
         Err(error) => Ok(report::faults(&source.path, &error)),
-        // What else a project may not say.
+        // Checks the other restrictions on a project's policy.
         Ok(()) => {
             source.read(&mut Read::default())?;
             Ok(vec![])
@@ -185,7 +186,7 @@ fn wrong(source: &Source) -> Result<Vec<Finding>, Failure> {
     }
 }
 
-/// A name that is fit for one line.
+/// The path with control characters escaped.
 fn shown(path: &Path) -> String {
     path.to_string_lossy().escape_debug().to_string()
 }

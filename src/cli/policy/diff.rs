@@ -1,4 +1,4 @@
-//! `creel policy diff`: what one policy allows that another did not. Made for code review.
+//! `creel policy diff`: what one policy allows that another does not. Made for code review.
 
 use std::path::PathBuf;
 
@@ -58,7 +58,7 @@ pub fn run(args: &DiffArgs) -> Result<u8, Failure> {
     Ok(if wider.is_empty() { 0 } else { FOUND })
 }
 
-/// What a policy alone grants, the same on every machine.
+/// The rights of a policy alone, independent of the host.
 fn rights(source: &std::path::Path) -> Result<Rights, Failure> {
     let layer = layers::read(source)?;
     let stack = Stack {
@@ -68,7 +68,7 @@ fn rights(source: &std::path::Path) -> Result<Rights, Failure> {
     Ok(outcome.rights)
 }
 
-/// Rewords a narrowing: it was found with the two policies exchanged, so a denial that is gone is new.
+/// Rewords a narrowing: the comparison ran with the policies swapped, so a denial marked as gone is new.
 fn added(excess: Excess) -> Excess {
     match excess.item.strip_suffix(GONE) {
         Some(item) if excess.origin.is_none() => Excess {
@@ -87,7 +87,7 @@ fn shown(list: Vec<Excess>) -> Vec<Excess> {
     list
 }
 
-/// `widened  filesystem.exec: /opt (policy.toml:3)`
+/// One line, for example `widened  filesystem.exec: /opt (policy.toml:3)`.
 fn line(word: &str, excess: &Excess) -> String {
     let item = excess.item.escape_debug();
     let origin = match &excess.origin {

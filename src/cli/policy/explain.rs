@@ -1,4 +1,4 @@
-//! `creel policy explain`: what a command may do, which line says so, and what the kernel does of it.
+//! `creel policy explain`: what a command may do, the policy line for it, and the kernel act that enforces it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ use creel_session::exit::FOUND;
 use creel_session::layers::{self, Layers, Names, source};
 use creel_session::{Place, declare};
 
-/// Of the description of a machine, in bytes: it has every name that a pattern met.
+/// Size limit for the description of a host, in bytes; it lists every name that a pattern matched.
 const MOST_DESCRIBED: usize = 64 << 20;
 
 /// Show what a command may do, the policy line for it, and the kernel act that enforces it
@@ -204,7 +204,7 @@ struct CommandRow {
     origin: Option<Origin>,
 }
 
-/// By the evaluator, and on this machine by its files.
+/// Asks the evaluator and, unless `--host` describes another machine, the plan and this host's files.
 fn may_run(
     args: &ExplainArgs,
     outcome: &Outcome,
@@ -260,7 +260,7 @@ fn described(path: &Path) -> Result<Host, Failure> {
     })
 }
 
-/// Which layer a source belongs to, with what it extends.
+/// The layer of each source. A layer that is a shipped policy is listed under `preset:NAME` too.
 fn ranks(layers: &Layers) -> Vec<(String, &'static str)> {
     let all = layers.stack.layers.iter().flat_map(|(rank, layer)| {
         let own = layer.name.clone();
@@ -274,7 +274,7 @@ fn ranks(layers: &Layers) -> Vec<(String, &'static str)> {
 struct ToolRow {
     tool: Tool,
     allowed: bool,
-    /// The rule that says so.
+    /// The reason, such as the rule that decides.
     rule: String,
     origin: Option<Origin>,
 }
@@ -340,7 +340,7 @@ impl Answer<'_> {
         found.map(|(_, rank)| *rank)
     }
 
-    /// `operator, policy.toml:3`
+    /// For example `operator, policy.toml:3`.
     fn from(&self, origin: &Origin) -> String {
         match self.rank(origin) {
             Some(rank) => format!("{rank}, {origin}"),
@@ -389,7 +389,7 @@ impl Answer<'_> {
         text
     }
 
-    /// What is not as the words alone would have it.
+    /// Where the effect differs from the text of the policy: notes, clipped grants and layers not in force.
     fn remarks(&self) -> Vec<(&'static str, Vec<String>)> {
         let notes = self.outcome.effective.notes.iter();
         let clips = self.outcome.clips.iter();

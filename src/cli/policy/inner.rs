@@ -1,7 +1,7 @@
-//! The inner half of `creel policy test --kernel`: tries in a jail what cases name, and says which
-//! answer the kernel gave. Every trial is harmless where it succeeds: a file is opened and not
-//! changed, what is created is removed, and a program gets no memory to run in: it dies before its
-//! first instruction, after the kernel has said yes.
+//! The inner half of `creel policy test --kernel`: tries the accesses of the cases in a jail and prints
+//! the kernel's answers. A trial that succeeds is harmless: an opened file is not changed, a created file
+//! is removed, and a program gets no memory: it dies before its first instruction, after execve(2)
+//! was permitted.
 
 use std::ffi::CString;
 use std::fs::OpenOptions;
@@ -16,20 +16,20 @@ use crate::cli::failure::Failure;
 use creel_sys::attempt::{self, c};
 use creel_sys::process::{self, CStrings, Change};
 
-/// Bytes of address space for a program that is to die at once.
+/// RLIMIT_AS in bytes of a tried program, too small for it to start.
 const NO_ROOM: u64 = 64 << 10;
-/// A trial that takes longer hangs, seconds.
+/// Time limit for a trial, in seconds.
 const PATIENCE: u32 = 10;
-/// What a trial of a program says when all is ready for it.
+/// The byte that a trial of a program writes just before execve(2).
 const READY: u8 = b'.';
 
-/// One thing to try.
+/// One access to try.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trial {
     Read(String),
     Write(String),
-    /// One of these, with arguments.
+    /// Candidate paths of the program, and its arguments.
     Exec(Vec<String>, Vec<String>),
     Network,
 }
@@ -43,7 +43,7 @@ pub enum Answer {
     Denied(i32),
 }
 
-/// Tries them in order, a line of JSON for each.
+/// Runs the trials of `task` (JSON) in order, and prints an [`Answer`] as a line of JSON for each.
 pub fn run(task: &str) -> Result<u8, Failure> {
     let first = rustix::process::getppid().is_none_or(|p| p.as_raw_nonzero().get() == 1);
     if std::env::var_os("CREEL").is_none() || !first {
@@ -66,7 +66,7 @@ pub fn run(task: &str) -> Result<u8, Failure> {
 fn attempted(trial: &Trial) -> io::Result<()> {
     match trial {
         Trial::Read(path) => {
-            // A pipe must not make the trial wait.
+            // O_NONBLOCK: opening a pipe must not block.
             let mut options = OpenOptions::new();
             let options = options.read(true).custom_flags(c::O_NONBLOCK | c::O_NOCTTY);
             options.open(path).map(|_| ())
@@ -77,19 +77,19 @@ fn attempted(trial: &Trial) -> io::Result<()> {
             for path in paths {
                 match execute(path, args) {
                     Ok(()) => return Ok(()),
-                    // The most telling refusal: absence says the least.
+                    // Another path's error says more than ENOENT.
                     Err(e) if e.raw_os_error() == Some(c::ENOENT) => {}
                     Err(e) => last = e,
                 }
             }
             Err(last)
         }
-        // No packet is sent: there is a route, or there is none.
+        // Connecting UDP sends no packet; it fails if no route exists.
         Trial::Network => UdpSocket::bind("0.0.0.0:0")?.connect("192.0.2.1:9"),
     }
 }
 
-/// Opens for writing without changing anything; what was not there is removed again.
+/// Opens the path for writing without changing it; removes a file that it has created.
 fn write(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return write(&path.join(".creel-policy-test"));
@@ -108,8 +108,8 @@ fn write(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether the kernel would start this program. An errno is its refusal; a process that the kernel
-/// kills while it loads the program, or a broken format, is its consent.
+/// Whether the kernel permits execve(2) of this program. An errno is a refusal, except for a broken
+/// format or too little memory; if the kernel kills the process while it loads the program, that is consent.
 fn execute(path: &str, args: &[String]) -> io::Result<()> {
     let nul = |_| io::Error::from_raw_os_error(c::EINVAL);
     let program = CString::new(path).map_err(nul)?;
@@ -122,16 +122,16 @@ fn execute(path: &str, args: &[String]) -> io::Result<()> {
     let pid = attempt::fork(move || {
         attempt::alarm(PATIENCE);
         let errno = match attempt::set_limit(c::RLIMIT_AS, NO_ROOM, NO_ROOM) {
-            // Its last word before the program, without which a silent end would count as one.
+            // Without this byte an early death of the child would count as consent.
             Ok(()) if writer.write_all(&[READY]).is_ok() => process::exec(&program, &argv, &envp),
             Ok(()) => return 1,
             Err(errno) => errno,
         };
-        // Nobody is left to be told if the runner is gone.
+        // If the runner is gone, the errno cannot be reported.
         let _ = writer.write_all(&errno.raw_os_error().to_ne_bytes());
         0
     })?;
-    // `writer` went into the closure and with it.
+    // `writer` moved into the closure and is closed here by now, so the read ends with the child.
     let mut said = vec![];
     reader.read_to_end(&mut said)?;
     let (change, _) = process::reap(pid)?;
@@ -142,14 +142,14 @@ fn execute(path: &str, args: &[String]) -> io::Result<()> {
     };
     match <[u8; 4]>::try_from(said) {
         Ok(bytes) => match i32::from_ne_bytes(bytes) {
-            // Permitted, and no program for this kernel or this much memory.
+            // The permission check passed; the format is unknown or the memory too small.
             c::ENOEXEC | c::ENOMEM => Ok(()),
             errno => Err(io::Error::from_raw_os_error(errno)),
         },
         Err(_) if change == Change::Signaled(c::SIGALRM) => {
             Err(io::Error::from_raw_os_error(c::ETIMEDOUT))
         }
-        // The pipe was closed by execve(2), and the program had no memory to begin in.
+        // execve(2) closed the pipe, and the program died for lack of memory.
         Err(_) => Ok(()),
     }
 }

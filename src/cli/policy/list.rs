@@ -1,4 +1,4 @@
-//! `creel policy list`: the policies that ship with creel, and the layers of this place.
+//! `creel policy list`: the shipped policies, and the layers that apply in this directory.
 
 use serde_json::json;
 

@@ -1,8 +1,7 @@
-//! `creel policy`: what policies say, mean and allow, without running anything.
+//! `creel policy`: checks, explains and converts policies, one file per verb.
 //!
-//! One file a verb. Each exits with 0 where all is well, with 1 for what it was asked to find, and
-//! with [`WRONG`](exit::WRONG) where a policy or the command line is wrong: a review must not take the one for the
-//! other.
+//! Exit status: 0 nothing found; 1 the verb found what it looks for; [`WRONG`](exit::WRONG) a policy or the
+//! command line is wrong, so that a script can tell a finding from a fault.
 
 mod check;
 mod diff;

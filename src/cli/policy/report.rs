@@ -1,4 +1,4 @@
-//! Findings: what is wrong with a policy or could be better, as text and as data.
+//! Findings about a policy, errors and advice, as text and as JSON.
 
 use std::path::Path;
 
@@ -12,40 +12,40 @@ use creel_policy::stack::Clip;
 use creel_policy::tree::excerpt;
 use creel_session::layers;
 
-/// What of many things is named.
+/// How many items a combined finding names.
 const MOST_ITEMS: usize = 3;
 
-/// How much a finding weighs.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The policy cannot be used.
     Error,
-    /// It can, and does not mean what it says, or grants more than is wise.
+    /// The policy can be used, but a line has another effect than it seems, or grants more than is wise.
     Warning,
-    /// Worth knowing.
+    /// Information.
     Note,
 }
 
-/// One thing to know.
+/// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub severity: Severity,
-    /// The same from version to version.
+    /// Stable across versions.
     pub id: String,
     pub file: String,
-    /// 1-based; 0 where it is the whole file.
+    /// 1-based; 0 for the whole file.
     pub line: u32,
-    /// 1-based; 0 where it is the whole line.
+    /// 1-based; 0 for the whole line.
     pub column: u32,
     pub reason: String,
-    /// The smallest change that mends it, where the reason does not name one.
+    /// The smallest change that fixes it, if the reason does not name one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
 
 impl Finding {
-    /// `source` is the file that was read.
+    /// `source`: the file that was read, for an error without a place.
     pub fn of_error(error: &PolicyError, source: &str) -> Finding {
         let at = error.place().cloned();
         let at = at.unwrap_or_else(|| Place::whole(source));
@@ -77,7 +77,7 @@ impl Finding {
         }
     }
 
-    /// Those of a preset that `layer`, a file, extends.
+    /// One finding for all clips of a preset that the file `layer` extends.
     pub fn of_clips(clips: &[&Clip], preset: &str, layer: &str) -> Finding {
         let items = clips.iter().map(|clip| {
             let item = clip.excess.item.escape_debug();
@@ -118,7 +118,7 @@ impl Finding {
         }
     }
 
-    /// As a compiler shows it. `text`: of the file.
+    /// The finding in a compiler's form. `text`: the content of the file, for an excerpt.
     fn to_text(&self, text: Option<&str>) -> String {
         let word = match self.severity {
             Severity::Error => "error",
@@ -142,7 +142,7 @@ impl Finding {
     }
 }
 
-/// What is wrong with one source: every fault of the text in which the first was found.
+/// All errors of the file in which `error` was found, which is `source` or a policy that it extends.
 pub fn faults(source: &Path, error: &PolicyError) -> Vec<Finding> {
     let name = source.to_string_lossy();
     let named = error.place().map_or(name.as_ref(), |at| at.file.as_str());
@@ -152,12 +152,12 @@ pub fn faults(source: &Path, error: &PolicyError) -> Vec<Finding> {
             .chain(&faults.rest)
             .map(|error| Finding::of_error(error, named))
             .collect(),
-        // What `extends` leads to, or what cannot be read at all.
+        // The file cannot be read, or its text alone has no error.
         _ => vec![Finding::of_error(error, named)],
     }
 }
 
-/// All findings as text, each with its lines.
+/// All findings as text, each with an excerpt of its file.
 pub fn to_text(findings: &[Finding]) -> String {
     let mut shown = String::new();
     for finding in findings {
@@ -168,12 +168,12 @@ pub fn to_text(findings: &[Finding]) -> String {
     shown
 }
 
-/// The path or preset that an origin names.
+/// The path or the name of the preset in an origin.
 fn place_path(named: &str) -> std::path::PathBuf {
     named.strip_prefix("preset:").unwrap_or(named).into()
 }
 
-/// `{"file": "policy.toml", "line": 3}`; line 0 where there is none.
+/// An origin as `{"file": "policy.toml", "line": 3}`; line 0 means the whole file.
 pub fn origin_json(origin: &Origin) -> serde_json::Value {
     serde_json::json!({ "file": &*origin.source, "line": origin.line })
 }

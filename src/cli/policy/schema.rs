@@ -1,4 +1,4 @@
-//! `creel policy schema`: what a policy file may hold, for editors.
+//! `creel policy schema`: the JSON Schema of a policy file, for editors.
 
 use crate::cli::answer::print_json;
 use crate::cli::failure::Failure;

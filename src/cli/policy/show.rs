@@ -1,4 +1,4 @@
-//! `creel policy show`: the policy that all layers make together, as one file would say it.
+//! `creel policy show`: all layers combined, as one policy file.
 
 use crate::cli::answer::print;
 use crate::cli::failure::Failure;

@@ -1,4 +1,4 @@
-//! `creel policy test`: the cases inside policy files, against the evaluator and against the kernel.
+//! `creel policy test`: runs the test cases in policy files against the evaluator and against the kernel.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -66,10 +66,10 @@ pub struct TestArgs {
     inside: Option<String>,
 }
 
-/// What became of a case.
+/// The result of a case.
 struct Tried {
     judged: Judged,
-    /// Where the kernel was asked; else why it was not.
+    /// The kernel's answer, or why the kernel was not asked; `None` without `--kernel`.
     kernel: Option<Result<Answer, &'static str>>,
 }
 
@@ -124,7 +124,7 @@ pub fn run(args: &TestArgs) -> Result<u8, Failure> {
         }
         print(&(text + "\n"))?;
     }
-    // A file whose cases were lost must not look tested.
+    // A file without cases fails: otherwise lost cases would go unnoticed.
     Ok(match failed == 0 && without.is_empty() {
         true => 0,
         false => FOUND,
@@ -134,7 +134,7 @@ pub fn run(args: &TestArgs) -> Result<u8, Failure> {
 fn of_file(args: &TestArgs, path: &Path) -> Result<Vec<Tried>, Failure> {
     let mut layer = layers::read(path)?;
     own_cases(&mut layer, path);
-    // A fresh workspace is empty; the paths of the cases are made in it.
+    // A fresh workspace is empty; `furnish` creates the paths of the cases in it.
     let fresh = match args.kernel && args.workspace.is_none() {
         true => Some(scratch()?),
         false => None,
@@ -142,7 +142,7 @@ fn of_file(args: &TestArgs, path: &Path) -> Result<Vec<Tried>, Failure> {
     let work = fresh.as_ref().map(|scratch| scratch.path.join("work"));
     let roots = Place::here().roots(work.as_deref().or(args.workspace.as_deref()));
     if args.kernel && work.is_some() {
-        // Before the patterns are expanded: they are to meet these.
+        // Before expansion, so that patterns match these paths.
         furnish(&layer, &roots)?;
     }
     let mut stack = Stack {
@@ -164,8 +164,8 @@ fn of_file(args: &TestArgs, path: &Path) -> Result<Vec<Tried>, Failure> {
     in_jail(args, judged, &outcome, &roots)
 }
 
-/// Expands patterns to what they meet here, and to what the cases name, as if that were there: the
-/// evaluator's answer must not hang on which files a checkout has.
+/// Expands patterns to the paths here that match, and to the paths of the cases as if they existed: the
+/// evaluator's answer must not depend on which files a checkout has.
 fn as_if_there(stack: &mut Stack, layer: &Layer, roots: &Roots) -> Result<(), Failure> {
     let cases = layer.tests.allow.iter().chain(&layer.tests.deny);
     let named: Vec<String> = cases
@@ -186,7 +186,7 @@ fn as_if_there(stack: &mut Stack, layer: &Layer, roots: &Roots) -> Result<(), Fa
     Ok(())
 }
 
-/// Leaves the cases of this file: what it extends was meant to allow other things.
+/// Keeps only this file's cases: the cases of an extended policy may expect other rights.
 fn own_cases(layer: &mut Layer, path: &Path) {
     let name = path.to_string_lossy();
     let own = |origin: &Origin| {
@@ -213,7 +213,7 @@ fn scratch() -> Result<Scratch, Failure> {
     Ok(scratch)
 }
 
-/// Makes what cases read, and the directories of what they write, in a fresh workspace.
+/// Creates in a fresh workspace the files that cases read and the directories that cases write to.
 fn furnish(layer: &Layer, roots: &Roots) -> Result<(), Failure> {
     for case in layer.tests.allow.iter().chain(&layer.tests.deny) {
         let Some(word) = case.value.words.first() else {
@@ -238,7 +238,7 @@ fn furnish(layer: &Layer, roots: &Roots) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tries in a jail what the kernel can be asked about.
+/// Tries in a jail the cases that the kernel can decide.
 fn in_jail(
     args: &TestArgs,
     judged: Vec<Judged>,
@@ -254,7 +254,7 @@ fn in_jail(
             None => trial(&judged, roots),
         };
         let kernel = match asked {
-            // A place for the answer.
+            // The answer is filled in below.
             Ok(trial) => {
                 trials.push((tried.len(), trial));
                 None
@@ -282,7 +282,7 @@ fn in_jail(
     Ok(tried)
 }
 
-/// What to try for a case; else why there is nothing to try.
+/// The trial for a case, or the reason why the kernel cannot be asked.
 fn trial(judged: &Judged, roots: &Roots) -> Result<Trial, &'static str> {
     let case = &judged.case.value;
     let network = matches!(case.tool, Tool::Browser | Tool::Message | Tool::Fetch);
@@ -323,7 +323,7 @@ fn trial(judged: &Judged, roots: &Roots) -> Result<Trial, &'static str> {
     }
 }
 
-/// Runs the inner half in a jail of this policy, and returns what it wrote.
+/// Runs the inner half in a jail with this policy, and returns its stdout.
 fn performed(
     args: &TestArgs,
     outcome: &Outcome,
@@ -332,7 +332,7 @@ fn performed(
 ) -> Result<String, Failure> {
     let creel = std::fs::read_link("/proc/self/exe")?;
     let mut policy: Policy = outcome.effective.policy.clone();
-    // A relay decides what such a jail reaches, not the kernel; none runs here.
+    // The relay enforces network grants, not the kernel, and no relay runs here.
     policy.network = Network::default();
     let grant = Grant {
         path: creel.to_string_lossy().into_owned(),
@@ -398,7 +398,7 @@ fn text(file: &mut File) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// `ok    policy.toml:4: deny exec curl: nothing grants it; the kernel: ENOENT`
+/// One line, for example `ok    policy.toml:4: deny exec curl: nothing grants it; the kernel: ENOENT`.
 fn line(tried: &Tried) -> String {
     let judged = &tried.judged;
     let mark = if tried.holds() { "ok  " } else { "FAIL" };

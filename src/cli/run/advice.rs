@@ -1,20 +1,20 @@
-//! What would let programs that are known do their work, where they failed under a policy that stands in the way.
+//! Advice for known programs that fail because of the policy.
 
 use super::words::Words;
 use creel_policy::Policy;
 use creel_policy::net::Mode;
 use creel_session::Verdict;
 
-/// One thing that stands in the way of a few programs.
+/// One cause of failure, for a few programs.
 struct Row {
-    /// Each with the words of which it needs one to be concerned; none: always.
+    /// Program names, each with arguments of which the command must have one; an empty list matches always.
     programs: &'static [(&'static str, &'static [&'static str])],
     stands: fn(&Policy, i32) -> bool,
-    /// Of the program's name.
+    /// Takes the program's name.
     text: fn(&str) -> String,
 }
 
-/// The exit codes are of programs that failed.
+/// The second parameter of `stands` is the command's exit code, which is not 0.
 const ROWS: [Row; 4] = [
     Row {
         programs: &[("strace", &[])],
@@ -40,7 +40,7 @@ const ROWS: [Row; 4] = [
             )
         },
     },
-    // Their own words are of a resolver.
+    // These programs only report that a name does not resolve.
     Row {
         programs: &[
             ("curl", &[]),
@@ -59,7 +59,7 @@ const ROWS: [Row; 4] = [
         stands: |policy, _| policy.network.mode == Mode::None,
         text: |_| "the policy grants no network; --allow-net HOST grants one host".into(),
     },
-    // git's fatal errors exit with 128, and a commit without a name is one.
+    // git exits with 128 on a fatal error, such as a commit without an author's name.
     Row {
         programs: &[("git", &["commit"])],
         stands: |policy, code| code == 128 && !policy.environment.git_identity.value,
@@ -71,7 +71,7 @@ const ROWS: [Row; 4] = [
     },
 ];
 
-/// What there is to say to a command that failed.
+/// The advice for a command that failed; empty if it exited with 0 or by a signal.
 pub fn of(words: &Words, policy: &Policy, verdict: &Verdict) -> Vec<String> {
     let Some(code) = verdict.code.filter(|code| *code != 0) else {
         return vec![];

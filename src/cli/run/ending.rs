@@ -1,5 +1,5 @@
-//! What a person is told on stderr when a run has ended: why, what had no effect, and on request what was
-//! enforced and used. Programs read the verdict instead.
+//! The messages for people on stderr when a run has ended: the reason, grants without effect, and on request
+//! the enforced layers and the used resources. Programs read the verdict instead.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -19,19 +19,19 @@ use creel_session::verdict::Limit;
 use creel_session::way_out::Traffic;
 use creel_session::{Declared, Kind, Verdict, exit, judge};
 
-/// Of what was left, on stderr.
+/// Limit for the lines of one list on stderr.
 const MOST_LINES: usize = 5;
-/// Of a command line, in characters; a longer one is shown without its arguments.
+/// Limit for a command line, in characters; a longer one is shown without the command's arguments.
 const MOST_OF_COMMAND: usize = 1024;
-/// Of a path there, in characters.
+/// Limit for a path, in characters.
 const MOST_OF_PATH: usize = 256;
 
-/// What is said beside the verdict, in lines.
+/// Messages that are not in the verdict, one line each.
 pub struct Remarks {
-    /// What would let a command that failed do its work.
+    /// Advice for a command that failed.
     hints: Vec<String>,
-    /// What of the policy's words had no effect: all of it on request, and one line where the command failed,
-    /// which may be of that.
+    /// Parts of the policy without effect: all with `-v`; otherwise one line if the command failed, since that
+    /// may be the cause.
     notes: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl Remarks {
                 .into_iter()
                 .chain(advice::of(words, policy, verdict))
                 .collect(),
-            // No flag adds to the programs that a policy names.
+            // If a policy lists its programs, no flag adds to them.
             Execution::Worker | Execution::Only(_) => vec![],
         };
         Remarks {
@@ -63,7 +63,7 @@ fn notes(args: &RunArgs, outcome: &Outcome, verdict: &Verdict) -> Vec<String> {
         let clips = outcome.clips.iter().map(ToString::to_string);
         return unsaid.map(ToString::to_string).chain(clips).collect();
     }
-    // Where the cause is known it is not one of these.
+    // If the verdict names another cause, these notes are not it.
     let known = verdict.error.is_some() || verdict.limit.is_some();
     let refused: Vec<&Note> = notes
         .filter(|note| note.weight == Weight::Refused)
@@ -77,7 +77,7 @@ fn notes(args: &RunArgs, outcome: &Outcome, verdict: &Verdict) -> Vec<String> {
     }
 }
 
-/// The limits that somebody asked for and that nothing holds, before the command runs.
+/// Warnings before the command runs: limits from a policy or a flag that are not enforced without a cgroup.
 pub fn unheld(declared: &Declared, prepared: &Prepared) -> Vec<String> {
     let is_cgroup = |layer: &&Layer| layer.name == LayerName::Cgroup;
     let layer = prepared.plan.layers.iter().find(is_cgroup);
@@ -101,7 +101,7 @@ pub fn unheld(declared: &Declared, prepared: &Prepared) -> Vec<String> {
     .collect()
 }
 
-/// What a person wants to know about the end, on stderr.
+/// Prints the messages about the end of the run on stderr.
 pub fn announce(args: &RunArgs, verdict: &Verdict, remarks: &Remarks) {
     if !args.quiet {
         if let Some(text) = reason(verdict) {
@@ -177,11 +177,11 @@ pub fn announce(args: &RunArgs, verdict: &Verdict, remarks: &Remarks) {
     }
 }
 
-/// Where on the host the command is that the jail has not, or may not execute, where that is a program of the
-/// caller's own: what lies in the workspace and the system's directories is there for another reason.
+/// If the jail lacks the command or may not execute it: the command's path on the host, with the flags that
+/// grant it. Not for programs in the workspace or the system directories: their failure has another cause.
 fn elsewhere(args: &RunArgs, declared: &Declared, verdict: &Verdict) -> Option<String> {
     let (name, path) = (args.command.first()?, std::env::var_os("PATH")?);
-    // Where it had started, and was ended, there was nothing to grant.
+    // A command that had started, or was ended for an uncovered name, needs no grant.
     let ended = verdict.uncovered.iter().any(|name| !name.restored);
     if verdict.code.is_some()
         || ended
@@ -217,8 +217,8 @@ fn elsewhere(args: &RunArgs, declared: &Declared, verdict: &Verdict) -> Option<S
     ))
 }
 
-/// This command line with `--exec` for each of `grants`, and the program named by its path. Values that go
-/// into the environment are left out: they may be secrets.
+/// This command line with `--exec` for each of `grants` and the full path of the program. Values of `--env`
+/// are left out: they may be secrets.
 fn again(args: &RunArgs, grants: &[&Path], program: &Path) -> String {
     let given = std::env::args_os().skip(2).take_while(|word| word != "--");
     let shown = |word: OsString| {
@@ -256,7 +256,7 @@ fn is_program(file: &Path) -> bool {
     file.metadata().is_ok_and(executable)
 }
 
-/// What was refused on the network, in a few lines.
+/// Refused network destinations, at most [`MOST_LINES`] and a count of the rest.
 fn refusals(verdict: &Verdict) -> Vec<String> {
     let all = &verdict.denials;
     let short = |line: &String| line.chars().take(MOST_OF_PATH).collect::<String>();
@@ -274,7 +274,7 @@ fn refusals(verdict: &Verdict) -> Vec<String> {
     lines
 }
 
-/// Names that were uncovered for a moment, in a few lines; each name once.
+/// Denied or protected names that were uncovered for a moment, each once, in a few lines.
 fn uncovered(verdict: &Verdict) -> Vec<String> {
     let mut lines = vec![];
     if let Some(why) = &verdict.unwatched {
@@ -300,11 +300,11 @@ fn uncovered(verdict: &Verdict) -> Vec<String> {
     lines
 }
 
-/// What the command left for the host to obey, in a few lines.
+/// Files that the command left and host programs obey, in at most [`MOST_LINES`] lines.
 fn remnants(left: &Left) -> Vec<String> {
     let count = left.found.len();
     let mut found: Vec<&Remnant> = left.found.iter().collect();
-    // What is still there comes first.
+    // Files that are still there come first.
     found.sort_by_key(|remnant| match remnant.done {
         Done::Failed => 0,
         Done::Nothing => 1,
@@ -354,7 +354,7 @@ fn layer_name(layer: &plan::Layer) -> String {
         .unwrap_or_default()
 }
 
-/// One sentence for a run that a limit ended.
+/// One sentence if a limit ended the run.
 fn reason(verdict: &Verdict) -> Option<String> {
     let limit = verdict.limit.as_ref()?;
     let size = || Bytes(limit.value).to_string();
@@ -380,7 +380,7 @@ fn reason(verdict: &Verdict) -> Option<String> {
     })
 }
 
-/// One sentence for a limit that a run reached that failed; whether it failed of that nobody knows.
+/// One sentence for a limit that a failed run reached; the limit is not known to be the cause.
 fn reached(limit: &Limit) -> String {
     let value = limit.value;
     match limit.name {
@@ -395,7 +395,7 @@ fn reached(limit: &Limit) -> String {
     }
 }
 
-/// What of `--log-net` is not in its file.
+/// A message if lines of `--log-net` are missing from its file.
 fn missing(traffic: &Traffic) -> Option<String> {
     let lines = traffic.log;
     if lines.unwritten > 0 {

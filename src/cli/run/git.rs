@@ -1,9 +1,9 @@
-//! What is said of git where a command that names it failed: which of its files the policy keeps as they are,
-//! and where its repository is that the jail does not have. git itself says "Device or resource busy" and
-//! "not a git repository".
+//! Advice for a failed command that names git: which of git's files the policy protects, and where a
+//! repository lies that the jail does not have. git itself reports "Device or resource busy" and "not a git
+//! repository".
 //!
-//! It speaks of what the plan holds and of what lay on the host before the run, and grants nothing: a `.git`
-//! file is text of whoever has written the workspace.
+//! The advice comes from the plan and from the host before the run. It grants nothing: a `.git` file is
+//! untrusted, since anyone who writes to the workspace can write it.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +18,7 @@ use creel_policy::error::escaped;
 use creel_session::Declared;
 use creel_session::execute::Prepared;
 
-/// Subcommands that write what may be held, and where.
+/// Subcommands that write files of git's that the policy may protect, with the names of these files.
 const WRITES: [(&str, &[&str]); 13] = [
     ("config", &["config", "config.worktree"]),
     ("remote", &["config"]),
@@ -35,7 +35,7 @@ const WRITES: [(&str, &[&str]); 13] = [
     ("maintenance", &["config"]),
 ];
 
-/// What there is to say if the command fails.
+/// The lines to print if the command fails; empty if it does not name git.
 pub fn notes(words: &Words, declared: &Declared, prepared: &Prepared) -> Vec<String> {
     let Some(words) = words.since_git() else {
         return vec![];
@@ -56,7 +56,8 @@ pub fn notes(words: &Words, declared: &Declared, prepared: &Prepared) -> Vec<Str
         .collect()
 }
 
-/// That linked worktrees which were there at the start cannot be removed: what leads git to them is held.
+/// Advice for removing linked worktrees: those from before the run cannot be removed, because their entries
+/// below `.git/worktrees` are protected.
 fn worktrees(words: &[String], plan: &Plan) -> Option<String> {
     let said = |names: &[&str]| words.iter().any(|word| names.contains(&word.as_str()));
     let is_held = |act: &Act| match act {
@@ -74,7 +75,7 @@ fn worktrees(words: &[String], plan: &Plan) -> Option<String> {
         })
 }
 
-/// Which of the files that the subcommands write are read-only or cannot be made.
+/// Advice for the files that the subcommands write and that are read-only or cannot be created.
 fn held(used: &[&[&str]], workspace: &Path, plan: &Plan) -> Option<String> {
     let covered = plan.acts().filter_map(|act| match act {
         Act::Bind { target, access, .. } if !access.write => Some(target),
@@ -109,17 +110,17 @@ fn held(used: &[&[&str]], workspace: &Path, plan: &Plan) -> Option<String> {
     ))
 }
 
-/// Where the repository is that the jail does not have. A grant is advised only of what is a repository of the
-/// caller's and says itself that the workspace belongs to it.
+/// Advice for a repository outside the jail. It proposes a grant only for a repository of the caller's that
+/// itself names the workspace as one of its worktrees.
 fn elsewhere(workspace: &Path, host: &Host, plan: &Plan) -> Option<String> {
     let granted = |path: &Path| {
         let mut acts = plan.acts();
         acts.any(|act| matches!(act, Act::Bind { target, .. } if within(path, target)))
     };
-    // Of a `.git` file that leads nowhere git says so itself.
+    // If a `.git` file leads nowhere, git's own message says so.
     let repository = repositories::found(workspace)?;
     if repository.worktree != workspace {
-        // Up there git looks for the files that it has in its index.
+        // git needs the files of its index, which lie below the top of the worktree.
         let top = &repository.worktree;
         return (!granted(top)).then(|| part(&repository, workspace, host));
     }
@@ -134,7 +135,7 @@ fn elsewhere(workspace: &Path, host: &Host, plan: &Plan) -> Option<String> {
     if granted(&repository.git) && granted(&repository.common) {
         return None;
     }
-    // What a jail may write it may have forged, the other end too.
+    // A jail can forge both ends of the link in trees where it may write.
     let writable = |path: &Path| {
         let written = |act: &Act| matches!(act, Act::Bind { target, access, .. } if access.write && within(path, target));
         within(path, workspace) || plan.acts().any(written)
@@ -152,7 +153,7 @@ fn elsewhere(workspace: &Path, host: &Host, plan: &Plan) -> Option<String> {
         );
     };
     Some(match host.id_mode {
-        // What is granted to be read has another owner there, and git refuses it for that.
+        // In a privileged jail a read-only grant has a foreign owner, for which git refuses it.
         IdMode::Privileged => format!(
             "git's repository of the workspace is {place}, which the jail does not have: --write {place} grants it; its configuration and hooks stay as they are"
         ),
@@ -162,7 +163,7 @@ fn elsewhere(workspace: &Path, host: &Host, plan: &Plan) -> Option<String> {
     })
 }
 
-/// Of a workspace in a repository that begins above it.
+/// Advice for a workspace in a repository whose top lies above it.
 fn part(repository: &Repository, workspace: &Path, host: &Host) -> String {
     let top = &repository.worktree;
     let own = std::fs::symlink_metadata(top).is_ok_and(|meta| meta.uid() == host.uid);
@@ -172,7 +173,7 @@ fn part(repository: &Repository, workspace: &Path, host: &Host) -> String {
         false => meta.is_file() && repositories::leads_back(repository),
     });
     let bare = repository.git == *top;
-    // All that somebody has is more than a repository.
+    // A repository that contains the whole home is too wide to grant.
     let whole = host.home.as_ref().is_some_and(|home| within(home, top)) || top == Path::new("/");
     let vouched = own && plain && !bare && !whole && repositories::is_of(repository, host.uid);
     let beneath = workspace.strip_prefix(top).unwrap_or(workspace);
@@ -186,7 +187,7 @@ fn part(repository: &Repository, workspace: &Path, host: &Host) -> String {
     }
 }
 
-/// A name that no flag is taken for.
+/// The path, with `./` in front if it looks like a flag.
 fn plain_word(beneath: &Path) -> PathBuf {
     match beneath.as_os_str().as_encoded_bytes().starts_with(b"-") {
         true => Path::new(".").join(beneath),
@@ -194,7 +195,7 @@ fn plain_word(beneath: &Path) -> PathBuf {
     }
 }
 
-/// A path as a shell takes it; nothing where that cannot be shown as it is.
+/// The path quoted for a shell; `None` if it cannot be shown unchanged.
 fn word(path: &Path) -> Option<String> {
     let text = path.to_str()?;
     (escaped(text.chars()) == text).then(|| hint::quoted(text))

@@ -1,5 +1,5 @@
-//! The flags of `creel run` as what a session is asked. Refuses what can be read in two ways: a workspace without a
-//! name, a variable without a value.
+//! Converts the flags of `creel run` to a session's request. Ambiguous flags are errors, for example a
+//! workspace without a name or a variable without a value.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +14,7 @@ use creel_policy::WorkspaceMode;
 use creel_session::Asked;
 use creel_sys::{fd, pty};
 
-/// What the flags ask for beside the policy.
+/// The requests of the flags, in addition to the policy.
 pub fn asked(args: &RunArgs) -> Result<Asked, Failure> {
     let (workspace, workspace_mode) = match &args.workspace {
         Some(text) => workspace(text)?,
@@ -50,8 +50,8 @@ pub fn asked(args: &RunArgs) -> Result<Asked, Failure> {
     })
 }
 
-/// The path with its last `..`, and what is before that, replaced by where it leads: only the kernel can say
-/// what `..` means behind a link. What follows stays as it is named, and what cannot be entered stays whole.
+/// Resolves the path up to its last `..`, because only the kernel knows where `..` leads behind a link. The
+/// rest stays unresolved; a path that cannot be resolved stays as it is.
 fn without_parents(path: &Path) -> PathBuf {
     let parts: Vec<Component> = path.components().collect();
     let Some(last) = parts.iter().rposition(|c| *c == Component::ParentDir) else {
@@ -64,11 +64,11 @@ fn without_parents(path: &Path) -> PathBuf {
     }
 }
 
-/// `DIR`, `DIR:MODE` or `none`. A colon that is followed by no mode belongs to the name.
+/// Parses `DIR`, `DIR:MODE` or `none`. A colon without a mode after it belongs to the name, if that exists.
 fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
     let bytes = text.as_bytes();
     if bytes.is_empty() {
-        // An unset variable in a script, and no wish to hand over the current directory.
+        // Probably an unset variable in a script; the current directory must not be granted for it.
         return Err(Failure::new(
             "--workspace names no directory; write --workspace DIR, or leave it out for the current one",
         ));
@@ -100,7 +100,7 @@ fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>)
     Ok((Some(text.into()), None))
 }
 
-/// `K=V`, or `K` for the caller's value.
+/// Parses `K=V`, or `K` for the caller's value.
 fn variable(text: &OsString) -> Result<(OsString, OsString), Failure> {
     let bytes = text.as_bytes();
     let (name, value) = match bytes.iter().position(|b| *b == b'=') {

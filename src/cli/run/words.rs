@@ -1,14 +1,14 @@
-//! The words of a command line, read once for what is said where it failed.
+//! The words of a command line, for advice if the command fails.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 /// The words of one command.
 pub struct Words {
-    /// The name of the program, without its directory.
+    /// The program's name without its directory.
     pub program: String,
     arguments: Vec<String>,
-    /// The words of all arguments, as of a script that `sh -c` runs.
+    /// The arguments split into words, as for a script of `sh -c`.
     script: Vec<String>,
 }
 
@@ -29,13 +29,13 @@ impl Words {
         }
     }
 
-    /// Whether one of these is an argument.
+    /// Whether one of `words` is an argument.
     pub fn say(&self, words: &[&str]) -> bool {
         let said = |argument: &String| words.contains(&argument.as_str());
         self.arguments.iter().any(said)
     }
 
-    /// From the first word on that names git, also in a script; nothing where none does.
+    /// The words from the first that names git, also inside a script; `None` if no word does.
     pub fn since_git(&self) -> Option<&[String]> {
         let is_git = |word: &String| word.rsplit('/').next() == Some("git");
         let first = self.script.iter().position(is_git)?;

@@ -1,13 +1,13 @@
-//! What comes before `main`, and hence before libtest has threads.
+//! Code that runs before `main`, and hence before libtest starts threads.
 
 #[used]
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = before_main;
 
 extern "C" fn before_main() {
-    // Programs that tests start leave histories and caches in their home. This one nobody can write to;
-    // who needs another has `Workspace::home`.
-    // SAFETY: no other thread is there to read the environment.
+    // Programs that tests start leave histories and caches in their home. Nobody can write to this one; a
+    // test that needs a writable home uses `Workspace::home`.
+    // SAFETY: no other thread exists that could read the environment.
     unsafe { std::env::set_var("HOME", NO_HOME) };
     super::drill::begin();
 }

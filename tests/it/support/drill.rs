@@ -1,9 +1,10 @@
-//! Drills: what a test does in a process of its own, because it gives up rights for good or dies of it.
+//! Drills: parts of a test that run in a separate process, because they give up rights for good or kill
+//! their process.
 //!
-//! libtest has several threads, and a copy of such a process inherits locks that nobody opens. So a drill
-//! is this binary started anew: before `main`, where there is one thread, it finds the drill's name in its
-//! environment. It says lines on its stdout, [`LAST_WORD`] after all others, and exits with 0. Its parent
-//! checks both: a drill that died on the way looks like one that found nothing.
+//! libtest has several threads, and a fork of such a process inherits locks that nobody unlocks. A drill is
+//! therefore this binary executed again: before `main`, while only one thread exists, it finds the drill's
+//! name in its environment. It prints lines on stdout, [`LAST_WORD`] after all others, and exits with 0. Its
+//! parent checks both, because a drill that died early looks like one that found nothing.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -11,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use creel_sys::process;
 
-/// What a drill does; it is told its arguments.
+/// The function of a drill; takes its arguments.
 type Act = fn(&[String]);
 
 const DRILLS: &[(&str, Act)] = &[
@@ -40,7 +41,7 @@ const LAST_WORD: &str = "that is all";
 const NAME: &str = "CREEL_IT_DRILL";
 const ARGUMENTS: &str = "CREEL_IT_DRILL_ARGUMENTS";
 
-/// Where this process is a drill: it ends here.
+/// Runs the drill and exits if this process is one; otherwise returns.
 pub fn begin() {
     let Ok(name) = std::env::var(NAME) else {
         return;
@@ -55,7 +56,7 @@ pub fn begin() {
     process::exit(0);
 }
 
-/// One line from a drill to its test. The descriptor is all that a confined process has left.
+/// Sends one line from a drill to its test, by stdout: a contained process can use nothing else.
 pub fn say(line: &str) {
     let line = format!("{line}\n");
     if rustix::io::write(rustix::stdio::stdout(), line.as_bytes()) != Ok(line.len()) {
@@ -63,7 +64,7 @@ pub fn say(line: &str) {
     }
 }
 
-/// The drill `name` as a command, for a test that ends it in another way.
+/// The command that starts the drill `name`, for a test that ends it in another way.
 pub fn command(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command
@@ -74,7 +75,7 @@ pub fn command(name: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// A drill that goes on.
+/// A running drill.
 pub struct Drill {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
@@ -100,7 +101,7 @@ impl Drill {
         self.child.id()
     }
 
-    /// Waits for a line.
+    /// Waits for this line.
     #[track_caller]
     pub fn hear(&mut self, line: &str) {
         while self.said.last().is_none_or(|last| last != line) {
@@ -111,12 +112,12 @@ impl Drill {
         }
     }
 
-    /// Lets it go on: its stdin ends.
+    /// Closes the drill's stdin, which lets it go on.
     pub fn release(&mut self) {
         drop(self.child.stdin.take());
     }
 
-    /// All that it said, and how it ended.
+    /// Waits for the end; returns all lines of the drill and its exit status.
     pub fn end(&mut self) -> (Vec<String>, ExitStatus) {
         self.release();
         let more = self.lines.by_ref().map(|line| line.expect("text"));
@@ -124,7 +125,7 @@ impl Drill {
         (self.said.clone(), self.child.wait().expect("it ends"))
     }
 
-    /// What it said before its last word; it must have come to that, and ended in peace.
+    /// Waits for the end; returns the lines before [`LAST_WORD`]. Panics if that or the exit status 0 is missing.
     #[track_caller]
     pub fn finish(mut self) -> Vec<String> {
         let (mut said, ended) = self.end();

@@ -1,4 +1,4 @@
-//! A gate in this process, made by hand: what the tests of the way out below the command line build on.
+//! A gate in this process, for tests of egress below the command line.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use super::wait::PATIENCE;
 
 pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Runs on one thread as the relay does, and not for good.
+/// Runs the future on one thread, as the relay does, with a time limit of twice [`PATIENCE`].
 pub fn local<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -41,7 +41,7 @@ pub fn range(address: &str, bits: u8) -> To {
     To::Range(Range { address, bits })
 }
 
-/// Grants these ports of a destination, and ends no TLS.
+/// A rule that grants these ports of a destination and does not terminate TLS.
 pub fn rule(to: To, ports: &[u16], protocol: Protocol) -> Rule {
     Rule {
         to,
@@ -53,7 +53,7 @@ pub fn rule(to: To, ports: &[u16], protocol: Protocol) -> Rule {
     }
 }
 
-/// What is not of the rules is denied.
+/// A network policy with these rules that denies everything else.
 pub fn network(rules: impl IntoIterator<Item = Rule>) -> Network {
     let list = List {
         on_miss: OnMiss::Deny,
@@ -66,7 +66,7 @@ pub fn network(rules: impl IntoIterator<Item = Rule>) -> Network {
     }
 }
 
-/// Every one of the names is loopback's.
+/// A resolver that resolves each of the names to loopback.
 pub fn resolver(names: impl IntoIterator<Item = Name>) -> Resolver {
     let mut resolver = Resolver::default();
     resolver.hosts = names
@@ -76,7 +76,7 @@ pub fn resolver(names: impl IntoIterator<Item = Name>) -> Resolver {
     resolver
 }
 
-/// Asks nobody, ends no TLS and keeps no log.
+/// A gate without an asker, without TLS termination and without a log.
 pub fn gate(policy: Network, resolver: Resolver) -> Gate {
     Gate {
         policy,
@@ -89,14 +89,14 @@ pub fn gate(policy: Network, resolver: Resolver) -> Gate {
     }
 }
 
-/// A listener of loopback, and its port.
+/// A listener on loopback, and its port.
 pub async fn listen() -> (TcpListener, u16) {
     let listener = TcpListener::bind((LOOPBACK, 0)).await.expect("a listener");
     let port = listener.local_addr().expect("its address").port();
     (listener, port)
 }
 
-/// A port of loopback at which nobody listens.
+/// A loopback port without a listener.
 pub async fn nobody() -> u16 {
     listen().await.1
 }

@@ -1,12 +1,12 @@
-//! Programs that use what libc loads by itself, when they ask for it and not before: threads that are
-//! cancelled or outlive `main`, names of hosts and users, converters.
+//! Programs that use libraries which libc loads only on first use: for threads that are cancelled or outlive
+//! `main`, for names of hosts and users, and for character sets.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::{Workspace, need};
 
-/// For python, by ctypes; it prints what came of each, and ends with its last thread.
+/// A Python script that uses ctypes; it prints each result and ends with its last thread.
 pub const PYTHON: &str = r#"
 import ctypes, locale, os, pwd, socket
 libc, call = ctypes.CDLL(None), ctypes.c_void_p
@@ -33,10 +33,10 @@ thread(libc.usleep, 50000)
 libc.pthread_exit(None)
 "#;
 
-/// What [`PYTHON`] says where all is to be had.
+/// The output of [`PYTHON`] if every library loads.
 pub const ANSWER: &str = "cancelled True\nbacktrace True\nuser True\nhost ('127.0.0.1', 80)\nidn True\nUTF-16 True\nISO-8859-2 True\nKOI8-R True\nEUC-JP True\nSHIFT_JIS True\nmain ends\n";
 
-/// For C: `main` ends first, and the thread that it leaves says so.
+/// A C program: `main` ends first, and the thread that outlives it prints the result.
 const C: &str = r#"
 #include <iconv.h>
 #include <netdb.h>
@@ -66,10 +66,10 @@ int main(void) {
 }
 "#;
 
-/// What [`compile`]'s program says.
+/// The output of [`compile`]'s program.
 pub const C_ANSWER: &str = "outlived, \u{105}\n";
 
-/// The program in C, compiled on the host into the workspace.
+/// Compiles the C program on the host into the workspace.
 pub fn compile(workspace: &Workspace, name: &str) -> PathBuf {
     let source = workspace.outside().join("outlives.c");
     std::fs::write(&source, C).expect("write");

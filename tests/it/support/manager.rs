@@ -1,5 +1,5 @@
-//! A stand-in for systemd's user manager on a bus: it takes the one call that creel makes, and
-//! answers as it is told. `examples/user-manager.rs` is a program of it.
+//! A stand-in for systemd's user manager on a bus: it serves the one call that creel makes, with the
+//! answer that the test chooses. `examples/user-manager.rs` makes a program of it.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,7 +12,7 @@ use zbus::zvariant::{ObjectPath, OwnedValue};
 const PATH: &str = "/org/freedesktop/systemd1";
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 
-/// `StartTransientUnit` as it was called.
+/// The arguments of a `StartTransientUnit` call.
 #[derive(Debug)]
 pub struct Call {
     pub name: String,
@@ -29,21 +29,21 @@ type Body = (
     Vec<(String, Vec<(String, OwnedValue)>)>,
 );
 
-/// What the manager does with it.
+/// The manager's answer to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// The job ends so: `done`, `failed`.
+    /// The job ends with this result, such as `done` or `failed`.
     Job(&'static str),
-    /// An error with these words.
+    /// An error with this text.
     Refusal(&'static str),
     /// A job that does not end.
     Never,
 }
 
-/// What is done before the job ends.
+/// Called before the job ends.
 pub type Act = Box<dyn Fn(&Call) + Send>;
 
-/// Starts a manager on the bus, which is there when this returns and ends with the bus.
+/// Starts a manager on the bus and returns its calls. It has its name when this returns, and ends with the bus.
 pub fn start(address: &str, answer: Answer, act: Act) -> Receiver<Call> {
     let mut bus = Bus::connect(address, Duration::from_secs(3600)).expect("a bus");
     bus.authenticate().expect("taken in");
@@ -72,7 +72,7 @@ pub fn start(address: &str, answer: Answer, act: Act) -> Receiver<Call> {
     calls
 }
 
-/// Takes one message; `None` when the bus has gone.
+/// Serves one message; `None` when the bus is gone.
 fn serve(bus: &mut Bus, answer: Answer, act: &Act, calls: &Sender<Call>) -> Option<()> {
     let message = bus.receive().ok()?;
     let header = message.header();
@@ -100,7 +100,7 @@ fn serve(bus: &mut Bus, answer: Answer, act: &Act, calls: &Sender<Call>) -> Opti
         return bus.send(&error.expect("an error")).ok();
     }
     act(&call);
-    // A test that has what it wanted no longer listens.
+    // The test may have dropped the receiver.
     let _ = calls.send(call);
     let job = |number: u32| {
         let path = format!("/org/freedesktop/systemd1/job/{number}");
@@ -112,7 +112,7 @@ fn serve(bus: &mut Bus, answer: Answer, act: &Act, calls: &Sender<Call>) -> Opti
             .and_then(|signal| signal.build(&(number, job(number), &name, result)))
             .expect("a signal")
     };
-    // Somebody else's job, and one's own only after a while.
+    // First the end of another job, then after a while that of this one.
     bus.send(&ended(6, "canceled")).ok()?;
     bus.send(&reply.expect("a reply")).ok()?;
     if let Answer::Job(result) = answer {

@@ -1,5 +1,4 @@
-//! Running creel as a test does: as root or as an ordinary user, in a workspace of its own, with the
-//! verdict at hand.
+//! Runs creel for tests: as root or as an ordinary user, in a fresh workspace, with the verdict read.
 
 #![allow(dead_code)]
 
@@ -24,10 +23,10 @@ pub use process::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The account that rootless tests run as; `scripts/test` makes it.
+/// The account that rootless tests run as; `scripts/test` creates it.
 pub const ACCOUNT: &str = "creel-test";
 
-/// Who runs creel.
+/// The user that runs creel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     Root,
@@ -35,7 +34,7 @@ pub enum Who {
 }
 
 impl Who {
-    /// Root, where this process is root; an ordinary user's run says what it skips.
+    /// Root if this process is root; otherwise `None`, and prints that the test is skipped.
     pub fn root() -> Option<Who> {
         if !is_root() {
             eprintln!("skipped: the privileged half of this test needs root");
@@ -43,7 +42,7 @@ impl Who {
         is_root().then_some(Who::Root)
     }
 
-    /// Who runs the tests.
+    /// The user that runs the tests.
     pub fn of_this_process() -> Who {
         match is_root() {
             true => Who::Root,
@@ -86,7 +85,7 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The binary under test, which the ordinary user must be able to reach too.
+/// The binary under test. Panics if the ordinary user cannot reach it.
 pub fn binary() -> &'static Path {
     let path = Path::new(env!("CARGO_BIN_EXE_creel"));
     for dir in path.ancestors().skip(1) {
@@ -113,7 +112,7 @@ fn open_dir() -> TempDir {
     dir
 }
 
-/// A directory owned by `who`, gone when dropped.
+/// A directory owned by `who`, removed on drop.
 pub struct Workspace {
     dir: TempDir,
     who: Who,
@@ -133,12 +132,12 @@ impl Workspace {
         self.dir.path().join("work")
     }
 
-    /// A place on the same disk that is not in the workspace.
+    /// A directory on the same filesystem outside the workspace.
     pub fn outside(&self) -> &Path {
         self.dir.path()
     }
 
-    /// A home for programs beside creel, owned by who owns the workspace: they leave histories and caches.
+    /// A home for programs other than creel, which leave histories and caches; owned by the workspace's owner.
     pub fn home(&self) -> PathBuf {
         let home = self.dir.path().join("home");
         if !home.exists() {
@@ -149,7 +148,7 @@ impl Workspace {
         home
     }
 
-    /// Writes a file, owned by who owns the workspace, with its parents.
+    /// Writes an executable file and its parents, owned by the workspace's owner; returns its path.
     pub fn write(&self, name: &str, contents: &str) -> PathBuf {
         let path = self.path().join(name);
         let (uid, gid, _) = self.who.account();
@@ -166,7 +165,7 @@ impl Workspace {
     }
 }
 
-/// One `creel run`, to be.
+/// A `creel run` to start.
 pub struct Run {
     who: Who,
     flags: Vec<OsString>,
@@ -175,19 +174,19 @@ pub struct Run {
     stdin: Option<Vec<u8>>,
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Ran {
-    /// The exit status as a shell would show it.
+    /// The exit status as a shell shows it.
     pub status: i32,
     pub stdout: String,
     pub stderr: String,
-    /// `Null` where creel wrote none.
+    /// `Null` if creel wrote none.
     pub verdict: Value,
 }
 
 impl Run {
-    /// In `workspace`, which is the working directory and hence the jail's workspace.
+    /// A run with `workspace` as the working directory and hence as the jail's workspace.
     pub fn new(who: Who, workspace: &Workspace) -> Run {
         Run {
             who,
@@ -198,7 +197,7 @@ impl Run {
         }
     }
 
-    /// Flags of `creel run`.
+    /// Adds flags of `creel run`.
     pub fn flags<S: AsRef<OsStr>>(mut self, flags: impl IntoIterator<Item = S>) -> Run {
         self.flags
             .extend(flags.into_iter().map(|f| f.as_ref().to_owned()));
@@ -209,7 +208,7 @@ impl Run {
         self.flags([OsStr::new("--policy"), name.as_ref()])
     }
 
-    /// A variable in creel's own environment, not the jail's.
+    /// Sets a variable in creel's own environment, not in the jail's.
     pub fn outer_env(mut self, name: &str, value: impl AsRef<OsStr>) -> Run {
         self.env.push((name.into(), value.as_ref().into()));
         self
@@ -225,7 +224,7 @@ impl Run {
         self
     }
 
-    /// The command line as a [`Command`], for a test that drives it itself.
+    /// The command line as a [`Command`], for a test that starts it itself.
     pub fn command<S: AsRef<OsStr>>(&self, argv: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(binary());
         command
@@ -244,7 +243,7 @@ impl Run {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs the command to its end, without a terminal.
     pub fn argv<S: AsRef<OsStr>>(self, argv: impl IntoIterator<Item = S>) -> Ran {
         // The verdict comes through a pipe that becomes descriptor 9 in creel.
         let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -264,7 +263,7 @@ impl Run {
         // SAFETY: dup2 is async-signal-safe and both numbers are open or free.
         unsafe {
             command.pre_exec(move || {
-                // Where it is 9 already, dup2 leaves it close-on-exec.
+                // dup2 of 9 to 9 would leave it close-on-exec.
                 let done = match source {
                     9 => libc::fcntl(9, libc::F_SETFD, 0),
                     source => libc::dup2(source, 9),
@@ -294,26 +293,26 @@ impl Run {
         }
     }
 
-    /// With a policy file of this text, which lies outside the workspace and is named `name`.toml.
+    /// Adds a policy file with this text, `name`.toml outside the workspace.
     pub fn policy_text(self, workspace: &Workspace, name: &str, text: &str) -> Run {
         let path = workspace.outside().join(format!("{name}.toml"));
         std::fs::write(&path, text).expect("write");
         self.policy(path)
     }
 
-    /// `sh -c SCRIPT` in the jail.
+    /// Runs `sh -c SCRIPT` in the jail.
     pub fn sh(self, script: &str) -> Ran {
         self.argv(["/bin/sh", "-c", script])
     }
 
-    /// `python3 -c SCRIPT` in the jail, which can make any system call through ctypes.
+    /// Runs `python3 -c SCRIPT` in the jail, which can make any system call through ctypes.
     pub fn python(self, script: &str) -> Ran {
         self.argv(["/usr/bin/python3", "-c", script])
     }
 }
 
 impl Ran {
-    /// Panics with everything that is known unless the run exited 0.
+    /// Panics with the whole result unless the run exited with 0.
     #[track_caller]
     pub fn ok(self) -> Ran {
         assert_eq!(self.status, 0, "{self:#?}");
@@ -326,12 +325,12 @@ impl Ran {
     }
 }
 
-/// Whether the jails of `who` have cgroups here without asking anybody.
+/// Whether the jails of `who` have cgroups here without asking systemd.
 pub fn has_cgroups(who: Who) -> bool {
     who == Who::Root || delegated().is_some()
 }
 
-/// The same, and says what is skipped where they have none.
+/// As [`has_cgroups`], and prints that the test is skipped if they have none.
 pub fn grouped(who: Who) -> bool {
     if !has_cgroups(who) {
         eprintln!("skipped for {who:?}: no cgroup is delegated to an ordinary user here");
@@ -339,9 +338,9 @@ pub fn grouped(who: Who) -> bool {
     has_cgroups(who)
 }
 
-/// The v2 group that was delegated to this process's user, with the controllers that a jail needs: it is
-/// the user's own, and whoever delegated it gave it to this process by starting it in there. What root
-/// starts as an ordinary user stays in root's group, so for root there is none.
+/// The v2 cgroup that is delegated to this process's user with the controllers that a jail needs: an ancestor
+/// of this process's cgroup that the user owns. `None` for root: an ordinary user's process that root starts
+/// stays in root's cgroup.
 pub fn delegated() -> Option<PathBuf> {
     use std::os::unix::fs::MetadataExt;
     const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
@@ -366,7 +365,7 @@ pub fn delegated() -> Option<PathBuf> {
         .map(Path::to_path_buf)
 }
 
-/// Where creel's state is, for this process's user.
+/// creel's state directory for this process's user.
 pub fn state_dir() -> PathBuf {
     match rustix::process::getuid().as_raw() {
         0 => "/run/creel".into(),
@@ -382,7 +381,7 @@ pub fn shell_status(status: std::process::ExitStatus) -> i32 {
         .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
-/// A program that must be there; a missing tool is a failure, not a skip.
+/// The path of a program. Panics if it is missing: a missing tool is a failure, not a skip.
 #[track_caller]
 pub fn need(program: &str) -> PathBuf {
     let found = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]

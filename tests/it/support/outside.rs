@@ -1,6 +1,6 @@
-//! The network outside of a jail, made of two namespaces and a cable: the test and its jails are on a
-//! machine with a resolver, and all other addresses are local to the one at the other end, where servers
-//! speak HTTP, TLS and something of their own. Nothing depends on the machine's network.
+//! A network outside the jail, made of two namespaces and a veth pair. The test, its jails and a resolver are
+//! in one namespace. All other addresses are local to the other one, where servers speak HTTP, TLS and
+//! protocols of single tests. Nothing depends on the host's network.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -21,21 +21,21 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 use sha2::{Digest, Sha256};
 
-/// Where names lead.
+/// The address of the names.
 pub const PUBLIC: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 34);
 
-/// What the servers saw.
+/// The traffic that the servers saw.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Names that the resolver was asked for.
+    /// Names of the queries to the resolver.
     pub questions: Vec<String>,
-    /// Addresses that were connected to.
+    /// Destination addresses of the connections.
     pub connections: Vec<SocketAddr>,
-    /// Heads of requests.
+    /// Heads of the HTTP requests.
     pub requests: Vec<String>,
 }
 
-/// The outside, for as long as this process lives.
+/// The outside network, which lives as long as this process.
 #[derive(Clone)]
 pub struct Outside {
     pub seen: Arc<Mutex<Seen>>,
@@ -43,23 +43,23 @@ pub struct Outside {
     aliases: Arc<Mutex<BTreeMap<String, String>>>,
     /// The certificate authority that signs the TLS server's certificates, PEM.
     pub authority: Arc<PathBuf>,
-    /// The server's own certificate and key, PEM, for servers of other programs'.
+    /// The server's certificate and key, PEM, also for servers that are other programs.
     pub certificate: Arc<PathBuf>,
     pub key: Arc<PathBuf>,
-    /// A thread at the other end does what is sent there.
+    /// Sends jobs to a thread in the other namespace.
     far: Sender<Job>,
-    /// The namespace of the other end.
+    /// The other network namespace.
     network: Arc<OwnedFd>,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
 thread_local! {
-    /// Whether this thread has [trusted](Outside::trust) before.
+    /// Whether this thread has called [trust](Outside::trust) before.
     static TRUSTS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A server of another program's, outside. It ends with the test.
+/// A server process in the other namespace. It ends with the test.
 pub struct Peer(Child);
 
 impl Peer {
@@ -70,15 +70,15 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // PostgreSQL shuts down at it, Python and Node.js end. The child is not waited for yet.
-        // SAFETY: a signal to a child of this process's own.
+        // SIGINT shuts PostgreSQL down and ends Python and Node.js.
+        // SAFETY: two integers; the child is not reaped yet.
         unsafe { libc::kill(self.0.id() as i32, libc::SIGINT) };
         let _ = self.0.wait();
     }
 }
 
 impl Outside {
-    /// Takes this thread, and all that it starts, into it. Every name of `names` leads to [`PUBLIC`].
+    /// Moves this thread, and all that it starts, into the network. The `names` resolve to [`PUBLIC`].
     pub fn enter(names: &[&str], directory: &Path) -> Outside {
         creel_sys::net::new_namespace().expect("a network namespace needs root");
         creel_sys::net::loopback_up().expect("loopback");
@@ -103,11 +103,11 @@ impl Outside {
         outside
     }
 
-    /// Has what is started from here on trust the test's authority beside the machine's own, by a file
-    /// in mounts of this thread's own.
+    /// Adds the test's authority to the host's trusted ones for all that this thread starts from now on, by a
+    /// bind mount in the thread's own mount namespace.
     pub fn trust(&self) {
         let bundle = Path::new(creel_sys::host::CERTIFICATES[0]);
-        // SAFETY: concerns this thread alone.
+        // SAFETY: unshare(2) concerns this thread alone.
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         mount_change("/", private).expect("private mounts");
@@ -121,7 +121,7 @@ impl Outside {
         mount_bind(&both, bundle).expect("a bind mount");
     }
 
-    /// Does something at the other end of the cable.
+    /// Runs `act` in the other namespace and returns its result.
     pub fn beyond<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> T {
         let (give, take) = channel();
         let job = Box::new(move || drop(give.send(act())));
@@ -129,7 +129,7 @@ impl Outside {
         take.recv().expect("no panic there")
     }
 
-    /// Starts a server at the other end, and waits until it listens.
+    /// Starts a server in the other namespace, and waits until it listens.
     pub fn start(&self, command: &mut Command, port: u16) -> Peer {
         // SAFETY: prctl is async-signal-safe.
         unsafe {
@@ -141,7 +141,7 @@ impl Outside {
             });
         }
         let null = (Stdio::null(), Stdio::null());
-        // It may not be root any more where it could go there by itself.
+        // setns(2) before the spawn: the child may no longer be root when it could call it.
         let here = std::fs::File::open("/proc/thread-self/ns/net").expect("a namespace");
         creel_sys::net::enter(&self.network).expect("the other end");
         let spawned = command.stdin(null.0).stdout(null.1).spawn();
@@ -153,7 +153,7 @@ impl Outside {
         peer
     }
 
-    /// What the name leads to from now on.
+    /// Sets the addresses of a name.
     pub fn lead(&self, name: &str, to: &[IpAddr]) {
         self.names
             .lock()
@@ -161,7 +161,7 @@ impl Outside {
             .insert(name.to_owned(), to.to_vec());
     }
 
-    /// The name is another's alias from now on.
+    /// Makes the name an alias of another.
     pub fn alias(&self, name: &str, other: &str) {
         let mut aliases = self.aliases.lock().expect("a lock");
         aliases.insert(name.to_owned(), other.to_owned());
@@ -179,10 +179,9 @@ impl Outside {
         self.seen.lock().expect("a lock").requests.clone()
     }
 
-    /// Packets on the network so far, whatever they are: what the test's machine said to itself, and what
-    /// came and went by the cable.
+    /// The number of packets so far in this thread's namespace, on loopback and on the veth pair.
     pub fn packets(&self) -> u64 {
-        // proc_pid_net(5): the network of this thread.
+        // proc_pid_net(5): the network namespace of this thread.
         let text = std::fs::read_to_string("/proc/thread-self/net/dev").expect("the devices");
         let devices = text.lines().filter_map(|line| line.split_once(':'));
         let count = |numbers: &str, at| -> u64 {
@@ -247,7 +246,7 @@ impl Outside {
         answer
     }
 
-    /// A server on every address, the machine's own too, each connection in a thread of its own.
+    /// Starts a server on every address of both namespaces, with a thread for each connection.
     pub fn serve(&self, port: u16, speak: fn(Box<dyn Stream>, &Mutex<Seen>) -> io::Result<()>) {
         for listener in self.listen(port) {
             let seen = Arc::clone(&self.seen);
@@ -261,21 +260,21 @@ impl Outside {
         }
     }
 
-    /// Listeners at both ends of the cable.
+    /// Listeners in both namespaces.
     fn listen(&self, port: u16) -> [TcpListener; 2] {
         let any = (Ipv4Addr::UNSPECIFIED, port);
         let far = self.beyond(move || TcpListener::bind(any));
         [TcpListener::bind(any), far].map(|listener| listener.expect("a port"))
     }
 
-    /// Sends datagrams at a port of the other end back to where they came from.
+    /// Starts a UDP echo server on a port of the other namespace.
     pub fn echo(&self, port: u16) {
         let any = (Ipv4Addr::UNSPECIFIED, port);
         let socket = self.beyond(move || UdpSocket::bind(any)).expect("a port");
         udp::tell_destination(socket.as_fd()).expect("IP_PKTINFO");
         std::thread::spawn(move || {
             let mut bytes = [0; 2048];
-            // Looked at without taking it, and so waited for.
+            // peek waits for a datagram and leaves it in the socket for `receive`.
             while socket.peek_from(&mut bytes).is_ok() {
                 if let Ok(came) = udp::receive(socket.as_fd(), &mut bytes) {
                     let _ = udp::send(socket.as_fd(), &bytes[..came.bytes], came.from, came.to);
@@ -286,7 +285,7 @@ impl Outside {
 
     fn tls(&self, names: &[&str]) {
         let mut params = rcgen::CertificateParams::new(vec![]).expect("parameters");
-        // Two certificates of one name would look like one that signed itself.
+        // If both certificates had one name, the server's would look self-signed.
         let common = rcgen::DnType::CommonName;
         params
             .distinguished_name
@@ -330,9 +329,9 @@ impl Outside {
     }
 }
 
-/// Puts a cable between this network namespace and a new one: veth(4), without a word of its own, since
-/// both ends have one hardware address and ask for none. The thread at the other end is there as long as
-/// somebody may send it something to do.
+/// Connects this network namespace to a new one by veth(4). The devices send no packets by themselves: both
+/// have the same hardware address, with ARP off. Returns the sender of jobs to a thread in the new namespace,
+/// which runs until all senders are dropped, and the namespace.
 fn cable() -> (Sender<Job>, OwnedFd) {
     let (far, jobs) = channel::<Job>();
     let (give, take) = channel();
@@ -363,7 +362,7 @@ fn cable() -> (Sender<Job>, OwnedFd) {
     let (ready, wait) = channel();
     let plug = move || {
         ip("link set cable arp off addrgenmode none up");
-        // Before the route that has all addresses here.
+        // This route must take precedence over the one that makes all addresses local.
         ip("route add 203.0.113.1/32 dev cable table local");
         let _ = ready.send(());
     };
@@ -372,7 +371,7 @@ fn cable() -> (Sender<Job>, OwnedFd) {
     (far, network.into())
 }
 
-/// ip(8), in this thread's network.
+/// Runs ip(8) in this thread's network namespace; panics if it fails.
 pub fn ip(words: &str) {
     let status = Command::new("ip").args(words.split(' ')).status();
     assert!(status.expect("ip(8) is there").success(), "{words}");
@@ -387,8 +386,8 @@ fn note(client: &TcpStream, seen: &Mutex<Seen>) {
     }
 }
 
-/// HTTP/1.1, one request after another: `/big/N` is N bytes, `/sum` the SHA-256 of what was sent,
-/// `/to/SCHEME/HOST` leads there, anything else the request's own head.
+/// Answers HTTP/1.1 requests one after another: `/big/N` with N bytes, `/sum` with the SHA-256 of the body,
+/// `/to/SCHEME/HOST` with a redirect there, any other path with the request's own head.
 pub fn answer_requests(mut client: Box<dyn Stream>, seen: &Mutex<Seen>) -> io::Result<()> {
     let mut early = vec![];
     loop {
@@ -464,7 +463,7 @@ pub fn answer_requests(mut client: Box<dyn Stream>, seen: &Mutex<Seen>) -> io::R
     }
 }
 
-/// Reads until there is a whole head at the beginning of `early`; its length.
+/// Reads until `early` begins with a whole head; returns its length, or `None` at the end of the stream.
 fn read_head(client: &mut impl Read, early: &mut Vec<u8>) -> io::Result<Option<usize>> {
     loop {
         if let Some(at) = early.windows(4).position(|w| w == b"\r\n\r\n") {

@@ -1,4 +1,4 @@
-//! Machines that are not there: what a fixture does not say is absent.
+//! Hosts described by fixtures; a path that a fixture does not list is absent.
 
 use std::convert::Infallible;
 
@@ -6,7 +6,7 @@ use creel_plan::questions::ask;
 use creel_plan::{Fact, Host, Request};
 use creel_policy::Policy;
 
-/// Answers with "absent" whatever the fixture does not have.
+/// Adds every path that the plan asks for and the fixture does not have, as absent.
 pub fn fill(policy: &Policy, request: &Request, host: &mut Host) {
     let filled = ask(policy, request, host, |want, host| {
         host.paths.entry(want.path).or_insert(Fact::Absent);

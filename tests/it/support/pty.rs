@@ -1,4 +1,4 @@
-//! A terminal with a program on it: what a person at a keyboard does, and what they see.
+//! A program on a terminal, with the keys that a person presses and the text that they see.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use super::wait::{self, PATIENCE};
 
-/// One terminal and the session on it.
+/// A terminal and the session on it.
 pub struct Screen {
     master: File,
     pub child: Child,
@@ -23,7 +23,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Starts `command` as the leader of a session on a terminal of 24 rows and 80 columns.
+    /// Starts `command` as the session leader on a terminal of 24 rows and 80 columns.
     pub fn start(mut command: Command) -> Screen {
         let (master, slave) = pair();
         let copy = || slave.try_clone().expect("dup");
@@ -44,10 +44,10 @@ impl Screen {
         let (mut reader, sink) = (master.try_clone().expect("dup"), shown.clone());
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // EIO: nobody has the terminal open any more.
+            // The loop ends at EIO: no process has the terminal open any more.
             loop {
                 let _ = poll(&mut [PollFd::new(&reader, PollFlags::IN)], None);
-                // Under the lock: what is not in the terminal any more is here.
+                // Read under the lock: text that has left the terminal is in `shown` once the lock is free.
                 let mut shown = sink.lock().expect("no panic");
                 match reader.read(&mut buffer) {
                     Ok(length @ 1..) => shown.extend_from_slice(&buffer[..length]),
@@ -62,7 +62,7 @@ impl Screen {
         }
     }
 
-    /// What was shown so far.
+    /// The text that was shown so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().expect("no panic")).into_owned()
     }
@@ -73,7 +73,7 @@ impl Screen {
         self.wait_until(wanted, || self.text().contains(wanted));
     }
 
-    /// The same for what takes its time.
+    /// As [`wait_for`](Screen::wait_for), for text that may take `patience` longer.
     #[track_caller]
     pub fn wait_for_long(&self, wanted: &str, patience: Duration) {
         wait::within(patience, || self.text().contains(wanted));
@@ -115,19 +115,19 @@ impl Screen {
         unsafe { libc::kill(self.child.id() as i32, number) };
     }
 
-    /// Whether a job of the shell's has the terminal, which is the session's leader.
+    /// Whether a job of the shell has the terminal; the shell is the session leader.
     pub fn has_job(&self) -> bool {
         let shell = self.child.id() as i32;
         rustix::termios::tcgetpgrp(&self.master)
             .is_ok_and(|group| group.as_raw_nonzero().get() != shell)
     }
 
-    /// Whether the session's leader is stopped.
+    /// Whether the session leader is stopped.
     pub fn is_stopped(&self) -> bool {
         super::state_of(self.child.id()) == Some('T')
     }
 
-    /// Waits for the leader's end: its status as a shell shows it, and all that was shown.
+    /// Waits for the leader's end; returns its exit status as a shell shows it, and the whole text.
     #[track_caller]
     pub fn end(mut self) -> (i32, String) {
         let child = self.child.id();
@@ -135,7 +135,7 @@ impl Screen {
             matches!(super::state_of(child), None | Some('Z'))
         });
         let status = self.child.wait().expect("wait");
-        // What the leader wrote can be read by now; others may have the terminal open still.
+        // All output of the leader is readable by now; other processes may still have the terminal open.
         wait::until("the reader", || {
             let _shown = self.shown.lock().expect("no panic");
             !can_be_read(&self.master)
@@ -151,7 +151,7 @@ impl Drop for Screen {
     }
 }
 
-/// Whether the terminal holds text that was not read; the kernel hands over what is on its way first.
+/// Whether the terminal holds unread text. poll(2) first flushes text that is still in the kernel's buffers.
 fn can_be_read(master: &File) -> bool {
     let mut asked = [PollFd::new(master, PollFlags::IN)];
     poll(&mut asked, Some(&Timespec::default())).expect("poll");

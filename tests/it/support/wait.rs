@@ -1,20 +1,20 @@
-//! Waiting for events: what another process does is asked for every few milliseconds, for as long as a busy
-//! machine may take. An absence is no event and takes a time, which a caller gives.
+//! Waiting for events in other processes: a condition is polled every few milliseconds, with a time limit that
+//! suits a busy machine. To show that nothing happens, the caller passes a time.
 
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Longer than anything takes, on a machine that has better things to do.
+/// Time limit for an event; no event takes this long, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Whether `done` is so within this time.
+/// Whether `done` becomes true within this time.
 pub fn within(time: Duration, mut done: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     loop {
-        // Before the look: this process may sleep through all of the time.
+        // The clock is read before the check: this process may be off the CPU for the whole time.
         let late = start.elapsed() >= time;
         match done() {
             true => return true,
@@ -24,13 +24,13 @@ pub fn within(time: Duration, mut done: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// Waits until `done`.
+/// Waits until `done` is true; panics after [`PATIENCE`].
 #[track_caller]
 pub fn until(what: &str, done: impl FnMut() -> bool) {
     assert!(within(PATIENCE, done), "waited in vain: {what}");
 }
 
-/// Waits for a value.
+/// Waits until `look` returns a value; panics after [`PATIENCE`].
 #[track_caller]
 pub fn some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let mut found = None;
@@ -41,7 +41,7 @@ pub fn some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     found.expect("it was found")
 }
 
-/// Waits until what is seen is `wanted`; panics with what it is instead.
+/// Waits until `look` returns `wanted`; panics with the last value after [`PATIENCE`].
 #[track_caller]
 pub fn becomes<T: PartialEq + std::fmt::Debug>(wanted: &T, mut look: impl FnMut() -> T) {
     let mut seen = None;
@@ -54,7 +54,7 @@ pub fn becomes<T: PartialEq + std::fmt::Debug>(wanted: &T, mut look: impl FnMut(
     assert_eq!(seen.as_ref(), Some(wanted), "waited in vain");
 }
 
-/// Waits for the end of a child, and kills one that does not end.
+/// Waits for the end of a child; kills it and panics if it does not end.
 #[track_caller]
 pub fn end(child: &mut Child) -> ExitStatus {
     let mut status = None;
@@ -69,21 +69,21 @@ pub fn end(child: &mut Child) -> ExitStatus {
     })
 }
 
-/// Nothing else comes of it for this time.
+/// Panics if `so` becomes false within this time.
 #[track_caller]
 pub fn stays(what: &str, time: Duration, so: impl Fn() -> bool) {
     assert!(!within(time, || !so()), "no longer: {what}");
 }
 
-/// Whether what is seen is the same after this time.
+/// Whether `look` returns the same value after this time.
 pub fn still<T: PartialEq>(time: Duration, look: impl Fn() -> T) -> bool {
     let before = look();
     std::thread::sleep(time);
     look() == before
 }
 
-/// Waits until files that are made now have a later time than those that were made before: the kernel's
-/// clock of files goes in ticks.
+/// Waits until new files have a later timestamp than files from before: file timestamps advance in ticks of
+/// the kernel's clock.
 pub fn for_a_tick() {
     let coarse = || {
         let now = clock_gettime(ClockId::RealtimeCoarse);
@@ -93,7 +93,7 @@ pub fn for_a_tick() {
     until("the clock", || coarse() != before);
 }
 
-/// As [`until`], for what happens on this thread.
+/// As [`until`], for a condition that another task of this thread fulfils.
 #[track_caller]
 pub fn soon(what: &str, mut done: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();
