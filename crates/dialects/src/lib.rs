@@ -1,5 +1,5 @@
-//! Tools around policies: [`import`] converts policies of other programs, [`lint`] warns of lines
-//! that are dangerous, useless or misleading.
+//! Tools for policies: [`import`] converts policies of other programs, [`lint`] warns of lines that are
+//! dangerous, useless or misleading.
 //!
 //! ```
 //! use creel_dialects::import::{Dialect, detect};

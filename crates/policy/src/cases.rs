@@ -1,5 +1,5 @@
-//! The cases of a policy's `[tests]`: what the evaluator says of each, and which of them the kernel can
-//! be asked about too.
+//! The cases of a policy's `[tests]`: the evaluator's answer to each, and whether the kernel can check it
+//! too.
 
 use super::Sourced;
 use super::decide::{Decision, Why, decide};
@@ -26,7 +26,7 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// The evaluator says what is expected.
+    /// Whether the evaluator's answer is the expected one.
     pub fn holds(&self) -> bool {
         self.decision.is_allowed() == (self.expected == Expected::Allow)
     }
@@ -44,11 +44,11 @@ pub fn judge(layer: &Layer, rights: &Rights, roots: &Roots) -> Vec<Judged> {
     allow.chain(deny).collect()
 }
 
-/// Directories of which every jail has its own, whatever the policy says.
+/// Directories that every jail has of its own, under any policy.
 const OWN: [&str; 6] = ["/tmp", "/dev", "/proc", "/etc", "/var/tmp", "/workspace"];
 
-/// Why the kernel cannot be asked about a case, if it cannot: the rule is the tool's, or the jail has
-/// something of its own there.
+/// Why the kernel cannot check a case; `None` if it can. Either the rule binds a tool, not a path, or the
+/// jail has its own directory at that path.
 pub fn beyond_kernel(judged: &Judged, rights: &Rights, roots: &Roots) -> Option<&'static str> {
     let case = &judged.case.value;
     let by_name = matches!(
@@ -105,7 +105,7 @@ pub fn subject(roots: &Roots, word: &str) -> String {
 }
 
 impl Why {
-    /// In words, for whoever wrote the case.
+    /// The reason as text for the author of the case.
     pub fn reason(&self) -> String {
         match self {
             Why::ToolDenied(origin) => format!("the tool is denied at {origin}"),

@@ -1,7 +1,7 @@
-//! Codes of errors: what programs compare, while the texts are for people.
+//! Error codes: programs compare these; the messages are for people.
 
-/// Gives an error `CODES` and `code()`, both from one table: a variant without a row does not compile, and
-/// `docs/errors.md` has every code. After `else` come variants that only wrap an error with codes of its own.
+/// Gives an error type `CODES` and `code()` from one table. A variant without a row does not compile;
+/// `docs/errors.md` lists all codes. Variants after `else` only wrap an error that has its own codes.
 ///
 /// ```
 /// enum Fault { Absent, Busy { pid: u32 } }
@@ -13,7 +13,7 @@
 macro_rules! codes {
     ($error:ident { $($variant:pat => $code:literal),* $(,)? } $(else { $($wraps:pat => $inner:expr),* $(,)? })?) => {
         impl $error {
-            /// The codes of its own variants, in the order of the table.
+            /// The codes of this type's own variants, in the order of the table.
             pub const CODES: &[&str] = &[$($code),*];
 
             /// Stable from version to version.

@@ -1,4 +1,4 @@
-//! Commands, cases, and the words for how commands are bound.
+//! Commands, test cases, and the enums that bind commands.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,16 +11,16 @@ use super::{Origin, glob};
 /// A program that may be executed, and with which arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// An absolute path, `~/...`, `$WORKSPACE/...`, or a bare name, which stands for that name in
+    /// An absolute path, `~/...`, `$WORKSPACE/...`, or a bare name. A bare name stands for that name in
     /// each of [`PROGRAM_DIRECTORIES`].
     pub program: String,
-    /// Alternatives, one of which the arguments must match; empty: any arguments.
+    /// Alternatives; the arguments must match one of them. If empty, any arguments are allowed.
     pub args: BTreeSet<Arguments>,
     pub origin: Origin,
 }
 
 impl Command {
-    /// The paths that a program of a policy may mean.
+    /// The paths that a policy's program name can mean.
     pub fn paths(program: &str, roots: &Roots) -> Vec<String> {
         match program.contains('/') || program == "~" {
             true => vec![roots.expand(program)],
@@ -31,8 +31,8 @@ impl Command {
     }
 }
 
-/// A pattern of arguments, word by word; `*` in a word is any run of characters, a last word `...`
-/// is any further words.
+/// A pattern for arguments, one word per argument. `*` in a word matches any run of characters; a last
+/// word `...` matches any further arguments.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Arguments(pub Vec<String>);
 
@@ -65,7 +65,7 @@ impl fmt::Display for Arguments {
     }
 }
 
-/// Where a bare program name is looked for: the system's own directories, whatever PATH says.
+/// Where a bare program name is searched: the system's own directories, regardless of PATH.
 pub const PROGRAM_DIRECTORIES: [&str; 6] = [
     "/usr/local/bin",
     "/usr/bin",
@@ -75,7 +75,7 @@ pub const PROGRAM_DIRECTORIES: [&str; 6] = [
     "/sbin",
 ];
 
-/// A tool and what it is used on: `write .git/hooks/x`, `exec git status`.
+/// A tool and its operands: `write .git/hooks/x`, `exec git status`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
     pub tool: Tool,
@@ -91,22 +91,22 @@ impl fmt::Display for Case {
 }
 
 words! {
-    /// What `exec` may run.
+    /// What the `exec` tool may run.
     Security {
-        /// Nothing but the worker itself.
+        /// Only the worker itself.
         Deny = "deny",
-        /// The commands named, and what they load.
+        /// The listed commands, and what they load.
         Allowlist = "allowlist",
-        /// Whatever lies in an executable grant.
+        /// Any program in an executable grant.
         Full = "full",
     }
 }
 
 words! {
-    /// When a person is asked. Silence is denial.
+    /// When a person is asked. No answer means denial.
     Ask {
         Always = "always",
-        /// Where no rule allows it already.
+        /// If no rule already allows the call.
         OnMiss = "on-miss",
         Off = "off",
     }
@@ -116,7 +116,7 @@ words! {
     /// Which sessions are jailed.
     Mode {
         All = "all",
-        /// All but the operator's own.
+        /// All except the operator's own.
         NonMain = "non-main",
         Off = "off",
     }

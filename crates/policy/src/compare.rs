@@ -1,7 +1,7 @@
 //! What one set of rights allows that another does not, rule by rule.
 //!
-//! The same comparison answers two questions. [`clipped`]: which words of a layer ask for more than
-//! the layers above it have, and are therefore without effect. [`widened`]: which rules of a policy
+//! The same comparison answers two questions. [`clipped`] finds the rules of a layer that ask for more
+//! than the layers above it have, and so have no effect. [`widened`] finds the rules of a policy that
 //! allow what another policy did not, for a reviewer.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use super::rights::{Bound, Constraints, Names, Others, Places, Rights, Roots, Va
 use super::tools::{Ruling, Tool};
 use super::trees::{Trees, within};
 
-/// Ends an item that only the other side has, and that denied.
+/// Suffix of an item that only the other side denied.
 pub const GONE: &str = " no longer";
 
 /// A rule that allows more.
@@ -41,23 +41,23 @@ impl Excess {
 /// What is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
-    /// Only what is written: silence asks for nothing.
+    /// Only explicit rules: an unspecified field asks for nothing.
     Words,
-    /// All: silence allows.
+    /// Everything: an unspecified field allows all.
     Whole,
 }
 
-/// The words of `asked` that go beyond `above`.
+/// The rules of `asked` that go beyond `above`.
 pub fn clipped(asked: &Rights, above: &Rights) -> Vec<Excess> {
     compare(asked, above, Scope::Words)
 }
 
-/// What `new` allows and `old` does not. Both closed.
+/// What `new` allows and `old` does not. Both must be finalized.
 pub fn widened(old: &Rights, new: &Rights) -> Vec<Excess> {
     compare(new, old, Scope::Whole)
 }
 
-/// Whether these say which programs may execute, and leave it not to the grants alone.
+/// Whether these rights list the programs that may execute, instead of leaving it to the grants alone.
 fn programs_named(rights: &Rights) -> bool {
     let exec = rights.constraints(Tool::Exec);
     let security = exec.security.as_ref().map(|security| security.value);
@@ -79,7 +79,7 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
         scope,
     };
     found.tools(a, b);
-    // What stays executable needs no other word to be loaded, unless programs are named.
+    // An executable path needs no separate load grant, unless programs are listed by name.
     let executed = match programs_named(a) || programs_named(b) {
         true => Trees::none(),
         false => b.exec.meet(&a.exec),
@@ -103,7 +103,7 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
         }
     }
     for tool in Tool::ALL {
-        // Who says nothing of a tool asks for nothing.
+        // A layer that does not mention a tool asks for nothing.
         if scope == Scope::Whole || a.each.contains_key(&tool) {
             found.constraints(tool, a.constraints(tool), b.constraints(tool));
         }
@@ -112,7 +112,7 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
     found.list
 }
 
-/// Collects.
+/// Collects the findings.
 struct Found {
     list: Vec<Excess>,
     scope: Scope,
@@ -155,7 +155,7 @@ impl Found {
     fn network(&mut self, a: &Bounds, b: &Bounds) {
         a.mode.beyond(&b.mode, "network.mode", self);
         let none = |bounds: &Bounds| bounds.mode.as_ref().is_some_and(|m| m.value == Mode::None);
-        // The rules of a layer whose mode goes beyond what is above say nothing more.
+        // If the layer's mode already goes beyond the mode above, its rules add nothing.
         if !none(a) && (self.scope == Scope::Whole || !none(b)) {
             for rule in a.folded() {
                 let (Ok(rule) | Err(rule)) = rule;

@@ -1,7 +1,7 @@
-//! The presets as constants: parsing the default policy would be on the way to every jail.
+//! The presets as constants, so that starting a jail does not parse the default policy.
 //!
-//! `compiled_data.rs` is generated from `policies/*.toml`; a test below compares the two and says how
-//! to write it anew.
+//! `compiled_data.rs` is generated from `policies/*.toml`. A test below compares the two and says how to
+//! regenerate it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{
 
 include!("compiled_data.rs");
 
-/// A preset with nothing to parse. Lines are those of the TOML file.
+/// A preset that needs no parsing. Line numbers are those of the TOML file.
 pub struct Compiled {
     pub name: &'static str,
     pub digest: &'static str,
@@ -28,18 +28,18 @@ pub struct Compiled {
     pub protect: &'static [(&'static str, Absent, u32)],
     pub set: &'static [(&'static str, &'static str, u32)],
     pub pass: &'static [(&'static str, u32)],
-    /// In the order of the table of [`Limits`]; line 0: not named.
+    /// In the order of the table of [`Limits`]; line 0 means that the preset does not set the limit.
     pub limits: &'static [(u64, u32)],
 }
 
 impl Compiled {
-    /// The preset of that name, where it was compiled.
+    /// The compiled preset of that name, if there is one.
     pub fn named(name: &str) -> Option<&'static Compiled> {
         COMPILED.iter().find(|preset| preset.name == name)
     }
 
     pub fn policy(&self) -> Policy {
-        // Line 0 is no line of the file: what creel itself adds.
+        // Line 0 marks values that creel itself adds.
         let source: Arc<str> = format!("preset:{}", self.name).into();
         let origin = |line| match line {
             0 => Origin::creel(),
@@ -72,7 +72,7 @@ impl Compiled {
                 load: grants(self.load),
                 protect: grants(self.protect),
                 workspace: self.workspace.map(|mode| of(mode, origin)),
-                // A preset has no patterns; a test below holds that.
+                // Presets have no patterns; a test below checks that.
                 ..Filesystem::default()
             },
             exec: Sourced::creel(Execution::Granted),
@@ -92,9 +92,9 @@ impl Compiled {
         let default = Compiled::named(DEFAULT).unwrap_or(self);
         let sources = [self, default].map(|of| format!("preset:{}", of.name).into());
         let [own, base]: [Arc<str>; 2] = sources;
-        // A limit that is new has no row until the presets are written anew.
+        // A new limit has no row until the presets are regenerated.
         let row = |of: &Compiled, at: usize| of.limits.get(at).copied().unwrap_or_default();
-        // What a preset does not name is the default's.
+        // A limit that the preset does not set is the default preset's.
         let rows = std::array::from_fn(|at| {
             let ((number, line), source) = match row(self, at) {
                 (_, 0) => (row(default, at), base.clone()),

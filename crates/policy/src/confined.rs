@@ -1,9 +1,9 @@
-//! Which grants must not lead out of a directory: those whose name one author left to another.
+//! Grants that must not lead out of a directory: those whose name another author can influence.
 //!
-//! A pattern's names are whoever's who fills its directory. And where one layer grants a tree and another
-//! names a path in it, that path is the second one's word: it could be a link that leads out of what the
-//! first one granted. Owns the list of both. It looks at no link and refuses nothing: the plan does, by
-//! what the name was found to be when it was opened.
+//! Whoever can create files in a directory controls what a glob in it matches. If one layer grants a tree
+//! and another layer names a path in it, the second layer chose that path: it could be a link out of the
+//! granted tree. Owns the list of both cases. It resolves no link and refuses nothing; the plan does,
+//! with what the name led to when it was opened.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use super::tools::Tool;
 use super::trees::within;
 use super::{Confined, Grant, Origin, Policy};
 
-/// What of the policy is confined, which these layers came to.
+/// The contained grants of the policy that these layers resolved to.
 pub(super) fn confined(
     layers: &[&(Rank, Layer)],
     rights: &Rights,
@@ -24,7 +24,7 @@ pub(super) fn confined(
         .iter()
         .flat_map(|(_, layer)| &layer.filesystem.met)
         .collect();
-    // One author may name what they grant.
+    // A single author may name anything within their own grants.
     let words: Vec<Words> = match layers {
         [_] => vec![],
         layers => layers.iter().map(|one| Words::of(one, roots)).collect(),
@@ -34,7 +34,7 @@ pub(super) fn confined(
     }
     let mut all = vec![];
     for one in granted(rights, policy, roots) {
-        // What another layer names beneath such a name is reached through it.
+        // A path of another layer beneath such a name is reached through that name.
         let through = met.iter().filter(|met| within(&one.path, &met.name));
         let mut bases: Vec<&str> = through.map(|met| met.base.as_str()).collect();
         bases.extend(words.iter().flat_map(|words| words.around(&one)));
@@ -57,7 +57,7 @@ pub(super) fn confined(
     all
 }
 
-/// In what way a path is granted.
+/// The kind of access that a grant gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Read,
@@ -75,7 +75,7 @@ struct Granted {
     origin: Origin,
 }
 
-/// Every path that the policy grants, or may when the command is known.
+/// Every path that the policy grants, or may grant once the command is known.
 fn granted(rights: &Rights, policy: &Policy, roots: &Roots) -> Vec<Granted> {
     let files = &policy.filesystem;
     let lists = [
@@ -104,7 +104,7 @@ fn granted(rights: &Rights, policy: &Policy, roots: &Roots) -> Vec<Granted> {
 struct Words {
     rank: Rank,
     names: BTreeSet<String>,
-    /// Each bounds what is granted in these ways.
+    /// Bounds: for the listed kinds of access, paths must lie in one of these trees.
     walls: Vec<(&'static [Way], Vec<String>)>,
     programs: bool,
 }
@@ -121,7 +121,7 @@ impl Words {
         let [read, write, load, exec] = named;
         let mut walls: Vec<(&'static [Way], Vec<String>)> = vec![];
         let bounds: [(&'static [Way], _); 4] = [
-            // Who names what is read lets the rest be read as well.
+            // A layer that sets `read` also makes its other grants readable.
             (&[Way::Read], read.map(|_| all.clone())),
             (&[Way::Write], write),
             (&[Way::Load], load),
@@ -151,13 +151,13 @@ impl Words {
         }
     }
 
-    /// Whether the path is this layer's own word. Of programs all layers that speak of them name those
-    /// that are left.
+    /// Whether this layer names the path itself. A program counts as named by every layer that lists
+    /// programs, since all of them list the remaining ones.
     fn name(&self, one: &Granted) -> bool {
         self.names.contains(&one.path) || one.way == Way::Program && self.programs
     }
 
-    /// The trees of this layer in which a path lies that it does not name itself.
+    /// The trees of this layer that contain a path which the layer does not name itself.
     fn around<'w>(&'w self, one: &Granted) -> Vec<&'w str> {
         if self.name(one) {
             return vec![];

@@ -1,4 +1,4 @@
-//! What binds one tool beside its being allowed, of one layer or of several.
+//! The constraints on one tool that is allowed, from one layer or several.
 
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -10,7 +10,7 @@ use super::trees::Trees;
 use super::{Absent, Count, Origin, Span};
 
 lattice! {
-    /// What binds one tool beside its being allowed.
+    /// The constraints on one tool that is allowed.
     pub struct Constraints {
         security: Bound<Security>,
         ask: Bound<Ask>,
@@ -29,9 +29,10 @@ lattice! {
 /// A program by its path, and what its arguments must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
-    /// Lists of alternatives, one of each must match; none: any arguments.
+    /// Lists of alternatives; the arguments must match one of each list. If empty, any arguments are
+    /// allowed.
     pub args: BTreeSet<BTreeSet<Arguments>>,
-    /// Skip: the path is one of those that a bare name may mean.
+    /// `Skip` if the path is one of several that a bare name can mean.
     pub absent: Absent,
     pub origin: Origin,
 }
@@ -94,7 +95,7 @@ impl Shared for Allowed {
 }
 
 impl Allowed {
-    /// Whether these arguments, without the program's own name, are allowed.
+    /// Whether these arguments, without the program name, are allowed.
     pub fn accepts(&self, args: &[String]) -> bool {
         let some =
             |alternatives: &BTreeSet<Arguments>| alternatives.iter().any(|a| a.matches(args));
@@ -102,7 +103,8 @@ impl Allowed {
     }
 }
 
-/// The program under each path that its name may mean. Twice in one layer: either may match.
+/// Adds the program under each path that its name can mean. If one layer lists it twice, either entry may
+/// match.
 fn add_command(all: &mut BTreeMap<String, Allowed>, command: &Command, roots: &Roots) {
     let absent = match command.program.contains('/') || command.program == "~" {
         true => Absent::Refuse,
@@ -124,7 +126,7 @@ fn add_command(all: &mut BTreeMap<String, Allowed>, command: &Command, roots: &R
                 own.absent = known.absent.stricter(absent);
                 let before = std::mem::take(&mut known.args);
                 own.args = match before.is_empty() || own.args.is_empty() {
-                    // One of the two takes any arguments.
+                    // One of the two entries allows any arguments.
                     true => BTreeSet::new(),
                     false => {
                         let either = before.into_iter().chain(own.args).flatten();

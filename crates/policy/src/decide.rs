@@ -1,8 +1,8 @@
-//! The evaluator: may this tool do this? Answered from the rights alone, with the rule that says so.
+//! The evaluator: may this tool do this? It answers from the rights alone, with the rule that decides.
 //!
-//! It says what the kernel will do with the policy that [`super::effective`] makes of the same
-//! rights: a path rule holds for every process, so the answer for `write src/x` is that of any
-//! program in the jail. Links, mounts and what exists are the machine's; here a path is its text.
+//! It predicts what the kernel will do under the policy that [`super::effective`] derives from the same
+//! rights. A path rule holds for every process, so the answer for `write src/x` applies to any program in
+//! the jail. Links, mounts and existing files are not considered; a path is its text.
 
 use super::layer::{Ask, Case, PROGRAM_DIRECTORIES, Security};
 use super::net::judge::{Carried, Spoken, Transport};
@@ -16,7 +16,7 @@ use super::{Origin, WorkspaceMode};
 /// The answer, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// `by`: the grant; `None` where no single rule grants it.
+    /// `by` is the grant; `None` if no single rule grants it.
     Allowed {
         by: Option<Origin>,
     },
@@ -25,42 +25,42 @@ pub enum Decision {
     },
 }
 
-/// Why not.
+/// Why the case is denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
     /// A deny rule names the tool.
     ToolDenied(Origin),
-    /// A list of allowed tools does not.
+    /// A list of allowed tools does not contain it.
     ToolUnlisted(Origin),
-    /// The tool works by another, which is not allowed.
+    /// The tool depends on another tool, which is not allowed.
     ToolNeeds(Tool),
-    /// Somebody would have to be asked.
+    /// A person would have to approve it.
     Asks(Origin),
     /// The case names no path or command.
     Nothing,
-    /// `..` in a path means what the kernel says, not what the text says.
+    /// A path has `..`, which the kernel resolves; the text alone does not say where it leads.
     Parent,
     /// No grant covers the path or program.
     NotGranted,
-    /// A `deny` does.
+    /// A `deny` covers it.
     Denied(Origin),
-    /// A `protect` does.
+    /// A `protect` covers it.
     Protected(Origin),
-    /// The workspace is there to be read, or not at all.
+    /// The workspace is read-only, or absent.
     Workspace(Option<Origin>),
     /// `security = "deny"`.
     Security(Origin),
-    /// The list of commands does not have it.
+    /// The list of commands does not contain the program.
     Unlisted,
-    /// It has it, with other arguments.
+    /// The list contains the program, with other arguments.
     Arguments(Origin),
     /// There is no network.
     NoNetwork,
-    /// What should be reached is no destination.
+    /// The destination is not a valid host.
     NoHost(HostError),
-    /// It is an address of this kind, and no rule names its range.
+    /// The address is of this special kind, and no rule names its range.
     Special(&'static str),
-    /// What would be said there is not granted.
+    /// The request or protocol is not granted at this destination.
     Spoken(String),
 }
 
@@ -70,7 +70,7 @@ impl Decision {
     }
 }
 
-/// Decides one case under closed rights.
+/// Decides one case under finalized rights.
 pub fn decide(rights: &Rights, roots: &Roots, case: &Case) -> Decision {
     match judge(rights, roots, case) {
         Ok(by) => Decision::Allowed { by },
@@ -92,7 +92,8 @@ fn judge(rights: &Rights, roots: &Roots, case: &Case) -> Result<Option<Origin>, 
     }
 }
 
-/// `https://github.com/x`, `POST https://api.example/v1`, `db.example:5432`, or nothing: any network.
+/// Decides a network destination: `https://github.com/x`, `POST https://api.example/v1`,
+/// `db.example:5432`. Without one, decides whether any network is granted.
 fn reachable(rights: &Rights, words: &[String]) -> Result<Option<Origin>, Why> {
     let mode = rights.network.mode.as_ref();
     if mode.is_some_and(|mode| mode.value == Mode::None) {
@@ -113,7 +114,7 @@ fn reachable(rights: &Rights, words: &[String]) -> Result<Option<Origin>, Why> {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let path = if path.is_empty() { "/" } else { path };
     let (host, port) = Host::parse_with_port(authority.as_bytes(), usual).map_err(Why::NoHost)?;
-    // Rights that are not closed bound nothing by silence.
+    // In rights that are not finalized, an unspecified network allows everything.
     let silent = mode.is_none() && rights.network.lists.is_empty();
     let network = rights.network.judged();
     let by = match network.judge(&host, port, Transport::Tcp) {
@@ -151,7 +152,7 @@ fn reachable(rights: &Rights, words: &[String]) -> Result<Option<Origin>, Why> {
     Ok(by)
 }
 
-/// The rules that speak of the tool by its name.
+/// Applies the rules that name the tool.
 fn tool(rights: &Rights, tool: Tool) -> Result<(), Why> {
     match rights.tools.rule_tool(tool) {
         Ruling::Denied(_, origin) => return Err(Why::ToolDenied(origin.clone())),
@@ -170,7 +171,7 @@ fn tool(rights: &Rights, tool: Tool) -> Result<(), Why> {
     Ok(())
 }
 
-/// A path as a case has it: relative to the workspace.
+/// The absolute path for a case's path, which is relative to the workspace.
 fn path(roots: &Roots, text: &str) -> Result<String, Why> {
     if text.split('/').any(|part| part == "..") {
         return Err(Why::Parent);
@@ -240,7 +241,7 @@ fn executable(
     for path in &candidates {
         match one_program(rights, roots, path, args) {
             Ok(by) => return Ok(by),
-            // The most telling reason: a path that is not granted says the least.
+            // Report the most specific reason; "not granted" is the least specific.
             Err(Why::NotGranted) => {}
             Err(other) => why = other,
         }
@@ -271,14 +272,14 @@ fn one_program(
     }
 }
 
-/// The place that takes `path` or a directory above it out.
+/// The denied path that covers `path` or a parent of it.
 fn denied(places: &Places, path: &str) -> Option<Origin> {
     let found = places.iter().find(|(place, _)| within(path, place));
     found.map(|(_, leaf)| leaf.origin.clone())
 }
 
-/// Whether a grant has the path on the host. Where the workspace is the jail's own, a grant of
-/// `$WORKSPACE` is of that one.
+/// Whether a grant covers the path on the host. If the jail has its own workspace, a grant of
+/// `$WORKSPACE` refers to that one.
 fn covered(reach: &Reach, roots: &Roots, trees: &Trees, path: &str) -> bool {
     trees.cover(path) && (reach.parts_left() || !within(path, &roots.workspace))
 }
@@ -287,7 +288,7 @@ fn grant(trees: &Trees, path: &str) -> Option<Origin> {
     tree(trees, path).map(|(_, leaf)| leaf.origin.clone())
 }
 
-/// The tree in which the path lies.
+/// The tree that contains the path.
 fn tree<'t>(trees: &'t Trees, path: &str) -> Option<(&'t String, &'t Leaf)> {
     let Trees::Of(trees) = trees else { return None };
     trees.iter().find(|(tree, _)| within(path, tree))

@@ -1,10 +1,10 @@
 //! From what layers allow to the policy that the kernel enforces.
 //!
-//! [`close`] ends the "says nothing" of every field: what no layer granted is not granted, and limits
-//! that nobody named are the default policy's. [`enforce`] then applies the table of tools: which
-//! grants, which workspace and which programs are left when a tool is not allowed. What the kernel
-//! cannot hold (a rate, a channel, a count of turns) is kept as data and said in a [`Note`]; where
-//! holding it would need somebody to ask, it is refused, for silence is denial.
+//! [`close`] replaces every unspecified field: access that no layer granted is denied, and limits that no
+//! layer set are the default policy's. [`enforce`] then applies the table of tools: which grants,
+//! workspace and programs remain if a tool is not allowed. A [`Note`] reports what the kernel cannot
+//! enforce (a rate, a channel, a count of turns); it is kept as data. If enforcing it requires a person's
+//! approval, it is refused, because no answer means denial.
 
 use std::collections::BTreeMap;
 
@@ -18,15 +18,15 @@ use super::{
     Absent, Environment, Execution, Filesystem, Grant, Limits, Network, Origin, Policy, Sourced,
 };
 
-/// What is in force for one command.
+/// The policy in force for one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
     pub policy: Policy,
-    /// What of the layers' words the kernel does not hold, or holds in another way.
+    /// Rules of the layers that the kernel does not enforce, or enforces in another way.
     pub notes: Vec<Note>,
 }
 
-/// One such word.
+/// One such rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// The key, as written: `tools.exec.ask`.
@@ -36,14 +36,14 @@ pub struct Note {
     pub weight: Weight,
 }
 
-/// What a note means to whoever runs a command.
+/// What a note means to the user who runs a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
-    /// Kept, or held in another way: nothing fails of it.
+    /// Kept, or enforced in another way: no command fails because of it.
     Told,
-    /// Something is refused that the words alone would seem to allow: a command may fail of it.
+    /// The rules seem to allow something that is refused: a command may fail because of it.
     Refused,
-    /// A denial that denies nothing, a grant that grants nothing: said before every run.
+    /// A denial that denies nothing, or a grant that grants nothing: reported before every run.
     Open,
 }
 
@@ -56,12 +56,12 @@ impl std::fmt::Display for Note {
     }
 }
 
-/// Ends "says nothing": grants nothing that nobody granted, and takes `limits` where none was named.
+/// Replaces unspecified fields with deny or, for limits, with the values of `limits`.
 pub fn close(rights: &Rights, limits: &Limits) -> Rights {
     ended(rights.clone(), limits)
 }
 
-/// As [`close`], of rights that nobody needs any longer.
+/// Like [`close`], but consumes the rights.
 pub(super) fn ended(rights: Rights, limits: &Limits) -> Rights {
     let mut closed = rights;
     if let Some(exec) = closed.each.get_mut(&Tool::Exec)
@@ -70,11 +70,11 @@ pub(super) fn ended(rights: Rights, limits: &Limits) -> Rights {
             .as_ref()
             .is_some_and(|said| said.value == Security::Allowlist)
     {
-        // A list that nobody named who grants is empty: no further layer may fill it.
+        // An allowlist without `commands` in a granting layer is empty: no further layer may fill it.
         exec.commands.get_or_insert_default();
     }
     if let (Trees::All, Some(commands)) = (&closed.exec, &closed.constraints(Tool::Exec).commands) {
-        // Who names commands and no trees means these programs, wherever they lie.
+        // Commands without executable trees mean these programs, in any directory.
         closed.exec =
             Trees::of(commands.iter().map(|(path, allowed)| {
                 Grant::new(path.clone(), Absent::Skip, allowed.origin.clone())
@@ -102,8 +102,8 @@ pub(super) fn ended(rights: Rights, limits: &Limits) -> Rights {
     closed
 }
 
-/// The policy of a command under these rights, which [`close`] has closed. `limits` are those of
-/// [`close`]; `name` and `digest` name the layers in the receipt.
+/// The policy of a command under rights that [`close`] has finalized. `limits` are those given to
+/// [`close`]; `name` and `digest` identify the layers in the receipt.
 pub fn enforce(
     rights: &Rights,
     limits: &Limits,
@@ -154,7 +154,7 @@ pub fn enforce(
     }
 }
 
-/// What may be reached, and nothing where no tool of the network is allowed.
+/// The network policy, or none if no network tool is allowed.
 fn network(rights: &Rights, notes: &mut Notes) -> Network {
     let bounds = &rights.network;
     let origin = Origin::of(bounds.mode.as_ref());
@@ -175,8 +175,8 @@ fn network(rights: &Rights, notes: &mut Notes) -> Network {
     }
 }
 
-/// Admits the command that creel starts where the list of commands allows it with these arguments
-/// only: it then runs alone, for no filter of the kernel sees what another program passes to it.
+/// If the list of commands allows this command with these arguments only, makes its program the only one
+/// that executes: no kernel filter sees the arguments that another program would pass to it.
 pub fn admit(policy: &mut Policy, rights: &Rights, roots: &Roots, argv: &[String]) {
     let bounds = rights.constraints(Tool::Exec);
     let (Execution::Only(programs), Some(commands), Some((program, args))) =
@@ -202,8 +202,8 @@ pub fn admit(policy: &mut Policy, rights: &Rights, roots: &Roots, argv: &[String
     }
 }
 
-/// The paths that a program's name may mean; a relative path is the workspace's. No listed command has
-/// a `..`, so what has one is none of them.
+/// The paths that a program's name can mean; a relative path is resolved in the workspace. A path with
+/// `..` matches no listed command, because none has a `..`.
 fn candidates(program: &str, roots: &Roots) -> Vec<String> {
     match program {
         _ if program.starts_with(['/', '~', '$']) => vec![roots.expand(program)],
@@ -212,7 +212,7 @@ fn candidates(program: &str, roots: &Roots) -> Vec<String> {
     }
 }
 
-/// Collects what the kernel does not hold.
+/// Collects what the kernel does not enforce.
 struct Notes(Vec<Note>);
 
 impl Notes {
@@ -248,7 +248,7 @@ fn files(rights: &Rights, roots: &Roots, reach: Reach, exec: &Execution) -> File
         grants.into_iter().map(shorten).collect()
     };
     let listed = |places: &Places| shown(patterns(places), &shows);
-    // A tree that is executable needs no other grant, unless it is only for reading now.
+    // An executable tree needs no load grant, unless executable grants are only readable now.
     let mut load = reach.load.grants();
     load.retain(|grant| match exec {
         Execution::Granted => !reach.exec.cover(&grant.path),
@@ -261,28 +261,28 @@ fn files(rights: &Rights, roots: &Roots, reach: Reach, exec: &Execution) -> File
         load: shown(load, &shows),
         exec: shown(exec, &programs),
         deny: listed(&reach.deny),
-        // All of them: a flag may let more be written, and a grant's name may be a link.
+        // Keep all: a flag may make more writable, and the name in a grant may be a link.
         protect: listed(&reach.protect),
         deny_patterns: patterns(&rights.deny_patterns),
         protect_patterns: patterns(&rights.protect_patterns),
-        // Whoever has the layers knows.
+        // Filled in by the caller, which has the layers.
         confined: vec![],
         workspace: reach.workspace,
     }
 }
 
-/// As they are, absolute: a root's own name may look like a wildcard.
+/// Absolute and not shortened: a root's own name may look like a wildcard.
 fn patterns(places: &Places) -> Vec<Grant> {
     places.iter().map(|(path, leaf)| leaf.grant(path)).collect()
 }
 
-/// The grants to read, write and execute, as the kernel needs them. It goes by the innermost grant,
-/// while lists add up here: a grant that lies in a wider one of another kind is listed under that
-/// kind too. Else the inner one would take away, and a layer that drops it would give back.
+/// The grants to read, write and execute, as the kernel needs them. The kernel applies the innermost
+/// grant, while lists add up here. So a grant inside a wider one of another kind is listed under that
+/// kind too; otherwise it would remove access that a layer without it would restore.
 fn added_up(reach: &Reach, roots: &Roots) -> (Vec<Grant>, Vec<Grant>, Vec<Grant>) {
     let place = &roots.workspace;
     let shows = |path: &str| reach.shows_workspace() && within(path, place);
-    // What may be written or executed is readable by that; the rest is for reading alone.
+    // Writable and executable trees are readable anyway; keep only the read-only rest.
     let mut read = reach.read.grants();
     read.retain(|grant| {
         let path = &grant.path;
@@ -302,7 +302,7 @@ fn added_up(reach: &Reach, roots: &Roots) -> (Vec<Grant>, Vec<Grant>, Vec<Grant>
         let again = || Grant::new(path.clone(), Absent::Skip, origin.clone());
         let listed = |grants: &[Grant]| grants.iter().any(|grant| grant.path == path);
         let held = reach.protect.keys().any(|held| within(&path, held));
-        // The workspace itself has its mode.
+        // The workspace itself is governed by its mode.
         let mode = path == *place && !reach.write.cover(&path);
         if !listed(&write) && !held && !mode && reach.writes(&path, roots) {
             write.push(again());
@@ -317,8 +317,8 @@ fn added_up(reach: &Reach, roots: &Roots) -> (Vec<Grant>, Vec<Grant>, Vec<Grant>
     (read, write, exec)
 }
 
-/// What may execute. A program by name is a mount of its own, so it must lie in what is left of the
-/// executable trees: nothing else keeps it out.
+/// What may execute. A program listed by name is mounted by itself, so it must lie in the remaining
+/// executable trees: nothing else excludes it.
 fn execution(
     rights: &Rights,
     roots: &Roots,
@@ -358,7 +358,7 @@ fn execution(
                     allowed.origin.clone(),
                 ));
             } else {
-                // A bare name stands for many paths, and is one word of the policy.
+                // A bare name stands for many paths, but the policy lists it once.
                 let named = match allowed.absent {
                     Absent::Skip => path.rsplit('/').next().unwrap_or(path),
                     Absent::Refuse => path,
@@ -389,8 +389,8 @@ fn execution(
     }
 }
 
-/// Whether debuggers may trace. A debugger writes into any program of the jail, so where programs are
-/// named one by one, or somebody is asked, it would do in another's name what itself it may not.
+/// Whether debuggers may trace. A debugger can write into any program of the jail. If programs are listed
+/// by name or need approval, a debugger could use another program to do what it may not do itself.
 fn debug(rights: &Rights, exec: &Execution, notes: &mut Notes) -> Sourced<bool> {
     let Some(said) = rights.debug.clone().filter(|said| said.value) else {
         return Sourced::new(false, Origin::of(rights.debug.as_ref()));
@@ -413,7 +413,7 @@ fn debug(rights: &Rights, exec: &Execution, notes: &mut Notes) -> Sourced<bool> 
     Sourced::new(false, said.origin)
 }
 
-/// What is kept as data for the tools and the sessions.
+/// Notes what is kept as data for the tools and the sessions.
 fn said_only(rights: &Rights, notes: &mut Notes) {
     const TOOLS: &str = "kept as data: the tool counts, the kernel does not";
     const ALWAYS: &str = "kept as data for sessions: `creel run` always makes a jail";

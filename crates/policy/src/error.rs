@@ -1,8 +1,7 @@
-//! What can be wrong with a policy, told in one line each.
+//! Policy errors, one line each.
 //!
-//! Owns [`PolicyError`]: `FILE:LINE:COL: what is wrong; what to do about it`. A policy may come out
-//! of a checkout that nobody has read, so whatever it says is escaped and shortened before it goes
-//! to a terminal or a log.
+//! Owns [`PolicyError`]: `FILE:LINE:COL: what is wrong; what to do about it`. A policy may come from an
+//! unreviewed checkout, so its text is escaped and shortened before it reaches a terminal or a log.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,7 +13,7 @@ use super::tools::PatternFault;
 use super::tree::{Fault, Format};
 use super::units::UnitError;
 
-/// Why a policy was not taken. `Display` is one line, whatever the policy's text holds.
+/// Why a policy was rejected. `Display` prints one line, whatever the policy's text contains.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
@@ -37,7 +36,7 @@ pub enum PolicyError {
         suggestion: Option<&'static str>,
     },
 
-    /// A bare word, which names a preset, where a file of that name is meant.
+    /// A bare name, which means a preset, used for a file of that name.
     #[error(
         "no preset is named '{0}'; for the file of that name write './{0}'",
         shown(name)
@@ -51,8 +50,8 @@ pub enum PolicyError {
     NotUtf8 { at: Place },
     #[error("{at}: begins with a byte order mark; save the file as UTF-8 without one")]
     ByteOrderMark { at: Place },
-    /// `message` is the reader's, and not a source: its `Display` takes several lines and quotes
-    /// the file raw.
+    /// `message` is the parser's. It is not a source, because its `Display` takes several lines and
+    /// quotes the file unescaped.
     #[error("{at}: {}; {}see {} for the syntax", sentence(message), repair(message), format.reference())]
     Syntax {
         at: Place,
@@ -62,7 +61,7 @@ pub enum PolicyError {
     #[error("{at}: {fault}")]
     Document { at: Place, fault: Fault },
 
-    /// `section` reads on from the key: `in [limits]`, `at the top level`.
+    /// `section` continues the sentence after the key: `in [limits]`, `at the top level`.
     #[error("{at}: unknown key '{}' {section}; {remedy}", shown(key))]
     UnknownKey {
         at: Place,
@@ -87,7 +86,7 @@ pub enum PolicyError {
         // In the message, so not a source: a chain would print it twice.
         reason: UnitError,
     },
-    /// A word where only certain words are known.
+    /// A value that is not one of the known words.
     #[error("{at}: '{key}' has no '{}'; {remedy}", shown(word))]
     UnknownWord {
         at: Place,
@@ -95,7 +94,7 @@ pub enum PolicyError {
         word: String,
         remedy: Remedy,
     },
-    /// A word of which the design speaks and which this version does not do.
+    /// A word that the design has and this version does not implement.
     #[error(
         "{at}: '{key}' cannot be '{}' yet: other modes come with a later version; {remedy}",
         shown(word)
@@ -136,16 +135,16 @@ pub enum PolicyError {
         key: String,
         remedy: &'static str,
     },
-    /// A file that reuses itself, or more files than anybody can follow.
+    /// A file that extends itself, or a chain of `extends` that is too long.
     #[error(
         "{at}: 'extends' leads through '{}' a second time, or deeper than anybody follows; take it out",
         shown(name)
     )]
     Extends { at: Place, name: String },
-    /// What `extends` names cannot be had.
+    /// The base that `extends` names cannot be loaded.
     #[error("{at}: 'extends': {reason}")]
     Base { at: Place, reason: Box<PolicyError> },
-    /// A file of another program has agents, and not this one.
+    /// A file of another program has agents, but not this one.
     #[error("{at}: no agent is called '{}'; agents: {}", shown(name), shown(&known.join(", ")))]
     MissingAgent {
         at: Place,
@@ -154,7 +153,7 @@ pub enum PolicyError {
     },
     #[error("{at}: {fault}")]
     Network { at: Place, fault: NetworkFault },
-    /// Rules whose text ends in the middle or begins nothing.
+    /// Text of rules that ends early or does not start a rule.
     #[error("{at}: {fault}")]
     Rules { at: Place, fault: RulesFault },
     #[error("{at}: variable name '{}' {fault}", shown(name))]
@@ -201,7 +200,7 @@ crate::codes!(PolicyError {
 
 macro_rules! placed {
     ($($at:ident)+; unplaced $($bare:ident)+) => {
-        /// Where in a text the fault is; `None` where there is no text.
+        /// Where in a text the error is; `None` if it has no text.
         pub fn place(&self) -> Option<&Place> {
             match self { $(Self::$at { at, .. } => Some(at),)+ $(Self::$bare { .. } => None,)+ }
         }
@@ -224,19 +223,19 @@ impl PolicyError {
     }
 }
 
-/// A place in a policy's text.
+/// A position in a policy's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// A file's path as the operator named it, or `preset:NAME`.
     pub file: String,
-    /// 1-based; 0 where the fault has no place in the text.
+    /// 1-based; 0 if the error has no position in the text.
     pub line: u32,
     /// 1-based, in characters; 0 for the whole line.
     pub column: u32,
 }
 
 impl Place {
-    /// The whole file: no line of it.
+    /// The file as a whole, without a line.
     pub fn whole(file: &str) -> Self {
         Self {
             file: file.to_owned(),
@@ -257,7 +256,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A policy's own words, fit for one line of a terminal: escaped, and cut where they are long.
+/// Policy text made safe for one line of a terminal: escaped, and shortened if long.
 pub fn shown(text: &str) -> String {
     const MOST: usize = 80;
     match text.char_indices().nth(MOST) {
@@ -268,23 +267,23 @@ pub fn shown(text: &str) -> String {
     }
 }
 
-/// Control characters, line ends and what reorders text (U+202E and its like) become `\u{..}`.
+/// Escapes control characters, line ends and text reordering (U+202E and similar) as `\u{..}`.
 pub fn escaped(text: impl Iterator<Item = char>) -> String {
     text.map(escape).collect()
 }
 
-/// One character as [`escaped`] shows it.
+/// One character, escaped as [`escaped`] does.
 pub fn escape(c: char) -> String {
     match c {
-        // Quotes need no escape here, and paths with `\` read better without.
+        // Quotes need no escape here, and paths with `\` are easier to read without one.
         '\'' | '"' | '\\' => c.to_string(),
         _ => c.escape_debug().collect(),
     }
 }
 
-/// JSON as it was serialised, with `\u` for what a terminal would obey or a line would end at, and JSON lets
-/// stand: DEL, the controls of ISO 6429 (U+0080 to U+009F), what reorders text, line separators. It
-/// reads as the same values.
+/// Escapes serialised JSON with `\u` where JSON does not require it but a terminal would act on it or a
+/// line would end: DEL, the controls of ISO 6429 (U+0080 to U+009F), characters that reorder text, line
+/// separators. The values stay the same.
 pub fn escaped_json(text: String) -> String {
     use fmt::Write as _;
     let obeyed = |c: char| c >= '\x7f' && escape(c).starts_with('\\');
@@ -312,7 +311,7 @@ fn did_you_mean(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(String::new, |word| format!("did you mean '{word}'? "))
 }
 
-/// What mends the faults of syntax that people make most; nothing of the others.
+/// The fix for the most common syntax errors; an empty text for others.
 fn repair(message: &str) -> &'static str {
     const REPAIRS: [(&str, &str); 9] = [
         ("duplicate key", "remove one of the two, or "),
@@ -334,7 +333,7 @@ fn repair(message: &str) -> &'static str {
     let message = message.to_lowercase();
     let found = REPAIRS.iter().find(|(said, _)| message.contains(said));
     match found {
-        // YAML's reader says of a wrong indent that it expected a key.
+        // For a wrong indent, the YAML parser reports that it expected a key.
         Some((_, "write KEY = VALUE, or ")) if message.contains("block mapping") => {
             "indent the keys of one table alike, or "
         }
@@ -342,7 +341,7 @@ fn repair(message: &str) -> &'static str {
     }
 }
 
-/// A reader's words may quote the file, begin with a capital and end in a full stop.
+/// A parser's message may quote the file, start with a capital and end with a full stop.
 fn sentence(message: &str) -> String {
     let mut rest = message.trim_end_matches('.').chars();
     let first = rest.next().map(|c| c.to_ascii_lowercase());

@@ -1,11 +1,10 @@
-//! Patterns become names, once: each layer's own, before the layers meet.
+//! Expands the patterns of each layer to names, once, before the layers meet.
 //!
-//! Owns what a pattern in a list of grants or denials turns into: the names that it meets now, each
-//! with the pattern's place. The pattern of a denial stays beside them, since what is created later
-//! under such a name is covered by no mount; what that means is `plan`'s. It asks its caller for the
-//! names, and refuses nothing: a grant's pattern that meets nothing is reported. Names of grants are
-//! kept with the directory that they were met in, since a name may lead elsewhere by the time it is
-//! opened.
+//! Owns what a pattern in a list of grants or denials becomes: the names that it matches now, each with
+//! the pattern's place. The pattern of a denial is also kept, because no mount covers names created
+//! later; `plan` decides what that means. It asks its caller for the names, and refuses nothing: a
+//! grant's pattern that matches nothing is reported. Names of grants are kept with the directory in which
+//! they matched, because a name may lead elsewhere by the time it is opened.
 
 use super::glob::{Pattern, Sense, escape, is_pattern};
 use super::layer::{Files, Layer, Met};
@@ -15,19 +14,19 @@ use super::tools::Tool;
 use super::trees::clean;
 use super::{Absent, Grant, Origin};
 
-/// A pattern whose names somebody has to look up.
+/// A pattern that the caller must look up.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wanted {
     /// Absolute.
     pub pattern: String,
-    /// As somebody wrote it.
+    /// As written in the policy.
     pub written: String,
     pub sense: Sense,
     pub origin: Origin,
 }
 
 impl Wanted {
-    /// By which what was found is kept.
+    /// The key under which the result is stored.
     pub fn key(&self) -> String {
         let word = match self.sense {
             Sense::Grant => "grant",
@@ -37,7 +36,7 @@ impl Wanted {
     }
 }
 
-/// A pattern of grants that meets nothing.
+/// A pattern of grants that matches nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmet {
     pub written: String,
@@ -45,7 +44,7 @@ pub struct Unmet {
     pub origin: Origin,
 }
 
-/// The absolute pattern that a policy's text stands for. What the roots stand for has no wildcards.
+/// The absolute pattern for a policy's text. Wildcard characters in the roots' own paths are escaped.
 pub fn rooted(text: &str, roots: &Roots) -> String {
     let escaped = Roots {
         home: escape(&roots.home),
@@ -55,7 +54,7 @@ pub fn rooted(text: &str, roots: &Roots) -> String {
 }
 
 impl Stack {
-    /// Replaces the patterns of every layer by the names that `find` has for them, in its order.
+    /// Replaces the patterns of every layer by the names that `find` returns, in that order.
     pub fn expand<E>(
         &mut self,
         roots: &Roots,
@@ -107,7 +106,7 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
             match tool {
                 Tool::Read | Tool::Exec => files.deny_patterns.extend(kept),
                 Tool::Write | Tool::Edit | Tool::ApplyPatch => files.protect_patterns.extend(kept),
-                // Kept as data: these touch no files.
+                // Kept as data: these tools touch no files.
                 Tool::Process | Tool::Browser | Tool::Message | Tool::Fetch => {}
             }
         }
@@ -138,7 +137,7 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
         Ok(())
     }
 
-    /// What stays of the patterns themselves.
+    /// Expands a list of denials and returns the patterns to keep.
     fn denials(&mut self, list: &mut Vec<Grant>) -> Result<Vec<Grant>, E> {
         let (mut names, mut kept) = (vec![], vec![]);
         for grant in std::mem::take(list) {
@@ -181,7 +180,7 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
     }
 }
 
-/// What a grant's path turned out to be.
+/// What a grant's path is after expansion.
 #[derive(PartialEq, Eq)]
 enum Turned {
     Name,

@@ -1,9 +1,9 @@
-//! What is wrong with one word of a policy, and which word was probably meant.
+//! Faults in a single value of a policy, and suggestions for misspelt words.
 //!
-//! Owns the faults of paths, names and rules, each with its remedy, and the nearness of words. Where in
-//! a text they stand is [`super::error`]'s.
+//! Owns the faults of paths, names and rules, each with its remedy, and the distance between words.
+//! [`super::error`] has their positions in a text.
 
-/// What to do about a word that is not known.
+/// What to do about an unknown word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Remedy {
     /// The known word that was probably meant.
@@ -12,18 +12,18 @@ pub enum Remedy {
     /// The section that has this key.
     #[error("it belongs in [{0}]")]
     Section(&'static str),
-    /// The key stands before all sections (TOML).
+    /// The key belongs before all sections (TOML).
     #[error("move it above the first [section]")]
     TopLevel,
-    /// The key stands beside the sections.
+    /// The key belongs beside the sections.
     #[error("move it to the top level")]
     Outermost,
-    /// All that is known.
+    /// All known words.
     #[error("known: {}", .0.join(", "))]
     Known(Vec<&'static str>),
 }
 
-/// What a grant's path may not be.
+/// Why a grant's path is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathFault {
     #[error("is empty; name a directory or a file")]
@@ -40,22 +40,22 @@ pub enum PathFault {
     Variable,
     #[error("names another home: '~' is the caller's own; write the path out")]
     User,
-    /// `**` beside other characters.
+    /// `**` next to other characters.
     #[error(
         "has a '**' beside other characters; write it between slashes, or one '*' within a name"
     )]
     Stars,
-    /// A `[` that is not closed, or holds nothing.
+    /// A `[` that is not closed, or is empty.
     #[error(
         "has a '[' that no ']' closes, or that holds nothing; close it, or write '[[]' for the character"
     )]
     Bracket,
-    /// Where a pattern cannot stand.
+    /// A pattern where none is allowed.
     #[error("is a pattern, which cannot stand here; write the paths out, and '[*]' for a star")]
     Glob,
 }
 
-/// What the name of a variable may not be.
+/// Why the name of a variable is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameFault {
     #[error("is not [A-Za-z_][A-Za-z0-9_]*; use letters, digits and '_', no digit first")]
@@ -64,7 +64,7 @@ pub enum NameFault {
     Reserved,
 }
 
-/// Why a text is no list of rules.
+/// Why a text is not a list of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RulesFault {
     #[error("a string is not closed; close it on its line")]
@@ -78,7 +78,7 @@ pub enum RulesFault {
 }
 
 impl Remedy {
-    /// The nearest of `known`, or all of them.
+    /// The nearest of `known`, or all of them if none is near.
     pub fn among(word: &str, known: &[&'static str]) -> Self {
         match nearest(word, known) {
             Some(near) => Self::Spelling(near),
@@ -87,10 +87,10 @@ impl Remedy {
     }
 }
 
-/// The one word of `known` nearest to `word`: at most two edits away (insertions, deletions and
-/// replacements of one character), and no more than half of it. Of two equally near, neither.
+/// The word of `known` nearest to `word`: at most two edits away (insertions, deletions and replacements
+/// of one character), and at most half of its length. `None` if two are equally near.
 pub fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
-    // No known word is near a text this long, and the distance costs length times length.
+    // No known word is near such a long text, and the distance costs the product of both lengths.
     if word.len() > 64 {
         return None;
     }

@@ -1,7 +1,7 @@
-//! git's configuration files, git-config(1): what in one names a program or a file that git obeys.
+//! git's configuration files, git-config(1): the values that name a program or a file which git uses.
 //!
-//! Owns the syntax and the table of keys. It reads nothing and resolves no path. Where git would stop at
-//! a line that is none, this goes on with the next: what is found is never less than what git finds.
+//! Owns the syntax and the table of keys. It reads no file and resolves no path. Where git would stop at
+//! an invalid line, this parser continues with the next one, so that it never finds less than git does.
 
 mod command;
 
@@ -10,41 +10,41 @@ pub use command::{Role, Word, beneath_home, words};
 /// One variable that a file sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Lower case, as `core`.
+    /// Lower case: `core`.
     pub section: String,
-    /// As written, the quotes away.
+    /// As written, without the quotes.
     pub subsection: Option<Vec<u8>>,
-    /// Lower case, as `hookspath`.
+    /// Lower case: `hookspath`.
     pub key: String,
-    /// Nothing where the key stands alone, which means true.
+    /// Empty if the key stands alone, which means true.
     pub value: Vec<u8>,
-    /// From 1.
+    /// 1-based.
     pub line: u32,
 }
 
 /// What a value names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
-    /// Another file of configuration; beside this one unless it is absolute.
+    /// Another configuration file; relative to this one unless it is absolute.
     Include,
-    /// A directory of hooks, in the worktree or in the repository.
+    /// A directory of hooks, relative to the worktree or the repository.
     Hooks,
-    /// A file or directory, in the worktree.
+    /// A file or directory, relative to the worktree.
     Path,
-    /// A command for the shell, which starts in the worktree.
+    /// A shell command, run in the worktree.
     Command,
-    /// The same where it begins with `!` or has a slash; else a word that git knows.
+    /// A shell command if it begins with `!` or contains a slash; otherwise a word that git knows.
     Marked,
-    /// The worktree itself; beside the configuration.
+    /// The worktree itself; relative to the configuration.
     Worktree,
 }
 
-/// Each row: what the value names, the key, and when git obeys it.
+/// Each row: what the value names, the key, and when git uses it.
 macro_rules! keys {
     ($($names:ident $key:literal: $when:literal;)+) => { &[$(($key, Names::$names, $when)),+] };
 }
 
-/// Keys whose values git obeys: `*` is any subsection, or any key where it stands last.
+/// Keys whose values git uses. `*` matches any subsection or, in last position, any key.
 pub const KEYS: &[(&str, Names, &str)] = keys! {
     Include "include.path": "its lines count as if they stood here";
     Include "includeif.*.path": "the same, under a condition that the jail may bring about";
@@ -103,7 +103,7 @@ pub const KEYS: &[(&str, Names, &str)] = keys! {
 };
 
 impl Entry {
-    /// What the value names, if git obeys it.
+    /// What the value names, if git uses it.
     pub fn names(&self) -> Option<Names> {
         KEYS.iter()
             .find(|(pattern, ..)| self.is(pattern))
@@ -142,8 +142,8 @@ impl Entry {
     }
 }
 
-/// The variable that `name` is, as `git -c` and GIT_CONFIG_KEY_n name one: `filter.x.clean`. `line`: which
-/// of several.
+/// Parses a variable as `git -c` and GIT_CONFIG_KEY_n name it: `filter.x.clean`. `line` is its number in
+/// the list. `None` if the name has no dot.
 pub fn variable(name: &[u8], value: &[u8], line: u32) -> Option<Entry> {
     let first = name.iter().position(|b| *b == b'.')?;
     let last = name.iter().rposition(|b| *b == b'.')?;
@@ -157,7 +157,7 @@ pub fn variable(name: &[u8], value: &[u8], line: u32) -> Option<Entry> {
     })
 }
 
-/// What GIT_CONFIG_PARAMETERS holds: `'name'='value'`, or as it was once, `'name=value'`.
+/// The entries of GIT_CONFIG_PARAMETERS: `'name'='value'`, or the older form `'name=value'`.
 pub fn parameters(text: &[u8]) -> Vec<Entry> {
     let mut all = vec![];
     let mut rest = text;
@@ -182,14 +182,14 @@ pub fn parameters(text: &[u8]) -> Vec<Entry> {
             },
         };
         all.extend(entry);
-        // What is no quoted word is passed over.
+        // Skip text that is not a quoted word.
         if rest.len() == whole.len() {
             rest = &rest[1..];
         }
     }
 }
 
-/// As git's sq_dequote: `'it'\''s'`.
+/// Like git's sq_dequote: `'it'\''s'`.
 fn unquoted(rest: &mut &[u8]) -> Vec<u8> {
     let mut text = vec![];
     loop {
@@ -209,7 +209,7 @@ fn unquoted(rest: &mut &[u8]) -> Vec<u8> {
     }
 }
 
-/// The variables that a file sets, in their order.
+/// The variables that a file sets, in file order.
 pub fn parse(text: &[u8]) -> Vec<Entry> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let mut reader = Reader {
@@ -251,7 +251,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// CR LF is one byte, LF.
+    /// CR LF counts as one byte, LF.
     fn next(&mut self) -> Option<u8> {
         if self.rest.starts_with(b"\r\n") {
             self.rest = &self.rest[1..];
@@ -275,7 +275,7 @@ impl Reader<'_> {
         }
     }
 
-    /// After `[`: `core]`, `filter "x"]` or, as it was once, `filter.x]`.
+    /// Reads a header after `[`: `core]`, `filter "x"]` or the older form `filter.x]`.
     fn header(&mut self) -> Option<(String, Option<Vec<u8>>)> {
         let mut name = String::new();
         loop {
@@ -283,7 +283,7 @@ impl Reader<'_> {
                 b']' => break,
                 b' ' | b'\t' | b'\r' => {
                     let sub = self.quoted()?;
-                    // `[filter.x "y"]` is as `[filter "x.y"]`.
+                    // `[filter.x "y"]` means `[filter "x.y"]`.
                     return Some(match name.split_once('.') {
                         Some((section, first)) => {
                             let whole = [first.as_bytes(), b".", sub.as_slice()].concat();
@@ -304,7 +304,7 @@ impl Reader<'_> {
         })
     }
 
-    /// `"x"]`, whatever stands before the first quote in its line.
+    /// Reads `"x"]`, skipping anything before the first quote in its line.
     fn quoted(&mut self) -> Option<Vec<u8>> {
         loop {
             match self.next()? {
@@ -325,7 +325,7 @@ impl Reader<'_> {
         (self.next()? == b']').then_some(text)
     }
 
-    /// `hooksPath = value` after its first letter.
+    /// Reads `hooksPath = value` after its first letter.
     fn variable(&mut self, first: u8) -> Option<(String, Vec<u8>)> {
         let mut key = String::from(char::from(first.to_ascii_lowercase()));
         while let Some(byte) = self.peek()
@@ -349,7 +349,7 @@ impl Reader<'_> {
 
     fn value(&mut self) -> Option<Vec<u8>> {
         let mut text = vec![];
-        // How much of it is not white space at its end.
+        // The length without trailing white space.
         let (mut kept, mut quoted) = (0, false);
         while let Some(byte) = self.peek() {
             if byte == b'\n' {

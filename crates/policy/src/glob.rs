@@ -1,20 +1,20 @@
 //! Patterns in paths: `*`, `?`, `[..]` and `**`, and what they mean as text.
 //!
-//! A pattern is taken apart at its slashes: `**` stands for any number of directories, `*` for any
-//! run of characters within a name, `?` for one, `[a-z]` for one of these, `[!a-z]` for one of none
-//! of these. `[*]` is the star itself. A name that begins with a dot is hidden: in a grant only a
-//! pattern that writes the dot meets it, in a denial every pattern does, so that each errs to the
-//! side that allows less. It refuses a `**` beside other characters and a bracket that is not
-//! closed. Which names there are is the machine's; [`super::expand`] asks for them.
+//! A pattern is split at its slashes. `**` matches any number of directories, `*` any run of characters
+//! within a name, `?` one character, `[a-z]` one of these, `[!a-z]` one that is none of these. `[*]` is a
+//! literal star. A name that begins with a dot is hidden: in a grant only a pattern with the dot written
+//! out matches it, in a denial every pattern does, so both err on the side that allows less. It refuses a
+//! `**` next to other characters and a bracket that is not closed. [`super::expand`] asks which names
+//! exist.
 
 use super::error::PathFault;
 
-/// Which names a wildcard meets.
+/// Which names a wildcard matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sense {
-    /// Those that are not hidden.
+    /// Names that are not hidden.
     Grant,
-    /// All.
+    /// All names.
     Denial,
 }
 
@@ -24,12 +24,12 @@ pub struct Pattern {
     parts: Vec<Part>,
 }
 
-/// What stands between two slashes.
+/// The text between two slashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
     Name(String),
     Wild(Vec<Token>),
-    /// `**`: any number of directories, none among them.
+    /// `**`: any number of directories, including none.
     Deep,
 }
 
@@ -46,12 +46,12 @@ pub enum Token {
     },
 }
 
-/// Whether a path is a pattern and no name.
+/// Whether a path is a pattern, not a plain name.
 pub fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
-/// Why a pattern says nothing that can be met, if it does not.
+/// Why a pattern is invalid; `None` if it is valid.
 pub fn fault(text: &str) -> Option<PathFault> {
     text.split('/').find_map(|part| match part {
         "**" => None,
@@ -60,7 +60,7 @@ pub fn fault(text: &str) -> Option<PathFault> {
     })
 }
 
-/// The pattern that meets `path` alone.
+/// The pattern that matches `path` alone.
 pub fn escape(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for c in path.chars() {
@@ -73,17 +73,17 @@ pub fn escape(path: &str) -> String {
 }
 
 impl Pattern {
-    /// Of text without a [`fault`]; what has one stands for itself.
+    /// Parses text without a [`fault`]; a part with a fault is taken literally.
     pub fn parse(text: &str) -> Pattern {
         let mut parts = vec![];
         for text in text.split('/').filter(|p| !p.is_empty() && *p != ".") {
             let part = part(text);
-            // Twice any number is any number.
+            // Two adjacent `**` match the same as one.
             if part != Part::Deep || parts.last() != Some(&Part::Deep) {
                 parts.push(part);
             }
         }
-        // All beneath a directory is what lies in it, since a path stands for its tree.
+        // A last `**` is the same as `*`, because a path includes everything beneath it.
         if let Some(last) = parts.last_mut()
             && *last == Part::Deep
         {
@@ -96,13 +96,13 @@ impl Pattern {
         &self.parts
     }
 
-    /// The path, where no wildcard is in it.
+    /// The path, if the pattern has no wildcard.
     pub fn literal(&self) -> Option<String> {
         let plain = self.parts.iter().all(|p| matches!(p, Part::Name(_)));
         plain.then(|| self.base())
     }
 
-    /// The directory that lies above the first wildcard.
+    /// The directory above the first wildcard.
     pub fn base(&self) -> String {
         let mut path = String::new();
         for part in &self.parts {
@@ -116,7 +116,7 @@ impl Pattern {
         }
     }
 
-    /// As this one, with another directory above the first wildcard.
+    /// The same pattern, with another directory above the first wildcard.
     pub fn rebased(&self, base: &str) -> Pattern {
         let names = base.split('/').filter(|name| !name.is_empty());
         let names = names.map(|name| Part::Name(name.into()));
@@ -126,25 +126,25 @@ impl Pattern {
         }
     }
 
-    /// Whether it meets `path`.
+    /// Whether it matches `path`.
     pub fn meets(&self, path: &str, sense: Sense) -> bool {
         self.after(path, sense).contains(&self.parts.len())
     }
 
-    /// Whether it may meet a name beneath the directory `tree`.
+    /// Whether it can match a name beneath the directory `tree`.
     pub fn reaches_beneath(&self, tree: &str) -> bool {
         let after = self.after(tree, Sense::Denial);
         after.iter().any(|at| *at < self.parts.len())
     }
 
-    /// Where in the pattern somebody may stand who has walked along `path`.
+    /// The positions in the pattern that are possible after matching all of `path`.
     fn after(&self, path: &str, sense: Sense) -> Vec<usize> {
         let mut at = self.past_deep(vec![0]);
         for name in path.split('/').filter(|name| !name.is_empty()) {
             let mut next = vec![];
             for at in at {
                 match self.parts.get(at) {
-                    // Deep again, which may end here.
+                    // `**` takes this directory too, and may end here.
                     Some(Part::Deep) if seen(name, sense) => next.push(at),
                     Some(part) if *part != Part::Deep && part.accepts(name, sense) => {
                         next.push(at + 1);
@@ -157,7 +157,7 @@ impl Pattern {
         at
     }
 
-    /// These places, and those behind a `**` that stands for nothing.
+    /// These positions, and those after a `**` that matches nothing.
     fn past_deep(&self, mut places: Vec<usize>) -> Vec<usize> {
         let behind = |at: &usize| self.parts.get(*at) == Some(&Part::Deep);
         let more: Vec<usize> = places
@@ -173,7 +173,7 @@ impl Pattern {
 }
 
 impl Part {
-    /// Whether this is one that a directory's entry of that name meets. A `**` meets none by itself.
+    /// Whether this part matches a directory entry of that name. A `**` alone matches none.
     pub fn accepts(&self, name: &str, sense: Sense) -> bool {
         match self {
             Part::Name(own) => own == name,
@@ -189,13 +189,13 @@ impl Part {
 }
 
 impl Part {
-    /// As [`Self::accepts`], where the directory takes every spelling of a name for the same.
+    /// Like [`Self::accepts`], for a directory that ignores case in names.
     pub fn accepts_folded(&self, name: &str, sense: Sense) -> bool {
         let lower = |c: &char| c.to_lowercase().next().unwrap_or(*c);
         let folded = |token: &Token| match token {
             Token::Char(c) => Token::Char(lower(c)),
             Token::Class { not: false, ranges } => {
-                // Either spelling may be what the class has.
+                // A class may contain either spelling.
                 let spelt = |c: char| (lower(&c), lower(&c));
                 let short = ranges.iter().filter(|(from, to)| from == to);
                 let more = short.map(|(c, _)| spelt(*c));
@@ -208,7 +208,7 @@ impl Part {
                     ranges: ranges.iter().copied().chain(more).chain(cased).collect(),
                 }
             }
-            // What a class leaves out in one spelling it meets in the other.
+            // A name excluded by the class in one spelling matches it in the other.
             Token::Class { not: true, .. } => Token::One,
             token => token.clone(),
         };
@@ -223,7 +223,7 @@ impl Part {
     }
 }
 
-/// Whether a wildcard that writes no dot meets the name.
+/// Whether a wildcard without a written dot can match the name.
 pub fn seen(name: &str, sense: Sense) -> bool {
     sense == Sense::Denial || !name.starts_with('.')
 }
@@ -243,7 +243,7 @@ fn part(text: &str) -> Part {
     }
 }
 
-/// `None`: a bracket is not closed, or has nothing in it.
+/// `None` if a bracket is not closed or is empty.
 fn tokens(text: &str) -> Option<Vec<Token>> {
     let mut out = vec![];
     let mut rest = text.chars();
@@ -258,7 +258,7 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
     Some(out)
 }
 
-/// glob(7): a `]` that comes first is one of the characters.
+/// glob(7): a `]` in first position is a member of the class.
 fn class(rest: &mut std::str::Chars<'_>) -> Option<Token> {
     let mut ranges = vec![];
     let mut ahead = rest.clone();
@@ -290,14 +290,14 @@ fn class(rest: &mut std::str::Chars<'_>) -> Option<Token> {
     })
 }
 
-/// `*` is any run of bytes; everything else is itself.
+/// `*` matches any run of bytes; every other byte matches itself.
 pub fn stars(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     run(pattern, text, |p| *p == b'*', |p, c| p == c)
 }
 
-/// Whether the whole text meets the pattern. Where a star was last is kept, so that a text costs no more
-/// than its length times the pattern's.
+/// Whether the whole text matches the pattern. Only the last star is retried, so a text costs at most its
+/// length times the pattern's.
 fn run<P, C>(
     pattern: &[P],
     text: &[C],
@@ -318,7 +318,7 @@ fn run<P, C>(
             }
             _ => match star {
                 None => return false,
-                // The last star takes one more.
+                // Let the last star take one more.
                 Some((last, from)) => {
                     star = Some((last, from + 1));
                     place = last + 1;

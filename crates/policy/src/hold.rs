@@ -1,7 +1,7 @@
-//! What a layer holds in place within what it lets be written.
+//! Implied protections inside what a layer makes writable.
 //!
-//! Owns one rule: in one layer the inner word counts, while between layers lists only shrink. It refuses
-//! nothing and grants nothing; it adds protections.
+//! Owns one rule: within one layer the inner rule applies, while between layers lists only shrink. It
+//! refuses nothing and grants nothing; it adds protections.
 
 use std::borrow::Cow;
 
@@ -12,9 +12,9 @@ use super::trees::{Leaf, Trees, within};
 use super::{Absent, WorkspaceMode};
 
 impl Rights {
-    /// In one layer the inner word counts: what it lets be read, loaded or executed, or shows read-only, within
-    /// what it lets be written, is not written. That must not get lost where another layer does not
-    /// repeat the inner word, so it becomes a protection.
+    /// Within one layer the inner rule applies: what the layer lets be read, loaded or executed, or shows
+    /// read-only, inside a writable tree is not writable. Another layer may not repeat the inner rule, so
+    /// it becomes a protection that cannot be lost.
     pub(super) fn hold(&mut self, files: &Files, roots: &Roots) {
         let place = &roots.workspace;
         let mode = files.workspace.as_ref();

@@ -1,7 +1,7 @@
-//! A lattice: what layers allow, and the meet of two.
+//! Lattices: what layers allow, and the meet of two.
 //!
-//! [`lattice!`] declares a type each of whose fields is one: its top says nothing, and the meet of two is
-//! that of each field by itself.
+//! [`lattice!`] declares a type whose fields are all lattices. Its top restricts nothing, and the meet of
+//! two values is the meet of each field.
 
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -12,18 +12,18 @@ use super::trees::{Leaf, Trees};
 use super::values::Values;
 use super::{Origin, Sourced, net};
 
-/// The smallest, or the strictest, that was named; `None` is the top.
+/// The smallest, or the strictest, value that a layer set; `None` is the top.
 pub type Bound<T> = Option<Sourced<T>>;
-/// Names that all layers have which speak of them; `None` is the top.
+/// Names that every layer with such a list has; `None` is the top.
 pub type Names<T> = Option<BTreeMap<T, Origin>>;
 /// Paths that any layer named.
 pub type Places = BTreeMap<String, Leaf>;
 
 pub trait Lattice: Sized {
-    /// Says nothing.
+    /// The value that restricts nothing.
     const TOP: Self;
 
-    /// What both allow.
+    /// The meet: what both allow.
     fn met(self, other: Self) -> Self;
 }
 
@@ -50,7 +50,7 @@ macro_rules! lattice {
 }
 pub(crate) use lattice;
 
-/// The smaller of two bounds; of equals, the one whose origin sorts first.
+/// The smaller of two bounds; if equal, the one whose origin sorts first.
 impl<T: Ord> Lattice for Bound<T> {
     const TOP: Self = None;
 
@@ -83,7 +83,7 @@ impl<T: Ord, L: Shared> Lattice for Option<BTreeMap<T, L>> {
     }
 }
 
-/// What is kept of a name that two layers have.
+/// What is kept for a name that two layers have.
 pub trait Shared {
     fn shared(self, other: Self) -> Self;
 }
@@ -94,7 +94,7 @@ impl Shared for Origin {
     }
 }
 
-/// The places of both.
+/// The paths of both.
 impl Lattice for Places {
     const TOP: Self = Places::new();
 
@@ -113,7 +113,7 @@ impl Lattice for Places {
     }
 }
 
-/// What binds both; a tool that is not named is bound by nothing of its own.
+/// The constraints of both; a tool that is not a key has none of its own.
 impl<L: Lattice> Lattice for BTreeMap<Tool, L> {
     const TOP: Self = BTreeMap::new();
 
@@ -129,7 +129,7 @@ impl<L: Lattice> Lattice for BTreeMap<Tool, L> {
     }
 }
 
-/// All of both, each of which binds.
+/// The elements of both; each applies.
 impl<T: Ord> Lattice for BTreeSet<T> {
     const TOP: Self = BTreeSet::new();
 

@@ -1,8 +1,9 @@
-//! What one layer says, before it meets the others: every key optional, every value with its place.
+//! What one layer specifies, before it meets the others: every key is optional, every value has its
+//! place.
 //!
-//! A key that is absent leaves the matter to the layers above; an empty list grants nothing. Each section
-//! is described here, once: a key with its type and its form (`file/form.rs`), by which it is
-//! read, printed and explained to editors. [`super::rights`] gives it its meaning.
+//! An absent key leaves the decision to the layers above; an empty list grants nothing. Each section is
+//! described here, once: a key with its type and its form (`file/form.rs`), which read, print and explain
+//! it to editors. [`super::rights`] defines its meaning.
 
 use std::collections::BTreeMap;
 
@@ -27,15 +28,15 @@ use super::write::Printer;
 use super::{Count, Degradable, Grant, Origin, Sourced, Span, WorkspaceMode};
 
 words! {
-    /// The layers, from the widest authority to the narrowest.
+    /// The layers, from the most authority to the least.
     Rank {
-        /// `/etc/creel`: the ceiling of the machine.
+        /// `/etc/creel`: the upper bound for the machine.
         Platform = "platform",
         /// `$XDG_CONFIG_HOME/creel`.
         Operator = "operator",
         Agent = "agent",
         Renter = "renter",
-        /// A file found in the workspace: text of whoever wrote the project.
+        /// A file found in the workspace, written by the author of the project.
         Project = "project",
         CommandLine = "command line",
     }
@@ -53,7 +54,7 @@ section! {
         session: Session = Sub<Session>,
         /// Cases that `creel policy test` runs.
         tests: Cases = Sub<Cases>,
-        /// Presets or files whose text this one reuses; what is said here counts, and lists add up.
+        /// Presets or files whose text this one reuses. Values here override theirs, and lists add up.
         extends: Vec<Sourced<String>> = Extends,
         allow_degraded: Option<BTreeMap<Degradable, Origin>> = Degraded,
         ;
@@ -67,7 +68,7 @@ section! {
 impl Beside for Layer {
     fn over_beside(&mut self, base: &mut Layer) {
         self.digest = super::digest(format!("{} {}", base.digest, self.digest).as_bytes());
-        // What a policy promises of itself need not hold for what is made of it.
+        // Tests of the base need not hold for a layer that extends it.
         base.tests = Cases::default();
         base.extends.clear();
         self.extends.clear();
@@ -75,13 +76,13 @@ impl Beside for Layer {
 }
 
 impl Layer {
-    /// This layer on top of `base`, by one author: lists are put together, and a single value replaces the
-    /// other's. What layers of different authors mean together is [`super::rights`]' business.
+    /// This layer on top of `base`, both by one author: lists are concatenated, and a single value
+    /// replaces the base's. [`super::rights`] combines layers of different authors.
     pub fn over(self, base: Layer) -> Layer {
         Section::over(self, base)
     }
 
-    /// How many paths and patterns of paths it names.
+    /// The number of paths and path patterns in the layer.
     pub fn paths(&self) -> usize {
         let files = &self.filesystem;
         let lists = files
@@ -101,13 +102,13 @@ impl Layer {
 section! {
     pub struct Tools: more "tools", "in [tools]" {
         profile: Option<Sourced<Profile>> = Word<Profile>,
-        /// A list of patterns, with the list's own place.
+        /// A list of patterns; the list has its own place.
         allow: Option<Sourced<Vec<Pattern>>> = ToolList,
         deny: Vec<Sourced<Pattern>> = Patterns,
         elevated: Option<Sourced<bool>> = Flag,
         max_iterations: Option<Sourced<Count>> = Count,
         ;
-        /// What is said of each tool under its name.
+        /// The settings of each tool, under its name.
         each: BTreeMap<Tool, Settings>,
     }
 }
@@ -142,23 +143,23 @@ impl Beside for Tools {
 }
 
 section! {
-    /// What a layer says of one tool; which of these a tool has, [`super::file`] knows.
+    /// What a layer sets for one tool; [`super::file`] knows which keys a tool has.
     pub struct Settings: plain "tool", "for a tool" {
         enabled: Option<Sourced<bool>> = Flag,
         elevated: Option<Sourced<bool>> = Flag,
         security: Option<Sourced<Security>> = Word<Security>,
         ask: Option<Sourced<Ask>> = Word<Ask>,
-        /// Of `browser`: where it runs. Only `sandbox` is known.
+        /// For `browser`: where it runs. Only `sandbox` is known.
         target: Option<Sourced<Target>> = Word<Target>,
-        /// Of `message`: where to.
+        /// For `message`: the allowed channels.
         channels: Option<Vec<Sourced<String>>> = List<Any>,
-        /// Names of interpreters' languages; each stands for programs, see [`Language::programs`].
+        /// Languages whose interpreters may run; see [`Language::programs`].
         languages: Option<Vec<Sourced<Language>>> = List<Word<Language>>,
         commands: Option<Vec<Command>> = List<Program>,
         allowed_paths: Option<Vec<Grant>> = List<Path>,
         denied_paths: Vec<Grant> = List<Path>,
         timeout: Option<Sourced<Span>> = Span,
-        /// Calls a minute.
+        /// Calls per minute.
         rate: Option<Sourced<Count>> = Count,
         max_iterations: Option<Sourced<Count>> = Count,
     }
@@ -174,22 +175,22 @@ section! {
     pub struct Files: plain "filesystem", "in [filesystem]" {
         read: Option<Vec<Grant>> = List<Path>,
         write: Option<Vec<Grant>> = List<Path>,
-        /// Mapped as code, as libraries are, and not executed.
+        /// May be mapped as code, as libraries are, but not executed.
         load: Option<Vec<Grant>> = List<Path>,
         exec: Option<Vec<Grant>> = List<Path>,
         deny: Vec<Grant> = List<Path>,
-        /// Cannot be changed, though it lies in a writable tree.
+        /// Cannot be changed, although it lies in a writable tree.
         protect: Vec<Grant> = List<Path>,
-        /// Taken from the trust paths that are protected by default; the operator's and the platform's
-        /// right alone.
+        /// Exceptions from the trust paths that are protected by default; only the operator and the
+        /// platform may set them.
         unprotect: Vec<Grant> = List<Name>,
         workspace: Option<Sourced<WorkspaceMode>> = Workspace,
         ;
-        /// Patterns that were in `deny` before they were expanded.
+        /// The patterns of `deny`, before expansion.
         deny_patterns: Vec<Grant>,
-        /// The same of `protect`.
+        /// The patterns of `protect`, before expansion.
         protect_patterns: Vec<Grant>,
-        /// The names of grants that were patterns before they were expanded.
+        /// Names that the patterns of grants matched, when they were expanded.
         met: Vec<Met>,
     }
 }
@@ -206,11 +207,11 @@ impl Files {
     }
 }
 
-/// A name that a pattern of a grant met. Both paths are absolute.
+/// A name that the pattern of a grant matched. Both paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Met {
     pub name: String,
-    /// What is before the pattern's first wildcard, out of which the name must not lead.
+    /// The directory above the pattern's first wildcard; the name must not lead out of it.
     pub base: String,
 }
 
@@ -218,7 +219,7 @@ section! {
     pub struct Variables: plain "environment", "in [environment]" {
         set: Option<BTreeMap<String, Sourced<String>>> = Set,
         pass: Option<Vec<Sourced<String>>> = List<Variable>,
-        /// Whether the name and the address of the operator's git come in.
+        /// Whether the jail gets the operator's git name and address.
         git_identity: Option<Sourced<bool>> = Flag,
     }
 }
@@ -232,7 +233,7 @@ section! {
 }
 
 section! {
-    /// Which sessions are jailed and what shares a jail: data for the sessions to come.
+    /// Which sessions are jailed and what shares a jail: data for future sessions.
     pub struct Session: plain "session", "in [session]" {
         mode: Option<Sourced<Mode>> = Word<Mode>,
         scope: Option<Sourced<Scope>> = Word<Scope>,

@@ -1,12 +1,12 @@
 //! The declared policy: what an operator grants, as types.
 //!
-//! Owns the vocabulary (grants, environment, limits, degradations), its file form ([`file`]), its
-//! units ([`units`]) and the policies that ship with creel ([`preset`]). Pure: it never looks at the
-//! machine; what a path means there is `plan`'s business. It refuses what it does not know: an
-//! unknown key, a wrong unit, a number that overflows.
+//! Owns the vocabulary (grants, environment, limits, degradations), its file form ([`file`]), its units
+//! ([`units`]) and the policies that ship with creel ([`preset`]). Pure: it never looks at the machine;
+//! `plan` decides what a path means there. It refuses unknown keys, wrong units and numbers that
+//! overflow.
 //!
-//! Every value keeps its [`Origin`], so that an error, `--dry-run` and, later, `explain` can name
-//! the file and line which asked for it.
+//! Every value keeps its [`Origin`], so that an error, `--dry-run` and, later, `explain` can name the
+//! file and line that set it.
 //!
 //! ```
 //! use creel_policy::{file, preset};
@@ -86,7 +86,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of what creel itself says where nobody else did.
+    /// The origin of values that creel sets by default.
     pub fn creel() -> Origin {
         Origin {
             source: "creel".into(),
@@ -94,12 +94,12 @@ impl Origin {
         }
     }
 
-    /// Where it was said; creel's own word where nobody did.
+    /// The origin of a value; creel's own if the value is not set.
     pub fn of<T>(said: Option<&Sourced<T>>) -> Origin {
         said.map_or_else(Origin::creel, |said| said.origin.clone())
     }
 
-    /// Nobody's choice: creel's own word, or that of a policy that ships with it.
+    /// Whether the value is built in: set by creel or by a policy that ships with it, not by a user.
     pub fn is_built_in(&self) -> bool {
         *self.source == *"creel" || self.source.starts_with("preset:")
     }
@@ -127,13 +127,13 @@ impl<T> Sourced<T> {
         Sourced { value, origin }
     }
 
-    /// Creel's own word.
+    /// A value that creel sets by default.
     pub fn creel(value: T) -> Sourced<T> {
         Sourced::new(value, Origin::creel())
     }
 }
 
-/// One policy, complete: limits that the file did not name are the default policy's.
+/// One complete policy: limits that the file does not set are the default policy's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// The preset's name or the file's path.
@@ -146,7 +146,7 @@ pub struct Policy {
     pub network: Network,
     pub environment: Environment,
     pub limits: Limits,
-    /// Whether debuggers may trace what is in the jail.
+    /// Whether debuggers may trace processes of the jail.
     pub debug: Sourced<bool>,
     /// Layers that may be missing; see [`Degradable`].
     pub allow_degraded: BTreeSet<Degradable>,
@@ -156,28 +156,28 @@ pub struct Policy {
 pub struct Filesystem {
     /// Present, readable, not executable.
     pub read: Vec<Grant>,
-    /// Present, readable and writable, not executable unless `exec` has it too.
+    /// Present, readable and writable; not executable unless `exec` has it too.
     pub write: Vec<Grant>,
-    /// Present, readable and mapped as code by programs that load it, as libraries are; not executed.
+    /// Present, readable and mapped as code by programs that load it, as libraries are; not executable.
     pub load: Vec<Grant>,
     /// Present, readable and executable.
     pub exec: Vec<Grant>,
-    /// Taken out of a granted tree.
+    /// Removed from a granted tree.
     pub deny: Vec<Grant>,
-    /// Cannot be changed, replaced, removed or created, though it lies in a writable tree.
+    /// Cannot be changed, replaced, removed or created, although it lies in a writable tree.
     pub protect: Vec<Grant>,
-    /// Absolute patterns of denials whose names, as far as they are there, are in `deny`.
+    /// Absolute patterns of denials; the names that they matched are in `deny`.
     pub deny_patterns: Vec<Grant>,
-    /// The same of `protect`.
+    /// The same for `protect`.
     pub protect_patterns: Vec<Grant>,
-    /// Grants whose names somebody else may fill.
+    /// Grants whose names another author can influence.
     pub confined: Vec<Confined>,
-    /// How the workspace is there; `None` where the policy leaves it to the request.
+    /// The access to the workspace; `None` if the policy leaves it to the request.
     pub workspace: Option<Sourced<WorkspaceMode>>,
 }
 
-/// A path that is granted as long as it does not lead out of a directory, by whatever links there are
-/// when it is opened.
+/// A path that is granted only if it does not lead out of a directory, through any link that exists when
+/// it is opened.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Confined {
     /// Absolute.
@@ -190,18 +190,18 @@ pub struct Confined {
 /// What may execute in the jail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Execution {
-    /// Whatever lies in an executable grant.
+    /// Any program in an executable grant.
     Granted,
-    /// The command that creel starts and what it loads; executable grants are for reading.
+    /// The command that creel starts and what it loads; executable grants are only readable.
     Worker,
-    /// These programs and what they load; executable grants are for reading.
+    /// These programs and what they load; executable grants are only readable.
     Only(Vec<Grant>),
 }
 
 words::words! {
     /// What the jail may do with the host's workspace directory.
     WorkspaceMode {
-        /// Not there: a fresh directory of the jail's own takes its place.
+        /// Not present: a fresh directory of the jail's own takes its place.
         None = "none",
         ReadOnly = "ro",
         ReadWrite = "rw",
@@ -228,7 +228,7 @@ impl Grant {
     }
 }
 
-/// What a granted path that does not exist means, the stricter first.
+/// What happens if a granted path does not exist, the stricter first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Absent {
     /// The run is refused.
@@ -238,13 +238,13 @@ pub enum Absent {
 }
 
 impl Absent {
-    /// Of two that speak of the same path.
+    /// The stricter of two values for the same path.
     pub fn stricter(self, other: Absent) -> Absent {
         self.min(other)
     }
 }
 
-/// The jail's environment: nothing but this.
+/// The jail's complete environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
     /// Variables with their values. `~` is not expanded except as the first character of a value
@@ -252,12 +252,12 @@ pub struct Environment {
     pub set: BTreeMap<String, Sourced<String>>,
     /// Names copied from the caller where the caller has them.
     pub pass: Vec<Sourced<String>>,
-    /// Whether the name and the address of the operator's git come in.
+    /// Whether the jail gets the operator's git name and address.
     pub git_identity: Sourced<bool>,
 }
 
 words::words! {
-    /// The layers that a policy or `--allow-degraded` may let go missing. All others are never optional.
+    /// Layers that a policy or `--allow-degraded` may allow to be missing. All others are mandatory.
     Degradable {
         /// Memory, cpu and pids limits by cgroup.
         Cgroup = "cgroup",

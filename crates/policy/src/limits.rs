@@ -1,9 +1,9 @@
-//! The limits: a table, of which everything else that is done to each limit is made.
+//! The limits: a table from which all code for each limit is generated.
 //!
-//! A row is a key of `[limits]`, its type, its form where that is another, and what it bounds. Of the
-//! rows come the keys of the file form with their schema, the printing, the meet of two layers, what a
-//! preset compiles to, and the rows of `diff` and `explain`. Defaults are in `policies/default.toml`; how a
-//! limit is enforced is `plan`'s.
+//! A row is a key of `[limits]`, its type, its form if that differs, and what it bounds. The rows
+//! generate the keys of the file form with their schema, the printing, the meet of two layers, the
+//! compiled presets, and the rows of `diff` and `explain`. Defaults are in `policies/default.toml`;
+//! `plan` knows how a limit is enforced.
 
 use std::fmt::{Debug, Display};
 
@@ -13,16 +13,16 @@ use super::lattice::Bound;
 use super::units::Number;
 use super::{Bytes, Count, CpuShare, Origin, Percent, Sourced, Span};
 
-/// How each limit is there: [`Whole`] or [`Named`].
+/// How a set of limits stores each limit: [`Whole`] or [`Named`].
 pub trait Holds {
     type Of<T>;
 }
 
-/// All of them, with their places.
+/// Every limit, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whole;
 
-/// Those that a layer names.
+/// Only the limits that a layer sets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Named;
 
@@ -34,12 +34,12 @@ impl Holds for Named {
     type Of<T> = Bound<T>;
 }
 
-/// A layer's.
+/// The limits of one layer.
 pub type LayerLimits = Limits<Named>;
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $form:ty,)+) => {
-        /// What the kernel bounds. Sizes in bytes, times in milliseconds.
+        /// The limits that the kernel enforces. Sizes in bytes, times in milliseconds.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         pub struct Limits<S: Holds = Whole> {
             $($(#[$doc])* pub $name: S::Of<$type>,)+
@@ -49,7 +49,7 @@ macro_rules! limits {
         bounds!(LayerLimits, "limits.", $($name)+);
 
         impl LayerLimits {
-            /// Its own, and what it does not name from `base`.
+            /// These limits, and `base` for those not set.
             pub(super) fn closed(self, base: Limits) -> Limits {
                 Limits { $($name: self.$name.unwrap_or(base.$name)),+ }
             }
@@ -64,7 +64,7 @@ macro_rules! limits {
         impl Limits {
             pub(super) const NUMBER: usize = [$(stringify!($name)),+].len();
 
-            /// Of plain numbers, in the order of the table.
+            /// Limits from plain numbers, in the order of the table.
             pub(super) fn compiled(rows: [(u64, Origin); Self::NUMBER]) -> Limits {
                 let [$($name),+] = rows;
                 Limits { $($name: Sourced::new(<$type as Number>::of($name.0), $name.1)),+ }
@@ -75,7 +75,7 @@ macro_rules! limits {
                 [$((self.$name.value.number(), &self.$name.origin)),+]
             }
 
-            /// Each limit: its key, its value as text, and its place.
+            /// Each limit: its key, its value as text, and its origin.
             pub fn rows(&self) -> [(&'static str, String, &Origin); Self::NUMBER] {
                 [$((concat!("limits.", stringify!($name)), self.$name.value.to_string(), &self.$name.origin)),+]
             }
@@ -83,7 +83,7 @@ macro_rules! limits {
     };
 }
 
-/// What two layers' bounds mean together, of a type whose fields are all bounds.
+/// The meet of two layers' bounds, for a type whose fields are all bounds.
 macro_rules! bounds {
     ($type:ty, $above:literal, $($name:ident)+) => {
         impl $type {
@@ -94,12 +94,12 @@ macro_rules! bounds {
                 Self { $($name: $crate::lattice::Lattice::met(self.$name, other.$name)),+ }
             }
 
-            /// Where the first of them is written.
+            /// The first origin among the bounds that are set.
             pub fn first(&self) -> Option<&$crate::Origin> {
                 [$(self.$name.as_ref().map(|said| &said.origin)),+].into_iter().flatten().min()
             }
 
-            /// Shows each of two to a visitor, under its key.
+            /// Passes each pair of bounds to a visitor, with its key.
             pub(crate) fn each(&self, other: &Self, visitor: &mut impl $crate::limits::Visitor) {
                 $(visitor.limit(concat!($above, stringify!($name)), &self.$name, &other.$name);)+
             }
@@ -108,7 +108,7 @@ macro_rules! bounds {
 }
 pub(crate) use bounds;
 
-/// Looks at each limit of two layers, under its key.
+/// Visits each limit of two layers, with its key.
 pub trait Visitor {
     fn limit<T: Ord + Clone + Display>(&mut self, key: &str, a: &Bound<T>, b: &Bound<T>);
 }

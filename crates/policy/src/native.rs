@@ -1,8 +1,8 @@
-//! A policy in force as text of the native form, each line with its place.
+//! A policy in force as text in the native form, each line with its place.
 //!
-//! Owns the way back from what layers mean together to what one file would say. Read again as the
-//! operator's own layer, the text means the same: a test holds that. It refuses nothing, and leaves
-//! out what only the tools count where it would have to guess at the words.
+//! Owns the conversion from the combined layers back to a single file. Read again as the operator's own
+//! layer, the text means the same; a test checks that. It refuses nothing, and omits values that only the
+//! tools enforce if it would have to guess their text.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use super::trees::Trees;
 use super::write::{Printer, quoted};
 use super::{Absent, Count, Grant, Origin, Policy, Sourced, Span, WorkspaceMode};
 
-/// The text. `rights` are those of which `effective` came, `roots` those of both.
+/// The text of the policy. `effective` was made from `rights`; `roots` are those of both.
 pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
     let policy = &effective.policy;
     let mut out = Printer::with_places();
@@ -59,7 +59,7 @@ pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
     }
     out.open("limits");
     layer::Limits::from(policy.limits.clone()).print(&mut out);
-    // Nobody needs to be told that a thing is not allowed.
+    // A denied permission needs no line.
     out.section("process");
     let debug = rights.debug.clone().filter(|debug| debug.value);
     layer::Process { debug }.print(&mut out);
@@ -89,11 +89,11 @@ fn files(out: &mut Printer, rights: &Rights, policy: &Policy, roots: &Roots) {
         ("deny", &files.deny, &files.deny_patterns),
         ("protect", &files.protect, &files.protect_patterns),
     ] {
-        // Nothing is written, and creel's own word would only be repeated.
+        // If nothing is writable, creel's own protections need no line.
         let told = |grant: &&Grant| key == "deny" || writes || grant.origin != Origin::creel();
         let named = grants.iter().filter(told);
         let named = named.map(|g| (place(&g.path, g.absent, roots), Some(&g.origin)));
-        // What was a pattern before. A root whose own name has wildcards in it is written out.
+        // The original patterns. A root whose own name has wildcards is written out in full.
         let pattern = |g: &Grant| optional(quoted(&roots.shorten(&g.path)), g.absent);
         let met = patterns.iter().map(|g| (pattern(g), Some(&g.origin)));
         out.list(key, named.chain(met));
@@ -106,13 +106,13 @@ fn files(out: &mut Printer, rights: &Rights, policy: &Policy, roots: &Roots) {
     }
 }
 
-/// Of several layers' lists what they have together.
+/// Prints the rules that all layers' lists have in common.
 fn network(out: &mut Printer, rights: &Rights, policy: &Policy) {
     let bounds = &rights.network;
     let origin = bounds.mode.as_ref().map(|mode| &mode.origin);
     let mode = policy.network.mode;
     out.open("network");
-    // Without a mode, or with one that no tool may use.
+    // No mode is set, or no tool may use the network.
     out.line("mode", &quoted(mode.name()), origin);
     if mode == Mode::None {
         return;
@@ -127,7 +127,7 @@ fn network(out: &mut Printer, rights: &Rights, policy: &Policy) {
     let folded = bounds.folded();
     let items = folded.iter().map(|rule| match rule {
         Ok(rule) => (rule_text(rule), Some(&rule.origin)),
-        // One file cannot say it, and with one layer's paths it would say more.
+        // One file cannot express it; with one layer's paths it would allow more.
         Err(rule) => (
             format!("# {rule}: several layers bound its paths"),
             Some(&rule.origin),
@@ -168,7 +168,7 @@ fn one_tool(out: &mut Printer, tool: Tool, bounds: &Constraints, roots: &Roots) 
         places(out, "denied_paths", &bounds.denied, roots);
     }
     if let Some(commands) = &bounds.commands {
-        // Told once, in its first directory.
+        // Printed once, for its first directory.
         let first = |path: &str| {
             let name = bare(path, commands);
             name.is_none_or(|name| path == format!("{}/{name}", PROGRAM_DIRECTORIES[0]))
@@ -181,7 +181,7 @@ fn one_tool(out: &mut Printer, tool: Tool, bounds: &Constraints, roots: &Roots) 
             let item = match (args.next(), args.next()) {
                 (None, _) => program,
                 (Some(alternatives), None) => command_text(program, alternatives),
-                // One file cannot say it, and without arguments it would say more.
+                // One file cannot express it; without arguments it would allow more.
                 _ => format!("# {program}: several layers bound its arguments"),
             };
             (item, Some(&allowed.origin))
@@ -208,8 +208,7 @@ fn place(path: &str, absent: Absent, roots: &Roots) -> String {
     optional(quoted(&escape(&roots.shorten(path))), absent)
 }
 
-/// The bare name that stands for `path` and its like in every directory of programs, if all of them
-/// are listed alike.
+/// The bare name for `path`, if the list has the same entry in every directory of programs.
 fn bare<'p>(path: &'p str, commands: &BTreeMap<String, Allowed>) -> Option<&'p str> {
     let (directory, name) = path.rsplit_once('/')?;
     let own = commands.get(path)?;

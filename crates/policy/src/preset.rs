@@ -1,18 +1,18 @@
 //! The policies that ship with creel, compiled in.
 //!
-//! Owns their names. A preset names every limit itself, so that what it grants can be read in one
-//! file; the limits of `default` are also those of a file that names none. A preset that would not
-//! parse is a fault of the build: the tests below stand in its way.
+//! Owns their names. A preset sets every limit itself, so that one file shows everything it grants; the
+//! limits of `default` also apply to a file that sets none. A preset that does not parse is a build
+//! error: the tests below prevent it.
 
 use super::compiled::Compiled;
 use super::error::{Place, PolicyError, nearest};
 use super::layer::Layer;
 use super::{Policy, file};
 
-/// What `creel run` uses when no policy is named.
+/// What `creel run` uses without a policy.
 pub const DEFAULT: &str = "default";
 
-/// In the order of the alphabet.
+/// In alphabetical order.
 const PRESETS: [(&str, &str); 16] = [
     ("aider", include_str!("../policies/aider.toml")),
     ("browser", include_str!("../policies/browser.toml")),
@@ -35,19 +35,19 @@ const PRESETS: [(&str, &str); 16] = [
     ("untrusted", include_str!("../policies/untrusted.toml")),
 ];
 
-/// Presets that one preset may lead through by `extends`.
+/// The longest chain of `extends` from a preset.
 const DEEPEST: usize = 4;
 
-/// Those that are constants, because their parsing would be on the way to many a jail.
+/// The presets that are constants, because many jails would have to parse them at their start.
 #[cfg(test)]
 pub const COMPILED: [&str; 2] = ["coding", DEFAULT];
 
-/// The presets' names, in the order of the alphabet.
+/// The presets' names, in alphabetical order.
 pub fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.into_iter().map(|(name, _)| name)
 }
 
-/// The TOML text of a preset, for whoever wants to start a policy from it.
+/// The TOML text of a preset, as a start for a new policy.
 pub fn text(name: &str) -> Result<&'static str, PolicyError> {
     match PRESETS.into_iter().find(|(known, _)| *known == name) {
         Some((_, text)) => Ok(text),
@@ -70,7 +70,7 @@ pub fn named(name: &str) -> Result<Policy, PolicyError> {
     Ok(file::alone(layer(name)?, &default()?.limits))
 }
 
-/// What the preset of that name says, with the presets that it extends, for other layers to meet.
+/// The layer of the preset of that name, including the presets that it extends.
 pub fn layer(name: &str) -> Result<Layer, PolicyError> {
     extended(name, 0)
 }

@@ -1,11 +1,10 @@
-//! Why a text is no quantity, and the whole numbers with which quantities begin.
+//! Why a text is not a quantity, and the whole number at the start of a quantity.
 //!
-//! Owns what the messages say of each kind: its form, an example, its units and its bounds.
+//! Owns the texts that messages use for each kind: its form, an example, its units and its bounds.
 
 use std::fmt;
 
-/// Why a text is not a quantity. The text itself is not carried: whoever asked has it, with its
-/// place.
+/// Why a text is not a quantity. It does not contain the text, because the caller has that and its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     #[error("{quantity} is {}; write for example {}", quantity.form(), quantity.example())]
@@ -28,11 +27,11 @@ pub enum UnitError {
     TooFine { quantity: Quantity },
 }
 
-/// What messages say of each kind of quantity.
+/// Declares the message texts for each kind of quantity.
 macro_rules! quantities {
     ($($name:ident: $words:literal is $form:literal as $example:literal in $units:literal,
         $least:literal to $most:literal;)+) => {
-        /// What was being read.
+        /// The kind of quantity that was read.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Quantity { $($name),+ }
 
@@ -81,7 +80,7 @@ impl Quantity {
     }
 }
 
-/// The whole number that `text` begins with, and what follows it.
+/// The whole number at the start of `text`, and the rest.
 pub(super) fn number(text: &str, quantity: Quantity) -> Result<(u64, &str), UnitError> {
     let end = text.find(|c: char| !c.is_ascii_digit());
     let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
@@ -95,12 +94,12 @@ pub(super) fn number(text: &str, quantity: Quantity) -> Result<(u64, &str), Unit
     }
     match digits.parse() {
         Ok(number) => Ok((number, rest)),
-        // Digits only: nothing but overflow is left to go wrong.
+        // Only digits: the only possible error is overflow.
         Err(_) => Err(UnitError::TooLarge { quantity }),
     }
 }
 
-/// `1.5GiB` and `64 MiB` are not short of a unit: their form is wrong.
+/// The error for an unknown unit. `1.5GiB` and `64 MiB` do not lack a unit: their form is wrong.
 pub(super) fn unknown_unit(unit: &str, quantity: Quantity) -> UnitError {
     if unit.starts_with(char::is_alphabetic) {
         UnitError::UnknownUnit { quantity }

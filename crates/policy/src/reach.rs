@@ -1,9 +1,8 @@
-//! What any process of the jail may reach: the grants and the workspace as the tools leave them.
+//! Effective access of every process in the jail: the grants and the workspace after the tools' rules.
 //!
-//! Owns the table of file tools as an operation on rights: without `read` there is no workspace,
-//! without `write` nothing is written, and a tool's own paths bind every process, for the kernel
-//! cannot tell whose hand a system call is. It refuses nothing; [`super::decide`] and
-//! [`super::effective`] ask it.
+//! Owns the table of file tools as an operation on rights. Without `read` there is no workspace, without
+//! `write` nothing is writable, and a tool's own paths bind every process, because the kernel cannot tell
+//! which tool makes a system call. It refuses nothing; [`super::decide`] and [`super::effective`] use it.
 
 use super::layer::Ask;
 use super::rights::{Constraints, Lattice, Places, Rights, Roots};
@@ -11,7 +10,7 @@ use super::tools::{Ruling, Tool};
 use super::trees::{Leaf, Trees, within};
 use super::{Absent, Grant, Origin, Sourced, WorkspaceMode};
 
-/// Whether a tool may be used without asking anybody: nobody answers yet.
+/// Whether a tool may be used without approval: no session can answer a prompt yet.
 pub fn usable(rights: &Rights, tool: Tool) -> bool {
     let asks = |tool: Tool| {
         let ask = &rights.constraints(tool).ask;
@@ -20,12 +19,12 @@ pub fn usable(rights: &Rights, tool: Tool) -> bool {
     rights.tools.allows(tool) && !asks(tool) && !tool.needs().iter().any(|needed| asks(*needed))
 }
 
-/// The trees that a tool's own paths leave, of those granted.
+/// The granted trees that a tool's own paths leave.
 fn bounded(trees: &Trees, constraints: &Constraints) -> Trees {
     trees.meet(&constraints.allowed)
 }
 
-/// The workspace's mode and the grants, as the tools leave them.
+/// The workspace's mode and the grants after the tools' rules.
 pub struct Reach {
     pub workspace: Option<Sourced<WorkspaceMode>>,
     pub read: Trees,
@@ -37,29 +36,29 @@ pub struct Reach {
     parts: Parts,
 }
 
-/// What is there of the host's workspace.
+/// Which parts of the host's workspace are present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Parts {
     All,
-    /// What tools' own paths leave.
+    /// The parts that tools' own paths leave.
     Some,
     None,
 }
 
 impl Reach {
-    /// Whether the host's workspace is there by its mode.
+    /// Whether the workspace's mode shows the host's workspace.
     pub fn shows_workspace(&self) -> bool {
         let mode = self.workspace.as_ref().map(|mode| mode.value);
         mode != Some(WorkspaceMode::None)
     }
 
-    /// Whether anything of the host's workspace is there.
+    /// Whether any part of the host's workspace is present.
     pub fn parts_left(&self) -> bool {
         self.parts != Parts::None
     }
 
-    /// The roots by which the policy names paths. Where parts of the host's workspace are left,
-    /// `$WORKSPACE` is the jail's own, so they keep the host's names.
+    /// The roots for the policy's path names. If only parts of the host's workspace are left,
+    /// `$WORKSPACE` is the jail's own directory, so the parts keep their host names.
     pub(super) fn names(&self, roots: &Roots) -> Roots {
         match self.parts {
             Parts::All => roots.clone(),
@@ -70,7 +69,7 @@ impl Reach {
         }
     }
 
-    /// The same for programs: of a workspace that is not there, `$WORKSPACE` is the fresh one.
+    /// The same for programs: if the workspace is absent, `$WORKSPACE` is the fresh one.
     pub(super) fn names_of_programs(&self, roots: &Roots) -> Roots {
         match self.parts {
             Parts::All | Parts::None => roots.clone(),
@@ -78,7 +77,7 @@ impl Reach {
         }
     }
 
-    /// Whether a grant or the workspace's mode lets `path` be written; denials aside.
+    /// Whether a grant or the workspace's mode makes `path` writable, ignoring denials.
     pub fn writes(&self, path: &str, roots: &Roots) -> bool {
         let mode = self.workspace.as_ref().map(|mode| mode.value);
         let by_mode = mode.is_none_or(|mode| mode == WorkspaceMode::ReadWrite);
@@ -90,7 +89,7 @@ impl Reach {
     }
 }
 
-/// What any process of the jail may reach under these rights.
+/// The effective access of every process in the jail under these rights.
 pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
     let (reader, writer, runner) = (
         rights.constraints(Tool::Read),
@@ -132,9 +131,9 @@ pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
     reach
 }
 
-/// Without the host's workspace nothing within it is there, whatever else is granted around it.
-/// `exec = ["$WORKSPACE"]` stays: it is the fresh directory that takes its place. So do denials: a grant's name
-/// may be a link that leads there, and a flag may grant what lies there.
+/// Without the host's workspace nothing inside it is present, even if a grant includes it.
+/// `exec = ["$WORKSPACE"]` stays: it means the fresh directory. Denials stay too: the name in a grant may
+/// be a link into the workspace, and a flag may grant a path there.
 fn hide_workspace(reach: &mut Reach, place: &str) {
     reach.parts = Parts::None;
     let outside = |path: &str| !within(path, place);
@@ -152,8 +151,8 @@ fn hide_workspace(reach: &mut Reach, place: &str) {
     }
 }
 
-/// Where tools' own paths leave only parts of the workspace, those parts become grants: to read what
-/// `read` leaves, to write what every tool that writes leaves of that.
+/// If tools' own paths leave only parts of the workspace, turns those parts into grants: readable where
+/// `read` allows it, and writable where every writing tool also does.
 fn confine_workspace(reach: &mut Reach, rights: &Rights, roots: &Roots) {
     let place = &roots.workspace;
     let mut left = Trees::of([Grant::new(place.clone(), Absent::Skip, Origin::creel())]);
@@ -177,7 +176,7 @@ fn confine_workspace(reach: &mut Reach, rights: &Rights, roots: &Roots) {
         if tool == Tool::Read && !left.cover(place) {
             reach.parts = Parts::Some;
             reach.read = reach.read.join(&left);
-            // What is executed or loaded is read.
+            // Executable and loadable paths are readable too.
             for trees in [&mut reach.exec, &mut reach.load] {
                 let mut inner = trees.clone();
                 inner.retain(|path| within(path, place));
@@ -202,7 +201,7 @@ fn extend(places: &mut Places, more: &Places) {
     *places = std::mem::take(places).met(more.clone());
 }
 
-/// The place that keeps a tool from being used.
+/// The origin of the rule that prevents the use of a tool.
 pub fn why_not(rights: &Rights, tool: Tool) -> Origin {
     match rights.tools.rule_tool(tool) {
         Ruling::Denied(_, origin) | Ruling::Unlisted(origin) => origin.clone(),

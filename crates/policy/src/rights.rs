@@ -1,13 +1,13 @@
 //! What a layer allows, as an element of a lattice, and the meet of two.
 //!
-//! Every field is a set of permissions, and the top of each is "says nothing". [`Rights::meet`] takes
-//! the smaller number, the stricter word, the common trees, names and commands, and all denials of
-//! both. It is idempotent, associative and commutative, and its result is within either side, for
-//! each field by itself: layers may be met in any order and none can widen another. Provenance
-//! follows: what came of several origins names the one that sorts first.
+//! Every field is a set of permissions, and the top of each restricts nothing. [`Rights::meet`] takes the
+//! smaller number, the stricter word, the common trees, names and commands, and all denials of both. It
+//! is idempotent, associative and commutative, and its result is within either side, for each field
+//! separately. So layers may be met in any order and none can widen another. If a value has several
+//! origins, the one that sorts first is kept.
 //!
 //! Paths must be expanded before they can be compared: [`Rights::of`] takes the places that `~` and
-//! `$WORKSPACE` stand for, and nothing else of the machine.
+//! `$WORKSPACE` stand for, and no other fact of the machine.
 
 use std::collections::BTreeMap;
 
@@ -28,32 +28,31 @@ lattice! {
         tools: Filter,
         elevated: Bound<bool>,
         max_iterations: Bound<Count>,
-        /// A tool that is not in here is bound by nothing of its own.
+        /// A tool that is not a key has no constraints of its own.
         each: BTreeMap<Tool, Constraints>,
-        /// Readable; where a layer names all kinds of grants, what it lets be written or executed too.
+        /// Readable. If the layer sets `read`, its writable, loadable and executable trees are included.
         read: Trees,
         write: Trees,
-        /// Mapped as code by a program that loads it, as libraries are, where a grant of loading says so;
-        /// see [`Rights::loadable`].
+        /// Mapped as code, as libraries are, if a `load` grant allows it; see [`Rights::loadable`].
         load: Trees,
-        /// The bound of that: who names executable trees lets be mapped as code what lies in these or in
-        /// what they let be loaded.
+        /// The bound of `load`: a layer with an `exec` list lets code be mapped only from its `exec` and
+        /// `load` trees.
         mapped: Trees,
         exec: Trees,
         deny: Places,
         protect: Places,
         /// Absolute patterns of denials; the names that they met are in `deny`.
         deny_patterns: Places,
-        /// The same of `protect`.
+        /// The same for `protect`.
         protect_patterns: Places,
-        /// Trust paths that need no protection.
+        /// Trust paths without protection.
         unprotect: Names<String>,
         workspace: Bound<WorkspaceMode>,
         network: net::Bounds,
-        /// Variables with their values; where two differ, neither is set.
+        /// Variables with their values; if two layers differ, the variable is not set.
         set: Values,
         pass: Names<String>,
-        /// Whether the name and the address of the operator's git come in.
+        /// Whether the jail gets the operator's git name and address.
         git_identity: Bound<bool>,
         limits: Limits,
         /// Whether debuggers may trace.
@@ -65,8 +64,8 @@ lattice! {
 }
 
 impl Rights {
-    /// What a layer's text means on a machine with these roots. What its rank may not say
-    /// (`unprotect`, `elevated = true`) is left out; [`super::clip`] reports it.
+    /// The rights of a layer on a machine with these roots. Settings that its rank may not make
+    /// (`unprotect`, `elevated = true`) are left out; [`super::clip`] reports them.
     pub fn of(layer: &Layer, rank: Rank, roots: &Roots) -> Rights {
         let files = &layer.filesystem;
         let (write, exec) = (trees(&files.write, roots), trees(&files.exec, roots));
@@ -79,8 +78,8 @@ impl Rights {
             Trees::All => Trees::All,
             _ => named(&load).join(&exec),
         };
-        // Without a word about reading, what the layers above let be read stays readable. With one,
-        // what may be written, loaded or executed is readable as well.
+        // Without a `read` list, what the layers above make readable stays readable. With one, writable,
+        // loadable and executable trees are readable as well.
         let read = match &files.read {
             None => Trees::All,
             list => {
@@ -158,7 +157,7 @@ impl Rights {
         }
     }
 
-    /// `false` from anybody; `true` from the platform and the operator alone.
+    /// Any layer may set `false`; only the platform and the operator may set `true`.
     fn elevate(&mut self, said: &Bound<bool>, rank: Rank) {
         let heard = said
             .clone()
@@ -166,18 +165,18 @@ impl Rights {
         self.elevated = self.elevated.take().met(heard);
     }
 
-    /// What both allow.
+    /// The meet: what both allow.
     pub fn meet(&self, other: &Rights) -> Rights {
         self.clone().met(other.clone())
     }
 
-    /// What may be mapped as code without being executable: what all grant to be loaded who speak of
-    /// it, within the bounds of those who name executable trees.
+    /// The trees that may be mapped as code without being executable: granted by every layer with a
+    /// `load` list, within the bounds of every layer with an `exec` list.
     pub fn loadable(&self) -> Trees {
         self.load.meet(&self.mapped)
     }
 
-    /// What binds this tool.
+    /// The constraints on this tool.
     pub fn constraints(&self, tool: Tool) -> &Constraints {
         self.each.get(&tool).unwrap_or(const { &Constraints::TOP })
     }
@@ -190,7 +189,7 @@ fn expanded<'g>(grants: &'g [Grant], roots: &'g Roots) -> impl Iterator<Item = G
     })
 }
 
-/// The trees of a list of grants. The jail's own directories are none of the host's, and hold none.
+/// The trees of a list of grants. The jail's own directories are not the host's, and cover no host path.
 pub(super) fn trees(grants: &Option<Vec<Grant>>, roots: &Roots) -> Trees {
     let Some(grants) = grants else {
         return Trees::All;
@@ -220,7 +219,7 @@ pub(super) fn place_in(places: &mut Places, path: &str, leaf: &Leaf) {
 pub(super) fn names(list: &[Sourced<String>]) -> BTreeMap<String, Origin> {
     let mut all: BTreeMap<String, Origin> = BTreeMap::new();
     for Sourced { value, origin } in list {
-        // Of two, the first: a list is in the order of its lines.
+        // Keep the first of two equal names: a list is in the order of its lines.
         all.entry(value.clone()).or_insert_with(|| origin.clone());
     }
     all

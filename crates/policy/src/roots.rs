@@ -2,12 +2,12 @@
 
 use super::trees::{clean, within};
 
-/// Where a jail sees its control groups, as a host does, unless a policy denies it.
+/// Where a jail sees its cgroups, as on a host, unless a policy denies it.
 pub const GROUPS: &str = "/sys/fs/cgroup";
 
-/// The jail's own directories, beside its home.
+/// The jail's own directories, in addition to its home.
 pub const OWN: [&str; 2] = ["/tmp", "/dev/shm"];
-/// Before a path: the jail's own, not the host's. No path of a policy begins so.
+/// Prefix for a path of the jail's own instead of the host's. No path in a policy begins so.
 const OWN_PREFIX: &str = "own:";
 
 /// What `~` and `$WORKSPACE` stand for: absolute, clean paths.
@@ -18,11 +18,11 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// `text` with its beginning replaced, cleaned.
+    /// `text` with a leading root replaced, then cleaned.
     pub fn expand(&self, text: &str) -> String {
         let rooted = [("$WORKSPACE", &self.workspace), ("~", &self.home)];
         for (name, root) in rooted {
-            // `~backup` is a name of its own.
+            // `~backup` is an ordinary name.
             if within(text, name) {
                 return clean(&format!("{root}/{}", &text[name.len()..]));
             }
@@ -30,7 +30,7 @@ impl Roots {
         clean(text)
     }
 
-    /// Roots that stand for themselves, for what is the same on every machine.
+    /// Roots that stand for themselves, for results that must not depend on the machine.
     pub fn symbolic() -> Roots {
         Roots {
             home: "/~".into(),
@@ -38,13 +38,13 @@ impl Roots {
         }
     }
 
-    /// A name for one of the directories that every jail has of its own, if `path` is one: a grant of
-    /// it changes that directory and grants nothing of the host's beneath it.
+    /// The internal name of `path` if it is a directory that every jail has of its own. A grant of it
+    /// changes that directory and grants no host path beneath it.
     pub fn own(&self, path: &str) -> Option<String> {
         (path == self.home || OWN.contains(&path)).then(|| format!("{OWN_PREFIX}{path}"))
     }
 
-    /// The reverse, so that what was written with a root is shown with it.
+    /// The reverse of [`Self::expand`], so that a path written with a root is shown with it.
     pub fn shorten(&self, path: &str) -> String {
         let path = path.strip_prefix(OWN_PREFIX).unwrap_or(path);
         for (root, name) in [(&self.workspace, "$WORKSPACE"), (&self.home, "~")] {

@@ -9,10 +9,10 @@ use super::quantity::{Quantity, UnitError, number, unknown_unit};
 pub struct Span(pub u64);
 
 impl Span {
-    /// The whole days in 2^63 nanoseconds, the range of the kernel's clocks.
+    /// The number of whole days in 2^63 nanoseconds, the range of the kernel's clocks.
     pub const MAX: Self = Self(106_751 * DAY);
 
-    /// A time, zero included: for a grace period, where zero means "kill at once".
+    /// Parses a time, including zero: in a grace period, zero means "kill at once".
     pub fn parse(text: &str) -> Result<Self, UnitError> {
         let quantity = Quantity::Span;
         let mut total: u64 = 0;
@@ -44,8 +44,8 @@ impl Span {
         }
     }
 
-    /// A time of one millisecond or more: for a time limit, where zero would end the run before it
-    /// began and is as often meant as "no limit".
+    /// Parses a time of at least one millisecond, for a time limit. Zero would end the run before it
+    /// began, and users often mean "no limit" by it.
     pub fn parse_limit(text: &str) -> Result<Self, UnitError> {
         match Self::parse(text)? {
             Self(0) => Err(UnitError::Zero {

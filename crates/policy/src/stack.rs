@@ -1,7 +1,7 @@
-//! The layers of one run, from the platform's to the command line's, and what comes of them.
+//! The layers of one run, from the platform's to the command line's, and their result.
 //!
-//! The platform and the operator grant; their rights are closed, and every further layer can only
-//! take away. A layer that asks for more than the layers above it have is clipped, and the clip is
+//! The platform and the operator grant. Then the rights are finalized, and every further layer can only
+//! remove access. A layer that asks for more than the layers above it have is clipped, and the clip is
 //! reported with its place.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,16 +21,16 @@ pub struct Stack {
     pub layers: Vec<(Rank, Layer)>,
 }
 
-/// What comes of a stack on a machine.
+/// The result of a stack on a machine.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// Closed.
+    /// Finalized.
     pub rights: Rights,
     pub effective: Effective,
     pub clips: Vec<Clip>,
 }
 
-/// A word that a layer may not say, or that goes beyond the layers above.
+/// A setting that a layer may not make, or that exceeds the layers above.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clip {
     pub rank: Rank,
@@ -38,7 +38,7 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// What is left out, without the place.
+    /// What is left out, without its place.
     pub fn reason(&self) -> String {
         let Excess { key, item, .. } = &self.excess;
         let item = item.escape_debug();
@@ -59,12 +59,12 @@ impl fmt::Display for Clip {
 }
 
 impl Stack {
-    /// Meets the layers. `limits` bound what none of them bounds.
+    /// Combines the layers. `limits` are the defaults for limits that no layer sets.
     pub fn resolve(&self, limits: &Limits, roots: &Roots) -> Outcome {
         self.resolve_in(limits, roots, None)
     }
 
-    /// The same, in a workspace of this mode, whatever the layers say of it: `$WORKSPACE` in the outcome is the
+    /// The same with this workspace mode instead of the layers' own: `$WORKSPACE` in the outcome is the
     /// directory that such a jail has.
     pub fn resolve_in(
         &self,
@@ -118,8 +118,8 @@ impl Stack {
     }
 }
 
-/// The grants of the host's that lie in a workspace that is not there, one note a line. What is named by the
-/// workspace is the fresh one's.
+/// A note for each line that grants host paths inside a workspace that is absent. Paths written with
+/// `$WORKSPACE` mean the fresh workspace.
 fn hidden(layers: &[&(Rank, Layer)], roots: &Roots) -> Vec<Note> {
     let place = &roots.workspace;
     let mut lines: BTreeMap<&Origin, BTreeSet<String>> = BTreeMap::new();
@@ -152,14 +152,14 @@ fn hidden(layers: &[&(Rank, Layer)], roots: &Roots) -> Vec<Note> {
     lines.into_iter().map(note).collect()
 }
 
-/// What the layers that grant leave unsaid, said.
+/// Replaces what the granting layers leave unspecified, and adds the protected defaults.
 fn ended(rights: Rights, limits: &Limits, roots: &Roots) -> Rights {
     let mut closed = effective::ended(rights, limits);
     trust::guard(&mut closed, roots);
     closed
 }
 
-/// What may be executed is loadable and readable too: one word is not to be told three times.
+/// Executable paths are also loadable and readable: report such a path only once.
 fn told_once(excess: &mut Vec<Excess>) {
     const IMPLIED: [&str; 2] = ["filesystem.read", "filesystem.load"];
     const IMPLYING: [&str; 3] = ["filesystem.exec", "filesystem.write", "filesystem.load"];
@@ -174,8 +174,8 @@ fn told_once(excess: &mut Vec<Excess>) {
     });
 }
 
-/// What a layer of this rank has no right to say. Of what the layers above have taken out of protection
-/// already, its word takes nothing and is no excess: files that extend a shipped policy say it again.
+/// The settings that a layer of this rank may not make. An `unprotect` that the layers above already have
+/// is not reported: files that extend a shipped policy repeat it.
 fn unheard(layer: &Layer, rank: Rank, above: &Rights, roots: &Roots) -> Vec<Excess> {
     if rank <= Rank::Operator {
         return vec![];
@@ -213,7 +213,7 @@ fn unheard(layer: &Layer, rank: Rank, above: &Rights, roots: &Roots) -> Vec<Exce
     all.collect()
 }
 
-/// The layers' names, and a digest of what each said in which rank.
+/// The layers' names, and a digest of each layer's rank and digest.
 fn name(layers: &[&(Rank, Layer)]) -> (String, String) {
     if let [(_, only)] = layers {
         return (only.name.clone(), only.digest.clone());

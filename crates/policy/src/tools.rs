@@ -1,10 +1,10 @@
-//! The vocabulary of tools: names, aliases, groups, profiles and patterns, and what each tool means
-//! to the kernel.
+//! The vocabulary of tools: names, aliases, groups, profiles and patterns, and what each tool means to
+//! the kernel.
 //!
 //! The names are those that agent runtimes already use (OpenClaw's, August 2026). A runtime may have
-//! tools that creel never heard of: their names are data, matched by the same patterns, and no kernel
-//! rule depends on them. Matching is by the whole name: lower case, aliases replaced, `*` for any
-//! run of characters.
+//! tools that creel does not know: their names are data, matched by the same patterns, and no kernel rule
+//! depends on them. A pattern matches the whole name: lower case, aliases replaced, `*` for any run of
+//! characters.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,8 +36,8 @@ impl Tool {
         Self::ALL.into_iter().find(|tool| tool.name() == name)
     }
 
-    /// Tools without which this one cannot be had, because the kernel cannot tell them apart or the
-    /// one works by the other: a process that may change one file of the workspace may change any.
+    /// The tools that this one requires, because the kernel cannot distinguish them or because it uses
+    /// them: a process that may change one file of the workspace may change any.
     pub fn needs(self) -> &'static [Tool] {
         match self {
             Self::Write => &[Self::Read],
@@ -47,7 +47,7 @@ impl Tool {
         }
     }
 
-    /// What the kernel lets every process of the jail do where the tool is allowed.
+    /// What every process of the jail may do if the tool is allowed.
     pub fn with(self) -> &'static str {
         match self {
             Self::Read => {
@@ -69,7 +69,7 @@ impl Tool {
         }
     }
 
-    /// What the kernel does where the tool is not allowed.
+    /// What the kernel does if the tool is not allowed.
     pub fn without(self) -> &'static str {
         match self {
             Self::Read => {
@@ -105,7 +105,7 @@ const ALIASES: [(&str, &str); 13] = [
     ("send_message", "message"),
 ];
 
-/// Groups, as of August 2026. A group that is not here is an error, never an empty set.
+/// Groups, as of August 2026. A group that is missing here is an error, never an empty set.
 const GROUPS: [(&str, NameList); 13] = [
     ("fs", NameList("read write edit apply_patch")),
     ("runtime", NameList("exec process")),
@@ -137,7 +137,7 @@ words! {
 }
 
 impl Profile {
-    /// What it allows, as patterns.
+    /// The tools that the profile allows, as patterns.
     pub fn allows(self) -> NameList {
         NameList(match self {
             Self::Minimal => "session_status",
@@ -155,7 +155,7 @@ impl Profile {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(String);
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternFault {
     #[error("is empty; take it out, or write the tool's name")]
@@ -169,14 +169,14 @@ pub enum PatternFault {
 }
 
 impl Pattern {
-    /// The patterns of several texts; what is none is left out.
+    /// The patterns of several texts; invalid ones are left out.
     pub fn of_texts<'t>(texts: impl IntoIterator<Item = &'t str>) -> Vec<Pattern> {
         let all = texts.into_iter();
         all.flat_map(|text| Pattern::parse(text).unwrap_or_default())
             .collect()
     }
 
-    /// The tool that a name which creel does not know seems to mean.
+    /// The known tool that an unknown name probably means.
     pub fn meant(&self) -> Option<&'static str> {
         let unknown = !self.is_wild() && !is_known(self.text());
         unknown
@@ -184,7 +184,7 @@ impl Pattern {
             .flatten()
     }
 
-    /// The patterns that a text stands for: a group's members, or one.
+    /// The patterns for a text: the members of a group, or one pattern.
     pub fn parse(text: &str) -> Result<Vec<Pattern>, PatternFault> {
         let text = text.trim().to_ascii_lowercase();
         if let Some(group) = text.strip_prefix("group:") {
@@ -204,15 +204,15 @@ impl Pattern {
         Ok(vec![Pattern(canonical(&text))])
     }
 
-    /// Whether the tool of this canonical name is meant.
+    /// Whether the pattern matches this canonical name.
     pub fn matches(&self, name: &str) -> bool {
         stars(&self.0, name)
     }
 
-    /// Whether it means this tool under any of its names: a denial of `web_*` denies `fetch`, which
-    /// others call `web_fetch`.
+    /// Whether it matches this tool under any of its names: a denial of `web_*` denies `fetch`, whose
+    /// alias is `web_fetch`.
     pub fn covers(&self, name: &str) -> bool {
-        // A name by itself was replaced by what it stands for.
+        // An alias without a wildcard was already replaced.
         if !self.is_wild() {
             return self.0 == name;
         }
@@ -244,7 +244,7 @@ pub fn group_names() -> Vec<String> {
         .collect()
 }
 
-/// Whether creel has heard of a tool: its own, and those of the groups and profiles.
+/// Whether creel knows a tool: its own, and those in the groups and profiles.
 pub fn is_known(name: &str) -> bool {
     let name = canonical(name);
     let mut profiles = Profile::ALL.into_iter().filter(|p| *p != Profile::Full);
@@ -253,12 +253,12 @@ pub fn is_known(name: &str) -> bool {
         || profiles.any(|profile| profile.allows().meet(&name))
 }
 
-/// Other names, each with the tool that it stands for.
+/// Aliases, each with the tool that it stands for.
 pub fn aliases() -> impl Iterator<Item = (&'static str, &'static str)> {
     ALIASES.into_iter()
 }
 
-/// Lower case, with an alias replaced by what it stands for.
+/// Lower case, with aliases replaced.
 pub fn canonical(name: &str) -> String {
     let name = name.trim().to_ascii_lowercase();
     match ALIASES.iter().find(|(alias, _)| *alias == name) {
@@ -267,7 +267,7 @@ pub fn canonical(name: &str) -> String {
     }
 }
 
-/// Which tools layers allow: allowed by every list, denied by none.
+/// Which tools the layers allow: those on every list and in no denial.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Lists of alternatives; a tool must be in each. An empty list allows nothing.
@@ -275,7 +275,7 @@ pub struct Filter {
     pub deny: BTreeMap<Pattern, Origin>,
 }
 
-/// Why a tool is allowed or is not.
+/// Why a tool is allowed or denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ruling<'f> {
     Allowed,
@@ -283,12 +283,12 @@ pub enum Ruling<'f> {
     Denied(&'f Pattern, &'f Origin),
     /// Not in this list.
     Unlisted(&'f Origin),
-    /// Because the tool that it needs is not allowed.
+    /// A tool that it requires is not allowed.
     Needs(Tool),
 }
 
 impl Filter {
-    /// Adds a list of which a tool must be a member.
+    /// Adds a list that a tool must be on.
     pub fn allow(&mut self, mut patterns: Vec<Pattern>, origin: Origin) {
         patterns.sort();
         patterns.dedup();
@@ -300,7 +300,7 @@ impl Filter {
         keep_earlier(&mut self.deny, pattern, origin);
     }
 
-    /// What both allow.
+    /// The meet: what both allow.
     pub fn meet(mut self, other: Filter) -> Filter {
         for (patterns, origin) in other.allow {
             keep_earlier(&mut self.allow, patterns, origin);
@@ -311,7 +311,7 @@ impl Filter {
         self
     }
 
-    /// What is said of the tool by its name alone.
+    /// The ruling on a tool by its name alone.
     pub fn rule(&self, name: &str) -> Ruling<'_> {
         self.rule_canonical(&canonical(name))
     }
@@ -327,7 +327,7 @@ impl Filter {
         }
     }
 
-    /// What is said of a tool and of those that it needs.
+    /// The ruling on a tool and on the tools that it requires.
     pub fn rule_tool(&self, tool: Tool) -> Ruling<'_> {
         match self.rule_canonical(tool.name()) {
             Ruling::Allowed => {}
@@ -342,7 +342,7 @@ impl Filter {
     }
 }
 
-/// Of two that say the same, the origin that sorts first: the order of layers must not matter.
+/// Keeps the origin that sorts first of two equal keys: the order of layers must not matter.
 fn keep_earlier<K: Ord>(map: &mut BTreeMap<K, Origin>, key: K, origin: Origin) {
     match map.get_mut(&key) {
         Some(known) if *known <= origin => {}

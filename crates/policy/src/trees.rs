@@ -1,23 +1,23 @@
-//! Sets of directory trees, and what two of them have in common.
+//! Sets of directory trees, and their intersections.
 //!
-//! A grant of `/usr` grants everything beneath it, so a grant is a tree, and a list of grants is a
-//! set of trees of which none lies in another. Where two layers speak of the same thing, what both
-//! grant is granted: of two trees, the inner one. Paths are absolute text without `.`, `..`, double
-//! or trailing slashes; what they lead to on a machine is `plan`'s business.
+//! A grant of `/usr` grants everything beneath it. So a grant is a tree, and a list of grants is a set of
+//! trees of which none lies in another. If two layers grant trees of one kind, the result is their
+//! intersection: of two nested trees, the inner one. Paths are absolute text without `.`, `..`, double or
+//! trailing slashes; `plan` decides what they lead to on a machine.
 
 use std::collections::BTreeMap;
 
 use super::{Absent, Grant, Origin};
 
-/// What a layer grants of one kind: everything, or these trees.
+/// The grants of one kind in a layer: everything, or these trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trees {
-    /// The layer does not speak of it: what the layers above grant stays.
+    /// Not specified: the grants of the layers above stay.
     All,
     Of(BTreeMap<String, Leaf>),
 }
 
-/// A tree's own facts.
+/// The properties of one tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
     pub absent: Absent,
@@ -34,7 +34,7 @@ impl Leaf {
         Grant::new(path, self.absent, self.origin.clone())
     }
 
-    /// The stricter of two that speak of the same path, and the earlier origin.
+    /// The stricter of two entries for the same path, with the earlier origin.
     pub fn merge(&self, other: &Leaf) -> Leaf {
         Leaf {
             absent: self.absent.stricter(other.absent),
@@ -44,7 +44,7 @@ impl Leaf {
 }
 
 impl Trees {
-    /// These grants, whose paths were expanded; what lies in another of them is left out.
+    /// The trees of grants with expanded paths; a tree inside another one is left out.
     pub fn of(grants: impl IntoIterator<Item = Grant>) -> Trees {
         let mut all: BTreeMap<String, Leaf> = BTreeMap::new();
         for grant in grants {
@@ -63,12 +63,12 @@ impl Trees {
         Trees::Of(all)
     }
 
-    /// No tree at all.
+    /// The empty set.
     pub fn none() -> Trees {
         Trees::Of(BTreeMap::new())
     }
 
-    /// As [`Self::meet`], of trees that nobody needs any longer.
+    /// Like [`Self::meet`], but consumes both.
     pub fn met(self, other: Trees) -> Trees {
         match (self, other) {
             (Trees::All, trees) | (trees, Trees::All) => trees,
@@ -76,7 +76,7 @@ impl Trees {
         }
     }
 
-    /// What both grant.
+    /// The intersection.
     pub fn meet(&self, other: &Trees) -> Trees {
         let (these, those) = match (self, other) {
             (Trees::All, trees) | (trees, Trees::All) => return trees.clone(),
@@ -100,14 +100,14 @@ impl Trees {
         Trees::Of(both)
     }
 
-    /// Leaves out the trees that `keep` does not want.
+    /// Keeps only the trees for which `keep` is true.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         if let Trees::Of(trees) = self {
             trees.retain(|path, _| keep(path));
         }
     }
 
-    /// What either grants.
+    /// The union.
     pub fn join(&self, other: &Trees) -> Trees {
         match (self, other) {
             (Trees::All, _) | (_, Trees::All) => Trees::All,
@@ -115,7 +115,7 @@ impl Trees {
         }
     }
 
-    /// Whether `path` lies in one of them.
+    /// Whether `path` lies in one of the trees.
     pub fn cover(&self, path: &str) -> bool {
         match self {
             Trees::All => true,
@@ -123,7 +123,7 @@ impl Trees {
         }
     }
 
-    /// As grants, in the order of their paths; none where nobody spoke.
+    /// As grants, in the order of their paths; empty for [`Self::All`].
     pub fn grants(&self) -> Vec<Grant> {
         match self {
             Trees::All => vec![],
@@ -135,7 +135,7 @@ impl Trees {
     }
 }
 
-/// The directory above, of a path that has one.
+/// The parent directory; `None` if the path has none.
 fn above(path: &str) -> Option<&str> {
     match path.rfind('/')? {
         _ if path == "/" => None,
@@ -144,7 +144,7 @@ fn above(path: &str) -> Option<&str> {
     }
 }
 
-/// The tree in which `path` lies. There is at most one, since none lies in another.
+/// The tree that contains `path`. There is at most one, because no tree lies in another.
 fn covering<'t>(path: &str, trees: &'t BTreeMap<String, Leaf>) -> Option<(&'t String, &'t Leaf)> {
     let mut prefix = path;
     loop {
@@ -163,7 +163,7 @@ pub fn within(path: &str, tree: &str) -> bool {
     }
 }
 
-/// `text` with `.` and needless slashes taken out. `..` stays, for whoever refuses it.
+/// `text` without `.` and redundant slashes. `..` stays, so that the caller can refuse it.
 pub fn clean(text: &str) -> String {
     let mut path = String::with_capacity(text.len());
     for part in text.split('/').filter(|p| !p.is_empty() && *p != ".") {

@@ -1,9 +1,9 @@
-//! Trust paths: files of a workspace that the host executes or obeys later, without being asked.
+//! Trust paths: files of a workspace that programs on the host later run or obey without asking.
 //!
-//! An agent that may write its workspace could else leave there what runs outside the jail
-//! (CVE-2026-25725, CVE-2026-26268, CVE-2025-59536). They are protected in every policy, present or
-//! absent, unless the platform or the operator says `unprotect`. Where the directory that a path
-//! belongs in does not exist (`.git` before `git init`), nothing can be held, and the plan says so.
+//! An agent that can write its workspace could place code there that runs outside the jail
+//! (CVE-2026-25725, CVE-2026-26268, CVE-2025-59536). Every policy protects these paths, present or
+//! absent, unless the platform or the operator sets `unprotect`. If the parent directory of a path does
+//! not exist (`.git` before `git init`), the path cannot be protected, and the plan says so.
 
 use std::path::Path;
 
@@ -14,45 +14,45 @@ use super::{Absent, Origin};
 /// A trust path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// Beneath the workspace.
+    /// Relative to the workspace.
     pub path: &'static str,
     pub when: When,
     pub by: By,
-    /// Who obeys it.
+    /// Which program uses it, and for what.
     pub why: &'static str,
 }
 
-/// When a path is held.
+/// When a path is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Also where it is absent: what obeys it is on most machines, and obeys without asking. Each such
-    /// name costs a start its placeholder.
+    /// Even if absent: its program is common and uses the file without asking. Each absent name costs a
+    /// placeholder at the start.
     Always,
-    /// Where it is there: what obeys it asks first, has to be told to, or is used by those who have the
-    /// file already; or the name has no dot before it, and what stands for it would be in every listing.
-    /// The verdict says what is new.
+    /// Only if present. Its program asks first, must be configured to use it, or is used only in projects
+    /// that already have the file; or the name has no leading dot, and a placeholder would appear in
+    /// every listing. The verdict reports new files.
     Present,
 }
 
-/// Who obeys a path.
+/// Who uses a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     Git,
-    /// A program that somebody starts, or a shell that enters, in the workspace.
+    /// A program that a user starts in the workspace, or a shell that enters it.
     Program,
-    /// Somebody who builds the project or works on it: an agent has to edit such files. There is no end
-    /// of them, and a policy that wants more of them held names them.
+    /// A user who builds the project or works on it: an agent has to edit such files. This list cannot be
+    /// complete; a policy that needs more of them protected must name them.
     Work,
 }
 
-/// Each row: by whom, when, the path, and who obeys it.
+/// Each row: by whom, when, the path, and what it is used for.
 macro_rules! rows {
     ($($by:ident $when:ident $path:literal: $why:literal;)+) => {
         &[$(Row { path: $path, when: When::$when, by: By::$by, why: $why }),+]
     };
 }
 
-/// All of them; docs/policy.md has the list.
+/// All trust paths; docs/policy.md has the list.
 pub const PATHS: &[Row] = rows! {
     Git Always ".git/hooks": "git runs them at the next commit, merge or checkout";
     Git Always ".git/config": "git runs what it names: fsmonitor, pagers, filters, aliases";
@@ -112,17 +112,17 @@ pub const PATHS: &[Row] = rows! {
     Program Present ".dir-locals.el": "Emacs obeys it, and asks before what is dangerous";
 };
 
-/// What leads the same programs, beside the trust paths, to settings elsewhere.
+/// Files that lead the same programs to settings elsewhere, in addition to the trust paths.
 const DEEPER: [(&str, &str); 4] = [
     (".hg", "hgrc-not-shared"),
-    // Another repository's directory, with its hgrc.
+    // Names another repository's directory, with its hgrc.
     (".hg", "sharedpath"),
     (".jj", "workspace-config.toml"),
-    // A directory is the repository, and a file names another.
+    // As a directory it is the repository; as a file it names another one.
     (".jj", "repo"),
 ];
 
-/// Whether whoever works in a directory obeys what has this name in it, wherever the directory lies.
+/// Whether a program in this directory uses a file of this name, wherever the directory lies.
 pub fn is_settings(directory: &Path, name: &str) -> bool {
     let mut rows = PATHS.iter().filter(|row| row.by == By::Program);
     rows.any(|row| match row.path.rsplit_once('/') {
@@ -131,25 +131,25 @@ pub fn is_settings(directory: &Path, name: &str) -> bool {
     })
 }
 
-/// The same, of what is no directory.
+/// The same for the names in `DEEPER`, which count only if they are not directories.
 pub fn is_deeper(directory: &Path, name: &str) -> bool {
     let mut all = DEEPER.iter();
     all.any(|(above, last)| *last == name && directory.ends_with(above))
 }
 
-/// Whether something of this name may be settings, depending on where it lies.
+/// Whether a file of this name can be settings, depending on its directory.
 pub fn is_name(name: &str) -> bool {
     names().any(|known| known == name)
 }
 
-/// All such names.
+/// All names of settings.
 pub fn names() -> impl Iterator<Item = &'static str> {
     let rows = PATHS.iter().filter(|row| row.by == By::Program);
     let last = rows.map(|row| row.path.rsplit_once('/').map_or(row.path, |(_, last)| last));
     last.chain(DEEPER.iter().map(|(_, last)| *last))
 }
 
-/// Whether a directory of this name in a workspace has trust paths in it.
+/// Whether a directory of this name in a workspace contains trust paths.
 pub fn is_directory(name: &str) -> bool {
     let within = |path: &str| {
         path.strip_prefix(name)
@@ -158,32 +158,32 @@ pub fn is_directory(name: &str) -> bool {
     PATHS.iter().any(|row| within(row.path))
 }
 
-/// When `path` is held, which is beneath a workspace; always, where it is no trust path.
+/// When `path`, in a workspace, is protected; `Always` if it is not a trust path.
 pub fn when(path: &Path) -> When {
     let row = PATHS.iter().find(|row| Path::new(row.path) == path);
     row.map_or(When::Always, |row| row.when)
 }
 
-/// What stands for a name that is absent, so that it cannot be created.
+/// The placeholder for an absent name, which prevents its creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StandIn {
-    /// A socket that nobody can open: git, tar and find pass over it.
+    /// A socket that nobody can open: git, tar and find skip it.
     Socket,
-    /// An empty directory, in a repository's own: git lists what is there.
+    /// An empty directory, for paths in `.git`: git lists their contents.
     Directory,
-    /// A directory that git ignores, by a `.gitignore` in it: an empty one `git clean` removes, and fails
-    /// where it cannot. For what programs look into (below a socket to look for a name is ENOTDIR, where
-    /// they expect ENOENT) and for names that git opens (it warns of what it cannot open).
+    /// A directory with a `.gitignore` that makes git ignore it. `git clean` removes an empty directory,
+    /// and fails if it cannot. For directories that programs search (a name below a socket gives ENOTDIR,
+    /// where they expect ENOENT) and for names that git opens (it warns if it cannot open one).
     Ignored,
-    /// A file with this content, for names whose presence alone has a meaning.
+    /// A file with this content, for names whose presence alone has an effect.
     File(&'static str),
 }
 
-/// Of gitrepository-layout(5)'s `commondir`: the repository's own directory.
+/// The content of `commondir` (gitrepository-layout(5)): the repository's own directory.
 const COMMON_DIRECTORY: &str = ".\n";
 
-/// A [`StandIn`] as it is read.
+/// A [`StandIn`] while it is deserialised.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Read {
@@ -193,7 +193,7 @@ enum Read {
     File(String),
 }
 
-/// Not derived: that would ask for text that lives for ever. Of files, those that [`stand_in`] chooses.
+/// Not derived: that would need `'static` text. Accepts only the file contents that [`stand_in`] uses.
 impl<'de> serde::Deserialize<'de> for StandIn {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<StandIn, D::Error> {
         Ok(match Read::deserialize(from)? {
@@ -209,16 +209,16 @@ impl<'de> serde::Deserialize<'de> for StandIn {
     }
 }
 
-/// Trust paths that programs in a jail look into, and take ENOTDIR for a fault where ENOENT is none: agents'
-/// own settings. Not the other directories: to make and remove one costs a start three times a socket.
+/// Trust paths that programs in a jail search, with ENOTDIR as an error but not ENOENT: agents' own
+/// settings. Others stay sockets: creating and removing a directory takes three times as long.
 const LOOKED_INTO: [&str; 4] = [".claude", ".codex", ".gemini", ".opencode"];
 
-/// Whether programs in a jail look into a trust path.
+/// Whether programs in a jail search this trust path.
 pub fn is_looked_into(path: &Path) -> bool {
     LOOKED_INTO.iter().any(|name| path.ends_with(name))
 }
 
-/// What stands for a `path` that is to be a directory.
+/// The placeholder for a `path` that should be a directory.
 pub fn stand_in_directory(path: &Path) -> StandIn {
     match path.components().any(|part| part.as_os_str() == ".git") {
         true => StandIn::Directory,
@@ -226,7 +226,7 @@ pub fn stand_in_directory(path: &Path) -> StandIn {
     }
 }
 
-/// What stands for any other `path`. Git takes the repository's own directory for the common one where
+/// The placeholder for any other `path`. Git uses the repository's own directory as the common one if
 /// `commondir` says so or is absent (gitrepository-layout(5)).
 pub fn stand_in(path: &Path) -> StandIn {
     if path.ends_with("commondir") {
@@ -240,7 +240,7 @@ pub fn stand_in(path: &Path) -> StandIn {
     }
 }
 
-/// What a file says that stands for `path`; of another form's name it would be empty.
+/// The content of a file placeholder for `path`; empty if the placeholder is not a file.
 pub fn says(path: &Path) -> &'static str {
     match stand_in(path) {
         StandIn::File(says) => says,
@@ -248,7 +248,7 @@ pub fn says(path: &Path) -> &'static str {
     }
 }
 
-/// Protects the trust paths that closed rights do not except.
+/// Protects the trust paths that finalized rights do not except.
 pub fn guard(rights: &mut Rights, roots: &Roots) {
     for row in PATHS {
         let path = roots.expand(&format!("$WORKSPACE/{}", row.path));

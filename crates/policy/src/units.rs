@@ -1,11 +1,11 @@
 //! Sizes, counts, shares and times, as an operator writes them.
 //!
-//! Owns the one grammar that policy files and command-line flags share: a whole number and a unit,
-//! read in integers from end to end, so that nothing is rounded. It refuses what could be read in
-//! two ways (a time without a unit, `1.5GiB`), and zero wherever the kernel or a person would take
-//! it for "no limit": a tmpfs of size 0 is unbounded (tmpfs(5)). Only a grace period may be zero.
+//! Owns the one grammar of policy files and command-line flags: a whole number and a unit, in integers
+//! throughout, so that nothing is rounded. It refuses ambiguous values (a time without a unit, `1.5GiB`),
+//! and zero wherever the kernel or a user would read it as "no limit": a tmpfs of size 0 is unbounded
+//! (tmpfs(5)). Only a grace period may be zero.
 //!
-//! Every value that `parse` accepts is printed by `Display` in a form which parses to it again.
+//! Every value that `parse` accepts is printed by `Display` in a form that parses to the same value.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub struct Bytes(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Count(pub u64);
 
-/// Processor time a second of wall time, in thousandths of one processor.
+/// Processor time per second of wall time, in thousandths of one processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CpuShare(pub u32);
 
@@ -29,7 +29,7 @@ pub struct CpuShare(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Percent(pub u8);
 
-/// A quantity as a plain number, as presets are compiled.
+/// A quantity as a plain number, for compiled presets.
 pub(super) trait Number {
     #[cfg(test)]
     fn number(&self) -> u64;
@@ -62,12 +62,12 @@ impl Bytes {
     /// Just under 8 EiB: file offsets are signed, and `u64::MAX` is `RLIM_INFINITY`.
     pub const MAX: Self = Self(8_388_607 << 40);
 
-    /// A size of one byte or more.
+    /// Parses a size of at least one byte.
     pub fn parse(text: &str) -> Result<Self, UnitError> {
         let quantity = Quantity::Size;
         let (number, unit) = number(text, quantity)?;
         if unit.is_empty() {
-            // It would be bytes, and a person means megabytes.
+            // It would mean bytes, while users mean megabytes.
             return Err(match number {
                 0 => UnitError::Zero { quantity },
                 _ if number > Self::MAX.0 => UnitError::TooLarge { quantity },
@@ -87,7 +87,7 @@ impl Bytes {
 }
 
 impl Bytes {
-    /// As other programs write sizes (docker(1)): a bare number is bytes.
+    /// Parses a size in other programs' notation (docker(1)): a bare number is bytes.
     pub fn parse_foreign(text: &str) -> Result<Self, UnitError> {
         match is_digits(text) {
             true => Self::parse(&format!("{text}B")),
@@ -97,11 +97,11 @@ impl Bytes {
 }
 
 impl Count {
-    /// No table of tasks, descriptors or inodes that a policy bounds is larger, and `u64::MAX` is
+    /// No table of tasks, descriptors or inodes that a policy limits is larger, and `u64::MAX` is
     /// `RLIM_INFINITY`.
     pub const MAX: Self = Self(u32::MAX as u64);
 
-    /// One or more.
+    /// A count of at least one.
     pub fn new(number: u64) -> Result<Self, UnitError> {
         let quantity = Quantity::Count;
         match number {
@@ -111,7 +111,7 @@ impl Count {
         }
     }
 
-    /// A plain whole number, one or more.
+    /// Parses a plain whole number of at least one.
     pub fn parse(text: &str) -> Result<Self, UnitError> {
         match number(text, Quantity::Count)? {
             (number, "") => Self::new(number),
@@ -121,12 +121,12 @@ impl Count {
 }
 
 impl CpuShare {
-    /// A hundredth of a processor: below it a cgroup's quota is shorter than the kernel's least
-    /// (1 ms, `min_cfs_quota_period`) in the usual period of 100 ms.
+    /// A hundredth of a processor. Below it, a cgroup's quota in the usual period of 100 ms is shorter
+    /// than the kernel's minimum (1 ms, `min_cfs_quota_period`).
     pub const MIN: Self = Self(10);
     pub const MAX: Self = Self(4_096_000);
 
-    /// Processors: `2`, `0.5`, `1.25`; at most three decimals.
+    /// Parses a number of processors: `2`, `0.5`, `1.25`; at most three decimals.
     pub fn parse(text: &str) -> Result<Self, UnitError> {
         let quantity = Quantity::CpuShare;
         let (whole, rest) = number(text, quantity)?;
@@ -148,7 +148,7 @@ impl CpuShare {
 }
 
 impl Percent {
-    /// A whole percentage, 1% to 100%.
+    /// Parses a whole percentage, 1% to 100%.
     pub fn parse(text: &str) -> Result<Self, UnitError> {
         let quantity = Quantity::Percent;
         match number(text, quantity)? {
@@ -163,7 +163,7 @@ impl Percent {
     }
 }
 
-/// In the largest unit that divides it: `64KiB`, `10MB`, `513B`.
+/// Printed in the largest unit that divides it: `64KiB`, `10MB`, `513B`.
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, factor) = BYTE_UNITS
@@ -199,7 +199,7 @@ impl fmt::Display for Percent {
     }
 }
 
-/// Largest first, so that `Display` takes the first that divides. The last four are input only.
+/// Largest first, so that `Display` uses the first that divides. The last four are input only.
 const BYTE_UNITS: [(&str, u64); 13] = [
     ("TiB", 1 << 40),
     ("TB", 1_000_000_000_000),

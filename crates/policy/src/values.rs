@@ -1,4 +1,4 @@
-//! Variables of several layers, and what is left of them where two meet.
+//! Variables of several layers, and the meet of two.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use super::Sourced;
 /// Variables with their values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Values {
-    /// What a layer does not name: with `Open` it has no opinion, with `Closed` it is not set.
+    /// Names not listed: `Open` leaves them to other layers, `Closed` leaves them unset.
     pub others: Others,
-    /// `None`: two layers set it to different values, so it is not set.
+    /// `None` if two layers set different values: the variable is then not set.
     pub named: BTreeMap<String, Option<Sourced<String>>>,
 }
 
-/// What is said of the names that are not listed.
+/// The treatment of names that are not listed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Others {
     #[default]
@@ -22,13 +22,13 @@ pub enum Others {
 }
 
 impl Values {
-    /// The variables that are set, for good.
+    /// The variables that are set.
     pub fn set(&self) -> impl Iterator<Item = (&String, &Sourced<String>)> {
         let named = self.named.iter();
         named.filter_map(|(name, value)| Some((name, value.as_ref()?)))
     }
 
-    /// Says nothing.
+    /// Restricts nothing.
     pub(super) const OPEN: Values = Values {
         others: Others::Open,
         named: BTreeMap::new(),
@@ -47,20 +47,20 @@ impl Values {
                 (None, Some(value)) if self.others == Others::Open => {
                     named.insert(name.clone(), value.clone());
                 }
-                // The side that is closed does not set it.
+                // The other side is closed and does not set it.
                 _ => {}
             }
         }
         let others = self.others.max(other.others);
         if others == Others::Closed {
-            // Not set either way.
+            // Not set in either case.
             named.retain(|_, value: &mut Option<_>| value.is_some());
         }
         Values { others, named }
     }
 }
 
-/// The value that both have, if it is the same.
+/// The value of both, if they are equal.
 fn agreed(
     ours: &Option<Sourced<String>>,
     theirs: &Option<Sourced<String>>,

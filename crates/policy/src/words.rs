@@ -1,4 +1,4 @@
-//! Words: enums whose variants a policy spells, and lists of names.
+//! Words: enums with a spelling in policy files, and lists of names.
 
 use super::glob::stars;
 
@@ -6,12 +6,12 @@ use super::glob::stars;
 pub trait Words: Copy + 'static {
     const WORDS: &'static [&'static str];
 
-    /// As written in a policy.
+    /// The word as written in a policy.
     fn name(self) -> &'static str;
     fn parse(word: &str) -> Option<Self>;
 }
 
-/// NameList with blanks between them: a list of many in a few lines.
+/// Names separated by blanks: a compact form for long lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NameList(pub &'static str);
 
@@ -24,7 +24,7 @@ impl NameList {
         self.iter().any(|known| known == name)
     }
 
-    /// Whether one of them, as a pattern with `*`, meets the name.
+    /// Whether one of them, as a pattern with `*`, matches the name.
     pub fn meet(self, name: &str) -> bool {
         self.iter().any(|pattern| stars(pattern, name))
     }
@@ -32,7 +32,7 @@ impl NameList {
 
 #[doc(hidden)]
 #[macro_export]
-/// Declares such an enum. Where they can be compared, the variants stand from the strictest to the loosest.
+/// Declares such an enum. If its variants can be compared, they go from the strictest to the loosest.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -44,12 +44,12 @@ macro_rules! words {
             /// The words, in the same order.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
 
-            /// As written in a policy.
+            /// The word as written in a policy.
             pub fn name(self) -> &'static str {
                 match self { $($name::$variant => $word),+ }
             }
 
-            /// The variant that [`Self::name`] spells so.
+            /// The variant with this [`Self::name`].
             pub fn parse(word: &str) -> Option<$name> {
                 $name::ALL.into_iter().find(|value| value.name() == word)
             }

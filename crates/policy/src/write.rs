@@ -1,8 +1,8 @@
 //! Policies as native TOML: the reverse of [`file`](super::file).
 //!
-//! Owns the layout of lines and the quoting. What [`toml()`] writes of a layer reads as the same layer, but
-//! for the origins, the name and the digest; a test holds it to that. It decides nothing: a layer that no
-//! file could have said (an argument with a blank in it) is the fault of whoever made it.
+//! Owns the layout of lines and the quoting. The output of [`toml()`] for a layer reads as the same
+//! layer, except for the origins, the name and the digest; a test checks that. It validates nothing: a
+//! layer that no file could contain (an argument with a blank in it) is the caller's error.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use super::Origin;
 use super::file::form::Section;
 use super::layer::Layer;
 
-/// A line that is longer is broken after each element.
+/// Longer lines are broken after each element.
 const WIDTH: usize = 96;
 
 /// `layer` as the text of a policy file.
@@ -25,12 +25,12 @@ pub fn toml(layer: &Layer) -> String {
 pub struct Printer {
     pub text: String,
     pending: Option<String>,
-    /// Whether each value is followed by its place.
+    /// Whether each value is followed by its place as a comment.
     places: bool,
 }
 
 impl Printer {
-    /// Every value stands on its own line, with its place.
+    /// Prints every value on its own line, with its place.
     pub fn with_places() -> Printer {
         Printer {
             places: true,
@@ -42,7 +42,7 @@ impl Printer {
         self.pending = Some(name.to_owned());
     }
 
-    /// A header that stands even where nothing follows.
+    /// Writes a header even if no key follows.
     pub fn open(&mut self, name: &str) {
         self.section(name);
         self.header();
@@ -60,10 +60,10 @@ impl Printer {
         self.raw(&format!("{key} = {value}"), origin);
     }
 
-    /// A line as it is.
+    /// Writes a line unchanged.
     pub fn raw(&mut self, text: &str, origin: Option<&Origin>) {
         let _ = match origin.filter(|_| self.places) {
-            // No line of the comment's author ends it.
+            // The origin is escaped, so that it cannot end the comment's line.
             Some(origin) => writeln!(
                 self.text,
                 "{text} # {}",
@@ -93,7 +93,7 @@ impl Printer {
     }
 }
 
-/// A basic string of TOML.
+/// A TOML basic string.
 pub fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {

@@ -1,7 +1,7 @@
-//! OpenClaw's approvals document: which commands run without being asked for.
+//! OpenClaw's approvals document: the commands that run without approval.
 //!
-//! What `*` and the agent's own entry list is put together. An entry whose pattern or arguments creel has
-//! no word for is left out: the command is then refused, or asked for.
+//! Combines the entries of `*` with those of the agent. An entry whose pattern or arguments creel cannot
+//! express is left out: the command is then refused, or needs approval.
 
 use super::source::{Item, Source, entries, inner, join, table, text};
 use creel_policy::Sourced;
@@ -36,7 +36,7 @@ pub fn read(
     let agents = inner(top, &["agents"])
         .map(Table::entries)
         .unwrap_or_default();
-    // The entry for all agents first, whatever its place: an agent's own word counts instead.
+    // The entry for all agents first, wherever it is, because the agent's own values override it.
     let mut sorted: Vec<_> = agents.iter().collect();
     sorted.sort_by_key(|(key, _)| key.name != "*");
     for (id, node) in sorted {
@@ -171,8 +171,8 @@ fn entry(into: &Source, of: &Table, node: &Node) -> Result<Command, &'static str
     })
 }
 
-/// A regular expression over the arguments joined by blanks, where it is a literal that is bound at
-/// both ends, or one that any further arguments may follow.
+/// The arguments for a regular expression over the arguments joined by blanks. It must be a literal
+/// anchored at both ends, or a literal prefix followed by anything.
 fn arguments(pattern: &str) -> Option<BTreeSet<Arguments>> {
     if matches!(pattern, "^.*$" | ".*") {
         return Some(BTreeSet::new());
@@ -196,7 +196,7 @@ fn arguments(pattern: &str) -> Option<BTreeSet<Arguments>> {
         }
     }
     let words: Vec<String> = plain.split(' ').map(str::to_owned).collect();
-    // A star and dots mean something here; an empty word cannot be written.
+    // A star and `...` have a meaning here, and an empty word cannot be written.
     let odd = |word: &String| {
         word.is_empty() || word.contains('*') || word == "..." || word.contains(char::is_whitespace)
     };

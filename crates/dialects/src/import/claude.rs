@@ -1,8 +1,8 @@
 //! Claude Code's settings (`.claude/settings.json`): its sandbox, its modes, and where its rules are.
 //!
-//! There a person is asked about what no rule names; here nobody is. So what is asked about is not
-//! granted, and where rules name commands, those that they allow are all that there are. The sandbox has
-//! the sections of sandbox-runtime, except that the working directory is writable without being listed.
+//! Claude Code prompts for what no rule covers; creel does not. So what would prompt is not granted, and
+//! if rules name commands, only those that they allow run. The sandbox has the sections of
+//! sandbox-runtime, except that the working directory is writable without being listed.
 
 use super::claude_rules::{self as rules, Rules, Word};
 use super::paths;
@@ -25,7 +25,7 @@ pub const SANDBOX: NameList = NameList(
     "enabled filesystem network excludedCommands autoAllowBashIfSandboxed
      allowUnsandboxedCommands failIfUnavailable enableWeakerNestedSandbox ignoreViolations",
 );
-/// Keys that stand at the top of no other program's file.
+/// Top-level keys that no other program's file has.
 pub const TOP: NameList = NameList(
     "allowedTools disallowedTools apiKeyHelper cleanupPeriodDays deniedMcpServers
      allowedMcpServers disableAllHooks disabledMcpjsonServers enableAllProjectMcpServers
@@ -38,7 +38,7 @@ const ELSEWHERE: &str = "speaks of neither tools nor the sandbox";
 pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     let mut rules = Rules::default();
     let mut bash = Bash::default();
-    // First: a domain that a rule allows joins the sandbox's list.
+    // First, because a domain that a rule allows is added to the sandbox's list.
     if let Some((of, node)) = top
         .get("sandbox")
         .and_then(|node| Some((table(node)?, node)))
@@ -69,7 +69,7 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     shell::read(into, &rules.commands, &bash)
 }
 
-/// The hosts that rules allow, beside the sandbox's own.
+/// The hosts that rules allow, in addition to the sandbox's own.
 fn hosts(into: &mut Source, rules: &mut Rules) {
     let Some(first) = rules.hosts.first() else {
         return;
@@ -143,7 +143,7 @@ fn mode(into: &mut Source, item: Item, bash: &mut Bash) {
     }
 }
 
-/// Further working directories: written as the first is.
+/// Additional working directories: writable like the first one.
 fn directories(into: &mut Source, item: Item, permissions: &Table) {
     if into.narrows(item) {
         return;
@@ -167,7 +167,7 @@ fn sandbox(into: &mut Source, of: &Table, node: &Node, bash: &mut Bash) -> Resul
     };
     let is_enabled = is("enabled", true);
     if is_enabled {
-        // There a person is asked about each host that no list has.
+        // Claude Code prompts for each host that is not on a list.
         let none = into.sourced(node, net::Mode::None);
         into.layer.network.mode = Some(none);
     }
@@ -219,7 +219,7 @@ fn switch(node: &Node) -> Fate {
     }
 }
 
-/// Servers by name, none of whose tools may be used.
+/// Server names whose tools are all denied.
 fn servers(into: &mut Source, item: Item) -> Result<(), PolicyError> {
     into.if_empty(item, "denies nothing");
     for word in into.strict_words(item)? {
@@ -228,7 +228,7 @@ fn servers(into: &mut Source, item: Item) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// As [`servers`], each a table.
+/// Like [`servers`], with a table for each server.
 fn denied_servers(into: &mut Source, item: Item) -> Result<(), PolicyError> {
     into.if_empty(item, "denies nothing");
     for element in elements(item) {

@@ -1,8 +1,8 @@
 //! Rules of Claude Code: `TOOL` or `TOOL(WHAT)`, under `allow`, `ask` or `deny`.
 //!
-//! Paths are gitignore's: `//x` is from the root, `~/x` from the home, `/x` from the project, `./x` and
-//! `a/x` from the working directory, and a bare `x` lies at any depth of it. A denial of `/x` is taken
-//! in both readings, since it is often written for a path from the root.
+//! Paths follow gitignore: `//x` is from the root, `~/x` from the home, `/x` from the project, `./x` and
+//! `a/x` from the working directory, and a bare `x` matches at any depth below it. A denial of `/x` is
+//! applied in both readings, because users often mean a path from the root.
 
 use super::names;
 use super::paths::{self, Denial, Denied, Spelling};
@@ -15,10 +15,10 @@ use creel_policy::tools::{PatternFault, Tool};
 use creel_policy::tree::Node;
 use creel_policy::{Absent, Sourced};
 
-/// Paths that the braces of one rule may stand for.
+/// The most paths that the braces of one rule may expand to.
 const MOST: usize = 64;
 
-/// The list that a rule stands in, from the strictest.
+/// The list that contains a rule, from the strictest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Word {
     Deny,
@@ -26,7 +26,7 @@ pub enum Word {
     Allow,
 }
 
-/// A rule of `Bash`, without the tool's name; `line` is empty where it means every command.
+/// A rule of `Bash`, without the tool's name; an empty `line` means every command.
 pub struct Command {
     pub key: String,
     pub node: Node,
@@ -34,7 +34,7 @@ pub struct Command {
     pub line: String,
 }
 
-/// The content of the rules that is decided after all are read.
+/// Rules that are decided after all are read.
 #[derive(Default)]
 pub struct Rules {
     pub commands: Vec<Command>,
@@ -116,7 +116,7 @@ impl Rules {
     }
 }
 
-/// A tool in lower case, and what of it; `None`: all.
+/// The tool in lower case, and the part in parentheses; `None` means all of the tool.
 fn parse(rule: &str) -> Option<(String, Option<&str>)> {
     let rule = rule.trim();
     let (tool, what) = match rule.split_once('(') {
@@ -128,7 +128,7 @@ fn parse(rule: &str) -> Option<(String, Option<&str>)> {
     (!tool.is_empty() && tool.chars().all(known)).then(|| (tool.to_ascii_lowercase(), what))
 }
 
-/// Names of Claude Code's tools, and creel's for them.
+/// Claude Code's names of tools, and creel's.
 const TOOLS: [(&str, &str); 7] = [
     ("notebookread", "read"),
     ("multiedit", "write"),
@@ -139,7 +139,7 @@ const TOOLS: [(&str, &str); 7] = [
     ("powershell", "exec"),
 ];
 
-/// A tool as a whole, or a part of it that creel has no word for.
+/// A rule for a tool as a whole, or for a part of it that creel cannot express.
 fn whole(
     into: &mut Source,
     item: Item,
@@ -193,7 +193,7 @@ fn whole(
     Ok(())
 }
 
-/// None of a server's tools.
+/// Denies all tools of a server.
 pub fn deny_server(into: &mut Source, item: Item, server: &str) -> Result<(), PolicyError> {
     deny(into, item, &format!("mcp__{server}__*"))?;
     into.enforced(item, "tools.deny");
@@ -221,7 +221,7 @@ fn fate(word: Word) -> Fate {
     }
 }
 
-/// Actions that are asked about there are denied here.
+/// Actions that prompt in Claude Code are denied here.
 fn asked(word: Word, how: &str) -> String {
     match word {
         Word::Ask => format!("{how}: asked about there, and nobody can be asked here"),
@@ -251,7 +251,7 @@ fn files(
         let inside = denied.path().starts_with("$WORKSPACE");
         let absent = match (&denied, denial) {
             (Denied::Path(_) | Denied::Tree(_), Denial::Change) if inside => Absent::Refuse,
-            // An absent path cannot be seen.
+            // An absent path cannot be read.
             _ => Absent::Skip,
         };
         said.push(denied.path().to_owned());
@@ -265,7 +265,7 @@ fn files(
     Ok(())
 }
 
-/// The meaning of a denied path, in the words of sandbox-runtime.
+/// The paths of a denied path, in the syntax of sandbox-runtime.
 fn places(path: &str) -> Vec<String> {
     let path = path.trim();
     if path.starts_with("//") {
@@ -281,7 +281,7 @@ fn places(path: &str) -> Vec<String> {
     }
 }
 
-/// The paths that `{a,b}` stands for, which users write though gitignore has none.
+/// The paths that `{a,b}` expands to: users write it, although gitignore does not have it.
 fn alternatives(path: &str) -> Vec<String> {
     let mut all = vec![path.to_owned()];
     while let Some(at) = all.iter().position(|path| split(path).is_some()) {
@@ -294,7 +294,7 @@ fn alternatives(path: &str) -> Vec<String> {
             .collect();
         all.splice(at..=at, more);
         if all.len() > MOST {
-            // Too many to list: the glob stays as it is, and is denied by its directory.
+            // Too many to list: the glob stays, and its directory is denied.
             return vec![path.to_owned()];
         }
     }
@@ -329,7 +329,7 @@ fn grant(into: &mut Source, item: Item, path: &str, denial: Denial) {
     }
 }
 
-/// The path of a grant outside the workspace, or why there is none.
+/// The path of a grant outside the workspace, or the reason that it is not granted.
 pub fn granted(path: &str, spelling: Spelling) -> Result<String, (Fate, String)> {
     let not = |why: String| Err((NotHonoured, why));
     match paths::granted(path, spelling) {

@@ -1,4 +1,4 @@
-//! Codex's `config.toml`: the sandbox mode and what goes with it.
+//! Codex's `config.toml`: the sandbox mode and its settings.
 
 use super::paths::{self, Spelling};
 use super::profile;
@@ -56,7 +56,7 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
             _ => into.not(item, "speaks of neither tools nor the sandbox"),
         }
     }
-    // Codex's own default for a directory that nobody trusted.
+    // Codex's own default for a directory that the user has not trusted.
     let mode = modes.into_iter().min().unwrap_or(Mode::ReadOnly);
     if let Some(of) = inner(top, &["sandbox_workspace_write"]) {
         workspace_write(into, of, mode)?;
@@ -73,13 +73,13 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
         }
         Mode::WorkspaceWrite | Mode::FullAccess => WorkspaceMode::ReadWrite,
     };
-    // A profile may have denied it.
+    // A profile may already have denied it.
     let workspace = into.sourced(node, workspace);
     into.layer.filesystem.workspace.get_or_insert(workspace);
     Ok(())
 }
 
-/// A switch that turns a tool off is a denial of it.
+/// A setting that turns a tool off denies it.
 fn tools(into: &mut Source, of: &Table) {
     for (key, entry) in entries(of, "tools") {
         let (item, node) = (entry.item(), entry.node);

@@ -1,8 +1,8 @@
-//! The defaults of OpenClaw's sandbox, by OpenClaw's version.
+//! The defaults of OpenClaw's sandbox, by version of OpenClaw.
 //!
-//! A configuration says in `meta.lastTouchedVersion` which version wrote it. The lists of a version that was
-//! not read are unknown: between two that were read, and where no version is told, both hold, so that nothing
-//! that either denies is granted.
+//! `meta.lastTouchedVersion` in a configuration names the version that wrote it. Lists are known only for
+//! some versions. Between two known versions, the lists of both apply; without a version, all do. So
+//! nothing that one of them denies is granted.
 
 use super::source::{inner, text};
 use creel_policy::tree::Table;
@@ -14,7 +14,7 @@ type Version = [u32; 3];
 /// The lists of one version.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Defaults {
-    /// In which they were read.
+    /// The version from which they were taken.
     version: Version,
     pub allow: NameList,
     pub deny: NameList,
@@ -45,7 +45,7 @@ const ALL: [Defaults; 2] = [
     },
 ];
 
-/// The tables that hold for a configuration, with the version's own words.
+/// The tables that apply to a configuration, and a text with its version.
 pub fn of(top: &Table) -> (&'static [Defaults], String) {
     let told = inner(top, &["meta"]).and_then(|meta| text(meta, "lastTouchedVersion"));
     match told.and_then(|told| Some((told, parse(told)?))) {
@@ -57,7 +57,7 @@ pub fn of(top: &Table) -> (&'static [Defaults], String) {
     }
 }
 
-/// The newest that is not newer, and the next one unless it is that version itself or the last known.
+/// The newest table that is not newer, and the next one unless the version is known or after all.
 fn holding(version: Version) -> &'static [Defaults] {
     let newer = ALL.partition_point(|table| table.version <= version);
     match newer {
@@ -67,7 +67,7 @@ fn holding(version: Version) -> &'static [Defaults] {
     }
 }
 
-/// `2026.9.6`, `v2026.9.6-beta.1`: what comes after the numbers does not matter.
+/// `2026.9.6`, `v2026.9.6-beta.1`: the text after the numbers is ignored.
 fn parse(text: &str) -> Option<Version> {
     let text = text.trim().trim_start_matches('v');
     let numbers = text.split(['-', '+']).next()?;

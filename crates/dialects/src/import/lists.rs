@@ -1,21 +1,21 @@
-//! The lists of OpenClaw that a tool must be in.
+//! Allowlists of OpenClaw: a tool must be on each.
 
 use super::names;
 use creel_policy::tools::{Pattern, Profile};
 use creel_policy::{Origin, Sourced};
 
-/// The lists that a tool must be in, as they are found.
+/// The lists that a tool must be on, as they are collected.
 #[derive(Default)]
 pub struct Lists {
     pub profile: Option<Sourced<Profile>>,
     pub also: Vec<Pattern>,
     pub allow: Option<Sourced<Vec<Pattern>>>,
-    /// An empty list of the source, which allows all.
+    /// The origin of an empty list in the source, which allows all tools.
     pub open: Option<Origin>,
 }
 
 impl Lists {
-    /// A further list.
+    /// Adds a list.
     pub fn narrow(&mut self, list: Sourced<Vec<Pattern>>) {
         self.allow = Some(match self.allow.take() {
             None => list,
@@ -23,7 +23,7 @@ impl Lists {
         });
     }
 
-    /// The lists of a scope that stands beside these.
+    /// Adds the lists of an independent scope.
     pub fn narrow_by(&mut self, own: Lists) {
         if let Some(profile) = own.profile {
             let mut value = Pattern::of_texts(profile.value.allows().iter());

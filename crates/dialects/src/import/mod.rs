@@ -10,9 +10,9 @@
 //! | [`Dialect::Codex`] | Codex's `config.toml` |
 //! | [`Dialect::Rules`] | Codex's `.rules` |
 //!
-//! One law holds for all: what the source denied is denied. Where creel has no narrower word, it denies
-//! more; a denial that it cannot say at all is an error. A grant that it cannot say is left out and
-//! reported. Pure: a file's text in, a layer and a report out.
+//! One rule holds for all dialects: what the source denies is denied. If creel has no exact equivalent,
+//! it denies more; a denial that it cannot express at all is an error. A grant that it cannot express is
+//! left out and reported. Pure: a file's text in, a layer and a report out.
 
 mod approvals;
 mod claude;
@@ -63,25 +63,25 @@ words! {
 /// The options of an import.
 #[derive(Debug, Clone)]
 pub struct Choice<'c> {
-    /// `None`: whichever its keys say.
+    /// `None`: detected from the file's keys.
     pub dialect: Option<Dialect>,
-    /// The agent whose layer is meant; `None`: what holds for all.
+    /// The agent whose layer is imported; `None` for what applies to all.
     pub agent: Option<&'c str>,
     pub standing: Standing,
 }
 
-/// A file taken over.
+/// The result of an import.
 #[derive(Debug, Clone)]
 pub struct Imported {
     pub dialect: Dialect,
     pub layer: Layer,
     /// In the order of the file.
     pub report: Vec<Entry>,
-    /// The agents that it names.
+    /// The agents that the file names.
     pub agents: Vec<String>,
 }
 
-/// Takes `text` over. `source` is the file's path as the operator named it.
+/// Imports `text`. `source` is the file's path as the operator named it.
 pub fn read(source: &str, text: &str, choice: &Choice) -> Result<Imported, PolicyError> {
     tree::check_length(source, text.as_bytes())?;
     let lines = Text::new(source, text);
@@ -124,7 +124,7 @@ pub fn read(source: &str, text: &str, choice: &Choice) -> Result<Imported, Polic
     layer.name = source.to_owned();
     layer.digest = digest(text.as_bytes());
     if dialect != Dialect::Native && choice.standing == Standing::Grants && !whole {
-        // The programs of the system, which other programs grant without a word.
+        // The system's programs, which other programs grant implicitly.
         layer.extends.push(Sourced::new(
             preset::DEFAULT.to_owned(),
             creel_policy::Origin::creel(),
@@ -144,7 +144,7 @@ pub fn read(source: &str, text: &str, choice: &Choice) -> Result<Imported, Polic
     })
 }
 
-/// Whether a file of that name is another program's, whatever it holds.
+/// Whether a file of that name is another program's, regardless of its content.
 pub fn is_named(source: &str) -> bool {
     of_name(source).is_some()
 }
@@ -154,7 +154,7 @@ pub fn is_foreign(top: &Table) -> bool {
     of_keys(top) != Dialect::Native
 }
 
-/// The dialect of a file, where it is none of creel's own.
+/// The dialect of a file; `None` if it is creel's own.
 pub fn detect(source: &str, text: &str) -> Option<Dialect> {
     let found = of_name(source).or_else(|| {
         let top = tree::parse(Format::of(source), source, text).ok()?;
@@ -181,7 +181,7 @@ fn of_name(source: &str) -> Option<Dialect> {
     }
 }
 
-/// Told by keys that creel does not have; where one of creel's own sections stands, it is creel's.
+/// Detects the dialect by keys that creel lacks; one of creel's own sections makes it creel's.
 fn of_keys(top: &Table) -> Dialect {
     let has = |path: &[&str], keys: NameList| {
         inner(top, path).is_some_and(|table| keys.iter().any(|key| table.get(key).is_some()))
@@ -204,7 +204,7 @@ fn of_keys(top: &Table) -> Dialect {
     if claude {
         return Dialect::Claude;
     }
-    // Codex's own, where nothing else stands.
+    // A Codex file, if no other program's key is present.
     let word = |key| top.get(key).is_some_and(|node| node.as_str().is_some());
     let features = inner(top, &["features"]).is_some();
     if (word("model") || features) && !has(&[], NameList("tools agents sandbox hooks env")) {

@@ -1,13 +1,13 @@
-//! Lists of tools, as other programs write them.
+//! Lists of tools in other programs' notation.
 //!
-//! Two programs that give one name to different tools would grant what was denied. So a name that
-//! creel reads as a wider tool is taken in a denial and left out of a grant, and a glob of a denial is
-//! tried on every name that creel has another name for.
+//! If two programs use one name for different tools, a conversion could grant what was denied. So a name
+//! that creel reads as a wider tool is used in denials only, and a glob of a denial is also matched
+//! against every name for which creel has an alias.
 
 use creel_policy::glob::stars;
 use creel_policy::tools::{Pattern, PatternFault, aliases, canonical};
 
-/// Other names that mean the same in both: nothing wider.
+/// Aliases with the same meaning in both programs, not a wider one.
 const SAME: [&str; 5] = [
     "bash",
     "apply-patch",
@@ -16,7 +16,7 @@ const SAME: [&str; 5] = [
     "send_message",
 ];
 
-/// The patterns that a word of an allow list stands for, and nothing that it does not name.
+/// The patterns for an entry of an allow list; they match nothing that the entry does not.
 pub fn granted(word: &str) -> Result<Vec<Pattern>, Wider> {
     let name = word.trim().to_ascii_lowercase();
     let tool = canonical(&name);
@@ -25,7 +25,7 @@ pub fn granted(word: &str) -> Result<Vec<Pattern>, Wider> {
     }
     let mut patterns = Pattern::parse(word).map_err(Wider::Fault)?;
     if name.contains('*') {
-        // `web_*` has web_fetch in it, which is `fetch` here.
+        // `web_*` matches web_fetch, which is an alias of `fetch` here.
         for (alias, tool) in aliases().filter(|(alias, _)| SAME.contains(alias)) {
             if stars(&name, alias) {
                 patterns.extend(Pattern::parse(tool).unwrap_or_default());
@@ -35,15 +35,15 @@ pub fn granted(word: &str) -> Result<Vec<Pattern>, Wider> {
     Ok(patterns)
 }
 
-/// Why a word of an allow list grants nothing.
+/// Why an entry of an allow list grants nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wider {
-    /// Creel has one tool of this name for it and for others.
+    /// Creel uses one tool for this name and for others.
     Tool(String),
     Fault(PatternFault),
 }
 
-/// The patterns that a word of a deny list stands for, and all that creel has no narrower name for.
+/// The patterns for an entry of a deny list, including every tool whose alias it matches.
 pub fn denied(word: &str) -> Result<Vec<Pattern>, PatternFault> {
     let mut patterns = Pattern::parse(word)?;
     let name = word.trim().to_ascii_lowercase();
@@ -57,8 +57,8 @@ pub fn denied(word: &str) -> Result<Vec<Pattern>, PatternFault> {
     Ok(patterns)
 }
 
-/// The names that both lists allow. For two globs that overlap and neither of which holds the other, nothing:
-/// less than both, and never more.
+/// The names that both lists allow. Two globs that overlap without one containing the other give nothing:
+/// less than both, never more.
 pub fn common(a: &[Pattern], b: &[Pattern]) -> Vec<Pattern> {
     let within = |p: &Pattern, list: &[Pattern]| list.iter().any(|outer| outer.matches(p.text()));
     let mut both: Vec<Pattern> = a.iter().filter(|p| within(p, b)).cloned().collect();

@@ -1,11 +1,11 @@
-//! Creel's own keys, read as they are: the report says which of them the kernel holds.
+//! Creel's own keys, read unchanged; the report says which of them the kernel enforces.
 
 use super::source::{Source, entries, table};
 use creel_policy::error::PolicyError;
 use creel_policy::file;
 use creel_policy::tree::Table;
 
-/// Keys that the tools and the sessions count, and the kernel does not.
+/// Keys that the tools and the sessions enforce, not the kernel.
 const DATA: [&str; 4] = ["channels", "rate", "max_iterations", "target"];
 
 pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {

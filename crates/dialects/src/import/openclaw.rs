@@ -1,8 +1,8 @@
 //! OpenClaw's `openclaw.json`: scopes of tools, `exec`, `elevated`, agents.
 //!
 //! Its scopes narrow one another (profile, global list, provider's, agent's, sandbox's), and so do lists
-//! here: a tool must be in each. Its empty `allow` allows all; creel's would allow nothing, so it is left
-//! out. What depends on the model's provider is applied whatever the model: creel does not know it.
+//! here: a tool must be on each. Its empty `allow` allows all, while creel's would allow nothing, so it
+//! is left out. Rules for one model provider apply to every model, because creel does not know the model.
 
 use super::lists::Lists;
 use super::report::Fate;
@@ -16,7 +16,7 @@ use creel_policy::tree::{Node, Table, Value};
 
 const OWN_SETTING: &str = "a setting of the tool's own, of which the kernel sees nothing";
 
-/// An agent's table, under the key where it stands.
+/// An agent's table, and its key.
 struct Agent<'t> {
     id: String,
     key: String,
@@ -154,7 +154,7 @@ fn one_agent<'t>(
     Ok(())
 }
 
-/// One scope of tools; a later profile replaces an earlier one.
+/// Reads one scope of tools; a later profile replaces an earlier one.
 fn scope(
     into: &mut Source,
     lists: &mut Lists,
@@ -260,7 +260,7 @@ fn sandbox_tools(into: &mut Source, lists: &mut Lists, item: Item) -> Result<(),
     Ok(())
 }
 
-/// `mode` supersedes `security` and `ask`; the strictest that any scope says holds.
+/// `mode` supersedes `security` and `ask`; the strictest value of all scopes applies.
 fn exec(into: &mut Source, exec: &Table, above: &str) -> Result<(), PolicyError> {
     for (key, entry) in entries(exec, above) {
         let (item, node) = (entry.item(), entry.node);
@@ -383,7 +383,7 @@ fn workspace_only(into: &mut Source, item: Item, tools: &[Tool]) -> Result<(), P
     Ok(())
 }
 
-/// Nothing ever leaves the jail: what asks for it is not honoured.
+/// Nothing runs outside the jail: a request for it is not honoured.
 fn elevated(into: &mut Source, item: Item) {
     into.layer.tools.elevated = Some(into.sourced(item.node, false));
     let Some(of) = table(item.node) else {
@@ -404,7 +404,7 @@ fn elevated(into: &mut Source, item: Item) {
     }
 }
 
-/// The lists as the layer has them.
+/// Sets the layer's lists.
 fn finish(into: &mut Source, mut lists: Lists) {
     if let Some(profile) = lists.profile.take() {
         if lists.also.is_empty() {

@@ -1,8 +1,8 @@
-//! Paths, as other programs write them.
+//! Paths in other programs' notation.
 //!
-//! Relative paths are the workspace's. What cannot be said in creel's words is left out of a grant; out
-//! of a denial nothing may be left, so there a glob that means less here becomes the directory that it
-//! lies in. Where both mean the same, a glob becomes a pattern.
+//! Relative paths are relative to the workspace. A grant that creel cannot express is left out. A denial
+//! must not be left out, so a glob that would match less here becomes the directory that contains it. A
+//! glob that means the same in both becomes a pattern.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use creel_policy::file::path_fault;
 use creel_policy::glob::{escape, is_pattern};
 use creel_policy::trees::within;
 
-/// Directories that hold far more than a rule means.
+/// Directories that contain far more than a rule means.
 const WHOLE: [&str; 7] = ["/", "~", "$WORKSPACE", "/home", "/root", "/usr", "/Users"];
 
-/// Characters that begin a glob in some program. A brace does in some, and in others is a character.
+/// Characters that begin a glob in some program. A brace does in some, and is literal in others.
 const WILD: [char; 4] = ['*', '?', '[', '{'];
 
 /// Whether a program has globs.
@@ -30,9 +30,9 @@ pub enum Spelling {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsaid {
     Path(PathFault),
-    /// A glob that means names, where a path here means all beneath it.
+    /// A glob that matches single names, while a path here includes everything beneath it.
     Names,
-    /// A glob that creel reads otherwise.
+    /// A glob that creel reads differently.
     Otherwise,
 }
 
@@ -51,13 +51,13 @@ impl fmt::Display for Unsaid {
     }
 }
 
-/// The path or the pattern of a grant.
+/// The path or pattern of a grant, or the reason that it cannot be expressed.
 pub fn granted(text: &str, spelling: Spelling) -> Result<String, Unsaid> {
     let path = rooted(text);
     if spelling == Spelling::Plain {
         return sound(escape(&path)).map_err(Unsaid::Path);
     }
-    // `/a/**` is all beneath /a; `/a/*` is less.
+    // `/a/**` is everything beneath /a; `/a/*` is less.
     let tree = path.strip_suffix("/**").map(whole);
     let is_tree = tree.is_some();
     let path = tree.unwrap_or(path);
@@ -76,7 +76,7 @@ pub fn granted(text: &str, spelling: Spelling) -> Result<String, Unsaid> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
     Path(String),
-    /// All of the directory that a glob lies in.
+    /// The whole directory that contains a glob.
     Tree(String),
     Pattern(String),
 }
@@ -94,12 +94,12 @@ impl Denied {
 pub enum Denial {
     Sight,
     Change,
-    /// Either, by a program that expands its globs once, to the names that are there at its start.
+    /// Either, in a program that expands its globs once, to the names that exist at its start.
     AtStart,
 }
 
-/// The result for a denial. If the jail could create a name that a pattern meets, no mount covers it
-/// and the run is refused; so there it is the directory, as long as that is not a whole root.
+/// The result for a denial. No mount covers a matching name that the jail could create, and the run would
+/// be refused. So its directory is denied instead, unless that is a whole root.
 pub fn denied(text: &str, denial: Denial) -> Result<Denied, PathFault> {
     let path = rooted(text);
     let Some(glob) = path.find(WILD) else {
@@ -126,23 +126,23 @@ pub fn denied(text: &str, denial: Denial) -> Result<Denied, PathFault> {
     }
 }
 
-/// A path in which every character is itself.
+/// A path in which every character is literal.
 pub fn literal(text: &str) -> Result<String, PathFault> {
     sound(escape(&rooted(text)))
 }
 
-/// The jail's own directories: a grant of one brings nothing in from the host.
+/// The jail's own directories: granting one gives no access to the host.
 pub fn is_own(path: &str) -> bool {
     matches!(path, "/tmp" | "/var/tmp" | "/dev/shm" | "~")
 }
 
-/// Whether no policy may grant it.
+/// Whether no policy may grant the path.
 pub fn is_never(path: &str) -> bool {
     let roots = ["/proc", "/sys", "/dev", "/run", "/var/run"];
     path == "/" || roots.iter().any(|root| within(path, root))
 }
 
-/// Whether it is one of the directories that everything lies in.
+/// Whether the path is one of the directories that contain everything.
 pub fn is_whole(path: &str) -> bool {
     WHOLE.contains(&path)
 }
@@ -154,9 +154,9 @@ fn whole(directory: &str) -> String {
     }
 }
 
-/// Whether a glob means the same in every program that has globs: no braces, no backslash, no `**`
-/// beside other characters, and in brackets letters, digits, `_` and ranges of them alone. `[!a]` is a
-/// regular expression's set in some, and has the `!` in it.
+/// Whether a glob means the same in every program that has globs: no braces, no backslash, no `**` next
+/// to other characters, and in brackets only letters, digits, `_` and ranges of them. `[!a]` is a set of
+/// a regular expression in some programs, and contains the `!`.
 fn alike(path: &str) -> bool {
     path.split('/').all(|part| {
         let stars = part == "**" || !part.contains("**");
@@ -189,7 +189,7 @@ fn brackets(part: &str) -> bool {
     !rest.contains(']')
 }
 
-/// With the beginning that creel knows it by.
+/// The path with a leading root in creel's notation.
 fn rooted(text: &str) -> String {
     let text = match text.strip_prefix("${HOME}").or(text.strip_prefix("$HOME")) {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("~{rest}"),

@@ -1,7 +1,7 @@
 //! Codex's permission profiles, `[permissions.NAME]`: what they deny.
 //!
-//! Grants of a profile are not converted: read-only applies. Its denials are kept, whatever else the
-//! policy says; a denial that cannot be read is an error.
+//! Grants of a profile are not converted: read-only applies. Its denials always apply; a denial that
+//! cannot be read is an error.
 
 use super::paths::Denial;
 use super::source::{Item, Source, entries, inner, table, text};
@@ -9,7 +9,7 @@ use creel_policy::error::PolicyError;
 use creel_policy::tree::{Node, Table, Value};
 use creel_policy::{WorkspaceMode, net};
 
-/// Profiles that extend one another.
+/// The longest chain of profiles that extend one another.
 const MOST: usize = 32;
 /// Names of the workspace among the keys of `filesystem`.
 const WORKSPACE: [&str; 4] = [
@@ -34,7 +34,7 @@ pub fn read(into: &mut Source, all: &Table, chosen: &[&str]) -> Result<(), Polic
         let of = into.strict_table(item)?;
         match profile {
             chosen if selected.contains(&chosen) => whole(into, item, of)?,
-            // As they stand in what an administrator requires, of every profile.
+            // An administrator's requirements have these keys directly, for every profile.
             "filesystem" => filesystem(into, item, of, &[])?,
             "network" => network(into, item, of)?,
             _ => into.translated(item, "is not the profile that is selected"),
@@ -44,7 +44,7 @@ pub fn read(into: &mut Source, all: &Table, chosen: &[&str]) -> Result<(), Polic
 }
 
 fn whole(into: &mut Source, above: Item, of: &Table) -> Result<(), PolicyError> {
-    // A denial beneath the workspace's roots holds in each of them.
+    // A denial relative to the workspace roots applies in each of them.
     let roots: Vec<&str> = inner(of, &["workspace_roots"])
         .map(|roots| {
             roots
@@ -102,7 +102,7 @@ fn filesystem(
     Ok(())
 }
 
-/// `place` is a path or a name with a colon, `beneath` a path there.
+/// `place` is a path or a name with a colon, `beneath` a path relative to it.
 fn one(
     into: &mut Source,
     item: Item,

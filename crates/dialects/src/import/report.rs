@@ -6,33 +6,33 @@ use creel_policy::Origin;
 use creel_policy::error::{escape, shown};
 use creel_policy::words::words;
 
-/// The text about a key is longer than a name, and may quote one.
+/// The limit for the text about a key, which is longer than a name and may quote one.
 const MOST: usize = 240;
 
 words! {
     /// The result for one key.
     Fate {
-        /// Creel has the same rule, and it holds.
+        /// Creel has the same rule, and enforces it.
         Enforced = "enforced",
-        /// Said in creel's own words, which mean nearly the same and never more.
+        /// Converted to rules of creel that mean nearly the same and never more.
         Translated = "translated",
-        /// Not taken over.
+        /// Not converted.
         NotHonoured = "not honoured",
     }
 }
 
-/// One key and what became of it.
+/// One key and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// As the source has it: `tools.exec.ask`, `agents.list[2].id`.
+    /// As in the source: `tools.exec.ask`, `agents.list[2].id`.
     pub key: String,
     pub origin: Origin,
     pub fate: Fate,
-    /// As what, or why not.
+    /// The converted rule, or the reason that there is none.
     pub text: String,
 }
 
-/// `FILE:LINE: KEY: translated: HOW`, one line whatever the source holds.
+/// `FILE:LINE: KEY: translated: HOW`, in one line for any source text.
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Origin { source, line } = &self.origin;

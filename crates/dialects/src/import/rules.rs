@@ -1,8 +1,8 @@
-//! Codex's `.rules`: prefixes of commands, and what becomes of each.
+//! Codex's `.rules`: prefixes of commands, and the verdict on each.
 //!
-//! Creel lists what may run and has no exceptions to it. So a rule that allows counts only where no
-//! stricter rule meets any of its commands; and where a statement is not understood, which may hold such
-//! a rule, none counts.
+//! Creel lists the commands that may run, without exceptions. So a rule that allows applies only if no
+//! stricter rule matches any of its commands. A statement that is not understood may contain a stricter
+//! rule, so then none applies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use creel_policy::layer::{Arguments, Ask, Command, Security};
 use creel_policy::net;
 use creel_policy::tools::Tool;
 
-/// Commands that one rule may stand for.
+/// The most commands that one rule may expand to.
 const MOST: usize = 256;
 
 /// From the strictest.
@@ -30,7 +30,7 @@ enum Verdict {
 
 struct Rule {
     start: usize,
-    /// For each word, its alternatives.
+    /// The alternatives for each argument position.
     pattern: Vec<Vec<String>>,
     verdict: Verdict,
 }
@@ -107,7 +107,7 @@ pub fn read(into: &mut Source) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// A host that is not allowed is denied, whatever another layer grants.
+/// A host that is not allowed is denied, even if another layer grants it.
 fn network(
     into: &mut Source,
     start: usize,
@@ -133,7 +133,7 @@ fn network(
     Ok(())
 }
 
-/// Further arguments in a rule.
+/// Additional arguments in a rule.
 fn beside(into: &mut Source, statement: &Statement, rule: &Rule) {
     let What::Call(_, arguments) = &statement.what else {
         return;
@@ -211,7 +211,7 @@ fn decision(literal: &Literal) -> Option<Verdict> {
         Literal::Text(word) => match word.as_str() {
             "allow" => Some(Verdict::Allow),
             "prompt" => Some(Verdict::Prompt),
-            // Both words are used for hosts.
+            // Both values are used for hosts.
             "forbidden" | "deny" => Some(Verdict::Forbidden),
             _ => None,
         },
@@ -219,7 +219,7 @@ fn decision(literal: &Literal) -> Option<Verdict> {
     }
 }
 
-/// A word, or a list of alternatives, for each place; one place at least.
+/// A word or a list of alternatives for each position; at least one position.
 fn pattern(literal: &Literal) -> Option<Vec<Vec<String>>> {
     let Literal::List(places) = literal else {
         return None;
@@ -243,8 +243,8 @@ fn texts(literal: &Literal) -> Option<Vec<String>> {
     all.iter().map(text).collect()
 }
 
-/// Whether some command begins as both say. Programs are the same where their names are: creel looks
-/// at the file that is executed, by whatever path it was named.
+/// Whether both rules match some command. Programs are equal if their file names are: creel checks the
+/// file that is executed, by whichever path.
 fn meets(a: &Rule, b: &Rule) -> bool {
     let name = |word: &String| word.rsplit('/').next().unwrap_or_default().to_owned();
     a.pattern

@@ -1,7 +1,7 @@
-//! OpenClaw's `sandbox`: what its container is given, as what the jail is given.
+//! OpenClaw's `sandbox`: converts the settings of its container to those of the jail.
 //!
-//! A key that several tables have counts in the last; environments and binds add up. Where sandboxing is
-//! on, its own defaults hold too: no workspace, and the tools that a sandbox has.
+//! If several tables have a key, the last one counts; environments and binds add up. If sandboxing is on,
+//! its defaults apply too: no workspace, and the sandbox's default tools.
 
 use std::collections::BTreeSet;
 
@@ -19,9 +19,9 @@ use creel_policy::units::{Bytes, Count, CpuShare};
 use creel_policy::words::NameList;
 use creel_policy::{Absent, Sourced, WorkspaceMode, net};
 
-/// Ends of names that OpenClaw keeps out of a sandbox.
+/// Suffixes of variable names that OpenClaw keeps out of a sandbox.
 const SECRET: [&str; 5] = ["API_KEY", "TOKEN", "PASSWORD", "PRIVATE_KEY", "SECRET"];
-/// Paths that OpenClaw refuses to bind, with everything beneath.
+/// Paths that OpenClaw refuses to bind, with everything beneath them.
 const NEVER: NameList = NameList(
     "/ /etc /proc /sys /dev /boot /root /run /var/run ~/.aws ~/.cargo ~/.config ~/.docker
      ~/.gnupg ~/.netrc ~/.npm ~/.ssh",
@@ -78,7 +78,7 @@ pub fn read(
         into.report.iter().any(|entry| entry.key.contains(&key))
     };
     let (tables, version) = defaults::of(top);
-    // Each list is replaced by itself.
+    // A configured list replaces only the default list of the same name.
     if !own(into, "allow") {
         for table in tables {
             let words = table.allow.iter();
@@ -198,7 +198,7 @@ fn container(
     Ok(())
 }
 
-/// A number or a text, as creel's units read it.
+/// A number or a text, in the notation of creel's units.
 fn number(node: &Node) -> Option<String> {
     match &node.value {
         Value::Integer(number) => Some(number.to_string()),
@@ -251,7 +251,7 @@ fn environment(into: &mut Source, item: Item) {
     }
 }
 
-/// `source:target:mode`. A path has one name on both sides.
+/// `source:target:mode`. Both paths must be the same.
 fn binds(into: &mut Source, item: Item) {
     if into.narrows(item) {
         return;

@@ -1,9 +1,8 @@
-//! Claude Code's rules of `Bash`: lines of commands, and what becomes of each.
+//! Claude Code's rules of `Bash`: command lines, and the result for each.
 //!
-//! Creel's list of commands has no exceptions. Where rules allow commands one by one, those that no
-//! stricter rule meets are the list. Where all may run, the program of a line that is denied is denied as
-//! a file, with any arguments; where a line names no program that lies in a file, nothing is allowed but
-//! what a rule allows.
+//! Creel's list of commands has no exceptions. If rules allow single commands, the list has those that no
+//! stricter rule matches. If all commands may run, a denied line denies its program as a file, with any
+//! arguments. If a denied line names no program file, only the commands that a rule allows run.
 
 use std::collections::BTreeSet;
 
@@ -16,23 +15,23 @@ use creel_policy::layer::{Arguments, Ask, Command, PROGRAM_DIRECTORIES, Security
 use creel_policy::tools::Tool;
 use creel_policy::{Absent, Sourced};
 
-/// Words of the shell that no file stands for, or not alone.
+/// Shell words that are not programs, or not only programs.
 const BUILTINS: [&str; 26] = [
     ".", "[", "alias", "bg", "builtin", "cd", "command", "declare", "echo", "eval", "exec", "exit",
     "export", "fg", "hash", "kill", "printf", "pwd", "read", "set", "source", "test", "trap",
     "type", "umask", "unset",
 ];
 
-/// The rules of the modes for all commands.
+/// The defaults of the modes for all commands.
 #[derive(Debug, Default)]
 pub struct Bash {
-    /// Nobody is asked: all commands run that are not denied.
+    /// No prompts: every command runs unless it is denied.
     pub is_unasked: bool,
-    /// Commands that no rule allows are denied, without a question.
+    /// Commands that no rule allows are denied without a prompt.
     pub is_closed: bool,
 }
 
-/// A line, word by word.
+/// A command line, split into words.
 struct Line<'r> {
     rule: &'r Rule,
     words: Vec<&'r str>,
@@ -40,7 +39,7 @@ struct Line<'r> {
     is_open: bool,
 }
 
-/// `git push:*` and `git push *` are open; other stars stand for any characters.
+/// `git push:*` and `git push *` are open; other stars match any characters.
 fn line(rule: &Rule) -> Line<'_> {
     let text = rule.line.trim();
     let bare = text.strip_suffix(":*").or_else(|| text.strip_suffix(" *"));
@@ -124,7 +123,7 @@ pub fn read(into: &mut Source, rules: &[Rule], bash: &Bash) -> Result<(), Policy
     Ok(())
 }
 
-/// The files of the program of a line; `None` where a file is not what stands for it.
+/// The possible files of a line's program; `None` if it is not a program file.
 fn files(line: &Line) -> Option<Vec<String>> {
     let program = *line.words.first()?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.+/~".contains(c);
@@ -161,12 +160,12 @@ fn deny(into: &mut Source, item: Item, line: &Line) {
     );
 }
 
-/// Whether some command may be meant by both. Programs are the same where their names are.
+/// Whether some command matches both. Programs are equal if their file names are.
 fn meets(strict: &Line, line: &Line) -> bool {
     let name = |word: &str| word.rsplit('/').next().unwrap_or_default().to_owned();
     for (at, (ours, theirs)) in strict.words.iter().zip(&line.words).enumerate() {
         if ours.contains('*') || theirs.contains('*') {
-            // A star stands for blanks as well: only what is before it says that they differ.
+            // A star matches blanks too, so only the text before it can show a difference.
             let before = |word: &str| word.split('*').next().unwrap_or_default().to_owned();
             let (ours, theirs) = (before(ours), before(theirs));
             return at == 0 || ours.starts_with(&theirs) || theirs.starts_with(&ours);
@@ -182,8 +181,8 @@ fn meets(strict: &Line, line: &Line) -> bool {
     true
 }
 
-/// The command of a line that allows. A star stands for characters of one word, which is less than it
-/// means there.
+/// The command for a line that allows. Here a star matches characters of one word, which is less than in
+/// Claude Code.
 fn allowed(into: &Source, line: &Line) -> Option<Command> {
     let (program, words) = line.words.split_first()?;
     let shell = |c: char| "\"'`$;&|<>(){}\\!#?[]~=".contains(c);

@@ -1,7 +1,7 @@
-//! The dialect of articles: `tools.file_system`, `code_execution`, `web_browsing`, `api_calls`.
+//! The dialect used in articles: `tools.file_system`, `code_execution`, `web_browsing`, `api_calls`.
 //!
-//! Its paths bound what every process may touch. What is to be confirmed is asked about always: where
-//! nobody answers, it is refused.
+//! Its paths limit the access of every process. Actions that need confirmation always prompt; without a
+//! prompt they are refused.
 
 use super::paths::{self, Denial, Spelling};
 use super::report::Fate;
@@ -13,7 +13,7 @@ use creel_policy::tools::Tool;
 use creel_policy::tree::{Node, Table};
 use creel_policy::units::Count;
 
-/// The tools that act, and so need confirmation.
+/// The tools that change something, and so need confirmation.
 const ACTING: [Tool; 7] = [
     Tool::Write,
     Tool::Edit,
@@ -111,7 +111,7 @@ fn file_system(into: &mut Source, of: &Table, above: &str) -> Result<(), PolicyE
     Ok(())
 }
 
-/// Who bounds the files names those that there are.
+/// A list of allowed paths excludes all other files.
 fn allowed_paths(into: &mut Source, item: Item) {
     let standing = into.standing;
     let grants = into.listed(item, Spelling::Globs, |path| {

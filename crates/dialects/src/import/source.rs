@@ -1,8 +1,8 @@
-//! A foreign file that is being taken over: its tree in, a layer and a report out.
+//! A foreign file during import: its tree in, a layer and a report out.
 //!
-//! Owns what all dialects share: a line of the report for each key and for each element of a list, values
-//! that keep their places, and grants that are made only where the layer grants at all. It refuses what
-//! it must not drop: a denial that it cannot read is an error, never a line of the report.
+//! Owns what all dialects share: a line of the report for each key and each list element, values that
+//! keep their places, and grants that are made only if the layer grants at all. It refuses what it must
+//! not drop: a denial that it cannot read is an error, never a line of the report.
 
 use super::names::{self, Wider};
 use super::paths::{self, Denial, Denied, Spelling};
@@ -24,11 +24,11 @@ pub enum Standing {
     Narrows,
 }
 
-/// The file and what has come of it.
+/// The file and the results of the import so far.
 pub struct Source<'a> {
     pub text: &'a Text<'a>,
     pub standing: Standing,
-    /// The file itself says all that is granted: no preset beneath it.
+    /// The file lists all grants itself: it gets no preset as a base.
     pub whole: bool,
     pub layer: Layer,
     pub report: Vec<Entry>,
@@ -41,7 +41,7 @@ pub struct Item<'t> {
     pub node: &'t Node,
 }
 
-/// An element of a list, under the list's key and its place; a single value counts as a list of it.
+/// An element of a list, with the list's key and its index; a single value counts as a list of one.
 pub struct Element<'t> {
     key: String,
     pub node: &'t Node,
@@ -58,13 +58,13 @@ impl Element<'_> {
     }
 }
 
-/// The result for a path of a list that grants: its line in the report, and whether it is taken.
+/// The result for a path in a list of grants: its line in the report, and whether it is converted.
 pub enum Taken {
     As(Fate, String),
     Left(Fate, String),
 }
 
-/// The elements, whatever they are.
+/// The elements, of any type.
 pub fn elements<'t>(item: Item<'t>) -> Vec<Element<'t>> {
     match &item.node.value {
         Value::Array(nodes) => {
@@ -81,7 +81,7 @@ pub fn elements<'t>(item: Item<'t>) -> Vec<Element<'t>> {
     }
 }
 
-/// The entries of a table, each with its own key and under its full name.
+/// The entries of a table, each with its own key and its full name.
 pub fn entries<'t>(of: &'t Table, above: &str) -> impl Iterator<Item = (&'t str, Element<'t>)> {
     of.entries().iter().map(move |(key, node)| {
         let name = key.name.as_str();
@@ -90,7 +90,7 @@ pub fn entries<'t>(of: &'t Table, above: &str) -> impl Iterator<Item = (&'t str,
     })
 }
 
-/// One more part of a key's name.
+/// The name of a key with one more part.
 pub fn join(key: &str, part: &str) -> String {
     match key.is_empty() {
         true => part.to_owned(),
@@ -155,13 +155,13 @@ impl<'a> Source<'a> {
         });
     }
 
-    /// The key holds something else than it must. Where it grants, nothing is granted.
+    /// Reports a value of the wrong type, for a key that grants: nothing is granted.
     pub fn other_type(&mut self, item: Item, expected: &str) {
         let kind = item.node.kind();
         self.not(item, format!("is {kind}, not {expected}"));
     }
 
-    /// The key holds something else than it must, and denies.
+    /// The error for a value of the wrong type, for a key that denies.
     pub fn wrong_type(&self, item: Item, expected: &'static str) -> PolicyError {
         PolicyError::WrongType {
             at: self.text.place(item.node.span.start),
@@ -180,7 +180,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Elements of a list that grants; what is no text has its line of the report.
+    /// The elements of a list of grants; an element that is not text gets a line of the report.
     pub fn words<'t>(&mut self, item: Item<'t>) -> Vec<Element<'t>> {
         let mut all = elements(item);
         all.retain(|element| match element.node.as_str() {
@@ -193,7 +193,7 @@ impl<'a> Source<'a> {
         all
     }
 
-    /// Elements of a list that denies.
+    /// The elements of a list of denials; an error for one that is not text.
     pub fn strict_words<'t>(&self, item: Item<'t>) -> Result<Vec<Element<'t>>, PolicyError> {
         let all = elements(item);
         let other = |element: &&Element| element.node.as_str().is_none();
@@ -209,14 +209,14 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The line of a list without an element, which none of its elements can have.
+    /// Adds the report's line for an empty list, which has no elements to report.
     pub fn if_empty(&mut self, item: Item, how: &str) {
         if matches!(&item.node.value, Value::Array(nodes) if nodes.is_empty()) {
             self.translated(item, how);
         }
     }
 
-    /// A switch; `None`, with its line of the report, where it is none.
+    /// A boolean; if the value is another type, reports that and returns `None`.
     pub fn switch(&mut self, item: Item) -> Option<bool> {
         match item.node.value {
             Value::Bool(value) => Some(value),
@@ -227,12 +227,12 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// A table whose misreading would grant.
+    /// A table; misreading it would grant access, so another type is an error.
     pub fn strict_table<'t>(&self, item: Item<'t>) -> Result<&'t Table, PolicyError> {
         table(item.node).ok_or_else(|| self.wrong_type(item, "a table"))
     }
 
-    /// A switch whose misreading would grant.
+    /// A boolean; misreading it would grant access, so another type is an error.
     pub fn strict_switch(&self, item: Item) -> Result<bool, PolicyError> {
         match item.node.value {
             Value::Bool(value) => Ok(value),
@@ -240,7 +240,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// A word of those that creel has too; `expected` are all of them.
+    /// A value that is one of creel's words; `expected` lists them for the error.
     pub fn word<T: Words>(
         &self,
         item: Item,
@@ -265,7 +265,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// A time in seconds, or with its unit.
+    /// A time in seconds, or with a unit.
     pub fn seconds(&mut self, item: Item) -> Option<Sourced<Span>> {
         let text = match &item.node.value {
             Value::Integer(number) => format!("{number}s"),
@@ -285,7 +285,7 @@ impl<'a> Source<'a> {
         self.layer.tools.each.entry(tool).or_default()
     }
 
-    /// Denies a tool for what stands at `node`.
+    /// Denies a tool because of the value at `node`.
     pub fn deny_tool(&mut self, node: &Node, name: &str) {
         for pattern in Pattern::parse(name).unwrap_or_default() {
             let pattern = self.sourced(node, pattern);
@@ -293,7 +293,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Denies what a list of tools names.
+    /// Denies the tools in a list.
     pub fn deny_tools(&mut self, item: Item) -> Result<(), PolicyError> {
         self.if_empty(item, "denies nothing");
         for word in self.strict_words(item)? {
@@ -305,7 +305,7 @@ impl<'a> Source<'a> {
                     }
                     self.enforced(word.item(), "tools.deny");
                 }
-                // A group may have any tool in it.
+                // A group may contain any tool.
                 Err(fault)
                     if word
                         .text()
@@ -329,7 +329,7 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    /// The patterns of a list that allows. `fate` and `how` of those that it has.
+    /// The patterns of a list that allows. `fate` and `how` are reported for each.
     pub fn allowed_tools(&mut self, item: Item, fate: Fate, how: &str) -> Vec<Pattern> {
         self.if_empty(item, "allows nothing");
         let mut all = vec![];
@@ -350,7 +350,7 @@ impl<'a> Source<'a> {
         all
     }
 
-    /// Grants of the layer itself, for each path of a list.
+    /// Adds the layer's own grants, one for each path of a list.
     pub fn grants(
         &mut self,
         item: Item,
@@ -376,8 +376,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The paths of a list that grants: texts, and tables of a `path` with `literal`, in which every
-    /// character is itself.
+    /// The paths in a list of grants: texts, and tables with `path` and `literal`, in which every
+    /// character is literal.
     fn spelled<'t>(&mut self, item: Item<'t>, spelling: Spelling) -> Vec<(Element<'t>, Spelling)> {
         let mut all = vec![];
         for word in elements(item) {
@@ -390,7 +390,7 @@ impl<'a> Source<'a> {
         all
     }
 
-    /// `{path, literal}` as the path and its spelling, where it has one; with a line of each other key.
+    /// The path of a `{path, literal}` table, and its spelling if it has one; reports each other key.
     fn literal<'t>(&mut self, word: &Element<'t>) -> Option<(Element<'t>, Option<Spelling>)> {
         let of = table(word.node)?;
         let path = of.get("path").filter(|node| node.as_str().is_some())?;
@@ -410,7 +410,7 @@ impl<'a> Source<'a> {
         Some((Element { key, node: path }, spelling))
     }
 
-    /// The grants of a list of paths, and the line of each: `take` says what becomes of one.
+    /// The grants for a list of paths, with a line of the report each; `take` decides on each path.
     pub fn listed(
         &mut self,
         item: Item,
@@ -438,8 +438,8 @@ impl<'a> Source<'a> {
         all
     }
 
-    /// The denials of a list of paths, which go to the policy's `list`, and the line of each. What
-    /// `otherwise` has a line for is denied in another way.
+    /// The denials for a list of paths, for the policy's `list`, with a line of the report each. If
+    /// `otherwise` returns a line, the path is denied in another way.
     pub fn denials(
         &mut self,
         item: Item,
@@ -494,7 +494,7 @@ impl<'a> Source<'a> {
         Ok(all)
     }
 
-    /// A denial of a host, which stands at a byte of the source.
+    /// The denial of a host, at a byte offset of the source.
     pub fn denied_host(&self, key: &str, text: &str, at: usize) -> Result<Rule, PolicyError> {
         Rule::denial(text, self.text.origin(at)).map_err(|fault| PolicyError::Network {
             at: self.text.place(at),
@@ -506,7 +506,7 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// Whether the layer grants no paths of its own; the line of it.
+    /// Whether the layer grants no paths of its own; if so, reports it.
     pub fn narrows(&mut self, item: Item) -> bool {
         let narrows = self.standing == Standing::Narrows;
         if narrows {
@@ -515,7 +515,7 @@ impl<'a> Source<'a> {
         narrows
     }
 
-    /// Grants a path to be read, or to be written too.
+    /// Grants a path for reading, or also for writing.
     pub fn give(&mut self, item: Item, path: String, absent: Absent, written: bool) {
         let grant = self.grant(item.node, path, absent);
         let files = &mut self.layer.filesystem;
@@ -532,7 +532,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The stricter of what is there and what is said now.
+/// Keeps the stricter of the current and the new value.
 pub fn stricter<T: Ord>(slot: &mut Option<Sourced<T>>, said: Sourced<T>) {
     if slot.as_ref().is_none_or(|known| said.value < known.value) {
         *slot = Some(said);

@@ -1,7 +1,7 @@
 //! Settings of Anthropic's sandbox-runtime (`~/.srt-settings.json`).
 //!
-//! There everything is readable that is not denied, and nothing is writable that is not allowed. Here
-//! nothing is there that is not granted: the system's programs, the workspace, and what is allowed.
+//! In sandbox-runtime everything is readable unless denied, and nothing is writable unless allowed. Here
+//! only granted paths are present: the system's programs, the workspace, and the allowed paths.
 
 use super::paths::{self, Denial, Spelling};
 use super::report::Fate::{Enforced, NotHonoured, Translated};
@@ -52,14 +52,14 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// Whether the working directory is writable by being listed alone.
+/// Whether the working directory is writable only if it is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cwd {
     Listed,
     Writable,
 }
 
-/// `above`: the name of the section.
+/// Reads the network section; `above` is its name.
 pub fn network(
     into: &mut Source,
     of: &Table,
@@ -105,7 +105,7 @@ pub fn network(
     Ok(())
 }
 
-/// The hosts of a list that denies.
+/// The hosts of a list of denials.
 fn denied(into: &mut Source, item: Item) -> Result<Vec<net::Rule>, PolicyError> {
     let Value::Array(_) = &item.node.value else {
         return Err(into.wrong_type(item, "an array of domains or addresses"));
@@ -119,7 +119,7 @@ fn denied(into: &mut Source, item: Item) -> Result<Vec<net::Rule>, PolicyError> 
     Ok(rules)
 }
 
-/// The hosts of a list that grants; one that cannot be read is told, and grants nothing.
+/// The hosts of a list of grants; an invalid one is reported, and grants nothing.
 fn destinations(into: &mut Source, item: Item) -> Vec<net::Rule> {
     let Value::Array(_) = &item.node.value else {
         into.other_type(item, "an array of domains");
@@ -139,7 +139,7 @@ fn destinations(into: &mut Source, item: Item) -> Vec<net::Rule> {
     rules
 }
 
-/// As [`network`], of the section of paths.
+/// Like [`network`], for the section of paths.
 pub fn filesystem(into: &mut Source, of: &Table, above: &str, cwd: Cwd) -> Result<(), PolicyError> {
     let listed = |key: &str| listed(of, key);
     let open = Open {
@@ -147,7 +147,7 @@ pub fn filesystem(into: &mut Source, of: &Table, above: &str, cwd: Cwd) -> Resul
         write: listed("allowWrite"),
     };
     let mut spared = vec![];
-    // First: what is opened again depends on it.
+    // First, because what is allowed again depends on it.
     if let Some(node) = of.get("denyRead") {
         let key = &join(above, "denyRead");
         spared = deny_read(into, Item { key, node }, &open)?;
@@ -178,7 +178,7 @@ pub fn filesystem(into: &mut Source, of: &Table, above: &str, cwd: Cwd) -> Resul
         }
     }
     if of.get("allowWrite").is_none() && cwd == Cwd::Listed {
-        // Nothing is writable that is not allowed.
+        // Nothing is writable unless allowed.
         let Some((_, node)) = of.entries().first() else {
             return Ok(());
         };
@@ -187,7 +187,7 @@ pub fn filesystem(into: &mut Source, of: &Table, above: &str, cwd: Cwd) -> Resul
     Ok(())
 }
 
-/// There what may be read may be executed.
+/// In sandbox-runtime, readable files are executable.
 fn exec_list(layer: &mut Layer) -> &mut Option<Vec<Grant>> {
     &mut layer.filesystem.exec
 }
@@ -196,10 +196,10 @@ fn read_list(layer: &mut Layer) -> &mut Option<Vec<Grant>> {
     &mut layer.filesystem.read
 }
 
-/// Directories in which homes are, and a home.
+/// Directories that contain homes, and a home.
 const ROOTS: [&str; 4] = ["~", "/home", "/root", "/Users"];
 
-/// The paths that a list of grants names.
+/// The paths in a list of grants.
 fn listed(of: &Table, key: &str) -> Vec<String> {
     let words = of.get(key).map(|node| elements(Item { key, node }));
     let words = words.unwrap_or_default();
@@ -211,15 +211,15 @@ fn listed(of: &Table, key: &str) -> Vec<String> {
     words.iter().filter_map(text).collect()
 }
 
-/// Paths that a file opens besides its denials.
+/// Paths that a file allows in spite of its denials.
 struct Open {
     read: Vec<String>,
     write: Vec<String>,
 }
 
 impl Open {
-    /// Whether a path may lie in a directory that is denied by not being granted, and is not opened. A
-    /// path from `/` may lie in the home.
+    /// Whether a path may lie in a directory that is denied by not being granted, without being allowed
+    /// again. A path from `/` may lie in the home.
     fn leaves(&self, spared: &[String], path: &str) -> bool {
         let holds = |denied: &String| {
             within(path, denied) || path.starts_with('/') != denied.starts_with('/')
@@ -229,8 +229,8 @@ impl Open {
             && !self.read.iter().any(|open| within(path, open))
     }
 
-    /// Whether a directory can be denied by not being granted: `allowRead` opens a part of it again, and
-    /// nothing else of it is granted. The workspace may lie in any directory, and is opened itself.
+    /// Whether a directory can be denied by not granting it: `allowRead` allows a part of it again, and
+    /// nothing else in it is granted. The workspace may lie in any directory, and is itself allowed.
     fn spares(&self, denied: &str) -> bool {
         let again = |path: &str| self.read.iter().any(|open| within(path, open));
         let part = |path: &&String| within(path, denied);
@@ -251,8 +251,8 @@ impl Open {
     }
 }
 
-/// A root that is denied as a whole and opened again in parts is not granted in the first place. Answers
-/// the directories that are denied in this way.
+/// A root that is denied as a whole and allowed again in parts is never granted. Returns the directories
+/// that are denied in this way.
 fn deny_read(into: &mut Source, item: Item, open: &Open) -> Result<Vec<String>, PolicyError> {
     let mut spared = vec![];
     let workspace = open.read.iter().any(|path| path == "$WORKSPACE");
@@ -333,7 +333,7 @@ fn allow_write(into: &mut Source, item: Item, cwd: Cwd, leaves: impl Fn(&str) ->
     }
 }
 
-/// As [`network`], of the section of credentials.
+/// Like [`network`], for the section of credentials.
 pub fn credentials(into: &mut Source, of: &Table, above: &str) -> Result<(), PolicyError> {
     for (key, entry) in entries(of, above) {
         let (item, node) = (entry.item(), entry.node);

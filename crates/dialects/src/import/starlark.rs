@@ -1,12 +1,12 @@
 //! The literal part of Starlark: calls whose arguments are named strings and lists of strings.
 //!
-//! Owns the reading of a text into statements. What is not such a call is one statement that nobody
-//! understands: it is not run. Nesting is bounded, and no text makes it panic.
+//! Owns parsing a text into statements. Anything else becomes one statement of unknown meaning: it is not
+//! run. Nesting is limited, and no text makes it panic.
 
 use creel_policy::error::{PolicyError, RulesFault};
 use creel_policy::tree::Text;
 
-/// Lists in one another, and brackets of what is not understood.
+/// The maximum nesting of lists, and of brackets in unknown statements.
 const MAX_DEPTH: usize = 16;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,14 +18,14 @@ pub enum Literal {
 /// One statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
-    /// The start, in bytes.
+    /// The byte offset of its start.
     pub start: usize,
     pub what: What,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// A name and named arguments.
+    /// A function name and named arguments.
     Call(String, Vec<(String, Literal)>),
     /// Anything else, up to the end of its line or of its brackets.
     Other,
@@ -72,7 +72,7 @@ impl Scan<'_, '_> {
         here
     }
 
-    /// Blanks, line ends and comments.
+    /// Skips blanks, line ends and comments.
     fn blank(&mut self) {
         while let Some(byte) = self.peek() {
             match byte {
@@ -101,7 +101,7 @@ impl Scan<'_, '_> {
         (!name.is_empty()).then(|| name.to_owned())
     }
 
-    /// `name(key = literal, ...)`, and nothing after it on its line.
+    /// Parses `name(key = literal, ...)`, if nothing follows on its line.
     fn call(&mut self) -> Option<(String, Vec<(String, Literal)>)> {
         let name = self.name()?;
         self.blank();
@@ -166,11 +166,11 @@ impl Scan<'_, '_> {
         }
     }
 
-    /// A string of one line, with the escapes that mean one character.
+    /// Parses a string of one line, with the escapes for single characters.
     fn string(&mut self) -> Option<String> {
         let quote = self.peek()?;
         let rest = self.text.as_str().get(self.at + 1..)?;
-        // Three quotes begin a string of several lines.
+        // Three quotes start a string of several lines.
         if rest.as_bytes().starts_with(&[quote, quote]) {
             return None;
         }
@@ -195,7 +195,7 @@ impl Scan<'_, '_> {
         None
     }
 
-    /// Past a statement that is no call: its line, and further while brackets are open.
+    /// Skips a statement that is not a call: the rest of its line, and more while brackets are open.
     fn skip(&mut self) -> Result<(), PolicyError> {
         let mut open = 0usize;
         while let Some(byte) = self.peek() {

@@ -1,5 +1,5 @@
-//! The checks that there are: a row each, with what it costs to leave it and the smallest fix.
-//! `docs/lint.md` is made from these rows.
+//! The table of checks: a row for each, with the consequence of ignoring it and the smallest fix.
+//! `docs/lint.md` is generated from these rows.
 
 use super::Severity::{self, Critical, Info, Warn};
 
@@ -9,9 +9,9 @@ pub struct Check {
     /// As `creel policy check` prints it: lower-case words with `-`. Never changed once published.
     pub id: &'static str,
     pub severity: Severity,
-    /// The consequence if it is left.
+    /// The consequence of ignoring it.
     pub why: &'static str,
-    /// In general; a finding names the case at hand.
+    /// The general fix; a finding has the fix for its case.
     pub fix: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! The environment: credentials, loaders, and what is on PATH.
+//! The environment: credentials, loader variables, and the directories on PATH.
 
 use super::checks::*;
 use super::suspects::{is_loader_variable, is_secret_variable};
@@ -13,7 +13,7 @@ impl Lint<'_> {
             let name = &passed.value;
             let origin = Some(&passed.origin);
             let credentials = &self.outcome.effective.policy.network.credentials;
-            // The jail has a placeholder in its place.
+            // The jail gets a placeholder instead.
             let stood_for = credentials.iter().any(|one| one.variable == *name);
             if is_secret_variable(name) && !stood_for {
                 let reason = format!("{name} looks like a credential, and every process has it");

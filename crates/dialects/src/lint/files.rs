@@ -1,4 +1,4 @@
-//! Grants and denials: too much, twice, or of nothing.
+//! Grants and denials: too wide, duplicate, or without effect.
 
 use super::checks::*;
 use super::suspects::{danger, is_project_work};
@@ -75,7 +75,7 @@ impl Lint<'_> {
     fn each_grant(&mut self, key: &str, grants: &[Grant]) {
         for grant in grants {
             let path = self.roots.expand(&grant.path);
-            // `~`, `/tmp` and `/dev/shm` are the jail's own.
+            // `~`, `/tmp` and `/dev/shm` are directories of the jail's own.
             if self.roots.own(&path).is_some() {
                 continue;
             }
@@ -107,7 +107,7 @@ impl Lint<'_> {
         }
     }
 
-    /// A grant within another of the same list.
+    /// Reports a grant inside another one of the same list.
     fn twice(&mut self, key: &str, grants: &[Grant]) {
         let roots = self.roots;
         let expand = |grant: &Grant| roots.expand(&grant.path);
@@ -115,8 +115,8 @@ impl Lint<'_> {
             let path = expand(inner);
             let covers = |(other_at, other): (usize, &Grant)| {
                 let other_path = expand(other);
-                // If two are the same, the later one is reported; the jail's own directories hold none of the
-                // host's.
+                // Of two equal grants, the later one is reported; the jail's own directories contain no
+                // host paths.
                 match other_path == path {
                     true => other_at < at,
                     false => within(&path, &other_path) && roots.own(&other_path).is_none(),

@@ -1,8 +1,7 @@
-//! Rules that say something and change nothing: what they grant, a tool or a mode takes away; what they
-//! take away was never there.
+//! Rules without effect: a tool or a mode removes what they grant, or what they deny was never granted.
 //!
-//! Speaks of what a file's author wrote. What a preset brings along is left alone: it is there for
-//! whoever extends it.
+//! Reports only rules that a file's author wrote. The rules of a preset are not reported: they serve the
+//! files that extend it.
 
 use std::collections::BTreeSet;
 
@@ -21,8 +20,8 @@ use creel_policy::{Grant, Origin, WorkspaceMode, trust};
 const REACHING: [Tool; 3] = [Tool::Fetch, Tool::Browser, Tool::Message];
 
 impl Lint<'_> {
-    /// A layer that narrows those above it makes none of their rules a mistake, so each is judged by what
-    /// came of it and of those above.
+    /// A layer that narrows the layers above does not make their rules mistakes. So each layer is checked
+    /// against the result of itself and the layers above.
     pub(super) fn idle(&mut self) {
         let ranks: BTreeSet<Rank> = self.layers.iter().map(|(rank, _)| *rank).collect();
         for rank in ranks {
@@ -62,7 +61,7 @@ impl Lint<'_> {
         }
     }
 
-    /// Rules of the network where no tool reaches it.
+    /// Network rules, if no tool can use the network.
     fn unreached(&mut self, layer: &Layer) {
         let said = &layer.network;
         let rules = said.allow.iter().flatten().map(|rule| &rule.origin);
@@ -78,7 +77,7 @@ impl Lint<'_> {
         self.add(&NETWORK_NO_TOOL, Some(&origin), reason, fix);
     }
 
-    /// The remedy that would allow the tool, for the author of this layer.
+    /// The fix that would allow the tool, for the author of this layer.
     fn remedy(&self, tool: Tool, layer: &Layer) -> String {
         let name = tool.name();
         let cause = why_not(&self.outcome.rights, tool);
@@ -104,7 +103,7 @@ impl Lint<'_> {
     fn settings_of_no_network(&mut self, layer: &Layer) {
         let said = &layer.network;
         if said.allow.iter().flatten().next().is_some() {
-            // Said of the rules.
+            // Already reported for the rules.
             return;
         }
         let resolvers = said.resolvers.iter().flatten().map(|r| &r.origin);
@@ -121,7 +120,7 @@ impl Lint<'_> {
         }
     }
 
-    /// Credentials for hosts that some layer keeps from being reached.
+    /// Credentials for hosts that another layer makes unreachable.
     fn unused_credentials(&mut self, layer: &Layer) {
         let network = self.outcome.rights.network.judged();
         let used = |credential: &Credential| {
@@ -143,7 +142,7 @@ impl Lint<'_> {
         }
     }
 
-    /// Grants to read and to write of which the tools or the workspace's mode leave nothing.
+    /// Grants to read or write that the tools or the workspace's mode remove entirely.
     fn idle_grants(&mut self, layer: &Layer) {
         let files = &layer.filesystem;
         let lists = [
@@ -200,7 +199,7 @@ impl Lint<'_> {
         (why.into(), "add it to the tools' allowed_paths".into())
     }
 
-    /// Protections of what nothing may change.
+    /// Protections of paths that nothing can change.
     fn idle_protections(&mut self, layer: &Layer) {
         let idle = |grant: &&Grant| {
             let path = self.roots.expand(&grant.path);
@@ -225,7 +224,7 @@ impl Lint<'_> {
         }
     }
 
-    /// `unprotect` of what is not protected, or stays so.
+    /// `unprotect` of paths that are not protected, or stay protected.
     fn idle_exceptions(&mut self, layer: &Layer) {
         let workspace = &self.roots.workspace;
         let written = layer.filesystem.unprotect.iter();
@@ -264,12 +263,12 @@ impl Lint<'_> {
     }
 }
 
-/// Whether the author of a file wrote it, rather than of a preset.
+/// Whether a file's author wrote the rule, rather than a preset.
 fn is_authors(origin: &Origin) -> bool {
     !origin.source.starts_with("preset:")
 }
 
-/// Whether the trees have anything at, beneath or above the path.
+/// Whether the trees contain anything at, beneath or above the path.
 fn touched(trees: &Trees, path: &str) -> bool {
     trees.cover(path) || trees.grants().iter().any(|grant| within(&grant.path, path))
 }

@@ -1,4 +1,4 @@
-//! The layers as files: who may change them, and what they ask that they may not have.
+//! The layers as files: who may change them, and what they ask for but may not have.
 
 use super::checks::*;
 use super::{Keeping, Lint, Origin};

@@ -1,4 +1,4 @@
-//! Limits that bound nothing, or everything.
+//! Limits that are missing, extreme, or without effect.
 
 use super::Lint;
 use super::checks::*;
@@ -81,7 +81,7 @@ impl Lint<'_> {
         }
     }
 
-    /// Whether a layer has it, rather than the default that stands in for all.
+    /// Whether a layer set it, rather than the default policy that fills the gaps.
     fn is_written(&self, origin: &Origin) -> bool {
         let text = origin.source.strip_prefix("preset:");
         text != Some(DEFAULT) || self.layers.iter().any(|(_, layer)| layer.name == DEFAULT)

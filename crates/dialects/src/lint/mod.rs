@@ -31,7 +31,7 @@ use creel_policy::{Grant, Origin};
 words! {
     /// How bad it is.
     Severity {
-        /// The jail does not hold what the policy's reader would think.
+        /// The jail does not enforce what a reader of the policy would expect.
         Critical = "critical",
         /// Probably a mistake.
         Warn = "warn",
@@ -40,41 +40,41 @@ words! {
     }
 }
 
-/// One thing found.
+/// A result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The id of the check, see [`CHECKS`].
     pub id: &'static str,
     pub severity: Severity,
-    /// The rule; `None` where a rule is missing, or the matter is not in a file.
+    /// The rule; `None` if a rule is missing, or the problem is not in a file.
     pub origin: Option<Origin>,
     /// One sentence on the case at hand.
     pub reason: String,
-    /// The smallest change that ends it.
+    /// The smallest change that resolves it.
     pub fix: String,
 }
 
-/// Observations on the machine. Nothing is reported about a path that is not in here.
+/// Observations on the machine. A path that is not in here gets no findings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The users that may change each policy file, by the name that its origins have.
+    /// Who may change each policy file, by the file name in its origins.
     pub files: BTreeMap<String, Keeping>,
-    /// The observations at paths that [`subjects`] names.
+    /// The observations at paths from [`subjects`].
     pub paths: BTreeMap<String, Found>,
-    /// Files in the workspace whose names are those of credentials, see [`is_secret_file`].
+    /// Files in the workspace whose names suggest credentials, see [`is_secret_file`].
     pub secrets: BTreeSet<String>,
-    /// Patterns of grants that met nothing.
+    /// Patterns of grants that matched nothing.
     pub unmet: Vec<Unmet>,
 }
 
-/// The users that may change a policy file.
+/// Who may change a policy file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keeping {
-    /// root or the caller alone.
+    /// Only root or the caller.
     Own,
-    /// Its group or everybody may write to it.
+    /// Its group or every user may write to it.
     WritableByOthers,
-    /// It belongs to somebody who is neither root nor the caller.
+    /// It belongs to a user other than root and the caller.
     Foreign,
 }
 
@@ -82,13 +82,13 @@ pub enum Keeping {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     Absent,
-    /// root or the caller alone may write to it.
+    /// Only root or the caller may write to it.
     There,
-    /// Its group or everybody may write to it.
+    /// Its group or every user may write to it.
     WritableByOthers,
 }
 
-/// The findings, the worst first, and then as the files stand.
+/// The findings, the most severe first, then in the order of the files.
 pub fn lint(stack: &Stack, outcome: &Outcome, roots: &Roots, facts: &Facts) -> Vec<Finding> {
     let mut lint = Lint {
         layers: &stack.layers,
@@ -115,8 +115,8 @@ pub fn lint(stack: &Stack, outcome: &Outcome, roots: &Roots, facts: &Facts) -> V
     found
 }
 
-/// The paths of which [`Facts::paths`] should speak: what is granted, where commands may lie, and what
-/// is on PATH.
+/// The paths that [`Facts::paths`] should cover: granted paths, possible locations of commands, and the
+/// directories on PATH.
 pub fn subjects(stack: &Stack, outcome: &Outcome, roots: &Roots) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     for (_, layer) in &stack.layers {
@@ -139,11 +139,11 @@ pub fn subjects(stack: &Stack, outcome: &Outcome, roots: &Roots) -> BTreeSet<Str
     paths
 }
 
-/// The checks at work.
+/// The state of a run of the checks.
 struct Lint<'a> {
     layers: &'a [(Rank, Layer)],
     outcome: &'a Outcome,
-    /// The effective access: the part of the grants that the tools leave.
+    /// The effective access: the grants that the tools' rules leave.
     reach: Reach,
     roots: &'a Roots,
     facts: &'a Facts,
@@ -161,12 +161,12 @@ impl Lint<'_> {
         });
     }
 
-    /// With the general fix.
+    /// Adds a finding with the general fix.
     fn say(&mut self, check: &Check, origin: Option<&Origin>, reason: String) {
         self.add(check, origin, reason, check.fix.to_owned());
     }
 
-    /// The observation at the path, if it was looked at.
+    /// The observation at the path; `None` if the path was not examined.
     fn found_at(&self, path: &str) -> Option<Found> {
         self.facts.paths.get(path).copied()
     }

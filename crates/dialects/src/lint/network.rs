@@ -7,7 +7,7 @@ use creel_policy::net::range::block;
 use creel_policy::net::{Mode, Protocol, Rule, Tls, To};
 use creel_policy::words::NameList;
 
-/// NameList beneath which anybody may have one: of registries, and of hosting that gives names away.
+/// Domains under which anyone can register a name: of registries, and of hosting services.
 const SHARED: NameList = NameList(
     "ac.uk amazonaws.com azureedge.net azurewebsites.net blogspot.com cloudapp.azure.com
      cloudfront.net co.in co.jp co.kr co.nz co.uk co.za com.au com.br com.cn com.mx com.tr
@@ -49,7 +49,7 @@ impl Lint<'_> {
             }
             _ => {}
         }
-        // A rule for a name does not bound the name's address.
+        // A rule for a name does not limit access to its address.
         let bounded = |other: &&Rule| {
             let shut = other.http.is_some() || other.tls == Tls::Terminate;
             shut && !other.ports.is_disjoint(&rule.ports) && !matches!(other.to, To::Range(_))
@@ -75,7 +75,7 @@ impl Lint<'_> {
         }
     }
 
-    /// Denials under a list's mode: a destination on no list needs no denial.
+    /// Denials that the mode of a list makes useless: a destination on no list needs no denial.
     fn idle_denials(&mut self, layer: &Layer) {
         let outcome = self.outcome;
         let lists = &outcome.rights.network.lists;
@@ -83,7 +83,7 @@ impl Lint<'_> {
             let within = |rule: &Rule| {
                 let ports = deny.ports.is_empty() || !deny.ports.is_disjoint(&rule.ports);
                 let to = deny.to.spans(&rule.to) || rule.to.spans(&deny.to);
-                // A granted name may resolve into any range.
+                // A granted name may resolve to any range.
                 ports && (to || matches!(deny.to, To::Range(_)))
             };
             if !lists.iter().flat_map(|list| &list.rules).any(within) {

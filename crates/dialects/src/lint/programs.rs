@@ -104,8 +104,8 @@ impl Lint<'_> {
         }
     }
 
-    /// Trees of the host that are writable and executable, or writable by others and executable. The
-    /// jail's own directories end with it, and the workspace is the agent's to build and run in.
+    /// Host trees that are executable and either writable in the jail or writable by other users. The
+    /// jail's own directories are temporary, and the agent may build and run programs in the workspace.
     fn writable_code(&mut self) {
         for grant in self.reach.exec.grants() {
             let path = &grant.path;
@@ -128,7 +128,7 @@ impl Lint<'_> {
         }
     }
 
-    /// A tool that changes files is kept out, and programs change them all the same.
+    /// A tool that changes files is not allowed, but programs can change them anyway.
     fn written_by_programs(&mut self) {
         let rights = &self.outcome.rights;
         let has = |tool: Tool| rights.tools.allows(tool);
@@ -153,7 +153,7 @@ impl Lint<'_> {
     }
 }
 
-/// Whether arguments of the caller's own choice are allowed.
+/// Whether the caller may choose arguments freely.
 fn is_open(command: &Command) -> bool {
     let ends_open = |args: &Arguments| {
         let last = args.0.last().map(String::as_str);

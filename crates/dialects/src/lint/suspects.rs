@@ -1,4 +1,4 @@
-//! NameList that are worth a second look: programs, paths, variables, files.
+//! Names of suspicious programs, paths, variables and files.
 
 use creel_policy::words::NameList;
 
@@ -11,13 +11,13 @@ pub const INTERPRETERS: NameList = NameList(
      Rscript",
 );
 
-/// Programs whose arguments are another command.
+/// Programs whose arguments are another command line.
 pub const LAUNCHERS: NameList = NameList(
     "chroot doas env flock ionice ld-linux* ld.so nice nohup npx nsenter parallel runuser script
      setsid stdbuf su sudo taskset timeout unshare xargs",
 );
 
-/// Programs that execute other programs or write files by their options (hazards A1), with one such.
+/// Programs with options that execute other programs or write files (hazards A1), with an example each.
 pub const SENSITIVE: [(&str, &str); 18] = [
     ("awk", "system()"),
     ("cargo", "--config"),
@@ -39,7 +39,7 @@ pub const SENSITIVE: [(&str, &str); 18] = [
     ("zip", "-TT"),
 ];
 
-/// Trees of the host of which no part should be granted, with what is there.
+/// Host trees of which no part should be granted, with their content.
 const DANGEROUS: [(&str, &str); 16] = [
     ("/boot", "the kernel"),
     ("/dev", "the host's devices"),
@@ -59,7 +59,7 @@ const DANGEROUS: [(&str, &str); 16] = [
     ("/var/spool/cron", "what the host executes"),
 ];
 
-/// Trees that are too wide to grant whole, though a part of one may be.
+/// Trees that are too wide to grant whole, although a part of one may be granted.
 const WIDE: [&str; 7] = ["/", "/etc", "/home", "/mnt", "/root", "/srv", "/var"];
 
 /// Names in a home that hold credentials, sessions or code that the host executes.
@@ -106,7 +106,7 @@ const IN_HOME: [(&str, &str); 40] = [
     (".zshrc", "what the host executes"),
 ];
 
-/// NameList of sockets that command the host, wherever they lie.
+/// Names of sockets that control the host, in any directory.
 const SOCKETS: [&str; 5] = [
     "containerd.sock",
     "crio.sock",
@@ -115,7 +115,7 @@ const SOCKETS: [&str; 5] = [
     "system_bus_socket",
 ];
 
-/// Why a tree should not be granted, if it should not.
+/// Why a tree should not be granted; `None` if it may be.
 pub fn danger(path: &str, home: &str) -> Option<&'static str> {
     use creel_policy::trees::within;
     let name = path.rsplit('/').next().unwrap_or_default();
@@ -129,7 +129,7 @@ pub fn danger(path: &str, home: &str) -> Option<&'static str> {
         return Some(what);
     }
     let inside = path.strip_prefix(home)?.strip_prefix('/')?;
-    // A parent brings the secret with it.
+    // A grant of the parent includes the secret.
     let near = |secret: &str| within(&format!("/{inside}"), &format!("/{secret}"));
     let holds = |secret: &str| within(&format!("/{secret}"), &format!("/{inside}"));
     let found = IN_HOME
@@ -138,8 +138,8 @@ pub fn danger(path: &str, home: &str) -> Option<&'static str> {
     found.map(|(_, what)| *what)
 }
 
-/// Whether a trust path is part of a project's own work: what it runs, it runs when somebody builds or
-/// tests the project, and not merely because the file is there.
+/// Whether a trust path is part of a project's own work: it runs when a user builds or tests the project,
+/// not merely because the file exists.
 pub fn is_project_work(path: &str) -> bool {
     const NAMES: NameList = NameList(
         ".cargo .gitattributes .gitmodules .npmrc .yarnrc.yml AGENTS.md CLAUDE.local.md CLAUDE.md
@@ -148,7 +148,7 @@ pub fn is_project_work(path: &str) -> bool {
     NAMES.contains(path.rsplit('/').next().unwrap_or_default())
 }
 
-/// Whether a variable's name is that of a credential, or of a door to one.
+/// Whether a variable's name suggests a credential, or access to one.
 pub fn is_secret_variable(name: &str) -> bool {
     const WORDS: NameList = NameList(
         "*API_KEY* *APIKEY* *ACCESS_KEY* *AUTH_TOKEN* *CREDENTIAL* *PASSPHRASE* *PASSWD*
@@ -172,7 +172,7 @@ pub fn is_loader_variable(name: &str) -> bool {
     name.starts_with("LD_") || name.starts_with("DYLD_") || NAMES.contains(name)
 }
 
-/// Whether a file's name is that of a credential.
+/// Whether a file's name suggests a credential.
 pub fn is_secret_file(name: &str) -> bool {
     const NAMES: NameList = NameList(
         ".dockercfg .env .env.* .git-credentials .htpasswd .my.cnf .netrc .npmrc .pgpass .pypirc

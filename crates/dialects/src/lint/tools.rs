@@ -50,7 +50,7 @@ impl Lint<'_> {
         }
     }
 
-    /// Lines of which one takes the other back.
+    /// Pairs of lines of which one cancels the other.
     fn cancelled(&mut self, layer: &Layer) {
         let tools = &layer.tools;
         let listed: &[Pattern] = tools.allow.as_ref().map_or(&[], |list| &list.value);
@@ -90,7 +90,7 @@ impl Lint<'_> {
         }
     }
 
-    /// Tools that a list names and that need another.
+    /// Listed tools that require another tool.
     fn lacking(&mut self, list: &Sourced<Vec<Pattern>>) {
         for tool in Tool::ALL {
             let named = list.value.iter().any(|p| p.text() == tool.name());
@@ -186,7 +186,7 @@ impl Lint<'_> {
             }
         }
         for (key, origin) in empty {
-            // A list without members keeps no line of its own.
+            // An empty list keeps no line of its own.
             let whole = Origin {
                 source: layer.name.as_str().into(),
                 line: 0,
@@ -206,7 +206,7 @@ fn meets(patterns: &[Pattern], name: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(name))
 }
 
-/// The first place in a tool's section.
+/// The first origin in a tool's section.
 fn a_place(settings: &creel_policy::layer::Settings) -> Option<Origin> {
     let s = settings;
     [

@@ -1,9 +1,8 @@
-//! Forms: what a key of a policy file holds, described once.
+//! Forms: the type of value that a key of a policy file holds, described once.
 //!
-//! A [`Form`] reads a value, writes it and has its schema. [`section!`] declares the type of a section with
-//! the form of each of its keys; from that come the keys that are known, the reading, the printing, the
-//! schema and what a layer that extends another makes of both. So a key is named where its type is
-//! declared, and nowhere else.
+//! A [`Form`] reads a value, writes it and has its schema. [`section!`] declares the type of a section
+//! with the form of each key. It generates the list of known keys, the reading, the printing, the schema
+//! and the result of `extends`. So a key is named only where its type is declared.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -18,18 +17,18 @@ use crate::tree::{Format, Table};
 use crate::write::Printer;
 use crate::{Grant, Origin, Sourced};
 
-/// What a key holds.
+/// The type of value that a key holds.
 pub trait Form {
     type Value: Placed;
-    /// Where among the keys of its section it is written: TOML has values before tables.
+    /// The position of the key in its section's output: TOML has values before tables.
     const RANK: u8 = 1;
-    /// What to write instead of a list of another type. Reads on from `write`.
+    /// What to write if the value should be a list but is not. Continues the sentence after `write`.
     const LISTED: &'static str = "an array of words";
 
     fn read(at: At) -> Result<Self::Value, PolicyError>;
     fn schema() -> Json;
 
-    /// As TOML, in one line; nothing of what is printed in another way.
+    /// As TOML, in one line; empty for forms that print in another way.
     fn text(_: &Self::Value) -> String {
         String::new()
     }
@@ -38,7 +37,7 @@ pub trait Form {
         out.line(key, &Self::text(value), value.place());
     }
 
-    /// Of a layer that says `own` on top of one that says `base`.
+    /// The result if a layer with `own` extends one with `base`.
     fn over(own: Self::Value, _base: Self::Value) -> Self::Value {
         own
     }
@@ -73,7 +72,7 @@ impl<T> Placed for Sourced<T> {
     }
 }
 
-/// A field that a key fills: what it is without the key is its default.
+/// A field for the value of a key; without the key it has its default.
 pub trait Slot<V>: Default {
     fn filled(value: V) -> Self;
     fn value(&self) -> Option<&V>;
@@ -95,7 +94,7 @@ impl<V> Slot<V> for Option<V> {
     }
 }
 
-/// No element and no list are the same.
+/// An empty list equals an absent one.
 impl<T> Slot<Vec<T>> for Vec<T> {
     fn filled(value: Vec<T>) -> Self {
         value
@@ -120,27 +119,27 @@ impl<S: Section> Slot<S> for S {
     }
 }
 
-/// What becomes of a fault: `Err` ends the reading.
+/// Handles a fault: `Err` ends the reading.
 pub type Failed<'f> = &'f mut dyn FnMut(PolicyError) -> Result<(), PolicyError>;
 
 /// A table whose keys have forms.
 pub trait Section: Default {
-    /// Its header, without brackets.
+    /// The section's header, without brackets.
     const NAME: &'static str;
-    /// Reads on from the name of a key: `in [limits]`.
+    /// Continues the sentence after the name of a key: `in [limits]`.
     const PLACE: &'static str;
-    /// As [`Form::RANK`].
+    /// Like [`Form::RANK`].
     const RANK: u8;
 
     fn known() -> Vec<&'static str>;
-    /// `prefix` stands before its keys in messages.
+    /// `prefix` precedes its keys in messages.
     fn read(file: &File, of: &Table, prefix: &str, failed: Failed) -> Result<Self, PolicyError>;
     fn properties() -> Map<String, Json>;
     fn print(&self, out: &mut Printer);
     fn over(self, base: Self) -> Self;
 }
 
-/// What a section has beside its keys' forms.
+/// Parts of a section other than its keys with forms.
 pub trait Beside: Sized {
     fn known_beside() -> Vec<&'static str> {
         vec![]
@@ -155,7 +154,7 @@ pub trait Beside: Sized {
     fn over_beside(&mut self, _base: &mut Self) {}
 }
 
-/// Declares a section's type. `plain`: there is nothing [`Beside`] its keys' forms; else `more`.
+/// Declares a section's type. `plain`: all keys have forms; `more`: it implements [`Beside`].
 macro_rules! section {
     ($(#[$meta:meta])* pub struct $name:ident: $more:ident $section:literal, $place:literal {
         $($(#[$doc:meta])* $field:ident: $type:ty = $form:ty,)*
@@ -171,7 +170,7 @@ macro_rules! section {
     };
 }
 
-/// The same of a type that is there.
+/// The same for a type that already exists.
 macro_rules! section_of {
     (@beside plain $name:ty) => { impl $crate::file::form::Beside for $name {} };
     (@beside more $name:ty) => {};
@@ -234,7 +233,7 @@ macro_rules! section_of {
 }
 pub(crate) use {section, section_of};
 
-/// The value of a key, where the table has it.
+/// The value of a key; the default if the table does not have it.
 pub fn field<F: Form, S: Slot<F::Value>>(
     file: &File,
     of: &Table,
@@ -265,17 +264,17 @@ pub fn print<F: Form, S: Slot<F::Value>>(slot: &S, key: &str, out: &mut Printer)
     }
 }
 
-/// What a table may hold, and nothing else.
+/// The schema of a table with these keys and no others.
 pub fn object(properties: Map<String, Json>) -> Json {
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
 }
 
-/// A definition of the schema, by its name.
+/// A reference to a definition of the schema.
 pub fn defined(name: &str) -> Json {
     json!({ "$ref": format!("#/$defs/{name}") })
 }
 
-/// A section under its key.
+/// A nested section under its key.
 pub struct Sub<S>(PhantomData<S>);
 
 impl<S: Section> Form for Sub<S> {
@@ -305,7 +304,7 @@ impl<S: Section> Form for Sub<S> {
     }
 }
 
-/// A list, each element of a form. Of two that meet in one layer, all elements.
+/// A list whose elements have one form. A layer that extends another has the elements of both.
 pub struct List<F>(PhantomData<F>);
 
 impl<F: Form> Form for List<F> {

@@ -1,4 +1,4 @@
-//! Forms of paths: which can be named, and which would mean something else than they say.
+//! Forms of paths: which are valid, and which would not mean what they say.
 
 use serde_json::Value as Json;
 
@@ -44,7 +44,7 @@ impl Form for Path {
     }
 }
 
-/// As [`Path`], where a pattern would mean less than it says.
+/// Like [`Path`], without patterns, which would cover less than they seem to.
 pub struct Name;
 
 impl Form for Name {
@@ -66,7 +66,7 @@ impl Form for Name {
     }
 }
 
-/// `path`, which is quoted, as the text of a grant.
+/// The text of a grant for `path`, which is already quoted.
 pub fn optional(path: String, absent: Absent) -> String {
     match absent {
         Absent::Refuse => path,
@@ -74,7 +74,7 @@ pub fn optional(path: String, absent: Absent) -> String {
     }
 }
 
-/// The text, where it is the path of one thing.
+/// The text, if it is a valid path without wildcards.
 pub fn plain(at: At, text: &str) -> Result<String, PolicyError> {
     let pattern = glob::is_pattern(text).then_some(PathFault::Glob);
     sound(at, text, path_fault(text).or(pattern))?;
@@ -93,7 +93,7 @@ fn sound(at: At, text: &str, fault: Option<PathFault>) -> Result<(), PolicyError
     }
 }
 
-/// Why a path cannot be granted, if it cannot.
+/// Why a path cannot be granted; `None` if it can.
 pub fn path_fault(path: &str) -> Option<PathFault> {
     if path.is_empty() {
         return Some(PathFault::Empty);
@@ -108,7 +108,7 @@ pub fn path_fault(path: &str) -> Option<PathFault> {
     match path.as_bytes().first() {
         Some(b'/') => {}
         Some(b'$') if rest.is_empty() || rest.starts_with('/') => {}
-        // `$WORKSPACES`: another variable.
+        // `$WORKSPACES` is another variable.
         Some(b'$') => return Some(PathFault::Variable),
         Some(b'~') if path == "~" || path.starts_with("~/") => {}
         Some(b'~') => return Some(PathFault::User),

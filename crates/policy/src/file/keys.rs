@@ -1,11 +1,11 @@
-//! The keys of tables that are no sections: a grant, a destination, what is said of a tool.
+//! The keys of tables that are not sections: a grant, a destination, the settings of a tool.
 
 use crate::tools::Tool;
 use crate::words::NameList;
 
-/// What a table may hold.
+/// The keys that a table may have.
 pub struct Keys {
-    /// Reads on from a key's name.
+    /// Continues the sentence after a key's name.
     pub place: &'static str,
     words: NameList,
 }
@@ -48,7 +48,7 @@ const BROWSER_TOOL: Keys = Keys::new(
     "enabled ask target rate max_iterations timeout",
 );
 
-/// What may be said of a tool.
+/// The keys of a tool's settings.
 pub fn of_tool(tool: Tool) -> &'static Keys {
     match tool {
         Tool::Read | Tool::Write | Tool::Edit | Tool::ApplyPatch => &FILE_TOOL,

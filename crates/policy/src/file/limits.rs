@@ -20,7 +20,7 @@ pub trait Unit {
     const EXPECTED: &'static str;
     const IS_QUOTED: bool;
 
-    /// `None`: a value of another type.
+    /// `None` if the value has another type.
     fn of(node: &Node) -> Option<Result<Self::Of, UnitError>>;
 }
 
@@ -54,7 +54,7 @@ impl<U: Unit> Form for U {
     }
 }
 
-/// A time that may be zero: a grace period of which nothing is left.
+/// A time that may be zero: a grace period.
 pub struct Pause;
 
 macro_rules! units {
@@ -84,7 +84,7 @@ units! {
     };
     CpuShare: CpuShare, "processors", false, "a number of processors, for example 0.5", |node| match &node.value {
         Value::Integer(number) => Some(number.unsigned(Quantity::CpuShare).and_then(|n| CpuShare::parse(&n.to_string()))),
-        // The text of the number, not its value: 0.1 has none in binary.
+        // Use the number's text, not its value: 0.1 has no exact value in binary.
         Value::Float(number) => Some(CpuShare::parse(number.trim_start_matches('+'))),
         Value::String(text) => Some(CpuShare::parse(text)),
         _ => None,

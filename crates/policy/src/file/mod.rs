@@ -1,13 +1,13 @@
-//! A policy's file form: a document in, a [`Layer`] out.
+//! A policy's file form: reads a document into a [`Layer`].
 //!
-//! Owns the walk from a document's [`tree`] to the types, so that every value keeps its line and every fault
-//! its column. [`layer`] has the keys of each section with their forms; `form` says what a form is and makes
-//! of the rows what is read, printed and described; the other files have the forms of values. It refuses
-//! what it does not know (a key, a section, a word, a type), what no kernel call can carry (NUL), and what
-//! would mean something else than it says (`..`, `$HOME`).
+//! Owns the conversion from a document's [`tree`] to the types, so that every value keeps its line and
+//! every fault its column. [`layer`] has the keys of each section with their forms; `form` defines forms
+//! and generates reading, printing and descriptions from the rows; the other files have the forms of
+//! values. It refuses what is unknown (a key, a section, a word, a type), what no system call can take
+//! (NUL), and what would not mean what it says (`..`, `$HOME`).
 //!
-//! No text makes it panic: the readers bound nesting at 80, the text is bounded by [`MAX_BYTES`], and
-//! spans are clamped to it.
+//! No text makes it panic: the readers limit nesting to 80, [`MAX_BYTES`] limits the text, and spans are
+//! clamped to it.
 
 pub(crate) mod form;
 pub(crate) mod grants;
@@ -40,20 +40,20 @@ pub fn decode<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, PolicyError>
     check_length(source, bytes)?;
     std::str::from_utf8(bytes).map_err(|error| {
         let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
-        // Valid by the error's own word: nothing is replaced.
+        // Valid UTF-8 up to here, so nothing is replaced.
         let text = String::from_utf8_lossy(valid);
         let at = Text::new(source, &text).place(valid.len());
         PolicyError::NotUtf8 { at }
     })
 }
 
-/// What `text` says. `source` is the file's path as the operator named it; its extension names the
-/// format.
+/// Reads `text` as a layer. `source` is the file's path as the operator named it; its extension selects
+/// the format.
 pub fn read(source: &str, text: &str) -> Result<Layer, PolicyError> {
     read_all(source, text).map_err(|faults| *faults.first)
 }
 
-/// Everything that is wrong with a text, one fault a section at most.
+/// All faults of a text, at most one for each section.
 #[derive(Debug)]
 pub struct Faults {
     pub first: Box<PolicyError>,
@@ -69,14 +69,14 @@ impl From<PolicyError> for Faults {
     }
 }
 
-/// As [`read`], and goes on after a section that has a fault, to find those of the others.
+/// Like [`read`], but continues after a section with a fault, to find the faults of the others.
 pub fn read_all(source: &str, text: &str) -> Result<Layer, Faults> {
     let lines = Text::new(source, text);
     let top = tree::read(Format::of(source), &lines)?;
     of_tree(&lines, &top)
 }
 
-/// As [`read`]; `None` where `foreign` knows the document by its keys as another program's.
+/// Like [`read`]; `None` if `foreign` recognises the document's keys as another program's.
 pub fn read_own(
     source: &str,
     text: &str,
@@ -114,7 +114,7 @@ fn of_tree(lines: &Text, top: &Table) -> Result<Layer, Faults> {
         digest: digest(text.as_bytes()),
         ..layer
     };
-    // As somebody reads the file.
+    // In the order of the file.
     faults.sort_by_key(|fault| fault.place().map(|at| (at.line, at.column)));
     let mut faults = faults.into_iter();
     match faults.next() {
@@ -126,12 +126,12 @@ fn of_tree(lines: &Text, top: &Table) -> Result<Layer, Faults> {
     }
 }
 
-/// Where a key belongs that one section alone has.
+/// The section of a key that only one section has.
 fn elsewhere(name: &str, format: Format) -> Option<Remedy> {
     fn of<S: Section>() -> (&'static str, Vec<&'static str>) {
         (S::NAME, S::known())
     }
-    // Keys that more than one section has, so that none is the one that was meant.
+    // Keys that several sections have, so that none can be suggested.
     const EVERYWHERE: [&str; 3] = ["allow", "limits", "ports"];
     let sections = [
         of::<layer::Files>(),
@@ -152,13 +152,13 @@ fn elsewhere(name: &str, format: Format) -> Option<Remedy> {
     }
 }
 
-/// The policy that `text` alone declares, with `~` and `$WORKSPACE` left as they stand. Limits that it
-/// leaves out are those of `base`.
+/// The policy that `text` alone declares, with `~` and `$WORKSPACE` unexpanded. Limits that it does not
+/// set are those of `base`.
 pub fn parse(source: &str, text: &str, base: &Limits) -> Result<Policy, PolicyError> {
     Ok(alone(read(source, text)?, base))
 }
 
-/// The policy of a layer that no other meets.
+/// The policy of a single layer.
 pub fn alone(layer: Layer, base: &Limits) -> Policy {
     let stack = Stack {
         layers: vec![(Rank::Operator, layer)],

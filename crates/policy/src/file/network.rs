@@ -22,7 +22,7 @@ use crate::{Name, Sourced};
 
 const LISTED: &str = "an array of destinations, for example [\"github.com\"]";
 
-/// A destination, and what may be said to it.
+/// A destination, with the protocols and requests that are allowed there.
 pub struct Destination;
 
 impl Form for Destination {
@@ -139,7 +139,7 @@ fn requests(at: At, table: &Table, key: &str) -> Result<Option<BTreeSet<String>>
     }
 }
 
-/// Headers that creel puts in.
+/// Headers that creel adds to requests.
 pub struct Credentials;
 
 impl Form for Credentials {
@@ -228,7 +228,7 @@ fn secret(at: At) -> Result<Secret, PolicyError> {
     }
 }
 
-/// Where names are resolved. The own list counts, whatever a file that is extended says.
+/// The resolvers for names. A layer's own list replaces that of a file that it extends.
 pub struct Resolvers;
 
 impl Form for Resolvers {
@@ -258,8 +258,8 @@ impl Form for Resolvers {
     }
 }
 
-/// What the rules of a section mean together: `*` is mode `open`'s, and what is put into requests needs
-/// requests that creel sees.
+/// Checks the rules of a section together: `*` needs mode `open`, and credentials need a rule with which
+/// creel sees the requests.
 pub fn check(
     file: &File,
     of: &Table,
@@ -305,7 +305,7 @@ pub fn secret_text(secret: &Secret) -> String {
     }
 }
 
-/// A rule that allows, as an element of `allow`.
+/// A rule that allows, printed as an element of `allow`.
 pub fn rule_text(rule: &Rule) -> String {
     let to = rule.to.to_string();
     let usual = rule.ports == rule.protocol.ports();

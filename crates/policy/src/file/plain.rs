@@ -1,4 +1,4 @@
-//! Forms of single values: a word, a switch, a text.
+//! Forms of single values: a word, a boolean, a text.
 
 use std::marker::PhantomData;
 
@@ -12,7 +12,7 @@ use crate::tree::Value;
 use crate::words::Words;
 use crate::write::quoted;
 
-/// One word of those that are known.
+/// One of the known words.
 pub struct Word<T>(PhantomData<T>);
 
 impl<T: Words> Form for Word<T> {

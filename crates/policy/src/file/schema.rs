@@ -1,8 +1,8 @@
-//! The file form as a JSON Schema (2020-12), so that editors complete it.
+//! The file form as a JSON Schema (2020-12), for completion in editors.
 //!
-//! Made from the forms by which files are read, so that neither can have what the other has not; a test
-//! holds both against each other. It refuses what a reader would refuse where a schema can say so; what a
-//! number or a path may be in the end, the reader says.
+//! Generated from the forms that read the files, so that the two agree; a test checks them against each
+//! other. It rejects what a reader rejects, as far as a schema can express that; final checks of numbers
+//! and paths are the reader's.
 
 use serde_json::{Map, Value, json};
 
@@ -21,7 +21,7 @@ pub fn schema() -> Value {
     top
 }
 
-/// A table that is no section, with the shapes of its keys, of which it must have the first few.
+/// A table that is not a section, with the schemas of its keys; the first `needed` are required.
 fn table<const N: usize>(keys: &Keys, needed: usize, shapes: [Value; N]) -> Value {
     let known = keys.known();
     let names = known.iter().map(|key| (*key).to_owned());
@@ -30,7 +30,7 @@ fn table<const N: usize>(keys: &Keys, needed: usize, shapes: [Value; N]) -> Valu
     table
 }
 
-/// Text that is not empty.
+/// The schema of a non-empty text.
 fn some() -> Value {
     json!({ "type": "string", "minLength": 1 })
 }

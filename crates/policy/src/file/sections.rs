@@ -70,7 +70,7 @@ impl Form for Set {
         })
     }
 
-    /// An inline table is one line before TOML 1.1.
+    /// In one line: inline tables cannot span lines before TOML 1.1.
     fn text(set: &Self::Value) -> String {
         let pair = |(name, value)| format!("{name} = {}", Any::text(value));
         let pairs: Vec<String> = set.iter().map(pair).collect();
@@ -108,7 +108,7 @@ impl Form for Variable {
     }
 }
 
-/// Layers of the jail that may be missing.
+/// Layers of the jail that are allowed to be missing.
 pub struct Degraded;
 
 impl Form for Degraded {
@@ -154,7 +154,7 @@ fn check_name(at: At, start: usize, text: &str) -> Result<(), PolicyError> {
     })
 }
 
-/// Set by creel itself.
+/// Whether creel itself sets the variable.
 pub fn is_reserved(name: &str) -> bool {
     name == "CREEL" || name.starts_with("CREEL_")
 }

@@ -1,4 +1,4 @@
-//! Forms of tools: which there are, what binds each, and cases to check.
+//! Forms of tools: their names, the constraints on each, and test cases.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::tools::{Pattern, PatternFault, Tool};
 use crate::tree::Table;
 use crate::write::{Printer, quoted};
 
-/// Tools by name, pattern or group; a group is several.
+/// Tools by name, pattern or group; a group expands to several patterns.
 pub struct Patterns;
 
 impl Form for Patterns {
@@ -47,7 +47,7 @@ impl Form for Patterns {
     }
 }
 
-/// The same as one list, with the list's own place.
+/// The same as one list, which has its own place.
 pub struct ToolList;
 
 impl Form for ToolList {
@@ -81,7 +81,7 @@ fn bad_pattern(at: At, text: &str, fault: PatternFault) -> PolicyError {
     }
 }
 
-/// What is said of each tool under its name; of which keys it has, the tool decides.
+/// The settings of each tool, under its name; the tool determines which keys it has.
 pub fn each<S: Section>(file: &File, of: &Table) -> Result<BTreeMap<Tool, S>, PolicyError> {
     let mut each = BTreeMap::new();
     for tool in Tool::ALL {
@@ -100,7 +100,7 @@ pub fn each<S: Section>(file: &File, of: &Table) -> Result<BTreeMap<Tool, S>, Po
     Ok(each)
 }
 
-/// The schemas of these.
+/// The schemas of these settings.
 pub fn properties<S: Section>() -> Map<String, Json> {
     let of = |tool: Tool| {
         let known = keys::of_tool(tool).known();
@@ -142,7 +142,7 @@ impl Form for Program {
     }
 }
 
-/// `program` is quoted.
+/// The text of a command; `program` is already quoted.
 pub fn command_text(program: String, args: &BTreeSet<Arguments>) -> String {
     let args: Vec<String> = args.iter().map(|a| quoted(&a.to_string())).collect();
     match args.is_empty() {

@@ -1,20 +1,20 @@
-//! Taking a tree apart: a value with its key and its place, and what to say where its type is another.
+//! Access to a tree's values: a value with its key and its place, and the error if its type is wrong.
 
 use super::keys::Keys;
 use crate::error::{Place, PolicyError, Remedy};
 use crate::tree::{Format, Node, Table, Text, Value};
 use crate::{Origin, Sourced};
 
-/// The file that is walked: what its places are taken from.
+/// The file that is read, for the places of its values.
 pub struct File<'a> {
     pub text: &'a Text<'a>,
     pub format: Format,
-    /// Where a key belongs that stands where it does not.
+    /// The correct place of a misplaced key.
     pub elsewhere: fn(&str, Format) -> Option<Remedy>,
 }
 
 impl File<'_> {
-    /// The first unknown key, in the order of the file, is an error. `place` reads on from its name.
+    /// An error for the first unknown key in the file. `place` continues the sentence after its name.
     pub fn check_keys(
         &self,
         table: &Table,
@@ -40,7 +40,7 @@ impl File<'_> {
 pub struct At<'a> {
     pub file: &'a File<'a>,
     pub node: &'a Node,
-    /// As messages name it: `filesystem.read`.
+    /// The key as messages show it: `filesystem.read`.
     pub key: &'a str,
 }
 
@@ -50,12 +50,12 @@ impl<'a> At<'a> {
         At { node, ..self }
     }
 
-    /// The value of a key of `table`, which messages name by that key alone.
+    /// The value of a key of `table`; messages show that key alone.
     pub fn inner(self, table: &'a Table, key: &'a str) -> Option<At<'a>> {
         table.get(key).map(|node| At { node, key, ..self })
     }
 
-    /// The value of a key that the table here must have.
+    /// The value of a required key of this table.
     pub fn need(self, table: &'a Table, key: &str) -> Result<At<'a>, PolicyError> {
         let missing = || PolicyError::MissingKey {
             at: self.place(),
@@ -74,7 +74,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The elements of an array, or the one value.
+    /// The elements of an array, or the single value.
     pub fn one_or_more(self) -> impl Iterator<Item = At<'a>> {
         let nodes = match &self.node.value {
             Value::Array(nodes) => nodes.as_slice(),
@@ -90,7 +90,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The table here, where one may be; nothing else than `keys` is in it.
+    /// The table, if the value is one; its keys must be among `keys`.
     pub fn keyed(self, keys: &Keys) -> Result<Option<&'a Table>, PolicyError> {
         let Value::Table(table) = &self.node.value else {
             return Ok(None);
@@ -104,7 +104,7 @@ impl<'a> At<'a> {
         self.node.as_str().ok_or_else(|| self.wrong_type(expected))
     }
 
-    /// `expected` has its examples in TOML; they are shown in the file's own format.
+    /// `expected` has examples in TOML; they are converted to the file's own format.
     pub fn wrong_type(self, expected: &'static str) -> PolicyError {
         PolicyError::WrongType {
             at: self.place(),
@@ -117,7 +117,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// No element would match, and no list at all means any.
+    /// The error for an empty list, which would match nothing, while an absent list means any.
     pub fn empty_list(self, remedy: &'static str) -> PolicyError {
         PolicyError::EmptyList {
             at: self.place(),

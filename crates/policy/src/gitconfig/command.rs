@@ -1,6 +1,6 @@
-//! The words of a command that git gives to the shell: which of them name files that it runs or reads.
+//! Words of a command that git passes to the shell: which of them name files that it runs or reads.
 //!
-//! Owns what can be told without a shell. It expands nothing, and leaves out what a shell would expand.
+//! Owns what is known without a shell. It expands nothing, and omits words that a shell would expand.
 
 /// A word of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,35 +9,35 @@ pub struct Word {
     pub role: Role,
 }
 
-/// What a word is to the shell.
+/// The role of a word in a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The name of a program: without a slash it is looked for in PATH.
+    /// The name of a program; without a slash, the shell searches it in PATH.
     Program,
-    /// What an interpreter runs, in `sh cleaner`: a file with or without a slash.
+    /// The file that an interpreter runs, as in `sh cleaner`, with or without a slash.
     Script,
     /// Anything else, which may be a file.
     Argument,
 }
 
-/// What ends a word.
+/// Characters that end a word.
 const ENDS: &[u8] = b" \t\r\n;|&()<>`";
-/// Words before the name of a program.
+/// Words that can precede the name of a program.
 const LEADERS: [&[u8]; 17] = [
     b"!", b"{", b"if", b"then", b"elif", b"else", b"while", b"until", b"do", b"exec", b"command",
     b"env", b"time", b"nice", b"nohup", b"xargs", b"sudo",
 ];
-/// Programs whose first argument is a file that they run; with versions, `python3.11`.
+/// Programs whose first argument is a file that they run; also with a version, `python3.11`.
 const INTERPRETERS: [&str; 17] = [
     "sh", "ash", "bash", "dash", "ksh", "zsh", "fish", ".", "source", "python", "perl", "ruby",
     "node", "php", "lua", "tclsh", "Rscript",
 ];
-/// Words in quotes that are commands again: `sh -c "sh -c 'x'"`.
+/// The depth to which quoted words are parsed as commands: `sh -c "sh -c 'x'"`.
 const MOST_QUOTED: u32 = 4;
 
-/// The words of a shell's command, as far as they can be told without a shell: what it would make of
-/// variables and substitutions is not known, and such words are left out. What is in quotes is a word, and
-/// may be a command as well.
+/// The words of a shell command that can be determined without a shell. Words with variables or
+/// substitutions are left out, because their value is not known. Quoted text is a word, and may also be a
+/// command.
 pub fn words(command: &[u8]) -> Vec<Word> {
     let mut all = vec![];
     let command = command.strip_prefix(b"!").unwrap_or(command);
@@ -45,15 +45,15 @@ pub fn words(command: &[u8]) -> Vec<Word> {
     all
 }
 
-/// A word as it is read.
+/// A word while it is read.
 #[derive(Default)]
 struct Reading {
     text: Vec<u8>,
-    /// What is in quotes, which may be a command.
+    /// Quoted parts, which may be commands.
     quoted: Vec<Vec<u8>>,
-    /// Where the first quote or escape is; before it `A=` is an assignment.
+    /// The offset of the first quote or escape; `A=` before it is an assignment.
     plain: Option<usize>,
-    /// The shell puts something else there.
+    /// The shell would substitute part of the word.
     unknown: bool,
 }
 
@@ -89,7 +89,7 @@ fn split(command: &[u8], depth: u32, all: &mut Vec<Word>) {
             Some(at) if !word.unknown || is_home(&text[at + 1..]) => {
                 push(all, text[at + 1..].to_vec(), Role::Argument);
             }
-            // The name of one of git's own commands is no file.
+            // The name of one of git's own commands is not a file.
             None if is == Role::Argument && is_git(&before) && is_plain(text) => {}
             None if !word.unknown || is_home(text) => push(all, text.clone(), is),
             _ => {}
@@ -109,7 +109,7 @@ fn split(command: &[u8], depth: u32, all: &mut Vec<Word>) {
     }
 }
 
-/// One word, up to what ends it.
+/// Reads one word, up to a character of [`ENDS`].
 fn read(rest: &mut &[u8]) -> Reading {
     let mut word = Reading::default();
     while let Some((&byte, after)) = rest.split_first() {
@@ -142,7 +142,7 @@ fn read(rest: &mut &[u8]) -> Reading {
     word
 }
 
-/// What is in quotes, up to the second of them.
+/// Reads quoted text, up to the closing quote.
 fn quoted(rest: &mut &[u8], quote: u8, word: &mut Reading) -> Vec<u8> {
     let mut text = vec![];
     while let Some((&byte, after)) = rest.split_first() {
@@ -154,14 +154,14 @@ fn quoted(rest: &mut &[u8], quote: u8, word: &mut Reading) -> Vec<u8> {
                     break;
                 };
                 *rest = after;
-                // A backslash before anything else is itself.
+                // Before any other character, a backslash stands for itself.
                 if !b"$`\"\\\n".contains(&next) {
                     text.push(byte);
                 }
                 text.push(next);
             }
             _ => {
-                // git puts what it says for `%f` in single quotes of its own, wherever it stands.
+                // git puts single quotes of its own around the value of `%f`, wherever it stands.
                 word.unknown |= byte == b'%' || quote == b'"' && b"$`".contains(&byte);
                 text.push(byte);
             }
@@ -180,7 +180,7 @@ fn is_plain(word: &[u8]) -> bool {
     word.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
 }
 
-/// An option after which a command stands: letters of which the last is `c`.
+/// Whether this option takes a command: a group of letters that ends in `c`.
 fn is_c(option: &[u8]) -> bool {
     let letters = option.strip_prefix(b"-").unwrap_or_default();
     letters.ends_with(b"c") && letters.iter().all(u8::is_ascii_alphabetic)
@@ -205,7 +205,7 @@ fn is_home(word: &[u8]) -> bool {
     beneath_home(word).is_some_and(|rest| !rest.iter().any(|b| b"%*?{}$`".contains(b)))
 }
 
-/// What of a path follows the caller's home, in the ways in which git and the shell write it.
+/// The part of a path after the caller's home, as git or the shell writes it, if it is there.
 pub fn beneath_home(path: &[u8]) -> Option<&[u8]> {
     [&b"~/"[..], b"$HOME/", b"${HOME}/"]
         .iter()

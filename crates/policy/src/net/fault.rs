@@ -1,9 +1,9 @@
-//! What can be wrong with a policy's words about the network.
+//! Errors in the network settings of a policy.
 
 use super::rule::RuleError;
 use crate::error::shown;
 
-/// Why a value of `[network]` was not taken. Reads on from its place, and says what to do.
+/// Why a value of `[network]` was rejected. Continues the sentence after its place, and says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkFault {
     #[error("destination '{}' in '{key}' {fault}", shown(text))]

@@ -1,9 +1,9 @@
-//! The one canonical form of a host, made once, before anything is matched, resolved or dialled.
+//! The canonical form of a host, made once, before it is matched, resolved or dialled.
 //!
-//! What a matcher and a resolver read differently is refused, not repaired: NUL and every other
-//! character that no name has, `%` (zone ids, escapes), blanks, empty and over-long labels, a name
-//! whose last label is a number (inet_aton and a browser would take it for an address; the URL
-//! standard refuses it too). An address is the same value however it is spelled.
+//! A host that matchers and resolvers may read differently is refused, not repaired: NUL and every other
+//! character that names do not have, `%` (zone ids, escapes), blanks, empty and over-long labels, a name
+//! whose last label is a number (inet_aton and browsers would read it as an address; the URL standard
+//! refuses it too). An address is the same value in every spelling.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::borrow::Cow;
@@ -14,24 +14,25 @@ use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
 use super::range::{canonical, carried};
 
-/// The name by which a jail reaches servers on the host's own loopback. `internal` is nobody's domain (ICANN's
-/// resolution of 29 July 2024). Only a rule of this very name grants it: no wildcard, no mode, no range.
+/// The name by which a jail reaches servers on the host's own loopback. `internal` is for private use
+/// (ICANN's resolution of 29 July 2024). Only a rule with exactly this name grants it: no wildcard, mode
+/// or range.
 pub const HOST: &str = "host.creel.internal";
 
 /// A name or an address, canonical.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
     Name(Name),
-    /// Never IPv4-mapped, IPv4-compatible or NAT64: those are the IPv4 address that they carry.
+    /// Never IPv4-mapped, IPv4-compatible or NAT64: those become the IPv4 address that they carry.
     Address(IpAddr),
 }
 
 /// A DNS name: lower case, letters-digits-hyphens-underscores, A-labels, no trailing dot, at most 253
-/// bytes, each label at most 63 (RFC 1035, RFC 5890). Its last label is no number.
+/// bytes, each label at most 63 (RFC 1035, RFC 5890). Its last label is not a number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
-/// Why a text is no host.
+/// Why a text is not a host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
     #[error("it is empty")]
@@ -54,13 +55,13 @@ pub enum HostError {
     Neither,
 }
 
-/// The longest text that is read at all: a name of 253 bytes, written in UTF-8, is shorter.
+/// The longest accepted input: a name of 253 bytes is shorter in UTF-8.
 const MOST_BYTES: usize = 1024;
-/// What no label has: ASCII but letters, digits, hyphens, underscores and dots.
+/// ASCII characters that labels do not have: all but letters, digits, hyphens, underscores and dots.
 const DENIED: AsciiDenyList = AsciiDenyList::new(true, "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}~");
 
 impl Host {
-    /// Reads what a program or a policy wrote, without a port: `Example.COM.`, `bücher.example`,
+    /// Parses text from a program or a policy, without a port: `Example.COM.`, `bücher.example`,
     /// `0x7f.1`, `::ffff:10.0.0.1`, `[::1]`.
     pub fn parse(text: &[u8]) -> Result<Host, HostError> {
         let text = readable(text)?;
@@ -78,7 +79,7 @@ impl Host {
         }
     }
 
-    /// Reads `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`, as in a CONNECT line or a Host header.
+    /// Parses `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`, as in a CONNECT line or a Host header.
     pub fn parse_authority(text: &[u8]) -> Result<(Host, Option<u16>), HostError> {
         let text = readable(text)?;
         let (host, port) = match text.rfind(']') {
@@ -99,13 +100,13 @@ impl Host {
         Ok((Host::parse(host.as_bytes())?, port))
     }
 
-    /// As [`Host::parse_authority`], where a port that is not named is `default`.
+    /// Like [`Host::parse_authority`], with `default` if no port is given.
     pub fn parse_with_port(text: &[u8], default: u16) -> Result<(Host, u16), HostError> {
         let (host, port) = Host::parse_authority(text)?;
         Ok((host, port.unwrap_or(default)))
     }
 
-    /// `HOST:PORT`, an IPv6 address in its brackets.
+    /// `HOST:PORT`, with brackets around an IPv6 address.
     pub fn with_port(&self, port: u16) -> String {
         match self {
             Host::Address(IpAddr::V6(address)) => format!("[{address}]:{port}"),
@@ -114,7 +115,7 @@ impl Host {
     }
 }
 
-/// An address that came as one: of a socket, of an answer.
+/// From an address in binary form: of a socket, or of a DNS answer.
 impl From<IpAddr> for Host {
     fn from(address: IpAddr) -> Host {
         Host::Address(canonical(address))
@@ -122,7 +123,7 @@ impl From<IpAddr> for Host {
 }
 
 impl Name {
-    /// Reads a name as [`Host::parse`] does; an address is none.
+    /// Parses a name as [`Host::parse`] does; an address is an error.
     pub fn parse(text: &[u8]) -> Result<Name, HostError> {
         let text = mapped(readable(text)?)?;
         match numeric(&text) {
@@ -135,15 +136,15 @@ impl Name {
         &self.0
     }
 
-    /// Whether this ends in `suffix` by whole labels, and is not it.
+    /// Whether this name ends in `suffix` by whole labels and is longer.
     pub fn is_under(&self, suffix: &Name) -> bool {
         self.0
             .strip_suffix(&*suffix.0)
             .is_some_and(|rest| rest.ends_with('.'))
     }
 
-    /// Whether it is the machine's own name and all beneath it (RFC 6761), which is nobody else's: in a jail
-    /// the jail's.
+    /// Whether it is `localhost` or a name beneath it (RFC 6761), which always means the own machine: in
+    /// a jail, the jail.
     pub fn is_localhost(&self) -> bool {
         let rest = self.0.strip_suffix("localhost");
         rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
@@ -154,14 +155,14 @@ impl Name {
         &*self.0 == HOST
     }
 
-    /// The names that this one is under, the longest first.
+    /// The parent domains of this name, the longest first.
     pub fn parents(&self) -> impl Iterator<Item = Name> + '_ {
         let dots = self.0.match_indices('.');
         dots.filter_map(|(at, _)| Some(Name(self.0.get(at + 1..)?.into())))
     }
 }
 
-/// A port in decimal, from 1.
+/// Parses a decimal port of at least 1.
 pub fn parse_port(text: &str) -> Result<u16, HostError> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse() {
@@ -170,7 +171,7 @@ pub fn parse_port(text: &str) -> Result<u16, HostError> {
     }
 }
 
-/// Text at all, and of a length that is worth a look.
+/// The text, if it is UTF-8 and short enough.
 fn readable(text: &[u8]) -> Result<&str, HostError> {
     match text.len() {
         0 => Err(HostError::Empty),
@@ -179,7 +180,7 @@ fn readable(text: &[u8]) -> Result<&str, HostError> {
     }
 }
 
-/// Lower case and A-labels, without the trailing dot; every character is one of a name.
+/// Lower case and A-labels, without the trailing dot; only characters that names have.
 fn mapped(text: &str) -> Result<Cow<'_, str>, HostError> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if let Some(c) = text.chars().find(|c| c.is_ascii() && !legal(*c as u8)) {
@@ -192,7 +193,7 @@ fn mapped(text: &str) -> Result<Cow<'_, str>, HostError> {
     };
     let text = match text.is_ascii() && !text.split('.').any(a_label) {
         true => Cow::Borrowed(text),
-        // Hyphens in the third and fourth place are in use, and mean nothing but after `xn`.
+        // Hyphens in third and fourth position are in use, and have a meaning only after `xn`.
         false => Uts46::new()
             .to_ascii(text.as_bytes(), DENIED, Hyphens::Allow, DnsLength::Ignore)
             .map_err(|_| HostError::Idn)?,
@@ -208,7 +209,7 @@ fn mapped(text: &str) -> Result<Cow<'_, str>, HostError> {
     })
 }
 
-/// A mapped text as a name.
+/// Checks a mapped text as a name.
 fn named(text: Cow<'_, str>) -> Result<Name, HostError> {
     if text.is_empty() {
         return Err(HostError::Empty);
@@ -220,7 +221,7 @@ fn named(text: Cow<'_, str>) -> Result<Name, HostError> {
     Ok(Name(text.into()))
 }
 
-/// Whether the last label makes it an address or nothing (the URL standard's "ends in a number").
+/// Whether the last label makes it an address or invalid (the URL standard's "ends in a number").
 fn numeric(text: &str) -> bool {
     let last = text.rsplit('.').next().unwrap_or(text);
     let hex = |digits: &str| digits.bytes().all(|b| b.is_ascii_hexdigit());
@@ -230,8 +231,8 @@ fn numeric(text: &str) -> bool {
     }
 }
 
-/// One to four numbers, decimal, octal (`0…`) or hexadecimal (`0x…`), the last of which fills what is
-/// left: inet_aton(3).
+/// Parses one to four numbers, decimal, octal (`0…`) or hexadecimal (`0x…`), the last of which fills the
+/// remaining bytes: inet_aton(3).
 fn v4(text: &str) -> Result<Ipv4Addr, HostError> {
     let parts: Vec<u64> = text
         .split('.')
@@ -286,7 +287,7 @@ impl fmt::Display for Name {
 }
 
 impl fmt::Display for Host {
-    /// As in a URL's authority, but an IPv6 address without its brackets.
+    /// As in a URL's authority, but without brackets around an IPv6 address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Host::Name(name) => name.fmt(f),

@@ -1,21 +1,21 @@
-//! Which requests a rule grants, and the paths that cannot be judged.
+//! The requests that a rule grants, and paths that cannot be decided safely.
 
 use std::collections::BTreeSet;
 
 use super::rule::RuleError;
 use crate::glob::stars;
 
-/// Which requests.
+/// A set of requests.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Http {
-    /// Upper case; empty: any.
+    /// Upper case; if empty, any.
     pub methods: BTreeSet<String>,
-    /// Patterns of paths, `*` any run of characters; empty: any.
+    /// Patterns of paths, with `*` for any run of characters; if empty, any.
     pub paths: BTreeSet<String>,
 }
 
 impl Http {
-    /// Methods are upper-case words, paths begin with `/` and are canonical.
+    /// An error unless methods are upper-case words, and paths begin with `/` and are canonical.
     pub fn new(methods: BTreeSet<String>, paths: BTreeSet<String>) -> Result<Http, RuleError> {
         let word =
             |m: &String| !m.is_empty() && m.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
@@ -40,7 +40,7 @@ impl Http {
             own.is_empty() || (!other.is_empty() && own.is_superset(other))
         };
         let path = |path: &String| {
-            // A pattern's `*` may stand for any run that another's may.
+            // A pattern's `*` may match any run that another pattern's `*` matches.
             self.paths.iter().any(|own| {
                 own == path
                     || !path.contains('*') && stars(own, path)
@@ -54,8 +54,8 @@ impl Http {
     }
 }
 
-/// Why servers may read this path in different ways, if they may: what one takes for a name another
-/// takes for a step up, a separator or a parameter. Such a path is refused where paths are judged.
+/// Why servers may read this path in different ways; `None` if they do not. One server may read as a name
+/// what another reads as a step up, a separator or a parameter. Rules with paths refuse such a path.
 pub fn ambiguous(path: &str) -> Option<&'static str> {
     if !path.starts_with('/') {
         return Some("does not begin with '/'");
@@ -78,8 +78,8 @@ pub fn ambiguous(path: &str) -> Option<&'static str> {
                 let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
                 match byte {
                     None => return Some("has a broken escape"),
-                    // A dot, a separator, a parameter, another escape, an end of the path, a
-                    // character of no path; C0 and C1 begin an overlong form of one of these.
+                    // A dot, a separator, a parameter, another escape, the end of the path, a character
+                    // invalid in paths; C0 and C1 start an overlong form of one.
                     Some(b'.' | b'/' | b'\\' | b';' | b'%' | b'?' | b'#') => {
                         return Some("hides a separator or a dot in an escape");
                     }

@@ -1,7 +1,7 @@
-//! The one decision on a destination, for every way out of the jail.
+//! The single decision on a destination, for every egress of the jail.
 //!
-//! It runs for every connection and every request, so a list is searched, not read through: rules are
-//! sorted by their destination, and a name asks for itself, for each name that it is under, and for `*`.
+//! It runs for every connection and request, so it searches lists instead of scanning them: rules are
+//! sorted by destination, and a name is looked up as itself, as each of its parent domains, and as `*`.
 
 use core::net::IpAddr;
 use std::collections::BTreeSet;
@@ -11,10 +11,10 @@ use super::range::{block, canonical};
 use super::{Host, Http, List, Mode, Name, Network, OnMiss, Protocol, Range, Rule, Tls, To};
 use crate::Origin;
 
-/// What is to become of a destination.
+/// The decision on a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer<'a> {
-    /// The narrowest rules that allow it, one of each list.
+    /// The most specific rules that allow it, one from each list.
     Allow(Vec<&'a Rule>),
     Ask,
     Deny(Why),
@@ -27,41 +27,41 @@ pub enum Why {
     NoNetwork,
     #[error("denied by {0}")]
     Denied(Origin),
-    /// A list does not have it.
+    /// A list does not contain it.
     #[error("no rule allows it")]
     Unlisted,
-    /// It is an address of this kind, and a list has no range of that.
+    /// The address is of this special kind, and a list has no range of that kind.
     #[error("the address is {0}, and {UNNAMED}")]
     Special(&'static str),
-    /// It is the host's own loopback, and a list does not name it.
+    /// The host's own loopback, which a list does not name.
     #[error("it is the host's loopback, which only a rule of this very name and port grants")]
     Host,
 }
 
-/// Why an address of a special kind is refused, and what grants it.
+/// Why a special address is refused, and what grants it.
 pub const UNNAMED: &str = "no rule names its range; name the address or a range of it under `network.allow`, or with --allow-net ADDRESS[:PORT]";
 
-/// What is carried.
+/// The transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     Tcp,
     Udp,
 }
 
-/// What carries a request.
+/// The transport of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carried {
     Plain,
-    /// TLS that creel has ended.
+    /// TLS that creel terminates.
     Tls,
 }
 
-/// What is spoken on a connection.
+/// The application protocol on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spoken<'a> {
-    /// TLS, with its server name judged.
+    /// TLS; its server name is already checked.
     Tls,
-    /// A request: method, and path as it was sent, without the query.
+    /// A request: method, and path as sent, without the query.
     Request {
         method: &'a str,
         path: &'a str,
@@ -88,7 +88,7 @@ impl Network {
                 None => match special_of(host) {
                     Some(kind) => return Answer::Deny(Why::Special(kind)),
                     None if is_host(host) => return Answer::Deny(Why::Host),
-                    // Nobody is asked about datagrams: they need a rule.
+                    // No prompt for datagrams: they need a rule.
                     None if list.on_miss == OnMiss::Ask && transport == Transport::Tcp => {
                         asked = true;
                     }
@@ -103,7 +103,7 @@ impl Network {
         }
     }
 
-    /// Whether a name exists in the jail: it may be reached, or asked for, at some port.
+    /// Whether a name resolves in the jail: some port of it is allowed, or prompts for approval.
     pub fn knows(&self, name: &Name) -> bool {
         let host = Host::Name(name.clone());
         let lists = || self.lists.iter();
@@ -121,8 +121,7 @@ impl Network {
         open(Transport::Tcp) || open(Transport::Udp)
     }
 
-    /// Every port that some destination may be reached at; where somebody is asked, those of HTTP and
-    /// HTTPS too.
+    /// Every port that is allowed for some destination; if a list prompts, those of HTTP and HTTPS too.
     pub fn ports(&self) -> BTreeSet<u16> {
         let rules = self.lists.iter().flat_map(|list| &list.rules);
         let rules = rules.filter(|rule| rule.protocol != Protocol::None);
@@ -133,8 +132,8 @@ impl Network {
         ports
     }
 
-    /// Whether every list has a range with this address and port: such an address may be what a
-    /// granted name resolves to, though it is special.
+    /// Whether every list has a range with this address and port. A granted name may then resolve to the
+    /// address even if it is special.
     pub fn names_address(&self, address: IpAddr, port: u16, transport: Transport) -> bool {
         let host = Host::Address(canonical(address));
         let named = |list: &List| {
@@ -146,8 +145,8 @@ impl Network {
         self.mode != Mode::None && !self.lists.is_empty() && self.lists.iter().all(named)
     }
 
-    /// Why an address that a granted name resolved to is not to be dialled, if it is not: a denial has
-    /// it, or it is special and unnamed.
+    /// Why an address to which a granted name resolved must not be dialled, if so: it is denied, or it is
+    /// special and no rule names it.
     pub fn bars(&self, address: IpAddr, port: u16, transport: Transport) -> Option<Why> {
         let host = Host::Address(canonical(address));
         if let Some(rule) = denial(&self.deny, &host, port) {
@@ -157,8 +156,8 @@ impl Network {
         (!self.names_address(address, port, transport)).then_some(Why::Special(kind))
     }
 
-    /// Whether the rules for a destination grant what is spoken; else why not. Each list must, by one
-    /// of its rules; a list that asks and has none was asked.
+    /// Whether the rules for a destination grant this protocol or request; else the reason. One rule of
+    /// each list must grant it. A list that prompts and has no rule was already asked.
     pub fn judge_spoken(&self, host: &Host, port: u16, spoken: &Spoken<'_>) -> Result<(), String> {
         if let Some(rule) = denial(&self.deny, host, port) {
             return Err(Why::Denied(rule.origin.clone()).to_string());
@@ -194,14 +193,14 @@ impl Network {
         Ok(())
     }
 
-    /// Whether some rule for a destination grants one request and not another.
+    /// Whether some rule for a destination distinguishes between requests.
     pub fn tells_requests_apart(&self, host: &Host, port: u16) -> bool {
         let rules = |list| List::rules_for(list, host, port, Transport::Tcp);
         let mut all = self.lists.iter().flat_map(rules);
         all.any(|rule| rule.http.is_some())
     }
 
-    /// What becomes of TLS to a destination: it is ended where any rule for it says so.
+    /// The handling of TLS to a destination: it is terminated if any rule for it says so.
     pub fn tls_of(&self, host: &Host, port: u16) -> Tls {
         let rules = |list| List::rules_for(list, host, port, Transport::Tcp);
         let all = self.lists.iter().flat_map(rules);
@@ -210,7 +209,7 @@ impl Network {
 }
 
 impl List {
-    /// The rules that grant a destination something, the narrowest first.
+    /// The rules that grant this destination, the most specific first.
     fn rules_for(&self, host: &Host, port: u16, transport: Transport) -> Vec<&Rule> {
         let mut rules = matching(&self.rules, host);
         rules.retain(|rule| rule.carries(transport) && rule.ports.contains(&port));
@@ -227,7 +226,7 @@ impl Rule {
         }
     }
 
-    /// Whether it grants what is spoken; `tls`: what becomes of TLS to this destination.
+    /// Whether it grants this protocol or request; `tls` is the handling of TLS to the destination.
     fn lets(&self, spoken: &Spoken<'_>, port: u16, tls: Tls) -> bool {
         let ended = tls == Tls::Terminate;
         let inside = |carried: &Carried| *carried == Carried::Tls;
@@ -235,7 +234,7 @@ impl Rule {
             (Protocol::Tcp, ..) => true,
             (Protocol::Udp | Protocol::None, ..) => false,
             (Protocol::Tls, _, Spoken::Tls) => true,
-            // What is said in TLS that is ended.
+            // A request inside terminated TLS.
             (Protocol::Tls, _, Spoken::Request { carried, .. }) => ended && inside(carried),
             (Protocol::Http, _, Spoken::Request { .. }) => true,
             (Protocol::Http, _, Spoken::Tls) => ended,
@@ -245,13 +244,13 @@ impl Rule {
             (Protocol::Auto, 80, Spoken::Request { .. }) => true,
             (Protocol::Auto, 80, Spoken::Tls) => false,
             (Protocol::Auto, 80 | 443, Spoken::Other) => false,
-            // Where TLS is ended nothing is to pass unread.
+            // If TLS is terminated, no other protocol may pass unread.
             (Protocol::Auto, _, Spoken::Other) => !ended,
             (Protocol::Auto, ..) => true,
         };
         let said = match (&self.http, spoken) {
             (None, _) => true,
-            // Its requests are judged when they come.
+            // Its requests are checked when they arrive.
             (Some(_), Spoken::Tls) => ended,
             (Some(http), Spoken::Request { method, path, .. }) => Http::allows(http, method, path),
             (Some(_), Spoken::Other) => false,
@@ -260,16 +259,16 @@ impl Rule {
     }
 }
 
-/// Whether a set of denials has the destination.
+/// The denial that covers the destination, if any.
 fn denial<'r>(deny: &'r BTreeSet<Rule>, host: &Host, port: u16) -> Option<&'r Rule> {
-    // Whoever denies every name means what has none as well.
+    // A denial of every name also covers hosts without a name.
     let any = Rule::least(To::Any);
     let everything = deny.range(&any..).take_while(|rule| rule.to == To::Any);
     let mut speaking = speaking(deny, host).into_iter().chain(everything);
     speaking.find(|rule| rule.ports.is_empty() || rule.ports.contains(&port))
 }
 
-/// What makes a host that is an address special.
+/// The special kind of an address; `None` for others and for names.
 fn special_of(host: &Host) -> Option<&'static str> {
     match host {
         Host::Address(address) => block(*address).map(|block| block.kind),
@@ -281,14 +280,14 @@ fn is_host(host: &Host) -> bool {
     matches!(host, Host::Name(name) if name.is_host())
 }
 
-/// The rules that grant the host, the narrowest first.
+/// The rules that grant the host, the most specific first.
 fn matching<'r>(rules: &'r BTreeSet<Rule>, host: &Host) -> Vec<&'r Rule> {
     let mut rules = speaking(rules, host);
     rules.retain(|rule| rule.to.grants(host));
     rules
 }
 
-/// The rules that speak of the host, the narrowest first.
+/// The rules that match the host, the most specific first.
 fn speaking<'r>(rules: &'r BTreeSet<Rule>, host: &Host) -> Vec<&'r Rule> {
     let mut found = vec![];
     match host {

@@ -1,8 +1,8 @@
-//! What layers say of the network, what it allows, and the meet of two.
+//! The network settings of layers, what they allow, and the meet of two.
 //!
-//! Only denials, lists and bounds are in the lattice: each layer that speaks of destinations adds one
-//! list, and a destination must be on every list. Credentials and resolvers are the operator's and the
-//! platform's; they grant no destination.
+//! Only denials, lists and bounds are in the lattice: each layer that sets destinations adds one list,
+//! and a destination must be on every list. Only the operator and the platform set credentials and
+//! resolvers; these grant no destination.
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ use crate::tree::Table;
 use crate::{Origin, Sourced};
 
 section! {
-    /// One layer's text about the network.
+    /// One layer's network settings.
     pub struct Said: more "network", "in [network]" {
         mode: Option<Sourced<Mode>> = Word<Mode>,
         allow: Option<Vec<Rule>> = Listed<Destination>,
@@ -42,7 +42,7 @@ impl Beside for Said {
 }
 
 impl Said {
-    /// The layer's list, where it speaks of destinations.
+    /// The layer's list, if it sets destinations.
     fn list(&self) -> Option<List> {
         let mode = self.mode.as_ref();
         let rules = self.allow.iter().flatten().cloned();
@@ -63,7 +63,7 @@ impl Said {
 }
 
 lattice! {
-    /// What one layer lets the jail reach, or several together.
+    /// The network access that one layer allows, or several together.
     pub struct Bounds {
         mode: Bound<Mode>,
         lists: BTreeSet<List>,
@@ -75,7 +75,7 @@ lattice! {
 }
 
 impl Bounds {
-    /// What a layer's words mean. Those that its rank may not say are left out.
+    /// The bounds of a layer's settings, without those that its rank may not set.
     pub fn of(said: &Said, rank: Rank) -> Bounds {
         let heard = rank <= Rank::Operator;
         let resolvers = said.resolvers.as_ref().filter(|_| heard).map(|all| {
@@ -98,12 +98,12 @@ impl Bounds {
         }
     }
 
-    /// Ends "says nothing": what nobody granted is not there.
+    /// Replaces an unspecified mode with `none`.
     pub fn close(&mut self) {
         self.mode.get_or_insert(Sourced::creel(Mode::None));
     }
 
-    /// How much there is; nothing where nobody said so.
+    /// The mode; `none` if it is not set.
     pub fn mode(&self) -> Mode {
         self.mode.as_ref().map_or(Mode::None, |mode| mode.value)
     }
@@ -113,7 +113,7 @@ impl Bounds {
         if self.mode() == Mode::None {
             return Network::default();
         }
-        // Of two layers with a secret for one header, one counts: the one that sorts first.
+        // If two layers have a secret for one header, keep the one that sorts first.
         let mut headers = BTreeSet::new();
         let mut credentials: Vec<Credential> = self.credentials.iter().cloned().collect();
         credentials.retain(|c| headers.insert((c.host.clone(), c.header.clone())));
@@ -129,7 +129,7 @@ impl Bounds {
         }
     }
 
-    /// What the lists and denials say, whatever the mode: for rights that are not closed.
+    /// The lists and denials regardless of the mode, for rights that are not finalized.
     pub fn judged(&self) -> Network {
         Network {
             mode: Mode::Open,
@@ -139,19 +139,19 @@ impl Bounds {
         }
     }
 
-    /// Resolvers were named, and no layer's are another's: no name can be resolved.
+    /// Whether layers set resolvers but have none in common: then no name can be resolved.
     pub fn unresolvable(&self) -> bool {
         self.resolvers.as_ref().is_some_and(BTreeMap::is_empty)
     }
 
-    /// Whether every destination of the rule may be reached or asked for.
+    /// Whether every destination of the rule is allowed or prompts for approval.
     pub fn covers(&self, rule: &Rule) -> bool {
         let denied = self.deny.iter().any(|deny| deny.shuts(rule));
         !denied && self.lists.iter().all(|list| list.covers(rule))
     }
 
-    /// The rules that all lists have together, as one list would say it; `Err` has a rule that no one
-    /// list can say, since several bound its paths.
+    /// The rules common to all lists, as one list. An `Err` holds a rule that one list cannot express,
+    /// because several lists bound its paths.
     pub fn folded(&self) -> Vec<Result<Rule, Rule>> {
         let mut lists = self.lists.iter();
         let first = lists.next().into_iter().flat_map(|list| &list.rules);
@@ -174,7 +174,7 @@ impl Bounds {
 }
 
 impl List {
-    /// Whether some rule has it, port by port, or somebody is asked.
+    /// Whether rules cover it for every port, or the list prompts for approval.
     fn covers(&self, rule: &Rule) -> bool {
         let port = |port: &u16| {
             let one = Rule {
@@ -188,7 +188,7 @@ impl List {
 }
 
 impl Rule {
-    /// Whether this denial leaves nothing of another rule.
+    /// Whether this denial covers all of another rule.
     pub fn shuts(&self, rule: &Rule) -> bool {
         let to = match (&self.to, &rule.to) {
             (To::Range(own), To::Range(other)) => own.contains(other),
@@ -199,7 +199,7 @@ impl Rule {
         to && (every || ports)
     }
 
-    /// What both allow: `Err` where one rule cannot say it, so that it says more.
+    /// What both allow; `Err` if one rule cannot express it, and the result allows more.
     fn meet(&self, other: &Rule) -> Option<Result<Rule, Rule>> {
         let to = match (self.to.covers(&other.to), other.to.covers(&self.to)) {
             (true, _) => other.to.clone(),

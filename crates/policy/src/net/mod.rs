@@ -1,9 +1,9 @@
-//! What the network is to a jail: the canonical form of a host, the rules that name destinations, and
-//! the one answer that every way out of the jail asks for. Pure: nothing here resolves or dials.
+//! A jail's network: the canonical form of a host, the rules for destinations, and the single decision
+//! that every egress uses. Pure: it neither resolves nor dials.
 //!
-//! Layers only narrow. Each layer that speaks of destinations adds a [`List`], and a destination must
-//! be on every list; denials of any layer hold. So the meet of two layers is the union of their lists
-//! and of their denials, and is never wider than either.
+//! Layers only narrow. Each layer that sets destinations adds a [`List`], and a destination must be on
+//! every list; denials of every layer apply. So the meet of two layers is the union of their lists and of
+//! their denials, and never wider than either.
 
 pub mod fault;
 pub mod host;
@@ -36,38 +36,38 @@ words! {
         /// An empty network namespace with loopback up.
         #[default]
         None = "none",
-        /// What the lists have.
+        /// Destinations on every list.
         Allowlist = "allowlist",
-        /// As `Allowlist`, and what a list does not have is asked. Silence is denial.
+        /// Like `Allowlist`, but prompts for destinations that are not on a list. No answer means denial.
         Ask = "ask",
-        /// Every public name, at the ports of HTTP and HTTPS where no list names others.
+        /// Every public name; at the ports of HTTP and HTTPS unless a list names others.
         Open = "open",
     }
 }
 
-/// What a jail may reach. The default is nothing but its own loopback.
+/// The network access of a jail. The default is only its own loopback.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Network {
     pub mode: Mode,
-    /// A destination must be on each. In any mode but `None`, no list at all is an empty list.
+    /// A destination must be on each list. In any mode but `None`, no list means an empty list.
     pub lists: BTreeSet<List>,
-    /// Denied whatever the lists say.
+    /// Denied even if the lists allow it.
     pub deny: BTreeSet<Rule>,
     pub limits: Limits,
-    /// Headers that creel puts in, outside of the jail.
+    /// Headers that creel adds, outside of the jail.
     pub credentials: Vec<Credential>,
-    /// Where names are resolved, `IP:PORT`; empty: what `/etc/resolv.conf` and `/etc/hosts` say.
+    /// Addresses of resolvers, `IP:PORT`; if empty, from `/etc/resolv.conf` and `/etc/hosts`.
     pub resolvers: Vec<Sourced<core::net::SocketAddr>>,
 }
 
-/// One layer's word on destinations.
+/// One layer's destinations.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct List {
     pub on_miss: OnMiss,
     pub rules: BTreeSet<Rule>,
 }
 
-/// What becomes of a destination that a list does not have.
+/// The decision on a destination that a list does not contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OnMiss {
     Deny,
@@ -75,31 +75,31 @@ pub enum OnMiss {
 }
 
 section! {
-    /// Bounds on all connections of a jail together; `None`: no bound but the machine's.
+    /// Limits on all connections of a jail together; `None` means no limit but the machine's.
     pub struct Limits: plain "network.limits", "in [network.limits]" {
-        /// Open at once.
+        /// Open connections.
         connections: Option<Sourced<Count>> = Count,
-        /// New ones a second.
+        /// New connections per second.
         rate: Option<Sourced<Count>> = Count,
-        /// From the network to the jail, over the whole run.
+        /// From the network to the jail, in the whole run.
         bytes_in: Option<Sourced<Bytes>> = Bytes,
         /// From the jail to the network.
         bytes_out: Option<Sourced<Bytes>> = Bytes,
-        /// Bytes a second, each direction by itself.
+        /// Bytes per second, for each direction separately.
         bandwidth: Option<Sourced<Bytes>> = Bytes,
-        /// A connection on which nothing moves is closed after this long; creel's own default is 10 min.
+        /// A connection without traffic is closed after this time; creel's own default is 10 min.
         idle: Option<Sourced<Span>> = Span,
     }
 }
 
 bounds!(Limits, "network.limits.", connections rate bytes_in bytes_out bandwidth idle);
 
-/// A secret that the jail uses and never has: in requests to `host`, over TLS that creel ends, the
-/// header's placeholder is replaced.
+/// A secret that the jail uses but never has: in requests to `host`, over TLS that creel terminates,
+/// creel replaces the header's placeholder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Credential {
     pub host: Name,
-    /// Of the header, lower case: `authorization`.
+    /// Header name, lower case: `authorization`.
     pub header: String,
     /// The variable in the jail that holds the placeholder.
     pub variable: String,
@@ -124,11 +124,11 @@ impl fmt::Display for Credential {
     }
 }
 
-/// Where the supervisor finds a secret.
+/// The supervisor's source of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Secret {
     /// A variable of creel's own environment.
     Variable(String),
-    /// A file, read before the relay is confined; a newline at its end is not part of the secret.
+    /// A file, read before the relay is contained; a newline at its end is not part of the secret.
     File(String),
 }

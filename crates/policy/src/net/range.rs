@@ -1,16 +1,16 @@
-//! Ranges of addresses, and those that mean no public host.
+//! Ranges of addresses, and the ranges that are not public hosts.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
 
-/// Addresses that share their first `bits` bits; canonical, the other bits are 0.
+/// Addresses that share their first `bits` bits. In canonical form, the other bits are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Range {
     pub address: IpAddr,
     pub bits: u8,
 }
 
-/// Why a text is no range.
+/// Why a text is not a range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
     #[error("it is no range; write ADDRESS/BITS, for example 10.0.0.0/8 or [2001:db8::]/32")]
@@ -22,16 +22,16 @@ pub enum RangeError {
 }
 
 impl Range {
-    /// Before every other in a sorted list.
+    /// Sorts before every other range.
     pub const FIRST: Range = v4([0, 0, 0, 0], 0);
 
-    /// The one address.
+    /// The range of one address.
     pub fn one(address: IpAddr) -> Range {
         let bits = width(address);
         Range { address, bits }
     }
 
-    /// Reads `ADDRESS/BITS`, the address in its usual spelling, IPv6 with or without brackets.
+    /// Parses `ADDRESS/BITS`, the address in its usual spelling, IPv6 with or without brackets.
     pub fn parse(text: &str) -> Result<Range, RangeError> {
         let (address, bits) = text.split_once('/').ok_or(RangeError::Malformed)?;
         let address = match address.strip_prefix('[') {
@@ -49,7 +49,7 @@ impl Range {
         if meant != range {
             return Err(RangeError::HostBits(meant));
         }
-        // Hosts are never spelled so, and such a range would match nothing.
+        // Hosts are never in this form, so such a range would match nothing.
         if CARRIERS.iter().any(|carrier| carrier.contains(&range)) {
             return Err(RangeError::Carries);
         }
@@ -65,12 +65,12 @@ impl Range {
         differing.leading_zeros() >= u32::from(self.bits)
     }
 
-    /// Whether every address of `other` is one of these.
+    /// Whether every address of `other` is in this range.
     pub fn contains(&self, other: &Range) -> bool {
         self.bits <= other.bits && self.has(other.address)
     }
 
-    /// Whether it is one address, of the loopback; so is the one that means none, to who dials it.
+    /// Whether it is one loopback address, or the unspecified address, which also dials the loopback.
     pub fn is_loopback(&self) -> bool {
         let own = self.address.is_loopback() || self.address.is_unspecified();
         *self == Range::one(self.address) && own
@@ -108,14 +108,14 @@ fn width(address: IpAddr) -> u8 {
 }
 
 /// IPv6 ranges whose addresses are another spelling of the IPv4 address in their last 32 bits: mapped
-/// (RFC 4291), NAT64's well-known prefix (RFC 6052), and IPv4-compatible (RFC 4291, given up).
+/// (RFC 4291), NAT64's well-known prefix (RFC 6052), and IPv4-compatible (RFC 4291, deprecated).
 const CARRIERS: [Range; 3] = [
     v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96),
     v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96),
     v6([0, 0, 0, 0, 0, 0, 0, 0], 96),
 ];
 
-/// The IPv4 address that an IPv6 address stands for, if it does.
+/// The IPv4 address that an IPv6 address carries, if any.
 pub fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let carrier = CARRIERS.iter().any(|range| range.has(address.into()));
     let own = address.is_unspecified() || address.is_loopback();
@@ -123,7 +123,7 @@ pub fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
     (carrier && !own).then(|| Ipv4Addr::new(a, b, c, d))
 }
 
-/// An address in the form that it is judged in: the one that it carries, where it carries one.
+/// The form of an address that rules are applied to: the address that it carries, if any.
 pub fn canonical(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => carried(v6).map_or(address, IpAddr::V4),
@@ -131,24 +131,24 @@ pub fn canonical(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What kind of special-purpose address this is, if any (IANA's registries, RFC 6890): such an answer
-/// to a name is refused unless a rule names its range.
+/// The kind of special-purpose address, if it is one (IANA's registries, RFC 6890). A name that resolves
+/// to one is refused unless a rule names its range.
 pub fn special(address: IpAddr) -> Option<&'static str> {
     block(address).map(|block| block.kind)
 }
 
-/// The block that makes an address special, the narrowest.
+/// The narrowest block that makes an address special.
 pub fn block(address: IpAddr) -> Option<&'static Block> {
     let address = canonical(address);
     BLOCKS.iter().find(|block| block.range.has(address))
 }
 
-/// The narrowest block that all of a range lies in.
+/// The narrowest block that contains all of a range.
 pub fn home(range: &Range) -> Option<&'static Block> {
     BLOCKS.iter().find(|block| block.range.contains(range))
 }
 
-/// Addresses that mean no public host.
+/// Addresses that are not public hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
     pub range: Range,
@@ -178,11 +178,11 @@ macro_rules! blocks {
     };
 }
 
-/// The narrowest first where they overlap. IANA's special-purpose registries of IPv4 and IPv6 as of
-/// 2026, what clouds answer on beside them, and the space that is nobody's yet. Anycast services of
-/// everybody's that are in the registries (AS112, AMT) are not special.
+/// The narrowest first where they overlap. Contains IANA's special-purpose registries of IPv4 and IPv6 as
+/// of 2026, the service addresses of clouds, and unassigned space. Public anycast services in the
+/// registries (AS112, AMT) are not special.
 const BLOCKS: [Block; 51] = blocks! {
-    // Instance metadata and what else a cloud tells a machine that asks by address alone.
+    // Instance metadata and other data that clouds serve to any client on the machine.
     v4([169, 254, 169, 254], 32) => "cloud metadata",
     v4([169, 254, 169, 253], 32) => "cloud metadata",
     v4([169, 254, 169, 123], 32) => "cloud metadata",
@@ -223,7 +223,7 @@ const BLOCKS: [Block; 51] = blocks! {
     v6([0x2001, 0x30, 0, 0, 0, 0, 0, 0], 28) => "of drones' identities (RFC 9374)",
     v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23) => "of IETF protocols (RFC 2928)",
     v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32) => "for documentation",
-    // It names an IPv4 address of whoever runs a tunnel: nothing that a public name answers with.
+    // It embeds the IPv4 address of a tunnel's operator; no public name resolves to it.
     v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16) => "6to4",
     v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20) => "for documentation",
     v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16) => "of segment routing (RFC 9602)",

@@ -1,4 +1,4 @@
-//! A rule: to whom, at which ports, saying what.
+//! A rule: a destination, its ports, and the protocols and requests allowed there.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,54 +9,54 @@ use super::{HOST, Host, HostError, Http, Name, Range};
 use crate::Origin;
 use crate::words::words;
 
-/// Destinations, and what may be said to them. A denial uses `to` and `ports` alone.
+/// Destinations, and what may be sent to them. A denial uses `to` and `ports` alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
-    /// First, so that a list is sorted by it.
+    /// The first field, so that a list is sorted by it.
     pub to: To,
-    /// Of a denial, none stands for every port; never empty otherwise.
+    /// In a denial, empty means every port; otherwise never empty.
     pub ports: BTreeSet<u16>,
     pub protocol: Protocol,
     pub tls: Tls,
-    /// `None`: any request.
+    /// `None` means any request.
     pub http: Option<Http>,
     pub origin: Origin,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum To {
-    /// `*`: every name; mode `open` alone grants it. A denial of it is of every address too.
+    /// `*`: every name; only mode `open` grants it. A denial of it also covers every address.
     Any,
     Name(Name),
-    /// `*.example.org`: every name beneath, not the name itself.
+    /// `*.example.org`: every name beneath it, but not the name itself.
     Under(Name),
-    /// Addresses: what a program dials by number, and what a granted name may resolve to though the
-    /// range is special.
+    /// Addresses: those that a program dials directly, and special ones that a granted name may resolve
+    /// to.
     Range(Range),
 }
 
 words! {
-    /// What is spoken.
+    /// The protocol.
     #[derive(Default)]
     Protocol {
-        /// TLS at 443, HTTP at 80; elsewhere whatever the first bytes are, and TLS and HTTP are judged
-        /// where they are.
+        /// TLS at 443, HTTP at 80; elsewhere any protocol, detected from the first bytes. TLS and HTTP
+        /// are checked wherever they are detected.
         #[default]
         Auto = "auto",
         Tls = "tls",
         Http = "http",
-        /// Bytes that nobody looks at.
+        /// Bytes that are not inspected.
         Tcp = "tcp",
         /// Datagrams; the rule then grants no TCP.
         Udp = "udp",
-        /// Nothing: granted names may resolve to addresses of this range, and who dials one by its number
+        /// No protocol: granted names may resolve to addresses of this range, but dialling one directly
         /// is refused.
         None = "none",
     }
 }
 
 impl Protocol {
-    /// Where a rule names no port; none: it must name them.
+    /// The ports for a rule that names none; if empty, the rule must name them.
     pub fn ports(self) -> BTreeSet<u16> {
         match self {
             Self::Auto | Self::None => BTreeSet::from([80, 443]),
@@ -68,21 +68,21 @@ impl Protocol {
 }
 
 words! {
-    /// What becomes of TLS.
+    /// The handling of TLS.
     #[derive(Default)]
     Tls {
-        /// Its server name is judged and its bytes are forwarded.
+        /// Its server name is checked and its bytes are forwarded.
         #[default]
         Forward = "forward",
-        /// creel ends it with a certificate of the jail's own authority and speaks TLS outside.
+        /// creel terminates it with a certificate of the jail's own authority and uses TLS outside.
         Terminate = "terminate",
     }
 }
 
-/// Ports of one rule at most: each is a listening socket or two.
+/// The most ports of one rule: each takes one or two listening sockets.
 pub const MOST_PORTS: usize = 64;
 
-/// Why a text or a table is no rule. Reads on from the destination, and says what to do.
+/// Why a text or a table is not a rule. Continues the sentence after the destination, with a fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     #[error("is empty; take it out, or write a host")]
@@ -139,7 +139,7 @@ pub enum RuleError {
     Path(String),
 }
 
-/// Reads `HOST[:PORTS]`: the destination, and its ports where it names them.
+/// Parses `HOST[:PORTS]`: the destination, and its ports if given.
 pub fn parse(text: &str) -> Result<(To, Option<BTreeSet<u16>>), RuleError> {
     if text.is_empty() {
         return Err(RuleError::Empty);
@@ -222,9 +222,9 @@ impl To {
         }
     }
 
-    /// Whether a grant of these is one of the host: a special address needs a range that lies in what
-    /// makes it special, the host's loopback its very name. `0.0.0.0/0` is the internet, not the machine
-    /// beside this one.
+    /// Whether a grant of these covers the host. A special address needs a range inside its special
+    /// block; the host's loopback needs its exact name. `0.0.0.0/0` means the internet, not the machine
+    /// next to this one.
     pub fn grants(&self, host: &Host) -> bool {
         let named = match (self, host) {
             (to, Host::Name(name)) if name.is_host() => *to == To::Name(name.clone()),
@@ -236,7 +236,7 @@ impl To {
         self.has(host) && named
     }
 
-    /// Whether a grant of these is wider than, or the same as, one of `other`.
+    /// Whether a grant of these is at least as wide as one of `other`.
     pub fn covers(&self, other: &To) -> bool {
         match other {
             To::Name(name) if name.is_host() => self == other,
@@ -244,7 +244,7 @@ impl To {
         }
     }
 
-    /// Whether all of `other` are among these, which is what a denial asks.
+    /// Whether these include all of `other`, as denials need it.
     pub fn spans(&self, other: &To) -> bool {
         match (self, other) {
             (To::Any, To::Any | To::Name(_) | To::Under(_)) => true,
@@ -261,7 +261,7 @@ impl To {
 }
 
 impl Rule {
-    /// A rule that allows. `ports`: where none are named, those of its protocol.
+    /// A rule that allows. Without `ports`, it has those of its protocol.
     pub fn new(
         to: To,
         ports: Option<BTreeSet<u16>>,
@@ -304,13 +304,13 @@ impl Rule {
         })
     }
 
-    /// A rule of one text: `HOST[:PORTS]`.
+    /// A rule from one text: `HOST[:PORTS]`.
     pub fn of_text(text: &str, origin: Origin) -> Result<Rule, RuleError> {
         let (to, ports) = parse(text)?;
         Rule::new(to, ports, Protocol::Auto, Tls::Forward, None, origin)
     }
 
-    /// A denial of one text; without ports, of every port.
+    /// A denial from one text; without ports it covers every port.
     pub fn denial(text: &str, origin: Origin) -> Result<Rule, RuleError> {
         let (to, ports) = parse(text)?;
         let least = Rule::least(to);
@@ -322,7 +322,7 @@ impl Rule {
         })
     }
 
-    /// What mode `open` grants: every name, at the ports of HTTP and HTTPS.
+    /// The rule of mode `open`: every name, at the ports of HTTP and HTTPS.
     pub fn open(origin: Origin) -> Rule {
         Rule {
             ports: Protocol::Auto.ports(),
@@ -331,7 +331,7 @@ impl Rule {
         }
     }
 
-    /// Before every other rule to these in a sorted list.
+    /// Sorts before every other rule for these destinations.
     pub(super) fn least(to: To) -> Rule {
         Rule {
             to,
@@ -346,11 +346,11 @@ impl Rule {
         }
     }
 
-    /// Whether this rule allows whatever `other` does. It may say no of what is within, never yes.
+    /// Whether this rule allows everything that `other` does; `false` may be wrong, `true` never is.
     pub fn covers(&self, other: &Rule) -> bool {
         let protocol = match self.protocol {
             own if own == other.protocol => true,
-            // Every rule for a range lets names be there.
+            // Every rule for a range also lets names resolve to it.
             _ if other.protocol == Protocol::None => true,
             Protocol::Tcp => other.protocol != Protocol::Udp,
             _ => false,
@@ -380,7 +380,7 @@ impl fmt::Display for To {
 }
 
 impl Rule {
-    /// As [`parse`] reads it: what a policy's file has as one text, all ports named.
+    /// In the form that [`parse`] reads, as in a policy file, with all ports.
     pub fn destination(&self) -> String {
         match self.ports.is_empty() {
             true => self.to.to_string(),

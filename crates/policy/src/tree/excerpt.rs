@@ -1,17 +1,17 @@
-//! The line that an error is about, with carets beneath what is meant.
+//! The line of an error, with carets beneath the part that it is about.
 //!
-//! The text may come out of a checkout that nobody has read: whatever it holds is escaped, and a long
-//! line is cut to what stands around the place.
+//! The text may come from an unreviewed checkout: it is escaped, and a long line is cut to the part
+//! around the place.
 
 use std::fmt::Write as _;
 
 use crate::error::{Place, escaped};
 
-/// Characters of a line that are shown.
+/// The most characters of a line that are shown.
 const WIDE: usize = 100;
 
-/// Two lines for a terminal; column 0 means the whole line. None where the place has no line, or the
-/// text has no such line.
+/// Two lines for a terminal; column 0 means the whole line. `None` if the place has no line, or the text
+/// does not have that line.
 ///
 /// ```text
 ///   3 | raed = ["/usr"]
@@ -22,7 +22,7 @@ pub fn excerpt(text: &str, at: &Place) -> Option<String> {
     let line = text.split('\n').nth(index)?;
     let line: Vec<char> = line.trim_end_matches('\r').chars().collect();
     let (begin, end) = meant(&line, usize::try_from(at.column).unwrap_or(usize::MAX));
-    // What is cut off before the place leaves some of the line in sight.
+    // If the start is cut off, keep some of the line before the place.
     let first = match end > WIDE {
         true => begin.saturating_sub(WIDE / 2),
         false => 0,
@@ -47,7 +47,7 @@ pub fn excerpt(text: &str, at: &Place) -> Option<String> {
     Some(shown)
 }
 
-/// What stands at a column, as a range of characters: a quoted text, a word, or one character.
+/// The text at a column, as a range of characters: a quoted text, a word, or one character.
 fn meant(line: &[char], column: usize) -> (usize, usize) {
     let Some(begin) = column.checked_sub(1) else {
         let text = line.iter().position(|c| !c.is_whitespace()).unwrap_or(0);

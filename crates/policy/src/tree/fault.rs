@@ -1,8 +1,8 @@
-//! What no document may hold, in whatever format: each a way to mean something else than it says.
+//! Syntax that is refused in every format, because it may not mean what it says.
 
 use crate::error::shown;
 
-/// Why a document that its parser would take is refused.
+/// Why a document that its parser accepts is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// More than [`MAX_DEPTH`](super::MAX_DEPTH) arrays and tables in one another.
@@ -11,10 +11,10 @@ pub enum Fault {
     /// A control character, a lone carriage return, or a mark that readers disagree about.
     #[error("holds the character U+{:04X}, which cannot be seen; remove it, or write it as an escape in double quotes", u32::from(*.0))]
     Character(char),
-    /// A string in quotes runs over the end of its line (JSON5).
+    /// A string in quotes continues past the end of its line (JSON5).
     #[error("a string runs over the end of its line; close it, or write \\n for the line end")]
     OpenString,
-    /// `first` is the line of the other.
+    /// `first` is the line of the other key.
     #[error(
         "key '{}' is there already, on line {first}; remove one of them",
         shown(key)
@@ -22,13 +22,13 @@ pub enum Fault {
     Duplicate { key: String, first: u32 },
     #[error("a key is not a string; put it in quotes")]
     KeyNotString,
-    /// A bare key with characters for which JSON5 wants quotes.
+    /// A bare key with characters that JSON5 allows only in quotes.
     #[error("key '{}' is not made of letters, digits, '_' and '$' alone; put it in quotes", shown(.0))]
     KeyNeedsQuotes(String),
-    /// The top is no table; reads on from `is`.
+    /// The top-level value is not a table; continues the sentence after `is`.
     #[error("the document is {0}; write a table: keys with their values")]
     NotTable(&'static str),
-    /// JSON5 without any value.
+    /// A JSON5 document without a value.
     #[error("the document holds nothing; write {{}} for a policy that grants nothing")]
     Nothing,
     /// Infinity, not a number, or so large that it would become infinity.
@@ -46,7 +46,7 @@ pub enum Fault {
     Directive,
     #[error("a second document begins here; keep one document in one file")]
     SecondDocument,
-    /// Before a key of a block.
+    /// A tab before a key of a block.
     #[error("a tab indents this key; indent with spaces")]
     Tab,
     /// A word that is true or false in YAML 1.1 and a string in YAML 1.2.

@@ -1,8 +1,8 @@
-//! JSON5 into the tree, and with it JSON and JSON with comments.
+//! Parses JSON5 into the tree, including JSON and JSON with comments.
 //!
-//! Owns the walk over jsonc-parser's syntax tree, whose values all have their bytes, and what that
-//! parser takes beyond <https://spec.json5.org>: missing commas, line ends in strings, bare keys with
-//! a `-`, any whitespace. It refuses `Infinity` and `NaN`, which are JSON5 and no limit.
+//! Owns the walk over jsonc-parser's syntax tree, whose values have byte offsets, and checks what it
+//! accepts beyond <https://spec.json5.org>: missing commas, line ends in strings, bare keys with a `-`,
+//! any whitespace. It refuses `Infinity` and `NaN`, which JSON5 has but no limit can use.
 
 use jsonc_parser::ast::{self, ObjectPropName};
 use jsonc_parser::common::Ranged as _;
@@ -21,7 +21,7 @@ const OPTIONS: ParseOptions = ParseOptions {
     allow_hexadecimal_numbers: true,
     allow_unary_plus_numbers: true,
     allow_bare_decimal_point_numbers: true,
-    // Told apart from a misspelt word, then refused.
+    // Recognised, to distinguish them from misspelt words, then refused.
     allow_non_finite_numbers: true,
     allow_extended_string_escapes: true,
 };
@@ -60,7 +60,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The parser bounds its own nesting, and so this.
+    /// The parser limits its nesting, and so limits this recursion.
     fn node(&self, of: &ast::Value, depth: usize) -> Result<Node, PolicyError> {
         let (start, end) = (of.start(), of.end());
         if depth > MAX_DEPTH {
@@ -123,7 +123,7 @@ impl Walk<'_> {
         })
     }
 
-    /// A line may end in a string only after a backslash. Offsets are those of the quotes.
+    /// In a string, a line may end only after a backslash. The offsets are those of the quotes.
     fn check_line_ends(&self, start: usize, end: usize) -> Result<(), PolicyError> {
         let written = self.text.as_str().as_bytes().get(start..end);
         let mut bytes = written.unwrap_or_default().iter().enumerate().peekable();

@@ -1,9 +1,9 @@
-//! A document as a tree of values, each with its place in the text, whatever format it is written in.
+//! A document as a tree of values with their places in the text, in any of the formats.
 //!
 //! Owns what TOML, YAML and JSON5 have in common ([`Node`], [`Table`]) and the choice between them
-//! ([`Format`]). It knows no key and no unit: what a value means is the business of
-//! [`file`](super::file). It refuses what is not one document of the format. Numbers stay digits:
-//! who reads one knows how large it may be, and 0.1 has no value in binary.
+//! ([`Format`]). It knows no keys and no units: [`file`](super::file) interprets the values. It refuses
+//! text that is not exactly one document of the format. Numbers stay digits: their reader knows the
+//! allowed range, and 0.1 has no exact value in binary.
 
 mod excerpt;
 mod fault;
@@ -28,22 +28,22 @@ use super::units::{Quantity, UnitError};
 
 /// The largest document that is read, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
-/// Arrays and tables in one another, the outermost not counted.
+/// The maximum nesting of arrays and tables, not counting the outermost.
 pub const MAX_DEPTH: usize = 80;
 
-/// How a document is written.
+/// The syntax of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Toml,
     Yaml,
-    /// JSON and JSON with comments are parts of it.
+    /// Includes JSON and JSON with comments.
     Json5,
 }
 
 impl Format {
     pub const ALL: [Format; 3] = [Self::Toml, Self::Yaml, Self::Json5];
 
-    /// The format of a file of that name. TOML where the extension names no other.
+    /// The format for a file name; TOML unless the extension names another.
     pub fn of(source: &str) -> Self {
         let extension = Path::new(source).extension().and_then(|e| e.to_str());
         match extension.map(str::to_ascii_lowercase).as_deref() {
@@ -53,7 +53,7 @@ impl Format {
         }
     }
 
-    /// Where its syntax is described.
+    /// Where the syntax is documented.
     pub fn reference(self) -> &'static str {
         match self {
             Self::Toml => "https://toml.io",
@@ -63,7 +63,7 @@ impl Format {
     }
 }
 
-/// A value and the bytes of the text in which it is written.
+/// A value and its byte range in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     pub span: Range<usize>,
@@ -92,7 +92,7 @@ impl Node {
         }
     }
 
-    /// Reads on from `is`: `a string`.
+    /// The type for messages; continues the sentence after `is`: `a string`.
     pub fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "null",
@@ -110,13 +110,13 @@ impl Node {
 /// A whole number of any size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Integer {
-    /// What [`u64::from_str_radix`] takes: digits, with a sign before them or not.
+    /// Valid for [`u64::from_str_radix`]: digits with an optional sign.
     digits: String,
     radix: u32,
 }
 
 impl Integer {
-    /// `digits` are those of `radix` (2, 8, 10 or 16), a sign may stand before them.
+    /// `digits` are in base `radix` (2, 8, 10 or 16), with an optional sign.
     pub fn new(digits: &str, radix: u32) -> Self {
         Self {
             digits: digits.to_owned(),
@@ -124,12 +124,12 @@ impl Integer {
         }
     }
 
-    /// A minus stands before it; `-0` counts.
+    /// Whether it has a minus sign; `-0` counts.
     pub fn is_negative(&self) -> bool {
         self.digits.starts_with('-')
     }
 
-    /// As a count of something.
+    /// The number as a value of `quantity`; an error if it is out of range.
     pub fn unsigned(&self, quantity: Quantity) -> Result<u64, UnitError> {
         match self.to_u64() {
             _ if self.is_negative() => Err(UnitError::Negative { quantity }),
@@ -137,7 +137,7 @@ impl Integer {
         }
     }
 
-    /// `None` where it is negative or too large.
+    /// `None` if it is negative or too large.
     pub fn to_u64(&self) -> Option<u64> {
         u64::from_str_radix(&self.digits, self.radix).ok()
     }
@@ -159,26 +159,26 @@ impl fmt::Display for Integer {
     }
 }
 
-/// A key and the bytes in which it is written, quotes included.
+/// A key and its byte range, including quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     pub name: String,
     pub span: Range<usize>,
 }
 
-/// Keys with their values, in the order of the text; no key is there twice.
+/// Keys with their values, in the order of the text; keys are unique.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
     entries: Vec<(Key, Node)>,
-    /// Where in `entries` each name is.
+    /// The index in `entries` of each name.
     index: BTreeMap<String, usize>,
 }
 
 impl Table {
-    /// The first key of that name, where there is one already: then nothing is added.
+    /// If the key exists already, returns the existing key and adds nothing.
     pub fn insert(&mut self, key: Key, value: Node) -> Result<(), &Key> {
         match self.index.get(&key.name) {
-            // Always there: the index names entries.
+            // Always present: the index refers to entries.
             Some(&at) => self.entries.get(at).map_or(Ok(()), |(first, _)| Err(first)),
             None => {
                 self.index.insert(key.name.clone(), self.entries.len());
@@ -188,7 +188,7 @@ impl Table {
         }
     }
 
-    /// As [`Table::insert`]; a key that is there already is an error at its second place.
+    /// Like [`Table::insert`]; a duplicate key is an error at its second place.
     fn add(&mut self, text: &Text, key: Key, value: Node) -> Result<(), PolicyError> {
         let (name, at) = (key.name.clone(), key.span.start);
         self.insert(key, value).map_err(|first| {
@@ -212,12 +212,12 @@ impl Table {
     }
 }
 
-/// The document that `text` is. `source` names it in errors.
+/// Parses `text` as a document. `source` names it in errors.
 pub fn parse(format: Format, source: &str, text: &str) -> Result<Table, PolicyError> {
     read(format, &Text::new(source, text))
 }
 
-/// As [`parse`], for who has the text's lines already.
+/// Like [`parse`], for a caller that already has the index of lines.
 pub fn read(format: Format, text: &Text) -> Result<Table, PolicyError> {
     check_length(text.source(), text.as_str().as_bytes())?;
     if text.as_str().starts_with('\u{feff}') {
@@ -225,14 +225,14 @@ pub fn read(format: Format, text: &Text) -> Result<Table, PolicyError> {
         return Err(PolicyError::ByteOrderMark { at });
     }
     match format {
-        // The reader knows which characters TOML has.
+        // The TOML parser checks characters itself.
         Format::Toml => toml::read(text),
         Format::Yaml => check_characters(text).and_then(|()| yaml::read(text)),
         Format::Json5 => check_characters(text).and_then(|()| json5::read(text)),
     }
 }
 
-/// No more than [`MAX_BYTES`].
+/// An error if the text is larger than [`MAX_BYTES`].
 pub fn check_length(source: &str, bytes: &[u8]) -> Result<(), PolicyError> {
     if bytes.len() > MAX_BYTES {
         return Err(PolicyError::TooLarge {
@@ -243,8 +243,8 @@ pub fn check_length(source: &str, bytes: &[u8]) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// Two readers take different characters for the end of a line, and so for the end of a comment: what
-/// one of them skips, the other obeys. Only `\n` and `\r\n` end a line here.
+/// Readers disagree about which characters end a line, and so a comment: one skips what another obeys.
+/// Only `\n` and `\r\n` end a line here.
 fn check_characters(text: &Text) -> Result<(), PolicyError> {
     let mut rest = text.as_str().char_indices().peekable();
     while let Some((at, c)) = rest.next() {

@@ -1,9 +1,9 @@
-//! Numbers as JSON5 and YAML write them, into digits that TOML could have written.
+//! Converts JSON5 and YAML numbers to digits that TOML could contain.
 
 use super::{Fault, Integer, Value};
 
-/// The number that `word` is. It has the form of one: an optional sign, then decimal digits with at
-/// most one point and an exponent, or a base's prefix and its digits.
+/// The number in `word`. The caller has checked its form: an optional sign, then decimal digits with at
+/// most one point and an exponent, or a base prefix and its digits.
 pub fn number(word: &str) -> Result<Value, Fault> {
     let (sign, body) = match word.strip_prefix('-') {
         Some(body) => ("-", body),
@@ -23,9 +23,9 @@ pub fn number(word: &str) -> Result<Value, Fault> {
     }
 }
 
-/// `.5` and `5.` get the zero that TOML wants.
+/// `.5` and `5.` get the zero that TOML requires.
 fn float(word: &str, sign: &str, body: &str) -> Result<Value, Fault> {
-    // The reader's grammar: nothing but overflow is left to go wrong.
+    // The form is checked: the only possible error is overflow.
     if !body.parse::<f64>().is_ok_and(f64::is_finite) {
         return Err(Fault::NotFinite(word.to_owned()));
     }

@@ -1,8 +1,8 @@
-//! A document's text: what stands on which line and in which column.
+//! A document's text, with the line and column of each offset.
 //!
-//! Owns [`Text`], which turns offsets into places. Offsets are bytes; columns are characters, as
-//! editors count them. An offset outside the text is clamped to it: no reader's mistake makes an
-//! error message fail.
+//! Owns [`Text`], which converts offsets to places. Offsets are bytes; columns are characters, as editors
+//! count them. An offset outside the text is clamped to it, so that a reader's mistake cannot break an
+//! error message.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use super::Fault;
 use crate::error::Place;
 use crate::{Origin, PolicyError};
 
-/// A text under its name, with an index of its lines.
+/// A named text, with an index of its lines.
 pub struct Text<'a> {
     source: &'a str,
-    /// The same, for the origins of values.
+    /// The same name, for the origins of values.
     shared: Arc<str>,
     text: &'a str,
-    /// Where each line begins, in bytes.
+    /// The byte offset of each line.
     lines: Vec<usize>,
 }
 
@@ -41,13 +41,13 @@ impl<'a> Text<'a> {
         self.text
     }
 
-    /// The place of the byte at `offset`, or of the text's end.
+    /// The place of the byte at `offset`, or of the end of the text.
     pub fn place(&self, offset: usize) -> Place {
         let offset = offset.min(self.text.len());
         let line = self.line(offset);
         let begin = self.lines.get(line - 1).copied().unwrap_or(0);
         let before = self.text.as_bytes().get(begin..offset).unwrap_or_default();
-        // Every byte that is not a continuation byte begins a character.
+        // Every byte that is not a continuation byte starts a character.
         let column = before.iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1;
         Place {
             file: self.source.to_owned(),
@@ -56,7 +56,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// What a value that begins at `offset` is traced to.
+    /// The origin of a value that starts at `offset`.
     pub fn origin(&self, offset: usize) -> Origin {
         Origin {
             source: self.shared.clone(),
@@ -64,7 +64,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The error that `fault` at `offset` is.
+    /// An error for `fault` at `offset`.
     pub fn fault(&self, offset: usize, fault: Fault) -> PolicyError {
         PolicyError::Document {
             at: self.place(offset),
@@ -72,7 +72,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// What stands before `offset` on its line, where that is nothing but white space.
+    /// The text before `offset` on its line if that is all white space, else an empty text.
     pub fn indent(&self, offset: usize) -> &'a str {
         let begin = self.lines.get(self.line(offset) - 1).copied().unwrap_or(0);
         let before = self.text.get(begin..offset).unwrap_or_default();
@@ -82,7 +82,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// 1-based: the first line begins at 0, so that one at least begins at or before any offset.
+    /// 1-based. The first line starts at 0, so at least one line starts at or before any offset.
     fn line(&self, offset: usize) -> usize {
         self.lines.partition_point(|begin| *begin <= offset)
     }

@@ -1,4 +1,4 @@
-//! TOML into the tree.
+//! Parses TOML into the tree.
 //!
 //! Owns the walk over the `toml` crate's spanned values. That crate bounds nesting at 80, keeps the
 //! digits of numbers, and refuses duplicate keys and control characters itself.
@@ -24,7 +24,7 @@ pub fn read(text: &Text) -> Result<Table, PolicyError> {
 
 fn table(of: &DeTable) -> Table {
     let mut entries: Vec<_> = of.iter().collect();
-    // The crate's own order is that of the alphabet.
+    // The crate sorts keys alphabetically.
     entries.sort_by_key(|(key, _)| key.span().start);
     let mut table = Table::default();
     for (key, value) in entries {
@@ -32,7 +32,7 @@ fn table(of: &DeTable) -> Table {
             name: key.get_ref().to_string(),
             span: key.span(),
         };
-        // A map has no key twice.
+        // A map has no duplicate keys.
         let _ = table.insert(key, node(value));
     }
     table

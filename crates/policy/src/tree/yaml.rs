@@ -1,10 +1,10 @@
-//! YAML into the tree: the part of YAML 1.2 that says what it means.
+//! Parses YAML into the tree: the unambiguous part of YAML 1.2.
 //!
-//! Owns the walk over saphyr-parser's events and what a plain scalar is (the core schema). It refuses
-//! what stands for something written elsewhere (aliases, anchors, merge keys), what changes how a
-//! value is read (tags, directives), a second document, keys that are no strings, and the words and
-//! numbers that YAML 1.1 reads otherwise: `no`, `on`, `010`, `1:30`; and tabs before a key, which the
-//! parser takes and others do not.
+//! Owns the walk over saphyr-parser's events and the meaning of plain scalars (the core schema). It
+//! refuses references to text elsewhere (aliases, anchors, merge keys), syntax that changes how a value
+//! is read (tags, directives), a second document, keys that are not strings, and the words and numbers
+//! that YAML 1.1 reads differently: `no`, `on`, `010`, `1:30`. It also refuses tabs before a key, which
+//! this parser accepts and others do not.
 
 use std::ops::Range;
 
@@ -35,13 +35,13 @@ pub fn read(text: &Text) -> Result<Table, PolicyError> {
             value: Value::Table(table),
             ..
         }) => Ok(table),
-        // `---` and nothing else.
+        // A document of `---` alone.
         Some(node) if node.span.is_empty() && node.value == Value::Null => Ok(Table::default()),
         Some(node) => Err(text.fault(node.span.start, Fault::NotTable(node.kind()))),
     }
 }
 
-/// What has begun and not ended.
+/// A collection that has started and not ended.
 enum Open {
     Array {
         start: usize,
@@ -97,7 +97,7 @@ impl Build<'_> {
         if self.documents > 1 {
             return Err(self.text.fault(start, Fault::SecondDocument));
         }
-        // Before the document nothing but a directive begins so.
+        // Before the document, only a directive starts with `%`.
         let mut at = 0;
         for line in self.text.as_str().split_inclusive('\n') {
             if at >= start {
@@ -136,7 +136,7 @@ impl Build<'_> {
         if plain && expects_key && written == "<<" {
             return Err(self.text.fault(span.start, Fault::MergeKey));
         }
-        // Where nothing stands the parser has a value none the less, over what comes next.
+        // For an absent value the parser still reports one, with the span of the next token.
         let stands = self.text.as_str().get(span.clone()).unwrap_or_default();
         let span = match plain && matches!(written, "" | "~") && stands != written {
             true => span.start..span.start,
@@ -197,13 +197,13 @@ impl Build<'_> {
         })
     }
 
-    /// A whole value: an element, the value of the key before it, or the document.
+    /// Adds a complete value: an element, the value of the preceding key, or the document.
     fn put(&mut self, node: Node) -> Result<(), PolicyError> {
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open::Array { nodes, .. }) => nodes.push(node),
             Some(Open::Table { table, key, .. }) => {
-                // A value without a key was refused where it began.
+                // A value without a key was refused at its start.
                 if let Some(key) = key.take() {
                     table.add(self.text, key, node)?;
                 }
@@ -213,7 +213,7 @@ impl Build<'_> {
     }
 }
 
-/// What a plain scalar is, by the core schema, where YAML 1.1 does not disagree.
+/// The value of a plain scalar in the core schema; an error if YAML 1.1 disagrees.
 fn resolve(word: &str) -> Result<Value, Fault> {
     Ok(match word {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
@@ -236,7 +236,7 @@ fn resolve(word: &str) -> Result<Value, Fault> {
 fn is_old_boolean(word: &str) -> bool {
     const WORDS: [&str; 6] = ["y", "n", "yes", "no", "on", "off"];
     let lower = word.to_ascii_lowercase();
-    // Two spellings of three: yES is a word everywhere.
+    // YAML 1.1 has yes, Yes and YES; yES is a string in both versions.
     let rest = word.get(1..).unwrap_or_default();
     let cased =
         word == lower || rest == rest.to_ascii_lowercase() || word == word.to_ascii_uppercase();
@@ -246,13 +246,13 @@ fn is_old_boolean(word: &str) -> bool {
 enum Form {
     Number,
     NotFinite,
-    /// A number in YAML 1.1 and not the same one in YAML 1.2.
+    /// A number in YAML 1.1, but not the same number in YAML 1.2.
     Old,
     Date,
     Word,
 }
 
-/// What `body`, which has no sign, looks like.
+/// The form of `body`, which has no sign.
 fn form(body: &str) -> Form {
     let all = |text: &str, of: fn(&u8) -> bool| !text.is_empty() && text.bytes().all(|b| of(&b));
     let based = |digits: &str, of: fn(&u8) -> bool| match digits {
@@ -301,7 +301,7 @@ fn form(body: &str) -> Form {
     if decimal && scaled && !zero {
         return Form::Number;
     }
-    // So are 1_000 and 1:30 numbers in YAML 1.1.
+    // 1_000 and 1:30 are also numbers in YAML 1.1.
     let old = whole.starts_with(|c: char| c.is_ascii_digit())
         && mantissa
             .bytes()
@@ -315,7 +315,7 @@ fn form(body: &str) -> Form {
     }
 }
 
-/// 1979-05-27, and what begins so.
+/// A date such as 1979-05-27, or a text that starts with one.
 fn is_date(body: &str) -> bool {
     let mut parts = body.splitn(3, '-');
     let mut digits = |lengths: Range<usize>| {
@@ -327,9 +327,9 @@ fn is_date(body: &str) -> bool {
     digits(4..5) && digits(1..3) && digits(1..3)
 }
 
-/// From the parser's characters to bytes.
+/// Converts the parser's character offsets to bytes.
 struct Offsets {
-    /// The byte at which each character begins; none where the two are the same.
+    /// The byte offset of each character; `None` if both are always equal.
     bytes: Option<Vec<usize>>,
     length: usize,
 }
