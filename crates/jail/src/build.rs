@@ -1,4 +1,4 @@
-//! Making a jail, a step at a time: the tree, the pivot, the network, the groups.
+//! Performs the steps that make a jail: the tree, the pivot, the network, the groups.
 //!
 //! Runs after clone, as [`walk`](super::walk) does: system calls only.
 
@@ -16,50 +16,50 @@ use creel_plan::{IfAbsent, Later, Node};
 use creel_policy::trust::{self, StandIn};
 use creel_sys::{Errno, Result, clone, fd, mount, placeholder, process, socket, timens};
 
-/// What is masked is covered by one of the first two, which nobody may open, and what is withheld by one of the
-/// others. procfs comes over them, so no path leads there.
+/// Sources of covers. The first two, which nobody may open, cover masked paths; the others cover withheld
+/// names. procfs is mounted over them, so no path leads there.
 const COVER_FILE: &CStr = c"proc/file";
 const COVER_DIRECTORY: &CStr = c"proc/directory";
 const COVER_ABSENT: &CStr = c"proc/absent";
 const COVER_EMPTY: &CStr = c"proc/empty";
 const COVER_IGNORED: &CStr = c"proc/ignored";
-/// In the last of them, for git and for whoever looks.
+/// In the last of these directories, for git and for readers.
 const IGNORE: &CStr = c"proc/ignored/.gitignore";
 const IGNORE_SAYS: &[u8] =
     b"# creel: absent on the host and protected by the policy, hence not the jail's to make.\n*\n";
 
-/// A jail that is being made.
+/// A jail under construction.
 pub struct Building<'a> {
     /// The root under construction.
     root: Option<OwnedFd>,
     /// The root after the pivot, to seal it.
     old: Option<OwnedFd>,
-    /// What becomes stdin in the place of the caller's own.
+    /// Replaces the caller's stdin.
     pub stdin: Option<OwnedFd>,
     socket: &'a OwnedFd,
     network: Option<netns::Making>,
     relay: Option<&'a OwnedFd>,
     covers: Option<Covers>,
-    /// The directory of the name that was withheld last.
+    /// The directory of the last withheld name.
     directory: Option<(&'a CStr, OwnedFd)>,
-    /// Copies of the covers for which there was no path: a directory, a file.
+    /// Unused copies of covers, for paths that did not exist: a directory, a file.
     spare: [Option<OwnedFd>; 2],
     /// The `tasks` files of the v1 groups.
     tasks: &'a [OwnedFd],
 }
 
-/// What mounts over names are copied from.
+/// The mounts from which covers are copied.
 struct Covers {
     file: OwnedFd,
     directory: OwnedFd,
-    /// What stands for nothing.
+    /// Marks a name as absent.
     absent: OwnedFd,
     empty: OwnedFd,
     ignored: OwnedFd,
 }
 
 impl<'a> Building<'a> {
-    /// `socket`: the supervisor's. `relay`: where the relay awaits its sockets.
+    /// `socket` leads to the supervisor. On `relay` the relay receives its sockets.
     pub fn new(
         socket: &'a OwnedFd,
         tasks: &'a [OwnedFd],
@@ -139,7 +139,7 @@ impl<'a> Building<'a> {
                 let device = mount::copy_one(CWD, source)?;
                 let stat = fd::stat(device.as_fd())?;
                 if stat.kind != fd::Kind::CharDevice || stat.rdev != *number {
-                    // CVE-2025-31133: what was named is not the device.
+                    // CVE-2025-31133: the path does not lead to the device.
                     return Err(Errno::NODEV);
                 }
                 let attributes = mount::NOSUID | mount::NOEXEC | mount::RDONLY;
@@ -251,8 +251,8 @@ impl<'a> Building<'a> {
         self.root.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
     }
 
-    /// A path under construction, with no symbolic link in it: whoever can write in a granted tree
-    /// could turn a directory into a link between the plan and this moment (CVE-2021-30465).
+    /// Opens a path under construction and refuses symbolic links: a process that can write in a granted tree
+    /// could replace a directory with a link after the plan was made (CVE-2021-30465).
     fn at(&self, path: &CStr) -> Result<OwnedFd> {
         let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         rx::openat2(
@@ -264,7 +264,7 @@ impl<'a> Building<'a> {
         )
     }
 
-    /// As [`at`](Self::at), for a place that must be the inode that the plan was made for.
+    /// Like [`at`](Self::at); `ESTALE` if the place is not the inode for which the plan was made.
     fn at_same(&self, path: &CStr, over: Option<fd::Stat>) -> Result<OwnedFd> {
         let place = self.at(path)?;
         let Some(wanted) = over else { return Ok(place) };
@@ -275,7 +275,7 @@ impl<'a> Building<'a> {
         }
     }
 
-    /// Attaches for good: the descriptor stays open until the sweep, which closes all at once.
+    /// Attaches and leaves the descriptor open: the sweep closes all descriptors at once.
     fn settle(&self, mount: OwnedFd, path: &CStr, at: Place, over: Option<fd::Stat>) -> Result<()> {
         self.attach(&mount, path, at, over)?;
         std::mem::forget(mount);
@@ -308,13 +308,13 @@ impl<'a> Building<'a> {
         }
     }
 
-    /// Makes what masks are copied from: read-only mounts of an empty file, empty directories and a socket.
+    /// Makes the sources of covers: read-only mounts of an empty file, empty directories and a socket.
     fn make_covers(&mut self) -> Result<()> {
         let root = self.root()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         rx::openat(root, COVER_FILE, flags, Mode::empty())?;
         rx::mkdirat(root, COVER_DIRECTORY, Mode::empty())?;
-        // git, tar and find pass over it.
+        // git, tar and find skip it.
         rx::mknodat(root, COVER_ABSENT, rx::FileType::Socket, Mode::empty(), 0)?;
         let listed = Mode::from_raw_mode(0o555);
         rx::mkdirat(root, COVER_EMPTY, listed)?;
@@ -339,9 +339,10 @@ impl<'a> Building<'a> {
         Ok(())
     }
 
-    /// Covers a placeholder, by what its place takes: no directory takes a socket, and nothing else a
-    /// directory. Which one it is the plan does not know: not every filesystem makes sockets, and what another
-    /// run made is shared. Of the host's own nothing is seen but a file that says what is meant without it.
+    /// Covers a placeholder with a mount of a fitting type: a directory accepts no socket, and other files
+    /// accept no directory. The plan does not know the type: not every filesystem can create sockets, and
+    /// placeholders are shared with other runs. Only a placeholder file whose contents mean the same as its
+    /// absence stays readable.
     fn withhold(
         &mut self,
         path: &'a CStr,
@@ -383,7 +384,7 @@ impl<'a> Building<'a> {
         }
         let (_, place) = self.directory.as_ref().ok_or(Errno::BADF)?;
         let cover = |by: &OwnedFd| {
-            // Closed at once: there are many, and `open_files` may be few.
+            // Closed at once: many names may be withheld, and `open_files` may be low.
             let copy = mount::copy_one(by.as_fd(), c"")?;
             mount::attach(copy.as_fd(), place.as_fd(), name)
         };
@@ -412,7 +413,7 @@ impl<'a> Building<'a> {
         };
         match (self.attach(&copy, path, at, over), absent) {
             (Err(Errno::NOENT), IfAbsent::Skip) => {
-                // Good for the next.
+                // Kept for the next mask.
                 self.spare[node as usize] = Some(copy);
                 Ok(())
             }

@@ -1,4 +1,4 @@
-//! The acts that make a jail, to steps: every name becomes a descriptor or a C string.
+//! Compiles the acts that make a jail into steps: every name becomes a descriptor or a C string.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
@@ -15,32 +15,32 @@ use super::{JailError, Pins, keystore, rights, stdin};
 use creel_plan::{Act, DirOwner, Host, IdMode, JailPlan, Plan};
 use creel_sys::{Errno, mount};
 
-/// Pseudoterminals of one jail.
+/// Pseudoterminals of one jail, at most.
 const TERMINALS: &str = "256";
 
-/// The means to build a jail.
+/// The inputs of [`prepare`].
 pub struct Means<'a> {
     pub plan: &'a Plan,
     pub host: &'a Host,
     pub pins: &'a Pins,
     pub stdio: &'a Stdio,
     pub network: Network,
-    /// The host id that shows as the jail's user, where the jail has a range of ids.
+    /// The host id of the jail's user, if the jail has a range of ids.
     pub jail_user: Option<u32>,
-    /// The certificate of the jail's own authority.
+    /// The certificate of the jail's own certificate authority (PEM).
     pub authority: Option<String>,
 }
 
-/// How a jail is built.
+/// The steps that build a jail.
 pub struct Building {
     pub steps: Vec<Step<Build>>,
-    /// The number of the act by which the relay has sockets.
+    /// The number of the act that gives the relay its sockets.
     pub egress: Option<u32>,
-    /// Those sockets, where the supervisor makes them.
+    /// Those sockets, if the supervisor makes them.
     pub sockets: Option<Sockets>,
 }
 
-/// Prepares the acts of a jail.
+/// Compiles the acts that make a jail.
 pub fn prepare(means: Means<'_>) -> Result<Building, JailError> {
     let Means {
         plan,
@@ -79,7 +79,7 @@ pub fn prepare(means: Means<'_>) -> Result<Building, JailError> {
         let mut step = |work| all.steps.push(Step { act: number, work });
         match act {
             Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) => {}
-            // The jail is born where it is up.
+            // The jail is cloned in a network namespace whose loopback is already up.
             Act::Loopback if network == Network::New => {}
             Act::Authority {
                 certificate,
@@ -106,7 +106,7 @@ pub fn prepare(means: Means<'_>) -> Result<Building, JailError> {
                 }
             }
             Act::Pivot => {
-                // With the tree there, and the host's mounts still.
+                // Stdin needs the finished tree and still the host's mounts.
                 let stdin = stdin.take().map(Build::Stdin);
                 for work in stdin.into_iter().chain(device.take()) {
                     all.steps.push(Step { act: STDIN, work });
@@ -122,7 +122,7 @@ pub fn prepare(means: Means<'_>) -> Result<Building, JailError> {
     Ok(all)
 }
 
-/// Places of mounts that the jail makes itself, or that nobody on the host sees.
+/// Mount points that the jail makes itself, or that a mount hides on the host.
 fn made(jail: &JailPlan) -> BTreeSet<&Path> {
     let without = jail.build.iter().flat_map(|act| match act {
         Act::Bind { without, .. } => without.as_slice(),

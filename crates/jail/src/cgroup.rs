@@ -1,10 +1,10 @@
 //! Control groups: memory, cpu and pids limits on v2 (cgroup-v2.rst), on v1 (cgroup-v1/) and on
 //! hybrid hosts; kill and `CLONE_INTO_CGROUP` on v2 wherever a v2 hierarchy is mounted.
 //!
-//! cgroups-rs knows the controllers' files and units. It is given the directories: its own search
-//! takes `/proc/self/mountinfo` apart at each call and never sees a hybrid host's v2 half. Nothing
-//! is attached by writing a pid, which costs milliseconds in an RCU grace period: on v2 the child is
-//! born in its group, on v1 it writes `0` to `tasks` files that were opened for it.
+//! cgroups-rs knows the controllers' files and units. This module passes it the directories: its own search
+//! parses `/proc/self/mountinfo` at each call and never finds a hybrid host's v2 half. No process is attached
+//! by writing its pid, which costs milliseconds in an RCU grace period: on v2 the child is cloned into its
+//! group, on v1 it writes `0` to `tasks` files that were opened for it.
 
 use std::ffi::CString;
 use std::fs;
@@ -21,12 +21,12 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use creel_plan::{CgroupLayout as Layout, CgroupLimits as Limits, GroupView};
 
-/// The directory, under each hierarchy, below which creel makes its groups.
+/// The directory in each hierarchy in which creel makes its groups.
 pub const PARENT: &str = "creel";
 /// The kernel's default period of a new group's cpu quota, microseconds (cgroup-v2.rst, `cpu.max`;
 /// sched-bwc.rst); it is not written.
 const PERIOD: u64 = 100_000;
-/// Of v1: the limit of socket buffers, and the most that they were.
+/// The limit and the peak of socket buffers on v1.
 const SOCKETS: &str = "memory.kmem.tcp.limit_in_bytes";
 const SOCKETS_PEAK: &str = "memory.kmem.tcp.max_usage_in_bytes";
 /// The controllers that a jail needs.
@@ -40,18 +40,18 @@ pub struct Group {
     birthplace: Option<OwnedFd>,
     /// In the order of [`CONTROLLERS`].
     v1: Vec<PathBuf>,
-    /// Groups of v1 hierarchies that all jails are in.
+    /// The v1 groups that all jails share.
     shared: Vec<PathBuf>,
 }
 
 /// What the kernel counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// On v1 the sum of two peaks, which need not have been at one moment: of memory, and of the
-    /// socket buffers beside it.
+    /// In bytes. On v1 the sum of the peaks of memory and of socket buffers, which may have occurred at
+    /// different times.
     pub memory_peak: Option<u64>,
     pub pids_peak: Option<u64>,
-    /// Processes killed for want of memory.
+    /// Processes killed because the group ran out of memory.
     pub oom_kills: u64,
     /// Forks refused by the pids limit.
     pub pids_refused: u64,
@@ -67,19 +67,19 @@ pub struct CgroupError {
 
 pub(super) type Result<T> = std::result::Result<T, CgroupError>;
 
-/// The paths of a group, for whoever removes it.
+/// The paths of a group, for the process that removes it.
 #[derive(Debug, Default)]
 pub struct Traces {
     /// `cgroup.kill`, where a v2 hierarchy is mounted.
     pub kill: Option<CString>,
-    /// The directory that it is in.
+    /// The v2 directory.
     pub unified: Option<CString>,
     /// The group's own directories.
     pub own: Vec<CString>,
 }
 
 impl Group {
-    /// The group of `slot`: nothing is made yet.
+    /// The group of `slot`. Makes no directory yet.
     pub fn new(layout: &Layout, slot: u32) -> Group {
         let slot = slot.to_string();
         let (v2, v1, shared) = match layout {
@@ -115,14 +115,14 @@ impl Group {
         }
     }
 
-    /// Removes the empty directories that a crash left under this name. False: one of them is not
-    /// empty. Whoever lives there is no jail of this slot's holder, so nobody may join, limit or
-    /// kill it (CVE-2022-31214: a container that somebody else had prepared).
+    /// Removes the empty directories that a crash left under this name. False if one of them is not empty.
+    /// Its processes do not belong to this slot's holder, so nobody may join, limit or kill them
+    /// (CVE-2022-31214: a container that another user had prepared).
     pub fn vacate(&self) -> bool {
         self.v2
             .iter()
             .chain(&self.v1)
-            // Looking is cheaper than trying to remove, which locks the parent, and nearly always enough.
+            // A lookup is cheaper than rmdir(2), which locks the parent, and nearly always enough.
             .filter(|dir| fs::symlink_metadata(dir).is_ok())
             .all(|dir| match fs::remove_dir(dir) {
                 Ok(()) => true,
@@ -130,7 +130,7 @@ impl Group {
             })
     }
 
-    /// Makes the v2 directory, in which the jail is born.
+    /// Makes the v2 directory, into which the jail is cloned.
     pub fn create(&mut self) -> Result<()> {
         let Some(dir) = &self.v2 else { return Ok(()) };
         make_own_dir(dir)?;
@@ -143,8 +143,7 @@ impl Group {
         Ok(())
     }
 
-    /// Makes the v1 directories if there are any and writes the limits; a limit that cannot be
-    /// written is an error.
+    /// Makes the v1 directories, if any, and writes the limits. A limit that cannot be written is an error.
     pub fn limit(&self, limits: &Limits) -> Result<()> {
         for dir in &self.v1 {
             make_own_dir(dir)?;
@@ -172,11 +171,11 @@ impl Group {
             // A kernel without swap has no such file, and nothing to forbid.
             write_if_there(&memory.path().join("memory.swap.max"), "0")?;
         } else {
-            // memory plus swap at most memory: no swap.
+            // Memory plus swap is limited to memory: no swap.
             let both = memory.path().join("memory.memsw.limit_in_bytes");
             write_if_there(&both, &limits.memory.to_string())?;
-            // v1 counts buffers of TCP and UDP sockets apart, and only once this is written
-            // (memory.rst, section 2.7.3).
+            // v1 counts the buffers of TCP and UDP sockets separately, and only after this write (memory.rst,
+            // section 2.7.3).
             if let Some(sockets) = limits.sockets {
                 write(&memory.path().join(SOCKETS), &sockets.to_string())?;
             }
@@ -185,17 +184,17 @@ impl Group {
         let quota = i64::from(limits.cpu_milli) * (PERIOD as i64) / 1000;
         cpu.set_cfs_quota(quota).map_err(of(cpu.path()))?;
         let pids = PidController::new(self.dir_of("pids"), PathBuf::new(), v2);
-        // The kernel takes no more than PID_MAX_LIMIT, 2^22, and refuses a larger number.
+        // The kernel refuses more than PID_MAX_LIMIT, 2^22.
         let most = MaxValue::Value(number(limits.pids.min(1 << 22)));
         pids.set_pid_max(most).map_err(of(pids.path()))
     }
 
-    /// For `CLONE_INTO_CGROUP`.
+    /// The v2 directory, for `CLONE_INTO_CGROUP`.
     pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
         self.birthplace.as_ref().map(AsFd::as_fd)
     }
 
-    /// The directory that a jail sees as `view`, and its name.
+    /// Opens the directory that a jail sees as `view`. Returns its path and an `O_PATH` descriptor.
     pub fn viewed(&self, view: &GroupView) -> Result<(CString, OwnedFd)> {
         let dir = match view {
             GroupView::V2 => self.v2.clone().unwrap_or_default(),
@@ -215,7 +214,7 @@ impl Group {
             .map_err(|e| fault(&dir, e.into()))
     }
 
-    /// The v1 `tasks` files, opened with this process's rights, into which the child writes `0`.
+    /// Opens the v1 `tasks` files with this process's rights; the child writes `0` into each.
     pub fn open_tasks(&self) -> Result<Vec<OwnedFd>> {
         self.shared.iter().try_for_each(|dir| share(dir))?;
         self.v1
@@ -229,8 +228,8 @@ impl Group {
             .collect()
     }
 
-    /// Signalled each time the kernel runs out of this group's memory. v1 only: on v2 the group
-    /// dies as one and the counters say why.
+    /// An eventfd that is signalled each time the group runs out of memory. v1 only: on v2 the kernel kills
+    /// the whole group and the counters show the reason.
     pub fn oom_events(&self) -> Result<Option<OwnedFd>> {
         if self.v1.is_empty() {
             return Ok(None);
@@ -251,7 +250,7 @@ impl Group {
         Ok(Some(event))
     }
 
-    /// Kills every process in the group at once (Linux 5.14). False: there is no v2 group to kill.
+    /// Kills every process in the group at once (Linux 5.14). False if there is no v2 group.
     pub fn kill(&self) -> Result<bool> {
         match &self.v2 {
             Some(dir) => write(&dir.join("cgroup.kill"), "1").map(|()| true),
@@ -259,13 +258,13 @@ impl Group {
         }
     }
 
-    /// Freezes every process in the group: none runs until [`Group::thaw`], whatever signal it gets but
-    /// SIGKILL (Linux 5.2, `cgroup.freeze`). False: there is no v2 group to freeze.
+    /// Freezes every process in the group: until [`Group::thaw`] none runs, and no signal but SIGKILL takes
+    /// effect (Linux 5.2, `cgroup.freeze`). False if there is no v2 group or the write fails.
     pub fn freeze(&self) -> bool {
         self.write_freeze("1")
     }
 
-    /// Lets them go on.
+    /// Ends [`Group::freeze`]; false as there.
     pub fn thaw(&self) -> bool {
         self.write_freeze("0")
     }
@@ -275,7 +274,7 @@ impl Group {
         file.is_some_and(|file| write(&file, word).is_ok())
     }
 
-    /// What the kernel counted so far.
+    /// The kernel's counters so far.
     pub fn counters(&self) -> Counters {
         let memory = self.dir_of("memory");
         let pids = self.dir_of("pids");
@@ -295,14 +294,14 @@ impl Group {
         }
     }
 
-    /// Microseconds of processor time of the whole group so far, where a v2 hierarchy is mounted.
+    /// Processor time of the whole group so far, microseconds. `None` if no v2 hierarchy is mounted.
     pub fn cpu_used(&self) -> Option<u64> {
-        // Core accounting: also where the cpu controller is on v1 (cgroup-v2.rst, cpu.stat).
+        // Core accounting works even if the cpu controller is on v1 (cgroup-v2.rst, cpu.stat).
         keyed(&self.v2.as_ref()?.join("cpu.stat"), "usage_usec")
     }
 
-    /// Whether the jail has as much memory as the mark from which it is throttled, a hundredth less counted
-    /// in: the kernel reclaims in steps. Never on v1, which has no such mark.
+    /// Whether the jail's memory has reached `memory.high`, from which the kernel throttles it. One hundredth
+    /// less counts too: the kernel reclaims in steps. Always false on v1, which has no such mark.
     pub fn is_at_high_mark(&self) -> bool {
         let memory = self.dir_of("memory");
         let read = |file| number(&memory.join(file));
@@ -312,9 +311,9 @@ impl Group {
         }
     }
 
-    /// Throttles no more: the limit decides alone.
+    /// Ends the throttling; the hard limit remains.
     pub fn lift_high_mark(&self) {
-        // Where it fails the jail goes on as slowly.
+        // If this fails, the jail stays throttled.
         let _ = write(&self.dir_of("memory").join("memory.high"), "max");
     }
 
@@ -338,8 +337,8 @@ pub(super) fn has_all(file: &Path) -> bool {
         .all(|c| have.split_whitespace().any(|h| h == *c))
 }
 
-/// Gives `parent`'s children the controllers, and its own parent's too where they lack them. What
-/// the kernel did not take is an error here, not at the first limit.
+/// Enables the controllers for the children of `parent`, and of its own parent if needed. A refusal of the
+/// kernel is an error here, not at the first limit.
 fn enable_controllers(parent: &Path) -> Result<()> {
     let above = parent.parent().unwrap_or(parent);
     for dir in [above, parent] {
@@ -351,8 +350,8 @@ fn enable_controllers(parent: &Path) -> Result<()> {
     Ok(())
 }
 
-/// mkdir, with the parent if need be; a directory that is there already is somebody else's. The
-/// parent stays, empty, when the last jail goes: making and removing one costs as much as the jail's
+/// Makes a directory, and its parent if needed. A directory that exists belongs to another process and is an
+/// error. The parent stays, empty, after the last jail: making and removing it costs as much as the jail's
 /// own, in each hierarchy.
 pub(super) fn make_own_dir(dir: &Path) -> Result<()> {
     // An administrator may remove the parent between the two calls.
@@ -373,8 +372,8 @@ pub(super) fn make_own_dir(dir: &Path) -> Result<()> {
     Err(fault(dir, io::ErrorKind::NotFound.into()))
 }
 
-/// Makes a group that all jails are in, with the processors and memory of the one above: a new cpuset has
-/// none, and takes no process (cpusets.rst).
+/// Makes a group that all jails share, with the processors and memory nodes of the group above: a new cpuset
+/// has none and accepts no process (cpusets.rst).
 fn share(dir: &Path) -> Result<()> {
     match fs::create_dir(dir) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fault(dir, e)),
@@ -390,7 +389,7 @@ fn share(dir: &Path) -> Result<()> {
             fs::read_to_string(&path).map_err(|e| fault(&path, e))
         };
         let all = of(above)?;
-        // Processors come and go.
+        // Processors may have been added or removed since.
         if of(dir)? != all {
             write(&dir.join(name), all.trim_end())?;
         }

@@ -12,9 +12,9 @@ use creel_sys::{Errno, cut, mount};
 
 /// Makes detached mounts of pinned inodes, for a process that may mount on the host.
 pub(super) struct Copier {
-    /// The host id that shows as the jail's user, where the jail has a range of ids.
+    /// The host id of the jail's user, if the jail has a range of ids.
     pub(super) jail_user: Option<u32>,
-    /// By owner on the host, the user namespace that shows it as the jail's user.
+    /// By owner on the host, the user namespace that maps the owner to the jail's user.
     pub(super) idmaps: BTreeMap<(u32, u32), Idmap>,
 }
 
@@ -53,7 +53,7 @@ impl Copier {
         Ok(tree)
     }
 
-    /// Shows the owner of a detached mount as the jail's user, where the jail has a range of ids.
+    /// Maps the owner of a detached mount to the jail's user, if the jail has a range of ids.
     pub(super) fn own(&mut self, tree: &OwnedFd, owner: (u32, u32)) -> creel_sys::Result<()> {
         match self.jail_user {
             Some(user) => mount::idmap(tree.as_fd(), self.map(owner, user)?.namespace.as_fd()),
@@ -61,7 +61,7 @@ impl Copier {
         }
     }
 
-    /// The user namespace that shows `owner` as the jail's user.
+    /// The user namespace that maps `owner` to the jail's user.
     fn map(&mut self, owner: (u32, u32), user: u32) -> creel_sys::Result<&Idmap> {
         Ok(match self.idmaps.entry(owner) {
             Entry::Occupied(known) => known.into_mut(),
@@ -70,12 +70,12 @@ impl Copier {
     }
 }
 
-/// The owner as the jail's user, and everybody else as who they are on the host, as on any other mount: the
-/// jail has no id of theirs, and the kernel treats their files as those of strangers. Where such ids had no
-/// place in the map, the kernel would answer EOVERFLOW to a chown(2), and to the removal of a stranger's file.
+/// Maps the owner to the jail's user and every other id to itself, as on any other mount: the jail has none
+/// of those ids, and the kernel treats their files as other users'. Without a mapping for them the kernel
+/// would answer EOVERFLOW to a chown(2), and to the removal of another user's file.
 fn shown(owner: (u32, u32), user: u32) -> creel_sys::Result<Idmap> {
     match Idmap::new(&others(owner.0, user), &others(owner.1, user)) {
-        // In a user namespace that does not have them all.
+        // This process's user namespace lacks some of these ids.
         Err(Errno::PERM) => Idmap::new(&[one(owner.0, user)], &[one(owner.1, user)]),
         made => made,
     }
@@ -89,10 +89,10 @@ fn one(inside: u32, outside: u32) -> Range {
     }
 }
 
-/// Neither the owner's own number nor the user's stands for itself: nobody else is shown as one of them.
+/// Neither the owner's id nor the user's maps to itself, so no other id appears as one of them.
 fn others(owner: u32, user: u32) -> Vec<Range> {
     let (low, high) = (owner.min(user), owner.max(user));
-    // 2^32-1 is no id.
+    // 2^32-1 is not a valid id.
     let stretches = [
         (0, low),
         (low.saturating_add(1), high),

@@ -1,5 +1,5 @@
-//! Mounts over names of granted trees: which a plan makes, why, and what became of one that somebody outside of
-//! the jail took off.
+//! Covers are mounts over names in granted trees: which ones a plan makes, why, and the fate of one that a
+//! process outside of the jail removes.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -11,42 +11,42 @@ use creel_plan::paths::within;
 use creel_plan::{Act, IfAbsent, Later, Plan};
 use creel_sys::mount;
 
-/// What a name is covered for.
+/// Why a name is covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Nothing of it is seen.
+    /// It is hidden.
     Denied,
-    /// A socket that somebody listens on, as `Denied`; where there is none, there may be one later.
+    /// As `Denied`, for a socket on which a process listens, or may listen later.
     Socket,
-    /// It stays as it is; mount attributes.
+    /// It cannot be changed; mount attributes.
     Kept(u64),
-    /// It keeps its name.
+    /// It cannot be renamed or removed.
     Held,
     /// It stays absent.
     Withheld(Later),
 }
 
-/// A cover, by where it is in the jail.
+/// A cover and its place in the jail.
 #[derive(Debug, Clone)]
 pub(super) struct Cover {
     pub path: PathBuf,
     pub at: CString,
     pub parent: CString,
-    /// The directories from the granted tree to the parent: a rename of one takes the cover along.
+    /// The directories from the parent up to the granted tree: a rename of one moves the cover too.
     pub above: Vec<CString>,
     pub purpose: Purpose,
 }
 
-/// What became of a cover.
+/// The fate of a removed cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It is there again.
+    /// It was put back.
     Restored,
-    /// It could not be put back, or too late; the jail was ended.
+    /// It could not be put back, or not in time; the jail was killed.
     Ended,
 }
 
-/// One event: which cover, what became of it, and how long after it was noticed.
+/// One event: the cover's number, its fate, and the time from when its removal was noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
     pub cover: u32,
@@ -54,7 +54,7 @@ pub struct Event {
     pub microseconds: u32,
 }
 
-/// The covers of a plan, in the order in which they are made: what encloses first.
+/// The covers of a plan in the order in which they are made: enclosing paths first.
 #[derive(Debug, Clone, Default)]
 pub struct Covers(pub(super) Vec<Cover>);
 
@@ -76,8 +76,8 @@ impl Covers {
         };
         let granted = |path: &Path| Place::of(&plan.jail, path) == Place::Granted;
         let purpose = |act: &Act| match act {
-            // Such a mount is read-only for want of an owner. When its owner has unmounted it, what has the name
-            // is the tree's.
+            // Such a mount is read-only because its owner cannot be mapped. After its owner has unmounted it,
+            // the name leads to a file of the granted tree.
             Act::Bind { unnamed: true, .. } => None,
             Act::Bind { target, access, .. } if !access.write && writable(target) => Some((
                 target.clone(),
@@ -112,7 +112,7 @@ impl Covers {
         Covers(covers)
     }
 
-    /// Names that are there, and become absent where the host removes them.
+    /// Names that exist and become absent if the host removes them.
     pub fn kept(&self) -> impl Iterator<Item = &Path> {
         let kept = |cover: &&Cover| matches!(cover.purpose, Purpose::Kept(_));
         self.0.iter().filter(kept).map(|cover| cover.path.as_path())
@@ -122,7 +122,7 @@ impl Covers {
         self.0.is_empty()
     }
 
-    /// Names of which nothing may be seen.
+    /// Names that are hidden.
     pub fn denied(&self) -> impl Iterator<Item = &Path> {
         let denied = |cover: &&Cover| cover.purpose == Purpose::Denied;
         self.0
@@ -138,7 +138,7 @@ impl Covers {
 }
 
 impl Cover {
-    /// `tree`: the outermost granted tree that it lies in.
+    /// `tree`: the outermost granted tree that contains `path`.
     fn new(path: PathBuf, tree: &Path, purpose: Purpose) -> Option<Cover> {
         let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
         let above = path

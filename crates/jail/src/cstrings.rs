@@ -1,4 +1,4 @@
-//! The text of a plan as the kernel takes it.
+//! Converts the text of a plan to C strings.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -21,7 +21,7 @@ pub fn text(text: &str) -> CString {
     bytes(text.as_bytes().to_vec())
 }
 
-/// `resolve` has refused every NUL in what callers write, and the kernel gives none in paths.
+/// `resolve` has refused NUL bytes in callers' text, and the kernel's paths contain none.
 pub fn bytes(bytes: Vec<u8>) -> CString {
     CString::new(bytes).unwrap_or_default()
 }

@@ -1,13 +1,12 @@
-//! What a program's file says about how it starts: elf(5), and the first line of a script.
+//! How a program file starts: its ELF headers, elf(5), or the first line of a script.
 //!
-//! Owns the reading of bytes that anybody may have written: every offset and length is checked and
-//! bounded, nothing is trusted. It refuses what this machine would not start in a jail: 32-bit and
-//! foreign programs are no programs here.
+//! The bytes are untrusted: every offset and length is checked and bounded. Files that this machine would not
+//! start in a jail, such as 32-bit and foreign programs, count as [`Form::Other`].
 
-/// Bytes at an offset: as many as asked for, or `None`.
+/// Reads at an offset: returns exactly as many bytes as requested, or `None`.
 pub type Read<'a> = &'a dyn Fn(u64, usize) -> Option<Vec<u8>>;
 
-/// A file that can be started or loaded.
+/// The form of a file that may be started or loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Form {
     Elf(Box<Elf>),
@@ -16,18 +15,18 @@ pub enum Form {
     Other,
 }
 
-/// What the loader needs to know of an ELF file, ld.so(8).
+/// What the loader reads from an ELF file, ld.so(8).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Elf {
     pub loader: Option<Vec<u8>>,
     pub needed: Vec<Vec<u8>>,
     pub rpath: Option<Vec<u8>>,
     pub runpath: Option<Vec<u8>>,
-    /// Meant to be started, not to be loaded.
+    /// The file is a program and not a library.
     pub program: bool,
 }
 
-/// Program headers, dynamic entries and names at most; more is nonsense.
+/// Program headers, dynamic entries and bytes of a name, at most. A valid file has fewer.
 const MOST_HEADERS: usize = 256;
 const MOST_ENTRIES: usize = 4096;
 const LONGEST_NAME: usize = 4096;
@@ -49,7 +48,7 @@ const HEADER: usize = 64;
 const PROGRAM_HEADER: usize = 56;
 const ENTRY: usize = 16;
 
-/// What the file is.
+/// Returns the form of the file that `read` reads.
 pub fn form(read: Read) -> Form {
     if read(0, 2).as_deref() == Some(b"#!") {
         return script(read).map_or(Form::Other, Form::Script);
@@ -57,7 +56,7 @@ pub fn form(read: Read) -> Form {
     elf(read).map_or(Form::Other, |elf| Form::Elf(Box::new(elf)))
 }
 
-/// The kernel looks at the first 256 bytes (`BINPRM_BUF_SIZE`), execve(2).
+/// The kernel reads only the first 256 bytes (`BINPRM_BUF_SIZE`), execve(2).
 fn script(read: Read) -> Option<Vec<u8>> {
     let line = prefix(read, 2, 254);
     let line = line.split(|b| *b == b'\n').next()?;
@@ -115,7 +114,7 @@ fn dynamic(read: Read, segment: &Segment, all: &[Segment], elf: &mut Elf) -> Opt
     let Some(strings) = value(DT_STRTAB) else {
         return Some(());
     };
-    // An address: the segment that is loaded there says where in the file it is.
+    // This is an address: the segment loaded there gives the offset in the file.
     let strings = all
         .iter()
         .find_map(|s| s.offset_of(strings).filter(|_| s.kind == PT_LOAD))?;
@@ -153,7 +152,7 @@ impl Segment {
     }
 }
 
-/// Where `name` is, by the cache that ldconfig(8) writes: every entry, since which of them fits
+/// The paths of `name` in the cache that ldconfig(8) writes. Returns every entry, because the loader's choice
 /// depends on the processor.
 pub fn cached(cache: &[u8], name: &[u8]) -> Vec<Vec<u8>> {
     // glibc, dl-cache.h: `struct cache_file_new` and `file_entry_new`.
@@ -177,7 +176,7 @@ pub fn cached(cache: &[u8], name: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Up to `most` bytes: fewer where the file ends.
+/// Reads up to `most` bytes, fewer at the end of the file.
 fn prefix(read: Read, at: u64, most: usize) -> Vec<u8> {
     let mut bytes = vec![];
     let mut step = most;

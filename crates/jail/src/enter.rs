@@ -1,7 +1,7 @@
-//! Coming into a jail, a step at a time: every layer on this process, then what is the command's own.
+//! Performs the steps of a process that enters a jail: every layer, then what the command needs.
 //!
-//! Pid 1 does it once it has built the jail; a process that has joined one from outside can do the same
-//! steps. Runs after clone, as [`walk`](super::walk) does: system calls only.
+//! Pid 1 performs them after it has built the jail; a process that joins one from outside can perform the
+//! same steps. Runs after clone, as [`walk`](super::walk) does: system calls only.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -12,27 +12,27 @@ use super::{netns, rights};
 use creel_plan::{Node, Rights, Terminal};
 use creel_sys::{Errno, Result, caps, fd, process, pty, rlimit, seccomp, socket};
 
-/// The supervisor's socket in the finished jail; everything above it is closed.
+/// The number of the supervisor's socket in the finished jail; all higher descriptors are closed.
 pub const SOCKET: i32 = 3;
 
-/// A process on its way into a jail.
+/// A process that enters a jail.
 pub struct Entering<'a> {
-    /// The supervisor's, until it becomes [`SOCKET`].
+    /// The socket to the supervisor, until it becomes [`SOCKET`].
     pub socket: &'a OwnedFd,
     pub stdio: &'a Stdio,
     pub terminal: Terminal,
-    /// What becomes stdin in the place of the caller's own.
+    /// Replaces the caller's stdin.
     pub stdin: Option<OwnedFd>,
-    /// Where the relay says that it serves its sockets.
+    /// The relay reports here that it serves its sockets.
     pub relay: Option<&'a OwnedFd>,
-    /// Of the jail's own terminal: master, slave.
+    /// The jail's own terminal: master, slave.
     pub pair: Option<(OwnedFd, OwnedFd)>,
     /// The socket has become [`SOCKET`], and its old number is closed.
     pub settled: bool,
 }
 
 impl Entering<'_> {
-    /// The socket, wherever it is now.
+    /// The socket at its current number.
     pub fn speaker(&self) -> BorrowedFd<'_> {
         match self.settled {
             true => fd::fixed(SOCKET),
@@ -59,7 +59,7 @@ impl Entering<'_> {
                     rules.allow(fd::pin_c(path)?.as_fd(), access)?;
                 }
                 if let Some(stdin) = &self.stdin {
-                    // What can be read from its descriptor can be read from /dev/stdin too.
+                    // What the program can read from the descriptor it may also read from /dev/stdin.
                     let access = rights::access(Rights::Read, Node::File, rules.abi());
                     rules.allow(stdin.as_fd(), access)?;
                 }
@@ -67,8 +67,8 @@ impl Entering<'_> {
             }
             Enter::Terminal => {
                 let (master, slave) = pty::open()?;
-                // While 0 and 1 are the caller's still: the command must not start on a terminal of
-                // no size, nor hear of a change that was none.
+                // Descriptors 0 and 1 are still the caller's here. The command must not start on a terminal
+                // of size zero, nor get a SIGWINCH without a change.
                 if pty::copy_size(fd::fixed(0), slave.as_fd()).is_err() {
                     let _ = pty::copy_size(fd::fixed(1), slave.as_fd());
                 }
@@ -91,12 +91,12 @@ impl Entering<'_> {
         }
     }
 
-    /// 0, 1 and 2 are what the plan says, the supervisor's socket is 3.
+    /// Sets descriptors 0, 1 and 2 as planned and moves the supervisor's socket to 3.
     fn streams(&mut self) -> Result<()> {
         process::own_session()?;
         if let Some((master, slave)) = &self.pair {
             pty::take_control(slave.as_fd())?;
-            // Not before: what is typed at a terminal that has no foreground interrupts nobody.
+            // Not earlier: on a terminal without a foreground process group, Ctrl-C interrupts nothing.
             let said = Message::Terminal.encode();
             socket::send(self.speaker(), &said, &[master.as_fd()])?;
         }

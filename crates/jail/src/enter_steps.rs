@@ -1,4 +1,4 @@
-//! The acts of a process that comes into a jail, to steps.
+//! Compiles the acts of a process that enters a jail into steps.
 
 use std::os::fd::AsFd;
 
@@ -11,8 +11,8 @@ use creel_sys::Errno;
 use creel_sys::landlock::Rules;
 use creel_sys::process::CStrings;
 
-/// Prepares the acts of a process that enters `jail` and becomes `command`. `egress`: the number of the act
-/// by which the relay has sockets, where this process waits for it.
+/// Compiles the acts of a process that enters `jail` and becomes `command`. `egress`: the number of the act
+/// that gives the relay its sockets, if this process waits for the relay.
 pub fn prepare(
     jail: &JailPlan,
     command: &CommandPlan,
@@ -25,7 +25,7 @@ pub fn prepare(
         if act.stage() == Stage::Descriptors
             && let Some(act) = egress.take()
         {
-            // As late as it can be: the relay has its own things to do.
+            // As late as possible: the relay prepares meanwhile.
             steps.push(Step {
                 act,
                 work: Enter::Served,
@@ -93,7 +93,7 @@ fn compile(act: &Act, pins: &Pins) -> Result<Enter, JailError> {
     })
 }
 
-/// The program that the process becomes in the end.
+/// The program that the process executes in the end.
 pub fn program(command: &CommandPlan) -> Program {
     let environment = command.environment.iter().map(|(name, value)| {
         let mut line = name.clone();

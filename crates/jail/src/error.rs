@@ -1,5 +1,5 @@
-//! What can go wrong between a plan and a live jail. The child reports a step and an errno; the
-//! words are made here, in the parent.
+//! Errors between a plan and a running jail. The child reports a step and an errno; the parent makes the
+//! message here.
 
 use std::path::{Path, PathBuf};
 
@@ -91,7 +91,6 @@ pub enum JailError {
         #[source]
         source: Errno,
     },
-    /// An act of the child's.
     #[error("{} is a symbolic link that leads nowhere, and the jail could create what it leads to; take the link away, or create its target", path.display())]
     LinkNowhere { path: PathBuf },
     #[error("{}", unheld(path, *source))]
@@ -159,7 +158,7 @@ creel_policy::codes!(JailError {
     Self::Died => "jail-died",
 });
 
-/// What failed, without what the plan lists below it.
+/// The first line of an act's text, without the list below it.
 fn one_line(act: &Act) -> String {
     let text = act.to_string();
     text.lines().next().unwrap_or_default().to_owned()
@@ -180,7 +179,7 @@ fn unheld(path: &Path, why: Errno) -> String {
 }
 
 impl JailError {
-    /// The errno at the root, if there is one.
+    /// The errno that caused the error, if there is one.
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::NotProc { source }

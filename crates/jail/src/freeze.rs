@@ -1,4 +1,4 @@
-//! Plan to steps: every name becomes a descriptor or a C string, nothing is enforced yet.
+//! Compiles a plan into steps: every name becomes a descriptor or a C string. Nothing is enforced yet.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,44 +23,44 @@ use creel_sys::shared::Board;
 use creel_sys::signal::Held;
 use creel_sys::{caps, clone, fd, socket};
 
-/// What the relay of a jail asks of it, and gives it.
+/// What the relay provides to its jail.
 #[derive(Debug)]
 pub struct WayOut {
-    /// Where the relay awaits its listening sockets.
+    /// The relay receives its listening sockets here.
     pub sockets: OwnedFd,
-    /// The certificate of the jail's own authority, PEM, where TLS is ended.
+    /// The certificate of the jail's own certificate authority (PEM), if the relay terminates TLS.
     pub authority: Option<String>,
 }
 
-/// A jail that is one clone away.
+/// A jail that is ready to be cloned.
 pub struct Ready {
-    /// From before the first helper is made until there are handlers: the jail's first process and the
-    /// helpers are born with every signal blocked.
+    /// Blocks signals from before the first helper starts until handlers exist: the jail's first process and
+    /// the helpers start with every signal blocked.
     pub(super) held: Held,
     pub(super) plan: Arc<Plan>,
     pub(super) flags: u64,
     pub(super) ids: Ids,
-    /// Host ids of the jail's range.
+    /// The first host id of the jail's range.
     pub(super) first_id: u32,
     pub(super) cgroup: Option<(CgroupLayout, CgroupLimits)>,
     pub(super) lease: Option<Lease>,
-    /// At work already, where there is something for it.
+    /// Already running, if it has duties.
     pub(super) janitor: Option<Janitor>,
-    /// Make the jail.
+    /// The steps that make the jail.
     pub(super) build: Vec<Step<Build>>,
-    /// Bring pid 1 into it, on the way to the first command.
+    /// The steps by which pid 1 enters it, before the first command.
     pub(super) enter: Vec<Step<Enter>>,
     pub(super) household: Household,
     pub(super) program: Program,
     pub(super) stdio: Stdio,
     pub(super) socket: (OwnedFd, OwnedFd),
-    /// Where the relay awaits its sockets, if there is a way out.
+    /// The relay receives its sockets here, if the jail has egress.
     pub(super) relay: Option<OwnedFd>,
-    /// Those sockets, where the supervisor makes them.
+    /// Those sockets, if the supervisor makes them.
     pub(super) sockets: Option<Sockets>,
 }
 
-/// Compiles a plan. `way_out`: of the relay, if the plan has one. `state`: where leases live, a directory of mode 0700.
+/// Compiles a plan. `way_out`: the relay's, if there is egress. `state`: the leases' directory, mode 0700.
 pub fn freeze(
     plan: Plan,
     host: &Host,
@@ -79,8 +79,8 @@ pub fn freeze(
     };
     let covers = Covers::of(&plan);
     let names = Names::of(&plan, &pins, covers.kept())?;
-    // A pin that is not bound is the host's twin of something of the jail's own, such as /tmp: a
-    // Landlock rule on it would open the host's inode and not the jail's.
+    // An unbound pin is the host's inode of a path where the jail has its own, such as /tmp: a Landlock rule
+    // on it would allow the host's inode and not the jail's.
     let bound: BTreeSet<&Path> = plan
         .acts()
         .filter_map(|act| match act {
@@ -118,7 +118,7 @@ pub fn freeze(
     };
     let loopback = plan.has(&Act::Loopback);
     let network = match (loopback, host.id_mode) {
-        // Loopback is brought up by CAP_NET_ADMIN over the user namespace that owns the network.
+        // Bringing loopback up needs CAP_NET_ADMIN in the user namespace that owns the network namespace.
         (true, IdMode::Privileged) if caps::may_network() => Network::New,
         _ => Network::Kept,
     };
@@ -186,9 +186,9 @@ pub fn freeze(
     })
 }
 
-/// A file that comes in as stdin lies on the host's mount: opened again through /proc/self/fd it
-/// could be mapped as code, whatever it holds by then. Landlock forbids that outside the granted
-/// trees, which it knows by their inodes.
+/// A file on stdin lies on the host's mount: reopened through /proc/self/fd it could be mapped as code, with
+/// whatever contents it has then. Landlock forbids that outside of the granted trees, which it identifies by
+/// inode.
 fn check_stdin(stdio: &Stdio, plan: &Plan, pins: &Pins) -> Result<(), JailError> {
     use std::os::unix::fs::MetadataExt;
     let stdin = stdio.0[0].as_ref().map_or(fd::fixed(0), AsFd::as_fd);
@@ -215,7 +215,7 @@ fn flag(namespace: Namespace) -> u64 {
         Namespace::User => clone::NEWUSER,
         Namespace::Mount => clone::NEWNS,
         Namespace::Pid => clone::NEWPID,
-        // Made by the janitor before the clone, or beside the tree and joined at the Loopback step.
+        // The janitor makes it before the clone, or a helper makes it and the Loopback step joins it.
         Namespace::Net => 0,
         Namespace::Ipc => clone::NEWIPC,
         Namespace::Uts => clone::NEWUTS,

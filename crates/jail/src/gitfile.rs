@@ -1,4 +1,4 @@
-//! Files of git's, read with a bound.
+//! Reads git's files up to a size limit.
 
 use std::ffi::OsStr;
 use std::io::Read as _;
@@ -8,17 +8,17 @@ use std::path::Path;
 
 use creel_sys::fd;
 
-/// Bytes of configuration that are read for a repository.
+/// Bytes of configuration that are read for a repository, at most.
 pub(super) const MOST_BYTES: u64 = 1 << 20;
-/// Of the files that say where a repository is.
+/// The same for files that name the location of a repository.
 const MOST_POINTER: u64 = 4096;
 
-/// A small plain file; nothing where it is anything else.
+/// The contents of a small regular file; `None` if it is anything else.
 pub(super) fn pointer(file: &Path) -> Option<Vec<u8>> {
     contents(file, MOST_POINTER).ok().flatten()
 }
 
-/// What a plain file holds. `None` where it is absent, or no file; an error where it is longer.
+/// The contents of a regular file. `None` if there is none; an error if it is longer than `most`.
 pub(super) fn contents(file: &Path, most: u64) -> Result<Option<Vec<u8>>, ()> {
     let Ok(file) = fd::pin(file).and_then(|pinned| fd::reopen(pinned.as_fd())) else {
         return Ok(None);

@@ -1,9 +1,8 @@
-//! What git on the host obeys because its configuration says so: hooks, programs and files that the
-//! configuration of the workspace's repository and of the caller name.
+//! What git on the host obeys because of its configuration: hooks, programs and files named by the
+//! configuration of the workspace's repository and of the caller.
 //!
-//! Owns the reading of configuration, which it opens as plain files and within a budget; git itself is never
-//! run. What it found are names: [`super::probe`] looks them up. Where repositories are is
-//! [`super::repositories`]'.
+//! This module reads configuration files within a budget; it never runs git. It returns names, which
+//! [`super::probe`] looks up. [`super::repositories`] finds the repositories.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -17,15 +16,15 @@ use creel_plan::Node;
 use creel_plan::identity::Identity;
 use creel_policy::gitconfig::{self, Entry, Names, Role, beneath_home, words};
 
-/// Files of configuration that are read for a repository, and bytes of all of them together.
+/// Configuration files that are read for a repository, at most.
 const MOST_FILES: usize = 64;
 
-/// Files that include one another; git's own bound.
+/// Depth of includes; git's own bound.
 const MOST_DEPTH: usize = 10;
-/// Bytes of a name or an address.
+/// Bytes of a name or an address, at most.
 const MOST_IDENTITY: usize = 256;
 
-/// In a repository's own directory, what leads git to programs; absent where it is absent.
+/// Names in a repository's own directory that lead git to programs. Absent ones stay absent.
 const LEADING: [&str; 6] = [
     "config",
     "config.worktree",
@@ -34,9 +33,9 @@ const LEADING: [&str; 6] = [
     "info",
     "modules",
 ];
-/// Where a git of the system looks for the system's configuration, and one that was built here.
+/// The system's configuration file of a packaged git, and of one built locally.
 const SYSTEMS: [&str; 2] = ["/etc/gitconfig", "/usr/local/etc/gitconfig"];
-/// Variables that name a command, as the key does that says the same.
+/// Variables that name a command, each with the configuration key of the same meaning.
 const VARIABLES: [(&str, &str); 13] = [
     ("GIT_EXTERNAL_DIFF", "diff.external"),
     ("GIT_SSH_COMMAND", "core.sshcommand"),
@@ -57,18 +56,18 @@ const VARIABLES: [(&str, &str); 13] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     pub path: PathBuf,
-    /// Who names it.
+    /// The configuration key or file that names it.
     pub by: String,
     pub when: When,
     /// What git expects there.
     pub node: Node,
 }
 
-/// Whether a name is held where it is absent.
+/// Whether an absent name is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     Always,
-    /// An argument of a command may be anything: it counts where it is a file.
+    /// Arguments of commands may be anything: only existing files count.
     Present,
 }
 
@@ -82,8 +81,8 @@ pub struct Obeyed {
     pub unread: Vec<String>,
 }
 
-/// What git obeys in and around `workspace`, of each repository that it may find; nothing where there is none.
-/// `home`: the caller's.
+/// What git obeys in each repository that it may find from `workspace`; empty if there is none. `home`: the
+/// caller's.
 pub fn obeyed(workspace: &Path, home: Option<&Path>) -> Obeyed {
     let (repositories, more) = repositories::candidates(workspace);
     let mut reader = Reader {
@@ -98,7 +97,7 @@ pub fn obeyed(workspace: &Path, home: Option<&Path>) -> Obeyed {
         reader.unread(workspace, why);
     }
     for repository in &repositories {
-        // What one says takes nothing from another: the nearest may be a jail's.
+        // Each repository has its own budget: a jail may have made the nearest one.
         (reader.files, reader.bytes) = (0, 0);
         reader.repository(repository, workspace);
         reader.configuration(repository);
@@ -107,8 +106,8 @@ pub fn obeyed(workspace: &Path, home: Option<&Path>) -> Obeyed {
     reader.found
 }
 
-/// The system's and the caller's own files of configuration, in the order in which git reads them. Which
-/// file is the system's was decided when git was built; that of each git in PATH counts.
+/// The system's and the caller's configuration files, in the order in which git reads them. The system's file
+/// is fixed when git is built; that of each git in PATH counts.
 pub fn callers(home: Option<&Path>) -> Vec<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     let mut all = match variable("GIT_CONFIG_SYSTEM") {
@@ -143,8 +142,8 @@ fn systems() -> Vec<PathBuf> {
     all
 }
 
-/// What the environment says for git's configuration, git-config(1), and for single commands, git(1); with
-/// the variable that says it.
+/// The entries of git's configuration in the environment, git-config(1), and the commands that variables
+/// name, git(1); each with its variable.
 fn environment() -> Vec<(PathBuf, Entry)> {
     let variable = |name: &str| std::env::var_os(name).map(OsString::into_vec);
     let mut all = vec![];
@@ -153,7 +152,7 @@ fn environment() -> Vec<(PathBuf, Entry)> {
     };
     let count = variable("GIT_CONFIG_COUNT")
         .and_then(|text| str::from_utf8(&text).ok()?.trim().parse().ok());
-    // Where one of them is missing, git stops.
+    // If one of them is missing, git stops.
     for at in 0..count.unwrap_or(0_u32) {
         let key = format!("GIT_CONFIG_KEY_{at}");
         let (Some(name), Some(value)) =
@@ -174,8 +173,8 @@ fn environment() -> Vec<(PathBuf, Entry)> {
     all
 }
 
-/// What the caller's own configuration says of a key, `safe.barerepository`; files that it includes are
-/// not read.
+/// The last value of `key` (`safe.barerepository`) in the caller's own configuration; included files are not
+/// read.
 pub fn setting(home: Option<&Path>, key: &str) -> Option<Vec<u8>> {
     let files = callers(home).into_iter();
     let texts = files.filter_map(|file| contents(&file, MOST_BYTES).ok().flatten());
@@ -184,8 +183,8 @@ pub fn setting(home: Option<&Path>, key: &str) -> Option<Vec<u8>> {
     said.next_back().map(|entry| entry.value)
 }
 
-/// The name and the address in the caller's own configuration, with the files that it includes without a
-/// condition; and what of it is not passed on, with the reason.
+/// The name and the address in the caller's own configuration and the files that it includes unconditionally;
+/// and what of it is not passed on, with the reason.
 pub fn identity(home: Option<&Path>) -> (Identity, Vec<String>) {
     use std::os::unix::fs::PermissionsExt;
     let mut reader = Reader {
@@ -235,18 +234,18 @@ pub fn identity(home: Option<&Path>) -> (Identity, Vec<String>) {
 struct Reader<'a> {
     home: Option<&'a Path>,
     found: Obeyed,
-    /// With the file that each is from.
+    /// Each with the file it comes from.
     entries: Vec<(PathBuf, Entry)>,
     files: usize,
     bytes: u64,
 }
 
 impl Reader<'_> {
-    /// Wherever a repository's own directory lies: `.git` of a workspace is not the only place.
+    /// Adds what leads git to programs in a repository's own directory, which may lie anywhere.
     fn repository(&mut self, repository: &Repository, workspace: &Path) {
         let own = [&repository.common, &repository.git];
         let different = repository.common != repository.git;
-        // The trust paths name what is in that one.
+        // The protected defaults cover that directory.
         let usual = workspace.join(".git");
         let own = own.into_iter().take(if different { 2 } else { 1 });
         for dir in own.filter(|dir| **dir != usual) {
@@ -273,7 +272,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads every file of configuration, with what they include.
+    /// Reads every configuration file and what it includes.
     fn configuration(&mut self, repository: &Repository) {
         let mut first = vec![repository.common.join("config")];
         first.push(repository.git.join("config.worktree"));
@@ -282,7 +281,7 @@ impl Reader<'_> {
             first.into_iter().map(|file| (file, 0)).collect();
         for (from, entry) in environment() {
             match entry.names() {
-                // Beside no file: git takes no other path.
+                // The entry is in no file, so git accepts no relative path.
                 Some(Names::Include)
                     if entry.value.starts_with(b"/") || beneath_home(&entry.value).is_some() =>
                 {
@@ -297,7 +296,7 @@ impl Reader<'_> {
         }
         let mut seen: Vec<PathBuf> = vec![];
         while let Some((file, depth)) = queue.pop_front() {
-            // Beside which file a name is meant goes by its spelling, which file it is does not.
+            // A relative include uses the file's path as written; a file is identified by its real path.
             let place = match depth {
                 0 => file.clone(),
                 _ => seats::of(&file).path,
@@ -319,9 +318,9 @@ impl Reader<'_> {
                     continue;
                 }
             };
-            // The repository's own is a trust path, or was named above.
+            // The repository's own is a protected default, or was named above.
             if depth == 0 && !file.starts_with(&repository.common) {
-                // The caller's own may lie in the workspace, or lead there.
+                // The caller's own may lie in the workspace, or be a link into it.
                 let by = "git's configuration".into();
                 self.name(file.clone(), by, When::Always, Node::File);
             }
@@ -345,13 +344,13 @@ impl Reader<'_> {
 
     fn unread(&mut self, file: &Path, why: &str) {
         let text = format!("{}: {why}, and what it names is not held", file.display());
-        // The caller's own is read for each repository.
+        // The caller's own is read once for each repository.
         if !self.found.unread.contains(&text) {
             self.found.unread.push(text);
         }
     }
 
-    /// What the variables name, now that it is known what they are relative to.
+    /// Adds the paths that the entries name, now that their base directories are known.
     fn values(&mut self, repository: &Repository) {
         let entries = std::mem::take(&mut self.entries);
         let mut worktrees = vec![repository.worktree.clone()];
@@ -381,7 +380,7 @@ impl Reader<'_> {
                     Some(Names::Marked)
                         if entry.value.starts_with(b"!") || entry.value.contains(&b'/') =>
                     {
-                        // Somebody types an alias: a name that nobody has made yet is not held for it.
+                        // An alias runs only when the user types it, so an absent name is not held for it.
                         let when = match entry.section.as_str() {
                             "alias" => When::Present,
                             _ => When::Always,
@@ -397,7 +396,7 @@ impl Reader<'_> {
     fn command(&mut self, command: &[u8], base: &Path, by: &str, programs: When) {
         for word in words(command) {
             let when = match word.role {
-                // Without a slash it is looked for in PATH.
+                // A name without a slash is searched in PATH.
                 Role::Program if !word.text.contains(&b'/') => continue,
                 Role::Program | Role::Script => programs,
                 Role::Argument if word.text.starts_with(b"-") => continue,
@@ -416,8 +415,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A path as git reads one: beneath a home, absolute, or beside `base`.
-    /// Reads a file and what it includes without a condition, in the order in which git does.
+    /// Reads a file and its unconditional includes, in git's order.
     fn plainly(&mut self, file: &Path, depth: usize) {
         if self.files == MOST_FILES || depth > MOST_DEPTH {
             return;
@@ -440,9 +438,10 @@ impl Reader<'_> {
         }
     }
 
+    /// A path as git reads one: beneath a home, absolute, or relative to `base`.
     fn resolve(&self, value: &[u8], base: &Path) -> Option<PathBuf> {
         let value = value.strip_prefix(b":(optional)").unwrap_or(value);
-        // What is longer than a name can be names nothing.
+        // A name that is too long for the kernel leads to no file.
         let longest = value.split(|b| *b == b'/').map(<[u8]>::len).max();
         if value.is_empty() || value.contains(&0) || longest > Some(255) || value.len() > 2048 {
             return None;
@@ -452,7 +451,7 @@ impl Reader<'_> {
                 let home = std::env::var_os("HOME").map(PathBuf::from);
                 Some(home.or(self.home.map(Path::to_path_buf))?.join(path(rest)))
             }
-            // Somebody else's home, git's own prefix.
+            // Another user's home, or git's own prefix.
             None if value.starts_with(b"~") || value.starts_with(b"%(") => None,
             None => Some(base.join(path(value))),
         }

@@ -1,37 +1,37 @@
-//! What glibc opens by itself, whatever the program's headers ask for: the libraries behind some of its
-//! functions, found by name when one of them is called first. A program that lacks them aborts (a thread
-//! that ends without libgcc_s) or fails in ways that nobody connects with a policy.
+//! What glibc opens by itself, independent of the program's headers: some of its functions load a library by
+//! name at their first call. A program without it aborts (a thread that ends without libgcc_s) or fails in
+//! ways that nobody connects with a policy.
 //!
-//! Owns the list. musl opens nothing: its names and converters are within it, and a thread of its ends
-//! without unwinding. Neither does libstdc++, whose locales are libc's. What ld.so opens where its
-//! environment or /etc/ld.so.preload says so is the caller's wish, and no part of this.
+//! musl opens nothing: name resolution and converters are built in, and its threads end without unwinding.
+//! libstdc++ opens nothing either: its locales are libc's. What ld.so opens because of its environment or
+//! /etc/ld.so.preload is the caller's choice, and not part of this list.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use creel_plan::host::NamedBy;
 
-/// How programs ask for it. Since 2.34 it is the file's name; before, a link to `libc-2.33.so`.
+/// The name by which programs load it. Since 2.34 it is the file's name; before, a link to `libc-2.33.so`.
 pub const NAME: &str = "libc.so.6";
-/// Of every version: to unwind a thread that is cancelled or calls pthread_exit(3), and for
-/// backtrace(3); since 2.28, for names beyond ASCII (`AI_IDN` of getaddrinfo(3), getnameinfo(3)).
+/// Every version opens the first to unwind a thread that is cancelled or calls pthread_exit(3), and for
+/// backtrace(3); since 2.28 the second, for names beyond ASCII (`AI_IDN` of getaddrinfo(3), getnameinfo(3)).
 const ALWAYS: [&str; 2] = ["libgcc_s.so.1", "libidn2.so.0"];
-/// The sources in the jail's nsswitch.conf, which are within libc since 2.34.
+/// The sources in the jail's nsswitch.conf, which are built into libc since 2.34.
 const SOURCES: [&str; 2] = ["libnss_files.so.2", "libnss_dns.so.2"];
-/// The directory of iconv(3)'s converters, of which libc has ASCII, UTF-8, UCS-2 and UCS-4 within it.
-/// There are hundreds; each locale has its own.
+/// The directory of iconv(3)'s converters; only ASCII, UTF-8, UCS-2 and UCS-4 are built into libc. There are
+/// hundreds; each locale has its own.
 const CONVERTERS: &str = "gconv";
 
 /// A program's glibc.
 pub struct Libc {
     pub real: PathBuf,
-    /// The search paths of what loaded it, which hold for what it opens too.
+    /// The search paths of the object that loaded it; they also apply to what it opens.
     pub inherited: Vec<PathBuf>,
     pub named_by: NamedBy,
 }
 
 impl Libc {
-    /// The libraries by name. Those that a machine lacks, glibc does without.
+    /// The names of the libraries. glibc works without those that a host lacks.
     pub fn opens(&self) -> Vec<Vec<u8>> {
         let before_2_34 = self.real.file_name() != Some(OsStr::new(NAME));
         let sources = SOURCES.iter().filter(|_| before_2_34);
@@ -39,7 +39,7 @@ impl Libc {
         all.map(|name| name.as_bytes().into()).collect()
     }
 
-    /// Where the converters may be: beside libc, or where `/lib` is not `/usr/lib` below the latter.
+    /// The possible directories: beside libc, or the same below `/usr` if `/lib` is not `/usr/lib`.
     pub fn converters(&self) -> [PathBuf; 2] {
         let directory = self.real.parent().unwrap_or(Path::new("/"));
         let beside = directory.join(CONVERTERS);

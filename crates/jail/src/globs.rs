@@ -1,9 +1,8 @@
-//! The names that a policy's patterns meet on this machine, looked up once before the plan is made.
+//! Expands a policy's patterns to the names that match on this host, once, before the plan is made.
 //!
-//! Owns the walk. It goes through no link under a `**`, bounds how much it looks at, and refuses what
-//! it could not answer for: more than it may look at, a directory of a denial that cannot be listed,
-//! a name that is no text. What it found is a name and nothing more: [`super::probe`] pins it as it
-//! does a path that somebody wrote.
+//! The walk follows no link under a `**` and is bounded. It fails if the result would be incomplete: at its
+//! limits, at a directory of a denial that cannot be listed, at a name that is not text. It returns only
+//! names; [`super::probe`] pins them like paths that a user wrote.
 
 use std::fs::DirEntry;
 use std::io::ErrorKind;
@@ -16,21 +15,21 @@ use creel_policy::glob::{Part, Pattern, Sense, seen};
 use creel_policy::rights::Roots;
 use creel_sys::Errno;
 
-/// Names that one pattern may meet: each is a mount.
+/// Names that one pattern may match: each is a mount.
 pub const MOST_NAMES: usize = 256;
-/// Entries of directories that all patterns of a run may look at.
+/// Directory entries that all patterns of a run may read.
 pub const MOST_ENTRIES: usize = 100_000;
-/// Directories beneath one another that a `**` may stand for.
+/// Nested directories that a `**` may match.
 pub const MOST_LEVELS: usize = 32;
 
-/// Looks names up, within one bound for all.
+/// Expands patterns, within one limit for all of them.
 #[derive(Debug, Default)]
 pub struct Finder {
     entries: usize,
 }
 
 impl Finder {
-    /// What the pattern meets, sorted.
+    /// Returns the names that match, sorted; an error if the result would be incomplete.
     pub fn find(&mut self, wanted: &Wanted) -> Result<Vec<String>, JailError> {
         let pattern = Pattern::parse(&wanted.pattern);
         let own = Roots::symbolic();
@@ -69,12 +68,12 @@ struct Walk<'a> {
     wanted: &'a Wanted,
     entries: &'a mut usize,
     found: Vec<String>,
-    /// What is before the first wildcard, without links.
+    /// The real path of what precedes the first wildcard.
     base: Option<PathBuf>,
 }
 
 impl Walk<'_> {
-    /// Meets `parts` beneath `dir`; `level`: directories that a `**` stands for by now.
+    /// Matches `parts` beneath `dir`. `level`: directories that the `**` has matched so far.
     fn along(&mut self, dir: &Path, parts: &[Part], level: usize) -> Result<(), JailError> {
         let Some((part, rest)) = parts.split_first() else {
             return Ok(());
@@ -86,7 +85,7 @@ impl Walk<'_> {
                     let name = entry.file_name();
                     let text = name.to_string_lossy();
                     let sense = self.wanted.sense;
-                    // A denial is of every spelling that leads there; a grant is of what it says.
+                    // A denial matches every spelling that leads to a name; a grant only the written one.
                     let spelt = sense == Sense::Denial
                         && part.accepts_folded(&text, sense)
                         && folds(dir, &text);
@@ -106,7 +105,7 @@ impl Walk<'_> {
                 let met = self.found.get(before..).unwrap_or_default().to_vec();
                 for entry in self.list(dir)? {
                     let path = entry.path();
-                    // A directory that is met is met with all beneath it.
+                    // A directory that matches includes everything beneath it.
                     let whole = met.iter().any(|name| Path::new(name) == path);
                     let hidden = !seen(&entry.file_name().to_string_lossy(), self.wanted.sense);
                     if !whole && !hidden && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -118,13 +117,13 @@ impl Walk<'_> {
         }
     }
 
-    /// One name further, where it exists.
+    /// Continues at `path` if it exists.
     fn step(&mut self, path: &Path, rest: &[Part]) -> Result<(), JailError> {
         match rest.is_empty() {
-            // Also a link that leads nowhere is a name.
+            // A dangling link is a name too.
             true if path.symlink_metadata().is_ok() => self.keep(path),
             true => Ok(()),
-            // Through a link as a path that somebody wrote.
+            // Follows links, as for a path that a user wrote.
             false if path.is_dir() => self.along(path, rest, 0),
             false => Ok(()),
         }
@@ -145,8 +144,8 @@ impl Walk<'_> {
             let why = format!("it meets more than {MOST_NAMES} names");
             return Err(self.refused(why, "name the directory that they lie in"));
         }
-        // A pattern's names are whoever's who fills the directory: what lies elsewhere needs a name that
-        // the policy's author wrote. What leads nowhere is nothing to grant.
+        // A process that can create files in a directory controls what a pattern matches there, so a target
+        // elsewhere needs a path that the policy's author wrote. A dangling link grants nothing.
         let real = path.canonicalize().ok();
         if let (Sense::Grant, Some(base), Some(real)) = (self.wanted.sense, &self.base, real)
             && !real.starts_with(base)
@@ -181,10 +180,10 @@ impl Walk<'_> {
         Ok(all)
     }
 
-    /// A grant of what cannot be listed grants nothing there; a denial has to know.
+    /// A grant ignores a directory that cannot be listed; a denial fails.
     fn unlisted(&self, dir: &Path, error: &std::io::Error) -> Result<(), JailError> {
         let gone = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
-        // That says nothing of the directory, and part of a grant is not what somebody wrote.
+        // This error is not about the directory, and a partial grant is not what the policy says.
         let own = Errno::from_io_error(error).is_some_and(pins::is_own);
         if own {
             let why = format!("{} cannot be listed ({error})", dir.display());
@@ -205,7 +204,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether another spelling of an entry's name leads to it too.
+/// Whether another spelling of an entry's name leads to the same inode.
 fn folds(dir: &Path, name: &str) -> bool {
     let swap = |c: char| match c.is_lowercase() {
         true => c.to_uppercase().next().unwrap_or(c),
@@ -219,7 +218,7 @@ fn folds(dir: &Path, name: &str) -> bool {
     other != name && inode(name).is_some() && inode(name) == inode(&other)
 }
 
-/// Whether this process may reach what lies in the directory by its name.
+/// Whether this process may look names up in the directory.
 fn passable(dir: &Path) -> bool {
     rustix::fs::access(dir, rustix::fs::Access::EXEC_OK).is_ok()
 }

@@ -1,8 +1,7 @@
-//! Opening of denied names, refused by the kernel's word to a process of creel, where that has the host's
-//! privileges.
+//! Refuses opens of denied names through fanotify(7) permission events, if creel has the host's privileges.
 //!
-//! Between the host's act that takes a cover off and the cover's return the name shows what it has. So each
-//! first opening of an inode through the jail's mounts with such names waits here:
+//! After a host process takes a cover off, the name shows its contents until the cover returns. So each first
+//! open of an inode through the jail's mounts with such names waits here:
 //!
 //! ```text
 //! open(2) in the jail ──▶ by a denied name, or an inode that ever had one? ──▶ refuse, and look at the covers
@@ -11,9 +10,10 @@
 //!                         allow; not asked again, unless a denied name is beside it
 //! ```
 //!
-//! Renames and links are not held. What had a denied name is known, though: directories tell which inode
-//! gets or loses the name before another act on it in the same directory can begin, and this is read before
-//! each answer. Host processes use other mounts and are never held.
+//! Renames and links are not delayed. The guard still knows every inode that had a denied name: directories
+//! report which inode gets or loses the name before another operation on it in the same directory can begin,
+//! and the guard reads these reports before each answer. Host processes use other mounts and are never
+//! delayed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr};
@@ -24,21 +24,21 @@ use std::path::{Path, PathBuf};
 use creel_sys::fanotify::{Answer, Changes, Handle, Opening, Openings};
 use creel_sys::{Errno, Result, fd};
 
-/// The kernel's mark of a path whose name is gone (proc(5)).
+/// The kernel's suffix for a path whose name was removed (proc(5)).
 const DELETED: &[u8] = b" (deleted)";
 
-/// The openings and the names that are looked after.
+/// Watches opens and denied names.
 pub struct Guard {
     openings: Openings,
     changes: Changes,
     denied: BTreeSet<PathBuf>,
-    /// Where the mounts are on which is asked.
+    /// Mount points of the mounts whose opens are checked.
     mounts: BTreeSet<PathBuf>,
-    /// By the directory's handle, the names of it that are denied.
+    /// By the directory's handle, its denied names.
     names: BTreeMap<Handle, BTreeSet<CString>>,
-    /// Every inode that has or had a denied name since.
+    /// Every inode that has a denied name, or had one since the start.
     known: BTreeSet<Handle>,
-    /// What is being covered again: whoever opened it now would be frozen with it open.
+    /// Inodes whose cover is being put back: a process that opened one now would be frozen with it open.
     covering: BTreeSet<Handle>,
 }
 
@@ -46,11 +46,11 @@ pub struct Guard {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     Nothing,
-    /// A denied name has something else, or was asked for: a cover may be gone.
+    /// A denied name leads to another inode, or was opened: a cover may be gone.
     Change,
 }
 
-/// `None`: its filesystem has none, and there nobody is asked.
+/// `None` if its filesystem has no handles; no open is checked there.
 fn handle(place: BorrowedFd<'_>) -> Result<Option<Handle>> {
     match Handle::of(place) {
         Err(Errno::OPNOTSUPP) => Ok(None),
@@ -59,7 +59,7 @@ fn handle(place: BorrowedFd<'_>) -> Result<Option<Handle>> {
 }
 
 impl Guard {
-    /// Asks nothing yet.
+    /// A guard that checks nothing yet.
     pub fn new(denied: impl Iterator<Item = PathBuf>) -> Result<Guard> {
         Ok(Guard {
             openings: Openings::new()?,
@@ -72,13 +72,13 @@ impl Guard {
         })
     }
 
-    /// Whether the name is one to be guarded.
+    /// Whether the name is denied.
     pub fn is_denied(&self, path: &Path) -> bool {
         self.denied.contains(path)
     }
 
-    /// Looks after `name` of `directory`. `OPNOTSUPP`, `NODEV`, `XDEV`, or what the
-    /// server of a FUSE says of statfs(2): nothing there can be told by handles.
+    /// Watches `name` in `directory`. `OPNOTSUPP`, `NODEV`, `XDEV`, or a FUSE server's error of statfs(2), if
+    /// handles cannot identify files there.
     pub fn watch(&mut self, directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
         let handle = Handle::of(directory)?;
@@ -89,18 +89,18 @@ impl Guard {
         Ok(())
     }
 
-    /// Asks for what is opened through the mount of `directory`, which is at `at`.
+    /// Checks opens through the mount of `directory`, whose mount point is `at`.
     pub fn ask(&mut self, directory: BorrowedFd<'_>, at: &Path) -> Result<()> {
         self.mounts.insert(at.into());
         self.openings.ask(directory)
     }
 
-    /// For poll(2), both: readable where [`answer`](Guard::answer) is needed.
+    /// Both for poll(2): readable when [`answer`](Guard::answer) is needed.
     pub fn sources(&self) -> [BorrowedFd<'_>; 2] {
         [self.openings.as_fd(), self.changes.as_fd()]
     }
 
-    /// What was found at a denied name.
+    /// Records the inode at a denied name.
     pub fn found(&mut self, place: BorrowedFd<'_>) -> Result<()> {
         if let Some(handle) = handle(place)? {
             self.known.insert(handle);
@@ -108,7 +108,7 @@ impl Guard {
         self.openings.ask_anew()
     }
 
-    /// Refuses the opening of what is there, until [`covered`](Guard::covered).
+    /// Refuses opens of the inode at `place`, until [`covered`](Guard::covered).
     pub fn covering(&mut self, place: BorrowedFd<'_>) -> Result<()> {
         if let Some(handle) = handle(place)? {
             self.covering.insert(handle);
@@ -120,7 +120,7 @@ impl Guard {
         self.covering.clear();
     }
 
-    /// Answers every opening that waits.
+    /// Answers every open that waits.
     pub fn answer(&mut self) -> Result<Found> {
         let mut found = self.learn()?;
         loop {
@@ -134,7 +134,7 @@ impl Guard {
                         found = Found::Change;
                     }
                 }
-                // The kernel has refused it. Where this process has no descriptor left it goes on refusing.
+                // The kernel has refused it, and refuses more while this process has no descriptor left.
                 Err(Errno::BADF | Errno::INVAL | Errno::FAULT) => return Err(Errno::IO),
                 Err(_) => {}
             }
@@ -142,10 +142,10 @@ impl Guard {
     }
 
     fn decide(&self, opening: Opening) -> Result<Answer> {
-        // A path of more than 4096 bytes has no text; hence it is refused.
+        // A path of more than 4096 bytes cannot be read, so its open is refused.
         let path = fd::path_of(opening.file.as_fd());
         let answer = match &path {
-            // What the host has moved out of the tree meanwhile has a path that says nothing.
+            // The path of a file that the host has moved out of the tree proves nothing.
             Ok(path)
                 if path.ancestors().any(|above| self.mounts.contains(above))
                     && !self.is_beneath_denied(path)
@@ -158,11 +158,11 @@ impl Guard {
         if let (Answer::Allow, Ok(path)) = (answer, &path)
             && !self.is_beside_denied(path)
         {
-            // Where the kernel has no room for it, it asks again.
+            // If the kernel has no room for the mark, it asks again.
             let _ = self.openings.pass(opening.file.as_fd());
         }
         match self.openings.answer(opening, answer) {
-            // Who asked was killed.
+            // The process that opens it was killed.
             Err(Errno::NOENT) | Ok(()) => Ok(answer),
             Err(errno) => Err(errno),
         }
@@ -186,7 +186,7 @@ impl Guard {
         !none && Handle::of(file.as_fd()).map_or(true, known)
     }
 
-    /// Reads what the directories tell.
+    /// Reads the reports of the directories.
     fn learn(&mut self) -> Result<Found> {
         let (names, known) = (&self.names, &mut self.known);
         let mut found = Found::Nothing;
@@ -198,7 +198,7 @@ impl Guard {
             }
         })?;
         if found == Found::Change {
-            // It may be one that was opened by another name before.
+            // The inode may have been opened by another name before.
             self.openings.ask_anew()?;
         }
         Ok(found)

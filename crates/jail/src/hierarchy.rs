@@ -1,4 +1,4 @@
-//! Where in the mounted hierarchies this process is, and where it may make groups.
+//! Finds this process in the mounted hierarchies, and where it may make groups.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use creel_plan::host::Lacks;
 use creel_sys::{Errno, host, userns};
 
 const ROOT: &str = "/sys/fs/cgroup";
-/// Where creel itself lives in a group that was made for it: one with processes of its own could not
-/// give its children controllers (cgroup-v2.rst, "no internal process constraint").
+/// The group of creel itself, in one made for it: a group with processes of its own cannot give its children
+/// controllers (cgroup-v2.rst, "no internal process constraint").
 const LEAF: &str = "supervisor";
 
-/// Which layout this host has, for a process with or without privilege. `bus`: the address of the
-/// user's bus, where there is one.
+/// The cgroup layout of this host, for a process with or without privilege. `bus`: the address of the user's
+/// bus, if any.
 pub fn layout(privileged: bool, bus: Option<String>) -> Layout {
     const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
     const TMPFS_MAGIC: i64 = 0x0102_1994;
@@ -52,7 +52,7 @@ pub fn layout(privileged: bool, bus: Option<String>) -> Layout {
     }
 }
 
-/// Of the host's root, or of a container's that may do the same.
+/// The layout for the host's root, or for a container's root with the same rights.
 fn whole(root: &Path) -> Layout {
     if read_only(root) {
         return Layout::Unusable {
@@ -61,7 +61,7 @@ fn whole(root: &Path) -> Layout {
         };
     }
     let full = |file: &str| fs::read_to_string(root.join(file)).is_ok_and(|text| !text.is_empty());
-    // The host's own root group alone lacks that file, and is free of the constraint.
+    // Only the host's root group lacks that file, and it is exempt from the constraint.
     if root.join("cgroup.type").exists()
         && full("cgroup.procs")
         && !has_all(&root.join("cgroup.subtree_control"))
@@ -97,7 +97,7 @@ fn hosts_roots() -> Layout {
     }
 }
 
-/// The v1 hierarchies, of those that programs look for, on which a jail has no group.
+/// The v1 hierarchies that programs look for and on which a jail has no group.
 fn beside() -> Vec<String> {
     // A hierarchy may have several controllers and a name for each.
     let hierarchy = |name: &str| rustix::fs::stat(Path::new(ROOT).join(name)).map(|s| s.st_dev);
@@ -154,8 +154,8 @@ fn own(root: &Path) -> Option<PathBuf> {
     Some(root.join(path))
 }
 
-/// Moves this process to a leaf of its own group, which must be the one called `name`: beside the
-/// leaf there is room for jails.
+/// Moves this process to a leaf of its own group, which must be named `name`. Jails then get groups beside
+/// the leaf.
 pub fn make_room(name: &str) -> Result<()> {
     let group = own(Path::new(ROOT)).unwrap_or_default();
     if group.file_name().is_none_or(|last| last != name) {
@@ -166,7 +166,7 @@ pub fn make_room(name: &str) -> Result<()> {
     }
     let leaf = group.join(LEAF);
     make_own_dir(&leaf)?;
-    // 0: whoever writes.
+    // 0 is the writing process.
     write(&leaf.join("cgroup.procs"), "0")
 }
 

@@ -21,12 +21,12 @@ use creel_sys::process::{self, Change};
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, clone, fd, inherited, signal};
 
-/// Room for the frames between `vfork` and `execve`.
+/// Stack between `vfork` and `execve`, bytes.
 const STACK: usize = 32 << 10;
-/// Commands that are alive at once.
+/// Commands that may run at once.
 const MOST_COMMANDS: usize = 16;
 
-/// Starts the first command and serves all. Never returns.
+/// Starts the first command and runs the loop of pid 1. Never returns.
 pub fn run(household: &Household, program: &Program) -> ! {
     let supervisor = fd::fixed(SOCKET);
     // The parent-death signal was set after the last change of ids; had the parent died before
@@ -60,12 +60,12 @@ pub fn run(household: &Household, program: &Program) -> ! {
     }
 }
 
-/// Whether a jail ends with this command: one that is made for a command does, and the kernel kills the rest.
+/// Whether the jail ends with this command. The first command's end is the jail's: the kernel kills the rest.
 fn ends_the_jail(command: u32) -> bool {
     command == FIRST
 }
 
-/// The commands that are alive: number and pid.
+/// The running commands: number and pid.
 #[derive(Default)]
 struct Commands([Option<(u32, i32)>; MOST_COMMANDS]);
 
@@ -107,7 +107,7 @@ impl Commands {
 fn reap(supervisor: BorrowedFd<'_>, household: &Household, commands: &mut Commands) {
     while let Some(pid) = process::changed() {
         let command = commands.number_of(pid);
-        // Before it is waited for: afterwards nobody knows.
+        // Read before wait(2), which discards it.
         let cpu = command.map_or(0, |_| process::processor_time(pid));
         let Some(change) = process::take_change(pid) else {
             continue;
@@ -143,7 +143,7 @@ fn reap(supervisor: BorrowedFd<'_>, household: &Household, commands: &mut Comman
     }
 }
 
-/// How full a filesystem is: bytes, inodes.
+/// How full a filesystem is, per mille: bytes, inodes.
 fn per_mille(path: &std::ffi::CStr) -> [u32; 2] {
     let share = |used: u64, all: u64| {
         if all == 0 {
@@ -161,7 +161,7 @@ fn per_mille(path: &std::ffi::CStr) -> [u32; 2] {
 }
 
 fn tell(supervisor: BorrowedFd<'_>, message: Message) {
-    // A supervisor that is gone has taken this process with it already.
+    // If the supervisor is gone, the kernel kills this process too.
     let _ = socket::send(supervisor, &message.encode(), &[]);
 }
 
@@ -189,8 +189,8 @@ extern "C" fn become_command(worker: *mut std::ffi::c_void) -> i32 {
     process::exit(127)
 }
 
-/// Tries every candidate, as execvp(3) does: absent ones are passed over, a forbidden one is
-/// remembered, any other error ends the search.
+/// Tries every candidate, as execvp(3) does: absent ones are skipped, a forbidden one is remembered, any
+/// other error ends the search.
 fn execute(program: &Program) -> Errno {
     let mut answer = Errno::NOENT;
     for path in &program.candidates {

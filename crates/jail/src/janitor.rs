@@ -1,4 +1,4 @@
-//! The process beside the supervisor that keeps what the jail relies on, and removes what a killed
+//! A helper process of the supervisor that maintains what the jail relies on, and removes what a killed
 //! supervisor would leave behind.
 //!
 //! ```text
@@ -13,14 +13,14 @@
 //! ```
 //!
 //! Mounts, namespaces, sockets and leases end with their processes; the jail's processes end with their
-//! supervisor (`PR_SET_PDEATHSIG`). Cgroup directories and placeholders need somebody to remove them. The
-//! janitor knows both before they are made. It has memory of its own: the kernel ends every process that
-//! shares the memory of one that it ends for want of memory. Where it ends before the jail, the jail is
-//! ended: nobody would cover again what the host uncovers.
+//! supervisor (`PR_SET_PDEATHSIG`). Cgroup directories and placeholders must be removed, so the janitor knows
+//! both before they are made. It has its own memory, because the OOM killer kills every process that shares
+//! its victim's memory. If the janitor ends before the jail, the jail is killed: removed covers would stay
+//! off.
 //!
-//! Where the supervisor may act on the whole host the janitor first makes the jail's network namespace,
-//! which costs as much as all mounts together, while the supervisor prepares the rest; the jail is
-//! cloned in it. Elsewhere [`netns`](super::netns) does it, from inside.
+//! If the supervisor has the host's privileges, the janitor first makes the jail's network namespace, which
+//! costs as much as all mounts together, while the supervisor prepares the rest; the jail is cloned in it.
+//! Otherwise [`netns`](super::netns) makes it from inside.
 
 mod wire;
 mod work;
@@ -40,26 +40,26 @@ use creel_sys::janitor as sys;
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, Result, net, process, procfs, signal};
 
-/// Which network namespace the janitor lives in.
+/// The network namespace of the janitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
     Kept,
-    /// One that it makes, for the jail.
+    /// A new one that it makes for the jail.
     New,
 }
 
-/// Who the jail's mount namespace belongs to.
+/// How the jail's mount namespace can be joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mounts {
     /// Its user namespace must be joined first.
     OfUserNamespace,
-    /// The caller may join it as he is.
+    /// The caller may join it directly.
     Joinable,
 }
 
-/// What a janitor is for.
+/// The duties of a janitor.
 pub struct Duties<'a> {
-    /// The slot's lock: nobody gets the slot while the janitor may still kill what is in it.
+    /// The slot's lock: no other jail gets the slot while the janitor may still kill its group.
     pub lease: Option<BorrowedFd<'a>>,
     /// The group, which is not made yet.
     pub group: Option<Traces>,
@@ -70,48 +70,48 @@ pub struct Duties<'a> {
     pub guard: Guarding,
 }
 
-/// Whether opening of denied names is held; see [`guard`](super::guard).
+/// Whether opens of denied names are checked; see [`guard`](super::guard).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guarding {
-    /// The jail's first process waits for it.
+    /// The jail's first process waits for the guard.
     Wanted,
     No,
 }
 
-/// What the janitor tells while the jail runs.
+/// What the janitor reports while the jail runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     Uncovered(Uncovered),
     /// The covers cannot be watched.
     Unwatched(Errno),
-    /// They are, but the jail's opening of denied names is not held.
+    /// The covers are watched, but opens of denied names are not checked.
     Unguarded(Unguarded),
-    /// It has ended, or the placeholders are gone.
+    /// The janitor has ended, or the placeholders are gone.
     Over,
 }
 
-/// A name whose cover somebody outside of the jail took off.
+/// A name whose cover a process outside of the jail took off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uncovered {
     pub path: PathBuf,
     pub fate: Fate,
-    /// From when it was noticed to the fate.
+    /// The time from when it was noticed to the fate.
     pub microseconds: u32,
 }
 
-/// Where opening of denied names is not held, and why.
+/// Where opens of denied names are not checked, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unguarded {
-    /// The directory of the names; everywhere, where there is none.
+    /// The directory of the names; `None` is everywhere.
     pub directory: Option<PathBuf>,
     pub errno: Errno,
 }
 
-/// A janitor at work. Dropped, it ends after it has removed what it knows.
+/// A running janitor. On drop it removes what it knows and ends.
 pub struct Janitor {
     pid: i32,
     socket: OwnedFd,
-    /// Open in this process and in the jail's first until that sweeps its descriptors.
+    /// Open in this process and in the jail's first, until that sweeps its descriptors.
     built: Option<OwnedFd>,
     names: Names,
     covers: Covers,
@@ -126,16 +126,15 @@ pub struct Janitor {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// It works.
     Working,
-    /// It was told that the jail has ended.
+    /// The supervisor has reported the jail's end to it.
     Ending,
-    /// Its last word was heard, or it is gone.
+    /// Its last message has arrived, or it is gone.
     Over,
 }
 
 impl Janitor {
-    /// Starts one; it begins to make what is its to make.
+    /// Starts a janitor, which at once makes the network namespace and the placeholders.
     pub fn start(duties: Duties<'_>) -> std::result::Result<Janitor, JailError> {
         let fault = |source| JailError::System {
             what: "starting the janitor",
@@ -166,7 +165,7 @@ impl Janitor {
                 guard,
                 waiting: waiting.as_fd(),
             };
-            // Where a step fails the socket closes, and the supervisor knows.
+            // If a step fails, the socket closes and the supervisor notices.
             let _ = work.run(&mut kept, network);
         });
         Ok(Janitor {
@@ -184,8 +183,8 @@ impl Janitor {
         })
     }
 
-    /// Waits for what the janitor makes. Takes this process into the network namespace, if there is one,
-    /// for a clone to be born there; the way back is handed out.
+    /// Waits for what the janitor makes. Moves this process into the new network namespace, if there is one,
+    /// so that the clone starts there; returns the previous namespace.
     pub fn ready(&mut self) -> std::result::Result<Option<OwnedFd>, JailError> {
         let fault = |what| move |source| JailError::System { what, source };
         let mut message = [0; LENGTH];
@@ -221,14 +220,15 @@ impl Janitor {
         enter().map_err(fault(what))
     }
 
-    /// Hands the jail over, whose first process has begun and waits. From the moment at which that has swept
-    /// its descriptors the covers are watched. `socket` leads to it, for the word that it waits for.
+    /// Hands the jail over to the janitor; its first process has started and waits. The covers are watched
+    /// from the moment at which that process has swept its descriptors. `socket` leads to it, for the
+    /// go-ahead.
     pub fn watch(&mut self, pid: i32, pidfd: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<()> {
         let message = padded(JAIL, [pid.unsigned_abs(), 0, 0]);
         let sent = match self.covers.is_empty() {
             true => socket::send(self.socket.as_fd(), &message, &[pidfd]),
             false => {
-                // Now: the first process will not be dumpable, and its namespaces not to be had.
+                // Opened now: later the first process is not dumpable, and its namespaces are not accessible.
                 let mounts = procfs::namespace(&pid.to_string(), "mnt")?;
                 let users = procfs::namespace(&pid.to_string(), "user")?;
                 let (first, second) = (pidfd, mounts.as_fd());
@@ -250,12 +250,12 @@ impl Janitor {
         sent
     }
 
-    /// For poll(2): readable where [`told`](Janitor::told) has something.
+    /// For poll(2): readable when [`told`](Janitor::told) has something.
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// What the janitor has told since, if anything.
+    /// The janitor's new reports, if any.
     pub fn told(&self) -> Vec<Told> {
         let mut all = vec![];
         while self.phase.get() != Phase::Over
@@ -273,7 +273,7 @@ impl Janitor {
             Ok((LENGTH, _)) => {
                 let words = words(&message);
                 match (message[0], errno(words[1])) {
-                    // Not waited for, where the run failed before.
+                    // This arrives here if the run failed before `ready`.
                     (READY, _) => return None,
                     (EVENT, ended) => Told::Uncovered(Uncovered {
                         path: self.covers.path(words[0]).unwrap_or(Path::new("")).into(),
@@ -307,7 +307,7 @@ impl Janitor {
         Some(told)
     }
 
-    /// Says that the jail has ended: the placeholders go.
+    /// Reports the jail's end; the janitor then removes the placeholders.
     pub fn end(&mut self) {
         if self.phase.get() == Phase::Working {
             let sent = socket::send(self.socket.as_fd(), &padded(END, [0; 3]), &[]);
@@ -318,14 +318,15 @@ impl Janitor {
         }
     }
 
-    /// Removes the group, and waits for the janitor; what it told last. The jail must have ended.
+    /// Removes the group and waits for the janitor; returns its last reports. The jail must have ended.
     pub fn finish(mut self) -> Vec<Told> {
         self.close()
     }
 
     fn close(&mut self) -> Vec<Told> {
         self.end();
-        // Beside the janitor, which removes names elsewhere. Never its alone: it may have been killed.
+        // This process removes the group while the janitor removes names. The janitor alone may have been
+        // killed.
         let removed = sys::root().map(|root| remove(&root, &self.group));
         let mut told = vec![];
         while self.phase.get() == Phase::Ending {
@@ -335,14 +336,14 @@ impl Janitor {
             }
         }
         if !self.released.get() {
-            // It was killed, or what it had started was.
+            // The janitor or the process that it had started was killed.
             self.names.release();
         }
         let pid = std::mem::take(&mut self.pid);
-        // Where the group could not be removed it tries again when this process has ended; killed in between,
-        // this one leaves nothing.
+        // If the group could not be removed, the janitor tries again after this process has ended. If this
+        // process is killed in between, it leaves nothing.
         if removed == Ok(Removed::All) {
-            // It is this process's child and not waited for yet: the pid is nobody else's.
+            // The child was not waited for yet, so no other process has its pid.
             let _ = signal::send(pid, signal::KILL);
             let _ = process::reap(pid);
         }

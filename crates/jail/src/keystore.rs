@@ -1,8 +1,8 @@
-//! Certificates as Java keeps them: a key store (JKS) of trusted certificates. Pure.
+//! Encodes trusted certificates as a Java key store (JKS). Pure.
 //!
-//! The form is that of `sun.security.provider.JavaKeyStore`, which every Java reads and which Debian's
-//! and Fedora's own `cacerts` had or have. Nothing in it is secret: the digest at its end is of the
-//! password that all of these have, for programs that name it.
+//! The format is that of `sun.security.provider.JavaKeyStore`, which every Java reads and which Debian's and
+//! Fedora's own `cacerts` use or used. It contains no secret: the digest at its end is of the password that
+//! all of these have, for programs that pass it.
 
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use rustls_pki_types::CertificateDer;
@@ -13,7 +13,7 @@ const VERSION: u32 = 2;
 const TRUSTED: u32 = 2;
 const PASSWORD: &str = "changeit";
 
-/// A key store of all certificates in a PEM text.
+/// Returns a key store of all certificates in a PEM text.
 pub fn of_pem(pem: &[u8]) -> Vec<u8> {
     let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(pem)
         .filter_map(Result::ok)
@@ -25,7 +25,7 @@ pub fn of_pem(pem: &[u8]) -> Vec<u8> {
     for (number, certificate) in certificates.iter().enumerate() {
         store.extend(TRUSTED.to_be_bytes());
         put_text(&mut store, &format!("creel-{number}"));
-        // When it was added, in milliseconds since 1970: nobody asks.
+        // The entry's date, in milliseconds since 1970, is not used.
         store.extend(0u64.to_be_bytes());
         put_text(&mut store, "X.509");
         store.extend((certificate.len() as u32).to_be_bytes());
@@ -41,7 +41,7 @@ pub fn of_pem(pem: &[u8]) -> Vec<u8> {
     store
 }
 
-/// `DataOutput.writeUTF`, of ASCII.
+/// Writes ASCII as `DataOutput.writeUTF` does.
 fn put_text(store: &mut Vec<u8>, text: &str) {
     store.extend((text.len() as u16).to_be_bytes());
     store.extend_from_slice(text.as_bytes());

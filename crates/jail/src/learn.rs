@@ -1,4 +1,4 @@
-//! One question of a plan, answered: looks at a path, and at what its purpose needs of it.
+//! Answers one question of a plan: examines a path as its purpose requires.
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use creel_plan::wanted::{Purpose, Wanted};
 use creel_plan::{Fact, Host};
 use creel_sys::fd::{self, Kind};
 
-/// Looks at one path, and at what its purpose needs of it. Returns the links in what is protected.
+/// Examines one path as its purpose requires. Returns the symbolic links in a protected tree.
 pub(super) fn learn(
     want: Wanted,
     search: &mut Search,
@@ -64,8 +64,8 @@ pub(super) fn learn(
     Ok(links)
 }
 
-/// The kernel says where this process is, but the name may lead elsewhere by now: somebody who can
-/// write above it could hand the jail another directory.
+/// Checks that the path still leads to this process's directory: a process that can write above it could hand
+/// the jail another directory.
 fn still_here(path: &Path, fact: &Fact, pins: &Pins) -> Result<(), JailError> {
     let Fact::Present { real, .. } = fact else {
         return Ok(());

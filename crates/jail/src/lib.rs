@@ -1,4 +1,4 @@
-//! Enforced: from a plan to a live jail.
+//! Enforcement: turns a plan into a running jail.
 //!
 //! ```text
 //! probe ── Host, Pins ──▶ plan::resolve ── Plan ──▶ freeze ── Ready ──▶ spawn ── Live
@@ -7,11 +7,11 @@
 //!                                      walk (the child, step by step) ──▶ init (pid 1) ──▶ exec
 //! ```
 //!
-//! [`probe`](mod@probe) looks at the machine and pins every path that the policy names,
-//! [`globs`] finds the names that its patterns meet before that, [`freeze`] compiles the plan
-//! into steps that need no decision, [`spawn`] clones, [`walk`] is what the child does between clone
-//! and its loop in [`init`]. [`scope`] asks systemd for a cgroup where the host has none to use. [`janitor`] removes what a killed supervisor would
-//! leave behind, and puts back the [`covers`] that the host takes off.
+//! [`probe`](mod@probe) examines the host and pins every path that the policy names; before that, [`globs`]
+//! expands the policy's patterns. [`freeze`] compiles the plan into steps that need no decision, [`spawn`]
+//! clones, and [`walk`] is the child's code between clone and its loop in [`init`]. [`scope`] asks systemd
+//! for a cgroup if the host has no usable one. [`janitor`] removes what a killed supervisor would leave
+//! behind, and restores the [`covers`] that the host takes off.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -1,10 +1,9 @@
-//! What a program loads before its first instruction of its own: the loader's search, ld.so(8),
-//! repeated on the host's files without running anything of them.
+//! What a program loads before its own first instruction: repeats the loader's search, ld.so(8), on the
+//! host's files without running any of them.
 //!
-//! Owns the order in which libraries are looked for. It takes each file that the loader may choose
-//! (one for each kind of processor), and no more, and what glibc opens by itself later
-//! ([`glibc`]). What a program opens with dlopen(3), nobody can know: a policy names such
-//! trees in `load`.
+//! The search uses the loader's order. It takes each file that the loader may choose (one for each kind of
+//! processor), no more, and what glibc opens by itself later ([`glibc`]). What a program opens with dlopen(3)
+//! cannot be known: a policy names such trees in `load`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -22,7 +21,7 @@ use creel_plan::wanted::Purpose;
 use creel_plan::{Fact, Host};
 use creel_sys::fd;
 
-/// Where glibc and musl look when nothing else says so, in all the layouts of x86_64 systems.
+/// The default directories of glibc and musl, in all layouts of x86_64 systems.
 const SYSTEM: [&str; 8] = [
     "/lib/x86_64-linux-gnu",
     "/usr/lib/x86_64-linux-gnu",
@@ -34,43 +33,43 @@ const SYSTEM: [&str; 8] = [
     "/usr/local/lib64",
 ];
 const CACHE: &str = "/etc/ld.so.cache";
-/// Libraries of one program.
+/// Libraries of one program, at most.
 const MOST_LIBRARIES: usize = 1024;
-/// Files of one tree that is loaded from.
+/// Entries of one `load` tree, at most.
 pub const MOST_FILES: usize = 4096;
-/// Entries of one protected tree in which other names of files are looked for: half a second's work
-/// where nothing is in the kernel's caches.
+/// Entries of one protected tree that is searched for hard links, at most: half a second's work with cold
+/// kernel caches.
 pub const MOST_PROTECTED: usize = 131_072;
 
-/// The search, with what it has read of this machine already.
+/// The search, with what it has already read from this host.
 #[derive(Default)]
 pub struct Search {
     cache: Option<Vec<u8>>,
     forms: BTreeMap<PathBuf, Form>,
 }
 
-/// An object whose libraries are looked for.
+/// An object whose libraries are searched.
 struct Object {
     elf: Elf,
     /// Its directory, for `$ORIGIN`.
     origin: PathBuf,
-    /// The search paths of those that loaded it, for objects without one that replaces them.
+    /// The search paths of the objects that loaded it, unless its own replace them.
     inherited: Vec<PathBuf>,
 }
 
-/// What was found of a program or a tree.
+/// What was found for a program or a tree.
 #[derive(Default)]
 struct Found {
     loads: Vec<Piece>,
     missing: Vec<String>,
-    /// By the names that were looked for.
+    /// The names searched so far.
     seen: BTreeSet<Vec<u8>>,
     libc: Option<Libc>,
 }
 
 impl Search {
-    /// What the program at `real`, which is pinned, is and loads. The facts of all files that it
-    /// names are added to `host`, their pins to `pins`.
+    /// Determines what the pinned program at `real` is and loads. Adds the facts of all files that it names
+    /// to `host`, their pins to `pins`.
     pub fn image(&mut self, real: &Path, host: &mut Host, pins: &mut Pins) -> Image {
         let elf = match self.form(real, pins) {
             None => return Image::Unreadable,
@@ -126,7 +125,7 @@ impl Search {
         Image::Elf { loads, missing }
     }
 
-    /// What the objects in `queue` load, and what that loads in its turn.
+    /// Adds to `all` what the objects in `queue` load, recursively.
     fn libraries(
         &mut self,
         mut queue: Vec<Object>,
@@ -138,7 +137,7 @@ impl Search {
         while let Some(object) = queue.pop() {
             let paths = object.paths();
             for name in &object.elf.needed {
-                // musl's loader is its libc, by whatever name.
+                // musl's loader is its libc, under any name.
                 let itself = musl && (name == b"libc.so" || name.starts_with(b"libc.musl"));
                 if itself || all.seen.len() >= MOST_LIBRARIES || !all.seen.insert(name.clone()) {
                     continue;
@@ -171,7 +170,7 @@ impl Search {
         }
     }
 
-    /// What glibc opens later by itself, as far as this machine has it.
+    /// Adds what glibc opens later by itself, as far as this host has it.
     fn by_itself(&mut self, host: &mut Host, pins: &mut Pins, all: &mut Found) {
         let Some(libc) = all.libc.take() else {
             return;
@@ -191,7 +190,7 @@ impl Search {
             let Some(real) = self.real(&name, host, pins) else {
                 continue;
             };
-            // Whose libc it is, his converters they are.
+            // The converters must have the same owner as libc.
             let owner = |path: &Path| pins.get(path).map(|pin| pin.stat.uid);
             if owner(&real) == owner(&libc.real) {
                 all.loads.push(Piece {
@@ -204,8 +203,8 @@ impl Search {
         }
     }
 
-    /// Whether a tree of libraries holds a program, which a loader would execute like any other
-    /// file that it can map; else what the libraries need from outside of it.
+    /// Searches a tree of libraries for a program, which a loader would execute like any other file that it
+    /// can map; else returns what the libraries need from outside of the tree.
     pub fn tree(&mut self, root: &Path, host: &mut Host, pins: &mut Pins) -> LoadTree {
         let Some(files) = files_below(root, MOST_FILES) else {
             return LoadTree::TooLarge { most: MOST_FILES };
@@ -270,7 +269,7 @@ impl Search {
         all
     }
 
-    /// The library at `path`, if one is there.
+    /// The library at `path`, if it is one.
     fn library(
         &mut self,
         path: PathBuf,
@@ -286,7 +285,7 @@ impl Search {
         }
     }
 
-    /// Looks a name up and pins where it leads; `None` where no file is.
+    /// Looks a name up and pins its target; `None` if there is no file.
     fn real(&mut self, name: &Path, host: &mut Host, pins: &mut Pins) -> Option<PathBuf> {
         if !name.is_absolute() {
             return None;
@@ -298,7 +297,7 @@ impl Search {
             {
                 host.found.hard_linked.insert(real.clone());
             }
-            // What is not there is no part of the plan.
+            // Absent files are not part of the plan.
             if !matches!(fact, Fact::Present { .. }) {
                 return None;
             }
@@ -310,7 +309,7 @@ impl Search {
         }
     }
 
-    /// Reads a pinned file's form once. `None`: it cannot be read.
+    /// Reads a pinned file's form once; `None` if it cannot be read.
     fn form(&mut self, real: &Path, pins: &Pins) -> Option<Form> {
         if let Some(known) = self.forms.get(real) {
             return Some(known.clone());
@@ -322,8 +321,8 @@ impl Search {
 }
 
 impl Object {
-    /// Where its libraries are looked for before the system's directories. DT_RUNPATH replaces
-    /// DT_RPATH, which those that loaded it hand down.
+    /// The directories that are searched before the system's. DT_RUNPATH replaces DT_RPATH, which an object
+    /// inherits from those that loaded it.
     fn paths(&self) -> Vec<PathBuf> {
         let mut paths = vec![];
         match (&self.elf.runpath, &self.elf.rpath) {
@@ -337,7 +336,7 @@ impl Object {
         paths
     }
 
-    /// The dynamic string tokens of ld.so(8); `$LIB` differs between systems, so all are taken.
+    /// Expands dynamic string tokens, ld.so(8); `$LIB` differs between systems, so all values are taken.
     fn expand(&self, list: &[u8], to: &mut Vec<PathBuf>) {
         let list = String::from_utf8_lossy(list);
         let origin = self.origin.to_string_lossy();
@@ -374,8 +373,8 @@ pub fn form_in(file: &File) -> Form {
     })
 }
 
-/// The regular files in a tree, or `root` itself; `None` where it has more than `most` entries. Links are not
-/// followed: where one leads is in the tree, or is not granted.
+/// The regular files in a tree, or `root` itself; `None` if it has more than `most` entries. Links are not
+/// followed: the target is in the tree, or is not granted.
 pub fn files_below(root: &Path, most: usize) -> Option<Vec<PathBuf>> {
     below(root, most).map(|(files, _)| files)
 }

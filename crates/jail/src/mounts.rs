@@ -1,5 +1,5 @@
-//! The host's mounts, as mountinfo has them: which would come in with a granted tree, and which of those
-//! the kernel does not map the owners of.
+//! The host's mounts from mountinfo: which would come in with a granted tree, and for which of those the
+//! kernel cannot map the owners.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr};
@@ -24,7 +24,7 @@ pub(super) struct Mount {
     pub(super) point: PathBuf,
     /// The type of its filesystem; with a subtype, `fuse.sshfs`.
     kind: String,
-    /// The owners are mapped already, which the kernel does once.
+    /// The mount is idmapped already; the kernel maps a mount only once.
     mapped: bool,
 }
 
@@ -68,7 +68,7 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// The kernel's own filesystems, which speak of the host wherever they are mounted.
+/// The kernel's own filesystems, which show the host's state wherever they are mounted.
 const KERNEL: [&str; 13] = [
     "binfmt_misc",
     "bpf",
@@ -85,8 +85,8 @@ const KERNEL: [&str; 13] = [
     "tracefs",
 ];
 
-/// A grant brings what is mounted beneath it: a chroot's `/proc` would show the host's processes.
-/// `own`: whether the jail has a tree of its own in that place.
+/// Refuses a grant with such a mount beneath it: a chroot's `/proc` would show the host's processes. `own`:
+/// whether the jail has its own tree in that place.
 pub(super) fn no_kernel_trees(
     mounts: &[Mount],
     pins: &Pins,
@@ -115,8 +115,8 @@ pub(super) fn no_kernel_trees(
     Ok(())
 }
 
-/// Finds out which mounts have no idmapped mounts: beneath the trees that are to be mapped by a trial, since
-/// a FUSE server may or may not allow it; of the trees themselves those that are mapped already.
+/// Finds the mounts that cannot be idmapped. Those beneath the trees that are to be mapped are tried, since a
+/// FUSE server may or may not allow it; of the trees themselves, those that are mapped already.
 pub(super) fn unmapped(
     mounts: &[Mount],
     host: &mut Host,
@@ -143,19 +143,19 @@ pub(super) fn unmapped(
         .iter()
         .filter(|mount| trees.iter().any(|tree| below(&mount.point, tree)))
         .collect();
-    // The path of one that another covers leads elsewhere.
+    // The path of a covered mount leads to the mount above it.
     let seen = |mount: &&&Mount| {
         let path = CString::new(mount.point.as_os_str().as_bytes()).unwrap_or_default();
         match mount::id(CWD, &path) {
             Ok(id) => id == mount.id,
-            // A FUSE server's root is not told to others.
+            // A FUSE server's root may be hidden from other users.
             Err(errno) => errno == Errno::ACCESS,
         }
     };
     let (seen, covered): (Vec<&Mount>, Vec<&Mount>) = inside.iter().partition(seen);
     let mut apart: BTreeMap<&Path, &str> = BTreeMap::new();
     for mount in covered {
-        // It comes in below the other, and nobody can try it there.
+        // It comes in below the other mount and cannot be tried there.
         let over = seen.iter().filter(|m| within(&mount.point, &m.point));
         let over = over.max_by_key(|m| m.point.as_os_str().len());
         if let Some(over) = over
@@ -168,7 +168,7 @@ pub(super) fn unmapped(
     let mut map = None;
     for mount in seen {
         let path = CString::new(mount.point.as_os_str().as_bytes()).unwrap_or_default();
-        // Not to be copied, so it does not come in.
+        // It cannot be copied, so it does not come in.
         let Ok(copy) = mount::copy_one(CWD, &path) else {
             continue;
         };
@@ -209,7 +209,7 @@ pub(super) fn unmapped(
     Ok(())
 }
 
-/// Filesystems that have idmapped mounts; for those that cannot be tried.
+/// Filesystems that have idmapped mounts; for mounts that cannot be tried.
 const KNOWN: [&str; 5] = ["btrfs", "ext4", "f2fs", "tmpfs", "xfs"];
 
 fn below(path: &Path, tree: &Path) -> bool {

@@ -1,5 +1,5 @@
-//! The absent names that a run keeps from being created: each is taken by a placeholder until the jail
-//! has ended.
+//! The absent names that a run keeps from being created: a placeholder occupies each until the jail has
+//! ended.
 
 use std::cell::Cell;
 use std::ffi::CString;
@@ -21,7 +21,7 @@ pub struct Names {
 
 struct Directory {
     path: PathBuf,
-    /// On the host's mount, and open for reading: the locks are its.
+    /// On the host's mount, and open for reading; the locks are on it.
     fd: OwnedFd,
     names: Vec<Name>,
 }
@@ -29,10 +29,10 @@ struct Directory {
 struct Name {
     name: CString,
     form: Form,
-    /// What a file of this name says.
+    /// The contents of a placeholder file.
     says: &'static str,
     need: Need,
-    /// Of the placeholder, in the process that made it; 0: not known.
+    /// The placeholder's inode number, in the process that made it; 0 if unknown.
     inode: Cell<u64>,
 }
 
@@ -40,12 +40,12 @@ struct Name {
 enum Need {
     /// It is absent.
     Now,
-    /// It is there, and may be removed while the jail runs.
+    /// It exists, and may be removed while the jail runs.
     Later,
 }
 
 impl Names {
-    /// Of a plan, with the directories that the names were looked up in. `kept`: names that are there.
+    /// The names of a plan, with the directories in which they were looked up. `kept`: names that exist.
     pub fn of<'a>(
         plan: &Plan,
         pins: &Pins,
@@ -106,7 +106,7 @@ impl Names {
         self.directories.iter().map(|d| d.fd.as_raw_fd())
     }
 
-    /// Takes every name that is absent. Where one cannot be had, its number and why.
+    /// Makes a placeholder for every absent name. The error is the number of the name that failed, and why.
     pub fn hold(&self) -> Result<(), (usize, Errno)> {
         let mut number = 0;
         for directory in &self.directories {
@@ -130,7 +130,7 @@ impl Names {
         self.directories.iter().flat_map(of).nth(number)
     }
 
-    /// Takes one of the names again, in a directory that must be the one of the beginning.
+    /// Makes the placeholder of one name again. `ENODEV` if `directory` is not the original one.
     pub fn hold_again(&self, path: &Path, directory: BorrowedFd<'_>) -> sys::Result<()> {
         let named = path.file_name().map(OsStrExt::as_bytes);
         let mut known = self.directories.iter().flat_map(|d| {
@@ -147,14 +147,14 @@ impl Names {
             return Err(Errno::NODEV);
         }
         match name.hold(fd) {
-            // Something has it.
+            // The name exists.
             Err(Errno::EXIST) => Ok(()),
             other => other.map(drop),
         }
     }
 
-    /// Gives every name up. What another run needs stays, and so does what is not a placeholder. The caller
-    /// is not among the jail's mounts, where they are busy.
+    /// Removes every placeholder. One that another run needs stays, and so does anything else. The caller
+    /// must not be in the jail's mount namespace, where placeholders are busy.
     pub fn release(&self) {
         for directory in &self.directories {
             let fd = directory.fd.as_fd();
@@ -166,7 +166,7 @@ impl Names {
                 }
             }
             if !closed.is_empty() {
-                // The jail has taken the right to change its directory from its owner.
+                // The jail has removed the owner's right to change the directory.
                 let _ = placeholder::opened(fd, || {
                     for name in closed {
                         let _ = name.release(fd);
@@ -187,7 +187,7 @@ impl Name {
     }
 }
 
-/// What the kernel has for it.
+/// The type of the placeholder.
 fn form(by: StandIn) -> Form {
     match by {
         StandIn::Socket => Form::Socket,

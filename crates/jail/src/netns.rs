@@ -1,13 +1,13 @@
-//! The jail's network namespace, made beside its tree.
+//! Makes the jail's network namespace while its tree is built.
 //!
-//! `CLONE_NEWNET` and bringing loopback up cost as much as all mounts together and wait for locks of
-//! the whole host. So a helper that shares pid 1's memory makes the namespace while pid 1 builds the
-//! tree, and sends a socket of it; pid 1 then joins the namespace that the socket is in. The helper
-//! has descriptors of its own: a shared table would have to wait for an RCU grace period whenever it
-//! grows. (Joining it through a pidfd is not to be had: a change of ids made the memory undumpable.)
+//! `CLONE_NEWNET` and bringing loopback up cost as much as all mounts together and wait for host-wide locks.
+//! So a helper that shares pid 1's memory makes the namespace while pid 1 builds the tree, and sends a socket
+//! of it; pid 1 then joins the socket's namespace. The helper has its own descriptor table: a shared one
+//! would have to wait for an RCU grace period whenever it grows. (pid 1 cannot join through a pidfd: a change
+//! of ids made the memory undumpable.)
 //!
-//! Where there is a way out, the relay's sockets are made here and given away: by the supervisor while the
-//! jail builds its tree, where the jail is born in its network, else by pid 1.
+//! If the jail has egress, the relay's sockets are made here and sent to it: by the supervisor while the jail
+//! builds its tree, if the jail was cloned in its network namespace, else by pid 1.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -19,13 +19,13 @@ use creel_sys::net::{Family, Transport};
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, Result, clone, fd, net, process};
 
-/// Room for the helper's stack, 16 bytes each.
+/// The helper's stack, in units of 16 bytes.
 pub const ROOM: usize = 1024;
 
 /// The helper's end of the socket pair, for the helper.
 static END: AtomicI32 = AtomicI32::new(-1);
 
-/// The helper at work.
+/// A running helper.
 pub struct Making {
     pid: i32,
     socket: OwnedFd,
@@ -54,7 +54,7 @@ pub fn join(making: &Making) -> Result<()> {
 extern "C" fn make(end: *mut std::ffi::c_void) -> i32 {
     let end: &AtomicI32 = clone::argument(end);
     let end = fd::fixed(end.load(Ordering::SeqCst));
-    // If nobody listens any more, nobody needs the namespace.
+    // If pid 1 is gone, the namespace is not needed.
     let _ = match net::new_namespace().and_then(|()| net::loopback_up()) {
         Ok(socket) => {
             net::free_low_ports();
@@ -65,12 +65,12 @@ extern "C" fn make(end: *mut std::ffi::c_void) -> i32 {
     process::exit(0)
 }
 
-/// What the relay gets of a jail's network.
+/// The sockets that the relay gets in a jail's network.
 #[derive(Debug)]
 pub struct Sockets {
-    /// Of its listeners, in their order.
+    /// Those of its listeners, in their order.
     pub at: Vec<(SocketAddr, Transport)>,
-    /// Unconnected ones of each family, for connections into the jail.
+    /// Number of unconnected ones per family, for connections into the jail.
     pub spare: usize,
 }
 
@@ -93,8 +93,8 @@ impl Sockets {
     }
 }
 
-/// Makes every address of this network local, and gives `relay` a socket for each of its listeners, by
-/// number, and the spare ones; where the kernel has no IPv6, none of that family. None of them stays here.
+/// Makes every address of this network local, and sends `relay` a socket for each of its listeners, by
+/// number, and the spare ones; without IPv6 in the kernel, none of that family. This process keeps none.
 pub fn give(relay: &OwnedFd, sockets: &Sockets) -> Result<()> {
     let relay = relay.as_fd();
     if !sockets.at.is_empty() {
@@ -115,7 +115,7 @@ pub fn give(relay: &OwnedFd, sockets: &Sockets) -> Result<()> {
     socket::send(relay, ALL, &[])
 }
 
-/// Waits until the relay serves what it was given. Its end is an error; its supervisor says why.
+/// Waits until the relay serves its sockets. `EPIPE` if the relay ends; its supervisor reports why.
 pub fn wait_for(relay: &OwnedFd) -> Result<()> {
     let mut answer = [0; 1];
     match socket::receive(relay.as_fd(), &mut answer, Wait::Yes)? {

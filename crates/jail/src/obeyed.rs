@@ -1,7 +1,7 @@
-//! What the host obeys in a writable tree without being named by a policy: what git's configuration
-//! names, and what links in protected directories lead to.
+//! What the host obeys in a writable tree although no policy names it: paths in git's configuration, and the
+//! targets of links in protected directories.
 //!
-//! Owns the search for it before a plan is made. It decides nothing: what is held and how is the plan's.
+//! Searches before a plan is made. The plan decides what is held, and how.
 
 use std::path::{Path, PathBuf};
 
@@ -17,10 +17,10 @@ use creel_plan::wanted::{Purpose, Wanted};
 use creel_plan::{self as plan, Fact, Host, Node, Request};
 use creel_policy::{Policy, WorkspaceMode};
 
-/// Paths that are held for it: each is a mount.
+/// Paths that are held for it, at most: each is a mount.
 const MOST: usize = 256;
 
-/// Adds what is obeyed to what is known of the host. `links`: those in protected directories.
+/// Adds what is obeyed to `host`. `links`: the links in protected directories.
 pub fn look(
     policy: &Policy,
     request: &Request,
@@ -42,7 +42,7 @@ pub fn look(
         host.found.unread = found.unread;
         queue.extend(found.named);
         for path in found.pinned {
-            // The jail could turn a link there, but not move what it leads to.
+            // The jail could change a link to it, but must not move the target.
             let seat = seats::of(&path);
             let inside = trees.iter().any(|tree| within(&seat.path, tree));
             if inside && seat.path.is_dir() {
@@ -50,7 +50,7 @@ pub fn look(
             }
         }
     }
-    // Obeyed in every repository, also where the workspace is none.
+    // The caller's configuration is obeyed in every repository, even if the workspace is none.
     let inside = |path: &PathBuf| trees.iter().any(|tree| within(path, tree));
     let callers = gitnames::callers(host.home.as_deref());
     queue.extend(callers.into_iter().filter(inside).map(|path| Named {
@@ -66,15 +66,15 @@ pub fn look(
         if around.is_none() && !seat.links.iter().any(|link| inside(link).is_some()) {
             continue;
         }
-        // What is held only where it is there may have been made by an earlier jail, which must not be able to
-        // refuse every run after it.
+        // An earlier jail may have made a path that is held only if it exists. It must not be able to make
+        // every later run fail.
         let present = name.when == When::Present;
         if present && seat.links.iter().any(|link| inside(link).is_some()) {
             not_held(&name, "leads through a link that the jail could turn", host);
             continue;
         }
         if let Some(known) = host.found.obeyed.get_mut(&seat.path) {
-            // Each way to it must hold.
+            // Every link that leads to it must stay.
             known.links.extend(seat.links);
             continue;
         }
@@ -85,7 +85,7 @@ pub fn look(
                 .push(format!("{}: {why}", name.path.display()));
             break;
         }
-        // Links that go round lead nowhere, and are not followed to be told so.
+        // Circular links lead nowhere and are not followed.
         let around = around.filter(|_| seat.links.len() < MOST_LINKS);
         if let Some(tree) = &around {
             for above in seat

@@ -1,10 +1,10 @@
-//! What stands between creel and a jail, and the word that takes it away: of who put it there, and none that is
-//! said already. Pure.
+//! Explains what prevents a jail on this host and how to remove it, in the terms of the program that set the
+//! restriction. Lists no option that is already set. Pure.
 
 use creel_sys::Errno;
 use creel_sys::around::{Around, Container};
 
-/// Why there are no new namespaces, or no rights in them.
+/// The remedy if new namespaces, or rights in them, are refused.
 pub fn namespaces(around: &Around, errno: Option<Errno>) -> String {
     if around.no_user_namespaces || matches!(errno, Some(Errno::NOSPC | Errno::USERS)) {
         return "allow user namespaces: sysctl -w user.max_user_namespaces=65536".into();
@@ -55,7 +55,7 @@ pub fn namespaces(around: &Around, errno: Option<Errno>) -> String {
         .into()
 }
 
-/// Why the jail's own /proc was refused.
+/// The remedy if the jail's own /proc is refused.
 pub fn proc_mount(around: &Around) -> String {
     match around.proc_masked {
         true => format!(
@@ -73,7 +73,7 @@ pub fn proc_mount(around: &Around) -> String {
     }
 }
 
-/// Why openat2(2), which creel opens every path with, is not there.
+/// The remedy if openat2(2), with which creel opens every path, is not available.
 pub fn openat2(around: &Around) -> String {
     match (around.container, around.filtered) {
         (Some(Container::Creel), true) => within_creel(),
@@ -87,7 +87,7 @@ pub fn openat2(around: &Around) -> String {
     }
 }
 
-/// Why a filter may hide what the kernel has.
+/// The remedy if a seccomp filter may hide a system call of this kernel. `None` without a filter.
 pub fn hidden(around: &Around) -> Option<String> {
     around.filtered.then(|| match way(around, true) {
         Some(way) => format!("a seccomp filter around creel hides it; {way}"),
@@ -99,8 +99,8 @@ fn within_creel() -> String {
     "creel runs in a jail of its own here, where nobody can make another; start that jail from outside".into()
 }
 
-/// What the container is to be started with, in its own words. All that it lacks at once: who mends one thing
-/// would meet the next. `filtered`: whether the filter is in the way.
+/// The options with which to start the container, in its own syntax. Lists all that are missing: after fixing
+/// one, a user would meet the next. `filtered`: whether the filter is an obstacle.
 fn way(around: &Around, filtered: bool) -> Option<String> {
     let mut words = vec![];
     let start = match around.container? {

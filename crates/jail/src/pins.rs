@@ -17,22 +17,22 @@ use creel_sys::{Errno, mount, placeholder};
 /// Looks at one path, each of which meets a placeholder that is being removed.
 const MOST_LOOKS: usize = 100;
 
-/// An open inode and what it was when it was opened.
+/// An open inode and its state when it was opened.
 #[derive(Debug)]
 pub struct Pin {
     pub fd: OwnedFd,
     pub stat: Stat,
 }
 
-/// By real path.
+/// Pins by real path.
 pub type Pins = BTreeMap<PathBuf, Pin>;
 
-/// Whether that errno says something of this process and not of a path: nothing was found out.
+/// Whether the errno concerns this process and not the path.
 pub(super) fn is_own(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
 }
 
-/// What a path is; what is there is pinned.
+/// Looks a path up, and pins what exists.
 pub(super) fn look(
     path: &Path,
     purpose: Purpose,
@@ -65,13 +65,13 @@ fn look_once(
     pins: &mut Pins,
 ) -> Result<Option<(Fact, Option<Stood>)>, JailError> {
     let absent = |errno| absent(path, errno).map(|fact| Some((fact, None)));
-    // Most paths have no link in them, and then one call says so.
+    // Most paths contain no link; one call finds out.
     let plain = !path
         .components()
         .any(|c| c == std::path::Component::ParentDir);
     let (fd, real, link) = match fd::pin_exact(path) {
         Ok(fd) if plain => (fd, path.to_path_buf(), fd::Last::Itself),
-        // With `..` in it a path has no link and still is not its own real name.
+        // A path with `..` may contain no link and still not be its own real path.
         Ok(_) | Err(Errno::LOOP) => match fd::pin_named(path) {
             Ok((fd, link)) => {
                 let real = fd::path_of(fd.as_fd()).map_err(|source| JailError::Open {
@@ -94,7 +94,7 @@ fn look_once(
         Kind::Other if stat.links == 0 => return Ok(None),
         Kind::CharDevice | Kind::Other => return Ok(Some((Fact::Special, None))),
     };
-    // Another run's, which goes when that run does.
+    // Another run's placeholder, which is removed when that run ends.
     if matches!(stat.kind, Kind::Placeholder | Kind::File)
         && placeholder::stands(fd.as_fd(), trust::says(&real))
     {
@@ -123,7 +123,7 @@ fn look_once(
         _ => Idmap::Unasked,
     };
     let fact = Fact::Present {
-        // Only a workspace is asked for its own name.
+        // Only for a workspace it matters whether the name is a link.
         link: purpose == Purpose::Write && real != path && link == fd::Last::Link,
         real: real.clone(),
         node,

@@ -1,5 +1,5 @@
-//! The machine, looked at once: a [`Host`] for the plan, and a pinned descriptor for every path that
-//! the policy or the request names. Later steps use the descriptors, never the names again.
+//! Examines the host once. Returns a [`Host`] for the plan, and a pinned descriptor for every path that the
+//! policy or the request names. Later steps use the descriptors, never the names again.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,7 +21,7 @@ use creel_policy::{Policy, WorkspaceMode};
 use creel_sys::fd::{self};
 use creel_sys::{Errno, bus, caps, host, landlock, procfs, rlimit};
 
-/// Looks at the machine for this policy and request.
+/// Examines the host for this policy and request.
 pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailError> {
     let mut host = facts()?;
     if needs_cwd(policy, request) && std::env::current_dir().is_err() {
@@ -50,11 +50,11 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
             Some(Fact::Present { real, .. }) => real != Path::new(&one.path),
             _ => false,
         };
-        // After what is granted was opened: it is that which must lie there.
+        // After the granted paths were opened: these must lie in it.
         if link && !host.found.bases.contains_key(base) {
             match fd::pin(base).and_then(|fd| fd::path_of(fd.as_fd())) {
                 Ok(real) => drop(host.found.bases.insert(base.into(), real)),
-                // What lies in it is refused.
+                // Paths in it are refused.
                 Err(errno) if !is_own(errno) => {}
                 Err(source) => {
                     return Err(JailError::Open {
@@ -81,7 +81,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     for socket in sockets(&pins)? {
         host.paths.entry(socket).or_insert(Fact::Special);
     }
-    // What is open stays open: where some more can be opened now, nothing above failed for want of one.
+    // Descriptors stay open: if more can be opened now, nothing above failed for lack of one.
     fd::room_for_some().map_err(|source| JailError::System {
         what: "opening what the policy names",
         source,
@@ -89,7 +89,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     Ok((host, pins))
 }
 
-/// Whether the request names something by where this process is.
+/// Whether the request depends on the current directory.
 fn needs_cwd(policy: &Policy, request: &Request) -> bool {
     let mut named = request.read.iter().chain(&request.write);
     let own = match (workspace_mode(policy, request), &request.workspace) {
@@ -100,18 +100,18 @@ fn needs_cwd(policy: &Policy, request: &Request) -> bool {
     own || named.any(|path| path.is_relative())
 }
 
-/// The machine without any path.
+/// The facts of the host that need no path.
 pub fn facts() -> Result<Host, JailError> {
     let not_proc = |source| JailError::NotProc { source };
     procfs::open(".", OFlags::PATH).map_err(not_proc)?;
-    // Id maps are written to processes by their number.
+    // Id maps are written to processes by pid.
     if !procfs::is_of_this_namespace().map_err(not_proc)? {
         return Err(JailError::ForeignProc);
     }
     let privileged = caps::privileged();
     let (uid, gid) = host::ids();
     let cwd = match std::env::current_dir() {
-        // It was removed, and only a relative name would need it; see `probe`.
+        // The directory was removed. Only a relative path would need it; see `probe`.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => PathBuf::from("/"),
         cwd => cwd.map_err(|e| JailError::Open {
             path: ".".into(),
@@ -137,8 +137,8 @@ pub fn facts() -> Result<Host, JailError> {
     })
 }
 
-/// A plan compares paths as text. Where a filesystem folds case, one directory has many spellings, and
-/// a denial in one would not be found within a grant in another.
+/// A plan compares paths as text. On a filesystem that folds case one directory has many spellings, and a
+/// denial in one would not match within a grant in another.
 fn one_spelling(host: &Host) -> Result<(), JailError> {
     let mut spelt: BTreeMap<String, &Path> = BTreeMap::new();
     for path in host.paths.keys() {
@@ -164,8 +164,8 @@ fn one_spelling(host: &Host) -> Result<(), JailError> {
     Ok(())
 }
 
-/// Whether every name that led to the tree is one where the jail has a directory of its own, empty: of the
-/// host's nothing comes in. A workspace is a grant of the host's wherever it lies.
+/// Whether the jail has an empty directory of its own at every name that led to the tree, so that nothing of
+/// the host comes in. A workspace always comes from the host.
 fn own_places(host: &Host, workspace: &Path, tree: &Path) -> bool {
     let home = paths::home(host);
     let mut names = host.paths.iter().filter_map(|(name, fact)| match fact {
@@ -181,8 +181,8 @@ fn own_places(host: &Host, workspace: &Path, tree: &Path) -> bool {
     }
 }
 
-/// Where in the pinned trees somebody of this network namespace listens on a socket. No read-only mount
-/// stops connect(2) by path, and Landlock does from ABI 9 on.
+/// The paths in the pinned trees where a process of this network namespace listens on a socket. A read-only
+/// mount does not stop connect(2) by path; Landlock does from ABI 9 on.
 fn sockets(pins: &Pins) -> Result<Vec<PathBuf>, JailError> {
     let fault = |path: &Path| {
         let path = path.to_path_buf();

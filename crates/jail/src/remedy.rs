@@ -1,4 +1,4 @@
-//! What mends a jail that could not be made.
+//! Remedies for a jail that could not be made.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use creel_sys::around::Around;
 use creel_sys::{Errno, host, rlimit};
 
 impl JailError {
-    /// The way out of a failed act, where experience knows one.
+    /// The remedy for this error, if one is known.
     pub fn remedy(&self) -> Option<String> {
         let errno = self.errno();
         match self {
@@ -45,7 +45,7 @@ impl JailError {
         JailError::Tree { .. } | JailError::System { .. } if errno == Some(Errno::PERM) => {
             Some(obstacle::namespaces(&Around::look(), errno))
         }
-        // Root's is at one place, whatever the variable says.
+        // Root's directory is fixed, whatever the variable says.
         JailError::State { path, .. } if host::ids().0 == 0 => Some(format!(
             "{} must be a directory of root's on a filesystem that root may write to: mount a tmpfs there (docker, podman: --tmpfs /run)",
             path.parent().unwrap_or(path).display()
@@ -72,11 +72,11 @@ impl JailError {
             (Act::Bind { .. } | Act::Mask { .. }, Some(Errno::STALE)) => {
                 Some("it was replaced while the jail was being made".into())
             }
-            // Of a tree that a command could change; who forbids mounts forbids the first of them.
+            // The path is in a tree that a command could change. A ban on mounts fails at the first mount.
             (Act::Workdir { path } | Act::Hold { path } | Act::Withhold { path, .. }, Some(Errno::ACCESS)) => {
                 Some(closed(path))
             }
-            // What only a mount or a namespace can be refused.
+            // Only a mount or a namespace can be refused like this.
             (_, Some(Errno::PERM | Errno::ACCESS)) if act.stage() <= Stage::System => {
                 Some(obstacle::namespaces(&Around::look(), errno))
             }
@@ -88,7 +88,7 @@ impl JailError {
     }
 }
 
-/// The way into a directory that its own mode keeps its owner out of.
+/// The remedy for a directory whose own mode keeps its owner out.
 fn closed(path: &Path) -> String {
     format!(
         "its mode, or that of a directory above it, lets nobody enter, perhaps since an earlier command: chmod u+rwx {}",

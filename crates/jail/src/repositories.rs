@@ -1,38 +1,38 @@
-//! Repositories that git may find from a directory, looking upwards as git does (setup.c).
+//! Finds the repositories that git may find from a directory, looking upwards as git does (setup.c).
 //!
-//! Owns the search alone. What git obeys in one is [`super::gitnames`]'s, and the files are read there.
+//! [`super::gitnames`] reads their files and determines what git obeys.
 
 use std::path::{Path, PathBuf};
 
 use super::gitfile::{MOST_BYTES, contents, path, pointer};
 use creel_policy::gitconfig;
 
-/// Repositories that are told. The nearest is among them, and those that are the furthest up.
+/// Repositories that are returned, at most: the nearest one and those furthest up.
 const MOST: usize = 32;
-/// Of a HEAD, what git reads to judge.
+/// Bytes of a HEAD that git reads to validate it.
 const SEEN_OF_HEAD: usize = 255;
-/// Directories without which git does not take a directory for a repository.
+/// Directories that git requires in a repository.
 pub(super) const MARKS: [&str; 2] = ["objects", "refs"];
 
-/// What may be a repository.
+/// A possible repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
-    /// Where its files are checked out; of a bare one its own directory.
+    /// Where its files are checked out; for a bare one its own directory.
     pub worktree: PathBuf,
     /// Its own directory, or that of a linked worktree.
     pub git: PathBuf,
-    /// What all worktrees have in common.
+    /// The directory that all worktrees share.
     pub common: PathBuf,
 }
 
-/// All that git may take for the repository of `start`, the nearest first, and whether there are more than are
-/// told. A jail can make what looks like one and what git passes over, and later take it away: none ends the
-/// search, whatever git says of it now.
+/// All that git may take for the repository of `start`, the nearest first, and whether some were left out. No
+/// candidate ends the search, whatever git makes of it now: a jail can make, and later remove, what looks
+/// like a repository and what git skips.
 pub fn candidates(start: &Path) -> (Vec<Repository>, bool) {
     let mut all = vec![];
     for dir in start.ancestors() {
         let own = named(dir);
-        // One that is whole hides the other.
+        // A valid repository in `.git` hides a bare one.
         let bare = !own.as_ref().is_some_and(is_one) && looks_bare(dir);
         all.extend(own);
         all.extend(bare.then(|| at(dir, dir.into())));
@@ -44,7 +44,7 @@ pub fn candidates(start: &Path) -> (Vec<Repository>, bool) {
     (all, more > 0)
 }
 
-/// The repository that git takes: it passes over a directory that is none, and ends at a file that leads to none.
+/// The repository that git takes: git skips a directory that is none, and stops at a file that leads to none.
 pub fn found(start: &Path) -> Option<Repository> {
     for dir in start.ancestors() {
         let file = dir.join(".git").metadata().is_ok_and(|meta| meta.is_file());
@@ -81,7 +81,7 @@ fn at(worktree: &Path, git: PathBuf) -> Repository {
     }
 }
 
-/// A bare one, without a worktree. What its HEAD says does not count: a jail may write it.
+/// Whether it looks like a bare repository. The contents of HEAD do not count: a jail may write it.
 fn looks_bare(dir: &Path) -> bool {
     dir.join("HEAD").symlink_metadata().is_ok()
         && (MARKS.iter().all(|name| dir.join(name).is_dir()) || dir.join("commondir").is_file())
@@ -100,7 +100,7 @@ pub fn is_one(repository: &Repository) -> bool {
             .all(|name| repository.common.join(name).is_dir())
 }
 
-/// Whether that is what a HEAD says, as git judges it (validate_headref).
+/// Whether git accepts the text as a HEAD (validate_headref).
 pub fn is_head(text: &[u8]) -> bool {
     let text = &text[..text.len().min(SEEN_OF_HEAD)];
     if let Some(rest) = text.strip_prefix(b"ref:") {
@@ -110,9 +110,10 @@ pub fn is_head(text: &[u8]) -> bool {
     text.iter().take_while(|b| b.is_ascii_hexdigit()).count() >= 40
 }
 
-/// Whether the directory that a `.git` file names says so itself, which git writes there when it makes a linked
-/// worktree (`gitdir`) or a submodule (`core.worktree`), and is where git puts one: in `worktrees` of what it has
-/// in common with others, or in `modules` of a repository. The file alone is anybody's who can write beside it.
+/// Whether the directory that a `.git` file names points back, as git makes it for a linked worktree
+/// (`gitdir`) or a submodule (`core.worktree`), and lies where git puts one: in `worktrees` of the common
+/// directory, or in `modules` of a repository. The file alone proves nothing: any process that can write
+/// there can make it.
 pub fn leads_back(repository: &Repository) -> bool {
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let back = |path: &Path, to: &Path| real(path).is_some() && real(path) == real(to);
@@ -136,7 +137,7 @@ pub fn leads_back(repository: &Repository) -> bool {
     back && supers.any(|dir| is_one(&at(dir, dir.into())))
 }
 
-/// Whether all of it that leads git is `uid`'s, and nobody else may make names there.
+/// Whether all of it that leads git belongs to `uid`, and is not world-writable.
 pub fn is_of(repository: &Repository, uid: u32) -> bool {
     use std::os::unix::fs::MetadataExt;
     let Repository { git, common, .. } = repository;
@@ -151,7 +152,7 @@ pub fn is_of(repository: &Repository, uid: u32) -> bool {
 
 fn common(git: &Path) -> PathBuf {
     match pointer(&git.join("commondir")) {
-        // As where it is absent, which another run's placeholder says.
+        // The text `.`, of another run's placeholder, means the same as an absent file.
         Some(text) if text.trim_ascii() != b"." => git.join(path(text.trim_ascii())),
         _ => git.into(),
     }

@@ -1,10 +1,10 @@
-//! What a plan lets be done with a tree, as rights of Landlock (landlock(7)) and as attributes of its mount.
+//! Converts access to a tree into Landlock rights (landlock(7)) and mount attributes.
 
 use creel_plan::{Access, Code, Node, Rights};
 use creel_sys::landlock::{ABI, Access as _, AccessFs, BitFlags};
 use creel_sys::mount;
 
-/// What the ABI decides of `rights`; on a file, those that make sense on files. Runs after clone too.
+/// The Landlock rights that the ABI has; for a file, those that apply to files. Also runs after clone.
 pub fn access(rights: Rights, node: Node, abi: ABI) -> BitFlags<AccessFs> {
     match node {
         Node::Directory => bits(rights, abi),
@@ -25,9 +25,9 @@ pub fn attributes(access: Access) -> u64 {
 fn bits(rights: Rights, abi: ABI) -> BitFlags<AccessFs> {
     let all = AccessFs::from_all(abi);
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    // Nobody without CAP_MKNOD can make these; Landlock says so a second time.
+    // Making these needs CAP_MKNOD; Landlock forbids it a second time.
     let devices = AccessFs::MakeChar | AccessFs::MakeBlock;
-    // A tree that is granted grants no socket in it: those of the host's daemons lie in such trees.
+    // A granted tree grants no socket in it: sockets of the host's daemons lie in such trees.
     let sockets = AccessFs::ResolveUnix;
     let write = all & !devices & !sockets;
     let bits = match rights {

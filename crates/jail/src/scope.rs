@@ -1,9 +1,8 @@
 //! A cgroup from systemd's user manager, for an ordinary user who has none: a transient scope with
 //! this process in it, delegated (systemd.scope(5), org.freedesktop.systemd1(5)).
 //!
-//! It owns the conversation and what follows from it. It asks once, on one bus, waits for a short
-//! time, and starts nothing. systemd removes the scope when the last process in it has ended, however
-//! it ended, so nothing of this needs the janitor.
+//! It asks once, on one bus, waits for a short time, and starts no process. systemd removes the scope after
+//! its last process has ended for any reason, so the janitor need not.
 
 use std::io;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use creel_plan::host::Lacks;
 use creel_plan::{CgroupLayout, Host};
 use creel_sys::bus::Bus;
 
-/// How long all of it may take. An emulated, overloaded machine has needed more than two seconds.
+/// Time limit for all of it. An emulated, overloaded machine has needed more than two seconds.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
@@ -63,17 +62,17 @@ creel_policy::codes!(ScopeError {
     Self::Controllers => "scope-controllers",
 });
 
-/// Whether a host has changed under a plan.
+/// Whether the host's facts changed after the plan was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// It is as it was.
+    /// They are unchanged.
     Already,
-    /// The plan was made for what might have been: resolve it again.
+    /// They changed: resolve the plan again.
     Anew,
 }
 
-/// Asks for a cgroup where one can be had by asking; from here on this process lives in it. The host
-/// then says what was given, or why nothing was. `id`: of the jail.
+/// Asks for a cgroup if the layout is on request; this process is then in it. `host.cgroups` becomes the new
+/// layout, or the reason for the failure. `id`: the jail's.
 pub fn settle(host: &mut Host, id: &str) -> Settled {
     let CgroupLayout::OnRequest { bus } = &host.cgroups else {
         return Settled::Already;
@@ -93,14 +92,14 @@ fn obtain(address: &str, id: &str) -> Result<CgroupLayout, ScopeError> {
     let mut bus = Bus::connect(address, PATIENCE).map_err(ScopeError::Unreachable)?;
     ask(&mut bus, &name, std::process::id())?;
     hierarchy::make_room(&name)?;
-    // The bus was asked: whatever is lacking now is lacking for good.
+    // The request was made: what is lacking now stays lacking.
     match hierarchy::layout(false, None) {
         CgroupLayout::Unusable { .. } => Err(ScopeError::Controllers),
         layout => Ok(layout),
     }
 }
 
-/// Asks over `bus` for the scope `name` around the process `pid`, and waits until it is there.
+/// Asks over `bus` for the scope `name` around the process `pid`, and waits until it exists.
 pub fn ask(bus: &mut Bus, name: &str, pid: u32) -> Result<(), ScopeError> {
     bus.authenticate().map_err(fault)?;
     let mut talk = Talk { bus, ended: vec![] };
@@ -111,7 +110,7 @@ pub fn ask(bus: &mut Bus, name: &str, pid: u32) -> Result<(), ScopeError> {
         ("Description", Value::from(description.as_str())),
         ("Delegate", Value::from(true)),
         ("PIDs", Value::from(vec![pid])),
-        // Also where it failed, nothing of it stays.
+        // Removes the unit even if it failed.
         ("CollectMode", Value::from("inactive-or-failed")),
     ];
     let auxiliary: Vec<(&str, Vec<(&str, Value<'_>)>)> = vec![];
@@ -133,7 +132,7 @@ pub fn ask(bus: &mut Bus, name: &str, pid: u32) -> Result<(), ScopeError> {
     }
 }
 
-/// A bus, and the jobs of the manager's that it said have ended: which, and how.
+/// A bus, and the manager's jobs that have ended, each with its result.
 struct Talk<'a> {
     bus: &'a mut Bus,
     ended: Vec<(OwnedObjectPath, String)>,
@@ -157,7 +156,7 @@ impl Talk<'_> {
                 .interface(interface)?
                 .build(arguments)
         };
-        // All names are constants; only an absurd id could make no message.
+        // All names are constants; only an invalid id can fail here.
         let call = build().map_err(|e| ScopeError::Refused(e.to_string()))?;
         self.bus.send(&call).map_err(fault)?;
         loop {
@@ -200,7 +199,7 @@ impl Talk<'_> {
     }
 }
 
-/// What an error says in words, or its name.
+/// The text of an error, or its name.
 fn reason(error: &Message) -> String {
     let words: Result<String, _> = error.body().deserialize();
     let name = || error.header().error_name().map(ToString::to_string);
@@ -209,7 +208,7 @@ fn reason(error: &Message) -> String {
 
 fn fault(error: io::Error) -> ScopeError {
     match error.kind() {
-        // SO_RCVTIMEO says EAGAIN (socket(7)).
+        // SO_RCVTIMEO returns EAGAIN (socket(7)).
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ScopeError::Silent,
         io::ErrorKind::InvalidData => ScopeError::Garbage,
         io::ErrorKind::PermissionDenied => ScopeError::Rejected,

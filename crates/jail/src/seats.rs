@@ -1,7 +1,6 @@
-//! Where a directory of policies really is: what its name leads through, there or not.
+//! Resolves a policy search directory: its real path, and the links on the way, whether it exists or not.
 //!
-//! Owns the walk along that name. It refuses nothing: what of it the jail could change is the plan's to
-//! say.
+//! It refuses nothing: the plan decides what of it the jail could change.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -11,7 +10,7 @@ use creel_plan::host::Seat;
 use creel_plan::seats::MOST_LINKS;
 use creel_sys::{Errno, fd};
 
-/// The seat of that name, which is absolute. One call where no link is on the way, as far as it is there.
+/// Resolves an absolute name. One call if no existing part of it is a link.
 pub fn of(name: &Path) -> Seat {
     let parts = || name.components();
     let plain = !parts().any(|part| part == Component::ParentDir);
@@ -25,7 +24,7 @@ pub fn of(name: &Path) -> Seat {
     }
 }
 
-/// The same, a name at a time.
+/// The same, one component at a time.
 fn walked(name: &Path) -> Seat {
     let mut links = vec![];
     let mut path = PathBuf::from("/");
@@ -38,7 +37,7 @@ fn walked(name: &Path) -> Seat {
         }
         path.push(part);
         let Ok(meta) = path.symlink_metadata() else {
-            // What is behind a missing name is nowhere as long as that stays so.
+            // Nothing exists below a missing name.
             path.extend(rest.iter().take_while(|part| *part != ".."));
             break;
         };
@@ -59,7 +58,7 @@ fn walked(name: &Path) -> Seat {
     Seat { path, links }
 }
 
-/// Puts the names of `path` before the others.
+/// Puts the components of `path` in front of `rest`.
 fn ahead(rest: &mut VecDeque<OsString>, path: &Path) {
     for part in path.components().rev() {
         match part {

@@ -1,4 +1,4 @@
-//! A jail's slot on this machine: its range of ids and the name of its groups, which no other jail has.
+//! A jail's slot on this host: a range of ids and a group name that no other jail has.
 
 use std::path::Path;
 
@@ -8,17 +8,17 @@ use creel_plan::CgroupLayout;
 use creel_sys::Errno;
 use creel_sys::lease::{self, Lease};
 
-/// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a
-/// stretch that systemd's own table (UIDS-GIDS.md) lists as unused.
+/// The first of the host ids that jails get: above those of systemd's containers and below 2^31, a range that
+/// systemd's own table (UIDS-GIDS.md) lists as unused.
 pub const FIRST_ID: u32 = 0x7000_0000;
 /// Jails at once: 4096 ranges of 65,536 ids end at 0x7fff_ffff.
 const SLOTS: u32 = 4096;
 
-/// A slot that no other jail holds and under whose name no group has processes.
+/// Takes a slot that no other jail holds and whose groups have no processes.
 pub fn take(state: &Path, layout: Option<&CgroupLayout>) -> Result<Lease, JailError> {
     make_private_dir(state)?;
     let file = state.join("slots");
-    // Start where the last run probably did not: neighbours in time spread out.
+    // Start where the last run probably did not, to spread consecutive runs out.
     let mut first = std::process::id() % SLOTS;
     for _ in 0..SLOTS {
         let lease = lease::take(&file, first, SLOTS).map_err(|source| match source {
@@ -36,8 +36,8 @@ pub fn take(state: &Path, layout: Option<&CgroupLayout>) -> Result<Lease, JailEr
     Err(JailError::NoLease)
 }
 
-/// A directory of this user's alone. Anybody else's, or one that others may write, is refused
-/// (CVE-2022-31214: a state directory that somebody else had prepared).
+/// Makes a directory of this user's alone. Refuses another user's, or one that others may write
+/// (CVE-2022-31214: a state directory that another user had prepared).
 fn make_private_dir(dir: &Path) -> Result<(), JailError> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     let refuse = |source: std::io::Error| JailError::State {

@@ -1,7 +1,7 @@
-//! Ready to live: the group, the clone, and what only the parent can do for the child.
+//! Starts a jail: the group, the clone, and what only the parent can do for the child.
 //!
-//! What needs the host's privileges (detached mounts of pinned trees, groups) is there before the child
-//! is: it inherits it, and waits once, for its id maps.
+//! What needs the host's privileges (detached mounts of pinned trees, groups) is made before the clone. The
+//! child inherits it and waits once, for its id maps.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -24,20 +24,20 @@ use creel_sys::signal::Held;
 use creel_sys::userns::{self, Range};
 use creel_sys::{Errno, fd, mount, net, procfs, signal, socket};
 
-/// A jail that exists. Dropping it kills it.
+/// A running jail. Dropping it kills it.
 pub struct Live {
     pub plan: Arc<Plan>,
     pub pidfd: OwnedFd,
-    /// Speaks [`wire`](super::wire).
+    /// Carries the messages of [`wire`](super::wire).
     pub socket: OwnedFd,
-    /// Where the jail's first process leaves how the command ended.
+    /// The jail's first process reports here how the command ended.
     pub board: Board,
     pub group: Option<Group>,
-    /// Until there are handlers; see [`Ready`].
+    /// Held until handlers exist; see [`Ready`].
     pub held: Option<Held>,
     pid: i32,
     pub janitor: Option<Janitor>,
-    /// Held as long as the jail: its ids and its group's name are its own.
+    /// Held as long as the jail exists: it reserves the ids and the group's name.
     _lease: Option<Lease>,
     reaped: bool,
 }
@@ -69,14 +69,14 @@ impl Ready {
             .then(|| &mut *Box::leak(vec![0u128; netns::ROOM].into_boxed_slice()));
         let (ours, theirs) = self.socket;
         let birthplace = group.as_ref().and_then(Group::birthplace);
-        // Refused where this process has a second thread.
+        // The clone below is refused (`EBUSY`) if this process has a second thread.
         let outside = match &mut self.janitor {
             Some(janitor) => janitor.ready().map_err(nowhere)?,
             None => None,
         };
         let born = clone::clone3_single_threaded(self.flags, birthplace);
         if let (Err(_), Some(outside)) = (&born, &outside) {
-            // What failed first is told.
+            // Only the first error is reported.
             let _ = net::enter(outside);
         }
         let side = born.map_err(|source| JailError::Clone { source })?;
@@ -114,7 +114,7 @@ impl Ready {
             _lease: self.lease,
             reaped: false,
         };
-        // From here on an error drops `live`, which kills and cleans.
+        // From here on an error drops `live`, which kills the jail and cleans up.
         live.hand_over()?;
         live.map_ids(self.ids, self.first_id)?;
         let given = match (&self.relay, &self.sockets) {
@@ -123,7 +123,7 @@ impl Ready {
             _ => Ok(()),
         };
         if let Some(outside) = outside {
-            // The supervisor speaks to no network: where it may not go back it stays.
+            // The supervisor uses no network: if it may not go back, it stays.
             let _ = net::enter(&outside);
         }
         given.map_err(|source| JailError::System {
@@ -134,14 +134,14 @@ impl Ready {
     }
 }
 
-/// Who may copy mounts of the host.
+/// Which process may copy mounts of the host.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Copies {
     Parent,
     Child,
 }
 
-/// Gives the steps that show control groups the groups that were made.
+/// Fills the new groups in where steps show control groups.
 fn show(made: &Group, steps: &mut [Step<Build>], copies: Copies) -> Result<(), JailError> {
     for step in steps {
         let Build::Tree {
@@ -175,7 +175,7 @@ fn shown(source: Errno) -> JailError {
 }
 
 impl Live {
-    /// Before the jail's first process goes on.
+    /// Hands the jail to the janitor, before the jail's first process goes on.
     fn hand_over(&mut self) -> Result<(), JailError> {
         let Some(janitor) = &mut self.janitor else {
             return Ok(());
@@ -215,7 +215,7 @@ impl Live {
     /// Tells the child to go on.
     fn say_go(&self) -> Result<(), JailError> {
         match socket::send(self.socket.as_fd(), b"!", &[]) {
-            // A child that is gone has said why, or will be found dead.
+            // A child that is gone has reported why, or is found dead later.
             Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
             Err(source) => Err(JailError::System {
                 what: "speaking to the jail",
@@ -226,7 +226,7 @@ impl Live {
 
     /// Sends a signal to the jail's first process, which passes it on.
     pub fn signal(&self, number: i32) {
-        // Gone already is as good.
+        // A process that is gone needs no signal.
         let _ = signal::send_pidfd(self.pidfd.as_fd(), number);
     }
 
@@ -240,28 +240,28 @@ impl Live {
         procfs::sockets(self.pid)
     }
 
-    /// Bytes of the jail's connections that none of its processes has, at most some more than `most`.
+    /// Bytes of the jail's connections that belong to none of its processes, at most some more than `most`.
     pub fn ownerless(&self, most: u64) -> u64 {
         procfs::ownerless(self.pid, most)
     }
 
-    /// Kills everything in the jail: by its group where there is one, and by its pid namespace.
+    /// Kills everything in the jail: through its group, if there is one, and its pid namespace.
     pub fn kill(&self) {
         if let Some(group) = &self.group {
-            // Without a v2 group the pid namespace does it alone.
+            // Without a v2 group the pid namespace is enough.
             let _ = group.kill();
         }
         self.signal(signal::KILL);
     }
 
-    /// Lets nothing of the jail run until [`Live::thaw`]. False: there is no group that can be frozen.
+    /// Stops every process of the jail until [`Live::thaw`]. False if no group can be frozen.
     pub fn freeze(&self) -> bool {
         self.group.as_ref().is_some_and(Group::freeze)
     }
 
     /// Ends [`Live::freeze`].
     pub fn thaw(&self) {
-        // What cannot be thawed was not frozen, or is killed at the time limit.
+        // A group that cannot be thawed was not frozen, or is killed at the time limit.
         self.group.as_ref().map(Group::thaw);
     }
 
@@ -278,8 +278,8 @@ impl Live {
         ended
     }
 
-    /// Removes what the jail leaves: its group. Call after the counters were read. What the janitor told
-    /// since it was asked last.
+    /// Removes the jail's group. Call it after the counters were read. Returns the janitor's reports since
+    /// the last query.
     pub fn clean(mut self) -> Vec<Told> {
         self.finish()
     }
@@ -299,7 +299,7 @@ impl Drop for Live {
     }
 }
 
-/// A name that was looked up, found absent, and is taken all the same: by a link that leads nowhere.
+/// Reports a dangling link: its name was found absent, and still cannot be created.
 fn nowhere(error: JailError) -> JailError {
     match error {
         JailError::Changed(path) if path.is_symlink() && !path.exists() => {
@@ -309,8 +309,8 @@ fn nowhere(error: JailError) -> JailError {
     }
 }
 
-/// Where leases live: `/run/creel` for root, else `$XDG_RUNTIME_DIR/creel`, which is
-/// `/run/user/UID/creel` where the variable is not set.
+/// The directory of leases: `/run/creel` for root, else `$XDG_RUNTIME_DIR/creel`, which is
+/// `/run/user/UID/creel` if the variable is not set.
 pub fn state_dir(uid: u32, runtime_dir: Option<&Path>) -> std::path::PathBuf {
     match (uid, runtime_dir) {
         (0, _) => "/run/creel".into(),

@@ -1,13 +1,13 @@
-//! A regular file on stdin, opened again from a read-only mount.
+//! Reopens a regular file on stdin from a read-only mount.
 //!
-//! A descriptor lies on the mount that it was opened on. Whoever owns the file, or may write to it,
-//! changes its mode, times and attributes through any descriptor of it (fchmod(2), futimens(3),
-//! fsetxattr(2)), however it was opened and whatever Landlock says; a read-only mount alone refuses
-//! that. Without root the jail's user is the file's owner, as root the file may be everybody's.
+//! A descriptor keeps the mount on which it was opened. The owner of the file, or a process that may write to
+//! it, can change its mode, times and attributes through any descriptor (fchmod(2), futimens(3),
+//! fsetxattr(2)), however it was opened and whatever Landlock says; only a read-only mount refuses that.
+//! Without root the jail's user is the file's owner, as root the file may be writable for everybody.
 //!
-//! A file in a granted tree is opened where the jail has it, under the rights that it has there. The
-//! position is the caller's at the start, and the caller has it back at the end. What is open for writing is
-//! given for writing, and stays as it is.
+//! A file in a granted tree is opened at its path in the jail, with its rights there. The jail starts at the
+//! caller's position, and the caller gets the position back at the end. A descriptor that is open for writing
+//! stays as it is.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,27 +21,27 @@ use super::streams::Stdio;
 use creel_plan::{Act, Host, IdMode, Plan, Terminal};
 use creel_sys::{Errno, Result, fd, mount};
 
-/// What the mount of a file on stdin is.
+/// Mount attributes for a file on stdin.
 const ATTRIBUTES: u64 = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
 
 /// The file, for a process that may not allocate.
 pub struct Stdin {
-    /// Where the jail has it, beneath its root; `None` where it is not granted.
+    /// Its path beneath the jail's root; `None` if it is not granted.
     pub granted: Option<CString>,
     pub stat: fd::Stat,
     pub position: u64,
     pub source: Source,
 }
 
-/// Where it comes from where it is not granted.
+/// The source of a file that is not granted.
 pub enum Source {
-    /// The parent, who may mount on the host, has opened it.
+    /// The parent, which may mount on the host, has opened it.
     Opened(Option<OwnedFd>),
-    /// The child finds it in its own copy of the mounts.
+    /// The child opens it by name in its own copy of the mounts.
     Named(CString),
 }
 
-/// `None`: stdin may stay as it is.
+/// Prepares stdin; `None` if it may stay as it is.
 pub(super) fn prepare(
     stdio: &Stdio,
     plan: &Plan,
@@ -53,7 +53,7 @@ pub(super) fn prepare(
         return Ok(None);
     };
     let writable = |flags: OFlags| flags.contains(OFlags::WRONLY) || flags.contains(OFlags::RDWR);
-    // Of a file without a name nobody else has anything.
+    // A file without a name is shared with nobody else.
     if plan.command.terminal == Terminal::Pty
         || stat.kind != fd::Kind::File
         || stat.links == 0
@@ -67,19 +67,19 @@ pub(super) fn prepare(
     let name = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
     let source = match host.id_mode {
         IdMode::Privileged => {
-            // A descriptor from another mount namespace is none to copy a mount from (EINVAL).
+            // A mount cannot be copied through a descriptor from another mount namespace (EINVAL).
             let mount = cover(stdin, c"", stat)
                 .or_else(|_| cover(CWD, &name, stat))
                 .map_err(refuse)?;
             if !rx::fstat(stdin).is_ok_and(|s| s.st_mode & 0o004 != 0) {
-                // So that the jail's user may open it again, to read it; where the filesystem has no such
-                // mounts the descriptor alone works.
+                // The jail's user may then reopen it for reading. On a filesystem without idmapped mounts
+                // only the descriptor works.
                 let _ = copier.own(&mount, (stat.uid, stat.gid));
             }
             let file = fd::reopen_plain(mount.as_fd()).map_err(refuse)?;
             Source::Opened(Some(file))
         }
-        // What the caller neither owns nor may write, the jail cannot change.
+        // The jail cannot change a file that the caller neither owns nor may write.
         IdMode::Rootless if stat.uid != host.uid && !may_write(stdin) => return Ok(None),
         IdMode::Rootless => Source::Named(name),
     };
@@ -104,9 +104,9 @@ fn may_write(file: BorrowedFd<'_>) -> bool {
     rx::access(path, rx::Access::WRITE_OK).is_ok()
 }
 
-/// Where stdin is a device that the jail has too, such as /dev/null: the jail's own is opened in its place,
-/// the same way. That of the host lies on a mount of the host's, where nothing can be opened again. Returns its
-/// path beneath the root and the flags.
+/// If stdin is a device that the jail also has, such as /dev/null: the path of the jail's own beneath the
+/// root, and the flags to open it with. The host's device lies on a mount of the host, where nothing can be
+/// reopened.
 pub fn device(stdio: &Stdio, plan: &Plan) -> Option<(CString, OFlags)> {
     let stdin = stdio.0[0].as_ref().map_or(fd::fixed(0), AsFd::as_fd);
     let stat = fd::stat(stdin).ok()?;
@@ -124,7 +124,7 @@ pub fn device(stdio: &Stdio, plan: &Plan) -> Option<(CString, OFlags)> {
     Some((path, flags | OFlags::CLOEXEC | OFlags::NOCTTY))
 }
 
-/// The file from a read-only mount of its own, which ends with the descriptor. Runs after clone.
+/// Opens the file on its own read-only mount, which ends with the descriptor. Runs after clone.
 fn covered(dir: BorrowedFd<'_>, path: &CStr, wanted: fd::Stat) -> Result<OwnedFd> {
     fd::reopen_plain(cover(dir, path, wanted)?.as_fd())
 }
@@ -139,13 +139,12 @@ fn cover(dir: BorrowedFd<'_>, path: &CStr, wanted: fd::Stat) -> Result<OwnedFd> 
     Ok(copy)
 }
 
-/// Moves the caller's position to where the jail's is, if the jail has moved it on from `start`: neither
-/// back, nor beyond the end. Which byte it is the jail says: a shell that reads its script from there goes on
-/// at it.
+/// Moves the caller's position to the jail's, if the jail has advanced it from `start`: neither back, nor
+/// beyond the end. The jail thus chooses where a shell continues that reads its script from stdin.
 pub fn give_back(file: &OwnedFd, start: u64) {
     let end = rx::fstat(file).map_or(0, |stat| stat.st_size.unsigned_abs());
     match rx::tell(file) {
-        // Nothing depends on it but who reads on, and stdin was a file.
+        // A failure affects only later readers, and stdin was a file.
         Ok(now) if now > start => {
             let _ = rx::seek(fd::fixed(0), SeekFrom::Start(now.min(end.max(start))));
         }
@@ -154,8 +153,8 @@ pub fn give_back(file: &OwnedFd, start: u64) {
 }
 
 impl Stdin {
-    /// The open file, at the caller's position. `granted`: the file where the jail has it, if it is
-    /// the same. Runs after clone, before the host's mounts are let go.
+    /// Opens the file at the caller's position. `granted`: the same file at its path in the jail, if any.
+    /// Runs after clone, before the host's mounts are detached.
     pub fn open(&mut self, granted: Option<OwnedFd>) -> Result<OwnedFd> {
         let granted = granted.and_then(|place| fd::reopen_plain(place.as_fd()).ok());
         let file = match (granted, &mut self.source) {

@@ -1,8 +1,8 @@
 //! A plan's acts, compiled for a process that may not allocate or decide: C strings, descriptors,
 //! numbers.
 //!
-//! Two lists, as the plan has two entries: [`Build`] makes a jail, [`Enter`] is the steps of a process
-//! that comes into one and becomes a command.
+//! Two lists, as in the plan: [`Build`] steps make a jail, [`Enter`] steps bring a process into one, where it
+//! becomes a command.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
@@ -20,13 +20,13 @@ use creel_sys::landlock::Rules;
 use creel_sys::process::CStrings;
 use creel_sys::shared::Board;
 
-/// One act of the child's and which act of the plan it is.
+/// One act of the child and its number in the plan.
 pub struct Step<W> {
     pub act: u32,
     pub work: W,
 }
 
-/// The number of a step that is no act of the plan's: what stdin is, the plan does not know.
+/// The number of the stdin step, which is no act: the plan does not know what stdin is.
 pub const STDIN: u32 = u32::MAX - 1;
 
 /// Options of a filesystem instance: key, value; an empty value is a flag.
@@ -51,7 +51,7 @@ pub enum Build {
         mode: u32,
         contents: Vec<u8>,
     },
-    /// `over`: the inode that must be there, where a granted tree brings the place with it.
+    /// `over`: the inode that must be there, if the mount point comes from a granted tree.
     Tree {
         path: CString,
         at: Place,
@@ -89,13 +89,13 @@ pub enum Build {
         absent: IfAbsent,
         over: Option<Stat>,
     },
-    /// A file of the jail's own over one of the host's.
+    /// Mounts a file of the jail's own over one of the host's.
     Trust {
         path: CString,
         at: Place,
         by: CString,
     },
-    /// `name` of `directory`, which is `path`, has a placeholder.
+    /// Covers the placeholder at `path`, which is `name` in `directory`.
     Withhold {
         path: CString,
         directory: CString,
@@ -107,7 +107,7 @@ pub enum Build {
         path: CString,
     },
     Stdin(Stdin),
-    /// The jail's own device in the place of the same one of the host's.
+    /// Opens the jail's own device in place of the host's.
     StdinDevice {
         path: CString,
         flags: OFlags,
@@ -118,7 +118,7 @@ pub enum Build {
         name: CString,
     },
     Loopback,
-    /// After `Loopback`: the relay's sockets are made in the jail's network and given away.
+    /// After `Loopback`: makes the relay's sockets in the jail's network and sends them to the relay.
     Egress(Sockets),
     /// After `Loopback`, whose helper shares this memory.
     Clocks,
@@ -127,7 +127,7 @@ pub enum Build {
     CgroupNamespace,
 }
 
-/// A step of a process that comes into a jail, on itself. Paths are the jail's.
+/// A step that a process takes to enter a jail. Paths are the jail's.
 pub enum Enter {
     Keyring,
     Limit {
@@ -148,7 +148,7 @@ pub enum Enter {
         anchors: Vec<(CString, Rights, Node)>,
     },
     Terminal,
-    /// Pid 1's own: waits until the relay serves the sockets that it was given.
+    /// For pid 1 only: waits until the relay serves its sockets.
     Served,
     Streams,
     Descriptors,
@@ -160,17 +160,17 @@ pub enum Enter {
     SeccompDebug,
 }
 
-/// Whose directory a mount goes into.
+/// The owner of the directory of a mount point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// One that this process made, or procfs: nobody else can have put a link there.
+    /// This process made it, or it is procfs: no other process can have put a link there.
     Own,
-    /// One in a tree of the host's, where somebody could (CVE-2021-30465).
+    /// It is in a tree of the host, where another process could (CVE-2021-30465).
     Granted,
 }
 
 impl Place {
-    /// Where the plan mounts at `path`.
+    /// The kind of place that `path` is in the plan.
     pub fn of(jail: &JailPlan, path: &Path) -> Place {
         let inside = jail.build.iter().any(|act| match act {
             Act::Bind { target, .. } => within(path, target) && path != target,
@@ -180,18 +180,18 @@ impl Place {
     }
 }
 
-/// Where a bound tree comes from.
+/// The source of a bound tree.
 pub enum Tree {
-    /// The parent, who may mount on the host, has made a detached mount of the pinned inode.
+    /// The parent, which may mount on the host, has made a detached mount of the pinned inode.
     Held(OwnedFd),
     /// The child resolves the name in its own copy of the mounts and compares it with what was
     /// pinned.
     Named { source: CString, stat: Stat },
-    /// A control group, which is made after this step. It becomes one of the two above before the clone.
+    /// A control group, made after this step. It becomes one of the two above before the clone.
     Group(GroupView),
 }
 
-/// One command, for the process that becomes it.
+/// A command, for the process that becomes it.
 pub struct Program {
     pub candidates: Vec<CString>,
     pub argv: CStrings,
@@ -199,7 +199,7 @@ pub struct Program {
     pub terminal: Terminal,
 }
 
-/// Pid 1's knowledge of the jail.
+/// What pid 1 knows about the jail.
 pub struct Household {
     /// The tmpfs mounts whose use is reported at the end.
     pub disks: Vec<CString>,
@@ -212,6 +212,6 @@ pub struct Household {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begins {
     AtOnce,
-    /// When the janitor's process guards the denied names.
+    /// When the janitor's watcher guards the denied names.
     WhenGuarded,
 }

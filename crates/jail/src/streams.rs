@@ -1,8 +1,8 @@
-//! The pipes of a jail's standard streams, as files that the jail's user may open again: /dev/stdin,
-//! /dev/stdout and /dev/stderr are links to /proc/self/fd, and opening one asks for the rights of the inode
-//! (proc(5)). A pipe belongs to who made it, and without this only its descriptor works.
+//! Lets the jail's user reopen the pipes of its standard streams. /dev/stdin, /dev/stdout and /dev/stderr are
+//! links to /proc/self/fd, and an open checks the permissions of the inode (proc(5)). A pipe belongs to the
+//! user that made it, and without this only its descriptor works.
 //!
-//! Nothing is opened to anybody who has no descriptor of the pipe: it has no other name.
+//! A process without a descriptor of the pipe gets no access: the pipe has no other name.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -15,16 +15,16 @@ use creel_sys::fd;
 #[derive(Debug, Default)]
 pub struct Stdio(pub [Option<OwnedFd>; 3]);
 
-/// pipe(7) without a name, linux/magic.h.
+/// The filesystem of unnamed pipes, pipe(7), linux/magic.h.
 const PIPEFS: i64 = 0x5049_5045;
 
-/// Lets the jail's user, `user` on the host where the jail has a range of ids, open them. What cannot be
-/// changed stays as it is: the descriptors work all the same.
+/// Lets the jail's user open the pipes; `user` is its host id if the jail has a range of ids. Errors are
+/// ignored: the descriptors still work.
 pub fn own(stdio: &Stdio, ids: Ids, user: u32, terminal: Terminal) {
     let (uid, gid) = match ids {
         Ids::Range { .. } => (user, user),
         Ids::Shared { uid, gid } => (uid, gid),
-        // Who made them.
+        // The caller made them.
         Ids::Caller { .. } => return,
     };
     if terminal == Terminal::Pty {
@@ -41,8 +41,8 @@ pub fn own(stdio: &Stdio, ids: Ids, user: u32, terminal: Terminal) {
     }
 }
 
-/// The caller's own pipe on stdin: its owner stays, and what was nobody's, the rights of its group, are to
-/// read for the jail's group. Not to write: others may read what comes from there, a shell's loop for one.
+/// The caller's own pipe on stdin: its owner stays, and the jail's group gets the unused group permissions,
+/// for reading. Not for writing: other processes may read from it, for example a shell's loop.
 fn let_read(stdin: BorrowedFd<'_>, gid: u32) -> creel_sys::Result<()> {
     if rx::fstatfs(stdin)?.f_type != PIPEFS {
         return Ok(());

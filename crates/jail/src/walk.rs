@@ -1,7 +1,7 @@
-//! The child's walk through its steps, from `clone3` to being pid 1 of a finished jail.
+//! Performs the child's steps, from `clone3` until it is pid 1 of a finished jail.
 //!
-//! Runs after clone in a copy of the parent's memory: system calls only, no allocation, no lock, no
-//! panic, no unwinding. It decides nothing; it reports the step and the errno and ends.
+//! Runs after clone in a copy of the parent's memory: system calls only, no allocation, no lock, no panic, no
+//! unwinding. It decides nothing: if a step fails, it reports the step and the errno, and exits.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -14,7 +14,7 @@ use super::{init, netns};
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, Result, caps, mount, process};
 
-/// What the child knows.
+/// What the child gets from its parent.
 pub struct Child<'a> {
     pub build: &'a mut [Step<Build>],
     pub enter: &'a mut [Step<Enter>],
@@ -24,24 +24,24 @@ pub struct Child<'a> {
     /// The `tasks` files of the v1 groups.
     pub tasks: &'a [OwnedFd],
     pub socket: OwnedFd,
-    /// This process's copy of the supervisor's end, which must go: as long as it is open, the end of
-    /// the supervisor would be no end of file here.
+    /// This process's copy of the supervisor's end. It must be closed: while it is open, the supervisor's end
+    /// is no end of file here.
     pub supervisors: OwnedFd,
     pub ids: Start,
-    /// For the helper that makes the network namespace, where the jail was not born in its own.
+    /// The stack of the helper that makes the network namespace, if the jail was not cloned in its own.
     pub room: Option<&'static mut [u128]>,
-    /// Where the relay awaits its sockets.
+    /// The relay receives its sockets here.
     pub relay: Option<OwnedFd>,
 }
 
 /// The ids with which building starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// The jail's root user, who ends when building does.
+    /// The jail's root user, only for building.
     JailRoot,
-    /// The jail's user, where the jail has no other id; the capabilities stay for building.
+    /// The jail's user, if the jail has no other id; the capabilities stay for building.
     JailUser(u32),
-    /// The caller's own, which is all that there is.
+    /// The caller's own, if there are no others.
     Caller,
 }
 
@@ -96,14 +96,14 @@ fn fail(socket: BorrowedFd<'_>, step: u32, errno: Errno) -> ! {
         step,
         errno: errno.raw_os_error(),
     };
-    // If the supervisor is gone there is nobody to tell.
+    // If the supervisor is gone, no report is needed.
     let _ = socket::send(socket, &message.encode(), &[]);
     process::exit(1)
 }
 
-/// Waits for the word that the id maps are written, and takes on the ids to build with.
+/// Waits for the message that the id maps are written, and switches to the ids for building.
 fn start(socket: &OwnedFd, ids: Start) -> Result<()> {
-    // Every signal is blocked since before the clone (`signal::Held`).
+    // Every signal has been blocked since before the clone (`signal::Held`).
     process::die_with_parent()?;
     process::schedule_as_others()?;
     wait_for_parent(socket.as_fd())?;
@@ -122,7 +122,7 @@ fn start(socket: &OwnedFd, ids: Start) -> Result<()> {
     mount::make_private()
 }
 
-/// The parent's one message; its end is the end of this process.
+/// Waits for the parent's only message; exits if the parent is gone.
 fn wait_for_parent(socket: BorrowedFd<'_>) -> Result<()> {
     let mut byte = [0];
     match socket::receive(socket, &mut byte, Wait::Yes)? {

@@ -1,9 +1,9 @@
-//! [`Covers`] put back where somebody outside of the jail took them off.
+//! Restores [`Covers`] that a process outside of the jail took off.
 //!
-//! What is denied, protected or absent is covered by a mount in the jail. The kernel detaches a mount
-//! when, in another mount namespace, something is renamed over its place or its place is removed
-//! (rename(2), Linux 3.18), and takes it along when its place is renamed. Editors save so, and git writes
-//! its configuration so. The janitor watches for it from within the jail's mount namespace:
+//! Denied, protected and absent names are covered by mounts in the jail. The kernel detaches a mount when, in
+//! another mount namespace, something is renamed over its mount point or the mount point is removed
+//! (rename(2), Linux 3.18), and moves it along when the mount point is renamed. Editors save like this, and
+//! git writes its configuration like this. The janitor watches for it in the jail's mount namespace:
 //!
 //! ```text
 //! mountinfo or a directory changed ──▶ is each cover there? ──▶ freeze ──▶ cover again ──▶ thaw
@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Between the change and the freeze the jail can use the name: docs/security.md has the measured window.
-//! Without a v2 cgroup nothing can be frozen, and the window is as long as covering takes.
+//! Without a v2 cgroup nothing can be frozen, and the window lasts until the name is covered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
@@ -32,41 +32,40 @@ use creel_plan::Later;
 use creel_sys::filelease::{self, Open};
 use creel_sys::{Errno, Result, dnotify, fd, mount};
 
-/// Rounds of covering, where the host goes on replacing.
+/// Rounds of covering, if the host keeps replacing.
 const MOST_ROUNDS: usize = 1000;
-/// How long a frozen jail waits for the host to put something where it removed something, and to close what
-/// it put there.
+/// How long a frozen jail waits for the host to replace a file that it removed, and to close the new one.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// The same, where the jail's openings of it are refused: until a refused one has ended, which takes the
-/// processor time that the jail may have used up, the file counts as open.
+/// The same, if the jail's opens of it are refused: the file counts as open until a refused open has ended,
+/// which takes processor time that the jail may have used up.
 const PATIENCE_WHERE_GUARDED: Duration = Duration::from_secs(5);
-/// How long a jail may take to stand still: a process in the middle of a long disk write takes its time.
+/// How long a jail may take to freeze: a process in a long disk write needs time.
 const MOST_TO_FREEZE: Duration = Duration::from_secs(10);
-/// Of a mount that keeps a file as it is.
+/// Attributes of a mount that keeps a file as it is.
 const KEPT: u64 = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
 
-/// The covers of a jail that runs, watched by a process in its mount namespace.
+/// The covers of a running jail, watched by a process in its mount namespace.
 pub struct Watched<'a> {
     covers: &'a Covers,
     names: &'a Names,
     root: OwnedFd,
     mounts: OwnedFd,
     signals: OwnedFd,
-    /// By path: kept open, since a watch ends with its descriptor.
+    /// Directories by path, kept open since a watch ends with its descriptor.
     directories: BTreeMap<CString, Watch>,
-    /// Of denied names, those that nothing has.
+    /// Denied names that do not exist, by cover.
     absent: BTreeSet<usize>,
     tasks: Tasks,
     /// A file and a directory that nobody may open, made when the first is needed.
     blank: Option<OwnedFd>,
-    /// Until when the host is waited for, while the jail is frozen: for all names together.
+    /// Until when a frozen jail waits for the host, for all names together.
     patience: Instant,
-    /// Files that are covered again, and what nobody may have them open for.
+    /// Files that are covered again, and the kind of open that no process may have on each.
     uncovered: Vec<(usize, OwnedFd, Open)>,
-    /// Of these, the files that may be read.
+    /// Those of these files that may be read.
     readable: Vec<(usize, OwnedFd)>,
     guard: Option<Guard>,
-    /// By the directory's path, one cover in each that cannot be guarded; and which were told.
+    /// By directory, one cover that cannot be guarded, with the error; and the covers already reported.
     unguarded: BTreeMap<CString, (usize, Errno)>,
     told: BTreeSet<usize>,
 }
@@ -78,7 +77,7 @@ struct Watch {
 }
 
 impl<'a> Watched<'a> {
-    /// Begins to watch. The caller has joined the jail's mount namespace, after the jail was built.
+    /// Starts to watch. The caller has joined the jail's mount namespace, after the jail was built.
     pub fn new(covers: &'a Covers, names: &'a Names, tasks: Tasks) -> Result<Watched<'a>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut watched = Watched {
@@ -102,10 +101,11 @@ impl<'a> Watched<'a> {
         Ok(watched)
     }
 
-    /// Has every opening of a denied name refused from now on. The caller has the host's privileges.
+    /// Refuses every open of a denied name from now on. The caller has the host's privileges.
     pub fn guard(&mut self) -> Result<()> {
         self.guard = Some(Guard::new(self.covers.denied().map(PathBuf::from))?);
-        // They were opened before anybody was asked: a copy of a mount costs a grace period.
+        // The directories are already open: with a guard, an open needs a copied mount, which costs a grace
+        // period.
         let directories: Vec<CString> = self.directories.keys().cloned().collect();
         let armed = directories.iter().try_for_each(|d| self.look_after(d));
         if armed.is_err() {
@@ -114,7 +114,8 @@ impl<'a> Watched<'a> {
         armed
     }
 
-    /// Of each directory whose denied names cannot be guarded one of these, and why. Each is told once.
+    /// For each directory whose denied names cannot be guarded, one of its covers and why. Each is returned
+    /// once.
     pub fn unguarded(&mut self) -> Vec<(usize, Errno)> {
         let told = &mut self.told;
         let mut all: Vec<(usize, Errno)> = self.unguarded.values().copied().collect();
@@ -122,33 +123,33 @@ impl<'a> Watched<'a> {
         all
     }
 
-    /// For poll(2): readable where [`answer`](Watched::answer) is needed.
+    /// For poll(2): readable when [`answer`](Watched::answer) is needed.
     pub fn asked(&self) -> Option<[BorrowedFd<'_>; 2]> {
         self.guard.as_ref().map(Guard::sources)
     }
 
-    /// Answers what the jail wants to open. An error is the end of the guard.
+    /// Answers the jail's pending opens. An error ends the guard.
     pub fn answer(&mut self) -> Result<Found> {
         self.guard
             .as_mut()
             .map_or(Ok(Found::Nothing), Guard::answer)
     }
 
-    /// For poll(2): `PRI` where a mount was made or removed.
+    /// For poll(2): `PRI` when a mount was made or removed.
     pub fn mounts(&self) -> BorrowedFd<'_> {
         self.mounts.as_fd()
     }
 
-    /// For poll(2): readable where a directory changed.
+    /// For poll(2): readable when a directory changed.
     pub fn changes(&self) -> BorrowedFd<'_> {
         self.signals.as_fd()
     }
 
-    /// Looks at every cover and restores what is gone. Whether something was, and what came of it.
+    /// Checks every cover and restores missing ones. Reports each, and returns their fate.
     pub fn check(&mut self, report: &mut dyn FnMut(Event)) -> Fate {
         let since = Instant::now();
         dnotify::take(&self.signals);
-        // What was made in a directory before it was watched is looked for once more.
+        // Names made in a directory before its watch began are found in another round.
         for _ in 0..MOST_ROUNDS {
             if !self.watch().is_ok_and(|more| more) {
                 break;
@@ -163,7 +164,7 @@ impl<'a> Watched<'a> {
         let fate = match self.restore(&mut first) {
             Ok(()) => Fate::Restored,
             Err(culprit) => {
-                // It is named first.
+                // The cover that failed is reported first.
                 first.sort_by_key(|number| *number != culprit);
                 Fate::Ended
             }
@@ -186,7 +187,7 @@ impl<'a> Watched<'a> {
         fate
     }
 
-    /// Without a group the jail goes on meanwhile.
+    /// Without a group the jail keeps running.
     fn freeze(&self) {
         if let Some(group) = &self.tasks.group {
             let _ = group.freeze();
@@ -199,7 +200,7 @@ impl<'a> Watched<'a> {
         }
     }
 
-    /// Covers that are not there. A denied name that nothing has for long needs none.
+    /// The covers that are missing. A denied name that is known to be absent needs none.
     fn gone(&mut self) -> Vec<usize> {
         let mut gone = vec![];
         for (number, cover) in self.covers.0.iter().enumerate() {
@@ -219,8 +220,8 @@ impl<'a> Watched<'a> {
         gone
     }
 
-    /// The cover that could not be put back, where one could not.
-    /// `all`: what is gone, to which what goes meanwhile is added.
+    /// Restores covers; the error is the cover that could not be restored. `all`: the missing covers, to
+    /// which later ones are added.
     fn restore(&mut self, all: &mut Vec<usize>) -> std::result::Result<(), usize> {
         let covers = self.covers;
         let mut gone = all.clone();
@@ -253,8 +254,8 @@ impl<'a> Watched<'a> {
         Err(gone.first().copied().unwrap_or_default())
     }
 
-    /// Watches each directory in which there is a cover, and those above it, by the inode that has its name
-    /// now. Whether one was not watched yet.
+    /// Watches each directory with a cover, and those above it, by the inode that is there now. Returns
+    /// whether one was new.
     fn watch(&mut self) -> Result<bool> {
         let covers = self.covers;
         let all: BTreeSet<&CString> = covers.0.iter().flat_map(|c| &c.above).collect();
@@ -262,7 +263,7 @@ impl<'a> Watched<'a> {
         for parent in all {
             let place = match self.open(parent, OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(place) => place,
-                // Nothing is in it then, or the cover above it is to be put back first.
+                // It contains nothing then, or the cover above it must be restored first.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => continue,
                 Err(errno) => return Err(errno),
             };
@@ -284,7 +285,7 @@ impl<'a> Watched<'a> {
         Ok(more)
     }
 
-    /// Has the guard look after a directory's denied names, and ask on the mounts that show it.
+    /// Adds a directory's denied names to the guard, and the mounts that show it.
     fn look_after(&mut self, directory: &CString) -> Result<()> {
         let Some(mut guard) = self.guard.take() else {
             return Ok(());
@@ -292,7 +293,7 @@ impl<'a> Watched<'a> {
         let looked_after = self.look_after_by(&mut guard, directory);
         self.guard = Some(guard);
         match looked_after {
-            // Not the filesystem's answer: this process has no room, or the directory was replaced meanwhile.
+            // No error of the filesystem: this process has no room, or the directory was replaced.
             Err(
                 errno @ (Errno::INVAL
                 | Errno::NOSPC
@@ -303,7 +304,7 @@ impl<'a> Watched<'a> {
                 | Errno::NOTDIR
                 | Errno::LOOP),
             ) => Err(errno),
-            // The filesystem cannot, or its server. The names of others are guarded none the less.
+            // The filesystem or its server cannot do it. Names in other directories are still guarded.
             Err(errno) => {
                 let mut all = self.covers.0.iter();
                 let first =
@@ -333,7 +334,7 @@ impl<'a> Watched<'a> {
         let parent = first.path.parent().ok_or(Errno::INVAL)?;
         guard.ask(place.as_fd(), self.mount_point(parent))?;
         let device = fd::stat(place.as_fd())?.dev;
-        // Where a mount in between is taken off, what is beneath is seen through the one above.
+        // If a mount in between is taken off, what is beneath is seen through the one above.
         for above in first.path.ancestors().skip(2) {
             let at = self.mount_point(above);
             let above = CString::new(above.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
@@ -349,7 +350,7 @@ impl<'a> Watched<'a> {
         self.guard.is_some() && !self.unguarded.contains_key(&self.covers.0[cover].parent)
     }
 
-    /// Where the mount begins that shows `path`.
+    /// The mount point of the mount that shows `path`.
     fn mount_point<'p>(&self, path: &'p Path) -> &'p Path {
         let begins = |path: &&Path| {
             let text = CString::new(path.as_os_str().as_bytes());
@@ -358,7 +359,7 @@ impl<'a> Watched<'a> {
         path.ancestors().find(begins).unwrap_or(Path::new("/"))
     }
 
-    /// Opens a directory to read it, beside the mounts on which this process itself would be asked.
+    /// Opens a directory for reading. With a guard, a copied mount keeps this open from being checked.
     fn directory(&self, place: BorrowedFd<'_>) -> Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match self.guard.is_none() {
@@ -367,7 +368,7 @@ impl<'a> Watched<'a> {
         }
     }
 
-    /// Opens what has a name, likewise, if it is a regular file.
+    /// The same for a regular file.
     fn file(&self, place: BorrowedFd<'_>) -> Result<OwnedFd> {
         match self.guard.is_none() {
             true => fd::reopen(place),
@@ -381,7 +382,7 @@ impl<'a> Watched<'a> {
         rx::openat2(self.root.as_fd(), path, flags, Mode::empty(), how)
     }
 
-    /// Covers what has the name now.
+    /// Covers the file that has the name now.
     fn cover(&mut self, number: usize, cover: &Cover) -> Result<()> {
         if mount::is_root_of_mount(self.root.as_fd(), &cover.at) == Ok(true) {
             return Ok(());
@@ -416,7 +417,7 @@ impl<'a> Watched<'a> {
                 rx::FileType::RegularFile | rx::FileType::Directory,
             ) => read_only(&place, KEPT)?,
             (_, rx::FileType::Directory) => mount::copy_one(self.blank()?, c"directory")?,
-            // Of a link nothing is to be followed, and a read-only mount stops nobody at a pipe or a socket.
+            // A link must not be followed, and a read-only mount does not protect a pipe or a socket.
             _ => mount::copy_one(self.blank()?, c"file")?,
         };
         let asked = match cover.purpose {
@@ -441,7 +442,7 @@ impl<'a> Watched<'a> {
         }
     }
 
-    /// Waits, while the jail is frozen, for the host to put something there.
+    /// While the jail is frozen, waits for the host to make the name: `ESTALE` if it exists, else `ENOENT`.
     fn wait_for(&mut self, cover: &Cover) -> Result<()> {
         while self.tasks.group.is_some() && Instant::now() < self.patience {
             if self.open(&cover.at, OFlags::PATH).is_ok() {
@@ -453,31 +454,31 @@ impl<'a> Watched<'a> {
         Err(Errno::NOENT)
     }
 
-    /// Takes an absent name by a placeholder again.
+    /// Makes the placeholder of an absent name again.
     fn withhold(&self, cover: &Cover) -> Result<()> {
         let directory = self.open(&cover.parent, OFlags::PATH)?;
         self.names.hold_again(&cover.path, directory.as_fd())
     }
 
-    /// That nobody, hence not the jail, has open what was uncovered, nor has given it a second name. Neither
-    /// a directory nor a filesystem without leases can be asked.
+    /// Checks that no process, hence not the jail, has an uncovered file open or has given it a second name.
+    /// Directories, and filesystems without leases, cannot be checked.
     fn is_unused(&mut self) -> std::result::Result<(), usize> {
         let since = Instant::now();
         for (number, file, open) in std::mem::take(&mut self.uncovered) {
-            // Who waits to open it has it open.
+            // A process that waits to open it counts as having it open.
             self.answer().map_err(|_| number)?;
             let guarded = open == Open::ForAnything && self.is_guarded(number);
             let patience = match guarded {
                 true => PATIENCE_WHERE_GUARDED,
                 false => PATIENCE,
             };
-            // The host's own program is done with it soon.
-            // Of somebody else's file the kernel does not tell an ordinary user.
+            // The host's own program closes it soon. The kernel tells an ordinary user nothing about another
+            // user's file.
             let used = || match filelease::is_open_elsewhere(file.as_fd(), open) {
                 Err(errno) => matches!(errno, Errno::ACCESS | Errno::PERM),
                 Ok(used) => used,
             };
-            // The guard knows it by any name.
+            // The guard knows it under any name.
             let named = || !guarded && fd::stat(file.as_fd()).is_ok_and(|stat| stat.links > 1);
             while used() || named() {
                 if since.elapsed() > patience {
@@ -493,8 +494,8 @@ impl<'a> Watched<'a> {
         Ok(())
     }
 
-    /// That the jail has kept no way to what was uncovered. Who reads a file that may be read is given time
-    /// to close it: until then nobody can open it to write.
+    /// Checks that the jail has kept no reference to what was uncovered. A process that reads a file that may
+    /// be read gets time to close it: until then no process can open it for writing.
     fn is_out_of_reach(&mut self, all: &[usize]) -> std::result::Result<(), usize> {
         let since = Instant::now();
         let readable = std::mem::take(&mut self.readable);

@@ -1,9 +1,9 @@
-//! Ways that a jail has kept to what was uncovered for a moment.
+//! Finds references that a jail has kept to files that were uncovered for a moment.
 //!
-//! A cover is on a name. Who refers to what lies beneath needs no name: by a descriptor that was opened to
-//! read, or that names a file without opening it (`O_PATH`, open(2)), a file is opened anew through
-//! `/proc/self/fd`; in a directory that was entered names are not covered. Such a reference leads through the
-//! mount that the cover lies on, and the kernel knows it by the covered name.
+//! A cover hides a name, not a file to which a process already has a reference. Through a descriptor, opened
+//! for reading or with `O_PATH` (open(2)), a file can be reopened by `/proc/self/fd`; in a directory that was
+//! entered, names are not covered. Such a reference leads through the mount that the cover lies on, and the
+//! kernel reports it by the covered name.
 
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
@@ -15,27 +15,27 @@ use creel_sys::freezer::Freezer;
 use creel_sys::task::{self, Task};
 use creel_sys::{Errno, Result, mount};
 
-/// Where the tasks of a jail are told.
+/// Lists the tasks of a jail.
 pub struct Tasks {
     /// The jail's v2 group, if it has one.
     pub group: Option<Freezer>,
-    /// Its first process, creel's own: it cannot be looked into, and opens nothing.
+    /// Its first process, which is creel's: it cannot be inspected, and opens nothing.
     pub first: i32,
 }
 
-/// A name that is covered again, by the number of its cover.
+/// The number of a cover that was put back, and its path.
 pub type Uncovered<'a> = (usize, &'a Path);
 
-/// A way that was found.
+/// A reference that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// To what has the cover's name itself.
+    /// To the covered file itself.
     Itself(usize),
     /// To something beneath it.
     Beneath(usize),
-    /// A descriptor waits in a socket: nobody can say for what.
+    /// A descriptor waits in a socket; its target is unknown.
     Waiting,
-    /// A task cannot be looked into.
+    /// A task cannot be inspected.
     Unknown,
 }
 
@@ -48,7 +48,8 @@ impl Tasks {
         Ok(all.into_iter().filter(|task| *task != self.first).collect())
     }
 
-    /// Every way that the jail has. Of tasks that run, what they had at a moment each. `root`: of its mounts.
+    /// Every such reference of the jail. Running tasks are read one after another. `root`: the root of its
+    /// mounts.
     pub fn ways(&self, root: BorrowedFd<'_>, uncovered: &[Uncovered<'_>]) -> Result<Vec<Way>> {
         let mut ways = vec![];
         for task in self.all()? {
@@ -70,7 +71,7 @@ fn of(
 ) -> Result<()> {
     let task = Task::open(task)?;
     let links = match task.links() {
-        // Of one that has ended the kernel shows nothing to an ordinary user.
+        // The kernel shows an ordinary user nothing of a task that has ended.
         Err(Errno::ACCESS) if task.has_ended() => return Ok(()),
         links => links?,
     };
@@ -82,7 +83,7 @@ fn of(
         let Some((cover, path)) = uncovered.iter().find(met) else {
             continue;
         };
-        // By its name one meets the cover now, which is another mount.
+        // The name now leads to the cover, which is another mount.
         let text = CString::new(link.path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
         let Some(mount) = still(task.mount(&link))? else {
             continue;
@@ -97,7 +98,7 @@ fn of(
     Ok(())
 }
 
-/// Nothing where the task has let go of it meanwhile.
+/// `None` if the task has closed it meanwhile.
 fn still<T>(found: Result<T>) -> Result<Option<T>> {
     match found {
         Err(Errno::NOENT) => Ok(None),

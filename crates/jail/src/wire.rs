@@ -1,9 +1,8 @@
-//! What the jail's first process tells its supervisor: fixed-size messages, encoded without
-//! allocation. Those that the supervisor must act on travel over a SOCK_SEQPACKET pair; the last one,
-//! of how the command ended whose end is the jail's, is left on a board of shared memory, since the end of
-//! pid 1 wakes the supervisor anyway.
+//! Messages from the jail's first process to its supervisor: fixed size, encoded without allocation. Those
+//! that need action travel over a SOCK_SEQPACKET pair. The last one, how the jail's first command ended, is
+//! left in shared memory, since the end of pid 1 wakes the supervisor anyway.
 //!
-//! Commands are named by numbers that the supervisor gives, not by pids: those of the jail say nothing outside.
+//! The supervisor numbers the commands; the jail's pids mean nothing outside.
 
 use creel_sys::process::Change;
 use creel_sys::shared::WORDS;
@@ -11,10 +10,10 @@ use creel_sys::shared::WORDS;
 /// Length of every message, bytes.
 pub const LENGTH: usize = 4 * WORDS;
 
-/// The writable tmpfs mounts whose use fits in one message.
+/// Writable tmpfs mounts whose use fits in one message.
 pub const DISKS: usize = 4;
 
-/// The command that a jail is made with.
+/// The command for which a jail is made.
 pub const FIRST: u32 = 0;
 
 /// One message.
@@ -24,14 +23,14 @@ pub enum Message {
     Failed { step: u32, errno: i32 },
     /// The pseudoterminal's master travels with this message.
     Terminal,
-    /// What stdin is travels with this message, whose position is this one's at the start.
+    /// Stdin's file travels with this message; `position` is its offset at the start.
     Stdin { position: u64 },
     /// No candidate could be executed.
     NotExecuted { command: u32, errno: i32 },
     /// The command stopped (Ctrl-Z).
     Stopped { command: u32 },
-    /// The command ended; for each disk, per mille of its bytes and of its inodes in use; milliseconds of
-    /// processor time of the command's own process, as RLIMIT_CPU counts them.
+    /// The command ended. `disks`: for each, per mille of its bytes and of its inodes in use. `cpu`:
+    /// milliseconds of processor time of the command's own process, as RLIMIT_CPU counts them.
     Ended {
         command: u32,
         change: Change,
@@ -41,7 +40,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// In words, for the board; see [`Message::encode`] for the socket.
+    /// The message as words, for the board; see [`Message::encode`] for the socket.
     pub fn words(&self) -> [u32; WORDS] {
         let mut words = [0u32; WORDS];
         match *self {
@@ -75,7 +74,7 @@ impl Message {
         words
     }
 
-    /// `None`: not a message of this version.
+    /// `None` if it is not a message of this version.
     pub fn from_words(words: &[u32; WORDS]) -> Option<Message> {
         Some(match words[0] {
             1 => Message::Failed {

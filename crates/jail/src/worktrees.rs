@@ -1,20 +1,20 @@
-//! Linked worktrees of a repository (git-worktree(1)): which files of those that are there lead git to
-//! configuration and hooks. New ones may be made; these are other people's, and lie anywhere.
+//! Linked worktrees of a repository (git-worktree(1)): which files of the existing ones lead git to
+//! configuration and hooks. The jail may make new ones; existing ones belong to others, and lie anywhere.
 
 use std::fs::{DirEntry, FileType};
 use std::io::Result;
 use std::path::{Path, PathBuf};
 
-/// In a worktree's own directory; the first two are always there.
+/// Files in a worktree's own directory; the first two always exist.
 const LEADING: [&str; 3] = ["commondir", "gitdir", "config.worktree"];
-/// More are not told apart: all of them stay as they are.
+/// If there are more, none is examined: all of them stay as they are.
 const MOST: usize = 64;
 
-/// What of `.git/worktrees` is to stay as it is, `git` being the repository's own directory.
+/// The paths in `.git/worktrees` that must stay as they are; `git` is the repository's own directory.
 pub fn leading(git: &Path) -> Vec<PathBuf> {
     let all = git.join("worktrees");
-    // A link is not git's, and what it leads to is no worktree of this repository: the jail may have
-    // made it, and the next run goes on.
+    // git makes no link here, so its target is no worktree of this repository. The jail may have made it; the
+    // next run must not fail.
     if all.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) {
         return vec![];
     }
@@ -40,7 +40,7 @@ fn files(worktree: PathBuf) -> impl Iterator<Item = PathBuf> {
     LEADING.iter().map(move |name| worktree.join(name))
 }
 
-/// What has links in it was not made by git, and whoever made it may change it.
+/// git makes no links in a worktree's directory. One with links is not git's, and its maker may change it.
 fn is_plain(worktree: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let plain = |path: PathBuf| match path.symlink_metadata() {

@@ -12,7 +12,7 @@ pub const UNWATCHED: u8 = b'u';
 pub const UNGUARDED: u8 = b'g';
 pub const RELEASED: u8 = b'd';
 pub const LOST: u8 = b'l';
-/// In the place of a cover: of all.
+/// In place of a cover's number: all covers.
 pub const NOWHERE: u32 = u32::MAX;
 /// The length of every message.
 pub const LENGTH: usize = 13;

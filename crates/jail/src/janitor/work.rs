@@ -1,4 +1,4 @@
-//! The janitor's own process, and the one that it starts among the jail's mounts.
+//! The janitor's own process, and the watcher that it starts in the jail's mount namespace.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,9 +21,9 @@ use creel_sys::janitor as sys;
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, Result, mount, net, process, signal, userns};
 
-/// What the jail's first process waits for.
+/// The message for which the jail's first process waits.
 const GO: &[u8] = b"!";
-/// Between two looks at directories in which the jail makes names.
+/// The pause between two checks of directories in which the jail makes names.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Milliseconds in which the watcher ends a check that it has begun.
 const LAST_WORDS: i32 = 500;
@@ -35,11 +35,11 @@ pub struct Work<'a> {
     pub covers: &'a Covers,
     pub group: &'a Traces,
     pub guard: Guarding,
-    /// At its end when the jail is built.
+    /// Reaches end of file when the jail is built.
     pub waiting: BorrowedFd<'a>,
 }
 
-/// The process among the jail's mounts. Dropped, it ends.
+/// The watcher, a process in the jail's mount namespace. It ends on drop.
 struct Watcher {
     pid: i32,
     leash: OwnedFd,
@@ -47,7 +47,7 @@ struct Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        // What it is about to tell is told first: its end of the leash closes when it has ended.
+        // It first sends its pending reports: its end of the leash closes when it has ended.
         let _ = rustix::net::shutdown(&self.leash, rustix::net::Shutdown::Write);
         let _ = sys::wait_any([Some((self.leash.as_fd(), PollFlags::IN))], LAST_WORDS);
         let _ = signal::send(self.pid, signal::KILL);
@@ -56,14 +56,14 @@ impl Drop for Watcher {
 }
 
 impl Work<'_> {
-    /// Works until the supervisor lets go, or is gone.
+    /// Runs until the supervisor releases the janitor, or is gone.
     pub fn run(&self, kept: &mut [i32], network: Network) -> Result<()> {
         sys::settle(kept)?;
-        // What is made here has its whole mode from its start: nothing is given one by its name.
+        // Files made here get their final mode at creation: no mode is set by name later.
         process::set_mask(0);
         let root = sys::root()?;
         let made = match network {
-            // The socket that comes with it goes at once.
+            // The socket of the namespace is closed at once.
             Network::New => net::new_namespace()
                 .and_then(|()| net::loopback_up())
                 .map(|_| net::free_low_ports()),
@@ -87,7 +87,7 @@ impl Work<'_> {
                 -1,
             )?;
             if lost && watcher.take().is_some() {
-                // Nobody looks after the covers any more, and nobody is asked.
+                // The covers are not watched any more, and opens are not checked.
                 self.tell(LOST, [0; 3]);
                 self.kill(&root, jail.as_ref());
             }
@@ -107,8 +107,8 @@ impl Work<'_> {
                     drop(watcher.take());
                     self.names.release();
                     self.tell(RELEASED, [0; 3]);
-                    // The supervisor removes the group, and then ends this process. Where the one cannot be
-                    // done the other is not.
+                    // The supervisor removes the group, and then kills this process. If it cannot remove the
+                    // group, it does not kill.
                     sys::wait_any([Some((self.socket, PollFlags::IN))], -1)?;
                     break;
                 }
@@ -118,7 +118,7 @@ impl Work<'_> {
         }
         self.kill(&root, jail.as_ref());
         if let Some(jail) = &jail {
-            // No placeholder goes before the jail has ended.
+            // Placeholders are removed only after the jail has ended.
             sys::wait_for(jail);
         }
         drop(watcher);
@@ -127,8 +127,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Starts the process that joins the jail's mounts. This one stays outside: in there a placeholder is
-    /// the place of a mount, and cannot be removed.
+    /// Starts the process that joins the jail's mount namespace. This one stays outside: inside, a
+    /// placeholder is a mount point and cannot be removed.
     fn start_watcher(
         &self,
         root: &OwnedFd,
@@ -149,7 +149,7 @@ impl Work<'_> {
                     group: group.and_then(|path| Freezer::open(root, path).ok()),
                     first,
                 };
-                // While it pivots the old root lies over the new one, and would be this process's root.
+                // While the jail pivots, this process would get its old root, which lies over the new one.
                 sys::wait_any([Some((self.waiting, PollFlags::IN))], -1)?;
                 if let Some(users) = &users {
                     userns::enter(users)?;
@@ -174,7 +174,7 @@ impl Work<'_> {
                 Ok(covers) => self.watch(covers, theirs.as_fd(), root, jail),
                 Err(errno) => {
                     self.tell(UNWATCHED, [0, code(errno), 0]);
-                    // Its end would be a fault of its own.
+                    // Waits, because the janitor takes the end of this process for a failure.
                     let _ = sys::wait_any([Some((theirs.as_fd(), PollFlags::IN))], -1);
                 }
             }
@@ -182,7 +182,7 @@ impl Work<'_> {
         Ok(Watcher { pid, leash })
     }
 
-    /// The watcher's loop, until the janitor lets go of its leash.
+    /// The watcher's loop, until the janitor closes the leash.
     fn watch(
         &self,
         mut covers: Watched<'_>,
@@ -190,7 +190,7 @@ impl Work<'_> {
         root: &OwnedFd,
         jail: Option<&OwnedFd>,
     ) {
-        // At first for what happened before.
+        // The first check finds earlier changes.
         self.check(&mut covers, root, jail);
         let mut pause: Option<Instant> = None;
         loop {
@@ -218,7 +218,7 @@ impl Work<'_> {
             if waited {
                 pause = None;
             }
-            // After: what the jail opens now, it would have open while it is frozen.
+            // After the check: a file that the jail opens earlier would stay open while it is frozen.
             let found = match asked || changed {
                 true => covers.answer(),
                 false => Ok(Found::Nothing),
@@ -226,18 +226,18 @@ impl Work<'_> {
             match found {
                 Ok(Found::Nothing) => {}
                 Ok(Found::Change) => self.check(&mut covers, root, jail),
-                // This process's end ends the jail.
+                // The end of this process kills the jail.
                 Err(_) => return,
             }
             if names {
-                // A jail that makes and removes names in such a directory without end must not use up the
-                // processor through this process. The end of a mount it cannot cause.
+                // A jail that makes and removes names in such a directory in a loop must not use up the
+                // processor through this process. It cannot cause the end of a mount.
                 pause = Some(Instant::now());
             }
         }
     }
 
-    /// Has the covers looked at.
+    /// Checks the covers.
     fn check(&self, covers: &mut Watched<'_>, root: &OwnedFd, jail: Option<&OwnedFd>) {
         let fate = covers.check(&mut |event| {
             let ended = u32::from(event.fate == Fate::Ended);
@@ -252,7 +252,7 @@ impl Work<'_> {
     }
 
     fn tell(&self, what: u8, words: [u32; 3]) {
-        // A supervisor that is gone needs no word.
+        // A supervisor that is gone needs no report.
         let _ = socket::send(self.socket, &padded(what, words), &[]);
     }
 
@@ -266,17 +266,17 @@ impl Work<'_> {
     }
 }
 
-/// What became of the group's directories.
+/// Whether the group's directories were removed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Removed {
     All,
     NotAll,
 }
 
-/// Removes the group, and kills what keeps it from that.
+/// Removes the group, and kills the processes that keep it busy.
 pub fn remove(root: &OwnedFd, group: &Traces) -> Removed {
     let busy = |path: &CString| sys::remove_directory(root, path) == Err(Errno::BUSY);
-    // Some two seconds: a process killed in the middle of a long disk write takes its time.
+    // About two seconds: a process killed during a long disk write takes time to end.
     for attempt in 0..2000 {
         if group.own.iter().filter(|path| busy(path)).count() == 0 {
             return Removed::All;
