@@ -16,12 +16,12 @@
 pub mod error;
 pub mod facts;
 pub mod inside;
-pub mod judge;
 pub mod layer;
 pub mod outer;
 pub mod plant;
 pub mod report;
 pub mod rows;
+pub mod score;
 pub mod scratch;
 pub mod spend;
 pub mod weaken;

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use super::error::SelftestError;
 use super::facts::Facts;
-use super::judge::{judge_attempt, judge_spend, judge_work};
 use super::plant::{self, Planted};
+use super::score::{judge_attempt, judge_spend, judge_work};
 use super::weaken::weaken;
 use super::{Layer, Line, Report, Task, rows, spend};
 use creel_jail::{self as jail, Stdio, probe, spawn};
@@ -211,7 +211,7 @@ impl<'a> Outer<'a> {
         let stdio = Stdio([Some(null.into()), Some(out_write), Some(err_write)]);
         let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
-        let live = jail::freeze(plan, &host, pins, stdio, None, &state)?.spawn()?;
+        let live = jail::prepare(plan, &host, pins, stdio, None, &state)?.spawn()?;
         let plan = live.plan.clone();
         let pipes = Ours {
             written: vec![(out_read, out.as_raw_fd()), (err_read, err.as_raw_fd())],

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use creel_policy::trust;
+use creel_policy::protected_defaults;
 
 /// The crates; "" is the program. cargo enforces their dependencies.
 const CRATES: [&str; 8] = [
@@ -216,11 +216,11 @@ fn the_document_lists_the_protected_defaults() {
         .expect("a heading");
     let lines = list.lines().skip_while(|line| !line.starts_with("| `"));
     let listed: Vec<&str> = lines.take_while(|line| line.starts_with("| `")).collect();
-    let held = |when: trust::When| match when {
-        trust::When::Always => "always",
-        trust::When::Present => "present",
+    let held = |when: protected_defaults::When| match when {
+        protected_defaults::When::Always => "always",
+        protected_defaults::When::Present => "present",
     };
-    let rows = trust::PATHS.iter();
+    let rows = protected_defaults::PATHS.iter();
     let rows = rows.map(|row| format!("| `{}` | {} | {} |", row.path, held(row.when), row.why));
     assert_eq!(listed, rows.collect::<Vec<String>>());
 }

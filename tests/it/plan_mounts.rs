@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use creel_plan::host::{Idmap, Unmapped};
 use creel_plan::{
-    Act, Fact, Host, IdMode, Ids, LayerName, Node, Owner, Plan, Request, ResolveError, check_order,
-    resolve,
+    Act, Fact, Host, IdMode, Ids, MechanismName, Node, Owner, Plan, Request, ResolveError,
+    check_order, resolve,
 };
 use creel_policy::{Degradable, WorkspaceMode, file, preset};
 
@@ -80,7 +80,7 @@ fn binds(plan: &Plan) -> Vec<(&Path, bool, bool, Vec<&Path>)> {
 fn idmap_layer(plan: &Plan) -> (bool, &str) {
     let mut layers = plan.layers.iter();
     let layer = layers
-        .find(|layer| layer.name == LayerName::Idmap)
+        .find(|layer| layer.name == MechanismName::Idmap)
         .expect("the layer");
     (layer.in_force, &layer.detail)
 }

@@ -9,7 +9,7 @@ use creel_plan::host::Idmap;
 use creel_plan::order::{self, OrderError};
 use creel_plan::questions::ask;
 use creel_plan::{
-    Act, CgroupLayout, CommandPlan, Fact, Host, IdMode, JailPlan, LandlockRule, LayerName,
+    Act, CgroupLayout, CommandPlan, Fact, Host, IdMode, JailPlan, LandlockRule, MechanismName,
     Namespace, Node, Plan, Request, Rights, Stage, Whose, check_order, resolve,
 };
 use creel_policy::{Degradable, file, preset};
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 
 use crate::support::planned;
 
-/// Places that enclose each other in every way that matters.
+/// DenySet that enclose each other in every way that matters.
 const PLACES: &[&str] = &[
     "/usr",
     "/usr/local/bin",
@@ -373,7 +373,10 @@ fn every_landlock_abi_is_used_up_to_the_newest_that_is_known() {
         });
         let (abi, rules) = acts.expect("a ruleset");
         assert_eq!(abi, uses);
-        let layer = plan.layers.iter().find(|l| l.name == LayerName::Landlock);
+        let layer = plan
+            .layers
+            .iter()
+            .find(|l| l.name == MechanismName::Landlock);
         assert_eq!(layer.map(|l| l.detail.as_str()), Some(says), "ABI {has}");
         let named = |rule: &LandlockRule| rule.rights == Rights::Connect;
         assert!(!rules.iter().any(named), "nobody named a socket");

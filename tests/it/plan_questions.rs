@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use creel_plan::host::Seat;
+use creel_plan::host::SearchDir;
 use creel_plan::host::{Idmap, Image, LoadTree, NamedBy, Piece, Role};
 use creel_plan::questions::ask;
 use creel_plan::wanted::{Purpose, Wanted};
@@ -143,7 +143,7 @@ impl Machine {
 
     fn host(&self, id_mode: IdMode) -> Host {
         let seats = ["/etc/creel", "/home/u/.config/creel", "/home/u/project/p/q"];
-        let seat = |path: &str| Seat {
+        let seat = |path: &str| SearchDir {
             path: path.into(),
             links: vec![],
         };
@@ -163,7 +163,7 @@ impl Machine {
             paths: Default::default(),
             found: Default::default(),
         };
-        host.found.seats = seats.map(seat).into();
+        host.found.search_dirs = seats.map(seat).into();
         host
     }
 
@@ -301,7 +301,7 @@ fn a_question_that_was_forgotten_is_an_error() {
         ..Default::default()
     };
     let mut host = Machine(0).host(IdMode::Rootless);
-    host.found.seats.clear();
+    host.found.search_dirs.clear();
     let directory = |path: &str| Fact::Present {
         real: path.into(),
         node: Node::Directory,

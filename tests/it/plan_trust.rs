@@ -12,10 +12,10 @@ use crate::support::planned;
 const FORWARDED: &str = "allow = [\"a.example\"]";
 const ENDED: &str = "allow = [{ host = \"a.example\", tls = \"terminate\" }]";
 
-/// Places of a machine: a name, where it leads, what is there.
-type Places = [(&'static str, &'static str, Node)];
+/// DenySet of a machine: a name, where it leads, what is there.
+type DenySet = [(&'static str, &'static str, Node)];
 
-const DEBIAN: &Places = &[
+const DEBIAN: &DenySet = &[
     ("/etc/ssl/certs", "/etc/ssl/certs", Node::Directory),
     (
         "/etc/ssl/certs/ca-certificates.crt",
@@ -35,7 +35,7 @@ const DEBIAN: &Places = &[
 ];
 const PEM: &str = "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem";
 /// All names lead to two files, and the first name's directory is not granted.
-const FEDORA: &Places = &[
+const FEDORA: &DenySet = &[
     ("/etc/pki", "/etc/pki", Node::Directory),
     ("/etc/ssl/certs/ca-certificates.crt", PEM, Node::File),
     ("/etc/pki/tls/certs/ca-bundle.crt", PEM, Node::File),
@@ -47,7 +47,7 @@ const FEDORA: &Places = &[
     ),
 ];
 
-fn plan(places: &Places, filesystem: &str, network: &str) -> Plan {
+fn plan(places: &DenySet, filesystem: &str, network: &str) -> Plan {
     let mut host: Host = creel_jail::probe::facts().expect("this machine can be looked at");
     host.cwd = "/srv/work".into();
     let own = [("/srv/work", "/srv/work", Node::Directory)];

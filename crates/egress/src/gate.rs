@@ -21,7 +21,7 @@ use super::udp_queue::Budget;
 use super::windows::{self, Window, Windows};
 use super::{dial, record};
 use creel_policy::Network;
-use creel_policy::net::judge::{Spoken, Transport};
+use creel_policy::net::decide::{Spoken, Transport};
 use creel_policy::net::{Answer, Host, Tls, Why};
 use creel_sys::local;
 

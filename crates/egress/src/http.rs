@@ -41,8 +41,8 @@ use super::mask::Mask;
 use super::refusal::Refusal;
 use super::target::Target;
 use creel_policy::net::Host;
+use creel_policy::net::decide::{Carried, Spoken};
 use creel_policy::net::http::ambiguous;
-use creel_policy::net::judge::{Carried, Spoken};
 
 /// Maximum bytes of a method; the longest registered one has 17.
 const METHOD: usize = 32;

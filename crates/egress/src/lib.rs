@@ -64,7 +64,7 @@ pub mod windows;
 
 use serde::Serialize;
 
-use creel_policy::net::judge::Transport;
+use creel_policy::net::decide::Transport;
 
 /// How a destination was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -2,7 +2,7 @@
 //! texts.
 
 use creel_policy::net::Why;
-use creel_policy::net::judge::UNNAMED;
+use creel_policy::net::decide::UNNAMED;
 
 /// Why a destination is refused or a connection closed; displays as the text for the record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

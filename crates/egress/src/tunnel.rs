@@ -30,7 +30,7 @@ use super::refusal::Refusal;
 use super::rewind::Rewind;
 use super::splice::{self, Half, IDLE, reset};
 use super::tls;
-use creel_policy::net::judge::{Spoken, Transport};
+use creel_policy::net::decide::{Spoken, Transport};
 use creel_policy::net::{Answer, Host, Name, Protocol, Tls};
 use creel_sys::splice::shutdown_write;
 

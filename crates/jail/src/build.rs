@@ -10,10 +10,10 @@ use std::path::Path;
 use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
 
 use super::netns;
+use super::protocol::Message;
 use super::step::{Build, Options, Place, Tree};
-use super::wire::Message;
 use creel_plan::{IfAbsent, Later, Node};
-use creel_policy::trust::{self, StandIn};
+use creel_policy::protected_defaults::{self, StandIn};
 use creel_sys::{Errno, Result, clone, fd, mount, placeholder, process, socket, timens};
 
 /// Sources of covers. The first two, which nobody may open, cover masked paths; the others cover withheld
@@ -365,7 +365,7 @@ impl<'a> Building<'a> {
         }
         let covers = self.covers.as_ref().ok_or(Errno::BADF)?;
         let path = Path::new(OsStr::from_bytes(path.to_bytes()));
-        let listed = match (readable, trust::stand_in_directory(path)) {
+        let listed = match (readable, protected_defaults::stand_in_directory(path)) {
             (false, _) => &covers.directory,
             (true, StandIn::Ignored) => &covers.ignored,
             (true, _) => &covers.empty,

@@ -5,9 +5,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::protocol::Message;
 use super::step::Enter;
 use super::streams::Stdio;
-use super::wire::Message;
 use super::{netns, rights};
 use creel_plan::{Node, Rights, Terminal};
 use creel_sys::{Errno, Result, caps, fd, process, pty, rlimit, seccomp, socket};

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::gitfile::{MOST_BYTES, contents, path};
 use super::repositories::{self, MARKS, Repository};
-use super::seats;
+use super::search_dirs;
 use creel_plan::Node;
 use creel_plan::identity::Identity;
 use creel_policy::gitconfig::{self, Entry, Names, Role, beneath_home, words};
@@ -299,7 +299,7 @@ impl Reader<'_> {
             // A relative include uses the file's path as written; a file is identified by its real path.
             let place = match depth {
                 0 => file.clone(),
-                _ => seats::of(&file).path,
+                _ => search_dirs::of(&file).path,
             };
             if seen.contains(&place) {
                 continue;

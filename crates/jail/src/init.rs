@@ -14,8 +14,8 @@
 use std::os::fd::BorrowedFd;
 
 use super::enter::SOCKET;
+use super::protocol::{DISKS, FIRST, Message};
 use super::step::{Begins, Household, Program};
-use super::wire::{DISKS, FIRST, Message};
 use creel_plan::Terminal;
 use creel_sys::process::{self, Change};
 use creel_sys::socket::{self, Wait};

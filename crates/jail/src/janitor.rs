@@ -22,14 +22,16 @@
 //! costs as much as all mounts together, while the supervisor prepares the rest; the jail is cloned in it.
 //! Otherwise [`netns`](super::netns) makes it from inside.
 
-mod wire;
+mod protocol;
 mod work;
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use wire::{END, EVENT, JAIL, LENGTH, READY, RELEASED, UNGUARDED, UNWATCHED, errno, padded, words};
+use protocol::{
+    END, EVENT, JAIL, LENGTH, READY, RELEASED, UNGUARDED, UNWATCHED, errno, padded, words,
+};
 use work::{Removed, Work, remove};
 
 use super::JailError;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::{JailError, Pins};
 use creel_plan::{Act, Plan};
-use creel_policy::trust::{self, StandIn};
+use creel_policy::protected_defaults::{self, StandIn};
 use creel_sys::placeholder::{self, Form, Turn};
 use creel_sys::{self as sys, Errno, fd};
 
@@ -69,7 +69,7 @@ impl Names {
         let name = Name {
             name: CString::new(name.as_bytes()).map_err(|_| changed())?,
             form,
-            says: trust::says(path),
+            says: protected_defaults::says(path),
             need,
             inode: Cell::new(0),
         };

@@ -9,10 +9,10 @@ use super::gitnames::{self, Named, When};
 use super::learn::learn;
 use super::loads::Search;
 use super::pins::Pins;
-use super::{JailError, seats};
+use super::{JailError, search_dirs};
 use creel_plan::host::Obeyed;
 use creel_plan::paths::{within, workspace, workspace_mode};
-use creel_plan::seats::MOST_LINKS;
+use creel_plan::search_dirs::MOST_LINKS;
 use creel_plan::wanted::{Purpose, Wanted};
 use creel_plan::{self as plan, Fact, Host, Node, Request};
 use creel_policy::{Policy, WorkspaceMode};
@@ -29,7 +29,7 @@ pub fn look(
     host: &mut Host,
     pins: &mut Pins,
 ) -> Result<(), JailError> {
-    let trees = plan::seats::writable(policy, request, host);
+    let trees = plan::search_dirs::writable(policy, request, host);
     let trees: Vec<PathBuf> = trees.into_iter().map(Path::to_path_buf).collect();
     if trees.is_empty() {
         return Ok(());
@@ -43,7 +43,7 @@ pub fn look(
         queue.extend(found.named);
         for path in found.pinned {
             // The jail could change a link to it, but must not move the target.
-            let seat = seats::of(&path);
+            let seat = search_dirs::of(&path);
             let inside = trees.iter().any(|tree| within(&seat.path, tree));
             if inside && seat.path.is_dir() {
                 host.found.pinned.insert(seat.path);
@@ -60,7 +60,7 @@ pub fn look(
         node: Node::File,
     }));
     while let Some(name) = queue.pop() {
-        let seat = seats::of(&name.path);
+        let seat = search_dirs::of(&name.path);
         let inside = |path: &Path| trees.iter().find(|tree| within(path, tree));
         let around = inside(&seat.path).cloned();
         if around.is_none() && !seat.links.iter().any(|link| inside(link).is_some()) {

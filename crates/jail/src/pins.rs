@@ -10,7 +10,7 @@ use super::JailError;
 use creel_plan::host::{Idmap, Stood};
 use creel_plan::wanted::Purpose;
 use creel_plan::{Fact, IdMode, Node};
-use creel_policy::trust;
+use creel_policy::protected_defaults;
 use creel_sys::fd::{self, Kind, Stat};
 use creel_sys::{Errno, mount, placeholder};
 
@@ -96,7 +96,7 @@ fn look_once(
     };
     // Another run's placeholder, which is removed when that run ends.
     if matches!(stat.kind, Kind::Placeholder | Kind::File)
-        && placeholder::stands(fd.as_fd(), trust::says(&real))
+        && placeholder::stands(fd.as_fd(), protected_defaults::says(&real))
     {
         let is_directory = rx::fstat(&fd).is_ok_and(|stat| kind(&stat) == FileType::Directory);
         let node = match is_directory {

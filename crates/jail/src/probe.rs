@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use super::learn::learn;
 use super::loads::Search;
 use super::pins::{Pins, is_own, look};
-use super::{JailError, gitnames, hierarchy, mounts, obeyed, seats, worktrees};
+use super::{JailError, gitnames, hierarchy, mounts, obeyed, search_dirs, worktrees};
 use creel_plan::paths::{self, OWN_TMPFS, within, workspace_mode};
 use creel_plan::questions::ask;
 use creel_plan::wanted::Purpose;
@@ -29,7 +29,11 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     }
     let mut pins = Pins::new();
     let mut search = Search::default();
-    host.found.seats = request.seats.iter().map(|name| seats::of(name)).collect();
+    host.found.search_dirs = request
+        .search_dirs
+        .iter()
+        .map(|name| search_dirs::of(name))
+        .collect();
     let mut links = vec![];
     ask(policy, request, &mut host, |want, host| {
         let git = match want.purpose {
@@ -44,7 +48,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
         links.extend(learn(want, &mut search, host, &mut pins)?);
         Ok::<(), JailError>(())
     })?;
-    for one in &policy.filesystem.confined {
+    for one in &policy.filesystem.contained {
         let base = Path::new(&one.base);
         let link = match host.paths.get(Path::new(&one.path)) {
             Some(Fact::Present { real, .. }) => real != Path::new(&one.path),

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::JailError;
 use super::cgroup::Group;
-use super::freeze::Ready;
 use super::janitor::{Janitor, Told};
 use super::netns;
+use super::prepare::Ready;
 use super::step::{Build, Step, Tree};
 use super::walk::{Child, Start, walk};
 use creel_plan::resolve::JAIL_ID;

@@ -14,7 +14,7 @@ use super::netns::Sockets;
 use super::stdin::Stdin;
 use creel_plan::paths::within;
 use creel_plan::{Act, GroupView, IfAbsent, JailPlan, Later, Node, Resource, Rights, Terminal};
-use creel_policy::trust::StandIn;
+use creel_policy::protected_defaults::StandIn;
 use creel_sys::fd::Stat;
 use creel_sys::landlock::Rules;
 use creel_sys::process::CStrings;

@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::build::Building;
 use super::enter::Entering;
+use super::protocol::Message;
 use super::step::{Build, Enter, Household, Program, Step};
 use super::streams::Stdio;
-use super::wire::Message;
 use super::{init, netns};
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, Result, caps, mount, process};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{egress, lossless};
-use creel_policy::trust::StandIn;
+use creel_policy::protected_defaults::StandIn;
 
 /// One kernel act. Paths are paths in the jail, except `source`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -57,7 +57,7 @@ pub struct Found {
     /// Protected trees with too many entries to search them for hard-linked files.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub too_many: BTreeSet<PathBuf>,
-    /// The real paths of the base directories that a confined grant must not leave.
+    /// The real paths of the base directories that a grant must not leave.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bases: BTreeMap<PathBuf, PathBuf>,
     /// Mounts in trees to be idmapped that the kernel cannot idmap, by path.
@@ -67,8 +67,8 @@ pub struct Found {
     #[serde(default, skip_serializing_if = "Identity::is_empty")]
     pub identity: Identity,
     /// The directories in which the next run would look for policies.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub seats: Vec<Seat>,
+    #[serde(default, alias = "seats", skip_serializing_if = "Vec::is_empty")]
+    pub search_dirs: Vec<SearchDir>,
     /// Names that count as absent although a placeholder is there: one of another run, or a forged one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stood: BTreeMap<PathBuf, Stood>,
@@ -79,7 +79,7 @@ pub struct Found {
 
 /// A policy search directory, which may be absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seat {
+pub struct SearchDir {
     /// The path with links resolved, as far as it exists.
     pub path: PathBuf,
     /// Links on the way to it.

@@ -18,7 +18,7 @@
 
 mod act;
 mod command;
-mod confined;
+mod containment;
 mod covers;
 pub mod egress;
 pub mod explain;
@@ -37,7 +37,7 @@ mod receipt;
 mod refusal;
 pub mod request;
 pub mod resolve;
-pub mod seats;
+pub mod search_dirs;
 mod tree;
 mod view;
 pub mod wanted;
@@ -131,7 +131,7 @@ pub struct CommandWatch {
 /// A layer of the jail for the receipt: what was asked, what is in force, and why they differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
-    pub name: LayerName,
+    pub name: MechanismName,
     pub in_force: bool,
     /// What it is on this host (an ABI, a hierarchy, a range), or what the host lacks.
     pub detail: String,
@@ -139,7 +139,7 @@ pub struct Layer {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum LayerName {
+pub enum MechanismName {
     Namespaces,
     Ids,
     Idmap,

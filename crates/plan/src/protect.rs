@@ -11,7 +11,7 @@ use super::paths;
 use super::refusal::ResolveError;
 use super::view::{Bound, View, Withheld};
 use super::*;
-use creel_policy::{Absent, Grant, Origin, trust};
+use creel_policy::{Absent, Grant, Origin, protected_defaults};
 
 /// What protection of an absent name means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +47,9 @@ impl View<'_> {
                 });
             };
             let beneath = path.strip_prefix(&self.workspace.callers);
-            let when = beneath.map_or(trust::When::Always, trust::when);
-            let if_present = *origin == Origin::creel() && when == trust::When::Present;
+            let when = beneath.map_or(protected_defaults::When::Always, protected_defaults::when);
+            let if_present =
+                *origin == Origin::creel() && when == protected_defaults::When::Present;
             if if_present && self.host.paths.get(&path) == Some(&Fact::Absent) {
                 continue;
             }

@@ -11,7 +11,7 @@ use super::egress::{USUAL, terminates};
 use super::host::{Fact, Host};
 use super::paths::{absolute, expand, real_workspace, within, workspace, workspace_mode};
 use super::request::Request;
-use super::seats;
+use super::search_dirs;
 use super::wanted::{Purpose, Wanted};
 use creel_policy::glob::Pattern;
 use creel_policy::{Execution, Policy, WorkspaceMode};
@@ -41,7 +41,7 @@ pub fn ask<E>(
     {
         answer(want.clone(), host)?;
     }
-    for want in seats::wanted(policy, request, host) {
+    for want in search_dirs::wanted(policy, request, host) {
         // A granted path was already asked with a purpose that needs more.
         if !host.paths.contains_key(&want.path) || want.purpose == Purpose::Protect {
             answer(want, host)?;
@@ -78,8 +78,8 @@ fn above(policy: &Policy, request: &Request, host: &Host) -> BTreeSet<PathBuf> {
     let found = &host.found;
     let names = names
         .chain(found.worktrees.iter().cloned())
-        .chain(found.seats.iter().map(|seat| seat.path.clone()));
-    let trees = seats::writable(policy, request, host);
+        .chain(found.search_dirs.iter().map(|seat| seat.path.clone()));
+    let trees = search_dirs::writable(policy, request, host);
     let mut more = BTreeSet::new();
     for name in names {
         if host.paths.get(&name) != Some(&Fact::Absent) {
@@ -125,7 +125,7 @@ fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
         }
     }
     let protected = fs.protect.iter();
-    for protect in protected.filter(|_| seats::writes(policy, request)) {
+    for protect in protected.filter(|_| search_dirs::writes(policy, request)) {
         if let Some(path) = expand(&protect.path, host, &workspace) {
             let purpose = Purpose::Protect;
             all.insert(0, Wanted { path, purpose });

@@ -49,15 +49,15 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
                 );
             }
             let whole = !view.apart.iter().any(|apart| apart.writable);
-            row(LayerName::Idmap, whole, kept)
+            row(MechanismName::Idmap, whole, kept)
         }
         Ids::Caller { .. } => row(
-            LayerName::Idmap,
+            MechanismName::Idmap,
             true,
             "not needed: the jail has the caller's own id".into(),
         ),
         Ids::Shared { uid, .. } => row(
-            LayerName::Idmap,
+            MechanismName::Idmap,
             false,
             format!("the jail's user is host user {uid}"),
         ),
@@ -158,27 +158,27 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
     };
     vec![
         row(
-            LayerName::Namespaces,
+            MechanismName::Namespaces,
             true,
             match request.clocks {
                 Clocks::Host => "user, mount, pid, net, ipc, uts, cgroup".into(),
                 Clocks::Jail => "user, mount, pid, net, ipc, uts, cgroup, time".into(),
             },
         ),
-        row(LayerName::Ids, true, ids_detail),
+        row(MechanismName::Ids, true, ids_detail),
         idmap,
-        row(LayerName::Cgroup, cgroup.0, cgroup.1),
-        row(LayerName::Root, true, skipped),
-        row(LayerName::Execution, true, view.execution.clone()),
-        row(LayerName::Masks, true, masks),
-        row(LayerName::Network, true, network),
+        row(MechanismName::Cgroup, cgroup.0, cgroup.1),
+        row(MechanismName::Root, true, skipped),
+        row(MechanismName::Execution, true, view.execution.clone()),
+        row(MechanismName::Masks, true, masks),
+        row(MechanismName::Network, true, network),
         row(
-            LayerName::Keyring,
+            MechanismName::Keyring,
             true,
             "a session keyring of its own".into(),
         ),
         row(
-            LayerName::Rlimits,
+            MechanismName::Rlimits,
             true,
             match processes {
                 Some(_) => {
@@ -191,15 +191,15 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
             },
         ),
         row(
-            LayerName::Capabilities,
+            MechanismName::Capabilities,
             true,
             "all sets empty, securebits locked".into(),
         ),
-        row(LayerName::NoNewPrivileges, true, "set".into()),
-        row(LayerName::Landlock, landlock > 0, landlock_detail),
-        row(LayerName::Descriptors, true, "0, 1 and 2".into()),
+        row(MechanismName::NoNewPrivileges, true, "set".into()),
+        row(MechanismName::Landlock, landlock > 0, landlock_detail),
+        row(MechanismName::Descriptors, true, "0, 1 and 2".into()),
         row(
-            LayerName::Seccomp,
+            MechanismName::Seccomp,
             true,
             match debuggers {
                 true => {

@@ -122,7 +122,7 @@ pub enum ResolveError {
         tree: PathBuf,
     },
     #[error("{link} is a symbolic link in the writable tree {tree}, and policies are looked for behind it, in {seat}: the jail could turn it and rule the next run; put a directory in its place, or grant a tree that does not have it", link = .link.display(), tree = .tree.display(), seat = .seat.display())]
-    SeatLink {
+    SearchDirLink {
         link: PathBuf,
         seat: PathBuf,
         tree: PathBuf,
@@ -204,7 +204,7 @@ creel_policy::codes!(ResolveError {
     Self::NoWorkspace(_) => "plan-no-workspace",
     Self::WorkspaceNotDirectory(_) => "plan-workspace-not-directory",
     Self::LinkOut { .. } => "plan-link-out",
-    Self::SeatLink { .. } => "plan-seat-link",
+    Self::SearchDirLink { .. } => "plan-seat-link",
     Self::WorkspaceLink { .. } => "plan-workspace-link",
     Self::WorkspaceTooWide(_) => "plan-workspace-too-wide",
     Self::WorkspaceDenied(_) => "plan-workspace-denied",

@@ -34,7 +34,7 @@ pub struct Request {
     pub unprotected: BTreeSet<PathBuf>,
     /// Directories in which the caller's next run would look for policies that grant. The jail cannot write
     /// to them, whatever else is granted.
-    pub seats: Vec<PathBuf>,
+    pub search_dirs: Vec<PathBuf>,
     /// Keys of the policy that have no effect, or another effect than they seem to have, for the receipt.
     pub notes: Vec<String>,
     /// Published ports: servers in the jail that the host can connect to.

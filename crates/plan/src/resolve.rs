@@ -10,7 +10,7 @@ use super::paths;
 use super::receipt::{Means, layers};
 use super::refusal::ResolveError;
 use super::request::{Clocks, Request, Terminal};
-use super::seats;
+use super::search_dirs;
 use super::view::View;
 use super::*;
 use creel_policy::{Degradable, Execution, Limits, Policy};
@@ -48,11 +48,11 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     view.workspace(policy, request)?;
     view.grants(policy, request)?;
     view.programs(policy, &command_places(policy, request, host), landlock)?;
-    view.confined(policy, request)?;
-    if seats::writes(policy, request) {
+    view.contained(policy, request)?;
+    if search_dirs::writes(policy, request) {
         view.protect(&policy.filesystem.protect)?;
     }
-    view.seats()?;
+    view.search_dirs()?;
     view.obeyed(&request.unprotected)?;
     view.denials(&policy.filesystem.deny)?;
     view.patterns(&policy.filesystem)?;

@@ -10,8 +10,8 @@ use super::paths::{OWN_TMPFS, within};
 use super::view::{Bound, View, Withheld};
 use super::*;
 use creel_policy::Limits;
+use creel_policy::protected_defaults::{self, StandIn};
 use creel_policy::rights::GROUPS;
-use creel_policy::trust::{self, StandIn};
 
 /// Size of the root tmpfs, which holds directories, links and a few small files.
 const ROOT_BYTES: u64 = 1 << 20;
@@ -232,11 +232,15 @@ impl View<'_> {
     fn stand_in(&self, path: &Path, withheld: Withheld) -> StandIn {
         let obeyed = self.host.found.obeyed.get(path).map(|obeyed| obeyed.stands);
         let readable = withheld.later == Later::ReadOnly;
-        let directory = withheld.above || trust::is_looked_into(path);
-        match (trust::stand_in(path), obeyed) {
+        let directory = withheld.above || protected_defaults::is_looked_into(path);
+        match (protected_defaults::stand_in(path), obeyed) {
             (StandIn::Socket, Some(Node::File)) => StandIn::File(""),
-            (StandIn::Socket, Some(Node::Directory)) => trust::stand_in_directory(path),
-            (StandIn::Socket, None) if readable && directory => trust::stand_in_directory(path),
+            (StandIn::Socket, Some(Node::Directory)) => {
+                protected_defaults::stand_in_directory(path)
+            }
+            (StandIn::Socket, None) if readable && directory => {
+                protected_defaults::stand_in_directory(path)
+            }
             (other, _) => other,
         }
     }

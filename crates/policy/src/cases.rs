@@ -5,10 +5,10 @@ use super::Sourced;
 use super::decide::{Decision, Why, decide};
 use super::layer::{Case, Layer, PROGRAM_DIRECTORIES};
 use super::net::Mode;
-use super::net::judge::UNNAMED;
+use super::net::decide::UNNAMED;
+use super::path_set::within;
 use super::rights::{Rights, Roots};
 use super::tools::Tool;
-use super::trees::within;
 
 /// What a case expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

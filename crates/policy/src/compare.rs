@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::Origin;
+use super::effective_access::usable;
 use super::layer::Security;
 use super::limits::Visitor;
 use super::net::{Bounds, Credential, Mode, To};
-use super::reach::usable;
-use super::rights::{Bound, Constraints, Names, Others, Places, Rights, Roots, Values};
+use super::path_set::{PathSet, within};
+use super::rights::{Bound, Constraints, DenySet, Names, Others, Rights, Roots, Values};
 use super::tools::{Ruling, Tool};
-use super::trees::{Trees, within};
 
 /// Suffix of an item that only the other side denied.
 pub const GONE: &str = " no longer";
@@ -81,7 +81,7 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
     found.tools(a, b);
     // An executable path needs no separate load grant, unless programs are listed by name.
     let executed = match programs_named(a) || programs_named(b) {
-        true => Trees::none(),
+        true => PathSet::none(),
         false => b.exec.meet(&a.exec),
     };
     let loadable = b.loadable().join(&executed);
@@ -222,24 +222,24 @@ trait Beyond {
     fn beyond(&self, other: &Self, key: &str, found: &mut Found);
 }
 
-impl Beyond for Trees {
-    fn beyond(&self, other: &Trees, key: &str, found: &mut Found) {
+impl Beyond for PathSet {
+    fn beyond(&self, other: &PathSet, key: &str, found: &mut Found) {
         match (self, other) {
-            (Trees::All, Trees::Of(_)) if found.scope == Scope::Whole => {
+            (PathSet::All, PathSet::Of(_)) if found.scope == Scope::Whole => {
                 found.add(key, "every path", None);
             }
-            (Trees::Of(trees), _) => {
+            (PathSet::Of(trees), _) => {
                 for (path, leaf) in trees.iter().filter(|(path, _)| !other.cover(path)) {
                     found.add(key, path.clone(), Some(&leaf.origin));
                 }
             }
-            (Trees::All, _) => {}
+            (PathSet::All, _) => {}
         }
     }
 }
 
-impl Beyond for Places {
-    fn beyond(&self, other: &Places, key: &str, found: &mut Found) {
+impl Beyond for DenySet {
+    fn beyond(&self, other: &DenySet, key: &str, found: &mut Found) {
         if found.scope == Scope::Words {
             return;
         }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 
-use super::lattice::{Bound, Lattice, Names, Places, Shared, lattice};
+use super::lattice::{Bound, DenySet, Lattice, Names, Shared, lattice};
 use super::layer::{Arguments, Ask, Command, Security, Settings, Target};
+use super::path_set::PathSet;
 use super::rights::{Roots, names, places, trees};
-use super::trees::Trees;
 use super::{Absent, Count, Origin, Span};
 
 lattice! {
@@ -14,8 +14,8 @@ lattice! {
     pub struct Constraints {
         security: Bound<Security>,
         ask: Bound<Ask>,
-        allowed: Trees,
-        denied: Places,
+        allowed: PathSet,
+        denied: DenySet,
         commands: Option<BTreeMap<String, Allowed>>,
         timeout: Bound<Span>,
         /// Calls a minute.

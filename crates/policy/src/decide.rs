@@ -4,13 +4,13 @@
 //! rights. A path rule holds for every process, so the answer for `write src/x` applies to any program in
 //! the jail. Links, mounts and existing files are not considered; a path is its text.
 
+use super::effective_access::{EffectiveAccess, reach, usable};
 use super::layer::{Ask, Case, PROGRAM_DIRECTORIES, Security};
-use super::net::judge::{Carried, Spoken, Transport};
+use super::net::decide::{Carried, Spoken, Transport};
 use super::net::{Answer, Host, HostError, Mode, Tls, Why as Refused};
-use super::reach::{Reach, reach, usable};
-use super::rights::{Places, Rights, Roots};
+use super::path_set::{PathRule, PathSet, clean, within};
+use super::rights::{DenySet, Rights, Roots};
 use super::tools::{Ruling, Tool};
-use super::trees::{Leaf, Trees, clean, within};
 use super::{Origin, WorkspaceMode};
 
 /// The answer, with its reason.
@@ -273,23 +273,25 @@ fn one_program(
 }
 
 /// The denied path that covers `path` or a parent of it.
-fn denied(places: &Places, path: &str) -> Option<Origin> {
+fn denied(places: &DenySet, path: &str) -> Option<Origin> {
     let found = places.iter().find(|(place, _)| within(path, place));
     found.map(|(_, leaf)| leaf.origin.clone())
 }
 
 /// Whether a grant covers the path on the host. If the jail has its own workspace, a grant of
 /// `$WORKSPACE` refers to that one.
-fn covered(reach: &Reach, roots: &Roots, trees: &Trees, path: &str) -> bool {
+fn covered(reach: &EffectiveAccess, roots: &Roots, trees: &PathSet, path: &str) -> bool {
     trees.cover(path) && (reach.parts_left() || !within(path, &roots.workspace))
 }
 
-fn grant(trees: &Trees, path: &str) -> Option<Origin> {
+fn grant(trees: &PathSet, path: &str) -> Option<Origin> {
     tree(trees, path).map(|(_, leaf)| leaf.origin.clone())
 }
 
 /// The tree that contains the path.
-fn tree<'t>(trees: &'t Trees, path: &str) -> Option<(&'t String, &'t Leaf)> {
-    let Trees::Of(trees) = trees else { return None };
+fn tree<'t>(trees: &'t PathSet, path: &str) -> Option<(&'t String, &'t PathRule)> {
+    let PathSet::Of(trees) = trees else {
+        return None;
+    };
     trees.iter().find(|(tree, _)| within(path, tree))
 }

@@ -8,12 +8,12 @@
 
 use std::collections::BTreeMap;
 
+use super::effective_access::{EffectiveAccess, reach, usable, why_not};
 use super::layer::{Ask, Command, Security};
 use super::net::Mode;
-use super::reach::{Reach, reach, usable, why_not};
-use super::rights::{Allowed, Bound, Others, Places, Rights, Roots};
+use super::path_set::{PathSet, clean, within};
+use super::rights::{Allowed, Bound, DenySet, Others, Rights, Roots};
 use super::tools::Tool;
-use super::trees::{Trees, clean, within};
 use super::{
     Absent, Environment, Execution, Filesystem, Grant, Limits, Network, Origin, Policy, Sourced,
 };
@@ -73,19 +73,20 @@ pub(super) fn ended(rights: Rights, limits: &Limits) -> Rights {
         // An allowlist without `commands` in a granting layer is empty: no further layer may fill it.
         exec.commands.get_or_insert_default();
     }
-    if let (Trees::All, Some(commands)) = (&closed.exec, &closed.constraints(Tool::Exec).commands) {
+    if let (PathSet::All, Some(commands)) = (&closed.exec, &closed.constraints(Tool::Exec).commands)
+    {
         // Commands without executable trees mean these programs, in any directory.
         closed.exec =
-            Trees::of(commands.iter().map(|(path, allowed)| {
+            PathSet::of(commands.iter().map(|(path, allowed)| {
                 Grant::new(path.clone(), Absent::Skip, allowed.origin.clone())
             }));
     }
     for trees in [&mut closed.write, &mut closed.load, &mut closed.exec] {
-        if *trees == Trees::All {
-            *trees = Trees::none();
+        if *trees == PathSet::All {
+            *trees = PathSet::none();
         }
     }
-    if closed.read == Trees::All {
+    if closed.read == PathSet::All {
         closed.read = closed.loadable().join(&closed.write).join(&closed.exec);
     }
     closed.network.close();
@@ -238,7 +239,7 @@ impl Notes {
     }
 }
 
-fn files(rights: &Rights, roots: &Roots, reach: Reach, exec: &Execution) -> Filesystem {
+fn files(rights: &Rights, roots: &Roots, reach: EffectiveAccess, exec: &Execution) -> Filesystem {
     let (shows, programs) = (reach.names(roots), reach.names_of_programs(roots));
     let shown = |grants: Vec<Grant>, names: &Roots| -> Vec<Grant> {
         let shorten = |grant: Grant| Grant {
@@ -247,7 +248,7 @@ fn files(rights: &Rights, roots: &Roots, reach: Reach, exec: &Execution) -> File
         };
         grants.into_iter().map(shorten).collect()
     };
-    let listed = |places: &Places| shown(patterns(places), &shows);
+    let listed = |places: &DenySet| shown(patterns(places), &shows);
     // An executable tree needs no load grant, unless executable grants are only readable now.
     let mut load = reach.load.grants();
     load.retain(|grant| match exec {
@@ -266,20 +267,20 @@ fn files(rights: &Rights, roots: &Roots, reach: Reach, exec: &Execution) -> File
         deny_patterns: patterns(&rights.deny_patterns),
         protect_patterns: patterns(&rights.protect_patterns),
         // Filled in by the caller, which has the layers.
-        confined: vec![],
+        contained: vec![],
         workspace: reach.workspace,
     }
 }
 
 /// Absolute and not shortened: a root's own name may look like a wildcard.
-fn patterns(places: &Places) -> Vec<Grant> {
+fn patterns(places: &DenySet) -> Vec<Grant> {
     places.iter().map(|(path, leaf)| leaf.grant(path)).collect()
 }
 
 /// The grants to read, write and execute, as the kernel needs them. The kernel applies the innermost
 /// grant, while lists add up here. So a grant inside a wider one of another kind is listed under that
 /// kind too; otherwise it would remove access that a layer without it would restore.
-fn added_up(reach: &Reach, roots: &Roots) -> (Vec<Grant>, Vec<Grant>, Vec<Grant>) {
+fn added_up(reach: &EffectiveAccess, roots: &Roots) -> (Vec<Grant>, Vec<Grant>, Vec<Grant>) {
     let place = &roots.workspace;
     let shows = |path: &str| reach.shows_workspace() && within(path, place);
     // Writable and executable trees are readable anyway; keep only the read-only rest.
@@ -322,7 +323,7 @@ fn added_up(reach: &Reach, roots: &Roots) -> (Vec<Grant>, Vec<Grant>, Vec<Grant>
 fn execution(
     rights: &Rights,
     roots: &Roots,
-    reach: &Reach,
+    reach: &EffectiveAccess,
     notes: &mut Notes,
 ) -> Sourced<Execution> {
     let bounds = rights.constraints(Tool::Exec);

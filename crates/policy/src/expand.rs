@@ -8,10 +8,10 @@
 
 use super::glob::{Pattern, Sense, escape, is_pattern};
 use super::layer::{Files, Layer, Met};
+use super::path_set::clean;
 use super::rights::Roots;
 use super::stack::Stack;
 use super::tools::Tool;
-use super::trees::clean;
 use super::{Absent, Grant, Origin};
 
 /// A pattern that the caller must look up.

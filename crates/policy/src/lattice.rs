@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::layer::Limits;
+use super::path_set::{PathRule, PathSet};
 use super::tools::{Filter, Tool};
-use super::trees::{Leaf, Trees};
 use super::values::Values;
 use super::{Origin, Sourced, net};
 
@@ -17,7 +17,7 @@ pub type Bound<T> = Option<Sourced<T>>;
 /// Names that every layer with such a list has; `None` is the top.
 pub type Names<T> = Option<BTreeMap<T, Origin>>;
 /// Paths that any layer named.
-pub type Places = BTreeMap<String, Leaf>;
+pub type DenySet = BTreeMap<String, PathRule>;
 
 pub trait Lattice: Sized {
     /// The value that restricts nothing.
@@ -95,8 +95,8 @@ impl Shared for Origin {
 }
 
 /// The paths of both.
-impl Lattice for Places {
-    const TOP: Self = Places::new();
+impl Lattice for DenySet {
+    const TOP: Self = DenySet::new();
 
     fn met(self, other: Self) -> Self {
         let (mut all, less) = match self.len() < other.len() {
@@ -152,7 +152,7 @@ macro_rules! by {
 }
 
 by! {
-    Trees = Trees::All, Trees::met;
+    PathSet = PathSet::All, PathSet::met;
     Filter = Filter { allow: BTreeMap::new(), deny: BTreeMap::new() }, Filter::meet;
     Values = Values::OPEN, Values::met;
     Limits = Limits::NONE, Limits::met;

@@ -35,33 +35,33 @@ mod codes;
 mod command;
 pub mod compare;
 pub mod compiled;
-mod confined;
 mod constraints;
+mod containment;
 pub mod decide;
 pub mod effective;
+pub mod effective_access;
 pub mod error;
 pub mod expand;
 mod fault;
 pub mod file;
 pub mod gitconfig;
 pub mod glob;
-mod hold;
+mod implied_protection;
 mod lattice;
 pub mod layer;
 mod limits;
 pub mod native;
 pub mod net;
+pub mod path_set;
 pub mod preset;
+pub mod protected_defaults;
 mod quantity;
-pub mod reach;
 pub mod rights;
 mod roots;
 mod span;
 pub mod stack;
 pub mod tools;
 pub mod tree;
-pub mod trees;
-pub mod trust;
 pub mod units;
 mod values;
 pub mod words;
@@ -171,7 +171,7 @@ pub struct Filesystem {
     /// The same for `protect`.
     pub protect_patterns: Vec<Grant>,
     /// Grants whose names another author can influence.
-    pub confined: Vec<Confined>,
+    pub contained: Vec<Contained>,
     /// The access to the workspace; `None` if the policy leaves it to the request.
     pub workspace: Option<Sourced<WorkspaceMode>>,
 }
@@ -179,7 +179,7 @@ pub struct Filesystem {
 /// A path that is granted only if it does not lead out of a directory, through any link that exists when
 /// it is opened.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Confined {
+pub struct Contained {
     /// Absolute.
     pub path: String,
     /// Absolute; links in its own name are followed.

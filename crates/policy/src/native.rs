@@ -16,9 +16,9 @@ use super::file::tools::command_text;
 use super::glob::escape;
 use super::layer::{self, PROGRAM_DIRECTORIES};
 use super::net::{List as Rules, Mode, OnMiss};
-use super::rights::{Allowed, Constraints, Places, Rights, Roots};
+use super::path_set::PathSet;
+use super::rights::{Allowed, Constraints, DenySet, Rights, Roots};
 use super::tools::Tool;
-use super::trees::Trees;
 use super::write::{Printer, quoted};
 use super::{Absent, Count, Grant, Origin, Policy, Sourced, Span, WorkspaceMode};
 
@@ -161,7 +161,7 @@ fn one_tool(out: &mut Printer, tool: Tool, bounds: &Constraints, roots: &Roots) 
     print::<Span, _>(&bounds.timeout, "timeout", out);
     print::<Count, _>(&bounds.rate, "rate", out);
     print::<Count, _>(&bounds.max_iterations, "max_iterations", out);
-    if let Trees::Of(trees) = &bounds.allowed {
+    if let PathSet::Of(trees) = &bounds.allowed {
         places(out, "allowed_paths", trees, roots);
     }
     if !bounds.denied.is_empty() {
@@ -196,7 +196,7 @@ fn one_tool(out: &mut Printer, tool: Tool, bounds: &Constraints, roots: &Roots) 
     }
 }
 
-fn places(out: &mut Printer, key: &str, places: &Places, roots: &Roots) {
+fn places(out: &mut Printer, key: &str, places: &DenySet, roots: &Roots) {
     let items = places.iter();
     out.list(
         key,

@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 
 pub use super::constraints::{Allowed, Constraints};
 use super::lattice::lattice;
-pub use super::lattice::{Bound, Lattice, Names, Places};
+pub use super::lattice::{Bound, DenySet, Lattice, Names};
 use super::layer::{Layer, Limits, Mode, Rank, Scope};
 use super::net;
+use super::path_set::{PathRule, PathSet};
 pub use super::roots::{GROUPS, OWN, Roots};
 use super::tools::{Filter, Pattern, Tool};
-use super::trees::{Leaf, Trees};
 pub use super::values::{Others, Values};
 use super::{Count, Degradable, Grant, Origin, Sourced, WorkspaceMode};
 
@@ -31,20 +31,20 @@ lattice! {
         /// A tool that is not a key has no constraints of its own.
         each: BTreeMap<Tool, Constraints>,
         /// Readable. If the layer sets `read`, its writable, loadable and executable trees are included.
-        read: Trees,
-        write: Trees,
+        read: PathSet,
+        write: PathSet,
         /// Mapped as code, as libraries are, if a `load` grant allows it; see [`Rights::loadable`].
-        load: Trees,
+        load: PathSet,
         /// The bound of `load`: a layer with an `exec` list lets code be mapped only from its `exec` and
         /// `load` trees.
-        mapped: Trees,
-        exec: Trees,
-        deny: Places,
-        protect: Places,
+        mapped: PathSet,
+        exec: PathSet,
+        deny: DenySet,
+        protect: DenySet,
         /// Absolute patterns of denials; the names that they met are in `deny`.
-        deny_patterns: Places,
+        deny_patterns: DenySet,
         /// The same for `protect`.
-        protect_patterns: Places,
+        protect_patterns: DenySet,
         /// Trust paths without protection.
         unprotect: Names<String>,
         workspace: Bound<WorkspaceMode>,
@@ -69,19 +69,19 @@ impl Rights {
     pub fn of(layer: &Layer, rank: Rank, roots: &Roots) -> Rights {
         let files = &layer.filesystem;
         let (write, exec) = (trees(&files.write, roots), trees(&files.exec, roots));
-        let named = |trees: &Trees| match trees {
-            Trees::All => Trees::none(),
+        let named = |trees: &PathSet| match trees {
+            PathSet::All => PathSet::none(),
             trees => trees.clone(),
         };
         let load = trees(&files.load, roots);
         let mapped = match exec {
-            Trees::All => Trees::All,
+            PathSet::All => PathSet::All,
             _ => named(&load).join(&exec),
         };
         // Without a `read` list, what the layers above make readable stays readable. With one, writable,
         // loadable and executable trees are readable as well.
         let read = match &files.read {
-            None => Trees::All,
+            None => PathSet::All,
             list => {
                 let all = trees(list, roots).join(&named(&write)).join(&named(&exec));
                 all.join(&named(&load))
@@ -172,7 +172,7 @@ impl Rights {
 
     /// The trees that may be mapped as code without being executable: granted by every layer with a
     /// `load` list, within the bounds of every layer with an `exec` list.
-    pub fn loadable(&self) -> Trees {
+    pub fn loadable(&self) -> PathSet {
         self.load.meet(&self.mapped)
     }
 
@@ -190,26 +190,26 @@ fn expanded<'g>(grants: &'g [Grant], roots: &'g Roots) -> impl Iterator<Item = G
 }
 
 /// The trees of a list of grants. The jail's own directories are not the host's, and cover no host path.
-pub(super) fn trees(grants: &Option<Vec<Grant>>, roots: &Roots) -> Trees {
+pub(super) fn trees(grants: &Option<Vec<Grant>>, roots: &Roots) -> PathSet {
     let Some(grants) = grants else {
-        return Trees::All;
+        return PathSet::All;
     };
-    Trees::of(expanded(grants, roots).map(|grant| Grant {
+    PathSet::of(expanded(grants, roots).map(|grant| Grant {
         path: roots.own(&grant.path).unwrap_or(grant.path),
         ..grant
     }))
 }
 
-pub(super) fn places(grants: &[Grant], roots: &Roots) -> Places {
-    let mut places = Places::new();
+pub(super) fn places(grants: &[Grant], roots: &Roots) -> DenySet {
+    let mut places = DenySet::new();
     for grant in expanded(grants, roots) {
-        let leaf = Leaf::new(grant.absent, grant.origin);
+        let leaf = PathRule::new(grant.absent, grant.origin);
         place_in(&mut places, &grant.path, &leaf);
     }
     places
 }
 
-pub(super) fn place_in(places: &mut Places, path: &str, leaf: &Leaf) {
+pub(super) fn place_in(places: &mut DenySet, path: &str, leaf: &PathRule) {
     match places.get_mut(path) {
         Some(known) => *known = known.merge(leaf),
         None => drop(places.insert(path.to_owned(), leaf.clone())),

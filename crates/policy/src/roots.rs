@@ -1,6 +1,6 @@
 //! What `~` and `$WORKSPACE` stand for.
 
-use super::trees::{clean, within};
+use super::path_set::{clean, within};
 
 /// Where a jail sees its cgroups, as on a host, unless a policy denies it.
 pub const GROUPS: &str = "/sys/fs/cgroup";

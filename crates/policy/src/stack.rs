@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::compare::{Excess, clipped};
-use super::confined::confined;
+use super::containment::contained;
 use super::effective::{self, Effective, Note, Weight, enforce};
 use super::layer::{Layer, Rank};
+use super::path_set::within;
 use super::rights::{Lattice, Rights, Roots};
-use super::trees::within;
-use super::{Absent, Grant, Limits, Origin, Sourced, WorkspaceMode, digest, trust};
+use super::{Absent, Grant, Limits, Origin, Sourced, WorkspaceMode, digest, protected_defaults};
 
 /// The layers in force, in any order of ranks.
 #[derive(Debug, Clone, Default)]
@@ -105,7 +105,7 @@ impl Stack {
         let (name, digest) = name(&layers);
         let mut effective = enforce(&rights, limits, roots, &name, &digest);
         let policy = &mut effective.policy;
-        policy.filesystem.confined = confined(&layers, &rights, policy, roots);
+        policy.filesystem.contained = contained(&layers, &rights, policy, roots);
         let mode = policy.filesystem.workspace.as_ref();
         if mode.is_some_and(|mode| mode.value == WorkspaceMode::None) {
             effective.notes.extend(hidden(&layers, roots));
@@ -155,7 +155,7 @@ fn hidden(layers: &[&(Rank, Layer)], roots: &Roots) -> Vec<Note> {
 /// Replaces what the granting layers leave unspecified, and adds the protected defaults.
 fn ended(rights: Rights, limits: &Limits, roots: &Roots) -> Rights {
     let mut closed = effective::ended(rights, limits);
-    trust::guard(&mut closed, roots);
+    protected_defaults::guard(&mut closed, roots);
     closed
 }
 

@@ -78,7 +78,7 @@ impl<'a> CommandLoop<'a> {
     pub async fn run(&mut self, jail: &Jail) -> Result<Infallible, SuperviseError> {
         let timeout = tokio::time::sleep_until(self.over);
         tokio::pin!(timeout);
-        let mut look = tokio::time::interval(super::typed::LOOK);
+        let mut look = tokio::time::interval(super::stdin_relay::LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let (asking, left) = (jail.is_asking(), self.is_left());

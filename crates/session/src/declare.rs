@@ -107,7 +107,7 @@ pub fn declare(
     effective::admit(&mut policy, &outcome.rights, &roots, &argv);
     layers.read.protect(&mut policy)?;
     let mut request = request(asked, id, &policy);
-    request.seats = layers::seats(&roots);
+    request.search_dirs = layers::search_dirs(&roots);
     let excepted = outcome.rights.unprotect.iter().flatten();
     request.unprotected = excepted.map(|(path, _)| path.into()).collect();
     let notes = outcome.effective.notes.iter().map(ToString::to_string);
@@ -137,7 +137,7 @@ fn by_default(asked: &Asked, id: &str, roots: Roots) -> Result<Declared, Declare
         }
     }
     let mut request = request(asked, id, &policy);
-    request.seats = layers::seats(&roots);
+    request.search_dirs = layers::search_dirs(&roots);
     authority::grant(&mut policy.network, &request.allow_net);
     Ok(Declared {
         policy,
@@ -170,7 +170,7 @@ fn request(asked: &Asked, id: &str, policy: &Policy) -> Request {
         terminal: asked.terminal,
         clocks: asked.clocks,
         unprotected: BTreeSet::new(),
-        seats: vec![],
+        search_dirs: vec![],
         notes: vec![],
         publish: asked.publish.clone(),
         id: id.to_owned(),

@@ -25,7 +25,7 @@ use super::stream::{self, Ours};
 use super::{Detail, Ended, Exited, LEAST_GRACE, Verdict, exit, judge};
 use creel_egress::relay::{self, Relay};
 use creel_jail::scope::{self, Settled};
-use creel_jail::{self as jail, Live, Pins, Ready, WayOut, spawn};
+use creel_jail::{self as jail, Live, Pins, Ready, RelayLink, spawn};
 use creel_plan::{self as plan, Act, Host, Plan, ResolveError, Terminal};
 use creel_sys::process;
 
@@ -180,14 +180,14 @@ impl Prepared {
             // must not get it.
             named.iter().for_each(|name| process::forget_variable(name));
         }
-        let way_out = relay.as_mut().and_then(|relay| {
-            Some(WayOut {
+        let relay_link = relay.as_mut().and_then(|relay| {
+            Some(RelayLink {
                 sockets: relay.sockets.take()?,
                 authority: made.authority,
             })
         });
-        let live =
-            jail::freeze(plan, &host, pins, pipes.theirs, way_out, &state).and_then(Ready::spawn);
+        let live = jail::prepare(plan, &host, pins, pipes.theirs, relay_link, &state)
+            .and_then(Ready::spawn);
         if let Some(relay) = relay.as_ref().filter(|_| !terminates) {
             // Such a jail needs nothing from the relay, so the two are built at the same time. If the relay
             // failed, the jail failed for that reason.

@@ -3,11 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use super::way_out::Traffic;
+use super::egress::Traffic;
 use creel_jail::JailError;
 use creel_jail::cgroup::Counters;
 use creel_jail::janitor::{Uncovered, Unguarded};
-use creel_jail::wire::DISKS;
+use creel_jail::protocol::DISKS;
 use creel_sys::Errno;
 use creel_sys::process::{Change, Usage};
 

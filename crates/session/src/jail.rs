@@ -13,15 +13,15 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::egress::{self, Egress};
 use super::events::{ready_or_never, until};
 use super::throttled::Throttled;
 use super::uncharged::Uncharged;
-use super::way_out::{self, WayOut};
 use super::{Cause, SuperviseError};
 use creel_egress::relay::Relay;
 use creel_jail::janitor::{Janitor, Told, Uncovered, Unguarded};
+use creel_jail::protocol::{LENGTH, Message};
 use creel_jail::step::STDIN;
-use creel_jail::wire::{LENGTH, Message};
 use creel_jail::{JailError, Live};
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, readiness};
@@ -137,7 +137,7 @@ pub struct JailLoop {
     socket: AsyncFd<OwnedFd>,
     janitor: Option<AsyncFd<OwnedFd>>,
     oom: Option<AsyncFd<OwnedFd>>,
-    pub way_out: Option<WayOut>,
+    pub egress: Option<Egress>,
     /// Pid 1 has closed its end. The end of file would make the socket readable for ever.
     silent: bool,
     /// The step that failed.
@@ -188,8 +188,8 @@ impl JailLoop {
             socket: watched(&live.socket).map_err(fault("watching the jail"))?,
             janitor: janitor.transpose().map_err(fault("watching the janitor"))?,
             oom: oom.map_err(fault("watching memory"))?,
-            way_out: relay
-                .map(WayOut::new)
+            egress: relay
+                .map(Egress::new)
                 .transpose()
                 .map_err(fault("watching the relay"))?,
             silent: false,
@@ -235,9 +235,9 @@ impl JailLoop {
                         jail.kill(Cause::Oom);
                     }
                 }
-                () = way_out::serve(&mut self.way_out) => {}
+                () = egress::serve(&mut self.egress) => {}
             }
-            let asking = way_out::is_asking(&self.way_out);
+            let asking = egress::is_asking(&self.egress);
             if jail.asking.replace(asking) != asking {
                 jail.mail.came.notify_one();
             }
@@ -246,7 +246,7 @@ impl JailLoop {
 
     /// The jail has ended: tells the relay, and reads messages that the loop did not reach.
     pub fn ended(&mut self, jail: &Jail) {
-        self.way_out.iter_mut().for_each(WayOut::end);
+        self.egress.iter_mut().for_each(Egress::end);
         self.hear(jail);
     }
 
@@ -260,8 +260,8 @@ impl JailLoop {
     }
 
     /// Returns the notes and the relay, and closes the loop's copy of the janitor's socket.
-    pub fn finish(self) -> (Notes, Option<WayOut>) {
-        (self.notes, self.way_out)
+    pub fn finish(self) -> (Notes, Option<Egress>) {
+        (self.notes, self.egress)
     }
 
     /// Reads every pending message of pid 1.

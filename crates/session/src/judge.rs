@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::egress::Traffic;
 use super::exit::{self, NOT_EXECUTABLE, NOT_FOUND, OWN_FAILURE, TIME_LIMIT};
 use super::verdict::{Kind, Limit, Receipt, Uncovered, Usage, VERSION, Verdict};
-use super::way_out::Traffic;
 use super::{Cause, Detail, Ended, Exited};
 use creel_egress::record::Destination;
 use creel_jail::covers::Fate;

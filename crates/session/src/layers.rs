@@ -22,7 +22,7 @@ pub mod source;
 use std::path::Path;
 
 pub use error::LayerError;
-pub use find::{Named, Put, Source, seats, sources};
+pub use find::{Named, Put, Source, search_dirs, sources};
 pub use patterns::{Expanded, Names};
 pub use protect::Read;
 pub use read::{bytes, is_plain, is_preset, read, text};

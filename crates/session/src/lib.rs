@@ -19,6 +19,7 @@
 pub mod ask;
 mod command;
 pub mod declare;
+pub mod egress;
 mod events;
 pub mod execute;
 pub mod exit;
@@ -28,14 +29,13 @@ pub mod judge;
 pub mod layers;
 pub mod left;
 pub mod signals;
+pub mod stdin_relay;
 pub mod stream;
 mod supervise;
 pub mod terminal;
 pub mod throttled;
-pub mod typed;
 pub mod uncharged;
 pub mod verdict;
-pub mod way_out;
 
 pub use creel_sys::host::random_id;
 pub use creel_sys::startup::prepare;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::typed::Typed;
+use super::stdin_relay::StdinRelay;
 use creel_jail::Stdio;
 use creel_sys::nowait::Writer;
 use creel_sys::{Errno, fd, pty, readiness};
@@ -33,7 +33,7 @@ pub struct Ours {
     /// Each pipe's reading end and the number of the caller's descriptor that it is copied to.
     pub written: Vec<(OwnedFd, i32)>,
     /// The stdin relay, if the caller's stdin is a terminal.
-    pub typed: Option<Typed>,
+    pub typed: Option<StdinRelay>,
 }
 
 /// Makes the pipes. If the caller's stdout and stderr are one file, so are the jail's: output that is
@@ -41,7 +41,7 @@ pub struct Ours {
 ///
 /// stdin is the caller's own, unless that is a terminal.
 pub fn pipes() -> creel_sys::Result<Pipes> {
-    let (input, typed) = Typed::split()?.unzip();
+    let (input, typed) = StdinRelay::split()?.unzip();
     let (out_read, out_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let same = match (fd::stat(fd::fixed(1)), fd::stat(fd::fixed(2))) {
         (Ok(out), Ok(err)) => (out.dev, out.ino) == (err.dev, err.ino),
@@ -309,7 +309,7 @@ impl Sink {
     async fn some(&self, bytes: &[u8]) -> io::Result<usize> {
         // A stopped creel could not enforce the time limit.
         while self.is_elsewhere() {
-            tokio::time::sleep(super::typed::LOOK).await;
+            tokio::time::sleep(super::stdin_relay::LOOK).await;
         }
         let write = || Ok::<_, io::Error>(self.writer.write(bytes)?);
         if let Some(ready) = &self.ready {

@@ -12,7 +12,7 @@ use super::{Cause, Detail, Ended, Exited, SuperviseError};
 use creel_egress::relay::Relay;
 use creel_jail::cgroup::{Counters, Group};
 use creel_jail::covers::Fate;
-use creel_jail::wire::{DISKS, Message};
+use creel_jail::protocol::{DISKS, Message};
 use creel_jail::{JailError, Live, stdin};
 use creel_sys::process::Change;
 use creel_sys::signal::{self, Held};
@@ -90,8 +90,8 @@ async fn watch(
     if let Some((file, position)) = watched.stdin.take() {
         stdin::give_back(&file, position);
     }
-    let traffic = match &watched.way_out {
-        Some(way_out) => Some(way_out.finish().await),
+    let traffic = match &watched.egress {
+        Some(egress) => Some(egress.finish().await),
         None => None,
     };
     let wall = started.elapsed();
@@ -110,14 +110,14 @@ async fn watch(
         (Some(group), ..) => group.counters(),
     };
     let lost = command.finish();
-    let (mut notes, way_out) = watched.finish();
+    let (mut notes, egress) = watched.finish();
     let mut cause = jail.cause();
     notes.add(jail.live.clean());
     if notes.uncovered.iter().any(|name| name.fate == Fate::Ended) {
         cause = Some(Cause::Uncovered);
     }
     // Last: the relay has ended by itself by now.
-    drop(way_out);
+    drop(egress);
     Ok(Exited {
         end: end.unwrap_or(match change {
             // Pid 1 exits normally only after its report.

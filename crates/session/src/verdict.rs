@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::egress::Traffic;
 use super::left::Left;
-use super::way_out::Traffic;
 use creel_plan::{Act, Layer, Plan, PolicyRef};
 use creel_policy::error::escaped_json;
 

@@ -23,10 +23,10 @@ use creel_policy::decide::Decision;
 use creel_policy::glob::Pattern;
 use creel_policy::layer::{Layer, PROGRAM_DIRECTORIES, Rank};
 use creel_policy::net::Network;
+use creel_policy::path_set::within;
 use creel_policy::rights::Roots;
 use creel_policy::stack::{Outcome, Stack};
 use creel_policy::tools::Tool;
-use creel_policy::trees::within;
 use creel_policy::{Absent, Degradable, Execution, Grant, Origin, Policy};
 use creel_session::exit::FOUND;
 use creel_session::layers::{self, Names};
@@ -366,7 +366,7 @@ fn performed(
     let stdio = Stdio([Some(null.into()), Some(out_write), Some(err_write)]);
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
-    let live = jail::freeze(plan, &host, pins, stdio, None, &state)?.spawn()?;
+    let live = jail::prepare(plan, &host, pins, stdio, None, &state)?.spawn()?;
     let plan = live.plan.clone();
     let pipes = Ours {
         written: vec![(out_read, out.as_raw_fd()), (err_read, err.as_raw_fd())],

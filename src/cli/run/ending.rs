@@ -9,14 +9,14 @@ use super::advice;
 use super::args::RunArgs;
 use super::words::Words;
 use crate::cli::hint::{quoted, say};
-use creel_plan::{self as plan, Layer, LayerName};
+use creel_plan::{self as plan, Layer, MechanismName};
 use creel_policy::effective::{Note, Weight};
 use creel_policy::stack::Outcome;
 use creel_policy::{Bytes, Execution, Limits, Origin, Span};
+use creel_session::egress::Traffic;
 use creel_session::execute::Prepared;
 use creel_session::left::{Done, Left, Remnant, What};
 use creel_session::verdict::Limit;
-use creel_session::way_out::Traffic;
 use creel_session::{Declared, Kind, Verdict, exit, judge};
 
 /// Limit for the lines of one list on stderr.
@@ -79,7 +79,7 @@ fn notes(args: &RunArgs, outcome: &Outcome, verdict: &Verdict) -> Vec<String> {
 
 /// Warnings before the command runs: limits from a policy or a flag that are not enforced without a cgroup.
 pub fn unheld(declared: &Declared, prepared: &Prepared) -> Vec<String> {
-    let is_cgroup = |layer: &&Layer| layer.name == LayerName::Cgroup;
+    let is_cgroup = |layer: &&Layer| layer.name == MechanismName::Cgroup;
     let layer = prepared.plan.layers.iter().find(is_cgroup);
     if layer.is_none_or(|layer| layer.in_force) {
         return vec![];

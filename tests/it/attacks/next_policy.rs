@@ -5,7 +5,7 @@
 use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 
-use creel_plan::{Act, Fact, Node, Request, host::Seat, resolve};
+use creel_plan::{Act, Fact, Node, Request, host::SearchDir, resolve};
 use creel_policy::{Degradable, file, preset};
 
 use crate::attacks::{Answers, attack, refused};
@@ -265,8 +265,8 @@ fn planned(seat: Option<Node>) -> Vec<Act> {
     }
     host.home = Some("/home/u".into());
     host.cwd = "/srv/work".into();
-    host.found.seats = ["/etc/creel", "/home/u/.config/creel"]
-        .map(|path| Seat {
+    host.found.search_dirs = ["/etc/creel", "/home/u/.config/creel"]
+        .map(|path| SearchDir {
             path: path.into(),
             links: vec![],
         })

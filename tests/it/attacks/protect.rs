@@ -11,7 +11,7 @@ use crate::support::{Run, Who, Workspace, need, wait};
 /// A run with these protected paths, in TOML.
 fn protect(who: Who, workspace: &Workspace, paths: &str) -> Run {
     // What every policy protects by itself would be in the way of the controls.
-    let trusted = creel_policy::trust::PATHS.iter();
+    let trusted = creel_policy::protected_defaults::PATHS.iter();
     let trusted: Vec<String> = trusted
         .map(|row| format!("$WORKSPACE/{}", row.path))
         .collect();

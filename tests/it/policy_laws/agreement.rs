@@ -153,7 +153,7 @@ impl<'h> Held<'h> {
         let Some(kernel) = self.allows(case) else {
             return false;
         };
-        let usable = |tool: Tool| creel_policy::reach::usable(rights, tool);
+        let usable = |tool: Tool| creel_policy::effective_access::usable(rights, tool);
         match case.tool {
             // A program by name is held whoever lets it be written: there the kernel is the stricter.
             Tool::Write if self.is_program(&case.words[0]) => kernel && !answer,

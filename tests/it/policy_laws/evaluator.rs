@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use creel_policy::decide::{Why, decide};
 use creel_policy::effective::close;
 use creel_policy::layer::{Case, Layer, Rank};
+use creel_policy::path_set::PathSet;
 use creel_policy::rights::{Rights, Roots};
 use creel_policy::tools::{Ruling, Tool};
-use creel_policy::trees::Trees;
 use creel_policy::{Limits, preset};
 
 use super::given::{Given, roots};
@@ -119,8 +119,8 @@ impl Evaluator {
                     .deny
                     .retain(|p, _| real(p.text()) || Tool::ALL.iter().any(|t| p.matches(t.name())));
             }
-            Some(Fault::EmptyListAllows) if rights.write == Trees::none() => {
-                rights.write = Trees::All;
+            Some(Fault::EmptyListAllows) if rights.write == PathSet::none() => {
+                rights.write = PathSet::All;
             }
             Some(Fault::AskForgotten) => {
                 rights.each.values_mut().for_each(|each| each.ask = None);
@@ -230,8 +230,8 @@ impl Evaluator {
 
     pub fn close(&self, rights: &Rights) -> Rights {
         let mut closed = close(rights, &self.base);
-        if self.fault == Some(Fault::SilenceGrantsWrite) && rights.write == Trees::All {
-            closed.write = Trees::All;
+        if self.fault == Some(Fault::SilenceGrantsWrite) && rights.write == PathSet::All {
+            closed.write = PathSet::All;
         }
         closed
     }
@@ -263,7 +263,7 @@ impl Evaluator {
                 let path = case.words.first().map(|word| self.roots.expand(word));
                 let begins = |tree: &String| path.as_ref().is_some_and(|p| p.starts_with(tree));
                 case.tool == Tool::Read
-                    && matches!(&rights.read, Trees::Of(trees) if trees.keys().any(begins))
+                    && matches!(&rights.read, PathSet::Of(trees) if trees.keys().any(begins))
             }
             (Some(Fault::ProtectForgotten), Why::Protected(_)) => {
                 with(&|rights| rights.protect.clear())

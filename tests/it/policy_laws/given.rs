@@ -25,7 +25,7 @@ pub fn roots() -> Roots {
     }
 }
 
-/// Places that enclose each other, begin alike, and are named in several ways.
+/// DenySet that enclose each other, begin alike, and are named in several ways.
 pub const PATHS: [&str; 18] = [
     "/usr",
     "/usr/bin",

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use creel_policy::effective_access::{reach, usable};
 use creel_policy::layer::{Arguments, Case, Rank, Security};
-use creel_policy::net::judge::Transport;
+use creel_policy::net::decide::Transport;
 use creel_policy::net::{self, Answer, Host, List, Network};
-use creel_policy::reach::{reach, usable};
-use creel_policy::rights::{Bound, Constraints, Names, Others, Places, Rights};
+use creel_policy::path_set::PathSet;
+use creel_policy::rights::{Bound, Constraints, DenySet, Names, Others, Rights};
 use creel_policy::tools::{Ruling, Tool};
-use creel_policy::trees::Trees;
 
 use super::evaluator::Evaluator;
 use super::given::{COMMANDS, Given, HOSTS, SUBJECTS, tool_names};
@@ -207,17 +207,17 @@ fn empty(ev: &Evaluator, (_, layer): &Given, rights: &Rights) -> Result<(), Brok
     let none = |list: &Option<Vec<_>>| list.as_ref().is_some_and(Vec::is_empty);
     hold(
         LAW,
-        !none(&files.write) || rights.write == Trees::none(),
+        !none(&files.write) || rights.write == PathSet::none(),
         String::new,
     )?;
     hold(
         LAW,
-        !none(&files.exec) || rights.exec == Trees::none(),
+        !none(&files.exec) || rights.exec == PathSet::none(),
         String::new,
     )?;
     hold(
         LAW,
-        !none(&files.load) || rights.loadable() == Trees::none(),
+        !none(&files.load) || rights.loadable() == PathSet::none(),
         String::new,
     )?;
     let tools = layer
@@ -230,7 +230,11 @@ fn empty(ev: &Evaluator, (_, layer): &Given, rights: &Rights) -> Result<(), Brok
     for (tool, own) in &layer.tools.each {
         let bounds = rights.constraints(*tool);
         let paths = none(&own.allowed_paths);
-        hold(LAW, !paths || bounds.allowed == Trees::none(), String::new)?;
+        hold(
+            LAW,
+            !paths || bounds.allowed == PathSet::none(),
+            String::new,
+        )?;
         let commands = own.commands.as_ref().is_some_and(Vec::is_empty) && own.languages.is_none();
         hold(
             LAW,
@@ -380,7 +384,7 @@ fn names<T: Ord>(a: &Names<T>, b: &Names<T>) -> bool {
     b.as_ref().is_some_and(lacks)
 }
 
-fn places(a: &Places, b: &Places) -> bool {
+fn places(a: &DenySet, b: &DenySet) -> bool {
     b.iter().any(|(path, leaf)| {
         // Of the same place nobody's word is lost, and the one who insists that it be there is heard.
         a.get(path)
@@ -388,14 +392,14 @@ fn places(a: &Places, b: &Places) -> bool {
     })
 }
 
-fn trees(a: &Trees, b: &Trees) -> bool {
-    let covers = |trees: &Trees, path: &str| match trees {
-        Trees::All => true,
-        Trees::Of(trees) => trees.keys().any(|tree| inside(path, tree)),
+fn trees(a: &PathSet, b: &PathSet) -> bool {
+    let covers = |trees: &PathSet, path: &str| match trees {
+        PathSet::All => true,
+        PathSet::Of(trees) => trees.keys().any(|tree| inside(path, tree)),
     };
-    let roots = |trees: &Trees| match trees {
-        Trees::All => vec!["/".to_owned()],
-        Trees::Of(trees) => trees.keys().cloned().collect(),
+    let roots = |trees: &PathSet| match trees {
+        PathSet::All => vec!["/".to_owned()],
+        PathSet::Of(trees) => trees.keys().cloned().collect(),
     };
     let subjects = SUBJECTS
         .iter()

@@ -114,7 +114,7 @@ proptest! {
         let mut given = layers(&mut Tape(&tape), 4);
         let mut rights = ev.resolve(&given);
         // The laws' own fold closes without them.
-        creel_policy::trust::guard(&mut rights, &ev.roots);
+        creel_policy::protected_defaults::guard(&mut rights, &ev.roots);
         let turn = turn % given.len();
         given.rotate_left(turn);
         let outcome = Stack { layers: given }.resolve(&ev.base, &ev.roots);

@@ -9,7 +9,7 @@ use std::fmt;
 use creel_policy::error::PathFault;
 use creel_policy::file::path_fault;
 use creel_policy::glob::{escape, is_pattern};
-use creel_policy::trees::within;
+use creel_policy::path_set::within;
 
 /// Directories that contain far more than a rule means.
 const WHOLE: [&str; 7] = ["/", "~", "$WORKSPACE", "/home", "/root", "/usr", "/Users"];

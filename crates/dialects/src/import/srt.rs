@@ -11,9 +11,9 @@ use super::source::{
 use creel_policy::error::PolicyError;
 use creel_policy::glob::is_pattern;
 use creel_policy::layer::Layer;
+use creel_policy::path_set::within;
 use creel_policy::tools::Tool;
 use creel_policy::tree::{Node, Table, Value};
-use creel_policy::trees::within;
 use creel_policy::{Absent, Grant, WorkspaceMode, net};
 
 pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {

@@ -3,7 +3,7 @@
 use super::checks::*;
 use super::suspects::{is_loader_variable, is_secret_variable};
 use super::{Found, Lint};
-use creel_policy::trees::within;
+use creel_policy::path_set::within;
 use creel_policy::{Origin, WorkspaceMode};
 
 impl Lint<'_> {

@@ -5,9 +5,9 @@ use super::suspects::{danger, is_project_work};
 use super::{Found, Lint, granted};
 use creel_policy::glob::{Pattern, escape};
 use creel_policy::layer::Layer;
+use creel_policy::path_set::{PathSet, within};
 use creel_policy::rights::{GROUPS, Roots};
 use creel_policy::tools::Tool;
-use creel_policy::trees::{Trees, within};
 use creel_policy::{Absent, Grant, Origin, WorkspaceMode};
 
 impl Lint<'_> {
@@ -159,7 +159,7 @@ impl Lint<'_> {
     /// Whether anything at, beneath or above the path is granted.
     fn touches(&self, path: &str) -> bool {
         let rights = &self.outcome.rights;
-        let near = |trees: &Trees| {
+        let near = |trees: &PathSet| {
             trees.cover(path) || trees.grants().iter().any(|g| within(&g.path, path))
         };
         let workspace = &self.roots.workspace;

@@ -7,15 +7,15 @@ use std::collections::BTreeSet;
 
 use super::Lint;
 use super::checks::*;
+use creel_policy::effective_access::{reach, usable, why_not};
 use creel_policy::layer::{Layer, Rank};
+use creel_policy::net::decide::{Answer, Transport};
 use creel_policy::net::host::Host;
-use creel_policy::net::judge::{Answer, Transport};
 use creel_policy::net::{Credential, Mode, Tls};
-use creel_policy::reach::{reach, usable, why_not};
+use creel_policy::path_set::{PathSet, within};
 use creel_policy::stack::Stack;
 use creel_policy::tools::{Ruling, Tool};
-use creel_policy::trees::{Trees, within};
-use creel_policy::{Grant, Origin, WorkspaceMode, trust};
+use creel_policy::{Grant, Origin, WorkspaceMode, protected_defaults};
 
 const REACHING: [Tool; 3] = [Tool::Fetch, Tool::Browser, Tool::Message];
 
@@ -230,8 +230,11 @@ impl Lint<'_> {
         let written = layer.filesystem.unprotect.iter();
         for grant in written.filter(|grant| is_authors(&grant.origin)) {
             let path = self.roots.expand(&grant.path);
-            let trusted = |row: &&trust::Row| format!("{workspace}/{}", row.path) == path;
-            let around = |row: &&trust::Row| within(&path, &format!("{workspace}/{}", row.path));
+            let trusted =
+                |row: &&protected_defaults::Row| format!("{workspace}/{}", row.path) == path;
+            let around = |row: &&protected_defaults::Row| {
+                within(&path, &format!("{workspace}/{}", row.path))
+            };
             let held = self.outcome.rights.protect.get(&path);
             let held = held.filter(|leaf| leaf.origin != Origin::creel());
             let shown = &grant.path;
@@ -241,9 +244,9 @@ impl Lint<'_> {
                 (reason, "take out one of the two")
             } else if !self.reach.writes(&path, self.roots) {
                 (format!("nothing may write to {shown} anyway"), out)
-            } else if trust::PATHS.iter().any(|row| trusted(&row)) {
+            } else if protected_defaults::PATHS.iter().any(|row| trusted(&row)) {
                 continue;
-            } else if let Some(row) = trust::PATHS.iter().find(around) {
+            } else if let Some(row) = protected_defaults::PATHS.iter().find(around) {
                 let row = format!("$WORKSPACE/{}", row.path);
                 let reason = format!("{shown} lies in {row}, which stays protected");
                 self.add(
@@ -269,6 +272,6 @@ fn is_authors(origin: &Origin) -> bool {
 }
 
 /// Whether the trees contain anything at, beneath or above the path.
-fn touched(trees: &Trees, path: &str) -> bool {
+fn touched(trees: &PathSet, path: &str) -> bool {
     trees.cover(path) || trees.grants().iter().any(|grant| within(&grant.path, path))
 }

@@ -20,9 +20,9 @@ pub use suspects::is_secret_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use creel_policy::effective_access::{EffectiveAccess, reach};
 use creel_policy::expand::Unmet;
 use creel_policy::layer::{Command, Layer, Rank};
-use creel_policy::reach::{Reach, reach};
 use creel_policy::rights::Roots;
 use creel_policy::stack::{Outcome, Stack};
 use creel_policy::words::words;
@@ -144,7 +144,7 @@ struct Lint<'a> {
     layers: &'a [(Rank, Layer)],
     outcome: &'a Outcome,
     /// The effective access: the grants that the tools' rules leave.
-    reach: Reach,
+    reach: EffectiveAccess,
     roots: &'a Roots,
     facts: &'a Facts,
     found: Vec<Finding>,

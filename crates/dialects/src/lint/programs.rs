@@ -5,8 +5,8 @@ use super::suspects::{INTERPRETERS, LAUNCHERS, SENSITIVE, SHELLS};
 use super::{Found, Lint};
 use creel_policy::WorkspaceMode;
 use creel_policy::layer::{Arguments, Command, Security, Settings};
+use creel_policy::path_set::within;
 use creel_policy::tools::Tool;
-use creel_policy::trees::within;
 
 impl Lint<'_> {
     pub(super) fn programs(&mut self) {

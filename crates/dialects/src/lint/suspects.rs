@@ -59,7 +59,7 @@ const DANGEROUS: [(&str, &str); 16] = [
     ("/var/spool/cron", "what the host executes"),
 ];
 
-/// Trees that are too wide to grant whole, although a part of one may be granted.
+/// PathSet that are too wide to grant whole, although a part of one may be granted.
 const WIDE: [&str; 7] = ["/", "/etc", "/home", "/mnt", "/root", "/srv", "/var"];
 
 /// Names in a home that hold credentials, sessions or code that the host executes.
@@ -117,7 +117,7 @@ const SOCKETS: [&str; 5] = [
 
 /// Why a tree should not be granted; `None` if it may be.
 pub fn danger(path: &str, home: &str) -> Option<&'static str> {
-    use creel_policy::trees::within;
+    use creel_policy::path_set::within;
     let name = path.rsplit('/').next().unwrap_or_default();
     if SOCKETS.contains(&name) {
         return Some("a socket that commands the host");

@@ -28,7 +28,7 @@ use super::names::Addresses;
 use super::refusal::Refusal;
 use super::{Way, accept};
 use creel_policy::Network;
-use creel_policy::net::judge::Transport;
+use creel_policy::net::decide::Transport;
 use creel_policy::net::{Answer, Host, Mode, Name, Why};
 use creel_sys::{Errno, udp};
 

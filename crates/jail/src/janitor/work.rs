@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use super::wire::{
+use super::protocol::{
     EVENT, JAIL, LENGTH, LOST, NOWHERE, READY, RELEASED, UNGUARDED, UNWATCHED, code, padded, words,
 };
 use super::{Guarding, Network};

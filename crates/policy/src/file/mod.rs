@@ -224,7 +224,7 @@ mod tests {
         let policy = good("");
         assert_eq!(policy.name, "p.toml");
         let protect = policy.filesystem.protect.clone();
-        assert_eq!(protect.len(), crate::trust::PATHS.len());
+        assert_eq!(protect.len(), crate::protected_defaults::PATHS.len());
         assert_eq!(
             policy.filesystem,
             Filesystem {

@@ -254,7 +254,7 @@ mod tests {
     use crate::file;
     use crate::lattice::Lattice;
     use crate::layer::Layer;
-    use crate::net::judge::Transport;
+    use crate::net::decide::Transport;
     use crate::net::{Answer, Host};
 
     fn layer(text: &str) -> Layer {

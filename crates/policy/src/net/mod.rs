@@ -5,18 +5,18 @@
 //! every list; denials of every layer apply. So the meet of two layers is the union of their lists and of
 //! their denials, and never wider than either.
 
+pub mod decide;
 pub mod fault;
 pub mod host;
 pub mod http;
-pub mod judge;
 pub mod meet;
 pub mod range;
 pub mod rule;
 
+pub use decide::{Answer, Why};
 pub use fault::NetworkFault;
 pub use host::{HOST, Host, HostError, Name};
 pub use http::Http;
-pub use judge::{Answer, Why};
 pub use meet::{Bounds, Said};
 pub use range::{Range, special};
 pub use rule::{Protocol, Rule, RuleError, Tls, To};

@@ -12,8 +12,8 @@ use creel_plan::Request;
 use creel_plan::request::Publish;
 use creel_policy::net::meet::Bounds;
 use creel_policy::net::{List, Mode, OnMiss, Rule};
+use creel_policy::path_set::{PathSet, clean};
 use creel_policy::rights::{Bound, Rights, Roots};
-use creel_policy::trees::{Trees, clean};
 use creel_policy::{Network, Policy, WorkspaceMode};
 
 /// Returns an error if `request` exceeds the finalized rights or the policy that results from them.
@@ -117,7 +117,7 @@ fn published(published: &[Publish]) -> Result<(), DeclareError> {
 fn paths(
     flag: &'static str,
     asked: &[impl AsRef<Path>],
-    granted: &Trees,
+    granted: &PathSet,
     roots: &Roots,
 ) -> Result<(), DeclareError> {
     for path in asked {
@@ -161,7 +161,7 @@ fn beyond(flag: &'static str, asked: &str, key: &'static str) -> DeclareError {
 mod tests {
     use super::*;
     use creel_policy::Origin;
-    use creel_policy::net::judge::Transport;
+    use creel_policy::net::decide::Transport;
     use creel_policy::net::{Answer, Host};
 
     fn allows(network: &Network, text: &str) -> bool {

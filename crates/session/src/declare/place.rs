@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use creel_plan::{Host, paths};
+use creel_policy::path_set;
 use creel_policy::rights::Roots;
-use creel_policy::trees;
 use creel_sys::host;
 
 /// The home and the working directory of a request.
@@ -36,7 +36,7 @@ impl Place {
         // A path that is not UTF-8 cannot be written in a policy either: the variable then stays as it is.
         let own = Roots::symbolic();
         let text = |path: &Path, unnamed: &str| match path.to_str() {
-            Some(text) => trees::clean(text),
+            Some(text) => path_set::clean(text),
             None => unnamed.to_owned(),
         };
         let workspace = workspace.map_or(self.cwd.clone(), |named| self.cwd.join(named));

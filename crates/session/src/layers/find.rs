@@ -117,7 +117,7 @@ fn config_dir(roots: &Roots) -> PathBuf {
 /// The directories in which the next run would look for policies that grant, or that narrow those, whether
 /// or not `XDG_CONFIG_HOME` is still set as it is now. A project's directory is not included, because its
 /// policy only narrows.
-pub fn seats(roots: &Roots) -> Vec<PathBuf> {
+pub fn search_dirs(roots: &Roots) -> Vec<PathBuf> {
     let home = Path::new(&roots.home).join(".config").join(OWN);
     let mut all = vec![PathBuf::from(PLATFORM), home, config_dir(roots)];
     all.dedup();

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::error::LayerError;
 use creel_dialects::import::Entry;
-use creel_policy::{Absent, Grant, Origin, Policy, trees};
+use creel_policy::{Absent, Grant, Origin, Policy, path_set};
 
 /// Results of reading the layers in addition to their rules.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ impl Read {
             let named = std::path::absolute(file).ok().map(|path| plain(&path));
             // The targets of links, too.
             for path in [named, file.canonicalize().ok()].into_iter().flatten() {
-                let Some(path) = path.to_str().map(trees::clean) else {
+                let Some(path) = path.to_str().map(path_set::clean) else {
                     return Err(LayerError::NotUtf8(file.clone()));
                 };
                 let protect = &mut policy.filesystem.protect;

@@ -12,7 +12,7 @@ use rustix::fs::{
 };
 
 use super::{Done, Seen};
-use creel_policy::trust;
+use creel_policy::protected_defaults;
 use creel_sys::placeholder;
 
 /// Approximate number of entries in one part.
@@ -145,8 +145,9 @@ impl Dir {
     fn is_placeholder(&self, name: &Path, stat: &Stat) -> bool {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         placeholder::marked(stat)
-            && openat(&self.fd, name, flags, Mode::empty())
-                .is_ok_and(|entry| placeholder::stands(entry.as_fd(), trust::says(name)))
+            && openat(&self.fd, name, flags, Mode::empty()).is_ok_and(|entry| {
+                placeholder::stands(entry.as_fd(), protected_defaults::says(name))
+            })
     }
 
     /// Removes a link.

@@ -10,7 +10,7 @@ use rustix::fs::{FileType, Mode, OFlags, openat};
 use super::list::{Dir, Entry};
 use super::{Done, Seen, Tree, What};
 use creel_policy::gitconfig::{self, Names};
-use creel_policy::trust;
+use creel_policy::protected_defaults;
 
 /// Files of a repository that lead git to programs.
 const LEADING: [&str; 5] = [
@@ -40,13 +40,15 @@ const MOST_KEYS: usize = 8;
 pub(super) fn is_listed(name: &[u8]) -> bool {
     name.starts_with(b".")
         || OF_REPOSITORY.iter().any(|known| known.as_bytes() == name)
-        || str::from_utf8(name).is_ok_and(trust::is_name)
+        || str::from_utf8(name).is_ok_and(protected_defaults::is_name)
 }
 
 /// Names that are looked up in a directory that is not read at once.
 fn asked() -> impl Iterator<Item = &'static str> {
     let systems = [".git", ".hg", ".jj"].into_iter();
-    systems.chain(OF_REPOSITORY).chain(trust::names())
+    systems
+        .chain(OF_REPOSITORY)
+        .chain(protected_defaults::names())
 }
 
 /// Whether [`probed`] looks this name up.
@@ -71,7 +73,10 @@ pub(super) fn probed(dir: &Dir, entries: &mut Vec<Entry>) {
 /// Removes new links on the way to a protected path in a subdirectory (`.hg/hgrc`, `.jj/repo`). Such a path
 /// could not be protected while the subdirectory was absent, and the link would make the next run fail.
 pub(super) fn no_links(tree: &Tree, seen: &mut Seen) {
-    for row in trust::PATHS.iter().filter(|row| row.path.contains('/')) {
+    for row in protected_defaults::PATHS
+        .iter()
+        .filter(|row| row.path.contains('/'))
+    {
         let mut above = PathBuf::new();
         let (mut moved, mut changed) = (false, true);
         for part in Path::new(row.path) {
@@ -156,8 +161,8 @@ pub(super) fn look(at: &At, dir: &Dir, entries: &[Entry], seen: &mut Seen) {
             if dir.is_new(&entry.name, seen) {
                 seen.add(&dir.place.join(".git"), What::Repository, Done::Nothing);
             }
-        } else if (trust::is_settings(&dir.place, name)
-            || entry.kind != FileType::Directory && trust::is_deeper(&dir.place, name))
+        } else if (protected_defaults::is_settings(&dir.place, name)
+            || entry.kind != FileType::Directory && protected_defaults::is_deeper(&dir.place, name))
             // A socket is not read as settings. A placeholder whose mode the host changed is a socket, too.
             && entry.kind != FileType::Socket
             && dir.is_new(&entry.name, seen)

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, statat};
 use super::list::{Dir, Entry, Part, beneath};
 use super::names::{At, is_asked, is_listed, look, no_links, of_repository, probed};
 use super::{Done, Seen, Tree, What};
-use creel_policy::trust;
+use creel_policy::protected_defaults;
 
 /// The most long directories that are open at once.
 const MOST_OPEN: usize = 128;
@@ -161,7 +161,7 @@ impl<'t> Walk<'t> {
                     .binary_search(&(entry.name.clone(), entry.inode))
                     .is_ok();
             let name = entry.name.to_str().unwrap_or_default();
-            let is_settings = trust::is_settings(&dir.place, name);
+            let is_settings = protected_defaults::is_settings(&dir.place, name);
             let here = is_settings.then(|| dir.place.join(&entry.name));
             At {
                 relative: at.relative.join(&entry.name),

@@ -24,14 +24,14 @@ const LINE: usize = 4096;
 pub const LOOK: Duration = Duration::from_millis(100);
 
 /// The caller's terminal, and the pipe to the jail's stdin.
-pub struct Typed {
+pub struct StdinRelay {
     terminal: OwnedFd,
     pipe: OwnedFd,
 }
 
-impl Typed {
+impl StdinRelay {
     /// The jail's stdin and creel's end, if the caller's stdin is a terminal.
-    pub fn split() -> creel_sys::Result<Option<(OwnedFd, Typed)>> {
+    pub fn split() -> creel_sys::Result<Option<(OwnedFd, StdinRelay)>> {
         let Some(terminal) = pty::reader(fd::fixed(0))? else {
             return Ok(None);
         };
@@ -40,7 +40,7 @@ impl Typed {
         // larger pipe only reads further ahead.
         let _ = rustix::pipe::fcntl_setpipe_size(&pipe, LINE);
         rustix::io::ioctl_fionbio(&pipe, true)?;
-        Ok(Some((theirs, Typed { terminal, pipe })))
+        Ok(Some((theirs, StdinRelay { terminal, pipe })))
     }
 
     /// Copies the input. Never returns; it is dropped at the end of the run.

@@ -8,18 +8,18 @@
 use std::collections::BTreeSet;
 
 use super::layer::{Layer, Rank};
+use super::path_set::within;
 use super::rights::{Rights, Roots};
 use super::tools::Tool;
-use super::trees::within;
-use super::{Confined, Grant, Origin, Policy};
+use super::{Contained, Grant, Origin, Policy};
 
 /// The contained grants of the policy that these layers resolved to.
-pub(super) fn confined(
+pub(super) fn contained(
     layers: &[&(Rank, Layer)],
     rights: &Rights,
     policy: &Policy,
     roots: &Roots,
-) -> Vec<Confined> {
+) -> Vec<Contained> {
     let met: Vec<_> = layers
         .iter()
         .flat_map(|(_, layer)| &layer.filesystem.met)
@@ -46,7 +46,7 @@ pub(super) fn confined(
         {
             bases.push(&roots.workspace);
         }
-        all.extend(bases.into_iter().map(|base| Confined {
+        all.extend(bases.into_iter().map(|base| Contained {
             path: one.path.clone(),
             base: base.to_owned(),
             origin: one.origin.clone(),

@@ -5,9 +5,9 @@
 //! which tool makes a system call. It refuses nothing; [`super::decide`] and [`super::effective`] use it.
 
 use super::layer::Ask;
-use super::rights::{Constraints, Lattice, Places, Rights, Roots};
+use super::path_set::{PathRule, PathSet, within};
+use super::rights::{Constraints, DenySet, Lattice, Rights, Roots};
 use super::tools::{Ruling, Tool};
-use super::trees::{Leaf, Trees, within};
 use super::{Absent, Grant, Origin, Sourced, WorkspaceMode};
 
 /// Whether a tool may be used without approval: no session can answer a prompt yet.
@@ -20,19 +20,19 @@ pub fn usable(rights: &Rights, tool: Tool) -> bool {
 }
 
 /// The granted trees that a tool's own paths leave.
-fn bounded(trees: &Trees, constraints: &Constraints) -> Trees {
+fn bounded(trees: &PathSet, constraints: &Constraints) -> PathSet {
     trees.meet(&constraints.allowed)
 }
 
 /// The workspace's mode and the grants after the tools' rules.
-pub struct Reach {
+pub struct EffectiveAccess {
     pub workspace: Option<Sourced<WorkspaceMode>>,
-    pub read: Trees,
-    pub write: Trees,
-    pub load: Trees,
-    pub exec: Trees,
-    pub deny: Places,
-    pub protect: Places,
+    pub read: PathSet,
+    pub write: PathSet,
+    pub load: PathSet,
+    pub exec: PathSet,
+    pub deny: DenySet,
+    pub protect: DenySet,
     parts: Parts,
 }
 
@@ -45,7 +45,7 @@ enum Parts {
     None,
 }
 
-impl Reach {
+impl EffectiveAccess {
     /// Whether the workspace's mode shows the host's workspace.
     pub fn shows_workspace(&self) -> bool {
         let mode = self.workspace.as_ref().map(|mode| mode.value);
@@ -90,13 +90,13 @@ impl Reach {
 }
 
 /// The effective access of every process in the jail under these rights.
-pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
+pub fn reach(rights: &Rights, roots: &Roots) -> EffectiveAccess {
     let (reader, writer, runner) = (
         rights.constraints(Tool::Read),
         rights.constraints(Tool::Write),
         rights.constraints(Tool::Exec),
     );
-    let mut reach = Reach {
+    let mut reach = EffectiveAccess {
         workspace: rights.workspace.clone(),
         read: bounded(&rights.read, reader),
         write: bounded(&bounded(&rights.write, writer), reader),
@@ -118,11 +118,11 @@ pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
     if !usable(rights, Tool::Read) {
         let origin = why_not(rights, Tool::Read);
         narrow(&mut reach.workspace, WorkspaceMode::None, &origin);
-        (reach.read, reach.write) = (Trees::none(), Trees::none());
+        (reach.read, reach.write) = (PathSet::none(), PathSet::none());
     } else if !usable(rights, Tool::Write) {
         let origin = why_not(rights, Tool::Write);
         narrow(&mut reach.workspace, WorkspaceMode::ReadOnly, &origin);
-        reach.write = Trees::none();
+        reach.write = PathSet::none();
     }
     match reach.shows_workspace() {
         true => confine_workspace(&mut reach, rights, roots),
@@ -134,7 +134,7 @@ pub fn reach(rights: &Rights, roots: &Roots) -> Reach {
 /// Without the host's workspace nothing inside it is present, even if a grant includes it.
 /// `exec = ["$WORKSPACE"]` stays: it means the fresh directory. Denials stay too: the name in a grant may
 /// be a link into the workspace, and a flag may grant a path there.
-fn hide_workspace(reach: &mut Reach, place: &str) {
+fn hide_workspace(reach: &mut EffectiveAccess, place: &str) {
     reach.parts = Parts::None;
     let outside = |path: &str| !within(path, place);
     for trees in [&mut reach.read, &mut reach.write, &mut reach.load] {
@@ -143,19 +143,19 @@ fn hide_workspace(reach: &mut Reach, place: &str) {
     reach.exec.retain(|path| path == place || outside(path));
     let mut around = [&reach.read, &reach.write, &reach.load, &reach.exec]
         .into_iter()
-        .flat_map(Trees::grants);
+        .flat_map(PathSet::grants);
     if around.any(|grant| grant.path != place && within(place, &grant.path)) {
         let mode = reach.workspace.as_ref();
-        let leaf = Leaf::new(Absent::Skip, Origin::of(mode));
+        let leaf = PathRule::new(Absent::Skip, Origin::of(mode));
         reach.deny.insert(place.to_owned(), leaf);
     }
 }
 
 /// If tools' own paths leave only parts of the workspace, turns those parts into grants: readable where
 /// `read` allows it, and writable where every writing tool also does.
-fn confine_workspace(reach: &mut Reach, rights: &Rights, roots: &Roots) {
+fn confine_workspace(reach: &mut EffectiveAccess, rights: &Rights, roots: &Roots) {
     let place = &roots.workspace;
-    let mut left = Trees::of([Grant::new(place.clone(), Absent::Skip, Origin::creel())]);
+    let mut left = PathSet::of([Grant::new(place.clone(), Absent::Skip, Origin::creel())]);
     let mode = reach.workspace.as_ref().map(|mode| mode.value);
     for (tool, most) in [
         (Tool::Read, WorkspaceMode::None),
@@ -197,7 +197,7 @@ fn narrow(mode: &mut Option<Sourced<WorkspaceMode>>, most: WorkspaceMode, origin
     }
 }
 
-fn extend(places: &mut Places, more: &Places) {
+fn extend(places: &mut DenySet, more: &DenySet) {
     *places = std::mem::take(places).met(more.clone());
 }
 

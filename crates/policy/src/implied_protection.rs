@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 
 use super::layer::Files;
-use super::rights::{Lattice, Places, Rights, Roots, place_in};
+use super::path_set::{PathRule, PathSet, within};
+use super::rights::{DenySet, Lattice, Rights, Roots, place_in};
 use super::tools::Tool;
-use super::trees::{Leaf, Trees, within};
 use super::{Absent, WorkspaceMode};
 
 impl Rights {
@@ -20,15 +20,15 @@ impl Rights {
         let mode = files.workspace.as_ref();
         let shown = mode.filter(|mode| mode.value != WorkspaceMode::ReadWrite);
         let wrote = |path: &str| match &self.write {
-            Trees::All => false,
-            Trees::Of(trees) => trees.contains_key(path),
+            PathSet::All => false,
+            PathSet::Of(trees) => trees.contains_key(path),
         };
-        let mut held = Places::new();
+        let mut held = DenySet::new();
         if let Some(mode) = shown
             && self.write.cover(place)
             && !wrote(place)
         {
-            let leaf = Leaf::new(Absent::Skip, mode.origin.clone());
+            let leaf = PathRule::new(Absent::Skip, mode.origin.clone());
             place_in(&mut held, place, &leaf);
         }
         let inner = [&files.read, &files.load, &files.exec]
@@ -39,10 +39,10 @@ impl Rights {
         let commands = self.constraints(Tool::Exec).commands.iter().flatten();
         let programs = commands.map(|(path, allowed)| (Cow::Borrowed(path), &allowed.origin));
         for (path, origin) in inner.chain(programs) {
-            let named = self.write != Trees::All && self.write.cover(&path);
+            let named = self.write != PathSet::All && self.write.cover(&path);
             let by_mode = shown.is_none() && *path != *place && within(&path, place);
             if (named || by_mode) && !wrote(&path) {
-                let leaf = Leaf::new(Absent::Skip, origin.clone());
+                let leaf = PathRule::new(Absent::Skip, origin.clone());
                 place_in(&mut held, &path, &leaf);
             }
         }

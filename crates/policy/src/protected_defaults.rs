@@ -7,8 +7,8 @@
 
 use std::path::Path;
 
+use super::path_set::PathRule;
 use super::rights::{Rights, Roots};
-use super::trees::Leaf;
 use super::{Absent, Origin};
 
 /// A trust path.
@@ -257,7 +257,7 @@ pub fn guard(rights: &mut Rights, roots: &Roots) {
             .as_ref()
             .is_some_and(|names| names.contains_key(&path));
         if !excepted {
-            let leaf = Leaf {
+            let leaf = PathRule {
                 absent: Absent::Skip,
                 origin: Origin::creel(),
             };

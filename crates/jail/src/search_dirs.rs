@@ -6,17 +6,17 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use creel_plan::host::Seat;
-use creel_plan::seats::MOST_LINKS;
+use creel_plan::host::SearchDir;
+use creel_plan::search_dirs::MOST_LINKS;
 use creel_sys::{Errno, fd};
 
 /// Resolves an absolute name. One call if no existing part of it is a link.
-pub fn of(name: &Path) -> Seat {
+pub fn of(name: &Path) -> SearchDir {
     let parts = || name.components();
     let plain = !parts().any(|part| part == Component::ParentDir);
     match fd::pin_exact(name) {
         Err(Errno::LOOP) => walked(name),
-        _ if plain => Seat {
+        _ if plain => SearchDir {
             path: parts().collect(),
             links: vec![],
         },
@@ -25,7 +25,7 @@ pub fn of(name: &Path) -> Seat {
 }
 
 /// The same, one component at a time.
-fn walked(name: &Path) -> Seat {
+fn walked(name: &Path) -> SearchDir {
     let mut links = vec![];
     let mut path = PathBuf::from("/");
     let mut rest: VecDeque<OsString> = VecDeque::new();
@@ -55,7 +55,7 @@ fn walked(name: &Path) -> Seat {
         }
         ahead(&mut rest, &target);
     }
-    Seat { path, links }
+    SearchDir { path, links }
 }
 
 /// Puts the components of `path` in front of `rest`.

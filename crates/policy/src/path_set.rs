@@ -11,22 +11,22 @@ use super::{Absent, Grant, Origin};
 
 /// The grants of one kind in a layer: everything, or these trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trees {
+pub enum PathSet {
     /// Not specified: the grants of the layers above stay.
     All,
-    Of(BTreeMap<String, Leaf>),
+    Of(BTreeMap<String, PathRule>),
 }
 
 /// The properties of one tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaf {
+pub struct PathRule {
     pub absent: Absent,
     pub origin: Origin,
 }
 
-impl Leaf {
-    pub fn new(absent: Absent, origin: Origin) -> Leaf {
-        Leaf { absent, origin }
+impl PathRule {
+    pub fn new(absent: Absent, origin: Origin) -> PathRule {
+        PathRule { absent, origin }
     }
 
     /// The tree at `path` as a grant.
@@ -35,20 +35,20 @@ impl Leaf {
     }
 
     /// The stricter of two entries for the same path, with the earlier origin.
-    pub fn merge(&self, other: &Leaf) -> Leaf {
-        Leaf {
+    pub fn merge(&self, other: &PathRule) -> PathRule {
+        PathRule {
             absent: self.absent.stricter(other.absent),
             origin: self.origin.clone().min(other.origin.clone()),
         }
     }
 }
 
-impl Trees {
+impl PathSet {
     /// The trees of grants with expanded paths; a tree inside another one is left out.
-    pub fn of(grants: impl IntoIterator<Item = Grant>) -> Trees {
-        let mut all: BTreeMap<String, Leaf> = BTreeMap::new();
+    pub fn of(grants: impl IntoIterator<Item = Grant>) -> PathSet {
+        let mut all: BTreeMap<String, PathRule> = BTreeMap::new();
         for grant in grants {
-            let leaf = Leaf::new(grant.absent, grant.origin);
+            let leaf = PathRule::new(grant.absent, grant.origin);
             match all.get_mut(&grant.path) {
                 Some(known) => *known = known.merge(&leaf),
                 None => drop(all.insert(grant.path, leaf)),
@@ -60,27 +60,27 @@ impl Trees {
             .cloned()
             .collect();
         inner.iter().for_each(|path| drop(all.remove(path)));
-        Trees::Of(all)
+        PathSet::Of(all)
     }
 
     /// The empty set.
-    pub fn none() -> Trees {
-        Trees::Of(BTreeMap::new())
+    pub fn none() -> PathSet {
+        PathSet::Of(BTreeMap::new())
     }
 
     /// Like [`Self::meet`], but consumes both.
-    pub fn met(self, other: Trees) -> Trees {
+    pub fn met(self, other: PathSet) -> PathSet {
         match (self, other) {
-            (Trees::All, trees) | (trees, Trees::All) => trees,
+            (PathSet::All, trees) | (trees, PathSet::All) => trees,
             (these, those) => these.meet(&those),
         }
     }
 
     /// The intersection.
-    pub fn meet(&self, other: &Trees) -> Trees {
+    pub fn meet(&self, other: &PathSet) -> PathSet {
         let (these, those) = match (self, other) {
-            (Trees::All, trees) | (trees, Trees::All) => return trees.clone(),
-            (Trees::Of(these), Trees::Of(those)) => (these, those),
+            (PathSet::All, trees) | (trees, PathSet::All) => return trees.clone(),
+            (PathSet::Of(these), PathSet::Of(those)) => (these, those),
         };
         let mut both = BTreeMap::new();
         for (path, leaf) in these {
@@ -97,37 +97,37 @@ impl Trees {
                 both.insert(path.clone(), leaf.clone());
             }
         }
-        Trees::Of(both)
+        PathSet::Of(both)
     }
 
     /// Keeps only the trees for which `keep` is true.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        if let Trees::Of(trees) = self {
+        if let PathSet::Of(trees) = self {
             trees.retain(|path, _| keep(path));
         }
     }
 
     /// The union.
-    pub fn join(&self, other: &Trees) -> Trees {
+    pub fn join(&self, other: &PathSet) -> PathSet {
         match (self, other) {
-            (Trees::All, _) | (_, Trees::All) => Trees::All,
-            (these, those) => Trees::of(these.grants().into_iter().chain(those.grants())),
+            (PathSet::All, _) | (_, PathSet::All) => PathSet::All,
+            (these, those) => PathSet::of(these.grants().into_iter().chain(those.grants())),
         }
     }
 
     /// Whether `path` lies in one of the trees.
     pub fn cover(&self, path: &str) -> bool {
         match self {
-            Trees::All => true,
-            Trees::Of(trees) => covering(path, trees).is_some(),
+            PathSet::All => true,
+            PathSet::Of(trees) => covering(path, trees).is_some(),
         }
     }
 
     /// As grants, in the order of their paths; empty for [`Self::All`].
     pub fn grants(&self) -> Vec<Grant> {
         match self {
-            Trees::All => vec![],
-            Trees::Of(trees) => trees
+            PathSet::All => vec![],
+            PathSet::Of(trees) => trees
                 .iter()
                 .map(|(path, leaf)| Grant::new(path.clone(), leaf.absent, leaf.origin.clone()))
                 .collect(),
@@ -145,7 +145,10 @@ fn above(path: &str) -> Option<&str> {
 }
 
 /// The tree that contains `path`. There is at most one, because no tree lies in another.
-fn covering<'t>(path: &str, trees: &'t BTreeMap<String, Leaf>) -> Option<(&'t String, &'t Leaf)> {
+fn covering<'t>(
+    path: &str,
+    trees: &'t BTreeMap<String, PathRule>,
+) -> Option<(&'t String, &'t PathRule)> {
     let mut prefix = path;
     loop {
         if let Some(found) = trees.get_key_value(prefix) {
@@ -180,8 +183,8 @@ pub fn clean(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn trees(paths: &[&str]) -> Trees {
-        Trees::of(paths.iter().map(|path| {
+    fn trees(paths: &[&str]) -> PathSet {
+        PathSet::of(paths.iter().map(|path| {
             Grant::new(
                 *path,
                 Absent::Refuse,
@@ -198,7 +201,7 @@ mod tests {
         let (usr, bin) = (trees(&["/usr", "/etc/ssl"]), trees(&["/usr/bin", "/etc"]));
         assert_eq!(usr.meet(&bin), trees(&["/usr/bin", "/etc/ssl"]));
         assert_eq!(bin.meet(&usr), usr.meet(&bin));
-        assert_eq!(usr.meet(&Trees::All), usr);
+        assert_eq!(usr.meet(&PathSet::All), usr);
         assert_eq!(usr.meet(&trees(&[])), trees(&[]));
         assert_eq!(trees(&["/"]).meet(&bin), bin);
     }

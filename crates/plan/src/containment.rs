@@ -12,14 +12,14 @@ use super::refusal::ResolveError;
 use super::request::Request;
 use super::view::View;
 use super::{Access, Code};
-use creel_policy::{Confined, Policy};
+use creel_policy::{Contained, Policy};
 
 impl View<'_> {
-    /// Checks the links that confined grants led through, after all grants are known.
-    pub(super) fn confined(&self, policy: &Policy, request: &Request) -> Result<(), ResolveError> {
+    /// Checks the links that contained grants led through, after all grants are known.
+    pub(super) fn contained(&self, policy: &Policy, request: &Request) -> Result<(), ResolveError> {
         let named = workspace(policy, request, self.host);
-        let confined = policy.filesystem.confined.iter();
-        let out: Vec<Out> = confined
+        let contained = policy.filesystem.contained.iter();
+        let out: Vec<Out> = contained
             .filter_map(|one| self.led_out(one, &named))
             .collect();
         for one in &out {
@@ -27,17 +27,17 @@ impl View<'_> {
                 return Err(ResolveError::LeadsOut {
                     path: one.path.clone(),
                     real: one.real.clone(),
-                    base: one.confined.base.clone().into(),
-                    origin: one.confined.origin.clone(),
+                    base: one.contained.base.clone().into(),
+                    origin: one.contained.origin.clone(),
                 });
             }
         }
         Ok(())
     }
 
-    /// The target of a confined grant, if it lies outside the grant's base directory.
-    fn led_out<'p>(&self, confined: &'p Confined, named: &Path) -> Option<Out<'p>> {
-        let mut path = PathBuf::from(&confined.path);
+    /// The target of a contained grant, if it lies outside the grant's base directory.
+    fn led_out<'p>(&self, contained: &'p Contained, named: &Path) -> Option<Out<'p>> {
+        let mut path = PathBuf::from(&contained.path);
         // Grants use the workspace's real path.
         if let (false, Ok(rest)) = (self.workspace.fresh, path.strip_prefix(named)) {
             path = self.workspace.path.join(rest).components().collect();
@@ -50,12 +50,12 @@ impl View<'_> {
         if *real == path || !self.binds.contains_key(real) {
             return None;
         }
-        let base = self.host.found.bases.get(Path::new(&confined.base));
+        let base = self.host.found.bases.get(Path::new(&contained.base));
         let inside = base.is_some_and(|base| within(real, base));
         (!inside).then(|| Out {
             real: real.clone(),
             path,
-            confined,
+            contained,
         })
     }
 
@@ -100,10 +100,10 @@ impl View<'_> {
     }
 }
 
-/// A confined grant whose target lies outside its base directory.
+/// A contained grant whose target lies outside its base directory.
 struct Out<'p> {
     /// The path as the view knows it.
     path: PathBuf,
     real: PathBuf,
-    confined: &'p Confined,
+    contained: &'p Contained,
 }

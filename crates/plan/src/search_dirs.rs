@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::host::{Fact, Host, Seat};
+use super::host::{Fact, Host, SearchDir};
 use super::paths::{absolute, expand, real_workspace};
 use super::paths::{within, workspace, workspace_mode};
 use super::refusal::ResolveError;
@@ -25,11 +25,11 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
     let trees = writable(policy, request, host);
     let mut all = vec![];
     // The target of a link in such a tree is not needed: the link is refused.
-    let turned = |seat: &&Seat| {
+    let turned = |seat: &&SearchDir| {
         let mut links = seat.links.iter();
         links.any(|link| trees.iter().any(|tree| within(link, tree)))
     };
-    for seat in host.found.seats.iter().filter(|seat| !turned(seat)) {
+    for seat in host.found.search_dirs.iter().filter(|seat| !turned(seat)) {
         let around = trees.iter().filter(|tree| within(&seat.path, tree));
         let Some(tree) = around.min_by_key(|tree| tree.as_os_str().len()) else {
             continue;
@@ -80,15 +80,15 @@ pub fn writable<'h>(policy: &Policy, request: &Request, host: &'h Host) -> Vec<&
 
 impl View<'_> {
     /// Protects the policy search directories, after all grants are known.
-    pub(super) fn seats(&mut self) -> Result<(), ResolveError> {
+    pub(super) fn search_dirs(&mut self) -> Result<(), ResolveError> {
         let origin = Origin {
             source: "where your policies are looked for".into(),
             line: 0,
         };
-        for seat in &self.host.found.seats {
+        for seat in &self.host.found.search_dirs {
             for link in &seat.links {
                 if let Some(tree) = self.writable_tree(link) {
-                    return Err(ResolveError::SeatLink {
+                    return Err(ResolveError::SearchDirLink {
                         link: link.clone(),
                         seat: seat.path.clone(),
                         tree,

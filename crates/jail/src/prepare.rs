@@ -25,7 +25,7 @@ use creel_sys::{caps, clone, fd, socket};
 
 /// What the relay provides to its jail.
 #[derive(Debug)]
-pub struct WayOut {
+pub struct RelayLink {
     /// The relay receives its listening sockets here.
     pub sockets: OwnedFd,
     /// The certificate of the jail's own certificate authority (PEM), if the relay terminates TLS.
@@ -60,21 +60,21 @@ pub struct Ready {
     pub(super) sockets: Option<Sockets>,
 }
 
-/// Compiles a plan. `way_out`: the relay's, if there is egress. `state`: the leases' directory, mode 0700.
-pub fn freeze(
+/// Compiles a plan. `relay_link`: the relay's, if there is egress. `state`: the leases' directory, mode 0700.
+pub fn prepare(
     plan: Plan,
     host: &Host,
     mut pins: Pins,
     stdio: Stdio,
-    way_out: Option<WayOut>,
+    relay_link: Option<RelayLink>,
     state: &Path,
 ) -> Result<Ready, JailError> {
     let held = Held::all().map_err(|source| JailError::System {
         what: "holding signals",
         source,
     })?;
-    let (relay, authority) = match way_out {
-        Some(way_out) => (Some(way_out.sockets), way_out.authority),
+    let (relay, authority) = match relay_link {
+        Some(relay_link) => (Some(relay_link.sockets), relay_link.authority),
         None => (None, None),
     };
     let covers = Covers::of(&plan);

@@ -39,7 +39,7 @@ pub struct Traffic {
 }
 
 /// The relay of a running jail.
-pub struct WayOut {
+pub struct Egress {
     /// The relay ends when this is dropped.
     relay: Relay,
     socket: AsyncFd<OwnedFd>,
@@ -57,10 +57,10 @@ struct Question {
     until: Instant,
 }
 
-impl WayOut {
-    pub fn new(relay: Relay) -> io::Result<WayOut> {
+impl Egress {
+    pub fn new(relay: Relay) -> io::Result<Egress> {
         let socket = readiness::to_read(relay.socket.try_clone()?)?;
-        Ok(WayOut {
+        Ok(Egress {
             relay,
             socket,
             died: false,
@@ -189,14 +189,14 @@ async fn next(socket: &AsyncFd<OwnedFd>) -> Heard<FromRelay> {
 }
 
 /// Whether a person is being asked. The terminal then belongs to the question.
-pub fn is_asking(way_out: &Option<WayOut>) -> bool {
-    way_out.as_ref().is_some_and(WayOut::is_asking)
+pub fn is_asking(egress: &Option<Egress>) -> bool {
+    egress.as_ref().is_some_and(Egress::is_asking)
 }
 
 /// Serves the relay's questions; never returns if there is no relay.
-pub async fn serve(way_out: &mut Option<WayOut>) {
-    match way_out {
-        Some(way_out) => way_out.serve().await,
+pub async fn serve(egress: &mut Option<Egress>) {
+    match egress {
+        Some(egress) => egress.serve().await,
         None => std::future::pending().await,
     }
 }
