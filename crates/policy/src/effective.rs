@@ -218,15 +218,15 @@ struct Notes(Vec<Note>);
 
 impl Notes {
     fn add(&mut self, key: impl Into<String>, text: impl Into<String>, origin: &Origin) {
-        self.weighed(Weight::Told, key.into(), text.into(), origin);
+        self.weighed(Weight::Told, key.into(), text.into(), Some(origin));
     }
 
     fn refused(&mut self, key: impl Into<String>, text: impl Into<String>, origin: &Origin) {
-        self.weighed(Weight::Refused, key.into(), text.into(), origin);
+        self.weighed(Weight::Refused, key.into(), text.into(), Some(origin));
     }
 
-    fn weighed(&mut self, weight: Weight, key: String, text: String, origin: &Origin) {
-        let origin = Some(origin.clone());
+    fn weighed(&mut self, weight: Weight, key: String, text: String, origin: Option<&Origin>) {
+        let origin = origin.cloned();
         let note = Note {
             key,
             text,
@@ -426,24 +426,22 @@ fn said_only(rights: &Rights, notes: &mut Notes) {
     }
     for (tool, bounds) in &rights.each {
         let key = |name: &str| format!("tools.{tool}.{name}");
-        let channels = bounds.channels.as_ref();
-        for (name, text, origin) in [
-            ("rate", TOOLS, at(&bounds.rate)),
-            ("max_iterations", TOOLS, at(&bounds.max_iterations)),
+        // An empty list has no place.
+        let channels = bounds.channels.as_ref().map(|all| all.values().next());
+        let clock = at(&bounds.timeout).filter(|_| *tool != Tool::Exec);
+        for (name, text, said) in [
+            ("rate", TOOLS, at(&bounds.rate).map(Some)),
             (
-                "channels",
-                CHANNELS,
-                channels.and_then(|all| all.values().next()),
+                "max_iterations",
+                TOOLS,
+                at(&bounds.max_iterations).map(Some),
             ),
-            (
-                "timeout",
-                CLOCK,
-                at(&bounds.timeout).filter(|_| *tool != Tool::Exec),
-            ),
+            ("channels", CHANNELS, channels),
+            ("timeout", CLOCK, clock.map(Some)),
         ] {
-            origin
-                .into_iter()
-                .for_each(|origin| notes.add(key(name), text, origin));
+            if let Some(origin) = said {
+                notes.weighed(Weight::Told, key(name), text.into(), origin);
+            }
         }
         match &bounds.ask {
             Some(ask) if ask.value == Ask::Always && *tool != Tool::Exec => {

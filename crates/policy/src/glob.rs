@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hidden_charsis_met_by_denials_and_by_a_written_dot() {
+    fn a_hidden_name_is_met_by_denials_and_by_a_written_dot() {
         for (pattern, path) in [
             ("/a/*", "/a/.b"),
             ("/a/?b", "/a/.b"),
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_charswith_wildcards_in_it_can_be_written() {
+    fn a_name_with_wildcards_in_it_can_be_written() {
         for path in ["/a/[slug].tsx", "/*", "/a?/[", "/a"] {
             let pattern = escape(path);
             assert_eq!(fault(&pattern), None, "{pattern}");
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_charscosts_little() {
+    fn a_hostile_name_costs_little() {
         let pattern = format!("/{}b", "*a".repeat(200));
         let name = format!("/{}", "a".repeat(250));
         assert!(!meets(&pattern, &name, Sense::Denial));

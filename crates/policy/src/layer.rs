@@ -172,7 +172,7 @@ impl Settings {
 }
 
 section! {
-    pub struct Files: plain "filesystem", "in [filesystem]" {
+    pub struct Files: more "filesystem", "in [filesystem]" {
         read: Option<Vec<Grant>> = List<Path>,
         write: Option<Vec<Grant>> = List<Path>,
         /// May be mapped as code, as libraries are, but not executed.
@@ -192,6 +192,18 @@ section! {
         protect_patterns: Vec<Grant>,
         /// Names that the patterns of grants matched, when they were expanded.
         met: Vec<Met>,
+    }
+}
+
+impl Beside for Files {
+    fn over_beside(&mut self, base: &mut Files) {
+        for (own, base) in [
+            (&mut self.deny_patterns, &mut base.deny_patterns),
+            (&mut self.protect_patterns, &mut base.protect_patterns),
+        ] {
+            own.splice(0..0, std::mem::take(base));
+        }
+        self.met.splice(0..0, std::mem::take(&mut base.met));
     }
 }
 

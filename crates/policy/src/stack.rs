@@ -247,6 +247,19 @@ mod tests {
         stack.resolve(&limits, &Roots::symbolic())
     }
 
+    #[test]
+    fn an_empty_list_that_the_kernel_does_not_hold_is_noted_too() {
+        let notes = |text: &str| {
+            let all = resolved(&[(Rank::Operator, text)]).effective.notes;
+            all.iter()
+                .filter(|note| note.key == "tools.message.channels")
+                .count()
+        };
+        assert_eq!(notes("tools.message.channels = []"), 1);
+        assert_eq!(notes("tools.message.channels = ['a']"), 1);
+        assert_eq!(notes("tools.message.rate = 1"), 0);
+    }
+
     fn loads(layers: &[(Rank, &str)]) -> Vec<String> {
         let files = resolved(layers).effective.policy.filesystem;
         files.load.into_iter().map(|grant| grant.path).collect()
