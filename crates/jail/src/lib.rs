@@ -1,14 +1,14 @@
 //! Enforcement: turns a plan into a running jail.
 //!
 //! ```text
-//! probe ── Host, Pins ──▶ plan::resolve ── Plan ──▶ freeze ── Ready ──▶ spawn ── Live
+//! probe ── Host, Pins ──▶ plan::resolve ── Plan ──▶ prepare ── Ready ──▶ spawn ── Live
 //!                                                                │ clone3
 //!                                                                ▼
 //!                                      walk (the child, step by step) ──▶ init (pid 1) ──▶ exec
 //! ```
 //!
 //! [`probe`](mod@probe) examines the host and pins every path that the policy names; before that, [`globs`]
-//! expands the policy's patterns. [`freeze`] compiles the plan into steps that need no decision, [`spawn`]
+//! expands the policy's patterns. [`prepare`] compiles the plan into steps that need no decision, [`spawn`]
 //! clones, and [`walk`] is the child's code between clone and its loop in [`init`]. [`scope`] asks systemd
 //! for a cgroup if the host has no usable one. [`janitor`] removes what a killed supervisor would leave
 //! behind, and restores the [`covers`] that the host takes off.
