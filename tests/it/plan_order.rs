@@ -17,7 +17,7 @@ use proptest::prelude::*;
 
 use crate::support::planned;
 
-/// DenySet that enclose each other in every way that matters.
+/// Places that enclose each other in every way that matters.
 const PLACES: &[&str] = &[
     "/usr",
     "/usr/local/bin",
@@ -310,7 +310,9 @@ fn bytes_that_are_no_text_survive() {
         plan.command.environment.insert(odd.clone(), odd);
         plan.command.workdir = path.clone();
         plan.jail.watch.disks.push(path.clone());
-        plan.jail.build.push(Act::ReadOnly { path });
+        let acts = &mut plan.jail.build;
+        let pivot = acts.iter().position(|act| *act == Act::Pivot);
+        acts.insert(pivot.expect("a pivot"), Act::ReadOnly { path });
         assert_eq!(reread(&plan).command, plan.command);
         assert_eq!(reread(&plan).jail.watch, plan.jail.watch);
         plan.digest()
@@ -394,4 +396,47 @@ fn tree(path: &str) -> Fact {
         link: false,
         idmap: Idmap::Unasked,
     }
+}
+
+/// A plan that was read is enforced as it stands, so a list that no plan has is refused.
+#[test]
+fn a_plan_is_read_only_in_its_order_and_whole() {
+    let plan = sample(IdMode::Privileged);
+    let json = serde_json::to_value(&plan).expect("it is written");
+    let read = |json: &serde_json::Value| serde_json::from_value::<Plan>(json.clone());
+    assert_eq!(read(&json).expect("the control"), plan);
+    let acts = |json: &serde_json::Value| json["acts"].as_array().expect("acts").clone();
+    let at = |name: &str| {
+        let named = |act: &serde_json::Value| act["act"] == name;
+        acts(&json).iter().position(named).expect(name)
+    };
+    for name in ["seccomp", "exec"] {
+        let mut without = json.clone();
+        without["acts"]
+            .as_array_mut()
+            .expect("acts")
+            .remove(at(name));
+        let error = read(&without).expect_err(name).to_string();
+        assert!(error.contains("does not end with"), "{error}");
+    }
+    for (one, other) in [
+        ("pivot", "root"),
+        ("landlock", "become"),
+        ("seccomp", "capabilities"),
+    ] {
+        let mut turned = json.clone();
+        let list = turned["acts"].as_array_mut().expect("acts");
+        list.swap(at(one), at(other));
+        assert!(read(&turned).is_err(), "{one} {other}");
+    }
+    let bind = at("bind");
+    let mut misspelt = json.clone();
+    misspelt["acts"][bind]["witout"] = serde_json::json!(["/etc"]);
+    let error = read(&misspelt)
+        .expect_err("a field that no act has")
+        .to_string();
+    assert!(error.contains("witout"), "{error}");
+    let mut more = json.clone();
+    more["watch"]["timeuot"] = 1.into();
+    assert!(read(&more).is_err());
 }

@@ -9,7 +9,7 @@ use creel_policy::protected_defaults::StandIn;
 
 /// One kernel act. Paths are paths in the jail, except `source`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "act", rename_all = "kebab-case")]
+#[serde(tag = "act", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Act {
     /// clone3 with these namespaces.
     Namespaces {

@@ -20,7 +20,7 @@ use creel_policy::net::{Mode, Name, Protocol, Rule, Tls, To};
 
 /// From the jail to the relay, after the last of its sockets.
 pub const ALL: &[u8] = b".";
-/// From the relay to the jail: the relay is contained and serves the sockets.
+/// From the relay to the jail: the relay is confined and serves the sockets.
 pub const SERVED: &[u8] = b"!";
 
 /// The address of the proxies and the resolver. It is in 198.18.0.0/24, from which no name gets an address.

@@ -8,10 +8,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::order::{self, OrderError};
 use super::{Act, CommandPlan, CommandWatch, JailPlan, JailWatch, Layer, Plan, PolicyRef};
 use super::{Terminal, lossless};
 
 #[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Form {
     policy: PolicyRef,
     acts: Vec<Act>,
@@ -21,6 +23,7 @@ pub struct Form {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Command {
     #[serde(with = "lossless::list")]
     argv: Vec<Vec<u8>>,
@@ -34,6 +37,7 @@ struct Command {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Watch {
     timeout: u64,
     cpu_time: u64,
@@ -76,8 +80,11 @@ impl From<Plan> for Form {
     }
 }
 
-impl From<Form> for Plan {
-    fn from(form: Form) -> Plan {
+/// Refuses a list that the order table does not have: what was read is enforced as it stands.
+impl TryFrom<Form> for Plan {
+    type Error = OrderError;
+
+    fn try_from(form: Form) -> Result<Plan, OrderError> {
         let Form {
             policy,
             acts,
@@ -85,8 +92,9 @@ impl From<Form> for Plan {
             watch,
             layers,
         } = form;
-        let [build, confine, acts] = super::order::split(acts);
-        Plan {
+        order::in_order(acts.iter())?;
+        let [build, confine, acts] = order::split(acts);
+        let plan = Plan {
             policy,
             jail: JailPlan {
                 build,
@@ -111,6 +119,8 @@ impl From<Form> for Plan {
                 },
             },
             layers,
-        }
+        };
+        order::check(&plan)?;
+        Ok(plan)
     }
 }

@@ -56,7 +56,7 @@ use serde::{Deserialize, Serialize};
 
 /// The plan of a jail and of the first command in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "form::Form", into = "form::Form")]
+#[serde(try_from = "form::Form", into = "form::Form")]
 pub struct Plan {
     pub policy: PolicyRef,
     pub jail: JailPlan,

@@ -272,7 +272,7 @@ fn each(acts: &[Act], whose: Whose) -> Result<(), OrderError> {
     }
 }
 
-fn in_order<'a>(acts: impl Iterator<Item = &'a Act>) -> Result<(), OrderError> {
+pub(super) fn in_order<'a>(acts: impl Iterator<Item = &'a Act>) -> Result<(), OrderError> {
     let stages: Vec<Stage> = acts.map(Act::stage).collect();
     match stages.windows(2).position(|pair| pair[1] < pair[0]) {
         Some(at) => Err(OrderError::Late {

@@ -15,7 +15,7 @@ const FALLBACK_HOME: &str = "/home/agent";
 /// ["/tmp"]`) and never mounts the host's directory.
 pub const OWN_TMPFS: [&str; 2] = ["/tmp", "/dev/shm"];
 
-/// PathSet that no grant may name, exactly or beneath, with the reason.
+/// Trees that no grant may name, exactly or beneath, with the reason.
 pub const NEVER_BELOW: &[(&str, &str)] = &[
     ("/proc", "the jail has a /proc of its own"),
     ("/sys", "it is the host's kernel, not files"),
