@@ -45,17 +45,6 @@ pub fn publish(text: &str) -> Result<Publish, String> {
     })
 }
 
-/// Refuses addresses other than loopback, where other machines could connect.
-pub fn only_loopback(published: &[Publish]) -> Result<(), Failure> {
-    match published.iter().find(|p| !p.address.ip().is_loopback()) {
-        Some(open) => Err(Failure::new(format!(
-            "--publish {}: whoever reaches this address could connect; leave it out for the host's loopback, or say --publish-anyway",
-            open.address
-        ))),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

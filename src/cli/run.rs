@@ -15,33 +15,20 @@ use self::words::Words;
 use super::answer;
 use super::failure::Failure;
 use super::hint::{self, say};
-use super::network;
 use super::status::Status;
 use creel_plan::Plan;
 use creel_policy::error::escaped_json;
-use creel_session::execute::outlets;
+use creel_session::declare::authority;
+use creel_session::execute::{outlets, streams};
 use creel_session::left::Extent;
 use creel_session::{Declared, Detail, Layers, Place, Verdict, declare};
-use creel_sys::{fd, host, startup};
+use creel_sys::host;
 
 pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let started = Instant::now();
-    for (number, name) in [(1, "stdout"), (2, "stderr")] {
-        if startup::was_closed(number) {
-            return Err(Failure::new(format!(
-                "{name} is closed, and what the command writes would be lost; redirect it, for example to /dev/null"
-            )));
-        }
-    }
-    if !startup::was_closed(0)
-        && fd::stat(fd::fixed(0)).is_ok_and(|s| s.kind == fd::Kind::Directory)
-    {
-        return Err(Failure::new(
-            "stdin is a directory, from which the command could walk over the host; redirect it, for example from /dev/null",
-        ));
-    }
+    streams::check()?;
     if !args.publish_anyway {
-        network::only_loopback(&args.publish)?;
+        authority::only_loopback(&args.publish)?;
     }
     let mut status = Status::open(args.status_fd, args.status_file.as_deref())?;
     let id = host::random_id();
@@ -72,7 +59,7 @@ fn attempt(
     started: Instant,
     status: &mut Status,
 ) -> Result<Attempt, Failure> {
-    let mut declared = declared(args, id)?;
+    let declared = declared(args, id)?;
     let (planned, refused) = match args.dry_run {
         true => declared.show()?,
         false => (declared.plan()?, vec![]),

@@ -1,6 +1,8 @@
 //! A program that embeds creel: a policy's text and a command to a verdict, by `creel-session` alone.
 
+use std::fs::File;
 use std::os::unix::process::CommandExt;
+use std::process::Stdio;
 
 use creel_policy::{Degradable, WorkspaceMode};
 use creel_session::{Asked, Layers, Place, declare, prepare, random_id};
@@ -36,12 +38,17 @@ pub fn drill(arguments: &[String]) {
 }
 
 fn said(who: Who, policy: &str, script: &str) -> String {
+    said_with(who, policy, script, Stdio::null())
+}
+
+fn said_with(who: Who, policy: &str, script: &str, stdin: Stdio) -> String {
     // The ordinary user must reach this binary too.
     binary();
     let workspace = Workspace::new(who);
     let mut command = drill::command("embed", &[policy, script]);
     command
         .current_dir(workspace.path())
+        .stdin(stdin)
         .env_remove("XDG_RUNTIME_DIR");
     let (uid, gid, home) = who.account();
     if is_root() && who == Who::User {
@@ -63,6 +70,16 @@ fn a_policys_text_and_a_command_come_to_a_verdict(who: Who) {
     assert_eq!(verdict["kind"], "exited", "{json}");
     assert_eq!(verdict["code"], 3, "{json}");
     assert_eq!(verdict["receipt"]["policy"]["name"], "agent.json", "{json}");
+}
+
+each!(a_directory_on_stdin_does_not_come_into_the_jail);
+/// fchdir(2) on it would lead over the host, and Landlock does not restrict chmod(2) or stat(2).
+fn a_directory_on_stdin_does_not_come_into_the_jail(who: Who) {
+    let with = |stdin: File| said_with(who, r#"{ "extends": "default" }"#, "true", stdin.into());
+    let directory = File::open("/usr").expect("a directory");
+    assert_eq!(with(directory), "run-directory-on-stdin");
+    let control = with(File::open("/dev/null").expect("a device"));
+    assert!(control.contains("\"exited\""), "{control}");
 }
 
 /// Errors come with their codes, whichever stage makes them.

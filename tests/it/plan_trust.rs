@@ -12,7 +12,7 @@ use crate::support::planned;
 const FORWARDED: &str = "allow = [\"a.example\"]";
 const ENDED: &str = "allow = [{ host = \"a.example\", tls = \"terminate\" }]";
 
-/// DenySet of a machine: a name, where it leads, what is there.
+/// Places of a machine: a name, where it leads, what is there.
 type DenySet = [(&'static str, &'static str, Node)];
 
 const DEBIAN: &DenySet = &[

@@ -28,7 +28,7 @@ use creel_sys::{Errno, fd, mount, net, procfs, signal, socket};
 pub struct Live {
     pub plan: Arc<Plan>,
     pub pidfd: OwnedFd,
-    /// Carries the messages of [`wire`](super::wire).
+    /// Carries the messages of [`protocol`](super::protocol).
     pub socket: OwnedFd,
     /// The jail's first process reports here how the command ended.
     pub board: Board,

@@ -57,6 +57,18 @@ pub struct Asked {
     pub clocks: Clocks,
     /// Servers in the jail that the host can connect to.
     pub publish: Vec<Publish>,
+    /// The addresses that they may be published on.
+    pub publish_on: PublishOn,
+}
+
+/// The addresses that a server in the jail may be published on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PublishOn {
+    /// The host's loopback.
+    #[default]
+    Loopback,
+    /// Any address of the host, where other machines may connect.
+    Any,
 }
 
 /// The declared run: the policy of all layers, and the caller's request.
@@ -82,6 +94,9 @@ pub fn declare(
     place: &Place,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Declared, DeclareError> {
+    if asked.publish_on == PublishOn::Loopback {
+        authority::only_loopback(&asked.publish)?;
+    }
     let roots = place.roots(asked.workspace.as_deref());
     let Some(layers) = layers else {
         return by_default(asked, id, roots);

@@ -79,8 +79,12 @@ impl Egress {
     pub async fn serve(&mut self) {
         loop {
             if self.died {
-                // The relay has ended and waits for no answer.
-                (self.asking, self.waiting) = (None, VecDeque::new());
+                // The relay has ended and waits for no answer. A caller that gave the terminal to a question
+                // takes it back.
+                self.waiting.clear();
+                if self.asking.take().is_some() {
+                    return;
+                }
                 return std::future::pending().await;
             }
             if self.asking.is_none()

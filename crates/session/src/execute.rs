@@ -11,6 +11,7 @@ mod error;
 pub mod outlets;
 mod secrets;
 pub mod start;
+pub mod streams;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -88,7 +89,7 @@ impl Declared {
 
     /// As [`Declared::plan`], for a plan that is only displayed, by [`Declared::told`]. Also returns the
     /// refusals.
-    pub fn show(&mut self) -> Result<(Planned, Vec<ResolveError>), ExecuteError> {
+    pub fn show(&self) -> Result<(Planned, Vec<ResolveError>), ExecuteError> {
         let (host, pins) = jail::probe(&self.policy, &self.request)?;
         let (plan, refused) = self.told(&host)?;
         Ok((Planned::of(plan, host, pins)?, refused))
@@ -96,13 +97,15 @@ impl Declared {
 
     /// A plan for display, also if this machine lacks layers and a run would be refused: the plan is that
     /// of a run without them, and the refusals are returned with it.
-    pub fn told(&mut self, host: &Host) -> Result<(Plan, Vec<ResolveError>), ResolveError> {
+    pub fn told(&self, host: &Host) -> Result<(Plan, Vec<ResolveError>), ResolveError> {
         let mut refused = vec![];
+        // A copy: a run after this one must not go without the layers that are waived here.
+        let mut request = self.request.clone();
         loop {
-            match plan::resolve(&self.policy, &self.request, host) {
+            match plan::resolve(&self.policy, &request, host) {
                 Err(error) => match error.lacks() {
-                    Some(layer) if !self.request.allow_degraded.contains(&layer) => {
-                        self.request.allow_degraded.push(layer);
+                    Some(layer) if !request.allow_degraded.contains(&layer) => {
+                        request.allow_degraded.push(layer);
                         refused.push(error);
                     }
                     _ => return Err(error),
@@ -149,6 +152,7 @@ impl Prepared {
             host,
             pins,
         } = self;
+        streams::check()?;
         let id = &declared.request.id;
         let before = left::Before::of(&plan, &host, &pins, id)?;
         let pipes = match plan.command.terminal {

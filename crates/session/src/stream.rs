@@ -1,5 +1,5 @@
 //! The command's stdout and stderr: creel's own pipes, whose bytes are counted on their way to the caller.
-//! Its stdin is the caller's, or the stdin relay ([`typed`](super::typed)).
+//! Its stdin is the caller's, or the stdin relay ([`stdin_relay`](super::stdin_relay)).
 
 use std::cell::Cell;
 use std::io;

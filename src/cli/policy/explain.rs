@@ -148,7 +148,7 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
     };
     let roots = place.roots(asked.workspace.as_deref());
     let layers = Layers::of(&sources, &roots, names)?;
-    let mut declared = declare(&asked, "explain", Some(&layers), &place, &mut say)?;
+    let declared = declare(&asked, "explain", Some(&layers), &place, &mut say)?;
     let host = match given {
         Some(host) => host,
         None => {

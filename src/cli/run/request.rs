@@ -12,6 +12,7 @@ use creel_plan::request::LimitRequest;
 use creel_plan::{Clocks, Terminal};
 use creel_policy::WorkspaceMode;
 use creel_session::Asked;
+use creel_session::declare::PublishOn;
 use creel_sys::{fd, pty};
 
 /// The requests of the flags, in addition to the policy.
@@ -47,6 +48,10 @@ pub fn asked(args: &RunArgs) -> Result<Asked, Failure> {
             false => Clocks::Host,
         },
         publish: args.publish.clone(),
+        publish_on: match args.publish_anyway {
+            true => PublishOn::Any,
+            false => PublishOn::Loopback,
+        },
     })
 }
 

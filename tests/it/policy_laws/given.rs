@@ -25,7 +25,7 @@ pub fn roots() -> Roots {
     }
 }
 
-/// DenySet that enclose each other, begin alike, and are named in several ways.
+/// Places that enclose each other, begin alike, and are named in several ways.
 pub const PATHS: [&str; 18] = [
     "/usr",
     "/usr/bin",

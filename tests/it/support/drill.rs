@@ -56,7 +56,7 @@ pub fn begin() {
     process::exit(0);
 }
 
-/// Sends one line from a drill to its test, by stdout: a contained process can use nothing else.
+/// Sends one line from a drill to its test, by stdout: a confined process can use nothing else.
 pub fn say(line: &str) {
     let line = format!("{line}\n");
     if rustix::io::write(rustix::stdio::stdout(), line.as_bytes()) != Ok(line.len()) {

@@ -59,7 +59,7 @@ const DANGEROUS: [(&str, &str); 16] = [
     ("/var/spool/cron", "what the host executes"),
 ];
 
-/// PathSet that are too wide to grant whole, although a part of one may be granted.
+/// Trees that are too wide to grant whole, although a part of one may be granted.
 const WIDE: [&str; 7] = ["/", "/etc", "/home", "/mnt", "/root", "/srv", "/var"];
 
 /// Names in a home that hold credentials, sessions or code that the host executes.

@@ -129,6 +129,6 @@ impl fmt::Display for Credential {
 pub enum Secret {
     /// A variable of creel's own environment.
     Variable(String),
-    /// A file, read before the relay is contained; a newline at its end is not part of the secret.
+    /// A file, read before the relay is confined; a newline at its end is not part of the secret.
     File(String),
 }

@@ -51,6 +51,15 @@ pub fn check(
     limit("--output-limit", asked.output, &most.output)
 }
 
+/// Returns an error if a port is published on another address than loopback, where other machines could
+/// connect.
+pub fn only_loopback(published: &[Publish]) -> Result<(), DeclareError> {
+    match published.iter().find(|p| !p.address.ip().is_loopback()) {
+        Some(Publish { address, .. }) => Err(DeclareError::OpenPublished { address: *address }),
+        None => Ok(()),
+    }
+}
+
 /// Grants these destinations in addition. Deny rules still apply.
 pub fn grant(network: &mut Network, rules: &[Rule]) {
     if rules.is_empty() {

@@ -35,6 +35,10 @@ pub enum DeclareError {
         "--publish {address}: a platform's or operator's policy is in force, and none grants ways in from other addresses than loopback; leave the address out for the host's loopback"
     )]
     Published { address: SocketAddr },
+    #[error(
+        "--publish {address}: whoever reaches this address could connect; leave it out for the host's loopback, or say --publish-anyway"
+    )]
+    OpenPublished { address: SocketAddr },
     #[error(transparent)]
     Layer(#[from] LayerError),
     #[error(transparent)]
@@ -46,6 +50,7 @@ creel_policy::codes!(DeclareError {
     Self::OverLimit { .. } => "ask-over-limit",
     Self::OverWorkspace { .. } => "ask-over-workspace",
     Self::Published { .. } => "ask-published",
+    Self::OpenPublished { .. } => "ask-open-published",
 } else {
     Self::Layer(error) => error.code(),
     Self::Policy(error) => error.code(),

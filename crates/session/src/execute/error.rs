@@ -13,6 +13,14 @@ use creel_sys::Errno;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecuteError {
+    #[error(
+        "{name} is closed, and what the command writes would be lost; redirect it, for example to /dev/null"
+    )]
+    ClosedStream { name: &'static str },
+    #[error(
+        "stdin is a directory, from which the command could walk over the host; redirect it, for example from /dev/null"
+    )]
+    DirectoryOnStdin,
     #[error("no pipe could be made: {0}")]
     Pipes(#[source] Errno),
     #[error(
@@ -64,6 +72,8 @@ pub enum OutletFault {
 }
 
 creel_policy::codes!(ExecuteError {
+    Self::ClosedStream { .. } => "run-closed-stream",
+    Self::DirectoryOnStdin => "run-directory-on-stdin",
     Self::Pipes(_) => "run-pipes",
     Self::SecretHandedOn { .. } => "run-secret-handed-on",
     Self::SecretInReach { .. } => "run-secret-in-reach",
