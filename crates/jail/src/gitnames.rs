@@ -2,7 +2,7 @@
 //! configuration of the workspace's repository and of the caller.
 //!
 //! This module reads configuration files within a budget; it never runs git. It returns names, which
-//! [`super::probe`] looks up. [`super::repositories`] finds the repositories.
+//! [`probe`](mod@super::probe) looks up. [`super::repositories`] finds the repositories.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;

@@ -2,7 +2,7 @@
 //!
 //! The walk follows no link under a `**` and is bounded. It fails if the result would be incomplete: at its
 //! limits, at a directory of a denial that cannot be listed, at a name that is not text. It returns only
-//! names; [`super::probe`] pins them like paths that a user wrote.
+//! names; [`probe`](mod@super::probe) pins them like paths that a user wrote.
 
 use std::fs::DirEntry;
 use std::io::ErrorKind;

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! [`probe`](mod@probe) examines the host and pins every path that the policy names; before that, [`globs`]
-//! expands the policy's patterns. [`prepare`] compiles the plan into steps that need no decision, [`spawn`]
+//! expands the policy's patterns. [`prepare`](mod@prepare) compiles the plan into steps that need no decision, [`spawn`]
 //! clones, and [`walk`] is the child's code between clone and its loop in [`init`]. [`scope`] asks systemd
 //! for a cgroup if the host has no usable one. [`janitor`] removes what a killed supervisor would leave
 //! behind, and restores the [`covers`] that the host takes off.

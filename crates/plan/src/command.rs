@@ -29,7 +29,7 @@ fn plain(bytes: &[u8], what: &'static str) -> Result<Vec<u8>, ResolveError> {
 }
 
 /// The paths to try for the command of a run, in the jail and on the host alike: a granted path is the same
-/// on both sides. Empty if [`resolve`] refuses the request.
+/// on both sides. Empty if [`resolve`](fn@super::resolve) refuses the request.
 pub(super) fn command_places(policy: &Policy, request: &Request, host: &Host) -> Vec<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     let workdir = paths::workspace(policy, request, host)

@@ -17,7 +17,7 @@ pub struct Host {
     pub uid: u32,
     pub gid: u32,
     /// The caller's home from the account database. If the account is not in it, `HOME` is used where it
-    /// can be trusted ([`home_of`](creel_sys::host::home_of)).
+    /// can be trusted (`home_of` of creel-sys).
     pub home: Option<PathBuf>,
     /// The caller's working directory.
     pub cwd: PathBuf,

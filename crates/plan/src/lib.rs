@@ -1,6 +1,6 @@
 //! The resolved plan: every kernel act of a run as data, in order.
 //!
-//! [`resolve`] turns a policy, a request and a [`Host`] into a [`Plan`], which holds the plan of a jail
+//! [`resolve`](fn@resolve) turns a policy, a request and a [`Host`] into a [`Plan`], which holds the plan of a jail
 //! ([`JailPlan`]) and the plan of one command in it ([`CommandPlan`]). The function is pure: it touches
 //! nothing, so a plan can be printed, compared and tested without root and for another machine. `jail` does
 //! exactly what a plan says; nothing is decided after it.

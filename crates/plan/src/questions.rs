@@ -1,6 +1,6 @@
 //! The lookups that a plan needs on a machine: which paths, and for which purpose.
 //!
-//! This module owns that list. [`resolve`](super::resolve) refuses to plan with a path that is not on it
+//! This module owns that list. [`resolve`](fn@super::resolve) refuses to plan with a path that is not on it
 //! ([`Unasked`](super::host::Unasked)).
 
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use super::wanted::{Purpose, Wanted};
 use creel_policy::glob::Pattern;
 use creel_policy::{Execution, Policy, WorkspaceMode};
 
-/// Calls `answer` for every path that [`resolve`](super::resolve) will look up in `host`. `answer` adds a
+/// Calls `answer` for every path that [`resolve`](fn@super::resolve) will look up in `host`. `answer` adds a
 /// fact about the path to the host; some facts raise further questions. If a path is asked twice, the later
 /// answer stays.
 pub fn ask<E>(

@@ -19,7 +19,7 @@ use creel_policy::{Absent, Origin, Policy, WorkspaceMode};
 /// Links that the kernel follows in one path, path_resolution(7).
 pub const MOST_LINKS: usize = 40;
 
-/// The lookups that [`resolve`](super::resolve) needs for policy search directories in writable trees: each
+/// The lookups that [`resolve`](fn@super::resolve) needs for policy search directories in writable trees: each
 /// directory itself, and its parents within the tree.
 pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
     let trees = writable(policy, request, host);

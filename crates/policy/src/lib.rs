@@ -1,6 +1,6 @@
 //! The declared policy: what an operator grants, as types.
 //!
-//! Owns the vocabulary (grants, environment, limits, degradations), its file form ([`file`]), its units
+//! Owns the vocabulary (grants, environment, limits, degradations), its file form ([`file`](mod@file)), its units
 //! ([`units`]) and the policies that ship with creel ([`preset`]). Pure: it never looks at the machine;
 //! `plan` decides what a path means there. It refuses unknown keys, wrong units and numbers that
 //! overflow.

@@ -65,7 +65,7 @@ lattice! {
 
 impl Rights {
     /// The rights of a layer on a machine with these roots. Settings that its rank may not make
-    /// (`unprotect`, `elevated = true`) are left out; [`super::clip`] reports them.
+    /// (`unprotect`, `elevated = true`) are left out; [`clipped`](super::compare::clipped) reports them.
     pub fn of(layer: &Layer, rank: Rank, roots: &Roots) -> Rights {
         let files = &layer.filesystem;
         let (write, exec) = (trees(&files.write, roots), trees(&files.exec, roots));
