@@ -264,7 +264,7 @@ impl Group {
         self.write_freeze("1")
     }
 
-    /// Ends [`Group::freeze`]; false as there.
+    /// Ends [`Group::freeze`]. False if there is no v2 group or the write fails.
     pub fn thaw(&self) -> bool {
         self.write_freeze("0")
     }

@@ -209,7 +209,8 @@ words::words! {
 }
 
 /// A path as declared: absolute, or beginning with `~` (the caller's home) or `$WORKSPACE`.
-/// Expanded once, by `plan::resolve`.
+/// Layers expand it to be combined; the resulting policy has it shortened again, and `plan::resolve` expands
+/// that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     pub path: String,

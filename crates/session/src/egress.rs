@@ -26,7 +26,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How long the relay waits for an answer; after that, no one waits for the question.
 const HELD: Duration = creel_egress::relay::PATIENCE;
 
-/// The destinations that were reached, for the verdict.
+/// The destinations that the jail requested, reached or refused, for the verdict.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Traffic {
     /// The relay ended before the jail did; after that, no traffic left the jail.

@@ -81,7 +81,8 @@ impl Layers {
         })
     }
 
-    /// Takes the operator's policy as text. It may extend shipped policies. Errors and receipts show `name`
+    /// Takes the operator's policy as text, and reads no policy of this machine: no platform's policy bounds it,
+    /// and the caller's request may grant in addition. It may extend shipped policies. Errors and receipts show `name`
     /// in place of a file's path, and its extension gives the format of the text.
     pub fn of_text(name: &str, text: &str, roots: &Roots) -> Result<Layers, LayerError> {
         let layer = read::over_presets(file::read(name, text)?, "a policy given as text")?;
