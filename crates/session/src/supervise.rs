@@ -113,8 +113,9 @@ async fn watch(
     let (mut notes, egress) = watched.finish();
     let mut cause = jail.cause();
     notes.add(jail.live.clean());
+    // A limit that ended the jail first stays the cause: a jail that dies while it is built never had the covers.
     if notes.uncovered.iter().any(|name| name.fate == Fate::Ended) {
-        cause = Some(Cause::Uncovered);
+        cause.get_or_insert(Cause::Uncovered);
     }
     // Last: the relay has ended by itself by now.
     drop(egress);
