@@ -24,7 +24,7 @@ const TABLES: [(&str, &str, Answers); 3] = [
     ("relay.txt", "relay.rs", Answers::Usual),
 ];
 
-/// Which lines of a table go into a program.
+/// The lines of a table that go into a program.
 #[derive(Clone, Copy, PartialEq)]
 enum Answers {
     /// All but the lines that begin with `?`, which are only checked.

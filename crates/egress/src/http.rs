@@ -97,7 +97,7 @@ struct Session {
     changed: RefCell<Option<JoinHandle<()>>>,
 }
 
-/// Where requests may go.
+/// The destinations that requests may go to.
 enum Front {
     /// To the one destination that was granted.
     One(Rc<Upstream>),

@@ -64,7 +64,7 @@ pub struct Relay {
     pub sockets: Option<OwnedFd>,
 }
 
-/// What the relay creates for the jail if a rule terminates TLS.
+/// Objects that the relay creates for the jail if a rule terminates TLS.
 #[derive(Debug, Default)]
 pub struct Made {
     /// PEM certificate of the jail's own authority.

@@ -7,7 +7,7 @@ pub const LONGEST: usize = 64 << 10;
 /// Maximum fields of a head.
 const FIELDS: usize = 100;
 
-/// What the client asks for.
+/// The client's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
     /// A tunnel; bytes after the first `length` belong to the tunnel.

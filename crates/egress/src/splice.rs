@@ -344,7 +344,7 @@ impl From<io::Error> for Stopped {
     }
 }
 
-/// What all connections share; the relay has one thread.
+/// State that all connections share; the relay has one thread.
 struct Shared {
     buffer: Box<[u8]>,
     pipes: Vec<Pipe>,

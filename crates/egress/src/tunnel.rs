@@ -40,7 +40,7 @@ const CLEAR: Duration = Duration::from_secs(10);
 /// protocol is known.
 const GRACE: Duration = Duration::from_millis(2);
 
-/// Which side may send first.
+/// The side that may send first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     Client,
@@ -130,7 +130,7 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
     }
 }
 
-/// Which side may send first: the client, if the rules ask for TLS or HTTP.
+/// The side that may send first: the client, if the rules ask for TLS or HTTP.
 fn order(pass: &Pass) -> Order {
     let policy = &pass.gate().policy;
     if pass.tls() == Tls::Terminate {

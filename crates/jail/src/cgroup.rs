@@ -44,7 +44,7 @@ pub struct Group {
     shared: Vec<PathBuf>,
 }
 
-/// What the kernel counted.
+/// The kernel's counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// In bytes. On v1 the sum of the peaks of memory and of socket buffers, which may have occurred at
@@ -104,7 +104,7 @@ impl Group {
         }
     }
 
-    /// What [`Group::create`] and [`Group::limit`] will leave on disk.
+    /// The directories that [`Group::create`] and [`Group::limit`] will leave.
     pub fn traces(&self) -> Traces {
         let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
         let all = || self.v2.iter().chain(&self.v1);

@@ -15,7 +15,7 @@ pub enum Form {
     Other,
 }
 
-/// What the loader reads from an ELF file, ld.so(8).
+/// The parts of an ELF file that the loader reads, ld.so(8).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Elf {
     pub loader: Option<Vec<u8>>,

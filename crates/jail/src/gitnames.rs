@@ -59,7 +59,7 @@ pub struct Named {
     /// The configuration key or file that names it.
     pub by: String,
     pub when: When,
-    /// What git expects there.
+    /// The type that git expects there.
     pub node: Node,
 }
 
@@ -71,13 +71,13 @@ pub enum When {
     Present,
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Debug, Default)]
 pub struct Obeyed {
     pub named: Vec<Named>,
     /// Directories that must stay where they are.
     pub pinned: Vec<PathBuf>,
-    /// What was not read, and why.
+    /// Files that were not read, with the reason.
     pub unread: Vec<String>,
 }
 

@@ -42,7 +42,7 @@ pub struct Guard {
     covering: BTreeSet<Handle>,
 }
 
-/// What [`Guard::answer`] found.
+/// The result of [`Guard::answer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     Nothing,

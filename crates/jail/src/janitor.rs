@@ -80,7 +80,7 @@ pub enum Guarding {
     No,
 }
 
-/// What the janitor reports while the jail runs.
+/// Reports of the janitor while the jail runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     Uncovered(Uncovered),
@@ -101,7 +101,7 @@ pub struct Uncovered {
     pub microseconds: u32,
 }
 
-/// Where opens of denied names are not checked, and why.
+/// A place where opens of denied names are not checked, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unguarded {
     /// The directory of the names; `None` is everywhere.

@@ -57,7 +57,7 @@ struct Object {
     inherited: Vec<PathBuf>,
 }
 
-/// What was found for a program or a tree.
+/// The search result for a program or a tree.
 #[derive(Default)]
 struct Found {
     loads: Vec<Piece>,
@@ -388,7 +388,7 @@ pub fn below(root: &Path, most: usize) -> Option<(Vec<PathBuf>, Vec<PathBuf>)> {
     let mut seen = 0;
     let mut directories = vec![root.to_path_buf()];
     while let Some(directory) = directories.pop() {
-        // What the caller cannot list, the jail cannot either.
+        // The jail cannot list a directory that the caller cannot list.
         for entry in std::fs::read_dir(&directory)
             .into_iter()
             .flatten()

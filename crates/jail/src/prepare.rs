@@ -23,7 +23,7 @@ use creel_sys::shared::Board;
 use creel_sys::signal::Held;
 use creel_sys::{caps, clone, fd, socket};
 
-/// What the relay provides to its jail.
+/// The objects that the relay provides to its jail.
 #[derive(Debug)]
 pub struct RelayLink {
     /// The relay receives its listening sockets here.

@@ -17,7 +17,7 @@ pub(super) const MARKS: [&str; 2] = ["objects", "refs"];
 /// A possible repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
-    /// Where its files are checked out; for a bare one its own directory.
+    /// The directory with its files; for a bare one its own directory.
     pub worktree: PathBuf,
     /// Its own directory, or that of a linked worktree.
     pub git: PathBuf,
@@ -61,7 +61,7 @@ pub fn found(start: &Path) -> Option<Repository> {
     None
 }
 
-/// What the name `.git` in a directory leads to.
+/// The repository that the name `.git` in a directory leads to.
 fn named(dir: &Path) -> Option<Repository> {
     let git = dir.join(".git");
     let meta = git.metadata().ok()?;

@@ -134,7 +134,7 @@ impl Ready {
     }
 }
 
-/// Which process may copy mounts of the host.
+/// The process that may copy mounts of the host.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Copies {
     Parent,

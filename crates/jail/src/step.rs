@@ -199,11 +199,11 @@ pub struct Program {
     pub terminal: Terminal,
 }
 
-/// What pid 1 knows about the jail.
+/// Pid 1's facts about the jail.
 pub struct Household {
     /// The tmpfs mounts whose use is reported at the end.
     pub disks: Vec<CString>,
-    /// Where the end is reported.
+    /// Pid 1 reports the end here.
     pub board: Board,
     pub begins: Begins,
 }

@@ -14,7 +14,7 @@ use super::{init, netns};
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, Result, caps, mount, process};
 
-/// What the child gets from its parent.
+/// The parent's input for the child.
 pub struct Child<'a> {
     pub build: &'a mut [Step<Build>],
     pub enter: &'a mut [Step<Enter>],

@@ -126,7 +126,7 @@ pub enum Act {
         #[serde(with = "lossless")]
         path: PathBuf,
         by: StandIn,
-        /// What happens to a file that the host makes under this name while the jail runs.
+        /// The treatment of a file that the host makes under this name while the jail runs.
         later: Later,
     },
     /// A writable directory above a deny mount or a nested mount. It becomes a mount itself, so that the
@@ -246,7 +246,7 @@ pub enum Node {
     File,
 }
 
-/// What happens to a file that the host creates under a withheld name.
+/// The treatment of a file that the host creates under a withheld name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Later {
@@ -256,7 +256,7 @@ pub enum Later {
     ReadOnly,
 }
 
-/// What happens if the path of a mask is absent.
+/// The behaviour if the path of a mask is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IfAbsent {

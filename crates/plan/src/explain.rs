@@ -37,7 +37,7 @@ pub fn rows(policy: &Policy, request: &Request, host: &Host, plan: &Plan) -> Vec
     out.rows
 }
 
-/// Which of the two takes something away.
+/// The kind of rule that takes access away.
 #[derive(Clone, Copy)]
 enum Taken {
     Denied,

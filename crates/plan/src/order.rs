@@ -30,7 +30,7 @@ pub enum Stage {
     Exec,
 }
 
-/// Which process does an act.
+/// The process that does an act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Whose {
     /// Pid 1, once, while it builds the jail. It is already done when a process joins from outside:
@@ -117,7 +117,7 @@ pub const ORDER: &[(Stage, &str)] = &[
 ];
 
 impl Stage {
-    /// Which process does the act.
+    /// The process that does the act.
     pub fn whose(self) -> Whose {
         match self {
             Stage::Clone
@@ -145,12 +145,12 @@ impl Stage {
 }
 
 impl Act {
-    /// Which process does the act.
+    /// The process that does the act.
     pub fn whose(&self) -> Whose {
         self.stage().whose()
     }
 
-    /// Where this act belongs.
+    /// The stage of this act.
     pub fn stage(&self) -> Stage {
         match self {
             Act::Namespaces { .. } => Stage::Clone,

@@ -6,7 +6,7 @@ use super::host::{Fact, Host};
 use super::request::Request;
 use creel_policy::{Policy, WorkspaceMode};
 
-/// Where a fresh workspace (`none`) is mounted.
+/// The mount point of a fresh workspace (`none`).
 pub const FRESH_WORKSPACE: &str = "/workspace";
 /// The home in the jail if the account has none.
 const FALLBACK_HOME: &str = "/home/agent";

@@ -13,7 +13,7 @@ use super::view::{Bound, View, Withheld};
 use super::*;
 use creel_policy::{Absent, Grant, Origin, protected_defaults};
 
-/// What protection of an absent name means.
+/// The meaning of protection for an absent name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WhenAbsent {
     /// Its first missing component cannot be created.

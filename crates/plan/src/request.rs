@@ -62,7 +62,7 @@ pub struct LimitRequest {
     pub output: Option<Bytes>,
 }
 
-/// What the command's stdin, stdout and stderr are.
+/// The type of the command's stdin, stdout and stderr.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Terminal {

@@ -9,10 +9,10 @@ pub struct Wanted {
     pub purpose: Purpose,
 }
 
-/// What must be known about the path.
+/// The facts that must be known about the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
-    /// What the file is and which libraries it loads.
+    /// The type of the file, and the libraries that it loads.
     Program,
     /// Whether the tree contains programs.
     Load,

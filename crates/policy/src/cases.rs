@@ -10,7 +10,7 @@ use super::path_set::within;
 use super::rights::{Rights, Roots};
 use super::tools::Tool;
 
-/// What a case expects.
+/// The expectation of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     Allow,

@@ -65,7 +65,7 @@ impl fmt::Display for Arguments {
     }
 }
 
-/// Where a bare program name is searched: the system's own directories, regardless of PATH.
+/// Search path of a bare program name: the system's own directories, regardless of PATH.
 pub const PROGRAM_DIRECTORIES: [&str; 6] = [
     "/usr/local/bin",
     "/usr/bin",
@@ -91,7 +91,7 @@ impl fmt::Display for Case {
 }
 
 words! {
-    /// What the `exec` tool may run.
+    /// The programs that the `exec` tool may run.
     Security {
         /// Only the worker itself.
         Deny = "deny",
@@ -113,7 +113,7 @@ words! {
 }
 
 words! {
-    /// Which sessions are jailed.
+    /// The sessions that are jailed.
     Mode {
         All = "all",
         /// All except the operator's own.
@@ -123,7 +123,7 @@ words! {
 }
 
 words! {
-    /// What shares one jail.
+    /// The sessions that share one jail.
     Scope {
         Session = "session",
         Agent = "agent",
@@ -132,7 +132,7 @@ words! {
 }
 
 words! {
-    /// Where a browser runs.
+    /// The place where a browser runs.
     Target { Sandbox = "sandbox" }
 }
 

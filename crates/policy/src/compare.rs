@@ -1,4 +1,4 @@
-//! What one set of rights allows that another does not, rule by rule.
+//! The difference of two sets of rights: access that one allows and the other does not, rule by rule.
 //!
 //! The same comparison answers two questions. [`clipped`] finds the rules of a layer that ask for more
 //! than the layers above it have, and so have no effect. [`widened`] finds the rules of a policy that
@@ -26,7 +26,7 @@ pub struct Excess {
     pub key: String,
     /// The value, or what is no longer denied.
     pub item: String,
-    /// Where the rule stands; `None` where a rule is missing.
+    /// The place of the rule; `None` if a rule is missing.
     pub origin: Option<Origin>,
 }
 
@@ -38,7 +38,7 @@ impl Excess {
     }
 }
 
-/// What is compared.
+/// The kind of rule that is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
     /// Only explicit rules: an unspecified field asks for nothing.
@@ -52,7 +52,7 @@ pub fn clipped(asked: &Rights, above: &Rights) -> Vec<Excess> {
     compare(asked, above, Scope::Words)
 }
 
-/// What `new` allows and `old` does not. Both must be finalized.
+/// Returns the access that `new` allows and `old` does not. Both must be finalized.
 pub fn widened(old: &Rights, new: &Rights) -> Vec<Excess> {
     compare(new, old, Scope::Whole)
 }

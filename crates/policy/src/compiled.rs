@@ -213,7 +213,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/compiled_data.rs");
         let generated = generate();
         if std::env::var_os("CREEL_WRITE").is_some() {
-            // What was compiled is what the file was: the next run compares.
+            // The compiled data is still that of the old file: the next run compares.
             return std::fs::write(path, &generated).unwrap();
         }
         let checked_in = std::fs::read_to_string(path).unwrap();

@@ -36,7 +36,7 @@ pub struct Note {
     pub weight: Weight,
 }
 
-/// What a note means to the user who runs a command.
+/// The weight of a note for the user who runs a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
     /// Kept, or enforced in another way: no command fails because of it.

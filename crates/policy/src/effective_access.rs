@@ -36,7 +36,7 @@ pub struct EffectiveAccess {
     parts: Parts,
 }
 
-/// Which parts of the host's workspace are present.
+/// The parts of the host's workspace that are present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Parts {
     All,

@@ -200,7 +200,7 @@ crate::codes!(PolicyError {
 
 macro_rules! placed {
     ($($at:ident)+; unplaced $($bare:ident)+) => {
-        /// Where in a text the error is; `None` if it has no text.
+        /// The place of the error in a text; `None` if it has no text.
         pub fn place(&self) -> Option<&Place> {
             match self { $(Self::$at { at, .. } => Some(at),)+ $(Self::$bare { .. } => None,)+ }
         }

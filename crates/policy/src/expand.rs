@@ -180,7 +180,7 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
     }
 }
 
-/// What a grant's path is after expansion.
+/// The type of a grant's path after expansion.
 #[derive(PartialEq, Eq)]
 enum Turned {
     Name,

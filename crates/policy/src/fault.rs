@@ -3,7 +3,7 @@
 //! Owns the faults of paths, names and rules, each with its remedy, and the distance between words.
 //! [`super::error`] has their positions in a text.
 
-/// What to do about an unknown word.
+/// The remedy for an unknown word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Remedy {
     /// The known word that was probably meant.

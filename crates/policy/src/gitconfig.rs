@@ -22,7 +22,7 @@ pub struct Entry {
     pub line: u32,
 }
 
-/// What a value names.
+/// The kind of object that a value names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
     /// Another configuration file; relative to this one unless it is absolute.
@@ -103,7 +103,7 @@ pub const KEYS: &[(&str, Names, &str)] = keys! {
 };
 
 impl Entry {
-    /// What the value names, if git uses it.
+    /// The object that the value names, if git uses it.
     pub fn names(&self) -> Option<Names> {
         KEYS.iter()
             .find(|(pattern, ..)| self.is(pattern))

@@ -9,7 +9,7 @@
 
 use super::error::PathFault;
 
-/// Which names a wildcard matches.
+/// The names that a wildcard matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sense {
     /// Names that are not hidden.

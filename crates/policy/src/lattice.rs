@@ -83,7 +83,7 @@ impl<T: Ord, L: Shared> Lattice for Option<BTreeMap<T, L>> {
     }
 }
 
-/// What is kept for a name that two layers have.
+/// The value that is kept for a name that two layers have.
 pub trait Shared {
     fn shared(self, other: Self) -> Self;
 }

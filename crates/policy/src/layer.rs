@@ -143,7 +143,7 @@ impl Beside for Tools {
 }
 
 section! {
-    /// What a layer sets for one tool; [`super::file`] knows which keys a tool has.
+    /// A layer's settings for one tool; [`super::file`] knows which keys a tool has.
     pub struct Settings: plain "tool", "for a tool" {
         enabled: Option<Sourced<bool>> = Flag,
         elevated: Option<Sourced<bool>> = Flag,
@@ -245,7 +245,7 @@ section! {
 }
 
 section! {
-    /// Which sessions are jailed and what shares a jail: data for future sessions.
+    /// The sessions that are jailed, and those that share a jail: data for future sessions.
     pub struct Session: plain "session", "in [session]" {
         mode: Option<Sourced<Mode>> = Word<Mode>,
         scope: Option<Sourced<Scope>> = Word<Scope>,

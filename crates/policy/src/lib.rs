@@ -75,7 +75,7 @@ pub use units::{Bytes, Count, CpuShare, Percent, Span, UnitError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Where a value was written.
+/// The place where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// A file's path as the operator named it, `preset:NAME`, or `command line`.
@@ -141,7 +141,7 @@ pub struct Policy {
     /// SHA-256 of the source text, lower-case hex.
     pub digest: String,
     pub filesystem: Filesystem,
-    /// What may execute.
+    /// The programs that may execute.
     pub exec: Sourced<Execution>,
     pub network: Network,
     pub environment: Environment,
@@ -187,7 +187,7 @@ pub struct Contained {
     pub origin: Origin,
 }
 
-/// What may execute in the jail.
+/// The programs that may execute in the jail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Execution {
     /// Any program in an executable grant.
@@ -199,7 +199,7 @@ pub enum Execution {
 }
 
 words::words! {
-    /// What the jail may do with the host's workspace directory.
+    /// The jail's access to the host's workspace directory.
     WorkspaceMode {
         /// Not present: a fresh directory of the jail's own takes its place.
         None = "none",
@@ -229,7 +229,7 @@ impl Grant {
     }
 }
 
-/// What happens if a granted path does not exist, the stricter first.
+/// The behaviour if a granted path does not exist, the stricter first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Absent {
     /// The run is refused.

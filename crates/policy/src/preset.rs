@@ -9,7 +9,7 @@ use super::error::{Place, PolicyError, nearest};
 use super::layer::Layer;
 use super::{Policy, file};
 
-/// What `creel run` uses without a policy.
+/// The preset that `creel run` uses without a policy.
 pub const DEFAULT: &str = "default";
 
 /// In alphabetical order.

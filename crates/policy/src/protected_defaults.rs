@@ -18,7 +18,7 @@ pub struct Row {
     pub path: &'static str,
     pub when: When,
     pub by: By,
-    /// Which program uses it, and for what.
+    /// The program that uses it, and the purpose.
     pub why: &'static str,
 }
 
@@ -34,7 +34,7 @@ pub enum When {
     Present,
 }
 
-/// Who uses a path.
+/// The users of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     Git,

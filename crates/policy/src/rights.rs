@@ -1,4 +1,4 @@
-//! What a layer allows, as an element of a lattice, and the meet of two.
+//! The access that a layer allows, as an element of a lattice, and the meet of two.
 //!
 //! Every field is a set of permissions, and the top of each restricts nothing. [`Rights::meet`] takes the
 //! smaller number, the stricter word, the common trees, names and commands, and all denials of both. It
@@ -23,7 +23,7 @@ pub use super::values::{Others, Values};
 use super::{Count, Degradable, Grant, Origin, Sourced, WorkspaceMode};
 
 lattice! {
-    /// What one layer allows, or several together.
+    /// The access that one layer allows, or several together.
     pub struct Rights {
         tools: Filter,
         elevated: Bound<bool>,

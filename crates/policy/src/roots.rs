@@ -1,8 +1,8 @@
-//! What `~` and `$WORKSPACE` stand for.
+//! The paths that `~` and `$WORKSPACE` stand for.
 
 use super::path_set::{clean, within};
 
-/// Where a jail sees its cgroups, as on a host, unless a policy denies it.
+/// The path at which a jail sees its cgroups, as on a host, unless a policy denies it.
 pub const GROUPS: &str = "/sys/fs/cgroup";
 
 /// The jail's own directories, in addition to its home.
@@ -10,7 +10,7 @@ pub const OWN: [&str; 2] = ["/tmp", "/dev/shm"];
 /// Prefix for a path of the jail's own instead of the host's. No path in a policy begins so.
 const OWN_PREFIX: &str = "own:";
 
-/// What `~` and `$WORKSPACE` stand for: absolute, clean paths.
+/// The paths that `~` and `$WORKSPACE` stand for: absolute and clean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
     pub home: String,

@@ -38,7 +38,7 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// What is left out, without its place.
+    /// The item that is left out, without its place.
     pub fn reason(&self) -> String {
         let Excess { key, item, .. } = &self.excess;
         let item = item.escape_debug();

@@ -47,7 +47,7 @@ impl Tool {
         }
     }
 
-    /// What every process of the jail may do if the tool is allowed.
+    /// The access of every process of the jail if the tool is allowed.
     pub fn with(self) -> &'static str {
         match self {
             Self::Read => {
@@ -69,7 +69,7 @@ impl Tool {
         }
     }
 
-    /// What the kernel does if the tool is not allowed.
+    /// The kernel's enforcement if the tool is not allowed.
     pub fn without(self) -> &'static str {
         match self {
             Self::Read => {
@@ -267,7 +267,7 @@ pub fn canonical(name: &str) -> String {
     }
 }
 
-/// Which tools the layers allow: those on every list and in no denial.
+/// The tools that the layers allow: those on every list and in no denial.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Lists of alternatives; a tool must be in each. An empty list allows nothing.

@@ -261,7 +261,7 @@ fn uncovered(verdict: &mut Verdict, exited: &Exited) {
     }
 }
 
-/// Where the opening of denied names is not blocked, and why.
+/// The places where the opening of denied names is not blocked, and the reason.
 fn unguarded(places: &[Unguarded]) -> Option<String> {
     let first = places.iter().find(|place| place.directory.is_none());
     let first = first.or(places.first())?;

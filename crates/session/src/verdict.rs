@@ -61,7 +61,7 @@ pub struct Uncovered {
     pub after_us: u32,
 }
 
-/// What ended the run.
+/// The cause of the run's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -100,7 +100,7 @@ pub struct Usage {
     pub disks: BTreeMap<String, [u32; 2]>,
 }
 
-/// What was enforced.
+/// The mechanisms that were enforced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Receipt {
     pub creel: &'static str,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{fd, host, mount, userns};
 
-/// What started this process, if it left marks.
+/// The container runtime that started this process, if it left marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
     Docker,

@@ -43,7 +43,7 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Which side of `clone3` this is.
+/// The side of `clone3`.
 pub enum Side {
     Parent { pid: i32, pidfd: OwnedFd },
     Child,

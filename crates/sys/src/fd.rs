@@ -9,7 +9,7 @@ use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
 
 use super::{Errno, Result};
 
-/// What kind of file an inode is.
+/// The kind of file that an inode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Directory,
@@ -40,7 +40,7 @@ pub fn pin(path: &Path) -> Result<OwnedFd> {
     rx::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// What the last component of a path was when it was opened.
+/// The type of a path's last component when it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Last {
     /// Not a symbolic link: the descriptor refers to the named file itself.

@@ -227,7 +227,7 @@ pub fn exit(code: i32) -> ! {
     }
 }
 
-/// What a wait reported.
+/// The result of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     Exited(i32),

@@ -57,7 +57,7 @@ pub struct Finding {
 /// Observations on the machine. A path that is not in here gets no findings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Who may change each policy file, by the file name in its origins.
+    /// The users that may change each policy file, by the file name in its origins.
     pub files: BTreeMap<String, Keeping>,
     /// The observations at paths from [`subjects`].
     pub paths: BTreeMap<String, Found>,
@@ -67,7 +67,7 @@ pub struct Facts {
     pub unmet: Vec<Unmet>,
 }
 
-/// Who may change a policy file.
+/// The users that may change a policy file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keeping {
     /// Only root or the caller.

@@ -22,7 +22,7 @@ pub trait Form {
     type Value: Placed;
     /// The position of the key in its section's output: TOML has values before tables.
     const RANK: u8 = 1;
-    /// What to write if the value should be a list but is not. Continues the sentence after `write`.
+    /// The text to write if the value should be a list but is not. Continues the sentence after `write`.
     const LISTED: &'static str = "an array of words";
 
     fn read(at: At) -> Result<Self::Value, PolicyError>;

@@ -108,7 +108,7 @@ impl Bounds {
         self.mode.as_ref().map_or(Mode::None, |mode| mode.value)
     }
 
-    /// What the egress enforces.
+    /// The rules that the egress enforces.
     pub fn network(&self) -> Network {
         if self.mode() == Mode::None {
             return Network::default();
@@ -199,7 +199,7 @@ impl Rule {
         to && (every || ports)
     }
 
-    /// What both allow; `Err` if one rule cannot express it, and the result allows more.
+    /// Returns the traffic that both allow; `Err` if one rule cannot express it, and the result allows more.
     fn meet(&self, other: &Rule) -> Option<Result<Rule, Rule>> {
         let to = match (self.to.covers(&other.to), other.to.covers(&self.to)) {
             (true, _) => other.to.clone(),

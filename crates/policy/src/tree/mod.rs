@@ -53,7 +53,7 @@ impl Format {
         }
     }
 
-    /// Where the syntax is documented.
+    /// The documentation of the syntax.
     pub fn reference(self) -> &'static str {
         match self {
             Self::Toml => "https://toml.io",

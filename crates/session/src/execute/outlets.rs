@@ -11,7 +11,7 @@ use super::error::{ExecuteError, OutletFault};
 use creel_plan::{Access, Act, Plan};
 use creel_sys::Errno;
 
-/// Who can write to the directory of the verdict's file.
+/// The writers of the directory of the verdict's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// The jail cannot write there: an existing file is the caller's or the host's.

@@ -18,7 +18,7 @@ pub struct Expanded {
     pub unmet: Vec<Unmet>,
 }
 
-/// Where the names that patterns match are looked up.
+/// The source of the names that patterns match.
 #[derive(Clone, Copy)]
 pub enum Names<'a> {
     /// On this machine.
