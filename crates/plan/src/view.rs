@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::host::{Fact, Host, IdMode, Idmap};
+use super::host::{Fact, Host, Idmap};
 use super::identity::Identity;
 use super::paths::{
     self, FRESH_WORKSPACE, NEVER_BELOW, NEVER_WRITABLE, OWN_TMPFS, TOO_WIDE, beneath, within,
@@ -11,11 +11,7 @@ use super::paths::{
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::*;
-use creel_policy::rights::GROUPS;
-use creel_policy::{Absent, Degradable, Execution, Grant, Origin, Policy, WorkspaceMode};
-
-/// Ids in a jail's range. Programs expect this many to exist.
-const ID_RANGE: u32 = 65_536;
+use creel_policy::{Absent, Execution, Origin, Policy, WorkspaceMode};
 
 /// The jail's view of the filesystem, gathered before it becomes acts.
 pub(super) struct View<'a> {
@@ -448,87 +444,6 @@ impl<'a> View<'a> {
         through.unwrap_or_else(|| path.to_path_buf())
     }
 
-    pub(super) fn ids(&mut self, degraded: &BTreeSet<Degradable>) -> Result<Ids, ResolveError> {
-        if self.host.id_mode == IdMode::Rootless {
-            return Ok(Ids::Caller {
-                uid: self.host.uid,
-                gid: self.host.gid,
-            });
-        }
-        let refused = self
-            .binds
-            .iter()
-            .find(|(_, b)| b.access.write && b.idmap == Idmap::Refused);
-        let allowed = degraded.contains(&Degradable::Idmap);
-        match refused {
-            None => {
-                self.set_apart(allowed)?;
-                Ok(Ids::Range { count: ID_RANGE })
-            }
-            Some((path, _)) if !allowed => Err(ResolveError::NoIdmap {
-                path: path.display().to_string(),
-                kernel: self.host.kernel.clone(),
-            }),
-            Some((path, bound)) if bound.uid == 0 || bound.gid == 0 => {
-                Err(ResolveError::SharedRoot(path.display().to_string()))
-            }
-            Some((_, bound)) => Ok(Ids::Shared {
-                uid: bound.uid,
-                gid: bound.gid,
-            }),
-        }
-    }
-
-    /// Binds mounts that cannot be idmapped separately. Returns an error if one of them would be writable
-    /// and `allowed` is false.
-    fn set_apart(&mut self, allowed: bool) -> Result<(), ResolveError> {
-        let mut apart: Vec<Apart> = vec![];
-        for (mount, what) in &self.host.found.unmapped {
-            let outer = mount.parent().and_then(|parent| self.bind_above(parent));
-            let Some((tree, bound)) = outer else {
-                continue;
-            };
-            let inside = apart.last().is_some_and(|last| within(mount, &last.mount));
-            if inside || self.owner(tree, bound) == Owner::Host {
-                continue;
-            }
-            let seen = !self.masks.keys().any(|mask| within(mount, mask));
-            let own = self.binds.get(mount);
-            let writable = seen && own.unwrap_or(bound).access.write;
-            if writable && !allowed {
-                return Err(ResolveError::NoIdmapBelow {
-                    mount: mount.clone(),
-                    kind: what.kind.clone(),
-                    tree: tree.clone(),
-                    kernel: self.host.kernel.clone(),
-                });
-            }
-            apart.push(Apart {
-                mount: mount.clone(),
-                kind: what.kind.clone(),
-                writable,
-                unnamed: own.is_none(),
-            });
-        }
-        for one in &apart {
-            let above = one
-                .mount
-                .parent()
-                .and_then(|parent| self.bind_above(parent));
-            let code = above.map_or(Code::Data, |(_, bound)| bound.access.code);
-            let node = self.host.found.unmapped[&one.mount].node;
-            self.binds.entry(one.mount.clone()).or_insert(Bound {
-                node,
-                access: Access { write: false, code },
-                uid: 0,
-                gid: 0,
-                idmap: Idmap::Refused,
-            });
-        }
-        self.apart = apart;
-        Ok(())
-    }
-
     /// The mount of the host's that contains `path` in the jail, if any.
     pub(super) fn bind_above(&self, path: &Path) -> Option<(&PathBuf, &Bound)> {
         // The binds that enclose a path form a chain, and the deepest comes last.
@@ -549,49 +464,6 @@ impl<'a> View<'a> {
                 let hidden = within(&self.home, above) && within(path, &self.home);
                 !apart && !loose && !hidden && outer.access == bound.access
             })
-    }
-
-    /// The control groups at their usual paths, except denied ones.
-    pub(super) fn groups(&mut self, denied: &[Grant]) {
-        let denied: Vec<PathBuf> = denied
-            .iter()
-            .filter_map(|grant| paths::expand(&grant.path, self.host, &self.workspace.path))
-            .collect();
-        let place = |controller: &str| Path::new(GROUPS).join(controller);
-        let views: Vec<(PathBuf, GroupView)> = match &self.host.cgroups {
-            CgroupLayout::V2 { .. } | CgroupLayout::OnRequest { .. } => {
-                vec![(GROUPS.into(), GroupView::V2)]
-            }
-            CgroupLayout::V1 { beside, .. } => {
-                let own = ["memory", "cpu", "pids"].map(|name| {
-                    let controller = name.into();
-                    (place(name), GroupView::V1 { controller })
-                });
-                let shared = beside.iter().map(|name| {
-                    let controller = name.clone();
-                    (place(name), GroupView::Shared { controller })
-                });
-                own.into_iter().chain(shared).collect()
-            }
-            CgroupLayout::Unusable { .. } => vec![],
-        };
-        let open = |path: &Path| {
-            let meets = |deny: &PathBuf| within(path, deny) || within(deny, path);
-            !denied.iter().any(meets)
-        };
-        self.groups = views.into_iter().filter(|(path, _)| open(path)).collect();
-    }
-
-    pub(super) fn own_tmpfs(&self) -> Vec<PathBuf> {
-        let mut own = vec![
-            PathBuf::from("/tmp"),
-            PathBuf::from("/dev/shm"),
-            self.home.clone(),
-        ];
-        if self.workspace.fresh {
-            own.push(self.workspace.path.clone());
-        }
-        own
     }
 
     /// The working directory in the jail: the requested one, else the workspace.
