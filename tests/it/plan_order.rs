@@ -427,7 +427,8 @@ fn a_plan_is_read_only_in_its_order_and_whole() {
         let mut turned = json.clone();
         let list = turned["acts"].as_array_mut().expect("acts");
         list.swap(at(one), at(other));
-        assert!(read(&turned).is_err(), "{one} {other}");
+        let error = read(&turned).expect_err(one).to_string();
+        assert!(error.contains("comes after"), "{one} {other}: {error}");
     }
     let bind = at("bind");
     let mut misspelt = json.clone();
@@ -438,5 +439,8 @@ fn a_plan_is_read_only_in_its_order_and_whole() {
     assert!(error.contains("witout"), "{error}");
     let mut more = json.clone();
     more["watch"]["timeuot"] = 1.into();
-    assert!(read(&more).is_err());
+    let error = read(&more)
+        .expect_err("a limit that no plan has")
+        .to_string();
+    assert!(error.contains("timeuot"), "{error}");
 }
