@@ -81,9 +81,10 @@ fn filesystem(
     for (key, entry) in entries(of, above.key) {
         let (item, node) = (entry.item(), entry.node);
         match (key, table(node)) {
-            ("glob_scan_max_depth", None) => {
-                into.translated(item, "a pattern is met at every depth")
-            }
+            ("glob_scan_max_depth", None) => match &node.value {
+                Value::Integer(_) => into.translated(item, "a pattern is met at every depth"),
+                _ => return Err(into.wrong_type(item, "a number")),
+            },
             ("deny_read", _) => {
                 let denials = into.denials(item, Denial::Sight, "filesystem.deny", |_| None)?;
                 into.layer.filesystem.deny.extend(denials);
