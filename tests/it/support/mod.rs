@@ -14,7 +14,9 @@ pub mod pty;
 pub mod wait;
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown, fchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -158,9 +160,12 @@ impl Workspace {
             chown(&made, Some(uid), Some(gid)).expect("chown");
             made.pop();
         }
-        std::fs::write(&path, contents).expect("write");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
-        chown(&path, Some(uid), Some(gid)).expect("chown");
+        // By the descriptor: a jail that waits for this file may have removed it again.
+        let mut file = File::create(&path).expect("create");
+        file.write_all(contents.as_bytes()).expect("write");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        file.set_permissions(mode).expect("fchmod");
+        fchown(&file, Some(uid), Some(gid)).expect("fchown");
         path
     }
 }
