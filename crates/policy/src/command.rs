@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::glob;
+use super::origin::Origin;
 use super::roots::Roots;
 use super::tools::Tool;
 use super::words::words;
-use super::{Origin, glob};
 
 /// A program that may be executed, and with which arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use super::lattice::{Bound, DenySet, Lattice, Names, Shared, lattice};
 use super::layer::{Arguments, Ask, Command, Security, Settings, Target};
 use super::path_set::PathSet;
-use super::rights::{Roots, names, places, trees};
+use super::rights::{names, places, trees};
+use super::roots::Roots;
 use super::{Absent, Count, Origin, Span};
 
 lattice! {

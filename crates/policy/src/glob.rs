@@ -7,7 +7,7 @@
 //! `**` next to other characters and a bracket that is not closed. [`super::expand`] asks which names
 //! exist.
 
-use super::error::PathFault;
+use super::fault::PathFault;
 
 /// The names that a wildcard matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

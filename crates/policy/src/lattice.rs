@@ -6,11 +6,10 @@
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 
-use super::layer::Limits;
+use super::origin::{Origin, Sourced};
 use super::path_set::{PathRule, PathSet};
 use super::tools::{Filter, Tool};
 use super::values::Values;
-use super::{Origin, Sourced, net};
 
 /// The smallest, or the strictest, value that a layer set; `None` is the top.
 pub type Bound<T> = Option<Sourced<T>>;
@@ -155,6 +154,4 @@ by! {
     PathSet = PathSet::All, PathSet::met;
     Filter = Filter { allow: BTreeMap::new(), deny: BTreeMap::new() }, Filter::meet;
     Values = Values::OPEN, Values::met;
-    Limits = Limits::NONE, Limits::met;
-    net::Limits = net::Limits::NONE, net::Limits::met;
 }

@@ -12,6 +12,8 @@ use serde_json::{Map, Value as Json};
 pub use super::command::{
     Arguments, Ask, Case, Command, Language, Mode, PROGRAM_DIRECTORIES, Scope, Security, Target,
 };
+use super::degradable::Degradable;
+use super::digest::digest;
 use super::error::PolicyError;
 use super::file::form::{Beside, List, Section, Sub, section};
 use super::file::grants::{Name, Path};
@@ -19,35 +21,22 @@ use super::file::plain::{Any, Flag, Word};
 use super::file::sections::{Degraded, Set, Variable, Workspace};
 use super::file::tools::{self, CaseText, Extends, Patterns, Program, ToolList};
 use super::file::walk::File;
+use super::grant::{Grant, WorkspaceMode};
 pub use super::limits::LayerLimits as Limits;
-use super::net;
+use super::net::meet::Said;
+use super::origin::{Origin, Sourced};
+use super::printer::Printer;
+pub use super::rank::Rank;
 use super::tools::{Pattern, Profile, Tool};
 use super::tree::Table;
-use super::words::words;
-use super::write::Printer;
-use super::{Count, Degradable, Grant, Origin, Sourced, Span, WorkspaceMode};
-
-words! {
-    /// The layers, from the most authority to the least.
-    Rank {
-        /// `/etc/creel`: the upper bound for the machine.
-        Platform = "platform",
-        /// `$XDG_CONFIG_HOME/creel`.
-        Operator = "operator",
-        Agent = "agent",
-        Renter = "renter",
-        /// A file found in the workspace, written by the author of the project.
-        Project = "project",
-        CommandLine = "command line",
-    }
-}
+use super::units::{Count, Span};
 
 section! {
     /// One layer's text, read.
     pub struct Layer: more "", "at the top level" {
         filesystem: Files = Sub<Files>,
         tools: Tools = Sub<Tools>,
-        network: net::Said = Sub<net::Said>,
+        network: Said = Sub<Said>,
         environment: Variables = Sub<Variables>,
         limits: Limits = Sub<Limits>,
         process: Process = Sub<Process>,
@@ -67,7 +56,7 @@ section! {
 
 impl Beside for Layer {
     fn over_beside(&mut self, base: &mut Layer) {
-        self.digest = super::digest(format!("{} {}", base.digest, self.digest).as_bytes());
+        self.digest = digest(format!("{} {}", base.digest, self.digest).as_bytes());
         // Tests of the base need not hold for a layer that extends it.
         base.tests = Cases::default();
         base.extends.clear();

@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Absent, Grant, Origin};
+use super::grant::{Absent, Grant};
+use super::origin::Origin;
 
 /// The grants of one kind in a layer: everything, or these trees.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -118,10 +118,12 @@ pub(super) fn is_digits(text: &str) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
+    use std::fmt::Debug;
+
+    use crate::quantity::UnitError;
 
     /// What a parser says of each text: the value's number, or the message.
-    pub fn check<T: fmt::Debug>(
+    pub fn check<T: Debug>(
         parse: fn(&str) -> Result<T, UnitError>,
         number: fn(T) -> u64,
         good: &[(&str, u64)],

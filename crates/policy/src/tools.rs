@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Origin;
-use super::error::nearest;
 use super::glob::stars;
+use super::origin::Origin;
+use super::spelling::nearest;
 use super::words::{NameList, words};
 
 words! {

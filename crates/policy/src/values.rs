@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Sourced;
+use super::origin::Sourced;
 
 /// Variables with their values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,9 +6,11 @@ use super::form::{Form, defined};
 use super::keys::GRANT;
 use super::plain::Flag;
 use super::walk::At;
-use crate::error::{PathFault, PolicyError};
-use crate::write::quoted;
-use crate::{Absent, Grant, glob};
+use crate::error::PolicyError;
+use crate::fault::PathFault;
+use crate::glob;
+use crate::grant::{Absent, Grant};
+use crate::printer::quoted;
 
 /// A grant: a path or a pattern, or a table that says whether it may be absent.
 pub struct Path;

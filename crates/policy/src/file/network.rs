@@ -11,14 +11,16 @@ use super::keys;
 use super::plain::Word;
 use super::sections::is_variable_name;
 use super::walk::{At, File};
-use crate::error::{NameFault, PolicyError};
-use crate::net::rule::{self, parse_ports, ports_text};
-use crate::net::{
-    Credential, Host, Http, NetworkFault, Protocol, Rule, RuleError, Secret, Tls, To,
-};
+use crate::error::PolicyError;
+use crate::fault::NameFault;
+use crate::net::credential::{Credential, Secret};
+use crate::net::fault::{NetworkFault, RuleError};
+use crate::net::host::{Host, Name};
+use crate::net::http::Http;
+use crate::net::rule::{self, Protocol, Rule, Tls, To, parse_ports, ports_text};
+use crate::origin::Sourced;
+use crate::printer::{Printer, quoted};
 use crate::tree::{Node, Table, Value};
-use crate::write::{Printer, quoted};
-use crate::{Name, Sourced};
 
 const LISTED: &str = "an array of destinations, for example [\"github.com\"]";
 

@@ -7,9 +7,12 @@ use serde_json::{Value as Json, json};
 use super::form::{Form, defined};
 use super::plain::{Any, Word};
 use super::walk::At;
-use crate::error::{NameFault, PolicyError, Remedy};
-use crate::write::quoted;
-use crate::{Degradable, Origin, Sourced, WorkspaceMode};
+use crate::degradable::Degradable;
+use crate::error::PolicyError;
+use crate::fault::{NameFault, Remedy};
+use crate::grant::WorkspaceMode;
+use crate::origin::{Origin, Sourced};
+use crate::printer::quoted;
 
 /// The workspace's mode.
 pub struct Workspace;

@@ -6,10 +6,12 @@
 use core::net::IpAddr;
 use std::collections::BTreeSet;
 
-use super::http::ambiguous;
-use super::range::{block, canonical};
-use super::{Host, Http, List, Mode, Name, Network, OnMiss, Protocol, Range, Rule, Tls, To};
-use crate::Origin;
+use super::host::{Host, Name};
+use super::http::{Http, ambiguous};
+use super::network::{List, Mode, Network, OnMiss};
+use super::range::{Range, block, canonical};
+use super::rule::{Protocol, Rule, Tls, To};
+use crate::origin::Origin;
 
 /// The decision on a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Errors in the network settings of a policy.
 
-use super::rule::RuleError;
-use crate::error::shown;
+use super::host::{HOST, HostError};
+use super::range::RangeError;
+use crate::escape::shown;
 
 /// Why a value of `[network]` was rejected. Continues the sentence after its place, and says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,4 +27,64 @@ pub enum NetworkFault {
         "'network.credentials.secret' needs one of env and file; write {{ env = \"NAME\" }} or {{ file = \"/path\" }}"
     )]
     Secret,
+}
+
+/// The most ports of one rule: each takes one or two listening sockets.
+pub const MOST_PORTS: usize = 64;
+
+/// Why a text or a table is not a rule. Continues the sentence after the destination, with a fix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    #[error("is empty; take it out, or write a host")]
+    Empty,
+    #[error("is no host: {0}; write a name, *.NAME, an address, or ADDRESS/BITS")]
+    Host(HostError),
+    #[error("is no range: {0}")]
+    Range(RangeError),
+    #[error(
+        "has a `*` that does not stand for whole labels; write *.NAME for what is beneath NAME"
+    )]
+    Wildcard,
+    #[error("is a URL; write its host, and its path under `paths`")]
+    Url,
+    #[error("needs brackets around its IPv6 address; write [ADDRESS]:PORT or [ADDRESS]/BITS")]
+    Brackets,
+    #[error("has no port '{0}'; write numbers from 1 to 65535, as in 443,8000-8010")]
+    Port(String),
+    #[error("has more than {MOST_PORTS} ports; name those that are needed")]
+    Ports,
+    #[error("has ports twice; write them behind the host or under `ports`")]
+    PortsTwice,
+    #[error("has no ports, and `protocol = \"{0}\"` goes by none; name them")]
+    NoPorts(&'static str),
+    #[error(
+        "has methods or paths, which creel sees only in TLS that it ends or in plain HTTP; add tls = \"terminate\" or protocol = \"http\""
+    )]
+    Unseen,
+    #[error(
+        "ends TLS or looks at requests, which `protocol = \"{0}\"` excludes; take one of them out"
+    )]
+    Opaque(&'static str),
+    #[error(
+        "grants nothing: `protocol = \"none\"` is for a range, where granted names may be; take it out, or name the range"
+    )]
+    Nothing,
+    #[error(
+        "grants every name, which only `mode = \"open\"` does; name the hosts, or set that mode"
+    )]
+    Any,
+    #[error(
+        "is the jail's own loopback, which needs no rule; write {HOST}:PORT for a server on the host's loopback"
+    )]
+    OwnLoopback,
+    #[error(
+        "is the host's loopback, where any port may be anybody's; name the ports, as in {HOST}:11434"
+    )]
+    HostPorts,
+    #[error("has the method '{0}', which is none; write words as GET or POST")]
+    Method(String),
+    #[error(
+        "has the path '{0}', which no request has; begin it with '/', and leave out `..`, `//`, `%`, `;`, `?` and `\\`"
+    )]
+    Path(String),
 }

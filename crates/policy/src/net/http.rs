@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::rule::RuleError;
+use super::fault::RuleError;
 use crate::glob::stars;
 
 /// A set of requests.

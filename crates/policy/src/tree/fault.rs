@@ -1,12 +1,15 @@
 //! Syntax that is refused in every format, because it may not mean what it says.
 
-use crate::error::shown;
+use crate::escape::shown;
+
+/// The maximum nesting of arrays and tables, not counting the outermost.
+pub const MAX_DEPTH: usize = 80;
 
 /// Why a document that its parser accepts is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// More than [`MAX_DEPTH`](super::MAX_DEPTH) arrays and tables in one another.
-    #[error("nested deeper than {} levels; a policy needs five", super::MAX_DEPTH)]
+    /// More than [`MAX_DEPTH`] arrays and tables in one another.
+    #[error("nested deeper than {} levels; a policy needs five", MAX_DEPTH)]
     TooDeep,
     /// A control character, a lone carriage return, or a mark that readers disagree about.
     #[error("holds the character U+{:04X}, which cannot be seen; remove it, or write it as an escape in double quotes", u32::from(*.0))]

@@ -9,8 +9,12 @@ use jsonc_parser::common::Ranged as _;
 use jsonc_parser::errors::{ParseError, ParseErrorKind};
 use jsonc_parser::{CollectOptions, CommentCollectionStrategy, ParseOptions, parse_to_ast};
 
-use super::{Fault, Format, Key, MAX_DEPTH, Node, Table, Text, Value, number::number};
-use crate::PolicyError;
+use super::fault::{Fault, MAX_DEPTH};
+use super::format::Format;
+use super::node::{Key, Node, Table, Value};
+use super::number::number;
+use super::text::Text;
+use crate::error::PolicyError;
 
 const OPTIONS: ParseOptions = ParseOptions {
     allow_comments: true,

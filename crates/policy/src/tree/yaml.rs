@@ -10,8 +10,12 @@ use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
-use super::{Fault, Format, Key, MAX_DEPTH, Node, Table, Text, Value, number::number};
-use crate::PolicyError;
+use super::fault::{Fault, MAX_DEPTH};
+use super::format::Format;
+use super::node::{Key, Node, Table, Value};
+use super::number::number;
+use super::text::Text;
+use crate::error::PolicyError;
 
 pub fn read(text: &Text) -> Result<Table, PolicyError> {
     let mut build = Build {
