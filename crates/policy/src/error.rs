@@ -46,11 +46,11 @@ pub enum PolicyError {
     BareFile { name: String },
 
     /// `most` in bytes.
-    #[error("{at}: larger than {most} bytes; a policy lists directories, not files")]
+    #[error("{at}: the file is larger than {most} bytes; list directories, not files")]
     TooLarge { at: Place, most: usize },
-    #[error("{at}: not UTF-8; save the file as UTF-8")]
+    #[error("{at}: the file is not UTF-8; save it as UTF-8")]
     NotUtf8 { at: Place },
-    #[error("{at}: begins with a byte order mark; save the file as UTF-8 without one")]
+    #[error("{at}: the file begins with a byte order mark; save it as UTF-8 without one")]
     ByteOrderMark { at: Place },
     /// `message` is the parser's. It is not a source, because its `Display` takes several lines and
     /// quotes the file unescaped.
@@ -89,7 +89,7 @@ pub enum PolicyError {
         reason: UnitError,
     },
     /// A value that is not one of the known words.
-    #[error("{at}: '{key}' has no '{}'; {remedy}", shown(word))]
+    #[error("{at}: '{key}' does not have the value '{}'; {remedy}", shown(word))]
     UnknownWord {
         at: Place,
         key: Cow<'static, str>,
@@ -97,10 +97,7 @@ pub enum PolicyError {
         remedy: Remedy,
     },
     /// A word that the design has and this version does not implement.
-    #[error(
-        "{at}: '{key}' cannot be '{}' yet: other modes come with a later version; {remedy}",
-        shown(word)
-    )]
+    #[error("{at}: '{key}' cannot be '{}' in this version; {remedy}", shown(word))]
     Later {
         at: Place,
         key: Cow<'static, str>,
@@ -123,7 +120,7 @@ pub enum PolicyError {
         fault: PatternFault,
     },
     #[error(
-        "{at}: command '{}' in '{key}' is no program; write its bare name or its path, without arguments or globs",
+        "{at}: command '{}' in '{key}' is not a program; write its bare name or its path, without arguments or globs",
         shown(text)
     )]
     BadProgram {
@@ -139,7 +136,7 @@ pub enum PolicyError {
     },
     /// A file that extends itself, or a chain of `extends` that is too long.
     #[error(
-        "{at}: 'extends' leads through '{}' a second time, or deeper than anybody follows; take it out",
+        "{at}: 'extends' includes '{}' twice, or is nested too deeply; remove the entry",
         shown(name)
     )]
     Extends { at: Place, name: String },
@@ -165,7 +162,7 @@ pub enum PolicyError {
         fault: NameFault,
     },
     #[error(
-        "{at}: the value of '{}' holds a NUL byte, which no environment carries; take it out",
+        "{at}: the value of '{}' contains a NUL byte, which no variable can contain; remove it",
         shown(name)
     )]
     NulInValue { at: Place, name: String },
@@ -237,11 +234,8 @@ fn did_you_mean(suggestion: Option<&str>) -> String {
 fn repair(message: &str) -> &'static str {
     const REPAIRS: [(&str, &str); 9] = [
         ("duplicate key", "remove one of the two, or "),
-        ("unclosed", "close what was opened (quote, bracket), or "),
-        (
-            "unterminated",
-            "close what was opened (quote, bracket), or ",
-        ),
+        ("unclosed", "close the quote or the bracket, or "),
+        ("unterminated", "close the quote or the bracket, or "),
         ("must be quoted", "write a value, text in quotes, or "),
         ("comma", "write a comma, or close the list before, or "),
         ("expected key", "write KEY = VALUE, or "),

@@ -28,17 +28,17 @@ pub enum Remedy {
 pub enum PathFault {
     #[error("is empty; name a directory or a file")]
     Empty,
-    #[error("holds a NUL byte, which no path does; take it out")]
+    #[error("contains a NUL byte, which no path can contain; remove it")]
     Nul,
     #[error("is relative; begin it with '/', '~/' or '$WORKSPACE/'")]
     Relative,
-    #[error("has a '..'; name the directory that is meant")]
+    #[error("contains '..'; write the path without it")]
     Parent,
     #[error(
-        "has a '$': only a leading $WORKSPACE is expanded; write the path out, or '~' for the home directory"
+        "has a '$': only a leading $WORKSPACE is expanded; write the full path, or '~' for the home directory"
     )]
     Variable,
-    #[error("names another home: '~' is the caller's own; write the path out")]
+    #[error("names another user's home: '~' is only the caller's own; write the full path")]
     User,
     /// `**` next to other characters.
     #[error(
@@ -47,11 +47,13 @@ pub enum PathFault {
     Stars,
     /// A `[` that is not closed, or is empty.
     #[error(
-        "has a '[' that no ']' closes, or that holds nothing; close it, or write '[[]' for the character"
+        "has a '[' without a ']', or with nothing between the two; close it, or write '[[]' for a literal '['"
     )]
     Bracket,
     /// A pattern where none is allowed.
-    #[error("is a pattern, which cannot stand here; write the paths out, and '[*]' for a star")]
+    #[error(
+        "is a pattern, which this key does not allow; list the paths, and write '[*]' for a literal star"
+    )]
     Glob,
 }
 
@@ -71,9 +73,9 @@ pub enum RulesFault {
     OpenString,
     #[error("a bracket is not closed; close it")]
     OpenBracket,
-    #[error("brackets are nested deeper than any rule needs; take the inner ones out")]
+    #[error("brackets are nested too deeply; remove the inner ones")]
     TooDeep,
-    #[error("a control character stands in the rules; remove it")]
+    #[error("the rules contain a control character; remove it")]
     Character,
 }
 

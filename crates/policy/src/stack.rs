@@ -142,7 +142,7 @@ fn hidden(layers: &[&(Rank, Layer)], roots: &Roots) -> Vec<Note> {
         Note {
             key: "filesystem".into(),
             text: format!(
-                "{}{more}: not granted, since the workspace is `none` and nothing of the caller's directory is there; start creel elsewhere, or with --workspace DIR:ro",
+                "{}{more}: not granted, because the workspace mode `none` hides the caller's directory; start creel in another directory, or use --workspace DIR:ro",
                 first.escape_debug()
             ),
             origin: Some(origin.clone()),

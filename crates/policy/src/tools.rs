@@ -51,20 +51,22 @@ impl Tool {
     pub fn with(self) -> &'static str {
         match self {
             Self::Read => {
-                "the workspace and every read grant are there to be read, less `denied_paths`, within `allowed_paths`"
+                "the workspace and every read grant are readable, within `allowed_paths` and without `denied_paths`"
             }
             Self::Write => {
-                "the workspace (where `workspace = \"rw\"`) and every write grant can be changed, less `denied_paths`, within `allowed_paths`; needs read"
+                "the workspace (if `workspace = \"rw\"`) and every write grant are writable, within `allowed_paths` and without `denied_paths`; needs read"
             }
             Self::Edit | Self::ApplyPatch => {
-                "what write allows, within the tool's own `allowed_paths` and less its `denied_paths`; needs write and read"
+                "the same access as write, within the tool's own `allowed_paths` and without its `denied_paths`; needs write and read"
             }
             Self::Exec => {
-                "programs under executable grants execute: all of them, those of `commands` and `languages`, or with `security = \"deny\"` none; no longer than `timeout`"
+                "programs in executable grants may execute: all of them, those of `commands` and `languages`, or with `security = \"deny\"` none; for at most `timeout`"
             }
-            Self::Process => "nothing more: the tool looks after what exec started; needs exec",
+            Self::Process => {
+                "no further access: the tool manages the processes that exec started; needs exec"
+            }
             Self::Browser | Self::Message | Self::Fetch => {
-                "what `[network]` says: no more than loopback where it says nothing"
+                "the access that `[network]` grants; without that section, the jail's loopback only"
             }
         }
     }
@@ -73,14 +75,16 @@ impl Tool {
     pub fn without(self) -> &'static str {
         match self {
             Self::Read => {
-                "no workspace: a fresh, empty directory takes its place, and no read grant holds"
+                "no workspace: a fresh, empty directory takes its place, and read grants have no effect"
             }
             Self::Write => "the workspace and every write grant are read-only for every process",
             Self::Edit | Self::ApplyPatch => {
                 "the tool is not offered; a process may still write where `write` may"
             }
-            Self::Exec => "the worker runs and can execute nothing else",
-            Self::Process => "the tool is not offered; what the worker starts ends with it",
+            Self::Exec => "the worker runs and cannot execute other programs",
+            Self::Process => {
+                "the tool is not offered; processes that the worker starts end with it"
+            }
             Self::Browser | Self::Message | Self::Fetch => {
                 "no network, unless another of browser, message and fetch is allowed"
             }
@@ -161,10 +165,10 @@ pub enum PatternFault {
     #[error("is empty; take it out, or write the tool's name")]
     Empty,
     #[error(
-        "has a character that no tool's name has; names are letters, digits, `_`, `-`, `.` and `*`"
+        "has a character that is not allowed in a tool's name; use letters, digits, `_`, `-`, `.` and `*`"
     )]
     Character,
-    #[error("is no group; groups: {}", group_names().join(", "))]
+    #[error("is not a group; groups: {}", group_names().join(", "))]
     Group,
 }
 

@@ -193,7 +193,7 @@ mod tests {
             "[filesystem]|exec = ['/usr', '/opt/a**']
             2:17: path '/opt/a**' in 'filesystem.exec' has a '**' beside other characters; write it between slashes, or one '*' within a name
             [filesystem]|unprotect = ['$WORKSPACE/*']
-            2:14: path '$WORKSPACE/*' in 'filesystem.unprotect' is a pattern, which cannot stand here; write the paths out, and '[*]' for a star",
+            2:14: path '$WORKSPACE/*' in 'filesystem.unprotect' is a pattern, which this key does not allow; list the paths, and write '[*]' for a literal star",
         );
     }
 }

@@ -199,7 +199,7 @@ mod tests {
         refused(
             r#"
             [environment.set]|A = "x\u0000"
-            2:5: the value of 'A' holds a NUL byte, which no environment carries; take it out
+            2:5: the value of 'A' contains a NUL byte, which no variable can contain; remove it
             [environment]|pass = ['TERM', 'CREEL_ID']
             2:17: variable name 'CREEL_ID' is reserved: creel sets CREEL and CREEL_* itself; leave it out
             "#,
@@ -211,15 +211,15 @@ mod tests {
         refused(
             r#"
             [filesystem]|workspace = 'overlay'
-            2:13: 'filesystem.workspace' cannot be 'overlay' yet: other modes come with a later version; known: none, ro, rw
+            2:13: 'filesystem.workspace' cannot be 'overlay' in this version; known: none, ro, rw
             [filesystem]|workspace = 'rx'
-            2:13: 'filesystem.workspace' has no 'rx'; known: none, ro, rw
+            2:13: 'filesystem.workspace' does not have the value 'rx'; known: none, ro, rw
             [filesystem]|workspace = 'row'
-            2:13: 'filesystem.workspace' has no 'row'; known: none, ro, rw
+            2:13: 'filesystem.workspace' does not have the value 'row'; known: none, ro, rw
             allow_degraded = ['seccomp']
-            1:19: 'allow_degraded' has no 'seccomp'; known: cgroup, landlock, idmap
+            1:19: 'allow_degraded' does not have the value 'seccomp'; known: cgroup, landlock, idmap
             allow_degraded = ['cgroups']
-            1:19: 'allow_degraded' has no 'cgroups'; did you mean 'cgroup'?
+            1:19: 'allow_degraded' does not have the value 'cgroups'; did you mean 'cgroup'?
             "#,
         );
     }

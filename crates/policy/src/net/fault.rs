@@ -14,12 +14,12 @@ pub enum NetworkFault {
         // In the message, so not a source.
         fault: RuleError,
     },
-    #[error("resolver '{}' in 'network.resolvers' is no IP:PORT; write for example \"9.9.9.9:53\"", shown(.0))]
+    #[error("resolver '{}' in 'network.resolvers' is not IP:PORT; write for example \"9.9.9.9:53\"", shown(.0))]
     Resolver(String),
-    #[error("header '{}' in 'network.credentials' is no header's name; write for example \"authorization\"", shown(.0))]
+    #[error("header '{}' in 'network.credentials' is not the name of a header; write for example \"authorization\"", shown(.0))]
     Header(String),
     #[error(
-        "the credential for '{}' has no TLS to be put into; allow that host with tls = \"terminate\"",
+        "creel cannot add the credential for '{}', because it does not terminate that host's TLS; allow the host with tls = \"terminate\"",
         shown(.0)
     )]
     Forwarded(String),
@@ -37,36 +37,36 @@ pub const MOST_PORTS: usize = 64;
 pub enum RuleError {
     #[error("is empty; take it out, or write a host")]
     Empty,
-    #[error("is no host: {0}; write a name, *.NAME, an address, or ADDRESS/BITS")]
+    #[error("is not a host: {0}; write a name, *.NAME, an address, or ADDRESS/BITS")]
     Host(HostError),
-    #[error("is no range: {0}")]
+    #[error("is not a range: {0}")]
     Range(RangeError),
     #[error(
-        "has a `*` that does not stand for whole labels; write *.NAME for what is beneath NAME"
+        "has a `*` that does not stand for whole labels; write *.NAME for every name below NAME"
     )]
     Wildcard,
     #[error("is a URL; write its host, and its path under `paths`")]
     Url,
     #[error("needs brackets around its IPv6 address; write [ADDRESS]:PORT or [ADDRESS]/BITS")]
     Brackets,
-    #[error("has no port '{0}'; write numbers from 1 to 65535, as in 443,8000-8010")]
+    #[error("has the invalid port '{0}'; write numbers from 1 to 65535, as in 443,8000-8010")]
     Port(String),
     #[error("has more than {MOST_PORTS} ports; name those that are needed")]
     Ports,
     #[error("has ports twice; write them behind the host or under `ports`")]
     PortsTwice,
-    #[error("has no ports, and `protocol = \"{0}\"` goes by none; name them")]
+    #[error("has no ports, and `protocol = \"{0}\"` has no default ports; add them")]
     NoPorts(&'static str),
     #[error(
-        "has methods or paths, which creel sees only in TLS that it ends or in plain HTTP; add tls = \"terminate\" or protocol = \"http\""
+        "has methods or paths, which creel sees only in TLS that it terminates or in plain HTTP; add tls = \"terminate\" or protocol = \"http\""
     )]
     Unseen,
     #[error(
-        "ends TLS or looks at requests, which `protocol = \"{0}\"` excludes; take one of them out"
+        "terminates TLS or restricts requests, which `protocol = \"{0}\"` does not allow; remove one of the two"
     )]
     Opaque(&'static str),
     #[error(
-        "grants nothing: `protocol = \"none\"` is for a range, where granted names may be; take it out, or name the range"
+        "grants nothing: `protocol = \"none\"` is only for a range to which granted names may resolve; remove it, or write the range"
     )]
     Nothing,
     #[error(
@@ -78,13 +78,13 @@ pub enum RuleError {
     )]
     OwnLoopback,
     #[error(
-        "is the host's loopback, where any port may be anybody's; name the ports, as in {HOST}:11434"
+        "is the host's loopback, where each port may belong to another program; add the ports, as in {HOST}:11434"
     )]
     HostPorts,
-    #[error("has the method '{0}', which is none; write words as GET or POST")]
+    #[error("has the method '{0}', which is not valid; write upper-case words such as GET or POST")]
     Method(String),
     #[error(
-        "has the path '{0}', which no request has; begin it with '/', and leave out `..`, `//`, `%`, `;`, `?` and `\\`"
+        "has the path '{0}', which is not valid; begin it with '/', and leave out `..`, `//`, `%`, `;`, `?` and `\\`"
     )]
     Path(String),
 }

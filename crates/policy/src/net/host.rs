@@ -37,19 +37,19 @@ pub struct Name(Arc<str>);
 pub enum HostError {
     #[error("it is empty")]
     Empty,
-    #[error("the character {0:?} is none of a host name")]
+    #[error("the character {0:?} is not allowed in a host name")]
     Character(char),
     #[error("a label is empty or longer than 63 bytes, or the name longer than 253")]
     Length,
-    #[error("it is no internationalised name (UTS 46)")]
+    #[error("it is not a valid internationalised name (UTS 46)")]
     Idn,
-    #[error("its last label is a number, and it is no IPv4 address")]
+    #[error("its last label is a number, but it is not an IPv4 address")]
     Number,
-    #[error("an IPv6 address has a zone, which means nothing outside")]
+    #[error("an IPv6 address has a zone, which is valid on one machine only")]
     Zone,
     #[error("an IPv6 address with a port needs brackets")]
     Brackets,
-    #[error("the port is no number from 1 to 65535")]
+    #[error("the port is not a number from 1 to 65535")]
     Port,
     #[error("it is neither a name nor an address")]
     Neither,

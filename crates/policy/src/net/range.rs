@@ -13,11 +13,13 @@ pub struct Range {
 /// Why a text is not a range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
-    #[error("it is no range; write ADDRESS/BITS, for example 10.0.0.0/8 or [2001:db8::]/32")]
+    #[error("its form is wrong; write ADDRESS/BITS, for example 10.0.0.0/8 or [2001:db8::]/32")]
     Malformed,
-    #[error("its address has bits beyond its length; write {0}")]
+    #[error("its address has bits set beyond the prefix length; write {0}")]
     HostBits(Range),
-    #[error("an address in it carries an IPv4 address and is judged as that; write the IPv4 range")]
+    #[error(
+        "its addresses stand for IPv4 addresses, and rules apply to those; write the IPv4 range"
+    )]
     Carries,
 }
 
