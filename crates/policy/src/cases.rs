@@ -13,15 +13,20 @@ use super::tools::Tool;
 /// The expectation of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
+    /// The evaluator allows the case.
     Allow,
+    /// The evaluator denies the case.
     Deny,
 }
 
 /// A case with the evaluator's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
+    /// The case, with its line in the file.
     pub case: Sourced<Case>,
+    /// The list that has the case: `allow` or `deny`.
     pub expected: Expected,
+    /// The evaluator's answer.
     pub decision: Decision,
 }
 

@@ -35,6 +35,7 @@ pub struct Allowed {
     pub args: BTreeSet<BTreeSet<Arguments>>,
     /// `Skip` if the path is one of several that a bare name can mean.
     pub absent: Absent,
+    /// The place where a layer lists the program.
     pub origin: Origin,
 }
 

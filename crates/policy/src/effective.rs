@@ -21,6 +21,7 @@ use super::{
 /// The policy in force for one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
+    /// The policy that `plan` resolves.
     pub policy: Policy,
     /// Rules of the layers that the kernel does not enforce, or enforces in another way.
     pub notes: Vec<Note>,
@@ -31,8 +32,11 @@ pub struct Effective {
 pub struct Note {
     /// The key, as written: `tools.exec.ask`.
     pub key: String,
+    /// The sentence after the key.
     pub text: String,
+    /// The place of the rule; `None` if it has none.
     pub origin: Option<Origin>,
+    /// How much the note matters to the user who runs a command.
     pub weight: Weight,
 }
 

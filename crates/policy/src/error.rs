@@ -16,8 +16,16 @@ use super::tree::fault::Fault;
 use super::tree::format::Format;
 
 /// Why a policy was rejected. `Display` prints one line, whatever the policy's text contains.
+///
+/// In every variant, `at` is the place in the text, and `key` is the key as messages show it:
+/// `filesystem.read`. `name`, `word`, `value`, `text` and `path` are as written. `remedy` and `fault` end the
+/// sentence of the message, and `known` lists the names to choose from.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(
+    missing_docs,
+    reason = "the enum's comment describes the fields that variants share"
+)]
 pub enum PolicyError {
     /// The read itself failed; the reason is the [`source`](std::error::Error::source).
     #[error(
@@ -29,8 +37,10 @@ pub enum PolicyError {
         #[source]
         source: std::io::Error,
     },
+    /// The path is a directory.
     #[error("{}: is a directory; name a policy file in it", path_text(path))]
     IsDirectory { path: PathBuf },
+    /// No preset has this name.
     #[error("no preset is named '{}'; {}presets: {}", shown(name), did_you_mean(*suggestion), known.join(", "))]
     MissingPreset {
         name: String,
@@ -48,8 +58,10 @@ pub enum PolicyError {
     /// `most` in bytes.
     #[error("{at}: the file is larger than {most} bytes; list directories, not files")]
     TooLarge { at: Place, most: usize },
+    /// The bytes of a file are not UTF-8.
     #[error("{at}: the file is not UTF-8; save it as UTF-8")]
     NotUtf8 { at: Place },
+    /// U+FEFF at the start of a file.
     #[error("{at}: the file begins with a byte order mark; save it as UTF-8 without one")]
     ByteOrderMark { at: Place },
     /// `message` is the parser's. It is not a source, because its `Display` takes several lines and
@@ -60,6 +72,7 @@ pub enum PolicyError {
         message: String,
         format: Format,
     },
+    /// The document uses a feature that policies do not support.
     #[error("{at}: {fault}")]
     Document { at: Place, fault: Fault },
 
@@ -71,8 +84,10 @@ pub enum PolicyError {
         section: &'static str,
         remedy: Remedy,
     },
+    /// A table has no value for a required key.
     #[error("{at}: '{}' is missing; add it", shown(key))]
     MissingKey { at: Place, key: String },
+    /// A value has another type than its key takes; `expected` continues the sentence after `write`.
     #[error("{at}: '{}' is {found}; write {expected}", shown(key))]
     WrongType {
         at: Place,
@@ -80,6 +95,7 @@ pub enum PolicyError {
         found: &'static str,
         expected: String,
     },
+    /// A size, a time, a count or a share is not valid.
     #[error("{at}: '{key}' is '{}': {reason}", shown(value))]
     BadUnit {
         at: Place,
@@ -104,6 +120,7 @@ pub enum PolicyError {
         word: String,
         remedy: Remedy,
     },
+    /// A path or a pattern of paths is not valid.
     #[error("{at}: path '{}' in '{key}' {fault}", shown(path))]
     BadPath {
         at: Place,
@@ -111,6 +128,7 @@ pub enum PolicyError {
         path: String,
         fault: PathFault,
     },
+    /// A tool's name or pattern is not valid.
     #[error("{at}: tool '{}' in '{key}' {fault}", shown(text))]
     BadPattern {
         at: Place,
@@ -119,6 +137,7 @@ pub enum PolicyError {
         // In the message, so not a source.
         fault: PatternFault,
     },
+    /// A command is not the name or the path of a program.
     #[error(
         "{at}: command '{}' in '{key}' is not a program; write its bare name or its path, without arguments or globs",
         shown(text)
@@ -128,6 +147,7 @@ pub enum PolicyError {
         key: String,
         text: String,
     },
+    /// A list that must have elements is empty.
     #[error("{at}: '{key}' is an empty list; {remedy}")]
     EmptyList {
         at: Place,
@@ -150,17 +170,20 @@ pub enum PolicyError {
         name: String,
         known: Vec<String>,
     },
+    /// A value of `[network]` is not valid.
     #[error("{at}: {fault}")]
     Network { at: Place, fault: NetworkFault },
     /// Text of rules that ends early or does not start a rule.
     #[error("{at}: {fault}")]
     Rules { at: Place, fault: RulesFault },
+    /// The name of an environment variable is not valid.
     #[error("{at}: variable name '{}' {fault}", shown(name))]
     BadName {
         at: Place,
         name: String,
         fault: NameFault,
     },
+    /// The value of an environment variable contains a NUL byte.
     #[error(
         "{at}: the value of '{}' contains a NUL byte, which no variable can contain; remove it",
         shown(name)

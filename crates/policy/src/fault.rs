@@ -26,18 +26,24 @@ pub enum Remedy {
 /// Why a grant's path is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathFault {
+    /// The path is empty.
     #[error("is empty; name a directory or a file")]
     Empty,
+    /// A path contains a NUL byte.
     #[error("contains a NUL byte, which no path can contain; remove it")]
     Nul,
+    /// The path is neither absolute nor below `~` or `$WORKSPACE`.
     #[error("is relative; begin it with '/', '~/' or '$WORKSPACE/'")]
     Relative,
+    /// The path has a component `..`.
     #[error("contains '..'; write the path without it")]
     Parent,
+    /// The path contains a `$` elsewhere than in a leading `$WORKSPACE`.
     #[error(
         "has a '$': only a leading $WORKSPACE is expanded; write the full path, or '~' for the home directory"
     )]
     Variable,
+    /// The path begins with `~NAME`.
     #[error("names another user's home: '~' is only the caller's own; write the full path")]
     User,
     /// `**` next to other characters.
@@ -60,8 +66,10 @@ pub enum PathFault {
 /// Why the name of a variable is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameFault {
+    /// The name is not one that shells accept: letters, digits and `_`, no digit first (POSIX.1, 8.1).
     #[error("is not [A-Za-z_][A-Za-z0-9_]*; use letters, digits and '_', no digit first")]
     Malformed,
+    /// creel sets variables of this name itself.
     #[error("is reserved: creel sets CREEL and CREEL_* itself; leave it out")]
     Reserved,
 }
@@ -69,12 +77,16 @@ pub enum NameFault {
 /// Why a text is not a list of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RulesFault {
+    /// A string has no closing quote on its line.
     #[error("a string is not closed; close it on its line")]
     OpenString,
+    /// A bracket is not closed at the end of the text.
     #[error("a bracket is not closed; close it")]
     OpenBracket,
+    /// Brackets are nested deeper than the reader follows.
     #[error("brackets are nested too deeply; remove the inner ones")]
     TooDeep,
+    /// The text has a control character outside of a string.
     #[error("the rules contain a control character; remove it")]
     Character,
 }

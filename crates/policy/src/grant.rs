@@ -8,12 +8,16 @@ use super::words::words;
 /// that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
+    /// As written in the policy, or expanded.
     pub path: String,
+    /// The behaviour if the path does not exist.
     pub absent: Absent,
+    /// The place of the grant.
     pub origin: Origin,
 }
 
 impl Grant {
+    /// A grant of `path`, written at `origin`.
     pub fn new(path: impl Into<String>, absent: Absent, origin: Origin) -> Grant {
         let path = path.into();
         Grant {
@@ -48,6 +52,7 @@ pub struct Contained {
     pub path: String,
     /// Absolute; links in its own name are followed.
     pub base: String,
+    /// The place of the grant.
     pub origin: Origin,
 }
 

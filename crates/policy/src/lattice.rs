@@ -18,6 +18,7 @@ pub type Names<T> = Option<BTreeMap<T, Origin>>;
 /// Paths that any layer named.
 pub type DenySet = BTreeMap<String, PathRule>;
 
+/// A set of permissions with a greatest element and a meet.
 pub trait Lattice: Sized {
     /// The value that restricts nothing.
     const TOP: Self;
@@ -30,7 +31,9 @@ macro_rules! lattice {
     ($(#[$meta:meta])* pub struct $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)+ }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct $name { $($(#[$doc])* pub $field: $type,)+ }
+        pub struct $name {
+            $(#[doc = concat!("The meet of all layers' `", stringify!($field), "`.")] $(#[$doc])* pub $field: $type,)+
+        }
 
         impl $crate::lattice::Lattice for $name {
             const TOP: $name = $name { $($field: <$type as $crate::lattice::Lattice>::TOP,)+ };

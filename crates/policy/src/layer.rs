@@ -89,6 +89,7 @@ impl Layer {
 }
 
 section! {
+    /// The tools that a layer allows, and its settings for each.
     pub struct Tools: more "tools", "in [tools]" {
         profile: Option<Sourced<Profile>> = Word<Profile>,
         /// A list of patterns; the list has its own place.
@@ -161,6 +162,7 @@ impl Settings {
 }
 
 section! {
+    /// The paths that a layer grants, denies and protects.
     pub struct Files: more "filesystem", "in [filesystem]" {
         read: Option<Vec<Grant>> = List<Path>,
         write: Option<Vec<Grant>> = List<Path>,
@@ -211,12 +213,14 @@ impl Files {
 /// A name that the pattern of a grant matched. Both paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Met {
+    /// The name that the pattern matched.
     pub name: String,
     /// The directory above the pattern's first wildcard; the name must not lead out of it.
     pub base: String,
 }
 
 section! {
+    /// The environment variables that a layer sets or passes.
     pub struct Variables: plain "environment", "in [environment]" {
         set: Option<BTreeMap<String, Sourced<String>>> = Set,
         pass: Option<Vec<Sourced<String>>> = List<Variable>,

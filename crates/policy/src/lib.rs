@@ -20,6 +20,7 @@
 //! ```
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 #![cfg_attr(
     not(test),
     deny(
@@ -34,7 +35,7 @@ pub mod cases;
 mod codes;
 mod command;
 pub mod compare;
-pub mod compiled;
+mod compiled;
 mod constraints;
 mod containment;
 pub mod decide;

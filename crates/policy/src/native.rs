@@ -17,9 +17,9 @@ use super::glob::escape;
 use super::layer::{self, PROGRAM_DIRECTORIES};
 use super::net::{List as Rules, Mode, OnMiss};
 use super::path_set::PathSet;
+use super::printer::{Printer, quoted};
 use super::rights::{Allowed, Constraints, DenySet, Rights, Roots};
 use super::tools::Tool;
-use super::write::{Printer, quoted};
 use super::{Absent, Count, Grant, Origin, Policy, Sourced, Span, WorkspaceMode};
 
 /// The text of the policy. `effective` was made from `rights`; `roots` are those of both.

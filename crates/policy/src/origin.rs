@@ -45,11 +45,14 @@ impl std::fmt::Display for Origin {
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sourced<T> {
+    /// The value.
     pub value: T,
+    /// The place where it was written.
     pub origin: Origin,
 }
 
 impl<T> Sourced<T> {
+    /// A value that was written at `origin`.
     pub fn new(value: T, origin: Origin) -> Sourced<T> {
         Sourced { value, origin }
     }

@@ -15,17 +15,21 @@ use super::origin::Origin;
 pub enum PathSet {
     /// Not specified: the grants of the layers above stay.
     All,
+    /// These trees, by their absolute paths.
     Of(BTreeMap<String, PathRule>),
 }
 
 /// The properties of one tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathRule {
+    /// The behaviour if the path does not exist.
     pub absent: Absent,
+    /// The place of the rule.
     pub origin: Origin,
 }
 
 impl PathRule {
+    /// A rule that was written at `origin`.
     pub fn new(absent: Absent, origin: Origin) -> PathRule {
         PathRule { absent, origin }
     }

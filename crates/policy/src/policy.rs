@@ -15,11 +15,15 @@ pub struct Policy {
     pub name: String,
     /// SHA-256 of the source text, lower-case hex.
     pub digest: String,
+    /// Granted, denied and protected paths.
     pub filesystem: Filesystem,
     /// The programs that may execute.
     pub exec: Sourced<Execution>,
+    /// The network access.
     pub network: Network,
+    /// The jail's variables.
     pub environment: Environment,
+    /// Every limit.
     pub limits: Limits,
     /// Whether debuggers may trace processes of the jail.
     pub debug: Sourced<bool>,
@@ -27,6 +31,7 @@ pub struct Policy {
     pub allow_degraded: BTreeSet<Degradable>,
 }
 
+/// Granted, denied and protected paths. A denial removes from grants, and the innermost grant applies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filesystem {
     /// Present, readable, not executable.

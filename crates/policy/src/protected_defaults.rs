@@ -16,7 +16,9 @@ use super::{Absent, Origin};
 pub struct Row {
     /// Relative to the workspace.
     pub path: &'static str,
+    /// When the path is protected.
     pub when: When,
+    /// The users of the path.
     pub by: By,
     /// The program that uses it, and the purpose.
     pub why: &'static str,
@@ -37,6 +39,7 @@ pub enum When {
 /// The users of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
+    /// git, and programs that read its files.
     Git,
     /// A program that a user starts in the workspace, or a shell that enters it.
     Program,

@@ -162,12 +162,15 @@ pub struct Pattern(String);
 /// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternFault {
+    /// The text is empty.
     #[error("is empty; take it out, or write the tool's name")]
     Empty,
+    /// Names of tools do not have such a character.
     #[error(
         "has a character that is not allowed in a tool's name; use letters, digits, `_`, `-`, `.` and `*`"
     )]
     Character,
+    /// `group:NAME` with an unknown name.
     #[error("is not a group; groups: {}", group_names().join(", "))]
     Group,
 }
@@ -224,6 +227,7 @@ impl Pattern {
         self.matches(name) || aliases.any(|(alias, _)| self.matches(alias))
     }
 
+    /// The pattern: lower case, aliases replaced.
     pub fn text(&self) -> &str {
         &self.0
     }
@@ -276,12 +280,14 @@ pub fn canonical(name: &str) -> String {
 pub struct Filter {
     /// Lists of alternatives; a tool must be in each. An empty list allows nothing.
     pub allow: BTreeMap<Vec<Pattern>, Origin>,
+    /// Patterns of denied tools.
     pub deny: BTreeMap<Pattern, Origin>,
 }
 
 /// Why a tool is allowed or denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ruling<'f> {
+    /// On every list and in no denial.
     Allowed,
     /// By this deny rule.
     Denied(&'f Pattern, &'f Origin),
@@ -341,6 +347,7 @@ impl Filter {
         lacking.map_or(Ruling::Allowed, |tool| Ruling::Needs(*tool))
     }
 
+    /// Whether the tool and the tools that it requires are allowed.
     pub fn allows(&self, tool: Tool) -> bool {
         self.rule_tool(tool) == Ruling::Allowed
     }

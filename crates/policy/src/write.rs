@@ -6,7 +6,7 @@
 
 use super::file::form::Section;
 use super::layer::Layer;
-pub use super::printer::{Printer, quoted};
+use super::printer::Printer;
 
 /// `layer` as the text of a policy file.
 pub fn toml(layer: &Layer) -> String {

@@ -164,7 +164,7 @@ macro_rules! section {
         $(#[$meta])*
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         pub struct $name {
-            $($(#[$doc])* pub $field: $type,)*
+            $(#[doc = concat!("The key `", stringify!($field), "`.")] $(#[$doc])* pub $field: $type,)*
             $($($(#[$note])* pub $beside: $of,)*)?
         }
         $crate::file::form::section_of!($name: $more $section, $place { $($field = $form,)* $(; $($beside,)*)? });

@@ -56,7 +56,9 @@ pub fn read(source: &str, text: &str) -> Result<Layer, PolicyError> {
 /// All faults of a text, at most one for each section.
 #[derive(Debug)]
 pub struct Faults {
+    /// The first error, in the order in which the file is read.
     pub first: Box<PolicyError>,
+    /// The errors after it.
     pub rest: Vec<PolicyError>,
 }
 

@@ -162,6 +162,7 @@ pub fn is_reserved(name: &str) -> bool {
     name == "CREEL" || name.starts_with("CREEL_")
 }
 
+/// Whether a text is the name of an environment variable: letters, digits and `_`, no digit first.
 pub fn is_variable_name(text: &str) -> bool {
     !text.starts_with(|c: char| c.is_ascii_digit())
         && !text.is_empty()

@@ -9,12 +9,15 @@ use crate::origin::Origin;
 /// creel replaces the header's placeholder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Credential {
+    /// The host whose requests get the secret.
     pub host: Name,
     /// Header name, lower case: `authorization`.
     pub header: String,
     /// The variable in the jail that holds the placeholder.
     pub variable: String,
+    /// The source of the secret.
     pub secret: Secret,
+    /// The place of the credential.
     pub origin: Origin,
 }
 

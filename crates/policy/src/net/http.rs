@@ -29,6 +29,7 @@ impl Http {
         }
     }
 
+    /// Whether a request is in the set. `path` is as sent, without the query.
     pub fn allows(&self, method: &str, path: &str) -> bool {
         let matches = |p: &String| stars(p, path);
         (self.methods.is_empty() || self.methods.contains(method))

@@ -28,11 +28,13 @@ words! {
 /// The network access of a jail. The default is only its own loopback.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Network {
+    /// How much of the network there is.
     pub mode: Mode,
     /// A destination must be on each list. In any mode but `None`, no list means an empty list.
     pub lists: BTreeSet<List>,
     /// Denied even if the lists allow it.
     pub deny: BTreeSet<Rule>,
+    /// Limits on all connections together.
     pub limits: Limits,
     /// Headers that creel adds, outside of the jail.
     pub credentials: Vec<Credential>,
@@ -43,13 +45,17 @@ pub struct Network {
 /// One layer's destinations.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct List {
+    /// The decision on a destination that no rule matches.
     pub on_miss: OnMiss,
+    /// The destinations, sorted by [`Rule::to`].
     pub rules: BTreeSet<Rule>,
 }
 
 /// The decision on a destination that a list does not contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OnMiss {
+    /// It is denied.
     Deny,
+    /// A prompt asks for approval.
     Ask,
 }

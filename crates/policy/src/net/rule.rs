@@ -17,17 +17,22 @@ pub struct Rule {
     pub to: To,
     /// In a denial, empty means every port; otherwise never empty.
     pub ports: BTreeSet<u16>,
+    /// The protocol that is allowed.
     pub protocol: Protocol,
+    /// The handling of TLS.
     pub tls: Tls,
     /// `None` means any request.
     pub http: Option<Http>,
+    /// The place of the rule.
     pub origin: Origin,
 }
 
+/// The destinations of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum To {
     /// `*`: every name; only mode `open` grants it. A denial of it also covers every address.
     Any,
+    /// This name.
     Name(Name),
     /// `*.example.org`: every name beneath it, but not the name itself.
     Under(Name),
@@ -126,6 +131,7 @@ pub fn parse_ports(text: &str) -> Result<BTreeSet<u16>, RuleError> {
 }
 
 impl To {
+    /// Parses a destination without ports: `*`, `*.NAME`, a name, an address, `ADDRESS/BITS`.
     pub fn parse(text: &str) -> Result<To, RuleError> {
         if text == "*" {
             return Ok(To::Any);

@@ -20,12 +20,18 @@ pub enum Fault {
     /// A string in quotes continues past the end of its line (JSON5).
     #[error("a string continues past the end of its line; close it, or write \\n for the line end")]
     OpenString,
-    /// `first` is the line of the other key.
+    /// A key stands in one table twice.
     #[error(
         "key '{}' exists already, on line {first}; remove one of them",
         shown(key)
     )]
-    Duplicate { key: String, first: u32 },
+    Duplicate {
+        /// The key, without quotes.
+        key: String,
+        /// The line of the other key, 1-based.
+        first: u32,
+    },
+    /// A number, a boolean, null, a list or a table as a key.
     #[error("a key is not a string; put it in quotes")]
     KeyNotString,
     /// A bare key with characters that JSON5 allows only in quotes.
@@ -40,16 +46,22 @@ pub enum Fault {
     /// Infinity, not a number, or so large that it would become infinity.
     #[error("'{}' is not finite; write a number", shown(.0))]
     NotFinite(String),
+    /// `*name` (YAML).
     #[error("aliases (*name) are not supported; write the value itself")]
     Alias,
+    /// `&name` (YAML).
     #[error("anchors (&name) are not supported; remove the anchor, or put the value in quotes")]
     Anchor,
+    /// `<<` (YAML 1.1).
     #[error("merge keys (<<) are not supported; write the keys themselves")]
     MergeKey,
+    /// `!name` (YAML).
     #[error("tags (!name) are not supported; remove the tag, or put the value in quotes")]
     Tag,
+    /// `%NAME` (YAML).
     #[error("directives (%NAME) are not supported; remove the directive")]
     Directive,
+    /// `---` after the first document (YAML).
     #[error("a second document begins here; keep one document in one file")]
     SecondDocument,
     /// A tab before a key of a block.

@@ -5,13 +5,16 @@ use std::path::Path;
 /// The syntax of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// TOML.
     Toml,
+    /// The part of YAML that versions 1.1 and 1.2 read alike.
     Yaml,
     /// Includes JSON and JSON with comments.
     Json5,
 }
 
 impl Format {
+    /// Every format.
     pub const ALL: [Format; 3] = [Self::Toml, Self::Yaml, Self::Json5];
 
     /// The format for a file name; TOML unless the extension names another.

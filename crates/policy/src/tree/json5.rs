@@ -251,7 +251,10 @@ mod tests {
                 "// x\u{2028}{}",
                 "p:1:5: the document contains the character U+2028",
             ),
-            ("\u{feff}{}", "p:1:1: the file begins with a byte order mark"),
+            (
+                "\u{feff}{}",
+                "p:1:1: the file begins with a byte order mark",
+            ),
             (
                 "{\u{feff}}",
                 "p:1:2: the document contains the character U+FEFF",

@@ -14,25 +14,35 @@ use crate::quantity::{Quantity, UnitError};
 /// A value and its byte range in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
+    /// The byte range in the text.
     pub span: Range<usize>,
+    /// The value.
     pub value: Value,
 }
 
+/// A value of any type that one of the formats has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
+    /// `null` (YAML, JSON5).
     Null,
+    /// `true` or `false`.
     Bool(bool),
+    /// A whole number.
     Integer(Integer),
     /// As written: always finite in YAML and JSON5, `inf` and `nan` are possible in TOML.
     Float(String),
+    /// A text, without quotes and escapes.
     String(String),
     /// A date or a time of day, as written; TOML alone has them.
     Date(String),
+    /// A list.
     Array(Vec<Node>),
+    /// Keys with values.
     Table(Table),
 }
 
 impl Node {
+    /// The text, if the value is one.
     pub fn as_str(&self) -> Option<&str> {
         match &self.value {
             Value::String(text) => Some(text),
@@ -110,7 +120,9 @@ impl fmt::Display for Integer {
 /// A key and its byte range, including quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
+    /// The key, without quotes and escapes.
     pub name: String,
+    /// The byte range in the text.
     pub span: Range<usize>,
 }
 
@@ -145,6 +157,7 @@ impl Table {
         })
     }
 
+    /// The value of a key.
     pub fn get(&self, name: &str) -> Option<&Node> {
         let at = *self.index.get(name)?;
         self.entries.get(at).map(|(_, value)| value)
@@ -155,6 +168,7 @@ impl Table {
         &self.entries
     }
 
+    /// The keys, in the order of the text.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.entries.iter().map(|(key, _)| key)
     }

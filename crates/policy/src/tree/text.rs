@@ -34,10 +34,12 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// The name of the text: a path or `preset:NAME`.
     pub fn source(&self) -> &'a str {
         self.source
     }
 
+    /// The text.
     pub fn as_str(&self) -> &'a str {
         self.text
     }

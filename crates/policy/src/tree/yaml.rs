@@ -552,7 +552,10 @@ mod tests {
                 "a: 1 # \u{2028}b: 2",
                 "p:1:8: the document contains the character U+2028",
             ),
-            ("\u{feff}a: 1", "p:1:1: the file begins with a byte order mark"),
+            (
+                "\u{feff}a: 1",
+                "p:1:1: the file begins with a byte order mark",
+            ),
             (
                 "a: \u{feff}",
                 "p:1:4: the document contains the character U+FEFF",
