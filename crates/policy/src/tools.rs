@@ -163,7 +163,7 @@ pub struct Pattern(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternFault {
     /// The text is empty.
-    #[error("is empty; take it out, or write the tool's name")]
+    #[error("is empty; remove it, or write the tool's name")]
     Empty,
     /// Names of tools do not have such a character.
     #[error(

@@ -90,7 +90,7 @@ fn a_mistake_is_told_with_its_place_in_each_format() {
         (
             "p.json5",
             "{limits: {pids: 1,\n pids: 2}}",
-            "p.json5:2:2: key 'pids' is there already",
+            "p.json5:2:2: key 'pids' exists already",
         ),
         (
             "p.jsonc",

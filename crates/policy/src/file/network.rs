@@ -354,7 +354,7 @@ mod tests {
             [network]|allow = 'a.example'
             2:9: 'network.allow' is a string; write an array of destinations, for example ["github.com"]
             [network]|allow = ['']
-            2:10: destination '' in 'network.allow' is empty; take it out, or write a host
+            2:10: destination '' in 'network.allow' is empty; remove it, or write a host
             [network]|allow = [',']
             2:10: destination ',' in 'network.allow' is not a host: the character ',' is not allowed in a host name; write a name, *.NAME, an address, or ADDRESS/BITS
             [network]|allow = ["a\u0000.example"]

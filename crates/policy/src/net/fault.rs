@@ -44,7 +44,7 @@ pub const MOST_PORTS: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// The text is empty.
-    #[error("is empty; take it out, or write a host")]
+    #[error("is empty; remove it, or write a host")]
     Empty,
     /// The text before the ports is not a host.
     #[error("is not a host: {0}; write a name, *.NAME, an address, or ADDRESS/BITS")]
