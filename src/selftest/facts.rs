@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Attempt, Layer, Site};
+use super::attempt::{Attempt, Site};
+use super::layer::Layer;
 use creel_plan::{Act, Host, Plan, Resource};
 
 /// Facts of the host and the plan on which the verdicts depend.

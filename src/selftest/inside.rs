@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
-use super::{Line, Outcome, Site, Stopped, Task, Tried, rows, spend};
+use super::attempt::{Line, Outcome, Site, Stopped, Task, Tried};
+use super::{rows, spend};
 use creel_sys::attempt::{self, c};
 use creel_sys::process::{self, Change};
 

@@ -6,12 +6,15 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::attempt::{Line, Task};
 use super::error::SelftestError;
 use super::facts::Facts;
+use super::layer::Layer;
 use super::plant::{self, Planted};
+use super::report::Report;
 use super::score::{judge_attempt, judge_spend, judge_work};
 use super::weaken::weaken;
-use super::{Layer, Line, Report, Task, rows, spend};
+use super::{rows, spend};
 use creel_jail::{self as jail, Stdio, probe, spawn};
 use creel_plan::{self as plan, Act, Plan, Request, ResolveError, Terminal};
 use creel_policy::{Absent, Degradable, Grant, Limits, Origin, Policy, WorkspaceMode, preset};

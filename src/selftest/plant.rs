@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
-use super::Site;
+use super::attempt::Site;
 use super::error::SelftestError;
 use super::scratch::{CONTENTS, Scratch};
 use creel_jail::Pins;

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::Layer;
 use super::facts::Facts;
+use super::layer::Layer;
 
 /// The verdict on one row.
 #[derive(Debug, Clone)]

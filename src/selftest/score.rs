@@ -1,8 +1,10 @@
 //! Derives verdicts from outcomes.
 
+use super::attempt::{Answer, Attempt, Outcome, Work};
 use super::facts::Facts;
+use super::layer::Layer;
 use super::report::{Judged, State};
-use super::{Answer, Attempt, Layer, Outcome, Work, spend};
+use super::spend;
 use creel_session::{Kind, Verdict};
 use creel_sys::attempt::errno_name;
 

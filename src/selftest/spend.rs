@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::Layer;
+use super::layer::Layer;
 use creel_policy::{Bytes, Count, Limits, Span};
 use creel_session::Kind;
 use creel_sys::attempt;

@@ -243,12 +243,12 @@ fn mistakes_are_told_in_the_words_of_the_format() {
         (
             Format::Json5,
             "{environment: {set: {A: 'x\\0'}}}",
-            "p.json5:1:25: the value of 'A' holds a NUL byte, which no environment carries; take it out",
+            "p.json5:1:25: the value of 'A' contains a NUL byte, which no variable can contain; remove it",
         ),
         (
             Format::Yaml,
             "filesystem:\n  read: [\"/\\0\"]\n",
-            "p.yaml:2:10: path '/\\0' in 'filesystem.read' holds a NUL byte, which no path does; take it out",
+            "p.yaml:2:10: path '/\\0' in 'filesystem.read' contains a NUL byte, which no path can contain; remove it",
         ),
         (Format::Yaml, "a: [", "p.yaml:1:5: while parsing a node"),
         (

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::copier::Copier;
 use super::cstrings::{absolute, bytes, option, relative, text};
+use super::error::JailError;
 use super::janitor::Network;
 use super::netns::Sockets;
-use super::pins::Pin;
+use super::pins::{Pin, Pins};
 use super::step::{Build, Place, STDIN, Step, Tree};
 use super::streams::Stdio;
-use super::{JailError, Pins, keystore, rights, stdin};
+use super::{keystore, rights, stdin};
 use creel_plan::{Act, DirOwner, Host, IdMode, JailPlan, Plan};
 use creel_sys::{Errno, mount};
 

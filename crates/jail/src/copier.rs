@@ -4,7 +4,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::JailError;
+use super::error::JailError;
 use super::pins::Pin;
 use creel_plan::Owner;
 use creel_sys::userns::{Idmap, Range};

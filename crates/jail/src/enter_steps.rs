@@ -3,8 +3,10 @@
 use std::os::fd::AsFd;
 
 use super::cstrings::{absolute, bytes};
+use super::error::JailError;
+use super::pins::Pins;
+use super::rights;
 use super::step::{Enter, Program, Step};
-use super::{JailError, Pins, rights};
 use creel_plan::order::Stage;
 use creel_plan::{Act, CommandPlan, JailPlan};
 use creel_sys::Errno;

@@ -9,7 +9,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{JailError, pins};
+use super::error::JailError;
+use super::pins;
 use creel_policy::expand::Wanted;
 use creel_policy::glob::{Part, Pattern, Sense, seen};
 use creel_policy::rights::Roots;

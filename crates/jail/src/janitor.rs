@@ -34,9 +34,9 @@ use protocol::{
 };
 use work::{Removed, Work, remove};
 
-use super::JailError;
 use super::cgroup::Traces;
 use super::covers::{Covers, Fate};
+use super::error::JailError;
 use super::names::Names;
 use creel_sys::janitor as sys;
 use creel_sys::socket::{self, Wait};

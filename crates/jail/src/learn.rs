@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::JailError;
+use super::error::JailError;
 use super::loads::{MOST_PROTECTED, Search, below};
 use super::pins::{Pins, look_closely};
 use creel_plan::wanted::{Purpose, Wanted};

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
 
-use super::pins::Pin;
-use super::{JailError, Pins};
+use super::error::JailError;
+use super::pins::{Pin, Pins};
 use creel_plan::host::{Idmap as Mappable, Unmapped};
 use creel_plan::paths::{NEVER_BELOW, within};
 use creel_plan::{Fact, Host, Node};

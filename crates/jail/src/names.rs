@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{JailError, Pins};
+use super::error::JailError;
+use super::pins::Pins;
 use creel_plan::{Act, Plan};
 use creel_policy::protected_defaults::{self, StandIn};
 use creel_sys::placeholder::{self, Form, Turn};

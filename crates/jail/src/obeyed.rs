@@ -5,11 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::JailError;
 use super::gitnames::{self, Named, When};
 use super::learn::learn;
 use super::loads::Search;
 use super::pins::Pins;
-use super::{JailError, search_dirs};
+use super::search_dirs;
 use creel_plan::host::Obeyed;
 use creel_plan::paths::{within, workspace, workspace_mode};
 use creel_plan::search_dirs::MOST_LINKS;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{self as rx, FileType};
 
-use super::JailError;
+use super::error::JailError;
 use creel_plan::host::{Idmap, Stood};
 use creel_plan::wanted::Purpose;
 use creel_plan::{Fact, IdMode, Node};

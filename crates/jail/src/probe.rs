@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use super::error::JailError;
 use super::learn::learn;
 use super::loads::Search;
 use super::pins::{Pins, is_own, look};
-use super::{JailError, gitnames, hierarchy, mounts, obeyed, search_dirs, worktrees};
+use super::{gitnames, hierarchy, mounts, obeyed, search_dirs, worktrees};
 use creel_plan::paths::{self, OWN_TMPFS, within, workspace_mode};
 use creel_plan::questions::ask;
 use creel_plan::wanted::Purpose;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{JailError, obstacle};
+use super::error::JailError;
+use super::obstacle;
 use creel_plan::{Act, Stage};
 use creel_sys::around::Around;
 use creel_sys::{Errno, host, rlimit};

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::JailError;
 use super::cgroup::Group;
+use super::error::JailError;
 use creel_plan::CgroupLayout;
 use creel_sys::Errno;
 use creel_sys::lease::{self, Lease};

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::JailError;
 use super::cgroup::Group;
+use super::error::JailError;
 use super::janitor::{Janitor, Told};
 use super::netns;
 use super::prepare::Ready;

@@ -15,8 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{self as rx, CWD, OFlags, SeekFrom};
 
-use super::JailError;
 use super::copier::Copier;
+use super::error::JailError;
 use super::streams::Stdio;
 use creel_plan::{Act, Host, IdMode, Plan, Terminal};
 use creel_sys::{Errno, Result, fd, mount};

@@ -13,15 +13,20 @@ use super::tools::Tool;
 /// The expectation of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
+    /// The evaluator allows the case.
     Allow,
+    /// The evaluator denies the case.
     Deny,
 }
 
 /// A case with the evaluator's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
+    /// The case, with its line in the file.
     pub case: Sourced<Case>,
+    /// The list that has the case: `allow` or `deny`.
     pub expected: Expected,
+    /// The evaluator's answer.
     pub decision: Decision,
 }
 
@@ -66,9 +71,11 @@ pub fn beyond_kernel(judged: &Judged, rights: &Rights, roots: &Roots) -> Option<
         Tool::Browser | Tool::Message | Tool::Fetch if rights.network.mode() != Mode::None => {
             Some("destinations are decided outside of the jail, not by the kernel")
         }
-        Tool::Process => Some("a tool of the runtime's: there is no system call to try"),
+        Tool::Process => {
+            Some("the agent's runtime implements the tool: there is no system call to try")
+        }
         Tool::Edit | Tool::ApplyPatch if by_name => {
-            Some("the tool is not offered; to the kernel it is writing")
+            Some("the tool is not offered; the kernel sees only writes")
         }
         Tool::Read
             if by_name
@@ -76,10 +83,10 @@ pub fn beyond_kernel(judged: &Judged, rights: &Rights, roots: &Roots) -> Option<
                     .as_ref()
                     .is_some_and(|p| within(p, &roots.workspace)) =>
         {
-            Some("what may be executed is readable")
+            Some("paths that may be executed are readable")
         }
         Tool::Read | Tool::Write | Tool::Edit | Tool::ApplyPatch if own => {
-            Some("the jail has its own there")
+            Some("the jail has its own directory there")
         }
         Tool::Exec => {
             let commands = rights.constraints(Tool::Exec).commands.as_ref()?;
@@ -89,7 +96,7 @@ pub fn beyond_kernel(judged: &Judged, rights: &Rights, roots: &Roots) -> Option<
                 false => PROGRAM_DIRECTORIES.map(|d| format!("{d}/{program}")).into(),
             };
             let bound = |path: &String| commands.get(path).is_some_and(|c| !c.args.is_empty());
-            let why = "the arguments hold for the command that creel starts";
+            let why = "the arguments are checked only for the command that creel starts";
             paths.iter().any(bound).then_some(why)
         }
         _ => None,
@@ -109,21 +116,23 @@ impl Why {
     pub fn reason(&self) -> String {
         match self {
             Why::ToolDenied(origin) => format!("the tool is denied at {origin}"),
-            Why::ToolUnlisted(origin) => format!("the list at {origin} does not have the tool"),
-            Why::ToolNeeds(tool) => format!("it needs {}, which is not allowed", tool.name()),
-            Why::Asks(origin) => format!("somebody would have to be asked, says {origin}"),
+            Why::ToolUnlisted(origin) => format!("the list at {origin} does not contain the tool"),
+            Why::ToolNeeds(tool) => format!("the tool needs {}, which is not allowed", tool.name()),
+            Why::Asks(origin) => format!("approval is required at {origin}"),
             Why::Nothing => "the case names no path or command".into(),
-            Why::Parent => "a path with `..` is not decided by its text".into(),
-            Why::NotGranted => "nothing grants it".into(),
+            Why::Parent => "a path with `..` cannot be decided from its text".into(),
+            Why::NotGranted => "no rule grants it".into(),
             Why::Denied(origin) => format!("denied at {origin}"),
             Why::Protected(origin) => format!("protected at {origin}"),
-            Why::Workspace(Some(origin)) => format!("the workspace's mode at {origin}"),
-            Why::Workspace(None) => "the workspace's mode".into(),
-            Why::Security(origin) => format!("security at {origin}"),
-            Why::Unlisted => "the list of commands does not have it".into(),
+            Why::Workspace(Some(origin)) => {
+                format!("the workspace's mode at {origin} does not allow it")
+            }
+            Why::Workspace(None) => "the workspace's mode does not allow it".into(),
+            Why::Security(origin) => format!("`security` at {origin} denies it"),
+            Why::Unlisted => "the list of commands does not contain the program".into(),
             Why::Arguments(origin) => format!("other arguments are allowed at {origin}"),
             Why::NoNetwork => "there is no network".into(),
-            Why::NoHost(fault) => format!("it is no destination: {fault}"),
+            Why::NoHost(fault) => format!("the destination is not valid: {fault}"),
             Why::Special(kind) => format!("the address is {kind}, and {UNNAMED}"),
             Why::Spoken(why) => why.clone(),
         }

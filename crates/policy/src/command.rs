@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::glob;
+use super::origin::Origin;
 use super::roots::Roots;
 use super::tools::Tool;
 use super::words::words;
-use super::{Origin, glob};
 
 /// A program that may be executed, and with which arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,7 @@ pub struct Command {
     pub program: String,
     /// Alternatives; the arguments must match one of them. If empty, any arguments are allowed.
     pub args: BTreeSet<Arguments>,
+    /// The place where the policy lists the program.
     pub origin: Origin,
 }
 
@@ -42,6 +44,7 @@ impl Arguments {
         Arguments(text.split_ascii_whitespace().map(str::to_owned).collect())
     }
 
+    /// Whether the pattern matches all of `args`, the arguments without the program name.
     pub fn matches(&self, args: &[String]) -> bool {
         let (words, open) = match self.0.split_last() {
             Some((last, words)) if last == "..." => (words, true),
@@ -78,6 +81,7 @@ pub const PROGRAM_DIRECTORIES: [&str; 6] = [
 /// A tool and its operands: `write .git/hooks/x`, `exec git status`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
+    /// The tool that is asked for.
     pub tool: Tool,
     /// The words after the tool: a path, or a command with its arguments.
     pub words: Vec<String>,

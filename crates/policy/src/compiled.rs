@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
-use super::preset::DEFAULT;
 use super::{
     Absent, Environment, Execution, Filesystem, Grant, Limits, Network, Origin, Policy, Sourced,
     WorkspaceMode,
 };
 
 include!("compiled_data.rs");
+
+/// The preset that `creel run` uses without a policy.
+pub const DEFAULT: &str = "default";
 
 /// A preset that needs no parsing. Line numbers are those of the TOML file.
 pub struct Compiled {

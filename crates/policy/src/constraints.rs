@@ -6,7 +6,8 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use super::lattice::{Bound, DenySet, Lattice, Names, Shared, lattice};
 use super::layer::{Arguments, Ask, Command, Security, Settings, Target};
 use super::path_set::PathSet;
-use super::rights::{Roots, names, places, trees};
+use super::rights::{names, places, trees};
+use super::roots::Roots;
 use super::{Absent, Count, Origin, Span};
 
 lattice! {
@@ -34,6 +35,7 @@ pub struct Allowed {
     pub args: BTreeSet<BTreeSet<Arguments>>,
     /// `Skip` if the path is one of several that a bare name can mean.
     pub absent: Absent,
+    /// The place where a layer lists the program.
     pub origin: Origin,
 }
 

@@ -18,9 +18,12 @@ use super::{Origin, WorkspaceMode};
 pub enum Decision {
     /// `by` is the grant; `None` if no single rule grants it.
     Allowed {
+        /// The place of the grant.
         by: Option<Origin>,
     },
+    /// The case is denied.
     Denied {
+        /// The rule that denies it, or the grant that is missing.
         why: Why,
     },
 }
@@ -65,6 +68,7 @@ pub enum Why {
 }
 
 impl Decision {
+    /// Whether the case is allowed.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Decision::Allowed { .. })
     }

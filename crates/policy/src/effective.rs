@@ -21,6 +21,7 @@ use super::{
 /// The policy in force for one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
+    /// The policy that `plan` resolves.
     pub policy: Policy,
     /// Rules of the layers that the kernel does not enforce, or enforces in another way.
     pub notes: Vec<Note>,
@@ -31,8 +32,11 @@ pub struct Effective {
 pub struct Note {
     /// The key, as written: `tools.exec.ask`.
     pub key: String,
+    /// The sentence after the key.
     pub text: String,
+    /// The place of the rule; `None` if it has none.
     pub origin: Option<Origin>,
+    /// How much the note matters to the user who runs a command.
     pub weight: Weight,
 }
 
@@ -333,7 +337,7 @@ fn execution(
             && ask.value == Ask::Always
             && rights.tools.allows(Tool::Exec)
         {
-            let text = "refused: there is nobody to ask in `creel run`, and silence is denial";
+            let text = "refused: `creel run` cannot ask for approval";
             notes.refused("tools.exec.ask", text, &ask.origin);
         }
         return worker(why_not(rights, Tool::Exec));
@@ -349,7 +353,7 @@ fn execution(
         for (path, allowed) in commands {
             if !reach.exec.cover(path) {
                 if allowed.absent == Absent::Refuse {
-                    let text = format!("{path}: left out, since it lies in no executable tree");
+                    let text = format!("{path}: left out, because no executable tree contains it");
                     notes.refused("tools.exec.commands", text, &allowed.origin);
                 }
             } else if allowed.args.is_empty() {
@@ -365,7 +369,7 @@ fn execution(
                     Absent::Refuse => path,
                 };
                 let text = format!(
-                    "{named}: the arguments hold for the command that creel starts, which then runs alone; started by another program it is refused"
+                    "{named}: the arguments are checked only for the command that creel starts, and no other program can then execute; if another program starts it, it is refused"
                 );
                 notes.refused("tools.exec.commands", text, &allowed.origin);
             }
@@ -403,10 +407,10 @@ fn debug(rights: &Rights, exec: &Execution, notes: &mut Notes) -> Sourced<bool> 
         .is_some_and(|ask| ask.value != Ask::Off);
     let why = match exec {
         _ if asked => {
-            "refused: `tools.exec.ask` has somebody asked for each program, and a debugger runs its own code in those that were allowed"
+            "refused: `tools.exec.ask` requires approval for each program, and a debugger could run its own code in an approved one"
         }
         Execution::Worker | Execution::Only(_) => {
-            "refused: the policy says which programs execute, and a debugger runs its own code in those"
+            "refused: the policy lists the programs that may execute, and a debugger could run its own code in them"
         }
         Execution::Granted => return said,
     };
@@ -416,11 +420,11 @@ fn debug(rights: &Rights, exec: &Execution, notes: &mut Notes) -> Sourced<bool> 
 
 /// Notes what is kept as data for the tools and the sessions.
 fn said_only(rights: &Rights, notes: &mut Notes) {
-    const TOOLS: &str = "kept as data: the tool counts, the kernel does not";
+    const TOOLS: &str = "kept as data for the tool, which must count; the kernel does not";
     const ALWAYS: &str = "kept as data for sessions: `creel run` always makes a jail";
     const ONE: &str = "kept as data for sessions: `creel run` makes a jail for one command";
-    const CHANNELS: &str = "kept as data: channels are the message tool's own";
-    const CLOCK: &str = "kept as data: the tool's own clock";
+    const CHANNELS: &str = "kept as data for the message tool, which must check its channels";
+    const CLOCK: &str = "kept as data for the tool, which must measure the time";
     fn at<T>(said: &Bound<T>) -> Option<&Origin> {
         said.as_ref().map(|said| &said.origin)
     }
@@ -445,11 +449,11 @@ fn said_only(rights: &Rights, notes: &mut Notes) {
         }
         match &bounds.ask {
             Some(ask) if ask.value == Ask::Always && *tool != Tool::Exec => {
-                let text = "refused: there is nobody to ask in `creel run`, and silence is denial";
+                let text = "refused: `creel run` cannot ask for approval";
                 notes.refused(key("ask"), text, &ask.origin);
             }
             Some(ask) if ask.value == Ask::OnMiss => {
-                let text = "what a rule allows needs no answer; everything else is refused, since there is nobody to ask";
+                let text = "actions that a rule allows need no approval; all others are refused, because `creel run` cannot ask for it";
                 notes.refused(key("ask"), text, &ask.origin);
             }
             _ => {}

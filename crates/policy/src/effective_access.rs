@@ -26,12 +26,19 @@ fn bounded(trees: &PathSet, constraints: &Constraints) -> PathSet {
 
 /// The workspace's mode and the grants after the tools' rules.
 pub struct EffectiveAccess {
+    /// The mode of the workspace; `None` if no layer sets it.
     pub workspace: Option<Sourced<WorkspaceMode>>,
+    /// Readable trees, without those that other lists make readable.
     pub read: PathSet,
+    /// Writable trees.
     pub write: PathSet,
+    /// Trees whose files may be mapped as code.
     pub load: PathSet,
+    /// Executable trees.
     pub exec: PathSet,
+    /// Paths that are hidden.
     pub deny: DenySet,
+    /// Paths that cannot be changed, although they lie in writable trees.
     pub protect: DenySet,
     parts: Parts,
 }

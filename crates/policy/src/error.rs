@@ -4,18 +4,28 @@
 //! unreviewed checkout, so its text is escaped and shortened before it reaches a terminal or a log.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::path::PathBuf;
 
-pub use super::fault::{NameFault, PathFault, Remedy, RulesFault, nearest};
-use super::net::NetworkFault;
+pub use super::escape::{escape, escaped, escaped_json, shown};
+pub use super::fault::{NameFault, PathFault, Remedy, RulesFault};
+use super::net::fault::NetworkFault;
+pub use super::place::Place;
+use super::quantity::UnitError;
 use super::tools::PatternFault;
-use super::tree::{Fault, Format};
-use super::units::UnitError;
+use super::tree::fault::Fault;
+use super::tree::format::Format;
 
 /// Why a policy was rejected. `Display` prints one line, whatever the policy's text contains.
+///
+/// In every variant, `at` is the place in the text, and `key` is the key as messages show it:
+/// `filesystem.read`. `name`, `word`, `value`, `text` and `path` are as written. `remedy` and `fault` end the
+/// sentence of the message, and `known` lists the names to choose from.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(
+    missing_docs,
+    reason = "the enum's comment describes the fields that variants share"
+)]
 pub enum PolicyError {
     /// The read itself failed; the reason is the [`source`](std::error::Error::source).
     #[error(
@@ -27,8 +37,10 @@ pub enum PolicyError {
         #[source]
         source: std::io::Error,
     },
+    /// The path is a directory.
     #[error("{}: is a directory; name a policy file in it", path_text(path))]
     IsDirectory { path: PathBuf },
+    /// No preset has this name.
     #[error("no preset is named '{}'; {}presets: {}", shown(name), did_you_mean(*suggestion), known.join(", "))]
     MissingPreset {
         name: String,
@@ -44,11 +56,13 @@ pub enum PolicyError {
     BareFile { name: String },
 
     /// `most` in bytes.
-    #[error("{at}: larger than {most} bytes; a policy lists directories, not files")]
+    #[error("{at}: the file is larger than {most} bytes; list directories, not files")]
     TooLarge { at: Place, most: usize },
-    #[error("{at}: not UTF-8; save the file as UTF-8")]
+    /// The bytes of a file are not UTF-8.
+    #[error("{at}: the file is not UTF-8; save it as UTF-8")]
     NotUtf8 { at: Place },
-    #[error("{at}: begins with a byte order mark; save the file as UTF-8 without one")]
+    /// U+FEFF at the start of a file.
+    #[error("{at}: the file begins with a byte order mark; save it as UTF-8 without one")]
     ByteOrderMark { at: Place },
     /// `message` is the parser's. It is not a source, because its `Display` takes several lines and
     /// quotes the file unescaped.
@@ -58,6 +72,7 @@ pub enum PolicyError {
         message: String,
         format: Format,
     },
+    /// The document uses a feature that policies do not support.
     #[error("{at}: {fault}")]
     Document { at: Place, fault: Fault },
 
@@ -69,8 +84,10 @@ pub enum PolicyError {
         section: &'static str,
         remedy: Remedy,
     },
+    /// A table has no value for a required key.
     #[error("{at}: '{}' is missing; add it", shown(key))]
     MissingKey { at: Place, key: String },
+    /// A value has another type than its key takes; `expected` continues the sentence after `write`.
     #[error("{at}: '{}' is {found}; write {expected}", shown(key))]
     WrongType {
         at: Place,
@@ -78,6 +95,7 @@ pub enum PolicyError {
         found: &'static str,
         expected: String,
     },
+    /// A size, a time, a count or a share is not valid.
     #[error("{at}: '{key}' is '{}': {reason}", shown(value))]
     BadUnit {
         at: Place,
@@ -87,7 +105,7 @@ pub enum PolicyError {
         reason: UnitError,
     },
     /// A value that is not one of the known words.
-    #[error("{at}: '{key}' has no '{}'; {remedy}", shown(word))]
+    #[error("{at}: '{key}' does not have the value '{}'; {remedy}", shown(word))]
     UnknownWord {
         at: Place,
         key: Cow<'static, str>,
@@ -95,16 +113,14 @@ pub enum PolicyError {
         remedy: Remedy,
     },
     /// A word that the design has and this version does not implement.
-    #[error(
-        "{at}: '{key}' cannot be '{}' yet: other modes come with a later version; {remedy}",
-        shown(word)
-    )]
+    #[error("{at}: '{key}' cannot be '{}' in this version; {remedy}", shown(word))]
     Later {
         at: Place,
         key: Cow<'static, str>,
         word: String,
         remedy: Remedy,
     },
+    /// A path or a pattern of paths is not valid.
     #[error("{at}: path '{}' in '{key}' {fault}", shown(path))]
     BadPath {
         at: Place,
@@ -112,6 +128,7 @@ pub enum PolicyError {
         path: String,
         fault: PathFault,
     },
+    /// A tool's name or pattern is not valid.
     #[error("{at}: tool '{}' in '{key}' {fault}", shown(text))]
     BadPattern {
         at: Place,
@@ -120,8 +137,9 @@ pub enum PolicyError {
         // In the message, so not a source.
         fault: PatternFault,
     },
+    /// A command is not the name or the path of a program.
     #[error(
-        "{at}: command '{}' in '{key}' is no program; write its bare name or its path, without arguments or globs",
+        "{at}: command '{}' in '{key}' is not a program; write its bare name or its path, without arguments or globs",
         shown(text)
     )]
     BadProgram {
@@ -129,6 +147,7 @@ pub enum PolicyError {
         key: String,
         text: String,
     },
+    /// A list that must have elements is empty.
     #[error("{at}: '{key}' is an empty list; {remedy}")]
     EmptyList {
         at: Place,
@@ -137,7 +156,7 @@ pub enum PolicyError {
     },
     /// A file that extends itself, or a chain of `extends` that is too long.
     #[error(
-        "{at}: 'extends' leads through '{}' a second time, or deeper than anybody follows; take it out",
+        "{at}: 'extends' includes '{}' twice, or is nested too deeply; remove the entry",
         shown(name)
     )]
     Extends { at: Place, name: String },
@@ -151,19 +170,22 @@ pub enum PolicyError {
         name: String,
         known: Vec<String>,
     },
+    /// A value of `[network]` is not valid.
     #[error("{at}: {fault}")]
     Network { at: Place, fault: NetworkFault },
     /// Text of rules that ends early or does not start a rule.
     #[error("{at}: {fault}")]
     Rules { at: Place, fault: RulesFault },
+    /// The name of an environment variable is not valid.
     #[error("{at}: variable name '{}' {fault}", shown(name))]
     BadName {
         at: Place,
         name: String,
         fault: NameFault,
     },
+    /// The value of an environment variable contains a NUL byte.
     #[error(
-        "{at}: the value of '{}' holds a NUL byte, which no environment carries; take it out",
+        "{at}: the value of '{}' contains a NUL byte, which no variable can contain; remove it",
         shown(name)
     )]
     NulInValue { at: Place, name: String },
@@ -223,86 +245,6 @@ impl PolicyError {
     }
 }
 
-/// A position in a policy's text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// A file's path as the operator named it, or `preset:NAME`.
-    pub file: String,
-    /// 1-based; 0 if the error has no position in the text.
-    pub line: u32,
-    /// 1-based, in characters; 0 for the whole line.
-    pub column: u32,
-}
-
-impl Place {
-    /// The file as a whole, without a line.
-    pub fn whole(file: &str) -> Self {
-        Self {
-            file: file.to_owned(),
-            line: 0,
-            column: 0,
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", escaped(self.file.chars()))?;
-        match (self.line, self.column) {
-            (0, _) => Ok(()),
-            (line, 0) => write!(f, ":{line}"),
-            (line, column) => write!(f, ":{line}:{column}"),
-        }
-    }
-}
-
-/// Policy text made safe for one line of a terminal: escaped, and shortened if long.
-pub fn shown(text: &str) -> String {
-    const MOST: usize = 80;
-    match text.char_indices().nth(MOST) {
-        None => escaped(text.chars()),
-        Some((end, _)) => {
-            escaped(text.chars().take(MOST)) + &format!("… ({} more bytes)", text.len() - end)
-        }
-    }
-}
-
-/// Escapes control characters, line ends and text reordering (U+202E and similar) as `\u{..}`.
-pub fn escaped(text: impl Iterator<Item = char>) -> String {
-    text.map(escape).collect()
-}
-
-/// One character, escaped as [`escaped`] does.
-pub fn escape(c: char) -> String {
-    match c {
-        // Quotes need no escape here, and paths with `\` are easier to read without one.
-        '\'' | '"' | '\\' => c.to_string(),
-        _ => c.escape_debug().collect(),
-    }
-}
-
-/// Escapes serialised JSON with `\u` where JSON does not require it but a terminal would act on it or a
-/// line would end: DEL, the controls of ISO 6429 (U+0080 to U+009F), characters that reorder text, line
-/// separators. The values stay the same.
-pub fn escaped_json(text: String) -> String {
-    use fmt::Write as _;
-    let obeyed = |c: char| c >= '\x7f' && escape(c).starts_with('\\');
-    if !text.contains(obeyed) {
-        return text;
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if obeyed(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                let _ = write!(out, "\\u{unit:04x}");
-            }
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
 fn path_text(path: &std::path::Path) -> String {
     escaped(path.to_string_lossy().chars())
 }
@@ -315,11 +257,8 @@ fn did_you_mean(suggestion: Option<&str>) -> String {
 fn repair(message: &str) -> &'static str {
     const REPAIRS: [(&str, &str); 9] = [
         ("duplicate key", "remove one of the two, or "),
-        ("unclosed", "close what was opened (quote, bracket), or "),
-        (
-            "unterminated",
-            "close what was opened (quote, bracket), or ",
-        ),
+        ("unclosed", "close the quote or the bracket, or "),
+        ("unterminated", "close the quote or the bracket, or "),
         ("must be quoted", "write a value, text in quotes, or "),
         ("comma", "write a comma, or close the list before, or "),
         ("expected key", "write KEY = VALUE, or "),
@@ -351,20 +290,6 @@ fn sentence(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn json_reads_as_the_same_and_holds_nothing_that_a_terminal_obeys() {
-        let text = "a\u{7f}\u{80}\u{9b}31m\u{9f}\u{200e}\u{200f}\u{202a}\u{202e}\u{2066}\u{2069}\u{2028}\u{2029}\u{e0001}é\u{1f600}\"\\\n";
-        let json = escaped_json(serde_json::to_string(text).unwrap());
-        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
-        let left: String = json.chars().filter(|c| !c.is_ascii()).collect();
-        assert_eq!(left, "é\u{1f600}");
-        assert!(
-            json.contains("\\u009b31m") && json.contains("\\udb40\\udc01"),
-            "{json}"
-        );
-        assert!(!json.contains('\x7f'));
-    }
 
     fn at(file: &str) -> Place {
         Place {

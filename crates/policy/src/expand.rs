@@ -21,7 +21,9 @@ pub struct Wanted {
     pub pattern: String,
     /// As written in the policy.
     pub written: String,
+    /// Whether the pattern matches hidden names.
     pub sense: Sense,
+    /// The place of the pattern.
     pub origin: Origin,
 }
 
@@ -39,8 +41,11 @@ impl Wanted {
 /// A pattern of grants that matches nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmet {
+    /// As written in the policy.
     pub written: String,
+    /// Whether the grant is optional.
     pub absent: Absent,
+    /// The place of the pattern.
     pub origin: Origin,
 }
 

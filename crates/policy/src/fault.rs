@@ -1,7 +1,7 @@
-//! Faults in a single value of a policy, and suggestions for misspelt words.
-//!
-//! Owns the faults of paths, names and rules, each with its remedy, and the distance between words.
+//! Faults in a single value of a policy: in a path, a name or a rule, each with its remedy.
 //! [`super::error`] has their positions in a text.
+
+use super::spelling::nearest;
 
 /// The remedy for an unknown word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,19 +26,25 @@ pub enum Remedy {
 /// Why a grant's path is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathFault {
+    /// The path is empty.
     #[error("is empty; name a directory or a file")]
     Empty,
-    #[error("holds a NUL byte, which no path does; take it out")]
+    /// A path contains a NUL byte.
+    #[error("contains a NUL byte, which no path can contain; remove it")]
     Nul,
+    /// The path is neither absolute nor below `~` or `$WORKSPACE`.
     #[error("is relative; begin it with '/', '~/' or '$WORKSPACE/'")]
     Relative,
-    #[error("has a '..'; name the directory that is meant")]
+    /// The path has a component `..`.
+    #[error("contains '..'; write the path without it")]
     Parent,
+    /// The path contains a `$` elsewhere than in a leading `$WORKSPACE`.
     #[error(
-        "has a '$': only a leading $WORKSPACE is expanded; write the path out, or '~' for the home directory"
+        "has a '$': only a leading $WORKSPACE is expanded; write the full path, or '~' for the home directory"
     )]
     Variable,
-    #[error("names another home: '~' is the caller's own; write the path out")]
+    /// The path begins with `~NAME`.
+    #[error("names another user's home: '~' is only the caller's own; write the full path")]
     User,
     /// `**` next to other characters.
     #[error(
@@ -47,19 +53,23 @@ pub enum PathFault {
     Stars,
     /// A `[` that is not closed, or is empty.
     #[error(
-        "has a '[' that no ']' closes, or that holds nothing; close it, or write '[[]' for the character"
+        "has a '[' without a ']', or with nothing between the two; close it, or write '[[]' for a literal '['"
     )]
     Bracket,
     /// A pattern where none is allowed.
-    #[error("is a pattern, which cannot stand here; write the paths out, and '[*]' for a star")]
+    #[error(
+        "is a pattern, which this key does not allow; list the paths, and write '[*]' for a literal star"
+    )]
     Glob,
 }
 
 /// Why the name of a variable is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameFault {
+    /// The name is not one that shells accept: letters, digits and `_`, no digit first (POSIX.1, 8.1).
     #[error("is not [A-Za-z_][A-Za-z0-9_]*; use letters, digits and '_', no digit first")]
     Malformed,
+    /// creel sets variables of this name itself.
     #[error("is reserved: creel sets CREEL and CREEL_* itself; leave it out")]
     Reserved,
 }
@@ -67,13 +77,17 @@ pub enum NameFault {
 /// Why a text is not a list of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RulesFault {
+    /// A string has no closing quote on its line.
     #[error("a string is not closed; close it on its line")]
     OpenString,
+    /// A bracket is not closed at the end of the text.
     #[error("a bracket is not closed; close it")]
     OpenBracket,
-    #[error("brackets are nested deeper than any rule needs; take the inner ones out")]
+    /// Brackets are nested deeper than the reader follows.
+    #[error("brackets are nested too deeply; remove the inner ones")]
     TooDeep,
-    #[error("a control character stands in the rules; remove it")]
+    /// The text has a control character outside of a string.
+    #[error("the rules contain a control character; remove it")]
     Character,
 }
 
@@ -84,52 +98,5 @@ impl Remedy {
             Some(near) => Self::Spelling(near),
             None => Self::Known(known.to_vec()),
         }
-    }
-}
-
-/// The word of `known` nearest to `word`: at most two edits away (insertions, deletions and replacements
-/// of one character), and at most half of its length. `None` if two are equally near.
-pub fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
-    // No known word is near such a long text, and the distance costs the product of both lengths.
-    if word.len() > 64 {
-        return None;
-    }
-    let mut most = (word.chars().count() / 2).min(2) + 1;
-    let mut best = None;
-    for &candidate in known {
-        let distance = strsim::levenshtein(word, candidate);
-        if distance < most {
-            (most, best) = (distance, Some(candidate));
-        } else if distance == most {
-            best = None;
-        }
-    }
-    best
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn suggestions() {
-        let known = ["read", "write", "exec", "deny", "rw", "ro1", "ro2"];
-        for (word, expected) in [
-            ("raed", Some("read")),
-            ("reed", Some("read")),
-            ("writes", Some("write")),
-            ("wirte", Some("write")),
-            ("exe", Some("exec")),
-            ("rx", Some("rw")),
-            ("rod", None),
-            ("rea", Some("read")),
-            ("", None),
-            ("x", None),
-            ("foo", None),
-            ("forbid", None),
-        ] {
-            assert_eq!(nearest(word, &known), expected, "{word:?}");
-        }
-        assert_eq!(nearest(&"r".repeat(1_000_000), &known), None);
     }
 }

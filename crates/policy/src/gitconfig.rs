@@ -46,10 +46,10 @@ macro_rules! keys {
 
 /// Keys whose values git uses. `*` matches any subsection or, in last position, any key.
 pub const KEYS: &[(&str, Names, &str)] = keys! {
-    Include "include.path": "its lines count as if they stood here";
+    Include "include.path": "git reads the named file as a part of this one";
     Include "includeif.*.path": "the same, under a condition that the jail may bring about";
     Hooks "core.hookspath": "hooks that git runs";
-    Worktree "core.worktree": "what relative paths are relative to";
+    Worktree "core.worktree": "the directory that relative paths start from";
     Command "core.fsmonitor": "status, add and commit run it";
     Command "core.sshcommand": "fetch and push run it";
     Command "core.gitproxy": "fetch runs it";
@@ -58,7 +58,7 @@ pub const KEYS: &[(&str, Names, &str)] = keys! {
     Command "core.askpass": "fetch and push run it";
     Command "core.alternaterefscommand": "fetch runs it";
     Path "core.attributesfile": "chooses filters that git runs";
-    Path "core.excludesfile": "hides files from a look at what changed";
+    Path "core.excludesfile": "hides files from git status";
     Command "sequence.editor": "rebase runs it";
     Command "interactive.difffilter": "add runs it";
     Command "pager.*": "the command of that name runs it";
@@ -84,10 +84,10 @@ pub const KEYS: &[(&str, Names, &str)] = keys! {
     Command "gpg.program": "commit, tag and log run it";
     Command "gpg.*.program": "commit, tag and log run it";
     Command "gpg.ssh.defaultkeycommand": "commit runs it";
-    Path "gpg.ssh.allowedsignersfile": "says whose signatures count";
+    Path "gpg.ssh.allowedsignersfile": "lists the keys whose signatures are valid";
     Marked "credential.helper": "fetch and push run it";
     Marked "credential.*.helper": "fetch and push run it";
-    Command "uploadpack.packobjectshook": "who fetches from here has it run";
+    Command "uploadpack.packobjectshook": "a fetch from this repository runs it";
     Command "remote.*.uploadpack": "fetch runs it";
     Command "remote.*.receivepack": "push runs it";
     Marked "submodule.*.update": "submodule update runs it";
@@ -98,8 +98,8 @@ pub const KEYS: &[(&str, Names, &str)] = keys! {
     Marked "sendemail.*.*": "send-email runs its commands";
     Command "tar.*.command": "archive runs it";
     Command "lfs.customtransfer.*.path": "git-lfs runs it";
-    Path "init.templatedir": "hooks of every repository that is made later";
-    Path "commit.template": "what a commit's message begins with";
+    Path "init.templatedir": "hooks of every repository that is created later";
+    Path "commit.template": "the beginning of a commit's message";
 };
 
 impl Entry {

@@ -7,7 +7,7 @@
 //! `**` next to other characters and a bracket that is not closed. [`super::expand`] asks which names
 //! exist.
 
-use super::error::PathFault;
+use super::fault::PathFault;
 
 /// The names that a wildcard matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,21 +27,28 @@ pub struct Pattern {
 /// The text between two slashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
+    /// A name without wildcards.
     Name(String),
+    /// A name with wildcards.
     Wild(Vec<Token>),
     /// `**`: any number of directories, including none.
     Deep,
 }
 
+/// A part of a name with wildcards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Token {
+    /// This character.
     Char(char),
     /// `?`
     One,
     /// `*`
     Run,
+    /// `[a-z]` or `[!a-z]`: one character.
     Class {
+        /// Whether the class matches the characters outside of the ranges.
         not: bool,
+        /// The first and the last character of each range.
         ranges: Vec<(char, char)>,
     },
 }
@@ -92,6 +99,7 @@ impl Pattern {
         Pattern { parts }
     }
 
+    /// The parts of the pattern, from the root.
     pub fn parts(&self) -> &[Part] {
         &self.parts
     }

@@ -6,11 +6,10 @@
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 
-use super::layer::Limits;
+use super::origin::{Origin, Sourced};
 use super::path_set::{PathRule, PathSet};
 use super::tools::{Filter, Tool};
 use super::values::Values;
-use super::{Origin, Sourced, net};
 
 /// The smallest, or the strictest, value that a layer set; `None` is the top.
 pub type Bound<T> = Option<Sourced<T>>;
@@ -19,6 +18,7 @@ pub type Names<T> = Option<BTreeMap<T, Origin>>;
 /// Paths that any layer named.
 pub type DenySet = BTreeMap<String, PathRule>;
 
+/// A set of permissions with a greatest element and a meet.
 pub trait Lattice: Sized {
     /// The value that restricts nothing.
     const TOP: Self;
@@ -31,7 +31,9 @@ macro_rules! lattice {
     ($(#[$meta:meta])* pub struct $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)+ }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct $name { $($(#[$doc])* pub $field: $type,)+ }
+        pub struct $name {
+            $(#[doc = concat!("The meet of all layers' `", stringify!($field), "`.")] $(#[$doc])* pub $field: $type,)+
+        }
 
         impl $crate::lattice::Lattice for $name {
             const TOP: $name = $name { $($field: <$type as $crate::lattice::Lattice>::TOP,)+ };
@@ -155,6 +157,4 @@ by! {
     PathSet = PathSet::All, PathSet::met;
     Filter = Filter { allow: BTreeMap::new(), deny: BTreeMap::new() }, Filter::meet;
     Values = Values::OPEN, Values::met;
-    Limits = Limits::NONE, Limits::met;
-    net::Limits = net::Limits::NONE, net::Limits::met;
 }

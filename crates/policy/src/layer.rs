@@ -12,6 +12,8 @@ use serde_json::{Map, Value as Json};
 pub use super::command::{
     Arguments, Ask, Case, Command, Language, Mode, PROGRAM_DIRECTORIES, Scope, Security, Target,
 };
+use super::degradable::Degradable;
+use super::digest::digest;
 use super::error::PolicyError;
 use super::file::form::{Beside, List, Section, Sub, section};
 use super::file::grants::{Name, Path};
@@ -19,35 +21,22 @@ use super::file::plain::{Any, Flag, Word};
 use super::file::sections::{Degraded, Set, Variable, Workspace};
 use super::file::tools::{self, CaseText, Extends, Patterns, Program, ToolList};
 use super::file::walk::File;
+use super::grant::{Grant, WorkspaceMode};
 pub use super::limits::LayerLimits as Limits;
-use super::net;
+use super::net::meet::Said;
+use super::origin::{Origin, Sourced};
+use super::printer::Printer;
+pub use super::rank::Rank;
 use super::tools::{Pattern, Profile, Tool};
 use super::tree::Table;
-use super::words::words;
-use super::write::Printer;
-use super::{Count, Degradable, Grant, Origin, Sourced, Span, WorkspaceMode};
-
-words! {
-    /// The layers, from the most authority to the least.
-    Rank {
-        /// `/etc/creel`: the upper bound for the machine.
-        Platform = "platform",
-        /// `$XDG_CONFIG_HOME/creel`.
-        Operator = "operator",
-        Agent = "agent",
-        Renter = "renter",
-        /// A file found in the workspace, written by the author of the project.
-        Project = "project",
-        CommandLine = "command line",
-    }
-}
+use super::units::{Count, Span};
 
 section! {
     /// One layer's text, read.
     pub struct Layer: more "", "at the top level" {
         filesystem: Files = Sub<Files>,
         tools: Tools = Sub<Tools>,
-        network: net::Said = Sub<net::Said>,
+        network: Said = Sub<Said>,
         environment: Variables = Sub<Variables>,
         limits: Limits = Sub<Limits>,
         process: Process = Sub<Process>,
@@ -67,7 +56,7 @@ section! {
 
 impl Beside for Layer {
     fn over_beside(&mut self, base: &mut Layer) {
-        self.digest = super::digest(format!("{} {}", base.digest, self.digest).as_bytes());
+        self.digest = digest(format!("{} {}", base.digest, self.digest).as_bytes());
         // Tests of the base need not hold for a layer that extends it.
         base.tests = Cases::default();
         base.extends.clear();
@@ -100,6 +89,7 @@ impl Layer {
 }
 
 section! {
+    /// The tools that a layer allows, and its settings for each.
     pub struct Tools: more "tools", "in [tools]" {
         profile: Option<Sourced<Profile>> = Word<Profile>,
         /// A list of patterns; the list has its own place.
@@ -172,6 +162,7 @@ impl Settings {
 }
 
 section! {
+    /// The paths that a layer grants, denies and protects.
     pub struct Files: more "filesystem", "in [filesystem]" {
         read: Option<Vec<Grant>> = List<Path>,
         write: Option<Vec<Grant>> = List<Path>,
@@ -222,12 +213,14 @@ impl Files {
 /// A name that the pattern of a grant matched. Both paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Met {
+    /// The name that the pattern matched.
     pub name: String,
     /// The directory above the pattern's first wildcard; the name must not lead out of it.
     pub base: String,
 }
 
 section! {
+    /// The environment variables that a layer sets or passes.
     pub struct Variables: plain "environment", "in [environment]" {
         set: Option<BTreeMap<String, Sourced<String>>> = Set,
         pass: Option<Vec<Sourced<String>>> = List<Variable>,

@@ -10,8 +10,8 @@ use std::fmt::{Debug, Display};
 use super::file::form::section_of;
 use super::file::limits::Pause;
 use super::lattice::Bound;
-use super::units::Number;
-use super::{Bytes, Count, CpuShare, Origin, Percent, Sourced, Span};
+use super::origin::{Origin, Sourced};
+use super::units::{Bytes, Count, CpuShare, Number, Percent, Span};
 
 /// How a set of limits stores each limit: [`Whole`] or [`Named`].
 pub trait Holds {
@@ -87,21 +87,23 @@ macro_rules! limits {
 macro_rules! bounds {
     ($type:ty, $above:literal, $($name:ident)+) => {
         impl $type {
-            pub(crate) const NONE: Self = Self { $($name: None),+ };
-
-            /// The smaller of each.
-            pub(crate) fn met(self, other: Self) -> Self {
-                Self { $($name: $crate::lattice::Lattice::met(self.$name, other.$name)),+ }
-            }
-
             /// The first origin among the bounds that are set.
-            pub fn first(&self) -> Option<&$crate::Origin> {
+            pub fn first(&self) -> Option<&$crate::origin::Origin> {
                 [$(self.$name.as_ref().map(|said| &said.origin)),+].into_iter().flatten().min()
             }
 
             /// Passes each pair of bounds to a visitor, with its key.
             pub(crate) fn each(&self, other: &Self, visitor: &mut impl $crate::limits::Visitor) {
                 $(visitor.limit(concat!($above, stringify!($name)), &self.$name, &other.$name);)+
+            }
+        }
+
+        impl $crate::lattice::Lattice for $type {
+            const TOP: Self = Self { $($name: None),+ };
+
+            /// The smaller of each.
+            fn met(self, other: Self) -> Self {
+                Self { $($name: $crate::lattice::Lattice::met(self.$name, other.$name)),+ }
             }
         }
     };

@@ -17,9 +17,9 @@ use super::glob::escape;
 use super::layer::{self, PROGRAM_DIRECTORIES};
 use super::net::{List as Rules, Mode, OnMiss};
 use super::path_set::PathSet;
+use super::printer::{Printer, quoted};
 use super::rights::{Allowed, Constraints, DenySet, Rights, Roots};
 use super::tools::Tool;
-use super::write::{Printer, quoted};
 use super::{Absent, Count, Grant, Origin, Policy, Sourced, Span, WorkspaceMode};
 
 /// The text of the policy. `effective` was made from `rights`; `roots` are those of both.
@@ -120,7 +120,7 @@ fn network(out: &mut Printer, rights: &Rights, policy: &Policy) {
     let asks = |list: &Rules| list.on_miss == OnMiss::Ask;
     if mode == Mode::Ask && !bounds.lists.iter().all(asks) {
         out.raw(
-            "# one layer asks, and another has a list: what is not on it is denied",
+            "# one layer asks and another has a list: destinations that are not on the list are denied",
             None,
         );
     }
@@ -129,7 +129,7 @@ fn network(out: &mut Printer, rights: &Rights, policy: &Policy) {
         Ok(rule) => (rule_text(rule), Some(&rule.origin)),
         // One file cannot express it; with one layer's paths it would allow more.
         Err(rule) => (
-            format!("# {rule}: several layers bound its paths"),
+            format!("# {rule}: several layers restrict its paths"),
             Some(&rule.origin),
         ),
     });
@@ -182,7 +182,7 @@ fn one_tool(out: &mut Printer, tool: Tool, bounds: &Constraints, roots: &Roots) 
                 (None, _) => program,
                 (Some(alternatives), None) => command_text(program, alternatives),
                 // One file cannot express it; without arguments it would allow more.
-                _ => format!("# {program}: several layers bound its arguments"),
+                _ => format!("# {program}: several layers restrict its arguments"),
             };
             (item, Some(&allowed.origin))
         });

@@ -7,24 +7,29 @@
 
 use std::collections::BTreeMap;
 
-use super::{Absent, Grant, Origin};
+use super::grant::{Absent, Grant};
+use super::origin::Origin;
 
 /// The grants of one kind in a layer: everything, or these trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathSet {
     /// Not specified: the grants of the layers above stay.
     All,
+    /// These trees, by their absolute paths.
     Of(BTreeMap<String, PathRule>),
 }
 
 /// The properties of one tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathRule {
+    /// The behaviour if the path does not exist.
     pub absent: Absent,
+    /// The place of the rule.
     pub origin: Origin,
 }
 
 impl PathRule {
+    /// A rule that was written at `origin`.
     pub fn new(absent: Absent, origin: Origin) -> PathRule {
         PathRule { absent, origin }
     }

@@ -5,12 +5,12 @@
 //! error: the tests below prevent it.
 
 use super::compiled::Compiled;
-use super::error::{Place, PolicyError, nearest};
+pub use super::compiled::DEFAULT;
+use super::error::PolicyError;
 use super::layer::Layer;
+use super::place::Place;
+use super::spelling::nearest;
 use super::{Policy, file};
-
-/// The preset that `creel run` uses without a policy.
-pub const DEFAULT: &str = "default";
 
 /// In alphabetical order.
 const PRESETS: [(&str, &str); 16] = [

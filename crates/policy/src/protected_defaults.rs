@@ -16,7 +16,9 @@ use super::{Absent, Origin};
 pub struct Row {
     /// Relative to the workspace.
     pub path: &'static str,
+    /// When the path is protected.
     pub when: When,
+    /// The users of the path.
     pub by: By,
     /// The program that uses it, and the purpose.
     pub why: &'static str,
@@ -37,6 +39,7 @@ pub enum When {
 /// The users of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
+    /// git, and programs that read its files.
     Git,
     /// A program that a user starts in the workspace, or a shell that enters it.
     Program,
@@ -55,14 +58,14 @@ macro_rules! rows {
 /// All trust paths; docs/policy.md has the list.
 pub const PATHS: &[Row] = rows! {
     Git Always ".git/hooks": "git runs them at the next commit, merge or checkout";
-    Git Always ".git/config": "git runs what it names: fsmonitor, pagers, filters, aliases";
+    Git Always ".git/config": "git runs the programs that it names: fsmonitor, pagers, filters, aliases";
     Git Always ".git/commondir": "git takes configuration and hooks from the directory that it names";
-    Git Always ".git/config.worktree": "as .git/config, where extensions.worktreeConfig is set";
+    Git Always ".git/config.worktree": "like .git/config, if extensions.worktreeConfig is set";
     Git Always ".git/info": "attributes there choose filters that git runs";
     Git Always ".git/modules": "configuration and hooks of submodules";
     Git Always ".git/worktrees": "configuration of worktrees";
     Git Always ".gitattributes": "chooses filters and merge drivers that git runs";
-    Git Always ".gitmodules": "where git fetches from next";
+    Git Always ".gitmodules": "the URLs from which git fetches submodules";
     Program Always ".envrc": "direnv runs it when a shell enters";
     Program Always ".vscode": "tasks and settings that an editor runs";
     Program Always ".idea": "run configurations of an editor";
@@ -73,7 +76,7 @@ pub const PATHS: &[Row] = rows! {
     Program Always ".gemini": "configuration of an agent";
     Program Always ".amazonq": "configuration of an agent";
     Program Always ".openclaw": "configuration of an agent";
-    Program Always ".creel": "what creel itself reads at the next run";
+    Program Always ".creel": "the project's policy, which creel reads at the next run";
     Work Always "CLAUDE.md": "instructions that an agent outside the jail follows";
     Work Always "AGENTS.md": "instructions that an agent outside the jail follows";
     Work Always "CLAUDE.local.md": "instructions that an agent outside the jail follows";
@@ -86,8 +89,8 @@ pub const PATHS: &[Row] = rows! {
     Work Always "conftest.py": "pytest runs it";
     Work Always "build.rs": "cargo runs it";
     Work Always ".cargo": "cargo runs the compiler and the runner that it names";
-    Program Always ".husky": "hooks that git runs where it was told to find them here";
-    Work Always ".pre-commit-config.yaml": "a hook of git runs what it names";
+    Program Always ".husky": "hooks that git runs if core.hooksPath names this directory";
+    Work Always ".pre-commit-config.yaml": "a hook of git runs the programs that it names";
     Program Always ".windsurf": "rules and hooks of an agent, which runs them without asking";
     Program Always ".opencode": "plugins of an agent, which loads them without asking";
     Program Present "opencode.json": "servers and commands of an agent, which starts them without asking";
@@ -103,13 +106,13 @@ pub const PATHS: &[Row] = rows! {
     Program Present ".aider.conf.yml": "commands of an agent, in projects that use it";
     Program Present "mise.toml": "hooks that mise runs when a shell enters, in projects that were trusted";
     Program Present ".mise.toml": "hooks that mise runs when a shell enters, in projects that were trusted";
-    Program Present ".gdbinit": "gdb runs it where the user allowed its directory";
-    Program Present ".lldbinit": "lldb runs it where the user allowed such files";
-    Program Present ".exrc": "vim runs it where the user set exrc";
-    Program Present ".vimrc": "vim runs it where the user set exrc";
-    Program Present ".nvimrc": "Neovim runs it where the user set exrc, and asks first";
-    Program Present ".nvim.lua": "Neovim runs it where the user set exrc, and asks first";
-    Program Present ".dir-locals.el": "Emacs obeys it, and asks before what is dangerous";
+    Program Present ".gdbinit": "gdb runs it if the user allowed its directory";
+    Program Present ".lldbinit": "lldb runs it if the user allowed such files";
+    Program Present ".exrc": "vim runs it if the user set exrc";
+    Program Present ".vimrc": "vim runs it if the user set exrc";
+    Program Present ".nvimrc": "Neovim runs it if the user set exrc, and asks first";
+    Program Present ".nvim.lua": "Neovim runs it if the user set exrc, and asks first";
+    Program Present ".dir-locals.el": "Emacs applies it, and asks before dangerous settings";
 };
 
 /// Files that lead the same programs to settings elsewhere, in addition to the trust paths.

@@ -5,24 +5,38 @@
 use std::fmt;
 
 /// Why a text is not a quantity. It does not contain the text, because the caller has that and its place.
+/// `quantity` is the kind that was read, and `number` the number without a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[expect(
+    missing_docs,
+    reason = "the enum's comment describes the fields that variants share"
+)]
 pub enum UnitError {
+    /// The text has another form.
     #[error("{quantity} is {}; write for example {}", quantity.form(), quantity.example())]
     Malformed { quantity: Quantity },
+    /// A number without a unit.
     #[error("{quantity} needs a unit; add a unit: {}", quantity.with_unit(*number))]
     NoUnit { quantity: Quantity, number: u64 },
+    /// A number with a unit of another kind, or with none that exists.
     #[error("{quantity} has an unknown unit; use {}", quantity.units())]
     UnknownUnit { quantity: Quantity },
+    /// A time whose units are not in descending order.
     #[error("{quantity} names a unit twice or out of order; write the largest first: 1h30m")]
     UnitOrder { quantity: Quantity },
+    /// A number below zero.
     #[error("{quantity} cannot be negative; write for example {}", quantity.example())]
     Negative { quantity: Quantity },
+    /// Zero, which the kernel or a user would read as "no limit".
     #[error("{quantity} of zero would allow nothing; the least is {}", quantity.least())]
     Zero { quantity: Quantity },
+    /// A number below the least value of its kind.
     #[error("{quantity} is too small; the least is {}", quantity.least())]
     TooSmall { quantity: Quantity },
+    /// A number above the greatest value of its kind.
     #[error("{quantity} is too large; the most is {}", quantity.most())]
     TooLarge { quantity: Quantity },
+    /// More than three decimals.
     #[error("{quantity} has more than three decimals; round it: 0.125")]
     TooFine { quantity: Quantity },
 }
@@ -33,7 +47,7 @@ macro_rules! quantities {
         $least:literal to $most:literal;)+) => {
         /// The kind of quantity that was read.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Quantity { $($name),+ }
+        pub enum Quantity { $(#[doc = concat!("The kind of ", $words, ".")] $name),+ }
 
         impl Quantity {
             fn form(self) -> &'static str {
@@ -118,10 +132,12 @@ pub(super) fn is_digits(text: &str) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
+    use std::fmt::Debug;
+
+    use crate::quantity::UnitError;
 
     /// What a parser says of each text: the value's number, or the message.
-    pub fn check<T: fmt::Debug>(
+    pub fn check<T: Debug>(
         parse: fn(&str) -> Result<T, UnitError>,
         number: fn(T) -> u64,
         good: &[(&str, u64)],

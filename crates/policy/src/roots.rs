@@ -13,7 +13,9 @@ const OWN_PREFIX: &str = "own:";
 /// The paths that `~` and `$WORKSPACE` stand for: absolute and clean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
+    /// The path of `~`.
     pub home: String,
+    /// The path of `$WORKSPACE`.
     pub workspace: String,
 }
 

@@ -18,6 +18,7 @@ use super::{Absent, Grant, Limits, Origin, Sourced, WorkspaceMode, digest, prote
 /// The layers in force, in any order of ranks.
 #[derive(Debug, Clone, Default)]
 pub struct Stack {
+    /// Each layer with its rank.
     pub layers: Vec<(Rank, Layer)>,
 }
 
@@ -26,14 +27,18 @@ pub struct Stack {
 pub struct Outcome {
     /// Finalized.
     pub rights: Rights,
+    /// The policy that is enforced, with notes.
     pub effective: Effective,
+    /// The settings that were left out.
     pub clips: Vec<Clip>,
 }
 
 /// A setting that a layer may not make, or that exceeds the layers above.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clip {
+    /// The rank of the layer.
     pub rank: Rank,
+    /// The setting.
     pub excess: Excess,
 }
 
@@ -142,7 +147,7 @@ fn hidden(layers: &[&(Rank, Layer)], roots: &Roots) -> Vec<Note> {
         Note {
             key: "filesystem".into(),
             text: format!(
-                "{}{more}: not granted, since the workspace is `none` and nothing of the caller's directory is there; start creel elsewhere, or with --workspace DIR:ro",
+                "{}{more}: not granted, because the workspace mode `none` hides the caller's directory; start creel in another directory, or use --workspace DIR:ro",
                 first.escape_debug()
             ),
             origin: Some(origin.clone()),

@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Origin;
-use super::error::nearest;
 use super::glob::stars;
+use super::origin::Origin;
+use super::spelling::nearest;
 use super::words::{NameList, words};
 
 words! {
@@ -51,20 +51,22 @@ impl Tool {
     pub fn with(self) -> &'static str {
         match self {
             Self::Read => {
-                "the workspace and every read grant are there to be read, less `denied_paths`, within `allowed_paths`"
+                "the workspace and every read grant are readable, within `allowed_paths` and without `denied_paths`"
             }
             Self::Write => {
-                "the workspace (where `workspace = \"rw\"`) and every write grant can be changed, less `denied_paths`, within `allowed_paths`; needs read"
+                "the workspace (if `workspace = \"rw\"`) and every write grant are writable, within `allowed_paths` and without `denied_paths`; needs read"
             }
             Self::Edit | Self::ApplyPatch => {
-                "what write allows, within the tool's own `allowed_paths` and less its `denied_paths`; needs write and read"
+                "the same access as write, within the tool's own `allowed_paths` and without its `denied_paths`; needs write and read"
             }
             Self::Exec => {
-                "programs under executable grants execute: all of them, those of `commands` and `languages`, or with `security = \"deny\"` none; no longer than `timeout`"
+                "programs in executable grants may execute: all of them, those of `commands` and `languages`, or with `security = \"deny\"` none; for at most `timeout`"
             }
-            Self::Process => "nothing more: the tool looks after what exec started; needs exec",
+            Self::Process => {
+                "no further access: the tool manages the processes that exec started; needs exec"
+            }
             Self::Browser | Self::Message | Self::Fetch => {
-                "what `[network]` says: no more than loopback where it says nothing"
+                "the access that `[network]` grants; without that section, the jail's loopback only"
             }
         }
     }
@@ -73,14 +75,16 @@ impl Tool {
     pub fn without(self) -> &'static str {
         match self {
             Self::Read => {
-                "no workspace: a fresh, empty directory takes its place, and no read grant holds"
+                "no workspace: a fresh, empty directory takes its place, and read grants have no effect"
             }
             Self::Write => "the workspace and every write grant are read-only for every process",
             Self::Edit | Self::ApplyPatch => {
                 "the tool is not offered; a process may still write where `write` may"
             }
-            Self::Exec => "the worker runs and can execute nothing else",
-            Self::Process => "the tool is not offered; what the worker starts ends with it",
+            Self::Exec => "the worker runs and cannot execute other programs",
+            Self::Process => {
+                "the tool is not offered; processes that the worker starts end with it"
+            }
             Self::Browser | Self::Message | Self::Fetch => {
                 "no network, unless another of browser, message and fetch is allowed"
             }
@@ -158,13 +162,16 @@ pub struct Pattern(String);
 /// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternFault {
-    #[error("is empty; take it out, or write the tool's name")]
+    /// The text is empty.
+    #[error("is empty; remove it, or write the tool's name")]
     Empty,
+    /// Names of tools do not have such a character.
     #[error(
-        "has a character that no tool's name has; names are letters, digits, `_`, `-`, `.` and `*`"
+        "has a character that is not allowed in a tool's name; use letters, digits, `_`, `-`, `.` and `*`"
     )]
     Character,
-    #[error("is no group; groups: {}", group_names().join(", "))]
+    /// `group:NAME` with an unknown name.
+    #[error("is not a group; groups: {}", group_names().join(", "))]
     Group,
 }
 
@@ -220,6 +227,7 @@ impl Pattern {
         self.matches(name) || aliases.any(|(alias, _)| self.matches(alias))
     }
 
+    /// The pattern: lower case, aliases replaced.
     pub fn text(&self) -> &str {
         &self.0
     }
@@ -272,12 +280,14 @@ pub fn canonical(name: &str) -> String {
 pub struct Filter {
     /// Lists of alternatives; a tool must be in each. An empty list allows nothing.
     pub allow: BTreeMap<Vec<Pattern>, Origin>,
+    /// Patterns of denied tools.
     pub deny: BTreeMap<Pattern, Origin>,
 }
 
 /// Why a tool is allowed or denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ruling<'f> {
+    /// On every list and in no denial.
     Allowed,
     /// By this deny rule.
     Denied(&'f Pattern, &'f Origin),
@@ -337,6 +347,7 @@ impl Filter {
         lacking.map_or(Ruling::Allowed, |tool| Ruling::Needs(*tool))
     }
 
+    /// Whether the tool and the tools that it requires are allowed.
     pub fn allows(&self, tool: Tool) -> bool {
         self.rule_tool(tool) == Ruling::Allowed
     }

@@ -124,6 +124,7 @@ impl CpuShare {
     /// A hundredth of a processor. Below it, a cgroup's quota in the usual period of 100 ms is shorter
     /// than the kernel's minimum (1 ms, `min_cfs_quota_period`).
     pub const MIN: Self = Self(10);
+    /// 4096 processors.
     pub const MAX: Self = Self(4_096_000);
 
     /// Parses a number of processors: `2`, `0.5`, `1.25`; at most three decimals.

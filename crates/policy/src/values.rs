@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Sourced;
+use super::origin::Sourced;
 
 /// Variables with their values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,8 +16,10 @@ pub struct Values {
 /// The treatment of names that are not listed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Others {
+    /// Other layers decide on them.
     #[default]
     Open,
+    /// They are not set.
     Closed,
 }
 

@@ -4,10 +4,12 @@ use super::glob::stars;
 
 /// An enum with a word for each variant.
 pub trait Words: Copy + 'static {
+    /// The words of all variants, in the order of the declaration.
     const WORDS: &'static [&'static str];
 
     /// The word as written in a policy.
     fn name(self) -> &'static str;
+    /// The variant with this word.
     fn parse(word: &str) -> Option<Self>;
 }
 
@@ -16,10 +18,12 @@ pub trait Words: Copy + 'static {
 pub struct NameList(pub &'static str);
 
 impl NameList {
+    /// The names, in their order.
     pub fn iter(self) -> impl Iterator<Item = &'static str> {
         self.0.split_ascii_whitespace()
     }
 
+    /// Whether the name is one of them.
     pub fn contains(self, name: &str) -> bool {
         self.iter().any(|known| known == name)
     }
@@ -37,9 +41,10 @@ macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$doc])* $variant),+ }
+        pub enum $name { $(#[doc = concat!("`", $word, "`.")] $(#[$doc])* $variant),+ }
 
         impl $name {
+            /// Every variant, in the order of the declaration.
             pub const ALL: [$name; Self::WORDS.len()] = [$($name::$variant),+];
             /// The words, in the same order.
             pub const WORDS: &'static [&'static str] = &[$($word),+];

@@ -294,7 +294,7 @@ fn trial(judged: &Judged, roots: &Roots) -> Result<Trial, &'static str> {
         };
     };
     if !network && first.contains("..") {
-        return Err("a path with `..` is not decided by its text");
+        return Err("a path with `..` cannot be decided from its text");
     }
     let path = subject(roots, first);
     let absent = "it does not exist here";
@@ -398,7 +398,7 @@ fn text(file: &mut File) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// One line, for example `ok    policy.toml:4: deny exec curl: nothing grants it; the kernel: ENOENT`.
+/// One line, for example `ok    policy.toml:4: deny exec curl: no rule grants it; the kernel: ENOENT`.
 fn line(tried: &Tried) -> String {
     let judged = &tried.judged;
     let mark = if tried.holds() { "ok  " } else { "FAIL" };

@@ -1,7 +1,8 @@
 //! Execution, limits of processes, capabilities.
 
 use super::{attempts, call, execute, unless_absent};
-use crate::selftest::{Stopped, plant};
+use crate::selftest::attempt::Stopped;
+use crate::selftest::plant;
 use creel_sys::attempt::{self, at, c};
 
 attempts! { ROWS, "credentials";

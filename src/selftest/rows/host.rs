@@ -1,7 +1,8 @@
 //! The host: its processes, its ipc, its name, and what the caller passes on.
 
 use super::{attempts, call, read, unless_absent, write};
-use crate::selftest::{Stopped, plant};
+use crate::selftest::attempt::Stopped;
+use crate::selftest::plant;
 use creel_sys::attempt::{self, at, c, find_queue};
 use creel_sys::process;
 

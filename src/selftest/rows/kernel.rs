@@ -1,7 +1,7 @@
 //! Mounts, namespaces, modules, foreign ABIs: the kernel's privileged code.
 
 use super::{attempts, call};
-use crate::selftest::Stopped;
+use crate::selftest::attempt::Stopped;
 use creel_sys::attempt::{self, at, c};
 
 /// `CLONE_NEWTIME` and the nsfs ioctls, linux/sched.h and linux/nsfs.h.

@@ -17,7 +17,7 @@ mod work;
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 
-use super::{Answer, Attempt, Stopped, Tried, Work};
+use super::attempt::{Answer, Attempt, Stopped, Tried, Work};
 use creel_sys::Errno;
 
 /// Every attempt; those that look for processes first, while the jail's pids are small.
@@ -51,13 +51,13 @@ macro_rules! attempts {
         $why:literal
         $run:expr;
     )+) => {
-        pub static $table: &[crate::selftest::Attempt] = &[$(
-            crate::selftest::Attempt {
+        pub static $table: &[crate::selftest::attempt::Attempt] = &[$(
+            crate::selftest::attempt::Attempt {
                 group: $group,
                 name: $name,
                 stops: &[$(
-                    crate::selftest::Stop {
-                        layer: crate::selftest::Layer::$layer,
+                    crate::selftest::attempt::Stop {
+                        layer: crate::selftest::layer::Layer::$layer,
                         since: 0 $(+ $since)?,
                         answers: &[$($crate::selftest::rows::$answer),+],
                     }

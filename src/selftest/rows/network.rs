@@ -5,7 +5,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 
 use super::{attempts, call};
-use crate::selftest::Tried;
+use crate::selftest::attempt::Tried;
 use creel_sys::attempt::{at, c};
 
 const AF_TIPC: i32 = 30;

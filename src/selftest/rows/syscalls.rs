@@ -2,7 +2,7 @@
 //! rules on paths.
 
 use super::{attempts, c_path, call};
-use crate::selftest::Stopped;
+use crate::selftest::attempt::Stopped;
 use creel_sys::attempt::{self, at, c};
 
 // linux/prctl.h, asm-generic/ioctls.h, linux/kd.h, linux/tiocl.h
@@ -20,7 +20,7 @@ const NEW_LISTENER: usize = 8;
 const BTRFS_IOC_SNAP_CREATE_V2: usize = 0x5000_9417;
 
 /// An ioctl on a pseudoterminal of the jail's own.
-fn on_terminal(request: usize, argument: usize) -> crate::selftest::Tried {
+fn on_terminal(request: usize, argument: usize) -> crate::selftest::attempt::Tried {
     use std::os::fd::AsRawFd;
     let (_master, slave) = creel_sys::pty::open()?;
     call(

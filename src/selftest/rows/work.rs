@@ -7,7 +7,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 use super::{c_path, call, execute};
-use crate::selftest::{Stopped, Tried, Work, plant};
+use crate::selftest::attempt::{Stopped, Tried, Work};
+use crate::selftest::plant;
 use creel_sys::attempt::{self, at, c};
 
 macro_rules! works {

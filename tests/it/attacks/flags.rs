@@ -97,7 +97,7 @@ fn a_denial_in_a_workspace_that_is_not_there_denies(who: Who) {
     let ran = run.argv(["/usr/bin/true"]);
     assert!(
         ran.stderr
-            .contains("free: not granted, since the workspace is `none`"),
+            .contains("free: not granted, because the workspace mode `none`"),
         "{}",
         ran.stderr
     );

@@ -27,12 +27,12 @@ fn a_denial_that_cannot_be_said_is_an_error() {
         (
             "s.json",
             r#"{"filesystem": {"denyRead": ["**.env"]}}"#,
-            "s.json:1:30: path '**.env' in 'filesystem.denyRead' is a pattern, which cannot stand here",
+            "s.json:1:30: path '**.env' in 'filesystem.denyRead' is a pattern, which this key does not allow",
         ),
         (
             "s.json",
             r#"{"filesystem": {"denyRead": "~/../x"}}"#,
-            "s.json:1:29: path '~/../x' in 'filesystem.denyRead' has a '..'",
+            "s.json:1:29: path '~/../x' in 'filesystem.denyRead' contains '..'",
         ),
         (
             "s.json",
@@ -42,7 +42,7 @@ fn a_denial_that_cannot_be_said_is_an_error() {
         (
             "o.json",
             "{sandbox: {}, tools: {deny: ['group:nonsense']}}",
-            "o.json:1:30: tool 'group:nonsense' in 'tools.deny' is no group",
+            "o.json:1:30: tool 'group:nonsense' in 'tools.deny' is not a group",
         ),
         (
             "o.json",
@@ -67,7 +67,7 @@ fn a_denial_that_cannot_be_said_is_an_error() {
         (
             "s.json",
             r#"{"permissions": {"deny": ["Read(../x)"]}}"#,
-            "s.json:1:27: path '../x' in 'permissions.deny[0]' has a '..'",
+            "s.json:1:27: path '../x' in 'permissions.deny[0]' contains '..'",
         ),
         (
             "s.json",

@@ -252,7 +252,7 @@ fn a_refusal_for_want_of_an_answer_reaches_the_user(who: Who) {
         let text = format!("extends = 'default'\n[tools.exec]\nask = '{ask}'\n");
         Run::new(who, &workspace).policy_text(&workspace, "asks", &text)
     };
-    let note = "tools.exec.ask: refused: there is nobody to ask";
+    let note = "tools.exec.ask: refused: `creel run` cannot ask for approval";
     let ran = run("always").sh("/bin/ls; exit 3");
     assert_eq!(ran.status, 3, "{ran:#?}");
     assert!(ran.stderr.contains(note), "{ran:#?}");
@@ -306,7 +306,7 @@ fn explain_says_first_whether_the_command_may_run() {
             "p.toml",
             &["env"],
             1,
-            "may run   NO: the list of commands does not have it",
+            "may run   NO: the list of commands does not contain the program",
         ),
         (
             "p.toml",

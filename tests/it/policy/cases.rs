@@ -12,7 +12,7 @@ fn cases_are_held_against_the_evaluator() {
     let said = desk.policy(["test", "wrong.toml"]).exits(1);
     assert!(
         said.stdout.starts_with(
-            "FAIL  wrong.toml:3: allow read /opt/x: denied: nothing grants it\n\
+            "FAIL  wrong.toml:3: allow read /opt/x: denied: no rule grants it\n\
              FAIL  wrong.toml:4: deny exec ls: allowed at preset:default:"
         ),
         "{said:#?}"

@@ -21,7 +21,7 @@ error[bad-unit]: 'limits.memory' is '2GX': a size has an unknown unit; use B, Ki
   4 | memory = \"2GX\"
     |          ^^^^^
 
-error[unknown-word]: 'tools.profile' has no 'codng'; did you mean 'coding'?
+error[unknown-word]: 'tools.profile' does not have the value 'codng'; did you mean 'coding'?
  --> bad.toml:6:11
   6 | profile = 'codng'
     |           ^^^^^^^

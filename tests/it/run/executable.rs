@@ -196,7 +196,7 @@ fn what_cannot_start_is_told_for_its_own_reason(who: Who) {
             "extends = 'default'\ntools.exec.commands = ['cat']",
             "true",
             126,
-            "true may not be executed: the list of commands does not have it",
+            "true may not be executed: the list of commands does not contain the program",
         ),
     ] {
         let run = Run::new(who, &workspace).policy_text(&workspace, "p", policy);
@@ -307,7 +307,7 @@ fn a_rule_that_refuses_the_command_is_named(who: Who) {
         ),
         (
             &["env"],
-            "env may not be executed: the list of commands does not have it",
+            "env may not be executed: the list of commands does not contain the program",
         ),
         (
             &["/usr/bin/sh", "-c", "true"],

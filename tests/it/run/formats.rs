@@ -80,7 +80,7 @@ fn a_mistake_is_told_with_its_place_in_each_format() {
         (
             "p.yaml",
             "limits:\n  pids: &a 3\n",
-            "p.yaml:2:9: an anchor (&name) is not taken",
+            "p.yaml:2:9: anchors (&name) are not supported",
         ),
         (
             "p.yml",
@@ -90,7 +90,7 @@ fn a_mistake_is_told_with_its_place_in_each_format() {
         (
             "p.json5",
             "{limits: {pids: 1,\n pids: 2}}",
-            "p.json5:2:2: key 'pids' is there already",
+            "p.json5:2:2: key 'pids' exists already",
         ),
         (
             "p.jsonc",

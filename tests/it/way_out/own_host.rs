@@ -115,7 +115,7 @@ fn what_means_the_jails_own_loopback_is_refused_with_the_name() {
         ("[::]:11434", "is the jail's own loopback"),
         (
             "host.creel.internal",
-            "name the ports, as in host.creel.internal:11434",
+            "add the ports, as in host.creel.internal:11434",
         ),
     ] {
         let run = jail.run().flags(["--allow-net", rule]).argv(["/bin/true"]);

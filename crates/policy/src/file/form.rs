@@ -12,10 +12,11 @@ use serde_json::{Map, Value as Json, json};
 use super::walk::{At, File};
 use crate::command::Command;
 use crate::error::PolicyError;
-use crate::net::Rule;
+use crate::grant::Grant;
+use crate::net::rule::Rule;
+use crate::origin::{Origin, Sourced};
+use crate::printer::Printer;
 use crate::tree::{Format, Table};
-use crate::write::Printer;
-use crate::{Grant, Origin, Sourced};
 
 /// The type of value that a key holds.
 pub trait Form {
@@ -163,7 +164,7 @@ macro_rules! section {
         $(#[$meta])*
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         pub struct $name {
-            $($(#[$doc])* pub $field: $type,)*
+            $(#[doc = concat!("The key `", stringify!($field), "`.")] $(#[$doc])* pub $field: $type,)*
             $($($(#[$note])* pub $beside: $of,)*)?
         }
         $crate::file::form::section_of!($name: $more $section, $place { $($field = $form,)* $(; $($beside,)*)? });
@@ -195,7 +196,7 @@ macro_rules! section_of {
                 of: &$crate::tree::Table,
                 prefix: &str,
                 failed: $crate::file::form::Failed,
-            ) -> Result<Self, $crate::PolicyError> {
+            ) -> Result<Self, $crate::error::PolicyError> {
                 let mut all = Self::default();
                 $(all.$field = $crate::file::form::field::<$form, _>(
                     file, of, prefix, stringify!($field), failed)?;)*
@@ -210,7 +211,7 @@ macro_rules! section_of {
                 all
             }
 
-            fn print(&self, out: &mut $crate::write::Printer) {
+            fn print(&self, out: &mut $crate::printer::Printer) {
                 use $crate::file::form::{Beside, Form, print};
                 for rank in 0..=3 {
                     $(if <$form as Form>::RANK == rank {

@@ -6,9 +6,11 @@ use super::form::{Form, defined};
 use super::keys::GRANT;
 use super::plain::Flag;
 use super::walk::At;
-use crate::error::{PathFault, PolicyError};
-use crate::write::quoted;
-use crate::{Absent, Grant, glob};
+use crate::error::PolicyError;
+use crate::fault::PathFault;
+use crate::glob;
+use crate::grant::{Absent, Grant};
+use crate::printer::quoted;
 
 /// A grant: a path or a pattern, or a table that says whether it may be absent.
 pub struct Path;
@@ -191,7 +193,7 @@ mod tests {
             "[filesystem]|exec = ['/usr', '/opt/a**']
             2:17: path '/opt/a**' in 'filesystem.exec' has a '**' beside other characters; write it between slashes, or one '*' within a name
             [filesystem]|unprotect = ['$WORKSPACE/*']
-            2:14: path '$WORKSPACE/*' in 'filesystem.unprotect' is a pattern, which cannot stand here; write the paths out, and '[*]' for a star",
+            2:14: path '$WORKSPACE/*' in 'filesystem.unprotect' is a pattern, which this key does not allow; list the paths, and write '[*]' for a literal star",
         );
     }
 }

@@ -7,10 +7,10 @@ use serde_json::Value as Json;
 use super::form::{Form, defined};
 use super::walk::At;
 use crate::error::PolicyError;
+use crate::origin::Sourced;
+use crate::printer::quoted;
 use crate::tree::{Node, Value};
-use crate::units::{Quantity, UnitError};
-use crate::write::quoted;
-use crate::{Bytes, Count, CpuShare, Percent, Sourced, Span};
+use crate::units::{Bytes, Count, CpuShare, Percent, Quantity, Span, UnitError};
 
 /// A number with its unit.
 pub trait Unit {

@@ -56,7 +56,9 @@ pub fn read(source: &str, text: &str) -> Result<Layer, PolicyError> {
 /// All faults of a text, at most one for each section.
 #[derive(Debug)]
 pub struct Faults {
+    /// The first error, in the order in which the file is read.
     pub first: Box<PolicyError>,
+    /// The errors after it.
     pub rest: Vec<PolicyError>,
 }
 
@@ -336,7 +338,10 @@ mod tests {
             ("a = 1\rb = 2", "p.toml:1:7: "),
             ("\0", "p.toml:1:2: "),
             ("a = '''\n\n", "p.toml:3:1: "),
-            ("\u{feff}", "p.toml:1:1: begins with a byte order mark;"),
+            (
+                "\u{feff}",
+                "p.toml:1:1: the file begins with a byte order mark;",
+            ),
         ] {
             let message = message(text);
             assert!(message.starts_with(start), "{text:?}: {message}");
@@ -349,10 +354,10 @@ mod tests {
         assert_eq!(decode("p", "ä".as_bytes()).unwrap(), "ä");
         assert_eq!(
             decode("p", b"# \xc3\xa4\nab\xff").unwrap_err().to_string(),
-            "p:2:3: not UTF-8; save the file as UTF-8"
+            "p:2:3: the file is not UTF-8; save it as UTF-8"
         );
         let long = " ".repeat(MAX_BYTES + 1);
-        let expected = "p: larger than 1048576 bytes; a policy lists directories, not files";
+        let expected = "p: the file is larger than 1048576 bytes; list directories, not files";
         assert_eq!(
             decode("p", long.as_bytes()).unwrap_err().to_string(),
             expected

@@ -11,14 +11,16 @@ use super::keys;
 use super::plain::Word;
 use super::sections::is_variable_name;
 use super::walk::{At, File};
-use crate::error::{NameFault, PolicyError};
-use crate::net::rule::{self, parse_ports, ports_text};
-use crate::net::{
-    Credential, Host, Http, NetworkFault, Protocol, Rule, RuleError, Secret, Tls, To,
-};
+use crate::error::PolicyError;
+use crate::fault::NameFault;
+use crate::net::credential::{Credential, Secret};
+use crate::net::fault::{NetworkFault, RuleError};
+use crate::net::host::{Host, Name};
+use crate::net::http::Http;
+use crate::net::rule::{self, Protocol, Rule, Tls, To, parse_ports, ports_text};
+use crate::origin::Sourced;
+use crate::printer::{Printer, quoted};
 use crate::tree::{Node, Table, Value};
-use crate::write::{Printer, quoted};
-use crate::{Name, Sourced};
 
 const LISTED: &str = "an array of destinations, for example [\"github.com\"]";
 
@@ -346,27 +348,27 @@ mod tests {
         refused(
             r#"
             [network]|mode = 'proxy'
-            2:8: 'network.mode' has no 'proxy'; known: none, allowlist, ask, open
+            2:8: 'network.mode' does not have the value 'proxy'; known: none, allowlist, ask, open
             [network]|mode = 'opn'
-            2:8: 'network.mode' has no 'opn'; did you mean 'open'?
+            2:8: 'network.mode' does not have the value 'opn'; did you mean 'open'?
             [network]|allow = 'a.example'
             2:9: 'network.allow' is a string; write an array of destinations, for example ["github.com"]
             [network]|allow = ['']
-            2:10: destination '' in 'network.allow' is empty; take it out, or write a host
+            2:10: destination '' in 'network.allow' is empty; remove it, or write a host
             [network]|allow = [',']
-            2:10: destination ',' in 'network.allow' is no host: the character ',' is none of a host name; write a name, *.NAME, an address, or ADDRESS/BITS
+            2:10: destination ',' in 'network.allow' is not a host: the character ',' is not allowed in a host name; write a name, *.NAME, an address, or ADDRESS/BITS
             [network]|allow = ["a\u0000.example"]
-            2:10: destination 'a\0.example' in 'network.allow' is no host: the character '\0' is none of a host name; write a name, *.NAME, an address, or ADDRESS/BITS
+            2:10: destination 'a\0.example' in 'network.allow' is not a host: the character '\0' is not allowed in a host name; write a name, *.NAME, an address, or ADDRESS/BITS
             [network]|allow = ['https://github.com/x']
             2:10: destination 'https://github.com/x' in 'network.allow' is a URL; write its host, and its path under `paths`
             [network]|allow = ['git*.com']
-            2:10: destination 'git*.com' in 'network.allow' has a `*` that does not stand for whole labels; write *.NAME for what is beneath NAME
+            2:10: destination 'git*.com' in 'network.allow' has a `*` that does not stand for whole labels; write *.NAME for every name below NAME
             [network]|allow = ['*:443']
             2:10: destination '*' in 'network.allow' grants every name, which only `mode = "open"` does; name the hosts, or set that mode
             [network]|allow = ['10.1.2.3/8:5432']
-            2:10: destination '10.1.2.3/8:5432' in 'network.allow' is no range: its address has bits beyond its length; write 10.0.0.0/8
+            2:10: destination '10.1.2.3/8:5432' in 'network.allow' is not a range: its address has bits set beyond the prefix length; write 10.0.0.0/8
             [network]|allow = ['a.example:http']
-            2:10: destination 'a.example:http' in 'network.allow' has no port 'http'; write numbers from 1 to 65535, as in 443,8000-8010
+            2:10: destination 'a.example:http' in 'network.allow' has the invalid port 'http'; write numbers from 1 to 65535, as in 443,8000-8010
             [network]|allow = [{ ports = [443] }]
             2:10: 'network.allow: host' is missing; add it
             [network]|allow = [{ host = 'a.example:443', ports = [443] }]
@@ -374,31 +376,31 @@ mod tests {
             [network]|allow = [{ host = 'a.example', ports = [] }]
             2:40: 'ports' is an empty list; leave it out for the usual ports, or name some
             [network]|allow = [{ host = 'a.example', ports = [70000] }]
-            2:41: destination '70000' in 'network.allow' has no port '70000'; write numbers from 1 to 65535, as in 443,8000-8010
+            2:41: destination '70000' in 'network.allow' has the invalid port '70000'; write numbers from 1 to 65535, as in 443,8000-8010
             [network]|allow = [{ host = 'a.example', methods = ['GET'] }]
-            2:19: destination 'a.example' in 'network.allow' has methods or paths, which creel sees only in TLS that it ends or in plain HTTP; add tls = "terminate" or protocol = "http"
+            2:19: destination 'a.example' in 'network.allow' has methods or paths, which creel sees only in TLS that it terminates or in plain HTTP; add tls = "terminate" or protocol = "http"
             [network]|allow = [{ host = 'a.example', protocol = 'tcp' }]
-            2:19: destination 'a.example' in 'network.allow' has no ports, and `protocol = "tcp"` goes by none; name them
+            2:19: destination 'a.example' in 'network.allow' has no ports, and `protocol = "tcp"` has no default ports; add them
             [network]|allow = [{ host = 'a.example', protocol = 'http', paths = ['/a/../b'] }]
-            2:19: destination 'a.example' in 'network.allow' has the path '/a/../b', which no request has; begin it with '/', and leave out `..`, `//`, `%`, `;`, `?` and `\`
+            2:19: destination 'a.example' in 'network.allow' has the path '/a/../b', which is not valid; begin it with '/', and leave out `..`, `//`, `%`, `;`, `?` and `\`
             [network]|allow = [{ host = 'a.example', protocol = 'http', methods = [] }]
             2:61: 'methods' is an empty list; leave it out for any, or take the destination out
             [network]|allow = [{ host = 'a.example', tls = 'end' }]
-            2:38: 'tls' has no 'end'; known: forward, terminate
+            2:38: 'tls' does not have the value 'end'; known: forward, terminate
             [network]|allow = [{ host = 'a.example', prots = [443] }]
             2:32: unknown key 'prots' in a destination; did you mean 'ports'?
             [network]|resolvers = ['dns.example']
-            2:14: resolver 'dns.example' in 'network.resolvers' is no IP:PORT; write for example "9.9.9.9:53"
+            2:14: resolver 'dns.example' in 'network.resolvers' is not IP:PORT; write for example "9.9.9.9:53"
             [network]|resolvers = ['9.9.9.9:0']
-            2:14: resolver '9.9.9.9:0' in 'network.resolvers' is no IP:PORT; write for example "9.9.9.9:53"
+            2:14: resolver '9.9.9.9:0' in 'network.resolvers' is not IP:PORT; write for example "9.9.9.9:53"
             [network.limits]|conections = 5
             2:1: unknown key 'conections' in [network.limits]; did you mean 'connections'?
             [network.limits]|bytes_in = 5
             2:12: 'network.limits.bytes_in' is an integer; write a size in quotes, for example "2GiB"
             [[network.credentials]]|host = 'a.example'|header = 'x'|variable = 'X'|secret = { env = 'Y' }
-            1:1: the credential for 'a.example' has no TLS to be put into; allow that host with tls = "terminate"
+            1:1: creel cannot add the credential for 'a.example', because it does not terminate that host's TLS; allow the host with tls = "terminate"
             [[network.credentials]]|host = 'a.example'|header = 'x y'
-            3:10: header 'x y' in 'network.credentials' is no header's name; write for example "authorization"
+            3:10: header 'x y' in 'network.credentials' is not the name of a header; write for example "authorization"
             [[network.credentials]]|host = 'a.example'|header = 'x'|variable = 'X'|secret = {}
             5:10: 'network.credentials.secret' needs one of env and file; write { env = "NAME" } or { file = "/path" }
             "#,

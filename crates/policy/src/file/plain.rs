@@ -6,11 +6,12 @@ use serde_json::{Value as Json, json};
 
 use super::form::Form;
 use super::walk::At;
-use crate::Sourced;
-use crate::error::{PolicyError, Remedy};
+use crate::error::PolicyError;
+use crate::fault::Remedy;
+use crate::origin::Sourced;
+use crate::printer::quoted;
 use crate::tree::Value;
 use crate::words::Words;
-use crate::write::quoted;
 
 /// One of the known words.
 pub struct Word<T>(PhantomData<T>);

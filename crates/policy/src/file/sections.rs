@@ -7,9 +7,12 @@ use serde_json::{Value as Json, json};
 use super::form::{Form, defined};
 use super::plain::{Any, Word};
 use super::walk::At;
-use crate::error::{NameFault, PolicyError, Remedy};
-use crate::write::quoted;
-use crate::{Degradable, Origin, Sourced, WorkspaceMode};
+use crate::degradable::Degradable;
+use crate::error::PolicyError;
+use crate::fault::{NameFault, Remedy};
+use crate::grant::WorkspaceMode;
+use crate::origin::{Origin, Sourced};
+use crate::printer::quoted;
 
 /// The workspace's mode.
 pub struct Workspace;
@@ -159,6 +162,7 @@ pub fn is_reserved(name: &str) -> bool {
     name == "CREEL" || name.starts_with("CREEL_")
 }
 
+/// Whether a text is the name of an environment variable: letters, digits and `_`, no digit first.
 pub fn is_variable_name(text: &str) -> bool {
     !text.starts_with(|c: char| c.is_ascii_digit())
         && !text.is_empty()
@@ -196,7 +200,7 @@ mod tests {
         refused(
             r#"
             [environment.set]|A = "x\u0000"
-            2:5: the value of 'A' holds a NUL byte, which no environment carries; take it out
+            2:5: the value of 'A' contains a NUL byte, which no variable can contain; remove it
             [environment]|pass = ['TERM', 'CREEL_ID']
             2:17: variable name 'CREEL_ID' is reserved: creel sets CREEL and CREEL_* itself; leave it out
             "#,
@@ -208,15 +212,15 @@ mod tests {
         refused(
             r#"
             [filesystem]|workspace = 'overlay'
-            2:13: 'filesystem.workspace' cannot be 'overlay' yet: other modes come with a later version; known: none, ro, rw
+            2:13: 'filesystem.workspace' cannot be 'overlay' in this version; known: none, ro, rw
             [filesystem]|workspace = 'rx'
-            2:13: 'filesystem.workspace' has no 'rx'; known: none, ro, rw
+            2:13: 'filesystem.workspace' does not have the value 'rx'; known: none, ro, rw
             [filesystem]|workspace = 'row'
-            2:13: 'filesystem.workspace' has no 'row'; known: none, ro, rw
+            2:13: 'filesystem.workspace' does not have the value 'row'; known: none, ro, rw
             allow_degraded = ['seccomp']
-            1:19: 'allow_degraded' has no 'seccomp'; known: cgroup, landlock, idmap
+            1:19: 'allow_degraded' does not have the value 'seccomp'; known: cgroup, landlock, idmap
             allow_degraded = ['cgroups']
-            1:19: 'allow_degraded' has no 'cgroups'; did you mean 'cgroup'?
+            1:19: 'allow_degraded' does not have the value 'cgroups'; did you mean 'cgroup'?
             "#,
         );
     }

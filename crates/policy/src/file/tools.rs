@@ -9,12 +9,13 @@ use super::grants::plain;
 use super::keys;
 use super::plain::Any;
 use super::walk::{At, File};
-use crate::Sourced;
 use crate::command::{Arguments, Case, Command};
-use crate::error::{PolicyError, Remedy};
+use crate::error::PolicyError;
+use crate::fault::Remedy;
+use crate::origin::Sourced;
+use crate::printer::{Printer, quoted};
 use crate::tools::{Pattern, PatternFault, Tool};
 use crate::tree::Table;
-use crate::write::{Printer, quoted};
 
 /// Tools by name, pattern or group; a group expands to several patterns.
 pub struct Patterns;

@@ -1,9 +1,11 @@
 //! Access to a tree's values: a value with its key and its place, and the error if its type is wrong.
 
 use super::keys::Keys;
-use crate::error::{Place, PolicyError, Remedy};
+use crate::error::PolicyError;
+use crate::fault::Remedy;
+use crate::origin::{Origin, Sourced};
+use crate::place::Place;
 use crate::tree::{Format, Node, Table, Text, Value};
-use crate::{Origin, Sourced};
 
 /// The file that is read, for the places of its values.
 pub struct File<'a> {

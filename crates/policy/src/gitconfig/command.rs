@@ -5,7 +5,9 @@
 /// A word of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
+    /// The bytes of the word, without quotes.
     pub text: Vec<u8>,
+    /// What the shell does with the word.
     pub role: Role,
 }
 

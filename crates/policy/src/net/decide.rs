@@ -6,25 +6,31 @@
 use core::net::IpAddr;
 use std::collections::BTreeSet;
 
-use super::http::ambiguous;
-use super::range::{block, canonical};
-use super::{Host, Http, List, Mode, Name, Network, OnMiss, Protocol, Range, Rule, Tls, To};
-use crate::Origin;
+use super::host::{Host, Name};
+use super::http::{Http, ambiguous};
+use super::network::{List, Mode, Network, OnMiss};
+use super::range::{Range, block, canonical};
+use super::rule::{Protocol, Rule, Tls, To};
+use crate::origin::Origin;
 
 /// The decision on a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer<'a> {
     /// The most specific rules that allow it, one from each list.
     Allow(Vec<&'a Rule>),
+    /// A list prompts for approval.
     Ask,
+    /// The destination is denied.
     Deny(Why),
 }
 
 /// Why a destination is denied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
+    /// The mode is `none`.
     #[error("there is no network")]
     NoNetwork,
+    /// The denial at this place covers it.
     #[error("denied by {0}")]
     Denied(Origin),
     /// A list does not contain it.
@@ -44,13 +50,16 @@ pub const UNNAMED: &str = "no rule names its range; name the address or a range 
 /// The transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
+    /// A connection.
     Tcp,
+    /// A datagram.
     Udp,
 }
 
 /// The transport of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carried {
+    /// The request is sent without TLS.
     Plain,
     /// TLS that creel terminates.
     Tls,
@@ -63,8 +72,11 @@ pub enum Spoken<'a> {
     Tls,
     /// A request: method, and path as sent, without the query.
     Request {
+        /// As sent: `GET`.
         method: &'a str,
+        /// As sent, without the query.
         path: &'a str,
+        /// Whether the request is sent over TLS.
         carried: Carried,
     },
     /// Neither TLS nor HTTP.

@@ -22,6 +22,7 @@ pub const HOST: &str = "host.creel.internal";
 /// A name or an address, canonical.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
+    /// A DNS name.
     Name(Name),
     /// Never IPv4-mapped, IPv4-compatible or NAT64: those become the IPv4 address that they carry.
     Address(IpAddr),
@@ -35,22 +36,31 @@ pub struct Name(Arc<str>);
 /// Why a text is not a host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
+    /// The text is empty.
     #[error("it is empty")]
     Empty,
-    #[error("the character {0:?} is none of a host name")]
+    /// Host names do not have this character.
+    #[error("the character {0:?} is not allowed in a host name")]
     Character(char),
+    /// A label or the name is too long, or a label is empty.
     #[error("a label is empty or longer than 63 bytes, or the name longer than 253")]
     Length,
-    #[error("it is no internationalised name (UTS 46)")]
+    /// The name is not valid by UTS 46.
+    #[error("it is not a valid internationalised name (UTS 46)")]
     Idn,
-    #[error("its last label is a number, and it is no IPv4 address")]
+    /// A number as the last label, in a text that is not an IPv4 address.
+    #[error("its last label is a number, but it is not an IPv4 address")]
     Number,
-    #[error("an IPv6 address has a zone, which means nothing outside")]
+    /// `%ZONE` after an IPv6 address.
+    #[error("an IPv6 address has a zone, which is valid on one machine only")]
     Zone,
+    /// An IPv6 address and a port without brackets between them.
     #[error("an IPv6 address with a port needs brackets")]
     Brackets,
-    #[error("the port is no number from 1 to 65535")]
+    /// The text after the last `:` is not a port.
+    #[error("the port is not a number from 1 to 65535")]
     Port,
+    /// The text is neither a name nor an address.
     #[error("it is neither a name nor an address")]
     Neither,
 }
@@ -132,6 +142,7 @@ impl Name {
         }
     }
 
+    /// The name, canonical, without a trailing dot.
     pub fn as_str(&self) -> &str {
         &self.0
     }

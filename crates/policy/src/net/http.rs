@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::rule::RuleError;
+use super::fault::RuleError;
 use crate::glob::stars;
 
 /// A set of requests.
@@ -29,6 +29,7 @@ impl Http {
         }
     }
 
+    /// Whether a request is in the set. `path` is as sent, without the query.
     pub fn allows(&self, method: &str, path: &str) -> bool {
         let matches = |p: &String| stars(p, path);
         (self.methods.is_empty() || self.methods.contains(method))

@@ -7,16 +7,20 @@
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Credential, Http, Limits, List, Mode, Network, OnMiss, Protocol, Rule, To};
+use super::credential::Credential;
+use super::http::Http;
+use super::limits::Limits;
+use super::network::{List, Mode, Network, OnMiss};
+use super::rule::{Protocol, Rule, To};
 use crate::error::PolicyError;
 use crate::file::form::{Beside, List as Listed, Sub, section};
 use crate::file::network::{self, Credentials, Denial, Destination, Resolvers};
 use crate::file::plain::Word;
 use crate::file::walk::File;
 use crate::lattice::{Bound, Names, lattice};
-use crate::layer::Rank;
+use crate::origin::{Origin, Sourced};
+use crate::rank::Rank;
 use crate::tree::Table;
-use crate::{Origin, Sourced};
 
 section! {
     /// One layer's network settings.

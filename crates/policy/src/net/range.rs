@@ -6,18 +6,25 @@ use std::fmt;
 /// Addresses that share their first `bits` bits. In canonical form, the other bits are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Range {
+    /// The first address.
     pub address: IpAddr,
+    /// The prefix length: 0 to 32 for IPv4, 0 to 128 for IPv6.
     pub bits: u8,
 }
 
 /// Why a text is not a range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
-    #[error("it is no range; write ADDRESS/BITS, for example 10.0.0.0/8 or [2001:db8::]/32")]
+    /// The text is not `ADDRESS/BITS`.
+    #[error("its form is wrong; write ADDRESS/BITS, for example 10.0.0.0/8 or [2001:db8::]/32")]
     Malformed,
-    #[error("its address has bits beyond its length; write {0}")]
+    /// The address has bits beyond the prefix length; the range without them.
+    #[error("its address has bits set beyond the prefix length; write {0}")]
     HostBits(Range),
-    #[error("an address in it carries an IPv4 address and is judged as that; write the IPv4 range")]
+    /// The range has IPv6 addresses that stand for IPv4 addresses.
+    #[error(
+        "its addresses stand for IPv4 addresses, and rules apply to those; write the IPv4 range"
+    )]
     Carries,
 }
 
@@ -56,6 +63,7 @@ impl Range {
         Ok(range)
     }
 
+    /// Whether the address is in this range. An address of the other family is not.
     pub fn has(&self, address: IpAddr) -> bool {
         let differing = match (self.address, address) {
             (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(u32::from(a) ^ u32::from(b)) << 96,
@@ -151,7 +159,9 @@ pub fn home(range: &Range) -> Option<&'static Block> {
 /// Addresses that are not public hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
+    /// The addresses.
     pub range: Range,
+    /// Their kind; continues the sentence after `the address is`.
     pub kind: &'static str,
 }
 

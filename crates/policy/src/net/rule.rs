@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::host::parse_port;
-use super::range::{RangeError, block};
-use super::{HOST, Host, HostError, Http, Name, Range};
-use crate::Origin;
+pub use super::fault::{MOST_PORTS, RuleError};
+use super::host::{Host, Name, parse_port};
+use super::http::Http;
+use super::range::{Range, block};
+use crate::origin::Origin;
 use crate::words::words;
 
 /// Destinations, and what may be sent to them. A denial uses `to` and `ports` alone.
@@ -16,17 +17,22 @@ pub struct Rule {
     pub to: To,
     /// In a denial, empty means every port; otherwise never empty.
     pub ports: BTreeSet<u16>,
+    /// The protocol that is allowed.
     pub protocol: Protocol,
+    /// The handling of TLS.
     pub tls: Tls,
     /// `None` means any request.
     pub http: Option<Http>,
+    /// The place of the rule.
     pub origin: Origin,
 }
 
+/// The destinations of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum To {
     /// `*`: every name; only mode `open` grants it. A denial of it also covers every address.
     Any,
+    /// This name.
     Name(Name),
     /// `*.example.org`: every name beneath it, but not the name itself.
     Under(Name),
@@ -79,66 +85,6 @@ words! {
     }
 }
 
-/// The most ports of one rule: each takes one or two listening sockets.
-pub const MOST_PORTS: usize = 64;
-
-/// Why a text or a table is not a rule. Continues the sentence after the destination, with a fix.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RuleError {
-    #[error("is empty; take it out, or write a host")]
-    Empty,
-    #[error("is no host: {0}; write a name, *.NAME, an address, or ADDRESS/BITS")]
-    Host(HostError),
-    #[error("is no range: {0}")]
-    Range(RangeError),
-    #[error(
-        "has a `*` that does not stand for whole labels; write *.NAME for what is beneath NAME"
-    )]
-    Wildcard,
-    #[error("is a URL; write its host, and its path under `paths`")]
-    Url,
-    #[error("needs brackets around its IPv6 address; write [ADDRESS]:PORT or [ADDRESS]/BITS")]
-    Brackets,
-    #[error("has no port '{0}'; write numbers from 1 to 65535, as in 443,8000-8010")]
-    Port(String),
-    #[error("has more than {MOST_PORTS} ports; name those that are needed")]
-    Ports,
-    #[error("has ports twice; write them behind the host or under `ports`")]
-    PortsTwice,
-    #[error("has no ports, and `protocol = \"{0}\"` goes by none; name them")]
-    NoPorts(&'static str),
-    #[error(
-        "has methods or paths, which creel sees only in TLS that it ends or in plain HTTP; add tls = \"terminate\" or protocol = \"http\""
-    )]
-    Unseen,
-    #[error(
-        "ends TLS or looks at requests, which `protocol = \"{0}\"` excludes; take one of them out"
-    )]
-    Opaque(&'static str),
-    #[error(
-        "grants nothing: `protocol = \"none\"` is for a range, where granted names may be; take it out, or name the range"
-    )]
-    Nothing,
-    #[error(
-        "grants every name, which only `mode = \"open\"` does; name the hosts, or set that mode"
-    )]
-    Any,
-    #[error(
-        "is the jail's own loopback, which needs no rule; write {HOST}:PORT for a server on the host's loopback"
-    )]
-    OwnLoopback,
-    #[error(
-        "is the host's loopback, where any port may be anybody's; name the ports, as in {HOST}:11434"
-    )]
-    HostPorts,
-    #[error("has the method '{0}', which is none; write words as GET or POST")]
-    Method(String),
-    #[error(
-        "has the path '{0}', which no request has; begin it with '/', and leave out `..`, `//`, `%`, `;`, `?` and `\\`"
-    )]
-    Path(String),
-}
-
 /// Parses `HOST[:PORTS]`: the destination, and its ports if given.
 pub fn parse(text: &str) -> Result<(To, Option<BTreeSet<u16>>), RuleError> {
     if text.is_empty() {
@@ -185,6 +131,7 @@ pub fn parse_ports(text: &str) -> Result<BTreeSet<u16>, RuleError> {
 }
 
 impl To {
+    /// Parses a destination without ports: `*`, `*.NAME`, a name, an address, `ADDRESS/BITS`.
     pub fn parse(text: &str) -> Result<To, RuleError> {
         if text == "*" {
             return Ok(To::Any);

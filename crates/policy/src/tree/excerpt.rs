@@ -5,7 +5,8 @@
 
 use std::fmt::Write as _;
 
-use crate::error::{Place, escaped};
+use crate::escape::escaped;
+use crate::place::Place;
 
 /// The most characters of a line that are shown.
 const WIDE: usize = 100;

@@ -1,25 +1,37 @@
 //! Syntax that is refused in every format, because it may not mean what it says.
 
-use crate::error::shown;
+use crate::escape::shown;
+
+/// The maximum nesting of arrays and tables, not counting the outermost.
+pub const MAX_DEPTH: usize = 80;
 
 /// Why a document that its parser accepts is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// More than [`MAX_DEPTH`](super::MAX_DEPTH) arrays and tables in one another.
-    #[error("nested deeper than {} levels; a policy needs five", super::MAX_DEPTH)]
+    /// More than [`MAX_DEPTH`] arrays and tables in one another.
+    #[error(
+        "the document is nested deeper than {} levels; a policy needs five",
+        MAX_DEPTH
+    )]
     TooDeep,
     /// A control character, a lone carriage return, or a mark that readers disagree about.
-    #[error("holds the character U+{:04X}, which cannot be seen; remove it, or write it as an escape in double quotes", u32::from(*.0))]
+    #[error("the document contains the character U+{:04X}, which is invisible; remove it, or write it as an escape in double quotes", u32::from(*.0))]
     Character(char),
     /// A string in quotes continues past the end of its line (JSON5).
-    #[error("a string runs over the end of its line; close it, or write \\n for the line end")]
+    #[error("a string continues past the end of its line; close it, or write \\n for the line end")]
     OpenString,
-    /// `first` is the line of the other key.
+    /// A key stands in one table twice.
     #[error(
-        "key '{}' is there already, on line {first}; remove one of them",
+        "key '{}' exists already, on line {first}; remove one of them",
         shown(key)
     )]
-    Duplicate { key: String, first: u32 },
+    Duplicate {
+        /// The key, without quotes.
+        key: String,
+        /// The line of the other key, 1-based.
+        first: u32,
+    },
+    /// A number, a boolean, null, a list or a table as a key.
     #[error("a key is not a string; put it in quotes")]
     KeyNotString,
     /// A bare key with characters that JSON5 allows only in quotes.
@@ -29,21 +41,27 @@ pub enum Fault {
     #[error("the document is {0}; write a table: keys with their values")]
     NotTable(&'static str),
     /// A JSON5 document without a value.
-    #[error("the document holds nothing; write {{}} for a policy that grants nothing")]
+    #[error("the document is empty; write {{}} for a policy that grants nothing")]
     Nothing,
     /// Infinity, not a number, or so large that it would become infinity.
     #[error("'{}' is not finite; write a number", shown(.0))]
     NotFinite(String),
-    #[error("an alias (*name) is not taken; write the value out")]
+    /// `*name` (YAML).
+    #[error("aliases (*name) are not supported; write the value itself")]
     Alias,
-    #[error("an anchor (&name) is not taken; remove it, or put the value in quotes")]
+    /// `&name` (YAML).
+    #[error("anchors (&name) are not supported; remove the anchor, or put the value in quotes")]
     Anchor,
-    #[error("a merge key (<<) is not taken; write the keys out")]
+    /// `<<` (YAML 1.1).
+    #[error("merge keys (<<) are not supported; write the keys themselves")]
     MergeKey,
-    #[error("a tag (!name) is not taken; remove it, or put the value in quotes")]
+    /// `!name` (YAML).
+    #[error("tags (!name) are not supported; remove the tag, or put the value in quotes")]
     Tag,
-    #[error("a directive (%NAME) is not taken; remove it")]
+    /// `%NAME` (YAML).
+    #[error("directives (%NAME) are not supported; remove the directive")]
     Directive,
+    /// `---` after the first document (YAML).
     #[error("a second document begins here; keep one document in one file")]
     SecondDocument,
     /// A tab before a key of a block.

@@ -9,8 +9,12 @@ use jsonc_parser::common::Ranged as _;
 use jsonc_parser::errors::{ParseError, ParseErrorKind};
 use jsonc_parser::{CollectOptions, CommentCollectionStrategy, ParseOptions, parse_to_ast};
 
-use super::{Fault, Format, Key, MAX_DEPTH, Node, Table, Text, Value, number::number};
-use crate::PolicyError;
+use super::fault::{Fault, MAX_DEPTH};
+use super::format::Format;
+use super::node::{Key, Node, Table, Value};
+use super::number::number;
+use super::text::Text;
+use crate::error::PolicyError;
 
 const OPTIONS: ParseOptions = ParseOptions {
     allow_comments: true,
@@ -197,14 +201,14 @@ mod tests {
     #[test]
     fn what_would_be_a_guess_is_refused_with_its_place() {
         for (text, start) in [
-            ("", "p:1:1: the document holds nothing;"),
-            ("// {}", "p:1:1: the document holds nothing;"),
+            ("", "p:1:1: the document is empty;"),
+            ("// {}", "p:1:1: the document is empty;"),
             ("[1]", "p:1:1: the document is an array;"),
             (" null", "p:1:2: the document is null;"),
             ("{} {}", "p:1:4: "),
             (
                 "{a: 1,\n 'a': 2}",
-                "p:2:2: key 'a' is there already, on line 1;",
+                "p:2:2: key 'a' exists already, on line 1;",
             ),
             ("{a: 1 b: 2}", "p:1:6: expected comma"),
             ("{a: [1 2]}", "p:1:7: expected comma"),
@@ -221,9 +225,9 @@ mod tests {
             ("{1a: 2}", "p:1:"),
             ("{a-b: 2}", "p:1:2: key 'a-b' is not made of"),
             ("{[1]: 2}", "p:1:2: "),
-            ("{a: 'x\ny'}", "p:1:7: a string runs over"),
-            ("{'x\ny': 1}", "p:1:4: a string runs over"),
-            ("{a: 'x\\\\\r\ny'}", "p:1:9: a string runs over"),
+            ("{a: 'x\ny'}", "p:1:7: a string continues"),
+            ("{'x\ny': 1}", "p:1:4: a string continues"),
+            ("{a: 'x\\\\\r\ny'}", "p:1:9: a string continues"),
             ("{a: \"\\ud83d\"}", "p:1:"),
             ("{a: \"\\udd80\"}", "p:1:"),
             ("{a: \"\\ud83d\\u0041\"}", "p:1:"),
@@ -231,12 +235,30 @@ mod tests {
             ("{a: 'x}", "p:1:5: unterminated string literal;"),
             ("{a: /* 1}", "p:1:5: unterminated comment block;"),
             ("{a: 1", "p:1:"),
-            ("{a: '\u{7}'}", "p:1:6: holds the character U+0007"),
-            ("{a: '\0'}", "p:1:6: holds the character U+0000"),
-            ("// x\r{}", "p:1:5: holds the character U+000D"),
-            ("// x\u{2028}{}", "p:1:5: holds the character U+2028"),
-            ("\u{feff}{}", "p:1:1: begins with a byte order mark"),
-            ("{\u{feff}}", "p:1:2: holds the character U+FEFF"),
+            (
+                "{a: '\u{7}'}",
+                "p:1:6: the document contains the character U+0007",
+            ),
+            (
+                "{a: '\0'}",
+                "p:1:6: the document contains the character U+0000",
+            ),
+            (
+                "// x\r{}",
+                "p:1:5: the document contains the character U+000D",
+            ),
+            (
+                "// x\u{2028}{}",
+                "p:1:5: the document contains the character U+2028",
+            ),
+            (
+                "\u{feff}{}",
+                "p:1:1: the file begins with a byte order mark",
+            ),
+            (
+                "{\u{feff}}",
+                "p:1:2: the document contains the character U+FEFF",
+            ),
         ] {
             let message = match read(text) {
                 Ok(table) => panic!("{text:?} gave {table:?}"),

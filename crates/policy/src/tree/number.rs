@@ -1,6 +1,7 @@
 //! Converts JSON5 and YAML numbers to digits that TOML could contain.
 
-use super::{Fault, Integer, Value};
+use super::fault::Fault;
+use super::node::{Integer, Value};
 
 /// The number in `word`. The caller has checked its form: an optional sign, then decimal digits with at
 /// most one point and an exponent, or a base prefix and its digits.

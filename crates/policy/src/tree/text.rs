@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use super::Fault;
-use crate::error::Place;
-use crate::{Origin, PolicyError};
+use super::fault::Fault;
+use crate::error::PolicyError;
+use crate::origin::Origin;
+use crate::place::Place;
 
 /// A named text, with an index of its lines.
 pub struct Text<'a> {
@@ -33,10 +34,12 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// The name of the text: a path or `preset:NAME`.
     pub fn source(&self) -> &'a str {
         self.source
     }
 
+    /// The text.
     pub fn as_str(&self) -> &'a str {
         self.text
     }

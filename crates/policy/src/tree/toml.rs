@@ -6,9 +6,11 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Format, Integer, Key, Node, Table, Text, Value};
-use crate::PolicyError;
-use crate::error::Place;
+use super::format::Format;
+use super::node::{Integer, Key, Node, Table, Value};
+use super::text::Text;
+use crate::error::PolicyError;
+use crate::place::Place;
 
 pub fn read(text: &Text) -> Result<Table, PolicyError> {
     let document = DeTable::parse(text.as_str()).map_err(|error| PolicyError::Syntax {

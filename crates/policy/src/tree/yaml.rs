@@ -10,8 +10,12 @@ use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
-use super::{Fault, Format, Key, MAX_DEPTH, Node, Table, Text, Value, number::number};
-use crate::PolicyError;
+use super::fault::{Fault, MAX_DEPTH};
+use super::format::Format;
+use super::node::{Key, Node, Table, Value};
+use super::number::number;
+use super::text::Text;
+use crate::error::PolicyError;
 
 pub fn read(text: &Text) -> Result<Table, PolicyError> {
     let mut build = Build {
@@ -500,23 +504,23 @@ mod tests {
     #[test]
     fn what_would_be_a_guess_is_refused_with_its_place() {
         for (text, start) in [
-            ("a: &x 1\nb: *x", "p:1:4: an anchor"),
-            ("a: &x [1]", "p:1:4: an anchor"),
-            ("&x a: 1", "p:1:1: an anchor"),
+            ("a: &x 1\nb: *x", "p:1:4: anchors (&name)"),
+            ("a: &x [1]", "p:1:4: anchors (&name)"),
+            ("&x a: 1", "p:1:1: anchors (&name)"),
             ("a: *x", "p:1:"),
-            ("<<: {a: 1}", "p:1:1: a merge key"),
-            ("b: 1\n<<:\n  a: 1", "p:2:1: a merge key"),
-            ("a: !!str 1", "p:1:4: a tag"),
-            ("a: !x {b: 1}", "p:1:4: a tag"),
-            ("a: ! 1", "p:1:4: a tag"),
-            ("%YAML 1.1\n---\na: 1", "p:1:1: a directive"),
+            ("<<: {a: 1}", "p:1:1: merge keys (<<)"),
+            ("b: 1\n<<:\n  a: 1", "p:2:1: merge keys (<<)"),
+            ("a: !!str 1", "p:1:4: tags (!name)"),
+            ("a: !x {b: 1}", "p:1:4: tags (!name)"),
+            ("a: ! 1", "p:1:4: tags (!name)"),
+            ("%YAML 1.1\n---\na: 1", "p:1:1: directives (%NAME)"),
             ("a: 1\n---\nb: 1", "p:2:1: a second document"),
             ("a: 1\n...\n---\n", "p:3:1: a second document"),
             (
                 "a: 1\nb: 2\na: 3",
-                "p:3:1: key 'a' is there already, on line 1;",
+                "p:3:1: key 'a' exists already, on line 1;",
             ),
-            ("x: {a: 1, 'a': 2}", "p:1:11: key 'a' is there already"),
+            ("x: {a: 1, 'a': 2}", "p:1:11: key 'a' exists already"),
             ("a: no", "p:1:4: 'no' is a boolean in YAML 1.1"),
             ("on: 1", "p:1:1: 'on' is a boolean in YAML 1.1"),
             ("a: 010", "p:1:4: '010' is one number"),
@@ -536,12 +540,27 @@ mod tests {
             ("a: 'x", "p:"),
             ("\ta: 1", "p:1:2: a tab"),
             ("a:\n \tb: 1", "p:2:3: a tab"),
-            ("a: \u{7}", "p:1:4: holds the character U+0007"),
-            ("a: 1\rb: 2", "p:1:5: holds the character U+000D"),
-            ("a: 1 # \u{2028}b: 2", "p:1:8: holds the character U+2028"),
-            ("\u{feff}a: 1", "p:1:1: begins with a byte order mark"),
-            ("a: \u{feff}", "p:1:4: holds the character U+FEFF"),
-            ("a: \0", "p:1:4: holds the character U+0000"),
+            (
+                "a: \u{7}",
+                "p:1:4: the document contains the character U+0007",
+            ),
+            (
+                "a: 1\rb: 2",
+                "p:1:5: the document contains the character U+000D",
+            ),
+            (
+                "a: 1 # \u{2028}b: 2",
+                "p:1:8: the document contains the character U+2028",
+            ),
+            (
+                "\u{feff}a: 1",
+                "p:1:1: the file begins with a byte order mark",
+            ),
+            (
+                "a: \u{feff}",
+                "p:1:4: the document contains the character U+FEFF",
+            ),
+            ("a: \0", "p:1:4: the document contains the character U+0000"),
         ] {
             let message = match read(text) {
                 Ok(table) => panic!("{text:?} gave {table:?}"),
@@ -558,7 +577,7 @@ mod tests {
         let message = read(&nested(MAX_DEPTH + 1)).unwrap_err();
         assert_eq!(
             message,
-            "p:1:84: nested deeper than 80 levels; a policy needs five"
+            "p:1:84: the document is nested deeper than 80 levels; a policy needs five"
         );
     }
 }

@@ -151,22 +151,22 @@ fn who_says_which_programs_execute_has_no_debuggers(who: Who) {
         (
             "commands",
             "[tools.exec]\ncommands = ['python3']",
-            Some("which programs execute"),
+            Some("lists the programs that may execute"),
         ),
         (
             "worker",
             "[tools]\ndeny = ['exec']",
-            Some("which programs execute"),
+            Some("lists the programs that may execute"),
         ),
         (
             "security",
             "[tools.exec]\nsecurity = 'deny'",
-            Some("which programs execute"),
+            Some("lists the programs that may execute"),
         ),
         (
             "asked",
             "[tools.exec]\nask = 'on-miss'",
-            Some("somebody asked"),
+            Some("requires approval"),
         ),
         ("off", "[process]\ndebug = false", None),
     ] {
