@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use creel_egress::{authority, credential, relay, request_head, resolve, socks, target};
+use creel_egress::{authority, credential, refusal, relay, request_head, resolve, socks, target};
+use creel_policy::net::{Why, WhySpoken};
 
 /// Those of every public error; a variant without one does not compile.
 fn codes() -> Vec<&'static str> {
@@ -16,6 +17,9 @@ fn codes() -> Vec<&'static str> {
         creel_plan::order::OrderError::CODES,
         creel_jail::JailError::CODES,
         creel_jail::scope::ScopeError::CODES,
+        Why::CODES,
+        WhySpoken::CODES,
+        refusal::Refusal::CODES,
         relay::RelayError::CODES,
         credential::VaultError::CODES,
         authority::AuthorityError::CODES,

@@ -45,6 +45,7 @@ pub mod protocol;
 pub mod protocol_detect;
 pub mod publish;
 pub mod rate_limit;
+pub mod reason;
 pub mod record;
 pub mod refusal;
 pub mod relay;
@@ -54,6 +55,7 @@ pub mod resolve;
 pub mod rewind;
 pub mod socks;
 pub mod splice;
+pub mod summary;
 pub mod target;
 pub mod tls;
 pub mod transparent;
@@ -62,12 +64,12 @@ pub mod udp;
 pub mod udp_queue;
 pub mod windows;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use creel_policy::net::decide::Transport;
 
 /// How a destination was requested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
     /// A DNS query.

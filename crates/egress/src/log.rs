@@ -22,10 +22,10 @@ pub enum Unrecorded {
 
 impl Unrecorded {
     pub fn refusal(&self) -> Refusal {
-        Refusal::Closed(match self {
-            Unrecorded::Failed(_) => "its record cannot be written",
-            Unrecorded::Full => "the records of this run have reached their limit",
-        })
+        match self {
+            Unrecorded::Failed(_) => Refusal::Unrecorded,
+            Unrecorded::Full => Refusal::LogFull,
+        }
     }
 }
 

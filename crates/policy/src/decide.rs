@@ -147,7 +147,7 @@ fn reachable(rights: &Rights, words: &[String]) -> Result<Option<Origin>, Why> {
     };
     for spoken in spoken {
         let judged = network.judge_spoken(&host, port, spoken);
-        judged.map_err(Why::Spoken)?;
+        judged.map_err(|why| Why::Spoken(why.to_string()))?;
     }
     Ok(by)
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::egress::Traffic;
 use super::exit::{self, NOT_EXECUTABLE, NOT_FOUND, OWN_FAILURE, TIME_LIMIT};
-use super::verdict::{Kind, Limit, Receipt, Uncovered, Usage, VERSION, Verdict};
+use super::verdict::{Denial, Kind, Limit, Receipt, Uncovered, Usage, VERSION, Verdict};
 use super::{Cause, Detail, Ended, Exited};
-use creel_egress::record::Destination;
+use creel_egress::summary::Destination;
 use creel_jail::covers::Fate;
 use creel_jail::janitor::Unguarded;
 use creel_plan::{Act, CgroupLimits, Plan, Resource};
@@ -92,18 +92,22 @@ fn command(verdict: &mut Verdict, change: Change) {
     }
 }
 
-/// Connections that the relay refused, one per line: `HOST:PORT: WHY`.
-fn refusals(traffic: Option<&Traffic>) -> Vec<String> {
+/// The destinations that the relay refused, each with its last refusal.
+fn refusals(traffic: Option<&Traffic>) -> Vec<Denial> {
     let all = traffic.map_or(&[][..], |traffic| &traffic.destinations);
-    let refused = all.iter().filter(|to| to.refused > 0);
-    let line = |to: &Destination| {
-        let place = match to.port {
-            0 => to.host.clone(),
-            port => format!("{}:{port}", to.host),
-        };
-        format!("{place}: {}", to.why.as_deref().unwrap_or("refused"))
+    let denial = |to: &Destination| {
+        let last = to.why.clone()?;
+        Some(Denial {
+            layer: "network",
+            host: to.host.clone(),
+            port: to.port,
+            way: last.way,
+            reason: last.reason,
+            text: last.text,
+            count: to.refused,
+        })
     };
-    refused.map(line).collect()
+    all.iter().filter_map(denial).collect()
 }
 
 fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan, exited: &Exited) {

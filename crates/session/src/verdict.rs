@@ -2,11 +2,14 @@
 //! is its schema; a test keeps them consistent.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
 use super::egress::Traffic;
 use super::left::Left;
+use creel_egress::Way;
+use creel_egress::reason::Reason;
 use creel_plan::{Act, Layer, Plan, PolicyRef};
 use creel_policy::error::escaped_json;
 
@@ -32,9 +35,8 @@ pub struct Verdict {
     /// The reason, if the kind alone does not give it.
     pub error: Option<String>,
     pub usage: Usage,
-    /// Network connections that the relay refused, as `HOST:PORT: WHY`. The kernel does not report its own
-    /// refusals.
-    pub denials: Vec<String>,
+    /// Refusals, one for each destination. The kernel does not report its own refusals.
+    pub denials: Vec<Denial>,
     /// Destinations reached through the relay; absent if the jail had no egress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Traffic>,
@@ -49,6 +51,38 @@ pub struct Verdict {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<Left>,
     pub receipt: Option<Receipt>,
+}
+
+/// Something that the jail was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Denial {
+    /// The layer of the jail that refused it.
+    pub layer: &'static str,
+    /// The name or address; the text as sent if it is no host.
+    pub host: String,
+    /// 0 for several destinations together, or if none was read.
+    pub port: u16,
+    /// How the destination was requested the last time.
+    pub way: Way,
+    /// The reason of the last refusal.
+    pub reason: Reason,
+    /// The same, for people.
+    pub text: String,
+    /// How often it was refused.
+    pub count: u64,
+}
+
+impl fmt::Display for Denial {
+    /// `HOST:PORT: WHY`, without a port that is 0.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Denial {
+            host, port, text, ..
+        } = self;
+        match port {
+            0 => write!(f, "{host}: {text}"),
+            port => write!(f, "{host}:{port}: {text}"),
+        }
+    }
 }
 
 /// A name whose deny mount in the jail was missing for a moment.

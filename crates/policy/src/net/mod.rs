@@ -12,14 +12,16 @@ pub mod http;
 pub mod meet;
 pub mod range;
 pub mod rule;
+pub mod why;
 
-pub use decide::{Answer, Why};
+pub use decide::Answer;
 pub use fault::NetworkFault;
 pub use host::{HOST, Host, HostError, Name};
 pub use http::Http;
 pub use meet::{Bounds, Said};
 pub use range::{Range, special};
 pub use rule::{Protocol, Rule, RuleError, Tls, To};
+pub use why::{Why, WhySpoken};
 
 use std::collections::BTreeSet;
 use std::fmt;
