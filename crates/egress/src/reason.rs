@@ -42,6 +42,14 @@ impl Reason {
         }
     }
 
+    /// The reason of another error of creel's, by its code and the place in a policy that it is about.
+    pub fn of_error(code: &'static str, rule: Option<&Origin>) -> Reason {
+        Reason {
+            code: Code(code),
+            rule: rule.map(RuleLine::of),
+        }
+    }
+
     /// As received from the relay, with bounded texts.
     pub fn bounded(self) -> Reason {
         let rule = self.rule.map(|rule| RuleLine {

@@ -64,6 +64,23 @@ pub enum Why {
     Spoken(String),
 }
 
+impl Why {
+    /// The rule that denies it; `None` if no single rule does.
+    pub fn rule(&self) -> Option<&Origin> {
+        match self {
+            Why::ToolDenied(rule)
+            | Why::ToolUnlisted(rule)
+            | Why::Asks(rule)
+            | Why::Denied(rule)
+            | Why::Protected(rule)
+            | Why::Security(rule)
+            | Why::Arguments(rule) => Some(rule),
+            Why::Workspace(rule) => rule.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 impl Decision {
     pub fn is_allowed(&self) -> bool {
         matches!(self, Decision::Allowed { .. })

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::Origin;
 pub use super::fault::{NameFault, PathFault, Remedy, RulesFault, nearest};
 use super::net::NetworkFault;
 use super::tools::PatternFault;
@@ -212,6 +213,14 @@ impl PolicyError {
         TooLarge NotUtf8 ByteOrderMark Syntax Document UnknownKey MissingKey WrongType BadUnit UnknownWord Later
         BadPath BadPattern BadProgram EmptyList Extends Base MissingAgent Network Rules BadName NulInValue;
         unplaced Unreadable IsDirectory MissingPreset BareFile
+    }
+
+    /// The file and the line of the error, as a rule has them; `None` if it has no text.
+    pub fn origin(&self) -> Option<Origin> {
+        self.place().map(|at| Origin {
+            source: at.file.as_str().into(),
+            line: at.line,
+        })
     }
 
     /// The message without the place before it.

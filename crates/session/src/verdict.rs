@@ -11,6 +11,7 @@ use super::left::Left;
 use creel_egress::Way;
 use creel_egress::reason::Reason;
 use creel_plan::{Act, Layer, Plan, PolicyRef};
+use creel_policy::Origin;
 use creel_policy::error::escaped_json;
 
 /// The version of this format. A field that changes its meaning raises it.
@@ -34,6 +35,8 @@ pub struct Verdict {
     pub exit_status: u8,
     /// The reason, if the kind alone does not give it.
     pub error: Option<String>,
+    /// The same for programs; absent if a flag of the command line is wrong.
+    pub reason: Option<Reason>,
     pub usage: Usage,
     /// Refusals, one for each destination. The kernel does not report its own refusals.
     pub denials: Vec<Denial>,
@@ -84,6 +87,42 @@ impl fmt::Display for Denial {
         }
     }
 }
+
+/// A cause of a run's end that no error of creel's describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The command is not in the jail.
+    NotFound,
+    /// The kernel does not execute the command's file.
+    NotExecutable,
+    /// A rule of the policy refuses the command.
+    DeniedByRule,
+    /// The kernel executes the file and fails.
+    NotExecuted,
+    NoProcess,
+    PidsLimit,
+    FirstProcessKilled,
+    ProcessorTimeSignal,
+    FileSizeSignal,
+    Uncovered,
+    JanitorDied,
+    OutputLost,
+}
+
+creel_policy::codes!(Fault {
+    Self::NotFound => "end-not-found",
+    Self::NotExecutable => "end-not-executable",
+    Self::DeniedByRule => "end-denied-by-rule",
+    Self::NotExecuted => "end-not-executed",
+    Self::NoProcess => "end-no-process",
+    Self::PidsLimit => "end-pids-limit",
+    Self::FirstProcessKilled => "end-first-process-killed",
+    Self::ProcessorTimeSignal => "end-sigxcpu",
+    Self::FileSizeSignal => "end-sigxfsz",
+    Self::Uncovered => "end-uncovered",
+    Self::JanitorDied => "end-janitor-died",
+    Self::OutputLost => "end-output-lost",
+});
 
 /// A name whose deny mount in the jail was missing for a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -166,7 +205,12 @@ impl Receipt {
 
 impl Verdict {
     /// The verdict of a run that did not start.
-    pub fn setup_failed(id: String, exit_status: u8, error: String) -> Verdict {
+    pub fn setup_failed(
+        id: String,
+        exit_status: u8,
+        reason: Option<Reason>,
+        error: String,
+    ) -> Verdict {
         Verdict {
             version: VERSION,
             id,
@@ -177,6 +221,7 @@ impl Verdict {
             limits_hit: vec![],
             exit_status,
             error: Some(error),
+            reason,
             usage: Usage::default(),
             denials: vec![],
             network: None,
@@ -185,6 +230,12 @@ impl Verdict {
             left: None,
             receipt: None,
         }
+    }
+
+    /// Sets the error, for people and for programs.
+    pub fn fail(&mut self, fault: Fault, rule: Option<&Origin>, text: impl Into<String>) {
+        self.error = Some(text.into());
+        self.reason = Some(Reason::of_error(fault.code(), rule));
     }
 
     /// One line of JSON.
