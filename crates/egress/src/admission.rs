@@ -61,6 +61,7 @@ pub struct HeadBudget {
 }
 
 impl HeadBudget {
+    /// A share without bytes.
     pub fn new(admission: &Rc<Admission>) -> HeadBudget {
         HeadBudget {
             admission: Rc::clone(admission),
@@ -105,12 +106,14 @@ pub struct SessionLimits {
     pub buffer: usize,
     /// HTTP/2 flow-control windows in bytes, of a stream and of the connection.
     pub stream: u32,
+    /// The window of the connection.
     pub connection: u32,
     /// Concurrent HTTP/2 streams.
     pub streams: u32,
 }
 
 impl Session {
+    /// Counts a session.
     pub fn begin(admission: &Rc<Admission>) -> Session {
         admission.sessions.set(admission.sessions.get() + 1);
         Session(Rc::clone(admission))

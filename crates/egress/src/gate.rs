@@ -33,13 +33,19 @@ const CONNECTIONS: u64 = 4096;
 
 /// State that all connections share.
 pub struct Gate {
+    /// The rules and limits of all layers together.
     pub policy: Network,
+    /// Names and their synthetic addresses.
     pub names: RefCell<Names>,
+    /// Resolves names outside the jail.
     pub resolver: Resolver,
+    /// The log and the summary.
     pub records: Records,
     /// For TLS termination; `None` if no rule asks for it.
     pub authority: Option<Authority>,
+    /// Asks a person in mode `ask`; `None` denies instead.
     pub asker: Option<Box<dyn Asker>>,
+    /// The use of the limits so far.
     pub meter: Meter,
 }
 
@@ -78,8 +84,11 @@ pub enum Direction {
 /// One admitted connection.
 pub struct Pass {
     gate: Rc<Gate>,
+    /// How the destination was requested.
     pub way: Way,
+    /// The destination, canonical.
     pub host: Host,
+    /// Its port.
     pub port: u16,
     entry: RefCell<Entry>,
     /// A connection for the next dial, if it was made in advance.
@@ -257,6 +266,7 @@ fn limit<T>(bound: Bound, set: Option<&Sourced<T>>) -> Refusal {
 }
 
 impl Pass {
+    /// The gate that admitted the connection.
     pub fn gate(&self) -> &Rc<Gate> {
         &self.gate
     }

@@ -18,6 +18,7 @@
 //! made canonical once, where it enters. The relay forwards exactly what it judged.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 #![cfg_attr(
     not(test),
     deny(
@@ -80,13 +81,16 @@ pub enum Way {
     Connect,
     /// A request to an HTTP proxy with the whole URL in its first line.
     Absolute,
+    /// The SOCKS5 proxy.
     Socks5,
+    /// A datagram, without a proxy.
     Udp,
     /// A connection into the jail, through a published port.
     Published,
 }
 
 impl Way {
+    /// The transport protocol of the destination. DNS queries and published ports count as TCP.
     pub fn transport(self) -> Transport {
         match self {
             Way::Udp => Transport::Udp,

@@ -29,25 +29,40 @@ pub enum FromRelay {
         placeholders: BTreeMap<String, String>,
     },
     /// The relay could not start.
-    Failed { why: String },
+    Failed {
+        /// The error, for people.
+        why: String,
+    },
     /// Asks whether the jail may reach this destination.
     Ask {
+        /// Identifies the question.
         number: u64,
+        /// The canonical name or address.
         host: String,
+        /// The port.
         port: u16,
     },
     /// The summary by destination, or a part of it.
-    Summary { destinations: Vec<Destination> },
+    Summary {
+        /// Destinations that no other message has.
+        destinations: Vec<Destination>,
+    },
     /// The last message: the summary is complete. `lines` counts the lines missing from the log.
-    Finished { lines: Lines },
+    Finished {
+        /// Counts of missing lines.
+        lines: Lines,
+    },
 }
 
 /// Messages to the relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "says", rename_all = "snake_case")]
 pub enum ToRelay {
+    /// Answers a question.
     Answer {
+        /// The number of the question.
         number: u64,
+        /// The answer.
         answer: Consent,
     },
     /// The jail has ended.
@@ -58,6 +73,7 @@ pub enum ToRelay {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Consent {
+    /// Somebody allowed it.
     Allowed,
     /// Somebody said no.
     Denied,

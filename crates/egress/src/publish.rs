@@ -73,6 +73,7 @@ impl Drop for Lent {
 }
 
 impl Store {
+    /// Adds an unused socket of the jail's network namespace.
     pub fn put(&self, family: Family, socket: OwnedFd) {
         let shelf = self.shelf(family);
         shelf.sockets.borrow_mut().push(socket);

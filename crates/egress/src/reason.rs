@@ -16,6 +16,7 @@ const FILE: usize = 4096;
 /// Why something was refused, for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
+    /// The cause.
     pub code: Code,
     /// The rule or the limit of the policy that the refusal is about; `None` if there is none.
     pub rule: Option<RuleLine>,
@@ -30,11 +31,14 @@ pub struct Code(&'static str);
 /// no lines, as the command line has none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleLine {
+    /// The file, at most 4096 characters.
     pub file: String,
+    /// The line, from 1.
     pub line: Option<u32>,
 }
 
 impl Reason {
+    /// The code and the rule of a refusal.
     pub fn of(refusal: &Refusal) -> Reason {
         Reason {
             code: Code(refusal.code()),
@@ -61,6 +65,7 @@ impl Reason {
 }
 
 impl Code {
+    /// The code, in lower case with hyphens.
     pub fn as_str(self) -> &'static str {
         self.0
     }
@@ -78,6 +83,7 @@ impl<'de> Deserialize<'de> for Code {
 }
 
 impl RuleLine {
+    /// The place of an origin, with a bounded file name.
     pub fn of(origin: &Origin) -> RuleLine {
         RuleLine {
             file: origin.source.chars().take(FILE).collect(),

@@ -39,9 +39,11 @@ pub enum Event {
 /// A requested destination, and the outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
+    /// How the destination was requested.
     pub way: Way,
     /// The canonical name or address; the text as sent if it is no host.
     pub host: String,
+    /// The port; 0 if the client named none.
     pub port: u16,
     /// The address that was dialled.
     pub address: Option<IpAddr>,
@@ -51,10 +53,13 @@ pub struct Entry {
     pub refused: Option<String>,
     /// The same, for programs.
     pub reason: Option<Reason>,
+    /// The method of a request, at most 32 characters.
     pub method: Option<String>,
+    /// The path of a request without its query, at most 1024 characters.
     pub path: Option<String>,
     /// Bytes to the jail, and from it.
     pub bytes_in: u64,
+    /// Bytes from the jail.
     pub bytes_out: u64,
     #[serde(skip)]
     since: Instant,
@@ -68,6 +73,7 @@ pub fn rules(rules: &[&Rule]) -> String {
 }
 
 impl Entry {
+    /// An entry for a valid destination.
     pub fn new(way: Way, host: &Host, port: u16) -> Entry {
         Entry::unknown(way, &host.to_string(), port)
     }
@@ -90,16 +96,19 @@ impl Entry {
         }
     }
 
+    /// The entry as admitted by `rule`, the origins of the rules.
     pub fn allowed(mut self, rule: String) -> Entry {
         self.rule = Some(rule);
         self
     }
 
+    /// The entry with a refusal.
     pub fn refused(mut self, refusal: &Refusal) -> Entry {
         self.refuse(refusal);
         self
     }
 
+    /// Notes a refusal, unless one is noted already.
     pub fn refuse(&mut self, refusal: &Refusal) {
         // The first refusal ended it; later ones follow from that.
         if self.refused.is_none() {

@@ -36,15 +36,20 @@ use creel_sys::{Errno, confine, process, readiness, signal};
 
 /// Maximum questions that wait for an answer, and the time limit of each.
 pub const QUESTIONS: usize = 16;
+/// The time limit of each question.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Why the relay does not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayError {
+    /// A system call for the new process failed.
     #[error("the network layer: the relay cannot be started")]
     Start(#[source] Errno),
+    /// The relay reported this before it was ready.
     #[error("the network layer: the relay failed: {0}")]
     Failed(String),
+    /// The relay ended without a message.
     #[error("the network layer: the relay ended before it was ready")]
     Gone,
 }

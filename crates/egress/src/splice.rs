@@ -83,6 +83,7 @@ enum At {
 }
 
 impl Half {
+    /// A direction without bytes.
     pub fn new(direction: Direction) -> Half {
         Half {
             direction,
@@ -118,6 +119,7 @@ impl Half {
         self.stirs
     }
 
+    /// Whether its end was passed on.
     pub fn is_done(&self) -> bool {
         self.at == At::Done
     }

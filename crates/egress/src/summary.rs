@@ -18,13 +18,17 @@ pub const HOST: usize = 256;
 /// A destination in the verdict.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Destination {
+    /// The canonical name or address; the text as sent if it is no host; `others` for the rest.
     pub host: String,
+    /// The port; 0 for `others`, and if the client named none.
     pub port: u16,
     /// Allowed connections.
     pub allowed: u64,
     /// Refused connections, refused requests, and connections that were closed early.
     pub refused: u64,
+    /// Bytes to the jail.
     pub bytes_in: u64,
+    /// Bytes from the jail.
     pub bytes_out: u64,
     /// The last refusal.
     pub why: Option<LastRefusal>,
@@ -33,13 +37,16 @@ pub struct Destination {
 /// The last refusal of a destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastRefusal {
+    /// How the destination was requested.
     pub way: Way,
+    /// The reason, for programs.
     pub reason: Reason,
     /// The reason, for people; at most 300 characters.
     pub text: String,
 }
 
 impl LastRefusal {
+    /// Cuts the text to its bound.
     pub fn new(way: Way, reason: Reason, text: &str) -> LastRefusal {
         LastRefusal {
             way,
