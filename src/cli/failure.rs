@@ -4,14 +4,19 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use super::hint;
+use creel_egress::reason::Reason;
 use creel_jail::JailError;
-use creel_session::{ExecuteError, SuperviseError, exit};
+use creel_plan::ResolveError;
+use creel_policy::{Origin, PolicyError};
+use creel_session::{DeclareError, ExecuteError, LayerError, SuperviseError, exit};
 
 /// Why creel itself failed, and the exit status for that.
 #[derive(Debug)]
 pub struct Failure {
     pub text: String,
     pub status: u8,
+    /// For programs; `None` for a wrong flag, and for a file of the command line's.
+    pub reason: Option<Reason>,
 }
 
 impl Failure {
@@ -19,6 +24,7 @@ impl Failure {
         Failure {
             text: text.into(),
             status: exit::OWN_FAILURE,
+            reason: None,
         }
     }
 
@@ -41,7 +47,10 @@ impl Failure {
         if let Some(remedy) = remedy(error) {
             let _ = write!(text, "; {remedy}");
         }
-        Failure::new(text)
+        Failure {
+            reason: reason(error),
+            ..Failure::new(text)
+        }
     }
 
     /// Prints the text on stderr and returns the exit status.
@@ -55,6 +64,28 @@ impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Failure {
         Failure::of(&error)
     }
+}
+
+/// The code of an error, and the place in a policy that it is about.
+fn reason(error: &(dyn Error + 'static)) -> Option<Reason> {
+    let of = |code, rule: Option<Origin>| Some(Reason::of_error(code, rule.as_ref()));
+    if let Some(error) = error.downcast_ref::<ExecuteError>() {
+        return of(error.code(), error.rule().cloned());
+    }
+    if let Some(error) = error.downcast_ref::<DeclareError>() {
+        return of(error.code(), error.rule());
+    }
+    if let Some(error) = error.downcast_ref::<LayerError>() {
+        return of(error.code(), error.rule());
+    }
+    if let Some(error) = error.downcast_ref::<PolicyError>() {
+        return of(error.code(), error.origin());
+    }
+    if let Some(error) = error.downcast_ref::<ResolveError>() {
+        return of(error.code(), error.rule().cloned());
+    }
+    let jail = error.downcast_ref::<JailError>();
+    jail.and_then(|error| of(error.code(), None))
 }
 
 /// The remedy, if the error has one that its message does not contain.
@@ -73,8 +104,6 @@ fn remedy(error: &(dyn Error + 'static)) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use creel_plan::ResolveError;
-    use creel_policy::Origin;
     use creel_sys::Errno;
 
     /// What creel protects by itself has creel for its place.
@@ -91,6 +120,9 @@ mod tests {
         let failure = Failure::of(&ExecuteError::from(error));
         assert!(text.starts_with("creel: /w/.vscode"), "{text}");
         assert_eq!(failure.text, text);
+        let reason = failure.reason.expect("a code");
+        assert_eq!(reason.code.as_str(), "plan-protect-link");
+        assert_eq!(reason.rule.expect("a rule").file, "creel");
     }
 
     /// A wrapped error keeps its causes and its remedy.

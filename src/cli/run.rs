@@ -40,7 +40,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             Ok(verdict.exit_status)
         }
         Err(failure) => {
-            let verdict = Verdict::setup_failed(id, failure.status, failure.text.clone());
+            let (reason, text) = (failure.reason.clone(), failure.text.clone());
+            let verdict = Verdict::setup_failed(id, failure.status, reason, text);
             status.write(&verdict.to_json(), hint::PATIENCE)?;
             Err(failure)
         }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use creel_egress::{authority, credential, relay, request_head, resolve, socks, target};
+use creel_egress::{authority, credential, refusal, relay, request_head, resolve, socks, target};
+use creel_policy::net::{Why, WhySpoken};
+use creel_session::verdict::Fault;
 
 /// Those of every public error; a variant without one does not compile.
 fn codes() -> Vec<&'static str> {
@@ -12,10 +14,14 @@ fn codes() -> Vec<&'static str> {
         creel_session::DeclareError::CODES,
         creel_session::ExecuteError::CODES,
         creel_session::SuperviseError::CODES,
+        Fault::CODES,
         creel_plan::ResolveError::CODES,
         creel_plan::order::OrderError::CODES,
         creel_jail::JailError::CODES,
         creel_jail::scope::ScopeError::CODES,
+        Why::CODES,
+        WhySpoken::CODES,
+        refusal::Refusal::CODES,
         relay::RelayError::CODES,
         credential::VaultError::CODES,
         authority::AuthorityError::CODES,

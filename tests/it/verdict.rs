@@ -54,13 +54,16 @@ fn real_verdicts_are_what_the_schema_says(who: Who) {
         137,
     );
     // In the jail and readable, but nothing there may be executed.
-    hold(&schema, &run(&[]).argv(["/etc/hosts"]), "denied", 126);
-    hold(
-        &schema,
-        &run(&[]).argv(["/usr/bin/no-such-program"]),
-        "setup_failed",
-        127,
-    );
+    let denied = run(&[]).argv(["/etc/hosts"]);
+    hold(&schema, &denied, "denied", 126);
+    assert_eq!(denied.verdict["reason"]["code"], "end-not-executable");
+    let absent = run(&[]).argv(["/usr/bin/no-such-program"]);
+    hold(&schema, &absent, "setup_failed", 127);
+    assert_eq!(absent.verdict["reason"]["code"], "end-not-found");
+    // The value of a flag is no matter of a policy.
+    let flag = run(&["--env", "NO_SUCH_VARIABLE"]).sh("true");
+    hold(&schema, &flag, "setup_failed", 125);
+    assert!(flag.verdict["reason"].is_null(), "{flag:#?}");
     hold(
         &schema,
         &run(&["--read", "/no/such/path"]).sh("true"),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::refusal::Refusal;
+use super::refusal::{Bound, Refusal};
 
 /// Proxy clients that have not named a destination, or name one with each request.
 const SLOTS: usize = 1024;
@@ -61,6 +61,7 @@ pub struct HeadBudget {
 }
 
 impl HeadBudget {
+    /// A share without bytes.
     pub fn new(admission: &Rc<Admission>) -> HeadBudget {
         HeadBudget {
             admission: Rc::clone(admission),
@@ -78,9 +79,8 @@ impl HeadBudget {
         let needed = target.saturating_sub(OWN);
         let more = needed.saturating_sub(self.shared);
         if admission.shared.get() + more > SHARED {
-            return Err(Refusal::Limit(
-                "of heads and hellos that are not said to their end",
-            ));
+            let bound = Bound::Heads;
+            return Err(Refusal::Limit { bound, rule: None });
         }
         admission.shared.set(admission.shared.get() + more);
         self.shared += more;
@@ -106,12 +106,14 @@ pub struct SessionLimits {
     pub buffer: usize,
     /// HTTP/2 flow-control windows in bytes, of a stream and of the connection.
     pub stream: u32,
+    /// The window of the connection.
     pub connection: u32,
     /// Concurrent HTTP/2 streams.
     pub streams: u32,
 }
 
 impl Session {
+    /// Counts a session.
     pub fn begin(admission: &Rc<Admission>) -> Session {
         admission.sessions.set(admission.sessions.get() + 1);
         Session(Rc::clone(admission))
@@ -176,7 +178,7 @@ mod tests {
             say(client, 64 << 10).unwrap();
         }
         let refused = say(&mut clients[long], 64 << 10).unwrap_err();
-        assert!(matches!(refused, Refusal::Limit(_)), "{refused}");
+        assert!(matches!(refused, Refusal::Limit { .. }), "{refused}");
         let held: usize = clients.iter().map(|(_, bytes)| bytes.capacity()).sum();
         assert!(held <= SHARED + SLOTS * OWN, "{held}");
         // What somebody leaves is another's.

@@ -36,10 +36,13 @@ const KEPT: usize = 512;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthorityError {
+    /// A key or a certificate cannot be generated.
     #[error("a certificate cannot be made")]
     Make(#[from] rcgen::Error),
+    /// The TLS library refuses the key or the configuration.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
+    /// The host has no root certificates.
     #[error("there is no root certificate to check hosts against; install ca-certificates")]
     NoRoots,
 }
@@ -88,6 +91,7 @@ impl Authority {
         Ok((authority, pem))
     }
 
+    /// The secrets for requests to hosts.
     pub fn vault(&self) -> &Vault {
         &self.vault
     }

@@ -32,7 +32,9 @@ pub enum Reading {
     More(usize),
     /// No server accepts this as TLS.
     NotTls,
+    /// A complete hello.
     ClientHello(ClientHello),
+    /// A hello that is refused.
     Malformed(Flaw),
 }
 
@@ -51,34 +53,47 @@ pub struct ClientHello {
 /// Whether a hello contains another, encrypted one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Encrypted {
+    /// No extension for an encrypted hello.
     #[default]
     No,
+    /// An extension that has an encrypted hello, or random bytes.
     Maybe,
 }
 
 /// Why a hello is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
+    /// A PROXY protocol header precedes it.
     #[error("a PROXY header is before it, which says that somebody else connects")]
     Proxy,
+    /// White space precedes it.
     #[error("blanks are before it")]
     Blanks,
+    /// The hello has the form of SSLv2.
     #[error("it is SSLv2's")]
     Sslv2,
+    /// Another kind of record precedes it or interrupts it.
     #[error("another kind of record is before its end")]
     Record,
+    /// A record has no bytes, or more than RFC 8446 allows.
     #[error("a record of it is empty or longer than 16 KiB")]
     RecordLength,
+    /// The first handshake message is no hello.
     #[error("the handshake does not begin with it")]
     NotFirst,
+    /// The hello has more bytes or records than creel reads.
     #[error("it is longer than 32 KiB, or in too many records")]
     Long,
+    /// Its last record has more bytes.
     #[error("something follows it in its record")]
     Trailing,
+    /// A length within it does not fit its bytes.
     #[error("its lengths do not agree")]
     Length,
+    /// An extension occurs twice.
     #[error("an extension is there twice")]
     Twice,
+    /// The server name extension has no name, several, or one of an unknown kind.
     #[error("it has no single host name")]
     Name,
 }

@@ -45,7 +45,7 @@ async fn greet(gate: Rc<Gate>, mut client: TcpStream, slot: Slot) {
         Ok(None) => return,
         Err(_) => {
             drop((bytes, held));
-            let refusal = Refusal::Closed("no request in 30 s");
+            let refusal = Refusal::NoRequest;
             gate.refuse(Way::Connect, "", 0, &refusal);
             return refuse(client, StatusCode::REQUEST_TIMEOUT, &refusal).await;
         }
@@ -73,7 +73,7 @@ async fn greet(gate: Rc<Gate>, mut client: TcpStream, slot: Slot) {
                 Wrong::Head(HeadError::NoPort(said)) => {
                     (said, Refusal::NoHost("it has no port".into()))
                 }
-                Wrong::Head(error) => (String::new(), Refusal::Spoken(error.to_string())),
+                Wrong::Head(error) => (String::new(), Refusal::Head(error)),
             };
             gate.refuse(Way::Connect, &said, 0, &refusal);
             return refuse(client, StatusCode::BAD_REQUEST, &refusal).await;

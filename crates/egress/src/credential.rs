@@ -27,21 +27,45 @@ const LONGEST: usize = 16 << 10;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaultError {
+    /// The variable with the secret is not set.
     #[error("the secret of {host} is in no variable {name}; set it, or take the credential away")]
-    NoVariable { host: Name, name: String },
+    NoVariable {
+        /// The host of the credential.
+        host: Name,
+        /// The variable.
+        name: String,
+    },
+    /// The file with the secret cannot be read.
     #[error("the secret of {host} cannot be read from {}", path.display())]
     File {
+        /// The host of the credential.
         host: Name,
+        /// The file with the secret.
         path: PathBuf,
+        /// The error of open(2) or read(2).
         #[source]
         source: std::io::Error,
     },
+    /// The secret is too short or too long.
     #[error("the secret of {host} has {length} bytes; it needs 8 to 16384")]
-    Length { host: Name, length: usize },
-    #[error("the secret of {host} has a byte that no header can carry, such as a line's end")]
-    Byte { host: Name },
+    Length {
+        /// The host of the credential.
+        host: Name,
+        /// Bytes of the secret.
+        length: usize,
+    },
+    /// The secret of this host has a byte that no header can carry.
+    #[error("the secret of {0} has a byte that no header can carry, such as a line's end")]
+    Byte(Name),
+    /// The header cannot be set.
     #[error("the credential of {host} names the header {header:?}, which is none that can be set")]
-    Header { host: Name, header: String },
+    Header {
+        /// The host of the credential.
+        host: Name,
+        /// Its name.
+        header: String,
+    },
+    /// getrandom(2) returned no bytes.
     #[error("no random bytes are to be had for a placeholder")]
     Random,
 }
@@ -50,7 +74,7 @@ creel_policy::codes!(VaultError {
     Self::NoVariable { .. } => "secret-no-variable",
     Self::File { .. } => "secret-file",
     Self::Length { .. } => "secret-length",
-    Self::Byte { .. } => "secret-byte",
+    Self::Byte(_) => "secret-byte",
     Self::Header { .. } => "secret-header",
     Self::Random => "secret-random",
 });
@@ -303,7 +327,7 @@ fn read(credential: &Credential) -> Result<Bytes, VaultError> {
     }
     match secret.0.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         true => Ok(secret),
-        false => Err(VaultError::Byte { host }),
+        false => Err(VaultError::Byte(host)),
     }
 }
 
@@ -452,7 +476,7 @@ mod tests {
         };
         assert!(load("x-key", b"long enough").is_ok());
         let refused = load("x-key", b"two lines\nof it");
-        assert!(matches!(refused, Err(VaultError::Byte { .. })));
+        assert!(matches!(refused, Err(VaultError::Byte(_))));
         let refused = load("x-key", b"short\n");
         assert!(matches!(refused, Err(VaultError::Length { length: 5, .. })));
         for header in ["host", "content-length", "a b", ""] {

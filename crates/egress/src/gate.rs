@@ -13,16 +13,17 @@ use super::Way;
 use super::admission::Admission;
 use super::authority::Authority;
 use super::names::Names;
+use super::protocol::Consent;
 use super::rate_limit::{RateLimit, Reservations};
 use super::record::{Entry, Event, Records};
-use super::refusal::Refusal;
+use super::refusal::{Bound, Failure, Refusal};
 use super::resolve::Resolver;
 use super::udp_queue::Budget;
 use super::windows::{self, Window, Windows};
 use super::{dial, record};
-use creel_policy::Network;
 use creel_policy::net::decide::{Spoken, Transport};
 use creel_policy::net::{Answer, Host, Tls, Why};
+use creel_policy::{Network, Sourced};
 use creel_sys::local;
 
 /// Idle time limit of a connection, if the policy sets none.
@@ -32,20 +33,26 @@ const CONNECTIONS: u64 = 4096;
 
 /// State that all connections share.
 pub struct Gate {
+    /// The rules and limits of all layers together.
     pub policy: Network,
+    /// Names and their synthetic addresses.
     pub names: RefCell<Names>,
+    /// Resolves names outside the jail.
     pub resolver: Resolver,
+    /// The log and the summary.
     pub records: Records,
     /// For TLS termination; `None` if no rule asks for it.
     pub authority: Option<Authority>,
+    /// Asks a person in mode `ask`; `None` denies instead.
     pub asker: Option<Box<dyn Asker>>,
+    /// The use of the limits so far.
     pub meter: Meter,
 }
 
 /// Asks about destinations that a list does not have.
 pub trait Asker {
-    /// Resolves to whether the destination is allowed; no answer is a denial.
-    fn ask(&self, host: &Host, port: u16) -> std::pin::Pin<Box<dyn Future<Output = bool>>>;
+    /// Resolves to the answer of a person.
+    fn ask(&self, host: &Host, port: u16) -> std::pin::Pin<Box<dyn Future<Output = Consent>>>;
 }
 
 /// The use of the limits.
@@ -77,8 +84,11 @@ pub enum Direction {
 /// One admitted connection.
 pub struct Pass {
     gate: Rc<Gate>,
+    /// How the destination was requested.
     pub way: Way,
+    /// The destination, canonical.
     pub host: Host,
+    /// Its port.
     pub port: u16,
     entry: RefCell<Entry>,
     /// A connection for the next dial, if it was made in advance.
@@ -168,9 +178,14 @@ impl Gate {
                 if let Host::Address(address) = host {
                     self.check_own(*address, port, transport)?;
                 }
-                match &self.asker {
-                    Some(asker) if asker.ask(host, port).await => "asked".into(),
-                    _ => return Err(Refusal::Unanswered),
+                let answer = match &self.asker {
+                    Some(asker) => asker.ask(host, port).await,
+                    None => Consent::Unanswered,
+                };
+                match answer {
+                    Consent::Allowed => "asked".into(),
+                    Consent::Denied => return Err(Refusal::AskedDenied),
+                    Consent::Unanswered => return Err(Refusal::Unanswered),
                 }
             }
         };
@@ -186,13 +201,11 @@ impl Gate {
         }
         match local::is_local(address) {
             Ok(false) => Ok(()),
-            Ok(true) => Err(Refusal::Special {
-                address: address.to_string(),
-                kind: "this host's own",
+            Ok(true) => Err(Refusal::Own(address)),
+            Err(errno) => Err(Refusal::Dial {
+                failure: Failure::OwnUnknown,
+                text: format!("whether {address} is this host's own cannot be found out: {errno}"),
             }),
-            Err(errno) => Err(Refusal::Dial(format!(
-                "whether {address} is this host's own cannot be found out: {errno}"
-            ))),
         }
     }
 
@@ -202,6 +215,13 @@ impl Gate {
             Some(idle) => Duration::from_millis(idle.value.0),
             None => IDLE,
         }
+    }
+
+    /// The refusal of a connection that was idle for that long.
+    pub fn idle_refusal(&self, text: &'static str) -> Refusal {
+        let idle = self.policy.limits.idle.as_ref();
+        let rule = idle.map(|idle| idle.origin.clone());
+        Refusal::Idle { text, rule }
     }
 }
 
@@ -217,7 +237,7 @@ impl Meter {
             .as_ref()
             .map_or(CONNECTIONS, |c| c.value.0);
         match self.connections.get() >= most {
-            true => Err(Refusal::Limit("network.limits.connections")),
+            true => Err(limit(Bound::Connections, limits.connections.as_ref())),
             false => Ok(()),
         }
     }
@@ -231,7 +251,7 @@ impl Meter {
                 _ => (now, 0),
             };
             if count >= rate.value.0 {
-                return Err(Refusal::Limit("network.limits.rate"));
+                return Err(limit(Bound::Rate, Some(rate)));
             }
             self.second.set(Some((since, count + 1)));
         }
@@ -239,9 +259,22 @@ impl Meter {
     }
 }
 
+/// A refusal by a limit; `None` for a limit of creel's own.
+fn limit<T>(bound: Bound, set: Option<&Sourced<T>>) -> Refusal {
+    let rule = set.map(|limit| limit.origin.clone());
+    Refusal::Limit { bound, rule }
+}
+
 impl Pass {
+    /// The gate that admitted the connection.
     pub fn gate(&self) -> &Rc<Gate> {
         &self.gate
+    }
+
+    /// The refusal of this connection if nothing moved for the idle time limit.
+    pub fn idle_refusal(&self) -> Refusal {
+        let text = "nothing moved for as long as network.limits.idle says";
+        self.gate.idle_refusal(text)
     }
 
     /// Whether TLS to this destination is terminated or forwarded.
@@ -267,7 +300,7 @@ impl Pass {
             self.again()?;
         }
         let dialled = dial::dial(&self.addresses().await?).await;
-        let (stream, address) = dialled.map_err(|e| Refusal::Dial(e.to_string()))?;
+        let (stream, address) = dialled.map_err(|error| Refusal::dial(&error))?;
         self.reached(address.ip());
         self.bound_outside(&stream);
         Ok(stream)
@@ -330,7 +363,7 @@ impl Pass {
             }
             Host::Name(name) => {
                 let found = self.gate.resolver.resolve(name).await;
-                let found = found.map_err(|e| Refusal::Unresolved(e.to_string()))?;
+                let found = found.map_err(Refusal::Unresolved)?;
                 let mut open = vec![];
                 let mut closed = None;
                 // An IPv4-mapped answer is checked and dialled as IPv4.
@@ -380,24 +413,24 @@ impl Pass {
             meter.windows.carried(window, bytes);
         }
         let mut entry = self.entry.borrow_mut();
-        let (used, own, most, name) = match direction {
+        let (used, own, most, bound) = match direction {
             Direction::In => (
                 &meter.bytes_in,
                 &mut entry.bytes_in,
                 &limits.bytes_in,
-                "network.limits.bytes_in",
+                Bound::BytesIn,
             ),
             Direction::Out => (
                 &meter.bytes_out,
                 &mut entry.bytes_out,
                 &limits.bytes_out,
-                "network.limits.bytes_out",
+                Bound::BytesOut,
             ),
         };
         *own += bytes;
         used.set(used.get() + bytes);
         match most {
-            Some(most) if used.get() > most.value.0 => Err(Refusal::Limit(name)),
+            Some(most) if used.get() > most.value.0 => Err(limit(bound, Some(most))),
             _ => Ok(()),
         }
     }

@@ -170,10 +170,12 @@ impl Session {
                     && (error.is_parse() || self.requests.get() == 0)
                 {
                     let why = upstream::cause(&error);
-                    self.note(&Refusal::Spoken(format!("what was said is no HTTP: {why}")));
+                    self.note(&Refusal::Request(format!("what was said is no HTTP: {why}")));
                 }
             }
-            () = self.silence() => self.note(&Refusal::Closed("nothing moved for too long")),
+            () = self.silence() => {
+                self.note(&self.gate.idle_refusal("nothing moved for too long"));
+            }
         }
     }
 
@@ -264,24 +266,27 @@ impl Session {
         let head = fields::length(&parts.headers) + 16;
         let counted = meter(Direction::In).count(head);
         counted.map_err(Denied::closing)?;
+        let gateway = |refusal: Refusal| {
+            pass.refuse(&refusal);
+            Denied::gateway(refusal)
+        };
         let changed = parts.status == StatusCode::SWITCHING_PROTOCOLS;
         if changed && !(change && fields::websocket(&parts.headers)) {
             let why = "the host changes to a protocol that nobody asked for";
-            return Err(Denied::gateway(why));
+            return Err(gateway(Refusal::Answer(why)));
         }
         if mask.is_some() && !fields::is_plain(&parts.headers) && !incoming.is_end() {
             let why = "the host compresses its answer, and has a credential that could be in it";
-            pass.refuse(&Refusal::Spoken(why.into()));
-            return Err(Denied::gateway(why));
+            return Err(gateway(Refusal::Credential(why.into())));
         }
         if mask.is_some() && parts.status == StatusCode::PARTIAL_CONTENT {
             let why = "the host sends a part that nobody asked for, and has a credential that could be cut \
                        by it";
-            pass.refuse(&Refusal::Spoken(why.into()));
-            return Err(Denied::gateway(why));
+            return Err(gateway(Refusal::Credential(why.into())));
         }
         if fields::strip(&mut parts.headers).is_err() {
-            return Err(Denied::gateway("the host's answer has an odd Connection"));
+            let why = "the host's answer has an odd Connection";
+            return Err(gateway(Refusal::Answer(why)));
         }
         // Clients ignore the reason phrase, and it may hold anything, such as a secret.
         parts.extensions.remove::<ReasonPhrase>();
@@ -324,7 +329,7 @@ impl Session {
         }
         if self.vault_has(&pass.host) && matches!(method, "TRACE" | "TRACK") {
             let why = format!("{method} would give a credential back");
-            return Err(Denied::from(Refusal::Spoken(why)));
+            return Err(Denied::from(Refusal::Credential(why)));
         }
         let carried = match self.scheme {
             Scheme::Http => Carried::Plain,

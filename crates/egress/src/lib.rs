@@ -18,6 +18,7 @@
 //! made canonical once, where it enters. The relay forwards exactly what it judged.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 #![cfg_attr(
     not(test),
     deny(
@@ -45,6 +46,7 @@ pub mod protocol;
 pub mod protocol_detect;
 pub mod publish;
 pub mod rate_limit;
+pub mod reason;
 pub mod record;
 pub mod refusal;
 pub mod relay;
@@ -54,6 +56,7 @@ pub mod resolve;
 pub mod rewind;
 pub mod socks;
 pub mod splice;
+pub mod summary;
 pub mod target;
 pub mod tls;
 pub mod transparent;
@@ -62,12 +65,12 @@ pub mod udp;
 pub mod udp_queue;
 pub mod windows;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use creel_policy::net::decide::Transport;
 
 /// How a destination was requested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
     /// A DNS query.
@@ -78,13 +81,16 @@ pub enum Way {
     Connect,
     /// A request to an HTTP proxy with the whole URL in its first line.
     Absolute,
+    /// The SOCKS5 proxy.
     Socks5,
+    /// A datagram, without a proxy.
     Udp,
     /// A connection into the jail, through a published port.
     Published,
 }
 
 impl Way {
+    /// The transport protocol of the destination. DNS queries and published ports count as TCP.
     pub fn transport(self) -> Transport {
         match self {
             Way::Udp => Transport::Udp,

@@ -16,16 +16,19 @@ const ADMITTED_BYTES: u64 = 256 << 20;
 /// Why a line was not written, so that its action must not happen.
 #[derive(Debug)]
 pub enum Unrecorded {
+    /// write(2) failed.
     Failed(io::Error),
+    /// The log has reached its limit.
     Full,
 }
 
 impl Unrecorded {
+    /// The refusal of the action that needed the line.
     pub fn refusal(&self) -> Refusal {
-        Refusal::Closed(match self {
-            Unrecorded::Failed(_) => "its record cannot be written",
-            Unrecorded::Full => "the records of this run have reached their limit",
-        })
+        match self {
+            Unrecorded::Failed(_) => Refusal::Unrecorded,
+            Unrecorded::Full => Refusal::LogFull,
+        }
     }
 }
 
@@ -41,12 +44,15 @@ pub struct Lines {
 /// The kind of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
+    /// Something was refused.
     Refused,
+    /// Something was admitted.
     Admitted,
     /// The end of an admitted connection. Always written: each has one `Admitted` line before.
     End,
 }
 
+/// The open log, its use and its missing lines.
 #[derive(Debug)]
 pub struct Log {
     file: RefCell<File>,
@@ -58,6 +64,7 @@ pub struct Log {
 }
 
 impl Log {
+    /// Appends to `file`, which has no lines of this run yet.
     pub fn new(file: File) -> Log {
         Log {
             file: RefCell::new(file),

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::log::Lines;
-use super::record::Destination;
+use super::summary::Destination;
 use creel_sys::Errno;
 use creel_sys::socket::{self, Wait};
 
@@ -29,29 +29,56 @@ pub enum FromRelay {
         placeholders: BTreeMap<String, String>,
     },
     /// The relay could not start.
-    Failed { why: String },
+    Failed {
+        /// The error, for people.
+        why: String,
+    },
     /// Asks whether the jail may reach this destination.
     Ask {
+        /// Identifies the question.
         number: u64,
+        /// The canonical name or address.
         host: String,
+        /// The port.
         port: u16,
     },
     /// The summary by destination, or a part of it.
-    Summary { destinations: Vec<Destination> },
+    Summary {
+        /// Destinations that no other message has.
+        destinations: Vec<Destination>,
+    },
     /// The last message: the summary is complete. `lines` counts the lines missing from the log.
-    Finished { lines: Lines },
+    Finished {
+        /// Counts of missing lines.
+        lines: Lines,
+    },
 }
 
 /// Messages to the relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "says", rename_all = "snake_case")]
 pub enum ToRelay {
+    /// Answers a question.
     Answer {
+        /// The number of the question.
         number: u64,
-        allow: bool,
+        /// The answer.
+        answer: Consent,
     },
     /// The jail has ended.
     Finish,
+}
+
+/// The answer to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consent {
+    /// Somebody allowed it.
+    Allowed,
+    /// Somebody said no.
+    Denied,
+    /// Nobody could be asked, or nobody answered in time.
+    Unanswered,
 }
 
 /// Bytes of destinations per message; a single longer one has its own message.
@@ -94,12 +121,26 @@ pub fn receive<M: DeserializeOwned>(socket: impl AsFd, wait: Wait) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Way;
+    use crate::reason::Reason;
+    use crate::refusal::Refusal;
+    use crate::summary::LastRefusal;
+    use creel_policy::Origin;
+    use creel_policy::net::Why;
 
     #[test]
     fn a_summary_goes_in_messages_that_are_not_too_long() {
+        // Six bytes each in JSON, the longest form of a character.
+        let worst = |length| "\u{1}".repeat(length);
+        let origin = Origin {
+            source: worst(1 << 16).into(),
+            line: u32::MAX,
+        };
+        let refusal = Refusal::Policy(Why::Denied(origin));
+        let last = LastRefusal::new(Way::Absolute, Reason::of(&refusal), &worst(1 << 16));
         let one = |number: usize| Destination {
-            host: format!("{number}{}", "\u{1}".repeat(256)),
-            why: Some("\u{1}".repeat(300)),
+            host: format!("{number}{}", worst(256)),
+            why: Some(last.clone()),
             ..Destination::default()
         };
         let all: Vec<Destination> = (0..402).map(one).collect();
@@ -111,5 +152,50 @@ mod tests {
         }
         assert_eq!(parts.concat(), all);
         assert!(in_messages(vec![]).is_empty());
+    }
+
+    fn received(text: &str) -> io::Result<Option<FromRelay>> {
+        let (ours, theirs) = socket::pair().unwrap();
+        socket::send(theirs.as_fd(), text.as_bytes(), &[]).unwrap();
+        receive(&ours, Wait::No)
+    }
+
+    /// A relay that was taken over sends anything.
+    #[test]
+    fn a_message_of_another_form_is_an_error() {
+        let summary = |reason: &str| {
+            format!(
+                r#"{{"says":"summary","destinations":[{{"host":"a","port":1,"allowed":0,"refused":1,"bytes_in":0,
+                "bytes_out":0,"why":{{"way":"dns","reason":{reason},"text":"b"}}}}]}}"#
+            )
+        };
+        // The control.
+        let good = received(&summary(
+            r#"{"code":"net-denied","rule":{"file":"p","line":1}}"#,
+        ));
+        assert!(
+            matches!(good, Ok(Some(FromRelay::Summary { .. }))),
+            "{good:?}"
+        );
+        for text in [
+            "{}".to_owned(),
+            "[".repeat(4096),
+            summary(r#"{"code":"net-granted","rule":null}"#),
+            summary(r#"{"code":"plan-missing","rule":null}"#),
+            summary(r#"{"code":["net-denied"],"rule":null}"#),
+            summary(r#"{"code":"net-denied","rule":{"file":"p","line":-1}}"#),
+            summary(r#"{"code":"net-denied","rule":{"file":"p","line":4294967296}}"#),
+            summary(r#"{"code":"net-denied","rule":"p:1"}"#),
+        ] {
+            assert!(received(&text).is_err(), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+        #[test]
+        fn no_message_is_a_panic(text in r#"([{}\[\]":,0-9]|says|summary|why|code|rule|\PC){1,60}"#) {
+            let _ = received(&text);
+        }
     }
 }

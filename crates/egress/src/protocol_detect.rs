@@ -15,9 +15,11 @@ const LINE: usize = 8 << 10;
 pub enum Detected {
     /// Undecided: more bytes are needed.
     More,
+    /// TLS, by a complete hello.
     Tls(ClientHello),
     /// TLS that is refused.
     Flawed(Flaw),
+    /// An HTTP request of this version.
     Http(Version),
     /// Neither TLS nor HTTP; also a client that sent nothing.
     Other,

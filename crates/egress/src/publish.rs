@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use super::accept;
 use super::gate::{Direction, Gate, Pass};
 use super::refusal::Refusal;
-use super::splice::{self, Half, IDLE, reset};
+use super::splice::{self, Half, reset};
 use creel_plan::egress::PUBLISHED;
 use creel_plan::request::Publish;
 use creel_sys::net::{self, Family};
@@ -73,6 +73,7 @@ impl Drop for Lent {
 }
 
 impl Store {
+    /// Adds an unused socket of the jail's network namespace.
     pub fn put(&self, family: Family, socket: OwnedFd) {
         let shelf = self.shelf(family);
         shelf.sockets.borrow_mut().push(socket);
@@ -170,8 +171,8 @@ async fn carry(store: &Rc<Store>, pass: &Pass, client: TcpStream) -> Result<(), 
         failed => {
             reset(client);
             return Err(match failed {
-                Ok(Err(error)) => Refusal::Dial(error.to_string()),
-                _ => IDLE,
+                Ok(Err(error)) => Refusal::dial(&error),
+                _ => pass.idle_refusal(),
             });
         }
     };

@@ -21,7 +21,9 @@ pub struct Reservations {
 /// The reservations of a direction and its rate in bytes per second.
 #[derive(Debug, Clone, Copy)]
 pub struct RateLimit<'a> {
+    /// The reservations of all connections in this direction.
     pub reserved: &'a Reservations,
+    /// Bytes per second.
     pub rate: u64,
 }
 

@@ -5,19 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Way;
 use super::log::{Class, Lines, Log, Unrecorded};
+use super::reason::Reason;
 use super::refusal::Refusal;
+use super::summary::{DESTINATIONS, Destination, HOST, LastRefusal};
 use creel_policy::error::escaped_json;
 use creel_policy::net::{Host, Rule};
 
-/// Maximum destinations in the summary, of those that were allowed and of those that never were; the rest of
-/// either is counted together. A jail can cause any number of refusals.
-const DESTINATIONS: usize = 200;
-/// Maximum characters of a reason in the summary.
-const REASON: usize = 300;
 /// Maximum lines of refused DNS queries per name, and maximum names with such lines. A jail can send any
 /// number of queries with any text; the rest is only in the summary.
 const LINES_OF_A_NAME: u32 = 3;
@@ -42,9 +39,11 @@ pub enum Event {
 /// A requested destination, and the outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
+    /// How the destination was requested.
     pub way: Way,
     /// The canonical name or address; the text as sent if it is no host.
     pub host: String,
+    /// The port; 0 if the client named none.
     pub port: u16,
     /// The address that was dialled.
     pub address: Option<IpAddr>,
@@ -52,10 +51,15 @@ pub struct Entry {
     pub rule: Option<String>,
     /// Why it was refused or closed early.
     pub refused: Option<String>,
+    /// The same, for programs.
+    pub reason: Option<Reason>,
+    /// The method of a request, at most 32 characters.
     pub method: Option<String>,
+    /// The path of a request without its query, at most 1024 characters.
     pub path: Option<String>,
     /// Bytes to the jail, and from it.
     pub bytes_in: u64,
+    /// Bytes from the jail.
     pub bytes_out: u64,
     #[serde(skip)]
     since: Instant,
@@ -69,6 +73,7 @@ pub fn rules(rules: &[&Rule]) -> String {
 }
 
 impl Entry {
+    /// An entry for a valid destination.
     pub fn new(way: Way, host: &Host, port: u16) -> Entry {
         Entry::unknown(way, &host.to_string(), port)
     }
@@ -77,11 +82,12 @@ impl Entry {
     pub fn unknown(way: Way, said: &str, port: u16) -> Entry {
         Entry {
             way,
-            host: said.chars().take(256).collect(),
+            host: said.chars().take(HOST).collect(),
             port,
             address: None,
             rule: None,
             refused: None,
+            reason: None,
             method: None,
             path: None,
             bytes_in: 0,
@@ -90,18 +96,25 @@ impl Entry {
         }
     }
 
+    /// The entry as admitted by `rule`, the origins of the rules.
     pub fn allowed(mut self, rule: String) -> Entry {
         self.rule = Some(rule);
         self
     }
 
+    /// The entry with a refusal.
     pub fn refused(mut self, refusal: &Refusal) -> Entry {
         self.refuse(refusal);
         self
     }
 
+    /// Notes a refusal, unless one is noted already.
     pub fn refuse(&mut self, refusal: &Refusal) {
-        self.refused.get_or_insert(refusal.to_string());
+        // The first refusal ended it; later ones follow from that.
+        if self.refused.is_none() {
+            self.refused = Some(refusal.to_string());
+            self.reason = Some(Reason::of(refusal));
+        }
     }
 
     /// The entry of one request on this connection, with its own refusal alone.
@@ -112,23 +125,9 @@ impl Entry {
         entry.method = Some(method.chars().take(32).collect());
         entry.path = Some(path.chars().take(1024).collect());
         entry.refused = refusal.map(Refusal::to_string);
+        entry.reason = refusal.map(Reason::of);
         entry
     }
-}
-
-/// A destination in the verdict.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Destination {
-    pub host: String,
-    pub port: u16,
-    /// Allowed connections.
-    pub allowed: u64,
-    /// Refused connections, refused requests, and connections that were closed early.
-    pub refused: u64,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    /// The reason of the last refusal.
-    pub why: Option<String>,
 }
 
 /// By host and port.
@@ -269,9 +268,9 @@ impl Records {
                 sum.bytes_out += entry.bytes_out;
             }
         }
-        if let Some(why) = &entry.refused {
+        if let (Some(text), Some(reason)) = (&entry.refused, &entry.reason) {
             sum.refused += 1;
-            sum.why = Some(why.chars().take(REASON).collect());
+            sum.why = Some(LastRefusal::new(entry.way, reason.clone(), text));
         }
     }
 
@@ -440,7 +439,8 @@ mod tests {
         let summary = records.summary();
         assert_eq!((summary[0].allowed, summary[0].refused), (0, 1));
         let why = summary[0].why.clone().unwrap();
-        assert_eq!(why, "closed by creel: its record cannot be written");
+        assert_eq!(why.text, "closed by creel: its record cannot be written");
+        assert_eq!(why.reason.code.as_str(), "net-unrecorded");
         assert_eq!(records.finish().unwritten, 1);
         // Control: a file that takes it.
         let log = tempfile::NamedTempFile::new().unwrap();

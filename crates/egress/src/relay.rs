@@ -21,7 +21,7 @@ use super::authority::Authority;
 use super::credential::Vault;
 use super::gate::{Asker, Gate, Meter};
 use super::names::Names;
-use super::protocol::{self, FromRelay, ToRelay};
+use super::protocol::{self, Consent, FromRelay, ToRelay};
 use super::publish::{self, Store};
 use super::record::Records;
 use super::resolve::Resolver;
@@ -35,16 +35,21 @@ use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, confine, process, readiness, signal};
 
 /// Maximum questions that wait for an answer, and the time limit of each.
-const QUESTIONS: usize = 16;
+pub const QUESTIONS: usize = 16;
+/// The time limit of each question.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Why the relay does not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayError {
+    /// A system call for the new process failed.
     #[error("the network layer: the relay cannot be started")]
     Start(#[source] Errno),
+    /// The relay reported this before it was ready.
     #[error("the network layer: the relay failed: {0}")]
     Failed(String),
+    /// The relay ended without a message.
     #[error("the network layer: the relay ended before it was ready")]
     Gone,
 }
@@ -338,7 +343,7 @@ async fn told_to_finish(control: &OwnedFd, questions: &Questions) -> io::Result<
     loop {
         let mut ready = control.readable().await?;
         match protocol::receive(control.get_ref(), Wait::No) {
-            Ok(Some(ToRelay::Answer { number, allow })) => questions.answer(number, allow),
+            Ok(Some(ToRelay::Answer { number, answer })) => questions.answer(number, answer),
             Ok(Some(ToRelay::Finish) | None) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Err(error) => return Err(error),
@@ -349,27 +354,27 @@ async fn told_to_finish(control: &OwnedFd, questions: &Questions) -> io::Result<
 /// Pending questions to the supervisor.
 struct Questions {
     control: OwnedFd,
-    waiting: RefCell<HashMap<u64, oneshot::Sender<bool>>>,
+    waiting: RefCell<HashMap<u64, oneshot::Sender<Consent>>>,
     room: Semaphore,
     last: Cell<u64>,
 }
 
 impl Questions {
-    fn answer(&self, number: u64, allow: bool) {
+    fn answer(&self, number: u64, answer: Consent) {
         if let Some(asked) = self.waiting.borrow_mut().remove(&number) {
             // The connection that asked may be gone.
-            let _ = asked.send(allow);
+            let _ = asked.send(answer);
         }
     }
 }
 
 impl Asker for Rc<Questions> {
-    fn ask(&self, host: &Host, port: u16) -> Pin<Box<dyn Future<Output = bool>>> {
+    fn ask(&self, host: &Host, port: u16) -> Pin<Box<dyn Future<Output = Consent>>> {
         let questions = Rc::clone(self);
         let host = host.to_string();
         Box::pin(async move {
             let Ok(_room) = questions.room.try_acquire() else {
-                return false;
+                return Consent::Unanswered;
             };
             let number = questions.last.get() + 1;
             questions.last.set(number);
@@ -377,11 +382,14 @@ impl Asker for Rc<Questions> {
             questions.waiting.borrow_mut().insert(number, tell);
             let question = FromRelay::Ask { number, host, port };
             if protocol::send(questions.control.as_fd(), &question).is_err() {
-                return false;
+                return Consent::Unanswered;
             }
             let answer = tokio::time::timeout(PATIENCE, told).await;
             questions.waiting.borrow_mut().remove(&number);
-            matches!(answer, Ok(Ok(true)))
+            match answer {
+                Ok(Ok(answer)) => answer,
+                _ => Consent::Unanswered,
+            }
         })
     }
 }

@@ -12,9 +12,11 @@ pub const DENIED: &str = "x-creel-denied";
 pub fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::NoHost(_) => StatusCode::BAD_REQUEST,
-        Refusal::Dial(why) if why.contains("timed out") => StatusCode::GATEWAY_TIMEOUT,
-        Refusal::Unresolved(why) if why.contains("timed out") => StatusCode::GATEWAY_TIMEOUT,
-        Refusal::Dial(_) | Refusal::Unresolved(_) => StatusCode::BAD_GATEWAY,
+        Refusal::Dial { text, .. } if text.contains("timed out") => StatusCode::GATEWAY_TIMEOUT,
+        Refusal::Unresolved(why) if why.to_string().contains("timed out") => {
+            StatusCode::GATEWAY_TIMEOUT
+        }
+        Refusal::Dial { .. } | Refusal::Unresolved(_) => StatusCode::BAD_GATEWAY,
         _ => StatusCode::FORBIDDEN,
     }
 }
@@ -29,12 +31,12 @@ pub fn line(refusal: &str) -> String {
 pub fn proxy_status(refusal: &Refusal) -> String {
     let error = match refusal {
         Refusal::NoHost(_) => "http_request_error",
-        Refusal::Special { .. } => "destination_ip_prohibited",
+        Refusal::Special { .. } | Refusal::Own(_) => "destination_ip_prohibited",
         Refusal::Unresolved(_) => "dns_error",
-        Refusal::Dial(why) if why.contains("refused") => "connection_refused",
-        Refusal::Dial(why) if why.contains("timed out") => "connection_timeout",
-        Refusal::Dial(_) => "destination_unavailable",
-        Refusal::Limit(_) => "connection_limit_reached",
+        Refusal::Dial { text, .. } if text.contains("refused") => "connection_refused",
+        Refusal::Dial { text, .. } if text.contains("timed out") => "connection_timeout",
+        Refusal::Dial { .. } => "destination_unavailable",
+        Refusal::Limit { .. } => "connection_limit_reached",
         _ => "http_request_denied",
     };
     let details = line(&refusal.to_string()).replace(['"', '\\'], "'");

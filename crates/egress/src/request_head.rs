@@ -12,8 +12,11 @@ const FIELDS: usize = 100;
 pub enum Head {
     /// A tunnel; bytes after the first `length` belong to the tunnel.
     Connect {
+        /// The destination of the tunnel.
         target: Target,
+        /// Its port.
         port: u16,
+        /// Bytes of the head.
         length: usize,
     },
     /// Another request, which the HTTP server parses again and judges.
@@ -24,20 +27,33 @@ pub enum Head {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadError {
+    /// The bytes are no HTTP/1 head.
     #[error("this is no HTTP request: {0}")]
     Malformed(httparse::Error),
+    /// The client begins with TLS.
     #[error("this is TLS, and the proxy is spoken to in plain HTTP: write http:// in its URL")]
     Tls,
+    /// More than 64 KiB or 100 fields.
     #[error("the head has more than 64 KiB or more than 100 fields")]
     TooLong,
+    /// The target of CONNECT is no destination.
     #[error("CONNECT {said:?}: {error}")]
-    Target { said: String, error: TargetError },
+    Target {
+        /// The target, at most 256 characters.
+        said: String,
+        /// Why it is none.
+        error: TargetError,
+    },
+    /// CONNECT without a port; the target, at most 256 characters.
     #[error("CONNECT {0:?}: it needs a port")]
     NoPort(String),
+    /// CONNECT with another destination in `Host`; its value, at most 256 characters.
     #[error("CONNECT has the Host of another destination, {0:?}")]
     Host(String),
+    /// CONNECT with several `Host` fields.
     #[error("CONNECT has more than one Host")]
     Hosts,
+    /// CONNECT with a body.
     #[error("CONNECT has a body")]
     Body,
 }

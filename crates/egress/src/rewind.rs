@@ -15,6 +15,7 @@ pub struct Rewind<S> {
 }
 
 impl<S> Rewind<S> {
+    /// `early` are the bytes that were read from `inner` already.
     pub fn new(early: Vec<u8>, inner: S) -> Rewind<S> {
         Rewind {
             early,

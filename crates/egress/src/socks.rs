@@ -53,7 +53,7 @@ async fn greet(gate: Rc<Gate>, stream: TcpStream, slot: Slot) {
     let asked = match timeout(GREETING, client.asks()).await {
         Ok(asked) => asked,
         Err(_) => {
-            let refusal = Refusal::Closed("no request in 30 s");
+            let refusal = Refusal::NoRequest;
             return gate.refuse(Way::Socks5, "", 0, &refusal);
         }
     };
@@ -61,13 +61,14 @@ async fn greet(gate: Rc<Gate>, stream: TcpStream, slot: Slot) {
         Ok(asked) => asked,
         Err(Ended::Gone) => return,
         Err(Ended::Wrong(error)) => {
+            let answer = error.answer();
             let said = error.said().to_owned();
-            let refusal = match &error {
+            let refusal = match error {
                 SocksError::Host { error, .. } => Refusal::NoHost(error.to_string()),
-                error => Refusal::Spoken(error.to_string()),
+                error => Refusal::Socks(error),
             };
             gate.refuse(Way::Socks5, &said, 0, &refusal);
-            return client.close(error.answer()).await;
+            return client.close(answer).await;
         }
     };
     let host = gate.meant(host);
@@ -89,8 +90,8 @@ async fn greet(gate: Rc<Gate>, stream: TcpStream, slot: Slot) {
 fn reply(refusal: &Refusal) -> Reply {
     match refusal {
         Refusal::Unresolved(_) => Reply::Unreachable,
-        Refusal::Dial(why) if why.contains("refused") => Reply::Refused,
-        Refusal::Dial(_) => Reply::Unreachable,
+        Refusal::Dial { text, .. } if text.contains("refused") => Reply::Refused,
+        Refusal::Dial { .. } => Reply::Unreachable,
         _ => Reply::NotAllowed,
     }
 }

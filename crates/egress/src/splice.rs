@@ -83,6 +83,7 @@ enum At {
 }
 
 impl Half {
+    /// A direction without bytes.
     pub fn new(direction: Direction) -> Half {
         Half {
             direction,
@@ -118,6 +119,7 @@ impl Half {
         self.stirs
     }
 
+    /// Whether its end was passed on.
     pub fn is_done(&self) -> bool {
         self.at == At::Done
     }
@@ -382,7 +384,7 @@ pub async fn relay(
         while timer.as_mut().poll(cx).is_ready() {
             let until = last + idle;
             if Instant::now() >= until {
-                return Poll::Ready(Err(Stop::Refused(IDLE)));
+                return Poll::Ready(Err(Stop::Refused(pass.idle_refusal())));
             }
             timer.as_mut().reset(until);
         }
@@ -415,9 +417,6 @@ pub async fn carry_half(
         Stop::Refused(refusal) => Some(refusal),
     })
 }
-
-/// The refusal for an idle connection.
-pub const IDLE: Refusal = Refusal::Closed("nothing moved for as long as network.limits.idle says");
 
 /// Closes a connection with a reset, so that the peer fails at once.
 pub fn reset(stream: TcpStream) {

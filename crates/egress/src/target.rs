@@ -13,7 +13,9 @@ const LONGEST: usize = 1024;
 /// A parsed destination; without a port, the scheme's default applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
+    /// The canonical name or address.
     pub host: Host,
+    /// The port, if one was written.
     pub port: Option<u16>,
 }
 
@@ -21,16 +23,22 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
+    /// The host is no valid name or address.
     #[error("{0}")]
     Host(#[from] HostError),
+    /// The port is not a number from 1 to 65535, or has a leading zero.
     #[error("its port is no number from 1 to 65535")]
     Port,
+    /// A user name and `@` precede the host.
     #[error("it has a user name")]
     User,
+    /// More than one colon outside brackets.
     #[error("it has a colon too many; an IPv6 address stands in brackets")]
     Colon,
+    /// The brackets have no IPv6 address, or are not closed.
     #[error("what stands in brackets is no IPv6 address")]
     Brackets,
+    /// The text is longer than 1024 bytes.
     #[error("it is longer than 1024 bytes")]
     Length,
 }
@@ -45,6 +53,7 @@ creel_policy::codes!(TargetError {
 });
 
 impl Target {
+    /// Parses the text into its canonical form.
     pub fn parse(text: &[u8]) -> Result<Target, TargetError> {
         if text.len() > LONGEST {
             return Err(TargetError::Length);

@@ -37,23 +37,25 @@ async fn end(pass: Rc<Pass>, client: TcpStream, early: Vec<u8>) -> Result<(), (R
     let refuse = |refusal| (Rc::clone(&pass), refusal);
     let gate = Rc::clone(pass.gate());
     let Some(authority) = &gate.authority else {
-        return Err(refuse(Refusal::Closed(
-            "there is no authority to end TLS with",
-        )));
+        let why = "there is no authority to end TLS with";
+        return Err(refuse(Refusal::NoAuthority(why)));
     };
-    let spoken = |what: &str, error: &dyn std::fmt::Display| {
-        refuse(Refusal::Spoken(format!("{what}: {error}")))
+    let broken = |what: &str, error: &dyn std::fmt::Display| {
+        refuse(Refusal::ClientTls(format!("{what}: {error}")))
     };
-    let late = |_| refuse(Refusal::Closed("the TLS handshake took more than 30 s"));
+    let late = |_| refuse(Refusal::ClientTlsLate);
 
     let client = Rewind::new(early, client);
     let start = LazyConfigAcceptor::new(Acceptor::default(), client);
     let start = timeout(HANDSHAKE, start).await.map_err(late)?;
-    let start = start.map_err(|e| spoken("the client's TLS cannot be ended", &e))?;
+    let start = start.map_err(|e| broken("the client's TLS cannot be ended", &e))?;
     let hello = start.client_hello();
     if let Err(said) = names(&pass.host, hello.server_name()) {
-        let refusal = format!("its TLS names {said}, and {} was granted", pass.host);
-        return Err(refuse(Refusal::Spoken(refusal)));
+        let why = format!("its TLS names {said}, and {} was granted", pass.host);
+        return Err(refuse(match hello.server_name() {
+            Some(_) => Refusal::OtherName(why),
+            None => Refusal::NoName(why),
+        }));
     }
     let offered: Option<Vec<Version>> = hello.alpn().map(|offered| {
         let known = |name: &[u8]| match name {
@@ -64,8 +66,7 @@ async fn end(pass: Rc<Pass>, client: TcpStream, early: Vec<u8>) -> Result<(), (R
         offered.filter_map(known).collect()
     });
     if offered.as_ref().is_some_and(Vec::is_empty) {
-        let why = "inside its TLS is no HTTP, by what it offers, and a rule ends this host's TLS";
-        return Err(refuse(Refusal::Spoken(why.into())));
+        return Err(refuse(Refusal::NoHttp));
     }
     let versions = offered.clone().unwrap_or_else(|| vec![Version::One]);
     let dialled = client::begin(&pass, &versions).await;
@@ -75,10 +76,10 @@ async fn end(pass: Rc<Pass>, client: TcpStream, early: Vec<u8>) -> Result<(), (R
         Err(_) => versions.first().copied().unwrap_or(Version::One),
     };
     let config = authority.inside(&pass.host, offered.map(|_| version));
-    let config = config.map_err(|e| spoken("no certificate can be made", &e))?;
+    let config = config.map_err(|e| refuse(Refusal::Certificate(e.to_string())))?;
     let client = timeout(HANDSHAKE, start.into_stream(config)).await;
     let client = client.map_err(late)?;
-    let client = client.map_err(|e| spoken("the client does not take creel's certificate", &e))?;
+    let client = client.map_err(|e| broken("the client does not take creel's certificate", &e))?;
     let outside = dialled.map(|(stream, _)| stream);
     http::serve_dialled(Rc::clone(&pass), client, Scheme::Https, version, outside).await;
     Ok(())

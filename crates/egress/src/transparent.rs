@@ -48,9 +48,7 @@ async fn one(gate: Rc<Gate>, client: TcpStream) {
 pub fn destination(gate: &Gate, meant: SocketAddr) -> Result<Host, Refusal> {
     let host = gate.meant(meant.ip().into());
     match host {
-        Host::Address(address) if address.is_loopback() => Err(Refusal::Closed(
-            "loopback is the jail's own; a server of the host's is at host.creel.internal, where a rule grants it",
-        )),
+        Host::Address(address) if address.is_loopback() => Err(Refusal::Loopback),
         host => Ok(host),
     }
 }

@@ -28,7 +28,7 @@ use super::http::{self, version::Scheme};
 use super::protocol_detect::{self, Detected};
 use super::refusal::Refusal;
 use super::rewind::Rewind;
-use super::splice::{self, Half, IDLE, reset};
+use super::splice::{self, Half, reset};
 use super::tls;
 use creel_policy::net::decide::{Spoken, Transport};
 use creel_policy::net::{Answer, Host, Name, Protocol, Tls};
@@ -91,7 +91,7 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
         Order::Client => match timeout(pass.gate().idle(), hear(&pass, &client, early)).await {
             Ok(Ok(said)) if said.bytes.is_empty() => Err(None),
             Ok(said) => said.map(|said| (said, None)),
-            Err(_) => Err(Some(IDLE)),
+            Err(_) => Err(Some(pass.idle_refusal())),
         },
         Order::Either => either(&pass, &client, early).await,
     };
@@ -110,14 +110,12 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
             Err((refusal, alert)) => refuse_tls(&pass, client, &refusal, alert),
         },
         Detected::Flawed(flaw) => {
-            let refusal = Refusal::Spoken(format!("the TLS client's hello is refused: {flaw}"));
-            refuse_tls(&pass, client, &refusal, Alert::DecodeError);
+            refuse_tls(&pass, client, &Refusal::Hello(*flaw), Alert::DecodeError);
         }
         Detected::Http(version) => {
             let version = *version;
             if begun.is_some_and(|begun| begun.back.has_moved()) {
-                let refusal = "a request on a connection where the server spoke first";
-                return refuse(&pass, client, &Refusal::Spoken(refusal.into()));
+                return refuse(&pass, client, &Refusal::ServerFirst);
             }
             let client = Rewind::new(said.bytes, client);
             // Boxed, so that a connection that is only spliced has no memory for it.
@@ -179,11 +177,7 @@ async fn hear(pass: &Pass, client: &TcpStream, mut bytes: Vec<u8>) -> Result<Sai
     };
     let first = match timeout(CLEAR, clear).await {
         Ok(first) => first?,
-        Err(_) => {
-            let refusal = "the client did not say within 10 seconds what it speaks; `protocol = \"tcp\"` \
-                           in the rule carries what nobody looks at";
-            return Err(Some(Refusal::Spoken(refusal.into())));
-        }
+        Err(_) => return Err(Some(Refusal::Undetected)),
     };
     let held = Some(held);
     Ok(Said { bytes, first, held })
@@ -248,29 +242,27 @@ async fn either(
         }
         // Nothing moved in this time.
         if open && !back.is_done() && back.stirs() == stirs {
-            return Err(Some(IDLE));
+            return Err(Some(pass.idle_refusal()));
         }
     }
 }
 
 /// Checks that a hello names the granted host, and hides no other name.
 fn judge_tls(pass: &Pass, hello: &ClientHello) -> Result<(), (Refusal, Alert)> {
-    let refuse = |why: String, alert| Err((Refusal::Spoken(why), alert));
+    let refuse = |refusal| Err((refusal, Alert::UnrecognizedName));
     let said = match &hello.server_name {
         None => None,
         Some(said) => match Name::parse(said) {
             // RFC 6066, 3: ASCII only. A server that cannot read another name uses its default host.
             Ok(_) if !said.is_ascii() => {
-                return refuse(
-                    "the server name is not in ASCII".into(),
-                    Alert::UnrecognizedName,
-                );
+                let why = "the server name is not in ASCII".to_owned();
+                return refuse(Refusal::MalformedName(why));
             }
             Ok(name) => Some(name),
             Err(why) => {
                 let said = said.escape_ascii().to_string();
                 let why = format!("the server name {said:.80} is none: {why}");
-                return refuse(why, Alert::UnrecognizedName);
+                return refuse(Refusal::MalformedName(why));
             }
         },
     };
@@ -278,42 +270,36 @@ fn judge_tls(pass: &Pass, hello: &ClientHello) -> Result<(), (Refusal, Alert)> {
         (Host::Name(granted), Some(said)) if *granted == said => {}
         (Host::Name(_), Some(said)) => {
             let why = format!("the server name is {said}, which is not what was granted");
-            return refuse(why, Alert::UnrecognizedName);
+            return refuse(Refusal::OtherName(why));
         }
         (Host::Name(_), None) => {
-            return refuse(
-                "the TLS client says no server name".into(),
-                Alert::UnrecognizedName,
-            );
+            let why = "the TLS client says no server name".to_owned();
+            return refuse(Refusal::NoName(why));
         }
         (Host::Address(_), Some(said)) => {
             let policy = &pass.gate().policy;
             let host = Host::Name(said);
-            if !matches!(
-                policy.judge(&host, pass.port, Transport::Tcp),
-                Answer::Allow(_)
-            ) {
-                let why = format!("the server name is {host}, which no rule allows");
-                return refuse(why, Alert::UnrecognizedName);
+            match policy.judge(&host, pass.port, Transport::Tcp) {
+                Answer::Allow(_) => {}
+                Answer::Ask => return refuse(Refusal::UnlistedName { host, rule: None }),
+                Answer::Deny(why) => {
+                    let rule = why.rule().cloned();
+                    return refuse(Refusal::UnlistedName { host, rule });
+                }
             }
             // The address's rules must not bypass the name's.
             if policy.tls_of(&host, pass.port) == Tls::Terminate {
-                let why = format!(
-                    "TLS to {host} is ended by creel, and here it was dialled by its address"
-                );
-                return refuse(why, Alert::UnrecognizedName);
+                return refuse(Refusal::TerminatedName(host));
             }
             if let Err(why) = policy.judge_spoken(&host, pass.port, &Spoken::Tls) {
-                let why = format!("the server name is {host}: {why}");
-                return refuse(why, Alert::UnrecognizedName);
+                let why = Box::new(why);
+                return refuse(Refusal::Named { host, why });
             }
         }
         (Host::Address(_), None) => {}
     }
     if hello.encrypted == Encrypted::Maybe && pass.tls() == Tls::Forward {
-        let why = "the hello may have another name encrypted in it (ECH): have the client not do so, or \
-                   `tls = \"terminate\"` in the rule";
-        return refuse(why.into(), Alert::AccessDenied);
+        return Err((Refusal::EncryptedHello, Alert::AccessDenied));
     }
     pass.judge(&Spoken::Tls)
         .map_err(|refusal| (refusal, Alert::AccessDenied))

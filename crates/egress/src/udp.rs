@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Way;
 use super::gate::{Direction, Gate, Pass};
-use super::refusal::Refusal;
+use super::refusal::{Failure, Refusal};
 use super::transparent::destination;
 use super::udp_queue::Queue;
 use creel_policy::net::Host;
@@ -174,7 +174,10 @@ async fn account(pass: &Pass, direction: Direction, bytes: usize) -> Result<(), 
 
 /// A socket connected to the first checked address that has a route.
 async fn outside(pass: &Pass) -> Result<UdpSocket, Refusal> {
-    let mut failed = Refusal::Dial("the name has no address".into());
+    let mut failed = Refusal::Dial {
+        failure: Failure::Unreachable,
+        text: "the name has no address".into(),
+    };
     for address in pass.addresses().await? {
         let any: IpAddr = match address {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -189,7 +192,7 @@ async fn outside(pass: &Pass) -> Result<UdpSocket, Refusal> {
                 pass.reached(address.ip());
                 return Ok(socket);
             }
-            Err(error) => failed = Refusal::Dial(error.to_string()),
+            Err(error) => failed = Refusal::dial(&error),
         }
     }
     Err(failed)

@@ -58,6 +58,7 @@ enum Stage {
 
 /// A datagram, counted until it is dropped.
 pub struct Datagram {
+    /// The bytes of the datagram.
     pub bytes: Box<[u8]>,
     queue: Rc<Queue>,
 }

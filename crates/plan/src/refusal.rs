@@ -219,6 +219,38 @@ creel_policy::codes!(ResolveError {
     Self::Unasked(_) => "plan-unasked",
 });
 
+impl ResolveError {
+    /// The rule of a policy, or the flag, that the error is about; `None` if it is about none.
+    pub fn rule(&self) -> Option<&Origin> {
+        match self {
+            Self::Missing { origin, .. }
+            | Self::Unreadable { origin, .. }
+            | Self::Unlooked { origin, .. }
+            | Self::Special { origin, .. }
+            | Self::Never { origin, .. }
+            | Self::TooWide { origin, .. }
+            | Self::LeadsOut { origin, .. }
+            | Self::Parent { origin, .. }
+            | Self::NoHome { origin, .. }
+            | Self::ProtectLink { origin, .. }
+            | Self::ObeyedLink { origin, .. }
+            | Self::ProgramDirectory { origin, .. }
+            | Self::NotProgram { origin, .. }
+            | Self::Interpreter { origin, .. }
+            | Self::HardLink { origin, .. }
+            | Self::ProtectLarge { origin, .. }
+            | Self::LoadWritable { origin, .. }
+            | Self::LoadProgram { origin, .. }
+            | Self::LoadLarge { origin, .. }
+            | Self::LoadNoLandlock { origin, .. }
+            | Self::DenyAbsent { origin, .. }
+            | Self::DenyLink { origin, .. }
+            | Self::PatternLater { origin, .. } => Some(origin),
+            _ => None,
+        }
+    }
+}
+
 /// How to make an absent path optional at the place that asks for it.
 fn leave(origin: &Origin) -> &'static str {
     match origin.source.starts_with("--") {

@@ -5,7 +5,7 @@ use super::Sourced;
 use super::decide::{Decision, Why, decide};
 use super::layer::{Case, Layer, PROGRAM_DIRECTORIES};
 use super::net::Mode;
-use super::net::decide::UNNAMED;
+use super::net::why::UNNAMED;
 use super::path_set::within;
 use super::rights::{Rights, Roots};
 use super::tools::Tool;

@@ -67,6 +67,23 @@ pub enum Why {
     Spoken(String),
 }
 
+impl Why {
+    /// The rule that denies it; `None` if no single rule does.
+    pub fn rule(&self) -> Option<&Origin> {
+        match self {
+            Why::ToolDenied(rule)
+            | Why::ToolUnlisted(rule)
+            | Why::Asks(rule)
+            | Why::Denied(rule)
+            | Why::Protected(rule)
+            | Why::Security(rule)
+            | Why::Arguments(rule) => Some(rule),
+            Why::Workspace(rule) => rule.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 impl Decision {
     /// Whether the case is allowed.
     pub fn is_allowed(&self) -> bool {
@@ -151,7 +168,7 @@ fn reachable(rights: &Rights, words: &[String]) -> Result<Option<Origin>, Why> {
     };
     for spoken in spoken {
         let judged = network.judge_spoken(&host, port, spoken);
-        judged.map_err(Why::Spoken)?;
+        judged.map_err(|why| Why::Spoken(why.to_string()))?;
     }
     Ok(by)
 }

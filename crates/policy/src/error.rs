@@ -9,6 +9,7 @@ use std::path::PathBuf;
 pub use super::escape::{escape, escaped, escaped_json, shown};
 pub use super::fault::{NameFault, PathFault, Remedy, RulesFault};
 use super::net::fault::NetworkFault;
+use super::origin::Origin;
 pub use super::place::Place;
 use super::quantity::UnitError;
 use super::tools::PatternFault;
@@ -234,6 +235,14 @@ impl PolicyError {
         TooLarge NotUtf8 ByteOrderMark Syntax Document UnknownKey MissingKey WrongType BadUnit UnknownWord Later
         BadPath BadPattern BadProgram EmptyList Extends Base MissingAgent Network Rules BadName NulInValue;
         unplaced Unreadable IsDirectory MissingPreset BareFile
+    }
+
+    /// The file and the line of the error, as a rule has them; `None` if it has no text.
+    pub fn origin(&self) -> Option<Origin> {
+        self.place().map(|at| Origin {
+            source: at.file.as_str().into(),
+            line: at.line,
+        })
     }
 
     /// The message without the place before it.

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use creel_egress::protocol::Consent;
 use creel_egress::target::Target;
 use creel_policy::net::Host;
 use creel_sys::{host, pty, readiness, signal};
@@ -45,62 +46,65 @@ const WEB: [u16; 2] = [80, 443];
 /// The longest answer: letters, a name of 253 bytes, a port, some space.
 const LONGEST: usize = 512;
 
-/// Asks whether the jail may connect to `host` and `port`. False without a terminal, an answer or a valid
-/// name.
-pub async fn may(host: &str, port: u16) -> bool {
+/// Asks whether the jail may connect to `host` and `port`. Unanswered without a terminal, an answer or a
+/// valid name.
+pub async fn may(host: &str, port: u16) -> Consent {
     let Some(terminal) = pty::of_caller() else {
-        return false;
+        return Consent::Unanswered;
     };
     tokio::time::timeout(PATIENCE, question(terminal, host, port))
         .await
-        .unwrap_or(false)
+        .unwrap_or(Consent::Unanswered)
 }
 
-async fn question(terminal: File, host: &str, port: u16) -> bool {
+async fn question(terminal: File, host: &str, port: u16) -> Consent {
     use std::io::Write as _;
     // A valid host name contains no terminal sequences. A question is not asked for any other.
     let Ok(host) = Host::parse(host.as_bytes()) else {
-        return false;
+        return Consent::Unanswered;
     };
     let Some(word) = host::random_word() else {
-        return false;
+        return Consent::Unanswered;
     };
     let mut screen = &terminal;
     let text = format!("{BEGIN}{}", wording(&word, &host, port));
     // Another job may have the terminal by now. That is an error here, and does not stop creel.
     let Ok(held) = signal::Held::of_terminals() else {
-        return false;
+        return Consent::Unanswered;
     };
     // The terminal is raw if the jail has it. Input typed before the question is not an answer to it.
     let Ok(_lines) = pty::Lines::enter(terminal.as_fd()) else {
-        return false;
+        return Consent::Unanswered;
     };
     if screen.write_all(text.as_bytes()).is_err() {
-        return false;
+        return Consent::Unanswered;
     }
     drop(held);
     let Ok(keys) = readiness::to_read(OwnedFd::from(terminal)) else {
-        return false;
+        return Consent::Unanswered;
     };
     let mut line = vec![];
     loop {
         let Ok(mut ready) = keys.readable().await else {
-            return false;
+            return Consent::Unanswered;
         };
         let mut bytes = [0; 64];
         let Ok(held) = signal::Held::of_terminals() else {
-            return false;
+            return Consent::Unanswered;
         };
         let read = rustix::io::read(keys.get_ref(), &mut bytes);
         drop(held);
         match read {
-            Ok(0) => return false,
+            Ok(0) => return Consent::Unanswered,
             Ok(count) => line.extend_from_slice(&bytes[..count]),
             Err(creel_sys::Errno::AGAIN) => ready.clear_ready(),
-            Err(_) => return false,
+            Err(_) => return Consent::Unanswered,
         }
         if line.iter().any(|key| matches!(key, b'\n' | b'\r')) || line.len() > LONGEST {
-            return allows(&line, &word, &host, port);
+            return match allows(&line, &word, &host, port) {
+                true => Consent::Allowed,
+                false => Consent::Denied,
+            };
         }
     }
 }

@@ -14,9 +14,9 @@ use tokio::time::{Instant, timeout_at};
 use super::ask;
 use super::events::finished;
 use creel_egress::log::Lines;
-use creel_egress::protocol::{self, FromRelay, ToRelay};
-use creel_egress::record::Destination;
-use creel_egress::relay::Relay;
+use creel_egress::protocol::{self, Consent, FromRelay, ToRelay};
+use creel_egress::relay::{QUESTIONS, Relay};
+use creel_egress::summary::{self, Destination};
 use creel_sys::readiness;
 use creel_sys::socket::Wait;
 
@@ -25,6 +25,10 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How long the relay waits for an answer; after that, no one waits for the question.
 const HELD: Duration = creel_egress::relay::PATIENCE;
+
+/// Maximum questions that wait. A relay has [`QUESTIONS`] at once, and may ask others when it gave up the
+/// first; more than this is no relay of creel's.
+const MOST_WAITING: usize = 4 * QUESTIONS;
 
 /// The destinations that the jail requested, reached or refused, for the verdict.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -101,14 +105,15 @@ impl Egress {
                     return;
                 }
                 said = next(&self.socket) => match said {
-                    Heard::Said(FromRelay::Ask { number, host, port }) => {
+                    Heard::Said(FromRelay::Ask { number, host, port })
+                        if self.waiting.len() < MOST_WAITING =>
+                    {
                         let until = Instant::now() + HELD;
                         self.waiting.push_back(Question { number, host, port, until });
                     }
-                    Heard::Said(_) => {}
                     Heard::Ended => self.died = true,
                     // The state of the relay is unknown, so it is ended before it is reported as ended.
-                    Heard::Nonsense => {
+                    Heard::Said(_) | Heard::Nonsense => {
                         self.relay.end();
                         self.died = true;
                     }
@@ -130,31 +135,36 @@ impl Egress {
                 ..Traffic::default()
             };
         }
-        let mut destinations = vec![];
-        let mut log = Lines::default();
-        let last = async {
-            loop {
-                match next(&self.socket).await {
-                    Heard::Said(FromRelay::Summary { destinations: part }) => {
-                        destinations.extend(part);
-                    }
-                    Heard::Said(FromRelay::Finished { lines }) => {
-                        log = lines;
-                        return Heard::Said(());
-                    }
-                    Heard::Said(_) => {}
-                    Heard::Ended => return Heard::Ended,
-                    Heard::Nonsense => return Heard::Nonsense,
-                }
-            }
-        };
-        let last = tokio::time::timeout(FAREWELL, last).await;
+        let mut traffic = Traffic::default();
+        let last = tokio::time::timeout(FAREWELL, gather(&self.socket, &mut traffic)).await;
         Traffic {
             // The relay's end of the socket closes only when the relay ends.
             relay_died: matches!(last, Ok(Heard::Ended)),
             summary_lost: matches!(last, Err(_) | Ok(Heard::Nonsense)),
-            log,
-            destinations,
+            ..traffic
+        }
+    }
+}
+
+/// Receives the summary. The relay may have been taken over: it says what it likes, and no more of it than
+/// a summary can have.
+async fn gather(socket: &AsyncFd<OwnedFd>, traffic: &mut Traffic) -> Heard<()> {
+    loop {
+        match next(socket).await {
+            Heard::Said(FromRelay::Summary { destinations }) => {
+                if traffic.destinations.len() + destinations.len() > summary::MOST {
+                    return Heard::Nonsense;
+                }
+                let bounded = destinations.into_iter().map(Destination::bounded);
+                traffic.destinations.extend(bounded);
+            }
+            Heard::Said(FromRelay::Finished { lines }) => {
+                traffic.log = lines;
+                return Heard::Said(());
+            }
+            Heard::Said(_) => {}
+            Heard::Ended => return Heard::Ended,
+            Heard::Nonsense => return Heard::Nonsense,
         }
     }
 }
@@ -163,13 +173,17 @@ impl Question {
     /// Asks the person, unless the relay waits no longer for the answer.
     async fn put(self) -> ToRelay {
         let asked = timeout_at(self.until, ask::may(&self.host, self.port));
-        let allow = self.until > Instant::now() && asked.await.unwrap_or(false);
+        let answer = match self.until > Instant::now() {
+            true => asked.await.unwrap_or(Consent::Unanswered),
+            false => Consent::Unanswered,
+        };
         let number = self.number;
-        ToRelay::Answer { number, allow }
+        ToRelay::Answer { number, answer }
     }
 }
 
 /// A message or the end of the relay.
+#[derive(Debug)]
 enum Heard<M> {
     Said(M),
     /// The relay has ended: nothing more will come.
@@ -202,5 +216,72 @@ pub async fn serve(egress: &mut Option<Egress>) {
     match egress {
         Some(egress) => egress.serve().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use creel_sys::socket;
+
+    /// What the supervisor keeps of these messages, and how they end.
+    fn gathered(messages: &[String]) -> (Traffic, Heard<()>) {
+        let (ours, theirs) = socket::pair().unwrap();
+        for message in messages {
+            socket::send(theirs.as_fd(), message.as_bytes(), &[]).unwrap();
+        }
+        drop(theirs);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        let mut traffic = Traffic::default();
+        let end = runtime.block_on(async {
+            let ours = readiness::to_read(ours).unwrap();
+            gather(&ours, &mut traffic).await
+        });
+        (traffic, end)
+    }
+
+    fn destination(text: &str) -> String {
+        format!(
+            r#"{{"host":"{text}","port":1,"allowed":0,"refused":1,"bytes_in":0,"bytes_out":0,"why":{{"way":"dns",
+            "reason":{{"code":"net-denied","rule":{{"file":"{text}","line":1}}}},"text":"{text}"}}}}"#
+        )
+    }
+
+    fn summary(destinations: &[String]) -> String {
+        let all = destinations.join(",");
+        format!(r#"{{"says":"summary","destinations":[{all}]}}"#)
+    }
+
+    #[test]
+    fn a_hostile_summary_is_bounded() {
+        let last = r#"{"says":"finished","lines":{"unwritten":0,"dropped":0}}"#.to_owned();
+        // The control.
+        let one = summary(&[destination("a.test")]);
+        let (traffic, end) = gathered(&[one.clone(), last.clone()]);
+        assert!(matches!(end, Heard::Said(())), "{end:?}");
+        assert_eq!(traffic.destinations[0].host, "a.test");
+        // Long texts are cut.
+        let long = summary(&[destination(&"x".repeat(20_000))]);
+        let (traffic, end) = gathered(&[long, last.clone()]);
+        assert!(matches!(end, Heard::Said(())), "{end:?}");
+        let cut = traffic.destinations[0].clone();
+        let why = cut.why.unwrap();
+        let file = why.reason.rule.unwrap().file;
+        assert_eq!(
+            (cut.host.len(), why.text.len(), file.len()),
+            (256, 300, 4096)
+        );
+        // More destinations than a summary has are no summary.
+        let many: Vec<String> = (0..100).map(|_| destination("a.test")).collect();
+        let (traffic, end) = gathered(&vec![summary(&many); 5]);
+        assert!(matches!(end, Heard::Nonsense), "{end:?}");
+        assert_eq!(traffic.destinations.len(), 400);
+        // Neither is what has another form; what came before it stays.
+        let (traffic, end) = gathered(&[one, "{".into(), last]);
+        assert!(matches!(end, Heard::Nonsense), "{end:?}");
+        assert_eq!(traffic.destinations.len(), 1);
     }
 }

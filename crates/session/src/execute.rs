@@ -23,6 +23,7 @@ pub use error::{ExecuteError, OutletFault};
 use super::declare::Declared;
 use super::left::{self, Extent};
 use super::stream::{self, Ours};
+use super::verdict::Fault;
 use super::{Detail, Ended, Exited, LEAST_GRACE, Verdict, exit, judge};
 use creel_egress::relay::{self, Relay};
 use creel_jail::scope::{self, Settled};
@@ -245,6 +246,7 @@ impl Finished {
             && exited.lost.is_none()
             && let Some(text) = start::why_not(&self.plan, *errno)
         {
+            // The kind and the code stay; the text names the file.
             verdict.error = Some(text);
         }
         verdict.left = self.before.map(|before| before.look(extent));
@@ -253,10 +255,11 @@ impl Finished {
             && verdict.error.is_some();
         let command = &declared.request.command;
         if let Some(outcome) = declared.outcome.as_ref().filter(|_| refused)
-            && let Some(rule) = start::ruled_out(outcome, &declared.roots, command)
+            && let Some((text, rule)) = start::ruled_out(outcome, &declared.roots, command)
         {
             let name = command[0].to_string_lossy();
-            verdict.error = Some(format!("{name} may not be executed: {rule}"));
+            let text = format!("{name} may not be executed: {text}");
+            verdict.fail(Fault::DeniedByRule, rule.as_ref(), text);
         }
         Ok(verdict)
     }

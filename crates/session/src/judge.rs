@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::egress::Traffic;
 use super::exit::{self, NOT_EXECUTABLE, NOT_FOUND, OWN_FAILURE, TIME_LIMIT};
-use super::verdict::{Kind, Limit, Receipt, Uncovered, Usage, VERSION, Verdict};
+use super::verdict::{Denial, Fault, Kind, Limit, Receipt, Uncovered, Usage, VERSION, Verdict};
 use super::{Cause, Detail, Ended, Exited};
-use creel_egress::record::Destination;
+use creel_egress::reason::Reason;
+use creel_egress::summary::Destination;
 use creel_jail::covers::Fate;
 use creel_jail::janitor::Unguarded;
 use creel_plan::{Act, CgroupLimits, Plan, Resource};
@@ -38,6 +39,7 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
         limits_hit: vec![],
         exit_status: 0,
         error: None,
+        reason: None,
         usage: usage(plan, exited),
         denials: vec![],
         network: exited.traffic.clone(),
@@ -52,7 +54,8 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
         Ended::Silent => {
             command(&mut verdict, Change::Signaled(signal::KILL));
             if exited.cause.is_none() && exited.counters.oom_kills == 0 {
-                verdict.error = Some("somebody killed the jail's first process".into());
+                let text = "somebody killed the jail's first process";
+                verdict.fail(Fault::FirstProcessKilled, None, text);
             }
         }
         Ended::NotExecuted(errno) => not_executed(&mut verdict, *errno, plan, exited),
@@ -60,13 +63,15 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
             verdict.kind = Kind::SetupFailed;
             verdict.exit_status = OWN_FAILURE;
             verdict.error = Some(error.to_string());
+            verdict.reason = Some(Reason::of_error(error.code(), None));
             return verdict;
         }
     }
     limits(&mut verdict, plan, exited);
     uncovered(&mut verdict, exited);
     if let Some(lost) = &exited.lost {
-        verdict.error = Some(format!("the output could not be delivered: {lost}"));
+        let text = format!("the output could not be delivered: {lost}");
+        verdict.fail(Fault::OutputLost, None, text);
     }
     // A run with a lost stream is never a success.
     if verdict.exit_status == 0 && (exited.lost.is_some() || exited.cause == Some(Cause::Output)) {
@@ -92,18 +97,22 @@ fn command(verdict: &mut Verdict, change: Change) {
     }
 }
 
-/// Connections that the relay refused, one per line: `HOST:PORT: WHY`.
-fn refusals(traffic: Option<&Traffic>) -> Vec<String> {
+/// The destinations that the relay refused, each with its last refusal.
+fn refusals(traffic: Option<&Traffic>) -> Vec<Denial> {
     let all = traffic.map_or(&[][..], |traffic| &traffic.destinations);
-    let refused = all.iter().filter(|to| to.refused > 0);
-    let line = |to: &Destination| {
-        let place = match to.port {
-            0 => to.host.clone(),
-            port => format!("{}:{port}", to.host),
-        };
-        format!("{place}: {}", to.why.as_deref().unwrap_or("refused"))
+    let denial = |to: &Destination| {
+        let last = to.why.clone()?;
+        Some(Denial {
+            layer: "network",
+            host: to.host.clone(),
+            port: to.port,
+            way: last.way,
+            reason: last.reason,
+            text: last.text,
+            count: to.refused,
+        })
     };
-    refused.map(line).collect()
+    all.iter().filter_map(denial).collect()
 }
 
 fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan, exited: &Exited) {
@@ -114,40 +123,45 @@ fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan, exited: &Exite
         [only] => String::from_utf8_lossy(only).into_owned(),
         _ => name.clone(),
     };
-    (verdict.kind, verdict.exit_status, verdict.error) = match errno {
+    let (kind, exit_status, fault, text) = match errno {
         Errno::NOENT | Errno::NOTDIR => (
             Kind::SetupFailed,
             NOT_FOUND,
-            Some(match plan.command.candidates.len() {
+            Fault::NotFound,
+            match plan.command.candidates.len() {
                 1 => format!("{place} is not in the jail, or its interpreter is not"),
                 _ => format!("{name} is in no directory of the jail's PATH"),
-            }),
+            },
         ),
         Errno::ACCESS | Errno::PERM => (
             Kind::Denied,
             NOT_EXECUTABLE,
-            Some(format!(
+            Fault::NotExecutable,
+            format!(
                 "{place} may not be executed: it lacks the x bit, or the policy does not let it be: --exec PATH or `filesystem.exec` grants that, and `tools.exec.commands` where that names programs and arguments one by one"
-            )),
+            ),
         ),
         Errno::AGAIN if counted && exited.counters.pids_refused == 0 => (
             Kind::SetupFailed,
             OWN_FAILURE,
-            Some(
-                "the host has no process for the command: a limit around creel is reached, of its user or of its cgroup".into(),
-            ),
+            Fault::NoProcess,
+            "the host has no process for the command: a limit around creel is reached, of its user or of its cgroup".into(),
         ),
         Errno::AGAIN => (
             Kind::Pids,
             OWN_FAILURE,
-            Some("the pids limit leaves no room for the command; raise it with --pids".into()),
+            Fault::PidsLimit,
+            "the pids limit leaves no room for the command; raise it with --pids".into(),
         ),
         errno => (
             Kind::SetupFailed,
             NOT_EXECUTABLE,
-            Some(format!("{place} cannot be executed: {errno}")),
+            Fault::NotExecuted,
+            format!("{place} cannot be executed: {errno}"),
         ),
     };
+    (verdict.kind, verdict.exit_status) = (kind, exit_status);
+    verdict.fail(fault, None, text);
 }
 
 /// Records the limit that ended the run, and other limits that were reached. A limit counts as the cause if
@@ -190,15 +204,17 @@ fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
             verdict.exit_status = OWN_FAILURE;
         }
     } else if signal == Some(signal::XCPU) {
-        verdict.error = Some(format!(
+        let text = format!(
             "SIGXCPU ended the command, and {} of processor time were not used up",
             Span(plan.jail.watch.cpu_time)
-        ));
+        );
+        verdict.fail(Fault::ProcessorTimeSignal, None, text);
     } else if signal == Some(signal::XFSZ) {
-        verdict.error = Some(format!(
+        let text = format!(
             "SIGXFSZ ended the command: the kernel sends it where a file would grow beyond file_size, {} by the policy, and any program may",
             Bytes(resource(plan, Resource::FileSize))
-        ));
+        );
+        verdict.fail(Fault::FileSizeSignal, None, text);
     }
     let full = |which: usize| exited.disks.iter().any(|use_of| use_of[which] >= FULL);
     let reached = [
@@ -243,19 +259,18 @@ fn uncovered(verdict: &mut Verdict, exited: &Exited) {
             let path = ended.map_or(Path::new(""), |name| &name.path);
             verdict.kind = Kind::Denied;
             verdict.exit_status = NOT_EXECUTABLE;
-            verdict.error = Some(format!(
+            let text = format!(
                 "the jail was ended: {} was replaced or removed from outside of the jail, and could not be \
                  covered again before the jail may have used it",
                 path.display()
-            ));
+            );
+            verdict.fail(Fault::Uncovered, None, text);
         }
         Some(Cause::JanitorDied) => {
             verdict.exit_status = OWN_FAILURE;
-            verdict.error = Some(
-                "the jail was ended: somebody killed creel's janitor, which looks after the names that the \
-                 policy denies or protects"
-                    .into(),
-            );
+            let text = "the jail was ended: somebody killed creel's janitor, which looks after the names that the \
+                        policy denies or protects";
+            verdict.fail(Fault::JanitorDied, None, text);
         }
         _ => {}
     }

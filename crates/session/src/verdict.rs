@@ -2,12 +2,16 @@
 //! is its schema; a test keeps them consistent.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
 use super::egress::Traffic;
 use super::left::Left;
+use creel_egress::Way;
+use creel_egress::reason::Reason;
 use creel_plan::{Act, Layer, Plan, PolicyRef};
+use creel_policy::Origin;
 use creel_policy::error::escaped_json;
 
 /// The version of this format. A field that changes its meaning raises it.
@@ -31,10 +35,11 @@ pub struct Verdict {
     pub exit_status: u8,
     /// The reason, if the kind alone does not give it.
     pub error: Option<String>,
+    /// The same for programs; absent if a flag of the command line is wrong.
+    pub reason: Option<Reason>,
     pub usage: Usage,
-    /// Network connections that the relay refused, as `HOST:PORT: WHY`. The kernel does not report its own
-    /// refusals.
-    pub denials: Vec<String>,
+    /// Refusals, one for each destination. The kernel does not report its own refusals.
+    pub denials: Vec<Denial>,
     /// Destinations reached through the relay; absent if the jail had no egress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Traffic>,
@@ -50,6 +55,74 @@ pub struct Verdict {
     pub left: Option<Left>,
     pub receipt: Option<Receipt>,
 }
+
+/// Something that the jail was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Denial {
+    /// The layer of the jail that refused it.
+    pub layer: &'static str,
+    /// The name or address; the text as sent if it is no host.
+    pub host: String,
+    /// 0 for several destinations together, or if none was read.
+    pub port: u16,
+    /// How the destination was requested the last time.
+    pub way: Way,
+    /// The reason of the last refusal.
+    pub reason: Reason,
+    /// The same, for people.
+    pub text: String,
+    /// How often it was refused.
+    pub count: u64,
+}
+
+impl fmt::Display for Denial {
+    /// `HOST:PORT: WHY`, without a port that is 0.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Denial {
+            host, port, text, ..
+        } = self;
+        match port {
+            0 => write!(f, "{host}: {text}"),
+            port => write!(f, "{host}:{port}: {text}"),
+        }
+    }
+}
+
+/// A cause of a run's end that no error of creel's describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The command is not in the jail.
+    NotFound,
+    /// The kernel does not execute the command's file.
+    NotExecutable,
+    /// A rule of the policy refuses the command.
+    DeniedByRule,
+    /// The kernel executes the file and fails.
+    NotExecuted,
+    NoProcess,
+    PidsLimit,
+    FirstProcessKilled,
+    ProcessorTimeSignal,
+    FileSizeSignal,
+    Uncovered,
+    JanitorDied,
+    OutputLost,
+}
+
+creel_policy::codes!(Fault {
+    Self::NotFound => "end-not-found",
+    Self::NotExecutable => "end-not-executable",
+    Self::DeniedByRule => "end-denied-by-rule",
+    Self::NotExecuted => "end-not-executed",
+    Self::NoProcess => "end-no-process",
+    Self::PidsLimit => "end-pids-limit",
+    Self::FirstProcessKilled => "end-first-process-killed",
+    Self::ProcessorTimeSignal => "end-sigxcpu",
+    Self::FileSizeSignal => "end-sigxfsz",
+    Self::Uncovered => "end-uncovered",
+    Self::JanitorDied => "end-janitor-died",
+    Self::OutputLost => "end-output-lost",
+});
 
 /// A name whose deny mount in the jail was missing for a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -132,7 +205,12 @@ impl Receipt {
 
 impl Verdict {
     /// The verdict of a run that did not start.
-    pub fn setup_failed(id: String, exit_status: u8, error: String) -> Verdict {
+    pub fn setup_failed(
+        id: String,
+        exit_status: u8,
+        reason: Option<Reason>,
+        error: String,
+    ) -> Verdict {
         Verdict {
             version: VERSION,
             id,
@@ -143,6 +221,7 @@ impl Verdict {
             limits_hit: vec![],
             exit_status,
             error: Some(error),
+            reason,
             usage: Usage::default(),
             denials: vec![],
             network: None,
@@ -151,6 +230,12 @@ impl Verdict {
             left: None,
             receipt: None,
         }
+    }
+
+    /// Sets the error, for people and for programs.
+    pub fn fail(&mut self, fault: Fault, rule: Option<&Origin>, text: impl Into<String>) {
+        self.error = Some(text.into());
+        self.reason = Some(Reason::of_error(fault.code(), rule));
     }
 
     /// One line of JSON.

@@ -9,8 +9,11 @@ use super::{fd, host, mount, userns};
 /// The container runtime that started this process, if it left marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
+    /// Docker.
     Docker,
+    /// Podman.
     Podman,
+    /// A pod of Kubernetes.
     Kubernetes,
     /// A systemd service, not a container.
     Unit,
@@ -21,6 +24,7 @@ pub enum Container {
 /// See the module's documentation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Around {
+    /// The container or unit, if one left marks.
     pub container: Option<Container>,
     /// A seccomp filter is in force (proc(5), `Seccomp: 2`).
     pub filtered: bool,

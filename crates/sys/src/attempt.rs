@@ -121,11 +121,13 @@ pub fn inheritable(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// A System V message queue that every user may use, removed on drop.
 #[derive(Debug)]
 pub struct Queue {
+    /// The key by which other processes find it.
     pub key: i32,
     id: i32,
 }
 
 impl Queue {
+    /// Creates the queue, msgget(2). `EEXIST`: the key is taken.
     pub fn new(key: i32) -> Result<Queue> {
         // SAFETY: integers.
         match unsafe { libc::msgget(key, libc::IPC_CREAT | libc::IPC_EXCL | 0o666) } {

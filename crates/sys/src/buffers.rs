@@ -34,6 +34,7 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Notes the descriptor's number and the socket's cookie.
     pub fn of(socket: impl AsFd) -> Result<Connection> {
         let socket = socket.as_fd();
         Ok(Connection {

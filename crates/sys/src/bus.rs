@@ -86,6 +86,7 @@ impl Bus {
         self.write(b"BEGIN\r\n")
     }
 
+    /// Sends a whole message before the deadline.
     pub fn send(&mut self, message: &Message) -> io::Result<()> {
         self.write(message.data())
     }

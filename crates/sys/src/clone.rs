@@ -9,11 +9,17 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// The namespaces, as `clone3` flags.
 pub const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
+/// mount_namespaces(7)
 pub const NEWNS: u64 = libc::CLONE_NEWNS as u64;
+/// pid_namespaces(7)
 pub const NEWPID: u64 = libc::CLONE_NEWPID as u64;
+/// network_namespaces(7)
 pub const NEWNET: u64 = libc::CLONE_NEWNET as u64;
+/// ipc_namespaces(7)
 pub const NEWIPC: u64 = libc::CLONE_NEWIPC as u64;
+/// uts_namespaces(7)
 pub const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
+/// cgroup_namespaces(7)
 pub const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
 
 /// Makes a cgroup namespace whose roots are the groups of this process (cgroup_namespaces(7)). Runs after
@@ -45,7 +51,14 @@ struct CloneArgs {
 
 /// The side of `clone3`.
 pub enum Side {
-    Parent { pid: i32, pidfd: OwnedFd },
+    /// The caller.
+    Parent {
+        /// The pid of the child.
+        pid: i32,
+        /// A pidfd of the child (clone(2), `CLONE_PIDFD`).
+        pidfd: OwnedFd,
+    },
+    /// The new process.
     Child,
 }
 

@@ -60,6 +60,7 @@ fn number(bytes: &[u8]) -> Option<u32> {
 /// The answer to an open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
+    /// The open proceeds.
     Allow,
     /// The open fails with `EPERM`.
     Deny,
@@ -70,6 +71,7 @@ pub struct Openings(OwnedFd);
 
 /// An open that waits for its answer.
 pub struct Opening {
+    /// The file that is to be opened.
     pub file: OwnedFd,
 }
 
@@ -156,12 +158,16 @@ pub struct Changes(OwnedFd);
 /// A name that was made, or taken away by a rename.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Change {
+    /// The directory of the name.
     pub directory: Handle,
+    /// The name in the directory.
     pub name: CString,
+    /// The object that the name stands for.
     pub what: Handle,
 }
 
 impl Changes {
+    /// A group that watches nothing yet. `EINVAL` on an older kernel.
     pub fn new() -> Result<Changes> {
         let report = libc::FAN_REPORT_DFID_NAME_TARGET;
         let flags = libc::FAN_CLASS_NOTIF | libc::FAN_UNLIMITED_QUEUE | report;

@@ -12,23 +12,33 @@ use super::{Errno, Result};
 /// The kind of file that an inode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// A directory.
     Directory,
+    /// A regular file.
     File,
     /// A socket or directory with the mark of a [`placeholder`](super::placeholder), with which creel blocks
     /// the creation of a name. A directory that has entries is not one.
     Placeholder,
+    /// A character device.
     CharDevice,
+    /// Any other kind, such as a socket or a pipe.
     Other,
 }
 
 /// An inode's identity, and the attributes that the plan needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
+    /// The device of its filesystem.
     pub dev: u64,
+    /// The inode's number.
     pub ino: u64,
+    /// The kind of file.
     pub kind: Kind,
+    /// The owner.
     pub uid: u32,
+    /// The group.
     pub gid: u32,
+    /// The number of a device file.
     pub rdev: u64,
     /// The number of its hard links.
     pub links: u64,

@@ -8,7 +8,9 @@ use super::{Errno, Result};
 /// The kind of open to check for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
+    /// Open for writing.
     Writing,
+    /// Open for reading or writing.
     ForAnything,
 }
 

@@ -21,6 +21,7 @@ impl Freezer {
         self.write(b"1")
     }
 
+    /// Lets the processes of the group run again.
     pub fn thaw(&self) -> Result<()> {
         self.write(b"0")
     }

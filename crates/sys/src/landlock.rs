@@ -127,6 +127,7 @@ impl Rules {
 pub enum Dials {
     /// Any port, because the policy asks about those that no list has.
     Any,
+    /// These ports only.
     Ports(BTreeSet<u16>),
 }
 

@@ -12,7 +12,9 @@ use super::{Errno, Result};
 /// Holds byte `slot` of the lock file.
 #[derive(Debug)]
 pub struct Lease {
+    /// The number of the slot.
     pub slot: u32,
+    /// The lock file; the lock ends with its last copy.
     pub file: OwnedFd,
 }
 

@@ -14,6 +14,7 @@
     )
 )]
 #![allow(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod around;
 pub mod attempt;

@@ -11,9 +11,13 @@ use rustix::mount as rx;
 use super::{Errno, Result};
 
 // linux/mount.h
+/// `MOUNT_ATTR_RDONLY`: nothing is written through the mount.
 pub const RDONLY: u64 = 0x1;
+/// `MOUNT_ATTR_NOSUID`: set-id bits and file capabilities have no effect.
 pub const NOSUID: u64 = 0x2;
+/// `MOUNT_ATTR_NODEV`: device files cannot be opened.
 pub const NODEV: u64 = 0x4;
+/// `MOUNT_ATTR_NOEXEC`: files are neither executed nor mapped as code.
 pub const NOEXEC: u64 = 0x8;
 /// Attributes of a mount that can only be looked at.
 pub const INERT: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
@@ -32,7 +36,9 @@ struct MountAttr {
 /// Whether a change includes submounts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
+    /// The mount alone.
     This,
+    /// The mount and all mounts below it (`AT_RECURSIVE`).
     Below,
 }
 

@@ -198,7 +198,9 @@ pub fn serve_at(address: std::net::SocketAddr, transport: Transport) -> Result<O
 /// The address family of an unconnected socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
+    /// IPv4.
     V4,
+    /// IPv6.
     V6,
 }
 
@@ -249,9 +251,12 @@ fn hold_back(socket: &OwnedFd) -> Result<()> {
 /// Connections that wait to be accepted; the kernel takes the smaller of this and `somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// The type of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
+    /// TCP.
     Stream,
+    /// UDP.
     Datagram,
 }
 

@@ -42,7 +42,9 @@ const PATIENCE: usize = 200;
 /// The inode that stands for an absent name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
+    /// A socket: the name can be neither opened nor entered.
     Socket,
+    /// An empty directory.
     Directory,
     /// A file with this content, of two bytes at most.
     File(&'static str),

@@ -33,7 +33,9 @@ pub fn become_ids(uid: u32, gid: u32, groups: Groups) -> Result<()> {
 /// Whether the user namespace lets groups be dropped: a rootless one does not (user_namespaces(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Groups {
+    /// Supplementary groups are dropped.
     Clear,
+    /// The caller's groups stay, since setgroups(2) is denied.
     Keep,
 }
 
@@ -195,6 +197,7 @@ pub struct CStrings {
 }
 
 impl CStrings {
+    /// Adds the terminating null pointer to the pointers of `owned`.
     pub fn new(owned: Vec<std::ffi::CString>) -> CStrings {
         let mut pointers: Vec<_> = owned.iter().map(|s| s.as_ptr()).collect();
         pointers.push(std::ptr::null());
@@ -230,9 +233,13 @@ pub fn exit(code: i32) -> ! {
 /// The result of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
+    /// It exited with this code.
     Exited(i32),
+    /// This signal ended it.
     Signaled(i32),
+    /// This signal stopped it.
     Stopped(i32),
+    /// It continues after a stop.
     Continued,
 }
 
@@ -311,6 +318,7 @@ pub struct Usage {
     pub peak_rss: u64,
     /// 512-byte blocks.
     pub blocks_in: u64,
+    /// 512-byte blocks.
     pub blocks_out: u64,
 }
 

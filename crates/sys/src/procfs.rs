@@ -95,7 +95,9 @@ pub fn netlink_unread(pid: i32) -> u64 {
 /// which is no less than that of one namespace's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sockets {
+    /// Sockets of every kind.
     pub count: u64,
+    /// Bytes.
     pub tcp_bytes_of_host: u64,
 }
 

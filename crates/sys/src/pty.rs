@@ -105,6 +105,7 @@ pub struct Raw {
 }
 
 impl Raw {
+    /// Saves the terminal's mode, and sets raw mode.
     pub fn enter(terminal: BorrowedFd<'_>) -> Result<Raw> {
         let terminal = rustix::io::fcntl_dupfd_cloexec(terminal, 3)?;
         let before = termios::tcgetattr(&terminal)?;

@@ -14,6 +14,7 @@ pub const WORDS: usize = 32;
 pub struct Board(&'static [AtomicU32; WORDS]);
 
 impl Board {
+    /// Maps a page. `ENOMEM`: there is none.
     pub fn new() -> Result<Board> {
         // SAFETY: an anonymous mapping of a fresh page touches no memory that exists.
         let page = unsafe {
@@ -43,6 +44,7 @@ impl Board {
         }
     }
 
+    /// The words as they are now; another process may be in the middle of [`put`](Board::put).
     pub fn get(&self) -> [u32; WORDS] {
         std::array::from_fn(|at| self.0[at].load(Ordering::SeqCst))
     }

@@ -9,16 +9,27 @@ use super::{Errno, Result};
 
 /// The numbers of signal(7) that creel itself sends or answers.
 pub const CHLD: i32 = libc::SIGCHLD;
+/// SIGCONT
 pub const CONT: i32 = libc::SIGCONT;
+/// SIGHUP
 pub const HUP: i32 = libc::SIGHUP;
+/// SIGINT
 pub const INT: i32 = libc::SIGINT;
+/// SIGKILL
 pub const KILL: i32 = libc::SIGKILL;
+/// SIGQUIT
 pub const QUIT: i32 = libc::SIGQUIT;
+/// SIGSTOP
 pub const STOP: i32 = libc::SIGSTOP;
+/// SIGTERM
 pub const TERM: i32 = libc::SIGTERM;
+/// SIGTSTP
 pub const TSTP: i32 = libc::SIGTSTP;
+/// SIGWINCH
 pub const WINCH: i32 = libc::SIGWINCH;
+/// SIGXCPU
 pub const XCPU: i32 = libc::SIGXCPU;
+/// SIGXFSZ
 pub const XFSZ: i32 = libc::SIGXFSZ;
 
 /// Signals that creel itself ignores: it gets an errno instead, or they must not end or stop it.
@@ -79,6 +90,7 @@ pub struct Held {
 }
 
 impl Held {
+    /// Blocks every signal.
     pub fn all() -> Result<Held> {
         let mut before = SigSet::empty();
         let all = SigSet::all();

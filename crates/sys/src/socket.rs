@@ -63,8 +63,11 @@ pub fn receive(
     Ok((message.bytes, fds))
 }
 
+/// Whether a call waits if it cannot proceed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
+    /// It waits.
     Yes,
+    /// It fails with `EAGAIN`.
     No,
 }

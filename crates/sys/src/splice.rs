@@ -28,6 +28,7 @@ const RAISED_PIPES: usize = 16;
 static RAISED_NOW: AtomicUsize = AtomicUsize::new(0);
 
 impl Pipe {
+    /// An empty pipe that does not block, with the kernel's default capacity.
     pub fn new() -> io::Result<Pipe> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         Ok(Pipe {

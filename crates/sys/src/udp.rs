@@ -16,6 +16,7 @@ use super::{Errno, Result};
 pub struct Arrival {
     /// Its length in bytes, at most the buffer's; the rest is lost.
     pub bytes: usize,
+    /// The sender's address and port.
     pub from: SocketAddr,
     /// The address that it was sent to.
     pub to: IpAddr,

@@ -23,8 +23,11 @@ pub fn enter(namespace: &OwnedFd) -> Result<()> {
 /// One line of an id map: `count` ids from `inside` on map to `outside` and following.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
+    /// The first id inside the namespace.
     pub inside: u32,
+    /// The first id outside.
     pub outside: u32,
+    /// The number of ids.
     pub count: u32,
 }
 
@@ -63,6 +66,7 @@ fn put(pid: i32, file: &str, text: &str) -> Result<()> {
 /// as `outside`. It is the namespace of a child that ends at once; a zombie has all that is needed.
 #[derive(Debug)]
 pub struct Idmap {
+    /// The namespace, for `mount_setattr` (mount_setattr(2)).
     pub namespace: OwnedFd,
     child: i32,
 }

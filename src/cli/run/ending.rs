@@ -16,7 +16,7 @@ use creel_policy::{Bytes, Execution, Limits, Origin, Span};
 use creel_session::egress::Traffic;
 use creel_session::execute::Prepared;
 use creel_session::left::{Done, Left, Remnant, What};
-use creel_session::verdict::Limit;
+use creel_session::verdict::{Denial, Limit};
 use creel_session::{Declared, Kind, Verdict, exit, judge};
 
 /// Limit for the lines of one list on stderr.
@@ -259,7 +259,10 @@ fn is_program(file: &Path) -> bool {
 /// Refused network destinations, at most [`MOST_LINES`] and a count of the rest.
 fn refusals(verdict: &Verdict) -> Vec<String> {
     let all = &verdict.denials;
-    let short = |line: &String| line.chars().take(MOST_OF_PATH).collect::<String>();
+    let short = |line: &Denial| {
+        let line = line.to_string();
+        line.chars().take(MOST_OF_PATH).collect::<String>()
+    };
     let mut lines: Vec<String> = all
         .iter()
         .take(MOST_LINES)

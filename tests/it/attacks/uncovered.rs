@@ -279,6 +279,7 @@ fn a_jail_that_used_what_was_uncovered_is_ended(who: Who) {
     assert_eq!(verdict["kind"], "denied", "{verdict:#}");
     assert_eq!(verdict["exit_status"], 126);
     assert_eq!(verdict["uncovered"][0]["restored"], false);
+    assert_eq!(verdict["reason"]["code"], "end-uncovered");
     let error = verdict["error"].as_str().expect("why");
     assert!(error.contains(".git/config was replaced"), "{error}");
     // The control: nobody has it open.

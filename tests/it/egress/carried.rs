@@ -67,7 +67,7 @@ impl Carried {
         hears(&mut self.client, b"answer").await;
     }
 
-    /// The alert, if it is TLS, and the end; nobody was dialled.
+    /// The alert, if it is TLS, and the end; nobody was dialled. `why`: `CODE: ` and a part of the text.
     async fn refused(&mut self, bytes: &[u8], alert: Option<u8>, why: &str) {
         self.says(bytes).await;
         let mut read = vec![];
@@ -82,11 +82,11 @@ impl Carried {
         let dialled = tokio::time::timeout(Duration::from_millis(50), self.server.accept());
         assert!(dialled.await.is_err(), "{why}: the server was dialled");
         let sums = self.gate.records.summary();
-        let said = sums
-            .iter()
-            .find_map(|sum| sum.why.clone())
-            .unwrap_or_default();
-        assert!(said.contains(why), "{said}");
+        let last = sums.iter().find_map(|sum| sum.why.clone());
+        let last = last.expect("a refusal");
+        let (code, text) = why.split_once(": ").expect("a code and a text");
+        assert_eq!(last.reason.code.as_str(), code, "{last:?}");
+        assert!(last.text.contains(text), "{last:?}");
     }
 }
 
@@ -144,27 +144,43 @@ fn every_mismatch_is_refused_before_anybody_is_dialled() {
         (
             with(&[(0, &named(b"b.example"))]),
             112,
-            "not what was granted",
+            "net-server-name-other: not what was granted",
         ),
         (
             with(&[(0, &named(b"a.example.evil.example"))]),
             112,
-            "not what was granted",
+            "net-server-name-other: not what was granted",
         ),
         (
             with(&[(0, &named(b"a.example\0.evil.example"))]),
             112,
-            "server name",
+            "net-server-name-malformed: server name",
         ),
-        (with(&[(0, &named(b"127.0.0.1"))]), 112, "server name"),
-        (with(&[(16, b"\0\x03\x02h2")]), 112, "no server name"),
-        (with(&[(0, &a), (0, &a)]), 50, "twice"),
-        (with(&[(0, &a), (0xfe0d, &[0; 60])]), 49, "ECH"),
-        (b"\x80\x2e\x01\x03\x03\0\x15".to_vec(), 50, "SSLv2"),
+        (
+            with(&[(0, &named(b"127.0.0.1"))]),
+            112,
+            "net-server-name-malformed: server name",
+        ),
+        (
+            with(&[(16, b"\0\x03\x02h2")]),
+            112,
+            "net-server-name-missing: no server name",
+        ),
+        (with(&[(0, &a), (0, &a)]), 50, "net-hello: twice"),
+        (
+            with(&[(0, &a), (0xfe0d, &[0; 60])]),
+            49,
+            "net-encrypted-hello: ECH",
+        ),
+        (
+            b"\x80\x2e\x01\x03\x03\0\x15".to_vec(),
+            50,
+            "net-hello: SSLv2",
+        ),
         (
             b"\x15\x03\x01\0\x02\x01\0".to_vec(),
             50,
-            "another kind of record",
+            "net-hello: another kind of record",
         ),
     ];
     local(async {
@@ -186,7 +202,7 @@ fn a_hello_without_its_end_is_refused() {
         let (part, _) = hello.split_at(40);
         carried.says(part).await;
         carried.client.shutdown().await.expect("the end");
-        carried.refused(b"", Some(50), "lengths").await;
+        carried.refused(b"", Some(50), "net-hello: lengths").await;
     });
 }
 
@@ -200,7 +216,13 @@ fn an_address_with_a_server_name_needs_the_name_granted() {
         }
         let mut carried = Carried::new(Protocol::Tls, None).await;
         let other = with(&[(0, &named(b"c.example"))]);
-        carried.refused(&other, Some(112), "no rule allows").await;
+        carried
+            .refused(
+                &other,
+                Some(112),
+                "net-server-name-unlisted: no rule allows",
+            )
+            .await;
     });
 }
 
@@ -233,7 +255,7 @@ fn a_client_may_be_silent_for_long() {
         let third = spawn_local(async move {
             let mut third = Carried::new(Protocol::Tls, Some("a.example")).await;
             third
-                .refused(&half, None, "did not say within 10 seconds")
+                .refused(&half, None, "net-undetected: did not say within 10 seconds")
                 .await;
         });
         let mut server = first.accept().await;
@@ -277,7 +299,7 @@ fn no_request_follows_a_server_that_spoke_first() {
         hears(&mut carried.client, b"x").await;
         let request = b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n";
         carried
-            .refused(request, None, "the server spoke first")
+            .refused(request, None, "net-server-first: the server spoke first")
             .await;
         let mut read = vec![];
         let _ = server.read_to_end(&mut read).await;
@@ -451,7 +473,9 @@ fn early_bytes_are_judged_and_go_first() {
             let (early, rest) = hello.split_at(9);
             let mut carried = Carried::of(gate, server, pass, early.to_vec()).await;
             if !allowed {
-                carried.refused(rest, Some(112), "no rule allows").await;
+                carried
+                    .refused(rest, Some(112), "net-server-name-unlisted: no rule allows")
+                    .await;
                 continue;
             }
             carried.says(rest).await;
@@ -470,10 +494,8 @@ fn a_server_that_is_not_there_is_a_reset() {
         let error = carried.client.read(&mut [0]).await.expect_err("a reset");
         assert_eq!(error.raw_os_error(), Some(104), "ECONNRESET");
         let sum = &carried.gate.records.summary()[0];
-        assert!(
-            sum.why
-                .as_ref()
-                .is_some_and(|why| why.contains("nobody answers"))
-        );
+        let last = sum.why.as_ref().expect("a refusal");
+        assert_eq!(last.reason.code.as_str(), "net-connection-refused");
+        assert!(last.text.contains("nobody answers"), "{last:?}");
     });
 }

@@ -72,7 +72,8 @@ fn why(gate: &Gate) -> String {
     let [one] = summary.as_slice() else {
         panic!("{summary:?}");
     };
-    one.why.clone().unwrap_or_default()
+    let last = one.why.clone();
+    last.map_or_else(String::new, |last| last.text)
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use creel_egress::gate::{Direction, Gate};
-use creel_egress::refusal::Refusal;
+use creel_egress::refusal::{Bound, Refusal};
 use creel_egress::splice::{self, Half};
 use creel_policy::net::{Limits, Protocol};
-use creel_policy::{Bytes, Span};
+use creel_policy::{Bytes, Origin, Span};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};
@@ -200,7 +200,9 @@ fn silence_in_both_directions_ends_it() {
             "{took:?}"
         );
         let ended = relayed.relay.await.expect("no panic");
-        assert!(matches!(ended, Err(Refusal::Closed(why)) if why.contains("network.limits.idle")));
+        assert!(
+            matches!(ended, Err(Refusal::Idle { text, .. }) if text.contains("network.limits.idle"))
+        );
     });
 }
 
@@ -208,9 +210,9 @@ fn silence_in_both_directions_ends_it() {
 fn bytes_beyond_a_limit_do_not_leave() {
     local(async {
         let most = 100_000;
-        for (direction, name) in [
-            (Direction::Out, "network.limits.bytes_out"),
-            (Direction::In, "network.limits.bytes_in"),
+        for (direction, bound) in [
+            (Direction::Out, Bound::BytesOut),
+            (Direction::In, Bound::BytesIn),
         ] {
             let mut limits = Limits::default();
             let limit = Some(sourced(Bytes(most)));
@@ -235,7 +237,8 @@ fn bytes_beyond_a_limit_do_not_leave() {
             let error = reader.read(&mut read).await.expect_err("a reset");
             assert_eq!(error.raw_os_error(), Some(104), "ECONNRESET");
             let ended = relayed.relay.await.expect("no panic");
-            assert_eq!(ended, Err(Refusal::Limit(name)));
+            let rule = Some(Origin::creel());
+            assert_eq!(ended, Err(Refusal::Limit { bound, rule }));
         }
     });
 }

@@ -158,6 +158,14 @@ impl World {
             .filter_map(|record| record["refused"].as_str());
         refusals.any(|refused| refused.contains(why))
     }
+
+    /// Whether a record has a refusal of this code.
+    fn coded(&self, code: &str) -> bool {
+        let records = self.records();
+        records
+            .iter()
+            .any(|record| record["reason"]["code"] == code)
+    }
 }
 
 /// A connection to a server of plain HTTP by this way, and the target of a request for the path.

@@ -102,7 +102,7 @@ fn a_path_is_judged_on_every_way() {
                 outside.seen.last()
             );
         }
-        assert!(world.said("read in different ways"));
+        assert!(world.said("read in different ways") && world.coded("net-ambiguous-path"));
     });
 }
 

@@ -51,7 +51,7 @@ fn a_request_to_another_host_is_refused_on_any_connection() {
             assert!(answer.ends_with("was granted\n"), "{answer}");
         }
         assert_eq!(outside.seen.count(), before);
-        assert!(world.said("its Host is"));
+        assert!(world.said("its Host is") && world.coded("net-http-host"));
     });
 }
 
@@ -116,7 +116,9 @@ fn what_is_refused_on_an_open_connection_counts() {
         );
         let sum = &world.gate.records.summary()[0];
         assert_eq!((sum.allowed, sum.refused), (1, 3), "{sum:?}");
-        assert!(sum.why.as_ref().unwrap().contains("no HTTP"), "{sum:?}");
+        let last = sum.why.as_ref().unwrap();
+        assert_eq!(last.reason.code.as_str(), "net-http-request");
+        assert!(last.text.contains("no HTTP"), "{last:?}");
     });
 }
 
@@ -222,7 +224,7 @@ fn a_limit_of_bytes_ends_the_connection() {
             "{}",
             cut.len()
         );
-        assert!(world.said("network.limits.bytes_in"));
+        assert!(world.said("network.limits.bytes_in") && world.coded("net-limit-bytes-in"));
     });
 }
 
@@ -241,7 +243,7 @@ fn a_connection_on_which_nothing_moves_is_closed() {
             .unwrap();
         assert_eq!(status(&answer(&mut client).await), 200);
         assert_eq!(rest(&mut client).await, "");
-        assert!(world.said("nothing moved"));
+        assert!(world.said("nothing moved") && world.coded("net-idle"));
         // Events every 50 ms keep it open.
         let mut client = world.transparent("good.example", port, Version::One).await;
         let events = format!("GET /events HTTP/1.1\r\nHost: good.example:{port}\r\n\r\n");

@@ -247,6 +247,7 @@ fn another_server_name_is_refused_and_a_host_that_is_not_itself_is_told() {
             let (code, answer) = get_one(stream, &own(server), "/").await;
             assert_eq!(code, 502);
             assert!(answer.contains("TLS with the host"), "{answer}");
+            assert!(ending.world.coded("net-host-tls"));
             assert_eq!(server.seen.connections.get(), 0);
         }
     });
@@ -267,6 +268,6 @@ fn what_is_not_http_inside_tls_is_refused() {
         let answer = rest(&mut stream).await;
         assert!(answer.is_empty() || status(&answer) == 400, "{answer}");
         assert_eq!(server.seen.count(), 0);
-        assert!(ending.world.said("no HTTP"));
+        assert!(ending.world.said("no HTTP") && ending.world.coded("net-http-request"));
     });
 }

@@ -112,6 +112,11 @@ fn creels_own_failure_is_125_and_its_verdict_says_so(who: Who) {
             .expect("an error")
             .contains("/no/such/path")
     );
+    let reason = &ran.verdict["reason"];
+    assert_eq!(reason["code"], "plan-missing", "{reason}");
+    assert!(reason["rule"]["line"].is_null(), "{reason}");
+    let file = reason["rule"]["file"].as_str();
+    assert!(file.is_some_and(|file| file.contains("--read")), "{reason}");
     Run::new(who, &workspace)
         .flags(["--read", "/etc/os-release"])
         .sh("exit 0")

@@ -300,17 +300,20 @@ fn a_rule_that_refuses_the_command_is_named(who: Who) {
         commands = ['ls', { command = 'cat', args = ['data'] }]\n";
     let run = || Run::new(who, &workspace).policy_text(&workspace, "rules", text);
     workspace.write("data", "x\n");
-    for (argv, told) in [
+    for (argv, line, told) in [
         (
             &["cat", "other"][..],
+            Some(4),
             "cat may not be executed: other arguments are allowed at",
         ),
         (
             &["env"],
+            None,
             "env may not be executed: the list of commands does not contain the program",
         ),
         (
             &["/usr/bin/sh", "-c", "true"],
+            None,
             "sh may not be executed: the list of commands",
         ),
     ] {
@@ -319,6 +322,9 @@ fn a_rule_that_refuses_the_command_is_named(who: Who) {
         let lines: Vec<&str> = ran.stderr.lines().collect();
         assert!(lines.len() == 1 && lines[0].contains(told), "{ran:#?}");
         assert!(!ran.stderr.contains("--exec"), "{ran:#?}");
+        let reason = &ran.verdict["reason"];
+        assert_eq!(reason["code"], "end-denied-by-rule", "{ran:#?}");
+        assert_eq!(reason["rule"]["line"].as_u64(), line, "{reason}");
     }
     assert_eq!(run().argv(["cat", "data"]).ok().stdout, "x\n");
     // One that runs and fails may fail of what it starts: one line says so.

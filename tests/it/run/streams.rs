@@ -296,6 +296,7 @@ fn a_time_limit_ends_the_run_where_nobody_reads(who: Who) {
         assert_eq!(ended(&mut child), 124, "{unread}");
         let found = verdict(&workspace);
         assert_eq!(found["kind"], "timeout", "{unread}: {found:#}");
+        assert_eq!(found["reason"]["code"], "end-output-lost");
         let error = found["error"].as_str().unwrap_or_default();
         assert!(error.contains("could not be delivered"), "{error}");
         let read = |stream: &mut dyn Read| {

@@ -79,7 +79,10 @@ fn a_person_allows_with_letters_and_the_place_and_denies_with_anything_else(who:
             let line = log.iter().find(of).expect("a record");
             match status {
                 "200" => assert_eq!(line["rule"], "asked", "{line}"),
-                _ => assert_eq!(line["refused"], "nobody allowed it when asked", "{line}"),
+                _ => {
+                    assert_eq!(line["refused"], "nobody allowed it when asked", "{line}");
+                    assert_eq!(line["reason"]["code"], "net-asked-denied", "{line}");
+                }
             }
         }
     }
@@ -104,7 +107,12 @@ fn silence_and_an_absent_person_deny() {
     let ran = jail.python(&format!(
         "{CLIENT}print(go(b'other.test'), go(b'web.test'))"
     ));
-    assert_eq!(ran.ok().stdout, "403 200\n");
+    let ran = ran.ok();
+    assert_eq!(ran.stdout, "403 200\n");
+    assert_eq!(
+        ran.verdict["denials"][0]["reason"]["code"],
+        "net-unanswered"
+    );
     let started = std::time::Instant::now();
     let screen = start(&jail, &["-T"], "print('status', go(b'other.test'))");
     screen.wait_for(QUESTION);

@@ -108,7 +108,17 @@ fn no_more_bytes_come_or_go_in_all() {
     for limit in ["bytes_in", "bytes_out"] {
         let why = format!("the limit network.limits.{limit} is reached");
         let closed = |line: &serde_json::Value| line["event"] == "close" && line["refused"] == *why;
-        assert!(jail.log().iter().any(closed), "{limit}: {:#?}", jail.log());
+        let log = jail.log();
+        let line = log.iter().find(|line| closed(line));
+        let reason = &line.unwrap_or_else(|| panic!("{limit}: {log:#?}"))["reason"];
+        let code = format!("net-limit-{}", limit.replace('_', "-"));
+        assert_eq!(reason["code"], code, "{reason}");
+        let (file, line) = (&reason["rule"]["file"], &reason["rule"]["line"]);
+        let own = file
+            .as_str()
+            .is_some_and(|file| file.ends_with("network.toml"));
+        let expected = if limit == "bytes_in" { 7 } else { 8 };
+        assert!(own && *line == expected, "{reason}");
     }
     // The control: less than that, both ways.
     let script = "s = direct(7); s.sendall(bytes(900000)); s.shutdown(1); print(drain(s))";

@@ -14,6 +14,7 @@ mod live;
 mod many;
 mod own_host;
 mod published;
+mod reasons;
 mod recorded;
 mod relay_dies;
 mod running;

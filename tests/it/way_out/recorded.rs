@@ -107,7 +107,14 @@ fn each_decision_has_a_line_with_what_became_of_it(who: Who) {
     assert_eq!(seven, [7, 3, 0, 15, 3000].map(Value::from), "{sums:#}");
     assert_eq!(
         (sum(2, "why"), sum(0, "why")),
-        (Value::Null, "no rule allows it".into())
+        (
+            Value::Null,
+            json!({
+                "way": "connect",
+                "reason": { "code": "net-unlisted", "rule": null },
+                "text": "no rule allows it",
+            })
+        )
     );
     assert_eq!((sum(0, "allowed"), sum(0, "refused")), (0.into(), 1.into()));
 }
@@ -134,7 +141,9 @@ except OSError as e: print('refused')
     // Once for each of its addresses that the client tries.
     let refused = web["refused"].as_u64().expect("a number");
     assert!(web["allowed"] == 0 && (1..=2).contains(&refused), "{web}");
-    assert_eq!(web["why"], "closed by creel: its record cannot be written");
+    let why = &web["why"];
+    assert_eq!(why["text"], "closed by creel: its record cannot be written");
+    assert_eq!(why["reason"]["code"], "net-unrecorded");
     let missing = json!({ "unwritten": refused, "dropped": 0 });
     assert_eq!(network["log"], missing);
     assert!(
@@ -229,7 +238,18 @@ fn what_was_refused_is_told_where_the_command_failed(who: Who) {
     let failed = jail.sh(&format!("{names} exit 3"));
     let denials = failed.verdict["denials"].as_array().expect("a list");
     assert_eq!(denials.len(), 7, "{failed:#?}");
-    assert_eq!(denials[0], "a.test:80: no rule allows it", "{failed:#?}");
+    let first = json!({
+        "layer": "network",
+        "host": "a.test",
+        "port": 80,
+        "way": "absolute",
+        "reason": { "code": "net-unlisted", "rule": null },
+        "text": "no rule allows it",
+        "count": 1,
+    });
+    assert_eq!(denials[0], first, "{failed:#?}");
+    let line = "refused: a.test:80: no rule allows it";
+    assert!(failed.stderr.contains(line), "{failed:#?}");
     let told = failed.stderr.matches("refused: ").count();
     assert_eq!(told, 5, "{failed:#?}");
     assert!(

@@ -26,6 +26,7 @@ const ADDITIONALS: u16 = 8;
 
 /// The names that exist.
 pub trait Zone {
+    /// Whether the policy grants the name.
     fn knows(&self, name: &Name) -> bool;
     /// The addresses of a known name; `None` at the limit of names.
     fn addresses(&self, name: &Name) -> Option<Addresses>;
@@ -38,12 +39,14 @@ pub trait Zone {
 pub struct Reply {
     /// At most 512 bytes, the least that every client accepts.
     pub bytes: Vec<u8>,
+    /// The refusal, if the reply denies a name.
     pub refused: Option<Refused>,
 }
 
 /// A query that is refused for its name.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
+    /// The policy does not grant the name.
     Unknown(Name),
     /// The name is no host name; as asked, in printable ASCII.
     NoName(String, HostError),

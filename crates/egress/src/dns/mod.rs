@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use self::answer::{Refused, Zone, answer};
 use super::gate::Gate;
 use super::names::Addresses;
-use super::refusal::Refusal;
+use super::refusal::{Bound, Refusal};
 use super::{Way, accept};
 use creel_policy::Network;
 use creel_policy::net::decide::Transport;
@@ -115,7 +115,9 @@ fn respond(gate: &Gate, question: &[u8]) -> Option<Vec<u8>> {
             gate.refuse(Way::Dns, &said, PORT, &Refusal::NoHost(why.to_string()));
         }
         Some(Refused::TooMany(name)) => {
-            gate.refuse(Way::Dns, name.as_str(), PORT, &Refusal::Limit("of names"));
+            let (bound, rule) = (Bound::Names, None);
+            let refusal = Refusal::Limit { bound, rule };
+            gate.refuse(Way::Dns, name.as_str(), PORT, &refusal);
         }
     }
     Some(reply.bytes)
@@ -323,7 +325,7 @@ mod tests {
                         d.host.as_str(),
                         d.port,
                         d.refused,
-                        d.why.as_deref().unwrap_or_default(),
+                        d.why.as_ref().map_or("", |why| why.reason.code.as_str()),
                     )
                 })
                 .collect();
@@ -332,7 +334,7 @@ mod tests {
                 (refused[0].0, refused[0].1, refused[0].2),
                 ("*.example", 53, 1)
             );
-            assert_eq!(refused[1], ("c2vjcmv0.example", 53, 2, "no rule allows it"));
+            assert_eq!(refused[1], ("c2vjcmv0.example", 53, 2, "net-unlisted"));
         })
         .await;
     }

@@ -27,10 +27,12 @@ impl Default for Activity {
 }
 
 impl Activity {
+    /// Sets the time of the last activity to now.
     pub fn note(&self) {
         self.0.set(Instant::now());
     }
 
+    /// The time of the last activity.
     pub fn last(&self) -> Instant {
         self.0.get()
     }
@@ -39,8 +41,11 @@ impl Activity {
 /// Counts the bytes of one direction of a connection.
 #[derive(Clone)]
 pub struct Meter {
+    /// The connection that the bytes count for.
     pub pass: Rc<Pass>,
+    /// The direction of the bytes.
     pub direction: Direction,
+    /// The activity of the client's connection.
     pub activity: Rc<Activity>,
 }
 
@@ -66,6 +71,7 @@ impl Meter {
 pub struct Pause(Option<Pin<Box<Sleep>>>);
 
 impl Pause {
+    /// Ready when the wait is over.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(sleep) = &mut self.0 {
             ready!(sleep.as_mut().poll(context));
@@ -79,6 +85,7 @@ impl Pause {
 pub enum Body {
     /// A body of creel's own.
     Own(Option<Bytes>),
+    /// A body from the client or the host.
     Passing(Box<Passing>),
 }
 
@@ -94,6 +101,7 @@ pub struct Passing {
 }
 
 impl Body {
+    /// Streams `inner`: counts it on `meter`, and masks secrets if there is a `mask`.
     pub fn passing(inner: Incoming, meter: Meter, mask: Option<Mask>) -> Body {
         Body::Passing(Box::new(Passing {
             inner,

@@ -38,7 +38,7 @@ impl Denied {
     pub fn unread(why: String) -> Denied {
         Denied {
             status: StatusCode::BAD_REQUEST,
-            refusal: Refusal::Spoken(why),
+            refusal: Refusal::Request(why),
             after: After::Close,
         }
     }
@@ -51,10 +51,10 @@ impl Denied {
     }
 
     /// 502 in place of a host's response; closes the connection.
-    pub fn gateway(why: &str) -> Denied {
+    pub fn gateway(refusal: Refusal) -> Denied {
         Denied {
             status: StatusCode::BAD_GATEWAY,
-            refusal: Refusal::Spoken(why.into()),
+            refusal,
             after: After::Close,
         }
     }

@@ -37,7 +37,7 @@ impl Session {
                 }
                 let (host, own) = (&pass.host, pass.port);
                 let why = format!("its Host is {written}, and {host}:{own} was granted");
-                let refusal = Refusal::Spoken(why);
+                let refusal = Refusal::OtherHost(why);
                 let _ = pass.request(parts.method.as_str(), path_of(&parts.uri), Some(&refusal));
                 Err(Denied::closing(refusal))
             }

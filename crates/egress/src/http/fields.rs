@@ -49,7 +49,9 @@ pub fn single<'a>(
 /// Whether `Transfer-Encoding` delimits the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
+    /// Chunks delimit the body.
     Chunked,
+    /// `Content-Length` delimits the body, or there is none.
     Other,
 }
 
@@ -100,6 +102,7 @@ pub fn websocket(headers: &HeaderMap) -> bool {
         && tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"))
 }
 
+/// Sets the fields that switch a connection to WebSocket (RFC 6455).
 pub fn set_websocket(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));

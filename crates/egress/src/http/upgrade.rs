@@ -32,7 +32,7 @@ impl Change {
         };
         let host = match self.host.await {
             Ok(host) => host,
-            Err(error) => return self.pass.refuse(&Refusal::Dial(error.to_string())),
+            Err(error) => return self.pass.refuse(&Refusal::host_http(error.to_string())),
         };
         let meter = |direction| Meter {
             pass: Rc::clone(&self.pass),
@@ -84,7 +84,7 @@ impl AsyncRead for Counted {
         if let Some(mask) = &mut self.mask
             && !mask.is_clean(new)
         {
-            let refusal = Refusal::Spoken("the host sent a secret back over WebSocket".into());
+            let refusal = Refusal::Credential("the host sent a secret back over WebSocket".into());
             self.read.pass.refuse(&refusal);
             buffer.set_filled(before);
             return Poll::Ready(Err(io::Error::other(refusal)));

@@ -91,7 +91,7 @@ impl Upstream {
             };
             match (error.take_message(), age) {
                 (Some(back), Age::Used) => request = back,
-                _ => return Err(Refusal::Dial(cause(&error.into_error()))),
+                _ => return Err(Refusal::host_http(cause(&error.into_error()))),
             }
         }
     }
@@ -121,7 +121,7 @@ impl Upstream {
             None => self.dial().await?,
         };
         let sender = self.begin(stream).await;
-        let sender = sender.map_err(|error| Refusal::Dial(cause(&error)))?;
+        let sender = sender.map_err(|error| Refusal::host_http(cause(&error)))?;
         if let Sender::Two(sender) = &sender {
             *self.sender.borrow_mut() = Some(Sender::Two(sender.clone()));
         }

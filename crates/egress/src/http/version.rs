@@ -6,6 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// How a client's requests are carried, and how the relay forwards them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
+    /// Requests without TLS.
     Http,
     /// The relay terminates the client's TLS, and opens TLS to the host with certificate verification.
     Https,
@@ -14,7 +15,9 @@ pub enum Scheme {
 /// The HTTP version of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
+    /// HTTP/1.1.
     One,
+    /// HTTP/2.
     Two,
 }
 
@@ -24,6 +27,7 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 impl Scheme {
+    /// The default port of the scheme.
     pub fn port(self) -> u16 {
         match self {
             Scheme::Http => 80,
@@ -31,6 +35,7 @@ impl Scheme {
         }
     }
 
+    /// The scheme as it is in a URL.
     pub fn name(self) -> UriScheme {
         match self {
             Scheme::Http => UriScheme::HTTP,

@@ -23,7 +23,9 @@ const LONGEST: usize = 4096;
 /// Addresses of a name, and their TTL in seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
+    /// The addresses, at most sixteen.
     pub addresses: Vec<IpAddr>,
+    /// The smallest TTL of the records, in seconds.
     pub ttl: u32,
 }
 

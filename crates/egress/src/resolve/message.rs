@@ -22,14 +22,18 @@ const ADDRESSES: usize = 16;
 /// The record type of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// IPv4 addresses.
     A,
+    /// IPv6 addresses.
     Aaaa,
 }
 
 /// Whether the query has EDNS (RFC 6891); a few servers do not understand it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extended {
+    /// With an EDNS record.
     Yes,
+    /// Without one.
     No,
 }
 
@@ -44,7 +48,9 @@ pub enum Said {
     Failed(String),
     /// The server does not understand the question.
     Malformed,
+    /// NXDOMAIN: the name does not exist.
     NoName,
+    /// The name exists and has no address of this type.
     NoAddress,
     /// Addresses, and the smallest TTL in seconds of the records that led to them.
     Addresses(Vec<IpAddr>, u32),

@@ -43,6 +43,7 @@ const AT_ONCE: usize = 64;
 /// The resolver: its configuration, read before the relay is confined, and its cache.
 #[derive(Debug)]
 pub struct Resolver {
+    /// The resolvers, in the order in which they are asked.
     pub servers: Vec<SocketAddr>,
     /// From `/etc/hosts`; these names are not queried.
     pub hosts: BTreeMap<Name, Vec<IpAddr>>,

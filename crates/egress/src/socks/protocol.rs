@@ -10,12 +10,14 @@ use creel_policy::net::{Host, HostError};
 /// The authentication method of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
+    /// No authentication.
     None,
     /// Name and password; any are accepted.
     Password,
 }
 
 impl Method {
+    /// The server's choice of method, in two bytes.
     pub fn answer(self) -> [u8; 2] {
         match self {
             Method::None => [5, 0],
@@ -30,19 +32,28 @@ pub const WELCOME: [u8; 2] = [1, 0];
 /// The requested destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
+    /// The name or address.
     pub host: Host,
+    /// The port, from 1.
     pub port: u16,
 }
 
 /// The answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
+    /// The connection is established.
     Granted = 0,
+    /// General failure.
     Failure = 1,
+    /// The rules do not allow it.
     NotAllowed = 2,
+    /// The host is unreachable.
     Unreachable = 4,
+    /// The host refused the connection.
     Refused = 5,
+    /// The command is not supported.
     NoCommand = 7,
+    /// The address type is not supported.
     NoAddressType = 8,
 }
 
@@ -66,22 +77,36 @@ impl Reply {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocksError {
+    /// The client speaks SOCKS4.
     #[error("this is SOCKS4, which cannot name a host: use socks5h")]
     Four,
+    /// The first byte is this, not 5.
     #[error("this is no SOCKS5: it begins with the byte {0:#04x}")]
     Version(u8),
+    /// The client offers no method that creel has.
     #[error("the client offers neither no authentication nor a password")]
     NoMethod,
+    /// The message with name and password is malformed.
     #[error("the password's message is none")]
     Password,
+    /// The command is not CONNECT.
     #[error("SOCKS5 BIND and UDP ASSOCIATE are not served")]
     Command,
+    /// The address type is unknown.
     #[error("SOCKS5 has no address of this type")]
     AddressType,
+    /// The reserved byte is not 0.
     #[error("the reserved byte of a SOCKS5 request is not 0")]
     Reserved,
+    /// The host is not valid.
     #[error("{said:?} is no host: {error}")]
-    Host { said: String, error: HostError },
+    Host {
+        /// The host as the client wrote it.
+        said: String,
+        /// Why it is none.
+        error: HostError,
+    },
+    /// The port is 0; the host as the client wrote it.
     #[error("port 0 is none")]
     Port(String),
 }

@@ -21,7 +21,9 @@ pub async fn begin(
     versions: &[Version],
 ) -> Result<(Box<dyn Duplex>, Version), Refusal> {
     let Some(authority) = &pass.gate().authority else {
-        return Err(Refusal::Closed("there is no authority to begin TLS with"));
+        return Err(Refusal::NoAuthority(
+            "there is no authority to begin TLS with",
+        ));
     };
     let name = match &pass.host {
         Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
@@ -31,14 +33,14 @@ pub async fn begin(
     let stream = pass.dial().await?;
     let connector = TlsConnector::from(authority.outside(versions));
     let stream = timeout(HANDSHAKE, connector.connect(name, stream)).await;
-    let stream = stream.map_err(|_| Refusal::Dial("the TLS handshake timed out".into()))?;
-    let stream = stream.map_err(|e| Refusal::Dial(format!("TLS with the host: {e}")))?;
+    let stream = stream.map_err(|_| Refusal::host_tls("the TLS handshake timed out"))?;
+    let stream = stream.map_err(|e| Refusal::host_tls(format!("TLS with the host: {e}")))?;
     let version = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Version::Two,
         _ => Version::One,
     };
     match versions.contains(&version) {
         true => Ok((Box::new(stream), version)),
-        false => Err(Refusal::Dial("the host now speaks another HTTP".into())),
+        false => Err(Refusal::host_http("the host now speaks another HTTP")),
     }
 }

@@ -11,7 +11,7 @@ use super::http::{Http, ambiguous};
 use super::network::{List, Mode, Network, OnMiss};
 use super::range::{Range, block, canonical};
 use super::rule::{Protocol, Rule, Tls, To};
-use crate::origin::Origin;
+use super::why::{Why, WhySpoken};
 
 /// The decision on a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,29 +23,6 @@ pub enum Answer<'a> {
     /// The destination is denied.
     Deny(Why),
 }
-
-/// Why a destination is denied.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Why {
-    /// The mode is `none`.
-    #[error("there is no network")]
-    NoNetwork,
-    /// The denial at this place covers it.
-    #[error("denied by {0}")]
-    Denied(Origin),
-    /// A list does not contain it.
-    #[error("no rule allows it")]
-    Unlisted,
-    /// The address is of this special kind, and a list has no range of that kind.
-    #[error("the address is {0}, and {UNNAMED}")]
-    Special(&'static str),
-    /// The host's own loopback, which a list does not name.
-    #[error("it is the host's loopback, which only a rule of this very name and port grants")]
-    Host,
-}
-
-/// Why a special address is refused, and what grants it.
-pub const UNNAMED: &str = "no rule names its range; name the address or a range of it under `network.allow`, or with --allow-net ADDRESS[:PORT]";
 
 /// The transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,12 +147,18 @@ impl Network {
 
     /// Whether the rules for a destination grant this protocol or request; else the reason. One rule of
     /// each list must grant it. A list that prompts and has no rule was already asked.
-    pub fn judge_spoken(&self, host: &Host, port: u16, spoken: &Spoken<'_>) -> Result<(), String> {
+    pub fn judge_spoken(
+        &self,
+        host: &Host,
+        port: u16,
+        spoken: &Spoken<'_>,
+    ) -> Result<(), WhySpoken> {
         if let Some(rule) = denial(&self.deny, host, port) {
-            return Err(Why::Denied(rule.origin.clone()).to_string());
+            let why = Why::Denied(rule.origin.clone());
+            return Err(WhySpoken::Destination(why));
         }
         if self.lists.is_empty() {
-            return Err(Why::Unlisted.to_string());
+            return Err(WhySpoken::Destination(Why::Unlisted));
         }
         let tls = self.tls_of(host, port);
         for list in &self.lists {
@@ -183,22 +166,24 @@ impl Network {
             if rules.is_empty() && list.on_miss == OnMiss::Ask {
                 continue;
             }
+            // The most specific rule of the list, which a change would have to widen.
+            let rule = || rules.first().map(|rule| rule.origin.clone());
             if let Spoken::Request { path, .. } = spoken {
-                let judged = |rule: &&Rule| rule.http.as_ref().is_some_and(|h| !h.paths.is_empty());
-                if let (true, Some(why)) = (rules.iter().any(judged), ambiguous(path)) {
-                    return Err(format!(
-                        "the path {why}, which servers read in different ways"
-                    ));
+                let judges =
+                    |rule: &&&Rule| rule.http.as_ref().is_some_and(|h| !h.paths.is_empty());
+                if let (Some(rule), Some(flaw)) = (rules.iter().find(judges), ambiguous(path)) {
+                    let rule = rule.origin.clone();
+                    return Err(WhySpoken::AmbiguousPath { flaw, rule });
                 }
             }
             if !rules.iter().any(|rule| rule.lets(spoken, port, tls)) {
                 return Err(match spoken {
-                    Spoken::Tls => "no rule allows TLS there".into(),
-                    Spoken::Request { method, .. } => format!(
-                        "no rule allows this {} there",
-                        if method.len() > 16 { "request" } else { method }
-                    ),
-                    Spoken::Other => "no rule allows anything but TLS or HTTP there".into(),
+                    Spoken::Tls => WhySpoken::Tls { rule: rule() },
+                    Spoken::Request { method, .. } => WhySpoken::Request {
+                        method: (*method).to_owned(),
+                        rule: rule(),
+                    },
+                    Spoken::Other => WhySpoken::Protocol { rule: rule() },
                 });
             }
         }
@@ -330,6 +315,7 @@ fn speaking<'r>(rules: &'r BTreeSet<Rule>, host: &Host) -> Vec<&'r Rule> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Origin;
     use crate::net::rule;
 
     fn list(on_miss: OnMiss, texts: &[&str]) -> List {
@@ -630,6 +616,33 @@ mod tests {
         ] {
             assert_eq!(may(text, spoken), good, "{text} {spoken:?}");
         }
+    }
+
+    /// A refusal has the rule that a change would have to widen, or the denial that made it.
+    #[test]
+    fn a_refusal_has_its_rule() {
+        let at = |line| Origin {
+            source: "p.toml".into(),
+            line,
+        };
+        let rule = |text, line| Rule::of_text(text, at(line)).unwrap();
+        let list = List {
+            on_miss: OnMiss::Deny,
+            rules: BTreeSet::from([rule("*.a.example:80", 3), rule("b.a.example:80", 4)]),
+        };
+        let mut network = network(&[list], &[]);
+        let denial = Rule::denial("c.a.example", at(7)).unwrap();
+        network.deny.insert(denial);
+        let refused = |text: &str, spoken| {
+            let (host, port) = Host::parse_with_port(text.as_bytes(), 80).unwrap();
+            let why = network.judge_spoken(&host, port, &spoken).unwrap_err();
+            (why.code(), why.rule().map(|rule| rule.line))
+        };
+        assert_eq!(refused("x.a.example", Spoken::Tls), ("net-tls", Some(3)));
+        let other = refused("b.a.example", Spoken::Other);
+        assert_eq!(other, ("net-protocol", Some(4)));
+        assert_eq!(refused("c.a.example", Spoken::Tls), ("net-denied", Some(7)));
+        assert_eq!(refused("d.example", Spoken::Tls), ("net-tls", None));
     }
 
     /// A rule about requests on TLS that is forwarded, which no file can have, allows nothing.

@@ -15,9 +15,10 @@ pub mod meet;
 pub mod network;
 pub mod range;
 pub mod rule;
+pub mod why;
 
 pub use credential::{Credential, Secret};
-pub use decide::{Answer, Why};
+pub use decide::Answer;
 pub use fault::{NetworkFault, RuleError};
 pub use host::{HOST, Host, HostError, Name};
 pub use http::Http;
@@ -26,3 +27,4 @@ pub use meet::{Bounds, Said};
 pub use network::{List, Mode, Network, OnMiss};
 pub use range::{Range, special};
 pub use rule::{Protocol, Rule, Tls, To};
+pub use why::{Why, WhySpoken};

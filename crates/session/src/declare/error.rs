@@ -45,6 +45,20 @@ pub enum DeclareError {
     Policy(#[from] PolicyError),
 }
 
+impl DeclareError {
+    /// The rule of a policy that the error is about; `None` if it is about none.
+    pub fn rule(&self) -> Option<Origin> {
+        match self {
+            Self::OverLimit { origin, .. } | Self::OverWorkspace { origin, .. } => {
+                Some(origin.clone())
+            }
+            Self::Beyond { .. } | Self::Published { .. } | Self::OpenPublished { .. } => None,
+            Self::Layer(error) => error.rule(),
+            Self::Policy(error) => error.origin(),
+        }
+    }
+}
+
 creel_policy::codes!(DeclareError {
     Self::Beyond { .. } => "ask-beyond-policy",
     Self::OverLimit { .. } => "ask-over-limit",

@@ -7,6 +7,7 @@ use crate::SuperviseError;
 use creel_egress::relay::RelayError;
 use creel_jail::JailError;
 use creel_plan::ResolveError;
+use creel_policy::Origin;
 use creel_sys::Errno;
 
 /// Errors that prevent a verdict on the command of a declared run.
@@ -87,6 +88,14 @@ creel_policy::codes!(ExecuteError {
 });
 
 impl ExecuteError {
+    /// The rule of a policy, or the flag, that the error is about; `None` if it is about none.
+    pub fn rule(&self) -> Option<&Origin> {
+        match self {
+            Self::Resolve(error) => error.rule(),
+            _ => None,
+        }
+    }
+
     /// The remedy, if the message does not give it.
     pub fn remedy(&self) -> Option<String> {
         match self {

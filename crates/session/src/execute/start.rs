@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use creel_jail::elf::Form;
 use creel_jail::loads;
 use creel_plan::{Act, Code, Plan};
+use creel_policy::Origin;
 use creel_policy::decide::{Decision, Why, decide};
 use creel_policy::layer::Case;
 use creel_policy::rights::Roots;
@@ -45,15 +46,20 @@ pub fn why_not(plan: &Plan, errno: Errno) -> Option<String> {
     }
 }
 
-/// The rule of the policy that refuses the command, although its files would let it start.
-pub fn ruled_out(outcome: &Outcome, roots: &Roots, argv: &[OsString]) -> Option<String> {
+/// The rule of the policy that refuses the command, although its files would let it start: its text, and
+/// its place if it is one rule.
+pub fn ruled_out(
+    outcome: &Outcome,
+    roots: &Roots,
+    argv: &[OsString],
+) -> Option<(String, Option<Origin>)> {
     let words = argv.iter().map(|word| word.to_string_lossy().into_owned());
     let case = Case {
         tool: Tool::Exec,
         words: words.collect(),
     };
     match decide(&outcome.rights, roots, &case) {
-        Decision::Denied { why } => told(&why),
+        Decision::Denied { why } => told(&why).map(|text| (text, why.rule().cloned())),
         Decision::Allowed { .. } => None,
     }
 }

@@ -57,6 +57,19 @@ pub enum LayerError {
     Jail(#[from] JailError),
 }
 
+impl LayerError {
+    /// The place in a policy that the error is about; `None` if it is about none.
+    pub fn rule(&self) -> Option<Origin> {
+        match self {
+            Self::ExtendsFile { origin, .. }
+            | Self::NotLookedUp { origin, .. }
+            | Self::MeetsNothing { origin, .. } => Some(origin.clone()),
+            Self::Policy(error) => error.origin(),
+            _ => None,
+        }
+    }
+}
+
 creel_policy::codes!(LayerError {
     Self::AgentName { .. } => "layer-agent-name",
     Self::NoAgent { .. } => "layer-no-agent",

@@ -215,6 +215,8 @@ fn e5_an_address_of_the_hosts_own_is_not_dialled() {
             let why =
                 format!("the address {address} is this host's own, and no rule names its range");
             assert!(ran.stderr.contains(&why), "{ran:#?}");
+            let code = &ran.verdict["denials"][0]["reason"]["code"];
+            assert_eq!(code, "net-own-address", "{ran:#?}");
             assert_eq!(jail.outside.connections(), [], "{address}");
         }
         // The control: a neighbour's, and somebody's far away.

@@ -58,14 +58,25 @@ fn e6_a_server_name_must_be_the_granted_one_by_every_way() {
     // A proxy says whether anybody answers before the first byte; none of these got one.
     assert_eq!(jail.outside.requests(), Vec::<String>::new());
     let log = jail.log();
-    for why in [
-        "the server name is other.test, which is not what was granted",
-        "the TLS client says no server name",
-        "the hello may have another name encrypted in it (ECH): have the client not do so, or \
-         `tls = \"terminate\"` in the rule",
+    for (code, why) in [
+        (
+            "net-server-name-other",
+            "the server name is other.test, which is not what was granted",
+        ),
+        (
+            "net-server-name-missing",
+            "the TLS client says no server name",
+        ),
+        (
+            "net-encrypted-hello",
+            "the hello may have another name encrypted in it (ECH): have the client not do so, or \
+             `tls = \"terminate\"` in the rule",
+        ),
     ] {
         for way in ["transparent", "connect", "socks5"] {
-            let closed = |line: &Value| line["way"] == way && line["refused"] == why;
+            let closed = |line: &Value| {
+                line["way"] == way && line["refused"] == why && line["reason"]["code"] == code
+            };
             assert!(log.iter().any(closed), "{way}: {why}: {log:#?}");
         }
     }
