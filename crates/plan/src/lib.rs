@@ -23,6 +23,7 @@ mod covers;
 pub mod egress;
 pub mod explain;
 mod form;
+pub mod granted;
 pub mod host;
 pub mod identity;
 mod ids;

@@ -75,6 +75,27 @@ macro_rules! limits {
                 [$((self.$name.value.number(), &self.$name.origin)),+]
             }
 
+            /// Replaces each limit that `asked` sets.
+            pub fn replace(&mut self, asked: &LayerLimits) {
+                $(if let Some(asked) = &asked.$name {
+                    self.$name = asked.clone();
+                })+
+            }
+
+            /// The first limit of `asked` that is more than here, as text: the asked one, and this one.
+            pub fn exceeded(&self, asked: &LayerLimits) -> Option<[Sourced<String>; 2]> {
+                $(if let Some(asked) = &asked.$name
+                    && asked.value > self.$name.value
+                {
+                    let most = &self.$name;
+                    return Some([
+                        Sourced::new(asked.value.to_string(), asked.origin.clone()),
+                        Sourced::new(most.value.to_string(), most.origin.clone()),
+                    ]);
+                })+
+                None
+            }
+
             /// Each limit: its key, its value as text, and its origin.
             pub fn rows(&self) -> [(&'static str, String, &Origin); Self::NUMBER] {
                 [$((concat!("limits.", stringify!($name)), self.$name.value.to_string(), &self.$name.origin)),+]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::layers::LayerError;
+use creel_jail::JailError;
 use creel_policy::{Origin, PolicyError};
 
 /// Errors of the declaration of a run. The messages name the flag of `creel run`.
@@ -20,7 +21,7 @@ pub enum DeclareError {
     },
     #[error("{flag} {asked} is more than the policy allows: {most} at {}:{}", origin.source, origin.line)]
     OverLimit {
-        flag: &'static str,
+        flag: String,
         asked: String,
         most: String,
         origin: Origin,
@@ -40,6 +41,8 @@ pub enum DeclareError {
     )]
     OpenPublished { address: SocketAddr },
     #[error(transparent)]
+    Jail(#[from] JailError),
+    #[error(transparent)]
     Layer(#[from] LayerError),
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -52,6 +55,7 @@ creel_policy::codes!(DeclareError {
     Self::Published { .. } => "ask-published",
     Self::OpenPublished { .. } => "ask-open-published",
 } else {
+    Self::Jail(error) => error.code(),
     Self::Layer(error) => error.code(),
     Self::Policy(error) => error.code(),
 });
