@@ -30,6 +30,8 @@ pub struct Request {
     /// Directories in which the caller's next run would look for policies that grant. The jail cannot write
     /// to them, whatever else is granted.
     pub search_dirs: Vec<PathBuf>,
+    /// Flags that are lines of the policy, for the receipt.
+    pub flags: Vec<String>,
     /// Keys of the policy that have no effect, or another effect than they seem to have, for the receipt.
     pub notes: Vec<String>,
     /// Published ports: servers in the jail that the host can connect to.

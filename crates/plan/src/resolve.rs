@@ -106,6 +106,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         policy: PolicyRef {
             name: policy.name.clone(),
             digest: policy.digest.clone(),
+            flags: request.flags.clone(),
             notes: request.notes.clone(),
         },
         layers: layers(&Means {

@@ -49,6 +49,15 @@ macro_rules! limits {
         bounds!(LayerLimits, "limits.", $($name)+);
 
         impl LayerLimits {
+            /// Each limit that is set, as text.
+            pub fn texts(&self) -> Vec<Sourced<String>> {
+                let mut all = vec![];
+                $(if let Some(set) = &self.$name {
+                    all.push(Sourced::new(set.value.to_string(), set.origin.clone()));
+                })+
+                all
+            }
+
             /// These limits, and `base` for those not set.
             pub(super) fn closed(self, base: Limits) -> Limits {
                 Limits { $($name: self.$name.unwrap_or(base.$name)),+ }

@@ -166,6 +166,7 @@ fn by_default(
 
 /// The request for one command under `policy`, to which the flags are added.
 fn request(asked: &Asked, flags: Flags<'_>, id: &str, policy: &mut Policy) -> Request {
+    let words = flags.words();
     let raw = flags.apply(policy);
     let passed = &policy.environment.pass;
     let caller_env = passed
@@ -183,6 +184,7 @@ fn request(asked: &Asked, flags: Flags<'_>, id: &str, policy: &mut Policy) -> Re
         clocks: asked.clocks,
         unprotected: BTreeSet::new(),
         search_dirs: vec![],
+        flags: words,
         notes: vec![],
         publish: asked.publish.clone(),
         id: id.to_owned(),

@@ -5,6 +5,7 @@
 //! leave ([`Flags::check`]). In both cases the flags become lines of the policy ([`Flags::apply`]), whose
 //! origin is the flag, so that a plan has one policy and an explanation shows every line.
 
+use std::fmt::Display;
 use std::path::{Component, Path, PathBuf};
 
 use super::error::DeclareError;
@@ -106,6 +107,32 @@ impl<'a> Flags<'a> {
             }),
             None => Ok(()),
         }
+    }
+
+    /// The flags as text, for the receipt. The values of variables may be secret and stay out.
+    pub fn words(&self) -> Vec<String> {
+        let asked = self.asked;
+        let mut words = vec![];
+        let mut add = |flag: &str, value: &dyn Display| words.push(format!("{flag} {value}"));
+        for named in &self.paths {
+            add(named.flag, &named.path.display());
+        }
+        if let Some(mode) = asked.workspace_mode {
+            add("--workspace", &format_args!(":{}", mode.name()));
+        }
+        for rule in &asked.allow_net {
+            add("--allow-net", &rule.destination());
+        }
+        for (name, _) in &asked.env {
+            add("--env", &name.display());
+        }
+        for limit in asked.limits.texts() {
+            add(&limit.origin.source, &limit.value);
+        }
+        for layer in &asked.allow_degraded {
+            add("--allow-degraded", &layer.name());
+        }
+        words
     }
 
     /// Adds the flags to the policy. Returns the paths that no line of it can name, since they are not UTF-8.
