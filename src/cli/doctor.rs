@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::answer;
 use super::failure::Failure;
+use super::flags::FlagArgs;
 use super::policies::PolicyArgs;
 use super::run;
 use super::run::args::RunArgs;
@@ -125,8 +126,11 @@ fn plain_jail() -> RunArgs {
             none: true,
             ..PolicyArgs::default()
         },
-        workspace: Some("none".into()),
-        allow_degraded: vec![Degradable::Cgroup],
+        flags: FlagArgs {
+            workspace: Some("none".into()),
+            allow_degraded: vec![Degradable::Cgroup],
+            ..FlagArgs::default()
+        },
         no_tty: true,
         command: vec!["/bin/true".into()],
         ..RunArgs::default()

@@ -5,6 +5,7 @@ pub mod completions;
 pub mod doctor;
 pub mod facts;
 pub mod failure;
+pub mod flags;
 pub mod hint;
 pub mod import;
 pub mod network;

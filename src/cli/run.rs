@@ -18,7 +18,7 @@ use super::hint::{self, say};
 use super::status::Status;
 use creel_plan::Plan;
 use creel_policy::error::escaped_json;
-use creel_session::declare::authority;
+use creel_session::declare::only_loopback;
 use creel_session::execute::{outlets, streams};
 use creel_session::left::Extent;
 use creel_session::{Declared, Detail, Layers, Place, Verdict, declare};
@@ -28,7 +28,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let started = Instant::now();
     streams::check()?;
     if !args.publish_anyway {
-        authority::only_loopback(&args.publish)?;
+        only_loopback(&args.publish)?;
     }
     let mut status = Status::open(args.status_fd, args.status_file.as_deref())?;
     let id = host::random_id();

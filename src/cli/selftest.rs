@@ -2,7 +2,7 @@
 
 use super::answer;
 use super::failure::Failure;
-use super::run::args::degradable;
+use super::flags::degradable;
 use crate::selftest::report::Detail;
 use crate::selftest::{self, Layer, Options, inside, rows, spend};
 use creel_policy::Degradable;

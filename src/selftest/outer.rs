@@ -17,7 +17,9 @@ use super::weaken::weaken;
 use super::{rows, spend};
 use creel_jail::{self as jail, Stdio, probe, spawn};
 use creel_plan::{self as plan, Act, Plan, Request, ResolveError, Terminal};
-use creel_policy::{Absent, Degradable, Grant, Limits, Origin, Policy, WorkspaceMode, preset};
+use creel_policy::{
+    Absent, Degradable, Grant, Limits, Origin, Policy, Sourced, WorkspaceMode, preset,
+};
 use creel_session::stream::Ours;
 use creel_session::{self as supervise, Ended, Verdict};
 use creel_sys::attempt::{self, c};
@@ -263,6 +265,8 @@ fn resolve(
             line: 0,
         },
     });
+    policy.filesystem.workspace = Some(Sourced::creel(mode));
+    policy.allow_degraded.extend(&options.allow_degraded);
     let task = serde_json::to_string(task)?;
     let request = Request {
         command: vec![
@@ -272,10 +276,8 @@ fn resolve(
             task.into(),
         ],
         workspace: Some(workspace.into()),
-        workspace_mode: Some(mode),
         // A canary: no policy passes it.
         caller_env: vec![(plant::VARIABLE.into(), "canary".into())],
-        allow_degraded: options.allow_degraded.clone(),
         terminal: Terminal::Pipes,
         id: host::random_id(),
         ..Request::default()

@@ -533,15 +533,14 @@ fn own_groups() -> bool {
 fn a_jail(workspace: &Path, mark: &str) -> creel_jail::Live {
     use creel_plan::Request;
     use creel_policy::{Degradable, preset};
-    let policy = preset::default().expect("the default policy");
+    let mut policy = preset::default().expect("the default policy");
+    if !own_groups() {
+        policy.allow_degraded.insert(Degradable::Cgroup);
+    }
     let request = Request {
         command: vec!["/bin/sleep".into(), "60".into()],
         workspace: Some(workspace.into()),
         env: vec![(MARK.into(), mark.into())],
-        allow_degraded: match own_groups() {
-            true => vec![],
-            false => vec![Degradable::Cgroup],
-        },
         id: "panic".into(),
         ..Request::default()
     };

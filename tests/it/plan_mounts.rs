@@ -7,12 +7,18 @@ use creel_plan::{
     Act, Fact, Host, IdMode, Ids, MechanismName, Node, Owner, Plan, Request, ResolveError,
     check_order, resolve,
 };
-use creel_policy::{Degradable, WorkspaceMode, file, preset};
+use creel_policy::{
+    Absent, Degradable, Grant, Origin, Policy, Sourced, WorkspaceMode, file, preset,
+};
 
 use crate::support::planned;
 
 /// A machine with an overlay in the workspace, a tmpfs in that, and a file of FUSE's.
-fn plan(idmap: Idmap, flags: impl Fn(&mut Request), policy: &str) -> Result<Plan, ResolveError> {
+fn plan(
+    idmap: Idmap,
+    flags: impl Fn(&mut Policy, &mut Request),
+    policy: &str,
+) -> Result<Plan, ResolveError> {
     let mut host: Host = creel_jail::probe::facts().expect("this machine can be looked at");
     host.id_mode = IdMode::Privileged;
     (host.uid, host.gid) = (0, 0);
@@ -44,17 +50,21 @@ fn plan(idmap: Idmap, flags: impl Fn(&mut Request), policy: &str) -> Result<Plan
             .insert(place.into(), Unmapped { kind, node });
     }
     let limits = preset::default().expect("the default parses").limits;
-    let policy = file::parse("a test", policy, &limits).expect("the policy parses");
+    let mut policy = file::parse("a test", policy, &limits).expect("the policy parses");
+    policy.allow_degraded = [Degradable::Cgroup, Degradable::Landlock].into();
     let mut request = Request {
         command: vec!["true".into()],
-        allow_degraded: vec![Degradable::Cgroup, Degradable::Landlock],
         ..Default::default()
     };
-    flags(&mut request);
+    flags(&mut policy, &mut request);
     planned::fill(&policy, &request, &mut host);
     let plan = resolve(&policy, &request, &host)?;
     check_order(&plan).expect("in order");
     Ok(plan)
+}
+
+fn mode(policy: &mut Policy, mode: WorkspaceMode) {
+    policy.filesystem.workspace = Some(Sourced::new(mode, Origin::flag("--workspace")));
 }
 
 /// Of each bind in the workspace: where, whether writable, whose, and without what.
@@ -91,13 +101,15 @@ const FILE: &str = "/srv/work/a-file";
 
 #[test]
 fn a_writable_one_needs_the_callers_word() {
-    let refused = plan(Idmap::Works, |_| {}, "").expect_err("refused");
+    let refused = plan(Idmap::Works, |_, _| {}, "").expect_err("refused");
     assert!(
         matches!(&refused, ResolveError::NoIdmapBelow { mount, kind, tree, .. }
             if mount == Path::new(FILE) && kind == "fuse" && tree == Path::new(WORK)),
         "{refused}"
     );
-    let degraded = |request: &mut Request| request.allow_degraded.push(Degradable::Idmap);
+    let degraded = |policy: &mut Policy, _: &mut Request| {
+        policy.allow_degraded.insert(Degradable::Idmap);
+    };
     let plan = plan(Idmap::Works, degraded, "").expect("a plan");
     let (work, file, overlay) = (Path::new(WORK), Path::new(FILE), Path::new(OVERLAY));
     // What is mounted in the overlay comes with it.
@@ -119,7 +131,7 @@ fn a_writable_one_needs_the_callers_word() {
 
 #[test]
 fn read_only_it_is_bound_by_itself_and_nothing_is_missing() {
-    let reads = |request: &mut Request| request.workspace_mode = Some(WorkspaceMode::ReadOnly);
+    let reads = |policy: &mut Policy, _: &mut Request| mode(policy, WorkspaceMode::ReadOnly);
     let plan = plan(Idmap::Works, reads, "").expect("a plan");
     let writable: Vec<bool> = binds(&plan).iter().map(|bind| bind.1).collect();
     assert_eq!(writable, [false, false, false]);
@@ -134,7 +146,7 @@ fn read_only_it_is_bound_by_itself_and_nothing_is_missing() {
 #[test]
 fn what_is_granted_to_be_read_or_denied_is_not_writable() {
     let text = "[filesystem]\nread = [\"/srv/work/ov\"]\ndeny = [\"/srv/work/a-file\"]\n";
-    let fact = |host: &mut Request| host.workspace_mode = Some(WorkspaceMode::ReadWrite);
+    let fact = |policy: &mut Policy, _: &mut Request| mode(policy, WorkspaceMode::ReadWrite);
     // The fixture has no such file to deny: the mount is the reason.
     let refused = plan(Idmap::Works, fact, &text.replace("a-file", "ov/sub"));
     assert!(
@@ -142,9 +154,10 @@ fn what_is_granted_to_be_read_or_denied_is_not_writable() {
         "{refused:?}"
     );
     let both = "[filesystem]\nread = [\"/srv/work/ov\"]\n";
-    let other = |request: &mut Request| {
-        request.workspace_mode = Some(WorkspaceMode::None);
-        request.write = vec![OVERLAY.into()];
+    let other = |policy: &mut Policy, _: &mut Request| {
+        mode(policy, WorkspaceMode::None);
+        let flag = Origin::flag("--write");
+        policy.filesystem.write = vec![Grant::new(OVERLAY, Absent::Refuse, flag)];
     };
     // Named itself, the overlay is a tree like any other: the fixture says that it can be mapped.
     assert!(plan(Idmap::Works, other, both).is_err(), "sub/more is not");
@@ -153,10 +166,14 @@ fn what_is_granted_to_be_read_or_denied_is_not_writable() {
 /// Where the tree itself cannot be mapped, nothing is, and nothing is taken apart.
 #[test]
 fn a_jail_with_the_owners_own_id_sees_the_tree_whole() {
-    let degraded = |request: &mut Request| request.allow_degraded.push(Degradable::Idmap);
+    let degraded = |policy: &mut Policy, _: &mut Request| {
+        policy.allow_degraded.insert(Degradable::Idmap);
+    };
     let shared = plan(Idmap::Refused, degraded, "").expect("a plan");
     assert_eq!(binds(&shared), [(Path::new(WORK), true, false, vec![])]);
-    let elsewhere = |request: &mut Request| request.workspace = Some("/srv/other".into());
+    let elsewhere = |_: &mut Policy, request: &mut Request| {
+        request.workspace = Some("/srv/other".into());
+    };
     let apart = plan(Idmap::Works, elsewhere, "").expect("a plan");
     assert_eq!(
         binds(&apart),

@@ -12,7 +12,7 @@ use creel_plan::{
     Act, CgroupLayout, CommandPlan, Fact, Host, IdMode, JailPlan, LandlockRule, MechanismName,
     Namespace, Node, Plan, Request, Rights, Stage, Whose, check_order, resolve,
 };
-use creel_policy::{Degradable, file, preset};
+use creel_policy::{Degradable, Sourced, WorkspaceMode, file, preset};
 use proptest::prelude::*;
 
 use crate::support::planned;
@@ -152,11 +152,13 @@ proptest! {
             list(&read), list(&write), list(&exec), list(&deny),
         );
         let limits = preset::default().expect("the default parses").limits;
-        let policy = file::parse("a test", &text, &limits).expect("the policy parses");
+        let mut policy = file::parse("a test", &text, &limits).expect("the policy parses");
+        if degraded {
+            policy.allow_degraded = Degradable::ALL.into();
+        }
         let request = Request {
             command: vec!["true".into()],
             workspace: Some(PLACES[workspace].into()),
-            allow_degraded: if degraded { Degradable::ALL.to_vec() } else { vec![] },
             ..Default::default()
         };
         let mut host = host;
@@ -198,7 +200,9 @@ fn the_table_names_every_stage_once_in_order() {
 
 /// A plan of a privileged jail, or of one that has the caller's ids, on this machine.
 fn sample(id_mode: IdMode) -> Plan {
-    let policy = preset::default().expect("the default parses");
+    let mut policy = preset::default().expect("the default parses");
+    policy.filesystem.workspace = Some(Sourced::creel(WorkspaceMode::None));
+    policy.allow_degraded = Degradable::ALL.into();
     let mut host = Host {
         id_mode,
         ..fixture()
@@ -206,8 +210,6 @@ fn sample(id_mode: IdMode) -> Plan {
     host.paths.insert("/usr".into(), tree("/usr"));
     let request = Request {
         command: vec!["true".into()],
-        workspace_mode: Some(creel_policy::WorkspaceMode::None),
-        allow_degraded: Degradable::ALL.to_vec(),
         ..Default::default()
     };
     planned::fill(&policy, &request, &mut host);
@@ -352,11 +354,11 @@ fn every_landlock_abi_is_used_up_to_the_newest_that_is_known() {
     ] {
         let mut host = fixture();
         host.landlock_abi = has;
-        let policy = preset::default().expect("the default parses");
+        let mut policy = preset::default().expect("the default parses");
+        policy.filesystem.workspace = Some(Sourced::creel(WorkspaceMode::None));
+        policy.allow_degraded.insert(Degradable::Cgroup);
         let request = Request {
             command: vec!["true".into()],
-            workspace_mode: Some(creel_policy::WorkspaceMode::None),
-            allow_degraded: vec![Degradable::Cgroup],
             ..Default::default()
         };
         let looked = ask(&policy, &request, &mut host, |want, host| {

@@ -7,13 +7,16 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use creel_plan::granted::Way;
 use creel_plan::host::SearchDir;
 use creel_plan::host::{Idmap, Image, LoadTree, NamedBy, Piece, Role};
+use creel_plan::paths::absolute_from;
 use creel_plan::questions::ask;
+use creel_plan::request::RawGrant;
 use creel_plan::wanted::{Purpose, Wanted};
 use creel_plan::{CgroupLayout, Fact, Host, IdMode, Node, Request, ResolveError, resolve};
 use creel_policy::{
-    Absent, Degradable, Execution, Grant, Origin, Policy, WorkspaceMode, file, preset,
+    Absent, Degradable, Execution, Grant, Origin, Policy, Sourced, WorkspaceMode, file, preset,
 };
 use proptest::prelude::*;
 
@@ -220,24 +223,59 @@ fn policy() -> impl Strategy<Value = Policy> {
     })
 }
 
-fn request() -> impl Strategy<Value = Request> {
-    let place = || proptest::option::weighted(0.3, 0..NAMES.len());
-    let mode = proptest::option::of(0u8..3);
-    (place(), place(), 0..WORKSPACES.len(), mode).prop_map(|(read, write, workspace, mode)| {
-        let path = |place: usize| PathBuf::from(NAMES[place].trim_start_matches(['$', '~']));
-        Request {
+/// What flags ask for: a mode of the workspace, and a path to read and one to write, each as a line of the
+/// policy or as bytes that no line can hold.
+fn flags() -> impl Strategy<Value = (Option<WorkspaceMode>, Vec<(RawGrant, bool)>)> {
+    let place = || proptest::option::weighted(0.3, (0..NAMES.len(), any::<bool>()));
+    let mode = proptest::option::of(0..WorkspaceMode::ALL.len());
+    (place(), place(), mode).prop_map(|(read, write, mode)| {
+        let grant = |way, flag, (place, raw): (usize, bool)| {
+            let path = Path::new(NAMES[place].trim_start_matches(['$', '~']));
+            let path = absolute_from(Path::new(WORKSPACES[0]), path);
+            let origin = Origin::flag(flag);
+            let grant = RawGrant {
+                way,
+                path,
+                base: None,
+                origin,
+            };
+            (grant, raw)
+        };
+        let read = read.map(|place| grant(Way::Read, "--read", place));
+        let write = write.map(|place| grant(Way::Write, "--write", place));
+        let mode = mode.map(|mode| WorkspaceMode::ALL[mode]);
+        (mode, read.into_iter().chain(write).collect())
+    })
+}
+
+fn flagged() -> impl Strategy<Value = (Policy, Request)> {
+    let all = (policy(), flags(), 0..WORKSPACES.len());
+    all.prop_map(|(mut policy, (mode, grants), workspace)| {
+        let mut raw = vec![];
+        for (grant, is_raw) in grants {
+            let files = &mut policy.filesystem;
+            let list = match grant.way {
+                Way::Write => &mut files.write,
+                _ => &mut files.read,
+            };
+            match is_raw {
+                true => raw.push(grant),
+                false => list.push(Grant::new(
+                    grant.path.to_str().expect("text"),
+                    Absent::Refuse,
+                    grant.origin,
+                )),
+            }
+        }
+        policy.filesystem.workspace = mode.map(Sourced::creel);
+        policy.allow_degraded = Degradable::ALL.into();
+        let request = Request {
             command: vec!["tool".into()],
             workspace: Some(WORKSPACES[workspace].into()),
-            workspace_mode: mode.map(|mode| match mode {
-                0 => WorkspaceMode::None,
-                1 => WorkspaceMode::ReadOnly,
-                _ => WorkspaceMode::ReadWrite,
-            }),
-            read: read.map(path).into_iter().collect(),
-            write: write.map(path).into_iter().collect(),
-            allow_degraded: Degradable::ALL.to_vec(),
+            raw,
             ..Default::default()
-        }
+        };
+        (policy, request)
     })
 }
 
@@ -260,8 +298,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
 
     fn nothing_is_unasked(
-        policy in policy(),
-        request in request(),
+        (policy, request) in flagged(),
         machine in any::<u64>().prop_map(Machine),
         root in any::<bool>(),
         lost in any::<prop::sample::Index>(),
@@ -293,11 +330,11 @@ proptest! {
 fn a_question_that_was_forgotten_is_an_error() {
     let limits = preset::default().expect("the default parses").limits;
     let text = "[filesystem]\ndeny = [{ path = '$WORKSPACE/.env', optional = true }]\n";
-    let policy = file::parse("a test", text, &limits).expect("the policy parses");
+    let mut policy = file::parse("a test", text, &limits).expect("the policy parses");
+    policy.filesystem.workspace = Some(Sourced::creel(WorkspaceMode::ReadOnly));
+    policy.allow_degraded = Degradable::ALL.into();
     let request = Request {
         command: vec!["true".into()],
-        workspace_mode: Some(WorkspaceMode::ReadOnly),
-        allow_degraded: Degradable::ALL.to_vec(),
         ..Default::default()
     };
     let mut host = Machine(0).host(IdMode::Rootless);

@@ -64,10 +64,10 @@ fn plan(places: &DenySet, filesystem: &str, network: &str) -> Plan {
     }
     let text = format!("[filesystem]\n{filesystem}\n[network]\nmode = \"allowlist\"\n{network}\n");
     let limits = preset::default().expect("the default parses").limits;
-    let policy = file::parse("a test", &text, &limits).expect("the policy parses");
+    let mut policy = file::parse("a test", &text, &limits).expect("the policy parses");
+    policy.allow_degraded = creel_policy::Degradable::ALL.into();
     let request = Request {
         command: vec!["true".into()],
-        allow_degraded: creel_policy::Degradable::ALL.to_vec(),
         ..Default::default()
     };
     planned::fill(&policy, &request, &mut host);

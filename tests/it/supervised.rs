@@ -44,15 +44,13 @@ fn a_jail(
     script: &str,
     change: impl FnOnce(&mut Plan),
 ) -> (creel_jail::Live, Ours) {
-    let policy = preset::default().expect("the default policy");
-    let grouped = has_cgroups(own());
+    let mut policy = preset::default().expect("the default policy");
+    if !has_cgroups(own()) {
+        policy.allow_degraded.insert(Degradable::Cgroup);
+    }
     let request = Request {
         command: script.split('\t').map(Into::into).collect(),
         workspace: Some(workspace.into()),
-        allow_degraded: (!grouped)
-            .then_some(Degradable::Cgroup)
-            .into_iter()
-            .collect(),
         id: "supervised".into(),
         ..Request::default()
     };

@@ -36,7 +36,7 @@ pub fn look(
         return Ok(());
     }
     let mut queue: Vec<Named> = links.into_iter().map(led).collect();
-    if workspace_mode(policy, request) != WorkspaceMode::None
+    if workspace_mode(policy) != WorkspaceMode::None
         && let Some(Fact::Present { real, .. }) = host.paths.get(&workspace(policy, request, host))
     {
         let found = gitnames::obeyed(real, host.home.as_deref());

@@ -14,6 +14,7 @@ use super::learn::learn;
 use super::loads::Search;
 use super::pins::{Pins, is_own, look};
 use super::{gitnames, hierarchy, mounts, obeyed, search_dirs, worktrees};
+use creel_plan::granted::contained;
 use creel_plan::paths::{self, OWN_TMPFS, within, workspace_mode};
 use creel_plan::questions::ask;
 use creel_plan::wanted::Purpose;
@@ -49,10 +50,9 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
         links.extend(learn(want, &mut search, host, &mut pins)?);
         Ok::<(), JailError>(())
     })?;
-    for one in &policy.filesystem.contained {
-        let base = Path::new(&one.base);
-        let link = match host.paths.get(Path::new(&one.path)) {
-            Some(Fact::Present { real, .. }) => real != Path::new(&one.path),
+    for (path, base, _) in contained(policy, request) {
+        let link = match host.paths.get(path) {
+            Some(Fact::Present { real, .. }) => real != path,
             _ => false,
         };
         // After the granted paths were opened: these must lie in it.
@@ -96,13 +96,11 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
 
 /// Whether the request depends on the current directory.
 fn needs_cwd(policy: &Policy, request: &Request) -> bool {
-    let mut named = request.read.iter().chain(&request.write);
-    let own = match (workspace_mode(policy, request), &request.workspace) {
+    match (workspace_mode(policy), &request.workspace) {
         (WorkspaceMode::None, _) => false,
         (_, Some(named)) => named.is_relative(),
         (_, None) => true,
-    };
-    own || named.any(|path| path.is_relative())
+    }
 }
 
 /// The facts of the host that need no path.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::act::Node;
 use super::egress::Egress;
+use super::granted::Way;
 use super::host::{Fact, Host};
 use super::identity::Identity;
 use super::paths;
@@ -112,7 +113,7 @@ pub(super) fn environment(
         all.entry(name.into()).or_insert_with(|| value.into_bytes());
     }
     if let Some(path) = all.get_mut(b"PATH".as_slice()) {
-        find_granted(path, request, host);
+        find_granted(path, policy, request, host);
     }
     if let Some(identity) = identity(policy, host) {
         identity.tell(&mut all);
@@ -135,14 +136,17 @@ pub(super) fn environment(
 }
 
 /// Appends the directories of `--exec` to a PATH, so that programs there can start each other by name.
-fn find_granted(path: &mut Vec<u8>, request: &Request, host: &Host) {
-    for place in &request.exec {
-        let place = paths::absolute(place, host);
+fn find_granted(path: &mut Vec<u8>, policy: &Policy, request: &Request, host: &Host) {
+    let lines = policy.filesystem.exec.iter();
+    let lines = lines.filter(|grant| grant.origin.is_flag());
+    let raw = request.raw.iter().filter(|raw| raw.way == Way::Exec);
+    let paths = lines.map(|grant| Path::new(&grant.path));
+    for place in paths.chain(raw.map(|raw| raw.path.as_path())) {
         let bytes = place.as_os_str().as_bytes();
         let known = path.split(|b| *b == b':').any(|entry| entry == bytes);
         // The path may not have been looked up yet. A file in `PATH` does no harm.
         let file = matches!(
-            host.paths.get(&place),
+            host.paths.get(place),
             Some(Fact::Present {
                 node: Node::File,
                 ..

@@ -6,20 +6,20 @@
 
 use std::path::{Path, PathBuf};
 
+use super::granted::contained;
 use super::host::Fact;
 use super::paths::{expand, within, workspace};
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::view::View;
 use super::{Access, Code};
-use creel_policy::{Contained, Policy};
+use creel_policy::{Origin, Policy};
 
 impl View<'_> {
     /// Checks the links that contained grants led through, after all grants are known.
     pub(super) fn contained(&self, policy: &Policy, request: &Request) -> Result<(), ResolveError> {
         let named = workspace(policy, request, self.host);
-        let contained = policy.filesystem.contained.iter();
-        let out: Vec<Out> = contained
+        let out: Vec<Out> = contained(policy, request)
             .filter_map(|one| self.led_out(one, &named))
             .collect();
         for one in &out {
@@ -27,8 +27,8 @@ impl View<'_> {
                 return Err(ResolveError::LeadsOut {
                     path: one.path.clone(),
                     real: one.real.clone(),
-                    base: one.contained.base.clone().into(),
-                    origin: one.contained.origin.clone(),
+                    base: one.base.into(),
+                    origin: one.origin.clone(),
                 });
             }
         }
@@ -36,10 +36,17 @@ impl View<'_> {
     }
 
     /// The target of a contained grant, if it lies outside the grant's base directory.
-    fn led_out<'p>(&self, contained: &'p Contained, named: &Path) -> Option<Out<'p>> {
-        let mut path = PathBuf::from(&contained.path);
-        // Grants use the workspace's real path.
-        if let (false, Ok(rest)) = (self.workspace.fresh, path.strip_prefix(named)) {
+    fn led_out<'p>(
+        &self,
+        (path, base, origin): (&'p Path, &'p Path, &'p Origin),
+        named: &Path,
+    ) -> Option<Out<'p>> {
+        let mut path = PathBuf::from(path);
+        // Grants use the workspace's real path, flags the path that the caller named.
+        if !self.workspace.fresh
+            && !origin.is_flag()
+            && let Ok(rest) = path.strip_prefix(named)
+        {
             path = self.workspace.path.join(rest).components().collect();
         }
         // The file was not looked up if it belongs to a program with other arguments than this command: it
@@ -50,12 +57,13 @@ impl View<'_> {
         if *real == path || !self.binds.contains_key(real) {
             return None;
         }
-        let base = self.host.found.bases.get(Path::new(&contained.base));
-        let inside = base.is_some_and(|base| within(real, base));
+        let real_base = self.host.found.bases.get(base);
+        let inside = real_base.is_some_and(|base| within(real, base));
         (!inside).then(|| Out {
             real: real.clone(),
             path,
-            contained,
+            base,
+            origin,
         })
     }
 
@@ -105,5 +113,6 @@ struct Out<'p> {
     /// The path as the view knows it.
     path: PathBuf,
     real: PathBuf,
-    contained: &'p Contained,
+    base: &'p Path,
+    origin: &'p Origin,
 }

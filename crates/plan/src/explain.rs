@@ -3,8 +3,11 @@
 //! Owns the way back: which mount, rule, limit or namespace stands for which line. It decides nothing
 //! and asks nobody; what it does not find in the plan it says is not in force.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::granted::Way;
 use super::identity::Identity;
 use super::paths;
 use super::*;
@@ -21,7 +24,8 @@ pub struct Row {
     pub kernel: Vec<String>,
 }
 
-/// Every line of `policy` with what it became in `plan`, which came of all three.
+/// Every line of `policy`, and every path and variable of `request`, with what it became in `plan`, which
+/// came of all three.
 pub fn rows(policy: &Policy, request: &Request, host: &Host, plan: &Plan) -> Vec<Row> {
     let mut out = Rows {
         workspace: paths::real_workspace(policy, request, host),
@@ -29,10 +33,10 @@ pub fn rows(policy: &Policy, request: &Request, host: &Host, plan: &Plan) -> Vec
         plan,
         rows: vec![],
     };
-    out.files(policy);
+    out.files(policy, request);
     out.execution(&policy.exec);
     out.network(policy);
-    out.environment(policy);
+    out.environment(policy, request);
     out.limits(policy);
     out.rows
 }
@@ -67,7 +71,7 @@ impl Rows<'_> {
         });
     }
 
-    fn files(&mut self, policy: &Policy) {
+    fn files(&mut self, policy: &Policy, request: &Request) {
         let files = &policy.filesystem;
         if let Some(mode) = &files.workspace {
             let kernel = self.of_path(&self.workspace.clone());
@@ -78,15 +82,19 @@ impl Rows<'_> {
                 kernel,
             );
         }
-        for (key, grants) in [
-            ("filesystem.read", &files.read),
-            ("filesystem.write", &files.write),
-            ("filesystem.load", &files.load),
-            ("filesystem.exec", &files.exec),
+        for (key, grants, way) in [
+            ("filesystem.read", &files.read, Way::Read),
+            ("filesystem.write", &files.write, Way::Write),
+            ("filesystem.load", &files.load, Way::Load),
+            ("filesystem.exec", &files.exec, Way::Exec),
         ] {
             for grant in grants {
                 let kernel = self.granted(grant);
                 self.add(key, &grant.path, &grant.origin, kernel);
+            }
+            for raw in request.raw.iter().filter(|raw| raw.way == way) {
+                let kernel = self.granted_path(&raw.path);
+                self.add(key, raw.path.to_string_lossy(), &raw.origin, kernel);
             }
         }
         for (key, grants, taken) in [
@@ -113,11 +121,15 @@ impl Rows<'_> {
         let Some(path) = paths::expand(&grant.path, self.host, &self.workspace) else {
             return vec!["left out: the caller has no home".into()];
         };
+        self.granted_path(&path)
+    }
+
+    fn granted_path(&self, path: &Path) -> Vec<String> {
         let own = self.acts(|act| matches!(act, Act::Tmpfs { path: p, .. } if *p == path));
         if !own.is_empty() {
-            return own.into_iter().chain(self.rule(&path)).collect();
+            return own.into_iter().chain(self.rule(path)).collect();
         }
-        match self.host.paths.get(&path).unwrap_or(&Fact::Absent) {
+        match self.host.paths.get(path).unwrap_or(&Fact::Absent) {
             Fact::Absent => vec!["left out: it does not exist here".into()],
             Fact::Denied => vec!["left out: the caller may not look".into()],
             Fact::Special => vec!["left out: it is no file or directory".into()],
@@ -268,24 +280,29 @@ impl Rows<'_> {
         }
     }
 
-    fn environment(&mut self, policy: &Policy) {
-        let shown = |name: &str| {
-            let value = self.plan.command.environment.get(name.as_bytes());
-            match value {
-                Some(value) => format!("{name}={}", String::from_utf8_lossy(value)),
-                None => "not set: the caller has none".into(),
+    fn environment(&mut self, policy: &Policy, request: &Request) {
+        let shown = |name: &[u8]| match self.plan.command.environment.get(name) {
+            Some(value) => {
+                let text = String::from_utf8_lossy;
+                format!("{}={}", text(name), text(value))
             }
+            None => "not set: the caller has none".into(),
         };
-        let set = policy.environment.set.iter();
-        let rows: Vec<_> = set
-            .map(|(name, value)| ("environment.set", name, &value.origin, shown(name)))
-            .chain(policy.environment.pass.iter().map(|name| {
-                let text = shown(&name.value);
-                ("environment.pass", &name.value, &name.origin, text)
-            }))
-            .collect();
-        for (key, name, origin, kernel) in rows {
-            self.add(key, name, origin, vec![kernel]);
+        let flag = Origin::flag("--env");
+        let given = request.env.iter().map(|(name, _)| name.as_bytes());
+        let given: BTreeSet<&[u8]> = given.collect();
+        let lines = policy.environment.set.iter();
+        let lines = lines.map(|(name, value)| (name.as_bytes(), &value.origin));
+        let mut set: BTreeMap<&[u8], &Origin> = lines.collect();
+        set.extend(given.iter().map(|name| (*name, &flag)));
+        let set = set.into_iter();
+        let set = set.map(|(name, origin)| ("environment.set", name, origin));
+        let pass = policy.environment.pass.iter();
+        let pass = pass.map(|name| ("environment.pass", name.value.as_bytes(), &name.origin));
+        let pass = pass.filter(|(_, name, _)| !given.contains(name));
+        for (key, name, origin) in set.chain(pass) {
+            let kernel = vec![shown(name)];
+            self.add(key, String::from_utf8_lossy(name), origin, kernel);
         }
         let identity = &policy.environment.git_identity;
         if identity.value {

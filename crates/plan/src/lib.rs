@@ -23,6 +23,7 @@ mod covers;
 pub mod egress;
 pub mod explain;
 mod form;
+pub mod granted;
 pub mod host;
 pub mod identity;
 mod ids;
@@ -71,6 +72,9 @@ pub struct PolicyRef {
     pub name: String,
     /// SHA-256 of the policy's text, hex.
     pub digest: String,
+    /// Flags that granted or limited beside the text. A variable is shown without its value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
     /// Keys of the policy that have no effect, or another effect than they seem to have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -105,17 +105,15 @@ fn never(path: &Path) -> bool {
     NEVER_BELOW.iter().any(|(tree, _)| path.starts_with(tree))
 }
 
-/// The workspace's mode: the request's, else the policy's, else `rw`.
-pub fn workspace_mode(policy: &Policy, request: &Request) -> WorkspaceMode {
-    request
-        .workspace_mode
-        .or(policy.filesystem.workspace.as_ref().map(|w| w.value))
-        .unwrap_or(WorkspaceMode::ReadWrite)
+/// The workspace's mode: the policy's, else `rw`.
+pub fn workspace_mode(policy: &Policy) -> WorkspaceMode {
+    let mode = policy.filesystem.workspace.as_ref();
+    mode.map_or(WorkspaceMode::ReadWrite, |mode| mode.value)
 }
 
 /// The workspace as the caller named it, made absolute.
 pub fn workspace(policy: &Policy, request: &Request, host: &Host) -> PathBuf {
-    match workspace_mode(policy, request) {
+    match workspace_mode(policy) {
         WorkspaceMode::None => PathBuf::from(FRESH_WORKSPACE),
         _ => callers_workspace(request, host),
     }
@@ -132,7 +130,7 @@ pub fn callers_workspace(request: &Request, host: &Host) -> PathBuf {
 /// The same by its real path, once that is known. `$WORKSPACE` in a policy means this path.
 pub fn real_workspace(policy: &Policy, request: &Request, host: &Host) -> PathBuf {
     let named = workspace(policy, request, host);
-    match (workspace_mode(policy, request), host.paths.get(&named)) {
+    match (workspace_mode(policy), host.paths.get(&named)) {
         (WorkspaceMode::None, _) => named,
         (_, Some(Fact::Present { real, .. })) => real.clone(),
         _ => named,
@@ -142,8 +140,12 @@ pub fn real_workspace(policy: &Policy, request: &Request, host: &Host) -> PathBu
 /// `path` made absolute against the caller's working directory, with `.` removed. `..` stays: only the
 /// kernel can resolve it behind a symbolic link.
 pub fn absolute(path: &Path, host: &Host) -> PathBuf {
-    host.cwd
-        .join(path)
+    absolute_from(&host.cwd, path)
+}
+
+/// The same from a named directory.
+pub fn absolute_from(cwd: &Path, path: &Path) -> PathBuf {
+    cwd.join(path)
         .components()
         .filter(|c| *c != Component::CurDir)
         .collect()

@@ -33,6 +33,9 @@ impl Plan {
             "watched   wall {} ms, cpu {} ms, output {} bytes, grace {} ms",
             watch.timeout, self.jail.watch.cpu_time, watch.output, watch.grace
         )?;
+        for flag in &self.policy.flags {
+            writeln!(out, "flag      {}", flag.escape_debug())?;
+        }
         for note in &self.policy.notes {
             writeln!(out, "note      {}", note.escape_debug())?;
         }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::command::command_places;
 use super::egress::{USUAL, terminates};
+use super::granted::Way;
 use super::host::{Fact, Host};
-use super::paths::{absolute, expand, real_workspace, within, workspace, workspace_mode};
+use super::paths::{expand, real_workspace, within, workspace, workspace_mode};
 use super::request::Request;
 use super::search_dirs;
 use super::wanted::{Purpose, Wanted};
@@ -61,7 +62,7 @@ pub fn ask<E>(
 
 /// The workspace, also if it is read-only: its owner becomes the jail's user.
 fn own(policy: &Policy, request: &Request, host: &Host) -> Option<Wanted> {
-    let mode = workspace_mode(policy, request);
+    let mode = workspace_mode(policy);
     (mode != WorkspaceMode::None).then(|| Wanted {
         path: workspace(policy, request, host),
         purpose: Purpose::Write,
@@ -154,18 +155,14 @@ fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
             }
         }
     }
-    let requested = request
-        .read
-        .iter()
-        .chain(&request.exec)
-        .map(|p| (p, Purpose::Read))
-        .chain(request.write.iter().map(|p| (p, Purpose::Write)));
-    for (path, purpose) in requested {
-        all.push(Wanted {
-            path: absolute(path, host),
-            purpose,
-        });
-    }
+    all.extend(request.raw.iter().map(|raw| Wanted {
+        path: raw.path.clone(),
+        purpose: match raw.way {
+            Way::Read | Way::Exec => Purpose::Read,
+            Way::Write => Purpose::Write,
+            Way::Load => Purpose::Load,
+        },
+    }));
     if terminates(&policy.network) {
         all.extend(USUAL.iter().map(|(path, _)| Wanted {
             path: path.into(),

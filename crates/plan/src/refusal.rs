@@ -253,7 +253,7 @@ impl ResolveError {
 
 /// How to make an absent path optional at the place that asks for it.
 fn leave(origin: &Origin) -> &'static str {
-    match origin.source.starts_with("--") {
+    match origin.is_flag() {
         true => "leave the flag out",
         false => "mark it `optional = true`",
     }

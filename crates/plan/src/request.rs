@@ -6,28 +6,23 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use creel_policy::net::Rule;
-use creel_policy::{Bytes, Count, CpuShare, Degradable, Span, WorkspaceMode};
+use super::granted::Way;
+use creel_policy::Origin;
 
-/// The request for one run. Paths are absolute or relative to the caller's working directory.
+/// The request for one run. Paths are absolute or relative to the caller's working directory. Flags that
+/// grant or limit are lines of the policy by then.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     pub command: Vec<OsString>,
     pub workspace: Option<PathBuf>,
-    pub workspace_mode: Option<WorkspaceMode>,
-    pub read: Vec<PathBuf>,
-    pub write: Vec<PathBuf>,
-    /// To read and execute.
-    pub exec: Vec<PathBuf>,
-    /// Destinations in addition to the policy's. Granted ones are already in the policy's network rules.
-    pub allow_net: Vec<Rule>,
-    /// Name and value, already looked up in the caller's environment.
+    /// Granted paths that no line of a policy can name.
+    pub raw: Vec<RawGrant>,
+    /// Name and value, already looked up in the caller's environment. They replace the policy's and are
+    /// passed on byte for byte.
     pub env: Vec<(OsString, OsString)>,
     /// The caller's values of the variables that the policy passes on.
     pub caller_env: Vec<(OsString, OsString)>,
     pub workdir: Option<PathBuf>,
-    pub limits: LimitRequest,
-    pub allow_degraded: Vec<Degradable>,
     pub terminal: Terminal,
     pub clocks: Clocks,
     /// Paths that are not protected although git's configuration names them (`unprotect`).
@@ -35,6 +30,8 @@ pub struct Request {
     /// Directories in which the caller's next run would look for policies that grant. The jail cannot write
     /// to them, whatever else is granted.
     pub search_dirs: Vec<PathBuf>,
+    /// Flags that are lines of the policy, for the receipt.
+    pub flags: Vec<String>,
     /// Keys of the policy that have no effect, or another effect than they seem to have, for the receipt.
     pub notes: Vec<String>,
     /// Published ports: servers in the jail that the host can connect to.
@@ -50,16 +47,15 @@ pub struct Publish {
     pub port: u16,
 }
 
-/// Limits from the command line; each replaces the policy's.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LimitRequest {
-    pub memory: Option<Bytes>,
-    pub cpus: Option<CpuShare>,
-    pub pids: Option<Count>,
-    pub timeout: Option<Span>,
-    pub cpu_time: Option<Span>,
-    pub disk: Option<Bytes>,
-    pub output: Option<Bytes>,
+/// A granted path that is not UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawGrant {
+    pub way: Way,
+    /// Absolute.
+    pub path: PathBuf,
+    /// The directory that it must not lead out of, through any link.
+    pub base: Option<String>,
+    pub origin: Origin,
 }
 
 /// The type of the command's stdin, stdout and stderr.

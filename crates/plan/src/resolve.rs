@@ -32,17 +32,11 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     if request.command.is_empty() || request.command[0].is_empty() {
         return Err(ResolveError::NoCommand);
     }
-    let limits = effective_limits(&policy.limits, request);
-    let degraded: BTreeSet<Degradable> = policy
-        .allow_degraded
-        .iter()
-        .chain(&request.allow_degraded)
-        .copied()
-        .collect();
+    let (limits, degraded) = (&policy.limits, &policy.allow_degraded);
     let home = paths::home(host);
 
     let egress = Egress::plan(&policy.network, &request.publish)?;
-    let landlock = landlock(host, &degraded)?;
+    let landlock = landlock(host, degraded)?;
     let mut view = View::new(host, home.clone());
     view.identity = identity(policy, host);
     view.workspace(policy, request)?;
@@ -58,12 +52,12 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     view.patterns(&policy.filesystem)?;
     view.sockets();
 
-    let ids = view.ids(&degraded)?;
+    let ids = view.ids(degraded)?;
     let (uid, gid) = match ids {
         Ids::Range { .. } | Ids::Shared { .. } => (JAIL_ID, JAIL_ID),
         Ids::Caller { uid, gid } => (uid, gid),
     };
-    let cgroup = cgroup(host, &limits, &degraded)?;
+    let cgroup = cgroup(host, limits, degraded)?;
     let workdir = view.workdir(request)?;
     let environment = environment(policy, request, host)?;
     let argv = argv(request)?;
@@ -85,7 +79,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     if cgroup.is_some() {
         view.groups(&policy.filesystem.deny);
     }
-    let (tree, disks) = view.tree(&limits, uid, gid, egress.as_ref())?;
+    let (tree, disks) = view.tree(limits, uid, gid, egress.as_ref())?;
     build.extend(tree);
     build.extend([
         Act::Pivot,
@@ -106,12 +100,13 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
 
     let processes = match cgroup {
         Some(_) => None,
-        None => processes(&limits, host),
+        None => processes(limits, host),
     };
     Ok(Plan {
         policy: PolicyRef {
             name: policy.name.clone(),
             digest: policy.digest.clone(),
+            flags: request.flags.clone(),
             notes: request.notes.clone(),
         },
         layers: layers(&Means {
@@ -130,7 +125,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
             confine: confine(policy, ids, (landlock, &view)),
             watch: JailWatch {
                 cpu_time: limits.cpu_time.value.0,
-                uncharged: socket_bytes(&limits),
+                uncharged: socket_bytes(limits),
                 disks,
             },
         },
@@ -139,7 +134,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
             candidates: candidates(request, &environment, &workdir),
             environment,
             terminal: request.terminal,
-            acts: command_acts(request.terminal, &limits, processes, host, &workdir),
+            acts: command_acts(request.terminal, limits, processes, host, &workdir),
             workdir,
             watch: CommandWatch {
                 timeout: limits.timeout.value.0,
@@ -202,33 +197,6 @@ fn command_acts(
         Act::Exec,
     ]);
     acts
-}
-
-fn effective_limits(policy: &Limits, request: &Request) -> Limits {
-    let mut limits = policy.clone();
-    let asked = &request.limits;
-    if let Some(v) = asked.memory {
-        limits.memory.value = v;
-    }
-    if let Some(v) = asked.cpus {
-        limits.cpus.value = v;
-    }
-    if let Some(v) = asked.pids {
-        limits.pids.value = v;
-    }
-    if let Some(v) = asked.timeout {
-        limits.timeout.value = v;
-    }
-    if let Some(v) = asked.cpu_time {
-        limits.cpu_time.value = v;
-    }
-    if let Some(v) = asked.disk {
-        limits.disk.value = v;
-    }
-    if let Some(v) = asked.output {
-        limits.output.value = v;
-    }
-    limits
 }
 
 fn cgroup(

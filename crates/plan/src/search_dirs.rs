@@ -7,9 +7,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::granted::Way;
 use super::host::{Fact, Host, SearchDir};
-use super::paths::{absolute, expand, real_workspace};
-use super::paths::{within, workspace, workspace_mode};
+use super::paths::{real_workspace, within, workspace, workspace_mode};
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::view::View;
@@ -48,24 +48,23 @@ pub fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
 
 /// Whether the jail may write to any file of the host.
 pub fn writes(policy: &Policy, request: &Request) -> bool {
-    let mode = workspace_mode(policy, request);
-    let granted = &policy.filesystem.write;
-    mode == WorkspaceMode::ReadWrite || !granted.is_empty() || !request.write.is_empty()
+    workspace_mode(policy) == WorkspaceMode::ReadWrite
+        || !policy.filesystem.write.is_empty()
+        || request.raw.iter().any(|raw| raw.way == Way::Write)
 }
 
 /// The real paths of all trees requested as writable, and the names that lead to them.
 pub fn writable<'h>(policy: &Policy, request: &Request, host: &'h Host) -> Vec<&'h Path> {
     let place = real_workspace(policy, request, host);
-    let granted = policy.filesystem.write.iter();
-    let granted = granted.filter_map(|grant| expand(&grant.path, host, &place));
-    let asked = request.write.iter().map(|path| absolute(path, host));
-    let mode = workspace_mode(policy, request);
+    let granted = Way::Write.granted(policy, request, host, &place);
+    let mode = workspace_mode(policy);
     let own = (mode == WorkspaceMode::ReadWrite).then(|| workspace(policy, request, host));
     let real = |path: PathBuf| match host.paths.get(&path) {
         Some(Fact::Present { real, .. }) => Some(real.as_path()),
         _ => None,
     };
-    let mut trees: Vec<&Path> = granted.chain(asked).chain(own).filter_map(real).collect();
+    let named = granted.filter_map(|grant| grant.path).chain(own);
+    let mut trees: Vec<&Path> = named.filter_map(real).collect();
     let named = host.paths.iter().filter_map(|(name, fact)| match fact {
         Fact::Present { real, .. } if real != name => {
             let near = |tree: &&Path| within(real, tree) || within(tree, real);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::granted::{Way, granted};
 use super::host::{Fact, Host, Idmap};
 use super::identity::Identity;
 use super::paths::{
@@ -80,15 +81,6 @@ pub(super) struct Bound {
     pub(super) idmap: Idmap,
 }
 
-/// The kind of access that a grant gives to a path.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Read,
-    Write,
-    Exec,
-    Load,
-}
-
 impl Way {
     fn access(self) -> Access {
         Access {
@@ -133,7 +125,7 @@ impl<'a> View<'a> {
         policy: &Policy,
         request: &Request,
     ) -> Result<(), ResolveError> {
-        let mode = paths::workspace_mode(policy, request);
+        let mode = paths::workspace_mode(policy);
         let named = paths::workspace(policy, request, self.host);
         if mode == WorkspaceMode::None {
             self.workspace = Workspace {
@@ -222,59 +214,35 @@ impl<'a> View<'a> {
         policy: &Policy,
         request: &Request,
     ) -> Result<(), ResolveError> {
-        let fs = &policy.filesystem;
         // If programs are named one by one, a granted tree of programs is read-only data.
         let limited = policy.exec.value != Execution::Granted;
-        for (grants, way) in [
-            (&fs.read, Way::Read),
-            (&fs.write, Way::Write),
-            (&fs.exec, Way::Exec),
-            (&fs.load, Way::Load),
-        ] {
-            let way = match way {
-                Way::Exec if limited => Way::Read,
-                way => way,
-            };
-            for grant in grants {
-                if limited && std::ptr::eq(grants, &fs.exec) && self.is_own(&grant.path) {
+        let (host, workspace) = (self.host, self.workspace.path.clone());
+        for grant in granted(policy, request, host, &workspace) {
+            let (flag, origin) = (grant.origin.is_flag(), grant.origin);
+            let Some(path) = grant.path else {
+                // A policy is a template: without a home, `~` paths do not exist.
+                if grant.absent == Absent::Skip {
                     continue;
                 }
-                // A policy is a template: without a home, `~` paths do not exist.
-                let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
-                    if grant.absent == Absent::Skip {
-                        continue;
-                    }
-                    return Err(ResolveError::NoHome {
-                        uid: self.host.uid,
-                        origin: grant.origin.clone(),
-                    });
-                };
-                self.grant(&path, way, grant.absent, &grant.origin)?;
-            }
-        }
-        let line = |flag: &str| Origin {
-            source: flag.into(),
-            line: 0,
-        };
-        for (flag, paths, way) in [
-            ("--read", &request.read, Way::Read),
-            ("--write", &request.write, Way::Write),
-            ("--exec", &request.exec, Way::Exec),
-        ] {
-            for path in paths {
-                let path = paths::absolute(path, self.host);
-                if way == Way::Exec && limited {
-                    return Err(ResolveError::ExecByName { path });
-                }
-                if way == Way::Write && self.own_place(&path) {
+                return Err(ResolveError::NoHome {
+                    uid: host.uid,
+                    origin: origin.clone(),
+                });
+            };
+            let way = match grant.way {
+                Way::Exec if limited && flag => return Err(ResolveError::ExecByName { path }),
+                Way::Exec if limited && self.own_tmpfs().contains(&path) => continue,
+                Way::Exec if limited => Way::Read,
+                Way::Write if flag && self.own_place(&path) => {
                     return Err(ResolveError::Never {
                         path,
                         why: "the jail has its own, which is empty at the start, writable and gone at the end; name a directory in it",
-                        origin: line(flag),
+                        origin: origin.clone(),
                     });
                 }
-                self.grant(&path, way, Absent::Refuse, &line(flag))?;
-            }
+                way => way,
+            };
+            self.grant(&path, way, grant.absent, origin)?;
         }
         Ok(())
     }
@@ -282,12 +250,6 @@ impl<'a> View<'a> {
     /// Whether the jail has a directory of its own at this path.
     fn own_place(&self, path: &Path) -> bool {
         OWN_TMPFS.iter().any(|own| path == Path::new(own)) || path == self.home
-    }
-
-    /// Whether a grant names a tmpfs of the jail's own.
-    fn is_own(&self, text: &str) -> bool {
-        let path = paths::expand(text, self.host, &self.workspace.path);
-        path.is_some_and(|path| self.own_tmpfs().contains(&path))
     }
 
     /// A process that can write in a tree can replace a link in it, and the next run would be granted the

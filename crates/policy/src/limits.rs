@@ -49,6 +49,15 @@ macro_rules! limits {
         bounds!(LayerLimits, "limits.", $($name)+);
 
         impl LayerLimits {
+            /// Each limit that is set, as text.
+            pub fn texts(&self) -> Vec<Sourced<String>> {
+                let mut all = vec![];
+                $(if let Some(set) = &self.$name {
+                    all.push(Sourced::new(set.value.to_string(), set.origin.clone()));
+                })+
+                all
+            }
+
             /// These limits, and `base` for those not set.
             pub(super) fn closed(self, base: Limits) -> Limits {
                 Limits { $($name: self.$name.unwrap_or(base.$name)),+ }
@@ -73,6 +82,27 @@ macro_rules! limits {
             #[cfg(test)]
             pub(super) fn numbers(&self) -> [(u64, &Origin); Self::NUMBER] {
                 [$((self.$name.value.number(), &self.$name.origin)),+]
+            }
+
+            /// Replaces each limit that `asked` sets.
+            pub fn replace(&mut self, asked: &LayerLimits) {
+                $(if let Some(asked) = &asked.$name {
+                    self.$name = asked.clone();
+                })+
+            }
+
+            /// The first limit of `asked` that is more than here, as text: the asked one, and this one.
+            pub fn exceeded(&self, asked: &LayerLimits) -> Option<[Sourced<String>; 2]> {
+                $(if let Some(asked) = &asked.$name
+                    && asked.value > self.$name.value
+                {
+                    let most = &self.$name;
+                    return Some([
+                        Sourced::new(asked.value.to_string(), asked.origin.clone()),
+                        Sourced::new(most.value.to_string(), most.origin.clone()),
+                    ]);
+                })+
+                None
             }
 
             /// Each limit: its key, its value as text, and its origin.

@@ -21,6 +21,19 @@ impl Origin {
         }
     }
 
+    /// The origin of a grant or a limit of a flag, named with its dashes.
+    pub fn flag(name: &str) -> Origin {
+        Origin {
+            source: name.into(),
+            line: 0,
+        }
+    }
+
+    /// Whether a flag set the value. A file may have the name of a flag, but its values have lines.
+    pub fn is_flag(&self) -> bool {
+        self.line == 0 && self.source.starts_with("--")
+    }
+
     /// The origin of a value; creel's own if the value is not set.
     pub fn of<T>(said: Option<&Sourced<T>>) -> Origin {
         said.map_or_else(Origin::creel, |said| said.origin.clone())

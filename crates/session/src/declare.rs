@@ -4,10 +4,10 @@
 //! Returns an error if the caller asks for more than a platform's or operator's policy grants. Nothing is
 //! passed to the kernel yet.
 
-pub mod authority;
 mod error;
 mod flags;
 mod place;
+mod publish;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -15,11 +15,15 @@ use std::path::PathBuf;
 
 pub use error::DeclareError;
 pub use place::Place;
+pub use publish::{PublishOn, only_loopback};
+
+use flags::Flags;
 
 use super::layers::{self, Layers};
-use creel_plan::request::{LimitRequest, Publish};
+use creel_plan::request::Publish;
 use creel_plan::{Clocks, Request, Terminal};
 use creel_policy::effective::{self, Note, Weight};
+use creel_policy::layer::Limits;
 use creel_policy::net::Rule;
 use creel_policy::rights::Roots;
 use creel_policy::stack::Outcome;
@@ -47,8 +51,8 @@ pub struct Asked {
     pub env: Vec<(OsString, OsString)>,
     /// The working directory of the command; by default the workspace.
     pub workdir: Option<PathBuf>,
-    /// Limits, each of which replaces the policy's.
-    pub limits: LimitRequest,
+    /// Limits, each of which replaces the policy's. Their origin names the flag.
+    pub limits: Limits,
     /// Layers that may be missing if the machine lacks them.
     pub allow_degraded: Vec<Degradable>,
     /// Whether the command has a terminal of its own.
@@ -61,26 +65,16 @@ pub struct Asked {
     pub publish_on: PublishOn,
 }
 
-/// The addresses that a server in the jail may be published on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum PublishOn {
-    /// The host's loopback.
-    #[default]
-    Loopback,
-    /// Any address of the host, where other machines may connect.
-    Any,
-}
-
-/// The declared run: the policy of all layers, and the caller's request.
+/// The declared run: the policy of all layers and flags, and the caller's request.
 #[derive(Debug)]
 pub struct Declared {
-    /// The policy that results from all layers.
+    /// The policy that results from all layers and flags.
     pub policy: Policy,
-    /// The request in addition to it.
+    /// The request for one command under it.
     pub request: Request,
     /// The values of `~` and `$WORKSPACE` in it.
     pub roots: Roots,
-    /// The result of the layers; `None` for the default preset, which is not read.
+    /// The result of the layers without flags; `None` for the default preset, which is not read.
     pub outcome: Option<Outcome>,
 }
 
@@ -95,21 +89,22 @@ pub fn declare(
     tell: &mut dyn FnMut(&str),
 ) -> Result<Declared, DeclareError> {
     if asked.publish_on == PublishOn::Loopback {
-        authority::only_loopback(&asked.publish)?;
+        only_loopback(&asked.publish)?;
     }
     let roots = place.roots(asked.workspace.as_deref());
+    let mut flags = Flags::of(asked, place)?;
     let Some(layers) = layers else {
-        return by_default(asked, id, roots);
+        return by_default(asked, flags, id, roots);
     };
     let lost = layers.read.lost.iter();
     lost.for_each(|key| tell(&key.to_string()));
     layers.expanded.all_met()?;
     let mode = asked.workspace_mode;
-    if layers.ceiling
-        && let Some(mode) = mode
-    {
-        let most = layers.resolve(&roots)?.effective.policy;
-        authority::check_workspace(mode, &most)?;
+    let mut most = None;
+    if let (true, Some(mode)) = (layers.ceiling, mode) {
+        let alone = layers.resolve(&roots)?;
+        flags::check_workspace(mode, &alone.effective.policy)?;
+        most = Some(alone);
     }
     let outcome = layers.resolve_in(&roots, mode)?;
     let open = |note: &&Note| note.weight == Weight::Open;
@@ -121,7 +116,14 @@ pub fn declare(
     let argv: Vec<String> = words.map(|word| word.into_owned()).collect();
     effective::admit(&mut policy, &outcome.rights, &roots, &argv);
     layers.read.protect(&mut policy)?;
-    let mut request = request(asked, id, &policy);
+    match layers.ceiling {
+        true => {
+            let most = most.as_ref().unwrap_or(&outcome);
+            flags.check(&most.rights, &most.effective.policy, &roots)?;
+        }
+        false => flags::grant(&mut policy.network, &asked.allow_net),
+    }
+    let mut request = request(asked, flags, id, &mut policy);
     request.search_dirs = layers::search_dirs(&roots);
     let excepted = outcome.rights.unprotect.iter().flatten();
     request.unprotected = excepted.map(|(path, _)| path.into()).collect();
@@ -129,11 +131,6 @@ pub fn declare(
     request.notes = notes
         .chain(outcome.clips.iter().map(ToString::to_string))
         .collect();
-    if layers.ceiling {
-        authority::check(&request, &outcome.rights, &policy, &roots)?;
-    } else {
-        authority::grant(&mut policy.network, &request.allow_net);
-    }
     Ok(Declared {
         policy,
         request,
@@ -143,7 +140,12 @@ pub fn declare(
 }
 
 /// The declaration for the compiled-in default preset.
-fn by_default(asked: &Asked, id: &str, roots: Roots) -> Result<Declared, DeclareError> {
+fn by_default(
+    asked: &Asked,
+    flags: Flags<'_>,
+    id: &str,
+    roots: Roots,
+) -> Result<Declared, DeclareError> {
     let mut policy = preset::default()?;
     if asked.workspace_mode == Some(WorkspaceMode::None) {
         // `$WORKSPACE` is a fresh directory then. The caller's workspace may still be granted by path.
@@ -151,9 +153,9 @@ fn by_default(asked: &Asked, id: &str, roots: Roots) -> Result<Declared, Declare
             held.path = roots.expand(&held.path);
         }
     }
-    let mut request = request(asked, id, &policy);
+    flags::grant(&mut policy.network, &asked.allow_net);
+    let mut request = request(asked, flags, id, &mut policy);
     request.search_dirs = layers::search_dirs(&roots);
-    authority::grant(&mut policy.network, &request.allow_net);
     Ok(Declared {
         policy,
         request,
@@ -162,8 +164,10 @@ fn by_default(asked: &Asked, id: &str, roots: Roots) -> Result<Declared, Declare
     })
 }
 
-/// The request in addition to the policy.
-fn request(asked: &Asked, id: &str, policy: &Policy) -> Request {
+/// The request for one command under `policy`, to which the flags are added.
+fn request(asked: &Asked, flags: Flags<'_>, id: &str, policy: &mut Policy) -> Request {
+    let words = flags.words();
+    let raw = flags.apply(policy);
     let passed = &policy.environment.pass;
     let caller_env = passed
         .iter()
@@ -172,20 +176,15 @@ fn request(asked: &Asked, id: &str, policy: &Policy) -> Request {
     Request {
         command: asked.command.clone(),
         workspace: asked.workspace.clone(),
-        workspace_mode: asked.workspace_mode,
-        read: asked.read.clone(),
-        write: asked.write.clone(),
-        exec: asked.exec.clone(),
-        allow_net: asked.allow_net.clone(),
+        raw,
         env: asked.env.clone(),
         caller_env,
         workdir: asked.workdir.clone(),
-        limits: asked.limits,
-        allow_degraded: asked.allow_degraded.clone(),
         terminal: asked.terminal,
         clocks: asked.clocks,
         unprotected: BTreeSet::new(),
         search_dirs: vec![],
+        flags: words,
         notes: vec![],
         publish: asked.publish.clone(),
         id: id.to_owned(),

@@ -101,14 +101,11 @@ impl Declared {
     pub fn told(&self, host: &Host) -> Result<(Plan, Vec<ResolveError>), ResolveError> {
         let mut refused = vec![];
         // A copy: a run after this one must not go without the layers that are waived here.
-        let mut request = self.request.clone();
+        let mut policy = self.policy.clone();
         loop {
-            match plan::resolve(&self.policy, &request, host) {
+            match plan::resolve(&policy, &self.request, host) {
                 Err(error) => match error.lacks() {
-                    Some(layer) if !request.allow_degraded.contains(&layer) => {
-                        request.allow_degraded.push(layer);
-                        refused.push(error);
-                    }
+                    Some(layer) if policy.allow_degraded.insert(layer) => refused.push(error),
                     _ => return Err(error),
                 },
                 Ok(plan) => return Ok((plan, refused)),

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use super::report::origin_json;
 use crate::cli::answer::{print, print_json};
 use crate::cli::failure::Failure;
+use crate::cli::flags::FlagArgs;
 use crate::cli::hint::say;
 use crate::cli::policies::PolicyArgs;
 use crate::cli::run;
-use crate::cli::run::args::{RunArgs, degradable};
+use crate::cli::run::args::RunArgs;
 use creel_jail as jail;
 use creel_plan::explain::{Row, rows};
 use creel_plan::{Host, Plan};
@@ -24,7 +25,7 @@ use creel_policy::net::Mode;
 use creel_policy::rights::{Rights, Roots};
 use creel_policy::stack::Outcome;
 use creel_policy::tools::{Ruling, Tool};
-use creel_policy::{Bytes, Count, CpuShare, Degradable, Execution, Origin, Span};
+use creel_policy::{Execution, Origin};
 use creel_session::execute::start::{self, Start};
 use creel_session::exit::FOUND;
 use creel_session::layers::{self, Layers, Names, source};
@@ -44,61 +45,8 @@ pub struct ExplainArgs {
     #[command(flatten)]
     policies: PolicyArgs,
 
-    /// As for `creel run`
-    #[arg(long, value_name = "DIR[:MODE]", value_hint = ValueHint::DirPath)]
-    workspace: Option<OsString>,
-
-    /// As for `creel run`
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    read: Vec<PathBuf>,
-
-    /// As for `creel run`
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    write: Vec<PathBuf>,
-
-    /// As for `creel run`
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    exec: Vec<PathBuf>,
-
-    /// Also allow this host [default ports: 80 and 443]
-    #[arg(long, value_name = "HOST[:PORT]", value_hint = ValueHint::Hostname)]
-    allow_net: Vec<String>,
-
-    /// As for `creel run`
-    #[arg(short, long, value_name = "K[=V]")]
-    env: Vec<OsString>,
-
-    /// As for `creel run`
-    #[arg(short, long, value_name = "SIZE", value_parser = Bytes::parse)]
-    memory: Option<Bytes>,
-
-    /// As for `creel run`
-    #[arg(long, value_name = "N", value_parser = CpuShare::parse)]
-    cpus: Option<CpuShare>,
-
-    /// As for `creel run`
-    #[arg(long, value_name = "N", value_parser = Count::parse)]
-    pids: Option<Count>,
-
-    /// As for `creel run`
-    #[arg(long, value_name = "TIME", value_parser = Span::parse_limit)]
-    timeout: Option<Span>,
-
-    /// As for `creel run`
-    #[arg(long, value_name = "TIME", value_parser = Span::parse_limit)]
-    cpu_time: Option<Span>,
-
-    /// As for `creel run`
-    #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
-    disk: Option<Bytes>,
-
-    /// As for `creel run`
-    #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
-    output_limit: Option<Bytes>,
-
-    /// As for `creel run`
-    #[arg(long, value_name = "LAYER", value_parser = degradable)]
-    allow_degraded: Vec<Degradable>,
+    #[command(flatten)]
+    flags: FlagArgs,
 
     /// Explain for the machine that this file describes
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -119,20 +67,7 @@ pub struct ExplainArgs {
 
 pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
     let asked = run::asked(&RunArgs {
-        workspace: args.workspace.clone(),
-        read: args.read.clone(),
-        write: args.write.clone(),
-        exec: args.exec.clone(),
-        allow_net: args.allow_net.clone(),
-        env: args.env.clone(),
-        memory: args.memory,
-        cpus: args.cpus,
-        pids: args.pids,
-        timeout: args.timeout,
-        cpu_time: args.cpu_time,
-        disk: args.disk,
-        output_limit: args.output_limit,
-        allow_degraded: args.allow_degraded.clone(),
+        flags: args.flags.clone(),
         command: args.command.clone(),
         ..RunArgs::default()
     })?;
@@ -186,7 +121,7 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         command,
         ranks: ranks(&layers),
         tools: Tool::ALL.map(|tool| tool_row(&outcome.rights, tool)).into(),
-        rows: rows(&declared.with_flags(&host), &declared.request, &host, &plan),
+        rows: rows(&declared.policy, &declared.request, &host, &plan),
         outcome,
         plan: &plan,
     };
@@ -333,7 +268,7 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     fn rank(&self, origin: &Origin) -> Option<&'static str> {
-        if origin.source.starts_with("--") {
+        if origin.is_flag() {
             return Some(Rank::CommandLine.name());
         }
         let found = self.ranks.iter().find(|(name, _)| **name == *origin.source);

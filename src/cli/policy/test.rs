@@ -13,7 +13,7 @@ use super::inner::{self, Answer, Trial};
 use super::report::origin_json;
 use crate::cli::answer::{print, print_json};
 use crate::cli::failure::Failure;
-use crate::cli::run::args::degradable;
+use crate::cli::flags::degradable;
 use crate::selftest::scratch::Scratch;
 use creel_jail::globs::Finder;
 use creel_jail::{self as jail, Stdio, spawn};
@@ -343,12 +343,12 @@ fn performed(
         programs.push(grant.clone());
     }
     policy.filesystem.exec.push(grant);
+    policy.allow_degraded.extend(&args.allow_degraded);
     let words = ["policy", "test", "--inside", task];
     let command = std::iter::once(creel.into_os_string());
     let request = Request {
         command: command.chain(words.map(Into::into)).collect(),
         workspace: Some(roots.workspace.clone().into()),
-        allow_degraded: args.allow_degraded.clone(),
         terminal: Terminal::Pipes,
         id: host::random_id(),
         ..Request::default()

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::ValueHint;
 
+use crate::cli::flags::FlagArgs;
 use crate::cli::network;
 use crate::cli::policies::PolicyArgs;
 use creel_plan::request::Publish;
-use creel_policy::{Bytes, Count, CpuShare, Degradable, Span};
 
 pub const ABOUT: &str = "Run one command in a jail";
 
@@ -23,61 +23,12 @@ pub struct RunArgs {
     #[command(flatten)]
     pub policies: PolicyArgs,
 
-    /// Workspace directory and its mode: `none`, `ro` or `rw` [default: the current directory, rw]
-    #[arg(long, value_name = "DIR[:MODE]", value_hint = ValueHint::DirPath)]
-    pub workspace: Option<OsString>,
-
-    /// Also let the command read this file or directory
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    pub read: Vec<PathBuf>,
-
-    /// Also let the command read and write this file or directory
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    pub write: Vec<PathBuf>,
-
-    /// Also let the command read and execute this program, or all programs in this directory, which is added to its PATH
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    pub exec: Vec<PathBuf>,
-
-    /// Also let the command connect to this host [default ports: 80 and 443]
-    #[arg(long, value_name = "HOST[:PORT]", value_hint = ValueHint::Hostname)]
-    pub allow_net: Vec<String>,
-
-    /// Set a variable, or pass the caller's value of it
-    #[arg(short, long, value_name = "K[=V]")]
-    pub env: Vec<OsString>,
+    #[command(flatten)]
+    pub flags: FlagArgs,
 
     /// Working directory of the command [default: the workspace]
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<PathBuf>,
-
-    /// Limit for the memory of the whole jail, e.g. 512MiB
-    #[arg(short, long, value_name = "SIZE", value_parser = Bytes::parse)]
-    pub memory: Option<Bytes>,
-
-    /// Limit for processors, e.g. 1.5
-    #[arg(long, value_name = "N", value_parser = CpuShare::parse)]
-    pub cpus: Option<CpuShare>,
-
-    /// Limit for processes and threads at once
-    #[arg(long, value_name = "N", value_parser = Count::parse)]
-    pub pids: Option<Count>,
-
-    /// Limit for wall time, e.g. 30s or 5m
-    #[arg(long, value_name = "TIME", value_parser = Span::parse_limit)]
-    pub timeout: Option<Span>,
-
-    /// Limit for processor time of the whole jail, e.g. 10s
-    #[arg(long, value_name = "TIME", value_parser = Span::parse_limit)]
-    pub cpu_time: Option<Span>,
-
-    /// Limit for the size of each writable tmpfs (/tmp, home, /dev/shm)
-    #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
-    pub disk: Option<Bytes>,
-
-    /// Limit for the output on stdout and stderr together
-    #[arg(long, value_name = "SIZE", value_parser = Bytes::parse)]
-    pub output_limit: Option<Bytes>,
 
     /// Hide the host's uptime: use a time namespace whose clocks start with the jail
     #[arg(long)]
@@ -115,10 +66,6 @@ pub struct RunArgs {
     #[arg(long, requires = "dry_run")]
     pub json: bool,
 
-    /// Run without this layer if the host lacks it: cgroup, landlock, idmap
-    #[arg(long, value_name = "LAYER", value_parser = degradable)]
-    pub allow_degraded: Vec<Degradable>,
-
     /// Accepted for Docker compatibility; stdin is always open
     #[arg(short, long)]
     pub interactive: bool,
@@ -142,11 +89,4 @@ pub struct RunArgs {
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
-}
-
-pub fn degradable(name: &str) -> Result<Degradable, String> {
-    let found = Degradable::ALL.into_iter().find(|d| d.name() == name);
-    found.ok_or_else(|| {
-        "only cgroup, landlock and idmap can be missed; every other layer is always in force".into()
-    })
 }

@@ -84,8 +84,8 @@ pub fn unheld(declared: &Declared, prepared: &Prepared) -> Vec<String> {
     if layer.is_none_or(|layer| layer.in_force) {
         return vec![];
     }
-    let Limits { memory, cpus, .. } = declared.with_flags(&prepared.host).limits;
-    let asked = |name: &str, written: String, at: &Origin| match at.source.starts_with("--") {
+    let Limits { memory, cpus, .. } = &declared.policy.limits;
+    let asked = |name: &str, written: String, at: &Origin| match at.is_flag() {
         true => Some(format!("{at} {written}")),
         false => (!at.is_built_in()).then(|| format!("{name} = {written} at {at}")),
     };
@@ -203,7 +203,7 @@ fn elsewhere(args: &RunArgs, declared: &Declared, verdict: &Verdict) -> Option<S
         None => std::env::current_dir().ok()?,
     };
     let system = ["/usr", "/bin", "/sbin", "/etc"].map(PathBuf::from);
-    let mut there = system.iter().chain([&workspace]).chain(&args.exec);
+    let mut there = system.iter().chain([&workspace]).chain(&args.flags.exec);
     if there.any(|tree| std::fs::canonicalize(tree).is_ok_and(|tree| real.starts_with(tree))) {
         return None;
     }
@@ -223,7 +223,7 @@ fn again(args: &RunArgs, grants: &[&Path], program: &Path) -> String {
     let given = std::env::args_os().skip(2).take_while(|word| word != "--");
     let shown = |word: OsString| {
         let word = word.to_string_lossy().into_owned();
-        let values = args.env.iter().filter_map(|text| {
+        let values = args.flags.env.iter().filter_map(|text| {
             let text = text.to_str()?;
             let (name, _) = text.split_once('=')?;
             Some(format!("{}{name}=...", word.strip_suffix(text)?))

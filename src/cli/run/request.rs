@@ -8,7 +8,6 @@ use std::path::{Component, Path, PathBuf};
 use super::args::RunArgs;
 use crate::cli::failure::Failure;
 use crate::cli::network;
-use creel_plan::request::LimitRequest;
 use creel_plan::{Clocks, Terminal};
 use creel_policy::WorkspaceMode;
 use creel_session::Asked;
@@ -17,31 +16,24 @@ use creel_sys::{fd, pty};
 
 /// The requests of the flags, in addition to the policy.
 pub fn asked(args: &RunArgs) -> Result<Asked, Failure> {
-    let (workspace, workspace_mode) = match &args.workspace {
+    let flags = &args.flags;
+    let (workspace, workspace_mode) = match &flags.workspace {
         Some(text) => workspace(text)?,
         None => (None, None),
     };
-    let env = args.env.iter().map(variable).collect::<Result<_, _>>()?;
+    let env = flags.env.iter().map(variable).collect::<Result<_, _>>()?;
     Ok(Asked {
         command: args.command.clone(),
         workspace: workspace.map(|named| without_parents(&named)),
         workspace_mode,
-        read: args.read.clone(),
-        write: args.write.clone(),
-        exec: args.exec.clone(),
-        allow_net: network::rules(&args.allow_net)?,
+        read: flags.read.clone(),
+        write: flags.write.clone(),
+        exec: flags.exec.clone(),
+        allow_net: network::rules(&flags.allow_net)?,
         env,
         workdir: args.workdir.clone(),
-        limits: LimitRequest {
-            memory: args.memory,
-            cpus: args.cpus,
-            pids: args.pids,
-            timeout: args.timeout,
-            cpu_time: args.cpu_time,
-            disk: args.disk,
-            output: args.output_limit,
-        },
-        allow_degraded: args.allow_degraded.clone(),
+        limits: flags.limits(),
+        allow_degraded: flags.allow_degraded.clone(),
         terminal: terminal(args),
         clocks: match args.time_ns {
             true => Clocks::Jail,

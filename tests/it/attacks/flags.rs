@@ -1,9 +1,11 @@
 //! What a flag grants beside the policy is bound by the policy's denials and protections as what the policy grants:
 //! a mode of the workspace, a path to write, and the same through a link.
 
-use std::os::unix::fs::symlink;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{chown, symlink};
 
-use super::attack;
+use super::{attack, refused};
 use crate::support::{Run, Who, Workspace};
 
 /// A workspace with a file that is protected, one that is denied and one that git runs, and a link to it.
@@ -147,5 +149,112 @@ for name in ['.claude', '.gdbinit']:
                 (".gdbinit", "OK"),
             ]);
         }
+    }
+}
+
+/// A run below an operator's own policy, in which `OUT` is the directory beside the workspace.
+fn below(who: Who, workspace: &Workspace, more: &str) -> Run {
+    let out = workspace.outside().to_str().expect("text");
+    let text = format!(
+        "allow_degraded = ['cgroup']\nextends = ['default']\nfilesystem.read = ['OUT/data']\nfilesystem.write = ['OUT/free']\n{more}\n"
+    );
+    let config = workspace.outside().join("config");
+    std::fs::create_dir_all(config.join("creel")).expect("mkdir -p");
+    std::fs::write(config.join("creel/policy.toml"), text.replace("OUT", out)).expect("write");
+    Run::new(who, workspace).outer_env("XDG_CONFIG_HOME", config)
+}
+
+/// Beside the workspace: what the operator grants, with a link that stays in it and two that lead out, one
+/// of them by a name that no policy can have.
+fn granted(who: Who) -> Workspace {
+    let workspace = Workspace::new(who);
+    let out = workspace.outside();
+    for dir in ["private", "data/a", "data/b", "free"] {
+        std::fs::create_dir_all(out.join(dir)).expect("mkdir -p");
+        std::fs::write(out.join(dir).join("key"), "secret").expect("write");
+    }
+    let (uid, gid, _) = who.account();
+    for path in [out.join("free"), out.join("free/key")] {
+        chown(path, Some(uid), Some(gid)).expect("chown");
+    }
+    symlink("a", out.join("data/in")).expect("symlink");
+    symlink(out.join("private"), out.join("data/out")).expect("symlink");
+    let raw = out.join("data").join(OsStr::from_bytes(b"out\xff"));
+    symlink(out.join("private"), raw).expect("symlink");
+    let raw = out.join("data").join(OsStr::from_bytes(b"in\xff"));
+    std::fs::create_dir(&raw).expect("mkdir");
+    std::fs::write(raw.join("key"), "secret").expect("write");
+    workspace
+}
+
+each!(a_flag_leads_out_of_nothing_by_a_link_below_an_operators_policy);
+fn a_flag_leads_out_of_nothing_by_a_link_below_an_operators_policy(who: Who) {
+    let workspace = granted(who);
+    let data = workspace.outside().join("data");
+    for (name, leads_out) in [
+        (&b"in"[..], false),
+        (b"in/key", false),
+        (b"in\xff", false),
+        (b"out", true),
+        (b"out/key", true),
+        (b"out\xff", true),
+        (b"out\xff/key", true),
+    ] {
+        let path = data.join(OsStr::from_bytes(name));
+        let file = match path.is_dir() {
+            true => path.join("key"),
+            false => path.clone(),
+        };
+        let flags = [OsStr::new("--read"), path.as_os_str()];
+        let argv = [OsStr::new("/usr/bin/cat"), file.as_os_str()];
+        let ran = below(who, &workspace, "").flags(flags).argv(argv);
+        match leads_out {
+            true => refused(&ran, "is a link out of"),
+            false => assert_eq!(ran.ok().stdout, "secret"),
+        }
+        // Without a policy of theirs the caller is the operator, and grants it.
+        let ran = Run::new(who, &workspace).flags(flags).argv(argv);
+        assert_eq!(ran.ok().stdout, "secret");
+    }
+}
+
+each!(a_flag_gives_nothing_back_that_a_tools_rule_took);
+/// A tool's rule can leave less than the grants say. Below an operator's policy a flag is bound by what is left.
+fn a_flag_gives_nothing_back_that_a_tools_rule_took(who: Who) {
+    const READ: &str = "[tools.read]\nallowed_paths = ['OUT/data/a', '/usr', '/bin', '/lib', '/lib64', '$WORKSPACE']";
+    for (rule, flags, within) in [
+        (READ, ["--read", "OUT/data/b"], ["--read", "OUT/data/a"]),
+        (READ, ["--write", "OUT/free"], ["--read", "OUT/data/a/key"]),
+        (
+            "tools.deny = ['write']",
+            ["--write", "OUT/free"],
+            ["--read", "OUT/free"],
+        ),
+        (
+            "[tools.exec]\ntimeout = '5s'",
+            ["--timeout", "6s"],
+            ["--timeout", "5s"],
+        ),
+        (
+            "network.mode = 'allowlist'\nnetwork.allow = ['a.test']\ntools.deny = ['fetch', 'browser', 'message']",
+            ["--allow-net", "a.test"],
+            ["--timeout", "1m"],
+        ),
+    ] {
+        let workspace = granted(who);
+        let out = workspace.outside().to_str().expect("text").to_owned();
+        let run = |rule: &str, flags: [&str; 2]| {
+            let flags = flags.map(|word| word.replace("OUT", &out));
+            let run = below(who, &workspace, rule);
+            run.flags(flags).argv(["/usr/bin/true"])
+        };
+        refused(&run(rule, flags), flags[0]);
+        run(rule, within).ok();
+        // The control: without the rule the flag lies within the policy.
+        let control = match flags[0] {
+            "--allow-net" => "network.mode = 'allowlist'\nnetwork.allow = ['a.test']",
+            _ => "",
+        };
+        run(control, flags).ok();
     }
 }

@@ -273,10 +273,10 @@ fn planned(seat: Option<Node>) -> Vec<Act> {
         .into();
     let limits = preset::default().expect("the default parses").limits;
     let text = "[filesystem]\nwrite = [\"~/.config\"]\n";
-    let policy = file::parse("a test", text, &limits).expect("the policy parses");
+    let mut policy = file::parse("a test", text, &limits).expect("the policy parses");
+    policy.allow_degraded = Degradable::ALL.into();
     let request = Request {
         command: vec!["true".into()],
-        allow_degraded: Degradable::ALL.to_vec(),
         ..Default::default()
     };
     planned::fill(&policy, &request, &mut host);

@@ -52,11 +52,11 @@ fn expanded(at: &Path, layers: &[&str]) -> Result<(Stack, Roots), String> {
 /// The trees of the host that the jail would have.
 fn sources(stack: &Stack, roots: &Roots) -> Result<Vec<PathBuf>, String> {
     let limits = preset::default().expect("the default").limits;
-    let policy = stack.resolve(&limits, roots).effective.policy;
+    let mut policy = stack.resolve(&limits, roots).effective.policy;
+    policy.allow_degraded = Degradable::ALL.into();
     let request = Request {
         command: vec!["true".into()],
         workspace: Some(roots.workspace.clone().into()),
-        allow_degraded: Degradable::ALL.to_vec(),
         ..Request::default()
     };
     let (host, _pins) = jail::probe(&policy, &request).map_err(|error| error.to_string())?;

@@ -161,6 +161,9 @@ fn a_removed_directory_is_needed_by_relative_names_alone(who: Who) {
         (vec![], false),
         (vec!["--workspace", "."], false),
         (vec!["--workspace", "none", "--read", "x"], false),
+        (vec!["--workspace", "none", "--write", "x"], false),
+        (vec!["--workspace", "none", "--exec", "usr"], false),
+        (vec!["--workspace", "none", "--exec", "/usr"], true),
     ] {
         let output = under(who, &workspace, words, &flags, &["/bin/true"]);
         let said = text(&output.stderr);

@@ -1,7 +1,7 @@
 //! `diff`, `show`, `explain`, and what a run says of notes.
 
 use super::Desk;
-use crate::support::{Run, Who, Workspace};
+use crate::support::{Ran, Run, Who, Workspace};
 
 #[test]
 fn diff_says_what_widened_and_what_narrowed() {
@@ -264,6 +264,43 @@ fn a_refusal_for_want_of_an_answer_reaches_the_user(who: Who) {
     let ran = run("off").sh("exit 3");
     assert!(ran.status == 3 && !ran.stderr.contains("note:"), "{ran:#?}");
     assert!(ran.verdict["receipt"]["policy"]["notes"].is_null());
+}
+
+each!(the_receipt_names_the_flags_beside_the_policy);
+/// The policy's digest is that of its text; what flags granted beside it is told, but no value of a variable.
+fn the_receipt_names_the_flags_beside_the_policy(who: Who) {
+    let workspace = Workspace::new(who);
+    let run = || Run::new(who, &workspace).policy("default");
+    let flags = [
+        "--read",
+        ".",
+        "--memory",
+        "64MiB",
+        "--env",
+        "A=secret",
+        "--workspace",
+        ".:ro",
+    ];
+    let policy = |ran: Ran| ran.ok().verdict["receipt"]["policy"].clone();
+    let told = policy(run().flags(flags).sh("true"));
+    let place = workspace.path();
+    let expected = [
+        format!("--read {}", place.display()),
+        "--workspace :ro".into(),
+        "--env A".into(),
+        "--memory 64MiB".into(),
+    ];
+    // The harness may add a flag where there is no cgroup.
+    let mut named = told["flags"].as_array().expect("flags").clone();
+    named.retain(|flag| flag != "--allow-degraded cgroup");
+    assert_eq!(named, expected);
+    let plain = policy(run().sh("true"));
+    assert_eq!(plain["digest"], told["digest"]);
+    let plan = run().flags(flags).flags(["--dry-run"]).sh("true").ok();
+    assert!(
+        plan.stdout.contains("flag      --memory 64MiB\n"),
+        "{plan:#?}"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `--read`, `--write` and a policy's `deny`: each opens or closes just what it names.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use crate::support::{Run, Who, Workspace};
@@ -45,6 +45,23 @@ fn what_is_not_granted_is_not_there(who: Who) {
         ran.stdout,
         "read ENOENT\nappend ENOENT\nmake ENOENT\nexec ENOENT\n"
     );
+}
+
+each!(a_flag_that_reads_the_workspace_leaves_it_writable);
+fn a_flag_that_reads_the_workspace_leaves_it_writable(who: Who) {
+    let workspace = Workspace::new(who);
+    for flag in ["--read", "--exec"] {
+        let run = Run::new(who, &workspace).flags([flag, "."]);
+        run.sh("echo x >new && chmod u+x new").ok();
+        let new = workspace
+            .path()
+            .join("new")
+            .metadata()
+            .expect("it is there");
+        let top = workspace.path().metadata().expect("it is there");
+        assert_eq!((new.uid(), new.gid()), (top.uid(), top.gid()));
+        std::fs::remove_file(workspace.path().join("new")).expect("unlink");
+    }
 }
 
 each!(read_opens_for_reading_only);

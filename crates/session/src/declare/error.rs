@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::layers::LayerError;
+use creel_jail::JailError;
 use creel_policy::{Origin, PolicyError};
 
 /// Errors of the declaration of a run. The messages name the flag of `creel run`.
@@ -20,7 +21,7 @@ pub enum DeclareError {
     },
     #[error("{flag} {asked} is more than the policy allows: {most} at {}:{}", origin.source, origin.line)]
     OverLimit {
-        flag: &'static str,
+        flag: String,
         asked: String,
         most: String,
         origin: Origin,
@@ -40,6 +41,8 @@ pub enum DeclareError {
     )]
     OpenPublished { address: SocketAddr },
     #[error(transparent)]
+    Jail(#[from] JailError),
+    #[error(transparent)]
     Layer(#[from] LayerError),
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -52,7 +55,10 @@ impl DeclareError {
             Self::OverLimit { origin, .. } | Self::OverWorkspace { origin, .. } => {
                 Some(origin.clone())
             }
-            Self::Beyond { .. } | Self::Published { .. } | Self::OpenPublished { .. } => None,
+            Self::Beyond { .. }
+            | Self::Published { .. }
+            | Self::OpenPublished { .. }
+            | Self::Jail(_) => None,
             Self::Layer(error) => error.rule(),
             Self::Policy(error) => error.origin(),
         }
@@ -66,6 +72,7 @@ creel_policy::codes!(DeclareError {
     Self::Published { .. } => "ask-published",
     Self::OpenPublished { .. } => "ask-open-published",
 } else {
+    Self::Jail(error) => error.code(),
     Self::Layer(error) => error.code(),
     Self::Policy(error) => error.code(),
 });

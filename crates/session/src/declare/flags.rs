@@ -1,68 +1,277 @@
-//! A caller's request as lines of a policy, for a display of the rules in force and their sources.
+//! The flags of a run, as the last layer.
+//!
+//! Without a platform's or an operator's policy the caller is the operator, and each flag grants in addition
+//! to the other layers. With such a policy, each flag must lie within the access that all layers together
+//! leave ([`Flags::check`]). In both cases the flags become lines of the policy ([`Flags::apply`]), whose
+//! origin is the flag, so that a plan has one policy and an explanation shows every line.
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Component, Path, PathBuf};
 
-use super::Declared;
-use creel_plan::{Host, paths};
-use creel_policy::{Absent, Grant, Origin, Policy, Sourced};
+use super::error::DeclareError;
+use super::{Asked, Place, publish};
+use creel_plan::granted::Way;
+use creel_plan::request::RawGrant;
+use creel_policy::effective_access::{EffectiveAccess, reach};
+use creel_policy::net::{List, Mode, OnMiss, Rule};
+use creel_policy::path_set::{PathSet, within};
+use creel_policy::rights::{Rights, Roots};
+use creel_policy::{Absent, Contained, Grant, Network, Origin, Policy, Sourced, WorkspaceMode};
 
-impl Declared {
-    /// The policy with the caller's request; the origin of each such line is its flag.
-    pub fn with_flags(&self, host: &Host) -> Policy {
-        let (mut policy, asked) = (self.policy.clone(), &self.request);
-        let files = &mut policy.filesystem;
-        for (flag, grants, paths) in [
-            ("--read", &mut files.read, &asked.read),
-            ("--write", &mut files.write, &asked.write),
-            ("--exec", &mut files.exec, &asked.exec),
+/// The flags of a request, with absolute paths.
+pub(super) struct Flags<'a> {
+    asked: &'a Asked,
+    paths: Vec<Named<'a>>,
+}
+
+/// A path that a flag names.
+struct Named<'a> {
+    flag: &'static str,
+    way: Way,
+    written: &'a Path,
+    /// Absolute; `..` stays in it.
+    path: PathBuf,
+    /// The tree that the layers grant around it, if they do not name the path itself.
+    base: Option<String>,
+}
+
+impl<'a> Flags<'a> {
+    /// Makes the paths absolute. Returns an error if one is relative and the current directory was removed.
+    pub fn of(asked: &'a Asked, place: &Place) -> Result<Flags<'a>, DeclareError> {
+        let mut paths = vec![];
+        for (flag, way, list) in [
+            ("--read", Way::Read, &asked.read),
+            ("--write", Way::Write, &asked.write),
+            ("--exec", Way::Exec, &asked.exec),
         ] {
-            let grant = |path: &PathBuf| Grant {
-                path: paths::absolute(path, host).to_string_lossy().into_owned(),
-                absent: Absent::Refuse,
-                origin: origin(flag),
-            };
-            grants.extend(paths.iter().map(grant));
+            for written in list {
+                paths.push(Named {
+                    flag,
+                    way,
+                    written,
+                    path: place.absolute(written)?,
+                    base: None,
+                });
+            }
         }
-        if let Some(value) = asked.workspace_mode {
-            let origin = origin("--workspace");
+        Ok(Flags { asked, paths })
+    }
+
+    /// Returns an error if a flag asks for more than the layers leave: `rights` are finalized, and `policy`
+    /// results from them. A tool's rules can leave less than a grant says, and bind a flag too. A link must
+    /// not lead a path out of the tree that is granted around it; the plan checks that.
+    pub fn check(
+        &mut self,
+        rights: &Rights,
+        policy: &Policy,
+        roots: &Roots,
+    ) -> Result<(), DeclareError> {
+        let asked = self.asked;
+        let left = reach(rights, roots);
+        for named in &mut self.paths {
+            let Some(tree) = named.tree(rights, &left) else {
+                let written = named.written.to_string_lossy();
+                return Err(beyond(named.flag, &written, "filesystem"));
+            };
+            named.base = (Path::new(&tree) != named.path).then_some(tree);
+        }
+        for rule in &asked.allow_net {
+            if policy.network.mode == Mode::None || !rights.network.covers(rule) {
+                return Err(DeclareError::Beyond {
+                    flag: "--allow-net",
+                    asked: rule.destination(),
+                    key: "network.allow",
+                });
+            }
+        }
+        publish::check(&asked.publish)?;
+        for (name, value) in &asked.env {
+            let name = name.to_string_lossy();
+            let passed = policy.environment.pass.iter().any(|p| p.value == name);
+            let set = policy.environment.set.get(name.as_ref());
+            if !passed && set.is_none_or(|set| *set.value != **value) {
+                return Err(beyond("--env", &name, "environment.pass"));
+            }
+        }
+        for layer in &asked.allow_degraded {
+            if !policy.allow_degraded.contains(layer) {
+                return Err(beyond("--allow-degraded", layer.name(), "allow_degraded"));
+            }
+        }
+        match policy.limits.exceeded(&asked.limits) {
+            Some([asked, most]) => Err(DeclareError::OverLimit {
+                flag: asked.origin.source.to_string(),
+                asked: asked.value,
+                most: most.value,
+                origin: most.origin,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The flags as text, for the receipt. The values of variables may be secret and stay out.
+    pub fn words(&self) -> Vec<String> {
+        let asked = self.asked;
+        let mut words = vec![];
+        let mut add = |flag: &str, value: &dyn Display| words.push(format!("{flag} {value}"));
+        for named in &self.paths {
+            add(named.flag, &named.path.display());
+        }
+        if let Some(mode) = asked.workspace_mode {
+            add("--workspace", &format_args!(":{}", mode.name()));
+        }
+        for rule in &asked.allow_net {
+            add("--allow-net", &rule.destination());
+        }
+        for (name, _) in &asked.env {
+            add("--env", &name.display());
+        }
+        for limit in asked.limits.texts() {
+            add(&limit.origin.source, &limit.value);
+        }
+        for layer in &asked.allow_degraded {
+            add("--allow-degraded", &layer.name());
+        }
+        words
+    }
+
+    /// Adds the flags to the policy. Returns the paths that no line of it can name, since they are not UTF-8.
+    pub fn apply(self, policy: &mut Policy) -> Vec<RawGrant> {
+        let mut raw = vec![];
+        let files = &mut policy.filesystem;
+        for named in self.paths {
+            let Named {
+                way, path, base, ..
+            } = named;
+            let origin = Origin::flag(named.flag);
+            let grants = match way {
+                Way::Read => &mut files.read,
+                Way::Write => &mut files.write,
+                Way::Load => &mut files.load,
+                Way::Exec => &mut files.exec,
+            };
+            match path.into_os_string().into_string() {
+                Ok(path) => {
+                    grants.push(Grant::new(&path, Absent::Refuse, origin.clone()));
+                    files
+                        .contained
+                        .extend(base.map(|base| Contained { path, base, origin }));
+                }
+                Err(path) => raw.push(RawGrant {
+                    way,
+                    path: path.into(),
+                    base,
+                    origin,
+                }),
+            }
+        }
+        if let Some(value) = self.asked.workspace_mode {
+            let origin = Origin::flag("--workspace");
             files.workspace = Some(Sourced { value, origin });
         }
-        for (name, value) in &asked.env {
-            let text = |word: &std::ffi::OsString| word.to_string_lossy().into_owned();
-            let name = text(name);
-            policy
-                .environment
-                .pass
-                .retain(|passed| passed.value != name);
-            let value = text(value);
-            let origin = origin("--env");
-            policy
-                .environment
-                .set
-                .insert(name, Sourced { value, origin });
+        policy.limits.replace(&self.asked.limits);
+        policy.allow_degraded.extend(&self.asked.allow_degraded);
+        raw
+    }
+}
+
+impl Named<'_> {
+    /// The tree in which the layers grant this access to the path. A path that leads upwards is in none.
+    fn tree(&self, rights: &Rights, left: &EffectiveAccess) -> Option<String> {
+        let mut parts = self.path.components();
+        if parts.any(|part| part == Component::ParentDir) {
+            return None;
         }
-        let (limits, asked) = (&mut policy.limits, &asked.limits);
-        replace(&mut limits.memory, asked.memory, "--memory");
-        replace(&mut limits.cpus, asked.cpus, "--cpus");
-        replace(&mut limits.pids, asked.pids, "--pids");
-        replace(&mut limits.timeout, asked.timeout, "--timeout");
-        replace(&mut limits.cpu_time, asked.cpu_time, "--cpu-time");
-        replace(&mut limits.disk, asked.disk, "--disk");
-        replace(&mut limits.output, asked.output, "--output-limit");
-        policy
+        // A policy names no path that is not UTF-8, but it can name a directory above one.
+        let path = self.path.ancestors().find_map(Path::to_str)?;
+        // What may be written, loaded or executed may be read.
+        let (granted, left) = match self.way {
+            Way::Read => (
+                &rights.read,
+                vec![&left.read, &left.write, &left.load, &left.exec],
+            ),
+            Way::Write => (&rights.write, vec![&left.write]),
+            Way::Load => (&rights.load, vec![&left.load]),
+            Way::Exec => (&rights.exec, vec![&left.exec]),
+        };
+        let mut trees = left.into_iter().flat_map(PathSet::grants);
+        let around = trees.find(|tree| within(path, &tree.path))?;
+        granted.cover(path).then_some(around.path)
     }
 }
 
-fn replace<T>(limit: &mut Sourced<T>, asked: Option<T>, flag: &str) {
-    if let Some(value) = asked {
-        let origin = origin(flag);
-        *limit = Sourced { value, origin };
+/// Returns an error if the requested workspace mode exceeds that of `policy`, which results from the layers
+/// alone.
+pub(super) fn check_workspace(asked: WorkspaceMode, policy: &Policy) -> Result<(), DeclareError> {
+    match &policy.filesystem.workspace {
+        Some(most) if most.value < asked => Err(DeclareError::OverWorkspace {
+            asked: asked.name(),
+            most: most.value.name(),
+            origin: most.origin.clone(),
+        }),
+        _ => Ok(()),
     }
 }
 
-fn origin(flag: &str) -> Origin {
-    Origin {
-        source: flag.into(),
-        line: 0,
+/// Grants these destinations in addition. Deny rules still apply.
+pub(super) fn grant(network: &mut Network, rules: &[Rule]) {
+    if rules.is_empty() {
+        return;
+    }
+    if network.mode == Mode::None {
+        network.mode = Mode::Allowlist;
+        network.lists.clear();
+    }
+    let mut lists = std::mem::take(&mut network.lists);
+    if lists.is_empty() {
+        lists.insert(List {
+            on_miss: OnMiss::Deny,
+            rules: Default::default(),
+        });
+    }
+    // A destination must be on each list.
+    network.lists = lists
+        .into_iter()
+        .map(|mut list| {
+            list.rules.extend(rules.iter().cloned());
+            list
+        })
+        .collect();
+}
+
+fn beyond(flag: &'static str, asked: &str, key: &'static str) -> DeclareError {
+    let asked = asked.escape_debug().to_string();
+    DeclareError::Beyond { flag, asked, key }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use creel_policy::Origin;
+    use creel_policy::net::decide::Transport;
+    use creel_policy::net::{Answer, Host};
+
+    fn allows(network: &Network, text: &str) -> bool {
+        let (host, port) = Host::parse_with_port(text.as_bytes(), 443).unwrap();
+        matches!(network.judge(&host, port, Transport::Tcp), Answer::Allow(_))
+    }
+
+    fn rules(texts: &[&str]) -> Vec<Rule> {
+        let rule = |text: &&str| Rule::of_text(text, Origin::creel()).unwrap();
+        texts.iter().map(rule).collect()
+    }
+
+    #[test]
+    fn what_is_named_is_granted_and_nothing_else() {
+        let mut network = Network::default();
+        grant(&mut network, &rules(&["a.example", "b.example:22"]));
+        assert!(allows(&network, "a.example") && allows(&network, "b.example:22"));
+        assert!(!allows(&network, "b.example") && !allows(&network, "c.example"));
+        network.deny =
+            std::iter::once(Rule::denial("a.example", Origin::creel()).unwrap()).collect();
+        grant(&mut network, &rules(&["a.example", "c.example"]));
+        assert!(!allows(&network, "a.example") && allows(&network, "c.example"));
+        grant(&mut network, &[]);
+        assert!(!allows(&network, "a.example") && allows(&network, "c.example"));
     }
 }

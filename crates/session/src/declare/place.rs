@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use creel_jail::JailError;
 use creel_plan::{Host, paths};
 use creel_policy::path_set;
 use creel_policy::rights::Roots;
@@ -10,7 +11,8 @@ use creel_sys::host;
 /// The home and the working directory of a request.
 pub struct Place {
     home: PathBuf,
-    cwd: PathBuf,
+    /// `None` if the directory was removed.
+    cwd: Option<PathBuf>,
 }
 
 impl Place {
@@ -18,8 +20,7 @@ impl Place {
     pub fn here() -> Place {
         Place {
             home: paths::jail_home(host::home_of(host::ids().0).as_deref()),
-            // As in the probe of the machine, if the directory was removed (`jail::probe`).
-            cwd: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+            cwd: std::env::current_dir().ok(),
         }
     }
 
@@ -27,7 +28,7 @@ impl Place {
     pub fn of(host: &Host) -> Place {
         Place {
             home: paths::home(host),
-            cwd: host.cwd.clone(),
+            cwd: Some(host.cwd.clone()),
         }
     }
 
@@ -39,10 +40,21 @@ impl Place {
             Some(text) => path_set::clean(text),
             None => unnamed.to_owned(),
         };
-        let workspace = workspace.map_or(self.cwd.clone(), |named| self.cwd.join(named));
+        // As in the probe of the machine, if the directory was removed (`jail::probe`).
+        let cwd = self.cwd.as_deref().unwrap_or(Path::new("/"));
+        let workspace = workspace.map_or(cwd.to_path_buf(), |named| cwd.join(named));
         Roots {
             home: text(&self.home, &own.home),
             workspace: text(&workspace, &own.workspace),
+        }
+    }
+
+    /// `path` as an absolute one.
+    pub(super) fn absolute(&self, path: &Path) -> Result<PathBuf, JailError> {
+        match &self.cwd {
+            Some(cwd) => Ok(paths::absolute_from(cwd, path)),
+            None if path.is_relative() => Err(JailError::NoCwd),
+            None => Ok(paths::absolute_from(Path::new("/"), path)),
         }
     }
 }
