@@ -32,7 +32,7 @@ pub struct DoctorArgs {
 struct Check {
     name: &'static str,
     state: State,
-    /// What the host has, such as a version or a layout.
+    /// Property of the host, such as a version or a layout.
     found: String,
     /// The command or setting that fixes it.
     #[serde(skip_serializing_if = "Option::is_none")]

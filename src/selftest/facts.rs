@@ -1,4 +1,4 @@
-//! What the verdicts depend on.
+//! Facts about the host that the verdicts depend on.
 
 use std::collections::BTreeSet;
 

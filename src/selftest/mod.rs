@@ -43,7 +43,7 @@ pub struct Attempt {
     pub name: &'static str,
     /// The layers that stop it, in the order in which they answer.
     pub stops: &'static [Stop],
-    /// What it would mean if it got through.
+    /// Consequence if it got through.
     pub why: &'static str,
     /// A path of the host, or a route, without which there is nothing to attempt.
     pub needs: Option<&'static str>,
@@ -133,7 +133,7 @@ pub enum Task {
     },
 }
 
-/// Where the canaries are: what attempts look for in the jail and must not find.
+/// Places of the canaries: files that attempts look for in the jail and must not find.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Site {
     /// A file on the host that every user may read, outside of every grant.

@@ -20,7 +20,7 @@ use creel_session::{self as supervise, Ended, Verdict};
 use creel_sys::attempt::{self, c};
 use creel_sys::{Errno, host, process};
 
-/// What the caller asks for.
+/// Request of the caller.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The layer to take out of the plan.

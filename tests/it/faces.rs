@@ -1,4 +1,4 @@
-//! What every verb does with its answer and with the files that it is given, whatever they are.
+//! Answers of every verb and the files that it is given, of any kind.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt as _;
@@ -216,7 +216,7 @@ fn a_bare_word_in_extends_that_is_a_file_is_told_with_its_slash(who: Who) {
         text.contains("write './pol'") && text.contains("dir/p.toml:1"),
         "{text}"
     );
-    // What lies where creel was started is not beside the file.
+    // Files in the directory where creel was started are not beside the file.
     workspace.write("here", "");
     for absent in ["here", "pool"] {
         let text = String::from_utf8_lossy(&check(absent).stdout).into_owned();
@@ -283,7 +283,7 @@ fn what_only_tells_tells_also_where_a_run_is_refused(who: Who) {
 }
 
 each!(an_address_of_a_special_kind_is_refused_with_the_remedy);
-/// What is refused for the kind of its address is told with what grants it.
+/// An address that is refused for its kind is reported with the flag that grants it.
 fn an_address_of_a_special_kind_is_refused_with_the_remedy(who: Who) {
     let workspace = prepared(who);
     let case = |allow: &str| {

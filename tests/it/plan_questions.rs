@@ -1,4 +1,4 @@
-//! What a plan depends on has been asked for: `ask` covers `resolve` for whatever policy, request and
+//! Facts that a plan depends on have been asked for: `ask` covers `resolve` for every policy, request and
 //! machine. From answers made up, without root and without a kernel.
 
 use std::collections::hash_map::DefaultHasher;

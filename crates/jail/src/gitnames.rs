@@ -1,4 +1,4 @@
-//! What git on the host obeys because of its configuration: hooks, programs and files named by the
+//! Files that git on the host obeys because of its configuration: hooks, programs and files named by the
 //! configuration of the workspace's repository and of the caller.
 //!
 //! This module reads configuration files within a budget; it never runs git. It returns names, which
@@ -81,7 +81,7 @@ pub struct Obeyed {
     pub unread: Vec<String>,
 }
 
-/// What git obeys in each repository that it may find from `workspace`; empty if there is none. `home`: the
+/// Finds the files that git obeys in each repository that it may find from `workspace`; empty if none. `home`: the
 /// caller's.
 pub fn obeyed(workspace: &Path, home: Option<&Path>) -> Obeyed {
     let (repositories, more) = repositories::candidates(workspace);

@@ -1,4 +1,4 @@
-//! What the host obeys in a writable tree although no policy names it: paths in git's configuration, and the
+//! Paths in a writable tree that the host obeys although no policy names them: paths in git's configuration, and the
 //! targets of links in protected directories.
 //!
 //! Searches before a plan is made. The plan decides what is held, and how.

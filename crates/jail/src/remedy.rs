@@ -88,7 +88,8 @@ impl JailError {
     }
 }
 
-/// The remedy for a directory whose own mode keeps its owner out.
+/// The remedy for a directory that may not be entered: its own mode keeps its owner out, or another user owns
+/// it.
 fn closed(path: &Path) -> String {
     format!(
         "its mode, or that of a directory above it, lets nobody enter, perhaps since an earlier command: chmod u+rwx {}",

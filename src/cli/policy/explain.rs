@@ -389,7 +389,7 @@ impl Answer<'_> {
         text
     }
 
-    /// Where the effect differs from the text of the policy: notes, clipped grants and layers not in force.
+    /// Differences between the effect and the text of the policy: notes, clipped grants and layers not in force.
     fn remarks(&self) -> Vec<(&'static str, Vec<String>)> {
         let notes = self.outcome.effective.notes.iter();
         let clips = self.outcome.clips.iter();

@@ -23,7 +23,7 @@ set = {{ PATH = "/usr/bin:/bin" }}
     )
 }
 
-/// Where the system's python has its extension modules.
+/// Directory of the system python's extension modules.
 pub fn extensions() -> String {
     need("python3");
     let python = std::fs::canonicalize("/usr/bin/python3").expect("python3");

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use super::{attack, refused};
 use crate::support::{Run, Who, Workspace};
 
-/// What is not granted, a link to it in the workspace, and one in a directory beside it.
+/// A tree without a grant, a link to it in the workspace, and one in a directory beside it.
 fn prepared(who: Who) -> Workspace {
     let workspace = Workspace::new(who);
     let out = workspace.outside();

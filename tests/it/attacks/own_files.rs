@@ -1,4 +1,4 @@
-//! What creel reads and writes for the caller, in the jail's reach: policies that rule the next run, and
+//! Files that creel reads and writes for the caller, in the jail's reach: policies that rule the next run, and
 //! the log of decisions, whose words the jail chooses.
 
 use std::os::unix::fs::symlink;

@@ -92,7 +92,7 @@ fn can() -> bool {
     is_root()
 }
 
-/// What an account does without here in any case.
+/// Layers that an account lacks here in any case.
 fn without(who: Who) -> &'static [&'static str] {
     match has_cgroups(who) {
         true => &[],
@@ -185,7 +185,7 @@ fn a_state_directory_that_cannot_be_written_is_found_before_a_run() {
     let read_only = "mount -t tmpfs -o ro none /run";
     let names = ["/run/creel", "--tmpfs /run", "Read-only file system"];
     inside(Who::Root, &workspace, read_only).refused(&[], &names);
-    // What is advised.
+    // The advised option works.
     inside(Who::Root, &workspace, "mount -t tmpfs none /run").works(&[]);
 }
 

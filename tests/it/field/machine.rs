@@ -1,4 +1,4 @@
-//! What callers are allowed and have on a machine: how many files open, and which account.
+//! Limits and accounts of callers on a machine: how many files open, and which account.
 
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ fn a_small_soft_limit_of_descriptors_is_not_creels(who: Who) {
         if key != "read" {
             continue;
         }
-        // What only the caller's own ceiling forbids is told.
+        // A refusal by the caller's own ceiling alone is reported.
         let hard = limited("ulimit -n 256");
         assert_eq!(hard.status.code(), Some(125), "{key}: {hard:?}");
         let said = text(&hard.stderr);

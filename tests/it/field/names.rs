@@ -1,4 +1,4 @@
-//! What a workspace and the files in it are named, and what is said where a name cannot be used.
+//! Names of a workspace and of files in it, and the message if a name cannot be used.
 
 use std::os::unix::fs::{chown, symlink};
 use std::process::Command;
@@ -71,7 +71,7 @@ fn a_directory_that_ends_like_a_mode_is_asked_about(who: Who) {
     assert_eq!(pwd(run("a:rw")), at("a"));
 }
 
-/// What the caller may not write, the jail cannot change: for reading it can be had.
+/// A directory that the caller may not write cannot be changed by the jail, and can be granted for reading.
 #[test]
 fn a_workspace_that_is_not_the_callers_is_offered_read_only() {
     let who = Who::User;

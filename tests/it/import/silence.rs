@@ -123,7 +123,7 @@ fn speaks_of(entry: &Entry, leaf: &str) -> bool {
     if rest.is_empty() {
         return true;
     }
-    // What it names of the keys within, it speaks of.
+    // Keys inside that the text names are covered by it.
     let named = rest.strip_prefix('.').is_some_and(|key| {
         let key = key.split(['.', '[']).next().unwrap_or_default();
         let rule = matches!(key, "pattern" | "argPattern");
@@ -329,7 +329,7 @@ proptest! {
     }
 }
 
-/// Of the documents, for the test of every single change.
+/// Documents for the test of every single change.
 const PARTS: usize = 2;
 
 #[test]

@@ -350,7 +350,7 @@ fn explain_says_first_whether_the_command_may_run() {
     }
 }
 
-/// What is taken away is said by what holds it, and what nothing holds is said so.
+/// Each removed path is reported with the act that holds it, or as not held.
 #[test]
 fn explain_says_what_holds_a_denial_or_a_protection() {
     let desk = Desk::new();
@@ -446,7 +446,7 @@ fn explain_and_the_plan_have_credentials_and_no_secret(who: Who) {
     ] {
         assert!(said.stdout.contains(line), "{line}\n{said:#?}");
     }
-    // What has only a placeholder is no credential in the jail; without the rule it is one.
+    // A variable with only a placeholder is no credential in the jail; without the rule it is one.
     let checked = desk.policy(["check", "p.toml"]).exits(0);
     assert!(!checked.stdout.contains("env-credential"), "{checked:#?}");
     desk.file(

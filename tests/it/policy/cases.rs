@@ -154,7 +154,7 @@ fn a_file_without_cases_says_so_and_fails() {
             );
         }
     }
-    // Of several, each has some, whichever comes first.
+    // Each of several files has some, whichever comes first.
     desk.file("q.toml", "[tests]\ndeny = ['read /etc/shadow']\n");
     for files in [["p.toml", "q.toml"], ["q.toml", "p.toml"]] {
         let said = desk.policy(["test"].into_iter().chain(files)).exits(1);

@@ -104,7 +104,7 @@ fn explain_answers_for_another_machine_from_what_was_found_there() {
     }
     let described = explain(&["p.toml", "--print-host", "--", "true"]).exits(0);
     desk.file("host.json", &described.stdout);
-    // What is here now is not asked.
+    // Files that exist here now are not looked up.
     desk.file("new.pem", "");
     let there = explain(&["p.toml", "--host", "host.json", "--", "true"]).exits(0);
     // But for the file of the program, of which nothing was written down.

@@ -39,7 +39,7 @@ impl Place {
         chown(path, Some(uid), Some(gid)).expect("chown");
     }
 
-    /// What became of the write: `None`, it was done.
+    /// Result of the write: `None`, it was done.
     fn refusal(&self) -> Option<String> {
         let run = Run::new(self.who, &self.workspace).outer_env("XDG_CONFIG_HOME", &self.config);
         let ran = run.sh("echo x >victim && echo WROTE");
@@ -181,7 +181,7 @@ fn a_projects_place_that_cannot_be_looked_at_refuses_the_run() {
     assert_eq!(place.refusal(), None);
 }
 
-/// What a checkout asks for does not hold up a start.
+/// Requests of a checkout do not delay a start.
 #[test]
 fn a_projects_policy_names_a_bounded_number_of_paths() {
     let place = Place::new(Who::User);

@@ -213,7 +213,7 @@ fn grants_that_are_never_given_say_why(who: Who) {
     }
 }
 
-/// What the caller may not read cannot be granted by the caller.
+/// A path that the caller may not read cannot be granted by the caller.
 #[test]
 fn a_rootless_caller_cannot_grant_what_it_may_not_reach() {
     let workspace = Workspace::new(Who::User);

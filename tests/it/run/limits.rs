@@ -564,7 +564,7 @@ fn lower_limits_of_the_callers_own_stay_in_force(who: Who) {
     assert_eq!(text, "0\n4096\n100\n8\n50\n", "{output:?}");
 }
 
-/// What a runtime does to find its limits: the mounts of mountinfo, and its groups' paths below them.
+/// Steps of a runtime to find its limits: the mounts of mountinfo, and its groups' paths below them.
 const FIND: &str = r"
 import os
 mounts = [line.split() for line in open('/proc/self/mountinfo')]

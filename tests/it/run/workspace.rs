@@ -290,7 +290,7 @@ fn what_is_denied_in_a_workspace_named_through_a_link_is_denied(who: Who) {
 }
 
 each!(a_name_in_a_tree_that_is_granted_through_a_link_is_held);
-/// What a policy names by its real name, where it is granted through a link, is looked for there.
+/// A path that a policy names by its real name, in a tree granted through a link, is looked up there.
 fn a_name_in_a_tree_that_is_granted_through_a_link_is_held(who: Who) {
     let workspace = Workspace::new(who);
     let data = workspace.outside().join("data");

@@ -115,7 +115,7 @@ impl Lint<'_> {
             let path = expand(inner);
             let covers = |(other_at, other): (usize, &Grant)| {
                 let other_path = expand(other);
-                // Of two equal grants, the later one is reported; the jail's own directories contain no
+                // The later one of two equal grants is reported; the jail's own directories contain no
                 // host paths.
                 match other_path == path {
                     true => other_at < at,
