@@ -192,7 +192,7 @@ fn a_policy_in_a_pipe_is_read_and_one_that_never_comes_is_refused(who: Who) {
         assert_eq!(output.status.code(), Some(status), "{refused}: {output:?}");
         let text = said(&output) + &String::from_utf8_lossy(&output.stdout);
         assert!(
-            text.contains("a pipe from which nothing comes"),
+            text.contains("a pipe that delivers no data"),
             "{refused}: {text}"
         );
         assert!(text.contains("/dev/stdin"), "{refused}: {text}");
@@ -279,6 +279,31 @@ fn what_only_tells_tells_also_where_a_run_is_refused(who: Who) {
         let same = asked(&with);
         assert_eq!(same.status.code(), Some(0), "{same:?}");
         assert_eq!(said(&same), "", "{same:?}");
+    }
+}
+
+/// An error of the command line names the help of its own verb.
+#[test]
+fn a_wrong_word_names_the_help_of_its_verb() {
+    for (line, help) in [
+        ("policy check --no-such", "`creel policy check --help`"),
+        ("policy import --no-such", "`creel policy import --help`"),
+        ("policy explain --host", "`creel policy explain --help`"),
+        ("policy no-such", "`creel policy --help`"),
+        ("policy --no-such", "`creel policy --help`"),
+        ("run --no-such", "`creel run --help`"),
+        ("selftest --no-such", "`creel selftest --help`"),
+        ("no-such", "`creel --help`"),
+        ("--no-such", "`creel --help`"),
+    ] {
+        let output = Command::new(binary()).args(line.split(' ')).output();
+        let output = output.expect("creel runs");
+        let text = said(&output);
+        assert!(text.ends_with(&format!("; see {help}\n")), "{line}: {text}");
+        // The help that it names exists.
+        let words = help.trim_matches('`').split(' ').skip(1);
+        let shown = Command::new(binary()).args(words).output();
+        assert!(shown.expect("creel runs").status.success(), "{help}");
     }
 }
 
