@@ -633,7 +633,7 @@ fn a_rule_without_effect_names_what_takes_it_away_and_the_remedy() {
             "",
             "tools.deny = ['*']\n",
             "is allowed (operator.toml:1)",
-            "take \"*\" out of tools.deny at operator.toml:1",
+            "remove \"*\" from tools.deny at operator.toml:1",
         ),
         (
             "",
@@ -705,7 +705,7 @@ fn a_finding_names_its_line_and_the_case() {
         .find(|f| f.id == "tool-unknown")
         .expect("it fires");
     assert_eq!(unknown.severity, Severity::Warn);
-    assert_eq!(unknown.reason, "creel knows no tool 'raed'");
+    assert_eq!(unknown.reason, "creel does not know the tool 'raed'");
     assert_eq!(unknown.fix, "write \"read\"");
     let origin = unknown.origin.as_ref().expect("a place");
     assert_eq!((&*origin.source, origin.line), ("operator.toml", 3));
