@@ -40,7 +40,7 @@ pub enum AuthorityError {
     Make(#[from] rcgen::Error),
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
-    #[error("there is no root certificate to check hosts against; install ca-certificates")]
+    #[error("no root certificate to verify hosts is installed; install ca-certificates")]
     NoRoots,
 }
 

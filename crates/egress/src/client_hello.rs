@@ -59,13 +59,13 @@ pub enum Encrypted {
 /// Why a hello is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
-    #[error("a PROXY header is before it, which says that somebody else connects")]
+    #[error("a PROXY header precedes it, which names another client")]
     Proxy,
-    #[error("blanks are before it")]
+    #[error("blanks precede it")]
     Blanks,
-    #[error("it is SSLv2's")]
+    #[error("it is an SSLv2 hello")]
     Sslv2,
-    #[error("another kind of record is before its end")]
+    #[error("a record of another type interrupts it")]
     Record,
     #[error("a record of it is empty or longer than 16 KiB")]
     RecordLength,
@@ -77,9 +77,9 @@ pub enum Flaw {
     Trailing,
     #[error("its lengths do not agree")]
     Length,
-    #[error("an extension is there twice")]
+    #[error("it has an extension twice")]
     Twice,
-    #[error("it has no single host name")]
+    #[error("it does not have exactly one host name")]
     Name,
 }
 

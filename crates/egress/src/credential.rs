@@ -27,7 +27,9 @@ const LONGEST: usize = 16 << 10;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaultError {
-    #[error("the secret of {host} is in no variable {name}; set it, or take the credential away")]
+    #[error(
+        "the variable {name} for the secret of {host} is not set; set it, or remove the credential"
+    )]
     NoVariable { host: Name, name: String },
     #[error("the secret of {host} cannot be read from {}", path.display())]
     File {
@@ -38,11 +40,11 @@ pub enum VaultError {
     },
     #[error("the secret of {host} has {length} bytes; it needs 8 to 16384")]
     Length { host: Name, length: usize },
-    #[error("the secret of {host} has a byte that no header can carry, such as a line's end")]
+    #[error("the secret of {host} has a byte that no header can carry, such as a line end")]
     Byte { host: Name },
-    #[error("the credential of {host} names the header {header:?}, which is none that can be set")]
+    #[error("the credential of {host} names the header {header:?}, which creel cannot set")]
     Header { host: Name, header: String },
-    #[error("no random bytes are to be had for a placeholder")]
+    #[error("no random bytes are available for a placeholder")]
     Random,
 }
 

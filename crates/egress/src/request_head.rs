@@ -24,9 +24,9 @@ pub enum Head {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadError {
-    #[error("this is no HTTP request: {0}")]
+    #[error("this is not an HTTP request: {0}")]
     Malformed(httparse::Error),
-    #[error("this is TLS, and the proxy is spoken to in plain HTTP: write http:// in its URL")]
+    #[error("this is TLS, but the proxy expects plain HTTP: write http:// in its URL")]
     Tls,
     #[error("the head has more than 64 KiB or more than 100 fields")]
     TooLong,

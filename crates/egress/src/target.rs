@@ -23,13 +23,13 @@ pub struct Target {
 pub enum TargetError {
     #[error("{0}")]
     Host(#[from] HostError),
-    #[error("its port is no number from 1 to 65535")]
+    #[error("its port is not a number from 1 to 65535")]
     Port,
     #[error("it has a user name")]
     User,
-    #[error("it has a colon too many; an IPv6 address stands in brackets")]
+    #[error("it has too many colons; write an IPv6 address in brackets")]
     Colon,
-    #[error("what stands in brackets is no IPv6 address")]
+    #[error("the text in brackets is not an IPv6 address")]
     Brackets,
     #[error("it is longer than 1024 bytes")]
     Length,

@@ -164,7 +164,7 @@ fn every_mismatch_is_refused_before_anybody_is_dialled() {
         (
             b"\x15\x03\x01\0\x02\x01\0".to_vec(),
             50,
-            "another kind of record",
+            "a record of another type",
         ),
     ];
     local(async {

@@ -68,11 +68,11 @@ impl Reply {
 pub enum SocksError {
     #[error("this is SOCKS4, which cannot name a host: use socks5h")]
     Four,
-    #[error("this is no SOCKS5: it begins with the byte {0:#04x}")]
+    #[error("this is not SOCKS5: it begins with the byte {0:#04x}")]
     Version(u8),
     #[error("the client offers neither no authentication nor a password")]
     NoMethod,
-    #[error("the password's message is none")]
+    #[error("the password message is malformed")]
     Password,
     #[error("SOCKS5 BIND and UDP ASSOCIATE are not served")]
     Command,
@@ -80,9 +80,9 @@ pub enum SocksError {
     AddressType,
     #[error("the reserved byte of a SOCKS5 request is not 0")]
     Reserved,
-    #[error("{said:?} is no host: {error}")]
+    #[error("{said:?} is not a host: {error}")]
     Host { said: String, error: HostError },
-    #[error("port 0 is none")]
+    #[error("port 0 is not valid")]
     Port(String),
 }
 
