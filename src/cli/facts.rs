@@ -47,7 +47,7 @@ pub fn gather(stack: &Stack, outcome: &Outcome, roots: &Roots) -> Facts {
     facts
 }
 
-/// Who may write to the file beside its owner. The group counts unless it is the owner's own or root's.
+/// Users besides the owner who may write to the file. The group counts unless it is the owner's own or root's.
 fn keeping(meta: &std::fs::Metadata, caller: u32) -> Keeping {
     let own_group = meta.gid() == 0 || meta.gid() == meta.uid();
     match meta.mode() {

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use creel_sys::Errno;
 
-    /// What creel protects by itself has creel for its place.
+    /// creel is the place of paths that it protects by itself.
     #[test]
     fn a_failure_has_the_text_of_its_error() {
         let (path, real) = ("/w/.vscode".into(), "/etc".into());

@@ -91,6 +91,6 @@ fn of<T>(flag: &str, value: Option<T>) -> Option<Sourced<T>> {
 pub fn degradable(name: &str) -> Result<Degradable, String> {
     let found = Degradable::ALL.into_iter().find(|d| d.name() == name);
     found.ok_or_else(|| {
-        "only cgroup, landlock and idmap can be missed; every other layer is always in force".into()
+        "only cgroup, landlock and idmap can be waived; every other layer is always in force".into()
     })
 }

@@ -107,7 +107,7 @@ fn internal_error(place: Option<&str>, message: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What creel protects by itself has creel for its place.
+    /// creel is the place of paths that it protects by itself.
     #[test]
     fn the_name_in_front_is_said_once() {
         assert_eq!(unprefixed("creel: /w/.vscode leads"), "/w/.vscode leads");

@@ -40,17 +40,22 @@ pub fn failure(
             let _ = write!(text, " {line}");
         }
     }
-    let verb = arguments
-        .get(1)
-        .and_then(|a| a.to_str())
-        .filter(|a| !a.starts_with('-'));
-    match verb {
-        Some(verb @ ("run" | "doctor" | "policy" | "selftest")) => {
-            let _ = write!(text, "; see `creel {verb} --help`");
-        }
-        _ => text.push_str("; see `creel --help`"),
-    }
+    let _ = write!(text, "; see `{} --help`", verbs(arguments, whole()));
     of_verb(Failure::new(text), arguments)
+}
+
+/// The verbs at the start of the command line: `creel policy check`.
+fn verbs(arguments: &[OsString], whole: clap::Command) -> String {
+    let mut text = "creel".to_owned();
+    let mut command = &whole;
+    for word in arguments.iter().skip(1) {
+        let Some(verb) = command.find_subcommand(word).filter(|v| !v.is_hide_set()) else {
+            break;
+        };
+        let _ = write!(text, " {}", verb.get_name());
+        command = verb;
+    }
+    text
 }
 
 /// Sets the exit status that the command line's verb has for failures.

@@ -1,4 +1,4 @@
-//! What the verdicts depend on.
+//! Facts about the host that the verdicts depend on.
 
 use std::collections::BTreeSet;
 
@@ -76,7 +76,7 @@ impl Facts {
             return Some("this kernel has no message queues".into());
         }
         if only(Layer::UtsNamespace) && self.hostname == "creel" {
-            return Some("the host is called as every jail is".into());
+            return Some("the host has the same name as every jail".into());
         }
         if only(Layer::CgroupNamespace) && !self.group_path {
             return Some("this host has no v2 group below the root".into());

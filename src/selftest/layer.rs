@@ -1,6 +1,6 @@
 //! The layers of a jail, as the self-test tells them apart: what can stop an attempt.
 
-/// What can stop an attempt.
+/// A layer that can stop an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layer {
     PidNamespace,

@@ -25,7 +25,7 @@ use creel_session::{self as supervise, Ended, Verdict};
 use creel_sys::attempt::{self, c};
 use creel_sys::{Errno, host, process};
 
-/// What the caller asks for.
+/// Request of the caller.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The layer to take out of the plan.
@@ -140,7 +140,7 @@ impl<'a> Outer<'a> {
                 .stderr
                 .lines()
                 .next()
-                .unwrap_or("it said nothing")
+                .unwrap_or("it gave no answer")
                 .to_owned();
             return Err(SelftestError::NotRun(ran.verdict.error.unwrap_or(said)));
         }

@@ -13,7 +13,7 @@ pub struct Judged {
     pub group: &'static str,
     pub name: &'static str,
     pub state: State,
-    /// What happened, in words.
+    /// The result, in words.
     pub got: String,
     /// The layers that stop it on this host.
     pub layers: Vec<Layer>,

@@ -64,7 +64,7 @@ impl Drop for Scratch {
 fn sweep(base: &Path) {
     let (uid, _) = host::ids();
     let Ok(meta) = fs::metadata(base) else { return };
-    // Where others may rename, a name does not identify a directory.
+    // If other users may rename there, a name does not identify a directory.
     let others = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
     if others || ![0, uid].contains(&meta.uid()) {
         return;

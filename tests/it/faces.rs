@@ -1,4 +1,4 @@
-//! What every verb does with its answer and with the files that it is given, whatever they are.
+//! Answers of every verb and the files that it is given, of any kind.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt as _;
@@ -192,7 +192,7 @@ fn a_policy_in_a_pipe_is_read_and_one_that_never_comes_is_refused(who: Who) {
         assert_eq!(output.status.code(), Some(status), "{refused}: {output:?}");
         let text = said(&output) + &String::from_utf8_lossy(&output.stdout);
         assert!(
-            text.contains("a pipe from which nothing comes"),
+            text.contains("a pipe that delivers no data"),
             "{refused}: {text}"
         );
         assert!(text.contains("/dev/stdin"), "{refused}: {text}");
@@ -216,7 +216,7 @@ fn a_bare_word_in_extends_that_is_a_file_is_told_with_its_slash(who: Who) {
         text.contains("write './pol'") && text.contains("dir/p.toml:1"),
         "{text}"
     );
-    // What lies where creel was started is not beside the file.
+    // Files in the directory where creel was started are not beside the file.
     workspace.write("here", "");
     for absent in ["here", "pool"] {
         let text = String::from_utf8_lossy(&check(absent).stdout).into_owned();
@@ -282,8 +282,33 @@ fn what_only_tells_tells_also_where_a_run_is_refused(who: Who) {
     }
 }
 
+/// An error of the command line names the help of its own verb.
+#[test]
+fn a_wrong_word_names_the_help_of_its_verb() {
+    for (line, help) in [
+        ("policy check --no-such", "`creel policy check --help`"),
+        ("policy import --no-such", "`creel policy import --help`"),
+        ("policy explain --host", "`creel policy explain --help`"),
+        ("policy no-such", "`creel policy --help`"),
+        ("policy --no-such", "`creel policy --help`"),
+        ("run --no-such", "`creel run --help`"),
+        ("selftest --no-such", "`creel selftest --help`"),
+        ("no-such", "`creel --help`"),
+        ("--no-such", "`creel --help`"),
+    ] {
+        let output = Command::new(binary()).args(line.split(' ')).output();
+        let output = output.expect("creel runs");
+        let text = said(&output);
+        assert!(text.ends_with(&format!("; see {help}\n")), "{line}: {text}");
+        // The help that it names exists.
+        let words = help.trim_matches('`').split(' ').skip(1);
+        let shown = Command::new(binary()).args(words).output();
+        assert!(shown.expect("creel runs").status.success(), "{help}");
+    }
+}
+
 each!(an_address_of_a_special_kind_is_refused_with_the_remedy);
-/// What is refused for the kind of its address is told with what grants it.
+/// An address that is refused for its kind is reported with the flag that grants it.
 fn an_address_of_a_special_kind_is_refused_with_the_remedy(who: Who) {
     let workspace = prepared(who);
     let case = |allow: &str| {

@@ -53,7 +53,7 @@ impl Numbers {
     }
 }
 
-/// What addresses and names are made of, and what is nearly that.
+/// Pieces of addresses and names, and near misses.
 const PIECES: &[&str] = &[
     ".",
     ".",
@@ -178,7 +178,7 @@ fn what_is_judged_is_what_is_dialled() {
         number("CREEL_SEED").unwrap_or(1),
     );
     let mut numbers = Numbers(seed);
-    // What was read, each with the text that the dialler and the reader of URLs would get.
+    // Hosts that were read, each with the text that the dialler and the reader of URLs would get.
     let mut asked: Vec<(String, Host)> = vec![];
     let mut written: Vec<(String, Host)> = vec![];
     for _ in 0..count {
@@ -240,7 +240,7 @@ fn what_is_judged_is_what_is_dialled() {
     assert!(same * 10 > written.len() * 9 && beyond_ascii * 20 > same);
 }
 
-/// What a program says of each text, a line each.
+/// Answer of a program to each text, a line each.
 fn ask(program: &str, argv: [&str; 2], texts: &[(String, Host)]) -> Vec<String> {
     let mut child = Command::new(need(program))
         .args(argv)

@@ -22,7 +22,7 @@ use crate::support::{
 const PATIENCE: Duration = Duration::from_secs(5);
 const MARK: &str = "IT_MARK";
 
-/// What was there before, and what marks what came after.
+/// Objects that existed before, and the mark of objects that came after.
 struct Watch {
     mark: String,
     mounts: Vec<String>,
@@ -159,7 +159,7 @@ fn mounts() -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// What is in the places where a program leaves files: `/tmp` where it is the test's own, the state
+/// Entries of the places where a program leaves files: `/tmp` where it is the test's own, the state
 /// directories, and the workspace.
 fn files(workspace: &Workspace) -> BTreeSet<PathBuf> {
     let mut places = vec![workspace.path(), state_dir(), Who::User.account().2];

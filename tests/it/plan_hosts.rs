@@ -98,7 +98,8 @@ fn rootless_delegated() -> Host {
 fn rootless_degraded() -> Host {
     Host {
         cgroups: CgroupLayout::Unusable {
-            why: "no cgroup is delegated to this user, and there is no user manager to ask".into(),
+            why: "no cgroup is delegated to this user, and no systemd user manager runs for it"
+                .into(),
             lacks: Lacks::Manager,
         },
         ..rootless_delegated()
@@ -136,7 +137,7 @@ fn plan(host: Host) -> String {
     kept.collect::<Vec<_>>().join("\n") + "\n"
 }
 
-/// What is written as JSON is read back, but for what the relay judges by: that is not the jail's.
+/// Plans written as JSON are read back, except for the relay's rules: those are not the jail's.
 fn check_reading(plan: &Plan) {
     let text = serde_json::to_string(plan).expect("it is written");
     let mut read: Plan = serde_json::from_str(&text).expect("it is read");

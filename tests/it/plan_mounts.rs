@@ -67,7 +67,7 @@ fn mode(policy: &mut Policy, mode: WorkspaceMode) {
     policy.filesystem.workspace = Some(Sourced::new(mode, Origin::flag("--workspace")));
 }
 
-/// Of each bind in the workspace: where, whether writable, whose, and without what.
+/// Each bind in the workspace: place, writable or not, owner, and excluded paths.
 fn binds(plan: &Plan) -> Vec<(&Path, bool, bool, Vec<&Path>)> {
     let binds = plan.acts().filter_map(|act| match act {
         Act::Bind {
@@ -112,7 +112,7 @@ fn a_writable_one_needs_the_callers_word() {
     };
     let plan = plan(Idmap::Works, degraded, "").expect("a plan");
     let (work, file, overlay) = (Path::new(WORK), Path::new(FILE), Path::new(OVERLAY));
-    // What is mounted in the overlay comes with it.
+    // Mounts in the overlay come with it.
     assert_eq!(
         binds(&plan),
         [
@@ -163,7 +163,7 @@ fn what_is_granted_to_be_read_or_denied_is_not_writable() {
     assert!(plan(Idmap::Works, other, both).is_err(), "sub/more is not");
 }
 
-/// Where the tree itself cannot be mapped, nothing is, and nothing is taken apart.
+/// If the tree itself cannot be mapped, nothing is, and nothing is taken apart.
 #[test]
 fn a_jail_with_the_owners_own_id_sees_the_tree_whole() {
     let degraded = |policy: &mut Policy, _: &mut Request| {

@@ -163,7 +163,7 @@ proptest! {
         };
         let mut host = host;
         planned::fill(&policy, &request, &mut host);
-        // What cannot be had is refused; what is not refused is in order.
+        // A plan that cannot be made is refused; every other plan is in order.
         if let Ok(plan) = resolve(&policy, &request, &host) {
             check_order(&plan).map_err(|e| TestCaseError::fail(format!("{e}\n{}", plan.to_text())))?;
             RESOLVED.fetch_add(1, Ordering::Relaxed);
@@ -296,11 +296,11 @@ fn a_second_command_enters_the_jail_of_the_first() {
     );
     let become_user = |stages: &[Stage]| stages.contains(&Stage::Become);
     assert!(become_user(&whole) && !become_user(&stages(&user.jail, &root.command)));
-    // Of the limits only the one of processes depends on the machine.
+    // Only the limit of processes depends on the machine.
     assert_eq!(stages(&root.jail, &reread(&root.command)), whole);
 }
 
-/// What is not UTF-8 is written and read as well, and told apart by the digest.
+/// Bytes that are not UTF-8 are written and read too, and the digest tells them apart.
 #[test]
 fn bytes_that_are_no_text_survive() {
     use std::os::unix::ffi::OsStringExt;

@@ -1,4 +1,4 @@
-//! What a plan depends on has been asked for: `ask` covers `resolve` for whatever policy, request and
+//! Facts that a plan depends on have been asked for: `ask` covers `resolve` for every policy, request and
 //! machine. From answers made up, without root and without a kernel.
 
 use std::collections::hash_map::DefaultHasher;
@@ -364,7 +364,7 @@ fn a_question_that_was_forgotten_is_an_error() {
     assert!(
         error
             .to_string()
-            .starts_with("nobody looked at /home/u/project/.env on this host"),
+            .starts_with("the host description has no entry for /home/u/project/.env"),
         "{error}"
     );
 }

@@ -1,4 +1,4 @@
-//! Where the jail's own authority is trusted: each place of the host's certificates that the jail sees,
+//! Places where the jail's own authority is trusted: each place of the host's certificates that the jail sees,
 //! by its real name, and none besides. From fixtures, without root and without a kernel.
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What layers come to: the policy in force with its places, what is noted, clipped and found, and what
-//! each case is answered and why. `policy_answers.txt` has blocks of `=== `, the layers as `+++ RANK` and
+//! Result of layers: the policy in force with its places, the notes, clips and findings, and
+//! the answer to each case with its reason. `policy_answers.txt` has blocks of `=== `, the layers as `+++ RANK` and
 //! text, and after `--- ` the answers; the cases are those of `[tests]`. `CREEL_WRITE=1` writes the answers
 //! anew.
 
@@ -131,7 +131,7 @@ fn a_command_with_its_arguments_is_admitted_alone() {
     };
     assert_eq!(sorted(only(&["git", "status"])), places("git"));
     assert_eq!(only(&["/usr/bin/git", "status"]), ["/usr/bin/git"]);
-    // What is listed without arguments stays as it is, and so it does for what is not admitted.
+    // Commands listed without arguments stay as they are, and so do those that are not admitted.
     for argv in [
         &["ls", "x"][..],
         &["git", "push"],

@@ -1,4 +1,4 @@
-//! What `creel policy diff` says, rule by rule: which policy allows what another did not, by which word.
+//! Output of `creel policy diff`, rule by rule: which policy allows an act that another did not, by which word.
 
 use creel_policy::compare::widened;
 use creel_policy::layer::Rank;

@@ -20,7 +20,7 @@ fn roots() -> Roots {
     }
 }
 
-/// What lint says of files of these ranks, which are named after them.
+/// Findings of lint for files of these ranks, which are named after them.
 fn findings(layers: &[(Rank, &str)], roots: &Roots, facts: &Facts) -> Vec<Finding> {
     let layers = layers.iter().map(|(rank, text)| {
         let name = format!("{}.toml", rank.name());
@@ -618,7 +618,7 @@ fn every_check_fires_and_is_silent() {
     println!("{} checks, each with a firing and a silent case", all.len());
 }
 
-/// What takes the effect away may be far from the rule: another file, or what a file extends.
+/// The line that cancels the effect may be far from the rule: in another file, or in a file that it extends.
 #[test]
 fn a_rule_without_effect_names_what_takes_it_away_and_the_remedy() {
     let network = "network = { mode = 'allowlist', allow = ['a.example'] }";
@@ -633,7 +633,7 @@ fn a_rule_without_effect_names_what_takes_it_away_and_the_remedy() {
             "",
             "tools.deny = ['*']\n",
             "is allowed (operator.toml:1)",
-            "take \"*\" out of tools.deny at operator.toml:1",
+            "remove \"*\" from tools.deny at operator.toml:1",
         ),
         (
             "",
@@ -662,7 +662,7 @@ fn a_rule_without_effect_names_what_takes_it_away_and_the_remedy() {
     }
 }
 
-/// What a layer below takes away is no mistake of those above.
+/// A removal by a lower layer is no mistake of those above.
 #[test]
 fn a_rule_that_a_lower_layer_narrows_has_an_effect() {
     let above = "network.mode = 'open'\nfilesystem.write = ['/srv/x']\n";
@@ -705,7 +705,7 @@ fn a_finding_names_its_line_and_the_case() {
         .find(|f| f.id == "tool-unknown")
         .expect("it fires");
     assert_eq!(unknown.severity, Severity::Warn);
-    assert_eq!(unknown.reason, "creel knows no tool 'raed'");
+    assert_eq!(unknown.reason, "creel does not know the tool 'raed'");
     assert_eq!(unknown.fix, "write \"read\"");
     let origin = unknown.origin.as_ref().expect("a place");
     assert_eq!((&*origin.source, origin.line), ("operator.toml", 3));

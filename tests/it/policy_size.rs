@@ -1,4 +1,4 @@
-//! What reading a hostile policy costs: 64 KiB of the worst that each format has, in processor time, the
+//! Cost of reading a hostile policy: 64 KiB of the worst that each format has, in processor time, the
 //! best of several. A file may be larger (docs/policy.md); the cost must not grow faster than it does.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::policy_speed::best;
 
 const SIZE: usize = 64 * 1024;
 
-/// What an optimised build must do it in. Another one is some ten times slower, and the machine busy.
+/// Time limit for an optimised build. Another one is some ten times slower, and the machine busy.
 const MOST: Duration = Duration::from_millis(50);
 
 fn allowed() -> Duration {
@@ -235,7 +235,7 @@ fn the_worst_of_64_kib_is_read_within_50_milliseconds() {
             assert!(text.len() >= SIZE / 2, "{format:?}, {name}: {}", text.len());
             let took = best(5, || {
                 let read = file::read_all(format.name(), &text);
-                // What is said of it is part of the cost.
+                // Formatting the message is part of the cost.
                 std::hint::black_box(read.map_err(|faults| format!("{faults:?}").len()).is_ok());
             });
             if took > allowed() / 10 {

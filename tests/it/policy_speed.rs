@@ -1,4 +1,4 @@
-//! What the language costs: a policy of 200 rules in four layers from text to plan, and the embedded
+//! Cost of the language: a policy of 200 rules in four layers from text to plan, and the embedded
 //! default. In processor time of this thread, the best of many: other work on the machine only adds.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use creel_policy::{Degradable, file, preset};
 
 use crate::support::{Who, Workspace};
 
-/// What an optimised build must do it in. Another one takes some four times as long, and more where the
+/// Time limit for an optimised build. Another one takes some four times as long, and more where the
 /// machine is busy: it has twenty times as much, and only guards against a change of kind.
 const TEXT_TO_PLAN: Duration = Duration::from_millis(1);
 const EMBEDDED: Duration = Duration::from_micros(100);
@@ -88,7 +88,7 @@ fn two_hundred_rules_in_four_layers_are_a_plan_within_a_millisecond() {
         *degraded = Degradable::ALL.into();
         outcome
     };
-    // What the machine is, is looked up once and not counted.
+    // Facts about the machine are looked up once and not counted.
     let policy = resolved(&texts).effective.policy;
     let (host, _pins) = creel_jail::probe(&policy, &request).expect("this machine");
     plan::resolve(&policy, &request, &host).expect("a plan");

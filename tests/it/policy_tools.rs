@@ -37,7 +37,7 @@ attempt('net', connect('192.0.2.1'))
 attempt('loopback', connect('127.0.0.1'))
 "#;
 
-/// What the probe prints with this section of tools.
+/// Output of the probe with this section of tools.
 fn probe(who: Who, tools: &str, extra: &str) -> Vec<(String, String)> {
     let workspace = Workspace::new(who);
     workspace.write("file", "text\n");

@@ -22,7 +22,7 @@ fn every_preset_holds_its_own_cases() {
     let mut count = 0;
     for name in preset::names() {
         let layer = preset::layer(name).expect("it parses");
-        // Of its own file: what it extends was written for another purpose.
+        // Cases of its own file only: the cases of a file that it extends were written for another purpose.
         let own = |case: &&creel_policy::Sourced<creel_policy::layer::Case>| {
             *case.origin.source == *format!("preset:{name}")
         };

@@ -1,4 +1,4 @@
-//! What code execution in the relay would be worth: the drill of a parser that was taken over. Each
+//! Code execution in the relay: the drill of a parser that was taken over. Each
 //! attempt fails with the layer's errno, and succeeds in the same process before it is confined.
 
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -149,7 +149,7 @@ fn a_relay_that_was_taken_over_opens_runs_and_reaches_nothing() {
         is("Groups:", "");
     }
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
-        // Who has no right over the bounding set keeps it, and gains nothing by it.
+        // A process without a right over the bounding set keeps it, and gains nothing by it.
         if is_root() || set != "CapBnd:" {
             is(set, "0000000000000000");
         }

@@ -143,7 +143,7 @@ fn silence_is_waited_for_no_longer_than_said() {
     }
 }
 
-/// What a peer answers after the handshake, and what creel makes of it.
+/// Answer of a peer after the handshake, and creel's reading of it.
 fn answered(handshake: &[u8], bytes: &[u8]) -> Result<(), ScopeError> {
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");
     theirs.write_all(handshake).expect("write");

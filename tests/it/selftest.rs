@@ -253,7 +253,7 @@ fn the_inner_half_refuses_to_run_outside() {
     }
 }
 
-/// What a self-test has in `base`, once there is `count` of it.
+/// Entries of a self-test in `base`, once `count` of them exist.
 fn scratches(base: &Path, count: usize) -> Vec<PathBuf> {
     wait::some("whole self-tests", || {
         let entries = std::fs::read_dir(base).expect("a directory").flatten();

@@ -57,7 +57,7 @@ fn a_jail(
     let (host, pins) = creel_jail::probe(&policy, &request).expect("a host");
     let mut plan = creel_plan::resolve(&policy, &request, &host).expect("a plan");
     change(&mut plan);
-    // What runs is a plan that was written as JSON and read back.
+    // The plan that runs was written as JSON and read back.
     let text = serde_json::to_string(&plan).expect("it is written");
     let plan = serde_json::from_str(&text).expect("it is read");
     let (read, write) = std::io::pipe().expect("a pipe");

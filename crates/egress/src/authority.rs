@@ -43,7 +43,7 @@ pub enum AuthorityError {
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
     /// The host has no root certificates.
-    #[error("there is no root certificate to check hosts against; install ca-certificates")]
+    #[error("no root certificate to verify hosts is installed; install ca-certificates")]
     NoRoots,
 }
 

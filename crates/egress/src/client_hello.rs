@@ -64,16 +64,16 @@ pub enum Encrypted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     /// A PROXY protocol header precedes it.
-    #[error("a PROXY header is before it, which says that somebody else connects")]
+    #[error("a PROXY header precedes it, which names another client")]
     Proxy,
     /// White space precedes it.
-    #[error("blanks are before it")]
+    #[error("blanks precede it")]
     Blanks,
     /// The hello has the form of SSLv2.
-    #[error("it is SSLv2's")]
+    #[error("it is an SSLv2 hello")]
     Sslv2,
     /// Another kind of record precedes it or interrupts it.
-    #[error("another kind of record is before its end")]
+    #[error("a record of another type interrupts it")]
     Record,
     /// A record has no bytes, or more than RFC 8446 allows.
     #[error("a record of it is empty or longer than 16 KiB")]
@@ -91,10 +91,10 @@ pub enum Flaw {
     #[error("its lengths do not agree")]
     Length,
     /// An extension occurs twice.
-    #[error("an extension is there twice")]
+    #[error("it has an extension twice")]
     Twice,
     /// The server name extension has no name, several, or one of an unknown kind.
-    #[error("it has no single host name")]
+    #[error("it does not have exactly one host name")]
     Name,
 }
 

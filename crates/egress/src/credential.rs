@@ -28,7 +28,9 @@ const LONGEST: usize = 16 << 10;
 #[non_exhaustive]
 pub enum VaultError {
     /// The variable with the secret is not set.
-    #[error("the secret of {host} is in no variable {name}; set it, or take the credential away")]
+    #[error(
+        "the variable {name} for the secret of {host} is not set; set it, or remove the credential"
+    )]
     NoVariable {
         /// The host of the credential.
         host: Name,
@@ -55,10 +57,10 @@ pub enum VaultError {
         length: usize,
     },
     /// The secret of this host has a byte that no header can carry.
-    #[error("the secret of {0} has a byte that no header can carry, such as a line's end")]
+    #[error("the secret of {0} has a byte that no header can carry, such as a line end")]
     Byte(Name),
     /// The header cannot be set.
-    #[error("the credential of {host} names the header {header:?}, which is none that can be set")]
+    #[error("the credential of {host} names the header {header:?}, which creel cannot set")]
     Header {
         /// The host of the credential.
         host: Name,
@@ -66,7 +68,7 @@ pub enum VaultError {
         header: String,
     },
     /// getrandom(2) returned no bytes.
-    #[error("no random bytes are to be had for a placeholder")]
+    #[error("no random bytes are available for a placeholder")]
     Random,
 }
 

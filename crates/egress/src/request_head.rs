@@ -28,10 +28,10 @@ pub enum Head {
 #[non_exhaustive]
 pub enum HeadError {
     /// The bytes are no HTTP/1 head.
-    #[error("this is no HTTP request: {0}")]
+    #[error("this is not an HTTP request: {0}")]
     Malformed(httparse::Error),
     /// The client begins with TLS.
-    #[error("this is TLS, and the proxy is spoken to in plain HTTP: write http:// in its URL")]
+    #[error("this is TLS, but the proxy expects plain HTTP: write http:// in its URL")]
     Tls,
     /// More than 64 KiB or 100 fields.
     #[error("the head has more than 64 KiB or more than 100 fields")]

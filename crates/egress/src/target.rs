@@ -27,16 +27,16 @@ pub enum TargetError {
     #[error("{0}")]
     Host(#[from] HostError),
     /// The port is not a number from 1 to 65535, or has a leading zero.
-    #[error("its port is no number from 1 to 65535")]
+    #[error("its port is not a number from 1 to 65535")]
     Port,
     /// A user name and `@` precede the host.
     #[error("it has a user name")]
     User,
     /// More than one colon outside brackets.
-    #[error("it has a colon too many; an IPv6 address stands in brackets")]
+    #[error("it has too many colons; write an IPv6 address in brackets")]
     Colon,
     /// The brackets have no IPv6 address, or are not closed.
-    #[error("what stands in brackets is no IPv6 address")]
+    #[error("the text in brackets is not an IPv6 address")]
     Brackets,
     /// The text is longer than 1024 bytes.
     #[error("it is longer than 1024 bytes")]

@@ -59,7 +59,7 @@ impl Entering<'_> {
                     rules.allow(fd::pin_c(path)?.as_fd(), access)?;
                 }
                 if let Some(stdin) = &self.stdin {
-                    // What the program can read from the descriptor it may also read from /dev/stdin.
+                    // The program can read from /dev/stdin everything that it can read from the descriptor.
                     let access = rights::access(Rights::Read, Node::File, rules.abi());
                     rules.allow(stdin.as_fd(), access)?;
                 }

@@ -1,4 +1,4 @@
-//! What glibc opens by itself, independent of the program's headers: some of its functions load a library by
+//! Files that glibc opens by itself, independent of the program's headers: some of its functions load a library by
 //! name at their first call. A program without it aborts (a thread that ends without libgcc_s) or fails in
 //! ways that nobody connects with a policy.
 //!

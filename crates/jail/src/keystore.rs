@@ -65,7 +65,7 @@ mod tests {
         let der = certificate.der().to_vec();
         let found = store.windows(der.len()).filter(|w| *w == der).count();
         assert_eq!(found, 2);
-        // What keytool says of an empty store of its own making.
+        // keytool's output for an empty store of its own making.
         assert_eq!(of_pem(b"").len(), 12 + 20);
     }
 }

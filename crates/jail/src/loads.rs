@@ -1,4 +1,4 @@
-//! What a program loads before its own first instruction: repeats the loader's search, ld.so(8), on the
+//! Finds the files that a program loads before its own first instruction: repeats the loader's search, ld.so(8), on the
 //! host's files without running any of them.
 //!
 //! The search uses the loader's order. It takes each file that the loader may choose (one for each kind of

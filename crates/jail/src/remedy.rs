@@ -1,9 +1,12 @@
 //! Remedies for a jail that could not be made.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::error::JailError;
 use super::obstacle;
+use rustix::fs::{Access, access};
+
 use creel_plan::{Act, Stage};
 use creel_sys::around::Around;
 use creel_sys::{Errno, host, rlimit};
@@ -14,13 +17,12 @@ impl JailError {
         let errno = self.errno();
         match self {
         _ if errno == Some(Errno::MFILE) => Some(format!(
-            "creel keeps every path open that a policy names, and the hard limit of descriptors is {}: name directories \
-             instead of what lies in them, or raise the limit where creel is started (ulimit -Hn 65536 as root, \
+            "creel keeps every path of the policy open, and the hard limit of descriptors is {}: name directories instead of the files in them, or raise the limit where creel is started (ulimit -Hn 65536 as root, \
              LimitNOFILE=65536 in a systemd unit, docker run --ulimit nofile=65536)",
             rlimit::open_files_ceiling()
         )),
         _ if errno == Some(Errno::NFILE) => Some(
-            "all programs together have as many files open as the machine allows: sysctl fs.file-max".into(),
+            "the machine's limit of open files is reached: raise sysctl fs.file-max".into(),
         ),
         JailError::Clone { .. } | JailError::UserNamespace { .. } => Some(match errno {
             Some(Errno::PERM | Errno::ACCESS | Errno::NOSPC | Errno::USERS | Errno::NOSYS) => {
@@ -48,17 +50,17 @@ impl JailError {
         }
         // Root's directory is fixed, whatever the variable says.
         JailError::State { path, .. } if host::ids().0 == 0 => Some(format!(
-            "{} must be a directory of root's on a filesystem that root may write to: mount a tmpfs there (docker, podman: --tmpfs /run)",
+            "{} must be a directory that root owns, on a writable filesystem: mount a tmpfs there (docker, podman: --tmpfs /run)",
             path.parent().unwrap_or(path).display()
         )),
         JailError::State { .. } => {
-            Some("set XDG_RUNTIME_DIR to a directory of yours, mode 0700".into())
+            Some("set XDG_RUNTIME_DIR to a directory that you own, mode 0700".into())
         }
         JailError::System { .. } if errno == Some(Errno::AGAIN) => {
             Some("the process limit of this user or cgroup is reached".into())
         }
         JailError::Act { act, .. } => match (act.as_ref(), errno) {
-            (_, Some(Errno::FBIG)) => Some("a file of the jail's own is larger than the caller's `ulimit -f`; raise it".into()),
+            (_, Some(Errno::FBIG)) => Some("a file that creel writes for the jail is larger than the caller's `ulimit -f`; raise that limit".into()),
             (Act::Pivot, Some(Errno::INVAL)) => Some(
                 "pivot_root(2) does not work from the kernel's initial ramfs: switch_root into a real root first".into(),
             ),
@@ -89,10 +91,25 @@ impl JailError {
     }
 }
 
-/// The remedy for a directory whose own mode keeps its owner out.
+/// The remedy for a directory that may not be entered: its own mode keeps its owner out, or another user owns
+/// it.
 fn closed(path: &Path) -> String {
+    let shut = |dir: &&Path| access(*dir, Access::EXEC_OK).is_err() && dir.is_dir();
+    let mut above: Vec<&Path> = path.ancestors().collect();
+    above.reverse();
+    let (uid, _) = host::ids();
+    if uid != 0
+        && let Some(dir) = above.iter().find(|dir| shut(dir))
+        && let Ok(owner) = dir.metadata().map(|meta| meta.uid())
+        && owner != uid
+    {
+        return format!(
+            "{} belongs to user {owner}, and its mode does not let you enter it; name another directory",
+            dir.display()
+        );
+    }
     format!(
-        "its mode, or that of a directory above it, lets nobody enter, perhaps since an earlier command: chmod u+rwx {}",
+        "its mode, or that of a directory above it, forbids access, perhaps since an earlier command: chmod u+rwx {}",
         path.display()
     )
 }

@@ -1,7 +1,7 @@
 //! Starts a jail: the group, the clone, and what only the parent can do for the child.
 //!
-//! What needs the host's privileges (detached mounts of pinned trees, groups) is made before the clone. The
-//! child inherits it and waits once, for its id maps.
+//! Objects that need the host's privileges (detached mounts of pinned trees, groups) are made before the clone. The
+//! child inherits them and waits once, for its id maps.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;

@@ -33,7 +33,7 @@ use creel_plan::Later;
 use creel_sys::filelease::{self, Open};
 use creel_sys::{Errno, Result, dnotify, fd, mount};
 
-/// Rounds of covering, if the host keeps replacing.
+/// Most rounds of covering names again that the host keeps replacing.
 const MOST_ROUNDS: usize = 1000;
 /// How long a frozen jail waits for the host to replace a file that it removed, and to close the new one.
 const PATIENCE: Duration = Duration::from_millis(200);

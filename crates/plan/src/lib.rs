@@ -139,7 +139,7 @@ pub struct CommandWatch {
 pub struct Layer {
     pub name: MechanismName,
     pub in_force: bool,
-    /// What it is on this host (an ABI, a hierarchy, a range), or what the host lacks.
+    /// Its form on this host (an ABI, a hierarchy, a range), or the property that the host lacks.
     pub detail: String,
 }
 

@@ -58,7 +58,7 @@ impl View<'_> {
                 Err(error) if if_present && error.is_of_the_file() => {
                     let text = error.to_string();
                     let text = text.strip_prefix("creel: ").unwrap_or(&text);
-                    self.skipped.push(format!("not held: {text}"));
+                    self.skipped.push(format!("not protected: {text}"));
                 }
                 held => held?,
             }
@@ -90,7 +90,7 @@ impl View<'_> {
             if self.binds.iter().any(whole) {
                 let name = path.display();
                 self.skipped.push(format!(
-                    "{name} is obeyed ({origin}) and is not held: it is granted whole",
+                    "{name} is not protected, although the host obeys it ({origin}): it is granted as a whole",
                     origin = obeyed.by
                 ));
                 continue;
@@ -142,6 +142,10 @@ impl View<'_> {
                 Ok(())
             }
             Fact::Absent => self.withhold(path, absent.into(), Later::ReadOnly, origin),
+            // The workspace itself may not be entered.
+            Fact::Denied if path.parent() == Some(&self.workspace.path) => Err(
+                ResolveError::WorkspaceDenied(self.workspace.path.display().to_string()),
+            ),
             Fact::Denied => Err(ResolveError::Unlooked {
                 path: path.into(),
                 origin: origin.clone(),
@@ -179,7 +183,7 @@ impl View<'_> {
                 });
             }
             self.skipped.push(format!(
-                "{}: too large to be searched for files that have another name, by which the jail could write to them",
+                "{} has too many files to search for hard links, through which the jail could write to them",
                 path.display()
             ));
         }
@@ -224,7 +228,7 @@ impl View<'_> {
         };
         if leave {
             self.skipped.push(format!(
-                "{} is absent and not held: the jail can create it",
+                "{} is absent and not protected: the jail can create it",
                 path.display()
             ));
             return Ok(());

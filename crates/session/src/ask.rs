@@ -215,7 +215,7 @@ mod tests {
             "kfxm files.example and more\n",
             "kfxm files.example kfxm files.example\n",
             "kfxm \"files.example\"\n",
-            // What a question over this one would have said.
+            // The answer that a question over this one would have had.
             "kfxm docs.rs\n",
             "kfxm example\n",
             "kfxm s.example\n",
@@ -227,12 +227,12 @@ mod tests {
             "kfxm user@files.example\n",
             "kfxm https://files.example\n",
             "kfxm files.example/\n",
-            // What only looks like it, and UTS 46 would make the same.
+            // Words that only look like it, and that UTS 46 would make the same.
             "kfxm \u{ff46}iles.example\n",
             "kfxm files\u{3002}example\n",
             "kfxm fi\u{ad}les.example\n",
             "\u{212a}fxm files.example\n",
-            // What a terminal says when it is asked.
+            // Answers of a terminal to a query.
             "\x1b[?62;c\n",
             "\x1b]lkfxm files.example\x1b\\\n",
             "\x1b[Ikfxm files.example\n",

@@ -48,7 +48,7 @@ impl Connection {
     pub fn bound(&self, bytes: usize) -> Result<()> {
         let socket = self.socket()?;
         bound(socket, bytes)?;
-        // Where a buffer does not grow by itself, the kernel leaves this clamp at the first buffer's room.
+        // If a buffer does not grow by itself, the kernel leaves this clamp at the first buffer's room.
         let clamp = libc::TCP_WINDOW_CLAMP;
         set_option(socket, libc::IPPROTO_TCP, clamp, bytes as i32)
     }

@@ -205,7 +205,7 @@ mod tests {
             let writer = Writer::new(full).unwrap();
             fill(&writer);
             assert_eq!(rustix::fs::fcntl_getfl(full).unwrap(), before);
-            // What is in a terminal is moved on by the kernel's own workers, which makes room.
+            // Bytes in a terminal are moved on by the kernel's own workers, which makes room.
             let late = (0..1000).find_map(|_| {
                 fill(&writer);
                 let until = Instant::now() + Duration::from_millis(20);

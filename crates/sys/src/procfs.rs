@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_hosts_bounds_are_read() {
-        // What every machine has at least, and no number of another file.
+        // Entries that every machine has, and no number of another file.
         assert!((64 << 10..1 << 40).contains(&largest_receive_buffer()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(sockets(std::process::id() as i32).count > 0);

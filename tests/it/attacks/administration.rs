@@ -15,7 +15,7 @@ fn documented() -> &'static str {
 
 each!(set_id_and_administrators_programs_can_be_left_out);
 fn set_id_and_administrators_programs_can_be_left_out(who: Who) {
-    // What every Debian has of each: by name, by pattern and in a directory.
+    // Files of each that every Debian has: by name, by pattern and in a directory.
     let programs = [
         "/usr/bin/su",
         "/usr/bin/mount",
@@ -49,7 +49,7 @@ for p in PROGRAMS:
             "{who:?} {program}: {with:#?}"
         );
     }
-    // What is no administrator's goes on.
+    // Other programs go on.
     let git = run().policy_text(&workspace, "admin", documented());
     git.sh("git --version && ls / >/dev/null").ok();
 }

@@ -126,7 +126,7 @@ fn a_deleted_working_directory_is_refused(who: Who) {
             .args(["-c", &format!("cd \"$0\" && {line} && exec \"$@\"")])
             .arg(&gone);
         command.arg(inner.get_program()).args(inner.get_args());
-        // Whoever may remove it in the workspace's parent: the test, as the owner of both.
+        // The test may remove it in the workspace's parent, as the owner of both.
         command.stdin(Stdio::null());
         become_who(&mut command, who);
         let (uid, gid, _) = who.account();

@@ -106,7 +106,7 @@ fn a_jail_cannot_move_a_denied_file_out_of_the_way_of_the_next_run(who: Who) {
         .policy(&denying)
         .sh("cat a/b/secret c/b/secret; touch a/new a/b/new && rm a/new a/b/new");
     assert_eq!((ran.status, ran.stdout.as_str()), (0, ""), "{ran:#?}");
-    // What is not above a denied file moves as ever, and without the rule so does this.
+    // A directory that is not above a denied file moves as ever, and without the rule so does this.
     Run::new(who, &workspace)
         .policy(&denying)
         .sh("mv decoy d && mv d decoy")

@@ -101,7 +101,7 @@ fn nothing_is_typed_into_the_callers_terminal(who: Who) {
         }
         assert_eq!(tried, 48);
         assert_eq!(waiting(&slave), 0, "{flag}: something was typed");
-        // What a person types does arrive there: the place that was looked at is the right one.
+        // Keys that a person types do arrive there: the inspected place is the right one.
         master.write_all(b"k").expect("write");
         let mut byte = [0];
         File::from(slave).read_exact(&mut byte).expect("read");

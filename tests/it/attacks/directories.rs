@@ -147,7 +147,7 @@ fn waiting(who: Who, workspace: &Workspace) -> std::process::Child {
 }
 
 each!(what_the_host_puts_there_stays);
-/// What the host's programs make in such a directory while a jail runs is theirs: the jail neither sees it nor
+/// Entries that the host's programs make in such a directory while a jail runs are theirs: the jail neither sees it nor
 /// keeps it from staying, with a mode like any other's.
 fn what_the_host_puts_there_stays(who: Who) {
     let workspace = Workspace::new(who);
@@ -179,7 +179,7 @@ each!(what_two_killed_processes_leave_the_next_run_removes);
 /// Creel and its janitor are killed at once: what stays are empty directories and sockets, and the next
 /// run takes them away.
 fn what_two_killed_processes_leave_the_next_run_removes(who: Who) {
-    // Where there are groups, theirs would stay too, until somebody gets the slot.
+    // If groups exist, theirs would stay too, until somebody gets the slot.
     if has_cgroups(who) {
         return;
     }

@@ -1,4 +1,4 @@
-//! What a flag grants beside the policy is bound by the policy's denials and protections as what the policy grants:
+//! A flag's grants beside the policy are bound by the policy's denials and protections as the policy's grants are:
 //! a mode of the workspace, a path to write, and the same through a link.
 
 use std::ffi::OsStr;
@@ -88,7 +88,7 @@ fn a_denial_in_a_workspace_that_is_not_there_denies(who: Who) {
             ("free", free),
         ]);
     }
-    // What is granted there is not, and that is told.
+    // A grant in there has no effect, and that is reported.
     let policy = format!(
         "extends = ['default']\nfilesystem.read = ['{}/fr*']",
         place.display()

@@ -1,4 +1,4 @@
-//! What a jail leaves for the host to obey: the workspace's repository stays one, links in it are taken
+//! Files that a jail leaves for the host to obey: the workspace's repository stays one, links in it are taken
 //! away, and what cannot be held by name is said in the verdict. The control is git on the host, which
 //! does what it is kept from.
 
@@ -26,7 +26,7 @@ fn repository(who: Who) -> Workspace {
     let workspace = Workspace::new(who);
     let made = "git init -q . && git -c user.name=a -c user.email=a@b commit -qm x --allow-empty";
     assert!(host(who, &workspace, made).status.success());
-    // What was made in the same tick of the clock as the start counts as the run's.
+    // Files made in the same tick of the clock as the start count as the run's.
     wait::for_a_tick();
     workspace
 }
@@ -162,7 +162,7 @@ fn links_in_the_repository_are_taken_away(who: Who) {
         found.contains(&"head restored .git/HEAD".to_owned()),
         "{found:?}"
     );
-    // What lies beside the repository is the jail's.
+    // Files beside the repository are the jail's.
     assert!(workspace.path().join("plain").symlink_metadata().is_ok());
     let git = "git -c user.name=a -c user.email=a@b commit -qm y --allow-empty && git status && git gc -q";
     let after = host(who, &workspace, git);
@@ -198,14 +198,11 @@ fn a_link_does_not_refuse_the_next_run(who: Who) {
     assert!(host(who, &empty, "ln -s /etc .git").status.success());
     let refused = Run::new(who, &empty).sh("true");
     assert_eq!(refused.status, 125, "{refused:#?}");
-    assert!(
-        refused.stderr.contains("take the link away"),
-        "{refused:#?}"
-    );
+    assert!(refused.stderr.contains("remove the link"), "{refused:#?}");
 }
 
 each!(what_the_host_obeys_is_said_where_it_is_new);
-/// What lies deeper cannot be held by name.
+/// Files at a greater depth cannot be held by name.
 fn what_the_host_obeys_is_said_where_it_is_new(who: Who) {
     let body = "import subprocess\n\
         git = lambda *a: subprocess.run(['/usr/bin/git', *a], check=True)\n\
@@ -274,7 +271,7 @@ fn what_the_host_obeys_is_said_where_it_is_new(who: Who) {
 }
 
 each!(what_was_not_looked_at_is_said);
-/// What cannot be looked at is counted, and no more is claimed.
+/// Directories that cannot be searched are counted, and no more is claimed.
 fn what_was_not_looked_at_is_said(who: Who) {
     let workspace = Workspace::new(who);
     let body = "for i in range(20):\n    os.makedirs(f'd/{i}/' + '/'.join('abcdefgh' * 10))\n";
@@ -368,8 +365,8 @@ fn what_was_prepared_in_an_earlier_run_is_said(who: Who) {
 }
 
 each!(changes_in_place_beneath_the_top_are_said);
-/// Of a repository beneath the top, what leads git elsewhere; of other systems and of settings, what was
-/// changed where it is.
+/// Files of a repository beneath the top that lead git elsewhere; files of other systems and settings that were
+/// changed in place.
 fn changes_in_place_beneath_the_top_are_said(who: Who) {
     let setup = "git init -q a && git init -q b && git init -q c && rm -rf a/.git/hooks b/.git/hooks \
         && mkdir scripts && ln -s ../../scripts b/.git/hooks && echo x >scripts/old \
@@ -431,7 +428,7 @@ fn long_directories_hide_nothing_in_silence(who: Who) {
     assert!(!hidden || unseen > 0, "{who:?}: {seen}");
     assert_eq!(seen["unseen_changed"], unseen > 0, "{who:?}: {seen}");
     assert_eq!(
-        ran.stderr.contains("were not looked at"),
+        ran.stderr.contains("were not searched"),
         unseen > 0,
         "{who:?}: {ran:#?}"
     );
@@ -484,8 +481,8 @@ fn no_name_that_a_jail_makes_refuses_every_next_run(who: Who) {
     }
     let next = Run::new(who, &workspace).flags(["-v"]).sh("true").ok();
     for said in [
-        ".gdbinit leads through a symbolic link",
-        ".exrc must stay as it is and has a second name",
+        "work/.gdbinit cannot be protected, because the jail could change the symbolic link",
+        ".exrc cannot be protected, because it has a second name",
     ] {
         assert!(
             next.stderr.contains(said),
@@ -505,7 +502,7 @@ fn no_name_that_a_jail_makes_refuses_every_next_run(who: Who) {
         "try: open('.gdbinit', 'w'); print('OK')\nexcept OSError as e: print(e.errno)",
     );
     assert_eq!(held.stdout, "30\n", "{who:?}");
-    // What cannot be taken away, since it was there before, is named.
+    // A file that existed before, and so cannot be removed, is named.
     let made = host(
         who,
         &workspace,
@@ -515,7 +512,7 @@ fn no_name_that_a_jail_makes_refuses_every_next_run(who: Who) {
     let refused = Run::new(who, &workspace).sh("true");
     assert_eq!(refused.status, 125, "{refused:#?}");
     let place = workspace.path().canonicalize().expect("it is there");
-    let remedy = format!("take the link away: rm {}/.hg/hgrc", place.display());
+    let remedy = format!("remove the link: rm {}/.hg/hgrc", place.display());
     assert!(refused.stderr.contains(&remedy), "{refused:#?}");
     let made = host(who, &workspace, "rm .hg/hgrc && ln x .hg/hgrc");
     assert!(made.status.success());
@@ -538,7 +535,7 @@ fn no_argument_of_a_command_refuses_every_next_run(who: Who) {
         let said = next
             .stderr
             .lines()
-            .any(|l| l.contains(&line) && l.contains("is not held"));
+            .any(|l| l.contains(&line) && l.contains("is not protected"));
         assert!(said, "{name} {who:?}: {}", next.stderr);
     }
     // The control: what is neither a link nor has another name is held.
@@ -556,7 +553,7 @@ fn no_argument_of_a_command_refuses_every_next_run(who: Who) {
 }
 
 each!(names_of_a_jail_drive_no_terminal);
-/// What a terminal would obey is in no line that a person reads.
+/// Control sequences never reach a line that a person reads.
 fn names_of_a_jail_drive_no_terminal(who: Who) {
     // CSI of eight bits, DEL, an override, a mark, a line separator.
     const NAMES: &str = "['\\u009b31m', '\\u007f', '\\u202e', '\\u200f', '\\u2028']";

@@ -112,7 +112,7 @@ pub fn become_who(command: &mut Command, who: Who) {
     }
 }
 
-/// What an attack printed.
+/// Output of an attack.
 #[derive(Debug)]
 pub struct Answers(pub BTreeMap<String, String>);
 

@@ -1,5 +1,5 @@
-//! Who writes the operator's policy in one run has ruled the next: the places where policies that grant
-//! are looked for are nobody's in a jail, there or not. What lies beside them is; and the same file,
+//! Attack: a jail that writes the operator's policy rules the next run. The search directories of policies that grant
+//! cannot be written in a jail, whether they exist or not. Files beside them can; and the same file,
 //! written outside, rules.
 
 use std::os::unix::fs::{chown, symlink};
@@ -11,7 +11,7 @@ use creel_policy::{Degradable, file, preset};
 use crate::attacks::{Answers, attack, refused};
 use crate::support::{Ran, Run, Who, Workspace, planned};
 
-/// What an attacker would like to be granted.
+/// Grants that an attacker would like to have.
 const WIDER: &str =
     "extends = [\"default\"]\nallow_degraded = [\"cgroup\"]\n[filesystem]\nread = [\"/var/log\"]\n";
 
@@ -43,7 +43,7 @@ fn directory(who: Who, path: &Path) {
     chown(path, Some(uid), Some(gid)).expect("chown");
 }
 
-/// What it tried and got, with `config` as `XDG_CONFIG_HOME`; `seat` is where that really leads.
+/// Attempts and their results, with `config` as `XDG_CONFIG_HOME`; `seat` is where that really leads.
 fn tried(who: Who, workspace: &Workspace, config: &Path, seat: &Path) -> Answers {
     let above = seat.parent().expect("a parent");
     let beside = match above.exists() {
@@ -74,7 +74,7 @@ fn ruling(who: Who, config: &Path) -> (String, String) {
     (word("name"), word("digest"))
 }
 
-/// What there is before the first run, and what the attempts answer.
+/// Files before the first run, and the answers to the attempts.
 type Case = (
     &'static str,
     &'static [&'static str],
@@ -217,15 +217,15 @@ fn a_link_to_policies_in_the_jails_reach_is_refused(who: Who) {
         (workspace.path().join("hop"), out.join("real")),
     ] {
         let ran = run(&config, &to);
-        refused(&ran, "and policies are looked for behind it");
+        refused(&ran, "and leads to the policy search directory");
         assert!(
-            ran.stderr.contains("put a directory in its place"),
+            ran.stderr.contains("replace it with a directory"),
             "{ran:#?}"
         );
     }
     // A link that leads to itself shows nothing.
     let around = run(&workspace.path().join("hop/creel/.."), Path::new("hop"));
-    refused(&around, "has a policy cannot be seen");
+    refused(&around, "may have a policy and cannot be read");
     // The control: the link is there, and no policy is looked for behind it.
     run(&out.join("real"), Path::new("nowhere")).ok();
 }
@@ -236,7 +236,7 @@ fn the_home_is_no_workspace(who: Who) {
     let workspace = Workspace::new(who);
     let (_, _, home) = who.account();
     let ran = Run::new(who, &workspace).cwd(&home).sh("true");
-    refused(&ran, "is too wide to be handed to a jail");
+    refused(&ran, "is too wide to be granted to a jail");
     let ran = Run::new(who, &workspace)
         .flags(["--write".as_ref(), home.as_os_str()])
         .argv(["/usr/bin/true"]);

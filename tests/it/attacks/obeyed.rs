@@ -1,4 +1,4 @@
-//! What git on the host obeys because its configuration names it: hooks, included files and programs
+//! Files that git on the host obeys because its configuration names them: hooks, included files and programs
 //! that lie in the workspace are not the jail's to make or to change. The control is the same act where
 //! the operator excepts the path: the jail writes it, and git on the host runs it.
 
@@ -12,17 +12,17 @@ struct Way {
     name: &'static str,
     /// Shell lines on the host, in the empty workspace.
     setup: &'static str,
-    /// What the jail writes, and what it writes there.
+    /// File that the jail writes, and its content.
     target: &'static str,
     contents: &'static str,
     errno: &'static [&'static str],
-    /// What somebody does on the host later.
+    /// A later act on the host.
     later: &'static str,
 }
 
-/// Of what is there.
+/// Answers for an existing file.
 const HELD: &[&str] = &["EROFS"];
-/// Of what is not: the name is taken, by a directory or by what stands in for it.
+/// Answers for an absent file: the name is taken, by a directory or by its stand-in.
 const WITHHELD: &[&str] = &["EROFS", "EISDIR", "EEXIST", "ENOTDIR", "EACCES", "ENXIO"];
 const RUNS: &str = "#!/bin/sh\ntouch pwned\n";
 const COMMIT: &str = "git -c user.name=a -c user.email=a@b commit -qm x --allow-empty";
@@ -270,7 +270,7 @@ fn what_the_callers_configuration_names_is_held_and_said(who: Who) {
 }
 
 each!(what_the_environment_names_is_held);
-/// What a variable of the environment says counts as what a file says.
+/// Variables of the environment count as a file does.
 fn what_the_environment_names_is_held(who: Who) {
     need("git");
     let workspace = Workspace::new(who);
@@ -365,16 +365,16 @@ fn a_link_on_the_way_to_what_git_obeys_is_refused(who: Who) {
     let setup = "git init -q . && git config core.hooksPath .githooks && mkdir real && ln -s real .githooks";
     on_host(who, &workspace, setup);
     let run = |lines: &str| Run::new(who, &workspace).policy(policy(&workspace, lines));
-    refused(&run("").sh("true"), "could turn the link");
+    refused(&run("").sh("true"), "could change the symbolic link");
     // Also where another name leads there without it, and where it leads round.
     let twice = "git config include.path ../real";
     on_host(who, &workspace, twice);
-    refused(&run("").sh("true"), "could turn the link");
+    refused(&run("").sh("true"), "could change the symbolic link");
     let round = Workspace::new(who);
     let setup = "git init -q . && git config core.hooksPath .githooks && ln -s .githooks .githooks";
     on_host(who, &round, setup);
     let ran = Run::new(who, &round).policy(policy(&round, "")).sh("true");
-    refused(&ran, "could turn the link");
+    refused(&ran, "could change the symbolic link");
     on_host(
         who,
         &round,

@@ -32,7 +32,7 @@ fn waiting(run: &Run, workspace: &Workspace, [started, go]: [&str; 2], script: &
     child.expect("creel starts")
 }
 
-/// What it printed.
+/// Output of the attack.
 #[track_caller]
 fn ended(child: Child) -> String {
     let output = child.wait_with_output().expect("it ends");
@@ -55,7 +55,7 @@ fn changed(watch: &std::os::fd::OwnedFd) -> Vec<String> {
 }
 
 each!(nothing_in_the_directory_is_given_a_mode);
-/// Whoever may rename in the directory could exchange a file of root's for what is given a mode.
+/// A process that may rename in the directory could exchange a file of root's for the one that is given a mode.
 fn nothing_in_the_directory_is_given_a_mode(who: Who) {
     let workspace = Workspace::new(Who::User);
     let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
@@ -160,7 +160,7 @@ say('free', opened('free/k', os.O_RDONLY))
 "#;
 
 each!(a_denied_name_shows_nothing_of_a_directory_that_stands_there);
-/// What an earlier jail made, and the host uses while this one runs.
+/// A directory that an earlier jail made, and that the host uses while this one runs.
 fn a_denied_name_shows_nothing_of_a_directory_that_stands_there(who: Who) {
     let denied = |workspace: &Workspace| policy(workspace, r#"deny = ["$WORKSPACE/secrets"]"#);
     for mode in ["1755", "1700", "755"] {
@@ -212,7 +212,7 @@ fn runs_share_a_placeholder_that_they_see_differently(who: Who) {
 }
 
 each!(what_stands_in_a_tree_that_is_only_read_is_covered);
-/// Where nothing can be made there is nothing to keep absent, and what stands there is covered.
+/// If nothing can be created there, nothing must be kept absent, and an existing entry is covered.
 fn what_stands_in_a_tree_that_is_only_read_is_covered(who: Who) {
     const MAKES: [&str; 3] = [
         "os.mkdir('secrets'); os.chmod('secrets', 0o1755)",
@@ -242,7 +242,7 @@ each!(git_and_creel_read_the_same_file);
 fn git_and_creel_read_the_same_file(who: Who) {
     need("git");
     let body = "say('config', py(open, 'config', 'w')); say('hooks', py(os.mkdir, 'hooks'))";
-    // What is held absent is a directory in the jail, since git would open it.
+    // A name that is held absent is a directory in the jail, since git would open it.
     let held = ["EISDIR", "EEXIST"];
     for (pointer, touch, [config, hooks]) in [
         ("..", "@271828182", held),
@@ -264,7 +264,7 @@ fn git_and_creel_read_the_same_file(who: Who) {
 }
 
 each!(a_forged_one_is_told);
-/// What looks like a placeholder and says something is told of when the run has ended.
+/// A socket that looks like a placeholder and listens is reported when the run has ended.
 fn a_forged_one_is_told(who: Who) {
     need("git");
     for (says, told) in [("..", true), (".\\n", false)] {
@@ -274,7 +274,7 @@ fn a_forged_one_is_told(who: Who) {
             &workspace,
             "git init -q sub && touch sub/.git/commondir && rm sub/.git/commondir",
         );
-        // What was made in the same tick of the clock as the start counts as the run's.
+        // Files made in the same tick of the clock as the start count as the run's.
         wait::for_a_tick();
         let forged = format!(
             "printf '{says}' >sub/.git/commondir && chmod 444 sub/.git/commondir && \

@@ -10,7 +10,7 @@ use crate::support::{Run, Who, Workspace, need, wait};
 
 /// A run with these protected paths, in TOML.
 fn protect(who: Who, workspace: &Workspace, paths: &str) -> Run {
-    // What every policy protects by itself would be in the way of the controls.
+    // Protected defaults of every policy would be in the way of the controls.
     let trusted = creel_policy::protected_defaults::PATHS.iter();
     let trusted: Vec<String> = trusted
         .map(|row| format!("$WORKSPACE/{}", row.path))
@@ -171,7 +171,7 @@ fn optional_says_whether_a_missing_parent_is_held(who: Who) {
         .ok();
     assert!(
         plan.stdout
-            .contains(".git/hooks is absent and not held: the jail can create it"),
+            .contains(".git/hooks is absent and not protected: the jail can create it"),
         "{plan:#?}"
     );
 }
@@ -184,12 +184,12 @@ fn what_no_mount_can_hold_is_refused(who: Who) {
     std::os::unix::fs::symlink("file", workspace.path().join("link")).expect("symlink");
     refused(
         &run(r#""$WORKSPACE/link""#),
-        "leads through a symbolic link",
+        "the jail could change the symbolic link",
     );
     std::os::unix::fs::symlink("/etc", workspace.path().join("out")).expect("symlink");
     refused(
         &run(r#""$WORKSPACE/out/none""#),
-        "leads through a symbolic link",
+        "the jail could change the symbolic link",
     );
     run(r#""$WORKSPACE/file""#).ok();
     std::fs::hard_link(&file, workspace.path().join("twin")).expect("link");
@@ -200,7 +200,7 @@ fn what_no_mount_can_hold_is_refused(who: Who) {
 }
 
 each!(a_second_name_is_found_in_a_large_tree);
-/// Of 5,000 files one has another name.
+/// One of 5,000 files has another name.
 fn a_second_name_is_found_in_a_large_tree(who: Who) {
     let workspace = Workspace::new(who);
     let file = workspace.write("tree/deep/first", "x");
@@ -213,7 +213,7 @@ fn a_second_name_is_found_in_a_large_tree(who: Who) {
     std::fs::hard_link(&file, workspace.path().join("twin")).expect("link");
     refused(
         &run(),
-        "tree/deep/first must stay as it is and has a second name",
+        "tree/deep/first cannot be protected, because it has a second name",
     );
 }
 
@@ -246,7 +246,7 @@ say('secret', made('.env')); say('deep', made('dir/.env')); say('read', opened('
 }
 
 each!(programs_pass_over_a_withheld_name);
-/// What stands for nothing is nothing to git, find and grep, in the jail and outside it.
+/// A placeholder is nothing to git, find and grep, in the jail and outside it.
 fn programs_pass_over_a_withheld_name(who: Who) {
     need("git");
     let workspace = Workspace::new(who);
@@ -254,7 +254,7 @@ fn programs_pass_over_a_withheld_name(who: Who) {
                   git ls-files && find . -type f -name .envrc && grep -r no''where .; \
                   git -c user.name=a -c user.email=a@b commit -qm one && echo y >> f && \
                   git stash -qu && git stash pop -q && git clean -fdq && touch made; while [ ! -e stop ]; do sleep 0.05; done";
-    // Of the repository that it makes creel would say a word.
+    // Without --quiet, creel would report the repository that it makes.
     let run = protect(who, &workspace, r#""$WORKSPACE/.envrc""#).flags(["--quiet"]);
     let mut child = run.command(["/bin/sh", "-c", script]);
     let child = child.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -52,11 +52,11 @@ while not select.select([0], [], [], 0)[0]:
 os.write(1, b'over\n')
 "#;
 
-/// What came of it.
+/// Result of the run.
 #[derive(Debug)]
 struct Tried {
     replaced: usize,
-    /// What the jail read.
+    /// Secrets that the jail read.
     secrets: Vec<String>,
     /// For how long it could, each time.
     windows: Vec<u32>,
@@ -125,7 +125,7 @@ fn covered(jail: &mut Child, place: &Path) -> bool {
             .into_iter()
             .flat_map(children_of)
             .find_map(|pid| fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok());
-        // Where the jail moved it away, nothing is there to be covered.
+        // If the jail moved it away, nothing must be covered.
         if inside.is_some_and(|mounts| mounts.contains(&mounted)) || !place.exists() {
             return true;
         }

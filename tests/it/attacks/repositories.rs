@@ -19,7 +19,7 @@ fn host(who: Who, workspace: &Workspace, script: &str) {
     assert!(output.status.success(), "{script}: {output:?}");
 }
 
-/// What a jail of `p/a/sub` makes there, or somebody on the host in `p`; `true` where the run says so itself.
+/// Entries that a jail of `p/a/sub` makes there, or somebody on the host in `p`; `true` where the run says so itself.
 const HIDING: [(&str, &str, Option<&str>); 9] = [
     ("nothing", "true", None),
     ("an empty directory", "mkdir .git", Some(".git")),

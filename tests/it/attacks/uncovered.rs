@@ -167,7 +167,7 @@ fn workspace(who: Who) -> (Workspace, Run, std::path::PathBuf) {
     (workspace, run, status)
 }
 
-/// What the host does: a shell as the workspace's owner.
+/// Act of the host: a shell as the workspace's owner.
 fn outside(who: Who, cwd: &Path, act: &str) -> bool {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-ec", act]).current_dir(cwd);
@@ -188,7 +188,7 @@ fn verdict(status: &Path) -> Value {
 each!(what_the_host_uncovers_is_covered_again);
 fn what_the_host_uncovers_is_covered_again(who: Who) {
     need("git");
-    // What the host does, what the jail tries then, and what it must be told.
+    // Act of the host, attempt of the jail after it, and the expected answer.
     let cases = [
         ("echo B >n && mv n .env", "read", ".env"),
         ("rm .env && echo C >.env", "read", ".env"),
@@ -265,7 +265,7 @@ fn what_the_host_uncovers_is_covered_again(who: Who) {
 }
 
 each!(a_jail_that_used_what_was_uncovered_is_ended);
-/// What the jail opened while it could stays open: it is ended. The file stays open for writing in the jail
+/// A file that the jail opened while it could stays open: the jail is ended. The file stays open for writing in the jail
 /// alone, so nobody else can be meant.
 fn a_jail_that_used_what_was_uncovered_is_ended(who: Who) {
     let (workspace, run, status) = workspace(who);
@@ -295,7 +295,7 @@ fn a_jail_that_used_what_was_uncovered_is_ended(who: Who) {
 each!(a_jail_that_keeps_a_way_to_what_was_uncovered_is_ended);
 /// Nor may the jail keep a way to it: what is not open can be opened later.
 fn a_jail_that_keeps_a_way_to_what_was_uncovered_is_ended(who: Who) {
-    // What the jail does to `next` before the host gives that the other name.
+    // Act of the jail on `next` before the host gives that the other name.
     let kept = [
         ("reads", "next", ".git/config"),
         ("names", "next", ".git/config"),
@@ -355,7 +355,7 @@ fn a_jail_that_keeps_a_way_to_what_was_uncovered_is_ended(who: Who) {
         if guarded {
             assert_eq!(jail.ask("read", "second"), "EPERM");
         }
-        // Where it is to be ended it does not end by itself.
+        // A jail that is to be ended does not end by itself.
         let ended = match status {
             Some(0) => jail.end(),
             _ => jail.ended(),

@@ -58,7 +58,7 @@ impl Carried {
         self.client.write_all(bytes).await.expect("a write");
     }
 
-    /// What the server has of the first bytes.
+    /// Bytes of the client that the server has.
     async fn arrives(&mut self, bytes: &[u8]) {
         self.says(bytes).await;
         let mut server = self.accept().await;
@@ -180,7 +180,7 @@ fn every_mismatch_is_refused_before_anybody_is_dialled() {
         (
             b"\x15\x03\x01\0\x02\x01\0".to_vec(),
             50,
-            "net-hello: another kind of record",
+            "net-hello: a record of another type",
         ),
     ];
     local(async {
@@ -342,7 +342,7 @@ fn every_line_that_a_server_could_take_for_a_request_is_read_strictly() {
                 let what = line.trim_start().as_bytes().escape_ascii().to_string();
                 let refused = answer.starts_with("HTTP/1.1 4") || answer.is_empty();
                 assert!(refused, "{what} {cut}: {answer}");
-                // Where the client waits first the server may be dialled, and hears nothing.
+                // If the client waits first, the server may be dialled, and receives nothing.
                 let dialled = Duration::from_millis(20);
                 if let Ok(Ok((mut server, _))) =
                     tokio::time::timeout(dialled, carried.server.accept()).await
@@ -401,7 +401,7 @@ impl Slow {
     }
 }
 
-/// Where the client speaks late the server is dialled before; that connection is then the one that it
+/// If the client speaks late, the server is dialled before; that connection is then the one that it
 /// has, and the server never sees another.
 #[test]
 fn a_client_that_speaks_while_its_server_is_dialled_is_one_connection() {
@@ -461,7 +461,7 @@ fn nobody_looks_where_a_rule_says_tcp() {
     });
 }
 
-/// What a proxy read beyond its own request goes first.
+/// Bytes that a proxy read beyond its own request go first.
 #[test]
 fn early_bytes_are_judged_and_go_first() {
     local(async {

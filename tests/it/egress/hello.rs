@@ -284,7 +284,7 @@ fn what_is_spoken_is_told() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// What is once told stays so, whatever comes behind.
+    /// A decision stays the same, whatever bytes follow.
     #[test]
     fn nothing_later_changes_what_was_told(bytes in proptest::collection::vec(any::<u8>(), 0..80), at in 0usize..80) {
         stays(&bytes, at)?;

@@ -47,7 +47,7 @@ async fn echo() -> u16 {
     port
 }
 
-/// What a client gets back of so many bytes, and how it ends.
+/// Bytes that a client gets back of so many, and how the connection ends.
 async fn sends(to: SocketAddr, bytes: usize) -> (usize, Option<i32>) {
     let client = TcpStream::connect(to).await.expect("a connection");
     let (mut read, mut write) = client.into_split();
@@ -165,7 +165,7 @@ fn a_server_that_takes_nobody_in_costs_no_socket() {
         socket.bind((LOOPBACK, 0).into()).expect("an address");
         let server = socket.listen(1).expect("a listener");
         let address = server.local_addr().expect("its address");
-        // What its backlog has room for (listen(2)), and no more.
+        // Connections for which its backlog has room (listen(2)), and no more.
         let mut full = vec![];
         while let Ok(one) = timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
             full.push(one.expect("a connection"));

@@ -35,7 +35,7 @@ fn in_a_network<T: Send + 'static>(inside: impl FnOnce() -> T + Send + 'static) 
     thread.join().expect("no panic")
 }
 
-/// What a client inside gets from `connect`: its errno, or what it reads to the end.
+/// Result of `connect` for a client inside: its errno, or the bytes up to the end.
 fn reads(to: SocketAddr, from: &Inside) -> impl Future<Output = Result<Vec<u8>, Option<i32>>> {
     use std::io::Read as _;
     let client = from.connect(to);
@@ -277,7 +277,7 @@ fn datagrams_that_wait_for_a_name_are_bounded_and_delay_nobody() {
             }
             let mut buffer = [0; 2000];
             let mut hear = |said: &[u8]| {
-                // What goes through the network may be lost: the relay is busy.
+                // Packets through the network may be lost: the relay is busy.
                 let short = Some(Duration::from_millis(200));
                 client.set_read_timeout(short).expect("a time");
                 (0..20).any(|_| {

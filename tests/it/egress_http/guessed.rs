@@ -13,7 +13,7 @@ use super::*;
 /// The lengths of what comes, piece by piece, and all of it together.
 type Pieces = (Vec<usize>, Vec<u8>);
 
-/// What jails ask of the host, in one connection.
+/// Requests of jails to the host, in one connection.
 enum Asked {
     One(Box<tokio::io::BufReader<tokio_rustls::client::TlsStream<TcpStream>>>),
     Two(hyper::client::conn::http2::SendRequest<Full<bytes::Bytes>>),

@@ -1,4 +1,4 @@
-//! What leaves is counted and what is dialled is limited, on a connection that is open already too.
+//! Outgoing bytes are counted and connections limited, also on a connection that is open already.
 
 use creel_policy::Count;
 use creel_policy::net::Limits;
@@ -6,7 +6,7 @@ use creel_policy::net::Limits;
 use super::server::each;
 use super::*;
 
-/// What of a request the limits are told.
+/// Bytes of a request that the limits count.
 async fn counted(method: &str, code: u16) -> u64 {
     let outside = server::http().await;
     let port = outside.port;

@@ -35,7 +35,7 @@ fn host(text: &str) -> Host {
     Host::parse(text.as_bytes()).expect("a host")
 }
 
-/// What is granted, to be changed by a test.
+/// Grants, to be changed by a test.
 struct Setup {
     network: Network,
     authority: Option<Authority>,
@@ -131,7 +131,7 @@ impl World {
         client
     }
 
-    /// What is on record, a line each.
+    /// Recorded decisions, a line each.
     fn records(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.log.path()).expect("the log");
         let lines = text.lines();
@@ -188,7 +188,7 @@ async fn dial(to: SocketAddr) -> TcpStream {
 
 /// Says something, and reads until the other side closes.
 async fn say(mut stream: TcpStream, bytes: &[u8]) -> String {
-    // Who refuses early may have closed before all was said.
+    // A server that refuses early may have closed before all was sent.
     let _ = stream.write_all(bytes).await;
     rest(&mut stream).await
 }

@@ -264,7 +264,7 @@ fn socks_says_what_it_does_not_do() {
                 .unwrap_or_else(|e| panic!("{what}: {e}"));
             assert_eq!(reply[..4], [5, 0, 5, code], "{what}");
         }
-        // Who insists on a password may say any.
+        // A client that insists on a password may send any.
         let mut client = dial(world.socks).await;
         let login = [
             &[5, 1, 2, 1, 2, b'm', b'e', 1, b'x'][..],

@@ -24,7 +24,7 @@ fn a_request_to_another_host_is_refused_on_any_connection() {
             client.write_all(get(&said).as_bytes()).await.unwrap();
             assert_eq!(status(&answer(&mut client).await), 200, "{said}");
         }
-        // What was judged is what is sent.
+        // The checked request is the one that is sent.
         assert!(
             outside
                 .seen

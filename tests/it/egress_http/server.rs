@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::listen;
 
-/// What a server saw.
+/// Requests that a server saw.
 #[derive(Default)]
 pub struct Seen {
     pub connections: Cell<u64>,
@@ -198,7 +198,7 @@ async fn reply(mut request: Request<Incoming>, seen: Rc<Seen>) -> Result<Answer,
     let text = |text: String| Response::new(Full::new(Bytes::from(text)).boxed());
     let path = request.uri().path().to_owned();
     Ok(match path.as_str() {
-        // What it was sent, as a checksum, and the length.
+        // The received body, as a checksum, and its length.
         "/sum" => {
             let (mut hash, mut length, mut trailers) = (Sha256::new(), 0, String::new());
             let body = request.body_mut();
@@ -297,7 +297,7 @@ async fn reply(mut request: Request<Incoming>, seen: Rc<Seen>) -> Result<Answer,
             let frames = bytes.map(|byte| Ok(Frame::data(Bytes::from(vec![byte]))));
             Response::new(BoxBody::new(Frames(frames.collect())))
         }
-        // What it was sent, in pieces of so many bytes.
+        // The received body, in pieces of so many bytes.
         "/echo" => {
             let many = request.uri().query().and_then(|q| q.parse().ok());
             let body = request.body_mut().collect().await?.to_bytes();
@@ -336,7 +336,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What `/bytes` says, for comparison: one byte a kilobyte's number.
+/// Body of `/bytes`, for comparison: one byte a kilobyte's number.
 pub fn expected(many: u64) -> String {
     let mut hash = Sha256::new();
     let mut body = Bytes0 { left: many };

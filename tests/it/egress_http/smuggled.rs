@@ -1,4 +1,4 @@
-//! What can be read in two ways is refused, and never becomes a second request outside (E7).
+//! Bytes that can be read in two ways are refused, and never become a second request outside (E7).
 
 use super::*;
 
@@ -62,7 +62,7 @@ fn what_has_two_readings_is_refused_on_every_way() {
     });
 }
 
-/// Where there are both, the length is not believed, is not sent on, and nothing after it is read.
+/// If a request has both, the length is not believed, is not sent on, and nothing after it is read.
 #[test]
 fn a_length_beside_chunks_hides_no_request() {
     local(async {
@@ -109,7 +109,7 @@ fn a_chunk_that_is_none_ends_the_request() {
             ask(&world, "transparent", port, &request).await;
             let seen = outside.seen.text();
             assert!(!seen.contains("smuggled"), "{chunk:?}: {seen}");
-            // Whoever reads it sees no end of it either.
+            // No reader sees an end of it either.
             assert!(!seen.ends_with("0\r\n\r\n"), "{chunk:?}: {seen}");
         }
         // The control: chunks that are some.

@@ -148,7 +148,7 @@ fn a_client_that_waits_is_told_to_go_on() {
         let answer = rest(&mut client).await;
         assert!(answer.contains("5 2cf24d"), "{answer}");
 
-        // Who is refused is not told to send.
+        // A refused client is not told to send.
         let client = world
             .transparent("good.example", outside.port, Version::One)
             .await;

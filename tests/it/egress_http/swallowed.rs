@@ -5,7 +5,7 @@ use super::server::{Server, deaf_to_bodies, each};
 use super::terminated::{Ending, Outside};
 use super::*;
 
-/// What nobody may ask for, as a body.
+/// A forbidden request, as a body.
 const SECOND: &str = "DELETE /admin HTTP/1.1\r\nHost: evil.example\r\n\r\n";
 
 fn request(method: &str, target: &str, port: u16, framing: &str, body: &str) -> String {

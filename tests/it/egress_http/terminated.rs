@@ -33,7 +33,7 @@ impl Outside {
         Outside { issuer, pem }
     }
 
-    /// What ends the TLS of a name.
+    /// An acceptor that ends the TLS of a name.
     pub fn acceptor(&self, name: &str, alpn: &[&str]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();

@@ -166,7 +166,7 @@ fn over_plain_http_there_is_no_secret() {
         assert_eq!(status(&say(client, get.as_bytes()).await), 200);
         assert!(!plain.seen.last().contains(SECRET));
         assert!(plain.seen.last().contains(&placeholder));
-        // What the host kept of a request over TLS it does not say here either.
+        // A secret that the host kept from a request over TLS does not come back here either.
         let client = world
             .transparent("good.example", plain.port, Version::One)
             .await;

@@ -40,7 +40,7 @@ fn a_proc_below_the_jails_own_tmp_refuses_nothing(who: Who) {
         let output = run(&below_tmp, &["--policy", preset]);
         assert_eq!(text(&output.stdout), "ran\n", "{who:?} {output:?}");
     }
-    // What is the host's comes with what is mounted on it.
+    // A tree of the host comes with the mounts in it.
     let path = chroot.display().to_string();
     let whole = ["--workspace", "/tmp:ro"];
     for refused in [

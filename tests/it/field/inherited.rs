@@ -1,4 +1,4 @@
-//! What a process has from its caller: every row of the table, by one that once broke a run.
+//! Process attributes that come from the caller: every row of the table, each by a caller that once broke a run.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn every_mask_starts_a_jail_and_is_the_commands(who: Who) {
 }
 
 each!(the_verdict_is_its_callers_alone_under_every_mask);
-/// What creel writes for its caller has its own mode under every mask.
+/// Files that creel writes for its caller have their own mode under every mask.
 fn the_verdict_is_its_callers_alone_under_every_mask(who: Who) {
     let workspace = Workspace::new(who);
     for mask in ["000", "777"] {

@@ -1,4 +1,4 @@
-//! What callers are allowed and have on a machine: how many files open, and which account.
+//! Limits and accounts of callers on a machine: how many files open, and which account.
 
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ fn a_small_soft_limit_of_descriptors_is_not_creels(who: Who) {
         if key != "read" {
             continue;
         }
-        // What only the caller's own ceiling forbids is told.
+        // A refusal by the caller's own ceiling alone is reported.
         let hard = limited("ulimit -n 256");
         assert_eq!(hard.status.code(), Some(125), "{key}: {hard:?}");
         let said = text(&hard.stderr);
@@ -189,7 +189,7 @@ fn an_account_that_is_not_in_the_database_has_the_home_that_is_its_own() {
     let refused = |output: &Output, place: &str| {
         assert_eq!(output.status.code(), Some(125), "{output:?}");
         let said = text(&output.stderr);
-        assert!(said.contains("`~` means nothing here"), "{place}: {said}");
+        assert!(said.contains("`~` cannot be expanded"), "{place}: {said}");
     };
     for home in &plain {
         for policy in ["p.toml", "denial.toml"] {

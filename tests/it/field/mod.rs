@@ -1,4 +1,4 @@
-//! What callers and their machines bring along, and what must work all the same.
+//! Properties of callers and their machines with which creel must still work.
 
 mod bare;
 mod chroots;

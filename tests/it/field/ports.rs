@@ -25,7 +25,7 @@ fn ports_below_1024_can_be_bound(who: Who) {
         assert_eq!(ran.stdout, "80 443 25 514 8080 ", "{who:?} {flags:?}");
     };
     ports(&[]);
-    // Where the jail is born in a network that was made before.
+    // The jail is born in a network that was made before.
     ports(&["--allow-net", "example.org:7"]);
 }
 

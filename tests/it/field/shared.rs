@@ -68,7 +68,7 @@ fn a_repository_that_a_group_shares_is_written_to_under_its_mask(who: Who) {
     for entry in std::fs::read_dir(workspace.path().join(".git/objects")).expect("objects") {
         let entry = entry.expect("an entry");
         let mode = entry.metadata().expect("stat").permissions().mode() & 0o7777;
-        // What the control has left is as it made it.
+        // Files that the control left are as it made them.
         assert_eq!(mode & 0o2000, 0o2000, "{entry:?}");
     }
 }

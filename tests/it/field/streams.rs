@@ -60,7 +60,7 @@ fn a_pipe_on_stdin_is_read_by_its_name(who: Who) {
     }
 }
 
-/// What reads on from the pipe after the jail, a shell's loop for one, would obey what the jail puts in.
+/// A program that reads on from the pipe after the jail, such as a shell's loop, would obey input from the jail.
 /// Without root the jail's user is the caller, whose pipe it is.
 #[test]
 fn a_pipe_on_stdin_cannot_be_written_to() {
@@ -123,7 +123,7 @@ fn a_file_on_stdin_is_read_by_its_name_and_not_written_to(who: Who) {
 }
 
 each!(a_granted_file_on_stdin_is_read_by_its_name);
-/// Of a granted file the grant decides.
+/// The grant decides about a granted file.
 fn a_granted_file_on_stdin_is_read_by_its_name(who: Who) {
     let workspace = Workspace::new(who);
     workspace.write("in", "text");

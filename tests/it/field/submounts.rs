@@ -143,7 +143,7 @@ fn a_mount_that_cannot_be_mapped_is_refused_by_its_own_name() {
     }
 }
 
-/// What the refusal advises: the rest is the owner's as ever, and nobody writes to that mount.
+/// The refusal's advice works: the rest is the owner's as ever, and nobody writes to that mount.
 #[test]
 fn the_rest_works_beside_it() {
     let Some(workspace) = prepared() else { return };
@@ -249,7 +249,7 @@ fn policy(workspace: &Workspace, lines: &str) -> String {
     path.display().to_string()
 }
 
-/// Whose mount it is may unmount it while the jail runs, and put a directory there. The control is a mount that no
+/// The owner of a mount may unmount it while the jail runs, and put a directory there. The control is a mount that no
 /// policy names: what comes in its place is the workspace's.
 #[test]
 fn a_protected_one_is_read_only_when_its_owner_has_unmounted_it() {
@@ -315,18 +315,18 @@ fn a_denied_name_in_one_leaves_the_others_guarded() {
         }
         let place = workspace.path().join("mnt");
         let told = format!(
-            "opening of denied names is not held in {}: ",
+            "opens of denied names are not blocked in {}: ",
             place.display()
         );
         // Newer kernels have handles for an overlay.
         let others = said.replace(&told, "");
-        assert!(!others.contains("is not held"), "{kind} {said}");
+        assert!(!others.contains("are not blocked"), "{kind} {said}");
         assert!(kind == "overlay" || said.contains(&told), "{kind} {said}");
     }
 }
 
 each!(a_dead_file_server_is_named_and_is_in_nobodys_way);
-/// Whoever served a FUSE mount has ended: every look at it is ENOTCONN.
+/// The server of a FUSE mount has ended: every look at the mount is ENOTCONN.
 fn a_dead_file_server_is_named_and_is_in_nobodys_way(who: Who) {
     need("python3");
     if !std::path::Path::new("/dev/fuse").exists() {

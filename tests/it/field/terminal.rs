@@ -5,7 +5,7 @@ use crate::support::pty::Screen;
 use crate::support::{Who, Workspace, need, state_of};
 
 each!(a_run_in_a_process_group_of_its_own_ends);
-/// Where this process would be stopped by what it does to its terminal, it does nothing to it.
+/// A run that would be stopped for changing its terminal does not change it.
 fn a_run_in_a_process_group_of_its_own_ends(who: Who) {
     need("timeout");
     let workspace = Workspace::new(who);

@@ -28,7 +28,7 @@ fn a_number_without_a_unit_is_no_size_and_no_time(who: Who) {
 }
 
 each!(a_directory_of_the_jails_own_is_not_granted_by_a_flag);
-/// What is written there is gone at the end.
+/// Files that the jail writes there are gone at the end.
 fn a_directory_of_the_jails_own_is_not_granted_by_a_flag(who: Who) {
     let workspace = Workspace::new(who);
     let (_, _, home) = who.account();
@@ -90,7 +90,7 @@ fn a_misspelt_denial_is_said_before_the_run(who: Who) {
         assert!(lines[0].ends_with(&meant), "{lines:?}");
         assert_eq!(said(wrong, &["--quiet"]).len(), 0);
     }
-    // What is spelt rightly, what matches by a wildcard, and a runtime's own tools.
+    // Names spelt right, names that match a wildcard, and a runtime's own tools.
     for name in ["fetch", "fe*", "sessions_list", "canvas"] {
         assert_eq!(said(name, &[]).len(), 0, "{name}");
     }

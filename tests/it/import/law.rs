@@ -26,7 +26,7 @@ fn roots() -> Roots {
     }
 }
 
-/// What the layer means on top of what it extends.
+/// Rights of the layer on top of those that it extends.
 pub fn rights(layer: &Layer) -> Rights {
     let mut whole = layer.clone();
     for base in std::mem::take(&mut whole.extends) {
@@ -321,7 +321,7 @@ proptest! {
         reads_as_written(&layer);
         let rights = rights(&layer);
         for path in ASKED {
-            // What may be executed stays readable: the workspace's programs and /usr.
+            // Executable files stay readable: the workspace's programs and /usr.
             if is_denied(&denied, path) {
                 prop_assert!(denies(&rights, &case(Tool::Read, &[path])), "read {path}\n{text}");
             }
@@ -539,7 +539,7 @@ fn modes_of_codex_deny_what_they_say() {
     }
 }
 
-/// Of each form of a denial, with one that grants as its control.
+/// Each form of a denial, with one that grants as its control.
 #[test]
 fn what_codex_denies_by_name_is_denied() {
     let profile = |text: &str| format!("default_permissions = 'p'\n[permissions.p.{text}");

@@ -52,7 +52,7 @@ fn bare(layer: &Layer) -> String {
     out
 }
 
-/// What is written reads as the same layer.
+/// The written policy reads as the same layer.
 fn reads_as_written(layer: &Layer) {
     let text = write::toml(layer);
     let again = file::read("p.toml", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));

@@ -11,7 +11,7 @@ use creel_policy::write;
 use super::reads_as_written;
 use crate::golden;
 
-/// What is said of a block.
+/// Answer to a block.
 fn answer(head: &str, text: &str) -> String {
     let mut words = head.split(' ');
     let mut word = || words.next().unwrap_or_default();

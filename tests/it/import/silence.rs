@@ -14,31 +14,32 @@ use serde_json::{Map, Value, json};
 
 use super::{folder, sample};
 
-/// What is true of all that is in a table or a list, whatever it is.
-const OF_ALL: [&str; 22] = [
-    "a layer of its own: --agent",
+/// Texts that hold for everything in a table or a list.
+const OF_ALL: [&str; 23] = [
+    "a separate layer: --agent",
     "is not the profile that is selected",
     "has no effect: the mode is read-only",
-    "the agent's own value counts instead",
-    "the shared scope leaves an agent's own container aside",
-    "counts under security = \"allowlist\" alone",
-    "no capability is ever left",
+    "the agent's own value applies instead",
+    "under the shared scope, an agent's own container is ignored",
+    "has an effect only under security = \"allowlist\"",
+    "the jail never has capabilities",
     "/tmp, /var/tmp and the home are tmpfs",
-    "the environment has only what [environment] names",
-    "`mode` stands beside it",
+    "the environment has only the variables of [environment]",
+    "`mode` is set too",
     // A single value is meant, and whatever stands there is taken for the strictest.
     "tools.exec.ask = \"always\"",
-    "is no profile that creel knows",
-    "filesystem.deny: a mask is not made",
-    "its modes count beside the file's own",
-    "/tmp is the jail's own",
-    "read as version 1",
-    "the soft one holds",
-    "what no list has is denied",
+    "is not a profile that creel knows",
+    "filesystem.deny: creel does not create a mask",
+    "its modes apply together with the file's own",
+    "the jail has its own /tmp",
+    "read as if it were version 1",
+    "the soft limit applies",
+    "everything without a rule is denied",
     "the jail is the backend",
-    "a jail has terminals of its own",
-    "the jail's loopback is its own",
-    "means nothing to the kernel",
+    "a jail has its own terminals",
+    "the jail has its own loopback",
+    "has no equivalent in the kernel",
+    "has no effect: no mode of creel lifts a rule",
 ];
 
 fn value(node: &tree::Node) -> Value {
@@ -123,14 +124,14 @@ fn speaks_of(entry: &Entry, leaf: &str) -> bool {
     if rest.is_empty() {
         return true;
     }
-    // What it names of the keys within, it speaks of.
+    // Keys inside that the text names are covered by it.
     let named = rest.strip_prefix('.').is_some_and(|key| {
         let key = key.split(['.', '[']).next().unwrap_or_default();
         let rule = matches!(key, "pattern" | "argPattern");
         rule && entry.text.starts_with("tools.exec.commands")
             || entry
                 .text
-                .split_once("a record, and no rule: ")
+                .split_once("a record, not a rule: ")
                 .is_some_and(|(_, names)| names.split(", ").any(|name| name == key))
     });
     let all = OF_ALL.iter().any(|said| entry.text.starts_with(said));
@@ -329,7 +330,7 @@ proptest! {
     }
 }
 
-/// Of the documents, for the test of every single change.
+/// Documents for the test of every single change.
 const PARTS: usize = 2;
 
 #[test]

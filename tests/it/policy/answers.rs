@@ -61,7 +61,7 @@ fn a_protected_tree_that_is_too_large_is_refused_or_said() {
         (
             "{ path = '$WORKSPACE/big', optional = true }",
             0,
-            "too large to be searched",
+            "has too many files to search",
         ),
     ] {
         desk.file(
@@ -387,7 +387,7 @@ fn explain_says_first_whether_the_command_may_run() {
     }
 }
 
-/// What is taken away is said by what holds it, and what nothing holds is said so.
+/// Each removed path is reported with the act that holds it, or as not held.
 #[test]
 fn explain_says_what_holds_a_denial_or_a_protection() {
     let desk = Desk::new();
@@ -433,7 +433,7 @@ fn explain_says_what_holds_a_denial_or_a_protection() {
             "ro/absent",
             "not covered: it is absent, and the jail cannot create it",
         ),
-        ("deny", "/opt/none", "nothing is granted there"),
+        ("deny", "/opt/none", "no grant covers it"),
         ("protect", "config", "/config ro"),
         ("protect", "new", "/new, which is absent"),
         ("protect", "gone/deep", "/gone, which is absent"),
@@ -441,14 +441,14 @@ fn explain_says_what_holds_a_denial_or_a_protection() {
         (
             "protect",
             "no/such",
-            "not held: it is absent, and the jail can create it",
+            "not protected: it is absent, and the jail can create it",
         ),
         // creel's own: one that is held everywhere, and one that is held where it is.
         ("protect", ".claude", "/.claude, which is absent"),
         (
             "protect",
             ".exrc",
-            "where it is there when a run starts, it is read-only",
+            "if it exists when a run starts, it is read-only",
         ),
     ] {
         let found = kernel(&format!("filesystem.{key}"), item);
@@ -483,7 +483,7 @@ fn explain_and_the_plan_have_credentials_and_no_secret(who: Who) {
     ] {
         assert!(said.stdout.contains(line), "{line}\n{said:#?}");
     }
-    // What has only a placeholder is no credential in the jail; without the rule it is one.
+    // A variable with only a placeholder is no credential in the jail; without the rule it is one.
     let checked = desk.policy(["check", "p.toml"]).exits(0);
     assert!(!checked.stdout.contains("env-credential"), "{checked:#?}");
     desk.file(

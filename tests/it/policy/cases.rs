@@ -149,12 +149,12 @@ fn a_file_without_cases_says_so_and_fails() {
             let said = desk.policy(flags.iter().copied()).exits(1);
             assert_eq!(
                 said.stdout,
-                "FAIL  p.toml: no cases: write what must hold into [tests], allow = [...] and deny = [...]\n0 passed, 0 failed\n",
+                "FAIL  p.toml: no cases; write what the policy must allow and deny into [tests]: allow = [...], deny = [...]\n0 passed, 0 failed\n",
                 "{said:#?}"
             );
         }
     }
-    // Of several, each has some, whichever comes first.
+    // Each of several files has some, whichever comes first.
     desk.file("q.toml", "[tests]\ndeny = ['read /etc/shadow']\n");
     for files in [["p.toml", "q.toml"], ["q.toml", "p.toml"]] {
         let said = desk.policy(["test"].into_iter().chain(files)).exits(1);

@@ -115,3 +115,25 @@ fn list_names_presets_and_the_layers_of_the_place() {
         .collect();
     assert_eq!(ranks, ["operator", "project"]);
 }
+
+/// The policy in the README has no finding, and its cases are answered as shown there.
+#[test]
+fn the_policy_of_the_readme_is_clean_and_answers_as_shown() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let page = std::fs::read_to_string(page).expect("it is there");
+    let (_, rest) = page.split_once("# cat agent.toml\n").expect("an example");
+    let (text, rest) = rest
+        .split_once("# creel policy test agent.toml\n...\n")
+        .expect("its test");
+    let (shown, _) = rest.split_once("\n# ").expect("a further command");
+    let desk = Desk::new();
+    desk.file("agent.toml", text);
+    let said = desk.policy(["check", "--strict", "agent.toml"]).exits(0);
+    assert_eq!(said.stdout, "agent.toml: 0 errors, 0 warnings\n");
+    let said = desk.policy(["test", "agent.toml"]).exits(0);
+    assert!(said.stdout.ends_with(&format!("{shown}\n")), "{said:#?}");
+    // The control: without its list of options the same policy has a finding.
+    desk.file("wide.toml", &text.replace("\"status\"", "\"status ...\""));
+    let said = desk.policy(["check", "wide.toml"]).exits(0);
+    assert!(said.stdout.contains("warning[exec-arguments]"), "{said:#?}");
+}

@@ -19,7 +19,7 @@ pub struct Desk {
     dir: TempDir,
 }
 
-/// What a verb said.
+/// Output of a verb.
 #[derive(Debug)]
 pub struct Said {
     pub status: i32,

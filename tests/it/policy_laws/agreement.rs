@@ -1,4 +1,4 @@
-//! What `decide` answers is what the policy does that `enforce` makes of the same rights. The policy is
+//! Answers of `decide` agree with the policy that `enforce` makes of the same rights. The policy is
 //! read here as the kernel will hold it: the innermost grant decides, a denial covers.
 
 use creel_policy::effective::enforce;
@@ -43,7 +43,7 @@ impl<'h> Held<'h> {
         mode.map_or(WorkspaceMode::ReadWrite, |mode| mode.value)
     }
 
-    /// Of the deepest mount above, all grants of that very path together.
+    /// All grants of the deepest mount's very path together.
     fn access(&self, path: &str) -> Access {
         let files = &self.policy.filesystem;
         let mut mounts: Vec<(String, Access)> = vec![];
@@ -169,7 +169,7 @@ impl<'h> Held<'h> {
                         all.get(path)
                             .is_some_and(|allowed| !allowed.args.is_empty())
                     });
-                // What is bound by its arguments only creel starts.
+                // A command that is bound by its arguments is started only by creel.
                 if with_args { kernel } else { answer != kernel }
             }
             _ => answer != kernel,

@@ -47,7 +47,7 @@ pub const PATHS: [&str; 18] = [
     "~/w2",
 ];
 
-/// What cases are about; more than policies name.
+/// Subjects of cases; more than policies name.
 pub const SUBJECTS: [&str; 22] = [
     "/usr",
     "/usr/bin/git",
@@ -98,7 +98,7 @@ pub const RULES: [&str; 9] = [
     "8.8.8.8:443",
 ];
 
-/// What is to be reached.
+/// Destinations of cases.
 pub const HOSTS: [&str; 13] = [
     "a.example",
     "https://A.example./x",

@@ -274,7 +274,7 @@ pub fn wider(a: &Rights, b: &Rights) -> Option<String> {
             return name(field);
         }
     }
-    // What the other side does not name, it leaves open until it is closed.
+    // Entries that the other side does not name stay open until it is finalized.
     let open = b.set.others == Others::Open;
     let env = a.set.set().any(|(name, ours)| match b.set.named.get(name) {
         Some(theirs) => theirs
@@ -386,7 +386,7 @@ fn names<T: Ord>(a: &Names<T>, b: &Names<T>) -> bool {
 
 fn places(a: &DenySet, b: &DenySet) -> bool {
     b.iter().any(|(path, leaf)| {
-        // Of the same place nobody's word is lost, and the one who insists that it be there is heard.
+        // For one place no word is lost, and a grant that insists on its presence wins.
         a.get(path)
             .is_none_or(|kept| kept.merge(leaf).absent != kept.absent || kept.origin > leaf.origin)
     })

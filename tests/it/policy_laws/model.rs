@@ -1,4 +1,4 @@
-//! What a policy means, in the most naive form: no trees, no lattice, no closing. A case is allowed if
+//! Meaning of a policy, in the most naive form: no trees, no lattice, no finalizing. A case is allowed if
 //! every layer by itself allows it and somebody who may grant has granted it. Written from the
 //! documents, not from the evaluator; slow, and short enough to be read in one sitting.
 
@@ -163,7 +163,7 @@ impl Model<'_> {
                 .as_ref()
                 .map(|_| lists.into_iter().flatten().flatten().cloned().collect())
         };
-        // Who grants and does not speak of reading lets be read what it lets be written or executed.
+        // A layer that grants without `read` lets be read what it lets be written or executed.
         let grants = || self.0.iter().filter(|(rank, _)| *rank <= Rank::Operator);
         let silent = grants().all(|(_, l)| l.filesystem.read.is_none());
         let only: Vec<Given> = grants().cloned().collect();
@@ -271,7 +271,7 @@ impl Model<'_> {
 
     fn by_command(&self, path: &str) -> bool {
         let lists = |l: &Layer| l.filesystem.exec.clone();
-        // Who names commands and no trees means these programs, wherever they lie.
+        // A layer that names commands and no trees means these programs, wherever they lie.
         let nobody = !self
             .0
             .iter()
@@ -345,7 +345,7 @@ fn public(to: &str, host: &str) -> bool {
     special.is_none_or(|special| to.starts_with(special))
 }
 
-/// What a layer itself shows read-only within what it lets be written.
+/// Paths that a layer itself shows read-only within its writable trees.
 fn inner_words(layer: &Layer) -> Vec<String> {
     let (files, place) = (&layer.filesystem, roots().workspace);
     let writes: Option<Vec<String>> = files.write.as_ref().map(|all| outermost(all));

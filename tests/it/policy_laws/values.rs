@@ -1,4 +1,4 @@
-//! What the model says of values: the least of all that were named, what all name, what anybody denies.
+//! Values of the model: the least of all that were named, the part that all name, the part that anybody denies.
 
 use std::collections::BTreeSet;
 
@@ -100,7 +100,7 @@ pub fn differs(layers: &[Given], rights: &Rights, base: &Limits) -> Option<&'sta
     None
 }
 
-/// What everybody names who speaks of it, and somebody who grants does.
+/// Part that everybody names who names the key, and somebody who grants does.
 fn agreed<T: Ord + Clone>(
     layers: &[Given],
     list: impl Fn(&Layer) -> Option<BTreeSet<T>>,

@@ -1,4 +1,4 @@
-//! Whose commits a jail's are: `environment.git_identity`.
+//! Author of a jail's commits: `environment.git_identity`.
 
 use std::path::PathBuf;
 
@@ -100,7 +100,7 @@ fn what_is_nearer_counts(who: Who) {
 }
 
 each!(included_files_are_read_within_bounds);
-/// What is included counts, in the order in which git reads; a condition is not judged.
+/// Included files count, in the order in which git reads them; conditions are not evaluated.
 fn included_files_are_read_within_bounds(who: Who) {
     let workspace = Workspace::new(who);
     let name = |text: &str| {

@@ -50,7 +50,7 @@ fn recipe(heading: &str) -> String {
 /// A package manager at work, and what it prints where it got the package.
 struct Job<'a> {
     heading: &'a str,
-    /// What is in the workspace.
+    /// Files in the workspace.
     files: &'a [(&'a str, &'a str)],
     /// Variables; `{at}` is the registry's authority, in files as well.
     env: &'a [&'a str],

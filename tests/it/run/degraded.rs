@@ -1,4 +1,4 @@
-//! What happens where a layer cannot be had: closed unless the caller says otherwise, and then said.
+//! Runs without one of the layers: closed unless the caller says otherwise, and then reported.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};

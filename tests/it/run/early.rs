@@ -99,7 +99,7 @@ fn a_signal_that_the_caller_had_blocked_ends_the_run_as_any_other(who: Who) {
 }
 
 each!(the_command_starts_with_no_signal_blocked);
-/// What creel holds back is nothing of the command's.
+/// Signals that creel holds back are not blocked in the command.
 fn the_command_starts_with_no_signal_blocked(who: Who) {
     let workspace = Workspace::new(who);
     let ran = Run::new(who, &workspace).sh("grep SigBlk /proc/self/status");

@@ -83,7 +83,7 @@ fn a_program_that_is_on_the_host_alone_is_told_with_what_grants_it(who: Who) {
         assert_eq!(ran.status, 127, "{ran:#?}");
         assert!(ran.stderr.contains(&told), "{told}\n{ran:#?}");
     }
-    // What it says is what grants it.
+    // The advised command grants it.
     let exec: &std::ffi::OsStr = "--exec".as_ref();
     let flags = [exec, bin.as_os_str(), exec, share.as_os_str()];
     assert_eq!(run(&flags, link.as_os_str()).ok().stdout, "agent\ndata\n");
@@ -92,7 +92,7 @@ fn a_program_that_is_on_the_host_alone_is_told_with_what_grants_it(who: Who) {
     let lacking = run(&flags, link.as_os_str());
     assert_eq!(lacking.status, 127, "{lacking:#?}");
     assert!(!lacking.stderr.contains("on the host"), "{lacking:#?}");
-    // What is nowhere is not said to be somewhere.
+    // A program that exists nowhere is not reported to be somewhere.
     let nowhere = run(&[], "no-such-agent".as_ref());
     assert_eq!(nowhere.status, 127, "{nowhere:#?}");
     assert!(!nowhere.stderr.contains("on the host"), "{nowhere:#?}");
@@ -108,13 +108,14 @@ fn a_policy_that_names_its_programs_keeps_them() {
         .argv([&program]);
     assert_eq!(ran.status, 125, "{ran:#?}");
     assert!(
-        ran.stderr.contains("names one by one what may be executed"),
+        ran.stderr
+            .contains("lists the programs that may be executed"),
         "{ran:#?}"
     );
 }
 
 each!(a_missing_loader_is_named_with_what_grants_it);
-/// What a program lacks is said, and what grants it grants it.
+/// A program's missing file is reported, and the advised flag grants it.
 fn a_missing_loader_is_named_with_what_grants_it(who: Who) {
     let workspace = Workspace::new(who);
     workspace.write("script", "#!/usr/bin/env sh\necho ran\n");
@@ -293,7 +294,7 @@ fn a_directory_of_exec_is_on_the_path_last(who: Who) {
 }
 
 each!(a_rule_that_refuses_the_command_is_named);
-/// Where a rule refuses a command, that rule is named and nothing that could not help.
+/// If a rule refuses a command, the message names that rule and nothing that could not help.
 fn a_rule_that_refuses_the_command_is_named(who: Who) {
     let workspace = Workspace::new(who);
     let text = "extends = 'default'\n[tools.exec]\nask = 'on-miss'\n\
@@ -338,7 +339,7 @@ fn a_rule_that_refuses_the_command_is_named(who: Who) {
 }
 
 each!(a_client_that_fails_without_a_network_is_told_of_the_flag);
-/// What failed for want of a network is told that there is none.
+/// A client that failed for want of a network gets the hint that the policy has none.
 fn a_client_that_fails_without_a_network_is_told_of_the_flag(who: Who) {
     let told = "--allow-net HOST";
     let workspace = Workspace::new(who);
@@ -347,7 +348,7 @@ fn a_client_that_fails_without_a_network_is_told_of_the_flag(who: Who) {
     assert!(run().argv(["curl", "-sS", url]).stderr.contains(told));
     let ran = run().argv(["git", "ls-remote", url]);
     assert!(ran.stderr.contains(told), "{ran:#?}");
-    // Where there is one, or no word of one, nothing is said.
+    // With a network, or without a sign of one in the command, the hint is absent.
     for ran in [
         run().argv(["git", "log"]),
         run()
@@ -375,16 +376,16 @@ fn a_debugger_that_fails_is_told_of_the_key(who: Who) {
         let path = format!("./{name}");
         let ran = run("default", &[&path]);
         assert!(ran.stderr.contains(told), "{ran:#?}");
-        // Where it may, or did not fail, or is something else, nothing is said.
+        // If it may, or did not fail, or is another program, the hint is absent.
         assert!(!run("coding", &[&path]).stderr.contains(told));
     }
     assert!(!run("default", &["/bin/false"]).stderr.contains(told));
-    // What works under no policy is told so.
+    // A program that works under no policy gets its own hint.
     let program = workspace.write("strace", "#!/bin/sh\nexit 1\n");
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("chmod");
     for policy in ["default", "coding"] {
         let said = run(policy, &["./strace"]).stderr;
-        assert!(said.contains("strace works in no jail"), "{said}");
+        assert!(said.contains("strace does not work in a jail"), "{said}");
     }
 }
 
@@ -437,7 +438,7 @@ fn a_script_whose_interpreter_is_not_allowed_is_left_out_and_stops_nothing(who: 
         assert_eq!(run(&less).argv(["cat", "data"]).ok().stdout, "x\n");
         let ran = run(&less).argv(["egrep", "x", "data"]);
         assert_eq!((ran.status, ran.kind()), (126, "denied"), "{file} {ran:#?}");
-        let told = "a script needs its interpreter /bin/sh among them";
+        let told = "a script needs its interpreter /bin/sh on that list";
         assert!(ran.stderr.contains(told), "{file} {ran:#?}");
         // With its interpreter it executes.
         let ran = run(&more).argv(["egrep", "x", "data"]).ok();
@@ -446,7 +447,7 @@ fn a_script_whose_interpreter_is_not_allowed_is_left_out_and_stops_nothing(who: 
 }
 
 each!(a_name_that_is_no_program_is_left_out);
-/// What has an allowed name and is no program stops no other either; by its path it is refused.
+/// A file with an allowed name that is no program stops no other either; by its path it is refused.
 fn a_name_that_is_no_program_is_left_out(who: Who) {
     let workspace = Workspace::new(who);
     workspace.write("text", "plain\n");

@@ -52,7 +52,7 @@ fn processor_time_is_measured(who: Who) {
         ("cpu_time", 124),
         "{whole:#?}"
     );
-    // What does not listen to the signal is killed for it.
+    // A process that does not listen to the signal is killed for it.
     let deaf = run("signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass");
     assert_eq!((deaf.kind(), deaf.status), ("cpu_time", 124), "{deaf:#?}");
 }

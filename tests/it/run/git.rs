@@ -1,4 +1,4 @@
-//! What creel says where a command with git in it failed: which of git's files the policy keeps, and which
+//! Advice after a command with git in it failed: which of git's files the policy keeps, and which
 //! repository the jail does not have. Each with the control: what is advised works, and a run without git, or
 //! one that did not fail, hears nothing.
 
@@ -78,7 +78,7 @@ fn a_refused_write_of_gits_names_the_protection(who: Who) {
 
 each!(a_worktree_that_stays_and_a_commit_without_a_name_are_explained);
 /// In a linked worktree, a submodule and a part of a repository git finds nothing.
-/// What git cannot do in any later jail, and what lets it commit.
+/// Acts that git cannot do in any later jail, and the setting that lets it commit.
 fn a_worktree_that_stays_and_a_commit_without_a_name_are_explained(who: Who) {
     let workspace = Workspace::new(who);
     on_host(who, &workspace, "git init -q . && echo x >f && git add f");
@@ -86,7 +86,7 @@ fn a_worktree_that_stays_and_a_commit_without_a_name_are_explained(who: Who) {
     let run = |policy: &str, argv: &[&str]| Run::new(who, &workspace).policy(policy).argv(argv);
     assert!(said(&run("default", commit), "git_identity = true"));
     on_host(who, &workspace, &format!("{WHO} commit -qm one"));
-    // Where it failed of something else.
+    // A command that failed for another reason.
     let wrong = &["git", "commit", "--nonsense"][..];
     assert!(!said(&run("default", wrong), "git_identity"));
     let told = "git worktree prune";
@@ -155,10 +155,10 @@ fn a_repository_elsewhere_is_named_and_what_grants_it(who: Who) {
 }
 
 each!(a_forged_pointer_is_no_advice);
-/// What is in `.git` is text of whoever wrote the workspace: where it leads is not offered to be granted unless that
+/// Content of `.git` is text by the author of the workspace: its target is not offered to be granted unless that
 /// place is a repository of the caller's and says so itself, out of the jail's reach.
 fn a_forged_pointer_is_no_advice(who: Who) {
-    // What is in the place of the worktree's own `.git`, with the repository `main` beside it.
+    // Entries in the place of the worktree's own `.git`, with the repository `main` beside it.
     let forged = [
         "mkdir .git && printf 'ref: refs/heads/x\\n' >.git/HEAD && echo \"$PWD/.git\" >.git/gitdir && echo /etc >.git/commondir",
         "mkdir .git && printf 'ref: refs/heads/x\\n' >.git/HEAD && echo \"$PWD/.git\" >.git/gitdir && \
@@ -207,7 +207,7 @@ fn a_forged_pointer_is_no_advice(who: Who) {
     on_host(who, &workspace, "chmod o+w main/.git/worktrees/linked");
     let ran = status();
     assert!(
-        said(&ran, "does not lead back") && !said(&ran, "--write"),
+        said(&ran, "does not refer back") && !said(&ran, "--write"),
         "{ran:#?}"
     );
     on_host(who, &workspace, "chmod o-w main/.git/worktrees/linked");
@@ -217,14 +217,14 @@ fn a_forged_pointer_is_no_advice(who: Who) {
         std::os::unix::fs::chown(&head, Some(other), None).expect("chown");
         let ran = status();
         assert!(
-            said(&ran, "does not lead back") && !said(&ran, "--write"),
+            said(&ran, "does not refer back") && !said(&ran, "--write"),
             "{ran:#?}"
         );
     }
 }
 
 each!(advice_is_quoted_and_of_the_callers_own);
-/// What is advised is typed into a shell.
+/// Advised commands are typed into a shell.
 fn advice_is_quoted_and_of_the_callers_own(who: Who) {
     let setup = |name: &str| {
         format!(
@@ -250,7 +250,7 @@ fn advice_is_quoted_and_of_the_callers_own(who: Who) {
         let flags = format!("--workspace '{}' --workdir {word} grants", top.display());
         assert!(said(&ran, &flags), "{ran:#?}");
     }
-    // Of somebody else, or of nothing that git takes for one.
+    // A repository of another user, or a directory that git does not take for one.
     if is_root() {
         let other = if who == Who::Root { 65534 } else { 0 };
         for name in [".git", ""] {

@@ -278,7 +278,7 @@ fn a_command_without_the_dashes_is_shown_where_they_go() {
         text,
         "creel: the command goes after `--`: creel run -- ls -la\n"
     );
-    // What belongs to creel stays before them, and a value is not the command.
+    // Flags of creel stay before them, and a value is not the command.
     for (line, shown) in [
         (
             &["run", "--timeout", "5s", "ls", "-l"][..],

@@ -109,7 +109,7 @@ fn a_second_term_kills_what_ignores_the_first(who: Who) {
     assert_eq!(running.end(), (137, String::new()));
 }
 
-/// What was written arrives, though creel hears of the command's end and of a TERM in one moment.
+/// Written output arrives, though creel learns of the command's end and of a TERM in one moment.
 #[test]
 fn a_term_that_comes_with_the_end_loses_no_output() {
     let workspace = Workspace::new(Who::User);

@@ -230,7 +230,7 @@ fn a_status_file_in_a_directory_that_the_jail_can_move_is_refused(who: Who) {
     assert!(ran.stderr.contains("could move the directory"), "{ran:#?}");
     run("status").ok();
     assert!(workspace.path().join("status").exists());
-    // Where it is read-only nothing is moved, and nothing of it is the jail's.
+    // In a read-only directory nothing is moved, and nothing of it is the jail's.
     let flags = ["--workspace", ".:ro", "--status-file", "out/status"];
     Run::new(who, &workspace).flags(flags).sh("true").ok();
 }
@@ -301,7 +301,7 @@ fn a_status_fd_that_nobody_reads_is_given_up(who: Who) {
             Some(3),
             "{number:?}: {rest}"
         );
-        assert!(rest.contains("nobody reads --status-fd"), "{rest}");
+        assert!(rest.contains("no process reads --status-fd"), "{rest}");
         let flags = rustix::fs::fcntl_getfl(&writer).expect("flags");
         assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK), "{flags:?}");
     }
@@ -349,7 +349,7 @@ fn what_creel_says_holds_nothing_up(who: Who) {
 }
 
 each!(a_status_file_in_the_place_of_what_is_no_file_is_refused);
-/// What others use by that name stays: as root a device of the host was replaced by a file, for everybody.
+/// A file that others use by that name stays: as root a device of the host was replaced by a file, for everybody.
 fn a_status_file_in_the_place_of_what_is_no_file_is_refused(who: Who) {
     use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
     use std::os::unix::fs::{MetadataExt, symlink};
@@ -420,7 +420,7 @@ fn a_status_file_in_the_place_of_what_is_no_file_is_refused(who: Who) {
 }
 
 each!(what_a_jail_puts_in_the_place_of_the_status_file_is_replaced);
-/// What the jail itself puts there meanwhile does not keep the caller from the verdict, and is not followed.
+/// A file that the jail puts there meanwhile does not keep the caller from the verdict, and is not followed.
 fn what_a_jail_puts_in_the_place_of_the_status_file_is_replaced(who: Who) {
     let workspace = Workspace::new(who);
     let victim = workspace.write("victim", "important");

@@ -50,7 +50,7 @@ each!(what_stopped_itself_does_not_run_while_creel_is_stopped_or_meets_its_time_
 fn what_stopped_itself_does_not_run_while_creel_is_stopped_or_meets_its_time_limit(who: Who) {
     let workspace = Workspace::new(who);
     let end = "os.kill(os.getpid(), signal.SIGSTOP)\ntime.sleep(60)";
-    // What it wrote as it stopped itself may wait until it goes on.
+    // Output written as it stopped itself may wait until it goes on.
     stays_stopped(&workspace, who, woken(&workspace, who, end));
 }
 
@@ -166,7 +166,7 @@ fn a_job_that_cannot_be_frozen_ends_in_the_background() {
         .env("TERM", "dumb")
         .current_dir(workspace.path());
     if is_root() {
-        // Whoever may have a cgroup gets one.
+        // An account that may have a cgroup gets one.
         let (uid, gid, _) = who.account();
         shell.uid(uid).gid(gid);
     }

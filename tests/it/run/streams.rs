@@ -219,7 +219,7 @@ fn creel_itself_eats_nothing_of_stdin(who: Who) {
         around(who, &workspace, script, &[], &["true"]).1,
         "a\nb\nc\n"
     );
-    // What the command reads is gone, and no more.
+    // Input that the command reads is gone, and no more.
     let script = "printf 'a\\nb\\nc\\n' > in; { \"$@\"; cat; } < in";
     let one = ["/usr/bin/python3", "-c", "import os; os.read(0, 2)"];
     assert_eq!(around(who, &workspace, script, &[], &one).1, "b\nc\n");
@@ -308,7 +308,7 @@ fn a_time_limit_ends_the_run_where_nobody_reads(who: Who) {
         let err = read(&mut err.expect("a pipe"));
         match unread {
             "stderr" => assert!(out.is_empty() && err.starts_with("y\ny\n")),
-            // What creel says of the end arrives where it is read.
+            // Messages of creel about the end arrive if they are read.
             _ => assert!(err.contains("the time limit") && out.starts_with("y\ny\n")),
         }
     }

@@ -257,7 +257,7 @@ fn a_shell_stops_creel_with_control_z_and_resumes_it_with_fg(who: Who) {
     });
     screen.press("there\r");
     screen.wait_for("got there");
-    // What is typed before creel has ended is creel's to read.
+    // Keys typed before creel has ended are read by creel.
     screen.wait_until("the shell is back", || screen.text().ends_with("prompt> "));
     screen.press("exit 0\r");
     let (status, text) = screen.end();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::pty::Screen;
 use crate::support::{Run, Who, Workspace, is_root, need, wait};
 
-/// What can be done with descriptors 0, 1 and 2 as a terminal.
+/// Terminal operations on descriptors 0, 1 and 2.
 const PROBE: &str = "import errno, fcntl, os, struct, sys, termios\n\
     said = []\n\
     def t(what, act):\n\
@@ -193,10 +193,10 @@ fn in_the_background_nothing_is_read_and_nothing_stops(who: Who) {
 }
 
 each!(no_more_than_a_line_is_read_ahead);
-/// What a command does not read is the shell's, but for a line that creel had read for it.
+/// Input that a command does not read goes to the shell, except a line that creel had read for it.
 fn no_more_than_a_line_is_read_ahead(who: Who) {
     const WAIT: &str = "while [ ! -e end ]; do sleep 0.02; done";
-    // What is lost is `echo 0` where nothing is read, and `echo 1` where a line is.
+    // Lost input: `echo 0` if nothing is read, and `echo 1` if a line is.
     for (script, ready, left) in [
         (format!("echo > ready; {WAIT}"), "ready", "1\n2\n"),
         (
@@ -227,7 +227,7 @@ fn no_more_than_a_line_is_read_ahead(who: Who) {
         screen.press("exit 0\r");
         let (status, text) = screen.end();
         assert_eq!(status, 0, "{text}");
-        // Where the machine is busy not even that line was read yet.
+        // On a busy machine not even that line was read yet.
         let mine = read(&workspace, "mine");
         let most = if ready == "x" { "1\n2\n" } else { "0\n1\n2\n" };
         assert!(mine == left || mine == most, "{who:?} {script}: {mine}");

@@ -1,8 +1,9 @@
 //! The workspace and its modes, and the working directory.
 
-use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
 
-use crate::support::{Run, Who, Workspace};
+use crate::support::{Run, Who, Workspace, binary, is_root, need};
 
 /// Tries to write, and prints the errno's name or `written`.
 const WRITE: &str = "
@@ -240,6 +241,81 @@ fn a_workspace_that_cannot_be_one_is_refused_with_the_remedy(who: Who) {
         .ok();
 }
 
+/// A workspace that the caller may not enter: the remedy is one that the caller can apply. The controls are the
+/// caller's own directories, which chmod mends.
+#[test]
+fn a_workspace_that_may_not_be_entered_is_refused_with_the_remedy() {
+    if !is_root() {
+        eprintln!("skipped: only root can make another user's directory");
+        return;
+    }
+    need("setpriv");
+    let workspace = Workspace::new(Who::User);
+    let foreign = workspace.outside().join("foreign");
+    std::fs::create_dir(&foreign).expect("mkdir");
+    mode(&foreign, 0o700);
+    let own = workspace.path().join("own");
+    std::fs::create_dir_all(own.join(".creel")).expect("mkdir");
+    let (uid, gid, _) = Who::User.account();
+    for path in [&own, &own.join(".creel")] {
+        chown(path, Some(uid), Some(gid)).expect("chown");
+    }
+    // A shell changed into the directory as root.
+    let within = |dir: &Path, flags: &[&str]| {
+        let output = std::process::Command::new("setpriv")
+            .args(["--reuid", &uid.to_string(), "--regid", &gid.to_string()])
+            .args(["--clear-groups", "--"])
+            .arg(binary())
+            .args(["run", "--allow-degraded", "cgroup"])
+            .args(flags)
+            .args(["--", "true"])
+            .env("HOME", Who::User.account().2)
+            .current_dir(dir)
+            .output()
+            .expect("creel starts");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let named = |dir: &Path, flags: &[&str]| {
+        let run = Run::new(Who::User, &workspace).flags(flags);
+        let ran = run
+            .flags(["--workspace".as_ref(), dir.as_os_str()])
+            .sh("true");
+        (Some(ran.status), ran.stderr)
+    };
+    let refused = |(status, said): (Option<i32>, String), dir: &Path, remedy: &str| {
+        assert_eq!(status, Some(125), "{said}");
+        assert!(said.contains(&dir.display().to_string()), "{said}");
+        assert!(said.contains(remedy), "{said}");
+        assert!(!said.contains("XDG_CONFIG_HOME"), "{said}");
+        assert_eq!(said.contains("chmod"), remedy.contains("chmod"), "{said}");
+    };
+    let no_project: &[&str] = &["--no-project"];
+    let another = "make the workspace readable, or name another with --workspace DIR";
+    refused(named(&foreign, &[]), &foreign, another);
+    refused(within(&foreign, &[]), &foreign, another);
+    let another = "name another with --workspace DIR";
+    refused(named(&foreign, no_project), &foreign, another);
+    refused(
+        within(&foreign, no_project),
+        &foreign,
+        "name another directory",
+    );
+    mode(&own.join(".creel"), 0o000);
+    refused(named(&own, &[]), &own, "or ignore it with --no-project");
+    mode(&own, 0o000);
+    refused(within(&own, no_project), &own, "chmod u+rwx");
+    mode(&own, 0o700);
+    assert_eq!(named(&own, no_project).0, Some(0));
+    assert_eq!(within(&own, no_project).0, Some(0));
+}
+
+fn mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("chmod");
+}
+
 each!(a_working_directory_that_was_reached_through_a_link_is_a_workspace);
 /// The kernel resolves a working directory: a way through a link is as good as the real one.
 fn a_working_directory_that_was_reached_through_a_link_is_a_workspace(who: Who) {
@@ -290,7 +366,7 @@ fn what_is_denied_in_a_workspace_named_through_a_link_is_denied(who: Who) {
 }
 
 each!(a_name_in_a_tree_that_is_granted_through_a_link_is_held);
-/// What a policy names by its real name, where it is granted through a link, is looked for there.
+/// A path that a policy names by its real name, in a tree granted through a link, is looked up there.
 fn a_name_in_a_tree_that_is_granted_through_a_link_is_held(who: Who) {
     let workspace = Workspace::new(who);
     let data = workspace.outside().join("data");

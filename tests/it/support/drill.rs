@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(ended.signal(), Some(libc::SIGABRT));
     }
 
-    /// What is safe to call says itself when it would not be.
+    /// A call that is not safe in this place reports that itself.
     #[test]
     fn a_process_of_several_threads_is_not_copied() {
         let refused = creel_sys::attempt::fork(|| 7);

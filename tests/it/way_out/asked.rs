@@ -1,4 +1,4 @@
-//! `ask` mode: what a list does not have is a person's to allow, at the terminal, and silence is denial.
+//! `ask` mode: what a list does not have is a person's to allow, at the terminal, and a missing answer denies.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn a_person_allows_with_letters_and_the_place_and_denies_with_anything_else(who:
             (" Word  Other.Test ", "200"),
             ("WORDx other.test", "403"),
             ("WORD", "403"),
-            // Who reads a question about another place.
+            // The user reads a question about another place.
             ("WORD web.test", "403"),
             ("", "403"),
         ] {
@@ -68,7 +68,7 @@ fn a_person_allows_with_letters_and_the_place_and_denies_with_anything_else(who:
             let keys = keys.replace("Word", &word.to_uppercase());
             screen.press(&format!("{keys}\r"));
             screen.wait_for(&format!("status {status}"));
-            // What is typed afterwards is the command's again, and all of it.
+            // Input typed afterwards goes to the command again, all of it.
             screen.press("hello\r");
             screen.wait_for("heard hello");
             let (code, text) = screen.end();
@@ -126,7 +126,7 @@ fn silence_and_an_absent_person_deny() {
     assert_eq!(dialled, 1, "the granted one");
 }
 
-/// Whoever takes the terminal away while a question stands has not answered it, and stops nobody.
+/// A program that takes the terminal away during a question has not answered it, and stops nobody.
 #[test]
 fn a_question_in_the_background_is_denied() {
     const LEADER: &str = "import os, signal, sys\n\
@@ -221,7 +221,7 @@ fn more_questions_than_are_held_are_denied_at_once() {
     assert_eq!(code, 0, "{text:?}");
 }
 
-/// What a jail shows is not shown while somebody is asked, so it cannot put another question in the
+/// Output of a jail is not shown while the user is asked, so it cannot put another question in the
 /// place of the one that is; and what answers a question of its own answers no other.
 #[test]
 fn a_jail_cannot_put_its_own_question_in_the_place_of_the_one_that_is_asked() {

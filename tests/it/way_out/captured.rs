@@ -1,4 +1,4 @@
-//! What leaves, as the wire outside sees it: nothing at all for what is not granted, by any way.
+//! Packets that leave, as the wire outside sees them: none at all without a grant, by any way.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 

@@ -1,4 +1,4 @@
-//! What the variables of the proxies say, every client takes: it reaches what is granted by them, is refused
+//! Proxy variables work in every client: it reaches granted hosts through them, is refused
 //! the rest, and goes to the jail's own loopback without them. docs/network.md names these clients.
 
 use super::Jail;

@@ -97,7 +97,7 @@ fn no_more_bytes_come_or_go_in_all() {
         return;
     };
     let jail = jail.logged();
-    // What was on its way is lost with the reset, and what is beyond the limit is not much.
+    // Bytes in flight are lost with the reset, and few exceed the limit.
     let script = "s = direct(9); total, end = drain(s); print(total <= 1.25 * 2**20, end)\n\
                   s = direct(7)\n\
                   try:\n\
@@ -209,7 +209,7 @@ fn queues(net: &str, is: impl Fn(&str, &str) -> bool) -> Vec<(u64, u64)> {
 }
 
 each!(what_nobody_reads_costs_the_host_little);
-/// What the kernel holds for the relay, which no limit of the jail's counts, is little for each connection
+/// Kernel memory of the relay, which no limit of the jail counts, is little for each connection
 /// but for eight: whether the jail does not read, or the server does not.
 fn what_nobody_reads_costs_the_host_little(who: Who) {
     const CONNECTIONS: usize = 24;

@@ -37,7 +37,7 @@ fn a_rule_of_its_name_reaches_the_hosts_loopback(who: Who) {
     for script in [format!("{GET} {url}"), transparent] {
         assert_eq!(jail.sh(&script).ok().stdout, "model", "{who:?} {script}");
     }
-    // Of that port alone, and by no other name.
+    // Only that port, and by no other name.
     for (status, url) in [
         // Curl's own words: an HTTP status of 400 and more, and nobody there.
         (22, format!("http://host.creel.internal:{other}/")),

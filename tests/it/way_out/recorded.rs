@@ -159,7 +159,7 @@ except OSError as e: print('refused')
     assert_eq!(network["log"], json!({ "unwritten": 0, "dropped": 0 }));
 }
 
-/// What of a line is the same in every run.
+/// Fields of a line that are the same in every run.
 #[derive(Debug, Default)]
 struct Line {
     event: String,
@@ -229,7 +229,7 @@ impl Line {
 }
 
 each!(what_was_refused_is_told_where_the_command_failed);
-/// Whoever runs a command that fails is told what it was refused.
+/// The caller of a failing command sees the refused destinations.
 fn what_was_refused_is_told_where_the_command_failed(who: Who) {
     let Some(jail) = Jail::new(who, NETWORK) else {
         return;

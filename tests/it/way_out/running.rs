@@ -107,7 +107,7 @@ pub fn has_in_memory(pid: u32, wanted: &[u8]) -> bool {
         let number = |text| u64::from_str_radix(text, 16).expect("an address");
         let (start, end) = (number(start), number(end));
         let mut bytes = vec![0; (end - start) as usize];
-        // What cannot be read is a device's, or gone.
+        // Memory that cannot be read belongs to a device, or is gone.
         if memory.read_exact_at(&mut bytes, start).is_ok() {
             looked += bytes.len();
             let first = wanted[0];

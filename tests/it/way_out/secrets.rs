@@ -95,7 +95,7 @@ fn the_secret_reaches_its_host_and_is_nowhere_inside(who: Who) {
     for place in [Place::Variable, Place::File] {
         let Some(jail) = jail(who, place) else { return };
         let (_peer, peer_log) = jail.peer(8443);
-        // Where creel writes: its log must be the caller's to append to.
+        // Log of creel: the caller must be able to append to it.
         let log = jail.write("../decisions.log", "");
         let status = jail.write("../verdict.json", "");
         let jail = jail.flags(&[

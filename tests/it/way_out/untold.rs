@@ -49,7 +49,7 @@ fn an_operators_list_is_the_most_that_anybody_has(who: Who) {
         for host in (b'web.test', b'other.test'):\n\
         \x20   s = socket.create_connection(('198.18.0.1', 3128), 5)\n\
         \x20   s.sendall(b'CONNECT %s:443 HTTP/1.1\\r\\n\\r\\n' % host); print(s.recv(4096).split()[1].decode())";
-    // What the layer beneath asks for.
+    // Requirements of the layer beneath.
     let Some(jail) = Jail::new(
         who,
         "mode = \"allowlist\"\nallow = [\"web.test\", \"other.test\"]",

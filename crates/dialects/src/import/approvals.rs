@@ -25,9 +25,9 @@ pub fn read(
             ("defaults", Some(of)) => posture(into, of, "defaults", &mut security, &mut ask)?,
             ("agents", Some(_)) => {}
             ("defaults" | "agents", None) => return Err(into.wrong_type(item, "a table")),
-            ("version", _) => into.translated(item, "read as version 1"),
+            ("version", _) => into.translated(item, "read as if it were version 1"),
             ("socket", _) => into.not(item, "approvals are asked for through creel's own socket"),
-            _ => into.not(item, "creel knows no such key"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     let mut ids = vec![];
@@ -46,7 +46,7 @@ pub fn read(
             ids.push(id.name.clone());
         }
         if id.name != "*" && Some(id.name.as_str()) != chosen {
-            into.translated(item, format!("a layer of its own: --agent {}", id.name));
+            into.translated(item, format!("a separate layer: --agent {}", id.name));
             continue;
         }
         let Some(of) = table(node) else {
@@ -64,7 +64,7 @@ pub fn read(
         let item = Item { key, node };
         match listed {
             true => list(into, item, &mut commands)?,
-            false => into.translated(item, "counts under security = \"allowlist\" alone"),
+            false => into.translated(item, "has an effect only under security = \"allowlist\""),
         }
     }
     let tool = into.tool(Tool::Exec);
@@ -92,18 +92,18 @@ fn posture(
             }
             "ask" => {
                 *ask = Some(into.word(item, "\"off\", \"on-miss\" or \"always\"")?);
-                into.enforced(item, "tools.exec.ask; where nobody can be asked, refused");
+                into.enforced(item, "tools.exec.ask; refused if creel cannot ask");
             }
             "askFallback" => match node.as_str() {
-                Some("deny") => into.enforced(item, "silence is denial"),
-                _ => into.not(item, "silence is denial"),
+                Some("deny") => into.enforced(item, "a missing answer denies"),
+                _ => into.not(item, "a missing answer denies"),
             },
             "autoAllowSkills" => match node.value {
-                Value::Bool(false) => into.enforced(item, "nothing is allowed by itself"),
-                _ => into.not(item, "nothing is allowed by itself"),
+                Value::Bool(false) => into.enforced(item, "nothing is allowed automatically"),
+                _ => into.not(item, "nothing is allowed automatically"),
             },
             "allowlist" => {}
-            _ => into.not(item, "creel knows no such key"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     Ok(())
@@ -130,7 +130,7 @@ fn list(into: &mut Source, item: Item, commands: &mut Vec<Command>) -> Result<()
                     .filter(|key| !matches!(*key, "pattern" | "argPattern"))
                     .collect();
                 if !record.is_empty() {
-                    how += "; a record, and no rule: ";
+                    how += "; a record, not a rule: ";
                     how += &record.join(", ");
                 }
                 into.translated(item, how);
@@ -143,17 +143,17 @@ fn list(into: &mut Source, item: Item, commands: &mut Vec<Command>) -> Result<()
 }
 
 fn entry(into: &Source, of: &Table, node: &Node) -> Result<Command, &'static str> {
-    let program = text(of, "pattern").ok_or("has no pattern that is a string")?;
+    let program = text(of, "pattern").ok_or("does not have a string as its pattern")?;
     let args = match of.get("argPattern").map(Node::as_str) {
         None if text(of, "source") == Some("allow-always") => {
             return Err(
-                "was made by allow-always and has no argPattern; OpenClaw leaves it aside too",
+                "was created by allow-always and has no argPattern; OpenClaw ignores it too",
             );
         }
         None => BTreeSet::new(),
-        Some(None) => return Err("has an argPattern that is no string"),
+        Some(None) => return Err("has an argPattern that is not a string"),
         Some(Some(pattern)) => {
-            arguments(pattern).ok_or("has an argPattern that creel has no words for")?
+            arguments(pattern).ok_or("has an argPattern that creel cannot express")?
         }
     };
     let bare = !program.contains('/') && !program.starts_with('~');

@@ -33,7 +33,7 @@ pub const TOP: NameList = NameList(
      statusLine alwaysThinkingEnabled",
 );
 
-const ELSEWHERE: &str = "speaks of neither tools nor the sandbox";
+const ELSEWHERE: &str = "affects neither tools nor the sandbox";
 
 pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
     let mut rules = Rules::default();
@@ -96,16 +96,13 @@ fn permissions(
             "defaultMode" => mode(into, item, bash),
             "additionalDirectories" => directories(into, item, of),
             "disableBypassPermissionsMode" | "disableAutoMode" => {
-                into.translated(
-                    item,
-                    "means nothing to the kernel: no mode lifts a rule here",
-                );
+                into.translated(item, "has no effect: no mode of creel lifts a rule");
             }
             // A further restriction must not be ignored.
             "blockReadsOutsideWorkingDirectories" => {
-                into.translated(item, "what is not granted is not there");
+                into.translated(item, "paths without a grant do not exist in the jail");
             }
-            _ => into.not(item, "creel knows no such key"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     Ok(())
@@ -120,13 +117,16 @@ fn mode(into: &mut Source, item: Item, bash: &mut Bash) {
         }
         Some("bypassPermissions") => {
             bash.is_unasked = true;
-            into.translated(item, "every program that is granted executes; denials hold");
+            into.translated(
+                item,
+                "every granted program may execute; denials still apply",
+            );
         }
         Some("dontAsk") => {
             bash.is_closed = true;
             into.translated(
                 item,
-                "tools.exec.security = \"allowlist\": what no rule allows is denied",
+                "tools.exec.security = \"allowlist\": everything without a rule is denied",
             );
         }
         known => {
@@ -136,8 +136,8 @@ fn mode(into: &mut Source, item: Item, bash: &mut Bash) {
             let how = "tools.deny = [\"write\"], and a read-only workspace";
             match known {
                 Some("plan") => into.translated(item, how),
-                Some(_) => into.translated(item, format!("is no mode that creel knows: {how}")),
-                None => into.not(item, format!("is no mode: {how}")),
+                Some(_) => into.translated(item, format!("is not a mode that creel knows: {how}")),
+                None => into.not(item, format!("is not a mode: {how}")),
             }
         }
     }
@@ -189,9 +189,7 @@ fn sandbox(into: &mut Source, of: &Table, node: &Node, bash: &mut Bash) -> Resul
                 _ => into.other_type(item, "true or false"),
             },
             ("autoAllowBashIfSandboxed", _) => match node.value {
-                Value::Bool(true) => {
-                    into.translated(item, "every program that is granted executes")
-                }
+                Value::Bool(true) => into.translated(item, "every granted program may execute"),
                 Value::Bool(false) => into.translated(item, "tools.exec.ask = \"on-miss\""),
                 _ => into.other_type(item, "true or false"),
             },
@@ -204,8 +202,8 @@ fn sandbox(into: &mut Source, of: &Table, node: &Node, bash: &mut Bash) -> Resul
                 true => into.not(item, "nothing is weakened; see allow_degraded"),
                 false => into.say(item, switch(node), "nothing is weakened"),
             },
-            ("ignoreViolations", _) => into.not(item, "a denial is always told"),
-            _ => into.not(item, "creel knows no such key"),
+            ("ignoreViolations", _) => into.not(item, "denials are always reported"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     Ok(())
@@ -236,7 +234,7 @@ fn denied_servers(into: &mut Source, item: Item) -> Result<(), PolicyError> {
         let Some((of, name)) = of.and_then(|of| Some((of, of.get("serverName")?))) else {
             into.not(
                 element.item(),
-                "servers that the runtime starts are not in the jail",
+                "servers that the runtime starts run outside of the jail",
             );
             continue;
         };
@@ -245,7 +243,10 @@ fn denied_servers(into: &mut Source, item: Item) -> Result<(), PolicyError> {
             match (key, name.as_str()) {
                 ("serverName", Some(server)) => rules::deny_server(into, item, server)?,
                 ("serverName", None) => return Err(into.wrong_type(item, "a string")),
-                _ => into.not(item, "servers that the runtime starts are not in the jail"),
+                _ => into.not(
+                    item,
+                    "servers that the runtime starts run outside of the jail",
+                ),
             }
         }
     }

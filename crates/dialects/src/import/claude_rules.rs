@@ -59,7 +59,7 @@ impl Rules {
         let Some((tool, what)) = parse(rule.text()) else {
             return match word {
                 Word::Allow => {
-                    into.not(item, "is no rule: `TOOL` or `TOOL(WHAT)`");
+                    into.not(item, "is not a rule; write `TOOL` or `TOOL(WHAT)`");
                     Ok(())
                 }
                 Word::Ask | Word::Deny => Err(into.wrong_type(item, "`TOOL` or `TOOL(WHAT)`")),
@@ -109,7 +109,7 @@ impl Rules {
                 self.hosts.push(rule);
                 into.translated(item, "network.allow, at ports 80 and 443");
             }
-            Ok(_) => into.not(item, "every name is more than a list"),
+            Ok(_) => into.not(item, "a rule for every name is wider than a list"),
             Err(fault) => into.not(item, fault.to_string()),
         }
         Ok(())
@@ -156,13 +156,13 @@ fn whole(
                 Some(Tool::Read | Tool::Write | Tool::Edit) => {
                     into.translated(
                         item,
-                        "the workspace and the grants say which files there are",
+                        "the workspace and the grants decide which files exist in the jail",
                     );
                 }
                 Some(Tool::Fetch) => {
                     into.not(item, "grants no host; name it: WebFetch(domain:HOST)")
                 }
-                _ => into.not(item, "is the runtime's tool, which creel grants to nobody"),
+                _ => into.not(item, "is a tool of the runtime, which creel does not grant"),
             }
             return Ok(());
         }
@@ -171,7 +171,7 @@ fn whole(
                 let ask = into.sourced(item.node, Ask::Always);
                 stricter(&mut into.tool(tool).ask, ask);
                 let how = format!(
-                    "tools.{}.ask = \"always\"; where nobody can be asked, refused",
+                    "tools.{}.ask = \"always\"; refused if creel cannot ask",
                     tool.name()
                 );
                 into.translated(item, how);
@@ -224,7 +224,7 @@ fn fate(word: Word) -> Fate {
 /// Actions that prompt in Claude Code are denied here.
 fn asked(word: Word, how: &str) -> String {
     match word {
-        Word::Ask => format!("{how}: asked about there, and nobody can be asked here"),
+        Word::Ask => format!("{how}: Claude Code asks the user about it, and creel cannot ask"),
         Word::Allow | Word::Deny => how.to_owned(),
     }
 }
@@ -339,7 +339,7 @@ pub fn granted(path: &str, spelling: Spelling) -> Result<String, (Fate, String)>
         }
         Ok(path) if paths::is_own(&path) => Err((
             Translated,
-            format!("{path} is the jail's own, writable and gone with it"),
+            format!("the jail has its own {path}, which is writable and removed at its end"),
         )),
         Ok(path) if paths::is_whole(&path) || paths::is_never(&path) => {
             not(format!("{path} is too wide to be granted"))

@@ -30,14 +30,15 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
             ("shell_environment_policy", Some(of)) => environment(into, of),
             ("profile", _) => into.translated(
                 item,
-                "its modes count beside the file's own; the stricter holds",
+                "its modes apply together with the file's own; the stricter one wins",
             ),
             ("profiles", Some(of)) => profiles(into, of, text(top, "profile"), &mut modes),
             ("sandbox_workspace_write", None) => return Err(into.wrong_type(item, "a table")),
-            ("projects", _) => into.not(item, "trust in a directory is not the jail's business"),
-            ("mcp_servers", _) => {
-                into.not(item, "servers that the runtime starts are not in the jail")
-            }
+            ("projects", _) => into.not(item, "creel does not use trust in directories"),
+            ("mcp_servers", _) => into.not(
+                item,
+                "servers that the runtime starts run outside of the jail",
+            ),
             ("permissions", Some(of)) => {
                 let profile = text(top, "profile").and_then(|name| inner(top, &["profiles", name]));
                 let named = [Some(top), profile].into_iter().flatten();
@@ -51,9 +52,9 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
             ("tools", Some(of)) => tools(into, of),
             ("features", Some(of)) => features(into, of),
             ("rules" | "experimental_network", _) => {
-                return Err(into.wrong_type(item, "rules in a file of their own, `.rules`"));
+                return Err(into.wrong_type(item, "the rules are in a separate file, `.rules`"));
             }
-            _ => into.not(item, "speaks of neither tools nor the sandbox"),
+            _ => into.not(item, "affects neither tools nor the sandbox"),
         }
     }
     // Codex's own default for a directory that the user has not trusted.
@@ -92,7 +93,7 @@ fn tools(into: &mut Source, of: &Table) {
 
 fn no_search(into: &mut Source, item: Item) {
     into.deny_tool(item.node, "web_search");
-    into.translated(item, "tools.deny, with all that is one tool with it here");
+    into.translated(item, "tools.deny, with every tool that creel joins with it");
 }
 
 fn features(into: &mut Source, of: &Table) {
@@ -106,7 +107,7 @@ fn features(into: &mut Source, of: &Table) {
             ("web_search_request" | "web_search_cached", Value::Bool(false)) => {
                 no_search(into, item)
             }
-            _ => into.not(item, "speaks of neither tools nor the sandbox"),
+            _ => into.not(item, "affects neither tools nor the sandbox"),
         }
     }
 }
@@ -132,7 +133,7 @@ fn mode(into: &mut Source, item: Item) -> Mode {
             Mode::FullAccess
         }
         _ => {
-            into.not(item, "is no mode that creel knows; read-only holds");
+            into.not(item, "is not a mode that creel knows; read-only applies");
             Mode::ReadOnly
         }
     }
@@ -147,7 +148,7 @@ fn approval(into: &mut Source, item: Item) {
         ),
         _ => (
             Ask::Always,
-            "tools.exec.ask = \"always\"; where nobody can be asked, refused",
+            "tools.exec.ask = \"always\"; refused if creel cannot ask",
         ),
     };
     let said = into.sourced(item.node, ask);
@@ -172,7 +173,7 @@ fn profiles(into: &mut Source, of: &Table, selected: Option<&str>, modes: &mut V
                 "sandbox_mode" | "default_permissions" => modes.push(mode(into, item)),
                 "sandbox_workspace_write" => offline(into, item),
                 "approval_policy" => approval(into, item),
-                _ => into.not(item, "speaks of neither tools nor the sandbox"),
+                _ => into.not(item, "affects neither tools nor the sandbox"),
             }
         }
     }
@@ -186,12 +187,12 @@ fn offline(into: &mut Source, above: Item) {
     for (key, entry) in entries(of, above.key) {
         let (item, node) = (entry.item(), entry.node);
         match (key, &node.value) {
-            ("network_access", Value::Bool(true)) => into.not(item, "the file's own counts"),
+            ("network_access", Value::Bool(true)) => into.not(item, "the file's own value applies"),
             ("network_access", Value::Bool(false)) => {
                 into.layer.network.mode = Some(into.sourced(node, net::Mode::None));
                 into.enforced(item, "network.mode = \"none\"");
             }
-            _ => into.not(item, "the file's own counts"),
+            _ => into.not(item, "the file's own value applies"),
         }
     }
 }
@@ -217,7 +218,7 @@ fn workspace_write(into: &mut Source, of: &Table, mode: Mode) -> Result<(), Poli
             }
             "network_access" if on && mode == Mode::WorkspaceWrite => {
                 into.layer.network.mode = Some(into.sourced(node, net::Mode::Open));
-                into.translated(item, "network.mode = \"open\": public names at ports 80 and 443, where Codex lets every address and port be reached");
+                into.translated(item, "network.mode = \"open\": public names at ports 80 and 443; Codex allows every address and port");
             }
             "network_access" if on => into.not(item, "this mode has no network"),
             "network_access" if node.value == Value::Bool(false) => {
@@ -225,9 +226,9 @@ fn workspace_write(into: &mut Source, of: &Table, mode: Mode) -> Result<(), Poli
             }
             "network_access" => into.other_type(item, "true or false"),
             "exclude_slash_tmp" | "exclude_tmpdir_env_var" => {
-                into.translated(item, "/tmp is the jail's own, and never the host's");
+                into.translated(item, "the jail has its own /tmp and never the host's");
             }
-            _ => into.not(item, "creel knows no such key"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     Ok(())
@@ -252,13 +253,20 @@ fn environment(into: &mut Source, of: &Table) {
                     set(into, entry.item(), variable);
                 }
             }
-            ("exclude", _) => {
-                into.enforced(item, "the environment has only what [environment] names")
-            }
+            ("exclude", _) => into.enforced(
+                item,
+                "the environment has only the variables of [environment]",
+            ),
             ("inherit", _) if node.as_str() == Some("none") => {
-                into.enforced(item, "the environment has only what [environment] names");
+                into.enforced(
+                    item,
+                    "the environment has only the variables of [environment]",
+                );
             }
-            _ => into.not(item, "the environment has only what [environment] names"),
+            _ => into.not(
+                item,
+                "the environment has only the variables of [environment]",
+            ),
         }
     }
 }
@@ -275,6 +283,6 @@ fn set(into: &mut Source, item: Item, variable: &str) {
                 .insert(variable.to_owned(), value);
             into.enforced(item, "environment.set");
         }
-        _ => into.not(item, "is no variable that a policy may set"),
+        _ => into.not(item, "is not a variable that a policy may set"),
     }
 }

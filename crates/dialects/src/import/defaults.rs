@@ -52,7 +52,7 @@ pub fn of(top: &Table) -> (&'static [Defaults], String) {
         Some((told, version)) => (holding(version), format!("in version {told}")),
         None => (
             &ALL,
-            "in every version, as `meta.lastTouchedVersion` names none".into(),
+            "in every version, since `meta.lastTouchedVersion` names none".into(),
         ),
     }
 }

@@ -24,10 +24,10 @@ fn keys(into: &mut Source, at: &Table, above: &str) {
             _ if DATA.contains(&key) || item.key.starts_with("session.") => {
                 into.translated(
                     item,
-                    "kept as data for the tool; the kernel does not hold it",
+                    "kept as data for the tool; the kernel does not enforce it",
                 );
             }
-            _ if key == "ask" => into.translated(item, "where nobody can be asked, refused"),
+            _ if key == "ask" => into.translated(item, "refused if creel cannot ask"),
             _ => into.enforced(item, "creel's own key"),
         }
     }

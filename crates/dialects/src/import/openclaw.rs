@@ -14,7 +14,7 @@ use creel_policy::layer::{Ask, Security};
 use creel_policy::tools::{Pattern, Profile, Tool};
 use creel_policy::tree::{Node, Table, Value};
 
-const OWN_SETTING: &str = "a setting of the tool's own, of which the kernel sees nothing";
+const OWN_SETTING: &str = "a setting of the tool, which the kernel cannot see";
 
 /// An agent's table, and its key.
 struct Agent<'t> {
@@ -46,9 +46,9 @@ pub fn read(
             "agents" => {}
             "approvals" => into.not(
                 item,
-                "where approvals are sent is the runtime's; see --approvals",
+                "the runtime decides where approvals are sent; see --approvals",
             ),
-            _ => into.not(item, "speaks of neither tools nor the sandbox"),
+            _ => into.not(item, "affects neither tools nor the sandbox"),
         }
     }
     if let Some(defaults) = inner(top, &["agents", "defaults"]) {
@@ -58,7 +58,7 @@ pub fn read(
                 ("sandbox", Some(of)) => boxes.push((item.key.to_owned(), of)),
                 ("tools", Some(tools)) => scope(into, &mut lists, tools, item.key)?,
                 ("sandbox" | "tools", None) => return Err(into.wrong_type(item, "a table")),
-                _ => into.not(item, "speaks of neither tools nor the sandbox"),
+                _ => into.not(item, "affects neither tools nor the sandbox"),
             }
         }
     }
@@ -70,7 +70,7 @@ pub fn read(
             key: &other.key,
             node: other.node,
         };
-        into.translated(item, format!("a layer of its own: --agent {}", other.id));
+        into.translated(item, format!("a separate layer: --agent {}", other.id));
     }
     if let Some(agent) = agent {
         one_agent(into, &mut lists, &mut boxes, agent)?;
@@ -110,7 +110,7 @@ fn agents<'t>(into: &mut Source, top: &'t Table) -> Vec<Agent<'t>> {
                             node,
                             table,
                         }),
-                        None => into.not(Item { key: &key, node }, "has no `id` to choose it by"),
+                        None => into.not(Item { key: &key, node }, "has no `id` to select it"),
                     }
                 }
             }
@@ -128,7 +128,7 @@ fn agents<'t>(into: &mut Source, top: &'t Table) -> Vec<Agent<'t>> {
                     }
                 }
             }
-            _ => into.not(item, "is neither defaults, list nor entries"),
+            _ => into.not(item, "is not `defaults`, `list` or `entries`"),
         }
     }
     all
@@ -144,11 +144,11 @@ fn one_agent<'t>(
         let (item, node) = (entry.item(), entry.node);
         match (key, table(node)) {
             ("id", _) => into.translated(item, "the layer's agent"),
-            ("name" | "default", _) => into.translated(item, "means nothing to the kernel"),
+            ("name" | "default", _) => into.translated(item, "has no equivalent in the kernel"),
             ("tools", Some(tools)) => scope(into, lists, tools, item.key)?,
             ("sandbox", Some(of)) => boxes.push((item.key.to_owned(), of)),
             ("tools" | "sandbox", None) => return Err(into.wrong_type(item, "a table")),
-            _ => into.not(item, "speaks of neither tools nor the sandbox"),
+            _ => into.not(item, "affects neither tools nor the sandbox"),
         }
     }
     Ok(())
@@ -180,9 +180,9 @@ fn scope(
             "sandbox" => sandbox_tools(into, lists, item)?,
             "subagents" => into.not(
                 item,
-                "a subagent is the runtime's; give it a layer of its own",
+                "the runtime starts subagents; give each its own layer",
             ),
-            "toolsBySender" => into.not(item, "who asks is the runtime's to know"),
+            "toolsBySender" => into.not(item, "only the runtime knows the sender"),
             _ => into.not(item, OWN_SETTING),
         }
     }
@@ -201,7 +201,7 @@ fn profile(into: &mut Source, item: Item) -> Sourced<Profile> {
         None => {
             into.translated(
                 item,
-                "is no profile that creel knows: tools.profile = \"minimal\"",
+                "is not a profile that creel knows: tools.profile = \"minimal\"",
             );
             into.sourced(item.node, Profile::Minimal)
         }
@@ -214,7 +214,7 @@ fn allow(into: &mut Source, lists: &mut Lists, item: Item) {
         lists.open = Some(into.origin(item.node));
         return into.translated(
             item,
-            "allows all that is not denied, as an empty list does there",
+            "allows everything that is not denied, as an empty list does in OpenClaw",
         );
     }
     let mut patterns = into.allowed_tools(item, Fate::Enforced, "tools.allow");
@@ -235,7 +235,7 @@ fn providers(into: &mut Source, lists: &mut Lists, item: Item) -> Result<(), Pol
         lists.narrow_by(own);
         into.translated(
             of,
-            "holds whatever the model: creel does not know its provider",
+            "applies to every model: creel does not know the provider",
         );
     }
     Ok(())
@@ -254,7 +254,7 @@ fn sandbox_tools(into: &mut Source, lists: &mut Lists, item: Item) -> Result<(),
                 }
                 lists.narrow_by(own);
             }
-            _ => into.not(item, "creel knows no such key"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     Ok(())
@@ -273,11 +273,9 @@ fn exec(into: &mut Source, exec: &Table, above: &str) -> Result<(), PolicyError>
             "ask" if exec.get("mode").is_none() => {
                 let said = into.word(item, "\"off\", \"on-miss\" or \"always\"")?;
                 stricter(&mut into.tool(Tool::Exec).ask, said);
-                into.enforced(item, "tools.exec.ask; where nobody can be asked, refused");
+                into.enforced(item, "tools.exec.ask; refused if creel cannot ask");
             }
-            "security" | "ask" => {
-                into.translated(item, "`mode` stands beside it and counts instead")
-            }
+            "security" | "ask" => into.translated(item, "`mode` is set too and takes precedence"),
             "mode" => mode(into, item)?,
             "host" => match node.as_str() {
                 Some("auto" | "sandbox") => into.enforced(item, "the jail is the sandbox"),
@@ -299,7 +297,7 @@ fn exec(into: &mut Source, exec: &Table, above: &str) -> Result<(), PolicyError>
             "pathPrepend" => into.not(item, "set PATH in [environment]"),
             "strictInlineEval" => into.not(
                 item,
-                "what an interpreter is told to run is not seen; leave it out of the list",
+                "creel does not see what an interpreter runs; leave it out of the list",
             ),
             _ => into.not(item, OWN_SETTING),
         }
@@ -348,7 +346,7 @@ fn apply_patch(into: &mut Source, item: Item) -> Result<(), PolicyError> {
                 }
             }
             "workspaceOnly" => workspace_only(into, item, &[Tool::ApplyPatch])?,
-            _ => into.not(item, "creel knows no such key"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     Ok(())
@@ -361,7 +359,7 @@ fn files(into: &mut Source, item: Item) -> Result<(), PolicyError> {
         let item = entry.item();
         match key {
             "workspaceOnly" => workspace_only(into, item, &FILES)?,
-            _ => into.not(item, "creel knows no such key"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     Ok(())
@@ -369,7 +367,7 @@ fn files(into: &mut Source, item: Item) -> Result<(), PolicyError> {
 
 fn workspace_only(into: &mut Source, item: Item, tools: &[Tool]) -> Result<(), PolicyError> {
     if !into.strict_switch(item)? {
-        into.translated(item, "the grants alone say which files there are");
+        into.translated(item, "only the grants decide which files exist in the jail");
         return Ok(());
     }
     for tool in tools {
@@ -378,7 +376,7 @@ fn workspace_only(into: &mut Source, item: Item, tools: &[Tool]) -> Result<(), P
     }
     into.translated(
         item,
-        "allowed_paths = [\"$WORKSPACE\"], for every process; what may be executed stays readable",
+        "allowed_paths = [\"$WORKSPACE\"], for every process; executable files stay readable",
     );
     Ok(())
 }

@@ -41,11 +41,10 @@ impl fmt::Display for Unsaid {
         match self {
             Self::Path(fault) => fault.fmt(f),
             Self::Names => f.write_str(
-                "is a glob for names, of which a pattern here would grant all beneath; write the paths \
-                 out, or end it in '/**'",
+                "is a glob for names, and a pattern of creel would grant everything below them; list the paths, or end it with '/**'",
             ),
             Self::Otherwise => {
-                f.write_str("is a glob that creel would read otherwise; write the paths out")
+                f.write_str("is a glob with another meaning in creel; list the paths")
             }
         }
     }

@@ -63,10 +63,10 @@ fn whole(into: &mut Source, above: Item, of: &Table) -> Result<(), PolicyError> 
             ("extends", _) if node.as_str().is_none() => {
                 return Err(into.wrong_type(item, "a string"));
             }
-            ("extends", _) => into.translated(item, "what that profile denies is denied as well"),
-            ("description", _) => into.translated(item, "means nothing to the kernel"),
-            ("workspace_roots", _) => into.not(item, "what a profile grants is not taken over"),
-            _ => into.not(item, "speaks of neither tools nor the sandbox"),
+            ("extends", _) => into.translated(item, "the denials of that profile are added"),
+            ("description", _) => into.translated(item, "has no equivalent in the kernel"),
+            ("workspace_roots", _) => into.not(item, "grants of a profile are not converted"),
+            _ => into.not(item, "affects neither tools nor the sandbox"),
         }
     }
     Ok(())
@@ -82,7 +82,7 @@ fn filesystem(
         let (item, node) = (entry.item(), entry.node);
         match (key, table(node)) {
             ("glob_scan_max_depth", None) => match &node.value {
-                Value::Integer(_) => into.translated(item, "a pattern is met at every depth"),
+                Value::Integer(_) => into.translated(item, "the pattern matches at every depth"),
                 _ => return Err(into.wrong_type(item, "a number")),
             },
             ("deny_read", _) => {
@@ -116,7 +116,7 @@ fn one(
         Some("read" | "write") => {
             into.not(
                 item,
-                "what a profile grants is not taken over; name it under filesystem",
+                "grants of a profile are not converted; name them under filesystem",
             );
             return Ok(());
         }
@@ -140,7 +140,7 @@ fn one(
                 .try_for_each(|root| deny(into, item, &below(root)))
         }
         ":tmpdir" | ":slash_tmp" => {
-            into.translated(item, "/tmp is the jail's own, and never the host's");
+            into.translated(item, "the jail has its own /tmp and never the host's");
             Ok(())
         }
         ":root" => deny(
@@ -201,9 +201,9 @@ fn network(into: &mut Source, above: Item, of: &Table) -> Result<(), PolicyError
                 return Err(into.wrong_type(item, "a table of domains"));
             }
             ("unix_sockets" | "allow_unix_sockets", _) => {
-                into.not(item, "no socket of the host is in the jail");
+                into.not(item, "the jail has no sockets of the host");
             }
-            _ => into.not(item, "the way out is creel's own"),
+            _ => into.not(item, "the jail's only network access is creel's relay"),
         }
     }
     Ok(())
@@ -218,7 +218,7 @@ fn host(into: &mut Source, item: Item, domain: &str) -> Result<(), PolicyError> 
     match item.node.as_str() {
         Some("allow") => into.not(
             item,
-            "what a profile grants is not taken over; see network.allow",
+            "grants of a profile are not converted; see network.allow",
         ),
         Some("none" | "deny") if domain == "*" => no_network(into, item),
         Some("none" | "deny") => {

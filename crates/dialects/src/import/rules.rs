@@ -64,7 +64,7 @@ pub fn read(into: &mut Source) -> Result<(), PolicyError> {
                     statement.start,
                     NotHonoured,
                     "statement",
-                    "is no rule with literal arguments; since it may forbid, no rule that allows counts, and network.mode = \"none\"",
+                    "is not a rule with literal arguments; it may forbid something, so no allow rule is converted, and network.mode = \"none\"",
                 );
             }
         }
@@ -79,12 +79,15 @@ pub fn read(into: &mut Source) -> Result<(), PolicyError> {
             Verdict::Forbidden => (Enforced, "is not among tools.exec.commands"),
             Verdict::Prompt => (
                 Translated,
-                "is not among tools.exec.commands: asked for, and refused where nobody can be asked",
+                "is not among tools.exec.commands: needs an approval, and is refused if creel cannot ask",
             ),
-            Verdict::Allow if dark => (NotHonoured, "a statement of the file is not understood"),
+            Verdict::Allow if dark => (
+                NotHonoured,
+                "creel does not understand a statement of the file",
+            ),
             Verdict::Allow if met => (
                 NotHonoured,
-                "a stricter rule meets some of its commands, and creel's list has no exceptions",
+                "a stricter rule matches some of its commands, and creel's list has no exceptions",
             ),
             Verdict::Allow => match allowed(into, rule, &paths) {
                 Ok(more) => {
@@ -117,11 +120,11 @@ fn network(
     let (fate, text) = match verdict {
         Verdict::Allow => (
             NotHonoured,
-            "grants of the network are not taken over: name the host under network.allow",
+            "network grants are not converted: name the host under network.allow",
         ),
         Verdict::Prompt => (
             Translated,
-            "network.deny: creel asks about no host of a list",
+            "network.deny: creel does not ask about hosts of a list",
         ),
         Verdict::Forbidden => (Enforced, "network.deny, at every port and protocol"),
     };
@@ -140,10 +143,10 @@ fn beside(into: &mut Source, statement: &Statement, rule: &Rule) {
     };
     for (key, _) in arguments {
         let (fate, text) = match key.as_str() {
-            "justification" => (Translated, "means nothing to the kernel"),
+            "justification" => (Translated, "has no equivalent in the kernel"),
             "match" | "not_match" => (
                 NotHonoured,
-                "its examples are not tried; write them as cases under [tests]",
+                "its examples are not tested; write them as cases under [tests]",
             ),
             _ => continue,
         };
@@ -287,7 +290,7 @@ fn allowed(
             || word.contains(|c: char| c.is_whitespace() || c.is_control())
     };
     if tails.iter().flatten().any(odd) {
-        return Err("has a word with a star or a blank, which creel's patterns have no sign for");
+        return Err("has a word with a star or a blank, which creel's patterns cannot express");
     }
     let args: BTreeSet<Arguments> = match places.is_empty() {
         true => BTreeSet::new(),
@@ -306,7 +309,7 @@ fn allowed(
             false => !matches!(program.as_str(), "" | "." | ".."),
         };
         if !plain || program.contains(['*', '?', '[', '\0', ' ']) {
-            return Err("names a program that is no bare name and no whole path");
+            return Err("names a program that is neither a bare name nor a full path");
         }
         commands.push(Command {
             program,

@@ -46,13 +46,13 @@ pub fn read(
             let (item, node) = (entry.item(), entry.node);
             let adds_up = matches!(key, "docker" | "browser");
             if !adds_up && later.iter().any(|(_, of)| of.get(key).is_some()) {
-                into.translated(item, "the agent's own value counts instead");
+                into.translated(item, "the agent's own value applies instead");
                 continue;
             }
             match (key, table(node)) {
                 ("docker", Some(_)) if aside(above) => into.translated(
                     item,
-                    "the shared scope leaves an agent's own container aside",
+                    "under the shared scope, an agent's own container is ignored",
                 ),
                 ("docker", Some(docker)) => {
                     let later = later.iter().filter(|(above, _)| !aside(above));
@@ -71,7 +71,7 @@ pub fn read(
     if last("workspaceAccess").is_none() {
         into.layer.filesystem.workspace = Some(into.sourced(mode, WorkspaceMode::None));
         let key = "sandbox.workspaceAccess";
-        into.translated(Item { key, node: mode }, "is \"none\" where it is left out");
+        into.translated(Item { key, node: mode }, "is \"none\" if it is omitted");
     }
     let own = |into: &Source, list: &str| {
         let key = format!("tools.sandbox.tools.{list}");
@@ -87,14 +87,14 @@ pub fn read(
             lists.narrow(list);
         }
         let key = "tools.sandbox.tools.allow";
-        let how = format!("a sandbox's own list of tools {version}, where it is left out");
+        let how = format!("the sandbox's default list of tools {version}, if it is omitted");
         into.translated(Item { key, node: mode }, how);
     }
     if !own(into, "deny") {
         let names: BTreeSet<&str> = tables.iter().flat_map(|t| t.deny.iter()).collect();
         names.iter().for_each(|name| into.deny_tool(mode, name));
         let key = "tools.sandbox.tools.deny";
-        let how = format!("what a sandbox denies of itself {version}, where it is left out");
+        let how = format!("the sandbox's default denials {version}, if it is omitted");
         into.translated(Item { key, node: mode }, how);
     }
     Ok(())
@@ -129,8 +129,8 @@ fn one(into: &mut Source, item: Item, name: &str) -> Result<(), PolicyError> {
             "the workspace is --workspace or the current directory",
         ),
         "docker" => return Err(into.wrong_type(item, "a table")),
-        "ssh" | "browser" | "prune" => into.not(item, "belongs to a backend that creel is not"),
-        _ => into.not(item, "creel knows no such key"),
+        "ssh" | "browser" | "prune" => into.not(item, "belongs to a backend other than creel"),
+        _ => into.not(item, "creel does not know this key"),
     }
     Ok(())
 }
@@ -145,7 +145,7 @@ fn container(
         let (item, node) = (entry.item(), entry.node);
         let adds_up = matches!(key, "env" | "binds" | "ulimits");
         if !adds_up && later.iter().any(|of| of.get(key).is_some()) {
-            into.translated(item, "the agent's own value counts instead");
+            into.translated(item, "the agent's own value applies instead");
             continue;
         }
         match key {
@@ -155,7 +155,7 @@ fn container(
                     Some("none") => into.enforced(item, "network.mode"),
                     _ => into.not(
                         item,
-                        "no network is taken over: name its hosts under network.allow",
+                        "networks are not converted: name the hosts under network.allow",
                     ),
                 }
             }
@@ -178,21 +178,21 @@ fn container(
                 Value::Bool(true) => into.enforced(item, "the root is read-only, always"),
                 _ => into.not(item, "the root is read-only, always"),
             },
-            "capDrop" => into.enforced(item, "no capability is ever left"),
+            "capDrop" => into.enforced(item, "the jail never has capabilities"),
             "tmpfs" => into.translated(item, "/tmp, /var/tmp and the home are tmpfs, always"),
             "ulimits" => ulimits(into, item),
-            "seccompProfile" | "apparmorProfile" => into.not(item, "creel's own filter holds"),
+            "seccompProfile" | "apparmorProfile" => into.not(item, "creel's own filter applies"),
             "image" | "containerPrefix" | "setupCommand" => {
                 into.not(
                     item,
-                    "there is no container: programs are the host's, as granted",
+                    "creel uses no container: programs come from the host, as granted",
                 );
             }
             "workdir" => into.not(item, "the workspace has its own path; see --workdir"),
             "user" => into.not(item, "the jail's user is the workspace's owner"),
-            "gpus" => into.not(item, "no device of the host is in the jail"),
+            "gpus" => into.not(item, "the jail has no devices of the host"),
             "dns" | "extraHosts" => into.not(item, "names are resolved outside of the jail"),
-            _ => into.not(item, "creel knows no such key"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     Ok(())
@@ -219,7 +219,10 @@ fn limit_of<T>(
             into.enforced(item, name);
             *slot(&mut into.layer.limits) = Some(into.sourced(item.node, limit));
         }
-        None => into.not(item, "is no limit that creel takes; its own stays"),
+        None => into.not(
+            item,
+            "is not a limit that creel accepts; creel's default applies",
+        ),
     }
 }
 
@@ -233,10 +236,10 @@ fn environment(into: &mut Source, item: Item) {
         if SECRET.iter().any(|end| upper.ends_with(end)) {
             into.not(
                 item,
-                "reads like a credential, which OpenClaw itself keeps out",
+                "looks like a credential, which OpenClaw leaves out too",
             );
         } else if !is_variable_name(key) || is_reserved(key) {
-            into.not(item, "is no name that a policy may set");
+            into.not(item, "is not a name that a policy may set");
         } else if let Some(value) = node.as_str().filter(|value| !value.contains('\0')) {
             let value = into.sourced(node, value.to_owned());
             into.layer
@@ -272,7 +275,7 @@ fn binds(into: &mut Source, item: Item) {
         if NEVER.iter().any(never) {
             into.not(
                 word.item(),
-                format!("'{bind}': OpenClaw refuses that path, and so does creel"),
+                format!("'{bind}': OpenClaw and creel refuse that path"),
             );
             continue;
         }
@@ -281,7 +284,7 @@ fn binds(into: &mut Source, item: Item) {
             Ok(_) => {
                 into.not(
                     word.item(),
-                    format!("'{bind}': a path has the same name in the jail as outside"),
+                    format!("'{bind}': paths have the same name inside and outside of the jail"),
                 );
                 continue;
             }
@@ -312,8 +315,8 @@ fn ulimits(into: &mut Source, item: Item) {
             let item = entry.item();
             match part {
                 part if Some(part) == counts => ulimit(into, item, key),
-                "hard" => into.translated(item, "the soft one holds, and cannot be raised"),
-                _ => into.not(item, "creel knows no such key"),
+                "hard" => into.translated(item, "the soft limit applies and cannot be raised"),
+                _ => into.not(item, "creel does not know this key"),
             }
         }
     }
@@ -338,7 +341,7 @@ fn ulimit(into: &mut Source, item: Item, name: &str) {
         }
         _ => into.not(
             item,
-            "creel bounds it in no way, or by the group of the jail",
+            "creel does not limit it, or limits it through the jail's cgroup",
         ),
     }
 }

@@ -76,18 +76,18 @@ pub fn read(into: &mut Source, rules: &[Rule], bash: &Bash) -> Result<(), Policy
             (Word::Ask, true) => {
                 let ask = into.sourced(item.node, Ask::Always);
                 stricter(&mut into.tool(Tool::Exec).ask, ask);
-                into.translated(item, "tools.exec.ask = \"always\"; where nobody can be asked, refused");
+                into.translated(item, "tools.exec.ask = \"always\"; refused if creel cannot ask");
             }
             (Word::Deny | Word::Ask, false) if is_closed => {
                 into.translated(item, "is not among tools.exec.commands");
             }
             (Word::Deny | Word::Ask, false) => deny(into, item, one),
             (Word::Allow, _) if !is_closed => {
-                into.translated(item, "every program that is granted executes");
+                into.translated(item, "every granted program may execute");
             }
             (Word::Allow, true) => into.not(
                 item,
-                "a rule denies commands that no program's file stands for, so what is not named is not allowed",
+                "a rule denies commands that are not a program's file, so commands that are not named are not allowed",
             ),
             (Word::Allow, false) => {
                 let met = lines.iter().any(|other| !is_allowed(other) && meets(other, one));
@@ -99,11 +99,11 @@ pub fn read(into: &mut Source, rules: &[Rule], bash: &Bash) -> Result<(), Policy
                     }
                     None if met => into.not(
                         item,
-                        "a stricter rule meets some of its commands, and creel's list has no exceptions",
+                        "a stricter rule matches some of its commands, and creel's list has no exceptions",
                     ),
                     None => into.not(
                         item,
-                        "is a line of the shell, which creel's list has no words for; name a program",
+                        "is a shell command line, which creel's list cannot express; name a program",
                     ),
                 }
             }
@@ -150,7 +150,7 @@ fn deny(into: &mut Source, item: Item, line: &Line) {
     }
     let program = line.words.first().copied().unwrap_or_default();
     let whose = match line.rule.word {
-        Word::Ask => ", since nobody can be asked",
+        Word::Ask => ", since creel cannot ask",
         Word::Deny | Word::Allow => "",
     };
     into.say(

@@ -34,9 +34,12 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
                     for tool in ACTING {
                         confirm(into, node, tool);
                     }
-                    into.translated(item, "ask = \"always\" of every tool that acts; where nobody can be asked, refused");
+                    into.translated(
+                        item,
+                        "ask = \"always\" of every tool that acts; refused if creel cannot ask",
+                    );
                 } else {
-                    into.translated(item, "nobody is asked");
+                    into.translated(item, "creel does not ask");
                 }
             }
             "sandbox" => match into.switch(item) {
@@ -51,7 +54,7 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
                     into.translated(item, "tools.max_iterations, kept as data for the runtime");
                 }
             }
-            _ => into.not(item, "creel knows no such key"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     Ok(())
@@ -69,7 +72,7 @@ fn tools_of(into: &mut Source, tools: &Table) -> Result<(), PolicyError> {
             }
             (word, Some(of)) => match Tool::named(word) {
                 Some(tool) => one_tool(into, tool, of, item.key)?,
-                None => into.not(item, "is no tool that creel knows"),
+                None => into.not(item, "is not a tool that creel knows"),
             },
             (_, None) => return Err(into.wrong_type(item, "a table")),
         }
@@ -102,10 +105,10 @@ fn file_system(into: &mut Source, of: &Table, above: &str) -> Result<(), PolicyE
                         .for_each(|tool| confirm(into, node, tool));
                     into.translated(item, "tools.write.ask = \"always\"");
                 } else {
-                    into.translated(item, "nobody is asked");
+                    into.translated(item, "creel does not ask");
                 }
             }
-            _ => into.not(item, "creel knows no such key"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     Ok(())
@@ -117,7 +120,7 @@ fn allowed_paths(into: &mut Source, item: Item) {
     let grants = into.listed(item, Spelling::Globs, |path| {
         let how = match standing {
             Standing::Grants if !paths::is_whole(path) => {
-                "filesystem.write, and no file of the workspace outside them; programs stay readable"
+                "filesystem.write, and no other file of the workspace; programs stay readable"
             }
             Standing::Grants if path != "$WORKSPACE" => {
                 "allowed_paths of read and write, and too wide to be a grant by itself"
@@ -151,10 +154,10 @@ fn one_tool(into: &mut Source, tool: Tool, of: &Table, above: &str) -> Result<()
             "require_confirmation" => {
                 if into.strict_switch(item)? {
                     confirm(into, node, tool);
-                    let how = "ask = \"always\"; where nobody can be asked, refused";
+                    let how = "ask = \"always\"; refused if creel cannot ask";
                     into.translated(item, format!("tools.{}.{how}", tool.name()));
                 } else {
-                    into.translated(item, "nobody is asked");
+                    into.translated(item, "creel does not ask");
                 }
             }
             "languages" if tool == Tool::Exec => languages(into, item),
@@ -167,7 +170,7 @@ fn one_tool(into: &mut Source, tool: Tool, of: &Table, above: &str) -> Result<()
                     }
                 }
             }
-            _ => into.not(item, "creel knows no such key"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     Ok(())
@@ -189,7 +192,7 @@ fn languages(into: &mut Source, item: Item) {
             }
             None => into.not(
                 word.item(),
-                format!("'{name}' is no language that creel knows an interpreter of"),
+                format!("'{name}' is not a language that creel has an interpreter for"),
             ),
         }
     }

@@ -259,7 +259,10 @@ impl<'a> Source<'a> {
         match number.and_then(|number| Count::new(number).ok()) {
             Some(count) => Some(self.sourced(item.node, count)),
             None => {
-                self.not(item, "is no count that creel takes; its own limit stays");
+                self.not(
+                    item,
+                    "is not a count that creel accepts; creel's limit applies",
+                );
                 None
             }
         }
@@ -275,7 +278,10 @@ impl<'a> Source<'a> {
         match Span::parse_limit(&text) {
             Ok(span) => Some(self.sourced(item.node, span)),
             Err(_) => {
-                self.not(item, "is no time that creel takes; its own limit stays");
+                self.not(
+                    item,
+                    "is not a time that creel accepts; creel's limit applies",
+                );
                 None
             }
         }
@@ -321,7 +327,7 @@ impl<'a> Source<'a> {
                     });
                 }
                 Err(_) => {
-                    let why = format!("'{}' can be no tool's name here", word.text());
+                    let why = format!("'{}' cannot be the name of a tool", word.text());
                     self.not(word.item(), why);
                 }
             }
@@ -342,7 +348,7 @@ impl<'a> Source<'a> {
                 }
                 Err(Wider::Tool(tool)) => self.not(
                     word.item(),
-                    format!("'{name}' is part of {tool} here, which the list does not name"),
+                    format!("'{name}' is part of creel's {tool}, which the list does not name"),
                 ),
                 Err(Wider::Fault(fault)) => self.not(word.item(), format!("'{name}' {fault}")),
             }
@@ -363,7 +369,7 @@ impl<'a> Source<'a> {
         let enforced = |path: &str| match path {
             path if paths::is_own(path) => Taken::Left(
                 Translated,
-                format!("{path} is the jail's own, and empty at its start"),
+                format!("the jail has its own {path}, which is empty at the start"),
             ),
             path if paths::is_never(path) => {
                 Taken::Left(NotHonoured, format!("{path} is never granted"))
@@ -403,7 +409,7 @@ impl<'a> Source<'a> {
                     spelling = literal.then_some(Spelling::Plain);
                     self.enforced(item, "how the path is read");
                 }
-                _ => self.not(item, "creel knows no such key; the path is a glob"),
+                _ => self.not(item, "creel does not know this key; the path is a glob"),
             }
         }
         let key = join(&word.key, "path");
@@ -475,10 +481,10 @@ impl<'a> Source<'a> {
                 Denied::Path(_) => None,
                 Denied::Tree(path) => Some(format!("'{text}' becomes all of {path}")),
                 Denied::Pattern(path) if denial == Denial::AtStart => Some(format!(
-                    "the pattern {path}, of the names that are there at the start"
+                    "the pattern {path}, for the names that exist at the start"
                 )),
                 Denied::Pattern(path) => Some(format!(
-                    "the pattern {path}; where the jail could create such a name, the run is refused"
+                    "the pattern {path}; creel refuses the run if the jail could create a matching name"
                 )),
             };
             match how {

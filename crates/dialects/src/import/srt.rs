@@ -26,8 +26,8 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
             ("network" | "filesystem" | "credentials", None) => {
                 return Err(into.wrong_type(item, "a table"));
             }
-            ("ignoreViolations", _) => into.not(item, "a denial is always told"),
-            ("allowPty", _) => into.translated(item, "a jail has terminals of its own"),
+            ("ignoreViolations", _) => into.not(item, "denials are always reported"),
+            ("allowPty", _) => into.translated(item, "a jail has its own terminals"),
             (
                 "enableWeakerNestedSandbox" | "enableWeakerNetworkIsolation" | "allowAppleEvents",
                 _,
@@ -45,8 +45,11 @@ pub fn read(into: &mut Source, top: &Table) -> Result<(), PolicyError> {
                 | "windows"
                 | "git",
                 _,
-            ) => into.not(item, "a part of that program, which creel does not have"),
-            _ => into.not(item, "creel knows no such key"),
+            ) => into.not(
+                item,
+                "a component of that program, which creel does not have",
+            ),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     Ok(())
@@ -89,17 +92,17 @@ pub fn network(
                 let rules = denied(into, item)?;
                 into.layer.network.deny.extend(rules);
             }
-            "strictAllowlist" => into.enforced(item, "what no list has is denied"),
-            "deniedDomainReasons" => into.not(item, "a denial names its rule"),
+            "strictAllowlist" => into.enforced(item, "everything without a rule is denied"),
+            "deniedDomainReasons" => into.not(item, "denials name their rule"),
             "allowUnixSockets" | "allowAllUnixSockets" if empty => {
-                into.enforced(item, "no socket of the host is in the jail");
+                into.enforced(item, "the jail has no sockets of the host");
             }
             "allowUnixSockets" | "allowAllUnixSockets" => {
-                into.not(item, "no socket of the host is in the jail");
+                into.not(item, "the jail has no sockets of the host");
             }
-            "allowLocalBinding" => into.translated(item, "the jail's loopback is its own"),
-            "allowMachLookup" => into.not(item, "macOS alone has it"),
-            _ => into.not(item, "the way out is creel's own"),
+            "allowLocalBinding" => into.translated(item, "the jail has its own loopback"),
+            "allowMachLookup" => into.not(item, "exists on macOS only"),
+            _ => into.not(item, "the jail's only network access is creel's relay"),
         }
     }
     Ok(())
@@ -132,7 +135,7 @@ fn destinations(into: &mut Source, item: Item) -> Vec<net::Rule> {
                 rules.push(rule);
                 into.translated(word.item(), "network.allow, at ports 80 and 443");
             }
-            Ok(_) => into.not(word.item(), "every name is more than a list"),
+            Ok(_) => into.not(word.item(), "a rule for every name is wider than a list"),
             Err(fault) => into.not(word.item(), fault.to_string()),
         }
     }
@@ -157,7 +160,11 @@ pub fn filesystem(into: &mut Source, of: &Table, above: &str, cwd: Cwd) -> Resul
         match key {
             "denyRead" => {}
             "allowRead" if into.whole => {
-                into.grants(item, exec_list, "filesystem.exec: nothing else is there");
+                into.grants(
+                    item,
+                    exec_list,
+                    "filesystem.exec: nothing else exists in the jail",
+                );
             }
             "allowRead" => into.grants(item, read_list, "filesystem.read; a denial still wins"),
             "allowWrite" => allow_write(into, item, cwd, |path| open.leaves(&spared, path)),
@@ -174,7 +181,7 @@ pub fn filesystem(into: &mut Source, of: &Table, above: &str, cwd: Cwd) -> Resul
                 Value::Bool(false) => into.enforced(item, "the grants hold, always"),
                 _ => into.not(item, "the grants hold, always"),
             },
-            _ => into.not(item, "creel knows no such key"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     if of.get("allowWrite").is_none() && cwd == Cwd::Listed {
@@ -265,12 +272,12 @@ fn deny_read(into: &mut Source, item: Item, open: &Open) -> Result<Vec<String>, 
         |denied| match denied.path() {
             "/" if opens => {
                 whole = true;
-                Some("/ is denied: there is what allowRead opens, and nothing else".into())
+                Some("/ is denied: the jail has the paths of allowRead and nothing else".into())
             }
             path if workspace && ROOTS.contains(&path) || opens && open.spares(path) => {
                 spared.push(path.to_owned());
                 Some(format!(
-                    "{path} is denied by not being granted; what allowRead opens is"
+                    "{path} is denied because it is not granted; the paths of allowRead are granted"
                 ))
             }
             _ => None,
@@ -298,7 +305,7 @@ fn allow_write(into: &mut Source, item: Item, cwd: Cwd, leaves: impl Fn(&str) ->
         "$WORKSPACE" => Taken::Left(Enforced, "filesystem.workspace = \"rw\"".into()),
         path if paths::is_own(path) => Taken::Left(
             Translated,
-            format!("{path} is the jail's own, writable and gone with it"),
+            format!("the jail has its own {path}, which is writable and removed at its end"),
         ),
         path if paths::is_whole(path) => {
             Taken::Left(NotHonoured, format!("{path} is too wide to be writable"))
@@ -308,7 +315,7 @@ fn allow_write(into: &mut Source, item: Item, cwd: Cwd, leaves: impl Fn(&str) ->
         }
         path if leaves(path) => Taken::Left(
             NotHonoured,
-            format!("{path} may lie in what denyRead denies; name it in allowRead too"),
+            format!("denyRead may cover {path}; name it in allowRead too"),
         ),
         _ => Taken::As(Enforced, "filesystem.write".into()),
     });
@@ -342,7 +349,10 @@ pub fn credentials(into: &mut Source, of: &Table, above: &str) -> Result<(), Pol
             continue;
         };
         if key == "envVars" {
-            into.enforced(item, "the environment has only what [environment] names");
+            into.enforced(
+                item,
+                "the environment has only the variables of [environment]",
+            );
             continue;
         }
         if key != "files" {
@@ -373,8 +383,8 @@ fn credential(into: &mut Source, entry: Item) -> Result<(), PolicyError> {
         match (key, node.as_str()) {
             ("path", _) => {}
             ("mode", Some("deny")) => into.enforced(item, "filesystem.deny"),
-            ("mode", _) => into.translated(item, "filesystem.deny: a mask is not made"),
-            _ => into.not(item, "creel knows no such key"),
+            ("mode", _) => into.translated(item, "filesystem.deny: creel does not create a mask"),
+            _ => into.not(item, "creel does not know this key"),
         }
     }
     Ok(())

@@ -32,231 +32,231 @@ macro_rules! checks {
 checks! {
     // Programs.
     EXEC_SHELL = "exec-shell", Warn,
-        "a shell on an allowlist runs whatever text it is given: built-ins need no further program, and the list bounds only what the shell starts",
+        "a shell on an allowlist runs any text: built-ins need no further program, and the list bounds only the programs that the shell starts",
         "name the commands that the shell would run, or bind its arguments";
     EXEC_INTERPRETER = "exec-interpreter", Warn,
         "an interpreter on an allowlist runs any program that can be written in its language",
-        "bind its arguments to the scripts that are meant, or take it out";
+        "limit its arguments to the intended scripts, or remove it";
     EXEC_LANGUAGES = "exec-languages", Info,
-        "a language stands for its interpreter, which runs any program in it; what bounds that program is the filesystem's grants, not the list",
-        "keep it where running code is the purpose; else name commands";
+        "a language allows its interpreter, which runs any program in it; only the filesystem grants bound that program, not the list",
+        "keep it if the purpose is to run code; otherwise name commands";
     EXEC_LAUNCHER = "exec-launcher", Warn,
         "a program whose arguments are another command (env, xargs, timeout) starts any program of the list with any arguments, past patterns of arguments",
-        "take it out and name what it would start";
+        "remove it and name the programs that it would start";
     EXEC_ARGUMENTS = "exec-arguments", Warn,
         "programs such as find, tar, git, sed and awk execute or write by their options, so a pattern that ends in `...`, or none at all, allows that too",
         "end the pattern before the options: name each form that is needed";
     EXEC_NEVER = "exec-never", Warn,
-        "an entry of an allowlist that no grant covers, or where no program is, never matches",
-        "grant its directory under filesystem.exec, correct the name, or take the entry out";
+        "an entry of an allowlist never matches if no grant covers it or no program exists there",
+        "grant its directory under filesystem.exec, correct the name, or remove the entry";
     EXEC_ALLOWLIST_EMPTY = "exec-allowlist-empty", Warn,
         "security = \"allowlist\" without commands or languages allows nothing but the command that creel starts",
         "name commands, or write security = \"deny\" to say so";
     EXEC_FULL_LISTED = "exec-full-listed", Info,
-        "security = \"full\" beside a list of commands reads as if everything ran; the list is what counts",
-        "write security = \"allowlist\", or take the list out";
+        "security = \"full\" with a list of commands looks as if every program could run; only the list applies",
+        "write security = \"allowlist\", or remove the list";
     EXEC_WRITES = "exec-writes", Warn,
         "without edit or apply_patch, but with write and exec, any program may still change the workspace",
         "deny write too, which makes the workspace read-only for every process";
     EXEC_WRITABLE = "exec-writable", Warn,
-        "a tree of the host that is writable and executable lets the jail plant programs that outlive it, and run what no list names",
-        "grant it for one of the two";
+        "a tree of the host that is writable and executable lets the jail leave programs behind, and run programs that no list names",
+        "grant it for writing or for execution, not both";
     EXEC_BY_OTHERS = "exec-by-others", Critical,
-        "whoever may write to an executable tree decides what runs in the jail",
-        "take the write permission of group and others from it (chmod go-w)";
+        "every user who may write to an executable tree decides which code runs in the jail",
+        "remove the write permission of group and others (chmod go-w)";
 
     // Tools.
     TOOL_UNKNOWN = "tool-unknown", Warn,
-        "a name that creel does not know grants and denies nothing that the kernel holds; a misspelt deny is no deny",
+        "the kernel enforces nothing for a name that creel does not know; a misspelt deny denies nothing",
         "correct the name; creel knows read, write, edit, apply_patch, exec, process, browser, message and fetch";
     TOOL_WILDCARD = "tool-wildcard", Warn,
         "a wildcard also allows the tools that come with the next version of the runtime",
-        "list the tools that are meant";
+        "list the intended tools";
     TOOL_BOTH = "tool-both", Warn,
         "a tool that one layer allows and denies is denied, and one of the two lines misleads",
-        "take out one of the two lines";
+        "remove one of the two lines";
     TOOL_DENY_IDLE = "tool-deny-idle", Info,
         "a deny of a tool that no list allows changes nothing",
-        "take it out, or keep it as a reminder";
+        "remove it, or keep it as a reminder";
     TOOL_EDIT_WITHOUT_WRITE = "tool-edit-without-write", Warn,
-        "edit and apply_patch change files, so without write and read they are not there",
-        "allow write and read as well, or take edit and apply_patch out";
+        "edit and apply_patch change files, so they are not available without write and read",
+        "allow write and read as well, or remove edit and apply_patch";
     TOOL_PROCESS_WITHOUT_EXEC = "tool-process-without-exec", Warn,
-        "process looks after what exec started, so without exec it is not there",
-        "allow exec as well, or take process out";
+        "process manages the programs that exec started, so it is not available without exec",
+        "allow exec as well, or remove process";
     TOOL_OUTSIDE_PROFILE = "tool-outside-profile", Warn,
         "allow narrows a profile and never adds to it, so a tool that the profile lacks stays out",
         "choose a wider profile, or write allow alone";
     TOOL_ENABLED_IDLE = "tool-enabled-idle", Info,
-        "enabled = true grants nothing where a list leaves the tool out",
-        "add the tool to tools.allow, or take the line out";
+        "enabled = true grants nothing if a list omits the tool",
+        "add the tool to tools.allow, or remove the line";
     TOOL_SETTINGS_IDLE = "tool-settings-idle", Info,
-        "settings of a tool that is not allowed bind nothing",
-        "allow the tool, or take its section out";
+        "settings of a tool that is not allowed have no effect",
+        "allow the tool, or remove its section";
     TOOL_NO_NETWORK = "tool-no-network", Info,
         "fetch, browser and message need a network, and this policy has none",
-        "name the hosts under [network], or take the tool out";
+        "name the hosts under [network], or remove the tool";
     TOOL_ASK_NOBODY = "tool-ask-nobody", Warn,
-        "ask = \"always\" is refused in `creel run`: there is nobody to ask, and silence is denial",
+        "`creel run` cannot ask, so ask = \"always\" denies every use of the tool",
         "write ask = \"on-miss\" with rules for what is allowed, or deny the tool";
     TOOL_ELEVATED = "tool-elevated", Warn,
         "elevated = true lets the lower layers keep a way around the sandbox that the runtime offers",
         "write elevated = false";
     EMPTY_LIST = "empty-list", Warn,
-        "an empty list allows nothing and takes away what the layers above allow; an absent key leaves it as it is",
-        "take the key out, unless nothing is meant";
+        "an empty list allows nothing and removes everything that the layers above allow; an absent key changes nothing",
+        "remove the key, unless the list is meant to allow nothing";
 
     // Files.
     GRANT_DANGEROUS = "grant-dangerous", Critical,
-        "the path holds credentials, the host's settings, or a socket that commands the host",
-        "grant the one file or directory that is needed, outside of it";
+        "the path has credentials, settings of the host, or a socket that controls the host",
+        "grant only the files or directories that are needed, outside of it";
     GRANT_HOME = "grant-home", Critical,
-        "a home granted whole brings its keys, tokens and shell start files with it",
-        "grant the directories of it that are needed";
+        "a grant of the whole home includes its keys, tokens and shell start files",
+        "grant only the directories in it that are needed";
     WORKSPACE_HOME = "workspace-home", Critical,
-        "a workspace that is the home, or holds it, gives its keys and start files to the jail",
+        "a workspace that is the home, or contains it, gives its keys and start files to the jail",
         "start from the project's directory, or name it with --workspace";
     GRANT_TWICE = "grant-twice", Info,
-        "of a grant within another grant of the same list, one says nothing",
-        "take out the inner one, or the outer one if less is meant";
+        "one of two nested grants of the same list has no effect",
+        "remove the inner one, or the outer one if less should be granted";
     GRANT_IDLE = "grant-idle", Warn,
-        "a grant of which a tool that is not allowed, or the workspace's mode, leaves nothing",
-        "allow the tool, or take the grant out";
+        "a tool that is not allowed, or the workspace's mode, cancels the grant",
+        "allow the tool, or remove the grant";
     GRANT_OWN = "grant-own", Info,
-        "the home, /tmp and /dev/shm are the jail's own and writable already; the host's are not brought in",
-        "take it out, or name a directory of the host beneath it";
+        "the jail has its own writable home, /tmp and /dev/shm; the grant does not add those of the host",
+        "remove it, or name a directory of the host below it";
     GRANT_ABSENT = "grant-absent", Warn,
-        "a grant of what does not exist refuses the run",
+        "a grant of a missing path makes creel refuse the run",
         "correct the path, or write { path = \"...\", optional = true }";
     PATTERN_UNMET = "pattern-unmet", Warn,
-        "a pattern of grants that meets nothing grants nothing, and refuses the run",
-        "correct it, or write { path = \"...\", optional = true }";
+        "a pattern in a grant that matches nothing makes creel refuse the run",
+        "correct the pattern, or write { path = \"...\", optional = true }";
     PATTERN_LATER = "pattern-later", Warn,
-        "a pattern in deny or protect covers the names that are there; in a tree that the jail may write to, a name that is created later is covered by nothing",
-        "name the directory that they lie in, or the names; { path = \"...\", optional = true } says that what is there is enough";
+        "a pattern in deny or protect covers the names that exist at the start; in a writable tree, it does not cover names that are created later",
+        "name the directory that contains the files, or the files; or accept this with { path = \"...\", optional = true }";
     DENY_IDLE = "deny-idle", Warn,
-        "a deny outside every grant takes nothing away: the path is not there anyway, and a misspelt one protects nothing",
-        "correct the path, or take the line out";
+        "a deny outside every grant has no effect: the path does not exist in the jail anyway, and a misspelt deny protects nothing",
+        "correct the path, or remove the line";
     DENY_SHADOWED = "deny-shadowed", Info,
-        "a deny within another deny says nothing",
-        "take out the inner one";
+        "a deny within another deny has no effect",
+        "remove the inner one";
     DENY_HIDES = "deny-hides", Warn,
-        "a grant within a denied path goes: deny wins, whatever the order",
-        "take out the grant, or deny less";
+        "a grant within a denied path has no effect: deny wins, in any order",
+        "remove the grant, or deny less";
     UNPROTECT = "unprotect", Critical,
-        "the host executes what lies at a trust path (a git hook, an editor's task, a shell's start file), so the jail would run code outside of itself",
-        "take it out, and change such files by hand";
+        "the host executes files at a trust path (a git hook, an editor's task, a shell's start file), so the jail could run code outside of itself",
+        "remove it, and change such files by hand";
     UNPROTECT_BUILD = "unprotect-build", Info,
-        "an agent has to edit such files (a Makefile, package.json), and what they run it runs in the jail; outside of it, you do",
-        "look at them before running them outside of the jail";
+        "an agent has to edit such files (a Makefile, package.json); the agent runs their commands in the jail, and you run them outside of it",
+        "review them before you run them outside of the jail";
     UNPROTECT_IDLE = "unprotect-idle", Info,
-        "unprotect takes back the protection of one trust path by its very name; of anything else it takes nothing",
-        "name the trust path itself, or take the line out";
+        "unprotect removes the protection of one trust path by its exact name and affects nothing else",
+        "name the trust path itself, or remove the line";
     PROTECT_IDLE = "protect-idle", Info,
-        "what no grant lets the jail change needs no protection, and a misspelt path protects nothing",
-        "correct the path, or take the line out";
+        "a path that the jail cannot change needs no protection, and a misspelt path protects nothing",
+        "correct the path, or remove the line";
     WORKSPACE_IDLE = "workspace-idle", Warn,
-        "workspace = \"rw\" without the tool write, or any workspace without read, is not what holds",
-        "write the mode that holds, or allow the tool";
+        "workspace = \"rw\" does not apply without the tool write, and no mode applies without the tool read",
+        "write the mode that applies, or allow the tool";
     SECRET_IN_WORKSPACE = "secret-in-workspace", Warn,
-        "a file that looks like a credential lies where every process of the jail reads it",
+        "every process of the jail can read a file that looks like a credential",
         "move it out of the workspace, or deny it";
 
     // Environment.
     ENV_CREDENTIAL = "env-credential", Critical,
-        "a variable that looks like a credential goes to every process of the jail, and into whatever they print",
-        "take it out of environment.pass";
+        "every process of the jail gets a variable that looks like a credential, and may print it",
+        "remove it from environment.pass";
     ENV_SECRET = "env-secret", Critical,
-        "a credential in a policy file is read by everybody who reads the file, and by every process of the jail",
-        "take it out, and revoke it if the file was shared";
+        "every reader of a policy file and every process of the jail can read a credential in it",
+        "remove it, and revoke it if the file was shared";
     ENV_LOADER = "env-loader", Critical,
-        "the variable makes programs load or run code that they would not, so an allowlist of programs says little",
+        "the variable makes programs load or run other code, so an allowlist of programs protects little",
         "take it out";
     ENV_TWICE = "env-twice", Info,
-        "of a variable that is set and passed, the caller's value is in doubt for whoever reads the policy",
-        "keep one of the two";
+        "if a variable is set and passed, a reader of the policy cannot tell which value applies",
+        "remove it from set or from pass";
     PATH_ABSENT = "path-absent", Info,
         "without PATH only commands with a slash are found",
         "set PATH = \"/usr/bin:/bin\"";
     PATH_RELATIVE = "path-relative", Warn,
-        "an empty or relative entry of PATH finds programs in whatever directory a process is in, a checkout among them",
+        "an empty or relative entry of PATH finds programs in the current directory of a process, which may be a checkout",
         "write absolute directories";
     PATH_WRITABLE = "path-writable", Warn,
-        "in a directory on PATH that the jail may write to, it can put a program in place of another",
-        "take the directory off PATH, or make it read-only";
+        "the jail can replace programs in a directory on PATH that it may write to",
+        "remove the directory from PATH, or make it read-only";
     PATH_BY_OTHERS = "path-by-others", Critical,
-        "in a directory on PATH that others on the host may write to, they can put a program in place of another",
-        "take the directory off PATH, or run chmod go-w on it";
+        "other users of the host can replace programs in a directory on PATH that they may write to",
+        "remove the directory from PATH, or run chmod go-w on it";
 
     // Limits.
     LIMIT_ABSENT = "limit-absent", Info,
-        "a limit that no layer names is the default policy's, which may change with a version",
-        "name it under [limits]";
+        "a limit that no layer sets comes from the default policy, which may change with a version",
+        "set it under [limits]";
     LIMIT_HUGE = "limit-huge", Warn,
-        "a limit beyond what a host has bounds nothing",
-        "name what the work needs";
+        "a limit above the host's resources has no effect",
+        "set the amount that the work needs";
     LIMIT_TINY = "limit-tiny", Warn,
-        "below this hardly any program starts",
-        "name what the work needs";
+        "hardly any program starts below this limit",
+        "set the amount that the work needs";
     LIMIT_IDLE = "limit-idle", Info,
-        "the limit cannot be reached, because another ends the run or the write before",
-        "make it smaller than the other, or take it out";
+        "the limit cannot be reached, because another limit ends the run or the write first",
+        "make it smaller than the other, or remove it";
 
     // The network.
     NETWORK_IDLE = "network-idle", Warn,
-        "hosts are allowed under mode \"none\", or under no mode at all, which is the same: nothing is reached",
-        "write mode = \"allowlist\", or take network.allow out";
+        "hosts are allowed, but the mode is \"none\" or absent, which means the same: no host can be reached",
+        "write mode = \"allowlist\", or remove network.allow";
     NETWORK_NO_TOOL = "network-no-tool", Warn,
-        "without any of the tools fetch, browser and message there is no network, whatever its rules say",
-        "add \"fetch\" to tools.allow, or take the rules out";
+        "without one of the tools fetch, browser and message the jail has no network, regardless of its rules",
+        "add \"fetch\" to tools.allow, or remove the rules";
     NETWORK_SETTINGS_IDLE = "network-settings-idle", Info,
-        "limits, denials and resolvers grant no network; where there is none they bound nothing",
-        "allow hosts, or take the settings out";
+        "limits, denials and resolvers grant no network; without one they have no effect",
+        "allow hosts, or remove the settings";
     NETWORK_CREDENTIAL_IDLE = "network-credential-idle", Warn,
-        "a credential is put into requests to its host over TLS that creel ends; where the host is denied, or another layer does not allow it, nothing ever has it",
-        "allow the host in every layer, or take the credential out";
+        "creel adds a credential to requests to its host over TLS that it terminates; if the host is denied, or another layer does not allow it, no request gets it",
+        "allow the host in every layer, or remove the credential";
     NETWORK_PUBLIC_SUFFIX = "network-public-suffix", Warn,
-        "beneath a registry's or a hoster's name anybody may have one, and data may go to any of them",
+        "anyone can get a name below the domain of a registry or a hosting provider, and data may go to any of them",
         "name the hosts, or the owner's own suffix";
     NETWORK_ADDRESS = "network-address", Info,
-        "an address has no name to be checked, and belongs to somebody else tomorrow",
+        "an address has no name that creel could check, and may belong to another owner tomorrow",
         "name the host";
     NETWORK_HTTP_IDLE = "network-http-idle", Warn,
-        "a rule about requests beside one that allows every request to the same host bounds nothing: what one rule of a list allows is allowed",
-        "take the wider rule out";
+        "a rule about requests has no effect if another rule of the list allows every request to the same host: one matching rule is enough",
+        "remove the wider rule";
     NETWORK_DENY_IDLE = "network-deny-idle", Info,
-        "a denial of what no list has takes nothing away",
-        "correct the name, or take it out";
+        "a denial of a host that no list allows has no effect",
+        "correct the name, or remove it";
     NETWORK_RANGE_DIRECT = "network-range-direct", Warn,
-        "a range that names resolve to can be dialled by its numbers too, past the methods, the paths and the ended TLS of those names",
-        "add protocol = \"none\" to the range: names may be there, and nobody dials it by number";
+        "the jail can also connect to a range by address, which bypasses the methods, paths and TLS termination of the names that resolve to it",
+        "add protocol = \"none\" to the range: names may resolve to it, and connections by address are refused";
     NETWORK_UDP = "network-udp", Warn,
-        "nobody looks into datagrams: over UDP the host is all that is checked, and QUIC's requests are not seen",
-        "take it out where TCP would do, so that clients fall back to it";
+        "creel does not inspect datagrams: over UDP it checks only the host and does not see QUIC's requests",
+        "remove it if TCP is enough, so that clients fall back to TCP";
 
     // Layers.
     LAYER_CLIPPED = "layer-clipped", Warn,
-        "a layer asks for more than the layers above it have; what it asks for is left out",
-        "take the line out, or grant it in a layer above";
+        "a layer asks for more than the layers above it grant; creel leaves the excess out",
+        "remove the line, or grant it in a layer above";
     LAYER_EMPTY = "layer-empty", Info,
-        "a layer that says nothing changes nothing",
-        "take it away, or write what was meant";
+        "an empty layer changes nothing",
+        "remove it, or write the intended rules";
     DEGRADED_BELOW = "degraded-below", Warn,
         "only the platform and the operator know whether a host may go without a layer of the jail",
         "move allow_degraded to the operator's file";
     DEGRADED_LANDLOCK = "degraded-landlock", Warn,
-        "without Landlock the mounts hold alone: one fence around files, not two",
-        "take \"landlock\" out, and run on a kernel that has it";
+        "without Landlock only the mounts protect files: one layer instead of two",
+        "remove \"landlock\", and run on a kernel that has it";
     POLICY_WRITABLE = "policy-writable", Critical,
-        "whoever may write to a policy file decides what every run is allowed",
+        "every user who may write to a policy file decides the permissions of every run",
         "run chmod go-w on it";
     POLICY_FOREIGN = "policy-foreign", Critical,
-        "a policy file of another user is that user's to change",
-        "make it root's or your own (chown)";
+        "another user owns the policy file and can change it",
+        "give it to root or to yourself (chown)";
     SESSION_OFF = "session-off", Warn,
         "mode = \"off\" asks the runtime to run its sessions outside of a jail",
         "write mode = \"all\"";
     SESSION_SHARED = "session-shared", Info,
-        "one jail for all agents lets each read and change what another left in it",
+        "one jail for all agents lets each agent read and change the files of the others",
         "write scope = \"agent\" or \"session\"";
 }

@@ -16,13 +16,15 @@ impl Lint<'_> {
             // The jail gets a placeholder instead.
             let stood_for = credentials.iter().any(|one| one.variable == *name);
             if is_secret_variable(name) && !stood_for {
-                let reason = format!("{name} looks like a credential, and every process has it");
-                let fix = format!("take \"{name}\" out of environment.pass");
+                let reason = format!(
+                    "{name} looks like a credential, and every process of the jail gets it"
+                );
+                let fix = format!("remove \"{name}\" from environment.pass");
                 self.add(&ENV_CREDENTIAL, origin, reason, fix);
             }
             if is_loader_variable(name) {
                 let reason = format!("the caller's {name} makes programs load or run code");
-                let fix = format!("take \"{name}\" out of environment.pass");
+                let fix = format!("remove \"{name}\" from environment.pass");
                 self.add(&ENV_LOADER, origin, reason, fix);
             }
             if environment.set.contains_key(name) {
@@ -38,7 +40,7 @@ impl Lint<'_> {
             }
             if is_loader_variable(name) {
                 let reason = format!("{name} makes programs load or run code");
-                let fix = format!("take {name} out of environment.set");
+                let fix = format!("remove {name} from environment.set");
                 self.add(&ENV_LOADER, origin, reason, fix);
             }
         }

@@ -23,11 +23,11 @@ impl Lint<'_> {
                 let (check, reason) = match is_project_work(&grant.path) {
                     true => (
                         &UNPROTECT_BUILD,
-                        format!("{} is run by whoever builds the project", grant.path),
+                        format!("every user who builds the project runs {}", grant.path),
                     ),
                     false => (
                         &UNPROTECT,
-                        format!("the host executes what lies at {}", grant.path),
+                        format!("the host executes files at {}", grant.path),
                     ),
                 };
                 self.say(check, Some(&grant.origin), reason);
@@ -36,7 +36,7 @@ impl Lint<'_> {
         }
         let Roots { home, workspace } = self.roots;
         if within(home, workspace) {
-            let reason = format!("the workspace is {workspace}, which has the home in it");
+            let reason = format!("the workspace is {workspace}, which contains the home");
             self.say(&WORKSPACE_HOME, None, reason);
         }
         self.secrets();
@@ -46,7 +46,10 @@ impl Lint<'_> {
     fn path_patterns(&mut self) {
         let unmet = self.facts.unmet.iter();
         for one in unmet.filter(|one| one.absent == Absent::Refuse) {
-            let reason = format!("{} meets nothing here, so no run starts", one.written);
+            let reason = format!(
+                "{} matches no path here, so creel refuses every run",
+                one.written
+            );
             self.say(&PATTERN_UNMET, Some(&one.origin), reason);
         }
         let rights = &self.outcome.rights;
@@ -63,7 +66,7 @@ impl Lint<'_> {
                 .find(|tree| pattern.reaches_beneath(&tree.path));
             if let Some(tree) = tree {
                 let reason = format!(
-                    "{} is a pattern, and the jail could create such a name in {}, so no run starts",
+                    "{} is a pattern, and the jail could create a matching name in {}, so creel refuses every run",
                     self.roots.shorten(text),
                     self.roots.shorten(&tree.path)
                 );
@@ -82,16 +85,16 @@ impl Lint<'_> {
             let origin = Some(&grant.origin);
             let home = &self.roots.home;
             if within(home, &path) {
-                let reason = format!("'{key}' grants {}, which has the home in it", grant.path);
+                let reason = format!("'{key}' grants {}, which contains the home", grant.path);
                 self.say(&GRANT_HOME, origin, reason);
             } else if let Some(what) = danger(&path, home) {
                 let reason = format!("'{key}' grants {}: {what}", grant.path);
                 self.say(&GRANT_DANGEROUS, origin, reason);
             }
             if grant.absent == Absent::Refuse && self.found_at(&path) == Some(Found::Absent) {
-                let reason = format!("{} does not exist, so no run starts", grant.path);
+                let reason = format!("{} does not exist, so creel refuses every run", grant.path);
                 let fix = format!(
-                    "correct it, or write {{ path = \"{}\", optional = true }}",
+                    "correct the path, or write {{ path = \"{}\", optional = true }}",
                     grant.path
                 );
                 self.add(&GRANT_ABSENT, origin, reason, fix);
@@ -99,7 +102,7 @@ impl Lint<'_> {
             let place = self.reach.deny.iter().find(|(p, _)| within(&path, p));
             if let Some((place, leaf)) = place {
                 let reason = format!(
-                    "{} goes: {place} is denied at {}:{}",
+                    "the grant of {} has no effect: {place} is denied at {}:{}",
                     grant.path, leaf.origin.source, leaf.origin.line
                 );
                 self.say(&DENY_HIDES, origin, reason);
@@ -115,7 +118,7 @@ impl Lint<'_> {
             let path = expand(inner);
             let covers = |(other_at, other): (usize, &Grant)| {
                 let other_path = expand(other);
-                // Of two equal grants, the later one is reported; the jail's own directories contain no
+                // The later one of two equal grants is reported; the jail's own directories contain no
                 // host paths.
                 match other_path == path {
                     true => other_at < at,
@@ -147,10 +150,13 @@ impl Lint<'_> {
                 }
             });
             if let Some((_, outer)) = outer {
-                let reason = format!("{} is denied with {} already", deny.path, outer.path);
+                let reason = format!("{} is already denied with {}", deny.path, outer.path);
                 self.say(&DENY_SHADOWED, Some(&deny.origin), reason);
             } else if !self.touches(&path) && !within(&path, GROUPS) && !within(GROUPS, &path) {
-                let reason = format!("nothing grants {}, so it is not there anyway", deny.path);
+                let reason = format!(
+                    "no grant covers {}, so it does not exist in the jail anyway",
+                    deny.path
+                );
                 self.say(&DENY_IDLE, Some(&deny.origin), reason);
             }
         }
@@ -204,9 +210,11 @@ impl Lint<'_> {
             .map(|path| self.roots.shorten(path))
             .collect();
         for path in seen {
-            let reason = format!("{path} looks like a credential, and the jail reads it");
+            let reason = format!("{path} looks like a credential, and the jail can read it");
             let named = escape(&path);
-            let fix = format!("add \"{named}\" to filesystem.deny, or move it away");
+            let fix = format!(
+                "add \"{named}\" to filesystem.deny, or move the file out of the workspace"
+            );
             self.add(&SECRET_IN_WORKSPACE, None::<&Origin>, reason, fix);
         }
     }

@@ -71,8 +71,9 @@ impl Lint<'_> {
             return;
         };
         let cause = why_not(&self.outcome.rights, Tool::Fetch);
-        let reason =
-            format!("nothing is reached: none of fetch, browser and message is allowed ({cause})");
+        let reason = format!(
+            "no host can be reached: none of fetch, browser and message is allowed ({cause})"
+        );
         let fix = self.remedy(Tool::Fetch, layer);
         self.add(&NETWORK_NO_TOOL, Some(&origin), reason, fix);
     }
@@ -93,7 +94,7 @@ impl Lint<'_> {
             (_, true) => format!("choose a tools.profile that has {name}"),
             _ => match self.outcome.rights.tools.rule_tool(tool) {
                 Ruling::Denied(pattern, origin) => {
-                    format!("take \"{pattern}\" out of tools.deny at {origin}")
+                    format!("remove \"{pattern}\" from tools.deny at {origin}")
                 }
                 _ => format!("allow {name} at {cause}"),
             },
@@ -114,7 +115,8 @@ impl Lint<'_> {
         ];
         for (key, origin) in found {
             if let Some(origin) = origin.filter(|origin| is_authors(origin)) {
-                let reason = format!("'network.{key}' bounds a network, and there is none");
+                let reason =
+                    format!("'network.{key}' has no effect, because the jail has no network");
                 self.say(&NETWORK_SETTINGS_IDLE, Some(origin), reason);
             }
         }
@@ -134,7 +136,7 @@ impl Lint<'_> {
         for credential in &layer.network.credentials {
             if !used(credential) {
                 let reason = format!(
-                    "the credential goes to {}, which is not reached",
+                    "the credential is for {}, which the policy does not allow",
                     credential.host
                 );
                 self.say(&NETWORK_CREDENTIAL_IDLE, Some(&credential.origin), reason);
@@ -160,8 +162,9 @@ impl Lint<'_> {
                 if self.roots.own(&path).is_some() {
                     if key == "write" {
                         let shown = &grant.path;
-                        let reason =
-                            format!("{shown} is the jail's own, empty and writable in any case");
+                        let reason = format!(
+                            "the jail always has its own {shown}, which is empty and writable"
+                        );
                         found.push((&GRANT_OWN, grant.origin.clone(), reason, None));
                     }
                     continue;
@@ -193,9 +196,9 @@ impl Lint<'_> {
         if within(path, &self.roots.workspace) && !self.reach.shows_workspace() {
             let none = WorkspaceMode::None.name();
             let why = format!("the workspace is \"{none}\"");
-            return (why, "write workspace = \"ro\", or take it out".into());
+            return (why, "write workspace = \"ro\", or remove it".into());
         }
-        let why = "the tools' allowed_paths or a denial leave nothing of it";
+        let why = "the tools' allowed_paths or a denial cancel it";
         (why.into(), "add it to the tools' allowed_paths".into())
     }
 
@@ -219,7 +222,7 @@ impl Lint<'_> {
             .cloned()
             .collect();
         for grant in found {
-            let reason = format!("nothing may write to {} anyway", grant.path);
+            let reason = format!("the jail may not write to {} anyway", grant.path);
             self.say(&PROTECT_IDLE, Some(&grant.origin), reason);
         }
     }
@@ -238,12 +241,12 @@ impl Lint<'_> {
             let held = self.outcome.rights.protect.get(&path);
             let held = held.filter(|leaf| leaf.origin != Origin::creel());
             let shown = &grant.path;
-            let out = "take the line out";
+            let out = "remove the line";
             let (reason, fix) = if let Some(leaf) = held {
                 let reason = format!("{shown} is protected at {}, which wins", leaf.origin);
-                (reason, "take out one of the two")
+                (reason, "remove one of the two")
             } else if !self.reach.writes(&path, self.roots) {
-                (format!("nothing may write to {shown} anyway"), out)
+                (format!("the jail may not write to {shown} anyway"), out)
             } else if protected_defaults::PATHS.iter().any(|row| trusted(&row)) {
                 continue;
             } else if let Some(row) = protected_defaults::PATHS.iter().find(around) {
@@ -257,8 +260,9 @@ impl Lint<'_> {
                 );
                 continue;
             } else {
-                let reason =
-                    format!("{shown} is no trust path: only git's configuration could protect it");
+                let reason = format!(
+                    "{shown} is not a trust path: only git's configuration could protect it"
+                );
                 (reason, out)
             };
             self.add(&UNPROTECT_IDLE, Some(&grant.origin), reason, fix.to_owned());

@@ -29,7 +29,7 @@ impl Lint<'_> {
                     source: layer.name.as_str().into(),
                     line: 0,
                 };
-                let reason = format!("the {}'s layer says nothing", rank.name());
+                let reason = format!("the {}'s layer is empty", rank.name());
                 self.say(&LAYER_EMPTY, Some(&origin), reason);
             }
             self.degraded(*rank, layer);
@@ -59,14 +59,14 @@ impl Lint<'_> {
         for (degradable, origin) in layer.allow_degraded.iter().flatten() {
             if rank > Rank::Operator {
                 let reason = format!(
-                    "the {}'s layer lets {} go missing",
+                    "the {}'s layer allows runs without {}",
                     rank.name(),
                     degradable.name()
                 );
                 self.say(&DEGRADED_BELOW, Some(origin), reason);
             }
             if *degradable == Degradable::Landlock {
-                let reason = "Landlock may go missing".to_owned();
+                let reason = "runs without Landlock are allowed".to_owned();
                 self.say(&DEGRADED_LANDLOCK, Some(origin), reason);
             }
         }

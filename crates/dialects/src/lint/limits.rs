@@ -29,14 +29,14 @@ impl Lint<'_> {
         let beyond_memory = limits.disk.value > limits.memory.value;
         let beyond_work = limits.cpu_time.value.0 > work;
         let beyond_wall = limits.grace.value > limits.timeout.value;
-        let memory = "memory, which counts what is in a tmpfs";
+        let memory = "memory, which includes tmpfs";
         let idle = [
             (beyond_memory, "disk", &limits.disk.origin, memory),
             (
                 beyond_work,
                 "cpu_time",
                 &limits.cpu_time.origin,
-                "timeout with the processors that there are",
+                "timeout on all processors of the host",
             ),
             (beyond_wall, "grace", &limits.grace.origin, "timeout"),
         ];
@@ -74,7 +74,7 @@ impl Lint<'_> {
         .collect();
         if !missing.is_empty() {
             let reason = format!(
-                "neither the platform nor the operator names {}",
+                "neither the platform nor the operator sets {}",
                 missing.join(", ")
             );
             self.say(&LIMIT_ABSENT, None, reason);

@@ -24,7 +24,7 @@ impl Lint<'_> {
             let network = &layer.network;
             let rules = network.allow.as_deref().unwrap_or_default();
             if let (Mode::None, Some(first)) = (mode, rules.first()) {
-                let reason = "network.allow names hosts, and there is no network".to_owned();
+                let reason = "network.allow names hosts, but the jail has no network".to_owned();
                 self.say(&NETWORK_IDLE, Some(&first.origin), reason);
             }
             rules.iter().for_each(|rule| self.rule(rule, rules));
@@ -40,11 +40,11 @@ impl Lint<'_> {
             To::Under(suffix)
                 if !suffix.as_str().contains('.') || SHARED.contains(suffix.as_str()) =>
             {
-                let reason = format!("{shown} has names that anybody may register");
+                let reason = format!("anyone can register names below {shown}");
                 self.say(&NETWORK_PUBLIC_SUFFIX, Some(&rule.origin), reason);
             }
             To::Range(range) if block(range.address).is_none() => {
-                let reason = format!("{shown} is granted by its number");
+                let reason = format!("{shown} is granted by address");
                 self.say(&NETWORK_ADDRESS, Some(&rule.origin), reason);
             }
             _ => {}
@@ -58,19 +58,19 @@ impl Lint<'_> {
         if let (true, Some(name)) = (direct, all.iter().find(bounded)) {
             let name = name.destination();
             let reason = format!(
-                "{shown} can be dialled by number, where nothing of what {name} asks for is looked at"
+                "the jail can connect to {shown} by address, and creel then does not check the requests to {name}"
             );
             self.say(&NETWORK_RANGE_DIRECT, Some(&rule.origin), reason);
         }
         if rule.protocol == Protocol::Udp {
-            let reason = format!("{shown} is granted datagrams");
+            let reason = format!("{shown} is granted over UDP");
             self.say(&NETWORK_UDP, Some(&rule.origin), reason);
         }
         let wider = |other: &&Rule| other.http.is_none() && other.covers(rule);
         if let (Some(_), Some(other)) = (&rule.http, all.iter().find(wider)) {
             let other = other.destination();
             let reason =
-                format!("{other} allows any request, so the requests of {shown} bound nothing");
+                format!("{other} allows any request, so the requests of {shown} have no effect");
             self.say(&NETWORK_HTTP_IDLE, Some(&rule.origin), reason);
         }
     }
@@ -88,7 +88,7 @@ impl Lint<'_> {
             };
             if !lists.iter().flat_map(|list| &list.rules).any(within) {
                 let shown = deny.destination();
-                let reason = format!("no rule allows {shown}, so its denial takes nothing");
+                let reason = format!("no rule allows {shown}, so its denial has no effect");
                 self.say(&NETWORK_DENY_IDLE, Some(&deny.origin), reason);
             }
         }

@@ -37,7 +37,7 @@ impl Lint<'_> {
         let open = is_open(command);
         let origin = Some(&command.origin);
         if SHELLS.meet(name) && open {
-            let reason = format!("{name} is a shell: it runs whatever text it is given");
+            let reason = format!("{name} is a shell: it runs any text");
             self.say(&EXEC_SHELL, origin, reason);
         } else if LAUNCHERS.meet(name) {
             let reason = format!("{name} starts the program that its arguments name");
@@ -73,13 +73,13 @@ impl Lint<'_> {
             [] => (
                 format!("no executable grant covers {}", command.program),
                 format!(
-                    "add {} to filesystem.exec, or take the entry out",
+                    "add {} to filesystem.exec, or remove the entry",
                     paths.get(1).unwrap_or(&command.program)
                 ),
             ),
             covered if covered.iter().all(absent) => (
-                format!("no program is at {}", command.program),
-                "correct the name, or take the entry out".to_owned(),
+                format!("no program exists at {}", command.program),
+                "correct the name, or remove the entry".to_owned(),
             ),
             _ => return,
         };
@@ -97,7 +97,7 @@ impl Lint<'_> {
                 self.say(&EXEC_ALLOWLIST_EMPTY, Some(&security.origin), reason);
             }
             Security::Full if listed => {
-                let reason = "the list beside it is what counts, not \"full\"".to_owned();
+                let reason = "the list of commands applies, not \"full\"".to_owned();
                 self.say(&EXEC_FULL_LISTED, Some(&security.origin), reason);
             }
             _ => {}
@@ -145,7 +145,7 @@ impl Lint<'_> {
         });
         if let Some((tool, origin)) = denied {
             let reason = format!(
-                "{} is denied, and programs may change the workspace all the same",
+                "{} is denied, but programs may still change the workspace",
                 tool.name()
             );
             self.say(&EXEC_WRITES, Some(&origin), reason);

@@ -46,8 +46,8 @@ const DANGEROUS: [(&str, &str); 16] = [
     ("/etc/shadow", "password hashes"),
     ("/etc/ssh", "the host's keys"),
     ("/etc/ssl/private", "the host's keys"),
-    ("/etc/sudoers", "who may become root"),
-    ("/etc/sudoers.d", "who may become root"),
+    ("/etc/sudoers", "users who may become root"),
+    ("/etc/sudoers.d", "users who may become root"),
     ("/proc", "the host's processes"),
     ("/run", "the host's sockets"),
     ("/sys", "the host's kernel"),
@@ -56,7 +56,7 @@ const DANGEROUS: [(&str, &str); 16] = [
     ("/var/lib/kubelet", "the pods' secrets"),
     ("/var/log", "the host's logs"),
     ("/var/run", "the host's sockets"),
-    ("/var/spool/cron", "what the host executes"),
+    ("/var/spool/cron", "code that the host executes"),
 ];
 
 /// Trees that are too wide to grant whole, although a part of one may be granted.
@@ -67,25 +67,28 @@ const IN_HOME: [(&str, &str); 40] = [
     (".Xauthority", "the display's key"),
     (".aws", "cloud credentials"),
     (".azure", "cloud credentials"),
-    (".bash_history", "what was typed, passwords among it"),
-    (".bash_profile", "what the host executes"),
-    (".bashrc", "what the host executes"),
+    (
+        ".bash_history",
+        "typed commands, which may contain passwords",
+    ),
+    (".bash_profile", "code that the host executes"),
+    (".bashrc", "code that the host executes"),
     (".cargo/credentials", "registry tokens"),
     (".cargo/credentials.toml", "registry tokens"),
     (".claude", "an agent's credentials and settings"),
     (".codex", "an agent's credentials and settings"),
-    (".config/autostart", "what the host executes"),
+    (".config/autostart", "code that the host executes"),
     (".config/BraveSoftware", "a browser's profile"),
     (".config/chromium", "a browser's profile"),
     (".config/gcloud", "cloud credentials"),
     (".config/gh", "tokens"),
-    (".config/git", "what the host executes"),
+    (".config/git", "code that the host executes"),
     (".config/google-chrome", "a browser's profile"),
-    (".config/systemd", "what the host executes"),
+    (".config/systemd", "code that the host executes"),
     (".docker", "registry credentials"),
     (".gem/credentials", "registry tokens"),
     (".git-credentials", "passwords"),
-    (".gitconfig", "what the host executes"),
+    (".gitconfig", "code that the host executes"),
     (".gnupg", "private keys"),
     (".kube", "cluster credentials"),
     (".local/share/keyrings", "passwords"),
@@ -97,13 +100,16 @@ const IN_HOME: [(&str, &str); 40] = [
     (".openclaw", "an agent's credentials and settings"),
     (".password-store", "passwords"),
     (".pgpass", "passwords"),
-    (".profile", "what the host executes"),
+    (".profile", "code that the host executes"),
     (".pypirc", "registry tokens"),
     (".ssh", "private keys"),
     (".terraform.d", "cloud credentials"),
     (".vault-token", "a token"),
-    (".zsh_history", "what was typed, passwords among it"),
-    (".zshrc", "what the host executes"),
+    (
+        ".zsh_history",
+        "typed commands, which may contain passwords",
+    ),
+    (".zshrc", "code that the host executes"),
 ];
 
 /// Names of sockets that control the host, in any directory.
@@ -120,10 +126,10 @@ pub fn danger(path: &str, home: &str) -> Option<&'static str> {
     use creel_policy::path_set::within;
     let name = path.rsplit('/').next().unwrap_or_default();
     if SOCKETS.contains(&name) {
-        return Some("a socket that commands the host");
+        return Some("a socket that controls the host");
     }
     if WIDE.contains(&path) {
-        return Some("far more than any program needs");
+        return Some("much more than any program needs");
     }
     if let Some((_, what)) = DANGEROUS.iter().find(|(tree, _)| within(path, tree)) {
         return Some(what);

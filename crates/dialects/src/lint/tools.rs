@@ -31,7 +31,7 @@ impl Lint<'_> {
                 Some(near) => format!("write \"{near}\""),
                 None => TOOL_UNKNOWN.fix.to_owned(),
             };
-            let reason = format!("creel knows no tool '{pattern}'");
+            let reason = format!("creel does not know the tool '{pattern}'");
             self.add(&TOOL_UNKNOWN, Some(origin), reason, fix);
         }
         let everything = |pattern: &Pattern| {
@@ -39,13 +39,16 @@ impl Lint<'_> {
             pattern.is_wild() && met.count() > 0
         };
         for (pattern, origin) in allowed.filter(|(pattern, _)| everything(pattern)) {
-            let reason = format!("'{pattern}' allows every tool that it matches, now and later");
+            let reason = format!(
+                "'{pattern}' allows every tool that it matches, in this version and later ones"
+            );
             self.say(&TOOL_WILDCARD, Some(origin), reason);
         }
         if let Some(profile) = &layer.tools.profile
             && profile.value == Profile::Full
         {
-            let reason = "the profile 'full' allows every tool, now and later".to_owned();
+            let reason =
+                "the profile 'full' allows every tool, in this version and later ones".to_owned();
             self.say(&TOOL_WILDCARD, Some(&profile.origin), reason);
         }
     }
@@ -59,7 +62,7 @@ impl Lint<'_> {
                 .iter()
                 .find(|p| !p.is_wild() && deny.value.matches(p.text()))
             {
-                let reason = format!("'{both}' is allowed and denied; denied is what holds");
+                let reason = format!("'{both}' is allowed and denied; the denial applies");
                 self.say(&TOOL_BOTH, Some(&deny.origin), reason);
                 continue;
             }
@@ -116,7 +119,7 @@ impl Lint<'_> {
 
     fn offline(&mut self, tool: Tool, origin: &Origin) {
         if self.allows(tool) && self.outcome.rights.network.mode() == net::Mode::None {
-            let reason = format!("{} needs a network, and there is none", tool.name());
+            let reason = format!("{} needs a network, and the policy has none", tool.name());
             self.say(&TOOL_NO_NETWORK, Some(origin), reason);
         }
     }
@@ -137,16 +140,16 @@ impl Lint<'_> {
                 && ask.value == Ask::Always
                 && allowed
             {
-                let reason = format!("{name} asks always, and nobody is there to be asked");
+                let reason = format!("{name} has ask = \"always\", and `creel run` cannot ask");
                 self.say(&TOOL_ASK_NOBODY, Some(&ask.origin), reason);
             }
             match &settings.enabled {
                 Some(said) if said.value && !allowed => {
-                    let reason = format!("{name} is enabled, and no list allows it");
+                    let reason = format!("{name} is enabled, but no list allows it");
                     self.say(&TOOL_ENABLED_IDLE, Some(&said.origin), reason);
                 }
                 None if !allowed => {
-                    let reason = format!("{name} is not allowed, so what is said of it is idle");
+                    let reason = format!("{name} is not allowed, so its settings have no effect");
                     self.say(&TOOL_SETTINGS_IDLE, a_place(settings).as_ref(), reason);
                 }
                 _ => {}
@@ -192,7 +195,7 @@ impl Lint<'_> {
                 line: 0,
             };
             let reason = format!("'{key}' is empty, which allows nothing");
-            let fix = format!("take '{key}' out, unless nothing is meant");
+            let fix = format!("remove '{key}', unless the list is meant to allow nothing");
             self.add(&EMPTY_LIST, Some(origin.unwrap_or(&whole)), reason, fix);
         }
     }

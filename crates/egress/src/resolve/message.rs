@@ -160,7 +160,7 @@ fn follow(records: &[Record], name: &Name, kind: Kind, ends: impl FnOnce() -> bo
         ttl = ttl.min(lasts);
         current = match protocol::name(target) {
             Ok(target) => target,
-            Err(why) => return Said::Failed(format!("an alias is no name: {why}")),
+            Err(why) => return Said::Failed(format!("an alias is not a valid name: {why}")),
         };
     }
     Said::Failed("the aliases do not end".into())

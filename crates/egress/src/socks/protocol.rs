@@ -81,13 +81,13 @@ pub enum SocksError {
     #[error("this is SOCKS4, which cannot name a host: use socks5h")]
     Four,
     /// The first byte is this, not 5.
-    #[error("this is no SOCKS5: it begins with the byte {0:#04x}")]
+    #[error("this is not SOCKS5: it begins with the byte {0:#04x}")]
     Version(u8),
     /// The client offers no method that creel has.
     #[error("the client offers neither no authentication nor a password")]
     NoMethod,
     /// The message with name and password is malformed.
-    #[error("the password's message is none")]
+    #[error("the password message is malformed")]
     Password,
     /// The command is not CONNECT.
     #[error("SOCKS5 BIND and UDP ASSOCIATE are not served")]
@@ -99,7 +99,7 @@ pub enum SocksError {
     #[error("the reserved byte of a SOCKS5 request is not 0")]
     Reserved,
     /// The host is not valid.
-    #[error("{said:?} is no host: {error}")]
+    #[error("{said:?} is not a host: {error}")]
     Host {
         /// The host as the client wrote it.
         said: String,
@@ -107,7 +107,7 @@ pub enum SocksError {
         error: HostError,
     },
     /// The port is 0; the host as the client wrote it.
-    #[error("port 0 is none")]
+    #[error("port 0 is not valid")]
     Port(String),
 }
 

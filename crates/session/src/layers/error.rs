@@ -10,30 +10,31 @@ use creel_policy::{Origin, PolicyError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayerError {
-    #[error("--agent '{}' is no name; names are letters, digits, `-`, `_` and `.`", name.escape_debug())]
+    #[error("--agent '{}' is not a valid name; use letters, digits, `-`, `_` and `.`", name.escape_debug())]
     AgentName { name: String },
     #[error("agent {name} has no layer; write {}", path.display())]
     NoAgent { name: String, path: PathBuf },
     /// An unreadable directory may have a policy that the user relies on.
-    #[error("whether {} has a policy cannot be seen: {source}; let yourself read it, take it away, or set XDG_CONFIG_HOME to a directory of yours", directory.display())]
+    #[error("{} may have a policy and cannot be read: {source}; {remedy}", directory.display())]
     Unseen {
         directory: PathBuf,
+        remedy: &'static str,
         #[source]
         source: io::Error,
     },
-    #[error("{} is read as no policy: name it {name}.toml, or {name}. and one of {}; or take it away", path.display(), known[1..].join(", "))]
+    #[error("{} does not have the name of a policy file; rename it to {name}.toml, or {name}. with one of {}, or remove it", path.display(), known[1..].join(", "))]
     Extension {
         path: PathBuf,
         name: String,
         known: &'static [&'static str],
     },
-    #[error("{} is no file; make it one, or take it away", path.display())]
+    #[error("{} is not a file; replace it with one, or remove it", path.display())]
     NoFile { path: PathBuf },
-    #[error("{} and {} are both there, and only one can be meant; remove one", one.display(), other.display())]
+    #[error("{} and {} both exist, and only one of them can be the policy; remove one", one.display(), other.display())]
     Two { one: PathBuf, other: PathBuf },
-    #[error("{} is no plain file in a plain directory; make it one, or leave it aside with --no-project", path.display())]
+    #[error("{} is not a regular file in a real directory; replace it with one, or ignore it with --no-project", path.display())]
     NotPlain { path: PathBuf },
-    #[error("{} names {paths} paths, and a project's policy may name {most}; name directories or patterns, or leave it aside with --no-project", path.display())]
+    #[error("{} names {paths} paths, and a project's policy may name {most}; name directories or patterns, or ignore it with --no-project", path.display())]
     TooManyPaths {
         path: PathBuf,
         paths: usize,
@@ -45,11 +46,11 @@ pub enum LayerError {
         name: String,
         origin: Origin,
     },
-    #[error("--host: {origin}: {} was not looked up there; write the file anew with --print-host, under the same policies", written.escape_debug())]
+    #[error("--host: {origin}: the file lacks the matches of {}; create it again with --print-host, under the same policies", written.escape_debug())]
     NotLookedUp { written: String, origin: Origin },
-    #[error("{origin}: {} meets nothing here; correct it, or mark it `optional = true`", written.escape_debug())]
+    #[error("{origin}: {} matches no path here; correct it, or mark it `optional = true`", written.escape_debug())]
     MeetsNothing { written: String, origin: Origin },
-    #[error("{}: the path of a policy must be UTF-8, or the jail could not be kept from it; rename it", .0.display())]
+    #[error("{}: the path of a policy file must be UTF-8, so that creel can deny the jail access to it; rename the file", .0.display())]
     NotUtf8(PathBuf),
     #[error(transparent)]
     Policy(#[from] PolicyError),

@@ -143,8 +143,17 @@ fn agent(config: &Path, name: &str) -> Result<PathBuf, LayerError> {
 /// and a file of the name with an unknown extension, are errors: each may be a policy that the user relies
 /// on.
 fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>, LayerError> {
+    let remedy = match dir.parent().filter(|_| dir.ends_with(PROJECT)) {
+        Some(workspace) if workspace.read_dir().is_err() => {
+            "make the workspace readable, or name another with --workspace DIR"
+        }
+        Some(_) => "make it readable, or ignore it with --no-project",
+        None if dir == Path::new(PLATFORM) => "make it readable, or remove it",
+        None => "make it readable, remove it, or set XDG_CONFIG_HOME to a directory that you own",
+    };
     let unseen = |source: io::Error| LayerError::Unseen {
         directory: dir.into(),
+        remedy,
         source,
     };
     match dir.symlink_metadata() {

@@ -103,7 +103,7 @@ fn a_tracer_gets_no_call_past_the_filter(who: Who) {
             "entry_x32" | "filter_x32" => {}
             // CAP_SYS_ADMIN's alone.
             "suspend" | "suspend_and_more" | "seize_suspend" if who == Who::User => {}
-            // What else runs may be root's alone to trace (ptrace(2), Yama).
+            // Other processes may be root's alone to trace (ptrace(2), Yama).
             "attach_host" | "seize_host" if who == Who::User => {}
             // Their control is inside, on a tracer's own process, and the program's bit.
             "attach_init" | "seize_init" | "memory_init" | "set_id" => {}

@@ -1,4 +1,4 @@
-//! What executes although no rule grants it.
+//! Code that executes although nothing grants it.
 //!
 //! A program that may run an interpreter can have it run anything: the interpreter's own code is
 //! what executes. What is tested here is that no *inode* without a grant is executed or mapped.

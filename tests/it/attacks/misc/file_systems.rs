@@ -44,7 +44,7 @@ const REFUSED: &[(&str, u32)] = &[
     ("fs_ioc_getfsuuid", 0x8011_1500),
 ];
 
-/// What programs need of these types.
+/// Rights that programs need of these types.
 const GRANTED: &[(&str, u32)] = &[
     ("ficlone", 0x4004_9409),
     ("ficlonerange", 0x4020_940d),

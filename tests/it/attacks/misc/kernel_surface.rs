@@ -138,7 +138,7 @@ fn what_a_jail_needs_not_it_has_not(who: Who) {
             assert!(!same.contains(&must), "{must}");
         }
     }
-    // What programs do need is there.
+    // Calls that programs do need work.
     attack(
         Run::new(who, &workspace),
         "say('unix', sc(41, 1, 1, 0))\nsay('tcp', sc(41, 2, 1, 6))\nsay('udp6', sc(41, 10, 2, 0))\nsay('route', sc(41, 16, 3, 0))\nsay('memfd', sc(319, b'x', 0))",

@@ -58,7 +58,7 @@ fn a_jail_has_no_other_identity_for_quotas_and_audit(who: Who) {
     let workspace = Workspace::new(who);
     let got = attack(Run::new(who, &workspace), IDENTITY);
     got.expect(&[("projects", "EPERM")]);
-    // Where it is set already no id is taken, else none that is not the jail's.
+    // If it is set already no id is taken, else none that is not the jail's.
     assert!(
         ["EPERM", "EINVAL", "ENOENT"].contains(&got.of("audit")),
         "{got:#?}"
@@ -82,8 +82,8 @@ say('again', py(os.chmod, 'written', 0o4755))
 "#;
 
 each!(a_set_id_file_of_the_workspace_loses_its_bits_when_it_is_written_and_not_when_it_is_mapped);
-/// What stays, in docs/security.md under "Residual risks": the kernel takes set-id bits off what
-/// write(2) changes, and leaves them on what a shared mapping does.
+/// Residual bits, in docs/security.md under "Residual risks": the kernel takes set-id bits off files that
+/// write(2) changes, and leaves them on files that a shared mapping changes.
 fn a_set_id_file_of_the_workspace_loses_its_bits_when_it_is_written_and_not_when_it_is_mapped(
     who: Who,
 ) {

@@ -1,4 +1,4 @@
-//! What can be read of the host through `/proc`, and by walking out of the view.
+//! Facts about the host that can be read through `/proc`, and by walking out of the view.
 
 use crate::attacks::{attack, outside};
 use crate::support::{Run, Who, Workspace};

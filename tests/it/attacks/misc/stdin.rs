@@ -127,7 +127,7 @@ fn a_file_on_stdin_is_read_from_where_the_caller_is(who: Who) {
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     assert_eq!(cat(open), "cious");
-    // What was read is gone.
+    // Bytes that were read are gone.
     assert_eq!((&kept).stream_position().expect("a position"), 8);
     (&kept).seek(SeekFrom::Start(3)).expect("seek");
     // A here-document of some shells: a file without a name.

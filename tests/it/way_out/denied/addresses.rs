@@ -87,7 +87,7 @@ fn e4_an_address_in_every_spelling_is_refused_by_every_way() {
     jail.holds(&rows);
 }
 
-/// What no host outside has is refused too: this host, the jail's own loopback, a zone.
+/// Addresses that no host outside has are refused too: this host, the jail's own loopback, a zone.
 #[test]
 fn e4_addresses_that_mean_something_else_to_somebody_are_refused() {
     let Some(jail) = Jail::new(Who::User, WEB) else {
@@ -165,7 +165,7 @@ fn e5_an_answer_that_turns_private_is_not_dialled() {
         );
     }
     assert_eq!(jail.outside.connections(), []);
-    // Of several, the one that may be dialled is.
+    // Of several addresses, creel dials the one that it may.
     jail.outside.lead(
         "web.test",
         &["10.0.0.1".parse().expect("an address"), PUBLIC.into()],
@@ -175,7 +175,7 @@ fn e5_an_answer_that_turns_private_is_not_dialled() {
     assert!(dialled.iter().all(|to| to.ip() == PUBLIC), "{dialled:?}");
 }
 
-/// What a name leads to may be public and the host's own all the same: by a device's first address or a
+/// Addresses of a name may be public and still the host's own: by a device's first address or a
 /// later one, by a prefix of loopback's, by a route alone.
 #[test]
 fn e5_an_address_of_the_hosts_own_is_not_dialled() {
@@ -263,7 +263,7 @@ fn e5_a_redirection_to_a_denied_host_ends_there() {
         return;
     };
     let get = "curl -sS -k -L -m 5 -o /dev/null -w '%{http_code} %{num_redirects}'";
-    // What curl says of it: its own status, and the HTTP status of the last answer.
+    // Message of curl: its own status, and the HTTP status of the last answer.
     for (way, script, status, said) in [
         (
             "plain",
@@ -314,7 +314,7 @@ fn e5_a_redirection_to_a_denied_host_ends_there() {
 }
 
 each!(e5_the_range_that_a_name_needs_is_no_way_past_its_rules);
-/// What a name's rule asks for is not got round by dialling its address, whose range is named so that the
+/// Requirements of a name's rule cannot be bypassed by dialling its address, whose range is named so that the
 /// name may be there.
 fn e5_the_range_that_a_name_needs_is_no_way_past_its_rules(who: Who) {
     const NAME: &str = "{ host = \"web.test\", tls = \"terminate\", methods = [\"GET\"] }";

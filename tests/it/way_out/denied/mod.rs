@@ -1,4 +1,4 @@
-//! What is not granted is not reached: hazard by hazard, by every way, with what each way answers.
+//! Destinations without a grant are not reached: hazard by hazard, by every way, with the answer of each way.
 //!
 //! `client.py` makes the attempts in the jail and says what happened, so that a table holds more than
 //! that nothing was reached. Before the control runs nothing at all has left: not one packet is on the
@@ -44,7 +44,7 @@ const NO_ADDRESS: Answers = [
     "2",
 ];
 
-/// What was asked for, and what the client must say of it.
+/// A request, and the client's expected message about it.
 type Row = (Value, &'static str);
 
 /// Every way to a host.

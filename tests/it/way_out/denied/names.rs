@@ -72,7 +72,7 @@ fn e1_a_list_of_nothing_that_is_written_oddly_is_an_error() {
     }
 }
 
-/// What a matcher and a resolver could read differently is refused before it is matched.
+/// Names that a matcher and a resolver could read differently are refused before they are matched.
 #[test]
 fn e2_what_is_no_host_name_is_refused_by_every_parser() {
     let network = "mode = \"allowlist\"\nallow = [\"web.test\", \"*.wild.test\"]";

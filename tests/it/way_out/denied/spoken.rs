@@ -89,7 +89,7 @@ fn e6_a_server_name_must_be_the_granted_one_by_every_way() {
     jail.holds(&controls.concat());
 }
 
-/// Where creel ends the TLS, nothing of a hello is forwarded: what may be encrypted in it is lost.
+/// If creel ends the TLS, nothing of a hello is forwarded: encrypted parts of it are lost.
 #[test]
 fn e6_an_encrypted_name_is_no_matter_where_tls_is_ended() {
     let network = "mode = \"allowlist\"\nallow = [{ host = \"web.test\", tls = \"terminate\" }]";
