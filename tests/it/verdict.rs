@@ -60,6 +60,12 @@ fn real_verdicts_are_what_the_schema_says(who: Who) {
     let absent = run(&[]).argv(["/usr/bin/no-such-program"]);
     hold(&schema, &absent, "setup_failed", 127);
     assert_eq!(absent.verdict["reason"]["code"], "end-not-found");
+    let text = "extends = 'default'\n[limits]\nmemry = '1GiB'\n";
+    let policy = run(&[]).policy_text(&workspace, "wrong", text).sh("true");
+    hold(&schema, &policy, "setup_failed", 125);
+    let reason = &policy.verdict["reason"];
+    assert_eq!(reason["code"], "unknown-key", "{reason}");
+    assert_eq!(reason["rule"]["line"], 3, "{reason}");
     // The value of a flag is no matter of a policy.
     let flag = run(&["--env", "NO_SUCH_VARIABLE"]).sh("true");
     hold(&schema, &flag, "setup_failed", 125);
