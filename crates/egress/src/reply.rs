@@ -2,7 +2,8 @@
 
 use hyper::StatusCode;
 
-use super::refusal::Refusal;
+use super::refusal::{Failure, Refusal};
+use super::resolve::ResolveError;
 
 /// Header field that distinguishes creel's refusals from a server's errors.
 pub const DENIED: &str = "x-creel-denied";
@@ -12,10 +13,11 @@ pub const DENIED: &str = "x-creel-denied";
 pub fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::NoHost(_) => StatusCode::BAD_REQUEST,
-        Refusal::Dial { text, .. } if text.contains("timed out") => StatusCode::GATEWAY_TIMEOUT,
-        Refusal::Unresolved(why) if why.to_string().contains("timed out") => {
-            StatusCode::GATEWAY_TIMEOUT
+        Refusal::Dial {
+            failure: Failure::Late,
+            ..
         }
+        | Refusal::Unresolved(ResolveError::Late) => StatusCode::GATEWAY_TIMEOUT,
         Refusal::Dial { .. } | Refusal::Unresolved(_) => StatusCode::BAD_GATEWAY,
         _ => StatusCode::FORBIDDEN,
     }
@@ -33,9 +35,11 @@ pub fn proxy_status(refusal: &Refusal) -> String {
         Refusal::NoHost(_) => "http_request_error",
         Refusal::Special { .. } | Refusal::Own(_) => "destination_ip_prohibited",
         Refusal::Unresolved(_) => "dns_error",
-        Refusal::Dial { text, .. } if text.contains("refused") => "connection_refused",
-        Refusal::Dial { text, .. } if text.contains("timed out") => "connection_timeout",
-        Refusal::Dial { .. } => "destination_unavailable",
+        Refusal::Dial { failure, .. } => match failure {
+            Failure::Refused => "connection_refused",
+            Failure::Late => "connection_timeout",
+            _ => "destination_unavailable",
+        },
         Refusal::Limit { .. } => "connection_limit_reached",
         _ => "http_request_denied",
     };

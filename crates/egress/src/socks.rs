@@ -17,7 +17,7 @@ use super::Way;
 use super::admission::Slot;
 use super::connect::linger;
 use super::gate::Gate;
-use super::refusal::Refusal;
+use super::refusal::{Failure, Refusal};
 use super::{accept, tunnel};
 
 /// Time limit up to the end of the request.
@@ -90,7 +90,10 @@ async fn greet(gate: Rc<Gate>, stream: TcpStream, slot: Slot) {
 fn reply(refusal: &Refusal) -> Reply {
     match refusal {
         Refusal::Unresolved(_) => Reply::Unreachable,
-        Refusal::Dial { text, .. } if text.contains("refused") => Reply::Refused,
+        Refusal::Dial {
+            failure: Failure::Refused,
+            ..
+        } => Reply::Refused,
         Refusal::Dial { .. } => Reply::Unreachable,
         _ => Reply::NotAllowed,
     }

@@ -8,7 +8,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::gate::Pass;
 use crate::http::version::{Duplex, Version};
-use crate::refusal::Refusal;
+use crate::refusal::{Failure, Refusal};
 use creel_policy::net::Host;
 
 /// Time limit of a TLS handshake.
@@ -33,7 +33,10 @@ pub async fn begin(
     let stream = pass.dial().await?;
     let connector = TlsConnector::from(authority.outside(versions));
     let stream = timeout(HANDSHAKE, connector.connect(name, stream)).await;
-    let stream = stream.map_err(|_| Refusal::host_tls("the TLS handshake timed out"))?;
+    let stream = stream.map_err(|_| Refusal::Dial {
+        failure: Failure::Late,
+        text: "the TLS handshake timed out".into(),
+    })?;
     let stream = stream.map_err(|e| Refusal::host_tls(format!("TLS with the host: {e}")))?;
     let version = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Version::Two,
