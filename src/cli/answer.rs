@@ -36,7 +36,7 @@ fn written(number: i32, bytes: &[u8]) -> Result<(), Failure> {
     }
     match hint::deliver(fd::fixed(number), bytes, hint::LONGEST) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(format!(
-            "the answer could not be written to {name} ({error}); redirect it to where there is room"
+            "the answer could not be written to {name} ({error}); redirect it to a filesystem with free space"
         ))),
         _ => Ok(()),
     }

@@ -91,7 +91,9 @@ fn render(host: &Host, checks: &[Check], healthy: bool) -> String {
     }
     text += match healthy {
         true => "This machine can make jails. Try: creel run -- ls\n",
-        false => "This machine lacks what is marked MISS; a run is refused until it is mended.\n",
+        false => {
+            "This machine lacks the items marked MISS; creel refuses a run until they are fixed.\n"
+        }
     };
     text
 }
@@ -231,7 +233,7 @@ fn cgroups(host: &Host) -> Check {
         }
         CgroupLayout::OnRequest { .. } => ok(
             "cgroups",
-            "v2; systemd's user manager is asked for a scope at each run",
+            "v2; each run asks systemd's user manager for a scope",
         ),
         CgroupLayout::V1 {
             unified: Some(_), ..
@@ -263,7 +265,7 @@ fn landlock(host: &Host, around: &Around) -> Check {
         0 => lacking(
             "landlock",
             State::Missing,
-            "not in this kernel, or not started",
+            "not in this kernel, or not enabled",
             match obstacle::hidden(around) {
                 Some(way) => format!("{way}, or --allow-degraded landlock"),
                 None => "boot with lsm=landlock,... (CONFIG_SECURITY_LANDLOCK), or --allow-degraded landlock".into(),
@@ -332,12 +334,12 @@ fn accounts(host: &Host) -> Check {
             "account",
             State::Less,
             format!(
-                "user {} is not in /etc/passwd{}, so `~` means nothing in a policy",
+                "user {} is not in /etc/passwd{}, so `~` in a policy cannot be expanded",
                 host.uid,
                 match host.uid {
                     0 => "",
                     _ =>
-                        ", and HOME does not count (/etc/creel has a policy) or is no directory of theirs",
+                        ", and HOME is ignored (/etc/creel has a policy) or is not a directory that this user owns",
                 }
             ),
             match host.uid {
@@ -358,7 +360,7 @@ fn git(host: &Host) -> Check {
         _ => lacking(
             "git",
             State::Less,
-            "safe.bareRepository = all: git obeys any directory that looks like a repository, which a jail may leave in its workspace",
+            "safe.bareRepository = all: git obeys any directory that looks like a repository, and a jail can leave one in its workspace",
             "git config --global safe.bareRepository explicit",
         ),
     }

@@ -28,7 +28,9 @@ pub fn rules(texts: &[String]) -> Result<Vec<Rule>, Failure> {
 
 /// Parses `8080`, `8080:80`, `127.0.0.2:8080:80` or `[::1]:8080:80`.
 pub fn publish(text: &str) -> Result<Publish, String> {
-    let wrong = || format!("'{text}' is no [ADDR:]HOSTPORT[:PORT]; write for example 8080:80");
+    let wrong = || {
+        format!("'{text}' does not have the form [ADDR:]HOSTPORT[:PORT]; write for example 8080:80")
+    };
     let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
     let (address, ports) = match text.rsplit_once("]:") {
         Some((address, ports)) => (address.strip_prefix('[').ok_or_else(wrong)?, ports),

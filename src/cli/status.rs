@@ -50,7 +50,7 @@ impl Status {
             Some(file) if file.link && place == Place::Callers => Err(unreplaced(
                 &file.path,
                 "a link",
-                "name what it leads to, or remove it",
+                "name its target, or remove it",
             )),
             Some(file) => {
                 file.place = place;
@@ -71,7 +71,7 @@ impl Status {
         if let Some(fd) = self.fd {
             match hint::deliver(fd.as_fd(), json.as_bytes(), patience) {
                 Err(e) if e.kind() == io::ErrorKind::TimedOut => {
-                    hint::say("the verdict was given up: nobody reads --status-fd");
+                    hint::say("the verdict was not delivered: no process reads --status-fd");
                 }
                 written => written.map_err(|e| {
                     Failure::new(format!(
@@ -123,7 +123,7 @@ impl Unnamed {
                     return Err(unreplaced(path, "a device", OPENED));
                 }
                 _ => {
-                    let remedy = "connect to it, and hand it over by --status-fd";
+                    let remedy = "connect to it, and pass it with --status-fd";
                     return Err(unreplaced(path, "a socket", remedy));
                 }
             },
@@ -166,7 +166,7 @@ impl Unnamed {
             Err(Errno::EXIST) => {
                 let there = rx::statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW)?;
                 if self.place == Place::Callers && kind(&there) != FileType::RegularFile {
-                    return Err(io::Error::other("by now it is no regular file"));
+                    return Err(io::Error::other("it is no longer a regular file"));
                 }
                 rx::unlinkat(&self.directory, &self.name, AtFlags::empty())?;
                 Ok(link()?)

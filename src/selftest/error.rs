@@ -12,17 +12,17 @@ use creel_sys::Errno;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SelftestError {
-    #[error("the scratch directory {} cannot be used; set TMPDIR to a directory of yours", path.display())]
+    #[error("the scratch directory {} cannot be used; set TMPDIR to a directory that you own", path.display())]
     Scratch {
         path: PathBuf,
         #[source]
         source: std::io::Error,
     },
-    #[error("creel does not know where its own program is")]
+    #[error("creel cannot find its own program")]
     NoProgram(#[source] std::io::Error),
     #[error("creel's own program {} has a name that is not text", .0.display())]
     NotText(PathBuf),
-    #[error("the {} layer is not in force here, so nothing can be shown without it", .0.name())]
+    #[error("the {} layer is not in force here, so the self-test cannot run without it", .0.name())]
     NotInForce(Layer),
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -42,7 +42,7 @@ pub enum SelftestError {
     },
     #[error("the task cannot be written down")]
     Task(#[from] serde_json::Error),
-    #[error("the inner half said {0:?} instead of what it was asked")]
+    #[error("the inner half answered {0:?}, which does not match its instruction")]
     Mumbled(String),
     #[error("the inner half did not run: {0}")]
     NotRun(String),

@@ -75,7 +75,7 @@ impl Facts {
             return Some("this kernel has no message queues".into());
         }
         if only(Layer::UtsNamespace) && self.hostname == "creel" {
-            return Some("the host is called as every jail is".into());
+            return Some("the host has the same name as every jail".into());
         }
         if only(Layer::CgroupNamespace) && !self.group_path {
             return Some("this host has no v2 group below the root".into());

@@ -19,7 +19,7 @@ pub enum InsideError {
     NotInside,
     #[error("the self-test's inner half cannot write its lines")]
     Write(#[from] std::io::Error),
-    #[error("the self-test's inner half was told something that it does not understand")]
+    #[error("the self-test's inner half got an instruction that it does not understand")]
     Task(#[from] serde_json::Error),
 }
 
@@ -97,6 +97,6 @@ fn apart(run: impl FnOnce() -> Tried) -> Outcome {
             Outcome::CouldNotRun(format!("hung for {PATIENCE} seconds"))
         }
         (_, Change::Signaled(signal), _) => Outcome::Killed(signal),
-        (_, change, _) => Outcome::CouldNotRun(format!("ended without a word: {change:?}")),
+        (_, change, _) => Outcome::CouldNotRun(format!("ended without a report: {change:?}")),
     }
 }

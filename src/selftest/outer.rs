@@ -135,7 +135,7 @@ impl<'a> Outer<'a> {
                 .stderr
                 .lines()
                 .next()
-                .unwrap_or("it said nothing")
+                .unwrap_or("it gave no answer")
                 .to_owned();
             return Err(SelftestError::NotRun(ran.verdict.error.unwrap_or(said)));
         }

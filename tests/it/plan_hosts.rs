@@ -98,7 +98,8 @@ fn rootless_delegated() -> Host {
 fn rootless_degraded() -> Host {
     Host {
         cgroups: CgroupLayout::Unusable {
-            why: "no cgroup is delegated to this user, and there is no user manager to ask".into(),
+            why: "no cgroup is delegated to this user, and no systemd user manager runs for it"
+                .into(),
             lacks: Lacks::Manager,
         },
         ..rootless_delegated()

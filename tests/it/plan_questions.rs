@@ -327,7 +327,7 @@ fn a_question_that_was_forgotten_is_an_error() {
     assert!(
         error
             .to_string()
-            .starts_with("nobody looked at /home/u/project/.env on this host"),
+            .starts_with("the host description has no entry for /home/u/project/.env"),
         "{error}"
     );
 }

@@ -313,7 +313,7 @@ impl Session {
         let path = path_of(&parts.uri);
         let asterisk = path == "*" && parts.method == Method::OPTIONS;
         if !path.starts_with('/') && !asterisk {
-            return Err(Denied::unread("its target is no path".into()));
+            return Err(Denied::unread("its target is not a path".into()));
         }
         let framing = fields::framing(&parts.headers).map_err(Denied::unread)?;
         let method = parts.method.as_str();
@@ -362,7 +362,7 @@ impl Session {
             Some(query) => format!("{}?{query}", path_of(&parts.uri)),
             None => path_of(&parts.uri).to_owned(),
         };
-        let unread = |_| Denied::unread("its target cannot be written again".into());
+        let unread = |_| Denied::unread("its target cannot be rewritten".into());
         let path = PathAndQuery::try_from(path).map_err(|e| unread(e.into()))?;
         let mut uri = Uri::builder().path_and_query(path);
         match self.version {

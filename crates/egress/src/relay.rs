@@ -317,7 +317,7 @@ fn start_service(gate: &Rc<Gate>, socket: OwnedFd, serves: Serves) -> io::Result
             };
             if let Err(error) = ended {
                 // Fails closed: without the socket nothing leaves.
-                eprintln!("creel: the relay serves datagrams no longer: {error}");
+                eprintln!("creel: the relay no longer serves datagrams: {error}");
             }
         });
         return Ok(());

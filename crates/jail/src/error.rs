@@ -14,11 +14,11 @@ pub enum JailError {
     #[error("{} changed while the jail was being made", .0.display())]
     Changed(PathBuf),
     #[error(
-        "the current directory was removed; change to one that exists, or name every path from / on: --workspace DIR"
+        "the current directory was removed; change to one that exists, or write absolute paths: --workspace DIR"
     )]
     NoCwd,
     #[error("{}", match *source {
-        Errno::NOSYS => "openat2(2) is not to be had",
+        Errno::NOSYS => "openat2(2) is not available",
         _ => "the filesystem on /proc is not the kernel's procfs",
     })]
     NotProc {
@@ -26,7 +26,7 @@ pub enum JailError {
         source: Errno,
     },
     #[error(
-        "the /proc here is another pid namespace's and has other processes under the numbers of this one; mount its own: mount -t proc proc /proc, or unshare --mount-proc"
+        "/proc belongs to another pid namespace, so its pids are not those of this one; mount the right one: mount -t proc proc /proc, or unshare --mount-proc"
     )]
     ForeignProc,
     #[error("{} cannot be opened", path.display())]
@@ -70,7 +70,7 @@ pub enum JailError {
     },
     #[error("the cgroup layer")]
     Cgroup(#[from] CgroupError),
-    #[error("the cgroup layer: nobody has asked systemd's user manager for the group yet")]
+    #[error("the cgroup layer: creel has not yet requested a cgroup from systemd's user manager")]
     NotAsked,
     #[error("the ids layer: no range of ids is free; 4096 jails run already")]
     NoLease,
@@ -91,7 +91,7 @@ pub enum JailError {
         #[source]
         source: Errno,
     },
-    #[error("{} is a symbolic link that leads nowhere, and the jail could create what it leads to; take the link away, or create its target", path.display())]
+    #[error("{} is a dangling symbolic link, and the jail could create its target; remove the link, or create the target", path.display())]
     LinkNowhere { path: PathBuf },
     #[error("{}", unheld(path, *source))]
     Placeholder {
@@ -106,17 +106,17 @@ pub enum JailError {
         source: Errno,
     },
     #[error(
-        "stdin is a file in a granted tree, from which a program could load code that the policy does not allow; give it through a pipe: cat FILE | creel run"
+        "stdin is a file in a granted tree, from which a program could load code that the policy does not allow; pass it through a pipe: cat FILE | creel run"
     )]
     LoadableStdin,
     #[error(
-        "stdin is a file that cannot be had read-only; give it through a pipe: cat FILE | creel run"
+        "stdin is a file that cannot be reopened read-only; pass it through a pipe: cat FILE | creel run"
     )]
     Stdin {
         #[source]
         source: Errno,
     },
-    #[error("{} and {} are one name in a directory that folds case, and a policy compares them as text; spell it in one way", one.display(), other.display())]
+    #[error("{} and {} are one file in a case-insensitive directory, and a policy compares paths as text; use one spelling", one.display(), other.display())]
     Spellings { one: PathBuf, other: PathBuf },
     #[error("{origin}: {pattern} cannot be expanded: {why}; {remedy}")]
     Pattern {
@@ -169,10 +169,10 @@ fn unheld(path: &Path, why: Errno) -> String {
     match why {
         Errno::ACCESS | Errno::PERM | Errno::ROFS => format!(
             "you may not write to {parent}, which is granted for writing; grant it for reading: \
-             --workspace {parent}:ro, or `read` where it is no workspace"
+             --workspace {parent}:ro, or `read` if it is not the workspace"
         ),
         _ => format!(
-            "{} cannot be kept from being created; create it, or protect it only when it is there",
+            "the creation of {} cannot be blocked; create it, or protect it only if it exists",
             path.display()
         ),
     }

@@ -93,7 +93,7 @@ pub fn obeyed(workspace: &Path, home: Option<&Path>) -> Obeyed {
         bytes: 0,
     };
     if more {
-        let why = "there are more repositories above it than are looked at";
+        let why = "too many repositories lie above it to read all of them";
         reader.unread(workspace, why);
     }
     for repository in &repositories {
@@ -208,7 +208,8 @@ pub fn identity(home: Option<&Path>) -> (Identity, Vec<String>) {
                 Some(text.to_owned())
             }
             _ => {
-                let why = "is not passed on: it is too long, no text, or has control characters";
+                let why =
+                    "is not passed on: it is too long, is not UTF-8, or has control characters";
                 refused.push(format!("{key} in {}:{} {why}", file.display(), entry.line));
                 None
             }
@@ -305,7 +306,10 @@ impl Reader<'_> {
                 continue;
             }
             if self.files == MOST_FILES || depth > MOST_DEPTH {
-                self.unread(&file, "more files of configuration than are read");
+                self.unread(
+                    &file,
+                    "git's configuration has too many files to read all of them",
+                );
                 break;
             }
             seen.push(place);
@@ -314,7 +318,7 @@ impl Reader<'_> {
                 Ok(Some(text)) => text,
                 Ok(None) => continue,
                 Err(()) => {
-                    self.unread(&file, "more configuration than is read");
+                    self.unread(&file, "git's configuration is too large to read it whole");
                     continue;
                 }
             };
@@ -343,7 +347,10 @@ impl Reader<'_> {
     }
 
     fn unread(&mut self, file: &Path, why: &str) {
-        let text = format!("{}: {why}, and what it names is not held", file.display());
+        let text = format!(
+            "{}: {why}, and paths that the rest names are not protected",
+            file.display()
+        );
         // The caller's own is read once for each repository.
         if !self.found.unread.contains(&text) {
             self.found.unread.push(text);

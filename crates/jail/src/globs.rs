@@ -38,8 +38,8 @@ impl Finder {
             .iter()
             .any(|root| Path::new(&base).starts_with(root))
         {
-            let why = "what it begins with is a name that is no text";
-            return Err(refused(wanted, why, "write no pattern there"));
+            let why = "the directory before its first wildcard has a name that is not UTF-8";
+            return Err(refused(wanted, why, "use no pattern there"));
         }
         let mut walk = Walk {
             wanted,
@@ -135,14 +135,14 @@ impl Walk<'_> {
             .filter(|text| !text.contains(char::is_control));
         let Some(text) = text else {
             let why = format!(
-                "it meets {}, whose name is no plain text",
+                "it matches {}, whose name is not plain text",
                 path.to_string_lossy().escape_debug()
             );
-            return Err(self.refused(why, "rename that, or write the paths out"));
+            return Err(self.refused(why, "rename that file, or list the paths"));
         };
         if self.found.len() == MOST_NAMES && !self.found.iter().any(|known| known == text) {
-            let why = format!("it meets more than {MOST_NAMES} names");
-            return Err(self.refused(why, "name the directory that they lie in"));
+            let why = format!("it matches more than {MOST_NAMES} names");
+            return Err(self.refused(why, "name the directory that contains them"));
         }
         // A process that can create files in a directory controls what a pattern matches there, so a target
         // elsewhere needs a path that the policy's author wrote. A dangling link grants nothing.
@@ -150,8 +150,8 @@ impl Walk<'_> {
         if let (Sense::Grant, Some(base), Some(real)) = (self.wanted.sense, &self.base, real)
             && !real.starts_with(base)
         {
-            let why = format!("{} is a link out of {}", text, base.display());
-            return Err(self.refused(why, "write that path out, if it is meant"));
+            let why = format!("{} is a symbolic link out of {}", text, base.display());
+            return Err(self.refused(why, "grant its target by its full path, if it is meant"));
         }
         self.found.push(text.to_owned());
         Ok(())
@@ -187,7 +187,7 @@ impl Walk<'_> {
         let own = Errno::from_io_error(error).is_some_and(pins::is_own);
         if own {
             let why = format!("{} cannot be listed ({error})", dir.display());
-            return Err(self.refused(why, "raise what creel may have: ulimit -n"));
+            return Err(self.refused(why, "raise creel's limit of open files: ulimit -n"));
         }
         if gone || self.wanted.sense == Sense::Grant || !passable(dir) {
             return Ok(());
@@ -196,7 +196,7 @@ impl Walk<'_> {
             "{} cannot be listed ({error})",
             PathBuf::from(dir).display()
         );
-        Err(self.refused(why, "name what is denied, or the directory itself"))
+        Err(self.refused(why, "name the denied paths, or the directory itself"))
     }
 
     fn refused(&self, why: impl Into<String>, remedy: &'static str) -> JailError {
@@ -286,7 +286,7 @@ mod tests {
         std::os::unix::fs::symlink("/etc", dir.join("out")).unwrap();
         for pattern in ["*", "*/passwd", "o?t/*"] {
             let refused = found(dir, pattern, Sense::Grant).unwrap_err();
-            assert!(refused.contains("is a link out of"), "{refused}");
+            assert!(refused.contains("is a symbolic link out of"), "{refused}");
             assert!(found(dir, pattern, Sense::Denial).is_ok());
         }
         std::fs::remove_file(dir.join("out")).unwrap();
@@ -341,7 +341,7 @@ mod tests {
     fn a_name_that_is_no_plain_text_is_refused() {
         let dir = tree(&["a\nb.pem", "ok.txt"]);
         let error = found(dir.path(), "*.pem", Sense::Grant).unwrap_err();
-        assert!(error.contains("no plain text; rename"), "{error}");
+        assert!(error.contains("not plain text; rename"), "{error}");
         assert_eq!(
             found(dir.path(), "*.txt", Sense::Grant).unwrap(),
             ["ok.txt"]

@@ -42,7 +42,7 @@ pub fn layout(privileged: bool, bus: Option<String>) -> Layout {
             lacks: Lacks::V2,
         },
         Ok(_) => Layout::Unusable {
-            why: "/sys/fs/cgroup is no cgroup filesystem".into(),
+            why: "/sys/fs/cgroup is not a cgroup filesystem".into(),
             lacks: Lacks::Hierarchy,
         },
         Err(_) => Layout::Unusable {
@@ -68,7 +68,7 @@ fn whole(root: &Path) -> Layout {
     {
         return Layout::Unusable {
             why: format!(
-                "the group on {} has processes of its own, so that it gives its children no controllers",
+                "the cgroup {} contains processes, so it cannot enable controllers for its children",
                 root.display()
             ),
             lacks: Lacks::Leaf,
@@ -87,12 +87,12 @@ fn read_only(directory: &Path) -> bool {
 fn hosts_roots() -> Layout {
     if userns::is_initial() {
         return Layout::Unusable {
-            why: "root has a group with all its capabilities alone".into(),
+            why: "root needs all its capabilities to create a cgroup".into(),
             lacks: Lacks::Capabilities,
         };
     }
     Layout::Unusable {
-        why: "the cgroups belong to the host's root, and this root is another".into(),
+        why: "the cgroups belong to the host's root, and this process is root in a user namespace only".into(),
         lacks: Lacks::HostsRoot,
     }
 }
@@ -141,7 +141,8 @@ fn delegated(root: &Path, bus: Option<String>) -> Layout {
         Some(bus) => Layout::OnRequest { bus },
         None if host::ids().0 == 0 => hosts_roots(),
         None => Layout::Unusable {
-            why: "no cgroup is delegated to this user, and there is no user manager to ask".into(),
+            why: "no cgroup is delegated to this user, and no systemd user manager runs for it"
+                .into(),
             lacks: Lacks::Manager,
         },
     }

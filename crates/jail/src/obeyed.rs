@@ -70,7 +70,11 @@ pub fn look(
         // every later run fail.
         let present = name.when == When::Present;
         if present && seat.links.iter().any(|link| inside(link).is_some()) {
-            not_held(&name, "leads through a link that the jail could turn", host);
+            not_held(
+                &name,
+                "it leads through a link that the jail could change",
+                host,
+            );
             continue;
         }
         if let Some(known) = host.found.obeyed.get_mut(&seat.path) {
@@ -79,7 +83,7 @@ pub fn look(
             continue;
         }
         if host.found.obeyed.len() == MOST {
-            let why = "more is obeyed than is held; this and what follows is not";
+            let why = "git obeys more paths than creel can protect; this one and those after it are not protected";
             host.found
                 .unread
                 .push(format!("{}: {why}", name.path.display()));
@@ -111,13 +115,13 @@ pub fn look(
             match host.paths.get(&seat.path) {
                 Some(Fact::Absent) => continue,
                 Some(Fact::Denied) => {
-                    not_held(&name, "may not be looked at by you", host);
+                    not_held(&name, "you may not read it", host);
                     continue;
                 }
                 _ if host.found.hard_linked.contains(&seat.path) => {
                     not_held(
                         &name,
-                        "has another name, by which the jail could write to it",
+                        "it has another name (a hard link), through which the jail could write to it",
                         host,
                     );
                     continue;
@@ -137,7 +141,7 @@ pub fn look(
 
 fn not_held(name: &Named, why: &str, host: &mut Host) {
     let Named { path, by, .. } = name;
-    let text = format!("{} ({by}) is not held: it {why}", path.display());
+    let text = format!("{} ({by}) is not protected: {why}", path.display());
     host.found.unread.push(text);
 }
 

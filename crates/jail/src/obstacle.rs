@@ -16,17 +16,16 @@ pub fn namespaces(around: &Around, errno: Option<Errno>) -> String {
         return within_creel();
     }
     if around.chrooted {
-        return "this process is in a chroot, where the kernel gives nobody a user namespace: enter the \
+        return "this process is in a chroot, where the kernel refuses user namespaces: enter the \
                 tree with pivot_root(2) (systemd-nspawn -D DIR, bwrap --bind DIR /), or run creel outside"
             .into();
     }
     if around.unmapped {
-        return "this user namespace maps no id, so that none can be given to another: make it with \
-                unshare -r (--map-root-user)"
+        return "this user namespace maps no ids, so it cannot map any for a jail: create it with unshare -r (--map-root-user)"
             .into();
     }
     if around.no_setfcap && errno == Some(Errno::PERM) {
-        return "root without CAP_SETFCAP may not give a user namespace its own id: keep that capability \
+        return "root without CAP_SETFCAP may not map its own id into a user namespace: keep that capability \
                 (docker, podman: --cap-add SETFCAP), or run creel as another user"
             .into();
     }
@@ -50,8 +49,7 @@ pub fn namespaces(around: &Around, errno: Option<Errno>) -> String {
             "AppArmor's profile {profile} forbids it; in Docker and Podman: --security-opt apparmor=unconfined"
         );
     }
-    "no filter is in force, so a security module forbids it, or this process is in a chroot; the kernel's log \
-     names the former (journalctl -k)"
+    "no filter is in force, so a security module forbids it, or this process is in a chroot; the kernel's log names the security module (journalctl -k)"
         .into()
 }
 
@@ -59,16 +57,14 @@ pub fn namespaces(around: &Around, errno: Option<Errno>) -> String {
 pub fn proc_mount(around: &Around) -> String {
     match around.proc_masked {
         true => format!(
-            "a part of /proc around creel is masked or read-only, and the kernel then gives a user namespace no \
-             new one; {}",
+            "a part of /proc around creel is masked or read-only, and the kernel then refuses to mount a new one in a user namespace; {}",
             way(around, false).unwrap_or_else(|| {
-                "run that container with the whole of it (docker: --security-opt systempaths=unconfined, \
+                "run the container with an unmasked /proc (docker: --security-opt systempaths=unconfined, \
                  podman: --security-opt unmask=ALL)"
                     .into()
             })
         ),
-        false => "a mount of proc is forbidden by what is around creel: a security module, or a /proc that shows \
-                  less than all (hidepid)"
+        false => "the kernel refuses to mount proc: a security module forbids it, or the /proc around creel hides processes (hidepid)"
             .into(),
     }
 }
@@ -96,7 +92,7 @@ pub fn hidden(around: &Around) -> Option<String> {
 }
 
 fn within_creel() -> String {
-    "creel runs in a jail of its own here, where nobody can make another; start that jail from outside".into()
+    "creel runs in a jail here, and a jail cannot make another; start that jail from outside".into()
 }
 
 /// The options with which to start the container, in its own syntax. Lists all that are missing: after fixing
@@ -142,14 +138,14 @@ fn way(around: &Around, filtered: bool) -> Option<String> {
         }
         Container::Unit => {
             if filtered {
-                words.push("RestrictNamespaces=, SystemCallFilter= and what else makes a filter");
+                words.push("RestrictNamespaces=, SystemCallFilter= and other options that install a filter");
             }
             if around.proc_masked {
                 words.push(
                     "ProtectKernelTunables=, ProtectKernelLogs= and InaccessiblePaths=/proc/...",
                 );
             }
-            "take out of its unit:"
+            "remove from its unit:"
         }
         Container::Creel => return None,
     };

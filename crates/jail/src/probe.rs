@@ -87,7 +87,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
     }
     // Descriptors stay open: if more can be opened now, nothing above failed for lack of one.
     fd::room_for_some().map_err(|source| JailError::System {
-        what: "opening what the policy names",
+        what: "opening the policy's paths",
         source,
     })?;
     Ok((host, pins))

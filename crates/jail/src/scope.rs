@@ -35,9 +35,9 @@ pub enum ScopeError {
     Unreachable(#[source] io::Error),
     #[error("systemd's user manager did not answer within {} seconds", PATIENCE.as_secs())]
     Silent,
-    #[error("the user's bus answers what is no D-Bus")]
+    #[error("the user's bus did not answer in the D-Bus protocol")]
     Garbage,
-    #[error("the user's bus does not take this user in")]
+    #[error("the user's bus refused to authenticate this user")]
     Rejected,
     #[error("systemd's user manager refused a scope: {0}")]
     Refused(String),

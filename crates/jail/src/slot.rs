@@ -59,7 +59,7 @@ fn make_private_dir(dir: &Path) -> Result<(), JailError> {
     let (uid, _) = creel_sys::host::ids();
     if !meta.is_dir() || meta.uid() != uid || meta.mode() & 0o022 != 0 {
         return Err(refuse(std::io::Error::other(
-            "it is not a directory of yours alone",
+            "it is not a directory that you own and only you may write to",
         )));
     }
     Ok(())

@@ -105,11 +105,11 @@ impl View<'_> {
                 (None, _) if reached.is_empty() => {}
                 _ => {
                     let by = match writable {
-                        Some(_) => "later",
-                        None => "by the host later",
+                        Some(_) => "is created",
+                        None => "the host creates",
                     };
                     self.skipped.push(format!(
-                        "{}: what is created {by} under such a name is not covered",
+                        "{}: a matching name that {by} later is not covered",
                         grant.path.escape_debug()
                     ));
                 }

@@ -103,7 +103,7 @@ impl Rows<'_> {
             ("filesystem.protect", &files.protect_patterns),
         ] {
             for grant in grants {
-                let kernel = "each name that it meets now; one that is created later under such a name is not covered";
+                let kernel = "covers the matching names that exist now; matching names created later are not covered";
                 self.add(key, &grant.path, &grant.origin, vec![kernel.into()]);
             }
         }
@@ -119,8 +119,10 @@ impl Rows<'_> {
         }
         match self.host.paths.get(&path).unwrap_or(&Fact::Absent) {
             Fact::Absent => vec!["left out: it does not exist here".into()],
-            Fact::Denied => vec!["left out: the caller may not look".into()],
-            Fact::Special => vec!["left out: it is no file or directory".into()],
+            Fact::Denied => {
+                vec!["left out: the caller may not look it up it up it up it up".into()]
+            }
+            Fact::Special => vec!["left out: it is neither a file nor a directory".into()],
             Fact::Present { real, .. } => {
                 let link = self.acts(|act| matches!(act, Act::Link { path: p, .. } if *p == path));
                 link.into_iter().chain(self.of_path(real)).collect()
@@ -145,7 +147,7 @@ impl Rows<'_> {
             .filter(|act| mounted(act).is_some())
             .max_by_key(|act| mounted(act));
         match mount {
-            None => vec!["taken out by a deny".into()],
+            None => vec!["removed by a deny".into()],
             Some(act) => std::iter::once(act.to_string())
                 .chain(self.rule(path))
                 .collect(),
@@ -204,24 +206,29 @@ impl Rows<'_> {
         });
         let around = around.max_by_key(|(at, ..)| at.components().count());
         let text = match (around, taken) {
-            (None | Some((_, None, _)), _) => "nothing is granted there".into(),
+            (None | Some((_, None, _)), _) => "no grant covers it".into(),
             (Some((_, Some(access), act)), Taken::Protected) if !access.write => act.to_string(),
             (Some((_, Some(access), _)), _) if absent && !access.write => {
                 "not covered: it is absent, and the jail cannot create it".into()
             }
             // creel's own list holds some names everywhere, and others where they are.
             _ if absent && grant.origin == Origin::creel() => {
-                "not held: it is absent, and the jail can create it; where it is there when a run starts, it is read-only".into()
+                "not protected: it is absent, and the jail can create it; if it exists when a run starts, it is read-only".into()
             }
-            _ if absent => "not held: it is absent, and the jail can create it".into(),
-            _ => "not held: the receipt's notes say why".into(),
+            _ if absent => "not protected: it is absent, and the jail can create it".into(),
+            _ => "not protected: the receipt's notes say why".into(),
         };
         vec![text]
     }
 
     /// What may be reached is decided outside of the jail, on every list.
     fn network(&mut self, policy: &Policy) {
-        let kernel = || vec!["decided outside of the jail, which has no other way out".into()];
+        let kernel = || {
+            vec![
+                "the relay decides, outside of the jail; the jail has no other network access"
+                    .into(),
+            ]
+        };
         for rule in policy.network.lists.iter().flat_map(|list| &list.rules) {
             self.add("network.allow", rule.to_string(), &rule.origin, kernel());
         }
@@ -231,7 +238,7 @@ impl Rows<'_> {
         for credential in &policy.network.credentials {
             let kernel = vec![
                 format!("{} holds a placeholder in the jail", credential.variable),
-                "put into the header outside of the jail, where TLS is ended".into(),
+                "the relay puts the secret into the header, outside of the jail, where it terminates TLS".into(),
             ];
             let (item, origin) = (credential.to_string(), &credential.origin);
             self.add("network.credentials", item, origin, kernel);
@@ -250,7 +257,7 @@ impl Rows<'_> {
         let kernel = vec![format!("landlock grants execution under {count} paths")];
         match &exec.value {
             Execution::Granted => {
-                let item = "whatever lies in an executable grant";
+                let item = "every program in an executable grant";
                 self.add("tools.exec", item, &exec.origin, kernel);
             }
             Execution::Worker => {
@@ -292,7 +299,7 @@ impl Rows<'_> {
             let Identity { name, email, .. } = &self.host.found.identity;
             let shown = |key: &str, value: &Option<String>| match value {
                 Some(value) => format!("git's {key} is {value}"),
-                None => format!("git's {key}: your configuration of git has none"),
+                None => format!("git's {key}: your git configuration does not set it"),
             };
             let kernel = vec![shown("user.name", name), shown("user.email", email)];
             self.add("environment.git_identity", "true", &identity.origin, kernel);

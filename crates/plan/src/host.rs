@@ -235,21 +235,21 @@ impl Lacks {
     pub fn remedy(self, id_mode: IdMode) -> &'static str {
         match (id_mode, self) {
             (_, Lacks::Writable) => {
-                "have it mounted writable (docker run --privileged, podman run --security-opt unmask=/sys/fs/cgroup)"
+                "mount it writable (docker run --privileged, podman run --security-opt unmask=/sys/fs/cgroup)"
             }
             (_, Lacks::Leaf) => {
-                "move them to a group below it: mkdir /sys/fs/cgroup/init && xargs -rn1 </sys/fs/cgroup/cgroup.procs >/sys/fs/cgroup/init/cgroup.procs"
+                "move the processes to a cgroup below it: mkdir /sys/fs/cgroup/init && xargs -rn1 </sys/fs/cgroup/cgroup.procs >/sys/fs/cgroup/init/cgroup.procs"
             }
-            (_, Lacks::Capabilities) => "let it keep them: CAP_SYS_ADMIN and CAP_NET_ADMIN",
+            (_, Lacks::Capabilities) => "let it keep CAP_SYS_ADMIN and CAP_NET_ADMIN",
             (_, Lacks::HostsRoot) => "run creel outside of the container or user namespace",
             (IdMode::Privileged, _) | (IdMode::Rootless, Lacks::Hierarchy) => {
                 "mount cgroup2 on /sys/fs/cgroup"
             }
             (IdMode::Rootless, Lacks::V2) => {
-                "run it as root, or boot with systemd.unified_cgroup_hierarchy=1"
+                "run creel as root, or boot with systemd.unified_cgroup_hierarchy=1"
             }
             (IdMode::Rootless, Lacks::Manager) => {
-                "let this user have a systemd manager with delegated controllers (a login session, or `loginctl enable-linger`)"
+                "start a systemd user manager with delegated controllers for this user (a login session, or `loginctl enable-linger`)"
             }
         }
     }
@@ -289,7 +289,7 @@ pub enum Idmap {
 /// A path was not looked up. A plan is never made on a guess about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "nobody looked at {} on this host, and the plan depends on it; a description of a host is for one policy: make it anew with this one. Without one, this is a defect of creel: please report it",
+    "the host description has no entry for {}, which the plan needs; a description fits one policy: create it again with this one (--print-host), or report this as a bug if you did not use --host",
     path.display()
 )]
 pub struct Unasked {

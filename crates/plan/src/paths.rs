@@ -18,15 +18,15 @@ pub const OWN_TMPFS: [&str; 2] = ["/tmp", "/dev/shm"];
 /// Trees that no grant may name, exactly or beneath, with the reason.
 pub const NEVER_BELOW: &[(&str, &str)] = &[
     ("/proc", "the jail has a /proc of its own"),
-    ("/sys", "it is the host's kernel, not files"),
+    ("/sys", "it is an interface to the host's kernel"),
     ("/dev", "the jail has devices of its own"),
     (
         "/run",
-        "the host's sockets live there, and a read-only mount does not stop connect(2)",
+        "it has the host's sockets, and a read-only mount does not stop connect(2)",
     ),
     (
         "/var/run",
-        "the host's sockets live there, and a read-only mount does not stop connect(2)",
+        "it has the host's sockets, and a read-only mount does not stop connect(2)",
     ),
 ];
 

@@ -32,12 +32,12 @@ pub const MASKS: &[(&str, Node, &str)] = &[
     (
         "config.gz",
         Node::File,
-        "how the host's kernel was built, a help to exploits",
+        "configuration of the host's kernel, a help to exploits",
     ),
     (
         "diskstats",
         Node::File,
-        "what the host's disks do, a side channel",
+        "activity of the host's disks, a side channel",
     ),
     ("driver", Node::Directory, "hardware of the host"),
     (
@@ -60,7 +60,7 @@ pub const MASKS: &[(&str, Node, &str)] = &[
         Node::File,
         "the kernel's symbols, a help to exploits",
     ),
-    ("key-users", Node::File, "who on the host holds keys"),
+    ("key-users", Node::File, "users of the host who have keys"),
     ("keys", Node::File, "descriptions of the host's keys"),
     ("latency_stats", Node::File, "kernel activity of the host"),
     (
@@ -71,7 +71,7 @@ pub const MASKS: &[(&str, Node, &str)] = &[
     (
         "modules",
         Node::File,
-        "what the host's kernel has loaded, a help to exploits",
+        "modules of the host's kernel, a help to exploits",
     ),
     ("partitions", Node::File, "disks of the host"),
     (
@@ -92,7 +92,7 @@ pub const MASKS: &[(&str, Node, &str)] = &[
     (
         "sys/kernel/random/boot_id",
         Node::File,
-        "which start of which host this is",
+        "identity of the host and of its boot",
     ),
     (
         "tty",

@@ -215,7 +215,7 @@ impl View<'_> {
                 // A loader would execute a program in it, so it must not be writable.
                 Role::Converters if self.is_writable(&name)? => {
                     self.skipped.push(format!(
-                        "{} gets none of libc's converters: {} can be written",
+                        "{} cannot load libc's character converters: {} is writable",
                         path.display(),
                         name.display()
                     ));

@@ -127,7 +127,7 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
         masks = format!("{masks}, {} protected", view.protected);
     }
     if !view.withheld.is_empty() {
-        masks = format!("{masks}, {} absent names held", view.withheld.len());
+        masks = format!("{masks}, {} absent names blocked", view.withheld.len());
     }
     if !view.obeyed.is_empty() {
         let some = &view.obeyed[..view.obeyed.len().min(SOME)];

@@ -9,7 +9,7 @@ use creel_policy::{Degradable, Origin};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
-    #[error("there is no command; write it after `--`: creel run -- CMD")]
+    #[error("no command is given; write it after `--`: creel run -- CMD")]
     NoCommand,
     #[error(
         "the network's rules need more than {most} listening sockets; name fewer ports, or a wildcard instead of many names at ports above 1023"
@@ -19,11 +19,11 @@ pub enum ResolveError {
     Nul(&'static str),
     #[error("{place}: {path} does not exist; correct it, or {leave}", place = place(.origin), path = .path.display(), leave = leave(.origin))]
     Missing { path: PathBuf, origin: Origin },
-    #[error("{place}: {path} may not be read by you, so it cannot be granted", place = place(.origin), path = .path.display())]
+    #[error("{place}: {path} cannot be granted, because you may not read it; make it readable, or remove the grant", place = place(.origin), path = .path.display())]
     Unreadable { path: PathBuf, origin: Origin },
-    #[error("{place}: {path} may not be looked at by you, so it cannot be kept as it is; let yourself read it, or keep it out of what the jail may write", place = place(.origin), path = .path.display())]
+    #[error("{place}: {path} cannot be protected, because you may not read it; make it readable, or do not grant the tree around it for writing", place = place(.origin), path = .path.display())]
     Unlooked { path: PathBuf, origin: Origin },
-    #[error("{place}: {path} is a socket, a device or a pipe, which no grant can bring in", place = place(.origin), path = .path.display())]
+    #[error("{place}: {path} is a socket, a device or a pipe; only files and directories can be granted", place = place(.origin), path = .path.display())]
     Special { path: PathBuf, origin: Origin },
     #[error("{place}: {path} cannot be granted: {why}", place = place(.origin), path = .path.display())]
     Never {
@@ -33,27 +33,27 @@ pub enum ResolveError {
     },
     #[error("{place}: {path} is too wide to be writable; name a directory in it", place = place(.origin), path = .path.display())]
     TooWide { path: PathBuf, origin: Origin },
-    #[error("{place}: {path} is a link out of {base}, where alone it is granted: it leads to {real}; write that path out, if it is meant", place = place(.origin), path = .path.display(), base = .base.display(), real = .real.display())]
+    #[error("{place}: {path} is a symbolic link out of {base}, and this grant covers only paths in {base}; grant its target {real} by its full path, if it is meant", place = place(.origin), path = .path.display(), base = .base.display(), real = .real.display())]
     LeadsOut {
         path: PathBuf,
         real: PathBuf,
         base: PathBuf,
         origin: Origin,
     },
-    #[error("{place}: {path} has a `..` in it; write where it leads", place = place(.origin), path = .path.display())]
+    #[error("{place}: {path} contains `..`; write the path that it leads to", place = place(.origin), path = .path.display())]
     Parent { path: PathBuf, origin: Origin },
-    #[error("--exec {path}: the policy names one by one what may be executed; add it to `tools.exec.commands` there", path = .path.display())]
+    #[error("--exec {path}: the policy lists the programs that may be executed, and a flag cannot add to the list; add it to `tools.exec.commands` in the policy", path = .path.display())]
     ExecByName { path: PathBuf },
-    #[error("{place}: `~` means nothing here: user {uid} is not in /etc/passwd, and HOME does not count or is no directory of theirs; add the account, set HOME to a directory that this user owns, or write the path in full", place = place(.origin))]
+    #[error("{place}: `~` cannot be expanded: user {uid} is not in /etc/passwd, and HOME is ignored or is not a directory that this user owns; add the account, set HOME to a directory that this user owns, or write the path in full", place = place(.origin))]
     NoHome { uid: u32, origin: Origin },
-    #[error("{place}: {path} leads through a symbolic link, which the jail could turn: {real}; protect where it leads, or take the link away: rm {link}", place = place(.origin), path = .path.display(), real = .real.display(), link = .link.display())]
+    #[error("{place}: {path} cannot be protected, because the jail could change the symbolic link {link}, through which it leads to {real}; protect {real}, or remove the link: rm {link}", place = place(.origin), path = .path.display(), real = .real.display(), link = .link.display())]
     ProtectLink {
         path: PathBuf,
         link: PathBuf,
         real: PathBuf,
         origin: Origin,
     },
-    #[error("{place}: git on the host obeys {real}, and the jail could turn the link {link} on the way there; name it without the link, take the link away, or except it with `unprotect = [\"{real}\"]` if the jail may rule it", place = place(.origin), real = .real.display(), link = .link.display())]
+    #[error("{place}: git on the host obeys {real}, and the jail could change the symbolic link {link} that leads to it; name the file without the link, remove the link, or write `unprotect = [\"{real}\"]` if the jail may control the file", place = place(.origin), real = .real.display(), link = .link.display())]
     ObeyedLink {
         link: PathBuf,
         real: PathBuf,
@@ -61,7 +61,7 @@ pub enum ResolveError {
     },
     #[error("{place}: {path} is a directory; name the programs in it that may be executed", place = place(.origin), path = .path.display())]
     ProgramDirectory { path: PathBuf, origin: Origin },
-    #[error("{place}: {path} is neither a 64-bit ELF program nor a script, so what it loads is not known; name a program", place = place(.origin), path = .path.display())]
+    #[error("{place}: {path} is neither a 64-bit ELF program nor a script, so creel cannot find the files that it loads; name a program", place = place(.origin), path = .path.display())]
     NotProgram { path: PathBuf, origin: Origin },
     #[error("{place}: {path} is a script, and its interpreter {interpreter} may not be executed; name the interpreter too, or start it with the script as its argument", place = place(.origin), path = .path.display(), interpreter = .interpreter.display())]
     Interpreter {
@@ -69,43 +69,43 @@ pub enum ResolveError {
         interpreter: PathBuf,
         origin: Origin,
     },
-    #[error("{place}: {path} must stay as it is and has a second name (a hard link, as `cp -l` and a local `git clone` make them), which may lie where the jail can write; give it an inode of its own (cp -p FILE NEW && mv NEW FILE; `find {tree} -samefile {path}` lists its names), or take it out of {tree}, which the jail may write to", place = place(.origin), path = .path.display(), tree = .tree.display())]
+    #[error("{place}: {path} cannot be protected, because it has a second name (a hard link, as `cp -l` and a local `git clone` make them), through which the jail may be able to write to it; give it an inode of its own (cp -p FILE NEW && mv NEW FILE; `find {tree} -samefile {path}` lists its names), or move it out of {tree}, which the jail may write to", place = place(.origin), path = .path.display(), tree = .tree.display())]
     HardLink {
         path: PathBuf,
         tree: PathBuf,
         origin: Origin,
     },
-    #[error("{place}: {path} has too many files to be searched for those that have another name, by which the jail could write to them; protect the directories in it that matter, or mark it `optional = true` to go without the search", place = place(.origin), path = .path.display())]
+    #[error("{place}: {path} has too many files to search for hard links, through which the jail could write to them; protect the directories in it that matter, or mark it `optional = true` to skip the search", place = place(.origin), path = .path.display())]
     ProtectLarge { path: PathBuf, origin: Origin },
-    #[error("{place}: {path} cannot be loaded from: it lies in {tree}, where the jail can write; load from a tree that is read-only", place = place(.origin), path = .path.display(), tree = .tree.display())]
+    #[error("{place}: {path} cannot be granted under `load`: it lies in {tree}, which the jail can write to; name a read-only tree", place = place(.origin), path = .path.display(), tree = .tree.display())]
     LoadWritable {
         path: PathBuf,
         tree: PathBuf,
         origin: Origin,
     },
-    #[error("{place}: {path} cannot be loaded from: {program} in it is a program, which a loader would execute; name a directory that has libraries only", place = place(.origin), path = .path.display(), program = .program.display())]
+    #[error("{place}: {path} cannot be granted under `load`: {program} in it is a program, which a loader would execute; name a directory that has only libraries", place = place(.origin), path = .path.display(), program = .program.display())]
     LoadProgram {
         path: PathBuf,
         program: PathBuf,
         origin: Origin,
     },
-    #[error("{place}: {path} cannot be loaded from: it has more than {most} files; name the directories in it that have the libraries", place = place(.origin), path = .path.display())]
+    #[error("{place}: {path} cannot be granted under `load`: it has more than {most} files; name the directories in it that have the libraries", place = place(.origin), path = .path.display())]
     LoadLarge {
         path: PathBuf,
         most: usize,
         origin: Origin,
     },
-    #[error("{place}: {path} can be loaded from only where Landlock tells loading from executing, and the kernel has none; boot a kernel with Landlock, or take the grant away", place = place(.origin), path = .path.display())]
+    #[error("{place}: {path} cannot be granted under `load`: this needs Landlock, which the kernel does not have, to separate loading from executing; boot a kernel with Landlock, or remove the grant", place = place(.origin), path = .path.display())]
     LoadNoLandlock { path: PathBuf, origin: Origin },
     #[error("{place}: {path} does not exist yet, and a mount cannot cover what does not exist; create it, or mark it `optional = true`", place = place(.origin), path = .path.display())]
     DenyAbsent { path: PathBuf, origin: Origin },
-    #[error("{place}: {path} leads through a symbolic link that the jail could change; deny where it leads, {real}, or take the link away", place = place(.origin), path = .path.display(), real = .real.display())]
+    #[error("{place}: {path} leads through a symbolic link that the jail could change; deny its target, {real}, or remove the link", place = place(.origin), path = .path.display(), real = .real.display())]
     DenyLink {
         path: PathBuf,
         real: PathBuf,
         origin: Origin,
     },
-    #[error("{place}: {pattern} is a pattern, and the jail could create such a name in {tree}, which it may write to; name the directory that they lie in, or mark it `optional = true` to cover only the names that are there", place = place(.origin), tree = .tree.display())]
+    #[error("{place}: the jail could create a name that matches {pattern} in {tree}, which it may write to; name the directory that contains the files, or mark the pattern `optional = true` to cover only names that exist at the start", place = place(.origin), tree = .tree.display())]
     PatternLater {
         pattern: String,
         tree: PathBuf,
@@ -115,25 +115,25 @@ pub enum ResolveError {
     NoWorkspace(String),
     #[error("the workspace {0} is not a directory; name one with --workspace DIR")]
     WorkspaceNotDirectory(String),
-    #[error("{path} leads through a symbolic link out of the writable tree {tree}, and the jail could turn it; grant where it leads, {real}", path = .path.display(), tree = .tree.display(), real = .real.display())]
+    #[error("{path} leads through a symbolic link out of the writable tree {tree}, and the jail could change that link; grant its target, {real}", path = .path.display(), tree = .tree.display(), real = .real.display())]
     LinkOut {
         path: PathBuf,
         real: PathBuf,
         tree: PathBuf,
     },
-    #[error("{link} is a symbolic link in the writable tree {tree}, and policies are looked for behind it, in {seat}: the jail could turn it and rule the next run; put a directory in its place, or grant a tree that does not have it", link = .link.display(), tree = .tree.display(), seat = .seat.display())]
+    #[error("{link} is a symbolic link in the writable tree {tree} and leads to the policy search directory {seat}: the jail could change the link and with it the policy of the next run; replace it with a directory, or grant a tree that does not contain it", link = .link.display(), tree = .tree.display(), seat = .seat.display())]
     SearchDirLink {
         link: PathBuf,
         seat: PathBuf,
         tree: PathBuf,
     },
-    #[error("the workspace {link} is a symbolic link; name where it leads: --workspace {real}")]
+    #[error("the workspace {link} is a symbolic link; name its target: --workspace {real}")]
     WorkspaceLink { link: String, real: String },
     #[error(
-        "the workspace {0} is too wide to be handed to a jail; go into a project directory, name one with --workspace DIR, or use --workspace none"
+        "the workspace {0} is too wide to be granted to a jail; go into a project directory, name one with --workspace DIR, or use --workspace none"
     )]
     WorkspaceTooWide(String),
-    #[error("the workspace {0} may not be opened by you; name another with --workspace DIR")]
+    #[error("you may not open the workspace {0}; name another with --workspace DIR")]
     WorkspaceDenied(String),
     #[error("the workspace {path} cannot be used: {why}")]
     WorkspaceNever { path: String, why: &'static str },

@@ -82,7 +82,7 @@ impl View<'_> {
     /// Protects the policy search directories, after all grants are known.
     pub(super) fn search_dirs(&mut self) -> Result<(), ResolveError> {
         let origin = Origin {
-            source: "where your policies are looked for".into(),
+            source: "a policy search directory".into(),
             line: 0,
         };
         for seat in &self.host.found.search_dirs {

@@ -122,7 +122,7 @@ impl<'a> View<'a> {
             withheld: BTreeMap::new(),
             protected: 0,
             obeyed: vec![],
-            execution: "what lies in an executable grant".into(),
+            execution: "programs in executable grants".into(),
             groups: vec![],
             identity: None,
         }
@@ -172,7 +172,7 @@ impl<'a> View<'a> {
             .components()
             .any(|c| c == std::path::Component::ParentDir)
         {
-            let why = "it has a `..` in it; write where it leads";
+            let why = "it contains `..`; write the path that it leads to";
             return Err(ResolveError::WorkspaceNever { path: text, why });
         }
         if let Some(why) = never_below(real) {
@@ -329,7 +329,7 @@ impl<'a> View<'a> {
             match way {
                 Way::Exec => drop(self.executable.insert(path.to_path_buf())),
                 Way::Write => self.skipped.push(format!(
-                    "{} is the jail's own, and writable without a grant: nothing of the host's is there",
+                    "{} is the jail's own and writable without a grant; it contains no files of the host",
                     path.display()
                 )),
                 Way::Read | Way::Load => {
@@ -364,7 +364,7 @@ impl<'a> View<'a> {
             }
             Fact::Denied if absent == Absent::Skip => {
                 self.skipped
-                    .push(format!("{} may not be read by the caller", path.display()));
+                    .push(format!("the caller may not read {}", path.display()));
                 return Ok(());
             }
             Fact::Denied => {

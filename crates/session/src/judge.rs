@@ -24,7 +24,7 @@ const MOST_UNCOVERED: usize = 64;
 /// The most directories that are named if the opening of denied names in them is not blocked.
 const MOST_UNGUARDED: usize = 3;
 /// Prefix of [`Verdict::unwatched`] if names are watched and the opening of some is not blocked.
-pub const UNGUARDED: &str = "opening of denied names is not held";
+pub const UNGUARDED: &str = "opens of denied names are not blocked";
 
 /// The verdict on a run that ended.
 pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Detail) -> Verdict {
@@ -52,7 +52,8 @@ pub fn judge(id: String, plan: &Plan, kernel: &str, exited: &Exited, detail: Det
         Ended::Silent => {
             command(&mut verdict, Change::Signaled(signal::KILL));
             if exited.cause.is_none() && exited.counters.oom_kills == 0 {
-                verdict.error = Some("somebody killed the jail's first process".into());
+                verdict.error =
+                    Some("the jail's first process was killed, and not by creel".into());
             }
         }
         Ended::NotExecuted(errno) => not_executed(&mut verdict, *errno, plan, exited),
@@ -127,14 +128,14 @@ fn not_executed(verdict: &mut Verdict, errno: Errno, plan: &Plan, exited: &Exite
             Kind::Denied,
             NOT_EXECUTABLE,
             Some(format!(
-                "{place} may not be executed: it lacks the x bit, or the policy does not let it be: --exec PATH or `filesystem.exec` grants that, and `tools.exec.commands` where that names programs and arguments one by one"
+                "{place} may not be executed: it lacks the x bit, or the policy does not grant that; grant it with --exec PATH or `filesystem.exec`, and in `tools.exec.commands` if the policy lists programs and arguments there"
             )),
         ),
         Errno::AGAIN if counted && exited.counters.pids_refused == 0 => (
             Kind::SetupFailed,
             OWN_FAILURE,
             Some(
-                "the host has no process for the command: a limit around creel is reached, of its user or of its cgroup".into(),
+                "the host refused to create a process for the command: the process limit of creel's user or cgroup is reached".into(),
             ),
         ),
         Errno::AGAIN => (
@@ -191,12 +192,12 @@ fn limits(verdict: &mut Verdict, plan: &Plan, exited: &Exited) {
         }
     } else if signal == Some(signal::XCPU) {
         verdict.error = Some(format!(
-            "SIGXCPU ended the command, and {} of processor time were not used up",
+            "SIGXCPU ended the command before its {} of processor time were used up",
             Span(plan.jail.watch.cpu_time)
         ));
     } else if signal == Some(signal::XFSZ) {
         verdict.error = Some(format!(
-            "SIGXFSZ ended the command: the kernel sends it where a file would grow beyond file_size, {} by the policy, and any program may",
+            "SIGXFSZ ended the command: the kernel sends it if a file would grow beyond `file_size` ({} in the policy), and any program may send it",
             Bytes(resource(plan, Resource::FileSize))
         ));
     }
@@ -244,16 +245,14 @@ fn uncovered(verdict: &mut Verdict, exited: &Exited) {
             verdict.kind = Kind::Denied;
             verdict.exit_status = NOT_EXECUTABLE;
             verdict.error = Some(format!(
-                "the jail was ended: {} was replaced or removed from outside of the jail, and could not be \
-                 covered again before the jail may have used it",
+                "the jail was ended: a process outside of the jail replaced or removed {}, and creel could not cover it again before the jail may have used it",
                 path.display()
             ));
         }
         Some(Cause::JanitorDied) => {
             verdict.exit_status = OWN_FAILURE;
             verdict.error = Some(
-                "the jail was ended: somebody killed creel's janitor, which looks after the names that the \
-                 policy denies or protects"
+                "the jail was ended: creel's janitor was killed, which watches the names that the policy denies or protects"
                     .into(),
             );
         }

@@ -112,7 +112,7 @@ impl Layers {
         let mut outcome = self.stack.resolve_in(&limits()?, roots, workspace);
         let unmet = self.expanded.unmet.iter().map(|one| Note {
             key: one.written.clone(),
-            text: "meets nothing here, and grants nothing".into(),
+            text: "matches no path here and grants nothing".into(),
             origin: Some(one.origin.clone()),
             weight: Weight::Told,
         });
@@ -127,7 +127,7 @@ impl Layers {
             Some(Note {
                 key: "tools.deny".into(),
                 text: format!(
-                    "creel knows no tool '{name}', and this denies nothing; did you mean '{near}'?"
+                    "creel does not know the tool '{name}', so this denies nothing; did you mean '{near}'?"
                 ),
                 origin: Some(deny.origin.clone()),
                 weight: Weight::Open,

@@ -107,8 +107,8 @@ pub enum Hurry {
 impl From<Hurry> for io::Error {
     fn from(hurry: Hurry) -> io::Error {
         let why = match hurry {
-            Hurry::Grace => "nobody read it in time after the end",
-            Hurry::Asked => "nobody read it before the caller asked creel to end",
+            Hurry::Grace => "its reader did not read it in time after the end",
+            Hurry::Asked => "its reader did not read it before the caller asked creel to end",
         };
         io::Error::new(io::ErrorKind::TimedOut, why)
     }

@@ -164,7 +164,7 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
     let (plan, refused) = declared.told(&host)?;
     let Some(outcome) = &declared.outcome else {
         return Err(Failure::new(
-            "the layers came to nothing; name one with --policy",
+            "no layer grants anything; name a policy with --policy",
         ));
     };
     let mut command = may_run(
@@ -227,7 +227,10 @@ fn may_run(
     let told = why.as_ref().and_then(start::told);
     let alone = *execution == Execution::Worker;
     let (may, text) = match (&args.host, alone) {
-        (Some(_), true) => (true, "it alone; it can execute nothing else".into()),
+        (Some(_), true) => (
+            true,
+            "the command alone; it can execute nothing else".into(),
+        ),
         (Some(_), false) => match why {
             None => (true, "the policy allows it".into()),
             Some(why) => (false, why.reason()),
@@ -304,14 +307,14 @@ fn tool_row(rights: &Rights, tool: Tool) -> ToolRow {
             });
             row(
                 false,
-                "somebody would have to be asked".into(),
+                "it needs an approval, and `creel run` cannot ask for one".into(),
                 asks.as_ref(),
             )
         }
         Ruling::Allowed if matches!(tool, Tool::Browser | Tool::Message | Tool::Fetch) => {
             let origin = rights.network.mode.as_ref().map(|mode| &mode.origin);
             match rights.network.mode() {
-                Mode::None => row(false, "there is no network".into(), origin),
+                Mode::None => row(false, "the policy has no network".into(), origin),
                 mode => row(true, mode.name().into(), origin),
             }
         }

@@ -97,7 +97,8 @@ impl Finding {
                 some.join(", ")
             ),
             fix: Some(
-                "extend it in the layer above, or say here only what this layer takes away".into(),
+                "extend it in the layer above, or write here only the restrictions of this layer"
+                    .into(),
             ),
         }
     }

@@ -115,7 +115,7 @@ pub fn run(args: &TestArgs) -> Result<u8, Failure> {
         let mut text: String = all.iter().map(line).collect();
         for file in &without {
             text += &format!(
-                "FAIL  {file}: no cases: write what must hold into [tests], allow = [...] and deny = [...]\n"
+                "FAIL  {file}: no cases; write what the policy must allow and deny into [tests]: allow = [...], deny = [...]\n"
             );
         }
         text += &format!("{} passed, {failed} failed", all.len() - failed);
@@ -204,7 +204,7 @@ fn scratch() -> Result<Scratch, Failure> {
         .unwrap_or_else(|| ".".into());
     let fault = |e| {
         Failure::new(format!(
-            "no fresh workspace: {e}; set TMPDIR to a directory of yours"
+            "a fresh workspace cannot be created: {e}; set TMPDIR to a directory that you own"
         ))
     };
     let base = base.canonicalize().map_err(fault)?;
@@ -294,7 +294,7 @@ fn trial(judged: &Judged, roots: &Roots) -> Result<Trial, &'static str> {
         };
     };
     if !network && first.contains("..") {
-        return Err("a path with `..` is not decided by its text");
+        return Err("the text of a path with `..` does not decide the case");
     }
     let path = subject(roots, first);
     let absent = "it does not exist here";
@@ -319,7 +319,7 @@ fn trial(judged: &Judged, roots: &Roots) -> Result<Trial, &'static str> {
             }
         }
         Tool::Browser | Tool::Message | Tool::Fetch => Ok(Trial::Network),
-        Tool::Process => Err("a tool of the runtime's"),
+        Tool::Process => Err("the runtime provides this tool"),
     }
 }
 

@@ -20,7 +20,7 @@ const ROWS: [Row; 4] = [
         programs: &[("strace", &[])],
         stands: |_, _| true,
         text: |_| {
-            "strace works in no jail: it asks to stop processes as they exit, which could outlive the jail so; run it outside, or use gdb under `--policy coding`"
+            "strace does not work in a jail: it stops processes as they exit, and they could then outlive the jail; run it outside, or use gdb under `--policy coding`"
                 .into()
         },
     },
@@ -36,7 +36,7 @@ const ROWS: [Row; 4] = [
         stands: |policy, _| !policy.debug.value,
         text: |name| {
             format!(
-                "{name} may trace nothing under this policy; `debug = true` in [process] lets it trace within the jail, as `--policy coding` does"
+                "this policy does not let {name} trace processes; `debug = true` in [process] lets it trace within the jail, as `--policy coding` does"
             )
         },
     },
@@ -64,7 +64,7 @@ const ROWS: [Row; 4] = [
         programs: &[("git", &["commit"])],
         stands: |policy, code| code == 128 && !policy.environment.git_identity.value,
         text: |_| {
-            "git has a name for commits here only if the repository says one; `git_identity = true` in [environment] \
+            "git has a name for commits here only if the repository sets one; `git_identity = true` in [environment] \
              passes yours, as `--policy coding` does"
                 .into()
         },

@@ -147,6 +147,6 @@ pub struct RunArgs {
 pub fn degradable(name: &str) -> Result<Degradable, String> {
     let found = Degradable::ALL.into_iter().find(|d| d.name() == name);
     found.ok_or_else(|| {
-        "only cgroup, landlock and idmap can be missed; every other layer is always in force".into()
+        "only cgroup, landlock and idmap can be waived; every other layer is always in force".into()
     })
 }

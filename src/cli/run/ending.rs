@@ -96,7 +96,9 @@ pub fn unheld(declared: &Declared, prepared: &Prepared) -> Vec<String> {
     .into_iter()
     .flatten()
     .map(|asked| {
-        format!("{asked} is not enforced: there is no cgroup; `creel doctor` says what gives one")
+        format!(
+            "{asked} is not enforced: no cgroup is available; `creel doctor` says how to get one"
+        )
     })
     .collect()
 }
@@ -122,12 +124,12 @@ pub fn announce(args: &RunArgs, verdict: &Verdict, remarks: &Remarks) {
         }
         if verdict.network.as_ref().is_some_and(|n| n.relay_died) {
             say(
-                "the relay ended before the command did, and nothing left the jail from then on; run it again",
+                "the relay ended before the command did, and the jail had no network from then on; run it again",
             );
         }
         if verdict.network.as_ref().is_some_and(|n| n.summary_lost) {
             say(
-                "the relay did not say in time what was reached, though it served to the end: the verdict's destinations are not all; --log-net FILE has each",
+                "the relay served to the end but did not report its destinations in time: the verdict's list is incomplete; --log-net FILE has each",
             );
         }
         if let Some(text) = verdict.network.as_ref().and_then(missing) {
@@ -145,11 +147,11 @@ pub fn announce(args: &RunArgs, verdict: &Verdict, remarks: &Remarks) {
         && let Some(first) = &left.unseen_first
     {
         let changed = match left.unseen_changed {
-            true => ", and the command changed one of them at least",
+            true => ", and the command changed at least one of them",
             false => "",
         };
         say(&format!(
-            "{} directories were not looked at for what the host obeys, {} first{changed}; --review-all looks at all",
+            "{} directories, {} first, were not searched for files that the host obeys{changed}; --review-all searches all",
             left.unseen,
             first.chars().take(MOST_OF_PATH).collect::<String>()
         ));
@@ -211,7 +213,7 @@ fn elsewhere(args: &RunArgs, declared: &Declared, verdict: &Verdict) -> Option<S
     let beyond = real.parent().filter(|parent| *parent != directory);
     let grants: Vec<&Path> = [Some(directory), beyond].into_iter().flatten().collect();
     Some(format!(
-        "on the host it is {}; let it be executed, with what lies beside it: {}",
+        "on the host it is {}; grant its directory for execution: {}",
         file.display(),
         again(args, &grants, &file)
     ))
@@ -281,7 +283,7 @@ fn uncovered(verdict: &Verdict) -> Vec<String> {
         lines.push(match why.starts_with(judge::UNGUARDED) {
             true => why.clone(),
             false => format!(
-                "nobody looked after the names that the policy denies or protects while the command ran: {why}"
+                "no process watched the names that the policy denies or protects while the command ran: {why}"
             ),
         });
     }
@@ -290,12 +292,12 @@ fn uncovered(verdict: &Verdict) -> Vec<String> {
     for path in names.iter().take(MOST_LINES - 1) {
         let path: String = path.chars().take(MOST_OF_PATH).collect();
         lines.push(format!(
-            "{path} was replaced or removed from outside while the command ran, which could use the name until creel covered it again; the verdict says for how long (--status-file)"
+            "a process outside of the jail replaced or removed {path}, and the command could use the name until creel covered it again; the verdict says for how long (--status-file)"
         ));
     }
     if names.len() >= MOST_LINES {
         let more = names.len() + 1 - MOST_LINES;
-        lines.push(format!("{more} more names were uncovered so"));
+        lines.push(format!("{more} more names were uncovered in this way"));
     }
     lines
 }
@@ -314,7 +316,7 @@ fn remnants(left: &Left) -> Vec<String> {
         let path: String = remnant.path.chars().take(MOST_OF_PATH).collect();
         let what = match remnant.what {
             What::Repository => {
-                "git obeys the configuration and hooks there, which the command made or changed, also from above where it is a submodule"
+                "git obeys the configuration and hooks there, which the command made or changed, also from the repository above if this is a submodule"
             }
             What::BareRepository => {
                 "git takes this directory for a repository, with the configuration and hooks that the command gave it; `git config --global safe.bareRepository explicit` forbids that"
@@ -323,17 +325,17 @@ fn remnants(left: &Left) -> Vec<String> {
             What::Settings => "an editor, a shell or an agent obeys it",
             What::SetId => "it runs as its owner",
             What::Link => "git on the host would follow it",
-            What::Head => "without it as it was git does not take this for a repository",
+            What::Head => "git does not recognise the repository without its earlier content",
         };
         let done = match remnant.done {
             Done::Nothing => "look at it before you go there",
             Done::Removed => "it was removed",
-            Done::Restored => "it is as it was at the start",
-            Done::Failed => "it could not be mended; do that before you go there",
+            Done::Restored => "it has its earlier content again",
+            Done::Failed => "creel could not restore it; do that before you go there",
         };
         let runs = match remnant.runs.as_slice() {
             [] => String::new(),
-            keys => format!(" ({} name what it runs)", keys.join(", ")),
+            keys => format!(" ({} name programs that it runs)", keys.join(", ")),
         };
         format!("new or changed during the run: {path}: {what}{runs}; {done}")
     });
@@ -400,13 +402,13 @@ fn missing(traffic: &Traffic) -> Option<String> {
     let lines = traffic.log;
     if lines.unwritten > 0 {
         return Some(format!(
-            "{} lines of --log-net could not be written, and what waited for one was not admitted; make room where the file is",
+            "{} lines of --log-net could not be written, and the connections that waited for them were refused; free space on the file's filesystem",
             lines.unwritten
         ));
     }
     (lines.dropped > 0).then(|| {
         format!(
-            "{} lines of --log-net were left out: a run has at most 16 MiB of refusals, and nothing is admitted beyond 256 MiB of the rest",
+            "{} lines of --log-net were left out: a run logs at most 16 MiB of refusals, and beyond 256 MiB of other lines every connection is refused",
             lines.dropped
         )
     })

@@ -104,7 +104,7 @@ fn held(used: &[&[&str]], workspace: &Path, plan: &Plan) -> Option<String> {
         .collect();
     let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
     Some(format!(
-        "the jail cannot change {}, which git on the host obeys: where git wanted to, do that step on the host, or let the operator's policy say [filesystem] unprotect = [{}]",
+        "the jail cannot change {}, which git on the host obeys: if git tried to, do that step on the host, or write [filesystem] unprotect = [{}] in the operator's policy",
         shown.join(", "),
         quoted.join(", ")
     ))
@@ -147,8 +147,7 @@ fn elsewhere(workspace: &Path, host: &Host, plan: &Plan) -> Option<String> {
         && !writable(&repository.common);
     let Some(place) = word(&repository.common).filter(|_| vouched) else {
         return Some(
-            "git's repository of the workspace is elsewhere, and the jail does not have it: where its .git leads does not lead back, \
-             or is not yours alone to write, and whoever wrote the workspace may have written that; look at both before you grant it"
+            "git's repository of the workspace is elsewhere, and the jail does not have it: the target of the workspace's .git does not refer back to the workspace, or others may write to it, so the author of the workspace may have forged it; check both before you grant it"
                 .into(),
         );
     };

@@ -8,13 +8,13 @@ attempts! { ROWS, "credentials";
     "execute on a noexec mount" [Noexec: EACCES]
         "a grant to read is none to execute" |_| execute(format!("{}/program", plant::NOEXEC));
     "map a noexec mount's file as code" [Noexec: EPERM]
-        "what ld.so does with a program that may not be executed" |_| {
+        "start a program that may not be executed through ld.so" |_| {
             use std::os::fd::AsRawFd;
             let file = std::fs::File::open(format!("{}/program", plant::NOEXEC))?;
             Ok(attempt::map(file.as_raw_fd(), 12, c::MAP_PRIVATE, c::PROT_READ | c::PROT_EXEC)?)
         };
     "a capability in the bounding set" [Capabilities: ABSENT]
-        "what a set-user-ID program could take up" |_| {
+        "a set-user-ID program could gain it" |_| {
             let has = |n| attempt::call(c::SYS_prctl, &[c::PR_CAPBSET_READ as usize, n, 0, 0, 0]);
             unless_absent((0..64).any(|n| has(n) == Ok(1)))
         };
@@ -40,7 +40,7 @@ attempts! { ROWS, "credentials";
     "take supplementary groups" [Ids: EPERM, Capabilities: EPERM]
         "groups own devices" |_| call(c::SYS_setgroups, &[1, at(&[0u32])]);
     "give a file away" [Capabilities: EPERM|EINVAL, Kernel: EPERM|EINVAL]
-        "a file that seems another's" |_| {
+        "the file would seem to belong to another user" |_| {
             std::fs::write("/tmp/given", "")?;
             Ok(std::os::unix::fs::chown("/tmp/given", Some(65534), Some(65534))?)
         };

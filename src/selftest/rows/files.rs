@@ -15,10 +15,10 @@ fn groups() -> impl Iterator<Item = PathBuf> {
 
 attempts! { ROWS, "files";
     "read a file of the host by its path" [Root: ENOENT]
-        "what is not granted does not exist" |s| read(&s.outside);
+        "paths without a grant do not exist" |s| read(&s.outside);
     // Without this layer the socket is granted by its path, which Landlock lets through as well.
     "connect to a socket file of the host" [Root: ENOENT]
-        "D-Bus, docker, ssh-agent: a socket obeys whoever connects"
+        "D-Bus, docker, ssh-agent: a socket obeys every client"
         |s| Ok(std::os::unix::net::UnixStream::connect(&s.socket).map(drop)?);
     "the host's root as own root" [Root: ABSENT, Kernel: ABSENT]
         "the jail's root is an empty tmpfs"
@@ -30,7 +30,7 @@ attempts! { ROWS, "files";
             unless_absent(up == s.host_root)
         };
     "/etc/shadow" [Root: ENOENT, Landlock: EACCES] "password hashes" |_| read("/etc/shadow");
-    "/etc/sudoers" [Root: ENOENT, Landlock: EACCES] "who may become root" |_| read("/etc/sudoers");
+    "/etc/sudoers" [Root: ENOENT, Landlock: EACCES] "lists the users who may become root" |_| read("/etc/sudoers");
     "/etc/ssh" [Root: ENOENT, Landlock: EACCES] "host keys" |_| list("/etc/ssh");
     "/etc/machine-id" [Root: ENOENT, Landlock: EACCES] "names the host for ever" |_| read("/etc/machine-id");
     "~/.ssh" [Root: ENOENT, Landlock: EACCES] "private keys" |s| list(s.home.join(".ssh"));
@@ -43,7 +43,7 @@ attempts! { ROWS, "files";
                 || below.into_iter().any(|entry| entry.path().join("cgroup.procs").exists())
         }));
     "the jail's own control groups for writing" [ReadOnly: EROFS|EACCES|ENOENT, Landlock: EACCES, Ids: EACCES]
-        "who writes limits has none" |_| groups()
+        "write access removes every limit" |_| groups()
             .map(|group| write(group.join("cgroup.procs")))
             .find(Result::is_ok)
             .unwrap_or_else(|| write("/sys/fs/cgroup/cgroup.procs"));
@@ -55,7 +55,7 @@ attempts! { ROWS, "files";
     "/run/user" [Root: ENOENT, Landlock: EACCES] "session buses and agents" |_| list("/run/user");
     "/run/creel" [Root: ENOENT, Landlock: EACCES] "creel's own state" |_| list("/run/creel");
     "/lib/modules for writing" [Root: EROFS|EACCES|ENOENT, ReadOnly: EROFS, Landlock: EACCES]
-        "what the host's kernel loads next" |_| create("/lib/modules/creel-selftest");
+        "modules that the host's kernel loads" |_| create("/lib/modules/creel-selftest");
     "/dev/mem" [Root: ENOENT, Landlock: EACCES] "the machine's memory" |_| read("/dev/mem");
     "/dev/kmsg" [Root: ENOENT, Landlock: EACCES] "the kernel's log" |_| read("/dev/kmsg");
     "/dev/kvm" [Root: ENOENT, Landlock: EACCES] "the hypervisor" |_| read("/dev/kvm");
@@ -72,9 +72,9 @@ attempts! { ROWS, "files";
     "make a file on the root" [Seal: EROFS|EACCES, Landlock: EACCES, Ids: EACCES]
         "the root's few files are the jail's identity" |_| create("/creel-selftest");
     "make a file in an open directory of the root" [Seal: EROFS]
-        "its inodes are shared by nobody and limited by nobody else" |_| create(format!("{}/new", plant::OPEN));
+        "no other limit bounds its inodes" |_| create(format!("{}/new", plant::OPEN));
     "replace /etc/passwd" [Seal: EROFS|EACCES, Landlock: EACCES, Ids: EACCES]
-        "who the jail's user is" |_| write("/etc/passwd");
+        "decides the name of the jail's user" |_| write("/etc/passwd");
     "replace /dev/null" [Seal: EROFS|EACCES, Landlock: EACCES, Ids: EACCES]
         "CVE-2025-31133: a runtime that trusts the name" |_| Ok(std::fs::remove_file("/dev/null")?);
     "make a device of the workspace" [Seccomp: EPERM, Kernel: EPERM]

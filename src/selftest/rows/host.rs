@@ -7,13 +7,13 @@ use creel_sys::process;
 
 attempts! { PROCESSES, "processes";
     "see the outer process by its pid" [PidNamespace: ESRCH]
-        "who sees a pid can signal, trace or read it" |s| call(c::SYS_getpgid, &[s.pid as usize]);
+        "a visible pid can be signalled, traced or read" |s| call(c::SYS_getpgid, &[s.pid as usize]);
     "signal 0 to the outer process" [PidNamespace: ESRCH, Ids: EPERM, Landlock 6: EPERM]
         "a jail could stop its supervisor" |s| call(c::SYS_kill, &[s.pid as usize, 0]);
     "pidfd of the outer process" [PidNamespace: ESRCH]
         "a handle on a process of the host" |s| call(c::SYS_pidfd_open, &[s.pid as usize, 0]);
     "scheduling of the outer process" [PidNamespace: ESRCH]
-        "tells what the host runs" |s| call(c::SYS_sched_getscheduler, &[s.pid as usize]);
+        "shows the host's processes" |s| call(c::SYS_sched_getscheduler, &[s.pid as usize]);
     "memory of creel's pid 1" [Seccomp: EPERM, NotDumpable: EPERM]
         "pid 1 holds the supervisor's socket" |_| {
             let byte = [0u8; 1];
@@ -46,13 +46,13 @@ attempts! { ROWS, "host";
         "CVE-2024-21626: an inherited directory leads out of any root"
         |s| call(c::SYS_fcntl, &[s.descriptor as usize, c::F_GETFD as usize]);
     "any descriptor above 3" [Descriptors: EBADF]
-        "whatever the caller had open" |_| {
+        "every file that the caller had open" |_| {
             let open = (16..1024).any(|n| attempt::call(c::SYS_fcntl, &[n, c::F_GETFD as usize]).is_ok());
             if open { Ok(()) } else { Err(Stopped::Errno(creel_sys::Errno::BADF)) }
         };
     "a socket among the descriptors" [Descriptors: ABSENT, Kernel: ABSENT]
         // Without this layer creel's own descriptors are still closed at exec.
-        "who speaks on the supervisor's socket can forge the end of the run" |_| {
+        "a message on the supervisor's socket can forge the end of the run" |_| {
             let (name, length) = ([0u8; 128], 128u32);
             let arguments = |n| [n, at(&name), at(&length)];
             unless_absent((3..64).any(|n| attempt::call(c::SYS_getsockname, &arguments(n)).is_ok()))

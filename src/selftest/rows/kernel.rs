@@ -14,9 +14,9 @@ attempts! { ROWS, "kernel";
     "getpid through x32" [Seccomp: ENOSYS, Kernel: ENOSYS]
         "the x32 table passes every rule on numbers" |_| call(0x4000_0000 + c::SYS_getpid, &[]);
     "a number from the future" [Seccomp: ENOSYS, Kernel: ENOSYS]
-        "calls that nobody has judged" |_| call(600, &[]);
+        "system calls that the table does not list" |_| call(600, &[]);
     "a negative number" [Seccomp: ENOSYS, Kernel: ENOSYS]
-        "calls that nobody has judged" |_| call(-3, &[]);
+        "system calls that the table does not list" |_| call(-3, &[]);
     "unshare a user namespace" [Seccomp: EPERM]
         "opens the kernel's privileged code (CVE-2022-0185)" |_| call(c::SYS_unshare, &[c::CLONE_NEWUSER as usize]);
     "unshare a mount namespace" [Seccomp: EPERM, Capabilities: EPERM]
@@ -37,7 +37,7 @@ attempts! { ROWS, "kernel";
     "setns" [Seccomp: EPERM]
         "another's namespaces" |_| call(c::SYS_setns, &[usize::MAX, 0]);
     "the owner of the user namespace" [Seccomp: EPERM]
-        "who on the host runs this" |_| {
+        "shows the owner on the host" |_| {
             use std::os::fd::AsRawFd;
             let namespace = std::fs::File::open("/proc/self/ns/user")?;
             call(c::SYS_ioctl, &[namespace.as_raw_fd() as usize, NS_GET_OWNER_UID, at(&0u32)])
@@ -86,7 +86,7 @@ attempts! { ROWS, "kernel";
     "set the clock" [Seccomp: EPERM, Kernel: EPERM]
         "everybody's time" |_| call(c::SYS_settimeofday, &[0, 0]);
     "read the clock's steering" [Seccomp: EPERM]
-        "what reads it can write it" |_| { let room = std::hint::black_box([0u64; 32]); call(c::SYS_adjtimex, &[at(&room)]) };
+        "read access implies write access" |_| { let room = std::hint::black_box([0u64; 32]); call(c::SYS_adjtimex, &[at(&room)]) };
     "disk quotas" [Seccomp: EPERM]
         "the host's disks" |_| call(c::SYS_quotactl, &[0, at(c"/absent"), 0, 0]);
     "hang up the terminal" [Seccomp: EPERM, Kernel: EPERM]

@@ -15,36 +15,36 @@ fn free(name: &str) -> String {
 attempts! { ROWS, "landlock";
     "read a file on the root" [Landlock: EACCES]
         "the root may be listed, not read" |_| read(plant::FILE);
-    "read where no rule is" [Landlock: EACCES] "a mount is not a grant" |_| read(free("file"));
-    "write where no rule is" [Landlock: EACCES] "a mount is not a grant" |_| write(free("file"));
-    "execute where no rule is" [Landlock: EACCES] "a mount is not a grant" |_| execute(free("program"));
-    "truncate where no rule is" [Landlock 3: EACCES]
-        "loss of what may not even be written" |_| {
+    "read outside of every rule" [Landlock: EACCES] "a mount is not a grant" |_| read(free("file"));
+    "write outside of every rule" [Landlock: EACCES] "a mount is not a grant" |_| write(free("file"));
+    "execute outside of every rule" [Landlock: EACCES] "a mount is not a grant" |_| execute(free("program"));
+    "truncate outside of every rule" [Landlock 3: EACCES]
+        "loss of data that may not be written" |_| {
             let path = c_path(free("file"));
             call(c::SYS_truncate, &[at(path.as_c_str()), 7])
         };
-    "make a file where no rule is" [Landlock: EACCES] "a place to hide" |_| create(free("new"));
-    "make a directory where no rule is" [Landlock: EACCES] "a place to hide"
+    "make a file outside of every rule" [Landlock: EACCES] "a place to hide" |_| create(free("new"));
+    "make a directory outside of every rule" [Landlock: EACCES] "a place to hide"
         |_| Ok(std::fs::create_dir(free("new-dir"))?);
-    "make a link where no rule is" [Landlock: EACCES] "a name that leads elsewhere"
+    "make a link outside of every rule" [Landlock: EACCES] "a name that leads elsewhere"
         |_| Ok(std::os::unix::fs::symlink("/", free("new-link"))?);
-    "make a fifo where no rule is" [Landlock: EACCES] "a channel" |_| {
+    "make a fifo outside of every rule" [Landlock: EACCES] "a channel" |_| {
         let path = c_path(free("new-fifo"));
         call(c::SYS_mknod, &[at(path.as_c_str()), c::S_IFIFO as usize | 0o600, 0])
     };
-    "make a socket where no rule is" [Landlock: EACCES] "a channel"
+    "make a socket outside of every rule" [Landlock: EACCES] "a channel"
         |_| Ok(std::os::unix::net::UnixListener::bind(free("new-socket")).map(drop)?);
-    "remove a directory where no rule is" [Landlock: EACCES] "loss"
+    "remove a directory outside of every rule" [Landlock: EACCES] "loss"
         |_| { let path = c_path(free("dir")); call(c::SYS_rmdir, &[at(path.as_c_str())]) };
-    "rename where no rule is" [Landlock: EACCES] "a trusted name for other contents"
+    "rename outside of every rule" [Landlock: EACCES] "a trusted name for other contents"
         |_| Ok(std::fs::rename(free("file"), free("file"))?);
-    "hard link where no rule is" [Landlock: EACCES]
+    "hard link outside of every rule" [Landlock: EACCES]
         "a second name that a rule covers" |_| Ok(std::fs::hard_link(free("file"), free("file2"))?);
     "connect to a socket of the host in a granted tree" [Landlock 9: EACCES]
-        "a socket obeys whoever connects, and no mount flag stops connect(2)"
+        "a socket obeys every client, and no mount flag stops connect(2)"
         |_| Ok(UnixStream::connect(plant::SOCKET).map(drop)?);
     "send to a socket of the host in a granted tree" [Landlock 9: EACCES]
-        "a socket obeys whoever sends, and no mount flag stops sendto(2)"
+        "a socket obeys every sender, and no mount flag stops sendto(2)"
         |_| Ok(UnixDatagram::unbound()?.send_to(b"", plant::DATAGRAM).map(drop)?);
     "execute what was written to /tmp" [Noexec: EACCES, Landlock: EACCES]
         "a dropped program" |_| {

@@ -23,7 +23,7 @@ fn socket(family: i32, kind: i32, protocol: i32) -> Tried {
 
 attempts! { ROWS, "network";
     "a listener on the host's loopback" [Network: ECONNREFUSED]
-        "what listens on loopback trusts whoever connects"
+        "servers on loopback trust every client"
         |s| Ok(TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], s.port))).map(drop)?);
     "an abstract socket of the host" [Network: ECONNREFUSED, Landlock 6: EPERM]
         "CVE-2020-15257: containerd's shim" |s| {

@@ -4,14 +4,14 @@ use super::{attempts, list, read, unless_absent, write};
 
 attempts! { ROWS, "proc";
     "read /proc/cmdline" [Masks: EACCES] needs "/proc/cmdline" "boot parameters, secrets at times" |_| read("/proc/cmdline");
-    "read /proc/diskstats" [Masks: EACCES] needs "/proc/diskstats" "what the host's disks do" |_| read("/proc/diskstats");
+    "read /proc/diskstats" [Masks: EACCES] needs "/proc/diskstats" "activity of the host's disks" |_| read("/proc/diskstats");
     "read /proc/interrupts" [Masks: EACCES] needs "/proc/interrupts" "keystrokes of the host" |_| read("/proc/interrupts");
     "read /proc/locks" [Masks: EACCES] needs "/proc/locks" "pids and inodes of the host" |_| read("/proc/locks");
     "read /proc/modules" [Masks: EACCES] needs "/proc/modules" "a help to exploits" |_| read("/proc/modules");
     "read /proc/kallsyms" [Masks: EACCES] needs "/proc/kallsyms" "a help to exploits" |_| read("/proc/kallsyms");
     "read /proc/partitions" [Masks: EACCES] needs "/proc/partitions" "disks of the host" |_| read("/proc/partitions");
     "read /proc/keys" [Masks: EACCES] needs "/proc/keys" "keys of the host" |_| read("/proc/keys");
-    "read /proc/key-users" [Masks: EACCES] needs "/proc/key-users" "who holds keys" |_| read("/proc/key-users");
+    "read /proc/key-users" [Masks: EACCES] needs "/proc/key-users" "users who have keys" |_| read("/proc/key-users");
     "list /proc/bus" [Masks: EACCES] needs "/proc/bus" "PCI registers" |_| list("/proc/bus");
     "list /proc/driver" [Masks: EACCES] needs "/proc/driver" "hardware" |_| list("/proc/driver");
     "list /proc/fs" [Masks: EACCES] needs "/proc/fs" "mounted filesystems" |_| list("/proc/fs");
@@ -36,14 +36,14 @@ attempts! { ROWS, "proc";
     "root of pid 1" [NotDumpable: ENOENT, Ids: EACCES] "the way out of a chroot" |_| list("/proc/1/root/");
     "descriptors of pid 1" [NotDumpable: ENOENT, Ids: EACCES] "the supervisor's socket" |_| list("/proc/1/fd");
     "a process of the host in /proc" [PidNamespace: ENOENT, NotDumpable: ENOENT]
-        "names and arguments of what the host runs" |s| list(format!("/proc/{}", s.pid));
+        "names and arguments of the host's processes" |s| list(format!("/proc/{}", s.pid));
     "the host's path of the jail's cgroup" [CgroupNamespace: ABSENT]
         "names tenants and their neighbours" |_| {
             let groups = std::fs::read_to_string("/proc/self/cgroup")?;
             unless_absent(groups.lines().any(|line| line.starts_with("0::/") && line != "0::/"))
         };
     "the host's mounts" [Root: ABSENT, Kernel: ABSENT]
-        "what is mounted where on the host" |_| {
+        "mount points of the host" |_| {
             let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
             unless_absent(mounts.lines().any(|line| line.split(' ').nth(4) == Some("/sys")))
         };
@@ -53,12 +53,12 @@ attempts! { ROWS, "proc";
             unless_absent(devices.lines().skip(2).any(|line| !line.trim_start().starts_with("lo:")))
         };
     "sockets of the host in /proc/net/tcp" [Network: ABSENT]
-        "whom the host speaks to" |s| {
+        "peers of the host" |s| {
             let sockets = std::fs::read_to_string("/proc/net/tcp")?;
             unless_absent(sockets.contains(&format!(":{:04X} ", s.port)))
         };
     "the host's root as own user" [Ids: ABSENT]
-        "root outside, whatever it is called inside" |_| {
+        "root on the host, although the jail sees another user" |_| {
             let map = std::fs::read_to_string("/proc/self/uid_map")?;
             let mut numbers = map.split_whitespace().skip(1);
             unless_absent(numbers.next() == Some("0"))

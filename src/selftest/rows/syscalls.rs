@@ -67,11 +67,11 @@ attempts! { ROWS, "syscalls";
     "vmsplice" [Seccomp: ENOSYS] "CVE-2020-29374" |_| call(c::SYS_vmsplice, &[usize::MAX, 0, 0, 0]);
     "remap_file_pages" [Seccomp: ENOSYS] "CVE-2024-47745" |_| call(c::SYS_remap_file_pages, &[0, 0, 1, 0, 0]);
     "openat2" [Seccomp: ENOSYS] "its mode is behind a pointer" |_| call(c::SYS_openat2, &[0, 0, 0, 0]);
-    "memfd_secret" [Seccomp: ENOSYS, Kernel: ENOSYS] "memory that nobody can look at" |_| call(c::SYS_memfd_secret, &[0xffff]);
-    "a filter that answers for others" [Seccomp: EPERM]
-        "one program would answer another's calls" |_| call(c::SYS_seccomp, &[1, NEW_LISTENER, 0]);
+    "memfd_secret" [Seccomp: ENOSYS, Kernel: ENOSYS] "memory that no other process can read" |_| call(c::SYS_memfd_secret, &[0xffff]);
+    "a filter that lets another process answer" [Seccomp: EPERM]
+        "one program would answer the calls of another" |_| call(c::SYS_seccomp, &[1, NEW_LISTENER, 0]);
     "syscall dispatch" [Seccomp: EPERM] "hides calls" |_| call(c::SYS_prctl, &[PR_SET_SYSCALL_USER_DISPATCH, 0, 0, 0, 0]);
-    "core scheduling" [Seccomp: EPERM] "who shares a core" |_| call(c::SYS_prctl, &[PR_SCHED_CORE, 99, 0, 0, 0]);
+    "core scheduling" [Seccomp: EPERM] "decides which processes share a core" |_| call(c::SYS_prctl, &[PR_SCHED_CORE, 99, 0, 0, 0]);
     "merge memory" [Seccomp: EPERM] "merged pages tell their contents" |_| call(c::SYS_prctl, &[PR_SET_MEMORY_MERGE, 0, 0, 0, 0]);
     "change securebits" [Seccomp: EPERM, Capabilities: EPERM] "uid 0 would have capabilities"
         |_| call(c::SYS_prctl, &[c::PR_SET_SECUREBITS as usize, 0, 0, 0, 0]);
@@ -105,7 +105,7 @@ attempts! { ROWS, "syscalls";
     "a line discipline" [Seccomp: EPERM] "CVE-2017-2636" |_| on_terminal(TIOCSETD, at(&0u32));
     "the console's mode" [Seccomp: EPERM] "the console of the host" |_| on_terminal(KDGETMODE, at(&[0u64; 2]));
     "the console's switch" [Seccomp: EPERM] "the console of the host" |_| on_terminal(VT_GETMODE, at(&[0u64; 2]));
-    "a snapshot of a file system's tree" [Seccomp: EPERM, Kernel: ENOTTY|EFAULT|EOPNOTSUPP] "shows what is denied in it" |s| {
+    "a snapshot of a file system's tree" [Seccomp: EPERM, Kernel: ENOTTY|EFAULT|EOPNOTSUPP] "shows the denied names in it" |s| {
         use std::os::fd::AsRawFd;
         let directory = std::fs::File::open(&s.workspace)?;
         call(c::SYS_ioctl, &[directory.as_raw_fd() as usize, BTRFS_IOC_SNAP_CREATE_V2, 0])

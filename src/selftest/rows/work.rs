@@ -170,7 +170,7 @@ works! { MORE, "work";
     };
     "the user's id" |s| same(rustix::process::getuid().as_raw() == s.uid, "uid");
     "localhost in /etc/hosts" |_| same(fs::read_to_string("/etc/hosts")?.contains("127.0.0.1 localhost"), "localhost");
-    "stdout is what the caller reads" |_| Ok(rustix::io::write(rustix::stdio::stdout(), b"").map(drop)?);
+    "stdout reaches the caller" |_| Ok(rustix::io::write(rustix::stdio::stdout(), b"").map(drop)?);
     "a filter of its own" |_| {
         // SECCOMP_GET_ACTION_AVAIL, SECCOMP_RET_ALLOW
         call(c::SYS_seccomp, &[2, 0, at(&0x7fff_0000u32)])

@@ -216,7 +216,7 @@ fn what_cannot_be_named_is_refused_with_the_remedy(who: Who) {
             .policy_text(&workspace, "load", &policy)
             .argv(["/usr/bin/true"])
     };
-    refused(&load("$WORKSPACE"), "where the jail can write");
+    refused(&load("$WORKSPACE"), "which the jail can write to");
     refused(
         &load("/usr/bin/true"),
         "is a program, which a loader would execute",
@@ -340,7 +340,7 @@ fn converters_that_the_jail_could_write_are_not_loaded(who: Who) {
         .argv(["./outlives"])
         .ok();
     let place = workspace.path().join("lib/gconv");
-    let note = format!("{} can be written", place.display());
+    let note = format!("{} is writable", place.display());
     assert!(plan.stdout.contains(&note), "{}", plan.stdout);
     assert!(!plan.stdout.contains("ro,load  "), "{}", plan.stdout);
 }

@@ -64,7 +64,7 @@ fn a_narrower_layer_leads_out_of_nothing_by_a_link(who: Who) {
     ] {
         let project = project.replace("SYSTEM", SYSTEM);
         let ran = run(who, &workspace, &project, operator).argv(["/usr/bin/true"]);
-        refused(&ran, "is a link out of");
+        refused(&ran, "is a symbolic link out of");
     }
     let key = workspace.outside().join("private/key");
     let body = format!("say('key', opened('{}', os.O_RDONLY))", key.display());

@@ -217,15 +217,15 @@ fn a_link_to_policies_in_the_jails_reach_is_refused(who: Who) {
         (workspace.path().join("hop"), out.join("real")),
     ] {
         let ran = run(&config, &to);
-        refused(&ran, "and policies are looked for behind it");
+        refused(&ran, "and leads to the policy search directory");
         assert!(
-            ran.stderr.contains("put a directory in its place"),
+            ran.stderr.contains("replace it with a directory"),
             "{ran:#?}"
         );
     }
     // A link that leads to itself shows nothing.
     let around = run(&workspace.path().join("hop/creel/.."), Path::new("hop"));
-    refused(&around, "has a policy cannot be seen");
+    refused(&around, "may have a policy and cannot be read");
     // The control: the link is there, and no policy is looked for behind it.
     run(&out.join("real"), Path::new("nowhere")).ok();
 }
@@ -236,7 +236,7 @@ fn the_home_is_no_workspace(who: Who) {
     let workspace = Workspace::new(who);
     let (_, _, home) = who.account();
     let ran = Run::new(who, &workspace).cwd(&home).sh("true");
-    refused(&ran, "is too wide to be handed to a jail");
+    refused(&ran, "is too wide to be granted to a jail");
     let ran = Run::new(who, &workspace)
         .flags(["--write".as_ref(), home.as_os_str()])
         .argv(["/usr/bin/true"]);

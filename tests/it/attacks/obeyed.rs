@@ -365,16 +365,16 @@ fn a_link_on_the_way_to_what_git_obeys_is_refused(who: Who) {
     let setup = "git init -q . && git config core.hooksPath .githooks && mkdir real && ln -s real .githooks";
     on_host(who, &workspace, setup);
     let run = |lines: &str| Run::new(who, &workspace).policy(policy(&workspace, lines));
-    refused(&run("").sh("true"), "could turn the link");
+    refused(&run("").sh("true"), "could change the symbolic link");
     // Also where another name leads there without it, and where it leads round.
     let twice = "git config include.path ../real";
     on_host(who, &workspace, twice);
-    refused(&run("").sh("true"), "could turn the link");
+    refused(&run("").sh("true"), "could change the symbolic link");
     let round = Workspace::new(who);
     let setup = "git init -q . && git config core.hooksPath .githooks && ln -s .githooks .githooks";
     on_host(who, &round, setup);
     let ran = Run::new(who, &round).policy(policy(&round, "")).sh("true");
-    refused(&ran, "could turn the link");
+    refused(&ran, "could change the symbolic link");
     on_host(
         who,
         &round,

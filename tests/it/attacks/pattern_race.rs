@@ -99,10 +99,16 @@ fn a_link_that_comes_after_the_look_is_refused() {
         assert!(before.iter().any(met), "{layers:?}: {before:?}");
         turned(&at);
         let after = sources(&stack, &roots).expect_err("it leads out");
-        assert!(after.contains("is a link out of"), "{layers:?}: {after}");
+        assert!(
+            after.contains("is a symbolic link out of"),
+            "{layers:?}: {after}"
+        );
         // From then on it is the look that refuses.
         let error = expanded(&at, layers).map(|_| ()).expect_err("a link");
-        assert!(error.contains("is a link out of"), "{layers:?}: {error}");
+        assert!(
+            error.contains("is a symbolic link out of"),
+            "{layers:?}: {error}"
+        );
     }
 }
 
@@ -167,11 +173,11 @@ fn whoever_exchanges_what_a_pattern_met_chooses_nothing() {
                 granted += 1;
             }
             Ok(Err(error)) => {
-                assert!(error.contains("is a link out of"), "{error}");
+                assert!(error.contains("is a symbolic link out of"), "{error}");
                 late += 1;
             }
             Err(error) => {
-                assert!(error.contains("is a link out of"), "{error}");
+                assert!(error.contains("is a symbolic link out of"), "{error}");
                 early += 1;
             }
         }

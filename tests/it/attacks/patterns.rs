@@ -194,11 +194,11 @@ fn what_a_pattern_cannot_hold_is_refused_or_said(who: Who) {
         "[tools.read]\ndenied_paths = ['$WORKSPACE/*.pem']\n[tools.write]",
     ] {
         let ran = begun(who, &workspace, lines);
-        refused(
-            &ran,
-            "is a pattern, and the jail could create such a name in",
+        refused(&ran, "the jail could create a name that matches");
+        assert!(
+            ran.stderr.contains("mark the pattern `optional = true`"),
+            "{ran:#?}"
         );
-        assert!(ran.stderr.contains("mark it `optional = true`"), "{ran:#?}");
     }
     // Control: where the policy says that what is there is enough, the receipt says so too.
     let lines = "deny = [{ path = '$WORKSPACE/*.pem', optional = true }]";
@@ -208,7 +208,7 @@ fn what_a_pattern_cannot_hold_is_refused_or_said(who: Who) {
     let ran = run(who, &workspace, lines)
         .flags(["--dry-run"])
         .argv(["/usr/bin/true"]);
-    let said = "*.pem: what is created later under such a name is not covered";
+    let said = "*.pem: a matching name that is created later is not covered";
     assert!(ran.stdout.contains(said), "{ran:#?}");
     // A pattern in a tree that nobody grants, and one that meets nothing.
     let elsewhere = format!("deny = ['{}/*.pem']", workspace.outside().display());
@@ -216,7 +216,7 @@ fn what_a_pattern_cannot_hold_is_refused_or_said(who: Who) {
     let ran = begun(who, &workspace, "read = ['/opt/none-*']");
     refused(
         &ran,
-        "/opt/none-* meets nothing here; correct it, or mark it `optional = true`",
+        "/opt/none-* matches no path here; correct it, or mark it `optional = true`",
     );
     let lines = "read = [{ path = '/opt/none-*', optional = true }]";
     begun(who, &workspace, lines).ok();
@@ -237,7 +237,7 @@ fn a_link_that_a_pattern_meets_grants_nothing_elsewhere(who: Who) {
         "exec = ['/usr', '/bin', '/lib', '/lib64', '$WORKSPACE/d/*']",
     ] {
         let ran = alone(who, &workspace, lines).argv(["/usr/bin/true"]);
-        refused(&ran, "is a link out of");
+        refused(&ran, "is a symbolic link out of");
     }
     // No link is gone through under `**`, so there is nothing to grant.
     let lines = "read = [{ path = '$WORKSPACE/**/key', optional = true }]";
@@ -256,7 +256,7 @@ fn a_link_that_a_pattern_meets_grants_nothing_elsewhere(who: Who) {
     .expect("symlink");
     let lines = |name| format!("read = ['{}/links/{name}']", workspace.outside().display());
     let ran = run(who, &workspace, &lines("*.conf")).argv(["/usr/bin/true"]);
-    refused(&ran, "is a link out of");
+    refused(&ran, "is a symbolic link out of");
     let got = attack(run(who, &workspace, &lines("k.conf")), &body);
     got.expect(&[("key", "OK")]);
 }

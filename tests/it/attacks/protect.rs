@@ -171,7 +171,7 @@ fn optional_says_whether_a_missing_parent_is_held(who: Who) {
         .ok();
     assert!(
         plan.stdout
-            .contains(".git/hooks is absent and not held: the jail can create it"),
+            .contains(".git/hooks is absent and not protected: the jail can create it"),
         "{plan:#?}"
     );
 }
@@ -184,12 +184,12 @@ fn what_no_mount_can_hold_is_refused(who: Who) {
     std::os::unix::fs::symlink("file", workspace.path().join("link")).expect("symlink");
     refused(
         &run(r#""$WORKSPACE/link""#),
-        "leads through a symbolic link",
+        "the jail could change the symbolic link",
     );
     std::os::unix::fs::symlink("/etc", workspace.path().join("out")).expect("symlink");
     refused(
         &run(r#""$WORKSPACE/out/none""#),
-        "leads through a symbolic link",
+        "the jail could change the symbolic link",
     );
     run(r#""$WORKSPACE/file""#).ok();
     std::fs::hard_link(&file, workspace.path().join("twin")).expect("link");
@@ -213,7 +213,7 @@ fn a_second_name_is_found_in_a_large_tree(who: Who) {
     std::fs::hard_link(&file, workspace.path().join("twin")).expect("link");
     refused(
         &run(),
-        "tree/deep/first must stay as it is and has a second name",
+        "tree/deep/first cannot be protected, because it has a second name",
     );
 }
 

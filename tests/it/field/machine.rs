@@ -189,7 +189,7 @@ fn an_account_that_is_not_in_the_database_has_the_home_that_is_its_own() {
     let refused = |output: &Output, place: &str| {
         assert_eq!(output.status.code(), Some(125), "{output:?}");
         let said = text(&output.stderr);
-        assert!(said.contains("`~` means nothing here"), "{place}: {said}");
+        assert!(said.contains("`~` cannot be expanded"), "{place}: {said}");
     };
     for home in &plain {
         for policy in ["p.toml", "denial.toml"] {

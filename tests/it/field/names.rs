@@ -46,7 +46,7 @@ fn a_workspace_is_named_over_a_link_and_over_its_parents(who: Who) {
     let run = Run::new(who, &workspace).cwd(workspace.path().join("p"));
     let said = refused(run.flags(["--workspace", "../in"]).argv(["/bin/true"]));
     assert!(
-        said.contains("is a symbolic link; name where it leads"),
+        said.contains("is a symbolic link; name its target"),
         "{said}"
     );
     let run = Run::new(who, &workspace).flags(["--workspace", "p/../none-such"]);
@@ -113,10 +113,7 @@ fn a_link_that_leads_nowhere_is_called_that(who: Who) {
         let link = workspace.path().join(name);
         symlink(target, &link).expect("symlink");
         let said = refused(Run::new(who, &workspace).argv(["/bin/true"]));
-        assert!(
-            said.contains("is a symbolic link that leads nowhere"),
-            "{said}"
-        );
+        assert!(said.contains("is a dangling symbolic link"), "{said}");
         assert!(said.contains(&link.display().to_string()), "{said}");
         // The remedy helps.
         std::fs::remove_file(&link).expect("rm");
@@ -144,7 +141,9 @@ fn a_protected_file_with_a_second_name_is_called_that_and_the_remedy_helps(who: 
         }
         // One after the other, until nothing is left to be said.
         let mut said = said;
-        while let Some((before, _)) = said.split_once(" must stay as it is") {
+        while let Some((before, _)) =
+            said.split_once(" cannot be protected, because it has a second name")
+        {
             let (_, file) = before.rsplit_once(' ').expect("a path");
             let new = format!("{file}.new");
             let copy = Command::new("/bin/cp").args(["-p", file, &new]).status();

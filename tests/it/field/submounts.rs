@@ -315,12 +315,12 @@ fn a_denied_name_in_one_leaves_the_others_guarded() {
         }
         let place = workspace.path().join("mnt");
         let told = format!(
-            "opening of denied names is not held in {}: ",
+            "opens of denied names are not blocked in {}: ",
             place.display()
         );
         // Newer kernels have handles for an overlay.
         let others = said.replace(&told, "");
-        assert!(!others.contains("is not held"), "{kind} {said}");
+        assert!(!others.contains("are not blocked"), "{kind} {said}");
         assert!(kind == "overlay" || said.contains(&told), "{kind} {said}");
     }
 }

@@ -61,7 +61,7 @@ fn a_protected_tree_that_is_too_large_is_refused_or_said() {
         (
             "{ path = '$WORKSPACE/big', optional = true }",
             0,
-            "too large to be searched",
+            "has too many files to search",
         ),
     ] {
         desk.file(
@@ -396,7 +396,7 @@ fn explain_says_what_holds_a_denial_or_a_protection() {
             "ro/absent",
             "not covered: it is absent, and the jail cannot create it",
         ),
-        ("deny", "/opt/none", "nothing is granted there"),
+        ("deny", "/opt/none", "no grant covers it"),
         ("protect", "config", "/config ro"),
         ("protect", "new", "/new, which is absent"),
         ("protect", "gone/deep", "/gone, which is absent"),
@@ -404,14 +404,14 @@ fn explain_says_what_holds_a_denial_or_a_protection() {
         (
             "protect",
             "no/such",
-            "not held: it is absent, and the jail can create it",
+            "not protected: it is absent, and the jail can create it",
         ),
         // creel's own: one that is held everywhere, and one that is held where it is.
         ("protect", ".claude", "/.claude, which is absent"),
         (
             "protect",
             ".exrc",
-            "where it is there when a run starts, it is read-only",
+            "if it exists when a run starts, it is read-only",
         ),
     ] {
         let found = kernel(&format!("filesystem.{key}"), item);

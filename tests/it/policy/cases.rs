@@ -149,7 +149,7 @@ fn a_file_without_cases_says_so_and_fails() {
             let said = desk.policy(flags.iter().copied()).exits(1);
             assert_eq!(
                 said.stdout,
-                "FAIL  p.toml: no cases: write what must hold into [tests], allow = [...] and deny = [...]\n0 passed, 0 failed\n",
+                "FAIL  p.toml: no cases; write what the policy must allow and deny into [tests]: allow = [...], deny = [...]\n0 passed, 0 failed\n",
                 "{said:#?}"
             );
         }

@@ -48,8 +48,8 @@ fn check_and_test_know_them() {
     );
     let said = desk.policy(["check", "--strict", "q.toml"]).exits(1);
     for line in [
-        "warning[pattern-unmet]: /opt/none-* meets nothing here, so no run starts\n --> q.toml:4\n",
-        "warning[pattern-later]: $WORKSPACE/**/.env* is a pattern, and the jail could create such a name in $WORKSPACE, so no run starts\n --> q.toml:5\n",
+        "warning[pattern-unmet]: /opt/none-* matches no path here, so creel refuses every run\n --> q.toml:4\n",
+        "warning[pattern-later]: $WORKSPACE/**/.env* is a pattern, and the jail could create a matching name in $WORKSPACE, so creel refuses every run\n --> q.toml:5\n",
     ] {
         assert!(said.stdout.contains(line), "{line}: {said:#?}");
     }
@@ -57,7 +57,7 @@ fn check_and_test_know_them() {
     let said = said.exits(2).stderr;
     assert_eq!(
         said,
-        "creel: q.toml:4: /opt/none-* meets nothing here; correct it, or mark it `optional = true`\n"
+        "creel: q.toml:4: /opt/none-* matches no path here; correct it, or mark it `optional = true`\n"
     );
 }
 
@@ -69,7 +69,7 @@ fn show_says_what_they_met_and_means_the_same_again() {
         "    \"$WORKSPACE/[[]app]/k.pem\", # p.toml:5\n",
         "    \"$WORKSPACE/src/.env\", # p.toml:5\n",
         "    \"$WORKSPACE/**/*.pem\", # p.toml:5\n",
-        "# p.toml:4: /opt/none-*: meets nothing here, and grants nothing\n",
+        "# p.toml:4: /opt/none-*: matches no path here and grants nothing\n",
     ] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
@@ -96,8 +96,8 @@ fn explain_answers_for_another_machine_from_what_was_found_there() {
     let here = explain(&["p.toml", "--", "true"]).exits(0).stdout;
     for line in [
         "  filesystem.deny $WORKSPACE/[app]/k.pem (operator, p.toml:5)\n      -> mask file ",
-        "/**/*.pem (operator, p.toml:5)\n      -> each name that it meets now; one that is created later",
-        "what is created by the host later under such a name is not covered",
+        "/**/*.pem (operator, p.toml:5)\n      -> covers the matching names that exist now; matching names created later",
+        "a matching name that the host creates later is not covered",
     ] {
         let all = here.clone() + &explain(&["p.toml", "--json", "--", "true"]).stdout;
         assert!(all.contains(line), "{line}: {here}");
@@ -116,7 +116,7 @@ fn explain_answers_for_another_machine_from_what_was_found_there() {
     let said = explain(&["q.toml", "--host", "host.json", "--", "true"]).exits(2);
     assert!(
         said.stderr
-            .contains("q.toml:5: $WORKSPACE/**/*.key was not looked up there"),
+            .contains("q.toml:5: the file lacks the matches of $WORKSPACE/**/*.key"),
         "{said:#?}"
     );
 }
@@ -166,8 +166,8 @@ fn too_much_is_refused_with_the_way_out() {
         let said = desk.policy(words.iter().copied()).exits(2);
         assert_eq!(
             said.stderr,
-            "creel: p.toml:1: $WORKSPACE/many/*.k cannot be expanded: it meets more than 256 names; \
-             name the directory that they lie in\n",
+            "creel: p.toml:1: $WORKSPACE/many/*.k cannot be expanded: it matches more than 256 names; \
+             name the directory that contains them\n",
             "{words:?}"
         );
     }

@@ -83,7 +83,7 @@ fn a_file_that_may_have_been_meant_is_not_passed_over() {
     ] {
         let place = Place::new(Who::Root);
         std::fs::write(place.dir().join(name), NARROW).expect("write");
-        place.refused("is read as no policy: name it policy.toml");
+        place.refused("does not have the name of a policy file; rename it to policy.toml");
     }
     // The control: what is left beside a policy by others.
     let place = Place::new(Who::Root);
@@ -112,10 +112,10 @@ fn a_place_that_cannot_be_looked_at_refuses_the_run(who: Who) {
     for bits in [0o700, 0o744, 0o000] {
         let place = with_policy(Who::User);
         mode(&place.dir(), bits);
-        place.refused("has a policy cannot be seen");
+        place.refused("may have a policy and cannot be read");
         let place = with_policy(Who::User);
         mode(&place.config, bits);
-        place.refused("has a policy cannot be seen");
+        place.refused("may have a policy and cannot be read");
     }
     let replaced = |act: &dyn Fn(&Place)| {
         let place = Place::new(who);
@@ -125,15 +125,15 @@ fn a_place_that_cannot_be_looked_at_refuses_the_run(who: Who) {
     };
     let dir = |place: &Place| place.dir();
     let dangling = replaced(&|place| symlink("nowhere", dir(place)).expect("symlink"));
-    dangling.refused("has a policy cannot be seen");
+    dangling.refused("may have a policy and cannot be read");
     let around = replaced(&|place| symlink("creel", dir(place)).expect("symlink"));
-    around.refused("has a policy cannot be seen");
+    around.refused("may have a policy and cannot be read");
     let file = replaced(&|place| std::fs::write(dir(place), NARROW).expect("write"));
-    file.refused("has a policy cannot be seen");
+    file.refused("may have a policy and cannot be read");
     // A policy that is none.
     let place = Place::new(who);
     symlink("nowhere", place.dir().join("policy.toml")).expect("symlink");
-    place.refused("has a policy cannot be seen");
+    place.refused("may have a policy and cannot be read");
     let place = Place::new(who);
     let pipe = place.dir().join("policy.toml");
     rustix::fs::mknodat(
@@ -145,7 +145,7 @@ fn a_place_that_cannot_be_looked_at_refuses_the_run(who: Who) {
     )
     .expect("mkfifo");
     place.own(&pipe);
-    place.refused("is no file");
+    place.refused("is not a file");
     // The controls: a link that leads to one is followed, and where there is no directory there is nothing.
     let linked = replaced(&|place| {
         let real = place.config.join("real");
@@ -172,10 +172,10 @@ fn a_projects_place_that_cannot_be_looked_at_refuses_the_run() {
     std::fs::write(path.join("policy.jsonc"), NARROW_JSON).expect("write");
     place.refused("Read-only file system");
     mode(&path, 0o700);
-    place.refused("has a policy cannot be seen");
+    place.refused("may have a policy and cannot be read");
     std::fs::remove_dir_all(&path).expect("rm");
     std::fs::write(&path, "").expect("write");
-    place.refused("has a policy cannot be seen");
+    place.refused("may have a policy and cannot be read");
     std::fs::remove_file(&path).expect("rm");
     // The control.
     assert_eq!(place.refusal(), None);

@@ -108,7 +108,8 @@ fn a_policy_that_names_its_programs_keeps_them() {
         .argv([&program]);
     assert_eq!(ran.status, 125, "{ran:#?}");
     assert!(
-        ran.stderr.contains("names one by one what may be executed"),
+        ran.stderr
+            .contains("lists the programs that may be executed"),
         "{ran:#?}"
     );
 }
@@ -378,7 +379,7 @@ fn a_debugger_that_fails_is_told_of_the_key(who: Who) {
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("chmod");
     for policy in ["default", "coding"] {
         let said = run(policy, &["./strace"]).stderr;
-        assert!(said.contains("strace works in no jail"), "{said}");
+        assert!(said.contains("strace does not work in a jail"), "{said}");
     }
 }
 
@@ -431,7 +432,7 @@ fn a_script_whose_interpreter_is_not_allowed_is_left_out_and_stops_nothing(who: 
         assert_eq!(run(&less).argv(["cat", "data"]).ok().stdout, "x\n");
         let ran = run(&less).argv(["egrep", "x", "data"]);
         assert_eq!((ran.status, ran.kind()), (126, "denied"), "{file} {ran:#?}");
-        let told = "a script needs its interpreter /bin/sh among them";
+        let told = "a script needs its interpreter /bin/sh on that list";
         assert!(ran.stderr.contains(told), "{file} {ran:#?}");
         // With its interpreter it executes.
         let ran = run(&more).argv(["egrep", "x", "data"]).ok();

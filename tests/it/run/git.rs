@@ -207,7 +207,7 @@ fn a_forged_pointer_is_no_advice(who: Who) {
     on_host(who, &workspace, "chmod o+w main/.git/worktrees/linked");
     let ran = status();
     assert!(
-        said(&ran, "does not lead back") && !said(&ran, "--write"),
+        said(&ran, "does not refer back") && !said(&ran, "--write"),
         "{ran:#?}"
     );
     on_host(who, &workspace, "chmod o-w main/.git/worktrees/linked");
@@ -217,7 +217,7 @@ fn a_forged_pointer_is_no_advice(who: Who) {
         std::os::unix::fs::chown(&head, Some(other), None).expect("chown");
         let ran = status();
         assert!(
-            said(&ran, "does not lead back") && !said(&ran, "--write"),
+            said(&ran, "does not refer back") && !said(&ran, "--write"),
             "{ran:#?}"
         );
     }

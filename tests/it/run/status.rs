@@ -301,7 +301,7 @@ fn a_status_fd_that_nobody_reads_is_given_up(who: Who) {
             Some(3),
             "{number:?}: {rest}"
         );
-        assert!(rest.contains("nobody reads --status-fd"), "{rest}");
+        assert!(rest.contains("no process reads --status-fd"), "{rest}");
         let flags = rustix::fs::fcntl_getfl(&writer).expect("flags");
         assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK), "{flags:?}");
     }

@@ -120,7 +120,7 @@ fn beneath_an_operators_policy_loopback_alone_is_published() {
     std::fs::write(home.join("creel/policy.toml"), policy).expect("write");
     let refused = run(&anyway);
     assert_eq!((refused.status, refused.stdout.as_str()), (125, ""));
-    let why = "--publish 0.0.0.0:18097: a platform's or operator's policy is in force";
+    let why = "--publish 0.0.0.0:18097: the platform's and operator's policies allow published ports on loopback only";
     assert!(refused.stderr.contains(why), "{refused:#?}");
     assert_eq!(run(&["--publish", "18097:80"]).ok().stdout, "began\n");
 }

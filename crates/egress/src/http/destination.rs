@@ -24,7 +24,7 @@ impl Session {
         parts: &Parts,
     ) -> Result<(Rc<Upstream>, Target), Denied> {
         if parts.method == Method::CONNECT {
-            let why = "CONNECT is the first request of a connection to the proxy, or none";
+            let why = "CONNECT must be the first request of a connection to the proxy";
             return Err(self.unread(parts, why.into()));
         }
         match &self.front {
@@ -82,7 +82,7 @@ impl Session {
         let read = |text: &[u8]| {
             Target::parse(text).map_err(|error| {
                 let said = String::from_utf8_lossy(text);
-                format!("its authority {said:?} is none: {error}")
+                format!("its authority {said:?} is not valid: {error}")
             })
         };
         let authority = parts.uri.authority();

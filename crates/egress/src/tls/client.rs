@@ -25,7 +25,7 @@ pub async fn begin(
     };
     let name = match &pass.host {
         Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
-            .map_err(|_| Refusal::NoHost("TLS has no form of this name".into()))?,
+            .map_err(|_| Refusal::NoHost("TLS cannot carry this name".into()))?,
         Host::Address(address) => ServerName::IpAddress((*address).into()),
     };
     let stream = pass.dial().await?;

@@ -32,11 +32,11 @@ pub enum DeclareError {
         origin: Origin,
     },
     #[error(
-        "--publish {address}: a platform's or operator's policy is in force, and none grants ways in from other addresses than loopback; leave the address out for the host's loopback"
+        "--publish {address}: the platform's and operator's policies allow published ports on loopback only; leave the address out to use the host's loopback"
     )]
     Published { address: SocketAddr },
     #[error(
-        "--publish {address}: whoever reaches this address could connect; leave it out for the host's loopback, or say --publish-anyway"
+        "--publish {address}: every machine that reaches this address could connect; leave it out to use the host's loopback, or add --publish-anyway"
     )]
     OpenPublished { address: SocketAddr },
     #[error(transparent)]

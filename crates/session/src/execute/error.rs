@@ -14,21 +14,21 @@ use creel_sys::Errno;
 #[non_exhaustive]
 pub enum ExecuteError {
     #[error(
-        "{name} is closed, and what the command writes would be lost; redirect it, for example to /dev/null"
+        "{name} is closed, and the command's output would be lost; redirect it, for example to /dev/null"
     )]
     ClosedStream { name: &'static str },
     #[error(
-        "stdin is a directory, from which the command could walk over the host; redirect it, for example from /dev/null"
+        "stdin is a directory, through which the command could reach the host's files; redirect it, for example from /dev/null"
     )]
     DirectoryOnStdin,
-    #[error("no pipe could be made: {0}")]
+    #[error("a pipe could not be created: {0}")]
     Pipes(#[source] Errno),
     #[error(
-        "{variable}: the secret of {host} is in a variable that the jail gets; take it out of `environment` and --env"
+        "{variable}: the jail would get the secret of {host} in this variable; remove it from `environment` and --env"
     )]
     SecretHandedOn { variable: String, host: String },
     #[error(
-        "{file}: the secret of {host} lies where the jail reads it; move it out of what is granted, or deny it"
+        "{file}: the jail could read the secret of {host} in this file; move it out of the granted trees, or deny it"
     )]
     SecretInReach { file: String, host: String },
     #[error("--log-net {}: {fault}", path.display())]
@@ -49,22 +49,22 @@ pub enum ExecuteError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutletFault {
-    #[error("it is a link; name the file itself")]
+    #[error("it is a symbolic link; name the file itself")]
     Link,
-    #[error("nobody reads it, or it is a socket; start the reader of a pipe first")]
+    #[error("it is a pipe without a reader, or a socket; start the reader of a pipe first")]
     NoReader,
-    #[error("it is no file; name one")]
+    #[error("it is not a file; name one")]
     NoFile,
-    #[error("{} is a link where the jail may write; name the directory that it leads to", .0.display())]
+    #[error("{} is a symbolic link that the jail could change; name the directory that it leads to", .0.display())]
     Turned(PathBuf),
-    #[error("the jail could change it; name a file outside of what it may write")]
+    #[error("the jail could change it; name a file outside of its writable trees")]
     InReach,
     #[error(
-        "it has another name as well, through which it could be changed; name a file of its own"
+        "it has another name (a hard link), through which the jail could change it; name a file with one name"
     )]
     TwoNames,
     #[error(
-        "the jail could move the directory and put another file there; name a file in the workspace itself, or outside of what the jail may write"
+        "the jail could move the directory and put another file there; name a file directly in the workspace, or outside of the jail's writable trees"
     )]
     Movable,
     #[error("{0}")]

@@ -187,15 +187,15 @@ impl<'p> Tree<'p> {
             });
             let grants = match (self.by_name, interpreter) {
                 (true, Some(interpreter)) => format!(
-                    "it says under [tools] which programs execute, and a script needs its interpreter {interpreter} among them too"
+                    "its [tools] section lists the programs that may execute, and a script needs its interpreter {interpreter} on that list too"
                 ),
                 (true, None) => {
-                    "it says under [tools] which programs execute, and no flag adds to them".into()
+                    "its [tools] section lists the programs that may execute, and no flag adds to the list".into()
                 }
                 (false, _) => "--exec PATH or `filesystem.exec` grants that".to_owned(),
             };
             return Start::Refused(format!(
-                "{shown} may not be executed: the policy grants it to be read only; {grants}"
+                "{shown} may not be executed: the policy grants it for reading only; {grants}"
             ));
         }
         let mut file = place.host;

@@ -40,7 +40,7 @@ pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
 
 fn nothing_comes() -> io::Error {
     io::Error::other(
-        "it is a pipe from which nothing comes: nobody writes to it, or nothing was written; name a file, or let a program write to stdin and name /dev/stdin",
+        "it is a pipe that delivers no data; name a file, or let a program write to stdin and name /dev/stdin",
     )
 }
 
