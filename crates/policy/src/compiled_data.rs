@@ -4,7 +4,7 @@
 pub static COMPILED: &[Compiled] = &[
     Compiled {
         name: "coding",
-        digest: "967192951d529a09f1da51306d6dc382fca15b144f8c736b6915fa90fd4dac75",
+        digest: "5c4a99662038b11a720ea7c8cf8d4f0d2443db7fe141cd7bbd31512e127f763a",
         debug: (true, 174),
         git_identity: (true, 179),
         workspace: Some((WorkspaceMode::ReadWrite, 13)),
@@ -143,7 +143,7 @@ pub static COMPILED: &[Compiled] = &[
     },
     Compiled {
         name: "default",
-        digest: "7ae8c3e408b4a53b6c68f15b6bae23e372b2e137552f57cb3e83f4adb62f37a3",
+        digest: "45b2b2a381d59d234af1dcca7c19e3857b7b26e7cab67db8d345a6b843dc030c",
         debug: (false, 0),
         git_identity: (false, 0),
         workspace: None,
