@@ -116,8 +116,7 @@ fn old_kernel() -> Host {
 
 /// The plan as text, without digests: those change with every change of anything.
 fn plan(host: Host) -> String {
-    let limits = preset::default().expect("the default parses").limits;
-    let policy = file::parse("a test", POLICY, &limits).expect("the policy parses");
+    let limits = preset::limits().expect("the default parses");
     let request = Request {
         command: vec!["/usr/bin/true".into()],
         workspace: Some("/home/u/project".into()),
@@ -125,6 +124,8 @@ fn plan(host: Host) -> String {
         ..Default::default()
     };
     let mut host = host;
+    let roots = planned::roots(&request, &host);
+    let policy = file::parse("a test", POLICY, &limits, &roots).expect("the policy parses");
     planned::fill(&policy, &request, &mut host);
     let plan = resolve(&policy, &request, &host).expect("a plan");
     check_reading(&plan);

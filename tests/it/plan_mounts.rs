@@ -43,14 +43,15 @@ fn plan(idmap: Idmap, flags: impl Fn(&mut Request), policy: &str) -> Result<Plan
             .unmapped
             .insert(place.into(), Unmapped { kind, node });
     }
-    let limits = preset::default().expect("the default parses").limits;
-    let policy = file::parse("a test", policy, &limits).expect("the policy parses");
+    let limits = preset::limits().expect("the default parses");
     let mut request = Request {
         command: vec!["true".into()],
         allow_degraded: vec![Degradable::Cgroup, Degradable::Landlock],
         ..Default::default()
     };
     flags(&mut request);
+    let roots = planned::roots(&request, &host);
+    let policy = file::parse("a test", policy, &limits, &roots).expect("the policy parses");
     planned::fill(&policy, &request, &mut host);
     let plan = resolve(&policy, &request, &host)?;
     check_order(&plan).expect("in order");
@@ -143,11 +144,16 @@ fn what_is_granted_to_be_read_or_denied_is_not_writable() {
     );
     let both = "[filesystem]\nread = [\"/srv/work/ov\"]\n";
     let other = |request: &mut Request| {
+        request.workspace = Some("/srv/other".into());
         request.workspace_mode = Some(WorkspaceMode::None);
         request.write = vec![OVERLAY.into()];
     };
     // Named itself, the overlay is a tree like any other: the fixture says that it can be mapped.
-    assert!(plan(Idmap::Works, other, both).is_err(), "sub/more is not");
+    let refused = plan(Idmap::Works, other, both);
+    assert!(
+        matches!(refused, Err(ResolveError::NoIdmapBelow { .. })),
+        "sub/more is not: {refused:?}"
+    );
 }
 
 /// Where the tree itself cannot be mapped, nothing is, and nothing is taken apart.

@@ -151,8 +151,7 @@ proptest! {
             "[filesystem]\nread = [{}]\nwrite = [{}]\nexec = [{}]\ndeny = [{}]\n",
             list(&read), list(&write), list(&exec), list(&deny),
         );
-        let limits = preset::default().expect("the default parses").limits;
-        let policy = file::parse("a test", &text, &limits).expect("the policy parses");
+        let limits = preset::limits().expect("the default parses");
         let request = Request {
             command: vec!["true".into()],
             workspace: Some(PLACES[workspace].into()),
@@ -160,6 +159,8 @@ proptest! {
             ..Default::default()
         };
         let mut host = host;
+        let roots = planned::roots(&request, &host);
+        let policy = file::parse("a test", &text, &limits, &roots).expect("the policy parses");
         planned::fill(&policy, &request, &mut host);
         // What cannot be had is refused; what is not refused is in order.
         if let Ok(plan) = resolve(&policy, &request, &host) {
@@ -198,7 +199,6 @@ fn the_table_names_every_stage_once_in_order() {
 
 /// A plan of a privileged jail, or of one that has the caller's ids, on this machine.
 fn sample(id_mode: IdMode) -> Plan {
-    let policy = preset::default().expect("the default parses");
     let mut host = Host {
         id_mode,
         ..fixture()
@@ -210,6 +210,8 @@ fn sample(id_mode: IdMode) -> Plan {
         allow_degraded: Degradable::ALL.to_vec(),
         ..Default::default()
     };
+    let roots = planned::roots(&request, &host);
+    let policy = preset::default_in(&roots, request.workspace_mode).expect("the default parses");
     planned::fill(&policy, &request, &mut host);
     resolve(&policy, &request, &host).expect("a plan")
 }
@@ -352,13 +354,15 @@ fn every_landlock_abi_is_used_up_to_the_newest_that_is_known() {
     ] {
         let mut host = fixture();
         host.landlock_abi = has;
-        let policy = preset::default().expect("the default parses");
         let request = Request {
             command: vec!["true".into()],
             workspace_mode: Some(creel_policy::WorkspaceMode::None),
             allow_degraded: vec![Degradable::Cgroup],
             ..Default::default()
         };
+        let roots = planned::roots(&request, &host);
+        let policy =
+            preset::default_in(&roots, request.workspace_mode).expect("the default parses");
         let looked = ask(&policy, &request, &mut host, |want, host| {
             let fact = match want.path.to_str() {
                 Some("/usr") => tree("/usr"),

@@ -12,10 +12,10 @@ use creel_plan::host::{Idmap, Image, LoadTree, NamedBy, Piece, Role};
 use creel_plan::questions::ask;
 use creel_plan::wanted::{Purpose, Wanted};
 use creel_plan::{CgroupLayout, Fact, Host, IdMode, Node, Request, ResolveError, resolve};
-use creel_policy::{
-    Absent, Degradable, Execution, Grant, Origin, Policy, WorkspaceMode, file, preset,
-};
+use creel_policy::{Absent, Degradable, Execution, Origin, Policy, WorkspaceMode, file, preset};
 use proptest::prelude::*;
+
+use crate::support::planned;
 
 /// Names that enclose each other, in a policy's words.
 const NAMES: &[&str] = &[
@@ -178,46 +178,67 @@ impl Machine {
     }
 }
 
-fn grants() -> impl Strategy<Value = Vec<Grant>> {
-    let one = (0..NAMES.len(), proptest::bool::weighted(0.9)).prop_map(|(name, optional)| Grant {
-        path: NAMES[name].into(),
-        absent: match optional {
+type Grants = Vec<(&'static str, Absent)>;
+
+fn grants() -> impl Strategy<Value = Grants> {
+    let one = (0..NAMES.len(), proptest::bool::weighted(0.9)).prop_map(|(name, optional)| {
+        let absent = match optional {
             true => Absent::Skip,
             false => Absent::Refuse,
-        },
-        origin: Origin::creel(),
+        };
+        (NAMES[name], absent)
     });
     proptest::collection::vec(one, 0..4)
 }
 
-fn policy() -> impl Strategy<Value = Policy> {
+/// A policy, before it is known what `~` and `$WORKSPACE` stand for.
+#[derive(Debug)]
+struct Written {
+    lists: (Grants, Grants, Grants, Grants),
+    more: (Grants, Grants, Grants, u8, bool),
+}
+
+fn policy() -> impl Strategy<Value = Written> {
     let lists = (grants(), grants(), grants(), grants());
     let more = (grants(), grants(), grants(), 0u8..4, any::<bool>());
-    (lists, more).prop_map(|((read, write, exec, load), (deny, protect, patterns, how, ends))| {
+    (lists, more).prop_map(|(lists, more)| Written { lists, more })
+}
+
+impl Written {
+    fn policy(self, request: &Request, host: &Host) -> Policy {
+        let ((read, write, exec, load), (deny, protect, patterns, how, ends)) =
+            (self.lists, self.more);
         let text = match ends {
-            true => "[network]\nmode = 'allowlist'\nallow = [{ host = 'a.example', tls = 'terminate' }]",
+            true => {
+                "[network]\nmode = 'allowlist'\nallow = [{ host = 'a.example', tls = 'terminate' }]"
+            }
             false => "",
         };
-        let limits = preset::default().expect("the default parses").limits;
-        let mut policy = file::parse("a test", text, &limits).expect("the policy parses");
+        let roots = planned::roots(request, host);
+        let limits = preset::limits().expect("the default parses");
+        let mut policy = file::parse("a test", text, &limits, &roots).expect("the policy parses");
+        let rule = |(path, absent)| roots.rule(path, absent, Origin::creel());
+        let rules = |grants: Grants| grants.into_iter().map(rule).collect::<Vec<_>>();
+        let mut exec = rules(exec);
+        if request.workspace_mode == Some(WorkspaceMode::None) {
+            let all = exec.iter_mut();
+            all.for_each(|rule| rule.path = roots.fresh(&rule.path));
+        }
         policy.exec.value = match how {
             0 => Execution::Worker,
             1 => Execution::Only(exec.clone()),
             _ => Execution::Granted,
         };
         let fs = &mut policy.filesystem;
-        let bases = patterns.iter().filter(|grant| grant.path.starts_with('/'));
-        fs.deny_patterns = bases
-            .map(|grant| Grant {
-                path: format!("{}/**/.env", grant.path),
-                absent: Absent::Skip,
-                ..grant.clone()
-            })
-            .collect();
-        (fs.read, fs.write, fs.exec, fs.load) = (read, write, exec, load);
-        (fs.deny, fs.protect) = (deny, protect);
+        let bases = patterns.iter().filter(|(path, _)| path.starts_with('/'));
+        let pattern = |(path, _): &(&str, Absent)| {
+            roots.rule(format!("{path}/**/.env"), Absent::Skip, Origin::creel())
+        };
+        fs.deny_patterns = bases.map(pattern).collect();
+        (fs.read, fs.write, fs.exec, fs.load) = (rules(read), rules(write), exec, rules(load));
+        (fs.deny, fs.protect) = (rules(deny), rules(protect));
         policy
-    })
+    }
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -267,6 +288,7 @@ proptest! {
         lost in any::<prop::sample::Index>(),
     ) {
         let id_mode = if root { IdMode::Privileged } else { IdMode::Rootless };
+        let policy = policy.policy(&request, &machine.host(id_mode));
         let mut host = machine.asked(&policy, &request, id_mode);
         match resolve(&policy, &request, &host) {
             Err(ResolveError::Unasked(error)) => {
@@ -291,9 +313,8 @@ proptest! {
 /// An absent name in a `deny` that nobody looked for was a note in the plan.
 #[test]
 fn a_question_that_was_forgotten_is_an_error() {
-    let limits = preset::default().expect("the default parses").limits;
+    let limits = preset::limits().expect("the default parses");
     let text = "[filesystem]\ndeny = [{ path = '$WORKSPACE/.env', optional = true }]\n";
-    let policy = file::parse("a test", text, &limits).expect("the policy parses");
     let request = Request {
         command: vec!["true".into()],
         workspace_mode: Some(WorkspaceMode::ReadOnly),
@@ -302,6 +323,8 @@ fn a_question_that_was_forgotten_is_an_error() {
     };
     let mut host = Machine(0).host(IdMode::Rootless);
     host.found.search_dirs.clear();
+    let roots = planned::roots(&request, &host);
+    let policy = file::parse("a test", text, &limits, &roots).expect("the policy parses");
     let directory = |path: &str| Fact::Present {
         real: path.into(),
         node: Node::Directory,

@@ -8,6 +8,7 @@ use std::time::Instant;
 use creel_jail::Stdio;
 use creel_plan::{CommandWatch, Plan, Request};
 use creel_policy::{Degradable, preset};
+use creel_session::declare::Place;
 use creel_session::stream::Ours;
 use creel_session::{Detail, Ended};
 use rustix::process::{Pid, Signal, kill_process};
@@ -44,7 +45,8 @@ fn a_jail(
     script: &str,
     change: impl FnOnce(&mut Plan),
 ) -> (creel_jail::Live, Ours) {
-    let policy = preset::default().expect("the default policy");
+    let policy =
+        preset::default(&Place::here().roots(Some(workspace))).expect("the default policy");
     let grouped = has_cgroups(own());
     let request = Request {
         command: script.split('\t').map(Into::into).collect(),

@@ -7,66 +7,61 @@
 use std::path::{Path, PathBuf};
 
 use super::host::Fact;
-use super::paths::{expand, within, workspace};
+use super::paths::within;
 use super::refusal::ResolveError;
-use super::request::Request;
 use super::view::View;
 use super::{Access, Code};
-use creel_policy::{Contained, Policy};
+use creel_policy::{AbsPath, Execution, Filesystem, PathRule, Policy};
 
 impl View<'_> {
     /// Checks the links that contained grants led through, after all grants are known.
-    pub(super) fn contained(&self, policy: &Policy, request: &Request) -> Result<(), ResolveError> {
-        let named = workspace(policy, request, self.host);
-        let contained = policy.filesystem.contained.iter();
-        let out: Vec<Out> = contained
-            .filter_map(|one| self.led_out(one, &named))
-            .collect();
-        for one in &out {
-            if !self.granted_otherwise(policy, &one.real, &out)? {
+    pub(super) fn contained(&self, policy: &Policy) -> Result<(), ResolveError> {
+        let mut out = vec![];
+        for rule in contained(policy) {
+            if let Some((path, real, base)) = self.led_out(rule) {
+                out.push((rule, path, real, base));
+            }
+        }
+        for (rule, path, real, base) in &out {
+            let led = |path: &Path| out.iter().any(|(_, other, ..)| other == path);
+            if !self.granted_otherwise(&policy.filesystem, real, led)? {
                 return Err(ResolveError::LeadsOut {
-                    path: one.path.clone(),
-                    real: one.real.clone(),
-                    base: one.contained.base.clone().into(),
-                    origin: one.contained.origin.clone(),
+                    path: path.clone(),
+                    real: real.to_path_buf(),
+                    base: base.as_str().into(),
+                    origin: rule.origin.clone(),
                 });
             }
         }
         Ok(())
     }
 
-    /// The target of a contained grant, if it lies outside the grant's base directory.
-    fn led_out<'p>(&self, contained: &'p Contained, named: &Path) -> Option<Out<'p>> {
-        let mut path = PathBuf::from(&contained.path);
-        // Grants use the workspace's real path.
-        if let (false, Ok(rest)) = (self.workspace.fresh, path.strip_prefix(named)) {
-            path = self.workspace.path.join(rest).components().collect();
-        }
+    /// The path, the target and the base directory of a contained grant, if the target lies outside.
+    fn led_out<'r>(&self, rule: &'r PathRule) -> Option<(PathBuf, &Path, &'r AbsPath)> {
+        let path = self.on_host.at(&rule.path)?;
         // The file was not looked up if it belongs to a program with other arguments than this command: it
         // is not granted.
-        let Some(Fact::Present { real, .. }) = self.host.paths.get(&path) else {
+        let Some(Fact::Present { real, .. }) = self.host.paths.get(&*path) else {
             return None;
         };
         if *real == path || !self.binds.contains_key(real) {
             return None;
         }
-        let base = self.host.found.bases.get(Path::new(&contained.base));
-        let inside = base.is_some_and(|base| within(real, base));
-        (!inside).then(|| Out {
-            real: real.clone(),
-            path,
-            contained,
-        })
+        let outside = |base: &&AbsPath| {
+            let base = self.host.found.bases.get(Path::new(base.as_str()));
+            base.is_none_or(|base| !within(real, base))
+        };
+        let base = rule.within.iter().find(outside)?;
+        Some((path.into_owned(), real, base))
     }
 
-    /// Whether other grants give at least the same access to `real`.
+    /// Whether other grants than those that `led` out give at least the same access to `real`.
     fn granted_otherwise(
         &self,
-        policy: &Policy,
+        fs: &Filesystem,
         real: &Path,
-        out: &[Out],
+        led: impl Fn(&Path) -> bool,
     ) -> Result<bool, ResolveError> {
-        let fs = &policy.filesystem;
         let lists = [
             (&fs.read, false, Code::Data),
             (&fs.write, true, Code::Data),
@@ -78,16 +73,16 @@ impl View<'_> {
             code: Code::Data,
         };
         let mut found = false;
-        for (grants, write, code) in lists {
-            for grant in grants {
-                let Some(path) = expand(&grant.path, self.host, &self.workspace.path) else {
+        for (rules, write, code) in lists {
+            for rule in rules {
+                let Some(path) = self.on_host.at(&rule.path) else {
                     continue;
                 };
                 let there = match self.host.fact(&path)? {
                     Fact::Present { real: there, .. } => within(real, there),
                     _ => false,
                 };
-                if there && !out.iter().any(|one| one.path == path) {
+                if there && !led(&path) {
                     found = true;
                     others.write |= write;
                     others.code = others.code.max(code);
@@ -100,10 +95,16 @@ impl View<'_> {
     }
 }
 
-/// A contained grant whose target lies outside its base directory.
-struct Out<'p> {
-    /// The path as the view knows it.
-    path: PathBuf,
-    real: PathBuf,
-    contained: &'p Contained,
+/// The grants of a policy that must not lead out of a directory.
+pub fn contained(policy: &Policy) -> impl Iterator<Item = &PathRule> {
+    let fs = &policy.filesystem;
+    let programs = match &policy.exec.value {
+        Execution::Only(programs) => programs.as_slice(),
+        Execution::Granted | Execution::Worker => &[],
+    };
+    let grants = [&fs.read, &fs.write, &fs.load, &fs.exec]
+        .into_iter()
+        .flatten();
+    let all = grants.chain(programs);
+    all.filter(|rule| !rule.within.is_empty())
 }

@@ -1,22 +1,22 @@
 //! Deny mounts over parts of granted trees: denied paths, the host's sockets, and the directories above
 //! both, which the jail could rename.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::host::Fact;
-use super::paths;
 use super::refusal::ResolveError;
 use super::view::{Bound, View};
 use super::*;
 use creel_policy::glob::Pattern;
-use creel_policy::{Absent, Filesystem, Grant};
+use creel_policy::{Absent, Filesystem, PathRule};
 
 impl View<'_> {
     /// Removes denied paths from the granted trees, after all grants are known.
-    pub(super) fn denials(&mut self, deny: &[Grant]) -> Result<(), ResolveError> {
+    pub(super) fn denials(&mut self, deny: &[PathRule]) -> Result<(), ResolveError> {
         for grant in deny {
-            let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
+            let Some(path) = self.on_host.at(&grant.path).map(Cow::into_owned) else {
                 // The home is unknown, and it may lie in a granted tree.
                 return Err(ResolveError::NoHome {
                     uid: self.host.uid,

@@ -3,12 +3,13 @@
 //! Owns the way back: which mount, rule, limit or namespace stands for which line. It decides nothing
 //! and asks nobody; what it does not find in the plan it says is not in force.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::identity::Identity;
-use super::paths;
+use super::paths::{self, HostPaths};
 use super::*;
-use creel_policy::{Execution, Grant, Origin, Policy, Sourced};
+use creel_policy::{Execution, Origin, PathRule, Policy, Sourced};
 
 /// One line of the policy in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub struct Row {
 /// Every line of `policy` with what it became in `plan`, which came of all three.
 pub fn rows(policy: &Policy, request: &Request, host: &Host, plan: &Plan) -> Vec<Row> {
     let mut out = Rows {
+        on_host: HostPaths::of(policy, request, host),
         workspace: paths::real_workspace(policy, request, host),
         host,
         plan,
@@ -45,6 +47,7 @@ enum Taken {
 }
 
 struct Rows<'a> {
+    on_host: HostPaths<'a>,
     workspace: PathBuf,
     host: &'a Host,
     plan: &'a Plan,
@@ -86,7 +89,7 @@ impl Rows<'_> {
         ] {
             for grant in grants {
                 let kernel = self.granted(grant);
-                self.add(key, &grant.path, &grant.origin, kernel);
+                self.add(key, grant.shown(), &grant.origin, kernel);
             }
         }
         for (key, grants, taken) in [
@@ -95,7 +98,7 @@ impl Rows<'_> {
         ] {
             for grant in grants {
                 let kernel = self.taken(grant, taken);
-                self.add(key, &grant.path, &grant.origin, kernel);
+                self.add(key, grant.shown(), &grant.origin, kernel);
             }
         }
         for (key, grants) in [
@@ -104,13 +107,13 @@ impl Rows<'_> {
         ] {
             for grant in grants {
                 let kernel = "each name that it meets now; one that is created later under such a name is not covered";
-                self.add(key, &grant.path, &grant.origin, vec![kernel.into()]);
+                self.add(key, grant.shown(), &grant.origin, vec![kernel.into()]);
             }
         }
     }
 
-    fn granted(&self, grant: &Grant) -> Vec<String> {
-        let Some(path) = paths::expand(&grant.path, self.host, &self.workspace) else {
+    fn granted(&self, rule: &PathRule) -> Vec<String> {
+        let Some(path) = self.on_host.at(&rule.path).map(Cow::into_owned) else {
             return vec!["left out: the caller has no home".into()];
         };
         let own = self.acts(|act| matches!(act, Act::Tmpfs { path: p, .. } if *p == path));
@@ -168,8 +171,8 @@ impl Rows<'_> {
 
     /// What a deny or protect became: acts at that very path, else what holds it from above, else why
     /// nothing does.
-    fn taken(&self, grant: &Grant, taken: Taken) -> Vec<String> {
-        let Some(path) = paths::expand(&grant.path, self.host, &self.workspace) else {
+    fn taken(&self, rule: &PathRule, taken: Taken) -> Vec<String> {
+        let Some(path) = self.on_host.at(&rule.path).map(Cow::into_owned) else {
             return vec!["nothing: the caller has no home".into()];
         };
         let (real, absent) = match self.host.paths.get(&path) {
@@ -210,7 +213,7 @@ impl Rows<'_> {
                 "not covered: it is absent, and the jail cannot create it".into()
             }
             // creel's own list holds some names everywhere, and others where they are.
-            _ if absent && grant.origin == Origin::creel() => {
+            _ if absent && rule.origin == Origin::creel() => {
                 "not held: it is absent, and the jail can create it; where it is there when a run starts, it is read-only".into()
             }
             _ if absent => "not held: it is absent, and the jail can create it".into(),
@@ -261,7 +264,7 @@ impl Rows<'_> {
                 self.add("tools.exec", "these programs", &exec.origin, kernel);
                 for program in programs {
                     let kernel = self.granted(program);
-                    let path = &program.path;
+                    let path = program.shown();
                     self.add("tools.exec.commands", path, &program.origin, kernel);
                 }
             }

@@ -45,6 +45,7 @@ mod view;
 pub mod wanted;
 
 pub use act::*;
+pub use containment::contained;
 pub use host::{CgroupLayout, Fact, Found, Host, IdMode};
 pub use order::{Stage, Whose, check as check_order};
 pub use refusal::ResolveError;

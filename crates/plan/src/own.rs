@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::GroupView;
 use super::host::CgroupLayout;
-use super::paths::{self, within};
+use super::paths::within;
 use super::view::View;
-use creel_policy::Grant;
+use creel_policy::PathRule;
 use creel_policy::rights::GROUPS;
 
 impl View<'_> {
     /// The control groups at their usual paths, except denied ones.
-    pub(super) fn groups(&mut self, denied: &[Grant]) {
-        let denied: Vec<PathBuf> = denied
+    pub(super) fn groups(&mut self, denied: &[PathRule]) {
+        let denied: Vec<_> = denied
             .iter()
-            .filter_map(|grant| paths::expand(&grant.path, self.host, &self.workspace.path))
+            .filter_map(|rule| self.on_host.at(&rule.path))
             .collect();
         let place = |controller: &str| Path::new(GROUPS).join(controller);
         let views: Vec<(PathBuf, GroupView)> = match &self.host.cgroups {
@@ -35,8 +35,8 @@ impl View<'_> {
             CgroupLayout::Unusable { .. } => vec![],
         };
         let open = |path: &Path| {
-            let meets = |deny: &PathBuf| within(path, deny) || within(deny, path);
-            !denied.iter().any(meets)
+            let meets = |deny: &Path| within(path, deny) || within(deny, path);
+            !denied.iter().any(|deny| meets(deny))
         };
         self.groups = views.into_iter().filter(|(path, _)| open(path)).collect();
     }

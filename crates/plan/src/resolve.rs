@@ -43,12 +43,13 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
 
     let egress = Egress::plan(&policy.network, &request.publish)?;
     let landlock = landlock(host, &degraded)?;
-    let mut view = View::new(host, home.clone());
+    let on_host = paths::HostPaths::of(policy, request, host);
+    let mut view = View::new(host, on_host, home.clone());
     view.identity = identity(policy, host);
     view.workspace(policy, request)?;
     view.grants(policy, request)?;
     view.programs(policy, &command_places(policy, request, host), landlock)?;
-    view.contained(policy, request)?;
+    view.contained(policy)?;
     if search_dirs::writes(policy, request) {
         view.protect(&policy.filesystem.protect)?;
     }

@@ -5,11 +5,11 @@
 //! own mount if it exists, and its creation is blocked if it does not. A tree is refused if a symbolic link
 //! in it leads to such a directory.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::host::{Fact, Host, SearchDir};
-use super::paths::{absolute, expand, real_workspace};
-use super::paths::{within, workspace, workspace_mode};
+use super::paths::{HostPaths, absolute, within, workspace, workspace_mode};
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::view::View;
@@ -55,9 +55,9 @@ pub fn writes(policy: &Policy, request: &Request) -> bool {
 
 /// The real paths of all trees requested as writable, and the names that lead to them.
 pub fn writable<'h>(policy: &Policy, request: &Request, host: &'h Host) -> Vec<&'h Path> {
-    let place = real_workspace(policy, request, host);
+    let at = HostPaths::of(policy, request, host);
     let granted = policy.filesystem.write.iter();
-    let granted = granted.filter_map(|grant| expand(&grant.path, host, &place));
+    let granted = granted.filter_map(|rule| at.at(&rule.path).map(Cow::into_owned));
     let asked = request.write.iter().map(|path| absolute(path, host));
     let mode = workspace_mode(policy, request);
     let own = (mode == WorkspaceMode::ReadWrite).then(|| workspace(policy, request, host));

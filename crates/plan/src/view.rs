@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use super::host::{Fact, Host, Idmap};
 use super::identity::Identity;
 use super::paths::{
-    self, FRESH_WORKSPACE, NEVER_BELOW, NEVER_WRITABLE, OWN_TMPFS, TOO_WIDE, beneath, within,
+    self, HostPaths, NEVER_BELOW, NEVER_WRITABLE, OWN_TMPFS, TOO_WIDE, beneath, within,
 };
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::*;
+use creel_policy::rights::FRESH_WORKSPACE;
 use creel_policy::{Absent, Execution, Origin, Policy, WorkspaceMode};
 
 /// The jail's view of the filesystem, gathered before it becomes acts.
 pub(super) struct View<'a> {
     pub(super) host: &'a Host,
+    pub(super) on_host: HostPaths<'a>,
     pub(super) home: PathBuf,
     pub(super) workspace: Workspace,
     /// Granted paths with their access: the real path on the host, which is also the path in the jail.
@@ -103,9 +105,10 @@ impl Way {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(host: &'a Host, home: PathBuf) -> View<'a> {
+    pub(super) fn new(host: &'a Host, on_host: HostPaths<'a>, home: PathBuf) -> View<'a> {
         View {
             host,
+            on_host,
             home,
             workspace: Workspace {
                 path: PathBuf::new(),
@@ -236,11 +239,12 @@ impl<'a> View<'a> {
                 way => way,
             };
             for grant in grants {
-                if limited && std::ptr::eq(grants, &fs.exec) && self.is_own(&grant.path) {
+                // A policy is a template: without a home, `~` paths do not exist.
+                let path = self.on_host.at(&grant.path);
+                if limited && std::ptr::eq(grants, &fs.exec) && self.is_own(path.as_deref()) {
                     continue;
                 }
-                // A policy is a template: without a home, `~` paths do not exist.
-                let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
+                let Some(path) = path else {
                     if grant.absent == Absent::Skip {
                         continue;
                     }
@@ -285,9 +289,8 @@ impl<'a> View<'a> {
     }
 
     /// Whether a grant names a tmpfs of the jail's own.
-    fn is_own(&self, text: &str) -> bool {
-        let path = paths::expand(text, self.host, &self.workspace.path);
-        path.is_some_and(|path| self.own_tmpfs().contains(&path))
+    fn is_own(&self, path: Option<&Path>) -> bool {
+        path.is_some_and(|path| self.own_tmpfs().iter().any(|own| own == path))
     }
 
     /// A process that can write in a tree can replace a link in it, and the next run would be granted the

@@ -3,11 +3,10 @@
 //! [`lattice!`] declares a type whose fields are all lattices. Its top restricts nothing, and the meet of
 //! two values is the meet of each field.
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::layer::Limits;
-use super::path_set::{PathRule, PathSet};
+use super::path_set::{AbsPath, PathRule, PathSet, place_in};
 use super::tools::{Filter, Tool};
 use super::values::Values;
 use super::{Origin, Sourced, net};
@@ -17,7 +16,7 @@ pub type Bound<T> = Option<Sourced<T>>;
 /// Names that every layer with such a list has; `None` is the top.
 pub type Names<T> = Option<BTreeMap<T, Origin>>;
 /// Paths that any layer named.
-pub type DenySet = BTreeMap<String, PathRule>;
+pub type DenySet = BTreeMap<AbsPath, PathRule>;
 
 pub trait Lattice: Sized {
     /// The value that restricts nothing.
@@ -103,12 +102,7 @@ impl Lattice for DenySet {
             true => (other, self),
             false => (self, other),
         };
-        for (path, leaf) in less {
-            match all.entry(path) {
-                Entry::Vacant(place) => drop(place.insert(leaf)),
-                Entry::Occupied(mut known) => *known.get_mut() = known.get().merge(&leaf),
-            }
-        }
+        less.into_values().for_each(|rule| place_in(&mut all, rule));
         all
     }
 }

@@ -9,12 +9,13 @@
 //! file and line that set it.
 //!
 //! ```
-//! use creel_policy::{file, preset};
+//! use creel_policy::{Roots, file, preset};
 //!
-//! let limits = preset::default()?.limits;
-//! let policy = file::parse("agent.toml", "[filesystem]\nread = ['/opt/data']\n", &limits)?;
-//! assert_eq!(policy.filesystem.read[0].path, "/opt/data");
-//! let error = file::parse("agent.toml", "[filesystem]\nraed = []\n", &limits).unwrap_err();
+//! let roots = Roots { home: "/home/u".into(), workspace: "/home/u/work".into() };
+//! let limits = preset::limits()?;
+//! let policy = file::parse("agent.toml", "[filesystem]\nread = ['~/data']\n", &limits, &roots)?;
+//! assert_eq!(policy.filesystem.read[0].path, "/home/u/data");
+//! let error = file::parse("agent.toml", "[filesystem]\nraed = []\n", &limits, &roots).unwrap_err();
 //! assert!(error.to_string().starts_with("agent.toml:2:1: "), "{error}");
 //! # Ok::<(), creel_policy::PolicyError>(())
 //! ```
@@ -70,6 +71,8 @@ pub mod write;
 pub use error::PolicyError;
 pub use limits::Limits;
 pub use net::{Name, Network};
+pub use path_set::{AbsPath, PathRule};
+pub use rights::Roots;
 pub use units::{Bytes, Count, CpuShare, Percent, Span, UnitError};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -155,36 +158,23 @@ pub struct Policy {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filesystem {
     /// Present, readable, not executable.
-    pub read: Vec<Grant>,
+    pub read: Vec<PathRule>,
     /// Present, readable and writable; not executable unless `exec` has it too.
-    pub write: Vec<Grant>,
+    pub write: Vec<PathRule>,
     /// Present, readable and mapped as code by programs that load it, as libraries are; not executable.
-    pub load: Vec<Grant>,
+    pub load: Vec<PathRule>,
     /// Present, readable and executable.
-    pub exec: Vec<Grant>,
+    pub exec: Vec<PathRule>,
     /// Removed from a granted tree.
-    pub deny: Vec<Grant>,
+    pub deny: Vec<PathRule>,
     /// Cannot be changed, replaced, removed or created, although it lies in a writable tree.
-    pub protect: Vec<Grant>,
+    pub protect: Vec<PathRule>,
     /// Absolute patterns of denials; the names that they matched are in `deny`.
-    pub deny_patterns: Vec<Grant>,
+    pub deny_patterns: Vec<PathRule>,
     /// The same for `protect`.
-    pub protect_patterns: Vec<Grant>,
-    /// Grants whose names another author can influence.
-    pub contained: Vec<Contained>,
+    pub protect_patterns: Vec<PathRule>,
     /// The access to the workspace; `None` if the policy leaves it to the request.
     pub workspace: Option<Sourced<WorkspaceMode>>,
-}
-
-/// A path that is granted only if it does not lead out of a directory, through any link that exists when
-/// it is opened.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Contained {
-    /// Absolute.
-    pub path: String,
-    /// Absolute; links in its own name are followed.
-    pub base: String,
-    pub origin: Origin,
 }
 
 /// The programs that may execute in the jail.
@@ -195,7 +185,7 @@ pub enum Execution {
     /// The command that creel starts and what it loads; executable grants are only readable.
     Worker,
     /// These programs and what they load; executable grants are only readable.
-    Only(Vec<Grant>),
+    Only(Vec<PathRule>),
 }
 
 words::words! {
@@ -208,23 +198,25 @@ words::words! {
     }
 }
 
-/// A path as declared: absolute, or beginning with `~` (the caller's home) or `$WORKSPACE`.
-/// Layers expand it to be combined; the resulting policy has it shortened again, and `plan::resolve` expands
-/// that.
+/// A path as a layer has it: absolute, or beginning with `~` (the caller's home) or `$WORKSPACE`. When the
+/// layer's rights are made, it becomes a [`PathRule`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     pub path: String,
     pub absent: Absent,
     pub origin: Origin,
+    /// If the pattern of a grant matched the path: the directory above the pattern's first wildcard,
+    /// absolute. The path must not lead out of it.
+    pub base: Option<String>,
 }
 
 impl Grant {
     pub fn new(path: impl Into<String>, absent: Absent, origin: Origin) -> Grant {
-        let path = path.into();
         Grant {
-            path,
+            path: path.into(),
             absent,
             origin,
+            base: None,
         }
     }
 }

@@ -120,11 +120,11 @@ pub fn declare(
     let words = asked.command.iter().map(|word| word.to_string_lossy());
     let argv: Vec<String> = words.map(|word| word.into_owned()).collect();
     effective::admit(&mut policy, &outcome.rights, &roots, &argv);
-    layers.read.protect(&mut policy)?;
+    layers.read.protect(&mut policy, &roots)?;
     let mut request = request(asked, id, &policy);
     request.search_dirs = layers::search_dirs(&roots);
     let excepted = outcome.rights.unprotect.iter().flatten();
-    request.unprotected = excepted.map(|(path, _)| path.into()).collect();
+    request.unprotected = excepted.map(|(path, _)| path.as_str().into()).collect();
     let notes = outcome.effective.notes.iter().map(ToString::to_string);
     request.notes = notes
         .chain(outcome.clips.iter().map(ToString::to_string))
@@ -144,13 +144,7 @@ pub fn declare(
 
 /// The declaration for the compiled-in default preset.
 fn by_default(asked: &Asked, id: &str, roots: Roots) -> Result<Declared, DeclareError> {
-    let mut policy = preset::default()?;
-    if asked.workspace_mode == Some(WorkspaceMode::None) {
-        // `$WORKSPACE` is a fresh directory then. The caller's workspace may still be granted by path.
-        for held in &mut policy.filesystem.protect {
-            held.path = roots.expand(&held.path);
-        }
-    }
+    let mut policy = preset::default_in(&roots, asked.workspace_mode)?;
     let mut request = request(asked, id, &policy);
     request.search_dirs = layers::search_dirs(&roots);
     authority::grant(&mut policy.network, &request.allow_net);

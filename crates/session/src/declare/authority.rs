@@ -12,7 +12,7 @@ use creel_plan::Request;
 use creel_plan::request::Publish;
 use creel_policy::net::meet::Bounds;
 use creel_policy::net::{List, Mode, OnMiss, Rule};
-use creel_policy::path_set::{PathSet, clean};
+use creel_policy::path_set::PathSet;
 use creel_policy::rights::{Bound, Rights, Roots};
 use creel_policy::{Network, Policy, WorkspaceMode};
 
@@ -132,7 +132,7 @@ fn paths(
     for path in asked {
         let text = path.as_ref().to_string_lossy();
         let absolute = match text.starts_with('/') {
-            true => clean(&text),
+            true => roots.expand(&text),
             false => {
                 let cwd = std::env::current_dir().unwrap_or_default();
                 roots.expand(&cwd.join(path.as_ref()).to_string_lossy())

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Declared;
 use creel_plan::{Host, paths};
-use creel_policy::{Absent, Grant, Origin, Policy, Sourced};
+use creel_policy::{Absent, Origin, Policy, Sourced};
 
 impl Declared {
     /// The policy with the caller's request; the origin of each such line is its flag.
@@ -16,12 +16,11 @@ impl Declared {
             ("--write", &mut files.write, &asked.write),
             ("--exec", &mut files.exec, &asked.exec),
         ] {
-            let grant = |path: &PathBuf| Grant {
-                path: paths::absolute(path, host).to_string_lossy().into_owned(),
-                absent: Absent::Refuse,
-                origin: origin(flag),
+            let rule = |path: &PathBuf| {
+                let path = paths::absolute(path, host).to_string_lossy().into_owned();
+                self.roots.rule(path, Absent::Refuse, origin(flag))
             };
-            grants.extend(paths.iter().map(grant));
+            grants.extend(paths.iter().map(rule));
         }
         if let Some(value) = asked.workspace_mode {
             let origin = origin("--workspace");

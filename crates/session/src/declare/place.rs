@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use creel_plan::{Host, paths};
-use creel_policy::path_set;
 use creel_policy::rights::Roots;
 use creel_sys::host;
 
@@ -33,16 +32,7 @@ impl Place {
 
     /// The values of `~` and `$WORKSPACE` there.
     pub fn roots(&self, workspace: Option<&Path>) -> Roots {
-        // A path that is not UTF-8 cannot be written in a policy either: the variable then stays as it is.
-        let own = Roots::symbolic();
-        let text = |path: &Path, unnamed: &str| match path.to_str() {
-            Some(text) => path_set::clean(text),
-            None => unnamed.to_owned(),
-        };
         let workspace = workspace.map_or(self.cwd.clone(), |named| self.cwd.join(named));
-        Roots {
-            home: text(&self.home, &own.home),
-            workspace: text(&workspace, &own.workspace),
-        }
+        paths::roots(&self.home, &workspace)
     }
 }
