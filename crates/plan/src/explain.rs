@@ -1,7 +1,9 @@
 //! From a policy's lines to the acts of a plan that they became.
 //!
-//! Owns the way back: which mount, rule, limit or namespace stands for which line. It decides nothing
-//! and asks nobody; what it does not find in the plan it says is not in force.
+//! Owns the way back: which mount, rule, limit or namespace stands for which line. An act names the rule that
+//! asked for it ([`Act::rule`]); a rule without an act of its own is in force through the act of a wider one,
+//! which is found by the path. It decides nothing and asks nobody; what it does not find in the plan it says
+//! is not in force.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -126,9 +128,20 @@ impl Rows<'_> {
             Fact::Special => vec!["left out: it is no file or directory".into()],
             Fact::Present { real, .. } => {
                 let link = self.acts(|act| matches!(act, Act::Link { path: p, .. } if *p == path));
-                link.into_iter().chain(self.of_path(real)).collect()
+                let bind = |act: &Act| matches!(act, Act::Bind { target, .. } if target == real);
+                let kernel = match self.asked(rule, bind) {
+                    // A wider grant gives as much.
+                    none if none.is_empty() => self.of_path(real),
+                    own => own.into_iter().chain(self.rule(real)).collect(),
+                };
+                link.into_iter().chain(kernel).collect()
             }
         }
+    }
+
+    /// Those of these acts that this rule asked for.
+    fn asked(&self, rule: &PathRule, wanted: impl Fn(&Act) -> bool) -> Vec<String> {
+        self.acts(|act| act.rule() == Some(&rule.origin) && wanted(act))
     }
 
     /// The mount on which a path is found, and the rule that holds for it.
@@ -184,7 +197,7 @@ impl Rows<'_> {
         let acts = self.acts(|act| match act {
             Act::Mask { path, .. }
             | Act::ReadOnly { path }
-            | Act::Hold { path }
+            | Act::Hold { path, .. }
             | Act::Withhold { path, .. } => here(path),
             Act::Bind { target, access, .. } => here(target) && !access.write,
             _ => false,
@@ -193,12 +206,13 @@ impl Rows<'_> {
             return acts;
         }
         let above = |p: &PathBuf| path.starts_with(p) || real.starts_with(p);
-        let by = self.acts(|act| match act {
+        let covers = |act: &Act| match act {
             Act::Mask { path, .. } | Act::Withhold { path, .. } => above(path),
             _ => false,
-        });
-        if let Some(by) = by.last() {
-            return vec![by.clone()];
+        };
+        let own = self.asked(rule, covers).pop();
+        if let Some(by) = own.or_else(|| self.acts(covers).pop()) {
+            return vec![by];
         }
         let around = self.plan.acts().filter_map(|act| match act {
             Act::Bind { target, access, .. } if above(target) => Some((target, Some(access), act)),

@@ -1,10 +1,13 @@
-//! Places of the jail's own in its view of the filesystem: its control groups and its tmpfs mounts.
+//! Places of the jail's own in its view of the filesystem: its control groups, its tmpfs mounts and the
+//! working directory.
 
 use std::path::{Path, PathBuf};
 
 use super::GroupView;
 use super::host::CgroupLayout;
-use super::paths::within;
+use super::paths::{OWN_TMPFS, within};
+use super::refusal::ResolveError;
+use super::request::Request;
 use super::view::View;
 use creel_policy::PathRule;
 use creel_policy::rights::GROUPS;
@@ -51,5 +54,37 @@ impl View<'_> {
             own.push(self.workspace.path.clone());
         }
         own
+    }
+
+    /// Whether the jail has a directory of its own at this path.
+    pub(super) fn own_place(&self, path: &Path) -> bool {
+        OWN_TMPFS.iter().any(|own| path == Path::new(own)) || path == self.home
+    }
+
+    /// Whether a grant names a tmpfs of the jail's own.
+    pub(super) fn is_own(&self, path: Option<&Path>) -> bool {
+        path.is_some_and(|path| self.own_tmpfs().iter().any(|own| own == path))
+    }
+
+    /// The working directory in the jail: the requested one, else the workspace.
+    pub(super) fn workdir(&self, request: &Request) -> Result<PathBuf, ResolveError> {
+        let Some(asked) = &request.workdir else {
+            return Ok(self.workspace.path.clone());
+        };
+        let path = match asked.is_absolute() {
+            true => asked.clone(),
+            false => self.workspace.path.join(asked),
+        };
+        let plain = !path
+            .components()
+            .any(|c| c == std::path::Component::ParentDir);
+        let inside = self.own_tmpfs().iter().any(|own| path.starts_with(own))
+            || self.bind_above(&path).is_some()
+            || self.links.keys().any(|link| path.starts_with(link))
+            || path == Path::new("/");
+        match plain && inside {
+            true => Ok(path),
+            false => Err(ResolveError::WorkdirOutside(path.display().to_string())),
+        }
     }
 }

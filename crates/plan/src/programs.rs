@@ -286,7 +286,8 @@ impl View<'_> {
             });
         }
         let access = Access { write: false, code };
-        let entry = self.binds.entry(real.clone()).or_insert(Bound {
+        let entry = self.binds.entry(real.clone()).or_insert_with(|| Bound {
+            by: Some(origin.clone()),
             node,
             access,
             uid,
@@ -294,7 +295,9 @@ impl View<'_> {
             idmap,
         });
         entry.access.write = false;
-        entry.access.code = entry.access.code.max(code);
+        if code > entry.access.code {
+            (entry.access.code, entry.by) = (code, Some(origin.clone()));
+        }
         if real != name && self.bind_above(name).is_none() {
             self.links.insert(name.into(), real);
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::host::Fact;
 use super::refusal::ResolveError;
-use super::view::{Bound, View, Withheld};
+use super::view::{Bound, Masked, View, Withheld};
 use super::*;
 use creel_policy::{Absent, Origin, PathRule, protected_defaults};
 
@@ -133,7 +133,9 @@ impl View<'_> {
             Fact::Present { .. } => self.keep(path, absent, origin),
             // A socket or device cannot be made read-only, so it is covered.
             Fact::Special => {
-                self.masks.insert(path.into(), Node::File);
+                let by = origin.clone();
+                let node = Node::File;
+                self.masks.insert(path.into(), Masked { node, by });
                 Ok(())
             }
             Fact::Absent => self.withhold(path, absent.into(), Later::ReadOnly, origin),
@@ -183,6 +185,7 @@ impl View<'_> {
             .map_or(Code::Data, |(_, bound)| bound.access.code);
         let access = Access { write: false, code };
         self.binds.entry(place).or_insert(Bound {
+            by: Some(origin.clone()),
             node,
             access,
             uid,
@@ -237,11 +240,16 @@ impl View<'_> {
             _ => {
                 if let Some(name) = missing.file_name() {
                     let above = missing != path;
-                    let withheld = Withheld { later, above };
                     let known = self.withheld.entry(directory.join(name));
-                    let known = known.or_insert(withheld);
+                    let known = known.or_insert_with(|| Withheld {
+                        by: origin.clone(),
+                        later,
+                        above,
+                    });
                     // If one rule denies the name and another protects it, it is denied.
-                    known.later = known.later.min(later);
+                    if later < known.later {
+                        (known.later, known.by) = (later, origin.clone());
+                    }
                     known.above |= above;
                 }
                 Ok(())

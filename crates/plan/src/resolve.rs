@@ -11,9 +11,9 @@ use super::receipt::{Means, layers};
 use super::refusal::ResolveError;
 use super::request::{Clocks, Request, Terminal};
 use super::search_dirs;
-use super::view::View;
+use super::view::{View, flag};
 use super::*;
-use creel_policy::{Degradable, Execution, Limits, Policy};
+use creel_policy::{Degradable, Execution, Limits, Origin, Policy, Sourced};
 
 /// The id of the jail's user if the jail has a range of ids.
 pub const JAIL_ID: u32 = 1000;
@@ -190,6 +190,7 @@ fn command_acts(
         limit: Resource::Processes,
         soft: most,
         hard: most,
+        rule: Some(limits.pids.origin.clone()),
     }));
     if terminal == Terminal::Pty {
         acts.push(Act::Terminal);
@@ -209,25 +210,25 @@ fn effective_limits(policy: &Limits, request: &Request) -> Limits {
     let mut limits = policy.clone();
     let asked = &request.limits;
     if let Some(v) = asked.memory {
-        limits.memory.value = v;
+        limits.memory = Sourced::new(v, flag("--memory"));
     }
     if let Some(v) = asked.cpus {
-        limits.cpus.value = v;
+        limits.cpus = Sourced::new(v, flag("--cpus"));
     }
     if let Some(v) = asked.pids {
-        limits.pids.value = v;
+        limits.pids = Sourced::new(v, flag("--pids"));
     }
     if let Some(v) = asked.timeout {
-        limits.timeout.value = v;
+        limits.timeout = Sourced::new(v, flag("--timeout"));
     }
     if let Some(v) = asked.cpu_time {
-        limits.cpu_time.value = v;
+        limits.cpu_time = Sourced::new(v, flag("--cpu-time"));
     }
     if let Some(v) = asked.disk {
-        limits.disk.value = v;
+        limits.disk = Sourced::new(v, flag("--disk"));
     }
     if let Some(v) = asked.output {
-        limits.output.value = v;
+        limits.output = Sourced::new(v, flag("--output-limit"));
     }
     limits
 }
@@ -272,13 +273,20 @@ fn landlock(host: &Host, degraded: &BTreeSet<Degradable>) -> Result<u32, Resolve
 pub const NEWEST_LANDLOCK_ABI: u32 = 10;
 
 fn resource_limits(limits: &Limits) -> Vec<Act> {
-    let limit = |limit, soft, hard| Act::ResourceLimit { limit, soft, hard };
+    let by = |limit, soft, hard, rule: Option<&Origin>| Act::ResourceLimit {
+        limit,
+        soft,
+        hard,
+        rule: rule.cloned(),
+    };
+    let limit = |limit, soft, hard| by(limit, soft, hard, None);
     let seconds = limits.cpu_time.value.0.div_ceil(1000).max(1);
     let size = limits.file_size.value.0;
+    let (cpu, file) = (&limits.cpu_time.origin, &limits.file_size.origin);
     vec![
         // 1, not 0: a piped core_pattern ignores 0 but not 1 (core(5)), and no file is that small.
         limit(Resource::Core, 1, 1),
-        limit(Resource::FileSize, size, size),
+        by(Resource::FileSize, size, size, Some(file)),
         limit(Resource::MemLock, LOCKED_BYTES, LOCKED_BYTES),
         // Queues use kernel memory that no tmpfs limit counts.
         limit(Resource::MessageQueue, 0, 0),
@@ -286,7 +294,7 @@ fn resource_limits(limits: &Limits) -> Vec<Act> {
         // A caller with raised priority (limits.conf(5), for sound) does not pass it on.
         limit(Resource::Nice, 0, 0),
         limit(Resource::RealTime, 0, 0),
-        limit(Resource::Cpu, seconds, seconds.saturating_add(1)),
+        by(Resource::Cpu, seconds, seconds.saturating_add(1), Some(cpu)),
     ]
 }
 
@@ -297,6 +305,7 @@ fn open_files(limits: &Limits, host: &Host) -> Act {
         limit: Resource::OpenFiles,
         soft: open,
         hard: open,
+        rule: Some(limits.open_files.origin.clone()),
     }
 }
 

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::host::{Fact, Host, Idmap};
 use super::identity::Identity;
-use super::paths::{
-    self, HostPaths, NEVER_BELOW, NEVER_WRITABLE, OWN_TMPFS, TOO_WIDE, beneath, within,
-};
+use super::paths::{self, HostPaths, NEVER_BELOW, NEVER_WRITABLE, TOO_WIDE, beneath, within};
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::*;
@@ -23,12 +21,12 @@ pub(super) struct View<'a> {
     /// Granted paths with their access: the real path on the host, which is also the path in the jail.
     pub(super) binds: BTreeMap<PathBuf, Bound>,
     /// The jail's own tmpfs mounts that are executable.
-    pub(super) executable: BTreeSet<PathBuf>,
+    pub(super) executable: BTreeMap<PathBuf, Origin>,
     /// Grants that name a symbolic link: the link, and its target.
     pub(super) links: BTreeMap<PathBuf, PathBuf>,
     /// Mounts in granted trees that are bound separately.
     pub(super) apart: Vec<Apart>,
-    pub(super) masks: BTreeMap<PathBuf, Node>,
+    pub(super) masks: BTreeMap<PathBuf, Masked>,
     /// Sockets of the host in granted trees.
     pub(super) sockets: BTreeSet<PathBuf>,
     pub(super) skipped: Vec<String>,
@@ -58,9 +56,16 @@ pub(super) struct Apart {
     pub(super) unnamed: bool,
 }
 
+/// A path that is covered, and the rule that asked for it.
+pub(super) struct Masked {
+    pub(super) node: Node,
+    pub(super) by: Origin,
+}
+
 /// A name that is absent and that the jail cannot create.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Withheld {
+    pub(super) by: Origin,
     pub(super) later: Later,
     /// The protected path lies beneath this name.
     pub(super) above: bool,
@@ -73,8 +78,10 @@ pub(super) struct Workspace {
     pub(super) fresh: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Bound {
+    /// The rule that asked for it; of several, the one that gives most. `None` if no rule did.
+    pub(super) by: Option<Origin>,
     pub(super) node: Node,
     pub(super) access: Access,
     pub(super) uid: u32,
@@ -116,7 +123,7 @@ impl<'a> View<'a> {
                 fresh: false,
             },
             binds: BTreeMap::new(),
-            executable: BTreeSet::new(),
+            executable: BTreeMap::new(),
             links: BTreeMap::new(),
             apart: vec![],
             masks: BTreeMap::new(),
@@ -188,7 +195,12 @@ impl<'a> View<'a> {
             write: mode == WorkspaceMode::ReadWrite,
             code: Code::Data,
         };
+        let mode = policy.filesystem.workspace.as_ref();
         let bound = Bound {
+            by: match request.workspace_mode {
+                Some(_) => Some(flag("--workspace")),
+                None => mode.map(|mode| mode.origin.clone()),
+            },
             node: *node,
             access,
             uid: *uid,
@@ -256,11 +268,7 @@ impl<'a> View<'a> {
                 self.grant(&path, way, grant.absent, &grant.origin)?;
             }
         }
-        let line = |flag: &str| Origin {
-            source: flag.into(),
-            line: 0,
-        };
-        for (flag, paths, way) in [
+        for (name, paths, way) in [
             ("--read", &request.read, Way::Read),
             ("--write", &request.write, Way::Write),
             ("--exec", &request.exec, Way::Exec),
@@ -274,23 +282,13 @@ impl<'a> View<'a> {
                     return Err(ResolveError::Never {
                         path,
                         why: "the jail has its own, which is empty at the start, writable and gone at the end; name a directory in it",
-                        origin: line(flag),
+                        origin: flag(name),
                     });
                 }
-                self.grant(&path, way, Absent::Refuse, &line(flag))?;
+                self.grant(&path, way, Absent::Refuse, &flag(name))?;
             }
         }
         Ok(())
-    }
-
-    /// Whether the jail has a directory of its own at this path.
-    fn own_place(&self, path: &Path) -> bool {
-        OWN_TMPFS.iter().any(|own| path == Path::new(own)) || path == self.home
-    }
-
-    /// Whether a grant names a tmpfs of the jail's own.
-    fn is_own(&self, path: Option<&Path>) -> bool {
-        path.is_some_and(|path| self.own_tmpfs().iter().any(|own| own == path))
     }
 
     /// A process that can write in a tree can replace a link in it, and the next run would be granted the
@@ -324,13 +322,16 @@ impl<'a> View<'a> {
     ) -> Result<(), ResolveError> {
         if self.workspace.fresh && path == self.workspace.path && way != Way::Load {
             if way == Way::Exec {
-                self.executable.insert(path.to_path_buf());
+                self.executable.insert(path.to_path_buf(), origin.clone());
             }
             return Ok(());
         }
         if self.own_place(path) {
             match way {
-                Way::Exec => drop(self.executable.insert(path.to_path_buf())),
+                Way::Exec => drop(
+                    self.executable
+                        .insert(path.to_path_buf(), origin.clone()),
+                ),
                 Way::Write => self.skipped.push(format!(
                     "{} is the jail's own, and writable without a grant: nothing of the host's is there",
                     path.display()
@@ -391,6 +392,7 @@ impl<'a> View<'a> {
                 idmap,
             } => {
                 let bound = Bound {
+                    by: Some(origin.clone()),
                     node: *node,
                     access: way.access(),
                     uid: *uid,
@@ -422,11 +424,15 @@ impl<'a> View<'a> {
                 origin: origin.clone(),
             });
         }
+        let (access, idmap) = (bound.access, bound.idmap);
         let entry = self.binds.entry(real.clone()).or_insert(bound);
-        entry.access.write |= bound.access.write;
-        entry.access.code = entry.access.code.max(bound.access.code);
-        if bound.access.write {
-            entry.idmap = bound.idmap;
+        if access.write && !entry.access.write || access.code > entry.access.code {
+            entry.by = Some(origin.clone());
+        }
+        entry.access.write |= access.write;
+        entry.access.code = entry.access.code.max(access.code);
+        if access.write {
+            entry.idmap = idmap;
         }
         if link || real != path {
             self.links.insert(path.to_path_buf(), real);
@@ -468,27 +474,13 @@ impl<'a> View<'a> {
                 !apart && !loose && !hidden && outer.access == bound.access
             })
     }
+}
 
-    /// The working directory in the jail: the requested one, else the workspace.
-    pub(super) fn workdir(&self, request: &Request) -> Result<PathBuf, ResolveError> {
-        let Some(asked) = &request.workdir else {
-            return Ok(self.workspace.path.clone());
-        };
-        let path = match asked.is_absolute() {
-            true => asked.clone(),
-            false => self.workspace.path.join(asked),
-        };
-        let plain = !path
-            .components()
-            .any(|c| c == std::path::Component::ParentDir);
-        let inside = self.own_tmpfs().iter().any(|own| path.starts_with(own))
-            || self.bind_above(&path).is_some()
-            || self.links.keys().any(|link| path.starts_with(link))
-            || path == Path::new("/");
-        match plain && inside {
-            true => Ok(path),
-            false => Err(ResolveError::WorkdirOutside(path.display().to_string())),
-        }
+/// The origin of what a flag asks for.
+pub(super) fn flag(name: &str) -> Origin {
+    Origin {
+        source: name.into(),
+        line: 0,
     }
 }
 
