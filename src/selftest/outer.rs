@@ -17,9 +17,8 @@ use super::weaken::weaken;
 use super::{rows, spend};
 use creel_jail::{self as jail, Stdio, probe, spawn};
 use creel_plan::{self as plan, Act, Plan, Request, ResolveError, Terminal};
-use creel_policy::{
-    Absent, Degradable, Grant, Limits, Origin, Policy, Sourced, WorkspaceMode, preset,
-};
+use creel_policy::{Absent, Degradable, Limits, Origin, Policy, Sourced, WorkspaceMode, preset};
+use creel_session::declare::Place;
 use creel_session::stream::Ours;
 use creel_session::{self as supervise, Ended, Verdict};
 use creel_sys::attempt::{self, c};
@@ -250,21 +249,20 @@ fn resolve(
     task: &Task,
     limit: impl Fn(&mut Limits),
 ) -> Result<(Plan, plan::Host, jail::Pins), SelftestError> {
-    let mut policy: Policy = preset::default()?;
+    let roots = Place::here().roots(Some(workspace));
+    let mut policy: Policy = preset::default_in(&roots, Some(mode))?;
     limit(&mut policy.limits);
     // The workspace is a scratch directory, whose files no program obeys later.
     policy.filesystem.protect.clear();
     let path = creel
         .to_str()
         .ok_or_else(|| SelftestError::NotText(creel.into()))?;
-    policy.filesystem.exec.push(Grant {
-        path: path.into(),
-        absent: Absent::Refuse,
-        origin: Origin {
-            source: "creel selftest".into(),
-            line: 0,
-        },
-    });
+    let origin = Origin {
+        source: "creel selftest".into(),
+        line: 0,
+    };
+    let rule = roots.rule(path.to_owned(), Absent::Refuse, origin);
+    policy.filesystem.exec.push(rule);
     policy.filesystem.workspace = Some(Sourced::creel(mode));
     policy.allow_degraded.extend(&options.allow_degraded);
     let task = serde_json::to_string(task)?;

@@ -207,6 +207,7 @@ impl Planted {
                 inodes: 64,
                 mode: 0o777,
                 access: all,
+                rule: None,
             },
             directory("/run/selftest/free/dir", 0o777),
             file("/run/selftest/free/file", 0o666, "canary\n"),
@@ -306,6 +307,7 @@ fn bind(source: PathBuf, target: &str, access: Access) -> Act {
         owner: Owner::Host,
         without: vec![],
         unnamed: false,
+        rule: None,
     }
 }
 
@@ -325,6 +327,7 @@ fn rule(plan: &mut Plan, path: &Path, node: Node, rights: Rights) {
                 path: path.into(),
                 node,
                 rights,
+                rule: None,
             });
         }
     }

@@ -93,7 +93,7 @@ fn roots() -> Roots {
 
 #[test]
 fn each_reaches_its_vendors_api_and_no_other_host() {
-    let limits = preset::default().expect("it parses").limits;
+    let limits = preset::limits().expect("it parses");
     let mut others = vec![
         "example.org",
         "anthropic.com",
@@ -134,7 +134,7 @@ fn each_reaches_its_vendors_api_and_no_other_host() {
 
 #[test]
 fn lint_says_of_each_that_the_login_is_in_the_jail_and_nothing_else() {
-    let limits = preset::default().expect("it parses").limits;
+    let limits = preset::limits().expect("it parses");
     for agent in &AGENTS {
         let stack = stack(agent.preset);
         let outcome = stack.resolve(&limits, &roots());

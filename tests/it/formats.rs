@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use creel_policy::tree::{self, Format, MAX_DEPTH, excerpt};
-use creel_policy::{Absent, Degradable, Origin, Policy, PolicyError, WorkspaceMode, file, preset};
+use creel_policy::{
+    Absent, Degradable, Origin, Policy, PolicyError, Roots, WorkspaceMode, file, preset,
+};
 use proptest::prelude::*;
 
 const TOML: &str = r#"
@@ -87,8 +89,8 @@ fn name(format: Format) -> &'static str {
 }
 
 fn parse(format: Format, text: &str) -> Result<Policy, PolicyError> {
-    let limits = preset::default().expect("the default preset parses").limits;
-    file::parse(name(format), text, &limits)
+    let limits = preset::limits().expect("the default preset parses");
+    file::parse(name(format), text, &limits, &Roots::symbolic())
 }
 
 /// Without what tells one file from another: its name, its digest and its lines.

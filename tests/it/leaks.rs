@@ -533,7 +533,8 @@ fn own_groups() -> bool {
 fn a_jail(workspace: &Path, mark: &str) -> creel_jail::Live {
     use creel_plan::Request;
     use creel_policy::{Degradable, preset};
-    let mut policy = preset::default().expect("the default policy");
+    let roots = creel_session::declare::Place::here().roots(Some(workspace));
+    let mut policy = preset::default(&roots).expect("the default policy");
     if !own_groups() {
         policy.allow_degraded.insert(Degradable::Cgroup);
     }

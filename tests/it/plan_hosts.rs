@@ -4,7 +4,7 @@
 
 use creel_plan::host::{Idmap, Lacks};
 use creel_plan::{Act, CgroupLayout, Fact, Host, IdMode, Node, Plan, Request, resolve};
-use creel_policy::{Degradable, file, preset};
+use creel_policy::{Absent, Degradable, Origin, file, preset};
 
 use crate::golden::hold;
 use crate::support::planned;
@@ -115,20 +115,29 @@ fn old_kernel() -> Host {
     }
 }
 
-/// The plan as text, without digests: those change with every change of anything.
-fn plan(host: Host) -> String {
-    let limits = preset::default().expect("the default parses").limits;
-    let mut policy = file::parse("a test", POLICY, &limits).expect("the policy parses");
-    policy.allow_degraded = Degradable::ALL.into();
+fn resolved(host: Host, text: &str, write: &[&str]) -> Plan {
+    let limits = preset::limits().expect("the default parses");
     let request = Request {
         command: vec!["/usr/bin/true".into()],
         workspace: Some("/home/u/project".into()),
         ..Default::default()
     };
     let mut host = host;
+    let roots = planned::roots(&request, &host);
+    let mut policy = file::parse("a test", text, &limits, &roots).expect("the policy parses");
+    policy.allow_degraded = Degradable::ALL.into();
+    let flag =
+        |path: &&str| roots.rule((*path).to_owned(), Absent::Refuse, Origin::flag("--write"));
+    policy.filesystem.write.extend(write.iter().map(flag));
     planned::fill(&policy, &request, &mut host);
     let plan = resolve(&policy, &request, &host).expect("a plan");
     check_reading(&plan);
+    plan
+}
+
+/// The plan as text, without digests: those change with every change of anything.
+fn plan(host: Host) -> String {
+    let plan = resolved(host, POLICY, &[]);
     let text = plan.to_text();
     let kept = text
         .lines()
@@ -209,4 +218,76 @@ fn a_policy_on_six_machines_has_the_plans_that_were_read() {
         let text = format!("Beside root-v2.txt:\n\n{}", differences(&first, &second));
         hold(&format!("tests/it/plans/{name}.txt"), &text);
     }
+}
+
+/// Of each act that a rule asked for: its kind and place, and the rule.
+fn rules(plan: &Plan) -> Vec<(String, String)> {
+    let json = serde_json::to_value(plan).expect("JSON");
+    let acts = json["acts"].as_array().expect("acts").iter();
+    let parts = acts.flat_map(|act| {
+        let rules = act["rules"].as_array().into_iter().flatten();
+        std::iter::once((act, act["act"].as_str().expect("a kind")))
+            .chain(rules.map(|rule| (rule, "rule")))
+    });
+    let text = |(part, kind): (&serde_json::Value, &str)| {
+        let rule = part.get("rule")?;
+        let place = ["target", "path", "limit"].map(|key| part[key].as_str());
+        let place = place.into_iter().flatten().next().expect("a place");
+        let line = rule["line"].as_u64();
+        let line = line.map_or(String::new(), |line| format!(":{line}"));
+        let file = rule["file"].as_str().expect("a file");
+        Some((format!("{kind} {place}"), format!("{file}{line}")))
+    };
+    parts.filter_map(text).collect()
+}
+
+#[test]
+fn every_act_knows_the_rule_that_asked_for_it() {
+    let mut host = root_v2();
+    host.paths
+        .extend([present("/srv/more", Node::Directory, 1000)]);
+    let text = format!("{POLICY}cpu_time = \"7s\"\n");
+    let plan = resolved(host, &text, &["/srv/more"]);
+    let found = rules(&plan);
+    for (act, rule) in [
+        ("bind /home/u/project", "a test:3"),
+        ("rule /home/u/project", "a test:3"),
+        ("bind /usr", "a test:4"),
+        ("rule /usr", "a test:4"),
+        ("bind /etc/hosts", "a test:5"),
+        ("bind /srv/cache", "a test:6"),
+        ("rule /srv/cache", "a test:6"),
+        ("mask /home/u/project/secrets", "a test:7"),
+        ("mask /home/u/project/.env", "a test:7"),
+        ("bind /home/u/project/.git/config", "a test:8"),
+        ("hold /home/u/project/.git", "creel"),
+        ("withhold /home/u/project/.claude", "a test:8"),
+        // What creel itself protects, and what a flag asks for, has no line.
+        ("withhold /home/u/project/.envrc", "creel"),
+        ("bind /srv/more", "--write"),
+        ("resource-limit cpu", "a test:17"),
+    ] {
+        let one = (act.to_owned(), rule.to_owned());
+        assert!(found.contains(&one), "{one:?}: {found:#?}");
+    }
+    // What every jail has was asked for by nobody.
+    for none in ["rule /proc", "rule /dev", "bind /etc", "tmpfs /tmp"] {
+        assert!(found.iter().all(|(act, _)| act != none), "{none}");
+    }
+}
+
+#[test]
+fn a_plan_has_one_digest_wherever_its_rules_are_written() {
+    let plan = |text: &str| resolved(root_v2(), text, &[]);
+    let (first, mut moved) = (plan(POLICY), plan(&format!("# a line more\n{POLICY}")));
+    assert_ne!(rules(&first), rules(&moved));
+    // The text of a policy has a digest of its own.
+    assert_ne!(first.digest(), moved.digest());
+    moved.policy = first.policy.clone();
+    assert_eq!(first.layers, moved.layers);
+    assert_eq!(first.command.environment, moved.command.environment);
+    assert_eq!(first.digest(), moved.digest());
+    let mut other = plan(&POLICY.replace(", \"$WORKSPACE/.env\"", ""));
+    other.policy = first.policy.clone();
+    assert_ne!(first.digest(), other.digest());
 }

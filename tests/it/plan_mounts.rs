@@ -8,7 +8,7 @@ use creel_plan::{
     check_order, resolve,
 };
 use creel_policy::{
-    Absent, Degradable, Grant, Origin, Policy, Sourced, WorkspaceMode, file, preset,
+    Absent, Degradable, Origin, Policy, Roots, Sourced, WorkspaceMode, file, preset,
 };
 
 use crate::support::planned;
@@ -49,13 +49,19 @@ fn plan(
             .unmapped
             .insert(place.into(), Unmapped { kind, node });
     }
-    let limits = preset::default().expect("the default parses").limits;
-    let mut policy = file::parse("a test", policy, &limits).expect("the policy parses");
-    policy.allow_degraded = [Degradable::Cgroup, Degradable::Landlock].into();
+    let limits = preset::limits().expect("the default parses");
     let mut request = Request {
         command: vec!["true".into()],
         ..Default::default()
     };
+    let parse = |request: &Request| {
+        let roots = planned::roots(request, &host);
+        file::parse("a test", policy, &limits, &roots).expect("the policy parses")
+    };
+    // The flags may name another workspace.
+    flags(&mut parse(&request), &mut request);
+    let mut policy = parse(&request);
+    policy.allow_degraded = [Degradable::Cgroup, Degradable::Landlock].into();
     flags(&mut policy, &mut request);
     planned::fill(&policy, &request, &mut host);
     let plan = resolve(&policy, &request, &host)?;
@@ -154,13 +160,19 @@ fn what_is_granted_to_be_read_or_denied_is_not_writable() {
         "{refused:?}"
     );
     let both = "[filesystem]\nread = [\"/srv/work/ov\"]\n";
-    let other = |policy: &mut Policy, _: &mut Request| {
+    let other = |policy: &mut Policy, request: &mut Request| {
+        request.workspace = Some("/srv/other".into());
         mode(policy, WorkspaceMode::None);
         let flag = Origin::flag("--write");
-        policy.filesystem.write = vec![Grant::new(OVERLAY, Absent::Refuse, flag)];
+        let rule = Roots::symbolic().rule(OVERLAY, Absent::Refuse, flag);
+        policy.filesystem.write = vec![rule];
     };
     // Named itself, the overlay is a tree like any other: the fixture says that it can be mapped.
-    assert!(plan(Idmap::Works, other, both).is_err(), "sub/more is not");
+    let refused = plan(Idmap::Works, other, both);
+    assert!(
+        matches!(refused, Err(ResolveError::NoIdmapBelow { .. })),
+        "sub/more is not: {refused:?}"
+    );
 }
 
 /// If the tree itself cannot be mapped, nothing is, and nothing is taken apart.

@@ -151,17 +151,18 @@ proptest! {
             "[filesystem]\nread = [{}]\nwrite = [{}]\nexec = [{}]\ndeny = [{}]\n",
             list(&read), list(&write), list(&exec), list(&deny),
         );
-        let limits = preset::default().expect("the default parses").limits;
-        let mut policy = file::parse("a test", &text, &limits).expect("the policy parses");
-        if degraded {
-            policy.allow_degraded = Degradable::ALL.into();
-        }
+        let limits = preset::limits().expect("the default parses");
         let request = Request {
             command: vec!["true".into()],
             workspace: Some(PLACES[workspace].into()),
             ..Default::default()
         };
         let mut host = host;
+        let roots = planned::roots(&request, &host);
+        let mut policy = file::parse("a test", &text, &limits, &roots).expect("the policy parses");
+        if degraded {
+            policy.allow_degraded = Degradable::ALL.into();
+        }
         planned::fill(&policy, &request, &mut host);
         // A plan that cannot be made is refused; every other plan is in order.
         if let Ok(plan) = resolve(&policy, &request, &host) {
@@ -200,9 +201,6 @@ fn the_table_names_every_stage_once_in_order() {
 
 /// A plan of a privileged jail, or of one that has the caller's ids, on this machine.
 fn sample(id_mode: IdMode) -> Plan {
-    let mut policy = preset::default().expect("the default parses");
-    policy.filesystem.workspace = Some(Sourced::creel(WorkspaceMode::None));
-    policy.allow_degraded = Degradable::ALL.into();
     let mut host = Host {
         id_mode,
         ..fixture()
@@ -212,6 +210,11 @@ fn sample(id_mode: IdMode) -> Plan {
         command: vec!["true".into()],
         ..Default::default()
     };
+    let roots = planned::roots(&request, &host);
+    let mode = WorkspaceMode::None;
+    let mut policy = preset::default_in(&roots, Some(mode)).expect("the default parses");
+    policy.filesystem.workspace = Some(Sourced::creel(mode));
+    policy.allow_degraded = Degradable::ALL.into();
     planned::fill(&policy, &request, &mut host);
     resolve(&policy, &request, &host).expect("a plan")
 }
@@ -354,13 +357,15 @@ fn every_landlock_abi_is_used_up_to_the_newest_that_is_known() {
     ] {
         let mut host = fixture();
         host.landlock_abi = has;
-        let mut policy = preset::default().expect("the default parses");
-        policy.filesystem.workspace = Some(Sourced::creel(WorkspaceMode::None));
-        policy.allow_degraded.insert(Degradable::Cgroup);
         let request = Request {
             command: vec!["true".into()],
             ..Default::default()
         };
+        let roots = planned::roots(&request, &host);
+        let mode = WorkspaceMode::None;
+        let mut policy = preset::default_in(&roots, Some(mode)).expect("the default parses");
+        policy.filesystem.workspace = Some(Sourced::creel(mode));
+        policy.allow_degraded.insert(Degradable::Cgroup);
         let looked = ask(&policy, &request, &mut host, |want, host| {
             let fact = match want.path.to_str() {
                 Some("/usr") => tree("/usr"),

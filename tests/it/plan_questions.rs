@@ -16,9 +16,11 @@ use creel_plan::request::RawGrant;
 use creel_plan::wanted::{Purpose, Wanted};
 use creel_plan::{CgroupLayout, Fact, Host, IdMode, Node, Request, ResolveError, resolve};
 use creel_policy::{
-    Absent, Degradable, Execution, Grant, Origin, Policy, Sourced, WorkspaceMode, file, preset,
+    Absent, Degradable, Execution, Origin, Policy, Sourced, WorkspaceMode, file, preset,
 };
 use proptest::prelude::*;
+
+use crate::support::planned;
 
 /// Names that enclose each other, in a policy's words.
 const NAMES: &[&str] = &[
@@ -181,51 +183,88 @@ impl Machine {
     }
 }
 
-fn grants() -> impl Strategy<Value = Vec<Grant>> {
-    let one = (0..NAMES.len(), proptest::bool::weighted(0.9)).prop_map(|(name, optional)| Grant {
-        path: NAMES[name].into(),
-        absent: match optional {
+type Grants = Vec<(&'static str, Absent)>;
+
+fn grants() -> impl Strategy<Value = Grants> {
+    let one = (0..NAMES.len(), proptest::bool::weighted(0.9)).prop_map(|(name, optional)| {
+        let absent = match optional {
             true => Absent::Skip,
             false => Absent::Refuse,
-        },
-        origin: Origin::creel(),
+        };
+        (NAMES[name], absent)
     });
     proptest::collection::vec(one, 0..4)
 }
 
-fn policy() -> impl Strategy<Value = Policy> {
+/// A policy, before it is known what `~` and `$WORKSPACE` stand for.
+#[derive(Debug)]
+struct Written {
+    lists: (Grants, Grants, Grants, Grants),
+    more: (Grants, Grants, Grants, u8, bool),
+}
+
+fn policy() -> impl Strategy<Value = Written> {
     let lists = (grants(), grants(), grants(), grants());
     let more = (grants(), grants(), grants(), 0u8..4, any::<bool>());
-    (lists, more).prop_map(|((read, write, exec, load), (deny, protect, patterns, how, ends))| {
+    (lists, more).prop_map(|(lists, more)| Written { lists, more })
+}
+
+impl Written {
+    /// The policy with these flags; the request gets those that no line can hold.
+    fn policy(self, (mode, grants): Flags, request: &mut Request, host: &Host) -> Policy {
+        let ((read, write, exec, load), (deny, protect, patterns, how, ends)) =
+            (self.lists, self.more);
         let text = match ends {
-            true => "[network]\nmode = 'allowlist'\nallow = [{ host = 'a.example', tls = 'terminate' }]",
+            true => {
+                "[network]\nmode = 'allowlist'\nallow = [{ host = 'a.example', tls = 'terminate' }]"
+            }
             false => "",
         };
-        let limits = preset::default().expect("the default parses").limits;
-        let mut policy = file::parse("a test", text, &limits).expect("the policy parses");
+        let roots = planned::roots(&*request, host);
+        let limits = preset::limits().expect("the default parses");
+        let mut policy = file::parse("a test", text, &limits, &roots).expect("the policy parses");
+        let rule = |(path, absent)| roots.rule(path, absent, Origin::creel());
+        let rules = |grants: Grants| grants.into_iter().map(rule).collect::<Vec<_>>();
+        let mut exec = rules(exec);
+        if mode == Some(WorkspaceMode::None) {
+            let all = exec.iter_mut();
+            all.for_each(|rule| rule.path = roots.fresh(&rule.path));
+        }
         policy.exec.value = match how {
             0 => Execution::Worker,
             1 => Execution::Only(exec.clone()),
             _ => Execution::Granted,
         };
         let fs = &mut policy.filesystem;
-        let bases = patterns.iter().filter(|grant| grant.path.starts_with('/'));
-        fs.deny_patterns = bases
-            .map(|grant| Grant {
-                path: format!("{}/**/.env", grant.path),
-                absent: Absent::Skip,
-                ..grant.clone()
-            })
-            .collect();
-        (fs.read, fs.write, fs.exec, fs.load) = (read, write, exec, load);
-        (fs.deny, fs.protect) = (deny, protect);
+        let bases = patterns.iter().filter(|(path, _)| path.starts_with('/'));
+        let pattern = |(path, _): &(&str, Absent)| {
+            roots.rule(format!("{path}/**/.env"), Absent::Skip, Origin::creel())
+        };
+        fs.deny_patterns = bases.map(pattern).collect();
+        (fs.read, fs.write, fs.exec, fs.load) = (rules(read), rules(write), exec, rules(load));
+        (fs.deny, fs.protect) = (rules(deny), rules(protect));
+        for (grant, is_raw) in grants {
+            let list = match grant.way {
+                Way::Write => &mut fs.write,
+                _ => &mut fs.read,
+            };
+            let text = || grant.path.to_str().expect("text").to_owned();
+            match is_raw {
+                true => request.raw.push(grant),
+                false => list.push(roots.rule(text(), Absent::Refuse, grant.origin.clone())),
+            }
+        }
+        policy.filesystem.workspace = mode.map(Sourced::creel);
+        policy.allow_degraded = Degradable::ALL.into();
         policy
-    })
+    }
 }
+
+type Flags = (Option<WorkspaceMode>, Vec<(RawGrant, bool)>);
 
 /// What flags ask for: a mode of the workspace, and a path to read and one to write, each as a line of the
 /// policy or as bytes that no line can hold.
-fn flags() -> impl Strategy<Value = (Option<WorkspaceMode>, Vec<(RawGrant, bool)>)> {
+fn flags() -> impl Strategy<Value = Flags> {
     let place = || proptest::option::weighted(0.3, (0..NAMES.len(), any::<bool>()));
     let mode = proptest::option::of(0..WorkspaceMode::ALL.len());
     (place(), place(), mode).prop_map(|(read, write, mode)| {
@@ -236,7 +275,7 @@ fn flags() -> impl Strategy<Value = (Option<WorkspaceMode>, Vec<(RawGrant, bool)
             let grant = RawGrant {
                 way,
                 path,
-                base: None,
+                within: vec![],
                 origin,
             };
             (grant, raw)
@@ -245,37 +284,6 @@ fn flags() -> impl Strategy<Value = (Option<WorkspaceMode>, Vec<(RawGrant, bool)
         let write = write.map(|place| grant(Way::Write, "--write", place));
         let mode = mode.map(|mode| WorkspaceMode::ALL[mode]);
         (mode, read.into_iter().chain(write).collect())
-    })
-}
-
-fn flagged() -> impl Strategy<Value = (Policy, Request)> {
-    let all = (policy(), flags(), 0..WORKSPACES.len());
-    all.prop_map(|(mut policy, (mode, grants), workspace)| {
-        let mut raw = vec![];
-        for (grant, is_raw) in grants {
-            let files = &mut policy.filesystem;
-            let list = match grant.way {
-                Way::Write => &mut files.write,
-                _ => &mut files.read,
-            };
-            match is_raw {
-                true => raw.push(grant),
-                false => list.push(Grant::new(
-                    grant.path.to_str().expect("text"),
-                    Absent::Refuse,
-                    grant.origin,
-                )),
-            }
-        }
-        policy.filesystem.workspace = mode.map(Sourced::creel);
-        policy.allow_degraded = Degradable::ALL.into();
-        let request = Request {
-            command: vec!["tool".into()],
-            workspace: Some(WORKSPACES[workspace].into()),
-            raw,
-            ..Default::default()
-        };
-        (policy, request)
     })
 }
 
@@ -298,12 +306,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
 
     fn nothing_is_unasked(
-        (policy, request) in flagged(),
+        (policy, flags, workspace) in (policy(), flags(), 0..WORKSPACES.len()),
         machine in any::<u64>().prop_map(Machine),
         root in any::<bool>(),
         lost in any::<prop::sample::Index>(),
     ) {
         let id_mode = if root { IdMode::Privileged } else { IdMode::Rootless };
+        let mut request = Request {
+            command: vec!["tool".into()],
+            workspace: Some(WORKSPACES[workspace].into()),
+            ..Default::default()
+        };
+        let policy = policy.policy(flags, &mut request, &machine.host(id_mode));
         let mut host = machine.asked(&policy, &request, id_mode);
         match resolve(&policy, &request, &host) {
             Err(ResolveError::Unasked(error)) => {
@@ -328,17 +342,18 @@ proptest! {
 /// An absent name in a `deny` that nobody looked for was a note in the plan.
 #[test]
 fn a_question_that_was_forgotten_is_an_error() {
-    let limits = preset::default().expect("the default parses").limits;
+    let limits = preset::limits().expect("the default parses");
     let text = "[filesystem]\ndeny = [{ path = '$WORKSPACE/.env', optional = true }]\n";
-    let mut policy = file::parse("a test", text, &limits).expect("the policy parses");
-    policy.filesystem.workspace = Some(Sourced::creel(WorkspaceMode::ReadOnly));
-    policy.allow_degraded = Degradable::ALL.into();
     let request = Request {
         command: vec!["true".into()],
         ..Default::default()
     };
     let mut host = Machine(0).host(IdMode::Rootless);
     host.found.search_dirs.clear();
+    let roots = planned::roots(&request, &host);
+    let mut policy = file::parse("a test", text, &limits, &roots).expect("the policy parses");
+    policy.filesystem.workspace = Some(Sourced::creel(WorkspaceMode::ReadOnly));
+    policy.allow_degraded = Degradable::ALL.into();
     let directory = |path: &str| Fact::Present {
         real: path.into(),
         node: Node::Directory,

@@ -63,13 +63,14 @@ fn plan(places: &DenySet, filesystem: &str, network: &str) -> Plan {
         host.paths.insert(PathBuf::from(name), fact);
     }
     let text = format!("[filesystem]\n{filesystem}\n[network]\nmode = \"allowlist\"\n{network}\n");
-    let limits = preset::default().expect("the default parses").limits;
-    let mut policy = file::parse("a test", &text, &limits).expect("the policy parses");
-    policy.allow_degraded = creel_policy::Degradable::ALL.into();
+    let limits = preset::limits().expect("the default parses");
     let request = Request {
         command: vec!["true".into()],
         ..Default::default()
     };
+    let roots = planned::roots(&request, &host);
+    let mut policy = file::parse("a test", &text, &limits, &roots).expect("the policy parses");
+    policy.allow_degraded = creel_policy::Degradable::ALL.into();
     planned::fill(&policy, &request, &mut host);
     let plan = resolve(&policy, &request, &host).expect("a plan");
     check_order(&plan).expect("in order");

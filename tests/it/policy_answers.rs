@@ -37,7 +37,7 @@ fn answer(layers: &str) -> String {
         home: "/home/u".into(),
         workspace: "/home/u/w".into(),
     };
-    let limits = preset::default().expect("it parses").limits;
+    let limits = preset::limits().expect("it parses");
     let stack = Stack {
         layers: layers.split("+++ ").skip(1).map(layer).collect(),
     };
@@ -104,7 +104,7 @@ fn a_command_with_its_arguments_is_admitted_alone() {
         home: "/home/u".into(),
         workspace: "/home/u/w".into(),
     };
-    let limits = preset::default().expect("it parses").limits;
+    let limits = preset::limits().expect("it parses");
     let text = "operator\nfilesystem.exec = ['/usr']\n\
         tools.exec.commands = ['ls', { command = 'git', args = ['status'] }, { command = '/opt/x', args = ['a'] }, \
         { command = '/usr/bin/d/x', args = ['a'] }, { command = '/usr/w/t', args = ['a'] }]";
@@ -117,7 +117,9 @@ fn a_command_with_its_arguments_is_admitted_alone() {
         let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
         admit(&mut policy, &outcome.rights, &roots, &argv);
         match policy.exec.value {
-            Execution::Only(programs) => programs.into_iter().map(|grant| grant.path).collect(),
+            Execution::Only(programs) => {
+                programs.iter().map(|rule| rule.path.to_string()).collect()
+            }
             other => panic!("{other:?}"),
         }
     };

@@ -15,7 +15,7 @@ fn roots() -> Roots {
 
 fn rights(name: &str, text: &str) -> Rights {
     let layer = file::read(name, text).unwrap_or_else(|error| panic!("{text}\n{error}"));
-    let limits = preset::default().expect("it parses").limits;
+    let limits = preset::limits().expect("it parses");
     let stack = Stack {
         layers: vec![(Rank::Operator, layer)],
     };

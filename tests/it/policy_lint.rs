@@ -37,7 +37,7 @@ fn findings(layers: &[(Rank, &str)], roots: &Roots, facts: &Facts) -> Vec<Findin
     // Nothing is there that a pattern could meet.
     let met = stack.expand(roots, |_| Ok::<_, Infallible>(vec![]));
     assert!(met.is_ok());
-    let limits = preset::default().expect("it parses").limits;
+    let limits = preset::limits().expect("it parses");
     let outcome = stack.resolve(&limits, roots);
     lint(&stack, &outcome, roots, facts)
 }
@@ -720,7 +720,7 @@ fn what_ships_with_creel_has_nothing_worse_than_info() {
         let stack = Stack {
             layers: vec![(Rank::Operator, preset::layer(name).expect("it parses"))],
         };
-        let limits = preset::default().expect("it parses").limits;
+        let limits = preset::limits().expect("it parses");
         let outcome = stack.resolve(&limits, &roots());
         let found = lint(&stack, &outcome, &roots(), &Facts::default());
         // tests/it/agents.rs has those whose login is in the jail, and that this is said.
@@ -773,7 +773,7 @@ fn the_facts_are_what_is_there() {
             file::read(&source, &text).expect("it parses"),
         )],
     };
-    let limits = preset::default().expect("it parses").limits;
+    let limits = preset::limits().expect("it parses");
     let outcome = stack.resolve(&limits, &roots);
     let facts = facts::gather(&stack, &outcome, &roots);
     let name = |name: &str| at(name).display().to_string();

@@ -65,7 +65,7 @@ fn two_hundred_rules_in_four_layers_are_a_plan_within_a_millisecond() {
         home: "/home/user".into(),
         workspace: workspace.path().to_str().expect("text").into(),
     };
-    let limits = preset::default().expect("the default").limits;
+    let limits = preset::limits().expect("the default");
     let texts: Vec<String> = (0..4).map(layer).collect();
     let ranks = [
         Rank::Platform,
@@ -102,8 +102,12 @@ fn two_hundred_rules_in_four_layers_are_a_plan_within_a_millisecond() {
 
 #[test]
 fn the_embedded_default_costs_a_start_a_tenth_of_a_millisecond_at_most() {
+    let roots = Roots {
+        home: "/home/user".into(),
+        workspace: "/home/user/work".into(),
+    };
     let took = best(200, || {
-        std::hint::black_box(preset::default().expect("the default"));
+        std::hint::black_box(preset::default(&roots).expect("the default"));
     });
     println!("embedded default: {took:?}");
     assert!(took <= allowed(EMBEDDED), "{took:?}");

@@ -8,6 +8,7 @@ use std::time::Instant;
 use creel_jail::Stdio;
 use creel_plan::{CommandWatch, Plan, Request};
 use creel_policy::{Degradable, preset};
+use creel_session::declare::Place;
 use creel_session::stream::Ours;
 use creel_session::{Detail, Ended};
 use rustix::process::{Pid, Signal, kill_process};
@@ -44,7 +45,8 @@ fn a_jail(
     script: &str,
     change: impl FnOnce(&mut Plan),
 ) -> (creel_jail::Live, Ours) {
-    let mut policy = preset::default().expect("the default policy");
+    let roots = Place::here().roots(Some(workspace));
+    let mut policy = preset::default(&roots).expect("the default policy");
     if !has_cgroups(own()) {
         policy.allow_degraded.insert(Degradable::Cgroup);
     }

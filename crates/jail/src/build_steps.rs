@@ -219,6 +219,7 @@ impl Site<'_> {
                 inodes,
                 mode,
                 access,
+                ..
             } => {
                 let mut options = vec![
                     option("mode", &format!("{mode:o}")),
@@ -267,7 +268,9 @@ impl Site<'_> {
             Act::ReadOnly { path } => Build::ReadOnly {
                 path: relative(path),
             },
-            Act::Mask { path, node, absent } => {
+            Act::Mask {
+                path, node, absent, ..
+            } => {
                 let over = pins.get(path).map(|pin| pin.stat);
                 Build::Mask {
                     path: relative(path),
@@ -282,14 +285,16 @@ impl Site<'_> {
                 at: Place::of(jail, path),
                 by: relative(by),
             },
-            Act::Withhold { path, by, later } => Build::Withhold {
+            Act::Withhold {
+                path, by, later, ..
+            } => Build::Withhold {
                 path: relative(path),
                 directory: relative(path.parent().unwrap_or(path)),
                 name: bytes(path.file_name().unwrap_or_default().as_bytes().to_vec()),
                 by: *by,
                 later: *later,
             },
-            Act::Hold { path } => Build::Hold {
+            Act::Hold { path, .. } => Build::Hold {
                 path: relative(path),
             },
             Act::Pivot => Build::Pivot,

@@ -83,7 +83,7 @@ impl Covers {
                 target.clone(),
                 Purpose::Kept(rights::attributes(*access) | mount::NODEV),
             )),
-            Act::Hold { path } => Some((path.clone(), Purpose::Held)),
+            Act::Hold { path, .. } => Some((path.clone(), Purpose::Held)),
             Act::Mask { path, absent, .. } if granted(path) => Some((
                 path.clone(),
                 match absent {

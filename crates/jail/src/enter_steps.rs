@@ -46,7 +46,9 @@ pub fn prepare(
 fn compile(act: &Act, pins: &Pins) -> Result<Enter, JailError> {
     Ok(match act {
         Act::Keyring => Enter::Keyring,
-        Act::ResourceLimit { limit, soft, hard } => Enter::Limit {
+        Act::ResourceLimit {
+            limit, soft, hard, ..
+        } => Enter::Limit {
             limit: *limit,
             soft: *soft,
             hard: *hard,

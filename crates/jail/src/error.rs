@@ -158,10 +158,14 @@ creel_policy::codes!(JailError {
     Self::Died => "jail-died",
 });
 
-/// The first line of an act's text, without the list below it.
+/// The first line of an act's text, without the list below it, and the rule that asked for the act.
 fn one_line(act: &Act) -> String {
     let text = act.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
+    let text = text.lines().next().unwrap_or_default();
+    match act.rule() {
+        Some(rule) => format!("{text} ({rule})"),
+        None => text.to_owned(),
+    }
 }
 
 fn unheld(path: &Path, why: Errno) -> String {
@@ -208,5 +212,32 @@ impl JailError {
             | Self::Spellings { .. }
             | Self::Died => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use creel_plan::{IfAbsent, Node};
+
+    #[test]
+    fn an_act_that_fails_names_its_rule() {
+        let message = |rule| {
+            let act = Act::Mask {
+                path: "/srv/secret".into(),
+                node: Node::File,
+                absent: IfAbsent::Refuse,
+                rule,
+            };
+            let act = Box::new(act);
+            let source = Errno::NOENT;
+            JailError::Act { act, source }.to_string()
+        };
+        let rule = Origin {
+            source: "agent.toml".into(),
+            line: 3,
+        };
+        assert_eq!(message(Some(rule)), "mask file /srv/secret (agent.toml:3)");
+        assert_eq!(message(None), "mask file /srv/secret");
     }
 }

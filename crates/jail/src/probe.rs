@@ -15,7 +15,7 @@ use super::loads::Search;
 use super::pins::{Pins, is_own, look};
 use super::{gitnames, hierarchy, mounts, obeyed, search_dirs, worktrees};
 use creel_plan::granted::contained;
-use creel_plan::paths::{self, OWN_TMPFS, within, workspace_mode};
+use creel_plan::paths::{self, HostPaths, OWN_TMPFS, within, workspace_mode};
 use creel_plan::questions::ask;
 use creel_plan::wanted::Purpose;
 use creel_plan::{Fact, Found, Host, IdMode, Request};
@@ -50,26 +50,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
         links.extend(learn(want, &mut search, host, &mut pins)?);
         Ok::<(), JailError>(())
     })?;
-    for (path, base, _) in contained(policy, request) {
-        let link = match host.paths.get(path) {
-            Some(Fact::Present { real, .. }) => real != path,
-            _ => false,
-        };
-        // After the granted paths were opened: these must lie in it.
-        if link && !host.found.bases.contains_key(base) {
-            match fd::pin(base).and_then(|fd| fd::path_of(fd.as_fd())) {
-                Ok(real) => drop(host.found.bases.insert(base.into(), real)),
-                // Paths in it are refused.
-                Err(errno) if !is_own(errno) => {}
-                Err(source) => {
-                    return Err(JailError::Open {
-                        path: base.into(),
-                        source,
-                    });
-                }
-            }
-        }
-    }
+    contained_bases(policy, request, &mut host)?;
     obeyed::look(policy, request, links, &mut search, &mut host, &mut pins)?;
     if policy.environment.git_identity.value {
         let (identity, refused) = gitnames::identity(host.home.as_deref());
@@ -92,6 +73,38 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
         source,
     })?;
     Ok((host, pins))
+}
+
+/// Looks up the directories that links in granted paths must not lead out of, after those paths were opened:
+/// these must lie in them.
+fn contained_bases(policy: &Policy, request: &Request, host: &mut Host) -> Result<(), JailError> {
+    let mut bases = vec![];
+    let at = HostPaths::of(policy, request, host);
+    for one in contained(policy, request, &at) {
+        if let Some(Fact::Present { real, .. }) = host.paths.get(&*one.path)
+            && *real != one.path
+        {
+            bases.extend(one.within);
+        }
+    }
+    for base in bases {
+        let base: &Path = base.as_ref();
+        if host.found.bases.contains_key(base) {
+            continue;
+        }
+        match fd::pin(base).and_then(|fd| fd::path_of(fd.as_fd())) {
+            Ok(real) => drop(host.found.bases.insert(base.into(), real)),
+            // Paths in it are refused.
+            Err(errno) if !is_own(errno) => {}
+            Err(source) => {
+                return Err(JailError::Open {
+                    path: base.into(),
+                    source,
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether the request depends on the current directory.

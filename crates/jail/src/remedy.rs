@@ -76,7 +76,7 @@ impl JailError {
                 Some("it was replaced while the jail was being made".into())
             }
             // The path is in a tree that a command could change. A ban on mounts fails at the first mount.
-            (Act::Workdir { path } | Act::Hold { path } | Act::Withhold { path, .. }, Some(Errno::ACCESS)) => {
+            (Act::Workdir { path } | Act::Hold { path, .. } | Act::Withhold { path, .. }, Some(Errno::ACCESS)) => {
                 Some(closed(path))
             }
             // Only a mount or a namespace can be refused like this.

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{egress, lossless};
+use super::{egress, lossless, rule};
+use creel_policy::Origin;
 use creel_policy::protected_defaults::StandIn;
 
-/// One kernel act. Paths are paths in the jail, except `source`.
+/// One kernel act. Paths are paths in the jail, except `source`. `rule` is the line of a policy, or the flag,
+/// that asked for the act; it is `None` for what every jail has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "act", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Act {
@@ -78,6 +80,8 @@ pub enum Act {
         /// A mount of the host in a granted tree, bound separately although no grant names it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unnamed: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "rule")]
+        rule: Option<Origin>,
     },
     /// A character device of the host, by its numbers.
     Device {
@@ -93,6 +97,9 @@ pub enum Act {
         inodes: u64,
         mode: u32,
         access: Access,
+        /// The rule that makes it executable.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "rule")]
+        rule: Option<Origin>,
     },
     Devpts,
     Proc,
@@ -119,6 +126,8 @@ pub enum Act {
         path: PathBuf,
         node: Node,
         absent: IfAbsent,
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "rule")]
+        rule: Option<Origin>,
     },
     /// A name that is absent and that the jail cannot create: `by` is its read-only placeholder until the
     /// jail ends.
@@ -128,12 +137,16 @@ pub enum Act {
         by: StandIn,
         /// The treatment of a file that the host makes under this name while the jail runs.
         later: Later,
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "rule")]
+        rule: Option<Origin>,
     },
     /// A writable directory above a deny mount or a nested mount. It becomes a mount itself, so that the
     /// jail cannot rename it and put another in its place for the next run.
     Hold {
         #[serde(with = "lossless")]
         path: PathBuf,
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "rule")]
+        rule: Option<Origin>,
     },
     /// pivot_root(2) into the jail's root, and detach the host's tree.
     Pivot,
@@ -157,6 +170,8 @@ pub enum Act {
         limit: Resource,
         soft: u64,
         hard: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "rule")]
+        rule: Option<Origin>,
     },
     /// Changes from the jail's root user to the user of the command.
     Become {
@@ -188,6 +203,36 @@ pub enum Act {
     /// In place of `Seccomp`: the filter that lets debuggers trace, `process.debug`.
     SeccompDebug,
     Exec,
+}
+
+impl Act {
+    /// The rule that asked for it.
+    pub fn rule(&self) -> Option<&Origin> {
+        match self {
+            Act::Bind { rule, .. }
+            | Act::Tmpfs { rule, .. }
+            | Act::Mask { rule, .. }
+            | Act::Withhold { rule, .. }
+            | Act::Hold { rule, .. }
+            | Act::ResourceLimit { rule, .. } => rule.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Forgets the rules that asked for it and for its parts.
+    pub(super) fn forget_rules(&mut self) {
+        match self {
+            Act::Bind { rule, .. }
+            | Act::Tmpfs { rule, .. }
+            | Act::Mask { rule, .. }
+            | Act::Withhold { rule, .. }
+            | Act::Hold { rule, .. }
+            | Act::ResourceLimit { rule, .. } => *rule = None,
+            Act::Landlock { rules, .. } => rules.iter_mut().for_each(|one| one.rule = None),
+            Act::Egress(egress) => egress.forget_rules(),
+            _ => {}
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -325,6 +370,9 @@ pub struct LandlockRule {
     pub path: PathBuf,
     pub node: Node,
     pub rights: Rights,
+    /// The rule of the policy that it comes from; `None` for what every jail has.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "rule")]
+    pub rule: Option<Origin>,
 }
 
 /// The access allowed beneath a path.

@@ -140,7 +140,7 @@ fn find_granted(path: &mut Vec<u8>, policy: &Policy, request: &Request, host: &H
     let lines = policy.filesystem.exec.iter();
     let lines = lines.filter(|grant| grant.origin.is_flag());
     let raw = request.raw.iter().filter(|raw| raw.way == Way::Exec);
-    let paths = lines.map(|grant| Path::new(&grant.path));
+    let paths = lines.map(|grant| Path::new(grant.path.as_str()));
     for place in paths.chain(raw.map(|raw| raw.path.as_path())) {
         let bytes = place.as_os_str().as_bytes();
         let known = path.split(|b| *b == b':').any(|entry| entry == bytes);

@@ -4,30 +4,33 @@
 //! The real paths of open descriptors are compared, so it does not matter when a name was replaced by a
 //! link. A grant that leads outside is refused, unless another grant covers its target.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::granted::contained;
+use super::granted::{Contained, contained};
 use super::host::Fact;
-use super::paths::{expand, within, workspace};
+use super::paths::within;
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::view::View;
 use super::{Access, Code};
-use creel_policy::{Origin, Policy};
+use creel_policy::{AbsPath, Filesystem, Policy};
 
 impl View<'_> {
     /// Checks the links that contained grants led through, after all grants are known.
     pub(super) fn contained(&self, policy: &Policy, request: &Request) -> Result<(), ResolveError> {
-        let named = workspace(policy, request, self.host);
-        let out: Vec<Out> = contained(policy, request)
-            .filter_map(|one| self.led_out(one, &named))
-            .collect();
-        for one in &out {
-            if !self.granted_otherwise(policy, &one.real, &out)? {
+        let mut out = vec![];
+        for one in contained(policy, request, &self.on_host) {
+            if let Some((real, base)) = self.led_out(&one) {
+                out.push((one, real, base));
+            }
+        }
+        for (one, real, base) in &out {
+            let led = |path: &Path| out.iter().any(|(other, ..)| *other.path == *path);
+            if !self.granted_otherwise(&policy.filesystem, real, led)? {
                 return Err(ResolveError::LeadsOut {
-                    path: one.path.clone(),
-                    real: one.real.clone(),
-                    base: one.base.into(),
+                    path: one.path.to_path_buf(),
+                    real: real.to_path_buf(),
+                    base: base.as_str().into(),
                     origin: one.origin.clone(),
                 });
             }
@@ -35,46 +38,31 @@ impl View<'_> {
         Ok(())
     }
 
-    /// The target of a contained grant, if it lies outside the grant's base directory.
-    fn led_out<'p>(
-        &self,
-        (path, base, origin): (&'p Path, &'p Path, &'p Origin),
-        named: &Path,
-    ) -> Option<Out<'p>> {
-        let mut path = PathBuf::from(path);
-        // Grants use the workspace's real path, flags the path that the caller named.
-        if !self.workspace.fresh
-            && !origin.is_flag()
-            && let Ok(rest) = path.strip_prefix(named)
-        {
-            path = self.workspace.path.join(rest).components().collect();
-        }
+    /// The target and the base directory of a contained grant, if the target lies outside.
+    fn led_out<'r>(&self, one: &Contained<'r>) -> Option<(&Path, &'r AbsPath)> {
+        let path = &*one.path;
         // The file was not looked up if it belongs to a program with other arguments than this command: it
         // is not granted.
-        let Some(Fact::Present { real, .. }) = self.host.paths.get(&path) else {
+        let Some(Fact::Present { real, .. }) = self.host.paths.get(path) else {
             return None;
         };
         if *real == path || !self.binds.contains_key(real) {
             return None;
         }
-        let real_base = self.host.found.bases.get(base);
-        let inside = real_base.is_some_and(|base| within(real, base));
-        (!inside).then(|| Out {
-            real: real.clone(),
-            path,
-            base,
-            origin,
-        })
+        let outside = |base: &&AbsPath| {
+            let base = self.host.found.bases.get(Path::new(base.as_str()));
+            base.is_none_or(|base| !within(real, base))
+        };
+        Some((real, one.within.iter().find(outside)?))
     }
 
-    /// Whether other grants give at least the same access to `real`.
+    /// Whether other grants than those that `led` out give at least the same access to `real`.
     fn granted_otherwise(
         &self,
-        policy: &Policy,
+        fs: &Filesystem,
         real: &Path,
-        out: &[Out],
+        led: impl Fn(&Path) -> bool,
     ) -> Result<bool, ResolveError> {
-        let fs = &policy.filesystem;
         let lists = [
             (&fs.read, false, Code::Data),
             (&fs.write, true, Code::Data),
@@ -86,16 +74,16 @@ impl View<'_> {
             code: Code::Data,
         };
         let mut found = false;
-        for (grants, write, code) in lists {
-            for grant in grants {
-                let Some(path) = expand(&grant.path, self.host, &self.workspace.path) else {
+        for (rules, write, code) in lists {
+            for rule in rules {
+                let Some(path) = self.on_host.of_rule(rule) else {
                     continue;
                 };
                 let there = match self.host.fact(&path)? {
                     Fact::Present { real: there, .. } => within(real, there),
                     _ => false,
                 };
-                if there && !out.iter().any(|one| one.path == path) {
+                if there && !led(&path) {
                     found = true;
                     others.write |= write;
                     others.code = others.code.max(code);
@@ -106,13 +94,4 @@ impl View<'_> {
         let as_much = |own: Access| own.write <= others.write && own.code <= others.code;
         Ok(found && own.is_some_and(as_much))
     }
-}
-
-/// A contained grant whose target lies outside its base directory.
-struct Out<'p> {
-    /// The path as the view knows it.
-    path: PathBuf,
-    real: PathBuf,
-    base: &'p Path,
-    origin: &'p Origin,
 }

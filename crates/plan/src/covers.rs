@@ -1,22 +1,22 @@
 //! Deny mounts over parts of granted trees: denied paths, the host's sockets, and the directories above
 //! both, which the jail could rename.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::host::Fact;
-use super::paths;
 use super::refusal::ResolveError;
-use super::view::{Bound, View};
+use super::view::{Bound, Masked, View};
 use super::*;
 use creel_policy::glob::Pattern;
-use creel_policy::{Absent, Filesystem, Grant};
+use creel_policy::{Absent, Filesystem, Origin, PathRule};
 
 impl View<'_> {
     /// Removes denied paths from the granted trees, after all grants are known.
-    pub(super) fn denials(&mut self, deny: &[Grant]) -> Result<(), ResolveError> {
+    pub(super) fn denials(&mut self, deny: &[PathRule]) -> Result<(), ResolveError> {
         for grant in deny {
-            let Some(path) = paths::expand(&grant.path, self.host, &self.workspace.path) else {
+            let Some(path) = self.on_host.of_rule(grant).map(Cow::into_owned) else {
                 // The home is unknown, and it may lie in a granted tree.
                 return Err(ResolveError::NoHome {
                     uid: self.host.uid,
@@ -72,7 +72,8 @@ impl View<'_> {
             self.links.retain(|_, target| !target.starts_with(&real));
             self.withheld.retain(|name, _| !name.starts_with(&real));
             if self.binds.keys().any(|bind| real.starts_with(bind)) {
-                self.masks.insert(real, node);
+                let by = grant.origin.clone();
+                self.masks.insert(real, Masked { node, by });
             }
         }
         // Paths beneath a mask are already hidden.
@@ -151,15 +152,19 @@ impl View<'_> {
     }
 
     /// The directories of writable trees that lie above deny mounts or nested mounts.
-    pub(super) fn held(&self) -> BTreeSet<PathBuf> {
+    /// Each with the rule that asked for what lies beneath it.
+    pub(super) fn held(&self) -> BTreeMap<PathBuf, Option<Origin>> {
         let nested = self
             .binds
             .iter()
             .filter(|(path, bound)| !self.covered(path, bound));
-        let mut held = BTreeSet::new();
-        let covered = self.masks.keys().chain(self.withheld.keys());
-        let pinned = &self.host.found.pinned;
-        for path in covered.chain(pinned).chain(nested.map(|(path, _)| path)) {
+        let mut held = BTreeMap::new();
+        let masks = self.masks.iter().map(|(path, mask)| (path, Some(&mask.by)));
+        let withheld = self.withheld.iter();
+        let withheld = withheld.map(|(path, withheld)| (path, Some(&withheld.by)));
+        let pinned = self.host.found.pinned.iter().map(|path| (path, None));
+        let nested = nested.map(|(path, bound)| (path, bound.by.as_ref()));
+        for (path, by) in masks.chain(withheld).chain(pinned).chain(nested) {
             let Some((tree, bound)) = path.parent().and_then(|parent| self.bind_above(parent))
             else {
                 continue;
@@ -170,13 +175,12 @@ impl View<'_> {
                 .any(|own| own.starts_with(tree) && path.starts_with(own));
             if bound.access.write && !hidden {
                 let itself = self.host.found.pinned.contains(path);
-                held.extend(itself.then(|| path.clone()));
-                held.extend(
-                    path.ancestors()
-                        .skip(1)
-                        .take_while(|above| above != tree)
-                        .map(Path::to_path_buf),
-                );
+                let above = path.ancestors().skip(1);
+                let above = above.take_while(|above| above != tree);
+                for path in itself.then_some(path.as_path()).into_iter().chain(above) {
+                    held.entry(path.to_path_buf())
+                        .or_insert_with(|| by.cloned());
+                }
             }
         }
         held

@@ -160,6 +160,15 @@ impl Serves {
 }
 
 impl Egress {
+    /// Forgets where the rules of the network were written: the last field of each one's text.
+    pub(super) fn forget_rules(&mut self) {
+        for text in self.lists.iter_mut().flatten().chain(&mut self.deny) {
+            if let Some(end) = text.rfind(", origin: Origin {") {
+                text.truncate(end);
+            }
+        }
+    }
+
     /// `None` if the policy grants no network and nothing is published.
     pub fn plan(network: &Network, publish: &[Publish]) -> Result<Option<Egress>, ResolveError> {
         match (network.mode, publish) {

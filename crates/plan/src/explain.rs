@@ -1,17 +1,20 @@
 //! From a policy's lines to the acts of a plan that they became.
 //!
-//! Owns the way back: which mount, rule, limit or namespace stands for which line. It decides nothing
-//! and asks nobody; what it does not find in the plan it says is not in force.
+//! Owns the way back: which mount, rule, limit or namespace stands for which line. An act names the rule that
+//! asked for it ([`Act::rule`]); a rule without an act of its own is in force through the act of a wider one,
+//! which is found by the path. It decides nothing and asks nobody; what it does not find in the plan it says
+//! is not in force.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::granted::Way;
 use super::identity::Identity;
-use super::paths;
+use super::paths::{self, HostPaths};
 use super::*;
-use creel_policy::{Execution, Grant, Origin, Policy, Sourced};
+use creel_policy::{Execution, Origin, PathRule, Policy, Sourced};
 
 /// One line of the policy in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,7 @@ pub struct Row {
 /// came of all three.
 pub fn rows(policy: &Policy, request: &Request, host: &Host, plan: &Plan) -> Vec<Row> {
     let mut out = Rows {
+        on_host: HostPaths::of(policy, request, host),
         workspace: paths::real_workspace(policy, request, host),
         host,
         plan,
@@ -49,6 +53,7 @@ enum Taken {
 }
 
 struct Rows<'a> {
+    on_host: HostPaths<'a>,
     workspace: PathBuf,
     host: &'a Host,
     plan: &'a Plan,
@@ -90,10 +95,10 @@ impl Rows<'_> {
         ] {
             for grant in grants {
                 let kernel = self.granted(grant);
-                self.add(key, &grant.path, &grant.origin, kernel);
+                self.add(key, grant.shown(), &grant.origin, kernel);
             }
             for raw in request.raw.iter().filter(|raw| raw.way == way) {
-                let kernel = self.granted_path(&raw.path);
+                let kernel = self.granted_path(&raw.path, &raw.origin);
                 self.add(key, raw.path.to_string_lossy(), &raw.origin, kernel);
             }
         }
@@ -103,7 +108,7 @@ impl Rows<'_> {
         ] {
             for grant in grants {
                 let kernel = self.taken(grant, taken);
-                self.add(key, &grant.path, &grant.origin, kernel);
+                self.add(key, grant.shown(), &grant.origin, kernel);
             }
         }
         for (key, grants) in [
@@ -112,19 +117,19 @@ impl Rows<'_> {
         ] {
             for grant in grants {
                 let kernel = "covers the matching names that exist now; matching names created later are not covered";
-                self.add(key, &grant.path, &grant.origin, vec![kernel.into()]);
+                self.add(key, grant.shown(), &grant.origin, vec![kernel.into()]);
             }
         }
     }
 
-    fn granted(&self, grant: &Grant) -> Vec<String> {
-        let Some(path) = paths::expand(&grant.path, self.host, &self.workspace) else {
+    fn granted(&self, rule: &PathRule) -> Vec<String> {
+        let Some(path) = self.on_host.of_rule(rule).map(Cow::into_owned) else {
             return vec!["left out: the caller has no home".into()];
         };
-        self.granted_path(&path)
+        self.granted_path(&path, &rule.origin)
     }
 
-    fn granted_path(&self, path: &Path) -> Vec<String> {
+    fn granted_path(&self, path: &Path, origin: &Origin) -> Vec<String> {
         let own = self.acts(|act| matches!(act, Act::Tmpfs { path: p, .. } if *p == path));
         if !own.is_empty() {
             return own.into_iter().chain(self.rule(path)).collect();
@@ -132,14 +137,25 @@ impl Rows<'_> {
         match self.host.paths.get(path).unwrap_or(&Fact::Absent) {
             Fact::Absent => vec!["left out: it does not exist here".into()],
             Fact::Denied => {
-                vec!["left out: the caller may not look it up it up it up it up".into()]
+                vec!["left out: the caller may not look it up".into()]
             }
             Fact::Special => vec!["left out: it is neither a file nor a directory".into()],
             Fact::Present { real, .. } => {
                 let link = self.acts(|act| matches!(act, Act::Link { path: p, .. } if *p == path));
-                link.into_iter().chain(self.of_path(real)).collect()
+                let bind = |act: &Act| matches!(act, Act::Bind { target, .. } if target == real);
+                let kernel = match self.asked(origin, bind) {
+                    // A wider grant gives as much.
+                    none if none.is_empty() => self.of_path(real),
+                    own => own.into_iter().chain(self.rule(real)).collect(),
+                };
+                link.into_iter().chain(kernel).collect()
             }
         }
+    }
+
+    /// Those of these acts that this rule asked for.
+    fn asked(&self, rule: &Origin, wanted: impl Fn(&Act) -> bool) -> Vec<String> {
+        self.acts(|act| act.rule() == Some(rule) && wanted(act))
     }
 
     /// The mount on which a path is found, and the rule that holds for it.
@@ -182,8 +198,8 @@ impl Rows<'_> {
 
     /// What a deny or protect became: acts at that very path, else what holds it from above, else why
     /// nothing does.
-    fn taken(&self, grant: &Grant, taken: Taken) -> Vec<String> {
-        let Some(path) = paths::expand(&grant.path, self.host, &self.workspace) else {
+    fn taken(&self, rule: &PathRule, taken: Taken) -> Vec<String> {
+        let Some(path) = self.on_host.of_rule(rule).map(Cow::into_owned) else {
             return vec!["nothing: the caller has no home".into()];
         };
         let (real, absent) = match self.host.paths.get(&path) {
@@ -195,7 +211,7 @@ impl Rows<'_> {
         let acts = self.acts(|act| match act {
             Act::Mask { path, .. }
             | Act::ReadOnly { path }
-            | Act::Hold { path }
+            | Act::Hold { path, .. }
             | Act::Withhold { path, .. } => here(path),
             Act::Bind { target, access, .. } => here(target) && !access.write,
             _ => false,
@@ -204,12 +220,13 @@ impl Rows<'_> {
             return acts;
         }
         let above = |p: &PathBuf| path.starts_with(p) || real.starts_with(p);
-        let by = self.acts(|act| match act {
+        let covers = |act: &Act| match act {
             Act::Mask { path, .. } | Act::Withhold { path, .. } => above(path),
             _ => false,
-        });
-        if let Some(by) = by.last() {
-            return vec![by.clone()];
+        };
+        let own = self.asked(&rule.origin, covers).pop();
+        if let Some(by) = own.or_else(|| self.acts(covers).pop()) {
+            return vec![by];
         }
         let around = self.plan.acts().filter_map(|act| match act {
             Act::Bind { target, access, .. } if above(target) => Some((target, Some(access), act)),
@@ -224,7 +241,7 @@ impl Rows<'_> {
                 "not covered: it is absent, and the jail cannot create it".into()
             }
             // creel's own list holds some names everywhere, and others where they are.
-            _ if absent && grant.origin == Origin::creel() => {
+            _ if absent && rule.origin == Origin::creel() => {
                 "not protected: it is absent, and the jail can create it; if it exists when a run starts, it is read-only".into()
             }
             _ if absent => "not protected: it is absent, and the jail can create it".into(),
@@ -280,7 +297,7 @@ impl Rows<'_> {
                 self.add("tools.exec", "these programs", &exec.origin, kernel);
                 for program in programs {
                     let kernel = self.granted(program);
-                    let path = &program.path;
+                    let path = program.shown();
                     self.add("tools.exec.commands", path, &program.origin, kernel);
                 }
             }

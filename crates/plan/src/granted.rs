@@ -1,11 +1,11 @@
 //! The granted paths of a run: those of the policy, where flags are lines too, and those of the request.
 
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::path::Path;
 
-use super::host::Host;
-use super::paths;
+use super::paths::HostPaths;
 use super::request::Request;
-use creel_policy::{Absent, Origin, Policy};
+use creel_policy::{AbsPath, Absent, Execution, Origin, Policy};
 
 /// The kind of access that a grant gives to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,35 +19,58 @@ pub enum Way {
 /// A path and the access that is granted to it.
 pub(super) struct Granted<'a> {
     pub way: Way,
-    /// Absolute; `None` if it begins with `~` and the caller has no account.
-    pub path: Option<PathBuf>,
+    /// On the host; `None` if it lies in the home and the caller has no account.
+    pub path: Option<Cow<'a, Path>>,
     pub absent: Absent,
     pub origin: &'a Origin,
 }
 
-/// Every granted path. `workspace` is the value of `$WORKSPACE`.
+/// A granted path that must not lead out of these directories.
+pub struct Contained<'a> {
+    /// On the host.
+    pub path: Cow<'a, Path>,
+    pub within: &'a [AbsPath],
+    pub origin: &'a Origin,
+}
+
+/// Every granted path.
 pub(super) fn granted<'a>(
     policy: &'a Policy,
     request: &'a Request,
-    host: &'a Host,
-    workspace: &'a Path,
-) -> impl Iterator<Item = Granted<'a>> {
+    at: &HostPaths,
+) -> Vec<Granted<'a>> {
     let ways = [Way::Read, Way::Write, Way::Load, Way::Exec].into_iter();
-    ways.flat_map(move |way| way.granted(policy, request, host, workspace))
+    ways.flat_map(|way| way.granted(policy, request, at))
+        .collect()
 }
 
-/// Every path that must not lead out of a directory: the path, the directory, and the origin of the grant.
+/// Every granted path that must not lead out of a directory.
 pub fn contained<'a>(
     policy: &'a Policy,
     request: &'a Request,
-) -> impl Iterator<Item = (&'a Path, &'a Path, &'a Origin)> {
-    let lines = policy.filesystem.contained.iter();
-    let lines = lines.map(|one| (Path::new(&one.path), Path::new(&one.base), &one.origin));
-    let raw = request.raw.iter().filter_map(|raw| {
-        let base = raw.base.as_ref()?;
-        Some((raw.path.as_path(), Path::new(base), &raw.origin))
+    at: &HostPaths,
+) -> impl Iterator<Item = Contained<'a>> {
+    let fs = &policy.filesystem;
+    let programs = match &policy.exec.value {
+        Execution::Only(programs) => programs.as_slice(),
+        Execution::Granted | Execution::Worker => &[],
+    };
+    let grants = [&fs.read, &fs.write, &fs.load, &fs.exec];
+    let rules = grants.into_iter().flatten().chain(programs);
+    let rules = rules.filter(|rule| !rule.within.is_empty());
+    let rules = rules.filter_map(|rule| {
+        Some(Contained {
+            path: at.of_rule(rule)?,
+            within: &rule.within,
+            origin: &rule.origin,
+        })
     });
-    lines.chain(raw)
+    let raw = request.raw.iter().filter(|raw| !raw.within.is_empty());
+    rules.chain(raw.map(|raw| Contained {
+        path: Cow::Borrowed(&raw.path),
+        within: &raw.within,
+        origin: &raw.origin,
+    }))
 }
 
 impl Way {
@@ -56,26 +79,25 @@ impl Way {
         self,
         policy: &'a Policy,
         request: &'a Request,
-        host: &'a Host,
-        workspace: &'a Path,
+        at: &HostPaths,
     ) -> impl Iterator<Item = Granted<'a>> {
         let fs = &policy.filesystem;
-        let grants = match self {
+        let rules = match self {
             Way::Read => &fs.read,
             Way::Write => &fs.write,
             Way::Load => &fs.load,
             Way::Exec => &fs.exec,
         };
-        let lines = grants.iter().map(move |grant| Granted {
+        let rules = rules.iter().map(move |rule| Granted {
             way: self,
-            path: paths::expand(&grant.path, host, workspace),
-            absent: grant.absent,
-            origin: &grant.origin,
+            path: at.of_rule(rule),
+            absent: rule.absent,
+            origin: &rule.origin,
         });
         let raw = request.raw.iter().filter(move |raw| raw.way == self);
-        lines.chain(raw.map(|raw| Granted {
+        rules.chain(raw.map(|raw| Granted {
             way: raw.way,
-            path: Some(raw.path.clone()),
+            path: Some(Cow::Borrowed(&raw.path)),
             absent: Absent::Refuse,
             origin: &raw.origin,
         }))

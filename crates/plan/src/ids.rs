@@ -83,6 +83,7 @@ impl View<'_> {
             let code = above.map_or(Code::Data, |(_, bound)| bound.access.code);
             let node = self.host.found.unmapped[&one.mount].node;
             self.binds.entry(one.mount.clone()).or_insert(Bound {
+                by: None,
                 node,
                 access: Access { write: false, code },
                 uid: 0,

@@ -40,6 +40,7 @@ mod receipt;
 mod refusal;
 pub mod request;
 pub mod resolve;
+mod rule;
 pub mod search_dirs;
 mod tree;
 mod view;
@@ -202,9 +203,11 @@ impl Plan {
     }
 
     /// SHA-256 of the plan as JSON, hex: identifies what was enforced. The jail's id is left out, so that
-    /// the same policy, request and host have the same digest.
+    /// the same policy, request and host have the same digest. So are the rules that asked for the acts: a
+    /// policy whose lines move enforces the same. (Its own digest, in [`PolicyRef`], is that of its text.)
     pub fn digest(&self) -> String {
         let mut plan = self.clone();
+        plan.acts_mut().for_each(Act::forget_rules);
         plan.command.environment.remove(b"CREEL_ID".as_slice());
         for value in plan.command.environment.values_mut() {
             if value.starts_with(PLACEHOLDER) {

@@ -1,13 +1,13 @@
-//! Paths as text: expansion of `~` and `$WORKSPACE`, and the lists of paths that are never granted.
+//! Paths as text: where a policy's paths are on the host, and the lists of paths that are never granted.
 
+use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
 
 use super::host::{Fact, Host};
 use super::request::Request;
-use creel_policy::{Policy, WorkspaceMode};
+use creel_policy::rights::FRESH_WORKSPACE;
+use creel_policy::{AbsPath, PathRule, Policy, Roots, WorkspaceMode, path_set};
 
-/// The mount point of a fresh workspace (`none`).
-pub const FRESH_WORKSPACE: &str = "/workspace";
 /// The home in the jail if the account has none.
 const FALLBACK_HOME: &str = "/home/agent";
 
@@ -151,18 +151,73 @@ pub fn absolute_from(cwd: &Path, path: &Path) -> PathBuf {
         .collect()
 }
 
-/// Expands `~` and `$WORKSPACE`. `None` if the text begins with `~` and the caller has no account.
-pub fn expand(text: &str, host: &Host, workspace: &Path) -> Option<PathBuf> {
-    let under = |base: &Path, rest: &str| match rest.trim_start_matches('/') {
-        "" => base.to_path_buf(),
-        rest => base.join(rest),
+/// The paths that `~` and `$WORKSPACE` stand for in a policy: the home in the jail and the workspace as the
+/// caller names it. A path that is not UTF-8 cannot be written in a policy either, and stands for itself.
+pub fn roots(home: &Path, workspace: &Path) -> Roots {
+    let own = Roots::symbolic();
+    let text = |path: &Path, unnamed: String| match path.to_str() {
+        Some(text) => path_set::clean(text),
+        None => unnamed,
     };
-    if let Some(rest) = text.strip_prefix("$WORKSPACE") {
-        Some(under(workspace, rest))
-    } else if let Some(rest) = text.strip_prefix('~') {
-        host.home.as_deref().map(|home| under(home, rest))
-    } else {
-        Some(PathBuf::from(text))
+    Roots {
+        home: text(home, own.home),
+        workspace: text(workspace, own.workspace),
+    }
+}
+
+/// Where a policy's paths are on the host. A mapping of host paths to other paths in the jail belongs here.
+#[derive(Debug)]
+pub struct HostPaths<'h> {
+    roots: Roots,
+    home: Option<&'h Path>,
+    /// The workspace by its real path; `None` if the jail has a fresh one.
+    workspace: Option<PathBuf>,
+}
+
+impl<'h> HostPaths<'h> {
+    pub fn of(policy: &Policy, request: &Request, host: &'h Host) -> HostPaths<'h> {
+        let mode = workspace_mode(policy);
+        let real = (mode != WorkspaceMode::None).then(|| real_workspace(policy, request, host));
+        HostPaths {
+            roots: roots(&home(host), &callers_workspace(request, host)),
+            home: host.home.as_deref(),
+            workspace: real,
+        }
+    }
+
+    /// The path of a rule on the host: a flag names it as it is, a policy by its roots. `None` as in
+    /// [`Self::at`].
+    pub fn of_rule<'p>(&self, rule: &'p PathRule) -> Option<Cow<'p, Path>> {
+        match rule.origin.is_flag() {
+            true => Some(Cow::Borrowed(rule.path.as_ref())),
+            false => self.at(&rule.path),
+        }
+    }
+
+    /// The path on the host. `None` if it lies in the home and the caller has no account.
+    pub fn at<'p>(&self, path: &'p AbsPath) -> Option<Cow<'p, Path>> {
+        let Roots { home, workspace } = &self.roots;
+        if let Some(real) = &self.workspace
+            && path_set::within(path, workspace)
+        {
+            return Some(moved(path, workspace, real));
+        }
+        match path_set::within(path, home) {
+            true => Some(moved(path, home, self.home?)),
+            false => Some(Cow::Borrowed(path.as_ref())),
+        }
+    }
+}
+
+/// `path` with `to` in place of `from`, in which it lies.
+fn moved<'p>(path: &'p AbsPath, from: &str, to: &Path) -> Cow<'p, Path> {
+    if Path::new(from).as_os_str() == to.as_os_str() {
+        return Cow::Borrowed(path.as_ref());
+    }
+    let rest = path.strip_prefix(from).unwrap_or_default();
+    match rest.trim_start_matches('/') {
+        "" => Cow::Owned(to.to_path_buf()),
+        rest => Cow::Owned(to.join(rest)),
     }
 }
 

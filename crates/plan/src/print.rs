@@ -136,6 +136,7 @@ impl fmt::Display for Act {
                 inodes,
                 mode,
                 access,
+                ..
             } => write!(
                 f,
                 "tmpfs {} {} {mode:04o}, {bytes} bytes, {inodes} inodes",
@@ -162,7 +163,7 @@ impl fmt::Display for Act {
             Act::Withhold { path, .. } => {
                 write!(f, "withhold {}, which is absent", path.display())
             }
-            Act::Hold { path } => write!(f, "hold {} in its place", path.display()),
+            Act::Hold { path, .. } => write!(f, "hold {} in its place", path.display()),
             Act::Pivot => write!(f, "pivot into the root, detach the host's tree"),
             Act::Seal => write!(f, "make the root read-only"),
             Act::Hostname { name } => write!(f, "hostname {name}"),
@@ -197,7 +198,9 @@ impl fmt::Display for Act {
             Act::JoinCgroup => write!(f, "join the v1 groups"),
             Act::CgroupNamespace => write!(f, "cgroup namespace, its root the jail's own group"),
             Act::Keyring => write!(f, "new session keyring"),
-            Act::ResourceLimit { limit, soft, hard } => {
+            Act::ResourceLimit {
+                limit, soft, hard, ..
+            } => {
                 write!(f, "rlimit {} {soft}, hard {hard}", kebab(limit))
             }
             Act::Become { uid, gid } => write!(f, "become {uid}:{gid}"),

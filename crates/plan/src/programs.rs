@@ -4,15 +4,15 @@
 //! The decision applies to inodes. A loader maps the program that it starts, so a copy, a link or a script
 //! made by the jail fails on its noexec mount, under any name and with any loader.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::host::{Fact, Image, LoadTree, NamedBy, Piece, Role};
-use super::paths;
 use super::refusal::ResolveError;
 use super::view::{Bound, View, never_below};
 use super::*;
-use creel_policy::{Absent, Execution, Grant, Origin, Policy};
+use creel_policy::{Absent, Execution, Origin, PathRule, Policy};
 
 impl View<'_> {
     /// Adds the files that may be executed or loaded, after the grants are known. `places`: the paths to
@@ -66,12 +66,12 @@ impl View<'_> {
 
     fn named<'p>(
         &self,
-        programs: &'p [Grant],
+        programs: &'p [PathRule],
     ) -> Result<Vec<(PathBuf, Absent, &'p Origin)>, ResolveError> {
         let mut names = vec![];
         for grant in programs {
-            match paths::expand(&grant.path, self.host, &self.workspace.path) {
-                Some(path) => names.push((path, grant.absent, &grant.origin)),
+            match self.on_host.of_rule(grant) {
+                Some(path) => names.push((path.into_owned(), grant.absent, &grant.origin)),
                 None if grant.absent == Absent::Skip => {}
                 None => {
                     return Err(ResolveError::NoHome {
@@ -286,7 +286,8 @@ impl View<'_> {
             });
         }
         let access = Access { write: false, code };
-        let entry = self.binds.entry(real.clone()).or_insert(Bound {
+        let entry = self.binds.entry(real.clone()).or_insert_with(|| Bound {
+            by: Some(origin.clone()),
             node,
             access,
             uid,
@@ -294,7 +295,9 @@ impl View<'_> {
             idmap,
         });
         entry.access.write = false;
-        entry.access.code = entry.access.code.max(code);
+        if code > entry.access.code {
+            (entry.access.code, entry.by) = (code, Some(origin.clone()));
+        }
         if real != name && self.bind_above(name).is_none() {
             self.links.insert(name.into(), real);
         }
@@ -329,12 +332,12 @@ impl View<'_> {
     /// from elsewhere.
     fn load_trees(
         &self,
-        load: &[Grant],
+        load: &[PathRule],
         landlock: u32,
     ) -> Result<Vec<(PathBuf, Origin)>, ResolveError> {
         let mut needed = vec![];
         for grant in load {
-            let path = paths::expand(&grant.path, self.host, &self.workspace.path);
+            let path = self.on_host.of_rule(grant).map(Cow::into_owned);
             let Some(path) = path else { continue };
             let Fact::Present { real, .. } = self.host.fact(&path)? else {
                 continue;

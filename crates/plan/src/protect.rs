@@ -7,11 +7,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::host::Fact;
-use super::paths;
 use super::refusal::ResolveError;
-use super::view::{Bound, View, Withheld};
+use super::view::{Bound, Masked, View, Withheld};
 use super::*;
-use creel_policy::{Absent, Grant, Origin, protected_defaults};
+use creel_policy::{Absent, Origin, PathRule, protected_defaults};
 
 /// The meaning of protection for an absent name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +32,10 @@ impl From<Absent> for WhenAbsent {
 
 impl View<'_> {
     /// Adds the protected paths, after all grants are known.
-    pub(super) fn protect(&mut self, protect: &[Grant]) -> Result<(), ResolveError> {
-        for Grant {
-            path,
-            absent,
-            origin,
-        } in protect
-        {
-            let Some(path) = paths::expand(path, self.host, &self.workspace.path) else {
+    pub(super) fn protect(&mut self, protect: &[PathRule]) -> Result<(), ResolveError> {
+        for rule in protect {
+            let (absent, origin) = (rule.absent, &rule.origin);
+            let Some(path) = self.on_host.of_rule(rule) else {
                 return Err(ResolveError::NoHome {
                     uid: self.host.uid,
                     origin: origin.clone(),
@@ -50,10 +45,10 @@ impl View<'_> {
             let when = beneath.map_or(protected_defaults::When::Always, protected_defaults::when);
             let if_present =
                 *origin == Origin::creel() && when == protected_defaults::When::Present;
-            if if_present && self.host.paths.get(&path) == Some(&Fact::Absent) {
+            if if_present && self.host.paths.get(&*path) == Some(&Fact::Absent) {
                 continue;
             }
-            match self.hold(&path, *absent, origin) {
+            match self.hold(&path, absent, origin) {
                 // An earlier jail could have made such a file, which would then make every later run fail.
                 Err(error) if if_present && error.is_of_the_file() => {
                     let text = error.to_string();
@@ -138,7 +133,9 @@ impl View<'_> {
             Fact::Present { .. } => self.keep(path, absent, origin),
             // A socket or device cannot be made read-only, so it is covered.
             Fact::Special => {
-                self.masks.insert(path.into(), Node::File);
+                let by = origin.clone();
+                let node = Node::File;
+                self.masks.insert(path.into(), Masked { node, by });
                 Ok(())
             }
             Fact::Absent => self.withhold(path, absent.into(), Later::ReadOnly, origin),
@@ -192,6 +189,7 @@ impl View<'_> {
             .map_or(Code::Data, |(_, bound)| bound.access.code);
         let access = Access { write: false, code };
         self.binds.entry(place).or_insert(Bound {
+            by: Some(origin.clone()),
             node,
             access,
             uid,
@@ -246,11 +244,16 @@ impl View<'_> {
             _ => {
                 if let Some(name) = missing.file_name() {
                     let above = missing != path;
-                    let withheld = Withheld { later, above };
                     let known = self.withheld.entry(directory.join(name));
-                    let known = known.or_insert(withheld);
+                    let known = known.or_insert_with(|| Withheld {
+                        by: origin.clone(),
+                        later,
+                        above,
+                    });
                     // If one rule denies the name and another protects it, it is denied.
-                    known.later = known.later.min(later);
+                    if later < known.later {
+                        (known.later, known.by) = (later, origin.clone());
+                    }
                     known.above |= above;
                 }
                 Ok(())

@@ -3,6 +3,7 @@
 //! This module owns that list. [`resolve`](fn@super::resolve) refuses to plan with a path that is not on it
 //! ([`Unasked`](super::host::Unasked)).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -10,12 +11,12 @@ use super::command::command_places;
 use super::egress::{USUAL, terminates};
 use super::granted::Way;
 use super::host::{Fact, Host};
-use super::paths::{expand, real_workspace, within, workspace, workspace_mode};
+use super::paths::{HostPaths, within, workspace, workspace_mode};
 use super::request::Request;
 use super::search_dirs;
 use super::wanted::{Purpose, Wanted};
 use creel_policy::glob::Pattern;
-use creel_policy::{Execution, Policy, WorkspaceMode};
+use creel_policy::{Execution, PathRule, Policy, WorkspaceMode};
 
 /// Calls `answer` for every path that [`resolve`](fn@super::resolve) will look up in `host`. `answer` adds a
 /// fact about the path to the host; some facts raise further questions. If a path is asked twice, the later
@@ -72,18 +73,17 @@ fn own(policy: &Policy, request: &Request, host: &Host) -> Option<Wanted> {
 /// The nearest parents of absent protected and denied paths that were not looked up yet, in trees that the
 /// jail may write to. The creation of an absent name is blocked in its nearest existing parent.
 fn above(policy: &Policy, request: &Request, host: &Host) -> BTreeSet<PathBuf> {
-    let place = real_workspace(policy, request, host);
+    let at = HostPaths::of(policy, request, host);
     let fs = &policy.filesystem;
     let named = fs.protect.iter().chain(&fs.deny);
-    let names = named.filter_map(|grant| expand(&grant.path, host, &place));
+    let names = named.filter_map(|rule| at.of_rule(rule));
     let found = &host.found;
-    let names = names
-        .chain(found.worktrees.iter().cloned())
-        .chain(found.search_dirs.iter().map(|seat| seat.path.clone()));
+    let dirs = found.search_dirs.iter().map(|seat| &seat.path);
+    let names = names.chain(found.worktrees.iter().chain(dirs).map(Cow::from));
     let trees = search_dirs::writable(policy, request, host);
     let mut more = BTreeSet::new();
     for name in names {
-        if host.paths.get(&name) != Some(&Fact::Absent) {
+        if host.paths.get(&*name) != Some(&Fact::Absent) {
             continue;
         }
         let unknown = name
@@ -101,13 +101,14 @@ fn above(policy: &Policy, request: &Request, host: &Host) -> BTreeSet<PathBuf> {
 
 /// Every path that is known from the start.
 fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
-    let workspace = real_workspace(policy, request, host);
+    let at = HostPaths::of(policy, request, host);
+    let at = |rule: &PathRule| at.of_rule(rule).map(Cow::into_owned);
     let fs = &policy.filesystem;
     let mut all: Vec<Wanted> = own(policy, request, host).into_iter().collect();
     // If a path is looked up for two purposes, the later answer stays, which knows more.
     if let Execution::Only(programs) = &policy.exec.value {
         for grant in programs {
-            if let Some(path) = expand(&grant.path, host, &workspace) {
+            if let Some(path) = at(grant) {
                 let purpose = Purpose::Program;
                 all.insert(0, Wanted { path, purpose });
             }
@@ -120,14 +121,14 @@ fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
         }
     }
     for grant in &fs.load {
-        if let Some(path) = expand(&grant.path, host, &workspace) {
+        if let Some(path) = at(grant) {
             let purpose = Purpose::Load;
             all.insert(0, Wanted { path, purpose });
         }
     }
     let protected = fs.protect.iter();
     for protect in protected.filter(|_| search_dirs::writes(policy, request)) {
-        if let Some(path) = expand(&protect.path, host, &workspace) {
+        if let Some(path) = at(protect) {
             let purpose = Purpose::Protect;
             all.insert(0, Wanted { path, purpose });
         }
@@ -148,7 +149,7 @@ fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
     ];
     for (grants, purpose) in lists {
         for grant in grants {
-            if let Some(path) = expand(&grant.path, host, &workspace)
+            if let Some(path) = at(grant)
                 && !all.iter().any(|w| w.path == path && w.purpose >= purpose)
             {
                 all.push(Wanted { path, purpose });

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::granted::Way;
-use creel_policy::Origin;
+use creel_policy::{AbsPath, Origin};
 
 /// The request for one run. Paths are absolute or relative to the caller's working directory. Flags that
 /// grant or limit are lines of the policy by then.
@@ -53,8 +53,8 @@ pub struct RawGrant {
     pub way: Way,
     /// Absolute.
     pub path: PathBuf,
-    /// The directory that it must not lead out of, through any link.
-    pub base: Option<String>,
+    /// Directories that it must not lead out of, through any link.
+    pub within: Vec<AbsPath>,
     pub origin: Origin,
 }
 

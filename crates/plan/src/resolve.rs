@@ -13,7 +13,7 @@ use super::request::{Clocks, Request, Terminal};
 use super::search_dirs;
 use super::view::View;
 use super::*;
-use creel_policy::{Degradable, Execution, Limits, Policy};
+use creel_policy::{Degradable, Execution, Limits, Origin, Policy};
 
 /// The id of the jail's user if the jail has a range of ids.
 pub const JAIL_ID: u32 = 1000;
@@ -37,7 +37,8 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
 
     let egress = Egress::plan(&policy.network, &request.publish)?;
     let landlock = landlock(host, degraded)?;
-    let mut view = View::new(host, home.clone());
+    let on_host = paths::HostPaths::of(policy, request, host);
+    let mut view = View::new(host, on_host, home.clone());
     view.identity = identity(policy, host);
     view.workspace(policy, request)?;
     view.grants(policy, request)?;
@@ -184,6 +185,7 @@ fn command_acts(
         limit: Resource::Processes,
         soft: most,
         hard: most,
+        rule: Some(limits.pids.origin.clone()),
     }));
     if terminal == Terminal::Pty {
         acts.push(Act::Terminal);
@@ -239,13 +241,20 @@ fn landlock(host: &Host, degraded: &BTreeSet<Degradable>) -> Result<u32, Resolve
 pub const NEWEST_LANDLOCK_ABI: u32 = 10;
 
 fn resource_limits(limits: &Limits) -> Vec<Act> {
-    let limit = |limit, soft, hard| Act::ResourceLimit { limit, soft, hard };
+    let by = |limit, soft, hard, rule: Option<&Origin>| Act::ResourceLimit {
+        limit,
+        soft,
+        hard,
+        rule: rule.cloned(),
+    };
+    let limit = |limit, soft, hard| by(limit, soft, hard, None);
     let seconds = limits.cpu_time.value.0.div_ceil(1000).max(1);
     let size = limits.file_size.value.0;
+    let (cpu, file) = (&limits.cpu_time.origin, &limits.file_size.origin);
     vec![
         // 1, not 0: a piped core_pattern ignores 0 but not 1 (core(5)), and no file is that small.
         limit(Resource::Core, 1, 1),
-        limit(Resource::FileSize, size, size),
+        by(Resource::FileSize, size, size, Some(file)),
         limit(Resource::MemLock, LOCKED_BYTES, LOCKED_BYTES),
         // Queues use kernel memory that no tmpfs limit counts.
         limit(Resource::MessageQueue, 0, 0),
@@ -253,7 +262,7 @@ fn resource_limits(limits: &Limits) -> Vec<Act> {
         // A caller with raised priority (limits.conf(5), for sound) does not pass it on.
         limit(Resource::Nice, 0, 0),
         limit(Resource::RealTime, 0, 0),
-        limit(Resource::Cpu, seconds, seconds.saturating_add(1)),
+        by(Resource::Cpu, seconds, seconds.saturating_add(1), Some(cpu)),
     ]
 }
 
@@ -264,6 +273,7 @@ fn open_files(limits: &Limits, host: &Host) -> Act {
         limit: Resource::OpenFiles,
         soft: open,
         hard: open,
+        rule: Some(limits.open_files.origin.clone()),
     }
 }
 

@@ -5,11 +5,12 @@
 //! own mount if it exists, and its creation is blocked if it does not. A tree is refused if a symbolic link
 //! in it leads to such a directory.
 
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::path::Path;
 
 use super::granted::Way;
 use super::host::{Fact, Host, SearchDir};
-use super::paths::{real_workspace, within, workspace, workspace_mode};
+use super::paths::{HostPaths, within, workspace, workspace_mode};
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::view::View;
@@ -55,15 +56,16 @@ pub fn writes(policy: &Policy, request: &Request) -> bool {
 
 /// The real paths of all trees requested as writable, and the names that lead to them.
 pub fn writable<'h>(policy: &Policy, request: &Request, host: &'h Host) -> Vec<&'h Path> {
-    let place = real_workspace(policy, request, host);
-    let granted = Way::Write.granted(policy, request, host, &place);
+    let at = HostPaths::of(policy, request, host);
+    let granted = Way::Write.granted(policy, request, &at);
     let mode = workspace_mode(policy);
     let own = (mode == WorkspaceMode::ReadWrite).then(|| workspace(policy, request, host));
-    let real = |path: PathBuf| match host.paths.get(&path) {
+    let real = |path: Cow<Path>| match host.paths.get(&*path) {
         Some(Fact::Present { real, .. }) => Some(real.as_path()),
         _ => None,
     };
-    let named = granted.filter_map(|grant| grant.path).chain(own);
+    let named = granted.filter_map(|grant| grant.path);
+    let named = named.chain(own.map(Cow::Owned));
     let mut trees: Vec<&Path> = named.filter_map(real).collect();
     let named = host.paths.iter().filter_map(|(name, fact)| match fact {
         Fact::Present { real, .. } if real != name => {

@@ -129,6 +129,7 @@ impl View<'_> {
             path: Path::new("/proc").join(name),
             node: *node,
             absent: IfAbsent::Skip,
+            rule: None,
         }));
 
         // Mounts in order of depth, so that no mount covers an earlier one beneath it.
@@ -163,6 +164,7 @@ impl View<'_> {
                             write: true,
                             code: self.own_code(path),
                         },
+                        rule: self.executable.get(path).cloned(),
                     });
                 }
                 Mount::Bind(bound) => {
@@ -180,6 +182,7 @@ impl View<'_> {
                         owner,
                         without,
                         unnamed: self.unnamed(path),
+                        rule: bound.by.clone(),
                     });
                 }
             }
@@ -200,24 +203,28 @@ impl View<'_> {
                 });
             }
         }
-        acts.extend(self.held().into_iter().map(|path| Act::Hold { path }));
-        acts.extend(self.masks.iter().map(|(path, node)| Act::Mask {
+        let held = self.held().into_iter();
+        acts.extend(held.map(|(path, rule)| Act::Hold { path, rule }));
+        acts.extend(self.masks.iter().map(|(path, mask)| Act::Mask {
             path: path.clone(),
-            node: *node,
+            node: mask.node,
             absent: IfAbsent::Refuse,
+            rule: Some(mask.by.clone()),
         }));
         if egress.is_some_and(Egress::terminates) {
             acts.extend(self.trusted()?);
         }
         acts.extend(self.withheld.iter().map(|(path, withheld)| Act::Withhold {
             path: path.clone(),
-            by: self.stand_in(path, *withheld),
+            by: self.stand_in(path, withheld),
             later: withheld.later,
+            rule: Some(withheld.by.clone()),
         }));
         acts.extend(self.sockets.iter().map(|path| Act::Mask {
             path: path.clone(),
             node: Node::File,
             absent: IfAbsent::Skip,
+            rule: None,
         }));
         let bytes = match egress.is_some_and(Egress::terminates) {
             true => ROOT_BYTES_WITH_CERTIFICATES,
@@ -229,7 +236,7 @@ impl View<'_> {
 
     /// The placeholder for a withheld name. The placeholder of a denied name reveals nothing, so it is not
     /// a directory.
-    fn stand_in(&self, path: &Path, withheld: Withheld) -> StandIn {
+    fn stand_in(&self, path: &Path, withheld: &Withheld) -> StandIn {
         let obeyed = self.host.found.obeyed.get(path).map(|obeyed| obeyed.stands);
         let readable = withheld.later == Later::ReadOnly;
         let directory = withheld.above || protected_defaults::is_looked_into(path);
@@ -304,7 +311,7 @@ impl View<'_> {
 
     /// Whether one of the jail's own tmpfs mounts is executable.
     fn own_code(&self, path: &Path) -> Code {
-        match self.executable.contains(path) {
+        match self.executable.contains_key(path) {
             true => Code::Execute,
             false => Code::Data,
         }
@@ -315,6 +322,7 @@ impl View<'_> {
             path: path.into(),
             node,
             rights,
+            rule: None,
         };
         let mut rules = vec![
             rule("/".as_ref(), Node::Directory, Rights::List),
@@ -330,13 +338,19 @@ impl View<'_> {
                 write: true,
                 code: self.own_code(&path),
             };
-            rules.push(rule(&path, Node::Directory, access.into()));
+            rules.push(LandlockRule {
+                rule: self.executable.get(&path).cloned(),
+                ..rule(&path, Node::Directory, access.into())
+            });
         }
         // The rule of the enclosing tree grants the same, and the kernel may not be able to look up the
         // root of a FUSE server.
         for (path, bound) in &self.binds {
             if !self.covered(path, bound) && !self.unnamed(path) {
-                rules.push(rule(path, bound.node, bound.access.into()));
+                rules.push(LandlockRule {
+                    rule: bound.by.clone(),
+                    ..rule(path, bound.node, bound.access.into())
+                });
             }
         }
         rules

@@ -6,28 +6,28 @@ use std::path::{Path, PathBuf};
 use super::granted::{Way, granted};
 use super::host::{Fact, Host, Idmap};
 use super::identity::Identity;
-use super::paths::{
-    self, FRESH_WORKSPACE, NEVER_BELOW, NEVER_WRITABLE, OWN_TMPFS, TOO_WIDE, beneath, within,
-};
+use super::paths::{self, HostPaths, NEVER_BELOW, NEVER_WRITABLE, TOO_WIDE, beneath, within};
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::*;
+use creel_policy::rights::FRESH_WORKSPACE;
 use creel_policy::{Absent, Execution, Origin, Policy, WorkspaceMode};
 
 /// The jail's view of the filesystem, gathered before it becomes acts.
 pub(super) struct View<'a> {
     pub(super) host: &'a Host,
+    pub(super) on_host: HostPaths<'a>,
     pub(super) home: PathBuf,
     pub(super) workspace: Workspace,
     /// Granted paths with their access: the real path on the host, which is also the path in the jail.
     pub(super) binds: BTreeMap<PathBuf, Bound>,
     /// The jail's own tmpfs mounts that are executable.
-    pub(super) executable: BTreeSet<PathBuf>,
+    pub(super) executable: BTreeMap<PathBuf, Origin>,
     /// Grants that name a symbolic link: the link, and its target.
     pub(super) links: BTreeMap<PathBuf, PathBuf>,
     /// Mounts in granted trees that are bound separately.
     pub(super) apart: Vec<Apart>,
-    pub(super) masks: BTreeMap<PathBuf, Node>,
+    pub(super) masks: BTreeMap<PathBuf, Masked>,
     /// Sockets of the host in granted trees.
     pub(super) sockets: BTreeSet<PathBuf>,
     pub(super) skipped: Vec<String>,
@@ -57,9 +57,16 @@ pub(super) struct Apart {
     pub(super) unnamed: bool,
 }
 
+/// A path that is covered, and the rule that asked for it.
+pub(super) struct Masked {
+    pub(super) node: Node,
+    pub(super) by: Origin,
+}
+
 /// A name that is absent and that the jail cannot create.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Withheld {
+    pub(super) by: Origin,
     pub(super) later: Later,
     /// The protected path lies beneath this name.
     pub(super) above: bool,
@@ -72,8 +79,10 @@ pub(super) struct Workspace {
     pub(super) fresh: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Bound {
+    /// The rule that asked for it; of several, the one that gives most. `None` if no rule did.
+    pub(super) by: Option<Origin>,
     pub(super) node: Node,
     pub(super) access: Access,
     pub(super) uid: u32,
@@ -95,9 +104,10 @@ impl Way {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(host: &'a Host, home: PathBuf) -> View<'a> {
+    pub(super) fn new(host: &'a Host, on_host: HostPaths<'a>, home: PathBuf) -> View<'a> {
         View {
             host,
+            on_host,
             home,
             workspace: Workspace {
                 path: PathBuf::new(),
@@ -105,7 +115,7 @@ impl<'a> View<'a> {
                 fresh: false,
             },
             binds: BTreeMap::new(),
-            executable: BTreeSet::new(),
+            executable: BTreeMap::new(),
             links: BTreeMap::new(),
             apart: vec![],
             masks: BTreeMap::new(),
@@ -177,7 +187,9 @@ impl<'a> View<'a> {
             write: mode == WorkspaceMode::ReadWrite,
             code: Code::Data,
         };
+        let mode = policy.filesystem.workspace.as_ref();
         let bound = Bound {
+            by: mode.map(|mode| mode.origin.clone()),
             node: *node,
             access,
             uid: *uid,
@@ -216,8 +228,7 @@ impl<'a> View<'a> {
     ) -> Result<(), ResolveError> {
         // If programs are named one by one, a granted tree of programs is read-only data.
         let limited = policy.exec.value != Execution::Granted;
-        let (host, workspace) = (self.host, self.workspace.path.clone());
-        for grant in granted(policy, request, host, &workspace) {
+        for grant in granted(policy, request, &self.on_host) {
             let (flag, origin) = (grant.origin.is_flag(), grant.origin);
             let Some(path) = grant.path else {
                 // A policy is a template: without a home, `~` paths do not exist.
@@ -225,17 +236,20 @@ impl<'a> View<'a> {
                     continue;
                 }
                 return Err(ResolveError::NoHome {
-                    uid: host.uid,
+                    uid: self.host.uid,
                     origin: origin.clone(),
                 });
             };
             let way = match grant.way {
-                Way::Exec if limited && flag => return Err(ResolveError::ExecByName { path }),
-                Way::Exec if limited && self.own_tmpfs().contains(&path) => continue,
+                Way::Exec if limited && flag => {
+                    let path = path.into_owned();
+                    return Err(ResolveError::ExecByName { path });
+                }
+                Way::Exec if limited && self.is_own(Some(&path)) => continue,
                 Way::Exec if limited => Way::Read,
                 Way::Write if flag && self.own_place(&path) => {
                     return Err(ResolveError::Never {
-                        path,
+                        path: path.into_owned(),
                         why: "the jail has its own, which is empty at the start, writable and gone at the end; name a directory in it",
                         origin: origin.clone(),
                     });
@@ -245,11 +259,6 @@ impl<'a> View<'a> {
             self.grant(&path, way, grant.absent, origin)?;
         }
         Ok(())
-    }
-
-    /// Whether the jail has a directory of its own at this path.
-    fn own_place(&self, path: &Path) -> bool {
-        OWN_TMPFS.iter().any(|own| path == Path::new(own)) || path == self.home
     }
 
     /// A process that can write in a tree can replace a link in it, and the next run would be granted the
@@ -283,13 +292,16 @@ impl<'a> View<'a> {
     ) -> Result<(), ResolveError> {
         if self.workspace.fresh && path == self.workspace.path && way != Way::Load {
             if way == Way::Exec {
-                self.executable.insert(path.to_path_buf());
+                self.executable.insert(path.to_path_buf(), origin.clone());
             }
             return Ok(());
         }
         if self.own_place(path) {
             match way {
-                Way::Exec => drop(self.executable.insert(path.to_path_buf())),
+                Way::Exec => drop(
+                    self.executable
+                        .insert(path.to_path_buf(), origin.clone()),
+                ),
                 Way::Write => self.skipped.push(format!(
                     "{} is the jail's own and writable without a grant; it contains no files of the host",
                     path.display()
@@ -350,6 +362,7 @@ impl<'a> View<'a> {
                 idmap,
             } => {
                 let bound = Bound {
+                    by: Some(origin.clone()),
                     node: *node,
                     access: way.access(),
                     uid: *uid,
@@ -381,11 +394,15 @@ impl<'a> View<'a> {
                 origin: origin.clone(),
             });
         }
+        let (access, idmap) = (bound.access, bound.idmap);
         let entry = self.binds.entry(real.clone()).or_insert(bound);
-        entry.access.write |= bound.access.write;
-        entry.access.code = entry.access.code.max(bound.access.code);
-        if bound.access.write {
-            entry.idmap = bound.idmap;
+        if access.write && !entry.access.write || access.code > entry.access.code {
+            entry.by = Some(origin.clone());
+        }
+        entry.access.write |= access.write;
+        entry.access.code = entry.access.code.max(access.code);
+        if access.write {
+            entry.idmap = idmap;
         }
         if link || real != path {
             self.links.insert(path.to_path_buf(), real);
@@ -426,28 +443,6 @@ impl<'a> View<'a> {
                 let hidden = within(&self.home, above) && within(path, &self.home);
                 !apart && !loose && !hidden && outer.access == bound.access
             })
-    }
-
-    /// The working directory in the jail: the requested one, else the workspace.
-    pub(super) fn workdir(&self, request: &Request) -> Result<PathBuf, ResolveError> {
-        let Some(asked) = &request.workdir else {
-            return Ok(self.workspace.path.clone());
-        };
-        let path = match asked.is_absolute() {
-            true => asked.clone(),
-            false => self.workspace.path.join(asked),
-        };
-        let plain = !path
-            .components()
-            .any(|c| c == std::path::Component::ParentDir);
-        let inside = self.own_tmpfs().iter().any(|own| path.starts_with(own))
-            || self.bind_above(&path).is_some()
-            || self.links.keys().any(|link| path.starts_with(link))
-            || path == Path::new("/");
-        match plain && inside {
-            true => Ok(path),
-            false => Err(ResolveError::WorkdirOutside(path.display().to_string())),
-        }
     }
 }
 

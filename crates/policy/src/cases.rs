@@ -3,10 +3,10 @@
 
 use super::Sourced;
 use super::decide::{Decision, Why, decide};
-use super::layer::{Case, Layer, PROGRAM_DIRECTORIES};
+use super::layer::{Case, Command, Layer};
 use super::net::Mode;
 use super::net::why::UNNAMED;
-use super::path_set::within;
+use super::path_set::{AbsPath, within};
 use super::rights::{Rights, Roots};
 use super::tools::Tool;
 
@@ -91,11 +91,11 @@ pub fn beyond_kernel(judged: &Judged, rights: &Rights, roots: &Roots) -> Option<
         Tool::Exec => {
             let commands = rights.constraints(Tool::Exec).commands.as_ref()?;
             let program = case.words.first()?;
-            let paths: Vec<String> = match program.contains('/') {
+            let paths: Vec<AbsPath> = match program.contains('/') {
                 true => vec![subject?],
-                false => PROGRAM_DIRECTORIES.map(|d| format!("{d}/{program}")).into(),
+                false => Command::paths(program, roots),
             };
-            let bound = |path: &String| commands.get(path).is_some_and(|c| !c.args.is_empty());
+            let bound = |path: &AbsPath| commands.get(path).is_some_and(|c| !c.args.is_empty());
             let why = "the arguments are checked only for the command that creel starts";
             paths.iter().any(bound).then_some(why)
         }
@@ -104,7 +104,7 @@ pub fn beyond_kernel(judged: &Judged, rights: &Rights, roots: &Roots) -> Option<
 }
 
 /// The path that a case names, absolute.
-pub fn subject(roots: &Roots, word: &str) -> String {
+pub fn subject(roots: &Roots, word: &str) -> AbsPath {
     match word.as_bytes().first() {
         Some(b'/' | b'~' | b'$') => roots.expand(word),
         _ => roots.expand(&format!("$WORKSPACE/{word}")),

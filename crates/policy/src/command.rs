@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::glob;
+use super::grant::Absent;
 use super::origin::Origin;
-use super::roots::Roots;
+use super::path_set::PathRule;
+use super::roots::{AbsPath, Roots};
 use super::tools::Tool;
 use super::words::words;
 
@@ -22,15 +24,37 @@ pub struct Command {
 }
 
 impl Command {
+    /// Whether the program is a path, not a bare name.
+    pub fn is_path(&self) -> bool {
+        is_path(&self.program)
+    }
+
+    /// A rule for each path that the program can mean.
+    pub fn rules(&self, absent: Absent, roots: &Roots) -> Vec<PathRule> {
+        let rule = |written| roots.rule(written, absent, self.origin.clone());
+        match self.is_path() {
+            true => vec![rule(self.program.clone())],
+            false => in_directories(&self.program).map(rule).into(),
+        }
+    }
+
     /// The paths that a policy's program name can mean.
-    pub fn paths(program: &str, roots: &Roots) -> Vec<String> {
-        match program.contains('/') || program == "~" {
+    pub fn paths(program: &str, roots: &Roots) -> Vec<AbsPath> {
+        match is_path(program) {
             true => vec![roots.expand(program)],
-            false => PROGRAM_DIRECTORIES
-                .map(|dir| format!("{dir}/{program}"))
+            false => in_directories(program)
+                .map(|path| roots.expand(&path))
                 .into(),
         }
     }
+}
+
+fn is_path(program: &str) -> bool {
+    program.contains('/') || program == "~"
+}
+
+fn in_directories(name: &str) -> [String; PROGRAM_DIRECTORIES.len()] {
+    PROGRAM_DIRECTORIES.map(|dir| format!("{dir}/{name}"))
 }
 
 /// A pattern for arguments, one word per argument. `*` in a word matches any run of characters; a last

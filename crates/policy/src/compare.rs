@@ -207,7 +207,7 @@ impl Found {
                         .get(path)
                         .is_some_and(|other| allowed.args.is_superset(&other.args));
                     if !within {
-                        self.add(&key("commands"), path.clone(), Some(&allowed.origin));
+                        self.add(&key("commands"), path.as_str(), Some(&allowed.rule.origin));
                     }
                 }
             }
@@ -229,8 +229,8 @@ impl Beyond for PathSet {
                 found.add(key, "every path", None);
             }
             (PathSet::Of(trees), _) => {
-                for (path, leaf) in trees.iter().filter(|(path, _)| !other.cover(path)) {
-                    found.add(key, path.clone(), Some(&leaf.origin));
+                for rule in trees.rules().filter(|rule| !other.covers(rule)) {
+                    found.add(key, rule.path.as_str(), Some(&rule.origin));
                 }
             }
             (PathSet::All, _) => {}
@@ -251,14 +251,14 @@ impl Beyond for DenySet {
     }
 }
 
-impl Beyond for Names<String> {
+impl<T: Ord + Display> Beyond for Names<T> {
     fn beyond(&self, other: &Self, key: &str, found: &mut Found) {
         match (self, other) {
             (None, Some(_)) if found.scope == Scope::Whole => found.add(key, "every name", None),
             (_, None) | (None, Some(_)) => {}
             (Some(a), Some(b)) => {
                 for (name, origin) in a.iter().filter(|(name, _)| !b.contains_key(*name)) {
-                    found.add(key, name.clone(), Some(origin));
+                    found.add(key, name.to_string(), Some(origin));
                 }
             }
         }

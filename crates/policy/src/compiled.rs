@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use super::roots::Roots;
 use super::{
-    Absent, Environment, Execution, Filesystem, Grant, Limits, Network, Origin, Policy, Sourced,
+    Absent, Environment, Execution, Filesystem, Limits, Network, Origin, PathRule, Policy, Sourced,
     WorkspaceMode,
 };
 
@@ -40,7 +41,8 @@ impl Compiled {
         COMPILED.iter().find(|preset| preset.name == name)
     }
 
-    pub fn policy(&self) -> Policy {
+    /// The policy, where `~` and `$WORKSPACE` stand for these `roots`.
+    pub fn policy(&self, roots: &Roots) -> Policy {
         // Line 0 marks values that creel itself adds.
         let source: Arc<str> = format!("preset:{}", self.name).into();
         let origin = |line| match line {
@@ -53,11 +55,11 @@ impl Compiled {
         fn of<T>((value, line): (T, u32), origin: impl Fn(u32) -> Origin) -> Sourced<T> {
             Sourced::new(value, origin(line))
         }
-        let grants = |list: &[(&str, Absent, u32)]| -> Vec<Grant> {
-            let grant = |(path, absent, line): &(&str, Absent, u32)| {
-                Grant::new(*path, *absent, origin(*line))
-            };
-            list.iter().map(grant).collect()
+        let grants = |list: &[(&'static str, Absent, u32)]| -> Vec<PathRule> {
+            let rules = list.iter();
+            rules
+                .map(|(path, absent, line)| roots.rule(*path, *absent, origin(*line)))
+                .collect()
         };
         let text = |value: &str, line: u32| Sourced::new(value.to_owned(), origin(line));
         let set = self.set.iter();
@@ -119,7 +121,7 @@ mod tests {
         let layer = preset::layer(name).unwrap();
         let silent = format!("{:?}", layer.limits).contains(": None");
         assert!(!silent || name != DEFAULT, "{name}: {:?}", layer.limits);
-        file::alone(layer, &preset::default().unwrap().limits)
+        file::alone(layer, &preset::limits().unwrap(), &Roots::symbolic())
     }
 
     fn generate() -> String {
@@ -163,16 +165,12 @@ mod tests {
                 ("protect", &fs.protect),
             ] {
                 let mut rows = String::new();
-                for Grant {
-                    path,
-                    absent,
-                    origin,
-                } in grants
-                {
+                for rule in grants {
+                    let (path, absent) = (rule.shown(), rule.absent);
                     writeln!(
                         rows,
                         "            ({path:?}, Absent::{absent:?}, {}),",
-                        origin.line
+                        rule.origin.line
                     )
                     .unwrap();
                 }
@@ -224,7 +222,8 @@ mod tests {
             "policies/*.toml changed: CREEL_WRITE=1 cargo test --lib policy::compiled"
         );
         for name in preset::COMPILED {
-            assert_eq!(Compiled::named(name).unwrap().policy(), parsed(name));
+            let compiled = Compiled::named(name).unwrap();
+            assert_eq!(compiled.policy(&Roots::symbolic()), parsed(name));
         }
     }
 }

@@ -5,10 +5,10 @@ use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::lattice::{Bound, DenySet, Lattice, Names, Shared, lattice};
 use super::layer::{Arguments, Ask, Command, Security, Settings, Target};
-use super::path_set::PathSet;
+use super::path_set::{AbsPath, PathRule, PathSet};
 use super::rights::{names, places, trees};
 use super::roots::Roots;
-use super::{Absent, Count, Origin, Span};
+use super::{Absent, Count, Span};
 
 lattice! {
     /// The constraints on one tool that is allowed.
@@ -17,7 +17,7 @@ lattice! {
         ask: Bound<Ask>,
         allowed: PathSet,
         denied: DenySet,
-        commands: Option<BTreeMap<String, Allowed>>,
+        commands: Option<BTreeMap<AbsPath, Allowed>>,
         timeout: Bound<Span>,
         /// Calls a minute.
         rate: Bound<Count>,
@@ -33,10 +33,8 @@ pub struct Allowed {
     /// Lists of alternatives; the arguments must match one of each list. If empty, any arguments are
     /// allowed.
     pub args: BTreeSet<BTreeSet<Arguments>>,
-    /// `Skip` if the path is one of several that a bare name can mean.
-    pub absent: Absent,
-    /// The place where a layer lists the program.
-    pub origin: Origin,
+    /// Its `absent` is `Skip` if the path is one of several that a bare name can mean.
+    pub rule: PathRule,
 }
 
 impl Constraints {
@@ -90,8 +88,7 @@ impl Shared for Allowed {
     fn shared(self, other: Allowed) -> Allowed {
         Allowed {
             args: self.args.met(other.args),
-            absent: self.absent.stricter(other.absent),
-            origin: self.origin.min(other.origin),
+            rule: self.rule.merge(&other.rule),
         }
     }
 }
@@ -107,25 +104,24 @@ impl Allowed {
 
 /// Adds the program under each path that its name can mean. If one layer lists it twice, either entry may
 /// match.
-fn add_command(all: &mut BTreeMap<String, Allowed>, command: &Command, roots: &Roots) {
-    let absent = match command.program.contains('/') || command.program == "~" {
+fn add_command(all: &mut BTreeMap<AbsPath, Allowed>, command: &Command, roots: &Roots) {
+    let absent = match command.is_path() {
         true => Absent::Refuse,
         false => Absent::Skip,
     };
-    for path in Command::paths(&command.program, roots) {
+    for rule in command.rules(absent, roots) {
         let mut own = Allowed {
             args: match command.args.is_empty() {
                 true => BTreeSet::new(),
                 false => BTreeSet::from([command.args.clone()]),
             },
-            absent,
-            origin: command.origin.clone(),
+            rule,
         };
-        match all.entry(path) {
+        match all.entry(own.rule.path.clone()) {
             Entry::Vacant(place) => drop(place.insert(own)),
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
-                own.absent = known.absent.stricter(absent);
+                own.rule.absent = known.rule.absent.stricter(absent);
                 let before = std::mem::take(&mut known.args);
                 own.args = match before.is_empty() || own.args.is_empty() {
                     // One of the two entries allows any arguments.

@@ -8,54 +8,10 @@
 use std::collections::BTreeSet;
 
 use super::layer::{Layer, Rank};
-use super::path_set::within;
+use super::path_set::{AbsPath, PathRule, within};
 use super::rights::{Rights, Roots};
 use super::tools::Tool;
-use super::{Contained, Grant, Origin, Policy};
-
-/// The contained grants of the policy that these layers resolved to.
-pub(super) fn contained(
-    layers: &[&(Rank, Layer)],
-    rights: &Rights,
-    policy: &Policy,
-    roots: &Roots,
-) -> Vec<Contained> {
-    let met: Vec<_> = layers
-        .iter()
-        .flat_map(|(_, layer)| &layer.filesystem.met)
-        .collect();
-    // A single author may name anything within their own grants.
-    let words: Vec<Words> = match layers {
-        [_] => vec![],
-        layers => layers.iter().map(|one| Words::of(one, roots)).collect(),
-    };
-    if met.is_empty() && words.is_empty() {
-        return vec![];
-    }
-    let mut all = vec![];
-    for one in granted(rights, policy, roots) {
-        // A path of another layer beneath such a name is reached through that name.
-        let through = met.iter().filter(|met| within(&one.path, &met.name));
-        let mut bases: Vec<&str> = through.map(|met| met.base.as_str()).collect();
-        bases.extend(words.iter().flat_map(|words| words.around(&one)));
-        let own = |words: &Words| words.rank <= Rank::Operator && words.name(&one);
-        if !words.is_empty()
-            && !words.iter().any(own)
-            && one.path != roots.workspace
-            && within(&one.path, &roots.workspace)
-        {
-            bases.push(&roots.workspace);
-        }
-        all.extend(bases.into_iter().map(|base| Contained {
-            path: one.path.clone(),
-            base: base.to_owned(),
-            origin: one.origin.clone(),
-        }));
-    }
-    all.sort();
-    all.dedup();
-    all
-}
+use super::{Filesystem, Grant};
 
 /// The kind of access that a grant gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,58 +24,100 @@ enum Way {
     Program,
 }
 
-struct Granted {
-    /// Absolute.
-    path: String,
-    way: Way,
-    origin: Origin,
+/// The directories that grants must not lead out of.
+pub(super) struct Bases<'a> {
+    /// Names that patterns matched, and the directory of each pattern.
+    met: Vec<(AbsPath, &'a str)>,
+    words: Vec<Words>,
+    roots: &'a Roots,
 }
 
-/// Every path that the policy grants, or may grant once the command is known.
-fn granted(rights: &Rights, policy: &Policy, roots: &Roots) -> Vec<Granted> {
-    let files = &policy.filesystem;
-    let lists = [
-        (&files.read, Way::Read),
-        (&files.write, Way::Write),
-        (&files.load, Way::Load),
-        (&files.exec, Way::Exec),
-    ];
-    let trees = lists.into_iter().flat_map(|(list, way)| {
-        list.iter().map(move |grant| Granted {
-            path: roots.expand(&grant.path),
-            way,
-            origin: grant.origin.clone(),
-        })
-    });
-    let commands = rights.constraints(Tool::Exec).commands.iter().flatten();
-    let programs = commands.map(|(path, allowed)| Granted {
-        path: path.clone(),
-        way: Way::Program,
-        origin: allowed.origin.clone(),
-    });
-    trees.chain(programs).collect()
+impl<'a> Bases<'a> {
+    pub(super) fn of(layers: &[&'a (Rank, Layer)], roots: &'a Roots) -> Bases<'a> {
+        let lists = layers.iter().flat_map(|(_, layer)| {
+            let tools = layer.tools.each.values();
+            let own = layer.filesystem.lists().map(|(_, list)| list);
+            own.into_iter()
+                .chain(tools.map(|settings| &settings.allowed_paths))
+        });
+        let met = |grant: &'a Grant| {
+            let base = grant.base.as_deref()?;
+            Some((roots.expand(&grant.path), base))
+        };
+        Bases {
+            met: lists.flatten().flatten().filter_map(met).collect(),
+            // A single author may name anything within their own grants.
+            words: match layers {
+                [_] => vec![],
+                layers => layers.iter().map(|one| Words::of(one, roots)).collect(),
+            },
+            roots,
+        }
+    }
+
+    /// Marks the programs by name: those that the policy has, and those that it may have once the command
+    /// is known.
+    pub(super) fn mark_programs(&self, rights: &mut Rights) {
+        let exec = rights.each.get_mut(&Tool::Exec);
+        let Some(commands) = exec.and_then(|exec| exec.commands.as_mut()) else {
+            return;
+        };
+        let rules = commands.values_mut().map(|allowed| &mut allowed.rule);
+        rules.for_each(|rule| self.mark(rule, Way::Program));
+    }
+
+    /// Marks the grants that the layers resolved to.
+    pub(super) fn mark_grants(&self, files: &mut Filesystem) {
+        for (rules, way) in [
+            (&mut files.read, Way::Read),
+            (&mut files.write, Way::Write),
+            (&mut files.load, Way::Load),
+            (&mut files.exec, Way::Exec),
+        ] {
+            rules.iter_mut().for_each(|rule| self.mark(rule, way));
+        }
+    }
+
+    fn mark(&self, rule: &mut PathRule, way: Way) {
+        let place = &*self.roots.workspace;
+        let path = &rule.path;
+        // A path of another layer beneath such a name is reached through that name.
+        let through = self.met.iter().filter(|(name, _)| within(path, name));
+        let through = through.map(|(_, base)| self.roots.expand(base));
+        let walls = self.words.iter().flat_map(|words| words.around(path, way));
+        let mut bases: BTreeSet<AbsPath> = through.chain(walls.cloned()).collect();
+        let own = |words: &Words| words.rank <= Rank::Operator && words.name(path, way);
+        if !self.words.is_empty()
+            && !self.words.iter().any(own)
+            && *path != place
+            && within(path, place)
+        {
+            bases.insert(self.roots.expand("$WORKSPACE"));
+        }
+        rule.within = bases.into_iter().collect();
+    }
 }
 
 /// The paths of a layer.
 struct Words {
     rank: Rank,
-    names: BTreeSet<String>,
+    names: BTreeSet<AbsPath>,
     /// Bounds: for the listed kinds of access, paths must lie in one of these trees.
-    walls: Vec<(&'static [Way], Vec<String>)>,
+    walls: Vec<(&'static [Way], Vec<AbsPath>)>,
     programs: bool,
 }
 
 impl Words {
     fn of((rank, layer): &(Rank, Layer), roots: &Roots) -> Words {
         const READ: &[Way] = &[Way::Read, Way::Write, Way::Load, Way::Exec, Way::Program];
-        let list = |grants: &Option<Vec<Grant>>| -> Option<Vec<String>> {
+        let list = |grants: &Option<Vec<Grant>>| -> Option<Vec<AbsPath>> {
             let grants = grants.as_ref()?;
             Some(grants.iter().map(|g| roots.expand(&g.path)).collect())
         };
         let named = layer.filesystem.lists().map(|(_, grants)| list(grants));
-        let all: Vec<String> = named.iter().flatten().flatten().cloned().collect();
+        let all: Vec<AbsPath> = named.iter().flatten().flatten().cloned().collect();
         let [read, write, load, exec] = named;
-        let mut walls: Vec<(&'static [Way], Vec<String>)> = vec![];
+        let mut walls: Vec<(&'static [Way], Vec<AbsPath>)> = vec![];
         let bounds: [(&'static [Way], _); 4] = [
             // A layer that sets `read` also makes its other grants readable.
             (&[Way::Read], read.map(|_| all.clone())),
@@ -129,7 +127,7 @@ impl Words {
         ];
         let bounds = bounds.into_iter();
         walls.extend(bounds.filter_map(|(ways, list)| Some((ways, list?))));
-        let mut names: BTreeSet<String> = all.into_iter().collect();
+        let mut names: BTreeSet<AbsPath> = all.into_iter().collect();
         for (tool, settings) in &layer.tools.each {
             let ways: &'static [Way] = match tool {
                 Tool::Read => READ,
@@ -153,23 +151,20 @@ impl Words {
 
     /// Whether this layer names the path itself. A program counts as named by every layer that lists
     /// programs, since all of them list the remaining ones.
-    fn name(&self, one: &Granted) -> bool {
-        self.names.contains(&one.path) || one.way == Way::Program && self.programs
+    fn name(&self, path: &AbsPath, way: Way) -> bool {
+        self.names.contains(path) || way == Way::Program && self.programs
     }
 
     /// The trees of this layer that contain a path which the layer does not name itself.
-    fn around<'w>(&'w self, one: &Granted) -> Vec<&'w str> {
-        if self.name(one) {
+    fn around(&self, path: &AbsPath, way: Way) -> Vec<&AbsPath> {
+        if self.name(path, way) {
             return vec![];
         }
-        let walls = self
-            .walls
-            .iter()
-            .filter(|(ways, _)| ways.contains(&one.way));
+        let walls = self.walls.iter().filter(|(ways, _)| ways.contains(&way));
         let outer = walls.filter_map(|(_, trees)| {
-            let around = trees.iter().filter(|tree| within(&one.path, tree));
+            let around = trees.iter().filter(|tree| within(path, tree));
             around.min_by_key(|tree| tree.len())
         });
-        outer.map(String::as_str).collect()
+        outer.collect()
     }
 }

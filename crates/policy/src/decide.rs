@@ -5,10 +5,10 @@
 //! the jail. Links, mounts and existing files are not considered; a path is its text.
 
 use super::effective_access::{EffectiveAccess, reach, usable};
-use super::layer::{Ask, Case, PROGRAM_DIRECTORIES, Security};
+use super::layer::{Ask, Case, Command, Security};
 use super::net::decide::{Carried, Spoken, Transport};
 use super::net::{Answer, Host, HostError, Mode, Tls, Why as Refused};
-use super::path_set::{PathRule, PathSet, clean, within};
+use super::path_set::{AbsPath, PathSet, within};
 use super::rights::{DenySet, Rights, Roots};
 use super::tools::{Ruling, Tool};
 use super::{Origin, WorkspaceMode};
@@ -193,7 +193,7 @@ fn tool(rights: &Rights, tool: Tool) -> Result<(), Why> {
 }
 
 /// The absolute path for a case's path, which is relative to the workspace.
-fn path(roots: &Roots, text: &str) -> Result<String, Why> {
+fn path(roots: &Roots, text: &str) -> Result<AbsPath, Why> {
     if text.split('/').any(|part| part == "..") {
         return Err(Why::Parent);
     }
@@ -203,7 +203,7 @@ fn path(roots: &Roots, text: &str) -> Result<String, Why> {
     let rooted = text.starts_with('/') || within(text, "~") || within(text, "$WORKSPACE");
     Ok(match rooted {
         true => roots.expand(text),
-        false => clean(&format!("{}/{text}", roots.workspace)),
+        false => roots.expand(&format!("$WORKSPACE/{text}")),
     })
 }
 
@@ -233,7 +233,9 @@ fn writable(rights: &Rights, roots: &Roots, path: &str) -> Result<Option<Origin>
     }
     match &reach.workspace {
         _ if !within(path, &roots.workspace) => Err(Why::NotGranted),
-        Some(mode) if !reach.writes(path, roots) => Err(Why::Workspace(Some(mode.origin.clone()))),
+        Some(mode) if !reach.writes_at(path, roots) => {
+            Err(Why::Workspace(Some(mode.origin.clone())))
+        }
         mode => Ok(mode.as_ref().map(|mode| mode.origin.clone())),
     }
 }
@@ -250,13 +252,10 @@ fn executable(
     {
         return Err(Why::Security(security.origin.clone()));
     }
-    let candidates: Vec<String> = match program.contains('/') || program == "~" {
+    let candidates: Vec<AbsPath> = match program.contains('/') || program == "~" {
         true => vec![path(roots, program)?],
         false if matches!(program, "" | "." | "..") => return Err(Why::Nothing),
-        false => PROGRAM_DIRECTORIES
-            .iter()
-            .map(|dir| format!("{dir}/{program}"))
-            .collect(),
+        false => Command::paths(program, roots),
     };
     let mut why = Why::NotGranted;
     for path in &candidates {
@@ -285,8 +284,10 @@ fn one_program(
     match (&bounds.commands, &bounds.security) {
         (Some(commands), _) => match commands.get(path) {
             None => Err(Why::Unlisted),
-            Some(allowed) if !allowed.accepts(args) => Err(Why::Arguments(allowed.origin.clone())),
-            Some(allowed) => Ok(Some(allowed.origin.clone())),
+            Some(allowed) if !allowed.accepts(args) => {
+                Err(Why::Arguments(allowed.rule.origin.clone()))
+            }
+            Some(allowed) => Ok(Some(allowed.rule.origin.clone())),
         },
         (None, Some(security)) if security.value == Security::Allowlist => Err(Why::Unlisted),
         _ => Ok(grant(&reach.exec, path)),
@@ -306,13 +307,6 @@ fn covered(reach: &EffectiveAccess, roots: &Roots, trees: &PathSet, path: &str) 
 }
 
 fn grant(trees: &PathSet, path: &str) -> Option<Origin> {
-    tree(trees, path).map(|(_, leaf)| leaf.origin.clone())
-}
-
-/// The tree that contains the path.
-fn tree<'t>(trees: &'t PathSet, path: &str) -> Option<(&'t String, &'t PathRule)> {
-    let PathSet::Of(trees) = trees else {
-        return None;
-    };
-    trees.iter().find(|(tree, _)| within(path, tree))
+    let rule = trees.host().find(|rule| within(path, &rule.path));
+    rule.map(|rule| rule.origin.clone())
 }

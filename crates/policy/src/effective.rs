@@ -11,12 +11,10 @@ use std::collections::BTreeMap;
 use super::effective_access::{EffectiveAccess, reach, usable, why_not};
 use super::layer::{Ask, Command, Security};
 use super::net::Mode;
-use super::path_set::{PathSet, clean, within};
+use super::path_set::{AbsPath, PathRule, PathSet, Whose, within};
 use super::rights::{Allowed, Bound, DenySet, Others, Rights, Roots};
 use super::tools::Tool;
-use super::{
-    Absent, Environment, Execution, Filesystem, Grant, Limits, Network, Origin, Policy, Sourced,
-};
+use super::{Absent, Environment, Execution, Filesystem, Limits, Network, Origin, Policy, Sourced};
 
 /// The policy in force for one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,10 +78,10 @@ pub(super) fn ended(rights: Rights, limits: &Limits) -> Rights {
     if let (PathSet::All, Some(commands)) = (&closed.exec, &closed.constraints(Tool::Exec).commands)
     {
         // Commands without executable trees mean these programs, in any directory.
-        closed.exec =
-            PathSet::of(commands.iter().map(|(path, allowed)| {
-                Grant::new(path.clone(), Absent::Skip, allowed.origin.clone())
-            }));
+        closed.exec = PathSet::of(commands.values().map(|allowed| PathRule {
+            absent: Absent::Skip,
+            ..allowed.rule.clone()
+        }));
     }
     for trees in [&mut closed.write, &mut closed.load, &mut closed.exec] {
         if *trees == PathSet::All {
@@ -120,7 +118,7 @@ pub fn enforce(
     let reach = reach(rights, roots);
     let exec = execution(rights, roots, &reach, &mut notes);
     let debug = debug(rights, &exec.value, &mut notes);
-    let files = files(rights, roots, reach, &exec.value);
+    let files = files(rights, roots, &reach, &exec.value);
     said_only(rights, &mut notes);
     let mut limits = rights.limits.clone().closed(limits.clone());
     if let Some(timeout) = &rights.constraints(Tool::Exec).timeout
@@ -190,15 +188,14 @@ pub fn admit(policy: &mut Policy, rights: &Rights, roots: &Roots, argv: &[String
         return;
     };
     let reach = reach(rights, roots);
-    let names = reach.names_of_programs(roots);
-    let admitted = |path: &String| {
+    let admitted = |path: &AbsPath| {
         let allowed = commands
             .get(path)
             .filter(|allowed| !allowed.args.is_empty())?;
         let within = allowed.accepts(args) && reach.exec.cover(path);
-        within.then(|| Grant::new(names.shorten(path), allowed.absent, allowed.origin.clone()))
+        within.then(|| reach.program(&allowed.rule, roots))
     };
-    let admitted: Vec<Grant> = candidates(program, roots)
+    let admitted: Vec<PathRule> = candidates(program, roots)
         .iter()
         .filter_map(admitted)
         .collect();
@@ -209,10 +206,10 @@ pub fn admit(policy: &mut Policy, rights: &Rights, roots: &Roots, argv: &[String
 
 /// The paths that a program's name can mean; a relative path is resolved in the workspace. A path with
 /// `..` matches no listed command, because none has a `..`.
-fn candidates(program: &str, roots: &Roots) -> Vec<String> {
+fn candidates(program: &str, roots: &Roots) -> Vec<AbsPath> {
     match program {
         _ if program.starts_with(['/', '~', '$']) => vec![roots.expand(program)],
-        _ if program.contains('/') => vec![clean(&format!("{}/{program}", roots.workspace))],
+        _ if program.contains('/') => vec![roots.expand(&format!("$WORKSPACE/{program}"))],
         _ => Command::paths(program, roots),
     }
 }
@@ -243,81 +240,75 @@ impl Notes {
     }
 }
 
-fn files(rights: &Rights, roots: &Roots, reach: EffectiveAccess, exec: &Execution) -> Filesystem {
-    let (shows, programs) = (reach.names(roots), reach.names_of_programs(roots));
-    let shown = |grants: Vec<Grant>, names: &Roots| -> Vec<Grant> {
-        let shorten = |grant: Grant| Grant {
-            path: names.shorten(&grant.path),
-            ..grant
-        };
-        grants.into_iter().map(shorten).collect()
-    };
-    let listed = |places: &DenySet| shown(patterns(places), &shows);
+fn files(rights: &Rights, roots: &Roots, reach: &EffectiveAccess, exec: &Execution) -> Filesystem {
+    let shown = |rules: &[PathRule]| rules.iter().map(|rule| reach.on_host(rule)).collect();
+    let listed = |places: &DenySet| places.values().map(|rule| reach.on_host(rule)).collect();
     // An executable tree needs no load grant, unless executable grants are only readable now.
-    let mut load = reach.load.grants();
-    load.retain(|grant| match exec {
-        Execution::Granted => !reach.exec.cover(&grant.path),
+    let load = reach.load.rules().filter(|rule| match exec {
+        Execution::Granted => !reach.exec.covers(rule),
         Execution::Worker | Execution::Only(_) => true,
     });
-    let (read, write, exec) = added_up(&reach, roots);
+    let (read, write, exec) = added_up(reach, roots);
     Filesystem {
-        read: shown(read, &shows),
-        write: shown(write, &shows),
-        load: shown(load, &shows),
-        exec: shown(exec, &programs),
+        read: shown(&read),
+        write: shown(&write),
+        load: load.map(|rule| reach.on_host(rule)).collect(),
+        exec: exec.iter().map(|rule| reach.program(rule, roots)).collect(),
         deny: listed(&reach.deny),
         // Keep all: a flag may make more writable, and the name in a grant may be a link.
         protect: listed(&reach.protect),
-        deny_patterns: patterns(&rights.deny_patterns),
-        protect_patterns: patterns(&rights.protect_patterns),
-        // Filled in by the caller, which has the layers.
-        contained: vec![],
-        workspace: reach.workspace,
+        deny_patterns: rights.deny_patterns.values().cloned().collect(),
+        protect_patterns: rights.protect_patterns.values().cloned().collect(),
+        workspace: reach.workspace.clone(),
     }
-}
-
-/// Absolute and not shortened: a root's own name may look like a wildcard.
-fn patterns(places: &DenySet) -> Vec<Grant> {
-    places.iter().map(|(path, leaf)| leaf.grant(path)).collect()
 }
 
 /// The grants to read, write and execute, as the kernel needs them. The kernel applies the innermost
 /// grant, while lists add up here. So a grant inside a wider one of another kind is listed under that
 /// kind too; otherwise it would remove access that a layer without it would restore.
-fn added_up(reach: &EffectiveAccess, roots: &Roots) -> (Vec<Grant>, Vec<Grant>, Vec<Grant>) {
+fn added_up(
+    reach: &EffectiveAccess,
+    roots: &Roots,
+) -> (Vec<PathRule>, Vec<PathRule>, Vec<PathRule>) {
     let place = &roots.workspace;
-    let shows = |path: &str| reach.shows_workspace() && within(path, place);
+    let shows = |rule: &PathRule| {
+        reach.shows_workspace() && rule.whose == Whose::Host && within(&rule.path, place)
+    };
     // Writable and executable trees are readable anyway; keep only the read-only rest.
-    let mut read = reach.read.grants();
-    read.retain(|grant| {
-        let path = &grant.path;
-        let more = [&reach.write, &reach.load, &reach.exec];
-        !more.iter().any(|trees| trees.cover(path)) && !shows(path)
-    });
-    let (mut write, mut exec) = (reach.write.grants(), reach.exec.grants());
-    let mut points: BTreeMap<String, Origin> = BTreeMap::new();
-    let load = reach.load.grants();
-    for grant in [&read, &write, &load, &exec].into_iter().flatten() {
-        points.insert(grant.path.clone(), grant.origin.clone());
+    let more = [&reach.write, &reach.load, &reach.exec];
+    let rest = |rule: &&PathRule| !more.iter().any(|trees| trees.covers(rule)) && !shows(rule);
+    let read: Vec<PathRule> = reach.read.rules().filter(rest).cloned().collect();
+    let mut points: BTreeMap<(Whose, AbsPath), PathRule> = BTreeMap::new();
+    for rule in read.iter().chain(more.into_iter().flat_map(PathSet::rules)) {
+        points.insert((rule.whose, rule.path.clone()), rule.clone());
     }
     if reach.shows_workspace() {
-        points.entry(place.clone()).or_insert_with(Origin::creel);
+        let own = roots.workspace_rule(Origin::creel());
+        points.entry((Whose::Host, own.path.clone())).or_insert(own);
     }
-    for (path, origin) in points {
-        let again = || Grant::new(path.clone(), Absent::Skip, origin.clone());
-        let listed = |grants: &[Grant]| grants.iter().any(|grant| grant.path == path);
-        let held = reach.protect.keys().any(|held| within(&path, held));
+    let rules = |trees: &PathSet| trees.rules().cloned().collect::<Vec<_>>();
+    let (mut write, mut exec) = (rules(&reach.write), rules(&reach.exec));
+    for point in points.into_values() {
+        let again = PathRule {
+            absent: Absent::Skip,
+            ..point
+        };
+        let (whose, path) = (again.whose, &again.path);
+        let same = |rule: &PathRule| (rule.whose, &rule.path) == (whose, path);
+        let listed = |rules: &[PathRule]| rules.iter().any(same);
+        let held = reach.protect.keys().any(|held| within(path, held));
         // The workspace itself is governed by its mode.
-        let mode = path == *place && !reach.write.cover(&path);
-        if !listed(&write) && !held && !mode && reach.writes(&path, roots) {
-            write.push(again());
+        let itself = whose == Whose::Host && path == place;
+        let mode = itself && !reach.write.covers(&again);
+        if !listed(&write) && !held && !mode && reach.writes(&again, roots) {
+            write.push(again.clone());
         }
-        if !listed(&exec) && reach.exec.cover(&path) {
-            exec.push(again());
+        if !listed(&exec) && reach.exec.covers(&again) {
+            exec.push(again);
         }
     }
-    for grants in [&mut write, &mut exec] {
-        grants.sort_by(|a, b| a.path.cmp(&b.path));
+    for rules in [&mut write, &mut exec] {
+        rules.sort_by(|a, b| (a.whose, &a.path).cmp(&(b.whose, &b.path)));
     }
     (read, write, exec)
 }
@@ -347,31 +338,26 @@ fn execution(
     {
         return worker(security.origin.clone());
     }
-    let names = reach.names_of_programs(roots);
-    let listed = |commands: &BTreeMap<String, Allowed>, notes: &mut Notes| {
+    let listed = |commands: &BTreeMap<AbsPath, Allowed>, notes: &mut Notes| {
         let mut programs = vec![];
         for (path, allowed) in commands {
             if !reach.exec.cover(path) {
-                if allowed.absent == Absent::Refuse {
+                if allowed.rule.absent == Absent::Refuse {
                     let text = format!("{path}: left out, because no executable tree contains it");
-                    notes.refused("tools.exec.commands", text, &allowed.origin);
+                    notes.refused("tools.exec.commands", text, &allowed.rule.origin);
                 }
             } else if allowed.args.is_empty() {
-                programs.push(Grant::new(
-                    names.shorten(path),
-                    allowed.absent,
-                    allowed.origin.clone(),
-                ));
+                programs.push(reach.program(&allowed.rule, roots));
             } else {
                 // A bare name stands for many paths, but the policy lists it once.
-                let named = match allowed.absent {
+                let named = match allowed.rule.absent {
                     Absent::Skip => path.rsplit('/').next().unwrap_or(path),
                     Absent::Refuse => path,
                 };
                 let text = format!(
                     "{named}: the arguments are checked only for the command that creel starts, and no other program can then execute; if another program starts it, it is refused"
                 );
-                notes.refused("tools.exec.commands", text, &allowed.origin);
+                notes.refused("tools.exec.commands", text, &allowed.rule.origin);
             }
         }
         programs
@@ -380,7 +366,7 @@ fn execution(
         (Some(commands), _) => {
             let first = commands
                 .values()
-                .map(|allowed| allowed.origin.clone())
+                .map(|allowed| allowed.rule.origin.clone())
                 .min();
             Sourced::new(
                 Execution::Only(listed(commands, notes)),

@@ -4,11 +4,13 @@
 //! `write` nothing is writable, and a tool's own paths bind every process, because the kernel cannot tell
 //! which tool makes a system call. It refuses nothing; [`super::decide`] and [`super::effective`] use it.
 
+use std::borrow::Cow;
+
 use super::layer::Ask;
-use super::path_set::{PathRule, PathSet, within};
+use super::path_set::{PathRule, PathSet, Whose, within};
 use super::rights::{Constraints, DenySet, Lattice, Rights, Roots};
 use super::tools::{Ruling, Tool};
-use super::{Absent, Grant, Origin, Sourced, WorkspaceMode};
+use super::{Origin, Sourced, WorkspaceMode};
 
 /// Whether a tool may be used without approval: no session can answer a prompt yet.
 pub fn usable(rights: &Rights, tool: Tool) -> bool {
@@ -64,28 +66,38 @@ impl EffectiveAccess {
         self.parts != Parts::None
     }
 
-    /// The roots for the policy's path names. If only parts of the host's workspace are left,
-    /// `$WORKSPACE` is the jail's own directory, so the parts keep their host names.
-    pub(super) fn names(&self, roots: &Roots) -> Roots {
+    /// The rule for a path of the host. If only parts of the host's workspace are left, `$WORKSPACE` is the
+    /// jail's own directory, so the rule shows its path.
+    pub(super) fn on_host(&self, rule: &PathRule) -> PathRule {
+        let mut rule = rule.clone();
+        let named = |text: &mut Cow<'static, str>| text.starts_with('$');
+        if self.parts != Parts::All {
+            rule.written.take_if(named);
+        }
+        rule
+    }
+
+    /// The same for an executable path: without the host's workspace, `$WORKSPACE` is the fresh one.
+    pub(super) fn program(&self, rule: &PathRule, roots: &Roots) -> PathRule {
         match self.parts {
-            Parts::All => roots.clone(),
-            Parts::Some | Parts::None => Roots {
-                workspace: "/".into(),
-                ..roots.clone()
+            Parts::All | Parts::Some => self.on_host(rule),
+            Parts::None => PathRule {
+                path: roots.fresh(&rule.path),
+                ..rule.clone()
             },
         }
     }
 
-    /// The same for programs: if the workspace is absent, `$WORKSPACE` is the fresh one.
-    pub(super) fn names_of_programs(&self, roots: &Roots) -> Roots {
-        match self.parts {
-            Parts::All | Parts::None => roots.clone(),
-            Parts::Some => self.names(roots),
+    /// Whether a grant or the workspace's mode makes the tree of `rule` writable, ignoring denials.
+    pub fn writes(&self, rule: &PathRule, roots: &Roots) -> bool {
+        match rule.whose {
+            Whose::Host => self.writes_at(&rule.path, roots),
+            Whose::Jail => self.write.covers(rule),
         }
     }
 
-    /// Whether a grant or the workspace's mode makes `path` writable, ignoring denials.
-    pub fn writes(&self, path: &str, roots: &Roots) -> bool {
+    /// The same for a path of the host.
+    pub fn writes_at(&self, path: &str, roots: &Roots) -> bool {
         let mode = self.workspace.as_ref().map(|mode| mode.value);
         let by_mode = mode.is_none_or(|mode| mode == WorkspaceMode::ReadWrite);
         let inside = within(path, &roots.workspace);
@@ -133,7 +145,7 @@ pub fn reach(rights: &Rights, roots: &Roots) -> EffectiveAccess {
     }
     match reach.shows_workspace() {
         true => confine_workspace(&mut reach, rights, roots),
-        false => hide_workspace(&mut reach, &roots.workspace),
+        false => hide_workspace(&mut reach, roots),
     }
     reach
 }
@@ -141,7 +153,8 @@ pub fn reach(rights: &Rights, roots: &Roots) -> EffectiveAccess {
 /// Without the host's workspace nothing inside it is present, even if a grant includes it.
 /// `exec = ["$WORKSPACE"]` stays: it means the fresh directory. Denials stay too: the name in a grant may
 /// be a link into the workspace, and a flag may grant a path there.
-fn hide_workspace(reach: &mut EffectiveAccess, place: &str) {
+fn hide_workspace(reach: &mut EffectiveAccess, roots: &Roots) {
+    let place = &*roots.workspace;
     reach.parts = Parts::None;
     let outside = |path: &str| !within(path, place);
     for trees in [&mut reach.read, &mut reach.write, &mut reach.load] {
@@ -150,11 +163,11 @@ fn hide_workspace(reach: &mut EffectiveAccess, place: &str) {
     reach.exec.retain(|path| path == place || outside(path));
     let mut around = [&reach.read, &reach.write, &reach.load, &reach.exec]
         .into_iter()
-        .flat_map(PathSet::grants);
-    if around.any(|grant| grant.path != place && within(place, &grant.path)) {
-        let mode = reach.workspace.as_ref();
-        let leaf = PathRule::new(Absent::Skip, Origin::of(mode));
-        reach.deny.insert(place.to_owned(), leaf);
+        .flat_map(PathSet::host);
+    if around.any(|rule| rule.path != *place && within(place, &rule.path)) {
+        let origin = Origin::of(reach.workspace.as_ref());
+        let rule = roots.workspace_rule(origin);
+        reach.deny.insert(rule.path.clone(), rule);
     }
 }
 
@@ -162,7 +175,7 @@ fn hide_workspace(reach: &mut EffectiveAccess, place: &str) {
 /// `read` allows it, and writable where every writing tool also does.
 fn confine_workspace(reach: &mut EffectiveAccess, rights: &Rights, roots: &Roots) {
     let place = &roots.workspace;
-    let mut left = PathSet::of([Grant::new(place.clone(), Absent::Skip, Origin::creel())]);
+    let mut left = PathSet::of([roots.workspace_rule(Origin::creel())]);
     let mode = reach.workspace.as_ref().map(|mode| mode.value);
     for (tool, most) in [
         (Tool::Read, WorkspaceMode::None),
@@ -176,8 +189,8 @@ fn confine_workspace(reach: &mut EffectiveAccess, rights: &Rights, roots: &Roots
         }
         left = bounded(&left, constraints);
         if !constraints.allowed.cover(place) {
-            let first = constraints.allowed.grants().into_iter().next();
-            let origin = first.map_or_else(Origin::creel, |grant| grant.origin);
+            let first = constraints.allowed.rules().next();
+            let origin = first.map_or_else(Origin::creel, |rule| rule.origin.clone());
             narrow(&mut reach.workspace, most, &origin);
         }
         if tool == Tool::Read && !left.cover(place) {

@@ -6,8 +6,8 @@
 //! grant's pattern that matches nothing is reported. Names of grants are kept with the directory in which
 //! they matched, because a name may lead elsewhere by the time it is opened.
 
-use super::glob::{Pattern, Sense, escape, is_pattern};
-use super::layer::{Files, Layer, Met};
+use super::glob::{Pattern, Sense, is_pattern};
+use super::layer::{Files, Layer};
 use super::path_set::clean;
 use super::rights::Roots;
 use super::stack::Stack;
@@ -51,11 +51,7 @@ pub struct Unmet {
 
 /// The absolute pattern for a policy's text. Wildcard characters in the roots' own paths are escaped.
 pub fn rooted(text: &str, roots: &Roots) -> String {
-    let escaped = Roots {
-        home: escape(&roots.home),
-        workspace: escape(&roots.workspace),
-    };
-    escaped.expand(text)
+    roots.escaped().expand(text).to_string()
 }
 
 impl Stack {
@@ -71,10 +67,8 @@ impl Stack {
                 roots,
                 find: &mut find,
                 unmet: &mut unmet,
-                met: vec![],
             };
             names.of_layer(layer)?;
-            layer.filesystem.met.append(&mut names.met);
         }
         Ok(unmet)
     }
@@ -84,7 +78,6 @@ struct Names<'a, F> {
     roots: &'a Roots,
     find: &'a mut F,
     unmet: &'a mut Vec<Unmet>,
-    met: Vec<Met>,
 }
 
 impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
@@ -122,15 +115,8 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
         let mut names = vec![];
         for grant in std::mem::take(list) {
             let before = names.len();
-            let Turned::Pattern { base } = self.names(&grant, Sense::Grant, &mut names)? else {
-                continue;
-            };
-            let found = names.get(before..).unwrap_or_default();
-            self.met.extend(found.iter().map(|grant| Met {
-                name: grant.path.clone(),
-                base: base.clone(),
-            }));
-            if found.is_empty() {
+            let turned = self.names(&grant, Sense::Grant, &mut names)?;
+            if turned == Turned::Pattern && names.len() == before {
                 self.unmet.push(Unmet {
                     written: grant.path,
                     absent: grant.absent,
@@ -147,10 +133,7 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
         let (mut names, mut kept) = (vec![], vec![]);
         for grant in std::mem::take(list) {
             if self.names(&grant, Sense::Denial, &mut names)? != Turned::Name {
-                kept.push(Grant {
-                    path: rooted(&grant.path, self.roots),
-                    ..grant
-                });
+                kept.push(grant);
             }
         }
         *list = names;
@@ -164,9 +147,16 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
         }
         let text = rooted(&grant.path, self.roots);
         let pattern = Pattern::parse(&text);
+        // With a root, if the pattern has one.
+        let written = |path: String| match grant.path.starts_with(['~', '$']) {
+            true => self.roots.shorten(&clean(&path)),
+            false => clean(&path),
+        };
         if let Some(path) = pattern.literal() {
-            let grant = grant.clone();
-            all.push(Grant { path, ..grant });
+            all.push(Grant {
+                path: written(path),
+                ..grant.clone()
+            });
             return Ok(Turned::Name);
         }
         let names = (self.find)(&Wanted {
@@ -175,13 +165,13 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
             sense,
             origin: grant.origin.clone(),
         })?;
+        let base = (sense == Sense::Grant).then(|| pattern.base());
         all.extend(names.into_iter().map(|path| Grant {
-            path: clean(&path),
+            path: written(path),
+            base: base.clone(),
             ..grant.clone()
         }));
-        Ok(Turned::Pattern {
-            base: pattern.base(),
-        })
+        Ok(Turned::Pattern)
     }
 }
 
@@ -189,14 +179,14 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
 #[derive(PartialEq, Eq)]
 enum Turned {
     Name,
-    Pattern { base: String },
+    Pattern,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::layer::Rank;
-    use crate::{Filesystem, file, preset};
+    use crate::{Filesystem, PathRule, file, preset};
     use std::convert::Infallible;
 
     const THERE: [&str; 6] = [
@@ -228,24 +218,27 @@ mod tests {
                 .filter(|path| pattern.meets(path, wanted.sense));
             Ok::<_, Infallible>(met.map(|path| (*path).to_owned()).collect())
         });
-        let limits = preset::default().unwrap().limits;
+        let limits = preset::limits().unwrap();
         let outcome = stack.resolve(&limits, &roots);
         (outcome.effective.policy.filesystem, unmet.unwrap())
     }
 
-    fn paths(grants: &[Grant]) -> Vec<&str> {
-        grants.iter().map(|grant| grant.path.as_str()).collect()
+    fn paths(rules: &[PathRule]) -> Vec<&str> {
+        rules.iter().map(|rule| rule.path.as_str()).collect()
     }
 
     #[test]
     fn each_layers_patterns_are_expanded_before_they_meet() {
         let wide = "filesystem.read = ['~/data/*.csv']";
         let (files, _) = resolved(&[wide]);
-        assert_eq!(paths(&files.read), ["~/data/a.csv", "~/data/b.csv"]);
+        assert_eq!(
+            paths(&files.read),
+            ["/home/u/data/a.csv", "/home/u/data/b.csv"]
+        );
         assert_eq!(files.read[1].origin.line, 1);
         // As texts neither has the other.
         let (files, _) = resolved(&[wide, "filesystem.read = ['~/data/[!a]*']"]);
-        assert_eq!(paths(&files.read), ["~/data/b.csv"]);
+        assert_eq!(paths(&files.read), ["/home/u/data/b.csv"]);
         let (files, _) = resolved(&[wide, "filesystem.read = ['~/data/.*']"]);
         assert!(files.read.is_empty(), "{files:?}");
     }
@@ -253,17 +246,14 @@ mod tests {
     #[test]
     fn a_denial_keeps_its_pattern_and_the_roots_have_no_wildcards() {
         let (files, unmet) = resolved(&["filesystem.deny = ['$WORKSPACE/*.pem']"]);
-        assert_eq!(paths(&files.deny), ["$WORKSPACE/k.pem"]);
+        assert_eq!(paths(&files.deny), ["/w/[x]/k.pem"]);
         assert_eq!(paths(&files.deny_patterns), ["/w/[[]x]/*.pem"]);
         assert!(unmet.is_empty());
         let (files, _) = resolved(&["tools.write.denied_paths = ['$WORKSPACE/**/*.txt']"]);
-        assert!(
-            paths(&files.protect).contains(&"$WORKSPACE/n.txt"),
-            "{files:?}"
-        );
+        assert!(paths(&files.protect).contains(&"/w/[x]/n.txt"), "{files:?}");
         assert_eq!(paths(&files.protect_patterns), ["/w/[[]x]/**/*.txt"]);
         let (files, _) = resolved(&["filesystem.deny = ['/w/[[]x]/n.txt']"]);
-        assert_eq!(paths(&files.deny), ["$WORKSPACE/n.txt"]);
+        assert_eq!(paths(&files.deny), ["/w/[x]/n.txt"]);
         assert!(files.deny_patterns.is_empty());
     }
 

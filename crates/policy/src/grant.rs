@@ -3,27 +3,29 @@
 use super::origin::Origin;
 use super::words::words;
 
-/// A path as declared: absolute, or beginning with `~` (the caller's home) or `$WORKSPACE`.
-/// Layers expand it to be combined; the resulting policy has it shortened again, and `plan::resolve` expands
-/// that.
+/// A path as a layer has it: absolute, or beginning with `~` (the caller's home) or `$WORKSPACE`. When the
+/// layer's rights are made, it becomes a [`PathRule`](super::path_set::PathRule).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// As written in the policy, or expanded.
+    /// As written in the policy.
     pub path: String,
     /// The behaviour if the path does not exist.
     pub absent: Absent,
     /// The place of the grant.
     pub origin: Origin,
+    /// If the pattern of a grant matched the path: the directory above the pattern's first wildcard,
+    /// absolute. The path must not lead out of it.
+    pub base: Option<String>,
 }
 
 impl Grant {
     /// A grant of `path`, written at `origin`.
     pub fn new(path: impl Into<String>, absent: Absent, origin: Origin) -> Grant {
-        let path = path.into();
         Grant {
-            path,
+            path: path.into(),
             absent,
             origin,
+            base: None,
         }
     }
 }
@@ -42,18 +44,6 @@ impl Absent {
     pub fn stricter(self, other: Absent) -> Absent {
         self.min(other)
     }
-}
-
-/// A path that is granted only if it does not lead out of a directory, through any link that exists when
-/// it is opened.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Contained {
-    /// Absolute.
-    pub path: String,
-    /// Absolute; links in its own name are followed.
-    pub base: String,
-    /// The place of the grant.
-    pub origin: Origin,
 }
 
 words! {

@@ -3,11 +3,9 @@
 //! Owns one rule: within one layer the inner rule applies, while between layers lists only shrink. It
 //! refuses nothing and grants nothing; it adds protections.
 
-use std::borrow::Cow;
-
 use super::layer::Files;
-use super::path_set::{PathRule, PathSet, within};
-use super::rights::{DenySet, Lattice, Rights, Roots, place_in};
+use super::path_set::{PathRule, PathSet, place_in, within};
+use super::rights::{DenySet, Lattice, Rights, Roots, expanded};
 use super::tools::Tool;
 use super::{Absent, WorkspaceMode};
 
@@ -21,29 +19,30 @@ impl Rights {
         let shown = mode.filter(|mode| mode.value != WorkspaceMode::ReadWrite);
         let wrote = |path: &str| match &self.write {
             PathSet::All => false,
-            PathSet::Of(trees) => trees.contains_key(path),
+            PathSet::Of(trees) => trees.at(path).is_some(),
         };
         let mut held = DenySet::new();
         if let Some(mode) = shown
             && self.write.cover(place)
             && !wrote(place)
         {
-            let leaf = PathRule::new(Absent::Skip, mode.origin.clone());
-            place_in(&mut held, place, &leaf);
+            place_in(&mut held, roots.workspace_rule(mode.origin.clone()));
         }
-        let inner = [&files.read, &files.load, &files.exec]
-            .into_iter()
-            .flatten()
-            .flatten();
-        let inner = inner.map(|grant| (Cow::Owned(roots.expand(&grant.path)), &grant.origin));
+        let lists = [&files.read, &files.load, &files.exec];
+        let inner = lists.into_iter().flatten();
+        let inner = inner.flat_map(|list| expanded(list, roots));
         let commands = self.constraints(Tool::Exec).commands.iter().flatten();
-        let programs = commands.map(|(path, allowed)| (Cow::Borrowed(path), &allowed.origin));
-        for (path, origin) in inner.chain(programs) {
-            let named = self.write != PathSet::All && self.write.cover(&path);
-            let by_mode = shown.is_none() && *path != *place && within(&path, place);
-            if (named || by_mode) && !wrote(&path) {
-                let leaf = PathRule::new(Absent::Skip, origin.clone());
-                place_in(&mut held, &path, &leaf);
+        let programs = commands.map(|(_, allowed)| allowed.rule.clone());
+        for rule in inner.chain(programs) {
+            let path = &rule.path;
+            let named = self.write != PathSet::All && self.write.cover(path);
+            let by_mode = shown.is_none() && path != place && within(path, place);
+            if (named || by_mode) && !wrote(path) {
+                let rule = PathRule {
+                    absent: Absent::Skip,
+                    ..rule
+                };
+                place_in(&mut held, rule);
             }
         }
         self.protect = std::mem::take(&mut self.protect).met(held);

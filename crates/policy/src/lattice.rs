@@ -3,11 +3,10 @@
 //! [`lattice!`] declares a type whose fields are all lattices. Its top restricts nothing, and the meet of
 //! two values is the meet of each field.
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::origin::{Origin, Sourced};
-use super::path_set::{PathRule, PathSet};
+use super::path_set::{AbsPath, PathRule, PathSet, place_in};
 use super::tools::{Filter, Tool};
 use super::values::Values;
 
@@ -16,7 +15,7 @@ pub type Bound<T> = Option<Sourced<T>>;
 /// Names that every layer with such a list has; `None` is the top.
 pub type Names<T> = Option<BTreeMap<T, Origin>>;
 /// Paths that any layer named.
-pub type DenySet = BTreeMap<String, PathRule>;
+pub type DenySet = BTreeMap<AbsPath, PathRule>;
 
 /// A set of permissions with a greatest element and a meet.
 pub trait Lattice: Sized {
@@ -105,12 +104,7 @@ impl Lattice for DenySet {
             true => (other, self),
             false => (self, other),
         };
-        for (path, leaf) in less {
-            match all.entry(path) {
-                Entry::Vacant(place) => drop(place.insert(leaf)),
-                Entry::Occupied(mut known) => *known.get_mut() = known.get().merge(&leaf),
-            }
-        }
+        less.into_values().for_each(|rule| place_in(&mut all, rule));
         all
     }
 }

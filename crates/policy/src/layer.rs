@@ -181,8 +181,6 @@ section! {
         deny_patterns: Vec<Grant>,
         /// The patterns of `protect`, before expansion.
         protect_patterns: Vec<Grant>,
-        /// Names that the patterns of grants matched, when they were expanded.
-        met: Vec<Met>,
     }
 }
 
@@ -194,7 +192,6 @@ impl Beside for Files {
         ] {
             own.splice(0..0, std::mem::take(base));
         }
-        self.met.splice(0..0, std::mem::take(&mut base.met));
     }
 }
 
@@ -208,15 +205,6 @@ impl Files {
             ("filesystem.exec", &self.exec),
         ]
     }
-}
-
-/// A name that the pattern of a grant matched. Both paths are absolute.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Met {
-    /// The name that the pattern matched.
-    pub name: String,
-    /// The directory above the pattern's first wildcard; the name must not lead out of it.
-    pub base: String,
 }
 
 section! {

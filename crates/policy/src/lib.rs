@@ -9,12 +9,13 @@
 //! file and line that set it.
 //!
 //! ```
-//! use creel_policy::{file, preset};
+//! use creel_policy::{Roots, file, preset};
 //!
-//! let limits = preset::default()?.limits;
-//! let policy = file::parse("agent.toml", "[filesystem]\nread = ['/opt/data']\n", &limits)?;
-//! assert_eq!(policy.filesystem.read[0].path, "/opt/data");
-//! let error = file::parse("agent.toml", "[filesystem]\nraed = []\n", &limits).unwrap_err();
+//! let roots = Roots { home: "/home/u".into(), workspace: "/home/u/work".into() };
+//! let limits = preset::limits()?;
+//! let policy = file::parse("agent.toml", "[filesystem]\nread = ['~/data']\n", &limits, &roots)?;
+//! assert_eq!(policy.filesystem.read[0].path, "/home/u/data");
+//! let error = file::parse("agent.toml", "[filesystem]\nraed = []\n", &limits, &roots).unwrap_err();
 //! assert!(error.to_string().starts_with("agent.toml:2:1: "), "{error}");
 //! # Ok::<(), creel_policy::PolicyError>(())
 //! ```
@@ -81,10 +82,12 @@ pub mod write;
 pub use degradable::Degradable;
 pub use digest::digest;
 pub use error::PolicyError;
-pub use grant::{Absent, Contained, Grant, WorkspaceMode};
+pub use grant::{Absent, Grant, WorkspaceMode};
 pub use limits::Limits;
 pub use net::host::Name;
 pub use net::network::Network;
 pub use origin::{Origin, Sourced};
+pub use path_set::{AbsPath, PathRule};
 pub use policy::{Environment, Execution, Filesystem, Policy};
+pub use rights::Roots;
 pub use units::{Bytes, Count, CpuShare, Percent, Span, UnitError};

@@ -16,11 +16,11 @@ use super::file::tools::command_text;
 use super::glob::escape;
 use super::layer::{self, PROGRAM_DIRECTORIES};
 use super::net::{List as Rules, Mode, OnMiss};
-use super::path_set::PathSet;
+use super::path_set::{AbsPath, PathRule, PathSet};
 use super::printer::{Printer, quoted};
-use super::rights::{Allowed, Constraints, DenySet, Rights, Roots};
+use super::rights::{Allowed, Constraints, Rights, Roots};
 use super::tools::Tool;
-use super::{Absent, Count, Grant, Origin, Policy, Sourced, Span, WorkspaceMode};
+use super::{Absent, Count, Origin, Policy, Sourced, Span, WorkspaceMode};
 
 /// The text of the policy. `effective` was made from `rights`; `roots` are those of both.
 pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
@@ -44,7 +44,7 @@ pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {
     print::<Flag, _>(&rights.elevated, "elevated", &mut out);
     print::<Count, _>(&rights.max_iterations, "max_iterations", &mut out);
     for (tool, constraints) in &rights.each {
-        one_tool(&mut out, *tool, constraints, roots);
+        one_tool(&mut out, *tool, constraints);
     }
     files(&mut out, rights, policy, roots);
     network(&mut out, rights, policy);
@@ -79,8 +79,10 @@ fn files(out: &mut Printer, rights: &Rights, policy: &Policy, roots: &Roots) {
         ("load", &files.load),
         ("exec", &files.exec),
     ] {
-        let text = |g: &Grant| optional(quoted(&escape(&g.path)), g.absent);
-        out.list(key, grants.iter().map(|g| (text(g), Some(&g.origin))));
+        out.list(
+            key,
+            grants.iter().map(|rule| (place(rule), Some(&rule.origin))),
+        );
     }
     let mode = files.workspace.as_ref().map(|mode| mode.value);
     let writes =
@@ -90,12 +92,15 @@ fn files(out: &mut Printer, rights: &Rights, policy: &Policy, roots: &Roots) {
         ("protect", &files.protect, &files.protect_patterns),
     ] {
         // If nothing is writable, creel's own protections need no line.
-        let told = |grant: &&Grant| key == "deny" || writes || grant.origin != Origin::creel();
+        let told = |rule: &&PathRule| key == "deny" || writes || rule.origin != Origin::creel();
         let named = grants.iter().filter(told);
-        let named = named.map(|g| (place(&g.path, g.absent, roots), Some(&g.origin)));
-        // The original patterns. A root whose own name has wildcards is written out in full.
-        let pattern = |g: &Grant| optional(quoted(&roots.shorten(&g.path)), g.absent);
-        let met = patterns.iter().map(|g| (pattern(g), Some(&g.origin)));
+        // With `$WORKSPACE` also if that is a fresh one: the text is read where the host's is meant.
+        let text = |rule: &PathRule| quoted(&escape(&roots.shorten(&rule.path)));
+        let named = named.map(|rule| (optional(text(rule), rule.absent), Some(&rule.origin)));
+        let pattern = |rule: &PathRule| optional(quoted(rule.shown()), rule.absent);
+        let met = patterns
+            .iter()
+            .map(|rule| (pattern(rule), Some(&rule.origin)));
         out.list(key, named.chain(met));
     }
     if let Some(names) = rights.unprotect.as_ref().filter(|names| !names.is_empty()) {
@@ -153,7 +158,7 @@ fn network(out: &mut Printer, rights: &Rights, policy: &Policy) {
     Credentials::print(&policy.network.credentials, "credentials", out);
 }
 
-fn one_tool(out: &mut Printer, tool: Tool, bounds: &Constraints, roots: &Roots) {
+fn one_tool(out: &mut Printer, tool: Tool, bounds: &Constraints) {
     out.open(&format!("tools.{tool}"));
     print::<Word<_>, _>(&bounds.security, "security", out);
     print::<Word<_>, _>(&bounds.ask, "ask", out);
@@ -162,10 +167,10 @@ fn one_tool(out: &mut Printer, tool: Tool, bounds: &Constraints, roots: &Roots) 
     print::<Count, _>(&bounds.rate, "rate", out);
     print::<Count, _>(&bounds.max_iterations, "max_iterations", out);
     if let PathSet::Of(trees) = &bounds.allowed {
-        places(out, "allowed_paths", trees, roots);
+        places(out, "allowed_paths", trees.rules());
     }
     if !bounds.denied.is_empty() {
-        places(out, "denied_paths", &bounds.denied, roots);
+        places(out, "denied_paths", bounds.denied.values());
     }
     if let Some(commands) = &bounds.commands {
         // Printed once, for its first directory.
@@ -175,8 +180,7 @@ fn one_tool(out: &mut Printer, tool: Tool, bounds: &Constraints, roots: &Roots) 
         };
         let told = commands.iter().filter(|(path, _)| first(path));
         let items = told.map(|(path, allowed)| {
-            let shown = roots.shorten(path);
-            let program = quoted(bare(path, commands).unwrap_or(&shown));
+            let program = quoted(bare(path, commands).unwrap_or(allowed.rule.shown()));
             let mut args = allowed.args.iter();
             let item = match (args.next(), args.next()) {
                 (None, _) => program,
@@ -184,7 +188,7 @@ fn one_tool(out: &mut Printer, tool: Tool, bounds: &Constraints, roots: &Roots) 
                 // One file cannot express it; without arguments it would allow more.
                 _ => format!("# {program}: several layers restrict its arguments"),
             };
-            (item, Some(&allowed.origin))
+            (item, Some(&allowed.rule.origin))
         });
         out.list("commands", items);
     }
@@ -196,28 +200,24 @@ fn one_tool(out: &mut Printer, tool: Tool, bounds: &Constraints, roots: &Roots) 
     }
 }
 
-fn places(out: &mut Printer, key: &str, places: &DenySet, roots: &Roots) {
-    let items = places.iter();
-    out.list(
-        key,
-        items.map(|(path, leaf)| (place(path, leaf.absent, roots), Some(&leaf.origin))),
-    );
+fn places<'r>(out: &mut Printer, key: &str, rules: impl Iterator<Item = &'r PathRule>) {
+    out.list(key, rules.map(|rule| (place(rule), Some(&rule.origin))));
 }
 
-fn place(path: &str, absent: Absent, roots: &Roots) -> String {
-    optional(quoted(&escape(&roots.shorten(path))), absent)
+fn place(rule: &PathRule) -> String {
+    optional(quoted(&escape(rule.shown())), rule.absent)
 }
 
 /// The bare name for `path`, if the list has the same entry in every directory of programs.
-fn bare<'p>(path: &'p str, commands: &BTreeMap<String, Allowed>) -> Option<&'p str> {
+fn bare<'p>(path: &'p str, commands: &BTreeMap<AbsPath, Allowed>) -> Option<&'p str> {
     let (directory, name) = path.rsplit_once('/')?;
     let own = commands.get(path)?;
     let alike = |directory: &str| {
-        let other = commands.get(&format!("{directory}/{name}"));
-        other.is_some_and(|other| (&other.args, other.absent) == (&own.args, own.absent))
+        let other = commands.get(&*format!("{directory}/{name}"));
+        other.is_some_and(|other| (&other.args, other.rule.absent) == (&own.args, own.rule.absent))
     };
     let everywhere = PROGRAM_DIRECTORIES.contains(&directory)
-        && own.absent == Absent::Skip
+        && own.rule.absent == Absent::Skip
         && PROGRAM_DIRECTORIES.iter().all(|d| alike(d));
     everywhere.then_some(name)
 }
@@ -230,7 +230,7 @@ mod tests {
     use crate::{Limits, file, preset};
 
     fn base() -> Limits {
-        preset::default().unwrap().limits
+        preset::limits().unwrap()
     }
 
     fn resolved(source: &str) -> (Outcome, Roots) {

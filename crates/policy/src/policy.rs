@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::degradable::Degradable;
-use super::grant::{Contained, Grant, WorkspaceMode};
+use super::grant::WorkspaceMode;
 use super::limits::Limits;
 use super::net::network::Network;
 use super::origin::Sourced;
+use super::path_set::PathRule;
 
 /// One complete policy: limits that the file does not set are the default policy's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,23 +36,21 @@ pub struct Policy {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filesystem {
     /// Present, readable, not executable.
-    pub read: Vec<Grant>,
+    pub read: Vec<PathRule>,
     /// Present, readable and writable; not executable unless `exec` has it too.
-    pub write: Vec<Grant>,
+    pub write: Vec<PathRule>,
     /// Present, readable and mapped as code by programs that load it, as libraries are; not executable.
-    pub load: Vec<Grant>,
+    pub load: Vec<PathRule>,
     /// Present, readable and executable.
-    pub exec: Vec<Grant>,
+    pub exec: Vec<PathRule>,
     /// Removed from a granted tree.
-    pub deny: Vec<Grant>,
+    pub deny: Vec<PathRule>,
     /// Cannot be changed, replaced, removed or created, although it lies in a writable tree.
-    pub protect: Vec<Grant>,
+    pub protect: Vec<PathRule>,
     /// Absolute patterns of denials; the names that they matched are in `deny`.
-    pub deny_patterns: Vec<Grant>,
+    pub deny_patterns: Vec<PathRule>,
     /// The same for `protect`.
-    pub protect_patterns: Vec<Grant>,
-    /// Grants whose names another author can influence.
-    pub contained: Vec<Contained>,
+    pub protect_patterns: Vec<PathRule>,
     /// The access to the workspace; `None` if the policy leaves it to the request.
     pub workspace: Option<Sourced<WorkspaceMode>>,
 }
@@ -64,7 +63,7 @@ pub enum Execution {
     /// The command that creel starts and what it loads; executable grants are only readable.
     Worker,
     /// These programs and what they load; executable grants are only readable.
-    Only(Vec<Grant>),
+    Only(Vec<PathRule>),
 }
 
 /// The jail's complete environment.

@@ -9,8 +9,9 @@ pub use super::compiled::DEFAULT;
 use super::error::PolicyError;
 use super::layer::Layer;
 use super::place::Place;
+use super::roots::Roots;
 use super::spelling::nearest;
-use super::{Policy, file};
+use super::{Limits, Policy, WorkspaceMode, file};
 
 /// In alphabetical order.
 const PRESETS: [(&str, &str); 16] = [
@@ -62,12 +63,13 @@ pub fn text(name: &str) -> Result<&'static str, PolicyError> {
     }
 }
 
-/// The preset of that name. Its origins are `preset:NAME`.
-pub fn named(name: &str) -> Result<Policy, PolicyError> {
+/// The preset of that name, where `~` and `$WORKSPACE` stand for these `roots`. Its origins are
+/// `preset:NAME`.
+pub fn named(name: &str, roots: &Roots) -> Result<Policy, PolicyError> {
     if let Some(compiled) = Compiled::named(name) {
-        return Ok(compiled.policy());
+        return Ok(compiled.policy(roots));
     }
-    Ok(file::alone(layer(name)?, &default()?.limits))
+    Ok(file::alone(layer(name)?, &limits()?, roots))
 }
 
 /// The layer of the preset of that name, including the presets that it extends.
@@ -97,22 +99,46 @@ fn extended(name: &str, depth: usize) -> Result<Layer, PolicyError> {
 }
 
 /// The preset [`DEFAULT`].
-pub fn default() -> Result<Policy, PolicyError> {
-    named(DEFAULT)
+pub fn default(roots: &Roots) -> Result<Policy, PolicyError> {
+    named(DEFAULT, roots)
+}
+
+/// The same with this mode of the workspace. In a fresh workspace `$WORKSPACE` of an executable grant is
+/// that directory; what is protected stays the caller's, which a flag may still grant.
+pub fn default_in(roots: &Roots, workspace: Option<WorkspaceMode>) -> Result<Policy, PolicyError> {
+    let mut policy = default(roots)?;
+    if workspace == Some(WorkspaceMode::None) {
+        for rule in &mut policy.filesystem.exec {
+            rule.path = roots.fresh(&rule.path);
+        }
+    }
+    Ok(policy)
+}
+
+/// The limits of the preset [`DEFAULT`], for policies that set none.
+pub fn limits() -> Result<Limits, PolicyError> {
+    match Compiled::named(DEFAULT) {
+        Some(compiled) => Ok(compiled.limits()),
+        None => Ok(default(&Roots::symbolic())?.limits),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Absent, Bytes, Count, CpuShare, Network, Percent, Span, WorkspaceMode};
+    use crate::{Absent, Bytes, Count, CpuShare, Network, Percent, Span};
 
     /// Those that name hosts: of whole agents, each its vendor's API.
     const AGENTS: [&str; 5] = ["aider", "claude-code", "codex", "gemini", "opencode"];
 
+    fn policy(name: &str) -> Result<Policy, PolicyError> {
+        named(name, &Roots::symbolic())
+    }
+
     #[test]
     fn every_preset_parses_and_knows_its_name() {
         for name in names() {
-            let policy = named(name).unwrap_or_else(|error| panic!("{error}"));
+            let policy = policy(name).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(policy.name, name);
             assert_eq!(policy.digest.len(), 64);
             assert_eq!(
@@ -129,14 +155,14 @@ mod tests {
 
     #[test]
     fn the_default_is_the_default() {
-        let limits = default().unwrap().limits;
+        let limits = limits().unwrap();
         assert_eq!(limits.memory.value, Bytes(2 << 30));
         assert_eq!(limits.memory_high.value, Percent(90));
         assert_eq!(limits.cpus.value, CpuShare(2000));
         assert_eq!(limits.pids.value, Count(512));
         assert_eq!(limits.timeout.value, Span(3_600_000));
         assert_eq!(limits.grace.value, Span(5_000));
-        assert!(default().unwrap().filesystem.workspace.is_none());
+        assert!(policy(DEFAULT).unwrap().filesystem.workspace.is_none());
     }
 
     #[test]
@@ -184,10 +210,10 @@ mod tests {
             "~/.opencode",
         ];
         for name in names() {
-            let filesystem = named(name).unwrap().filesystem;
+            let filesystem = policy(name).unwrap().filesystem;
             let grants = [filesystem.read, filesystem.write, filesystem.exec].concat();
             for grant in &grants {
-                let path = grant.path.as_str();
+                let path = grant.shown();
                 assert!(!parents.contains(&path), "{name}: {path}");
                 assert!(
                     !path.split('/').any(|c| secrets.contains(&c)),
@@ -203,13 +229,8 @@ mod tests {
 
     #[test]
     fn coding_has_what_its_first_lines_say() {
-        let policy = named("coding").unwrap();
-        let exec: Vec<&str> = policy
-            .filesystem
-            .exec
-            .iter()
-            .map(|g| g.path.as_str())
-            .collect();
+        let policy = policy("coding").unwrap();
+        let exec: Vec<&str> = policy.filesystem.exec.iter().map(|g| g.shown()).collect();
         for path in [
             "/usr",
             "/tmp",
@@ -240,7 +261,7 @@ mod tests {
             ("../../etc/passwd", None),
             ("strict", None),
         ] {
-            match named(name) {
+            match policy(name) {
                 Err(PolicyError::MissingPreset {
                     suggestion: found,
                     known,

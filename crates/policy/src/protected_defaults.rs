@@ -7,7 +7,6 @@
 
 use std::path::Path;
 
-use super::path_set::PathRule;
 use super::rights::{Rights, Roots};
 use super::{Absent, Origin};
 
@@ -254,17 +253,15 @@ pub fn says(path: &Path) -> &'static str {
 /// Protects the trust paths that finalized rights do not except.
 pub fn guard(rights: &mut Rights, roots: &Roots) {
     for row in PATHS {
-        let path = roots.expand(&format!("$WORKSPACE/{}", row.path));
+        let written = format!("$WORKSPACE/{}", row.path);
+        let rule = roots.rule(written, Absent::Skip, Origin::creel());
         let excepted = rights
             .unprotect
             .as_ref()
-            .is_some_and(|names| names.contains_key(&path));
+            .is_some_and(|names| names.contains_key(&rule.path));
         if !excepted {
-            let leaf = PathRule {
-                absent: Absent::Skip,
-                origin: Origin::creel(),
-            };
-            rights.protect.entry(path).or_insert(leaf);
+            let path = rule.path.clone();
+            rights.protect.entry(path).or_insert(rule);
         }
     }
 }

@@ -16,8 +16,9 @@ use super::lattice::lattice;
 pub use super::lattice::{Bound, DenySet, Lattice, Names};
 use super::layer::{Layer, Limits, Mode, Rank, Scope};
 use super::net;
-use super::path_set::{PathRule, PathSet};
-pub use super::roots::{GROUPS, OWN, Roots};
+use super::path_set::PathRule;
+use super::path_set::{AbsPath, PathSet, place_in};
+pub use super::roots::{FRESH_WORKSPACE, GROUPS, OWN, Roots};
 use super::tools::{Filter, Pattern, Tool};
 pub use super::values::{Others, Values};
 use super::{Count, Degradable, Grant, Origin, Sourced, WorkspaceMode};
@@ -46,7 +47,7 @@ lattice! {
         /// The same for `protect`.
         protect_patterns: DenySet,
         /// Trust paths without protection.
-        unprotect: Names<String>,
+        unprotect: Names<AbsPath>,
         workspace: Bound<WorkspaceMode>,
         network: net::Bounds,
         /// Variables with their values; if two layers differ, the variable is not set.
@@ -95,11 +96,11 @@ impl Rights {
             exec,
             deny: places(&files.deny, roots),
             protect: places(&files.protect, roots),
-            deny_patterns: places(&files.deny_patterns, roots),
-            protect_patterns: places(&files.protect_patterns, roots),
+            deny_patterns: patterns(&files.deny_patterns, roots),
+            protect_patterns: patterns(&files.protect_patterns, roots),
             unprotect: (rank <= Rank::Operator && !files.unprotect.is_empty()).then(|| {
                 let places = places(&files.unprotect, roots).into_iter();
-                places.map(|(path, leaf)| (path, leaf.origin)).collect()
+                places.map(|(path, rule)| (path, rule.origin)).collect()
             }),
             workspace: files.workspace.clone(),
             network: net::Bounds::of(&layer.network, rank),
@@ -182,11 +183,14 @@ impl Rights {
     }
 }
 
-fn expanded<'g>(grants: &'g [Grant], roots: &'g Roots) -> impl Iterator<Item = Grant> + 'g {
-    grants.iter().map(|grant| Grant {
-        path: roots.expand(&grant.path),
-        ..grant.clone()
-    })
+/// The rules of a list of grants. Here a path is expanded, once.
+pub(super) fn expanded<'g>(
+    grants: &'g [Grant],
+    roots: &'g Roots,
+) -> impl Iterator<Item = PathRule> + 'g {
+    grants
+        .iter()
+        .map(|grant| roots.rule(grant.path.clone(), grant.absent, grant.origin.clone()))
 }
 
 /// The trees of a list of grants. The jail's own directories are not the host's, and cover no host path.
@@ -194,26 +198,18 @@ pub(super) fn trees(grants: &Option<Vec<Grant>>, roots: &Roots) -> PathSet {
     let Some(grants) = grants else {
         return PathSet::All;
     };
-    PathSet::of(expanded(grants, roots).map(|grant| Grant {
-        path: roots.own(&grant.path).unwrap_or(grant.path),
-        ..grant
-    }))
+    PathSet::of(expanded(grants, roots))
 }
 
 pub(super) fn places(grants: &[Grant], roots: &Roots) -> DenySet {
     let mut places = DenySet::new();
-    for grant in expanded(grants, roots) {
-        let leaf = PathRule::new(grant.absent, grant.origin);
-        place_in(&mut places, &grant.path, &leaf);
-    }
+    expanded(grants, roots).for_each(|rule| place_in(&mut places, rule));
     places
 }
 
-pub(super) fn place_in(places: &mut DenySet, path: &str, leaf: &PathRule) {
-    match places.get_mut(path) {
-        Some(known) => *known = known.merge(leaf),
-        None => drop(places.insert(path.to_owned(), leaf.clone())),
-    }
+/// The same for patterns: wildcards in the roots' own paths are escaped.
+fn patterns(grants: &[Grant], roots: &Roots) -> DenySet {
+    places(grants, &roots.escaped())
 }
 
 pub(super) fn names(list: &[Sourced<String>]) -> BTreeMap<String, Origin> {

@@ -1,14 +1,95 @@
-//! The paths that `~` and `$WORKSPACE` stand for.
+//! The one expansion: from a path as a policy has it to an absolute one.
+//!
+//! Only this file makes an [`AbsPath`]. It reads no file system: `plan` decides what a path leads to on a
+//! machine.
 
-use super::path_set::{clean, within};
+use std::borrow::{Borrow, Cow};
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::glob::escape;
+use super::path_set::{PathRule, Whose, clean, within};
+use super::{Absent, Origin};
 
 /// The path at which a jail sees its cgroups, as on a host, unless a policy denies it.
 pub const GROUPS: &str = "/sys/fs/cgroup";
 
 /// The jail's own directories, in addition to its home.
 pub const OWN: [&str; 2] = ["/tmp", "/dev/shm"];
-/// Prefix for a path of the jail's own instead of the host's. No path in a policy begins so.
-const OWN_PREFIX: &str = "own:";
+
+/// The mount point of a fresh workspace (`none`).
+pub const FRESH_WORKSPACE: &str = "/workspace";
+
+/// An absolute path as text, without `.`, double or trailing slashes. A policy's own text has no `..`
+/// either; the caller's name of the workspace may have one, and then no plan is made with it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AbsPath(Arc<str>);
+
+impl AbsPath {
+    fn of(text: &str) -> AbsPath {
+        let idle = |part: &str| part.is_empty() || part == ".";
+        match text.strip_prefix('/') {
+            Some(rest) if rest.is_empty() || !rest.split('/').any(idle) => AbsPath(text.into()),
+            _ => AbsPath(clean(text).into()),
+        }
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for AbsPath {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for AbsPath {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<Path> for AbsPath {
+    fn as_ref(&self) -> &Path {
+        Path::new(&*self.0)
+    }
+}
+
+impl PartialEq<str> for AbsPath {
+    fn eq(&self, other: &str) -> bool {
+        *self.0 == *other
+    }
+}
+
+impl PartialEq<&str> for AbsPath {
+    fn eq(&self, other: &&str) -> bool {
+        *self.0 == **other
+    }
+}
+
+impl PartialEq<String> for AbsPath {
+    fn eq(&self, other: &String) -> bool {
+        *self.0 == **other
+    }
+}
+
+impl std::fmt::Display for AbsPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::fmt::Debug for AbsPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
 
 /// The paths that `~` and `$WORKSPACE` stand for: absolute and clean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,15 +102,56 @@ pub struct Roots {
 
 impl Roots {
     /// `text` with a leading root replaced, then cleaned.
-    pub fn expand(&self, text: &str) -> String {
+    pub fn expand(&self, text: &str) -> AbsPath {
         let rooted = [("$WORKSPACE", &self.workspace), ("~", &self.home)];
         for (name, root) in rooted {
             // `~backup` is an ordinary name.
             if within(text, name) {
-                return clean(&format!("{root}/{}", &text[name.len()..]));
+                return AbsPath::of(&[root, &text[name.len()..]].concat());
             }
         }
-        clean(text)
+        AbsPath::of(text)
+    }
+
+    /// The rule for a path as a policy has it.
+    pub fn rule(
+        &self,
+        written: impl Into<Cow<'static, str>>,
+        absent: Absent,
+        origin: Origin,
+    ) -> PathRule {
+        let written = written.into();
+        let path = self.expand(&written);
+        PathRule {
+            whose: match self.is_own(&path) {
+                true => Whose::Jail,
+                false => Whose::Host,
+            },
+            path,
+            written: written.starts_with(['~', '$']).then_some(written),
+            absent,
+            origin,
+            within: vec![],
+        }
+    }
+
+    /// The rule for the host's workspace, even if it is the home.
+    pub(super) fn workspace_rule(&self, origin: Origin) -> PathRule {
+        PathRule {
+            whose: Whose::Host,
+            ..self.rule("$WORKSPACE", Absent::Skip, origin)
+        }
+    }
+
+    /// The place of a path of the workspace in a jail with a fresh one; any other path as it is.
+    pub fn fresh(&self, path: &AbsPath) -> AbsPath {
+        match within(path, &self.workspace) {
+            true => {
+                let rest = path.strip_prefix(&*self.workspace).unwrap_or_default();
+                AbsPath::of(&[FRESH_WORKSPACE, "/", rest].concat())
+            }
+            false => path.clone(),
+        }
     }
 
     /// Roots that stand for themselves, for results that must not depend on the machine.
@@ -40,20 +162,69 @@ impl Roots {
         }
     }
 
-    /// The internal name of `path` if it is a directory that every jail has of its own. A grant of it
-    /// changes that directory and grants no host path beneath it.
-    pub fn own(&self, path: &str) -> Option<String> {
-        (path == self.home || OWN.contains(&path)).then(|| format!("{OWN_PREFIX}{path}"))
+    /// The roots for patterns: wildcard characters in their own paths are escaped.
+    pub fn escaped(&self) -> Roots {
+        Roots {
+            home: escape(&self.home),
+            workspace: escape(&self.workspace),
+        }
     }
 
-    /// The reverse of [`Self::expand`], so that a path written with a root is shown with it.
+    /// Whether every jail has a directory of its own at `path`. A grant of it changes that directory and
+    /// grants no host path beneath it.
+    pub fn is_own(&self, path: &str) -> bool {
+        path == self.home || OWN.contains(&path)
+    }
+
+    /// A path for people: with the root that it lies in.
     pub fn shorten(&self, path: &str) -> String {
-        let path = path.strip_prefix(OWN_PREFIX).unwrap_or(path);
         for (root, name) in [(&self.workspace, "$WORKSPACE"), (&self.home, "~")] {
             if within(path, root) && root != "/" {
                 return format!("{name}{}", &path[root.len()..]);
             }
         }
         path.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_absolute_and_clean_whatever_was_written() {
+        let roots = Roots {
+            home: "/home/u".into(),
+            workspace: "/".into(),
+        };
+        for (written, path) in [
+            ("/", "/"),
+            ("/usr", "/usr"),
+            ("//usr/./lib/", "/usr/lib"),
+            ("/a/.", "/a"),
+            ("/a/.b", "/a/.b"),
+            ("~", "/home/u"),
+            ("~//x/", "/home/u/x"),
+            ("~backup", "/~backup"),
+            ("$WORKSPACE", "/"),
+            ("$WORKSPACE/x", "/x"),
+        ] {
+            let rule = roots.rule(written, Absent::Skip, Origin::creel());
+            assert_eq!(rule.path, path, "{written}");
+            let rooted = written.starts_with(['~', '$']);
+            assert_eq!(rule.shown(), if rooted { written } else { path });
+            // Expanded again it is the same.
+            assert_eq!(roots.expand(&rule.path), rule.path);
+        }
+    }
+
+    #[test]
+    fn a_fresh_workspace_has_the_paths_of_the_workspace_only() {
+        let roots = Roots::symbolic();
+        let fresh = |written: &str| roots.fresh(&roots.expand(written)).to_string();
+        assert_eq!(fresh("$WORKSPACE"), FRESH_WORKSPACE);
+        assert_eq!(fresh("$WORKSPACE/a/b"), "/workspace/a/b");
+        assert_eq!(fresh("/usr"), "/usr");
+        assert_eq!(fresh("~"), "/~");
     }
 }

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::compare::{Excess, clipped};
-use super::containment::contained;
+use super::containment::Bases;
 use super::effective::{self, Effective, Note, Weight, enforce};
 use super::layer::{Layer, Rank};
-use super::path_set::within;
+use super::path_set::{AbsPath, within};
 use super::rights::{Lattice, Rights, Roots};
 use super::{Absent, Grant, Limits, Origin, Sourced, WorkspaceMode, digest, protected_defaults};
 
@@ -108,9 +108,11 @@ impl Stack {
             rights.workspace = Some(Sourced { value, origin });
         }
         let (name, digest) = name(&layers);
+        let bases = Bases::of(&layers, roots);
+        bases.mark_programs(&mut rights);
         let mut effective = enforce(&rights, limits, roots, &name, &digest);
         let policy = &mut effective.policy;
-        policy.filesystem.contained = contained(&layers, &rights, policy, roots);
+        bases.mark_grants(&mut policy.filesystem);
         let mode = policy.filesystem.workspace.as_ref();
         if mode.is_some_and(|mode| mode.value == WorkspaceMode::None) {
             effective.notes.extend(hidden(&layers, roots));
@@ -126,24 +128,25 @@ impl Stack {
 /// A note for each line that grants host paths inside a workspace that is absent. Paths written with
 /// `$WORKSPACE` mean the fresh workspace.
 fn hidden(layers: &[&(Rank, Layer)], roots: &Roots) -> Vec<Note> {
-    let place = &roots.workspace;
-    let mut lines: BTreeMap<&Origin, BTreeSet<String>> = BTreeMap::new();
+    let place = &*roots.workspace;
+    let mut lines: BTreeMap<&Origin, BTreeSet<AbsPath>> = BTreeMap::new();
     for (_, layer) in layers {
         let lists = layer.filesystem.lists().into_iter();
         for grant in lists.filter_map(|(_, list)| list.as_ref()).flatten() {
             let path = roots.expand(&grant.path);
-            let named = grant.path.starts_with("$WORKSPACE") || roots.own(&path).is_some();
-            if !named && grant.absent == Absent::Refuse && path != *place && within(&path, place) {
+            let written = grant.base.is_none() && grant.path.starts_with("$WORKSPACE");
+            let named = written || roots.is_own(&path);
+            if !named && grant.absent == Absent::Refuse && path != place && within(&path, place) {
                 lines.entry(&grant.origin).or_default().insert(path);
             }
         }
     }
-    let note = |(origin, paths): (&Origin, BTreeSet<String>)| {
+    let note = |(origin, paths): (&Origin, BTreeSet<AbsPath>)| {
         let more = match paths.len() {
             0 | 1 => String::new(),
             all => format!(" and {} more", all - 1),
         };
-        let first = paths.first().map_or("", String::as_str);
+        let first = paths.first().map_or("", AbsPath::as_str);
         Note {
             key: "filesystem".into(),
             text: format!(
@@ -245,7 +248,7 @@ mod tests {
             let layer = file::read("p.toml", &text).unwrap_or_else(|e| panic!("{text}: {e}"));
             (*rank, layer)
         };
-        let limits = preset::default().unwrap().limits;
+        let limits = preset::limits().unwrap();
         let stack = Stack {
             layers: layers.iter().map(layer).collect(),
         };
@@ -267,7 +270,11 @@ mod tests {
 
     fn loads(layers: &[(Rank, &str)]) -> Vec<String> {
         let files = resolved(layers).effective.policy.filesystem;
-        files.load.into_iter().map(|grant| grant.path).collect()
+        files
+            .load
+            .iter()
+            .map(|rule| rule.path.to_string())
+            .collect()
     }
 
     #[test]

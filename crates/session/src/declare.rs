@@ -115,7 +115,7 @@ pub fn declare(
     let words = asked.command.iter().map(|word| word.to_string_lossy());
     let argv: Vec<String> = words.map(|word| word.into_owned()).collect();
     effective::admit(&mut policy, &outcome.rights, &roots, &argv);
-    layers.read.protect(&mut policy)?;
+    layers.read.protect(&mut policy, &roots)?;
     match layers.ceiling {
         true => {
             let most = most.as_ref().unwrap_or(&outcome);
@@ -123,10 +123,10 @@ pub fn declare(
         }
         false => flags::grant(&mut policy.network, &asked.allow_net),
     }
-    let mut request = request(asked, flags, id, &mut policy);
+    let mut request = request(asked, flags, id, &mut policy, &roots);
     request.search_dirs = layers::search_dirs(&roots);
     let excepted = outcome.rights.unprotect.iter().flatten();
-    request.unprotected = excepted.map(|(path, _)| path.into()).collect();
+    request.unprotected = excepted.map(|(path, _)| path.as_str().into()).collect();
     let notes = outcome.effective.notes.iter().map(ToString::to_string);
     request.notes = notes
         .chain(outcome.clips.iter().map(ToString::to_string))
@@ -146,15 +146,9 @@ fn by_default(
     id: &str,
     roots: Roots,
 ) -> Result<Declared, DeclareError> {
-    let mut policy = preset::default()?;
-    if asked.workspace_mode == Some(WorkspaceMode::None) {
-        // `$WORKSPACE` is a fresh directory then. The caller's workspace may still be granted by path.
-        for held in &mut policy.filesystem.protect {
-            held.path = roots.expand(&held.path);
-        }
-    }
+    let mut policy = preset::default_in(&roots, asked.workspace_mode)?;
     flags::grant(&mut policy.network, &asked.allow_net);
-    let mut request = request(asked, flags, id, &mut policy);
+    let mut request = request(asked, flags, id, &mut policy, &roots);
     request.search_dirs = layers::search_dirs(&roots);
     Ok(Declared {
         policy,
@@ -165,9 +159,15 @@ fn by_default(
 }
 
 /// The request for one command under `policy`, to which the flags are added.
-fn request(asked: &Asked, flags: Flags<'_>, id: &str, policy: &mut Policy) -> Request {
+fn request(
+    asked: &Asked,
+    flags: Flags<'_>,
+    id: &str,
+    policy: &mut Policy,
+    roots: &Roots,
+) -> Request {
     let words = flags.words();
-    let raw = flags.apply(policy);
+    let raw = flags.apply(policy, roots);
     let passed = &policy.environment.pass;
     let caller_env = passed
         .iter()

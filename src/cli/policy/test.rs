@@ -27,7 +27,7 @@ use creel_policy::path_set::within;
 use creel_policy::rights::Roots;
 use creel_policy::stack::{Outcome, Stack};
 use creel_policy::tools::Tool;
-use creel_policy::{Absent, Degradable, Execution, Grant, Origin, Policy};
+use creel_policy::{Absent, Degradable, Execution, Origin, Policy};
 use creel_session::exit::FOUND;
 use creel_session::layers::{self, Names};
 use creel_session::stream::Ours;
@@ -168,14 +168,17 @@ fn of_file(args: &TestArgs, path: &Path) -> Result<Vec<Tried>, Failure> {
 /// evaluator's answer must not depend on which files a checkout has.
 fn as_if_there(stack: &mut Stack, layer: &Layer, roots: &Roots) -> Result<(), Failure> {
     let cases = layer.tests.allow.iter().chain(&layer.tests.deny);
-    let named: Vec<String> = cases
+    let named: Vec<_> = cases
         .filter_map(|case| Some(subject(roots, case.value.words.first()?)))
         .collect();
     let mut finder = Finder::default();
     stack.expand(roots, |wanted| {
         let pattern = Pattern::parse(&wanted.pattern);
         let mut names = finder.find(wanted)?;
-        for path in named.iter().flat_map(|path| Path::new(path).ancestors()) {
+        for path in named
+            .iter()
+            .flat_map(|path| Path::new(path.as_str()).ancestors())
+        {
             let path = path.to_string_lossy().into_owned();
             if pattern.meets(&path, wanted.sense) && !names.contains(&path) {
                 names.push(path);
@@ -219,7 +222,7 @@ fn furnish(layer: &Layer, roots: &Roots) -> Result<(), Failure> {
         let Some(word) = case.value.words.first() else {
             continue;
         };
-        let path = subject(roots, word);
+        let path = subject(roots, word).to_string();
         let files = [Tool::Read, Tool::Write, Tool::Edit, Tool::ApplyPatch];
         if !within(&path, &roots.workspace)
             || word.contains("..")
@@ -296,7 +299,7 @@ fn trial(judged: &Judged, roots: &Roots) -> Result<Trial, &'static str> {
     if !network && first.contains("..") {
         return Err("a path with `..` cannot be decided from its text");
     }
-    let path = subject(roots, first);
+    let path = subject(roots, first).to_string();
     let absent = "it does not exist here";
     match case.tool {
         Tool::Read if !Path::new(&path).exists() => Err(absent),
@@ -334,11 +337,8 @@ fn performed(
     let mut policy: Policy = outcome.effective.policy.clone();
     // The relay enforces network grants, not the kernel, and no relay runs here.
     policy.network = Network::default();
-    let grant = Grant {
-        path: creel.to_string_lossy().into_owned(),
-        absent: Absent::Refuse,
-        origin: Origin::creel(),
-    };
+    let path = creel.to_string_lossy().into_owned();
+    let grant = roots.rule(path, Absent::Refuse, Origin::creel());
     if let Execution::Only(programs) = &mut policy.exec.value {
         programs.push(grant.clone());
     }

@@ -271,14 +271,15 @@ fn planned(seat: Option<Node>) -> Vec<Act> {
             links: vec![],
         })
         .into();
-    let limits = preset::default().expect("the default parses").limits;
+    let limits = preset::limits().expect("the default parses");
     let text = "[filesystem]\nwrite = [\"~/.config\"]\n";
-    let mut policy = file::parse("a test", text, &limits).expect("the policy parses");
-    policy.allow_degraded = Degradable::ALL.into();
     let request = Request {
         command: vec!["true".into()],
         ..Default::default()
     };
+    let roots = planned::roots(&request, &host);
+    let mut policy = file::parse("a test", text, &limits, &roots).expect("the policy parses");
+    policy.allow_degraded = Degradable::ALL.into();
     planned::fill(&policy, &request, &mut host);
     let plan = resolve(&policy, &request, &host).expect("a plan");
     plan.acts().cloned().collect()

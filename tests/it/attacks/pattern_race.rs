@@ -51,7 +51,7 @@ fn expanded(at: &Path, layers: &[&str]) -> Result<(Stack, Roots), String> {
 
 /// The trees of the host that the jail would have.
 fn sources(stack: &Stack, roots: &Roots) -> Result<Vec<PathBuf>, String> {
-    let limits = preset::default().expect("the default").limits;
+    let limits = preset::limits().expect("the default");
     let mut policy = stack.resolve(&limits, roots).effective.policy;
     policy.allow_degraded = Degradable::ALL.into();
     let request = Request {

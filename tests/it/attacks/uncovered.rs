@@ -281,7 +281,10 @@ fn a_jail_that_used_what_was_uncovered_is_ended(who: Who) {
     assert_eq!(verdict["uncovered"][0]["restored"], false);
     assert_eq!(verdict["reason"]["code"], "end-uncovered");
     let error = verdict["error"].as_str().expect("why");
-    assert!(error.contains("replaced or removed") && error.contains(".git/config"), "{error}");
+    assert!(
+        error.contains("replaced or removed") && error.contains(".git/config"),
+        "{error}"
+    );
     // The control: nobody has it open.
     let (workspace, run, status) = self::workspace(who);
     let mut jail = Jail::start(run);

@@ -45,7 +45,7 @@ pub fn rights(layer: &Layer) -> Rights {
         Ok::<_, Infallible>(met.map(str::to_owned).collect())
     });
     assert!(unmet.is_ok());
-    let limits = preset::default().expect("the default").limits;
+    let limits = preset::limits().expect("the default");
     close(
         &Rights::of(&stack.layers[0].1, Rank::Operator, &roots()),
         &limits,

@@ -5,7 +5,7 @@ use creel_policy::effective::enforce;
 use creel_policy::layer::Case;
 use creel_policy::rights::Rights;
 use creel_policy::tools::Tool;
-use creel_policy::{Execution, Grant, Policy, WorkspaceMode};
+use creel_policy::{Execution, PathRule, Policy, WorkspaceMode};
 
 use super::evaluator::Evaluator;
 use super::laws::inside;
@@ -28,14 +28,6 @@ impl<'h> Held<'h> {
     pub fn new(ev: &'h Evaluator, rights: &Rights) -> Held<'h> {
         let policy = enforce(rights, &ev.base, &ev.roots, "a test", "").policy;
         Held { ev, policy }
-    }
-
-    fn path(&self, grant: &Grant) -> String {
-        // A fresh workspace lies elsewhere, and whatever is named by it.
-        match grant.path.strip_prefix("$WORKSPACE") {
-            Some(rest) if self.mode() == WorkspaceMode::None => format!("/workspace{rest}"),
-            _ => self.ev.roots.expand(&grant.path),
-        }
     }
 
     fn mode(&self) -> WorkspaceMode {
@@ -68,7 +60,7 @@ impl<'h> Held<'h> {
             ),
             (&files.exec, Access { exec: true, ..none }),
         ] {
-            mounts.extend(grants.iter().map(|grant| (self.path(grant), access)));
+            mounts.extend(grants.iter().map(|grant| (grant.path.to_string(), access)));
         }
         let above = |tree: &str| inside(path, tree);
         let depth = mounts
@@ -89,7 +81,7 @@ impl<'h> Held<'h> {
         if self.is_program(path) {
             (all.shown, all.write, all.exec) = (true, false, true);
         }
-        let covered = |places: &[Grant]| places.iter().any(|place| above(&self.path(place)));
+        let covered = |places: &[PathRule]| places.iter().any(|place| above(&place.path));
         all.write &= !covered(&files.protect);
         match covered(&files.deny) {
             true => none,
@@ -104,7 +96,7 @@ impl<'h> Held<'h> {
             false => self.ev.roots.expand(&format!("$WORKSPACE/{word}")),
         };
         match &self.policy.exec.value {
-            Execution::Only(programs) => programs.iter().any(|grant| self.path(grant) == path),
+            Execution::Only(programs) => programs.iter().any(|grant| grant.path == path),
             Execution::Granted | Execution::Worker => false,
         }
     }
@@ -139,7 +131,7 @@ impl<'h> Held<'h> {
                 Execution::Worker => false,
                 Execution::Granted => self.access(&path).exec,
                 Execution::Only(list) => {
-                    let listed = list.iter().any(|grant| self.path(grant) == path);
+                    let listed = list.iter().any(|grant| grant.path == path);
                     listed && self.access(&path).exec
                 }
             }),
@@ -166,7 +158,7 @@ impl<'h> Held<'h> {
                     .as_ref()
                     .is_some_and(|all| {
                         let path = &case.words[0];
-                        all.get(path)
+                        all.get(path.as_str())
                             .is_some_and(|allowed| !allowed.args.is_empty())
                     });
                 // A command that is bound by its arguments is started only by creel.

@@ -91,7 +91,7 @@ impl Evaluator {
     pub fn shipped() -> Evaluator {
         Evaluator {
             roots: roots(),
-            base: preset::default().expect("the default parses").limits,
+            base: preset::limits().expect("the default parses"),
             fault: None,
         }
     }
@@ -261,9 +261,8 @@ impl Evaluator {
             }
             (Some(Fault::PrefixWithoutSlash), Why::NotGranted) => {
                 let path = case.words.first().map(|word| self.roots.expand(word));
-                let begins = |tree: &String| path.as_ref().is_some_and(|p| p.starts_with(tree));
-                case.tool == Tool::Read
-                    && matches!(&rights.read, PathSet::Of(trees) if trees.keys().any(begins))
+                let begins = |tree: &str| path.as_ref().is_some_and(|p| p.starts_with(tree));
+                case.tool == Tool::Read && rights.read.host().any(|rule| begins(&rule.path))
             }
             (Some(Fault::ProtectForgotten), Why::Protected(_)) => {
                 with(&|rights| rights.protect.clear())

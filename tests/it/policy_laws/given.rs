@@ -224,11 +224,9 @@ impl<'c> Writer<'c> {
     }
 
     fn grant(&mut self) -> Grant {
-        Grant {
-            path: self.of(&PATHS).into(),
-            absent: self.of(&[Absent::Skip, Absent::Refuse]),
-            origin: self.place(),
-        }
+        let path = self.of(&PATHS);
+        let absent = self.of(&[Absent::Skip, Absent::Refuse]);
+        Grant::new(path, absent, self.place())
     }
 
     fn grants(&mut self) -> Option<Vec<Grant>> {

@@ -7,7 +7,7 @@ use creel_policy::effective_access::{reach, usable};
 use creel_policy::layer::{Arguments, Case, Rank, Security};
 use creel_policy::net::decide::Transport;
 use creel_policy::net::{self, Answer, Host, List, Network};
-use creel_policy::path_set::PathSet;
+use creel_policy::path_set::{AbsPath, PathSet, Whose};
 use creel_policy::rights::{Bound, Constraints, DenySet, Names, Others, Rights};
 use creel_policy::tools::{Ruling, Tool};
 
@@ -105,7 +105,7 @@ pub fn mapped(ev: &Evaluator, rights: &Rights, path: &str) -> bool {
         .as_ref()
         .is_none_or(|s| s.value == Security::Full);
     let free = usable(rights, Tool::Exec) && full && exec.commands.is_none();
-    let lies = |place: &String| inside(path, place);
+    let lies = |place: &AbsPath| inside(path, place);
     let there = reach.parts_left() || !inside(path, &ev.roots.workspace);
     let loads = reach.load.cover(path) || free && reach.exec.cover(path);
     loads && there && !reach.deny.keys().any(lies)
@@ -140,7 +140,7 @@ pub fn default_deny(ev: &Evaluator, cases: &[Case]) -> Result<(), Broken> {
     for case in cases {
         let rooted = |word: &String| word.starts_with('/') || word == "~" || word.starts_with("~/");
         let first = case.words.first().map(|word| match rooted(word) {
-            true => ev.roots.expand(word),
+            true => ev.roots.expand(word).to_string(),
             false => format!("{}/{word}", ev.roots.workspace),
         });
         let inside = first.is_some_and(|path| path.starts_with(&ev.roots.workspace));
@@ -395,18 +395,19 @@ fn places(a: &DenySet, b: &DenySet) -> bool {
 fn trees(a: &PathSet, b: &PathSet) -> bool {
     let covers = |trees: &PathSet, path: &str| match trees {
         PathSet::All => true,
-        PathSet::Of(trees) => trees.keys().any(|tree| inside(path, tree)),
+        trees => trees.host().any(|rule| inside(path, &rule.path)),
     };
     let roots = |trees: &PathSet| match trees {
         PathSet::All => vec!["/".to_owned()],
-        PathSet::Of(trees) => trees.keys().cloned().collect(),
+        trees => trees.host().map(|rule| rule.path.to_string()).collect(),
     };
     let subjects = SUBJECTS
         .iter()
         .filter(|s| s.starts_with('/'))
         .map(|s| (*s).to_owned());
     let mut points = subjects.chain(roots(a)).chain(roots(b));
-    points.any(|path| covers(a, &path) && !covers(b, &path))
+    let mut own = a.rules().filter(|rule| rule.whose == Whose::Jail);
+    points.any(|path| covers(a, &path) && !covers(b, &path)) || own.any(|rule| !b.covers(rule))
 }
 
 /// By components, not by text.

@@ -32,11 +32,7 @@ fn here<T>(value: T) -> Sourced<T> {
 }
 
 fn grants(paths: &[&str]) -> Vec<Grant> {
-    let grant = |path: &&str| Grant {
-        path: (*path).into(),
-        absent: Absent::Skip,
-        origin: here(()).origin,
-    };
+    let grant = |path: &&str| Grant::new(*path, Absent::Skip, here(()).origin);
     paths.iter().map(grant).collect()
 }
 

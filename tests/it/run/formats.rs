@@ -40,6 +40,19 @@ fn policies(mode: &str) -> [(&'static str, String); 4] {
     ]
 }
 
+/// Without the file and line of the rule that asked for each act.
+fn without_rules(acts: &Value) -> Value {
+    match acts {
+        Value::Array(all) => all.iter().map(without_rules).collect(),
+        Value::Object(all) => {
+            let all = all.iter().filter(|(key, _)| *key != "rule");
+            all.map(|(key, value)| (key.clone(), without_rules(value)))
+                .collect()
+        }
+        other => other.clone(),
+    }
+}
+
 each!(the_same_jail_from_each_format);
 fn the_same_jail_from_each_format(who: Who) {
     let workspace = Workspace::new(who);
@@ -57,7 +70,7 @@ fn the_same_jail_from_each_format(who: Who) {
         assert!(!workspace.path().join("made").exists(), "{name}");
         let plan = run().flags(["--dry-run", "--json"]).sh("true").ok();
         let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
-        acts.push(plan["acts"].clone());
+        acts.push(without_rules(&plan["acts"]));
     }
     assert!(acts[0].as_array().is_some_and(|acts| acts.len() > 5));
     assert!(acts.iter().all(|other| other == &acts[0]));

@@ -4,7 +4,13 @@ use std::convert::Infallible;
 
 use creel_plan::questions::ask;
 use creel_plan::{Fact, Host, Request};
-use creel_policy::Policy;
+use creel_policy::{Policy, Roots};
+use creel_session::declare::Place;
+
+/// The values of `~` and `$WORKSPACE` for this request on this host.
+pub fn roots(request: &Request, host: &Host) -> Roots {
+    Place::of(host).roots(request.workspace.as_deref())
+}
 
 /// Adds every path that the plan asks for and the fixture does not have, as absent.
 pub fn fill(policy: &Policy, request: &Request, host: &mut Host) {

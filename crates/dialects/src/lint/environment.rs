@@ -70,8 +70,12 @@ impl Lint<'_> {
         let mode = self.reach.workspace.as_ref().map(|mode| mode.value);
         let in_workspace = within(&path, &self.roots.workspace)
             && mode.is_none_or(|mode| mode == WorkspaceMode::ReadWrite);
-        let granted = self.reach.write.grants();
-        if in_workspace || granted.iter().any(|grant| within(&path, &grant.path)) {
+        let granted = self
+            .reach
+            .write
+            .host()
+            .any(|rule| within(&path, &rule.path));
+        if in_workspace || granted {
             let reason = format!("{entry} is on PATH and writable in the jail");
             self.say(&PATH_WRITABLE, Some(origin), reason);
         }

@@ -56,19 +56,17 @@ impl Lint<'_> {
         let kept = rights.deny_patterns.iter().chain(&rights.protect_patterns);
         for (text, leaf) in kept.filter(|(_, leaf)| leaf.absent == Absent::Refuse) {
             let pattern = Pattern::parse(text);
-            let mut written = self.reach.write.grants();
-            let workspace = &self.roots.workspace;
-            if self.reach.writes(workspace, self.roots) {
-                written.push(Grant::new(workspace.clone(), Absent::Skip, Origin::creel()));
-            }
+            let written = self.reach.write.host().map(|rule| rule.path.as_str());
+            let workspace = &*self.roots.workspace;
+            let own = self.reach.writes_at(workspace, self.roots);
             let tree = written
-                .iter()
-                .find(|tree| pattern.reaches_beneath(&tree.path));
+                .chain(own.then_some(workspace))
+                .find(|tree| pattern.reaches_beneath(tree));
             if let Some(tree) = tree {
                 let reason = format!(
                     "{} is a pattern, and the jail could create a matching name in {}, so creel refuses every run",
                     self.roots.shorten(text),
-                    self.roots.shorten(&tree.path)
+                    self.roots.shorten(tree)
                 );
                 self.say(&PATTERN_LATER, Some(&leaf.origin), reason);
             }
@@ -79,7 +77,7 @@ impl Lint<'_> {
         for grant in grants {
             let path = self.roots.expand(&grant.path);
             // `~`, `/tmp` and `/dev/shm` are directories of the jail's own.
-            if self.roots.own(&path).is_some() {
+            if self.roots.is_own(&path) {
                 continue;
             }
             let origin = Some(&grant.origin);
@@ -122,7 +120,7 @@ impl Lint<'_> {
                 // host paths.
                 match other_path == path {
                     true => other_at < at,
-                    false => within(&path, &other_path) && roots.own(&other_path).is_none(),
+                    false => within(&path, &other_path) && !roots.is_own(&other_path),
                 }
             };
             let outer = grants.iter().enumerate().find(|(i, g)| covers((*i, g)));
@@ -166,7 +164,7 @@ impl Lint<'_> {
     fn touches(&self, path: &str) -> bool {
         let rights = &self.outcome.rights;
         let near = |trees: &PathSet| {
-            trees.cover(path) || trees.grants().iter().any(|g| within(&g.path, path))
+            trees.cover(path) || trees.host().any(|rule| within(&rule.path, path))
         };
         let workspace = &self.roots.workspace;
         [&rights.read, &rights.write, &rights.load, &rights.exec]

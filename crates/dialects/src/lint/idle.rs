@@ -159,7 +159,7 @@ impl Lint<'_> {
             let mut found = vec![];
             for grant in list.iter().flatten().filter(|g| is_authors(&g.origin)) {
                 let path = self.roots.expand(&grant.path);
-                if self.roots.own(&path).is_some() {
+                if self.roots.is_own(&path) {
                     if key == "write" {
                         let shown = &grant.path;
                         let reason = format!(
@@ -206,12 +206,12 @@ impl Lint<'_> {
     fn idle_protections(&mut self, layer: &Layer) {
         let idle = |grant: &&Grant| {
             let path = self.roots.expand(&grant.path);
-            let around = self.reach.write.grants();
+            let mut around = self.reach.write.host();
             let workspace = &self.roots.workspace;
-            let whole = within(workspace, &path) && self.reach.writes(workspace, self.roots);
+            let whole = within(workspace, &path) && self.reach.writes_at(workspace, self.roots);
             let changed = whole
-                || self.reach.writes(&path, self.roots)
-                || around.iter().any(|grant| within(&grant.path, &path));
+                || self.reach.writes_at(&path, self.roots)
+                || around.any(|rule| within(&rule.path, &path));
             is_authors(&grant.origin) && !changed
         };
         let found: Vec<Grant> = layer
@@ -234,7 +234,7 @@ impl Lint<'_> {
         for grant in written.filter(|grant| is_authors(&grant.origin)) {
             let path = self.roots.expand(&grant.path);
             let trusted =
-                |row: &&protected_defaults::Row| format!("{workspace}/{}", row.path) == path;
+                |row: &&protected_defaults::Row| path == format!("{workspace}/{}", row.path);
             let around = |row: &&protected_defaults::Row| {
                 within(&path, &format!("{workspace}/{}", row.path))
             };
@@ -245,7 +245,7 @@ impl Lint<'_> {
             let (reason, fix) = if let Some(leaf) = held {
                 let reason = format!("{shown} is protected at {}, which wins", leaf.origin);
                 (reason, "remove one of the two")
-            } else if !self.reach.writes(&path, self.roots) {
+            } else if !self.reach.writes_at(&path, self.roots) {
                 (format!("the jail may not write to {shown} anyway"), out)
             } else if protected_defaults::PATHS.iter().any(|row| trusted(&row)) {
                 continue;
@@ -277,5 +277,5 @@ fn is_authors(origin: &Origin) -> bool {
 
 /// Whether the trees contain anything at, beneath or above the path.
 fn touched(trees: &PathSet, path: &str) -> bool {
-    trees.cover(path) || trees.grants().iter().any(|grant| within(&grant.path, path))
+    trees.cover(path) || trees.host().any(|rule| within(&rule.path, path))
 }

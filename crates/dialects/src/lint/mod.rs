@@ -121,11 +121,16 @@ pub fn subjects(stack: &Stack, outcome: &Outcome, roots: &Roots) -> BTreeSet<Str
     let mut paths = BTreeSet::new();
     for (_, layer) in &stack.layers {
         for (_, grants) in granted(layer) {
-            paths.extend(grants.iter().map(|grant| roots.expand(&grant.path)));
+            paths.extend(
+                grants
+                    .iter()
+                    .map(|grant| roots.expand(&grant.path).to_string()),
+            );
         }
         for settings in layer.tools.each.values() {
             for command in settings.commands.iter().flatten() {
-                paths.extend(Command::paths(&command.program, roots));
+                let all = Command::paths(&command.program, roots);
+                paths.extend(all.iter().map(ToString::to_string));
             }
         }
     }
@@ -133,7 +138,7 @@ pub fn subjects(stack: &Stack, outcome: &Outcome, roots: &Roots) -> BTreeSet<Str
         paths.extend(
             environment::entries(&path.value)
                 .filter(|entry| entry.starts_with(['/', '~']))
-                .map(|entry| roots.expand(entry)),
+                .map(|entry| roots.expand(entry).to_string()),
         );
     }
     paths

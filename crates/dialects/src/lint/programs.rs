@@ -3,10 +3,10 @@
 use super::checks::*;
 use super::suspects::{INTERPRETERS, LAUNCHERS, SENSITIVE, SHELLS};
 use super::{Found, Lint};
-use creel_policy::WorkspaceMode;
 use creel_policy::layer::{Arguments, Command, Security, Settings};
 use creel_policy::path_set::within;
 use creel_policy::tools::Tool;
+use creel_policy::{AbsPath, PathRule, WorkspaceMode};
 
 impl Lint<'_> {
     pub(super) fn programs(&mut self) {
@@ -63,18 +63,20 @@ impl Lint<'_> {
     fn matches_never(&mut self, command: &Command) {
         let paths = Command::paths(&command.program, self.roots);
         let rights = &self.outcome.rights;
-        let covered: Vec<&String> = paths
+        let covered: Vec<&AbsPath> = paths
             .iter()
             .filter(|path| rights.exec.cover(path))
             .filter(|path| !self.reach.deny.keys().any(|place| within(path, place)))
             .collect();
-        let absent = |path: &&String| self.found_at(path) == Some(Found::Absent);
+        let absent = |path: &&AbsPath| self.found_at(path) == Some(Found::Absent);
         let (reason, fix) = match covered.as_slice() {
             [] => (
                 format!("no executable grant covers {}", command.program),
                 format!(
                     "add {} to filesystem.exec, or remove the entry",
-                    paths.get(1).unwrap_or(&command.program)
+                    paths
+                        .get(1)
+                        .map_or(command.program.as_str(), AbsPath::as_str)
                 ),
             ),
             covered if covered.iter().all(absent) => (
@@ -107,19 +109,19 @@ impl Lint<'_> {
     /// Host trees that are executable and either writable in the jail or writable by other users. The
     /// jail's own directories are temporary, and the agent may build and run programs in the workspace.
     fn writable_code(&mut self) {
-        for grant in self.reach.exec.grants() {
+        let exec: Vec<PathRule> = self.reach.exec.host().cloned().collect();
+        for grant in exec {
             let path = &grant.path;
             if self.found_at(path) == Some(Found::WritableByOthers) {
                 let reason =
                     format!("{path} is executable, and others on the host may write to it");
                 self.say(&EXEC_BY_OTHERS, Some(&grant.origin), reason);
             }
-            let host = path.starts_with('/') && *path != self.roots.workspace;
+            let host = *path != self.roots.workspace;
             let overlaps = self
                 .reach
                 .write
-                .grants()
-                .into_iter()
+                .host()
                 .any(|other| within(path, &other.path) || within(&other.path, path));
             if host && overlaps {
                 let reason = format!("{} is writable and executable", self.roots.shorten(path));

@@ -154,39 +154,45 @@ fn elsewhere(name: &str, format: Format) -> Option<Remedy> {
     }
 }
 
-/// The policy that `text` alone declares, with `~` and `$WORKSPACE` unexpanded. Limits that it does not
-/// set are those of `base`.
-pub fn parse(source: &str, text: &str, base: &Limits) -> Result<Policy, PolicyError> {
-    Ok(alone(read(source, text)?, base))
+/// The policy that `text` alone declares where `~` and `$WORKSPACE` stand for these `roots`. Limits that it
+/// does not set are those of `base`.
+pub fn parse(
+    source: &str,
+    text: &str,
+    base: &Limits,
+    roots: &Roots,
+) -> Result<Policy, PolicyError> {
+    Ok(alone(read(source, text)?, base, roots))
 }
 
 /// The policy of a single layer.
-pub fn alone(layer: Layer, base: &Limits) -> Policy {
+pub fn alone(layer: Layer, base: &Limits, roots: &Roots) -> Policy {
     let stack = Stack {
         layers: vec![(Rank::Operator, layer)],
     };
-    stack.resolve(base, &Roots::symbolic()).effective.policy
+    stack.resolve(base, roots).effective.policy
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        Absent, Count, CpuShare, Degradable, Environment, Filesystem, Grant, Network, Origin,
-        Sourced, Span, WorkspaceMode, preset,
+        Absent, Count, CpuShare, Degradable, Environment, Filesystem, Network, Origin, Sourced,
+        Span, WorkspaceMode, preset,
     };
     use std::collections::{BTreeMap, BTreeSet};
 
     pub fn base() -> Limits {
-        preset::default().unwrap().limits
+        preset::limits().unwrap()
     }
 
     pub fn good(text: &str) -> Policy {
-        parse("p.toml", text, &base()).unwrap_or_else(|error| panic!("{text}\n{error}"))
+        parse("p.toml", text, &base(), &Roots::symbolic())
+            .unwrap_or_else(|error| panic!("{text}\n{error}"))
     }
 
     pub fn message(text: &str) -> String {
-        match parse("p.toml", text, &base()) {
+        match parse("p.toml", text, &base(), &Roots::symbolic()) {
             Ok(policy) => panic!("{text:?} gave {policy:?}"),
             Err(error) => error.to_string(),
         }
@@ -269,7 +275,8 @@ mod tests {
              cpus = 1_0.50\n\
              grace = '0s'\n",
         );
-        let grant = |path: &str, absent, line| Grant::new(path.to_owned(), absent, origin(line));
+        let grant =
+            |path: &'static str, absent, line| Roots::symbolic().rule(path, absent, origin(line));
         assert_eq!(
             policy.filesystem,
             Filesystem {
@@ -363,10 +370,12 @@ mod tests {
             expected
         );
         assert_eq!(
-            parse("p", &long, &base()).unwrap_err().to_string(),
+            parse("p", &long, &base(), &Roots::symbolic())
+                .unwrap_err()
+                .to_string(),
             expected
         );
-        assert!(parse("p", &long[1..], &base()).is_ok());
+        assert!(parse("p", &long[1..], &base(), &Roots::symbolic()).is_ok());
     }
 
     #[test]
@@ -414,7 +423,8 @@ mod tests {
                 }
                 bytes.push(b'\n');
             }
-            let result = decode("p", &bytes).and_then(|text| parse("p", text, &base));
+            let result =
+                decode("p", &bytes).and_then(|text| parse("p", text, &base, &Roots::symbolic()));
             if let Err(error) = result {
                 let line = error.to_string();
                 assert!(!line.contains(char::is_control), "{line:?}");

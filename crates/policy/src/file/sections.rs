@@ -189,7 +189,7 @@ mod tests {
                 format!("environment.set = {{ \"{name}\" = '' }}"),
                 format!("environment.pass = [\"{name}\"]"),
             ] {
-                match parse("p", &text, &base()) {
+                match parse("p", &text, &base(), &crate::Roots::symbolic()) {
                     Err(PolicyError::BadName { fault, .. }) => {
                         assert_eq!(fault == NameFault::Reserved, name.starts_with("CREEL"));
                     }

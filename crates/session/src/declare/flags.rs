@@ -16,7 +16,7 @@ use creel_policy::effective_access::{EffectiveAccess, reach};
 use creel_policy::net::{List, Mode, OnMiss, Rule};
 use creel_policy::path_set::{PathSet, within};
 use creel_policy::rights::{Rights, Roots};
-use creel_policy::{Absent, Contained, Grant, Network, Origin, Policy, Sourced, WorkspaceMode};
+use creel_policy::{AbsPath, Absent, Network, Origin, PathRule, Policy, Sourced, WorkspaceMode};
 
 /// The flags of a request, with absolute paths.
 pub(super) struct Flags<'a> {
@@ -32,7 +32,7 @@ struct Named<'a> {
     /// Absolute; `..` stays in it.
     path: PathBuf,
     /// The tree that the layers grant around it, if they do not name the path itself.
-    base: Option<String>,
+    within: Vec<AbsPath>,
 }
 
 impl<'a> Flags<'a> {
@@ -50,7 +50,7 @@ impl<'a> Flags<'a> {
                     way,
                     written,
                     path: place.absolute(written)?,
-                    base: None,
+                    within: vec![],
                 });
             }
         }
@@ -73,7 +73,9 @@ impl<'a> Flags<'a> {
                 let written = named.written.to_string_lossy();
                 return Err(beyond(named.flag, &written, "filesystem"));
             };
-            named.base = (Path::new(&tree) != named.path).then_some(tree);
+            if Path::new(tree.as_str()) != named.path {
+                named.within.push(tree);
+            }
         }
         for rule in &asked.allow_net {
             if policy.network.mode == Mode::None || !rights.network.covers(rule) {
@@ -136,12 +138,12 @@ impl<'a> Flags<'a> {
     }
 
     /// Adds the flags to the policy. Returns the paths that no line of it can name, since they are not UTF-8.
-    pub fn apply(self, policy: &mut Policy) -> Vec<RawGrant> {
+    pub fn apply(self, policy: &mut Policy, roots: &Roots) -> Vec<RawGrant> {
         let mut raw = vec![];
         let files = &mut policy.filesystem;
         for named in self.paths {
             let Named {
-                way, path, base, ..
+                way, path, within, ..
             } = named;
             let origin = Origin::flag(named.flag);
             let grants = match way {
@@ -151,16 +153,14 @@ impl<'a> Flags<'a> {
                 Way::Exec => &mut files.exec,
             };
             match path.into_os_string().into_string() {
-                Ok(path) => {
-                    grants.push(Grant::new(&path, Absent::Refuse, origin.clone()));
-                    files
-                        .contained
-                        .extend(base.map(|base| Contained { path, base, origin }));
-                }
+                Ok(path) => grants.push(PathRule {
+                    within,
+                    ..roots.rule(path, Absent::Refuse, origin)
+                }),
                 Err(path) => raw.push(RawGrant {
                     way,
                     path: path.into(),
-                    base,
+                    within,
                     origin,
                 }),
             }
@@ -177,7 +177,7 @@ impl<'a> Flags<'a> {
 
 impl Named<'_> {
     /// The tree in which the layers grant this access to the path. A path that leads upwards is in none.
-    fn tree(&self, rights: &Rights, left: &EffectiveAccess) -> Option<String> {
+    fn tree(&self, rights: &Rights, left: &EffectiveAccess) -> Option<AbsPath> {
         let mut parts = self.path.components();
         if parts.any(|part| part == Component::ParentDir) {
             return None;
@@ -194,9 +194,9 @@ impl Named<'_> {
             Way::Load => (&rights.load, vec![&left.load]),
             Way::Exec => (&rights.exec, vec![&left.exec]),
         };
-        let mut trees = left.into_iter().flat_map(PathSet::grants);
+        let mut trees = left.into_iter().flat_map(PathSet::host);
         let around = trees.find(|tree| within(path, &tree.path))?;
-        granted.cover(path).then_some(around.path)
+        granted.cover(path).then(|| around.path.clone())
     }
 }
 

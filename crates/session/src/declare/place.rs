@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use creel_jail::JailError;
 use creel_plan::{Host, paths};
-use creel_policy::path_set;
 use creel_policy::rights::Roots;
 use creel_sys::host;
 
@@ -34,19 +33,10 @@ impl Place {
 
     /// The values of `~` and `$WORKSPACE` there.
     pub fn roots(&self, workspace: Option<&Path>) -> Roots {
-        // A path that is not UTF-8 cannot be written in a policy either: the variable then stays as it is.
-        let own = Roots::symbolic();
-        let text = |path: &Path, unnamed: &str| match path.to_str() {
-            Some(text) => path_set::clean(text),
-            None => unnamed.to_owned(),
-        };
         // As in the probe of the machine, if the directory was removed (`jail::probe`).
         let cwd = self.cwd.as_deref().unwrap_or(Path::new("/"));
         let workspace = workspace.map_or(cwd.to_path_buf(), |named| cwd.join(named));
-        Roots {
-            home: text(&self.home, &own.home),
-            workspace: text(&workspace, &own.workspace),
-        }
+        paths::roots(&self.home, &workspace)
     }
 
     /// `path` as an absolute one.

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::error::LayerError;
 use creel_dialects::import::Entry;
-use creel_policy::{Absent, Grant, Origin, Policy, path_set};
+use creel_policy::{Absent, Origin, Policy, Roots};
 
 /// Results of reading the layers in addition to their rules.
 #[derive(Debug, Default)]
@@ -18,21 +18,18 @@ pub struct Read {
 
 impl Read {
     /// Makes the files read-only in the jail; otherwise the jail could control the next run.
-    pub fn protect(&self, policy: &mut Policy) -> Result<(), LayerError> {
+    pub fn protect(&self, policy: &mut Policy, roots: &Roots) -> Result<(), LayerError> {
         for file in &self.files {
             let named = std::path::absolute(file).ok().map(|path| plain(&path));
             // The targets of links, too.
             for path in [named, file.canonicalize().ok()].into_iter().flatten() {
-                let Some(path) = path.to_str().map(path_set::clean) else {
+                let Some(path) = path.to_str().map(str::to_owned) else {
                     return Err(LayerError::NotUtf8(file.clone()));
                 };
+                let rule = roots.rule(path, Absent::Skip, Origin::creel());
                 let protect = &mut policy.filesystem.protect;
-                if protect.iter().all(|grant| grant.path != path) {
-                    protect.push(Grant {
-                        path,
-                        absent: Absent::Skip,
-                        origin: Origin::creel(),
-                    });
+                if protect.iter().all(|known| known.path != rule.path) {
+                    protect.push(rule);
                 }
             }
         }
