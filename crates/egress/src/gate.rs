@@ -204,7 +204,7 @@ impl Gate {
             Ok(true) => Err(Refusal::Own(address)),
             Err(errno) => Err(Refusal::Dial {
                 failure: Failure::OwnUnknown,
-                text: format!("whether {address} is this host's own cannot be found out: {errno}"),
+                text: format!("creel cannot check whether {address} is this host's own: {errno}"),
             }),
         }
     }
@@ -273,7 +273,7 @@ impl Pass {
 
     /// The refusal of this connection if nothing moved for the idle time limit.
     pub fn idle_refusal(&self) -> Refusal {
-        let text = "nothing moved for as long as network.limits.idle says";
+        let text = "no bytes moved for the time of network.limits.idle";
         self.gate.idle_refusal(text)
     }
 

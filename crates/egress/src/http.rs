@@ -170,11 +170,11 @@ impl Session {
                     && (error.is_parse() || self.requests.get() == 0)
                 {
                     let why = upstream::cause(&error);
-                    self.note(&Refusal::Request(format!("what was said is no HTTP: {why}")));
+                    self.note(&Refusal::Request(format!("the bytes are not HTTP: {why}")));
                 }
             }
             () = self.silence() => {
-                self.note(&self.gate.idle_refusal("nothing moved for too long"));
+                self.note(&self.gate.idle_refusal("no bytes moved for too long"));
             }
         }
     }
@@ -272,20 +272,19 @@ impl Session {
         };
         let changed = parts.status == StatusCode::SWITCHING_PROTOCOLS;
         if changed && !(change && fields::websocket(&parts.headers)) {
-            let why = "the host changes to a protocol that nobody asked for";
+            let why = "the host switches to a protocol that the client did not request";
             return Err(gateway(Refusal::Answer(why)));
         }
         if mask.is_some() && !fields::is_plain(&parts.headers) && !incoming.is_end() {
-            let why = "the host compresses its answer, and has a credential that could be in it";
+            let why = "the host compresses its answer, which could hide the credential that it got";
             return Err(gateway(Refusal::Credential(why.into())));
         }
         if mask.is_some() && parts.status == StatusCode::PARTIAL_CONTENT {
-            let why = "the host sends a part that nobody asked for, and has a credential that could be cut \
-                       by it";
+            let why = "the host sends a range that the client did not request, which could cut the credential that it got";
             return Err(gateway(Refusal::Credential(why.into())));
         }
         if fields::strip(&mut parts.headers).is_err() {
-            let why = "the host's answer has an odd Connection";
+            let why = "the host's answer has an unexpected Connection header";
             return Err(gateway(Refusal::Answer(why)));
         }
         // Clients ignore the reason phrase, and it may hold anything, such as a secret.

@@ -19,13 +19,13 @@ pub enum Refusal {
     #[error("{0}")]
     Policy(Why),
     /// Somebody was asked and said no.
-    #[error("nobody allowed it when asked")]
+    #[error("no user allowed it when asked")]
     AskedDenied,
     /// There was no terminal, no answer in time, or no room for the question.
-    #[error("nobody allowed it when asked")]
+    #[error("no user allowed it when asked")]
     Unanswered,
     /// The destination is no valid host.
-    #[error("it is no host: {0}")]
+    #[error("it is not a host: {0}")]
     NoHost(String),
     /// The name resolved to this address alone, or to others that are refused too.
     #[error("the address {address} is {kind}, and {}", UNNAMED)]
@@ -42,7 +42,7 @@ pub enum Refusal {
     #[error("the name has no address: {0}")]
     Unresolved(ResolveError),
     /// The host is not reached.
-    #[error("nobody answers: {text}")]
+    #[error("the host does not answer: {text}")]
     Dial {
         /// The kind of failure.
         failure: Failure,
@@ -85,7 +85,7 @@ pub enum Refusal {
         rule: Option<Origin>,
     },
     /// A rule terminates TLS for this server name, and the client dialled an address.
-    #[error("TLS to {0} is ended by creel, and here it was dialled by its address")]
+    #[error("creel terminates TLS to {0}, but the client connected to its address")]
     TerminatedName(Host),
     /// The server name is no valid host name; the whole text.
     #[error("{0}")]
@@ -101,19 +101,19 @@ pub enum Refusal {
     Hello(Flaw),
     /// The hello may contain another, encrypted one.
     #[error(
-        "the hello may have another name encrypted in it (ECH): have the client not do so, or `tls = \"terminate\"` in the rule"
+        "the hello may contain another, encrypted name (ECH); switch ECH off in the client, or set `tls = \"terminate\"` in the rule"
     )]
     EncryptedHello,
     /// An HTTP request follows bytes of the server.
-    #[error("a request on a connection where the server spoke first")]
+    #[error("a request on a connection on which the server spoke first")]
     ServerFirst,
     /// The protocol was not detected in time.
     #[error(
-        "the client did not say within 10 seconds what it speaks; `protocol = \"tcp\"` in the rule carries what nobody looks at"
+        "the client did not show its protocol within 10 seconds; `protocol = \"tcp\"` in the rule forwards bytes without inspection"
     )]
     Undetected,
     /// The client offers no HTTP within TLS that creel terminates.
-    #[error("inside its TLS is no HTTP, by what it offers, and a rule ends this host's TLS")]
+    #[error("the client offers no HTTP in its TLS, but a rule terminates the TLS of this host")]
     NoHttp,
     /// The client's TLS fails, where creel terminates it.
     #[error("{0}")]
@@ -122,7 +122,7 @@ pub enum Refusal {
     #[error("closed by creel: the TLS handshake took more than 30 s")]
     ClientTlsLate,
     /// creel could not make a certificate for the host.
-    #[error("no certificate can be made: {0}")]
+    #[error("a certificate cannot be created: {0}")]
     Certificate(String),
     /// The relay has no authority, though a rule terminates TLS.
     #[error("closed by creel: {0}")]
@@ -150,7 +150,7 @@ pub enum Refusal {
     NoRequest,
     /// The destination is the jail's own loopback.
     #[error(
-        "closed by creel: loopback is the jail's own; a server of the host's is at host.creel.internal, where a rule grants it"
+        "closed by creel: the jail has its own loopback; a server of the host is at host.creel.internal, if a rule grants it"
     )]
     Loopback,
     /// The line in the log could not be written.
@@ -203,7 +203,7 @@ impl Bound {
             Bound::BytesIn => "network.limits.bytes_in",
             Bound::BytesOut => "network.limits.bytes_out",
             Bound::Names => "of names",
-            Bound::Heads => "of heads and hellos that are not said to their end",
+            Bound::Heads => "of incomplete request heads and hellos",
         }
     }
 }

@@ -37,7 +37,7 @@ async fn end(pass: Rc<Pass>, client: TcpStream, early: Vec<u8>) -> Result<(), (R
     let refuse = |refusal| (Rc::clone(&pass), refusal);
     let gate = Rc::clone(pass.gate());
     let Some(authority) = &gate.authority else {
-        let why = "there is no authority to end TLS with";
+        let why = "no certificate authority is available to terminate TLS";
         return Err(refuse(Refusal::NoAuthority(why)));
     };
     let broken = |what: &str, error: &dyn std::fmt::Display| {
@@ -48,7 +48,7 @@ async fn end(pass: Rc<Pass>, client: TcpStream, early: Vec<u8>) -> Result<(), (R
     let client = Rewind::new(early, client);
     let start = LazyConfigAcceptor::new(Acceptor::default(), client);
     let start = timeout(HANDSHAKE, start).await.map_err(late)?;
-    let start = start.map_err(|e| broken("the client's TLS cannot be ended", &e))?;
+    let start = start.map_err(|e| broken("the client's TLS cannot be terminated", &e))?;
     let hello = start.client_hello();
     if let Err(said) = names(&pass.host, hello.server_name()) {
         let why = format!("its TLS names {said}, and {} was granted", pass.host);
@@ -79,7 +79,8 @@ async fn end(pass: Rc<Pass>, client: TcpStream, early: Vec<u8>) -> Result<(), (R
     let config = config.map_err(|e| refuse(Refusal::Certificate(e.to_string())))?;
     let client = timeout(HANDSHAKE, start.into_stream(config)).await;
     let client = client.map_err(late)?;
-    let client = client.map_err(|e| broken("the client does not take creel's certificate", &e))?;
+    let client =
+        client.map_err(|e| broken("the client does not accept creel's certificate", &e))?;
     let outside = dialled.map(|(stream, _)| stream);
     http::serve_dialled(Rc::clone(&pass), client, Scheme::Https, version, outside).await;
     Ok(())

@@ -261,7 +261,7 @@ fn judge_tls(pass: &Pass, hello: &ClientHello) -> Result<(), (Refusal, Alert)> {
             Ok(name) => Some(name),
             Err(why) => {
                 let said = said.escape_ascii().to_string();
-                let why = format!("the server name {said:.80} is none: {why}");
+                let why = format!("the server name {said:.80} is not valid: {why}");
                 return refuse(Refusal::MalformedName(why));
             }
         },
@@ -269,11 +269,11 @@ fn judge_tls(pass: &Pass, hello: &ClientHello) -> Result<(), (Refusal, Alert)> {
     match (&pass.host, said) {
         (Host::Name(granted), Some(said)) if *granted == said => {}
         (Host::Name(_), Some(said)) => {
-            let why = format!("the server name is {said}, which is not what was granted");
+            let why = format!("the server name is {said}, which was not granted");
             return refuse(Refusal::OtherName(why));
         }
         (Host::Name(_), None) => {
-            let why = "the TLS client says no server name".to_owned();
+            let why = "the TLS client sends no server name".to_owned();
             return refuse(Refusal::NoName(why));
         }
         (Host::Address(_), Some(said)) => {

@@ -144,12 +144,12 @@ fn every_mismatch_is_refused_before_anybody_is_dialled() {
         (
             with(&[(0, &named(b"b.example"))]),
             112,
-            "net-server-name-other: not what was granted",
+            "net-server-name-other: which was not granted",
         ),
         (
             with(&[(0, &named(b"a.example.evil.example"))]),
             112,
-            "net-server-name-other: not what was granted",
+            "net-server-name-other: which was not granted",
         ),
         (
             with(&[(0, &named(b"a.example\0.evil.example"))]),
@@ -255,7 +255,11 @@ fn a_client_may_be_silent_for_long() {
         let third = spawn_local(async move {
             let mut third = Carried::new(Protocol::Tls, Some("a.example")).await;
             third
-                .refused(&half, None, "net-undetected: did not say within 10 seconds")
+                .refused(
+                    &half,
+                    None,
+                    "net-undetected: did not show its protocol within 10 seconds",
+                )
                 .await;
         });
         let mut server = first.accept().await;
@@ -496,6 +500,6 @@ fn a_server_that_is_not_there_is_a_reset() {
         let sum = &carried.gate.records.summary()[0];
         let last = sum.why.as_ref().expect("a refusal");
         assert_eq!(last.reason.code.as_str(), "net-connection-refused");
-        assert!(last.text.contains("nobody answers"), "{last:?}");
+        assert!(last.text.contains("the host does not answer"), "{last:?}");
     });
 }

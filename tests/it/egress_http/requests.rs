@@ -118,7 +118,7 @@ fn what_is_refused_on_an_open_connection_counts() {
         assert_eq!((sum.allowed, sum.refused), (1, 3), "{sum:?}");
         let last = sum.why.as_ref().unwrap();
         assert_eq!(last.reason.code.as_str(), "net-http-request");
-        assert!(last.text.contains("no HTTP"), "{last:?}");
+        assert!(last.text.contains("not HTTP"), "{last:?}");
     });
 }
 
@@ -243,7 +243,7 @@ fn a_connection_on_which_nothing_moves_is_closed() {
             .unwrap();
         assert_eq!(status(&answer(&mut client).await), 200);
         assert_eq!(rest(&mut client).await, "");
-        assert!(world.said("nothing moved") && world.coded("net-idle"));
+        assert!(world.said("no bytes moved") && world.coded("net-idle"));
         // Events every 50 ms keep it open.
         let mut client = world.transparent("good.example", port, Version::One).await;
         let events = format!("GET /events HTTP/1.1\r\nHost: good.example:{port}\r\n\r\n");
@@ -266,7 +266,7 @@ fn a_host_that_does_not_answer_is_a_bad_gateway() {
         assert_eq!(status(&answer), 502, "{answer}");
         // It is on the connection's record, which is written when that has ended.
         world.closed(1).await;
-        assert!(world.said("nobody answers"));
+        assert!(world.said("the host does not answer"));
     });
 }
 

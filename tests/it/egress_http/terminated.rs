@@ -268,6 +268,6 @@ fn what_is_not_http_inside_tls_is_refused() {
         let answer = rest(&mut stream).await;
         assert!(answer.is_empty() || status(&answer) == 400, "{answer}");
         assert_eq!(server.seen.count(), 0);
-        assert!(ending.world.said("no HTTP") && ending.world.coded("net-http-request"));
+        assert!(ending.world.said("not HTTP") && ending.world.coded("net-http-request"));
     });
 }

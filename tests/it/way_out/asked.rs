@@ -80,7 +80,7 @@ fn a_person_allows_with_letters_and_the_place_and_denies_with_anything_else(who:
             match status {
                 "200" => assert_eq!(line["rule"], "asked", "{line}"),
                 _ => {
-                    assert_eq!(line["refused"], "nobody allowed it when asked", "{line}");
+                    assert_eq!(line["refused"], "no user allowed it when asked", "{line}");
                     assert_eq!(line["reason"]["code"], "net-asked-denied", "{line}");
                 }
             }

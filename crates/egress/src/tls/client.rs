@@ -22,7 +22,7 @@ pub async fn begin(
 ) -> Result<(Box<dyn Duplex>, Version), Refusal> {
     let Some(authority) = &pass.gate().authority else {
         return Err(Refusal::NoAuthority(
-            "there is no authority to begin TLS with",
+            "no certificate authority is available to open TLS",
         ));
     };
     let name = match &pass.host {
@@ -44,6 +44,8 @@ pub async fn begin(
     };
     match versions.contains(&version) {
         true => Ok((Box::new(stream), version)),
-        false => Err(Refusal::host_http("the host now speaks another HTTP")),
+        false => Err(Refusal::host_http(
+            "the host now offers another version of HTTP",
+        )),
     }
 }

@@ -61,16 +61,15 @@ fn e6_a_server_name_must_be_the_granted_one_by_every_way() {
     for (code, why) in [
         (
             "net-server-name-other",
-            "the server name is other.test, which is not what was granted",
+            "the server name is other.test, which was not granted",
         ),
         (
             "net-server-name-missing",
-            "the TLS client says no server name",
+            "the TLS client sends no server name",
         ),
         (
             "net-encrypted-hello",
-            "the hello may have another name encrypted in it (ECH): have the client not do so, or \
-             `tls = \"terminate\"` in the rule",
+            "the hello may contain another, encrypted name (ECH); switch ECH off in the client, or set `tls = \"terminate\"` in the rule",
         ),
     ] {
         for way in ["transparent", "connect", "socks5"] {
