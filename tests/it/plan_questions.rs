@@ -7,12 +7,12 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use creel_plan::granted::Way;
 use creel_plan::host::SearchDir;
 use creel_plan::host::{Idmap, Image, LoadTree, NamedBy, Piece, Role};
 use creel_plan::paths::absolute_from;
 use creel_plan::questions::ask;
 use creel_plan::request::RawGrant;
+use creel_plan::request::Way;
 use creel_plan::wanted::{Purpose, Wanted};
 use creel_plan::{CgroupLayout, Fact, Host, IdMode, Node, Request, ResolveError, resolve};
 use creel_policy::{
@@ -228,7 +228,7 @@ impl Written {
         let mut exec = rules(exec);
         if mode == Some(WorkspaceMode::None) {
             let all = exec.iter_mut();
-            all.for_each(|rule| rule.path = roots.fresh(&rule.path));
+            all.for_each(|rule| rule.path = roots.fresh(rule));
         }
         policy.exec.value = match how {
             0 => Execution::Worker,

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::act::Node;
 use super::egress::Egress;
-use super::granted::Way;
 use super::host::{Fact, Host};
 use super::identity::Identity;
 use super::paths;
 use super::refusal::ResolveError;
 use super::request::Request;
+use super::request::Way;
 use creel_policy::Policy;
 
 pub(super) fn argv(request: &Request) -> Result<Vec<Vec<u8>>, ResolveError> {

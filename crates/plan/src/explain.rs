@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::granted::Way;
 use super::identity::Identity;
 use super::paths::{self, HostPaths};
+use super::request::Way;
 use super::*;
 use creel_policy::{Execution, Origin, PathRule, Policy, Sourced};
 

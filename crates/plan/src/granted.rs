@@ -4,17 +4,8 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::paths::HostPaths;
-use super::request::Request;
+use super::request::{Request, Way};
 use creel_policy::{AbsPath, Absent, Execution, Origin, Policy};
-
-/// The kind of access that a grant gives to a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    Read,
-    Write,
-    Load,
-    Exec,
-}
 
 /// A path and the access that is granted to it.
 pub(super) struct Granted<'a> {

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use super::command::command_places;
 use super::egress::{USUAL, terminates};
-use super::granted::Way;
 use super::host::{Fact, Host};
 use super::paths::{HostPaths, within, workspace, workspace_mode};
 use super::request::Request;
+use super::request::Way;
 use super::search_dirs;
 use super::wanted::{Purpose, Wanted};
 use creel_policy::glob::Pattern;

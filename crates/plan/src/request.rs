@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::granted::Way;
 use creel_policy::{AbsPath, Origin};
 
 /// The request for one run. Paths are absolute or relative to the caller's working directory. Flags that
@@ -45,6 +44,15 @@ pub struct Request {
 pub struct Publish {
     pub address: core::net::SocketAddr,
     pub port: u16,
+}
+
+/// The kind of access that a grant gives to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Read,
+    Write,
+    Load,
+    Exec,
 }
 
 /// A granted path that is not UTF-8.

@@ -8,11 +8,11 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::granted::Way;
 use super::host::{Fact, Host, SearchDir};
 use super::paths::{HostPaths, within, workspace, workspace_mode};
 use super::refusal::ResolveError;
 use super::request::Request;
+use super::request::Way;
 use super::view::View;
 use super::wanted::{Purpose, Wanted};
 use creel_policy::{Absent, Origin, Policy, WorkspaceMode};

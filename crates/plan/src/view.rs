@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::granted::{Way, granted};
+use super::granted::granted;
 use super::host::{Fact, Host, Idmap};
 use super::identity::Identity;
 use super::paths::{self, HostPaths, NEVER_BELOW, NEVER_WRITABLE, TOO_WIDE, beneath, within};
 use super::refusal::ResolveError;
-use super::request::Request;
+use super::request::{Request, Way};
 use super::*;
 use creel_policy::rights::FRESH_WORKSPACE;
 use creel_policy::{Absent, Execution, Origin, Policy, WorkspaceMode};

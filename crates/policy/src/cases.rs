@@ -1,11 +1,11 @@
 //! The cases of a policy's `[tests]`: the evaluator's answer to each, and whether the kernel can check it
 //! too.
 
-use super::Sourced;
 use super::decide::{Decision, Why, decide};
 use super::layer::{Case, Command, Layer};
 use super::net::Mode;
 use super::net::why::UNNAMED;
+use super::origin::Sourced;
 use super::path_set::{AbsPath, within};
 use super::rights::{Rights, Roots};
 use super::tools::Tool;

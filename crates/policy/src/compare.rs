@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::Origin;
 use super::effective_access::usable;
 use super::layer::Security;
 use super::limits::Visitor;
 use super::net::{Bounds, Credential, Mode, To};
+use super::origin::Origin;
 use super::path_set::{PathSet, within};
 use super::rights::{Bound, Constraints, DenySet, Names, Others, Rights, Roots, Values};
 use super::tools::{Ruling, Tool};

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use super::grant::{Absent, WorkspaceMode};
+use super::limits::Limits;
+use super::net::network::Network;
+use super::origin::{Origin, Sourced};
+use super::path_set::PathRule;
+use super::policy::{Environment, Execution, Filesystem, Policy};
 use super::roots::Roots;
-use super::{
-    Absent, Environment, Execution, Filesystem, Limits, Network, Origin, PathRule, Policy, Sourced,
-    WorkspaceMode,
-};
 
 include!("compiled_data.rs");
 

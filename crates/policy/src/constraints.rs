@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 
+use super::grant::Absent;
 use super::lattice::{Bound, DenySet, Lattice, Names, Shared, lattice};
 use super::layer::{Arguments, Ask, Command, Security, Settings, Target};
+use super::lists::{names, places, trees};
 use super::path_set::{AbsPath, PathRule, PathSet};
-use super::rights::{names, places, trees};
 use super::roots::Roots;
-use super::{Absent, Count, Span};
+use super::units::{Count, Span};
 
 lattice! {
     /// The constraints on one tool that is allowed.

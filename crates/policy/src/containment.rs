@@ -7,11 +7,12 @@
 
 use std::collections::BTreeSet;
 
+use super::grant::Grant;
 use super::layer::{Layer, Rank};
 use super::path_set::{AbsPath, PathRule, within};
+use super::policy::Filesystem;
 use super::rights::{Rights, Roots};
 use super::tools::Tool;
-use super::{Filesystem, Grant};
 
 /// The kind of access that a grant gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,13 +5,14 @@
 //! the jail. Links, mounts and existing files are not considered; a path is its text.
 
 use super::effective_access::{EffectiveAccess, reach, usable};
+use super::grant::WorkspaceMode;
 use super::layer::{Ask, Case, Command, Security};
 use super::net::decide::{Carried, Spoken, Transport};
 use super::net::{Answer, Host, HostError, Mode, Tls, Why as Refused};
+use super::origin::Origin;
 use super::path_set::{AbsPath, PathSet, within};
 use super::rights::{DenySet, Rights, Roots};
 use super::tools::{Ruling, Tool};
-use super::{Origin, WorkspaceMode};
 
 /// The answer, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,12 +9,16 @@
 use std::collections::BTreeMap;
 
 use super::effective_access::{EffectiveAccess, reach, usable, why_not};
+use super::grant::Absent;
 use super::layer::{Ask, Command, Security};
+use super::limits::Limits;
 use super::net::Mode;
+use super::net::network::Network;
+use super::origin::{Origin, Sourced};
 use super::path_set::{AbsPath, PathRule, PathSet, Whose, within};
+use super::policy::{Environment, Execution, Filesystem, Policy};
 use super::rights::{Allowed, Bound, DenySet, Others, Rights, Roots};
 use super::tools::Tool;
-use super::{Absent, Environment, Execution, Filesystem, Limits, Network, Origin, Policy, Sourced};
 
 /// The policy in force for one command.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,11 +6,12 @@
 
 use std::borrow::Cow;
 
+use super::grant::WorkspaceMode;
 use super::layer::Ask;
+use super::origin::{Origin, Sourced};
 use super::path_set::{PathRule, PathSet, Whose, within};
 use super::rights::{Constraints, DenySet, Lattice, Rights, Roots};
 use super::tools::{Ruling, Tool};
-use super::{Origin, Sourced, WorkspaceMode};
 
 /// Whether a tool may be used without approval: no session can answer a prompt yet.
 pub fn usable(rights: &Rights, tool: Tool) -> bool {
@@ -82,7 +83,7 @@ impl EffectiveAccess {
         match self.parts {
             Parts::All | Parts::Some => self.on_host(rule),
             Parts::None => PathRule {
-                path: roots.fresh(&rule.path),
+                path: roots.fresh(rule),
                 ..rule.clone()
             },
         }

@@ -7,12 +7,13 @@
 //! they matched, because a name may lead elsewhere by the time it is opened.
 
 use super::glob::{Pattern, Sense, is_pattern};
+use super::grant::{Absent, Grant};
 use super::layer::{Files, Layer};
+use super::origin::Origin;
 use super::path_set::clean;
 use super::rights::Roots;
 use super::stack::Stack;
 use super::tools::Tool;
-use super::{Absent, Grant, Origin};
 
 /// A pattern that the caller must look up.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,11 +3,12 @@
 //! Owns one rule: within one layer the inner rule applies, while between layers lists only shrink. It
 //! refuses nothing and grants nothing; it adds protections.
 
+use super::grant::{Absent, WorkspaceMode};
 use super::layer::Files;
+use super::lists::expanded;
 use super::path_set::{PathRule, PathSet, place_in, within};
-use super::rights::{DenySet, Lattice, Rights, Roots, expanded};
+use super::rights::{DenySet, Lattice, Rights, Roots};
 use super::tools::Tool;
-use super::{Absent, WorkspaceMode};
 
 impl Rights {
     /// Within one layer the inner rule applies: what the layer lets be read, loaded or executed, or shows

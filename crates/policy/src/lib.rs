@@ -56,6 +56,7 @@ mod implied_protection;
 mod lattice;
 pub mod layer;
 mod limits;
+mod lists;
 pub mod native;
 pub mod net;
 mod origin;

@@ -14,13 +14,16 @@ use super::file::plain::{Any, Flag, Word};
 use super::file::sections::{Degraded, Workspace};
 use super::file::tools::command_text;
 use super::glob::escape;
+use super::grant::{Absent, WorkspaceMode};
 use super::layer::{self, PROGRAM_DIRECTORIES};
 use super::net::{List as Rules, Mode, OnMiss};
+use super::origin::{Origin, Sourced};
 use super::path_set::{AbsPath, PathRule, PathSet};
+use super::policy::Policy;
 use super::printer::{Printer, quoted};
 use super::rights::{Allowed, Constraints, Rights, Roots};
 use super::tools::Tool;
-use super::{Absent, Count, Origin, Policy, Sourced, Span, WorkspaceMode};
+use super::units::{Count, Span};
 
 /// The text of the policy. `effective` was made from `rights`; `roots` are those of both.
 pub fn text(rights: &Rights, effective: &Effective, roots: &Roots) -> String {

@@ -7,11 +7,14 @@
 use super::compiled::Compiled;
 pub use super::compiled::DEFAULT;
 use super::error::PolicyError;
+use super::file;
+use super::grant::WorkspaceMode;
 use super::layer::Layer;
+use super::limits::Limits;
 use super::place::Place;
+use super::policy::Policy;
 use super::roots::Roots;
 use super::spelling::nearest;
-use super::{Limits, Policy, WorkspaceMode, file};
 
 /// In alphabetical order.
 const PRESETS: [(&str, &str); 16] = [
@@ -109,7 +112,7 @@ pub fn default_in(roots: &Roots, workspace: Option<WorkspaceMode>) -> Result<Pol
     let mut policy = default(roots)?;
     if workspace == Some(WorkspaceMode::None) {
         for rule in &mut policy.filesystem.exec {
-            rule.path = roots.fresh(&rule.path);
+            rule.path = roots.fresh(rule);
         }
     }
     Ok(policy)

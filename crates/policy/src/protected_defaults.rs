@@ -7,8 +7,9 @@
 
 use std::path::Path;
 
+use super::grant::Absent;
+use super::origin::Origin;
 use super::rights::{Rights, Roots};
-use super::{Absent, Origin};
 
 /// A trust path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

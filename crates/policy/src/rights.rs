@@ -12,16 +12,19 @@
 use std::collections::BTreeMap;
 
 pub use super::constraints::{Allowed, Constraints};
+use super::degradable::Degradable;
+use super::grant::WorkspaceMode;
 use super::lattice::lattice;
 pub use super::lattice::{Bound, DenySet, Lattice, Names};
 use super::layer::{Layer, Limits, Mode, Rank, Scope};
+use super::lists::{names, patterns, places, trees};
 use super::net;
-use super::path_set::PathRule;
-use super::path_set::{AbsPath, PathSet, place_in};
+use super::origin::Sourced;
+use super::path_set::{AbsPath, PathSet};
 pub use super::roots::{FRESH_WORKSPACE, GROUPS, OWN, Roots};
 use super::tools::{Filter, Pattern, Tool};
+use super::units::Count;
 pub use super::values::{Others, Values};
-use super::{Count, Degradable, Grant, Origin, Sourced, WorkspaceMode};
 
 lattice! {
     /// The access that one layer allows, or several together.
@@ -181,42 +184,4 @@ impl Rights {
     pub fn constraints(&self, tool: Tool) -> &Constraints {
         self.each.get(&tool).unwrap_or(const { &Constraints::TOP })
     }
-}
-
-/// The rules of a list of grants. Here a path is expanded, once.
-pub(super) fn expanded<'g>(
-    grants: &'g [Grant],
-    roots: &'g Roots,
-) -> impl Iterator<Item = PathRule> + 'g {
-    grants
-        .iter()
-        .map(|grant| roots.rule(grant.path.clone(), grant.absent, grant.origin.clone()))
-}
-
-/// The trees of a list of grants. The jail's own directories are not the host's, and cover no host path.
-pub(super) fn trees(grants: &Option<Vec<Grant>>, roots: &Roots) -> PathSet {
-    let Some(grants) = grants else {
-        return PathSet::All;
-    };
-    PathSet::of(expanded(grants, roots))
-}
-
-pub(super) fn places(grants: &[Grant], roots: &Roots) -> DenySet {
-    let mut places = DenySet::new();
-    expanded(grants, roots).for_each(|rule| place_in(&mut places, rule));
-    places
-}
-
-/// The same for patterns: wildcards in the roots' own paths are escaped.
-fn patterns(grants: &[Grant], roots: &Roots) -> DenySet {
-    places(grants, &roots.escaped())
-}
-
-pub(super) fn names(list: &[Sourced<String>]) -> BTreeMap<String, Origin> {
-    let mut all: BTreeMap<String, Origin> = BTreeMap::new();
-    for Sourced { value, origin } in list {
-        // Keep the first of two equal names: a list is in the order of its lines.
-        all.entry(value.clone()).or_insert_with(|| origin.clone());
-    }
-    all
 }

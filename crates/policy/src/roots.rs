@@ -9,8 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::glob::escape;
+use super::grant::Absent;
+use super::origin::Origin;
 use super::path_set::{PathRule, Whose, clean, within};
-use super::{Absent, Origin};
 
 /// The path at which a jail sees its cgroups, as on a host, unless a policy denies it.
 pub const GROUPS: &str = "/sys/fs/cgroup";
@@ -143,9 +144,13 @@ impl Roots {
         }
     }
 
-    /// The place of a path of the workspace in a jail with a fresh one; any other path as it is.
-    pub fn fresh(&self, path: &AbsPath) -> AbsPath {
-        match within(path, &self.workspace) {
+    /// The place of a path of the workspace in a jail with a fresh one; any other path as it is. Every path
+    /// lies in the workspace `/`, so there only `$WORKSPACE` itself means the fresh one.
+    pub fn fresh(&self, rule: &PathRule) -> AbsPath {
+        let path = &rule.path;
+        let written = rule.written.as_deref();
+        let named = written.is_some_and(|text| within(text, "$WORKSPACE"));
+        match named || self.workspace != "/" && within(path, &self.workspace) {
             true => {
                 let rest = path.strip_prefix(&*self.workspace).unwrap_or_default();
                 AbsPath::of(&[FRESH_WORKSPACE, "/", rest].concat())
@@ -220,11 +225,23 @@ mod tests {
 
     #[test]
     fn a_fresh_workspace_has_the_paths_of_the_workspace_only() {
+        let fresh = |roots: &Roots, written: &'static str| {
+            let rule = roots.rule(written, Absent::Skip, Origin::creel());
+            roots.fresh(&rule).to_string()
+        };
         let roots = Roots::symbolic();
-        let fresh = |written: &str| roots.fresh(&roots.expand(written)).to_string();
-        assert_eq!(fresh("$WORKSPACE"), FRESH_WORKSPACE);
-        assert_eq!(fresh("$WORKSPACE/a/b"), "/workspace/a/b");
-        assert_eq!(fresh("/usr"), "/usr");
-        assert_eq!(fresh("~"), "/~");
+        assert_eq!(fresh(&roots, "$WORKSPACE"), FRESH_WORKSPACE);
+        assert_eq!(fresh(&roots, "$WORKSPACE/a/b"), "/workspace/a/b");
+        assert_eq!(fresh(&roots, "/$WORKSPACE/a"), "/workspace/a");
+        assert_eq!(fresh(&roots, "/usr"), "/usr");
+        assert_eq!(fresh(&roots, "~"), "/~");
+        // `creel doctor` makes its jail in `/`.
+        let root = Roots {
+            workspace: "/".into(),
+            ..roots
+        };
+        assert_eq!(fresh(&root, "$WORKSPACE"), FRESH_WORKSPACE);
+        assert_eq!(fresh(&root, "$WORKSPACE/a"), "/workspace/a");
+        assert_eq!(fresh(&root, "/usr"), "/usr");
     }
 }

@@ -9,11 +9,15 @@ use std::fmt;
 
 use super::compare::{Excess, clipped};
 use super::containment::Bases;
+use super::digest::digest;
 use super::effective::{self, Effective, Note, Weight, enforce};
+use super::grant::{Absent, Grant, WorkspaceMode};
 use super::layer::{Layer, Rank};
+use super::limits::Limits;
+use super::origin::{Origin, Sourced};
 use super::path_set::{AbsPath, within};
+use super::protected_defaults;
 use super::rights::{Lattice, Rights, Roots};
-use super::{Absent, Grant, Limits, Origin, Sourced, WorkspaceMode, digest, protected_defaults};
 
 /// The layers in force, in any order of ranks.
 #[derive(Debug, Clone, Default)]

@@ -25,13 +25,15 @@ pub use grants::path_fault;
 pub use schema::schema;
 pub use sections::{is_reserved, is_variable_name};
 
+use super::digest::digest;
 use super::error::{PolicyError, Remedy};
 use super::layer::{self, Layer, Rank};
+use super::limits::Limits;
 use super::net;
+use super::policy::Policy;
 use super::rights::Roots;
 use super::stack::Stack;
 use super::tree::{self, Format, Table, Text, check_length};
-use super::{Limits, Policy, digest};
 use form::Section;
 use walk::File;
 

@@ -10,8 +10,8 @@ use std::path::{Component, Path, PathBuf};
 
 use super::error::DeclareError;
 use super::{Asked, Place, publish};
-use creel_plan::granted::Way;
 use creel_plan::request::RawGrant;
+use creel_plan::request::Way;
 use creel_policy::effective_access::{EffectiveAccess, reach};
 use creel_policy::net::{List, Mode, OnMiss, Rule};
 use creel_policy::path_set::{PathSet, within};
