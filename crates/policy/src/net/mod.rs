@@ -15,6 +15,7 @@ pub mod meet;
 pub mod network;
 pub mod range;
 pub mod rule;
+mod spoken;
 pub mod why;
 
 pub use credential::{Credential, Secret};
