@@ -45,3 +45,6 @@ mod supervised;
 mod support;
 mod verdict;
 mod way_out;
+
+#[global_allocator]
+static HEAP: support::heap::Heap = support::heap::Heap;

@@ -291,3 +291,35 @@ fn a_plan_has_one_digest_wherever_its_rules_are_written() {
     other.policy = first.policy.clone();
     assert_ne!(first.digest(), other.digest());
 }
+
+/// A limit that `explain` forgets would be a line without a kernel act.
+#[test]
+fn every_limit_has_its_act_in_an_explanation() {
+    let request = Request {
+        command: vec!["/usr/bin/true".into()],
+        workspace: Some("/home/u/project".into()),
+        ..Default::default()
+    };
+    let mut host = root_v2();
+    let roots = planned::roots(&request, &host);
+    // It sets every limit.
+    let mut policy = preset::default(&roots).expect("the default parses");
+    policy.allow_degraded = Degradable::ALL.into();
+    policy
+        .filesystem
+        .exec
+        .iter_mut()
+        .for_each(|rule| rule.absent = Absent::Skip);
+    planned::fill(&policy, &request, &mut host);
+    let plan = resolve(&policy, &request, &host).expect("a plan");
+    let rows = creel_plan::explain::rows(&policy, &request, &host, &plan);
+    let limits: Vec<_> = rows
+        .iter()
+        .filter(|row| row.key.starts_with("limits."))
+        .collect();
+    assert_eq!(limits.len(), policy.limits.rows().len());
+    for row in limits {
+        let idle = row.kernel.iter().any(|act| act.contains("not in force"));
+        assert!(!row.kernel.is_empty() && !idle, "{row:?}");
+    }
+}

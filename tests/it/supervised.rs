@@ -14,7 +14,7 @@ use creel_session::{Detail, Ended};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::drill::{Drill, say};
-use crate::support::{Who, Workspace, has_cgroups, is_root};
+use crate::support::{Who, Workspace, has_cgroups, heap, is_root};
 
 /// Runs a script in a jail: workspace, script, and its limits in milliseconds and bytes. The jail's stdout is
 /// the drill's.
@@ -71,7 +71,10 @@ fn a_jail(
         written: vec![(OwnedFd::from(read), 1)],
         typed: None,
     };
-    (ready.expect("ready").spawn().expect("a jail"), ours)
+    let ready = ready.expect("ready");
+    // Nothing between clone3 and execve may touch the heap.
+    heap::mine_alone();
+    (ready.spawn().expect("a jail"), ours)
 }
 
 fn own() -> Who {

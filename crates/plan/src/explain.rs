@@ -375,7 +375,7 @@ impl Rows<'_> {
                 "limits.open_files" => rlimit(Resource::OpenFiles),
                 "limits.output" => watched(format!("{} bytes", command.output)),
                 "limits.grace" => watched(format!("{} ms", command.grace)),
-                _ => vec![],
+                _ => vec!["no act of the plan: not in force".into()],
             };
             rows.push((key, item, origin, kernel));
         }

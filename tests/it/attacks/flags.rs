@@ -209,7 +209,7 @@ fn a_flag_leads_out_of_nothing_by_a_link_below_an_operators_policy(who: Who) {
         let argv = [OsStr::new("/usr/bin/cat"), file.as_os_str()];
         let ran = below(who, &workspace, "").flags(flags).argv(argv);
         match leads_out {
-            true => refused(&ran, "is a link out of"),
+            true => refused(&ran, "is a symbolic link out of"),
             false => assert_eq!(ran.ok().stdout, "secret"),
         }
         // Without a policy of theirs the caller is the operator, and grants it.

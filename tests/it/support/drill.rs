@@ -32,6 +32,13 @@ const DRILLS: &[(&str, Act)] = &[
         std::process::abort()
     }),
     ("tests::panics", |_| panic!("on purpose")),
+    ("tests::allocates", |_| {
+        super::heap::mine_alone();
+        let used = creel_sys::attempt::fork(|| *std::hint::black_box(Box::new(7)));
+        let pid = used.expect("one thread");
+        let (end, _) = process::reap(pid).expect("a child");
+        say(&format!("{end:?}"));
+    }),
     ("tests::forks", |_| {
         let pid = creel_sys::attempt::fork(|| 7).expect("one thread");
         say(&format!("{:?}", process::reap(pid).map(|(end, _)| end)));
@@ -176,5 +183,8 @@ mod tests {
         assert_eq!(refused, Err(creel_sys::Errno::BUSY));
         let copied = finished("tests::forks").expect("one thread");
         assert_eq!(copied, ["Ok(Exited(7))"]);
+        // A child that uses the heap is found where that is watched.
+        let used = finished("tests::allocates").expect("one thread");
+        assert_eq!(used, ["Signaled(6)"]);
     }
 }

@@ -5,6 +5,7 @@
 mod begin;
 pub mod drill;
 pub mod gates;
+pub mod heap;
 pub mod libc_alone;
 pub mod manager;
 pub mod outside;
