@@ -36,8 +36,14 @@ pub fn man(args: &ManArgs, whole: clap::Command) -> Result<u8, Failure> {
         }
         Some(directory) => {
             command.build();
-            std::fs::create_dir_all(directory)?;
-            clap_mangen::generate_to(command, directory)?;
+            std::fs::create_dir_all(directory)
+                .and_then(|()| clap_mangen::generate_to(command, directory))
+                .map_err(|error| {
+                    let directory = directory.display();
+                    Failure::new(format!(
+                        "the pages cannot be written to {directory}: {error}; name another directory"
+                    ))
+                })?;
         }
     }
     Ok(0)

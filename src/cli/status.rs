@@ -20,6 +20,21 @@ pub struct Status {
     file: Option<Unnamed>,
 }
 
+/// The descriptor with this number, which must be open for writing.
+fn written(number: i32) -> Result<OwnedFd, Failure> {
+    let fd = fd::adopt(number).map_err(|_| {
+        Failure::new(format!(
+            "--status-fd {number} is not an open descriptor; open it, for example with {number}>FILE"
+        ))
+    })?;
+    match rx::fcntl_getfl(&fd).map_err(io::Error::from)? & OFlags::RWMODE {
+        OFlags::RDONLY => Err(Failure::new(format!(
+            "--status-fd {number} is open for reading only; open it for writing, for example with {number}>FILE"
+        ))),
+        _ => Ok(fd),
+    }
+}
+
 /// A file that gets its name when it is complete: a killed creel leaves no partial file.
 struct Unnamed {
     file: File,
@@ -33,12 +48,7 @@ struct Unnamed {
 
 impl Status {
     pub fn open(number: Option<i32>, path: Option<&Path>) -> Result<Status, Failure> {
-        let fd = match number {
-            None => None,
-            Some(number) => Some(fd::adopt(number).map_err(|_| {
-                Failure::new(format!("--status-fd {number} is not an open descriptor; open it, for example with {number}>FILE"))
-            })?),
-        };
+        let fd = number.map(written).transpose()?;
         let file = path.map(Unnamed::open).transpose()?;
         Ok(Status { fd, file })
     }

@@ -94,6 +94,23 @@ fn prepared(who: Who) -> Workspace {
     workspace
 }
 
+each!(pages_that_cannot_be_written_are_told_with_their_place);
+fn pages_that_cannot_be_written_are_told_with_their_place(who: Who) {
+    let workspace = prepared(who);
+    let man = |place: &str| {
+        let output = creel(who, &workspace, &["man", place]).output();
+        output.expect("creel runs")
+    };
+    let refused = man("empty.toml");
+    assert_eq!(refused.status.code(), Some(125), "{refused:?}");
+    assert!(
+        said(&refused).contains("cannot be written to empty.toml"),
+        "{refused:?}"
+    );
+    assert_eq!(man("pages").status.code(), Some(0));
+    assert!(workspace.path().join("pages/creel-run.1").exists());
+}
+
 each!(every_verb_has_one_rule_for_its_answer);
 /// A reader that has gone changes nothing, and an answer that is lost is a failure.
 fn every_verb_has_one_rule_for_its_answer(who: Who) {

@@ -389,7 +389,10 @@ fn reason(verdict: &Verdict) -> Option<String> {
 fn reached(limit: &Limit) -> String {
     let value = limit.value;
     match limit.name {
-        "pids" => format!("the command wanted more than {value} processes; raise it with --pids"),
+        "pids" => {
+            let processes = if value == 1 { "process" } else { "processes" };
+            format!("the command wanted more than {value} {processes}; raise it with --pids")
+        }
         "inodes" => {
             format!("a tmpfs of the jail is full at {value} files; raise inodes in the policy")
         }

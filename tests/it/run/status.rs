@@ -194,6 +194,29 @@ fn a_status_fd_that_takes_nothing_is_no_success(who: Who) {
     assert_eq!(output.status.code(), Some(125), "{output:?}");
 }
 
+each!(a_status_fd_for_reading_is_refused_before_the_run);
+fn a_status_fd_for_reading_is_refused_before_the_run(who: Who) {
+    let workspace = Workspace::new(who);
+    // The control: `<>` is for writing, too.
+    for (opened, status) in [("8</dev/null", 125), ("8<>/dev/null", 0)] {
+        let creel = Run::new(who, &workspace)
+            .flags(["--status-fd", "8"])
+            .command(["/usr/bin/touch", "ran"]);
+        let mut shell = Command::new("/bin/sh");
+        let output = shell
+            .args(["-c", &format!("exec {opened}; exec \"$@\""), "sh"])
+            .arg(creel.get_program())
+            .args(creel.get_args())
+            .current_dir(workspace.path())
+            .output()
+            .expect("sh runs");
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        let refused = String::from_utf8_lossy(&output.stderr).contains("for reading only");
+        assert_eq!((refused, status), (status == 125, status), "{output:?}");
+        assert_eq!(workspace.path().join("ran").exists(), status == 0);
+    }
+}
+
 each!(a_killed_creel_leaves_no_status_file);
 fn a_killed_creel_leaves_no_status_file(who: Who) {
     let workspace = Workspace::new(who);
