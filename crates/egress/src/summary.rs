@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::Way;
 use super::reason::Reason;
 
-/// Maximum destinations in the summary, of those that were allowed and of those that never were; the rest of
-/// either is counted together. A jail can cause any number of refusals.
+/// Maximum destinations of each kind (allowed; only refused). Further ones of a kind share the entry `others`.
+/// A jail can cause any number of refusals.
 pub const DESTINATIONS: usize = 200;
 /// Maximum destinations in all: both kinds, each with an entry for the rest.
 pub const MOST: usize = 2 * (DESTINATIONS + 1);

@@ -76,8 +76,8 @@ impl Covers {
         };
         let granted = |path: &Path| Place::of(&plan.jail, path) == Place::Granted;
         let purpose = |act: &Act| match act {
-            // Such a mount is read-only because its owner cannot be mapped. After its owner has unmounted it,
-            // the name leads to a file of the granted tree.
+            // No grant names this mount, and it is read-only because it cannot be idmapped. If the host unmounts
+            // it, the name leads to a file of the granted tree, which needs no cover.
             Act::Bind { unnamed: true, .. } => None,
             Act::Bind { target, access, .. } if !access.write && writable(target) => Some((
                 target.clone(),

@@ -44,7 +44,8 @@ pub fn candidates(start: &Path) -> (Vec<Repository>, bool) {
     (all, more > 0)
 }
 
-/// The repository that git takes: git skips a directory that is none, and stops at a file that leads to none.
+/// The repository that git finds. git skips a `.git` directory that is not a repository, and stops at a `.git`
+/// file that does not lead to one.
 pub fn found(start: &Path) -> Option<Repository> {
     for dir in start.ancestors() {
         let file = dir.join(".git").metadata().is_ok_and(|meta| meta.is_file());

@@ -24,8 +24,8 @@ pub struct Child<'a> {
     /// The `tasks` files of the v1 groups.
     pub tasks: &'a [OwnedFd],
     pub socket: OwnedFd,
-    /// This process's copy of the supervisor's end. It must be closed: while it is open, the supervisor's end
-    /// is no end of file here.
+    /// This process's copy of the supervisor's end. While this copy is open, this process gets no end of file
+    /// when the supervisor dies.
     pub supervisors: OwnedFd,
     pub ids: Start,
     /// The stack of the helper that makes the network namespace, if the jail was not cloned in its own.

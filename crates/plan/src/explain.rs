@@ -2,8 +2,8 @@
 //!
 //! Owns the way back: which mount, rule, limit or namespace stands for which line. An act names the rule that
 //! asked for it ([`Act::rule`]); a rule without an act of its own is in force through the act of a wider one,
-//! which is found by the path. It decides nothing and asks nobody; what it does not find in the plan it says
-//! is not in force.
+//! which is found by the path. It decides nothing. If it finds no act for a line, it reports that the line is
+//! not in force.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -196,8 +196,8 @@ impl Rows<'_> {
         Some(format!("landlock {name} {}", rule.path.display()))
     }
 
-    /// What a deny or protect became: acts at that very path, else what holds it from above, else why
-    /// nothing does.
+    /// The acts of a deny or protect at exactly its path; else the act above it that covers it; else the
+    /// reason why nothing does.
     fn taken(&self, rule: &PathRule, taken: Taken) -> Vec<String> {
         let Some(path) = self.on_host.of_rule(rule).map(Cow::into_owned) else {
             return vec!["nothing: the caller has no home".into()];
@@ -250,7 +250,7 @@ impl Rows<'_> {
         vec![text]
     }
 
-    /// What may be reached is decided outside of the jail, on every list.
+    /// The rules of the network. No act enforces a single one: the relay decides, outside of the jail.
     fn network(&mut self, policy: &Policy) {
         let kernel = || {
             vec![

@@ -36,8 +36,8 @@ pub enum Whose {
     /// Pid 1, once, while it builds the jail. It is already done when a process joins from outside:
     /// setns(2).
     Jail,
-    /// Every process that enters the jail, on itself; its children inherit it. Pid 1 does it, so the
-    /// commands that it starts do not; a process that joins from outside does.
+    /// Each process that enters the jail does this once. Pid 1's commands inherit it; a process that joins
+    /// from outside does it itself.
     Entry,
     /// The command's own process. Pid 1 does it for the jail's first command, whose limits, streams and
     /// working directory it shares; for a later command it is done after the fork.

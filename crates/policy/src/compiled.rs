@@ -128,7 +128,7 @@ mod tests {
 
     fn generate() -> String {
         let mut out = String::from(
-            "// Generated from policies/*.toml: CREEL_WRITE=1 cargo test --lib policy::compiled\n\n\
+            "// Generated from policies/*.toml: CREEL_WRITE=1 cargo test -p creel-policy compiled\n\n\
              /// The presets.\npub static COMPILED: &[Compiled] = &[\n",
         );
         let mut shared = None;
@@ -221,7 +221,7 @@ mod tests {
         let checked_in = std::fs::read_to_string(path).unwrap();
         assert!(
             checked_in == generated,
-            "policies/*.toml changed: CREEL_WRITE=1 cargo test --lib policy::compiled"
+            "policies/*.toml changed: CREEL_WRITE=1 cargo test -p creel-policy compiled"
         );
         for name in preset::COMPILED {
             let compiled = Compiled::named(name).unwrap();

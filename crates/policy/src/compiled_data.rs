@@ -1,4 +1,4 @@
-// Generated from policies/*.toml: CREEL_WRITE=1 cargo test --lib policy::compiled
+// Generated from policies/*.toml: CREEL_WRITE=1 cargo test -p creel-policy compiled
 
 /// The presets.
 pub static COMPILED: &[Compiled] = &[

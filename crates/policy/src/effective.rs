@@ -3,8 +3,8 @@
 //! [`close`] replaces every unspecified field: access that no layer granted is denied, and limits that no
 //! layer set are the default policy's. [`enforce`] then applies the table of tools: which grants,
 //! workspace and programs remain if a tool is not allowed. A [`Note`] reports what the kernel cannot
-//! enforce (a rate, a channel, a count of turns); it is kept as data. If enforcing it requires a person's
-//! approval, it is refused, because no answer means denial.
+//! enforce (a rate, a channel, a count of turns); it is kept as data. A rule of a tool that needs a person's
+//! approval is refused: nobody is there to approve.
 
 use std::collections::BTreeMap;
 

@@ -11,9 +11,9 @@ use super::rights::{DenySet, Lattice, Rights, Roots};
 use super::tools::Tool;
 
 impl Rights {
-    /// Within one layer the inner rule applies: what the layer lets be read, loaded or executed, or shows
-    /// read-only, inside a writable tree is not writable. Another layer may not repeat the inner rule, so
-    /// it becomes a protection that cannot be lost.
+    /// A path that a layer grants for reading, loading or executing inside its own writable tree is
+    /// read-only; so is a workspace there whose mode is not `rw`. Another layer may not repeat the inner
+    /// rule, so it becomes a protection that cannot be lost.
     pub(super) fn hold(&mut self, files: &Files, roots: &Roots) {
         let place = &roots.workspace;
         let mode = files.workspace.as_ref();

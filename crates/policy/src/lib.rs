@@ -5,8 +5,8 @@
 //! `plan` decides what a path means there. It refuses unknown keys, wrong units and numbers that
 //! overflow.
 //!
-//! Every value keeps its [`Origin`], so that an error, `--dry-run` and, later, `explain` can name the
-//! file and line that set it.
+//! Every value keeps its [`Origin`], so that an error, `--dry-run` and `explain` can name the file and line
+//! that set it.
 //!
 //! ```
 //! use creel_policy::{Roots, file, preset};

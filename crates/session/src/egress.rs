@@ -26,8 +26,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How long the relay waits for an answer; after that, no one waits for the question.
 const HELD: Duration = creel_egress::relay::PATIENCE;
 
-/// Maximum questions that wait. A relay has [`QUESTIONS`] at once, and may ask others when it gave up the
-/// first; more than this is no relay of creel's.
+/// Maximum queued questions. The relay has [`QUESTIONS`] open at a time and can replace one that timed out; a
+/// relay that sends more is compromised.
 const MOST_WAITING: usize = 4 * QUESTIONS;
 
 /// The destinations that the jail requested, reached or refused, for the verdict.

@@ -113,7 +113,8 @@ async fn watch(
     let (mut notes, egress) = watched.finish();
     let mut cause = jail.cause();
     notes.add(jail.live.clean());
-    // A limit that ended the jail first stays the cause: a jail that dies while it is built never had the covers.
+    // An earlier cause stays: a jail killed by a limit during its build reports missing covers, but was not
+    // ended for them.
     if notes.uncovered.iter().any(|name| name.fate == Fate::Ended) {
         cause.get_or_insert(Cause::Uncovered);
     }

@@ -97,7 +97,8 @@ pub enum Fault {
     NotExecutable,
     /// A rule of the policy refuses the command.
     DeniedByRule,
-    /// The kernel executes the file and fails.
+    /// execve(2), or the creation of the command's process, failed for another reason than a missing file, a
+    /// denial or a limit.
     NotExecuted,
     NoProcess,
     PidsLimit,
@@ -161,7 +162,7 @@ pub struct Usage {
     pub wall_us: u64,
     pub user_us: u64,
     pub system_us: u64,
-    /// Of the whole jail if a cgroup counts it, else of its largest process.
+    /// Peak memory of the whole jail if a cgroup counts it, else of its largest process.
     pub memory_peak: u64,
     pub io_read: u64,
     pub io_written: u64,

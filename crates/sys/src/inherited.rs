@@ -62,7 +62,7 @@ pub const ROWS: &[Row] = &[
         what: "SIGPIPE, SIGXFSZ, SIGXCPU, SIGTTOU",
         creel: "ignored",
         command: "default action",
-        why: "creel handles the errno, and stopped it would hold no time limit; many callers ignore SIGPIPE, and `yes | head` would never end",
+        why: "creel handles the errno. SIGTTOU would stop creel, and a stopped creel enforces no time limit. Many callers ignore SIGPIPE, and then `yes | head` would never end.",
         at_start: Some(signal::ignore_errors),
         before_exec: Some(signal::reset),
     },

@@ -67,7 +67,8 @@ fn the_relays_death_closes_every_connection_and_fails_closed(who: Who) {
     assert_eq!(ran.stderr, "");
 }
 
-/// A relay that is too busy for its last word was no less there: what it let through may be anything.
+/// A stopped relay that cannot send its summary is not reported as dead: it may have forwarded any allowed
+/// traffic.
 #[test]
 fn a_relay_that_is_silent_at_the_end_is_not_taken_for_dead() {
     let Some(jail) = Jail::new(Who::User, "mode = \"allowlist\"\nallow = [\"web.test\"]") else {

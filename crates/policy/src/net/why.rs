@@ -19,7 +19,7 @@ pub enum Why {
     #[error("the address is {0}, and {UNNAMED}")]
     Special(&'static str),
     /// The host's own loopback, which a list does not name.
-    #[error("it is the host's loopback, which only a rule of this very name and port grants")]
+    #[error("it is the host's loopback; only a rule with exactly this name and port allows it")]
     Host,
 }
 
