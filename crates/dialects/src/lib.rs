@@ -11,6 +11,7 @@
 //! Pure: a file's text and values in, values out.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 #![cfg_attr(
     not(test),
     deny(

@@ -61,11 +61,14 @@ pub fn number_of(address: IpAddr) -> Option<u32> {
 /// The egress of one jail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Egress {
+    /// The mode of the policy's network.
     #[serde(serialize_with = "word", deserialize_with = "mode")]
     pub mode: Mode,
     /// The destinations that each layer's list allows; a destination must be on every list.
     pub lists: Vec<Vec<String>>,
+    /// The denied destinations. Each text, here and in `lists`, is the `Debug` form of a [`Rule`].
     pub deny: Vec<String>,
+    /// The sockets that the relay gets, in this order; at most 1024.
     pub listeners: Vec<Listener>,
     /// Names with fixed synthetic addresses, in the order of their numbers.
     #[serde(serialize_with = "texts", deserialize_with = "names")]
@@ -82,10 +85,11 @@ pub struct Egress {
     pub network: Network,
 }
 
-/// The certificate of the jail's own authority, and the host's certificates together with it.
+/// The path in the jail of the certificate of its own authority, PEM.
 pub const CERTIFICATE: &str = "/etc/creel-ca.pem";
+/// The path in the jail of the host's certificates with that of the jail's authority, PEM.
 pub const BUNDLE: &str = "/etc/creel-ca-bundle.pem";
-/// The same as a Java key store.
+/// The path in the jail of the same certificates as a Java key store.
 pub const STORE: &str = "/etc/creel-ca.jks";
 /// The certificate files of distributions, and the file that covers each for programs that read no
 /// variable: Debian, Fedora, Alpine; Java's on Debian and Fedora.
@@ -134,10 +138,13 @@ pub const PUBLISHED: usize = 64;
 /// A listening socket of the relay in the jail's network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Listener {
+    /// The local address and port; an unspecified address accepts every destination.
     pub address: SocketAddr,
+    /// The protocol on the socket.
     pub serves: Serves,
 }
 
+/// The protocol that the relay speaks on a listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Serves {
@@ -147,13 +154,16 @@ pub enum Serves {
     DnsStream,
     /// Connections to any address that the program dials.
     Transparent,
+    /// An HTTP proxy, CONNECT and absolute-form requests: RFC 9112, section 3.2.
     HttpProxy,
+    /// A SOCKS5 proxy, RFC 1928.
     SocksProxy,
     /// Datagrams to any address that the program sends to.
     Udp,
 }
 
 impl Serves {
+    /// Whether the socket is UDP; else it is TCP.
     pub fn is_datagram(self) -> bool {
         matches!(self, Serves::Dns | Serves::Udp)
     }

@@ -21,7 +21,9 @@ use creel_policy::{Execution, Origin, PathRule, Policy, Sourced};
 pub struct Row {
     /// As written in a policy: `filesystem.read`.
     pub key: &'static str,
+    /// The value as a policy would have it; a path that is not UTF-8 has replacement characters.
     pub item: String,
+    /// The line or flag that set it.
     pub origin: Origin,
     /// The acts that it became, in the plan's order; or why there is none.
     pub kernel: Vec<String>,

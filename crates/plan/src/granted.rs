@@ -20,7 +20,9 @@ pub(super) struct Granted<'a> {
 pub struct Contained<'a> {
     /// On the host.
     pub path: Cow<'a, Path>,
+    /// Absolute, on the host. The target of `path` must lie in each of them.
     pub within: &'a [AbsPath],
+    /// The line or flag that grants it.
     pub origin: &'a Origin,
 }
 

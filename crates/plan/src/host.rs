@@ -13,8 +13,11 @@ use super::identity::Identity;
 pub struct Host {
     /// `uname -r`.
     pub kernel: String,
+    /// The rights of the caller over ids and mounts.
     pub id_mode: IdMode,
+    /// The caller's effective user id.
     pub uid: u32,
+    /// The caller's effective group id.
     pub gid: u32,
     /// The caller's home from the account database. If the account is not in it, `HOME` is used where it
     /// can be trusted (`home_of` of creel-sys).
@@ -23,11 +26,13 @@ pub struct Host {
     pub cwd: PathBuf,
     /// 0 if the kernel has no Landlock.
     pub landlock_abi: u32,
+    /// The cgroup hierarchies, and the place for the jail's group.
     pub cgroups: CgroupLayout,
     /// The caller's own ceiling for `RLIMIT_NOFILE`.
     pub open_files_ceiling: u64,
     /// Every path that the policy and the request name.
     pub paths: BTreeMap<PathBuf, Fact>,
+    /// The results of the other lookups.
     pub found: Found,
 }
 
@@ -90,7 +95,9 @@ pub struct SearchDir {
 /// The placeholder of an absent name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stood {
+    /// The placeholder's path on the host with links resolved.
     pub real: PathBuf,
+    /// The type of the placeholder; a socket counts as a file.
     pub node: Node,
 }
 
@@ -99,6 +106,7 @@ pub struct Stood {
 pub struct Unmapped {
     /// The filesystem's type.
     pub kind: String,
+    /// The type of the mount's root.
     pub node: Node,
 }
 
@@ -118,13 +126,18 @@ pub struct Obeyed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Image {
-    /// `missing`: names of libraries that were not found.
+    /// A 64-bit ELF file.
     Elf {
+        /// The files that it needs, directly or through its libraries.
         loads: Vec<Piece>,
+        /// Libraries as the ELF files name them, `libx.so.1`, or the path of the loader.
         missing: Vec<String>,
     },
-    /// `interpreter`: as the first line names it.
-    Script { interpreter: PathBuf },
+    /// A script with a `#!` line.
+    Script {
+        /// The interpreter as the first line names it.
+        interpreter: PathBuf,
+    },
     /// Neither an ELF file nor a script.
     Other,
     /// The caller may not read it.
@@ -137,15 +150,21 @@ pub enum Image {
 pub struct Piece {
     /// The path at which the loader finds it; the fact for that path has its real path.
     pub name: PathBuf,
+    /// The use that the program has for it.
     pub role: Role,
+    /// The way in which the lookup found it.
     pub named_by: NamedBy,
 }
 
+/// The use of a file that a program needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
+    /// The dynamic loader, the `PT_INTERP` of elf(5): ld.so(8).
     Loader,
+    /// A shared library.
     Library,
+    /// The loader's cache, `/etc/ld.so.cache`: ldconfig(8).
     Cache,
     /// The directory of libc's character-set converters, iconv(3).
     Converters,
@@ -166,19 +185,31 @@ pub enum NamedBy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum LoadTree {
-    /// `loads`: files that they need from elsewhere.
-    Libraries { loads: Vec<Piece> },
-    /// The first program in it.
-    Holds { program: PathBuf },
+    /// No ELF program lies in it.
+    Libraries {
+        /// Files that the libraries need from elsewhere.
+        loads: Vec<Piece>,
+    },
+    /// An ELF program lies in it.
+    Holds {
+        /// The first program that the search found.
+        program: PathBuf,
+    },
     /// More files than the limit for a search.
-    TooLarge { most: usize },
+    TooLarge {
+        /// The number of files up to which a tree is searched.
+        most: usize,
+    },
 }
 
 /// Whether the caller may map ids and mounts for the whole host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IdMode {
+    /// CAP_SYS_ADMIN, CAP_SETUID and CAP_SETGID in the initial user namespace: a jail gets a range of ids,
+    /// and mounts can be idmapped.
     Privileged,
+    /// Any other caller: the jail's only ids are the caller's own.
     Rootless,
 }
 
@@ -187,11 +218,16 @@ pub enum IdMode {
 #[serde(tag = "version", rename_all = "kebab-case")]
 pub enum CgroupLayout {
     /// One v2 hierarchy; groups are made below `parent`, which may not exist yet.
-    V2 { parent: PathBuf },
+    V2 {
+        /// The directory of the parent group, absolute.
+        parent: PathBuf,
+    },
     /// Controllers on v1 hierarchies; `unified`: a v2 hierarchy beside them, for cgroup.kill and clone3
     /// into a group.
     V1 {
+        /// The directory in which each hierarchy has a mount point: `/sys/fs/cgroup`.
         root: PathBuf,
+        /// The mount point of the v2 hierarchy.
         unified: Option<PathBuf>,
         /// Controllers that programs look for and that have their own hierarchies, in which jails have no
         /// group.
@@ -200,10 +236,15 @@ pub enum CgroupLayout {
     },
     /// One v2 hierarchy in which the caller has no group. A user bus exists at this D-Bus address, on which
     /// systemd's manager may be asked for a group when the jail is made.
-    OnRequest { bus: String },
+    OnRequest {
+        /// The address in the form of the D-Bus specification: `unix:path=/run/user/1000/bus`.
+        bus: String,
+    },
     /// No group that this process may use, and why.
     Unusable {
+        /// The end of the sentence "no cgroup can be used for the limits: ...".
         why: String,
+        /// The kind of obstacle, for the remedy.
         #[serde(default)]
         lacks: Lacks,
     },
@@ -259,17 +300,23 @@ impl Lacks {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Fact {
+    /// No file has the path, or a part of it is not a directory. A placeholder counts as absent.
     Absent,
     /// The caller may not look it up.
     Denied,
+    /// A directory or a regular file.
     Present {
         /// The path with every symbolic link resolved.
         real: PathBuf,
+        /// The type of the file at `real`.
         node: Node,
+        /// The owner's user id on the host.
         uid: u32,
+        /// The owner's group id on the host.
         gid: u32,
         /// The last component is a symbolic link.
         link: bool,
+        /// Support for idmapped mounts at `real`.
         idmap: Idmap,
     },
     /// A socket, a device, a pipe.
@@ -281,8 +328,11 @@ pub enum Fact {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Idmap {
+    /// Not looked up: another purpose than writing, or a caller without privilege.
     Unasked,
+    /// mount_setattr(2) can idmap a mount of it.
     Works,
+    /// The kernel cannot idmap mounts of this filesystem, or the mount is idmapped already.
     Refused,
 }
 
@@ -293,6 +343,7 @@ pub enum Idmap {
     path.display()
 )]
 pub struct Unasked {
+    /// The path as the plan looked it up, absolute.
     pub path: PathBuf,
 }
 

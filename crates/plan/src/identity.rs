@@ -17,8 +17,9 @@ const OWN: &str = "/etc/gitconfig.creel";
 /// The identity in the operator's git configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Without control characters.
+    /// `user.name` of git-config(1). Without control characters.
     pub name: Option<String>,
+    /// `user.email`. Without control characters.
     pub email: Option<String>,
     /// Other files of git's system configuration that every user may read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -26,6 +27,7 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whether neither name nor address is set.
     pub fn is_empty(&self) -> bool {
         self.name.is_none() && self.email.is_none()
     }

@@ -6,6 +6,7 @@
 //! exactly what a plan says; nothing is decided after it.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 #![cfg_attr(
     not(test),
     deny(
@@ -62,14 +63,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "form::Form", into = "form::Form")]
 pub struct Plan {
+    /// The policy that the plan was made of.
     pub policy: PolicyRef,
+    /// The part that a jail has once.
     pub jail: JailPlan,
+    /// The first command. A jail that serves several has another [`CommandPlan`] for each.
     pub command: CommandPlan,
+    /// One row for each mechanism, for the receipt.
     pub layers: Vec<Layer>,
 }
 
+/// A policy as the receipt names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyRef {
+    /// The preset's name or the file's path.
     pub name: String,
     /// SHA-256 of the policy's text, hex.
     pub digest: String,
@@ -90,26 +97,32 @@ pub struct JailPlan {
     /// enforces them on itself, so the commands that it starts have them; a process that joins from outside
     /// enforces them on itself as well.
     pub confine: Vec<Act>,
+    /// The limits that the supervisor enforces.
     pub watch: JailWatch,
 }
 
 /// One command in a jail. It refers to the jail only by paths in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandPlan {
+    /// The arguments, the program's name first. No argument has a NUL byte.
     #[serde(with = "lossless::list")]
     pub argv: Vec<Vec<u8>>,
     /// The absolute paths to try, in order: one where the command has a slash, else one for each
     /// directory of the jail's `PATH`.
     #[serde(with = "lossless::list")]
     pub candidates: Vec<Vec<u8>>,
+    /// The whole environment, environ(7): names and values. None is inherited beside it.
     #[serde(with = "lossless::map")]
     pub environment: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The working directory, absolute, in the jail.
     #[serde(with = "lossless")]
     pub workdir: PathBuf,
+    /// The type of stdin, stdout and stderr.
     pub terminal: Terminal,
     /// The acts of the command's own process beside [`JailPlan::confine`]: acts of [`Whose::Command`], in
     /// their order.
     pub acts: Vec<Act>,
+    /// The limits that the supervisor enforces.
     pub watch: CommandWatch,
 }
 
@@ -129,38 +142,58 @@ pub struct JailWatch {
 /// The limits of one command that need the supervisor's clock or count. Times are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandWatch {
+    /// Time from the start to SIGTERM.
     pub timeout: u64,
     /// Bytes on stdout and stderr together.
     pub output: u64,
+    /// Time from SIGTERM to SIGKILL.
     pub grace: u64,
 }
 
 /// A layer of the jail for the receipt: what was asked, what is in force, and why they differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
+    /// The mechanism that the row is about.
     pub name: MechanismName,
+    /// False if the host lacks the mechanism, in part or whole, and the run goes on without.
     pub in_force: bool,
     /// Its form on this host (an ABI, a hierarchy, a range), or the property that the host lacks.
     pub detail: String,
 }
 
+/// A mechanism that a receipt has a row for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MechanismName {
+    /// Namespaces, namespaces(7).
     Namespaces,
+    /// The jail's user and group ids: [`Ids`].
     Ids,
+    /// Idmapped mounts, mount_setattr(2): files of the jail's user keep their owner on the host.
     Idmap,
+    /// Limits of memory, processors and processes, cgroups(7).
     Cgroup,
+    /// The jail's root: an empty tmpfs with the granted trees.
     Root,
+    /// The programs that may be executed.
     Execution,
+    /// Denied and protected paths.
     Masks,
+    /// The network namespace and the relay.
     Network,
+    /// The session keyring, session-keyring(7).
     Keyring,
+    /// Resource limits, setrlimit(2).
     Rlimits,
+    /// Empty capability sets, capabilities(7).
     Capabilities,
+    /// `no_new_privs`: no set-user-ID program gains privileges.
     NoNewPrivileges,
+    /// The Landlock ruleset, landlock(7).
     Landlock,
+    /// The descriptors that the command inherits.
     Descriptors,
+    /// The filter of system calls, seccomp(2).
     Seccomp,
 }
 

@@ -8,25 +8,45 @@ use super::{Act, CommandPlan, JailPlan, Plan, Resource};
 /// The position of an act in the making of a jail. Earlier variants come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
+    /// The clone into new namespaces.
     Clone,
+    /// The id maps of the user namespace.
     Ids,
+    /// The control group and its limits.
     Cgroup,
+    /// The tmpfs that becomes the root.
     Root,
+    /// Directories, files and mounts on the root, and covers.
     Tree,
+    /// The change of the root, and its sealing.
     Enter,
+    /// Host name, network and clocks.
     System,
+    /// The v1 groups and the cgroup namespace.
     JoinCgroup,
+    /// The session keyring.
     Keyring,
+    /// The resource limits, but for the number of descriptors.
     ResourceLimits,
+    /// The change to the user of the command.
     Become,
+    /// The end of all capabilities.
     Capabilities,
+    /// `no_new_privs`.
     NoNewPrivileges,
+    /// The "dumpable" attribute.
     NotDumpable,
+    /// The Landlock ruleset.
     Landlock,
+    /// The pseudoterminal.
     Terminal,
+    /// Descriptors 0, 1 and 2, the end of all others, and the limit of their number.
     Descriptors,
+    /// The working directory.
     Workdir,
+    /// The seccomp filters.
     Seccomp,
+    /// The execution of the command.
     Exec,
 }
 
@@ -197,15 +217,26 @@ impl Act {
 }
 
 /// Why a plan is out of order.
+///
+/// In every variant, `at` is the index of the act among those that are checked together, from 0, and `act` is
+/// its stage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(
+    missing_docs,
+    reason = "the enum's comment describes the fields that variants share"
+)]
 pub enum OrderError {
+    /// The act's stage is earlier than that of the act before it, `after`.
     #[error("act {at} ({act:?}) comes after {after:?}")]
     Late { at: usize, act: Stage, after: Stage },
+    /// The act belongs to another process than the other acts of its list.
     #[error("act {at} ({act:?}) is in the wrong list")]
     Elsewhere { at: usize, act: Stage },
+    /// A later act mounts over the place of this mount.
     #[error("act {at} mounts below a path that a later act covers")]
     Covered { at: usize },
+    /// This stage is not where it must be: at the end.
     #[error("the plan does not end with {0:?}")]
     Unfinished(Stage),
 }

@@ -175,6 +175,7 @@ pub struct HostPaths<'h> {
 }
 
 impl<'h> HostPaths<'h> {
+    /// The mapping for one run. The workspace is resolved only if `host` has a fact about it.
     pub fn of(policy: &Policy, request: &Request, host: &'h Host) -> HostPaths<'h> {
         let mode = workspace_mode(policy);
         let real = (mode != WorkspaceMode::None).then(|| real_workspace(policy, request, host));

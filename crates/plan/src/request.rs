@@ -12,7 +12,9 @@ use creel_policy::{AbsPath, Origin};
 /// grant or limit are lines of the policy by then.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
+    /// The arguments of the command, its name or path first. An empty list is an error.
     pub command: Vec<OsString>,
+    /// The workspace; `None` for the caller's working directory.
     pub workspace: Option<PathBuf>,
     /// Granted paths that no line of a policy can name.
     pub raw: Vec<RawGrant>,
@@ -21,8 +23,11 @@ pub struct Request {
     pub env: Vec<(OsString, OsString)>,
     /// The caller's values of the variables that the policy passes on.
     pub caller_env: Vec<(OsString, OsString)>,
+    /// The working directory in the jail; a relative path starts at the workspace. `None` for the workspace.
     pub workdir: Option<PathBuf>,
+    /// The type of the command's stdin, stdout and stderr.
     pub terminal: Terminal,
+    /// The zero point of the jail's clocks.
     pub clocks: Clocks,
     /// Paths that are not protected although git's configuration names them (`unprotect`).
     pub unprotected: BTreeSet<PathBuf>,
@@ -42,27 +47,35 @@ pub struct Request {
 /// A published port: a connection to `address` on the host reaches `port` on the jail's loopback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
+    /// The address and port on the host.
     pub address: core::net::SocketAddr,
+    /// The TCP port in the jail.
     pub port: u16,
 }
 
 /// The kind of access that a grant gives to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
+    /// `filesystem.read`: files are data.
     Read,
+    /// `filesystem.write`: files are data that the jail may change.
     Write,
+    /// `filesystem.load`: programs may map files as code.
     Load,
+    /// `filesystem.exec`: files may be executed.
     Exec,
 }
 
 /// A granted path that is not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawGrant {
+    /// The access that the flag asks for.
     pub way: Way,
     /// Absolute.
     pub path: PathBuf,
     /// Directories that it must not lead out of, through any link.
     pub within: Vec<AbsPath>,
+    /// The flag that grants it.
     pub origin: Origin,
 }
 

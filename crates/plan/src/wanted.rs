@@ -5,7 +5,9 @@ use std::path::PathBuf;
 /// A path that must be looked up before a plan can be made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wanted {
+    /// Absolute, on the host.
     pub path: PathBuf,
+    /// The use that the plan has for it.
     pub purpose: Purpose,
 }
 
@@ -18,6 +20,7 @@ pub enum Purpose {
     Load,
     /// Whether files in it have other hard links.
     Protect,
+    /// The fact of the path alone.
     Read,
     /// Whether the filesystem supports idmapped mounts.
     Write,

@@ -67,13 +67,16 @@ pub struct Choice<'c> {
     pub dialect: Option<Dialect>,
     /// The agent whose layer is imported; `None` for what applies to all.
     pub agent: Option<&'c str>,
+    /// The use of the layer: to grant, or to narrow other layers.
     pub standing: Standing,
 }
 
 /// The result of an import.
 #[derive(Debug, Clone)]
 pub struct Imported {
+    /// The dialect that was asked for or detected.
     pub dialect: Dialect,
+    /// The converted rules, as a layer of a policy.
     pub layer: Layer,
     /// In the order of the file.
     pub report: Vec<Entry>,

@@ -26,7 +26,9 @@ words! {
 pub struct Entry {
     /// As in the source: `tools.exec.ask`, `agents.list[2].id`.
     pub key: String,
+    /// The file and line of the key.
     pub origin: Origin,
+    /// How closely creel follows it.
     pub fate: Fate,
     /// The converted rule, or the reason that there is none.
     pub text: String,

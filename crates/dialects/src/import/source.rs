@@ -20,7 +20,9 @@ use creel_policy::{Absent, Grant, Origin, Sourced};
 /// Whether the layer grants, or narrows what others grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
+    /// It grants paths; unless the file lists all grants, the default preset is its base.
     Grants,
+    /// It only narrows: it has no path grants and no preset.
     Narrows,
 }
 

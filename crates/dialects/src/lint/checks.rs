@@ -8,6 +8,7 @@ use super::Severity::{self, Critical, Info, Warn};
 pub struct Check {
     /// As `creel policy check` prints it: lower-case words with `-`. Never changed once published.
     pub id: &'static str,
+    /// The severity of its findings.
     pub severity: Severity,
     /// The consequence of ignoring it.
     pub why: &'static str,

@@ -45,6 +45,7 @@ words! {
 pub struct Finding {
     /// The id of the check, see [`CHECKS`].
     pub id: &'static str,
+    /// As in the row of the check.
     pub severity: Severity,
     /// The rule; `None` if a rule is missing, or the problem is not in a file.
     pub origin: Option<Origin>,
@@ -81,6 +82,7 @@ pub enum Keeping {
 /// The object at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
+    /// No file has the path.
     Absent,
     /// Only root or the caller may write to it.
     There,
