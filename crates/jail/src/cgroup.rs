@@ -50,6 +50,7 @@ pub struct Counters {
     /// In bytes. On v1 the sum of the peaks of memory and of socket buffers, which may have occurred at
     /// different times.
     pub memory_peak: Option<u64>,
+    /// Tasks at once; `None` if the kernel has no `pids.peak`.
     pub pids_peak: Option<u64>,
     /// Processes killed because the group ran out of memory.
     pub oom_kills: u64,
@@ -61,7 +62,9 @@ pub struct Counters {
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
 pub struct CgroupError {
+    /// The file or directory of the group, on the host, absolute.
     pub path: PathBuf,
+    /// The error of the call that failed.
     pub source: io::Error,
 }
 

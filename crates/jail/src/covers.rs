@@ -49,8 +49,11 @@ pub enum Fate {
 /// One event: the cover's number, its fate, and the time from when its removal was noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
+    /// The number of the cover in [`Covers`].
     pub cover: u32,
+    /// The result of the repair.
     pub fate: Fate,
+    /// Microseconds from the notice of the removal to the fate.
     pub microseconds: u32,
 }
 
@@ -59,6 +62,7 @@ pub struct Event {
 pub struct Covers(pub(super) Vec<Cover>);
 
 impl Covers {
+    /// The covers that the plan makes over names in granted trees.
     pub fn of(plan: &Plan) -> Covers {
         let writable = |path: &Path| {
             let above = plan.acts().filter_map(|act| match act {
@@ -118,7 +122,7 @@ impl Covers {
         self.0.iter().filter(kept).map(|cover| cover.path.as_path())
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 

@@ -9,18 +9,25 @@ pub type Read<'a> = &'a dyn Fn(u64, usize) -> Option<Vec<u8>>;
 /// The form of a file that may be started or loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Form {
+    /// A program or library for this machine: 64 bits, little endian, x86-64.
     Elf(Box<Elf>),
     /// The interpreter's path, as written.
     Script(Vec<u8>),
+    /// Any other file, an invalid one, or one that cannot be read.
     Other,
 }
 
 /// The parts of an ELF file that the loader reads, ld.so(8).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Elf {
+    /// The path of the dynamic loader, as written (`PT_INTERP`); `None` in static programs and most
+    /// libraries.
     pub loader: Option<Vec<u8>>,
+    /// The names of the libraries to load, as written and in order (`DT_NEEDED`).
     pub needed: Vec<Vec<u8>>,
+    /// `DT_RPATH`: directories separated by colons, as written.
     pub rpath: Option<Vec<u8>>,
+    /// `DT_RUNPATH`: directories separated by colons, as written.
     pub runpath: Option<Vec<u8>>,
     /// The file is a program and not a library.
     pub program: bool,

@@ -55,9 +55,11 @@ const VARIABLES: [(&str, &str); 13] = [
 /// A path that git obeys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
+    /// On the host; may contain `..` and links.
     pub path: PathBuf,
     /// The configuration key or file that names it.
     pub by: String,
+    /// Whether creel holds the name if it is absent.
     pub when: When,
     /// The type that git expects there.
     pub node: Node,
@@ -66,6 +68,7 @@ pub struct Named {
 /// Whether an absent name is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
+    /// An absent name is held too, because git runs or reads the file as soon as it exists.
     Always,
     /// Arguments of commands may be anything: only existing files count.
     Present,
@@ -74,6 +77,7 @@ pub enum When {
 /// The result of a search.
 #[derive(Debug, Default)]
 pub struct Obeyed {
+    /// The paths that git obeys, each once.
     pub named: Vec<Named>,
     /// Directories that must stay where they are.
     pub pinned: Vec<PathBuf>,

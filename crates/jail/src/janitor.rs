@@ -45,6 +45,7 @@ use creel_sys::{Errno, Result, net, process, procfs, signal};
 /// The network namespace of the janitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
+    /// The supervisor's own; the janitor makes none.
     Kept,
     /// A new one that it makes for the jail.
     New,
@@ -65,10 +66,15 @@ pub struct Duties<'a> {
     pub lease: Option<BorrowedFd<'a>>,
     /// The group, which is not made yet.
     pub group: Option<Traces>,
+    /// Whether the janitor makes the network namespace of the jail.
     pub network: Network,
+    /// The absent names for which the janitor makes and removes placeholders.
     pub names: Names,
+    /// The covers that the janitor watches and restores.
     pub covers: Covers,
+    /// How the janitor joins the mount namespace of the jail, to watch the covers.
     pub mounts: Mounts,
+    /// Whether the janitor checks opens of denied names.
     pub guard: Guarding,
 }
 
@@ -77,12 +83,14 @@ pub struct Duties<'a> {
 pub enum Guarding {
     /// The jail's first process waits for the guard.
     Wanted,
+    /// Opens are not checked, and the jail does not wait.
     No,
 }
 
 /// Reports of the janitor while the jail runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
+    /// A process outside of the jail removed a cover; the janitor restored it or killed the jail.
     Uncovered(Uncovered),
     /// The covers cannot be watched.
     Unwatched(Errno),
@@ -95,17 +103,20 @@ pub enum Told {
 /// A name whose cover a process outside of the jail took off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uncovered {
+    /// In the jail, absolute.
     pub path: PathBuf,
+    /// Whether the cover is back or the jail was killed.
     pub fate: Fate,
-    /// The time from when it was noticed to the fate.
+    /// Microseconds from the notice of the removal to the fate.
     pub microseconds: u32,
 }
 
 /// A place where opens of denied names are not checked, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unguarded {
-    /// The directory of the names; `None` is everywhere.
+    /// The directory of the names, in the jail; `None` is everywhere.
     pub directory: Option<PathBuf>,
+    /// The error of the call that would have set the check up.
     pub errno: Errno,
 }
 

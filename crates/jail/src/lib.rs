@@ -14,6 +14,7 @@
 //! behind, and restores the [`covers`] that the host takes off.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 #![cfg_attr(
     not(test),
     deny(

@@ -75,6 +75,7 @@ pub struct Sockets {
 }
 
 impl Sockets {
+    /// The sockets for the plan's egress. Spare ones exist only if a port of the jail is published.
     pub fn of(egress: &Egress) -> Sockets {
         let of_one = |listener: &Listener| {
             let transport = match listener.serves.is_datagram() {

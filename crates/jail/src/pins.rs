@@ -20,7 +20,9 @@ const MOST_LOOKS: usize = 100;
 /// An open inode and its state when it was opened.
 #[derive(Debug)]
 pub struct Pin {
+    /// Opened with `O_PATH`: the inode number cannot be reused while the descriptor is open.
     pub fd: OwnedFd,
+    /// The identity and owner of the inode when it was opened.
     pub stat: Stat,
 }
 

@@ -19,22 +19,43 @@ pub const FIRST: u32 = 0;
 /// One message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message {
-    /// Step `step` failed.
-    Failed { step: u32, errno: i32 },
+    /// A step failed, and the process exits.
+    Failed {
+        /// The number of the act in the plan, [`STDIN`](super::step::STDIN), or `u32::MAX` for a failure
+        /// before the first act.
+        step: u32,
+        /// The error number of the system call that failed, errno(3).
+        errno: i32,
+    },
     /// The pseudoterminal's master travels with this message.
     Terminal,
-    /// Stdin's file travels with this message; `position` is its offset at the start.
-    Stdin { position: u64 },
+    /// Stdin's file travels with this message.
+    Stdin {
+        /// The offset of the file at the start, bytes.
+        position: u64,
+    },
     /// No candidate could be executed.
-    NotExecuted { command: u32, errno: i32 },
-    /// The command stopped (Ctrl-Z).
-    Stopped { command: u32 },
-    /// The command ended. `disks`: for each, per mille of its bytes and of its inodes in use. `cpu`:
-    /// milliseconds of processor time of the command's own process, as RLIMIT_CPU counts them.
-    Ended {
+    NotExecuted {
+        /// The number that the supervisor gave to the command.
         command: u32,
+        /// The error number of the start, errno(3): of execve(2), or `EAGAIN` if no process can be made.
+        errno: i32,
+    },
+    /// The command stopped (Ctrl-Z).
+    Stopped {
+        /// The number that the supervisor gave to the command.
+        command: u32,
+    },
+    /// The command ended.
+    Ended {
+        /// The number that the supervisor gave to the command.
+        command: u32,
+        /// The exit code, or the signal that ended the command.
         change: Change,
+        /// For each writable tmpfs, in the order of the plan: per mille of its bytes and of its inodes in
+        /// use.
         disks: [[u32; 2]; DISKS],
+        /// Milliseconds of processor time of the command's own process, as RLIMIT_CPU counts them.
         cpu: u32,
     },
 }
@@ -109,6 +130,7 @@ impl Message {
         })
     }
 
+    /// The message for the socket: the words in native byte order.
     pub fn encode(&self) -> [u8; LENGTH] {
         let mut bytes = [0; LENGTH];
         for (to, word) in bytes.chunks_exact_mut(4).zip(self.words()) {

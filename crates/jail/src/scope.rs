@@ -31,20 +31,28 @@ const SIGNAL: &str = "type='signal',sender='org.freedesktop.systemd1',\
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScopeError {
+    /// creel cannot connect to the bus of the user, or the connection failed later.
     #[error("the user's bus cannot be reached: {0}")]
     Unreachable(#[source] io::Error),
+    /// The bus or the manager did not answer within [`PATIENCE`].
     #[error("systemd's user manager did not answer within {} seconds", PATIENCE.as_secs())]
     Silent,
+    /// An answer was not a valid D-Bus message, or had other types than expected.
     #[error("the user's bus did not answer in the D-Bus protocol")]
     Garbage,
+    /// The bus refused the authentication of this user (SASL EXTERNAL).
     #[error("the user's bus refused to authenticate this user")]
     Rejected,
+    /// The manager answered with an error; its text, or its name if it has none.
     #[error("systemd's user manager refused a scope: {0}")]
     Refused(String),
+    /// The manager's job for the scope did not end as `done`; its result, as in org.freedesktop.systemd1(5).
     #[error("systemd's user manager could not make the scope: its job ended as {0:?}")]
     Job(String),
+    /// A file or directory of the scope's cgroup cannot be used.
     #[error("the scope of systemd's user manager cannot be used: {0}")]
     Unusable(#[from] CgroupError),
+    /// The scope exists, and its cgroup lacks one of the controllers memory, pids and cpu.
     #[error(
         "the scope of systemd's user manager lacks controllers; the user manager needs Delegate=cpu memory pids"
     )]

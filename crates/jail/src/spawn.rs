@@ -26,16 +26,20 @@ use creel_sys::{Errno, fd, mount, net, procfs, signal, socket};
 
 /// A running jail. Dropping it kills it.
 pub struct Live {
+    /// The plan from which the jail was made.
     pub plan: Arc<Plan>,
+    /// The jail's first process: poll(2) reports it readable when the process has ended, pidfd_open(2).
     pub pidfd: OwnedFd,
     /// Carries the messages of [`protocol`](super::protocol).
     pub socket: OwnedFd,
     /// The jail's first process reports here how the command ended.
     pub board: Board,
+    /// The control group of the jail; `None` if the plan has none.
     pub group: Option<Group>,
     /// Held until handlers exist; see [`Ready`].
     pub held: Option<Held>,
     pid: i32,
+    /// `None` if a janitor has nothing to make, watch or remove.
     pub janitor: Option<Janitor>,
     /// Held as long as the jail exists: it reserves the ids and the group's name.
     _lease: Option<Lease>,

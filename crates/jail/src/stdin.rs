@@ -28,8 +28,11 @@ const ATTRIBUTES: u64 = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NO
 pub struct Stdin {
     /// Its path beneath the jail's root; `None` if it is not granted.
     pub granted: Option<CString>,
+    /// The identity of the file. A path that leads to another inode later is refused with `ESTALE`.
     pub stat: fd::Stat,
+    /// The caller's offset in the file, bytes.
     pub position: u64,
+    /// Used if the file is not granted, or cannot be opened at its path in the jail.
     pub source: Source,
 }
 

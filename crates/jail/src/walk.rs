@@ -16,17 +16,24 @@ use creel_sys::{Errno, Result, caps, mount, process};
 
 /// The parent's input for the child.
 pub struct Child<'a> {
+    /// The steps that make the jail, in order.
     pub build: &'a mut [Step<Build>],
+    /// The steps by which this process enters the jail as its pid 1, in order.
     pub enter: &'a mut [Step<Enter>],
+    /// The facts that pid 1 needs after the last step.
     pub household: &'a Household,
+    /// The first command.
     pub program: &'a Program,
+    /// The stdin, stdout and stderr of the command.
     pub stdio: &'a Stdio,
     /// The `tasks` files of the v1 groups.
     pub tasks: &'a [OwnedFd],
+    /// Leads to the supervisor; carries the messages of [`protocol`](super::protocol).
     pub socket: OwnedFd,
     /// This process's copy of the supervisor's end. While this copy is open, this process gets no end of file
     /// when the supervisor dies.
     pub supervisors: OwnedFd,
+    /// The ids to take before the first step.
     pub ids: Start,
     /// The stack of the helper that makes the network namespace, if the jail was not cloned in its own.
     pub room: Option<&'static mut [u128]>,

@@ -39,6 +39,7 @@ pub struct Traffic {
     pub summary_lost: bool,
     /// Lines of --log-net that are missing.
     pub log: Lines,
+    /// At most [`summary::MOST`]; the rest is counted under the host `others`, port 0.
     pub destinations: Vec<Destination>,
 }
 
@@ -62,6 +63,8 @@ struct Question {
 }
 
 impl Egress {
+    /// Watches the socket of a relay. Needs a tokio runtime; errors are those of epoll(7) and of a lack of
+    /// descriptors.
     pub fn new(relay: Relay) -> io::Result<Egress> {
         let socket = readiness::to_read(relay.socket.try_clone()?)?;
         Ok(Egress {

@@ -34,6 +34,7 @@ const MOST: usize = 256;
 pub enum Extent {
     /// As much as [`BUDGET`] allows.
     Budget,
+    /// Everything, without a time limit.
     Whole,
 }
 
@@ -57,13 +58,17 @@ pub struct Left {
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Remnant {
+    /// On the host, absolute. Bytes that are not UTF-8 are replaced.
     pub path: String,
+    /// The reason why programs of the host obey the file.
     pub what: What,
+    /// The repair, if creel tried one.
     pub done: Done,
     /// For a repository, the keys of its configuration that name programs or more configuration.
     pub runs: Vec<String>,
 }
 
+/// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
@@ -83,11 +88,13 @@ pub enum What {
     Head,
 }
 
+/// The repair of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Done {
     /// The file was left in place.
     Nothing,
+    /// creel removed the file.
     Removed,
     /// The state of the start is restored; the jail's file was renamed with the run's id at its end.
     Restored,

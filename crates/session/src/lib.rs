@@ -6,6 +6,7 @@
 //! so they add nothing to the time until the command starts.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 #![cfg_attr(
     not(test),
     deny(

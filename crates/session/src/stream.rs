@@ -24,6 +24,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Pipes {
     /// For the child.
     pub theirs: Stdio,
+    /// For the supervisor.
     pub ours: Ours,
 }
 
@@ -115,6 +116,7 @@ impl From<Hurry> for io::Error {
 }
 
 impl Budget {
+    /// A budget of `limit` bytes.
     pub fn new(limit: u64) -> Budget {
         let (passed, cut) = (Cell::new(0), Cell::new(false));
         Budget {

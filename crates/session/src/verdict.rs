@@ -20,8 +20,11 @@ pub const VERSION: u32 = 2;
 /// The end of one run. Bytes, microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
+    /// [`VERSION`].
     pub version: u32,
+    /// Sixteen hexadecimal digits; `CREEL_ID` in the jail.
     pub id: String,
+    /// The cause of the run's end.
     pub kind: Kind,
     /// The command's exit code, where it exited.
     pub code: Option<i32>,
@@ -37,6 +40,7 @@ pub struct Verdict {
     pub error: Option<String>,
     /// The same for programs; absent if a flag of the command line is wrong.
     pub reason: Option<Reason>,
+    /// The resources that the run used.
     pub usage: Usage,
     /// Refusals, one for each destination. The kernel does not report its own refusals.
     pub denials: Vec<Denial>,
@@ -53,6 +57,7 @@ pub struct Verdict {
     /// New or changed files that the host obeys later; absent if the jail could write no tree of the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<Left>,
+    /// The enforced layers; `None` if no jail was made or nobody reads the verdict.
     pub receipt: Option<Receipt>,
 }
 
@@ -100,13 +105,21 @@ pub enum Fault {
     /// execve(2), or the creation of the command's process, failed for another reason than a missing file, a
     /// denial or a limit.
     NotExecuted,
+    /// `EAGAIN`, although the pids limit refused nothing: the host has no process left for the command.
     NoProcess,
+    /// `EAGAIN`: the pids limit leaves no room for the command.
     PidsLimit,
+    /// A process that is not creel killed pid 1, and the cgroup counts no kill for lack of memory.
     FirstProcessKilled,
+    /// SIGXCPU ended the command before its limit; any program can send it.
     ProcessorTimeSignal,
+    /// SIGXFSZ ended the command: `file_size` was reached, or a program sent it.
     FileSizeSignal,
+    /// creel ended the jail, because it could not restore a deny mount in time.
     Uncovered,
+    /// creel ended the jail, because its janitor was killed.
     JanitorDied,
+    /// A stream of the caller failed, or its reader did not read in time.
     OutputLost,
 }
 
@@ -128,6 +141,7 @@ creel_policy::codes!(Fault {
 /// A name whose deny mount in the jail was missing for a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Uncovered {
+    /// In the jail, absolute. Bytes that are not UTF-8 are replaced.
     pub path: String,
     /// False if the jail was ended instead.
     pub restored: bool,
@@ -139,32 +153,49 @@ pub struct Uncovered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
+    /// The command exited; `code` has its exit code.
     Exited,
+    /// A signal ended the command; `signal` has its name.
     Signaled,
+    /// The run reached its limit of wall time.
     Timeout,
+    /// The run reached its limit of processor time.
     CpuTime,
+    /// The jail needed more memory than its limit.
     Oom,
+    /// The pids limit left no room for the command itself.
     Pids,
+    /// The command wrote more than its limit.
     Output,
+    /// The command may not be executed, or a deny mount could not be restored.
     Denied,
+    /// The command never ran.
     SetupFailed,
 }
 
 /// A limit by its name in the policy, and its value there (bytes, milliseconds or a count).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Limit {
+    /// The key in the policy, as in `docs/verdict.md`.
     pub name: &'static str,
+    /// Bytes for `memory`, `disk` and `output`, milliseconds for the two times, else a number.
     pub value: u64,
 }
 
+/// The resources that a run used.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
+    /// From the start of `creel run` to the jail's end.
     pub wall_us: u64,
+    /// Processor time in user mode of pid 1 and all processes that it reaped, wait4(2).
     pub user_us: u64,
+    /// The same in the kernel; includes making the jail.
     pub system_us: u64,
     /// Peak memory of the whole jail if a cgroup counts it, else of its largest process.
     pub memory_peak: u64,
+    /// Read from storage, getrusage(2).
     pub io_read: u64,
+    /// Written to storage, getrusage(2).
     pub io_written: u64,
     /// Concurrent tasks at the peak, including creel's own pid 1; absent if no cgroup counts them.
     pub pids_peak: Option<u64>,
@@ -177,17 +208,22 @@ pub struct Usage {
 /// The mechanisms that were enforced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Receipt {
+    /// The version of creel.
     pub creel: &'static str,
+    /// The release of the kernel, as `uname -r` prints it.
     pub kernel: String,
     /// 0 if Landlock is not in force.
     pub landlock_abi: u32,
+    /// The name and digest of the policy, and the flags in addition.
     pub policy: PolicyRef,
     /// SHA-256 of the plan.
     pub plan: String,
+    /// Each layer, in force or not.
     pub layers: Vec<Layer>,
 }
 
 impl Receipt {
+    /// The receipt of a plan whose jail was made. `kernel`: the release.
     pub fn of(plan: &Plan, kernel: &str) -> Receipt {
         let landlock_abi = plan.acts().find_map(|act| match act {
             Act::Landlock { abi, .. } => Some(*abi),

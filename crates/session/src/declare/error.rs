@@ -7,10 +7,18 @@ use creel_jail::JailError;
 use creel_policy::{Origin, PolicyError};
 
 /// Errors of the declaration of a run. The messages name the flag of `creel run`.
+///
+/// In every variant, `flag` is the name of the flag, and `asked` its value; `most` is the value that the
+/// policy allows, and `origin` the line that sets it. `address` is the address and port on the host.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(
+    missing_docs,
+    reason = "the enum's comment describes the fields that variants share"
+)]
 pub enum DeclareError {
-    /// `asked` fits on one line.
+    /// A flag asks for access that the policies do not grant. `asked` fits on one line; `key` is the key of
+    /// the policy that would grant it.
     #[error(
         "{flag} {asked}: the platform's or operator's policy does not grant it; add it to `{key}` there"
     )]
@@ -19,6 +27,7 @@ pub enum DeclareError {
         asked: String,
         key: &'static str,
     },
+    /// A limit on the command line is higher than that of a policy.
     #[error("{flag} {asked} is more than the policy allows: {most} at {}:{}", origin.source, origin.line)]
     OverLimit {
         flag: String,
@@ -26,24 +35,30 @@ pub enum DeclareError {
         most: String,
         origin: Origin,
     },
+    /// The requested mode of the workspace allows more than that of a policy; both are words of the policy.
     #[error("--workspace: {asked} is more than the policy allows: {most} at {}:{}", origin.source, origin.line)]
     OverWorkspace {
         asked: &'static str,
         most: &'static str,
         origin: Origin,
     },
+    /// A port is published beyond loopback, and a platform or an operator has a policy.
     #[error(
         "--publish {address}: the platform's and operator's policies allow published ports on loopback only; leave the address out to use the host's loopback"
     )]
     Published { address: SocketAddr },
+    /// A port is published beyond loopback without `--publish-anyway`.
     #[error(
         "--publish {address}: every machine that reaches this address could connect; leave it out to use the host's loopback, or add --publish-anyway"
     )]
     OpenPublished { address: SocketAddr },
+    /// The current directory was removed, and a flag names a relative path.
     #[error(transparent)]
     Jail(#[from] JailError),
+    /// A layer was not found or is invalid.
     #[error(transparent)]
     Layer(#[from] LayerError),
+    /// A policy is invalid.
     #[error(transparent)]
     Policy(#[from] PolicyError),
 }
