@@ -66,6 +66,23 @@ pub enum Way {
     Exec,
 }
 
+impl Way {
+    /// The lists of a policy that give this access: a file that may be written, loaded or executed may be read.
+    pub fn lists(self) -> &'static [&'static str] {
+        match self {
+            Way::Read => &[
+                "filesystem.read",
+                "filesystem.write",
+                "filesystem.load",
+                "filesystem.exec",
+            ],
+            Way::Write => &["filesystem.write"],
+            Way::Load => &["filesystem.load", "filesystem.exec"],
+            Way::Exec => &["filesystem.exec"],
+        }
+    }
+}
+
 /// A granted path that is not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawGrant {

@@ -99,6 +99,34 @@ impl<'a> Bases<'a> {
     }
 }
 
+/// The directories that a path of the caller must not lead out of, if these lists of the layers grant it: for
+/// each layer the widest tree around it, and the directory of a pattern that matched it. A layer that names
+/// the path itself adds none.
+pub fn walls(
+    layers: &[(Rank, Layer)],
+    lists: &[&str],
+    path: &str,
+    roots: &Roots,
+) -> BTreeSet<AbsPath> {
+    let mut walls = BTreeSet::new();
+    for (_, layer) in layers {
+        let named = layer.filesystem.lists().into_iter();
+        let named = named.filter(|(key, _)| lists.contains(key));
+        let grants: Vec<(AbsPath, &Grant)> = named
+            .flat_map(|(_, list)| list.iter().flatten())
+            .map(|grant| (roots.expand(&grant.path), grant))
+            .filter(|(tree, _)| within(path, tree))
+            .collect();
+        let bases = grants.iter().filter_map(|(_, grant)| grant.base.as_deref());
+        walls.extend(bases.map(|base| roots.expand(base)));
+        if grants.iter().all(|(tree, _)| **tree != *path) {
+            let widest = grants.into_iter().min_by_key(|(tree, _)| tree.len());
+            walls.extend(widest.map(|(tree, _)| tree));
+        }
+    }
+    walls
+}
+
 /// The paths of a layer.
 struct Words {
     rank: Rank,

@@ -38,7 +38,7 @@ mod command;
 pub mod compare;
 mod compiled;
 mod constraints;
-mod containment;
+pub mod containment;
 pub mod decide;
 mod degradable;
 mod digest;

@@ -20,6 +20,7 @@ pub use publish::{PublishOn, only_loopback};
 use flags::Flags;
 
 use super::layers::{self, Layers};
+use creel_plan::paths::workspace_mode;
 use creel_plan::request::Publish;
 use creel_plan::{Clocks, Request, Terminal};
 use creel_policy::effective::{self, Note, Weight};
@@ -119,7 +120,9 @@ pub fn declare(
     match layers.ceiling {
         true => {
             let most = most.as_ref().unwrap_or(&outcome);
-            flags.check(&most.rights, &most.effective.policy, &roots)?;
+            let fresh = workspace_mode(&policy) == WorkspaceMode::None;
+            let (rights, granted) = (&most.rights, &most.effective.policy);
+            flags.check(rights, granted, &layers.stack.layers, &roots, fresh)?;
         }
         false => flags::grant(&mut policy.network, &asked.allow_net),
     }

@@ -258,3 +258,106 @@ fn a_flag_gives_nothing_back_that_a_tools_rule_took(who: Who) {
         run(control, flags).ok();
     }
 }
+
+each!(a_workspace_that_is_none_grants_no_directory_of_the_callers_choice);
+/// Below an operator's policy, `$WORKSPACE` of its grants would otherwise be whatever directory the caller names.
+fn a_workspace_that_is_none_grants_no_directory_of_the_callers_choice(who: Who) {
+    let workspace = granted(who);
+    let out = workspace.outside().to_str().expect("text").to_owned();
+    let private = format!("{out}/private");
+    let whole = format!("{private}:none");
+    const WRITE: &str = "filesystem.exec = ['/usr', '/bin', '/lib', '/lib64', '$WORKSPACE']";
+    for (rule, named, flags) in [
+        ("", &*whole, ["--read", "OUT/private"]),
+        ("", &whole, ["--exec", "OUT/private"]),
+        ("", &whole, ["--write", "OUT/private"]),
+        ("", "/:none", ["--read", "OUT/private"]),
+        ("", "/:none", ["--exec", "OUT/private"]),
+        ("", "/:none", ["--write", "OUT/private"]),
+        ("", "/var:none", ["--read", "/var/lib"]),
+        (WRITE, &whole, ["--read", "OUT/private"]),
+        (WRITE, "/:none", ["--read", "/var/lib"]),
+        ("workspace.x", "/", ["--read", "OUT/private"]),
+    ] {
+        let flags = flags.map(|word| word.replace("OUT", &out));
+        let rule = match rule {
+            "workspace.x" => "filesystem.workspace = 'none'",
+            rule => rule,
+        };
+        let run = || below(who, &workspace, rule).flags(["--workspace", named]);
+        refused(&run().flags(&flags).argv(["/usr/bin/true"]), &flags[0]);
+    }
+    // The controls: what the operator grants by its own path, and the same flag without an operator's policy.
+    let data = format!("{out}/data/a");
+    let ran = below(who, &workspace, "")
+        .flags(["--workspace", "none", "--read", &data])
+        .argv(["/usr/bin/cat", &format!("{data}/key")]);
+    assert_eq!(ran.ok().stdout, "secret");
+    let ran = Run::new(who, &workspace)
+        .flags(["--workspace", &whole, "--read", &private])
+        .argv(["/usr/bin/cat", &format!("{private}/key")]);
+    assert_eq!(ran.ok().stdout, "secret");
+}
+
+each!(a_flag_vouches_for_no_link_that_another_layer_names);
+/// A caller's own policy may name a link in a granted tree. Neither it nor a flag of the same name makes its target
+/// the operator's grant, however the workspace is spelled.
+fn a_flag_vouches_for_no_link_that_another_layer_names(who: Who) {
+    let workspace = granted(who);
+    let out = workspace.outside().to_str().expect("text").to_owned();
+    let own = workspace.outside().join("own.toml");
+    symlink(
+        workspace.outside().join("private/key"),
+        workspace.path().join("evil"),
+    )
+    .expect("symlink");
+    symlink(workspace.outside(), workspace.outside().join("link")).expect("symlink");
+    let linked = format!("{out}/link/work");
+    workspace.write("inside", "secret");
+    symlink("inside", workspace.path().join("good")).expect("symlink");
+    let rule = "filesystem.workspace = 'ro'\nfilesystem.exec = ['/usr', '/bin', '/lib', '/lib64', '$WORKSPACE', 'OUT/data']";
+    let real = workspace.path().display().to_string();
+    for (named, path) in [
+        (linked.clone(), format!("{linked}/evil")),
+        (real.clone(), format!("{real}/evil")),
+        (real.clone(), format!("{out}/data/out")),
+    ] {
+        for list in ["read", "exec"] {
+            let text = format!("filesystem.{list} = ['/usr', '/bin', '/lib', '/lib64', '{path}']");
+            std::fs::write(&own, text).expect("write");
+            let own = own.to_str().expect("text");
+            let flag = format!("--{list}");
+            let flags = ["--workspace", &named, "--policy", own, &flag, &path];
+            let ran = below(who, &workspace, rule)
+                .flags(flags)
+                .argv(["/usr/bin/true"]);
+            refused(&ran, "is a symbolic link out of");
+        }
+    }
+    // The control: a link that stays in the workspace.
+    let flags = ["--workspace", &linked, "--read", &format!("{linked}/good")];
+    let ran = below(who, &workspace, rule)
+        .flags(flags)
+        .argv(["/usr/bin/cat", "good"]);
+    assert_eq!(ran.ok().stdout, "secret");
+}
+
+each!(a_flag_shows_a_workspace_that_a_rule_hides);
+/// Without a ceiling the caller is the operator: `--workspace` shows what `tools.deny` would hide, and programs
+/// in it execute where the policy says so.
+fn a_flag_shows_a_workspace_that_a_rule_hides(who: Who) {
+    let workspace = Workspace::new(who);
+    workspace.write("tool", "#!/bin/sh\necho ran\n");
+    let policy = "extends = ['default']\ntools.deny = ['read']\nfilesystem.exec = ['/usr', '/bin', '/lib', '/lib64', '$WORKSPACE']";
+    let run = || Run::new(who, &workspace).policy_text(&workspace, "operator", policy);
+    let place = workspace.path().display().to_string();
+    for mode in ["ro", "rw"] {
+        let ran = run()
+            .flags(["--workspace", &format!("{place}:{mode}")])
+            .argv([format!("{place}/tool")]);
+        assert_eq!(ran.ok().stdout, "ran\n");
+    }
+    // The control: without the flag there is none.
+    let ran = run().argv(["/usr/bin/ls", "-A", &place]);
+    assert_ne!(ran.status, 0, "{ran:?}");
+}

@@ -10,13 +10,17 @@ use std::path::{Component, Path, PathBuf};
 
 use super::error::DeclareError;
 use super::{Asked, Place, publish};
-use creel_plan::request::RawGrant;
-use creel_plan::request::Way;
+use creel_plan::request::{RawGrant, Way};
+use creel_policy::containment::walls;
 use creel_policy::effective_access::{EffectiveAccess, reach};
+use creel_policy::layer::{Layer, Rank};
 use creel_policy::net::{List, Mode, OnMiss, Rule};
 use creel_policy::path_set::{PathSet, within};
 use creel_policy::rights::{Rights, Roots};
-use creel_policy::{AbsPath, Absent, Network, Origin, PathRule, Policy, Sourced, WorkspaceMode};
+use creel_policy::{
+    AbsPath, Absent, Execution, Filesystem, Network, Origin, PathRule, Policy, Sourced,
+    WorkspaceMode,
+};
 
 /// The flags of a request, with absolute paths.
 pub(super) struct Flags<'a> {
@@ -31,7 +35,7 @@ struct Named<'a> {
     written: &'a Path,
     /// Absolute; `..` stays in it.
     path: PathBuf,
-    /// The tree that the layers grant around it, if they do not name the path itself.
+    /// The trees that the layers grant around it.
     within: Vec<AbsPath>,
 }
 
@@ -59,23 +63,35 @@ impl<'a> Flags<'a> {
 
     /// Returns an error if a flag asks for more than the layers leave: `rights` are finalized, and `policy`
     /// results from them. A tool's rules can leave less than a grant says, and bind a flag too. A link must
-    /// not lead a path out of the tree that is granted around it; the plan checks that.
+    /// not lead a path out of the trees that the `layers` grant around it; the plan checks that. If the jail
+    /// gets a `fresh` workspace, `$WORKSPACE` of a grant is that directory, and no flag reaches the caller's
+    /// through it: the caller alone would choose what is granted.
     pub fn check(
         &mut self,
         rights: &Rights,
         policy: &Policy,
+        layers: &[(Rank, Layer)],
         roots: &Roots,
+        fresh: bool,
     ) -> Result<(), DeclareError> {
         let asked = self.asked;
         let left = reach(rights, roots);
+        let host = |rule: &PathRule| {
+            let written = rule.written.as_deref().unwrap_or_default();
+            !fresh || rule.path != *roots.workspace && !written.starts_with('$')
+        };
         for named in &mut self.paths {
-            let Some(tree) = named.tree(rights, &left) else {
+            let Some(tree) = named.tree(rights, &left, host) else {
                 let written = named.written.to_string_lossy();
                 return Err(beyond(named.flag, &written, "filesystem"));
             };
-            if Path::new(tree.as_str()) != named.path {
-                named.within.push(tree);
-            }
+            let text = named.path.ancestors().find_map(Path::to_str);
+            let text = text.unwrap_or_default();
+            let mut walls = walls(layers, named.way.lists(), text, roots);
+            walls.insert(tree);
+            let outer = walls.into_iter();
+            let outer = outer.filter(|tree| Path::new(tree.as_str()) != named.path);
+            named.within.extend(outer);
         }
         for rule in &asked.allow_net {
             if policy.network.mode == Mode::None || !rights.network.covers(rule) {
@@ -166,6 +182,9 @@ impl<'a> Flags<'a> {
             }
         }
         if let Some(value) = self.asked.workspace_mode {
+            if value != WorkspaceMode::None {
+                shown(files, &mut policy.exec.value, roots);
+            }
             let origin = Origin::flag("--workspace");
             files.workspace = Some(Sourced { value, origin });
         }
@@ -177,7 +196,12 @@ impl<'a> Flags<'a> {
 
 impl Named<'_> {
     /// The tree in which the layers grant this access to the path. A path that leads upwards is in none.
-    fn tree(&self, rights: &Rights, left: &EffectiveAccess) -> Option<AbsPath> {
+    fn tree(
+        &self,
+        rights: &Rights,
+        left: &EffectiveAccess,
+        host: impl Fn(&PathRule) -> bool,
+    ) -> Option<AbsPath> {
         let mut parts = self.path.components();
         if parts.any(|part| part == Component::ParentDir) {
             return None;
@@ -195,8 +219,22 @@ impl Named<'_> {
             Way::Exec => (&rights.exec, vec![&left.exec]),
         };
         let mut trees = left.into_iter().flat_map(PathSet::host);
-        let around = trees.find(|tree| within(path, &tree.path))?;
+        let around = trees.find(|tree| within(path, &tree.path) && host(tree))?;
         granted.cover(path).then(|| around.path.clone())
+    }
+}
+
+/// Without a ceiling a flag may show the workspace although a rule of the policy hides it. `$WORKSPACE` of the
+/// executable grants is then the caller's directory again, not a fresh one.
+fn shown(files: &mut Filesystem, exec: &mut Execution, roots: &Roots) {
+    let programs = match exec {
+        Execution::Only(programs) => programs.as_mut_slice(),
+        Execution::Granted | Execution::Worker => &mut [],
+    };
+    for rule in files.exec.iter_mut().chain(programs) {
+        if let Some(written) = rule.written.as_deref().filter(|text| text.starts_with('$')) {
+            rule.path = roots.expand(written);
+        }
     }
 }
 
