@@ -51,6 +51,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
         Ok::<(), JailError>(())
     })?;
     contained_bases(policy, request, &mut host)?;
+    links_on_the_way(&mut host);
     obeyed::look(policy, request, links, &mut search, &mut host, &mut pins)?;
     if policy.environment.git_identity.value {
         let (identity, refused) = gitnames::identity(host.home.as_deref());
@@ -73,6 +74,35 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
         source,
     })?;
     Ok((host, pins))
+}
+
+/// Looks up the links on the way to the named paths: to an existing one if its real path is another, to an
+/// absent one unless the nearest known directory above it is at its own real path. The links that a
+/// distribution has in `/` (file-hierarchy(7)) are known.
+fn links_on_the_way(host: &mut Host) {
+    const KNOWN: [&str; 6] = ["/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin"];
+    let leads = |name: &Path| match host.paths.get(name) {
+        Some(Fact::Present { real, .. }) => Some(real != name),
+        _ => None,
+    };
+    let named: Vec<PathBuf> = host
+        .paths
+        .iter()
+        .filter(|(name, fact)| match fact {
+            Fact::Present { .. } => {
+                leads(name) == Some(true) && !KNOWN.iter().any(|known| *name == Path::new(known))
+            }
+            Fact::Absent => name.ancestors().find_map(leads) != Some(false),
+            _ => false,
+        })
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in named {
+        let way = search_dirs::of(&name);
+        if !way.links.is_empty() {
+            host.found.through.insert(name, way);
+        }
+    }
 }
 
 /// Looks up the directories that links in granted paths must not lead out of, after those paths were opened:

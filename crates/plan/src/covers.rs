@@ -37,6 +37,12 @@ impl View<'_> {
                 Fact::Absent if let Some(stood) = self.host.found.stood.get(&path) => {
                     (stood.real.clone(), stood.node)
                 }
+                Fact::Absent
+                    if let Some(way) = self.host.found.through.get(&path)
+                        && self.writable_tree(&way.path).is_some() =>
+                {
+                    return Err(self.elsewhere(&path, &grant.origin));
+                }
                 Fact::Absent | Fact::Denied => {
                     let granted = self.binds.keys().any(|bind| path.starts_with(bind));
                     if granted && grant.absent == Absent::Refuse {

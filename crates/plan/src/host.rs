@@ -74,6 +74,9 @@ pub struct Found {
     /// The directories in which the next run would look for policies.
     #[serde(default, alias = "seats", skip_serializing_if = "Vec::is_empty")]
     pub search_dirs: Vec<SearchDir>,
+    /// Named paths that lead through symbolic links: the place of each, and the links on the way.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub through: BTreeMap<PathBuf, SearchDir>,
     /// Names that count as absent although a placeholder is there: one of another run, or a forged one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stood: BTreeMap<PathBuf, Stood>,
@@ -82,7 +85,7 @@ pub struct Found {
     pub globs: BTreeMap<String, Vec<String>>,
 }
 
-/// A policy search directory, which may be absent.
+/// A policy search directory, or another named path, which may be absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchDir {
     /// The path with links resolved, as far as it exists.

@@ -120,14 +120,17 @@ impl View<'_> {
         absent: Absent,
         origin: &Origin,
     ) -> Result<(), ResolveError> {
+        let way = self.host.found.through.get(path);
+        let place = way.map_or(path, |way| &way.path);
         for (bind, bound) in &mut self.binds {
-            if bind.starts_with(path) && bound.access.write {
+            let held = bind.starts_with(path) || bind.starts_with(place);
+            if held && bound.access.write {
                 bound.access.write = false;
                 self.protected += 1;
             }
         }
         if self.writable_tree(&self.behind_links(path)).is_none() {
-            return Ok(());
+            return self.hold_elsewhere(path, absent, origin);
         }
         match self.host.fact(path)? {
             Fact::Present { .. } => self.keep(path, absent, origin),
@@ -150,10 +153,61 @@ impl View<'_> {
         }
     }
 
+    /// Protects a path that leads through links which no grant names, if the jail can write to its place by
+    /// another name.
+    fn hold_elsewhere(
+        &mut self,
+        path: &Path,
+        absent: Absent,
+        origin: &Origin,
+    ) -> Result<(), ResolveError> {
+        let Some(way) = self.host.found.through.get(path) else {
+            return Ok(());
+        };
+        if self.writable_tree(&way.path).is_none() {
+            return Ok(());
+        }
+        let turned = way
+            .links
+            .iter()
+            .find(|link| self.writable_tree(link).is_some());
+        match (self.host.fact(path)?, turned) {
+            (Fact::Present { real, .. }, Some(link)) => Err(ResolveError::ProtectLink {
+                path: path.into(),
+                link: link.clone(),
+                real: real.clone(),
+                origin: origin.clone(),
+            }),
+            (Fact::Present { real, .. }, None) => self.keep_at(real.clone(), path, absent, origin),
+            _ => Err(self.elsewhere(path, origin)),
+        }
+    }
+
+    /// The error for an absent path which the jail can create by another name.
+    pub(super) fn elsewhere(&self, path: &Path, origin: &Origin) -> ResolveError {
+        let way = self.host.found.through.get(path);
+        ResolveError::AbsentElsewhere {
+            path: path.into(),
+            real: way.map_or_else(|| path.into(), |way| way.path.clone()),
+            origin: origin.clone(),
+        }
+    }
+
     /// Makes an existing `path` read-only. Returns an error if it leads through a link, or if a file in it
     /// has another hard link.
     fn keep(&mut self, path: &Path, absent: Absent, origin: &Origin) -> Result<(), ResolveError> {
         let place = self.place_of(path, origin)?;
+        self.keep_at(place, path, absent, origin)
+    }
+
+    /// The same for a path at this place.
+    fn keep_at(
+        &mut self,
+        place: PathBuf,
+        path: &Path,
+        absent: Absent,
+        origin: &Origin,
+    ) -> Result<(), ResolveError> {
         let Fact::Present {
             node,
             uid,

@@ -131,6 +131,13 @@ pub enum ResolveError {
     /// A tree to load from, on a kernel without Landlock.
     #[error("{place}: {path} cannot be granted under `load`: this needs Landlock, which the kernel does not have, to separate loading from executing; boot a kernel with Landlock, or remove the grant", place = place(.origin), path = .path.display())]
     LoadNoLandlock { path: PathBuf, origin: Origin },
+    /// A denied or protected path is absent, and the jail could create it by another name.
+    #[error("{place}: {path} is absent, and the jail could create it by its real name; name it so: {real}", place = place(.origin), path = .path.display(), real = .real.display())]
+    AbsentElsewhere {
+        path: PathBuf,
+        real: PathBuf,
+        origin: Origin,
+    },
     /// A denied path is absent or cannot be looked up, and lies in a granted tree.
     #[error("{place}: {path} does not exist yet, and a mount cannot cover what does not exist; create it, or mark it `optional = true`", place = place(.origin), path = .path.display())]
     DenyAbsent { path: PathBuf, origin: Origin },
@@ -252,6 +259,7 @@ creel_policy::codes!(ResolveError {
     Self::LoadLarge { .. } => "plan-load-large",
     Self::LoadNoLandlock { .. } => "plan-load-no-landlock",
     Self::DenyAbsent { .. } => "plan-deny-absent",
+    Self::AbsentElsewhere { .. } => "plan-absent-elsewhere",
     Self::DenyLink { .. } => "plan-deny-link",
     Self::PatternLater { .. } => "plan-pattern-later",
     Self::NoWorkspace(_) => "plan-no-workspace",
@@ -297,6 +305,7 @@ impl ResolveError {
             | Self::LoadLarge { origin, .. }
             | Self::LoadNoLandlock { origin, .. }
             | Self::DenyAbsent { origin, .. }
+            | Self::AbsentElsewhere { origin, .. }
             | Self::DenyLink { origin, .. }
             | Self::PatternLater { origin, .. } => Some(origin),
             _ => None,

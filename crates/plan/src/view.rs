@@ -270,14 +270,19 @@ impl<'a> View<'a> {
                 .find(|(tree, bound)| bound.access.write && within(path, tree))
         };
         for (path, real) in &self.links {
-            if let Some((tree, _)) = writable(path)
-                && !within(real, tree)
-            {
-                return Err(ResolveError::LinkOut {
-                    path: path.clone(),
-                    real: real.clone(),
-                    tree: tree.clone(),
-                });
+            // A link lies where it is found, and not where the name says that leads through it.
+            let on_way = self.host.found.through.get(path);
+            let on_way = on_way.into_iter().flat_map(|way| &way.links);
+            for link in std::iter::once(path).chain(on_way) {
+                if let Some((tree, _)) = writable(link)
+                    && !within(real, tree)
+                {
+                    return Err(ResolveError::LinkOut {
+                        path: link.clone(),
+                        real: real.clone(),
+                        tree: tree.clone(),
+                    });
+                }
             }
         }
         Ok(())

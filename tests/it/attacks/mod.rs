@@ -33,6 +33,7 @@ mod placeholders;
 mod protect;
 mod replaced;
 mod repositories;
+mod spelled;
 mod uncovered;
 
 use std::collections::BTreeMap;
