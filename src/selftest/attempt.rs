@@ -1,4 +1,4 @@
-//! What the self-test tries, and how an attempt can end.
+//! The attempts of the self-test, and how one can end.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub struct Attempt {
     pub name: &'static str,
     /// The layers that stop it, in the order in which they answer.
     pub stops: &'static [Stop],
-    /// What it would mean if it got through.
+    /// The consequence if it got through.
     pub why: &'static str,
     /// A path of the host, or a route, without which there is nothing to attempt.
     pub needs: Option<&'static str>,
@@ -104,7 +104,7 @@ pub enum Task {
     },
 }
 
-/// Where the canaries are: what attempts look for in the jail and must not find.
+/// Places of the canaries: files that attempts look for in the jail and must not find.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Site {
     /// A file on the host that every user may read, outside of every grant.

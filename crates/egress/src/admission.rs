@@ -181,7 +181,7 @@ mod tests {
         assert!(matches!(refused, Refusal::Limit { .. }), "{refused}");
         let held: usize = clients.iter().map(|(_, bytes)| bytes.capacity()).sum();
         assert!(held <= SHARED + SLOTS * OWN, "{held}");
-        // What somebody leaves is another's.
+        // A place that one jail leaves is another's.
         clients.remove(0);
         say(&mut clients[long - 1], 64 << 10).unwrap();
         drop(clients);

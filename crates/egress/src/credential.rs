@@ -393,7 +393,7 @@ mod tests {
                 let masked = mask.whole(text.as_bytes());
                 let shown = masked.unwrap_or_else(|| text.clone().into_bytes());
                 let shown = String::from_utf8(shown).unwrap();
-                // Of the letters that it shares with its neighbours at most one on each side.
+                // At most one of the letters that it shares with its neighbours, on each side.
                 let around = engine.encode(before).len() + engine.encode(after).len() + 4;
                 assert!(shown.contains("masked"), "{text}: {shown}");
                 assert!(shown.len() <= around + "masked".len(), "{text}: {shown}");

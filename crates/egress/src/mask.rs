@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(printable.end(), b"");
     }
 
-    /// What is held back depends on where it stands, not on what it is.
+    /// The place of a byte decides whether it is held back, not its value.
     #[test]
     fn the_beginning_of_a_secret_comes_as_any_other_bytes() {
         let secret = "s3cr3t-token-of-good-example";

@@ -475,7 +475,7 @@ mod tests {
         assert!(matches!(full, Unrecorded::Full), "{full:?}");
         let request = open.request("GET", "/", None);
         records.write(&request, Event::Request).unwrap_err();
-        // What was admitted has its end, all the same.
+        // An admitted connection has its end, all the same.
         records.write(&open, Event::Close).unwrap();
         assert_eq!(last()["event"], "close");
         let lines = records.finish();

@@ -165,7 +165,7 @@ pub fn roots(home: &Path, workspace: &Path) -> Roots {
     }
 }
 
-/// Where a policy's paths are on the host. A mapping of host paths to other paths in the jail belongs here.
+/// The places of a policy's paths on the host. A mapping of host paths to other paths in the jail belongs here.
 #[derive(Debug)]
 pub struct HostPaths<'h> {
     roots: Roots,

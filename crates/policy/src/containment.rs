@@ -1,6 +1,6 @@
 //! Grants that must not lead out of a directory: those whose name another author can influence.
 //!
-//! Whoever can create files in a directory controls what a glob in it matches. If one layer grants a tree
+//! A process that can create files in a directory controls what a glob in it matches. If one layer grants a tree
 //! and another layer names a path in it, the second layer chose that path: it could be a link out of the
 //! granted tree. Owns the list of both cases. It resolves no link and refuses nothing; the plan does,
 //! with what the name led to when it was opened.

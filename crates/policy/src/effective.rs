@@ -317,7 +317,7 @@ fn added_up(
     (read, write, exec)
 }
 
-/// What may execute. A program listed by name is mounted by itself, so it must lie in the remaining
+/// The programs that may execute. A program listed by name is mounted by itself, so it must lie in the remaining
 /// executable trees: nothing else excludes it.
 fn execution(
     rights: &Rights,

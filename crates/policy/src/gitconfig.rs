@@ -402,7 +402,7 @@ mod tests {
             .collect()
     }
 
-    /// What git itself prints for these files, `git config --list`.
+    /// The output of git itself for these files, `git config --list`.
     #[test]
     fn files_are_read_as_git_reads_them() {
         for (text, expected) in [

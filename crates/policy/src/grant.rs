@@ -1,4 +1,4 @@
-//! What a policy grants on the filesystem: a path, and the access to the workspace.
+//! Grants on the filesystem: a path, and the access to the workspace.
 
 use super::origin::Origin;
 use super::words::words;

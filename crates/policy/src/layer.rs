@@ -1,4 +1,4 @@
-//! What one layer specifies, before it meets the others: every key is optional, every value has its
+//! The settings of one layer, before it meets the others: every key is optional, every value has its
 //! place.
 //!
 //! An absent key leaves the decision to the layers above; an empty list grants nothing. Each section is

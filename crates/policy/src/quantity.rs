@@ -136,7 +136,7 @@ pub(super) mod tests {
 
     use crate::quantity::UnitError;
 
-    /// What a parser says of each text: the value's number, or the message.
+    /// A parser's answer for each text: the value's number, or the message.
     pub fn check<T: Debug>(
         parse: fn(&str) -> Result<T, UnitError>,
         number: fn(T) -> u64,

@@ -301,7 +301,7 @@ mod tests {
         );
         assert_eq!(loads(&[operator]), ["/opt/l"]);
         assert!(loads(&[operator, (Rank::Project, "filesystem.load = []")]).is_empty());
-        // Who names executable trees bounds what is mapped as code.
+        // A layer that names executable trees bounds what is mapped as code.
         assert!(loads(&[operator, (Rank::Agent, "filesystem.exec = ['/usr']")]).is_empty());
     }
 
@@ -322,7 +322,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        // What is executed of the workspace is read.
+        // A program of the workspace that is executed is also read.
         assert_eq!(programs("'$WORKSPACE/b'"), 0);
         assert_eq!(programs("'$WORKSPACE/a'"), 1);
     }

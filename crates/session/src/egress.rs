@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use creel_sys::socket;
 
-    /// What the supervisor keeps of these messages, and how they end.
+    /// The supervisor's record of these messages, and how they end.
     fn gathered(messages: &[String]) -> (Traffic, Heard<()>) {
         let (ours, theirs) = socket::pair().unwrap();
         for message in messages {

@@ -278,7 +278,7 @@ mod tests {
                 ) {
                     ("open.example.", _) => {
                         reply.add_answer(record("CNAME open.example middle.example 7"));
-                        // Of another name: not believed.
+                        // An answer for another name is not believed.
                         reply.add_answer(record("A other.example 192.0.2.66"));
                     }
                     ("middle.example.", "A") => {

@@ -7,7 +7,7 @@
 pub struct Word {
     /// The bytes of the word, without quotes.
     pub text: Vec<u8>,
-    /// What the shell does with the word.
+    /// The shell's use of the word.
     pub role: Role,
 }
 

@@ -208,7 +208,7 @@ impl Named<'_> {
         }
         // A policy names no path that is not UTF-8, but it can name a directory above one.
         let path = self.path.ancestors().find_map(Path::to_str)?;
-        // What may be written, loaded or executed may be read.
+        // A file that may be written, loaded or executed may be read.
         let (granted, left) = match self.way {
             Way::Read => (
                 &rights.read,
