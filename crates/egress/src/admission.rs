@@ -181,7 +181,7 @@ mod tests {
         assert!(matches!(refused, Refusal::Limit { .. }), "{refused}");
         let held: usize = clients.iter().map(|(_, bytes)| bytes.capacity()).sum();
         assert!(held <= SHARED + SLOTS * OWN, "{held}");
-        // A place that one jail leaves is another's.
+        // The share that one connection leaves goes to another.
         clients.remove(0);
         say(&mut clients[long - 1], 64 << 10).unwrap();
         drop(clients);
