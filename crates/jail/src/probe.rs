@@ -77,7 +77,7 @@ pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailErr
 }
 
 /// Looks up the links on the way to the named paths: to an existing one if its real path is another, to an
-/// absent one unless the nearest known directory above it is at its own real path. The links that a
+/// absent one unless the directory that it would be in is known, and at its own real path. The links that a
 /// distribution has in `/` (file-hierarchy(7)) are known.
 fn links_on_the_way(host: &mut Host) {
     const KNOWN: [&str; 6] = ["/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin"];
@@ -92,7 +92,7 @@ fn links_on_the_way(host: &mut Host) {
             Fact::Present { .. } => {
                 leads(name) == Some(true) && !KNOWN.iter().any(|known| *name == Path::new(known))
             }
-            Fact::Absent => name.ancestors().find_map(leads) != Some(false),
+            Fact::Absent => name.parent().and_then(leads) != Some(false),
             _ => false,
         })
         .map(|(name, _)| name.clone())

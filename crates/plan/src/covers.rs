@@ -44,7 +44,9 @@ impl View<'_> {
                     return Err(self.elsewhere(&path, &grant.origin));
                 }
                 Fact::Absent | Fact::Denied => {
-                    let granted = self.binds.keys().any(|bind| path.starts_with(bind));
+                    let way = self.host.found.through.get(&path);
+                    let place = way.map_or(&path, |way| &way.path);
+                    let granted = self.binds.keys().any(|bind| place.starts_with(bind));
                     if granted && grant.absent == Absent::Refuse {
                         return Err(ResolveError::DenyAbsent {
                             path,
@@ -133,7 +135,10 @@ impl View<'_> {
         }
         let real = match self.host.fact(&base)? {
             Fact::Present { real, .. } => real.clone(),
-            _ => self.behind_links(&base),
+            _ => match self.host.found.through.get(&base) {
+                Some(way) => way.path.clone(),
+                None => self.behind_links(&base),
+            },
         };
         Ok(match real.to_str() {
             Some(real) => pattern.rebased(real),

@@ -167,6 +167,14 @@ impl Roots {
         }
     }
 
+    /// The same roots with a workspace in which no path of the host lies.
+    pub fn without_workspace(&self) -> Roots {
+        Roots {
+            home: self.home.clone(),
+            ..Roots::symbolic()
+        }
+    }
+
     /// The roots for patterns: wildcard characters in their own paths are escaped.
     pub fn escaped(&self) -> Roots {
         Roots {

@@ -121,8 +121,19 @@ pub fn declare(
         true => {
             let most = most.as_ref().unwrap_or(&outcome);
             let fresh = workspace_mode(&policy) == WorkspaceMode::None;
+            // In a jail with a fresh workspace `$WORKSPACE` is that directory. The caller's must not lie in a
+            // grant of it: the caller alone would choose what the other layers grant.
+            let apart = match fresh {
+                true => Some(roots.without_workspace()),
+                false => None,
+            };
+            let most = match &apart {
+                Some(apart) => &layers.resolve(apart)?,
+                None => most,
+            };
             let (rights, granted) = (&most.rights, &most.effective.policy);
-            flags.check(rights, granted, &layers.stack.layers, &roots, fresh)?;
+            let roots = apart.as_ref().unwrap_or(&roots);
+            flags.check(rights, granted, &layers.stack.layers, roots)?;
         }
         false => flags::grant(&mut policy.network, &asked.allow_net),
     }

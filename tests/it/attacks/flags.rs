@@ -287,7 +287,36 @@ fn a_workspace_that_is_none_grants_no_directory_of_the_callers_choice(who: Who) 
         let run = || below(who, &workspace, rule).flags(["--workspace", named]);
         refused(&run().flags(&flags).argv(["/usr/bin/true"]), &flags[0]);
     }
-    // The controls: what the operator grants by its own path, and the same flag without an operator's policy.
+    // A policy of the caller's own that names the path does not make it the operator's grant.
+    let own = workspace.outside().join("own.toml");
+    let wide = "filesystem.workspace = 'rw'\nfilesystem.exec = ['/usr', '/bin', '/lib', '/lib64', '$WORKSPACE']";
+    for list in ["read", "exec"] {
+        let text = format!(
+            "filesystem.exec = ['/usr', '/bin', '/lib', '/lib64', '{private}']\nfilesystem.read = ['{private}', '/usr']"
+        );
+        std::fs::write(&own, text).expect("write");
+        let (own, flag) = (own.to_str().expect("text"), format!("--{list}"));
+        for named in [&*whole, &format!("{out}:none"), "/var:none"] {
+            let flags = ["--workspace", named, "--policy", own, &flag, &private];
+            let ran = below(who, &workspace, wide)
+                .flags(flags)
+                .argv(["/usr/bin/true"]);
+            refused(&ran, &flag);
+        }
+    }
+    // The controls: what the operator grants by its own path, in the workspace or not, and the same flag without
+    // an operator's policy.
+    let whole_data = format!("{out}/data:none");
+    let flags = [
+        "--workspace",
+        &whole_data,
+        "--read",
+        &format!("{out}/data/a"),
+    ];
+    let ran = below(who, &workspace, wide)
+        .flags(flags)
+        .argv(["/usr/bin/cat", &format!("{out}/data/a/key")]);
+    assert_eq!(ran.ok().stdout, "secret");
     let data = format!("{out}/data/a");
     let ran = below(who, &workspace, "")
         .flags(["--workspace", "none", "--read", &data])

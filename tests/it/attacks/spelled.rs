@@ -84,7 +84,14 @@ fn an_absent_name_that_has_another_is_refused(who: Who) {
             );
             Run::new(who, &workspace).policy_text(&workspace, "operator", &policy)
         };
-        let ran = run(&link.display().to_string()).argv(["/usr/bin/true"]);
+        let named = link.display().to_string();
+        // A known directory above the link changes nothing.
+        let above = workspace.outside().display().to_string();
+        let ran = run(&named)
+            .flags(["--read", &above])
+            .argv(["/usr/bin/true"]);
+        refused(&ran, "the jail could create it by its real name");
+        let ran = run(&named).argv(["/usr/bin/true"]);
         refused(&ran, "the jail could create it by its real name");
         assert_eq!(ran.verdict["reason"]["code"], "plan-absent-elsewhere");
         // The control: by its real name it is held, and another name is free.
@@ -122,4 +129,20 @@ fn a_link_in_the_workspace_grants_nothing_by_another_name(who: Who) {
         .flags(flags)
         .argv(["/usr/bin/true"])
         .ok();
+}
+
+each!(a_pattern_whose_directory_has_another_name_is_refused);
+fn a_pattern_whose_directory_has_another_name_is_refused(who: Who) {
+    let (workspace, link) = linked(who);
+    for name in [link, workspace.path()] {
+        let policy = format!(
+            "extends = ['default']\nfilesystem.deny = ['{}/none/*.key']",
+            name.display()
+        );
+        let ran = Run::new(who, &workspace)
+            .policy_text(&workspace, "operator", &policy)
+            .argv(["/usr/bin/true"]);
+        assert_eq!(ran.status, 125, "{ran:?}");
+        assert_eq!(ran.verdict["reason"]["code"], "plan-pattern-later");
+    }
 }

@@ -63,25 +63,18 @@ impl<'a> Flags<'a> {
 
     /// Returns an error if a flag asks for more than the layers leave: `rights` are finalized, and `policy`
     /// results from them. A tool's rules can leave less than a grant says, and bind a flag too. A link must
-    /// not lead a path out of the trees that the `layers` grant around it; the plan checks that. If the jail
-    /// gets a `fresh` workspace, `$WORKSPACE` of a grant is that directory, and no flag reaches the caller's
-    /// through it: the caller alone would choose what is granted.
+    /// not lead a path out of the trees that the `layers` grant around it; the plan checks that.
     pub fn check(
         &mut self,
         rights: &Rights,
         policy: &Policy,
         layers: &[(Rank, Layer)],
         roots: &Roots,
-        fresh: bool,
     ) -> Result<(), DeclareError> {
         let asked = self.asked;
         let left = reach(rights, roots);
-        let host = |rule: &PathRule| {
-            let written = rule.written.as_deref().unwrap_or_default();
-            !fresh || rule.path != *roots.workspace && !written.starts_with('$')
-        };
         for named in &mut self.paths {
-            let Some(tree) = named.tree(rights, &left, host) else {
+            let Some(tree) = named.tree(rights, &left) else {
                 let written = named.written.to_string_lossy();
                 return Err(beyond(named.flag, &written, "filesystem"));
             };
@@ -196,12 +189,7 @@ impl<'a> Flags<'a> {
 
 impl Named<'_> {
     /// The tree in which the layers grant this access to the path. A path that leads upwards is in none.
-    fn tree(
-        &self,
-        rights: &Rights,
-        left: &EffectiveAccess,
-        host: impl Fn(&PathRule) -> bool,
-    ) -> Option<AbsPath> {
+    fn tree(&self, rights: &Rights, left: &EffectiveAccess) -> Option<AbsPath> {
         let mut parts = self.path.components();
         if parts.any(|part| part == Component::ParentDir) {
             return None;
@@ -219,7 +207,7 @@ impl Named<'_> {
             Way::Exec => (&rights.exec, vec![&left.exec]),
         };
         let mut trees = left.into_iter().flat_map(PathSet::host);
-        let around = trees.find(|tree| within(path, &tree.path) && host(tree))?;
+        let around = trees.find(|tree| within(path, &tree.path))?;
         granted.cover(path).then(|| around.path.clone())
     }
 }
