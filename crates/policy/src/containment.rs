@@ -95,6 +95,11 @@ impl<'a> Bases<'a> {
         {
             bases.insert(self.roots.expand("$WORKSPACE"));
         }
+        // Files of the workspace are not the policy's author's: a link there could lead a writable grant anywhere.
+        let written = rule.written.as_deref().unwrap_or_default();
+        if way == Way::Write && written.starts_with("$WORKSPACE/") {
+            bases.insert(self.roots.expand("$WORKSPACE"));
+        }
         rule.within = bases.into_iter().collect();
     }
 }

@@ -390,3 +390,31 @@ fn a_flag_shows_a_workspace_that_a_rule_hides(who: Who) {
     let ran = run().argv(["/usr/bin/ls", "-A", &place]);
     assert_ne!(ran.status, 0, "{ran:?}");
 }
+
+each!(a_link_in_the_workspace_leads_no_writable_grant_out);
+/// An operator grants one directory of a read-only workspace for writing, and the workspace has a link of that name.
+fn a_link_in_the_workspace_leads_no_writable_grant_out(who: Who) {
+    let workspace = granted(who);
+    let rule = |write: &str| {
+        let text = format!(
+            "allow_degraded = ['cgroup']\nextends = ['default']\nfilesystem.workspace = 'ro'\nfilesystem.write = ['{write}']\n"
+        );
+        let config = workspace.outside().join("config");
+        std::fs::create_dir_all(config.join("creel")).expect("mkdir -p");
+        std::fs::write(config.join("creel/policy.toml"), text).expect("write");
+        Run::new(who, &workspace).outer_env("XDG_CONFIG_HOME", config)
+    };
+    symlink(
+        workspace.outside().join("free"),
+        workspace.path().join("data"),
+    )
+    .expect("symlink");
+    let ran = rule("$WORKSPACE/data").argv(["/usr/bin/true"]);
+    refused(&ran, "is a symbolic link out of");
+    // The control: a directory.
+    workspace.write("kept/file", "");
+    rule("$WORKSPACE/kept")
+        .argv(["/usr/bin/touch", "kept/new"])
+        .ok();
+    assert!(workspace.path().join("kept/new").exists());
+}
