@@ -266,7 +266,8 @@ fn a_workspace_that_is_none_grants_no_directory_of_the_callers_choice(who: Who) 
     let out = workspace.outside().to_str().expect("text").to_owned();
     let private = format!("{out}/private");
     let whole = format!("{private}:none");
-    const WRITE: &str = "filesystem.exec = ['/usr', '/bin', '/lib', '/lib64', '$WORKSPACE']";
+    const NONE: &str = "filesystem.workspace = 'none'";
+    const EXEC: &str = "filesystem.exec = ['/usr', '/bin', '/lib', '/lib64', '$WORKSPACE']";
     for (rule, named, flags) in [
         ("", &*whole, ["--read", "OUT/private"]),
         ("", &whole, ["--exec", "OUT/private"]),
@@ -275,17 +276,18 @@ fn a_workspace_that_is_none_grants_no_directory_of_the_callers_choice(who: Who) 
         ("", "/:none", ["--exec", "OUT/private"]),
         ("", "/:none", ["--write", "OUT/private"]),
         ("", "/var:none", ["--read", "/var/lib"]),
-        (WRITE, &whole, ["--read", "OUT/private"]),
-        (WRITE, "/:none", ["--read", "/var/lib"]),
-        ("workspace.x", "/", ["--read", "OUT/private"]),
+        (EXEC, &whole, ["--read", "OUT/private"]),
+        (EXEC, "/:none", ["--read", "/var/lib"]),
+        (NONE, "/", ["--read", "OUT/private"]),
     ] {
         let flags = flags.map(|word| word.replace("OUT", &out));
-        let rule = match rule {
-            "workspace.x" => "filesystem.workspace = 'none'",
-            rule => rule,
-        };
         let run = || below(who, &workspace, rule).flags(["--workspace", named]);
-        refused(&run().flags(&flags).argv(["/usr/bin/true"]), &flags[0]);
+        let ran = run().flags(&flags).argv(["/usr/bin/true"]);
+        refused(&ran, &flags[0]);
+        assert_eq!(
+            ran.verdict["reason"]["code"], "ask-beyond-policy",
+            "{ran:?}"
+        );
     }
     // A policy of the caller's own that names the path does not make it the operator's grant.
     let own = workspace.outside().join("own.toml");
@@ -302,6 +304,10 @@ fn a_workspace_that_is_none_grants_no_directory_of_the_callers_choice(who: Who) 
                 .flags(flags)
                 .argv(["/usr/bin/true"]);
             refused(&ran, &flag);
+            assert_eq!(
+                ran.verdict["reason"]["code"], "ask-beyond-policy",
+                "{ran:?}"
+            );
         }
     }
     // The controls: what the operator grants by its own path, in the workspace or not, and the same flag without

@@ -119,6 +119,7 @@ fn a_link_in_the_workspace_grants_nothing_by_another_name(who: Who) {
                 .flags(flags)
                 .argv(["/usr/bin/true"]);
             refused(&ran, "victim");
+            assert_eq!(ran.verdict["reason"]["code"], "plan-link-out");
         }
     }
     // The control: a link that no jail can turn.
