@@ -36,8 +36,9 @@ const DIRECTORY_MODE: u32 = 0o1755;
 const STICKY: Mode = Mode::SVTX;
 /// Attempts against another run that makes or removes the name at the same time.
 const MOST_TURNS: usize = 1000;
-/// Attempts to take the directory's flock(2), a tenth of a millisecond apart.
-const PATIENCE: usize = 200;
+/// Attempts to take the directory's flock(2), a tenth of a millisecond apart: with sixteen runs at once on two
+/// processors, their shared locks can overlap for longer than 20 ms.
+const PATIENCE: usize = 1000;
 
 /// The inode that stands for an absent name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
