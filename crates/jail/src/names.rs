@@ -11,7 +11,8 @@ use super::error::JailError;
 use super::pins::Pins;
 use creel_plan::{Act, Plan};
 use creel_policy::protected_defaults::{self, StandIn};
-use creel_sys::placeholder::{self, Form, Turn};
+use creel_sys::name_locks::{self, Removal};
+use creel_sys::placeholder::{self, Form};
 use creel_sys::{self as sys, Errno, fd};
 
 /// Placeholders by directory, in the order of the plan.
@@ -111,9 +112,11 @@ impl Names {
     pub fn hold(&self) -> Result<(), (usize, Errno)> {
         let mut number = 0;
         for directory in &self.directories {
-            let _turn = Turn::to_make(directory.fd.as_fd());
-            for name in directory.names.iter().filter(|n| n.need == Need::Now) {
-                let held = name.hold(directory.fd.as_fd());
+            let fd = directory.fd.as_fd();
+            let needed = directory.names.iter().filter(|n| n.need == Need::Now);
+            name_locks::need(fd, needed.clone().map(|n| n.name.as_c_str()));
+            for name in needed {
+                let held = name.hold(fd);
                 name.inode.set(held.map_err(|errno| (number, errno))?);
                 number += 1;
             }
@@ -147,6 +150,7 @@ impl Names {
         if (then.dev, then.ino) != (now.dev, now.ino) {
             return Err(Errno::NODEV);
         }
+        name_locks::need(fd, std::iter::once(name.name.as_c_str()));
         match name.hold(fd) {
             // The name exists.
             Err(Errno::EXIST) => Ok(()),
@@ -159,10 +163,10 @@ impl Names {
     pub fn release(&self) {
         for directory in &self.directories {
             let fd = directory.fd.as_fd();
-            let _turn = Turn::to_remove(fd);
+            let removal = Removal::begin(fd);
             let mut closed = vec![];
             for name in &directory.names {
-                if name.release(fd) == Err(Errno::ACCESS) {
+                if removal.of(&name.name, || name.remove(fd)) == Some(Err(Errno::ACCESS)) {
                     closed.push(name);
                 }
             }
@@ -170,7 +174,7 @@ impl Names {
                 // The jail has removed the owner's right to change the directory.
                 let _ = placeholder::opened(fd, || {
                     for name in closed {
-                        let _ = name.release(fd);
+                        removal.of(&name.name, || name.remove(fd));
                     }
                 });
             }
@@ -183,8 +187,8 @@ impl Name {
         placeholder::hold(directory, &self.name, self.form, self.says)
     }
 
-    fn release(&self, directory: BorrowedFd<'_>) -> sys::Result<()> {
-        placeholder::release(directory, &self.name, self.inode.get(), self.says)
+    fn remove(&self, directory: BorrowedFd<'_>) -> sys::Result<()> {
+        placeholder::remove(directory, &self.name, self.inode.get(), self.says)
     }
 }
 

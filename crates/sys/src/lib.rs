@@ -37,6 +37,7 @@ pub mod lease;
 pub mod local;
 mod mark;
 pub mod mount;
+pub mod name_locks;
 pub mod net;
 pub mod nowait;
 pub mod placeholder;

@@ -16,16 +16,12 @@
 //! Host programs may use a directory meanwhile, such as an editor that writes its settings: a directory that
 //! is not empty is theirs, and stays.
 //!
-//! Several runs may need one name. Each holds a read lock (an open file description lock, fcntl(2)) on the
-//! directory, at the offset of the name's hash; the run that finds no other lock there removes the name. A
-//! run holds the directory's flock(2) exclusively while it removes names, and shared while it makes some. A
-//! jail may take these locks on a directory of its workspace, too; that only makes a run wait [`PATIENCE`]
-//! and leaves a name on the host.
+//! Several runs may need one name: [`name_locks`](super::name_locks) tells who removes it.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{self as rx, AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{self as rx, AtFlags, Mode, OFlags};
 
 pub use super::mark::marked;
 use super::mark::{MARK, MODE, MOST};
@@ -36,9 +32,6 @@ const DIRECTORY_MODE: u32 = 0o1755;
 const STICKY: Mode = Mode::SVTX;
 /// Attempts against another run that makes or removes the name at the same time.
 const MOST_TURNS: usize = 1000;
-/// Attempts to take the directory's flock(2), a tenth of a millisecond apart: with sixteen runs at once on two
-/// processors, their shared locks can overlap for longer than 20 ms.
-const PATIENCE: usize = 1000;
 
 /// The inode that stands for an absent name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,43 +84,11 @@ pub fn open_directory(pinned: BorrowedFd<'_>) -> Result<OwnedFd> {
     }
 }
 
-/// The lock on a directory while names in it are made or removed; see the module's text.
-pub struct Turn<'a>(BorrowedFd<'a>);
-
-impl<'a> Turn<'a> {
-    /// Locks to make names, shared with other runs that do.
-    pub fn to_make(directory: BorrowedFd<'a>) -> Turn<'a> {
-        Turn::take(directory, FlockOperation::NonBlockingLockShared)
-    }
-
-    /// Locks to remove names, exclusively.
-    pub fn to_remove(directory: BorrowedFd<'a>) -> Turn<'a> {
-        Turn::take(directory, FlockOperation::NonBlockingLockExclusive)
-    }
-
-    fn take(directory: BorrowedFd<'a>, how: FlockOperation) -> Turn<'a> {
-        for _ in 0..PATIENCE {
-            match rx::flock(directory, how) {
-                Err(Errno::WOULDBLOCK) => super::janitor::pause(0),
-                // Not every filesystem has locks; they only guard against another run at the same instant.
-                _ => break,
-            }
-        }
-        Turn(directory)
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let _ = rx::flock(self.0, FlockOperation::Unlock);
-    }
-}
-
 /// Makes the placeholder `name` in `directory`, or shares an existing one; returns its inode number. `EEXIST`
 /// if something else has the name. `says`: the content of a placeholder file of that name, made by this run
-/// or another. The caller's umask must not remove anything.
+/// or another. The caller has said that it [needs](super::name_locks::need) the name, and its umask must not
+/// remove anything.
 pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form, says: &str) -> Result<u64> {
-    lock(directory, name, libc::F_RDLCK);
     for _ in 0..MOST_TURNS {
         match make(directory, name, form) {
             Err(Errno::EXIST) | Ok(()) => {}
@@ -167,15 +128,11 @@ fn make(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
     }
 }
 
-/// Releases `name`, and removes it if it is a placeholder that no other run holds. `EAGAIN` if one does,
-/// `EEXIST` if the name is not a placeholder's. `inode`: what [`hold`] returned; it identifies a socket or a
+/// Removes `name`, which no other run [needs](super::name_locks::Removal::of). `EEXIST` if the name is not a
+/// placeholder's. `inode`: what [`hold`] returned; it identifies a socket or a
 /// directory even if its mode was changed since (`chmod -R`). A directory that the host has put something in
 /// stays, without the mark. `says`: as for [`hold`].
-pub fn release(directory: BorrowedFd<'_>, name: &CStr, inode: u64, says: &str) -> Result<()> {
-    lock(directory, name, libc::F_UNLCK);
-    if is_locked(directory, name) {
-        return Err(Errno::AGAIN);
-    }
+pub fn remove(directory: BorrowedFd<'_>, name: &CStr, inode: u64, says: &str) -> Result<()> {
     let place = look(directory, name)?;
     let stat = rx::fstat(&place)?;
     let kind = rx::FileType::from_raw_mode(stat.st_mode);
@@ -219,43 +176,6 @@ pub fn opened(directory: BorrowedFd<'_>, act: impl FnOnce()) -> Result<()> {
     rx::fchmod(directory, mode | Mode::WUSR | Mode::XUSR)?;
     act();
     rx::fchmod(directory, mode)
-}
-
-/// The offset of a name's lock: FNV-1a, without the sign.
-fn offset(name: &CStr) -> i64 {
-    let hash = name
-        .to_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    // The last offset means a range without end.
-    (hash >> 2) as i64
-}
-
-fn range(name: &CStr, kind: libc::c_int) -> libc::flock {
-    // SAFETY: flock is plain data for which all zeroes is a value.
-    let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_type = kind as libc::c_short;
-    range.l_whence = libc::SEEK_SET as libc::c_short;
-    range.l_start = offset(name);
-    range.l_len = 1;
-    range
-}
-
-/// Locks or unlocks a name. Without a filesystem's locks no name can be shared: its first run removes it.
-fn lock(directory: BorrowedFd<'_>, name: &CStr, kind: libc::c_int) {
-    let range = range(name, kind);
-    // SAFETY: the command reads a flock, which outlives the call.
-    unsafe { libc::fcntl(directory.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
-}
-
-/// Whether another run holds the name.
-fn is_locked(directory: BorrowedFd<'_>, name: &CStr) -> bool {
-    let mut range = range(name, libc::F_WRLCK);
-    // SAFETY: the command reads and writes a flock, which outlives the call.
-    let asked = unsafe { libc::fcntl(directory.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) };
-    asked == 0 && range.l_type != libc::F_UNLCK as libc::c_short
 }
 
 fn look(directory: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {

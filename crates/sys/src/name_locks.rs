@@ -1,0 +1,211 @@
+//! Locks by which runs share the names that they hold in one directory.
+//!
+//! All are read locks on the directory (open file description locks, fcntl(2), Linux 3.15), because a write
+//! lock needs a descriptor that was opened for writing. Each name has two bytes, at offsets made of its hash:
+//!
+//! ```text
+//! a run that needs the name:   lock "needed",  then wait while another run has locked "removed"
+//! a run that removes the name: lock "removed", then step back if another run has locked "needed"
+//! ```
+//!
+//! Of two runs that meet, at least one finds the other's lock, and only the one that removes steps back. Who
+//! needs a name waits for those alone that had looked before it came, so a stream of runs starves nobody. A
+//! lock ends with the last descriptor of its run, whatever ended that.
+//!
+//! A jail may take these locks on a directory of its workspace, too: a run then waits [`PATIENCE`] and goes on,
+//! and a name may stay on the host. Filesystems without locks have none of this: the first run that ends
+//! removes the name.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// How often a run looks whether another has removed a name, a tenth of a millisecond apart.
+const PATIENCE: usize = 1000;
+/// Half of the offsets: "needed" below, "removed" from here on. The last offset of a file is never used: it
+/// means a range without end.
+const HALF: i64 = 1 << 61;
+
+/// A range of one half's offsets: its first and its length.
+#[derive(Clone, Copy)]
+struct Range(i64, i64);
+
+const ALL: Range = Range(0, HALF);
+
+/// The byte of one name: FNV-1a.
+fn of(name: &CStr) -> Range {
+    let hash = name
+        .to_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    Range((hash >> 3) as i64, 1)
+}
+
+/// Says that this run needs `names` in `directory`, until it [removes](Removal::begin) its names there. When
+/// this returns, no other run removes one.
+pub fn need<'n>(directory: BorrowedFd<'_>, names: impl Iterator<Item = &'n CStr> + Clone) {
+    for name in names.clone() {
+        set(directory, libc::F_RDLCK, of(name), 0);
+    }
+    for _ in 0..PATIENCE {
+        let removed = |range| others_have(directory, range, HALF);
+        if !removed(ALL) || !names.clone().any(|name| removed(of(name))) {
+            return;
+        }
+        super::janitor::pause(0);
+    }
+}
+
+/// The removal of a run's names from a directory; dropped, it is over.
+pub struct Removal<'d> {
+    directory: BorrowedFd<'d>,
+    /// No other run needs a name in the directory.
+    alone: bool,
+}
+
+impl<'d> Removal<'d> {
+    /// This run needs no name in `directory` any more.
+    pub fn begin(directory: BorrowedFd<'d>) -> Removal<'d> {
+        set(directory, libc::F_UNLCK, ALL, 0);
+        let alone = claim(directory, ALL);
+        Removal { directory, alone }
+    }
+
+    /// Does `remove` if no other run needs `name`.
+    pub fn of<T>(&self, name: &CStr, remove: impl FnOnce() -> T) -> Option<T> {
+        let range = of(name);
+        if !self.alone && !claim(self.directory, range) {
+            return None;
+        }
+        let done = remove();
+        if !self.alone {
+            set(self.directory, libc::F_UNLCK, range, HALF);
+        }
+        Some(done)
+    }
+}
+
+impl Drop for Removal<'_> {
+    fn drop(&mut self) {
+        if self.alone {
+            set(self.directory, libc::F_UNLCK, ALL, HALF);
+        }
+    }
+}
+
+/// Locks a range to remove its names; not if another run needs one of them.
+fn claim(directory: BorrowedFd<'_>, range: Range) -> bool {
+    set(directory, libc::F_RDLCK, range, HALF);
+    let free = !others_have(directory, range, 0);
+    if !free {
+        set(directory, libc::F_UNLCK, range, HALF);
+    }
+    free
+}
+
+fn lock(kind: libc::c_int, range: Range, half: i64) -> libc::flock {
+    // SAFETY: flock is plain data for which all zeroes is a value.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = kind as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_start = half + range.0;
+    lock.l_len = range.1;
+    lock
+}
+
+fn set(directory: BorrowedFd<'_>, kind: libc::c_int, range: Range, half: i64) {
+    let lock = lock(kind, range, half);
+    // SAFETY: the command reads a flock, which outlives the call.
+    unsafe { libc::fcntl(directory.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+}
+
+/// Whether another run has locked a byte of the range.
+fn others_have(directory: BorrowedFd<'_>, range: Range, half: i64) -> bool {
+    let mut lock = lock(libc::F_WRLCK, range, half);
+    // SAFETY: the command reads and writes a flock, which outlives the call.
+    let asked = unsafe { libc::fcntl(directory.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
+    asked == 0 && lock.l_type != libc::F_UNLCK as libc::c_short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Two names whose removal one directory's runs dispute.
+    const NAMES: [&CStr; 2] = [c".envrc", c".mcp.json"];
+
+    fn opened(place: &std::path::Path) -> std::fs::File {
+        std::fs::File::open(place).expect("it opens")
+    }
+
+    #[test]
+    fn a_needed_name_is_not_removed() {
+        let place = tempfile::tempdir().expect("a directory");
+        let (one, two) = (opened(place.path()), opened(place.path()));
+        need(one.as_fd(), NAMES[..1].iter().copied());
+        let removal = Removal::begin(two.as_fd());
+        assert_eq!(removal.of(NAMES[0], || ()), None);
+        // The control: nobody needs this one.
+        assert_eq!(removal.of(NAMES[1], || ()), Some(()));
+        drop(removal);
+        drop(one);
+        assert_eq!(
+            Removal::begin(two.as_fd()).of(NAMES[0], || ()),
+            Some(()),
+            "its run has ended"
+        );
+    }
+
+    #[test]
+    fn who_needs_a_name_waits_while_it_is_removed() {
+        let place = tempfile::tempdir().expect("a directory");
+        let (one, two) = (opened(place.path()), opened(place.path()));
+        let removal = Removal::begin(two.as_fd());
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                need(one.as_fd(), NAMES.into_iter());
+                assert!(over.load(Ordering::SeqCst), "it waited");
+            });
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            over.store(true, Ordering::SeqCst);
+            drop(removal);
+        });
+        // A name that is removed alone holds up nobody who needs another.
+        need(two.as_fd(), NAMES[..1].iter().copied());
+        let third = opened(place.path());
+        let removal = Removal::begin(third.as_fd());
+        drop(one);
+        removal.of(NAMES[1], || {
+            let fourth = opened(place.path());
+            let since = std::time::Instant::now();
+            need(fourth.as_fd(), NAMES[..1].iter().copied());
+            assert!(since.elapsed().as_millis() < 50, "{:?}", since.elapsed());
+        });
+    }
+
+    /// Of many that need and remove at once, nobody finds a name gone that it needs.
+    #[test]
+    fn no_name_is_removed_beneath_who_needs_it() {
+        let place = tempfile::tempdir().expect("a directory");
+        let name = place.path().join(".envrc");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let mine = opened(place.path());
+                        need(mine.as_fd(), NAMES.into_iter());
+                        let _ = std::fs::File::create_new(&name);
+                        std::thread::yield_now();
+                        assert!(name.exists());
+                        Removal::begin(mine.as_fd()).of(NAMES[0], || std::fs::remove_file(&name));
+                    }
+                });
+            }
+        });
+        assert!(!name.exists(), "the last removes it");
+    }
+}
