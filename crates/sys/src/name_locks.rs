@@ -49,12 +49,16 @@ pub fn need<'n>(directory: BorrowedFd<'_>, names: impl Iterator<Item = &'n CStr>
         set(directory, libc::F_RDLCK, of(name), 0);
     }
     for _ in 0..PATIENCE {
-        let removed = |range| others_have(directory, range, HALF);
-        if !removed(ALL) || !names.clone().any(|name| removed(of(name))) {
+        if !is_removed(directory, names.clone()) {
             return;
         }
         super::janitor::pause(0);
     }
+}
+
+/// Whether another run removes one of `names`.
+fn is_removed<'n>(directory: BorrowedFd<'_>, mut names: impl Iterator<Item = &'n CStr>) -> bool {
+    others_have(directory, ALL, HALF) && names.any(|name| others_have(directory, of(name), HALF))
 }
 
 /// The removal of a run's names from a directory; dropped, it is over.
@@ -133,6 +137,7 @@ mod tests {
     use super::*;
     use std::os::fd::AsFd;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
 
     /// Two names whose removal one directory's runs dispute.
     const NAMES: [&CStr; 2] = [c".envrc", c".mcp.json"];
@@ -164,27 +169,34 @@ mod tests {
         let place = tempfile::tempdir().expect("a directory");
         let (one, two) = (opened(place.path()), opened(place.path()));
         let removal = Removal::begin(two.as_fd());
-        let over = AtomicBool::new(false);
+        let (since, over) = (Instant::now(), AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 need(one.as_fd(), NAMES.into_iter());
-                assert!(over.load(Ordering::SeqCst), "it waited");
+                let waited =
+                    over.load(Ordering::SeqCst) || since.elapsed() > Duration::from_millis(100);
+                assert!(waited, "{:?}", since.elapsed());
             });
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
             over.store(true, Ordering::SeqCst);
             drop(removal);
         });
-        // A name that is removed alone holds up nobody who needs another.
-        need(two.as_fd(), NAMES[..1].iter().copied());
-        let third = opened(place.path());
-        let removal = Removal::begin(third.as_fd());
-        drop(one);
-        removal.of(NAMES[1], || {
-            let fourth = opened(place.path());
-            let since = std::time::Instant::now();
-            need(fourth.as_fd(), NAMES[..1].iter().copied());
-            assert!(since.elapsed().as_millis() < 50, "{:?}", since.elapsed());
-        });
+    }
+
+    #[test]
+    fn a_name_that_is_removed_holds_up_no_other() {
+        let place = tempfile::tempdir().expect("a directory");
+        let (one, two, three) = (
+            opened(place.path()),
+            opened(place.path()),
+            opened(place.path()),
+        );
+        need(one.as_fd(), NAMES[..1].iter().copied());
+        let removal = Removal::begin(two.as_fd());
+        let is_removed = |number: usize| is_removed(three.as_fd(), [NAMES[number]].into_iter());
+        let during = removal.of(NAMES[1], || (is_removed(0), is_removed(1)));
+        assert_eq!(during, Some((false, true)));
+        assert!(!is_removed(1), "it is over");
     }
 
     /// Of many that need and remove at once, nobody finds a name gone that it needs.
