@@ -1,7 +1,7 @@
 //! Examines the host once. Returns a [`Host`] for the plan, and a pinned descriptor for every path that the
 //! policy or the request names. Later steps use the descriptors, never the names again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -187,8 +187,13 @@ pub fn facts() -> Result<Host, JailError> {
 /// denial in one would not match within a grant in another.
 fn one_spelling(host: &Host) -> Result<(), JailError> {
     let mut spelt: BTreeMap<String, &Path> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for path in host.paths.keys() {
         for part in path.ancestors() {
+            if !seen.insert(part.as_os_str()) {
+                // With all that is above it.
+                break;
+            }
             let folded = part.to_string_lossy().to_lowercase();
             let known = *spelt.entry(folded).or_insert(part);
             if known == part {

@@ -73,6 +73,12 @@ pub fn within(path: &Path, tree: &Path) -> bool {
     }
 }
 
+/// Whether two paths in one spelling are the same: their bytes are compared, and not their components, as
+/// `==` does.
+pub fn same(one: &Path, other: &Path) -> bool {
+    one.as_os_str() == other.as_os_str()
+}
+
 /// As [`within`], for a path as the user wrote it: if it contains `//` or `/.`, the components are compared
 /// instead of the bytes.
 pub fn beneath(path: &Path) -> impl Fn(&Path) -> bool {

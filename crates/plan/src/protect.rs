@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::host::Fact;
+use super::paths::within;
 use super::refusal::ResolveError;
 use super::view::{Bound, Masked, View, Withheld};
 use super::*;
@@ -123,7 +124,7 @@ impl View<'_> {
         let way = self.host.found.through.get(path);
         let place = way.map_or(path, |way| &way.path);
         for (bind, bound) in &mut self.binds {
-            let held = bind.starts_with(path) || bind.starts_with(place);
+            let held = within(bind, path) || within(bind, place);
             if held && bound.access.write {
                 bound.access.write = false;
                 self.protected += 1;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::command::command_places;
 use super::egress::{USUAL, terminates};
 use super::host::{Fact, Host};
-use super::paths::{HostPaths, within, workspace, workspace_mode};
+use super::paths::{HostPaths, same, within, workspace, workspace_mode};
 use super::request::Request;
 use super::request::Way;
 use super::search_dirs;
@@ -35,7 +35,7 @@ pub fn ask<E>(
     let all = wanted(policy, request, host);
     let again = |want: &Wanted| {
         all.iter()
-            .any(|other| other.path == want.path && other != want)
+            .any(|other| same(&other.path, &want.path) && other != want)
     };
     for want in all
         .iter()
@@ -49,8 +49,9 @@ pub fn ask<E>(
             answer(want, host)?;
         }
     }
+    let mut open = nameable(policy, request, host);
     loop {
-        let more = above(policy, request, host);
+        let more = above(&mut open, policy, request, host);
         if more.is_empty() {
             return Ok(());
         }
@@ -70,9 +71,8 @@ fn own(policy: &Policy, request: &Request, host: &Host) -> Option<Wanted> {
     })
 }
 
-/// The nearest parents of absent protected and denied paths that were not looked up yet, in trees that the
-/// jail may write to. The creation of an absent name is blocked in its nearest existing parent.
-fn above(policy: &Policy, request: &Request, host: &Host) -> BTreeSet<PathBuf> {
+/// The protected and denied paths, which may be absent.
+fn nameable(policy: &Policy, request: &Request, host: &Host) -> Vec<PathBuf> {
     let at = HostPaths::of(policy, request, host);
     let fs = &policy.filesystem;
     let named = fs.protect.iter().chain(&fs.deny);
@@ -80,22 +80,34 @@ fn above(policy: &Policy, request: &Request, host: &Host) -> BTreeSet<PathBuf> {
     let found = &host.found;
     let dirs = found.search_dirs.iter().map(|seat| &seat.path);
     let names = names.chain(found.worktrees.iter().chain(dirs).map(Cow::from));
+    names.map(Cow::into_owned).collect()
+}
+
+/// The nearest parents of the absent ones of `names` that were not looked up yet, in trees that the jail may
+/// write to. The creation of an absent name is blocked in its nearest existing parent. Keeps the names of
+/// which more may have to be looked up.
+fn above(
+    names: &mut Vec<PathBuf>,
+    policy: &Policy,
+    request: &Request,
+    host: &Host,
+) -> BTreeSet<PathBuf> {
     let trees = search_dirs::writable(policy, request, host);
     let mut more = BTreeSet::new();
-    for name in names {
-        if host.paths.get(&*name) != Some(&Fact::Absent) {
-            continue;
+    names.retain(|name| {
+        if host.paths.get(name) != Some(&Fact::Absent) {
+            return false;
         }
-        let unknown = name
-            .ancestors()
-            .find(|path| host.paths.get(*path) != Some(&Fact::Absent));
-        if let Some(path) = unknown
-            && !host.paths.contains_key(path)
-            && trees.iter().any(|tree| within(path, tree))
-        {
-            more.insert(path.to_path_buf());
+        let parents = name.ancestors().skip(1);
+        let mut known = parents.map(|path| (path, host.paths.get(path)));
+        match known.find(|(_, fact)| *fact != Some(&Fact::Absent)) {
+            Some((path, None)) if trees.iter().any(|tree| within(path, tree)) => {
+                more.insert(path.to_path_buf());
+                true
+            }
+            _ => false,
         }
-    }
+    });
     more
 }
 
@@ -137,7 +149,7 @@ fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
     for grant in fs.deny_patterns.iter().chain(&fs.protect_patterns) {
         let path = PathBuf::from(Pattern::parse(&grant.path).base());
         let purpose = Purpose::Read;
-        if path != Path::new("/") && !all.iter().any(|w| w.path == path) {
+        if path != Path::new("/") && !all.iter().any(|w| same(&w.path, &path)) {
             all.push(Wanted { path, purpose });
         }
     }
@@ -150,7 +162,9 @@ fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
     for (grants, purpose) in lists {
         for grant in grants {
             if let Some(path) = at(grant)
-                && !all.iter().any(|w| w.path == path && w.purpose >= purpose)
+                && !all
+                    .iter()
+                    .any(|w| w.purpose >= purpose && same(&w.path, &path))
             {
                 all.push(Wanted { path, purpose });
             }

@@ -161,9 +161,9 @@ pub fn is_directory(name: &str) -> bool {
     PATHS.iter().any(|row| within(row.path))
 }
 
-/// When `path`, in a workspace, is protected; `Always` if it is not a trust path.
+/// When `path`, in a workspace and in one spelling, is protected; `Always` if it is not a trust path.
 pub fn when(path: &Path) -> When {
-    let row = PATHS.iter().find(|row| Path::new(row.path) == path);
+    let row = PATHS.iter().find(|row| path.as_os_str() == row.path);
     row.map_or(When::Always, |row| row.when)
 }
 
