@@ -14,8 +14,9 @@ use creel_jail::Stdio;
 use creel_sys::nowait::Writer;
 use creel_sys::{Errno, fd, pty, readiness};
 
-/// Bytes per read.
+/// Bytes per read, at first, and when a read has filled them: as many as a pipe holds (pipe(7)).
 const CHUNK: usize = 4096;
+const LARGE: usize = 64 << 10;
 
 /// The interval at which a full descriptor is tried that cannot be polled.
 const LOOK: Duration = Duration::from_millis(10);
@@ -228,7 +229,7 @@ async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
     rustix::io::ioctl_fionbio(&from, true)?;
     let from = readiness::to_read(from)?;
     let to = Sink::new(to)?;
-    let mut buffer = [0; CHUNK];
+    let mut buffer = vec![0; CHUNK];
     let mut end = End::Complete;
     loop {
         let more = tokio::select! {
@@ -246,6 +247,7 @@ async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
             Err(e) => return Err(e),
         };
         let granted = budget.take(length);
+        let was_full = length == buffer.len();
         to.write_all(&buffer[..granted], budget).await?;
         if granted < length {
             // Continue to read without passing data: a closed pipe would race SIGPIPE against the coming
@@ -254,6 +256,9 @@ async fn copy(from: OwnedFd, to: i32, budget: &Budget) -> io::Result<End> {
             if budget.ended.get() {
                 return Ok(end);
             }
+        }
+        if was_full {
+            buffer.resize(LARGE, 0);
         }
     }
 }

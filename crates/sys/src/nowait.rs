@@ -65,25 +65,25 @@ impl Writer {
 
     /// Writes some of `bytes`, at least one, and returns their number; `EAGAIN` if it would have to wait.
     pub fn write(&self, bytes: &[u8]) -> Result<usize> {
-        let some = &bytes[..bytes.len().min(MOST)];
         match self.how {
-            How::Plain | How::Own => rustix::io::write(&self.fd, some),
-            How::Socket => send(&self.fd, some, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            How::Plain | How::Own => rustix::io::write(&self.fd, bytes),
+            How::Socket => send(&self.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
             How::Flagged => {
-                let parts = [io::IoSlice::new(some)];
+                let parts = [io::IoSlice::new(bytes)];
                 // The offset -1 is the file's own position.
                 match pwritev2(&self.fd, &parts, u64::MAX, ReadWriteFlags::NOWAIT) {
-                    Err(errno) if unknown(errno) => self.write_polled(some),
+                    Err(errno) if unknown(errno) => self.write_polled(bytes, MOST),
                     done => done,
                 }
             }
-            How::Bytewise => self.write_polled(&some[..some.len().min(1)]),
+            How::Bytewise => self.write_polled(bytes, 1),
         }
     }
 
-    fn write_polled(&self, bytes: &[u8]) -> Result<usize> {
+    /// Writes at most as many as there is room for if the kernel reports room.
+    fn write_polled(&self, bytes: &[u8], most: usize) -> Result<usize> {
         match readiness::can_write(&self.fd) {
-            true => rustix::io::write(&self.fd, bytes),
+            true => rustix::io::write(&self.fd, &bytes[..bytes.len().min(most)]),
             false => Err(Errno::AGAIN),
         }
     }
