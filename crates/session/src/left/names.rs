@@ -1,5 +1,6 @@
 //! The entries of a directory that the host obeys by their names: repositories, hooks, settings.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -73,6 +74,7 @@ pub(super) fn probed(dir: &Dir, entries: &mut Vec<Entry>) {
 /// Removes new links on the way to a protected path in a subdirectory (`.hg/hgrc`, `.jj/repo`). Such a path
 /// could not be protected while the subdirectory was absent, and the link would make the next run fail.
 pub(super) fn no_links(tree: &Tree, seen: &mut Seen) {
+    let mut absent = BTreeSet::new();
     for row in protected_defaults::PATHS
         .iter()
         .filter(|row| row.path.contains('/'))
@@ -80,6 +82,9 @@ pub(super) fn no_links(tree: &Tree, seen: &mut Seen) {
         let mut above = PathBuf::new();
         let (mut moved, mut changed) = (false, true);
         for part in Path::new(row.path) {
+            if absent.contains(&above.join(part)) {
+                break;
+            }
             let Some(dir) = Dir::open(tree.fd.as_fd(), &tree.place, &above, moved) else {
                 break;
             };
@@ -94,14 +99,20 @@ pub(super) fn no_links(tree: &Tree, seen: &mut Seen) {
             let name = Path::new(part);
             let is_link =
                 |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
-            if dir.stat(name).is_some_and(is_link) {
-                if dir.is_new(name, seen) {
-                    let done = dir.remove(name);
-                    seen.add(&dir.place.join(name), What::Link, done);
+            match dir.stat(name) {
+                None => {
+                    absent.insert(above.join(part));
+                    break;
                 }
-                break;
+                Some(stat) if is_link(stat) => {
+                    if dir.is_new(name, seen) {
+                        let done = dir.remove(name);
+                        seen.add(&dir.place.join(name), What::Link, done);
+                    }
+                    break;
+                }
+                Some(_) => above.push(part),
             }
-            above.push(part);
         }
     }
 }
