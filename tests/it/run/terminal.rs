@@ -284,7 +284,12 @@ fn an_interactive_shell_in_the_jail_has_job_control(who: Who) {
     screen.wait_for("Stopped");
     assert!(!screen.is_stopped(), "the inner shell's Ctrl-Z is its own");
     screen.press("kill %1; fg; echo \"j=$?\"\r");
-    screen.wait_for("j=143");
+    // The job may have ended before `fg`.
+    let ended = ["j=143", "fg: job has terminated"];
+    screen.wait_until("the job's end", || {
+        let text = screen.text();
+        ended.iter().any(|end| text.contains(end))
+    });
     screen.press("exit 6\r");
     let (status, text) = screen.end();
     assert_eq!(status, 6, "{text}");
