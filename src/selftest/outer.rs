@@ -215,7 +215,7 @@ impl<'a> Outer<'a> {
         let stdio = Stdio([Some(null.into()), Some(out_write), Some(err_write)]);
         let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let state = spawn::state_dir(host.uid, runtime_dir.as_deref());
-        let live = jail::prepare(plan, &host, pins, stdio, None, &state)?.spawn()?;
+        let live = jail::prepare(plan, &host, pins, stdio, None, None, &state)?.spawn()?;
         let plan = live.plan.clone();
         let pipes = Ours {
             written: vec![(out_read, out.as_raw_fd()), (err_read, err.as_raw_fd())],

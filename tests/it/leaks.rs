@@ -548,7 +548,7 @@ fn a_jail(workspace: &Path, mark: &str) -> creel_jail::Live {
     let (host, pins) = creel_jail::probe(&policy, &request).expect("a host");
     let plan = creel_plan::resolve(&policy, &request, &host).expect("a plan");
     let state = creel_jail::spawn::state_dir(host.uid, None);
-    let ready = creel_jail::prepare(plan, &host, pins, Default::default(), None, &state);
+    let ready = creel_jail::prepare(plan, &host, pins, Default::default(), None, None, &state);
     ready.expect("ready").spawn().expect("a jail")
 }
 

@@ -66,7 +66,7 @@ fn a_jail(
     let null = std::fs::File::open("/dev/null").expect("/dev/null");
     let stdio = Stdio([Some(null.into()), Some(write.into()), None]);
     let state = creel_jail::spawn::state_dir(host.uid, None);
-    let ready = creel_jail::prepare(plan, &host, pins, stdio, None, &state);
+    let ready = creel_jail::prepare(plan, &host, pins, stdio, None, None, &state);
     let ours = Ours {
         written: vec![(OwnedFd::from(read), 1)],
         typed: None,

@@ -14,7 +14,8 @@ use super::protocol::Message;
 use super::step::{Build, Options, Place, Tree};
 use creel_plan::{IfAbsent, Later, Node};
 use creel_policy::protected_defaults::{self, StandIn};
-use creel_sys::{Errno, Result, clone, fd, mount, placeholder, process, socket, timens};
+use creel_sys::socket::{self, Wait};
+use creel_sys::{Errno, Result, clone, fd, mount, placeholder, process, timens};
 
 /// Sources of covers. The first two, which nobody may open, cover masked paths; the others cover withheld
 /// names. procfs is mounted over them, so no path leads there.
@@ -27,6 +28,15 @@ const COVER_IGNORED: &CStr = c"proc/ignored";
 const IGNORE: &CStr = c"proc/ignored/.gitignore";
 const IGNORE_SAYS: &[u8] =
     b"# creel: absent on the host and protected by the policy, hence not the jail's to make.\n*\n";
+
+/// Waits for the parent's next message, which has no content; exits if the parent is gone.
+pub fn wait_for_parent(socket: BorrowedFd<'_>) -> Result<()> {
+    let mut byte = [0];
+    match socket::receive(socket, &mut byte, Wait::Yes)? {
+        (0, _) => process::exit(1),
+        _ => Ok(()),
+    }
+}
 
 /// A jail under construction.
 pub struct Building<'a> {
@@ -196,6 +206,7 @@ impl<'a> Building<'a> {
                 mount::set(copy.as_fd(), mount::INERT, mount::Reach::This)?;
                 self.settle(copy, path, *at, None)
             }
+            Build::AwaitNames => wait_for_parent(self.socket.as_fd()),
             Build::Withhold {
                 path,
                 directory,

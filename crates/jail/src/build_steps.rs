@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use super::copier::Copier;
 use super::cstrings::{absolute, bytes, option, relative, text};
 use super::error::JailError;
-use super::janitor::Network;
 use super::netns::Sockets;
 use super::pins::{Pin, Pins};
 use super::step::{Build, Place, STDIN, Step, Tree};
 use super::streams::Stdio;
 use super::{keystore, rights, stdin};
 use creel_plan::{Act, DirOwner, Host, IdMode, JailPlan, Plan};
+use creel_sys::userns::Idmap;
 use creel_sys::{Errno, mount};
 
 /// Pseudoterminals of one jail, at most.
@@ -25,7 +25,8 @@ pub struct Means<'a> {
     pub host: &'a Host,
     pub pins: &'a Pins,
     pub stdio: &'a Stdio,
-    pub network: Network,
+    /// The jail is cloned in a network namespace whose loopback is up.
+    pub born_in_network: bool,
     /// The host id of the jail's user, if the jail has a range of ids.
     pub jail_user: Option<u32>,
     /// The certificate of the jail's own certificate authority (PEM).
@@ -39,6 +40,8 @@ pub struct Building {
     pub egress: Option<u32>,
     /// Those sockets, if the supervisor makes them.
     pub sockets: Option<Sockets>,
+    /// Dropped late: a drop waits for the end of a helper.
+    pub idmaps: Vec<Idmap>,
 }
 
 /// Compiles the acts that make a jail.
@@ -48,7 +51,7 @@ pub fn prepare(means: Means<'_>) -> Result<Building, JailError> {
         host,
         pins,
         stdio,
-        network,
+        born_in_network,
         jail_user,
         mut authority,
     } = means;
@@ -61,6 +64,7 @@ pub fn prepare(means: Means<'_>) -> Result<Building, JailError> {
         steps: vec![],
         egress: None,
         sockets: None,
+        idmaps: vec![],
     };
     let user = jail.confine.iter().find_map(|act| match act {
         Act::Become { uid, gid } => Some((*uid, *gid)),
@@ -76,12 +80,12 @@ pub fn prepare(means: Means<'_>) -> Result<Building, JailError> {
     let mut stdin = stdin::prepare(stdio, plan, host, &mut copier)?;
     let device = stdin::device(stdio, plan);
     let mut device = device.map(|(path, flags)| Build::StdinDevice { path, flags });
+    let mut awaited = false;
     for (number, act) in (0..).zip(&jail.build) {
         let mut step = |work| all.steps.push(Step { act: number, work });
         match act {
             Act::Namespaces { .. } | Act::MapIds(_) | Act::Cgroup(_) => {}
-            // The jail is cloned in a network namespace whose loopback is already up.
-            Act::Loopback if network == Network::New => {}
+            Act::Loopback if born_in_network => {}
             Act::Authority {
                 certificate,
                 bundle,
@@ -101,9 +105,9 @@ pub fn prepare(means: Means<'_>) -> Result<Building, JailError> {
             Act::Egress(egress) => {
                 all.egress = Some(number);
                 let made = Sockets::of(egress);
-                match network {
-                    Network::New => all.sockets = Some(made),
-                    Network::Kept => step(Build::Egress(made)),
+                match born_in_network {
+                    true => all.sockets = Some(made),
+                    false => step(Build::Egress(made)),
                 }
             }
             Act::Pivot => {
@@ -117,9 +121,16 @@ pub fn prepare(means: Means<'_>) -> Result<Building, JailError> {
                     work: Build::Pivot,
                 });
             }
-            act => step(site.compile(act, &mut copier)?),
+            act => {
+                if matches!(act, Act::Withhold { .. }) && !awaited {
+                    awaited = true;
+                    step(Build::AwaitNames);
+                }
+                step(site.compile(act, &mut copier)?);
+            }
         }
     }
+    all.idmaps = copier.idmaps.into_values().collect();
     Ok(all)
 }
 

@@ -2,12 +2,13 @@
 //! supervisor would leave behind.
 //!
 //! ```text
-//! supervisor ──fork──▶ janitor: network namespace, placeholders ──▶ ready
+//! supervisor ──fork──▶ janitor: placeholders ──▶ held
 //!     │ clone3                     │
 //!     ├── the jail ───────────────▶ a process of its own joins the jail's mounts, and watches its
 //!     │                            │ covers ──▶ events
 //!     │ the jail has ended         │
 //!     ├── end ────────────────────▶ removes the placeholders ──▶ done
+//!     ├── dismiss (no group left) ─▶ ends
 //!     ▼
 //!  killed ────────────────────────▶ kills the group, removes placeholders and group
 //! ```
@@ -17,10 +18,6 @@
 //! both before they are made. It has its own memory, because the OOM killer kills every process that shares
 //! its victim's memory. If the janitor ends before the jail, the jail is killed: removed covers would stay
 //! off.
-//!
-//! If the supervisor has the host's privileges, the janitor first makes the jail's network namespace, which
-//! costs as much as all mounts together, while the supervisor prepares the rest; the jail is cloned in it.
-//! Otherwise [`netns`](super::netns) makes it from inside.
 
 mod protocol;
 mod work;
@@ -30,7 +27,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use protocol::{
-    END, EVENT, JAIL, LENGTH, READY, RELEASED, UNGUARDED, UNWATCHED, errno, padded, words,
+    DISMISS, END, EVENT, HELD, JAIL, LENGTH, RELEASED, UNGUARDED, UNWATCHED, errno, padded, words,
 };
 use work::{Removed, Work, remove};
 
@@ -40,16 +37,7 @@ use super::error::JailError;
 use super::names::Names;
 use creel_sys::janitor as sys;
 use creel_sys::socket::{self, Wait};
-use creel_sys::{Errno, Result, net, process, procfs, signal};
-
-/// The network namespace of the janitor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
-    /// The supervisor's own; the janitor makes none.
-    Kept,
-    /// A new one that it makes for the jail.
-    New,
-}
+use creel_sys::{Errno, Result, process, procfs, signal};
 
 /// How the jail's mount namespace can be joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +54,6 @@ pub struct Duties<'a> {
     pub lease: Option<BorrowedFd<'a>>,
     /// The group, which is not made yet.
     pub group: Option<Traces>,
-    /// Whether the janitor makes the network namespace of the jail.
-    pub network: Network,
     /// The absent names for which the janitor makes and removes placeholders.
     pub names: Names,
     /// The covers that the janitor watches and restores.
@@ -131,7 +117,6 @@ pub struct Janitor {
     group: Traces,
     mounts: Mounts,
     guard: Guarding,
-    network: Network,
     phase: Cell<Phase>,
     /// It has removed the placeholders.
     released: Cell<bool>,
@@ -147,7 +132,7 @@ enum Phase {
 }
 
 impl Janitor {
-    /// Starts a janitor, which at once makes the network namespace and the placeholders.
+    /// Starts a janitor, which at once makes the placeholders.
     pub fn start(duties: Duties<'_>) -> std::result::Result<Janitor, JailError> {
         let fault = |source| JailError::System {
             what: "starting the janitor",
@@ -158,7 +143,6 @@ impl Janitor {
         let Duties {
             lease,
             group,
-            network,
             names,
             covers,
             mounts,
@@ -179,7 +163,7 @@ impl Janitor {
                 waiting: waiting.as_fd(),
             };
             // If a step fails, the socket closes and the supervisor notices.
-            let _ = work.run(&mut kept, network);
+            let _ = work.run(&mut kept);
         });
         Ok(Janitor {
             pid: pid.map_err(fault)?,
@@ -190,47 +174,37 @@ impl Janitor {
             group,
             mounts,
             guard,
-            network,
             phase: Cell::new(Phase::Working),
             released: Cell::new(false),
         })
     }
 
-    /// Waits for what the janitor makes. Moves this process into the new network namespace, if there is one,
-    /// so that the clone starts there; returns the previous namespace.
-    pub fn ready(&mut self) -> std::result::Result<Option<OwnedFd>, JailError> {
-        let fault = |what| move |source| JailError::System { what, source };
+    /// Waits until the janitor has made the placeholders of absent names. False if there are none.
+    pub fn held(&self) -> std::result::Result<bool, JailError> {
+        if !self.names.are_absent() {
+            return Ok(false);
+        }
+        let gone = |source| JailError::System {
+            what: "waiting for the janitor",
+            source,
+        };
         let mut message = [0; LENGTH];
         let received = socket::receive(self.socket.as_fd(), &mut message, Wait::Yes);
-        let words = match received.map_err(fault("waiting for the janitor"))? {
-            (LENGTH, _) if message[0] == READY => words(&message),
+        let [index, code, _] = match received.map_err(gone)? {
+            (LENGTH, _) if message[0] == HELD => words(&message),
             _ => {
                 self.phase.set(Phase::Over);
-                return Err(fault("waiting for the janitor")(Errno::CHILD));
+                return Err(gone(Errno::CHILD));
             }
         };
-        if let (index, Some(source)) = (words[0], errno(words[1])) {
-            let path = self.names.path(index as usize).unwrap_or_default();
-            return Err(match source {
-                Errno::EXIST => JailError::Changed(path),
-                source => JailError::Placeholder { path, source },
-            });
-        }
-        let what = "making the network namespace";
-        if let Some(errno) = errno(words[2]) {
-            return Err(fault(what)(errno));
-        }
-        if self.network == Network::Kept {
-            return Ok(None);
-        }
-        let theirs = procfs::namespace(&self.pid.to_string(), "net");
-        let theirs = theirs.map_err(fault("waiting for the janitor"))?;
-        let enter = || {
-            let outside = procfs::namespace("self", "net")?;
-            net::enter(&theirs)?;
-            Ok(Some(outside))
+        let Some(source) = errno(code) else {
+            return Ok(true);
         };
-        enter().map_err(fault(what))
+        let path = self.names.path(index as usize).unwrap_or_default();
+        Err(match source {
+            Errno::EXIST => JailError::Changed(path),
+            source => JailError::Placeholder { path, source },
+        })
     }
 
     /// Hands the jail over to the janitor; its first process has started and waits. The covers are watched
@@ -286,8 +260,8 @@ impl Janitor {
             Ok((LENGTH, _)) => {
                 let words = words(&message);
                 match (message[0], errno(words[1])) {
-                    // This arrives here if the run failed before `ready`.
-                    (READY, _) => return None,
+                    // This arrives here if the start failed before it was awaited.
+                    (HELD, _) => return None,
                     (EVENT, ended) => Told::Uncovered(Uncovered {
                         path: self.covers.path(words[0]).unwrap_or(Path::new("")).into(),
                         fate: match ended {
@@ -331,16 +305,20 @@ impl Janitor {
         }
     }
 
-    /// Removes the group and waits for the janitor; returns its last reports. The jail must have ended.
-    pub fn finish(mut self) -> Vec<Told> {
+    /// Removes the group and waits for the janitor's work; returns its last reports, and the janitor. The
+    /// jail must have ended.
+    pub fn finish(mut self) -> (Vec<Told>, Leaving) {
         self.close()
     }
 
-    fn close(&mut self) -> Vec<Told> {
+    fn close(&mut self) -> (Vec<Told>, Leaving) {
         self.end();
         // This process removes the group while the janitor removes names. The janitor alone may have been
         // killed.
-        let removed = sys::root().map(|root| remove(&root, &self.group));
+        let removed = sys::root().map(|root| remove(&root, &self.group)) == Ok(Removed::All);
+        if removed {
+            let _ = socket::send(self.socket.as_fd(), &padded(DISMISS, [0; 3]), &[]);
+        }
         let mut told = vec![];
         while self.phase.get() == Phase::Ending {
             match self.receive(Wait::Yes) {
@@ -355,12 +333,21 @@ impl Janitor {
         let pid = std::mem::take(&mut self.pid);
         // If the group could not be removed, the janitor tries again after this process has ended. If this
         // process is killed in between, it leaves nothing.
-        if removed == Ok(Removed::All) {
+        (told, Leaving(removed.then_some(pid)))
+    }
+}
+
+/// A janitor that has nothing left to do. On drop its end is awaited.
+#[derive(Debug)]
+pub struct Leaving(Option<i32>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
             // The child was not waited for yet, so no other process has its pid.
             let _ = signal::send(pid, signal::KILL);
             let _ = process::reap(pid);
         }
-        told
     }
 }
 

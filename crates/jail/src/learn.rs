@@ -1,7 +1,7 @@
 //! Answers one question of a plan: examines a path as its purpose requires.
 
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::error::JailError;
@@ -42,8 +42,11 @@ pub(super) fn learn(
                 }
                 let (files, inside) = all.unwrap_or_default();
                 links = inside;
+                // Placeholders of another run are links of one socket; nothing can be written to a socket's inode.
+                let linked =
+                    |meta: std::fs::Metadata| meta.nlink() > 1 && !meta.file_type().is_socket();
                 for file in files {
-                    if std::fs::symlink_metadata(&file).is_ok_and(|meta| meta.nlink() > 1) {
+                    if std::fs::symlink_metadata(&file).is_ok_and(linked) {
                         host.found.hard_linked.insert(file);
                     }
                 }

@@ -12,7 +12,7 @@ use super::pins::Pins;
 use creel_plan::{Act, Plan};
 use creel_policy::protected_defaults::{self, StandIn};
 use creel_sys::name_locks::{self, Removal};
-use creel_sys::placeholder::{self, Form};
+use creel_sys::placeholder::{self, Form, Twin};
 use creel_sys::{self as sys, Errno, fd};
 
 /// Placeholders by directory, in the order of the plan.
@@ -103,6 +103,12 @@ impl Names {
         self.directories.is_empty()
     }
 
+    /// Whether [`hold`](Names::hold) has anything to make.
+    pub(crate) fn are_absent(&self) -> bool {
+        let mut all = self.directories.iter().flat_map(|d| &d.names);
+        all.any(|name| name.need == Need::Now)
+    }
+
     /// The descriptors that [`hold`](Names::hold) and [`release`](Names::release) need.
     pub fn descriptors(&self) -> impl Iterator<Item = i32> {
         self.directories.iter().map(|d| d.fd.as_raw_fd())
@@ -115,8 +121,9 @@ impl Names {
             let fd = directory.fd.as_fd();
             let needed = directory.names.iter().filter(|n| n.need == Need::Now);
             name_locks::need(fd, needed.clone().map(|n| n.name.as_c_str()));
+            let mut twin = Twin::default();
             for name in needed {
-                let held = name.hold(fd);
+                let held = name.hold(fd, &mut twin);
                 name.inode.set(held.map_err(|errno| (number, errno))?);
                 number += 1;
             }
@@ -151,7 +158,7 @@ impl Names {
             return Err(Errno::NODEV);
         }
         name_locks::need(fd, std::iter::once(name.name.as_c_str()));
-        match name.hold(fd) {
+        match name.hold(fd, &mut Twin::default()) {
             // The name exists.
             Err(Errno::EXIST) => Ok(()),
             other => other.map(drop),
@@ -159,15 +166,19 @@ impl Names {
     }
 
     /// Removes every placeholder. One that another run needs stays, and so does anything else. The caller
-    /// must not be in the jail's mount namespace, where placeholders are busy.
-    pub fn release(&self) {
+    /// must not be in the jail's mount namespace, where placeholders are busy. Returns what the caller closes
+    /// when nobody waits for it; see [`placeholder::remove`].
+    pub fn release(&self) -> Vec<OwnedFd> {
+        let mut last = vec![];
         for directory in &self.directories {
             let fd = directory.fd.as_fd();
             let removal = Removal::begin(fd);
             let mut closed = vec![];
             for name in &directory.names {
-                if removal.of(&name.name, || name.remove(fd)) == Some(Err(Errno::ACCESS)) {
-                    closed.push(name);
+                match removal.of(&name.name, || name.remove(fd)) {
+                    Some(Err(Errno::ACCESS)) => closed.push(name),
+                    Some(Ok(removed)) => last.extend(removed),
+                    _ => {}
                 }
             }
             if !closed.is_empty() {
@@ -179,15 +190,16 @@ impl Names {
                 });
             }
         }
+        last
     }
 }
 
 impl Name {
-    fn hold(&self, directory: BorrowedFd<'_>) -> sys::Result<u64> {
-        placeholder::hold(directory, &self.name, self.form, self.says)
+    fn hold(&self, directory: BorrowedFd<'_>, twin: &mut Twin) -> sys::Result<u64> {
+        placeholder::hold(directory, &self.name, self.form, self.says, twin)
     }
 
-    fn remove(&self, directory: BorrowedFd<'_>) -> sys::Result<()> {
+    fn remove(&self, directory: BorrowedFd<'_>) -> sys::Result<Option<OwnedFd>> {
         placeholder::remove(directory, &self.name, self.inode.get(), self.says)
     }
 }

@@ -1,10 +1,12 @@
-//! Makes the jail's network namespace while its tree is built.
+//! Makes the jail's network namespace beside other work.
 //!
 //! `CLONE_NEWNET` and bringing loopback up cost as much as all mounts together and wait for host-wide locks.
-//! So a helper that shares pid 1's memory makes the namespace while pid 1 builds the tree, and sends a socket
-//! of it; pid 1 then joins the socket's namespace. The helper has its own descriptor table: a shared one
-//! would have to wait for an RCU grace period whenever it grows. (pid 1 cannot join through a pidfd: a change
-//! of ids made the memory undumpable.)
+//! So a helper makes the namespace and sends a socket of it: while the supervisor examines the host, if it
+//! has the host's privileges ([`ahead`]), and the jail is then cloned in the namespace; else while pid 1
+//! builds the tree ([`begin`]), because the namespace must belong to the jail's user namespace. The helper
+//! shares the memory of who started it. It has its own descriptor table: a shared one would have to wait for
+//! an RCU grace period whenever it grows. (pid 1 cannot join through a pidfd: a change of ids made the memory
+//! undumpable.)
 //!
 //! If the jail has egress, the relay's sockets are made here and sent to it: by the supervisor while the jail
 //! builds its tree, if the jail was cloned in its network namespace, else by pid 1.
@@ -15,9 +17,10 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use creel_plan::egress::{ALL, SERVED};
 use creel_plan::egress::{Egress, Listener, OWN, PUBLISHED};
+use creel_sys::clone::Helper;
 use creel_sys::net::{Family, Transport};
 use creel_sys::socket::{self, Wait};
-use creel_sys::{Errno, Result, clone, fd, net, process};
+use creel_sys::{Errno, Result, caps, clone, fd, net, process, procfs};
 
 /// The helper's stack, in units of 16 bytes.
 pub const ROOM: usize = 1024;
@@ -25,10 +28,43 @@ pub const ROOM: usize = 1024;
 /// The helper's end of the socket pair, for the helper.
 static END: AtomicI32 = AtomicI32::new(-1);
 
-/// A running helper.
+/// A running helper of pid 1.
 pub struct Making {
     pid: i32,
     socket: OwnedFd,
+}
+
+/// A running helper of the supervisor. The drop waits for its end.
+#[derive(Debug)]
+pub struct Ahead {
+    socket: OwnedFd,
+    _helper: Helper,
+}
+
+/// Starts to make the network namespace of the next jail; `None` if only the jail itself may.
+pub fn ahead() -> Option<Ahead> {
+    // Bringing loopback up needs CAP_NET_ADMIN in the user namespace that owns the network namespace.
+    if !caps::privileged() || !caps::may_network() {
+        return None;
+    }
+    // Opened here, since the helper shares this memory.
+    procfs::descriptor()?;
+    let (socket, theirs) = socket::pair().ok()?;
+    END.store(theirs.as_raw_fd(), Ordering::SeqCst);
+    let helper = Helper::start(0, make, &END).ok()?;
+    Some(Ahead {
+        socket,
+        _helper: helper,
+    })
+}
+
+impl Ahead {
+    /// Waits for the namespace and moves this process into it; returns the previous one.
+    pub fn enter(&self) -> Result<OwnedFd> {
+        let outside = procfs::namespace("self", "net")?;
+        net::enter_namespace_of(&made(&self.socket)?)?;
+        Ok(outside)
+    }
 }
 
 /// Starts the helper. Runs after clone, once, in pid 1 with capabilities over its user namespace.
@@ -41,11 +77,17 @@ pub fn begin(room: &'static mut [u128]) -> Result<Making> {
 
 /// Waits for the helper and joins the namespace that it made. Runs after clone.
 pub fn join(making: &Making) -> Result<()> {
-    let mut errno = [0; 4];
-    let (length, [namespace, ..]) = socket::receive(making.socket.as_fd(), &mut errno, Wait::Yes)?;
+    let made = made(&making.socket);
     process::reap(making.pid)?;
+    net::enter_namespace_of(&made?)
+}
+
+/// Waits for a socket of the namespace.
+fn made(helper: &OwnedFd) -> Result<OwnedFd> {
+    let mut errno = [0; 4];
+    let (length, [namespace, ..]) = socket::receive(helper.as_fd(), &mut errno, Wait::Yes)?;
     match namespace {
-        Some(socket) => net::enter_namespace_of(&socket),
+        Some(socket) => Ok(socket),
         None if length == errno.len() => Err(Errno::from_raw_os_error(i32::from_ne_bytes(errno))),
         None => Err(Errno::CHILD),
     }
@@ -54,7 +96,7 @@ pub fn join(making: &Making) -> Result<()> {
 extern "C" fn make(end: *mut std::ffi::c_void) -> i32 {
     let end: &AtomicI32 = clone::argument(end);
     let end = fd::fixed(end.load(Ordering::SeqCst));
-    // If pid 1 is gone, the namespace is not needed.
+    // If nobody waits any more, the namespace is not needed.
     let _ = match net::new_namespace().and_then(|()| net::loopback_up()) {
         Ok(socket) => {
             net::free_low_ports();

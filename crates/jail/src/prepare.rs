@@ -11,9 +11,9 @@ use super::covers::Covers;
 use super::cstrings::absolute;
 use super::enter_steps;
 use super::error::JailError;
-use super::janitor::{Duties, Guarding, Janitor, Mounts, Network};
+use super::janitor::{Duties, Guarding, Janitor, Mounts};
 use super::names::Names;
-use super::netns::Sockets;
+use super::netns::{self, Ahead, Sockets};
 use super::pins::Pins;
 use super::step::{Begins, Build, Enter, Household, Program, Step};
 use super::streams::Stdio;
@@ -23,7 +23,8 @@ use creel_plan::{Act, CgroupLayout, CgroupLimits, Host, IdMode, Ids, JailPlan, N
 use creel_sys::lease::Lease;
 use creel_sys::shared::Board;
 use creel_sys::signal::Held;
-use creel_sys::{caps, clone, fd, socket};
+use creel_sys::userns::Idmap;
+use creel_sys::{clone, fd, socket};
 
 /// The objects that the relay provides to its jail.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub struct Ready {
     pub(super) lease: Option<Lease>,
     /// Already running, if it has duties.
     pub(super) janitor: Option<Janitor>,
+    /// The network namespace in which the jail is cloned; `None` if the jail makes its own.
+    pub(super) network: Option<Ahead>,
     /// The steps that make the jail.
     pub(super) build: Vec<Step<Build>>,
     /// The steps by which pid 1 enters it, before the first command.
@@ -60,15 +63,19 @@ pub struct Ready {
     pub(super) relay: Option<OwnedFd>,
     /// Those sockets, if the supervisor makes them.
     pub(super) sockets: Option<Sockets>,
+    /// Their helpers end while the jail is made.
+    pub(super) idmaps: Vec<Idmap>,
 }
 
-/// Compiles a plan. `relay_link`: the relay's, if there is egress. `state`: the leases' directory, mode 0700.
+/// Compiles a plan. `relay_link`: the relay's, if there is egress. `network`: the namespace, if it was begun
+/// [ahead](netns::ahead). `state`: the leases' directory, mode 0700.
 pub fn prepare(
     plan: Plan,
     host: &Host,
     mut pins: Pins,
     stdio: Stdio,
     relay_link: Option<RelayLink>,
+    network: Option<Ahead>,
     state: &Path,
 ) -> Result<Ready, JailError> {
     let held = Held::all().map_err(|source| JailError::System {
@@ -118,11 +125,9 @@ pub fn prepare(
     } else {
         None
     };
-    let loopback = plan.has(&Act::Loopback);
-    let network = match (loopback, host.id_mode) {
-        // Bringing loopback up needs CAP_NET_ADMIN in the user namespace that owns the network namespace.
-        (true, IdMode::Privileged) if caps::may_network() => Network::New,
-        _ => Network::Kept,
+    let network = match plan.has(&Act::Loopback) {
+        true => network.or_else(netns::ahead),
+        false => None,
     };
     let group = match (&cgroup, &lease) {
         (Some((layout, _)), Some(lease)) => Some(Group::new(layout, lease.slot).traces()),
@@ -132,13 +137,12 @@ pub fn prepare(
         (IdMode::Privileged, Some(_)) => Guarding::Wanted,
         _ => Guarding::No,
     };
-    let idle = group.is_none() && names.is_empty() && covers.is_empty() && network == Network::Kept;
+    let idle = group.is_none() && names.is_empty() && covers.is_empty();
     let janitor = match idle {
         true => None,
         false => Some(Janitor::start(Duties {
             lease: lease.as_ref().map(|lease| lease.file.as_fd()),
             group,
-            network,
             names,
             covers,
             mounts: match host.id_mode {
@@ -154,12 +158,13 @@ pub fn prepare(
         steps: build,
         egress,
         sockets,
+        idmaps,
     } = build_steps::prepare(Means {
         plan: &plan,
         host,
         pins: &pins,
         stdio: &stdio,
-        network,
+        born_in_network: network.is_some(),
         jail_user: matches!(ids, Ids::Range { .. }).then_some(first_id + JAIL_ID),
         authority,
     })?;
@@ -176,6 +181,7 @@ pub fn prepare(
         cgroup,
         lease,
         janitor,
+        network,
         build,
         enter,
         household: household(&plan.jail, guard)?,
@@ -184,6 +190,7 @@ pub fn prepare(
         socket,
         relay,
         sockets,
+        idmaps,
         plan: Arc::new(plan),
     })
 }
@@ -217,7 +224,7 @@ fn flag(namespace: Namespace) -> u64 {
         Namespace::User => clone::NEWUSER,
         Namespace::Mount => clone::NEWNS,
         Namespace::Pid => clone::NEWPID,
-        // The janitor makes it before the clone, or a helper makes it and the Loopback step joins it.
+        // The jail is cloned in it, or a helper makes it and the Loopback step joins it.
         Namespace::Net => 0,
         Namespace::Ipc => clone::NEWIPC,
         Namespace::Uts => clone::NEWUTS,

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::cgroup::Group;
 use super::error::JailError;
-use super::janitor::{Janitor, Told};
-use super::netns;
+use super::janitor::{Janitor, Leaving, Told};
+use super::netns::{self, Ahead};
 use super::prepare::Ready;
 use super::step::{Build, Step, Tree};
 use super::walk::{Child, Start, walk};
@@ -74,10 +74,11 @@ impl Ready {
         let (ours, theirs) = self.socket;
         let birthplace = group.as_ref().and_then(Group::birthplace);
         // The clone below is refused (`EBUSY`) if this process has a second thread.
-        let outside = match &mut self.janitor {
-            Some(janitor) => janitor.ready().map_err(nowhere)?,
-            None => None,
-        };
+        let outside = self.network.as_ref().map(Ahead::enter).transpose();
+        let outside = outside.map_err(|source| JailError::System {
+            what: "making the network namespace",
+            source,
+        })?;
         let born = clone::clone3_single_threaded(self.flags, birthplace);
         if let (Err(_), Some(outside)) = (&born, &outside) {
             // Only the first error is reported.
@@ -134,6 +135,11 @@ impl Ready {
             what: "making the relay's sockets",
             source,
         })?;
+        let janitor = live.janitor.as_ref();
+        if janitor.map_or(Ok(false), Janitor::held).map_err(nowhere)? {
+            live.say_go()?;
+        }
+        drop((self.idmaps, self.network));
         Ok(live)
     }
 }
@@ -283,17 +289,18 @@ impl Live {
     }
 
     /// Removes the jail's group. Call it after the counters were read. Returns the janitor's reports since
-    /// the last query.
-    pub fn clean(mut self) -> Vec<Told> {
+    /// the last query, and the janitor, whose end can be awaited later.
+    pub fn clean(mut self) -> (Vec<Told>, Option<Leaving>) {
         self.finish()
+            .map_or_else(Default::default, |(told, leaving)| (told, Some(leaving)))
     }
 
-    fn finish(&mut self) -> Vec<Told> {
+    fn finish(&mut self) -> Option<(Vec<Told>, Leaving)> {
         if !self.reaped {
             self.kill();
             let _ = self.reap();
         }
-        self.janitor.take().map_or_else(Vec::new, Janitor::finish)
+        self.janitor.take().map(Janitor::finish)
     }
 }
 

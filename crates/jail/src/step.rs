@@ -140,6 +140,8 @@ pub enum Build {
         /// The file of the jail, which an earlier step made.
         by: CString,
     },
+    /// Waits until the janitor has made the placeholders of all absent names.
+    AwaitNames,
     /// Covers the placeholder at `path`, which is `name` in `directory`.
     Withhold {
         /// The name to cover.

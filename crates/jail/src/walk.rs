@@ -5,13 +5,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::build::Building;
+use super::build::{Building, wait_for_parent};
 use super::enter::Entering;
 use super::protocol::Message;
 use super::step::{Build, Enter, Household, Program, Step};
 use super::streams::Stdio;
 use super::{init, netns};
-use creel_sys::socket::{self, Wait};
+use creel_sys::socket;
 use creel_sys::{Errno, Result, caps, mount, process};
 
 /// The parent's input for the child.
@@ -127,13 +127,4 @@ fn start(socket: &OwnedFd, ids: Start) -> Result<()> {
         process::die_with_parent()?;
     }
     mount::make_private()
-}
-
-/// Waits for the parent's only message; exits if the parent is gone.
-fn wait_for_parent(socket: BorrowedFd<'_>) -> Result<()> {
-    let mut byte = [0];
-    match socket::receive(socket, &mut byte, Wait::Yes)? {
-        (0, _) => process::exit(1),
-        _ => Ok(()),
-    }
 }

@@ -26,6 +26,7 @@ use super::stream::{self, Ours};
 use super::verdict::Fault;
 use super::{Detail, Ended, Exited, LEAST_GRACE, Verdict, exit, judge};
 use creel_egress::relay::{self, Relay};
+use creel_jail::netns::{self, Ahead};
 use creel_jail::scope::{self, Settled};
 use creel_jail::{self as jail, Live, Pins, Ready, RelayLink, spawn};
 use creel_plan::{self as plan, Act, Host, Plan, ResolveError, Terminal};
@@ -39,6 +40,7 @@ pub struct Planned {
     /// The machine, probed once.
     pub host: Host,
     pins: Pins,
+    network: Option<Ahead>,
 }
 
 /// A plan for the cgroup that exists, ready to start.
@@ -49,6 +51,7 @@ pub struct Prepared {
     /// The machine, probed once.
     pub host: Host,
     pins: Pins,
+    network: Option<Ahead>,
 }
 
 /// A running jail.
@@ -83,9 +86,11 @@ impl Declared {
 
     /// Probes the machine and makes the plan. Returns an error if the jail could read its own secrets.
     pub fn plan(&self) -> Result<Planned, ExecuteError> {
+        // Every jail has one, and it takes as long to make as the plan.
+        let network = netns::ahead();
         let (host, pins) = jail::probe(&self.policy, &self.request)?;
         let plan = plan::resolve(&self.policy, &self.request, &host)?;
-        Planned::of(plan, host, pins)
+        Planned::of(plan, host, pins, network)
     }
 
     /// As [`Declared::plan`], for a plan that is only displayed, by [`Declared::told`]. Also returns the
@@ -93,7 +98,7 @@ impl Declared {
     pub fn show(&self) -> Result<(Planned, Vec<ResolveError>), ExecuteError> {
         let (host, pins) = jail::probe(&self.policy, &self.request)?;
         let (plan, refused) = self.told(&host)?;
-        Ok((Planned::of(plan, host, pins)?, refused))
+        Ok((Planned::of(plan, host, pins, None)?, refused))
     }
 
     /// A plan for display, also if this machine lacks layers and a run would be refused: the plan is that
@@ -115,9 +120,19 @@ impl Declared {
 }
 
 impl Planned {
-    fn of(plan: Plan, host: Host, pins: Pins) -> Result<Planned, ExecuteError> {
+    fn of(
+        plan: Plan,
+        host: Host,
+        pins: Pins,
+        network: Option<Ahead>,
+    ) -> Result<Planned, ExecuteError> {
         secrets::check(&plan)?;
-        Ok(Planned { plan, host, pins })
+        Ok(Planned {
+            plan,
+            host,
+            pins,
+            network,
+        })
     }
 
     /// Requests a cgroup if the plan was made for one on request, and makes the plan again for the result.
@@ -125,8 +140,18 @@ impl Planned {
         if scope::settle(&mut self.host, &declared.request.id) == Settled::Anew {
             self.plan = plan::resolve(&declared.policy, &declared.request, &self.host)?;
         }
-        let Planned { plan, host, pins } = self;
-        Ok(Prepared { plan, host, pins })
+        let Planned {
+            plan,
+            host,
+            pins,
+            network,
+        } = self;
+        Ok(Prepared {
+            plan,
+            host,
+            pins,
+            network,
+        })
     }
 }
 
@@ -149,6 +174,7 @@ impl Prepared {
             mut plan,
             host,
             pins,
+            network,
         } = self;
         streams::check()?;
         let id = &declared.request.id;
@@ -188,7 +214,7 @@ impl Prepared {
                 authority: made.authority,
             })
         });
-        let live = jail::prepare(plan, &host, pins, pipes.theirs, relay_link, &state)
+        let live = jail::prepare(plan, &host, pins, pipes.theirs, relay_link, network, &state)
             .and_then(Ready::spawn);
         if let Some(relay) = relay.as_ref().filter(|_| !terminates) {
             // Such a jail needs nothing from the relay, so the two are built at the same time. If the relay

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::egress::Traffic;
 use creel_jail::JailError;
 use creel_jail::cgroup::Counters;
-use creel_jail::janitor::{Uncovered, Unguarded};
+use creel_jail::janitor::{Leaving, Uncovered, Unguarded};
 use creel_jail::protocol::DISKS;
 use creel_sys::Errno;
 use creel_sys::process::{Change, Usage};
@@ -67,6 +67,8 @@ pub struct Exited {
     pub unwatched: Option<Errno>,
     /// Directories in which the opening of denied names is not blocked, though it should be.
     pub unguarded: Vec<Unguarded>,
+    /// Ends while the verdict is made.
+    pub janitor: Option<Leaving>,
 }
 
 /// The end of the jail as the jail itself reported it.

@@ -112,7 +112,8 @@ async fn watch(
     let lost = command.finish();
     let (mut notes, egress) = watched.finish();
     let mut cause = jail.cause();
-    notes.add(jail.live.clean());
+    let (told, janitor) = jail.live.clean();
+    notes.add(told);
     // An earlier cause stays: a jail killed by a limit during its build reports missing covers, but was not
     // ended for them.
     if notes.uncovered.iter().any(|name| name.fate == Fate::Ended) {
@@ -142,6 +143,7 @@ async fn watch(
         uncovered: notes.uncovered,
         unwatched: notes.unwatched,
         unguarded: notes.unguarded,
+        janitor,
     })
 }
 

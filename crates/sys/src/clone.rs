@@ -184,6 +184,51 @@ pub fn start_helper<T: Sync>(
     }
 }
 
+/// A child that shares this memory and runs beside this process; it ends by itself. The drop waits for that.
+#[derive(Debug)]
+pub struct Helper {
+    /// The pid of the child.
+    pub pid: i32,
+    /// Its stack, from a box.
+    room: *mut [u128],
+}
+
+// SAFETY: the child alone uses the stack until it has ended, whichever thread holds the helper.
+unsafe impl Send for Helper {}
+// SAFETY: a shared helper gives access to its pid alone.
+unsafe impl Sync for Helper {}
+
+impl Helper {
+    /// The child's stack, in units of 16 bytes.
+    const ROOM: usize = 1024;
+
+    /// As [`start_helper`], with a stack that is freed when the child has ended.
+    pub fn start<T: Sync>(
+        namespaces: i32,
+        body: extern "C" fn(*mut libc::c_void) -> i32,
+        argument: &'static T,
+    ) -> Result<Helper> {
+        let room = Box::into_raw(vec![0u128; Helper::ROOM].into_boxed_slice());
+        // SAFETY: the box is freed only after the child has ended.
+        let started = start_helper(namespaces, unsafe { &mut *room }, body, argument);
+        if started.is_err() {
+            // SAFETY: no child uses it.
+            drop(unsafe { Box::from_raw(room) });
+        }
+        started.map(|pid| Helper { pid, room })
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // It is this process's child and ends by itself.
+        if super::process::reap(self.pid).is_ok() {
+            // SAFETY: it came from a box, and the child has ended.
+            drop(unsafe { Box::from_raw(self.room) });
+        }
+    }
+}
+
 fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }

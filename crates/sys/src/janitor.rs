@@ -81,6 +81,11 @@ pub fn wait_for(pidfd: &OwnedFd) {
     while let Err(Errno::INTR) = poll(&mut ended, Some(&most)) {}
 }
 
+/// Whether a process has ended.
+pub fn has_ended(pidfd: &OwnedFd) -> bool {
+    wait_any([Some((pidfd.as_fd(), PollFlags::IN))], 0) == Ok([true])
+}
+
 /// Waits for one of `sources`, or for `milliseconds` (-1: for ever); returns which are ready.
 pub fn wait_any<const N: usize>(
     sources: [Option<(BorrowedFd<'_>, PollFlags)>; N],

@@ -12,7 +12,7 @@ pub const MODE: u32 = 0o444;
 /// Whether a file, socket or directory has the mark of a placeholder; [`stands`](super::placeholder::stands) tells whether it is one.
 pub fn marked(stat: &rx::Stat) -> bool {
     match rx::FileType::from_raw_mode(stat.st_mode) {
-        rx::FileType::Socket => stat.st_mode & 0o7777 == 0 && stat.st_nlink == 1,
+        rx::FileType::Socket => stat.st_mode & 0o7777 == 0,
         // Regardless of what the umask removed, and of the group's bit that a directory inherits (inode(7)).
         rx::FileType::Directory => stat.st_mode & 0o5022 == 0o1000,
         rx::FileType::RegularFile => {

@@ -1,7 +1,7 @@
 //! Placeholders keep a name from being created, since the kernel has no entry for "absent".
 //!
-//! A socket inode (mknod(2)) serves for most names: git adds none to its index, and status, add, clean and
-//! stash skip it; removing one costs a tenth of removing a directory. A directory serves for names that
+//! A socket inode (mknod(2)) serves for most names, which are links of one: git adds none to its index, and
+//! status, add, clean and stash skip it; removing one costs a tenth of removing a directory. A directory serves for names that
 //! programs look into, because below a socket the kernel answers ENOTDIR where they expect ENOENT. It also
 //! serves where a reader would complain about a file that it cannot open, and where the filesystem has no
 //! sockets. If the presence of the name means something to a reader, the placeholder is a file whose content
@@ -84,21 +84,49 @@ pub fn open_directory(pinned: BorrowedFd<'_>) -> Result<OwnedFd> {
     }
 }
 
+/// The socket of a directory's first name, of which further names become links: a link costs a fifth of an
+/// inode, and on ext4 without a journal an inode takes long where many were removed a moment ago.
+#[derive(Default)]
+pub struct Twin(Option<(OwnedFd, OwnedFd)>);
+
+impl Twin {
+    /// Remembers the socket that this process made under `name`.
+    fn remember(&mut self, directory: BorrowedFd<'_>, name: &CStr) {
+        let pinned = || {
+            let place = look(directory, name)?;
+            let stat = rx::fstat(&place)?;
+            let is_socket = rx::FileType::from_raw_mode(stat.st_mode) == rx::FileType::Socket;
+            let table = procfs::open("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;
+            Ok::<_, Errno>((is_socket && marked(&stat)).then_some((place, table)))
+        };
+        self.0 = pinned().ok().flatten();
+    }
+
+    /// Gives the socket another name. An error but `EEXIST` leaves it to the caller to make one.
+    fn link(&self, directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+        let (place, table) = self.0.as_ref().ok_or(Errno::NOENT)?;
+        link(table, place, directory, name)
+    }
+}
+
 /// Makes the placeholder `name` in `directory`, or shares an existing one; returns its inode number. `EEXIST`
 /// if something else has the name. `says`: the content of a placeholder file of that name, made by this run
-/// or another. The caller has said that it [needs](super::name_locks::need) the name, and its umask must not
-/// remove anything.
-pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form, says: &str) -> Result<u64> {
+/// or another. `twin`: of this directory. The caller has said that it [needs](super::name_locks::need) the
+/// name, and its umask must not remove anything.
+pub fn hold(
+    directory: BorrowedFd<'_>,
+    name: &CStr,
+    form: Form,
+    says: &str,
+    twin: &mut Twin,
+) -> Result<u64> {
     for _ in 0..MOST_TURNS {
-        match make(directory, name, form) {
-            Err(Errno::EXIST) | Ok(()) => {}
+        let made = match make(directory, name, form, twin) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(errno) => return Err(errno),
-        }
-        let found = look(directory, name).and_then(|place| {
-            let stands = looked_into(place.as_fd(), says)?;
-            Ok((stands, rx::fstat(&place)?.st_ino))
-        });
-        match found {
+        };
+        match identified(directory, name, made, says) {
             // Another run has already removed it.
             Err(Errno::NOENT) => {}
             // This process lacks descriptors or memory; the name is not the cause.
@@ -110,35 +138,76 @@ pub fn hold(directory: BorrowedFd<'_>, name: &CStr, form: Form, says: &str) -> R
     Err(Errno::EXIST)
 }
 
-fn make(directory: BorrowedFd<'_>, name: &CStr, form: Form) -> Result<()> {
+/// Whether a placeholder has the name, and its inode number. `made`: by this process, an instant ago.
+fn identified(
+    directory: BorrowedFd<'_>,
+    name: &CStr,
+    made: bool,
+    says: &str,
+) -> Result<(bool, u64)> {
+    let stat = rx::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let kind = rx::FileType::from_raw_mode(stat.st_mode);
+    // A socket has no content, and a new directory none yet.
+    if marked(&stat) && (kind == rx::FileType::Socket || made && kind == rx::FileType::Directory) {
+        return Ok((true, stat.st_ino));
+    }
+    let place = look(directory, name)?;
+    let stands = looked_into(place.as_fd(), says)?;
+    Ok((stands, rx::fstat(&place)?.st_ino))
+}
+
+fn make(directory: BorrowedFd<'_>, name: &CStr, form: Form, twin: &mut Twin) -> Result<()> {
     let socket = rx::FileType::Socket;
     match form {
-        Form::Socket => match rx::mknodat(directory, name, socket, Mode::empty(), 0) {
-            // Such as NFS without support, or a filesystem of another system.
-            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
-                make(directory, name, Form::Directory)
-            }
-            other => other,
+        Form::Socket => match twin.link(directory, name) {
+            linked @ (Ok(()) | Err(Errno::EXIST)) => linked,
+            Err(_) => match rx::mknodat(directory, name, socket, Mode::empty(), 0) {
+                // Such as NFS without support, or a filesystem of another system.
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                    make(directory, name, Form::Directory, twin)
+                }
+                made => {
+                    if made.is_ok() {
+                        twin.remember(directory, name);
+                    }
+                    made
+                }
+            },
         },
         Form::Directory => {
             rx::mkdirat(directory, name, Mode::from_raw_mode(DIRECTORY_MODE))?;
             settle(directory, name)
         }
-        Form::File(says) => link(&nameless(directory, says)?, directory, name),
+        Form::File(says) => {
+            let table = procfs::open("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;
+            link(&table, &nameless(directory, says)?, directory, name)
+        }
     }
 }
 
 /// Removes `name`, which no other run [needs](super::name_locks::Removal::of). `EEXIST` if the name is not a
-/// placeholder's. `inode`: what [`hold`] returned; it identifies a socket or a
-/// directory even if its mode was changed since (`chmod -R`). A directory that the host has put something in
-/// stays, without the mark. `says`: as for [`hold`].
-pub fn remove(directory: BorrowedFd<'_>, name: &CStr, inode: u64, says: &str) -> Result<()> {
-    let place = look(directory, name)?;
-    let stat = rx::fstat(&place)?;
+/// placeholder's. `inode`: what [`hold`] returned; it identifies a socket or a directory even if its mode was
+/// changed since (`chmod -R`). A directory that the host has put something in stays, without the mark.
+/// `says`: as for [`hold`].
+///
+/// Returns the last descriptor of a removed directory: when that is closed the filesystem frees the directory,
+/// which takes longer than all else, up to a write to the disk.
+pub fn remove(
+    directory: BorrowedFd<'_>,
+    name: &CStr,
+    inode: u64,
+    says: &str,
+) -> Result<Option<OwnedFd>> {
+    let stat = rx::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let kind = rx::FileType::from_raw_mode(stat.st_mode);
     let made_here = stat.st_ino == inode;
     let is_one = match kind {
-        rx::FileType::RegularFile => stands(place.as_fd(), says),
+        rx::FileType::RegularFile => {
+            // A directory may have the name by now, whose removal below would remove what comes next.
+            let place = look(directory, name)?;
+            let now = rx::FileType::from_raw_mode(rx::fstat(&place)?.st_mode);
+            now == kind && stands(place.as_fd(), says)
+        }
         rx::FileType::Socket | rx::FileType::Directory => made_here || marked(&stat),
         _ => false,
     };
@@ -146,14 +215,15 @@ pub fn remove(directory: BorrowedFd<'_>, name: &CStr, inode: u64, says: &str) ->
         return Err(Errno::EXIST);
     }
     if kind != rx::FileType::Directory {
-        return rx::unlinkat(directory, name, AtFlags::empty());
+        return rx::unlinkat(directory, name, AtFlags::empty()).map(|()| None);
     }
+    let last = look(directory, name)?;
     match rx::unlinkat(directory, name, AtFlags::REMOVEDIR) {
         Err(Errno::NOTEMPTY | Errno::EXIST) if made_here => {
             unmark(directory, name, inode)?;
             Err(Errno::EXIST)
         }
-        other => other,
+        other => other.map(|()| Some(last)),
     }
 }
 
@@ -186,9 +256,9 @@ fn look(directory: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
 /// Checks that a new directory has the mark. If the filesystem has no such mode, the directory could not be
 /// told from others and is removed. Another inode may have the name by now, so it is only looked at.
 fn settle(directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rx::openat(directory, name, flags, Mode::empty()) {
-        Ok(place) if !marked(&rx::fstat(&place)?) => {
+    let is_directory = |stat: &rx::Stat| rx::FileType::from_raw_mode(stat.st_mode).is_dir();
+    match rx::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if is_directory(&stat) && !marked(&stat) => {
             let _ = rx::unlinkat(directory, name, AtFlags::REMOVEDIR);
             Err(Errno::OPNOTSUPP)
         }
@@ -217,8 +287,8 @@ fn nameless(directory: BorrowedFd<'_>, says: &str) -> Result<OwnedFd> {
     Ok(file)
 }
 
-fn link(file: &OwnedFd, directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
-    let table = procfs::open("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;
+/// `table`: `/proc/self/fd`.
+fn link(table: &OwnedFd, file: &OwnedFd, directory: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     let number = file.as_raw_fd().to_string();
     rx::linkat(table, number, directory, name, AtFlags::SYMLINK_FOLLOW)
 }

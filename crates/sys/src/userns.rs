@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::OFlags;
 
-use super::{Errno, Result, clone, process, procfs};
+use super::clone::Helper;
+use super::{Errno, Result, process, procfs};
 
 /// Whether this process is in the host's initial user namespace; true if /proc does not tell.
 pub fn is_initial() -> bool {
@@ -68,7 +69,8 @@ fn put(pid: i32, file: &str, text: &str) -> Result<()> {
 pub struct Idmap {
     /// The namespace, for `mount_setattr` (mount_setattr(2)).
     pub namespace: OwnedFd,
-    child: i32,
+    /// Its end is awaited on drop.
+    _child: Helper,
 }
 
 impl Idmap {
@@ -77,23 +79,11 @@ impl Idmap {
         extern "C" fn leave(_: *mut libc::c_void) -> i32 {
             process::exit(0)
         }
-        let room = Box::leak(vec![0u128; 256].into_boxed_slice());
-        let child = clone::start_helper(libc::CLONE_NEWUSER, room, leave, &())?;
-        let made = write_maps(child, uids, gids, process::Groups::Clear)
-            .and_then(|()| procfs::namespace(&child.to_string(), "user"));
-        match made {
-            Ok(namespace) => Ok(Idmap { namespace, child }),
-            Err(errno) => {
-                process::reap(child)?;
-                Err(errno)
-            }
-        }
-    }
-}
-
-impl Drop for Idmap {
-    fn drop(&mut self) {
-        // It is this process's child and ends by itself.
-        let _ = process::reap(self.child);
+        let child = Helper::start(libc::CLONE_NEWUSER, leave, &())?;
+        write_maps(child.pid, uids, gids, process::Groups::Clear)?;
+        Ok(Idmap {
+            namespace: procfs::namespace(&child.pid.to_string(), "user")?,
+            _child: child,
+        })
     }
 }

@@ -307,3 +307,37 @@ fn a_flag_that_names_a_placeholder_names_nothing(who: Who) {
     workspace.write(".envrc", "A=1");
     assert_eq!(flagged("--read").ok().stdout, "A=1");
 }
+
+each!(a_directory_with_names_that_another_run_holds_can_be_protected);
+/// Names that a run holds are links of one socket, and a protected file must not have a second name. The control is a
+/// file that has one.
+fn a_directory_with_names_that_another_run_holds_can_be_protected(who: Who) {
+    let workspace = Workspace::new(who);
+    workspace.write("conf/there", "");
+    let names = r#"protect = ["$WORKSPACE/conf/one", "$WORKSPACE/conf/two"]"#;
+    let holds = Run::new(who, &workspace).policy(policy(&workspace, names));
+    let child = waiting(&holds, &workspace, ["started", "go"], ":");
+    let inode = |name: &str| {
+        workspace
+            .path()
+            .join(name)
+            .symlink_metadata()
+            .map(|m| m.ino())
+    };
+    assert_eq!(inode("conf/one").ok(), inode("conf/two").ok());
+    assert!(inode("conf/one").is_ok());
+    let text = "extends = \"default\"\n[filesystem]\nprotect = [\"$WORKSPACE/conf\"]\n";
+    let protects = || Run::new(who, &workspace).policy_text(&workspace, "directory", text);
+    let ran = protects().sh("echo > conf/three");
+    assert!(ran.stderr.contains("Read-only file system"), "{ran:?}");
+    std::fs::hard_link(
+        workspace.path().join("conf/there"),
+        workspace.path().join("second"),
+    )
+    .expect("link");
+    let refused = protects().sh("true");
+    assert!(refused.stderr.contains("a hard link"), "{refused:?}");
+    host(who, &workspace, ": >go");
+    ended(child);
+    assert!(inode("conf/one").is_err() && inode("conf/two").is_err());
+}

@@ -5,8 +5,9 @@ use creel_sys::Errno;
 /// Messages to the janitor.
 pub const JAIL: u8 = b'j';
 pub const END: u8 = b'e';
+pub const DISMISS: u8 = b'x';
 /// Messages from the janitor.
-pub const READY: u8 = b'r';
+pub const HELD: u8 = b'h';
 pub const EVENT: u8 = b'c';
 pub const UNWATCHED: u8 = b'u';
 pub const UNGUARDED: u8 = b'g';

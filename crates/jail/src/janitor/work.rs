@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
+use super::Guarding;
 use super::protocol::{
-    EVENT, JAIL, LENGTH, LOST, NOWHERE, READY, RELEASED, UNGUARDED, UNWATCHED, code, padded, words,
+    DISMISS, EVENT, HELD, JAIL, LENGTH, LOST, NOWHERE, RELEASED, UNGUARDED, UNWATCHED, code,
+    padded, words,
 };
-use super::{Guarding, Network};
 use crate::cgroup::Traces;
 use crate::covers::{Covers, Fate};
 use crate::guard::Found;
@@ -19,7 +20,7 @@ use crate::ways::Tasks;
 use creel_sys::freezer::Freezer;
 use creel_sys::janitor as sys;
 use creel_sys::socket::{self, Wait};
-use creel_sys::{Errno, Result, mount, net, process, signal, userns};
+use creel_sys::{Errno, Result, mount, process, signal, userns};
 
 /// The message for which the jail's first process waits.
 const GO: &[u8] = b"!";
@@ -57,25 +58,18 @@ impl Drop for Watcher {
 
 impl Work<'_> {
     /// Runs until the supervisor releases the janitor, or is gone.
-    pub fn run(&self, kept: &mut [i32], network: Network) -> Result<()> {
+    pub fn run(&self, kept: &mut [i32]) -> Result<()> {
         sys::settle(kept)?;
         // Files made here get their final mode at creation: no mode is set by name later.
         process::set_mask(0);
         let root = sys::root()?;
-        let made = match network {
-            // The socket of the namespace is closed at once.
-            Network::New => net::new_namespace()
-                .and_then(|()| net::loopback_up())
-                .map(|_| net::free_low_ports()),
-            Network::Kept => Ok(()),
-        };
         let held = self.names.hold();
-        let (index, named) = match held {
-            Ok(()) => (0, 0),
-            Err((index, errno)) => (index as u32, code(errno)),
-        };
-        let network = made.err().map_or(0, code);
-        self.tell(READY, [index, named, network]);
+        let (index, errno) = held
+            .err()
+            .map_or((0, 0), |(index, errno)| (index as u32, code(errno)));
+        if self.names.are_absent() {
+            self.tell(HELD, [index, errno, 0]);
+        }
         let mut jail: Option<OwnedFd> = None;
         let mut watcher: Option<Watcher> = None;
         loop {
@@ -86,7 +80,7 @@ impl Work<'_> {
                 ],
                 -1,
             )?;
-            if lost && watcher.take().is_some() {
+            if lost && watcher.take().is_some() && !jail.as_ref().is_some_and(sys::has_ended) {
                 // The covers are not watched any more, and opens are not checked.
                 self.tell(LOST, [0; 3]);
                 self.kill(&root, jail.as_ref());
@@ -105,12 +99,15 @@ impl Work<'_> {
                 Ok((LENGTH, [pidfd, ..])) if message[0] == JAIL => jail = pidfd,
                 Ok((LENGTH, _)) => {
                     drop(watcher.take());
-                    self.names.release();
+                    // Closed by this process's end, while the supervisor makes the verdict.
+                    let _last = self.names.release();
                     self.tell(RELEASED, [0; 3]);
-                    // The supervisor removes the group, and then kills this process. If it cannot remove the
-                    // group, it does not kill.
-                    sys::wait_any([Some((self.socket, PollFlags::IN))], -1)?;
-                    break;
+                    // Meanwhile the supervisor removes the group. If it cannot, this process tries when the
+                    // supervisor is gone.
+                    match socket::receive(self.socket, &mut message, Wait::Yes) {
+                        Ok((LENGTH, _)) if message[0] == DISMISS => return Ok(()),
+                        _ => break,
+                    }
                 }
                 // The supervisor is gone.
                 _ => break,
@@ -182,7 +179,7 @@ impl Work<'_> {
         Ok(Watcher { pid, leash })
     }
 
-    /// The watcher's loop, until the janitor closes the leash.
+    /// The watcher's loop, until the jail has ended or the janitor closes the leash.
     fn watch(
         &self,
         mut covers: Watched<'_>,
@@ -201,6 +198,8 @@ impl Work<'_> {
                     Some((covers.mounts(), PollFlags::PRI)),
                     openings.map(|fd| (fd, PollFlags::IN)),
                     changes.map(|fd| (fd, PollFlags::IN)),
+                    // The last user of the jail's mounts ends soon, then: removing them takes a while.
+                    jail.map(|pidfd| (pidfd.as_fd(), PollFlags::IN)),
                     match pause {
                         None => Some((covers.changes(), PollFlags::IN)),
                         Some(_) => None,
@@ -208,7 +207,7 @@ impl Work<'_> {
                 ],
                 pause.map_or(-1, |_| 1),
             );
-            let Ok([false, detached, asked, changed, names]) = ready else {
+            let Ok([false, detached, asked, changed, false, names]) = ready else {
                 return;
             };
             let waited = pause.is_some_and(|since| since.elapsed() >= PAUSE);
