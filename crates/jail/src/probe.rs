@@ -2,9 +2,7 @@
 //! policy or the request names. Later steps use the descriptors, never the names again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -21,7 +19,7 @@ use creel_plan::wanted::Purpose;
 use creel_plan::{Fact, Found, Host, IdMode, Request};
 use creel_policy::{Policy, WorkspaceMode};
 use creel_sys::fd::{self};
-use creel_sys::{Errno, bus, caps, host, landlock, procfs, rlimit};
+use creel_sys::{Errno, bus, caps, host, landlock, procfs, rlimit, unix_sockets};
 
 /// Examines the host for this policy and request.
 pub fn probe(policy: &Policy, request: &Request) -> Result<(Host, Pins), JailError> {
@@ -239,24 +237,15 @@ fn sockets(pins: &Pins) -> Result<Vec<PathBuf>, JailError> {
         let path = path.to_path_buf();
         move |source| JailError::Open { path, source }
     };
-    let text = match procfs::read("net/unix") {
-        // A kernel without CONFIG_UNIX has none.
-        Err(Errno::NOENT) => return Ok(vec![]),
-        read => read.map_err(fault(Path::new("/proc/net/unix")))?,
-    };
+    let bound = unix_sockets::bound().map_err(fault(Path::new("/proc/net/unix")))?;
     let mut found = vec![];
-    for line in text.split(|b| *b == b'\n') {
-        // "Num RefCount Protocol Flags Type St Inode Path": an abstract name begins with @.
-        let Some(at) = line.iter().position(|b| *b == b'/') else {
-            continue;
-        };
-        let path = Path::new(OsStr::from_bytes(&line[at..]));
-        let socket = match fd::pin(path) {
+    for path in bound {
+        let socket = match fd::pin(&path) {
             // Bound elsewhere: in another root, or gone.
             Err(errno) if !is_own(errno) => continue,
-            socket => socket.map_err(fault(path))?,
+            socket => socket.map_err(fault(&path))?,
         };
-        let real = fd::path_of(socket.as_fd()).map_err(fault(path))?;
+        let real = fd::path_of(socket.as_fd()).map_err(fault(&path))?;
         if pins.keys().any(|tree| within(&real, tree)) {
             found.push(real);
         }

@@ -55,6 +55,7 @@ pub mod startup;
 pub mod task;
 pub mod timens;
 pub mod udp;
+pub mod unix_sockets;
 pub mod userns;
 
 pub use rustix::io::Errno;
