@@ -6,6 +6,7 @@
 //! by writing its pid, which costs milliseconds in an RCU grace period: on v2 the child is cloned into its
 //! group, on v1 it writes `0` to `tasks` files that were opened for it.
 
+use std::cell::OnceCell;
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -38,6 +39,8 @@ pub struct Group {
     v2: Option<PathBuf>,
     /// The v2 directory, opened.
     birthplace: Option<OwnedFd>,
+    /// Its `cpu.stat`, once it was read: it is read ten times a second.
+    cpu_stat: OnceCell<Option<OwnedFd>>,
     /// In the order of [`CONTROLLERS`].
     v1: Vec<PathBuf>,
     /// The v1 groups that all jails share.
@@ -102,6 +105,7 @@ impl Group {
         Group {
             v2,
             birthplace: None,
+            cpu_stat: OnceCell::new(),
             v1,
             shared,
         }
@@ -300,16 +304,27 @@ impl Group {
     /// Processor time of the whole group so far, microseconds. `None` if no v2 hierarchy is mounted.
     pub fn cpu_used(&self) -> Option<u64> {
         // Core accounting works even if the cpu controller is on v1 (cgroup-v2.rst, cpu.stat).
-        keyed(&self.v2.as_ref()?.join("cpu.stat"), "usage_usec")
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let open = |dir: &PathBuf| openat(CWD, dir.join("cpu.stat"), flags, Mode::empty()).ok();
+        let file = self
+            .cpu_stat
+            .get_or_init(|| self.v2.as_ref().and_then(open));
+        // The kernel writes the text anew for a read from the beginning; the first line is the whole time.
+        let mut text = [0; 64];
+        let length = rustix::io::pread(file.as_ref()?, &mut text, 0).ok()?;
+        value(std::str::from_utf8(text.get(..length)?).ok()?, "usage_usec")
     }
 
     /// Whether the jail's memory has reached `memory.high`, from which the kernel throttles it. One hundredth
     /// less counts too: the kernel reclaims in steps. Always false on v1, which has no such mark.
     pub fn is_at_high_mark(&self) -> bool {
+        if !self.is_v2() {
+            return false;
+        }
         let memory = self.dir_of("memory");
         let read = |file| number(&memory.join(file));
         match (read("memory.current"), read("memory.high")) {
-            (Some(used), Some(high)) if self.is_v2() => used >= high - high / 100,
+            (Some(used), Some(high)) => used >= high - high / 100,
             _ => false,
         }
     }
@@ -421,7 +436,10 @@ fn number(path: &Path) -> Option<u64> {
 
 /// The value after `key` in a file of `KEY VALUE` lines.
 fn keyed(path: &Path, key: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
+    value(&fs::read_to_string(path).ok()?, key)
+}
+
+fn value(text: &str, key: &str) -> Option<u64> {
     text.lines()
         .filter_map(|line| line.split_once(' '))
         .find(|(k, _)| *k == key)

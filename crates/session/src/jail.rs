@@ -28,6 +28,8 @@ use creel_sys::{Errno, readiness};
 
 /// The interval at which the cpu time of a whole jail is read, if a cgroup counts it.
 const CPU_TICK: Duration = Duration::from_millis(100);
+/// Ticks after which a jail with a way out is checked though it did nothing: others can connect to it.
+const IDLE_TICKS: u32 = 10;
 
 /// A jail under supervision: the state that its loop and its command's loop share.
 pub struct Jail {
@@ -170,6 +172,23 @@ impl Notes {
     }
 }
 
+/// Whether a jail did anything since the last tick. The checks of one that did nothing are left out: they walk
+/// tables of the whole host, and a thousand idle jails would use up a processor.
+#[derive(Debug, Default)]
+struct Idle {
+    used: Option<u64>,
+    ticks: u32,
+}
+
+impl Idle {
+    /// `used`: the jail's processor time, or `None` if nothing counts it.
+    fn is_due(&mut self, used: Option<u64>, has_egress: bool) -> bool {
+        let was_idle = used.is_some() && used == std::mem::replace(&mut self.used, used);
+        self.ticks = if was_idle { self.ticks + 1 } else { 0 };
+        !was_idle || has_egress && self.ticks.is_multiple_of(IDLE_TICKS)
+    }
+}
+
 impl JailLoop {
     pub fn new(live: &Live, relay: Option<Relay>) -> Result<JailLoop, SuperviseError> {
         let fault = |what| move |source: io::Error| SuperviseError::Io { what, source };
@@ -205,6 +224,7 @@ impl JailLoop {
         let mut tick = tokio::time::interval_at(Instant::now() + CPU_TICK, CPU_TICK);
         let mut uncharged = Uncharged::default();
         let mut throttled = Throttled::default();
+        let mut idle = Idle::default();
         loop {
             let polite_until = jail.deadline();
             let counts_cpu = jail.live.group.is_some() && jail.cause().is_none();
@@ -228,10 +248,11 @@ impl JailLoop {
                 }
                 _ = tick.tick(), if counts_cpu => {
                     jail.live.group.iter().for_each(|group| throttled.look(group));
-                    let used = jail.live.group.as_ref().and_then(|g| g.cpu_used()).unwrap_or(0);
-                    if used >= watch.cpu_time.saturating_mul(1000) {
+                    let used = jail.live.group.as_ref().and_then(|g| g.cpu_used());
+                    let due = idle.is_due(used, self.egress.is_some());
+                    if used.unwrap_or(0) >= watch.cpu_time.saturating_mul(1000) {
                         jail.kill(Cause::CpuTime);
-                    } else if uncharged.exceeds(&jail.live, watch.uncharged) {
+                    } else if due && uncharged.exceeds(&jail.live, watch.uncharged) {
                         jail.kill(Cause::Oom);
                     }
                 }
@@ -320,5 +341,21 @@ fn failed(jail: &Jail, step: u32, errno: i32) -> JailError {
             what: "starting the jail's first process",
             source,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jail_that_does_nothing_is_checked_seldom() {
+        let mut idle = Idle::default();
+        assert!(idle.is_due(Some(5), false), "the first look");
+        assert!(!idle.is_due(Some(5), false));
+        assert!(idle.is_due(Some(6), false));
+        let due = (0..30).filter(|_| idle.is_due(Some(6), true)).count();
+        assert_eq!(due, 3, "others connect to it");
+        assert!((0..30).all(|_| idle.is_due(None, false)), "nothing counts");
     }
 }
