@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
 
 use super::netns;
-use super::protocol::Message;
+use super::protocol::{HELD, Message};
 use super::step::{Build, Options, Place, Tree};
 use creel_plan::{IfAbsent, Later, Node};
 use creel_policy::protected_defaults::{self, StandIn};
@@ -29,12 +29,13 @@ const IGNORE: &CStr = c"proc/ignored/.gitignore";
 const IGNORE_SAYS: &[u8] =
     b"# creel: absent on the host and protected by the policy, hence not the jail's to make.\n*\n";
 
-/// Waits for the parent's next message, which has no content; exits if the parent is gone.
-pub fn wait_for_parent(socket: BorrowedFd<'_>) -> Result<()> {
+/// Waits for the parent's next message, which must be this one (`EPROTO`); exits if the parent is gone.
+pub fn wait_for(socket: BorrowedFd<'_>, expected: u8) -> Result<()> {
     let mut byte = [0];
     match socket::receive(socket, &mut byte, Wait::Yes)? {
         (0, _) => process::exit(1),
-        _ => Ok(()),
+        _ if byte == [expected] => Ok(()),
+        _ => Err(Errno::PROTO),
     }
 }
 
@@ -206,7 +207,7 @@ impl<'a> Building<'a> {
                 mount::set(copy.as_fd(), mount::INERT, mount::Reach::This)?;
                 self.settle(copy, path, *at, None)
             }
-            Build::AwaitNames => wait_for_parent(self.socket.as_fd()),
+            Build::AwaitNames => wait_for(self.socket.as_fd(), HELD),
             Build::Withhold {
                 path,
                 directory,

@@ -14,7 +14,7 @@
 use std::os::fd::BorrowedFd;
 
 use super::enter::SOCKET;
-use super::protocol::{DISKS, FIRST, Message};
+use super::protocol::{DISKS, FIRST, GUARDED, Message};
 use super::step::{Begins, Household, Program};
 use creel_plan::Terminal;
 use creel_sys::process::{self, Change};
@@ -34,7 +34,9 @@ pub fn run(household: &Household, program: &Program) -> ! {
     let gone = match household.begins {
         Begins::AtOnce => matches!(socket::receive(supervisor, &mut [0], Wait::No), Ok((0, _))),
         Begins::WhenGuarded => {
-            !matches!(socket::receive(supervisor, &mut [0], Wait::Yes), Ok((1, _)))
+            let mut byte = [0];
+            let received = socket::receive(supervisor, &mut byte, Wait::Yes);
+            !matches!(received, Ok((1, _)) if byte == [GUARDED])
         }
     };
     if gone {

@@ -157,7 +157,8 @@ impl Names {
         if (then.dev, then.ino) != (now.dev, now.ino) {
             return Err(Errno::NODEV);
         }
-        name_locks::need(fd, std::iter::once(name.name.as_c_str()));
+        // Without a wait, in which the jail could make the name. One that another run removes now is missed again.
+        name_locks::say(fd, &name.name);
         match name.hold(fd, &mut Twin::default()) {
             // The name exists.
             Err(Errno::EXIST) => Ok(()),
@@ -210,5 +211,45 @@ fn form(by: StandIn) -> Form {
         StandIn::Socket => Form::Socket,
         StandIn::Directory | StandIn::Ignored => Form::Directory,
         StandIn::File(says) => Form::File(says),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    /// The jail may hold the locks of a run that removes names. While the watcher waited, it could make the name.
+    #[test]
+    fn a_name_is_held_again_without_a_wait() {
+        let place = tempfile::tempdir().expect("a directory");
+        let open = || std::fs::File::open(place.path()).expect("it opens");
+        let name = Name {
+            name: c".envrc".into(),
+            form: Form::Socket,
+            says: "",
+            need: Need::Now,
+            inode: Cell::new(0),
+        };
+        let names = Names {
+            directories: vec![Directory {
+                path: place.path().into(),
+                fd: open().into(),
+                names: vec![name],
+            }],
+        };
+        let jails = open();
+        let _removes = Removal::begin(jails.as_fd());
+        let path = place.path().join(".envrc");
+        let once = || {
+            let since = Instant::now();
+            let held = names.hold_again(&path, open().as_fd());
+            assert_eq!(held, Ok(()));
+            std::fs::remove_file(&path).expect("it is there");
+            since.elapsed()
+        };
+        // A wait takes a hundred at least.
+        let quickest = (0..5).map(|_| once()).min();
+        assert!(quickest < Some(Duration::from_millis(100)), "{quickest:?}");
     }
 }

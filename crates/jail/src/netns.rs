@@ -13,7 +13,6 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use creel_plan::egress::{ALL, SERVED};
 use creel_plan::egress::{Egress, Listener, OWN, PUBLISHED};
@@ -24,9 +23,6 @@ use creel_sys::{Errno, Result, caps, clone, fd, net, process, procfs};
 
 /// The helper's stack, in units of 16 bytes.
 pub const ROOM: usize = 1024;
-
-/// The helper's end of the socket pair, for the helper.
-static END: AtomicI32 = AtomicI32::new(-1);
 
 /// A running helper of pid 1.
 pub struct Making {
@@ -50,8 +46,7 @@ pub fn ahead() -> Option<Ahead> {
     // Opened here, since the helper shares this memory.
     procfs::descriptor()?;
     let (socket, theirs) = socket::pair().ok()?;
-    END.store(theirs.as_raw_fd(), Ordering::SeqCst);
-    let helper = Helper::start(0, make, &END).ok()?;
+    let helper = Helper::start(0, make, theirs.as_raw_fd()).ok()?;
     Some(Ahead {
         socket,
         _helper: helper,
@@ -70,8 +65,7 @@ impl Ahead {
 /// Starts the helper. Runs after clone, once, in pid 1 with capabilities over its user namespace.
 pub fn begin(room: &'static mut [u128]) -> Result<Making> {
     let (socket, theirs) = socket::pair()?;
-    END.store(theirs.as_raw_fd(), Ordering::SeqCst);
-    let pid = clone::start_helper(0, room, make, &END)?;
+    let pid = clone::start_helper(0, room, make, theirs.as_raw_fd())?;
     Ok(Making { pid, socket })
 }
 
@@ -94,8 +88,7 @@ fn made(helper: &OwnedFd) -> Result<OwnedFd> {
 }
 
 extern "C" fn make(end: *mut std::ffi::c_void) -> i32 {
-    let end: &AtomicI32 = clone::argument(end);
-    let end = fd::fixed(end.load(Ordering::SeqCst));
+    let end = fd::fixed(clone::number(end));
     // If nobody waits any more, the namespace is not needed.
     let _ = match net::new_namespace().and_then(|()| net::loopback_up()) {
         Ok(socket) => {

@@ -13,6 +13,14 @@ pub const LENGTH: usize = 4 * WORDS;
 /// Writable tmpfs mounts whose use fits in one message.
 pub const DISKS: usize = 4;
 
+/// Messages to the jail's first process while it is made: its id maps are written, the placeholders of absent
+/// names are there, opens of denied names are checked.
+pub const MAPPED: u8 = b'!';
+/// See [`MAPPED`].
+pub const HELD: u8 = b'n';
+/// See [`MAPPED`].
+pub const GUARDED: u8 = b'g';
+
 /// The command for which a jail is made.
 pub const FIRST: u32 = 0;
 

@@ -12,6 +12,7 @@ use super::error::JailError;
 use super::janitor::{Janitor, Leaving, Told};
 use super::netns::{self, Ahead};
 use super::prepare::Ready;
+use super::protocol::{HELD, MAPPED};
 use super::step::{Build, Step, Tree};
 use super::walk::{Child, Start, walk};
 use creel_plan::resolve::JAIL_ID;
@@ -137,7 +138,7 @@ impl Ready {
         })?;
         let janitor = live.janitor.as_ref();
         if janitor.map_or(Ok(false), Janitor::held).map_err(nowhere)? {
-            live.say_go()?;
+            live.say(HELD)?;
         }
         drop((self.idmaps, self.network));
         Ok(live)
@@ -219,12 +220,12 @@ impl Live {
         userns::write_maps(self.pid, &[uids], &[gids], groups)
             .and_then(|()| userns::close_projects(self.pid))
             .map_err(|source| JailError::Maps { source })?;
-        self.say_go()
+        self.say(MAPPED)
     }
 
     /// Tells the child to go on.
-    fn say_go(&self) -> Result<(), JailError> {
-        match socket::send(self.socket.as_fd(), b"!", &[]) {
+    fn say(&self, message: u8) -> Result<(), JailError> {
+        match socket::send(self.socket.as_fd(), &[message], &[]) {
             // A child that is gone has reported why, or is found dead later.
             Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
             Err(source) => Err(JailError::System {

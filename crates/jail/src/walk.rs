@@ -5,9 +5,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::build::{Building, wait_for_parent};
+use super::build::{Building, wait_for};
 use super::enter::Entering;
-use super::protocol::Message;
+use super::protocol::{MAPPED, Message};
 use super::step::{Build, Enter, Household, Program, Step};
 use super::streams::Stdio;
 use super::{init, netns};
@@ -113,7 +113,7 @@ fn start(socket: &OwnedFd, ids: Start) -> Result<()> {
     // Every signal has been blocked since before the clone (`signal::Held`).
     process::die_with_parent()?;
     process::schedule_as_others()?;
-    wait_for_parent(socket.as_fd())?;
+    wait_for(socket.as_fd(), MAPPED)?;
     let id = match ids {
         Start::JailRoot => Some(0),
         Start::JailUser(id) => {

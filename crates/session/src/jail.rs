@@ -28,7 +28,8 @@ use creel_sys::{Errno, readiness};
 
 /// The interval at which the cpu time of a whole jail is read, if a cgroup counts it.
 const CPU_TICK: Duration = Duration::from_millis(100);
-/// Ticks after which a jail with a way out is checked though it did nothing: others can connect to it.
+/// So many ticks a jail is still checked when it does nothing any more, and then at each of so many: a check may
+/// have been put off, what was sent still arrives, and others can connect to a jail.
 const IDLE_TICKS: u32 = 10;
 
 /// A jail under supervision: the state that its loop and its command's loop share.
@@ -172,8 +173,8 @@ impl Notes {
     }
 }
 
-/// Whether a jail did anything since the last tick. The checks of one that did nothing are left out: they walk
-/// tables of the whole host, and a thousand idle jails would use up a processor.
+/// Whether a jail did anything of late. One that did nothing is checked less often: the checks walk tables of the
+/// whole host, and a thousand idle jails would use up a processor.
 #[derive(Debug, Default)]
 struct Idle {
     used: Option<u64>,
@@ -182,10 +183,10 @@ struct Idle {
 
 impl Idle {
     /// `used`: the jail's processor time, or `None` if nothing counts it.
-    fn is_due(&mut self, used: Option<u64>, has_egress: bool) -> bool {
+    fn is_due(&mut self, used: Option<u64>) -> bool {
         let was_idle = used.is_some() && used == std::mem::replace(&mut self.used, used);
         self.ticks = if was_idle { self.ticks + 1 } else { 0 };
-        !was_idle || has_egress && self.ticks.is_multiple_of(IDLE_TICKS)
+        self.ticks <= IDLE_TICKS || self.ticks.is_multiple_of(IDLE_TICKS)
     }
 }
 
@@ -249,7 +250,7 @@ impl JailLoop {
                 _ = tick.tick(), if counts_cpu => {
                     jail.live.group.iter().for_each(|group| throttled.look(group));
                     let used = jail.live.group.as_ref().and_then(|g| g.cpu_used());
-                    let due = idle.is_due(used, self.egress.is_some());
+                    let due = idle.is_due(used);
                     if used.unwrap_or(0) >= watch.cpu_time.saturating_mul(1000) {
                         jail.kill(Cause::CpuTime);
                     } else if due && uncharged.exceeds(&jail.live, watch.uncharged) {
@@ -351,11 +352,9 @@ mod tests {
     #[test]
     fn a_jail_that_does_nothing_is_checked_seldom() {
         let mut idle = Idle::default();
-        assert!(idle.is_due(Some(5), false), "the first look");
-        assert!(!idle.is_due(Some(5), false));
-        assert!(idle.is_due(Some(6), false));
-        let due = (0..30).filter(|_| idle.is_due(Some(6), true)).count();
-        assert_eq!(due, 3, "others connect to it");
-        assert!((0..30).all(|_| idle.is_due(None, false)), "nothing counts");
+        let mut due = |used| (0..50).filter(|_| idle.is_due(used)).count();
+        assert_eq!(due(Some(5)), 14, "a second long, then once a second");
+        assert_eq!(due(Some(6)), 14);
+        assert_eq!(due(None), 50, "nothing counts");
     }
 }

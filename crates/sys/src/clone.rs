@@ -109,11 +109,17 @@ impl<'a> Stack<'a> {
     }
 }
 
-/// The argument of a body, as [`vfork`] and [`start_helper`] pass it.
+/// The argument of a body, as [`vfork`] passes it.
 pub fn argument<'a, T>(pointer: *mut libc::c_void) -> &'a T {
-    // SAFETY: only vfork and start_helper call a body, with a pointer to the T that they were given, which
-    // outlives the child; a body names the same T as its caller.
+    // SAFETY: only vfork calls such a body, with a pointer to the T that it was given, which outlives the child;
+    // a body names the same T as its caller.
     unsafe { &*pointer.cast::<T>() }
+}
+
+/// The number that [`start_helper`] was given.
+pub fn number(pointer: *mut libc::c_void) -> i32 {
+    // SAFETY: only start_helper calls such a body, with a pointer to a number beneath its stack.
+    (unsafe { *pointer.cast::<u128>() } as u32).cast_signed()
 }
 
 /// Starts `body(argument)` in a child that shares this memory and waits until it has called exec or
@@ -160,23 +166,25 @@ pub fn start_in<T>(
     unsafe { vfork(flags, &mut Stack::on(room), body, argument) }
 }
 
-/// Starts `body(argument)` in a child that shares this memory and runs beside this process, in new
-/// `namespaces`, for a body that makes system calls only and ends in `exit`. The caller reaps it.
+/// Starts `body` in a child that shares this memory and runs beside this process, in new `namespaces`, for a
+/// body that makes system calls only and ends in `exit`. It gets a pointer for [`number`]. The caller reaps it.
 /// Runs after clone.
-pub fn start_helper<T: Sync>(
+pub fn start_helper(
     namespaces: i32,
     room: &'static mut [u128],
     body: extern "C" fn(*mut libc::c_void) -> i32,
-    argument: &'static T,
+    number: i32,
 ) -> Result<i32> {
-    let argument = (&raw const *argument).cast_mut().cast();
-    // SAFETY: stack and argument are 'static, and bodies started here keep to the contract above.
+    // Not in a static: this process may start the next helper before this one has looked.
+    let (first, stack) = room.split_first_mut().ok_or(Errno::INVAL)?;
+    *first = u128::from(number.cast_unsigned());
+    // SAFETY: stack and number are 'static, and bodies started here keep to the contract above.
     match unsafe {
         libc::clone(
             body,
-            Stack::on(room).top(),
+            Stack::on(stack).top(),
             libc::CLONE_VM | namespaces,
-            argument,
+            (&raw mut *first).cast(),
         )
     } {
         -1 => Err(last()),
@@ -203,14 +211,14 @@ impl Helper {
     const ROOM: usize = 1024;
 
     /// As [`start_helper`], with a stack that is freed when the child has ended.
-    pub fn start<T: Sync>(
+    pub fn start(
         namespaces: i32,
         body: extern "C" fn(*mut libc::c_void) -> i32,
-        argument: &'static T,
+        number: i32,
     ) -> Result<Helper> {
         let room = Box::into_raw(vec![0u128; Helper::ROOM].into_boxed_slice());
         // SAFETY: the box is freed only after the child has ended.
-        let started = start_helper(namespaces, unsafe { &mut *room }, body, argument);
+        let started = start_helper(namespaces, unsafe { &mut *room }, body, number);
         if started.is_err() {
             // SAFETY: no child uses it.
             drop(unsafe { Box::from_raw(room) });

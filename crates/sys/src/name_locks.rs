@@ -12,8 +12,8 @@
 //! needs a name waits for those alone that had looked before it came, so a stream of runs starves nobody. A
 //! lock ends with the last descriptor of its run, whatever ended that.
 //!
-//! A jail may take these locks on a directory of its workspace, too: a run then waits [`PATIENCE`] and goes on,
-//! and a name may stay on the host. Filesystems without locks have none of this: the first run that ends
+//! A jail may take these locks on a directory of its workspace, too: the start of a run then waits [`PATIENCE`]
+//! and goes on, and a name may stay on the host. A running jail's watcher waits for nothing. Filesystems without locks have none of this: the first run that ends
 //! removes the name.
 
 use std::ffi::CStr;
@@ -42,12 +42,15 @@ fn of(name: &CStr) -> Range {
     Range((hash >> 3) as i64, 1)
 }
 
-/// Says that this run needs `names` in `directory`, until it [removes](Removal::begin) its names there. When
-/// this returns, no other run removes one.
+/// Says that this run needs `name` in `directory`, until it [removes](Removal::begin) its names there. Another
+/// run may be removing it.
+pub fn say(directory: BorrowedFd<'_>, name: &CStr) {
+    set(directory, libc::F_RDLCK, of(name), 0);
+}
+
+/// Says that this run needs `names`, and waits: when this returns, no other run removes one.
 pub fn need<'n>(directory: BorrowedFd<'_>, names: impl Iterator<Item = &'n CStr> + Clone) {
-    for name in names.clone() {
-        set(directory, libc::F_RDLCK, of(name), 0);
-    }
+    names.clone().for_each(|name| say(directory, name));
     for _ in 0..PATIENCE {
         if !is_removed(directory, names.clone()) {
             return;

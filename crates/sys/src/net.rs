@@ -12,11 +12,10 @@ use super::{Errno, Result, procfs};
 
 /// `unshare(CLONE_NEWNET)`: an empty network namespace for this process.
 pub fn new_namespace() -> Result<()> {
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    // Not libc's: a helper shares its errno with the process that it runs beside.
     // SAFETY: unshare of a namespace concerns no memory and no descriptor table.
-    match unsafe { libc::unshare(libc::CLONE_NEWNET) } {
-        0 => Ok(()),
-        _ => Err(last()),
-    }
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
 }
 
 /// `SIOCSIFFLAGS` with `IFF_UP` on `lo` (netdevice(7)); the kernel adds 127.0.0.1 and ::1 itself. Returns the

@@ -79,7 +79,7 @@ impl Idmap {
         extern "C" fn leave(_: *mut libc::c_void) -> i32 {
             process::exit(0)
         }
-        let child = Helper::start(libc::CLONE_NEWUSER, leave, &())?;
+        let child = Helper::start(libc::CLONE_NEWUSER, leave, 0)?;
         write_maps(child.pid, uids, gids, process::Groups::Clear)?;
         Ok(Idmap {
             namespace: procfs::namespace(&child.pid.to_string(), "user")?,

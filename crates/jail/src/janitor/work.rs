@@ -15,6 +15,7 @@ use crate::cgroup::Traces;
 use crate::covers::{Covers, Fate};
 use crate::guard::Found;
 use crate::names::Names;
+use crate::protocol::GUARDED;
 use crate::watched::Watched;
 use crate::ways::Tasks;
 use creel_sys::freezer::Freezer;
@@ -22,8 +23,6 @@ use creel_sys::janitor as sys;
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, Result, mount, process, signal, userns};
 
-/// The message for which the jail's first process waits.
-const GO: &[u8] = b"!";
 /// The pause between two checks of directories in which the jail makes names.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Milliseconds in which the watcher ends a check that it has begun.
@@ -67,12 +66,12 @@ impl Work<'_> {
         let (index, errno) = held
             .err()
             .map_or((0, 0), |(index, errno)| (index as u32, code(errno)));
-        if self.names.are_absent() {
-            self.tell(HELD, [index, errno, 0]);
-        }
+        // The supervisor waits for this message, or for the end of this process.
+        let heard = !self.names.are_absent()
+            || socket::send(self.socket, &padded(HELD, [index, errno, 0]), &[]).is_ok();
         let mut jail: Option<OwnedFd> = None;
         let mut watcher: Option<Watcher> = None;
-        loop {
+        while heard {
             let [told, lost] = sys::wait_any(
                 [
                     Some((self.socket, PollFlags::IN)),
@@ -163,7 +162,7 @@ impl Work<'_> {
             let covers: Result<Watched<'_>> = covers();
             if let Some(first) = waits {
                 // The jail's first process, which may be gone.
-                let _ = socket::send(first.as_fd(), GO, &[]);
+                let _ = socket::send(first.as_fd(), &[GUARDED], &[]);
                 sys::close(&first);
                 std::mem::forget(first);
             }
@@ -207,12 +206,15 @@ impl Work<'_> {
                 ],
                 pause.map_or(-1, |_| 1),
             );
-            let Ok([false, detached, asked, changed, false, names]) = ready else {
+            let Ok([false, detached, asked, changed, ended, names]) = ready else {
                 return;
             };
             let waited = pause.is_some_and(|since| since.elapsed() >= PAUSE);
             if detached || names || waited {
                 self.check(&mut covers, root, jail);
+            }
+            if ended {
+                return;
             }
             if waited {
                 pause = None;
