@@ -45,6 +45,15 @@ struct Watcher {
     leash: OwnedFd,
 }
 
+/// How the service for a supervisor ended.
+#[derive(PartialEq, Eq)]
+enum Served {
+    /// Nothing is left to be done.
+    Dismissed,
+    /// The supervisor is gone, or could not remove the group.
+    Alone,
+}
+
 impl Drop for Watcher {
     fn drop(&mut self) {
         // It first sends its pending reports: its end of the leash closes when it has ended.
@@ -71,46 +80,8 @@ impl Work<'_> {
             || socket::send(self.socket, &padded(HELD, [index, errno, 0]), &[]).is_ok();
         let mut jail: Option<OwnedFd> = None;
         let mut watcher: Option<Watcher> = None;
-        while heard {
-            let [told, lost] = sys::wait_any(
-                [
-                    Some((self.socket, PollFlags::IN)),
-                    watcher.as_ref().map(|w| (w.leash.as_fd(), PollFlags::IN)),
-                ],
-                -1,
-            )?;
-            if lost && watcher.take().is_some() && !jail.as_ref().is_some_and(sys::has_ended) {
-                // The covers are not watched any more, and opens are not checked.
-                self.tell(LOST, [0; 3]);
-                self.kill(&root, jail.as_ref());
-            }
-            if !told {
-                continue;
-            }
-            let mut message = [0; LENGTH];
-            match socket::receive(self.socket, &mut message, Wait::Yes) {
-                Ok((LENGTH, [pidfd, Some(mounts), third])) if message[0] == JAIL => {
-                    jail = pidfd;
-                    let first = words(&message)[0].cast_signed();
-                    let jail = (jail.as_ref(), first);
-                    watcher = Some(self.start_watcher(&root, jail, mounts, third)?);
-                }
-                Ok((LENGTH, [pidfd, ..])) if message[0] == JAIL => jail = pidfd,
-                Ok((LENGTH, _)) => {
-                    drop(watcher.take());
-                    // Closed by this process's end, while the supervisor makes the verdict.
-                    let _last = self.names.release();
-                    self.tell(RELEASED, [0; 3]);
-                    // Meanwhile the supervisor removes the group. If it cannot, this process tries when the
-                    // supervisor is gone.
-                    match socket::receive(self.socket, &mut message, Wait::Yes) {
-                        Ok((LENGTH, _)) if message[0] == DISMISS => return Ok(()),
-                        _ => break,
-                    }
-                }
-                // The supervisor is gone.
-                _ => break,
-            }
+        if heard && self.serve(&root, &mut jail, &mut watcher)? == Served::Dismissed {
+            return Ok(());
         }
         self.kill(&root, jail.as_ref());
         if let Some(jail) = &jail {
@@ -121,6 +92,56 @@ impl Work<'_> {
         self.names.release();
         remove(&root, self.group);
         Ok(())
+    }
+
+    /// Serves the supervisor until it dismisses this process, or is gone.
+    fn serve(
+        &self,
+        root: &OwnedFd,
+        jail: &mut Option<OwnedFd>,
+        watcher: &mut Option<Watcher>,
+    ) -> Result<Served> {
+        loop {
+            let [told, lost] = sys::wait_any(
+                [
+                    Some((self.socket, PollFlags::IN)),
+                    watcher.as_ref().map(|w| (w.leash.as_fd(), PollFlags::IN)),
+                ],
+                -1,
+            )?;
+            if lost && watcher.take().is_some() && !jail.as_ref().is_some_and(sys::has_ended) {
+                // The covers are not watched any more, and opens are not checked.
+                self.tell(LOST, [0; 3]);
+                self.kill(root, jail.as_ref());
+            }
+            if !told {
+                continue;
+            }
+            let mut message = [0; LENGTH];
+            match socket::receive(self.socket, &mut message, Wait::Yes) {
+                Ok((LENGTH, [pidfd, Some(mounts), third])) if message[0] == JAIL => {
+                    *jail = pidfd;
+                    let first = words(&message)[0].cast_signed();
+                    let jail = (jail.as_ref(), first);
+                    *watcher = Some(self.start_watcher(root, jail, mounts, third)?);
+                }
+                Ok((LENGTH, [pidfd, ..])) if message[0] == JAIL => *jail = pidfd,
+                Ok((LENGTH, _)) => {
+                    drop(watcher.take());
+                    // Closed by this process's end, while the supervisor makes the verdict.
+                    let _last = self.names.release();
+                    self.tell(RELEASED, [0; 3]);
+                    // Meanwhile the supervisor removes the group. If it cannot, this process tries when the
+                    // supervisor is gone.
+                    match socket::receive(self.socket, &mut message, Wait::Yes) {
+                        Ok((LENGTH, _)) if message[0] == DISMISS => return Ok(Served::Dismissed),
+                        _ => return Ok(Served::Alone),
+                    }
+                }
+                // The supervisor is gone.
+                _ => return Ok(Served::Alone),
+            }
+        }
     }
 
     /// Starts the process that joins the jail's mount namespace. This one stays outside: inside, a
