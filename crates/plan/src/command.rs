@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::act::Node;
 use super::egress::Egress;
-use super::host::{Fact, Host};
+use super::host::{Fact, Host, IdMode};
 use super::identity::Identity;
 use super::paths;
 use super::refusal::ResolveError;
@@ -162,8 +162,9 @@ fn find_granted(path: &mut Vec<u8>, policy: &Policy, request: &Request, host: &H
     }
 }
 
-/// The git identity for the jail's commits, if the policy passes it on.
+/// The git identity for the jail's commits, if the policy passes it on, and its jail has anything to know.
 pub(super) fn identity<'h>(policy: &Policy, host: &'h Host) -> Option<&'h Identity> {
     let wanted = policy.environment.git_identity.value;
-    Some(&host.found.identity).filter(|identity| wanted && !identity.is_empty())
+    let known = |identity: &&Identity| !identity.is_empty() || host.id_mode == IdMode::Privileged;
+    Some(&host.found.identity).filter(|identity| wanted && known(identity))
 }

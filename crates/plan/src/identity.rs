@@ -1,6 +1,10 @@
 //! The git identity of a jail's commits: the operator's name and address, as git's system configuration.
 //! The configuration in the jail's home and in a repository overrules it. Variables such as GIT_AUTHOR_NAME
 //! would overrule those.
+//!
+//! Where the jail sees another owner of its files than the host, git's index would have the owner that its last
+//! writer saw, and the other side's git would read every file and write the index again. So git in the jail
+//! compares times and sizes only (`core.checkStat`, git-config(1)).
 
 use std::path::{Path, PathBuf};
 
@@ -32,10 +36,14 @@ impl Identity {
         self.name.is_none() && self.email.is_none()
     }
 
-    /// The files with the identity. `granted`: whether the policy grants the host's own file at a path.
-    pub(super) fn files(&self, granted: impl Fn(&Path) -> bool) -> Vec<Act> {
+    /// The files with the identity. `other_owner`: whether the jail sees another owner of its files. `granted`:
+    /// whether the policy grants the host's own file at a path.
+    pub(super) fn files(&self, other_owner: bool, granted: impl Fn(&Path) -> bool) -> Vec<Act> {
         let usual = granted(Path::new(USUAL));
-        let mut text = String::new();
+        let mut text = match other_owner {
+            true => "[core]\n\tcheckStat = minimal\n".to_owned(),
+            false => String::new(),
+        };
         let first = usual.then_some(Path::new(USUAL));
         for path in first
             .into_iter()
@@ -44,7 +52,9 @@ impl Identity {
             // git ignores an include that is absent in the jail.
             text += &format!("[include]\n\tpath = {}\n", quoted(&path.to_string_lossy()));
         }
-        text += "[user]\n";
+        if !self.is_empty() {
+            text += "[user]\n";
+        }
         for (key, value) in [("name", &self.name), ("email", &self.email)] {
             if let Some(value) = value {
                 text += &format!("\t{key} = {}\n", quoted(value));
@@ -85,7 +95,7 @@ mod tests {
             systems: vec!["/usr/local/etc/gitconfig".into()],
         };
         let texts = |granted: bool| -> Vec<(PathBuf, String)> {
-            let acts = identity.files(|_| granted).into_iter();
+            let acts = identity.files(false, |_| granted).into_iter();
             acts.map(|act| match act {
                 Act::File { path, contents, .. } => (path, contents),
                 _ => unreachable!(),
@@ -103,6 +113,10 @@ mod tests {
         assert_eq!(
             name.map(|entry| entry.value.as_slice()),
             identity.name.as_deref().map(str::as_bytes)
+        );
+        let alone = Identity::default().files(true, |_| true);
+        assert!(
+            matches!(&alone[..], [Act::File { contents, .. }] if contents.starts_with("[core]\n\tcheckStat = minimal\n"))
         );
         let beside = texts(true);
         assert_eq!(beside.len(), 1);

@@ -101,7 +101,8 @@ impl View<'_> {
         if let Some(identity) = self.identity {
             let named =
                 |path: &Path| self.binds.contains_key(path) || self.links.contains_key(path);
-            acts.extend(identity.files(named));
+            let other_owner = self.host.id_mode == IdMode::Privileged;
+            acts.extend(identity.files(other_owner, named));
         }
         if egress.is_some_and(Egress::terminates) {
             acts.push(Act::Authority {

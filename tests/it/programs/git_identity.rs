@@ -192,3 +192,36 @@ fn a_plan_shows_it() {
         "{text}"
     );
 }
+
+each!(the_hosts_git_and_the_jails_share_an_index);
+/// The jail may see another owner of the files than git has stored: each side's git would then write the index again
+/// after the other's. The control is a jail whose git compares owners.
+fn the_hosts_git_and_the_jails_share_an_index(who: Who) {
+    let workspace = Workspace::new(who);
+    callers(&workspace, OPERATOR);
+    let mut shell = std::process::Command::new("/bin/sh");
+    // Files as old as the index are read again in any case.
+    let made = "git init -q . && for i in 1 2 3; do echo $i > f$i; done && touch -d yesterday f? && git add . && \
+                git -c user.name=a -c user.email=a@b commit -qm one && git status";
+    shell.args(["-ec", made]).current_dir(workspace.path());
+    become_who(&mut shell, who);
+    assert!(shell.output().expect("a shell").status.success());
+    let index = || std::fs::read(workspace.path().join(".git/index")).expect("an index");
+    let before = index();
+    let coding = ["--policy", "coding"];
+    let ran = run(who, &workspace, &coding, "git status --porcelain").ok();
+    assert_eq!((ran.stdout.as_str(), index() == before), ("", true));
+    let compares = "git -c core.checkStat=default status --porcelain";
+    let ran = run(who, &workspace, &coding, compares).ok();
+    let other_owner = who == Who::Root;
+    assert_eq!((ran.stdout.as_str(), index() == before), ("", !other_owner));
+    // What changed is seen: another size, and another time.
+    let ran = run(
+        who,
+        &workspace,
+        &coding,
+        "echo more >> f1; echo 4 > f2; git status --porcelain",
+    )
+    .ok();
+    assert_eq!(ran.stdout, " M f1\n M f2\n");
+}
