@@ -1,5 +1,6 @@
-//! The unix sockets of this network namespace that connect(2) or send(2) can reach by a path, by sock_diag(7):
-//! unlike `/proc/net/unix` it leaves out the pairs without a name, of which every jail has some.
+//! The unix sockets of this network namespace that connect(2) or send(2) can reach by a path, by sock_diag(7): it
+//! takes a part of the time of `/proc/net/unix`, where the kernel writes a line for each socket, also for the
+//! pairs without a name, of which every jail has some.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -15,10 +16,11 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// linux/unix_diag.h
 const UDIAG_SHOW_NAME: u32 = 1;
 const UNIX_DIAG_NAME: u16 = 0;
-/// States of a socket (net/tcp_states.h): one that listens, and a datagram socket without a peer. One with a
-/// peer takes nothing from others (unix_may_send in net/unix/af_unix.c).
-const LISTENS: u32 = 1 << 10;
-const UNCONNECTED: u32 = 1 << 7;
+/// Every state of a socket (net/tcp_states.h), and the one of a connection: such a stream cannot be reached. A
+/// datagram socket can, in each state: it has this one from the first client that connects to it on, for good
+/// (unix_dgram_connect in net/unix/af_unix.c).
+const ALL_STATES: u32 = u32::MAX;
+const ESTABLISHED: u8 = 1;
 /// The lengths of `struct nlmsghdr` and `struct unix_diag_msg`.
 const HEADER: usize = 16;
 const MESSAGE: usize = 16;
@@ -52,13 +54,7 @@ fn request() -> Vec<u8> {
     all.extend([0; 8]);
     all.extend([libc::AF_UNIX as u8, 0, 0, 0]);
     // States, inode, what is shown, and no cookie.
-    for word in [
-        LISTENS | UNCONNECTED,
-        0,
-        UDIAG_SHOW_NAME,
-        u32::MAX,
-        u32::MAX,
-    ] {
+    for word in [ALL_STATES, 0, UDIAG_SHOW_NAME, u32::MAX, u32::MAX] {
         all.extend(word.to_ne_bytes());
     }
     all
@@ -75,7 +71,7 @@ fn answers(socket: &OwnedFd) -> Result<Vec<PathBuf>> {
             match i32::from(kind) {
                 libc::NLMSG_DONE => return Ok(found),
                 libc::NLMSG_ERROR => return Err(Errno::OPNOTSUPP),
-                _ => found.extend(body.get(MESSAGE..).and_then(name).map(PathBuf::from)),
+                _ => found.extend(reachable(body).map(PathBuf::from)),
             }
             rest = after;
         }
@@ -92,6 +88,15 @@ fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
         body,
         bytes.get(length.next_multiple_of(4)..).unwrap_or_default(),
     ))
+}
+
+/// The path of a socket by which others reach it.
+fn reachable(body: &[u8]) -> Option<&Path> {
+    let (kind, state) = (*body.get(1)?, *body.get(2)?);
+    if state == ESTABLISHED && i32::from(kind) != libc::SOCK_DGRAM {
+        return None;
+    }
+    body.get(MESSAGE..).and_then(name)
 }
 
 /// The name among a socket's attributes (`struct nlattr`), if it is an absolute path: an abstract one begins
@@ -148,6 +153,21 @@ mod tests {
             assert!(all.contains(&listens) && all.contains(&takes), "{all:?}");
             assert!(all.iter().all(|path| path.is_absolute()), "{all:?}");
         }
+    }
+
+    /// A client changes the state of the server that it connects to.
+    #[test]
+    fn a_server_of_datagrams_is_one_with_clients_too() {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("log");
+        let _server = UnixDatagram::bind(&path).expect("bound");
+        let listed = || told().expect("sock_diag(7)").contains(&path);
+        assert!(listed());
+        let client = UnixDatagram::unbound().expect("a socket");
+        client.connect(&path).expect("connected");
+        assert!(listed());
+        drop(client);
+        assert!(listed());
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::Path;
 
 use super::{attack, outside, refused};
@@ -189,4 +189,42 @@ fn a_socket_bound_after_the_start_is_refused_from_abi_9_on_and_reachable_before(
         ("through", expected),
         ("link", expected),
     ]);
+}
+
+each!(a_server_of_datagrams_is_covered_in_each_state);
+/// As /dev/log has clients. The state of such a server changes with the first one, and stays when that has gone.
+fn a_server_of_datagrams_is_covered_in_each_state(who: Who) {
+    let workspace = Workspace::new(who);
+    let tree = workspace.outside().join("tree");
+    std::fs::create_dir(&tree).expect("mkdir");
+    let names = ["alone", "with", "had"].map(|name| tree.join(name));
+    let servers = names.each_ref().map(|name| {
+        let server = UnixDatagram::bind(name).expect("bind");
+        std::fs::set_permissions(name, std::fs::Permissions::from_mode(0o777)).expect("chmod");
+        server.set_nonblocking(true).expect("nonblocking");
+        server
+    });
+    let clients = [1, 2].map(|number| {
+        let client = UnixDatagram::unbound().expect("a socket");
+        client.connect(&names[number]).expect("connect");
+        client
+    });
+    let [_with, had] = clients;
+    drop(had);
+    let body = format!(
+        "{CONNECT}\ndef letter(p):\n    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n    return py(s.sendto, b'letter', p)\nsay('letters', [letter(p) for p in {:?}])",
+        names.each_ref().map(|name| name.display().to_string())
+    );
+    let flags = [std::ffi::OsStr::new("--read"), tree.as_os_str()];
+    attack(Run::new(who, &workspace).flags(flags), &body)
+        .expect(&[("letters", "['EACCES', 'EACCES', 'EACCES']")]);
+    let came = || {
+        let mut letter = [0; 8];
+        servers
+            .each_ref()
+            .map(|server| server.recv(&mut letter).is_ok())
+    };
+    assert_eq!(came(), [false; 3]);
+    outside(who, &workspace.path(), &body).expect(&[("letters", "['OK', 'OK', 'OK']")]);
+    assert_eq!(came(), [true; 3]);
 }
