@@ -37,8 +37,8 @@ pub struct RelayLink {
 
 /// A jail that is ready to be cloned.
 pub struct Ready {
-    /// Blocks signals from before the first helper starts until handlers exist: the jail's first process and
-    /// the helpers start with every signal blocked.
+    /// Blocks signals from before the first process that outlives the start until handlers exist: the jail's
+    /// first process and the janitor start with every signal blocked.
     pub(super) held: Held,
     pub(super) plan: Arc<Plan>,
     pub(super) flags: u64,

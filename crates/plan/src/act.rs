@@ -279,32 +279,35 @@ pub enum Act {
     Exec,
 }
 
-impl Act {
-    /// The rule that asked for it.
-    pub fn rule(&self) -> Option<&Origin> {
-        match self {
+/// The place of the rule that asked for an act, of the acts that have one.
+macro_rules! place_of_rule {
+    ($act:expr) => {
+        match $act {
             Act::Bind { rule, .. }
             | Act::Tmpfs { rule, .. }
             | Act::Mask { rule, .. }
             | Act::Withhold { rule, .. }
             | Act::Hold { rule, .. }
-            | Act::ResourceLimit { rule, .. } => rule.as_ref(),
+            | Act::ResourceLimit { rule, .. } => Some(rule),
             _ => None,
         }
+    };
+}
+
+impl Act {
+    /// The rule that asked for it.
+    pub fn rule(&self) -> Option<&Origin> {
+        place_of_rule!(self).and_then(Option::as_ref)
     }
 
     /// Forgets the rules that asked for it and for its parts.
     pub(super) fn forget_rules(&mut self) {
         match self {
-            Act::Bind { rule, .. }
-            | Act::Tmpfs { rule, .. }
-            | Act::Mask { rule, .. }
-            | Act::Withhold { rule, .. }
-            | Act::Hold { rule, .. }
-            | Act::ResourceLimit { rule, .. } => *rule = None,
             Act::Landlock { rules, .. } => rules.iter_mut().for_each(|one| one.rule = None),
             Act::Egress(egress) => egress.forget_rules(),
-            _ => {}
+            act => {
+                place_of_rule!(act).map(Option::take);
+            }
         }
     }
 }

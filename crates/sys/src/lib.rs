@@ -40,6 +40,7 @@ pub mod mount;
 pub mod name_locks;
 pub mod net;
 pub mod nowait;
+mod ofd_lock;
 pub mod placeholder;
 pub mod process;
 pub mod procfs;

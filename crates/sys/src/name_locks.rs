@@ -1,7 +1,6 @@
 //! Locks by which runs share the names that they hold in one directory.
 //!
-//! All are read locks on the directory (open file description locks, fcntl(2), Linux 3.15), because a write
-//! lock needs a descriptor that was opened for writing. Each name has two bytes, at offsets made of its hash:
+//! All are read locks on the directory, because a write lock needs a descriptor that was opened for writing. Each name has two bytes, at offsets made of its hash:
 //!
 //! ```text
 //! a run that needs the name:   lock "needed",  then wait while another run has locked "removed"
@@ -17,7 +16,9 @@
 //! removes the name.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
+
+use super::ofd_lock::{self, Kind};
 
 /// How often a run looks whether another has removed a name, a tenth of a millisecond apart.
 const PATIENCE: usize = 1000;
@@ -45,7 +46,7 @@ fn of(name: &CStr) -> Range {
 /// Says that this run needs `name` in `directory`, until it [removes](Removal::begin) its names there. Another
 /// run may be removing it.
 pub fn say(directory: BorrowedFd<'_>, name: &CStr) {
-    set(directory, libc::F_RDLCK, of(name), 0);
+    set(directory, Kind::Read, of(name), 0);
 }
 
 /// Says that this run needs `names`, and waits: when this returns, no other run removes one.
@@ -74,7 +75,7 @@ pub struct Removal<'d> {
 impl<'d> Removal<'d> {
     /// This run needs no name in `directory` any more.
     pub fn begin(directory: BorrowedFd<'d>) -> Removal<'d> {
-        set(directory, libc::F_UNLCK, ALL, 0);
+        set(directory, Kind::None, ALL, 0);
         let alone = claim(directory, ALL);
         Removal { directory, alone }
     }
@@ -87,7 +88,7 @@ impl<'d> Removal<'d> {
         }
         let done = remove();
         if !self.alone {
-            set(self.directory, libc::F_UNLCK, range, HALF);
+            set(self.directory, Kind::None, range, HALF);
         }
         Some(done)
     }
@@ -96,43 +97,29 @@ impl<'d> Removal<'d> {
 impl Drop for Removal<'_> {
     fn drop(&mut self) {
         if self.alone {
-            set(self.directory, libc::F_UNLCK, ALL, HALF);
+            set(self.directory, Kind::None, ALL, HALF);
         }
     }
 }
 
 /// Locks a range to remove its names; not if another run needs one of them.
 fn claim(directory: BorrowedFd<'_>, range: Range) -> bool {
-    set(directory, libc::F_RDLCK, range, HALF);
+    set(directory, Kind::Read, range, HALF);
     let free = !others_have(directory, range, 0);
     if !free {
-        set(directory, libc::F_UNLCK, range, HALF);
+        set(directory, Kind::None, range, HALF);
     }
     free
 }
 
-fn lock(kind: libc::c_int, range: Range, half: i64) -> libc::flock {
-    // SAFETY: flock is plain data for which all zeroes is a value.
-    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = kind as libc::c_short;
-    lock.l_whence = libc::SEEK_SET as libc::c_short;
-    lock.l_start = half + range.0;
-    lock.l_len = range.1;
-    lock
-}
-
-fn set(directory: BorrowedFd<'_>, kind: libc::c_int, range: Range, half: i64) {
-    let lock = lock(kind, range, half);
-    // SAFETY: the command reads a flock, which outlives the call.
-    unsafe { libc::fcntl(directory.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+/// A filesystem without locks has none to set.
+fn set(directory: BorrowedFd<'_>, kind: Kind, range: Range, half: i64) {
+    let _ = ofd_lock::set(directory, kind, half + range.0, range.1);
 }
 
 /// Whether another run has locked a byte of the range.
 fn others_have(directory: BorrowedFd<'_>, range: Range, half: i64) -> bool {
-    let mut lock = lock(libc::F_WRLCK, range, half);
-    // SAFETY: the command reads and writes a flock, which outlives the call.
-    let asked = unsafe { libc::fcntl(directory.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
-    asked == 0 && lock.l_type != libc::F_UNLCK as libc::c_short
+    ofd_lock::others_have(directory, half + range.0, range.1)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Placeholders keep a name from being created, since the kernel has no entry for "absent".
 //!
 //! A socket inode (mknod(2)) serves for most names, which are links of one: git adds none to its index, and
-//! status, add, clean and stash skip it; removing one costs a tenth of removing a directory. A directory serves for names that
-//! programs look into, because below a socket the kernel answers ENOTDIR where they expect ENOENT. It also
-//! serves where a reader would complain about a file that it cannot open, and where the filesystem has no
+//! status, add, clean and stash skip it; removing one costs a tenth of removing a directory. A directory
+//! serves for names that programs look into, because below a socket the kernel answers ENOTDIR where they
+//! expect ENOENT. It also serves where a reader would complain about a file that it cannot open, and where the filesystem has no
 //! sockets. If the presence of the name means something to a reader, the placeholder is a file whose content
 //! means the same as no file, made without a name (`O_TMPFILE`, open(2)) and then linked. A mark tells each
 //! from other files: a socket and a directory have, from their creation, a mode that is not used otherwise; a
