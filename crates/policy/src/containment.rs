@@ -88,16 +88,13 @@ impl<'a> Bases<'a> {
         let walls = self.words.iter().flat_map(|words| words.around(path, way));
         let mut bases: BTreeSet<AbsPath> = through.chain(walls.cloned()).collect();
         let own = |words: &Words| words.rank <= Rank::Operator && words.name(path, way);
-        if !self.words.is_empty()
+        let by_callers = !self.words.is_empty()
             && !self.words.iter().any(own)
             && *path != place
-            && within(path, place)
-        {
-            bases.insert(self.roots.expand("$WORKSPACE"));
-        }
+            && within(path, place);
         // Files of the workspace are not the policy's author's: a link there could lead a writable grant anywhere.
         let written = rule.written.as_deref().unwrap_or_default();
-        if way == Way::Write && written.starts_with("$WORKSPACE/") {
+        if by_callers || way == Way::Write && written.starts_with("$WORKSPACE/") {
             bases.insert(self.roots.expand("$WORKSPACE"));
         }
         rule.within = bases.into_iter().collect();

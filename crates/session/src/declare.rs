@@ -123,7 +123,7 @@ pub fn declare(
             let fresh = workspace_mode(&policy) == WorkspaceMode::None;
             // In a jail with a fresh workspace `$WORKSPACE` is that directory. The caller's must not lie in a
             // grant of it: the caller alone would choose what the other layers grant.
-            let apart = match fresh {
+            let apart = match fresh && flags.name_paths() {
                 true => Some(roots.without_workspace()),
                 false => None,
             };

@@ -61,6 +61,11 @@ impl<'a> Flags<'a> {
         Ok(Flags { asked, paths })
     }
 
+    /// Whether a flag grants a path.
+    pub fn name_paths(&self) -> bool {
+        !self.paths.is_empty()
+    }
+
     /// Returns an error if a flag asks for more than the layers leave: `rights` are finalized, and `policy`
     /// results from them. A tool's rules can leave less than a grant says, and bind a flag too. A link must
     /// not lead a path out of the trees that the `layers` grant around it; the plan checks that.
