@@ -13,6 +13,7 @@ pub mod policies;
 pub mod policy;
 pub mod run;
 pub mod selftest;
+pub mod session;
 pub mod status;
 mod usage;
 
@@ -23,6 +24,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use creel_session::exit;
 use creel_sys::startup;
 use run::args::{self, RunArgs};
+use session::exec::ExecArgs;
+use session::{create, ends, exec, look};
 
 /// A sandbox for AI agents, straight from the Linux kernel
 #[derive(Parser)]
@@ -43,6 +46,23 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Run(Box<RunArgs>),
+    Create(Box<create::CreateArgs>),
+    Exec(Box<exec::ExecArgs>),
+    Ps(look::PsArgs),
+    Inspect(look::InspectArgs),
+    Jobs(look::JobsArgs),
+    Logs(look::LogsArgs),
+    Attach(look::AttachArgs),
+    /// Wait until sessions have ended
+    Wait(ends::NamesArgs),
+    /// Stop every process of a session until `creel resume`
+    Pause(session::NameArgs),
+    /// Continue a paused session
+    Resume(session::NameArgs),
+    Stop(ends::StopArgs),
+    Kill(ends::KillArgs),
+    Rm(ends::RmArgs),
+    Gc(ends::GcArgs),
     Doctor(doctor::DoctorArgs),
     Policy(Box<policy::FamilyArgs>),
     Selftest(selftest::SelftestArgs),
@@ -62,6 +82,20 @@ pub fn main() -> u8 {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let done = match verb(&arguments) {
         Ok(Verb::Run(args)) => run::run(&args),
+        Ok(Verb::Create(args)) => create::run(&args),
+        Ok(Verb::Exec(args)) => exec::run(&args),
+        Ok(Verb::Ps(args)) => look::ps(&args),
+        Ok(Verb::Inspect(args)) => look::inspect(&args),
+        Ok(Verb::Jobs(args)) => look::jobs(&args),
+        Ok(Verb::Logs(args)) => look::logs(&args),
+        Ok(Verb::Attach(args)) => look::attach(&args),
+        Ok(Verb::Wait(args)) => ends::wait(&args),
+        Ok(Verb::Pause(args)) => ends::pause(&args),
+        Ok(Verb::Resume(args)) => ends::resume(&args),
+        Ok(Verb::Stop(args)) => ends::stop(&args),
+        Ok(Verb::Kill(args)) => ends::kill(&args),
+        Ok(Verb::Rm(args)) => ends::rm(&args),
+        Ok(Verb::Gc(args)) => ends::gc(&args),
         Ok(Verb::Doctor(args)) => doctor::run(&args),
         Ok(Verb::Policy(args)) => policy::run(&args),
         Ok(Verb::Selftest(args)) => selftest::run(&args),
@@ -72,8 +106,8 @@ pub fn main() -> u8 {
     done.unwrap_or_else(|failure| failure.report())
 }
 
-/// Parses the arguments. Those of `run` are parsed without building the other verbs, because every jail's
-/// start pays for it.
+/// Parses the arguments. Those of `run` and `exec` are parsed without building the other verbs, because
+/// every jail's or command's start pays for it.
 fn verb(arguments: &[OsString]) -> Result<Verb, clap::Error> {
     if arguments.get(1).is_some_and(|word| word == "run") {
         let command = RunArgs::augment_args(clap::Command::new("creel run").bin_name("creel run"))
@@ -81,6 +115,14 @@ fn verb(arguments: &[OsString]) -> Result<Verb, clap::Error> {
             .max_term_width(100);
         let matches = command.try_get_matches_from(&arguments[1..])?;
         return RunArgs::from_arg_matches(&matches).map(|args| Verb::Run(Box::new(args)));
+    }
+    if arguments.get(1).is_some_and(|word| word == "exec") {
+        let command =
+            ExecArgs::augment_args(clap::Command::new("creel exec").bin_name("creel exec"))
+                .about(exec::ABOUT)
+                .max_term_width(100);
+        let matches = command.try_get_matches_from(&arguments[1..])?;
+        return ExecArgs::from_arg_matches(&matches).map(|args| Verb::Exec(Box::new(args)));
     }
     Cli::try_parse_from(arguments).map(|cli| cli.verb)
 }

@@ -4,12 +4,13 @@ mod advice;
 pub mod args;
 mod ending;
 mod git;
-mod request;
+pub mod request;
 mod words;
 
 use std::time::{Duration, Instant};
 
 use self::args::RunArgs;
+pub use self::ending::lines;
 pub use self::request::asked;
 use self::words::Words;
 use super::answer;
@@ -21,7 +22,7 @@ use creel_policy::error::escaped_json;
 use creel_session::declare::only_loopback;
 use creel_session::execute::{outlets, streams};
 use creel_session::left::Extent;
-use creel_session::{Declared, Detail, Layers, Place, Verdict, declare};
+use creel_session::{Asked, Declared, Detail, Layers, Place, Verdict, declare};
 use creel_sys::host;
 
 pub fn run(args: &RunArgs) -> Result<u8, Failure> {
@@ -60,7 +61,7 @@ fn attempt(
     started: Instant,
     status: &mut Status,
 ) -> Result<Attempt, Failure> {
-    let declared = declared(args, id)?;
+    let declared = declared(args, id, false)?;
     let (planned, refused) = match args.dry_run {
         true => declared.show()?,
         false => (declared.plan()?, vec![]),
@@ -112,9 +113,12 @@ fn attempt(
     Ok(Attempt::Judged(Box::new(verdict), patience, remarks))
 }
 
-/// Combines all policy layers with the requests of the command line.
-fn declared(args: &RunArgs, id: &str) -> Result<Declared, Failure> {
-    let asked = asked(args)?;
+/// Combines all policy layers with the requests of the command line. `stays`: for a session.
+pub fn declared(args: &RunArgs, id: &str, stays: bool) -> Result<Declared, Failure> {
+    let asked = Asked {
+        stays,
+        ..asked(args)?
+    };
     let place = Place::here();
     let roots = place.roots(asked.workspace.as_deref());
     let layers = Layers::load(&args.policies.named(), &roots)?;

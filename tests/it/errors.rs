@@ -14,6 +14,7 @@ fn codes() -> Vec<&'static str> {
         creel_session::DeclareError::CODES,
         creel_session::ExecuteError::CODES,
         creel_session::SuperviseError::CODES,
+        creel_session::SessionError::CODES,
         Fault::CODES,
         creel_plan::ResolveError::CODES,
         creel_plan::order::OrderError::CODES,

@@ -41,6 +41,7 @@ mod relay_confined;
 mod run;
 mod scope;
 mod selftest;
+mod sessions;
 mod supervised;
 mod support;
 mod verdict;

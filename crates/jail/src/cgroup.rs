@@ -26,7 +26,9 @@ use creel_plan::{CgroupLayout as Layout, CgroupLimits as Limits, GroupView};
 pub const PARENT: &str = "creel";
 /// The kernel's default period of a new group's cpu quota, microseconds (cgroup-v2.rst, `cpu.max`;
 /// sched-bwc.rst); it is not written.
-const PERIOD: u64 = 100_000;
+pub(super) const PERIOD: u64 = 100_000;
+/// Levels of groups below a jail's own; see [`branch`](super::branch).
+pub(super) const DEPTH: u32 = 2;
 /// The limit and the peak of socket buffers on v1.
 const SOCKETS: &str = "memory.kmem.tcp.limit_in_bytes";
 const SOCKETS_PEAK: &str = "memory.kmem.tcp.max_usage_in_bytes";
@@ -131,10 +133,7 @@ impl Group {
             .chain(&self.v1)
             // A lookup is cheaper than rmdir(2), which locks the parent, and nearly always enough.
             .filter(|dir| fs::symlink_metadata(dir).is_ok())
-            .all(|dir| match fs::remove_dir(dir) {
-                Ok(()) => true,
-                Err(e) => e.kind() == io::ErrorKind::NotFound,
-            })
+            .all(|dir| remove_empty(dir, DEPTH))
     }
 
     /// Makes the v2 directory, into which the jail is cloned.
@@ -194,6 +193,15 @@ impl Group {
         // The kernel refuses more than PID_MAX_LIMIT, 2^22.
         let most = MaxValue::Value(number(limits.pids.min(1 << 22)));
         pids.set_pid_max(most).map_err(of(pids.path()))
+    }
+
+    /// Lets the kernel kill single processes for lack of memory, not the whole group: in a session the others go
+    /// on. v1 does so in any case.
+    pub fn kill_one_for_memory(&self) -> Result<()> {
+        match self.is_v2() {
+            true => write(&self.dir_of("memory").join("memory.oom.group"), "0"),
+            false => Ok(()),
+        }
     }
 
     /// The v2 directory, for `CLONE_INTO_CGROUP`.
@@ -335,6 +343,17 @@ impl Group {
         let _ = write(&self.dir_of("memory").join("memory.high"), "max");
     }
 
+    /// The v1 directories, if the controllers are there: memory, pids, cpu.
+    pub(super) fn v1(&self) -> Option<[&PathBuf; 3]> {
+        let mut all = self.v1.iter();
+        Some([all.next()?, all.next()?, all.next()?])
+    }
+
+    /// The v2 directory.
+    pub(super) fn v2(&self) -> Option<&PathBuf> {
+        self.v2.as_ref()
+    }
+
     fn is_v2(&self) -> bool {
         self.v1.is_empty()
     }
@@ -353,6 +372,22 @@ pub(super) fn has_all(file: &Path) -> bool {
     CONTROLLERS
         .iter()
         .all(|c| have.split_whitespace().any(|h| h == *c))
+}
+
+/// Removes a directory and the groups of commands in it. False if one of them is not empty.
+fn remove_empty(dir: &Path, depth: u32) -> bool {
+    match fs::remove_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => true,
+        Err(_) if depth > 0 => {
+            let inside = fs::read_dir(dir).into_iter().flatten().flatten();
+            let groups = inside.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            groups.for_each(|entry| {
+                remove_empty(&entry.path(), depth - 1);
+            });
+            fs::remove_dir(dir).is_ok()
+        }
+        other => other.is_ok(),
+    }
 }
 
 /// Enables the controllers for the children of `parent`, and of its own parent if needed. A refusal of the
@@ -423,7 +458,7 @@ pub(super) fn write(path: &Path, text: &str) -> Result<()> {
         .map_err(|e| fault(path, e))
 }
 
-fn write_if_there(path: &Path, text: &str) -> Result<()> {
+pub(super) fn write_if_there(path: &Path, text: &str) -> Result<()> {
     match write(path, text) {
         Err(CgroupError { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
@@ -435,7 +470,7 @@ fn number(path: &Path) -> Option<u64> {
 }
 
 /// The value after `key` in a file of `KEY VALUE` lines.
-fn keyed(path: &Path, key: &str) -> Option<u64> {
+pub(super) fn keyed(path: &Path, key: &str) -> Option<u64> {
     value(&fs::read_to_string(path).ok()?, key)
 }
 
@@ -446,7 +481,7 @@ fn value(text: &str, key: &str) -> Option<u64> {
         .and_then(|(_, v)| v.trim().parse().ok())
 }
 
-fn fault(path: &Path, source: io::Error) -> CgroupError {
+pub(super) fn fault(path: &Path, source: io::Error) -> CgroupError {
     CgroupError {
         path: path.to_path_buf(),
         source,

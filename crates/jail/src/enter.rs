@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::protocol::Message;
+use super::protocol::{FIRST, Message};
 use super::step::Enter;
 use super::streams::Stdio;
 use super::{netns, rights};
@@ -97,7 +97,7 @@ impl Entering<'_> {
         if let Some((master, slave)) = &self.pair {
             pty::take_control(slave.as_fd())?;
             // Not earlier: on a terminal without a foreground process group, Ctrl-C interrupts nothing.
-            let said = Message::Terminal.encode();
+            let said = Message::Terminal { command: FIRST }.encode();
             socket::send(self.speaker(), &said, &[master.as_fd()])?;
         }
         for (number, fd) in self.stdio.0.iter().enumerate() {

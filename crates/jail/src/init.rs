@@ -1,11 +1,16 @@
-//! Pid 1 of a jail: starts the first command, reaps, forwards signals, reports.
+//! Pid 1 of a jail: starts commands, reaps, forwards signals, reports.
 //!
 //! ```text
 //!            ┌─ SIGCHLD, a command stopped ────▶ tell the supervisor
 //! start ──▶ wait ── SIGCHLD, a command ended ──▶ report; the first one's end is the jail's
+//!            ├─ SIGIO, if the jail stays ──────▶ requests: start a command, signal one
 //!            ├─ TSTP / CONT ───────────────────▶ stop / continue everything
 //!            └─ any other ─────────────────────▶ the process groups of the commands
 //! ```
+//!
+//! A jail that stays (a session) has no first command. Its commands are in the session's own Landlock domain, as
+//! all of its processes are: they see each other and can signal each other. A process that joined from outside
+//! would have a domain beside it.
 //!
 //! It runs inside every layer: no capability, Landlock, the seccomp filter. It is not dumpable, so
 //! the jail cannot see it, trace it, or reach creel's binary through it (CVE-2019-5736). When its
@@ -14,8 +19,9 @@
 use std::os::fd::BorrowedFd;
 
 use super::enter::SOCKET;
-use super::protocol::{DISKS, FIRST, GUARDED, Message};
-use super::step::{Begins, Household, Program};
+use super::later;
+use super::protocol::{DISKS, FIRST, GUARDED, Message, REQUEST, Request};
+use super::step::{Begins, Household, Program, Stays};
 use creel_plan::Terminal;
 use creel_sys::process::{self, Change};
 use creel_sys::socket::{self, Wait};
@@ -24,7 +30,7 @@ use creel_sys::{Errno, clone, fd, inherited, signal};
 /// Stack between `vfork` and `execve`, bytes.
 const STACK: usize = 32 << 10;
 /// Commands that may run at once.
-const MOST_COMMANDS: usize = 16;
+pub const MOST_COMMANDS: usize = 256;
 
 /// Starts the first command and runs the loop of pid 1. Never returns.
 pub fn run(household: &Household, program: &Program) -> ! {
@@ -43,16 +49,22 @@ pub fn run(household: &Household, program: &Program) -> ! {
         process::exit(1)
     }
     let mut commands = Commands::default();
-    if let Err(errno) = commands.start(FIRST, program) {
-        let message = Message::NotExecuted {
-            command: FIRST,
-            errno: errno.raw_os_error(),
-        };
-        tell(supervisor, message);
+    let begun = match household.stays {
+        Stays::WhileFirstRuns => commands.start(FIRST, program),
+        Stays::UntilEnded => socket::signal_messages(supervisor),
+    };
+    if let Err(errno) = begun {
+        not_executed(supervisor, FIRST, errno);
         process::exit(1)
+    }
+    // A request that came before the signal was asked for.
+    if household.stays == Stays::UntilEnded {
+        tell(supervisor, Message::Started { command: FIRST });
+        commands.serve(supervisor);
     }
     loop {
         match signal::wait() {
+            Ok(signal::IO) if household.stays == Stays::UntilEnded => commands.serve(supervisor),
             Ok(signal::CHLD) => reap(supervisor, household, &mut commands),
             Ok(signal::TSTP) => drop(signal::send(-1, signal::STOP)),
             Ok(signal::CONT) => drop(signal::send(-1, signal::CONT)),
@@ -63,23 +75,70 @@ pub fn run(household: &Household, program: &Program) -> ! {
 }
 
 /// Whether the jail ends with this command. The first command's end is the jail's: the kernel kills the rest.
-fn ends_the_jail(command: u32) -> bool {
-    command == FIRST
+fn ends_the_jail(stays: Stays, command: u32) -> bool {
+    stays == Stays::WhileFirstRuns && command == FIRST
+}
+
+fn not_executed(supervisor: BorrowedFd<'_>, command: u32, errno: Errno) {
+    let errno = errno.raw_os_error();
+    tell(supervisor, Message::NotExecuted { command, errno });
 }
 
 /// The running commands: number and pid.
-#[derive(Default)]
 struct Commands([Option<(u32, i32)>; MOST_COMMANDS]);
+
+impl Default for Commands {
+    fn default() -> Commands {
+        Commands([None; MOST_COMMANDS])
+    }
+}
 
 impl Commands {
     fn start(&mut self, command: u32, program: &Program) -> Result<(), Errno> {
+        self.start_with(command, become_command, &mut Worker { command, program })
+    }
+
+    /// Starts a process that becomes the command in `body`, which shares this memory.
+    fn start_with<T>(
+        &mut self,
+        command: u32,
+        body: extern "C" fn(*mut std::ffi::c_void) -> i32,
+        worker: &mut T,
+    ) -> Result<(), Errno> {
         let free = self.0.iter_mut().find(|place| place.is_none());
         let free = free.ok_or(Errno::AGAIN)?;
-        let mut worker = Worker { command, program };
         let mut room = [0u128; STACK / 16];
-        let pid = clone::start_command(&mut room, become_command, &mut worker)?;
+        let pid = clone::start_command(&mut room, body, worker)?;
         *free = Some((command, pid));
         Ok(())
+    }
+
+    /// Serves all requests that have come.
+    fn serve(&mut self, supervisor: BorrowedFd<'_>) {
+        let mut bytes = [0; REQUEST];
+        while let Ok((REQUEST, fds)) = socket::receive(supervisor, &mut bytes, Wait::No) {
+            match Request::decode(&bytes) {
+                Some(Request::Start { command }) => {
+                    let started = later::Later::of(command, &fds).and_then(|mut later| {
+                        self.start_with(command, later::become_command, &mut later)
+                    });
+                    match started {
+                        // If the program was not executed, its process has said so before.
+                        Ok(()) => tell(supervisor, Message::Started { command }),
+                        Err(errno) => not_executed(supervisor, command, errno),
+                    }
+                }
+                Some(Request::Signal { command, number }) => self.signal(command, number),
+                None => {}
+            }
+        }
+    }
+
+    fn signal(&self, command: u32, number: i32) {
+        let mut alive = self.0.iter().flatten();
+        if let Some((_, pid)) = alive.find(|(of, _)| *of == command) {
+            send(*pid, number);
+        }
     }
 
     fn number_of(&self, pid: i32) -> Option<u32> {
@@ -99,10 +158,15 @@ impl Commands {
 
     fn pass_on(&self, number: i32) {
         for (_, pid) in self.0.iter().flatten() {
-            if signal::send(-pid, number).is_err() {
-                let _ = signal::send(*pid, number);
-            }
+            send(*pid, number);
         }
+    }
+}
+
+/// Sends a signal to the process group of a command, which the command may have left.
+fn send(pid: i32, number: i32) {
+    if signal::send(-pid, number).is_err() {
+        let _ = signal::send(pid, number);
     }
 }
 
@@ -135,7 +199,7 @@ fn reap(supervisor: BorrowedFd<'_>, household: &Household, commands: &mut Comman
                     disks,
                     cpu,
                 };
-                if ends_the_jail(command) {
+                if ends_the_jail(household.stays, command) {
                     household.board.put(&ended.words());
                     process::exit(0)
                 }
@@ -183,11 +247,7 @@ extern "C" fn become_command(worker: *mut std::ffi::c_void) -> i32 {
         Ok(()) => execute(worker.program),
         Err(errno) => errno,
     };
-    let message = Message::NotExecuted {
-        command: worker.command,
-        errno: errno.raw_os_error(),
-    };
-    tell(fd::fixed(SOCKET), message);
+    not_executed(fd::fixed(SOCKET), worker.command, errno);
     process::exit(127)
 }
 
@@ -220,6 +280,8 @@ mod tests {
             (commands.number_of(2), commands.number_of(40)),
             (None, Some(7))
         );
-        assert!(ends_the_jail(FIRST) && !ends_the_jail(7));
+        assert!(ends_the_jail(Stays::WhileFirstRuns, FIRST));
+        assert!(!ends_the_jail(Stays::WhileFirstRuns, 7));
+        assert!(!ends_the_jail(Stays::UntilEnded, FIRST));
     }
 }

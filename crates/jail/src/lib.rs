@@ -25,6 +25,7 @@
     )
 )]
 
+pub mod branch;
 mod build;
 mod build_steps;
 pub mod cgroup;
@@ -44,6 +45,7 @@ pub mod hierarchy;
 pub mod init;
 pub mod janitor;
 pub mod keystore;
+mod later;
 mod learn;
 pub mod loads;
 mod mounts;

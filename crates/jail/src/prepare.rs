@@ -15,11 +15,11 @@ use super::janitor::{Duties, Guarding, Janitor, Mounts};
 use super::names::Names;
 use super::netns::{self, Ahead, Sockets};
 use super::pins::Pins;
-use super::step::{Begins, Build, Enter, Household, Program, Step};
+use super::step::{Begins, Build, Enter, Household, Program, Stays, Step};
 use super::streams::Stdio;
 use super::{slot, streams};
 use creel_plan::resolve::JAIL_ID;
-use creel_plan::{Act, CgroupLayout, CgroupLimits, Host, IdMode, Ids, JailPlan, Namespace, Plan};
+use creel_plan::{Act, CgroupLayout, CgroupLimits, Host, IdMode, Ids, Namespace, Plan};
 use creel_sys::lease::Lease;
 use creel_sys::shared::Board;
 use creel_sys::signal::Held;
@@ -184,7 +184,7 @@ pub fn prepare(
         network,
         build,
         enter,
-        household: household(&plan.jail, guard)?,
+        household: household(&plan, guard)?,
         program: enter_steps::program(&plan.command),
         stdio,
         socket,
@@ -231,7 +231,7 @@ fn flag(namespace: Namespace) -> u64 {
     }
 }
 
-fn household(jail: &JailPlan, guard: Guarding) -> Result<Household, JailError> {
+fn household(plan: &Plan, guard: Guarding) -> Result<Household, JailError> {
     let board = Board::new().map_err(|source| JailError::System {
         what: "sharing memory",
         source,
@@ -242,6 +242,12 @@ fn household(jail: &JailPlan, guard: Guarding) -> Result<Household, JailError> {
             Guarding::Wanted => Begins::WhenGuarded,
             Guarding::No => Begins::AtOnce,
         },
-        disks: jail.watch.disks.iter().map(|path| absolute(path)).collect(),
+        disks: (plan.jail.watch.disks.iter())
+            .map(|path| absolute(path))
+            .collect(),
+        stays: match plan.command.argv.is_empty() {
+            true => Stays::UntilEnded,
+            false => Stays::WhileFirstRuns,
+        },
     })
 }

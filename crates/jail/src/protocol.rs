@@ -21,6 +21,58 @@ pub const HELD: u8 = b'n';
 /// See [`MAPPED`].
 pub const GUARDED: u8 = b'g';
 
+/// A request to the first process of a jail that stays, while it runs: three words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// Start a command. Descriptors: the command in shared memory ([`handed`](creel_sys::handed)), its stdin,
+    /// stdout and stderr, and opened `tasks` files of the groups that it joins.
+    Start {
+        /// The number that the supervisor gives to the command.
+        command: u32,
+    },
+    /// Send a signal to the process group of a command.
+    Signal {
+        /// The number that the supervisor gave to the command.
+        command: u32,
+        /// signal(7)
+        number: i32,
+    },
+}
+
+/// Length of every request, bytes.
+pub const REQUEST: usize = 12;
+
+impl Request {
+    /// The words in native byte order.
+    pub fn encode(self) -> [u8; REQUEST] {
+        let words = match self {
+            Request::Start { command } => [1, command, 0],
+            Request::Signal { command, number } => [2, command, number.cast_unsigned()],
+        };
+        let mut bytes = [0; REQUEST];
+        for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// `None` if it is not a request of this version.
+    pub fn decode(bytes: &[u8]) -> Option<Request> {
+        let mut words = [0u32; 3];
+        for (word, from) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+            *word = u32::from_ne_bytes(from.try_into().ok()?);
+        }
+        match words {
+            [1, command, _] => Some(Request::Start { command }),
+            [2, command, number] => Some(Request::Signal {
+                command,
+                number: number.cast_signed(),
+            }),
+            _ => None,
+        }
+    }
+}
+
 /// The command for which a jail is made.
 pub const FIRST: u32 = 0;
 
@@ -36,7 +88,15 @@ pub enum Message {
         errno: i32,
     },
     /// The pseudoterminal's master travels with this message.
-    Terminal,
+    Terminal {
+        /// The number that the supervisor gave to the command.
+        command: u32,
+    },
+    /// The command's program was executed.
+    Started {
+        /// The number that the supervisor gave to the command.
+        command: u32,
+    },
     /// Stdin's file travels with this message.
     Stdin {
         /// The offset of the file at the start, bytes.
@@ -74,7 +134,8 @@ impl Message {
         let mut words = [0u32; WORDS];
         match *self {
             Message::Failed { step, errno } => words[..3].copy_from_slice(&[1, step, errno as u32]),
-            Message::Terminal => words[0] = 2,
+            Message::Terminal { command } => words[..2].copy_from_slice(&[2, command]),
+            Message::Started { command } => words[..2].copy_from_slice(&[7, command]),
             Message::NotExecuted { command, errno } => {
                 words[..3].copy_from_slice(&[3, command, errno as u32]);
             }
@@ -110,7 +171,7 @@ impl Message {
                 step: words[1],
                 errno: words[2] as i32,
             },
-            2 => Message::Terminal,
+            2 => Message::Terminal { command: words[1] },
             3 => Message::NotExecuted {
                 command: words[1],
                 errno: words[2] as i32,
@@ -131,6 +192,7 @@ impl Message {
                     cpu: words[4],
                 }
             }
+            7 => Message::Started { command: words[1] },
             6 => Message::Stdin {
                 position: u64::from(words[1]) | u64::from(words[2]) << 32,
             },
@@ -168,7 +230,8 @@ mod tests {
             Message::Stdin {
                 position: 5 << 32 | 9,
             },
-            Message::Terminal,
+            Message::Terminal { command: 9 },
+            Message::Started { command: 10 },
             Message::NotExecuted {
                 command: 3,
                 errno: 2,
@@ -183,6 +246,16 @@ mod tests {
         ] {
             assert_eq!(Message::decode(&message.encode()), Some(message));
         }
+        for request in [
+            Request::Start { command: 7 },
+            Request::Signal {
+                command: 3,
+                number: 15,
+            },
+        ] {
+            assert_eq!(Request::decode(&request.encode()), Some(request));
+        }
+        assert_eq!(Request::decode(&[]), None);
         assert_eq!(Message::decode(&[0; LENGTH]), None);
         assert_eq!(Message::decode(&[]), None);
     }

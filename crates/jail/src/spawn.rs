@@ -3,7 +3,7 @@
 //! Objects that need the host's privileges (detached mounts of pinned trees, groups) are made before the clone. The
 //! child inherits them and waits once, for its id maps.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,11 +12,12 @@ use super::error::JailError;
 use super::janitor::{Janitor, Leaving, Told};
 use super::netns::{self, Ahead};
 use super::prepare::Ready;
-use super::protocol::{HELD, MAPPED};
-use super::step::{Build, Step, Tree};
+use super::protocol::{HELD, MAPPED, Request};
+use super::step::{Build, Stays, Step, Tree};
+use super::streams::{self, Stdio};
 use super::walk::{Child, Start, walk};
 use creel_plan::resolve::JAIL_ID;
-use creel_plan::{CgroupLayout, Ids, Plan};
+use creel_plan::{CgroupLayout, Ids, Plan, Terminal};
 use creel_sys::clone::{self, Side};
 use creel_sys::lease::Lease;
 use creel_sys::process::{self, Change, Groups, Usage};
@@ -39,6 +40,8 @@ pub struct Live {
     pub group: Option<Group>,
     /// Held until handlers exist; see [`Ready`].
     pub held: Option<Held>,
+    ids: Ids,
+    first_id: u32,
     pid: i32,
     /// `None` if a janitor has nothing to make, watch or remove.
     pub janitor: Option<Janitor>,
@@ -56,6 +59,9 @@ impl Ready {
             let mut made = Group::new(layout, lease.slot);
             made.create()?;
             made.limit(limits)?;
+            if self.household.stays == Stays::UntilEnded {
+                made.kill_one_for_memory()?;
+            }
             if matches!(layout, CgroupLayout::V1 { .. }) {
                 tasks = made.open_tasks()?;
             }
@@ -115,6 +121,8 @@ impl Ready {
             board: self.household.board,
             group,
             held: Some(self.held),
+            ids: self.ids,
+            first_id: self.first_id,
             pid,
             janitor: self.janitor,
             _lease: self.lease,
@@ -233,6 +241,17 @@ impl Live {
                 source,
             }),
         }
+    }
+
+    /// Asks the first process of a jail that stays to start a command or to signal one. `EAGAIN`: it has many
+    /// requests unread.
+    pub fn request(&self, request: Request, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        socket::send_now(self.socket.as_fd(), &request.encode(), fds)
+    }
+
+    /// Lets the jail's user open these pipes by name (/dev/stdout), as those of the first command.
+    pub fn give_streams(&self, stdio: &Stdio, terminal: Terminal) {
+        streams::own(stdio, self.ids, self.first_id + JAIL_ID, terminal);
     }
 
     /// Sends a signal to the jail's first process, which passes it on.

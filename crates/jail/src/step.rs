@@ -300,6 +300,17 @@ pub struct Household {
     pub board: Board,
     /// When pid 1 starts the first command.
     pub begins: Begins,
+    /// The end of the jail.
+    pub stays: Stays,
+}
+
+/// How long a jail stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stays {
+    /// It ends with its first command.
+    WhileFirstRuns,
+    /// It has no first command: it takes requests for commands until the supervisor ends it.
+    UntilEnded,
 }
 
 /// When pid 1 starts the first command.

@@ -1,10 +1,12 @@
 //! The command of a run: its arguments, the paths where it may be found, and its environment.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use super::act::Node;
+use super::JailPlan;
+use super::act::{Act, Node};
 use super::egress::Egress;
 use super::host::{Fact, Host, IdMode};
 use super::identity::Identity;
@@ -55,11 +57,13 @@ pub(super) fn candidates(
     environment: &BTreeMap<Vec<u8>, Vec<u8>>,
     workdir: &Path,
 ) -> Vec<Vec<u8>> {
-    let name = request.command[0].as_bytes();
+    let Some(name) = request.command.first().map(|name| name.as_bytes()) else {
+        return vec![];
+    };
     if name.contains(&b'/') {
         return vec![
             workdir
-                .join(Path::new(&request.command[0]))
+                .join(Path::new(OsStr::from_bytes(name)))
                 .as_os_str()
                 .as_bytes()
                 .to_vec(),
@@ -133,6 +137,31 @@ pub(super) fn environment(
     all.insert(b"CREEL".into(), b"1".into());
     all.insert(b"CREEL_ID".into(), request.id.clone().into_bytes());
     Ok(all)
+}
+
+/// The working directory of a later command: the workspace, or a path in a tree of the jail.
+pub(super) fn workdir_in(
+    policy: &Policy,
+    request: &Request,
+    host: &Host,
+    jail: &JailPlan,
+) -> Result<PathBuf, ResolveError> {
+    let workspace = paths::workspace(policy, request, host);
+    let path = match &request.workdir {
+        None => return Ok(workspace),
+        Some(asked) => workspace.join(asked),
+    };
+    let plain = !path.components().any(|part| part == Component::ParentDir);
+    let holds = |act: &Act| match act {
+        Act::Bind { target: above, .. }
+        | Act::Tmpfs { path: above, .. }
+        | Act::Link { path: above, .. } => path.starts_with(above),
+        _ => false,
+    };
+    match plain && (path == Path::new("/") || jail.build.iter().any(holds)) {
+        true => Ok(path),
+        false => Err(ResolveError::WorkdirOutside(path.display().to_string())),
+    }
 }
 
 /// Appends the directories of `--exec` to a PATH, so that programs there can start each other by name.

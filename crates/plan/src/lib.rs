@@ -28,7 +28,7 @@ pub mod granted;
 pub mod host;
 pub mod identity;
 mod ids;
-mod lossless;
+pub mod lossless;
 pub mod order;
 mod own;
 pub mod paths;
@@ -104,7 +104,8 @@ pub struct JailPlan {
 /// One command in a jail. It refers to the jail only by paths in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandPlan {
-    /// The arguments, the program's name first. No argument has a NUL byte.
+    /// The arguments, the program's name first. No argument has a NUL byte. Empty in the plan of a jail that is
+    /// made without a command.
     #[serde(with = "lossless::list")]
     pub argv: Vec<Vec<u8>>,
     /// The absolute paths to try, in order: one where the command has a slash, else one for each

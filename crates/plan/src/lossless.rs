@@ -15,7 +15,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A type that is bytes to the kernel.
 pub trait Raw {
+    /// The bytes.
     fn raw(&self) -> &[u8];
+    /// The value of these bytes.
     fn of(bytes: Vec<u8>) -> Self;
 }
 
@@ -53,10 +55,12 @@ pub fn deserialize<'de, T: Raw, D: Deserializer<'de>>(from: D) -> Result<T, D::E
 pub mod list {
     use super::{Bytes, Deserialize, Deserializer, Owned, Raw, Serializer};
 
+    /// For a list.
     pub fn serialize<T: Raw, S: Serializer>(list: &[T], to: S) -> Result<S::Ok, S::Error> {
         to.collect_seq(list.iter().map(|value| Bytes(value.raw())))
     }
 
+    /// For a list.
     pub fn deserialize<'de, T: Raw, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
         let all = Vec::<Owned>::deserialize(from)?;
         Ok(all.into_iter().map(|bytes| T::of(bytes.0)).collect())
@@ -69,6 +73,7 @@ pub mod map {
 
     type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
+    /// For variables.
     pub fn serialize<S: Serializer>(map: &Map, to: S) -> Result<S::Ok, S::Error> {
         let named: Result<Vec<_>, _> = map
             .iter()
@@ -80,6 +85,7 @@ pub mod map {
         }
     }
 
+    /// For variables.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Map, D::Error> {
         from.deserialize_any(Pairs)
     }

@@ -12,8 +12,10 @@ use creel_policy::{AbsPath, Origin};
 /// grant or limit are lines of the policy by then.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// The arguments of the command, its name or path first. An empty list is an error.
+    /// The arguments of the command, its name or path first. An empty list is an error, unless the jail stays.
     pub command: Vec<OsString>,
+    /// Whether the jail is made without a command, and stays until it is ended: a session.
+    pub stays: bool,
     /// The workspace; `None` for the caller's working directory.
     pub workspace: Option<PathBuf>,
     /// Granted paths that no line of a policy can name.

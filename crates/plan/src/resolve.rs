@@ -20,6 +20,10 @@ pub const JAIL_ID: u32 = 1000;
 /// Bytes that a jail's processes may lock, for secrets in memory.
 const LOCKED_BYTES: u64 = 64 << 10;
 
+/// On v1, processes of a session's group beyond the policy's limit, which holds for all of its commands together: a
+/// command is forked in the session's group, and moves to that of the commands afterwards.
+pub const HEADROOM: u64 = 8;
+
 /// Queued signals and POSIX timers. They also count against the user who started creel, whose other
 /// programs have the rest of `ulimit -i`.
 const PENDING_SIGNALS: u64 = 4096;
@@ -29,8 +33,10 @@ const LEAST_SOCKET_BYTES: u64 = 16 << 20;
 
 /// Turns a policy and a request into a plan for this host.
 pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, ResolveError> {
-    if request.command.is_empty() || request.command[0].is_empty() {
-        return Err(ResolveError::NoCommand);
+    match request.command.first() {
+        Some(name) if !name.is_empty() => {}
+        None if request.stays => {}
+        _ => return Err(ResolveError::NoCommand),
     }
     let (limits, degraded) = (&policy.limits, &policy.allow_degraded);
     let home = paths::home(host);
@@ -58,7 +64,11 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
         Ids::Range { .. } | Ids::Shared { .. } => (JAIL_ID, JAIL_ID),
         Ids::Caller { uid, gid } => (uid, gid),
     };
-    let cgroup = cgroup(host, limits, degraded)?;
+    let mut cgroup = cgroup(host, limits, degraded)?;
+    let has_room = request.stays && matches!(host.cgroups, CgroupLayout::V1 { .. });
+    if let Some(cgroup) = cgroup.as_mut().filter(|_| has_room) {
+        cgroup.pids = cgroup.pids.saturating_add(HEADROOM);
+    }
     let workdir = view.workdir(request)?;
     let environment = environment(policy, request, host)?;
     let argv = argv(request)?;
@@ -137,13 +147,46 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
             terminal: request.terminal,
             acts: command_acts(request.terminal, limits, processes, host, &workdir),
             workdir,
-            watch: CommandWatch {
-                timeout: limits.timeout.value.0,
-                output: limits.output.value.0,
-                grace: limits.grace.value.0,
-            },
+            watch: watch(limits),
         },
     })
+}
+
+/// The plan of a later command in `jail`, which was made under the same policy on this host.
+pub fn command(
+    policy: &Policy,
+    request: &Request,
+    host: &Host,
+    jail: &JailPlan,
+) -> Result<CommandPlan, ResolveError> {
+    if request.command.first().is_none_or(|name| name.is_empty()) {
+        return Err(ResolveError::NoCommand);
+    }
+    let limits = &policy.limits;
+    let workdir = super::command::workdir_in(policy, request, host, jail)?;
+    let environment = environment(policy, request, host)?;
+    let counted = |act: &Act| matches!(act, Act::Cgroup(_));
+    let processes = match jail.build.iter().any(counted) {
+        true => None,
+        false => processes(limits, host),
+    };
+    Ok(CommandPlan {
+        argv: argv(request)?,
+        candidates: candidates(request, &environment, &workdir),
+        environment,
+        terminal: request.terminal,
+        acts: command_acts(request.terminal, limits, processes, host, &workdir),
+        workdir,
+        watch: watch(limits),
+    })
+}
+
+fn watch(limits: &Limits) -> CommandWatch {
+    CommandWatch {
+        timeout: limits.timeout.value.0,
+        output: limits.output.value.0,
+        grace: limits.grace.value.0,
+    }
 }
 
 /// The layers that apply to every process in the jail.

@@ -6,25 +6,97 @@
 //!    └───────────────────── the jail's first process ends ◀───────────────────────────────┘
 //! ```
 //!
-//! A jail that is made for one command ends with it, so the end of the command is the end of the jail.
+//! A jail that is made for one command ends with it, so the end of the command is the end of the jail. A command in a
+//! session has the same loop, in the process that asked for it; its [`Running`] speaks to the keeper.
 
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::events::{finished, until};
-use super::jail::{Jail, Said};
+use super::jail::{Jail, Mail, Said};
 use super::signals::Signals;
 use super::stream::{Budget, End, Hurry, Ours, relay_all};
 use super::terminal::{self, Joined};
 use super::{Cause, SuperviseError};
+use creel_jail::protocol::FIRST;
 use creel_plan::CommandWatch;
 use creel_sys as sys;
 use creel_sys::Errno;
 use creel_sys::signal::Alarm;
+
+/// A command in its jail, as its loop sees it: in this process's own jail, or in a session of a keeper.
+pub trait Running {
+    /// Returns when a message may have come, or when the result of `is_asking` has changed.
+    async fn came(&self);
+    fn take(&self) -> Vec<Said>;
+    fn is_asking(&self) -> bool;
+    /// The limit or the caller's signal for which creel ends it, if it does.
+    fn cause(&self) -> Option<Cause>;
+    fn deadline(&self) -> Option<Instant>;
+    /// SIGTERM, and SIGKILL after the grace.
+    fn end_politely(&self, cause: Cause, grace: Duration);
+    /// SIGKILL after the grace, unless a deadline is set already.
+    fn be_patient(&self, grace: Duration);
+    fn kill(&self, cause: Cause);
+    fn signal(&self, number: i32);
+    /// Stops every process until [`Running::thaw`]. False if that is not possible.
+    fn freeze(&self) -> bool;
+    fn thaw(&self);
+}
+
+/// The first command of a jail.
+pub struct First<'j> {
+    pub jail: &'j Jail,
+    mail: Rc<Mail>,
+}
+
+impl<'j> First<'j> {
+    pub fn of(jail: &'j Jail) -> First<'j> {
+        let mail = jail.mail_of(FIRST);
+        First { jail, mail }
+    }
+}
+
+impl Running for First<'_> {
+    async fn came(&self) {
+        self.mail.came().await;
+    }
+    fn take(&self) -> Vec<Said> {
+        self.mail.take()
+    }
+    fn is_asking(&self) -> bool {
+        self.jail.is_asking()
+    }
+    fn cause(&self) -> Option<Cause> {
+        self.jail.cause()
+    }
+    fn deadline(&self) -> Option<Instant> {
+        self.jail.deadline()
+    }
+    fn end_politely(&self, cause: Cause, grace: Duration) {
+        self.jail.end_politely(cause, grace);
+    }
+    fn be_patient(&self, grace: Duration) {
+        self.jail.be_patient(grace);
+    }
+    fn kill(&self, cause: Cause) {
+        self.jail.kill(cause);
+    }
+    fn signal(&self, number: i32) {
+        self.jail.live.signal(number);
+    }
+    fn freeze(&self) -> bool {
+        self.jail.live.freeze()
+    }
+    fn thaw(&self) {
+        self.jail.live.thaw();
+    }
+}
 
 /// The state of the loop.
 pub struct CommandLoop<'a> {
@@ -68,14 +140,14 @@ impl<'a> CommandLoop<'a> {
             screen: None,
             shown: None,
             keys: match pipes.typed {
-                Some(typed) => Box::pin(typed.carry()),
+                Some(typed) => typed,
                 None => Box::pin(std::future::pending()),
             },
         }
     }
 
     /// Serves the command while its jail lives; returns only an error.
-    pub async fn run(&mut self, jail: &Jail) -> Result<Infallible, SuperviseError> {
+    pub async fn run(&mut self, jail: &impl Running) -> Result<Infallible, SuperviseError> {
         let timeout = tokio::time::sleep_until(self.over);
         tokio::pin!(timeout);
         let mut look = tokio::time::interval(super::stdin_relay::LOOK);
@@ -84,7 +156,7 @@ impl<'a> CommandLoop<'a> {
             let (asking, left) = (jail.is_asking(), self.is_left());
             tokio::select! {
                 biased;
-                () = jail.mail.came() => self.hear(jail)?,
+                () = jail.came() => self.hear(jail)?,
                 number = self.signals.next() => self.signal(jail, number),
                 () = &mut timeout, if jail.cause().is_none() => {
                     if jail.cause().is_none() {
@@ -116,8 +188,8 @@ impl<'a> CommandLoop<'a> {
     }
 
     /// Takes pid 1's messages about the command.
-    pub fn hear(&mut self, jail: &Jail) -> Result<(), SuperviseError> {
-        for said in jail.mail.take() {
+    pub fn hear(&mut self, jail: &impl Running) -> Result<(), SuperviseError> {
+        for said in jail.take() {
             match said {
                 Said::NotExecuted(errno) => self.not_executed = Some(errno),
                 Said::Terminal(master) => {
@@ -134,10 +206,10 @@ impl<'a> CommandLoop<'a> {
                 // Without a terminal to give back, nobody waits for creel to stop, and a jail must not stop
                 // its own clock.
                 Said::Stopped if self.holds_terminal() => {
-                    jail.live.signal(sys::signal::TSTP);
+                    jail.signal(sys::signal::TSTP);
                     self.stop_too(jail);
                 }
-                Said::Stopped => {}
+                Said::Stopped | Said::Started | Said::Ended(_) => {}
             }
         }
         Ok(())
@@ -147,40 +219,40 @@ impl<'a> CommandLoop<'a> {
         self.joined.as_ref().is_some_and(Joined::holds_terminal)
     }
 
-    fn signal(&mut self, jail: &Jail, number: i32) {
+    fn signal(&mut self, jail: &impl Running, number: i32) {
         use sys::signal::{HUP, INT, QUIT};
         self.asked |= matches!(number, INT | HUP | QUIT);
         match number {
             sys::signal::WINCH => match &self.joined {
                 // The kernel notifies the jail's foreground of the new size itself.
                 Some(joined) => joined.resize(),
-                None => jail.live.signal(number),
+                None => jail.signal(number),
             },
             // The jail stops and reports it, and then this process stops.
-            sys::signal::TSTP if self.holds_terminal() => jail.live.signal(sys::signal::TSTP),
+            sys::signal::TSTP if self.holds_terminal() => jail.signal(sys::signal::TSTP),
             sys::signal::TSTP => {
-                jail.live.signal(sys::signal::TSTP);
+                jail.signal(sys::signal::TSTP);
                 self.stop_too(jail);
             }
             sys::signal::TERM if jail.deadline().is_some() => jail.kill(Cause::Asked),
             sys::signal::TERM => {
-                jail.live.signal(number);
+                jail.signal(number);
                 jail.be_patient(self.grace());
             }
-            number => jail.live.signal(number),
+            number => jail.signal(number),
         }
     }
 
     /// Stops this process as its caller expects, and continues the jail when it is continued. The jail is
     /// frozen meanwhile: a process that a signal stopped could wake itself with a timer. If it cannot be
     /// frozen, its clock goes on, and an alarm wakes this process when the time is over.
-    fn stop_too(&mut self, jail: &Jail) {
+    fn stop_too(&mut self, jail: &impl Running) {
         let ends = match jail.cause() {
             None => self.over,
             Some(_) => jail.deadline().unwrap_or(self.over),
         };
         let left = ends.saturating_duration_since(Instant::now());
-        let alarm = match jail.live.freeze() {
+        let alarm = match jail.freeze() {
             true => None,
             false => Some(Alarm::after(left)),
         };
@@ -196,8 +268,8 @@ impl<'a> CommandLoop<'a> {
                 None => stop(),
             }
         }
-        jail.live.thaw();
-        jail.live.signal(sys::signal::CONT);
+        jail.thaw();
+        jail.signal(sys::signal::CONT);
     }
 
     /// After the end: delivers the remaining output before the verdict. A reader has until `patience`, or

@@ -36,6 +36,8 @@ use creel_policy::{Degradable, Policy, WorkspaceMode, preset};
 pub struct Asked {
     /// The command and its arguments.
     pub command: Vec<OsString>,
+    /// Whether the jail is a session, which is made without a command.
+    pub stays: bool,
     /// The workspace; by default the current directory.
     pub workspace: Option<PathBuf>,
     /// The mode of the workspace; by default the policy's.
@@ -189,6 +191,7 @@ fn request(
         .collect();
     Request {
         command: asked.command.clone(),
+        stays: asked.stays,
         workspace: asked.workspace.clone(),
         raw,
         env: asked.env.clone(),

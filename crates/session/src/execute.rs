@@ -180,10 +180,8 @@ impl Prepared {
         let id = &declared.request.id;
         let before = left::Before::of(&plan, &host, &pins, id)?;
         let pipes = match plan.command.terminal {
-            Terminal::Pty => stream::Pipes {
-                theirs: Default::default(),
-                ours: Default::default(),
-            },
+            _ if declared.request.stays => stream::Pipes::none(),
+            Terminal::Pty => stream::Pipes::none(),
             Terminal::Pipes => stream::pipes().map_err(ExecuteError::Pipes)?,
         };
         let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -234,6 +232,11 @@ impl Prepared {
 }
 
 impl Running {
+    /// The jail, its relay, the kernel's release and the files before it, for a keeper.
+    pub(crate) fn parts(self) -> (Live, Option<Relay>, String, Option<left::Before>) {
+        (self.live, self.relay, self.kernel, self.before)
+    }
+
     /// Watches the jail to its end.
     pub fn watch(self) -> Result<Finished, ExecuteError> {
         // The verdict uses the plan that ran; supervision consumes the live jail.

@@ -4,9 +4,11 @@
 //! The loop ends when the jail has ended. It passes pid 1's messages about a command to the command's own
 //! loop.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
@@ -20,9 +22,10 @@ use super::uncharged::Uncharged;
 use super::{Cause, SuperviseError};
 use creel_egress::relay::Relay;
 use creel_jail::janitor::{Janitor, Told, Uncovered, Unguarded};
-use creel_jail::protocol::{LENGTH, Message};
+use creel_jail::protocol::{DISKS, LENGTH, Message};
 use creel_jail::step::STDIN;
 use creel_jail::{JailError, Live};
+use creel_sys::process::Change;
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, readiness};
 
@@ -41,7 +44,7 @@ pub struct Jail {
     /// The deadline was set.
     hurried: Notify,
     asking: Cell<bool>,
-    pub mail: Mail,
+    mails: RefCell<BTreeMap<u32, Rc<Mail>>>,
 }
 
 /// Pid 1's messages about one command, until the command's loop takes them.
@@ -51,12 +54,24 @@ pub struct Mail {
     came: Notify,
 }
 
-/// A message of pid 1 about a command that has not ended.
+/// A message of pid 1 about a command.
 pub enum Said {
     /// The master of the command's terminal.
     Terminal(OwnedFd),
     NotExecuted(Errno),
+    Started,
     Stopped,
+    /// Only of a command in a jail that stays.
+    Ended(CommandEnd),
+}
+
+/// How a command in a jail that stays has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandEnd {
+    pub change: Change,
+    pub disks: [[u32; 2]; DISKS],
+    /// Milliseconds, as RLIMIT_CPU counts them.
+    pub cpu: u32,
 }
 
 impl Mail {
@@ -69,7 +84,7 @@ impl Mail {
         self.letters.take()
     }
 
-    fn put(&self, said: Said) {
+    pub fn put(&self, said: Said) {
         let mut letters = self.letters.take();
         letters.push(said);
         self.letters.set(letters);
@@ -85,7 +100,24 @@ impl Jail {
             deadline: Cell::new(None),
             hurried: Notify::new(),
             asking: Cell::new(false),
-            mail: Mail::default(),
+            mails: RefCell::default(),
+        }
+    }
+
+    /// The messages about a command from now on.
+    pub fn mail_of(&self, command: u32) -> Rc<Mail> {
+        Rc::clone(self.mails.borrow_mut().entry(command).or_default())
+    }
+
+    /// Drops messages about a command from now on.
+    pub fn forget(&self, command: u32) {
+        self.mails.borrow_mut().remove(&command);
+    }
+
+    /// Puts a message where somebody waits for it.
+    fn post(&self, command: u32, said: Said) {
+        if let Some(mail) = self.mails.borrow().get(&command) {
+            mail.put(said);
         }
     }
 
@@ -198,7 +230,10 @@ impl JailLoop {
             let socket = janitor.socket().try_clone_to_owned();
             socket.and_then(readable)
         });
-        let oom = match live.group.as_ref().map(|g| g.oom_events()).transpose() {
+        // In a session the kernel kills the command that used the memory up, and the others go on.
+        let ends = !live.plan.command.argv.is_empty();
+        let group = live.group.as_ref().filter(|_| ends);
+        let oom = match group.map(|g| g.oom_events()).transpose() {
             Ok(events) => events.flatten().map(readable).transpose(),
             Err(e) => return Err(JailError::from(e).into()),
         };
@@ -261,7 +296,8 @@ impl JailLoop {
             }
             let asking = egress::is_asking(&self.egress);
             if jail.asking.replace(asking) != asking {
-                jail.mail.came.notify_one();
+                let mails = jail.mails.borrow();
+                mails.values().for_each(|mail| mail.came.notify_one());
             }
         }
     }
@@ -309,17 +345,26 @@ impl JailLoop {
                 Some(Message::Stdin { position }) => {
                     self.stdin = fds[0].take().map(|file| (file, position));
                 }
-                Some(Message::Terminal) => {
+                Some(Message::Terminal { command }) => {
                     let master = fds[0].take().map(Said::Terminal);
-                    master.into_iter().for_each(|said| jail.mail.put(said));
+                    master.into_iter().for_each(|said| jail.post(command, said));
                 }
-                // The jail has only one command.
-                Some(Message::NotExecuted { errno, .. }) => {
+                Some(Message::NotExecuted { command, errno }) => {
                     let errno = Errno::from_raw_os_error(errno);
-                    jail.mail.put(Said::NotExecuted(errno));
+                    jail.post(command, Said::NotExecuted(errno));
                 }
-                Some(Message::Stopped { .. }) => jail.mail.put(Said::Stopped),
-                Some(Message::Ended { .. }) | None => {}
+                Some(Message::Started { command }) => jail.post(command, Said::Started),
+                Some(Message::Stopped { command }) => jail.post(command, Said::Stopped),
+                Some(Message::Ended {
+                    command,
+                    change,
+                    disks,
+                    cpu,
+                }) => {
+                    let end = CommandEnd { change, disks, cpu };
+                    jail.post(command, Said::Ended(end));
+                }
+                None => {}
             }
         }
     }

@@ -2,8 +2,10 @@
 //! Its stdin is the caller's, or the stdin relay ([`stdin_relay`](super::stdin_relay)).
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::Interest;
@@ -29,13 +31,23 @@ pub struct Pipes {
     pub ours: Ours,
 }
 
+impl Pipes {
+    /// No pipe: a jail with a terminal of its own, or without a command.
+    pub fn none() -> Pipes {
+        Pipes {
+            theirs: Stdio::default(),
+            ours: Ours::default(),
+        }
+    }
+}
+
 /// Creel's ends of the streams.
 #[derive(Default)]
 pub struct Ours {
     /// Each pipe's reading end and the number of the caller's descriptor that it is copied to.
     pub written: Vec<(OwnedFd, i32)>,
-    /// The stdin relay, if the caller's stdin is a terminal.
-    pub typed: Option<StdinRelay>,
+    /// Carries the caller's input, if its stdin is a terminal or, for a session, a file. Dropped at the end.
+    pub typed: Option<Pin<Box<dyn Future<Output = Infallible>>>>,
 }
 
 /// Makes the pipes. If the caller's stdout and stderr are one file, so are the jail's: output that is
@@ -44,6 +56,7 @@ pub struct Ours {
 /// stdin is the caller's own, unless that is a terminal.
 pub fn pipes() -> creel_sys::Result<Pipes> {
     let (input, typed) = StdinRelay::split()?.unzip();
+    let typed = typed.map(|relay| Box::pin(relay.carry()) as _);
     let (out_read, out_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let same = match (fd::stat(fd::fixed(1)), fd::stat(fd::fixed(2))) {
         (Ok(out), Ok(err)) => (out.dev, out.ino) == (err.dev, err.ino),
@@ -67,6 +80,49 @@ pub fn pipes() -> creel_sys::Result<Pipes> {
             typed,
         },
     })
+}
+
+/// As [`pipes`], for a command in a session: a file or a device on stdin is read here and passed on through a
+/// pipe, since a descriptor of a file would lead the jail to the host.
+pub fn pipes_of_session() -> creel_sys::Result<Pipes> {
+    let mut pipes = pipes()?;
+    if pipes.theirs.0[0].is_none() {
+        let stdin = fd::fixed(0);
+        let is_stream = fd::stat(stdin)?.kind == fd::Kind::Other;
+        pipes.theirs.0[0] = Some(match is_stream {
+            true => rustix::io::fcntl_dupfd_cloexec(stdin, 3)?,
+            false => {
+                let (theirs, pipe) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+                pipes.ours.typed = Some(Box::pin(carry_file(pipe)));
+                theirs
+            }
+        });
+    }
+    Ok(pipes)
+}
+
+/// Copies the file on stdin into a pipe. Never returns; an error ends the jail's stdin.
+async fn carry_file(pipe: OwnedFd) -> Infallible {
+    let _ = copy_file(pipe).await;
+    std::future::pending().await
+}
+
+async fn copy_file(pipe: OwnedFd) -> io::Result<()> {
+    rustix::io::ioctl_fionbio(&pipe, true)?;
+    let pipe = readiness::to_write(pipe)?;
+    let mut buffer = vec![0; LARGE];
+    loop {
+        let length = rustix::io::read(fd::fixed(0), &mut buffer)?;
+        let mut rest = buffer.get(..length).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        while !rest.is_empty() {
+            let write = |fd: &OwnedFd| Ok(rustix::io::write(fd, rest)?);
+            let written = pipe.async_io(Interest::WRITABLE, write).await?;
+            rest = &rest[written..];
+        }
+    }
 }
 
 /// Runs every stream to its end. Returns the first error that lost a part of one, if any.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::command::CommandLoop;
+use super::command::{CommandLoop, First};
 use super::jail::{Jail, JailLoop};
 use super::signals::Signals;
 use super::stream::{Budget, Ours};
@@ -56,15 +56,16 @@ async fn watch(
     let mut watched = JailLoop::new(&live, relay)?;
     let mut jail = Jail::new(live);
     let mut command = CommandLoop::new(limits, &budget, signals, pipes, started);
+    let first = First::of(&jail);
     // The command's loop does not end by itself: the end of its one command is the end of the jail.
     tokio::select! {
         biased;
         () = watched.run(&jail) => {}
-        failed = command.run(&jail) => match failed? {},
+        failed = command.run(&first) => match failed? {},
     }
     watched.ended(&jail);
     // The command ended before its loop read all messages.
-    command.hear(&jail)?;
+    command.hear(&first)?;
 
     let (mut disks, mut cpu) = ([[0; 2]; DISKS], 0);
     let mut end = match (watched.failed.take(), command.not_executed) {

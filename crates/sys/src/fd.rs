@@ -230,6 +230,17 @@ pub fn fixed(number: i32) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 
+/// Connects descriptors 0, 1 and 2 to /dev/null, for a process that outlives its caller.
+pub fn no_streams() -> Result<()> {
+    let null = rx::openat(
+        CWD,
+        c"/dev/null",
+        OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    (0..3).try_for_each(|number| dup_to(null.as_fd(), number))
+}
+
 /// Copies a descriptor that the caller passed by number (`--status-fd`).
 pub fn adopt(number: i32) -> Result<OwnedFd> {
     // SAFETY: the number is only borrowed for the duplication; fcntl refuses one that is not open.

@@ -117,6 +117,33 @@ pub fn remove_directory(root: &OwnedFd, path: &CStr) -> Result<()> {
     unlinkat(root.as_fd(), relative(path), AtFlags::REMOVEDIR)
 }
 
+/// Removes the empty directories in a path below `root`, and those in them, `depth` levels.
+pub fn remove_inside(root: &OwnedFd, path: &CStr, depth: u32) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if let Ok(directory) = openat(root.as_fd(), relative(path), flags, Mode::empty()) {
+        remove_in(&directory, depth);
+    }
+}
+
+fn remove_in(directory: &OwnedFd, depth: u32) {
+    let mut room = [std::mem::MaybeUninit::uninit(); 2048];
+    let mut entries = rustix::fs::RawDir::new(directory, &mut room);
+    while let Some(Ok(entry)) = entries.next() {
+        let name = entry.file_name();
+        let own = name.to_bytes().first() != Some(&b'.');
+        if entry.file_type() != rustix::fs::FileType::Directory || !own {
+            continue;
+        }
+        if unlinkat(directory.as_fd(), name, AtFlags::REMOVEDIR).is_err() && depth > 1 {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            if let Ok(inner) = openat(directory.as_fd(), name, flags, Mode::empty()) {
+                remove_in(&inner, depth - 1);
+            }
+            let _ = unlinkat(directory.as_fd(), name, AtFlags::REMOVEDIR);
+        }
+    }
+}
+
 /// Writes `1` to a file below `root`, if it is there.
 pub fn write_one(root: &OwnedFd, path: &CStr) {
     if let Ok(file) = open(root, path) {

@@ -29,6 +29,7 @@ pub mod fanotify;
 pub mod fd;
 pub mod filelease;
 pub mod freezer;
+pub mod handed;
 pub mod host;
 pub mod inherited;
 pub mod janitor;

@@ -209,6 +209,25 @@ pub fn give_back() {
     }
 }
 
+/// Sets the window size of a terminal. Runs after clone.
+pub fn set_size(terminal: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<()> {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    termios::tcsetwinsize(terminal, size)
+}
+
+/// Rows and columns of the caller's terminal; `None` if neither descriptor is one.
+pub fn size_of(terminals: [BorrowedFd<'_>; 2]) -> Option<[u16; 2]> {
+    let size = terminals
+        .into_iter()
+        .find_map(|fd| termios::tcgetwinsize(fd).ok())?;
+    Some([size.ws_row, size.ws_col])
+}
+
 /// Copies the window size of one terminal to another.
 pub fn copy_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     let size: Winsize = termios::tcgetwinsize(from)?;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
@@ -20,26 +21,31 @@ pub fn to_write(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// Checks again that reading would not block: the descriptor is in blocking mode, and its reported readiness
 /// may be stale.
 pub fn can_read(fd: &OwnedFd) -> bool {
-    is(fd, PollFlags::IN)
+    is(fd, PollFlags::IN, Duration::ZERO)
+}
+
+/// Waits until the descriptor is readable, at most for `time`.
+pub fn can_read_within(fd: &OwnedFd, time: Duration) -> bool {
+    is(fd, PollFlags::IN, time)
 }
 
 /// The same for writing.
 pub fn can_write(fd: &OwnedFd) -> bool {
-    is(fd, PollFlags::OUT)
+    is(fd, PollFlags::OUT, Duration::ZERO)
 }
 
 /// Whether this end's pipe has no reader any more (poll(2), `POLLERR`).
 pub fn is_left(fd: &OwnedFd) -> bool {
-    is(fd, PollFlags::empty())
+    is(fd, PollFlags::empty(), Duration::ZERO)
 }
 
-fn is(fd: &OwnedFd, wanted: PollFlags) -> bool {
+fn is(fd: &OwnedFd, wanted: PollFlags, time: Duration) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), wanted)];
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
+    let time = Timespec {
+        tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
     };
-    matches!(poll(&mut fds, Some(&at_once)), Ok(1))
+    matches!(poll(&mut fds, Some(&time)), Ok(1))
 }
 
 fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {

@@ -13,6 +13,8 @@ pub const CHLD: i32 = libc::SIGCHLD;
 pub const CONT: i32 = libc::SIGCONT;
 /// SIGHUP
 pub const HUP: i32 = libc::SIGHUP;
+/// SIGIO
+pub const IO: i32 = libc::SIGIO;
 /// SIGINT
 pub const INT: i32 = libc::SIGINT;
 /// SIGKILL

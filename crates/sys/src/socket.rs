@@ -21,22 +21,31 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
 
 /// Sends one message, with descriptors if any (at most [`MAX_FDS`]). Runs after clone.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    send_with(socket, bytes, fds, rx::SendFlags::NOSIGNAL)
+}
+
+/// As [`send`]; `EAGAIN` if the receiver has not read earlier messages.
+pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let flags = rx::SendFlags::NOSIGNAL | rx::SendFlags::DONTWAIT;
+    send_with(socket, bytes, fds, flags)
+}
+
+fn send_with(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+    flags: rx::SendFlags,
+) -> Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = rx::SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() {
         control.push(rx::SendAncillaryMessage::ScmRights(fds));
     }
-    rx::sendmsg(
-        socket,
-        &[IoSlice::new(bytes)],
-        &mut control,
-        rx::SendFlags::NOSIGNAL,
-    )
-    .map(drop)
+    rx::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags).map(drop)
 }
 
 /// The most descriptors in one message.
-pub const MAX_FDS: usize = 3;
+pub const MAX_FDS: usize = 8;
 
 /// Receives one message into `bytes`; the length is 0 when the other side is gone. Runs after
 /// clone.
@@ -61,6 +70,22 @@ pub fn receive(
         }
     }
     Ok((message.bytes, fds))
+}
+
+/// From now on a message that arrives sends SIGIO to this process (fcntl(2), `F_SETOWN` and `O_ASYNC`). Runs after
+/// clone.
+pub fn signal_messages(socket: BorrowedFd<'_>) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: integers alone.
+    let owned = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETOWN, libc::getpid()) };
+    if owned == -1 {
+        return Err(
+            super::Errno::from_io_error(&std::io::Error::last_os_error())
+                .unwrap_or(super::Errno::IO),
+        );
+    }
+    let flags = rustix::fs::fcntl_getfl(socket)? | rustix::fs::OFlags::ASYNC;
+    rustix::fs::fcntl_setfl(socket, flags)
 }
 
 /// Whether a call waits if it cannot proceed.

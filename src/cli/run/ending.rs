@@ -103,6 +103,16 @@ pub fn unheld(declared: &Declared, prepared: &Prepared) -> Vec<String> {
     .collect()
 }
 
+/// The lines about the end of a command in a session, as [`announce`] prints them for a run.
+pub fn lines(verdict: &Verdict) -> Vec<String> {
+    let mut lines: Vec<String> = reason(verdict).into_iter().collect();
+    lines.extend(verdict.error.clone());
+    if verdict.exit_status != 0 && verdict.limit.is_none() {
+        lines.extend(verdict.limits_hit.iter().map(reached));
+    }
+    lines
+}
+
 /// Prints the messages about the end of the run on stderr.
 pub fn announce(args: &RunArgs, verdict: &Verdict, remarks: &Remarks) {
     if !args.quiet {

@@ -24,6 +24,7 @@ pub fn asked(args: &RunArgs) -> Result<Asked, Failure> {
     let env = flags.env.iter().map(variable).collect::<Result<_, _>>()?;
     Ok(Asked {
         command: args.command.clone(),
+        stays: false,
         workspace: workspace.map(|named| without_parents(&named)),
         workspace_mode,
         read: flags.read.clone(),
@@ -98,7 +99,7 @@ fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>)
 }
 
 /// Parses `K=V`, or `K` for the caller's value.
-fn variable(text: &OsString) -> Result<(OsString, OsString), Failure> {
+pub fn variable(text: &OsString) -> Result<(OsString, OsString), Failure> {
     let bytes = text.as_bytes();
     let (name, value) = match bytes.iter().position(|b| *b == b'=') {
         Some(at) => (

@@ -11,7 +11,7 @@ use super::protocol::{
     DISMISS, EVENT, HELD, JAIL, LENGTH, LOST, NOWHERE, RELEASED, UNGUARDED, UNWATCHED, code,
     padded, words,
 };
-use crate::cgroup::Traces;
+use crate::cgroup::{DEPTH, Traces};
 use crate::covers::{Covers, Fate};
 use crate::guard::Found;
 use crate::names::Names;
@@ -119,7 +119,7 @@ impl Work<'_> {
             }
             let mut message = [0; LENGTH];
             match socket::receive(self.socket, &mut message, Wait::Yes) {
-                Ok((LENGTH, [pidfd, Some(mounts), third])) if message[0] == JAIL => {
+                Ok((LENGTH, [pidfd, Some(mounts), third, ..])) if message[0] == JAIL => {
                     *jail = pidfd;
                     let first = words(&message)[0].cast_signed();
                     let jail = (jail.as_ref(), first);
@@ -305,6 +305,10 @@ pub fn remove(root: &OwnedFd, group: &Traces) -> Removed {
         }
         if let Some(kill) = &group.kill {
             sys::write_one(root, kill);
+        }
+        // The groups of commands.
+        for path in &group.own {
+            sys::remove_inside(root, path, DEPTH);
         }
         sys::pause(attempt);
     }

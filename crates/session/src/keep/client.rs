@@ -1,0 +1,315 @@
+//! A client of a keeper: one request, or one command whose streams, terminal and signals it carries.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant as Moment;
+
+use super::error::SessionError;
+use super::store::Store;
+use super::wire::{self, Ask, ExecAsk, Fds, Tell};
+use crate::command::{CommandLoop, Running};
+use crate::jail::{Mail, Said};
+use crate::signals::Signals;
+use crate::stream::{self, Budget, Pipes};
+use crate::{Cause, ExecuteError, LEAST_GRACE, SuperviseError};
+use creel_plan::CommandWatch;
+use creel_sys::socket::Wait;
+use creel_sys::{Errno, readiness, signal};
+
+/// No time limit of the client's: the keeper has it. Half a year.
+const NEVER: u64 = 183 * 24 * 3600 * 1000;
+
+/// The end of a command in a session.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit status of `creel exec`.
+    pub exit_status: u8,
+    /// Lines for people.
+    pub lines: Vec<String>,
+    /// The verdict, if it was wanted, as a line of JSON.
+    pub verdict: Option<String>,
+}
+
+/// Why a command in a session has no end that the caller can be told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecError {
+    /// The session refused it, or cannot be asked.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The caller's streams cannot be carried.
+    #[error(transparent)]
+    Execute(#[from] ExecuteError),
+}
+
+creel_policy::codes!(ExecError {} else {
+    Self::Session(error) => error.code(),
+    Self::Execute(error) => error.code(),
+});
+
+impl From<SuperviseError> for ExecError {
+    fn from(error: SuperviseError) -> ExecError {
+        ExecError::Execute(error.into())
+    }
+}
+
+/// A connection to a keeper.
+#[derive(Debug)]
+pub struct Client {
+    name: String,
+    socket: OwnedFd,
+}
+
+impl Client {
+    /// Connects to the keeper of a session.
+    pub fn connect(store: &Store, name: &str) -> Result<Client, SessionError> {
+        Ok(Client {
+            name: name.into(),
+            socket: store.connect(name)?,
+        })
+    }
+
+    fn fault(&self) -> impl Fn(io::Error) -> SessionError {
+        let name = self.name.clone();
+        move |source| SessionError::Socket {
+            name: name.clone(),
+            source,
+        }
+    }
+
+    fn silent(&self) -> SessionError {
+        SessionError::Silent {
+            name: self.name.clone(),
+        }
+    }
+
+    /// Sends a request and waits for its answer. A refusal is an error.
+    pub fn ask(&self, ask: &Ask) -> Result<Tell, SessionError> {
+        self.send(ask, &[])?;
+        Ok(self.hear()?.0)
+    }
+
+    /// Sends a request, for [`Client::answer`].
+    pub fn begin(self, ask: &Ask) -> Result<Client, SessionError> {
+        self.send(ask, &[])?;
+        Ok(self)
+    }
+
+    /// The answer to [`Client::begin`], if it comes within `time`.
+    pub fn answer(&self, time: Duration) -> Result<Option<Tell>, SessionError> {
+        match readiness::can_read_within(&self.socket, time) {
+            true => Ok(Some(self.hear()?.0)),
+            false => Ok(None),
+        }
+    }
+
+    fn send(&self, ask: &Ask, fds: &[BorrowedFd<'_>]) -> Result<(), SessionError> {
+        wire::send(self.socket.as_fd(), ask, fds).map_err(self.fault())
+    }
+
+    fn hear(&self) -> Result<(Tell, Fds), SessionError> {
+        let heard = wire::receive(self.socket.as_fd(), Wait::Yes).map_err(self.fault())?;
+        match heard.ok_or_else(|| self.silent())? {
+            (Tell::Refused { code, text, status }, _) => {
+                Err(SessionError::Refused { code, text, status })
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// Runs a command with this process's streams, to its end.
+    pub fn exec(self, ask: ExecAsk) -> Result<Outcome, ExecError> {
+        let started = Instant::now();
+        let pipes = match ask.terminal {
+            Some(_) => Pipes::none(),
+            None => stream::pipes_of_session().map_err(ExecuteError::Pipes)?,
+        };
+        let theirs: Vec<BorrowedFd<'_>> =
+            pipes.theirs.0.iter().flatten().map(AsFd::as_fd).collect();
+        self.send(&Ask::Exec(Box::new(ask)), &theirs)?;
+        drop(pipes.theirs);
+        let (output, grace) = match self.hear()?.0 {
+            Tell::Started { output, grace } => (output, grace),
+            _ => return Err(self.silent().into()),
+        };
+        let fault = |what| move |source| SuperviseError::Io { what, source };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(fault("starting the event loop"))?;
+        runtime.block_on(async {
+            let signals = Signals::new().map_err(fault("listening for signals"))?;
+            let budget = Budget::new(output);
+            let watch = CommandWatch {
+                timeout: NEVER,
+                output,
+                grace,
+            };
+            let remote = Remote::new(&self)?;
+            let mut command = CommandLoop::new(watch, &budget, signals, pipes.ours, started);
+            let ended = tokio::select! {
+                biased;
+                ended = remote.listen() => ended.ok_or_else(|| self.silent())?,
+                failed = command.run(&remote) => match failed? {},
+            };
+            command.hear(&remote)?;
+            budget.jail_ended();
+            let grace = Duration::from_millis(grace).max(LEAST_GRACE);
+            command.drain(ended.then(|| Instant::now() + grace)).await;
+            if budget.was_exceeded() {
+                remote.send(&Ask::Exceeded);
+            }
+            let lost = command.finish().map(|error| error.to_string());
+            remote.send(&Ask::Drained {
+                output: budget.passed(),
+                lost,
+            });
+            remote.verdict().await.ok_or_else(|| self.silent().into())
+        })
+    }
+}
+
+/// A command in a session, for the loop that carries its streams.
+struct Remote {
+    socket: AsyncFd<OwnedFd>,
+    mail: Mail,
+    cause: Cell<Option<Cause>>,
+    deadline: Cell<Option<Moment>>,
+    /// Taken by whoever reads the socket.
+    last: RefCell<Option<Tell>>,
+}
+
+impl Remote {
+    fn new(client: &Client) -> Result<Remote, ExecError> {
+        let socket = client.socket.try_clone().map_err(client.fault())?;
+        rustix::io::ioctl_fionbio(&socket, true).map_err(|e| client.fault()(e.into()))?;
+        Ok(Remote {
+            socket: readiness::to_read(socket).map_err(client.fault())?,
+            mail: Mail::default(),
+            cause: Cell::new(None),
+            deadline: Cell::new(None),
+            last: RefCell::new(None),
+        })
+    }
+
+    fn send(&self, ask: &Ask) {
+        // A keeper that is gone is noticed by the end of its socket.
+        let _ = wire::send(self.socket.get_ref().as_fd(), ask, &[]);
+    }
+
+    async fn next(&self) -> Option<(Tell, Fds)> {
+        let heard = self.socket.async_io(Interest::READABLE, |socket| {
+            wire::receive::<Tell>(socket.as_fd(), Wait::No)
+        });
+        heard.await.ok().flatten()
+    }
+
+    /// Passes the keeper's messages on until the command has ended. Whether a limit or a signal ended it; `None`
+    /// if the keeper is gone.
+    async fn listen(&self) -> Option<bool> {
+        loop {
+            let (tell, mut fds) = self.next().await?;
+            match tell {
+                Tell::Terminal => {
+                    let master = fds[0].take().map(Said::Terminal);
+                    master.into_iter().for_each(|said| self.mail.put(said));
+                }
+                Tell::Stopped => self.mail.put(Said::Stopped),
+                Tell::Over { ended } => return Some(ended),
+                tell @ (Tell::Refused { .. } | Tell::Verdict { .. }) => {
+                    *self.last.borrow_mut() = Some(tell);
+                    return Some(true);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn verdict(&self) -> Option<Outcome> {
+        loop {
+            let tell = self.last.borrow_mut().take();
+            let tell = match tell {
+                Some(tell) => tell,
+                None => self.next().await?.0,
+            };
+            match tell {
+                Tell::Verdict {
+                    exit_status,
+                    lines,
+                    verdict,
+                } => {
+                    return Some(Outcome {
+                        exit_status,
+                        lines,
+                        verdict,
+                    });
+                }
+                Tell::Refused { text, status, .. } => {
+                    return Some(Outcome {
+                        exit_status: status,
+                        lines: vec![text],
+                        verdict: None,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Running for Remote {
+    async fn came(&self) {
+        self.mail.came().await;
+    }
+    fn take(&self) -> Vec<Said> {
+        self.mail.take()
+    }
+    fn is_asking(&self) -> bool {
+        false
+    }
+    fn cause(&self) -> Option<Cause> {
+        self.cause.get()
+    }
+    fn deadline(&self) -> Option<Moment> {
+        self.deadline.get()
+    }
+    fn end_politely(&self, cause: Cause, grace: Duration) {
+        self.cause.set(self.cause.get().or(Some(cause)));
+        self.signal(signal::TERM);
+        self.be_patient(grace);
+    }
+    /// The keeper has the clock; this remembers that it runs.
+    fn be_patient(&self, grace: Duration) {
+        let deadline = self.deadline.get().unwrap_or(Moment::now() + grace);
+        self.deadline.set(Some(deadline));
+    }
+    fn kill(&self, cause: Cause) {
+        self.cause.set(self.cause.get().or(Some(cause)));
+        match cause {
+            Cause::Output => self.send(&Ask::Exceeded),
+            // The second one kills.
+            _ => self.signal(signal::TERM),
+        }
+    }
+    fn signal(&self, number: i32) {
+        self.send(&Ask::Signal { number });
+    }
+    /// The command was stopped by a signal. The keeper's clock goes on and needs no alarm of this process.
+    fn freeze(&self) -> bool {
+        true
+    }
+    fn thaw(&self) {}
+}
+
+/// As the errors of the caller's streams.
+impl From<Errno> for ExecError {
+    fn from(errno: Errno) -> ExecError {
+        ExecuteError::Pipes(errno).into()
+    }
+}

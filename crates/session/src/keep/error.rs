@@ -1,0 +1,159 @@
+//! Errors of sessions and of their store.
+
+use std::io;
+use std::path::PathBuf;
+
+use creel_plan::ResolveError;
+use creel_sys::Errno;
+
+use crate::exit;
+
+/// Why a session, or a command in one, cannot be had. `name` is that of the session.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(
+    missing_docs,
+    reason = "the enum's comment describes the fields that variants share"
+)]
+pub enum SessionError {
+    /// A name has other characters than letters, digits, `.`, `_` and `-`, begins with another than a letter or a
+    /// digit, or is longer than 64 characters.
+    #[error(
+        "{name:?} is no name of a session: letters, digits, `.`, `_` and `-`, 64 at most, a letter or a digit first"
+    )]
+    Name { name: String },
+    /// No session has this name.
+    #[error(
+        "no session {name}; `creel ps` lists those that there are, `creel create --name {name}` makes it"
+    )]
+    None { name: String },
+    /// The session has ended.
+    #[error(
+        "the session {name} has ended; `creel inspect {name}` says how, `creel create --name {name}` makes it anew"
+    )]
+    Ended { name: String },
+    /// A session of this name exists, made with another policy, workspace or flags.
+    #[error(
+        "the session {name} exists with another policy, workspace or limits; `creel create --replace` ends it and makes this one, or choose another --name"
+    )]
+    Differs { name: String },
+    /// The session is being made or removed by another process.
+    #[error("the session {name} is being made or removed by another creel; try again")]
+    Busy { name: String },
+    /// A directory or file of the store cannot be used.
+    #[error("{}: {source}", path.display())]
+    Store {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The store belongs to another user, or others may write to it.
+    #[error(
+        "{} is not the caller's alone, so its sessions are not trusted; remove it, or set XDG_RUNTIME_DIR to a directory of the caller's",
+        path.display()
+    )]
+    Foreign { path: PathBuf },
+    /// The other end of a session's socket is another user's process.
+    #[error(
+        "the process at the socket of session {name} belongs to another user (uid {uid}), and is not trusted"
+    )]
+    Stranger { name: String, uid: u32 },
+    /// The keeper ended, or sent a message that this creel does not know.
+    #[error(
+        "the keeper of session {name} ended before it answered; `creel ps` says whether the session lives"
+    )]
+    Silent { name: String },
+    /// A message cannot be sent or read.
+    #[error("the socket of session {name}: {source}")]
+    Socket {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+    /// The keeper refused a request; its own text and code.
+    #[error("{text}")]
+    Refused {
+        code: String,
+        text: String,
+        status: u8,
+    },
+    /// The session is paused.
+    #[error("the session is paused; `creel resume NAME` continues it")]
+    Paused,
+    /// The session is ending.
+    #[error("the session is ending")]
+    Ending,
+    /// As many commands run in the session as it can have.
+    #[error(
+        "{most} commands run in the session already, the most that it can have; wait for one, or kill it"
+    )]
+    TooMany { most: usize },
+    /// The request does not have the streams that it needs, or one of them is a file.
+    #[error("a stream of the command is no pipe, socket or device; redirect it")]
+    Streams,
+    /// The command's own group cannot be made.
+    #[error("the command's own limits: {source}")]
+    Group {
+        #[source]
+        source: io::Error,
+    },
+    /// This machine has no group in which limits of one command hold.
+    #[error(
+        "--memory, --cpus and --pids for one command need cgroups v1 or controllers below the session's group, which this machine does not give; set them at `creel create`, for all commands together"
+    )]
+    NoOwnLimits,
+    /// Pid 1 does not take a request.
+    #[error(
+        "the session's first process does not take requests ({source}); `creel kill` ends the session"
+    )]
+    First {
+        #[source]
+        source: Errno,
+    },
+    /// The command has no plan in this session.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// A newer creel asks an older keeper.
+    #[error(
+        "this session was made by creel {creel}, which does not know this request; make it anew with `creel create --replace`"
+    )]
+    Unknown { creel: &'static str },
+    /// The session has no such job.
+    #[error("the session has no job {number}; `creel jobs NAME` lists them")]
+    NoJob { number: u32 },
+}
+
+creel_policy::codes!(SessionError {
+    Self::Name { .. } => "session-name",
+    Self::None { .. } => "session-none",
+    Self::Ended { .. } => "session-ended",
+    Self::Differs { .. } => "session-differs",
+    Self::Busy { .. } => "session-busy",
+    Self::Store { .. } => "session-store",
+    Self::Foreign { .. } => "session-foreign",
+    Self::Stranger { .. } => "session-stranger",
+    Self::Silent { .. } => "session-silent",
+    Self::Socket { .. } => "session-socket",
+    Self::Refused { .. } => "session-refused",
+    Self::Paused => "session-paused",
+    Self::Ending => "session-ending",
+    Self::TooMany { .. } => "session-too-many",
+    Self::Streams => "session-streams",
+    Self::Group { .. } => "session-group",
+    Self::NoOwnLimits => "session-no-own-limits",
+    Self::First { .. } => "session-first",
+    Self::Unknown { .. } => "session-unknown",
+    Self::NoJob { .. } => "session-no-job",
+} else {
+    Self::Resolve(error) => error.code(),
+});
+
+impl SessionError {
+    /// The exit status of a verb that fails with this error.
+    pub fn status(&self) -> u8 {
+        match self {
+            SessionError::Refused { status, .. } => *status,
+            _ => exit::OWN_FAILURE,
+        }
+    }
+}

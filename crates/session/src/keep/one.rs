@@ -1,0 +1,477 @@
+//! One command of a session, from the request to its verdict.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::time::Instant as Moment;
+
+use super::error::SessionError;
+use super::keeper::{Job, Keeper, Place};
+use super::record::{self, Event};
+use super::serve::Connection;
+use super::wire::{Ask, ExecAsk, Fds, Tell};
+use crate::events::{finished, until};
+use crate::jail::{CommandEnd, Mail, Said};
+use crate::stream::{self, Budget};
+use crate::{Cause, Detail, Ended, Exited, LEAST_GRACE, judge};
+use creel_jail::Stdio;
+use creel_jail::branch::{Branch, OwnLimits};
+use creel_jail::cgroup::Counters;
+use creel_jail::protocol::{DISKS, Request};
+use creel_plan::{Act, CommandPlan, Plan, Terminal};
+use creel_sys::handed::{self, Parts};
+use creel_sys::process::{Change, Usage};
+use creel_sys::{Errno, fd, signal};
+
+/// How long the first process has to start a command.
+const START: Duration = Duration::from_secs(10);
+
+/// A command that runs.
+struct One<'k> {
+    keeper: &'k Rc<Keeper>,
+    place: Place,
+    mail: Rc<Mail>,
+    branch: Option<Branch>,
+    limits: OwnLimits,
+    plan: CommandPlan,
+    started: Instant,
+    cause: Option<Cause>,
+    /// When it is killed.
+    deadline: Option<Moment>,
+    is_started: bool,
+    not_executed: Option<Errno>,
+    end: Option<CommandEnd>,
+    output: u64,
+    lost: Option<String>,
+}
+
+/// Runs a command for a client. A client that goes away ends its command, unless it is detached.
+pub(super) async fn exec(keeper: &Rc<Keeper>, client: &Connection, ask: ExecAsk, fds: Fds) {
+    let full = ask.full;
+    match One::start(keeper, &ask, fds) {
+        Ok((one, None)) => one.attached(client, full).await,
+        Ok((one, Some(log))) => {
+            client.tell(&Tell::Job {
+                number: one.place.number,
+            });
+            one.detached(log).await;
+        }
+        Err(error) => client.refuse(keeper, &error),
+    }
+}
+
+/// The reading ends of a detached command's output, and the file for it.
+struct Log {
+    output: OwnedFd,
+    file: std::fs::File,
+}
+
+impl<'k> One<'k> {
+    fn start(
+        keeper: &'k Rc<Keeper>,
+        ask: &ExecAsk,
+        fds: Fds,
+    ) -> Result<(One<'k>, Option<Log>), SessionError> {
+        let started = Instant::now();
+        let plan = keeper.plan_of(ask)?;
+        let shown = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        let command: Vec<String> = ask.command.iter().map(shown).collect();
+        let place = keeper.admit(Job {
+            command: command.clone(),
+            began: record::now(),
+            detached: ask.detach,
+            exit_status: None,
+        })?;
+        let group = |e: creel_jail::cgroup::CgroupError| match e.source.kind() {
+            std::io::ErrorKind::Unsupported => SessionError::NoOwnLimits,
+            _ => SessionError::Group {
+                source: std::io::Error::other(e.to_string()),
+            },
+        };
+        let limits = OwnLimits {
+            memory: ask.memory,
+            cpu_milli: ask.cpu_milli,
+            pids: ask.pids,
+        };
+        let branch = match &keeper.jail.live.group {
+            Some(jail) => {
+                let most = keeper.most_processes();
+                Branch::new(jail, place.place, most, limits).map_err(group)?
+            }
+            None if limits.is_none() => None,
+            None => return Err(SessionError::NoOwnLimits),
+        };
+        let groups = branch
+            .as_ref()
+            .map(Branch::open)
+            .transpose()
+            .map_err(group)?;
+        let (streams, log) = match ask.detach {
+            true => {
+                let (streams, log) = log(keeper, place.number)?;
+                (streams, Some(log))
+            }
+            false => (streams(fds, ask.terminal)?, None),
+        };
+        let handed = handed::hand(&parts(&plan, ask.terminal)).map_err(first)?;
+        keeper.jail.live.give_streams(&streams, plan.terminal);
+        let mail = keeper.jail.mail_of(place.number);
+        let groups = groups.unwrap_or_default();
+        let mut all: Vec<BorrowedFd<'_>> = vec![handed.as_fd()];
+        all.extend(streams.0.iter().flatten().map(AsFd::as_fd));
+        all.extend(groups.iter().map(AsFd::as_fd));
+        let request = Request::Start {
+            command: place.number,
+        };
+        keeper.jail.live.request(request, &all).map_err(first)?;
+        keeper.events.record(&Event::Exec {
+            number: place.number,
+            command: &command,
+            detached: ask.detach,
+        });
+        let one = One {
+            keeper,
+            place,
+            mail,
+            branch,
+            limits,
+            plan,
+            started,
+            cause: None,
+            deadline: None,
+            is_started: false,
+            not_executed: None,
+            end: None,
+            output: 0,
+            lost: None,
+        };
+        Ok((one, log))
+    }
+
+    /// Serves a command whose client moves its streams.
+    async fn attached(mut self, client: &Connection, full: bool) {
+        client.tell(&Tell::Started {
+            output: self.plan.watch.output,
+            grace: self.plan.watch.grace,
+        });
+        let mut here = true;
+        let timeout = Moment::now() + Duration::from_millis(self.plan.watch.timeout);
+        let patience = Moment::now() + START;
+        while self.end.is_none() && !self.keeper.over.get() {
+            let mail = Rc::clone(&self.mail);
+            let starting = (!self.is_started).then_some(patience);
+            tokio::select! {
+                biased;
+                () = mail.came() => self.hear(Some(client)),
+                asked = client.next(), if here => match asked {
+                    Some((ask, _)) => self.ask(&ask),
+                    None => {
+                        here = false;
+                        self.kill(Cause::Asked);
+                    }
+                },
+                () = self.keeper.change() => {}
+                () = until(Some(timeout)), if self.cause.is_none() => self.end_politely(Cause::Timeout),
+                () = until(self.deadline) => self.kill(Cause::Asked),
+                () = until(starting) => {
+                    // It hangs before its exec, and pid 1 with it.
+                    client.refuse(self.keeper, &SessionError::First { source: Errno::TIMEDOUT });
+                    return self.leave(crate::exit::OWN_FAILURE);
+                }
+            }
+        }
+        self.hear(Some(client));
+        // Its descendants end with it: nothing else writes to its streams.
+        self.sweep();
+        client.tell(&Tell::Over {
+            ended: self.was_ended(),
+        });
+        while here {
+            match client.next().await {
+                Some((Ask::Drained { output, lost }, _)) => {
+                    (self.output, self.lost) = (output, lost);
+                    break;
+                }
+                Some((Ask::Exceeded, _)) => self.cause = self.cause.or(Some(Cause::Output)),
+                Some(_) => {}
+                None => here = false,
+            }
+        }
+        let verdict = self.judge(full);
+        let lines = (self.keeper.lines)(&verdict);
+        client.tell(&Tell::Verdict {
+            exit_status: verdict.exit_status,
+            lines,
+            verdict: full.then(|| verdict.to_json()),
+        });
+        self.leave(verdict.exit_status);
+    }
+
+    /// Serves a command whose output goes to a file of the session.
+    async fn detached(mut self, log: Log) {
+        use std::os::fd::AsRawFd as _;
+        let budget = Budget::new(self.plan.watch.output);
+        let copy = stream::relay(log.output, log.file.as_raw_fd(), &budget);
+        let mut copy: Option<Pin<Box<dyn Future<Output = stream::End>>>> = Some(Box::pin(copy));
+        let mut loss = None;
+        let timeout = Moment::now() + Duration::from_millis(self.plan.watch.timeout);
+        while self.end.is_none() && !self.keeper.over.get() {
+            let mail = Rc::clone(&self.mail);
+            tokio::select! {
+                biased;
+                () = mail.came() => self.hear(None),
+                () = self.keeper.change() => {}
+                () = budget.exceeded() => self.kill(Cause::Output),
+                () = until(Some(timeout)), if self.cause.is_none() => self.end_politely(Cause::Timeout),
+                () = until(self.deadline) => self.kill(Cause::Asked),
+                end = finished(&mut copy) => {
+                    (copy, loss) = (None, end.loss());
+                }
+            }
+        }
+        self.hear(None);
+        self.sweep();
+        budget.jail_ended();
+        if copy.is_some() {
+            loss = finished(&mut copy).await.loss();
+        }
+        drop(copy);
+        if budget.was_exceeded() {
+            self.cause = self.cause.or(Some(Cause::Output));
+        }
+        self.output = budget.passed();
+        self.lost = loss.map(|error| error.to_string());
+        let verdict = self.judge(false);
+        self.leave(verdict.exit_status);
+    }
+
+    fn hear(&mut self, client: Option<&Connection>) {
+        for said in self.mail.take() {
+            match said {
+                Said::Started => self.is_started = true,
+                Said::NotExecuted(errno) => {
+                    self.not_executed = Some(errno);
+                    // If no process was made, none will end.
+                    if !self.is_started && self.end.is_none() && errno == Errno::AGAIN {
+                        self.end = Some(CommandEnd {
+                            change: Change::Exited(127),
+                            disks: [[0; 2]; DISKS],
+                            cpu: 0,
+                        });
+                    }
+                }
+                Said::Terminal(master) => {
+                    if let Some(client) = client {
+                        client.hand(&Tell::Terminal, &[master.as_fd()]);
+                    }
+                }
+                Said::Stopped => {
+                    if let Some(client) = client {
+                        client.tell(&Tell::Stopped);
+                    }
+                }
+                Said::Ended(end) => self.end = Some(end),
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: &Ask) {
+        match ask {
+            Ask::Signal { number } => match *number {
+                signal::TERM if self.deadline.is_some() => self.kill(Cause::Asked),
+                signal::TERM => {
+                    self.signal(signal::TERM);
+                    self.deadline = Some(Moment::now() + self.grace());
+                }
+                signal::TSTP => self.signal(signal::STOP),
+                number => self.signal(number),
+            },
+            Ask::Exceeded => self.kill(Cause::Output),
+            _ => {}
+        }
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::from_millis(self.plan.watch.grace)
+    }
+
+    /// Sends a signal to the command's process group.
+    fn signal(&self, number: i32) {
+        let request = Request::Signal {
+            command: self.place.number,
+            number,
+        };
+        // A first process that takes no request is found by a deadline.
+        let _ = self.keeper.jail.live.request(request, &[]);
+    }
+
+    fn end_politely(&mut self, cause: Cause) {
+        self.cause = self.cause.or(Some(cause));
+        self.signal(signal::TERM);
+        self.signal(signal::CONT);
+        self.deadline = Some(Moment::now() + self.grace());
+    }
+
+    fn kill(&mut self, cause: Cause) {
+        self.cause = self.cause.or(Some(cause));
+        self.signal(signal::KILL);
+        self.sweep();
+        // One kill is enough, and the deadline must not fire again at once.
+        self.deadline = Some(Moment::now() + Duration::from_secs(1));
+    }
+
+    /// Kills every process of the command.
+    fn sweep(&self) {
+        if let Some(branch) = &self.branch {
+            branch.kill();
+        }
+    }
+
+    fn was_ended(&self) -> bool {
+        self.cause.is_some() || self.deadline.is_some() || self.keeper.over.get()
+    }
+
+    fn judge(&self, full: bool) -> crate::Verdict {
+        let keeper = self.keeper;
+        let mut hits = self.branch.as_ref().map(Branch::hits).unwrap_or_default();
+        let killed = Change::Signaled(signal::KILL);
+        if self.cause.is_none() && self.end.is_some_and(|end| end.change == killed) {
+            hits.oom_kills += keeper.new_oom_kills();
+        }
+        let end = match (self.not_executed, self.end) {
+            (Some(errno), _) => Ended::NotExecuted(errno),
+            (None, Some(end)) => Ended::Command(end.change),
+            (None, None) => Ended::Silent,
+        };
+        // The session's own end ended it.
+        let cause = match self.end {
+            Some(_) => self.cause,
+            None => self.cause.or(keeper.jail.cause()),
+        };
+        let exited = Exited {
+            end,
+            cause,
+            counters: Counters {
+                oom_kills: hits.oom_kills,
+                pids_refused: hits.pids_refused,
+                ..Counters::default()
+            },
+            cpu: self.end.map_or(0, |end| end.cpu),
+            usage: Usage::default(),
+            wall: self.started.elapsed(),
+            output: self.output,
+            disks: self.end.map_or([[0; 2]; DISKS], |end| end.disks),
+            lost: self.lost.clone().map(std::io::Error::other),
+            patience: LEAST_GRACE,
+            traffic: None,
+            uncovered: vec![],
+            unwatched: None,
+            unguarded: vec![],
+            janitor: None,
+        };
+        let mut plan = Plan {
+            policy: keeper.plan.policy.clone(),
+            jail: keeper.plan.jail.clone(),
+            command: self.plan.clone(),
+            layers: keeper.plan.layers.clone(),
+        };
+        for act in plan.acts_mut() {
+            if let Act::Cgroup(all) = act {
+                all.memory = self.limits.memory.unwrap_or(all.memory).min(all.memory);
+                all.pids = self.limits.pids.unwrap_or(all.pids).min(all.pids);
+            }
+        }
+        let detail = match full {
+            true => Detail::Full,
+            false => Detail::OfFailures,
+        };
+        let mut verdict = judge(
+            keeper.record.id.clone(),
+            &plan,
+            &keeper.kernel,
+            &exited,
+            detail,
+        );
+        if let Ended::NotExecuted(errno) = exited.end
+            && exited.lost.is_none()
+            && let Some(text) = crate::execute::start::why_not(&plan, errno)
+        {
+            verdict.error = Some(text);
+        }
+        verdict
+    }
+
+    fn leave(self, exit_status: u8) {
+        let number = self.place.number;
+        self.keeper.events.record(&Event::End {
+            number,
+            exit_status,
+        });
+        if let Some(job) = self.keeper.running.borrow_mut().get_mut(&number) {
+            job.exit_status = Some(exit_status);
+        }
+        drop(self.branch);
+        drop(self.place);
+    }
+}
+
+fn first(source: Errno) -> SessionError {
+    SessionError::First { source }
+}
+
+/// The streams that came with the request. A directory or a file would lead the command to the host.
+fn streams(fds: Fds, terminal: Option<[u16; 2]>) -> Result<Stdio, SessionError> {
+    let mut fds = fds.into_iter();
+    let streams = Stdio(std::array::from_fn(|_| fds.next().flatten()));
+    if terminal.is_some() {
+        // Pid 1 takes three; the terminal replaces them.
+        return nothing();
+    }
+    let is_stream = |stream: &Option<OwnedFd>| {
+        let kind = stream.as_ref().and_then(|fd| fd::stat(fd.as_fd()).ok());
+        kind.is_some_and(|stat| matches!(stat.kind, fd::Kind::Other))
+    };
+    match streams.0.iter().all(is_stream) {
+        true => Ok(streams),
+        false => Err(SessionError::Streams),
+    }
+}
+
+/// An empty stdin, and output that nobody reads.
+fn nothing() -> Result<Stdio, SessionError> {
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(first);
+    let (input, _) = pipe()?;
+    let (_, output) = pipe()?;
+    let copy = rustix::io::fcntl_dupfd_cloexec(&output, 3).map_err(first)?;
+    Ok(Stdio([Some(input), Some(output), Some(copy)]))
+}
+
+fn log(keeper: &Keeper, number: u32) -> Result<(Stdio, Log), SessionError> {
+    let file = keeper.claim.create(&format!("job-{number}"))?;
+    let (input, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(first)?;
+    let (output, theirs) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(first)?;
+    let copy = rustix::io::fcntl_dupfd_cloexec(&theirs, 3).map_err(first)?;
+    let streams = Stdio([Some(input), Some(theirs), Some(copy)]);
+    Ok((streams, Log { output, file }))
+}
+
+fn parts(plan: &CommandPlan, terminal: Option<[u16; 2]>) -> Parts {
+    let text = |bytes: &[u8]| std::ffi::CString::new(bytes).unwrap_or_default();
+    let variables = plan.environment.iter();
+    Parts {
+        candidates: plan.candidates.iter().map(|path| text(path)).collect(),
+        argv: plan.argv.iter().map(|word| text(word)).collect(),
+        environment: variables
+            .map(|(name, value)| text(&[name, b"=".as_slice(), value].concat()))
+            .collect(),
+        workdir: {
+            use std::os::unix::ffi::OsStrExt as _;
+            text(plan.workdir.as_os_str().as_bytes())
+        },
+        limits: vec![],
+        terminal: terminal.filter(|_| plan.terminal == Terminal::Pty),
+    }
+}

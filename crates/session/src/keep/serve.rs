@@ -1,0 +1,181 @@
+//! The keeper's side of a connection: one request, its answers, and what comes after it.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::net::{SocketFlags, accept_with};
+use serde_json::json;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::error::SessionError;
+use super::keeper::Keeper;
+use super::one;
+use super::record::Event;
+use super::store;
+use super::wire::{self, Ask, Fds, Tell};
+use creel_sys::readiness;
+use creel_sys::socket::Wait;
+
+/// A client.
+pub(super) struct Connection(AsyncFd<OwnedFd>);
+
+impl Connection {
+    /// The next request; `None` when the client is gone.
+    pub async fn next(&self) -> Option<(Ask, Fds)> {
+        let heard = self.0.async_io(Interest::READABLE, |socket| {
+            wire::receive::<Ask>(socket.as_fd(), Wait::No)
+        });
+        // A client that breaks the form is treated as one that is gone.
+        heard.await.ok().flatten()
+    }
+
+    /// Sends an answer; a client that is gone needs none.
+    pub fn tell(&self, message: &Tell) {
+        self.hand(message, &[]);
+    }
+
+    pub fn hand(&self, message: &Tell, fds: &[BorrowedFd<'_>]) {
+        let _ = wire::send(self.0.get_ref().as_fd(), message, fds);
+    }
+
+    pub fn refuse(&self, keeper: &Keeper, error: &SessionError) {
+        let text = error.to_string();
+        keeper.events.record(&Event::Refused {
+            code: error.code(),
+            text: &text,
+        });
+        self.tell(&Tell::Refused {
+            code: error.code().into(),
+            text,
+            status: error.status(),
+        });
+    }
+}
+
+/// Accepts clients for ever.
+pub(super) async fn accept(keeper: &Rc<Keeper>, listener: &AsyncFd<OwnedFd>) -> Infallible {
+    loop {
+        let one = listener.async_io(Interest::READABLE, |socket| {
+            Ok(accept_with(
+                socket,
+                SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            )?)
+        });
+        match one.await {
+            Ok(client) if store::is_own(&client) => {
+                if let Ok(client) = readiness::to_read(client) {
+                    let keeper = Rc::clone(keeper);
+                    tokio::task::spawn_local(serve(keeper, Connection(client)));
+                }
+            }
+            Ok(_) => {}
+            // Out of descriptors: those that are connected go on.
+            Err(e) if e.kind() != io::ErrorKind::ConnectionAborted => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+async fn serve(keeper: Rc<Keeper>, connection: Connection) {
+    let Some((ask, fds)) = connection.next().await else {
+        return;
+    };
+    let act = |verb| keeper.events.record(&Event::Act { verb });
+    match ask {
+        Ask::Exec(ask) => one::exec(&keeper, &connection, *ask, fds).await,
+        Ask::Inspect => connection.tell(&Tell::Inspected {
+            session: inspect(&keeper),
+        }),
+        Ask::AwaitJob { number } => await_job(&keeper, &connection, number).await,
+        Ask::Wait => ended(&keeper, &connection).await,
+        Ask::SignalAll { number } => {
+            act("signal");
+            keeper.jail.live.signal(number);
+            connection.tell(&Tell::Done);
+        }
+        Ask::Stop { grace } => {
+            act("stop");
+            keeper.end(Some(grace.map_or(keeper.grace(), Duration::from_millis)));
+            ended(&keeper, &connection).await;
+        }
+        Ask::Kill => {
+            act("kill");
+            keeper.end(None);
+            ended(&keeper, &connection).await;
+        }
+        Ask::Pause | Ask::Resume => {
+            let pause = matches!(ask, Ask::Pause);
+            act(if pause { "pause" } else { "resume" });
+            keeper.pause(pause);
+            connection.tell(&Tell::Done);
+        }
+        Ask::Signal { .. } | Ask::Exceeded | Ask::Drained { .. } | Ask::Unknown => {
+            let creel = env!("CARGO_PKG_VERSION");
+            connection.refuse(&keeper, &SessionError::Unknown { creel });
+        }
+    }
+}
+
+/// Waits for the end of the session, or of the client.
+async fn ended(keeper: &Keeper, connection: &Connection) {
+    while !keeper.over.get() {
+        tokio::select! {
+            () = keeper.change() => {}
+            _ = connection.next() => return,
+        }
+    }
+    connection.tell(&Tell::Ended { exit_status: 0 });
+}
+
+async fn await_job(keeper: &Keeper, connection: &Connection, number: u32) {
+    while keeper.running.borrow().contains_key(&number) {
+        tokio::select! {
+            () = keeper.change() => {}
+            _ = connection.next() => return,
+        }
+    }
+    let ended = keeper.ended.borrow().get(&number).cloned();
+    match ended {
+        Some(job) => connection.tell(&Tell::Ended {
+            exit_status: job.exit_status.unwrap_or(crate::exit::OWN_FAILURE),
+        }),
+        None => connection.refuse(keeper, &SessionError::NoJob { number }),
+    }
+}
+
+/// The session as JSON, for `creel inspect` and `creel ps`.
+fn inspect(keeper: &Keeper) -> serde_json::Value {
+    let job = |(number, job): (&u32, &super::keeper::Job)| {
+        json!({
+            "number": number,
+            "command": job.command,
+            "began": job.began,
+            "detached": job.detached,
+            "state": if job.exit_status.is_some() { "ended" } else { "running" },
+            "exit_status": job.exit_status,
+        })
+    };
+    let running = keeper.running.borrow();
+    let ended = keeper.ended.borrow();
+    let commands: Vec<_> = ended.iter().chain(running.iter()).map(job).collect();
+    let state = match keeper.paused.get() {
+        true => "paused",
+        false => "running",
+    };
+    json!({
+        "version": 1,
+        "state": state,
+        "record": keeper.record,
+        "pid": std::process::id(),
+        "commands": commands,
+        "receipt": crate::Receipt::of(&keeper.plan, &keeper.kernel),
+        "limits": keeper.limits(),
+        "mounts": keeper.mounts(),
+    })
+}

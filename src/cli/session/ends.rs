@@ -1,0 +1,182 @@
+//! `creel wait`, `pause`, `resume`, `stop`, `kill`, `rm` and `gc`.
+
+use std::time::Duration;
+
+use super::{NameArgs, client, failure, store};
+use crate::cli::answer;
+use crate::cli::failure::Failure;
+use creel_policy::Span;
+use creel_session::SessionError;
+use creel_session::keep::store::{Life, Store};
+use creel_session::keep::wire::{Ask, Tell};
+use creel_sys::signal;
+
+/// One or more sessions
+#[derive(clap::Args)]
+pub struct NamesArgs {
+    /// The sessions
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+}
+
+/// End sessions: SIGTERM to their commands, SIGKILL after the grace
+#[derive(clap::Args)]
+pub struct StopArgs {
+    #[command(flatten)]
+    sessions: NamesArgs,
+
+    /// Time between SIGTERM and SIGKILL [default: the policy's grace]
+    #[arg(short, long, value_name = "TIME", value_parser = Span::parse)]
+    grace: Option<Span>,
+}
+
+/// End sessions at once, or send a signal to their commands
+#[derive(clap::Args)]
+pub struct KillArgs {
+    #[command(flatten)]
+    sessions: NamesArgs,
+
+    /// Send this signal to the commands; the session stays
+    #[arg(short, long, value_name = "SIGNAL", value_parser = number_of)]
+    signal: Option<i32>,
+}
+
+/// Remove sessions: what has ended, and with --force what runs
+#[derive(clap::Args)]
+pub struct RmArgs {
+    #[command(flatten)]
+    sessions: NamesArgs,
+
+    /// End them first
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Remove all sessions that have ended
+#[derive(clap::Args)]
+pub struct GcArgs {}
+
+fn number_of(text: &str) -> Result<i32, String> {
+    let name = text.to_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    (1..=64)
+        .find(|number| {
+            number.to_string() == name
+                || signal::name(*number).is_some_and(|n| n.strip_prefix("SIG") == Some(name))
+        })
+        .ok_or_else(|| "a signal is a name or a number, such as TERM or 15".into())
+}
+
+/// Does it for each session; the first failure is the verb's, after all have been tried.
+fn each(
+    names: &[String],
+    mut act: impl FnMut(&Store, &str) -> Result<(), Failure>,
+) -> Result<u8, Failure> {
+    let store = store()?;
+    let mut failed = None;
+    for name in names {
+        if let Err(failure) = act(&store, name)
+            && let Some(earlier) = failed.replace(failure)
+        {
+            let _ = Failure::report(earlier);
+        }
+    }
+    match failed {
+        Some(failure) => Err(failure),
+        None => Ok(0),
+    }
+}
+
+fn ask(store: &Store, name: &str, ask: &Ask) -> Result<Tell, Failure> {
+    match client(store, name)?.ask(ask) {
+        // It has ended before it answered.
+        Err(SessionError::Silent { .. }) => Ok(Tell::Ended { exit_status: 0 }),
+        other => other.map_err(|e| failure(&e)),
+    }
+}
+
+/// Waits until the keeper has gone: the files of the end are written then.
+fn until_over(store: &Store, name: &str) {
+    for _ in 0..10_000 {
+        if store.life(name).ok().flatten() != Some(Life::Alive) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+pub fn wait(args: &NamesArgs) -> Result<u8, Failure> {
+    each(&args.names, |store, name| {
+        match store.life(name).map_err(|e| failure(&e))? {
+            None => return Err(failure(&SessionError::None { name: name.into() })),
+            Some(Life::Over) => return Ok(()),
+            Some(Life::Alive) => {}
+        }
+        ask(store, name, &Ask::Wait)?;
+        until_over(store, name);
+        Ok(())
+    })
+}
+
+pub fn pause(args: &NameArgs) -> Result<u8, Failure> {
+    ask(&store()?, &args.name, &Ask::Pause).map(|_| 0)
+}
+
+pub fn resume(args: &NameArgs) -> Result<u8, Failure> {
+    ask(&store()?, &args.name, &Ask::Resume).map(|_| 0)
+}
+
+pub fn stop(args: &StopArgs) -> Result<u8, Failure> {
+    let grace = args.grace.map(|span| span.0);
+    each(&args.sessions.names, |store, name| {
+        ask(store, name, &Ask::Stop { grace })?;
+        until_over(store, name);
+        Ok(())
+    })
+}
+
+pub fn kill(args: &KillArgs) -> Result<u8, Failure> {
+    each(&args.sessions.names, |store, name| {
+        match args.signal {
+            Some(number) => {
+                ask(store, name, &Ask::SignalAll { number })?;
+            }
+            None => {
+                ask(store, name, &Ask::Kill)?;
+                until_over(store, name);
+            }
+        }
+        Ok(())
+    })
+}
+
+pub fn rm(args: &RmArgs) -> Result<u8, Failure> {
+    each(&args.sessions.names, |store, name| {
+        let alive = store.life(name).map_err(|e| failure(&e))? == Some(Life::Alive);
+        if alive && args.force {
+            // It may end by itself meanwhile.
+            let _ = ask(store, name, &Ask::Kill);
+            until_over(store, name);
+        } else if alive {
+            return Err(Failure::new(format!(
+                "the session {name} runs; `creel stop {name}` ends it, `creel rm --force {name}` does both"
+            )));
+        }
+        // A session that is not there needs no removal.
+        store.remove(name).map(|_| ()).map_err(|e| failure(&e))
+    })
+}
+
+pub fn gc(_: &GcArgs) -> Result<u8, Failure> {
+    let store = store()?;
+    let mut removed = String::new();
+    for name in store.names().map_err(|e| failure(&e))? {
+        let over = store.life(&name).map_err(|e| failure(&e))? != Some(Life::Alive);
+        if over && store.remove(&name).map_err(|e| failure(&e))? {
+            removed += &name;
+            removed.push('\n');
+        }
+    }
+    answer::print(&removed)?;
+    Ok(0)
+}

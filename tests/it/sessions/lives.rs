@@ -1,0 +1,210 @@
+//! The making, the states and the ends of sessions.
+
+use nix::sys::signal::{SIGKILL, kill};
+use nix::unistd::Pid;
+
+use super::{Session, said};
+use crate::support::{Who, wait};
+
+each!(files_and_processes_stay_between_commands);
+fn files_and_processes_stay_between_commands(who: Who) {
+    let session = Session::new(who);
+    session.sh("echo kept > /tmp/file; echo here > file").ok();
+    assert_eq!(session.sh("cat /tmp/file file").ok().out, "kept\nhere\n");
+    session.exec(&["--detach"], &["sleep", "4000"]).ok();
+    // Siblings see and signal each other: they are in one Landlock domain.
+    let seen = session
+        .sh("ps ax | grep -c '[s]leep 4000'; pkill -x sleep; echo $?")
+        .ok();
+    assert_eq!(seen.out, "1\n0\n");
+    let id = session.sh("echo $CREEL_ID").ok().out;
+    assert_eq!(session.sh("echo $CREEL_ID").ok().out, id);
+    assert_eq!(session.inspect()["record"]["id"], id.trim());
+}
+
+each!(create_is_idempotent);
+fn create_is_idempotent(who: Who) {
+    let session = Session::new(who);
+    let keeper = session.keeper();
+    let again = session.create(&[]).ok();
+    assert_eq!(again.out.trim(), session.name);
+    assert_eq!(session.keeper(), keeper);
+    let other = session.create(&["--timeout", "9m"]).status(125);
+    assert!(other.err.contains("--replace"), "{other:?}");
+    assert_eq!(session.keeper(), keeper);
+    session.sh("touch /tmp/before").ok();
+    session.create(&["--timeout", "9m", "--replace"]).ok();
+    assert_ne!(session.keeper(), keeper);
+    assert_eq!(session.sh("ls /tmp/before").status, 2);
+}
+
+each!(one_of_many_makers_wins);
+fn one_of_many_makers_wins(who: Who) {
+    let session = Session::named(who);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| session.create(&[]).ok());
+        }
+    });
+    let keeper = session.keeper();
+    session.exec(&[], &["true"]).ok();
+    assert_eq!(session.keeper(), keeper);
+}
+
+each!(a_failed_making_says_why_and_leaves_no_session);
+fn a_failed_making_says_why_and_leaves_no_session(who: Who) {
+    let session = Session::named(who);
+    let failed = session.create(&["--read", "/no/such/path"]).status(125);
+    assert!(failed.err.contains("/no/such/path"), "{failed:?}");
+    session.exec(&[], &["true"]).status(125);
+    session.create(&[]).ok();
+}
+
+each!(names_that_are_none);
+fn names_that_are_none(who: Who) {
+    let session = Session::named(who);
+    for name in ["", "..", "a/b", "a b", "a\u{1b}[31m", "-x", "\n"] {
+        for verb in ["exec", "inspect", "stop", "rm", "wait", "create"] {
+            let mut command = session.creel(verb);
+            match verb {
+                "create" => command.arg(format!("--name={name}")),
+                "exec" => command.args([name, "--", "true"]),
+                _ => command.arg(name),
+            };
+            let refused = said(command);
+            assert_eq!(refused.status, 125, "{verb} {name:?}: {refused:?}");
+            assert!(!refused.err.contains('\u{1b}'), "{refused:?}");
+        }
+    }
+    let none = session.exec(&[], &["true"]).status(125);
+    assert!(none.err.contains("no session"), "{none:?}");
+    session.verb("rm", &[]).ok();
+}
+
+each!(stop_asks_and_then_ends);
+fn stop_asks_and_then_ends(who: Who) {
+    let session = Session::new(who);
+    let script = "trap 'echo asked > asked; exit' TERM; touch ready; while :; do sleep 0.02; done";
+    session.exec(&["--detach"], &["sh", "-c", script]).ok();
+    let path = session.workspace.path();
+    wait::until("the trap is set", || path.join("ready").exists());
+    session.verb("stop", &[]).ok();
+    assert_eq!(
+        std::fs::read_to_string(path.join("asked")).expect("asked"),
+        "asked\n"
+    );
+    assert_eq!(session.state(), "ended");
+    let ended = session.exec(&[], &["true"]).status(125);
+    assert!(ended.err.contains("has ended"), "{ended:?}");
+    session.verb("rm", &[]).ok();
+    session.verb("rm", &[]).ok();
+    session.verb("inspect", &[]).status(125);
+    assert!(!session.directory().exists());
+}
+
+each!(a_command_that_runs_when_its_session_ends_has_a_verdict);
+fn a_command_that_runs_when_its_session_ends_has_a_verdict(who: Who) {
+    let session = Session::new(who);
+    let mut command = session.command(&[], &["sh", "-c", "touch ready; sleep 5000"]);
+    let mut client = command.spawn().expect("creel starts");
+    let path = session.workspace.path();
+    wait::until("the command runs", || path.join("ready").exists());
+    session.verb("kill", &[]).ok();
+    let status = wait::end(&mut client);
+    assert_eq!(status.code(), Some(137));
+}
+
+each!(a_killed_keeper_takes_its_session_along);
+fn a_killed_keeper_takes_its_session_along(who: Who) {
+    let (session, other) = (Session::new(who), Session::new(who));
+    let mut command = session.command(&[], &["sh", "-c", "touch ready; sleep 6000"]);
+    let mut client = command.spawn().expect("creel starts");
+    let path = session.workspace.path();
+    wait::until("the command runs", || path.join("ready").exists());
+    kill(Pid::from_raw(session.keeper()), SIGKILL).expect("killed");
+    assert_eq!(wait::end(&mut client).code(), Some(125));
+    wait::until("the session is over", || session.state() == "ended");
+    session.exec(&[], &["true"]).status(125);
+    other.exec(&[], &["true"]).ok();
+    session.create(&[]).ok();
+    session.exec(&[], &["true"]).ok();
+}
+
+each!(pause_and_resume);
+fn pause_and_resume(who: Who) {
+    let session = Session::new(who);
+    let script = "i=0; while :; do i=$((i+1)); echo $i > count; done";
+    session.exec(&["--detach"], &["sh", "-c", script]).ok();
+    let count = session.workspace.path().join("count");
+    wait::until("it counts", || count.exists());
+    session.verb("pause", &[]).ok();
+    assert_eq!(session.state(), "paused");
+    let read = || std::fs::read_to_string(&count).unwrap_or_default();
+    // The signals of a session without a group take a moment to act.
+    wait::for_a_tick();
+    let before = read();
+    assert!(
+        wait::still(std::time::Duration::from_millis(200), read),
+        "{before}"
+    );
+    let refused = session.exec(&[], &["true"]).status(125);
+    assert!(refused.err.contains("paused"), "{refused:?}");
+    session.verb("resume", &[]).ok();
+    wait::until("it goes on", || read() != before);
+    session.verb("pause", &[]).ok();
+    session.verb("stop", &[]).ok();
+}
+
+each!(idle_and_old_sessions_end);
+fn idle_and_old_sessions_end(who: Who) {
+    let idle = Session::with(who, &["--idle-timeout", "300ms"]);
+    let old = Session::with(who, &["--max-age", "300ms"]);
+    for session in [&idle, &old] {
+        session.verb("wait", &[]).ok();
+        assert_eq!(session.state(), "ended");
+    }
+    // A command keeps a session from being idle.
+    let busy = Session::with(who, &["--idle-timeout", "300ms"]);
+    busy.exec(&[], &["sleep", "0.8"]).ok();
+    busy.verb("wait", &[]).ok();
+}
+
+each!(ps_lists_what_lives);
+fn ps_lists_what_lives(who: Who) {
+    let session = Session::with(who, &["--label", "of=test"]);
+    let mut command = session.creel("ps");
+    command.arg("--json");
+    let listed = said(command).ok();
+    let listed: serde_json::Value = serde_json::from_str(&listed.out).expect("JSON");
+    let all = listed["sessions"].as_array().expect("a list");
+    let mine = all
+        .iter()
+        .find(|one| one["record"]["name"] == *session.name);
+    let mine = mine.expect("the session");
+    assert_eq!(
+        (&mine["state"], &mine["record"]["labels"]["of"]),
+        (&"running".into(), &"test".into())
+    );
+    session.verb("kill", &[]).ok();
+    let listed = said(session.creel("ps")).ok();
+    assert!(!listed.out.contains(&session.name), "{listed:?}");
+    let mut command = session.creel("ps");
+    command.arg("--all");
+    assert!(said(command).ok().out.contains(&session.name));
+}
+
+each!(nothing_is_left_of_many);
+fn nothing_is_left_of_many(who: Who) {
+    let sessions: Vec<Session> = (0..8).map(|_| Session::new(who)).collect();
+    std::thread::scope(|scope| {
+        for session in &sessions {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    session.sh("sleep 7000 & setsid sleep 7000 & true").ok();
+                }
+                session.verb("rm", &["--force"]).ok();
+                assert!(!session.directory().exists());
+            });
+        }
+    });
+}
