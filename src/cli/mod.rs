@@ -25,7 +25,7 @@ use creel_session::exit;
 use creel_sys::startup;
 use run::args::{self, RunArgs};
 use session::exec::ExecArgs;
-use session::{create, ends, exec, look};
+use session::{create, ends, exec, files, look};
 
 /// A sandbox for AI agents, straight from the Linux kernel
 #[derive(Parser)]
@@ -62,6 +62,8 @@ enum Verb {
     Stop(ends::StopArgs),
     Kill(ends::KillArgs),
     Rm(ends::RmArgs),
+    File(files::FileArgs),
+    Cp(files::CpArgs),
     Gc(ends::GcArgs),
     Doctor(doctor::DoctorArgs),
     Policy(Box<policy::FamilyArgs>),
@@ -95,6 +97,8 @@ pub fn main() -> u8 {
         Ok(Verb::Stop(args)) => ends::stop(&args),
         Ok(Verb::Kill(args)) => ends::kill(&args),
         Ok(Verb::Rm(args)) => ends::rm(&args),
+        Ok(Verb::File(args)) => files::file(&args),
+        Ok(Verb::Cp(args)) => files::cp(&args),
         Ok(Verb::Gc(args)) => ends::gc(&args),
         Ok(Verb::Doctor(args)) => doctor::run(&args),
         Ok(Verb::Policy(args)) => policy::run(&args),

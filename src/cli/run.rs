@@ -16,6 +16,7 @@ use self::words::Words;
 use super::answer;
 use super::failure::Failure;
 use super::hint::{self, say};
+use super::session::create;
 use super::status::Status;
 use creel_plan::Plan;
 use creel_policy::error::escaped_json;
@@ -27,6 +28,9 @@ use creel_sys::host;
 
 pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let started = Instant::now();
+    if args.detach {
+        return create::run_detached(args);
+    }
     streams::check()?;
     if !args.publish_anyway {
         only_loopback(&args.publish)?;

@@ -124,6 +124,15 @@ impl Group {
         }
     }
 
+    /// The slots that have a directory in any hierarchy.
+    pub(super) fn left(layout: &Layout) -> std::collections::BTreeSet<u32> {
+        let any = Group::new(layout, 0);
+        let parents = any.v2.iter().chain(&any.v1).filter_map(|dir| dir.parent());
+        let entries = parents.flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
     /// Removes the empty directories that a crash left under this name. False if one of them is not empty.
     /// Its processes do not belong to this slot's holder, so nobody may join, limit or kill them
     /// (CVE-2022-31214: a container that another user had prepared).

@@ -19,6 +19,7 @@
 use std::os::fd::BorrowedFd;
 
 use super::enter::SOCKET;
+use super::file_agent::{FileAgent, become_file_agent};
 use super::later;
 use super::protocol::{DISKS, FIRST, GUARDED, Message, REQUEST, Request};
 use super::step::{Begins, Household, Program, Stays};
@@ -126,6 +127,17 @@ impl Commands {
                         // If the program was not executed, its process has said so before.
                         Ok(()) => tell(supervisor, Message::Started { command }),
                         Err(errno) => not_executed(supervisor, command, errno),
+                    }
+                }
+                Some(Request::File { command }) => {
+                    let begun = FileAgent::of(command, &fds).and_then(|mut agent| {
+                        let mut room = [0u128; STACK / 16];
+                        // Not in the list: its end is no command's.
+                        clone::start_command(&mut room, become_file_agent, &mut agent)
+                    });
+                    if let Err(errno) = begun {
+                        let errno = errno.raw_os_error();
+                        tell(supervisor, Message::FileDone { command, errno });
                     }
                 }
                 Some(Request::Signal { command, number }) => self.signal(command, number),

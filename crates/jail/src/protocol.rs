@@ -30,6 +30,12 @@ pub enum Request {
         /// The number that the supervisor gives to the command.
         command: u32,
     },
+    /// Act on a name. Descriptor: the act in shared memory: the paths as candidates, and as the one limit the
+    /// number of the [`FileAct`], flags of open(2) and permission bits.
+    File {
+        /// The number that the supervisor gives to the request.
+        command: u32,
+    },
     /// Send a signal to the process group of a command.
     Signal {
         /// The number that the supervisor gave to the command.
@@ -48,6 +54,7 @@ impl Request {
         let words = match self {
             Request::Start { command } => [1, command, 0],
             Request::Signal { command, number } => [2, command, number.cast_unsigned()],
+            Request::File { command } => [3, command, 0],
         };
         let mut bytes = [0; REQUEST];
         for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
@@ -68,8 +75,38 @@ impl Request {
                 command,
                 number: number.cast_signed(),
             }),
+            [3, command, _] => Some(Request::File { command }),
             _ => None,
         }
+    }
+}
+
+/// What is done to a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileAct {
+    /// openat(2); the opened file travels with the answer.
+    Open = 1,
+    /// mkdirat(2)
+    MakeDirectory = 2,
+    /// renameat(2), to a second path
+    Rename = 3,
+    /// unlinkat(2)
+    Unlink = 4,
+    /// unlinkat(2), `AT_REMOVEDIR`
+    RemoveDirectory = 5,
+}
+
+impl FileAct {
+    /// The act with this number.
+    pub fn of(number: u64) -> Option<FileAct> {
+        let all = [
+            FileAct::Open,
+            FileAct::MakeDirectory,
+            FileAct::Rename,
+            FileAct::Unlink,
+            FileAct::RemoveDirectory,
+        ];
+        all.into_iter().find(|act| *act as u64 == number)
     }
 }
 
@@ -91,6 +128,13 @@ pub enum Message {
     Terminal {
         /// The number that the supervisor gave to the command.
         command: u32,
+    },
+    /// An act on a name was done; an opened file travels with this message.
+    FileDone {
+        /// The number that the supervisor gave to the request.
+        command: u32,
+        /// 0, or the error of the call, errno(3).
+        errno: i32,
     },
     /// The command's program was executed.
     Started {
@@ -138,6 +182,9 @@ impl Message {
             Message::Started { command } => words[..2].copy_from_slice(&[7, command]),
             Message::NotExecuted { command, errno } => {
                 words[..3].copy_from_slice(&[3, command, errno as u32]);
+            }
+            Message::FileDone { command, errno } => {
+                words[..3].copy_from_slice(&[8, command, errno as u32]);
             }
             Message::Stopped { command } => words[..2].copy_from_slice(&[4, command]),
             Message::Stdin { position } => {
@@ -192,6 +239,10 @@ impl Message {
                     cpu: words[4],
                 }
             }
+            8 => Message::FileDone {
+                command: words[1],
+                errno: words[2] as i32,
+            },
             7 => Message::Started { command: words[1] },
             6 => Message::Stdin {
                 position: u64::from(words[1]) | u64::from(words[2]) << 32,
@@ -232,6 +283,10 @@ mod tests {
             },
             Message::Terminal { command: 9 },
             Message::Started { command: 10 },
+            Message::FileDone {
+                command: 11,
+                errno: 2,
+            },
             Message::NotExecuted {
                 command: 3,
                 errno: 2,
@@ -248,6 +303,7 @@ mod tests {
         }
         for request in [
             Request::Start { command: 7 },
+            Request::File { command: 8 },
             Request::Signal {
                 command: 3,
                 number: 15,

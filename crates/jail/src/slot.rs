@@ -36,6 +36,19 @@ pub fn take(state: &Path, layout: Option<&CgroupLayout>) -> Result<Lease, JailEr
     Err(JailError::NoLease)
 }
 
+/// Removes the groups that crashed jails have left: those of slots that nobody holds. Returns how many slots.
+pub fn sweep(state: &Path, layout: &CgroupLayout) -> Result<u32, JailError> {
+    let file = state.join("slots");
+    let mut swept = 0;
+    for slot in Group::left(layout).into_iter().filter(|slot| *slot < SLOTS) {
+        // The next free one is another, if this one is held.
+        let free = lease::take(&file, slot, SLOTS).ok();
+        let free = free.filter(|lease| lease.slot == slot);
+        swept += u32::from(free.is_some_and(|_lease| Group::new(layout, slot).vacate()));
+    }
+    Ok(swept)
+}
+
 /// Makes a directory of this user's alone. Refuses another user's, or one that others may write
 /// (CVE-2022-31214: a state directory that another user had prepared).
 fn make_private_dir(dir: &Path) -> Result<(), JailError> {

@@ -209,7 +209,7 @@ impl<'a> CommandLoop<'a> {
                     jail.signal(sys::signal::TSTP);
                     self.stop_too(jail);
                 }
-                Said::Stopped | Said::Started | Said::Ended(_) => {}
+                Said::Stopped | Said::Started | Said::FileDone(..) | Said::Ended(_) => {}
             }
         }
         Ok(())

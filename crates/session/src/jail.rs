@@ -61,6 +61,8 @@ pub enum Said {
     NotExecuted(Errno),
     Started,
     Stopped,
+    /// An act on a name: its error, and the opened file.
+    FileDone(Option<Errno>, Option<OwnedFd>),
     /// Only of a command in a jail that stays.
     Ended(CommandEnd),
 }
@@ -352,6 +354,10 @@ impl JailLoop {
                 Some(Message::NotExecuted { command, errno }) => {
                     let errno = Errno::from_raw_os_error(errno);
                     jail.post(command, Said::NotExecuted(errno));
+                }
+                Some(Message::FileDone { command, errno }) => {
+                    let errno = (errno != 0).then(|| Errno::from_raw_os_error(errno));
+                    jail.post(command, Said::FileDone(errno, fds[0].take()));
                 }
                 Some(Message::Started { command }) => jail.post(command, Said::Started),
                 Some(Message::Stopped { command }) => jail.post(command, Said::Stopped),

@@ -42,6 +42,7 @@ pub mod name_locks;
 pub mod net;
 pub mod nowait;
 mod ofd_lock;
+pub mod peer;
 pub mod placeholder;
 pub mod process;
 pub mod procfs;

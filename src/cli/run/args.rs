@@ -78,6 +78,14 @@ pub struct RunArgs {
     #[arg(short = 'T', long, overrides_with = "tty")]
     pub no_tty: bool,
 
+    /// Make a session and run the command in it detached; prints the session's name
+    #[arg(short, long, conflicts_with_all = ["tty", "dry_run", "status_fd", "status_file", "log_net", "review_all"])]
+    pub detach: bool,
+
+    /// With --detach: the session's name [default: a random one]
+    #[arg(long, value_name = "NAME", requires = "detach")]
+    pub name: Option<String>,
+
     /// Print nothing about the end of the run
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ use creel_policy::Span;
 use creel_session::declare::only_loopback;
 use creel_session::keep::client::Client;
 use creel_session::keep::store::{self, Claim, Store};
-use creel_session::keep::wire::{Ask, Tell};
+use creel_session::keep::wire::{Ask, ExecAsk, Tell};
 use creel_session::keep::{KeepError, Record, Settings, keep, now};
 use creel_session::{Declared, SessionError};
 use creel_sys::clone::{self, Side};
@@ -126,6 +127,39 @@ enum Birth {
 
 pub fn run(args: &CreateArgs) -> Result<u8, Failure> {
     let name = make(args)?;
+    answer::print(&format!("{name}\n"))?;
+    Ok(0)
+}
+
+/// `creel run --detach`: makes a session and starts the command in it.
+pub fn run_detached(args: &RunArgs) -> Result<u8, Failure> {
+    let args_of_session = CreateArgs {
+        name: args.name.clone(),
+        session: None,
+        scope: None,
+        label: vec![],
+        idle_timeout: None,
+        max_age: None,
+        replace: false,
+        policies: args.policies.clone(),
+        flags: args.flags.clone(),
+        workdir: args.workdir.clone(),
+        time_ns: args.time_ns,
+        publish: args.publish.clone(),
+        publish_anyway: args.publish_anyway,
+        quiet: args.quiet,
+    };
+    let name = make(&args_of_session)?;
+    let command = args.command.iter();
+    let ask = ExecAsk {
+        command: command.map(|word| word.as_bytes().to_vec()).collect(),
+        detach: true,
+        ..ExecAsk::default()
+    };
+    let client = Client::connect(&store()?, &name).map_err(|e| failure(&e))?;
+    client
+        .ask(&Ask::Exec(Box::new(ask)))
+        .map_err(|e| failure(&e))?;
     answer::print(&format!("{name}\n"))?;
     Ok(0)
 }

@@ -52,7 +52,7 @@ pub struct RmArgs {
     force: bool,
 }
 
-/// Remove all sessions that have ended
+/// Remove all sessions that have ended, and control groups that crashed jails have left
 #[derive(clap::Args)]
 pub struct GcArgs {}
 
@@ -176,6 +176,13 @@ pub fn gc(_: &GcArgs) -> Result<u8, Failure> {
             removed += &name;
             removed.push('\n');
         }
+    }
+    // Groups of jails whose processes were all killed.
+    let host = creel_jail::probe::facts()?;
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from);
+    let state = creel_jail::spawn::state_dir(host.uid, runtime_dir.as_deref());
+    if state.join("slots").exists() {
+        creel_jail::slot::sweep(&state, &host.cgroups)?;
     }
     answer::print(&removed)?;
     Ok(0)

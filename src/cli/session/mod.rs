@@ -3,6 +3,7 @@
 pub mod create;
 pub mod ends;
 pub mod exec;
+pub mod files;
 pub mod look;
 
 use super::failure::Failure;

@@ -1,6 +1,6 @@
 //! Sessions share nothing, and a jail gets no hold of a command that enters it.
 
-use super::Session;
+use super::{Session, said};
 use crate::support::{Who, wait};
 
 each!(two_sessions_share_nothing);
@@ -36,8 +36,8 @@ fn two_sessions_share_nothing(who: Who) {
     );
 }
 
-/// While commands are started, a hostile process of the jail tries to trace each new process and to open its
-/// executable and its descriptors before it has become its program.
+// While commands are started, a hostile process of the jail tries to trace each new process and to open its
+// executable and its descriptors before it has become its program.
 each!(a_command_is_out_of_reach_until_it_runs);
 fn a_command_is_out_of_reach_until_it_runs(who: Who) {
     let session = Session::new(who);
@@ -76,4 +76,80 @@ fn a_command_is_out_of_reach_until_it_runs(who: Who) {
         "ready\nlooked True ['/usr/bin/touch']\n",
     ];
     assert!(fine.contains(&found.as_str()), "{found}");
+}
+
+// A jail that was granted the directory of sessions can connect to the socket of a later session, and pose as a
+// keeper. Neither is trusted, although its user is the caller.
+#[test]
+fn a_jail_is_neither_a_client_nor_a_keeper() {
+    let who = Who::User;
+    let first = Session::named(who);
+    let runtime = first.workspace.outside().join("runtime");
+    std::fs::create_dir(&runtime).expect("mkdir");
+    let (uid, gid, _) = who.account();
+    std::os::unix::fs::chown(&runtime, Some(uid), Some(gid)).expect("chown");
+    let verb = |session: &Session, verb: &str, more: &[&str]| {
+        let mut command = session.creel(verb);
+        command.env("XDG_RUNTIME_DIR", &runtime).args(more);
+        said(command)
+    };
+    let grant = ["--write", runtime.to_str().expect("text")];
+    let mut flags = vec!["--name", "hostile", "--allow-degraded", "cgroup"];
+    flags.extend(grant);
+    verb(&first, "create", &flags).ok();
+    verb(
+        &first,
+        "create",
+        &["--name", "later", "--allow-degraded", "cgroup"],
+    )
+    .ok();
+    let sessions = runtime.join("creel/sessions");
+    let ask = format!(
+        "import socket\n\
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
+        s.connect('{0}/later/socket')\n\
+        s.send(b'i{{\"ask\":\"inspect\"}}')\n\
+        print(len(s.recv(65536)))",
+        sessions.display()
+    );
+    let inside = ["hostile", "--", "python3", "-c", &ask];
+    let asked = verb(&first, "exec", &inside);
+    // The keeper hangs up, or, from Landlock's ABI 9 on, the kernel refuses the connection.
+    assert!(
+        asked.out == "0\n" || asked.err.contains("rror"),
+        "{asked:?}"
+    );
+    // Control: the same by the user outside.
+    let mut outside = std::process::Command::new("/usr/bin/python3");
+    outside.args(["-c", &ask]);
+    if crate::support::is_root() {
+        use std::os::unix::process::CommandExt as _;
+        outside.uid(uid).gid(gid);
+    }
+    let answered = said(outside).ok();
+    assert_ne!(answered.out, "0\n", "{answered:?}");
+    let pose = format!(
+        "import socket, os, fcntl\n\
+        os.mkdir('{0}/posed')\n\
+        lock = open('{0}/posed/lock', 'w'); fcntl.flock(lock, fcntl.LOCK_EX)\n\
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
+        s.bind('{0}/posed/socket'); s.listen()\n\
+        print('ready', flush=True)\n\
+        c, _ = s.accept()\n\
+        print('asked', c.recv(65536), flush=True)",
+        sessions.display()
+    );
+    let number = verb(
+        &first,
+        "exec",
+        &["--detach", "hostile", "--", "python3", "-c", &pose],
+    )
+    .ok();
+    let log = |_: &()| verb(&first, "logs", &["hostile", number.out.trim()]).out;
+    wait::until("it listens", || log(&()) == "ready\n");
+    let refused = verb(&first, "exec", &["posed", "--", "true"]).status(125);
+    assert!(refused.err.contains("not trusted"), "{refused:?}");
+    let said = log(&());
+    assert!(!said.contains("exec"), "{said}");
+    verb(&first, "rm", &["--force", "hostile", "later"]).ok();
 }

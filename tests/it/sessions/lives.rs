@@ -164,8 +164,8 @@ fn idle_and_old_sessions_end(who: Who) {
         assert_eq!(session.state(), "ended");
     }
     // A command keeps a session from being idle.
-    let busy = Session::with(who, &["--idle-timeout", "300ms"]);
-    busy.exec(&[], &["sleep", "0.8"]).ok();
+    let busy = Session::with(who, &["--idle-timeout", "3s"]);
+    busy.exec(&[], &["sleep", "3.5"]).ok();
     busy.verb("wait", &[]).ok();
 }
 

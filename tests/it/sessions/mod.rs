@@ -1,6 +1,7 @@
 //! Sessions: jails that stay, and commands in them.
 
 mod commands;
+mod files;
 mod isolation;
 mod lives;
 mod terminal;

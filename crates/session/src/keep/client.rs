@@ -82,7 +82,7 @@ impl Client {
         }
     }
 
-    fn silent(&self) -> SessionError {
+    pub(super) fn silent(&self) -> SessionError {
         SessionError::Silent {
             name: self.name.clone(),
         }
@@ -92,6 +92,17 @@ impl Client {
     pub fn ask(&self, ask: &Ask) -> Result<Tell, SessionError> {
         self.send(ask, &[])?;
         Ok(self.hear()?.0)
+    }
+
+    /// Sends a request and waits for its answer and the descriptors beside it.
+    pub(super) fn ask_for(&self, ask: &Ask) -> Result<(Tell, Fds), SessionError> {
+        self.send(ask, &[])?;
+        self.hear()
+    }
+
+    /// The session's name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Sends a request, for [`Client::answer`].

@@ -53,11 +53,11 @@ pub enum SessionError {
         path.display()
     )]
     Foreign { path: PathBuf },
-    /// The other end of a session's socket is another user's process.
+    /// The other end of a session's socket is another user's process, or one of a jail.
     #[error(
-        "the process at the socket of session {name} belongs to another user (uid {uid}), and is not trusted"
+        "the process at the socket of session {name} is not the caller's keeper but {who}, and is not trusted; `creel rm {name}` removes what is there"
     )]
-    Stranger { name: String, uid: u32 },
+    Stranger { name: String, who: String },
     /// The keeper ended, or sent a message that this creel does not know.
     #[error(
         "the keeper of session {name} ended before it answered; `creel ps` says whether the session lives"

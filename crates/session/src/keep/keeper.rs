@@ -140,20 +140,13 @@ impl Drop for Place {
 impl Keeper {
     /// A number and a place for one more command.
     pub fn admit(self: &Rc<Self>, job: Job) -> Result<Place, SessionError> {
-        if self.over.get() || self.asked.get() || self.jail.cause().is_some() {
-            return Err(SessionError::Ending);
-        }
-        if self.paused.get() {
-            return Err(SessionError::Paused);
-        }
+        let number = self.number()?;
         let mut places = self.places.borrow_mut();
         let free = places.iter().position(|used| !used);
         let place = free.ok_or(SessionError::TooMany {
             most: MOST_COMMANDS,
         })?;
         places[place] = true;
-        let number = self.last.get() + 1;
-        self.last.set(number);
         self.running.borrow_mut().insert(number, job);
         // The session is not idle any more.
         self.changed.notify_waiters();
@@ -248,6 +241,26 @@ impl Keeper {
     /// Returns when a command has ended or the session is over.
     pub async fn change(&self) {
         self.changed.notified().await;
+    }
+
+    /// Returns when the jail has ended.
+    pub async fn end_of_jail(&self) {
+        while !self.over.get() {
+            self.change().await;
+        }
+    }
+
+    /// A number for a request to pid 1 that is no command.
+    pub fn number(&self) -> Result<u32, SessionError> {
+        if self.over.get() || self.asked.get() || self.jail.cause().is_some() {
+            return Err(SessionError::Ending);
+        }
+        if self.paused.get() {
+            return Err(SessionError::Paused);
+        }
+        let number = self.last.get() + 1;
+        self.last.set(number);
+        Ok(number)
     }
 
     /// Stops or continues every process. False if it is so already.

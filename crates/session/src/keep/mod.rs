@@ -12,6 +12,7 @@
 
 pub mod client;
 mod error;
+pub mod files;
 mod keeper;
 mod one;
 mod record;

@@ -251,6 +251,7 @@ impl<'k> One<'k> {
         for said in self.mail.take() {
             match said {
                 Said::Started => self.is_started = true,
+                Said::FileDone(..) => {}
                 Said::NotExecuted(errno) => {
                     self.not_executed = Some(errno);
                     // If no process was made, none will end.

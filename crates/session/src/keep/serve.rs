@@ -12,6 +12,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::error::SessionError;
+use super::files;
 use super::keeper::Keeper;
 use super::one;
 use super::record::Event;
@@ -82,18 +83,37 @@ pub(super) async fn accept(keeper: &Rc<Keeper>, listener: &AsyncFd<OwnedFd>) -> 
     }
 }
 
+/// Serves a client until it is gone; a client of file acts sends several.
 async fn serve(keeper: Rc<Keeper>, connection: Connection) {
-    let Some((ask, fds)) = connection.next().await else {
-        return;
+    while one_request(&keeper, &connection).await {}
+}
+
+/// False when nothing more is served.
+async fn one_request(keeper: &Rc<Keeper>, connection: &Connection) -> bool {
+    let heard = tokio::select! {
+        heard = connection.next() => heard,
+        () = keeper.end_of_jail() => None,
     };
+    let Some((ask, fds)) = heard else {
+        return false;
+    };
+    let goes_on = matches!(ask, Ask::File { .. } | Ask::Inspect);
     let act = |verb| keeper.events.record(&Event::Act { verb });
     match ask {
-        Ask::Exec(ask) => one::exec(&keeper, &connection, *ask, fds).await,
+        Ask::Exec(ask) => one::exec(keeper, connection, *ask, fds).await,
+        Ask::File {
+            act,
+            paths,
+            flags,
+            mode,
+        } => {
+            files::serve(keeper, connection, act, &paths, (flags, mode)).await;
+        }
         Ask::Inspect => connection.tell(&Tell::Inspected {
-            session: inspect(&keeper),
+            session: inspect(keeper),
         }),
-        Ask::AwaitJob { number } => await_job(&keeper, &connection, number).await,
-        Ask::Wait => ended(&keeper, &connection).await,
+        Ask::AwaitJob { number } => await_job(keeper, connection, number).await,
+        Ask::Wait => ended(keeper, connection).await,
         Ask::SignalAll { number } => {
             act("signal");
             keeper.jail.live.signal(number);
@@ -102,12 +122,12 @@ async fn serve(keeper: Rc<Keeper>, connection: Connection) {
         Ask::Stop { grace } => {
             act("stop");
             keeper.end(Some(grace.map_or(keeper.grace(), Duration::from_millis)));
-            ended(&keeper, &connection).await;
+            ended(keeper, connection).await;
         }
         Ask::Kill => {
             act("kill");
             keeper.end(None);
-            ended(&keeper, &connection).await;
+            ended(keeper, connection).await;
         }
         Ask::Pause | Ask::Resume => {
             let pause = matches!(ask, Ask::Pause);
@@ -117,9 +137,10 @@ async fn serve(keeper: Rc<Keeper>, connection: Connection) {
         }
         Ask::Signal { .. } | Ask::Exceeded | Ask::Drained { .. } | Ask::Unknown => {
             let creel = env!("CARGO_PKG_VERSION");
-            connection.refuse(&keeper, &SessionError::Unknown { creel });
+            connection.refuse(keeper, &SessionError::Unknown { creel });
         }
     }
+    goes_on
 }
 
 /// Waits for the end of the session, or of the client.

@@ -21,12 +21,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
-    sockopt,
 };
 
 use super::error::SessionError;
 use creel_jail::spawn;
 use creel_sys::host;
+use creel_sys::peer::{self, Peer};
 
 type Result<T> = std::result::Result<T, SessionError>;
 
@@ -195,13 +195,15 @@ impl Store {
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::CONNREFUSED) => return Err(gone()),
             Err(errno) => return Err(socket_fault(name, errno)),
         }
-        let peer = sockopt::socket_peercred(&socket).map_err(|e| socket_fault(name, e))?;
-        let uid = peer.uid.as_raw();
-        match uid == host::ids().0 {
-            true => Ok(socket),
-            false => Err(SessionError::Stranger {
+        match peer::of(socket.as_fd()).map_err(|e| socket_fault(name, e))? {
+            Peer::Own => Ok(socket),
+            peer => Err(SessionError::Stranger {
                 name: name.into(),
-                uid,
+                who: match peer {
+                    Peer::Other(uid) => format!("uid {uid}"),
+                    Peer::Root => "root".into(),
+                    Peer::Own | Peer::Elsewhere => "a process of a jail or a container".into(),
+                },
             }),
         }
     }
@@ -276,11 +278,9 @@ impl Claim {
     }
 }
 
-/// Whether the process at the other end belongs to this user.
+/// Whether the process at the other end is the user's own, and in no jail.
 pub fn is_own(socket: &OwnedFd) -> bool {
-    let peer = sockopt::socket_peercred(socket.as_fd());
-    let (uid, _) = host::ids();
-    peer.is_ok_and(|peer| peer.uid.as_raw() == uid || peer.uid.is_root())
+    matches!(peer::of(socket.as_fd()), Ok(Peer::Own | Peer::Root))
 }
 
 #[cfg(test)]

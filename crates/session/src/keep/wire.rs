@@ -43,6 +43,18 @@ pub enum Ask {
         /// The error of a stream that lost a part.
         lost: Option<String>,
     },
+    /// Act on a name in the jail.
+    File {
+        /// The act.
+        act: FileWord,
+        /// The path, and a second one for a rename; relative ones start at the session's working directory.
+        #[serde(with = "lossless::list")]
+        paths: Vec<Vec<u8>>,
+        /// Flags of open(2).
+        flags: u32,
+        /// Permission bits of a new name.
+        mode: u32,
+    },
     /// Describe the session.
     Inspect,
     /// Wait for the end of a detached command.
@@ -71,6 +83,22 @@ pub enum Ask {
     /// A request of a younger creel.
     #[serde(other)]
     Unknown,
+}
+
+/// What is done to a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileWord {
+    /// Open it.
+    Open,
+    /// Make a directory.
+    MakeDirectory,
+    /// Rename it.
+    Rename,
+    /// Remove a file or a link.
+    Unlink,
+    /// Remove an empty directory.
+    RemoveDirectory,
 }
 
 /// A command to run in a session.
@@ -150,6 +178,11 @@ pub enum Tell {
     Inspected {
         /// As `creel inspect` prints it.
         session: serde_json::Value,
+    },
+    /// An act on a name was done; an opened file travels with this message.
+    FileDone {
+        /// The number of the error, errno(3).
+        errno: Option<i32>,
     },
     /// A detached command was started.
     Job {

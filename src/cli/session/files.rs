@@ -1,0 +1,419 @@
+//! `creel file` and `creel cp`: files in a session, without a program in it.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use rustix::fs::OFlags;
+use serde_json::json;
+
+use super::{client, store};
+use crate::cli::answer;
+use crate::cli::failure::Failure;
+use crate::cli::hint;
+use creel_policy::error::escaped;
+use creel_session::keep::files::{FileError, Files, Stat, is_plain};
+use creel_sys::fd;
+
+/// Bytes of a text that `edit` changes.
+const LONGEST: u64 = 64 << 20;
+
+/// Read and change files in a session, without a program in it
+#[derive(clap::Args)]
+#[command(
+    after_help = "A relative path starts at the session's working directory. The session's rights decide, and links \
+    are followed as its programs follow them."
+)]
+pub struct FileArgs {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Subcommand)]
+enum Act {
+    /// Print a file
+    Read(PathArgs),
+    /// Write stdin to a file
+    Write(WriteArgs),
+    /// Replace a text that occurs once in a file
+    Edit(EditArgs),
+    /// List a directory
+    List(ShownArgs),
+    /// Print what a name is
+    Stat(ShownArgs),
+    /// Make a directory
+    Mkdir(MakeArgs),
+    /// Rename a file or a directory
+    Rename(RenameArgs),
+    /// Remove a file or an empty directory
+    Remove(RemoveArgs),
+}
+
+#[derive(clap::Args)]
+struct PathArgs {
+    /// The session
+    #[arg(value_name = "NAME")]
+    name: String,
+
+    /// The path in the session
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+}
+
+#[derive(clap::Args)]
+struct ShownArgs {
+    #[command(flatten)]
+    at: PathArgs,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct WriteArgs {
+    #[command(flatten)]
+    at: PathArgs,
+
+    /// Add to the end
+    #[arg(long, conflicts_with = "exclusive")]
+    append: bool,
+
+    /// Fail if the file exists
+    #[arg(long)]
+    exclusive: bool,
+
+    /// Permission bits of a new file, octal
+    #[arg(long, value_name = "MODE", default_value = "644", value_parser = octal)]
+    mode: u32,
+}
+
+#[derive(clap::Args)]
+struct EditArgs {
+    #[command(flatten)]
+    at: PathArgs,
+
+    /// The text to replace
+    #[arg(long, value_name = "TEXT")]
+    old: String,
+
+    /// The text in its place
+    #[arg(long, value_name = "TEXT")]
+    new: String,
+
+    /// Replace every occurrence
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(clap::Args)]
+struct MakeArgs {
+    #[command(flatten)]
+    at: PathArgs,
+
+    /// Also make the directories above, and accept one that exists
+    #[arg(short, long)]
+    parents: bool,
+}
+
+#[derive(clap::Args)]
+struct RenameArgs {
+    #[command(flatten)]
+    at: PathArgs,
+
+    /// The new path
+    #[arg(value_name = "TO")]
+    to: PathBuf,
+}
+
+#[derive(clap::Args)]
+struct RemoveArgs {
+    #[command(flatten)]
+    at: PathArgs,
+
+    /// Also remove all that is in a directory
+    #[arg(short, long)]
+    recursive: bool,
+
+    /// Accept a name that does not exist
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Copy files into or out of a session
+#[derive(clap::Args)]
+#[command(
+    after_help = "One of the two is NAME:PATH. Symbolic links and special files are left out, with a line."
+)]
+pub struct CpArgs {
+    /// A file or directory
+    #[arg(value_name = "FROM")]
+    from: PathBuf,
+
+    /// The place of the copy
+    #[arg(value_name = "TO")]
+    to: PathBuf,
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("permission bits are octal, at most 777".into()),
+    }
+}
+
+fn files(name: &str) -> Result<Files, Failure> {
+    Ok(Files(client(&store()?, name)?))
+}
+
+pub fn file(args: &FileArgs) -> Result<u8, Failure> {
+    match &args.act {
+        Act::Read(at) => read(at),
+        Act::Write(args) => write(args),
+        Act::Edit(args) => edit(args),
+        Act::List(args) => list(args),
+        Act::Stat(args) => {
+            let stat = files(&args.at.name)?.stat(&args.at.path)?;
+            match args.json {
+                true => answer::print_json(&shown(&args.at.path, stat))?,
+                false => answer::print(&line(&args.at.path, stat))?,
+            }
+            Ok(0)
+        }
+        Act::Mkdir(args) => {
+            let files = files(&args.at.name)?;
+            match args.parents {
+                true => make_all(&files, &args.at.path)?,
+                false => files.make_directory(&args.at.path, 0o755)?,
+            }
+            Ok(0)
+        }
+        Act::Rename(args) => {
+            files(&args.at.name)?.rename(&args.at.path, &args.to)?;
+            Ok(0)
+        }
+        Act::Remove(args) => {
+            let (files, path) = (files(&args.at.name)?, &args.at.path);
+            let done = match args.recursive {
+                true => files.remove_all(path),
+                false => files.remove(path),
+            };
+            match done {
+                Err(error) if args.force && is_absent(&error) => {}
+                done => done?,
+            }
+            Ok(0)
+        }
+    }
+}
+
+fn is_absent(error: &FileError) -> bool {
+    matches!(error, FileError::Act { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
+
+fn make_all(files: &Files, path: &Path) -> Result<(), FileError> {
+    let above: Vec<&Path> = path.ancestors().collect();
+    for path in above
+        .into_iter()
+        .rev()
+        .filter(|p| !p.as_os_str().is_empty())
+    {
+        match files.make_directory(path, 0o755) {
+            Err(error) if files.stat(path).is_ok_and(|stat| stat.kind == "directory") => {
+                drop(error)
+            }
+            made => made?,
+        }
+    }
+    Ok(())
+}
+
+fn read(at: &PathArgs) -> Result<u8, Failure> {
+    let mut file = files(&at.name)?.read(&at.path)?;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let length = file.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(0);
+        }
+        hint::deliver(fd::fixed(1), &buffer[..length], hint::LONGEST)?;
+    }
+}
+
+fn write(args: &WriteArgs) -> Result<u8, Failure> {
+    let more = match (args.append, args.exclusive) {
+        (true, _) => OFlags::APPEND,
+        (_, true) => OFlags::EXCL,
+        _ => OFlags::TRUNC,
+    };
+    let flags = OFlags::CREATE | more;
+    let mut file = files(&args.at.name)?.write(&args.at.path, flags, args.mode)?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut file)?;
+    Ok(0)
+}
+
+fn edit(args: &EditArgs) -> Result<u8, Failure> {
+    let (files, path) = (files(&args.at.name)?, &args.at.path);
+    let shown = path.display();
+    let mut text = vec![];
+    files.read(path)?.take(LONGEST).read_to_end(&mut text)?;
+    let Ok(text) = String::from_utf8(text) else {
+        return Err(Failure::new(format!(
+            "{shown} is no UTF-8 text, and `edit` changes text"
+        )));
+    };
+    let found = match args.old.is_empty() {
+        true => return Err(Failure::new("--old is empty; name the text to replace")),
+        false => text.matches(&args.old).count(),
+    };
+    match found {
+        0 => {
+            return Err(Failure::new(format!(
+                "{shown} does not have the text of --old; `creel file read` shows it"
+            )));
+        }
+        1 => {}
+        _ if args.all => {}
+        many => {
+            return Err(Failure::new(format!(
+                "{shown} has the text of --old {many} times; name more of it, or --all"
+            )));
+        }
+    }
+    let mut file = files.write(path, OFlags::TRUNC, 0o644)?;
+    file.write_all(text.replace(&args.old, &args.new).as_bytes())?;
+    Ok(0)
+}
+
+fn list(args: &ShownArgs) -> Result<u8, Failure> {
+    let entries = files(&args.at.name)?.list(&args.at.path)?;
+    if args.json {
+        let all: Vec<_> = entries
+            .iter()
+            .map(|e| shown(Path::new(&e.name), e.stat))
+            .collect();
+        answer::print_json(&json!({ "version": 1, "entries": all }))?;
+    } else {
+        let lines = entries.iter().map(|e| line(Path::new(&e.name), e.stat));
+        answer::print(&lines.collect::<String>())?;
+    }
+    Ok(0)
+}
+
+fn shown(path: &Path, stat: Stat) -> serde_json::Value {
+    json!({
+        "name": path.to_string_lossy(),
+        "kind": stat.kind,
+        "size": stat.size,
+        "mode": format!("{:o}", stat.mode),
+        "modified": stat.modified,
+    })
+}
+
+fn line(path: &Path, stat: Stat) -> String {
+    let name = path.to_string_lossy();
+    let (mode, kind, size) = (stat.mode, stat.kind, stat.size);
+    format!("{mode:04o} {kind:9} {size:>12} {}\n", escaped(name.chars()))
+}
+
+/// `NAME:PATH` as a place in a session; a path with a slash before the colon is the host's.
+fn place(path: &Path) -> Option<(&str, &Path)> {
+    let (name, inside) = path.to_str()?.split_once(':')?;
+    (!name.contains('/') && !inside.is_empty()).then(|| (name, Path::new(inside)))
+}
+
+pub fn cp(args: &CpArgs) -> Result<u8, Failure> {
+    match (place(&args.from), place(&args.to)) {
+        (None, Some((name, to))) => {
+            let files = files(name)?;
+            let to = within(
+                &args.from,
+                to,
+                files.stat(to).is_ok_and(|s| s.kind == "directory"),
+            );
+            copy_in(&files, &args.from, &to)?;
+        }
+        (Some((name, from)), None) => {
+            let files = files(name)?;
+            let to = within(from, &args.to, args.to.is_dir());
+            copy_out(&files, from, &to)?;
+        }
+        _ => {
+            return Err(Failure::new(
+                "one of the two paths is in a session: `creel cp FILE NAME:PATH`, or `creel cp NAME:PATH FILE`",
+            ));
+        }
+    }
+    Ok(0)
+}
+
+/// The place of a copy: in a directory that exists, under its own name.
+fn within(from: &Path, to: &Path, is_directory: bool) -> PathBuf {
+    match from.file_name() {
+        Some(name) if is_directory => to.join(name),
+        _ => to.into(),
+    }
+}
+
+fn left_out(path: &Path) {
+    hint::say(&format!(
+        "{} is no file or directory, and is left out",
+        path.display()
+    ));
+}
+
+fn copy_in(files: &Files, from: &Path, to: &Path) -> Result<(), Failure> {
+    let meta = std::fs::symlink_metadata(from)
+        .map_err(|e| Failure::new(format!("{}: {e}", from.display())))?;
+    if meta.is_dir() {
+        make_all(files, to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            copy_in(files, &entry.path(), &to.join(entry.file_name()))?;
+        }
+    } else if meta.is_file() {
+        let flags = OFlags::CREATE | OFlags::TRUNC;
+        let mut file = files.write(to, flags, meta.permissions().mode() & 0o777)?;
+        std::io::copy(&mut File::open(from)?, &mut file)?;
+    } else {
+        left_out(from);
+    }
+    Ok(())
+}
+
+fn copy_out(files: &Files, from: &Path, to: &Path) -> Result<(), Failure> {
+    let stat = files.stat(from)?;
+    let fault = |e: std::io::Error| Failure::new(format!("{}: {e}", to.display()));
+    match stat.kind {
+        "directory" => {
+            match std::fs::DirBuilder::new().mode(0o755).create(to) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && !to.is_symlink() => {}
+                made => made.map_err(fault)?,
+            }
+            for entry in files
+                .list(from)?
+                .iter()
+                .filter(|entry| is_plain(&entry.name))
+            {
+                copy_out(files, &from.join(&entry.name), &to.join(&entry.name))?;
+            }
+        }
+        "file" => {
+            let mut file = files.read(from)?;
+            let mut options = File::options();
+            // Not through a link that the jail may have put there.
+            let flags = OFlags::NOFOLLOW.bits() as i32;
+            options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(stat.mode & 0o777);
+            let mut copy = options.custom_flags(flags).open(to).map_err(fault)?;
+            std::io::copy(&mut file, &mut copy)?;
+        }
+        _ => left_out(from),
+    }
+    Ok(())
+}
