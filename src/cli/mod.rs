@@ -25,7 +25,7 @@ use creel_session::exit;
 use creel_sys::startup;
 use run::args::{self, RunArgs};
 use session::exec::ExecArgs;
-use session::{create, ends, exec, files, look};
+use session::{create, ends, exec, files, hook, look, shell};
 
 /// A sandbox for AI agents, straight from the Linux kernel
 #[derive(Parser)]
@@ -64,6 +64,8 @@ enum Verb {
     Rm(ends::RmArgs),
     File(files::FileArgs),
     Cp(files::CpArgs),
+    Shell(shell::ShellArgs),
+    Hook(hook::HookArgs),
     Gc(ends::GcArgs),
     Doctor(doctor::DoctorArgs),
     Policy(Box<policy::FamilyArgs>),
@@ -81,7 +83,15 @@ pub fn command() -> clap::Command {
 pub fn main() -> u8 {
     startup::prepare();
     hint::end_on_panic();
-    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    match entry_point(&arguments) {
+        Some("creel-sh") => {
+            let done = shell::called(arguments.get(1..).unwrap_or_default());
+            return done.unwrap_or_else(|failure| failure.report());
+        }
+        Some("creel-mcp") => arguments = as_server(arguments),
+        _ => {}
+    }
     let done = match verb(&arguments) {
         Ok(Verb::Run(args)) => run::run(&args),
         Ok(Verb::Create(args)) => create::run(&args),
@@ -99,6 +109,8 @@ pub fn main() -> u8 {
         Ok(Verb::Rm(args)) => ends::rm(&args),
         Ok(Verb::File(args)) => files::file(&args),
         Ok(Verb::Cp(args)) => files::cp(&args),
+        Ok(Verb::Shell(args)) => shell::run(&args),
+        Ok(Verb::Hook(args)) => hook::run(&args),
         Ok(Verb::Gc(args)) => ends::gc(&args),
         Ok(Verb::Doctor(args)) => doctor::run(&args),
         Ok(Verb::Policy(args)) => policy::run(&args),
@@ -108,6 +120,30 @@ pub fn main() -> u8 {
         Err(error) => return not_understood(&error, &arguments),
     };
     done.unwrap_or_else(|failure| failure.report())
+}
+
+/// The name under which creel was called, for programs that take one word: `creel-sh`, `creel-mcp`.
+fn entry_point(arguments: &[OsString]) -> Option<&str> {
+    std::path::Path::new(arguments.first()?)
+        .file_name()?
+        .to_str()
+}
+
+/// `creel-mcp [FLAGS --] SERVER ...` as `creel run --quiet [FLAGS] -- SERVER ...`: a server of tools that speaks over
+/// its stdin and stdout (MCP).
+fn as_server(arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut rest = arguments.into_iter().skip(1).peekable();
+    let mut all: Vec<OsString> = ["creel", "run", "--no-tty", "--quiet"]
+        .map(OsString::from)
+        .into();
+    let has_flags = rest
+        .peek()
+        .is_some_and(|word| word.to_string_lossy().starts_with('-'));
+    if !has_flags {
+        all.push("--".into());
+    }
+    all.extend(rest);
+    all
 }
 
 /// Parses the arguments. Those of `run` and `exec` are parsed without building the other verbs, because

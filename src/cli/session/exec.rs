@@ -14,7 +14,7 @@ use crate::cli::run::request::variable;
 use crate::cli::status::Status;
 use creel_policy::{Bytes, Count, CpuShare, Span};
 use creel_session::execute::streams;
-use creel_session::keep::client::ExecError;
+use creel_session::keep::client::{Client, ExecError, Outcome};
 use creel_session::keep::wire::{Ask, ExecAsk, Tell};
 use creel_session::{Verdict, exit};
 use creel_sys::{fd, host, pty};
@@ -117,7 +117,7 @@ pub fn run(args: &ExecArgs) -> Result<u8, Failure> {
 
 enum Done {
     Job(u32),
-    Ended(creel_session::keep::client::Outcome),
+    Ended(Outcome),
 }
 
 fn attempt(args: &ExecArgs) -> Result<Done, Failure> {
@@ -132,12 +132,16 @@ fn attempt(args: &ExecArgs) -> Result<Done, Failure> {
             _ => Err(Failure::new("the keeper gave no job")),
         };
     }
-    match client.exec(ask) {
-        Ok(outcome) => Ok(Done::Ended(outcome)),
-        Err(ExecError::Session(error)) => Err(failure(&error)),
-        Err(ExecError::Execute(error)) => Err(Failure::of(&error)),
-        Err(error) => Err(Failure::of(&error)),
-    }
+    attached(client, ask).map(Done::Ended)
+}
+
+/// Runs a command with this process's streams, to its end.
+pub fn attached(client: Client, ask: ExecAsk) -> Result<Outcome, Failure> {
+    client.exec(ask).map_err(|error| match error {
+        ExecError::Session(error) => failure(&error),
+        ExecError::Execute(error) => Failure::of(&error),
+        error => Failure::of(&error),
+    })
 }
 
 fn asked(args: &ExecArgs) -> Result<ExecAsk, Failure> {

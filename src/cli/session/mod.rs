@@ -4,7 +4,9 @@ pub mod create;
 pub mod ends;
 pub mod exec;
 pub mod files;
+pub mod hook;
 pub mod look;
+pub mod shell;
 
 use super::failure::Failure;
 use creel_egress::reason::Reason;

@@ -1,6 +1,7 @@
 //! Sessions: jails that stay, and commands in them.
 
 mod commands;
+mod doors;
 mod files;
 mod isolation;
 mod lives;

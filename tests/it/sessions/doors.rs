@@ -1,0 +1,191 @@
+//! The doors for programs that take one word: `creel-sh`, `creel-mcp`, and the hook of Claude Code.
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+
+use super::{Said, Session, of, said};
+use crate::support::{Who, binary, has_cgroups};
+
+/// `creel-sh` for the workspace of a session that is not made by name.
+fn shell(session: &Session, key: &str, more: &[&str]) -> Command {
+    let link = session.workspace.outside().join("creel-sh");
+    if !link.exists() {
+        symlink(binary(), &link).expect("a link");
+    }
+    let mut command = session.creel("x");
+    let mut other = Command::new(link);
+    for (name, value) in command.get_envs() {
+        other.env(name, value.unwrap_or_default());
+    }
+    other.env("CREEL_SESSION", key).env("PATH", "/usr/bin:/bin");
+    if !has_cgroups(session.who) {
+        other.env("CREEL_FLAGS", "--allow-degraded cgroup");
+    }
+    let directory = session.workspace.path();
+    other.args(more).current_dir(directory).stdin(Stdio::null());
+    command.current_dir("/");
+    let (uid, gid, home) = session.who.account();
+    if crate::support::is_root() && session.who == Who::User {
+        use std::os::unix::process::CommandExt as _;
+        other.env("HOME", home).uid(uid).gid(gid);
+    }
+    other
+}
+
+/// Removes the sessions of these workspaces on drop.
+struct Swept<'a>(&'a Session);
+
+impl Drop for Swept<'_> {
+    fn drop(&mut self) {
+        let mut command = self.0.creel("ps");
+        command.args(["--all", "--json"]);
+        let listed = said(command).out;
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap_or_default();
+        let here = self.0.workspace.path();
+        for one in listed["sessions"].as_array().into_iter().flatten() {
+            let (record, name) = (&one["record"], &one["record"]["name"]);
+            if record["workdir"] == *here.to_string_lossy()
+                && let Some(name) = name.as_str()
+            {
+                let mut command = self.0.creel("rm");
+                command.args(["--force", name]);
+                let _ = command.output();
+            }
+        }
+    }
+}
+
+each!(a_shell_keeps_its_directory_and_its_processes);
+fn a_shell_keeps_its_directory_and_its_processes(who: Who) {
+    let session = Session::named(who);
+    let _swept = Swept(&session);
+    let key = session.name.clone();
+    let run = |script: &str| said(shell(&session, &key, &[script]));
+    let path = session.workspace.path();
+    session.workspace.write("sub/file", "");
+    run("cd sub; echo kept > /tmp/note; exit 3").status(3);
+    let next = run("pwd; cat /tmp/note; cd ..").ok();
+    assert_eq!(next.out, format!("{}/sub\nkept\n", path.display()));
+    let option = said(shell(&session, &key, &["-c", "pwd"])).ok();
+    assert_eq!(option.out, format!("{}\n", path.display()));
+    // Another key is another session.
+    let other = said(shell(&session, &format!("{key}-2"), &["cat /tmp/note"]));
+    assert_ne!(other.status, 0);
+    let mut command = shell(&session, &key, &["true"]);
+    command.env("CREEL_FLAGS", "--no-such-flag");
+    let wrong = said(command).status(125);
+    assert!(wrong.err.contains("CREEL_FLAGS"), "{wrong:?}");
+}
+
+// Claude Code reads a script's last directory from a file of the host.
+each!(claude_code_learns_the_last_directory);
+fn claude_code_learns_the_last_directory(who: Who) {
+    let session = Session::named(who);
+    let _swept = Swept(&session);
+    session.workspace.write("sub/file", "");
+    let key = session.name.clone();
+    let word = key.replace('-', "");
+    let file = std::path::PathBuf::from(format!("/tmp/claude-{word}-cwd"));
+    let run = |directory: &str| {
+        let script = format!("cd {directory}; pwd -P >| {}", file.display());
+        said(shell(&session, &key, &[&script])).ok()
+    };
+    run("sub");
+    let sub = session.workspace.path().join("sub");
+    let read = || std::fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(read(), format!("{}\n", sub.display()));
+    // Only a directory of the workspace: the jail chooses the text.
+    run("/usr/bin");
+    assert_eq!(read(), format!("{}\n", sub.display()));
+    std::fs::remove_file(&file).expect("removed");
+}
+
+each!(a_server_of_tools_speaks_over_its_streams);
+fn a_server_of_tools_speaks_over_its_streams(who: Who) {
+    let session = Session::named(who);
+    let link = session.workspace.outside().join("creel-mcp");
+    symlink(binary(), &link).expect("a link");
+    let serve = "import sys, json\nfor line in sys.stdin:\n  q = json.loads(line)\n  print(json.dumps({'jsonrpc': '2.0', 'id': q['id'], 'result': q['method']}), flush=True)";
+    let mut command = Command::new(link);
+    let words: Vec<&OsStr> = match has_cgroups(who) {
+        true => vec![],
+        false => ["--allow-degraded", "cgroup", "--"]
+            .map(OsStr::new)
+            .to_vec(),
+    };
+    command.args(words).args(["python3", "-c", serve]);
+    command
+        .current_dir(session.workspace.path())
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin");
+    let (uid, gid, home) = who.account();
+    if crate::support::is_root() && who == Who::User {
+        use std::os::unix::process::CommandExt as _;
+        command.env("HOME", home).uid(uid).gid(gid);
+    }
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("creel starts");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    pipe.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\"}\n")
+        .expect("sent");
+    drop(pipe);
+    let answered: Said = of(child.wait_with_output().expect("creel ends")).ok();
+    assert_eq!(
+        answered.out,
+        "{\"jsonrpc\": \"2.0\", \"id\": 1, \"result\": \"initialize\"}\n"
+    );
+    assert_eq!(answered.err, "");
+}
+
+// As Claude Code does: the question on stdin, and the rewritten command in a shell.
+each!(a_hook_leads_commands_into_a_session);
+fn a_hook_leads_commands_into_a_session(who: Who) {
+    let session = Session::named(who);
+    let _swept = Swept(&session);
+    let question = serde_json::json!({
+        "session_id": session.name, "hook_event_name": "PreToolUse", "tool_name": "Bash",
+        "tool_input": { "command": "echo \"$CREEL\"; cat /root/.ssh/id_ed25519 || echo none" },
+    });
+    let mut command = session.creel("hook");
+    command
+        .arg("claude-code")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().expect("creel starts");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    pipe.write_all(question.to_string().as_bytes())
+        .expect("sent");
+    drop(pipe);
+    let answer = of(child.wait_with_output().expect("creel ends")).ok();
+    let answer: serde_json::Value = serde_json::from_str(&answer.out).expect("JSON");
+    let rewritten = &answer["hookSpecificOutput"]["updatedInput"]["command"];
+    let mut command = shell(&session, "unused", &[]);
+    let mut run = Command::new("/bin/sh");
+    run.arg("-c")
+        .arg(rewritten.as_str().expect("a command"))
+        .current_dir(session.workspace.path());
+    for (name, value) in command.get_envs() {
+        run.env(name, value.unwrap_or_default());
+    }
+    command.stdin(Stdio::null());
+    let (uid, gid, _) = who.account();
+    if crate::support::is_root() && who == Who::User {
+        use std::os::unix::process::CommandExt as _;
+        run.uid(uid).gid(gid);
+    }
+    let ran = said(run).ok();
+    assert_eq!(ran.out, "1\nnone\n");
+    let settings = session.workspace.path().join("settings.json");
+    for _ in 0..2 {
+        let mut command = session.creel("hook");
+        command.args(["claude-code", "--write"]).arg(&settings);
+        said(command).ok();
+    }
+    let text = std::fs::read_to_string(&settings).expect("written");
+    assert_eq!(text.matches("hook claude-code").count(), 1, "{text}");
+}
