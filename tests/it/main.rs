@@ -20,6 +20,7 @@ mod hosts;
 mod house;
 mod import;
 mod leaks;
+mod pattern_walk;
 mod plan_hosts;
 mod plan_mounts;
 mod plan_order;

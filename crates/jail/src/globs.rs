@@ -1,20 +1,24 @@
 //! Expands a policy's patterns to the names that match on this host, once, before the plan is made.
 //!
-//! The walk follows no link under a `**` and is bounded. It fails if the result would be incomplete: at its
-//! limits, at a directory of a denial that cannot be listed, at a name that is not text. It returns only
-//! names; [`probe`](mod@super::probe) pins them like paths that a user wrote.
+//! All patterns share one walk (`walk`), so a tree is read once, however many patterns lead through it. The
+//! walk follows no link under a `**`. It counts every entry and is bounded (`tally`). It fails if the result would
+//! be incomplete: at its limits, at a directory of a denial that cannot be listed, at a name that is not
+//! text. It returns only names; [`probe`](mod@super::probe) pins them like paths that a user wrote.
 
-use std::fs::DirEntry;
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+mod lookup;
+mod places;
+mod tally;
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::error::JailError;
-use super::pins;
 use creel_policy::expand::Wanted;
-use creel_policy::glob::{Part, Pattern, Sense, seen};
+use creel_policy::glob::Pattern;
 use creel_policy::rights::Roots;
-use creel_sys::Errno;
+use places::Sought;
+use tally::Tally;
 
 /// Names that one pattern may match: each is a mount.
 pub const MOST_NAMES: usize = 256;
@@ -26,33 +30,66 @@ pub const MOST_LEVELS: usize = 32;
 /// Expands patterns, within one limit for all of them.
 #[derive(Debug, Default)]
 pub struct Finder {
-    entries: usize,
+    tally: Tally,
+    /// By [`Wanted::key`].
+    known: BTreeMap<String, Vec<String>>,
 }
 
 impl Finder {
-    /// Returns the names that match, sorted; an error if the result would be incomplete.
+    /// Expands these patterns in one walk; an error if the result would be incomplete.
+    pub fn of(wanted: &[Wanted]) -> Result<Finder, JailError> {
+        let mut finder = Finder::default();
+        let looked = finder.look(wanted)?;
+        finder.known.extend(looked);
+        Ok(finder)
+    }
+
+    /// Returns the names that match, sorted. A pattern that [`Finder::of`] did not get has a walk of its own.
     pub fn find(&mut self, wanted: &Wanted) -> Result<Vec<String>, JailError> {
-        let pattern = Pattern::parse(&wanted.pattern);
-        let own = Roots::symbolic();
-        let base = pattern.base();
-        if [&own.home, &own.workspace]
-            .iter()
-            .any(|root| Path::new(&base).starts_with(root))
-        {
-            let why = "the directory before its first wildcard has a name that is not UTF-8";
-            return Err(refused(wanted, why, "use no pattern there"));
+        let key = wanted.key();
+        if let Some(names) = self.known.get(&key) {
+            return Ok(names.clone());
         }
-        let mut walk = Walk {
-            wanted,
-            entries: &mut self.entries,
-            found: vec![],
-            base: Path::new(&base).canonicalize().ok(),
-        };
-        walk.along(Path::new("/"), pattern.parts(), 0)?;
-        let mut names = walk.found;
-        names.sort();
-        names.dedup();
+        let looked = self.look(std::slice::from_ref(wanted))?;
+        let names: Vec<String> = looked.into_iter().flat_map(|(_, names)| names).collect();
+        self.known.insert(key, names.clone());
         Ok(names)
+    }
+
+    /// The number of directory entries that were read.
+    pub fn entries(&self) -> usize {
+        self.tally.entries()
+    }
+
+    /// The names that each pattern matches, by its key.
+    fn look(&mut self, wanted: &[Wanted]) -> Result<Vec<(String, Vec<String>)>, JailError> {
+        let mut sought: Vec<Sought<'_>> = vec![];
+        let mut keys = BTreeSet::new();
+        for one in wanted.iter().filter(|one| keys.insert(one.key())) {
+            let pattern = Pattern::parse(&one.pattern);
+            in_known_roots(one, &pattern)?;
+            sought.push(Sought::new(one, &pattern));
+        }
+        let found = walk::walk(&sought, &mut self.tally)?;
+        let keys = sought.iter().map(|one| one.wanted.key());
+        Ok(keys.zip(found).collect())
+    }
+}
+
+/// Refuses a pattern beneath a root whose path is not text, and so unknown here.
+fn in_known_roots(wanted: &Wanted, pattern: &Pattern) -> Result<(), JailError> {
+    let own = Roots::symbolic();
+    let base = pattern.base();
+    match [&own.home, &own.workspace]
+        .iter()
+        .any(|root| Path::new(&base).starts_with(root))
+    {
+        true => Err(refused(
+            wanted,
+            "the directory before its first wildcard has a name that is not UTF-8",
+            "use no pattern there",
+        )),
+        false => Ok(()),
     }
 }
 
@@ -65,169 +102,19 @@ fn refused(wanted: &Wanted, why: impl Into<String>, remedy: &'static str) -> Jai
     }
 }
 
-struct Walk<'a> {
-    wanted: &'a Wanted,
-    entries: &'a mut usize,
-    found: Vec<String>,
-    /// The real path of what precedes the first wildcard.
-    base: Option<PathBuf>,
-}
-
-impl Walk<'_> {
-    /// Matches `parts` beneath `dir`. `level`: directories that the `**` has matched so far.
-    fn along(&mut self, dir: &Path, parts: &[Part], level: usize) -> Result<(), JailError> {
-        let Some((part, rest)) = parts.split_first() else {
-            return Ok(());
-        };
-        match part {
-            Part::Name(name) => self.step(&dir.join(name), rest),
-            Part::Wild(_) => {
-                for entry in self.list(dir)? {
-                    let name = entry.file_name();
-                    let text = name.to_string_lossy();
-                    let sense = self.wanted.sense;
-                    // A denial matches every spelling that leads to a name; a grant only the written one.
-                    let spelt = sense == Sense::Denial
-                        && part.accepts_folded(&text, sense)
-                        && folds(dir, &text);
-                    if part.accepts(&text, sense) || spelt {
-                        self.step(&dir.join(name), rest)?;
-                    }
-                }
-                Ok(())
-            }
-            Part::Deep => {
-                if level > MOST_LEVELS {
-                    let why = format!("it leads through more than {MOST_LEVELS} directories");
-                    return Err(self.refused(why, "write a longer path before the first wildcard"));
-                }
-                let before = self.found.len();
-                self.along(dir, rest, 0)?;
-                let met = self.found.get(before..).unwrap_or_default().to_vec();
-                for entry in self.list(dir)? {
-                    let path = entry.path();
-                    // A directory that matches includes everything beneath it.
-                    let whole = met.iter().any(|name| Path::new(name) == path);
-                    let hidden = !seen(&entry.file_name().to_string_lossy(), self.wanted.sense);
-                    if !whole && !hidden && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                        self.along(&path, parts, level + 1)?;
-                    }
-                }
-                Ok(())
-            }
-        }
+/// A path for a message.
+fn shown(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    match text.contains(char::is_control) {
+        true => text.escape_debug().to_string(),
+        false => text.into_owned(),
     }
-
-    /// Continues at `path` if it exists.
-    fn step(&mut self, path: &Path, rest: &[Part]) -> Result<(), JailError> {
-        match rest.is_empty() {
-            // A dangling link is a name too.
-            true if path.symlink_metadata().is_ok() => self.keep(path),
-            true => Ok(()),
-            // Follows links, as for a path that a user wrote.
-            false if path.is_dir() => self.along(path, rest, 0),
-            false => Ok(()),
-        }
-    }
-
-    fn keep(&mut self, path: &Path) -> Result<(), JailError> {
-        let text = path
-            .to_str()
-            .filter(|text| !text.contains(char::is_control));
-        let Some(text) = text else {
-            let why = format!(
-                "it matches {}, whose name is not plain text",
-                path.to_string_lossy().escape_debug()
-            );
-            return Err(self.refused(why, "rename that file, or list the paths"));
-        };
-        if self.found.len() == MOST_NAMES && !self.found.iter().any(|known| known == text) {
-            let why = format!("it matches more than {MOST_NAMES} names");
-            return Err(self.refused(why, "name the directory that contains them"));
-        }
-        // A process that can create files in a directory controls what a pattern matches there, so a target
-        // elsewhere needs a path that the policy's author wrote. A dangling link grants nothing.
-        let real = path.canonicalize().ok();
-        if let (Sense::Grant, Some(base), Some(real)) = (self.wanted.sense, &self.base, real)
-            && !real.starts_with(base)
-        {
-            let why = format!("{} is a symbolic link out of {}", text, base.display());
-            return Err(self.refused(why, "grant its target by its full path, if it is meant"));
-        }
-        self.found.push(text.to_owned());
-        Ok(())
-    }
-
-    fn list(&mut self, dir: &Path) -> Result<Vec<DirEntry>, JailError> {
-        let entries = match std::fs::read_dir(dir) {
-            Ok(entries) => entries,
-            Err(error) => return self.unlisted(dir, &error).map(|()| vec![]),
-        };
-        let mut all = vec![];
-        for entry in entries {
-            *self.entries += 1;
-            if *self.entries > MOST_ENTRIES {
-                let why = format!(
-                    "the patterns of this run look at more than {MOST_ENTRIES} files and directories"
-                );
-                return Err(self.refused(why, "write a longer path before the first wildcard"));
-            }
-            match entry {
-                Ok(entry) => all.push(entry),
-                Err(error) => self.unlisted(dir, &error)?,
-            }
-        }
-        all.sort_by_key(DirEntry::file_name);
-        Ok(all)
-    }
-
-    /// A grant ignores a directory that cannot be listed; a denial fails.
-    fn unlisted(&self, dir: &Path, error: &std::io::Error) -> Result<(), JailError> {
-        let gone = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
-        // This error is not about the directory, and a partial grant is not what the policy says.
-        let own = Errno::from_io_error(error).is_some_and(pins::is_own);
-        if own {
-            let why = format!("{} cannot be listed ({error})", dir.display());
-            return Err(self.refused(why, "raise creel's limit of open files: ulimit -n"));
-        }
-        if gone || self.wanted.sense == Sense::Grant || !passable(dir) {
-            return Ok(());
-        }
-        let why = format!(
-            "{} cannot be listed ({error})",
-            PathBuf::from(dir).display()
-        );
-        Err(self.refused(why, "name the denied paths, or the directory itself"))
-    }
-
-    fn refused(&self, why: impl Into<String>, remedy: &'static str) -> JailError {
-        refused(self.wanted, why, remedy)
-    }
-}
-
-/// Whether another spelling of an entry's name leads to the same inode.
-fn folds(dir: &Path, name: &str) -> bool {
-    let swap = |c: char| match c.is_lowercase() {
-        true => c.to_uppercase().next().unwrap_or(c),
-        false => c.to_lowercase().next().unwrap_or(c),
-    };
-    let other: String = name.chars().map(swap).collect();
-    let inode = |name: &str| {
-        let meta = dir.join(name).symlink_metadata().ok()?;
-        Some((meta.dev(), meta.ino()))
-    };
-    other != name && inode(name).is_some() && inode(name) == inode(&other)
-}
-
-/// Whether this process may look names up in the directory.
-fn passable(dir: &Path) -> bool {
-    rustix::fs::access(dir, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use creel_policy::Origin;
+    use creel_policy::{Origin, glob::Sense};
 
     fn wanted(dir: &Path, pattern: &str, sense: Sense) -> Wanted {
         Wanted {
@@ -327,15 +214,39 @@ mod tests {
         let error = found(deep.path(), "**/x", Sense::Denial).unwrap_err();
         assert!(error.contains("more than 32 directories"), "{error}");
         let mut finder = Finder {
-            entries: MOST_ENTRIES - 3,
+            tally: Tally::after(MOST_ENTRIES - MOST_NAMES),
+            ..Finder::default()
         };
         let error = finder.find(&wanted(dir.path(), "*.none", Sense::Grant));
-        assert!(
-            error
-                .unwrap_err()
-                .to_string()
-                .contains("look at more than 100000")
+        let error = error.unwrap_err().to_string();
+        let told = format!(
+            "the patterns of this run look at more than 100000 files and directories, 257 of them in {}; \
+             write a longer path before the first wildcard",
+            dir.path().display()
         );
+        assert!(error.ends_with(&told), "{error}");
+    }
+
+    #[test]
+    fn the_limit_names_the_pattern_that_looks_at_most() {
+        let dir = tree(&["a/1", "a/2", "b/1", "b/c/1", "b/c/2", "b/c/3"]);
+        let deny = |pattern| wanted(dir.path(), pattern, Sense::Denial);
+        let all = [deny("a/*"), deny("**/x"), deny("**/*y"), deny("b/*")];
+        // Each entry counts once, for however many patterns.
+        let mut finder = Finder {
+            tally: Tally::after(MOST_ENTRIES - 9),
+            ..Finder::default()
+        };
+        assert!(finder.look(&all).is_ok());
+        assert_eq!(finder.entries(), MOST_ENTRIES);
+        let mut finder = Finder {
+            tally: Tally::after(MOST_ENTRIES - 8),
+            ..Finder::default()
+        };
+        let error = finder.look(&all).unwrap_err().to_string();
+        assert!(error.contains(" **/x cannot be expanded"), "{error}");
+        let fullest = format!(", 3 of them in {}/b/c;", dir.path().display());
+        assert!(error.contains(&fullest), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! both, which the jail could rename.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::host::Fact;
@@ -85,8 +85,8 @@ impl View<'_> {
             }
         }
         // Paths beneath a mask are already hidden.
-        let covers: Vec<PathBuf> = self.masks.keys().cloned().collect();
-        let beneath = |path: &Path| covers.iter().any(|c| c != path && path.starts_with(c));
+        let covers: BTreeSet<PathBuf> = self.masks.keys().cloned().collect();
+        let beneath = |path: &Path| path.ancestors().skip(1).any(|above| covers.contains(above));
         self.masks.retain(|path, _| !beneath(path));
         Ok(())
     }

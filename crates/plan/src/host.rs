@@ -83,6 +83,9 @@ pub struct Found {
     /// Names that the policies' patterns match, by [`creel_policy::expand::Wanted::key`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub globs: BTreeMap<String, Vec<String>>,
+    /// The number of directory entries that were read to find these names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub glob_entries: Option<usize>,
 }
 
 /// A policy search directory, or another named path, which may be absent.

@@ -56,6 +56,32 @@ pub fn rooted(text: &str, roots: &Roots) -> String {
 }
 
 impl Stack {
+    /// The patterns for which [`Stack::expand`] asks, in that order.
+    pub fn wanted(&self, roots: &Roots) -> Vec<Wanted> {
+        let mut all = vec![];
+        let mut add = |list: &[Grant], sense| {
+            let wanted = list.iter().map(|grant| Text::of(grant, sense, roots));
+            all.extend(wanted.filter_map(|text| match text {
+                Text::Pattern(wanted, _) => Some(wanted),
+                Text::Name | Text::Literal(_) => None,
+            }));
+        };
+        for (_, layer) in &self.layers {
+            let files = &layer.filesystem;
+            for list in [&files.read, &files.write, &files.load, &files.exec] {
+                add(list.as_deref().unwrap_or_default(), Sense::Grant);
+            }
+            add(&files.deny, Sense::Denial);
+            add(&files.protect, Sense::Denial);
+            for settings in layer.tools.each.values() {
+                let allowed = settings.allowed_paths.as_deref();
+                add(allowed.unwrap_or_default(), Sense::Grant);
+                add(&settings.denied_paths, Sense::Denial);
+            }
+        }
+        all
+    }
+
     /// Replaces the patterns of every layer by the names that `find` returns, in that order.
     pub fn expand<E>(
         &mut self,
@@ -142,30 +168,26 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
     }
 
     fn names(&mut self, grant: &Grant, sense: Sense, all: &mut Vec<Grant>) -> Result<Turned, E> {
-        if !is_pattern(&grant.path) {
-            all.push(grant.clone());
-            return Ok(Turned::Name);
-        }
-        let text = rooted(&grant.path, self.roots);
-        let pattern = Pattern::parse(&text);
         // With a root, if the pattern has one.
         let written = |path: String| match grant.path.starts_with(['~', '$']) {
             true => self.roots.shorten(&clean(&path)),
             false => clean(&path),
         };
-        if let Some(path) = pattern.literal() {
-            all.push(Grant {
-                path: written(path),
-                ..grant.clone()
-            });
-            return Ok(Turned::Name);
-        }
-        let names = (self.find)(&Wanted {
-            pattern: text,
-            written: grant.path.clone(),
-            sense,
-            origin: grant.origin.clone(),
-        })?;
+        let (wanted, pattern) = match Text::of(grant, sense, self.roots) {
+            Text::Name => {
+                all.push(grant.clone());
+                return Ok(Turned::Name);
+            }
+            Text::Literal(path) => {
+                all.push(Grant {
+                    path: written(path),
+                    ..grant.clone()
+                });
+                return Ok(Turned::Name);
+            }
+            Text::Pattern(wanted, pattern) => (wanted, pattern),
+        };
+        let names = (self.find)(&wanted)?;
         let base = (sense == Sense::Grant).then(|| pattern.base());
         all.extend(names.into_iter().map(|path| Grant {
             path: written(path),
@@ -173,6 +195,34 @@ impl<E, F: FnMut(&Wanted) -> Result<Vec<String>, E>> Names<'_, F> {
             ..grant.clone()
         }));
         Ok(Turned::Pattern)
+    }
+}
+
+/// The path of a grant, before expansion.
+enum Text {
+    Name,
+    /// A pattern that matches this path alone.
+    Literal(String),
+    Pattern(Wanted, Pattern),
+}
+
+impl Text {
+    fn of(grant: &Grant, sense: Sense, roots: &Roots) -> Text {
+        if !is_pattern(&grant.path) {
+            return Text::Name;
+        }
+        let text = rooted(&grant.path, roots);
+        let pattern = Pattern::parse(&text);
+        if let Some(path) = pattern.literal() {
+            return Text::Literal(path);
+        }
+        let wanted = Wanted {
+            pattern: text,
+            written: grant.path.clone(),
+            sense,
+            origin: grant.origin.clone(),
+        };
+        Text::Pattern(wanted, pattern)
     }
 }
 

@@ -196,41 +196,6 @@ impl Part {
     }
 }
 
-impl Part {
-    /// Like [`Self::accepts`], for a directory that ignores case in names.
-    pub fn accepts_folded(&self, name: &str, sense: Sense) -> bool {
-        let lower = |c: &char| c.to_lowercase().next().unwrap_or(*c);
-        let folded = |token: &Token| match token {
-            Token::Char(c) => Token::Char(lower(c)),
-            Token::Class { not: false, ranges } => {
-                // A class may contain either spelling.
-                let spelt = |c: char| (lower(&c), lower(&c));
-                let short = ranges.iter().filter(|(from, to)| from == to);
-                let more = short.map(|(c, _)| spelt(*c));
-                let cased = ranges.iter().filter_map(|(from, to)| {
-                    let upper = from.is_ascii_uppercase() && to.is_ascii_uppercase();
-                    upper.then(|| (lower(from), lower(to)))
-                });
-                Token::Class {
-                    not: false,
-                    ranges: ranges.iter().copied().chain(more).chain(cased).collect(),
-                }
-            }
-            // A name excluded by the class in one spelling matches it in the other.
-            Token::Class { not: true, .. } => Token::One,
-            token => token.clone(),
-        };
-        let name: String = name.chars().map(|c| lower(&c)).collect();
-        match self {
-            Part::Name(own) => own.chars().map(|c| lower(&c)).eq(name.chars()),
-            Part::Wild(tokens) => {
-                Part::Wild(tokens.iter().map(folded).collect()).accepts(&name, sense)
-            }
-            Part::Deep => false,
-        }
-    }
-}
-
 /// Whether a wildcard without a written dot can match the name.
 pub fn seen(name: &str, sense: Sense) -> bool {
     sense == Sense::Denial || !name.starts_with('.')
@@ -306,7 +271,7 @@ pub fn stars(pattern: &str, text: &str) -> bool {
 
 /// Whether the whole text matches the pattern. Only the last star is retried, so a text costs at most its
 /// length times the pattern's.
-fn run<P, C>(
+pub(super) fn run<P, C>(
     pattern: &[P],
     text: &[C],
     is_star: impl Fn(&P) -> bool,
@@ -339,7 +304,7 @@ fn run<P, C>(
 }
 
 impl Token {
-    fn meets(&self, c: char) -> bool {
+    pub(super) fn meets(&self, c: char) -> bool {
         match self {
             Token::Char(own) => *own == c,
             Token::One => true,
@@ -454,22 +419,6 @@ mod tests {
         ] {
             let pattern_ = Pattern::parse(pattern);
             assert_eq!(pattern_.reaches_beneath(tree), reaches, "{pattern} {tree}");
-        }
-    }
-
-    #[test]
-    fn where_case_is_folded_every_spelling_is_met() {
-        for (pattern, name) in [
-            ("*.pem", "A.PEM"),
-            ("*.PEM", "a.pem"),
-            ("[A-C]*", "bx"),
-            ("[K]x", "kX"),
-            ("[!k]x", "Kx"),
-        ] {
-            let pattern_ = Pattern::parse(pattern);
-            let part = &pattern_.parts()[0];
-            assert!(part.accepts_folded(name, Sense::Denial), "{pattern} {name}");
-            assert!(!part.accepts_folded("other", Sense::Denial), "{pattern}");
         }
     }
 

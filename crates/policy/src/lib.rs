@@ -57,6 +57,7 @@ mod lattice;
 pub mod layer;
 mod limits;
 mod lists;
+pub mod matcher;
 pub mod native;
 pub mod net;
 mod origin;

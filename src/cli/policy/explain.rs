@@ -14,7 +14,7 @@ use crate::cli::hint::say;
 use crate::cli::policies::PolicyArgs;
 use crate::cli::run;
 use crate::cli::run::args::RunArgs;
-use creel_jail as jail;
+use creel_jail::{self as jail, globs::MOST_ENTRIES};
 use creel_plan::explain::{Row, rows};
 use creel_plan::{Host, Plan};
 use creel_policy::decide::{Decision, decide};
@@ -89,6 +89,8 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         None => {
             let (mut host, _) = jail::probe(&declared.policy, &declared.request)?;
             host.found.globs = layers.expanded.met.clone();
+            let entries = layers.expanded.entries;
+            host.found.glob_entries = (entries > 0).then_some(entries);
             host
         }
     };
@@ -124,6 +126,7 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         rows: rows(&declared.policy, &declared.request, &host, &plan),
         outcome,
         plan: &plan,
+        glob_entries: host.found.glob_entries,
     };
     match args.json {
         true => print_json(&answer.to_json())?,
@@ -267,6 +270,8 @@ struct Answer<'a> {
     rows: Vec<Row>,
     outcome: &'a Outcome,
     plan: &'a Plan,
+    /// Directory entries that the patterns read.
+    glob_entries: Option<usize>,
 }
 
 impl Answer<'_> {
@@ -332,8 +337,12 @@ impl Answer<'_> {
         let notes = self.outcome.effective.notes.iter();
         let clips = self.outcome.clips.iter();
         let off = self.plan.layers.iter().filter(|layer| !layer.in_force);
+        let looked = self.glob_entries.map(|entries| {
+            format!("looked at {entries} files and directories, of at most {MOST_ENTRIES}")
+        });
         let all = [
             ("notes", notes.map(ToString::to_string).collect()),
+            ("patterns", looked.into_iter().collect()),
             ("left out", clips.map(ToString::to_string).collect()),
             (
                 "not in force",

@@ -171,7 +171,7 @@ fn as_if_there(stack: &mut Stack, layer: &Layer, roots: &Roots) -> Result<(), Fa
     let named: Vec<_> = cases
         .filter_map(|case| Some(subject(roots, case.value.words.first()?)))
         .collect();
-    let mut finder = Finder::default();
+    let mut finder = Finder::of(&stack.wanted(roots))?;
     stack.expand(roots, |wanted| {
         let pattern = Pattern::parse(&wanted.pattern);
         let mut names = finder.find(wanted)?;

@@ -1,5 +1,7 @@
 //! Patterns in every verb: what they meet, what they miss, and what is said of it.
 
+use std::path::Path;
+
 use super::Desk;
 
 const POLICY: &str = "\
@@ -94,10 +96,16 @@ fn explain_answers_for_another_machine_from_what_was_found_there() {
         desk.policy(base.iter().chain(words).copied())
     };
     let here = explain(&["p.toml", "--", "true"]).exits(0).stdout;
+    let count = |dir: &Path| std::fs::read_dir(dir).expect("a directory").count();
+    let own = ["", "src", "[app]"].map(|name| count(&desk.work().join(name)));
+    let read = own.iter().sum::<usize>() + count(Path::new("/opt"));
+    let looked = format!("looked at {read} files and directories, of at most 100000");
     for line in [
         "  filesystem.deny $WORKSPACE/[app]/k.pem (operator, p.toml:5)\n      -> mask file ",
         "/**/*.pem (operator, p.toml:5)\n      -> covers the matching names that exist now; matching names created later",
         "a matching name that the host creates later is not covered",
+        // Those of the workspace once, for the two patterns that lead through it.
+        &looked,
     ] {
         let all = here.clone() + &explain(&["p.toml", "--json", "--", "true"]).stdout;
         assert!(all.contains(line), "{line}: {here}");

@@ -5,7 +5,7 @@
 mod agreement;
 mod bugs;
 mod evaluator;
-mod given;
+pub mod given;
 mod laws;
 mod model;
 mod patterns;

@@ -225,12 +225,15 @@ fn patterns_are_the_names_that_the_model_finds() {
         let mut stack = Stack {
             layers: given.clone(),
         };
+        let (foreseen, mut asked) = (stack.wanted(&ev.roots), vec![]);
         let unmet = stack.expand(&ev.roots, |wanted| {
+            asked.push(wanted.clone());
             let pattern = Pattern::parse(&wanted.pattern);
             let met = there.iter().filter(|p| pattern.meets(p, wanted.sense));
             Ok::<_, Infallible>(met.cloned().collect())
         });
         assert!(unmet.is_ok());
+        assert_eq!(foreseen, asked);
         for (_, layer) in &mut given {
             naive(layer, &there);
         }

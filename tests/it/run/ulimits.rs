@@ -47,6 +47,39 @@ fn too_few_descriptors_are_told_as_such(who: Who) {
     assert!(output.status.success(), "{output:?}");
 }
 
+each!(too_few_descriptors_for_a_pattern_are_told_as_such);
+/// A walk has as many directories open as are nested: with fewer descriptors nothing is left out.
+fn too_few_descriptors_for_a_pattern_are_told_as_such(who: Who) {
+    let workspace = Workspace::new(who);
+    let deep = format!("{}.env", "d/".repeat(30));
+    workspace.write(&deep, "secret\n");
+    let policy = workspace.outside().join("deny.toml");
+    let text = "extends = ['default']\n[filesystem]\ndeny = [{ path = '$WORKSPACE/**/.env', optional = true }]\n";
+    std::fs::write(&policy, text).expect("write");
+    let flags = ["--policy", policy.to_str().expect("text")];
+    let read = ["/bin/cat", &deep];
+    let (mut pattern, mut elsewhere) = (0, 0);
+    for number in (9..=60).step_by(3) {
+        let words = format!("ulimit -n {number}");
+        let output = under(who, &workspace, &words, &flags, &read);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(shell_status(output.status), 125, "{number}: {text}");
+        assert!(text.contains("Too many open files"), "{number}: {text}");
+        match text.contains("cannot be expanded") {
+            true => {
+                assert!(text.contains("ulimit -Hn"), "{number}: {text}");
+                pattern += 1;
+            }
+            false => elsewhere += 1,
+        }
+    }
+    assert!(pattern > 3 && elsewhere > 0, "{pattern} {elsewhere}");
+    // With enough of them, the denial holds.
+    let output = under(who, &workspace, "ulimit -n 250", &flags, &read);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("Permission denied"), "{output:?}");
+}
+
 each!(a_small_limit_of_file_sizes_ends_creel_by_no_signal);
 /// A write beyond the caller's limit is an errno to creel, and the command gets the signal as ever.
 fn a_small_limit_of_file_sizes_ends_creel_by_no_signal(who: Who) {

@@ -16,6 +16,8 @@ pub struct Expanded {
     pub met: BTreeMap<String, Vec<String>>,
     /// Patterns of grants that match nothing.
     pub unmet: Vec<Unmet>,
+    /// The number of directory entries that were read; none for another machine.
+    pub entries: usize,
 }
 
 /// The source of the names that patterns match.
@@ -30,28 +32,34 @@ pub enum Names<'a> {
 impl Names<'_> {
     /// Replaces the patterns of the layers by the names that they match.
     pub fn expand(self, stack: &mut Stack, roots: &Roots) -> Result<Expanded, LayerError> {
-        let mut finder = Finder::default();
+        let mut finder = match self {
+            Names::Here => Finder::of(&stack.wanted(roots))?,
+            Names::Given(_) => Finder::default(),
+        };
         let mut met: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let unmet = stack.expand(roots, |wanted| {
             let key = wanted.key();
-            let known = match self {
-                Names::Here => met.get(&key),
-                Names::Given(given) => given.get(&key),
-            };
-            let names = match (known, self) {
-                (Some(names), _) => names.clone(),
-                (None, Names::Here) => finder.find(wanted)?,
-                (None, Names::Given(_)) => {
-                    return Err(LayerError::NotLookedUp {
-                        written: wanted.written.clone(),
-                        origin: wanted.origin.clone(),
-                    });
-                }
+            let names = match self {
+                Names::Here => finder.find(wanted)?,
+                Names::Given(given) => match given.get(&key) {
+                    Some(names) => names.clone(),
+                    None => {
+                        return Err(LayerError::NotLookedUp {
+                            written: wanted.written.clone(),
+                            origin: wanted.origin.clone(),
+                        });
+                    }
+                },
             };
             met.insert(key, names.clone());
             Ok(names)
         })?;
-        Ok(Expanded { met, unmet })
+        let entries = finder.entries();
+        Ok(Expanded {
+            met,
+            unmet,
+            entries,
+        })
     }
 }
 
